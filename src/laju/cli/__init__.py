@@ -1,0 +1,63 @@
+"""The command line: one file a verb, each loaded only when it is asked for, so that `laju --help` starts at once."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+import laju
+
+VERBS = {
+    "compare": "Train a task with several schedules and seeds, and report which is best.",
+    "plot": "Draw schedules in the terminal or into a picture.",
+}
+
+
+class Verbs(click.Group):
+    """The verbs by name; an unknown one is answered with the nearest."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in VERBS:
+            return None
+        try:
+            module = importlib.import_module(f"laju.cli.{name}")
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] == "laju":
+                raise
+            raise click.ClickException(f'`laju {name}` needs the package {error.name}: pip install "laju[lab]"') from error
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(self, context: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        from laju.arguments import nearest
+
+        if args and not args[0].startswith("-") and args[0] not in VERBS:
+            context.fail(f"No such command {args[0]!r}{nearest(args[0], VERBS)} Commands are {', '.join(VERBS)}.")
+        return super().resolve_command(context, args)
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(laju.__version__, "-V", "--version", prog_name="laju")
+def cli() -> None:
+    """Learning-rate schedules: see them, check them, and train with them on real data.
+
+    A SCHEDULE is an expression such as 'cosine(0.3, total=20, warmup=5).per("epoch")', with a name in front of it if you
+    like: 'short=cosine(0.3, total=20)'.
+    """
+
+
+def main() -> None:
+    # Names and letters must come out where the terminal's encoding lacks a character, too.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    cli()

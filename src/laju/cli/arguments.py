@@ -1,0 +1,58 @@
+"""What the verbs share: reading schedules from the command line, and errors as one plain message."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+
+from laju.schedule import Schedule
+from laju.spec import SpecError, parse
+
+F = TypeVar("F", bound=Callable[..., Any])
+_NAMED = re.compile(r"([^()='\"]+)=(?!=)(.+)", re.DOTALL)
+
+
+def schedules_argument() -> Callable[[F], F]:
+    return click.argument("schedules", nargs=-1, required=True, metavar="SCHEDULE...")
+
+
+def read_schedules(texts: tuple[str, ...]) -> dict[str, Schedule]:
+    """The schedules by name: of `name=spec` the name, else the spec itself; the word `chapter` is the chapter's set."""
+    named: dict[str, Schedule] = {}
+    for text in texts:
+        if text.strip() == "chapter":
+            from laju.lab.chapter import chapter
+
+            found: dict[str, Schedule] = chapter()
+        else:
+            match = _NAMED.fullmatch(text)
+            name, spec = (match[1].strip(), match[2]) if match else (text.strip(), text)
+            if match and not name:
+                raise click.BadParameter(f"{text!r} has no name before the '='", param_hint="SCHEDULE")
+            try:
+                found = {name: parse(spec)}
+            except SpecError as error:
+                raise click.BadParameter(str(error), param_hint="SCHEDULE") from None
+        for name in found:
+            if name in named:
+                raise click.BadParameter(f"two schedules are named {name!r}; write NAME=SCHEDULE to tell them apart", param_hint="SCHEDULE")
+        named.update(found)
+    return named
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """What a user can do something about is shown as one message, without a traceback."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "laju":
+            raise
+        text = str(error) if "pip install" in str(error) else f'the package {error.name} is needed: pip install "laju[lab]"'
+        raise click.ClickException(text) from error

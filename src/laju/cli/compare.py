@@ -1,0 +1,102 @@
+"""laju compare: which schedule trains a task best."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from laju.arguments import nearest
+from laju.cli.arguments import plain_errors, read_schedules, schedules_argument
+
+
+@click.command("compare")
+@schedules_argument()
+@click.option("--task", default="digits", show_default=True, metavar="NAME", help="What to train: digits or fashion-mnist.")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Folder with the task's files (fashion-mnist).")
+@click.option("--epochs", type=click.IntRange(min=1), default=30, show_default=True, help="Passes over the training data.")
+@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Runs of every schedule.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Examples an update; the task's own by default.")
+@click.option("--momentum", type=click.FloatRange(min=0, max=1, max_open=True), default=0.0, show_default=True, help="SGD's momentum.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Trials at once; by default one for each core.")
+@click.option(
+    "--store", type=click.Path(path_type=Path), default=Path("laju.sqlite"), show_default=True, help="File that keeps finished trials."
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("laju-report"), show_default=True, help="Folder for the report."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON instead of the table.")
+def command(
+    schedules: tuple[str, ...],
+    task: str,
+    data_dir: Path | None,
+    epochs: int,
+    seeds: int,
+    batch_size: int | None,
+    momentum: float,
+    jobs: int | None,
+    store: Path,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Train a task with every SCHEDULE and several seeds, then print a table and write a report.
+
+    Every schedule sees the same initial weights and order of data for a seed. The word `chapter` stands for the schedules of
+    "Learning Rate Scheduling" in Dive into Deep Learning. Finished trials are kept: the same command runs only what is missing.
+
+    \b
+    laju compare chapter
+    laju compare 'constant(0.1)' 'mine=cosine(0.3, total=30, warmup=3).per("epoch")' --seeds 5
+    laju compare chapter --task fashion-mnist --data-dir fashion-mnist
+    """
+    named = read_schedules(schedules)
+    with plain_errors():
+        from rich.console import Console
+
+        from laju.lab.compare import Interrupted, WorkerLost, compare
+        from laju.lab.report import check_writable, table, write_report
+        from laju.lab.report.live import display
+        from laju.lab.tasks import TASKS
+
+        if task not in TASKS:
+            raise click.BadParameter(f"{task!r} is not a task{nearest(task, TASKS)}; tasks are {', '.join(TASKS)}", param_hint="--task")
+        check_writable(out)
+        # What a program reads goes to standard output alone.
+        console = Console(stderr=as_json)
+        if not console.is_terminal:
+            console = Console(stderr=as_json, width=120)
+        from laju.lab.trial import Optimizer
+
+        began = time.monotonic()
+        try:
+            result = compare(
+                named,
+                task,
+                epochs=epochs,
+                seeds=seeds,
+                batch_size=batch_size,
+                optimizer=Optimizer(momentum=momentum),
+                data_dir=data_dir,
+                jobs=jobs,
+                store=store,
+                display=display(console),
+            )
+        except Interrupted as stopped:
+            kept, asked = len(stopped.comparison.outcomes), len(named) * seeds
+            console.print(f"\nStopped. {kept} of {asked} trials are kept in {store}; the same command runs the rest.", markup=False)
+            sys.exit(130)
+        except WorkerLost as error:
+            kept, asked = len(error.comparison.outcomes), len(named) * seeds
+            raise click.ClickException(f"{error}. {kept} of {asked} trials are in {store}.") from error
+        files = write_report(result, out)
+        if as_json:
+            click.echo(json.dumps(result.to_json(), indent=2, allow_nan=False))
+        else:
+            console.print()
+            console.print(table(result))
+            for warning in result.warnings():
+                console.print(f"note: {warning}", style="yellow", markup=False, highlight=False)
+        console.print(f"\nreport: {files[0]}   ({time.monotonic() - began:.0f} s)", markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,61 @@
+"""laju plot: schedules as a picture, in the terminal or a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from laju.cli.arguments import plain_errors, read_schedules, schedules_argument
+from laju.units import RunPlan
+
+
+@click.command("plot")
+@schedules_argument()
+@click.option("--updates", type=click.IntRange(min=1), help="Updates to draw; by default until the last schedule ends.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Epochs to draw, for schedules in epochs.")
+@click.option("--updates-per-epoch", type=click.IntRange(min=1), help="Updates in an epoch (with --epochs).")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Picture to write: .png, .svg or .pdf.")
+@click.option("--log", is_flag=True, help="A logarithmic axis of rates.")
+def command(
+    schedules: tuple[str, ...],
+    updates: int | None,
+    epochs: int | None,
+    updates_per_epoch: int | None,
+    out: Path | None,
+    log: bool,
+) -> None:
+    """Draw one picture with all the schedules.
+
+    \b
+    laju plot 'cosine(0.3, total=1000, warmup=50)' 'short=cosine(0.3, total=500)' --out rates.png
+    laju plot chapter --epochs 30 --updates-per-epoch 235
+    """
+    named = read_schedules(schedules)
+    if updates is not None and (epochs is not None or updates_per_epoch is not None):
+        raise click.UsageError("--updates and --epochs say the same thing: give one of them.")
+    if updates_per_epoch is not None and epochs is None:
+        raise click.UsageError("--updates-per-epoch goes with --epochs.")
+    plan = None
+    if epochs is not None:
+        plan = RunPlan(samples=updates_per_epoch or 1, batch_size=1, epochs=epochs)
+    in_epochs = plan is not None and updates_per_epoch is None
+    with plain_errors():
+        if plan is None and any(schedule.units for schedule in named.values()):
+            waiting = next(name for name, schedule in named.items() if schedule.units)
+            raise click.UsageError(
+                f"{waiting!r} is not in updates, so say what the run is: --epochs N --updates-per-epoch M (or --epochs N alone)."
+            )
+        if out is not None:
+            from laju.plot import plot
+
+            picture = plot(named, updates, plan=None if in_epochs else plan, log=log) if not in_epochs else plot(
+                {name: schedule.resolve(plan) for name, schedule in named.items()}, plan.updates, log=log  # type: ignore[union-attr, arg-type]
+            )
+            if in_epochs:
+                picture.axes.set_xlabel("epoch")
+            click.echo(f"wrote {picture.save(out)}")
+        else:
+            from laju.plot import sketch
+
+            click.echo(sketch(named, updates, plan=plan))

@@ -1,0 +1,243 @@
+"""What a comparison of schedules found: every trial, the means over the seeds, and what to be careful about.
+
+A trial that diverged or collapsed has no place in a mean, so it is counted, shown and warned about instead.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from laju.lab.statistics import Estimate, estimate, paired_difference
+
+if TYPE_CHECKING:
+    from laju.lab.trial import Optimizer, Outcome, Record
+    from laju.schedule import Schedule
+    from laju.units import RunPlan
+
+
+@dataclass(frozen=True)
+class Row:
+    """One schedule's line in the end table: counts of its trials, and estimates over the seeds that finished.
+
+    `gap` is train accuracy minus test accuracy, the sign of overfitting. `difference` is in test accuracy to the first
+    schedule, paired over the seeds that finished in both; None for the first itself. `seconds` is the mean of a
+    finished trial. `diverged_at` holds the first bad update of each diverged trial, in the order of the seeds.
+    """
+
+    name: str
+    schedule: str
+    finished: int
+    diverged: int
+    collapsed: int
+    missing: int
+    train_loss: Estimate | None
+    train_accuracy: Estimate | None
+    test_accuracy: Estimate | None
+    gap: Estimate | None
+    difference: Estimate | None
+    seconds: float | None
+    diverged_at: tuple[int, ...] = ()
+
+    @property
+    def trials(self) -> int:
+        """How many trials were asked for."""
+        return self.finished + self.diverged + self.collapsed + self.missing
+
+    @property
+    def note(self) -> str:
+        """What went wrong, such as `2 of 3 diverged at update 431`; empty when every trial finished."""
+        parts = []
+        if self.diverged:
+            where = sorted(set(self.diverged_at))
+            at = f" at update{'s' if len(where) > 1 else ''} {', '.join(map(str, where))}" if where else ""
+            parts.append(f"{self.diverged} of {self.trials} diverged{at}")
+        if self.collapsed:
+            parts.append(f"{self.collapsed} of {self.trials} collapsed")
+        if self.missing:
+            parts.append(f"{self.missing} of {self.trials} not run")
+        return "; ".join(parts)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Schedules trained on one task with the same seeds, and how each trial ended.
+
+    Args:
+        task: the task's name.
+        schedules: by display name, in the order asked; the first is the reference of every difference.
+        plan: the run that each trial is: samples, batch size, epochs.
+        optimizer: the optimizer of every trial.
+        seeds: of every schedule, so that differences can be paired.
+        outcomes: by (schedule name, seed); an interrupted comparison lacks some.
+        tuned: whether the base rate was tuned for each schedule.
+
+    Raises:
+        ValueError: no schedule, no seed, a seed twice, or an outcome of a schedule or seed that was not asked for.
+    """
+
+    task: str
+    schedules: dict[str, Schedule]
+    plan: RunPlan
+    optimizer: Optimizer
+    seeds: tuple[int, ...]
+    outcomes: dict[tuple[str, int], Outcome]
+    tuned: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.schedules:
+            raise ValueError("a comparison needs at least one schedule")
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds must be at least one, each once, got {self.seeds!r}")
+        for name, seed in self.outcomes:
+            if name not in self.schedules or seed not in self.seeds:
+                raise ValueError(f"outcome {(name, seed)!r} is of a schedule or seed that is not in the comparison")
+
+    @property
+    def reference(self) -> str:
+        """The name of the schedule that the others are compared to."""
+        return next(iter(self.schedules))
+
+    def summary(self) -> list[Row]:
+        """One row a schedule, in the order asked."""
+        return [self._row(name) for name in self.schedules]
+
+    def trials(self) -> list[dict[str, Any]]:
+        """One flat row a trial with its final figures, for `pandas.DataFrame`; one not run is `missing`."""
+        rows = []
+        for name, seed in self._asked():
+            outcome = self.outcomes.get((name, seed))
+            last = _last(outcome)
+            rows.append(
+                {
+                    "task": self.task,
+                    "schedule": name,
+                    "spec": str(self.schedules[name]),
+                    "seed": seed,
+                    "status": outcome.status if outcome else "missing",
+                    "diverged_at": outcome.diverged_at if outcome else None,
+                    "update": last.update if last else None,
+                    "epoch": last.epoch if last else None,
+                    "train_loss": last.train_loss if last else None,
+                    "train_accuracy": last.train_accuracy if last else None,
+                    "test_accuracy": last.test_accuracy if last else None,
+                    "gap": _gap(last) if last else None,
+                    "seconds": outcome.seconds if outcome else None,
+                }
+            )
+        return rows
+
+    def records(self) -> list[dict[str, Any]]:
+        """One flat row a record of every trial, for `pandas.DataFrame`."""
+        return [
+            {"schedule": name, "seed": seed, "status": outcome.status, **vars(record)}
+            for name, seed in self._asked()
+            if (outcome := self.outcomes.get((name, seed))) is not None
+            for record in outcome.records
+        ]
+
+    def warnings(self) -> list[str]:
+        """What a reader should know before believing the table, most serious first."""
+        rows, found = self.summary(), []
+        for row in rows:
+            if row.diverged or row.collapsed:
+                left = (
+                    f"its means are over the {_seeds(row.finished)} left, which flatters it"
+                    if row.finished
+                    else "no mean"
+                )
+                found.append(f"{row.name}: {row.note}; {left}.")
+            elif row.missing:
+                found.append(f"{row.name}: {row.note}; the comparison was interrupted.")
+        if len(self.schedules) > 1 and not self.tuned:
+            found.append(
+                "The base rate was not tuned for each schedule: one may trail only because its peak rate does not suit "
+                "this task. Tune each before ranking them."
+            )
+        if len(self.seeds) == 1:
+            found.append("One seed gives no intervals: differences may be chance. Run three or more.")
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as values that `json.dumps` takes; numbers that JSON lacks (NaN, infinities) become null."""
+        plan = self.plan
+        content = {
+            "task": self.task,
+            "plan": {**vars(plan), "updates_per_epoch": plan.updates_per_epoch, "updates": plan.updates},
+            "optimizer": str(self.optimizer),
+            "seeds": list(self.seeds),
+            "tuned": self.tuned,
+            "schedules": {name: str(schedule) for name, schedule in self.schedules.items()},
+            "summary": [{**vars(row), "note": row.note} for row in self.summary()],
+            "warnings": self.warnings(),
+            "trials": self.trials(),
+            "records": self.records(),
+        }
+        plain: dict[str, Any] = _plain(content)
+        return plain
+
+    def _asked(self) -> Iterator[tuple[str, int]]:
+        return ((name, seed) for name in self.schedules for seed in self.seeds)
+
+    def _finals(self, name: str, figure: Callable[[Record], float | None]) -> dict[int, float]:
+        """A final figure of each seed that finished (and has it)."""
+        finals = {}
+        for seed in self.seeds:
+            outcome = self.outcomes.get((name, seed))
+            if outcome is not None and outcome.status == "finished" and (last := _last(outcome)) is not None:
+                value = figure(last)
+                if value is not None:
+                    finals[seed] = value
+        return finals
+
+    def _row(self, name: str) -> Row:
+        outcomes = [o for seed in self.seeds if (o := self.outcomes.get((name, seed))) is not None]
+        finished = [o for o in outcomes if o.status == "finished"]
+        diverged = [o for o in outcomes if o.status == "diverged"]
+        test = self._finals(name, lambda r: r.test_accuracy)
+        difference = None
+        if name != self.reference:
+            base = self._finals(self.reference, lambda r: r.test_accuracy)
+            both = [seed for seed in self.seeds if seed in test and seed in base]
+            difference = paired_difference([test[s] for s in both], [base[s] for s in both])
+        return Row(
+            name=name,
+            schedule=str(self.schedules[name]),
+            finished=len(finished),
+            diverged=len(diverged),
+            collapsed=sum(o.status == "collapsed" for o in outcomes),
+            missing=len(self.seeds) - len(outcomes),
+            train_loss=estimate(self._finals(name, lambda r: r.train_loss).values()),
+            train_accuracy=estimate(self._finals(name, lambda r: r.train_accuracy).values()),
+            test_accuracy=estimate(test.values()),
+            gap=estimate(self._finals(name, _gap).values()),
+            difference=difference,
+            seconds=sum(o.seconds for o in finished) / len(finished) if finished else None,
+            diverged_at=tuple(o.diverged_at for o in diverged if o.diverged_at is not None),
+        )
+
+
+def _last(outcome: Outcome | None) -> Record | None:
+    return outcome.records[-1] if outcome is not None and outcome.records else None
+
+
+def _gap(record: Record) -> float | None:
+    return None if record.test_accuracy is None else record.train_accuracy - record.test_accuracy
+
+
+def _seeds(n: int) -> str:
+    return "1 seed" if n == 1 else f"{n} seeds"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, Estimate):
+        return _plain(vars(value))
+    if hasattr(value, "item"):  # a NumPy number
+        return _plain(value.item())
+    return None if isinstance(value, float) and not math.isfinite(value) else value

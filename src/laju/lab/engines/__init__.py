@@ -1,0 +1,1 @@
+"""Engines: each runs trials in one framework and returns what came out."""

@@ -1,0 +1,126 @@
+"""Trials in PyTorch: data resident as tensors, no per-image Python work, and no read of a result before a record needs it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+from laju.frameworks.torch import Scheduler
+from laju.lab.trial import Outcome, Record, Status, Trial
+from laju.schedule import Schedule
+
+RECORD_EVERY = 50
+"""Minibatches between records of the running training loss and accuracy, as in the chapter."""
+_EVALUATION_BATCH = 1000
+_GUESSING = 0.99, 1.5
+"""A trial whose last training loss is above this share of the loss of guessing, and whose accuracy is below this multiple of
+that of guessing, has collapsed. Both are asked, because a loss that overshoots while the network learns is large too."""
+
+Report = Callable[[Record], None]
+
+
+@contextmanager
+def _one_thread_and_own_randomness(seed: int) -> Iterator[None]:
+    """The caller's thread count and random state, put back afterwards.
+
+    One thread is the quicker way to run several trials on a CPU, and sums in an order that does not depend on the machine.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def order(seed: int, epoch: int, samples: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """The order of the data in an epoch: the same for every schedule and framework."""
+    return np.random.default_rng((seed, epoch)).permutation(samples)
+
+
+def train(trial: Trial, report: Report | None = None) -> Outcome:
+    """Run one trial from its beginning and return its records; the same trial gives the same outcome, bit by bit.
+
+    Args:
+        trial: what to run.
+        report: is called with every record as it is made.
+    """
+    schedule = trial.schedule.resolve(trial.plan)
+    with _one_thread_and_own_randomness(trial.seed):
+        return _train(trial, schedule, report)
+
+
+def _train(trial: Trial, schedule: Schedule, report: Report | None) -> Outcome:
+    begin = time.perf_counter()
+    task, plan = trial.task, trial.plan
+    data = task.data()
+    inputs, labels = torch.from_numpy(data.train_inputs), torch.from_numpy(data.train_labels)
+    test = torch.from_numpy(data.test_inputs), torch.from_numpy(data.test_labels)
+    model = task.model(trial.seed)
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=0.0, momentum=trial.optimizer.momentum, weight_decay=trial.optimizer.weight_decay
+    )
+    scheduler = Scheduler(optimizer, lr=schedule)
+    records: list[Record] = []
+
+    for epoch in range(trial.epochs):
+        model.train()
+        batches = torch.from_numpy(order(trial.seed, epoch, len(labels))).split(trial.batch_size)
+        losses = torch.empty(len(batches))
+        loss_sum, right, seen = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.int64), 0
+        checked = 0
+        for i, batch in enumerate(batches):
+            rate = optimizer.param_groups[0]["lr"]
+            targets = labels[batch]
+            outputs = model(inputs[batch])
+            loss = task.loss(outputs, targets)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            scheduler.step()
+            with torch.no_grad():
+                losses[i] = loss
+                loss_sum += loss * len(batch)
+                right += task.correct(outputs, targets)
+            seen += len(batch)
+            last = i + 1 == len(batches)
+            if not last and (i + 1) % RECORD_EVERY:
+                continue
+            finite = torch.isfinite(losses[checked : i + 1])
+            if not finite.all():
+                at = epoch * len(batches) + checked + int((~finite).nonzero()[0])
+                return Outcome("diverged", tuple(records), time.perf_counter() - begin, diverged_at=at)
+            checked = i + 1
+            record = Record(
+                update=epoch * plan.updates_per_epoch + i + 1,
+                epoch=epoch + (i + 1) / len(batches),
+                rate=rate,
+                train_loss=float(loss_sum) / seen,
+                train_accuracy=float(right) / seen,
+                test_accuracy=_accuracy(trial, model, *test) if last else None,
+            )
+            records.append(record)
+            if report is not None:
+                report(record)
+
+    # A loss at that of guessing at the end: the network never learned, or its units died on the way.
+    guess = float(torch.bincount(labels).max()) / len(labels)
+    last_record = records[-1]
+    guessing = last_record.train_loss > _GUESSING[0] * task.chance_loss and last_record.train_accuracy < _GUESSING[1] * guess
+    status: Status = "collapsed" if guessing else "finished"
+    return Outcome(status, tuple(records), time.perf_counter() - begin)
+
+
+def _accuracy(trial: Trial, model: torch.nn.Module, inputs: torch.Tensor, labels: torch.Tensor) -> float:
+    model.eval()
+    right = 0
+    with torch.inference_mode():
+        for x, y in zip(inputs.split(_EVALUATION_BATCH), labels.split(_EVALUATION_BATCH), strict=True):
+            right += int(trial.task.correct(model(x), y))
+    return right / len(labels)

@@ -1,0 +1,90 @@
+"""The LeNet of the chapter "Learning Rate Scheduling", with initial weights that every framework can take.
+
+Zhang, Lipton, Li and Smola, "Dive into Deep Learning", section 12.11: LeNet-5 (LeCun et al., 1998) with ReLU in place
+of the sigmoid and max pooling in place of average pooling, its weights drawn as Xavier-uniform.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import torch
+
+# Layer: shape of its weight as torch has it, (out, in, height, width) or (out, in).
+WEIGHTS = {
+    "conv1": (6, 1, 5, 5),
+    "conv2": (16, 6, 5, 5),
+    "fc1": (120, 16 * 5 * 5),
+    "fc2": (84, 120),
+    "fc3": (10, 84),
+}
+
+
+def initial_weights(seed: int) -> dict[str, npt.NDArray[np.float32]]:
+    """The parameters that a seed stands for, by the names and in the layout of torch, as float32.
+
+    Weights are uniform in ±√(6 / (fan_in + fan_out)) (Glorot and Bengio, 2010), biases in ±1/√fan_in, which is torch's
+    default, where fan_in and fan_out are the numbers of inputs and outputs times the size of the kernel. NumPy draws
+    them for every framework, so that a seed means the same network everywhere.
+
+    Raises `ValueError` for a negative seed.
+
+    >>> {name: array.shape for name, array in initial_weights(0).items() if "conv" in name}
+    {'conv1.weight': (6, 1, 5, 5), 'conv1.bias': (6,), 'conv2.weight': (16, 6, 5, 5), 'conv2.bias': (16,)}
+    """
+    if seed < 0:
+        raise ValueError(f"seed must be 0 or more, got {seed!r}")
+    # A stream of its own: default_rng(seed) may order the data of the same trial.
+    random = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0x1E,)))
+    arrays = {}
+    for layer, shape in WEIGHTS.items():
+        outputs, inputs, *kernel = shape
+        fan_in, fan_out = inputs * math.prod(kernel), outputs * math.prod(kernel)
+        arrays[f"{layer}.weight"] = _uniform(random, shape, math.sqrt(6 / (fan_in + fan_out)))
+        arrays[f"{layer}.bias"] = _uniform(random, (outputs,), 1 / math.sqrt(fan_in))
+    return arrays
+
+
+def lenet(seed: int) -> torch.nn.Module:
+    """The network with the initial weights of `seed`, from images (N, 1, 28, 28) to ten logits (N, 10).
+
+    5x5 convolution to 6 channels with padding 2, ReLU, 2x2 max pooling, 5x5 convolution to 16, ReLU, 2x2 max pooling,
+    then layers of 120, 84 and 10, with ReLU between: 61,706 parameters. The state of torch's random generator stays as
+    it is.
+
+    >>> sum(p.numel() for p in lenet(seed=0).parameters())
+    61706
+    """
+    import torch
+    from torch import nn
+
+    # Making the layers draws torch's own initial weights, which must not disturb the caller's random numbers.
+    with torch.random.fork_rng(devices=[]):
+        network = nn.Sequential(
+            OrderedDict[str, nn.Module](
+                conv1=nn.Conv2d(1, 6, kernel_size=5, padding=2),
+                relu1=nn.ReLU(),
+                pool1=nn.MaxPool2d(2),
+                conv2=nn.Conv2d(6, 16, kernel_size=5),
+                relu2=nn.ReLU(),
+                pool2=nn.MaxPool2d(2),
+                flatten=nn.Flatten(),
+                fc1=nn.Linear(400, 120),
+                relu3=nn.ReLU(),
+                fc2=nn.Linear(120, 84),
+                relu4=nn.ReLU(),
+                fc3=nn.Linear(84, 10),
+            )
+        )
+    network.load_state_dict({name: torch.from_numpy(array) for name, array in initial_weights(seed).items()})
+    return network
+
+
+def _uniform(random: np.random.Generator, shape: tuple[int, ...], bound: float) -> npt.NDArray[np.float32]:
+    return ((2 * random.random(shape) - 1) * bound).astype(np.float32)

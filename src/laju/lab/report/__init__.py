@@ -1,0 +1,72 @@
+"""Reports of a comparison: one HTML page that needs nothing beside it, pictures, and tables for other programs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from laju.lab.report import csv, figures, html
+from laju.lab.report.table import table
+
+if TYPE_CHECKING:
+    from laju.lab.comparison import Comparison
+
+__all__ = ["FILES", "check_writable", "table", "write_report"]
+
+FILES = ("report.html", "overview.png", *(f"{name}.png" for name in figures.PANELS), "trials.csv", "records.csv")
+
+
+def check_writable(folder: str | os.PathLike[str]) -> Path:
+    """Create the folder, with its parents, and prove that a report can be written there; for before a long training.
+
+    Raises:
+        OSError: it cannot; the message names the folder and says why.
+    """
+    path = Path(folder)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        _write(path / "report.html.try", lambda target: target.write_bytes(b"laju"))
+        (path / "report.html.try").unlink()
+        for name in FILES:
+            if (path / name).is_dir():
+                raise IsADirectoryError(f"{name} there is a folder")
+    except OSError as error:
+        raise OSError(f"cannot write a report into {str(path)!r}: {error.strerror or error}") from error
+    return path
+
+
+def write_report(comparison: Comparison, folder: str | os.PathLike[str]) -> list[Path]:
+    """Write the report's files into a folder, in place of those of an earlier report.
+
+    Every file is complete or not there: it gets its name once it is fully written.
+
+    Returns:
+        The files: the HTML page, the pictures, and the CSV tables.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    path = check_writable(folder)
+    writers: dict[str, Callable[[Path], object]] = {
+        "report.html": lambda target: target.write_text(html.page(comparison), encoding="utf-8", newline="\n"),
+        "overview.png": lambda target: figures.save(figures.overview(comparison), target),
+        "trials.csv": lambda target: csv.write(comparison.trials(), target),
+        "records.csv": lambda target: csv.write(comparison.records(), target),
+    }
+    for panel in figures.PANELS:
+        writers[f"{panel}.png"] = lambda target, panel=panel: figures.save(figures.single(comparison, panel), target)  # type: ignore[misc]
+    for name in FILES:
+        _write(path / name, writers[name])
+    return [path / name for name in FILES]
+
+
+def _write(target: Path, write: Callable[[Path], object]) -> None:
+    # A name of this process, so that two reports into one folder do not write into each other's files.
+    unfinished = target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
+    try:
+        write(unfinished)
+        os.replace(unfinished, target)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -1,0 +1,204 @@
+"""Pictures of a comparison: the rate, and the loss and accuracies by epoch, as means with 95 % bands over the seeds.
+
+Everything is drawn with Matplotlib's objects, without pyplot, so that no global state is read or left behind.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from laju.lab.statistics import estimate
+from laju.plot import GRID, INK, PALETTE, draw_steps, legend, line_style, tidy
+
+if TYPE_CHECKING:
+    from laju.lab.comparison import Comparison
+
+LEAST_FOR_BAND = 3
+PANELS = {
+    "rate": "Learning rate",
+    "train_loss": "Training loss",
+    "train_accuracy": "Training accuracy",
+    "test_accuracy": "Test accuracy",
+}
+_MARKS: dict[str, dict[str, Any]] = {
+    "diverged": {"marker": "X", "markersize": 8, "markeredgewidth": 0, "linestyle": "none"},
+    "collapsed": {"marker": "v", "markersize": 8, "markeredgewidth": 0, "linestyle": "none"},
+}
+_SVG = "http://www.w3.org/2000/svg"
+
+
+def overview(comparison: Comparison) -> Figure:
+    """All four panels with one legend below them."""
+    names = list(comparison.schedules)
+    columns = min(4 if max(map(len, names)) < 22 else 2, len(names))
+    lines = math.ceil(len(names) / columns)
+    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1, wspace=0.03, hspace=0.03)
+    figure = Figure(figsize=(11.5, 7.4 + 0.24 * lines), facecolor="white", layout=layout)
+    handles: list[Any] = []
+    for ax, panel in zip(figure.subplots(2, 2).flat, PANELS, strict=True):
+        handles = draw(ax, comparison, panel)
+    marks, meanings = _key(comparison)
+    legend(
+        figure,
+        handles + marks,
+        names + meanings,
+        loc="outside lower center",
+        ncols=columns,
+        fontsize=10,
+        columnspacing=2.2,
+    )
+    return figure
+
+
+def single(comparison: Comparison, panel: str) -> Figure:
+    """One panel, with its legend to the right of it."""
+    longest = min(max(map(len, comparison.schedules)), 60)
+    figure = Figure(figsize=(7.4 + 0.085 * longest, 4.6), facecolor="white", layout="constrained")
+    handles = draw(figure.subplots(), comparison, panel)
+    marks, meanings = _key(comparison) if panel != "rate" else ([], [])
+    names = list(comparison.schedules) + meanings
+    legend(figure, handles + marks, names, loc="outside right upper", fontsize=10)
+    return figure
+
+
+def bare(comparison: Comparison, panel: str) -> Figure:
+    """One panel without a legend, for a page that has its own."""
+    figure = Figure(figsize=(6.4, 4.0), facecolor="none", layout="constrained")
+    draw(figure.subplots(), comparison, panel)
+    return figure
+
+
+def draw(ax: Any, comparison: Comparison, panel: str) -> list[Any]:
+    """Draw one panel into Matplotlib axes; returns a line for each schedule, for a legend."""
+    lines = _rates(ax, comparison) if panel == "rate" else _curves(ax, comparison, panel)
+    tidy(ax)
+    ax.set_title(PANELS[panel], loc="left", color=INK, fontsize=12, fontweight="bold", pad=10)
+    ax.set_xlabel("epoch", color=INK)
+    ax.set_xlim(0, comparison.plan.epochs)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return lines
+
+
+def save(figure: Figure, target: Path) -> None:
+    """Write a PNG file."""
+    figure.savefig(target, format="png", dpi=160)
+
+
+def svg(figure: Figure, prefix: str, label: str) -> str:
+    """The figure as an `<svg>` element to put into an HTML page.
+
+    Every id starts with `prefix`, since the ids of several figures would collide in one page. Ink, grid and curve
+    colours become the page's CSS variables `--ink`, `--grid` and `--c0`, `--c1`, … so that they follow its dark mode.
+    """
+    buffer = io.BytesIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": prefix}):
+        figure.savefig(buffer, format="svg", transparent=True)
+    ET.register_namespace("", _SVG)
+    ET.register_namespace("xlink", "http://www.w3.org/1999/xlink")
+    root = ET.fromstring(buffer.getvalue())
+    for child in [c for c in root if c.tag in (f"{{{_SVG}}}metadata",)]:
+        root.remove(child)
+    variables = {INK: "var(--ink)", GRID: "var(--grid)", **{c: f"var(--c{i})" for i, c in enumerate(PALETTE)}}
+    for element in root.iter():
+        for key, value in element.attrib.items():
+            if key == "id":
+                value = f"{prefix}-{value}"
+            elif key.endswith("href") and value.startswith("#"):
+                value = f"#{prefix}-{value[1:]}"
+            else:
+                value = value.replace("url(#", f"url(#{prefix}-")
+            if key == "style":
+                for color, variable in variables.items():
+                    value = value.replace(color, variable)
+            element.set(key, value)
+    root.attrib.pop("width"), root.attrib.pop("height")
+    root.set("role", "img")
+    root.set("aria-label", label)
+    return ET.tostring(root, encoding="unicode")
+
+
+def _key(comparison: Comparison) -> tuple[list[Any], list[str]]:
+    """Legend entries of the marks that failed trials end in, where there are any."""
+    met = [status for status in _MARKS if any(o.status == status for o in comparison.outcomes.values())]
+    return [Line2D([], [], color=INK, **_MARKS[status]) for status in met], [f"a trial that {status}" for status in met]
+
+
+def _rates(ax: Any, comparison: Comparison) -> list[Any]:
+    plan = comparison.plan
+    values = [schedule.resolve(plan).values(plan.updates) for schedule in comparison.schedules.values()]
+    lines = [draw_steps(ax, v, i, per=plan.updates_per_epoch) for i, v in enumerate(values)]
+    if all(v.min() >= 0 for v in values):
+        ax.set_ylim(bottom=0)
+    return lines
+
+
+def _curves(ax: Any, comparison: Comparison, panel: str) -> list[Any]:
+    lines, means_shown, failed = [], [], []
+    for i, name in enumerate(comparison.schedules):
+        style = line_style(i)
+        finished: dict[float, list[float]] = {}
+        for seed in comparison.seeds:
+            outcome = comparison.outcomes.get((name, seed))
+            if outcome is None:
+                continue
+            points = [
+                (r.epoch, v) for r in outcome.records if (v := getattr(r, panel)) is not None and math.isfinite(v)
+            ]
+            if outcome.status == "finished":
+                for epoch, value in points:
+                    finished.setdefault(epoch, []).append(value)
+            else:
+                if not points and outcome.diverged_at is not None:  # before its first record
+                    points = [
+                        (
+                            outcome.diverged_at / comparison.plan.updates_per_epoch,
+                            math.inf if panel == "train_loss" else 0.0,
+                        )
+                    ]
+                failed.append((points, style["color"], outcome.status))
+        epochs = sorted(finished)
+        estimates = [e for epoch in epochs if (e := estimate(finished[epoch])) is not None]
+        means = np.array([e.mean for e in estimates])
+        # Two runs give an interval (t = 12.7) that hides everything and says nothing.
+        half = np.array(
+            [e.half_width if e.half_width is not None and e.n >= LEAST_FOR_BAND else 0.0 for e in estimates]
+        )
+        (line,) = ax.plot(epochs, means, linewidth=1.8, **style)
+        ax.fill_between(epochs, means - half, means + half, color=style["color"], alpha=0.15, linewidth=0)
+        lines.append(line)
+        means_shown.append(means[np.asarray(epochs) >= 0.2 * comparison.plan.epochs] if epochs else means)
+    _limits(ax, panel, means_shown)
+    for points, color, status in failed:
+        _draw_failed(ax, points, color, status)
+    return lines
+
+
+def _draw_failed(ax: Any, points: list[tuple[float, float]], color: str, status: str) -> None:
+    """A trial that is in no mean: a dotted line that ends in a mark, at the edge when it left the axes."""
+    if points:
+        x, y = np.array(points).T
+        low, high = ax.get_ylim()
+        ax.plot(x, y, color=color, linewidth=1.0, linestyle=(0, (1, 1.6)))
+        ax.plot(x[-1:], np.clip(y[-1:], low, high), color=color, clip_on=False, zorder=5, **_MARKS[status])
+
+
+def _limits(ax: Any, panel: str, means: list[Any]) -> None:
+    """Axes that hold every mean from a fifth of the run on, so that the end, where schedules differ little, is seen."""
+    values = np.concatenate([m for m in means if m.size] or [np.array([])])
+    if not values.size:
+        return
+    low, high = float(values.min()), float(values.max())
+    margin = 0.06 * (high - low) or 0.05 * abs(high) or 0.05
+    low, high = low - margin, high + margin
+    ax.set_ylim(max(low, 0.0), high if panel == "train_loss" else min(high, 1.004))

@@ -1,0 +1,90 @@
+"""The report as one HTML page: no script, and nothing loaded from elsewhere, so that it opens anywhere and for ever."""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+from markupsafe import Markup
+
+from laju.lab.report import figures
+from laju.lab.report.table import duration
+from laju.plot import DASHES, PALETTE, printable
+
+if TYPE_CHECKING:
+    from laju.lab.comparison import Comparison, Row
+    from laju.lab.statistics import Estimate
+
+
+def page(comparison: Comparison) -> str:
+    """The whole page as text."""
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["printable"] = printable
+    environment.filters["duration"] = duration
+    template = environment.from_string(resources.files(__package__).joinpath("report.html.j2").read_text("utf-8"))
+    rows = comparison.summary()
+    return template.render(
+        comparison=comparison,
+        facts=_facts(comparison),
+        rows=[
+            {"row": row, "swatch": _swatch(i), "span": span}
+            for i, (row, span) in enumerate(zip(rows, _spans(rows), strict=True))
+        ],
+        warnings=comparison.warnings(),
+        # Markup: the SVG comes from an XML writer, which has escaped every name in it.
+        figures=[
+            Markup(figures.svg(figures.bare(comparison, panel), prefix=panel.replace("_", "-"), label=title))
+            for panel, title in figures.PANELS.items()
+        ],
+        failed=[s for s in ("diverged", "collapsed") if any(o.status == s for o in comparison.outcomes.values())],
+        palette=PALETTE,
+    )
+
+
+def _facts(comparison: Comparison) -> dict[str, str]:
+    plan, seeds = comparison.plan, comparison.seeds
+    return {
+        "task": printable(comparison.task),
+        "training images": f"{plan.samples:,}",
+        "epochs": f"{plan.epochs:,}",
+        "batch size": f"{plan.batch_size:,}",
+        "updates": f"{plan.updates:,} ({plan.updates_per_epoch:,} an epoch)",
+        "optimizer": str(comparison.optimizer),
+        "seeds": ", ".join(map(str, seeds)),
+        "trials": f"{len(comparison.outcomes)} of {len(comparison.schedules) * len(seeds)}",
+    }
+
+
+def _swatch(i: int) -> dict[str, Any]:
+    """The curve's look, for the line before a schedule's name."""
+    dash = DASHES[i // len(PALETTE) % len(DASHES)]
+    return {"color": i % len(PALETTE), "dash": "" if dash == "-" else " ".join(str(3 * d) for d in dash[1])}
+
+
+def _spans(rows: list[Row]) -> list[dict[str, float] | None]:
+    """Where each test accuracy and its interval lie between the lowest and highest of the table, in percent."""
+    found: list[Estimate | None] = [row.test_accuracy for row in rows]
+    ends = [e.mean for e in found if e is not None]
+    ends += [
+        x for e in found if e is not None and e.n >= figures.LEAST_FOR_BAND for x in (e.low, e.high) if x is not None
+    ]
+    if not ends:
+        return [None] * len(rows)
+    low, width = min(ends), max(ends) - min(ends) or 1.0
+
+    def place(x: float) -> float:
+        return round(min(max(4 + 92 * (x - low) / width, 0), 100), 2)
+
+    return [
+        None
+        if e is None
+        else {
+            "mean": place(e.mean),
+            "low": place(e.mean - (e.half_width or 0)),
+            "high": place(e.mean + (e.half_width or 0)),
+        }
+        for e in found
+    ]

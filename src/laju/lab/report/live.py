@@ -1,0 +1,117 @@
+"""What a comparison shows while it runs: a live display on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from laju.lab.progress import Running
+from laju.lab.report.table import duration
+from laju.lab.trial import Outcome
+from laju.plot import printable
+
+
+def display(console: Console) -> Lines | Bars:
+    """Bars on a terminal, lines where the output goes to a file or a pipe."""
+    return Bars(console) if console.is_terminal else Lines(console)
+
+
+def _ending(outcome: Outcome) -> str:
+    if outcome.status == "diverged":
+        return f"diverged at update {outcome.diverged_at}"
+    last = outcome.records[-1]
+    ending = f"train loss {last.train_loss:.3f}, test accuracy {last.test_accuracy:.3f}"
+    return ending if outcome.status == "finished" else f"collapsed ({ending})"
+
+
+class Lines:
+    """One line for every trial that ends."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.total = self.done = 0
+        self.began = time.monotonic()
+
+    def _line(self, text: str) -> None:
+        self.console.print(Text(text), soft_wrap=True)
+
+    def start(self, total: int, kept: int, jobs: int) -> None:
+        self.total, self.done = total, kept
+        text = f"{total} trials"
+        if kept:
+            text += f", {kept} of them in the store already"
+        if total > kept:
+            text += f"; {total - kept} to run, {jobs} at a time"
+        self._line(text)
+
+    def running(self, trials: list[Running]) -> None:
+        pass
+
+    def finished(self, name: str, seed: int, outcome: Outcome) -> None:
+        self.done += 1
+        self._line(
+            f"[{self.done}/{self.total}] {printable(name)}, seed {seed}: {_ending(outcome)} ({duration(outcome.seconds)})"
+        )
+
+    def stop(self) -> None:
+        pass
+
+
+class Bars(Lines):
+    """A bar for every running trial, with its loss and accuracy, above one for the whole."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self.whole = Progress(
+            TextColumn("[bold]trials"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[left]}"),
+            console=console,
+        )  # fmt: skip
+        self.bar = self.whole.add_task("trials", total=1, left="")
+        self.live = Live(console=console, refresh_per_second=8, transient=True, get_renderable=self._picture)
+        self.trials: list[Running] = []
+        self.kept = 0
+
+    def start(self, total: int, kept: int, jobs: int) -> None:
+        super().start(total, kept, jobs)
+        self.kept = kept
+        if total > kept:
+            self.whole.update(self.bar, total=total, completed=kept)
+            self.live.start()
+
+    def running(self, trials: list[Running]) -> None:
+        self.trials = trials
+        begun = sum(r.record.update / r.updates for r in trials)
+        done = self.done - self.kept + begun
+        if done > 0.5:
+            left = (time.monotonic() - self.began) / done * (self.total - self.done - begun)
+            self.whole.update(self.bar, left=f"about {duration(max(left, 1))} left" if left > 1 else "")
+
+    def finished(self, name: str, seed: int, outcome: Outcome) -> None:
+        super().finished(name, seed, outcome)
+        self.whole.update(self.bar, completed=self.done)
+
+    def stop(self) -> None:
+        self.live.stop()
+
+    def _picture(self) -> Group:
+        from rich.progress_bar import ProgressBar
+
+        running = Table.grid(padding=(0, 1))
+        for column in ("left", "right", "left", "right", "right", "right"):
+            running.add_column(justify=column, no_wrap=True)  # type: ignore[arg-type]
+        for trial in self.trials:
+            record = trial.record
+            running.add_row(
+                Text(printable(trial.name, most=40)),
+                Text(f"seed {trial.seed}", style="dim"),
+                ProgressBar(total=trial.updates, completed=record.update, width=30),
+                Text(f"epoch {record.epoch:.1f}"),
+                Text(f"loss {record.train_loss:.3f}"),
+                Text(f"accuracy {record.train_accuracy:.3f}"),
+            )
+        return Group(running, self.whole)

@@ -1,0 +1,171 @@
+"""The store: trials and their outcomes by fingerprint, in one SQLite file.
+
+A trial is written with all its records in a single transaction, so that a kill at any moment leaves it whole or absent. Two
+comparisons may use one store at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+import laju
+from laju.lab.trial import Outcome, Record, Trial
+
+VERSION = 1
+_WAIT = 60  # seconds that a writer waits for another
+
+_metadata = sa.MetaData()
+_meta = sa.Table("meta", _metadata, sa.Column("key", sa.String, primary_key=True), sa.Column("value", sa.String, nullable=False))
+_trials = sa.Table(
+    "trials",
+    _metadata,
+    sa.Column("fingerprint", sa.String, primary_key=True),
+    sa.Column("task", sa.String, nullable=False),
+    sa.Column("schedule", sa.Text, nullable=False),
+    sa.Column("optimizer", sa.String, nullable=False),
+    sa.Column("seed", sa.Integer, nullable=False),
+    sa.Column("epochs", sa.Integer, nullable=False),
+    sa.Column("batch_size", sa.Integer, nullable=False),
+    sa.Column("status", sa.String, nullable=False),
+    sa.Column("diverged_at", sa.Integer),
+    sa.Column("seconds", sa.Float, nullable=False),
+    sa.Column("laju", sa.String, nullable=False),
+    sa.Column("written", sa.String, nullable=False),
+)
+_records = sa.Table(
+    "records",
+    _metadata,
+    sa.Column("trial", sa.ForeignKey("trials.fingerprint", ondelete="CASCADE"), primary_key=True),
+    sa.Column("update", sa.Integer, primary_key=True),
+    sa.Column("epoch", sa.Float, nullable=False),
+    sa.Column("rate", sa.Float, nullable=False),
+    sa.Column("train_loss", sa.Float, nullable=False),
+    sa.Column("train_accuracy", sa.Float, nullable=False),
+    sa.Column("test_accuracy", sa.Float),
+)
+
+
+class StoreError(OSError):
+    """A store that cannot be opened or written; the message names the file and what can be done."""
+
+
+class Store:
+    """Finished trials in a SQLite file, or in memory when there is no path.
+
+    Args:
+        path: the file; it is made when it is not there yet.
+
+    Raises:
+        StoreError: not a SQLite file, not a store of laju's, one of a newer version, or a place that cannot be written.
+
+    >>> with Store() as store:
+    ...     len(store)
+    0
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+        self.path = None if path is None else Path(path)
+        url = sa.URL.create("sqlite", database=None if self.path is None else str(self.path))
+        options: dict[str, Any] = {"poolclass": sa.StaticPool} if self.path is None else {"poolclass": sa.NullPool}
+        self._engine = sa.create_engine(url, connect_args={"timeout": _WAIT, "check_same_thread": False}, **options)
+        try:
+            if self.path is not None:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self._engine.connect() as connection:
+                self._prepare(connection)
+        except (sa.exc.SQLAlchemyError, sqlite3.Error, OSError) as error:
+            if isinstance(error, StoreError):
+                raise
+            raise self._error(error) from error
+
+    def _prepare(self, connection: sa.Connection) -> None:
+        there = set(sa.inspect(connection).get_table_names())
+        if there and "meta" not in there:
+            raise StoreError(f"{self.path} is a SQLite file but not a store of laju's: it holds {', '.join(sorted(there)[:5])}")
+        if "meta" in there:
+            # Another process may have made the tables and not yet written the version: then it is as new as ours.
+            found = connection.execute(sa.select(_meta.c.value).where(_meta.c.key == "version")).scalar()
+            if found is not None and (not found.isdigit() or int(found) > VERSION):
+                raise StoreError(
+                    f"{self.path} was made by a newer laju (store version {found}; this one reads up to {VERSION}): "
+                    "upgrade laju, or give another file"
+                )
+        for table in _metadata.sorted_tables:
+            connection.execute(CreateTable(table, if_not_exists=True))
+            for index in table.indexes:
+                connection.execute(CreateIndex(index, if_not_exists=True))
+        connection.execute(insert(_meta).values(key="version", value=str(VERSION)).on_conflict_do_nothing())
+        connection.commit()
+
+    def _error(self, error: Exception) -> StoreError:
+        reason = str(getattr(error, "orig", None) or getattr(error, "strerror", None) or error)
+        if "not a database" in reason:
+            return StoreError(f"{self.path} is not a SQLite file, so it cannot be a store; give another file")
+        if "locked" in reason:
+            return StoreError(f"{self.path} has been locked by another program for {_WAIT} seconds; is it still running?")
+        if "full" in reason:
+            return StoreError(f"{self.path} could not be written: the disk is full; what was finished before is kept")
+        return StoreError(f"{self.path} cannot be opened or written: {reason}")
+
+    def get(self, trial: Trial) -> Outcome | None:
+        """The outcome of a finished trial, or None."""
+        try:
+            with self._engine.connect() as connection:
+                row = connection.execute(sa.select(_trials).where(_trials.c.fingerprint == trial.fingerprint)).one_or_none()
+                if row is None:
+                    return None
+                query = sa.select(_records).where(_records.c.trial == trial.fingerprint).order_by(_records.c.update)
+                records = tuple(Record(*found[1:]) for found in connection.execute(query))
+        except sa.exc.SQLAlchemyError as error:
+            raise self._error(error) from error
+        return Outcome(row.status, records, row.seconds, row.diverged_at)
+
+    def put(self, trial: Trial, outcome: Outcome) -> None:
+        """Keep a trial's outcome; of a trial that is there already, the first one stays."""
+        fingerprint = trial.fingerprint
+        try:
+            with self._engine.begin() as connection:
+                new = connection.execute(
+                    insert(_trials)
+                    .values(
+                        fingerprint=fingerprint,
+                        task=trial.task.name,
+                        schedule=str(trial.schedule),
+                        optimizer=str(trial.optimizer),
+                        seed=trial.seed,
+                        epochs=trial.epochs,
+                        batch_size=trial.batch_size,
+                        status=outcome.status,
+                        diverged_at=outcome.diverged_at,
+                        seconds=outcome.seconds,
+                        laju=laju.__version__,
+                        written=datetime.now(UTC).isoformat(timespec="seconds"),
+                    )
+                    .on_conflict_do_nothing()
+                )
+                if new.rowcount and outcome.records:
+                    connection.execute(insert(_records), [{"trial": fingerprint, **vars(r)} for r in outcome.records])
+        except sa.exc.SQLAlchemyError as error:
+            raise self._error(error) from error
+
+    def __len__(self) -> int:
+        with self._engine.connect() as connection:
+            return int(connection.execute(sa.select(sa.func.count()).select_from(_trials)).scalar_one())
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()

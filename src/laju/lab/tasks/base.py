@@ -1,0 +1,173 @@
+"""What a task is: images (or other inputs) with labels, a model to train on them, and a loss.
+
+Everything that trains takes a `Task`; write a subclass to compare schedules on data and a model of your own.
+"""
+
+from __future__ import annotations
+
+import abc
+import functools
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import torch
+
+
+class DataError(ValueError):
+    """Data that are missing, damaged or do not fit together; the message names the file and what is wrong with it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """A labelled training set and test set in memory.
+
+    `train_inputs` and `test_inputs` are float32 of shape (N, ...), the same but for N; images are (N, 1, 28, 28) with
+    values in [0, 1]. `train_labels` and `test_labels` are int64 of shape (N,), each from 0 to `classes` - 1.
+
+    Raises `DataError` where shapes, lengths, types or labels are not so, or an input is not finite.
+    """
+
+    train_inputs: npt.NDArray[np.float32]
+    train_labels: npt.NDArray[np.int64]
+    test_inputs: npt.NDArray[np.float32]
+    test_labels: npt.NDArray[np.int64]
+    classes: int
+
+    def __post_init__(self) -> None:
+        if self.classes < 2:
+            raise DataError(f"classes must be at least 2, got {self.classes!r}")
+        for part in ("train", "test"):
+            inputs, labels = getattr(self, f"{part}_inputs"), getattr(self, f"{part}_labels")
+            for name, array, dtype in (("inputs", inputs, np.float32), ("labels", labels, np.int64)):
+                if not isinstance(array, np.ndarray) or array.dtype != dtype:
+                    found = getattr(array, "dtype", type(array).__name__)
+                    raise DataError(f"{part}_{name} must be a NumPy array of {np.dtype(dtype)}, got {found}")
+            if inputs.ndim < 2:
+                raise DataError(f"{part}_inputs must have a shape (N, ...) of two or more axes, got {inputs.shape}")
+            if labels.ndim != 1:
+                raise DataError(f"{part}_labels must have a shape (N,), got {labels.shape}")
+            if len(inputs) != len(labels):
+                raise DataError(f"{part}_inputs and {part}_labels differ in length: {len(inputs)} and {len(labels)}")
+            if inputs.size == 0:
+                raise DataError(f"{part}_inputs must not be empty, got the shape {inputs.shape}")
+            if labels.min() < 0 or labels.max() >= self.classes:
+                found = f"{labels.min()} to {labels.max()}"
+                raise DataError(f"{part}_labels must lie in 0 to classes - 1 = {self.classes - 1}, got {found}")
+            if not np.isfinite(inputs).all():
+                raise DataError(f"{part}_inputs must be finite, got NaN or infinity")
+        if self.train_inputs.shape[1:] != self.test_inputs.shape[1:]:
+            shapes = f"{self.train_inputs.shape[1:]} and {self.test_inputs.shape[1:]}"
+            raise DataError(f"train_inputs and test_inputs differ in the shape of one input: {shapes}")
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """SHA-256, in hexadecimal, over the shapes, types and bytes of the four arrays and the number of classes."""
+        digest = hashlib.sha256(f"classes={self.classes}".encode())
+        for name in ("train_inputs", "train_labels", "test_inputs", "test_labels"):
+            array = getattr(self, name)
+            # Little-endian on every machine, so that the same data agree wherever they are.
+            array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+            digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+            digest.update(array.data)
+        return digest.hexdigest()
+
+
+class Task(abc.ABC):
+    """Something to train: data, a model and a loss, the same for every schedule that is compared.
+
+    A subclass gives `name`, `data` and `model`; it may set `batch_size` and override `loss` and `correct`. Two things
+    are asked of it. `data` is called often, so it should load once and keep the result, in a `cached_property`: cached
+    properties stay behind when a task is pickled, so that it travels to another process without its arrays. And `model`
+    must depend on nothing but the seed.
+
+    >>> from functools import cached_property
+    >>> import torch
+    >>> class Sides(Task):
+    ...     "On which side of a line does a point lie?"
+    ...
+    ...     name = "sides"
+    ...
+    ...     def load(self):
+    ...         points = np.random.default_rng(0).normal(size=(500, 2)).astype(np.float32)
+    ...         sides = (points.sum(axis=1) > 0).astype(np.int64)
+    ...         return Data(points[:400], sides[:400], points[400:], sides[400:], classes=2)
+    ...
+    ...     def model(self, seed):
+    ...         torch.manual_seed(seed)
+    ...         return torch.nn.Linear(2, 2)
+    >>> task = Sides()
+    >>> task.train_size, task.batch_size
+    (400, 64)
+    >>> round(task.chance_loss, 2)
+    0.69
+    >>> outputs = task.model(seed=0)(torch.from_numpy(task.data().test_inputs))
+    >>> task.loss(outputs, torch.from_numpy(task.data().test_labels)).shape
+    torch.Size([])
+    """
+
+    @property
+    @abc.abstractmethod
+    def name(self) -> str:
+        """What the task is called; a new name makes earlier results of the task not count any more."""
+
+    @property
+    def batch_size(self) -> int:
+        """How many samples one update sees, unless the user says otherwise."""
+        return 64
+
+    @abc.abstractmethod
+    def load(self) -> Data:
+        """Read or make the training set and the test set, the same every time."""
+
+    @functools.cached_property
+    def _data(self) -> Data:
+        return self.load()
+
+    def data(self) -> Data:
+        """The training set and the test set, loaded at the first call."""
+        return self._data
+
+    @abc.abstractmethod
+    def model(self, seed: int) -> torch.nn.Module:
+        """A freshly initialised model, whose weights depend on nothing but `seed`."""
+
+    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Mean cross-entropy in nats of `outputs` (N, classes), logits, against `targets` (N,): a scalar tensor."""
+        import torch
+
+        return torch.nn.functional.cross_entropy(outputs, targets)
+
+    def correct(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """How many of `outputs` (N, classes) are largest at their target: a scalar tensor."""
+        return (outputs.argmax(dim=1) == targets).sum()
+
+    @property
+    def train_size(self) -> int:
+        """The number of training samples."""
+        return len(self.data().train_labels)
+
+    @property
+    def chance_loss(self) -> float:
+        """The loss of the best guess without looking: the entropy -Σ pᵢ ln pᵢ of the training labels, in nats."""
+        counts = np.bincount(self.data().train_labels, minlength=self.data().classes)
+        shares = counts[counts > 0] / counts.sum()
+        return float(-(shares * np.log(shares)).sum())
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """SHA-256, in hexadecimal, over the qualified name of the class, the name of the task and its data.
+
+        The same data agree wherever they were read from. The model and the loss are not looked at: give a task another
+        `name` when you change them.
+        """
+        content = "\0".join((type(self).__qualname__, self.name, self.data().fingerprint))
+        return hashlib.sha256(content.encode()).hexdigest()
+
+    def __getstate__(self) -> dict[str, Any]:
+        cached = functools.cached_property
+        return {k: v for k, v in vars(self).items() if not isinstance(getattr(type(self), k, None), cached)}

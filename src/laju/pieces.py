@@ -1,0 +1,305 @@
+"""The pieces that schedules are made of, each a value over its own local time from 0."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from laju import shapes
+from laju.arguments import number, shown, updates
+from laju.arrays import Namespace, Scalar, namespace
+from laju.schedule import At, Duration, Schedule, node, put, time
+
+
+@node
+class Constant(Schedule):
+    """The same value at every update, for `length` updates or without end.
+
+    >>> Constant(0.1)(12)
+    0.1
+    """
+
+    value: float
+    length: Duration | None = time(default=None)
+
+    def __post_init__(self) -> None:
+        put(self, value=number("value", self.value), length=updates("length", self.length, real=True))
+
+    def _scalar(self) -> At:
+        value = self.value
+        return lambda t: value
+
+    def _array(self, t: Any, ns: Namespace) -> Any:
+        return ns.full(t, self.value)
+
+    def _range(self, start: int, stop: int) -> npt.NDArray[np.float64]:
+        return np.full(stop - start, self.value)
+
+
+@node
+class Ramp(Schedule):
+    """From `start` to `final` over `length` updates along a shape: start·fall(p) + final·rise(p) with p = t/length.
+
+    At t = length the value is `final`, which then holds; the last update of the ramp, length - 1, is one short of it.
+
+    Args:
+        start: value at t = 0.
+        final: value at t = length and ever after.
+        length: updates, or text with a unit; 0 skips the ramp.
+        shape: a name from `laju.shapes`, such as "linear", "cosine", "power(2)".
+        first: p = (t+1)/length, so that no update is spent at `start` and the last one has `final`.
+        endpoint: p = t/(length-1), so that the first update has `start` and the last one `final`, as in `numpy.linspace`.
+
+    >>> Ramp(0, 1, 4).values(6), Ramp(0, 1, 4, first=True).values(4)
+    (array([0.  , 0.25, 0.5 , 0.75, 1.  , 1.  ]), array([0.25, 0.5 , 0.75, 1.  ]))
+    """
+
+    start: float
+    final: float
+    length: Duration = time()
+    shape: str = "linear"
+    first: bool = False
+    endpoint: bool = False
+
+    def __post_init__(self) -> None:
+        shape = shapes.shape(self.shape)
+        put(
+            self,
+            start=number("start", self.start),
+            final=number("final", self.final),
+            length=updates("length", self.length, real=True),
+            shape=shape.name,
+        )
+        if self.length is None:
+            raise TypeError("length must be a number of updates, got None")
+        for name in ("first", "endpoint"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name} must be True or False, got {shown(getattr(self, name))}")
+        if self.first and self.endpoint:
+            raise ValueError("first=True already puts the final value on the last update; leave endpoint out")
+        if shape.geometric and not self.start * self.final > 0:
+            raise ValueError(
+                f"start and final of an exponential ramp must be non-zero and of one sign, got {self.start!r} and {self.final!r}"
+            )
+
+    @cached_property
+    def _curve(self) -> Callable[[Any, Any, Any, Any], Any]:
+        """(done, left, n, namespace) -> value, in the form that is exact at both ends and loses no digits near zero."""
+        start, final = self.start, self.final
+        shape = shapes.shape(self.shape)
+        if shape.geometric:
+            ratio = final / start
+            return lambda done, left, n, xp: start * ratio ** (done / n)
+        if abs(start) >= abs(final):
+            fall = shape.fall
+            if final == 0:
+                return lambda done, left, n, xp: start * fall(done, left, n, xp)
+
+            def falling(done: Any, left: Any, n: Any, xp: Any) -> Any:
+                f = fall(done, left, n, xp)
+                return start * f + final * (1 - f)
+
+            return falling
+        rise = shape.rise
+        if start == 0:
+            return lambda done, left, n, xp: final * rise(done, left, n, xp)
+
+        def rising(done: Any, left: Any, n: Any, xp: Any) -> Any:
+            r = rise(done, left, n, xp)
+            return start * (1 - r) + final * r
+
+        return rising
+
+    @property
+    def _grid(self) -> tuple[int, Any]:
+        """(lead, n) with p = (t + lead)/n."""
+        return int(self.first), self.length - 1 if self.endpoint and self.length else self.length
+
+    def _scalar(self) -> At:
+        lead, n = self._grid
+        start, final, curve = self.start, self.final, self._curve
+        if lead:
+            return lambda t: curve(t + 1, n - t - 1, n, Scalar) if t + 1 < n else final
+        if self.endpoint and n == 0 < self.length:  # type: ignore[operator]
+            return lambda t: final if t else start
+        return lambda t: curve(t, n - t, n, Scalar) if 0 < t < n else final if t >= n else start
+
+    def _array(self, t: Any, ns: Namespace) -> Any:
+        lead, n = self._grid
+        if n == 0:
+            return ns.where(t < 1, ns.full(t, self.start if self.length else self.final), self.final)
+        t = ns.upto(t, n - lead)
+        done = ns.real(t) + lead if lead else ns.real(t)
+        result = self._curve(done, ns.left(n - lead, t), float(n), ns)
+        return ns.where(t >= n - lead, self.final, result) if ns.reaches(n) else result
+
+    def _range(self, start: int, stop: int) -> npt.NDArray[np.float64]:
+        lead, n = self._grid
+        end = min(stop, max(start, int(-(-n // 1)) - lead))
+        if n == 0 or end == start:
+            return super()._range(start, stop) if n == 0 else np.full(stop - start, self.final)
+        done, ns = namespace(np.arange(start + lead, end + lead))
+        inside = self._curve(done, n - done, float(n), ns)
+        if end == stop:
+            return np.asarray(inside, dtype=np.float64)
+        result = np.empty(stop - start)
+        result[: end - start], result[end - start :] = inside, self.final
+        return result
+
+
+@node
+class Exponential(Schedule):
+    """start·factor^(t/every), without end.
+
+    >>> Exponential(1.0, 0.5).values(4)
+    array([1.   , 0.5  , 0.25 , 0.125])
+    """
+
+    start: float
+    factor: float
+    every: Duration = time(rounded=False, default=1)
+
+    def __post_init__(self) -> None:
+        put(
+            self,
+            start=number("start", self.start),
+            factor=number("factor", self.factor, above=0),
+            every=updates("every", self.every, zero=False, real=True),
+        )
+
+    length = None
+
+    def _scalar(self) -> At:
+        start, factor, every = self.start, self.factor, self.every
+        if every == 1:
+            return lambda t: start * factor**t
+        return lambda t: start * factor ** (t / every)
+
+    def _array(self, t: Any, ns: Namespace) -> Any:
+        return self.start * self.factor ** (ns.real(t) / float(self.every))  # type: ignore[arg-type]
+
+
+@node
+class Power(Schedule):
+    """base·(offset + t/timescale)^-exponent, without end.
+
+    >>> Power(1.0, 0.5).values(4)
+    array([1.        , 0.70710678, 0.57735027, 0.5       ])
+    """
+
+    base: float
+    exponent: float
+    offset: float = 1.0
+    timescale: Duration = time(rounded=False, default=1)
+
+    def __post_init__(self) -> None:
+        put(
+            self,
+            base=number("base", self.base),
+            exponent=number("exponent", self.exponent),
+            offset=number("offset", self.offset, above=0),
+            timescale=updates("timescale", self.timescale, zero=False, real=True),
+        )
+
+    length = None
+
+    def _scalar(self) -> At:
+        base, exponent, offset, timescale = self.base, -self.exponent, self.offset, self.timescale
+        if timescale == 1:
+            return lambda t: base * (offset + t) ** exponent
+        return lambda t: base * (offset + t / timescale) ** exponent
+
+    def _array(self, t: Any, ns: Namespace) -> Any:
+        return self.base * (self.offset + ns.real(t) / float(self.timescale)) ** -self.exponent  # type: ignore[arg-type]
+
+
+@node
+class Table(Schedule):
+    """Given values, one for every `every` updates, the last of which holds.
+
+    `interpolation` "hold" keeps each value until the next; "linear" joins them by straight lines.
+
+    >>> Table([1.0, 0.5, 0.1]).values(5), Table([1.0, 0.5], every=2, interpolation="linear").values(4)
+    (array([1. , 0.5, 0.1, 0.1, 0.1]), array([1.  , 0.75, 0.5 , 0.5 ]))
+    """
+
+    entries: tuple[float, ...]
+    every: Duration = time(rounded=False, default=1)
+    interpolation: str = "hold"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.entries, str) or not isinstance(self.entries, Iterable):
+            raise TypeError(f"entries must be a sequence of numbers, got {shown(self.entries)}")
+        entries = tuple(number(f"entries[{i}]", v) for i, v in enumerate(self.entries))
+        if not entries:
+            raise ValueError("entries must hold at least one number, got none")
+        if self.interpolation not in ("hold", "linear"):
+            raise ValueError(f"interpolation must be 'hold' or 'linear', got {shown(self.interpolation)}")
+        put(self, entries=entries, every=updates("every", self.every, zero=False, real=True))
+
+    @property
+    def length(self) -> Duration:
+        steps = len(self.entries) - (self.interpolation == "linear")
+        return self.every * steps  # type: ignore[no-any-return]
+
+    @cached_property
+    def _numbers(self) -> npt.NDArray[np.float64]:
+        return np.array(self.entries)
+
+    def _scalar(self) -> At:
+        entries, every, last = self.entries, self.every, len(self.entries) - 1
+        if self.interpolation == "hold":
+            return lambda t: entries[min(int(t // every), last)]
+
+        def at(t: Any) -> float:
+            i = int(t // every)
+            if i >= last:
+                return entries[last]
+            x = (t - i * every) / every
+            return entries[i] * (1 - x) + entries[i + 1] * x
+
+        return at
+
+    def _array(self, t: Any, ns: Namespace) -> Any:
+        every: Any = self.every
+        last = len(self.entries) - 1
+        i = ns.upto(ns.floor_divide(t, every), last)
+        here = ns.take(self._numbers, i)
+        if self.interpolation == "hold" or last == 0:
+            return here
+        x = ns.real(ns.upto(t, every * last) - i * every) / float(every)
+        following = ns.take(self._numbers, ns.upto(i + 1, last))
+        return ns.where(i >= last, here, here * (1 - x) + following * x)
+
+
+@node
+class Function(Schedule):
+    """A function of one's own as a schedule: function(t), for `length` updates or without end.
+
+    It is called with an int, or with an array inside JAX or torch. Text, JSON and fingerprints need a function that can be
+    imported by its name.
+    """
+
+    function: Callable[[Any], Any]
+    length: Duration | None = time(default=None)
+
+    def __post_init__(self) -> None:
+        if not callable(self.function):
+            raise TypeError(f"function must be callable, got {shown(self.function)}")
+        put(self, length=updates("length", self.length, real=True))
+
+    def _scalar(self) -> At:
+        function, length = self.function, self.length
+        if length is None:
+            return lambda t: float(function(t))
+        return lambda t: float(function(min(t, length)))
+
+    def _array(self, t: Any, ns: Namespace) -> Any:
+        if isinstance(t, np.ndarray | np.generic):
+            at = self._at
+            return np.array([at(i) for i in np.ravel(t).tolist()], dtype=np.float64).reshape(np.shape(t))
+        return self.function(t if self.length is None else ns.upto(t, self.length))  # type: ignore[arg-type]

@@ -1,0 +1,154 @@
+"""Curves on [0, 1]: how a ramp gets from its start to its final value.
+
+A shape has a `rise`, which goes from 0 to 1, and a `fall`, which is 1 - rise; each is written in the form that keeps its
+relative accuracy, because 1 - rise would lose every digit where the fall is small. Both take the time that is `done`, the
+time that is `left`, the length n = done + left, and the namespace of these numbers.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from laju.arguments import nearest, number, shown
+
+Curve = Callable[[Any, Any, Any, Any], Any]
+"""(done, left, n, namespace) -> value in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A curve on [0, 1] by its canonical name, with p = done/n: `rise` goes from 0 to 1 and `fall` is 1 - rise.
+
+    `geometric` marks the one shape that multiplies instead of adding: start·(final/start)^p.
+    """
+
+    name: str
+    rise: Curve
+    fall: Curve
+    geometric: bool = False
+
+
+def linear() -> tuple[Curve, Curve]:
+    """rise = p."""
+    return (lambda done, left, n, xp: done / n), (lambda done, left, n, xp: left / n)
+
+
+def cosine(exponent: float = 1.0) -> tuple[Curve, Curve]:
+    """fall = ((1 + cos πp)/2)^exponent (Loshchilov & Hutter, arXiv 1608.03983)."""
+    exponent = number("exponent", exponent, above=0)
+
+    def half(some: Any, n: Any, xp: Any) -> Any:
+        # sin²(πx/2) is (1 - cos πx)/2 without its cancellation near 0.
+        s = xp.sin(xp.pi / 2 * (some / n))
+        return s * s
+
+    if exponent == 1:
+        return (lambda done, left, n, xp: half(done, n, xp)), (lambda done, left, n, xp: half(left, n, xp))
+
+    def rise(done: Any, left: Any, n: Any, xp: Any) -> Any:
+        return -xp.expm1(exponent * xp.log1p(-half(done, n, xp)))
+
+    return rise, (lambda done, left, n, xp: half(left, n, xp) ** exponent)
+
+
+def quarter_cosine() -> tuple[Curve, Curve]:
+    """fall = cos(πp/2): flat at the start, steep at the end."""
+
+    def rise(done: Any, left: Any, n: Any, xp: Any) -> Any:
+        s = xp.sin(xp.pi / 4 * (done / n))
+        return 2 * s * s
+
+    return rise, (lambda done, left, n, xp: xp.sin(xp.pi / 2 * (left / n)))
+
+
+def power(k: float) -> tuple[Curve, Curve]:
+    """fall = (1 - p)^k: polynomial decay."""
+    k = number("k", k, above=0)
+    return (
+        lambda done, left, n, xp: -xp.expm1(k * xp.log1p(-done / n)),
+        lambda done, left, n, xp: (left / n) ** k,
+    )
+
+
+def rising_power(k: float) -> tuple[Curve, Curve]:
+    """rise = p^k, so that a decay is 1 - p^k."""
+    k = number("k", k, above=0)
+    return (
+        lambda done, left, n, xp: (done / n) ** k,
+        lambda done, left, n, xp: -xp.expm1(k * xp.log1p(-left / n)),
+    )
+
+
+def sqrt() -> tuple[Curve, Curve]:
+    """fall = 1 - √p, the cooldown of Hägele et al., arXiv 2405.18392."""
+    return (
+        lambda done, left, n, xp: xp.sqrt(done / n),
+        lambda done, left, n, xp: left / n / (1 + xp.sqrt(done / n)),
+    )
+
+
+def square() -> tuple[Curve, Curve]:
+    """fall = 1 - p²."""
+    return (
+        lambda done, left, n, xp: (done / n) * (done / n),
+        lambda done, left, n, xp: (left / n) * (1 + done / n),
+    )
+
+
+def exponential() -> tuple[Curve, Curve]:
+    """start·(final/start)^p: a straight line on a logarithmic axis; both ends must be non-zero and of one sign."""
+    return linear()
+
+
+_SHAPES: dict[str, Callable[..., tuple[Curve, Curve]]] = {
+    f.__name__: f for f in (linear, cosine, quarter_cosine, power, rising_power, sqrt, square, exponential)
+}
+NAMES = tuple(_SHAPES)
+_TEXT = re.compile(r"\s*([A-Za-z_]\w*)\s*(?:\((.*)\))?\s*")
+
+
+@lru_cache(maxsize=256)
+def _read(text: str) -> Shape:
+    match = _TEXT.fullmatch(text)
+    name = match[1] if match else text
+    if match is None or name not in _SHAPES:
+        raise ValueError(f"unknown shape {shown(text)}; shapes are {', '.join(NAMES)}{nearest(name, NAMES)}")
+    make = _SHAPES[name]
+    parameters = list(inspect.signature(make).parameters.values())
+    texts = [part for part in (match[2] or "").split(",") if part.strip()]
+    if len(texts) > len(parameters) or any(p.default is p.empty for p in parameters[len(texts) :]):
+        usage = f"{name}({', '.join(p.name for p in parameters)})" if parameters else name
+        raise ValueError(f"shape {shown(text)} must be written {usage!r}")
+    try:
+        values = [float(part) for part in texts]
+    except ValueError:
+        raise ValueError(f"shape {shown(text)} must have numbers as arguments") from None
+    try:
+        rise, fall = make(*values)
+    except ValueError as error:
+        raise ValueError(f"shape {shown(text)}: {error}") from None
+    while values and values[-1] == parameters[len(values) - 1].default:
+        values.pop()
+    canonical = name + (f"({', '.join(repr(v) if v != int(v) else str(int(v)) for v in values)})" if values else "")
+    return Shape(canonical, rise, fall, geometric=name == "exponential")
+
+
+def shape(text: str | Shape) -> Shape:
+    """The shape of that name: `shape("cosine")`, `shape("power(2)")`.
+
+    Raises:
+        ValueError: an unknown name (the nearest is proposed), or arguments that the shape does not take.
+
+    >>> shape("power(2.0)").name
+    'power(2)'
+    """
+    if isinstance(text, Shape):
+        return text
+    if not isinstance(text, str):
+        raise TypeError(f"shape must be a text such as 'cosine' or 'power(2)', got {shown(text)}")
+    return _read(text)

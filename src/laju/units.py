@@ -1,0 +1,252 @@
+"""Lengths in epochs, tokens, samples or percent of the run, and the plan of a run that turns them into updates."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from laju.schedule import Schedule
+
+UNITS = ("updates", "epochs", "%", "samples", "tokens")
+_SYNONYMS = {
+    **{u: u for u in UNITS},
+    **{u[:-1]: u for u in UNITS if u != "%"},
+    "percent": "%",
+    "step": "updates",
+    "steps": "updates",
+    "iterations": "updates",
+}
+_TERM = re.compile(r"\s*([+-]?)\s*(\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?)\s*(%|[A-Za-z]+)?\s*")
+
+
+class UnresolvedError(ValueError):
+    """A schedule whose lengths are in epochs, tokens or percent was asked for a value."""
+
+
+def unit(name: object) -> str:
+    """The canonical name of a unit: `unit("epoch")` is `"epochs"`."""
+    if not isinstance(name, str) or name not in _SYNONYMS:
+        raise ValueError(f"unit must be one of {', '.join(UNITS)}, got {name!r}")
+    return _SYNONYMS[name]
+
+
+@dataclass(frozen=True)
+class Length:
+    """A length of time in units that only a run can turn into updates: a sum such as `90 epochs - 500 updates`.
+
+    Lengths add, subtract and scale; `terms` holds the amounts by unit, in a fixed order and without zeros.
+
+    >>> as_length("90 epochs") - as_length("500 updates")
+    Length('90 epochs - 500 updates')
+    """
+
+    terms: tuple[tuple[str, Fraction], ...]
+
+    @staticmethod
+    def of(amounts: Mapping[str, Fraction]) -> Length | int | float:
+        """The length with these amounts; a plain number when only updates are left."""
+        terms = tuple((u, amounts[u]) for u in (*UNITS[1:], UNITS[0]) if amounts.get(u))
+        if all(u == "updates" for u, _ in terms):
+            total = amounts.get("updates", Fraction(0))
+            return int(total) if total.denominator == 1 else float(total)
+        return Length(terms)
+
+    @property
+    def single(self) -> Fraction | None:
+        """The amount when there is a single unit."""
+        return self.terms[0][1] if len(self.terms) == 1 else None
+
+    def _combine(self, other: Any, sign: int) -> Length | int | float:
+        if isinstance(other, Length):
+            more = dict(other.terms)
+        elif isinstance(other, int | float):
+            more = {"updates": Fraction(other)}
+        else:
+            return NotImplemented
+        amounts = dict(self.terms)
+        for name, amount in more.items():
+            amounts[name] = amounts.get(name, Fraction(0)) + sign * amount
+        return Length.of(amounts)
+
+    def __add__(self, other: Any) -> Length | int | float:
+        return self._combine(other, 1)
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Any) -> Length | int | float:
+        return self._combine(other, -1)
+
+    def __rsub__(self, other: Any) -> Length | int | float:
+        return (self * -1) + other
+
+    def __mul__(self, by: Any) -> Any:
+        return Length.of({u: a * Fraction(by) for u, a in self.terms})
+
+    __rmul__ = __mul__
+
+    def __str__(self) -> str:
+        text = ""
+        for name, amount in self.terms:
+            sign = ("-" if amount < 0 else "") if not text else (" - " if amount < 0 else " + ")
+            text += sign + _decimal(abs(amount)) + ("%" if name == "%" else f" {name}")
+        return text
+
+    def __repr__(self) -> str:
+        return f"Length({str(self)!r})"
+
+
+def _decimal(amount: Fraction) -> str:
+    """The shortest decimal that reads back as the same amount."""
+    if amount.denominator == 1:
+        return str(amount.numerator)
+    rest = amount.denominator
+    twos = fives = 0
+    while rest % 2 == 0:
+        rest, twos = rest // 2, twos + 1
+    while rest % 5 == 0:
+        rest, fives = rest // 5, fives + 1
+    if rest != 1:
+        return repr(float(amount))
+    digits = max(twos, fives)
+    scaled = str(amount.numerator * 10**digits // amount.denominator).rjust(digits + 1, "0")
+    return f"{scaled[:-digits]}.{scaled[-digits:]}"
+
+
+def as_length(value: str | Length | int | float) -> Length | int | float:
+    """Read a length such as `"5 epochs"`, `"10%"`, `"2e9 tokens"` or `"90 epochs - 500 updates"`."""
+    if not isinstance(value, str):
+        return value
+    if len(value) > 200:
+        raise ValueError("a length is a short text such as '5 epochs'")
+    position, amounts = 0, dict[str, Fraction]()
+    while position < len(value):
+        match = _TERM.match(value, position)
+        if match is None or match.end() == position or (position and not match[1]):
+            raise ValueError(f"cannot read {value[position:]!r} as a number and a unit ({', '.join(UNITS)})")
+        sign, digits, name = match.groups()
+        if name is not None and name not in _SYNONYMS:
+            raise ValueError(f"unknown unit {name!r}; units are {', '.join(UNITS)}")
+        if abs(int(re.search(r"[eE]([+-]?\d+)", digits)[1]) if re.search(r"[eE]", digits) else 0) > 30:  # type: ignore[index]
+            raise ValueError(f"{digits} is out of range")
+        amount = Fraction(digits) * (-1 if sign == "-" else 1)
+        key = _SYNONYMS[name or "updates"]
+        amounts[key] = amounts.get(key, Fraction(0)) + amount
+        position = match.end()
+    if not amounts:
+        raise ValueError("it is empty")
+    return Length.of(amounts)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How many updates one of each unit is, as exact fractions; what is absent is not known for the run."""
+
+    per: tuple[tuple[str, Fraction], ...]
+
+    def updates(self, length: Length | int | float) -> Fraction:
+        """A length in updates, exactly (not yet rounded)."""
+        if not isinstance(length, Length):
+            return Fraction(length)
+        known = dict(self.per)
+        for name, _ in length.terms:
+            if name not in known:
+                raise UnresolvedError(f"{str(length)!r} cannot be turned into updates: {_MISSING[name]}")
+        return sum((known[name] * amount for name, amount in length.terms), Fraction(0))
+
+    def counted_in(self, name: str) -> Scale:
+        """The same run on a clock that counts epochs, say, instead of updates."""
+        unit_length = self.updates(Length(((name, Fraction(1)),)))
+        return Scale(tuple((u, Fraction(1) if u == "updates" else n / unit_length) for u, n in self.per))
+
+
+_MISSING = {
+    "epochs": "the plan has no samples, so it does not know how long an epoch is",
+    "%": "the plan does not say how long the run is",
+    "samples": "the plan has no batch_size",
+    "tokens": "the plan has no tokens_per_sample",
+}
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """The facts of a run that turn epochs and percentages into updates.
+
+    An epoch has ceil(samples / (batch_size·accumulate·world_size)) updates (the floor, with `drop_last`).
+
+    Args:
+        samples: training examples in an epoch.
+        batch_size: examples in a micro-batch of one process.
+        epochs: passes over the data.
+        accumulate: micro-batches whose gradients make one update.
+        world_size: processes that train together.
+        drop_last: an incomplete last batch of an epoch is left out.
+
+    Raises:
+        ValueError: a number that is not positive, or an epoch without an update.
+
+    >>> plan = RunPlan(samples=60_000, batch_size=256, epochs=30)
+    >>> plan.updates_per_epoch, plan.updates
+    (235, 7050)
+    """
+
+    samples: int
+    batch_size: int
+    epochs: int
+    accumulate: int = 1
+    world_size: int = 1
+    drop_last: bool = False
+    tokens_per_sample: int | None = None
+
+    def __post_init__(self) -> None:
+        from laju.arguments import whole
+
+        for name in ("samples", "batch_size", "epochs", "accumulate", "world_size"):
+            object.__setattr__(self, name, whole(name, getattr(self, name), least=1))
+        if self.tokens_per_sample is not None:
+            object.__setattr__(self, "tokens_per_sample", whole("tokens_per_sample", self.tokens_per_sample, least=1))
+        if not isinstance(self.drop_last, bool):
+            raise TypeError(f"drop_last must be True or False, got {self.drop_last!r}")
+        if self.updates_per_epoch < 1:
+            raise ValueError(
+                f"an epoch has no update: samples={self.samples} is less than a full batch of {self.samples_per_update} "
+                "and drop_last=True leaves it out"
+            )
+
+    @property
+    def samples_per_update(self) -> int:
+        return self.batch_size * self.accumulate * self.world_size
+
+    @property
+    def updates_per_epoch(self) -> int:
+        full, rest = divmod(self.samples, self.samples_per_update)
+        return full + (1 if rest and not self.drop_last else 0)
+
+    @property
+    def updates(self) -> int:
+        """Updates of the whole run."""
+        return self.updates_per_epoch * self.epochs
+
+    @property
+    def scale(self) -> Scale:
+        per = [
+            ("updates", Fraction(1)),
+            ("epochs", Fraction(self.updates_per_epoch)),
+            ("%", Fraction(self.updates, 100)),
+            ("samples", Fraction(1, self.samples_per_update)),
+        ]
+        if self.tokens_per_sample is not None:
+            per.append(("tokens", Fraction(1, self.samples_per_update * self.tokens_per_sample)))
+        return Scale(tuple(per))
+
+    def resolve(self, schedule: Schedule) -> Schedule:
+        """The schedule with every length in updates of this run."""
+        return schedule.resolve(self)
+
+
+def nearest_update(exact: Fraction) -> int:
+    """A boundary in whole updates: the nearest, halves up."""
+    return int((exact + Fraction(1, 2)) // 1)
