@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from fractions import Fraction
 from functools import cached_property, reduce
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from laju.arguments import number, shown, updates, whole
+from laju.arguments import is_number, number, shown, updates, whole
 from laju.arrays import Namespace, namespace
 from laju.pieces import Constant, Function, Ramp
 from laju.schedule import At, Duration, Schedule, node, put, time
@@ -28,7 +28,7 @@ def _parts(kind: str, parts: Any, cls: type[Schedule] | None = None) -> tuple[Sc
         raise TypeError(f"parts of a {kind} must be a sequence of schedules, got {shown(parts)}")
     flat: list[Schedule] = []
     for i, part in enumerate(parts):
-        if isinstance(part, int | float) and not isinstance(part, bool):
+        if is_number(part):
             part = Constant(part)
         if not isinstance(part, Schedule):
             raise TypeError(f"parts[{i}] of a {kind} must be a schedule or a number, got {shown(part)}")
@@ -46,7 +46,9 @@ def _child(self: Any) -> None:
 def _finite(child: Schedule, what: str) -> Duration:
     length = child.length
     if length is None:
-        raise ValueError(f"{what} needs a schedule with an end, but {shown(child)} has none; give it one with .take(length)")
+        raise ValueError(
+            f"{what} needs a schedule with an end, but {shown(child)} has none; give it one with .take(length)"
+        )
     return length
 
 
@@ -81,12 +83,14 @@ class Chain(Schedule):
     @cached_property
     def _placed(self) -> tuple[list[Any], list[Schedule]]:
         """Where each part that has a length begins, and these parts."""
-        starts, parts, at = [], [], 0
+        starts: list[Any] = []
+        parts: list[Schedule] = []
+        at: Any = 0
         for part in self.parts[:-1]:
             if part.length:
                 starts.append(at)
                 parts.append(part)
-                at += part.length  # type: ignore[operator]
+                at += part.length
         return [*starts, at], [*parts, self.parts[-1]]
 
     def _scalar(self) -> At:
@@ -108,7 +112,11 @@ class Chain(Schedule):
     def _array(self, t: Any, ns: Namespace) -> Any:
         starts, parts = self._placed
         if ns.host:
-            return ns.grouped(t, np.searchsorted(starts, t, side="right") - 1, lambda i, u: parts[i]._array(ns.minus(u, starts[i]), ns))
+            return ns.grouped(
+                t,
+                np.searchsorted(starts, t, side="right") - 1,
+                lambda i, u: parts[i]._array(ns.minus(u, starts[i]), ns),
+            )
         result = parts[0]._array(t, ns)
         for start, part in zip(starts[1:], parts[1:], strict=True):
             if ns.reaches(start):
@@ -139,7 +147,9 @@ class Chain(Schedule):
             exact += scale.updates(part.length)  # type: ignore[arg-type]
             end = nearest_update(exact)
             if end < begin:
-                raise ValueError(f"{shown(part)} would last {end - begin} updates in this run: the parts before it take it all")
+                raise ValueError(
+                    f"{shown(part)} would last {end - begin} updates in this run: the parts before it take it all"
+                )
             parts.append(_lasting(part._resolve(scale), end - begin))
             begin = end
         last = self.parts[-1]
@@ -147,7 +157,9 @@ class Chain(Schedule):
             return Chain((*parts, last._resolve(scale)))
         end = nearest_update(exact + scale.updates(last.length))
         if end < begin:
-            raise ValueError(f"{shown(last)} would last {end - begin} updates in this run: the parts before it take it all")
+            raise ValueError(
+                f"{shown(last)} would last {end - begin} updates in this run: the parts before it take it all"
+            )
         return Chain((*parts, _lasting(last._resolve(scale), end - begin)))
 
 
@@ -164,6 +176,26 @@ class _Combination(Schedule):
 
     parts: tuple[Schedule, ...]
 
+    @staticmethod
+    def _numbers(f: At, g: At) -> At:
+        """Two functions of one number as one."""
+        raise NotImplementedError  # every subclass has its own
+
+    @staticmethod
+    def _arrays(ns: Namespace, a: Any, b: Any) -> Any:
+        """Two arrays of values as one."""
+        raise NotImplementedError  # every subclass has its own
+
+    def _scalar(self) -> At:
+        return reduce(self._numbers, [part._scalar() for part in self.parts])
+
+    def _array(self, t: Any, ns: Namespace) -> Any:
+        return reduce(lambda a, b: self._arrays(ns, a, b), [part._array(t, ns) for part in self.parts])
+
+    def _range(self, start: int, stop: int) -> npt.NDArray[np.float64]:
+        _, ns = namespace(np.empty(0, dtype=np.int64))
+        return reduce(lambda a, b: self._arrays(ns, a, b), [part._range(start, stop) for part in self.parts])
+
     @property
     def length(self) -> Duration | None:
         lengths = [part.length for part in self.parts]
@@ -171,51 +203,10 @@ class _Combination(Schedule):
             return None
         known = [n for n in lengths if n is not None]
         if any(isinstance(n, Length) for n in known) and len(set(known)) > 1:
-            raise ValueError(f"which part of {shown(self)} is longest depends on the run; resolve it first, or use .take(length)")
-        return max(known) if known else None  # type: ignore[type-var]
-
-
-def _combined(
-    scalar: Callable[[At, At], At], array: Callable[[Namespace, Any, Any], Any]
-) -> tuple[Callable[[Any], At], Callable[[Any, Any, Namespace], Any], Callable[[Any, int, int], npt.NDArray[np.float64]]]:
-    """The three ways of computing a combination, from its binary operation."""
-
-    def _scalar(self: Any) -> At:
-        return reduce(scalar, [part._scalar() for part in self.parts])
-
-    def _array(self: Any, t: Any, ns: Namespace) -> Any:
-        return reduce(lambda a, b: array(ns, a, b), [part._array(t, ns) for part in self.parts])
-
-    def _range(self: Any, start: int, stop: int) -> npt.NDArray[np.float64]:
-        _, ns = namespace(np.empty(0, dtype=np.int64))
-        result: npt.NDArray[np.float64] = reduce(lambda a, b: array(ns, a, b), [p._range(start, stop) for p in self.parts])
-        return result
-
-    return _scalar, _array, _range
-
-
-def _product(f: At, g: At) -> At:
-    return lambda t: f(t) * g(t)
-
-
-def _sum(f: At, g: At) -> At:
-    return lambda t: f(t) + g(t)
-
-
-def _smaller(f: At, g: At) -> At:
-    def at(t: Any) -> float:
-        a, b = f(t), g(t)
-        return b if b < a else a
-
-    return at
-
-
-def _larger(f: At, g: At) -> At:
-    def at(t: Any) -> float:
-        a, b = f(t), g(t)
-        return b if b > a else a
-
-    return at
+            raise ValueError(
+                f"which part of {shown(self)} is longest depends on the run; resolve it first, or use .take(length)"
+            )
+        return max(known) if known else None
 
 
 @node
@@ -233,7 +224,13 @@ class Product(_Combination):
     def __post_init__(self) -> None:
         put(self, parts=_parts("product", self.parts, Product))
 
-    _scalar, _array, _range = _combined(_product, lambda ns, a, b: a * b)
+    @staticmethod
+    def _numbers(f: At, g: At) -> At:
+        return lambda t: f(t) * g(t)
+
+    @staticmethod
+    def _arrays(ns: Namespace, a: Any, b: Any) -> Any:
+        return a * b
 
 
 @node
@@ -251,7 +248,13 @@ class Sum(_Combination):
     def __post_init__(self) -> None:
         put(self, parts=_parts("sum", self.parts, Sum))
 
-    _scalar, _array, _range = _combined(_sum, lambda ns, a, b: a + b)
+    @staticmethod
+    def _numbers(f: At, g: At) -> At:
+        return lambda t: f(t) + g(t)
+
+    @staticmethod
+    def _arrays(ns: Namespace, a: Any, b: Any) -> Any:
+        return a + b
 
 
 @node
@@ -268,7 +271,17 @@ class Minimum(_Combination):
     def __post_init__(self) -> None:
         put(self, parts=_parts("minimum", self.parts, Minimum))
 
-    _scalar, _array, _range = _combined(_smaller, lambda ns, a, b: ns.where(b < a, b, a))
+    @staticmethod
+    def _numbers(f: At, g: At) -> At:
+        def at(t: Any) -> float:
+            a, b = f(t), g(t)
+            return b if b < a else a
+
+        return at
+
+    @staticmethod
+    def _arrays(ns: Namespace, a: Any, b: Any) -> Any:
+        return ns.where(b < a, b, a)
 
 
 @node
@@ -285,7 +298,17 @@ class Maximum(_Combination):
     def __post_init__(self) -> None:
         put(self, parts=_parts("maximum", self.parts, Maximum))
 
-    _scalar, _array, _range = _combined(_larger, lambda ns, a, b: ns.where(b > a, b, a))
+    @staticmethod
+    def _numbers(f: At, g: At) -> At:
+        def at(t: Any) -> float:
+            a, b = f(t), g(t)
+            return b if b > a else a
+
+        return at
+
+    @staticmethod
+    def _arrays(ns: Namespace, a: Any, b: Any) -> Any:
+        return ns.where(b > a, b, a)
 
 
 @node
@@ -305,13 +328,13 @@ class Take(Schedule):
 
     def _scalar(self) -> At:
         child, length = self.child._scalar(), self.length
-        return lambda t: child(t if t < length else length)  # type: ignore[operator]
+        return lambda t: child(t if t < length else length)
 
     def _array(self, t: Any, ns: Namespace) -> Any:
-        return self.child._array(ns.upto(t, self.length), ns)  # type: ignore[arg-type]
+        return self.child._array(ns.upto(t, self.length), ns)
 
     def _range(self, start: int, stop: int) -> npt.NDArray[np.float64]:
-        end = min(stop, max(start, math.ceil(self.length)))  # type: ignore[arg-type]
+        end = min(stop, max(start, math.ceil(self.length)))
         if end == stop:
             return self.child._range(start, stop)
         return np.concatenate([self.child._range(start, end), np.full(stop - end, self.child._scalar()(self.length))])
@@ -336,8 +359,10 @@ class Overlay(Schedule):
         if bottom is None or top == bottom:
             return bottom
         if isinstance(top, Length) or isinstance(bottom, Length):
-            raise ValueError(f"which part of {shown(self)} is longer depends on the run; resolve it first, or use .take(length)")
-        return max(top, bottom)  # type: ignore[type-var]
+            raise ValueError(
+                f"which part of {shown(self)} is longer depends on the run; resolve it first, or use .take(length)"
+            )
+        return max(top, bottom)
 
     def _scalar(self) -> At:
         top, bottom, boundary = self.top._scalar(), self.bottom._scalar(), self.top.length
@@ -366,9 +391,9 @@ class Shift(Schedule):
     def __post_init__(self) -> None:
         _child(self)
         by = self.by
-        if isinstance(by, bool) or not isinstance(by, int | float | np.integer) or by != by or abs(by) == math.inf:
+        if not is_number(by) or not math.isfinite(by):
             raise TypeError(f"by must be a number of updates, got {shown(by)}")
-        put(self, by=int(by) if by == int(by) else float(by))
+        put(self, by=_integral(by))
 
     @property
     def length(self) -> Duration | None:
@@ -463,8 +488,8 @@ class Staircase(Schedule):
     def length(self) -> Duration | None:
         length: Any = self.child.length
         if length is None or isinstance(length, Length) or isinstance(self.every, Length):
-            return length  # type: ignore[no-any-return]
-        return -(-length // self.every) * self.every  # type: ignore[no-any-return]
+            return length
+        return -(-length // self.every) * self.every
 
     def _scalar(self) -> At:
         child, every = self.child._scalar(), self.every
@@ -473,7 +498,8 @@ class Staircase(Schedule):
         return lambda t: child(t // every * every)
 
     def _array(self, t: Any, ns: Namespace) -> Any:
-        return self.child._array(ns.floor_divide(t, self.every) * self.every, ns)  # type: ignore[arg-type]
+        # A step longer than the counter can count is never left.
+        return self.child._array(ns.floor_divide(t, self.every) * self.every if ns.reaches(self.every) else 0 * t, ns)
 
     def _range(self, start: int, stop: int) -> npt.NDArray[np.float64]:
         every = self.every
@@ -501,7 +527,7 @@ class Reverse(Schedule):
 
     def _scalar(self) -> At:
         child, length = self.child._scalar(), self.child.length
-        return lambda t: child(length - t if t < length else 0)  # type: ignore[operator]
+        return lambda t: child(length - t if t < length else 0)
 
     def _array(self, t: Any, ns: Namespace) -> Any:
         length: Any = self.child.length
@@ -542,9 +568,11 @@ class Repeat(Schedule):
     def length(self) -> Duration | None:
         if self.count is None:
             return None
-        period = self.child.length
-        if self.growth == 1 or isinstance(period, Length):
-            return period * self.count if self.growth == 1 else period * self._times(self.count)  # type: ignore[operator,no-any-return]
+        period: Any = self.child.length
+        if self.growth == 1:
+            return period * self.count
+        if isinstance(period, Length):
+            return period * self._times(self.count)
         return self._begin(self.count)
 
     def _times(self, i: int) -> Fraction:
@@ -621,7 +649,11 @@ class Repeat(Schedule):
                 result = ns.where(local >= 0, self._cycle(k)._array(ns.where(local >= 0, local, 0 * local), ns), result)
             return result
         i = ns.floor_divide(t, period)
-        u = t - i * period if isinstance(period, int) and ns.reaches(period) else ns.real(t) - ns.real(i) * float(period)
+        u = (
+            t - i * period
+            if isinstance(period, int) and ns.reaches(period)
+            else ns.real(t) - ns.real(i) * float(period)
+        )
         if self.count is not None and ns.reaches(end):
             i, u = ns.where(t >= end, last + 0 * i, i), ns.where(t >= end, period + 0 * u, u)
         value = self.child._array(u, ns)

@@ -6,7 +6,7 @@ import difflib
 import math
 import numbers
 from collections.abc import Iterable
-from typing import Any, overload
+from typing import Any, TypeGuard
 
 from laju.units import Length, as_length
 
@@ -23,6 +23,11 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     return f"; did you mean {match[0]!r}?" if match else ""
 
 
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a value is a real number, NumPy's included; booleans are not."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
 def number(
     name: str,
     value: Any,
@@ -34,7 +39,7 @@ def number(
 ) -> float:
     """A finite real number inside the stated bounds, as a float; booleans are not numbers."""
     wanted = _bounds(above, least, below, most)
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+    if not is_number(value):
         raise TypeError(f"{name} must be {wanted}, got {shown(value)}")
     try:
         result = float(value)
@@ -54,7 +59,12 @@ def number(
 def _bounds(above: float | None, least: float | None, below: float | None, most: float | None) -> str:
     limits = [
         text.format(bound)
-        for text, bound in (("above {:g}", above), ("of at least {:g}", least), ("below {:g}", below), ("of at most {:g}", most))
+        for text, bound in (
+            ("above {:g}", above),
+            ("of at least {:g}", least),
+            ("below {:g}", below),
+            ("of at most {:g}", most),
+        )
         if bound is not None
     ]
     return "a finite number" + (" " + " and ".join(limits) if limits else "")
@@ -63,7 +73,7 @@ def _bounds(above: float | None, least: float | None, below: float | None, most:
 def whole(name: str, value: Any, *, least: int = 0) -> int:
     """A whole number of at least `least`; a float such as 1e6 is taken when it is whole."""
     wanted = f"a whole number of at least {least}"
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+    if not is_number(value):
         raise TypeError(f"{name} must be {wanted}, got {shown(value)}")
     if not math.isfinite(value) or value != int(value) or value < least:
         raise ValueError(f"{name} must be {wanted}, got {shown(value)}")
@@ -73,11 +83,7 @@ def whole(name: str, value: Any, *, least: int = 0) -> int:
 _UNITS = "or text such as '5 epochs' or '10%'"
 
 
-@overload
-def updates(name: str, value: None, *, zero: bool = ..., real: bool = ...) -> None: ...
-@overload
-def updates(name: str, value: object, *, zero: bool = ..., real: bool = ...) -> int | float | Length: ...
-def updates(name: str, value: Any, *, zero: bool = True, real: bool = False) -> int | float | Length | None:
+def updates(name: str, value: Any, *, zero: bool = True, real: bool = False) -> Any:
     """A length: a whole number of updates (with `real`, any number), or text with a unit, which becomes a `Length`."""
     if value is None:
         return None
@@ -93,7 +99,7 @@ def updates(name: str, value: Any, *, zero: bool = True, real: bool = False) -> 
                 raise ValueError(f"{name} must be {wanted}, got {shown(str(found))}")
             return found
         value = found
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+    if not is_number(value):
         raise TypeError(f"{name} must be {wanted}, got {shown(value)}")
     if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
         raise ValueError(f"{name} must be {wanted}, got {shown(value)}")

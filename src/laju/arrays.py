@@ -98,8 +98,8 @@ class Namespace:
     def take(self, table: Any, index: Any) -> Any:
         """table[index] with an index array of any integer type."""
         values = self.xp.asarray(table, dtype=self.dtype, **self._device())
-        if self.largest is None:
-            index = self.xp.astype(index, self.xp.int64)
+        if not self.xp.isdtype(index.dtype, "integral"):
+            index = self.xp.astype(index, self.xp.int32 if self.dtype == self.xp.float32 else self.xp.int64)
         shape = index.shape
         return self.xp.reshape(self.xp.take(values, self.xp.reshape(index, (-1,)), axis=0), shape)
 
@@ -120,6 +120,7 @@ def namespace(t: Any) -> tuple[Any, Namespace]:
     if xp.isdtype(t.dtype, "bool") or not xp.isdtype(t.dtype, ("integral", "real floating")):
         raise TypeError(f"t must hold whole numbers of completed updates, got an array of {t.dtype}")
     concrete = True
+    dtype: Any = np.float64
     if api.is_torch_array(t):
         import torch
 
@@ -128,8 +129,6 @@ def namespace(t: Any) -> tuple[Any, Namespace]:
     elif api.is_jax_array(t):
         dtype = xp.result_type(float)
         concrete = False
-    else:
-        dtype = np.float64
     if xp.isdtype(t.dtype, "integral"):
         if xp.isdtype(t.dtype, "unsigned integer") or xp.iinfo(t.dtype).bits < 32:
             t = xp.astype(t, xp.int32 if dtype == getattr(xp, "float32", None) else xp.int64)
@@ -140,5 +139,7 @@ def namespace(t: Any) -> tuple[Any, Namespace]:
             raise ValueError("t must hold numbers of completed updates, got NaN")
     # Where values can be read without waiting for a device or a trace; elsewhere a negative t is the caller's.
     if concrete and 0 not in t.shape and bool(xp.any(t < 0)):
-        raise ValueError(f"t must be 0 or more, got an array that holds {xp.min(t)}: a schedule has no value before update 0")
+        raise ValueError(
+            f"t must be 0 or more, got an array that holds {xp.min(t)}: a schedule has no value before update 0"
+        )
     return t, Namespace(xp, t, dtype, largest)

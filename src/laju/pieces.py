@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import Any
@@ -124,7 +125,7 @@ class Ramp(Schedule):
         start, final, curve = self.start, self.final, self._curve
         if lead:
             return lambda t: curve(t + 1, n - t - 1, n, Scalar) if t + 1 < n else final
-        if self.endpoint and n == 0 < self.length:  # type: ignore[operator]
+        if self.endpoint and n == 0 < self.length:
             return lambda t: final if t else start
         return lambda t: curve(t, n - t, n, Scalar) if 0 < t < n else final if t >= n else start
 
@@ -180,7 +181,7 @@ class Exponential(Schedule):
         return lambda t: start * factor ** (t / every)
 
     def _array(self, t: Any, ns: Namespace) -> Any:
-        return self.start * self.factor ** (ns.real(t) / float(self.every))  # type: ignore[arg-type]
+        return self.start * self.factor ** (ns.real(t) / float(self.every))
 
 
 @node
@@ -214,7 +215,7 @@ class Power(Schedule):
         return lambda t: base * (offset + t / timescale) ** exponent
 
     def _array(self, t: Any, ns: Namespace) -> Any:
-        return self.base * (self.offset + ns.real(t) / float(self.timescale)) ** -self.exponent  # type: ignore[arg-type]
+        return self.base * (self.offset + ns.real(t) / float(self.timescale)) ** -self.exponent
 
 
 @node
@@ -244,7 +245,7 @@ class Table(Schedule):
     @property
     def length(self) -> Duration:
         steps = len(self.entries) - (self.interpolation == "linear")
-        return self.every * steps  # type: ignore[no-any-return]
+        return self.every * steps
 
     @cached_property
     def _numbers(self) -> npt.NDArray[np.float64]:
@@ -260,7 +261,7 @@ class Table(Schedule):
             if i >= last:
                 return entries[last]
             x = (t - i * every) / every
-            return entries[i] * (1 - x) + entries[i + 1] * x
+            return float(entries[i] * (1 - x) + entries[i + 1] * x)
 
         return at
 
@@ -280,20 +281,27 @@ class Table(Schedule):
 class Function(Schedule):
     """A function of one's own as a schedule: function(t), for `length` updates or without end.
 
-    It is called with an int, or with an array inside JAX or torch. Text, JSON and fingerprints need a function that can be
-    imported by its name.
+    It is called with an int, or with an array inside JAX or torch. `function` may be its name, "module:name"; text, JSON and
+    fingerprints need a function that can be imported by that. Reading a text with a function in it imports its module, so
+    read only texts that you trust with that.
+
+    >>> Function("math:sqrt")(9)
+    3.0
     """
 
-    function: Callable[[Any], Any]
+    function: Callable[[Any], Any] | str
     length: Duration | None = time(default=None)
 
     def __post_init__(self) -> None:
+        if isinstance(self.function, str):
+            put(self, function=_imported(self.function))
         if not callable(self.function):
-            raise TypeError(f"function must be callable, got {shown(self.function)}")
+            raise TypeError(f"function must be callable, or written 'module:name', got {shown(self.function)}")
         put(self, length=updates("length", self.length, real=True))
 
     def _scalar(self) -> At:
-        function, length = self.function, self.length
+        function: Any = self.function
+        length = self.length
         if length is None:
             return lambda t: float(function(t))
         return lambda t: float(function(min(t, length)))
@@ -302,4 +310,39 @@ class Function(Schedule):
         if isinstance(t, np.ndarray | np.generic):
             at = self._at
             return np.array([at(i) for i in np.ravel(t).tolist()], dtype=np.float64).reshape(np.shape(t))
-        return self.function(t if self.length is None else ns.upto(t, self.length))  # type: ignore[arg-type]
+        return self.function(t if self.length is None else ns.upto(t, self.length))
+
+
+def importable_name(function: Callable[..., Any]) -> str:
+    """`module:name` of a function that can be imported again by it.
+
+    Raises:
+        ValueError: it cannot be, as a lambda or a function inside another cannot.
+    """
+    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
+    if module and name and module != "__main__" and "<" not in name:
+        try:
+            if _imported(f"{module}:{name}") is function:
+                return f"{module}:{name}"
+        except ValueError:
+            pass
+    # A NumPy ufunc has no qualified name in older releases.
+    if isinstance(function, np.ufunc) and getattr(np, function.__name__, None) is function:
+        return f"numpy:{function.__name__}"
+    raise ValueError(
+        f"{shown(function)} cannot be written down: only a function that can be imported by its name can be, "
+        "so define it with def at the top level of a module"
+    )
+
+
+def _imported(name: str) -> Any:
+    module, _, path = name.partition(":")
+    if not module or not path:
+        raise ValueError(f"function must be written 'module:name', got {shown(name)}")
+    try:
+        found: Any = importlib.import_module(module)
+        for part in path.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        raise ValueError(f"function {name!r} cannot be imported: {error}") from None
+    return found

@@ -6,18 +6,13 @@ Numbers are absolute values; lengths are in updates or text with a unit; `total`
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Literal
 
-from laju.algebra import Chain, Maximum, Overlay, Product, Staircase
+from laju.algebra import Chain, Maximum, Overlay, Per, Product, Staircase
 from laju.arguments import nearest, number, shown, updates
 from laju.pieces import Constant, Exponential, Power, Ramp
 from laju.schedule import Duration, Schedule, _schedule
-from laju.units import Length
-
-
-def _lengths(**given: Any) -> list[Duration]:
-    """The lengths in canonical form, by the names that an error shows."""
-    return [updates(name, value) for name, value in given.items()]
+from laju.units import Length, Span
 
 
 def _rest(total: Duration, used: Duration, name: str) -> Duration:
@@ -41,7 +36,7 @@ def constant(value: float) -> Schedule:
     return Constant(value)
 
 
-def linear(start: float, final: float, total: int | str | Length) -> Schedule:
+def linear(start: float, final: float, total: Span) -> Schedule:
     """A straight line: start + (final - start)·t/total.
 
     Elsewhere: torch `LinearLR`, optax `linear_schedule`.
@@ -63,7 +58,7 @@ def square_root(base: float) -> Schedule:
     return Power(number("base", base), 0.5)
 
 
-def poly(base: float, total: int | str | Length, power: float = 1.0, final: float = 0.0) -> Schedule:
+def poly(base: float, total: Span, power: float = 1.0, final: float = 0.0) -> Schedule:
     """Polynomial decay: final + (base - final)·(1 - t/total)^power.
 
     Elsewhere: torch `PolynomialLR` (final 0), Keras `PolynomialDecay`, optax `polynomial_schedule`.
@@ -87,16 +82,16 @@ def polynomial_decay(base: float, alpha: float = 0.5, beta: float = 1.0) -> Sche
     return Power(number("base", base), number("alpha", alpha, above=0), timescale=1 / beta)
 
 
-def factor(base: float, factor: float, every: int | str | Length = 1, floor: float | None = None) -> Schedule:
+def factor(base: float, factor: float, every: Span = 1, floor: float | None = None) -> Schedule:
     """Multiplied by a factor every so often: base·factor^⌊t/every⌋, never under the floor.
 
     Elsewhere: torch `StepLR` (`every` above 1) and `ExponentialLR`, MXNet `FactorScheduler`, Keras `ExponentialDecay` with
     `staircase=True`.
 
     >>> factor(1.0, 0.5, every=2, floor=0.2).values(7)
-    array([1. , 1. , 0.5, 0.5, 0.25, 0.25, 0.2 ])
+    array([1.  , 1.  , 0.5 , 0.5 , 0.25, 0.25, 0.2 ])
     """
-    (every,) = _lengths(every=every)
+    every = updates("every", every, zero=False)
     decay: Schedule = Exponential(number("base", base), number("factor", factor, above=0, most=1), every)
     if every != 1:
         decay = Staircase(decay, every)
@@ -105,7 +100,7 @@ def factor(base: float, factor: float, every: int | str | Length = 1, floor: flo
     return Maximum((decay, Constant(number("floor", floor, most=base))))
 
 
-def multi_factor(base: float, milestones: Iterable[int | str | Length], factor: float) -> Schedule:
+def multi_factor(base: float, milestones: Iterable[Span], factor: float) -> Schedule:
     """Multiplied by a factor at every milestone: base·factor^(number of milestones ≤ t).
 
     Elsewhere: torch `MultiStepLR`, MXNet `MultiFactorScheduler`.
@@ -122,7 +117,9 @@ def multi_factor(base: float, milestones: Iterable[int | str | Length], factor: 
     for k, end in enumerate(at):
         length = end - begin
         if (length if not isinstance(length, Length) else length.single or 1) <= 0:
-            raise ValueError(f"milestones must increase, got {shown([m if isinstance(m, int) else str(m) for m in at])}")
+            raise ValueError(
+                f"milestones must increase, got {shown([m if isinstance(m, int) else str(m) for m in at])}"
+            )
         parts.append(Constant(base * factor**k, length))
         begin = end
     return Chain((*parts, Constant(base * factor ** len(at)))) if parts else Constant(base)
@@ -130,9 +127,9 @@ def multi_factor(base: float, milestones: Iterable[int | str | Length], factor: 
 
 def cosine(
     peak: float,
-    total: int | str | Length,
+    total: Span,
     final: float = 0.0,
-    warmup: int | str | Length = 0,
+    warmup: Span = 0,
     start: float = 0.0,
 ) -> Schedule:
     """Half a cosine from `peak` to `final`, after a linear warmup from `start`, `total` updates in all.
@@ -163,7 +160,7 @@ def cosine(
 
 def warmup(
     schedule: Schedule | float,
-    length: int | str | Length,
+    length: Span,
     start: float | None = None,
     *,
     how: Literal["then", "overlay", "times"] = "then",
@@ -199,7 +196,9 @@ def warmup(
     schedule = _schedule(schedule)
     length = updates("length", length)
     if how not in ("then", "overlay", "times"):
-        raise ValueError(f"how must be 'then', 'overlay' or 'times', got {shown(how)}{nearest(str(how), ('then', 'overlay', 'times'))}")
+        raise ValueError(
+            f"how must be 'then', 'overlay' or 'times', got {shown(how)}{nearest(str(how), ('then', 'overlay', 'times'))}"
+        )
     if length == 0:
         return schedule
     if how == "times":
@@ -222,15 +221,14 @@ def warmup(
 
 
 def _known_value(schedule: Schedule, at: Duration, how: str) -> float:
-    """A value that no plan can change, or an error that asks for the plan."""
-    from laju.algebra import Per
-
-    if isinstance(schedule, Per):
-        return _known_value(schedule.child, at, how) if at == 0 else schedule(0)
+    """A value that no plan can change, or the error that asks for the plan."""
+    if at == 0 and isinstance(schedule, Per):
+        return _known_value(schedule.child, at, how)
     if at == 0 and isinstance(schedule, Chain):
         return _known_value(schedule.parts[0], at, how)
     if at == 0 and isinstance(schedule, Ramp) and not schedule.first:
         return schedule.start
     if isinstance(schedule, Constant):
         return schedule.value
-    return schedule(at)
+    value: float = schedule(at)
+    return value

@@ -17,16 +17,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar, datacla
 import numpy as np
 import numpy.typing as npt
 
-from laju.arguments import shown, whole
+from laju.arguments import is_number, shown, whole
 from laju.arrays import Namespace, namespace
-from laju.units import Length, RunPlan, Scale, UnresolvedError, nearest_update
+from laju.units import Length, RunPlan, Scale, Span, UnresolvedError, nearest_update
 
 if TYPE_CHECKING:
     from laju.algebra import Chain, Product, Sum
 
 At = Callable[[Any], float]
-Duration = int | float | Length
-"""A length: whole updates, or units that a plan resolves; a real number where a stretch made it so."""
+Duration = Any
+"""A length of a schedule: whole updates (a real number where a stretch made it so), or a `Length` in units. Constructors take
+text as well, which type checkers could not tell from what the field then holds."""
 
 T = TypeVar("T")
 
@@ -57,6 +58,8 @@ class Schedule:
 
     _method: ClassVar[str | None] = None  # printed as a method of the first field
     _operator: ClassVar[str | None] = None  # printed between the parts
+
+    __array_ufunc__ = None  # NumPy's numbers leave `number * schedule` to the schedule
 
     # --- calling -------------------------------------------------------------------------------------------------
 
@@ -188,26 +191,26 @@ class Schedule:
         return Chain((self, _schedule(other)))
 
     def __rshift__(self, other: Any) -> Chain:
-        return self.then(other) if isinstance(other, Schedule | numbers.Real) else NotImplemented
+        return self.then(other) if isinstance(other, Schedule) or is_number(other) else NotImplemented
 
     def __rrshift__(self, other: Any) -> Chain:
-        return _schedule(other).then(self) if isinstance(other, numbers.Real) else NotImplemented
+        return _schedule(other).then(self) if is_number(other) else NotImplemented
 
     def __mul__(self, other: Any) -> Product:
         from laju.algebra import Product
 
-        return Product((self, _schedule(other))) if isinstance(other, Schedule | numbers.Real) else NotImplemented
+        return Product((self, _schedule(other))) if isinstance(other, Schedule) or is_number(other) else NotImplemented
 
     def __rmul__(self, other: Any) -> Product:
-        return _schedule(other) * self if isinstance(other, numbers.Real) else NotImplemented
+        return _schedule(other) * self if is_number(other) else NotImplemented
 
     def __add__(self, other: Any) -> Sum:
         from laju.algebra import Sum
 
-        return Sum((self, _schedule(other))) if isinstance(other, Schedule | numbers.Real) else NotImplemented
+        return Sum((self, _schedule(other))) if isinstance(other, Schedule) or is_number(other) else NotImplemented
 
     def __radd__(self, other: Any) -> Sum:
-        return _schedule(other) + self if isinstance(other, numbers.Real) else NotImplemented
+        return _schedule(other) + self if is_number(other) else NotImplemented
 
     def minimum(self, other: Schedule | float) -> Schedule:
         """The smaller of the two at every update."""
@@ -221,7 +224,7 @@ class Schedule:
 
         return Maximum((self, _schedule(other)))
 
-    def take(self, length: int | str | Length) -> Schedule:
+    def take(self, length: Span) -> Schedule:
         """Only the first `length` updates, after which the value there holds: s(min(t, length)).
 
         >>> from laju import constant
@@ -250,7 +253,7 @@ class Schedule:
 
         return stretch(self, by)
 
-    def staircase(self, every: int | str | Length) -> Schedule:
+    def staircase(self, every: Span) -> Schedule:
         """The value held for `every` updates at a time: s(every·⌊t/every⌋)."""
         from laju.algebra import Staircase
 
@@ -289,7 +292,7 @@ class Schedule:
 
     def warmup(
         self,
-        length: int | str | Length,
+        length: Span,
         start: float | None = None,
         *,
         how: Literal["then", "overlay", "times"] = "then",
@@ -323,7 +326,9 @@ class Schedule:
         """The fields that differ from their defaults, in order."""
         fields = dataclasses.fields(self)  # type: ignore[arg-type]
         values = {field.name: getattr(self, field.name) for field in fields}
-        return {f.name: values[f.name] for f in fields if f.default is dataclasses.MISSING or values[f.name] != f.default}
+        return {
+            f.name: values[f.name] for f in fields if f.default is dataclasses.MISSING or values[f.name] != f.default
+        }
 
     def __repr__(self) -> str:
         if self._operator:
@@ -333,7 +338,7 @@ class Schedule:
         order = [field.name for field in dataclasses.fields(self)]  # type: ignore[arg-type]
         arguments = []
         for i, (name, value) in enumerate(self._fields().items()):
-            text = repr(str(value) if isinstance(value, Length) else value)
+            text = _text(value)
             arguments.append(text if name == order[i] else f"{name}={text}")
         if self._method:
             receiver = self.child._operand()  # type: ignore[attr-defined]
@@ -349,6 +354,19 @@ class Schedule:
     def __getstate__(self) -> dict[str, Any]:
         names = {field.name for field in dataclasses.fields(self)}  # type: ignore[arg-type]
         return {name: value for name, value in vars(self).items() if name in names}  # what is cached stays behind
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Length):
+        return repr(str(value))
+    if callable(value) and not isinstance(value, Schedule):
+        from laju.pieces import importable_name
+
+        try:
+            return repr(importable_name(value))
+        except ValueError:
+            pass  # it has no text that rebuilds it, but it can still be looked at
+    return repr(value)
 
 
 def put(self: object, **values: Any) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import dataclasses
 import hashlib
-import importlib
 import inspect
 import json
 import warnings
@@ -93,7 +92,7 @@ def parse(text: str) -> Schedule:
     except RecursionError:
         raise SpecError("this expression is nested too deeply") from None
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return _Reader(source).call(pieces.Constant, "a constant", [value], {}, tree.body)
+        value = _Reader(source).call(pieces.Constant, "a constant", [value], {}, tree.body)
     if not isinstance(value, Schedule):
         raise SpecError(f"this is {shown(value)}, not a schedule; write for example 'cosine(0.3, total=20)'", source, 0)
     return value
@@ -135,14 +134,18 @@ class _Reader:
                 if name not in _METHODS:
                     column = (function.end_col_offset or 0) - len(name.encode())
                     function.col_offset = column
-                    raise self.fail(f"unknown method {name!r}{nearest(name, _METHODS)}; methods are {', '.join(_METHODS)}", function)
+                    raise self.fail(
+                        f"unknown method {name!r}{nearest(name, _METHODS)}; methods are {', '.join(_METHODS)}", function
+                    )
                 method = getattr(schedule, name)
                 return self.call(method, name, *self.arguments(at, method, name), at)
             case ast.Name(id=name):
                 if name in _NAMES:
                     raise self.fail(f"{name} needs its arguments: {_usage(_NAMES[name], name)}", at)
                 raise self.fail(f"unknown name {name!r}{nearest(name, _NAMES)}; put text in quotes", at)
-        raise self.fail("only laju's policies, methods, numbers, texts, lists and the operators >> * + can stand here", at)
+        raise self.fail(
+            "only laju's policies, methods, numbers, texts, lists and the operators >> * + can stand here", at
+        )
 
     def operation(self, at: ast.BinOp) -> Any:
         """A row of operations of one kind, without a recursion per operand."""
@@ -195,19 +198,20 @@ class _Reader:
                 raise self.fail("arguments are written out one by one", keyword)
             if keyword.arg not in valid:
                 raise self.fail(
-                    f"{name} has no argument {keyword.arg!r}{nearest(keyword.arg, valid)}; it takes {_usage(function, name)}", keyword
+                    f"{name} has no argument {keyword.arg!r}{nearest(keyword.arg, valid)}; it takes {_usage(function, name)}",
+                    keyword,
                 )
             keywords[keyword.arg] = self.read(keyword.value)
         return positional, keywords
 
-    def call(self, function: Callable[..., Any], name: str, args: list[Any], kwargs: dict[str, Any], at: ast.expr) -> Any:
+    def call(
+        self, function: Callable[..., Any], name: str, args: list[Any], kwargs: dict[str, Any], at: ast.expr
+    ) -> Any:
         try:
             inspect.signature(function).bind(*args, **kwargs)
         except TypeError as error:
             raise self.fail(f"{name}: {error}; it takes {_usage(function, name)}", at) from None
         try:
-            if function is pieces.Function:
-                args, kwargs = [_imported(args[0]) if args else None, *args[1:]], kwargs
             return function(*args, **kwargs)
         except SpecError as error:
             raise self.fail(str(error), at) from None
@@ -251,41 +255,11 @@ def _tree(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_tree(v) for v in value]
     if callable(value):
-        return importable_name(value)
-    return value
-
-
-def importable_name(function: Callable[..., Any]) -> str:
-    """`module:name` of a function that can be imported again."""
-    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
-    if module and name and module != "__main__" and "<" not in name:
         try:
-            found: Any = importlib.import_module(module)
-            for part in name.split("."):
-                found = getattr(found, part)
-        except (ImportError, AttributeError):
-            found = None
-        if found is function:
-            return f"{module}:{name}"
-    raise SpecError(
-        f"{shown(function)} cannot be written down: only a function that can be imported by its name can be, "
-        "so define it with def at the top level of a module"
-    )
-
-
-def _imported(name: Any) -> Any:
-    if callable(name):
-        return name
-    module, _, path = name.partition(":") if isinstance(name, str) else ("", "", "")
-    if not module or not path:
-        raise SpecError(f"function must be written 'module:name', got {shown(name)}")
-    try:
-        found: Any = importlib.import_module(module)
-        for part in path.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
-        raise SpecError(f"function {name!r} cannot be imported: {error}") from None
-    return found
+            return pieces.importable_name(value)
+        except ValueError as error:
+            raise SpecError(str(error)) from None
+    return value
 
 
 def from_json(data: Mapping[str, Any] | str) -> Schedule:
@@ -331,8 +305,6 @@ def _schedule(tree: Any, where: str) -> Schedule:
             value = _schedule(value, f"{where}.{name}")
         elif isinstance(value, list) and value and isinstance(value[0], Mapping):
             value = [_schedule(part, f"{where}.{name}[{i}]") for i, part in enumerate(value)]
-        elif cls is pieces.Function and name == "function":
-            value = _imported(value)
         values[name] = value
     try:
         return cls(**values)

@@ -60,7 +60,7 @@ class Length:
         """The amount when there is a single unit."""
         return self.terms[0][1] if len(self.terms) == 1 else None
 
-    def _combine(self, other: Any, sign: int) -> Length | int | float:
+    def _combine(self, other: Any, sign: int) -> Any:
         if isinstance(other, Length):
             more = dict(other.terms)
         elif isinstance(other, int | float):
@@ -72,15 +72,15 @@ class Length:
             amounts[name] = amounts.get(name, Fraction(0)) + sign * amount
         return Length.of(amounts)
 
-    def __add__(self, other: Any) -> Length | int | float:
+    def __add__(self, other: Any) -> Any:
         return self._combine(other, 1)
 
     __radd__ = __add__
 
-    def __sub__(self, other: Any) -> Length | int | float:
+    def __sub__(self, other: Any) -> Any:
         return self._combine(other, -1)
 
-    def __rsub__(self, other: Any) -> Length | int | float:
+    def __rsub__(self, other: Any) -> Any:
         return (self * -1) + other
 
     def __mul__(self, by: Any) -> Any:
@@ -139,6 +139,10 @@ def as_length(value: str | Length | int | float) -> Length | int | float:
     if not amounts:
         raise ValueError("it is empty")
     return Length.of(amounts)
+
+
+Span = int | float | str | Length
+"""A length as users write it: updates, or text with a unit."""
 
 
 @dataclass(frozen=True)

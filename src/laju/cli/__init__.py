@@ -29,11 +29,15 @@ class Verbs(click.Group):
         except ModuleNotFoundError as error:
             if (error.name or "").partition(".")[0] == "laju":
                 raise
-            raise click.ClickException(f'`laju {name}` needs the package {error.name}: pip install "laju[lab]"') from error
+            raise click.ClickException(
+                f'`laju {name}` needs the package {error.name}: pip install "laju[lab]"'
+            ) from error
         command: click.Command = module.command
         return command
 
-    def resolve_command(self, context: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         from laju.arguments import nearest
 
         if args and not args[0].startswith("-") and args[0] not in VERBS:

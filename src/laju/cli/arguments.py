@@ -39,7 +39,9 @@ def read_schedules(texts: tuple[str, ...]) -> dict[str, Schedule]:
                 raise click.BadParameter(str(error), param_hint="SCHEDULE") from None
         for name in found:
             if name in named:
-                raise click.BadParameter(f"two schedules are named {name!r}; write NAME=SCHEDULE to tell them apart", param_hint="SCHEDULE")
+                raise click.BadParameter(
+                    f"two schedules are named {name!r}; write NAME=SCHEDULE to tell them apart", param_hint="SCHEDULE"
+                )
         named.update(found)
     return named
 
@@ -54,5 +56,9 @@ def plain_errors() -> Iterator[None]:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == "laju":
             raise
-        text = str(error) if "pip install" in str(error) else f'the package {error.name} is needed: pip install "laju[lab]"'
+        text = (
+            str(error)
+            if "pip install" in str(error)
+            else f'the package {error.name} is needed: pip install "laju[lab]"'
+        )
         raise click.ClickException(text) from error

@@ -15,18 +15,36 @@ from laju.cli.arguments import plain_errors, read_schedules, schedules_argument
 
 @click.command("compare")
 @schedules_argument()
-@click.option("--task", default="digits", show_default=True, metavar="NAME", help="What to train: digits or fashion-mnist.")
+@click.option(
+    "--task", default="digits", show_default=True, metavar="NAME", help="What to train: digits or fashion-mnist."
+)
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Folder with the task's files (fashion-mnist).")
-@click.option("--epochs", type=click.IntRange(min=1), default=30, show_default=True, help="Passes over the training data.")
+@click.option(
+    "--epochs", type=click.IntRange(min=1), default=30, show_default=True, help="Passes over the training data."
+)
 @click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Runs of every schedule.")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Examples an update; the task's own by default.")
-@click.option("--momentum", type=click.FloatRange(min=0, max=1, max_open=True), default=0.0, show_default=True, help="SGD's momentum.")
+@click.option(
+    "--momentum",
+    type=click.FloatRange(min=0, max=1, max_open=True),
+    default=0.0,
+    show_default=True,
+    help="SGD's momentum.",
+)
 @click.option("--jobs", type=click.IntRange(min=1), help="Trials at once; by default one for each core.")
 @click.option(
-    "--store", type=click.Path(path_type=Path), default=Path("laju.sqlite"), show_default=True, help="File that keeps finished trials."
+    "--store",
+    type=click.Path(path_type=Path),
+    default=Path("laju.sqlite"),
+    show_default=True,
+    help="File that keeps finished trials.",
 )
 @click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("laju-report"), show_default=True, help="Folder for the report."
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("laju-report"),
+    show_default=True,
+    help="Folder for the report.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON instead of the table.")
 def command(
@@ -62,7 +80,9 @@ def command(
         from laju.lab.tasks import TASKS
 
         if task not in TASKS:
-            raise click.BadParameter(f"{task!r} is not a task{nearest(task, TASKS)}; tasks are {', '.join(TASKS)}", param_hint="--task")
+            raise click.BadParameter(
+                f"{task!r} is not a task{nearest(task, TASKS)}; tasks are {', '.join(TASKS)}", param_hint="--task"
+            )
         check_writable(out)
         # What a program reads goes to standard output alone.
         console = Console(stderr=as_json)
@@ -86,7 +106,10 @@ def command(
             )
         except Interrupted as stopped:
             kept, asked = len(stopped.comparison.outcomes), len(named) * seeds
-            console.print(f"\nStopped. {kept} of {asked} trials are kept in {store}; the same command runs the rest.", markup=False)
+            console.print(
+                f"\nStopped. {kept} of {asked} trials are kept in {store}; the same command runs the rest.",
+                markup=False,
+            )
             sys.exit(130)
         except WorkerLost as error:
             kept, asked = len(error.comparison.outcomes), len(named) * seeds
@@ -99,4 +122,6 @@ def command(
             console.print(table(result))
             for warning in result.warnings():
                 console.print(f"note: {warning}", style="yellow", markup=False, highlight=False)
-        console.print(f"\nreport: {files[0]}   ({time.monotonic() - began:.0f} s)", markup=False, highlight=False, soft_wrap=True)
+        console.print(
+            f"\nreport: {files[0]}   ({time.monotonic() - began:.0f} s)", markup=False, highlight=False, soft_wrap=True
+        )

@@ -39,7 +39,6 @@ def command(
     plan = None
     if epochs is not None:
         plan = RunPlan(samples=updates_per_epoch or 1, batch_size=1, epochs=epochs)
-    in_epochs = plan is not None and updates_per_epoch is None
     with plain_errors():
         if plan is None and any(schedule.units for schedule in named.values()):
             waiting = next(name for name, schedule in named.items() if schedule.units)
@@ -49,10 +48,8 @@ def command(
         if out is not None:
             from laju.plot import plot
 
-            picture = plot(named, updates, plan=None if in_epochs else plan, log=log) if not in_epochs else plot(
-                {name: schedule.resolve(plan) for name, schedule in named.items()}, plan.updates, log=log  # type: ignore[union-attr, arg-type]
-            )
-            if in_epochs:
+            picture = plot(named, updates, plan=plan, log=log)
+            if updates_per_epoch is None and plan is not None:
                 picture.axes.set_xlabel("epoch")
             click.echo(f"wrote {picture.save(out)}")
         else:

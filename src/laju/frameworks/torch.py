@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.optim.lr_scheduler import LRScheduler
 
-from laju.arguments import shown
+from laju.arguments import shown, whole
 from laju.schedule import Schedule
 
 _BLOCK = 4096
@@ -66,14 +66,20 @@ class Scheduler(LRScheduler):
             self._values, self._begin, i = self.lr.values(_BLOCK, start=t).tolist(), t, 0
         value = self._values[i]
         self.last_epoch = t
+        self._step_count = t + 1  # trainers that expect torch's own schedulers look at it
         for group in self.optimizer.param_groups:
-            group["lr"] = value
+            if isinstance(group["lr"], torch.Tensor):
+                group["lr"].fill_(value)  # a compiled step reads this very tensor
+            else:
+                group["lr"] = value
         self._last_lr = [value] * len(self.optimizer.param_groups)
 
     def step(self, epoch: int | None = None) -> None:
         """Count one completed update and set the rate of the next."""
         if epoch is not None:
-            raise TypeError(f"step() counts updates itself and takes no position, got {shown(epoch)}; see load_state_dict")
+            raise TypeError(
+                f"step() counts updates itself and takes no position, got {shown(epoch)}; see load_state_dict"
+            )
         self._set(self.last_epoch + 1)
 
     def get_lr(self) -> list[float | torch.Tensor]:
@@ -93,14 +99,16 @@ class Scheduler(LRScheduler):
         """Go to the saved position.
 
         Raises:
-            ValueError: a state of something else, or of another schedule; nothing is changed then.
+            ValueError: a state of something else, of another version, or of another schedule; nothing is changed then.
         """
         if not isinstance(state_dict, dict) or "fingerprint" not in state_dict or "position" not in state_dict:
             raise ValueError(f"state_dict must be one that laju's Scheduler made, got {shown(state_dict)}")
         if state_dict.get("laju") != _STATE:
-            raise ValueError(f"state_dict is of version {shown(state_dict.get('laju'))}; this laju reads version {_STATE}")
+            raise ValueError(
+                f"state_dict is of version {shown(state_dict.get('laju'))}; this laju reads version {_STATE}"
+            )
         if state_dict["fingerprint"] != self.lr.fingerprint:
             raise ValueError(
                 f"state_dict was saved with another schedule:\n  saved {state_dict.get('schedule')}\n  now   {self.lr}"
             )
-        self._set(int(state_dict["position"]))
+        self._set(whole("state_dict['position']", state_dict["position"]))

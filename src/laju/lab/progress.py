@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -42,15 +43,16 @@ class Channel:
             return  # the one who watches is gone or the disk is full: no reason to lose a trial
 
     def done(self, fingerprint: str) -> None:
-        self._file(fingerprint).unlink(missing_ok=True)
+        with suppress(OSError):  # missing: it ended before its first record; Windows: it is being read
+            self._file(fingerprint).unlink()
 
     def running(self) -> list[Running]:
-        """The trials that run now, in a stable order."""
+        """The trials that run now, the seeds of a schedule together."""
         found = []
-        for file in sorted(self.folder.glob("*.json")):
+        for file in self.folder.glob("*.json"):
             try:
                 content = json.loads(file.read_text())
                 found.append(Running(content["name"], content["seed"], content["updates"], Record(**content["record"])))
             except (OSError, ValueError):  # it ended between the listing and the reading
                 continue
-        return found
+        return sorted(found, key=lambda r: (r.name, r.seed))

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy.schema import CreateTable
 
 import laju
 from laju.lab.trial import Outcome, Record, Trial
@@ -23,8 +23,9 @@ from laju.lab.trial import Outcome, Record, Trial
 VERSION = 1
 _WAIT = 60  # seconds that a writer waits for another
 
+_APPLICATION = int.from_bytes(b"laju")  # SQLite keeps it, and the version, in the head of the file
+
 _metadata = sa.MetaData()
-_meta = sa.Table("meta", _metadata, sa.Column("key", sa.String, primary_key=True), sa.Column("value", sa.String, nullable=False))
 _trials = sa.Table(
     "trials",
     _metadata,
@@ -80,38 +81,44 @@ class Store:
         try:
             if self.path is not None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self._engine.connect() as connection:
+                if self.path.is_dir():
+                    raise StoreError(f"{self.path} is a folder, so it cannot be a store; give a file")
+            with self._engine.begin() as connection:
                 self._prepare(connection)
+        except StoreError:
+            raise
         except (sa.exc.SQLAlchemyError, sqlite3.Error, OSError) as error:
-            if isinstance(error, StoreError):
-                raise
             raise self._error(error) from error
 
     def _prepare(self, connection: sa.Connection) -> None:
-        there = set(sa.inspect(connection).get_table_names())
-        if there and "meta" not in there:
-            raise StoreError(f"{self.path} is a SQLite file but not a store of laju's: it holds {', '.join(sorted(there)[:5])}")
-        if "meta" in there:
-            # Another process may have made the tables and not yet written the version: then it is as new as ours.
-            found = connection.execute(sa.select(_meta.c.value).where(_meta.c.key == "version")).scalar()
-            if found is not None and (not found.isdigit() or int(found) > VERSION):
-                raise StoreError(
-                    f"{self.path} was made by a newer laju (store version {found}; this one reads up to {VERSION}): "
-                    "upgrade laju, or give another file"
-                )
+        """Check whose file it is, and make the tables in one transaction, so that no other process sees half of them."""
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        application, version = (
+            int(connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()) for name in ("application_id", "user_version")
+        )
+        there = sa.inspect(connection).get_table_names()
+        if application != _APPLICATION and (application or there):
+            holds = f": it holds {', '.join(sorted(there)[:5])}" if there else ""
+            raise StoreError(f"{self.path} is a SQLite file but not a store of laju's{holds}; give another file")
+        if version > VERSION:
+            raise StoreError(
+                f"{self.path} was made by a newer laju (store version {version}; this one reads up to {VERSION}): "
+                "upgrade laju, or give another file"
+            )
         for table in _metadata.sorted_tables:
             connection.execute(CreateTable(table, if_not_exists=True))
-            for index in table.indexes:
-                connection.execute(CreateIndex(index, if_not_exists=True))
-        connection.execute(insert(_meta).values(key="version", value=str(VERSION)).on_conflict_do_nothing())
-        connection.commit()
+        # Written every time, so that a place that cannot be written is found now and not after the first trial.
+        connection.exec_driver_sql(f"PRAGMA application_id = {_APPLICATION}")
+        connection.exec_driver_sql(f"PRAGMA user_version = {VERSION}")
 
     def _error(self, error: Exception) -> StoreError:
         reason = str(getattr(error, "orig", None) or getattr(error, "strerror", None) or error)
         if "not a database" in reason:
             return StoreError(f"{self.path} is not a SQLite file, so it cannot be a store; give another file")
         if "locked" in reason:
-            return StoreError(f"{self.path} has been locked by another program for {_WAIT} seconds; is it still running?")
+            return StoreError(
+                f"{self.path} has been locked by another program for {_WAIT} seconds; is it still running?"
+            )
         if "full" in reason:
             return StoreError(f"{self.path} could not be written: the disk is full; what was finished before is kept")
         return StoreError(f"{self.path} cannot be opened or written: {reason}")
@@ -120,7 +127,9 @@ class Store:
         """The outcome of a finished trial, or None."""
         try:
             with self._engine.connect() as connection:
-                row = connection.execute(sa.select(_trials).where(_trials.c.fingerprint == trial.fingerprint)).one_or_none()
+                row = connection.execute(
+                    sa.select(_trials).where(_trials.c.fingerprint == trial.fingerprint)
+                ).one_or_none()
                 if row is None:
                     return None
                 query = sa.select(_records).where(_records.c.trial == trial.fingerprint).order_by(_records.c.update)
@@ -158,8 +167,11 @@ class Store:
             raise self._error(error) from error
 
     def __len__(self) -> int:
-        with self._engine.connect() as connection:
-            return int(connection.execute(sa.select(sa.func.count()).select_from(_trials)).scalar_one())
+        try:
+            with self._engine.connect() as connection:
+                return int(connection.execute(sa.select(sa.func.count()).select_from(_trials)).scalar_one())
+        except sa.exc.SQLAlchemyError as error:
+            raise self._error(error) from error
 
     def close(self) -> None:
         self._engine.dispose()
@@ -167,5 +179,7 @@ class Store:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()

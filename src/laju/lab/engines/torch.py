@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from laju.frameworks.torch import Scheduler
@@ -24,7 +26,7 @@ Report = Callable[[Record], None]
 
 
 @contextmanager
-def _one_thread_and_own_randomness(seed: int) -> Iterator[None]:
+def _one_thread_and_own_randomness() -> Iterator[None]:
     """The caller's thread count and random state, put back afterwards.
 
     One thread is the quicker way to run several trials on a CPU, and sums in an order that does not depend on the machine.
@@ -33,13 +35,12 @@ def _one_thread_and_own_randomness(seed: int) -> Iterator[None]:
     torch.set_num_threads(1)
     try:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
             yield
     finally:
         torch.set_num_threads(threads)
 
 
-def order(seed: int, epoch: int, samples: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def order(seed: int, epoch: int, samples: int) -> npt.NDArray[np.int64]:
     """The order of the data in an epoch: the same for every schedule and framework."""
     return np.random.default_rng((seed, epoch)).permutation(samples)
 
@@ -52,16 +53,18 @@ def train(trial: Trial, report: Report | None = None) -> Outcome:
         report: is called with every record as it is made.
     """
     schedule = trial.schedule.resolve(trial.plan)
-    with _one_thread_and_own_randomness(trial.seed):
+    with _one_thread_and_own_randomness():
         return _train(trial, schedule, report)
 
 
 def _train(trial: Trial, schedule: Schedule, report: Report | None) -> Outcome:
-    begin = time.perf_counter()
     task, plan = trial.task, trial.plan
+    _seed(trial.seed)
     data = task.data()
-    inputs, labels = torch.from_numpy(data.train_inputs), torch.from_numpy(data.train_labels)
-    test = torch.from_numpy(data.test_inputs), torch.from_numpy(data.test_labels)
+    begin = time.perf_counter()
+    _seed(trial.seed)  # again: the data are not read for every trial, and reading them may have drawn numbers
+    inputs, labels = _tensor(data.train_inputs), _tensor(data.train_labels)
+    test = _tensor(data.test_inputs), _tensor(data.test_labels)
     model = task.model(trial.seed)
     optimizer = torch.optim.SGD(
         model.parameters(), lr=0.0, momentum=trial.optimizer.momentum, weight_decay=trial.optimizer.weight_decay
@@ -72,9 +75,8 @@ def _train(trial: Trial, schedule: Schedule, report: Report | None) -> Outcome:
     for epoch in range(trial.epochs):
         model.train()
         batches = torch.from_numpy(order(trial.seed, epoch, len(labels))).split(trial.batch_size)
-        losses = torch.empty(len(batches))
-        loss_sum, right, seen = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.int64), 0
-        checked = 0
+        losses = torch.empty(len(batches), dtype=torch.float64)
+        loss_sum, right, seen, checked = 0.0, torch.zeros((), dtype=torch.int64), 0, 0
         for i, batch in enumerate(batches):
             rate = optimizer.param_groups[0]["lr"]
             targets = labels[batch]
@@ -86,22 +88,25 @@ def _train(trial: Trial, schedule: Schedule, report: Report | None) -> Outcome:
             scheduler.step()
             with torch.no_grad():
                 losses[i] = loss
-                loss_sum += loss * len(batch)
                 right += task.correct(outputs, targets)
             seen += len(batch)
             last = i + 1 == len(batches)
             if not last and (i + 1) % RECORD_EVERY:
                 continue
-            finite = torch.isfinite(losses[checked : i + 1])
+            new = losses[checked : i + 1]
+            finite = torch.isfinite(new)
             if not finite.all():
                 at = epoch * len(batches) + checked + int((~finite).nonzero()[0])
                 return Outcome("diverged", tuple(records), time.perf_counter() - begin, diverged_at=at)
+            # Every batch but the last of an epoch is full, so a mean weighs its loss by its size.
+            sizes = torch.tensor([len(b) for b in batches[checked : i + 1]], dtype=torch.float64)
+            loss_sum += float(new @ sizes)
             checked = i + 1
             record = Record(
                 update=epoch * plan.updates_per_epoch + i + 1,
                 epoch=epoch + (i + 1) / len(batches),
                 rate=rate,
-                train_loss=float(loss_sum) / seen,
+                train_loss=loss_sum / seen,
                 train_accuracy=float(right) / seen,
                 test_accuracy=_accuracy(trial, model, *test) if last else None,
             )
@@ -112,9 +117,23 @@ def _train(trial: Trial, schedule: Schedule, report: Report | None) -> Outcome:
     # A loss at that of guessing at the end: the network never learned, or its units died on the way.
     guess = float(torch.bincount(labels).max()) / len(labels)
     last_record = records[-1]
-    guessing = last_record.train_loss > _GUESSING[0] * task.chance_loss and last_record.train_accuracy < _GUESSING[1] * guess
+    guessing = (
+        last_record.train_loss > _GUESSING[0] * task.chance_loss and last_record.train_accuracy < _GUESSING[1] * guess
+    )
     status: Status = "collapsed" if guessing else "finished"
     return Outcome(status, tuple(records), time.perf_counter() - begin)
+
+
+def _seed(seed: int) -> None:
+    # Not torch.manual_seed, which would change the random state of the caller's other devices, too.
+    torch.default_generator.manual_seed(seed)
+
+
+def _tensor(array: npt.NDArray[np.generic]) -> torch.Tensor:
+    """An array as a tensor, in place where that is possible; nothing here writes to it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(np.ascontiguousarray(array))
 
 
 def _accuracy(trial: Trial, model: torch.nn.Module, inputs: torch.Tensor, labels: torch.Tensor) -> float:

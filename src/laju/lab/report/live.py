@@ -103,7 +103,7 @@ class Bars(Lines):
 
         running = Table.grid(padding=(0, 1))
         for column in ("left", "right", "left", "right", "right", "right"):
-            running.add_column(justify=column, no_wrap=True)  # type: ignore[arg-type]
+            running.add_column(justify=column, no_wrap=True)
         for trial in self.trials:
             record = trial.record
             running.add_row(

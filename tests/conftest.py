@@ -1,0 +1,27 @@
+import json
+import os
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+# Machines are shared and first calls compile, so no example has a time limit of its own.
+hypothesis.settings.register_profile("laju", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("laju")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with the shared data; tests that need it are skipped without it."""
+    folder = os.environ.get("LAJU_SHARED")
+    if not folder:
+        pytest.skip("set LAJU_SHARED to the folder with the shared data (data/, conformance/)")
+    return Path(folder)
+
+
+def scenarios() -> list[dict]:
+    """The conformance scenarios, or none when LAJU_SHARED is not set."""
+    folder = os.environ.get("LAJU_SHARED")
+    if not folder:
+        return []
+    return json.loads((Path(folder) / "conformance" / "scenarios.json").read_text())["scenarios"]

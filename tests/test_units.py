@@ -1,0 +1,133 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import laju
+from laju import Constant, Length, Ramp, RunPlan, UnresolvedError, cosine, factor, linear, multi_factor, parse
+from laju.units import as_length
+
+plan = RunPlan(samples=1000, batch_size=10, epochs=20)
+
+
+@pytest.mark.parametrize(
+    ("facts", "updates_per_epoch", "updates"),
+    [
+        ({"samples": 60_000, "batch_size": 256, "epochs": 30}, 235, 7050),
+        ({"samples": 60_000, "batch_size": 256, "epochs": 30, "drop_last": True}, 234, 7020),
+        ({"samples": 1000, "batch_size": 10, "epochs": 2, "accumulate": 4}, 25, 50),
+        ({"samples": 1000, "batch_size": 10, "epochs": 2, "world_size": 8}, 13, 26),
+        ({"samples": 5, "batch_size": 10, "epochs": 1}, 1, 1),
+    ],
+)
+def test_a_plan_knows_its_updates(facts, updates_per_epoch, updates):
+    run = RunPlan(**facts)
+    assert (run.updates_per_epoch, run.updates) == (updates_per_epoch, updates)
+
+
+@pytest.mark.parametrize("name", ["samples", "batch_size", "epochs", "accumulate", "world_size"])
+@pytest.mark.parametrize("value", [0, -1, 1.5, True, "3", None, float("nan")])
+def test_a_plan_refuses_what_is_no_positive_whole_number(name, value):
+    facts = {"samples": 10, "batch_size": 2, "epochs": 1, name: value}
+    with pytest.raises((ValueError, TypeError), match=name):
+        RunPlan(**facts)
+
+
+def test_an_epoch_without_an_update_is_refused():
+    with pytest.raises(ValueError, match="an epoch has no update"):
+        RunPlan(samples=5, batch_size=10, epochs=1, drop_last=True)
+
+
+def test_lengths_in_units_become_updates():
+    assert cosine(1, total="100%", warmup="2 epochs").resolve(plan) == cosine(1, total=2000, warmup=200)
+    assert cosine(1, total="20 epochs", warmup="10%").resolve(plan) == cosine(1, total=2000, warmup=200)
+    assert linear(1, 0, "15000 samples").resolve(plan) == linear(1, 0, 1500)
+    assert factor(1, 0.5, every="1 epoch").resolve(plan) == factor(1, 0.5, every=100)
+    assert multi_factor(1, ["5 epochs", "75%"], 0.1).resolve(plan) == multi_factor(1, [500, 1500], 0.1)
+    tokens = RunPlan(samples=1000, batch_size=10, epochs=20, tokens_per_sample=512)
+    assert linear(1, 0, "5.12e6 tokens").resolve(tokens) == linear(1, 0, 1000)
+
+
+def test_boundaries_round_where_they_fall_so_errors_do_not_add_up():
+    odd = RunPlan(samples=100, batch_size=1, epochs=1)
+    thirds = Ramp(0, 1, "1.5 updates") if False else Constant(1, "0.5%") >> Constant(2, "0.5%") >> Constant(3, "99%")
+    resolved = thirds.resolve(odd)
+    assert resolved.length == 100
+    assert [part.length for part in resolved.parts] == [1, 0, 99]
+
+
+def test_a_schedule_in_epochs_holds_its_value_for_the_epoch():
+    run = RunPlan(samples=6, batch_size=2, epochs=4)
+    s = linear(1, 0, total=4).per("epoch").resolve(run)
+    assert s.values(13).tolist() == [1, 1, 1, 0.75, 0.75, 0.75, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0]
+    smooth = linear(1, 0, total=4).per("epoch", smooth=True).resolve(run)
+    assert smooth == linear(1, 0, total=12)
+
+
+@given(st.integers(1, 50), st.integers(2, 40), st.integers(1, 50))
+def test_the_value_of_epoch_e_is_in_force_during_epoch_e(updates_per_epoch, total, shift):
+    run = RunPlan(samples=updates_per_epoch, batch_size=1, epochs=total)
+    own = cosine(0.3, total=total, warmup=total // 3, final=0.01)
+    resolved = own.per("epoch").resolve(run)
+    for e in range(total + 3):
+        for i in {0, updates_per_epoch // 2, updates_per_epoch - 1}:
+            assert resolved(e * updates_per_epoch + i) == own(e)
+
+
+def test_percent_inside_a_clock_of_epochs_counts_the_run_in_epochs():
+    assert linear(1, 0, "50%").per("epoch", smooth=True).resolve(plan) == linear(1, 0, 1000)
+
+
+def test_a_per_schedule_in_a_chain_is_placed_by_its_length():
+    s = (linear(0, 1, total=2).per("epoch", smooth=True) >> linear(1, 0, "90%")).resolve(plan)
+    assert s == Ramp(0, 1, 200) >> Ramp(1, 0, 1800)
+
+
+def test_an_unresolved_schedule_says_what_is_missing():
+    s = cosine(1, total="100%", warmup="2 epochs")
+    for ask in (lambda: s(0), lambda: s.values(3)):
+        with pytest.raises(UnresolvedError, match=r"lengths are in %, epochs.*RunPlan"):
+            ask()
+    with pytest.raises(UnresolvedError, match="tokens_per_sample"):
+        linear(1, 0, "1e9 tokens").resolve(plan)
+    with pytest.raises(TypeError, match="RunPlan"):
+        s.resolve(100)
+
+
+def test_lengths_print_as_what_reads_back():
+    for text in ("5 epochs", "10%", "2.5 epochs", "2000000000 tokens", "90 epochs - 500 updates", "10% + 3 updates"):
+        assert str(as_length(text)) == text
+        assert as_length(str(as_length(text))) == as_length(text)
+    assert str(as_length("2e9 tokens")) == "2000000000 tokens"
+    assert as_length("500") == as_length("500 updates") == 500
+    assert str(as_length("0.125 epochs")) == "0.125 epochs"
+
+
+@given(st.decimals(0, 10**6, places=4), st.sampled_from(["epochs", "%", "tokens", "samples"]))
+def test_every_decimal_length_reads_back(amount, unit):
+    text = f"{amount}%" if unit == "%" else f"{amount} {unit}"
+    length = as_length(text)
+    assert as_length(str(length)) == length
+
+
+@pytest.mark.parametrize(
+    "text", ["", "five epochs", "5 parsecs", "5 5 epochs", "epochs", "1e99999 tokens", "- ", "5 epochs -", "x" * 500]
+)
+def test_a_text_that_is_no_length_is_refused(text):
+    with pytest.raises(ValueError, match="must be a whole number of updates, 0 or more, or text such as"):
+        Ramp(0, 1, text)
+
+
+def test_a_total_less_its_warmup_keeps_both_units():
+    s = cosine(1, total="90 epochs", warmup="500 updates")
+    assert s == parse(str(s))
+    assert s.parts[1].length == Length.of({"epochs": 90, "updates": -500})
+    assert s.resolve(plan).length == 9000
+    with pytest.raises(ValueError, match="the parts before it take it all"):
+        cosine(1, total="1 epoch", warmup=500).resolve(plan)
+    with pytest.raises(ValueError, match="warmup must be shorter"):
+        cosine(1, total="10%", warmup="10%")
+
+
+def test_warmup_on_a_schedule_in_units():
+    assert laju.warmup(cosine(1, total="90%"), "10%").resolve(plan) == cosine(1, total=2000, warmup=200)
+    assert laju.warmup(0.1, "2 epochs").resolve(plan).values(201)[-1] == 0.1
