@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,7 +50,7 @@ def test_lengths_in_units_become_updates():
 
 def test_boundaries_round_where_they_fall_so_errors_do_not_add_up():
     odd = RunPlan(samples=100, batch_size=1, epochs=1)
-    thirds = Ramp(0, 1, "1.5 updates") if False else Constant(1, "0.5%") >> Constant(2, "0.5%") >> Constant(3, "99%")
+    thirds = Constant(1, "0.5%") >> Constant(2, "0.5%") >> Constant(3, "99%")
     resolved = thirds.resolve(odd)
     assert resolved.length == 100
     assert [part.length for part in resolved.parts] == [1, 0, 99]
@@ -131,3 +132,60 @@ def test_a_total_less_its_warmup_keeps_both_units():
 def test_warmup_on_a_schedule_in_units():
     assert laju.warmup(cosine(1, total="90%"), "10%").resolve(plan) == cosine(1, total=2000, warmup=200)
     assert laju.warmup(0.1, "2 epochs").resolve(plan).values(201)[-1] == 0.1
+
+
+ramped = RunPlan(
+    samples=1000, batch_size=10, epochs=2, tokens_per_sample=8, batch_ramp=[("400 samples", 20), ("50%", 50)]
+)
+
+
+def test_a_batch_ramp_counts_the_updates_of_every_stretch():
+    assert ramped.pace == ((0, 0, 10), (40, 400, 20), (70, 1000, 50))
+    assert ramped.updates == 40 + 30 + 20
+    assert [ramped.samples_before(t) for t in (0, 1, 40, 41, 70, 71)] == [0, 10, 400, 420, 1000, 1050]
+    assert [ramped.update_at(s) for s in (0, 1, 10, 11, 400, 401, 1000, 1001, 2000)] == [0, 1, 1, 2, 40, 41, 70, 71, 90]
+
+
+def test_with_a_batch_ramp_a_schedule_in_tokens_has_the_same_value_at_the_same_token():
+    s = cosine(0.3, total="16000 tokens", warmup="1600 tokens", final=0.01)
+    constant_size = RunPlan(samples=1000, batch_size=1, epochs=2, tokens_per_sample=8)
+    by_sample, by_update = s.resolve(constant_size), s.resolve(ramped)
+    for t in range(ramped.updates + 5):
+        assert by_update(t) == pytest.approx(by_sample(ramped.samples_before(t)), rel=1e-14)
+    np.testing.assert_array_equal(by_update.values(95), [by_update(t) for t in range(95)])
+    assert by_update.length == ramped.updates
+    assert parse(str(by_update)) == by_update
+
+
+def test_with_a_batch_ramp_every_data_unit_means_the_same_place():
+    percent, epochs, samples = (linear(1, 0, length).resolve(ramped) for length in ("100%", "2 epochs", "2000 samples"))
+    assert percent == epochs == samples
+    staircase = linear(1, 0, 2).per("epoch").resolve(ramped)
+    assert [staircase(t) for t in (0, 69, 70, 89, 90)] == [1, 1, 0.5, 0.5, 0]
+
+
+def test_with_a_batch_ramp_parts_in_updates_and_parts_in_data_follow_one_another():
+    s = (linear(0, 1, 45) >> linear(1, 0, "1500 samples")).resolve(ramped)
+    assert s(44) == pytest.approx(44 / 45)
+    assert s(45) == 1
+    begin = ramped.samples_before(45)
+    assert s(80) == pytest.approx(1 - (ramped.samples_before(80) - begin) / 1500)
+    with pytest.raises(ValueError, match="counts updates and data at once"):
+        (linear(0, 1, 45) * linear(1, 0, "1500 samples")).resolve(ramped)
+    with pytest.raises(UnresolvedError, match="mixes updates"):
+        linear(1, 0, "2 epochs - 5 updates").resolve(ramped)
+
+
+@pytest.mark.parametrize(
+    ("ramp", "words"),
+    [
+        ([("50%", 20), ("10%", 50)], "places that increase"),
+        ([("500%", 20)], "inside the run"),
+        ([("50%", 0)], r"batch_ramp\[0\]"),
+        ([5], "pairs"),
+        ([("5 updates - 1 epoch", 20)], "mixes updates"),
+    ],
+)
+def test_a_batch_ramp_that_cannot_be_is_refused(ramp, words):
+    with pytest.raises((ValueError, TypeError), match=words):
+        RunPlan(samples=1000, batch_size=10, epochs=2, batch_ramp=ramp)

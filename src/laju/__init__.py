@@ -26,6 +26,7 @@ from laju.algebra import (
     splice,
     stretch,
 )
+from laju.clocks import Clock
 from laju.pieces import Constant, Exponential, Function, Power, Ramp, Table
 from laju.policies import constant, cosine, factor, linear, multi_factor, poly, polynomial_decay, square_root, warmup
 from laju.schedule import Schedule
@@ -36,6 +37,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Chain",
+    "Clock",
     "Constant",
     "Exponential",
     "Function",

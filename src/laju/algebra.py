@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from functools import cached_property, reduce
 from typing import Any
@@ -17,8 +17,9 @@ import numpy.typing as npt
 
 from laju.arguments import is_number, number, shown, updates, whole
 from laju.arrays import Namespace, namespace
+from laju.clocks import Clock
 from laju.pieces import Constant, Function, Ramp
-from laju.schedule import At, Duration, Schedule, node, put, time
+from laju.schedule import At, Duration, Schedule, compiled, node, put, time
 from laju.units import Length, Scale, nearest_update, unit
 
 
@@ -95,13 +96,20 @@ class Chain(Schedule):
 
     def _scalar(self) -> At:
         starts, parts = self._placed
-        functions = [part._scalar() for part in parts]
-        if len(functions) == 1:
-            return functions[0]
-        if len(functions) == 2:
-            boundary, (before, after) = starts[1], functions
-            return lambda t: before(t) if t < boundary else after(t - boundary)
-        find = bisect.bisect_right
+        length: Any = parts[-1].length
+        if len(parts) <= 8:
+
+            def formula(bind: Callable[[Any], str]) -> str:
+                values = [part._formula(at, bind) for part, at in zip(parts, starts, strict=True)]
+                ends = starts[1:]
+                if length is not None:  # the value that holds at the end is known beforehand
+                    values.append(repr(parts[-1]._scalar()(length)))
+                    ends = [*ends, starts[-1] + length]
+                choices = [f"{value} if t < {end!r} else " for value, end in zip(values, ends, strict=False)]
+                return "".join(choices) + values[-1]
+
+            return compiled(formula)
+        functions, find = [part._scalar() for part in parts], bisect.bisect_right
 
         def at(t: Any) -> float:
             i = find(starts, t) - 1
@@ -459,7 +467,7 @@ def stretch(child: Schedule, by: float) -> Schedule:
         return child
     if isinstance(child, Stretch):
         return stretch(child.child, child.by * by)
-    if isinstance(child, Per | Function) or (isinstance(child, Ramp) and (child.first or child.endpoint)):
+    if isinstance(child, Per | Function | Clock) or (isinstance(child, Ramp) and (child.first or child.endpoint)):
         return Stretch(child, by)
     if isinstance(child, Repeat) and child.growth != 1:
         return Stretch(child, by)

@@ -22,7 +22,11 @@ class Scalar:
     exp = staticmethod(math.exp)
     expm1 = staticmethod(math.expm1)
     log = staticmethod(math.log)
-    log1p = staticmethod(math.log1p)
+
+    @staticmethod
+    def log1p(x: float) -> float:
+        return math.log1p(x) if x > -1 else -math.inf  # as arrays have it
+
     sqrt = staticmethod(math.sqrt)
     tanh = staticmethod(math.tanh)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy.typing as npt
 from laju import shapes
 from laju.arguments import number, shown, updates
 from laju.arrays import Namespace, Scalar, namespace
-from laju.schedule import At, Duration, Schedule, node, put, time
+from laju.schedule import At, Duration, Schedule, compiled, node, put, time
 
 
 @node
@@ -33,6 +34,9 @@ class Constant(Schedule):
     def _scalar(self) -> At:
         value = self.value
         return lambda t: value
+
+    def _formula(self, begin: Any, bind: Callable[[Any], str]) -> str:
+        return repr(self.value)
 
     def _array(self, t: Any, ns: Namespace) -> Any:
         return ns.full(t, self.value)
@@ -87,33 +91,20 @@ class Ramp(Schedule):
                 f"start and final of an exponential ramp must be non-zero and of one sign, got {self.start!r} and {self.final!r}"
             )
 
-    @cached_property
-    def _curve(self) -> Callable[[Any, Any, Any, Any], Any]:
-        """(done, left, n, namespace) -> value, in the form that is exact at both ends and loses no digits near zero."""
-        start, final = self.start, self.final
-        shape = shapes.shape(self.shape)
+    def _falls(self) -> bool:
+        """Whether the value is written by the shape's fall, which is the accurate form when the larger end comes first."""
+        return abs(self.start) >= abs(self.final)
+
+    def _curve(self, done: Any, left: Any, n: Any, ns: Namespace) -> Any:
+        """The values inside the ramp: exact at both ends, and without loss of digits near zero."""
+        start, final, shape = self.start, self.final, shapes.shape(self.shape)
         if shape.geometric:
-            ratio = final / start
-            return lambda done, left, n, xp: start * ratio ** (done / n)
-        if abs(start) >= abs(final):
-            fall = shape.fall
-            if final == 0:
-                return lambda done, left, n, xp: start * fall(done, left, n, xp)
-
-            def falling(done: Any, left: Any, n: Any, xp: Any) -> Any:
-                f = fall(done, left, n, xp)
-                return start * f + final * (1 - f)
-
-            return falling
-        rise = shape.rise
-        if start == 0:
-            return lambda done, left, n, xp: final * rise(done, left, n, xp)
-
-        def rising(done: Any, left: Any, n: Any, xp: Any) -> Any:
-            r = rise(done, left, n, xp)
-            return start * (1 - r) + final * r
-
-        return rising
+            return start * (final / start) ** (done / n)
+        if self._falls():
+            fall = shape.fall(done, left, n, ns)
+            return start * fall + final * (1 - fall) if final else start * fall
+        rise = shape.rise(done, left, n, ns)
+        return start * (1 - rise) + final * rise if start else final * rise
 
     @property
     def _grid(self) -> tuple[int, Any]:
@@ -122,12 +113,29 @@ class Ramp(Schedule):
 
     def _scalar(self) -> At:
         lead, n = self._grid
-        start, final, curve = self.start, self.final, self._curve
-        if lead:
-            return lambda t: curve(t + 1, n - t - 1, n, Scalar) if t + 1 < n else final
-        if self.endpoint and n == 0 < self.length:
-            return lambda t: final if t else start
-        return lambda t: curve(t, n - t, n, Scalar) if 0 < t < n else final if t >= n else start
+        start, final = self.start, self.final
+        if n == 0:
+            alone = 1 if self.length else 0  # endpoint=True with a single update: it is the start
+            return lambda t: start if t < alone else final
+        inside = replace(self, length=n, endpoint=False) if self.endpoint else self
+        return compiled(lambda bind: f"{inside._formula(0, bind)} if t < {n - lead!r} else {final!r}")
+
+    def _formula(self, begin: Any, bind: Callable[[Any], str]) -> str:
+        """_curve for one number."""
+        lead, n = self._grid
+        start, final, shape = self.start, self.final, shapes.shape(self.shape)
+        if self.endpoint or not n:  # which end before their length does
+            return super()._formula(begin, bind)
+        done, left = f"t - {begin - lead!r}" if begin != lead else "t", f"{begin - lead + n!r} - t"
+        if shape.geometric:
+            return f"{start!r} * {final / start!r} ** (({done}) / {n!r})"
+        if self._falls():
+            fall = f"{bind(shape.fall)}({done}, {left}, {n!r}, {bind(Scalar)})"
+            return f"{start!r} * (f := {fall}) + {final!r} * (1 - f)" if final else f"{start!r} * {fall}"
+        rise = f"{bind(shape.rise)}({done}, {left}, {n!r}, {bind(Scalar)})"
+        if shape.name == "linear":
+            rise = f"(({done}) / {n!r})"
+        return f"{start!r} * (1 - (r := {rise})) + {final!r} * r" if start else f"{final!r} * {rise}"
 
     def _array(self, t: Any, ns: Namespace) -> Any:
         lead, n = self._grid
@@ -310,7 +318,8 @@ class Function(Schedule):
         if isinstance(t, np.ndarray | np.generic):
             at = self._at
             return np.array([at(i) for i in np.ravel(t).tolist()], dtype=np.float64).reshape(np.shape(t))
-        return self.function(t if self.length is None else ns.upto(t, self.length))
+        function: Any = self.function
+        return function(t if self.length is None else ns.upto(t, self.length))
 
 
 def importable_name(function: Callable[..., Any]) -> str:

@@ -64,7 +64,7 @@ class Schedule:
     # --- calling -------------------------------------------------------------------------------------------------
 
     def __call__(self, t: Any) -> Any:
-        if type(t) is int and t >= 0:
+        if t.__class__ is int and t >= 0:
             return self._at(t)
         return self._call(t)
 
@@ -106,6 +106,11 @@ class Schedule:
     def _scalar(self) -> At:
         """The value at one Python number as a closure, which is the quickest that Python can call."""
         raise NotImplementedError  # every subclass has its own
+
+    def _formula(self, begin: Any, bind: Callable[[Any], str]) -> str:
+        """The value as a Python expression in t, for a schedule that begins at `begin` of a longer one; right for
+        begin ≤ t < begin + length. `bind` names an object in it."""
+        return f"{bind(self._scalar())}(t - {begin!r})"
 
     def _array(self, t: Any, ns: Namespace) -> Any:
         """The values at an array of positions that are 0 or more."""
@@ -154,6 +159,10 @@ class Schedule:
         """
         if not isinstance(plan, RunPlan):
             raise TypeError(f"plan must be a RunPlan, got {shown(plan)}")
+        if plan.batch_ramp and self.units:
+            from laju.clocks import on_data
+
+            return on_data(self, plan)
         return self._resolve(plan.scale)
 
     def _resolve(self, scale: Scale) -> Schedule:
@@ -367,6 +376,19 @@ def _text(value: Any) -> str:
         except ValueError:
             pass  # it has no text that rebuilds it, but it can still be looked at
     return repr(value)
+
+
+def compiled(formula: Callable[[Callable[[Any], str]], str]) -> At:
+    """A function of t from its expression: parts that are put together as text cost no call each."""
+    names: dict[str, Any] = {}
+
+    def bind(value: Any) -> str:
+        name = f"_{len(names)}"
+        names[name] = value
+        return name
+
+    function: At = eval(f"lambda t: {formula(bind)}", names)
+    return function
 
 
 def put(self: object, **values: Any) -> None:

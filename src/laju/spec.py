@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from laju import algebra, pieces, policies
+from laju import algebra, clocks, pieces, policies
 from laju.arguments import nearest, shown
 from laju.schedule import Schedule
 from laju.units import Length
@@ -30,7 +30,7 @@ _POLICIES: dict[str, Callable[..., Schedule]] = {
 }
 _NODES: dict[str, type[Schedule]] = {
     name: cls
-    for module in (pieces, algebra)
+    for module in (pieces, algebra, clocks)
     for name, cls in vars(module).items()
     if inspect.isclass(cls) and issubclass(cls, Schedule) and dataclasses.is_dataclass(cls)
 }

@@ -164,7 +164,8 @@ class Scale:
     def counted_in(self, name: str) -> Scale:
         """The same run on a clock that counts epochs, say, instead of updates."""
         unit_length = self.updates(Length(((name, Fraction(1)),)))
-        return Scale(tuple((u, Fraction(1) if u == "updates" else n / unit_length) for u, n in self.per))
+        per = {**dict(self.per), "updates": unit_length}  # its own numbers count the named unit
+        return Scale(tuple((u, n / unit_length) for u, n in per.items()))
 
 
 _MISSING = {
@@ -172,12 +173,13 @@ _MISSING = {
     "%": "the plan does not say how long the run is",
     "samples": "the plan has no batch_size",
     "tokens": "the plan has no tokens_per_sample",
+    "updates": "a length that mixes updates with data is not known under a batch_ramp",
 }
 
 
 @dataclass(frozen=True)
 class RunPlan:
-    """The facts of a run that turn epochs and percentages into updates.
+    """The facts of a run that turn epochs, tokens and percentages into updates.
 
     An epoch has ceil(samples / (batch_size·accumulate·world_size)) updates (the floor, with `drop_last`).
 
@@ -188,13 +190,19 @@ class RunPlan:
         accumulate: micro-batches whose gradients make one update.
         world_size: processes that train together.
         drop_last: an incomplete last batch of an epoch is left out.
+        tokens_per_sample: for lengths in tokens.
+        batch_ramp: later batch sizes, each with the place from which it holds, in samples, tokens, epochs or percent of the
+            data: `[("1e6 samples", 512), ("10%", 1024)]`. Epochs then follow one another without a gap, and every unit but
+            updates counts data: a schedule in tokens has the same value at the same token whatever the batch size.
 
     Raises:
-        ValueError: a number that is not positive, or an epoch without an update.
+        ValueError: a number that is not positive, an epoch without an update, a ramp whose places do not increase.
 
     >>> plan = RunPlan(samples=60_000, batch_size=256, epochs=30)
     >>> plan.updates_per_epoch, plan.updates
     (235, 7050)
+    >>> RunPlan(samples=1000, batch_size=10, epochs=1, batch_ramp=[("50%", 50)]).updates
+    60
     """
 
     samples: int
@@ -204,9 +212,10 @@ class RunPlan:
     world_size: int = 1
     drop_last: bool = False
     tokens_per_sample: int | None = None
+    batch_ramp: tuple[tuple[Any, int], ...] = ()
 
     def __post_init__(self) -> None:
-        from laju.arguments import whole
+        from laju.arguments import shown, whole
 
         for name in ("samples", "batch_size", "epochs", "accumulate", "world_size"):
             object.__setattr__(self, name, whole(name, getattr(self, name), least=1))
@@ -214,7 +223,27 @@ class RunPlan:
             object.__setattr__(self, "tokens_per_sample", whole("tokens_per_sample", self.tokens_per_sample, least=1))
         if not isinstance(self.drop_last, bool):
             raise TypeError(f"drop_last must be True or False, got {self.drop_last!r}")
-        if self.updates_per_epoch < 1:
+        ramp: list[tuple[int, int]] = []
+        try:
+            steps = [(at, size) for at, size in self.batch_ramp]
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"batch_ramp must be pairs of a place and a batch size, got {shown(self.batch_ramp)}"
+            ) from None
+        for i, (at, size) in enumerate(steps):
+            place = as_length(at) if isinstance(at, str) else at
+            if not isinstance(place, Length):
+                place = Length((("samples", Fraction(whole(f"batch_ramp[{i}]", place))),))
+            exact = self._data_scale.updates(place)
+            if exact <= (ramp[-1][0] if ramp else 0) or exact > self.samples * self.epochs:
+                raise ValueError(
+                    f"batch_ramp must have places that increase, inside the run, got {shown(self.batch_ramp)}"
+                )
+            ramp.append((-int(-exact // 1), whole(f"batch_ramp[{i}]", size, least=1)))
+        object.__setattr__(self, "batch_ramp", tuple(ramp))
+        if ramp and self.drop_last:
+            raise ValueError("drop_last=True does not go with a batch_ramp, under which epochs follow without a gap")
+        if not ramp and self.updates_per_epoch < 1:
             raise ValueError(
                 f"an epoch has no update: samples={self.samples} is less than a full batch of {self.samples_per_update} "
                 "and drop_last=True leaves it out"
@@ -222,17 +251,42 @@ class RunPlan:
 
     @property
     def samples_per_update(self) -> int:
+        """Of the first update, if there is a batch ramp."""
         return self.batch_size * self.accumulate * self.world_size
 
     @property
     def updates_per_epoch(self) -> int:
+        if self.batch_ramp:
+            raise ValueError("updates_per_epoch is not one number in a run with a batch_ramp")
         full, rest = divmod(self.samples, self.samples_per_update)
         return full + (1 if rest and not self.drop_last else 0)
 
     @property
     def updates(self) -> int:
         """Updates of the whole run."""
+        if self.batch_ramp:
+            return self.update_at(self.samples * self.epochs)
         return self.updates_per_epoch * self.epochs
+
+    @property
+    def pace(self) -> tuple[tuple[int, int, int], ...]:
+        """(first update, samples before it, samples an update) of every stretch of the run with one batch size."""
+        stretches = [(0, 0, self.samples_per_update)]
+        for place, size in self.batch_ramp:
+            update, seen, each = stretches[-1]
+            more = max(0, -((seen - place) // each))
+            stretches.append((update + more, seen + more * each, size * self.accumulate * self.world_size))
+        return tuple(stretches)
+
+    def samples_before(self, update: int) -> int:
+        """Samples that were seen before an update."""
+        begin, seen, each = [stretch for stretch in self.pace if stretch[0] <= update][-1]
+        return seen + (update - begin) * each
+
+    def update_at(self, samples: int | Fraction) -> int:
+        """The first update before which at least so many samples were seen."""
+        begin, seen, each = [stretch for stretch in self.pace if stretch[1] < samples or stretch[0] == 0][-1]
+        return begin + max(0, int(-((seen - samples) // each)))
 
     @property
     def scale(self) -> Scale:
@@ -244,6 +298,18 @@ class RunPlan:
         ]
         if self.tokens_per_sample is not None:
             per.append(("tokens", Fraction(1, self.samples_per_update * self.tokens_per_sample)))
+        return Scale(tuple(per))
+
+    @property
+    def _data_scale(self) -> Scale:
+        """A clock that counts samples."""
+        per = [
+            ("samples", Fraction(1)),
+            ("epochs", Fraction(self.samples)),
+            ("%", Fraction(self.samples * self.epochs, 100)),
+        ]
+        if self.tokens_per_sample is not None:
+            per.append(("tokens", Fraction(1, self.tokens_per_sample)))
         return Scale(tuple(per))
 
     def resolve(self, schedule: Schedule) -> Schedule:
