@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test setup lint benchmark clean
+.PHONY: demo test setup lint docs benchmark clean
 
 # torch alone first: with its version pinned pip takes the CPU build where one is at hand, and nothing later may choose another.
 $(VENV)/.core: constraints.txt pyproject.toml
@@ -31,8 +31,11 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: setup
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=docs $(BIN)/mkdocs build
+
 benchmark: setup
 	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file; done
 
 clean:
-	rm -rf $(VENV) laju.sqlite laju-report
+	rm -rf $(VENV) site laju.sqlite laju-report

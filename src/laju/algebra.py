@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from laju.arguments import is_number, number, shown, updates, whole
-from laju.arrays import Namespace, namespace
+from laju.arrays import Namespace, counted
 from laju.clocks import Clock
 from laju.pieces import Constant, Function, Ramp
 from laju.schedule import At, Duration, Schedule, compiled, node, put, time
@@ -141,7 +141,7 @@ class Chain(Schedule):
                 if at == int(at):
                     pieces.append(part._range(begin - int(at), end - int(at)))
                 else:
-                    t, ns = namespace(np.arange(begin, end))
+                    t, ns = counted(begin, end)
                     pieces.append(part._array(ns.minus(t, at), ns))
                 begin = end
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces) if pieces else np.empty(0)
@@ -201,7 +201,7 @@ class _Combination(Schedule):
         return reduce(lambda a, b: self._arrays(ns, a, b), [part._array(t, ns) for part in self.parts])
 
     def _range(self, start: int, stop: int) -> npt.NDArray[np.float64]:
-        _, ns = namespace(np.empty(0, dtype=np.int64))
+        _, ns = counted(0, 0)
         return reduce(lambda a, b: self._arrays(ns, a, b), [part._range(start, stop) for part in self.parts])
 
     @property
@@ -329,10 +329,7 @@ class Take(Schedule):
 
     def __post_init__(self) -> None:
         _child(self)
-        length = updates("length", self.length, real=True)
-        if length is None:
-            raise TypeError("length must be a number of updates, got None")
-        put(self, length=length)
+        put(self, length=updates("length", self.length, real=True))
 
     def _scalar(self) -> At:
         child, length = self.child._scalar(), self.length
@@ -514,8 +511,8 @@ class Staircase(Schedule):
         if not isinstance(every, int) or stop <= start:
             return super()._range(start, stop)
         first, last = start // every, (stop - 1) // every
-        steps, ns = namespace(np.arange(first, last + 1) * every)
-        return np.repeat(self.child._array(steps, ns), every)[start - first * every :][: stop - start]
+        steps, ns = counted(first, last + 1)
+        return np.repeat(self.child._array(steps * every, ns), every)[start - first * every :][: stop - start]
 
 
 @node

@@ -83,9 +83,9 @@ def whole(name: str, value: Any, *, least: int = 0) -> int:
 _UNITS = "or text such as '5 epochs' or '10%'"
 
 
-def updates(name: str, value: Any, *, zero: bool = True, real: bool = False) -> Any:
+def updates(name: str, value: Any, *, zero: bool = True, real: bool = False, optional: bool = False) -> Any:
     """A length: a whole number of updates (with `real`, any number), or text with a unit, which becomes a `Length`."""
-    if value is None:
+    if value is None and optional:
         return None
     least = "0 or more" if zero else "at least 1"
     wanted = f"a whole number of updates, {least}, {_UNITS}"

@@ -112,6 +112,14 @@ class Namespace:
         return {"device": device} if self.xp.__name__.endswith("torch") else {}
 
 
+def counted(start: int, stop: int) -> tuple[Any, Namespace]:
+    """The positions from start to stop - 1, which need no check, and their namespace."""
+    import array_api_compat.numpy as xp
+
+    t = np.arange(start, stop, dtype=np.int64)
+    return t, Namespace(xp, t, np.float64, 2**63 - 1)
+
+
 def namespace(t: Any) -> tuple[Any, Namespace]:
     """The position array in a signed integer or float type that is wide enough, and its namespace."""
     import array_api_compat as api

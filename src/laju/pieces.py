@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import decimal
 import importlib
+import itertools
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
@@ -13,7 +17,7 @@ import numpy.typing as npt
 
 from laju import shapes
 from laju.arguments import number, shown, updates
-from laju.arrays import Namespace, Scalar, namespace
+from laju.arrays import Namespace, Scalar, counted
 from laju.schedule import At, Duration, Schedule, compiled, node, put, time
 
 
@@ -29,7 +33,7 @@ class Constant(Schedule):
     length: Duration | None = time(default=None)
 
     def __post_init__(self) -> None:
-        put(self, value=number("value", self.value), length=updates("length", self.length, real=True))
+        put(self, value=number("value", self.value), length=updates("length", self.length, real=True, optional=True))
 
     def _scalar(self) -> At:
         value = self.value
@@ -79,8 +83,6 @@ class Ramp(Schedule):
             length=updates("length", self.length, real=True),
             shape=shape.name,
         )
-        if self.length is None:
-            raise TypeError("length must be a number of updates, got None")
         for name in ("first", "endpoint"):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{name} must be True or False, got {shown(getattr(self, name))}")
@@ -131,6 +133,8 @@ class Ramp(Schedule):
             return f"{start!r} * {final / start!r} ** (({done}) / {n!r})"
         if self._falls():
             fall = f"{bind(shape.fall)}({done}, {left}, {n!r}, {bind(Scalar)})"
+            if shape.name == "linear":
+                fall = f"(({left}) / {n!r})"
             return f"{start!r} * (f := {fall}) + {final!r} * (1 - f)" if final else f"{start!r} * {fall}"
         rise = f"{bind(shape.rise)}({done}, {left}, {n!r}, {bind(Scalar)})"
         if shape.name == "linear":
@@ -151,7 +155,7 @@ class Ramp(Schedule):
         end = min(stop, max(start, int(-(-n // 1)) - lead))
         if n == 0 or end == start:
             return super()._range(start, stop) if n == 0 else np.full(stop - start, self.final)
-        done, ns = namespace(np.arange(start + lead, end + lead))
+        done, ns = counted(start + lead, end + lead)
         inside = self._curve(done, n - done, float(n), ns)
         if end == stop:
             return np.asarray(inside, dtype=np.float64)
@@ -305,7 +309,7 @@ class Function(Schedule):
             put(self, function=_imported(self.function))
         if not callable(self.function):
             raise TypeError(f"function must be callable, or written 'module:name', got {shown(self.function)}")
-        put(self, length=updates("length", self.length, real=True))
+        put(self, length=updates("length", self.length, real=True, optional=True))
 
     def _scalar(self) -> At:
         function: Any = self.function
@@ -320,6 +324,68 @@ class Function(Schedule):
             return np.array([at(i) for i in np.ravel(t).tolist()], dtype=np.float64).reshape(np.shape(t))
         function: Any = self.function
         return function(t if self.length is None else ns.upto(t, self.length))
+
+
+@node
+class Rectification(Schedule):
+    """RAdam's factor for updates whose adaptive rate has too large a variance, from the first one for which it is finite.
+
+    With n = t + m, where m is the smallest number with ρ(m) > 4:
+    √((ρ(n) - 4)(ρ(n) - 2)ρ∞ / ((ρ∞ - 4)(ρ∞ - 2)ρ(n))), ρ(n) = ρ∞ - 2n·β₂ⁿ/(1 - β₂ⁿ), ρ∞ = 2/(1 - β₂) - 1.
+
+    >>> Rectification(0.99)(0)
+    0.054471...
+    """
+
+    beta2: float
+
+    def __post_init__(self) -> None:
+        put(self, beta2=number("beta2", self.beta2, above=0.6, below=1))
+
+    length = None
+
+    @cached_property
+    def _constants(self) -> tuple[float, float, float, int]:
+        """-ln β₂ / 2, ρ∞ + 2/ln β₂ (which cancel in floats), ρ∞, and m."""
+        with decimal.localcontext(prec=50):
+            beta2 = Decimal(repr(self.beta2))
+            limit, rate = 2 / (1 - beta2) - 1, -beta2.ln()
+            first = next(n for n in itertools.count(1) if limit - 2 * n * beta2**n / (1 - beta2**n) > 4)
+            return float(rate / 2), float(limit - 2 / rate), float(limit), first
+
+    def _factor(self, n: Any, x: Any, langevin: Any, sqrt: Any) -> Any:
+        """ρ(n) is the sum of two terms without cancellation, with langevin = 1 - coth x + 1/x at x = n·(-ln β₂)/2."""
+        _, rest, limit, _ = self._constants
+        rho = rest + n * langevin
+        return sqrt((rho - 4) / (limit - 4) * ((rho - 2) / (limit - 2)) * (limit / rho))
+
+    def _scalar(self) -> At:
+        rate, _, _, first = self._constants
+
+        def at(t: Any) -> float:
+            n = t + first
+            x = n * rate
+            return float(self._factor(n, x, _near(x) if x < 1 else _far(x, Scalar), math.sqrt))
+
+        return at
+
+    def _array(self, t: Any, ns: Namespace) -> Any:
+        rate, _, _, first = self._constants
+        n = ns.real(t) + first
+        x = n * rate
+        return self._factor(n, x, ns.where(x < 1, _near(x), _far(x, ns)), ns.xp.sqrt)
+
+
+def _near(x: Any) -> Any:
+    """1 - (coth x - 1/x) by Lambert's continued fraction, which has converged for x < 1."""
+    fraction: Any = 0
+    for k in range(17, 1, -2):
+        fraction = x * x / (k + fraction)
+    return 1 - fraction / x
+
+
+def _far(x: Any, xp: Any) -> Any:
+    return 1 / x + 2 * xp.exp(-2 * x) / xp.expm1(-2 * x)
 
 
 def importable_name(function: Callable[..., Any]) -> str:

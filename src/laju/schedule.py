@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from laju.arguments import is_number, shown, whole
-from laju.arrays import Namespace, namespace
+from laju.arrays import Namespace, counted, namespace
 from laju.units import Length, RunPlan, Scale, Span, UnresolvedError, nearest_update
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class Schedule:
 
     def _range(self, start: int, stop: int) -> npt.NDArray[np.float64]:
         """The values of consecutive updates; composites compute each part only where it is in force."""
-        t, ns = namespace(np.arange(start, stop))
+        t, ns = counted(start, stop)
         result: npt.NDArray[np.float64] = self._array(t, ns)
         return result
 

@@ -8,6 +8,7 @@ time that is `left`, the length n = done + left, and the namespace of these numb
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from functools import lru_cache
 from typing import Any
 
 from laju.arguments import nearest, number, shown
+from laju.arrays import Scalar
 
 Curve = Callable[[Any, Any, Any, Any], Any]
 """(done, left, n, namespace) -> value in [0, 1]."""
@@ -33,27 +35,51 @@ class Shape:
     geometric: bool = False
 
 
+def _log(a: Any, b: Any, xp: Any) -> Any:
+    """log a for a + b = 1, from whichever of the two has the digits."""
+    if xp is Scalar:
+        return xp.log1p(-b) if b < a else xp.log(a) if a else -math.inf
+    return xp.where(b < a, xp.log1p(-b), xp.log(a))
+
+
+def _less_power(k: float, done: Any, left: Any, n: Any, xp: Any) -> Any:
+    """1 - pᵏ."""
+    return -xp.expm1(k * _log(done / n, left / n, xp))
+
+
+def _raised(exponent: float, rise: Curve, fall: Curve) -> tuple[Curve, Curve]:
+    """The curve whose fall is the given one to a power."""
+
+    def raised(done: Any, left: Any, n: Any, xp: Any) -> Any:
+        return -xp.expm1(exponent * _log(fall(done, left, n, xp), rise(done, left, n, xp), xp))
+
+    return raised, lambda done, left, n, xp: fall(done, left, n, xp) ** exponent
+
+
 def linear() -> tuple[Curve, Curve]:
     """rise = p."""
     return (lambda done, left, n, xp: done / n), (lambda done, left, n, xp: left / n)
 
 
-def cosine(exponent: float = 1.0) -> tuple[Curve, Curve]:
-    """fall = ((1 + cos πp)/2)^exponent (Loshchilov & Hutter, arXiv 1608.03983)."""
-    exponent = number("exponent", exponent, above=0)
+def cosine(exponent: float = 1.0, k: float = 1.0) -> tuple[Curve, Curve]:
+    """fall = ((1 + cos πpᵏ)/2)^exponent (Loshchilov & Hutter, arXiv 1608.03983; k: Zhang & Li, arXiv 2004.05909)."""
+    exponent, k = number("exponent", exponent, above=0), number("k", k, above=0)
 
-    def half(some: Any, n: Any, xp: Any) -> Any:
+    def half(part: Any, xp: Any) -> Any:
         # sin²(πx/2) is (1 - cos πx)/2 without its cancellation near 0.
-        s = xp.sin(xp.pi / 2 * (some / n))
+        s = xp.sin(xp.pi / 2 * part)
         return s * s
 
-    if exponent == 1:
-        return (lambda done, left, n, xp: half(done, n, xp)), (lambda done, left, n, xp: half(left, n, xp))
-
-    def rise(done: Any, left: Any, n: Any, xp: Any) -> Any:
-        return -xp.expm1(exponent * xp.log1p(-half(done, n, xp)))
-
-    return rise, (lambda done, left, n, xp: half(left, n, xp) ** exponent)
+    curves: tuple[Curve, Curve] = (
+        (lambda done, left, n, xp: half(done / n, xp)),
+        (lambda done, left, n, xp: half(left / n, xp)),
+    )
+    if k != 1:
+        curves = (
+            (lambda done, left, n, xp: half((done / n) ** k, xp)),
+            (lambda done, left, n, xp: half(_less_power(k, done, left, n, xp), xp)),
+        )
+    return curves if exponent == 1 else _raised(exponent, *curves)
 
 
 def quarter_cosine() -> tuple[Curve, Curve]:
@@ -67,21 +93,20 @@ def quarter_cosine() -> tuple[Curve, Curve]:
 
 
 def power(k: float) -> tuple[Curve, Curve]:
-    """fall = (1 - p)^k: polynomial decay."""
-    k = number("k", k, above=0)
-    return (
-        lambda done, left, n, xp: -xp.expm1(k * xp.log1p(-done / n)),
-        lambda done, left, n, xp: (left / n) ** k,
-    )
+    """fall = (1 - p)ᵏ: polynomial decay."""
+    return _raised(number("k", k, above=0), *linear())
 
 
 def rising_power(k: float) -> tuple[Curve, Curve]:
-    """rise = p^k, so that a decay is 1 - p^k."""
+    """rise = pᵏ, so that a decay is 1 - pᵏ."""
     k = number("k", k, above=0)
-    return (
-        lambda done, left, n, xp: (done / n) ** k,
-        lambda done, left, n, xp: -xp.expm1(k * xp.log1p(-left / n)),
-    )
+    return (lambda done, left, n, xp: (done / n) ** k), (lambda done, left, n, xp: _less_power(k, done, left, n, xp))
+
+
+def k_decay(k: float, exponent: float = 1.0) -> tuple[Curve, Curve]:
+    """fall = (1 - pᵏ)^exponent (Zhang & Li, arXiv 2004.05909)."""
+    exponent = number("exponent", exponent, above=0)
+    return rising_power(k) if exponent == 1 else _raised(exponent, *rising_power(k))
 
 
 def sqrt() -> tuple[Curve, Curve]:
@@ -100,14 +125,40 @@ def square() -> tuple[Curve, Curve]:
     )
 
 
+def tanh(lower: float = -6.0, upper: float = 3.0) -> tuple[Curve, Curve]:
+    """fall = (tanh U - tanh x)/(tanh U - tanh L) with x = L + (U - L)·p (Hsueh et al., arXiv 1806.01593)."""
+    lower = number("lower", lower, least=-300, most=300)
+    upper = number("upper", upper, above=lower, most=300)
+    span, whole = upper - lower, math.expm1(-2 * (upper - lower))
+
+    # By tanh a - tanh b = sinh(a - b)/(cosh a·cosh b), in which the exponentials of the two sides cancel.
+    def rise(done: Any, left: Any, n: Any, xp: Any) -> Any:
+        d = span * (done / n)
+        return xp.expm1(-2 * d) / whole * ((1 + math.exp(-2 * upper)) / (1 + xp.exp(-2 * (lower + d))))
+
+    def fall(done: Any, left: Any, n: Any, xp: Any) -> Any:
+        d = span * (left / n)
+        return xp.expm1(-2 * d) / whole * ((1 + math.exp(2 * lower)) / (1 + xp.exp(2 * (upper - d))))
+
+    return rise, fall
+
+
+def rex(beta: float = 0.5) -> tuple[Curve, Curve]:
+    """fall = (1 - p)/(1 - β·p) (Chen et al., arXiv 2107.04197)."""
+    rest = 1 - number("beta", beta, below=1)
+    return (
+        lambda done, left, n, xp: rest * done / (left + rest * done),
+        lambda done, left, n, xp: left / (left + rest * done),
+    )
+
+
 def exponential() -> tuple[Curve, Curve]:
     """start·(final/start)^p: a straight line on a logarithmic axis; both ends must be non-zero and of one sign."""
     return linear()
 
 
-_SHAPES: dict[str, Callable[..., tuple[Curve, Curve]]] = {
-    f.__name__: f for f in (linear, cosine, quarter_cosine, power, rising_power, sqrt, square, exponential)
-}
+_CURVES = (linear, cosine, quarter_cosine, power, rising_power, k_decay, sqrt, square, tanh, rex, exponential)
+_SHAPES: dict[str, Callable[..., tuple[Curve, Curve]]] = {f.__name__: f for f in _CURVES}
 NAMES = tuple(_SHAPES)
 _TEXT = re.compile(r"\s*([A-Za-z_]\w*)\s*(?:\((.*)\))?\s*")
 

@@ -23,11 +23,7 @@ from laju.units import Length
 VERSION = 1
 _LIMIT = 100_000
 
-_POLICIES: dict[str, Callable[..., Schedule]] = {
-    name: f
-    for name, f in vars(policies).items()
-    if inspect.isfunction(f) and f.__module__ == policies.__name__ and not name.startswith("_")
-}
+_POLICIES: dict[str, Callable[..., Schedule]] = {name: getattr(policies, name) for name in policies.__all__}
 _NODES: dict[str, type[Schedule]] = {
     name: cls
     for module in (pieces, algebra, clocks)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import importlib
 import sys
+from typing import Any
 
 import click
 
 import laju
 
 VERBS = {
-    "compare": "Train a task with several schedules and seeds, and report which is best.",
+    "show": "Show everything about one schedule: segments, peak, sum, curve, JSON.",
     "plot": "Draw schedules in the terminal or into a picture.",
+    "check": "Say what is probably not meant in a schedule.",
+    "diff": "Say where two schedules differ, and by how much.",
+    "compare": "Train a task with several schedules and seeds, and report which is best.",
 }
 
 
@@ -41,8 +45,16 @@ class Verbs(click.Group):
         from laju.arguments import nearest
 
         if args and not args[0].startswith("-") and args[0] not in VERBS:
-            context.fail(f"No such command {args[0]!r}{nearest(args[0], VERBS)} Commands are {', '.join(VERBS)}.")
+            context.fail(f"No such command {args[0]!r}{nearest(args[0], VERBS)} (commands: {', '.join(VERBS)})")
         return super().resolve_command(context, args)
+
+    def invoke(self, context: click.Context) -> Any:
+        # Ctrl-C at any moment, even while a verb is still being loaded. A verb that has more to say says it itself.
+        try:
+            return super().invoke(context)
+        except KeyboardInterrupt:
+            click.echo("\nStopped.", err=True)
+            context.exit(130)
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

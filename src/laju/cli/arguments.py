@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -13,7 +12,6 @@ from laju.schedule import Schedule
 from laju.spec import SpecError, parse
 
 F = TypeVar("F", bound=Callable[..., Any])
-_NAMED = re.compile(r"([^()='\"]+)=(?!=)(.+)", re.DOTALL)
 
 
 def schedules_argument() -> Callable[[F], F]:
@@ -29,10 +27,7 @@ def read_schedules(texts: tuple[str, ...]) -> dict[str, Schedule]:
 
             found: dict[str, Schedule] = chapter()
         else:
-            match = _NAMED.fullmatch(text)
-            name, spec = (match[1].strip(), match[2]) if match else (text.strip(), text)
-            if match and not name:
-                raise click.BadParameter(f"{text!r} has no name before the '='", param_hint="SCHEDULE")
+            name, spec = _split(text)
             try:
                 found = {name: parse(spec)}
             except SpecError as error:
@@ -46,11 +41,26 @@ def read_schedules(texts: tuple[str, ...]) -> dict[str, Schedule]:
     return named
 
 
+def _split(text: str) -> tuple[str, str]:
+    """The name and the spec of `name=spec`: the first '=' outside parentheses, since a spec has them inside only."""
+    depth = 0
+    for i, letter in enumerate(text):
+        depth += (letter == "(") - (letter == ")")
+        if letter == "=" and depth == 0:
+            name, spec = text[:i].strip(), text[i + 1 :]
+            if not name:
+                raise click.BadParameter(f"{text!r} has no name before the '='", param_hint="SCHEDULE")
+            return name, spec
+    return text.strip(), text
+
+
 @contextmanager
 def plain_errors() -> Iterator[None]:
     """What a user can do something about is shown as one message, without a traceback."""
     try:
         yield
+    except BrokenPipeError:  # who reads the output has seen enough; click ends in silence
+        raise
     except (ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
     except ModuleNotFoundError as error:

@@ -6,11 +6,17 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from laju.arguments import nearest
 from laju.cli.arguments import plain_errors, read_schedules, schedules_argument
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from laju.lab.comparison import Comparison
 
 
 @click.command("compare")
@@ -78,18 +84,16 @@ def command(
         from laju.lab.report import check_writable, table, write_report
         from laju.lab.report.live import display
         from laju.lab.tasks import TASKS
+        from laju.lab.trial import Optimizer
 
         if task not in TASKS:
-            raise click.BadParameter(
-                f"{task!r} is not a task{nearest(task, TASKS)}; tasks are {', '.join(TASKS)}", param_hint="--task"
-            )
+            text = f"{task!r} is not a task{nearest(task, TASKS)} (tasks: {', '.join(TASKS)})"
+            raise click.BadParameter(text, param_hint="--task")
         check_writable(out)
         # What a program reads goes to standard output alone.
         console = Console(stderr=as_json)
         if not console.is_terminal:
             console = Console(stderr=as_json, width=120)
-        from laju.lab.trial import Optimizer
-
         began = time.monotonic()
         try:
             result = compare(
@@ -105,16 +109,13 @@ def command(
                 display=display(console),
             )
         except Interrupted as stopped:
-            kept, asked = len(stopped.comparison.outcomes), len(named) * seeds
-            console.print(
-                f"\nStopped. {kept} of {asked} trials are kept in {store}; the same command runs the rest.",
-                markup=False,
-            )
-            sys.exit(130)
+            _stop(console, f"{_kept(stopped.comparison, store)}; the same command runs the rest.")
         except WorkerLost as error:
-            kept, asked = len(error.comparison.outcomes), len(named) * seeds
-            raise click.ClickException(f"{error}. {kept} of {asked} trials are in {store}.") from error
-        files = write_report(result, out)
+            raise click.ClickException(f"{error}. {_kept(error.comparison, store)}.") from error
+        try:
+            files = write_report(result, out)
+        except KeyboardInterrupt:
+            _stop(console, f"{_kept(result, store)}; the same command writes the report.")
         if as_json:
             click.echo(json.dumps(result.to_json(), indent=2, allow_nan=False))
         else:
@@ -125,3 +126,13 @@ def command(
         console.print(
             f"\nreport: {files[0]}   ({time.monotonic() - began:.0f} s)", markup=False, highlight=False, soft_wrap=True
         )
+
+
+def _kept(comparison: Comparison, store: Path) -> str:
+    asked = len(comparison.schedules) * len(comparison.seeds)
+    return f"{len(comparison.outcomes)} of {asked} trial{'s' if asked > 1 else ''} are kept in {store}"
+
+
+def _stop(console: Console, message: str) -> NoReturn:
+    console.print(f"\nStopped. {message}", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(130)

@@ -36,6 +36,8 @@ def command(
         raise click.UsageError("--updates and --epochs say the same thing: give one of them.")
     if updates_per_epoch is not None and epochs is None:
         raise click.UsageError("--updates-per-epoch goes with --epochs.")
+    if log and out is None:
+        raise click.UsageError("--log goes with --out: the terminal has no logarithmic axis.")
     plan = None
     if epochs is not None:
         plan = RunPlan(samples=updates_per_epoch or 1, batch_size=1, epochs=epochs)
@@ -45,6 +47,8 @@ def command(
             raise click.UsageError(
                 f"{waiting!r} is not in updates, so say what the run is: --epochs N --updates-per-epoch M (or --epochs N alone)."
             )
+        if plan is None and updates is None and all(schedule.length is None for schedule in named.values()):
+            raise click.UsageError("no schedule here has an end, so say how far to draw: --updates N.")
         if out is not None:
             from laju.plot import plot
 

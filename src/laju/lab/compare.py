@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import numbers
 import os
 import pickle
 import signal
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import time
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor
-from dataclasses import dataclass
+from contextlib import ExitStack, closing, contextmanager
 from itertools import product
+from pathlib import Path
+from types import FrameType
 from typing import Any, Protocol
 
-from laju.arguments import shown, whole
+import numpy as np
+
+from laju.arguments import is_number, shown, whole
 from laju.lab.comparison import Comparison
 from laju.lab.progress import Channel, Running
 from laju.lab.store import Store
 from laju.lab.tasks import Task, get_task
 from laju.lab.trial import Optimizer, Outcome, Record, Trial
+from laju.policies import constant
 from laju.schedule import Schedule
 from laju.spec import parse
 from laju.units import RunPlan
@@ -54,15 +62,6 @@ class Display(Protocol):
     def stop(self) -> None: ...
 
 
-@dataclass(frozen=True)
-class _Job:
-    """One trial on its way to a worker, with what the worker needs to tell how it goes."""
-
-    key: Key
-    trial: Trial
-    folder: str
-
-
 def compare(
     schedules: Mapping[str, Schedule | str | float],
     task: str | Task = "digits",
@@ -92,6 +91,8 @@ def compare(
 
     Raises:
         Interrupted: Ctrl-C; carries what is finished.
+        WorkerLost: a worker process was killed; carries what is finished.
+        StoreError: the store cannot be opened or written.
         ValueError: no schedules, an unknown task, no seeds, epochs below 1, a schedule that does not fit the run.
 
     >>> result = compare({"a": 0.1, "b": "cosine(0.3, total=1).per('epoch')"}, epochs=1, seeds=[7], jobs=1)
@@ -102,77 +103,91 @@ def compare(
     chosen = _seeds(seeds)
     epochs = whole("epochs", epochs, least=1)
     jobs = _cores() if jobs is None else whole("jobs", jobs, least=1)
+    batch_size = None if batch_size is None else whole("batch_size", batch_size, least=1)
     if not isinstance(task, Task):
         if not isinstance(task, str):
             raise TypeError(f"task must be a name or a Task, got {shown(task)}")
         task = get_task(task, data_dir)
     elif data_dir is not None:
         raise ValueError(f"data_dir is for tasks given by name; {task!r} knows its own data")
-    batch = task.batch_size if batch_size is None else whole("batch_size", batch_size, least=1)
-    plan = RunPlan(samples=task.train_size, batch_size=batch, epochs=epochs)
     optimizer = optimizer or Optimizer()
-    trials = {
-        (name, seed): Trial(task, schedule, seed, epochs, batch, optimizer)
-        for seed, (name, schedule) in product(chosen, named.items())
-    }
-    for name, schedule in named.items():
-        _check_fit(name, schedule, plan)
 
-    def comparison(outcomes: dict[Key, Outcome]) -> Comparison:
-        return Comparison(task.name, named, plan, optimizer, chosen, outcomes)
+    with ExitStack() as stack:
+        interrupts = stack.enter_context(_Interrupts())
+        # Opened before the data are read, which may be a download.
+        kept = store if isinstance(store, Store) else stack.enter_context(Store(store))
+        batch = task.batch_size if batch_size is None else batch_size
+        plan = RunPlan(samples=task.train_size, batch_size=batch, epochs=epochs)
+        for name, schedule in named.items():
+            _check_fit(name, schedule, plan)
+        trials = {
+            (name, seed): Trial(task, schedule, seed, epochs, batch, optimizer)
+            for seed, (name, schedule) in product(chosen, named.items())
+        }
+        outcomes: dict[Key, Outcome] = {}
 
-    opened = store if isinstance(store, Store) else Store(store)
-    try:
-        outcomes = {key: found for key, trial in trials.items() if (found := opened.get(trial)) is not None}
-        missing = {key: trial for key, trial in trials.items() if key not in outcomes}
-        if display is not None:
-            display.start(len(trials), len(outcomes), min(jobs, len(missing)))
+        def comparison() -> Comparison:
+            return Comparison(task.name, named, plan, optimizer, chosen, outcomes)
+
         try:
-            for key, outcome in _run(missing, jobs, display):
-                opened.put(trials[key], outcome)
-                outcomes[key] = outcome
-                if display is not None:
-                    display.finished(*key, outcome)
-        except KeyboardInterrupt:
-            raise Interrupted(comparison(outcomes)) from None
-        except BrokenExecutor as error:
-            raise WorkerLost(comparison(outcomes)) from error
-        finally:
+            missing: dict[str, list[Key]] = {}
+            for key, trial in trials.items():
+                if (found := kept.get(trial)) is not None:
+                    outcomes[key] = found
+                else:  # two names may stand for one trial, which runs once
+                    missing.setdefault(trial.fingerprint, []).append(key)
+            work = {keys[0]: trials[keys[0]] for keys in missing.values()}
             if display is not None:
-                display.stop()
-    finally:
-        if opened is not store:
-            opened.close()
-    return comparison(outcomes)
+                stack.callback(display.stop)
+                display.start(len(trials), len(outcomes), min(jobs, len(work)))
+            with closing(_run(work, jobs, display, interrupts)) as run:
+                for first, outcome in run:
+                    with interrupts.held():
+                        kept.put(trials[first], outcome)
+                        for key in missing[trials[first].fingerprint]:
+                            outcomes[key] = outcome
+                            if display is not None:
+                                display.finished(*key, outcome)
+        except KeyboardInterrupt:
+            raise Interrupted(comparison()) from None
+        except BrokenExecutor as error:
+            raise WorkerLost(comparison()) from error
+        return comparison()
 
 
 def _named(schedules: Mapping[str, Schedule | str | float]) -> dict[str, Schedule]:
     if not isinstance(schedules, Mapping) or not schedules:
-        raise ValueError(f"schedules must map at least one name to a schedule, got {shown(schedules)}")
+        raise ValueError(f"schedules must be a dict of at least one schedule by name, got {shown(schedules)}")
     named: dict[str, Schedule] = {}
     for name, schedule in schedules.items():
         if not isinstance(name, str) or not name.strip():
             raise ValueError(f"schedules must have names that are not empty, got {shown(name)}")
-        if isinstance(schedule, str):
-            schedule = parse(schedule)
-        elif not isinstance(schedule, Schedule):
-            from laju.policies import constant
-
-            schedule = constant(schedule)
-        named[name] = schedule
+        try:
+            if isinstance(schedule, str):
+                named[name] = parse(schedule)
+            elif is_number(schedule):
+                named[name] = constant(schedule)
+            elif isinstance(schedule, Schedule):
+                named[name] = schedule
+            else:
+                raise TypeError(f"it must be a schedule, its text, or a number, got {shown(schedule)}")
+        except (ValueError, TypeError) as error:
+            raise type(error)(f"schedule {name!r}: {error}") from None
     return named
 
 
 def _seeds(seeds: int | Iterable[int]) -> tuple[int, ...]:
-    if isinstance(seeds, int) and not isinstance(seeds, bool):
+    if isinstance(seeds, numbers.Real):
         return tuple(range(whole("seeds", seeds, least=1)))
-    if isinstance(seeds, str) or not isinstance(seeds, Iterable):
+    if isinstance(seeds, str | bytes) or not isinstance(seeds, Iterable):
         raise TypeError(f"seeds must be a number of seeds or a sequence of them, got {shown(seeds)}")
-    chosen = tuple(whole("seeds", seed) for seed in seeds)
+    chosen = tuple(whole("a seed", seed) for seed in seeds)
     if not chosen:
         raise ValueError("seeds must hold at least one seed, got none")
     if len(set(chosen)) < len(chosen):
         raise ValueError(f"seeds must differ from one another, got {shown(chosen)}")
+    if max(chosen) >= 2**63:
+        raise ValueError(f"a seed must be less than 2**63, got {max(chosen)}")
     return chosen
 
 
@@ -182,9 +197,12 @@ def _check_fit(name: str, schedule: Schedule, plan: RunPlan) -> None:
         values = schedule.resolve(plan).values(plan.updates)
     except ValueError as error:
         raise ValueError(f"schedule {name!r} does not fit this run: {error}") from None
-    if (values < 0).any():
-        t = int((values < 0).argmax())
-        raise ValueError(f"schedule {name!r} must not be negative, but update {t} has the rate {values[t]:g}")
+    bad = ~(np.isfinite(values) & (values >= 0))
+    if bad.any():
+        t = int(bad.argmax())
+        raise ValueError(
+            f"schedule {name!r} must have finite rates that are not negative, but update {t} has {values[t]:g}"
+        )
 
 
 def _cores() -> int:
@@ -195,60 +213,157 @@ def _cores() -> int:
 
 # --- running -----------------------------------------------------------------------------------------------------------
 
-_tasks: dict[bytes, Task] = {}
+
+class _Interrupts:
+    """Ctrl-C in the block raises KeyboardInterrupt once: not while it is held, and not again while all is cleared up."""
+
+    def __init__(self) -> None:
+        self._holding = self._waiting = self._raised = False
+
+    def __enter__(self) -> _Interrupts:
+        # Another handler than Python's own is somebody's wish, and only the main thread may change it.
+        self._ours = (
+            threading.current_thread() is threading.main_thread()
+            and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        )
+        if self._ours:
+            signal.signal(signal.SIGINT, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._raised:
+            return
+        if self._holding and not self._waiting:  # who presses it twice does not want to wait
+            self._waiting = True
+            return
+        self._raised = True
+        raise KeyboardInterrupt
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """What is in the block is done as a whole; an interrupt is raised after it."""
+        self._holding = True
+        try:
+            yield
+        finally:
+            self._holding = False
+        if self._waiting and not self._raised:
+            self._raised = True
+            raise KeyboardInterrupt
 
 
-def _run(missing: dict[Key, Trial], jobs: int, display: Display | None) -> Iterator[tuple[Key, Outcome]]:
+def _run(
+    trials: dict[Key, Trial], jobs: int, display: Display | None, interrupts: _Interrupts
+) -> Generator[tuple[Key, Outcome], None, None]:
     """The outcomes of trials as they end, trained in this process (one job) or in several."""
-    if not missing:
+    jobs = min(jobs, len(trials))
+    if not trials:
         return
+    with tempfile.TemporaryDirectory(prefix="laju-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        with _watching(Channel(folder), display):
+            if jobs == 1:
+                for key, trial in trials.items():
+                    yield key, _train(key, trial, folder)
+            else:
+                yield from _run_in_workers(trials, jobs, folder, interrupts)
+
+
+def _run_in_workers(
+    trials: dict[Key, Trial], jobs: int, folder: Path, interrupts: _Interrupts
+) -> Iterator[tuple[Key, Outcome]]:
+    import cloudpickle
     import joblib
 
-    with tempfile.TemporaryDirectory(prefix="laju-") as folder, _watching(Channel(folder), display):
-        work = [joblib.delayed(_work)(_Job(key, trial, folder)) for key, trial in missing.items()]
-        jobs = min(jobs, len(work))
-        if jobs == 1:
-            for function, args, kwargs in work:
-                yield function(*args, **kwargs)
-            return
-        parallel = joblib.Parallel(
-            n_jobs=jobs,
-            backend="loky",
-            return_as="generator_unordered",
-            batch_size=1,
-            pre_dispatch="all",
-            inner_max_num_threads=1,
-            initializer=_ignore_interrupts,
-        )
-        results = parallel(work)
-        try:
-            yield from results
-        except BaseException:
+    # The trials travel together, in a file, so that they share one task and a worker reads its data once.
+    try:
+        (folder / _TRIALS).write_bytes(cloudpickle.dumps(list(trials.items())))
+    except (TypeError, AttributeError, pickle.PicklingError) as error:
+        raise TypeError(f"the task cannot be sent to worker processes ({error}); jobs=1 does without them") from error
+    parallel = joblib.Parallel(
+        n_jobs=jobs,
+        backend="loky",
+        return_as="generator_unordered",
+        batch_size=1,
+        pre_dispatch="2 * n_jobs",  # no more than loky's queue holds, or killing its workers fails with a KeyError
+        inner_max_num_threads=1,
+        initializer=_become_worker,
+        initargs=(os.getpid(),),
+    )
+    results = None
+    try:
+        with interrupts.held(), _sheltered():
+            results = parallel(joblib.delayed(_work)(folder, i) for i in range(len(trials)))
+        for result in results:  # noqa: UP028 - what `yield from` delegates to is closed before this is
+            yield result
+    except BaseException:
+        with interrupts.held(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # joblib warns that trials are lost, which is known
+            if results is not None:
+                results.close()
             _kill_workers()
-            raise
+        raise
 
 
-def _work(job: _Job) -> tuple[Key, Outcome]:
+def _train(key: Key, trial: Trial, folder: Path) -> Outcome:
     from laju.lab.engines.torch import train
 
-    # A worker runs many trials of one task: its data are read once.
-    known = pickle.dumps(job.trial.task)
-    task = _tasks.setdefault(known, job.trial.task)
-    trial = Trial(**{**vars(job.trial), "task": task})
-    channel, fingerprint = Channel(job.folder), trial.fingerprint
+    channel, fingerprint, updates = Channel(folder), trial.fingerprint, trial.plan.updates
 
     def report(record: Record) -> None:
-        channel.tell(fingerprint, Running(*job.key, updates=trial.plan.updates, record=record))
+        channel.tell(fingerprint, Running(*key, updates=updates, record=record))
 
     try:
-        return job.key, train(trial, report)
+        return train(trial, report)
     finally:
         channel.done(fingerprint)
 
 
-def _ignore_interrupts() -> None:
-    """Ctrl-C goes to every process of the terminal; only the one that the user started shall answer it."""
+# --- in a worker -------------------------------------------------------------------------------------------------------
+
+_TRIALS = "trials.pickle"
+_received: tuple[Path, list[tuple[Key, Trial]]] | None = None
+
+
+def _work(folder: Path, i: int) -> tuple[Key, Outcome]:
+    global _received
+    if _received is None or _received[0] != folder:
+        _received = folder, pickle.loads((folder / _TRIALS).read_bytes())
+    key, trial = _received[1][i]
+    return key, _train(key, trial, folder)
+
+
+def _become_worker(parent: int) -> None:
+    """A worker leaves Ctrl-C to the process that the user started, and ends when that is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="laju-parent", daemon=True).start()
+
+
+@contextmanager
+def _sheltered() -> Iterator[None]:
+    """Processes started in the block are deaf to Ctrl-C from their first moment."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    # Python's own helper process, which workers need, would take the mask off when it is started.
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _kill_workers() -> None:

@@ -83,6 +83,8 @@ class Store:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 if self.path.is_dir():
                     raise StoreError(f"{self.path} is a folder, so it cannot be a store; give a file")
+                if self.path.exists() and 0 < self.path.stat().st_size < 512:  # SQLite would write over it as if empty
+                    raise self._error(sqlite3.DatabaseError("file is not a database"))
             with self._engine.begin() as connection:
                 self._prepare(connection)
         except StoreError:
@@ -94,7 +96,8 @@ class Store:
         """Check whose file it is, and make the tables in one transaction, so that no other process sees half of them."""
         connection.exec_driver_sql("BEGIN IMMEDIATE")
         application, version = (
-            int(connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()) for name in ("application_id", "user_version")
+            int(connection.exec_driver_sql(f"PRAGMA {name}").scalar_one())
+            for name in ("application_id", "user_version")
         )
         there = sa.inspect(connection).get_table_names()
         if application != _APPLICATION and (application or there):

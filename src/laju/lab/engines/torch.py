@@ -13,7 +13,6 @@ import torch
 
 from laju.frameworks.torch import Scheduler
 from laju.lab.trial import Outcome, Record, Status, Trial
-from laju.schedule import Schedule
 
 RECORD_EVERY = 50
 """Minibatches between records of the running training loss and accuracy, as in the chapter."""
@@ -52,25 +51,25 @@ def train(trial: Trial, report: Report | None = None) -> Outcome:
         trial: what to run.
         report: is called with every record as it is made.
     """
-    schedule = trial.schedule.resolve(trial.plan)
     with _one_thread_and_own_randomness():
-        return _train(trial, schedule, report)
+        return _train(trial, report)
 
 
-def _train(trial: Trial, schedule: Schedule, report: Report | None) -> Outcome:
-    task, plan = trial.task, trial.plan
+def _train(trial: Trial, report: Report | None) -> Outcome:
+    task = trial.task
     _seed(trial.seed)
     data = task.data()
-    begin = time.perf_counter()
     _seed(trial.seed)  # again: the data are not read for every trial, and reading them may have drawn numbers
+    plan = trial.plan
     inputs, labels = _tensor(data.train_inputs), _tensor(data.train_labels)
     test = _tensor(data.test_inputs), _tensor(data.test_labels)
     model = task.model(trial.seed)
     optimizer = torch.optim.SGD(
         model.parameters(), lr=0.0, momentum=trial.optimizer.momentum, weight_decay=trial.optimizer.weight_decay
     )
-    scheduler = Scheduler(optimizer, lr=schedule)
+    scheduler = Scheduler(optimizer, lr=trial.schedule.resolve(plan))
     records: list[Record] = []
+    begin = time.perf_counter()  # of training alone: the first trial of a process reads the data and loads modules, too
 
     for epoch in range(trial.epochs):
         model.train()

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from laju.lab.progress import Running
 from laju.lab.report.table import duration
+from laju.lab.statistics import number
 from laju.lab.trial import Outcome
 from laju.plot import printable
 
@@ -25,7 +26,7 @@ def _ending(outcome: Outcome) -> str:
     if outcome.status == "diverged":
         return f"diverged at update {outcome.diverged_at}"
     last = outcome.records[-1]
-    ending = f"train loss {last.train_loss:.3f}, test accuracy {last.test_accuracy:.3f}"
+    ending = f"train loss {number(last.train_loss)}, test accuracy {last.test_accuracy:.3f}"
     return ending if outcome.status == "finished" else f"collapsed ({ending})"
 
 
@@ -42,7 +43,7 @@ class Lines:
 
     def start(self, total: int, kept: int, jobs: int) -> None:
         self.total, self.done = total, kept
-        text = f"{total} trials"
+        text = f"{total} trial{'s' if total > 1 else ''}"
         if kept:
             text += f", {kept} of them in the store already"
         if total > kept:
@@ -67,14 +68,18 @@ class Bars(Lines):
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
-        self.whole = Progress(
-            TextColumn("[bold]trials"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[left]}"),
-            console=console,
-        )  # fmt: skip
-        self.bar = self.whole.add_task("trials", total=1, left="")
-        self.live = Live(console=console, refresh_per_second=8, transient=True, get_renderable=self._picture)
         self.trials: list[Running] = []
         self.kept = 0
+        self.whole = Progress(
+            TextColumn("[bold]trials"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=console,
+        )
+        self.bar = self.whole.add_task("trials", total=1, left="")
+        self.live = Live(console=console, refresh_per_second=8, transient=True, get_renderable=self._picture)
 
     def start(self, total: int, kept: int, jobs: int) -> None:
         super().start(total, kept, jobs)
@@ -101,17 +106,24 @@ class Bars(Lines):
     def _picture(self) -> Group:
         from rich.progress_bar import ProgressBar
 
+        # Beside the name and the bar a row takes 50 columns; the name gives way first, then the bar.
+        width = max(self.console.width - 50, 16)
+        bar = min(30, width // 2)
+        most = max(min(40, width - bar), 8)
+        rows = max(self.console.height - 4, 1)  # a picture that is higher than the terminal would not be wiped away
+        shown = self.trials[:rows]
         running = Table.grid(padding=(0, 1))
         for column in ("left", "right", "left", "right", "right", "right"):
             running.add_column(justify=column, no_wrap=True)
-        for trial in self.trials:
+        for trial in shown:
             record = trial.record
             running.add_row(
-                Text(printable(trial.name, most=40)),
+                Text(printable(trial.name, most=most)),
                 Text(f"seed {trial.seed}", style="dim"),
-                ProgressBar(total=trial.updates, completed=record.update, width=30),
+                ProgressBar(total=trial.updates, completed=record.update, width=bar),
                 Text(f"epoch {record.epoch:.1f}"),
-                Text(f"loss {record.train_loss:.3f}"),
+                Text(f"loss {number(record.train_loss)}"),
                 Text(f"accuracy {record.train_accuracy:.3f}"),
             )
-        return Group(running, self.whole)
+        more = [Text(f"and {len(self.trials) - rows} more", style="dim")] if len(self.trials) > rows else []
+        return Group(running, *more, self.whole)

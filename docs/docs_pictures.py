@@ -1,0 +1,25 @@
+"""Pictures that the pages of this site draw while it is built."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import re
+
+from laju.plot import plot
+
+_count = itertools.count()
+
+
+def picture(schedules, updates=None, **options) -> str:
+    """An SVG of the schedules, as HTML; ids are made unique, because a page holds several."""
+    drawn = plot(schedules, updates, **options)
+    drawn.figure.set_size_inches(7.2, 3.0)
+    buffer = io.StringIO()
+    drawn.figure.savefig(buffer, format="svg", bbox_inches="tight")
+    svg = re.sub(r"^.*?(?=<svg)", "", buffer.getvalue(), flags=re.DOTALL)
+    prefix = f"p{next(_count)}-"
+    svg = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}\1"', svg)
+    svg = re.sub(r'(href="#|url\(#)', rf"\1{prefix}", svg)
+    # The ink is dark, so the paper stays light in dark mode.
+    return f'<div style="background: white; border-radius: .4rem; padding: .5rem; text-align: center">{svg}</div>'

@@ -1,0 +1,27 @@
+"""Shows the doctests of a docstring as examples: the sources leave out the heading that the site's reader needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import griffe
+
+
+class Examples(griffe.Extension):
+    """Puts every run of doctest lines under an `Examples:` heading."""
+
+    def on_instance(self, *, obj: griffe.Object, **_: Any) -> None:
+        if obj.docstring is not None and ">>>" in obj.docstring.value:
+            obj.docstring.value = with_heading(obj.docstring.value)
+
+
+def with_heading(text: str) -> str:
+    lines, inside = [], False
+    for line in text.splitlines():
+        if line.startswith(">>>") and not inside:
+            lines.append("Examples:")
+            inside = True
+        elif not line.strip():
+            inside = False
+        lines.append(f"    {line}" if inside else line)
+    return "\n".join(lines)

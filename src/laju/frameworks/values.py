@@ -1,0 +1,44 @@
+"""What adapters share: the values of consecutive updates, and a schedule that is a factor of each group's own base."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from laju.arguments import shown
+from laju.schedule import Schedule
+
+_BLOCK = 4096
+
+
+@dataclass(frozen=True)
+class Factor:
+    """A schedule that multiplies the base of each parameter group, so that every group keeps its ratio, its floor too.
+
+    >>> import laju
+    >>> Factor(laju.linear(1, 0.1, total=10)).schedule(10)
+    0.1
+    """
+
+    schedule: Schedule
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.schedule, Schedule):
+            raise TypeError(f"schedule must be a laju schedule, got {shown(self.schedule)}")
+
+
+class Values:
+    """The values of a schedule, computed some thousand at a time, so that a step costs a look into a list."""
+
+    __slots__ = ("begin", "block", "schedule")
+
+    def __init__(self, schedule: Schedule) -> None:
+        schedule._need_resolved()
+        self.schedule = schedule
+        self.begin = 0
+        self.block: list[float] = []
+
+    def at(self, t: int) -> float:
+        i = t - self.begin
+        if not 0 <= i < len(self.block):
+            self.block, self.begin, i = self.schedule.values(_BLOCK, start=t).tolist(), t, 0
+        return self.block[i]

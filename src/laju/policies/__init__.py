@@ -1,0 +1,95 @@
+"""The named policies of the literature, each a sentence in the algebra.
+
+Numbers are absolute values; lengths are in updates or text with a unit; `total` is the whole run, its warmup included. A
+policy that goes from one value to another is at the second one at t = total, the update after the last.
+"""
+
+from laju.policies.cycles import (
+    cosine_restarts,
+    exp_range,
+    one_cycle,
+    one_cycle_momentum,
+    triangular,
+    triangular2,
+)
+from laju.policies.decays import (
+    constant,
+    cosine,
+    exponential,
+    flat_cosine,
+    inverse_sqrt,
+    inverse_time,
+    linear,
+    linear_to_zero,
+    natural_exponential,
+    noam,
+    poly,
+    polynomial_decay,
+    rex,
+    tanh_decay,
+    welling_teh,
+    welling_teh_between,
+)
+from laju.policies.plateaus import (
+    swa,
+    swa_cyclic,
+    trapezoid,
+    wsd,
+    wsd_s,
+)
+from laju.policies.steps import (
+    chebyshev,
+    factor,
+    knots,
+    multi_factor,
+    piecewise_constant,
+    square_root,
+)
+from laju.policies.warmups import (
+    exponential_warmup,
+    radam_warmup,
+    untuned_exponential,
+    untuned_linear,
+    warmup,
+)
+
+__all__ = [
+    "chebyshev",
+    "constant",
+    "cosine",
+    "cosine_restarts",
+    "exp_range",
+    "exponential",
+    "exponential_warmup",
+    "factor",
+    "flat_cosine",
+    "inverse_sqrt",
+    "inverse_time",
+    "knots",
+    "linear",
+    "linear_to_zero",
+    "multi_factor",
+    "natural_exponential",
+    "noam",
+    "one_cycle",
+    "one_cycle_momentum",
+    "piecewise_constant",
+    "poly",
+    "polynomial_decay",
+    "radam_warmup",
+    "rex",
+    "square_root",
+    "swa",
+    "swa_cyclic",
+    "tanh_decay",
+    "trapezoid",
+    "triangular",
+    "triangular2",
+    "untuned_exponential",
+    "untuned_linear",
+    "warmup",
+    "welling_teh",
+    "welling_teh_between",
+    "wsd",
+    "wsd_s",
+]

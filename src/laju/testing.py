@@ -1,0 +1,162 @@
+"""One conformance suite that every adapter passes, for laju's own and for those of others.
+
+Write an `Adapter` for the framework, subclass `Conformance` in a test module, and pytest runs the rest:
+
+    class TestMine(laju.testing.Conformance):
+        adapter = MyAdapter()
+
+Values are those that updates really use: an adapter trains one parameter per group with gradient 1 and plain gradient descent,
+so that the change of the weight is the rate.
+"""
+
+from __future__ import annotations
+
+import abc
+import json
+from collections.abc import Sequence
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import pytest
+
+from laju import policies
+from laju.pieces import Constant, Ramp
+from laju.policies import constant, cosine, factor, linear, multi_factor, poly, polynomial_decay, square_root
+from laju.schedule import Schedule
+
+SCHEDULES: dict[str, Schedule] = {
+    "constant": constant(0.3),
+    "linear": linear(0.1, 1, total=6),
+    "cosine": cosine(1, total=8),
+    "cosine with warmup": cosine(0.5, total=11, warmup=3, final=0.05),
+    "factor": factor(1, 0.1, every=3, floor=1e-5),
+    "multi-factor": multi_factor(1, [3, 5], 0.1),
+    "square root": square_root(0.5),
+    "polynomial decay": polynomial_decay(0.5, alpha=0.7, beta=0.1),
+    "poly": poly(1, total=9, power=2, final=0.01),
+    "restarts": Ramp(1, 0.1, 3, "cosine").repeat(growth=2),
+    "product": cosine(1, total=10) * multi_factor(1, [4], 0.1),
+    "chain": Constant(0.1, 3) >> cosine(1, total=7),
+    "warmup then": policies.warmup(square_root(0.5), 4, first=True),
+}
+
+
+class Run(Protocol):
+    """A training run that can be asked for what its updates used."""
+
+    def train(self, updates: int) -> list[list[float]]:
+        """Make so many updates; the rates that they used, one list an update, one number a group."""
+
+    def save(self) -> Any:
+        """A checkpoint of everything that a user would save: weights, optimizer, scheduler."""
+
+
+class Adapter(abc.ABC):
+    """How the suite starts and resumes runs in a framework."""
+
+    tolerance: ClassVar[float] = 0.0
+    """Relative error that the framework's own float brings; 0 for float64."""
+    load_orders: ClassVar[Sequence[str]] = ("build, load",)
+    """The orders in which objects can be built and their checkpoints loaded, as `resume` understands them."""
+    policies: ClassVar[bool] = False
+    """Whether `resume` follows policy="strict" | "new" | "saved"."""
+    factors: ClassVar[bool] = False
+    """Whether `start` takes several `bases`, which the schedule multiplies."""
+
+    @abc.abstractmethod
+    def start(self, schedule: Schedule, *, bases: Sequence[float] | None = None) -> Run:
+        """A run from update 0; with `bases`, one group each, whose base the schedule multiplies."""
+
+    @abc.abstractmethod
+    def resume(self, saved: Any, schedule: Schedule, *, order: str, policy: str = "strict") -> Run:
+        """A run of fresh objects that goes on from a checkpoint."""
+
+    def at(self, schedule: Schedule, position: int) -> Run:
+        """A run that is rebuilt at a position without any saved state."""
+        pytest.skip("this framework has no way to set a position")
+
+
+class Conformance:
+    """The promises of a schedule's semantics, as tests of one adapter."""
+
+    adapter: ClassVar[Adapter]
+
+    def close(self, got: Any, expected: Any) -> None:
+        np.testing.assert_allclose(got, expected, rtol=max(self.adapter.tolerance, 1e-15), atol=self.adapter.tolerance * 1e-2)
+
+    def same(self, got: Any, expected: Any) -> None:
+        assert np.array_equal(got, expected), f"{got} is not {expected}"
+
+    # --- sequences ---------------------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("name", SCHEDULES)
+    def test_update_t_uses_the_value_of_t(self, name: str) -> None:
+        used = self.adapter.start(SCHEDULES[name]).train(15)
+        self.close([value for (value,) in used], SCHEDULES[name].values(15))
+
+    def test_k01_the_clock_counts_updates(self) -> None:
+        self.close(self.adapter.start(linear(1, 0, total=8)).train(8), [[1 - t / 8] for t in range(8)])
+
+    # --- resuming ----------------------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("name", SCHEDULES)
+    @pytest.mark.parametrize("k", [0, 1, 3, 4, 8, 12])
+    def test_a_resumed_run_equals_an_uninterrupted_one(self, name: str, k: int) -> None:
+        whole = self.adapter.start(SCHEDULES[name]).train(k + 5)
+        first = self.adapter.start(SCHEDULES[name])
+        first.train(k)
+        saved = first.save()
+        for order in self.adapter.load_orders:
+            rest = self.adapter.resume(saved, SCHEDULES[name], order=order).train(5)
+            self.same(rest, whole[k:])
+
+    def test_r01_and_r02_resumed_sequences(self) -> None:
+        for schedule, expected in (
+            (linear(0.1, 1, total=6), [0.85, 1, 1, 1, 1]),
+            (
+                linear(0.1, 1, total=3) >> cosine(1, total=8),
+                [0.8535533905932737, 0.6913417161825449, 0.5, 0.30865828381745514, 0.14644660940672627],
+            ),
+        ):
+            run = self.adapter.start(schedule)
+            run.train(5)
+            saved = run.save()
+            for order in self.adapter.load_orders:
+                used = self.adapter.resume(saved, schedule, order=order).train(5)
+                np.testing.assert_allclose([v for (v,) in used], expected, rtol=max(self.adapter.tolerance * 4, 1e-14))
+
+    def test_r03_a_run_rebuilt_at_a_position_without_a_checkpoint(self) -> None:
+        schedule = Constant(0.1, 3) >> cosine(1, total=7)
+        expected = [0.8117449009293668, 0.6112604669781572, 0.38873953302184283, 0.18825509907063326, 0.04951556604879048, 0.0]
+        used = self.adapter.at(schedule, 5).train(6)
+        np.testing.assert_allclose([v for (v,) in used], expected, rtol=max(self.adapter.tolerance * 4, 1e-14), atol=1e-8)
+
+    def test_r04_and_r05_another_schedule_follows_the_policy(self) -> None:
+        if not self.adapter.policies:
+            pytest.skip("this framework keeps no schedule in its checkpoints")
+        old, new = factor(1, 0.1, every=3), factor(1, 0.1, every=6)
+        run = self.adapter.start(old)
+        run.train(2)
+        saved = run.save()
+        for order in self.adapter.load_orders:
+            follows = self.adapter.resume(saved, new, order=order, policy="new").train(6)
+            self.close([v for (v,) in follows], [1, 1, 1, 1, 0.1, 0.1])
+            follows = self.adapter.resume(saved, new, order=order, policy="saved").train(6)
+            self.close([v for (v,) in follows], [1, 0.1, 0.1, 0.1, 0.01, 0.01])
+            with pytest.raises(ValueError, match=r"(?s)3.*6"):
+                self.adapter.resume(saved, new, order=order, policy="strict")
+
+    # --- groups ------------------------------------------------------------------------------------------------
+
+    def test_g01_every_group_keeps_its_ratio(self) -> None:
+        if not self.adapter.factors:
+            pytest.skip("this framework has no parameter groups with bases")
+        schedule = cosine(1, total=4, final=0.01)
+        used = self.adapter.start(schedule, bases=[1.0, 1e-3]).train(5)
+        self.close(used, [[schedule(t), schedule(t) * 1e-3] for t in range(5)])
+        np.testing.assert_allclose(used[1], [0.855017856687341, 0.000855017856687341], rtol=max(1e-14, self.adapter.tolerance * 4))
+
+
+def plain(state: Any) -> Any:
+    """The state after a way through JSON, which shows that it holds nothing but plain values."""
+    return json.loads(json.dumps(state, allow_nan=False))

@@ -1,0 +1,32 @@
+import re
+from pathlib import Path
+
+import pytest
+
+import laju
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def vectors() -> list[tuple[str, int, list[float]]]:
+    table = (DOCS / "semantics.md").read_text().partition("## Vectors")[2]
+    rows = re.findall(r"^\| `(.+?)` \| (\d+)–\d+ \| (.+?) \|$", table, flags=re.MULTILINE)
+    return [(spec, int(begin), [float(v) for v in values.split()]) for spec, begin, values in rows]
+
+
+def test_the_page_has_vectors():
+    assert len(vectors()) >= 7
+
+
+@pytest.mark.parametrize(("spec", "begin", "expected"), vectors())
+def test_the_vectors_on_the_semantics_page_come_out(spec, begin, expected):
+    schedule = laju.parse(spec)
+    assert [schedule(begin + i) for i in range(len(expected))] == pytest.approx(expected, rel=1e-14, abs=1e-16)
+
+
+@pytest.mark.parametrize("page", sorted(p.relative_to(DOCS).as_posix() for p in DOCS.rglob("*.md")))
+def test_every_example_in_the_documentation_runs(page):
+    blocks = re.findall(r"^```python(?: [^\n]*)?\n(.*?)^```", (DOCS / page).read_text(), flags=re.MULTILINE | re.DOTALL)
+    for block in blocks:
+        if "docs_pictures" not in block:
+            exec(compile(block, page, "exec"), {"__name__": "example"})
