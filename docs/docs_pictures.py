@@ -23,3 +23,16 @@ def picture(schedules, updates=None, **options) -> str:
     svg = re.sub(r'(href="#|url\(#)', rf"\1{prefix}", svg)
     # The ink is dark, so the paper stays light in dark mode.
     return f'<div style="background: white; border-radius: .4rem; padding: .5rem; text-align: center">{svg}</div>'
+
+
+def policy_table() -> str:
+    """Every policy with the first sentence of its docstring, as a Markdown table."""
+    import laju
+
+    rows = ["| policy | in one sentence |", "| --- | --- |"]
+    policies = [getattr(laju.policies, name) for name in laju.policies.__all__]
+    for policy in sorted(policies, key=lambda p: (p.__module__, p.__name__)):
+        page = policy.__module__.rpartition(".")[2]
+        sentence = " ".join(policy.__doc__.strip().split("\n\n")[0].split()).replace("|", "\\|")
+        rows.append(f"| [`{policy.__name__}`]({page}.md#{policy.__module__}.{policy.__name__}) | {sentence} |")
+    return "\n".join(rows)

@@ -368,7 +368,7 @@ def test_restarts_keep_their_floor_while_their_peak_decays():
     schedule = cosine_restarts(1.0, every=10, growth=2, decay=0.5, final=0.01)
     for i, begin in enumerate((0, 10, 30, 70)):
         assert schedule(begin) == pytest.approx(0.5**i, rel=1e-15)
-        assert begin == 0 or 0.01 < schedule(begin - 1) < 0.03
+        assert begin == 0 or 0.01 < schedule(begin - 1) < 0.04
 
 
 def test_radam_s_factor_is_the_one_that_radam_uses():
@@ -510,7 +510,7 @@ def test_optax_has_the_same_values():
 
 # --- laws -------------------------------------------------------------------------------------------------------------
 
-small, large = st.floats(1e-6, 0.1), st.floats(0.1, 10)
+small, large = st.floats(1e-6, 0.09), st.floats(0.1, 10)
 DRAWN = {
     **dict.fromkeys(("start", "low", "final", "floor"), small),
     **dict.fromkeys(("peak", "base", "scale", "value", "a", "schedule"), large),
@@ -609,7 +609,9 @@ SHAPE = [NAN, True, 3, "x", "", None, "power(0)"]
 SEQUENCE = [NAN, INF, True, 3, "x", None, [NAN], [True], ["x"], [None], [-1], [5, 5], [9, 5], [5, "x"]]
 VALUES = [NAN, True, 3, "x", None, [], [1], [1, 2], [1, 2, 3, 4], [1, NAN, 3], [1, True, 3], [1, "x", 3], [1, INF, 3]]
 BAD = {
-    **dict.fromkeys(("value", "start", "final", "base", "peak", "scale", "a", "floor", "lower", "upper"), NUMBER),
+    **dict.fromkeys(
+        ("value", "start", "final", "base", "peak", "scale", "a", "floor", "lower", "upper", "low"), NUMBER
+    ),
     **dict.fromkeys(
         ("power", "exponent", "k", "alpha", "rate", "b", "factor", "gamma", "decay", "beta", "growth"), POSITIVE
     ),
@@ -677,7 +679,7 @@ EXCEPT = {
     ("one_cycle_momentum", "start"): [*NUMBER, 1.0, -0.1],
     ("one_cycle_momentum", "low"): [*NUMBER, 0.95, -0.1],
     ("swa_cyclic", "final"): [*NUMBER, 0.2],
-    ("tanh_decay", "lower"): [*NUMBER, 2.5, -1e3],
+    ("tanh_decay", "lower"): [*NUMBER, -1e3, 1e3],
     ("tanh_decay", "upper"): [*NUMBER, -6, 1e3],
     ("triangular", "peak"): [*NUMBER, 0.001],
     ("triangular2", "peak"): [*NUMBER, 0.001],
@@ -702,9 +704,9 @@ def test_a_wrong_argument_is_refused_with_its_name(name, parameter):
     for bad in EXCEPT.get((name, parameter), BAD[parameter]):
         if bad is None and (name, parameter) in OPTIONAL:
             continue
-        with pytest.raises((ValueError, TypeError), match=parameter):
-            schedule = call(name, **{parameter: bad})
-            pytest.fail(f"{name}({parameter}={bad!r}) is {schedule!r}")
+        with pytest.raises((ValueError, TypeError), match=rf"\b{parameter}\b"):  # noqa: PT012
+            call(name, **{parameter: bad})
+            pytest.fail(f"{name} took {parameter}={bad!r}")
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ _WHY = {
     "LAJU008": "an absolute floor is the same for every group, so a group with a small rate is trained at a larger one "
     "instead of decaying",
     "LAJU009": "the whole run is spent on the way up: the peak and everything after it never happen",
-    "LAJU010": "it is skipped, so the run is not what the text seems to say",
+    "LAJU010": "nothing is trained with it, so the run is not what the text seems to say",
     "LAJU011": "an average with such a weight does not forget, or changes sign: it diverges",
     "LAJU012": "the step goes uphill: it raises the loss, or makes weights grow instead of decay",
     "LAJU013": "laju counts optimizer updates wherever no unit is written",
@@ -220,6 +220,10 @@ class _Run:
     optimizer: str | None
     bases: tuple[float, ...]
     parameter: str
+
+    @property
+    def name(self) -> str:
+        return "the rate" if self.kind == _RATE else self.parameter
 
     @property
     def kind(self) -> str:
@@ -516,6 +520,12 @@ def _(schedule: algebra.Chain) -> Iterator[Any]:
 
 
 @_boundaries.register
+def _(schedule: algebra.Take) -> Iterator[Any]:
+    yield from (at for at in _boundaries(schedule.child) if at < schedule.length)
+    yield schedule.length
+
+
+@_boundaries.register
 def _(schedule: algebra._Combination) -> Iterator[Any]:
     for part in schedule.parts:
         yield from _boundaries(part)
@@ -603,7 +613,8 @@ def _empty(schedule: Schedule, begin: Any = 0) -> Iterator[tuple[Any, Schedule]]
         return
     if isinstance(schedule, algebra.Chain):
         for part in schedule.parts:
-            yield from _empty(part, begin)
+            if not (part is schedule.parts[-1] and isinstance(part, pieces.Constant)):  # which names the end value
+                yield from _empty(part, begin)
             begin += part.length or 0
         return
     for field in dataclasses.fields(schedule):  # type: ignore[arg-type]
@@ -615,7 +626,8 @@ def _empty(schedule: Schedule, begin: Any = 0) -> Iterator[tuple[Any, Schedule]]
 
 def _without_empty(schedule: Schedule) -> Schedule:
     if isinstance(schedule, algebra.Chain):
-        parts = [part for part in schedule.parts if part.length != 0] or [schedule.parts[-1]]
+        last = schedule.parts[-1]
+        parts = [p for p in schedule.parts if p.length != 0 or (p is last and isinstance(p, pieces.Constant))] or [last]
         schedule = parts[0] if len(parts) == 1 else algebra.Chain(tuple(parts))
     if isinstance(schedule, algebra.Overlay) and schedule.top.length == 0:
         schedule = schedule.bottom
@@ -668,7 +680,10 @@ def _zero(run: _Run) -> Iterator[Finding]:
             lambda: _replaced(run.given, ends[0], plain),
         )
     else:
-        instead = run.write("a floor above 0, such as a hundredth of the peak", lambda: run.given.maximum(floor))
+        words = (
+            "first=True in the warmup, or a floor" if at == 0 and zero.size == 1 and run.n > 1 else "a floor above 0"
+        )
+        instead = run.write(words, lambda: run.given.maximum(floor))
     yield run.finding("LAJU001", at, f"the rate is 0 at update {at:,}{more}", instead)
 
 
@@ -775,6 +790,10 @@ def _rise_after_decay(run: _Run) -> Iterator[Finding]:
         meant = np.zeros(at.size, dtype=bool)
         for a, b in _cycles(run.schedule):
             meant |= (at >= a) & (at <= b)
+        # A part that begins higher and comes down again is a cycle that was written out.
+        begins = {math.ceil(b) for b in itertools.islice(_boundaries(run.schedule), 10_000)}
+        last_fall = int(np.flatnonzero(steps < -noise)[-1])
+        meant |= np.isin(at, list(begins)) & (rises < last_fall)
         rises = rises[~meant]
     if not rises.size:
         return
@@ -809,7 +828,7 @@ def _longer(run: _Run) -> Iterator[Finding]:
         return
     held = _value(run.schedule, end)
     rest = run.n - end
-    what = f"the rate is 0 in the other {rest:,}" if held == 0 else f"{_g(held)} holds for the other {rest:,}"
+    what = f"{run.name} is 0 in the other {rest:,}" if held == 0 else f"{_g(held)} holds for the other {rest:,}"
     message = f"the schedule has {_many(end)}, the run {run.n:,}: {what}"
     yield run.finding("LAJU006", end, message, _fit(run))
 
@@ -914,7 +933,7 @@ def _no_length(run: _Run) -> Iterator[Finding]:
             if run.given.units
             else run.write("leave it out", lambda: _without_empty(run.given))
         )
-        yield run.finding("LAJU010", math.ceil(at), f"{name} lasts 0 updates{rounded} and is skipped", instead)
+        yield run.finding("LAJU010", math.ceil(at), f"{name} lasts 0 updates{rounded}", instead)
 
 
 def _outside_average(run: _Run) -> Iterator[Finding]:
@@ -940,8 +959,8 @@ def _negative(run: _Run) -> Iterator[Finding]:
         return
     bad = np.flatnonzero(run.v < 0)
     if bad.size:
-        at, name = int(bad[0]), "the rate" if run.kind == _RATE else run.parameter
-        message = f"{name} is {_g(float(run.v[at]))} at update {int(run.t[at]):,}"
+        at = int(bad[0])
+        message = f"{run.name} is {_g(float(run.v[at]))} at update {int(run.t[at]):,}"
         floor = float(_g(run.peak / 100)) if run.kind == _RATE and run.peak > 0 else 0.0
         instead = run.write("a floor", lambda: run.given.maximum(floor))
         yield run.finding("LAJU012", int(run.t[at]), message, instead)
@@ -961,7 +980,7 @@ def _another_unit(run: _Run) -> Finding | None:
     if decay is not None:
         at = min(n - 1, math.ceil(decay.every))
         message = (
-            f"×{decay.factor:g} every {_many(decay.every)} leaves nothing of the rate long before the end of "
+            f"×{decay.factor:g} every {_many(decay.every)} leaves nothing of {run.name} long before the end of "
             f"{_many(n)}: it looks like {_many(decay.every, 'epoch')}"
         )
         return run.finding("LAJU013", at, message, run.write("the unit", lambda: run.given.per("epoch")))

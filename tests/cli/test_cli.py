@@ -244,7 +244,7 @@ def test_two_comparisons_on_one_store_at_once_both_succeed_and_lose_nothing(run,
         assert process.returncode == 0, stderr
         found.append(json.loads(stdout))
     kept = rows(tmp_path / "laju.sqlite")
-    assert len(kept) == len(set(kept)) == 12
+    assert len(kept) == len(set(kept)) == 9
     trained = [
         [{k: v for k, v in t.items() if k != "seconds"} for t in c["trials"] if t["schedule"] == "b"] for c in found
     ]
@@ -299,14 +299,14 @@ def trials_are_kept(store: Path, least: int):
 @posix
 @proc
 def test_ctrl_c_stops_cleanly_and_the_same_command_runs_only_what_is_missing(run, tmp_path: Path) -> None:
-    arguments = ["compare", "a=0.1", "b=0.2", "c=0.3", "--epochs", "4", "--seeds", "6", "--jobs", "2"]
+    arguments = ["compare", "a=0.1", "b=0.2", "c=0.3", "--epochs", "4", "--seeds", "4", "--jobs", "2"]
     store = tmp_path / "laju.sqlite"
     code, stdout, stderr = press_ctrl_c(tmp_path, arguments, trials_are_kept(store, 3))
     kept = rows(store)
     assert (code, stderr) == (130, "")
-    assert 3 <= len(kept) < 18
+    assert 3 <= len(kept) < 12
     last = stdout.strip().splitlines()[-1]
-    assert last == f"Stopped. {len(kept)} of 18 trials are kept in laju.sqlite; the same command runs the rest."
+    assert last == f"Stopped. {len(kept)} of 12 trials are kept in laju.sqlite; the same command runs the rest."
     assert stdout.count(", seed ") == len(kept)
     end = time.monotonic() + 5  # a helper of multiprocessing may take a moment
     while processes(tmp_path) and time.monotonic() < end:
@@ -315,8 +315,8 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_runs_only_what_is_missing(run
 
     done = run(*arguments)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"18 trials, {len(kept)} of them in the store already; {18 - len(kept)} to run")
-    assert done.stdout.count(", seed ") == 18 - len(kept)
+    assert done.stdout.startswith(f"12 trials, {len(kept)} of them in the store already; {12 - len(kept)} to run")
+    assert done.stdout.count(", seed ") == 12 - len(kept)
     assert rows(store)[: len(kept)] == kept
 
 

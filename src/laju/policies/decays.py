@@ -170,9 +170,10 @@ def exponential(peak: float, final: float, total: Span, warmup: Span = 0, start:
     array([1.    , 0.5   , 0.25  , 0.125 , 0.0625])
     """
     peak, final = number("peak", peak), number("final", final)
-    for name, value in (("peak", peak), ("final", final)):
-        if value == 0 or peak * final < 0:
-            raise ValueError(f"{name} must be non-zero and of the other end's sign, got {value!r}")
+    if peak == 0:
+        raise ValueError("peak must be non-zero for a geometric decay, got 0.0")
+    if not final / peak > 0:
+        raise ValueError(f"final must be non-zero and of the peak's sign for a geometric decay, got {final!r}")
     return _decay(peak, total, final, warmup, start, "exponential")
 
 
