@@ -40,6 +40,7 @@ finite_pieces = st.one_of(
 endless_pieces = st.one_of(
     st.builds(Constant, values),
     st.builds(Exponential, values, st.floats(0.5, 1.1), st.integers(1, 9)),
+    st.builds(laju.Rectification, st.sampled_from([0.9, 0.99])),
     st.builds(Power, values, st.floats(0.1, 2), st.floats(0.5, 5), st.integers(1, 9)),
 )
 

@@ -226,6 +226,8 @@ CASES = [
         8,
         [77, 10_000],
     ),
+    ("poly(0.3, total=99_991, power=10, k=10)", decay(0.3, 99_991, curve=poly(10, 10)), 20, [99_991]),
+    ("cosine(0.3, total=99_991, exponent=6)", decay(0.3, 99_991, curve=cosine(6)), 30, [99_991]),
     ("poly(0.3, total=10_000)", decay(0.3, 10_000), 8, [10_000]),
     ("poly(0.3, total=300_007, power=0.9, final=1e-4)", decay(0.3, 300_007, 1e-4, curve=poly(0.9)), 8, [300_007]),
     ("poly(1e-4, total=10_007, power=3, final=0.3)", decay(1e-4, 10_007, 0.3, curve=poly(3)), 8, [10_007]),
@@ -254,7 +256,7 @@ CASES = [
     (
         "cosine(0.3, total=10_007, exponent=2, warmup=100, start=0.1)",
         decay(0.3, 10_007, 0, 100, 0.1, cosine(2)),
-        8,
+        10,
         [100, 10_007],
     ),
     ("cosine(0, total=10_007, final=0.3, exponent=0.5)", decay(0, 10_007, 0.3, curve=cosine(0.5)), 8, [10_007]),

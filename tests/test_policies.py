@@ -652,7 +652,7 @@ BAD = {
 # Where a value of the table is valid, or more of them are not.
 EXCEPT = {
     ("rex", "beta"): [*NUMBER, -1, 1, 1.5],
-    ("chebyshev", "low"): [*POSITIVE, 2.0],
+    ("chebyshev", "low"): POSITIVE,
     ("chebyshev", "peak"): [*NUMBER, 0.01],
     ("chebyshev", "total"): [*WHOLE, 0, 6, 8192],
     ("noam", "warmup"): [*WHOLE, 0],

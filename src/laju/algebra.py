@@ -18,7 +18,7 @@ import numpy.typing as npt
 from laju.arguments import is_number, number, shown, updates, whole
 from laju.arrays import Namespace, counted
 from laju.clocks import Clock
-from laju.pieces import Constant, Function, Ramp
+from laju.pieces import Constant, Function, Ramp, Rectification
 from laju.schedule import At, Duration, Schedule, compiled, node, put, time
 from laju.units import Length, Scale, nearest_update, unit
 
@@ -464,7 +464,7 @@ def stretch(child: Schedule, by: float) -> Schedule:
         return child
     if isinstance(child, Stretch):
         return stretch(child.child, child.by * by)
-    if isinstance(child, Per | Function | Clock) or (isinstance(child, Ramp) and (child.first or child.endpoint)):
+    if isinstance(child, Per | Function | Rectification | Clock) or (isinstance(child, Ramp) and (child.first or child.endpoint)):
         return Stretch(child, by)
     if isinstance(child, Repeat) and child.growth != 1:
         return Stretch(child, by)

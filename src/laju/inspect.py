@@ -206,8 +206,9 @@ def _(schedule: pieces.Constant, until: float) -> Iterator[float]:
 @_points.register
 def _(schedule: pieces.Ramp, until: float) -> Iterator[float]:
     lead, n = schedule._grid
-    if n - lead < until:
-        yield n - lead
+    end = n - lead if n or not schedule.length else 1  # of a single update with endpoint=True
+    if end < until:
+        yield end
 
 
 @_points.register
@@ -242,15 +243,13 @@ def _(schedule: algebra._Combination, until: float) -> Iterator[float]:
 
 
 def _extremes(schedule: algebra.Minimum | algebra.Maximum, until: float) -> Iterator[float]:
-    """Where another part becomes the smallest or largest, and the boundaries of the part that is."""
+    """Where another part becomes the smallest or largest, and the boundaries of all of them."""
     pick: Any = np.argmin if isinstance(schedule, algebra.Minimum) else np.argmax
     length: Any = schedule.length
     n = math.ceil(min(until, _BLOCK if length is None else length + 1))
     chosen = pick(np.stack([part.values(n) for part in schedule.parts]), axis=0)
     found: set[float] = set((np.flatnonzero(np.diff(chosen)) + 1).tolist())
-    for i, part in enumerate(schedule.parts):
-        found |= {at for at in _points(part, n) if i in chosen[max(0, math.ceil(at) - 1) : math.ceil(at) + 1]}
-    return iter(sorted(found))
+    return iter(sorted(found | set(_merged(schedule.parts, until))))
 
 
 @_points.register

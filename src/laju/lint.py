@@ -231,12 +231,12 @@ class _Run:
 
     @cached_property
     def n(self) -> int:
-        return min(looked_at(self.schedule) if self.updates is None else self.updates, 2**62)
+        return looked_at(self.schedule) if self.updates is None else self.updates
 
     @cached_property
     def t(self) -> npt.NDArray[np.int64]:
         """The updates that are looked at: all of them, unless the run is very long."""
-        n = self.n
+        n = min(self.n, 2**62)  # farther than an integer of 64 bits counts nothing is looked at
         if n <= _ALL:
             return np.arange(n, dtype=np.int64)
         points = list(itertools.islice(breakpoints(self.schedule, n), 10_000))
@@ -318,6 +318,20 @@ def _many(n: int, what: str = "update") -> str:
     return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
+def _children(schedule: Schedule) -> Iterator[Schedule]:
+    for field in dataclasses.fields(schedule):  # type: ignore[arg-type]
+        value = getattr(schedule, field.name)
+        for child in value if isinstance(value, tuple) else (value,):
+            if isinstance(child, Schedule):
+                yield child
+
+
+def _nodes(schedule: Schedule) -> Iterator[Schedule]:
+    yield schedule
+    for child in _children(schedule):
+        yield from _nodes(child)
+
+
 def _replaced(schedule: Schedule, old: Schedule, new: Schedule) -> Schedule:
     return new if schedule is old else schedule._rebuild(lambda child: _replaced(child, old, new))
 
@@ -341,7 +355,7 @@ def _scaled(schedule: Schedule, by: float) -> Schedule:
     if isinstance(schedule, algebra.Product):
         first, *rest = schedule.parts
         return algebra.Product((_scaled(first, by), *rest))
-    if isinstance(schedule, pieces.Function):
+    if not any(True for _ in _children(schedule)):
         return schedule * by
     return schedule._rebuild(lambda child: _scaled(child, by))
 
@@ -565,11 +579,8 @@ def _(schedule: algebra.Repeat) -> Iterator[Any]:
 @singledispatch
 def _cycles(schedule: Schedule) -> Iterator[tuple[Any, Any]]:
     """(begin, end) of where rises are written down as such: cycles, and tables of values."""
-    for field in dataclasses.fields(schedule):  # type: ignore[arg-type]
-        value = getattr(schedule, field.name)
-        for child in value if isinstance(value, tuple) else (value,):
-            if isinstance(child, Schedule):
-                yield from _cycles(child)
+    for child in _children(schedule):
+        yield from _cycles(child)
 
 
 @_cycles.register
@@ -617,11 +628,8 @@ def _empty(schedule: Schedule, begin: Any = 0) -> Iterator[tuple[Any, Schedule]]
                 yield from _empty(part, begin)
             begin += part.length or 0
         return
-    for field in dataclasses.fields(schedule):  # type: ignore[arg-type]
-        value = getattr(schedule, field.name)
-        for child in value if isinstance(value, tuple) else (value,):
-            if isinstance(child, Schedule):
-                yield from _empty(child, begin)
+    for child in _children(schedule):
+        yield from _empty(child, begin)
 
 
 def _without_empty(schedule: Schedule) -> Schedule:
@@ -685,15 +693,6 @@ def _zero(run: _Run) -> Iterator[Finding]:
         )
         instead = run.write(words, lambda: run.given.maximum(floor))
     yield run.finding("LAJU001", at, f"the rate is 0 at update {at:,}{more}", instead)
-
-
-def _nodes(schedule: Schedule) -> Iterator[Schedule]:
-    yield schedule
-    for field in dataclasses.fields(schedule):  # type: ignore[arg-type]
-        value = getattr(schedule, field.name)
-        for child in value if isinstance(value, tuple) else (value,):
-            if isinstance(child, Schedule):
-                yield from _nodes(child)
 
 
 def _unreached_peak(run: _Run) -> Iterator[Finding]:
@@ -816,7 +815,7 @@ def _shorter(run: _Run) -> Iterator[Finding]:
         return
     stops, final = _value(run.schedule, run.n - 1), _value(run.schedule, end)
     rest = {_value(run.schedule, run.n + i * (end - run.n) // 64) for i in range(65)}
-    if rest == {stops}:
+    if rest == {stops} or _incomplete(run, end - run.n):
         return  # what is missing is more of the same value
     message = f"the run has {_many(run.n)}, the schedule {end:,}: it stops at {_g(stops)} on its way to {_g(final)}"
     yield run.finding("LAJU005", run.n, message, _fit(run))
@@ -828,9 +827,16 @@ def _longer(run: _Run) -> Iterator[Finding]:
         return
     held = _value(run.schedule, end)
     rest = run.n - end
+    if _incomplete(run, rest):
+        return
     what = f"{run.name} is 0 in the other {rest:,}" if held == 0 else f"{_g(held)} holds for the other {rest:,}"
     message = f"the schedule has {_many(end)}, the run {run.n:,}: {what}"
     yield run.finding("LAJU006", end, message, _fit(run))
+
+
+def _incomplete(run: _Run, gap: int) -> bool:
+    """Whether the gap is that of incomplete batches, at most one an epoch, in a schedule that counts samples or tokens."""
+    return run.plan is not None and bool(run.given.units & {"samples", "tokens"}) and gap <= run.plan.epochs
 
 
 def _fit(run: _Run) -> str:
@@ -868,7 +874,7 @@ def _unreached_boundary(run: _Run) -> Iterator[Finding]:
         return
     places = ", ".join(f"{math.ceil(at):,}" for at in late[:5]) + (" …" if len(late) > 5 else "")
     word = "boundaries" if len(late) > 1 else "boundary"
-    message = f"the run ends after {_many(run.n)}, before the {word} at update {places}"
+    message = f"the run ends after {_many(run.n)} and never reaches the {word} at update {places}"
     instead = 'boundaries before the end of the run, which percentages such as "50%" always are'
     yield run.finding("LAJU007", run.n, message, instead)
 
@@ -1005,32 +1011,30 @@ def _another_unit(run: _Run) -> Finding | None:
         return run.finding("LAJU013", math.ceil(length), message, fitted)
     if plan is None or length < 1.5 * n or cycle:
         return None
-    for count, words, unit in _counts(plan):
+    for count, words in _counts(plan):
         if math.isclose(length, count, rel_tol=0.01):
             message = f"{what} takes {shown_length} updates, and the run has {n:,}: it looks like {words}"
-            instead = (
-                run.write("the unit", lambda unit=unit: run.given.per(unit))  # type: ignore[misc]
-                if unit
-                else run.write("a total in updates, of which the plan knows the number", lambda: _fitted(run.given, n))
+            instead = run.write(
+                'a total in updates, which total="100%" is whatever is counted', lambda: _fitted(run.given, n)
             )
             return run.finding("LAJU013", n, message, instead)
     return None
 
 
-def _counts(plan: RunPlan) -> Iterator[tuple[int, str, str | None]]:
+def _counts(plan: RunPlan) -> Iterator[tuple[int, str]]:
     """What other things there are in a run that are counted as its length by mistake."""
     all_samples = plan.samples * plan.epochs
-    yield all_samples, "samples", "sample"
-    yield plan.samples, "the samples of one epoch", "sample"
+    yield all_samples, "samples"
+    yield plan.samples, "the samples of one epoch"
     if plan.tokens_per_sample:
-        yield all_samples * plan.tokens_per_sample, "tokens", "token"
+        yield all_samples * plan.tokens_per_sample, "tokens"
     if not plan.batch_ramp:
         for accumulate, world, words in (
             (1, plan.world_size, "micro-batches, before accumulation"),
             (plan.accumulate, 1, "the updates of all processes"),
             (1, 1, "the micro-batches of all processes"),
         ):
-            yield -(-plan.samples // (plan.batch_size * accumulate * world)) * plan.epochs, words, None
+            yield -(-plan.samples // (plan.batch_size * accumulate * world)) * plan.epochs, words
 
 
 def _vanishing(schedule: Schedule, n: int, epochs: int) -> pieces.Exponential | None:

@@ -18,6 +18,8 @@ from typing import Any
 from laju.arguments import nearest, number, shown
 from laju.arrays import Scalar
 
+_HALF_PI = math.pi / 2
+
 Curve = Callable[[Any, Any, Any, Any], Any]
 """(done, left, n, namespace) -> value in [0, 1]."""
 
@@ -65,19 +67,15 @@ def cosine(exponent: float = 1.0, k: float = 1.0) -> tuple[Curve, Curve]:
     """fall = ((1 + cos πpᵏ)/2)^exponent (Loshchilov & Hutter, arXiv 1608.03983; k: Zhang & Li, arXiv 2004.05909)."""
     exponent, k = number("exponent", exponent, above=0), number("k", k, above=0)
 
-    def half(part: Any, xp: Any) -> Any:
-        # sin²(πx/2) is (1 - cos πx)/2 without its cancellation near 0.
-        s = xp.sin(xp.pi / 2 * part)
-        return s * s
-
+    # sin²(πx/2) is (1 - cos πx)/2 without its cancellation near 0.
     curves: tuple[Curve, Curve] = (
-        (lambda done, left, n, xp: half(done / n, xp)),
-        (lambda done, left, n, xp: half(left / n, xp)),
+        (lambda done, left, n, xp: (s := xp.sin(_HALF_PI * (done / n))) * s),
+        (lambda done, left, n, xp: (s := xp.sin(_HALF_PI * (left / n))) * s),
     )
     if k != 1:
         curves = (
-            (lambda done, left, n, xp: half((done / n) ** k, xp)),
-            (lambda done, left, n, xp: half(_less_power(k, done, left, n, xp), xp)),
+            (lambda done, left, n, xp: (s := xp.sin(_HALF_PI * (done / n) ** k)) * s),
+            (lambda done, left, n, xp: (s := xp.sin(_HALF_PI * _less_power(k, done, left, n, xp))) * s),
         )
     return curves if exponent == 1 else _raised(exponent, *curves)
 

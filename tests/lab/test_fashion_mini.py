@@ -39,7 +39,7 @@ def test_cosine_is_above_82_percent_and_above_the_others(result: Comparison) -> 
     assert max(means, key=means.__getitem__) == "cosine"
 
 
-@pytest.mark.parametrize(("better", "worse"), combinations(BEST_FIRST, 2))
+@pytest.mark.parametrize(("better", "worse"), list(combinations(BEST_FIRST, 2)))
 def test_no_pair_contradicts_the_known_order_beyond_its_interval(result: Comparison, better: str, worse: str) -> None:
     a, b = accuracies(result, better), accuracies(result, worse)
     seeds = sorted(set(a) & set(b))

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from laju.adaptive import StateError
+from laju.adaptive import Controller, StateError
 from laju.arguments import nearest, shown, whole
 from laju.schedule import Schedule
 from laju.spec import from_json
@@ -19,17 +19,21 @@ from laju.spec import from_json
 VERSION = 1
 Policy = Literal["strict", "new", "saved"]
 POLICIES = ("strict", "new", "saved")
+_OWN = ("laju", "kind", "position", "fingerprint", "schedules")
 
 
 def check_policy(policy: str) -> Policy:
     if policy not in POLICIES:
-        raise ValueError(f"policy must be one of {', '.join(POLICIES)}, got {shown(policy)}{nearest(str(policy), POLICIES)}")
+        raise ValueError(
+            f"policy must be one of {', '.join(POLICIES)}, got {shown(policy)}{nearest(str(policy), POLICIES)}"
+        )
     return policy  # type: ignore[return-value]
 
 
 def fingerprint(schedules: Mapping[str, Schedule]) -> str:
     """One hash for the schedules of all hyper-parameters."""
-    return hashlib.sha256(json.dumps({k: s.fingerprint for k, s in schedules.items()}, sort_keys=True).encode()).hexdigest()
+    each = {name: schedule.fingerprint for name, schedule in schedules.items()}
+    return hashlib.sha256(json.dumps(each, sort_keys=True).encode()).hexdigest()
 
 
 def save(kind: str, position: int, schedules: Mapping[str, Schedule], **more: Any) -> dict[str, Any]:
@@ -59,22 +63,57 @@ def load(
         raise StateError(f"state_dict is of {age} version, {shown(state['laju'])}; this laju reads version {VERSION}")
     if state.get("kind") != kind:
         raise StateError(f"state_dict is of {shown(state.get('kind'))}, not of {kind!r}")
-    position = whole("position", state["position"])
     saved = state.get("schedules")
     if not isinstance(saved, Mapping):
         raise StateError(f"schedules in state_dict must be an object, got {shown(saved)}")
-    more = {k: copy.deepcopy(v) for k, v in state.items() if k not in ("laju", "kind", "position", "fingerprint", "schedules")}
-    if policy == "new" or state.get("fingerprint") == fingerprint(schedules):
-        return position, dict(schedules), more
-    loaded = {name: from_json(tree) for name, tree in saved.items()}
-    if policy == "saved":
-        if set(loaded) != set(schedules):
-            raise StateError(f"state_dict has schedules for {_names(loaded)}, but this scheduler has {_names(schedules)}")
-        return position, loaded, more
-    raise StateError(
-        "state_dict was saved with other schedules; load it with policy='new' to follow those of the code from here, or with "
-        f"policy='saved' to go on with those of the checkpoint:{_difference(loaded, schedules)}"
-    )
+    try:
+        position = whole("position", state["position"])
+        same = policy == "new" or state.get("fingerprint") == fingerprint(schedules)
+        follow = dict(schedules) if same else {name: from_json(tree) for name, tree in saved.items()}
+    except (TypeError, ValueError) as error:
+        raise StateError(f"state_dict cannot be read: {error}") from None
+    if policy == "strict" and follow != dict(schedules):
+        raise StateError(
+            "state_dict was saved with other schedules; load it with policy='new' to follow those of the code from here, or "
+            f"with policy='saved' to go on with those of the checkpoint:{_difference(follow, schedules)}"
+        )
+    if set(follow) != set(schedules):
+        raise StateError(
+            f"state_dict has schedules for {_names(follow)}, but here there are some for {_names(schedules)}"
+        )
+    return position, follow, {key: copy.deepcopy(value) for key, value in state.items() if key not in _OWN}
+
+
+def load_controller(controller: Controller | None, saved: Any, policy: Policy) -> Controller | None:
+    """A copy of the controller that goes on from the saved state; None when there is nothing to take over.
+
+    With "new" the code's rule goes on from what the saved one knew, or from its beginning where it is another kind of rule;
+    with "saved" the checkpoint's rule goes on.
+
+    Raises:
+        StateError: a controller on one side only, unless "new"; with "strict", another rule or other parameters.
+    """
+    if controller is None or saved is None:
+        if policy != "new" and (controller is None) != (saved is None):
+            have, had = ("no", "one") if controller is None else ("a", "none")
+            raise StateError(f"there is {have} controller here, but state_dict was saved with {had}")
+        return None
+    loaded = copy.copy(controller)
+    own = controller.rule.to_json()
+    other = saved.get("rule") if isinstance(saved, Mapping) else None
+    if isinstance(other, Mapping) and other != own:
+        alike = other.get("kind") == own["kind"]
+        if policy == "new" and not alike:
+            return Controller(controller.rule, controller._reduce)
+        if policy == "new":
+            saved = {**saved, "rule": own}
+        elif policy == "saved" and alike:
+            try:
+                loaded._rule = type(controller.rule)(**{k: v for k, v in other.items() if k != "kind"})
+            except (TypeError, ValueError) as error:
+                raise StateError(f"the controller's rule in state_dict cannot be read: {error}") from None
+    loaded.load_state_dict(saved)
+    return loaded
 
 
 def _names(schedules: Mapping[str, Schedule]) -> str:

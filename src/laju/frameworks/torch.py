@@ -6,24 +6,26 @@ in which optimizer, scheduler and their checkpoints are built and loaded makes n
 
 from __future__ import annotations
 
-import itertools
 import warnings
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from laju.adaptive import Controller, Rule, StateError
-from laju.arguments import is_number, nearest, shown, whole
-from laju.frameworks.state import Policy, check_policy, load, save
+from laju.arguments import is_number, nearest, number, shown, whole
+from laju.frameworks.state import Policy, check_policy, load, load_controller, save
 from laju.frameworks.values import Factor, Values
 from laju.policies import constant
 from laju.schedule import Schedule
 
 KIND = "torch.Scheduler"
+_UNHEARD = 20
+_UNFED = 10_000
 
+Group = dict[str, Any]
 Driven = Schedule | Factor | float
 """What drives a hyper-parameter: absolute values, a factor of each group's own base, or one number."""
 
@@ -31,62 +33,107 @@ Driven = Schedule | Factor | float
 class Slot:
     """One hyper-parameter of some of the groups, and the schedule that drives it.
 
-    `name` is what errors and checkpoints call it: "lr", "betas[0]", "weight_decay of group 'head'".
+    `name` is what errors and checkpoints call it: "lr", "betas[0]", "weight_decay of group 'head'", "lr (factor)".
     """
 
     def __init__(self, name: str, key: str, index: int | None, group: int | str | None, driven: Driven) -> None:
-        self.name, self.key, self.index, self.group = name, key, index, group
+        self.key, self.index, self.group = key, index, group
         self.factor = isinstance(driven, Factor)
-        self.schedule = driven.schedule if isinstance(driven, Factor) else driven if isinstance(driven, Schedule) else constant(driven)
-        self.values = Values(self.schedule)
+        self.name = f"{name} (factor)" if self.factor else name
+        # "initial_lr" is torch's own name; bases travel in the optimizer's state under it.
+        self.base_key = f"initial_{key}" if index is None else f"initial_{key}_{index}"
+        self.follow(
+            driven.schedule
+            if isinstance(driven, Factor)
+            else driven
+            if isinstance(driven, Schedule)
+            else constant(driven)
+        )
+        self.groups: list[Group] = []
+        self.bases: list[float] = []
 
-    def matches(self, i: int, group: dict[str, Any]) -> bool:
-        return self.group is None or self.group == i or self.group == group.get("name")
+    def follow(self, schedule: Schedule) -> None:
+        self.schedule, self.values = schedule, Values(schedule)
 
-    def read(self, group: dict[str, Any]) -> float:
-        value = group[self.key]
-        return float(value if self.index is None else value[self.index])
+    def find(self, groups: Sequence[Group], *, reloaded: bool) -> None:
+        """Find its groups and their bases; `reloaded` are the same groups as before, with what a checkpoint had in them."""
+        self.groups = [g for i, g in enumerate(groups) if self.group is None or self.group in (i, g.get("name"))]
+        found = [self.read(group) for group in self.groups]
+        if not (reloaded and len(self.bases) == len(found)):
+            self.bases = [float(g.get(self.base_key, now)) for g, now in zip(self.groups, found, strict=True)]
+        if self.factor and not any(self.bases):
+            raise ValueError(f"{self.name} has no base: {self.key} is 0 in the optimizer, and so is any factor of it")
+        self.plain = self.index is None and not any(isinstance(g[self.key], torch.Tensor) for g in self.groups)
 
-    def write(self, group: dict[str, Any], value: float) -> None:
-        old = group[self.key]
-        if self.index is None:
-            if isinstance(old, torch.Tensor):  # in place: compiled and captured updates read this storage
-                old.fill_(value)
+    def read(self, group: Group) -> float:
+        value = group[self.key] if self.index is None else group[self.key][self.index]
+        if isinstance(value, torch.Tensor) and value.numel() == 1:
+            return float(value)
+        if not is_number(value):
+            raise ValueError(
+                f"{self.key} of the optimizer is {shown(value)}, which is not a number that can be scheduled"
+            )
+        return float(value)
+
+    def write(self, value: float) -> None:
+        key, index = self.key, self.index
+        if self.plain:
+            if self.factor:
+                for group, base in zip(self.groups, self.bases, strict=True):
+                    group[key] = value * base
             else:
-                group[self.key] = value
-        elif isinstance(old[self.index], torch.Tensor):
-            old[self.index].fill_(value)
-        else:
-            group[self.key] = (*old[: self.index], value, *old[self.index + 1 :])
+                for group in self.groups:
+                    group[key] = value
+            return
+        for group, base in zip(self.groups, self.bases, strict=True):
+            new = value * base if self.factor else value
+            old = group[key]
+            part = old if index is None else old[index]
+            if isinstance(part, torch.Tensor):  # in place: compiled and captured updates read this storage
+                part.fill_(new)
+            else:
+                group[key] = new if index is None else (*old[:index], new, *old[index + 1 :])
 
-    @property
-    def base_key(self) -> str:
-        """Where the group itself keeps its base; "initial_lr" is torch's own name, and travels in the optimizer's state."""
-        return f"initial_{self.key}" if self.index is None else f"initial_{self.key}_{self.index}"
+    def keep_bases(self) -> None:
+        for group, base in zip(self.groups, self.bases, strict=True):
+            group[self.base_key] = base
+
+
+class _Ear:
+    """What the optimizer's hooks note. They hold this and not the scheduler, so that neither keeps the other alive."""
+
+    __slots__ = ("always", "applied", "size")
+
+    def __init__(self, always: bool) -> None:
+        self.always = always  # every step() counts, whatever was heard
+        self.applied = False  # an update since the last step()
+        self.size = 0  # groups
 
 
 class Scheduler(LRScheduler):
     """Sets hyper-parameters of an optimizer to schedule(t) before update t.
 
     Call `step()` after each `optimizer.step()`. It counts updates that were applied: one that a `GradScaler` skipped, a
-    micro-batch of an accumulated gradient, or a second call for the same update does not move the schedule.
+    micro-batch of an accumulated gradient, or a second call for the same update (Accelerate makes one a process) does not move
+    the schedule. A trainer that calls it once an epoch moves it by one an epoch.
 
     Args:
         optimizer: a torch optimizer.
         lr: a `Schedule` of absolute values, a `Factor` of each group's base, a number, or a mapping from groups (by index, or
-            by the group's "name") to these.
+            by the group's "name") to these. The base is the group's own rate when the scheduler is built, or its "initial_lr".
         betas: beta1 alone, or a pair of which either may be None.
         controller: a metric-driven rule such as `laju.adaptive.Plateau`, or a `Controller`; its factor multiplies `lr`.
         observe_within: updates within which `observe` must be called, again and again; by default a warning after 10,000.
         policy: what a checkpoint of other schedules does: "strict" is an error that shows both, "new" follows the code's from
             the saved position, "saved" goes on with the checkpoint's.
         count: "applied" counts the optimizer's own updates; "calls" counts the calls of `step`, for updates that torch does not
-            see.
+            see. An update that is captured in a CUDA graph goes over to calls by itself, as its replays are not seen.
         hyper_parameters: any other of the optimizer's by name (`weight_decay`, `momentum` …), driven as `lr` is.
 
     Raises:
         TypeError: not an optimizer, or not a schedule.
-        ValueError: a hyper-parameter or group that the optimizer does not have, nothing to schedule, or an unknown policy.
+        ValueError: a hyper-parameter or group that the optimizer does not have, a factor of nothing, nothing to schedule, or an
+            unknown policy.
         UnresolvedError: a schedule's lengths are not in updates.
 
     >>> import torch, laju
@@ -100,6 +147,10 @@ class Scheduler(LRScheduler):
     >>> optimizer.param_groups[0]["lr"]
     0.5
     """
+
+    # Trainers read or write these; nothing here does, but for ignite's flag in `get_lr`.
+    _step_count = 1
+    _get_lr_called_within_step = False
 
     def __init__(
         self,
@@ -120,7 +171,6 @@ class Scheduler(LRScheduler):
             raise ValueError(f"count must be 'applied' or 'calls', got {shown(count)}")
         self.optimizer = optimizer
         self.policy = check_policy(policy)
-        self.count = count
         self.slots = _slots(optimizer, {"lr": lr, "betas": betas, **hyper_parameters})
         if not self.slots:
             raise ValueError("nothing is scheduled; give lr=schedule, or another hyper-parameter of the optimizer")
@@ -130,91 +180,69 @@ class Scheduler(LRScheduler):
         if self.controller is not None and not any(slot.key == "lr" for slot in self.slots):
             raise ValueError("a controller multiplies lr, but lr is not scheduled")
         self.observe_within = None if observe_within is None else whole("observe_within", observe_within, least=1)
-        self._observed = 0
-        self._warned: set[str] = set()
         self.last_epoch = 0
-        self._arrange()
-        self._applied = self._ticked = 0
-        self._listen()
+        self._unfed = 0
+        self._unheard = (0, 0)
+        self._groups: list[Group] = []
+        self._ear = _Ear(always=count == "calls")
         self._write()
+        self._listen()
 
     # --- the groups ----------------------------------------------------------------------------------------------
 
-    def _arrange(self) -> None:
-        """Find which slot drives which group, and each group's base."""
-        groups = self.optimizer.param_groups
-        self._groups, self._size = groups, len(groups)
-        for slot in self.slots:
-            for i, group in enumerate(groups):
-                if slot.matches(i, group):
-                    group.setdefault(slot.base_key, slot.read(group))
-        # One absolute learning rate in plain numbers for all groups is the common case, and needs no more than a loop.
-        only = self.slots[0] if len(self.slots) == 1 else None
-        self._simple: Values | None = None
-        if only is not None and only.key == "lr" and only.group is None and not only.factor and self.controller is None:
-            if not any(isinstance(group["lr"], torch.Tensor) for group in groups):
-                self._simple = only.values
-
     @property
-    def base_lrs(self) -> list[float]:
+    def base_lrs(self) -> list[float | torch.Tensor]:  # type: ignore[override]
         """Each group's own base rate."""
-        return [float(group.get("initial_lr", group["lr"])) for group in self.optimizer.param_groups]
+        return [group.get("initial_lr", group["lr"]) for group in self.optimizer.param_groups]
 
-    @base_lrs.setter
-    def base_lrs(self, bases: Sequence[float]) -> None:
-        for group, base in zip(self.optimizer.param_groups, bases, strict=True):
-            group["initial_lr"] = base
-        self._write()
+    def _arrange(self, groups: list[Group]) -> None:
+        """Find which slot drives which group; the groups are other ones than before."""
+        reloaded = groups is not self._groups and len(groups) == self._ear.size
+        for slot in self.slots:
+            slot.find(groups, reloaded=reloaded)
+        for slot in self.slots:
+            slot.keep_bases()
+        self._groups, self._ear.size = groups, len(groups)
 
     def _write(self) -> None:
         """Put the values of update `last_epoch` in place."""
         groups = self.optimizer.param_groups
-        if groups is not self._groups or len(groups) != self._size:
-            self._arrange()
-        t = self.last_epoch
-        if self._simple is not None:
-            value = self._simple.at(t)
-            for group in groups:
-                group["lr"] = value
-            self._last_lr: list[float | torch.Tensor] = [value] * self._size
-            return
+        if groups is not self._groups or len(groups) != self._ear.size:
+            self._arrange(groups)
+        t, controller = self.last_epoch, self.controller
         for slot in self.slots:
             value = slot.values.at(t)
-            if slot.key == "lr" and self.controller is not None:
-                value *= self.controller.factor
-            for i, group in enumerate(groups):
-                if slot.matches(i, group):
-                    slot.write(group, value * group[slot.base_key] if slot.factor else value)
-        self._last_lr = [group["lr"] for group in groups]
+            if controller is not None and slot.key == "lr":
+                value *= controller.factor
+            slot.write(value)
 
     # --- counting ------------------------------------------------------------------------------------------------
 
     def _listen(self) -> None:
-        """Hear of the optimizer's updates, without a reference that would keep either of the two alive."""
-        me = weakref.ref(self)
+        """Hear of the optimizer's updates and of what is loaded into it."""
+        me, ear = weakref.ref(self), self._ear
 
         def before(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-            scheduler = me()
-            if scheduler is not None and len(optimizer.param_groups) != scheduler._size:
-                scheduler._write()  # a group was added since: its first update shall have its value
+            if len(optimizer.param_groups) != ear.size:
+                _catch_up(me)  # the first update of a group that was added since shall have its value
 
         def after(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-            scheduler = me()
-            if scheduler is not None:
-                scheduler._heard(optimizer)
+            # A fused optimizer is called by GradScaler in any case, and leaves a bad update out itself.
+            found = getattr(optimizer, "found_inf", None)
+            if found is None or not bool(found):
+                ear.applied = True
+            if _capturing():
+                _captured(me)
 
-        handles = optimizer_hooks(self.optimizer, before, after)
-        self._handles = handles
-        weakref.finalize(self, _remove, handles)
+        def loaded(optimizer: torch.optim.Optimizer) -> None:
+            _catch_up(me)
 
-    def _heard(self, optimizer: torch.optim.Optimizer) -> None:
-        # A fused optimizer is called by GradScaler in any case, and leaves the update out itself.
-        found = getattr(optimizer, "found_inf", None)
-        if found is not None and bool(found):
-            return
-        if torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
-            self.count = "calls"  # replays of the captured update are not seen
-        self._applied += 1
+        inner = _innermost(self.optimizer)
+        self._handles = [
+            *optimizer_hooks(inner, before, after),
+            inner.register_load_state_dict_post_hook(loaded),
+        ]
+        weakref.finalize(self, _remove, self._handles)
 
     @property
     def position(self) -> int:
@@ -229,37 +257,43 @@ class Scheduler(LRScheduler):
             RuntimeError: a metric-driven factor was not fed within `observe_within` updates.
         """
         if epoch is not None:
-            raise TypeError(f"step() counts updates itself and takes no position, got {shown(epoch)}; see set_position")
-        if self._applied == self._ticked and self.count == "applied":
-            self._warn(
-                "uncounted",
-                "step() was called and no update was applied since the last call, so it does not count; this is right for "
-                "skipped updates and micro-batches. Where torch does not see the updates, use count='calls'",
+            raise TypeError(
+                f"step() counts updates itself and takes no position, got {shown(epoch)}; see set_position, and observe for "
+                "a metric"
             )
+        ear = self._ear
+        if not (ear.applied or ear.always):
+            self._check_heard()
             return
-        self._ticked = self._applied
-        self.last_epoch += 1
         if self.controller is not None:
-            self._observed += 1
             self._check_fed()
+        ear.applied = False
+        self.last_epoch += 1
         self._write()
 
-    def _check_fed(self) -> None:
-        text = f"no metric was observed in the last {self._observed} updates; call scheduler.observe(metric) after each evaluation"
-        if self.observe_within is not None and self._observed > self.observe_within:
-            raise RuntimeError(f"{text} (observe_within={self.observe_within})")
-        if self.observe_within is None and self._observed == 10_000:
-            self._warn("unfed", text)
+    def _check_heard(self) -> None:
+        position, calls = self._unheard
+        self._unheard = self.last_epoch, calls + 1 if position == self.last_epoch else 1
+        if self._unheard[1] == _UNHEARD:
+            warnings.warn(
+                f"step() was called {_UNHEARD} times since the last update that was applied; such calls do not count, which is "
+                "right for skipped updates and micro-batches. Where torch does not see the updates, use count='calls'",
+                RuntimeWarning,
+                stacklevel=3,
+            )
 
-    def _warn(self, kind: str, text: str) -> None:
-        if kind not in self._warned:
-            self._warned.add(kind)
+    def _check_fed(self) -> None:
+        text = f"no metric was observed in the last {self._unfed} updates; call scheduler.observe(metric) after each evaluation"
+        if self.observe_within is not None and self._unfed >= self.observe_within:
+            raise RuntimeError(f"{text} (observe_within={self.observe_within})")
+        if self.observe_within is None and self._unfed == _UNFED:
             warnings.warn(text, RuntimeWarning, stacklevel=3)
+        self._unfed += 1
 
     def set_position(self, t: int) -> None:
         """Go to the point after `t` completed updates; doing it twice is the same as once."""
         self.last_epoch = whole("t", t)
-        self._ticked = self._applied
+        self._ear.applied = False
         self._write()
 
     def observe(self, metric: Any) -> float:
@@ -271,20 +305,31 @@ class Scheduler(LRScheduler):
         Raises:
             RuntimeError: there is no controller.
         """
-        if self.controller is None:
-            raise RuntimeError("this scheduler has no controller; give one, such as controller=laju.adaptive.Plateau(0.1, patience=5)")
-        self._observed = 0
-        factor = self.controller.observe(metric)
+        controller = self.controller
+        if controller is None:
+            raise RuntimeError(
+                "this scheduler has no controller; give one, such as controller=laju.adaptive.Plateau(0.1, patience=5)"
+            )
+        # With their positions, decisions can be replayed as a plain schedule: controller.recorded(schedule).
+        factor = controller.observe(metric, at=self.last_epoch if controller._decisions is not None else None)
+        self._unfed = 0
         self._write()
         return factor
 
     def get_lr(self) -> list[float | torch.Tensor]:
         """The rate of each group in the next update."""
-        return [group["lr"] for group in self.optimizer.param_groups]
+        if self._get_lr_called_within_step:  # ignite's wrapper sets `last_epoch` itself, and then writes lr alone
+            self._write()
+        return self.get_last_lr()
 
     def get_last_lr(self) -> list[float | torch.Tensor]:
         """The rate of each group in the next update."""
-        return self._last_lr
+        rates = [group["lr"] for group in self.optimizer.param_groups]
+        return [float(rate) if isinstance(rate, torch.Tensor) else rate for rate in rates]
+
+    @property
+    def _last_lr(self) -> list[float | torch.Tensor]:  # type: ignore[override]
+        return self.get_last_lr()
 
     # --- checkpoints ---------------------------------------------------------------------------------------------
 
@@ -297,13 +342,9 @@ class Scheduler(LRScheduler):
             KIND,
             self.last_epoch,
             self._schedules(),
-            bases={
-                slot.name: [g[slot.base_key] for i, g in enumerate(self.optimizer.param_groups) if slot.matches(i, g)]
-                for slot in self.slots
-                if slot.factor
-            },
+            bases={slot.name: slot.bases for slot in self.slots if slot.factor},
             controller=None if self.controller is None else self.controller.state_dict(),
-            observed=self._observed,
+            unfed=self._unfed,
         )
 
     def load_state_dict(self, state_dict: dict[str, Any], policy: Policy | None = None) -> None:
@@ -318,83 +359,123 @@ class Scheduler(LRScheduler):
         """
         policy = self.policy if policy is None else check_policy(policy)
         position, schedules, more = load(KIND, state_dict, self._schedules(), policy)
-        bases = self._saved_bases(more.get("bases") or {}, policy)
-        saved_controller = more.get("controller")
-        if (saved_controller is None) != (self.controller is None) and policy != "new":
-            have, had = ("a", "none") if self.controller is not None else ("no", "one")
-            raise StateError(f"this scheduler has {have} controller, but state_dict was saved with {had}")
-        if self.controller is not None and saved_controller is not None:
-            self.controller.load_state_dict(saved_controller)
+        bases = {} if policy == "new" else self._saved_bases(more.get("bases"), policy)
+        controller = load_controller(self.controller, more.get("controller"), policy)
+        try:
+            unfed = whole("unfed", more.get("unfed", 0))
+        except (TypeError, ValueError) as error:
+            raise StateError(f"state_dict cannot be read: {error}") from None
         for slot in self.slots:
             if slot.schedule != schedules[slot.name]:
-                slot.schedule, slot.values = schedules[slot.name], Values(schedules[slot.name])
-        for group, key, base in bases:
-            group[key] = base
-        self._observed = int(more.get("observed", 0))
-        self._arrange()
+                slot.follow(schedules[slot.name])
+            slot.bases = bases.get(slot.name, slot.bases)
+            slot.keep_bases()
+        if self.controller is not None and controller is not None:
+            vars(self.controller).update(vars(controller))
+        self._unfed = unfed
         self.set_position(position)
 
-    def _saved_bases(self, saved: Mapping[str, Sequence[float]], policy: Policy) -> list[tuple[dict[str, Any], str, float]]:
-        """Which groups get which base from the checkpoint."""
-        found = []
+    def _saved_bases(self, saved: Any, policy: Policy) -> dict[str, list[float]]:
+        """The bases that the slots go on with."""
+        found = {}
         for slot in self.slots:
-            if not slot.factor or slot.name not in saved or policy == "new":
+            if not slot.factor:
                 continue
-            groups = [g for i, g in enumerate(self.optimizer.param_groups) if slot.matches(i, g)]
-            bases = list(saved[slot.name])
-            if len(bases) != len(groups):
+            try:
+                bases = [number("a base", base) for base in saved[slot.name]]
+            except (TypeError, ValueError, KeyError):
+                raise StateError(f"bases in state_dict must have numbers for {slot.name}, got {shown(saved)}") from None
+            if len(bases) != len(slot.bases):
                 raise StateError(
-                    f"state_dict has the bases of {len(bases)} groups for {slot.name}, but the optimizer has {len(groups)}; "
+                    f"state_dict has the bases of {len(bases)} groups for {slot.name}, but the optimizer has {len(slot.bases)}; "
                     "add the groups before loading"
                 )
-            now = [group[slot.base_key] for group in groups]
-            if policy == "strict" and bases != now:
+            if policy == "strict" and bases != slot.bases:
                 raise StateError(
-                    f"state_dict was saved with the bases {bases} for {slot.name}, but the optimizer has {now}; load it with "
-                    "policy='new' or policy='saved'"
+                    f"state_dict was saved with the bases {bases} for {slot.name}, but the optimizer has {slot.bases}; load it "
+                    "with policy='new' or policy='saved'"
                 )
-            found += [(group, slot.base_key, base) for group, base in zip(groups, bases, strict=True)]
+            found[slot.name] = bases
         return found
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in ("_handles", "_groups")}
+        return {name: value for name, value in vars(self).items() if name != "_handles"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._arrange()
         self._listen()
 
 
-def optimizer_hooks(optimizer: torch.optim.Optimizer, before: Callable[..., None], after: Callable[..., None]) -> list[Any]:
+@torch.compiler.disable
+def _catch_up(me: weakref.ref[Scheduler]) -> None:
+    scheduler = me()
+    if scheduler is not None:
+        scheduler._write()
+
+
+def _capturing() -> bool:
+    """Whether a CUDA graph is being captured, whose replays no hook will see."""
+    return torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
+
+
+def _captured(me: weakref.ref[Scheduler]) -> None:
+    scheduler = me()
+    if scheduler is None:
+        return
+    scheduler._ear.always = True
+    for slot in scheduler.slots:
+        for group in slot.groups:
+            value = group[slot.key] if slot.index is None else group[slot.key][slot.index]
+            if not isinstance(value, torch.Tensor):
+                raise RuntimeError(
+                    f"{slot.name} is a Python number, which the captured graph would keep for ever; give the optimizer a tensor "
+                    f"on its device instead, such as {slot.key}=torch.tensor({value!r}, device='cuda')"
+                )
+
+
+def optimizer_hooks(
+    optimizer: torch.optim.Optimizer, before: Callable[..., None], after: Callable[..., None]
+) -> list[Any]:
     """Register two functions around every update; the handles remove them."""
+    optimizer = _innermost(optimizer)
     return [optimizer.register_step_pre_hook(before), optimizer.register_step_post_hook(after)]
 
 
-def _remove(handles: list[Any]) -> None:
+def _innermost(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """The optimizer that calls hooks: wrappers, such as Accelerate's, that are optimizers by name pass calls on to it."""
+    while not getattr(type(optimizer).step, "hooked", False):
+        inside = [part for part in vars(optimizer).values() if isinstance(part, torch.optim.Optimizer)]
+        if len(inside) != 1:
+            break
+        optimizer = inside[0]
+    return optimizer
+
+
+def _remove(handles: Iterable[Any]) -> None:
     for handle in handles:
         handle.remove()
 
 
 def _slots(optimizer: torch.optim.Optimizer, given: Mapping[str, Any]) -> list[Slot]:
-    slots = []
+    slots: list[Slot] = []
     names = [key for key in optimizer.defaults if key != "params"]
     for key, value in given.items():
         if value is None:
             continue
-        if not all(key in group for group in optimizer.param_groups):
+        if key == "params" or not all(key in group for group in optimizer.param_groups):
             raise ValueError(
                 f"{type(optimizer).__name__} has no hyper-parameter {key!r}{nearest(key, names)}; it has {', '.join(names)}"
             )
         first = optimizer.param_groups[0][key]
-        if isinstance(first, tuple | list):  # betas
-            parts = value if isinstance(value, tuple | list) else (value,)
-            if len(parts) > len(first):
-                raise ValueError(f"{key} has {len(first)} values, got {len(parts)} schedules for them")
-            slots += [
-                slot for i, part in enumerate(parts) if part is not None for slot in _of_groups(optimizer, f"{key}[{i}]", key, i, part)
-            ]
-        else:
+        if not isinstance(first, tuple | list):
             slots += _of_groups(optimizer, key, key, None, value)
+            continue
+        parts = value if isinstance(value, tuple | list) else (value,)  # of betas
+        if len(parts) > len(first):
+            raise ValueError(f"{key} has {len(first)} values, got {len(parts)} schedules for them")
+        for i, part in enumerate(parts):
+            if part is not None:
+                slots += _of_groups(optimizer, f"{key}[{i}]", key, i, part)
     return slots
 
 
@@ -403,11 +484,19 @@ def _of_groups(optimizer: torch.optim.Optimizer, name: str, key: str, index: int
         return [Slot(name, key, index, None, _driven(name, value))]
     names = [group.get("name") for group in optimizer.param_groups]
     slots = []
+    driven: dict[int, Any] = {}
     for group, part in value.items():
-        known = group in names or (isinstance(group, int) and not isinstance(group, bool) and 0 <= group < len(names))
-        if not known:
-            valid = [repr(n) for n in names if n is not None] + [f"0 to {len(names) - 1}"]
-            raise ValueError(f"{name} is given for group {group!r}, which the optimizer does not have; groups are {', '.join(valid)}")
+        found = [i for i, n in enumerate(names) if group == (i if isinstance(group, int) else n)]
+        if not found or isinstance(group, bool):
+            valid = [n for n in names if n is not None]
+            raise ValueError(
+                f"{name} is given for group {group!r}, which the optimizer does not have{nearest(str(group), valid)}; groups are "
+                f"{', '.join([*map(repr, valid), f'0 to {len(names) - 1}'])}"
+            )
+        for i in found:
+            if i in driven:
+                raise ValueError(f"{name} is given twice for group {i}, as {driven[i]!r} and as {group!r}")
+            driven[i] = group
         slots.append(Slot(f"{name} of group {group!r}", key, index, group, _driven(name, part)))
     return slots
 
@@ -418,7 +507,9 @@ def _driven(name: str, value: Any) -> Driven:
     raise TypeError(f"{name} must be a schedule, a Factor or a number, got {shown(value)}")
 
 
-def trace(make_scheduler: Callable[[torch.optim.Optimizer], Any], n: int, *, base: float = 1.0, key: str = "lr") -> list[float]:
+def trace(
+    make_scheduler: Callable[[torch.optim.Optimizer], Any], n: int, *, base: float = 1.0, key: str = "lr"
+) -> list[float]:
     """The sequence that any torch scheduler really uses in the first `n` updates, stepped once after each.
 
     Args:
@@ -426,18 +517,43 @@ def trace(make_scheduler: Callable[[torch.optim.Optimizer], Any], n: int, *, bas
             touched.
         n: updates.
         base: the optimizer's rate before the scheduler is made.
-        key: the hyper-parameter to read.
+        key: the hyper-parameter to read: "lr", "momentum" or "weight_decay".
+
+    Raises:
+        TypeError: not a function that makes a scheduler, or a scheduler that follows a metric.
+        ValueError: a scheduler of another optimizer than the one given, or a hyper-parameter that SGD does not have.
 
     >>> trace(lambda optimizer: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=4), 6)[4:]
     [0.0, 0.1464466094067262]
     """
+    n = whole("n", n)
+    if not callable(make_scheduler):
+        raise TypeError(
+            f"make_scheduler must be a function from an optimizer to a scheduler, got {shown(make_scheduler)}"
+        )
     parameter = torch.nn.Parameter(torch.zeros(1))
     parameter.grad = torch.zeros(1)
     optimizer = torch.optim.SGD([parameter], lr=base, momentum=0.5)
+    group = optimizer.param_groups[0]
+    if key not in optimizer.defaults:
+        raise ValueError(f"key must be a hyper-parameter of SGD, got {key!r}{nearest(key, optimizer.defaults)}")
     scheduler = make_scheduler(optimizer)
-    used = []
-    for _ in itertools.repeat(None, whole("n", n)):
-        used.append(float(optimizer.param_groups[0][key]))
-        optimizer.step()
-        scheduler.step()
+    if isinstance(scheduler, ReduceLROnPlateau):
+        raise TypeError(
+            "ReduceLROnPlateau follows a metric and has no sequence of its own; laju.adaptive.simulate shows what "
+            "laju.adaptive.Plateau makes of metrics"
+        )
+    if not hasattr(scheduler, "step"):
+        raise TypeError(f"make_scheduler must return a scheduler, got {shown(scheduler)}")
+    if getattr(scheduler, "optimizer", optimizer) is not optimizer:
+        raise ValueError("make_scheduler must make the scheduler for the optimizer that it is given, not for another")
+    used: list[float] = []
+    with warnings.catch_warnings():
+        # SequentialLR steps its parts in a way that torch itself warns of.
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\.optim\.lr_scheduler")
+        while len(used) < n:
+            if used:
+                optimizer.step()
+                scheduler.step()
+            used.append(float(group[key]))
     return used

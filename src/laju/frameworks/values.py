@@ -27,7 +27,10 @@ class Factor:
 
 
 class Values:
-    """The values of a schedule, computed some thousand at a time, so that a step costs a look into a list."""
+    """The values of a schedule, computed some thousand at a time, so that a step costs a look into a list.
+
+    Blocks begin at multiples of their size, so that a value is computed alike wherever a run was resumed.
+    """
 
     __slots__ = ("begin", "block", "schedule")
 
@@ -40,5 +43,10 @@ class Values:
     def at(self, t: int) -> float:
         i = t - self.begin
         if not 0 <= i < len(self.block):
-            self.block, self.begin, i = self.schedule.values(_BLOCK, start=t).tolist(), t, 0
+            i = t % _BLOCK
+            self.begin = t - i
+            self.block = self.schedule.values(_BLOCK, start=self.begin).tolist()
         return self.block[i]
+
+    def __reduce__(self) -> tuple[type[Values], tuple[Schedule]]:
+        return Values, (self.schedule,)

@@ -114,8 +114,9 @@ def compare(
 
     with ExitStack() as stack:
         interrupts = stack.enter_context(_Interrupts())
-        # Opened before the data are read, which may be a download.
-        kept = store if isinstance(store, Store) else stack.enter_context(Store(store))
+        # Opened before the data are read, which may be a download. An interrupt inside SQLAlchemy would print a traceback.
+        with interrupts.held():
+            kept = store if isinstance(store, Store) else stack.enter_context(Store(store))
         batch = task.batch_size if batch_size is None else batch_size
         plan = RunPlan(samples=task.train_size, batch_size=batch, epochs=epochs)
         for name, schedule in named.items():
@@ -132,7 +133,9 @@ def compare(
         try:
             missing: dict[str, list[Key]] = {}
             for key, trial in trials.items():
-                if (found := kept.get(trial)) is not None:
+                with interrupts.held():
+                    found = kept.get(trial)
+                if found is not None:
                     outcomes[key] = found
                 else:  # two names may stand for one trial, which runs once
                     missing.setdefault(trial.fingerprint, []).append(key)

@@ -2,6 +2,9 @@
 
 Numbers are absolute values; lengths are in updates or text with a unit; `total` is the whole run, its warmup included. A
 policy that goes from one value to another is at the second one at t = total, the update after the last.
+
+A value is within 8 ulp of its formula where the docstring does not say otherwise; between values of opposite signs, within
+as much of the larger one.
 """
 
 from laju.policies.cycles import (

@@ -68,7 +68,7 @@ def one_cycle_momentum(
     In two phases: start → low in `warmup` updates, low → start in the rest. In three: start → low and low → start in
     `warmup` updates each, then `start`.
 
-    Source: Smith, arXiv 1803.09820, section 4.3. Elsewhere: torch `OneCycleLR` with `cycle_momentum`, fastai `moms`.
+    Source: Smith, arXiv 1803.09820. Elsewhere: torch `OneCycleLR` with `cycle_momentum`, fastai `moms`.
 
     Args:
         total: updates of all phases together, as of the `one_cycle`.

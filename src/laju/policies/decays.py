@@ -46,8 +46,8 @@ def linear(start: float, final: float, total: Span) -> Schedule:
 def linear_to_zero(peak: float, total: Span, warmup: Span = 0, start: float = 0.0) -> Schedule:
     """A linear warmup, then a straight line to 0: peak·(1 - (t - warmup)/(total - warmup)).
 
-    Source: Bergsma et al., "Straight to Zero", arXiv 2502.15938 (D2Z). Elsewhere: Transformers `linear`, optax
-    `warmup` joined to `linear_schedule`, timm `PolyLRScheduler` with power 1.
+    Source: Bergsma et al., "Straight to Zero", arXiv 2502.15938 (D2Z). Elsewhere: Transformers `linear`, timm
+    `PolyLRScheduler` with power 1, torch `LinearLR` twice in a `SequentialLR`.
 
     Args:
         peak: value at the end of the warmup.
@@ -71,6 +71,8 @@ def poly(
     start: float = 0.0,
 ) -> Schedule:
     """Polynomial decay: final + (base - final)·(1 - pᵏ)^power with p = (t - warmup)/(total - warmup).
+
+    The error is at most 8 ulp, or 2·power where that is more.
 
     Source: k-decay is from Zhang & Li, arXiv 2004.05909; a larger k stays longer near the base. Elsewhere: torch
     `PolynomialLR` (final 0), Keras and Paddle `PolynomialDecay`, optax `polynomial_schedule`, Transformers `polynomial`, timm
@@ -107,7 +109,8 @@ def cosine(
 ) -> Schedule:
     """Half a cosine from `peak` to `final`, after a linear warmup from `start`, `total` updates in all.
 
-    final + (peak - final)·((1 + cos πpᵏ)/2)^exponent with p = (t - warmup)/(total - warmup).
+    final + (peak - final)·((1 + cos πpᵏ)/2)^exponent with p = (t - warmup)/(total - warmup). The error is at most 8 ulp, or
+    5·exponent where that is more.
 
     Source: Loshchilov & Hutter, arXiv 1608.03983; k-decay from Zhang & Li, arXiv 2004.05909. Elsewhere: half-cosine,
     half-cycle cosine; torch `CosineAnnealingLR`, optax `cosine_decay_schedule` and `warmup_cosine_decay_schedule`, Keras
@@ -172,7 +175,7 @@ def exponential(peak: float, final: float, total: Span, warmup: Span = 0, start:
     peak, final = number("peak", peak), number("final", final)
     if peak == 0:
         raise ValueError("peak must be non-zero for a geometric decay, got 0.0")
-    if not final / peak > 0:
+    if not 0 < final / peak < math.inf:
         raise ValueError(f"final must be non-zero and of the peak's sign for a geometric decay, got {final!r}")
     return _decay(peak, total, final, warmup, start, "exponential")
 
@@ -182,7 +185,7 @@ def natural_exponential(base: float, rate: float, every: Span = 1) -> Schedule:
 
     The error is at most 4 + 3·rate·t/every ulp: as floats go, not more can be said of t/every.
 
-    Elsewhere: Paddle `NaturalExpDecay`, TensorFlow 1 `natural_exp_decay`, Caffe "exp" (as a factor).
+    Elsewhere: Paddle `NaturalExpDecay`, TensorFlow 1 `natural_exp_decay`.
 
     Args:
         base: value at t = 0.
@@ -198,8 +201,8 @@ def natural_exponential(base: float, rate: float, every: Span = 1) -> Schedule:
 def inverse_time(base: float, rate: float, every: Span = 1) -> Schedule:
     """Decay by the inverse of time: base/(1 + rate·t/every).
 
-    Elsewhere: Keras and Paddle `InverseTimeDecay` (`every` is `decay_steps`), Caffe "inv" with power 1; other exponents
-    are `polynomial_decay`.
+    Elsewhere: Keras `InverseTimeDecay` (`every` is `decay_steps`), Paddle `InverseTimeDecay`, Caffe "inv" with power 1;
+    other exponents are `polynomial_decay`.
 
     Args:
         base: value at t = 0.

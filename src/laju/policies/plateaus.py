@@ -75,7 +75,7 @@ def trapezoid(
 ) -> Schedule:
     """Up in a straight line, flat, and down in a straight line: `wsd` with a linear cooldown.
 
-    Source: Xing et al., "A Walk with SGD", arXiv 1802.08770. Elsewhere: trapezoidal, "slanted" when nothing is flat.
+    Source: Xing et al., "A Walk with SGD", arXiv 1802.08770. Elsewhere: trapezoidal; slanted triangular when nothing is flat.
 
     Args:
         peak: value of the flat part.
@@ -169,7 +169,7 @@ def swa_cyclic(schedule: Schedule | float, peak: float, final: float, at: Span, 
 
     s(t) for t < at, then peak + (final - peak)·(u + 1)/every with u = (t - at) mod every.
 
-    Source: Izmailov et al., arXiv 1803.05407, section 3.2; also the fast geometric ensembling of Garipov et al., arXiv
+    Source: Izmailov et al., arXiv 1803.05407; also the fast geometric ensembling of Garipov et al., arXiv
     1802.10026, whose cycles go up again as slowly (`triangular`).
 
     Args:

@@ -28,8 +28,8 @@ def square_root(base: float) -> Schedule:
 def factor(base: float, factor: float, every: Span = 1, floor: float | None = None) -> Schedule:
     """Multiplied by a factor every so often: base·factor^⌊t/every⌋, never under the floor.
 
-    Source: Dive into Deep Learning, "Learning Rate Scheduling" (`FactorScheduler`). Elsewhere: step; torch and timm `StepLR`
-    (`every` above 1) and `ExponentialLR` (every update), MXNet `FactorScheduler`, Keras `ExponentialDecay` with
+    Source: Dive into Deep Learning, "Learning Rate Scheduling" (`FactorScheduler`). Elsewhere: step; torch `StepLR` (`every`
+    above 1) and `ExponentialLR` (every update), timm `StepLRScheduler`, MXNet `FactorScheduler`, Keras `ExponentialDecay` with
     `staircase=True`, Caffe "step".
 
     Args:
@@ -53,8 +53,9 @@ def factor(base: float, factor: float, every: Span = 1, floor: float | None = No
 def multi_factor(base: float, milestones: Iterable[Span], factor: float) -> Schedule:
     """Multiplied by a factor at every milestone: base·factor^(number of milestones ≤ t).
 
-    Source: Dive into Deep Learning, "Learning Rate Scheduling" (`MultiFactorScheduler`). Elsewhere: multi-step; torch and
-    timm `MultiStepLR` (timm's changes one update earlier), MXNet `MultiFactorScheduler`, Caffe "multistep".
+    Source: Dive into Deep Learning, "Learning Rate Scheduling" (`MultiFactorScheduler`). Elsewhere: multi-step; torch
+    `MultiStepLR`, timm `MultiStepLRScheduler` (which changes one update earlier), MXNet `MultiFactorScheduler`, Caffe
+    "multistep".
 
     Args:
         base: value at t = 0.
