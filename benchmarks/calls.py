@@ -127,7 +127,18 @@ def at_once(f: Callable) -> float:
 def ratio(ours: Callable, theirs: Callable, measure: Callable, repeats: int) -> tuple[float, float, float]:
     """Median seconds of both, and the median of the ratios of neighbouring measurements."""
     pairs = [(measure(ours), measure(theirs)) for _ in range(repeats)]
-    return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs), statistics.median(a / b for a, b in pairs)
+    columns = zip(*((a, b, a / b) for a, b in pairs), strict=True)
+    first, second, quotient = (statistics.median(column) for column in columns)
+    return first, second, quotient
+
+
+def import_times() -> tuple[float, float]:
+    """Seconds for `import numpy` in a new process, and for `import laju` after it."""
+    clock = "time.perf_counter()"
+    code = f"import time; a = {clock}; import numpy; b = {clock}; import laju; print(b - a, {clock} - b)"
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    by_numpy, own = map(float, output.split())
+    return by_numpy, own
 
 
 def main() -> None:
@@ -146,12 +157,7 @@ def main() -> None:
         arrays.append(q)
         print(f"{name:22}{a * 1e9:5.0f} ns{b * 1e9:6.0f} ns{r:7.2f}{c * 1e3:9.2f} ms{d * 1e3:7.2f} ms{q:8.2f}")
     print(f"{'median':22}{'':17}{statistics.median(calls):7.2f}{'':22}{statistics.median(arrays):8.2f}")
-    code = "import time; b = time.perf_counter(); import numpy; m = time.perf_counter(); import laju; print(m - b, time.perf_counter() - m)"
-    times = [
-        [float(x) for x in subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()]
-        for _ in range(9)
-    ]
-    numpy_time, own = (statistics.median(column) for column in zip(*times, strict=True))
+    numpy_time, own = (statistics.median(column) for column in zip(*(import_times() for _ in range(9)), strict=True))
     print(f"\nimport laju: {own * 1e3:.0f} ms after NumPy's {numpy_time * 1e3:.0f} ms")
 
 

@@ -38,8 +38,10 @@ class Many(Task):
 
     def load(self) -> Data:
         digits = Digits().data()
-        train, test = np.arange(self.images) % len(digits.train_labels), np.arange(self.images // 6) % len(digits.test_labels)
-        return Data(digits.train_inputs[train], digits.train_labels[train], digits.test_inputs[test], digits.test_labels[test], 10)
+        train = np.arange(self.images) % len(digits.train_labels)
+        test = np.arange(self.images // 6) % len(digits.test_labels)
+        inputs, labels = digits.train_inputs[train], digits.train_labels[train]
+        return Data(inputs, labels, digits.test_inputs[test], digits.test_labels[test], classes=10)
 
     def model(self, seed: int) -> torch.nn.Module:
         return lenet(seed)
@@ -65,7 +67,10 @@ def chapter_epoch(task: Task, net: torch.nn.Module) -> float:
     data = task.data()
     loaders = [
         DataLoader(Pictures(inputs, labels), BATCH, shuffle=shuffle, num_workers=4)
-        for inputs, labels, shuffle in ((data.train_inputs, data.train_labels, True), (data.test_inputs, data.test_labels, False))
+        for inputs, labels, shuffle in (
+            (data.train_inputs, data.train_labels, True),
+            (data.test_inputs, data.test_labels, False),
+        )
     ]
     loss, optimizer = torch.nn.CrossEntropyLoss(), torch.optim.SGD(net.parameters(), lr=0.1)
     begin = time.perf_counter()
@@ -112,7 +117,9 @@ def main() -> None:
             times["all"].append((time.perf_counter() - begin) / cores)
             print(*(f"{name} {seconds[-1]:.2f}" for name, seconds in times.items()), flush=True)
     median = {name: statistics.median(seconds) for name, seconds in times.items()}
-    ratios = {n: statistics.median(c / s for c, s in zip(times["chapter"], times[n], strict=True)) for n in ("one", "all")}
+    ratios = {
+        n: statistics.median(c / s for c, s in zip(times["chapter"], times[n], strict=True)) for n in ("one", "all")
+    }
     print(f"\nseconds for an epoch of {options.images} images and its evaluation, LeNet, batch {BATCH}, {cores} cores")
     print(f"  the chapter's loop, torch's default threads   {median['chapter']:6.2f}    1.0×")
     print(f"  laju's lab, one trial in one thread           {median['one']:6.2f}   {ratios['one']:4.1f}×")

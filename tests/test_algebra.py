@@ -110,6 +110,14 @@ def test_take_overlay_splice_shift():
     assert s.shift(-2).length == 8
 
 
+def test_clip_keeps_between_bounds_absolute_or_relative_to_the_peak():
+    s = linear(2, 0, total=4)
+    assert s.clip(0.5, 1.5).values(5).tolist() == [1.5, 1.5, 1, 0.5, 0.5]
+    assert s.clip(high=0.5, relative=True).values(5).tolist() == [1, 1, 1, 0.5, 0]
+    assert s.clip(low=0.25, relative=True).values(5).tolist() == [2, 1.5, 1, 0.5, 0.5]
+    assert laju.parse("linear(2, 0, total=4).clip(0.5, 1.5).scale(2)") == s.clip(0.5, 1.5) * 2
+
+
 def test_staircase_holds_and_ends_on_a_whole_step():
     s = linear(1, 0, total=5).staircase(2)
     assert s.values(8).tolist() == pytest.approx([1, 1, 0.6, 0.6, 0.2, 0.2, 0, 0])
@@ -170,6 +178,9 @@ def test_lengths_of_combinations():
         (lambda: Exponential(1, 0.5, None), "every must be"),
         (lambda: Power(1, 0.5, timescale=None), "timescale must be"),
         (lambda: Ramp(0, 1, None), "length must be"),
+        (lambda: linear(1, 0, 5).clip(), "needs a bound"),
+        (lambda: linear(1, 0, 5).clip(2, 1), "low must not be above high"),
+        (lambda: constant(1).clip(0.5, relative=True), "has no end"),
         (lambda: Table([]), "at least one number"),
         (lambda: Table([1, "a"]), r"entries\[1\]"),
         (lambda: Table([1], interpolation="cubic"), "'hold' or 'linear'"),

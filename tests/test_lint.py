@@ -186,6 +186,12 @@ def test_a_length_in_another_unit_is_recognised(length, plan, unit):
         assert codes(remedy(finding), plan) == []
 
 
+def test_a_length_with_the_noise_of_a_multiplication_ends_where_it_was_meant_to():
+    stretched = laju.Table([1, 0.5, 0.1, 0], 1 + 2**-50, "linear")
+    assert stretched.length > 3
+    assert codes(stretched, 3) == []
+
+
 def test_a_length_with_a_unit_is_believed():
     assert "LAJU013" not in codes("cosine(0.3, total='20 updates') >> linear(0.1, 0, '100%')", PLAN)
     plan = RunPlan(samples=64, batch_size=1, epochs=1000)

@@ -7,6 +7,7 @@
 """
 
 from laju import shapes
+from laju.adaptive import Controller, Greedy, Plateau
 from laju.algebra import (
     Chain,
     Maximum,
@@ -27,6 +28,10 @@ from laju.algebra import (
     stretch,
 )
 from laju.clocks import Clock
+from laju.diff import Difference, diff
+from laju.horizon import cooldown, extend, hold
+from laju.inspect import describe
+from laju.lint import Finding, check
 from laju.pieces import Constant, Exponential, Function, Power, Ramp, Rectification, Table
 from laju.policies import (
     chebyshev,
@@ -78,13 +83,18 @@ __all__ = [
     "Chain",
     "Clock",
     "Constant",
+    "Controller",
+    "Difference",
     "Exponential",
+    "Finding",
     "Function",
+    "Greedy",
     "Length",
     "Maximum",
     "Minimum",
     "Overlay",
     "Per",
+    "Plateau",
     "Power",
     "Product",
     "Ramp",
@@ -104,15 +114,21 @@ __all__ = [
     "__version__",
     "chain",
     "chebyshev",
+    "check",
     "constant",
+    "cooldown",
     "cosine",
     "cosine_restarts",
+    "describe",
+    "diff",
     "exp_range",
     "exponential",
     "exponential_warmup",
+    "extend",
     "factor",
     "flat_cosine",
     "from_json",
+    "hold",
     "inverse_sqrt",
     "inverse_time",
     "knots",

@@ -1,7 +1,4 @@
-"""Schedules made from schedules: one after another, combined on one clock, or with their time changed.
-
-Clocks are integers as long as the user's lengths are, so boundaries and cycles are exact however late they come.
-"""
+"""Schedules made from schedules: one after another, or combined on one clock. Those that change time are in `clocks`."""
 
 from __future__ import annotations
 
@@ -15,12 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from laju.arguments import is_number, number, shown, updates, whole
+from laju.arguments import is_number, number, shown
 from laju.arrays import Namespace, counted
-from laju.clocks import Clock
-from laju.pieces import Constant, Function, Ramp, Rectification
-from laju.schedule import At, Duration, Schedule, compiled, node, put, time
-from laju.units import Length, Scale, nearest_update, unit
+from laju.clocks import Clock, Per, Repeat, Reverse, Shift, Staircase, Stretch, Take, finite, stretch
+from laju.pieces import Constant, Function, Ramp
+from laju.schedule import At, Duration, Schedule, compiled, node, put
+from laju.units import Length, Scale, nearest_update
 
 
 def _parts(kind: str, parts: Any, cls: type[Schedule] | None = None) -> tuple[Schedule, ...]:
@@ -37,20 +34,6 @@ def _parts(kind: str, parts: Any, cls: type[Schedule] | None = None) -> tuple[Sc
     if not flat:
         raise ValueError(f"parts of a {kind} must hold at least one schedule, got none")
     return tuple(flat)
-
-
-def _child(self: Any) -> None:
-    if not isinstance(self.child, Schedule):
-        raise TypeError(f"child must be a schedule, got {shown(self.child)}")
-
-
-def _finite(child: Schedule, what: str) -> Duration:
-    length = child.length
-    if length is None:
-        raise ValueError(
-            f"{what} needs a schedule with an end, but {shown(child)} has none; give it one with .take(length)"
-        )
-    return length
 
 
 @node
@@ -320,32 +303,6 @@ class Maximum(_Combination):
 
 
 @node
-class Take(Schedule):
-    """The first `length` updates of a schedule, after which the value there holds: child(min(t, length))."""
-
-    child: Schedule
-    length: Duration = time()
-    _method = "take"
-
-    def __post_init__(self) -> None:
-        _child(self)
-        put(self, length=updates("length", self.length, real=True))
-
-    def _scalar(self) -> At:
-        child, length = self.child._scalar(), self.length
-        return lambda t: child(t if t < length else length)
-
-    def _array(self, t: Any, ns: Namespace) -> Any:
-        return self.child._array(ns.upto(t, self.length), ns)
-
-    def _range(self, start: int, stop: int) -> npt.NDArray[np.float64]:
-        end = min(stop, max(start, math.ceil(self.length)))
-        if end == stop:
-            return self.child._range(start, stop)
-        return np.concatenate([self.child._range(start, end), np.full(stop - end, self.child._scalar()(self.length))])
-
-
-@node
 class Overlay(Schedule):
     """`top` for its length, then `bottom`, which has been running underneath since update 0."""
 
@@ -356,7 +313,7 @@ class Overlay(Schedule):
         for name in ("top", "bottom"):
             if not isinstance(getattr(self, name), Schedule):
                 raise TypeError(f"{name} must be a schedule, got {shown(getattr(self, name))}")
-        _finite(self.top, "an overlay's top")
+        finite(self.top, "an overlay's top")
 
     @property
     def length(self) -> Duration | None:
@@ -385,343 +342,6 @@ class Overlay(Schedule):
         return np.concatenate([self.top._range(start, end), self.bottom._range(end, stop)])
 
 
-@node
-class Shift(Schedule):
-    """A schedule `by` updates later, its first value held until then; a negative `by` skips its first updates."""
-
-    child: Schedule
-    by: int
-    _method = "shift"
-
-    def __post_init__(self) -> None:
-        _child(self)
-        by = self.by
-        if not is_number(by) or not math.isfinite(by):
-            raise TypeError(f"by must be a number of updates, got {shown(by)}")
-        put(self, by=_integral(by))
-
-    @property
-    def length(self) -> Duration | None:
-        length = self.child.length
-        if length is None:
-            return None
-        total = length + self.by
-        return total if isinstance(total, Length) else max(total, 0)
-
-    def _scalar(self) -> At:
-        child, by = self.child._scalar(), self.by
-        if by <= 0:
-            return lambda t: child(t - by)
-        return lambda t: child(t - by if t > by else 0)
-
-    def _array(self, t: Any, ns: Namespace) -> Any:
-        if self.by <= 0:
-            return self.child._array(t + -self.by, ns)
-        if not ns.reaches(self.by):
-            return self.child._array(0 * t, ns)
-        local = ns.minus(t, self.by)
-        return self.child._array(ns.where(local > 0, local, 0 * local), ns)
-
-
-@node
-class Stretch(Schedule):
-    """A schedule `by` times as long: child(t / by), for children whose lengths cannot be multiplied instead."""
-
-    child: Schedule
-    by: float
-
-    def __post_init__(self) -> None:
-        _child(self)
-        put(self, by=number("by", self.by, above=0))
-
-    @property
-    def length(self) -> Duration | None:
-        length = self.child.length
-        if length is None or isinstance(length, Length):
-            return length if length is None else length * Fraction(self.by)
-        return _integral(length * Fraction(self.by))
-
-    def _scalar(self) -> At:
-        child, by = self.child._scalar(), self.by
-        return lambda t: child(t / by)
-
-    def _array(self, t: Any, ns: Namespace) -> Any:
-        return self.child._array(ns.real(t) / self.by, ns.of_floats())
-
-
-def _integral(exact: Fraction | float) -> int | float:
-    return int(exact) if exact == int(exact) else float(exact)
-
-
-def stretch(child: Schedule, by: float) -> Schedule:
-    """The schedule `by` times as long, s(t / by), with the factor multiplied into its lengths wherever that is exact.
-
-    >>> stretch(Ramp(1, 0, 2), 2)
-    Ramp(1.0, 0.0, 4)
-    """
-    by = number("by", by, above=0)
-    if by == 1:
-        return child
-    if isinstance(child, Stretch):
-        return stretch(child.child, child.by * by)
-    if isinstance(child, Per | Function | Rectification | Clock) or (isinstance(child, Ramp) and (child.first or child.endpoint)):
-        return Stretch(child, by)
-    if isinstance(child, Repeat) and child.growth != 1:
-        return Stretch(child, by)
-    if isinstance(child, Shift):
-        return Shift(stretch(child.child, by), _integral(Fraction(child.by) * Fraction(by)))  # type: ignore[arg-type]
-
-    def longer(length: Duration, kind: str) -> Duration:
-        return length * Fraction(by) if isinstance(length, Length) else _integral(Fraction(length) * Fraction(by))
-
-    return child._rebuild(lambda part: stretch(part, by), longer)
-
-
-@node
-class Staircase(Schedule):
-    """The value of a schedule held for `every` updates at a time: child(every·⌊t/every⌋)."""
-
-    child: Schedule
-    every: Duration = time()
-    _method = "staircase"
-
-    def __post_init__(self) -> None:
-        _child(self)
-        put(self, every=updates("every", self.every, zero=False, real=True))
-
-    @property
-    def length(self) -> Duration | None:
-        length: Any = self.child.length
-        if length is None or isinstance(length, Length) or isinstance(self.every, Length):
-            return length
-        return -(-length // self.every) * self.every
-
-    def _scalar(self) -> At:
-        child, every = self.child._scalar(), self.every
-        if every == 1:
-            return lambda t: child(t // 1)
-        return lambda t: child(t // every * every)
-
-    def _array(self, t: Any, ns: Namespace) -> Any:
-        # A step longer than the counter can count is never left.
-        return self.child._array(ns.floor_divide(t, self.every) * self.every if ns.reaches(self.every) else 0 * t, ns)
-
-    def _range(self, start: int, stop: int) -> npt.NDArray[np.float64]:
-        every = self.every
-        if not isinstance(every, int) or stop <= start:
-            return super()._range(start, stop)
-        first, last = start // every, (stop - 1) // every
-        steps, ns = counted(first, last + 1)
-        return np.repeat(self.child._array(steps * every, ns), every)[start - first * every :][: stop - start]
-
-
-@node
-class Reverse(Schedule):
-    """A schedule backwards in time, child(length - t), after which its first value holds."""
-
-    child: Schedule
-    _method = "reverse"
-
-    def __post_init__(self) -> None:
-        _child(self)
-        _finite(self.child, "reverse")
-
-    @property
-    def length(self) -> Duration | None:
-        return self.child.length
-
-    def _scalar(self) -> At:
-        child, length = self.child._scalar(), self.child.length
-        return lambda t: child(length - t if t < length else 0)
-
-    def _array(self, t: Any, ns: Namespace) -> Any:
-        length: Any = self.child.length
-        if not ns.reaches(length):
-            return self.child._array(ns.left(length, t), ns.of_floats())
-        return self.child._array(length - ns.upto(t, length), ns)
-
-
-@node
-class Repeat(Schedule):
-    """A schedule over and over, `count` times or for ever.
-
-    Cycle i lasts growth^i times as long and is decay^i times as high; with `mirror`, every second one runs backwards.
-    Cycles begin at whole updates, found with integers, so that no restart is missed or doubled however late it comes.
-    """
-
-    child: Schedule
-    count: int | None = None
-    growth: float = 1.0
-    decay: float = 1.0
-    mirror: bool = False
-    _method = "repeat"
-
-    def __post_init__(self) -> None:
-        _child(self)
-        if _finite(self.child, "repeat") == 0:
-            raise ValueError("repeat needs a schedule that lasts at least one update, got one of length 0")
-        put(
-            self,
-            count=None if self.count is None else whole("count", self.count, least=1),
-            growth=number("growth", self.growth, least=1),
-            decay=number("decay", self.decay, above=0),
-        )
-        if not isinstance(self.mirror, bool):
-            raise TypeError(f"mirror must be True or False, got {shown(self.mirror)}")
-
-    @property
-    def length(self) -> Duration | None:
-        if self.count is None:
-            return None
-        period: Any = self.child.length
-        if self.growth == 1:
-            return period * self.count
-        if isinstance(period, Length):
-            return period * self._times(self.count)
-        return self._begin(self.count)
-
-    def _times(self, i: int) -> Fraction:
-        growth = Fraction(self.growth)
-        return Fraction(i) if growth == 1 else (growth**i - 1) / (growth - 1)
-
-    def _begin(self, i: int) -> Any:
-        """The update at which cycle i begins."""
-        exact = Fraction(self.child.length) * self._times(i)  # type: ignore[arg-type]
-        return _integral(exact) if self.growth == 1 else nearest_update(exact)
-
-    @cached_property
-    def _begins(self) -> list[int]:
-        """Where growing cycles begin, up to 2^63."""
-        begins = [0]
-        while begins[-1] < 2**63 and (self.count is None or len(begins) <= self.count) and len(begins) <= 100_000:
-            begins.append(self._begin(len(begins)))
-        return begins
-
-    def _cycle(self, i: int) -> Schedule:
-        """Cycle i on its own clock."""
-        child = self.child.reverse() if self.mirror and i % 2 else self.child
-        if self.growth != 1:
-            child = stretch(child, float(Fraction(self._begins[i + 1] - self._begins[i]) / Fraction(child.length)))  # type: ignore[arg-type]
-        return child if self.decay == 1 else child * self.decay**i
-
-    def _scalar(self) -> At:
-        count, last = self.count, None if self.count is None else self.count - 1
-        period: Any = self.child.length
-        if self.growth == 1:
-            decay = self.decay
-            one = self.child._scalar()
-            other = self.child.reverse()._scalar() if self.mirror else one
-
-            def at(t: Any) -> float:
-                i = t // period
-                if count is not None and i >= count:
-                    i, u = last, period
-                else:
-                    u = t - i * period
-                value = other(u) if i % 2 else one(u)
-                return value if decay == 1 else value * decay**i
-
-            return at
-        cycles: dict[int, At] = {}
-
-        def growing(t: Any) -> float:
-            begins = self._begins
-            i = bisect.bisect_right(begins, t) - 1
-            if count is not None and i >= count:
-                i, t = last, begins[count]  # type: ignore[assignment]
-            i = min(i, len(begins) - 2)
-            if i not in cycles:
-                cycles[i] = self._cycle(i)._scalar()
-            return cycles[i](t - begins[i])
-
-        return growing
-
-    def _array(self, t: Any, ns: Namespace) -> Any:
-        period: Any = self.child.length
-        if self.count is not None:
-            end = self._begin(self.count)
-            last = self.count - 1
-        if self.growth != 1:
-            begins = [b for b in self._begins if ns.reaches(b)]
-            if ns.host:
-                i = np.minimum(np.searchsorted(begins, t, side="right") - 1, len(self._begins) - 2)
-                if self.count is not None:
-                    i, t = np.minimum(i, last), np.minimum(t, end)
-                return ns.grouped(t, i, lambda k, u: self._cycle(k)._array(u - begins[k], ns))
-            result = self._cycle(0)._array(t, ns)
-            for k in range(1, min(len(begins), self.count or len(begins), len(self._begins) - 1)):
-                local = ns.minus(t, begins[k])
-                result = ns.where(local >= 0, self._cycle(k)._array(ns.where(local >= 0, local, 0 * local), ns), result)
-            return result
-        i = ns.floor_divide(t, period)
-        u = (
-            t - i * period
-            if isinstance(period, int) and ns.reaches(period)
-            else ns.real(t) - ns.real(i) * float(period)
-        )
-        if self.count is not None and ns.reaches(end):
-            i, u = ns.where(t >= end, last + 0 * i, i), ns.where(t >= end, period + 0 * u, u)
-        value = self.child._array(u, ns)
-        if self.mirror:
-            value = ns.where(i % 2 == 1, self.child.reverse()._array(u, ns), value)
-        return value if self.decay == 1 else value * self.decay ** ns.real(i)
-
-    def _range(self, start: int, stop: int) -> npt.NDArray[np.float64]:
-        period = self.child.length
-        if self.growth != 1 or not isinstance(period, int) or self.mirror or stop - start <= period:
-            return super()._range(start, stop)
-        first = start // period
-        cycles = -(-stop // period) - first
-        values = np.tile(self.child._range(0, period), cycles)
-        if self.decay != 1:
-            values *= np.repeat(self.decay ** np.arange(first, first + cycles, dtype=np.float64), period)
-        values = values[start - first * period :][: stop - start]
-        if self.count is not None and self.count * period < stop:
-            values[max(0, self.count * period - start) :] = self._scalar()(stop)
-        return values
-
-
-@node
-class Per(Schedule):
-    """A schedule whose own clock counts epochs (or another unit) of a run that is not known yet."""
-
-    child: Schedule
-    unit: str
-    smooth: bool = False
-    _method = "per"
-
-    def __post_init__(self) -> None:
-        _child(self)
-        name = unit(self.unit)
-        if name == "updates":
-            raise ValueError("per('update') is the schedule itself; name a longer unit such as 'epoch'")
-        if not isinstance(self.smooth, bool):
-            raise TypeError(f"smooth must be True or False, got {shown(self.smooth)}")
-        put(self, unit="%" if name == "%" else name[:-1])
-
-    @cached_property
-    def units(self) -> frozenset[str]:
-        return self.child.units | {unit(self.unit)}
-
-    @property
-    def length(self) -> Duration | None:
-        length = self.child.length
-        if length is None:
-            return None
-        own = unit(self.unit)
-        if not isinstance(length, Length):
-            return Length.of({own: Fraction(length)})
-        amounts = dict(length.terms)
-        amounts[own] = amounts.get(own, Fraction(0)) + amounts.pop("updates", Fraction(0))
-        return Length.of(amounts)
-
-    def _resolve(self, scale: Scale) -> Schedule:
-        name = unit(self.unit)
-        one = scale.updates(Length(((name, Fraction(1)),)))
-        longer = stretch(self.child._resolve(scale.counted_in(name)), _integral(one))
-        return longer if self.smooth or one < 1 else Staircase(longer, _integral(one))
-
-
 def chain(*parts: Schedule | float) -> Schedule:
     """Schedules one after another; the same as `a >> b >> …`."""
     return Chain(_parts("chain", parts, Chain))
@@ -732,12 +352,33 @@ def product(*parts: Schedule | float) -> Schedule:
     return Product(_parts("product", parts, Product))
 
 
+def clip(schedule: Schedule, low: float | None = None, high: float | None = None, relative: bool = False) -> Schedule:
+    """A schedule kept between two bounds, either of which may be None; `relative` ones are fractions of its peak.
+
+    Raises:
+        ValueError: no bound, a lower bound above the upper one, or a peak that is not known because the schedule has no end.
+    """
+    bounds = {name: number(name, bound) for name, bound in (("low", low), ("high", high)) if bound is not None}
+    if not bounds:
+        raise ValueError("clip needs a bound: give low, high, or both")
+    if len(bounds) == 2 and bounds["low"] > bounds["high"]:
+        raise ValueError(f"low must not be above high, got {low!r} and {high!r}")
+    if relative:
+        from laju.inspect import describe
+
+        peak = describe(schedule).peak
+        bounds = {name: bound * peak for name, bound in bounds.items()}
+    if "high" in bounds:
+        schedule = schedule.minimum(bounds["high"])
+    return schedule.maximum(bounds["low"]) if "low" in bounds else schedule
+
+
 def splice(before: Schedule, after: Schedule | float, at: int) -> Schedule:
     """`before` up to update `at`, then `after` as if it had been running from the start."""
     return Take(before, at).overlay(after)
 
 
 __all__ = [
-    "Chain", "Maximum", "Minimum", "Overlay", "Per", "Product", "Repeat", "Reverse", "Shift", "Staircase", "Stretch", "Sum",
-    "Take", "chain", "product", "splice", "stretch",
+    "Chain", "Clock", "Maximum", "Minimum", "Overlay", "Per", "Product", "Repeat", "Reverse", "Shift", "Staircase", "Stretch",
+    "Sum", "Take", "chain", "clip", "product", "splice", "stretch",
 ]  # fmt: skip

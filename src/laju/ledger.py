@@ -155,14 +155,20 @@ class Audit:
     def __str__(self) -> str:
         if self.first is not None:
             e = self.first
-            return f"update {e.update} used {e.parameter}={e.value!r} in group {e.group}; the plan says {self.planned!r}"
+            return (
+                f"update {e.update} used {e.parameter}={e.value!r} in group {e.group}; the plan says {self.planned!r}"
+            )
         if self.missing is not None:
             return f"update {self.missing} is not in the ledger"
         return f"{self.checked} values are those of the plan"
 
 
 def audit(
-    plan: Schedule | Mapping[str, Schedule], ledger: Ledger, *, bases: Sequence[float] | None = None, tolerance: float = 0.0
+    plan: Schedule | Mapping[str, Schedule],
+    ledger: Ledger,
+    *,
+    bases: Sequence[float] | None = None,
+    tolerance: float = 0.0,
 ) -> Audit:
     """Compare what updates used with what a plan says, and name the first update that differs.
 

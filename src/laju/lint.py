@@ -20,6 +20,7 @@ from laju import algebra, clocks, pieces
 from laju.arguments import is_number, nearest, number, shown, whole
 from laju.inspect import breakpoints
 from laju.schedule import Schedule
+from laju.spec import parse
 from laju.units import Length, RunPlan, UnresolvedError, nearest_update
 
 CODES: dict[str, str] = {
@@ -158,16 +159,36 @@ def check(
         if not is_number(plan):
             raise TypeError(f"plan must be a RunPlan or a number of updates, got {shown(plan)}")
         plan = whole("plan", plan, least=1)
-    updates = plan.updates if isinstance(plan, RunPlan) else plan
+    findings = _found(schedule, plan, name, bases, parameter)
+    return [_proven(f, lambda fixed: _found(fixed, plan, name, bases, parameter)) for f in findings]
+
+
+def _found(
+    schedule: Schedule, plan: RunPlan | int | None, optimizer: str | None, bases: tuple[float, ...], parameter: str
+) -> list[Finding]:
     try:
         resolved = schedule.resolve(_plan_for(schedule, plan)) if schedule.units else schedule
     except UnresolvedError:
         raise
     except ValueError as error:
         return [_does_not_fit(schedule, plan, error)]
-    run = _Run(schedule, resolved, plan if isinstance(plan, RunPlan) else None, updates, name, bases, parameter)
+    updates = plan.updates if isinstance(plan, RunPlan) else plan
+    run = _Run(schedule, resolved, plan if isinstance(plan, RunPlan) else None, updates, optimizer, bases, parameter)
     with np.errstate(all="ignore"):
         return sorted((f for rule in _RULES for f in rule(run)), key=lambda f: (f.update, f.code))
+
+
+def _proven(finding: Finding, found: Callable[[Schedule], list[Finding]]) -> Finding:
+    """The finding, whose corrected schedule stays only if it can be read and does not have the finding itself."""
+    words, mark, text = finding.instead.partition(": `")
+    if not mark:
+        return finding
+    try:
+        if all(again.code != finding.code for again in found(parse(text[:-1]))):
+            return finding
+    except ValueError:  # a function of the user's without a name
+        pass
+    return dataclasses.replace(finding, instead=words)
 
 
 def looked_at(schedule: Schedule) -> int:
@@ -274,8 +295,7 @@ class _Run:
         length: Any = self.schedule.length
         if length is None or (self.warmup and self.warmup.length == length and self.warmup.after_all):
             return None
-        end: int = math.ceil(length)
-        return end
+        return _end(length)
 
     @cached_property
     def warmup(self) -> _Warmup | None:
@@ -301,6 +321,12 @@ class _Run:
 
     def finding(self, code: str, update: int, message: str, instead: str) -> Finding:
         return Finding(code, int(update), message, _WHY[code], instead)
+
+
+def _end(length: Any) -> int:
+    """The first update after a length; one that was multiplied, such as 3.0000000000000004, ends where it was meant to."""
+    end: int = math.ceil(length * (1 - 1e-12) if isinstance(length, float) else length)
+    return end
 
 
 def _value(schedule: Schedule, t: Any) -> float:
@@ -366,7 +392,10 @@ def _fitted(schedule: Schedule, n: int) -> Schedule:
     if not isinstance(schedule, algebra.Chain) or not all(
         isinstance(part, pieces.Ramp | pieces.Constant) for part in schedule.parts
     ):
-        return algebra.stretch(schedule, by)
+        fitted = algebra.stretch(schedule, by)
+        if _end(fitted.length) != n:  # a staircase whose steps do not divide the run
+            raise ValueError("it cannot be stretched to the run")
+        return fitted
     starts: list[Any] = [0]
     for part in schedule.parts:
         starts.append(starts[-1] + part.length)

@@ -233,6 +233,21 @@ class Schedule:
 
         return Maximum((self, _schedule(other)))
 
+    def scale(self, by: float) -> Schedule:
+        """The schedule times a number: `by * schedule`."""
+        return self * by
+
+    def clip(self, low: float | None = None, high: float | None = None, relative: bool = False) -> Schedule:
+        """The value kept between two bounds, which are absolute or, with `relative`, fractions of the schedule's peak.
+
+        >>> from laju import linear
+        >>> linear(2, 0, total=4).clip(0.1, 0.75, relative=True).values(5)
+        array([1.5, 1.5, 1. , 0.5, 0.2])
+        """
+        from laju.algebra import clip
+
+        return clip(self, low, high, relative)
+
     def take(self, length: Span) -> Schedule:
         """Only the first `length` updates, after which the value there holds: s(min(t, length)).
 
@@ -359,6 +374,12 @@ class Schedule:
         return f"({text})" if self._operator and 2 <= len(self.parts) <= 20 else text  # type: ignore[attr-defined]
 
     __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        """The curve and the text, for notebooks."""
+        from laju.notebook import html
+
+        return html(self)
 
     def __getstate__(self) -> dict[str, Any]:
         names = {field.name for field in dataclasses.fields(self)}  # type: ignore[arg-type]

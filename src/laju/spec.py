@@ -35,11 +35,13 @@ _NAMES: dict[str, Callable[..., Any]] = {
     **_NODES,
     "chain": algebra.chain,
     "product": algebra.product,
+    "clip": algebra.clip,
     "splice": algebra.splice,
     "stretch": algebra.stretch,
 }
 _METHODS = (
-    "then", "minimum", "maximum", "take", "overlay", "shift", "stretch", "staircase", "reverse", "repeat", "per", "warmup",
+    "then", "scale", "clip", "minimum", "maximum", "take", "overlay", "shift", "stretch", "staircase", "reverse", "repeat",
+    "per", "warmup",
 )  # fmt: skip
 
 

@@ -82,7 +82,9 @@ class Conformance:
     adapter: ClassVar[Adapter]
 
     def close(self, got: Any, expected: Any) -> None:
-        np.testing.assert_allclose(got, expected, rtol=max(self.adapter.tolerance, 1e-15), atol=self.adapter.tolerance * 1e-2)
+        np.testing.assert_allclose(
+            got, expected, rtol=max(self.adapter.tolerance, 1e-15), atol=self.adapter.tolerance * 1e-2
+        )
 
     def same(self, got: Any, expected: Any) -> None:
         assert np.array_equal(got, expected), f"{got} is not {expected}"
@@ -127,9 +129,18 @@ class Conformance:
 
     def test_r03_a_run_rebuilt_at_a_position_without_a_checkpoint(self) -> None:
         schedule = Constant(0.1, 3) >> cosine(1, total=7)
-        expected = [0.8117449009293668, 0.6112604669781572, 0.38873953302184283, 0.18825509907063326, 0.04951556604879048, 0.0]
+        expected = [
+            0.8117449009293668,
+            0.6112604669781572,
+            0.38873953302184283,
+            0.18825509907063326,
+            0.04951556604879048,
+            0.0,
+        ]
         used = self.adapter.at(schedule, 5).train(6)
-        np.testing.assert_allclose([v for (v,) in used], expected, rtol=max(self.adapter.tolerance * 4, 1e-14), atol=1e-8)
+        np.testing.assert_allclose(
+            [v for (v,) in used], expected, rtol=max(self.adapter.tolerance * 4, 1e-14), atol=1e-8
+        )
 
     def test_r04_and_r05_another_schedule_follows_the_policy(self) -> None:
         if not self.adapter.policies:
@@ -154,7 +165,9 @@ class Conformance:
         schedule = cosine(1, total=4, final=0.01)
         used = self.adapter.start(schedule, bases=[1.0, 1e-3]).train(5)
         self.close(used, [[schedule(t), schedule(t) * 1e-3] for t in range(5)])
-        np.testing.assert_allclose(used[1], [0.855017856687341, 0.000855017856687341], rtol=max(1e-14, self.adapter.tolerance * 4))
+        np.testing.assert_allclose(
+            used[1], [0.855017856687341, 0.000855017856687341], rtol=max(1e-14, self.adapter.tolerance * 4)
+        )
 
 
 def plain(state: Any) -> Any:

@@ -169,7 +169,7 @@ def test_a_task_of_a_script_runs_in_several_processes(tmp_path: Path) -> None:
                     torch.manual_seed(seed)
                     return torch.nn.Linear(2, 2)
 
-            one, two = (compare({"a": 0.1, "b": 0.5}, Mine(), epochs=2, seeds=2, jobs=jobs) for jobs in (1, 2))
+            one, two = (compare({"a": 0.1, "b": 0.5}, Mine(), epochs=20, seeds=2, jobs=jobs) for jobs in (1, 2))
             assert [o.records for o in one.outcomes.values()] == [two.outcomes[key].records for key in one.outcomes]
             print(len(two.outcomes), {t["status"] for t in two.trials()})
             """

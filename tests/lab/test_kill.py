@@ -63,7 +63,7 @@ def kept(store: Path) -> int:
 def test_a_comparison_killed_at_random_moments_ends_with_the_same_table(tmp_path: Path, victims: str) -> None:
     store, moments = tmp_path / "killed.sqlite", random.Random(victims)
     counts = [0]
-    for _ in range(5):
+    for _ in range(4):
         process = start(store, jobs=2)
         # From the start of the workers to some trials after the next one is finished.
         deadline, at_least = time.monotonic() + 60, counts[-1] + moments.randint(0, 2)

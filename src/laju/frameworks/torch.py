@@ -102,12 +102,13 @@ class Slot:
 class _Ear:
     """What the optimizer's hooks note. They hold this and not the scheduler, so that neither keeps the other alive."""
 
-    __slots__ = ("always", "applied", "size")
+    __slots__ = ("always", "applied", "groups", "size")
 
     def __init__(self, always: bool) -> None:
         self.always = always  # every step() counts, whatever was heard
         self.applied = False  # an update since the last step()
-        self.size = 0  # groups
+        self.groups: list[Group] = []  # as they are arranged
+        self.size = 0
 
 
 class Scheduler(LRScheduler):
@@ -183,7 +184,6 @@ class Scheduler(LRScheduler):
         self.last_epoch = 0
         self._unfed = 0
         self._unheard = (0, 0)
-        self._groups: list[Group] = []
         self._ear = _Ear(always=count == "calls")
         self._write()
         self._listen()
@@ -197,17 +197,20 @@ class Scheduler(LRScheduler):
 
     def _arrange(self, groups: list[Group]) -> None:
         """Find which slot drives which group; the groups are other ones than before."""
-        reloaded = groups is not self._groups and len(groups) == self._ear.size
+        ear = self._ear
+        reloaded = groups is not ear.groups and len(groups) == ear.size
         for slot in self.slots:
             slot.find(groups, reloaded=reloaded)
         for slot in self.slots:
             slot.keep_bases()
-        self._groups, self._ear.size = groups, len(groups)
+        ear.groups, ear.size = groups, len(groups)
+        only = self.slots[0] if len(self.slots) == 1 and self.controller is None else None
+        self._only = only if only is not None and only.plain and not only.factor else None
 
     def _write(self) -> None:
         """Put the values of update `last_epoch` in place."""
         groups = self.optimizer.param_groups
-        if groups is not self._groups or len(groups) != self._ear.size:
+        if groups is not self._ear.groups or len(groups) != self._ear.size:
             self._arrange(groups)
         t, controller = self.last_epoch, self.controller
         for slot in self.slots:
@@ -223,7 +226,8 @@ class Scheduler(LRScheduler):
         me, ear = weakref.ref(self), self._ear
 
         def before(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-            if len(optimizer.param_groups) != ear.size:
+            groups = optimizer.param_groups
+            if groups is not ear.groups or len(groups) != ear.size:
                 _catch_up(me)  # the first update of a group that was added since shall have its value
 
         def after(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
@@ -256,18 +260,31 @@ class Scheduler(LRScheduler):
             TypeError: a position was given; see `set_position`.
             RuntimeError: a metric-driven factor was not fed within `observe_within` updates.
         """
+        only, ear = self._only, self._ear
+        if only is None or epoch is not None or not ear.applied:
+            self._step(epoch)
+            return
+        # The usual case, one absolute schedule in plain numbers, in as few operations as Python needs for it.
+        ear.applied = False
+        t = self.last_epoch = self.last_epoch + 1
+        values = only.values
+        value = values.block[t - values.begin] if values.begin <= t < values.end else values.at(t)
+        key = only.key
+        for group in only.groups:
+            group[key] = value
+
+    def _step(self, epoch: int | None) -> None:
         if epoch is not None:
             raise TypeError(
                 f"step() counts updates itself and takes no position, got {shown(epoch)}; see set_position, and observe for "
                 "a metric"
             )
-        ear = self._ear
-        if not (ear.applied or ear.always):
+        if not (self._ear.applied or self._ear.always):
             self._check_heard()
             return
         if self.controller is not None:
             self._check_fed()
-        ear.applied = False
+        self._ear.applied = False
         self.last_epoch += 1
         self._write()
 
@@ -279,7 +296,7 @@ class Scheduler(LRScheduler):
                 f"step() was called {_UNHEARD} times since the last update that was applied; such calls do not count, which is "
                 "right for skipped updates and micro-batches. Where torch does not see the updates, use count='calls'",
                 RuntimeWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
 
     def _check_fed(self) -> None:
@@ -287,7 +304,7 @@ class Scheduler(LRScheduler):
         if self.observe_within is not None and self._unfed >= self.observe_within:
             raise RuntimeError(f"{text} (observe_within={self.observe_within})")
         if self.observe_within is None and self._unfed == _UNFED:
-            warnings.warn(text, RuntimeWarning, stacklevel=3)
+            warnings.warn(text, RuntimeWarning, stacklevel=4)
         self._unfed += 1
 
     def set_position(self, t: int) -> None:
@@ -406,7 +423,7 @@ class Scheduler(LRScheduler):
         self._listen()
 
 
-@torch.compiler.disable
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def _catch_up(me: weakref.ref[Scheduler]) -> None:
     scheduler = me()
     if scheduler is not None:

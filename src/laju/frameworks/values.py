@@ -32,21 +32,20 @@ class Values:
     Blocks begin at multiples of their size, so that a value is computed alike wherever a run was resumed.
     """
 
-    __slots__ = ("begin", "block", "schedule")
+    __slots__ = ("begin", "block", "end", "schedule")
 
     def __init__(self, schedule: Schedule) -> None:
         schedule._need_resolved()
         self.schedule = schedule
-        self.begin = 0
+        self.begin = self.end = 0
         self.block: list[float] = []
 
     def at(self, t: int) -> float:
-        i = t - self.begin
-        if not 0 <= i < len(self.block):
-            i = t % _BLOCK
-            self.begin = t - i
+        if not self.begin <= t < self.end:
+            self.begin = t - t % _BLOCK
+            self.end = self.begin + _BLOCK
             self.block = self.schedule.values(_BLOCK, start=self.begin).tolist()
-        return self.block[i]
+        return self.block[t - self.begin]
 
     def __reduce__(self) -> tuple[type[Values], tuple[Schedule]]:
         return Values, (self.schedule,)
