@@ -35,16 +35,18 @@ print(json.dumps(result.to_json()))
 
 def start(store: Path, jobs: int) -> subprocess.Popen[str]:
     arguments = [sys.executable, "-c", PROGRAM, str(store), str(jobs)]
-    return subprocess.Popen(
-        arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
-    )
+    # Errors go to a file: workers that outlive the first process for a moment would keep a pipe open.
+    with store.with_suffix(".errors").open("w") as errors:
+        return subprocess.Popen(
+            arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True
+        )
 
 
 def table(store: Path, jobs: int) -> Any:
     """Everything that an uninterrupted comparison says, but how long it took."""
     process = start(store, jobs)
     stdout, _ = process.communicate(timeout=120)
-    assert process.returncode == 0
+    assert process.returncode == 0, store.with_suffix(".errors").read_text()
     return without_seconds(json.loads(stdout))
 
 
@@ -63,10 +65,9 @@ def kept(store: Path) -> int:
 def test_a_comparison_killed_at_random_moments_ends_with_the_same_table(tmp_path: Path, victims: str) -> None:
     store, moments = tmp_path / "killed.sqlite", random.Random(victims)
     counts = [0]
-    for _ in range(4):
+    for more in (0, 2, 1, 3):  # while workers start, and after so many more trials
         process = start(store, jobs=2)
-        # From the start of the workers to some trials after the next one is finished.
-        deadline, at_least = time.monotonic() + 60, counts[-1] + moments.randint(0, 2)
+        deadline, at_least = time.monotonic() + 60, counts[-1] + more
         while time.monotonic() < deadline and process.poll() is None and (not store.exists() or kept(store) < at_least):
             time.sleep(0.02)
         time.sleep(moments.uniform(0, 0.5))
@@ -77,5 +78,5 @@ def test_a_comparison_killed_at_random_moments_ends_with_the_same_table(tmp_path
         process.communicate(timeout=60)
         counts.append(kept(store) if store.exists() else 0)
         assert counts[-1] >= counts[-2]
-    assert 0 < counts[-1] <= 12
+    assert 6 <= counts[-1] <= 12
     assert table(store, jobs=2) == table(tmp_path / "whole.sqlite", jobs=1)

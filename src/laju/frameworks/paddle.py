@@ -26,9 +26,9 @@ KIND = "paddle.Scheduler"
 class Scheduler(LRScheduler):  # type: ignore[misc]  # Paddle is not installed where types are checked
     """Gives a Paddle optimizer the rate schedule(t)·factor for update t, t from 0.
 
-    Give it to the optimizer as `learning_rate`, and call `step()` after each `optimizer.step()`, as for Paddle's own; `paddle.Model`
-    calls it. A group's "learning_rate" and a parameter's `optimize_attr["learning_rate"]` multiply the rate, so that they
-    keep their ratios.
+    Give it to the optimizer as `learning_rate`, and call `step()` after each `optimizer.step()`, as for Paddle's own;
+    `paddle.Model` calls it. A group's "learning_rate" and a parameter's `optimize_attr["learning_rate"]` multiply the rate, so
+    that they keep their ratios.
 
     Args:
         schedule: absolute learning rates.
