@@ -1,10 +1,11 @@
 # Two commands matter: `make demo` compares the chapter's schedules, `make test` runs every test.
 PYTHON ?= python3
+PYTHON311 ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test setup lint docs benchmark clean
+.PHONY: demo test setup lint docs benchmark clean setup-mxnet test-mxnet setup-paddle test-paddle
 
 # torch alone first: with its version pinned pip takes the CPU build where one is at hand, and nothing later may choose another.
 $(VENV)/.core: constraints.txt pyproject.toml
@@ -34,8 +35,26 @@ lint: setup
 docs: setup
 	NO_MKDOCS_2_WARNING=1 PYTHONPATH=docs $(BIN)/mkdocs build
 
+# Frameworks that need an environment of their own: MXNet an old NumPy, PaddlePaddle other pins.
+CORE_TESTS := $(addprefix tests/test_,adaptive.py algebra.py conformance.py exactness.py horizon.py inspect.py schema.py spec.py units.py)
+
+.venv-%/.ready: constraints-%.txt pyproject.toml
+	test -x .venv-$*/bin/python || $(PYTHON311) -m venv .venv-$*
+	.venv-$*/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --requirement constraints-$*.txt
+	.venv-$*/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --editable .
+	touch $@
+
+setup-mxnet: .venv-mxnet/.ready
+setup-paddle: .venv-paddle/.ready
+
+test-mxnet: setup-mxnet
+	.venv-mxnet/bin/python -m pytest tests/frameworks/test_mxnet.py $(CORE_TESTS)
+
+test-paddle: setup-paddle
+	.venv-paddle/bin/python -m pytest tests/frameworks/test_paddle.py
+
 benchmark: setup
 	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file; done
 
 clean:
-	rm -rf $(VENV) site laju.sqlite laju-report
+	rm -rf $(VENV) .venv-mxnet .venv-paddle site laju.sqlite laju-report

@@ -26,7 +26,7 @@ from torch.optim import lr_scheduler
 import laju
 from laju.frameworks.torch import Factor, Scheduler
 
-TOTAL, WARMUP, STEPS = 1_000_000, 1_000, {1: 400, 10: 200, 200: 30}
+TOTAL, WARMUP, STEPS = 1_000_000, 1_000, {1: 500, 10: 200, 200: 50}
 Step = Callable[[], Any]
 SCHEDULE = laju.cosine(0.3, total=TOTAL, warmup=WARMUP)
 

@@ -227,7 +227,7 @@ CASES = [
         [77, 10_000],
     ),
     ("poly(0.3, total=99_991, power=10, k=10)", decay(0.3, 99_991, curve=poly(10, 10)), 20, [99_991]),
-    ("cosine(0.3, total=99_991, exponent=6)", decay(0.3, 99_991, curve=cosine(6)), 30, [99_991]),
+    ("cosine(0.3, total=99_991, exponent=6)", decay(0.3, 99_991, curve=cosine(6)), 36, [99_991]),
     ("poly(0.3, total=10_000)", decay(0.3, 10_000), 8, [10_000]),
     ("poly(0.3, total=300_007, power=0.9, final=1e-4)", decay(0.3, 300_007, 1e-4, curve=poly(0.9)), 8, [300_007]),
     ("poly(1e-4, total=10_007, power=3, final=0.3)", decay(1e-4, 10_007, 0.3, curve=poly(3)), 8, [10_007]),

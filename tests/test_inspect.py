@@ -70,6 +70,11 @@ def test_breakpoints_are_where_another_formula_comes_into_force(schedule, expect
     assert list(breakpoints(schedule, 17)) == expected
 
 
+def test_a_minimum_that_is_over_before_its_shift_has_no_breakpoints_there():
+    schedule = Ramp(0, 0, 0).minimum(Constant(0, 0)).shift(1).repeat(growth=2)
+    assert describe(schedule, 130).peak == 0
+
+
 def test_jumps_are_found_with_their_size():
     (jump,) = jumps(linear(0, 1, total=5) >> Constant(0.4, 3))
     assert (jump.at, jump.before, jump.after) == (5, pytest.approx(1), 0.4)

@@ -6,6 +6,7 @@ Frameworks are never imported here: an array that is passed in shows that its fr
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -105,6 +106,8 @@ class Namespace:
         if not self.xp.isdtype(index.dtype, "integral"):
             index = self.xp.astype(index, self.xp.int32 if self.dtype == self.xp.float32 else self.xp.int64)
         shape = index.shape
+        if isinstance(self.xp, TensorFlow):  # inside a graph the shape may be unknown
+            return self.xp.take(values, index, axis=0)
         return self.xp.reshape(self.xp.take(values, self.xp.reshape(index, (-1,)), axis=0), shape)
 
     def _device(self) -> dict[str, Any]:
@@ -125,8 +128,12 @@ def namespace(t: Any) -> tuple[Any, Namespace]:
     import array_api_compat as api
 
     if not api.is_array_api_obj(t):
+        tf = sys.modules.get("tensorflow")
+        if tf is not None and hasattr(tf, "is_tensor") and tf.is_tensor(t):
+            return _tensorflow(t, tf)
         raise TypeError(
-            f"t must be a whole number of completed updates or an array of them (NumPy, torch, JAX), got {type(t).__name__}"
+            "t must be a whole number of completed updates or an array of them (NumPy, torch, JAX, TensorFlow), "
+            f"got {type(t).__name__}"
         )
     xp = api.array_namespace(t)
     if xp.isdtype(t.dtype, "bool") or not xp.isdtype(t.dtype, ("integral", "real floating")):
@@ -155,3 +162,53 @@ def namespace(t: Any) -> tuple[Any, Namespace]:
             f"t must be 0 or more, got an array that holds {xp.min(t)}: a schedule has no value before update 0"
         )
     return t, Namespace(xp, t, dtype, largest)
+
+
+class TensorFlow:
+    """The functions of TensorFlow that formulas use, under their names in the array API."""
+
+    __name__ = "tensorflow"
+
+    def __init__(self, tf: Any) -> None:
+        self._tf = tf
+        for name in ("sin", "cos", "tan", "exp", "expm1", "log", "log1p", "sqrt", "tanh", "floor"):
+            setattr(self, name, getattr(tf.math, name))
+        self.zeros_like = tf.zeros_like
+        self.float32, self.int32, self.int64 = tf.float32, tf.int32, tf.int64
+
+    def astype(self, x: Any, dtype: Any) -> Any:
+        return self._tf.cast(x, dtype)
+
+    def asarray(self, x: Any, dtype: Any) -> Any:
+        return self._tf.constant(x, dtype=dtype)
+
+    def full_like(self, x: Any, value: float, dtype: Any) -> Any:
+        return self._tf.zeros_like(x, dtype=dtype) + value
+
+    def where(self, condition: Any, a: Any, b: Any) -> Any:
+        dtype = a.dtype if self._tf.is_tensor(a) else b.dtype
+        return self._tf.where(condition, self._as(a, dtype), self._as(b, dtype))
+
+    def _as(self, x: Any, dtype: Any) -> Any:
+        return self._tf.cast(x, dtype) if self._tf.is_tensor(x) else self._tf.constant(x, dtype=dtype)
+
+    def take(self, x: Any, index: Any, axis: int) -> Any:
+        return self._tf.gather(x, index, axis=axis)
+
+    def isdtype(self, dtype: Any, kind: str) -> bool:
+        return bool(dtype.is_integer if kind == "integral" else dtype.is_floating)
+
+
+def _tensorflow(t: Any, tf: Any) -> tuple[Any, Namespace]:
+    """TensorFlow converts no integers to floats by itself, so positions are float64 from the start, which is exact to 2**53."""
+    t = tf.convert_to_tensor(t)
+    if not (t.dtype.is_integer or t.dtype.is_floating):
+        raise TypeError(f"t must hold whole numbers of completed updates, got an array of {t.dtype.name}")
+    largest = int(t.dtype.max) if t.dtype.is_integer else None
+    t = tf.cast(t, tf.float64)
+    # As elsewhere, only values that can be read without waiting are looked at.
+    if tf.executing_eagerly() and "CPU" in t.device and not bool(tf.reduce_all(t >= 0)):
+        raise ValueError(
+            f"t must be 0 or more, got an array that holds {float(tf.reduce_min(t))}: a schedule has no value before update 0"
+        )
+    return t, Namespace(TensorFlow(tf), t, tf.float64, largest)

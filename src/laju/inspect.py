@@ -244,6 +244,8 @@ def _(schedule: algebra._Combination, until: float) -> Iterator[float]:
 
 def _extremes(schedule: algebra.Minimum | algebra.Maximum, until: float) -> Iterator[float]:
     """Where another part becomes the smallest or largest, and the boundaries of all of them."""
+    if until <= 0:
+        return iter(())
     pick: Any = np.argmin if isinstance(schedule, algebra.Minimum) else np.argmax
     length: Any = schedule.length
     n = math.ceil(min(until, _BLOCK if length is None else length + 1))

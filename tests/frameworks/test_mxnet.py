@@ -341,6 +341,14 @@ def test_what_needs_the_count_says_so_until_it_is_attached(controller: Any) -> N
         Scheduler(SCHEDULE).observe(1.0)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_where_mxnet_swallows_the_error_no_update_is_made() -> None:
+    loop = Loop(Scheduler(SCHEDULE, wd=SCHEDULE), devices=2, start=1.0)
+    assert loop.rates(2) == [0.0, 0.0]
+    with pytest.raises(RuntimeError, match="attach"):
+        _ = loop.trainer.learning_rate
+
+
 # --- checkpoints ---------------------------------------------------------------------------------------------------------
 
 

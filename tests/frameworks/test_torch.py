@@ -30,6 +30,7 @@ from laju import UnresolvedError, constant, cosine, linear
 from laju.adaptive import Controller, Greedy, Plateau, StateError
 from laju.frameworks.torch import Factor, Scheduler, trace
 from laju.frameworks.values import Values
+from laju.ledger import Ledger
 from tests.strategies import schedules
 
 SCHEDULE = cosine(0.3, total=20, warmup=5, final=0.01)
@@ -201,9 +202,10 @@ def test_long_runs_use_the_value_of_every_update() -> None:
     assert train(Scheduler(sgd(1.0), lr=LONG), 9_000) == LONG.values(9_000).tolist()
 
 
+@pytest.mark.parametrize("drive", [linear(1, 0, total=8), Factor(linear(1, 0, total=8))])
 @pytest.mark.parametrize("each", ["update", "micro-batch"])
-def test_k01_micro_batches_do_not_move_the_schedule(each: str) -> None:
-    scheduler, found = Scheduler(sgd(1.0), lr=linear(1, 0, total=8)), []
+def test_k01_micro_batches_do_not_move_the_schedule(each: str, drive: Any) -> None:
+    scheduler, found = Scheduler(sgd(1.0), lr=drive), []
     for batch in range(32):
         last = batch % 4 == 3
         if last:
@@ -328,7 +330,8 @@ class Wrapper(torch.optim.Optimizer):
 
 def test_updates_inside_of_a_wrapped_optimizer_are_heard_of() -> None:
     wrapped = Wrapper(Wrapper(sgd(1.0)))
-    assert train(Scheduler(wrapped, lr=SCHEDULE), 8) == SCHEDULE.values(8).tolist()
+    ledger = Ledger.of(wrapped)
+    assert train(Scheduler(wrapped, lr=SCHEDULE), 8) == SCHEDULE.values(8).tolist() == ledger.values()
 
 
 def test_several_optimizers_and_schedulers_count_for_themselves() -> None:
@@ -369,6 +372,17 @@ def test_step_takes_no_position() -> None:
         with pytest.raises(TypeError, match="set_position"):
             scheduler.step(wrong)  # type: ignore[arg-type]
     assert (scheduler.position, scheduler.get_last_lr()) == (0, [SCHEDULE(0)])
+
+
+def test_a_part_of_torchs_sequence_is_refused_and_of_its_chain_is_not() -> None:
+    scheduler = Scheduler(sgd(1.0), lr=SCHEDULE)
+    chained = lr_scheduler.ChainedScheduler([scheduler])
+    for t in range(8):
+        assert used(scheduler.optimizer) == [SCHEDULE(t)]
+        chained.step()
+    other = lr_scheduler.StepLR(scheduler.optimizer, 3)
+    with pytest.raises(TypeError, match="chain the schedules instead: a >> b"):
+        lr_scheduler.SequentialLR(scheduler.optimizer, [scheduler, other], milestones=[3])
 
 
 def test_what_others_write_into_the_optimizer_changes_nothing_later() -> None:
@@ -490,6 +504,9 @@ def test_changed_bases_follow_the_policy() -> None:
         assert kind.resume(first.save(), schedule, order=order, bases=[4.0], policy="saved").train(1) == [[0.75]]
         with pytest.raises(StateError, match=r"bases \[1.0\] for lr \(factor\), but the optimizer has \[4.0\]"):
             kind.resume(first.save(), schedule, order=order, bases=[4.0])
+    # Its own later checkpoints have the bases that it follows.
+    follower = kind.resume(first.save(), schedule, order=built_first[-1], bases=[4.0], policy="saved").scheduler
+    assert follower.base_lrs == [1.0]
     # An optimizer that is loaded before has the checkpoint's bases, and the code's are nowhere any more.
     (order,) = set(ORDERS) - set(built_first)
     for policy in ("strict", "new", "saved"):
@@ -642,8 +659,9 @@ def test_betas_that_are_tensors_are_written_in_place() -> None:
     assert pair[0].item() == 0.75
 
 
+@pytest.mark.parametrize("what", ["a function that steps", "optimizer.step"])
 @pytest.mark.parametrize("backend", ["eager", "inductor"])
-def test_a_compiled_update_follows_the_schedule_and_is_not_compiled_again(backend: str) -> None:
+def test_a_compiled_update_follows_the_schedule_and_is_not_compiled_again(backend: str, what: str) -> None:
     if backend == "inductor" and not (shutil.which("g++") or shutil.which("clang++")):
         pytest.skip("inductor needs a C++ compiler")
     torch._dynamo.reset()
@@ -651,7 +669,7 @@ def test_a_compiled_update_follows_the_schedule_and_is_not_compiled_again(backen
     (weight,) = weights()
     optimizer = torch.optim.SGD([weight], lr=torch.tensor(1.0, dtype=torch.float64), foreach=True)
     scheduler = Scheduler(optimizer, lr=SCHEDULE)
-    update = torch.compile(lambda: optimizer.step(), backend=backend)
+    update = torch.compile(optimizer.step if what == "optimizer.step" else lambda: optimizer.step(), backend=backend)
     assert train(scheduler, 2, update) == SCHEDULE.values(2).tolist()
     compiled = copy.deepcopy(torch._dynamo.utils.counters)
     with torch._dynamo.config.patch(error_on_recompile=True):
@@ -706,10 +724,11 @@ def through_torch(state: Any) -> Any:
 def test_a_state_is_plain_and_the_same_after_a_round_trip(travel: Any) -> None:
     first = full()
     for metric in (1.0, 1.0, 0.5):
+        first.observe(metric)
         first.optimizer.step()
         first.step()
-        first.observe(metric)
     state = first.state_dict()
+    assert (state["position"], state["unfed"]) == (3, 1)
     assert travel(state) == state
     second = full()
     second.load_state_dict(travel(state))
@@ -753,6 +772,10 @@ def test_a_state_does_not_change_with_the_scheduler_that_made_it() -> None:
     scheduler.optimizer.add_param_group({"params": weights()})
     train(scheduler, 2)
     assert state == kept
+    now = copy.deepcopy(scheduler.state_dict())
+    state["bases"]["lr (factor)"][0] = 99.0
+    scheduler.state_dict()["bases"]["lr (factor)"][0] = 99.0
+    assert scheduler.state_dict() == now
 
 
 def test_what_is_in_force_follows_an_optimizer_that_is_loaded_last() -> None:
@@ -881,7 +904,8 @@ def test_a_factor_is_of_a_schedule() -> None:
 def test_values_are_alike_from_wherever_they_are_asked() -> None:
     forward, backward, positions = Values(LONG * SCHEDULE), Values(LONG * SCHEDULE), [0, 1, 4095, 4096, 5000, 9999]
     assert [forward.at(t) for t in positions] == [backward.at(t) for t in reversed(positions)][::-1]
-    assert pickle.loads(pickle.dumps(forward)).at(4097) == forward.at(4097)
+    resumed = pickle.loads(pickle.dumps(forward))
+    assert (resumed.at(5000), resumed.begin) == (forward.at(5000), 4096)  # the very same computation
     with pytest.raises(UnresolvedError):
         Values(cosine(0.3, total="5 epochs"))
 

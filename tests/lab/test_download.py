@@ -8,10 +8,10 @@ import sys
 import time
 
 import pytest
-from mirror import Mirror
 
 from laju.lab.tasks import DataError, DownloadError
 from laju.lab.tasks.download import fetch
+from tests.lab.mirror import Mirror
 
 CONTENT = random.Random(0).randbytes(600_000)
 OTHER = random.Random(1).randbytes(600_000)

@@ -7,10 +7,10 @@ import sys
 
 import numpy as np
 import pytest
-from idx_writer import write_idx
-from mirror import Mirror
 
 from laju.lab.tasks import DataError, DownloadError, FashionMNIST, fashion_mnist, get_task
+from tests.lab.idx_writer import write_idx
+from tests.lab.mirror import Mirror
 
 NAMES = tuple(fashion_mnist.FILES)
 

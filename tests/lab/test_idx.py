@@ -2,10 +2,10 @@ import gzip
 
 import numpy as np
 import pytest
-from idx_writer import CODES, idx_bytes, write_idx
 
 from laju.lab.tasks import DataError
 from laju.lab.tasks.idx import read_idx
+from tests.lab.idx_writer import CODES, idx_bytes, write_idx
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])

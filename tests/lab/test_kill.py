@@ -65,7 +65,7 @@ def kept(store: Path) -> int:
 def test_a_comparison_killed_at_random_moments_ends_with_the_same_table(tmp_path: Path, victims: str) -> None:
     store, moments = tmp_path / "killed.sqlite", random.Random(victims)
     counts = [0]
-    for more in (0, 2, 1, 3):  # while workers start, and after so many more trials
+    for more in (0, 2, 3):  # while workers start, and after so many more trials
         process = start(store, jobs=2)
         deadline, at_least = time.monotonic() + 60, counts[-1] + more
         while time.monotonic() < deadline and process.poll() is None and (not store.exists() or kept(store) < at_least):
@@ -78,5 +78,5 @@ def test_a_comparison_killed_at_random_moments_ends_with_the_same_table(tmp_path
         process.communicate(timeout=60)
         counts.append(kept(store) if store.exists() else 0)
         assert counts[-1] >= counts[-2]
-    assert 6 <= counts[-1] <= 12
+    assert 5 <= counts[-1] <= 12
     assert table(store, jobs=2) == table(tmp_path / "whole.sqlite", jobs=1)

@@ -42,13 +42,8 @@ class Slot:
         self.name = f"{name} (factor)" if self.factor else name
         # "initial_lr" is torch's own name; bases travel in the optimizer's state under it.
         self.base_key = f"initial_{key}" if index is None else f"initial_{key}_{index}"
-        self.follow(
-            driven.schedule
-            if isinstance(driven, Factor)
-            else driven
-            if isinstance(driven, Schedule)
-            else constant(driven)
-        )
+        schedule = driven.schedule if isinstance(driven, Factor) else driven
+        self.follow(schedule if isinstance(schedule, Schedule) else constant(schedule))
         self.groups: list[Group] = []
         self.bases: list[float] = []
 
@@ -288,6 +283,11 @@ class Scheduler(LRScheduler):
         self.last_epoch += 1
         self._write()
 
+    def _initial_step(self) -> None:
+        raise TypeError(
+            "a laju Scheduler cannot be a part of torch's SequentialLR; chain the schedules instead: a >> b"
+        )
+
     def _check_heard(self) -> None:
         position, calls = self._unheard
         self._unheard = self.last_epoch, calls + 1 if position == self.last_epoch else 1
@@ -520,7 +520,7 @@ def _of_groups(optimizer: torch.optim.Optimizer, name: str, key: str, index: int
 
 def _driven(name: str, value: Any) -> Driven:
     if isinstance(value, Schedule | Factor) or is_number(value):
-        return value  # type: ignore[no-any-return]
+        return value
     raise TypeError(f"{name} must be a schedule, a Factor or a number, got {shown(value)}")
 
 

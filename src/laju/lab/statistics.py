@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtrit
 
 
 @dataclass(frozen=True)
@@ -76,6 +75,8 @@ def estimate(values: Iterable[float], confidence: float = 0.95) -> Estimate | No
     mean = float(x.mean())
     if x.size == 1:
         return Estimate(mean, None, 1)
+    from scipy.special import stdtrit
+
     t = float(stdtrit(x.size - 1, (1 + confidence) / 2))
     return Estimate(mean, t * float(x.std(ddof=1)) / math.sqrt(x.size), int(x.size))
 

@@ -110,7 +110,7 @@ def cosine(
     """Half a cosine from `peak` to `final`, after a linear warmup from `start`, `total` updates in all.
 
     final + (peak - final)·((1 + cos πpᵏ)/2)^exponent with p = (t - warmup)/(total - warmup). The error is at most 8 ulp, or
-    5·exponent where that is more.
+    6·exponent where that is more.
 
     Source: Loshchilov & Hutter, arXiv 1608.03983; k-decay from Zhang & Li, arXiv 2004.05909. Elsewhere: half-cosine,
     half-cycle cosine; torch `CosineAnnealingLR`, optax `cosine_decay_schedule` and `warmup_cosine_decay_schedule`, Keras

@@ -1,0 +1,706 @@
+"""Schedules for Keras 3, on TensorFlow, JAX and torch alike.
+
+`LearningRate` is a Keras learning-rate schedule, and all that most runs need. `Scheduled` is an optimizer around another one:
+it schedules weight decay, momentum and other hyper-parameters too, multiplies by a metric-driven factor, and keeps both in the
+model's checkpoints. Values are computed inside the compiled step, from the optimizer's own counter.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import warnings
+import weakref
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
+
+import keras
+import numpy as np
+
+from laju import adaptive
+from laju.adaptive import Controller, Rule, StateError
+from laju.arguments import is_number, nearest, number, shown, whole
+from laju.frameworks.state import Policy, check_policy, load, load_controller, save
+from laju.frameworks.values import Factor, Values
+from laju.policies import constant
+from laju.schedule import Schedule
+from laju.spec import from_json
+from laju.units import RunPlan
+
+KIND = "keras.Scheduled"
+_STORED = "laju"
+_UNFED = 10_000
+# What Keras looks at while it builds or compiles, or what is no number that an update uses.
+_FIXED = (
+    "learning_rate", "clipnorm", "clipvalue", "global_clipnorm", "loss_scale_factor", "gradient_accumulation_steps",
+    "ema_overwrite_frequency",
+)  # fmt: skip
+
+Driven = Schedule | Factor | float
+"""What drives a hyper-parameter: absolute values, a factor of the optimizer's own value, or one number."""
+
+
+@keras.saving.register_keras_serializable(package="laju")
+class LearningRate(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
+    """A schedule as the `learning_rate` of any Keras optimizer: update t uses schedule(t), t from 0.
+
+    It counts updates: under `gradient_accumulation_steps` Keras shows schedules its count of micro-batches, which is divided
+    here by the optimizer's own number. An update that `LossScaleOptimizer` skipped does not count.
+
+    It is saved with the model as the schedule's JSON; import this module before `keras.saving.load_model`. A loaded model goes
+    on where it was, in `fit(initial_epoch=…)` too, as the position is the optimizer's counter and not the epoch. An optimizer
+    that is built anew begins at 0: see `set_position`. For values that change once an epoch use `schedule.per("epoch")` with
+    a plan, or give the schedule itself to Keras' own callback: `keras.callbacks.LearningRateScheduler(schedule)`.
+
+    Args:
+        schedule: absolute learning rates.
+        plan: the run, for a schedule in epochs or percent.
+
+    Raises:
+        TypeError: not a schedule.
+        UnresolvedError: the schedule's lengths are not in updates, and there is no plan.
+
+    >>> import keras, laju
+    >>> optimizer = keras.optimizers.SGD(LearningRate(laju.linear(1, 0, total=4)))
+    >>> weight = keras.Variable([10.0])
+    >>> for _ in range(2):
+    ...     optimizer.apply([keras.ops.ones(1)], [weight])
+    >>> float(weight[0]), float(optimizer.learning_rate)
+    (8.25, 0.5)
+    """
+
+    def __init__(self, schedule: Schedule, plan: RunPlan | None = None) -> None:
+        if isinstance(schedule, Factor):
+            raise TypeError(
+                f"schedule must be a laju schedule of absolute values, got {shown(schedule)}: this has no base; write "
+                "base * schedule, or Scheduled(optimizer, learning_rate=Factor(schedule))"
+            )
+        self._values = _values("schedule", schedule, plan)
+        self._optimizer: weakref.ref[Any] | None = None
+
+    @property
+    def schedule(self) -> Schedule:
+        return self._values.schedule
+
+    def __call__(self, step: Any) -> Any:
+        """The rate of the update after so many steps of the optimizer's counter, as a tensor of at least float32."""
+        if is_number(step):
+            return _tensor(self.schedule(step))
+        return _tensor(_value(self._values, _updates(step, self._accumulated(step))))
+
+    def _accumulated(self, step: Any) -> int:
+        """How many steps of this counter make an update."""
+        optimizer = None if self._optimizer is None else self._optimizer()
+        if optimizer is None or optimizer._iterations is not step:
+            optimizer = _owner(step)
+            self._optimizer = None if optimizer is None else weakref.ref(optimizer)
+        return 1 if optimizer is None else _accumulate(optimizer)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"schedule": self.schedule.to_json()}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        return cls(_read(config["schedule"]))
+
+    def __reduce__(self) -> tuple[type[LearningRate], tuple[Schedule]]:
+        return type(self), (self.schedule,)
+
+    def __repr__(self) -> str:
+        return f"LearningRate({self.schedule!r})"
+
+
+class Slot:
+    """One hyper-parameter of an optimizer, and the schedule that drives it."""
+
+    def __init__(self, key: str, driven: Driven, base: Any, plan: RunPlan | None) -> None:
+        self.key = key
+        self.factor = isinstance(driven, Factor)
+        self.name = f"{key} (factor)" if self.factor else key
+        self.base = base
+        self.scale = 1.0
+        if self.factor:
+            if not is_number(base) or not base:
+                raise ValueError(f"{self.name} has no base: {key} of the optimizer is {shown(base)}")
+            self.scale = float(base)
+        schedule = driven.schedule if isinstance(driven, Factor) else driven
+        self.values = _values(key, constant(schedule) if is_number(schedule) else schedule, plan)
+
+    def at(self, t: Any) -> Any:
+        """The value at a number of updates, or in a graph the tensor of it."""
+        value = _value(self.values, t)
+        return value * self.scale if self.factor else value
+
+
+@keras.saving.register_keras_serializable(package="laju")
+class Scheduled(keras.optimizers.Optimizer):  # type: ignore[misc]
+    """An optimizer whose hyper-parameters follow schedules: update t uses schedule(t) of each, t from 0.
+
+    While the inner optimizer makes an update, its attributes have the values of that update; at any other time they have their
+    own. All clocks are the inner optimizer's counter of updates; micro-batches of `gradient_accumulation_steps` and updates
+    that `LossScaleOptimizer` skipped do not count. Loss scaling goes around it: `LossScaleOptimizer(Scheduled(…))`.
+
+    The schedules are saved with the model, and with its weights a fingerprint and the controller's state, so that
+    `keras.callbacks.BackupAndRestore` and `ModelCheckpoint` restore all of it.
+
+    Args:
+        optimizer: a Keras optimizer, not yet used. A `LearningRate` that it has is taken over.
+        learning_rate: a `Schedule` of absolute values, a `Factor` of the optimizer's own rate, or a number.
+        controller: a metric-driven rule such as `laju.adaptive.Plateau`, or a `Controller`; its factor multiplies the learning
+            rate. Feed it with `observe`, in `fit` with the callback `Observe`.
+        observe_within: updates within which a metric must be observed, again and again; by default a warning after 10,000. A
+            compiled step cannot look, so this is checked by `Observe`, and when the model is saved.
+        policy: what weights that were saved with other schedules do: "strict" is an error that shows both, "new" follows the
+            code's from the saved position, "saved" goes on with the checkpoint's.
+        plan: the run, for schedules in epochs or percent.
+        hyper_parameters: any other of the optimizer's by name (`weight_decay`, `momentum`, `beta_1` …), driven as
+            `learning_rate` is. Those that Keras reads while it compiles, such as `clipnorm`, cannot be scheduled.
+
+    Raises:
+        TypeError: not an optimizer, or not a schedule.
+        ValueError: a hyper-parameter that the optimizer does not have or that is fixed, a factor of nothing, nothing to
+            schedule, or an unknown policy.
+        UnresolvedError: a schedule's lengths are not in updates, and there is no plan.
+
+    >>> import keras, laju
+    >>> inner = keras.optimizers.SGD(weight_decay=0.1)
+    >>> optimizer = Scheduled(inner, learning_rate=0.5, weight_decay=laju.linear(1, 0, total=2))
+    >>> weight = keras.Variable([16.0])
+    >>> for _ in range(3):
+    ...     optimizer.apply([keras.ops.zeros(1)], [weight])
+    ...     print(float(weight[0]))
+    8.0
+    6.0
+    6.0
+    """
+
+    def __init__(
+        self,
+        optimizer: Any,
+        learning_rate: Driven | None = None,
+        *,
+        controller: Rule[Any] | Controller | None = None,
+        observe_within: int | None = None,
+        policy: Policy = "strict",
+        plan: RunPlan | None = None,
+        name: str | None = None,
+        **hyper_parameters: Driven | None,
+    ) -> None:
+        if not isinstance(optimizer, keras.optimizers.Optimizer):
+            raise TypeError(f"optimizer must be a Keras optimizer, got {shown(optimizer)}")
+        if hasattr(optimizer, "inner_optimizer"):
+            raise TypeError(
+                f"optimizer must be the optimizer itself, got a {type(optimizer).__name__}, which is around one; put Scheduled "
+                f"inside: {type(optimizer).__name__}(Scheduled(…))"
+            )
+        super().__init__(learning_rate=0.0, name=name)
+        self.inner_optimizer = optimizer
+        self.policy = check_policy(policy)
+        self.controller = Controller(controller) if isinstance(controller, Rule) else controller
+        if self.controller is not None and not isinstance(self.controller, Controller):
+            raise TypeError(f"controller must be a rule such as Plateau, or a Controller, got {shown(controller)}")
+        self.observe_within = None if observe_within is None else whole("observe_within", observe_within, least=1)
+        given = {"learning_rate": learning_rate, **hyper_parameters}
+        self._adopted = isinstance(optimizer._learning_rate, LearningRate)
+        if self._adopted:
+            if learning_rate is not None:
+                raise ValueError(f"learning_rate is scheduled twice: the optimizer has {optimizer._learning_rate!r}")
+            given["learning_rate"] = optimizer._learning_rate.schedule
+        # In a dict Keras does not track them, as it would in a list.
+        self._slots = _Slots(_slots(optimizer, given, plan))
+        if not self._slots:
+            raise ValueError("nothing is scheduled; give learning_rate=schedule, or another hyper-parameter")
+        if self.controller is not None and "learning_rate" not in self._slots:
+            raise ValueError("a controller multiplies learning_rate, but learning_rate is not scheduled")
+        # A variable of the optimizer's is live in every compiled step; on JAX nothing else is.
+        self._factor = self.add_variable(shape=(), initializer="ones", dtype="float32", name="factor")
+        self._observed_at = 0
+        self._compiled = False
+
+    # --- updates -------------------------------------------------------------------------------------------------
+
+    def build(self, variables: Any) -> None:
+        """Make the variables of the optimizer for these weights."""
+        if not self.built:
+            self.inner_optimizer.build(variables)
+            super().build(variables)
+
+    def apply(self, grads: Any, trainable_variables: Any = None) -> None:
+        """Make one update with the values of its schedules."""
+        if not self.built and trainable_variables is not None:
+            trainable_variables = list(trainable_variables)
+            self.build(trainable_variables)
+        with self._values_in_place():
+            self.inner_optimizer.apply(grads, trainable_variables)
+
+    @contextlib.contextmanager
+    def _values_in_place(self) -> Iterator[None]:
+        t = self._now()
+        if isinstance(t, int):
+            self._check_fed(t, error_only=True)
+        else:
+            self._compiled = True
+        # Not by setattr, which would make Keras track what is there for one update.
+        attributes = vars(self.inner_optimizer)
+        try:
+            for slot in self._slots.values():
+                value = self._at(slot, t)
+                if slot.key == "learning_rate":
+                    attributes["_learning_rate"] = value
+                else:
+                    attributes[slot.key] = _Positive(value) if _compared(slot, value) else value
+            yield
+        finally:
+            for slot in self._slots.values():
+                attributes["_learning_rate" if slot.key == "learning_rate" else slot.key] = slot.base
+
+    def _now(self) -> Any:
+        return _updates(self.inner_optimizer._iterations, _accumulate(self.inner_optimizer))
+
+    def _at(self, slot: Slot, t: Any) -> Any:
+        value = slot.at(t)
+        if slot.key == "learning_rate" and self.controller is not None:
+            value = value * (self.controller.factor if isinstance(t, int) else keras.ops.cast(self._factor, value.dtype))
+        return value if isinstance(t, int) else _tensor(value)
+
+    # --- what Keras asks of an optimizer -------------------------------------------------------------------------
+
+    @property
+    def variables(self) -> list[Any]:
+        return [*self._variables, *self.inner_optimizer.variables]
+
+    @property
+    def iterations(self) -> Any:
+        return self.inner_optimizer.iterations
+
+    @property
+    def learning_rate(self) -> Any:
+        """The rate of the next update."""
+        slot = self._slots.get("learning_rate")
+        return self.inner_optimizer.learning_rate if slot is None else _tensor(self._at(slot, self._now()))
+
+    @learning_rate.setter
+    def learning_rate(self, value: Any) -> None:
+        if "learning_rate" in self._slots:
+            raise TypeError("learning_rate follows a schedule, so it cannot be set")
+        self.inner_optimizer.learning_rate = value
+
+    def scale_loss(self, loss: Any) -> Any:
+        return self.inner_optimizer.scale_loss(loss)
+
+    def finalize_variable_values(self, var_list: Any) -> None:
+        self.inner_optimizer.finalize_variable_values(var_list)
+
+    def get_config(self) -> dict[str, Any]:
+        rule = None if self.controller is None else self.controller.rule
+        if rule is not None and not isinstance(rule, adaptive.Plateau | adaptive.Greedy):
+            raise ValueError(f"only a Plateau or a Greedy can be saved with a model, not {rule!r}; save the weights alone")
+        return {
+            "name": self.name,
+            "optimizer": keras.saving.serialize_keras_object(self.inner_optimizer),
+            "schedules": {
+                key: {"factor": slot.factor, "schedule": slot.values.schedule.to_json()}
+                for key, slot in self._slots.items()
+                if not (self._adopted and key == "learning_rate")
+            },
+            "controller": None if rule is None else rule.to_json(),
+            "observe_within": self.observe_within,
+            "policy": self.policy,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
+        schedules = {key: _read(driven["schedule"]) for key, driven in config["schedules"].items()}
+        driven: dict[str, Any] = {
+            key: Factor(schedule) if config["schedules"][key]["factor"] else schedule
+            for key, schedule in schedules.items()
+        }
+        rule = config["controller"]
+        if rule is not None:
+            rules = {"Plateau": adaptive.Plateau, "Greedy": adaptive.Greedy}
+            rule = rules[rule["kind"]](**{name: value for name, value in rule.items() if name != "kind"})
+        return cls(
+            keras.saving.deserialize_keras_object(config["optimizer"], custom_objects=custom_objects),
+            controller=rule,
+            observe_within=config["observe_within"],
+            policy=config["policy"],
+            name=config["name"],
+            **driven,
+        )
+
+    # --- metrics -------------------------------------------------------------------------------------------------
+
+    @property
+    def position(self) -> int:
+        """Completed updates."""
+        return position(self)
+
+    def observe(self, metric: Any) -> float:
+        """Tell the controller a metric, and apply what it decides to the next update.
+
+        Returns:
+            The factor that multiplies the learning rate from now on.
+
+        Raises:
+            RuntimeError: there is no controller.
+        """
+        if self.controller is None:
+            raise RuntimeError(
+                "this optimizer has no controller; give one, such as controller=laju.adaptive.Plateau(0.1, patience=5)"
+            )
+        now = self.position
+        # With their positions, decisions can be replayed as a plain schedule: controller.recorded(schedule).
+        factor = self.controller.observe(metric, at=now if self.controller._decisions is not None else None)
+        self._observed_at = now
+        self._factor.assign(factor)
+        return factor
+
+    def _check_fed(self, now: int, *, error_only: bool = False) -> None:
+        unfed = now - self._observed_at
+        if self.controller is None or (self.observe_within is None and (error_only or unfed < _UNFED)):
+            return
+        text = (
+            f"no metric was observed in the last {unfed} updates; use the callback Observe, or call optimizer.observe(metric) "
+            "after each evaluation"
+        )
+        if self.observe_within is None:
+            warnings.warn(text, RuntimeWarning, stacklevel=3)
+        elif unfed >= self.observe_within:
+            raise RuntimeError(f"{text} (observe_within={self.observe_within})")
+
+    # --- checkpoints ---------------------------------------------------------------------------------------------
+
+    def _schedules(self) -> dict[str, Schedule]:
+        return {slot.name: slot.values.schedule for slot in self._slots.values()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position, the schedules and the controller's state: plain numbers, texts and lists. It is saved with weights."""
+        return save(
+            KIND,
+            self.position,
+            self._schedules(),
+            accumulate=_accumulate(self.inner_optimizer),
+            bases={slot.name: slot.scale for slot in self._slots.values() if slot.factor},
+            controller=None if self.controller is None else self.controller.state_dict(),
+            observed_at=self._observed_at,
+        )
+
+    def load_state_dict(self, state_dict: Any, policy: Policy | None = None) -> None:
+        """Go to the saved position; after an error nothing is changed. The moments are in the inner optimizer's variables.
+
+        Args:
+            state_dict: what `state_dict()` returned.
+            policy: for this time, instead of the optimizer's own.
+
+        Raises:
+            StateError: a state of something else or another version; with "strict", of other schedules or bases; of another
+                number of micro-batches in an update; or, with "saved", other schedules than those that are compiled already.
+        """
+        policy = self.policy if policy is None else check_policy(policy)
+        now, schedules, more = load(KIND, state_dict, self._schedules(), policy)
+        accumulate = _accumulate(self.inner_optimizer)
+        if more.get("accumulate") != accumulate and now:
+            raise StateError(
+                f"state was saved with gradient_accumulation_steps={more.get('accumulate')}, and here it is {accumulate}: the "
+                "counter that Keras saved counts micro-batches. Load it with the same number, or go on with a new optimizer and "
+                "set_position"
+            )
+        if self._compiled and schedules != self._schedules():
+            raise StateError(
+                "the schedules in state are others than those of the training step, which is compiled already; load it before "
+                "the first update"
+            )
+        scales = self._saved_scales(more.get("bases"), policy)
+        controller = load_controller(self.controller, more.get("controller"), policy)
+        try:
+            observed_at = whole("observed_at", more.get("observed_at", 0))
+        except (TypeError, ValueError) as error:
+            raise StateError(f"state cannot be read: {error}") from None
+        for slot in self._slots.values():
+            slot.scale = scales.get(slot.name, slot.scale)
+            if slot.values.schedule != schedules[slot.name]:
+                slot.values = Values(schedules[slot.name])
+        if self.controller is not None and controller is not None:
+            vars(self.controller).update(vars(controller))
+        self._factor.assign(1.0 if self.controller is None else self.controller.factor)
+        self._observed_at = observed_at
+        set_position(self, now)
+
+    def _saved_scales(self, saved: Any, policy: Policy) -> dict[str, float]:
+        if policy == "new":
+            return {}
+        found = {}
+        for slot in self._slots.values():
+            if slot.factor:
+                try:
+                    found[slot.name] = number("base", saved[slot.name])
+                except (TypeError, ValueError, KeyError):
+                    raise StateError(f"bases in state must have a number for {slot.name}, got {shown(saved)}") from None
+                if policy == "strict" and found[slot.name] != slot.scale:
+                    raise StateError(
+                        f"state was saved with the base {found[slot.name]} for {slot.name}, but the optimizer has {slot.scale}; "
+                        "load it with policy='new' or policy='saved'"
+                    )
+        return found
+
+    def save_own_variables(self, store: Any) -> None:
+        """Write the state into a file of weights; Keras writes the inner optimizer's variables beside it."""
+        self._check_fed(self.position)
+        store[_STORED] = np.frombuffer(json.dumps(self.state_dict()).encode(), dtype=np.uint8)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Read the state from a file of weights."""
+        if _STORED not in store.keys():  # noqa: SIM118  # Keras' stores are no mappings
+            raise StateError(f"the optimizer that was saved is not laju's {KIND}")
+        try:
+            state = json.loads(np.asarray(store[_STORED], dtype=np.uint8).tobytes())
+        except ValueError as error:
+            raise StateError(f"the optimizer's state cannot be read: {error}") from None
+        self.load_state_dict(state)
+
+
+class Observe(keras.callbacks.Callback):  # type: ignore[misc]
+    """Tells the controller of a `Scheduled` optimizer a metric after each epoch of `fit`.
+
+    Epochs without validation have no `val_` metrics, and are left out.
+
+    Args:
+        monitor: the metric's name in the logs of `fit`.
+
+    Raises:
+        TypeError: the model's optimizer is not `Scheduled`.
+        ValueError: the optimizer has no controller, or the logs do not have the metric.
+        RuntimeError: the whole of `fit` never had it; `fit(initial_epoch=…)` with an optimizer that made no update yet.
+
+    >>> import keras, laju, numpy
+    >>> from laju.adaptive import Plateau
+    >>> model = keras.Sequential([keras.layers.Dense(1)])
+    >>> plateau = Plateau(0.1, patience=0)
+    >>> model.compile(Scheduled(keras.optimizers.SGD(), learning_rate=laju.constant(0.0), controller=plateau), loss="mse")
+    >>> x, y = numpy.ones((4, 1)), numpy.zeros((4, 1))
+    >>> history = model.fit(x, y, epochs=3, verbose=0, callbacks=[Observe("loss")])
+    >>> model.optimizer.controller.factor
+    0.010000000000000002
+    """
+
+    def __init__(self, monitor: str = "val_loss") -> None:
+        super().__init__()
+        self.monitor = monitor
+        self._begun = self._fed = False
+
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        self._begun = self._fed = False
+        optimizer = self._scheduled()
+        if optimizer.controller is None:
+            raise ValueError("the optimizer has no controller to observe a metric for: Scheduled(…, controller=Plateau(…))")
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        if not self._begun and epoch and not self._scheduled().position:
+            raise RuntimeError(
+                f"fit begins at epoch {epoch}, but the optimizer made no update yet, so its schedules would begin at 0; load the "
+                "optimizer's state, or call laju.frameworks.keras.set_position(optimizer, completed updates)"
+            )
+        self._begun = True
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        logs = logs or {}
+        optimizer = self._scheduled()
+        if self.monitor in logs:
+            self._fed = True
+            optimizer.observe(logs[self.monitor])
+        elif not self.monitor.startswith("val_"):
+            raise ValueError(f"monitor must be one of {', '.join(logs)}, got {self.monitor!r}{nearest(self.monitor, logs)}")
+        optimizer._check_fed(optimizer.position)
+
+    def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
+        if self._begun and not self._fed:
+            raise RuntimeError(
+                f"the controller was never fed: {self.monitor!r} was in no epoch's logs, which had "
+                f"{', '.join(logs or {}) or 'nothing'}; give fit validation_data, or another monitor"
+            )
+
+    def _scheduled(self) -> Scheduled:
+        optimizer = self.model.optimizer
+        inner = getattr(optimizer, "inner_optimizer", None)
+        for found in (optimizer, inner):  # LossScaleOptimizer is around it in mixed precision
+            if isinstance(found, Scheduled):
+                return found
+        raise TypeError(f"the model's optimizer must be a laju.frameworks.keras.Scheduled, got {shown(optimizer)}")
+
+
+def position(optimizer: Any) -> int:
+    """The updates that a Keras optimizer has completed, micro-batches of an accumulated gradient not counted.
+
+    >>> import keras
+    >>> position(keras.optimizers.SGD())
+    0
+    """
+    optimizer = _innermost(optimizer)
+    return int(keras.ops.convert_to_numpy(optimizer._iterations)) // _accumulate(optimizer)
+
+
+def set_position(optimizer: Any, t: int) -> None:
+    """Put a Keras optimizer at the point after `t` completed updates; doing it twice is the same as once.
+
+    Use it where an optimizer is built anew in the middle of a run, as for `fit(initial_epoch=…)` without the optimizer's state.
+    Adam and its kin count with it too, and with moments that are new take many updates to get up to speed;
+    `LearningRate(schedule.shift(-t))` moves the schedule alone.
+
+    Raises:
+        TypeError: not a Keras optimizer.
+        ValueError: not a whole number of updates.
+
+    >>> import keras, laju
+    >>> optimizer = keras.optimizers.SGD(LearningRate(laju.linear(1, 0, total=4)))
+    >>> set_position(optimizer, 3)
+    >>> float(optimizer.learning_rate)
+    0.25
+    """
+    optimizer = _innermost(optimizer)
+    optimizer._iterations.assign(whole("t", t) * _accumulate(optimizer))
+
+
+# --- helpers -------------------------------------------------------------------------------------------------------------
+
+
+class _Slots(dict[str, Slot]):
+    """Keras wraps plain dicts that are set on an optimizer; this it leaves alone."""
+
+
+class _Positive:
+    """A number inside a graph that Keras may compare with 0 while it compiles, as it does with a momentum."""
+
+    def __init__(self, tensor: Any) -> None:
+        self.tensor, self.dtype, self.shape = tensor, tensor.dtype, ()
+
+    def __ne__(self, other: object) -> bool:
+        return True
+
+    def __gt__(self, other: object) -> bool:
+        return True
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __tf_tensor__(self, dtype: Any = None, name: Any = None) -> Any:
+        return self.tensor if dtype is None else keras.ops.cast(self.tensor, dtype)
+
+    def __jax_array__(self) -> Any:
+        return self.tensor
+
+
+def _compared(slot: Slot, value: Any) -> bool:
+    return slot.key == "momentum" and not isinstance(value, float)
+
+
+def _innermost(optimizer: Any) -> Any:
+    while hasattr(optimizer, "inner_optimizer"):
+        optimizer = optimizer.inner_optimizer
+    if not isinstance(optimizer, keras.optimizers.Optimizer):
+        raise TypeError(f"optimizer must be a Keras optimizer, got {shown(optimizer)}")
+    return optimizer
+
+
+def _accumulate(optimizer: Any) -> int:
+    """The micro-batches that make an update, each of which moves Keras' counter by one."""
+    return int(optimizer.gradient_accumulation_steps or 1)
+
+
+def _owner(counter: Any) -> Any:
+    """The optimizer that asks for a value with its own counter, found among the callers, as Keras does not say who asks."""
+    if not isinstance(counter, keras.Variable):
+        return None
+    frame = sys._getframe(2)
+    while frame is not None:
+        caller = frame.f_locals.get("self")
+        if isinstance(caller, keras.optimizers.Optimizer) and vars(caller).get("_iterations") is counter:
+            return caller
+        frame = frame.f_back  # type: ignore[assignment]
+    return None
+
+
+def _updates(counter: Any, accumulate: int) -> Any:
+    """Completed updates: an int where the counter can be read without waiting, else a tensor of integers."""
+    step = keras.ops.convert_to_tensor(counter)
+    if not getattr(step, "shape", None) and _readable(step):
+        return int(step) // accumulate
+    return step if accumulate == 1 else step // accumulate
+
+
+def _readable(step: Any) -> bool:
+    backend = keras.backend.backend()
+    if backend == "torch":
+        import torch
+
+        return step.device.type == "cpu" and not torch.compiler.is_compiling()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return tf.executing_eagerly() and "CPU" in step.device
+    return False
+
+
+def _value(values: Values, t: Any) -> Any:
+    return values.at(t) if isinstance(t, int) else values.schedule(t)
+
+
+def _tensor(value: Any) -> Any:
+    """The value in Keras' float, and never in less than float32."""
+    return keras.ops.cast(value, "float64" if keras.config.floatx() == "float64" else "float32")
+
+
+def _values(name: str, schedule: Any, plan: RunPlan | None) -> Values:
+    if not isinstance(schedule, Schedule):
+        raise TypeError(f"{name} must be a laju schedule, got {shown(schedule)}")
+    return Values(schedule if plan is None else schedule.resolve(plan))
+
+
+def _slots(optimizer: Any, given: Mapping[str, Any], plan: RunPlan | None) -> dict[str, Slot]:
+    names = [key for key, value in optimizer.get_config().items() if key not in _FIXED and _scheduled(key, value)]
+    kind = type(optimizer).__name__
+    slots = {}
+    for key, driven in given.items():
+        if driven is None:
+            continue
+        if not (isinstance(driven, Schedule | Factor) or is_number(driven)):
+            raise TypeError(f"{key} must be a schedule, a Factor or a number, got {shown(driven)}")
+        if key == "learning_rate":
+            rate = optimizer._learning_rate
+            known = isinstance(rate, keras.Variable)
+            if not known and not isinstance(rate, LearningRate):
+                raise ValueError(f"learning_rate is scheduled twice: the optimizer has {shown(rate)}")
+            slot = Slot(key, driven, float(keras.ops.convert_to_numpy(rate)) if known else None, plan)
+            slot.base = rate  # what is put back
+        elif key in _FIXED:
+            raise ValueError(f"{key} of {kind} cannot be scheduled: Keras reads it when it compiles; {_have(names)}")
+        elif key not in names or key not in vars(optimizer):
+            raise ValueError(f"{kind} has no hyper-parameter {key!r}{nearest(key, names)}; {_have(names)}")
+        else:
+            base = vars(optimizer)[key]
+            if key == "momentum" and not base:
+                raise ValueError(
+                    "momentum of the optimizer is 0, so that it keeps no velocity to schedule; make it with another momentum"
+                )
+            slot = Slot(key, driven, base, plan)
+        slots[key] = slot
+    return slots
+
+
+def _scheduled(key: str, value: Any) -> bool:
+    return is_number(value) or (key == "weight_decay" and value is None)
+
+
+def _have(names: list[str]) -> str:
+    return f"it has {', '.join(['learning_rate', *names])}"
+
+
+def _read(tree: Any) -> Schedule:
+    """The schedule of a saved model, in which functions are imported by their names only where Keras allows it."""
+    from keras.src.saving.serialization_lib import in_safe_mode
+
+    if in_safe_mode() and '"kind": "Function"' in json.dumps(tree):
+        raise ValueError(
+            "the schedule of this model has a Function, which is imported by its name; if you trust the file, load it with "
+            "safe_mode=False"
+        )
+    return from_json(tree)
