@@ -261,7 +261,9 @@ class Scheduled(keras.optimizers.Optimizer):  # type: ignore[misc]
     def _at(self, slot: Slot, t: Any) -> Any:
         value = slot.at(t)
         if slot.key == "learning_rate" and self.controller is not None:
-            value = value * (self.controller.factor if isinstance(t, int) else keras.ops.cast(self._factor, value.dtype))
+            value = value * (
+                self.controller.factor if isinstance(t, int) else keras.ops.cast(self._factor, value.dtype)
+            )
         return value if isinstance(t, int) else _tensor(value)
 
     # --- what Keras asks of an optimizer -------------------------------------------------------------------------
@@ -295,7 +297,9 @@ class Scheduled(keras.optimizers.Optimizer):  # type: ignore[misc]
     def get_config(self) -> dict[str, Any]:
         rule = None if self.controller is None else self.controller.rule
         if rule is not None and not isinstance(rule, adaptive.Plateau | adaptive.Greedy):
-            raise ValueError(f"only a Plateau or a Greedy can be saved with a model, not {rule!r}; save the weights alone")
+            raise ValueError(
+                f"only a Plateau or a Greedy can be saved with a model, not {rule!r}; save the weights alone"
+            )
         return {
             "name": self.name,
             "optimizer": keras.saving.serialize_keras_object(self.inner_optimizer),
@@ -493,7 +497,9 @@ class Observe(keras.callbacks.Callback):  # type: ignore[misc]
         self._begun = self._fed = False
         optimizer = self._scheduled()
         if optimizer.controller is None:
-            raise ValueError("the optimizer has no controller to observe a metric for: Scheduled(…, controller=Plateau(…))")
+            raise ValueError(
+                "the optimizer has no controller to observe a metric for: Scheduled(…, controller=Plateau(…))"
+            )
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         if not self._begun and epoch and not self._scheduled().position:
@@ -510,7 +516,9 @@ class Observe(keras.callbacks.Callback):  # type: ignore[misc]
             self._fed = True
             optimizer.observe(logs[self.monitor])
         elif not self.monitor.startswith("val_"):
-            raise ValueError(f"monitor must be one of {', '.join(logs)}, got {self.monitor!r}{nearest(self.monitor, logs)}")
+            raise ValueError(
+                f"monitor must be one of {', '.join(logs)}, got {self.monitor!r}{nearest(self.monitor, logs)}"
+            )
         optimizer._check_fed(optimizer.position)
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:

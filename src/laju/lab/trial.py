@@ -16,6 +16,9 @@ from laju.units import RunPlan
 
 Status = Literal["finished", "diverged", "collapsed"]
 
+RECIPE = 1
+"""Part of every trial's fingerprint: raised when training changes in a way that changes what comes out."""
+
 
 @dataclass(frozen=True)
 class Optimizer:
@@ -53,6 +56,7 @@ class Trial:
     @property
     def fingerprint(self) -> str:
         content = {
+            "recipe": RECIPE,
             "task": self.task.fingerprint,
             "schedule": self.schedule.fingerprint,
             "optimizer": str(self.optimizer),
