@@ -1,5 +1,6 @@
 import json
 import os
+import signal
 from pathlib import Path
 
 import hypothesis
@@ -8,6 +9,11 @@ import pytest
 # Machines are shared and first calls compile, so no example has a time limit of its own.
 hypothesis.settings.register_profile("laju", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("laju")
+
+
+# A shell's background job ignores Ctrl-C, and so would every program that it starts; the tests of Ctrl-C need a real one.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
