@@ -51,15 +51,17 @@ class Pictures(Dataset):
     """Images that become PIL files and then tensors one at a time, as torchvision's FashionMNIST and ToTensor do it."""
 
     def __init__(self, inputs: np.ndarray, labels: np.ndarray) -> None:
-        self.pixels, self.labels = (inputs[:, 0] * 255).astype(np.uint8), labels
+        scaled = (inputs[:, 0] - inputs.min()) / (inputs.max() - inputs.min()) * 255
+        self.pixels, self.labels = torch.from_numpy(scaled.astype(np.uint8)), torch.from_numpy(labels)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, i: int) -> tuple[torch.Tensor, int]:
-        image = Image.fromarray(self.pixels[i], mode=None)
-        tensor = torch.from_numpy(np.array(image)).unsqueeze(0)
-        return tensor.to(torch.float32).div(255), int(self.labels[i])
+        image, label = Image.fromarray(self.pixels[i].numpy()), int(self.labels[i])
+        tensor = torch.from_numpy(np.array(image, np.uint8, copy=True))
+        tensor = tensor.view(image.size[1], image.size[0], 1).permute((2, 0, 1)).contiguous()
+        return tensor.to(torch.get_default_dtype()).div(255), label
 
 
 def chapter_epoch(task: Task, net: torch.nn.Module) -> float:

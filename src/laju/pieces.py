@@ -104,9 +104,9 @@ class Ramp(Schedule):
             return start * (final / start) ** (done / n)
         if self._falls():
             fall = shape.fall(done, left, n, ns)
-            return start * fall + final * (1 - fall) if final else start * fall
+            return start * fall + final * (1 - fall) if final else ns.scaled(fall, start)
         rise = shape.rise(done, left, n, ns)
-        return start * (1 - rise) + final * rise if start else final * rise
+        return start * (1 - rise) + final * rise if start else ns.scaled(rise, final)
 
     @property
     def _grid(self) -> tuple[int, Any]:
@@ -155,8 +155,9 @@ class Ramp(Schedule):
         end = min(stop, max(start, int(-(-n // 1)) - lead))
         if n == 0 or end == start:
             return super()._range(start, stop) if n == 0 else np.full(stop - start, self.final)
-        done, ns = counted(start + lead, end + lead)
-        inside = self._curve(done, n - done, float(n), ns)
+        # Positions as floats are exact here up to 2^53, and spare NumPy a conversion of each.
+        done = np.arange(start + lead, end + lead, dtype=np.float64 if end < 2**53 else np.int64)
+        inside = self._curve(done, n - done, float(n), counted(0, 0)[1])
         if end == stop:
             return np.asarray(inside, dtype=np.float64)
         result = np.empty(stop - start)
