@@ -63,10 +63,10 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):  # type: ig
 
     >>> import keras, laju
     >>> optimizer = keras.optimizers.SGD(LearningRate(laju.linear(1, 0, total=4)))
-    >>> weight = keras.Variable([10.0])
+    >>> weight = keras.Variable(10.0)
     >>> for _ in range(2):
-    ...     optimizer.apply([keras.ops.ones(1)], [weight])
-    >>> float(weight[0]), float(optimizer.learning_rate)
+    ...     optimizer.apply([keras.ops.ones(())], [weight])
+    >>> weight.numpy().item(), float(optimizer.learning_rate)
     (8.25, 0.5)
     """
 
@@ -166,10 +166,10 @@ class Scheduled(keras.optimizers.Optimizer):  # type: ignore[misc]
     >>> import keras, laju
     >>> inner = keras.optimizers.SGD(weight_decay=0.1)
     >>> optimizer = Scheduled(inner, learning_rate=0.5, weight_decay=laju.linear(1, 0, total=2))
-    >>> weight = keras.Variable([16.0])
+    >>> weight = keras.Variable(16.0)
     >>> for _ in range(3):
-    ...     optimizer.apply([keras.ops.zeros(1)], [weight])
-    ...     print(float(weight[0]))
+    ...     optimizer.apply([keras.ops.zeros(())], [weight])
+    ...     print(weight.numpy().item())
     8.0
     6.0
     6.0
@@ -207,7 +207,6 @@ class Scheduled(keras.optimizers.Optimizer):  # type: ignore[misc]
             if learning_rate is not None:
                 raise ValueError(f"learning_rate is scheduled twice: the optimizer has {optimizer._learning_rate!r}")
             given["learning_rate"] = optimizer._learning_rate.schedule
-        # In a dict Keras does not track them, as it would in a list.
         self._slots = _Slots(_slots(optimizer, given, plan))
         if not self._slots:
             raise ValueError("nothing is scheduled; give learning_rate=schedule, or another hyper-parameter")
@@ -249,7 +248,7 @@ class Scheduled(keras.optimizers.Optimizer):  # type: ignore[misc]
                 if slot.key == "learning_rate":
                     attributes["_learning_rate"] = value
                 else:
-                    attributes[slot.key] = _Positive(value) if _compared(slot, value) else value
+                    attributes[slot.key] = _positive(value) if slot.key == "momentum" else value
             yield
         finally:
             for slot in self._slots.values():
@@ -577,7 +576,7 @@ class _Slots(dict[str, Slot]):
 
 
 class _Positive:
-    """A number inside a graph that Keras may compare with 0 while it compiles, as it does with a momentum."""
+    """A number inside a graph, which Keras finds above 0 when it compiles."""
 
     def __init__(self, tensor: Any) -> None:
         self.tensor, self.dtype, self.shape = tensor, tensor.dtype, ()
@@ -597,8 +596,13 @@ class _Positive:
         return self.tensor
 
 
-def _compared(slot: Slot, value: Any) -> bool:
-    return slot.key == "momentum" and not isinstance(value, float)
+def _positive(momentum: Any) -> Any:
+    """A momentum for which Keras goes on with its velocities, at 0 too."""
+    if isinstance(momentum, float):
+        return max(momentum, sys.float_info.min)
+    if keras.backend.backend() == "torch":
+        return keras.ops.maximum(momentum, float(np.finfo(np.float32).tiny))
+    return _Positive(momentum)
 
 
 def _innermost(optimizer: Any) -> Any:

@@ -1,0 +1,146 @@
+"""Schedules for JAX. A schedule is an optax schedule as it is; here is what optax has no word for.
+
+    optax.adamw(laju.cosine(3e-4, total=10_000, warmup=500))
+
+It runs under `jit`, `vmap` and `scan`, and reads no value back from the device. Positions are subtracted as integers, so counts
+beyond 2²⁴ are exact in float32. The position is optax's own `count`, which is a part of the optimizer's state: a checkpoint of
+the state resumes the schedule.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from laju.arguments import is_number, nearest, number, shown, whole
+from laju.frameworks.values import Factor
+from laju.schedule import Schedule
+
+
+def scheduled(factory: Callable[..., Any], **hyper_parameters: Any) -> Any:
+    """An optax optimizer, each of whose hyper-parameters may be a schedule: weight decay, momentum, betas …
+
+    It is `optax.inject_hyperparams`, whose state shows the values of the last update as `state.hyperparams`, with two
+    differences: only schedules are schedules, so that a `mask` that is a function stays one; and names are checked.
+
+    Args:
+        factory: a function that makes an optax transformation, such as `optax.adamw`.
+        hyper_parameters: its arguments by name: schedules, numbers, and whatever else it takes.
+
+    Raises:
+        TypeError: not a function; an argument that it needs is missing; a `Factor`, which has no base here.
+        ValueError: an argument that it does not take.
+        UnresolvedError: a schedule's lengths are not in updates.
+
+    >>> import jax.numpy as jnp, laju, optax
+    >>> rate = laju.linear(1, 0, total=4)
+    >>> optimizer = scheduled(optax.adamw, learning_rate=rate, weight_decay=0.1 * rate, b1=0.8)
+    >>> weights = jnp.ones(2)
+    >>> state = optimizer.init(weights)
+    >>> for _ in range(3):
+    ...     updates, state = optimizer.update(weights, state, weights)
+    >>> float(state.hyperparams["learning_rate"]), float(state.hyperparams["weight_decay"])  # of update 2
+    (0.5, 0.05000000074505806)
+    """
+    if not callable(factory):
+        raise TypeError(f"factory must make an optax transformation, as optax.adamw does, got {shown(factory)}")
+    names = inspect.signature(factory).parameters
+    for name, value in hyper_parameters.items():
+        if name not in names:
+            raise ValueError(
+                f"{_name(factory)} has no argument {name!r}{nearest(name, names)}; it takes {', '.join(names)}"
+            )
+        if isinstance(value, Factor):
+            raise TypeError(
+                f"{name} must be of absolute values, got {shown(value)}: it has no base here; write base * schedule"
+            )
+        if isinstance(value, Schedule):
+            value._need_resolved()
+    fixed = [name for name, value in hyper_parameters.items() if not (isinstance(value, Schedule) or is_number(value))]
+    # What is left out has its default, which may be a function too.
+    fixed += [name for name, p in names.items() if name not in hyper_parameters and callable(p.default)]
+    return optax.inject_hyperparams(factory, static_args=[name for name in fixed if name in names])(**hyper_parameters)
+
+
+def resumed(schedule: Schedule, completed: int) -> Schedule:
+    """The schedule for an optimizer whose own count begins at 0 after so many completed updates: t ↦ schedule(completed + t).
+
+    A restored optimizer state needs nothing of this, as its count goes on.
+
+    Raises:
+        TypeError: not a schedule.
+        ValueError: not a whole number of updates.
+
+    >>> import laju
+    >>> resumed(laju.linear(1, 0, total=4), 3).values(2)
+    array([0.25, 0.  ])
+    """
+    if not isinstance(schedule, Schedule):
+        raise TypeError(f"schedule must be a laju schedule, got {shown(schedule)}")
+    return schedule.shift(-whole("completed", completed))
+
+
+class FactorState(NamedTuple):
+    """The state of `scale_by_factor`."""
+
+    laju_factor: jax.Array
+
+
+def scale_by_factor() -> optax.GradientTransformation:
+    """A transformation that multiplies updates by a number in its state, which `set_factor` sets: last in a chain, it
+    multiplies the learning rate.
+
+    A metric decides on the host, between steps, and the compiled step takes the new number without compiling again. A
+    checkpoint of the optimizer's state has the factor in it; save `controller.state_dict()`, which is JSON, beside it.
+
+    >>> import jax.numpy as jnp, laju, optax
+    >>> from laju.adaptive import Controller, Plateau
+    >>> optimizer = optax.chain(optax.sgd(laju.constant(0.5)), scale_by_factor())
+    >>> controller = Controller(Plateau(0.1, patience=0))
+    >>> state = optimizer.init(jnp.zeros(()))
+    >>> for loss in (1.0, 1.0):
+    ...     state = set_factor(state, controller.observe(loss))
+    >>> float(optimizer.update(jnp.ones(()), state)[0])
+    -0.05000000074505806
+    """
+
+    def init(params: Any) -> FactorState:
+        return FactorState(jnp.ones(()))
+
+    def update(updates: Any, state: FactorState, params: Any = None) -> tuple[Any, FactorState]:
+        scaled = jax.tree.map(lambda u: u * state.laju_factor.astype(u.dtype), updates)
+        return scaled, state
+
+    return optax.GradientTransformation(init, update)
+
+
+def set_factor(state: Any, factor: float) -> Any:
+    """The optimizer's state with another factor; its structure, types and devices are the same.
+
+    Raises:
+        TypeError, ValueError: the factor is not a finite number of 0 or more.
+        ValueError: no `scale_by_factor` is in the optimizer.
+    """
+    factor = number("factor", factor, least=0)
+    found = 0
+
+    def replaced(part: Any) -> Any:
+        nonlocal found
+        if not isinstance(part, FactorState):
+            return part
+        found += 1
+        return FactorState(jax.device_put(jnp.asarray(factor, part.laju_factor.dtype), part.laju_factor.sharding))
+
+    changed = jax.tree.map(replaced, state, is_leaf=lambda part: isinstance(part, FactorState))
+    if not found:
+        raise ValueError("state has no factor; put scale_by_factor() last: optax.chain(optimizer, scale_by_factor())")
+    return changed
+
+
+def _name(factory: Any) -> str:
+    return str(getattr(factory, "__name__", factory))
