@@ -18,8 +18,6 @@ class Scalar:
 
     pi = math.pi
     sin = staticmethod(math.sin)
-    cos = staticmethod(math.cos)
-    tan = staticmethod(math.tan)
     exp = staticmethod(math.exp)
     expm1 = staticmethod(math.expm1)
     log = staticmethod(math.log)
@@ -44,7 +42,7 @@ class Namespace:
         self.xp = xp
         self.dtype = dtype
         self.largest = largest  # of the position's integer type; None for positions that are floats
-        for name in ("sin", "cos", "tan", "exp", "expm1", "log", "log1p", "sqrt", "tanh", "where"):
+        for name in ("sin", "exp", "expm1", "log", "log1p", "sqrt", "tanh", "where"):
             setattr(self, name, getattr(xp, name))
         self._like = t
         self.host = isinstance(t, np.ndarray | np.generic)
@@ -178,7 +176,7 @@ class TensorFlow:
 
     def __init__(self, tf: Any) -> None:
         self._tf = tf
-        for name in ("sin", "cos", "tan", "exp", "expm1", "log", "log1p", "sqrt", "tanh", "floor"):
+        for name in ("sin", "exp", "expm1", "log", "log1p", "sqrt", "tanh", "floor"):
             setattr(self, name, getattr(tf.math, name))
         self.zeros_like = tf.zeros_like
         self.float32, self.int32, self.int64 = tf.float32, tf.int32, tf.int64
