@@ -313,7 +313,7 @@ def _run_in_workers(
 
 
 def _train(key: Key, trial: Trial, folder: Path) -> Outcome:
-    from laju.lab.engines.torch import train
+    from laju.lab.engines import train
 
     channel, fingerprint, updates = Channel(folder), trial.fingerprint, trial.plan.updates
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from laju.lab.tasks import Task
 from laju.schedule import Schedule
 from laju.units import RunPlan
 
 Status = Literal["finished", "diverged", "collapsed"]
+Framework = Literal["torch", "tensorflow", "jax", "mxnet"]
+FRAMEWORKS: tuple[Framework, ...] = get_args(Framework)
 
 RECIPE = 1
 """Part of every trial's fingerprint: raised when training changes in a way that changes what comes out."""
@@ -40,7 +42,7 @@ class Optimizer:
 
 @dataclass(frozen=True)
 class Trial:
-    """One run: a task trained with a schedule, an optimizer and a seed, for a number of epochs."""
+    """One run: a task trained with a schedule, an optimizer and a seed, for a number of epochs, in a framework."""
 
     task: Task
     schedule: Schedule
@@ -48,6 +50,7 @@ class Trial:
     epochs: int
     batch_size: int
     optimizer: Optimizer = field(default_factory=Optimizer)
+    framework: Framework = "torch"
 
     @property
     def plan(self) -> RunPlan:
@@ -64,6 +67,8 @@ class Trial:
             "epochs": self.epochs,
             "batch_size": self.batch_size,
         }
+        if self.framework != "torch":  # trials of earlier stores had no other
+            content["framework"] = self.framework
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -136,6 +136,21 @@ class Task(abc.ABC):
     def model(self, seed: int) -> torch.nn.Module:
         """A freshly initialised model, whose weights depend on nothing but `seed`."""
 
+    def network(self, framework: str, seed: int) -> Any:
+        """The same model, with the same weights, in another framework than torch.
+
+        - "tensorflow": a built Keras model, from inputs as `Data` has them to logits.
+        - "jax": a pair (parameters, apply); `apply(parameters, inputs)` are logits.
+        - "mxnet": a pair ("path of a Python file:function", arrays by name); MXNet runs in another process, which calls the
+          function with the arrays and gets a Gluon block, from inputs to logits.
+
+        Their loss is the mean cross-entropy. Raises `ValueError` where the task has no such model, as by default.
+        """
+        raise ValueError(
+            f"task {self.name!r} has a model for torch alone, so it cannot be trained in {framework}; its class can give one "
+            "by overriding network(framework, seed)"
+        )
+
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Mean cross-entropy in nats of `outputs` (N, classes), logits, against `targets` (N,): a scalar tensor."""
         import torch

@@ -1,0 +1,101 @@
+"""The training loop that every framework's engine shares: which examples an update sees, and what is recorded when.
+
+An engine gives a `Training`; what differs between frameworks is in it, and nothing else is.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from laju.lab.trial import Outcome, Record, Status, Trial
+
+RECORD_EVERY = 50
+"""Minibatches between records of the running training loss and accuracy, as in the chapter."""
+EVALUATION_BATCH = 1000
+_GUESSING = 0.99, 1.5
+"""A trial whose last training loss is above this share of the loss of guessing, and whose accuracy is below this multiple of
+that of guessing, has collapsed. Both are asked, because a loss that overshoots while the network learns is large too."""
+
+Batch = npt.NDArray[np.int64]
+Report = Callable[[Record], None]
+
+
+class Training(Protocol):
+    """A model, its optimizer and its data in one framework, at the beginning of a trial."""
+
+    def rate(self) -> float:
+        """The rate that the next update uses, as the framework's own optimizer has it."""
+
+    def update(self, batch: Batch) -> None:
+        """Make one update with the training examples of these numbers; need not wait for it."""
+
+    def read(self) -> tuple[npt.NDArray[np.float64], int]:
+        """The losses of the updates since the last reading, and how many of their examples were right, before each update."""
+
+    def test_accuracy(self) -> float:
+        """The share of test examples that are right now."""
+
+
+def order(seed: int, epoch: int, samples: int) -> Batch:
+    """The order of the data in an epoch: the same for every schedule and framework."""
+    return np.random.default_rng((seed, epoch)).permutation(samples)
+
+
+def run(trial: Trial, training: Training, report: Report | None = None) -> Outcome:
+    """Make every update of the trial, from its beginning to its end or to the first loss that is not finite.
+
+    Args:
+        trial: what to run.
+        training: it, ready to begin.
+        report: is called with every record as it is made.
+    """
+    task, plan, size = trial.task, trial.plan, trial.batch_size
+    labels = task.data().train_labels
+    samples, in_epoch = len(labels), plan.updates_per_epoch
+    records: list[Record] = []
+    begin = time.perf_counter()  # of training alone: the first trial of a process reads the data and loads modules, too
+
+    for epoch in range(trial.epochs):
+        indices = order(trial.seed, epoch, samples)
+        loss_sum, right, checked = 0.0, 0, 0
+        for i in range(in_epoch):
+            done, last = i + 1, i + 1 == in_epoch
+            recorded = last or done % RECORD_EVERY == 0
+            rate = training.rate() if recorded else 0.0
+            training.update(indices[i * size : done * size])
+            if not recorded:
+                continue
+            losses, hits = training.read()
+            finite = np.isfinite(losses)
+            if not finite.all():
+                at = epoch * in_epoch + checked + int((~finite).argmax())
+                return Outcome("diverged", tuple(records), time.perf_counter() - begin, diverged_at=at)
+            seen = min(done * size, samples)
+            # Every batch but the last of an epoch is full, so a mean weighs its loss by its size.
+            sizes = np.diff(np.minimum(np.arange(checked, done + 1) * size, samples))
+            loss_sum += float(losses @ sizes)
+            right += hits
+            checked = done
+            record = Record(
+                update=epoch * in_epoch + done,
+                epoch=epoch + done / in_epoch,
+                rate=rate,
+                train_loss=loss_sum / seen,
+                train_accuracy=right / seen,
+                test_accuracy=training.test_accuracy() if last else None,
+            )
+            records.append(record)
+            if report is not None:
+                report(record)
+
+    # A loss at that of guessing at the end: the network never learned, or its units died on the way.
+    guess = float(np.bincount(labels).max()) / samples
+    end = records[-1]
+    guessing = end.train_loss > _GUESSING[0] * task.chance_loss and end.train_accuracy < _GUESSING[1] * guess
+    status: Status = "collapsed" if guessing else "finished"
+    return Outcome(status, tuple(records), time.perf_counter() - begin)
