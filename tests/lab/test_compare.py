@@ -19,6 +19,7 @@ import torch
 
 import laju
 from laju import cosine
+from laju.frameworks.torch import trace
 from laju.lab import Comparison, Interrupted, Optimizer, Outcome, Store, Trial, compare
 from laju.lab.compare import WorkerLost
 from laju.lab.progress import Running
@@ -286,7 +287,7 @@ def test_workers_end_when_the_process_that_started_them_is_killed(tmp_path: Path
         ({"schedules": {" ": 0.1}}, ValueError, "names"),
         ({"schedules": {1: 0.1}}, ValueError, "names"),
         ({"schedules": {"x": "cosin(0.3, total=3)"}}, ValueError, "(?s)'x'.*did you mean 'cosine'"),
-        ({"schedules": {"x": None}}, TypeError, "'x'.*schedule, its text, or a number, got None"),
+        ({"schedules": {"x": None}}, TypeError, "'x'.*schedule, its text, a number, rates or a function, got None"),
         ({"schedules": {"x": True}}, TypeError, "got True"),
         ({"schedules": {"x": float("nan")}}, ValueError, "'x'.*nan"),
         ({"schedules": {"fine": 0.1, "x": -0.1}}, ValueError, "'x'.*not negative.*update 0 has -0.1"),
@@ -344,3 +345,60 @@ def test_numbers_of_numpy_are_numbers() -> None:
     )
     assert found.seeds == (0, 1)
     assert found.plan.updates == 8
+
+
+def test_what_other_schedulers_do_is_compared_as_rates_or_as_a_function() -> None:
+    def make(optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
+        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=8)
+
+    import optax
+
+    found = compare(
+        {
+            "torch": trace(make, 8),
+            "optax": optax.cosine_decay_schedule(1.0, 8),
+            "array": np.full(8, 0.25),
+            "laju": laju.cosine(1.0, total=8),
+        },
+        Sides(),
+        epochs=1,
+        seeds=1,
+        batch_size=50,
+        jobs=1,
+    )
+    torchs, optaxs, constant, ours = (s.values(8) for s in found.schedules.values())
+    np.testing.assert_allclose(torchs, ours, rtol=1e-15, atol=1e-16)
+    np.testing.assert_allclose(optaxs, ours, rtol=1e-6, atol=1e-7)
+    assert set(constant) == {0.25}
+    assert {t["status"] for t in found.trials()} == {"finished"}
+
+
+@pytest.mark.parametrize(
+    ("schedule", "message"),
+    [(lambda t: "fast", "gave 'fast' for update 0, not a rate"), ([0.1, None], "entries"), ([], "entries")],
+)
+def test_rates_that_are_none_are_refused(schedule: object, message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=f"schedule 'a'.*{message}"):
+        compare({"a": schedule}, Forbidden(), epochs=1, seeds=1, jobs=1)
+
+
+@pytest.mark.parametrize(
+    ("framework", "message"),
+    [
+        ("pytorch", "not one of torch, tensorflow, jax, mxnet; did you mean 'torch'"),
+        ([], "at least one"),
+        (["jax", "jax"], "each once"),
+    ],
+)
+def test_frameworks_that_are_none_are_refused(framework: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        compare({"a": 0.1}, Forbidden(), epochs=1, seeds=1, jobs=1, framework=framework)
+
+
+def test_a_task_for_torch_alone_is_refused_in_other_frameworks_before_its_data_are_read() -> None:
+    class Unread(Sides):
+        def load(self):
+            raise AssertionError("the data were read")
+
+    with pytest.raises(ValueError, match="has a model for torch alone, so it cannot be trained in jax"):
+        compare({"a": 0.1}, Unread(), epochs=1, seeds=1, jobs=1, framework=["torch", "jax"])

@@ -188,3 +188,42 @@ def test_the_reader_is_warned_unless_rates_were_tuned() -> None:
 def test_a_comparison_that_contradicts_itself_is_refused(changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         replace(two(), **changes)
+
+
+def in_frameworks(jax: list[float], **changes) -> Comparison:
+    outcomes = {("a (torch)", s): outcome(0.9, A[s]) for s in SEEDS} | {
+        ("a (jax)", s): outcome(0.9, jax[s]) for s in SEEDS
+    }
+    return comparison(outcomes, frameworks={"a (torch)": "torch", "a (jax)": "jax"}, **changes)
+
+
+def test_frameworks_agree_where_the_paired_interval_holds_zero() -> None:
+    [row] = in_frameworks([A[0] + 0.01, A[1] - 0.01, A[2]]).agreement()
+    assert list(row.accuracies) == ["torch", "jax"]
+    assert row.accuracies["torch"] == estimate(A)
+    assert row.differences["jax"] == paired_difference([A[0] + 0.01, A[1] - 0.01, A[2]], A)
+    assert row.agree is True
+
+
+def test_frameworks_that_differ_are_said_to() -> None:
+    found = in_frameworks([a - 0.05 - 0.001 * i for i, a in enumerate(A)])
+    assert found.agreement()[0].agree is False
+    assert any("test accuracy in jax differs from that in torch" in w for w in found.warnings())
+    assert not any("not tuned" in w for w in found.warnings())
+    json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_one_seed_cannot_tell_whether_frameworks_agree() -> None:
+    found = comparison(
+        {("a", 0): outcome(0.9, 0.8), ("b", 0): outcome(0.9, 0.8)},
+        seeds=(0,),
+        frameworks={"a": "torch", "b": "mxnet"},
+        optimizer=Optimizer(momentum=0.9),
+    )
+    assert found.agreement()[0].agree is None
+    assert any("Momentum is each framework's own" in w for w in found.warnings())
+
+
+def test_frameworks_of_other_names_are_refused() -> None:
+    with pytest.raises(ValueError, match="frameworks must have the schedules' names"):
+        comparison({("a", 0): outcome(0.9, 0.8)}, frameworks={"b": "jax"})

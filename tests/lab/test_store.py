@@ -94,6 +94,7 @@ def test_only_the_very_trial_is_found(tmp_path: Path) -> None:
         trial(batch_size=16),
         trial(optimizer=Optimizer(momentum=0.9)),
         trial(optimizer=Optimizer(weight_decay=0.9)),
+        trial(framework="jax"),
         trial(task=Points("another name")),
         trial(task=Points(n=300)),
     ]
@@ -177,6 +178,22 @@ def test_a_store_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path) ->
     content = path.read_bytes()
     refused(path, "newer laju", f"version {version + 1}", f"up to {version}")
     assert path.read_bytes() == content
+
+
+def test_a_store_of_the_first_version_is_read_and_brought_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    with Store(path) as store:
+        store.put(trial(), outcome())
+    with sqlite3.connect(path) as connection:  # the first version knew no framework
+        connection.execute("alter table trials drop column framework")
+        connection.execute("pragma user_version = 1")
+    connection.close()
+    with Store(path) as store:
+        assert store.get(trial()) == outcome()
+        store.put(trial(framework="jax"), outcome(2))
+    with sqlite3.connect(path) as connection:
+        assert sorted(connection.execute("select framework from trials")) == [("jax",), ("torch",)]
+    connection.close()
 
 
 def test_a_place_that_cannot_be_written_is_found_when_the_store_is_opened(tmp_path: Path) -> None:

@@ -37,6 +37,15 @@ if TYPE_CHECKING:
     show_default=True,
     help="SGD's momentum.",
 )
+@click.option(
+    "--framework",
+    "frameworks",
+    type=click.Choice(["torch", "tensorflow", "jax", "mxnet"]),
+    multiple=True,
+    default=("torch",),
+    show_default=True,
+    help="Where to train; given more than once, every schedule is trained in each.",
+)
 @click.option("--jobs", type=click.IntRange(min=1), help="Trials at once; by default one for each core.")
 @click.option(
     "--store",
@@ -61,6 +70,7 @@ def command(
     seeds: int,
     batch_size: int | None,
     momentum: float,
+    frameworks: tuple[str, ...],
     jobs: int | None,
     store: Path,
     out: Path,
@@ -75,13 +85,14 @@ def command(
     laju compare chapter
     laju compare 'constant(0.1)' 'mine=cosine(0.3, total=30, warmup=3).per("epoch")' --seeds 5
     laju compare chapter --task fashion-mnist --data-dir fashion-mnist
+    laju compare 'constant(0.1)' --framework torch --framework jax
     """
     named = read_schedules(schedules)
     with plain_errors():
         from rich.console import Console
 
         from laju.lab.compare import Interrupted, WorkerLost, compare
-        from laju.lab.report import check_writable, table, write_report
+        from laju.lab.report import agreement_table, check_writable, table, write_report
         from laju.lab.report.live import display
         from laju.lab.tasks import TASKS
         from laju.lab.trial import Optimizer
@@ -107,6 +118,7 @@ def command(
                 jobs=jobs,
                 store=store,
                 display=display(console),
+                framework=frameworks,
             )
         except Interrupted as stopped:
             _stop(console, f"{_kept(stopped.comparison, store)}; the same command runs the rest.")
@@ -121,6 +133,8 @@ def command(
         else:
             console.print()
             console.print(table(result))
+            if result.agreement():
+                console.print(agreement_table(result))
             for warning in result.warnings():
                 console.print(f"note: {warning}", style="yellow", markup=False, highlight=False)
         console.print(

@@ -23,6 +23,7 @@ from laju.schedule import Schedule
 
 KIND = "torch.Scheduler"
 _UNHEARD = 20
+_MANY = 64  # groups, from which on a call more is worth fewer turns of a loop
 _UNFED = 10_000
 
 Group = dict[str, Any]
@@ -45,6 +46,8 @@ class Slot:
         schedule = driven.schedule if isinstance(driven, Factor) else driven
         self.follow(schedule if isinstance(schedule, Schedule) else constant(schedule))
         self.groups: list[Group] = []
+        self.eights: list[list[Group]] = []
+        self.rest: list[Group] = []
         self.bases: list[float] = []
 
     def follow(self, schedule: Schedule) -> None:
@@ -53,6 +56,9 @@ class Slot:
     def find(self, groups: Sequence[Group], *, reloaded: bool) -> None:
         """Find its groups and their bases; `reloaded` are the same groups as before, with what a checkpoint had in them."""
         self.groups = [g for i, g in enumerate(groups) if self.group is None or self.group in (i, g.get("name"))]
+        # Eight stores a turn of a loop cost less than one each.
+        self.eights = [self.groups[i : i + 8] for i in range(0, len(self.groups) - 7, 8)]
+        self.rest = self.groups[8 * len(self.eights) :]
         found = [self.read(group) for group in self.groups]
         if not (reloaded and len(self.bases) == len(found)):
             self.bases = [float(g.get(self.base_key, now)) for g, now in zip(self.groups, found, strict=True)]
@@ -77,7 +83,9 @@ class Slot:
                 for group, base in zip(self.groups, self.bases, strict=True):
                     group[key] = value * base
             else:
-                for group in self.groups:
+                for a, b, c, d, e, f, g, h in self.eights:
+                    a[key] = b[key] = c[key] = d[key] = e[key] = f[key] = g[key] = h[key] = value
+                for group in self.rest:
                     group[key] = value
             return
         for group, base in zip(self.groups, self.bases, strict=True):
@@ -200,7 +208,8 @@ class Scheduler(LRScheduler):
             slot.keep_bases()
         ear.groups, ear.size = groups, len(groups)
         only = self.slots[0] if len(self.slots) == 1 and self.controller is None else None
-        self._only = only if only is not None and only.plain and not only.factor else None
+        usual = only is not None and only.plain and not only.factor and len(only.groups) < _MANY
+        self._only = only if usual else None
 
     def _write(self) -> None:
         """Put the values of update `last_epoch` in place."""

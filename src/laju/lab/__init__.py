@@ -9,13 +9,15 @@
 
 from laju.lab.chapter import chapter
 from laju.lab.compare import Interrupted, compare
-from laju.lab.comparison import Comparison, Row
+from laju.lab.comparison import Agreement, Comparison, Row
 from laju.lab.statistics import Estimate
 from laju.lab.store import Store, StoreError
 from laju.lab.tasks import Data, DataError, Digits, FashionMNIST, Task, get_task
-from laju.lab.trial import Optimizer, Outcome, Record, Trial
+from laju.lab.trial import FRAMEWORKS, Optimizer, Outcome, Record, Trial
 
 __all__ = [
+    "FRAMEWORKS",
+    "Agreement",
     "Comparison",
     "Data",
     "DataError",

@@ -10,28 +10,31 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import ExitStack, closing, contextmanager
 from itertools import product
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 
-from laju.arguments import is_number, shown, whole
+from laju.arguments import is_number, nearest, shown, whole
 from laju.lab.comparison import Comparison
+from laju.lab.engines import check, train
 from laju.lab.progress import Channel, Running
 from laju.lab.store import Store
 from laju.lab.tasks import Task, get_task
-from laju.lab.trial import Optimizer, Outcome, Record, Trial
+from laju.lab.trial import FRAMEWORKS, Framework, Optimizer, Outcome, Record, Trial
+from laju.pieces import Table
 from laju.policies import constant
 from laju.schedule import Schedule
 from laju.spec import parse
 from laju.units import RunPlan
 
 Key = tuple[str, int]
+Given = Schedule | str | float | Sequence[float] | Callable[[int], Any]
 
 
 class Interrupted(KeyboardInterrupt):
@@ -63,7 +66,7 @@ class Display(Protocol):
 
 
 def compare(
-    schedules: Mapping[str, Schedule | str | float],
+    schedules: Mapping[str, Given],
     task: str | Task = "digits",
     *,
     epochs: int = 30,
@@ -74,11 +77,13 @@ def compare(
     jobs: int | None = None,
     store: Store | str | os.PathLike[str] | None = None,
     display: Display | None = None,
+    framework: str | Iterable[str] = "torch",
 ) -> Comparison:
     """Train a task with every schedule and seed, the same initial weights and order of data for each.
 
     Args:
-        schedules: by display name; a schedule, its text, or a number for a constant. The first is the reference.
+        schedules: by display name; a schedule, its text, a number for a constant, a list of the rates of all updates, or any
+            function from the number of completed updates to a rate, such as an optax schedule. The first is the reference.
         task: "digits", "fashion-mnist", or a `Task` of your own.
         epochs: passes over the training data.
         seeds: how many (0, 1, …), or which.
@@ -88,19 +93,23 @@ def compare(
         jobs: trials at once, one thread each; by default one for each core.
         store: file that keeps the trials; those that are in it already are not run again. In memory by default.
         display: told how it goes.
+        framework: "torch", "tensorflow", "jax" or "mxnet"; of several, every schedule is trained in each.
 
     Raises:
+        ModuleNotFoundError: a framework is not installed.
         Interrupted: Ctrl-C; carries what is finished.
         WorkerLost: a worker process was killed; carries what is finished.
         StoreError: the store cannot be opened or written.
-        ValueError: no schedules, an unknown task, no seeds, epochs below 1, a schedule that does not fit the run.
+        ValueError: no schedules, an unknown task, one without a model in a framework, no seeds, epochs below 1, a schedule that
+            does not fit the run.
 
     >>> result = compare({"a": 0.1, "b": "cosine(0.3, total=1).per('epoch')"}, epochs=1, seeds=[7], jobs=1)
     >>> [(trial["schedule"], trial["seed"], trial["status"]) for trial in result.trials()]
     [('a', 7, 'finished'), ('b', 7, 'finished')]
     """
-    named = _named(schedules)
+    given = _named(schedules)
     chosen = _seeds(seeds)
+    frameworks = _frameworks(framework)
     epochs = whole("epochs", epochs, least=1)
     jobs = _cores() if jobs is None else whole("jobs", jobs, least=1)
     batch_size = None if batch_size is None else whole("batch_size", batch_size, least=1)
@@ -110,6 +119,8 @@ def compare(
         task = get_task(task, data_dir)
     elif data_dir is not None:
         raise ValueError(f"data_dir is for tasks given by name; {task!r} knows its own data")
+    for home in frameworks:
+        check(home, task)
     optimizer = optimizer or Optimizer()
 
     with ExitStack() as stack:
@@ -119,16 +130,21 @@ def compare(
             kept = store if isinstance(store, Store) else stack.enter_context(Store(store))
         batch = task.batch_size if batch_size is None else batch_size
         plan = RunPlan(samples=task.train_size, batch_size=batch, epochs=epochs)
-        for name, schedule in named.items():
-            _check_fit(name, schedule, plan)
+        named: dict[str, Schedule] = {}
+        homes: dict[str, Framework] = {}
+        for (name, schedule), home in product(given.items(), frameworks):
+            label = name if len(frameworks) == 1 else f"{name} ({home})"
+            named[label] = _sampled(name, schedule, plan)
+            homes[label] = home
+            _check_fit(name, named[label], plan)
         trials = {
-            (name, seed): Trial(task, schedule, seed, epochs, batch, optimizer)
+            (name, seed): Trial(task, schedule, seed, epochs, batch, optimizer, homes[name])
             for seed, (name, schedule) in product(chosen, named.items())
         }
         outcomes: dict[Key, Outcome] = {}
 
         def comparison() -> Comparison:
-            return Comparison(task.name, named, plan, optimizer, chosen, outcomes)
+            return Comparison(task.name, named, plan, optimizer, chosen, outcomes, frameworks=dict(homes))
 
         try:
             missing: dict[str, list[Key]] = {}
@@ -158,10 +174,10 @@ def compare(
         return comparison()
 
 
-def _named(schedules: Mapping[str, Schedule | str | float]) -> dict[str, Schedule]:
+def _named(schedules: Mapping[str, Given]) -> dict[str, Schedule | Callable[[int], Any]]:
     if not isinstance(schedules, Mapping) or not schedules:
         raise ValueError(f"schedules must be a dict of at least one schedule by name, got {shown(schedules)}")
-    named: dict[str, Schedule] = {}
+    named: dict[str, Schedule | Callable[[int], Any]] = {}
     for name, schedule in schedules.items():
         if not isinstance(name, str) or not name.strip():
             raise ValueError(f"schedules must have names that are not empty, got {shown(name)}")
@@ -170,13 +186,47 @@ def _named(schedules: Mapping[str, Schedule | str | float]) -> dict[str, Schedul
                 named[name] = parse(schedule)
             elif is_number(schedule):
                 named[name] = constant(schedule)
-            elif isinstance(schedule, Schedule):
+            elif isinstance(schedule, Schedule) or callable(schedule):
                 named[name] = schedule
+            elif isinstance(schedule, Sequence | np.ndarray):
+                named[name] = Table(tuple(cast(Iterable[float], schedule)))
             else:
-                raise TypeError(f"it must be a schedule, its text, or a number, got {shown(schedule)}")
+                raise TypeError(
+                    f"it must be a schedule, its text, a number, rates or a function, got {shown(schedule)}"
+                )
         except (ValueError, TypeError) as error:
             raise type(error)(f"schedule {name!r}: {error}") from None
     return named
+
+
+def _sampled(name: str, schedule: Schedule | Callable[[int], Any], plan: RunPlan) -> Schedule:
+    """A function as the table of its values, which is what a trial of it is known by."""
+    if isinstance(schedule, Schedule):
+        return schedule
+    values = []
+    for t in range(plan.updates):
+        value = schedule(t)
+        try:
+            values.append(float(value))
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"schedule {name!r}: {shown(schedule)} gave {shown(value)} for update {t}, not a rate"
+            ) from None
+    return Table(tuple(values))
+
+
+def _frameworks(framework: str | Iterable[str]) -> tuple[Framework, ...]:
+    chosen = (framework,) if isinstance(framework, str) else tuple(framework)
+    for name in chosen:
+        if name not in FRAMEWORKS:
+            raise ValueError(
+                f"framework {shown(name)} is not one of {', '.join(FRAMEWORKS)}{nearest(str(name), FRAMEWORKS)}"
+            )
+    if not chosen or len(set(chosen)) < len(chosen):
+        raise ValueError(
+            f"framework must be at least one of {', '.join(FRAMEWORKS)}, each once, got {shown(framework)}"
+        )
+    return cast(tuple[Framework, ...], chosen)
 
 
 def _seeds(seeds: int | Iterable[int]) -> tuple[int, ...]:
@@ -313,8 +363,6 @@ def _run_in_workers(
 
 
 def _train(key: Key, trial: Trial, folder: Path) -> Outcome:
-    from laju.lab.engines import train
-
     channel, fingerprint, updates = Channel(folder), trial.fingerprint, trial.plan.updates
 
     def report(record: Record) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from laju.lab.statistics import Estimate, estimate, paired_difference
@@ -29,6 +29,7 @@ class Row:
 
     name: str
     schedule: str
+    framework: str
     finished: int
     diverged: int
     collapsed: int
@@ -62,6 +63,27 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Agreement:
+    """One schedule in several frameworks.
+
+    `accuracies` are test accuracies by framework; `differences` those to the first framework, paired over the seeds that
+    finished in both.
+    """
+
+    schedule: str
+    accuracies: dict[str, Estimate | None]
+    differences: dict[str, Estimate | None]
+
+    @property
+    def agree(self) -> bool | None:
+        """Whether every difference is zero within its interval; None where there is no interval to tell by."""
+        found = list(self.differences.values())
+        if any(d is not None and d.excludes_zero for d in found):
+            return False
+        return None if any(d is None or d.half_width is None for d in found) else True
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Schedules trained on one task with the same seeds, and how each trial ended.
 
@@ -73,9 +95,11 @@ class Comparison:
         seeds: of every schedule, so that differences can be paired.
         outcomes: by (schedule name, seed); an interrupted comparison lacks some.
         tuned: whether the base rate was tuned for each schedule.
+        frameworks: in which framework each of the schedules was trained, by the same names; torch by default.
 
     Raises:
-        ValueError: no schedule, no seed, a seed twice, or an outcome of a schedule or seed that was not asked for.
+        ValueError: no schedule, no seed, a seed twice, an outcome of a schedule or seed that was not asked for, or frameworks of
+            other names than the schedules'.
     """
 
     task: str
@@ -85,10 +109,15 @@ class Comparison:
     seeds: tuple[int, ...]
     outcomes: dict[tuple[str, int], Outcome]
     tuned: bool = False
+    frameworks: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.schedules:
             raise ValueError("a comparison needs at least one schedule")
+        if not self.frameworks:
+            object.__setattr__(self, "frameworks", dict.fromkeys(self.schedules, "torch"))
+        if self.frameworks.keys() != self.schedules.keys():
+            raise ValueError(f"frameworks must have the schedules' names, got {', '.join(self.frameworks)}")
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds must be at least one, each once, got {self.seeds!r}")
         for name, seed in self.outcomes:
@@ -104,6 +133,26 @@ class Comparison:
         """One row a schedule, in the order asked."""
         return [self._row(name) for name in self.schedules]
 
+    def agreement(self) -> list[Agreement]:
+        """What several frameworks made of the same schedule, for every schedule that was trained in more than one."""
+        found = []
+        groups: dict[Schedule, list[str]] = {}
+        for name, schedule in self.schedules.items():
+            groups.setdefault(schedule, []).append(name)
+        for schedule, names in groups.items():
+            by_framework = {self.frameworks[name]: name for name in reversed(names)}
+            if len(by_framework) > 1:
+                first, *others = reversed(by_framework.items())
+                tests = {framework: self._test(name) for framework, name in (first, *others)}
+                found.append(
+                    Agreement(
+                        str(schedule),
+                        {framework: estimate(test.values()) for framework, test in tests.items()},
+                        {framework: _difference(tests[framework], tests[first[0]]) for framework, _ in others},
+                    )
+                )
+        return found
+
     def trials(self) -> list[dict[str, Any]]:
         """One flat row a trial with its final figures, for `pandas.DataFrame`; one not run is `missing`."""
         rows = []
@@ -115,6 +164,7 @@ class Comparison:
                     "task": self.task,
                     "schedule": name,
                     "spec": str(self.schedules[name]),
+                    "framework": self.frameworks[name],
                     "seed": seed,
                     "status": outcome.status if outcome else "missing",
                     "diverged_at": outcome.diverged_at if outcome else None,
@@ -132,7 +182,13 @@ class Comparison:
     def records(self) -> list[dict[str, Any]]:
         """One flat row a record of every trial, for `pandas.DataFrame`."""
         return [
-            {"schedule": name, "seed": seed, "status": outcome.status, **vars(record)}
+            {
+                "schedule": name,
+                "framework": self.frameworks[name],
+                "seed": seed,
+                "status": outcome.status,
+                **vars(record),
+            }
             for name, seed in self._asked()
             if (outcome := self.outcomes.get((name, seed))) is not None
             for record in outcome.records
@@ -151,7 +207,17 @@ class Comparison:
                 found.append(f"{row.name}: {row.note}; {left}.")
             elif row.missing:
                 found.append(f"{row.name}: {row.note}; the comparison was interrupted.")
-        if len(self.schedules) > 1 and not self.tuned:
+        for shared in self.agreement():
+            apart = [f for f, d in shared.differences.items() if d is not None and d.excludes_zero]
+            if apart:
+                first = next(iter(shared.accuracies))
+                found.append(f"{shared.schedule}: test accuracy in {' and '.join(apart)} differs from that in {first}.")
+        if self._inside_velocity():
+            found.append(
+                "Momentum is each framework's own: TensorFlow and MXNet multiply a gradient by the rate of its own update, torch "
+                "and JAX by that of the update that uses it, so they part where the rate changes."
+            )
+        if len(self.schedules) > len(set(self.frameworks.values())) and not self.tuned:
             found.append(
                 "The base rate was not tuned for each schedule: one may trail only because its peak rate does not suit "
                 "this task. Tune each before ranking them."
@@ -170,7 +236,9 @@ class Comparison:
             "seeds": list(self.seeds),
             "tuned": self.tuned,
             "schedules": {name: str(schedule) for name, schedule in self.schedules.items()},
+            "frameworks": self.frameworks,
             "summary": [{**vars(row), "note": row.note} for row in self.summary()],
+            "agreement": [{**vars(row), "agree": row.agree} for row in self.agreement()],
             "warnings": self.warnings(),
             "trials": self.trials(),
             "records": self.records(),
@@ -192,19 +260,24 @@ class Comparison:
                     finals[seed] = value
         return finals
 
+    def _test(self, name: str) -> dict[int, float]:
+        return self._finals(name, lambda r: r.test_accuracy)
+
+    def _inside_velocity(self) -> bool:
+        """Whether frameworks are side by side whose momentum differs under a changing rate."""
+        met = set(self.frameworks.values())
+        return self.optimizer.momentum > 0 and bool(met & {"torch", "jax"}) and bool(met & {"tensorflow", "mxnet"})
+
     def _row(self, name: str) -> Row:
         outcomes = [o for seed in self.seeds if (o := self.outcomes.get((name, seed))) is not None]
         finished = [o for o in outcomes if o.status == "finished"]
         diverged = [o for o in outcomes if o.status == "diverged"]
-        test = self._finals(name, lambda r: r.test_accuracy)
-        difference = None
-        if name != self.reference:
-            base = self._finals(self.reference, lambda r: r.test_accuracy)
-            both = [seed for seed in self.seeds if seed in test and seed in base]
-            difference = paired_difference([test[s] for s in both], [base[s] for s in both])
+        test = self._test(name)
+        difference = None if name == self.reference else _difference(test, self._test(self.reference))
         return Row(
             name=name,
             schedule=str(self.schedules[name]),
+            framework=self.frameworks[name],
             finished=len(finished),
             diverged=len(diverged),
             collapsed=sum(o.status == "collapsed" for o in outcomes),
@@ -217,6 +290,12 @@ class Comparison:
             seconds=sum(o.seconds for o in finished) / len(finished) if finished else None,
             diverged_at=tuple(o.diverged_at for o in diverged if o.diverged_at is not None),
         )
+
+
+def _difference(a: dict[int, float], b: dict[int, float]) -> Estimate | None:
+    """How much larger the figures by seed of `a` are than those of `b`, over the seeds that both have."""
+    both = [seed for seed in a if seed in b]
+    return paired_difference([a[s] for s in both], [b[s] for s in both])
 
 
 def _last(outcome: Outcome | None) -> Record | None:

@@ -20,7 +20,7 @@ from sqlalchemy.schema import CreateTable
 import laju
 from laju.lab.trial import Outcome, Record, Trial
 
-VERSION = 1
+VERSION = 2
 _WAIT = 60  # seconds that a writer waits for another
 
 _APPLICATION = int.from_bytes(b"laju")  # SQLite keeps it, and the version, in the head of the file
@@ -36,6 +36,7 @@ _trials = sa.Table(
     sa.Column("seed", sa.Integer, nullable=False),
     sa.Column("epochs", sa.Integer, nullable=False),
     sa.Column("batch_size", sa.Integer, nullable=False),
+    sa.Column("framework", sa.String, nullable=False, server_default="torch"),
     sa.Column("status", sa.String, nullable=False),
     sa.Column("diverged_at", sa.Integer),
     sa.Column("seconds", sa.Float, nullable=False),
@@ -108,6 +109,8 @@ class Store:
                 f"{self.path} was made by a newer laju (store version {version}; this one reads up to {VERSION}): "
                 "upgrade laju, or give another file"
             )
+        if version == 1 and _trials.name in there:
+            connection.exec_driver_sql("ALTER TABLE trials ADD COLUMN framework VARCHAR NOT NULL DEFAULT 'torch'")
         for table in _metadata.sorted_tables:
             connection.execute(CreateTable(table, if_not_exists=True))
         # Written every time, so that a place that cannot be written is found now and not after the first trial.
@@ -156,6 +159,7 @@ class Store:
                         seed=trial.seed,
                         epochs=trial.epochs,
                         batch_size=trial.batch_size,
+                        framework=trial.framework,
                         status=outcome.status,
                         diverged_at=outcome.diverged_at,
                         seconds=outcome.seconds,

@@ -3,9 +3,36 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 
 from laju.lab.engines.loop import Report
-from laju.lab.trial import Outcome, Trial
+from laju.lab.tasks import Task
+from laju.lab.trial import Framework, Outcome, Trial
+
+_PACKAGES: dict[Framework, tuple[str, ...]] = {
+    "torch": ("torch",),
+    "tensorflow": ("tensorflow", "keras"),
+    "jax": ("jax", "optax"),
+}
+
+
+def check(framework: Framework, task: Task) -> None:
+    """Find out whether the task can be trained in the framework, without loading the framework or the data.
+
+    Raises:
+        ModuleNotFoundError: the framework is not installed.
+        ValueError: the task has no model in it.
+    """
+    if framework == "mxnet":
+        from laju.lab.engines.mxnet import interpreter
+
+        interpreter()
+    for package in _PACKAGES.get(framework, ()):
+        if find_spec(package) is None:
+            text = f'framework {framework!r} needs the package {package}: pip install "laju[{framework}]"'
+            raise ModuleNotFoundError(text, name=package)
+    if framework != "torch" and type(task).network is Task.network:
+        task.network(framework, 0)  # says what is missing
 
 
 def train(trial: Trial, report: Report | None = None) -> Outcome:

@@ -32,13 +32,14 @@ def _one_thread_and_own_randomness() -> Iterator[None]:
 
     One thread is the quicker way to run several trials on a CPU, and sums in an order that does not depend on the machine.
     """
-    threads = torch.get_num_threads()
+    threads, grad = torch.get_num_threads(), torch.is_grad_enabled()
     torch.set_num_threads(1)
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():
             yield
     finally:
         torch.set_num_threads(threads)
+        torch.set_grad_enabled(grad)  # an interrupt can come while torch itself has it switched off
 
 
 class _Training:
@@ -52,7 +53,10 @@ class _Training:
         self.model = task.model(trial.seed)
         self.model.train()
         self.optimizer = torch.optim.SGD(
-            self.model.parameters(), lr=0.0, momentum=trial.optimizer.momentum, weight_decay=trial.optimizer.weight_decay
+            self.model.parameters(),
+            lr=0.0,
+            momentum=trial.optimizer.momentum,
+            weight_decay=trial.optimizer.weight_decay,
         )
         self.scheduler = Scheduler(self.optimizer, lr=trial.schedule.resolve(trial.plan))
         self.losses: list[torch.Tensor] = []
@@ -71,9 +75,8 @@ class _Training:
         loss.backward()
         self.optimizer.step()
         self.scheduler.step()
-        with torch.no_grad():
-            self.losses.append(loss.detach())
-            self.right += self.task.correct(outputs, targets)
+        self.losses.append(loss.detach())
+        self.right += self.task.correct(outputs.detach(), targets)
 
     def read(self) -> tuple[npt.NDArray[np.float64], int]:
         losses, right = torch.stack(self.losses).double().numpy(), int(self.right)

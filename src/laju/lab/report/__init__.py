@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from laju.lab.report import csv, figures, html
-from laju.lab.report.table import table
+from laju.lab.report.table import agreement_table, table
 
 if TYPE_CHECKING:
     from laju.lab.comparison import Comparison
 
-__all__ = ["FILES", "check_writable", "table", "write_report"]
+__all__ = ["FILES", "agreement_table", "check_writable", "table", "write_report"]
 
 FILES = ("report.html", "overview.png", *(f"{name}.png" for name in figures.PANELS), "trials.csv", "records.csv")
 

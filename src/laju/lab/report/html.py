@@ -34,6 +34,8 @@ def page(comparison: Comparison) -> str:
             for i, (row, span) in enumerate(zip(rows, _spans(rows), strict=True))
         ],
         warnings=comparison.warnings(),
+        agreement=comparison.agreement(),
+        frameworks=list(dict.fromkeys(comparison.frameworks.values())),
         # Markup: the SVG comes from an XML writer, which has escaped every name in it.
         figures=[
             Markup(figures.svg(figures.bare(comparison, panel), prefix=panel.replace("_", "-"), label=title))
@@ -53,6 +55,7 @@ def _facts(comparison: Comparison) -> dict[str, str]:
         "batch size": f"{plan.batch_size:,}",
         "updates": f"{plan.updates:,} ({plan.updates_per_epoch:,} an epoch)",
         "optimizer": str(comparison.optimizer),
+        "framework": ", ".join(dict.fromkeys(comparison.frameworks.values())),
         "seeds": ", ".join(map(str, seeds)),
         "trials": f"{len(comparison.outcomes)} of {len(comparison.schedules) * len(seeds)}",
     }

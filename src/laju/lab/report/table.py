@@ -51,6 +51,35 @@ def table(comparison: Comparison) -> Table:
     return result
 
 
+def agreement_table(comparison: Comparison) -> Table:
+    """The test accuracies of each schedule in the frameworks, side by side."""
+    rows = comparison.agreement()
+    frameworks = list(dict.fromkeys(f for row in rows for f in row.accuracies))
+    result = Table(
+        title=Text("Test accuracy by framework", style="bold"),
+        caption=Text("difference to the first framework, paired by seed, in the second line", style="dim"),
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1),
+        collapse_padding=True,
+        pad_edge=False,
+    )
+    result.add_column("schedule", overflow="fold", min_width=12)
+    for framework in frameworks:
+        result.add_column(framework, justify="right")
+    result.add_column("agree", justify="right")
+    for row in rows:
+        cells = []
+        for framework in frameworks:
+            cell = _cell(row.accuracies.get(framework))
+            if framework in row.differences:
+                cell.append("\n").append_text(_difference(row.differences[framework]))
+            cells.append(cell)
+        result.add_row(Text(printable(row.schedule)), *cells, {True: "yes", False: "no", None: "-"}[row.agree])
+    return result
+
+
 def duration(seconds: float) -> str:
     """A time in a few characters.
 
