@@ -1,0 +1,239 @@
+"""Trials in MXNet, which needs an old NumPy and so an environment of its own: a child process there trains.
+
+One child a trial; `mxnet_worker` is what it runs. An update is sent and not waited for, so the child is never idle between two
+records.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+import laju
+from laju.lab.engines import mxnet_worker
+from laju.lab.engines.loop import EVALUATION_BATCH, Batch, Report, run
+from laju.lab.engines.mxnet_worker import Arrays, receive, send
+from laju.lab.trial import Outcome, Trial
+
+VARIABLE = "LAJU_MXNET_PYTHON"
+_MAKE = (
+    "make one with `make setup-mxnet` in a checkout of laju (it needs Python 3.11), or install laju and the packages of "
+    f"constraints-mxnet.txt in one, and name its Python in the environment variable {VARIABLE}"
+)
+_LINES = 20
+
+
+def train(trial: Trial, report: Report | None = None) -> Outcome:
+    """Run one trial from its beginning and return its records; the same trial gives the same outcome, bit by bit.
+
+    MXNet's momentum has the rate inside the velocity, v ← m·v - η(t)·g, w ← w + v, where torch has v ← m·v + g,
+    w ← w - η(t)·v. They agree while the rate does not change; when it does, MXNet's goes on with the old rate for a while.
+
+    Args:
+        trial: what to run.
+        report: is called with every record as it is made.
+
+    Raises:
+        ModuleNotFoundError: there is no Python with MXNet and laju.
+        ImportError: its laju is of another version.
+        RuntimeError: the process that trains ended; the message holds the last lines that it wrote.
+        ValueError: the task has no model in MXNet.
+    """
+    network, weights = trial.task.network("mxnet", trial.seed)
+    with Worker(interpreter()) as worker:
+        return run(trial, _Training(trial, network, weights, worker), report)
+
+
+def interpreter() -> str:
+    """The Python that has MXNet: the one that LAJU_MXNET_PYTHON names, this one, or that of `.venv-mxnet`.
+
+    `.venv-mxnet` is looked for in the current folder and in the checkout that laju is imported from.
+
+    Raises:
+        ModuleNotFoundError: there is none.
+    """
+    named = os.environ.get(VARIABLE)
+    if named:
+        found = shutil.which(Path(named).expanduser())
+        if found is None:
+            raise ModuleNotFoundError(f"{VARIABLE} is {named!r}, which is no program that can be run; {_MAKE}")
+        return str(found)
+    if find_spec("mxnet") is not None:
+        return sys.executable
+    folders = [Path.cwd()]
+    source = Path(laju.__file__).parents[1]
+    if source.name == "src":
+        folders.append(source.parent)
+    for folder in folders:
+        python = folder / ".venv-mxnet" / "bin" / "python"
+        if python.exists():
+            return str(python)
+    raise ModuleNotFoundError(
+        f"MXNet needs an old NumPy and so a Python environment of its own, and none is here; {_MAKE}"
+    )
+
+
+class Worker:
+    """The child process: whatever happens, it has ended and nothing of it is left when the `with` ends.
+
+    Args:
+        python: the interpreter to run it with.
+    """
+
+    def __init__(self, python: str) -> None:
+        self.python = python
+        # A file and no pipe, which the child could fill; it has no name, so nothing stays behind even when this process dies.
+        self.errors = tempfile.TemporaryFile()  # noqa: SIM115  # closed in __exit__
+        try:
+            self.process = subprocess.Popen(
+                [python, mxnet_worker.__file__],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self.errors,
+                # One thread a trial: several trials run side by side, and sums do not depend on the machine.
+                env=os.environ | {"OMP_NUM_THREADS": "1", "MXNET_CPU_WORKER_NTHREADS": "1"},
+                process_group=0,  # so that Ctrl-C does not reach it before it can ignore that
+            )
+        except BaseException as error:
+            self.errors.close()
+            if isinstance(error, OSError):
+                raise ModuleNotFoundError(f"{python} cannot be run ({error}); {_MAKE}") from error
+            raise
+
+    def __enter__(self) -> Self:
+        try:
+            self._greeted()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End it, wait for its end, and close what connects it."""
+        self.process.kill()  # all that it knows has been sent
+        self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout, self.errors):
+            assert stream is not None
+            with contextlib.suppress(OSError):  # something that it was no longer there to read
+                stream.close()
+
+    def _greeted(self) -> None:
+        """Raises an error unless the interpreter has what training needs."""
+        try:
+            hello, _ = self._receive()
+        except ValueError as error:
+            raise ModuleNotFoundError(f"{self.python} is no Python: it answered {error}; {_MAKE}") from None
+        except EOFError:
+            raise ModuleNotFoundError(
+                f"{self.python} cannot train: it {self._end()} before it answered; {_MAKE}{self._said()}"
+            ) from None
+        for module in ("laju", "mxnet"):
+            if hello[module] is None:
+                raise ModuleNotFoundError(f"{self.python} has no {module}; {_MAKE}", name=module)
+        if hello["laju"] != laju.__version__:
+            raise ImportError(
+                f"{self.python} has laju {hello['laju']}, and this is laju {laju.__version__}; install the same there",
+                name="laju",
+            )
+
+    def tell(self, kind: str, fields: Mapping[str, Any] | None = None, arrays: Arrays | None = None) -> None:
+        """Send a request, and wait for nothing.
+
+        Raises:
+            RuntimeError: the process ended.
+        """
+        assert self.process.stdin is not None
+        try:
+            send(self.process.stdin, kind, fields, arrays)
+        except BrokenPipeError:
+            raise self._ended() from None
+
+    def ask(self, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Send a request and wait for the answer."""
+        self.tell(kind)
+        return self.answer()
+
+    def answer(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Wait for an answer.
+
+        Raises:
+            RuntimeError: the process ended.
+        """
+        try:
+            return self._receive()
+        except EOFError:
+            raise self._ended() from None
+
+    def _receive(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        assert self.process.stdout is not None
+        return receive(self.process.stdout)
+
+    def _ended(self) -> RuntimeError:
+        return RuntimeError(f"the process that trains in MXNet {self._end()}{self._said()}")
+
+    def _end(self) -> str:
+        code = self.process.wait()
+        return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+
+    def _said(self) -> str:
+        self.errors.seek(0)
+        lines = self.errors.read().decode(errors="replace").rstrip().splitlines()[-_LINES:]
+        return "\n  ".join(["; it wrote last:", *lines]) if lines else "; it wrote nothing"
+
+
+class _Training:
+    def __init__(self, trial: Trial, network: str, weights: Arrays, worker: Worker) -> None:
+        self.worker = worker
+        data = trial.task.data()
+        arrays = {name: getattr(data, name) for name in ("train_inputs", "train_labels", "test_inputs", "test_labels")}
+        start = {
+            "network": network,
+            "schedule": _portable(trial),
+            "seed": trial.seed,
+            "momentum": trial.optimizer.momentum,
+            "weight_decay": trial.optimizer.weight_decay,
+            "evaluation_batch": EVALUATION_BATCH,
+        }
+        worker.tell("start", start, arrays | {f"network/{name}": array for name, array in weights.items()})
+        worker.answer()
+
+    def rate(self) -> float:
+        fields, _ = self.worker.ask("rate")
+        return float(fields["value"])
+
+    def update(self, batch: Batch) -> None:
+        self.worker.tell("update", arrays={"batch": batch})
+
+    def read(self) -> tuple[npt.NDArray[np.float64], int]:
+        fields, arrays = self.worker.ask("read")
+        return arrays["losses"], int(fields["right"])
+
+    def test_accuracy(self) -> float:
+        fields, _ = self.worker.ask("test_accuracy")
+        return float(fields["value"])
+
+
+def _portable(trial: Trial) -> Any:
+    """The schedule in updates, as JSON that means something in the other environment."""
+    schedule = trial.schedule.resolve(trial.plan)
+    found = schedule.to_json()
+    if '"kind": "Function"' in json.dumps(found):  # whose module may not be there
+        found = laju.Table(tuple(schedule.values(trial.plan.updates).tolist())).to_json()
+    return found
