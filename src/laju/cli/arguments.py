@@ -66,9 +66,6 @@ def plain_errors() -> Iterator[None]:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == "laju":
             raise
-        text = (
-            str(error)
-            if "pip install" in str(error)
-            else f'the package {error.name} is needed: pip install "laju[lab]"'
-        )
+        ours = not str(error).startswith("No module named")
+        text = str(error) if ours else f'the package {error.name} is needed: pip install "laju[lab]"'
         raise click.ClickException(text) from error

@@ -332,6 +332,8 @@ def _run_in_workers(
     import cloudpickle
     import joblib
 
+    # A worker that has grown by a framework's libraries is replaced between two trials, which is of no interest.
+    warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given to the executor")
     # The trials travel together, in a file, so that they share one task and a worker reads its data once.
     try:
         (folder / _TRIALS).write_bytes(cloudpickle.dumps(list(trials.items())))

@@ -64,12 +64,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Agreement:
-    """One schedule in several frameworks.
+    """One schedule, and its name, in several frameworks.
 
     `accuracies` are test accuracies by framework; `differences` those to the first framework, paired over the seeds that
     finished in both.
     """
 
+    name: str
     schedule: str
     accuracies: dict[str, Estimate | None]
     differences: dict[str, Estimate | None]
@@ -146,6 +147,7 @@ class Comparison:
                 tests = {framework: self._test(name) for framework, name in (first, *others)}
                 found.append(
                     Agreement(
+                        first[1].removesuffix(f" ({first[0]})"),
                         str(schedule),
                         {framework: estimate(test.values()) for framework, test in tests.items()},
                         {framework: _difference(tests[framework], tests[first[0]]) for framework, _ in others},
@@ -211,7 +213,7 @@ class Comparison:
             apart = [f for f, d in shared.differences.items() if d is not None and d.excludes_zero]
             if apart:
                 first = next(iter(shared.accuracies))
-                found.append(f"{shared.schedule}: test accuracy in {' and '.join(apart)} differs from that in {first}.")
+                found.append(f"{shared.name}: test accuracy in {' and '.join(apart)} differs from that in {first}.")
         if self._inside_velocity():
             found.append(
                 "Momentum is each framework's own: TensorFlow and MXNet multiply a gradient by the rate of its own update, torch "

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -84,6 +85,27 @@ def lenet(seed: int) -> torch.nn.Module:
         )
     network.load_state_dict({name: torch.from_numpy(array) for name, array in initial_weights(seed).items()})
     return network
+
+
+def lenet_in(framework: str, seed: int) -> Any:
+    """The same network in another framework, as `Task.network` has it.
+
+    Raises `ValueError` for a framework in which there is none.
+    """
+    weights = initial_weights(seed)
+    match framework:
+        case "tensorflow":
+            from laju.lab.models.lenet_keras import lenet as in_keras
+
+            return in_keras(weights)
+        case "jax":
+            from laju.lab.models.lenet_jax import lenet as in_jax
+
+            return in_jax(weights)
+        case "mxnet":
+            return f"{Path(__file__).with_name('lenet_mxnet.py')}:lenet", weights
+        case _:
+            raise ValueError(f"framework must be 'tensorflow', 'jax' or 'mxnet', got {framework!r}")
 
 
 def _uniform(random: np.random.Generator, shape: tuple[int, ...], bound: float) -> npt.NDArray[np.float32]:

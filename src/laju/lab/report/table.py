@@ -76,7 +76,7 @@ def agreement_table(comparison: Comparison) -> Table:
             if framework in row.differences:
                 cell.append("\n").append_text(_difference(row.differences[framework]))
             cells.append(cell)
-        result.add_row(Text(printable(row.schedule)), *cells, {True: "yes", False: "no", None: "-"}[row.agree])
+        result.add_row(Text(printable(row.name)), *cells, {True: "yes", False: "no", None: "-"}[row.agree])
     return result
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from laju.lab.models.lenet import lenet
+from laju.lab.models.lenet import lenet, lenet_in
 from laju.lab.tasks.base import Data, Task
 
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ class Digits(Task):
 
     def model(self, seed: int) -> torch.nn.Module:
         return lenet(seed)
+
+    def network(self, framework: str, seed: int) -> Any:
+        return lenet_in(framework, seed)
 
     def load(self) -> Data:
         from sklearn.datasets import load_digits

@@ -1,0 +1,127 @@
+"""Trials in TensorFlow: a Keras model and Keras' SGD with laju's `LearningRate`, in one compiled update.
+
+The momentum is Keras' own, which has the rate inside: v ← μv - ηg, w ← w + v. Under a schedule that is not torch's
+v ← μv + g, w ← w - ηv: a change of the rate takes some 1 / (1 - μ) updates to arrive. The weight decay is torch's, added to the
+gradient, as Keras' own stands apart from it (decoupled).
+"""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from laju.lab.engines.loop import EVALUATION_BATCH, Batch, Report, run
+from laju.lab.environment import environment
+from laju.lab.keras_on_tensorflow import keras, tf
+from laju.lab.trial import Outcome, Trial
+
+# Afterwards, because it imports Keras, too.
+from laju.frameworks.keras import LearningRate  # isort: skip
+
+
+def train(trial: Trial, report: Report | None = None) -> Outcome:
+    """Run one trial on the CPU, from its beginning, and return its records; the same trial gives the same outcome, bit by bit.
+
+    TensorFlow fixes its threads when it starts, and the order of its sums depends on them; it is told to use one if it has not
+    started in this process, and there is a `RuntimeWarning` if it has started with another number.
+
+    Args:
+        trial: what to run.
+        report: is called with every record as it is made.
+    """
+    _use_one_thread()
+    with _own_randomness(), tf.device("/device:CPU:0"):
+        return run(trial, _Training(trial), report)
+
+
+def _use_one_thread() -> None:
+    threading = tf.config.threading
+    if not threading.get_intra_op_parallelism_threads() and not threading.get_inter_op_parallelism_threads():
+        with suppress(RuntimeError):  # it has started
+            threading.set_intra_op_parallelism_threads(1)
+            threading.set_inter_op_parallelism_threads(1)
+    if threading.get_intra_op_parallelism_threads() != 1:
+        warnings.warn(
+            "TensorFlow has been used in this process already, with another number of threads than one; a trial here may differ "
+            "in the last digits from the same trial in another process",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+@contextmanager
+def _own_randomness() -> Iterator[None]:
+    """The caller's random state, put back afterwards: Keras draws the seeds of initial weights and dropout from Python's."""
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002
+
+
+class _Training:
+    def __init__(self, trial: Trial) -> None:
+        data = trial.task.data()
+        # Afterwards, because the data are not read for every trial, and reading them may have drawn numbers.
+        random.seed(trial.seed)
+        np.random.seed(trial.seed % 2**32)  # noqa: NPY002
+        with environment(TF_CPP_MIN_LOG_LEVEL="1"):  # TensorFlow starts here
+            self.inputs, self.labels = tf.constant(data.train_inputs), tf.constant(data.train_labels)
+            self.test = tf.constant(data.test_inputs), tf.constant(data.test_labels)
+        self.weight_decay = trial.optimizer.weight_decay
+        self.model = trial.task.network("tensorflow", trial.seed)
+        self.optimizer = keras.optimizers.SGD(
+            LearningRate(trial.schedule.resolve(trial.plan)), momentum=float(trial.optimizer.momentum)
+        )
+        self.optimizer.build(self.model.trainable_variables)
+        self.losses: list[Any] = []
+        self.right = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.compiled_update = tf.function(self._update, autograph=False)
+        self.compiled_correct = tf.function(self._correct, autograph=False)
+
+    def rate(self) -> float:
+        return float(self.optimizer.learning_rate)
+
+    def update(self, batch: Batch) -> None:
+        self.losses.append(self.compiled_update(tf.constant(batch)))
+
+    def _update(self, batch: Any) -> Any:
+        inputs, targets = tf.gather(self.inputs, batch), tf.gather(self.labels, batch)
+        weights = self.model.trainable_variables
+        with tf.GradientTape() as tape:
+            outputs = self.model(inputs, training=True)
+            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(targets, outputs))
+        gradients = tape.gradient(loss, [weight.value for weight in weights])
+        if self.weight_decay:
+            gradients = [g + self.weight_decay * w.value for g, w in zip(gradients, weights, strict=True)]
+        self.optimizer.apply(gradients, weights)
+        self.right.assign_add(_right(outputs, targets))
+        return loss
+
+    def read(self) -> tuple[npt.NDArray[np.float64], int]:
+        losses, right = tf.stack(self.losses).numpy().astype(np.float64), int(self.right.numpy())
+        self.losses.clear()
+        self.right.assign(0)
+        return losses, right
+
+    def test_accuracy(self) -> float:
+        inputs, labels = self.test
+        right = 0
+        for i in range(0, len(labels), EVALUATION_BATCH):
+            part = slice(i, i + EVALUATION_BATCH)
+            right += int(self.compiled_correct(inputs[part], labels[part]))
+        return right / len(labels)
+
+    def _correct(self, inputs: Any, targets: Any) -> Any:
+        return _right(self.model(inputs, training=False), targets)
+
+
+def _right(outputs: Any, targets: Any) -> Any:
+    return tf.math.count_nonzero(tf.argmax(outputs, axis=1) == targets)

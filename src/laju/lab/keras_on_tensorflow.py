@@ -1,0 +1,42 @@
+"""Keras and TensorFlow as the lab uses them: Keras on TensorFlow, which is decided where a process first imports Keras."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from laju.lab.environment import environment
+
+
+@contextmanager
+def _backend(name: str) -> Iterator[None]:
+    before = os.environ.get("KERAS_BACKEND")
+    os.environ["KERAS_BACKEND"] = name
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["KERAS_BACKEND"]
+        else:
+            os.environ["KERAS_BACKEND"] = before
+
+
+try:
+    # TensorFlow imports Keras, too. And it reports which processor it found; its warnings and errors are kept.
+    with _backend("tensorflow"), environment(TF_CPP_MIN_LOG_LEVEL="1"):
+        import keras
+        import tensorflow as tf
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f'the lab needs TensorFlow and Keras to train in TensorFlow ({error}): pip install "laju[tensorflow]"',
+        name=error.name,
+    ) from error
+
+if keras.backend.backend() != "tensorflow":
+    raise RuntimeError(
+        f"the lab needs Keras on TensorFlow, and in this process it runs on {keras.backend.backend()} already, which cannot be "
+        "changed: set the environment variable KERAS_BACKEND=tensorflow before Keras is imported, or train in another process"
+    )
+
+__all__ = ["keras", "tf"]
