@@ -29,7 +29,7 @@ Schedules = Schedule | Mapping[str, Schedule] | Sequence[Schedule]
 # Okabe and Ito's colours, which readers with any colour vision tell apart, less the yellow that white paper swallows.
 # From the eighth curve on the colours come again with another dash.
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#3b3b3b")
-DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
+DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (5, 1.5, 1.2, 1.5)))
 INK, GRID = "#222b38", "#d9dee5"
 SUFFIXES = (".png", ".svg", ".pdf")
 

@@ -137,9 +137,11 @@ def compare(
             named[label] = _sampled(name, schedule, plan)
             homes[label] = home
             _check_fit(name, named[label], plan)
+        # Framework by framework, since a worker that has loaded several grows, and seed by seed, so that every schedule has some.
         trials = {
-            (name, seed): Trial(task, schedule, seed, epochs, batch, optimizer, homes[name])
-            for seed, (name, schedule) in product(chosen, named.items())
+            (name, seed): Trial(task, schedule, seed, epochs, batch, optimizer, home)
+            for home, seed, (name, schedule) in product(frameworks, chosen, named.items())
+            if homes[name] == home
         }
         outcomes: dict[Key, Outcome] = {}
 

@@ -1,8 +1,10 @@
-"""Environment variables that a library reads once, when it is imported or first used."""
+"""What surrounds a library while it starts: environment variables that it reads once, and what it writes to standard error."""
 
 from __future__ import annotations
 
 import os
+import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,3 +19,25 @@ def environment(**defaults: str) -> Iterator[None]:
     finally:
         for name in added:
             os.environ.pop(name, None)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Standard error of this process for the duration of a block, native code's too, is shown only if the block fails.
+
+    TensorFlow greets on it, past every setting of its own, and would write into a live display.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            os.dup2(kept, 2)
+            file.seek(0)
+            os.write(2, file.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)

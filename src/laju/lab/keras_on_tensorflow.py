@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from laju.lab.environment import environment
+from laju.lab.environment import environment, quiet
 
 
 @contextmanager
@@ -23,8 +23,8 @@ def _backend(name: str) -> Iterator[None]:
 
 
 try:
-    # TensorFlow imports Keras, too. And it reports which processor it found; its warnings and errors are kept.
-    with _backend("tensorflow"), environment(TF_CPP_MIN_LOG_LEVEL="1"):
+    # TensorFlow imports Keras, too.
+    with _backend("tensorflow"), environment(TF_CPP_MIN_LOG_LEVEL="1"), quiet():
         import keras
         import tensorflow as tf
 except ModuleNotFoundError as error:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from laju.lab.engines.loop import EVALUATION_BATCH, Batch, Report, run
-from laju.lab.environment import environment
+from laju.lab.environment import environment, quiet
 from laju.lab.keras_on_tensorflow import keras, tf
 from laju.lab.trial import Outcome, Trial
 
@@ -72,7 +72,7 @@ class _Training:
         # Afterwards, because the data are not read for every trial, and reading them may have drawn numbers.
         random.seed(trial.seed)
         np.random.seed(trial.seed % 2**32)  # noqa: NPY002
-        with environment(TF_CPP_MIN_LOG_LEVEL="1"):  # TensorFlow starts here
+        with environment(TF_CPP_MIN_LOG_LEVEL="1"), quiet():  # TensorFlow starts here
             self.inputs, self.labels = tf.constant(data.train_inputs), tf.constant(data.train_labels)
             self.test = tf.constant(data.test_inputs), tf.constant(data.test_labels)
         self.weight_decay = trial.optimizer.weight_decay

@@ -19,7 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from laju.lab.statistics import estimate
-from laju.plot import GRID, INK, PALETTE, draw_steps, legend, line_style, tidy
+from laju.plot import DASHES, GRID, INK, PALETTE, draw_steps, legend, line_style, tidy
 
 if TYPE_CHECKING:
     from laju.lab.comparison import Comparison
@@ -134,10 +134,22 @@ def _key(comparison: Comparison) -> tuple[list[Any], list[str]]:
     return [Line2D([], [], color=INK, **_MARKS[status]) for status in met], [f"a trial that {status}" for status in met]
 
 
+def looks(comparison: Comparison) -> list[int]:
+    """Which curve style each line has: of one schedule in several frameworks the colour is the same and the dash is not."""
+    schedules = list(dict.fromkeys(comparison.schedules.values()))
+    frameworks = list(dict.fromkeys(comparison.frameworks.values()))
+    if len(frameworks) == 1 or len(schedules) > len(PALETTE) or len(frameworks) > len(DASHES):
+        return list(range(len(comparison.schedules)))
+    return [
+        schedules.index(schedule) + len(PALETTE) * frameworks.index(comparison.frameworks[name])
+        for name, schedule in comparison.schedules.items()
+    ]
+
+
 def _rates(ax: Any, comparison: Comparison) -> list[Any]:
     plan = comparison.plan
     values = [schedule.resolve(plan).values(plan.updates) for schedule in comparison.schedules.values()]
-    lines = [draw_steps(ax, v, i, per=plan.updates_per_epoch) for i, v in enumerate(values)]
+    lines = [draw_steps(ax, v, i, per=plan.updates_per_epoch) for i, v in zip(looks(comparison), values, strict=True)]
     if all(v.min() >= 0 for v in values):
         ax.set_ylim(bottom=0)
     return lines
@@ -145,7 +157,7 @@ def _rates(ax: Any, comparison: Comparison) -> list[Any]:
 
 def _curves(ax: Any, comparison: Comparison, panel: str) -> list[Any]:
     lines, means_shown, failed = [], [], []
-    for i, name in enumerate(comparison.schedules):
+    for i, name in zip(looks(comparison), comparison.schedules, strict=True):
         style = line_style(i)
         finished: dict[float, list[float]] = {}
         for seed in comparison.seeds:

@@ -31,7 +31,7 @@ def page(comparison: Comparison) -> str:
         facts=_facts(comparison),
         rows=[
             {"row": row, "swatch": _swatch(i), "span": span}
-            for i, (row, span) in enumerate(zip(rows, _spans(rows), strict=True))
+            for i, row, span in zip(figures.looks(comparison), rows, _spans(rows), strict=True)
         ],
         warnings=comparison.warnings(),
         agreement=comparison.agreement(),
