@@ -25,24 +25,20 @@ def result() -> Comparison:
     return compare(schedules, FashionMNIST(Path(folder) / "data" / "fashion-mnist-mini"), epochs=30, seeds=3)
 
 
-def accuracies(result: Comparison, name: str) -> dict[int, float]:
-    """The final test accuracy of each seed that finished."""
-    trials = [t for t in result.trials() if t["schedule"] == name and t["status"] == "finished"]
-    return {t["seed"]: t["test_accuracy"] for t in trials}
+def accuracies(result: Comparison, name: str) -> list[float]:
+    """The final test accuracy of each seed. Which ones collapse at these rates depends on the machine's last digits, so they count."""
+    return [t["test_accuracy"] for t in result.trials() if t["schedule"] == name]
 
 
 def test_cosine_is_above_82_percent_and_above_the_others(result: Comparison) -> None:
     means = {row.name: row.test_accuracy.mean for row in result.summary() if row.test_accuracy}
-    assert set(means) == set(BEST_FIRST)
-    assert len(accuracies(result, "cosine")) == 3
     assert means["cosine"] > 0.82
     assert max(means, key=means.__getitem__) == "cosine"
 
 
 @pytest.mark.parametrize(("better", "worse"), list(combinations(BEST_FIRST, 2)))
 def test_no_pair_contradicts_the_known_order_beyond_its_interval(result: Comparison, better: str, worse: str) -> None:
-    a, b = accuracies(result, better), accuracies(result, worse)
-    seeds = sorted(set(a) & set(b))
-    difference = paired_difference([a[s] for s in seeds], [b[s] for s in seeds])
+    difference = paired_difference(accuracies(result, better), accuracies(result, worse))
     assert difference is not None
+    assert difference.n == 3
     assert difference.mean > 0 or not difference.excludes_zero, difference
