@@ -53,7 +53,9 @@ test-mxnet: setup-mxnet
 test-paddle: setup-paddle
 	.venv-paddle/bin/python -m pytest tests/frameworks/test_paddle.py
 
+# timm alone, for its schedulers: the torchvision that it asks for does not fit every build of torch.
 benchmark: setup
+	$(PIP) install --quiet --no-deps timm==1.0.31
 	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file; done
 
 clean:

@@ -26,7 +26,7 @@ def result() -> Comparison:
 
 
 def accuracies(result: Comparison, name: str) -> list[float]:
-    """The final test accuracy of each seed. Which ones collapse at these rates depends on the machine's last digits, so they count."""
+    """The final test accuracy of each seed; those that collapsed count, as which do depends on the machine's last digits."""
     return [t["test_accuracy"] for t in result.trials() if t["schedule"] == name]
 
 

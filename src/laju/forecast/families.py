@@ -1,0 +1,201 @@
+"""The best schedule by a fitted law, inside families of a few parameters.
+
+Why families: with every rate free, the optimum of the multi-power law is a staircase of a few sudden drops close together. The
+law credits each drop as if it stood alone, so it rewards clumping, which no run has confirmed. Smooth families keep to what the
+curves can speak for. The functional law has a well-behaved optimum, so with it alone the family "knots" is allowed.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from laju.algebra import chain
+from laju.arguments import nearest, number, shown, whole
+from laju.forecast.curves import Rates, as_rates
+from laju.forecast.laws import Functional
+from laju.pieces import Constant, Ramp, Table
+from laju.policies import knots
+from laju.schedule import Schedule
+
+if TYPE_CHECKING:
+    from laju.forecast.fitting import FittedLaw
+
+Rest = Callable[[float, int, Any], Schedule]
+"""What follows a value v over n updates, at parameters between 0 and 1."""
+
+_KNOTS = 12
+
+
+@dataclass(frozen=True)
+class Best:
+    """A schedule that a law finds best, the loss that it predicts after the last update, and where that lies (90 %)."""
+
+    schedule: Schedule
+    loss: float
+    low: float
+    high: float
+    family: str
+    peak: float
+
+
+def best(
+    law: FittedLaw,
+    updates: int,
+    peak: float | None = None,
+    family: str = "wsd",
+    *,
+    warmup: int = 0,
+    run: Rates | None = None,
+    at: int = 0,
+) -> Best:
+    """The schedule of a family whose predicted loss after the last update is lowest.
+
+    Args:
+        law: fitted to curves.
+        updates: of the whole run.
+        peak: the rate at the end of the warmup; by default the curves' own, and where they have several, the best between the
+            lowest and the highest of them.
+        family: "wsd" (hold, then come down by a line, a cosine or 1 - √; the length of the cooldown and the final rate are
+            searched), "cosine", "linear" or "power" (from the peak on; final rate and power are searched), or "knots" (any
+            falling curve through 12 points; with a functional law alone).
+        warmup: updates from 0 to the peak in a straight line.
+        run: what a run used that has made `at` updates and shall go on; a schedule, or its rates. Then `peak` and `warmup` are
+            not needed: the rest begins at the run's rate.
+        at: updates that `run` has made.
+
+    Raises:
+        ValueError: an unknown family, or one that the law is ill-posed for; lengths that contradict.
+    """
+    updates = whole("updates", updates, least=1)
+    if family not in FAMILIES and family != "knots":
+        valid = [*FAMILIES, "knots"]
+        raise ValueError(f"family {shown(family)} is not one of {', '.join(valid)}{nearest(str(family), valid)}")
+    if family == "knots" and not all(isinstance(member.law, Functional) for member in law.members):
+        raise ValueError(
+            f"family 'knots' is ill-posed with the {law.name} law, whose optimum is a staircase of a few drops that it credits too "
+            "much; fit law='functional' for it, or use a smooth family such as 'wsd'"
+        )
+    if run is not None:
+        at = whole("at", at, least=1)
+        if peak is not None or warmup:
+            raise ValueError("peak and warmup are the run's own; leave them out where run is given")
+        if at >= updates:
+            raise ValueError(f"at must be less than updates = {updates}, got {at}")
+        heads: list[tuple[Schedule | None, float]] = [(_head(run, at), float(as_rates(run, at, "run")[-1]))]
+    else:
+        warmup = whole("warmup", warmup, least=0)
+        if warmup >= updates:
+            raise ValueError(f"warmup must be less than updates = {updates}, got {warmup}")
+        peaks = [number("peak", peak, above=0)] if peak is not None else _peaks(law)
+        heads = [(Ramp(0.0, p, warmup) if warmup else None, p) for p in peaks]
+    with warnings.catch_warnings():
+        found = min((_search(law, head, value, updates, family) for head, value in heads), key=lambda f: f[0])
+    _, schedule, value = found
+    low, high = law.band(schedule, [updates])
+    return Best(schedule, law.final(schedule, updates), float(low[0]), float(high[0]), family, value)
+
+
+def _head(run: Rates, at: int) -> Schedule:
+    return run.take(at) if isinstance(run, Schedule) else Table(tuple(as_rates(run, at, "run").tolist())).take(at)
+
+
+def _peaks(law: FittedLaw) -> list[float]:
+    """The curves' own peak rate; of several, what lies between them too."""
+    low, high = min(c.peak for c in law.curves), max(c.peak for c in law.curves)
+    if high <= low * 1.001:
+        return [high]
+    between = np.geomspace(low, high, 9)
+    return sorted({*(c.peak for c in law.curves), *between[1:-1].tolist()})
+
+
+def _search(
+    law: FittedLaw, head: Schedule | None, value: float, updates: int, family: str
+) -> tuple[float, Schedule, float]:
+    from scipy.optimize import minimize
+
+    n = updates - (int(head.length) if head is not None and head.length is not None else 0)
+
+    def whole_run(rest: Schedule) -> Schedule:
+        return rest if head is None else chain(head, rest)
+
+    def loss(rest: Schedule) -> float:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # said once, of the schedule that is found
+            return law.final(whole_run(rest), updates)
+
+    if family == "knots":
+        start, bounds = np.full(_KNOTS, 0.3), [(0.0, 3.0)] * _KNOTS
+        done = minimize(lambda p: loss(_through_knots(value, n, p)), start, method="L-BFGS-B", bounds=bounds)
+        return float(done.fun), whole_run(_through_knots(value, n, done.x.round(3))), value
+
+    results = []
+    for rest_of, grids in FAMILIES[family]:
+        grid = [np.array(point) for point in product(*grids)]
+        start = min(grid, key=lambda p: loss(rest_of(value, n, p)))
+        bounds = [(min(g), max(g)) for g in grids]
+        options = {"xatol": 1e-3, "fatol": 1e-7, "maxfev": 60, "initial_simplex": _simplex(start, bounds)}
+        done = minimize(
+            lambda p, rest_of=rest_of: loss(rest_of(value, n, p)),
+            start,
+            method="Nelder-Mead",
+            bounds=bounds,
+            options=options,
+        )
+        results.append((float(done.fun), rest_of(value, n, done.x)))
+    lowest, rest = min(results, key=lambda f: f[0])
+    return lowest, whole_run(rest), value
+
+
+def _simplex(start: Any, bounds: list[tuple[float, float]]) -> Any:
+    points = [start]
+    for i, (low, high) in enumerate(bounds):
+        point = start.copy()
+        step = 0.12 * (high - low)
+        point[i] += step if point[i] + step <= high else -step
+        points.append(point)
+    return np.array(points)
+
+
+def _round(x: float, digits: int = 3) -> float:
+    return float(f"{x:.{digits}g}")
+
+
+def _cooldown(shape: str) -> Rest:
+    def rest(value: float, n: int, p: Any) -> Schedule:
+        length = min(n, max(1, round(n * p[0])))
+        final = Ramp(value, _round(value * p[1]), length, shape)
+        return final if length == n else Constant(value, n - length) >> final
+
+    return rest
+
+
+def _ramp(shape: str) -> Rest:
+    return lambda value, n, p: Ramp(value, _round(value * p[0]), n, shape)
+
+
+def _power(value: float, n: int, p: Any) -> Schedule:
+    return Ramp(value, _round(value * p[1]), n, f"power({_round(p[0])!r})")
+
+
+def _through_knots(value: float, n: int, p: Any) -> Schedule:
+    """A falling line through points that lie closer together towards the end."""
+    at = np.unique(np.round(n * (1 - np.geomspace(1, 1 / min(n, 300), _KNOTS + 1))).astype(int)[1:])
+    at = np.append(at[at < n], n)[-_KNOTS:]
+    levels = value * np.exp(-np.cumsum(p))[: len(at)]
+    return knots([(0, value), *zip(at.tolist(), levels.tolist(), strict=True)])
+
+
+_FRACTIONS = (0.03, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9, 1.0)
+_FINALS = (0.0, 0.05, 0.2)
+FAMILIES: dict[str, tuple[tuple[Rest, tuple[tuple[float, ...], ...]], ...]] = {
+    "wsd": tuple((_cooldown(shape), (_FRACTIONS, _FINALS)) for shape in ("linear", "cosine", "sqrt")),
+    "cosine": ((_ramp("cosine"), ((0.0, 0.02, 0.1, 0.3),)),),
+    "linear": ((_ramp("linear"), ((0.0, 0.02, 0.1, 0.3),)),),
+    "power": ((_power, ((0.5, 1.0, 1.5, 2.0, 3.0), _FINALS)),),
+}

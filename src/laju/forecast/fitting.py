@@ -1,0 +1,501 @@
+"""Fitting a law to loss curves, and what a fitted law says about other schedules."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from laju.arguments import nearest, shown
+from laju.forecast.blocks import Array, History, history
+from laju.forecast.curves import Curve, Rates, as_rates, checked_updates
+from laju.forecast.laws import AVERAGE, LAWS, Law
+
+if TYPE_CHECKING:
+    from laju.forecast.families import Best
+
+_LEAST_NOISE = 1e-3
+"""Relative error of a loss that is taken for granted; where curves scatter more, their own noise is the unit."""
+_OUTLIER = 8.0
+"""Residuals beyond so many units count by their size, not its square (Huber)."""
+_DOUBT = 3.0
+"""How many spreads from a prior's centre the data may move a parameter before the prior gives in."""
+_STARTS = 3
+
+
+class ForecastWarning(UserWarning):
+    """A forecast beyond what the curves can tell; the message says what to bring."""
+
+
+@dataclass(frozen=True)
+class Units:
+    """What is 1 in a law: a rate, a sum of rates in that rate, a loss; where the transient begins; a loss's relative noise."""
+
+    rate: float
+    length: float
+    level: float
+    first: float
+    noise: float
+
+
+@dataclass(frozen=True)
+class Member:
+    """One fitted law: its nonlinear parameters (logarithms) and linear ones, and the covariance of all of them."""
+
+    law: Law
+    logs: Array
+    linear: Array
+    covariance: Array
+
+    def predict(self, run: History, units: Units) -> Array:
+        X, z, _, _ = _terms(self.law, run, self.logs, units)
+        return np.asarray(X @ self.linear + z)
+
+    def spread(self, run: History, units: Units) -> Array:
+        """The standard deviation of a prediction that the parameters' uncertainty brings."""
+        gradient = _gradient(_terms(self.law, run, self.logs, units), self.linear)
+        return np.asarray(np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", gradient, self.covariance, gradient), 0.0)))
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter's value and its standard error; of a nonlinear one the error is of the logarithm, so it is relative."""
+
+    value: float
+    error: float
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """How a curve was predicted by the others: mean absolute error, root mean square, R², and the largest relative error."""
+
+    curve: str
+    mae: float
+    rmse: float
+    r2: float
+    worst: float
+
+
+@dataclass(frozen=True)
+class FittedLaw:
+    """A law of loss curves, fitted: it predicts the losses of schedules that were not run.
+
+    Attributes:
+        name: "average", or the law's.
+        curves: what it was fitted to.
+        members: the laws in it; `weights` say how much each counts.
+        held_out: for each curve, how the others predict it; empty with fewer than three curves.
+    """
+
+    name: str
+    curves: tuple[Curve, ...]
+    members: tuple[Member, ...]
+    weights: tuple[float, ...]
+    units: Units
+    held_out: tuple[HeldOut, ...] = field(default=(), repr=False)
+
+    def predict(self, rates: Rates, updates: Any) -> Array:
+        """The losses after so many completed updates of a run with these rates.
+
+        Args:
+            rates: a schedule, or one rate an update from 0.
+            updates: completed updates, each at least 1, in any order; shape (n,).
+
+        Returns:
+            Losses, shape (n,).
+
+        Warns:
+            ForecastWarning: a peak rate that was not among the curves', or a run much longer than they are.
+
+        Raises:
+            ValueError: rates or updates that cannot be.
+            UnresolvedError: a schedule that is not in updates.
+        """
+        run = self._run(rates, updates)
+        return self._mean(run)
+
+    def band(self, rates: Rates, updates: Any, level: float = 0.9) -> tuple[Array, Array]:
+        """Where the losses lie with a probability of about `level`: two arrays, lower and upper ends.
+
+        The half width is z·√(σ_p² + σ_l² + σ_c²): the parameters' uncertainty (Laplace: the curvature of what was minimised, with
+        as many independent losses as their correlation leaves), the disagreement of the laws in an average, and what curves
+        that were held out were off by.
+        """
+        from scipy.special import ndtri
+
+        if not 0 < level < 1:
+            raise ValueError(f"level must lie between 0 and 1, got {level!r}")
+        run = self._run(rates, updates)
+        mean = self._mean(run)
+        variance = np.zeros_like(mean)
+        for weight, member in zip(self.weights, self.members, strict=True):
+            off = member.predict(run, self.units) - mean
+            variance += weight * (member.spread(run, self.units) ** 2 + off**2)
+        half = float(ndtri((1 + level) / 2)) * np.sqrt(variance + self._typical_error() ** 2)
+        return mean - half, mean + half
+
+    def final(self, rates: Rates, updates: int) -> float:
+        """The loss after the last of `updates` updates."""
+        return float(self.predict(rates, [updates])[0])
+
+    def best(self, updates: int, peak: float | None = None, family: str = "wsd", **options: Any) -> Best:
+        """The schedule of a family that ends lowest after `updates` updates; see `laju.forecast.families.best`."""
+        from laju.forecast.families import best
+
+        return best(self, updates, peak=peak, family=family, **options)
+
+    @property
+    def parameters(self) -> dict[str, dict[str, Parameter]]:
+        """By law and name. Rates are in units of `units.rate`, sums of rates in `units.length` of these."""
+        return {member.law.name: _parameters(member) for member in self.members}
+
+    def to_json(self) -> dict[str, Any]:
+        """What was fitted, as values that `json.dumps` takes."""
+        return {
+            "law": self.name,
+            "weights": dict(zip((m.law.name for m in self.members), self.weights, strict=True)),
+            "units": vars(self.units),
+            "parameters": {
+                law: {name: vars(parameter) for name, parameter in found.items()}
+                for law, found in self.parameters.items()
+            },
+            "curves": [
+                {"name": c.name, "losses": len(c), "last_update": int(c.updates[-1]), "peak": c.peak}
+                for c in self.curves
+            ],
+            "held_out": [vars(row) for row in self.held_out],
+        }
+
+    def _mean(self, run: History) -> Array:
+        each = [weight * m.predict(run, self.units) for weight, m in zip(self.weights, self.members, strict=True)]
+        return np.asarray(np.sum(each, axis=0))
+
+    def _run(self, rates: Rates, updates: Any) -> History:
+        at = checked_updates(updates)
+        if not at.size:
+            raise ValueError("updates must have at least one number of completed updates, got none")
+        used = as_rates(rates, int(at.max()))
+        self._check_reach(used)
+        return history(used, at, self.units.rate, self.units.length)
+
+    def _check_reach(self, used: Array) -> None:
+        peaks = [curve.peak for curve in self.curves]
+        peak, low, high = float(used.max()), min(peaks), max(peaks)
+        if not low * 0.95 <= peak <= high * 1.05:
+            there = f"{low:g}" if high <= low * 1.001 else f"{low:g} to {high:g}"
+            warnings.warn(
+                f"the peak rate {peak:g} is not among those of the curves ({there}): no law here transfers across peak rates that "
+                "it was not fitted at; bring curves with other peaks",
+                ForecastWarning,
+                stacklevel=4,
+            )
+        longest = max(len(curve.rates) for curve in self.curves)
+        if len(used) > 4 * longest:
+            warnings.warn(
+                f"{len(used):,} updates are more than four times the longest curve ({longest:,}): the power law of the progress is "
+                "not known that far; bring a longer curve",
+                ForecastWarning,
+                stacklevel=4,
+            )
+
+    def _typical_error(self) -> float:
+        """What a curve that was held out was off by, or else the noise alone."""
+        if not self.held_out:
+            return self.units.noise * self.units.level
+        return float(np.sqrt(np.mean([row.rmse**2 for row in self.held_out])))
+
+
+def fit(curves: Iterable[Curve], law: str = "average", *, held_out: bool = True, seed: int = 0) -> FittedLaw:
+    """Fit a law to the curves of a few short runs.
+
+    What is minimised, over the logarithms θ of the nonlinear parameters, with L0, A and R solved for at every step (variable
+    projection):
+
+        Σ_curves mean_i ρ((L(t_i) - loss_i) / (loss_i·ε)) + w·Σ_j ψ((θ_j - ln centre_j) / spread_j)
+
+    ρ is Huber's with its corner at 8; ψ(z) = 9·ln(1 + z²/9) is the square near 0 and gives in to the data far away; ε is 10⁻³, or
+    the curves' own relative noise where that is larger. Minimised by Levenberg and Marquardt's method from three starts, with
+    analytic derivatives. How priors and weights were chosen is told in the guide "Loss-curve laws".
+
+    Args:
+        curves: at least two, of different schedules; three are better, one of them with the rate falling slowly, one suddenly.
+        law: "average" (of "extended multi-power" and "extended functional"), one of these, "multi-power", "functional" or
+            "momentum".
+        held_out: whether to predict each curve by the others, too (with three or more), which the bands use.
+        seed: of the starts beside the priors' centres.
+
+    Warns:
+        ForecastWarning: a single curve, or curves of one schedule, which leave what annealing gives to the priors.
+
+    Raises:
+        ValueError: an unknown law, no curves, fewer losses than parameters, or curves whose loss does not fall with progress.
+
+    >>> import laju, numpy as np
+    >>> at = np.arange(200, 4001, 50)
+    >>> runs = [laju.constant(0.1), laju.cosine(0.1, total=4000), laju.wsd(0.1, total=4000, cooldown=1000)]
+    >>> def loss(run):  # of a world where half of the noise is forgotten at once
+    ...     s = np.cumsum(run.values(4000)) / 400
+    ...     return (2 + 0.8 * s**-0.5 + 0.5 * run.values(4001)[1:])[at - 1]
+    >>> law = fit([Curve(at, loss(run), run) for run in runs])
+    >>> abs(law.final(laju.linear(0.1, 0, total=4000), 4000) - (2 + 0.8 * 0.5**-0.5)) < 0.02
+    True
+    """
+    used = tuple(curves)
+    for curve in used:
+        if not isinstance(curve, Curve):
+            raise TypeError(f"curves must be Curve objects, got {shown(curve)}")
+    weights = {law: 1.0} if law in LAWS else dict(AVERAGE) if law == "average" else None
+    if weights is None:
+        valid = ["average", *LAWS]
+        raise ValueError(f"law {shown(law)} is not one of {', '.join(valid)}{nearest(str(law), valid)}")
+    if not used:
+        raise ValueError("curves must hold at least one curve, got none")
+    names = _distinct(used)
+    losses = sum(len(curve) for curve in used)
+    needed = max(len(LAWS[name].parameters) + 2 for name in weights)
+    if losses <= needed:
+        raise ValueError(
+            f"the curves have {losses} losses together, and the law has {needed} parameters: bring longer curves or more of them"
+        )
+    _warn_of_one_schedule(used)
+    units = _units(used)
+    runs = [history(curve.rates, curve.updates, units.rate, units.length) for curve in used]
+    members = tuple(_Problem(LAWS[name], used, runs, units).solve(seed) for name in weights)
+    rows = []
+    if held_out and len(used) >= 3:
+        for i, curve in enumerate(used):
+            others = used[:i] + used[i + 1 :]
+            if sum(map(len, others)) > needed:
+                rows.append(_held_out(names[i], curve, others, law, seed))
+    return FittedLaw(law, used, members, tuple(weights.values()), units, tuple(rows))
+
+
+def errors(curve: Curve, predicted: npt.ArrayLike) -> HeldOut:
+    """The errors of predicted losses against a curve's own.
+
+    >>> errors(Curve([1, 2], [2.0, 1.0], [0.1, 0.1]), [2.0, 1.1])
+    HeldOut(curve='curve', mae=0.05..., rmse=0.0707..., r2=0.98, worst=0.1...)
+    """
+    off = np.asarray(predicted, dtype=np.float64) - curve.loss
+    around = float(((curve.loss - curve.loss.mean()) ** 2).sum())
+    return HeldOut(
+        curve.name,
+        mae=float(np.abs(off).mean()),
+        rmse=float(np.sqrt((off**2).mean())),
+        r2=1 - float((off**2).sum()) / around if around else math.nan,
+        worst=float((np.abs(off) / curve.loss).max()),
+    )
+
+
+# --- the fit -----------------------------------------------------------------------------------------------------------
+
+
+class _Problem:
+    """One law and the curves, as a nonlinear least-squares problem."""
+
+    def __init__(self, law: Law, curves: Sequence[Curve], runs: Sequence[History], units: Units) -> None:
+        self.law, self.runs, self.units = law, runs, units
+        self.curves = curves
+        self.loss = np.concatenate([curve.loss for curve in curves])
+        share = np.concatenate([np.full(len(curve), 1 / math.sqrt(len(curve))) for curve in curves])
+        self.unit = self.loss * units.noise
+        self.weight = share / self.unit
+        priors = law.parameters.values()
+        self.centre = np.log([prior.centre for prior in priors])
+        self.spread = np.array([prior.spread for prior in priors])
+        # Nearly free: a transient as large as all that the loss falls by.
+        self.ridge = 1 / float(self.loss.max() - self.loss.min() or 1.0) if law.transient else 0.0
+
+    def terms(self, logs: Array) -> Terms:
+        each = [_terms(self.law, run, logs, self.units) for run in self.runs]
+        return Terms(*(np.concatenate(parts) for parts in zip(*each, strict=True)))
+
+    def linear(self, terms: Terms, weight: Array) -> tuple[Array, Array]:
+        """The best linear parameters, and an orthonormal basis of what they can do to the residuals."""
+        A, b = terms.X * weight[:, None], (self.loss - terms.z) * weight
+        if self.law.transient:
+            A, b = np.vstack([A, [0.0, 0.0, self.ridge]]), np.append(b, 0.0)
+        q, r = np.linalg.qr(A)
+        size = np.abs(np.diag(r))
+        if size.min() < 1e-12 * max(size.max(), 1e-300):
+            return np.linalg.lstsq(A, b, rcond=None)[0], q
+        return np.linalg.solve(r, q.T @ b), q
+
+    def residuals(self, logs: Array, weight: Array) -> tuple[Array, Array]:
+        """Weighted residuals and those of the priors, with their derivatives (Kaufman's, which leave out how the basis turns)."""
+        terms = self.terms(logs)
+        c, q = self.linear(terms, weight)
+        r, J = (terms.X @ c + terms.z - self.loss) * weight, terms.by(c) * weight[:, None]
+        if self.law.transient:
+            r, J = np.append(r, self.ridge * c[2]), np.vstack([J, np.zeros(len(logs))])
+        J = J - q @ (q.T @ J)
+        z = (logs - self.centre) / self.spread
+        log = np.log1p((z / _DOUBT) ** 2)
+        root = math.sqrt(self.law.weight)
+        prior = root * np.sign(z) * _DOUBT * np.sqrt(log)
+        near = np.abs(z) < 1e-6
+        slope = np.divide(np.abs(z), _DOUBT * np.sqrt(log) * (1 + (z / _DOUBT) ** 2), out=np.ones_like(z), where=~near)
+        return np.asarray(np.append(r, prior)), np.asarray(np.vstack([J, np.diag(root * slope / self.spread)]))
+
+    def solve(self, seed: int) -> Member:
+        random = np.random.default_rng(seed)
+        starts = [self.centre, *(self.centre + self.spread * random.normal(size=(_STARTS - 1, len(self.centre))))]
+        found = [self._descend(start, self.weight) for start in starts]
+        logs = min(found, key=lambda f: f[1])[0]
+        weight = self.weight
+        for _ in range(10):
+            off = self._off(logs, weight)
+            new = self.weight * np.sqrt(np.minimum(1.0, _OUTLIER / np.maximum(np.abs(off), 1e-12)))
+            if np.allclose(new, weight, rtol=1e-3):
+                break
+            weight = new
+            logs, _ = self._descend(logs, weight)
+        terms = self.terms(logs)
+        c, _ = self.linear(terms, weight)
+        if c[1] <= 0:
+            raise ValueError(
+                f"the curves' losses do not fall with progress, so the {self.law.name} law cannot be fitted; bring curves that do"
+            )
+        return Member(self.law, logs, c, self._covariance(terms, c))
+
+    def _descend(self, start: Array, weight: Array) -> tuple[Array, float]:
+        try:
+            from scipy.optimize import least_squares
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError('forecasts need SciPy: pip install "laju[forecast]"', name=error.name) from error
+
+        last: dict[str, Any] = {}
+
+        def both(logs: Array) -> tuple[Array, Array]:
+            # Far out an exponential would overflow; the priors lead back from there.
+            logs = np.clip(logs, self.centre - 20, self.centre + 20)
+            if "at" not in last or not np.array_equal(last["at"], logs):
+                last.update(at=logs.copy(), found=self.residuals(logs, weight))
+            result: tuple[Array, Array] = last["found"]
+            return result
+
+        done = least_squares(lambda p: both(p)[0], start, jac=lambda p: both(p)[1], method="lm", max_nfev=300)
+        return np.clip(done.x, self.centre - 20, self.centre + 20), float(done.cost)
+
+    def _off(self, logs: Array, weight: Array) -> Array:
+        terms = self.terms(logs)
+        c, _ = self.linear(terms, weight)
+        off: Array = (terms.X @ c + terms.z - self.loss) / self.unit
+        return off
+
+    def _covariance(self, terms: Terms, c: Array) -> Array:
+        """Of all parameters, by the curvature at the optimum; correlated losses count for as many as they leave independent."""
+        J = _gradient(terms, c)
+        off = terms.X @ c + terms.z - self.loss
+        information = np.zeros((J.shape[1], J.shape[1]))
+        begin = 0
+        for curve in self.curves:
+            part = slice(begin, begin + len(curve))
+            begin += len(curve)
+            independent = _independent(off[part])
+            scale = np.maximum(np.sqrt(np.mean(off[part] ** 2)), self.units.noise * curve.loss.mean())
+            information += J[part].T @ J[part] / scale**2 * independent / len(curve)
+        k = len(self.centre)
+        information[np.arange(k), np.arange(k)] += 1 / self.spread**2
+        if self.law.transient:
+            information[-1, -1] += self.ridge**2
+        return np.asarray(np.linalg.pinv(information, hermitian=True))
+
+
+class Terms(NamedTuple):
+    """A law at given logarithms, L = X·linear + z, and how z and the second column of X (that of A) change with each of them."""
+
+    X: Array
+    z: Array
+    by_z: Array
+    by_power: Array
+
+    def by(self, linear: Array) -> Array:
+        """The derivatives of L by the logarithms; α is the first, and z does not depend on it."""
+        found = self.by_z.copy()
+        found[:, 0] += self.by_power * linear[1]
+        return found
+
+
+def _gradient(terms: Terms, linear: Array) -> Array:
+    """The derivatives of L by all parameters, logarithms first."""
+    return np.hstack([terms.by(linear), terms.X])
+
+
+def _terms(law: Law, run: History, logs: Array, units: Units) -> Terms:
+    values = np.exp(logs)
+    s = np.maximum(run.progress, 1e-12)
+    power = s ** -values[0]
+    x, by = law.term(run, values[1:-1])
+    scale = law.sign * values[-1] * units.level
+    columns = [np.ones_like(s), power]
+    if law.transient:
+        columns.append((s / units.first) ** -2.0)
+    by_z = np.hstack([np.zeros((len(s), 1)), scale * by, (scale * x)[:, None]])
+    return Terms(np.stack(columns, axis=1), scale * x, by_z, -power * np.log(s) * values[0])
+
+
+def _units(curves: Sequence[Curve]) -> Units:
+    rate = float(np.exp(np.mean([math.log(curve.peak) for curve in curves])))
+    sums = [np.cumsum(curve.rates)[curve.updates - 1] / rate for curve in curves]
+    length = max(float(s[-1]) for s in sums)
+    first = min(float(s[s > 0][0]) for s in sums if (s > 0).any()) / length
+    level = float(np.mean([np.median(curve.loss[-5:]) for curve in curves]))
+    return Units(rate, length, level, first, _noise(curves))
+
+
+def _noise(curves: Sequence[Curve]) -> float:
+    """The relative scatter of a loss around its neighbours', by the median of second differences; at least `_LEAST_NOISE`."""
+    found = []
+    for curve in curves:
+        if len(curve) >= 8:
+            log = np.log(curve.loss)
+            second = log[2:] - 2 * log[1:-1] + log[:-2]
+            found.append(float(np.median(np.abs(second - np.median(second)))) / 0.6745 / math.sqrt(6))
+    return max([_LEAST_NOISE, *([float(np.median(found))] if found else [])])
+
+
+def _independent(off: Array) -> float:
+    """How many independent losses a curve's residuals are worth: n·(1 - r) / (1 + r), r the correlation of neighbours."""
+    n = len(off)
+    if n < 4 or not off.any():
+        return float(n)
+    r = float(np.clip((off[1:] * off[:-1]).sum() / (off**2).sum(), 0.0, 0.999))
+    return max(1.0, n * (1 - r) / (1 + r))
+
+
+def _parameters(member: Member) -> dict[str, Parameter]:
+    error = np.sqrt(np.maximum(np.diag(member.covariance), 0.0))
+    names = [*member.law.parameters, "L0", "A", "R"][: len(member.logs) + len(member.linear)]
+    values = [*np.exp(member.logs), *member.linear]
+    return {name: Parameter(float(v), float(e)) for name, v, e in zip(names, values, error, strict=True)}
+
+
+def _held_out(name: str, curve: Curve, others: Sequence[Curve], law: str, seed: int) -> HeldOut:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ForecastWarning)
+        rest = fit(others, law, held_out=False, seed=seed)
+        found = errors(curve, rest.predict(curve.rates, curve.updates))
+    return HeldOut(name, found.mae, found.rmse, found.r2, found.worst)
+
+
+def _distinct(curves: Sequence[Curve]) -> list[str]:
+    """The curves' names, with a number where two are the same."""
+    names = [curve.name for curve in curves]
+    return [f"{name} {i}" if names.count(name) > 1 else name for i, name in enumerate(names)]
+
+
+def _warn_of_one_schedule(curves: Sequence[Curve]) -> None:
+    shapes = {tuple(np.round(curve.rates / curve.peak, 6)[:: max(1, len(curve.rates) // 64)]) for curve in curves}
+    if len(shapes) == 1:
+        warnings.warn(
+            "all curves are of one schedule, so what annealing gives cannot be told from progress and is taken from the priors; "
+            "bring a curve of another schedule, best one whose rate falls suddenly half-way",
+            ForecastWarning,
+            stacklevel=3,
+        )
