@@ -9,6 +9,7 @@ from scipy.optimize import minimize
 from laju import constant, cosine, linear
 from laju.forecast.bound import best_rate, bound
 from laju.forecast.plan import (
+    _costs,
     _costs_in_blocks,
     _costs_one_by_one,
     best_continuation,
@@ -93,7 +94,9 @@ def test_nothing_is_better_than_best(run, D):
     ],
 )
 def test_blocks_give_what_the_recursion_gives_one_by_one(norms):
-    np.testing.assert_allclose(_costs_in_blocks(norms), _costs_one_by_one(norms.tolist()), rtol=1e-13)
+    expected = _costs_one_by_one(norms.tolist())
+    np.testing.assert_allclose(_costs(norms[::-1])[::-1], expected, rtol=1e-13)
+    np.testing.assert_allclose(_costs_in_blocks(norms[3:], expected[2]), expected[3:], rtol=1e-13)
 
 
 def test_a_long_schedule_reaches_its_own_bound():

@@ -1,0 +1,42 @@
+"""Forecast: what a schedule would give before it is run, by loss curves of a few short runs or by a convex bound.
+
+>>> import laju
+>>> from laju.forecast import bound
+>>> bound(laju.linear(0.1, 0, total=1000), 1000) < bound(laju.constant(0.1), 1000)
+True
+"""
+
+from laju.forecast.bound import BestRate, anytime_bound, best_rate, bound, distance, transfer_rate
+from laju.forecast.curves import Curve
+from laju.forecast.families import Best
+from laju.forecast.fitting import FittedLaw, ForecastWarning, HeldOut, errors, fit
+from laju.forecast.plan import (
+    Plan,
+    best_continuation,
+    best_schedule,
+    best_under_cap,
+    norms_per_update,
+    refined_schedule,
+)
+
+__all__ = [
+    "Best",
+    "BestRate",
+    "Curve",
+    "FittedLaw",
+    "ForecastWarning",
+    "HeldOut",
+    "Plan",
+    "anytime_bound",
+    "best_continuation",
+    "best_rate",
+    "best_schedule",
+    "best_under_cap",
+    "bound",
+    "distance",
+    "errors",
+    "fit",
+    "norms_per_update",
+    "refined_schedule",
+    "transfer_rate",
+]
