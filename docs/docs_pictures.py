@@ -12,17 +12,22 @@ _count = itertools.count()
 
 
 def picture(schedules, updates=None, **options) -> str:
-    """An SVG of the schedules, as HTML; ids are made unique, because a page holds several."""
+    """The schedules, drawn, as HTML."""
     drawn = plot(schedules, updates, **options)
     drawn.figure.set_size_inches(7.2, 3.0)
+    return svg(drawn)
+
+
+def svg(drawn) -> str:
+    """A picture that was drawn as SVG in HTML; ids are made unique, because a page holds several."""
     buffer = io.StringIO()
     drawn.figure.savefig(buffer, format="svg", bbox_inches="tight")
-    svg = re.sub(r"^.*?(?=<svg)", "", buffer.getvalue(), flags=re.DOTALL)
+    found = re.sub(r"^.*?(?=<svg)", "", buffer.getvalue(), flags=re.DOTALL)
     prefix = f"p{next(_count)}-"
-    svg = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}\1"', svg)
-    svg = re.sub(r'(href="#|url\(#)', rf"\1{prefix}", svg)
+    found = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}\1"', found)
+    found = re.sub(r'(href="#|url\(#)', rf"\1{prefix}", found)
     # The ink is dark, so the paper stays light in dark mode.
-    return f'<div style="background: white; border-radius: .4rem; padding: .5rem; text-align: center">{svg}</div>'
+    return f'<div style="background: white; border-radius: .4rem; padding: .5rem; text-align: center">{found}</div>'
 
 
 def policy_table() -> str:

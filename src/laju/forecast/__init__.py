@@ -9,6 +9,7 @@ True
 from laju.forecast.bound import BestRate, anytime_bound, best_rate, bound, distance, transfer_rate
 from laju.forecast.curves import Curve
 from laju.forecast.families import Best
+from laju.forecast.finals import FittedFinals, Ranked, fit_finals
 from laju.forecast.fitting import FittedLaw, ForecastWarning, HeldOut, errors, fit
 from laju.forecast.plan import (
     Plan,
@@ -23,10 +24,12 @@ __all__ = [
     "Best",
     "BestRate",
     "Curve",
+    "FittedFinals",
     "FittedLaw",
     "ForecastWarning",
     "HeldOut",
     "Plan",
+    "Ranked",
     "anytime_bound",
     "best_continuation",
     "best_rate",
@@ -36,6 +39,7 @@ __all__ = [
     "distance",
     "errors",
     "fit",
+    "fit_finals",
     "norms_per_update",
     "refined_schedule",
     "transfer_rate",

@@ -316,15 +316,15 @@ class _Problem:
         return Terms(*(np.concatenate(parts) for parts in zip(*each, strict=True)))
 
     def linear(self, terms: Terms, weight: Array) -> tuple[Array, Array]:
-        """The best linear parameters, and an orthonormal basis of what they can do to the residuals."""
+        """The best linear parameters, L0 not below 0, and an orthonormal basis of what they can do to the residuals."""
         A, b = terms.X * weight[:, None], (self.loss - terms.z) * weight
         if self.law.transient:
             A, b = np.vstack([A, [0.0, 0.0, self.ridge]]), np.append(b, 0.0)
-        q, r = np.linalg.qr(A)
-        size = np.abs(np.diag(r))
-        if size.min() < 1e-12 * max(size.max(), 1e-300):
-            return np.linalg.lstsq(A, b, rcond=None)[0], q
-        return np.linalg.solve(r, q.T @ b), q
+        c, q = _solved(A, b)
+        if c[0] < 0:  # a loss has a floor, without which a slow curve is fitted by any small α
+            c, q = _solved(A[:, 1:], b)
+            c = np.concatenate([[0.0], c])
+        return c, q
 
     def residuals(self, logs: Array, weight: Array) -> tuple[Array, Array]:
         """Weighted residuals and those of the priors, with their derivatives (Kaufman's, which leave out how the basis turns)."""
@@ -359,7 +359,8 @@ class _Problem:
         c, _ = self.linear(terms, weight)
         if c[1] <= 0:
             raise ValueError(
-                f"the curves' losses do not fall with progress, so the {self.law.name} law cannot be fitted; bring curves that do"
+                f"the curves' losses do not fall with progress, so the {self.law.name} law cannot be fitted; bring curves that do, "
+                "or use fit_finals for runs of which only the last loss is known"
             )
         return Member(self.law, logs, c, self._covariance(terms, c))
 
@@ -405,6 +406,15 @@ class _Problem:
         if self.law.transient:
             information[-1, -1] += self.ridge**2
         return np.asarray(np.linalg.pinv(information, hermitian=True))
+
+
+def _solved(A: Array, b: Array) -> tuple[Array, Array]:
+    """The solution of least squares, and an orthonormal basis of the columns."""
+    q, r = np.linalg.qr(A)
+    size = np.abs(np.diag(r))
+    if size.min() < 1e-12 * max(size.max(), 1e-300):
+        return np.asarray(np.linalg.lstsq(A, b, rcond=None)[0]), np.asarray(q)
+    return np.asarray(np.linalg.solve(r, q.T @ b)), np.asarray(q)
 
 
 class Terms(NamedTuple):

@@ -1,0 +1,315 @@
+"""Ranking schedules and peak rates of a longer run by the final losses of short ones.
+
+A curve tells how the loss of one run falls; final losses of several runs tell how schedules and peaks compare. One loss a run
+is too little for a law with all of its parameters free, so the functional law keeps its prior centres here, and what it is
+off by is taken from the runs that are alike.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from laju.arguments import shown, whole
+from laju.forecast.blocks import Array, history
+from laju.forecast.curves import Curve, Rates, as_rates
+from laju.forecast.fitting import ForecastWarning
+from laju.forecast.laws import Functional, Prior
+
+_LAW = Functional()
+_ALPHA, _KAPPA = _LAW.parameters["alpha"].centre, _LAW.parameters["kappa"].centre
+_C: Prior = _LAW.parameters["C"]
+_LIKE_SHAPE, _LIKE_PEAK = 0.4, 1.0
+"""Within such a distance of shapes (root mean square) and of peaks (as logarithms) the law is off by about the same."""
+_NOISE = 0.03
+"""The variance of one run's loss around others like it, as a share of the variance of what the law is off by."""
+_LEAST = 5
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A candidate's place among all.
+
+    Attributes:
+        place: from 1, the lowest predicted loss.
+        name: the candidate's.
+        behind: its predicted final loss less that of the first.
+        loss: the predicted final loss. Runs of one length do not tell how much more a longer run gains, so at a length that no
+            run had only differences count.
+    """
+
+    place: int
+    name: str
+    behind: float
+    loss: float
+
+
+@dataclass(frozen=True)
+class FittedFinals:
+    """Final losses of runs, summed up: it ranks other schedules, peak rates and lengths.
+
+    Attributes:
+        runs: what it was fitted to.
+        held_out: for each run, how far the others' forecast of its final loss was off (predicted less measured); empty with
+            five runs.
+    """
+
+    runs: tuple[Curve, ...]
+    units: Units = field(repr=False)
+    held_out: tuple[float, ...] = field(default=(), repr=False)
+
+    @property
+    def error(self) -> float:
+        """The root mean square of `held_out`, nan with five runs: candidates closer than that cannot be told apart."""
+        return math.sqrt(np.mean(np.square(self.held_out))) if self.held_out else math.nan
+
+    def rank(self, candidates: Mapping[str, Rates], updates: int) -> list[Ranked]:
+        """The candidates from the lowest predicted final loss to the highest.
+
+        Args:
+            candidates: schedules, or rates of one an update from 0, by name.
+            updates: of the run that they are for.
+
+        Warns:
+            ForecastWarning: peak rates outside the runs' own, or a run much longer than they are.
+
+        Raises:
+            TypeError: candidates without names.
+            ValueError: no candidates, or rates or updates that cannot be.
+            UnresolvedError: a schedule that is not in updates.
+        """
+        if not isinstance(candidates, Mapping):
+            raise TypeError(f"candidates must be a dict of schedules by name, got {shown(candidates)}")
+        if not candidates:
+            raise ValueError("candidates must hold at least one schedule, got none")
+        updates = whole("updates", updates, least=1)
+        names = [str(name) for name in candidates]
+        rates = [as_rates(given, updates, name) for name, given in zip(names, candidates.values(), strict=True)]
+        self._check_reach(rates, updates)
+        runs = [_run(curve.rates, self.units) for curve in self.runs]
+        loss = _forecast(runs, _losses(self.runs), [_run(one, self.units) for one in rates])
+        order = np.argsort(loss, kind="stable").tolist()
+        return [
+            Ranked(place, names[i], float(loss[i] - loss[order[0]]), float(loss[i])) for place, i in enumerate(order, 1)
+        ]
+
+    def _check_reach(self, rates: Sequence[Array], updates: int) -> None:
+        peaks = [curve.peak for curve in self.runs]
+        low, high = min(peaks), max(peaks)
+        beyond = sorted({x for x in (float(used.max()) for used in rates) if not low * 0.95 <= x <= high * 1.05})
+        if beyond:
+            there = f"all have {low:g}" if high <= low * 1.001 else f"have {low:g} to {high:g}"
+            warnings.warn(
+                f"candidates have peak rates of {', '.join(f'{x:g}' for x in beyond)}, but the runs {there}: what other peaks "
+                "give is taken from the law alone; bring runs with them",
+                ForecastWarning,
+                stacklevel=3,
+            )
+        longest = max(len(curve.rates) for curve in self.runs)
+        if updates > 4 * longest:
+            warnings.warn(
+                f"{updates:,} updates are more than four times the longest run ({longest:,}): which peak is best then is not "
+                "known; bring a longer run",
+                ForecastWarning,
+                stacklevel=3,
+            )
+
+
+def fit_finals(runs: Iterable[Curve], *, held_out: bool = True) -> FittedFinals:
+    """Sum up the final losses of runs with different schedules and peak rates, to rank those of another, longer run.
+
+    The law is the functional one, and δ is what it is off by:
+
+        L = L0 + A·s^-α + B·Σ_k η_k²·(1 + C·(s - s_k))^-κ + δ(schedule, peak)
+
+    s is the sum of rates, in units of the runs' geometric mean. α = 1/2 and κ = 1.7 stay at the centres of their priors; L0, A
+    and B, none below 0, are fitted by least squares; forecasts are averaged over the prior of C, weighted by how likely each C
+    makes the losses. Where the runs have several lengths, D·T^-α is added: T updates gain more than the sum of rates tells.
+
+    δ is a Gaussian process, the same for the same schedule and peak whatever the length, and alike for alike ones:
+
+        cov(δ, δ') ~ exp(-d²/(2·0.4²) - ln²(peak/peak')/2)
+
+    d is the root mean square between the schedules over their peaks, at equal shares of the run. A run's own noise has 3 % of
+    δ's variance. So a schedule that was run keeps what it had over the law, and a new one is placed by the law and by those
+    next to it. The numbers 0.4, 1 and 3 % were chosen by leaving out runs, schedules and peaks among runs of one length; see
+    the guide "Loss-curve laws".
+
+    Source: Li et al., "Functional Scaling Laws in Kernel Regression", arXiv 2509.19189, for the law; the rest is universal
+    kriging, Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006, section 2.7.
+
+    Args:
+        runs: five or more, of several schedules and several peaks, of one or more lengths. Only the last loss of each counts; a
+            run with nothing else is `Curve([updates], [loss], schedule)`.
+        held_out: whether to predict each run by the others, too (with six or more).
+
+    Warns:
+        ForecastWarning: all runs of one schedule or of one peak rate, or losses that do not show a rate that is too low or one
+            that is too high, which leaves a part of the ranking to the law.
+
+    Raises:
+        ValueError: fewer than five runs.
+
+    >>> import laju
+    >>> def final(run):  # of a world where some of the noise that lay before the last updates stays
+    ...     return 2 + 0.5 / run.values(1000).sum() ** 0.5 + 0.4 * run(900)
+    >>> tried = [laju.wsd(peak, total=1000, cooldown=n) for peak in (0.02, 0.04, 0.08) for n in (100, 300, 600)]
+    >>> law = fit_finals([Curve([1000], [final(run)], run) for run in tried])
+    >>> found = law.rank({str(n): laju.wsd(0.04, total=2000, cooldown=n) for n in (100, 600, 1200)}, 2000)
+    >>> [ranked.name for ranked in found]
+    ['600', '1200', '100']
+    """
+    used = tuple(runs)
+    for curve in used:
+        if not isinstance(curve, Curve):
+            raise TypeError(f"runs must be Curve objects, got {shown(curve)}")
+    if len(used) < _LEAST:
+        raise ValueError(
+            f"runs must be {_LEAST} or more, of several schedules and peak rates, got {len(used)}: fewer losses do not tell "
+            "progress from noise; if you have whole curves, use laju.forecast.fit"
+        )
+    units = _units(used)
+    each, losses = [_run(curve.rates, units) for curve in used], _losses(used)
+    _warn_of_what_is_alike(used, each)
+    _warn_of_what_does_not_show(each, losses)
+    off: list[float] = []
+    if held_out and len(used) > _LEAST:
+        for i, one in enumerate(each):
+            others = [*each[:i], *each[i + 1 :]]
+            off.append(float(_forecast(others, np.delete(losses, i), [one])[0] - losses[i]))
+    return FittedFinals(used, units, tuple(off))
+
+
+# --- the law, and what it is off by ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Units:
+    """What is 1 in the law: a rate, a sum of rates in it, and a number of updates (0 where all runs have one length)."""
+
+    rate: float
+    length: float
+    updates: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a forecast needs of a run: the law's columns but for the noise, that for each C, schedule over peak, ln peak."""
+
+    columns: tuple[float, ...]
+    noise: Array
+    shape: Array
+    log_peak: float
+
+
+_Z = np.linspace(-3, 3, 13)
+_LOGS = math.log(_C.centre) + _C.spread * _Z
+_POINTS = 256
+
+
+def _units(curves: Sequence[Curve]) -> Units:
+    rate, lengths = _mean([curve.peak for curve in curves]), [len(curve.rates) for curve in curves]
+    several = max(lengths) > 1.05 * min(lengths)
+    return Units(rate, _mean([curve.rates.sum() / rate for curve in curves]), _mean(lengths) if several else 0.0)
+
+
+def _mean(values: Sequence[float]) -> float:
+    """The geometric mean."""
+    return float(np.exp(np.mean(np.log(values))))
+
+
+def _run(rates: Array, units: Units) -> Run:
+    past = history(rates, np.array([len(rates)]), units.rate, units.length)
+    noise = np.array([_LAW.term(past, np.array([math.exp(log), _KAPPA]))[0][0] for log in _LOGS])
+    peak = float(rates.max())
+    share = (np.arange(_POINTS) + 0.5) / _POINTS
+    shape = np.interp(share, (np.arange(len(rates)) + 0.5) / len(rates), rates / peak)
+    columns = [1.0, float(past.progress[0]) ** -_ALPHA]
+    if units.updates:
+        columns.append((len(rates) / units.updates) ** -_ALPHA)
+    return Run(tuple(columns), noise, shape, math.log(peak))
+
+
+def _losses(curves: Sequence[Curve]) -> Array:
+    return np.array([float(curve.loss[-1]) for curve in curves])
+
+
+def _forecast(runs: Sequence[Run], losses: Array, candidates: Sequence[Run]) -> Array:
+    """The candidates' predicted losses, averaged over C."""
+    n = len(losses)
+    root = np.linalg.cholesky(_alike(runs, runs) + _NOISE * np.eye(n))
+    across, b = np.linalg.solve(root, _alike(runs, candidates)), np.linalg.solve(root, losses)
+    means, scores = [], []
+    for i, z in enumerate(_Z):
+        white = np.linalg.solve(root, _columns(runs, i))
+        c = _not_negative(white, b)
+        off = b - white @ c
+        variance = max(float(off @ off) / n, (1e-5 * float(losses.mean())) ** 2)
+        means.append(_columns(candidates, i) @ c + across.T @ off)
+        scores.append(n * math.log(variance) + z * z)
+    weight = np.exp(-(np.array(scores) - min(scores)) / 2)
+    found: Array = weight / weight.sum() @ np.array(means)
+    return found
+
+
+def _columns(runs: Sequence[Run], i: int) -> Array:
+    return np.array([[*run.columns, run.noise[i]] for run in runs])
+
+
+def _alike(runs: Sequence[Run], others: Sequence[Run]) -> Array:
+    """The correlation of what the law is off by."""
+    shape = np.array([[np.mean((a.shape - b.shape) ** 2) for b in others] for a in runs])
+    peak = np.subtract.outer([a.log_peak for a in runs], [b.log_peak for b in others])
+    found: Array = np.exp(-shape / (2 * _LIKE_SHAPE**2) - (peak / _LIKE_PEAK) ** 2 / 2)
+    return found
+
+
+def _not_negative(X: Array, y: Array) -> Array:
+    """The least-squares solution with nothing below 0."""
+    try:
+        from scipy.optimize import nnls
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError('forecasts need SciPy: pip install "laju[forecast]"', name=error.name) from error
+
+    scale = np.abs(X).max(axis=0)
+    found: Array = nnls(X / scale, y)[0] / scale
+    return found
+
+
+# --- warnings ----------------------------------------------------------------------------------------------------------
+
+
+def _warn_of_what_is_alike(curves: Sequence[Curve], runs: Sequence[Run]) -> None:
+    peaks = [curve.peak for curve in curves]
+    if max(peaks) <= min(peaks) * 1.001:
+        warnings.warn(
+            "all runs have one peak rate, so what another peak gives is taken from the law alone; bring runs with half of it and "
+            "with twice of it",
+            ForecastWarning,
+            stacklevel=3,
+        )
+    if all(np.abs(run.shape - runs[0].shape).max() < 0.02 for run in runs):
+        warnings.warn(
+            "all runs are of one schedule, so what another gives is taken from the law alone; bring runs with a shorter and with "
+            "a longer cooldown",
+            ForecastWarning,
+            stacklevel=3,
+        )
+
+
+def _warn_of_what_does_not_show(runs: Sequence[Run], losses: Array) -> None:
+    c = _not_negative(_columns(runs, len(_Z) // 2), losses)
+    for missing, gain, bad, bring in (
+        (c[1] <= 0, "higher rates or a shorter cooldown", "low", "lower"),
+        (c[-1] <= 0, "lower rates or a longer cooldown", "high", "higher"),
+    ):
+        if missing:
+            warnings.warn(
+                f"no run gains by {gain}, so the runs do not show when a rate is too {bad}; bring one with a {bring} peak rate",
+                ForecastWarning,
+                stacklevel=3,
+            )
