@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import csv
 import os
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -75,6 +76,8 @@ def left_out(runs: Runs, updates: int, key: Callable[[str], str]) -> dict[str, f
 
 
 def main() -> None:
+    if "LAJU_SHARED" not in os.environ:
+        sys.exit("set LAJU_SHARED to the folder that holds data/loss-curves")
     runs = read(Path(os.environ["LAJU_SHARED"]) / "data/loss-curves/llama-124m/finals.csv")
     short, long = runs[SHORT], runs[LONG]
     begin = time.perf_counter()

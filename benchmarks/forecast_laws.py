@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import csv
 import os
+import sys
 import statistics
 import time
 import warnings
@@ -70,6 +71,8 @@ def timed(curves: list[Curve], law: str, repeats: int) -> tuple[FittedLaw, float
 
 
 def main() -> None:
+    if "LAJU_SHARED" not in os.environ:
+        sys.exit("set LAJU_SHARED to the folder that holds data/loss-curves")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--law", default="average")
     parser.add_argument("--repeats", type=int, default=5)

@@ -7,7 +7,7 @@ import pytest
 
 import laju
 from laju.forecast import fit
-from tests.forecast.test_laws import AT, N, PEAK, SCHEDULES, WARMUP, curves, world
+from tests.forecast.test_laws import AT, PEAK, SCHEDULES, WARMUP, N, curves, world
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_several_peaks_are_searched_between() -> None:
 
 
 def test_every_rate_free_is_ill_posed_but_for_the_functional_law(law) -> None:
-    with pytest.raises(ValueError, match="'knots' is ill-posed with the average law.*staircase.*functional"):
+    with pytest.raises(ValueError, match=r"'knots' is ill-posed with the average law.*staircase.*functional"):
         law.best(N, family="knots")
     functional = fit(curves(noise=1e-3), "functional")
     found = functional.best(N, peak=PEAK, family="knots", warmup=WARMUP)

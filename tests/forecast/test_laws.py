@@ -10,7 +10,7 @@ import pytest
 import laju
 from laju.forecast import Curve, FittedLaw, ForecastWarning, errors, fit
 from laju.forecast.blocks import history
-from laju.forecast.fitting import Units, _Problem, _terms
+from laju.forecast.fitting import Units, _terms
 from laju.forecast.laws import LAWS, Law
 
 PEAK, N, WARMUP = 3e-4, 6000, 300

@@ -23,9 +23,9 @@ class History:
     """What the laws need of a run at each of n moments, in units of a reference rate and a reference length.
 
     `progress` is S_t, shape (n,). The others have a row a moment and a column a block. `before` and `after` are the rates at the
-    beginning and the end of a block; `changed` says how far back its changes of rate lie, weighed by their size, `ago` the same in
-    updates over `length`; `rate_then` is the rate after them, as a logarithm. `weight` is the block's sum of rates, `rate` the mean
-    of their logarithms, and `distance` how far they lie back. Changes before the peak (a warmup) are left out.
+    beginning and the end of a block; `changed` says how far back its changes of rate lie, weighed by size, `ago` the same in
+    updates over `length`; `rate_then` is the rate after them, as a logarithm. `weight` is the block's sum of rates, `rate` the
+    mean of their logarithms, and `distance` how far they lie back. Changes before the peak (a warmup) are left out.
     """
 
     progress: Array

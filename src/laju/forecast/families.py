@@ -78,8 +78,8 @@ def best(
         raise ValueError(f"family {shown(family)} is not one of {', '.join(valid)}{nearest(str(family), valid)}")
     if family == "knots" and not all(isinstance(member.law, Functional) for member in law.members):
         raise ValueError(
-            f"family 'knots' is ill-posed with the {law.name} law, whose optimum is a staircase of a few drops that it credits too "
-            "much; fit law='functional' for it, or use a smooth family such as 'wsd'"
+            f"family 'knots' is ill-posed with the {law.name} law, whose optimum is a staircase of a few drops that it credits "
+            "too much; fit law='functional' for it, or use a smooth family such as 'wsd'"
         )
     if run is not None:
         at = whole("at", at, least=1)

@@ -189,16 +189,16 @@ class FittedLaw:
         if not low * 0.95 <= peak <= high * 1.05:
             there = f"{low:g}" if high <= low * 1.001 else f"{low:g} to {high:g}"
             warnings.warn(
-                f"the peak rate {peak:g} is not among those of the curves ({there}): no law here transfers across peak rates that "
-                "it was not fitted at; bring curves with other peaks",
+                f"the peak rate {peak:g} is not among those of the curves ({there}): no law here transfers across peak rates "
+                "that it was not fitted at; bring curves with other peaks",
                 ForecastWarning,
                 stacklevel=4,
             )
         longest = max(len(curve.rates) for curve in self.curves)
         if len(used) > 4 * longest:
             warnings.warn(
-                f"{len(used):,} updates are more than four times the longest curve ({longest:,}): the power law of the progress is "
-                "not known that far; bring a longer curve",
+                f"{len(used):,} updates are more than four times the longest curve ({longest:,}): the power law of the progress "
+                "is not known that far; bring a longer curve",
                 ForecastWarning,
                 stacklevel=4,
             )
@@ -359,8 +359,8 @@ class _Problem:
         c, _ = self.linear(terms, weight)
         if c[1] <= 0:
             raise ValueError(
-                f"the curves' losses do not fall with progress, so the {self.law.name} law cannot be fitted; bring curves that do, "
-                "or use fit_finals for runs of which only the last loss is known"
+                f"the curves' losses do not fall with progress, so the {self.law.name} law cannot be fitted; bring curves that "
+                "do, or use fit_finals for runs of which only the last loss is known"
             )
         return Member(self.law, logs, c, self._covariance(terms, c))
 

@@ -5,8 +5,8 @@ All have one form, in units of a rate η_ref, a progress S_ref and a level ℓ o
     L(t) = L0 + A·s^-α ± e·ℓ·x(t) + R·(s / s_first)^-2        s = S_t / S_ref,  S_t = Σ_{k<t} η_k
 
 L0, A and R are linear, α, the amplitude e and the law's own parameters are not. x(t) is what the law is about: what annealing has
-taken away by now, or what noise has added, where 1 stands for all of it at the reference rate. So e is that as a share of the loss.
-R is a transient of the first updates, which only the extended laws have.
+taken away by now, or what noise has added, where 1 stands for all of it at the reference rate. So e is that as a share of the
+loss. R is a transient of the first updates, which only the extended laws have.
 """
 
 from __future__ import annotations

@@ -1,0 +1,121 @@
+"""A forecast as a picture: measured losses as points, predicted ones as lines with bands, and the rates below."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from laju.forecast.curves import Curve, Rates, as_rates
+from laju.plot import INK, Picture, draw_steps, legend, line_style, need, tidy
+
+if TYPE_CHECKING:
+    from laju.forecast.fitting import FittedLaw
+
+_POINTS = 150
+_BEGIN = 0.15  # of a run: the axis begins at the loss there, or the fall before would take it all up
+_NAMED = 4  # measured curves beyond so many are one line of the legend
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_GREYS = ("#8a94a3", "#5d6877", "#aab2bd")
+
+
+def picture(
+    law: FittedLaw,
+    schedules: Mapping[str, Rates],
+    updates: int | Mapping[str, int],
+    *,
+    measured: Sequence[Curve] | None = None,
+    title: str | None = None,
+    level: float = 0.9,
+) -> Picture:
+    """Draw what a law predicts for schedules, with bands, beside the losses that were measured.
+
+    A measured curve that has the name of a schedule has its colour, so that a forecast can be held against what came out; the
+    others are grey. Rates are drawn below. The losses of a run's beginning lie above the axis, which would else show little of
+    its end.
+
+    Args:
+        law: fitted to curves.
+        schedules: schedules in updates, or rates, by name.
+        updates: of the runs; one number for all, or one by name.
+        measured: curves to draw as points; those that the law was fitted to when left out.
+        title: above the picture; nothing when not given.
+        level: the probability of the bands.
+
+    Returns:
+        A picture whose `axes` are those of the losses.
+
+    Raises:
+        ValueError: no schedules and no curves, or what `law.predict` refuses.
+        ModuleNotFoundError: Matplotlib is not installed.
+    """
+    need("matplotlib")
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    curves = law.curves if measured is None else tuple(measured)
+    lengths = {name: updates if isinstance(updates, int) else updates[name] for name in schedules}
+    if not schedules and not curves:
+        raise ValueError("there is nothing to draw")
+    figure = Figure(figsize=(7.6, 5.2), layout="constrained")
+    losses, rates = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    first = min((int(curve.updates[0]) for curve in (*curves, *law.curves)), default=1)
+    lines, names, ends, starts = [], [], [], []
+
+    greys = 0
+    for curve in curves:
+        chosen = np.unique(np.linspace(0, len(curve) - 1, min(len(curve), _POINTS)).astype(int))
+        own = list(schedules).index(curve.name) if curve.name in schedules else None
+        if own is None:
+            color, marker = _GREYS[greys % len(_GREYS)], _MARKERS[greys % len(_MARKERS)]
+        else:
+            color, marker = line_style(own)["color"], "o"
+        (points,) = losses.plot(
+            curve.updates[chosen], curve.loss[chosen], marker, color=color, ms=3.2, mew=0, alpha=0.75, zorder=2
+        )
+        if own is None:
+            lines.append(points)
+            names.append(f"{curve.name}, measured")
+            greys += 1
+        ends.append(float(curve.loss.min()))
+        starts.append(float(np.interp(_BEGIN * curve.updates[-1], curve.updates, curve.loss)))
+
+    if greys > _NAMED:
+        lines, names = lines[:1], [f"measured ({greys} curves)"]
+    if any(curve.name in schedules for curve in curves):
+        lines += losses.plot([], [], "o", color=INK, ms=3.2, mew=0)
+        names.append("measured")
+    for i, (name, schedule) in enumerate(schedules.items()):
+        n = lengths[name]
+        at = np.unique(np.round(np.linspace(min(first, n), n, 400)).astype(int))
+        mean = law.predict(schedule, at)
+        lower, upper = law.band(schedule, at, level)
+        losses.fill_between(at, lower, upper, color=line_style(i)["color"], alpha=0.16, linewidth=0, zorder=1)
+        (line,) = losses.plot(at, mean, linewidth=1.8, zorder=3, **line_style(i))
+        draw_steps(rates, as_rates(schedule, n), i, linewidth=1.5)
+        lines.insert(i, line)
+        names.insert(i, name)
+        ends.append(float(lower.min()))
+        starts.append(float(np.interp(_BEGIN * n, at, mean)))
+    if not schedules:
+        for curve in curves:
+            rates.plot(curve.rates, color=_GREYS[0], linewidth=1.2)
+
+    low, high = min(ends), max(starts)
+    losses.set_ylim(low - 0.04 * (high - low), high + 0.04 * (high - low))
+    losses.set_xlim(0, max([*lengths.values(), *(int(c.updates[-1]) for c in curves)]))
+    rates.set_ylim(bottom=0)
+    rates.xaxis.set_major_locator(MaxNLocator(integer=True))
+    rates.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+    rates.yaxis.set_major_locator(MaxNLocator(3))
+    rates.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:.4g}"))
+    losses.set_ylabel("loss", color=INK)
+    rates.set_ylabel("learning rate", color=INK)
+    rates.set_xlabel("update", color=INK)
+    for ax in (losses, rates):
+        tidy(ax)
+    if title is not None:
+        losses.set_title(title, loc="left", color=INK, parse_math=False)
+    legend(losses, lines, names, loc="upper right", fontsize=9)
+    return Picture(figure, losses)
