@@ -13,8 +13,8 @@ from __future__ import annotations
 import argparse
 import csv
 import os
-import sys
 import statistics
+import sys
 import time
 import warnings
 from collections.abc import Iterable

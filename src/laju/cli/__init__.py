@@ -16,6 +16,7 @@ VERBS = {
     "check": "Say what is probably not meant in a schedule.",
     "diff": "Say where two schedules differ, and by how much.",
     "compare": "Train a task with several schedules and seeds, and report which is best.",
+    "forecast": "Predict what a schedule would give from a few loss curves, and find the best one.",
 }
 
 

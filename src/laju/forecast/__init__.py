@@ -19,6 +19,7 @@ from laju.forecast.plan import (
     norms_per_update,
     refined_schedule,
 )
+from laju.forecast.reading import read_csv, read_tensorboard
 
 __all__ = [
     "Best",
@@ -41,6 +42,8 @@ __all__ = [
     "fit",
     "fit_finals",
     "norms_per_update",
+    "read_csv",
+    "read_tensorboard",
     "refined_schedule",
     "transfer_rate",
 ]

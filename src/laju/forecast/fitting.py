@@ -26,6 +26,12 @@ _OUTLIER = 8.0
 _DOUBT = 3.0
 """How many spreads from a prior's centre the data may move a parameter before the prior gives in."""
 _STARTS = 3
+_RISES = 0.05
+"""How far above its lowest a loss may end before it is said to rise; warming up again costs less."""
+_BAD = 0.2
+"""A relative error of a held-out curve from which on the law is said not to fit."""
+_FAR = 7.0
+"""How far from a prior's centre a logarithm is looked for; beyond, powers overflow."""
 
 
 class ForecastWarning(UserWarning):
@@ -94,7 +100,7 @@ class FittedLaw:
 
     name: str
     curves: tuple[Curve, ...]
-    members: tuple[Member, ...]
+    members: tuple[Member, ...] = field(repr=False)
     weights: tuple[float, ...]
     units: Units
     held_out: tuple[HeldOut, ...] = field(default=(), repr=False)
@@ -137,7 +143,7 @@ class FittedLaw:
             off = member.predict(run, self.units) - mean
             variance += weight * (member.spread(run, self.units) ** 2 + off**2)
         half = float(ndtri((1 + level) / 2)) * np.sqrt(variance + self._typical_error() ** 2)
-        return mean - half, mean + half
+        return np.maximum(mean - half, 0.0), mean + half
 
     def final(self, rates: Rates, updates: int) -> float:
         """The loss after the last of `updates` updates."""
@@ -263,6 +269,7 @@ def fit(curves: Iterable[Curve], law: str = "average", *, held_out: bool = True,
             f"the curves have {losses} losses together, and the law has {needed} parameters: bring longer curves or more of them"
         )
     _warn_of_one_schedule(used)
+    _warn_of_rising(used)
     units = _units(used)
     runs = [history(curve.rates, curve.updates, units.rate, units.length) for curve in used]
     members = tuple(_Problem(LAWS[name], used, runs, units).solve(seed) for name in weights)
@@ -272,6 +279,14 @@ def fit(curves: Iterable[Curve], law: str = "average", *, held_out: bool = True,
             others = used[:i] + used[i + 1 :]
             if sum(map(len, others)) > needed:
                 rows.append(_held_out(names[i], curve, others, law, seed))
+    worst = max(rows, key=lambda row: row.worst, default=None)
+    if worst is not None and worst.worst > _BAD:
+        warnings.warn(
+            f"the law does not describe these curves: {worst.curve}, predicted by the others, is off by up to {worst.worst:.0%}. "
+            "The laws are of losses that keep a floor, as on fresh data; a training loss that falls to almost 0 is not one",
+            ForecastWarning,
+            stacklevel=2,
+        )
     return FittedLaw(law, used, members, tuple(weights.values()), units, tuple(rows))
 
 
@@ -316,14 +331,20 @@ class _Problem:
         return Terms(*(np.concatenate(parts) for parts in zip(*each, strict=True)))
 
     def linear(self, terms: Terms, weight: Array) -> tuple[Array, Array]:
-        """The best linear parameters, L0 not below 0, and an orthonormal basis of what they can do to the residuals."""
+        """The best linear parameters, and an orthonormal basis of what they can do to the residuals.
+
+        A loss has a floor, so L0 is not below 0, and progress lowers it, so A is above 0: what would break that is left out.
+        """
         A, b = terms.X * weight[:, None], (self.loss - terms.z) * weight
         if self.law.transient:
             A, b = np.vstack([A, [0.0, 0.0, self.ridge]]), np.append(b, 0.0)
-        c, q = _solved(A, b)
-        if c[0] < 0:  # a loss has a floor, without which a slow curve is fitted by any small α
-            c, q = _solved(A[:, 1:], b)
-            c = np.concatenate([[0.0], c])
+        every = range(A.shape[1])
+        for kept in ([*every], [*every][1:], [0, 1], [1]):
+            found, q = _solved(A[:, kept], b)
+            c = np.zeros(A.shape[1])
+            c[kept] = found
+            if c[0] >= 0 and c[1] > 0:
+                break
         return c, q
 
     def residuals(self, logs: Array, weight: Array) -> tuple[Array, Array]:
@@ -374,14 +395,14 @@ class _Problem:
 
         def both(logs: Array) -> tuple[Array, Array]:
             # Far out an exponential would overflow; the priors lead back from there.
-            logs = np.clip(logs, self.centre - 20, self.centre + 20)
+            logs = np.clip(logs, self.centre - _FAR, self.centre + _FAR)
             if "at" not in last or not np.array_equal(last["at"], logs):
                 last.update(at=logs.copy(), found=self.residuals(logs, weight))
             result: tuple[Array, Array] = last["found"]
             return result
 
         done = least_squares(lambda p: both(p)[0], start, jac=lambda p: both(p)[1], method="lm", max_nfev=300)
-        return np.clip(done.x, self.centre - 20, self.centre + 20), float(done.cost)
+        return np.clip(done.x, self.centre - _FAR, self.centre + _FAR), float(done.cost)
 
     def _off(self, logs: Array, weight: Array) -> Array:
         terms = self.terms(logs)
@@ -440,7 +461,7 @@ def _gradient(terms: Terms, linear: Array) -> Array:
 def _terms(law: Law, run: History, logs: Array, units: Units) -> Terms:
     values = np.exp(logs)
     s = np.maximum(run.progress, 1e-12)
-    power = s ** -values[0]
+    power = np.exp(np.minimum(-values[0] * np.log(s), 300.0))  # a power that cannot overflow
     x, by = law.term(run, values[1:-1])
     scale = law.sign * values[-1] * units.level
     columns = [np.ones_like(s), power]
@@ -498,6 +519,19 @@ def _distinct(curves: Sequence[Curve]) -> list[str]:
     """The curves' names, with a number where two are the same."""
     names = [curve.name for curve in curves]
     return [f"{name} {i}" if names.count(name) > 1 else name for i, name in enumerate(names)]
+
+
+def _warn_of_rising(curves: Sequence[Curve]) -> None:
+    for curve in curves:
+        if len(curve) >= 5:
+            lowest, end = float(np.median(np.sort(curve.loss)[:5])), float(np.median(curve.loss[-5:]))
+            if end > (1 + _RISES) * lowest:
+                warnings.warn(
+                    f"the loss of {curve.name} ends {end / lowest - 1:.0%} above its lowest: if the run is diverging or "
+                    "overfitting, leave it out, or cut it before that",
+                    ForecastWarning,
+                    stacklevel=3,
+                )
 
 
 def _warn_of_one_schedule(curves: Sequence[Curve]) -> None:

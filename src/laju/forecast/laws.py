@@ -168,7 +168,7 @@ def _drops(run: History, C: float, beta: float, gamma: float, power: float) -> t
     """Σ (before^p - after^p)·[1 - (1 + z)^-β], z = C·η^-γ·distance; and by ln C, ln β, ln γ, ln p."""
     from_, to = run.before**power, run.after**power
     drop = from_ - to  # a block's drops add up to what lies between its ends
-    z = C * np.exp(-gamma * run.rate_then) * run.changed
+    z = C * np.exp(np.minimum(-gamma * run.rate_then, 300.0)) * run.changed
     log = np.log1p(z)
     left = np.exp(-beta * log)
     by_z = drop * beta * left * z / (1 + z)

@@ -31,9 +31,9 @@ def picture(
 ) -> Picture:
     """Draw what a law predicts for schedules, with bands, beside the losses that were measured.
 
-    A measured curve that has the name of a schedule has its colour, so that a forecast can be held against what came out; the
-    others are grey. Rates are drawn below. The losses of a run's beginning lie above the axis, which would else show little of
-    its end.
+    Of `measured`, a curve that has the name of a schedule has its colour, so that a forecast can be held against what came out;
+    all others are grey. Rates are drawn below. The losses of a run's beginning lie above the axis, which would else show little
+    of its end.
 
     Args:
         law: fitted to curves.
@@ -55,6 +55,7 @@ def picture(
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     curves = law.curves if measured is None else tuple(measured)
+    outcomes = set() if measured is None else set(schedules)
     lengths = {name: updates if isinstance(updates, int) else updates[name] for name in schedules}
     if not schedules and not curves:
         raise ValueError("there is nothing to draw")
@@ -66,7 +67,7 @@ def picture(
     greys = 0
     for curve in curves:
         chosen = np.unique(np.linspace(0, len(curve) - 1, min(len(curve), _POINTS)).astype(int))
-        own = list(schedules).index(curve.name) if curve.name in schedules else None
+        own = list(schedules).index(curve.name) if curve.name in outcomes else None
         if own is None:
             color, marker = _GREYS[greys % len(_GREYS)], _MARKERS[greys % len(_MARKERS)]
         else:
@@ -83,12 +84,12 @@ def picture(
 
     if greys > _NAMED:
         lines, names = lines[:1], [f"measured ({greys} curves)"]
-    if any(curve.name in schedules for curve in curves):
+    if any(curve.name in outcomes for curve in curves):
         lines += losses.plot([], [], "o", color=INK, ms=3.2, mew=0)
         names.append("measured")
     for i, (name, schedule) in enumerate(schedules.items()):
         n = lengths[name]
-        at = np.unique(np.round(np.linspace(min(first, n), n, 400)).astype(int))
+        at = np.unique(np.round(np.linspace(min(first, n), n, 250)).astype(int))
         mean = law.predict(schedule, at)
         lower, upper = law.band(schedule, at, level)
         losses.fill_between(at, lower, upper, color=line_style(i)["color"], alpha=0.16, linewidth=0, zorder=1)

@@ -10,8 +10,9 @@
 from laju.lab.chapter import chapter
 from laju.lab.compare import Interrupted, compare
 from laju.lab.comparison import Agreement, Comparison, Row
+from laju.lab.forecast import stored_curves
 from laju.lab.statistics import Estimate
-from laju.lab.store import Store, StoreError
+from laju.lab.store import Kept, Store, StoreError
 from laju.lab.tasks import Data, DataError, Digits, FashionMNIST, Task, get_task
 from laju.lab.trial import FRAMEWORKS, Optimizer, Outcome, Record, Trial
 
@@ -25,6 +26,7 @@ __all__ = [
     "Estimate",
     "FashionMNIST",
     "Interrupted",
+    "Kept",
     "Optimizer",
     "Outcome",
     "Record",
@@ -36,4 +38,5 @@ __all__ = [
     "chapter",
     "compare",
     "get_task",
+    "stored_curves",
 ]

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -58,6 +60,21 @@ _records = sa.Table(
 
 class StoreError(OSError):
     """A store that cannot be opened or written; the message names the file and what can be done."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A trial as a store holds it: what it was, with its schedule and optimizer as text, and its outcome."""
+
+    fingerprint: str
+    task: str
+    schedule: str
+    optimizer: str
+    seed: int
+    epochs: int
+    batch_size: int
+    framework: str
+    outcome: Outcome
 
 
 class Store:
@@ -143,6 +160,27 @@ class Store:
         except sa.exc.SQLAlchemyError as error:
             raise self._error(error) from error
         return Outcome(row.status, records, row.seconds, row.diverged_at)
+
+    def trials(self, task: str | None = None) -> Iterator[Kept]:
+        """Every trial that is kept, or those of one task, in the order in which they were written.
+
+        >>> with Store() as store:
+        ...     list(store.trials())
+        []
+        """
+        names = ("fingerprint", "task", "schedule", "optimizer", "seed", "epochs", "batch_size", "framework")
+        which = sa.select(_trials).order_by(sa.literal_column("trials.rowid"))
+        if task is not None:
+            which = which.where(_trials.c.task == task)
+        try:
+            with self._engine.connect() as connection:
+                for row in connection.execute(which).all():
+                    query = sa.select(_records).where(_records.c.trial == row.fingerprint).order_by(_records.c.update)
+                    records = tuple(Record(*found[1:]) for found in connection.execute(query))
+                    outcome = Outcome(row.status, records, row.seconds, row.diverged_at)
+                    yield Kept(**{name: getattr(row, name) for name in names}, outcome=outcome)
+        except sa.exc.SQLAlchemyError as error:
+            raise self._error(error) from error
 
     def put(self, trial: Trial, outcome: Outcome) -> None:
         """Keep a trial's outcome; of a trial that is there already, the first one stays."""

@@ -1,0 +1,492 @@
+"""laju forecast: what a schedule would give, by loss curves of runs that were made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from laju.arguments import nearest
+from laju.cli.arguments import F, plain_errors, read_schedules
+from laju.cli.forecast_curves import Length, Source, curve_options, finite, length_options, noted
+from laju.cli.run_options import as_text, read_one
+from laju.plot import SUFFIXES, printable
+from laju.schedule import Schedule
+
+if TYPE_CHECKING:
+    from laju.forecast import Curve, FittedLaw
+
+_LEVEL = 0.9
+_VERBS = ("fit", "predict", "best", "extend", "check")
+
+
+class _Verbs(click.Group):
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(_VERBS)
+
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in _VERBS:
+            context.fail(f"No such command {args[0]!r}{nearest(args[0], _VERBS)} (commands: {', '.join(_VERBS)})")
+        return super().resolve_command(context, args)
+
+
+@click.group("forecast", cls=_Verbs)
+def command() -> None:
+    """Predict what a schedule would give from the loss curves of a few short runs, and find the best one.
+
+    A CURVE is a file: CSV with a column of updates (update, step, iteration), one of losses and one of rates (lr, rate,
+    learning_rate), or TensorBoard's event files. Where a file has no rates, the run's schedule stands after an @; a name may
+    stand in front:
+
+    \b
+    run1.csv
+    'run1.csv@cosine(3e-4, total=24000, warmup=2160)'
+    'short=runs/17@wsd(3e-4, total=8000, cooldown=2000)'
+
+    Bring two runs or more that differ in their schedule, best one whose rate falls slowly and one whose rate falls suddenly.
+    """
+
+
+def _picture_option(help_text: str) -> Callable[[F], F]:
+    return click.option(
+        "--out", type=click.Path(dir_okay=False, path_type=Path), help=f"{help_text}: .png, .svg or .pdf."
+    )
+
+
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
+
+
+@command.command("fit", short_help="Fit a law to curves, and say how well it predicts each.")
+@curve_options
+@click.option(
+    "--schedule",
+    "schedules",
+    multiple=True,
+    metavar="SPEC",
+    help="The schedule of the runs whose file has no rates: one for all, or given once for each file.",
+)
+@click.option("--updates-per-epoch", type=click.IntRange(min=1), help="For schedules in epochs.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="JSON file to write the fitted law to.")
+@_json_option
+def fit_command(
+    source: Source, schedules: tuple[str, ...], updates_per_epoch: int | None, out: Path | None, as_json: bool
+) -> None:
+    """Fit a law to the curves: its parameters, and how well each curve is predicted by the others.
+
+    \b
+    laju forecast fit cosine.csv constant.csv drop.csv
+    laju forecast fit a.csv b.csv --schedule 'cosine(0.1, total=4000)' --schedule 'constant(0.1)'
+    laju forecast fit --store laju.sqlite --task digits
+    """
+    with plain_errors(), noted() as notes:
+        curves = source.read(schedules, updates_per_epoch)
+        law = _fit(curves.all, source.law)
+        if as_json:
+            click.echo(as_text({**law.to_json(), "notes": notes}))
+        else:
+            click.echo(_headline(law))
+            click.echo()
+            click.echo(_parameters(law))
+            if law.held_out:
+                click.echo("\neach curve, predicted by the others")
+                click.echo(_errors_table([_error_row(row.curve, row) for row in law.held_out]))
+            else:
+                click.echo("\nwith three curves or more, each is predicted by the others here")
+        if out is not None:
+            out.write_text(json.dumps(law.to_json(), indent=2) + "\n", encoding="utf-8")
+            click.echo(f"wrote {out}", err=as_json)
+
+
+@command.command("predict", short_help="Predict the loss of schedules that were not run.")
+@curve_options
+@click.option(
+    "--schedule",
+    "schedules",
+    multiple=True,
+    required=True,
+    metavar="[NAME=]SPEC",
+    help="What to predict; may be repeated.",
+)
+@length_options
+@_picture_option("Picture to write, with the measured losses and the bands of the predicted ones")
+@_json_option
+def predict_command(
+    source: Source, schedules: tuple[str, ...], length: Length, out: Path | None, as_json: bool
+) -> None:
+    """Predict the loss of schedules that were not run, with the interval in which it lies with 90 %.
+
+    \b
+    laju forecast predict a.csv b.csv c.csv --updates 24000 \\
+        --schedule 'cosine=cosine(3e-4, total="100%", warmup=2000)' \\
+        --schedule 'wsd=wsd(3e-4, total="100%", warmup=2000, cooldown="20%")' --out forecast.png
+    """
+    named = read_schedules(schedules)
+    _check_suffix(out)
+    with plain_errors(), noted() as notes:
+        curves = source.read((), length.updates_per_epoch)
+        plan = length.plan(curves)
+        wanted = {name: length.resolve(schedule, plan) for name, schedule in named.items()}
+        law = _fit(curves.all, source.law)
+        rows = [_forecast(law, name, schedule, plan.updates) for name, schedule in wanted.items()]
+        if as_json:
+            click.echo(
+                as_text({"law": law.name, "updates": plan.updates, "level": _LEVEL, "schedules": rows, "notes": notes})
+            )
+        else:
+            click.echo(f"{_headline(law)}\nafter {plan.updates:,} updates:\n")
+            click.echo(_forecast_table(rows))
+        _draw(law, wanted, plan.updates, out, as_json)
+
+
+@command.command("best", short_help="Find the schedule that ends lowest.")
+@curve_options
+@length_options
+@click.option("--peak", type=click.FloatRange(min=0, min_open=True), help="The peak rate; by default the curves' own.")
+@click.option(
+    "--family",
+    type=click.Choice(["wsd", "cosine", "linear", "power", "knots"]),
+    default="wsd",
+    show_default=True,
+    help="Where to search; wsd holds the peak, then comes down. knots goes with --law functional.",
+)
+@click.option("--warmup", type=click.IntRange(min=0), default=0, show_default=True, help="Updates from 0 to the peak.")
+@_picture_option("Picture to write")
+@_json_option
+def best_command(
+    source: Source, length: Length, peak: float | None, family: str, warmup: int, out: Path | None, as_json: bool
+) -> None:
+    """Find the schedule whose predicted loss at the end is lowest, and print it as every adapter and verb takes it.
+
+    \b
+    laju forecast best a.csv b.csv c.csv --updates 24000 --warmup 2000
+    """
+    _check_suffix(out)
+    with plain_errors(), noted() as notes:
+        from laju.algebra import chain
+        from laju.pieces import Ramp
+
+        curves = source.read((), length.updates_per_epoch)
+        updates = length.plan(curves).updates
+        law = _fit(curves.all, source.law)
+        best = law.best(updates, peak=peak, family=family, warmup=warmup)
+
+        def down_to(final: float, shape: str) -> Schedule:
+            decay = Ramp(best.peak, final, updates - warmup, shape)
+            return chain(Ramp(0.0, best.peak, warmup), decay) if warmup else decay
+
+        wanted = {
+            "best": best.schedule,
+            "cosine to 0": down_to(0.0, "cosine"),
+            "cosine to 10 %": down_to(0.1 * best.peak, "cosine"),
+            "linear to 0": down_to(0.0, "linear"),
+        }
+        rows = [_forecast(law, name, schedule, updates) for name, schedule in wanted.items()]
+        if as_json:
+            found = {
+                "schedule": str(best.schedule),
+                "json": best.schedule.to_json(),
+                "peak": best.peak,
+                "family": family,
+            }
+            click.echo(
+                as_text(
+                    {
+                        "law": law.name,
+                        "updates": updates,
+                        "level": _LEVEL,
+                        "best": found,
+                        "schedules": rows,
+                        "notes": notes,
+                    }
+                )
+            )
+        else:
+            click.echo(f"{_headline(law)}\nthe best of family {family} for {updates:,} updates:\n")
+            click.echo(f"{best.schedule}\n")
+            click.echo(_forecast_table(rows))
+        _draw(law, wanted, updates, out, as_json)
+
+
+@command.command("extend", short_help="Say how to go on with a run that becomes longer.")
+@curve_options
+@click.option("--schedule", "spec", required=True, metavar="SPEC", help="The schedule of the run so far.")
+@click.option("--at", type=click.IntRange(min=1), required=True, help="Updates that the run has made.")
+@length_options
+@_picture_option("Picture to write")
+@_json_option
+def extend_command(source: Source, spec: str, at: int, length: Length, out: Path | None, as_json: bool) -> None:
+    """Say how to go on with a run that shall become longer than planned: the ways, side by side.
+
+    The column `bound` is the convex bound's opinion, which knows no curves: how much more it allows than its own best rest of the
+    run, when the rate so far suited the run as it was planned.
+
+    \b
+    laju forecast extend a.csv b.csv c.csv --schedule 'cosine(3e-4, total=24000, warmup=2000)' --at 20000 --updates 48000
+    """
+    _, given = read_one(spec)
+    _check_suffix(out)
+    with plain_errors(), noted() as notes:
+        curves = source.read((), length.updates_per_epoch)
+        plan = length.plan(curves)
+        updates, run = plan.updates, length.resolve(given, plan)
+        if at >= updates:
+            raise click.UsageError(f"--at {at} leaves nothing of the {updates:,} updates of the whole run.")
+        law = _fit(curves.all, source.law)
+        wanted, bounds = _ways_on(law, run, at, updates)
+        rows = [{**_forecast(law, name, schedule, updates), "bound": bounds[name]} for name, schedule in wanted.items()]
+        planned = None
+        if run.length is not None and at <= run.length < updates:
+            planned = _forecast(law, "as planned", run, int(run.length))
+        if as_json:
+            found = {
+                "law": law.name,
+                "at": at,
+                "updates": updates,
+                "level": _LEVEL,
+                "as_planned": planned,
+                "schedules": rows,
+            }
+            click.echo(as_text({**found, "notes": notes}))
+        else:
+            click.echo(f"{_headline(law)}\nfrom update {at:,} to {updates:,}:\n")
+            click.echo(_forecast_table(rows))
+            if planned is not None:
+                loss, low, high = (planned[key] for key in ("loss", "low", "high"))
+                click.echo(f"\nas planned, at update {int(run.length or 0):,}: {loss:.4f} ({low:.4f} – {high:.4f})")
+            click.echo()
+            for name, schedule in wanted.items():
+                click.echo(f"{name}: {schedule}")
+        _draw(law, wanted, updates, out, as_json)
+
+
+@command.command("check", short_help="Predict curves that were not fitted, and compare.")
+@curve_options
+@click.option(
+    "--fit",
+    "fitted",
+    multiple=True,
+    metavar="NAME",
+    help="Fit to this curve; may be repeated. A part of the name will do.",
+)
+@click.option("--updates-per-epoch", type=click.IntRange(min=1), help="For schedules in epochs.")
+@_picture_option("Picture to write, of the curves that were not fitted (with --fit)")
+@_json_option
+def check_command(
+    source: Source, fitted: tuple[str, ...], updates_per_epoch: int | None, out: Path | None, as_json: bool
+) -> None:
+    """Check the forecast: predict curves that the law was not fitted to, and compare.
+
+    Without --fit, every curve is predicted by all the others.
+
+    \b
+    laju forecast check *.csv --fit cosine --fit constant --fit drop --out check.png
+    laju forecast check --store laju.sqlite --task digits
+    """
+    _check_suffix(out)
+    if out is not None and not fitted:
+        raise click.UsageError("--out goes with --fit.")
+    with plain_errors(), noted() as notes:
+        from laju.forecast import errors
+
+        curves = source.read((), updates_per_epoch)
+        known = curves.pick(fitted)
+        unseen = tuple(curve for curve in curves.all if curve not in known)
+        if not unseen:
+            raise click.UsageError("every curve is fitted, so there is none to check the forecast against.")
+        if not known and len(unseen) < 2:
+            raise click.UsageError("one curve alone cannot be predicted by others: bring more.")
+        law = _fit(known, source.law) if known else None
+        rows = []
+        for curve in unseen:
+            by = law or _fit(tuple(other for other in curves.all if other is not curve), source.law, held_out=False)
+            row = _error_row(curve.name, errors(curve, by.predict(curve.rates, curve.updates)))
+            last = int(curve.updates[-1])
+            row |= {"update": last, "measured": float(curve.loss[-1]), "loss": by.final(curve.rates, last)}
+            if law is not None:
+                low, high = law.band(curve.rates, [last], _LEVEL)
+                row |= {"low": float(low[0]), "high": float(high[0])}
+            rows.append(row)
+        if as_json:
+            head = {"law": source.law, "fitted": [curve.name for curve in known], "level": _LEVEL}
+            click.echo(as_text({**head, "curves": rows, "notes": notes}))
+        else:
+            click.echo(_headline(law) if law is not None else f"{source.law}: each curve predicted by the others")
+            click.echo()
+            click.echo(_errors_table(rows))
+            click.echo("\nat their last update")
+            click.echo(
+                _table(("curve", "update", "measured", "predicted", "90 % interval"), [_final(row) for row in rows])
+            )
+        if out is not None and law is not None:
+            from laju.forecast.picture import picture
+
+            drawn = picture(
+                law,
+                {curve.name: curve.rates for curve in unseen},
+                {curve.name: int(curve.updates[-1]) for curve in unseen},
+                measured=unseen,
+            )
+            click.echo(f"wrote {drawn.save(out)}", err=as_json)
+
+
+# --- forecasts ---------------------------------------------------------------------------------------------------------
+
+
+def _fit(curves: Sequence[Curve], law: str, held_out: bool = True) -> FittedLaw:
+    from laju.forecast import fit
+
+    try:
+        return fit(curves, law, held_out=held_out)
+    except ValueError as error:
+        if law == "average" and "cannot be fitted" in str(error):
+            raise ValueError(f"{error}; or try --law functional, which has fewer terms") from error
+        raise
+
+
+def _forecast(law: FittedLaw, name: str, schedule: Schedule, updates: int) -> dict[str, Any]:
+    low, high = law.band(schedule, [updates], _LEVEL)
+    return {
+        "name": name,
+        "schedule": str(schedule),
+        "loss": law.final(schedule, updates),
+        "low": float(low[0]),
+        "high": float(high[0]),
+    }
+
+
+def _ways_on(law: FittedLaw, run: Schedule, at: int, updates: int) -> tuple[dict[str, Schedule], dict[str, float]]:
+    """Whole runs by name, and how far the convex bound of each lies above that of its own best rest, as a share."""
+    import warnings
+
+    import laju
+    from laju.forecast import ForecastWarning, best_continuation, bound
+    from laju.forecast.bound import distance
+
+    ways = {"hold, cool down": law.best(updates, run=run, at=at).schedule}
+    made = run.values(at)
+    now, peak = float(made[-1]), float(made.max())
+    if run.length is not None and run.length > at:
+        ways["stretch the rest"] = laju.extend(run, updates, "value", at).schedule
+        anew = laju.extend(run, updates, "phase", at)
+        if anew.jumps:
+            ways["as if planned so"] = anew.schedule
+    again = max(1, (updates - at) // 20)
+    if now < 0.9 * peak and at + again < updates:
+        warmed = laju.chain(run.take(at), laju.Ramp(now, peak, again))
+        ways["warm up, hold, cool"] = law.best(updates, run=warmed, at=at + again).schedule
+        if not any(_warms_up_again(curve.rates) for curve in law.curves):
+            warnings.warn(
+                "no curve's rate rises again after it has fallen, so what that costs is a guess of the law; bring one that "
+                "does, or take such ways with caution",
+                ForecastWarning,
+                stacklevel=2,
+            )
+    planned = int(run.length) if run.length is not None and run.length >= at else updates
+    D = distance(run, planned)
+    rest = best_continuation(made, updates, D=D)
+    ways["convex bound's rest"] = laju.chain(run.take(at), rest.schedule(tolerance=0.01))
+    return ways, {name: bound(way, updates, D=D) / rest.bound - 1 for name, way in ways.items()}
+
+
+def _warms_up_again(rates: Any) -> bool:
+    import numpy as np
+
+    lowest = np.minimum.accumulate(rates[int(np.argmax(rates > 0.99 * rates.max())) :])
+    return bool((rates[-len(lowest) :] > 1.05 * lowest).any())
+
+
+def _draw(law: FittedLaw, schedules: Mapping[str, Schedule], updates: int, out: Path | None, as_json: bool) -> None:
+    if out is None:
+        return
+    from laju.forecast.picture import picture
+
+    click.echo(f"wrote {picture(law, schedules, updates).save(out)}", err=as_json)
+
+
+def _check_suffix(out: Path | None) -> None:
+    """Before anything is fitted."""
+    if out is not None and out.suffix.lower() not in SUFFIXES:
+        raise click.BadParameter(
+            f"cannot save {str(out)!r}: the name must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}",
+            param_hint="--out",
+        )
+
+
+# --- tables ------------------------------------------------------------------------------------------------------------
+
+
+def _headline(law: FittedLaw) -> str:
+    losses = sum(map(len, law.curves))
+    count = len(law.curves)
+    return f"law: {law.name}, fitted to {count} curve{'s' if count > 1 else ''} with {losses:,} losses"
+
+
+def _parameters(law: FittedLaw) -> str:
+    """Errors of the nonlinear parameters are relative, as they were fitted as logarithms."""
+    rows = []
+    for weight, member in zip(law.weights, law.members, strict=True):
+        label = member.law.name if len(law.members) == 1 else f"{member.law.name} ({weight:.0%})"
+        for name, found in law.parameters[member.law.name].items():
+            relative = name in member.law.parameters
+            percent = 100 * found.error
+            error = f"± {percent:.{0 if percent >= 10 else 1}f} %" if relative else f"± {found.error:.2g}"
+            rows.append((label, name, f"{found.value:.4g}", error))
+            label = ""
+    return _table(("law", "parameter", "value", "error"), rows, left=2)
+
+
+def _error_row(name: str, found: Any) -> dict[str, Any]:
+    return {"curve": name, "mae": found.mae, "rmse": found.rmse, "r2": finite(found.r2), "worst": found.worst}
+
+
+def _errors_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    cells = [
+        (
+            row["curve"],
+            f"{row['mae']:.4f}",
+            f"{row['rmse']:.4f}",
+            "–" if row["r2"] is None else f"{row['r2']:.4f}",
+            f"{100 * row['worst']:.2f} %",
+        )
+        for row in rows
+    ]
+    return _table(("curve", "MAE", "RMSE", "R²", "worst"), cells)
+
+
+def _final(row: Mapping[str, Any]) -> tuple[str, ...]:
+    interval = f"{row['low']:.4f} – {row['high']:.4f}" if "low" in row else "–"
+    return row["curve"], f"{row['update']:,}", f"{row['measured']:.4f}", f"{row['loss']:.4f}", interval
+
+
+def _forecast_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    lowest = min(row["loss"] for row in rows)
+    bounds = ("bound",) if "bound" in rows[0] else ()
+    cells = [
+        (
+            row["name"],
+            f"{row['loss']:.4f}",
+            f"{row['low']:.4f} – {row['high']:.4f}",
+            "lowest" if row["loss"] == lowest else f"{row['loss'] - lowest:+.4f}",
+            *(f"{100 * row['bound']:+.1f} %" for _ in bounds),
+        )
+        for row in rows
+    ]
+    return _table(("schedule", "loss", "90 % interval", "difference", *bounds), cells)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """Columns, of which the first `left` are text."""
+    shown = [[printable(cell, most=60) for cell in row] for row in rows]
+    widths = [max(len(row[i]) for row in (head, *shown)) for i in range(len(head))]
+    lines = [
+        "  ".join(
+            cell.ljust(w) if i < left else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in (head, ["─" * w for w in widths], *shown)
+    ]
+    return "\n".join(line.rstrip() for line in lines)

@@ -1,0 +1,299 @@
+"""Where `laju forecast` has its curves from: files, with schedules where these hold no rates, and the lab's store."""
+
+from __future__ import annotations
+
+import functools
+import math
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from laju.arguments import nearest
+from laju.cli.run_options import read_one
+from laju.forecast import Curve, ForecastWarning
+from laju.forecast.laws import LAWS
+from laju.schedule import Schedule
+from laju.units import RunPlan
+
+_COUNT = click.IntRange(min=1)
+_OPTIONS = (
+    click.argument("curves", nargs=-1, metavar="CURVE..."),
+    click.option("--update-column", metavar="NAME", help="The column of updates, where files have several."),
+    click.option("--loss-column", metavar="NAME", help="The column or tag of losses, where files have several."),
+    click.option("--rate-column", metavar="NAME", help="The column or tag of rates, where files have several."),
+    click.option(
+        "--curve-warmup",
+        type=click.IntRange(min=0),
+        help="Updates of a warmup from 0 that was over when the files begin; 0 for none.",
+    ),
+    click.option(
+        "--from",
+        "begin",
+        type=_COUNT,
+        help="Leave out losses before this update; by default those before the peak rate is reached.",
+    ),
+    click.option(
+        "--store",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="Take the trials of `laju compare` from this file, too: one curve a schedule.",
+    ),
+    click.option("--task", metavar="NAME", help="Which task's trials, where the store has several."),
+    click.option("--framework", metavar="NAME", help="Which framework's trials, where the store has several."),
+    click.option("--batch-size", type=_COUNT, help="Which batch size's trials, where the store has several."),
+    click.option("--optimizer", metavar="TEXT", help="Which optimizer's trials, where the store has several."),
+    click.option(
+        "--law",
+        type=click.Choice(["average", *LAWS]),
+        default="average",
+        show_default=True,
+        help="The law; `average` is of the two extended ones.",
+    ),
+)
+_LENGTHS = (
+    click.option("--updates", type=_COUNT, help="Updates of the whole run that is asked about."),
+    click.option("--epochs", type=_COUNT, help="The same in epochs, with --updates-per-epoch or --store."),
+    click.option("--updates-per-epoch", type=_COUNT, help="Updates in an epoch; a store's own by default."),
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the options say about curves, read when asked."""
+
+    texts: tuple[str, ...]
+    law: str
+    columns: dict[str, str | None] = field(default_factory=dict)
+    curve_warmup: int | None = None
+    begin: int | None = None
+    store: Path | None = None
+    filters: dict[str, Any] = field(default_factory=dict)
+
+    def read(self, schedules: Sequence[str] = (), updates_per_epoch: int | None = None) -> Curves:
+        """The curves of the files, then those of the store.
+
+        Args:
+            schedules: of the files' runs, one for all or one each, for those that have none after an @.
+            updates_per_epoch: for schedules in epochs.
+        """
+        if not self.texts and self.store is None:
+            raise click.UsageError("Missing argument 'CURVE...': give files with curves, or --store.")
+        if self.store is None and any(value is not None for value in self.filters.values()):
+            one = next(name for name, value in self.filters.items() if value is not None)
+            raise click.UsageError(f"--{one.replace('_', '-')} goes with --store.")
+        if len(schedules) not in (0, 1, len(self.texts)):
+            raise click.UsageError(
+                f"--schedule is given {len(schedules)} times for {len(self.texts)} files: give one for all, or one for each."
+            )
+        parts = [_parts(text) for text in self.texts]
+        files = []
+        for i, (name, path, spec) in enumerate(parts):
+            if spec is None and schedules:
+                spec = schedules[i if len(schedules) > 1 else 0]
+            files.append(self._file(name or _short(path, [p for _, p, _ in parts]), path, spec, updates_per_epoch))
+        found, plan = [self._after_warmup(curve) for curve in files], None
+        if self.store is not None:
+            from laju.lab.forecast import stored_curves
+
+            stored = stored_curves(self.store, **self.filters)
+            found += [self._after_warmup(one.curve) for one in stored]
+            plan = max((one.plan for one in stored), key=lambda p: p.updates)
+        names = [curve.name for curve in found]
+        for name in names:
+            if names.count(name) > 1:
+                raise click.UsageError(f"two curves are named {name!r}; write NAME=FILE to tell them apart")
+        return Curves(tuple(found), plan)
+
+    def _file(self, name: str, path: str, spec: str | None, updates_per_epoch: int | None) -> Curve:
+        from laju.forecast.reading import is_tensorboard, read_csv, read_tensorboard
+
+        where = Path(path)
+        if not where.exists():
+            raise click.ClickException(f"there is no file {path!r}")
+        rates = None if spec is None else _in_updates(read_one(spec)[1], name, updates_per_epoch)
+        warmup = self.curve_warmup if rates is None else None
+        if where.is_dir() or is_tensorboard(where):
+            tags = {kind: given for kind, given in self.columns.items() if kind != "update"}
+            return read_tensorboard(where, rates, name, warmup=warmup, **tags)
+        return read_csv(where, rates, name, warmup=warmup, **self.columns)
+
+    def _after_warmup(self, curve: Curve) -> Curve:
+        """A warmup is not what the laws are about."""
+        begin = self.begin
+        if begin is None:
+            falls = np.flatnonzero(np.diff(curve.rates) < 0)
+            rises = curve.rates[: falls[0] + 1] if falls.size else curve.rates
+            begin = int(rises.argmax())
+        kept = curve.updates >= begin
+        if not kept.any():
+            where = "--from" if self.begin is not None else "the end of its warmup"
+            raise click.ClickException(
+                f"{curve.name} has no losses after update {begin:,} ({where}); its last one is at {curve.updates[-1]:,}"
+            )
+        return Curve(curve.updates[kept], curve.loss[kept], curve.rates, curve.name)
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The curves, and the longest plan of the trials where they are from a store."""
+
+    all: tuple[Curve, ...]
+    plan: RunPlan | None = None
+
+    def pick(self, names: Sequence[str]) -> tuple[Curve, ...]:
+        """Those of these names, or of the only names that begin so or have that in them."""
+        found: list[Curve] = []
+        for name in names:
+            ways: tuple[Callable[[str], bool], ...] = (
+                lambda given, name=name: given == name,  # type: ignore[misc]
+                lambda given, name=name: given.startswith(name),  # type: ignore[misc]
+                lambda given, name=name: name in given,  # type: ignore[misc]
+            )
+            hits = next((hit for way in ways if (hit := [c for c in self.all if way(c.name)])), [])
+            if len(hits) != 1:
+                there = [curve.name for curve in self.all]
+                what = f"could be {', '.join(c.name for c in hits)}" if hits else f"is no curve{nearest(name, there)}"
+                raise click.BadParameter(f"{name!r} {what} (curves: {', '.join(there)})", param_hint="--fit")
+            if hits[0] not in found:
+                found.append(hits[0])
+        return tuple(found)
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long the run is that is asked about."""
+
+    updates: int | None
+    epochs: int | None
+    updates_per_epoch: int | None
+
+    def plan(self, curves: Curves) -> RunPlan:
+        """As a plan; of updates alone, where no epoch is known."""
+        per_epoch = self.updates_per_epoch or (curves.plan.updates_per_epoch if curves.plan is not None else None)
+        if self.updates is not None:
+            if self.epochs is not None:
+                raise click.UsageError("--updates and --epochs say the same thing: give one of them.")
+            if per_epoch is None or self.updates % per_epoch:
+                return RunPlan(samples=self.updates, batch_size=1, epochs=1)
+            return RunPlan(samples=per_epoch, batch_size=1, epochs=self.updates // per_epoch)
+        if self.epochs is not None:
+            if per_epoch is None:
+                raise click.UsageError("--epochs goes with --updates-per-epoch.")
+            return RunPlan(samples=per_epoch, batch_size=1, epochs=self.epochs)
+        if curves.plan is None:
+            raise click.UsageError("say how long the run is: --updates N.")
+        return RunPlan(samples=curves.plan.updates_per_epoch, batch_size=1, epochs=curves.plan.epochs)
+
+    def resolve(self, schedule: Schedule, plan: RunPlan) -> Schedule:
+        """In updates."""
+        if "epochs" in schedule.units and plan.epochs == 1 and self.epochs is None and self.updates_per_epoch is None:
+            raise click.UsageError(
+                f"{str(schedule)!r} has lengths in epochs, so say how long an epoch is: --updates-per-epoch M."
+            )
+        return schedule.resolve(plan) if schedule.units else schedule
+
+
+def curve_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the argument and options that say which curves and which law, and passes what they say as `source`."""
+
+    @functools.wraps(command)
+    def with_source(
+        *args: Any, curves: tuple[str, ...], begin: int | None, store: Path | None, law: str, **kwargs: Any
+    ) -> Any:
+        columns = {kind: kwargs.pop(f"{kind}_column") for kind in ("update", "loss", "rate")}
+        filters = {name: kwargs.pop(name) for name in ("task", "framework", "batch_size", "optimizer")}
+        source = Source(curves, law, columns, kwargs.pop("curve_warmup"), begin, store, filters)
+        return command(*args, source=source, **kwargs)
+
+    for option in reversed(_OPTIONS):
+        with_source = option(with_source)
+    return with_source
+
+
+def length_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options that say how long the run is that is asked about, and passes what they say as `length`."""
+
+    @functools.wraps(command)
+    def with_length(
+        *args: Any, updates: int | None, epochs: int | None, updates_per_epoch: int | None, **kwargs: Any
+    ) -> Any:
+        return command(*args, length=Length(updates, epochs, updates_per_epoch), **kwargs)
+
+    for option in reversed(_LENGTHS):
+        with_length = option(with_length)
+    return with_length
+
+
+@contextmanager
+def noted() -> Iterator[list[str]]:
+    """What the forecast warns of is said once each, as `note: …` on the error stream; the list has it, too."""
+    notes: list[str] = []
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
+        if issubclass(category, ForecastWarning):
+            text = str(message)
+            if text not in notes:
+                notes.append(text)
+                click.echo(f"note: {text}", err=True)
+        else:
+            usual(message, category, *place, **options)
+
+    with warnings.catch_warnings():
+        usual = warnings.showwarning
+        warnings.showwarning = show
+        warnings.simplefilter("always", ForecastWarning)
+        with np.errstate(all="ignore"):  # an optimizer that looks far out
+            yield notes
+
+
+def _parts(text: str) -> tuple[str | None, str, str | None]:
+    """Name, path and spec of `NAME=FILE@SPEC`. Names of files may have '=' and '@' in them, so what exists goes first."""
+    places = [i for i, letter in enumerate(text) if letter == "@"]
+    ends = [len(text), *reversed(places)]
+    end = next((end for end in ends if Path(_named(text[:end])[1]).exists()), places[0] if places else len(text))
+    name, path = _named(text[:end])
+    if end < len(text) and not text[end + 1 :].strip():
+        raise click.BadParameter(f"{text!r} has no schedule after the '@'", param_hint="CURVE")
+    return name, path, text[end + 1 :] or None
+
+
+def _named(text: str) -> tuple[str | None, str]:
+    name, equals, path = text.partition("=")
+    if not equals or Path(text).exists():
+        return None, text
+    if not name.strip():
+        raise click.BadParameter(f"{text!r} has no name before the '='", param_hint="CURVE")
+    return name.strip(), path
+
+
+def _short(path: str, others: Sequence[str]) -> str:
+    """A file's name without its ending, or a folder's; more of the path where that is another's, too."""
+
+    def name(text: str) -> str:
+        where = Path(text)
+        if "tfevents" in where.name:
+            where = where.absolute().parent
+        return where.absolute().name if where.is_dir() else where.stem
+
+    return name(path) if [name(other) for other in others].count(name(path)) == 1 else path
+
+
+def _in_updates(schedule: Schedule, name: str, updates_per_epoch: int | None) -> Schedule:
+    if not schedule.units:
+        return schedule
+    if schedule.units == {"epochs"} and updates_per_epoch is not None:
+        return schedule.resolve(RunPlan(samples=updates_per_epoch, batch_size=1, epochs=1))
+    ways = "write it in updates" + (", or give --updates-per-epoch" if schedule.units == {"epochs"} else "")
+    raise click.UsageError(
+        f"the schedule of {name}, {str(schedule)!r}, has lengths in {', '.join(sorted(schedule.units))}: {ways}."
+    )
+
+
+def finite(value: float) -> float | None:
+    """For JSON, which has no NaN."""
+    return value if math.isfinite(value) else None

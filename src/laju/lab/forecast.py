@@ -1,0 +1,144 @@
+"""Loss curves from trials that were made already, for `laju.forecast`."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from laju.arguments import nearest
+from laju.forecast.curves import Curve
+from laju.forecast.fitting import ForecastWarning
+from laju.lab.store import Kept, Store
+from laju.plot import printable
+from laju.schedule import Schedule
+from laju.spec import parse
+from laju.units import RunPlan
+
+
+@dataclass(frozen=True)
+class StoredCurve:
+    """A curve, the schedule and the plan of its trials, and how many seeds it is the mean of."""
+
+    curve: Curve
+    schedule: Schedule
+    plan: RunPlan
+    seeds: int
+
+
+def stored_curves(
+    store: Store | str | os.PathLike[str],
+    task: str | None = None,
+    *,
+    framework: str | None = None,
+    batch_size: int | None = None,
+    optimizer: str | None = None,
+) -> list[StoredCurve]:
+    """The training losses of finished trials, one curve a schedule and run length: the mean over its seeds.
+
+    A record holds the mean over its epoch so far. The difference of two of them is the mean loss of the updates between, and
+    stands at the middle of these. The first such stretch of a run is left out: the loss falls too steeply in it for any point to
+    stand for the mean. Trials that diverged or collapsed are left out, too.
+
+    Args:
+        store: a store, or its file.
+        task, framework, batch_size, optimizer: whose trials to take, where the store has several; losses of different ones are
+            not one law's. The optimizer is its text, such as "sgd(momentum=0.9)".
+
+    Warns:
+        ForecastWarning: a curve that is left out because its loss rises.
+
+    Raises:
+        FileNotFoundError: no such file.
+        StoreError: not a store.
+        ValueError: no finished trials, or trials of several tasks, frameworks, batch sizes or optimizers.
+    """
+    if not isinstance(store, Store):
+        if not os.path.exists(store):
+            raise FileNotFoundError(f"there is no store {os.fspath(store)}")
+        with Store(store) as opened:
+            return stored_curves(opened, task, framework=framework, batch_size=batch_size, optimizer=optimizer)
+    where = "the store" if store.path is None else str(store.path)
+    trials = [kept for kept in store.trials() if kept.outcome.status == "finished" and kept.outcome.records]
+    if not trials:
+        raise ValueError(f"{where} has no finished trials")
+    trials = _one(trials, where, "task", task, lambda kept: kept.task)
+    trials = _one(trials, where, "framework", framework, lambda kept: kept.framework)
+    trials = _one(trials, where, "batch size", batch_size, lambda kept: kept.batch_size)
+    trials = _one(trials, where, "optimizer", optimizer, lambda kept: kept.optimizer)
+
+    groups: dict[tuple[str, int], list[Kept]] = {}
+    for kept in trials:
+        groups.setdefault((kept.schedule, kept.epochs), []).append(kept)
+    several = len({epochs for _, epochs in groups}) > 1
+    found: list[StoredCurve] = []
+    for (text, epochs), group in groups.items():
+        name = f"{text}, {epochs} epochs" if several else text
+        short = printable(name, most=60)
+        if short in {one.curve.name for one in found}:
+            short = f"{printable(name, most=54)} ({len(found) + 1})"
+        per_epoch = updates_per_epoch(group[0])
+        batch = group[0].batch_size
+        plan = RunPlan(samples=per_epoch * batch, batch_size=batch, epochs=epochs)
+        schedule = parse(text)
+        windows = [_windows(kept, per_epoch) for kept in group]
+        at = windows[0][0]
+        if len(at) == 0:
+            continue
+        loss = np.mean([losses for _, losses in windows], axis=0)
+        try:
+            curve = Curve(at, loss, schedule.resolve(plan), short)
+        except ValueError as error:  # such as a loss that rose, which says nothing about the others
+            warnings.warn(f"{where}: left out {short}: {error}", ForecastWarning, stacklevel=2)
+            continue
+        found.append(StoredCurve(curve, schedule, plan, len(group)))
+    if not found:
+        raise ValueError(f"{where} has no trial that says how a loss fell; train for two epochs or more")
+    return found
+
+
+def updates_per_epoch(kept: Kept) -> int:
+    """Told by a record's update and epoch, since a store does not know how large a task is.
+
+    Raises:
+        ValueError: a trial without records.
+    """
+    if not kept.outcome.records:
+        raise ValueError("a trial without records does not say how long an epoch is")
+    last = kept.outcome.records[-1]
+    return round(last.update / last.epoch)
+
+
+def _windows(kept: Kept, per_epoch: int) -> tuple[list[int], list[float]]:
+    """The middles of the stretches between records, in completed updates, and the mean losses in them; without the first."""
+    at: list[int] = []
+    losses: list[float] = []
+    begin, total = 0, 0.0  # of the stretch; the sum of losses in its epoch so far
+    for record in kept.outcome.records:
+        in_epoch = record.update - (record.update - 1) // per_epoch * per_epoch
+        now = record.train_loss * in_epoch
+        # The k-th loss of a run is that after k completed updates, from 0.
+        at.append(max(1, round((begin + record.update - 1) / 2)))
+        losses.append((now - total) / (record.update - begin))
+        begin, total = record.update, 0.0 if in_epoch == per_epoch else now
+    return at[1:], losses[1:]
+
+
+def _one(
+    trials: list[Kept], where: str, what: str, chosen: str | int | None, of: Callable[[Kept], str | int]
+) -> list[Kept]:
+    """Those of one task (framework, …): the chosen one, or the only one that there is."""
+    there = sorted({of(kept) for kept in trials}, key=str)
+    if chosen is None and len(there) > 1:
+        raise ValueError(f"{where} has finished trials of several {what}s: {_listed(there)}; say which one")
+    if chosen is not None and chosen not in there:
+        hint = nearest(str(chosen), map(str, there))
+        raise ValueError(f"{where} has no finished trials of {what} {chosen!r}{hint}; it has {_listed(there)}")
+    return [kept for kept in trials if of(kept) == (there[0] if chosen is None else chosen)]
+
+
+def _listed(values: Iterable[str | int]) -> str:
+    return ", ".join(map(str, values))
