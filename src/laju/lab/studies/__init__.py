@@ -1,0 +1,41 @@
+"""Studies: the questions of the chapter's exercises, each answered by trainings of one's own.
+
+A study is a module here with a function `study(options) -> Answer`; `STUDIES` lists them in the order of the exercises.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from laju.arguments import nearest, shown
+from laju.lab.studies.base import Answer, Options, Table, write
+
+__all__ = ["STUDIES", "Answer", "Options", "Table", "run", "write"]
+
+STUDIES: dict[str, str] = {
+    "fixed-rates": "Which constant rate is best, and where does training diverge?",
+    "exponents": "Which exponent of a polynomial decay is best?",
+    "cosine-large": "Is a cosine better on a larger vision problem?",
+    "warmup-length": "How long should a warmup be?",
+    "sampling": "What has a schedule to do with sampling?",
+    "restarts-and-averaging": "What do restarts and averages of the weights give?",
+    "plateau": "Is it better to let the loss decide when the rate falls?",
+}
+"""By name, the question; the module has the name with underscores."""
+
+
+def run(name: str, options: Options | None = None) -> Answer:
+    """Make the trainings of a study and answer its question from them.
+
+    Args:
+        name: one of `STUDIES`.
+        options: how large, where results are kept, and more.
+
+    Raises:
+        ValueError: no such study, or options that it cannot use.
+    """
+    if name not in STUDIES:
+        raise ValueError(f"{shown(name)} is not a study{nearest(str(name), STUDIES)} (studies: {', '.join(STUDIES)})")
+    module = import_module(f"laju.lab.studies.{name.replace('-', '_')}")
+    answer: Answer = module.study(options or Options())
+    return answer

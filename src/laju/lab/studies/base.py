@@ -1,0 +1,96 @@
+"""What every study takes and gives."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from laju.lab.compare import Display
+    from laju.lab.store import Store
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a study is run.
+
+    Attributes:
+        task: what is trained where the study leaves that open.
+        data_dir: folder with a task's files, or with the images of "cosine-large".
+        epochs, seeds: of every trial; None for the study's own.
+        small: a size that takes seconds and shows only what is certain, for tests and first looks.
+        jobs: trials at once; None for one a core.
+        store: keeps trials, so that a study goes on where it stopped.
+        display: told how it goes.
+    """
+
+    task: str = "digits"
+    data_dir: str | os.PathLike[str] | None = None
+    epochs: int | None = None
+    seeds: int | None = None
+    small: bool = False
+    jobs: int | None = None
+    store: Store | str | os.PathLike[str] | None = None
+    display: Display | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under headings; cells are texts or numbers."""
+
+    headings: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a study found.
+
+    Attributes:
+        name, question: the study's.
+        text: the answer in a few sentences, made from the figures, in Markdown.
+        tables: by title.
+        pictures: by file name without its ending.
+        figures: every number that the text uses and more, as values that `json.dumps` takes.
+    """
+
+    name: str
+    question: str
+    text: str
+    tables: Mapping[str, Table] = field(default_factory=dict)
+    pictures: Mapping[str, Figure] = field(default_factory=dict)
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+    def markdown(self) -> str:
+        """The answer as a page, with its pictures by file name."""
+        parts = [f"# {self.question}", self.text.strip()]
+        parts += [f"![{title.replace('-', ' ')}]({title}.png)" for title in self.pictures]
+        for title, table in self.tables.items():
+            lines = ["| " + " | ".join(map(str, row)) + " |" for row in (table.headings, *table.rows)]
+            lines.insert(1, "| " + " | ".join("---" for _ in table.headings) + " |")
+            parts += [f"## {title}", "\n".join(lines)]
+        return "\n\n".join(parts) + "\n"
+
+
+def write(answer: Answer, folder: str | os.PathLike[str]) -> list[Path]:
+    """Write `answer.md`, the pictures as PNG and `figures.json` into a folder; the files, the page first.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    path = Path(folder)
+    path.mkdir(parents=True, exist_ok=True)
+    files = [path / "answer.md"]
+    files[0].write_text(answer.markdown(), encoding="utf-8")
+    for title, figure in answer.pictures.items():
+        files.append(path / f"{title}.png")
+        figure.savefig(files[-1], dpi=160, facecolor="white")
+    files.append(path / "figures.json")
+    files[-1].write_text(json.dumps(answer.figures, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    return files
