@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test setup lint docs benchmark clean setup-mxnet test-mxnet setup-paddle test-paddle
+.PHONY: demo test setup lint docs benchmark clean setup-vision setup-mxnet test-mxnet setup-paddle test-paddle
 
 # torch alone first: with its version pinned pip takes the CPU build where one is at hand, and nothing later may choose another.
 $(VENV)/.core: constraints.txt pyproject.toml
@@ -24,8 +24,14 @@ demo: $(VENV)/.core
 
 setup: $(VENV)/.dev
 
-test: setup
-	$(BIN)/python -m pytest
+test: setup setup-vision
+	LAJU_VISION=$(CURDIR)/.vision $(BIN)/python -m pytest
+
+.vision/.ready: constraints-vision.txt | $(VENV)/.core
+	$(PIP) install --quiet --no-deps --upgrade --target .vision --requirement constraints-vision.txt
+	touch $@
+
+setup-vision: .vision/.ready
 
 lint: setup
 	$(BIN)/ruff check .
@@ -53,10 +59,8 @@ test-mxnet: setup-mxnet
 test-paddle: setup-paddle
 	.venv-paddle/bin/python -m pytest tests/frameworks/test_paddle.py
 
-# timm alone, for its schedulers: the torchvision that it asks for does not fit every build of torch.
-benchmark: setup
-	$(PIP) install --quiet --no-deps timm==1.0.31
-	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file; done
+benchmark: setup setup-vision
+	for file in benchmarks/*.py; do echo "== $$file"; LAJU_VISION=$(CURDIR)/.vision $(BIN)/python $$file; done
 
 clean:
-	rm -rf $(VENV) .venv-mxnet .venv-paddle site laju.sqlite laju-report
+	rm -rf $(VENV) .vision .venv-mxnet .venv-paddle site laju.sqlite laju-report

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
+import os
 import statistics
 import sys
 import time
@@ -67,6 +68,7 @@ def ignite_cosine(o: torch.optim.Optimizer) -> Step:
 
 
 def timm_cosine(o: torch.optim.Optimizer) -> Step:
+    sys.path.append(os.environ.get("LAJU_VISION", "."))  # where `make setup-vision` puts it
     if "timm" not in sys.modules:  # the schedulers alone: the package as a whole wants torchvision, which they do not
         spec = importlib.util.find_spec("timm")
         if spec is None:
