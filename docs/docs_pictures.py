@@ -99,3 +99,11 @@ def policy_table() -> str:
         sentence = " ".join(policy.__doc__.strip().split("\n\n")[0].split()).replace("|", "\\|")
         rows.append(f"| [`{policy.__name__}`]({page}.md#{policy.__module__}.{policy.__name__}) | {sentence} |")
     return "\n".join(rows)
+
+
+def measured() -> str:
+    """The table of the README's section "Measured", so that the figures stand in one place."""
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    rows = [line for line in readme.partition("## Measured")[2].split("\n## ")[0].splitlines() if line.startswith("|")]
+    # Links lead into the repository there, and there is no such page here.
+    return "\n".join(re.sub(r"\[([^\]]+)\]\(benchmarks/[^)]+\)", r"`\1`", row) for row in rows)

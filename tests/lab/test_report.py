@@ -130,13 +130,13 @@ def test_the_page_says_what_was_run_and_what_went_wrong(html: Page) -> None:
     assert "1 of 3 collapsed" in text
 
 
-def test_ids_of_the_four_figures_do_not_collide_and_all_exist(folder: Path, html: Page) -> None:
+def test_ids_of_the_figures_do_not_collide_and_all_exist(folder: Path, html: Page) -> None:
     assert len(html.ids) == len(set(html.ids))
     text = (folder / "report.html").read_text("utf-8")
     used = re.findall(r"url\(#([^)]*)\)", text) + re.findall(r'href="#([^"]*)"', text)
     assert used
     assert set(used) <= set(html.ids)
-    assert sum(tag == "figure" for tag, _ in html.elements) == 4
+    assert sum(tag == "figure" for tag, _ in html.elements) == 5
 
 
 def test_figures_take_their_colours_from_the_page_so_that_dark_mode_changes_them(html: Page) -> None:
@@ -218,7 +218,7 @@ def test_a_report_replaces_an_earlier_one_and_leaves_nothing_half_written(tmp_pa
 
 def test_a_failed_write_leaves_the_earlier_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "report.html").write_text("old")
-    monkeypatch.setattr("laju.lab.report.html.page", lambda _: 1 / 0)
+    monkeypatch.setattr("laju.lab.report.html.page", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         write_report(comparison(), tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]

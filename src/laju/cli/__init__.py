@@ -16,6 +16,10 @@ VERBS = {
     "check": "Say what is probably not meant in a schedule.",
     "diff": "Say where two schedules differ, and by how much.",
     "compare": "Train a task with several schedules and seeds, and report which is best.",
+    "chapter": "Train the chapter's schedules, and print its published figures beside yours.",
+    "find": "Find which learning rates of a task are worth a try: a range test.",
+    "study": "Answer a question of the chapter's exercises by training.",
+    "tune": "Search the best parameters of a policy for a task.",
     "forecast": "Predict what a schedule would give from a few loss curves, and find the best one.",
 }
 

@@ -63,7 +63,7 @@ def plain_errors() -> Iterator[None]:
         raise
     except (ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         if (error.name or "").partition(".")[0] == "laju":
             raise
         ours = not str(error).startswith("No module named")

@@ -61,6 +61,24 @@ if TYPE_CHECKING:
     show_default=True,
     help="Folder for the report.",
 )
+@click.option("--tuned", is_flag=True, help="First find the best base rate of each schedule, with another seed.")
+@click.option(
+    "--tuning-trials",
+    type=click.IntRange(min=3),
+    default=9,
+    show_default=True,
+    help="Base rates that --tuned tries of each schedule.",
+)
+@click.option(
+    "--equal-area", is_flag=True, help="Scale each schedule so that its rates sum to what those of the first do."
+)
+@click.option(
+    "--difference",
+    type=click.FloatRange(min=0, max=1, min_open=True, max_open=True),
+    default=0.01,
+    show_default=True,
+    help="Say how many seeds would show a difference in test accuracy of this size.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON instead of the table.")
 def command(
     schedules: tuple[str, ...],
@@ -74,6 +92,10 @@ def command(
     jobs: int | None,
     store: Path,
     out: Path,
+    tuned: bool,
+    tuning_trials: int,
+    equal_area: bool,
+    difference: float,
     as_json: bool,
 ) -> None:
     """Train a task with every SCHEDULE and several seeds, then print a table and write a report.
@@ -86,13 +108,15 @@ def command(
     laju compare 'constant(0.1)' 'mine=cosine(0.3, total=30, warmup=3).per("epoch")' --seeds 5
     laju compare chapter --task fashion-mnist --data-dir fashion-mnist
     laju compare 'constant(0.1)' --framework torch --framework jax
+    laju compare chapter --equal-area --difference 0.005
+    laju compare chapter --tuned
     """
     named = read_schedules(schedules)
     with plain_errors():
         from rich.console import Console
 
         from laju.lab.compare import Interrupted, WorkerLost, compare
-        from laju.lab.report import agreement_table, check_writable, table, write_report
+        from laju.lab.report import agreement_table, check_writable, leads, ranking_table, table, write_report
         from laju.lab.report.live import display
         from laju.lab.tasks import TASKS
         from laju.lab.trial import Optimizer
@@ -119,20 +143,25 @@ def command(
                 store=store,
                 display=display(console),
                 framework=frameworks,
+                equal_area=equal_area,
+                tuned=tuned and tuning_trials,
             )
         except Interrupted as stopped:
             _stop(console, f"{_kept(stopped.comparison, store)}; the same command runs the rest.")
         except WorkerLost as error:
             raise click.ClickException(f"{error}. {_kept(error.comparison, store)}.") from error
         try:
-            files = write_report(result, out)
+            files = write_report(result, out, difference)
         except KeyboardInterrupt:
             _stop(console, f"{_kept(result, store)}; the same command writes the report.")
         if as_json:
-            click.echo(json.dumps(result.to_json(), indent=2, allow_nan=False))
+            click.echo(json.dumps(result.to_json(difference), indent=2, allow_nan=False))
         else:
             console.print()
             console.print(table(result))
+            if len(result.schedules) > 1:
+                console.print(ranking_table(result, difference))
+                console.print(leads(result), markup=False, highlight=False)
             if result.agreement():
                 console.print(agreement_table(result))
             for warning in result.warnings():

@@ -8,16 +8,23 @@
 """
 
 from laju.lab.chapter import chapter
-from laju.lab.compare import Interrupted, compare
+from laju.lab.compare import Interrupted, compare, run_trials
 from laju.lab.comparison import Agreement, Comparison, Row
 from laju.lab.forecast import stored_curves
-from laju.lab.statistics import Estimate
+from laju.lab.range_test import RangeTest, Suggestion, Sweep, find, range_test
+from laju.lab.ranking import Lead, Standing
+from laju.lab.search_storage import StorageError
+from laju.lab.space import Space, SpaceError
+from laju.lab.statistics import Estimate, seeds_needed
 from laju.lab.store import Kept, Store, StoreError
-from laju.lab.tasks import Data, DataError, Digits, FashionMNIST, Task, get_task
+from laju.lab.tasks import Accelerated, Data, DataError, Digits, FashionMNIST, HeldOut, ImageFolder, Task, get_task
 from laju.lab.trial import FRAMEWORKS, Optimizer, Outcome, Record, Trial
+from laju.lab.tune import SearchInterrupted, tune
+from laju.lab.tuned import Tried, Tuned
 
 __all__ = [
     "FRAMEWORKS",
+    "Accelerated",
     "Agreement",
     "Comparison",
     "Data",
@@ -25,18 +32,36 @@ __all__ = [
     "Digits",
     "Estimate",
     "FashionMNIST",
+    "HeldOut",
+    "ImageFolder",
     "Interrupted",
     "Kept",
+    "Lead",
     "Optimizer",
     "Outcome",
+    "RangeTest",
     "Record",
     "Row",
+    "SearchInterrupted",
+    "Space",
+    "SpaceError",
+    "Standing",
+    "StorageError",
     "Store",
     "StoreError",
+    "Suggestion",
+    "Sweep",
     "Task",
     "Trial",
+    "Tried",
+    "Tuned",
     "chapter",
     "compare",
+    "find",
     "get_task",
+    "range_test",
+    "run_trials",
+    "seeds_needed",
     "stored_curves",
+    "tune",
 ]

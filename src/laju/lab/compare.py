@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from types import FrameType
@@ -21,8 +22,10 @@ from typing import Any, Protocol, cast
 import numpy as np
 
 from laju.arguments import is_number, nearest, shown, whole
+from laju.lab import base_rates
 from laju.lab.comparison import Comparison
 from laju.lab.engines import check, train
+from laju.lab.equal_area import equal_area as scaled_to_equal_area
 from laju.lab.progress import Channel, Running
 from laju.lab.store import Store
 from laju.lab.tasks import Task, get_task
@@ -78,6 +81,8 @@ def compare(
     store: Store | str | os.PathLike[str] | None = None,
     display: Display | None = None,
     framework: str | Iterable[str] = "torch",
+    equal_area: bool = False,
+    tuned: bool | int = False,
 ) -> Comparison:
     """Train a task with every schedule and seed, the same initial weights and order of data for each.
 
@@ -94,6 +99,9 @@ def compare(
         store: file that keeps the trials; those that are in it already are not run again. In memory by default.
         display: told how it goes.
         framework: "torch", "tensorflow", "jax" or "mxnet"; of several, every schedule is trained in each.
+        equal_area: scale each schedule so that the sum of its rates is that of the first; its name then says the factor.
+        tuned: first find a factor from 1/10 to 10 on each schedule's rates, with a seed that the comparison does not use: True
+            for 9 trials a schedule, or how many. Names then say the factor. Of several frameworks the first is tuned in.
 
     Raises:
         ModuleNotFoundError: a framework is not installed.
@@ -101,7 +109,7 @@ def compare(
         WorkerLost: a worker process was killed; carries what is finished.
         StoreError: the store cannot be opened or written.
         ValueError: no schedules, an unknown task, one without a model in a framework, no seeds, epochs below 1, a schedule that
-            does not fit the run.
+            does not fit the run, `equal_area` and `tuned` together.
 
     >>> result = compare({"a": 0.1, "b": "cosine(0.3, total=1).per('epoch')"}, epochs=1, seeds=[7], jobs=1)
     >>> [(trial["schedule"], trial["seed"], trial["status"]) for trial in result.trials()]
@@ -113,6 +121,9 @@ def compare(
     epochs = whole("epochs", epochs, least=1)
     jobs = _cores() if jobs is None else whole("jobs", jobs, least=1)
     batch_size = None if batch_size is None else whole("batch_size", batch_size, least=1)
+    rates = base_rates.TRIALS if tuned is True else whole("tuned", tuned, least=base_rates.LEAST) if tuned else 0
+    if rates and equal_area:
+        raise ValueError("tuned and equal_area both set the rates of a schedule; use one of them")
     if not isinstance(task, Task):
         if not isinstance(task, str):
             raise TypeError(f"task must be a name or a Task, got {shown(task)}")
@@ -130,13 +141,21 @@ def compare(
             kept = store if isinstance(store, Store) else stack.enter_context(Store(store))
         batch = task.batch_size if batch_size is None else batch_size
         plan = RunPlan(samples=task.train_size, batch_size=batch, epochs=epochs)
+        if equal_area:
+            fitting = {name: _fitting(name, schedule, plan) for name, schedule in given.items()}
+            given = {**scaled_to_equal_area(fitting, plan)}
+        notes: tuple[str, ...] = ()
+        if rates:
+            fitting = {name: _fitting(name, schedule, plan) for name, schedule in given.items()}
+            model = Trial(task, constant(0), 0, epochs, batch, optimizer, frameworks[0])
+            scaled, notes = _with_tuned_rates(fitting, rates, chosen, model, kept, jobs, display, interrupts)
+            given = {**scaled}
         named: dict[str, Schedule] = {}
         homes: dict[str, Framework] = {}
         for (name, schedule), home in product(given.items(), frameworks):
             label = name if len(frameworks) == 1 else f"{name} ({home})"
-            named[label] = _sampled(name, schedule, plan)
+            named[label] = _fitting(name, schedule, plan)
             homes[label] = home
-            _check_fit(name, named[label], plan)
         # Framework by framework, since a worker that has loaded several grows, and seed by seed, so that every schedule has some.
         trials = {
             (name, seed): Trial(task, schedule, seed, epochs, batch, optimizer, home)
@@ -146,34 +165,127 @@ def compare(
         outcomes: dict[Key, Outcome] = {}
 
         def comparison() -> Comparison:
-            return Comparison(task.name, named, plan, optimizer, chosen, outcomes, frameworks=dict(homes))
+            guessing = task.chance_accuracy
+            return Comparison(
+                task.name, named, plan, optimizer, chosen, outcomes, bool(rates), dict(homes), guessing, notes
+            )
 
         try:
-            missing: dict[str, list[Key]] = {}
-            for key, trial in trials.items():
-                with interrupts.held():
-                    found = kept.get(trial)
-                if found is not None:
-                    outcomes[key] = found
-                else:  # two names may stand for one trial, which runs once
-                    missing.setdefault(trial.fingerprint, []).append(key)
-            work = {keys[0]: trials[keys[0]] for keys in missing.values()}
-            if display is not None:
-                stack.callback(display.stop)
-                display.start(len(trials), len(outcomes), min(jobs, len(work)))
-            with closing(_run(work, jobs, display, interrupts)) as run:
-                for first, outcome in run:
-                    with interrupts.held():
-                        kept.put(trials[first], outcome)
-                        for key in missing[trials[first].fingerprint]:
-                            outcomes[key] = outcome
-                            if display is not None:
-                                display.finished(*key, outcome)
+            _finish(trials, outcomes, kept, jobs, display, interrupts)
         except KeyboardInterrupt:
             raise Interrupted(comparison()) from None
         except BrokenExecutor as error:
             raise WorkerLost(comparison()) from error
         return comparison()
+
+
+def _with_tuned_rates(
+    schedules: dict[str, Schedule],
+    trials: int,
+    seeds: tuple[int, ...],
+    model: Trial,
+    kept: Store,
+    jobs: int,
+    display: Display | None,
+    interrupts: _Interrupts,
+) -> tuple[dict[str, Schedule], tuple[str, ...]]:
+    """The schedules with the factor on their rates that was best with another seed, named after it, and what to say of them."""
+    seed = next(s for s in range(len(seeds) + 1) if s not in seeds)
+
+    def run(wanted: Mapping[Key, Schedule]) -> dict[Key, Outcome]:
+        outcomes: dict[Key, Outcome] = {}
+        work = {key: replace(model, schedule=schedule, seed=key[1]) for key, schedule in wanted.items()}
+        _finish(work, outcomes, kept, jobs, display, interrupts)
+        return outcomes
+
+    def nothing() -> Comparison:
+        return Comparison(model.task.name, schedules, model.plan, model.optimizer, seeds, {})
+
+    try:
+        found = base_rates.tune_base_rates(schedules, [seed], trials, run)
+    except KeyboardInterrupt:
+        raise Interrupted(nothing()) from None
+    except BrokenExecutor as error:
+        raise WorkerLost(nothing()) from error
+    notes = [
+        f"{name}: its best base rate lies at the end of those that were tried ({rate.factor:g} times the given one), so a "
+        "better one may lie beyond; give it another rate."
+        for name, rate in found.items()
+        if rate.at_end
+    ]
+    tuned = {
+        base_rates.tuned_name(name, found[name].factor): base_rates.scaled(schedule, found[name].factor)
+        for name, schedule in schedules.items()
+    }
+    return tuned, tuple(notes)
+
+
+def run_trials(
+    trials: Mapping[Key, Trial],
+    *,
+    jobs: int | None = None,
+    store: Store | str | os.PathLike[str] | None = None,
+    display: Display | None = None,
+) -> dict[Key, Outcome]:
+    """Run any trials as `compare` does, and return their outcomes: for what is no grid of schedules and seeds.
+
+    Args:
+        trials: by (display name, seed).
+        jobs, store, display: as in `compare`.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C; what is finished is in the store.
+        BrokenExecutor: a worker process was killed.
+        StoreError: the store cannot be opened or written.
+
+    >>> import laju
+    >>> from laju.adaptive import Plateau
+    >>> from laju.lab import HeldOut, Trial, get_task
+    >>> task = HeldOut(get_task("digits"))
+    >>> trial = Trial(task, laju.constant(0.1), seed=0, epochs=1, batch_size=64, rule=Plateau(0.5, patience=0))
+    >>> run_trials({("plateau", 0): trial}, jobs=1)["plateau", 0].status
+    'finished'
+    """
+    jobs = _cores() if jobs is None else whole("jobs", jobs, least=1)
+    outcomes: dict[Key, Outcome] = {}
+    with ExitStack() as stack:
+        interrupts = stack.enter_context(_Interrupts())
+        with interrupts.held():
+            kept = store if isinstance(store, Store) else stack.enter_context(Store(store))
+        _finish(dict(trials), outcomes, kept, jobs, display, interrupts)
+    return outcomes
+
+
+def _finish(
+    trials: dict[Key, Trial],
+    outcomes: dict[Key, Outcome],
+    kept: Store,
+    jobs: int,
+    display: Display | None,
+    interrupts: _Interrupts,
+) -> None:
+    """Put the outcome of every trial into `outcomes`, from the store or from training it now."""
+    with ExitStack() as stack:
+        missing: dict[str, list[Key]] = {}
+        for key, trial in trials.items():
+            with interrupts.held():
+                found = kept.get(trial)
+            if found is not None:
+                outcomes[key] = found
+            else:  # two names may stand for one trial, which runs once
+                missing.setdefault(trial.fingerprint, []).append(key)
+        work = {keys[0]: trials[keys[0]] for keys in missing.values()}
+        if display is not None:
+            stack.callback(display.stop)
+            display.start(len(trials), len(outcomes), min(jobs, len(work)))
+        with closing(_run(work, jobs, display, interrupts)) as run:
+            for first, outcome in run:
+                with interrupts.held():
+                    kept.put(trials[first], outcome)
+                    for key in missing[trials[first].fingerprint]:
+                        outcomes[key] = outcome
+                        if display is not None:
+                            display.finished(*key, outcome)
 
 
 def _named(schedules: Mapping[str, Given]) -> dict[str, Schedule | Callable[[int], Any]]:
@@ -199,6 +311,12 @@ def _named(schedules: Mapping[str, Given]) -> dict[str, Schedule | Callable[[int
         except (ValueError, TypeError) as error:
             raise type(error)(f"schedule {name!r}: {error}") from None
     return named
+
+
+def _fitting(name: str, schedule: Schedule | Callable[[int], Any], plan: RunPlan) -> Schedule:
+    sampled = _sampled(name, schedule, plan)
+    _check_fit(name, sampled, plan)
+    return sampled
 
 
 def _sampled(name: str, schedule: Schedule | Callable[[int], Any], plan: RunPlan) -> Schedule:

@@ -6,11 +6,22 @@ A trial that diverged or collapsed has no place in a mean, so it is counted, sho
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from laju.lab.statistics import Estimate, estimate, paired_difference
+from laju.lab import ranking
+from laju.lab.ranking import Lead, Standing
+from laju.lab.statistics import (
+    Estimate,
+    area_under_curve,
+    estimate,
+    holm,
+    joint_difference,
+    paired_difference,
+    paired_p_value,
+)
 
 if TYPE_CHECKING:
     from laju.lab.trial import Optimizer, Outcome, Record
@@ -25,6 +36,10 @@ class Row:
     `gap` is train accuracy minus test accuracy, the sign of overfitting. `difference` is in test accuracy to the first
     schedule, paired over the seeds that finished in both; None for the first itself. `seconds` is the mean of a
     finished trial. `diverged_at` holds the first bad update of each diverged trial, in the order of the seeds.
+
+    Of many differences some exclude zero by chance. `p_value` is that of a paired t test with Holm's correction over all the
+    differences of the comparison; `joint` the difference with an interval so wide that all of them hold together in 95 %.
+    `area` is the mean height of the curve of test accuracy by epoch.
     """
 
     name: str
@@ -41,6 +56,14 @@ class Row:
     difference: Estimate | None
     seconds: float | None
     diverged_at: tuple[int, ...] = ()
+    joint: Estimate | None = None
+    p_value: float | None = None
+    area: Estimate | None = None
+
+    @property
+    def differs(self) -> bool:
+        """Whether it differs from the first schedule, in a way that chance gives any schedule of a comparison 1 time in 20."""
+        return self.p_value is not None and self.p_value < 0.05
 
     @property
     def trials(self) -> int:
@@ -97,6 +120,8 @@ class Comparison:
         outcomes: by (schedule name, seed); an interrupted comparison lacks some.
         tuned: whether the base rate was tuned for each schedule.
         frameworks: in which framework each of the schedules was trained, by the same names; torch by default.
+        guessing: the accuracy of guessing, which a trial that failed counts as in a ranking.
+        notes: what else a reader should know, such as from the tuning of base rates.
 
     Raises:
         ValueError: no schedule, no seed, a seed twice, an outcome of a schedule or seed that was not asked for, or frameworks of
@@ -111,6 +136,8 @@ class Comparison:
     outcomes: dict[tuple[str, int], Outcome]
     tuned: bool = False
     frameworks: dict[str, str] = field(default_factory=dict)
+    guessing: float = 0.0
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.schedules:
@@ -132,7 +159,33 @@ class Comparison:
 
     def summary(self) -> list[Row]:
         """One row a schedule, in the order asked."""
-        return [self._row(name) for name in self.schedules]
+        rows = [self._row(name) for name in self.schedules]
+        p_values = holm([row.p_value for row in rows])
+        return [replace(row, p_value=p_value) for row, p_value in zip(rows, p_values, strict=True)]
+
+    def standings(self, difference: float = 0.01) -> list[Standing]:
+        """Where each schedule stands, the best first: its rank, the probability that it is the best, and the seeds to see more.
+
+        Args:
+            difference: in test accuracy, above 0; each standing says how many seeds would show it.
+        """
+        return ranking.standings(self, difference)
+
+    def anytime(self) -> list[dict[str, Any]]:
+        """One flat row an epoch and schedule, for `pandas.DataFrame`: its mean test accuracy with failed trials as guessing, the
+        probability that it is the best, and whether it leads."""
+        return ranking.anytime(self)
+
+    def leads(self) -> list[Lead]:
+        """Which schedule has the best mean test accuracy, from which epoch to which."""
+        return ranking.leads(self)
+
+    def spread(self, name: str) -> tuple[float, int] | None:
+        """The standard deviation of a schedule's differences to the first, and over how many seeds; None below two."""
+        a, b = self._pairs(name)
+        if name == self.reference or len(a) < 2:
+            return None
+        return statistics.stdev([x - y for x, y in zip(a, b, strict=True)]), len(a)
 
     def agreement(self) -> list[Agreement]:
         """What several frameworks made of the same schedule, for every schedule that was trained in more than one."""
@@ -224,12 +277,17 @@ class Comparison:
                 "The base rate was not tuned for each schedule: one may trail only because its peak rate does not suit "
                 "this task. Tune each before ranking them."
             )
+        found += self.notes
         if len(self.seeds) == 1:
             found.append("One seed gives no intervals: differences may be chance. Run three or more.")
         return found
 
-    def to_json(self) -> dict[str, Any]:
-        """Everything as values that `json.dumps` takes; numbers that JSON lacks (NaN, infinities) become null."""
+    def to_json(self, difference: float = 0.01) -> dict[str, Any]:
+        """Everything as values that `json.dumps` takes; numbers that JSON lacks (NaN, infinities) become null.
+
+        Args:
+            difference: as in `standings`.
+        """
         plan = self.plan
         content = {
             "task": self.task,
@@ -239,7 +297,12 @@ class Comparison:
             "tuned": self.tuned,
             "schedules": {name: str(schedule) for name, schedule in self.schedules.items()},
             "frameworks": self.frameworks,
+            "guessing": self.guessing,
             "summary": [{**vars(row), "note": row.note} for row in self.summary()],
+            "standings": [vars(row) for row in self.standings(difference)],
+            "difference": difference,
+            "leads": [vars(lead) for lead in self.leads()],
+            "anytime": self.anytime(),
             "agreement": [{**vars(row), "agree": row.agree} for row in self.agreement()],
             "warnings": self.warnings(),
             "trials": self.trials(),
@@ -275,7 +338,7 @@ class Comparison:
         finished = [o for o in outcomes if o.status == "finished"]
         diverged = [o for o in outcomes if o.status == "diverged"]
         test = self._test(name)
-        difference = None if name == self.reference else _difference(test, self._test(self.reference))
+        a, b = ([], []) if name == self.reference else self._pairs(name)
         return Row(
             name=name,
             schedule=str(self.schedules[name]),
@@ -288,10 +351,19 @@ class Comparison:
             train_accuracy=estimate(self._finals(name, lambda r: r.train_accuracy).values()),
             test_accuracy=estimate(test.values()),
             gap=estimate(self._finals(name, _gap).values()),
-            difference=difference,
+            difference=paired_difference(a, b),
             seconds=sum(o.seconds for o in finished) / len(finished) if finished else None,
             diverged_at=tuple(o.diverged_at for o in diverged if o.diverged_at is not None),
+            joint=joint_difference(a, b, max(len(self.schedules) - 1, 1)),
+            p_value=paired_p_value(a, b),
+            area=estimate(area for o in finished if (area := _area(o)) is not None),
         )
+
+    def _pairs(self, name: str) -> tuple[list[float], list[float]]:
+        """The test accuracies of a schedule and of the first, of the seeds that finished in both."""
+        a, b = self._test(name), self._test(self.reference)
+        both = [seed for seed in a if seed in b]
+        return [a[s] for s in both], [b[s] for s in both]
 
 
 def _difference(a: dict[int, float], b: dict[int, float]) -> Estimate | None:
@@ -306,6 +378,11 @@ def _last(outcome: Outcome | None) -> Record | None:
 
 def _gap(record: Record) -> float | None:
     return None if record.test_accuracy is None else record.train_accuracy - record.test_accuracy
+
+
+def _area(outcome: Outcome) -> float | None:
+    curve = [(r.epoch, r.test_accuracy) for r in outcome.records if r.test_accuracy is not None]
+    return area_under_curve(*zip(*curve, strict=True)) if curve else None
 
 
 def _seeds(n: int) -> str:

@@ -6,6 +6,7 @@ comparisons may use one store at once.
 
 from __future__ import annotations
 
+import math
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -56,6 +57,14 @@ _records = sa.Table(
     sa.Column("train_accuracy", sa.Float, nullable=False),
     sa.Column("test_accuracy", sa.Float),
 )
+# Of trials with a rule; a table of its own, so that stores of earlier versions need no change.
+_observed = sa.Table(
+    "observed",
+    _metadata,
+    sa.Column("trial", sa.ForeignKey("trials.fingerprint", ondelete="CASCADE"), primary_key=True),
+    sa.Column("update", sa.Integer, primary_key=True),
+    sa.Column("validation_loss", sa.Float),  # SQLite has no NaN, which becomes NULL
+)
 
 
 class StoreError(OSError):
@@ -64,7 +73,10 @@ class StoreError(OSError):
 
 @dataclass(frozen=True)
 class Kept:
-    """A trial as a store holds it: what it was, with its schedule and optimizer as text, and its outcome."""
+    """A trial as a store holds it: what it was, with its schedule and optimizer as text, and its outcome.
+
+    Of a trial with a rule, the schedule is the one that the rule made.
+    """
 
     fingerprint: str
     task: str
@@ -157,9 +169,10 @@ class Store:
                     return None
                 query = sa.select(_records).where(_records.c.trial == trial.fingerprint).order_by(_records.c.update)
                 records = tuple(Record(*found[1:]) for found in connection.execute(query))
+                observed = _read_observed(connection, trial.fingerprint)
         except sa.exc.SQLAlchemyError as error:
             raise self._error(error) from error
-        return Outcome(row.status, records, row.seconds, row.diverged_at)
+        return Outcome(row.status, records, row.seconds, row.diverged_at, observed)
 
     def trials(self, task: str | None = None) -> Iterator[Kept]:
         """Every trial that is kept, or those of one task, in the order in which they were written.
@@ -177,7 +190,8 @@ class Store:
                 for row in connection.execute(which).all():
                     query = sa.select(_records).where(_records.c.trial == row.fingerprint).order_by(_records.c.update)
                     records = tuple(Record(*found[1:]) for found in connection.execute(query))
-                    outcome = Outcome(row.status, records, row.seconds, row.diverged_at)
+                    observed = _read_observed(connection, row.fingerprint)
+                    outcome = Outcome(row.status, records, row.seconds, row.diverged_at, observed)
                     yield Kept(**{name: getattr(row, name) for name in names}, outcome=outcome)
         except sa.exc.SQLAlchemyError as error:
             raise self._error(error) from error
@@ -192,7 +206,7 @@ class Store:
                     .values(
                         fingerprint=fingerprint,
                         task=trial.task.name,
-                        schedule=str(trial.schedule),
+                        schedule=str(trial.recorded(outcome)),
                         optimizer=str(trial.optimizer),
                         seed=trial.seed,
                         epochs=trial.epochs,
@@ -208,6 +222,10 @@ class Store:
                 )
                 if new.rowcount and outcome.records:
                     connection.execute(insert(_records), [{"trial": fingerprint, **vars(r)} for r in outcome.records])
+                if new.rowcount and outcome.observed:
+                    names = ("trial", "update", "validation_loss")
+                    rows = [dict(zip(names, (fingerprint, *pair), strict=True)) for pair in outcome.observed]
+                    connection.execute(insert(_observed), rows)
         except sa.exc.SQLAlchemyError as error:
             raise self._error(error) from error
 
@@ -228,3 +246,8 @@ class Store:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _read_observed(connection: sa.Connection, fingerprint: str) -> tuple[tuple[int, float], ...]:
+    query = sa.select(_observed).where(_observed.c.trial == fingerprint).order_by(_observed.c.update)
+    return tuple((row.update, math.nan if row[2] is None else row[2]) for row in connection.execute(query))

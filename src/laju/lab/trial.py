@@ -8,8 +8,10 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
+from laju.adaptive import Controller, Rule
+from laju.arguments import nearest, shown
 from laju.lab.tasks import Task
 from laju.schedule import Schedule
 from laju.units import RunPlan
@@ -17,6 +19,8 @@ from laju.units import RunPlan
 Status = Literal["finished", "diverged", "collapsed"]
 Framework = Literal["torch", "tensorflow", "jax", "mxnet"]
 FRAMEWORKS: tuple[Framework, ...] = get_args(Framework)
+Kind = Literal["sgd", "adam", "radam"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 RECIPE = 1
 """Part of every trial's fingerprint: raised when training changes in a way that changes what comes out."""
@@ -24,25 +28,58 @@ RECIPE = 1
 
 @dataclass(frozen=True)
 class Optimizer:
-    """Stochastic gradient descent, with the learning rate left to the schedule."""
+    """What turns gradients into updates, with the learning rate left to the schedule: SGD by default.
+
+    Args:
+        momentum: μ of SGD, in [0, 1).
+        weight_decay: λ, added to the gradient as λ·w.
+        kind: "sgd"; "adam" (Kingma & Ba, arXiv 1412.6980) or "radam" (Liu et al., arXiv 1908.03265), in torch alone.
+        betas: β₁ and β₂ of Adam and RAdam, each in [0, 1).
+
+    Raises:
+        ValueError: a value outside of its range, or one that the kind has no use for.
+
+    >>> str(Optimizer(momentum=0.9)), str(Optimizer(kind="adam", betas=(0.9, 0.99)))
+    ('sgd(momentum=0.9)', 'adam(betas=(0.9, 0.99))')
+    """
 
     momentum: float = 0.0
     weight_decay: float = 0.0
+    kind: Kind = "sgd"
+    betas: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(
+                f"kind must be one of {', '.join(KINDS)}, got {shown(self.kind)}{nearest(str(self.kind), KINDS)}"
+            )
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum must lie in [0, 1), got {self.momentum!r}")
         if not 0 <= self.weight_decay < float("inf"):
             raise ValueError(f"weight_decay must be a finite number that is not negative, got {self.weight_decay!r}")
+        if self.kind == "sgd":
+            if self.betas is not None:
+                raise ValueError(f"betas are of kind 'adam' or 'radam', and this is 'sgd'; got {self.betas!r}")
+            return
+        if self.momentum:
+            raise ValueError(f"momentum is of kind 'sgd', and {self.kind!r} has betas; got {self.momentum!r}")
+        betas = (0.9, 0.999) if self.betas is None else tuple(map(float, self.betas))
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"betas must be two numbers in [0, 1), got {self.betas!r}")
+        object.__setattr__(self, "betas", betas)
 
     def __str__(self) -> str:
-        options = [f"{k}={v!r}" for k, v in vars(self).items() if v]
-        return f"sgd({', '.join(options)})"
+        options = [f"{name}={value!r}" for name, value in vars(self).items() if value and name != "kind"]
+        return f"{self.kind}({', '.join(options)})"
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One run: a task trained with a schedule, an optimizer and a seed, for a number of epochs, in a framework."""
+    """One run: a task trained with a schedule, an optimizer and a seed, for a number of epochs, in a framework.
+
+    With a `rule` such as `laju.adaptive.Plateau`, the rate is the schedule times the rule's factor. The rule observes the loss on
+    the task's validation part (see `HeldOut`) at the end of every epoch; only torch's engine does so.
+    """
 
     task: Task
     schedule: Schedule
@@ -51,6 +88,13 @@ class Trial:
     batch_size: int
     optimizer: Optimizer = field(default_factory=Optimizer)
     framework: Framework = "torch"
+    rule: Rule[Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.rule is not None and self.framework != "torch":
+            raise ValueError(f"a trial with a rule must be trained in torch, got framework={self.framework!r}")
+        if self.optimizer.kind != "sgd" and self.framework != "torch":
+            raise ValueError(f"optimizer {self.optimizer} is in torch alone, and {self.framework!r} has sgd")
 
     @property
     def plan(self) -> RunPlan:
@@ -69,7 +113,18 @@ class Trial:
         }
         if self.framework != "torch":  # trials of earlier stores had no other
             content["framework"] = self.framework
+        if self.rule is not None:
+            content["rule"] = self.rule.to_json()
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def recorded(self, outcome: Outcome) -> Schedule:
+        """The schedule that the run had, as a plain one with the very same values: with a rule, times the factors of its own."""
+        if self.rule is None:
+            return self.schedule
+        controller = Controller(self.rule)
+        for update, loss in outcome.observed:
+            controller.observe(loss, at=update)
+        return controller.recorded(self.schedule.resolve(self.plan))
 
 
 @dataclass(frozen=True)
@@ -90,9 +145,11 @@ class Outcome:
 
     `diverged`: the loss became NaN or infinite, first in update `diverged_at` (counted from 0); training stopped.
     `collapsed`: at the end the training loss was still, or again, that of guessing.
+    `observed`: of a trial with a rule, (completed updates, validation loss) of everything that the rule saw.
     """
 
     status: Status
     records: tuple[Record, ...]
     seconds: float
     diverged_at: int | None = None
+    observed: tuple[tuple[int, float], ...] = ()

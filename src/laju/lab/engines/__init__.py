@@ -31,6 +31,11 @@ def check(framework: Framework, task: Task) -> None:
         if find_spec(package) is None:
             text = f'framework {framework!r} needs the package {package}: pip install "laju[{framework}]"'
             raise ModuleNotFoundError(text, name=package)
+    if framework == "torch" and task.engine == "accelerate" and find_spec("accelerate") is None:
+        raise ModuleNotFoundError(
+            f"task {task.name!r} is trained by Accelerate, which is not installed: pip install accelerate",
+            name="accelerate",
+        )
     if framework != "torch" and type(task).network is Task.network:
         task.network(framework, 0)  # says what is missing
 
@@ -46,6 +51,7 @@ def train(trial: Trial, report: Report | None = None) -> Outcome:
         ModuleNotFoundError: the framework is not installed.
         ValueError: the task has no model in the framework.
     """
-    engine = import_module(f"laju.lab.engines.{trial.framework}")
+    name = trial.task.engine if trial.framework == "torch" else trial.framework
+    engine = import_module(f"laju.lab.engines.{name}")
     outcome: Outcome = engine.train(trial, report)
     return outcome

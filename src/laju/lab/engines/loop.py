@@ -46,18 +46,22 @@ def order(seed: int, epoch: int, samples: int) -> Batch:
     return np.random.default_rng((seed, epoch)).permutation(samples)
 
 
-def run(trial: Trial, training: Training, report: Report | None = None) -> Outcome:
+def run(
+    trial: Trial, training: Training, report: Report | None = None, observe: Callable[[], float] | None = None
+) -> Outcome:
     """Make every update of the trial, from its beginning to its end or to the first loss that is not finite.
 
     Args:
         trial: what to run.
         training: it, ready to begin.
         report: is called with every record as it is made.
+        observe: lets the trial's rule see the validation loss, and returns it; called at the end of every epoch.
     """
     task, plan, size = trial.task, trial.plan, trial.batch_size
-    labels = task.data().train_labels
+    labels = task.labels("train")
     samples, in_epoch = len(labels), plan.updates_per_epoch
     records: list[Record] = []
+    observed: list[tuple[int, float]] = []
     begin = time.perf_counter()  # of training alone: the first trial of a process reads the data and loads modules, too
 
     for epoch in range(trial.epochs):
@@ -74,7 +78,7 @@ def run(trial: Trial, training: Training, report: Report | None = None) -> Outco
             finite = np.isfinite(losses)
             if not finite.all():
                 at = epoch * in_epoch + checked + int((~finite).argmax())
-                return Outcome("diverged", tuple(records), time.perf_counter() - begin, diverged_at=at)
+                return Outcome("diverged", tuple(records), time.perf_counter() - begin, at, tuple(observed))
             seen = min(done * size, samples)
             # Every batch but the last of an epoch is full, so a mean weighs its loss by its size.
             sizes = np.diff(np.minimum(np.arange(checked, done + 1) * size, samples))
@@ -92,10 +96,12 @@ def run(trial: Trial, training: Training, report: Report | None = None) -> Outco
             records.append(record)
             if report is not None:
                 report(record)
+            if last and observe is not None:
+                observed.append((record.update, observe()))
 
     # A loss at that of guessing at the end: the network never learned, or its units died on the way.
     guess = float(np.bincount(labels).max()) / samples
     end = records[-1]
     guessing = end.train_loss > _GUESSING[0] * task.chance_loss and end.train_accuracy < _GUESSING[1] * guess
     status: Status = "collapsed" if guessing else "finished"
-    return Outcome(status, tuple(records), time.perf_counter() - begin)
+    return Outcome(status, tuple(records), time.perf_counter() - begin, observed=tuple(observed))

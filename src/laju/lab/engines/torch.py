@@ -12,7 +12,7 @@ import torch
 
 from laju.frameworks.torch import Scheduler
 from laju.lab.engines.loop import EVALUATION_BATCH, Batch, Report, run
-from laju.lab.trial import Outcome, Trial
+from laju.lab.trial import Optimizer, Outcome, Trial
 
 
 def train(trial: Trial, report: Report | None = None) -> Outcome:
@@ -22,12 +22,13 @@ def train(trial: Trial, report: Report | None = None) -> Outcome:
         trial: what to run.
         report: is called with every record as it is made.
     """
-    with _one_thread_and_own_randomness():
-        return run(trial, _Training(trial), report)
+    with one_thread_and_own_randomness():
+        training = Training(trial)
+        return run(trial, training, report, None if trial.rule is None else training.observe)
 
 
 @contextmanager
-def _one_thread_and_own_randomness() -> Iterator[None]:
+def one_thread_and_own_randomness() -> Iterator[None]:
     """The caller's thread count and random state, put back afterwards.
 
     One thread is the quicker way to run several trials on a CPU, and sums in an order that does not depend on the machine.
@@ -42,7 +43,9 @@ def _one_thread_and_own_randomness() -> Iterator[None]:
         torch.set_grad_enabled(grad)  # an interrupt can come while torch itself has it switched off
 
 
-class _Training:
+class Training:
+    """A trial at its beginning, in torch; studies watch one by a class of their own over this."""
+
     def __init__(self, trial: Trial) -> None:
         task = self.task = trial.task
         _seed(trial.seed)
@@ -52,13 +55,12 @@ class _Training:
         self.test = _tensor(data.test_inputs), _tensor(data.test_labels)
         self.model = task.model(trial.seed)
         self.model.train()
-        self.optimizer = torch.optim.SGD(
-            self.model.parameters(),
-            lr=0.0,
-            momentum=trial.optimizer.momentum,
-            weight_decay=trial.optimizer.weight_decay,
-        )
-        self.scheduler = Scheduler(self.optimizer, lr=trial.schedule.resolve(trial.plan))
+        self.optimizer = _optimizer(trial.optimizer, self.model)
+        self.scheduler = Scheduler(self.optimizer, lr=trial.schedule.resolve(trial.plan), controller=trial.rule)
+        self.held_out: tuple[torch.Tensor, torch.Tensor] | None = None
+        if trial.rule is not None:
+            inputs, labels = task.validation()
+            self.held_out = _tensor(inputs), _tensor(labels)
         self.losses: list[torch.Tensor] = []
         self.right = torch.zeros((), dtype=torch.int64)
 
@@ -93,6 +95,28 @@ class _Training:
                 right += int(self.task.correct(self.model(x), y))
         self.model.train()
         return right / len(labels)
+
+    def observe(self) -> float:
+        """Let the trial's rule see the validation loss, which it decides by; the loss."""
+        assert self.held_out is not None
+        self.model.eval()
+        inputs, labels = self.held_out
+        total = 0.0
+        with torch.inference_mode():
+            for x, y in zip(inputs.split(EVALUATION_BATCH), labels.split(EVALUATION_BATCH), strict=True):
+                total += float(self.task.loss(self.model(x), y)) * len(y)
+        self.model.train()
+        loss = total / len(labels)
+        self.scheduler.observe(loss)
+        return loss
+
+
+def _optimizer(chosen: Optimizer, model: torch.nn.Module) -> torch.optim.Optimizer:
+    parameters, weight_decay = model.parameters(), chosen.weight_decay
+    if chosen.betas is None:
+        return torch.optim.SGD(parameters, lr=0.0, momentum=chosen.momentum, weight_decay=weight_decay)
+    kind = torch.optim.RAdam if chosen.kind == "radam" else torch.optim.Adam
+    return kind(parameters, lr=0.0, betas=chosen.betas, weight_decay=weight_decay)
 
 
 def _seed(seed: int) -> None:

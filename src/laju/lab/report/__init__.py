@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from laju.lab.report import csv, figures, html
-from laju.lab.report.table import agreement_table, table
+from laju.lab.report.table import agreement_table, leads, ranking_table, table
 
 if TYPE_CHECKING:
     from laju.lab.comparison import Comparison
 
-__all__ = ["FILES", "agreement_table", "check_writable", "table", "write_report"]
+__all__ = ["FILES", "agreement_table", "check_writable", "leads", "ranking_table", "table", "write_report"]
 
-FILES = ("report.html", "overview.png", *(f"{name}.png" for name in figures.PANELS), "trials.csv", "records.csv")
+_PANELS = tuple(f"{name}.png" for name in figures.PANELS)
+FILES = ("report.html", "overview.png", *_PANELS, "best.png", "trials.csv", "records.csv", "anytime.csv")
 
 
 def check_writable(folder: str | os.PathLike[str]) -> Path:
@@ -37,10 +38,15 @@ def check_writable(folder: str | os.PathLike[str]) -> Path:
     return path
 
 
-def write_report(comparison: Comparison, folder: str | os.PathLike[str]) -> list[Path]:
+def write_report(comparison: Comparison, folder: str | os.PathLike[str], difference: float = 0.01) -> list[Path]:
     """Write the report's files into a folder, in place of those of an earlier report.
 
     Every file is complete or not there: it gets its name once it is fully written.
+
+    Args:
+        comparison: what to report.
+        folder: where to; made if need be.
+        difference: in test accuracy; the page says how many seeds would show it.
 
     Returns:
         The files: the HTML page, the pictures, and the CSV tables.
@@ -50,10 +56,14 @@ def write_report(comparison: Comparison, folder: str | os.PathLike[str]) -> list
     """
     path = check_writable(folder)
     writers: dict[str, Callable[[Path], object]] = {
-        "report.html": lambda target: target.write_text(html.page(comparison), encoding="utf-8", newline="\n"),
+        "report.html": lambda target: target.write_text(
+            html.page(comparison, difference), encoding="utf-8", newline="\n"
+        ),
         "overview.png": lambda target: figures.save(figures.overview(comparison), target),
         "trials.csv": lambda target: csv.write(comparison.trials(), target),
         "records.csv": lambda target: csv.write(comparison.records(), target),
+        "anytime.csv": lambda target: csv.write(comparison.anytime(), target),
+        "best.png": lambda target: figures.save(figures.best(comparison), target),
     }
     for panel in figures.PANELS:
         writers[f"{panel}.png"] = lambda target, panel=panel: figures.save(figures.single(comparison, panel), target)  # type: ignore[misc]

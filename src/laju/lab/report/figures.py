@@ -16,7 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from laju.lab.statistics import estimate
 from laju.plot import DASHES, GRID, INK, PALETTE, draw_steps, legend, line_style, tidy
@@ -31,6 +31,7 @@ PANELS = {
     "train_accuracy": "Training accuracy",
     "test_accuracy": "Test accuracy",
 }
+BEST = "Probability of being the best so far"
 _MARKS: dict[str, dict[str, Any]] = {
     "diverged": {"marker": "X", "markersize": 8, "markeredgewidth": 0, "linestyle": "none"},
     "collapsed": {"marker": "v", "markersize": 8, "markeredgewidth": 0, "linestyle": "none"},
@@ -77,6 +78,46 @@ def bare(comparison: Comparison, panel: str) -> Figure:
     figure = Figure(figsize=(6.4, 4.0), facecolor="none", layout="constrained")
     draw(figure.subplots(), comparison, panel)
     return figure
+
+
+def best(comparison: Comparison) -> Figure:
+    """How probable it is that each schedule is the best, by epoch, with the legend to the right."""
+    longest = min(max(map(len, comparison.schedules)), 60)
+    figure = Figure(figsize=(7.4 + 0.085 * longest, 4.6), facecolor="white", layout="constrained")
+    handles = draw_best(figure.subplots(), comparison)
+    if handles:
+        legend(figure, handles, list(comparison.schedules), loc="outside right upper", fontsize=10)
+    return figure
+
+
+def bare_best(comparison: Comparison) -> Figure:
+    """The same without a legend, wide and low, for a page that has its own."""
+    figure = Figure(figsize=(13.0, 3.4), facecolor="none", layout="constrained")
+    draw_best(figure.subplots(), comparison)
+    return figure
+
+
+def draw_best(ax: Any, comparison: Comparison) -> list[Any]:
+    """Draw each schedule's probability of being the best by epoch into Matplotlib axes; returns a line for each schedule."""
+    rows = comparison.anytime()
+    tidy(ax)
+    ax.set_title(BEST, loc="left", color=INK, fontsize=12, fontweight="bold", pad=10)
+    ax.set_xlabel("epoch", color=INK)
+    if not rows or any(row["best"] is None for row in rows):
+        ax.text(0.5, 0.5, "needs two seeds that were run with every schedule", ha="center", va="center", color=INK)
+        ax.set_axis_off()
+        return []
+    epochs = sorted({row["epoch"] for row in rows})
+    lines = []
+    for i, name in zip(looks(comparison), comparison.schedules, strict=True):
+        values = [row["best"] for row in rows if row["schedule"] == name]
+        dot = {"marker": "o", "markersize": 4} if len(epochs) == 1 else {}
+        lines += ax.plot(epochs, values, linewidth=1.8, clip_on=False, **dot, **line_style(i))
+    ax.set_ylim(0, 1)
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    ax.set_xlim(0, comparison.plan.epochs)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return lines
 
 
 def draw(ax: Any, comparison: Comparison, panel: str) -> list[Any]:

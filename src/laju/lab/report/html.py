@@ -9,7 +9,7 @@ import jinja2
 from markupsafe import Markup
 
 from laju.lab.report import figures
-from laju.lab.report.table import duration
+from laju.lab.report.table import duration, leads, needed, p_value, percent, rank
 from laju.plot import DASHES, PALETTE, printable
 
 if TYPE_CHECKING:
@@ -17,15 +17,17 @@ if TYPE_CHECKING:
     from laju.lab.statistics import Estimate
 
 
-def page(comparison: Comparison) -> str:
-    """The whole page as text."""
+def page(comparison: Comparison, difference: float = 0.01) -> str:
+    """The whole page as text; it says how many seeds would show a difference of that size."""
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["printable"] = printable
     environment.filters["duration"] = duration
+    for shown in (rank, percent, p_value, needed):
+        environment.filters[shown.__name__] = shown
     template = environment.from_string(resources.files(__package__).joinpath("report.html.j2").read_text("utf-8"))
-    rows = comparison.summary()
+    rows, names = comparison.summary(), list(comparison.schedules)
     return template.render(
         comparison=comparison,
         facts=_facts(comparison),
@@ -41,6 +43,14 @@ def page(comparison: Comparison) -> str:
             Markup(figures.svg(figures.bare(comparison, panel), prefix=panel.replace("_", "-"), label=title))
             for panel, title in figures.PANELS.items()
         ],
+        standings=[
+            {"standing": standing, "row": rows[i], "swatch": _swatch(figures.looks(comparison)[i])}
+            for standing in comparison.standings(difference)
+            for i in [names.index(standing.name)]
+        ],
+        difference=f"{difference:g}",
+        leads=leads(comparison),
+        best=Markup(figures.svg(figures.bare_best(comparison), prefix="best", label=figures.BEST)),
         failed=[s for s in ("diverged", "collapsed") if any(o.status == s for o in comparison.outcomes.values())],
         palette=PALETTE,
     )

@@ -42,7 +42,7 @@ class Lines:
         self.console.print(Text(text), soft_wrap=True)
 
     def start(self, total: int, kept: int, jobs: int) -> None:
-        self.total, self.done = total, kept
+        self.total, self.done, self.began = total, kept, time.monotonic()  # a study has several comparisons
         text = f"{total} trial{'s' if total > 1 else ''}"
         if kept:
             text += f", {kept} of them in the store already"

@@ -13,28 +13,21 @@ from laju.plot import printable
 
 if TYPE_CHECKING:
     from laju.lab.comparison import Comparison, Row
+    from laju.lab.ranking import Standing
 
 
 def table(comparison: Comparison) -> Table:
     """The means over the finished seeds, each with its 95 % interval, one schedule a row; fits 100 columns.
 
-    A difference is coloured when its interval excludes zero. What went wrong stands below the schedule's name.
+    A difference is coloured when it is one by Holm's correction for all of the table's. What went wrong stands below the
+    schedule's name.
     """
     plan, seeds = comparison.plan, comparison.seeds
     title = f"{comparison.task}: {plan.epochs} epochs of {plan.updates_per_epoch} updates, batch size {plan.batch_size}"
     title += f", {comparison.optimizer}, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
     caption = "mean ± half of a 95 % interval over the seeds that finished; gap = train - test accuracy;"
     caption += " difference in test accuracy to the first schedule, paired by seed"
-    result = Table(
-        title=Text(printable(title), style="bold"),
-        caption=Text(caption, style="dim"),
-        title_justify="left",
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1),
-        collapse_padding=True,
-        pad_edge=False,
-    )
+    result = _plain_table(printable(title), caption)
     result.add_column("schedule", overflow="fold", min_width=12)
     for heading in ("train loss", "train accuracy", "test accuracy", "gap", "difference", "time"):
         result.add_column(heading, justify="right")
@@ -45,25 +38,89 @@ def table(comparison: Comparison) -> Table:
             _cell(row.train_accuracy),
             _cell(row.test_accuracy),
             _cell(None if row.gap is None else Estimate(row.gap.mean, None, row.gap.n), signed=True),
-            Text("first", style="dim") if row.name == comparison.reference else _difference(row.difference),
+            Text("first", style="dim")
+            if row.name == comparison.reference
+            else _difference(row.difference, differs=row.differs),
             "" if row.seconds is None else duration(row.seconds),
         )
     return result
+
+
+def ranking_table(comparison: Comparison, difference: float = 0.01) -> Table:
+    """Where each schedule stands, the best first; fits 100 columns.
+
+    Args:
+        comparison: of two schedules or more, with a seed that was run with all of them.
+        difference: the last column says how many seeds would show one of that size.
+    """
+    rows = {row.name: row for row in comparison.summary()}
+    caption = "rank (95 %) and chance of being the best, where a trial that failed counts as guessing; difference to the first"
+    caption += (
+        " with 95 % intervals that hold all together, and its p-value by Holm; area under test accuracy by epoch;"
+    )
+    caption += f" seeds that show a difference of {difference:g} to the first in 8 of 10 comparisons (80 % interval)"
+    result = _plain_table("Ranking by test accuracy", caption)
+    result.add_column("schedule", overflow="fold", min_width=12)
+    for heading in ("rank", "best", "difference", "p", "area", f"seeds for {difference:g}"):
+        result.add_column(heading, justify="right")
+    for standing in comparison.standings(difference):
+        row = rows[standing.name]
+        first = row.name == comparison.reference
+        dash = Text("first" if first else "-", style="dim")
+        result.add_row(
+            Text(printable(row.name)),
+            rank(standing),
+            percent(standing.best),
+            dash if row.joint is None else _difference(row.joint, differs=row.differs),
+            dash if row.p_value is None else p_value(row.p_value),
+            _cell(None if row.area is None else Estimate(row.area.mean, None, row.area.n)),
+            dash if standing.seeds is None else needed(standing),
+        )
+    return result
+
+
+def leads(comparison: Comparison) -> str:
+    """Who led when, such as `best by epoch: constant 1-3; cosine 4-30`; empty with one schedule."""
+    spans: dict[str, list[str]] = {}
+    for lead in comparison.leads():
+        text = f"{lead.first:g}" if lead.first == lead.last else f"{lead.first:g}-{lead.last:g}"
+        spans.setdefault(lead.name, []).append(text)
+    if len(comparison.schedules) < 2 or not spans:
+        return ""
+    return "best by epoch: " + "; ".join(f"{printable(name)} {', '.join(when)}" for name, when in spans.items())
+
+
+def rank(standing: Standing) -> str:
+    """`2 (1-4)`: the rank, and between which the true one lies; without the latter where that is the same."""
+    low, high = standing.rank_low, standing.rank_high
+    return str(standing.rank) if low == high == standing.rank else f"{standing.rank} ({low}-{high})"
+
+
+def percent(probability: float | None) -> str:
+    """A probability from 20,000 draws in whole percent, with neither 0 nor 100, which nobody can know."""
+    if probability is None:
+        return "-"
+    return "< 1 %" if probability < 0.01 else "> 99 %" if probability > 0.99 else f"{100 * probability:.0f} %"
+
+
+def p_value(p: float) -> str:
+    """A p-value in a few characters."""
+    return "< .001" if p < 0.001 else f"{p:.3f}"
+
+
+def needed(standing: Standing) -> str:
+    """`12 (6-110)`: how many seeds, and between what that lies."""
+    counts = (standing.seeds, standing.seeds_low, standing.seeds_high)
+    seeds, low, high = ("many" if n is None or n > 9999 else str(n) for n in counts)
+    return f"{seeds} ({low}-{high})"
 
 
 def agreement_table(comparison: Comparison) -> Table:
     """The test accuracies of each schedule in the frameworks, side by side."""
     rows = comparison.agreement()
     frameworks = list(dict.fromkeys(f for row in rows for f in row.accuracies))
-    result = Table(
-        title=Text("Test accuracy by framework", style="bold"),
-        caption=Text("difference to the first framework, paired by seed, in the second line", style="dim"),
-        title_justify="left",
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1),
-        collapse_padding=True,
-        pad_edge=False,
+    result = _plain_table(
+        "Test accuracy by framework", "difference to the first framework, paired by seed, in the second line"
     )
     result.add_column("schedule", overflow="fold", min_width=12)
     for framework in frameworks:
@@ -74,7 +131,9 @@ def agreement_table(comparison: Comparison) -> Table:
         for framework in frameworks:
             cell = _cell(row.accuracies.get(framework))
             if framework in row.differences:
-                cell.append("\n").append_text(_difference(row.differences[framework]))
+                found = row.differences[framework]
+                differs = found is not None and found.excludes_zero
+                cell.append("\n").append_text(_difference(found, differs=differs))
             cells.append(cell)
         result.add_row(Text(printable(row.name)), *cells, {True: "yes", False: "no", None: "-"}[row.agree])
     return result
@@ -91,6 +150,19 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
+def _plain_table(title: str, caption: str) -> Table:
+    return Table(
+        title=Text(title, style="bold"),
+        caption=Text(caption, style="dim"),
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1),
+        collapse_padding=True,
+        pad_edge=False,
+    )
+
+
 def _name(row: Row) -> Text:
     # A Text, not a string: Rich would read "[red]" in a string as markup.
     name = Text(printable(row.name))
@@ -103,8 +175,8 @@ def _cell(value: Estimate | None, *, signed: bool = False) -> Text:
     return Text("-", style="dim") if value is None else Text(value.text(signed=signed))
 
 
-def _difference(value: Estimate | None) -> Text:
+def _difference(value: Estimate | None, *, differs: bool) -> Text:
     cell = _cell(value, signed=True)
-    if value is not None and value.excludes_zero:
+    if value is not None and differs:
         cell.stylize("bold green" if value.mean > 0 else "bold red")
     return cell

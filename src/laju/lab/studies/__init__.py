@@ -6,6 +6,8 @@ A study is a module here with a function `study(options) -> Answer`; `STUDIES` l
 from __future__ import annotations
 
 from importlib import import_module
+from inspect import signature
+from typing import Any
 
 from laju.arguments import nearest, shown
 from laju.lab.studies.base import Answer, Options, Table, write
@@ -24,18 +26,24 @@ STUDIES: dict[str, str] = {
 """By name, the question; the module has the name with underscores."""
 
 
-def run(name: str, options: Options | None = None) -> Answer:
+def run(name: str, options: Options | None = None, **settings: Any) -> Answer:
     """Make the trainings of a study and answer its question from them.
 
     Args:
         name: one of `STUDIES`.
         options: how large, where results are kept, and more.
+        settings: of the study alone, see its module's `study`.
 
     Raises:
-        ValueError: no such study, or options that it cannot use.
+        ValueError: no such study, or options or settings that it cannot use.
     """
     if name not in STUDIES:
         raise ValueError(f"{shown(name)} is not a study{nearest(str(name), STUDIES)} (studies: {', '.join(STUDIES)})")
     module = import_module(f"laju.lab.studies.{name.replace('-', '_')}")
-    answer: Answer = module.study(options or Options())
+    takes = list(signature(module.study).parameters)[1:]
+    for setting in settings:
+        if setting not in takes:
+            there = f"settings: {', '.join(takes)}" if takes else "it has none"
+            raise ValueError(f"study {name!r} has no setting {setting!r}{nearest(setting, takes)} ({there})")
+    answer: Answer = module.study(options or Options(), **settings)
     return answer

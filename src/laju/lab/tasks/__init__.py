@@ -9,8 +9,22 @@ from laju.lab.tasks.base import Data, DataError, Task
 from laju.lab.tasks.digits import Digits
 from laju.lab.tasks.download import DownloadError
 from laju.lab.tasks.fashion_mnist import FashionMNIST
+from laju.lab.tasks.held_out import HeldOut
+from laju.lab.tasks.image_folder import Accelerated, ImageFolder
 
-__all__ = ["TASKS", "Data", "DataError", "Digits", "DownloadError", "FashionMNIST", "Task", "get_task"]
+__all__ = [
+    "TASKS",
+    "Accelerated",
+    "Data",
+    "DataError",
+    "Digits",
+    "DownloadError",
+    "FashionMNIST",
+    "HeldOut",
+    "ImageFolder",
+    "Task",
+    "get_task",
+]
 
 TASKS = (Digits.name, FashionMNIST.name)
 

@@ -9,13 +9,16 @@ import abc
 import functools
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
     import torch
+
+
+Part = Literal["train", "test"]
 
 
 class DataError(ValueError):
@@ -151,6 +154,15 @@ class Task(abc.ABC):
             "by overriding network(framework, seed)"
         )
 
+    def validation(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        """Inputs and labels, as `Data` has them, that are neither trained on nor tested with; a rule decides by the loss on them.
+
+        Raises `ValueError` where the task has none, as by default.
+        """
+        raise ValueError(
+            f"task {self.name!r} has no validation part; HeldOut(task) holds out some of its training examples"
+        )
+
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Mean cross-entropy in nats of `outputs` (N, classes), logits, against `targets` (N,): a scalar tensor."""
         import torch
@@ -162,16 +174,44 @@ class Task(abc.ABC):
         return (outputs.argmax(dim=1) == targets).sum()
 
     @property
+    def engine(self) -> str:
+        """What trains it in torch: "torch" with all data in memory, or "accelerate", see `laju.lab.engines.accelerate`."""
+        return "torch"
+
+    def labels(self, part: Part) -> npt.NDArray[np.int64]:
+        """The labels of a part, "train" or "test"."""
+        return self.data().train_labels if part == "train" else self.data().test_labels
+
+    def inputs(
+        self, part: Part, indices: npt.NDArray[np.int64], drawn: tuple[int, int] | None = None
+    ) -> npt.NDArray[np.float32]:
+        """The inputs of some examples, as `Data` has them; a task that does not fit in memory reads them here, and has `labels`.
+
+        Args:
+            part: "train" or "test".
+            indices: which.
+            drawn: (seed, epoch) for what is random in training inputs, so that it is the same for every schedule.
+        """
+        data = self.data()
+        return (data.train_inputs if part == "train" else data.test_inputs)[indices]
+
+    @property
     def train_size(self) -> int:
         """The number of training samples."""
-        return len(self.data().train_labels)
+        return len(self.labels("train"))
 
     @property
     def chance_loss(self) -> float:
         """The loss of the best guess without looking: the entropy -Σ pᵢ ln pᵢ of the training labels, in nats."""
-        counts = np.bincount(self.data().train_labels, minlength=self.data().classes)
+        counts = np.bincount(self.labels("train"))
         shares = counts[counts > 0] / counts.sum()
         return float(-(shares * np.log(shares)).sum())
+
+    @property
+    def chance_accuracy(self) -> float:
+        """The accuracy of the best guess without looking: the share of the commonest training label."""
+        counts = np.bincount(self.labels("train"))
+        return float(counts.max() / counts.sum())
 
     @functools.cached_property
     def fingerprint(self) -> str:

@@ -1,0 +1,210 @@
+"""laju chapter: the experiments of the chapter, with its published figures beside one's own."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from laju.arguments import nearest
+from laju.cli.arguments import plain_errors
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
+    from laju.lab.chapter import Beside
+
+
+@click.command("chapter")
+@click.option(
+    "--task", default="fashion-mnist", show_default=True, metavar="NAME", help="What to train: fashion-mnist or digits."
+)
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Folder with the task's files (fashion-mnist).")
+@click.option(
+    "--epochs", type=click.IntRange(min=1), default=30, show_default=True, help="Passes over the training data."
+)
+@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Runs of every schedule.")
+@click.option(
+    "--framework",
+    "frameworks",
+    type=click.Choice(["torch", "tensorflow", "jax", "mxnet"]),
+    multiple=True,
+    default=("torch",),
+    show_default=True,
+    help="Where to train; may be given more than once.",
+)
+@click.option("--as-published", is_flag=True, help="Train at the rates that the chapter's PyTorch loop really used.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Trials at once; by default one for each core.")
+@click.option(
+    "--store",
+    type=click.Path(path_type=Path),
+    default=Path("laju.sqlite"),
+    show_default=True,
+    help="File that keeps finished trials.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("laju-report"),
+    show_default=True,
+    help="Folder for the report.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON instead of the table.")
+def command(
+    task: str,
+    data_dir: Path | None,
+    epochs: int,
+    seeds: int,
+    frameworks: tuple[str, ...],
+    as_published: bool,
+    jobs: int | None,
+    store: Path,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Train the schedules of "Learning Rate Scheduling" in Dive into Deep Learning, and print its figures beside yours.
+
+    The published figures are of one PyTorch run each, on all of Fashion-MNIST with 30 epochs. They are only compared with such a
+    run. The chapter's loop does not train at the rates that it plots: --as-published trains at those that it really used.
+
+    \b
+    laju chapter                          # downloads Fashion-MNIST; some twenty minutes on two cores
+    laju chapter --as-published --seeds 5
+    laju chapter --task digits            # a first look in a minute
+    """
+    with plain_errors():
+        from rich.console import Console
+
+        from laju.lab import chapter
+        from laju.lab.chapter import as_published as used_rates
+        from laju.lab.chapter import beside_published
+        from laju.lab.compare import Interrupted, WorkerLost, compare
+        from laju.lab.report import check_writable, write_report
+        from laju.lab.report.live import display
+        from laju.lab.tasks import TASKS
+
+        if task not in TASKS:
+            text = f"{task!r} is not a task{nearest(task, TASKS)} (tasks: {', '.join(TASKS)})"
+            raise click.BadParameter(text, param_hint="--task")
+        check_writable(out)
+        console = Console(stderr=as_json)
+        if not console.is_terminal:
+            console = Console(stderr=as_json, width=120)
+        began = time.monotonic()
+        try:
+            result = compare(
+                used_rates() if as_published else chapter(),
+                task,
+                epochs=epochs,
+                seeds=seeds,
+                data_dir=data_dir,
+                jobs=jobs,
+                store=store,
+                display=display(console),
+                framework=frameworks,
+            )
+            files = write_report(result, out)
+        except Interrupted as stopped:
+            kept = f"{len(stopped.comparison.outcomes)} trials are kept in {store}"
+            console.print(f"\nStopped. {kept}; the same command runs the rest.", markup=False, highlight=False)
+            sys.exit(130)
+        except WorkerLost as error:
+            raise click.ClickException(f"{error}.") from error
+        lines = beside_published(result)
+        notes = _notes(lines, as_published) + result.warnings()
+        if as_json:
+            click.echo(json.dumps(result.to_json() | {"chapter": _plain(lines)}, indent=2, allow_nan=False))
+        else:
+            console.print()
+            console.print(_table(lines, result.task, epochs, seeds, as_published))
+            for note in notes:
+                console.print(f"note: {note}", style="yellow", markup=False, highlight=False)
+        console.print(
+            f"\nreport: {files[0]}   ({time.monotonic() - began:.0f} s)", markup=False, highlight=False, soft_wrap=True
+        )
+
+
+def _notes(lines: list[Beside], as_published: bool) -> list[str]:
+    notes = [
+        "The published figures are of one run each; one more of yours falls as far from the mean in 95 % of cases."
+    ]
+    if as_published:
+        notes.append(
+            "These are the rates of the chapter's loop: it calls a function of the epoch after the epoch, so every rate comes "
+            "one epoch late and a warmup begins with an epoch at the full rate; and plotting had used up its multi-factor "
+            "scheduler, which stayed at 0.125."
+        )
+    else:
+        other = list(dict.fromkeys(line.name for line in lines if line.published and not line.same_rates))
+        if other:
+            notes.append(
+                f"* The chapter's own loop trained {', '.join(other)} at other rates than it plots, and its figures are of "
+                "those: --as-published."
+            )
+    return notes
+
+
+def _table(lines: list[Beside], task: str, epochs: int, seeds: int, as_published: bool) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from laju.lab.statistics import number
+
+    rates = "the rates that its loop used" if as_published else "the rates that it plots"
+    title = f"The chapter's schedules on {task}, {epochs} epoch{'s' if epochs > 1 else ''}, "
+    title += f"{seeds} seed{'s' if seeds > 1 else ''}: {rates}"
+    result = Table(
+        title=Text(title, style="bold"),
+        caption=Text("mean ± half of a 95 % interval; below it the published figure", style="dim"),
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1),
+        collapse_padding=True,
+        pad_edge=False,
+    )
+    result.add_column("schedule", overflow="fold", min_width=12)
+    for heading in ("train loss", "train accuracy", "test accuracy"):
+        result.add_column(heading, justify="right")
+    result.add_column("published")
+    several = len({line.framework for line in lines}) > 1
+
+    def cell(line: Beside, figure: str) -> Text:
+        ours = getattr(line.row, figure)
+        text = Text("-" if ours is None else ours.text())
+        if line.published is not None:
+            theirs = number(getattr(line.published, figure))
+            # The ± part is as wide as " ± 0.000", so that the numbers stand one above the other.
+            text.append(f"\n{theirs}" + " " * (8 if ours is not None and ours.half_width is not None else 0), "dim")
+        return text
+
+    for line in lines:
+        name = Text(f"{line.name} ({line.framework})" if several else line.name)
+        if line.row.note:
+            name.append(f"\n{line.row.note}", style="yellow")
+        verdict = Text(line.verdict + ("*" if line.published is not None and not line.same_rates else ""))
+        if line.differ is not None:
+            verdict.stylize("bold red" if line.differ else "bold green")
+        figures = (cell(line, figure) for figure in ("train_loss", "train_accuracy", "test_accuracy"))
+        result.add_row(name, *figures, verdict)
+    return result
+
+
+def _plain(lines: list[Beside]) -> list[dict[str, object]]:
+    return [
+        {
+            "schedule": line.row.name,
+            "published": None if line.published is None else vars(line.published),
+            "same_rates": line.same_rates,
+            "agrees": None if line.differ is None else not line.differ,
+            "differs_in": line.differ,
+            "why_not_compared": line.why,
+        }
+        for line in lines
+    ]

@@ -1,0 +1,156 @@
+"""laju find: which learning rates of a task are worth a try."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from laju.arguments import nearest
+from laju.cli.arguments import plain_errors
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from laju.lab.range_test import RangeTest, Suggestion
+
+
+@click.command("find")
+@click.option(
+    "--task", default="digits", show_default=True, metavar="NAME", help="What to train: digits or fashion-mnist."
+)
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Folder with the task's files (fashion-mnist).")
+@click.option("--low", type=float, default=1e-5, show_default=True, help="The rate of the first update.")
+@click.option("--high", type=float, default=10.0, show_default=True, help="The rate of the last update.")
+@click.option("--updates", type=click.IntRange(min=10), default=200, show_default=True, help="Updates of one sweep.")
+@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Sweeps.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Examples an update; the task's own by default.")
+@click.option(
+    "--momentum",
+    type=click.FloatRange(min=0, max=1, max_open=True),
+    default=0.0,
+    show_default=True,
+    help="SGD's momentum.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("laju-find.png"),
+    show_default=True,
+    help="Where the picture goes: a .png, .svg or .pdf file.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON instead of the table.")
+def command(
+    task: str,
+    data_dir: Path | None,
+    low: float,
+    high: float,
+    updates: int,
+    seeds: int,
+    batch_size: int | None,
+    momentum: float,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Train a task while the rate rises from --low to --high, and suggest rates by the rules in common use.
+
+    Each seed has its own initial weights and order of data; an interval says how far a suggestion depends on them. A rule that
+    finds nothing in a curve suggests nothing, and the reason stands below the table.
+
+    \b
+    laju find
+    laju find --momentum 0.9 --seeds 5
+    laju find --task fashion-mnist --data-dir fashion-mnist --low 1e-4 --out pictures/range.png
+    """
+    with plain_errors():
+        from rich.console import Console
+
+        from laju.lab.range_test import find
+        from laju.lab.tasks import TASKS
+        from laju.lab.trial import Optimizer
+        from laju.plot import SUFFIXES, need
+
+        if task not in TASKS:
+            text = f"{task!r} is not a task{nearest(task, TASKS)} (tasks: {', '.join(TASKS)})"
+            raise click.BadParameter(text, param_hint="--task")
+        if out.suffix.lower() not in SUFFIXES:
+            raise click.BadParameter(f"{str(out)!r} must end in {' or '.join(SUFFIXES)}", param_hint="--out")
+        need("matplotlib")
+        _check_writable(out)
+        console = Console(stderr=as_json)
+        if not console.is_terminal:
+            console = Console(stderr=as_json, width=120)
+        with console.status(f"seed 1 of {seeds}") as status:
+            done = 0
+
+            def report(_: object) -> None:
+                nonlocal done
+                done += 1
+                status.update(f"seed {done + 1} of {seeds}" if done < seeds else "drawing")
+
+            optimizer = Optimizer(momentum=momentum)
+            result = find(
+                task,
+                low=low,
+                high=high,
+                updates=updates,
+                seeds=seeds,
+                batch_size=batch_size,
+                optimizer=optimizer,
+                data_dir=data_dir,
+                report=report,
+            )
+            title = f"{task}, {optimizer}"
+            result.plot(title=title).save(out)
+        if as_json:
+            click.echo(json.dumps({"task": task, **result.to_json()}, indent=2, allow_nan=False))
+        else:
+            console.print(_table(result, title))
+        for note in result.notes():
+            console.print(f"note: {note}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"picture: {out}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _check_writable(out: Path) -> None:
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        there = out.exists()
+        with out.open("ab"):
+            pass
+        if not there:
+            out.unlink()
+    except OSError as error:
+        raise OSError(f"cannot write the picture {str(out)!r}: {error.strerror or error}") from error
+
+
+def _table(result: RangeTest, title: str) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        title=Text(f"{title}: {result.updates} updates from {result.low:g} to {result.high:g}", style="bold"),
+        caption=Text("rate: geometric mean over the seeds; interval: 95 %, on the logarithm of the rate", style="dim"),
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    table.add_column("rule", no_wrap=True)
+    table.add_column("rate", justify="right", no_wrap=True)
+    table.add_column("interval", justify="right", no_wrap=True)
+    table.add_column("seeds", justify="right", no_wrap=True)
+    table.add_column("why not", overflow="fold")
+    for suggestion in result.suggestions.values():
+        table.add_row(*_row(suggestion))
+    rule, rate, interval, seeds, _ = _row(result.diverged)
+    table.add_row(rule, rate if rate != "none" else "-", interval, seeds, "", style="dim")
+    return table
+
+
+def _row(found: Suggestion) -> tuple[str, str, str, str, str]:
+    interval = "-" if found.low is None else f"{found.low:.2g} to {found.high:.2g}"
+    rate = "none" if found.rate is None else f"{found.rate:.3g}"
+    return found.rule, rate, interval, f"{found.given} of {found.of}", found.reason or ""

@@ -1,0 +1,199 @@
+"""laju study: the questions of the chapter's exercises, answered by trainings of one's own."""
+
+from __future__ import annotations
+
+import ast
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from laju.arguments import nearest
+from laju.cli.arguments import plain_errors
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from laju.lab.studies import Answer
+
+
+@click.command("study")
+@click.argument("name", required=False)
+@click.option(
+    "--task", default="digits", show_default=True, metavar="NAME", help="What is trained: digits or fashion-mnist."
+)
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Folder with the task's files, or with images.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Passes over the training data; the study's own by default.")
+@click.option("--seeds", type=click.IntRange(min=1), help="Runs of everything; the study's own by default.")
+@click.option("--small", is_flag=True, help="A size that takes seconds and shows only what is certain.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Trials at once; by default one for each core.")
+@click.option(
+    "--store",
+    type=click.Path(path_type=Path),
+    default=Path("laju.sqlite"),
+    show_default=True,
+    help="File that keeps finished trials.",
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="SETTING=VALUE",
+    help="A setting of that study alone, such as model=timm:resnet18; may be given again.",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the answer.  [default: laju-study/NAME]")
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON instead of the answer.")
+def command(
+    name: str | None,
+    task: str,
+    data_dir: Path | None,
+    epochs: int | None,
+    seeds: int | None,
+    small: bool,
+    jobs: int | None,
+    store: Path,
+    settings: tuple[str, ...],
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Answer a question of the chapter's exercises by training; without NAME, list the questions.
+
+    The answer is made from the figures of the trainings, and says so where they do not decide. It is printed, and written with
+    its pictures into a folder. Finished trials are kept: the same command goes on.
+
+    \b
+    laju study
+    laju study fixed-rates
+    laju study plateau --task fashion-mnist --data-dir fashion-mnist --seeds 3
+    laju study cosine-large --data-dir imagenet --set model=timm:resnet18 --set mixed_precision=bf16
+    """
+    with plain_errors():
+        from rich.console import Console
+
+        from laju.lab.studies import STUDIES, Options, run, write
+        from laju.lab.tasks import TASKS
+
+        if name is None:
+            _list(STUDIES, as_json)
+            return
+        if name not in STUDIES:
+            text = f"{name!r} is not a study{nearest(name, STUDIES)} (studies: {', '.join(STUDIES)})"
+            raise click.BadParameter(text, param_hint="NAME")
+        if task not in TASKS:
+            text = f"{task!r} is not a task{nearest(task, TASKS)} (tasks: {', '.join(TASKS)})"
+            raise click.BadParameter(text, param_hint="--task")
+
+        from concurrent.futures import BrokenExecutor
+
+        from laju.lab.compare import WorkerLost
+        from laju.lab.report import check_writable
+        from laju.lab.report.live import display
+
+        out = check_writable(Path("laju-study") / name if out is None else out)
+        # What a program reads goes to standard output alone.
+        console = Console(stderr=as_json)
+        if not console.is_terminal:
+            console = Console(stderr=as_json, width=120)
+        began = time.monotonic()
+        options = Options(task, data_dir, epochs, seeds, small, jobs, store, display(console))
+        try:
+            answer = run(name, options, **_settings(settings))
+            files = write(answer, out)
+        except KeyboardInterrupt:
+            _stop(console, store)
+        except TypeError as error:
+            if not settings:
+                raise
+            raise click.ClickException(str(error)) from error
+        except (WorkerLost, BrokenExecutor) as error:
+            reason = (
+                "a worker process died: it was killed, or the machine ran out of memory (fewer --jobs need less). "
+                f"{_kept(store)}; the same command goes on"
+            )
+            raise click.ClickException(reason) from error
+        if as_json:
+            content = {"name": answer.name, "question": answer.question, "text": answer.text, **answer.figures}
+            click.echo(json.dumps(content, indent=2, allow_nan=False))
+        else:
+            _print(console, answer)
+        console.print(
+            f"\nanswer: {files[0]}   ({time.monotonic() - began:.0f} s)", markup=False, highlight=False, soft_wrap=True
+        )
+
+
+def _settings(texts: Sequence[str]) -> dict[str, Any]:
+    """Settings by name; values are numbers, lists or booleans as Python writes them, or else text."""
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise click.BadParameter(f"{text!r} is not SETTING=VALUE, such as model=timm:resnet18", param_hint="--set")
+        value = value.strip()
+        try:
+            found[name.strip()] = ast.literal_eval(value.title() if value.lower() in ("true", "false") else value)
+        except (ValueError, SyntaxError):
+            found[name.strip()] = value
+    return found
+
+
+def _list(studies: dict[str, str], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(studies, indent=2))
+        return
+    width = max(map(len, studies))
+    for name, question in studies.items():
+        click.echo(f"{name:{width}}  {question}")
+    click.echo("\nlaju study NAME trains and answers; with --small in a size that takes seconds.")
+
+
+def _print(console: Console, answer: Answer) -> None:
+    from rich.markdown import Markdown
+
+    console.print()
+    console.print(f"{answer.question}\n", style="bold", markup=False, highlight=False)
+    console.print(Markdown(answer.text, justify="left"))
+    for title, table in answer.tables.items():
+        console.print()
+        console.print(_table(title, table.headings, table.rows))
+
+
+def _table(title: str, headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> Any:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from laju.plot import printable
+
+    table = Table(
+        title=Text(printable(title), style="bold"),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1),
+        pad_edge=False,
+    )
+    for i, heading in enumerate(headings):
+        table.add_column(Text(heading), justify="right" if i else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(printable(str(cell))) for cell in row))
+    return table
+
+
+def _kept(store: Path) -> str:
+    from laju.lab.store import Store
+
+    if not store.exists():
+        return "nothing was finished yet"
+    with Store(store) as kept:
+        n = len(kept)
+    return f"{n} finished trial{'' if n == 1 else 's'} {'is' if n == 1 else 'are'} kept in {store}"
+
+
+def _stop(console: Console, store: Path) -> NoReturn:
+    console.print(
+        f"\nStopped. {_kept(store)}; the same command goes on.", markup=False, highlight=False, soft_wrap=True
+    )
+    sys.exit(130)

@@ -1,0 +1,231 @@
+"""laju tune: search the best parameters of a policy for a task."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from laju.arguments import nearest
+from laju.cli.arguments import plain_errors
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from laju.lab.tuned import Tuned
+
+
+@click.command("tune")
+@click.argument("policy")
+@click.option("--space", required=True, metavar="TEXT", help="What varies, such as 'peak=1e-3..1 log, warmup=0%..20%'.")
+@click.option(
+    "--task", default="digits", show_default=True, metavar="NAME", help="What to train: digits or fashion-mnist."
+)
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Folder with the task's files (fashion-mnist).")
+@click.option(
+    "--trials",
+    type=click.IntRange(min=1),
+    default=30,
+    show_default=True,
+    help="How many the search holds in the end, those of earlier runs included.",
+)
+@click.option(
+    "--objective",
+    "objectives",
+    multiple=True,
+    default=("accuracy",),
+    show_default=True,
+    metavar="NAME",
+    help="accuracy, or updates-to=0.9; given more than once, the Pareto front is searched.",
+)
+@click.option(
+    "--epochs", type=click.IntRange(min=1), default=30, show_default=True, help="Passes over the training data."
+)
+@click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Runs of every trial.")
+@click.option(
+    "--confirm",
+    type=click.IntRange(min=0),
+    default=3,
+    show_default=True,
+    help="Runs of the best afterwards, with other seeds.",
+)
+@click.option("--batch-size", type=click.IntRange(min=1), help="Examples an update; the task's own by default.")
+@click.option(
+    "--momentum",
+    type=click.FloatRange(min=0, max=1, max_open=True),
+    default=0.0,
+    show_default=True,
+    help="SGD's momentum.",
+)
+@click.option(
+    "--framework",
+    type=click.Choice(["torch", "tensorflow", "jax", "mxnet"]),
+    default="torch",
+    show_default=True,
+    help="Where to train.",
+)
+@click.option("--per", metavar="UNIT", help="The unit that the policy counts in, such as epoch; updates by default.")
+@click.option(
+    "--sampler",
+    type=click.Choice(["tpe", "gp", "cma", "random", "grid"]),
+    default="tpe",
+    show_default=True,
+    help="How suggestions are made.",
+)
+@click.option(
+    "--points",
+    type=click.IntRange(min=2),
+    default=5,
+    show_default=True,
+    help="Of a grid, along a range without a step.",
+)
+@click.option(
+    "--pruner",
+    type=click.Choice(["none", "median", "hyperband"]),
+    default="none",
+    show_default=True,
+    help="Which trials are stopped early.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the sampler.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Trials at once; by default one for each core.")
+@click.option(
+    "--storage",
+    default="laju-tune.sqlite",
+    show_default=True,
+    metavar="FILE|URL",
+    help="Keeps the search: a SQLite file, or postgresql://USER@HOST/DATABASE.",
+)
+@click.option("--study", metavar="NAME", help="The search's name in the storage.  [default: POLICY on TASK]")
+@click.option(
+    "--store",
+    type=click.Path(path_type=Path),
+    default=Path("laju.sqlite"),
+    show_default=True,
+    help="File that keeps finished trials.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("laju-search"),
+    show_default=True,
+    help="Folder for the picture and the tables.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON instead of the table.")
+def command(
+    policy: str,
+    space: str,
+    task: str,
+    data_dir: Path | None,
+    trials: int,
+    objectives: tuple[str, ...],
+    epochs: int,
+    seeds: int,
+    confirm: int,
+    batch_size: int | None,
+    momentum: float,
+    framework: str,
+    per: str | None,
+    sampler: str,
+    points: int,
+    pruner: str,
+    seed: int,
+    jobs: int | None,
+    storage: str,
+    study: str | None,
+    store: Path,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Search the parameters of a POLICY that train a task best, then train the best with seeds that the search did not see.
+
+    A space gives NAME=LOW..HIGH (with `log` or `step S` behind it), NAME=A|B|C or NAME=VALUE, with commas between. Everything is
+    kept: the same command goes on where it stopped, and with more --trials it goes on from there. `optuna-dashboard` opens on the
+    same storage.
+
+    \b
+    laju tune cosine --space 'peak=1e-3..1 log, warmup=0%..20%, final=0..0.1' --trials 30
+    laju tune wsd --space 'peak=0.3, cooldown=5%..60%, shape=linear|cosine|sqrt'
+    laju tune factor --space 'base=0.01..1 log, factor=0.8..1' --per epoch
+    laju tune cosine --space 'peak=0.01..1 log' --objective accuracy --objective updates-to=0.9
+    laju tune constant --space 'value=0.01..3 log' --sampler grid --points 9
+    optuna-dashboard sqlite:///laju-tune.sqlite
+    """
+    with plain_errors():
+        from rich.console import Console
+
+        from laju.lab.report import check_writable
+        from laju.lab.report.live import display
+        from laju.lab.report.search import search_summary, search_table, write_search
+        from laju.lab.space import Space
+        from laju.lab.tasks import TASKS
+        from laju.lab.trial import Optimizer
+        from laju.lab.tune import SearchInterrupted, SearchWorkerLost, tune
+
+        if task not in TASKS:
+            text = f"{task!r} is not a task{nearest(task, TASKS)} (tasks: {', '.join(TASKS)})"
+            raise click.BadParameter(text, param_hint="--task")
+        parsed = Space.parse(policy, space, per)
+        check_writable(out)
+        # What a program reads goes to standard output alone.
+        console = Console(stderr=as_json)
+        if not console.is_terminal:
+            console = Console(stderr=as_json, width=120)
+        began = time.monotonic()
+        try:
+            tuned = tune(
+                policy,
+                task,
+                parsed,
+                trials=trials,
+                objective=objectives,
+                epochs=epochs,
+                seeds=seeds,
+                confirm=confirm,
+                batch_size=batch_size,
+                optimizer=Optimizer(momentum=momentum),
+                framework=framework,
+                data_dir=data_dir,
+                sampler=sampler,
+                points=points,
+                pruner=pruner,
+                seed=seed,
+                jobs=jobs,
+                storage=storage,
+                study=study,
+                store=store,
+                display=display(console),
+            )
+        except SearchInterrupted as stopped:
+            _stop(console, f"{_kept(stopped.tuned)}; the same command runs the rest.")
+        except SearchWorkerLost as error:
+            raise click.ClickException(f"{error}. {_kept(error.tuned)}.") from error
+        try:
+            files = write_search(tuned, out)
+        except KeyboardInterrupt:
+            _stop(console, f"{_kept(tuned)}; the same command writes the files.")
+        if as_json:
+            click.echo(json.dumps(tuned.to_json(), indent=2, allow_nan=False))
+        else:
+            console.print()
+            console.print(search_table(tuned))
+            for line in search_summary(tuned):
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
+            for warning in tuned.warnings():
+                console.print(f"note: {warning}", style="yellow", markup=False, highlight=False)
+        console.print(
+            f"\npicture: {files[0]}   ({time.monotonic() - began:.0f} s)", markup=False, highlight=False, soft_wrap=True
+        )
+
+
+def _kept(tuned: Tuned) -> str:
+    n = len(tuned.tried)
+    return f"{n} trial{'s' if n != 1 else ''} of {tuned.study!r} {'are' if n != 1 else 'is'} kept in {tuned.storage}"
+
+
+def _stop(console: Console, message: str) -> NoReturn:
+    console.print(f"\nStopped. {message}", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(130)

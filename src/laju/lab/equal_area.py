@@ -1,0 +1,42 @@
+"""Schedules that spend the same total learning rate, so that what is compared is their shape."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from laju.schedule import Schedule
+from laju.units import RunPlan
+
+
+def equal_area(schedules: Mapping[str, Schedule], plan: RunPlan) -> dict[str, Schedule]:
+    """Every schedule times the factor that makes the sum of its rates over the run that of the first.
+
+    c = Σ s₁(t) / Σ s(t) over the updates t of the run. The name of a schedule that changes says c, to three digits.
+
+    Args:
+        schedules: by name.
+        plan: the run, which says how many updates there are and what other units mean.
+
+    Raises:
+        ValueError: a schedule whose rates sum to zero, or two that end with the same name.
+
+    >>> import laju
+    >>> plan = laju.RunPlan(samples=100, batch_size=10, epochs=2)
+    >>> equal_area({"constant": laju.constant(0.1), "linear": laju.linear(0.3, 0, total="100%")}, plan)
+    {'constant': Constant(0.1), 'linear × 0.635': Ramp(0.3, 0.0, '100%') * Constant(0.6349206349206351)}
+    """
+    sums = {name: float(schedule.resolve(plan).values(plan.updates).sum()) for name, schedule in schedules.items()}
+    first = next(iter(sums.values()))
+    scaled: dict[str, Schedule] = {}
+    for name, schedule in schedules.items():
+        if sums[name] <= 0:
+            raise ValueError(
+                f"schedule {name!r} has rates that sum to {sums[name]:g}: no factor gives it another's area"
+            )
+        factor = first / sums[name]
+        same = abs(factor - 1) < 1e-12
+        label = name if same else f"{name} × {factor:.3g}"
+        if label in scaled:
+            raise ValueError(f"two schedules are called {label!r} once they have equal areas")
+        scaled[label] = schedule if same else schedule * factor
+    return scaled

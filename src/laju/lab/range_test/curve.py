@@ -1,0 +1,198 @@
+"""A loss curve over the logarithm of the rate: smoothed without lag, and the rules that read a rate off it."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+LEAST_POINTS = 5
+"""A curve of fewer points has diverged at once."""
+_SIGNIFICANT = 4.0
+"""Standard errors from which a fall or a rise of the smoothed loss is one: of the dozens of independent places that a curve of
+mere noise has, one differs from its first by so much in less than one curve of a hundred."""
+
+
+class Smoothed(NamedTuple):
+    """Local straight lines through a curve: their values, their slopes for each point, and √Σl² of the weights l of a value,
+    which times the standard deviation of one loss is the standard error of the value."""
+
+    values: Floats
+    slopes: Floats
+    errors: Floats
+
+
+def smooth(losses: npt.ArrayLike, width: float) -> Smoothed:
+    """Fit a straight line around every point, by least squares with Gaussian weights, and take its value there.
+
+    The value at point i is a of the a + b·d that minimises Σ exp(-d²/(2·width²))·(loss[i + d] - a - b·d)². It is centred, so it
+    does not lag behind the curve, as means of the past do: an exponential mean with the usual 0.98 shows what happened fifty
+    updates earlier, half of a usual range test, and a correction of its bias at the beginning does not change that. And a line
+    has no bias at the ends, where a centred mean has one, so it gives back every straight line as it is.
+
+    Args:
+        losses: of the updates, shape (n,), finite, with rates that grow by the same factor each.
+        width: standard deviation of the weights, in updates; at least 1/2 is used.
+
+    Returns:
+        Values, slopes in loss per update, and relative standard errors, each of shape (n,).
+
+    Source: Fan and Gijbels, "Local Polynomial Modelling and Its Applications", 1996.
+
+    >>> smooth([5.0, 4.0, 3.0, 2.0], width=2.0).values.round(12)
+    array([5., 4., 3., 2.])
+    """
+    y = np.asarray(losses, dtype=np.float64)
+    n = len(y)
+    if n < 2:
+        return Smoothed(y.copy(), np.zeros(n), np.ones(n))
+    width = max(width, 0.5)
+    reach = math.ceil(5 * width)
+    d = np.arange(-reach, reach + 1, dtype=np.float64)
+    weight = np.exp(-0.5 * (d / width) ** 2)
+
+    def moment(of: Floats, by: Floats) -> Floats:
+        return np.correlate(np.pad(of, reach), by, "valid")
+
+    ones = np.ones(n)
+    s0, s1, s2 = (moment(ones, weight * d**k) for k in range(3))
+    t0, t1 = (moment(y, weight * d**k) for k in range(2))
+    q0, q1, q2 = (moment(ones, weight**2 * d**k) for k in range(3))
+    scale = s0 * s2 - s1**2
+    values, slopes = (s2 * t0 - s1 * t1) / scale, (s0 * t1 - s1 * t0) / scale
+    return Smoothed(values, slopes, np.sqrt(s2**2 * q0 - 2 * s1 * s2 * q1 + s1**2 * q2) / scale)
+
+
+def noise(losses: npt.ArrayLike) -> float:
+    """The standard deviation of the losses around their curve, of which a few wild ones at the end say nothing.
+
+    1.4826·median|yᵢ₋₁ - 2yᵢ + yᵢ₊₁|/√6: second differences leave little of the curve itself.
+
+    >>> noise(np.linspace(3, 1, 50)) < 1e-12
+    True
+    """
+    y = np.asarray(losses, dtype=np.float64)
+    return 1.4826 * float(np.median(np.abs(np.diff(y, 2)))) / math.sqrt(6) if len(y) > 2 else 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """The part of a sweep before it diverged, smoothed.
+
+    Attributes:
+        rates, losses: shape (n,).
+        width: of the smoothing, in updates.
+        diverged_at: the rate of the update after it, where that one diverged.
+    """
+
+    rates: Floats
+    losses: Floats
+    width: float
+    diverged_at: float | None = None
+
+    @functools.cached_property
+    def smoothed(self) -> Smoothed:
+        return smooth(self.losses, self.width)
+
+    @functools.cached_property
+    def noise(self) -> float:
+        return noise(self.losses)
+
+    @property
+    def lowest(self) -> int:
+        """The point of the lowest smoothed loss."""
+        return int(self.smoothed.values.argmin())
+
+    def lower_than(self, outer: Floats) -> bool:
+        """Whether the lowest smoothed loss is below the mean of some losses by more than noise explains."""
+        lowest, error = self.lowest, float(self.smoothed.errors[self.lowest])
+        value = float(self.smoothed.values[lowest])
+        # Rounding alone makes a difference, where a loss does not change and there is no noise.
+        doubt = _SIGNIFICANT * self.noise * math.hypot(1 / math.sqrt(len(outer)), error) + 1e-6 * abs(value)
+        return float(outer.mean()) - value > doubt
+
+    @property
+    def nothing(self) -> str | None:
+        """Why no rule can read a rate off this curve, or None where one can."""
+        n, at = len(self.losses), self.diverged_at
+        if n < LEAST_POINTS:
+            return f"the loss diverged at once, at a rate of {at:.2g} in update {n}: lower `low`"
+        if self.lower_than(self.losses[: max(1, self.lowest // 3)]):  # at rates that do next to nothing yet
+            return None
+        if at is None:
+            return f"the loss never fell between {self.rates[0]:.2g} and {self.rates[-1]:.2g} by more than its noise"
+        return (
+            f"the loss never fell by more than its noise before it diverged at a rate of {at:.2g}: lower `low`, or make more "
+            "updates"
+        )
+
+    @property
+    def open_end(self) -> str | None:
+        """Why the curve has no end yet, or None where it has diverged or has risen again."""
+        last = len(self.losses) - 1
+        if self.diverged_at is not None or self.lower_than(self.losses[last - max(0, (last - self.lowest) // 3 - 1) :]):
+            return None
+        return f"the loss has not risen again up to a rate of {self.rates[-1]:.2g}: raise `high`"
+
+
+def steepest(curve: Curve) -> float | str:
+    """The rate where the smoothed loss falls fastest for each decade of the rate, before its lowest point.
+
+    Elsewhere: fastai `steep`, torch-lr-finder and Lightning `suggestion`, on differences of neighbouring losses.
+    """
+    last, slopes = curve.lowest, curve.smoothed.slopes
+    # The slope at an end of the curve, known from one side only, is several times as noisy as any other.
+    edge = math.ceil(2 * curve.width)
+    end = len(slopes) - edge
+    inside = slice(edge, min(last + 1, end)) if edge < min(last, end) else slice(0, last + 1)
+    found = inside.start + int(slopes[inside].argmin())
+    if curve.open_end is not None and found + 1 >= end:
+        return curve.open_end
+    return float(curve.rates[found])
+
+
+def valley(curve: Curve) -> float | str:
+    """The rate half way down the longest valley: fastai's default.
+
+    With the longest strictly decreasing subsequence of the smoothed losses, whose last point is e and whose number of points is
+    k, it is the rate of point e - k + ⌊k/3⌋ + ⌊k/6⌋, where fastai counts the k points back from e as if nothing lay between them.
+
+    Source: fastai `valley`, after ESRI's `arcgis.learn`. fastai leaves out the first tenth and the last five points, and smooths
+    by an exponential mean of the past.
+    """
+    if curve.open_end is not None:
+        return curve.open_end
+    values = curve.smoothed.values
+    length = np.ones(len(values), dtype=np.int64)
+    for i in range(1, len(values)):
+        longer = length[:i][values[:i] > values[i]]
+        if longer.size:
+            length[i] += longer.max()
+    end = int(length.argmax())
+    third = int(length[end]) / 3
+    return float(curve.rates[end - int(length[end]) + int(third) + int(third / 2)])
+
+
+def minimum(curve: Curve) -> float | str:
+    """A tenth of the rate where the smoothed loss is lowest.
+
+    Elsewhere: fastai `minimum`, and a common advice: at the lowest point itself training is about to diverge.
+    """
+    return curve.open_end or float(curve.rates[curve.lowest]) / 10
+
+
+RULES: dict[str, Callable[[Curve], float | str]] = {"steepest": steepest, "valley": valley, "minimum/10": minimum}
+"""By name, what reads a rate off a curve, or says why it cannot."""
+
+
+def read(curve: Curve) -> dict[str, float | str]:
+    """What each rule says: a rate, or why there is none."""
+    nothing = curve.nothing
+    return {name: rule(curve) if nothing is None else nothing for name, rule in RULES.items()}

@@ -1,0 +1,79 @@
+"""A range test as a picture: the losses of all seeds over the rate, smoothed, and the suggestions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from laju.plot import INK, PALETTE, Picture, legend, need, tidy
+
+if TYPE_CHECKING:
+    from laju.lab.range_test.result import RangeTest
+
+_COLORS = (PALETTE[1], PALETTE[2], PALETTE[3])
+_DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
+
+
+def picture(result: RangeTest, *, title: str | None = None) -> Picture:
+    """Draw it: points are losses, thin lines smoothed ones of each seed, the thick line their mean over the seeds.
+
+    A suggestion is an upright line, and its interval a bar across it; crosses at the top are where seeds diverged.
+    """
+    need("matplotlib")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.6, 4.4), layout="constrained")
+    ax = figure.add_subplot()
+    ax.set_xscale("log")
+    lines: list[Any] = []
+    names: list[str] = []
+    curves = [s.curve for s in result.sweeps]
+    for curve in curves:
+        ax.plot(curve.rates, curve.losses, ".", color="#aab2bd", ms=3, mew=0, zorder=1)
+        ax.plot(curve.rates, curve.smoothed.values, color=PALETTE[0], linewidth=0.8, alpha=0.6, zorder=2)
+    lines += ax.plot([], [], ".", color="#aab2bd", ms=6, mew=0)
+    names.append("loss of an update")
+    if len(curves) == 1:
+        lines += ax.plot([], [], color=PALETTE[0], linewidth=0.8)
+        names.append("smoothed")
+    else:
+        # Where seeds are missing that have diverged already, a mean would jump.
+        n = min(len(curve.losses) for curve in curves)
+        mean = np.mean([curve.smoothed.values[:n] for curve in curves], axis=0)
+        lines += ax.plot(curves[0].rates[:n], mean, color=PALETTE[0], linewidth=2.2, zorder=4)
+        names.append(f"smoothed, {len(curves)} seeds and mean")
+    low, high = _limits(curves)
+    ax.set_ylim(low, high)
+    for i, (suggestion, color, dash) in enumerate(zip(result.suggestions.values(), _COLORS, _DASHES, strict=True)):
+        if suggestion.rate is None:
+            continue
+        lines.append(ax.axvline(suggestion.rate, color=color, linestyle=dash, linewidth=1.8, zorder=3))
+        names.append(f"{suggestion.rule}: {suggestion.rate:.2g}")
+        if suggestion.low is not None and suggestion.high is not None:
+            height = low + (0.035 + 0.04 * i) * (high - low)
+            bar = [max(suggestion.low, result.low), min(suggestion.high, result.high)]
+            ax.plot(bar, [height, height], color=color, linewidth=4, alpha=0.75, solid_capstyle="butt", zorder=5)
+    ends = [float(s.rates[s.diverged_at]) for s in result.sweeps if s.diverged_at is not None]
+    if ends:
+        lines += ax.plot(ends, [high] * len(ends), "X", color=INK, ms=7, mew=0, clip_on=False, zorder=5)
+        names.append("diverged")
+    ax.set_xlim(result.low, result.high)
+    ax.set_xlabel("learning rate", color=INK)
+    ax.set_ylabel("loss", color=INK)
+    tidy(ax)
+    if title is not None:
+        ax.set_title(title, loc="left", color=INK, parse_math=False)
+    legend(figure, lines, names, loc="outside right upper", fontsize=9)
+    return Picture(figure, ax)
+
+
+def _limits(curves: list[Any]) -> tuple[float, float]:
+    """Axes that hold every smoothed loss up to the beginning, and something of what rises beyond that."""
+    values = [curve.smoothed.values for curve in curves if len(curve.losses)]
+    if not values:
+        return 0.0, 1.0
+    low, first = min(float(v.min()) for v in values), max(float(v[0]) for v in values)
+    spread = max(float(np.abs(v[:10] - v[0]).max()) for v in values)
+    reach = max(first - low, spread, 1e-9 * abs(first), 1e-12)
+    return low - 0.25 * reach, first + 0.45 * reach

@@ -1,0 +1,186 @@
+"""The range test itself, on a torch loop of one's own or on a task of the lab."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from laju.arguments import number, shown, whole
+from laju.lab.compare import _seeds
+from laju.lab.engines.loop import order
+from laju.lab.range_test.result import RangeTest, Sweep
+from laju.lab.tasks import Task, get_task
+from laju.lab.trial import Optimizer, Trial
+from laju.policies import exponential
+from laju.schedule import Schedule
+
+if TYPE_CHECKING:
+    import torch
+
+Report = Callable[[Sweep], None]
+LEAST_UPDATES = 10
+
+
+def range_test(
+    model: torch.nn.Module,
+    loss: Callable[..., torch.Tensor],
+    data: Iterable[Any] | Callable[[], Iterable[Any]],
+    optimizer: torch.optim.Optimizer,
+    *,
+    low: float = 1e-6,
+    high: float = 10.0,
+    updates: int = 100,
+    accumulate: int = 1,
+    seeds: int | Iterable[int] = 3,
+    scheduler: Any = None,
+    smoothing: float = 0.15,
+    divergence: float = 4.0,
+    report: Report | None = None,
+) -> RangeTest:
+    """Train while the rate rises from `low` to `high`, then put everything back as it was, bit by bit.
+
+    Update t of n uses the rate low·(high/low)^(t/(n - 1)), so the first uses exactly `low` and the last exactly `high`; groups
+    whose own rates differ keep their ratios to the largest. Every seed begins with the model and the optimizer as they are now,
+    and has its own order of data and its own random numbers. Afterwards, also after an error or Ctrl-C, weights, buffers,
+    gradients, modes, the optimizer's state and groups, schedulers, loaders and all random generators are what they were.
+
+    Args:
+        model: a module, which is put into training mode; one in it already keeps the modes of its parts.
+        loss: a scalar from (outputs, targets) where a batch is a pair of inputs and targets, else from (model, batch).
+        data: batches, something that can be iterated again and again such as a `DataLoader`, or a function that returns
+            an iterator. Tensors are brought to the model's device.
+        optimizer: of the model, any that needs no closure.
+        low, high: the range of rates, above 0.
+        updates: of one sweep, at least 10; a sweep that diverges makes less.
+        accumulate: micro-batches whose mean gradient makes one update. They make one point.
+        seeds: how many (0, 1, …), or which.
+        scheduler: to be brought back, too. It is not stepped here, so it is needed only where a hook or the loss steps it.
+        smoothing: standard deviation of the smoothing, in decades of the rate.
+        divergence: a sweep stops where its loss is not finite, or where a mean of the past losses is above this multiple of the
+            lowest that it was, and above the first.
+        report: is called with every sweep as it ends.
+
+    Raises:
+        ValueError: a range that is none, counts below their least, no data, data that can be iterated once only, an optimizer
+            that needs a closure, parameters that are not initialised yet, or several processes.
+        TypeError: `loss` returned no scalar tensor, or an argument is of another type.
+
+    Source: Smith, "Cyclical Learning Rates for Training Neural Networks", arXiv 1506.01186, section 3.3.
+
+    >>> import torch
+    >>> inputs = torch.randn(256, 4, generator=torch.Generator().manual_seed(0))
+    >>> batches = list(zip(inputs.split(8), (inputs.sum(1, keepdim=True)).split(8)))
+    >>> model = torch.nn.Linear(4, 1)
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> result = range_test(model, torch.nn.functional.mse_loss, batches, optimizer, low=1e-4, high=100, seeds=2)
+    >>> 0.001 < result.suggestions["steepest"].rate < 1
+    True
+    >>> optimizer.param_groups[0]["lr"], optimizer.state
+    (0.1, defaultdict(<class 'dict'>, {}))
+    """
+    from laju.lab.range_test.state import OneInterrupt, Snapshot
+    from laju.lab.range_test.sweep import check, passes, sweep
+
+    schedule, updates = _schedule(low, high, updates)
+    accumulate = whole("accumulate", accumulate, least=1)
+    chosen = _seeds(seeds)
+    width, divergence = _width(schedule, updates, smoothing), number("divergence", divergence, above=1)
+    check(model, loss, data, optimizer)
+    batches = passes(data)
+    runs = []
+    with OneInterrupt() as interrupts:
+        with interrupts.held():
+            snapshot = Snapshot(model, loss, optimizer, scheduler, data=(data,))
+        for seed in chosen:
+            try:
+                snapshot.seed(seed)
+                runs.append(
+                    sweep(model, loss, batches, optimizer, schedule, updates, accumulate, seed, width, divergence)
+                )
+            finally:
+                with interrupts.held():
+                    snapshot.restore()
+            if report is not None:
+                report(runs[-1])
+    return RangeTest(schedule, updates, tuple(runs))
+
+
+def find(
+    task: str | Task = "digits",
+    *,
+    low: float = 1e-5,
+    high: float = 10.0,
+    updates: int = 200,
+    seeds: int | Iterable[int] = 3,
+    batch_size: int | None = None,
+    optimizer: Optimizer | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+    smoothing: float = 0.15,
+    divergence: float = 4.0,
+    report: Report | None = None,
+) -> RangeTest:
+    """The range test of a task: each seed has the initial weights and the order of data that its trials in `compare` have.
+
+    Args:
+        task: "digits", "fashion-mnist", or a `Task` of your own.
+        low, high, updates, seeds, smoothing, divergence, report: as in `range_test`.
+        batch_size: examples an update; the task's own by default.
+        optimizer: what makes the updates; plain SGD by default.
+        data_dir: folder with a task's files.
+
+    Raises:
+        ValueError: an unknown task, a range that is none, counts below their least.
+
+    >>> result = find(updates=40, seeds=[7])
+    >>> result.low, result.high, len(result.sweeps)
+    (1e-05, 10.0, 1)
+    """
+    schedule, updates = _schedule(low, high, updates)
+    chosen = _seeds(seeds)
+    batch = None if batch_size is None else whole("batch_size", batch_size, least=1)
+    width, divergence = _width(schedule, updates, smoothing), number("divergence", divergence, above=1)
+    if not isinstance(task, Task):
+        if not isinstance(task, str):
+            raise TypeError(f"task must be a name or a Task, got {shown(task)}")
+        task = get_task(task, data_dir)
+    elif data_dir is not None:
+        raise ValueError(f"data_dir is for tasks given by name; {task!r} knows its own data")
+    import torch
+
+    from laju.lab.engines.torch import Training, one_thread_and_own_randomness
+    from laju.lab.range_test.sweep import sweep
+
+    size = task.batch_size if batch is None else batch
+    epochs = updates * size // task.train_size + 1
+    runs = []
+    with one_thread_and_own_randomness():
+        for seed in chosen:
+            trial = Training(Trial(task, schedule, seed, epochs, size, optimizer or Optimizer()))
+
+            def batches(trial: Training = trial, seed: int = seed) -> Iterator[Any]:
+                for epoch in range(epochs):
+                    for part in torch.from_numpy(order(seed, epoch, len(trial.labels))).split(size):
+                        yield trial.inputs[part], trial.labels[part]
+
+            runs.append(
+                sweep(trial.model, task.loss, batches, trial.optimizer, schedule, updates, 1, seed, width, divergence)
+            )
+            if report is not None:
+                report(runs[-1])
+    return RangeTest(schedule, updates, tuple(runs))
+
+
+def _schedule(low: float, high: float, updates: int) -> tuple[Schedule, int]:
+    low, high = number("low", low, above=0), number("high", high, above=0)
+    if not low < high:
+        raise ValueError(f"low must be below high, got low={low!r} and high={high!r}")
+    updates = whole("updates", updates, least=LEAST_UPDATES)
+    return exponential(low, high, total=updates - 1), updates
+
+
+def _width(schedule: Schedule, updates: int, smoothing: float) -> float:
+    from math import log10
+
+    decades = log10(schedule(updates - 1)) - log10(schedule(0))
+    return number("smoothing", smoothing, above=0) * (updates - 1) / decades

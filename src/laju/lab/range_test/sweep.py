@@ -1,0 +1,193 @@
+"""One sweep: a torch training whose rate is set before every update, until its end or until it diverges."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from laju.arguments import shown
+from laju.lab.range_test.result import Sweep
+from laju.schedule import Schedule
+
+Passes = Callable[[], Iterable[Any]]
+_MEMORY = 5
+"""Updates over which losses are averaged, at least, before one is called divergence."""
+
+
+def check(model: Any, loss: Any, data: Any, optimizer: Any) -> None:
+    """What a sweep would trip over is found before anything is touched."""
+    if not isinstance(model, torch.nn.Module):
+        raise TypeError(f"model must be a torch module, got {shown(model)}")
+    if not callable(loss):
+        raise TypeError(f"loss must be a function of (outputs, targets), or of (model, batch), got {shown(loss)}")
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise TypeError(f"optimizer must be a torch optimizer, got {shown(optimizer)}")
+    if isinstance(optimizer, torch.optim.LBFGS):
+        raise ValueError("optimizer must need no closure, got LBFGS, which evaluates the loss several times an update")
+    if isinstance(data, Iterator):
+        raise ValueError(
+            f"data must be something that can be iterated again and again, such as a DataLoader or a list of batches, or a "
+            f"function that returns an iterator; got the iterator {shown(data)}, which would be used up"
+        )
+    if not isinstance(data, Iterable) and not callable(data) and not hasattr(data, "__getitem__"):
+        raise TypeError(f"data must be batches, or a function that returns an iterator of them, got {shown(data)}")
+    lazy = [
+        name for name, part in (*model.named_parameters(), *model.named_buffers()) if torch.nn.parameter.is_lazy(part)
+    ]
+    if lazy:
+        raise ValueError(
+            f"model has parameters that are not initialised yet ({lazy[0]}): run one batch through it first"
+        )
+    if (
+        torch.distributed.is_available()
+        and torch.distributed.is_initialized()
+        and torch.distributed.get_world_size() > 1
+    ):
+        raise ValueError("a range test runs in one process, but torch.distributed has several: run it before, in one")
+
+
+def passes(data: Any) -> Passes:
+    """A function that begins a pass over the data, from a loader's own beginning and in workers of its own."""
+
+    def begin() -> Iterable[Any]:
+        if not isinstance(data, Iterable) and callable(data):
+            return cast(Iterable[Any], data())
+        if getattr(data, "persistent_workers", False):
+            data._iterator = None  # a pass that is under way somewhere else goes on afterwards
+        return cast(Iterable[Any], data)
+
+    return begin
+
+
+def sweep(
+    model: torch.nn.Module,
+    loss: Callable[..., torch.Tensor],
+    begin: Passes,
+    optimizer: torch.optim.Optimizer,
+    schedule: Schedule,
+    updates: int,
+    accumulate: int,
+    seed: int,
+    width: float,
+    divergence: float,
+) -> Sweep:
+    """Make the updates, and leave everything as they have left it.
+
+    Args:
+        begin: begins a pass over the data.
+        seed: is noted only; random numbers are the caller's business.
+        width: of the smoothing, in updates.
+        others: as in `range_test`.
+    """
+    rates, shares = schedule.values(updates), _shares(optimizer)
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    limit = _Limit(max(width, _MEMORY), divergence)
+    losses: list[float] = []
+    at = None
+    if not model.training:
+        model.train()
+    with torch.inference_mode(False), torch.enable_grad():
+        stream = _endless(begin)
+        try:
+            for t, rate in enumerate(rates.tolist()):
+                _write(optimizer, rate, shares)
+                optimizer.zero_grad(set_to_none=True)
+                total = 0.0
+                for _ in range(accumulate):
+                    part = _loss(model, loss, _moved(next(stream), device))
+                    total += float(part.detach())
+                    if not math.isfinite(total):
+                        break
+                    (part / accumulate).backward()
+                losses.append(total / accumulate)
+                if limit.passed(losses[-1]):
+                    at = t
+                    break
+                optimizer.step()
+        finally:
+            stream.close()
+    n = len(losses)
+    return Sweep(seed, rates[:n], np.array(losses), width, at)
+
+
+class _Limit:
+    """Whether the mean of the past losses, with the weights e^(-age/memory), is above what counts as divergence.
+
+    The sum of the weights that were given so far divides it, so the beginning is not biased towards 0.
+    """
+
+    def __init__(self, memory: float, multiple: float) -> None:
+        self.keep, self.multiple = math.exp(-1 / memory), multiple
+        self.mean = self.weight = 0.0
+        self.count, self.first, self.best = 0, 0.0, math.inf
+
+    def passed(self, loss: float) -> bool:
+        self.mean, self.weight = self.keep * self.mean + loss, self.keep * self.weight + 1
+        level = self.mean / self.weight
+        self.count += 1
+        if self.count < _MEMORY:
+            # The first mean is of one batch, which may have been an easy one, so at first much more must have happened.
+            self.first = loss if self.count == 1 else self.first
+            return not level <= self.first + (self.multiple**2 - 1) * abs(self.first)
+        self.first = level if self.count == _MEMORY else self.first
+        self.best = min(self.best, level)
+        # Of a loss near 0 or below it, a multiple says little; but one that is worse than at the beginning does.
+        return not level <= max(self.best + (self.multiple - 1) * abs(self.best), self.first)
+
+
+def _endless(begin: Passes) -> Generator[Any, None, None]:
+    while True:
+        empty = True
+        batches = iter(begin())
+        try:
+            for batch in batches:
+                empty = False
+                yield batch
+        finally:
+            close = getattr(batches, "close", None)
+            if close is not None:
+                close()
+        if empty:
+            raise ValueError("data gave no batches")
+
+
+def _loss(model: torch.nn.Module, loss: Callable[..., torch.Tensor], batch: Any) -> torch.Tensor:
+    if isinstance(batch, tuple | list) and len(batch) == 2:
+        inputs, targets = batch
+        value = loss(model(inputs), targets)
+    else:
+        value = loss(model, batch)
+    if not isinstance(value, torch.Tensor) or value.numel() != 1 or not value.requires_grad:
+        raise TypeError(f"loss must return a scalar tensor with a gradient, got {shown(value)}")
+    return value
+
+
+def _moved(batch: Any, device: torch.device) -> Any:
+    """A batch with its tensors on the device."""
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device)
+    if type(batch) in (tuple, list):
+        return type(batch)(_moved(part, device) for part in batch)
+    if isinstance(batch, Mapping):
+        moved = {key: _moved(part, device) for key, part in batch.items()}
+        return moved if type(batch) is dict else cast(Any, type(batch))(moved)
+    return batch
+
+
+def _shares(optimizer: torch.optim.Optimizer) -> list[float]:
+    """The rate of each group in relation to the largest: as they are meant to be, where a schedule has changed them since."""
+    bases = [float(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups]
+    largest = max(bases)
+    return [base / largest if largest > 0 else 1.0 for base in bases]
+
+
+def _write(optimizer: torch.optim.Optimizer, rate: float, shares: list[float]) -> None:
+    for group, share in zip(optimizer.param_groups, shares, strict=True):
+        if isinstance(group["lr"], torch.Tensor):  # in place: compiled updates read this storage
+            group["lr"].fill_(rate * share)
+        else:
+            group["lr"] = rate * share

@@ -1,0 +1,345 @@
+"""The best constant rate, and where training diverges.
+
+A grid of rates with several seeds each; then rates between the largest that every seed survives and the smallest that none does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from laju.lab.compare import compare
+from laju.lab.comparison import Comparison
+from laju.lab.statistics import Estimate, number
+from laju.lab.studies.base import Answer, Options, Table
+from laju.lab.studies.ranking import Ranking, finals, listed, rank, untold
+from laju.plot import INK, PALETTE, legend, tidy
+
+NAME, QUESTION = "fixed-rates", "Which constant rate is best, and where does training diverge?"
+_GRID = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+_SMALL = (0.1, 0.3, 30.0)
+_DOUBLINGS = 4
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """Where training begins to fail as the rate grows.
+
+    Args:
+        safe: the largest rate that every seed survived, as it did all between it and the best.
+        fatal: the smallest rate from which on no seed survived; None where some did at the largest.
+        half: the rate at which half of the seeds fail, by a logistic curve in ln(rate).
+        low, high: its 95 % interval by the profile of the likelihood; None where the rates that were tried do not bound it.
+        width: s of the curve 1/(1 + exp(-(ln rate - ln half)/s)).
+    """
+
+    safe: float
+    fatal: float | None
+    half: float
+    low: float | None
+    high: float | None
+    width: float
+
+    def chance(self, rate: float) -> float:
+        """The chance that training fails at a rate, by the curve."""
+        return 0.5 * (1 + math.tanh((math.log(rate) - math.log(self.half)) / (2 * self.width)))
+
+
+def boundary(failed: Mapping[float, tuple[int, int]]) -> Boundary | None:
+    """The boundary by (failed, all) trials at each rate; None where none failed, or all did.
+
+    The likelihood of the logistic curve is looked through on a grid, which does not mind seeds that are told apart by a rate
+    completely: there the curve is a step that may lie anywhere between two rates, and `half` is the middle.
+
+    >>> found = boundary({0.1: (0, 5), 0.2: (0, 5), 0.4: (3, 5), 0.8: (5, 5)})
+    >>> found.safe, found.fatal, 0.2 < found.low < found.half < found.high < 0.8
+    (0.2, 0.8, True)
+    """
+    rates = sorted(failed)
+    bad = np.array([failed[r][0] for r in rates], dtype=float)
+    good = np.array([failed[r][1] for r in rates], dtype=float) - bad
+    if not bad.any() or not good.any() or bad[0]:
+        return None
+    x = np.log(rates)
+    first, last = int(np.flatnonzero(bad)[0]), int(np.flatnonzero(good)[-1])
+    step = float(np.diff(x).min())
+    middles = np.linspace(x[0] - (x[1] - x[0]), x[-1] + (x[-1] - x[-2]), 2001)
+    widths = np.geomspace(step / 20, x[-1] - x[0], 80)
+    z = (x - middles[:, None, None]) / widths[:, None]
+    likelihood = -(bad * np.logaddexp(0, -z) + good * np.logaddexp(0, z)).sum(axis=2)
+    profile = likelihood.max(axis=1)
+    top = profile.max()
+    equal = middles[profile > top - 1e-3]
+    half = float(equal.mean())
+    inside = middles[2 * (top - profile) <= 3.841]
+    ends = [None if edge in (middles[0], middles[-1]) else math.exp(edge) for edge in (inside[0], inside[-1])]
+    width = float(widths[likelihood[int(np.abs(middles - half).argmin())].argmax()])
+    fatal = rates[last + 1] if last + 1 < len(rates) else None
+    return Boundary(rates[first - 1], fatal, math.exp(half), ends[0], ends[1], width)
+
+
+def study(options: Options) -> Answer:
+    """Train with constant rates, and find the best one and the boundary."""
+    epochs = options.epochs or (6 if options.small else 20)
+    seeds = options.seeds or (2 if options.small else 5)
+
+    def train(rates: Sequence[float]) -> Comparison:
+        return compare(
+            {_name(rate): rate for rate in sorted(rates)},
+            options.task,
+            epochs=epochs,
+            seeds=seeds,
+            data_dir=options.data_dir,
+            jobs=options.jobs,
+            store=options.store,
+            display=options.display,
+        )
+
+    rates = set(_SMALL if options.small else _GRID)
+    found = train(tuple(rates))
+    for _ in range(_DOUBLINGS):
+        if _failures(found)[max(rates)][0]:
+            break
+        rates.add(float(f"{2 * max(rates):.3g}"))
+        found = _joined(found, train([max(rates)]))
+    if (edge := boundary(_large(found))) is not None and edge.fatal is not None:
+        between = np.geomspace(edge.safe, edge.fatal, 3 if options.small else 5)[1:-1]
+        more = [r for r in (float(f"{b:.2g}") for b in between) if r not in rates]
+        if more:
+            found = _joined(found, train(more))
+    return _answer(options.task, found)
+
+
+def _name(rate: float) -> str:
+    return f"{rate:g}"
+
+
+def _joined(a: Comparison, b: Comparison) -> Comparison:
+    schedules = a.schedules | b.schedules
+    ordered = {name: schedules[name] for name in sorted(schedules, key=float)}
+    return replace(a, schedules=ordered, outcomes=a.outcomes | b.outcomes, frameworks={})
+
+
+def _failures(found: Comparison) -> dict[float, tuple[int, int]]:
+    return {float(row.name): (row.diverged + row.collapsed, row.trials) for row in found.summary()}
+
+
+def _large(found: Comparison) -> dict[float, tuple[int, int]]:
+    """The failures from the rate of the lowest training loss on. Smaller rates fail, too, but because they are too slow."""
+    fastest = rank(finals(found, "train_loss"), smallest=True)
+    return {r: f for r, f in _failures(found).items() if fastest is not None and r >= float(fastest.best)}
+
+
+# --- the answer --------------------------------------------------------------------------------------------------------
+
+
+def _answer(task: str, found: Comparison) -> Answer:
+    by_test = rank(finals(found, "test_accuracy"))
+    by_loss = rank(finals(found, "train_loss"), smallest=True)
+    gaps = {row.name: row.gap for row in found.summary()}
+    edge = boundary(_large(found))
+    text = [f"{task}, {found.plan.epochs} epochs, batch size {found.plan.batch_size}, {len(found.seeds)} seeds a rate."]
+    if by_test is None or by_loss is None:
+        text.append("**No rate of those tried was survived by every seed, so there is no best one.**")
+    else:
+        text += [_best(by_test, by_loss, found), _gap(by_test, by_loss, gaps)]
+    text.append(_fails(found, by_test, edge))
+    figures = {
+        "task": task,
+        "epochs": found.plan.epochs,
+        "seeds": list(found.seeds),
+        "rates": [
+            {
+                "rate": float(row.name),
+                "finished": row.finished,
+                "diverged": row.diverged,
+                "collapsed": row.collapsed,
+                **{
+                    figure: None if (value := getattr(row, figure)) is None else vars(value)
+                    for figure in ("train_loss", "test_accuracy", "gap")
+                },
+            }
+            for row in found.summary()
+        ],
+        "best by test accuracy": None if by_test is None else by_test.to_json(),
+        "best by training loss": None if by_loss is None else by_loss.to_json(),
+        "boundary": None if edge is None else vars(edge),
+    }
+    headings = ("rate", "train loss", "test accuracy", "train - test accuracy", "diverged", "collapsed")
+    rows = [
+        (row.name, *map(_cell, (row.train_loss, row.test_accuracy, row.gap)), row.diverged, row.collapsed)
+        for row in found.summary()
+    ]
+    return Answer(
+        NAME,
+        QUESTION,
+        "\n\n".join(text),
+        {f"Constant rates, mean ± half of a 95 % interval, {len(found.seeds)} seeds": Table(headings, rows)},
+        {"fixed-rates": _picture(found, edge)},
+        figures,
+    )
+
+
+def _cell(value: Estimate | None) -> str:
+    return "-" if value is None else value.text()
+
+
+def _best(by_test: Ranking, by_loss: Ranking, found: Comparison) -> str:
+    whole = [float(name) for name in finals(found, "test_accuracy")]
+    text = f"**The best constant rate is {by_test.best}, by test accuracy: {by_test.value.text()}.** {untold(by_test, 'rate')} "
+    if by_loss.best == by_test.best:
+        text += f"It has the lowest training loss, too: {by_loss.value.text(4)}."
+    else:
+        text += f"The lowest training loss, {by_loss.value.text(4)}, is that of {by_loss.best}."
+    if float(by_test.best) == min(whole):
+        text += " It is the smallest rate that was tried, so a smaller one may be better."
+    return text
+
+
+def _gap(by_test: Ranking, by_loss: Ranking, gaps: Mapping[str, Estimate | None]) -> str:
+    gap = gaps[by_test.best]
+    assert gap is not None
+    text = f"At {by_test.best} training accuracy less test accuracy is {gap.text(signed=True)}: "
+    if gap.half_width is None:
+        text += "one seed is no measure of overfitting."
+    elif not gap.excludes_zero:
+        text += "no overfitting that these seeds show."
+    else:
+        text += "it overfits." if gap.mean > 0 else "it has not fitted the training data yet, so more epochs may help."
+    other = gaps[by_loss.best]
+    if by_loss.best != by_test.best and other is not None:
+        text += f" At {by_loss.best}, with the lowest training loss, it is {other.text(signed=True)}."
+    return text
+
+
+def _fails(found: Comparison, by_test: Ranking | None, edge: Boundary | None) -> str:
+    rows = found.summary()
+    least = 0.0 if by_test is None else float(by_test.best)
+    failed = [row for row in rows if row.diverged + row.collapsed and float(row.name) > least]
+    slow = [row.name for row in rows if row.diverged + row.collapsed and float(row.name) < least]
+    text = ""
+    if not failed:
+        text = f"**No rate up to {rows[-1].name} made training fail**, so the boundary is above it."
+    elif edge is None:
+        text = f"**Training fails at {listed(row.name for row in failed)}.**"
+    else:
+        text = f"**Training fails for half of the seeds at a rate of {edge.half:.2g}**"
+        if edge.low is not None and edge.high is not None:
+            text += f" (95 % interval {edge.low:.2g} to {edge.high:.2g}, from a logistic curve)"
+        text += f": every seed survives {edge.safe:g}, "
+        text += "some survive every rate tried" if edge.fatal is None else f"none survives {edge.fatal:g} or more"
+        mixed = [
+            f"{row.diverged + row.collapsed} of {row.trials} fail at {row.name}"
+            for row in failed
+            if row.finished and float(row.name) > edge.safe
+        ]
+        text += f"; {listed(mixed)}." if mixed else "."
+        if by_test is not None:
+            text += f" The best rate is {100 * float(by_test.best) / edge.half:.0f} % of that."
+    if failed:
+        diverged, collapsed = sum(row.diverged for row in failed), sum(row.collapsed for row in failed)
+        missed = "collapsed to guessing with a finite loss, which a check for NaN would miss"
+        if not diverged:
+            text += f" All {collapsed} failures above the best rate {missed}."
+        elif not collapsed:
+            text += " In every failure the loss became NaN or infinite."
+        else:
+            text += f" Above the best rate {collapsed} trials {missed}; the loss of {diverged} became NaN or infinite."
+    if slow:
+        text += f" At {listed(slow)} some seeds had not learned anything yet: too small a rate for this many epochs."
+    return text
+
+
+def _picture(found: Comparison, edge: Boundary | None) -> Figure:
+    figure = Figure(figsize=(12.0, 4.0), facecolor="white", layout="constrained")
+    for ax, panel, title in zip(
+        figure.subplots(1, 3),
+        ("test_accuracy", "train_loss", "failed"),
+        ("Test accuracy", "Training loss", "Share of seeds that fail"),
+        strict=True,
+    ):
+        tidy(ax)
+        ax.set_xscale("log")
+        ax.set_title(title, loc="left", color=INK, fontsize=12, fontweight="bold", pad=10)
+        ax.set_xlabel("constant rate", color=INK)
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        ax.xaxis.set_minor_formatter(NullFormatter())
+        rates = [float(name) for name in found.schedules]
+        ax.set_xlim(min(rates) / 1.3, max(rates) * 1.3)
+        if panel == "failed":
+            _draw_failed(ax, found, edge)
+        else:
+            _draw_figure(ax, found, panel)
+    return figure
+
+
+def _draw_figure(ax: Any, found: Comparison, panel: str) -> None:
+    """A dot for every seed, and the means of the rates that every seed survived."""
+    dots = [row for row in found.trials() if row["status"] == "finished"]
+    ax.scatter([float(d["schedule"]) for d in dots], [d[panel] for d in dots], s=14, color=PALETTE[0], alpha=0.45, lw=0)
+    whole = finals(found, panel)
+    means = {float(name): float(np.mean(list(seeds.values()))) for name, seeds in whole.items()}
+    ax.plot(list(means), list(means.values()), color=PALETTE[0], lw=1.8)
+    best = rank(whole, smallest=panel == "train_loss")
+    if best is not None:
+        ax.plot(float(best.best), best.value.mean, "o", ms=9, mfc="none", mec=PALETTE[1], mew=1.8)
+        above = panel == "train_loss"
+        ax.annotate(
+            f"best: {best.best}",
+            (float(best.best), best.value.mean),
+            xytext=(0, -16 if above else 10),
+            textcoords="offset points",
+            ha="center",
+            color=PALETTE[1],
+        )
+    if panel == "train_loss":
+        ax.set_yscale("log")
+        values = [d[panel] for d in dots]
+        if values:
+            ax.set_ylim(min(values) / 2.5, max(values) * 1.6)
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value) if value >= 1e-3 else f"{value:g}"))
+        ax.yaxis.set_minor_formatter(NullFormatter())
+    elif whole:  # what the survivors of other rates have may be anywhere down to guessing
+        values = [value for seeds in whole.values() for value in seeds.values()]
+        low, high = min(values), max(values)
+        ax.set_ylim(max(low - 0.02, 0), high + max(0.25 * (high - low), 0.01))
+
+
+def _draw_failed(ax: Any, found: Comparison, edge: Boundary | None) -> None:
+    names, handles = [], []
+    for kind, color, below in (("collapsed", PALETTE[4], False), ("diverged", PALETTE[1], True)):
+        shares = {
+            float(row.name): (getattr(row, kind) + (row.collapsed if below else 0)) / row.trials
+            for row in found.summary()
+        }
+        bottoms = [row.collapsed / row.trials if below else 0.0 for row in found.summary()]
+        rates = np.array(list(shares))
+        handles.append(
+            ax.bar(
+                rates,
+                np.array(list(shares.values())) - bottoms,
+                bottom=bottoms,
+                width=0.16 * rates,
+                color=color,
+                lw=0,
+            )
+        )
+        names.append(kind)
+    if edge is not None:
+        low, high = ax.get_xlim()
+        rates = np.geomspace(low, high, 400)
+        (line,) = ax.plot(rates, [edge.chance(r) for r in rates], color=INK, lw=1.4)
+        handles.append(line)
+        names.append("logistic curve")
+        if edge.low is not None and edge.high is not None:
+            handles.append(ax.axvspan(edge.low, edge.high, color=PALETTE[0], alpha=0.15, lw=0, zorder=0))
+            names.append("half fail, 95 %")
+    ax.set_ylim(0, 1.04)
+    legend(ax, handles, names, loc="upper left", fontsize=9)

@@ -1,0 +1,331 @@
+"""Let the loss decide when the rate falls, against fixed schedules that end at the same rate.
+
+The validation loss of every seed's own run drives `laju.Plateau`. What it decided is recorded as a plain schedule, which is then
+trained again: with the same seed, where every figure must come out the same, and with the other seeds, which tells what the loss
+said of this very run from the shape that it gave.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from laju.adaptive import Plateau, simulate
+from laju.lab.compare import compare, run_trials
+from laju.lab.comparison import Comparison
+from laju.lab.statistics import Estimate, estimate
+from laju.lab.studies.base import Answer, Options, Table
+from laju.lab.studies.ranking import LEAST_SEEDS, Ranking, finals, listed, rank, untold
+from laju.lab.tasks import HeldOut, get_task
+from laju.lab.trial import Outcome, Trial
+from laju.pieces import Constant
+from laju.plot import INK, PALETTE, draw_steps, legend, tidy
+from laju.policies import constant, cosine, linear
+from laju.schedule import Schedule
+
+NAME, QUESTION = "plateau", "Is it better to let the loss decide when the rate falls?"
+OWN, OTHERS = "plateau", "another seed's plateau"
+_BASE = 0.3
+_RULE = Plateau(0.3, patience=1, floor=0.01)
+_SMALL_RULE = Plateau(0.3, patience=0, threshold=0.5, floor=0.05)
+
+
+@dataclass(frozen=True)
+class Driven:
+    """A run that its own validation loss drove.
+
+    `cuts` are (completed updates, the rate from then on); `same` is whether the recorded schedule gave the very same records.
+    """
+
+    seed: int
+    outcome: Outcome
+    recorded: Schedule
+    cuts: tuple[tuple[int, float], ...]
+    last_rate: float
+    same: bool = False
+
+
+def study(options: Options) -> Answer:
+    """Train with a plateau, record what it decided, and train the records and fixed schedules on the same seeds."""
+    rule = _SMALL_RULE if options.small else _RULE
+    epochs = options.epochs or (5 if options.small else 20)
+    seeds = range(options.seeds or (2 if options.small else 3))
+    task = HeldOut(get_task(options.task, options.data_dir))
+    trials = {(OWN, seed): Trial(task, constant(_BASE), seed, epochs, task.batch_size, rule=rule) for seed in seeds}
+    outcomes = run_trials(trials, jobs=options.jobs, store=options.store, display=options.display)
+    driven = [_driven(trial, outcomes[key], rule) for key, trial in trials.items()]
+    last = math.exp(float(np.mean([math.log(run.last_rate) for run in driven])))
+    between = math.sqrt(_BASE * last)
+    fixed = {
+        "constant": constant(_BASE),
+        "linear": linear(_BASE, last, total="100%"),
+        "cosine": cosine(_BASE, total="100%", final=last),
+        "two steps": Constant(_BASE, "50%") >> Constant(between, "25%") >> Constant(last),
+    }
+    found = compare(
+        {**fixed, **{_replay(run.seed): run.recorded for run in driven}},
+        task,
+        epochs=epochs,
+        seeds=seeds,
+        jobs=options.jobs,
+        store=options.store,
+        display=options.display,
+    )
+    driven = [
+        Driven(**vars(run) | {"same": _same(run.outcome, found.outcomes[_replay(run.seed), run.seed])})
+        for run in driven
+    ]
+    return _answer(options.task, task, rule, found, driven, list(fixed), last)
+
+
+def _replay(seed: int) -> str:
+    return f"replay of seed {seed}"
+
+
+def _driven(trial: Trial, outcome: Outcome, rule: Plateau) -> Driven:
+    recorded = trial.recorded(outcome)
+    factors = [1.0, *simulate(rule, [loss for _, loss in outcome.observed])]
+    cuts = tuple(
+        (update, _BASE * float(after))
+        for (update, _), (before, after) in zip(outcome.observed, pairwise(factors), strict=True)
+        if after != before and update < trial.plan.updates
+    )
+    return Driven(trial.seed, outcome, recorded, cuts, float(recorded.values(trial.plan.updates)[-1]))
+
+
+def _same(a: Outcome, b: Outcome) -> bool:
+    """Whether two trainings are one, to the last bit of every record."""
+    return (a.status, a.diverged_at, a.records) == (b.status, b.diverged_at, b.records)
+
+
+# --- the answer --------------------------------------------------------------------------------------------------------
+
+
+def _figures(
+    found: Comparison, driven: Sequence[Driven], fixed: Sequence[str], figure: str
+) -> dict[str, dict[int, float]]:
+    """A final figure by schedule and seed, of those that every seed survived."""
+    values = finals(found, figure)
+    result = {name: values[name] for name in fixed if name in values}
+    if all(run.outcome.status == "finished" for run in driven):
+        result[OWN] = {run.seed: getattr(run.outcome.records[-1], figure) for run in driven}
+    replays = {run.seed: values.get(_replay(run.seed)) for run in driven}
+    if len(driven) > 1 and all(replays.values()):
+        result[OTHERS] = {
+            seed: float(np.mean([v[seed] for of, v in replays.items() if of != seed and v])) for seed in found.seeds
+        }
+    return result
+
+
+def _answer(
+    name: str,
+    task: HeldOut,
+    rule: Plateau,
+    found: Comparison,
+    driven: Sequence[Driven],
+    fixed: Sequence[str],
+    last: float,
+) -> Answer:
+    test, loss = (_figures(found, driven, fixed, figure) for figure in ("test_accuracy", "train_loss"))
+    held = len(task.validation()[1])
+    text = [
+        f"{name}, {found.plan.epochs} epochs, batch size {found.plan.batch_size}, {len(found.seeds)} seeds; {held} training "
+        f"examples are held out for the validation loss, which drives `{rule!r}` on a constant {_BASE:g}. The fixed schedules "
+        f"end at {last:.2g}, the geometric mean of the rates that it ended at.",
+        _best(test, fixed),
+        _decided(found, driven),
+        _replayed(driven),
+    ]
+    worth = _worth(test)
+    if worth is not None:
+        text.append(_own(worth))
+    ranking = _ranking(test)
+    headings = ("schedule", "train loss", "test accuracy")
+    estimates = {which: (estimate(loss[which].values()), estimate(test[which].values())) for which in test}
+    rows = [(which, *("-" if value is None else value.text() for value in pair)) for which, pair in estimates.items()]
+    decisions = [
+        (
+            run.seed,
+            ", ".join(f"{rate:.2g} from epoch {_epoch(found, update)}" for update, rate in run.cuts) or "none",
+            run.outcome.status,
+            f"{run.outcome.records[-1].test_accuracy:.3f}" if run.outcome.status == "finished" else "-",
+            "yes" if run.same else "no",
+        )
+        for run in driven
+    ]
+    figures = {
+        "task": name,
+        "held out": held,
+        "rule": rule.to_json(),
+        "base": _BASE,
+        "epochs": found.plan.epochs,
+        "last rate of the fixed schedules": last,
+        "best": None if ranking is None else ranking.to_json(),
+        "test accuracy": {which: vars(pair[1]) for which, pair in estimates.items() if pair[1] is not None},
+        "train loss": {which: vars(pair[0]) for which, pair in estimates.items() if pair[0] is not None},
+        "own less others'": None if worth is None else vars(worth),
+        "runs": [
+            {
+                "seed": run.seed,
+                "status": run.outcome.status,
+                "recorded": str(run.recorded),
+                "cuts": [{"update": update, "epoch": _epoch(found, update), "rate": rate} for update, rate in run.cuts],
+                "validation loss": [value if math.isfinite(value) else None for _, value in run.outcome.observed],
+                "replayed bit by bit": run.same,
+            }
+            for run in driven
+        ],
+    }
+    return Answer(
+        NAME,
+        QUESTION,
+        "\n\n".join(text),
+        {
+            f"Mean ± half of a 95 % interval, {len(found.seeds)} seeds": Table(headings, rows),
+            "What the plateau decided": Table(
+                ("seed", "rate", "ended", "test accuracy", "replay is the same"), decisions
+            ),
+        },
+        {"plateau": _picture(found, driven, fixed, test)},
+        figures,
+    )
+
+
+def _epoch(found: Comparison, update: int) -> int:
+    return update // found.plan.updates_per_epoch
+
+
+def _ranking(test: Mapping[str, Mapping[int, float]]) -> Ranking | None:
+    return rank({name: seeds for name, seeds in test.items() if name != OTHERS})
+
+
+def _best(test: Mapping[str, Mapping[int, float]], fixed: Sequence[str]) -> str:
+    ranking, others = _ranking(test), rank({name: test[name] for name in fixed if name in test})
+    if ranking is None:
+        return "**No schedule was survived by every seed, so none is best.**"
+    if OWN not in test:
+        return (
+            f"**Some seed did not survive the plateau; of the others {ranking.best} is best:** {ranking.value.text()}."
+        )
+    own = estimate(test[OWN].values())
+    assert own is not None
+    if others is None:
+        return f"**Letting the loss decide gives a test accuracy of {own.text()}**; no fixed schedule was survived by every seed."
+    ahead = ranking.best == OWN
+    level = bool(ranking.rivals) if ahead else OWN in ranking.rivals
+    verdict = "not told from the best fixed schedule"
+    if not level:
+        verdict = "better than every fixed schedule" if ahead else "worse than the best fixed schedule"
+    text = f"**Letting the loss decide is {verdict}: test accuracy {own.text()}, and {others.value.text()} with the best fixed "
+    return text + f"one, {others.best}.** The highest mean is that of {ranking.best}. {untold(ranking, 'schedule')}"
+
+
+def _decided(found: Comparison, driven: Sequence[Driven]) -> str:
+    counts = [len(run.cuts) for run in driven]
+    if not any(counts):
+        return "The loss kept falling, and the plateau never cut the rate: a longer run or less patience would let it decide."
+    firsts = [_epoch(found, run.cuts[0][0]) for run in driven if run.cuts]
+    lasts = [run.last_rate for run in driven]
+    text = f"It cut the rate {_range(counts)} times, first after epoch {_range(firsts)}, and ended at {_range(lasts)}"
+    same = len({run.cuts for run in driven}) == 1
+    return text + (", the same for every seed." if same and len(driven) > 1 else ".")
+
+
+def _range(values: Sequence[float]) -> str:
+    low, high = f"{min(values):.2g}", f"{max(values):.2g}"
+    return low if low == high else f"{low} to {high}"
+
+
+def _replayed(driven: Sequence[Driven]) -> str:
+    differ = [run.seed for run in driven if not run.same]
+    if not differ:
+        return (
+            "Each recorded schedule, trained again as a plain one without a validation loss, gives the same training bit by bit: "
+            "every loss, rate and accuracy on record is equal, for every seed."
+        )
+    return (
+        f"**Replaying the recorded schedules of seeds {listed(differ)} did not give the same records**, so training is not "
+        "deterministic here."
+    )
+
+
+def _worth(test: Mapping[str, Mapping[int, float]]) -> Estimate | None:
+    """How much more a run's own plateau gives than the plateaus of other seeds, paired by seed."""
+    if OWN not in test or OTHERS not in test:
+        return None
+    return estimate(test[OWN][seed] - test[OTHERS][seed] for seed in test[OWN])
+
+
+def _own(worth: Estimate) -> str:
+    text = f"Its own schedule gives a seed {worth.text(signed=True)} in test accuracy over those that other seeds recorded: "
+    if not (worth.excludes_zero and worth.n >= LEAST_SEEDS):
+        return text + "these seeds do not show that hearing one's own loss is worth more than the shape that it gives."
+    if worth.mean > 0:
+        return text + "hearing one's own loss is worth more than the shape that it gives."
+    return text + "a shape from elsewhere served better than hearing one's own loss."
+
+
+def _picture(
+    found: Comparison, driven: Sequence[Driven], fixed: Sequence[str], test: Mapping[str, Mapping[int, float]]
+) -> Figure:
+    figure = Figure(figsize=(12.0, 4.4), facecolor="white", layout="constrained")
+    rates, losses, tests = figure.subplots(1, 3)
+    per, lines, labels = found.plan.updates_per_epoch, [], []
+    for name in fixed:
+        values = found.schedules[name].resolve(found.plan).values(found.plan.updates)
+        draw_steps(rates, values, 0, per=per, color=INK, alpha=0.25, linewidth=1.2)
+    for i, run in enumerate(driven):
+        color = PALETTE[i % len(PALETTE)]
+        values = run.recorded.values(found.plan.updates)
+        lines.append(draw_steps(rates, values, i, per=per, color=color, linestyle="-"))
+        labels.append(f"seed {run.seed}")
+        epochs = [update / per for update, _ in run.outcome.observed]
+        seen = dict(run.outcome.observed)
+        losses.plot(epochs, list(seen.values()), color=color, lw=1.8)
+        cuts = [update for update, _ in run.cuts]
+        losses.plot([u / per for u in cuts], [seen[u] for u in cuts], "v", color=color, ms=8, mew=0)
+    (mark,) = losses.plot([], [], "v", color=INK, ms=8, mew=0)
+    (grey,) = rates.plot([], [], color=INK, alpha=0.25, lw=1.2)
+    legend(
+        figure,
+        [*lines, grey, mark],
+        [*labels, "fixed schedules", "the plateau cuts"],
+        loc="outside lower center",
+        ncols=min(7, len(lines) + 2),
+        fontsize=9.5,
+    )
+    _strips(tests, test)
+    for ax, title in ((rates, "Learning rate"), (losses, "Validation loss"), (tests, "Test accuracy")):
+        tidy(ax)
+        ax.set_title(title, loc="left", color=INK, fontsize=12, fontweight="bold", pad=10)
+    for ax in (rates, losses):
+        ax.set_xlabel("epoch", color=INK)
+        ax.set_xlim(0, found.plan.epochs)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    rates.set_yscale("log")
+    losses.set_yscale("log")
+    for ax in (rates, losses):
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        ax.yaxis.set_minor_formatter(NullFormatter())
+    return figure
+
+
+def _strips(ax: Any, test: Mapping[str, Mapping[int, float]]) -> None:
+    """A row of dots a schedule, one a seed, and their mean."""
+    names = list(test)[::-1]
+    for y, name in enumerate(names):
+        values = list(test[name].values())
+        color = PALETTE[1] if name in (OWN, OTHERS) else PALETTE[0]
+        ax.scatter(values, [y] * len(values), s=18, color=color, alpha=0.45, lw=0)
+        ax.plot([np.mean(values)] * 2, [y - 0.25, y + 0.25], color=color, lw=2.2)
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(-0.6, len(names) - 0.4)
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=5))

@@ -1,0 +1,119 @@
+"""What a sampler returns: the positions that were kept, when, and with which step; and how good they are, by ArviZ."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from laju.arguments import shown
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Chains:
+    """Kept positions of several chains.
+
+    Attributes:
+        draws: positions, of shape (chains, kept, *shape of one position).
+        updates: how many updates were completed at each, of shape (kept,).
+        steps: ε of the update that made each, of shape (kept,).
+
+    >>> chains = Chains(np.array([[1.0, 2.0, 6.0]]), np.array([1, 2, 3]), np.array([3.0, 2.0, 1.0]))
+    >>> chains.mean(), chains.mean(weighted=True).round(3)
+    (np.float64(3.0), np.float64(2.167))
+    """
+
+    draws: NDArray[np.floating[Any]]
+    updates: NDArray[np.int64]
+    steps: Floats
+
+    def __post_init__(self) -> None:
+        kept = (len(self.updates), len(self.steps))
+        if self.draws.ndim < 2 or kept != (self.draws.shape[1],) * 2:
+            raise ValueError(
+                "draws must have a shape (chains, kept, ...) with as many updates and steps as are kept, got "
+                f"{self.draws.shape}, {kept[0]} updates and {kept[1]} steps"
+            )
+
+    def mean(self, *, weighted: bool = False) -> Any:
+        """The mean of all draws of all chains, for each coordinate.
+
+        Args:
+            weighted: Σ ε_t·θ_t / Σ ε_t (Welling & Teh, 2011): with decreasing steps every draw counts as much as
+                the time of the diffusion that it stands for.
+        """
+        return self._average(self.draws, weighted)
+
+    def variance(self, *, weighted: bool = False) -> Any:
+        """The variance of all draws of all chains about their common mean, for each coordinate; `weighted` as in `mean`."""
+        return self._average((self.draws - self.mean(weighted=weighted)) ** 2, weighted)
+
+    def _average(self, values: NDArray[Any], weighted: bool) -> Any:
+        if not len(self.steps):
+            raise ValueError("no draw was kept, so there is no mean")
+        per_update = values.mean(axis=0, dtype=float)
+        if not weighted:
+            return per_update.mean(axis=0)
+        if not self.steps.sum() > 0:
+            raise ValueError("all steps are 0, so there are no weights")
+        return np.average(per_update, axis=0, weights=self.steps)
+
+    def ess(self, method: Literal["bulk", "tail", "mean"] = "bulk") -> Any:
+        """The effective sample size of each coordinate: of how many independent draws all of them are worth.
+
+        Args:
+            method: "bulk", "tail" or "mean", as ArviZ has them; Vehtari et al., arXiv 1903.08008.
+
+        Raises:
+            ValueError: an unknown method, or fewer than four draws a chain.
+            ModuleNotFoundError: ArviZ is not installed.
+        """
+        if method not in ("bulk", "tail", "mean"):
+            raise ValueError(f"method must be 'bulk', 'tail' or 'mean', got {shown(method)}")
+        return self._by_arviz("ess", method=method)
+
+    def rhat(self) -> Any:
+        """Rank-normalised split R-hat of each coordinate: 1 where the chains agree, above 1.01 where they do not.
+
+        Raises:
+            ValueError: fewer than two chains, or than four draws a chain.
+            ModuleNotFoundError: ArviZ is not installed.
+        """
+        if len(self.draws) < 2:
+            raise ValueError("R-hat compares chains, so it needs at least 2, got 1")
+        return self._by_arviz("rhat")
+
+    def to_arviz(self, name: str = "position") -> Any:
+        """The draws as ArviZ's `InferenceData`, for its plots and summaries.
+
+        Raises:
+            ModuleNotFoundError: ArviZ is not installed.
+        """
+        return need_arviz().convert_to_inference_data({name: self.draws})
+
+    def _by_arviz(self, function: str, **options: Any) -> Any:
+        if self.draws.shape[1] < 4:
+            raise ValueError(f"{function} needs at least 4 draws a chain, got {self.draws.shape[1]}")
+        arviz = need_arviz()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="More chains")  # which is what it is
+            found = getattr(arviz, function)(arviz.convert_to_dataset({"position": self.draws}), **options)
+        return found["position"].to_numpy()[()]
+
+
+def need_arviz() -> Any:
+    """ArviZ, or how to get it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of its own next version; the requirement is below that
+            import arviz
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            'effective sample sizes and R-hat need ArviZ: pip install "laju[sampling]"', name=error.name
+        ) from error
+    return arviz

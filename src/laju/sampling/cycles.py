@@ -1,0 +1,168 @@
+"""Cyclical Langevin dynamics: every cycle of the step looks for a mode without noise, then samples from it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from laju.algebra import Chain, Maximum, Minimum, Product, Repeat, Staircase, Sum, Take, chain
+from laju.arguments import number, shown, whole
+from laju.pieces import Constant
+from laju.sampling.chains import Chains
+from laju.sampling.langevin import run
+from laju.sampling.preconditioned import RMSProp
+from laju.sampling.steps import read_steps, read_temperatures
+from laju.sampling.targets import Target
+from laju.schedule import Schedule
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Where the cycles of a run begin, and where in each sampling begins.
+
+    Attributes:
+        begins: first update of every cycle.
+        samples: first update of every cycle's sampling stage; what lies before it in the cycle is exploration.
+        updates: of the run.
+    """
+
+    begins: tuple[int, ...]
+    samples: tuple[int, ...]
+    updates: int
+
+    @property
+    def sampling(self) -> NDArray[np.bool_]:
+        """Whether an update is of a sampling stage, of shape (updates,)."""
+        mask = np.zeros(self.updates, dtype=bool)
+        for begin, end in zip(self.samples, (*self.begins[1:], self.updates), strict=True):
+            mask[begin:end] = True
+        return mask
+
+    @property
+    def temperature(self) -> Schedule:
+        """0 while a cycle explores and 1 while it samples, as a schedule."""
+        parts: list[Schedule] = []
+        for begin, first, end in zip(self.begins, self.samples, (*self.begins[1:], self.updates), strict=True):
+            parts += [Constant(0.0, first - begin)] if first > begin else []
+            parts += [Constant(1.0, end - first)] if end > first else []
+        return chain(*parts)
+
+
+def stages(step: Schedule, updates: int, explore: float = 0.25) -> Stages:
+    """The stages of a run, by the cycles of its step: exploration is the first part of each.
+
+    Update u of a cycle of n explores if u/n < `explore`. The cycles are those that the schedule is written in: of
+    `cosine_restarts`, `triangular`, or anything with `.repeat()`, of growing ones too; what comes before them (a warmup)
+    belongs to the first.
+
+    Args:
+        step: ε, a schedule in updates that repeats.
+        updates: of the run, at least 1.
+        explore: β, the share of a cycle that explores, at least 0 and below 1.
+
+    Raises:
+        TypeError: not a schedule.
+        ValueError: a schedule that does not repeat, or whose parts repeat in different ways.
+
+    Source: Zhang et al., "Cyclical Stochastic Gradient MCMC for Bayesian Deep Learning", arXiv 1902.03932, algorithm 1.
+
+    >>> import laju
+    >>> stages(laju.cosine_restarts(0.1, every=4), updates=10)
+    Stages(begins=(0, 4, 8), samples=(1, 5, 9), updates=10)
+    >>> stages(laju.cosine_restarts(0.1, every=4), updates=10, explore=0.5).temperature.values(10)
+    array([0., 0., 1., 1., 0., 0., 1., 1., 0., 0.])
+    """
+    if not isinstance(step, Schedule):
+        raise TypeError(f"step must be a laju schedule, got {shown(step)}")
+    updates = whole("updates", updates, least=1)
+    share = number("explore", explore, least=0, below=1)
+    step._need_resolved()
+    found = _cycles(step, updates)
+    if not found:
+        raise ValueError(
+            f"step must have cycles, as laju.cosine_restarts or a schedule with .repeat() has, got {shown(step)}"
+        )
+    if len(set(found)) > 1:
+        raise ValueError(
+            f"step must have one sequence of cycles, got parts that repeat in different ways: {shown(step)}"
+        )
+    ends = found[0]
+    begins = [0, *(end for end in ends[:-1] if end < updates)]
+    samples = [min(begin + math.ceil(share * (end - begin)), updates) for begin, end in zip(begins, ends, strict=False)]
+    return Stages(tuple(begins), tuple(samples), updates)
+
+
+def cyclical(
+    target: Target,
+    start: torch.Tensor,
+    step: Schedule,
+    updates: int,
+    *,
+    explore: float = 0.25,
+    temperature: Schedule | float = 1.0,
+    preconditioner: RMSProp | None = None,
+    every: int = 1,
+    seed: int | torch.Generator = 0,
+) -> Chains:
+    """Cyclical stochastic-gradient Langevin dynamics: large steps find new modes, small ones sample from them.
+
+    The update of `laju.sampling.sample`, at a temperature of 0 in every cycle's exploration stage. Only positions of the
+    sampling stages are kept.
+
+    Args:
+        target, start, updates, preconditioner, seed: as of `laju.sampling.sample`.
+        step: ε, a schedule in updates that repeats; its cycles are found by `stages`. In Zhang et al. a step is ε/2.
+        explore: β, the share of a cycle that explores.
+        temperature: of the sampling stages.
+        every: of the positions of the sampling stages, one in so many is kept.
+
+    Raises:
+        ValueError: as of `sample` and `stages`.
+        Diverged: a step is too large for the curvature.
+
+    Source: Zhang et al., arXiv 1902.03932.
+
+    >>> import laju
+    >>> from laju.sampling import GaussianMixture
+    >>> grid = GaussianMixture.grid()  # of 25
+    >>> start = torch.randn(50, 2, generator=torch.Generator().manual_seed(0))
+    >>> chains = cyclical(grid, start, laju.cosine_restarts(0.15, every=100), updates=1000)
+    >>> chains.draws.shape
+    (50, 750, 2)
+    >>> int((grid.shares(chains.draws) > 0.002).sum())
+    25
+    """
+    found = stages(step, updates, explore)
+    sampling = found.sampling
+    kept = np.zeros_like(sampling)
+    kept[np.flatnonzero(sampling)[whole("every", every, least=1) - 1 :: every]] = True
+    temperatures = read_temperatures(temperature, found.updates) * sampling
+    eps = read_steps(step, found.updates)
+    return run(target, start, eps, temperatures, kept, preconditioner=preconditioner, seed=seed)
+
+
+def _cycles(schedule: Schedule, updates: int, shift: int = 0) -> list[tuple[int, ...]]:
+    """The ends of the cycles of every repetition in a schedule, up to and with the first that is not before `updates`."""
+    if isinstance(schedule, Repeat):
+        ends: list[int] = []
+        while (not ends or ends[-1] < updates) and (schedule.count is None or len(ends) < schedule.count):
+            ends.append(shift + int(schedule._begin(len(ends) + 1)))
+        return [tuple(ends)]
+    if isinstance(schedule, Chain):
+        found = []
+        for part in schedule.parts:
+            if shift >= updates:
+                break
+            found += _cycles(part, updates, shift)
+            if part.length is not None:
+                shift += int(part.length)
+        return found
+    if isinstance(schedule, Product | Sum | Minimum | Maximum):
+        return [ends for part in schedule.parts for ends in _cycles(part, updates, shift)]
+    if isinstance(schedule, Take | Staircase):
+        return _cycles(schedule.child, updates, shift)
+    return []

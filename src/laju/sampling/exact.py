@@ -1,0 +1,153 @@
+"""What Langevin dynamics does to a Gaussian, exactly: its mean and variance after every update, for any schedule.
+
+With precision Λ and a gradient noise of variance σ², an update of step ε at temperature T gives
+
+    mean - μ  ←  (1 - εΛ/2)·(mean - μ)
+    variance  ←  (1 - εΛ/2)²·variance + ε·T + (ε/2)²·σ²
+
+so a constant step forgets its start when 0 < εΛ < 4, and settles at a variance of (T + εσ²/4)/(Λ·(1 - εΛ/4)).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from laju.arguments import number, shown, whole
+from laju.sampling.steps import Diverged, read_steps, read_temperatures
+from laju.schedule import Schedule
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Means and variances before the first update and after each: both of shape (updates + 1, *directions)."""
+
+    mean: Floats
+    variance: Floats
+
+
+def moments(
+    step: Schedule | float,
+    updates: int,
+    precision: ArrayLike,
+    *,
+    mean: ArrayLike = 0.0,
+    variance: ArrayLike = 0.0,
+    target: ArrayLike = 0.0,
+    temperature: Schedule | float = 1.0,
+    gradient_noise: ArrayLike = 0.0,
+) -> Moments:
+    """The exact mean and variance of Langevin dynamics on a Gaussian, in each of its independent directions.
+
+    The recursion at the top of this module. It also shows divergence, as moments that grow.
+
+    Args:
+        step: ε of every update, at least 0.
+        updates: how many.
+        precision: Λ, the curvature of -log p, above 0: a number, or one for each direction.
+        mean, variance: of the start.
+        target: μ, the mean of the Gaussian.
+        temperature: T of every update, at least 0; 0 is gradient descent with rate ε/2.
+        gradient_noise: σ², the variance of a stochastic gradient of log p about the true one; for mini-batches of n of N
+            samples with replacement N²/n times the variance of one sample's gradient.
+
+    Raises:
+        ValueError: a step, temperature, variance or noise below 0, or a precision that is not above 0.
+
+    Source: Welling & Teh, 2011, for the update; its moments are one line of algebra.
+
+    >>> import laju
+    >>> moments(0.5, 200, precision=1.0).variance[-1].round(7)  # 1/(1 - 0.5/4)
+    np.float64(1.1428571)
+    >>> moments(laju.natural_exponential(0.5, 0.5), 400, 1.0, mean=10.0).mean[-1].round(2)  # it will never arrive at 0
+    np.float64(5.0)
+    """
+    eps, hot = read_steps(step, updates), read_temperatures(temperature, updates)
+    curvature = _array("precision", precision, above=True)
+    noise, start = _array("gradient_noise", gradient_noise), _array("variance", variance)
+    shape = np.broadcast_shapes(curvature.shape, noise.shape, start.shape, np.shape(mean), np.shape(target))
+    centre = np.broadcast_to(np.asarray(target, dtype=float), shape)
+    means, variances = np.empty((len(eps) + 1, *shape)), np.empty((len(eps) + 1, *shape))
+    away = np.broadcast_to(np.asarray(mean, dtype=float), shape) - centre
+    spread = np.broadcast_to(start, shape).astype(float)
+    means[0], variances[0] = centre + away, spread
+    with np.errstate(over="ignore", invalid="ignore"):  # what diverges ends as infinity
+        for t, (e, temp) in enumerate(zip(eps.tolist(), hot.tolist(), strict=True), start=1):
+            shrink = 1 - e * curvature / 2
+            away = shrink * away
+            spread = shrink * shrink * spread + (e * temp + e * e / 4 * noise)
+            means[t], variances[t] = centre + away, spread
+    return Moments(means, variances)
+
+
+def stationary_variance(
+    step: float, precision: ArrayLike, *, temperature: float = 1.0, gradient_noise: ArrayLike = 0.0
+) -> Floats:
+    """The variance that a constant step settles at: (T + εσ²/4)/(Λ·(1 - εΛ/4)); right is 1/Λ, at ε → 0.
+
+    Args:
+        step: ε, above 0.
+        precision: Λ, above 0: a number or an array.
+        temperature: T, at least 0.
+        gradient_noise: σ² of `moments`.
+
+    Raises:
+        ValueError: an argument outside these bounds.
+        Diverged: εΛ ≥ 4 in some direction; there is no such variance.
+
+    >>> stationary_variance(0.5, precision=1.0).round(7)
+    np.float64(1.1428571)
+    >>> stationary_variance(4.0, precision=1.0)
+    Traceback (most recent call last):
+    laju.sampling.steps.Diverged: step 4 is too large for a curvature of 1: their product is 4, and from 4 on ...
+    """
+    eps, hot = number("step", step, above=0), number("temperature", temperature, least=0)
+    curvature = _array("precision", precision, above=True)
+    noise = _array("gradient_noise", gradient_noise)
+    if eps * curvature.max() >= 4:
+        raise Diverged(step=eps, curvature=float(curvature.max()))
+    return np.asarray((hot + eps * noise / 4) / (curvature * (1 - eps * curvature / 4)))[()]
+
+
+def largest_step(precision: ArrayLike, bias: float = 0.01) -> float:
+    """The largest constant step whose stationary variance is at most `bias` too large: 4·bias/((1 + bias)·Λ).
+
+    Args:
+        precision: Λ, above 0; of several the largest counts.
+        bias: the excess relative to 1/Λ, above 0.
+
+    >>> round(largest_step(precision=1.0, bias=1 / 7), 7)
+    0.5
+    """
+    bias = number("bias", bias, above=0)
+    return 4 * bias / ((1 + bias) * float(_array("precision", precision, above=True).max()))
+
+
+def contraction(step: Schedule | float, updates: int, precision: float) -> float:
+    """What is left of the distance to the target's mean after a run: Π(1 - ε_tΛ/2).
+
+    It goes to 0 in a long run only if Σε_t grows without end; otherwise the start is never forgotten.
+
+    Args:
+        step: ε of every update, at least 0.
+        updates: how many.
+        precision: Λ, above 0.
+
+    >>> import laju
+    >>> round(contraction(laju.natural_exponential(0.5, 0.5), 100_000, precision=1.0), 2)
+    0.5
+    """
+    eps = read_steps(step, whole("updates", updates))
+    return float(np.prod(1 - eps * number("precision", precision, above=0) / 2))
+
+
+def _array(name: str, value: ArrayLike, *, above: bool = False) -> Floats:
+    array = np.asarray(value, dtype=float)
+    if array.size == 0 or not np.isfinite(array).all() or (array.min() <= 0 if above else array.min() < 0):
+        wanted = "finite and above 0" if above else "finite and of at least 0"
+        raise ValueError(f"{name} must be {wanted}, got {shown(value)}")
+    return array

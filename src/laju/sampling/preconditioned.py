@@ -1,0 +1,56 @@
+"""A diagonal preconditioner from the gradients' own size, so that one step suits directions of different curvature."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from laju.arguments import number
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class RMSProp:
+    """The preconditioner of pSGLD: θ ← θ + (ε/2)·G·∇log p + √(εT·G)·N(0, 1), with
+
+    G = 1/(λ + √V)        V ← V + max(1 - α, 1/t)·((∇log p/N)² - V)
+
+    V is the mean of the squared gradients at first and a moving one from update 1/(1 - α) on; Li et al. begin with 0 there. A
+    coordinate whose gradients are all but 0 at the beginning gets a G of 1/λ and with it much noise, so begin where gradients
+    are typical, not at a maximum, or raise λ.
+    As in their experiments, the term Γ = ∂G/∂θ, which costs second derivatives, is left out; what that does goes to 0 with
+    1 - α.
+
+    Args:
+        decay: α, at least 0 and below 1.
+        damping: λ, above 0, in the units of a gradient over N.
+        data_size: N, the number of samples whose log likelihoods add up in log p; it only sets the scale of ε, as G is then
+            about N times as large.
+
+    Source: Li, Chen, Carlson & Carin, "Preconditioned Stochastic Gradient Langevin Dynamics for Deep Neural Networks",
+    arXiv 1512.07666.
+
+    >>> RMSProp(decay=0.9)
+    RMSProp(decay=0.9, damping=1e-05, data_size=1)
+    """
+
+    decay: float = 0.99
+    damping: float = 1e-5
+    data_size: float = 1
+
+    def __post_init__(self) -> None:
+        number("decay", self.decay, least=0, below=1)
+        number("damping", self.damping, above=0)
+        number("data_size", self.data_size, above=0)
+
+    def observe(self, squares: torch.Tensor, gradient: torch.Tensor, t: int) -> torch.Tensor:
+        """Bring V up to date in place with the gradient of update t = 0, 1, …, and return G; all of one shape."""
+        scaled = gradient / self.data_size
+        squares.lerp_(scaled * scaled, max(1 - self.decay, 1 / (t + 1)))
+        return self.factor(squares)
+
+    def factor(self, squares: torch.Tensor) -> torch.Tensor:
+        """G at a given V."""
+        return (squares.sqrt() + self.damping).reciprocal_()
