@@ -62,7 +62,7 @@ def followed(module: ModuleType, run: Trial) -> tuple[Outcome, np.ndarray, list[
     losses: list[float] = []
     rates: list[float] = []
 
-    class Followed(module._Training):
+    class Followed(module.Training):
         def update(self, batch):
             rates.append(self.rate())
             super().update(batch)
@@ -73,7 +73,7 @@ def followed(module: ModuleType, run: Trial) -> tuple[Outcome, np.ndarray, list[
             return found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_Training", Followed)
+        patch.setattr(module, "Training", Followed)
         return module.train(run), np.array(losses), rates
 
 
@@ -150,7 +150,7 @@ def test_the_first_update_subtracts_the_rate_times_the_gradient(framework: str) 
     batch = np.arange(29)
     data, model = task.data(), task.model(0)
     task.loss(model(torch.from_numpy(data.train_inputs[batch])), torch.from_numpy(data.train_labels[batch])).backward()
-    training = engine(framework)._Training(trial(framework, schedule=constant(0.25)))
+    training = engine(framework).Training(trial(framework, schedule=constant(0.25)))
     training.update(batch)
     bias = training.parameters["fc3.bias"] if framework == "jax" else training.model.get_layer("fc3").bias.numpy()
     gradient = (initial_weights(0)["fc3.bias"] - np.asarray(bias)) / 0.25

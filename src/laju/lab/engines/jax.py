@@ -44,10 +44,10 @@ def train(trial: Trial, report: Report | None = None) -> Outcome:
     ):  # read by XLA when it starts: a trial at a time has one thread, as in the other engines
         cpu = jax.devices("cpu")[0]
     with jax.default_device(cpu), enable_x64(False):
-        return run(trial, _Training(trial), report)
+        return run(trial, Training(trial), report)
 
 
-class _Training:
+class Training:
     def __init__(self, trial: Trial) -> None:
         data = trial.task.data()
         self.inputs, self.labels = jax.device_put(data.train_inputs), jax.device_put(data.train_labels)

@@ -37,7 +37,7 @@ def train(trial: Trial, report: Report | None = None) -> Outcome:
     """
     _use_one_thread()
     with _own_randomness(), tf.device("/device:CPU:0"):
-        return run(trial, _Training(trial), report)
+        return run(trial, Training(trial), report)
 
 
 def _use_one_thread() -> None:
@@ -66,7 +66,7 @@ def _own_randomness() -> Iterator[None]:
         np.random.set_state(numpy)  # noqa: NPY002
 
 
-class _Training:
+class Training:
     def __init__(self, trial: Trial) -> None:
         data = trial.task.data()
         # Afterwards, because the data are not read for every trial, and reading them may have drawn numbers.
