@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from laju.arguments import nearest
 from laju.cli.arguments import plain_errors
+from laju.cli.trainings import check_task, console_for, train_and_report
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -78,43 +77,25 @@ def command(
     laju chapter --task digits            # a first look in a minute
     """
     with plain_errors():
-        from rich.console import Console
-
         from laju.lab import chapter
         from laju.lab.chapter import as_published as used_rates
         from laju.lab.chapter import beside_published
-        from laju.lab.compare import Interrupted, WorkerLost, compare
-        from laju.lab.report import check_writable, write_report
-        from laju.lab.report.live import display
-        from laju.lab.tasks import TASKS
 
-        if task not in TASKS:
-            text = f"{task!r} is not a task{nearest(task, TASKS)} (tasks: {', '.join(TASKS)})"
-            raise click.BadParameter(text, param_hint="--task")
-        check_writable(out)
-        console = Console(stderr=as_json)
-        if not console.is_terminal:
-            console = Console(stderr=as_json, width=120)
+        check_task(task)
+        console = console_for(as_json)
         began = time.monotonic()
-        try:
-            result = compare(
-                used_rates() if as_published else chapter(),
-                task,
-                epochs=epochs,
-                seeds=seeds,
-                data_dir=data_dir,
-                jobs=jobs,
-                store=store,
-                display=display(console),
-                framework=frameworks,
-            )
-            files = write_report(result, out)
-        except Interrupted as stopped:
-            kept = f"{len(stopped.comparison.outcomes)} trials are kept in {store}"
-            console.print(f"\nStopped. {kept}; the same command runs the rest.", markup=False, highlight=False)
-            sys.exit(130)
-        except WorkerLost as error:
-            raise click.ClickException(f"{error}.") from error
+        result, files = train_and_report(
+            console,
+            used_rates() if as_published else chapter(),
+            task,
+            store,
+            out,
+            epochs=epochs,
+            seeds=seeds,
+            data_dir=data_dir,
+            jobs=jobs,
+            framework=frameworks,
+        )
         lines = beside_published(result)
         notes = _notes(lines, as_published) + result.warnings()
         if as_json:

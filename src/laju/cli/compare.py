@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from laju.arguments import nearest
 from laju.cli.arguments import plain_errors, read_schedules, schedules_argument
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from laju.lab.comparison import Comparison
+from laju.cli.trainings import check_task, console_for, train_and_report
 
 
 @click.command("compare")
@@ -113,47 +106,29 @@ def command(
     """
     named = read_schedules(schedules)
     with plain_errors():
-        from rich.console import Console
-
-        from laju.lab.compare import Interrupted, WorkerLost, compare
-        from laju.lab.report import agreement_table, check_writable, leads, ranking_table, table, write_report
-        from laju.lab.report.live import display
-        from laju.lab.tasks import TASKS
+        from laju.lab.report import agreement_table, leads, ranking_table, table
         from laju.lab.trial import Optimizer
 
-        if task not in TASKS:
-            text = f"{task!r} is not a task{nearest(task, TASKS)} (tasks: {', '.join(TASKS)})"
-            raise click.BadParameter(text, param_hint="--task")
-        check_writable(out)
-        # What a program reads goes to standard output alone.
-        console = Console(stderr=as_json)
-        if not console.is_terminal:
-            console = Console(stderr=as_json, width=120)
+        check_task(task)
+        console = console_for(as_json)
         began = time.monotonic()
-        try:
-            result = compare(
-                named,
-                task,
-                epochs=epochs,
-                seeds=seeds,
-                batch_size=batch_size,
-                optimizer=Optimizer(momentum=momentum),
-                data_dir=data_dir,
-                jobs=jobs,
-                store=store,
-                display=display(console),
-                framework=frameworks,
-                equal_area=equal_area,
-                tuned=tuned and tuning_trials,
-            )
-        except Interrupted as stopped:
-            _stop(console, f"{_kept(stopped.comparison, store)}; the same command runs the rest.")
-        except WorkerLost as error:
-            raise click.ClickException(f"{error}. {_kept(error.comparison, store)}.") from error
-        try:
-            files = write_report(result, out, difference)
-        except KeyboardInterrupt:
-            _stop(console, f"{_kept(result, store)}; the same command writes the report.")
+        result, files = train_and_report(
+            console,
+            named,
+            task,
+            store,
+            out,
+            difference=difference,
+            epochs=epochs,
+            seeds=seeds,
+            batch_size=batch_size,
+            optimizer=Optimizer(momentum=momentum),
+            data_dir=data_dir,
+            jobs=jobs,
+            framework=frameworks,
+            equal_area=equal_area,
+            tuned=tuned and tuning_trials,
+        )
         if as_json:
             click.echo(json.dumps(result.to_json(difference), indent=2, allow_nan=False))
         else:
@@ -169,13 +144,3 @@ def command(
         console.print(
             f"\nreport: {files[0]}   ({time.monotonic() - began:.0f} s)", markup=False, highlight=False, soft_wrap=True
         )
-
-
-def _kept(comparison: Comparison, store: Path) -> str:
-    asked = len(comparison.schedules) * len(comparison.seeds)
-    return f"{len(comparison.outcomes)} of {asked} trial{'s' if asked > 1 else ''} are kept in {store}"
-
-
-def _stop(console: Console, message: str) -> NoReturn:
-    console.print(f"\nStopped. {message}", markup=False, highlight=False, soft_wrap=True)
-    sys.exit(130)

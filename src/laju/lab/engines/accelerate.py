@@ -377,6 +377,6 @@ def _rank() -> None:
         trace = traceback.format_exc()
         try:
             tell((pickle.loads(pickle.dumps(error)), trace))
-        except Exception:
+        except Exception:  # an error of somebody's own that does not travel: its words do
             tell((RuntimeError(f"{type(error).__name__}: {error}"), trace))
         os._exit(1)  # without waiting for the others, who may wait for this one

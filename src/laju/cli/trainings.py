@@ -1,0 +1,80 @@
+"""What the verbs that train schedules side by side share: where they write, and what they say when they are stopped."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from laju.arguments import nearest
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from laju.lab.comparison import Comparison
+
+
+def check_task(task: str) -> None:
+    """A task's name that is none is a usage error, with the nearest one."""
+    from laju.lab.tasks import TASKS
+
+    if task not in TASKS:
+        text = f"{task!r} is not a task{nearest(task, TASKS)} (tasks: {', '.join(TASKS)})"
+        raise click.BadParameter(text, param_hint="--task")
+
+
+def console_for(as_json: bool) -> Console:
+    """The console for people; what a program reads goes to standard output alone."""
+    from rich.console import Console
+
+    console = Console(stderr=as_json)
+    return console if console.is_terminal else Console(stderr=as_json, width=120)
+
+
+def train_and_report(
+    console: Console,
+    schedules: Mapping[str, Any],
+    task: str,
+    store: Path,
+    out: Path,
+    *,
+    difference: float | None = None,
+    **options: Any,
+) -> tuple[Comparison, list[Path]]:
+    """`compare` with a display and a report in `out`; Ctrl-C and a lost worker end the program and say what is kept.
+
+    Args:
+        console: where it is shown.
+        schedules, task, store, options: as `laju.lab.compare.compare` takes them.
+        out: folder for the report.
+        difference: that the report's number of seeds asks about; its own by default.
+    """
+    from laju.lab.compare import Interrupted, WorkerLost, compare
+    from laju.lab.report import check_writable, write_report
+    from laju.lab.report.live import display
+
+    check_writable(out)
+    try:
+        result = compare(schedules, task, store=store, display=display(console), **options)
+    except Interrupted as stopped:
+        _stop(console, f"{_kept(stopped.comparison, store)}; the same command runs the rest.")
+    except WorkerLost as error:
+        raise click.ClickException(f"{error}. {_kept(error.comparison, store)}.") from error
+    try:
+        files = write_report(result, out) if difference is None else write_report(result, out, difference)
+    except KeyboardInterrupt:
+        _stop(console, f"{_kept(result, store)}; the same command writes the report.")
+    return result, files
+
+
+def _kept(comparison: Comparison, store: Path) -> str:
+    asked = len(comparison.schedules) * len(comparison.seeds)
+    return f"{len(comparison.outcomes)} of {asked} trial{'s' if asked > 1 else ''} are kept in {store}"
+
+
+def _stop(console: Console, message: str) -> NoReturn:
+    console.print(f"\nStopped. {message}", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(130)
