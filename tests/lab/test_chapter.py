@@ -11,7 +11,7 @@ from torch.optim import lr_scheduler
 
 from laju.lab import Comparison, Optimizer, chapter
 from laju.lab.chapter import PUBLISHED, as_published, beside_published
-from laju.lab.trial import Outcome, Record
+from laju.lab.trials import Outcome, Record
 from laju.units import RunPlan
 
 EPOCHS = 30

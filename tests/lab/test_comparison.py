@@ -14,7 +14,7 @@ from scipy import stats
 import laju
 from laju.lab.comparison import Comparison
 from laju.lab.statistics import Estimate, estimate, number, paired_difference
-from laju.lab.trial import Optimizer, Outcome, Record
+from laju.lab.trials import Optimizer, Outcome, Record
 
 PLAN = laju.RunPlan(samples=100, batch_size=10, epochs=2)
 SEEDS = (0, 1, 2)

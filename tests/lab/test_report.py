@@ -19,7 +19,7 @@ import laju
 from laju.lab.comparison import Comparison
 from laju.lab.report import FILES, check_writable, table, write_report
 from laju.lab.report.html import page
-from laju.lab.trial import Optimizer, Outcome, Record
+from laju.lab.trials import Optimizer, Outcome, Record
 
 PLAN = laju.RunPlan(samples=1000, batch_size=100, epochs=4)
 SEEDS = (0, 1, 2)

@@ -107,7 +107,7 @@ def command(
     named = read_schedules(schedules)
     with plain_errors():
         from laju.lab.report import agreement_table, leads, ranking_table, table
-        from laju.lab.trial import Optimizer
+        from laju.lab.trials import Optimizer
 
         check_task(task)
         console = console_for(as_json)

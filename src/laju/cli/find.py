@@ -69,7 +69,7 @@ def command(
 
         from laju.lab.range_test import find
         from laju.lab.tasks import TASKS
-        from laju.lab.trial import Optimizer
+        from laju.lab.trials import Optimizer
         from laju.plot import SUFFIXES, need
 
         if task not in TASKS:

@@ -162,7 +162,7 @@ def command(
         from laju.lab.report.search import search_summary, search_table, write_search
         from laju.lab.space import Space
         from laju.lab.tasks import TASKS
-        from laju.lab.trial import Optimizer
+        from laju.lab.trials import Optimizer
         from laju.lab.tune import SearchInterrupted, SearchWorkerLost, tune
 
         if task not in TASKS:

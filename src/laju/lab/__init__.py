@@ -18,7 +18,7 @@ from laju.lab.space import Space, SpaceError
 from laju.lab.statistics import Estimate, seeds_needed
 from laju.lab.store import Kept, Store, StoreError
 from laju.lab.tasks import Accelerated, Data, DataError, Digits, FashionMNIST, HeldOut, ImageFolder, Task, get_task
-from laju.lab.trial import FRAMEWORKS, Optimizer, Outcome, Record, Trial
+from laju.lab.trials import FRAMEWORKS, Optimizer, Outcome, Record, Trial
 from laju.lab.tune import SearchInterrupted, tune
 from laju.lab.tuned import Tried, Tuned
 

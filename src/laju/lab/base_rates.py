@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from laju.lab.trial import Outcome
+from laju.lab.trials import Outcome
 from laju.schedule import Schedule
 
 DECADES = 1.0

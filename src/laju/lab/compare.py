@@ -29,7 +29,7 @@ from laju.lab.equal_area import equal_area as scaled_to_equal_area
 from laju.lab.progress import Channel, Running
 from laju.lab.store import Store
 from laju.lab.tasks import Task, get_task
-from laju.lab.trial import FRAMEWORKS, Framework, Optimizer, Outcome, Record, Trial
+from laju.lab.trials import FRAMEWORKS, Framework, Optimizer, Outcome, Record, Trial
 from laju.pieces import Table
 from laju.policies import constant
 from laju.schedule import Schedule

@@ -24,7 +24,7 @@ from laju.lab.statistics import (
 )
 
 if TYPE_CHECKING:
-    from laju.lab.trial import Optimizer, Outcome, Record
+    from laju.lab.trials import Optimizer, Outcome, Record
     from laju.schedule import Schedule
     from laju.units import RunPlan
 

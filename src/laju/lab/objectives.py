@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from laju.arguments import nearest, shown
-from laju.lab.trial import Outcome, Record
+from laju.lab.trials import Outcome, Record
 from laju.units import RunPlan
 
 PENALTY = 2

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from laju.lab.trial import Record
+from laju.lab.trials import Record
 
 
 @dataclass(frozen=True)

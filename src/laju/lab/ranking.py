@@ -13,7 +13,7 @@ from laju.lab.statistics.ranks import Scores, probability_best, rank_intervals
 
 if TYPE_CHECKING:
     from laju.lab.comparison import Comparison
-    from laju.lab.trial import Outcome
+    from laju.lab.trials import Outcome
 
 _RANGE = 0.0, 1.0
 """Of an accuracy."""

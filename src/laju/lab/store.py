@@ -21,7 +21,7 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.schema import CreateTable
 
 import laju
-from laju.lab.trial import Outcome, Record, Trial
+from laju.lab.trials import Outcome, Record, Trial
 
 VERSION = 2
 _WAIT = 60  # seconds that a writer waits for another

@@ -43,7 +43,7 @@ from laju.lab.search_storage import open_storage, open_study, quiet, storage_url
 from laju.lab.space import Space
 from laju.lab.store import Store
 from laju.lab.tasks import Task, get_task
-from laju.lab.trial import Framework, Optimizer, Outcome, Record, Trial
+from laju.lab.trials import Framework, Optimizer, Outcome, Record, Trial
 from laju.lab.tuned import Tried, Tuned
 from laju.schedule import Schedule
 from laju.units import RunPlan

@@ -13,7 +13,7 @@ from laju.lab.statistics import Estimate, estimate
 
 if TYPE_CHECKING:
     from laju.lab.comparison import Comparison
-    from laju.lab.trial import Optimizer
+    from laju.lab.trials import Optimizer
     from laju.schedule import Schedule
     from laju.units import RunPlan
 

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 from laju.lab.engines.loop import Report
 from laju.lab.tasks import Task
-from laju.lab.trial import Framework, Outcome, Trial
+from laju.lab.trials import Framework, Outcome, Trial
 
 _PACKAGES: dict[Framework, tuple[str, ...]] = {
     "torch": ("torch",),

@@ -33,7 +33,7 @@ from laju.lab.engines.torch import _optimizer, _seed, one_thread_and_own_randomn
 from laju.lab.tasks import Task
 from laju.lab.tasks.base import Part
 from laju.lab.tasks.image_folder import Accelerated
-from laju.lab.trial import Outcome, Record, Trial
+from laju.lab.trials import Outcome, Record, Trial
 
 _LEAST_EVALUATION = 64
 

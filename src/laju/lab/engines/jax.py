@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from laju.lab.engines.loop import EVALUATION_BATCH, Batch, Report, run
 from laju.lab.environment import environment
-from laju.lab.trial import Outcome, Trial
+from laju.lab.trials import Outcome, Trial
 
 try:
     import jax

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from laju.lab.trial import Outcome, Record, Status, Trial
+from laju.lab.trials import Outcome, Record, Status, Trial
 
 RECORD_EVERY = 50
 """Minibatches between records of the running training loss and accuracy, as in the chapter."""

@@ -27,7 +27,7 @@ import laju
 from laju.lab.engines import mxnet_worker
 from laju.lab.engines.loop import EVALUATION_BATCH, Batch, Report, run
 from laju.lab.engines.mxnet_worker import Arrays, receive, send
-from laju.lab.trial import Outcome, Trial
+from laju.lab.trials import Outcome, Trial
 
 VARIABLE = "LAJU_MXNET_PYTHON"
 _MAKE = (

@@ -12,7 +12,7 @@ import torch
 
 from laju.frameworks.torch import Scheduler
 from laju.lab.engines.loop import EVALUATION_BATCH, Batch, Report, run
-from laju.lab.trial import Optimizer, Outcome, Trial
+from laju.lab.trials import Optimizer, Outcome, Trial
 
 
 def train(trial: Trial, report: Report | None = None) -> Outcome:

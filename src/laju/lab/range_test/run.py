@@ -11,7 +11,7 @@ from laju.lab.compare import _seeds
 from laju.lab.engines.loop import order
 from laju.lab.range_test.result import RangeTest, Sweep
 from laju.lab.tasks import Task, get_task
-from laju.lab.trial import Optimizer, Trial
+from laju.lab.trials import Optimizer, Trial
 from laju.policies import exponential
 from laju.schedule import Schedule
 

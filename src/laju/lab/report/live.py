@@ -13,7 +13,7 @@ from rich.text import Text
 from laju.lab.progress import Running
 from laju.lab.report.table import duration
 from laju.lab.statistics import number
-from laju.lab.trial import Outcome
+from laju.lab.trials import Outcome
 from laju.plot import printable
 
 

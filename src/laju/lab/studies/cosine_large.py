@@ -22,7 +22,7 @@ from laju.lab.statistics import number as number_text
 from laju.lab.studies.base import Answer, Options, Table
 from laju.lab.studies.ranking import finals, listed, rank
 from laju.lab.tasks.image_folder import Accelerated, ImageFolder
-from laju.lab.trial import Optimizer
+from laju.lab.trials import Optimizer
 from laju.plot import INK, legend, line_style, tidy
 from laju.policies import constant, cosine, linear, multi_factor, square_root
 from laju.schedule import Schedule

@@ -24,7 +24,7 @@ from laju.lab.statistics import Estimate, estimate
 from laju.lab.studies.base import Answer, Options, Table
 from laju.lab.studies.ranking import LEAST_SEEDS, Ranking, finals, listed, rank, untold
 from laju.lab.tasks import HeldOut, get_task
-from laju.lab.trial import Outcome, Trial
+from laju.lab.trials import Outcome, Trial
 from laju.pieces import Constant
 from laju.plot import INK, PALETTE, draw_steps, legend, tidy
 from laju.policies import constant, cosine, linear

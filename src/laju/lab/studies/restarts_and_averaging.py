@@ -21,7 +21,7 @@ from laju.lab.statistics import Estimate, estimate, paired_difference
 from laju.lab.studies.base import Answer, Options, Table
 from laju.lab.studies.watched import run_watched
 from laju.lab.tasks import Task, get_task
-from laju.lab.trial import Outcome, Trial
+from laju.lab.trials import Outcome, Trial
 from laju.plot import INK, PALETTE, tidy
 from laju.policies import constant, cosine, cosine_restarts, swa, swa_cyclic, triangular
 from laju.schedule import Schedule

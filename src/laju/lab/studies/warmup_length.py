@@ -21,7 +21,7 @@ from laju.lab.statistics import estimate, paired_difference
 from laju.lab.studies.base import Answer, Options, Table
 from laju.lab.studies.watched import run_watched
 from laju.lab.tasks import Task, get_task
-from laju.lab.trial import Optimizer, Outcome, Trial
+from laju.lab.trials import Optimizer, Outcome, Trial
 from laju.pieces import Constant
 from laju.plot import INK, tidy
 from laju.policies import constant, radam_warmup, untuned_linear, warmup

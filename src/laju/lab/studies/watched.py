@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from laju.arguments import whole
 from laju.lab.compare import Display, Key
-from laju.lab.trial import Outcome
+from laju.lab.trials import Outcome
 
 Found = TypeVar("Found")
 
