@@ -21,10 +21,10 @@ import laju
 from laju import cosine
 from laju.frameworks.torch import trace
 from laju.lab import Comparison, Interrupted, Optimizer, Outcome, Store, Trial, compare
-from laju.lab.compare import WorkerLost
+from laju.lab.compare import Unfinished
 from laju.lab.progress import Running
 from laju.lab.store import StoreError
-from tests.lab.tiny import Deadly, Forbidden, Sides
+from tests.lab.tiny import Deadly, Forbidden, Sides, Stuck
 
 ROOT = Path(__file__).parents[2]
 SCHEDULES = {"a": 0.1, "b": "cosine(0.3, total=2).per('epoch')", "c": cosine(0.3, total=20, warmup=5)}
@@ -56,6 +56,7 @@ class Watcher:
     def __init__(self, interrupt_after: int | None = None) -> None:
         self.told: list[tuple] = []
         self.seen: list[Running] = []
+        self.plans: list[tuple[int, int]] = []
         self.left = interrupt_after
 
     def start(self, total: int, kept: int, jobs: int) -> None:
@@ -63,6 +64,9 @@ class Watcher:
 
     def running(self, trials: list[Running]) -> None:
         self.seen += trials
+
+    def planned(self, updates: int, separately: int) -> None:
+        self.plans.append((updates, separately))
 
     def finished(self, name: str, seed: int, outcome: Outcome) -> None:
         self.told.append((name, seed, outcome.status))
@@ -241,14 +245,44 @@ def test_ctrl_c_stops_a_trial_that_is_running(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-def test_a_worker_that_is_killed_is_an_error_that_keeps_what_is_finished(tmp_path: Path, plain: Comparison) -> None:
+def test_a_trial_whose_worker_is_killed_runs_again(tmp_path: Path, plain: Comparison) -> None:
     arguments = {"epochs": 2, "seeds": [4, 1], "jobs": 2, "store": tmp_path / "a.sqlite"}
     task = Deadly(seed=1, mark=tmp_path / "mark")
-    with pytest.raises(WorkerLost, match="fewer --jobs") as lost:
-        compare(SCHEDULES, task, **arguments)
-    with Store(tmp_path / "a.sqlite") as store:
-        assert len(store) == len(lost.value.comparison.outcomes) < 6
     assert results(compare(SCHEDULES, task, **arguments)) == results(plain)
+    assert task.mark.exists()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_a_trial_that_kills_every_worker_is_left_out_and_the_others_are_kept(tmp_path: Path, plain: Comparison) -> None:
+    arguments = {"epochs": 2, "seeds": [4, 1], "jobs": 2, "store": tmp_path / "a.sqlite"}
+    deaths = tmp_path / "deaths"
+    with pytest.raises(Unfinished, match=r"with seed 1.*fewer --jobs.*3 times") as unfinished:
+        compare(SCHEDULES, Deadly(seed=1, mark=deaths, always=True), **arguments)
+    kept = unfinished.value.comparison
+    assert {seed for _, seed in kept.outcomes} == {4}
+    assert set(unfinished.value.reasons) == {(name, 1) for name in SCHEDULES}
+    assert {key: value for key, value in results(plain).items() if key in kept.outcomes} == results(kept)
+    with Store(tmp_path / "a.sqlite") as store:
+        assert len(store) == len(kept.outcomes)
+    assert results(compare(SCHEDULES, Sides(), **arguments)) == results(plain)
+
+
+def test_a_trial_that_hangs_is_given_up_and_the_others_are_kept(tmp_path: Path, plain: Comparison) -> None:
+    arguments = {"epochs": 2, "seeds": [4, 1], "store": tmp_path / "a.sqlite", "time_limit": 8}
+    only = {"a": SCHEDULES["a"]}
+    begin = time.monotonic()
+    with pytest.raises(Unfinished, match=r"seed 1.*longer than the time limit of 8 seconds") as unfinished:
+        compare(only, Stuck(seed=1), jobs=2, **arguments)
+    assert time.monotonic() - begin < 60
+    kept = unfinished.value.comparison
+    assert set(kept.outcomes) == {("a", 4)}
+    assert results(compare(only, Sides(), jobs=1, **arguments)).items() <= results(plain).items()
+
+
+@pytest.mark.parametrize("limit", [0, -1, float("inf"), "10", True])
+def test_a_time_limit_without_sense_is_refused(limit: object) -> None:
+    with pytest.raises(ValueError, match="time_limit must be a number of seconds above 0"):
+        compare({"a": 0.1}, Forbidden(), epochs=1, time_limit=limit)
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
@@ -260,7 +294,7 @@ def test_workers_end_when_the_process_that_started_them_is_killed(tmp_path: Path
         "    def start(*_): pass\n"
         "    def running(self, trials):\n"
         "        if len(trials) == 2: print(flush=True)\n"
-        "    finished = stop = start\n"
+        "    finished = stop = planned = start\n"
         "compare({'a': 0.1, 'b': 0.2}, Sides(), epochs=10**6, seeds=1, jobs=2, display=Display())\n"
     )
     environment = os.environ | {"LAJU_TEST": str(tmp_path)}

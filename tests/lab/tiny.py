@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -54,19 +55,36 @@ class Forbidden(Sides):
 
 @dataclass(frozen=True)
 class Deadly(Sides):
-    """Kills its own process the first time that a trial of the seed begins, and is like `Sides` afterwards."""
+    """Kills its own process the first time that a trial of the seed begins, or always, and is like `Sides` otherwise."""
 
     seed: int = 0
     mark: Path = Path()
+    always: bool = False
 
     @cached_property
     def fingerprint(self) -> str:
         return Sides(self.name, self.n).fingerprint
 
     def model(self, seed: int) -> torch.nn.Module:
-        if seed == self.seed and not self.mark.exists():
+        if seed == self.seed and (self.always or not self.mark.exists()):
             self.mark.touch()
             os.kill(os.getpid(), 9)
+        return super().model(seed)
+
+
+@dataclass(frozen=True)
+class Stuck(Sides):
+    """A trial of the seed waits for an hour; the others are like those of `Sides`."""
+
+    seed: int = 0
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return Sides(self.name, self.n).fingerprint
+
+    def model(self, seed: int) -> torch.nn.Module:
+        if seed == self.seed:
+            time.sleep(3600)
         return super().model(seed)
 
 

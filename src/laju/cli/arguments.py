@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -16,6 +17,16 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def schedules_argument() -> Callable[[F], F]:
     return click.argument("schedules", nargs=-1, required=True, metavar="SCHEDULE...")
+
+
+def store_option() -> Callable[[F], F]:
+    return click.option(
+        "--store",
+        default="laju.sqlite",
+        show_default=True,
+        metavar="FILE|URL",
+        help="Keeps finished trials: a SQLite file, or postgresql://USER@HOST/DATABASE.",
+    )
 
 
 def read_schedules(texts: tuple[str, ...]) -> dict[str, Schedule]:
@@ -56,9 +67,19 @@ def _split(text: str) -> tuple[str, str]:
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """What a user can do something about is shown as one message, without a traceback."""
+    """What a user can do something about is shown as one message, without a traceback; laju's warnings likewise."""
     try:
-        yield
+        with warnings.catch_warnings():
+            usual = warnings.showwarning
+
+            def show(message: Warning | str, category: type[Warning], *where: Any, **options: Any) -> None:
+                if category.__module__.startswith("laju."):
+                    click.echo(f"warning: {message}", err=True)
+                else:
+                    usual(message, category, *where, **options)
+
+            warnings.showwarning = show
+            yield
     except BrokenPipeError:  # who reads the output has seen enough; click ends in silence
         raise
     except (ValueError, OSError) as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from laju.cli.arguments import plain_errors, read_schedules, schedules_argument
+from laju.cli.arguments import plain_errors, read_schedules, schedules_argument, store_option
 from laju.cli.trainings import check_task, console_for, train_and_report
 
 
@@ -41,12 +41,20 @@ from laju.cli.trainings import check_task, console_for, train_and_report
 )
 @click.option("--jobs", type=click.IntRange(min=1), help="Trials at once; by default one for each core.")
 @click.option(
-    "--store",
-    type=click.Path(path_type=Path),
-    default=Path("laju.sqlite"),
-    show_default=True,
-    help="File that keeps finished trials.",
+    "--on",
+    metavar="CLUSTER",
+    help="Train on a cluster: ray, ray://HOST:PORT, dask or dask://HOST:PORT; --jobs is then the most at once.",
 )
+@click.option(
+    "--time-limit", type=click.FloatRange(min=0, min_open=True), help="Seconds after which a trial is given up."
+)
+@click.option(
+    "--share-prefixes/--no-share-prefixes",
+    default=True,
+    show_default=True,
+    help="Train what schedules have in common, such as a warmup, once; nothing that comes out changes.",
+)
+@store_option()
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -83,7 +91,10 @@ def command(
     momentum: float,
     frameworks: tuple[str, ...],
     jobs: int | None,
-    store: Path,
+    on: str | None,
+    time_limit: float | None,
+    share_prefixes: bool,
+    store: str,
     out: Path,
     tuned: bool,
     tuning_trials: int,
@@ -125,6 +136,9 @@ def command(
             optimizer=Optimizer(momentum=momentum),
             data_dir=data_dir,
             jobs=jobs,
+            on=on,
+            time_limit=time_limit,
+            share_prefixes=share_prefixes,
             framework=frameworks,
             equal_area=equal_area,
             tuned=tuned and tuning_trials,

@@ -40,8 +40,9 @@ _OPTIONS = (
     ),
     click.option(
         "--store",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        help="Take the trials of `laju compare` from this file, too: one curve a schedule.",
+        metavar="FILE|URL",
+        callback=lambda context, option, value: _checked_store(value),
+        help="Take the trials of `laju compare` from there, too: one curve a schedule.",
     ),
     click.option("--task", metavar="NAME", help="Which task's trials, where the store has several."),
     click.option("--framework", metavar="NAME", help="Which framework's trials, where the store has several."),
@@ -71,7 +72,7 @@ class Source:
     columns: dict[str, str | None] = field(default_factory=dict)
     curve_warmup: int | None = None
     begin: int | None = None
-    store: Path | None = None
+    store: str | None = None
     filters: dict[str, Any] = field(default_factory=dict)
 
     def read(self, schedules: Sequence[str] = (), updates_per_epoch: int | None = None) -> Curves:
@@ -227,6 +228,13 @@ def length_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(_LENGTHS):
         with_length = option(with_length)
     return with_length
+
+
+def _checked_store(place: str | None) -> str | None:
+    """A file must be there; what is behind a URL is found when it is opened."""
+    if place is not None and "://" not in place and not Path(place).is_file():
+        raise click.BadParameter(f"there is no file {place!r}")
+    return place
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from laju.arguments import nearest
-from laju.cli.arguments import plain_errors
+from laju.cli.arguments import plain_errors, store_option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,13 +31,7 @@ if TYPE_CHECKING:
 @click.option("--seeds", type=click.IntRange(min=1), help="Runs of everything; the study's own by default.")
 @click.option("--small", is_flag=True, help="A size that takes seconds and shows only what is certain.")
 @click.option("--jobs", type=click.IntRange(min=1), help="Trials at once; by default one for each core.")
-@click.option(
-    "--store",
-    type=click.Path(path_type=Path),
-    default=Path("laju.sqlite"),
-    show_default=True,
-    help="File that keeps finished trials.",
-)
+@store_option()
 @click.option(
     "--set",
     "settings",
@@ -55,7 +49,7 @@ def command(
     seeds: int | None,
     small: bool,
     jobs: int | None,
-    store: Path,
+    store: str,
     settings: tuple[str, ...],
     out: Path | None,
     as_json: bool,
@@ -87,11 +81,10 @@ def command(
             text = f"{task!r} is not a task{nearest(task, TASKS)} (tasks: {', '.join(TASKS)})"
             raise click.BadParameter(text, param_hint="--task")
 
-        from concurrent.futures import BrokenExecutor
-
-        from laju.lab.compare import WorkerLost
+        from laju.lab.compare import Unfinished
         from laju.lab.report import check_writable
         from laju.lab.report.live import display
+        from laju.lab.running import TrialsLost
 
         out = check_writable(Path("laju-study") / name if out is None else out)
         # What a program reads goes to standard output alone.
@@ -109,12 +102,8 @@ def command(
             if not settings:
                 raise
             raise click.ClickException(str(error)) from error
-        except (WorkerLost, BrokenExecutor) as error:
-            reason = (
-                "a worker process died: it was killed, or the machine ran out of memory (fewer --jobs need less). "
-                f"{_kept(store)}; the same command goes on"
-            )
-            raise click.ClickException(reason) from error
+        except (Unfinished, TrialsLost) as error:
+            raise click.ClickException(f"{error}. {_kept(store)}; the same command goes on") from error
         if as_json:
             content = {"name": answer.name, "question": answer.question, "text": answer.text, **answer.figures}
             click.echo(json.dumps(content, indent=2, allow_nan=False))
@@ -182,17 +171,17 @@ def _table(title: str, headings: Sequence[str], rows: Sequence[Sequence[Any]]) -
     return table
 
 
-def _kept(store: Path) -> str:
-    from laju.lab.store import Store
+def _kept(store: str) -> str:
+    from laju.lab.store import Store, is_url
 
-    if not store.exists():
+    if not is_url(store) and not Path(store).exists():
         return "nothing was finished yet"
     with Store(store) as kept:
         n = len(kept)
-    return f"{n} finished trial{'' if n == 1 else 's'} {'is' if n == 1 else 'are'} kept in {store}"
+    return f"{n} finished trial{'' if n == 1 else 's'} {'is' if n == 1 else 'are'} kept in {kept.name}"
 
 
-def _stop(console: Console, store: Path) -> NoReturn:
+def _stop(console: Console, store: str) -> NoReturn:
     console.print(
         f"\nStopped. {_kept(store)}; the same command goes on.", markup=False, highlight=False, soft_wrap=True
     )

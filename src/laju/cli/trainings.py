@@ -38,7 +38,7 @@ def train_and_report(
     console: Console,
     schedules: Mapping[str, Any],
     task: str,
-    store: Path,
+    store: str,
     out: Path,
     *,
     difference: float | None = None,
@@ -52,7 +52,7 @@ def train_and_report(
         out: folder for the report.
         difference: that the report's number of seeds asks about; its own by default.
     """
-    from laju.lab.compare import Interrupted, WorkerLost, compare
+    from laju.lab.compare import Interrupted, Unfinished, compare
     from laju.lab.report import check_writable, write_report
     from laju.lab.report.live import display
 
@@ -61,7 +61,7 @@ def train_and_report(
         result = compare(schedules, task, store=store, display=display(console), **options)
     except Interrupted as stopped:
         _stop(console, f"{_kept(stopped.comparison, store)}; the same command runs the rest.")
-    except WorkerLost as error:
+    except Unfinished as error:
         raise click.ClickException(f"{error}. {_kept(error.comparison, store)}.") from error
     try:
         files = write_report(result, out) if difference is None else write_report(result, out, difference)
@@ -70,9 +70,11 @@ def train_and_report(
     return result, files
 
 
-def _kept(comparison: Comparison, store: Path) -> str:
+def _kept(comparison: Comparison, store: str) -> str:
+    from laju.lab.store import shown
+
     asked = len(comparison.schedules) * len(comparison.seeds)
-    return f"{len(comparison.outcomes)} of {asked} trial{'s' if asked > 1 else ''} are kept in {store}"
+    return f"{len(comparison.outcomes)} of {asked} trial{'s' if asked > 1 else ''} are kept in {shown(store)}"
 
 
 def _stop(console: Console, message: str) -> NoReturn:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from laju.arguments import nearest
-from laju.cli.arguments import plain_errors
+from laju.cli.arguments import plain_errors, store_option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -100,13 +100,7 @@ if TYPE_CHECKING:
     help="Keeps the search: a SQLite file, or postgresql://USER@HOST/DATABASE.",
 )
 @click.option("--study", metavar="NAME", help="The search's name in the storage.  [default: POLICY on TASK]")
-@click.option(
-    "--store",
-    type=click.Path(path_type=Path),
-    default=Path("laju.sqlite"),
-    show_default=True,
-    help="File that keeps finished trials.",
-)
+@store_option()
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -136,7 +130,7 @@ def command(
     jobs: int | None,
     storage: str,
     study: str | None,
-    store: Path,
+    store: str,
     out: Path,
     as_json: bool,
 ) -> None:

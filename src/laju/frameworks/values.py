@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from laju.arguments import shown
 from laju.schedule import Schedule
 
@@ -49,3 +52,10 @@ class Values:
 
     def __reduce__(self) -> tuple[type[Values], tuple[Schedule]]:
         return Values, (self.schedule,)
+
+
+def first(schedule: Schedule, n: int) -> npt.NDArray[np.float64]:
+    """The values of the first `n` updates, the very ones that adapters write."""
+    schedule._need_resolved()
+    blocks = [schedule.values(_BLOCK, start=start) for start in range(0, n, _BLOCK)]
+    return np.concatenate(blocks)[:n] if blocks else np.empty(0)

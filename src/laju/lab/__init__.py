@@ -7,12 +7,14 @@
 ['constant', 'cosine']
 """
 
+from laju.lab.branching import branch
 from laju.lab.chapter import chapter
-from laju.lab.compare import Interrupted, compare, run_trials
+from laju.lab.compare import Interrupted, Unfinished, compare, run_trials
 from laju.lab.comparison import Agreement, Comparison, Row
 from laju.lab.forecast import stored_curves
 from laju.lab.range_test import RangeTest, Suggestion, Sweep, find, range_test
 from laju.lab.ranking import Lead, Standing
+from laju.lab.running import TrialsLost
 from laju.lab.search_storage import StorageError
 from laju.lab.space import Space, SpaceError
 from laju.lab.statistics import Estimate, seeds_needed
@@ -53,8 +55,11 @@ __all__ = [
     "Sweep",
     "Task",
     "Trial",
+    "TrialsLost",
     "Tried",
     "Tuned",
+    "Unfinished",
+    "branch",
     "chapter",
     "compare",
     "find",

@@ -2,42 +2,25 @@
 
 from __future__ import annotations
 
-import numbers
 import os
-import pickle
-import signal
-import tempfile
-import threading
-import time
-import warnings
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import BrokenExecutor
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import product
-from pathlib import Path
-from types import FrameType
-from typing import Any, Protocol, cast
 
-import numpy as np
-
-from laju.arguments import is_number, nearest, shown, whole
+from laju.arguments import is_number, shown, whole
 from laju.lab import base_rates
+from laju.lab.arguments import Given, cores, fitted, read_frameworks, read_schedules, read_seeds
 from laju.lab.comparison import Comparison
-from laju.lab.engines import check, train
+from laju.lab.engines import check
 from laju.lab.equal_area import equal_area as scaled_to_equal_area
-from laju.lab.progress import Channel, Running
+from laju.lab.running import Display, Driver, Interrupts, Key, TrialsLost, Where
 from laju.lab.store import Store
 from laju.lab.tasks import Task, get_task
-from laju.lab.trials import FRAMEWORKS, Framework, Optimizer, Outcome, Record, Trial
-from laju.pieces import Table
+from laju.lab.trials import Framework, Optimizer, Outcome, Trial
 from laju.policies import constant
 from laju.schedule import Schedule
-from laju.spec import parse
 from laju.units import RunPlan
-
-Key = tuple[str, int]
-Given = Schedule | str | float | Sequence[float] | Callable[[int], Any]
 
 
 class Interrupted(KeyboardInterrupt):
@@ -48,24 +31,13 @@ class Interrupted(KeyboardInterrupt):
         self.comparison = comparison
 
 
-class WorkerLost(RuntimeError):
-    """A worker process died; `comparison` holds the trials that are finished, and the store keeps them."""
+class Unfinished(RuntimeError):
+    """Some trials came to no end: `reasons` says why. `comparison` holds the others, which the store keeps."""
 
-    def __init__(self, comparison: Comparison) -> None:
-        super().__init__(
-            "a worker process died: it was killed, or the machine ran out of memory (fewer --jobs need less). "
-            "What was finished is kept; the same comparison later runs the rest"
-        )
+    def __init__(self, comparison: Comparison, lost: TrialsLost) -> None:
+        super().__init__(f"{lost}. What was finished is kept; the same comparison later runs the rest")
         self.comparison = comparison
-
-
-class Display(Protocol):
-    """Someone who watches: `compare` calls these as trials run."""
-
-    def start(self, total: int, kept: int, jobs: int) -> None: ...
-    def running(self, trials: list[Running]) -> None: ...
-    def finished(self, name: str, seed: int, outcome: Outcome) -> None: ...
-    def stop(self) -> None: ...
+        self.reasons = lost.reasons
 
 
 def compare(
@@ -83,6 +55,9 @@ def compare(
     framework: str | Iterable[str] = "torch",
     equal_area: bool = False,
     tuned: bool | int = False,
+    share_prefixes: bool = True,
+    time_limit: float | None = None,
+    on: str | None = None,
 ) -> Comparison:
     """Train a task with every schedule and seed, the same initial weights and order of data for each.
 
@@ -102,11 +77,15 @@ def compare(
         equal_area: scale each schedule so that the sum of its rates is that of the first; its name then says the factor.
         tuned: first find a factor from 1/10 to 10 on each schedule's rates, with a seed that the comparison does not use: True
             for 9 trials a schedule, or how many. Names then say the factor. Of several frameworks the first is tuned in.
+        share_prefixes: train what schedules have in common once, such as a warmup, and go on from there with each; what comes out
+            is the same, bit by bit. In torch alone; a model must have all that it changes in its state_dict.
+        time_limit: seconds after which a trial, or a part of one that others share, is given up.
+        on: "ray", "ray://HOST:PORT", "dask" or "dask://HOST:PORT" to train on a cluster; `jobs` is then what it has room for.
 
     Raises:
         ModuleNotFoundError: a framework is not installed.
         Interrupted: Ctrl-C; carries what is finished.
-        WorkerLost: a worker process was killed; carries what is finished.
+        Unfinished: trials whose worker was killed again and again, or that took longer than `time_limit`; carries the others.
         StoreError: the store cannot be opened or written.
         ValueError: no schedules, an unknown task, one without a model in a framework, no seeds, epochs below 1, a schedule that
             does not fit the run, `equal_area` and `tuned` together.
@@ -115,12 +94,12 @@ def compare(
     >>> [(trial["schedule"], trial["seed"], trial["status"]) for trial in result.trials()]
     [('a', 7, 'finished'), ('b', 7, 'finished')]
     """
-    given = _named(schedules)
-    chosen = _seeds(seeds)
-    frameworks = _frameworks(framework)
+    given = read_schedules(schedules)
+    chosen = read_seeds(seeds)
+    frameworks = read_frameworks(framework)
     epochs = whole("epochs", epochs, least=1)
-    jobs = _cores() if jobs is None else whole("jobs", jobs, least=1)
     batch_size = None if batch_size is None else whole("batch_size", batch_size, least=1)
+    where = _where(jobs, share_prefixes, time_limit, on)
     rates = base_rates.TRIALS if tuned is True else whole("tuned", tuned, least=base_rates.LEAST) if tuned else 0
     if rates and equal_area:
         raise ValueError("tuned and equal_area both set the rates of a schedule; use one of them")
@@ -135,26 +114,26 @@ def compare(
     optimizer = optimizer or Optimizer()
 
     with ExitStack() as stack:
-        interrupts = stack.enter_context(_Interrupts())
+        interrupts = stack.enter_context(Interrupts())
         # Opened before the data are read, which may be a download. An interrupt inside SQLAlchemy would print a traceback.
         with interrupts.held():
             kept = store if isinstance(store, Store) else stack.enter_context(Store(store))
         batch = task.batch_size if batch_size is None else batch_size
         plan = RunPlan(samples=task.train_size, batch_size=batch, epochs=epochs)
         if equal_area:
-            fitting = {name: _fitting(name, schedule, plan) for name, schedule in given.items()}
+            fitting = {name: fitted(name, schedule, plan) for name, schedule in given.items()}
             given = {**scaled_to_equal_area(fitting, plan)}
         notes: tuple[str, ...] = ()
         if rates:
-            fitting = {name: _fitting(name, schedule, plan) for name, schedule in given.items()}
+            fitting = {name: fitted(name, schedule, plan) for name, schedule in given.items()}
             model = Trial(task, constant(0), 0, epochs, batch, optimizer, frameworks[0])
-            scaled, notes = _with_tuned_rates(fitting, rates, chosen, model, kept, jobs, display, interrupts)
+            scaled, notes = _with_tuned_rates(fitting, rates, chosen, model, kept, where, display, interrupts)
             given = {**scaled}
         named: dict[str, Schedule] = {}
         homes: dict[str, Framework] = {}
         for (name, schedule), home in product(given.items(), frameworks):
             label = name if len(frameworks) == 1 else f"{name} ({home})"
-            named[label] = _fitting(name, schedule, plan)
+            named[label] = fitted(name, schedule, plan)
             homes[label] = home
         # Framework by framework, since a worker that has loaded several grows, and seed by seed, so that every schedule has some.
         trials = {
@@ -171,11 +150,11 @@ def compare(
             )
 
         try:
-            _finish(trials, outcomes, kept, jobs, display, interrupts)
+            _finish(trials, outcomes, kept, where, display, interrupts)
         except KeyboardInterrupt:
             raise Interrupted(comparison()) from None
-        except BrokenExecutor as error:
-            raise WorkerLost(comparison()) from error
+        except TrialsLost as lost:
+            raise Unfinished(comparison(), lost) from None
         return comparison()
 
 
@@ -185,9 +164,9 @@ def _with_tuned_rates(
     seeds: tuple[int, ...],
     model: Trial,
     kept: Store,
-    jobs: int,
+    where: Where,
     display: Display | None,
-    interrupts: _Interrupts,
+    interrupts: Interrupts,
 ) -> tuple[dict[str, Schedule], tuple[str, ...]]:
     """The schedules with the factor on their rates that was best with another seed, named after it, and what to say of them."""
     seed = next(s for s in range(len(seeds) + 1) if s not in seeds)
@@ -195,7 +174,7 @@ def _with_tuned_rates(
     def run(wanted: Mapping[Key, Schedule]) -> dict[Key, Outcome]:
         outcomes: dict[Key, Outcome] = {}
         work = {key: replace(model, schedule=schedule, seed=key[1]) for key, schedule in wanted.items()}
-        _finish(work, outcomes, kept, jobs, display, interrupts)
+        _finish(work, outcomes, kept, where, display, interrupts)
         return outcomes
 
     def nothing() -> Comparison:
@@ -205,8 +184,8 @@ def _with_tuned_rates(
         found = base_rates.tune_base_rates(schedules, [seed], trials, run)
     except KeyboardInterrupt:
         raise Interrupted(nothing()) from None
-    except BrokenExecutor as error:
-        raise WorkerLost(nothing()) from error
+    except TrialsLost as lost:
+        raise Unfinished(nothing(), lost) from None
     notes = [
         f"{name}: its best base rate lies at the end of those that were tried ({rate.factor:g} times the given one), so a "
         "better one may lie beyond; give it another rate."
@@ -226,16 +205,19 @@ def run_trials(
     jobs: int | None = None,
     store: Store | str | os.PathLike[str] | None = None,
     display: Display | None = None,
+    share_prefixes: bool = True,
+    time_limit: float | None = None,
+    on: str | None = None,
 ) -> dict[Key, Outcome]:
     """Run any trials as `compare` does, and return their outcomes: for what is no grid of schedules and seeds.
 
     Args:
         trials: by (display name, seed).
-        jobs, store, display: as in `compare`.
+        jobs, store, display, share_prefixes, time_limit, on: as in `compare`.
 
     Raises:
         KeyboardInterrupt: Ctrl-C; what is finished is in the store.
-        BrokenExecutor: a worker process was killed.
+        TrialsLost: trials whose worker was killed again and again, or that took longer than `time_limit`; the others are stored.
         StoreError: the store cannot be opened or written.
 
     >>> import laju
@@ -246,13 +228,13 @@ def run_trials(
     >>> run_trials({("plateau", 0): trial}, jobs=1)["plateau", 0].status
     'finished'
     """
-    jobs = _cores() if jobs is None else whole("jobs", jobs, least=1)
+    where = _where(jobs, share_prefixes, time_limit, on)
     outcomes: dict[Key, Outcome] = {}
     with ExitStack() as stack:
-        interrupts = stack.enter_context(_Interrupts())
+        interrupts = stack.enter_context(Interrupts())
         with interrupts.held():
             kept = store if isinstance(store, Store) else stack.enter_context(Store(store))
-        _finish(dict(trials), outcomes, kept, jobs, display, interrupts)
+        _finish(dict(trials), outcomes, kept, where, display, interrupts)
     return outcomes
 
 
@@ -260,308 +242,46 @@ def _finish(
     trials: dict[Key, Trial],
     outcomes: dict[Key, Outcome],
     kept: Store,
-    jobs: int,
+    where: Where,
     display: Display | None,
-    interrupts: _Interrupts,
+    interrupts: Interrupts,
 ) -> None:
-    """Put the outcome of every trial into `outcomes`, from the store or from training it now."""
+    """Put the outcome of every trial into `outcomes`, from the store or from training it now.
+
+    Raises:
+        TrialsLost: of some there is no outcome, while all others are there.
+    """
     with ExitStack() as stack:
-        missing: dict[str, list[Key]] = {}
+        same: dict[str, list[Key]] = {}  # two names may stand for one trial, which runs once
         for key, trial in trials.items():
-            with interrupts.held():
-                found = kept.get(trial)
-            if found is not None:
-                outcomes[key] = found
-            else:  # two names may stand for one trial, which runs once
-                missing.setdefault(trial.fingerprint, []).append(key)
-        work = {keys[0]: trials[keys[0]] for keys in missing.values()}
+            same.setdefault(trial.fingerprint, []).append(key)
+        with interrupts.held():
+            found = kept.get_many([trials[keys[0]] for keys in same.values()])
+        for fingerprint, outcome in found.items():
+            outcomes.update(dict.fromkeys(same[fingerprint], outcome))
+        work = {keys[0]: trials[keys[0]] for fingerprint, keys in same.items() if fingerprint not in found}
         if display is not None:
             stack.callback(display.stop)
-            display.start(len(trials), len(outcomes), min(jobs, len(work)))
-        with closing(_run(work, jobs, display, interrupts)) as run:
-            for first, outcome in run:
-                with interrupts.held():
-                    kept.put(trials[first], outcome)
-                    for key in missing[trials[first].fingerprint]:
-                        outcomes[key] = outcome
-                        if display is not None:
-                            display.finished(*key, outcome)
+            display.start(len(trials), len(outcomes), min(where.jobs, len(work)))
+
+        def finished(first: Key, outcome: Outcome) -> None:
+            for key in same[trials[first].fingerprint]:
+                outcomes[key] = outcome
+                if display is not None:
+                    display.finished(*key, outcome)
+
+        driver = Driver(work, kept, where, interrupts, finished, display)
+        driver.run()
+    if driver.reasons:
+        raise TrialsLost(driver.reasons)
 
 
-def _named(schedules: Mapping[str, Given]) -> dict[str, Schedule | Callable[[int], Any]]:
-    if not isinstance(schedules, Mapping) or not schedules:
-        raise ValueError(f"schedules must be a dict of at least one schedule by name, got {shown(schedules)}")
-    named: dict[str, Schedule | Callable[[int], Any]] = {}
-    for name, schedule in schedules.items():
-        if not isinstance(name, str) or not name.strip():
-            raise ValueError(f"schedules must have names that are not empty, got {shown(name)}")
-        try:
-            if isinstance(schedule, str):
-                named[name] = parse(schedule)
-            elif is_number(schedule):
-                named[name] = constant(schedule)
-            elif isinstance(schedule, Schedule) or callable(schedule):
-                named[name] = schedule
-            elif isinstance(schedule, Sequence | np.ndarray):
-                named[name] = Table(tuple(cast(Iterable[float], schedule)))
-            else:
-                raise TypeError(
-                    f"it must be a schedule, its text, a number, rates or a function, got {shown(schedule)}"
-                )
-        except (ValueError, TypeError) as error:
-            raise type(error)(f"schedule {name!r}: {error}") from None
-    return named
+def _where(jobs: int | None, share_prefixes: bool, time_limit: float | None, on: str | None) -> Where:
+    if time_limit is not None and not (is_number(time_limit) and 0 < time_limit < float("inf")):
+        raise ValueError(f"time_limit must be a number of seconds above 0, got {shown(time_limit)}")
+    many = None if jobs is None else whole("jobs", jobs, least=1)
+    if on is None:
+        return Where(cores() if many is None else many, share_prefixes, time_limit)
+    from laju.lab.running.clusters import cluster
 
-
-def _fitting(name: str, schedule: Schedule | Callable[[int], Any], plan: RunPlan) -> Schedule:
-    sampled = _sampled(name, schedule, plan)
-    _check_fit(name, sampled, plan)
-    return sampled
-
-
-def _sampled(name: str, schedule: Schedule | Callable[[int], Any], plan: RunPlan) -> Schedule:
-    """A function as the table of its values, which is what a trial of it is known by."""
-    if isinstance(schedule, Schedule):
-        return schedule
-    values = []
-    for t in range(plan.updates):
-        value = schedule(t)
-        try:
-            values.append(float(value))
-        except (TypeError, ValueError):
-            raise TypeError(
-                f"schedule {name!r}: {shown(schedule)} gave {shown(value)} for update {t}, not a rate"
-            ) from None
-    return Table(tuple(values))
-
-
-def _frameworks(framework: str | Iterable[str]) -> tuple[Framework, ...]:
-    chosen = (framework,) if isinstance(framework, str) else tuple(framework)
-    for name in chosen:
-        if name not in FRAMEWORKS:
-            raise ValueError(
-                f"framework {shown(name)} is not one of {', '.join(FRAMEWORKS)}{nearest(str(name), FRAMEWORKS)}"
-            )
-    if not chosen or len(set(chosen)) < len(chosen):
-        raise ValueError(
-            f"framework must be at least one of {', '.join(FRAMEWORKS)}, each once, got {shown(framework)}"
-        )
-    return cast(tuple[Framework, ...], chosen)
-
-
-def _seeds(seeds: int | Iterable[int]) -> tuple[int, ...]:
-    if isinstance(seeds, numbers.Real):
-        return tuple(range(whole("seeds", seeds, least=1)))
-    if isinstance(seeds, str | bytes) or not isinstance(seeds, Iterable):
-        raise TypeError(f"seeds must be a number of seeds or a sequence of them, got {shown(seeds)}")
-    chosen = tuple(whole("a seed", seed) for seed in seeds)
-    if not chosen:
-        raise ValueError("seeds must hold at least one seed, got none")
-    if len(set(chosen)) < len(chosen):
-        raise ValueError(f"seeds must differ from one another, got {shown(chosen)}")
-    if max(chosen) >= 2**63:
-        raise ValueError(f"a seed must be less than 2**63, got {max(chosen)}")
-    return chosen
-
-
-def _check_fit(name: str, schedule: Schedule, plan: RunPlan) -> None:
-    """What training would trip over after minutes is found now."""
-    try:
-        values = schedule.resolve(plan).values(plan.updates)
-    except ValueError as error:
-        raise ValueError(f"schedule {name!r} does not fit this run: {error}") from None
-    bad = ~(np.isfinite(values) & (values >= 0))
-    if bad.any():
-        t = int(bad.argmax())
-        raise ValueError(
-            f"schedule {name!r} must have finite rates that are not negative, but update {t} has {values[t]:g}"
-        )
-
-
-def _cores() -> int:
-    import joblib
-
-    return int(joblib.cpu_count())
-
-
-# --- running -----------------------------------------------------------------------------------------------------------
-
-
-class _Interrupts:
-    """Ctrl-C in the block raises KeyboardInterrupt once: not while it is held, and not again while all is cleared up."""
-
-    def __init__(self) -> None:
-        self._holding = self._waiting = self._raised = False
-
-    def __enter__(self) -> _Interrupts:
-        # Another handler than Python's own is somebody's wish, and only the main thread may change it.
-        self._ours = (
-            threading.current_thread() is threading.main_thread()
-            and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        )
-        if self._ours:
-            signal.signal(signal.SIGINT, self._handle)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._ours:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._raised:
-            return
-        if self._holding and not self._waiting:  # who presses it twice does not want to wait
-            self._waiting = True
-            return
-        self._raised = True
-        raise KeyboardInterrupt
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """What is in the block is done as a whole; an interrupt is raised after it."""
-        self._holding = True
-        try:
-            yield
-        finally:
-            self._holding = False
-        if self._waiting and not self._raised:
-            self._raised = True
-            raise KeyboardInterrupt
-
-
-def _run(
-    trials: dict[Key, Trial], jobs: int, display: Display | None, interrupts: _Interrupts
-) -> Generator[tuple[Key, Outcome], None, None]:
-    """The outcomes of trials as they end, trained in this process (one job) or in several."""
-    jobs = min(jobs, len(trials))
-    if not trials:
-        return
-    with tempfile.TemporaryDirectory(prefix="laju-", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        with _watching(Channel(folder), display):
-            if jobs == 1:
-                for key, trial in trials.items():
-                    yield key, _train(key, trial, folder)
-            else:
-                yield from _run_in_workers(trials, jobs, folder, interrupts)
-
-
-def _run_in_workers(
-    trials: dict[Key, Trial], jobs: int, folder: Path, interrupts: _Interrupts
-) -> Iterator[tuple[Key, Outcome]]:
-    import cloudpickle
-    import joblib
-
-    # A worker that has grown by a framework's libraries is replaced between two trials, which is of no interest.
-    warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given to the executor")
-    # The trials travel together, in a file, so that they share one task and a worker reads its data once.
-    try:
-        (folder / _TRIALS).write_bytes(cloudpickle.dumps(list(trials.items())))
-    except (TypeError, AttributeError, pickle.PicklingError) as error:
-        raise TypeError(f"the task cannot be sent to worker processes ({error}); jobs=1 does without them") from error
-    parallel = joblib.Parallel(
-        n_jobs=jobs,
-        backend="loky",
-        return_as="generator_unordered",
-        batch_size=1,
-        pre_dispatch="2 * n_jobs",  # no more than loky's queue holds, or killing its workers fails with a KeyError
-        inner_max_num_threads=1,
-        initializer=_become_worker,
-        initargs=(os.getpid(),),
-    )
-    results = None
-    try:
-        with interrupts.held(), _sheltered():
-            results = parallel(joblib.delayed(_work)(folder, i) for i in range(len(trials)))
-        for result in results:  # noqa: UP028 - what `yield from` delegates to is closed before this is
-            yield result
-    except BaseException:
-        with interrupts.held(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # joblib warns that trials are lost, which is known
-            if results is not None:
-                results.close()
-            _kill_workers()
-        raise
-
-
-def _train(key: Key, trial: Trial, folder: Path) -> Outcome:
-    channel, fingerprint, updates = Channel(folder), trial.fingerprint, trial.plan.updates
-
-    def report(record: Record) -> None:
-        channel.tell(fingerprint, Running(*key, updates=updates, record=record))
-
-    try:
-        return train(trial, report)
-    finally:
-        channel.done(fingerprint)
-
-
-# --- in a worker -------------------------------------------------------------------------------------------------------
-
-_TRIALS = "trials.pickle"
-_received: tuple[Path, list[tuple[Key, Trial]]] | None = None
-
-
-def _work(folder: Path, i: int) -> tuple[Key, Outcome]:
-    global _received
-    if _received is None or _received[0] != folder:
-        _received = folder, pickle.loads((folder / _TRIALS).read_bytes())
-    key, trial = _received[1][i]
-    return key, _train(key, trial, folder)
-
-
-def _become_worker(parent: int) -> None:
-    """A worker leaves Ctrl-C to the process that the user started, and ends when that is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, name="laju-parent", daemon=True).start()
-
-
-@contextmanager
-def _sheltered() -> Iterator[None]:
-    """Processes started in the block are deaf to Ctrl-C from their first moment."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    # Python's own helper process, which workers need, would take the mask off when it is started.
-    from multiprocessing import resource_tracker
-
-    resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _kill_workers() -> None:
-    from joblib.externals.loky import get_reusable_executor
-
-    get_reusable_executor(kill_workers=True, reuse=True).shutdown(wait=True, kill_workers=True)
-
-
-class _watching:
-    """Shows the running trials a few times a second while the block runs."""
-
-    def __init__(self, channel: Channel, display: Display | None) -> None:
-        self._show: Callable[[], Any] | None = None if display is None else lambda: display.running(channel.running())
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="laju-progress", daemon=True)
-
-    def _loop(self) -> None:
-        while self._show is not None and not self._stop.wait(0.2):
-            self._show()
-
-    def __enter__(self) -> None:
-        if self._show is not None:
-            self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        if self._show is not None:
-            self._thread.join()
+    return Where(many or cores(), share_prefixes, time_limit, cluster(on, many))

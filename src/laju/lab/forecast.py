@@ -12,7 +12,7 @@ import numpy as np
 from laju.arguments import nearest
 from laju.forecast.curves import Curve
 from laju.forecast.fitting import ForecastWarning
-from laju.lab.store import Kept, Store
+from laju.lab.store import Kept, Store, is_url
 from laju.plot import printable
 from laju.schedule import Schedule
 from laju.spec import parse
@@ -44,7 +44,7 @@ def stored_curves(
     stand for the mean. Trials that diverged or collapsed are left out, too.
 
     Args:
-        store: a store, or its file.
+        store: a store, or its file or URL.
         task, framework, batch_size, optimizer: whose trials to take, where the store has several; losses of different ones are
             not one law's. The optimizer is its text, such as "sgd(momentum=0.9)".
 
@@ -57,11 +57,11 @@ def stored_curves(
         ValueError: no finished trials, or trials of several tasks, frameworks, batch sizes or optimizers.
     """
     if not isinstance(store, Store):
-        if not os.path.exists(store):
+        if not is_url(store) and not os.path.exists(store):
             raise FileNotFoundError(f"there is no store {os.fspath(store)}")
         with Store(store) as opened:
             return stored_curves(opened, task, framework=framework, batch_size=batch_size, optimizer=optimizer)
-    where = "the store" if store.path is None else str(store.path)
+    where = "the store" if store.name == "memory" else store.name
     trials = [kept for kept in store.trials() if kept.outcome.status == "finished" and kept.outcome.records]
     if not trials:
         raise ValueError(f"{where} has no finished trials")

@@ -16,6 +16,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import sqlalchemy as sa
 
+from laju.lab.store.file import APPLICATION
+from laju.lab.store.urls import is_url, read_url
+from laju.lab.store.urls import shown as shown  # for those who use a storage
+
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
     from optuna.study import Study
@@ -41,25 +45,14 @@ def storage_url(storage: str | os.PathLike[str]) -> str:
     'postgresql+psycopg://me:secret@host/db'
     """
     text = os.fspath(storage)
-    if "://" not in text:
+    if not is_url(text):
         return sa.URL.create("sqlite", database=text).render_as_string()
-    try:
-        url = sa.make_url(text)
-    except sa.exc.ArgumentError:
+    url = read_url(text)
+    if url is None:
         raise StorageError(
-            f"storage {text!r} is not a URL; give a file, or for example postgresql://user@host/database"
-        ) from None
-    if url.drivername in ("postgresql", "postgres"):
-        url = url.set(drivername="postgresql+psycopg")
+            f"storage {shown(text)!r} is not a URL; give a file, or for example postgresql://user@host/database"
+        )
     return url.render_as_string(hide_password=False)
-
-
-def shown(url: str) -> str:
-    """A storage as messages show it: a file's path, or a URL without its password."""
-    parsed = sa.make_url(url)
-    if parsed.get_backend_name() == "sqlite":
-        return str(parsed.database)
-    return parsed.render_as_string(hide_password=True)
 
 
 def open_storage(url: str) -> RDBStorage:
@@ -110,8 +103,6 @@ def _no_driver(url: sa.URL, error: ImportError) -> ModuleNotFoundError:
 
 def _check_file(path: str | None) -> None:
     """Refuse files that Optuna would write its tables into although they are something else."""
-    from laju.lab.store import _APPLICATION
-
     if not path or path == ":memory:":
         raise StorageError(
             "storage must be a file or a database, since several processes use it; memory cannot be shared"
@@ -133,7 +124,7 @@ def _check_file(path: str | None) -> None:
         raise
     except OSError as error:
         raise StorageError(f"storage {path} cannot be opened: {error.strerror or error}") from error
-    if application == _APPLICATION:
+    if application == APPLICATION:
         raise StorageError(f"storage {path} is a store of trials, which a search does not share; give another file")
     if tables and "studies" not in tables:
         raise StorageError(

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 from laju.adaptive import Controller, Rule
 from laju.arguments import nearest, shown
+from laju.lab.numerics import Numerics
 from laju.lab.tasks import Task
 from laju.schedule import Schedule
 from laju.units import RunPlan
@@ -22,7 +23,7 @@ FRAMEWORKS: tuple[Framework, ...] = get_args(Framework)
 Kind = Literal["sgd", "adam", "radam"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-RECIPE = 1
+RECIPE = 2
 """Part of every trial's fingerprint: raised when training changes in a way that changes what comes out."""
 
 
@@ -79,6 +80,8 @@ class Trial:
 
     With a `rule` such as `laju.adaptive.Plateau`, the rate is the schedule times the rule's factor. The rule observes the loss on
     the task's validation part (see `HeldOut`) at the end of every epoch; only torch's engine does so.
+
+    With other `numerics` than float32 on the CPU it is trained by `laju.lab.engines.stack`, and is another trial.
     """
 
     task: Task
@@ -89,12 +92,23 @@ class Trial:
     optimizer: Optimizer = field(default_factory=Optimizer)
     framework: Framework = "torch"
     rule: Rule[Any] | None = None
+    numerics: Numerics = field(default_factory=Numerics)
 
     def __post_init__(self) -> None:
         if self.rule is not None and self.framework != "torch":
             raise ValueError(f"a trial with a rule must be trained in torch, got framework={self.framework!r}")
         if self.optimizer.kind != "sgd" and self.framework != "torch":
             raise ValueError(f"optimizer {self.optimizer} is in torch alone, and {self.framework!r} has sgd")
+        if not isinstance(self.numerics, Numerics):
+            raise TypeError(f"numerics must be a Numerics such as Numerics('cuda'), got {shown(self.numerics)}")
+        if self.numerics != Numerics():
+            for name, value, wanted in (
+                ("framework", self.framework, "torch"),
+                ("rule", self.rule, None),
+                ("task.engine", self.task.engine, "torch"),
+            ):
+                if value != wanted:
+                    raise ValueError(f"numerics {self.numerics} needs {name}={wanted!r}, got {shown(value)}")
 
     @property
     def plan(self) -> RunPlan:
@@ -102,20 +116,35 @@ class Trial:
 
     @property
     def fingerprint(self) -> str:
+        """Hash of everything that makes it what it is; trials with the same one give the same outcome."""
+        return _hash({**self._run(), "schedule": self.schedule.fingerprint, "epochs": self.epochs})
+
+    @property
+    def family(self) -> str:
+        """Hash of all but the schedule and the length: two of a family are one training for as long as their rates agree."""
+        return _hash(self._run())
+
+    @property
+    def shares_prefixes(self) -> bool:
+        """Whether it can be trained in parts: in torch with all data in memory, in float32 on the CPU, and without a rule."""
+        own = self.framework == "torch" and self.task.engine == "torch" and self.numerics == Numerics()
+        return own and self.rule is None
+
+    def _run(self) -> dict[str, Any]:
         content = {
             "recipe": RECIPE,
             "task": self.task.fingerprint,
-            "schedule": self.schedule.fingerprint,
             "optimizer": str(self.optimizer),
             "seed": self.seed,
-            "epochs": self.epochs,
             "batch_size": self.batch_size,
         }
         if self.framework != "torch":  # trials of earlier stores had no other
             content["framework"] = self.framework
         if self.rule is not None:
             content["rule"] = self.rule.to_json()
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        if self.numerics != Numerics():
+            content["numerics"] = vars(self.numerics)
+        return content
 
     def recorded(self, outcome: Outcome) -> Schedule:
         """The schedule that the run had, as a plain one with the very same values: with a rule, times the factors of its own."""
@@ -125,6 +154,10 @@ class Trial:
         for update, loss in outcome.observed:
             controller.observe(loss, at=update)
         return controller.recorded(self.schedule.resolve(self.plan))
+
+
+def _hash(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import socket
 import tempfile
 import time
-import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -23,22 +21,14 @@ from typing import TYPE_CHECKING, Any
 
 from laju.arguments import nearest, shown, whole
 from laju.lab import search_storage
-from laju.lab.compare import (
-    Display,
-    Interrupted,
-    WorkerLost,
-    _become_worker,
-    _cores,
-    _frameworks,
-    _Interrupts,
-    _seeds,
-    _sheltered,
-    _watching,
-    compare,
-)
+from laju.lab.arguments import cores, read_frameworks, read_seeds
+from laju.lab.compare import Interrupted, Unfinished, compare
 from laju.lab.engines import check, train
 from laju.lab.objectives import Objective, read_objectives
 from laju.lab.progress import Channel, Running
+from laju.lab.running.interrupts import Interrupts
+from laju.lab.running.places import Here, Processes, Shared
+from laju.lab.running.watching import Display, Watching
 from laju.lab.search_storage import open_storage, open_study, quiet, storage_url
 from laju.lab.space import Space
 from laju.lab.store import Store
@@ -155,9 +145,9 @@ def tune(
     epochs = whole("epochs", epochs, least=1)
     confirm = whole("confirm", confirm)
     points = whole("points", points, least=2)
-    jobs = _cores() if jobs is None else whole("jobs", jobs, least=1)
+    jobs = cores() if jobs is None else whole("jobs", jobs, least=1)
     seed = whole("seed", seed)
-    chosen = _seeds(seeds)
+    chosen = read_seeds(seeds)
     objectives = read_objectives(objective)
     _one_of("sampler", sampler, SAMPLERS)
     _one_of("pruner", pruner, PRUNERS)
@@ -170,7 +160,7 @@ def tune(
             raise ValueError(f"space is of policy {space.policy!r}, not {policy!r}")
     else:
         space = Space.parse(policy, space, per)
-    (home,) = _frameworks(framework)
+    (home,) = read_frameworks(framework)
     batch_size = None if batch_size is None else whole("batch_size", batch_size, least=1)
     if not isinstance(task, Task):
         if not isinstance(task, str):
@@ -181,7 +171,7 @@ def tune(
     check(home, task)
 
     with ExitStack() as stack:
-        interrupts = stack.enter_context(_Interrupts())
+        interrupts = stack.enter_context(Interrupts())
         stack.enter_context(quiet())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="laju-tune-", ignore_cleanup_errors=True)))
         with interrupts.held():
@@ -257,7 +247,7 @@ def _confirmed(
         )
     except Interrupted:
         raise SearchInterrupted(found) from None
-    except WorkerLost as error:
+    except Unfinished as error:
         raise SearchWorkerLost(found) from error
     return replace(found, confirmation=replace(comparison, tuned=True))
 
@@ -323,7 +313,7 @@ class _Search:
     store: Store
     display: Display | None
     folder: Path
-    interrupts: _Interrupts
+    interrupts: Interrupts
     study: optuna.Study | None = None
     active: list[_Suggestion] = field(default_factory=list)
 
@@ -371,7 +361,7 @@ class _Search:
                 max(trials, done) * len(self.seeds), done * len(self.seeds), min(self.jobs, max(trials - done, 1))
             )
         try:
-            with _watching(Channel(self.folder), self.display):
+            with Watching(Channel(self.folder), self.display):
                 self._loop(trials)
         except BaseException:
             with self.interrupts.held():
@@ -386,10 +376,8 @@ class _Search:
         queue: deque[tuple[_Suggestion, int]] = deque()
         flying: dict[Future[_Ran], tuple[_Suggestion, int]] = {}
         twins: dict[str, list[tuple[_Suggestion, int]]] = {}
-        pool = _Here() if self.jobs == 1 else _Workers(self.jobs, self.interrupts)
-        (self.folder / _TASK).write_bytes(_pickled(self.task) if self.jobs > 1 else b"")
-        if self.jobs == 1:
-            _loaded[self.folder] = self.task
+        pool = Here() if self.jobs == 1 else Processes(self.jobs, self.folder, self.interrupts)
+        task = pool.share(self.task)
         try:
             while True:
                 while len(flying) < self.jobs and (queue or self._ask(trials, queue)):
@@ -403,7 +391,7 @@ class _Search:
                         twins[trial.fingerprint].append((suggestion, seed))
                     else:
                         twins[trial.fingerprint] = []
-                        flying[pool.submit(_work, self._job(suggestion, seed, trial))] = suggestion, seed
+                        flying[pool.submit(_work, task, self._job(suggestion, seed, trial))] = suggestion, seed
                 if not flying:
                     pool.close()
                     return
@@ -422,8 +410,6 @@ class _Search:
             with self.interrupts.held():
                 pool.close(kill=True)
             raise
-        finally:
-            _loaded.pop(self.folder, None)
 
     def _ask(self, trials: int, queue: deque[tuple[_Suggestion, int]]) -> bool:
         """Put the next suggestion's first seed into the queue; False when there are enough."""
@@ -633,8 +619,6 @@ def _is_alive(process: str | None) -> bool:
 
 # --- running -----------------------------------------------------------------------------------------------------------
 
-_TASK = "task.pickle"
-
 
 @dataclass(frozen=True)
 class _Job:
@@ -655,53 +639,6 @@ class _Ran:
     reported: bool = True
 
 
-class _Here:
-    """This process, as an executor of one job at a time."""
-
-    def submit(self, function: Callable[[_Job], _Ran], job: _Job) -> Future[_Ran]:
-        future: Future[_Ran] = Future()
-        future.set_result(function(job))
-        return future
-
-    def close(self, kill: bool = False) -> None:
-        pass
-
-
-class _Workers:
-    """Worker processes; deaf to Ctrl-C, and gone when this process is."""
-
-    def __init__(self, jobs: int, interrupts: _Interrupts) -> None:
-        from joblib.externals.loky import ProcessPoolExecutor
-
-        # A worker that has grown by a framework's libraries is replaced between two trials, which is of no interest.
-        warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given to the executor")
-        self.interrupts = interrupts
-        one = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-        # Not the one that joblib keeps for others to use again, which gets its work in another way.
-        self.executor = ProcessPoolExecutor(jobs, initializer=_become_worker, initargs=(os.getpid(),), env=one)
-
-    def submit(self, function: Callable[[_Job], _Ran], job: _Job) -> Future[_Ran]:
-        with self.interrupts.held(), _sheltered():  # here processes are started
-            future: Future[_Ran] = self.executor.submit(function, job)
-            return future
-
-    def close(self, kill: bool = False) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            self.executor.shutdown(wait=True, kill_workers=kill)
-
-
-def _pickled(task: Task) -> bytes:
-    import cloudpickle
-
-    try:
-        content: bytes = cloudpickle.dumps(task)
-    except (TypeError, AttributeError, pickle.PicklingError) as error:
-        raise TypeError(f"the task cannot be sent to worker processes ({error}); jobs=1 does without them") from error
-    return content
-
-
-_loaded: dict[Path, Task] = {}
 _studies: dict[tuple[str, str], optuna.Study] = {}
 
 
@@ -709,12 +646,9 @@ class _Pruned(Exception):
     pass
 
 
-def _work(job: _Job) -> _Ran:
+def _work(task: Shared, job: _Job) -> _Ran:
     """Train one trial, here or in a worker; with a study to watch, report every epoch to it and stop when it says so."""
-    if job.folder not in _loaded:
-        _loaded.clear()
-        _loaded[job.folder] = pickle.loads((job.folder / _TASK).read_bytes())
-    trial = Trial(_loaded[job.folder], **job.fields)
+    trial = Trial(task.get(), **job.fields)
     channel, updates, records = Channel(job.folder), trial.plan.updates, list[Record]()
     watching = None if job.watch is None else _watched(*job.watch)
     begin = time.perf_counter()

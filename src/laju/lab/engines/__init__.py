@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from importlib.util import find_spec
 
-from laju.lab.engines.loop import Report
+from laju.lab.engines.loop import Progress, Report
 from laju.lab.tasks import Task
 from laju.lab.trials import Framework, Outcome, Trial
 
@@ -55,3 +55,18 @@ def train(trial: Trial, report: Report | None = None) -> Outcome:
     engine = import_module(f"laju.lab.engines.{name}")
     outcome: Outcome = engine.train(trial, report)
     return outcome
+
+
+def train_part(
+    trial: Trial, start: bytes | None, stop: int, keep: bool, report: Report | None = None
+) -> tuple[Progress, bytes | None]:
+    """Make the updates of a trial up to `stop`, and with `keep` a branch point there; see `laju.lab.engines.torch.train_part`.
+
+    Raises:
+        ValueError: the trial is not one that `shares_prefixes`.
+    """
+    if not trial.shares_prefixes:
+        raise ValueError(f"a trial in {trial.framework} by {trial.task.engine!r} is trained at once, not in parts")
+    from laju.lab.engines import torch
+
+    return torch.train_part(trial, start, stop, keep, report)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -46,6 +47,23 @@ def order(seed: int, epoch: int, samples: int) -> Batch:
     return np.random.default_rng((seed, epoch)).permutation(samples)
 
 
+@dataclass(frozen=True)
+class Progress:
+    """How far a trial is: `update` completed updates, their records, and the sums of the epoch that it is in.
+
+    `checked` counts the updates of the epoch whose losses have been read, `seconds` are those of training until here.
+    """
+
+    update: int = 0
+    records: tuple[Record, ...] = ()
+    observed: tuple[tuple[int, float], ...] = ()
+    loss_sum: float = 0.0
+    right: int = 0
+    checked: int = 0
+    seconds: float = 0.0
+    diverged_at: int | None = None
+
+
 def run(
     trial: Trial, training: Training, report: Report | None = None, observe: Callable[[], float] | None = None
 ) -> Outcome:
@@ -57,51 +75,81 @@ def run(
         report: is called with every record as it is made.
         observe: lets the trial's rule see the validation loss, and returns it; called at the end of every epoch.
     """
-    task, plan, size = trial.task, trial.plan, trial.batch_size
-    labels = task.labels("train")
-    samples, in_epoch = len(labels), plan.updates_per_epoch
-    records: list[Record] = []
-    observed: list[tuple[int, float]] = []
+    return outcome(trial, advance(trial, training, Progress(), trial.plan.updates, report, observe))
+
+
+def advance(
+    trial: Trial,
+    training: Training,
+    progress: Progress,
+    stop: int,
+    report: Report | None = None,
+    observe: Callable[[], float] | None = None,
+) -> Progress:
+    """Make the updates from where the trial is to `stop`, or to the first loss that is not finite.
+
+    Whether a trial is run at once or in parts makes no difference to what comes out, when `training` is the same at the beginning
+    of a part as it was at the end of the one before.
+    """
+    plan, size = trial.plan, trial.batch_size
+    samples, in_epoch = trial.task.train_size, plan.updates_per_epoch
+    records, observed = list(progress.records), list(progress.observed)
+    loss_sum, right, checked = progress.loss_sum, progress.right, progress.checked
+    indices: Batch | None = None
     begin = time.perf_counter()  # of training alone: the first trial of a process reads the data and loads modules, too
 
-    for epoch in range(trial.epochs):
-        indices = order(trial.seed, epoch, samples)
-        loss_sum, right, checked = 0.0, 0, 0
-        for i in range(in_epoch):
-            done, last = i + 1, i + 1 == in_epoch
-            recorded = last or done % RECORD_EVERY == 0
-            rate = training.rate() if recorded else 0.0
-            training.update(indices[i * size : done * size])
-            if not recorded:
-                continue
-            losses, hits = training.read()
-            finite = np.isfinite(losses)
-            if not finite.all():
-                at = epoch * in_epoch + checked + int((~finite).argmax())
-                return Outcome("diverged", tuple(records), time.perf_counter() - begin, at, tuple(observed))
-            seen = min(done * size, samples)
-            # Every batch but the last of an epoch is full, so a mean weighs its loss by its size.
-            sizes = np.diff(np.minimum(np.arange(checked, done + 1) * size, samples))
-            loss_sum += float(losses @ sizes)
-            right += hits
-            checked = done
-            record = Record(
-                update=epoch * in_epoch + done,
-                epoch=epoch + done / in_epoch,
-                rate=rate,
-                train_loss=loss_sum / seen,
-                train_accuracy=right / seen,
-                test_accuracy=training.test_accuracy() if last else None,
-            )
-            records.append(record)
-            if report is not None:
-                report(record)
-            if last and observe is not None:
-                observed.append((record.update, observe()))
+    def reached(update: int, diverged_at: int | None = None) -> Progress:
+        seconds = progress.seconds + time.perf_counter() - begin
+        return Progress(update, tuple(records), tuple(observed), loss_sum, right, checked, seconds, diverged_at)
 
+    if progress.diverged_at is not None:
+        return progress
+    for update in range(progress.update, stop):
+        epoch, i = divmod(update, in_epoch)
+        if i == 0 or indices is None:
+            indices = order(trial.seed, epoch, samples)
+        if i == 0:
+            loss_sum, right, checked = 0.0, 0, 0
+        done, last = i + 1, i + 1 == in_epoch
+        recorded = last or done % RECORD_EVERY == 0
+        rate = training.rate() if recorded else 0.0
+        training.update(indices[i * size : done * size])
+        if not recorded:
+            continue
+        losses, hits = training.read()
+        finite = np.isfinite(losses)
+        if not finite.all():
+            return reached(update + 1, epoch * in_epoch + checked + int((~finite).argmax()))
+        seen = min(done * size, samples)
+        # Every batch but the last of an epoch is full, so a mean weighs its loss by its size.
+        sizes = np.diff(np.minimum(np.arange(checked, done + 1) * size, samples))
+        loss_sum += float(losses @ sizes)
+        right += hits
+        checked = done
+        record = Record(
+            update=update + 1,
+            epoch=epoch + done / in_epoch,
+            rate=rate,
+            train_loss=loss_sum / seen,
+            train_accuracy=right / seen,
+            test_accuracy=training.test_accuracy() if last else None,
+        )
+        records.append(record)
+        if report is not None:
+            report(record)
+        if last and observe is not None:
+            observed.append((record.update, observe()))
+    return reached(stop)
+
+
+def outcome(trial: Trial, progress: Progress) -> Outcome:
+    """How a trial ended that has reached its end, or diverged on the way."""
+    if progress.diverged_at is not None:
+        return Outcome("diverged", progress.records, progress.seconds, progress.diverged_at, progress.observed)
     # A loss at that of guessing at the end: the network never learned, or its units died on the way.
-    guess = float(np.bincount(labels).max()) / samples
-    end = records[-1]
-    guessing = end.train_loss > _GUESSING[0] * task.chance_loss and end.train_accuracy < _GUESSING[1] * guess
+    end, task = progress.records[-1], trial.task
+    guessing = (
+        end.train_loss > _GUESSING[0] * task.chance_loss and end.train_accuracy < _GUESSING[1] * task.chance_accuracy
+    )
     status: Status = "collapsed" if guessing else "finished"
-    return Outcome(status, tuple(records), time.perf_counter() - begin, observed=tuple(observed))
+    return Outcome(status, progress.records, progress.seconds, observed=progress.observed)

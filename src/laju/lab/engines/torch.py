@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,8 +12,8 @@ import numpy.typing as npt
 import torch
 
 from laju.frameworks.torch import Scheduler
-from laju.lab.engines.loop import EVALUATION_BATCH, Batch, Report, run
-from laju.lab.trials import Optimizer, Outcome, Trial
+from laju.lab.engines.loop import EVALUATION_BATCH, Batch, Progress, Report, advance, run
+from laju.lab.trials import Optimizer, Outcome, Record, Trial
 
 
 def train(trial: Trial, report: Report | None = None) -> Outcome:
@@ -25,6 +26,25 @@ def train(trial: Trial, report: Report | None = None) -> Outcome:
     with one_thread_and_own_randomness():
         training = Training(trial)
         return run(trial, training, report, None if trial.rule is None else training.observe)
+
+
+def train_part(
+    trial: Trial, start: bytes | None, stop: int, keep: bool, report: Report | None = None
+) -> tuple[Progress, bytes | None]:
+    """Make the updates of a trial up to `stop`; parts give, bit by bit, what one run gives.
+
+    Args:
+        trial: of which.
+        start: the branch point to begin at, as an earlier part kept it; None for the trial's beginning.
+        stop: completed updates in the end.
+        keep: give a branch point at the end.
+        report: is called with every record as it is made.
+    """
+    with one_thread_and_own_randomness():
+        training = Training(trial)
+        progress = Progress() if start is None else training.restore(start)
+        progress = advance(trial, training, progress, stop, report)
+        return progress, training.kept(progress) if keep else None
 
 
 @contextmanager
@@ -86,6 +106,32 @@ class Training:
         self.right.zero_()
         return losses, right
 
+    def kept(self, progress: Progress) -> bytes:
+        """A branch point: everything that the next update depends on, and what is recorded of those before."""
+        content = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "random": torch.default_generator.get_state(),
+            "losses": self.losses,  # those that no record has read yet
+            "right": self.right,
+            "progress": {**vars(progress), "records": [tuple(vars(record).values()) for record in progress.records]},
+        }
+        file = io.BytesIO()
+        torch.save(content, file)
+        return file.getvalue()
+
+    def restore(self, state: bytes) -> Progress:
+        """Go to a branch point of a trial that has agreed with this one until there."""
+        content = torch.load(io.BytesIO(state), weights_only=True)
+        self.model.load_state_dict(content["model"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        torch.default_generator.set_state(content["random"])
+        self.losses, self.right = content["losses"], content["right"]
+        fields = content["progress"]
+        progress = Progress(**{**fields, "records": tuple(Record(*record) for record in fields["records"])})
+        self.scheduler.set_position(progress.update)
+        return progress
+
     def test_accuracy(self) -> float:
         self.model.eval()
         inputs, labels = self.test
@@ -122,6 +168,11 @@ def _optimizer(chosen: Optimizer, model: torch.nn.Module) -> torch.optim.Optimiz
 def _seed(seed: int) -> None:
     # Not torch.manual_seed, which would change the random state of the caller's other devices, too.
     torch.default_generator.manual_seed(seed)
+
+
+def images_last(inputs: torch.Tensor) -> torch.Tensor:
+    """Images (N, C, H, W) with their channels last in memory."""
+    return inputs.contiguous(memory_format=torch.channels_last) if inputs.ndim == 4 else inputs
 
 
 def _tensor(array: npt.NDArray[np.generic]) -> torch.Tensor:

@@ -70,11 +70,12 @@ def lenet(seed: int) -> torch.nn.Module:
         network = nn.Sequential(
             OrderedDict[str, nn.Module](
                 conv1=nn.Conv2d(1, 6, kernel_size=5, padding=2),
-                relu1=nn.ReLU(),
+                # ReLU and maximum give the same in either order, bit by bit, and after it there is a quarter to do.
                 pool1=nn.MaxPool2d(2),
+                relu1=nn.ReLU(),
                 conv2=nn.Conv2d(6, 16, kernel_size=5),
-                relu2=nn.ReLU(),
                 pool2=nn.MaxPool2d(2),
+                relu2=nn.ReLU(),
                 flatten=nn.Flatten(),
                 fc1=nn.Linear(400, 120),
                 relu3=nn.ReLU(),
@@ -84,6 +85,8 @@ def lenet(seed: int) -> torch.nn.Module:
             )
         )
     network.load_state_dict({name: torch.from_numpy(array) for name, array in initial_weights(seed).items()})
+    # Convolutions on a CPU are a quarter faster so, and what they give follows the layout of their weights.
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from laju.arguments import number, shown, whole
-from laju.lab.compare import _seeds
+from laju.lab.arguments import read_seeds
 from laju.lab.engines.loop import order
 from laju.lab.range_test.result import RangeTest, Sweep
 from laju.lab.tasks import Task, get_task
@@ -84,7 +84,7 @@ def range_test(
 
     schedule, updates = _schedule(low, high, updates)
     accumulate = whole("accumulate", accumulate, least=1)
-    chosen = _seeds(seeds)
+    chosen = read_seeds(seeds)
     width, divergence = _width(schedule, updates, smoothing), number("divergence", divergence, above=1)
     check(model, loss, data, optimizer)
     batches = passes(data)
@@ -137,7 +137,7 @@ def find(
     (1e-05, 10.0, 1)
     """
     schedule, updates = _schedule(low, high, updates)
-    chosen = _seeds(seeds)
+    chosen = read_seeds(seeds)
     batch = None if batch_size is None else whole("batch_size", batch_size, least=1)
     width, divergence = _width(schedule, updates, smoothing), number("divergence", divergence, above=1)
     if not isinstance(task, Task):

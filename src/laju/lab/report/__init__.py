@@ -8,15 +8,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from laju.lab.report import csv, figures, html
-from laju.lab.report.table import agreement_table, leads, ranking_table, table
+from laju.lab.report.table import agreement_table, dropped_table, leads, ranking_table, table
 
 if TYPE_CHECKING:
     from laju.lab.comparison import Comparison
 
-__all__ = ["FILES", "agreement_table", "check_writable", "leads", "ranking_table", "table", "write_report"]
+__all__ = [
+    "FILES",
+    "agreement_table",
+    "check_writable",
+    "dropped_table",
+    "leads",
+    "ranking_table",
+    "table",
+    "write_report",
+]
 
 _PANELS = tuple(f"{name}.png" for name in figures.PANELS)
 FILES = ("report.html", "overview.png", *_PANELS, "best.png", "trials.csv", "records.csv", "anytime.csv")
+_RACED = ("race.png", "dropped.csv")
+"""Files of a race alone; those of an earlier report go when there was none."""
 
 
 def check_writable(folder: str | os.PathLike[str]) -> Path:
@@ -30,7 +41,7 @@ def check_writable(folder: str | os.PathLike[str]) -> Path:
         path.mkdir(parents=True, exist_ok=True)
         _write(path / "report.html.try", lambda target: target.write_bytes(b"laju"))
         (path / "report.html.try").unlink()
-        for name in FILES:
+        for name in (*FILES, *_RACED):
             if (path / name).is_dir():
                 raise IsADirectoryError(f"{name} there is a folder")
     except OSError as error:
@@ -67,9 +78,16 @@ def write_report(comparison: Comparison, folder: str | os.PathLike[str], differe
     }
     for panel in figures.PANELS:
         writers[f"{panel}.png"] = lambda target, panel=panel: figures.save(figures.single(comparison, panel), target)  # type: ignore[misc]
-    for name in FILES:
+    if comparison.race is not None:
+        race = comparison.race
+        writers["race.png"] = lambda target: figures.save(figures.race(race), target)
+        writers["dropped.csv"] = lambda target: csv.write(race.rows(), target)
+    else:
+        for name in _RACED:
+            (path / name).unlink(missing_ok=True)
+    for name in writers:
         _write(path / name, writers[name])
-    return [path / name for name in FILES]
+    return [path / name for name in writers]
 
 
 def _write(target: Path, write: Callable[[Path], object]) -> None:

@@ -9,7 +9,7 @@ import jinja2
 from markupsafe import Markup
 
 from laju.lab.report import figures
-from laju.lab.report.table import duration, leads, needed, p_value, percent, rank
+from laju.lab.report.table import duration, leads, needed, p_value, percent, rank, why_dropped
 from laju.plot import DASHES, PALETTE, printable
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def page(comparison: Comparison, difference: float = 0.01) -> str:
     )
     environment.filters["printable"] = printable
     environment.filters["duration"] = duration
-    for shown in (rank, percent, p_value, needed):
+    for shown in (rank, percent, p_value, needed, why_dropped):
         environment.filters[shown.__name__] = shown
     template = environment.from_string(resources.files(__package__).joinpath("report.html.j2").read_text("utf-8"))
     rows, names = comparison.summary(), list(comparison.schedules)
@@ -51,6 +51,9 @@ def page(comparison: Comparison, difference: float = 0.01) -> str:
         difference=f"{difference:g}",
         leads=leads(comparison),
         best=Markup(figures.svg(figures.bare_best(comparison), prefix="best", label=figures.BEST)),
+        race=comparison.race,
+        raced=comparison.race
+        and Markup(figures.svg(figures.bare_race(comparison.race), prefix="race", label=figures.RACE)),
         failed=[s for s in ("diverged", "collapsed") if any(o.status == s for o in comparison.outcomes.values())],
         palette=PALETTE,
     )

@@ -50,6 +50,10 @@ class Lines:
             text += f"; {total - kept} to run, {jobs} at a time"
         self._line(text)
 
+    def planned(self, updates: int, separately: int) -> None:
+        if updates < separately:
+            self._line(f"What schedules have in common is trained once: {updates:,} updates instead of {separately:,}")
+
     def running(self, trials: list[Running]) -> None:
         pass
 

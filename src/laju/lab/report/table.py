@@ -13,6 +13,7 @@ from laju.plot import printable
 
 if TYPE_CHECKING:
     from laju.lab.comparison import Comparison, Row
+    from laju.lab.race import Dropped, Race
     from laju.lab.ranking import Standing
 
 
@@ -77,6 +78,36 @@ def ranking_table(comparison: Comparison, difference: float = 0.01) -> Table:
             dash if standing.seeds is None else needed(standing),
         )
     return result
+
+
+def dropped_table(race: Race) -> Table:
+    """Who was dropped on the way, in the order of time, with the reason; fits 100 columns."""
+    caption = "test accuracy beside that of the best at that point, with a 95 % interval, in runs of so many epochs and seeds;"
+    caption += " p of being no worse, corrected for every decision of the race"
+    result = _plain_table("Dropped on the way", caption)
+    result.add_column("schedule", overflow="fold", min_width=12)
+    result.add_column("epochs", justify="right")
+    result.add_column("seeds", justify="right")
+    result.add_column("reason", overflow="fold", min_width=12)
+    result.add_column("difference", justify="right")
+    result.add_column("p", justify="right")
+    for d in race.dropped:
+        result.add_row(
+            Text(printable(d.name)),
+            f"{d.epochs} of {race.epochs}",
+            f"{d.seeds} of {len(race.seeds)}",
+            Text(printable(why_dropped(d))),
+            _cell(d.difference, signed=True),
+            Text("-", style="dim") if d.p_value is None else p_value(d.p_value),
+        )
+    return result
+
+
+def why_dropped(dropped: Dropped) -> str:
+    """Such as `worse than cosine`, or `all diverged`."""
+    if dropped.reason == "worse":
+        return f"worse than {dropped.best}"
+    return "all diverged or collapsed" if dropped.reason == "failed" else f"all {dropped.reason}"
 
 
 def leads(comparison: Comparison) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from laju.lab.compare import Display
+    from laju.lab.running import Display
     from laju.lab.store import Store
 
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from laju.lab.compare import Key
 from laju.lab.comparison import Comparison
 from laju.lab.report.figures import overview
+from laju.lab.running import Key
 from laju.lab.statistics import Estimate, estimate, paired_difference
 from laju.lab.studies.base import Answer, Options, Table
 from laju.lab.studies.watched import run_watched
@@ -209,7 +209,7 @@ def averaged(trial: Trial, taken: Sequence[int]) -> tuple[Outcome, Weights | Non
         models = {"last": training.model, "ema": training.ema.module}
         if int(training.swa.n_averaged) > 1:
             models["swa"] = training.swa.module
-        vectors = {name: torch.nn.utils.parameters_to_vector(m.parameters()).detach() for name, m in models.items()}
+        vectors = {name: torch.cat([p.detach().reshape(-1) for p in m.parameters()]) for name, m in models.items()}
         task, data = trial.task, (training.inputs, training.labels, *training.test)
         points = {name: evaluate(model, task, *data) for name, model in models.items()}
         last, average = vectors["last"], vectors.get("swa", vectors["ema"])

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from laju.lab.compare import Key, run_trials
+from laju.lab.compare import run_trials
 from laju.lab.models.deep import Plain
+from laju.lab.running import Key
 from laju.lab.statistics import estimate, paired_difference
 from laju.lab.studies.base import Answer, Options, Table
 from laju.lab.studies.watched import run_watched

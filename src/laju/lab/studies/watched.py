@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from typing import Any, TypeVar
 
 from laju.arguments import whole
-from laju.lab.compare import Display, Key
+from laju.lab.running import Display, Key
 from laju.lab.trials import Outcome
 
 Found = TypeVar("Found")

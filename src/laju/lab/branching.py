@@ -1,0 +1,162 @@
+"""Branches of one's own training: a checkpoint goes on with another schedule, which agrees with the first until there."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from laju.adaptive import StateError
+from laju.arguments import shown
+from laju.frameworks.state import VERSION, fingerprint
+from laju.frameworks.values import first
+from laju.horizon import Change
+from laju.schedule import Schedule
+from laju.spec import from_json, parse
+
+Continuation = Schedule | Change | str | Callable[[Schedule, int], Schedule | Change]
+_Path = tuple[Any, ...]
+
+
+def branch(
+    checkpoint: str | os.PathLike[str] | Mapping[str, Any],
+    schedule: Continuation,
+    *,
+    parameter: str = "lr",
+    where: str | None = None,
+    agree: bool = True,
+) -> dict[str, Any]:
+    """The checkpoint of a run as the checkpoint of another one, which has made the same updates and goes on differently.
+
+    One long run at a constant rate thus gives a result for every length: branch off a cooldown from each of its checkpoints. The
+    checkpoint stays as it is, and tensors are copied, since torch's optimizers train in the very buffers that they load.
+
+    Args:
+        checkpoint: a file of `torch.save`, or what is in it, with the `state_dict()` of a laju scheduler anywhere inside.
+        schedule: the whole schedule of the new run from update 0 on, as a value or its text, or a function that makes it of the
+            saved schedule and the number of updates that were made, such as `lambda s, at: laju.cooldown(s, at, 1000)`.
+        parameter: which of the scheduled hyper-parameters goes on differently.
+        where: of several schedulers in the checkpoint, the key of the one that is meant, such as "scheduler".
+        agree: refuse a schedule that would have given another value before this point.
+
+    Returns:
+        What the loop loads: the same as before, but for the scheduler's state. The code must make its scheduler with the new
+        schedule, too, or with `policy="saved"`.
+
+    Raises:
+        StateError: no scheduler of laju's in the checkpoint, several, or none that drives `parameter`.
+        ValueError: a schedule that differs before this point; the message says where first.
+        OSError: the file cannot be read.
+
+    Source: Hu et al., "MiniCPM", arXiv 2404.06395 (one stable run, cooldowns from several of its checkpoints).
+
+    >>> import laju, torch
+    >>> from laju.frameworks.torch import Scheduler
+    >>> model = torch.nn.Linear(1, 1)
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> scheduler = Scheduler(optimizer, lr=laju.constant(0.1))
+    >>> scheduler.set_position(500)
+    >>> saved = {"model": model.state_dict(), "scheduler": scheduler.state_dict()}
+    >>> cooled = branch(saved, lambda s, at: laju.cooldown(s, at, length=100))
+    >>> scheduler.load_state_dict(cooled["scheduler"], policy="saved")
+    >>> scheduler.set_position(550)
+    >>> optimizer.param_groups[0]["lr"]
+    0.05
+    """
+    content = _content(checkpoint)
+    found = [(path, state) for path, state in _states(content, ()) if where is None or where in path]
+    if not found:
+        among = "" if where is None else f" under the key {where!r}"
+        raise StateError(
+            f"checkpoint has no state of a laju scheduler{among}; save scheduler.state_dict() in it, or for a run under another "
+            "scheduler make a laju Scheduler and set_position(updates)"
+        )
+    if len(found) > 1:
+        keys = ", ".join(repr(".".join(map(str, path))) for path, _ in found)
+        raise StateError(f"checkpoint has {len(found)} laju schedulers, at {keys}; say which by where=KEY")
+    path, state = found[0]
+    if state.get("laju") != VERSION:
+        raise StateError(f"the scheduler's state is of version {shown(state.get('laju'))}; this laju reads {VERSION}")
+    saved = {name: from_json(tree) for name, tree in state["schedules"].items()}
+    names = [name for name in saved if name.split(" ")[0].split("[")[0] == parameter]
+    if len(names) != 1:
+        raise StateError(
+            f"parameter {parameter!r} must be the name of one of those that the checkpoint schedules: {', '.join(sorted(saved))}"
+        )
+    position, before = int(state["position"]), saved[names[0]]
+    after = _made(schedule, before, position)
+    if agree:
+        _check(before, after, position)
+    saved[names[0]] = after
+    new = {
+        **state,
+        "fingerprint": fingerprint(saved),
+        "schedules": {name: each.to_json() for name, each in saved.items()},
+    }
+    changed: dict[str, Any] = _replaced(content, path, new)
+    return changed
+
+
+def _content(checkpoint: Any) -> Any:
+    if isinstance(checkpoint, Mapping):
+        return copy.deepcopy(checkpoint)
+    if not isinstance(checkpoint, str | os.PathLike):
+        raise TypeError(f"checkpoint must be a file or a mapping, got {shown(checkpoint)}")
+    import torch
+
+    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    if not isinstance(content, Mapping):
+        raise StateError(f"checkpoint {os.fspath(checkpoint)} holds {type(content).__name__}, not a mapping")
+    return content
+
+
+def _states(content: Any, path: _Path) -> Iterator[tuple[_Path, Mapping[str, Any]]]:
+    if isinstance(content, Mapping):
+        if {"laju", "kind", "position", "schedules"} <= set(content):
+            yield path, content
+            return
+        for key, value in content.items():
+            yield from _states(value, (*path, key))
+    elif isinstance(content, list | tuple):
+        for i, value in enumerate(content):
+            yield from _states(value, (*path, i))
+
+
+def _made(schedule: Continuation, before: Schedule, position: int) -> Schedule:
+    made: Any = schedule
+    if isinstance(made, str):
+        made = parse(made)
+    elif callable(made) and not isinstance(made, Schedule):
+        made = made(before, position)
+    if isinstance(made, Change):
+        made = made.schedule
+    if not isinstance(made, Schedule):
+        raise TypeError(f"schedule must be a laju schedule, its text, or a function that makes one, got {shown(made)}")
+    made._need_resolved()
+    return made
+
+
+def _check(before: Schedule, after: Schedule, position: int) -> None:
+    was, would = first(before, position), first(after, position)
+    differ = was != would
+    if differ.any():
+        t = int(np.argmax(differ))
+        raise ValueError(
+            f"schedule must agree with the checkpoint's in the {position} updates that were made, but in update {t} it gives "
+            f"{float(would[t])!r} where {float(was[t])!r} was trained with; laju.cooldown, extend and hold make schedules that agree, and "
+            "agree=False takes this one"
+        )
+
+
+def _replaced(content: Any, path: _Path, new: Any) -> Any:
+    if not path:
+        return new
+    key, *rest = path
+    inner = _replaced(content[key], tuple(rest), new)
+    if isinstance(content, Mapping):
+        return {**content, key: inner}
+    listed = [*content[:key], inner, *content[key + 1 :]]
+    return tuple(listed) if isinstance(content, tuple) else listed

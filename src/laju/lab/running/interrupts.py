@@ -1,0 +1,68 @@
+"""Ctrl-C while trials run: once, not in the middle of what must be whole, and not in worker processes."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class Interrupts:
+    """Ctrl-C in the block raises KeyboardInterrupt once: not while it is held, and not again while all is cleared up."""
+
+    def __init__(self) -> None:
+        self._holding = self._waiting = self._raised = False
+
+    def __enter__(self) -> Interrupts:
+        # Another handler than Python's own is somebody's wish, and only the main thread may change it.
+        self._ours = (
+            threading.current_thread() is threading.main_thread()
+            and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        )
+        if self._ours:
+            signal.signal(signal.SIGINT, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._raised:
+            return
+        if self._holding and not self._waiting:  # who presses it twice does not want to wait
+            self._waiting = True
+            return
+        self._raised = True
+        raise KeyboardInterrupt
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """What is in the block is done as a whole; an interrupt is raised after it."""
+        self._holding = True
+        try:
+            yield
+        finally:
+            self._holding = False
+        if self._waiting and not self._raised:
+            self._raised = True
+            raise KeyboardInterrupt
+
+
+@contextmanager
+def sheltered() -> Iterator[None]:
+    """Processes started in the block are deaf to Ctrl-C from their first moment."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    # Python's own helper process, which workers need, would take the mask off when it is started.
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,0 +1,11 @@
+"""The store: trials and their outcomes by fingerprint, in one SQLite file or in a PostgreSQL database for a team.
+
+A trial is written with all its records in a single transaction, so that a kill at any moment leaves it whole or absent. Several
+programs may use one store at once.
+"""
+
+from laju.lab.store.store import Kept, Store
+from laju.lab.store.tables import VERSION, StoreError, StoreWarning
+from laju.lab.store.urls import is_url, shown
+
+__all__ = ["VERSION", "Kept", "Store", "StoreError", "StoreWarning", "is_url", "shown"]

@@ -1,0 +1,254 @@
+"""A store in a SQLite file, or in memory.
+
+The file has a write-ahead log where its file system is known to bear one: a trial is written without waiting for the disk, and is
+kept when the program is killed at any moment; only a power cut may lose the last ones. Elsewhere, as on network drives, where
+machines share no memory, SQLite's rollback journal does the same, slower.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from laju.lab.store.tables import VERSION, StoreError, StoreWarning, metadata, trials
+
+APPLICATION = int.from_bytes(b"laju")  # SQLite keeps it, and the version, in the head of the file
+_LOG_LIMIT = 2**26  # bytes that the log may keep on the disk when it is empty
+_LOCAL = frozenset(
+    ("btrfs", "ext2", "ext3", "ext4", "f2fs", "jfs", "overlay", "ramfs", "reiserfs", "tmpfs", "xfs", "zfs")
+)
+
+T = TypeVar("T")
+
+
+class File:
+    """A SQLite file that is open, or a database in memory without a path.
+
+    Args:
+        path: the file; it is made when it is not there yet.
+        wait: seconds to wait for another program that is writing.
+    """
+
+    largest = 990_000_000
+    """Bytes of a value; SQLite's own bound is 10**9 for all of a row."""
+    written_order: tuple[sa.ColumnElement[Any], ...] = (sa.literal_column("trials.rowid"),)
+
+    def __init__(self, path: Path | None, wait: float) -> None:
+        self.name = "memory" if path is None else str(path)
+        self._path = path
+        self._wait = wait
+        self._again: list[Callable[[sa.Connection], bool]] = []
+        with self._plain_errors():
+            self._open()
+
+    def insert(self, table: sa.Table) -> Any:
+        """An insertion that leaves a row that is there already as it is."""
+        return insert(table).on_conflict_do_nothing()
+
+    def read(self, work: Callable[[sa.Connection], T]) -> T:
+        """Do `work` in a transaction."""
+        return self._do(work, "BEGIN")
+
+    def write(self, work: Callable[[sa.Connection], T]) -> T:
+        """Do `work` in a transaction of its own that no other program writes in."""
+        return self._do(work, "BEGIN IMMEDIATE")
+
+    def write_lasting(self, work: Callable[[sa.Connection], bool]) -> None:
+        """The same, and once more should the file get lost while this program runs; `work` says whether anything was new."""
+        self._do(work, "BEGIN IMMEDIATE")
+        if self._path is not None:
+            self._again.append(work)
+            with self._plain_errors():
+                self._find()  # it may have got lost just before
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def _do(self, work: Callable[[sa.Connection], T], begin: str) -> T:
+        with self._plain_errors():
+            self._find()
+            with self._engine.connect() as connection:
+                connection.exec_driver_sql(begin)
+                done = work(connection)
+                connection.commit()
+            return done
+
+    @contextmanager
+    def _plain_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except StoreError:
+            raise
+        except (sa.exc.SQLAlchemyError, sqlite3.Error, OSError) as error:
+            raise self._error(error) from error
+
+    def _open(self) -> None:
+        path = self._path
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_dir():
+                raise StoreError(f"{path} is a folder, so it cannot be a store; give a file")
+            if path.exists() and 0 < path.stat().st_size < 512:  # SQLite would write over it as if empty
+                raise self._error(sqlite3.DatabaseError("file is not a database"))
+            _clear_leftovers(path)
+        self._engine = sa.create_engine(
+            sa.URL.create("sqlite", database=None if path is None else str(path)),
+            connect_args={"timeout": self._wait, "check_same_thread": False},
+            poolclass=sa.StaticPool,
+        )
+        try:
+            with self._engine.connect() as connection:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                self._prepare(connection)
+                connection.commit()
+            if path is not None:
+                self._choose_journal(_is_local(path))
+            self._process = os.getpid()
+            self._identity = _identity(path)
+        except BaseException:
+            self._engine.dispose()
+            raise
+
+    def _prepare(self, connection: sa.Connection) -> None:
+        """Check whose file it is, and make the tables in one transaction, so that no other process sees half of them."""
+        application, version = (
+            int(connection.exec_driver_sql(f"PRAGMA {name}").scalar_one())
+            for name in ("application_id", "user_version")
+        )
+        there = sa.inspect(connection).get_table_names()
+        if application != APPLICATION and (application or there):
+            holds = f": it holds {', '.join(sorted(there)[:5])}" if there else ""
+            raise StoreError(f"{self.name} is a SQLite file but not a store of laju's{holds}; give another file")
+        if version > VERSION:
+            raise StoreError(
+                f"{self.name} was made by a newer laju (store version {version}; this one reads up to {VERSION}): "
+                "upgrade laju, or give another file"
+            )
+        if version == 1 and trials.name in there:
+            connection.exec_driver_sql("ALTER TABLE trials ADD COLUMN framework VARCHAR NOT NULL DEFAULT 'torch'")
+        for table in metadata.sorted_tables:
+            connection.execute(CreateTable(table, if_not_exists=True))
+            for index in table.indexes:
+                connection.execute(CreateIndex(index, if_not_exists=True))
+        # Written every time, so that a place that cannot be written is found now and not after the first trial.
+        connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION}")
+        connection.exec_driver_sql(f"PRAGMA user_version = {VERSION}")
+
+    def _choose_journal(self, local: bool) -> None:
+        """The log where it works, else the rollback journal; what another program is in the way of stays as it is."""
+        wanted = "wal" if local else "delete"
+        end = time.monotonic() + min(self._wait, 5)
+        with self._engine.connect() as connection:
+            while True:
+                try:
+                    mode = connection.exec_driver_sql(f"PRAGMA journal_mode = {wanted}").scalar_one()
+                    break
+                except sa.exc.OperationalError as error:  # SQLite itself waits for no other program here
+                    if "locked" not in str(error.orig) or time.monotonic() > end:
+                        mode = None
+                        break
+                    time.sleep(0.01)
+            if mode == "wal":
+                connection.exec_driver_sql("PRAGMA synchronous = NORMAL")
+                connection.exec_driver_sql(f"PRAGMA journal_size_limit = {_LOG_LIMIT}")
+
+    def _find(self) -> None:
+        """Make the file anew where it was deleted or replaced: SQLite would go on writing into what nobody can open again."""
+        if self._path is None:
+            return
+        if self._process != os.getpid():  # a connection must not be used in a process that is forked from its own
+            self._engine.dispose(close=False)
+            self._open()
+        if _identity(self._path) == self._identity:
+            return
+        deleted = not self._path.exists()
+        self._engine.dispose()
+        self._open()
+        with self._engine.connect() as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            lost = sum(work(connection) for work in self._again)
+            connection.commit()
+        if deleted or lost:
+            written = f"the {lost} trial{'' if lost == 1 else 's'} that this program had put into it"
+            warnings.warn(
+                f"{self.name} was {'deleted' if deleted else 'replaced'} while it was in use: it was "
+                f"{'made anew, and ' if deleted else ''}given {written} once more; other trials that it held are gone",
+                StoreWarning,
+                stacklevel=5,
+            )
+
+    def _error(self, error: Exception) -> StoreError:
+        reason = str(getattr(error, "orig", None) or getattr(error, "strerror", None) or error)
+        name = self.name
+        if "not a database" in reason:
+            return StoreError(f"{name} is not a SQLite file, so it cannot be a store; give another file")
+        if "locked" in reason:
+            return StoreError(
+                f"{name} has been locked by another program for {self._wait:g} seconds; is it still running? Trials that "
+                "were finished before are kept"
+            )
+        if "full" in reason or "No space" in reason:
+            return StoreError(
+                f"{name} could not be written: the disk is full; what was finished before is kept. Make room and run the "
+                "same again"
+            )
+        if "I/O" in reason:
+            return StoreError(
+                f"{name} could not be written: {reason}; is there room on the disk, and is the drive still there? What was "
+                "finished before is kept"
+            )
+        if "readonly" in reason or "unable to open" in reason:
+            return StoreError(f"{name} cannot be opened or written: {reason}; may you write in its folder?")
+        return StoreError(f"{name} cannot be opened or written: {reason}")
+
+
+def _identity(path: Path | None) -> tuple[int, int] | None:
+    """Tells one file from another of the same name."""
+    if path is None:
+        return None
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _clear_leftovers(path: Path) -> None:
+    """Remove the log of a file that was deleted without it, which would not fit a new file."""
+    left = [path.with_name(path.name + ending) for ending in ("-wal", "-shm", "-journal")]
+    left = [file for file in left if file.exists()]
+    if left and not path.exists():  # in this order: another program makes the file first
+        for file in left:
+            file.unlink(missing_ok=True)
+
+
+def _is_local(path: Path) -> bool:
+    """Whether the file system is one that is known to be of this machine alone; told on Linux only."""
+    try:
+        text = Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
+    except OSError:
+        return False
+    parts = path.resolve().parts
+    best, kind = 0, ""
+    for line in text.splitlines():
+        before, _, after = line.partition(" - ")
+        point = Path(_unescaped(before.split()[4])).parts
+        if parts[: len(point)] == point and len(point) >= best:
+            best, kind = len(point), after.split()[0]
+    return kind in _LOCAL
+
+
+def _unescaped(text: str) -> str:
+    for letter in " \t\n\\":
+        text = text.replace(f"\\{ord(letter):03o}", letter)
+    return text

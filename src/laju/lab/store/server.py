@@ -1,0 +1,179 @@
+"""A store in a PostgreSQL database: the tables of a file, in a schema named laju, beside whatever else the database holds."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from laju.lab.store.tables import VERSION, StoreError, StoreWarning, metadata, trials
+from laju.lab.store.urls import shown
+
+SCHEMA = "laju"
+_LOCK = int.from_bytes(b"laju")  # of all programs that open a store in the database
+# In seconds, but for tcp_user_timeout in milliseconds: a server that is cut off is noticed within half a minute.
+_CONNECTION = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 30_000,
+}
+_DISK_FULL, _LOCKED, _FORBIDDEN = "53100", "55P03", "42501"  # of PostgreSQL's error codes
+
+_version = sa.Table("store", sa.MetaData(), sa.Column("version", sa.Integer, nullable=False))
+
+T = TypeVar("T")
+
+
+class Server:
+    """A PostgreSQL database that is open.
+
+    Args:
+        url: with the driver psycopg.
+        wait: seconds to wait for another program that is writing, and for a server that went away.
+    """
+
+    largest = 500_000_000
+    """Bytes of a value; the server's own bound is 2**30 for a message, in which they may be written as text."""
+    written_order: tuple[sa.ColumnElement[Any], ...] = (trials.c.written, trials.c.fingerprint)
+
+    def __init__(self, url: sa.URL, wait: float) -> None:
+        self.name = shown(url.render_as_string(hide_password=False))
+        self._wait = wait
+        options = {name: value for name, value in _CONNECTION.items() if name not in url.query}
+        try:
+            self._engine = sa.create_engine(
+                url,
+                connect_args=options,
+                pool_pre_ping=True,
+                pool_size=1,
+                execution_options={"schema_translate_map": {None: SCHEMA}},
+            )
+        except ImportError as error:
+            raise ModuleNotFoundError(
+                f'the store {self.name} needs the driver psycopg: pip install "laju[postgresql]"',
+                name=getattr(error, "name", None),
+            ) from error
+        try:
+            self._once(self._prepare)
+        except sa.exc.SQLAlchemyError as error:
+            self._engine.dispose()
+            raise self._error(error) from error
+        except BaseException:
+            self._engine.dispose()
+            raise
+
+    def insert(self, table: sa.Table) -> Any:
+        """An insertion that leaves a row that is there already as it is."""
+        return insert(table).on_conflict_do_nothing()
+
+    def read(self, work: Callable[[sa.Connection], T]) -> T:
+        """Do `work` in a transaction."""
+        return self._do(work)
+
+    def write(self, work: Callable[[sa.Connection], T]) -> T:
+        """Do `work` in a transaction."""
+        return self._do(work)
+
+    def write_lasting(self, work: Callable[[sa.Connection], bool]) -> None:
+        """The same: a database does not get lost as a file does."""
+        self._do(work)
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def _do(self, work: Callable[[sa.Connection], T]) -> T:
+        """Do `work` in a transaction, again and again while the server is away; a transaction that is cut off never was."""
+        end = None
+        while True:
+            try:
+                return self._once(work)
+            except sa.exc.SQLAlchemyError as error:
+                if not _passes(error):
+                    raise self._error(error) from error
+                if end is None:
+                    end = time.monotonic() + self._wait
+                    warnings.warn(
+                        f"the store {self.name} does not answer ({_reason(error)}); trying again for up to "
+                        f"{self._wait:g} seconds",
+                        StoreWarning,
+                        stacklevel=5,
+                    )
+                if time.monotonic() >= end:
+                    raise StoreError(
+                        f"the store {self.name} has not answered for {self._wait:g} seconds: {_reason(error)}. Trials that "
+                        "were finished before are kept; those at hand are lost, and the same command runs them again"
+                    ) from error
+                time.sleep(min(0.5, self._wait / 10))
+
+    def _once(self, work: Callable[[sa.Connection], T]) -> T:
+        with self._engine.begin() as connection:
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = {max(1, int(self._wait * 1000))}")
+            return work(connection)
+
+    def _prepare(self, connection: sa.Connection) -> None:
+        """Check whose tables there are, and make them; all in a transaction that one program at a time is in."""
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+        query = sa.text("SELECT tablename FROM pg_tables WHERE schemaname = :schema")
+        there = set(connection.execute(query, {"schema": SCHEMA}).scalars())
+        version = connection.execute(sa.select(_version)).scalar_one_or_none() if _version.name in there else None
+        ours = {table.name for table in metadata.sorted_tables}
+        if version is None and there & {*ours, _version.name}:
+            raise StoreError(
+                f"{self.name} has a schema {SCHEMA!r} that is not a store of laju's: it holds "
+                f"{', '.join(sorted(there)[:5])}; give another database"
+            )
+        if version is not None and version > VERSION:
+            raise StoreError(
+                f"the store {self.name} was made by a newer laju (store version {version}; this one reads up to {VERSION}): "
+                "upgrade laju, or give another database"
+            )
+        schemas = sa.text("SELECT count(*) FROM pg_namespace WHERE nspname = :schema")
+        if not connection.execute(schemas, {"schema": SCHEMA}).scalar_one():
+            connection.exec_driver_sql(f"CREATE SCHEMA {SCHEMA}")
+        if version is None:
+            for table in (_version, *metadata.sorted_tables):
+                connection.execute(CreateTable(table))
+                for index in table.indexes:
+                    connection.execute(CreateIndex(index))
+            connection.execute(sa.insert(_version).values(version=VERSION))
+        # Written every time, so that a database that cannot be written is found now and not after the first trial.
+        connection.execute(sa.update(_version).values(version=VERSION))
+
+    def _error(self, error: sa.exc.SQLAlchemyError) -> StoreError:
+        code = _code(error)
+        if code == _DISK_FULL:
+            return StoreError(
+                f"the store {self.name} could not be written: the server's disk is full; what was finished before is kept"
+            )
+        if code == _LOCKED:
+            return StoreError(
+                f"the store {self.name} has been locked by another program for {self._wait:g} seconds; is it still running? "
+                "Trials that were finished before are kept"
+            )
+        hint = ""
+        if code == _FORBIDDEN:
+            hint = f"; a user needs the right to create the schema {SCHEMA!r} in the database, or to write in the one that is there"
+        return StoreError(f"the store {self.name} cannot be opened or written: {_reason(error)}{hint}")
+
+
+def _code(error: sa.exc.SQLAlchemyError) -> str | None:
+    return getattr(getattr(error, "orig", None), "sqlstate", None)
+
+
+def _passes(error: sa.exc.SQLAlchemyError) -> bool:
+    """Whether the same may succeed in a moment: of a server that is away or starts, or programs that were in each other's way."""
+    if _code(error) in (_DISK_FULL, _LOCKED):
+        return False
+    lost = isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated
+    return lost or isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError)
+
+
+def _reason(error: sa.exc.SQLAlchemyError) -> str:
+    return " ".join(str(getattr(error, "orig", None) or error).split())

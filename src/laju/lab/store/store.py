@@ -1,0 +1,302 @@
+"""What is kept and read back; `file` and `server` know where."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import sqlalchemy as sa
+
+import laju
+from laju.arguments import is_number, whole
+from laju.arguments import shown as shown_value
+from laju.lab.store import tables
+from laju.lab.store.file import File
+from laju.lab.store.server import Server
+from laju.lab.store.tables import StoreError
+from laju.lab.store.urls import is_url, read_url, shown
+from laju.lab.trials import Outcome, Record, Trial
+
+_AT_ONCE = 500  # trials read by one query
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A trial as a store holds it: what it was, with its schedule and optimizer as text, and its outcome.
+
+    Of a trial with a rule, the schedule is the one that the rule made.
+    """
+
+    fingerprint: str
+    task: str
+    schedule: str
+    optimizer: str
+    seed: int
+    epochs: int
+    batch_size: int
+    framework: str
+    outcome: Outcome
+
+
+class Store:
+    """Finished trials in a SQLite file, in a PostgreSQL database, or in memory when no place is given.
+
+    Beside them it keeps branch points: states of trainings from which several trials go on.
+
+    Args:
+        place: a file, which is made when it is not there yet, or postgresql://USER@HOST/DATABASE.
+        branch_bytes: what branch points may take in all; those that were not used for longest give way.
+        wait: seconds to wait for another program that is writing, and for a server that went away.
+
+    Raises:
+        StoreError: not a SQLite file, not a store of laju's, one of a newer version, a place that cannot be written, a server
+            that does not answer, or a URL of another kind.
+        ModuleNotFoundError: a URL without the driver for PostgreSQL.
+
+    >>> with Store() as store:
+    ...     len(store)
+    0
+    """
+
+    def __init__(
+        self, place: str | os.PathLike[str] | None = None, *, branch_bytes: int = 2**30, wait: float = 60
+    ) -> None:
+        self.branch_bytes = whole("branch_bytes", branch_bytes)
+        if not (is_number(wait) and 0 <= wait < math.inf):
+            raise ValueError(f"wait must be a number of seconds that is not negative, got {shown_value(wait)}")
+        self.path: Path | None = None
+        self._kept_in: File | Server
+        if place is not None and is_url(place):
+            self._kept_in = Server(_postgresql(os.fspath(place)), wait)
+        else:
+            self.path = None if place is None else _file(place)
+            self._kept_in = File(self.path, wait)
+        self.name = self._kept_in.name
+        """The place as messages show it, without a password."""
+        self._one_at_a_time = threading.RLock()
+        # A store that nobody closes leaves no log beside its file either.
+        self._last = weakref.finalize(self, _close, self._kept_in, os.getpid())
+
+    def get(self, trial: Trial) -> Outcome | None:
+        """The outcome of a finished trial, or None."""
+        return self.get_many([trial]).get(trial.fingerprint)
+
+    def get_many(self, trials: Iterable[Trial]) -> dict[str, Outcome]:
+        """The outcomes of those trials that are finished, by fingerprint: a few queries for hundreds of trials."""
+        wanted = list(dict.fromkeys(trial.fingerprint for trial in trials))
+        return {kept.fingerprint: kept.outcome for kept in self._read(wanted)}
+
+    def trials(self, task: str | None = None) -> Iterator[Kept]:
+        """Every trial that is kept, or those of one task, in the order in which they were written.
+
+        >>> with Store() as store:
+        ...     list(store.trials())
+        []
+        """
+        which = sa.select(tables.trials.c.fingerprint).order_by(*self._kept_in.written_order)
+        if task is not None:
+            which = which.where(tables.trials.c.task == task)
+        return self._read(self._reading(lambda connection: connection.execute(which).scalars().all()))
+
+    def put(self, trial: Trial, outcome: Outcome) -> None:
+        """Keep a trial's outcome; of a trial that is there already, the first one stays.
+
+        Should the file have been deleted or replaced, it is made anew with all that was put through this object, and a
+        StoreWarning says so. A server that is away is waited for.
+
+        Raises:
+            StoreError: it could not be kept; what was kept before still is.
+        """
+        fingerprint = trial.fingerprint
+        row = {
+            "fingerprint": fingerprint,
+            "task": trial.task.name,
+            "schedule": str(trial.recorded(outcome)),
+            "optimizer": str(trial.optimizer),
+            "seed": trial.seed,
+            "epochs": trial.epochs,
+            "batch_size": trial.batch_size,
+            "framework": trial.framework,
+            "status": outcome.status,
+            "diverged_at": outcome.diverged_at,
+            "seconds": outcome.seconds,
+            "laju": laju.__version__,
+            "written": _now(),
+        }
+
+        def write(connection: sa.Connection) -> bool:
+            insert = self._kept_in.insert
+            if not connection.execute(insert(tables.trials).values(row)).rowcount:
+                return False
+            if outcome.records:
+                connection.execute(insert(tables.records), [{"trial": fingerprint, **vars(r)} for r in outcome.records])
+            if outcome.observed:
+                names = ("trial", "update", "validation_loss")
+                rows = [dict(zip(names, (fingerprint, *pair), strict=True)) for pair in outcome.observed]
+                connection.execute(insert(tables.observed), rows)
+            return True
+
+        with self._one_at_a_time:
+            self._kept_in.write_lasting(write)
+
+    def keep_branch_point(self, family: str, prefix: str, update: int, state: bytes) -> None:
+        """Keep the state of a training after `update` updates, if there is room for it.
+
+        Args:
+            family: what the training is, but for its schedule.
+            prefix: the family and the rates up to `update`; of one that is there already, the first state stays.
+            update: completed updates.
+            state: what `branch_point` gives back.
+
+        Raises:
+            StoreError: the store cannot be written.
+        """
+        if len(state) > min(self.branch_bytes, self._kept_in.largest):
+            return
+        table = tables.branch_points
+        row = {"prefix": prefix, "family": family, "update": update, "size": len(state), "used": _now(), "state": state}
+
+        def write(connection: sa.Connection) -> None:
+            if not connection.execute(self._kept_in.insert(table).values(row)).rowcount:
+                connection.execute(sa.update(table).where(table.c.prefix == prefix).values(used=row["used"]))
+            room = self.branch_bytes - len(state)
+            sizes = sa.select(table.c.prefix, table.c.size).where(table.c.prefix != prefix)
+            out = []
+            for other, size in connection.execute(sizes.order_by(table.c.used.desc(), table.c.prefix)):
+                room -= size
+                if room < 0:
+                    out.append(other)
+            for part in _parts(out):
+                connection.execute(sa.delete(table).where(table.c.prefix.in_(part)))
+
+        with self._one_at_a_time:
+            self._kept_in.write(write)
+
+    def branch_points(self, family: str) -> list[tuple[int, str]]:
+        """The (update, prefix) of every branch point of a family, by update.
+
+        >>> with Store() as store:
+        ...     store.keep_branch_point("family", "prefix", 100, b"state")
+        ...     store.branch_points("family"), store.branch_point("prefix")
+        ([(100, 'prefix')], b'state')
+        """
+        table = tables.branch_points
+        query = (
+            sa.select(table.c.update, table.c.prefix)
+            .where(table.c.family == family)
+            .order_by(*table.c["update", "prefix"])
+        )
+        rows = self._reading(lambda connection: connection.execute(query).all())
+        return [(update, prefix) for update, prefix in rows]
+
+    def branch_point(self, prefix: str) -> bytes | None:
+        """The state of a branch point, or None where there is none (any more)."""
+        table = tables.branch_points
+        which = table.c.prefix == prefix
+
+        def take(connection: sa.Connection) -> bytes | None:
+            connection.execute(sa.update(table).where(which).values(used=_now()))
+            state = connection.execute(sa.select(table.c.state).where(which)).scalar_one_or_none()
+            return None if state is None else bytes(state)
+
+        with self._one_at_a_time:
+            return self._kept_in.write(take)
+
+    def __len__(self) -> int:
+        query = sa.select(sa.func.count()).select_from(tables.trials)
+        return int(self._reading(lambda connection: connection.execute(query).scalar_one()))
+
+    def close(self) -> None:
+        self._last()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _reading(self, work: Callable[[sa.Connection], T]) -> T:
+        with self._one_at_a_time:
+            return self._kept_in.read(work)
+
+    def _read(self, fingerprints: Sequence[str]) -> Iterator[Kept]:
+        """Those that are there, in the order asked for; nothing is held open between them."""
+        for part in _parts(fingerprints):
+            found = self._reading(lambda connection, part=part: _read(connection, part))  # type: ignore[misc]
+            yield from (found[fingerprint] for fingerprint in part if fingerprint in found)
+
+
+def _read(connection: sa.Connection, fingerprints: Sequence[str]) -> dict[str, Kept]:
+    # The trials first: of one that another program writes meanwhile, the records are there by then.
+    trials = connection.execute(sa.select(tables.trials).where(tables.trials.c.fingerprint.in_(fingerprints))).all()
+    records: dict[str, list[Record]] = {}
+    for row in connection.execute(_of(tables.records, fingerprints)):
+        records.setdefault(row[0], []).append(Record(*row[1:]))
+    observed: dict[str, list[tuple[int, float]]] = {}
+    for trial, update, loss in connection.execute(_of(tables.observed, fingerprints)):
+        observed.setdefault(trial, []).append((update, math.nan if loss is None else loss))
+    names = ("fingerprint", "task", "schedule", "optimizer", "seed", "epochs", "batch_size", "framework")
+    found = {}
+    for row in trials:
+        own = row.fingerprint
+        outcome = Outcome(
+            row.status, tuple(records.get(own, ())), row.seconds, row.diverged_at, tuple(observed.get(own, ()))
+        )
+        found[own] = Kept(**{name: getattr(row, name) for name in names}, outcome=outcome)
+    return found
+
+
+def _of(table: sa.Table, fingerprints: Sequence[str]) -> sa.Select[Any]:
+    return sa.select(table).where(table.c.trial.in_(fingerprints)).order_by(table.c.trial, table.c.update)
+
+
+def _parts(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    for i in range(0, len(values), _AT_ONCE):
+        yield values[i : i + _AT_ONCE]
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def _close(kept_in: File | Server, process: int) -> None:
+    if os.getpid() == process:  # a connection must not be closed in a process that is forked from its own
+        kept_in.close()
+
+
+def _file(place: str | os.PathLike[str]) -> Path:
+    text = os.fspath(place)
+    if found := re.match(r"(postgres\w*(\+\w+)?):/", text):  # a Path makes one slash of two
+        raise StoreError(
+            f"store {shown(text.replace(':/', '://', 1))!r} must be given as text, not as a Path ({found[1]})"
+        )
+    return Path(place)
+
+
+def _postgresql(text: str) -> sa.URL:
+    example = "give a file, or for example postgresql://user@host/database"
+    url = read_url(text)
+    if url is None:
+        raise StoreError(f"store {shown(text)!r} is not a URL; {example}")
+    if url.drivername != "postgresql+psycopg":
+        name = url.drivername
+        file = (
+            f" (for SQLite, give the file itself: {url.database})" if name.startswith("sqlite") and url.database else ""
+        )
+        raise StoreError(
+            f"store {shown(text)!r} is of {name!r}, and a store by URL must be of 'postgresql'; {example}{file}"
+        )
+    return url

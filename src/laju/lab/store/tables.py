@@ -1,0 +1,67 @@
+"""What a store holds, wherever it is, and what goes wrong with one."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+VERSION = 3
+"""1: without frameworks. 2: without branch points."""
+
+_whole = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+metadata = sa.MetaData()
+trials = sa.Table(
+    "trials",
+    metadata,
+    sa.Column("fingerprint", sa.String, primary_key=True),
+    sa.Column("task", sa.String, nullable=False),
+    sa.Column("schedule", sa.Text, nullable=False),
+    sa.Column("optimizer", sa.String, nullable=False),
+    sa.Column("seed", _whole, nullable=False),
+    sa.Column("epochs", sa.Integer, nullable=False),
+    sa.Column("batch_size", sa.Integer, nullable=False),
+    sa.Column("framework", sa.String, nullable=False, server_default="torch"),
+    sa.Column("status", sa.String, nullable=False),
+    sa.Column("diverged_at", _whole),
+    sa.Column("seconds", sa.Float, nullable=False),
+    sa.Column("laju", sa.String, nullable=False),
+    sa.Column("written", sa.String, nullable=False),
+)
+records = sa.Table(
+    "records",
+    metadata,
+    sa.Column("trial", sa.ForeignKey("trials.fingerprint", ondelete="CASCADE"), primary_key=True),
+    sa.Column("update", _whole, primary_key=True),
+    sa.Column("epoch", sa.Float, nullable=False),
+    sa.Column("rate", sa.Float, nullable=False),
+    sa.Column("train_loss", sa.Float, nullable=False),
+    sa.Column("train_accuracy", sa.Float, nullable=False),
+    sa.Column("test_accuracy", sa.Float),
+)
+# Of trials with a rule; a table of its own, so that stores of earlier versions need no change.
+observed = sa.Table(
+    "observed",
+    metadata,
+    sa.Column("trial", sa.ForeignKey("trials.fingerprint", ondelete="CASCADE"), primary_key=True),
+    sa.Column("update", _whole, primary_key=True),
+    sa.Column("validation_loss", sa.Float),  # SQLite has no NaN, which becomes NULL
+)
+# The state stands last, so that the sizes and times are read without it.
+branch_points = sa.Table(
+    "branch_points",
+    metadata,
+    sa.Column("prefix", sa.String, primary_key=True),
+    sa.Column("family", sa.String, nullable=False, index=True),
+    sa.Column("update", _whole, nullable=False),
+    sa.Column("size", _whole, nullable=False),
+    sa.Column("used", sa.String, nullable=False),
+    sa.Column("state", sa.LargeBinary, nullable=False),
+)
+
+
+class StoreError(OSError):
+    """A store that cannot be opened or written; the message names it and what can be done."""
+
+
+class StoreWarning(UserWarning):
+    """Something happened to a store that the program could put right."""
