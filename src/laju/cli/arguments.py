@@ -84,6 +84,10 @@ def plain_errors() -> Iterator[None]:
         raise
     except (ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
+    except RuntimeError as error:
+        if not type(error).__module__.startswith("laju."):  # a mistake, not something that a user can do anything about
+            raise
+        raise click.ClickException(str(error)) from error
     except ImportError as error:
         if (error.name or "").partition(".")[0] == "laju":
             raise

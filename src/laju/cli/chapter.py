@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from laju.cli.arguments import plain_errors
+from laju.cli.arguments import plain_errors, store_option
 from laju.cli.trainings import check_task, console_for, train_and_report
 
 if TYPE_CHECKING:
@@ -39,13 +39,7 @@ if TYPE_CHECKING:
 )
 @click.option("--as-published", is_flag=True, help="Train at the rates that the chapter's PyTorch loop really used.")
 @click.option("--jobs", type=click.IntRange(min=1), help="Trials at once; by default one for each core.")
-@click.option(
-    "--store",
-    type=click.Path(path_type=Path),
-    default=Path("laju.sqlite"),
-    show_default=True,
-    help="File that keeps finished trials.",
-)
+@store_option()
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -62,7 +56,7 @@ def command(
     frameworks: tuple[str, ...],
     as_published: bool,
     jobs: int | None,
-    store: Path,
+    store: str,
     out: Path,
     as_json: bool,
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -18,6 +19,15 @@ from laju.cli.trainings import check_task, console_for, train_and_report
     "--task", default="digits", show_default=True, metavar="NAME", help="What to train: digits or fashion-mnist."
 )
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Folder with the task's files (fashion-mnist).")
+@click.option(
+    "--program",
+    metavar="COMMAND",
+    help="Train a program of your own, which calls laju.lab.trial(), instead of a task; needs --samples.",
+)
+@click.option("--samples", type=click.IntRange(min=1), help="Training examples in an epoch of the program.")
+@click.option(
+    "--checkpoint-every", metavar="LENGTH", help="When the program is to save, such as 1000 (updates) or '1 epoch'."
+)
 @click.option(
     "--epochs", type=click.IntRange(min=1), default=30, show_default=True, help="Passes over the training data."
 )
@@ -45,6 +55,22 @@ from laju.cli.trainings import check_task, console_for, train_and_report
     metavar="CLUSTER",
     help="Train on a cluster: ray, ray://HOST:PORT, dask or dask://HOST:PORT; --jobs is then the most at once.",
 )
+@click.option(
+    "--device",
+    type=click.Choice(["cpu", "cuda"]),
+    default="cpu",
+    show_default=True,
+    help="Where torch computes; on a GPU several trials at once, as a stack.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bf16"]),
+    default="float32",
+    show_default=True,
+    help="Of torch's products.",
+)
+@click.option("--channels-last", is_flag=True, help="Images with their channels last in memory.")
+@click.option("--stack", type=click.IntRange(min=1), help="Trials in a stack; by default as many as fit.")
 @click.option(
     "--time-limit", type=click.FloatRange(min=0, min_open=True), help="Seconds after which a trial is given up."
 )
@@ -85,6 +111,9 @@ def command(
     schedules: tuple[str, ...],
     task: str,
     data_dir: Path | None,
+    program: str | None,
+    samples: int | None,
+    checkpoint_every: str | None,
     epochs: int,
     seeds: int,
     batch_size: int | None,
@@ -92,6 +121,10 @@ def command(
     frameworks: tuple[str, ...],
     jobs: int | None,
     on: str | None,
+    device: str,
+    precision: str,
+    channels_last: bool,
+    stack: int | None,
     time_limit: float | None,
     share_prefixes: bool,
     store: str,
@@ -114,19 +147,25 @@ def command(
     laju compare 'constant(0.1)' --framework torch --framework jax
     laju compare chapter --equal-area --difference 0.005
     laju compare chapter --tuned
+    laju compare chapter --program 'python train.py' --samples 60000 --batch-size 256 --checkpoint-every '1 epoch'
     """
     named = read_schedules(schedules)
     with plain_errors():
+        what: Any = task
+        if program is not None or samples is not None or checkpoint_every is not None:
+            what = _program(program, samples, checkpoint_every, store)
+        from laju.lab.numerics import Numerics
         from laju.lab.report import agreement_table, leads, ranking_table, table
         from laju.lab.trials import Optimizer
 
-        check_task(task)
+        if program is None:
+            check_task(task)
         console = console_for(as_json)
         began = time.monotonic()
         result, files = train_and_report(
             console,
             named,
-            task,
+            what,
             store,
             out,
             difference=difference,
@@ -137,6 +176,8 @@ def command(
             data_dir=data_dir,
             jobs=jobs,
             on=on,
+            numerics=Numerics(device, precision, channels_last),  # type: ignore[arg-type]  # click has checked them
+            stack=stack,
             time_limit=time_limit,
             share_prefixes=share_prefixes,
             framework=frameworks,
@@ -158,3 +199,30 @@ def command(
         console.print(
             f"\nreport: {files[0]}   ({time.monotonic() - began:.0f} s)", markup=False, highlight=False, soft_wrap=True
         )
+
+
+def _program(command: str | None, samples: int | None, every: str | None, store: str) -> Any:
+    """The program as a task, its trials' folders beside the store; options that do not go with it are usage errors."""
+    from laju.lab.store import is_url
+    from laju.lab.tasks import Program
+
+    context = click.get_current_context()
+    if command is None:
+        name = "--samples" if samples is not None else "--checkpoint-every"
+        raise click.BadParameter("it is of --program COMMAND, which is not given", param_hint=name)
+    for name, why in (
+        ("task", "a program is the task"),
+        ("data_dir", "a program knows its own data"),
+        ("momentum", "a program has an optimizer of its own"),
+        ("frameworks", "a program is of a framework of its own"),
+        ("on", "a program is started on this machine"),
+    ):
+        if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
+            option = {"frameworks": "--framework"}.get(name, f"--{name.replace('_', '-')}")
+            raise click.BadParameter(f"it does not go with --program: {why}", param_hint=option)
+    if samples is None:
+        raise click.BadParameter(
+            "needs --samples, the training examples in an epoch, to know how long the run is", param_hint="--program"
+        )
+    folder = Path("laju-programs") if is_url(store) else Path(store).parent / "laju-programs"
+    return Program(command, samples=samples, every=every, folder=folder)

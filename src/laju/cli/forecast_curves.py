@@ -204,7 +204,7 @@ def curve_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def with_source(
-        *args: Any, curves: tuple[str, ...], begin: int | None, store: Path | None, law: str, **kwargs: Any
+        *args: Any, curves: tuple[str, ...], begin: int | None, store: str | None, law: str, **kwargs: Any
     ) -> Any:
         columns = {kind: kwargs.pop(f"{kind}_column") for kind in ("update", "loss", "rate")}
         filters = {name: kwargs.pop(name) for name in ("task", "framework", "batch_size", "optimizer")}

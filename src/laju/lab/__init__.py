@@ -12,6 +12,8 @@ from laju.lab.chapter import chapter
 from laju.lab.compare import Interrupted, Unfinished, compare, run_trials
 from laju.lab.comparison import Agreement, Comparison, Row
 from laju.lab.forecast import stored_curves
+from laju.lab.numerics import Numerics
+from laju.lab.program import Checkpoint, ProgramTrial, trial
 from laju.lab.range_test import RangeTest, Suggestion, Sweep, find, range_test
 from laju.lab.ranking import Lead, Standing
 from laju.lab.running import TrialsLost
@@ -19,7 +21,19 @@ from laju.lab.search_storage import StorageError
 from laju.lab.space import Space, SpaceError
 from laju.lab.statistics import Estimate, seeds_needed
 from laju.lab.store import Kept, Store, StoreError
-from laju.lab.tasks import Accelerated, Data, DataError, Digits, FashionMNIST, HeldOut, ImageFolder, Task, get_task
+from laju.lab.tasks import (
+    Accelerated,
+    Data,
+    DataError,
+    Digits,
+    FashionMNIST,
+    HeldOut,
+    ImageFolder,
+    Program,
+    ProgramError,
+    Task,
+    get_task,
+)
 from laju.lab.trials import FRAMEWORKS, Optimizer, Outcome, Record, Trial
 from laju.lab.tune import SearchInterrupted, tune
 from laju.lab.tuned import Tried, Tuned
@@ -28,6 +42,7 @@ __all__ = [
     "FRAMEWORKS",
     "Accelerated",
     "Agreement",
+    "Checkpoint",
     "Comparison",
     "Data",
     "DataError",
@@ -39,8 +54,12 @@ __all__ = [
     "Interrupted",
     "Kept",
     "Lead",
+    "Numerics",
     "Optimizer",
     "Outcome",
+    "Program",
+    "ProgramError",
+    "ProgramTrial",
     "RangeTest",
     "Record",
     "Row",
@@ -68,5 +87,6 @@ __all__ = [
     "run_trials",
     "seeds_needed",
     "stored_curves",
+    "trial",
     "tune",
 ]

@@ -146,8 +146,8 @@ def _check(before: Schedule, after: Schedule, position: int) -> None:
         t = int(np.argmax(differ))
         raise ValueError(
             f"schedule must agree with the checkpoint's in the {position} updates that were made, but in update {t} it gives "
-            f"{float(would[t])!r} where {float(was[t])!r} was trained with; laju.cooldown, extend and hold make schedules that agree, and "
-            "agree=False takes this one"
+            f"{float(would[t])!r} where {float(was[t])!r} was trained with; laju.cooldown, extend and hold make schedules that "
+            "agree, and agree=False takes this one"
         )
 
 

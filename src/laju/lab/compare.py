@@ -14,6 +14,7 @@ from laju.lab.arguments import Given, cores, fitted, read_frameworks, read_sched
 from laju.lab.comparison import Comparison
 from laju.lab.engines import check
 from laju.lab.equal_area import equal_area as scaled_to_equal_area
+from laju.lab.numerics import Numerics
 from laju.lab.running import Display, Driver, Interrupts, Key, TrialsLost, Where
 from laju.lab.store import Store
 from laju.lab.tasks import Task, get_task
@@ -58,6 +59,8 @@ def compare(
     share_prefixes: bool = True,
     time_limit: float | None = None,
     on: str | None = None,
+    numerics: Numerics | None = None,
+    stack: int | None = None,
 ) -> Comparison:
     """Train a task with every schedule and seed, the same initial weights and order of data for each.
 
@@ -81,6 +84,8 @@ def compare(
             is the same, bit by bit. In torch alone; a model must have all that it changes in its state_dict.
         time_limit: seconds after which a trial, or a part of one that others share, is given up.
         on: "ray", "ray://HOST:PORT", "dask" or "dask://HOST:PORT" to train on a cluster; `jobs` is then what it has room for.
+        numerics: the device, such as a GPU, and the precision; float32 on the CPU by default.
+        stack: trials at once in a stack on a GPU; by default as many as fit.
 
     Raises:
         ModuleNotFoundError: a framework is not installed.
@@ -99,7 +104,14 @@ def compare(
     frameworks = read_frameworks(framework)
     epochs = whole("epochs", epochs, least=1)
     batch_size = None if batch_size is None else whole("batch_size", batch_size, least=1)
-    where = _where(jobs, share_prefixes, time_limit, on)
+    numerics = numerics or Numerics()
+    if not isinstance(numerics, Numerics):
+        raise TypeError(f"numerics must be a Numerics, got {shown(numerics)}")
+    if on is None:
+        numerics.check()
+    if jobs is None and numerics.device == "cuda":
+        jobs = 1  # a stack fills a GPU
+    where = _where(jobs, share_prefixes, time_limit, on, stack)
     rates = base_rates.TRIALS if tuned is True else whole("tuned", tuned, least=base_rates.LEAST) if tuned else 0
     if rates and equal_area:
         raise ValueError("tuned and equal_area both set the rates of a schedule; use one of them")
@@ -113,22 +125,22 @@ def compare(
         check(home, task)
     optimizer = optimizer or Optimizer()
 
-    with ExitStack() as stack:
-        interrupts = stack.enter_context(Interrupts())
+    with ExitStack() as exits:
+        interrupts = exits.enter_context(Interrupts())
         # Opened before the data are read, which may be a download. An interrupt inside SQLAlchemy would print a traceback.
         with interrupts.held():
-            kept = store if isinstance(store, Store) else stack.enter_context(Store(store))
+            kept = store if isinstance(store, Store) else exits.enter_context(Store(store))
         batch = task.batch_size if batch_size is None else batch_size
         plan = RunPlan(samples=task.train_size, batch_size=batch, epochs=epochs)
         if equal_area:
             fitting = {name: fitted(name, schedule, plan) for name, schedule in given.items()}
             given = {**scaled_to_equal_area(fitting, plan)}
-        notes: tuple[str, ...] = ()
+        notes: tuple[str, ...] = () if numerics == Numerics() else (f"Computed on {numerics}.",)
         if rates:
             fitting = {name: fitted(name, schedule, plan) for name, schedule in given.items()}
-            model = Trial(task, constant(0), 0, epochs, batch, optimizer, frameworks[0])
-            scaled, notes = _with_tuned_rates(fitting, rates, chosen, model, kept, where, display, interrupts)
-            given = {**scaled}
+            model = Trial(task, constant(0), 0, epochs, batch, optimizer, frameworks[0], numerics=numerics)
+            scaled, found = _with_tuned_rates(fitting, rates, chosen, model, kept, where, display, interrupts)
+            given, notes = {**scaled}, notes + found
         named: dict[str, Schedule] = {}
         homes: dict[str, Framework] = {}
         for (name, schedule), home in product(given.items(), frameworks):
@@ -137,7 +149,7 @@ def compare(
             homes[label] = home
         # Framework by framework, since a worker that has loaded several grows, and seed by seed, so that every schedule has some.
         trials = {
-            (name, seed): Trial(task, schedule, seed, epochs, batch, optimizer, home)
+            (name, seed): Trial(task, schedule, seed, epochs, batch, optimizer, home, numerics=numerics)
             for home, seed, (name, schedule) in product(frameworks, chosen, named.items())
             if homes[name] == home
         }
@@ -276,12 +288,15 @@ def _finish(
         raise TrialsLost(driver.reasons)
 
 
-def _where(jobs: int | None, share_prefixes: bool, time_limit: float | None, on: str | None) -> Where:
+def _where(
+    jobs: int | None, share_prefixes: bool, time_limit: float | None, on: str | None, stack: int | None = None
+) -> Where:
     if time_limit is not None and not (is_number(time_limit) and 0 < time_limit < float("inf")):
         raise ValueError(f"time_limit must be a number of seconds above 0, got {shown(time_limit)}")
+    stack = None if stack is None else whole("stack", stack, least=1)
     many = None if jobs is None else whole("jobs", jobs, least=1)
     if on is None:
-        return Where(cores() if many is None else many, share_prefixes, time_limit)
+        return Where(cores() if many is None else many, share_prefixes, time_limit, stack)
     from laju.lab.running.clusters import cluster
 
-    return Where(many or cores(), share_prefixes, time_limit, cluster(on, many))
+    return Where(many or cores(), share_prefixes, time_limit, stack, cluster(on, many))

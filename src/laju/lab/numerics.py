@@ -13,6 +13,10 @@ Precision = Literal["float32", "bf16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
+class DeviceError(RuntimeError):
+    """This machine cannot compute as it was asked to."""
+
+
 @dataclass(frozen=True)
 class Numerics:
     """Device, precision and memory layout of a trial in torch; the default is float32 on the CPU.
@@ -57,7 +61,7 @@ class Numerics:
         """Find out whether this machine can compute so; a trial is a value, and may be meant for another machine.
 
         Raises:
-            RuntimeError: there is no GPU that torch can use, or it has no bfloat16.
+            DeviceError: there is no GPU that torch can use, or it has no bfloat16.
         """
         if self.device == "cpu":
             return
@@ -66,11 +70,11 @@ class Numerics:
         if not torch.cuda.is_available():
             built = torch.version.cuda or torch.version.hip
             why = "finds none" if built else "is built for the CPU alone"
-            raise RuntimeError(
+            raise DeviceError(
                 f"device 'cuda' needs a GPU, and torch {torch.__version__} {why}; device='cpu' trains without one"
             )
         if self.precision == "bf16" and torch.cuda.get_device_capability() < (8, 0):
             name = torch.cuda.get_device_name()
-            raise RuntimeError(
+            raise DeviceError(
                 f"precision 'bf16' needs a GPU of compute capability 8.0 or more, and {name} has less; give 'float32'"
             )

@@ -63,9 +63,10 @@ def standings(comparison: Comparison, difference: float) -> list[Standing]:
     if not seeds:
         return []
     scores = np.array([[_score(comparison, comparison.outcomes[name, seed]) for name in names] for seed in seeds])
-    means, best = scores.mean(axis=0), probability_best(scores, _failed(comparison, seeds), _RANGE)
+    failed, resolution = _failed(comparison, seeds), comparison.resolution
+    means, best = scores.mean(axis=0), probability_best(scores, failed, _RANGE, resolution=resolution)
     found = []
-    for i, (low, high) in enumerate(rank_intervals(scores)):
+    for i, (low, high) in enumerate(rank_intervals(scores, resolution=resolution)):
         rank = 1 + int((means > means[i] + 1e-12).sum())
         needed = _needed(comparison, names[i], difference)
         found.append(Standing(names[i], float(means[i]), rank, low, high, best[i] if best else None, *needed))
@@ -78,7 +79,8 @@ def anytime(comparison: Comparison) -> list[dict[str, Any]]:
     rows = []
     leader: str | None = None
     for epoch, scores in _curves(comparison, seeds):
-        means, best = scores.mean(axis=0), probability_best(scores, _failed(comparison, seeds), _RANGE)
+        best = probability_best(scores, _failed(comparison, seeds), _RANGE, resolution=comparison.resolution)
+        means = scores.mean(axis=0)
         top = [name for name, mean in zip(names, means, strict=True) if mean >= means.max() - 1e-12]
         leader = leader if leader in top else top[0]  # the lead is kept until it is lost
         for i, name in enumerate(names):

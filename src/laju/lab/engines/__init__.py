@@ -6,6 +6,7 @@ from importlib import import_module
 from importlib.util import find_spec
 
 from laju.lab.engines.loop import Progress, Report
+from laju.lab.numerics import Numerics
 from laju.lab.tasks import Task
 from laju.lab.trials import Framework, Outcome, Trial
 
@@ -52,6 +53,7 @@ def train(trial: Trial, report: Report | None = None) -> Outcome:
         ValueError: the task has no model in the framework.
     """
     name = trial.task.engine if trial.framework == "torch" else trial.framework
+    name = name if trial.numerics == Numerics() else "stack"
     engine = import_module(f"laju.lab.engines.{name}")
     outcome: Outcome = engine.train(trial, report)
     return outcome

@@ -18,11 +18,13 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from laju.lab.report.table import why_dropped
 from laju.lab.statistics import estimate
-from laju.plot import DASHES, GRID, INK, PALETTE, draw_steps, legend, line_style, tidy
+from laju.plot import DASHES, GRID, INK, PALETTE, draw_steps, legend, line_style, printable, tidy
 
 if TYPE_CHECKING:
     from laju.lab.comparison import Comparison
+    from laju.lab.race import Race
 
 LEAST_FOR_BAND = 3
 PANELS = {
@@ -32,6 +34,7 @@ PANELS = {
     "test_accuracy": "Test accuracy",
 }
 BEST = "Probability of being the best so far"
+RACE = "Epochs that each schedule was trained for"
 _MARKS: dict[str, dict[str, Any]] = {
     "diverged": {"marker": "X", "markersize": 8, "markeredgewidth": 0, "linestyle": "none"},
     "collapsed": {"marker": "v", "markersize": 8, "markeredgewidth": 0, "linestyle": "none"},
@@ -118,6 +121,49 @@ def draw_best(ax: Any, comparison: Comparison) -> list[Any]:
     ax.set_xlim(0, comparison.plan.epochs)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     return lines
+
+
+def race(race: Race) -> Figure:
+    """How long each schedule was in a race."""
+    figure = Figure(figsize=(11.5, 1.5 + 0.34 * len(race.entered)), facecolor="white", layout="constrained")
+    draw_race(figure.subplots(), race)
+    return figure
+
+
+def bare_race(race: Race) -> Figure:
+    """The same, for a page."""
+    figure = Figure(figsize=(13.0, 1.5 + 0.34 * len(race.entered)), facecolor="none", layout="constrained")
+    draw_race(figure.subplots(), race)
+    return figure
+
+
+def draw_race(ax: Any, race: Race) -> None:
+    """Draw a bar a schedule: the epochs of all of its runs, a colour for each length, and where it was dropped."""
+    dropped = {d.name: d for d in race.dropped}
+    lengths = sorted(race.trained)
+    met = set()
+    for i, name in enumerate(race.entered):
+        begin = 0
+        for epochs, count in race.runs(name).items():
+            color = PALETTE[lengths.index(epochs) % len(PALETTE)]
+            label = None if epochs in met else f"runs of {epochs} epoch{'s' if epochs > 1 else ''}"
+            ax.barh(i, epochs * count, left=begin, height=0.62, color=color, edgecolor="none", label=label)
+            met.add(epochs)
+            begin += epochs * count
+        if name in dropped:
+            why = printable(why_dropped(dropped[name]), most=60)
+            ax.text(begin, i, f"  {why}", va="center", color=INK, fontsize=9.5, parse_math=False)
+    tidy(ax)
+    ax.grid(axis="y", visible=False)
+    names = [printable(name, most=40) for name in race.entered]
+    ax.set_yticks(range(len(names)), names, parse_math=False)
+    ax.invert_yaxis()
+    ax.axvline(race.epochs * len(race.seeds), color=INK, linewidth=1.2, linestyle=(0, (4, 3)), label="without a race")
+    ax.set_title(RACE, loc="left", color=INK, fontsize=12, fontweight="bold", pad=10)
+    ax.set_xlabel("epochs of all seeds together", color=INK)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    handles, labels = ax.get_legend_handles_labels()
+    legend(ax.figure, handles, labels, loc="outside right upper", fontsize=10)
 
 
 def draw(ax: Any, comparison: Comparison, panel: str) -> list[Any]:

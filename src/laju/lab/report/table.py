@@ -82,7 +82,7 @@ def ranking_table(comparison: Comparison, difference: float = 0.01) -> Table:
 
 def dropped_table(race: Race) -> Table:
     """Who was dropped on the way, in the order of time, with the reason; fits 100 columns."""
-    caption = "test accuracy beside that of the best at that point, with a 95 % interval, in runs of so many epochs and seeds;"
+    caption = "difference in test accuracy to the schedule named, with a 95 % interval, in runs of so many epochs and seeds;"
     caption += " p of being no worse, corrected for every decision of the race"
     result = _plain_table("Dropped on the way", caption)
     result.add_column("schedule", overflow="fold", min_width=12)
@@ -106,7 +106,7 @@ def dropped_table(race: Race) -> Table:
 def why_dropped(dropped: Dropped) -> str:
     """Such as `worse than cosine`, or `all diverged`."""
     if dropped.reason == "worse":
-        return f"worse than {dropped.best}"
+        return f"worse than {dropped.rival}"
     return "all diverged or collapsed" if dropped.reason == "failed" else f"all {dropped.reason}"
 
 

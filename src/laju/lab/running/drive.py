@@ -39,12 +39,14 @@ class Where:
         jobs: so many at once; one runs in this process.
         share_prefixes: trials that agree up to an update are trained once up to there.
         time_limit: seconds that a job may take, after which it is ended.
+        stack: trials at once in a stack, of those with other numerics than the default; by default as many as fit.
         cluster: makes the place on a cluster, instead of this machine.
     """
 
     jobs: int = 1
     share_prefixes: bool = True
     time_limit: float | None = None
+    stack: int | None = None
     cluster: Callable[[], Place] | None = None
 
 
@@ -128,7 +130,7 @@ class Driver:
                 return (first,)
             return frameworks.index(self.trials[stretch.keys[0]].framework), -stretch.left, first
 
-        roots = plan(self.trials, self.where.share_prefixes)
+        roots = plan(self.trials, self.where.share_prefixes, self.where.stack)
         with self.interrupts.held():
             begin = resumed(roots, lambda family: {name: u for u, name in self.kept.branch_points(family)})
         if self.display is not None:
@@ -183,24 +185,25 @@ class Driver:
         stretch = flight.stretch
         key = stretch.keys[0]
         name = key[0] if len(stretch.keys) == 1 else f"{key[0]} and {len(stretch.keys) - 1} more"
-        trial = self.trials[key]
         if stretch.rates is None:
-            return Job(key, trial.fingerprint, name, folder)
+            fingerprints = tuple(self.trials[k].fingerprint for k in stretch.keys)
+            return Job(stretch.keys, fingerprints, name, folder, stack=self.where.stack)
         start = flight.start
         if isinstance(start, str):
             with self.interrupts.held():
                 # It may have given way to others meanwhile; then everything before is trained again.
                 start = self.kept.branch_point(start)
-        return Job(key, trial.fingerprint, name, folder, start, stretch.stop, keep=bool(stretch.then))
+        fingerprint = self.trials[key].fingerprint
+        return Job((key,), (fingerprint,), name, folder, start, stretch.stop, keep=bool(stretch.then))
 
     def _land_all(self, landed: list[tuple[_Flight, Any]], rank: Callable[[Stretch], Any]) -> list[_Flight]:
         """Store what came out; the flights that can begin now."""
         following: list[_Flight] = []
         for flight, result in landed:
             stretch = flight.stretch
-            if isinstance(result, Outcome):
-                for key in stretch.keys:
-                    self._store(key, result)
+            if isinstance(result, list):
+                for key, each in zip(stretch.keys, result, strict=True):
+                    self._store(key, each)
                 continue
             progress, state = result
             for key in stretch.ends if progress.diverged_at is None else stretch.waiting:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from laju.frameworks.values import first
+from laju.lab.numerics import Numerics
 from laju.lab.trials import Trial
 
 Key = tuple[str, int]
@@ -24,12 +26,16 @@ SHORTEST = 16
 """Updates. To begin at a branch point takes as long as a few updates, so shorter stretches are trained again by each trial."""
 
 
+STACK = 128
+"""Trials that are one job at most, when they are trained as a stack."""
+
+
 @dataclass(eq=False)
 class Stretch:
     """The updates from `start` to `stop` of all trials in `keys`, which agree up to `stop`.
 
     `then` are the stretches that begin at its branch point, the state of the training after `stop` updates. `ends` are the trials
-    that end there. `rates` are those of the updates until `stop`; None where nothing is shared.
+    that end there. `rates` are those of the updates until `stop`; None where nothing is shared, which is of one trial or a stack.
     """
 
     keys: tuple[Key, ...]
@@ -62,26 +68,40 @@ class Stretch:
             yield from stretch.all()
 
 
-def plan(trials: Mapping[Key, Trial], share: bool = True) -> list[Stretch]:
-    """The stretches that begin at update 0, with those that follow them, in the order of the trials.
+def plan(trials: Mapping[Key, Trial], share: bool = True, stack: int | None = None) -> list[Stretch]:
+    """The stretches that begin at update 0, with those that follow them.
 
     Args:
         trials: what to train.
-        share: whether trials may have stretches in common; those that cannot be interrupted have none in any case.
+        share: whether trials may have stretches in common; those that cannot be trained in parts have none in any case.
+        stack: of trials with other numerics than the default, so many at most are one job; by default as many as a stack holds.
     """
-    families: dict[str, list[Key]] = {}
-    for key, trial in trials.items():
-        family = trial.family if share and trial.shares_prefixes else f"alone {len(families)}"
-        families.setdefault(family, []).append(key)
     roots: list[Stretch] = []
-    for family, keys in families.items():
-        if len(keys) == 1 and family.startswith("alone"):
-            stop = trials[keys[0]].plan.updates
-            roots.append(Stretch(tuple(keys), family, 0, stop, tuple(keys)))
-            continue
-        rates = {key: first(trials[key].schedule.resolve(trials[key].plan), trials[key].plan.updates) for key in keys}
-        roots += _grown(family, keys, rates, 0, 0)
+    families: dict[str, list[Key]] = {}
+    stacks: dict[tuple[Any, ...], list[Key]] = {}
+    for key, trial in trials.items():
+        if trial.numerics != Numerics():
+            from laju.lab.engines.stack import alike
+
+            stacks.setdefault(alike(trial), []).append(key)
+        elif share and trial.shares_prefixes:
+            families.setdefault(trial.family, []).append(key)
+        else:
+            roots.append(Stretch((key,), "", 0, trial.plan.updates, (key,)))
+    for together in stacks.values():
+        for keys in batched(together, stack or STACK):
+            roots.append(Stretch(keys, "", 0, trials[keys[0]].plan.updates, keys))
+    for family, members in families.items():
+        runs = {key: trials[key].plan for key in members}
+        rates = {key: first(trials[key].schedule.resolve(run), run.updates) for key, run in runs.items()}
+        roots += _grown(family, members, rates, 0, 0)
     return roots
+
+
+def batched(keys: list[Key], n: int) -> Iterator[tuple[Key, ...]]:
+    """They in their order, in groups of n and one of what is left."""
+    for i in range(0, len(keys), n):
+        yield tuple(keys[i : i + n])
 
 
 def _grown(family: str, keys: list[Key], rates: dict[Key, Rates], start: int, since: int) -> list[Stretch]:
@@ -109,7 +129,7 @@ def _grown(family: str, keys: list[Key], rates: dict[Key, Rates], start: int, si
 
 def updates(roots: Iterable[Stretch]) -> int:
     """How many updates a plan trains."""
-    return sum(s.stop - s.start for root in roots for s in root.all())
+    return sum((s.stop - s.start) * (1 if s.rates is not None else len(s.keys)) for root in roots for s in root.all())
 
 
 def resumed(roots: Iterable[Stretch], points: Callable[[str], Mapping[str, int]]) -> list[tuple[Stretch, str | None]]:

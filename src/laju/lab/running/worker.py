@@ -8,6 +8,7 @@ from pathlib import Path
 
 from laju.lab.engines import train, train_part
 from laju.lab.engines.loop import Progress
+from laju.lab.numerics import Numerics
 from laju.lab.progress import Channel, Running
 from laju.lab.running.places import Shared
 from laju.lab.running.stretches import Key
@@ -40,35 +41,46 @@ class Work:
 
 @dataclass(frozen=True)
 class Job:
-    """A stretch to train: of the trial `key`, to `stop`, or the whole trial where `stop` is None.
+    """A stretch to train: of the first of `keys`, to `stop`, or all of each trial where `stop` is None.
 
     `start` is the branch point that it begins at, and `keep` asks for one at its end. `name` is shown to who waits, in `folder`.
     """
 
-    key: Key
-    fingerprint: str
+    keys: tuple[Key, ...]
+    fingerprints: tuple[str, ...]
     name: str
     folder: Path | None
     start: bytes | None = None
     stop: int | None = None
     keep: bool = False
+    stack: int | None = None
 
 
-def work(shared: Shared, job: Job) -> Outcome | tuple[Progress, bytes | None]:
-    """Train a stretch: the outcome of a whole trial, or how far the trial is and a branch point."""
+def work(shared: Shared, job: Job) -> list[Outcome] | tuple[Progress, bytes | None]:
+    """Train a stretch: the outcome of each whole trial, or how far one is and a branch point."""
     content: Work = shared.get()
-    trial = content.unpack()[job.key]
+    known = content.unpack()
+    trials = [known[key] for key in job.keys]
     channel = None if job.folder is None else Channel(job.folder)
-    updates, seed = trial.plan.updates, job.key[1]
+
+    def tell(i: int, record: Record) -> None:
+        if channel is not None:
+            name = job.name if job.stop is not None else job.keys[i][0]
+            running = Running(name, job.keys[i][1], updates=trials[i].plan.updates, record=record)
+            channel.tell(job.fingerprints[i], running)
 
     def report(record: Record) -> None:
-        if channel is not None:
-            channel.tell(job.fingerprint, Running(job.name, seed, updates=updates, record=record))
+        tell(0, record)
 
     try:
-        if job.stop is None:
-            return train(trial, report)
-        return train_part(trial, job.start, job.stop, job.keep, report)
+        if job.stop is not None:
+            return train_part(trials[0], job.start, job.stop, job.keep, report)
+        if trials[0].numerics == Numerics():
+            return [train(trials[0], report)]
+        from laju.lab.engines.stack import train_stack
+
+        return train_stack(trials, tell, job.stack)
     finally:
         if channel is not None:
-            channel.done(job.fingerprint)
+            for fingerprint in job.fingerprints:
+                channel.done(fingerprint)

@@ -8,6 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from laju.arguments import number as number_of
+
+NO_SPREAD = 1e-9
+"""Differences that are equal to this are so by the coarseness of an accuracy, and say nothing about their spread."""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -27,8 +32,11 @@ class Estimate:
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether the whole interval lies on one side of zero; False where there is no interval."""
-        return self.half_width is not None and abs(self.mean) > self.half_width
+        """Whether the whole interval lies on one side of zero; False where there is none, or one of no width.
+
+        Runs that all differ by the same one test image show no spread, which does not mean that there is none.
+        """
+        return self.half_width is not None and self.half_width > NO_SPREAD and abs(self.mean) > self.half_width
 
     def text(self, digits: int = 3, *, signed: bool = False) -> str:
         """The estimate in a few characters.
@@ -52,7 +60,7 @@ def number(value: float, digits: int = 3, *, signed: bool = False) -> str:
     return f"{value:{'+' if signed else ''}{f'.{digits}f' if shown else '.1e'}}"
 
 
-def estimate(values: Iterable[float], confidence: float = 0.95) -> Estimate | None:
+def estimate(values: Iterable[float], confidence: float = 0.95, *, resolution: float = 0.0) -> Estimate | None:
     """The mean of independent runs, with its Student t interval.
 
     The half width is t · s / √n, with s the sample standard deviation and t the quantile of n - 1 degrees of freedom.
@@ -60,6 +68,8 @@ def estimate(values: Iterable[float], confidence: float = 0.95) -> Estimate | No
     Args:
         values: one number a run.
         confidence: how often such an interval holds the true mean, between 0 and 1.
+        resolution: the smallest difference that two values can have, such as 1 / (test examples) of accuracies; s is at least
+            this, since values can be the same by coarseness alone. 0 where there is none, or it is unknown.
 
     Returns:
         None when there are no values; an estimate without a half width when there is one.
@@ -69,6 +79,7 @@ def estimate(values: Iterable[float], confidence: float = 0.95) -> Estimate | No
     """
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie between 0 and 1, got {confidence!r}")
+    resolution = number_of("resolution", resolution, least=0)
     x = np.asarray(list(values), dtype=float)
     if x.size == 0:
         return None
@@ -78,14 +89,16 @@ def estimate(values: Iterable[float], confidence: float = 0.95) -> Estimate | No
     from scipy.special import stdtrit
 
     t = float(stdtrit(x.size - 1, (1 + confidence) / 2))
-    return Estimate(mean, t * float(x.std(ddof=1)) / math.sqrt(x.size), int(x.size))
+    return Estimate(mean, t * max(float(x.std(ddof=1)), resolution) / math.sqrt(x.size), int(x.size))
 
 
-def paired_difference(a: Sequence[float], b: Sequence[float], confidence: float = 0.95) -> Estimate | None:
+def paired_difference(
+    a: Sequence[float], b: Sequence[float], confidence: float = 0.95, *, resolution: float = 0.0
+) -> Estimate | None:
     """How much larger `a` is than `b` where the two share their seeds: the mean of a - b, with its interval.
 
     Runs of one seed share their initial weights and data order, so what these add to both cancels in the difference;
-    the interval is narrower than that of two unrelated means.
+    the interval is narrower than that of two unrelated means. `confidence` and `resolution` are those of `estimate`.
 
     Raises:
         ValueError: the two are not equally long.
@@ -95,4 +108,4 @@ def paired_difference(a: Sequence[float], b: Sequence[float], confidence: float 
     """
     if len(a) != len(b):
         raise ValueError(f"paired values must be equally many, got {len(a)} and {len(b)}")
-    return estimate((x - y for x, y in zip(a, b, strict=True)), confidence)
+    return estimate((x - y for x, y in zip(a, b, strict=True)), confidence, resolution=resolution)

@@ -10,41 +10,56 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
-from laju.arguments import whole
-from laju.lab.statistics.intervals import Estimate, paired_difference
-
-NO_SPREAD = 1e-9
-"""Differences that are equal to this are so by the coarseness of an accuracy, and say nothing about their spread."""
+from laju.arguments import number, shown, whole
+from laju.lab.statistics.intervals import NO_SPREAD, Estimate, paired_difference
 
 
-def paired_p_value(a: Sequence[float], b: Sequence[float]) -> float | None:
-    """The two-sided p-value of a paired t test: how often chance alone gives a mean difference at least as far from zero.
+def paired_p_value(
+    a: Sequence[float],
+    b: Sequence[float],
+    resolution: float = 0.0,
+    *,
+    alternative: Literal["two-sided", "less"] = "two-sided",
+) -> float | None:
+    """The p-value of a paired t test: how often chance alone gives a mean difference at least as far from zero.
 
-    t = d̄ √n / s of the differences d, with n - 1 degrees of freedom.
+    t = d̄ √n / s of the differences d = a - b, with n - 1 degrees of freedom.
+
+    Args:
+        a, b: values of the same seeds.
+        resolution: the smallest difference that two values can have, such as 1 / (test examples) of accuracies; s is at least
+            this. Seeds that all differ by one image are then no proof. 0 where there is none, or it is unknown.
+        alternative: "two-sided", or "less" to count only chances that `a` is so far below `b`.
 
     Returns:
-        None where there is nothing to tell by: fewer than two pairs, or differences that are all the same but not zero.
+        None where there is nothing to tell by: fewer than two pairs, or, without a resolution, differences that are all the same
+        but not zero.
 
     Raises:
-        ValueError: the two are not equally long.
+        ValueError: the two are not equally long, or another argument is not valid.
 
     >>> round(paired_p_value([0.86, 0.87, 0.88], [0.84, 0.86, 0.85]), 3)
     0.074
     """
     if len(a) != len(b):
         raise ValueError(f"paired values must be equally many, got {len(a)} and {len(b)}")
+    if alternative not in ("two-sided", "less"):
+        raise ValueError(f"alternative must be 'two-sided' or 'less', got {shown(alternative)}")
+    resolution = number("resolution", resolution, least=0)
     d = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
     if d.size < 2:
         return None
-    mean, spread = float(d.mean()), float(d.std(ddof=1))
+    mean, spread = float(d.mean()), max(float(d.std(ddof=1)), resolution)
     if spread <= NO_SPREAD:
         return 1.0 if abs(mean) <= NO_SPREAD else None
     from scipy.special import stdtr
 
-    return 2 * float(stdtr(d.size - 1, -abs(mean) * math.sqrt(d.size) / spread))
+    t = mean * math.sqrt(d.size) / spread
+    return float(stdtr(d.size - 1, t)) if alternative == "less" else 2 * float(stdtr(d.size - 1, -abs(t)))
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
@@ -72,7 +87,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def joint_difference(
-    a: Sequence[float], b: Sequence[float], comparisons: int, confidence: float = 0.95
+    a: Sequence[float], b: Sequence[float], comparisons: int, confidence: float = 0.95, *, resolution: float = 0.0
 ) -> Estimate | None:
     """The paired difference, with an interval so wide that those of all comparisons hold together.
 
@@ -82,6 +97,7 @@ def joint_difference(
         a, b: values of the same seeds.
         comparisons: how many differences are looked at, at least 1.
         confidence: how often all the intervals hold their true differences at once, between 0 and 1.
+        resolution: as in `paired_p_value`.
 
     Raises:
         ValueError: the two are not equally long, or another argument is out of its range.
@@ -92,4 +108,4 @@ def joint_difference(
     comparisons = whole("comparisons", comparisons, least=1)
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie between 0 and 1, got {confidence!r}")
-    return paired_difference(a, b, 1 - (1 - confidence) / comparisons)
+    return paired_difference(a, b, 1 - (1 - confidence) / comparisons, resolution=resolution)

@@ -8,13 +8,17 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from laju.lab.statistics.multiple import NO_SPREAD, holm, paired_p_value
+from laju.arguments import number
+from laju.lab.statistics.intervals import NO_SPREAD
+from laju.lab.statistics.multiple import holm, paired_p_value
 
 Scores = npt.NDArray[np.float64]
 DRAWS = 20_000
 
 
-def rank_intervals(scores: npt.ArrayLike, confidence: float = 0.95) -> list[tuple[int, int]]:
+def rank_intervals(
+    scores: npt.ArrayLike, confidence: float = 0.95, *, resolution: float = 0.0
+) -> list[tuple[int, int]]:
     """Between which ranks each true mean lies, 1 for the largest.
 
     Every mean is compared with every other by a paired t test. With Holm's correction over its own comparisons, a mean that is
@@ -25,6 +29,7 @@ def rank_intervals(scores: npt.ArrayLike, confidence: float = 0.95) -> list[tupl
     Args:
         scores: of shape (seeds, schedules), the larger the better.
         confidence: between 0 and 1.
+        resolution: as in `paired_p_value`.
 
     Raises:
         ValueError: scores of another shape or not finite, or a confidence out of its range.
@@ -39,7 +44,7 @@ def rank_intervals(scores: npt.ArrayLike, confidence: float = 0.95) -> list[tupl
     pairs: dict[tuple[int, int], float | None] = {}
     for i in range(count):
         for j in range(i):
-            pairs[i, j] = pairs[j, i] = paired_p_value(list(y[:, i]), list(y[:, j]))
+            pairs[i, j] = pairs[j, i] = paired_p_value(list(y[:, i]), list(y[:, j]), resolution)
     found = []
     for i in range(count):
         others = [j for j in range(count) if j != i]
@@ -54,6 +59,8 @@ def probability_best(
     scores: npt.ArrayLike,
     failed: Sequence[bool] | None = None,
     bounds: tuple[float, float] = (-math.inf, math.inf),
+    *,
+    resolution: float = 0.0,
 ) -> list[float] | None:
     """How probable it is that each of the means is the largest, if nothing was known before.
 
@@ -70,6 +77,8 @@ def probability_best(
         scores: of shape (seeds, schedules), the larger the better.
         failed: which schedules hold the score of a trial that failed, and so say nothing about what seeds share; none by default.
         bounds: between what a mean can lie, such as (0, 1) for accuracies.
+        resolution: the smallest difference that two scores can have, such as 1 / (test examples); the spread of a schedule's
+            scores is at least this over √2, that of a difference of two then the resolution.
 
     Returns:
         One probability a schedule, which add up to 1; None with one seed, which shows no spread.
@@ -97,6 +106,7 @@ def probability_best(
         within = rest.std(axis=0, ddof=1) * math.sqrt(shared / (shared - 1))
         # All-equal differences come from the coarseness of an accuracy: then what the seeds share stays in the spread.
         spread[sound] = np.where(within > NO_SPREAD, within, spread[sound])
+    spread = np.maximum(spread, number("resolution", resolution, least=0) / math.sqrt(2))
     rng = np.random.default_rng(0)  # the same comparison gives the same probabilities
     means, errors = y.mean(axis=0), spread / math.sqrt(n)
     draws = means + errors * rng.standard_t(n - 1, size=(DRAWS, count))

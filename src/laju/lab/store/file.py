@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from laju.lab.store.tables import VERSION, StoreError, StoreWarning, metadata, trials
+from laju.lab.store.tables import VERSION, StoreError, StoreFull, StoreWarning, metadata, trials
 
 APPLICATION = int.from_bytes(b"laju")  # SQLite keeps it, and the version, in the head of the file
 _LOG_LIMIT = 2**26  # bytes that the log may keep on the disk when it is empty
@@ -51,7 +51,7 @@ class File:
         with self._plain_errors():
             self._open()
 
-    def insert(self, table: sa.Table) -> Any:
+    def insert(self, table: sa.Table) -> sa.Insert:
         """An insertion that leaves a row that is there already as it is."""
         return insert(table).on_conflict_do_nothing()
 
@@ -115,6 +115,7 @@ class File:
                 self._choose_journal(_is_local(path))
             self._process = os.getpid()
             self._identity = _identity(path)
+            self._beside = {} if path is None else {_identity(beside): beside for beside in _beside(path)}
         except BaseException:
             self._engine.dispose()
             raise
@@ -161,6 +162,9 @@ class File:
             if mode == "wal":
                 connection.exec_driver_sql("PRAGMA synchronous = NORMAL")
                 connection.exec_driver_sql(f"PRAGMA journal_size_limit = {_LOG_LIMIT}")
+                connection.exec_driver_sql(
+                    "SELECT count(*) FROM trials"
+                ).all()  # the log is there from the first statement on
 
     def _find(self) -> None:
         """Make the file anew where it was deleted or replaced: SQLite would go on writing into what nobody can open again."""
@@ -173,6 +177,9 @@ class File:
             return
         deleted = not self._path.exists()
         self._engine.dispose()
+        for identity, beside in self._beside.items():  # the log of the former file would be read into the new one
+            if identity is not None and _identity(beside) == identity:
+                beside.unlink(missing_ok=True)
         self._open()
         with self._engine.connect() as connection:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -198,7 +205,7 @@ class File:
                 "were finished before are kept"
             )
         if "full" in reason or "No space" in reason:
-            return StoreError(
+            return StoreFull(
                 f"{name} could not be written: the disk is full; what was finished before is kept. Make room and run the "
                 "same again"
             )
@@ -223,10 +230,14 @@ def _identity(path: Path | None) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
+def _beside(path: Path) -> list[Path]:
+    """The files that SQLite may have beside its own."""
+    return [path.with_name(path.name + ending) for ending in ("-wal", "-shm", "-journal")]
+
+
 def _clear_leftovers(path: Path) -> None:
     """Remove the log of a file that was deleted without it, which would not fit a new file."""
-    left = [path.with_name(path.name + ending) for ending in ("-wal", "-shm", "-journal")]
-    left = [file for file in left if file.exists()]
+    left = [file for file in _beside(path) if file.exists()]
     if left and not path.exists():  # in this order: another program makes the file first
         for file in left:
             file.unlink(missing_ok=True)

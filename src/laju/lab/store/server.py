@@ -1,4 +1,4 @@
-"""A store in a PostgreSQL database: the tables of a file, in a schema named laju, beside whatever else the database holds."""
+"""A store in a PostgreSQL database: the tables of a file, in a schema of their own, beside whatever else the database holds."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from laju.lab.store.tables import VERSION, StoreError, StoreWarning, metadata, trials
+from laju.lab.store.tables import VERSION, StoreError, StoreFull, StoreWarning, metadata, trials
 from laju.lab.store.urls import shown
 
-SCHEMA = "laju"
+SCHEMA = "laju_store"  # not "laju": the schema of a user of that name is where other programs put their tables
 _LOCK = int.from_bytes(b"laju")  # of all programs that open a store in the database
 # In seconds, but for tcp_user_timeout in milliseconds: a server that is cut off is noticed within half a minute.
 _CONNECTION = {
@@ -69,7 +69,7 @@ class Server:
             self._engine.dispose()
             raise
 
-    def insert(self, table: sa.Table) -> Any:
+    def insert(self, table: sa.Table) -> sa.Insert:
         """An insertion that leaves a row that is there already as it is."""
         return insert(table).on_conflict_do_nothing()
 
@@ -149,7 +149,7 @@ class Server:
     def _error(self, error: sa.exc.SQLAlchemyError) -> StoreError:
         code = _code(error)
         if code == _DISK_FULL:
-            return StoreError(
+            return StoreFull(
                 f"the store {self.name} could not be written: the server's disk is full; what was finished before is kept"
             )
         if code == _LOCKED:
@@ -159,7 +159,7 @@ class Server:
             )
         hint = ""
         if code == _FORBIDDEN:
-            hint = f"; a user needs the right to create the schema {SCHEMA!r} in the database, or to write in the one that is there"
+            hint = f"; its user may neither create a schema {SCHEMA!r} there nor write in the one that is there"
         return StoreError(f"the store {self.name} cannot be opened or written: {_reason(error)}{hint}")
 
 

@@ -6,6 +6,7 @@ import math
 import os
 import re
 import threading
+import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from laju.arguments import shown as shown_value
 from laju.lab.store import tables
 from laju.lab.store.file import File
 from laju.lab.store.server import Server
-from laju.lab.store.tables import StoreError
+from laju.lab.store.tables import StoreError, StoreFull, StoreWarning
 from laju.lab.store.urls import is_url, read_url, shown
 from laju.lab.trials import Outcome, Record, Trial
 
@@ -137,7 +138,7 @@ class Store:
 
         def write(connection: sa.Connection) -> bool:
             insert = self._kept_in.insert
-            if not connection.execute(insert(tables.trials).values(row)).rowcount:
+            if not _is_new(connection, insert(tables.trials).values(row)):
                 return False
             if outcome.records:
                 connection.execute(insert(tables.records), [{"trial": fingerprint, **vars(r)} for r in outcome.records])
@@ -168,7 +169,7 @@ class Store:
         row = {"prefix": prefix, "family": family, "update": update, "size": len(state), "used": _now(), "state": state}
 
         def write(connection: sa.Connection) -> None:
-            if not connection.execute(self._kept_in.insert(table).values(row)).rowcount:
+            if not _is_new(connection, self._kept_in.insert(table).values(row)):
                 connection.execute(sa.update(table).where(table.c.prefix == prefix).values(used=row["used"]))
             room = self.branch_bytes - len(state)
             sizes = sa.select(table.c.prefix, table.c.size).where(table.c.prefix != prefix)
@@ -181,7 +182,14 @@ class Store:
                 connection.execute(sa.delete(table).where(table.c.prefix.in_(part)))
 
         with self._one_at_a_time:
-            self._kept_in.write(write)
+            try:
+                self._kept_in.write(write)
+            except StoreFull:  # which costs time and no result
+                warnings.warn(
+                    f"{self.name} has no room on the disk for the state of a training, so what begins there may be trained again",
+                    StoreWarning,
+                    stacklevel=2,
+                )
 
     def branch_points(self, family: str) -> list[tuple[int, str]]:
         """The (update, prefix) of every branch point of a family, by update.
@@ -237,6 +245,11 @@ class Store:
         for part in _parts(fingerprints):
             found = self._reading(lambda connection, part=part: _read(connection, part))  # type: ignore[misc]
             yield from (found[fingerprint] for fingerprint in part if fingerprint in found)
+
+
+def _is_new(connection: sa.Connection, insertion: sa.Insert) -> bool:
+    # Drivers count the rows of an insertion only when asked to.
+    return connection.execute(insertion.execution_options(preserve_rowcount=True)).rowcount == 1
 
 
 def _read(connection: sa.Connection, fingerprints: Sequence[str]) -> dict[str, Kept]:

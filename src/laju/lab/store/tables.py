@@ -63,5 +63,9 @@ class StoreError(OSError):
     """A store that cannot be opened or written; the message names it and what can be done."""
 
 
+class StoreFull(StoreError):
+    """There is no room on the disk."""
+
+
 class StoreWarning(UserWarning):
     """Something happened to a store that the program could put right."""

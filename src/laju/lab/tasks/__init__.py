@@ -11,6 +11,7 @@ from laju.lab.tasks.download import DownloadError
 from laju.lab.tasks.fashion_mnist import FashionMNIST
 from laju.lab.tasks.held_out import HeldOut
 from laju.lab.tasks.image_folder import Accelerated, ImageFolder
+from laju.lab.tasks.program import Program, ProgramError
 
 __all__ = [
     "TASKS",
@@ -22,6 +23,8 @@ __all__ = [
     "FashionMNIST",
     "HeldOut",
     "ImageFolder",
+    "Program",
+    "ProgramError",
     "Task",
     "get_task",
 ]

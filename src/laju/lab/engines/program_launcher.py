@@ -1,0 +1,155 @@
+"""A process between the lab and a program: runs it, and ends it with all that it has started, in every case.
+
+Run by its path, with the standard library alone. It ends the program when its standard input ends, which the system closes even
+if the process at the other end is killed. On Linux processes whose parent has ended are handed to it, so that it finds them as
+well; and the program is killed if this process is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+LINUX = sys.platform == "linux"
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+
+
+class _Asked(BaseException):
+    """This process is asked to end."""
+
+
+def _asked(number: int, frame: Any) -> None:
+    raise _Asked
+
+
+def main() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    # A handler and not SIG_IGN, which the program would inherit.
+    signal.signal(signal.SIGINT, lambda number, frame: None)
+    signal.signal(signal.SIGTERM, _asked)
+    asked = json.loads(_first_line())
+    libc = ctypes.CDLL(None) if LINUX else None
+    if libc is not None:
+        libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    me = os.getpid()
+
+    def tie() -> None:
+        if libc is not None:
+            libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+            if os.getppid() != me:
+                os._exit(1)
+
+    status: int | None = None
+    program: subprocess.Popen[bytes] | None = None
+    try:
+        with open(asked["output"], "ab") as output, open(asked["errors"], "ab") as errors:
+            program = subprocess.Popen(
+                asked["command"],
+                cwd=asked["cwd"],
+                env=asked["env"],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=errors,
+                process_group=0,
+                preexec_fn=tie,
+            )
+        while status is None and not select.select([0], [], [], 0.05)[0]:
+            status = _reaped(program.pid)
+    except OSError as error:
+        print(json.dumps({"error": str(error)}), flush=True)
+        return
+    except _Asked:
+        pass
+    finally:
+        if program is not None:
+            signal.signal(signal.SIGTERM, lambda number, frame: None)
+            status = _end(program.pid, status, asked["grace"])
+            program.returncode = status
+    print(json.dumps({"status": status}), flush=True)
+
+
+def _first_line() -> bytes:
+    """Without a buffer, so that what `select` says of the input is so."""
+    line = b""
+    while not line.endswith(b"\n"):
+        part = os.read(0, 65536)
+        if not part:
+            raise SystemExit(1)
+        line += part
+    return line
+
+
+def _reaped(pid: int) -> int | None:
+    """Take note of every process that has ended; how that one did, if it is among them."""
+    status = None
+    while True:
+        try:
+            ended, how = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return status
+        if ended == 0:
+            return status
+        if ended == pid:
+            status = os.waitstatus_to_exitcode(how)
+
+
+def _end(pid: int, status: int | None, grace: float) -> int | None:
+    """End the program and all that it has started: politely, and after `grace` seconds by force."""
+    until = time.monotonic() + grace
+    _signal(pid, status is not None, signal.SIGTERM)
+    while True:
+        found = _reaped(pid)
+        status = found if status is None else status
+        if status is not None and not _left(pid):
+            return status
+        if time.monotonic() > until:
+            _signal(pid, status is not None, signal.SIGKILL)
+        time.sleep(0.02)
+
+
+def _left(pid: int) -> list[int]:
+    """The processes that the program, or any of its processes, has started and that run still."""
+    if not LINUX:
+        try:
+            os.killpg(pid, 0)
+        except OSError:
+            return []
+        return [pid]
+    parents: dict[int, int] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/stat") as file:
+                    # The name, in parentheses, may hold anything.
+                    parents[int(name)] = int(file.read().rpartition(")")[2].split()[1])
+            except (OSError, ValueError, IndexError):
+                continue
+    found, level = list[int](), [os.getpid()]
+    while level:
+        level = [child for child, parent in parents.items() if parent in level]
+        found += level
+    return found
+
+
+def _signal(pid: int, ended: bool, number: signal.Signals) -> None:
+    """To the program's group; by force, or when the program itself has ended, also to what has left the group."""
+    with contextlib.suppress(OSError):
+        os.killpg(pid, number)
+    if LINUX and (ended or number == signal.SIGKILL):
+        for other in _left(pid):
+            try:
+                os.kill(other, number)
+            except OSError:
+                continue
+
+
+if __name__ == "__main__":
+    main()
