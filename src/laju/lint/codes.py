@@ -1,0 +1,100 @@
+"""What a finding is, and what the codes mean."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+CODES: dict[str, str] = {
+    "LAJU001": "An update at rate 0",
+    "LAJU002": "The peak is never reached",
+    "LAJU003": "A jump at the end of the warmup",
+    "LAJU004": "The value rises after the decay",
+    "LAJU005": "The run is shorter than the schedule",
+    "LAJU006": "The run is longer than the schedule",
+    "LAJU007": "A boundary is never reached",
+    "LAJU008": "The floor is above a group's base",
+    "LAJU009": "The warmup is as long as the run",
+    "LAJU010": "A piece of length 0",
+    "LAJU011": "A momentum or beta outside [0, 1)",
+    "LAJU012": "A negative value",
+    "LAJU013": "A length that looks like another unit",
+    "LAJU014": "A peak too large for the optimizer",
+    "LAJU015": "A rate too small to change a weight",
+    "LAJU016": "A schedule that does not fit the run",
+    "LAJU017": "A value that is not a finite number",
+}
+"""The title of every code; each has a page in the documentation."""
+
+WHY = {
+    "LAJU001": "an update at rate 0 costs as much as any other and leaves the weights as they are",
+    "LAJU002": "the rate that was written, and perhaps tuned, is never trained with",
+    "LAJU003": "a warmup is there to reach the rate gently; a jump at its end undoes that",
+    "LAJU004": "a rate that climbs again undoes the convergence of the decay; in some libraries a decay that goes on past "
+    "its end does so by accident",
+    "LAJU005": "what comes last in the schedule is never trained with, and at the end of a decay that is where much of the "
+    "gain is",
+    "LAJU006": "the last value holds for the rest of the run, which may be far longer than it was meant to",
+    "LAJU007": "a change that was written never happens",
+    "LAJU008": "an absolute floor is the same for every group, so a group with a small rate is trained at a larger one "
+    "instead of decaying",
+    "LAJU009": "the whole run is spent on the way up: the peak and everything after it never happen",
+    "LAJU010": "nothing is trained with it, so the run is not what the text seems to say",
+    "LAJU011": "an average with such a weight does not forget, or changes sign: it diverges",
+    "LAJU012": "the step goes uphill: it raises the loss, or makes weights grow instead of decay",
+    "LAJU013": "laju counts optimizer updates wherever no unit is written",
+    "LAJU014": "the peak is about as far as every single weight moves in one update of such an optimizer (Adam: Kingma & Ba, "
+    "arXiv 1412.6980, section 2.1; Lion: Chen et al., arXiv 2302.06675)",
+    "LAJU015": "float32 weights have 24 bits: a step below 6e-8 of a weight is rounded away",
+    "LAJU016": "the lengths leave nothing, or less than nothing, for a part of the schedule in this run",
+    "LAJU017": "from there on the weights are infinite or not a number, and stay so",
+}
+
+# Hyper-parameters by name, with what they may be.
+RATE, _DECAY, AVERAGE = "rate", "decay", "average"
+PARAMETERS = {
+    "lr": RATE,
+    "weight_decay": _DECAY,
+    "momentum": AVERAGE,
+    **{f"beta{i}": AVERAGE for i in ("", 1, 2, 3)},
+    **{f"betas[{i}]": AVERAGE for i in (0, 1, 2)},
+}
+
+# The largest peak that is in use with an optimizer whose step is about as long as its rate.
+_ADAM, _LION = 0.01, 0.003
+LARGEST: dict[str, float] = {
+    **dict.fromkeys(("adam", "adamw", "nadam", "nadamw", "radam", "adamax", "amsgrad", "adabelief", "adan"), _ADAM),
+    "lion": _LION,
+}
+OTHERS = (
+    "adadelta", "adafactor", "adagrad", "asgd", "lamb", "lars", "lbfgs", "muon", "rmsprop", "rprop", "sgd", "shampoo", "sophia",
+)  # fmt: skip
+
+SMALLEST = 1e-8
+ALL = 1 << 22
+"""Updates of the longest run that is looked at one by one; of a longer one, a grid, all boundaries and both ends."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something in a schedule that is probably not meant.
+
+    Args:
+        code: stable, such as "LAJU001"; `CODES` has its title.
+        update: where it is, in completed updates.
+        message: what it is, with its numbers.
+        why: why it matters.
+        instead: what to write; between backticks, the text of a schedule without the finding.
+    """
+
+    code: str
+    update: int
+    message: str
+    why: str
+    instead: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {"code": self.code, "title": CODES[self.code], **{k: v for k, v in asdict(self).items() if k != "code"}}
+
+    def __str__(self) -> str:
+        return f"{self.code} at update {self.update:,}: {self.message}\n  why: {self.why}\n  instead: {self.instead}"
