@@ -334,24 +334,23 @@ def test_a_trial_that_diverges_does_not_disturb_the_others(optimizer: Optimizer)
     assert figures(second) == figures(also)
 
 
-def test_a_trial_that_diverges_is_not_updated_any_more() -> None:
-    trials = [trial(schedule=constant(1e30)), trial(0.1)]
-    stack = Stack(trials, _Resident(trials[0], CPU))
-    stack.prepare(0)
-    stack.train_epoch()
-    assert stack.alive.tolist() == [False, True]
-    before = stack.parameters.clone()
-    stack.prepare(1)
-    stack.train_epoch()
-    assert torch.equal(stack.parameters[0].nan_to_num(), before[0].nan_to_num())
-    assert not torch.equal(stack.parameters[1], before[1])
-
-
 class Burst(Explosion):
     """`Explosion` with a model that can be stacked."""
 
     def model(self, seed: int) -> torch.nn.Module:
         return Line(1.0).float()
+
+
+def test_a_trial_that_diverges_is_not_updated_any_more() -> None:
+    trials = [Trial(Burst(20), constant(rate), 0, 2, batch_size=1) for rate in (50.5, 0.25)]
+    stack = Stack(trials, _Resident(trials[0], CPU))
+    for epoch in range(2):
+        stack.prepare(epoch)
+        stack.train_epoch()
+        assert stack.alive.tolist() == [False, True]
+        # Ten updates have multiplied the weight by -100 each; the loss at 10²⁰ is infinite, and nothing follows.
+        assert float(stack.parameters[0]) == pytest.approx(1e20, rel=1e-5)
+        assert float(stack.parameters[1]) == pytest.approx(0.5 ** (20 * (epoch + 1)), rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -405,13 +404,25 @@ class Greedy(Tied):
         return super().loss(outputs, targets)
 
 
-def limited(gigabytes: float, trials: list[Trial]) -> list[Outcome]:
+class Late(Greedy):
+    """Becomes greedy after four updates."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        object.__setattr__(self, "updates", [])  # tasks are frozen
+
+    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        self.updates.append(len(self.updates))
+        return Tied.loss(self, outputs, targets) if len(self.updates) <= 4 else super().loss(outputs, targets)
+
+
+def limited(gigabytes: float, trials: list[Trial], report: Any = None) -> list[Outcome]:
     """What becomes of trials where so much more memory is to be had."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + int(gigabytes * _GIGABYTE), hard))
     try:
-        return train_stack(trials)
+        return train_stack(trials, report)
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
@@ -425,6 +436,16 @@ def test_a_stack_that_does_not_fit_is_halved_with_a_word() -> None:
     wanted = [reference.train(replace(each, task=Tied())) for each in trials]
     for a, b in zip(found, wanted, strict=True):
         assert_close(a, b, rel=1e-10)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the address space is limited as Linux does it")
+def test_an_epoch_that_is_trained_again_in_a_smaller_stack_is_not_told_again() -> None:
+    task = Late()
+    trials = [Trial(task, constant(0.3), seed, 2, 100) for seed in range(2)]
+    told: list[tuple[int, int]] = []
+    with pytest.warns(UserWarning, match="trying 1 at once"):
+        limited(1.7, trials, lambda i, record: told.append((i, record.update)))
+    assert told == [(0, 4), (1, 4), (0, 8), (1, 8)]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the address space is limited as Linux does it")

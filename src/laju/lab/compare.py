@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from itertools import product
+from typing import Any
 
 from laju.arguments import is_number, shown, whole
 from laju.lab import base_rates
@@ -15,6 +16,8 @@ from laju.lab.comparison import Comparison
 from laju.lab.engines import check
 from laju.lab.equal_area import equal_area as scaled_to_equal_area
 from laju.lab.numerics import Numerics
+from laju.lab.race import ERROR, Race
+from laju.lab.race import race as run_race
 from laju.lab.running import Display, Driver, Interrupts, Key, TrialsLost, Where
 from laju.lab.store import Store
 from laju.lab.tasks import Task, get_task
@@ -61,6 +64,7 @@ def compare(
     on: str | None = None,
     numerics: Numerics | None = None,
     stack: int | None = None,
+    race: bool | float = False,
 ) -> Comparison:
     """Train a task with every schedule and seed, the same initial weights and order of data for each.
 
@@ -86,6 +90,8 @@ def compare(
         on: "ray", "ray://HOST:PORT", "dask" or "dask://HOST:PORT" to train on a cluster; `jobs` is then what it has room for.
         numerics: the device, such as a GPU, and the precision; float32 on the CPU by default.
         stack: trials at once in a stack on a GPU; by default as many as fit.
+        race: drop schedules that are worse as soon as few seeds or a shorter run can tell, with at most this probability of
+            losing the best at a length, see `laju.lab.race.race`; True for 5 %. The comparison is then of those that are left.
 
     Raises:
         ModuleNotFoundError: a framework is not installed.
@@ -93,7 +99,7 @@ def compare(
         Unfinished: trials whose worker was killed again and again, or that took longer than `time_limit`; carries the others.
         StoreError: the store cannot be opened or written.
         ValueError: no schedules, an unknown task, one without a model in a framework, no seeds, epochs below 1, a schedule that
-            does not fit the run, `equal_area` and `tuned` together.
+            does not fit the run, `equal_area` and `tuned` together, a race in several frameworks or with fewer than two seeds.
 
     >>> result = compare({"a": 0.1, "b": "cosine(0.3, total=1).per('epoch')"}, epochs=1, seeds=[7], jobs=1)
     >>> [(trial["schedule"], trial["seed"], trial["status"]) for trial in result.trials()]
@@ -107,6 +113,8 @@ def compare(
     numerics = numerics or Numerics()
     if not isinstance(numerics, Numerics):
         raise TypeError(f"numerics must be a Numerics, got {shown(numerics)}")
+    if numerics.channels_last and stack is not None and stack > 1:
+        raise ValueError(f"stack must be 1 with channels_last, since such trials are trained one by one, got {stack!r}")
     if on is None:
         numerics.check()
     if jobs is None and numerics.device == "cuda":
@@ -115,6 +123,14 @@ def compare(
     rates = base_rates.TRIALS if tuned is True else whole("tuned", tuned, least=base_rates.LEAST) if tuned else 0
     if rates and equal_area:
         raise ValueError("tuned and equal_area both set the rates of a schedule; use one of them")
+    error = ERROR if race is True else race
+    if race is not False:
+        if len(frameworks) > 1:
+            raise ValueError(f"a race is run in one framework, got {', '.join(frameworks)}")
+        if len(chosen) < 2:
+            raise ValueError(f"a race needs two seeds or more, as one shows no spread; got seeds={shown(seeds)}")
+        if not (is_number(error) and 0 < error < 1):
+            raise ValueError(f"race must be True or an error probability between 0 and 1, got {shown(race)}")
     if not isinstance(task, Task):
         if not isinstance(task, str):
             raise TypeError(f"task must be a name or a Task, got {shown(task)}")
@@ -130,17 +146,21 @@ def compare(
         # Opened before the data are read, which may be a download. An interrupt inside SQLAlchemy would print a traceback.
         with interrupts.held():
             kept = store if isinstance(store, Store) else exits.enter_context(Store(store))
+        lab = _Lab(kept, where, display, interrupts)
         batch = task.batch_size if batch_size is None else batch_size
         plan = RunPlan(samples=task.train_size, batch_size=batch, epochs=epochs)
-        if equal_area:
-            fitting = {name: fitted(name, schedule, plan) for name, schedule in given.items()}
-            given = {**scaled_to_equal_area(fitting, plan)}
+        model = Trial(task, constant(0), 0, epochs, batch, optimizer, frameworks[0], numerics=numerics)
         notes: tuple[str, ...] = () if numerics == Numerics() else (f"Computed on {numerics}.",)
+        if equal_area:
+            given = {**scaled_to_equal_area(_all_fitted(given, plan), plan)}
         if rates:
-            fitting = {name: fitted(name, schedule, plan) for name, schedule in given.items()}
-            model = Trial(task, constant(0), 0, epochs, batch, optimizer, frameworks[0], numerics=numerics)
-            scaled, found = _with_tuned_rates(fitting, rates, chosen, model, kept, where, display, interrupts)
+            scaled, found = _with_tuned_rates(_all_fitted(given, plan), rates, chosen, model, lab)
             given, notes = {**scaled}, notes + found
+        raced: Race | None = None
+        if race is not False:
+            entered = _all_fitted(given, plan)
+            raced = _raced(entered, chosen, model, lab, float(error))
+            given = {name: entered[name] for name in raced.left}
         named: dict[str, Schedule] = {}
         homes: dict[str, Framework] = {}
         for (name, schedule), home in product(given.items(), frameworks):
@@ -149,55 +169,59 @@ def compare(
             homes[label] = home
         # Framework by framework, since a worker that has loaded several grows, and seed by seed, so that every schedule has some.
         trials = {
-            (name, seed): Trial(task, schedule, seed, epochs, batch, optimizer, home, numerics=numerics)
+            (name, seed): replace(model, schedule=schedule, seed=seed, framework=home)
             for home, seed, (name, schedule) in product(frameworks, chosen, named.items())
             if homes[name] == home
         }
         outcomes: dict[Key, Outcome] = {}
 
         def comparison() -> Comparison:
-            guessing = task.chance_accuracy
             return Comparison(
-                task.name, named, plan, optimizer, chosen, outcomes, bool(rates), dict(homes), guessing, notes
+                task.name,
+                named,
+                plan,
+                optimizer,
+                chosen,
+                outcomes,
+                tuned=bool(rates),
+                frameworks=dict(homes),
+                guessing=task.chance_accuracy,
+                notes=notes,
+                resolution=task.resolution,
+                race=raced,
             )
 
-        try:
-            _finish(trials, outcomes, kept, where, display, interrupts)
-        except KeyboardInterrupt:
-            raise Interrupted(comparison()) from None
-        except TrialsLost as lost:
-            raise Unfinished(comparison(), lost) from None
+        with _carrying(comparison):
+            lab.finish(trials, outcomes)
         return comparison()
 
 
+@contextmanager
+def _carrying(comparison: Callable[[], Comparison]) -> Iterator[None]:
+    """What stops the block carries the comparison as it is then."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(comparison()) from None
+    except TrialsLost as lost:
+        raise Unfinished(comparison(), lost) from None
+
+
+def _all_fitted(schedules: Mapping[str, Schedule | Callable[[int], Any]], plan: RunPlan) -> dict[str, Schedule]:
+    return {name: fitted(name, schedule, plan) for name, schedule in schedules.items()}
+
+
 def _with_tuned_rates(
-    schedules: dict[str, Schedule],
-    trials: int,
-    seeds: tuple[int, ...],
-    model: Trial,
-    kept: Store,
-    where: Where,
-    display: Display | None,
-    interrupts: Interrupts,
+    schedules: dict[str, Schedule], trials: int, seeds: tuple[int, ...], model: Trial, lab: _Lab
 ) -> tuple[dict[str, Schedule], tuple[str, ...]]:
     """The schedules with the factor on their rates that was best with another seed, named after it, and what to say of them."""
     seed = next(s for s in range(len(seeds) + 1) if s not in seeds)
 
     def run(wanted: Mapping[Key, Schedule]) -> dict[Key, Outcome]:
-        outcomes: dict[Key, Outcome] = {}
-        work = {key: replace(model, schedule=schedule, seed=key[1]) for key, schedule in wanted.items()}
-        _finish(work, outcomes, kept, where, display, interrupts)
-        return outcomes
+        return lab.run({key: replace(model, schedule=schedule, seed=key[1]) for key, schedule in wanted.items()})
 
-    def nothing() -> Comparison:
-        return Comparison(model.task.name, schedules, model.plan, model.optimizer, seeds, {})
-
-    try:
+    with _carrying(lambda: Comparison(model.task.name, schedules, model.plan, model.optimizer, seeds, {})):
         found = base_rates.tune_base_rates(schedules, [seed], trials, run)
-    except KeyboardInterrupt:
-        raise Interrupted(nothing()) from None
-    except TrialsLost as lost:
-        raise Unfinished(nothing(), lost) from None
     notes = [
         f"{name}: its best base rate lies at the end of those that were tried ({rate.factor:g} times the given one), so a "
         "better one may lie beyond; give it another rate."
@@ -209,6 +233,30 @@ def _with_tuned_rates(
         for name, schedule in schedules.items()
     }
     return tuned, tuple(notes)
+
+
+def _raced(schedules: dict[str, Schedule], seeds: tuple[int, ...], model: Trial, lab: _Lab, error: float) -> Race:
+    """Who is left of the schedules, and what became of the others."""
+
+    def run(wanted: Mapping[tuple[str, int, int], Schedule]) -> dict[tuple[str, int, int], Outcome]:
+        def key(name: str, seed: int, epochs: int) -> Key:
+            return (name if epochs == model.epochs else f"{name} in {epochs} epoch{'s' if epochs > 1 else ''}"), seed
+
+        trials = {key(*k): replace(model, schedule=s, seed=k[1], epochs=k[2]) for k, s in wanted.items()}
+        outcomes = lab.run(trials)
+        return {k: outcomes[key(*k)] for k in wanted}
+
+    task = model.task
+    with _carrying(lambda: Comparison(task.name, schedules, model.plan, model.optimizer, seeds, {})):
+        return run_race(
+            schedules,
+            seeds,
+            model.plan,
+            run,
+            error=error,
+            guessing=task.chance_accuracy,
+            resolution=task.resolution,
+        )
 
 
 def run_trials(
@@ -241,51 +289,62 @@ def run_trials(
     'finished'
     """
     where = _where(jobs, share_prefixes, time_limit, on)
-    outcomes: dict[Key, Outcome] = {}
     with ExitStack() as stack:
         interrupts = stack.enter_context(Interrupts())
         with interrupts.held():
             kept = store if isinstance(store, Store) else stack.enter_context(Store(store))
-        _finish(dict(trials), outcomes, kept, where, display, interrupts)
-    return outcomes
+        return _Lab(kept, where, display, interrupts).run(trials)
 
 
-def _finish(
-    trials: dict[Key, Trial],
-    outcomes: dict[Key, Outcome],
-    kept: Store,
-    where: Where,
-    display: Display | None,
-    interrupts: Interrupts,
-) -> None:
-    """Put the outcome of every trial into `outcomes`, from the store or from training it now.
+@dataclass(frozen=True)
+class _Lab:
+    """What trials run with: the store that keeps them, where they run, and who watches."""
 
-    Raises:
-        TrialsLost: of some there is no outcome, while all others are there.
-    """
-    with ExitStack() as stack:
-        same: dict[str, list[Key]] = {}  # two names may stand for one trial, which runs once
-        for key, trial in trials.items():
-            same.setdefault(trial.fingerprint, []).append(key)
-        with interrupts.held():
-            found = kept.get_many([trials[keys[0]] for keys in same.values()])
-        for fingerprint, outcome in found.items():
-            outcomes.update(dict.fromkeys(same[fingerprint], outcome))
-        work = {keys[0]: trials[keys[0]] for fingerprint, keys in same.items() if fingerprint not in found}
-        if display is not None:
-            stack.callback(display.stop)
-            display.start(len(trials), len(outcomes), min(where.jobs, len(work)))
+    kept: Store
+    where: Where
+    display: Display | None
+    interrupts: Interrupts
 
-        def finished(first: Key, outcome: Outcome) -> None:
-            for key in same[trials[first].fingerprint]:
-                outcomes[key] = outcome
-                if display is not None:
-                    display.finished(*key, outcome)
+    def run(self, trials: Mapping[Key, Trial]) -> dict[Key, Outcome]:
+        """The outcome of every trial.
 
-        driver = Driver(work, kept, where, interrupts, finished, display)
-        driver.run()
-    if driver.reasons:
-        raise TrialsLost(driver.reasons)
+        Raises:
+            TrialsLost: as `finish`.
+        """
+        outcomes: dict[Key, Outcome] = {}
+        self.finish(trials, outcomes)
+        return outcomes
+
+    def finish(self, trials: Mapping[Key, Trial], outcomes: dict[Key, Outcome]) -> None:
+        """Put the outcome of every trial into `outcomes`, from the store or from training it now.
+
+        Raises:
+            TrialsLost: of some there is no outcome, while all others are there.
+        """
+        display = self.display
+        with ExitStack() as stack:
+            same: dict[str, list[Key]] = {}  # two names may stand for one trial, which runs once
+            for key, trial in trials.items():
+                same.setdefault(trial.fingerprint, []).append(key)
+            with self.interrupts.held():
+                found = self.kept.get_many([trials[keys[0]] for keys in same.values()])
+            for fingerprint, outcome in found.items():
+                outcomes.update(dict.fromkeys(same[fingerprint], outcome))
+            work = {keys[0]: trials[keys[0]] for fingerprint, keys in same.items() if fingerprint not in found}
+            if display is not None:
+                stack.callback(display.stop)
+                display.start(len(trials), len(outcomes), min(self.where.jobs, len(work)))
+
+            def finished(first: Key, outcome: Outcome) -> None:
+                for key in same[trials[first].fingerprint]:
+                    outcomes[key] = outcome
+                    if display is not None:
+                        display.finished(*key, outcome)
+
+            driver = Driver(work, self.kept, self.where, self.interrupts, finished, display)
+            driver.run()
+        if driver.reasons:
+            raise TrialsLost(driver.reasons)
 
 
 def _where(

@@ -24,6 +24,7 @@ from laju.lab.statistics import (
 )
 
 if TYPE_CHECKING:
+    from laju.lab.race import Dropped, Race
     from laju.lab.trials import Optimizer, Outcome, Record
     from laju.schedule import Schedule
     from laju.units import RunPlan
@@ -122,10 +123,12 @@ class Comparison:
         frameworks: in which framework each of the schedules was trained, by the same names; torch by default.
         guessing: the accuracy of guessing, which a trial that failed counts as in a ranking.
         notes: what else a reader should know, such as from the tuning of base rates.
+        resolution: the smallest difference of two test accuracies, 1 / (test examples); 0 where it is unknown.
+        race: what left these schedules of a larger number, if there was a race.
 
     Raises:
-        ValueError: no schedule, no seed, a seed twice, an outcome of a schedule or seed that was not asked for, or frameworks of
-            other names than the schedules'.
+        ValueError: no schedule, no seed, a seed twice, an outcome of a schedule or seed that was not asked for, frameworks of
+            other names than the schedules', or other schedules than those that the race left.
     """
 
     task: str
@@ -138,6 +141,8 @@ class Comparison:
     frameworks: dict[str, str] = field(default_factory=dict)
     guessing: float = 0.0
     notes: tuple[str, ...] = ()
+    resolution: float = 0.0
+    race: Race | None = None
 
     def __post_init__(self) -> None:
         if not self.schedules:
@@ -148,6 +153,8 @@ class Comparison:
             raise ValueError(f"frameworks must have the schedules' names, got {', '.join(self.frameworks)}")
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds must be at least one, each once, got {self.seeds!r}")
+        if self.race is not None and self.race.left != tuple(self.schedules):
+            raise ValueError(f"schedules must be those that the race left, {', '.join(self.race.left)}")
         for name, seed in self.outcomes:
             if name not in self.schedules or seed not in self.seeds:
                 raise ValueError(f"outcome {(name, seed)!r} is of a schedule or seed that is not in the comparison")
@@ -156,6 +163,11 @@ class Comparison:
     def reference(self) -> str:
         """The name of the schedule that the others are compared to."""
         return next(iter(self.schedules))
+
+    @property
+    def dropped(self) -> tuple[Dropped, ...]:
+        """The schedules that a race dropped on the way, in the order of time."""
+        return self.race.dropped if self.race else ()
 
     def summary(self) -> list[Row]:
         """One row a schedule, in the order asked."""
@@ -203,7 +215,7 @@ class Comparison:
                         first[1].removesuffix(f" ({first[0]})"),
                         str(schedule),
                         {framework: estimate(test.values()) for framework, test in tests.items()},
-                        {framework: _difference(tests[framework], tests[first[0]]) for framework, _ in others},
+                        {f: _difference(tests[f], tests[first[0]], self.resolution) for f, _ in others},
                     )
                 )
         return found
@@ -278,6 +290,10 @@ class Comparison:
                 "this task. Tune each before ranking them."
             )
         found += self.notes
+        if self.race and self.reference != self.race.entered[0]:
+            found.append(
+                f"{self.race.entered[0]}, the first schedule, was dropped on the way: differences are to {self.reference}."
+            )
         if len(self.seeds) == 1:
             found.append("One seed gives no intervals: differences may be chance. Run three or more.")
         return found
@@ -304,6 +320,7 @@ class Comparison:
             "leads": [vars(lead) for lead in self.leads()],
             "anytime": self.anytime(),
             "agreement": [{**vars(row), "agree": row.agree} for row in self.agreement()],
+            "race": self.race and self.race.to_json(),
             "warnings": self.warnings(),
             "trials": self.trials(),
             "records": self.records(),
@@ -351,11 +368,11 @@ class Comparison:
             train_accuracy=estimate(self._finals(name, lambda r: r.train_accuracy).values()),
             test_accuracy=estimate(test.values()),
             gap=estimate(self._finals(name, _gap).values()),
-            difference=paired_difference(a, b),
+            difference=paired_difference(a, b, resolution=self.resolution),
             seconds=sum(o.seconds for o in finished) / len(finished) if finished else None,
             diverged_at=tuple(o.diverged_at for o in diverged if o.diverged_at is not None),
-            joint=joint_difference(a, b, max(len(self.schedules) - 1, 1)),
-            p_value=paired_p_value(a, b),
+            joint=joint_difference(a, b, max(len(self.schedules) - 1, 1), resolution=self.resolution),
+            p_value=paired_p_value(a, b, self.resolution),
             area=estimate(area for o in finished if (area := _area(o)) is not None),
         )
 
@@ -366,10 +383,10 @@ class Comparison:
         return [a[s] for s in both], [b[s] for s in both]
 
 
-def _difference(a: dict[int, float], b: dict[int, float]) -> Estimate | None:
+def _difference(a: dict[int, float], b: dict[int, float], resolution: float) -> Estimate | None:
     """How much larger the figures by seed of `a` are than those of `b`, over the seeds that both have."""
     both = [seed for seed in a if seed in b]
-    return paired_difference([a[s] for s in both], [b[s] for s in both])
+    return paired_difference([a[s] for s in both], [b[s] for s in both], resolution=resolution)
 
 
 def _last(outcome: Outcome | None) -> Record | None:

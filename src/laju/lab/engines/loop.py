@@ -5,6 +5,7 @@ An engine gives a `Training`; what differs between frameworks is in it, and noth
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,8 +43,9 @@ class Training(Protocol):
         """The share of test examples that are right now."""
 
 
+@functools.lru_cache(maxsize=4)
 def order(seed: int, epoch: int, samples: int) -> Batch:
-    """The order of the data in an epoch: the same for every schedule and framework."""
+    """The order of the data in an epoch: the same for every schedule and framework, and not to be written to."""
     return np.random.default_rng((seed, epoch)).permutation(samples)
 
 

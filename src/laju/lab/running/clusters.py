@@ -27,7 +27,7 @@ from urllib.parse import parse_qsl, urlsplit
 import numpy as np
 
 import laju
-from laju.arguments import is_number, nearest, shown
+from laju.arguments import nearest, shown, whole
 from laju.lab.running.places import Place
 
 _PACKAGES = {"ray": "ray", "dask": "distributed"}
@@ -121,8 +121,7 @@ def cluster(on: str, most: int | None = None) -> Callable[[], Place]:
         ValueError: `on` is not a cluster.
     """
     address = Address.parse(on)
-    if most is not None and not (is_number(most) and most >= 1):
-        raise ValueError(f"most must be a whole number of at least 1, got {shown(most)}")
+    most = None if most is None else whole("most", most, least=1)
     package = _PACKAGES[address.kind]
     if find_spec(package) is None:
         raise ModuleNotFoundError(

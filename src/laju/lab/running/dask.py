@@ -68,7 +68,7 @@ class DaskPlace:
         self.slots = 1
         try:
             self._client.wait_for_workers(1, timeout=_PATIENCE)
-        except (TimeoutError, asyncio.TimeoutError) as error:
+        except TimeoutError as error:
             raise ConnectionError(
                 f"no worker has joined the Dask scheduler {address} in {_PATIENCE} seconds: dask worker {address}"
             ) from error
@@ -203,7 +203,7 @@ def _close(client: Any, local: Any) -> None:
 
 def _translated(error: BaseException) -> BaseException:
     from distributed import KilledWorker
-    from distributed.comm import CommClosedError
+    from distributed.comm.core import CommClosedError
 
     lost = (KilledWorker, CommClosedError, concurrent.futures.CancelledError, asyncio.CancelledError)
     if isinstance(error, lost):

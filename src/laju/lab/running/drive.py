@@ -239,11 +239,15 @@ class Driver:
         return max(first + self.where.time_limit - time.monotonic(), 0.0) + 0.05
 
 
+_OUT_OF_MEMORY = "not enough memory", "out of memory", "can't allocate memory", "STATUS_ALLOC_FAILED"
+"""What torch says, on the CPU, on a GPU and in its libraries."""
+
+
 def _lost(error: BaseException) -> str | None:
     """Why a job that failed may run again, or None where it would fail the same way."""
     if isinstance(error, BrokenExecutor):
         return "its worker process died (killed, or the machine ran out of memory: fewer --jobs need less)"
-    if isinstance(error, MemoryError) or "not enough memory" in str(error) or "out of memory" in str(error):
+    if isinstance(error, MemoryError) or any(words in str(error) for words in _OUT_OF_MEMORY):
         return "ran out of memory (fewer --jobs or a smaller --batch-size need less)"
     return None
 

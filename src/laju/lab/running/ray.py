@@ -175,7 +175,7 @@ def _quieten() -> None:
     from ray._private import worker
 
     if hasattr(worker, "print_to_stdstream"):
-        worker.print_to_stdstream = lambda *_, **__: None  # type: ignore[assignment]
+        worker.print_to_stdstream = lambda *_, **__: None
 
 
 def _translated(error: BaseException) -> BaseException:

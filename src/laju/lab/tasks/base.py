@@ -213,6 +213,11 @@ class Task(abc.ABC):
         counts = np.bincount(self.labels("train"))
         return float(counts.max() / counts.sum())
 
+    @property
+    def resolution(self) -> float:
+        """The smallest difference of two test accuracies: one test example; 0 where their number is not known."""
+        return 1 / len(self.labels("test"))
+
     @functools.cached_property
     def fingerprint(self) -> str:
         """SHA-256, in hexadecimal, over the qualified name of the class, the name of the task and its data.

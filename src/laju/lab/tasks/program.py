@@ -169,6 +169,10 @@ class Program(Task):
         return 0.0 if self.classes is None else 1 / self.classes
 
     @property
+    def resolution(self) -> float:
+        return 0.0
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256, in hexadecimal, over the command, the name, the samples, the figures of guessing, and files of the command.
 
