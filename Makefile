@@ -1,11 +1,11 @@
-# Two commands matter: `make demo` compares the chapter's schedules, `make test` runs every test.
+# Two commands matter: `make demo` compares the chapter's schedules, `make test` runs the tests; `make test-all` the slow ones, too.
 PYTHON ?= python3
 PYTHON311 ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test setup lint docs benchmark clean setup-vision setup-mxnet test-mxnet setup-paddle test-paddle
+.PHONY: demo test test-all setup lint docs benchmark clean setup-vision setup-dialects setup-mxnet test-mxnet setup-paddle test-paddle
 
 # torch alone first: with its version pinned pip takes the CPU build where one is at hand, and nothing later may choose another.
 $(VENV)/.core: constraints.txt pyproject.toml
@@ -24,8 +24,22 @@ demo: $(VENV)/.core
 
 setup: $(VENV)/.dev
 
-test: setup setup-vision
-	LAJU_VISION=$(CURDIR)/.vision $(BIN)/python -m pytest
+export LAJU_VISION := $(CURDIR)/.vision
+export LAJU_DIALECTS := $(CURDIR)/.dialects
+
+test: setup setup-vision setup-dialects
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: setup setup-vision setup-dialects
+	$(BIN)/python -m pytest
+
+# The systems whose schedulers the dialects are checked against, in a folder of their own and without what they require: several
+# ask for other versions of torch, or for packages that none of their schedulers needs.
+.dialects/.ready: constraints-dialects.txt | $(VENV)/.core
+	$(PIP) install --quiet --no-deps --upgrade --target .dialects --requirement constraints-dialects.txt
+	touch $@
+
+setup-dialects: .dialects/.ready
 
 .vision/.ready: constraints-vision.txt | $(VENV)/.core
 	$(PIP) install --quiet --no-deps --upgrade --target .vision --requirement constraints-vision.txt
@@ -60,7 +74,7 @@ test-paddle: setup-paddle
 	.venv-paddle/bin/python -m pytest tests/frameworks/test_paddle.py
 
 benchmark: setup setup-vision
-	for file in benchmarks/*.py; do echo "== $$file"; LAJU_VISION=$(CURDIR)/.vision $(BIN)/python $$file; done
+	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file; done
 
 clean:
-	rm -rf $(VENV) .vision .venv-mxnet .venv-paddle site laju.sqlite laju-report
+	rm -rf $(VENV) .vision .dialects .venv-mxnet .venv-paddle site laju.sqlite laju-report

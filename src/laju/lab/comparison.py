@@ -238,7 +238,7 @@ class Comparison:
                     "update": last.update if last else None,
                     "epoch": last.epoch if last else None,
                     "train_loss": last.train_loss if last else None,
-                    "train_accuracy": last.train_accuracy if last else None,
+                    "train_accuracy": None if last is None or math.isnan(last.train_accuracy) else last.train_accuracy,
                     "test_accuracy": last.test_accuracy if last else None,
                     "gap": _gap(last) if last else None,
                     "seconds": outcome.seconds if outcome else None,
@@ -338,7 +338,7 @@ class Comparison:
             outcome = self.outcomes.get((name, seed))
             if outcome is not None and outcome.status == "finished" and (last := _last(outcome)) is not None:
                 value = figure(last)
-                if value is not None:
+                if value is not None and not math.isnan(value):  # a program need not report a training accuracy
                     finals[seed] = value
         return finals
 
@@ -394,7 +394,9 @@ def _last(outcome: Outcome | None) -> Record | None:
 
 
 def _gap(record: Record) -> float | None:
-    return None if record.test_accuracy is None else record.train_accuracy - record.test_accuracy
+    if record.test_accuracy is None or math.isnan(record.train_accuracy):
+        return None
+    return record.train_accuracy - record.test_accuracy
 
 
 def _area(outcome: Outcome) -> float | None:

@@ -162,7 +162,10 @@ def _hash(content: dict[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Record:
-    """What was known after `update` completed updates; train figures are running means over the current epoch."""
+    """What was known after `update` completed updates; train figures are running means over the current epoch.
+
+    `train_accuracy` is NaN where a program of the user's does not report it.
+    """
 
     update: int
     epoch: float

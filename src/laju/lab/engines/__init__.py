@@ -28,6 +28,8 @@ def check(framework: Framework, task: Task) -> None:
         from laju.lab.engines.mxnet import interpreter
 
         interpreter()
+    if task.engine == "program":  # which brings its own
+        return
     for package in _PACKAGES.get(framework, ()):
         if find_spec(package) is None:
             text = f'framework {framework!r} needs the package {package}: pip install "laju[{framework}]"'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 from rich.console import Console, Group
@@ -26,7 +27,9 @@ def _ending(outcome: Outcome) -> str:
     if outcome.status == "diverged":
         return f"diverged at update {outcome.diverged_at}"
     last = outcome.records[-1]
-    ending = f"train loss {number(last.train_loss)}, test accuracy {last.test_accuracy:.3f}"
+    ending = f"train loss {number(last.train_loss)}"
+    if last.test_accuracy is not None:
+        ending += f", test accuracy {last.test_accuracy:.3f}"
     return ending if outcome.status == "finished" else f"collapsed ({ending})"
 
 
@@ -127,7 +130,7 @@ class Bars(Lines):
                 ProgressBar(total=trial.updates, completed=record.update, width=bar),
                 Text(f"epoch {record.epoch:.1f}"),
                 Text(f"loss {number(record.train_loss)}"),
-                Text(f"accuracy {record.train_accuracy:.3f}"),
+                Text("" if math.isnan(record.train_accuracy) else f"accuracy {record.train_accuracy:.3f}"),
             )
         more = [Text(f"and {len(self.trials) - rows} more", style="dim")] if len(self.trials) > rows else []
         return Group(running, *more, self.whole)

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from laju.lab.store.tables import VERSION, StoreError, StoreFull, StoreWarning, metadata, trials
+from laju.lab.store.tables import VERSION, StoreError, StoreFull, StoreWarning, metadata, records, trials
 
 APPLICATION = int.from_bytes(b"laju")  # SQLite keeps it, and the version, in the head of the file
 _LOG_LIMIT = 2**26  # bytes that the log may keep on the disk when it is empty
@@ -137,10 +137,17 @@ class File:
             )
         if version == 1 and trials.name in there:
             connection.exec_driver_sql("ALTER TABLE trials ADD COLUMN framework VARCHAR NOT NULL DEFAULT 'torch'")
+        former = version in (1, 2) and records.name in there
+        if former:  # SQLite cannot make a column nullable
+            connection.exec_driver_sql("ALTER TABLE records RENAME TO former_records")
         for table in metadata.sorted_tables:
             connection.execute(CreateTable(table, if_not_exists=True))
             for index in table.indexes:
                 connection.execute(CreateIndex(index, if_not_exists=True))
+        if former:
+            names = ", ".join(f'"{column.name}"' for column in records.columns)
+            connection.exec_driver_sql(f"INSERT INTO records ({names}) SELECT {names} FROM former_records")
+            connection.exec_driver_sql("DROP TABLE former_records")
         # Written every time, so that a place that cannot be written is found now and not after the first trial.
         connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION}")
         connection.exec_driver_sql(f"PRAGMA user_version = {VERSION}")

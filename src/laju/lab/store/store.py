@@ -257,7 +257,8 @@ def _read(connection: sa.Connection, fingerprints: Sequence[str]) -> dict[str, K
     trials = connection.execute(sa.select(tables.trials).where(tables.trials.c.fingerprint.in_(fingerprints))).all()
     records: dict[str, list[Record]] = {}
     for row in connection.execute(_of(tables.records, fingerprints)):
-        records.setdefault(row[0], []).append(Record(*row[1:]))
+        values = {**row._mapping, "train_accuracy": math.nan if row.train_accuracy is None else row.train_accuracy}
+        records.setdefault(values.pop("trial"), []).append(Record(**values))
     observed: dict[str, list[tuple[int, float]]] = {}
     for trial, update, loss in connection.execute(_of(tables.observed, fingerprints)):
         observed.setdefault(trial, []).append((update, math.nan if loss is None else loss))

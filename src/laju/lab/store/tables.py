@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 VERSION = 3
-"""1: without frameworks. 2: without branch points."""
+"""1: without frameworks. 2: without branch points, and every record had a training accuracy."""
 
 _whole = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
@@ -35,7 +35,7 @@ records = sa.Table(
     sa.Column("epoch", sa.Float, nullable=False),
     sa.Column("rate", sa.Float, nullable=False),
     sa.Column("train_loss", sa.Float, nullable=False),
-    sa.Column("train_accuracy", sa.Float, nullable=False),
+    sa.Column("train_accuracy", sa.Float),  # NULL where a program does not report it
     sa.Column("test_accuracy", sa.Float),
 )
 # Of trials with a rule; a table of its own, so that stores of earlier versions need no change.
