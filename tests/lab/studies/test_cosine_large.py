@@ -121,7 +121,7 @@ def found(finals: dict[str, list[float]], image: float = 0.01) -> tuple[str, dic
         outcomes,
     )
     accuracies = {policy: dict(enumerate(values)) for policy, values in finals.items()}
-    leads = cosine_large._differences(accuracies)
+    leads = cosine_large._differences(accuracies, image)
     return cosine_large._verdict(comparison, accuracies, leads, image), dict(leads)
 
 

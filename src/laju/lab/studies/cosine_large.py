@@ -160,7 +160,7 @@ def _answer(
     chosen: Mapping[str, float],
 ) -> Answer:
     accuracies = finals(found, "test_accuracy")
-    differences = _differences(accuracies)
+    differences = _differences(accuracies, folder.resolution)
     text = [_what(folder, found), _verdict(found, accuracies, differences, 1 / len(folder.labels("test")))]
     by_test = rank(accuracies)
     if by_test is not None:
@@ -216,7 +216,7 @@ def _answer(
     return Answer(NAME, QUESTION, "\n\n".join(text), tables, pictures, figures)
 
 
-def _differences(accuracies: Mapping[str, Mapping[int, float]]) -> dict[str, Estimate]:
+def _differences(accuracies: Mapping[str, Mapping[int, float]], image: float) -> dict[str, Estimate]:
     """The cosine's test accuracy less each other policy's, paired by seed, with intervals that hold together."""
     if _ASKED not in accuracies:
         return {}
@@ -224,7 +224,10 @@ def _differences(accuracies: Mapping[str, Mapping[int, float]]) -> dict[str, Est
     found = {}
     for policy in accuracies:
         a, b = ([accuracies[which][s] for s in seeds] for which in (_ASKED, policy))
-        if policy != _ASKED and (lead := joint_difference(a, b, max(len(accuracies) - 1, 1))) is not None:
+        if policy == _ASKED:
+            continue
+        lead = joint_difference(a, b, max(len(accuracies) - 1, 1), resolution=image)
+        if lead is not None:
             # Shares of the same images: what is left below this is the rounding of their sums.
             found[policy] = lead if abs(lead.mean) > 1e-12 else replace(lead, mean=0.0)
     return found

@@ -216,8 +216,10 @@ def averaged(trial: Trial, taken: Sequence[int]) -> tuple[Outcome, Weights | Non
         probe, line = training.model, []  # its last weights are in the vector
         alphas = tuple(round(float(a), 12) for a in np.linspace(*LINE))
         for alpha in alphas:
-            with torch.no_grad():
-                torch.nn.utils.vector_to_parameters((1 - alpha) * last + alpha * average, probe.parameters())
+            between = ((1 - alpha) * last + alpha * average).split([p.numel() for p in probe.parameters()])
+            with torch.no_grad():  # into the layout that they have, which torch's own function would change
+                for parameter, values in zip(probe.parameters(), between, strict=True):
+                    parameter.copy_(values.view(parameter.shape))
             line.append(evaluate(probe, task, *data))
         distance = float((average - last).norm() / last.norm())
     averages = {name: vector.numpy().copy() for name, vector in vectors.items()}
