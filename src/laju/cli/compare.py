@@ -100,6 +100,14 @@ from laju.cli.trainings import check_task, console_for, train_and_report
     "--equal-area", is_flag=True, help="Scale each schedule so that its rates sum to what those of the first do."
 )
 @click.option(
+    "--race", is_flag=True, help="Drop schedules that are worse as soon as shorter runs and few seeds can tell."
+)
+@click.option(
+    "--race-error",
+    type=click.FloatRange(min=0, max=1, min_open=True, max_open=True),
+    help="The probability, at most, that a race drops the schedule that is best at every length.  [default: 0.05]",
+)
+@click.option(
     "--difference",
     type=click.FloatRange(min=0, max=1, min_open=True, max_open=True),
     default=0.01,
@@ -132,6 +140,8 @@ def command(
     tuned: bool,
     tuning_trials: int,
     equal_area: bool,
+    race: bool,
+    race_error: float | None,
     difference: float,
     as_json: bool,
 ) -> None:
@@ -147,6 +157,7 @@ def command(
     laju compare 'constant(0.1)' --framework torch --framework jax
     laju compare chapter --equal-area --difference 0.005
     laju compare chapter --tuned
+    laju compare chapter --seeds 12 --race
     laju compare chapter --program 'python train.py' --samples 60000 --batch-size 256 --checkpoint-every '1 epoch'
     """
     named = read_schedules(schedules)
@@ -155,7 +166,7 @@ def command(
         if program is not None or samples is not None or checkpoint_every is not None:
             what = _program(program, samples, checkpoint_every, store)
         from laju.lab.numerics import Numerics
-        from laju.lab.report import agreement_table, leads, ranking_table, table
+        from laju.lab.report import agreement_table, dropped_table, leads, ranking_table, table
         from laju.lab.trials import Optimizer
 
         if program is None:
@@ -176,6 +187,7 @@ def command(
             data_dir=data_dir,
             jobs=jobs,
             on=on,
+            race=race_error or race,
             numerics=Numerics(device, precision, channels_last),  # type: ignore[arg-type]  # click has checked them
             stack=stack,
             time_limit=time_limit,
@@ -189,6 +201,10 @@ def command(
         else:
             console.print()
             console.print(table(result))
+            if result.race is not None:
+                console.print(dropped_table(result.race))
+                for sentence in result.race.sentences():
+                    console.print(sentence, markup=False, highlight=False)
             if len(result.schedules) > 1:
                 console.print(ranking_table(result, difference))
                 console.print(leads(result), markup=False, highlight=False)
