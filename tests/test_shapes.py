@@ -34,6 +34,8 @@ FALLS = {
     "rex": lambda p: (1 - p) / (1 - p / 2),
     "rex(0.95)": lambda p: (1 - p) / (1 - mp.mpf(0.95) * p),
     "rex(-9)": lambda p: (1 - p) / (1 + 9 * p),
+    "log(2)": lambda p: 1 - mp.log1p(p) / mp.log(2),
+    "log(1000)": lambda p: 1 - mp.log1p(999 * p) / mp.log(1000),
 }
 N = 1_000_003
 POSITIONS = sorted({*range(1, 8), *range(N - 7, N), *(int(N * x) for x in np.linspace(0.001, 0.999, 60))})

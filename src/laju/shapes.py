@@ -150,12 +150,21 @@ def rex(beta: float = 0.5) -> tuple[Curve, Curve]:
     )
 
 
+def log(base: float) -> tuple[Curve, Curve]:
+    """rise = log(1 + (base - 1)·p)/log(base): steep at first, the warmup of DeepSpeed."""
+    more, whole = number("base", base, above=1) - 1, math.log(base)
+    return (
+        lambda done, left, n, xp: xp.log1p(more * (done / n)) / whole,
+        lambda done, left, n, xp: -xp.log1p(-more / base * (left / n)) / whole,
+    )
+
+
 def exponential() -> tuple[Curve, Curve]:
     """start·(final/start)^p: a straight line on a logarithmic axis; both ends must be non-zero and of one sign."""
     return linear()
 
 
-_CURVES = (linear, cosine, quarter_cosine, power, rising_power, k_decay, sqrt, square, tanh, rex, exponential)
+_CURVES = (linear, cosine, quarter_cosine, power, rising_power, k_decay, sqrt, square, tanh, rex, log, exponential)
 _SHAPES: dict[str, Callable[..., tuple[Curve, Curve]]] = {f.__name__: f for f in _CURVES}
 NAMES = tuple(_SHAPES)
 _TEXT = re.compile(r"\s*([A-Za-z_]\w*)\s*(?:\((.*)\))?\s*")

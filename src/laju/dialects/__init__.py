@@ -1,0 +1,21 @@
+"""Dialects: exactly what the schedulers of other systems would have done, as laju schedules.
+
+>>> from laju.dialects import read, torch
+>>> torch.CosineAnnealingLR(0.1, T_max=100)(50)
+0.05
+>>> read("torch", "CosineAnnealingLR(T_max=100)", lr=0.1) == torch.CosineAnnealingLR(0.1, T_max=100)
+True
+"""
+
+from importlib import import_module
+from typing import Any
+
+from laju.dialects.base import SYSTEMS, DialectError, NotASchedule, System, read, system
+
+__all__ = ["SYSTEMS", "DialectError", "NotASchedule", "System", "read", "system", *SYSTEMS]
+
+
+def __getattr__(name: str) -> Any:
+    if name in SYSTEMS:
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

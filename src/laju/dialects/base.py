@@ -1,0 +1,231 @@
+"""What every dialect has: a system with its schedulers by their own names, and the text of a call to one of them.
+
+A dialect's function has the name, the arguments and the defaults that its system has, and returns a laju schedule with the
+values that the system really gives, counted from 0: `schedule(t)` is the rate of update (or epoch) number t when the scheduler is
+stepped after each, as the system's documentation shows.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+from laju.arguments import nearest, shown, whole
+from laju.pieces import Table
+from laju.schedule import Schedule
+
+Dialect = Callable[..., Schedule]
+
+
+class DialectError(ValueError):
+    """An unknown system or scheduler, or a call that the system itself would refuse; the message says what would be valid."""
+
+
+class NotASchedule(DialectError):
+    """What the scheduler does depends on metrics or on how it is called, so it is no function of the update."""
+
+
+@dataclass(frozen=True)
+class System:
+    """A system whose schedulers a dialect knows.
+
+    Args:
+        name: the module's, such as "timm".
+        title: as its authors write it.
+        package: its distribution, or None where it has none that can be installed.
+        releases: for which the dialect was checked against the real package.
+        counts: what one count of its schedulers is, such as "calls of step()".
+        schedulers: by the system's own names, in the order of its documentation.
+        refused: schedulers that are no schedules, with the reason and what laju has instead.
+        aliases: other names for schedulers, such as "cosine" for "CosineLRScheduler".
+    """
+
+    name: str
+    title: str
+    package: str | None
+    releases: tuple[str, ...]
+    counts: str
+    schedulers: Mapping[str, Dialect]
+    refused: Mapping[str, str] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
+
+    def scheduler(self, name: str) -> Dialect:
+        """The dialect's function of that name.
+
+        Raises:
+            NotASchedule: the system's scheduler follows metrics or calls.
+            DialectError: an unknown name; the message has the nearest ones.
+        """
+        own = self.aliases.get(name, name)
+        if own in self.schedulers:
+            return self.schedulers[own]
+        if own in self.refused:
+            raise NotASchedule(f"{self.title}'s {own} is no schedule: {self.refused[own]}")
+        known = [*self.schedulers, *self.aliases, *self.refused]
+        raise DialectError(
+            f"{name!r} is not a scheduler of {self.title} that laju knows{nearest(name, known)} (it knows: "
+            f"{', '.join(self.schedulers)})"
+        )
+
+
+SYSTEMS = (
+    "torch", "transformers", "timm", "optax", "keras", "mxnet", "gluoncv", "paddle", "fvcore", "ignite", "mmengine", "composer",
+    "fastai", "megatron", "deepspeed", "torchtitan", "pytorch_warmup", "d2l",
+)  # fmt: skip
+"""The modules of this package that are dialects."""
+
+
+def system(name: str) -> System:
+    """The system of that name.
+
+    Raises:
+        DialectError: an unknown name; the message has the nearest one.
+
+    >>> system("torch").title
+    'PyTorch'
+    """
+    key = name.strip().lower().replace("-", "_").replace(".", "_") if isinstance(name, str) else name
+    key = _OTHER_NAMES.get(key, key)
+    if key not in SYSTEMS:
+        raise DialectError(
+            f"{shown(name)} is not a system that laju knows{nearest(str(key), SYSTEMS)} ({', '.join(SYSTEMS)})"
+        )
+    found: System = import_module(f"laju.dialects.{key}").SYSTEM
+    return found
+
+
+_OTHER_NAMES = {
+    "pytorch": "torch", "torch_optim": "torch", "huggingface": "transformers", "hf": "transformers", "tf": "keras",
+    "tensorflow": "keras", "jax": "optax", "paddlepaddle": "paddle", "detectron2": "fvcore", "pytorch_ignite": "ignite",
+    "mosaicml": "composer", "megatron_lm": "megatron", "megatron_core": "megatron", "warmup": "pytorch_warmup",
+}  # fmt: skip
+
+
+def read(name: str, text: str, **given: Any) -> Schedule:
+    """The schedule that a call to a system's scheduler, as text, stands for.
+
+    The text is read from its syntax tree and never run: calls to the system's own schedulers, numbers, texts, lists and dicts. A
+    leading path such as `torch.optim.lr_scheduler.` and an argument `optimizer` are passed over.
+
+    Args:
+        name: of the system.
+        text: such as "CosineAnnealingLR(T_max=100)".
+        given: more arguments, such as `lr` for the optimizer's rate, for those of the calls that take them and do not say.
+
+    Raises:
+        DialectError: an unknown system or scheduler, text that is not such a call, or arguments that it does not take.
+
+    >>> read("torch", "torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=100)", lr=0.1)(50)
+    0.05
+    """
+    dialect = system(name)
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+    except SyntaxError as error:
+        raise DialectError(f"{shown(text)} is not a call such as 'CosineAnnealingLR(T_max=100)': {error.msg}") from None
+    value = _value(tree, dialect, text, given)
+    if not isinstance(value, Schedule):
+        raise DialectError(f"{shown(text)} is not a call of a scheduler such as 'CosineAnnealingLR(T_max=100)'")
+    return value
+
+
+def call(
+    dialect: System, name: str, positional: list[Any], named: dict[str, Any], given: Mapping[str, Any]
+) -> Schedule:
+    """Call a system's scheduler by name; errors name it and the arguments that it takes.
+
+    Raises:
+        DialectError: as `read`.
+    """
+    function = dialect.scheduler(name)
+    signature = inspect.signature(function)
+    takes = list(signature.parameters)
+    if takes and takes[0] in given and positional and takes[0] not in named:
+        # The optimizer's rate stands first in a dialect, where the system has the optimizer.
+        positional = [given[takes[0]], *positional]
+    named = {
+        **{key: value for key, value in given.items() if key in takes and (key != takes[0] or not positional)},
+        **named,
+    }
+    unknown = next((key for key in named if key not in takes), None)
+    if unknown is not None and not any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
+        raise DialectError(
+            f"{dialect.title}'s {name} has no argument {unknown!r}{nearest(unknown, takes)} (it has: {', '.join(takes)})"
+        )
+    try:
+        bound = signature.bind(*positional, **named)
+    except TypeError as error:
+        raise DialectError(f"{dialect.title}'s {name}: {error} (it has: {', '.join(takes)})") from None
+    return function(*bound.args, **bound.kwargs)
+
+
+def replayed(first: float, step: Callable[[int, float], float], n: int) -> Table:
+    """The first `n` values of a scheduler that computes each from the one before, in its own arithmetic.
+
+    Args:
+        first: its value at 0.
+        step: from (t, the value at t - 1) to the value at t, for t = 1, 2, …
+
+    >>> replayed(1.0, lambda t, value: value * 0.5, 4).values(4)
+    array([1.   , 0.5  , 0.25 , 0.125])
+    """
+    values = [float(first)]
+    for t in range(1, whole("exact", n, least=1)):
+        values.append(float(step(t, values[-1])))
+    return Table(tuple(values))
+
+
+def _value(at: ast.expr, dialect: System, text: str, given: Mapping[str, Any]) -> Any:
+    match at:
+        case ast.Constant(value=bool() | int() | float() | str() | None as value):
+            return value
+        case ast.List(elts=items) | ast.Set(elts=items):
+            return [_value(item, dialect, text, given) for item in items]
+        case ast.Tuple(elts=items):
+            return tuple(_value(item, dialect, text, given) for item in items)
+        case ast.Dict(keys=keys, values=values) if all(key is not None for key in keys):
+            pairs = zip(keys, values, strict=True)
+            return {_value(k, dialect, text, given): _value(v, dialect, text, given) for k, v in pairs if k is not None}
+        case ast.UnaryOp(op=ast.USub() | ast.UAdd() as sign, operand=operand):
+            number = _value(operand, dialect, text, given)
+            if isinstance(number, int | float):
+                return -number if isinstance(sign, ast.USub) else number
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATIONS:
+            a, b = _value(left, dialect, text, given), _value(right, dialect, text, given)
+            if isinstance(a, int | float) and isinstance(b, int | float):
+                try:
+                    return _OPERATIONS[type(op)](a, b)
+                except ArithmeticError as error:
+                    raise DialectError(f"{ast.unparse(at)} cannot be computed: {error}") from None
+        case ast.Call(func=ast.Name() | ast.Attribute() as function, args=args, keywords=keywords):
+            name = function.id if isinstance(function, ast.Name) else function.attr
+            positional = [_value(a, dialect, text, given) for a in args if not _is_optimizer(a)]
+            named = {
+                k.arg: _value(k.value, dialect, text, given)
+                for k in keywords
+                if k.arg not in (None, "optimizer") and not _is_optimizer(k.value)
+            }
+            return call(dialect, name, positional, {k: v for k, v in named.items() if k is not None}, given)
+    raise DialectError(
+        f"in {shown(text)}, {ast.unparse(at)!r} is neither a number, text or list nor a call of one of {dialect.title}'s "
+        "schedulers"
+    )
+
+
+def _is_optimizer(at: ast.expr) -> bool:
+    name = at.id if isinstance(at, ast.Name) else at.attr if isinstance(at, ast.Attribute) else ""
+    return name.lower() in ("optimizer", "opt", "optim")
+
+
+_OPERATIONS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: lambda a, b: a + b,
+    ast.Sub: lambda a, b: a - b,
+    ast.Mult: lambda a, b: a * b,
+    ast.Div: lambda a, b: a / b,
+    ast.FloorDiv: lambda a, b: a // b,
+    ast.Pow: lambda a, b: a**b if abs(b) < 100 else float(a) ** b,
+}

@@ -1,0 +1,47 @@
+"""The `scheduler` section of DeepSpeed's JSON."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from laju.dialects.base import DialectError, call, system
+from laju.dialects.configs import Configured, fact, mapping
+
+
+def is_one(content: Any) -> bool:
+    """Whether it looks like a configuration of DeepSpeed."""
+    section = content.get("scheduler") if isinstance(content, Mapping) else None
+    return isinstance(section, Mapping) and "params" in section and "type" in section
+
+
+def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
+    """The schedule of the section; the optimizer's rate is that of the `optimizer` section, or the fact `lr`."""
+    given = mapping(content, where)
+    if "scheduler" not in given:
+        raise DialectError(f"{where} has no section 'scheduler'; DeepSpeed then keeps the optimizer's rate")
+    section = mapping(given["scheduler"], "scheduler")
+    name = section.get("type")
+    if not isinstance(name, str):
+        raise DialectError(f"scheduler.type must be a name, got {name!r}")
+    params = dict(mapping(section.get("params", {}), "scheduler.params"))
+    automatic = [key for key, value in params.items() if value == "auto"]
+    for key in automatic:
+        params[key] = fact(key, facts, what=f"scheduler.params.{key}, which is 'auto' and filled in by the trainer,")
+    # The momentum of a cycle is not the learning rate's.
+    dropped = ("cycle_momentum", "cycle_min_mom", "cycle_max_mom", "decay_mom_rate", "last_batch_iteration")
+    momentum = [key for key in dropped if params.pop(key, None) is not None]
+    optimizer = given.get("optimizer")
+    own = optimizer.get("params", {}).get("lr") if isinstance(optimizer, Mapping) else None
+    lr = facts.get("lr") if own in (None, "auto") else own
+    function = system("deepspeed").scheduler(name)
+    takes_lr = "lr" in inspect.signature(function).parameters
+    if takes_lr and params.get("warmup_max_lr") is None:
+        lr = fact("lr", facts, lr, what="the optimizer's rate (optimizer.params.lr)")
+    elif takes_lr and lr is None:
+        lr = params["warmup_max_lr"]
+    schedule = call(system("deepspeed"), name, [], params, {} if lr is None else {"lr": lr})
+    shown = ", ".join(f"{key}={value!r}" for key, value in (({"lr": lr} if takes_lr else {}) | params).items())
+    notes = (f"left out, as no part of the learning rate: {', '.join(momentum)}",) if momentum else ()
+    return Configured(schedule, "deepspeed", f"{name}({shown})", notes)

@@ -1,0 +1,44 @@
+"""torchtitan's TOML: `[lr_scheduler]`, with the steps of `[training]` and the rate of `[optimizer]`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from laju.dialects.base import DialectError
+from laju.dialects.configs import Configured, fact, mapping
+from laju.dialects.torchtitan import LRSchedulersContainer
+
+LEARNING_RATE, WARMUP = 8e-4, 200
+"""What torchtitan has by default."""
+_RENAMED = {"lr_min": "min_lr_factor", "warmup_steps": "warmup_steps"}
+_KEYS = ("warmup_steps", "total_steps", "decay_ratio", "decay_type", "min_lr_factor")
+
+
+def is_one(content: Any) -> bool:
+    """Whether it looks like a configuration of torchtitan."""
+    return isinstance(content, Mapping) and isinstance(content.get("lr_scheduler"), Mapping) and "_component_" not in (
+        content["lr_scheduler"]
+    )  # fmt: skip
+
+
+def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
+    """The schedule of the run; `lr_min` of earlier releases is `min_lr_factor`."""
+    given = mapping(content, where)
+    section = {
+        _RENAMED.get(key, key): value for key, value in mapping(given.get("lr_scheduler", {}), "lr_scheduler").items()
+    }
+    unknown = next((key for key in section if key not in _KEYS), None)
+    if unknown is not None:
+        raise DialectError(f"lr_scheduler has no key {unknown!r} that laju knows (it has: {', '.join(_KEYS)})")
+    notes: list[str] = []
+    steps = fact("total", facts, mapping(given.get("training", {}), "training").get("steps"), what="training.steps")
+    lr = mapping(given.get("optimizer", {}), "optimizer").get("lr")
+    if lr is None:
+        lr = LEARNING_RATE if facts.get("lr") is None else facts["lr"]
+        notes.append(f"optimizer.lr is not given: {lr:g}")
+    if "warmup_steps" not in section:
+        notes.append(f"lr_scheduler.warmup_steps is not given: {WARMUP}")
+    schedule = LRSchedulersContainer(lr, steps, **section)
+    more = "".join(f", {key}={value!r}" for key, value in section.items())
+    return Configured(schedule, "torchtitan", f"LRSchedulersContainer({lr!r}, {steps!r}{more})", tuple(notes))

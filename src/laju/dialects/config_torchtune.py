@@ -1,0 +1,60 @@
+"""torchtune's YAML: `lr_scheduler` with a `_component_` of `torchtune.training.lr_schedulers`, and the optimizer's rate.
+
+Its `get_cosine_schedule_with_warmup` is the one of Transformers; its constant one with a warmup likewise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from laju.arguments import nearest, whole
+from laju.dialects.base import DialectError
+from laju.dialects.configs import Configured, fact, mapping
+from laju.dialects.transformers import get_cosine_schedule_with_warmup
+
+_KNOWN = ("get_cosine_schedule_with_warmup",)
+
+
+def is_one(content: Any) -> bool:
+    """Whether it looks like a configuration of torchtune."""
+    section = content.get("lr_scheduler") if isinstance(content, Mapping) else None
+    return isinstance(section, Mapping) and "_component_" in section
+
+
+def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
+    """The schedule over `total` updates, or over `epochs` of the configuration times `updates_per_epoch`."""
+    given = mapping(content, where)
+    section = dict(mapping(given.get("lr_scheduler", {}), "lr_scheduler"))
+    name = str(section.pop("_component_", "")).rpartition(".")[2]
+    if name not in _KNOWN:
+        raise DialectError(
+            f"lr_scheduler._component_ {name!r} is not one that laju knows{nearest(name, _KNOWN)} ({', '.join(_KNOWN)})"
+        )
+    lr = fact(
+        "lr",
+        facts,
+        mapping(given.get("optimizer", {}), "optimizer").get("lr"),
+        what="the optimizer's rate (optimizer.lr)",
+    )
+    if isinstance(lr, str):  # YAML takes 2e-5 for text, and torchtune's reader for a number
+        try:
+            lr = float(lr)
+        except ValueError:
+            raise DialectError(f"optimizer.lr must be a number, got {lr!r}") from None
+    total = section.pop("num_training_steps", None) or facts.get("total") or given.get("max_steps_per_epoch")
+    if facts.get("total") is None and section.get("num_training_steps") is None:
+        epochs = given.get("epochs")
+        per_epoch = facts.get("updates_per_epoch") or given.get("max_steps_per_epoch")
+        total = None if epochs is None or per_epoch is None else math.ceil(epochs * per_epoch)
+    total = whole(
+        "total", fact("total", facts, total, what="the length of the run (epochs × updates_per_epoch)"), least=1
+    )
+    warmup = section.pop("num_warmup_steps", 0)
+    cycles = section.pop("num_cycles", 0.5)
+    section.pop("last_epoch", None)
+    if section:
+        raise DialectError(f"{name} has no argument {next(iter(section))!r} (it has: num_warmup_steps, num_cycles)")
+    schedule = get_cosine_schedule_with_warmup(lr, warmup, total, cycles)
+    return Configured(schedule, "torchtune", f"{name}({lr!r}, {warmup!r}, {total!r}, {cycles!r})")

@@ -1,0 +1,83 @@
+"""Hugging Face `TrainingArguments`, as JSON or a mapping."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from laju.arguments import number, shown, whole
+from laju.dialects.base import DialectError
+from laju.dialects.configs import Configured, fact, mapping
+from laju.dialects.transformers import get_scheduler
+
+LEARNING_RATE = 5e-5
+"""What `TrainingArguments` has by default."""
+
+
+def is_one(content: Any) -> bool:
+    """Whether it looks like TrainingArguments."""
+    own = {
+        "lr_scheduler_type",
+        "warmup_ratio",
+        "num_train_epochs",
+        "per_device_train_batch_size",
+        "lr_scheduler_kwargs",
+    }
+    return isinstance(content, Mapping) and bool(own & set(content))
+
+
+def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
+    """The schedule of `Trainer`: `get_scheduler` over max_steps, or num_train_epochs times the updates of an epoch."""
+    given = mapping(content, where)
+    notes: list[str] = []
+    lr = given.get("learning_rate")
+    if lr is None:
+        lr = LEARNING_RATE if facts.get("lr") is None else facts["lr"]
+        notes.append(f"learning_rate is not given: {lr:g}")
+    name = str(given.get("lr_scheduler_type") or "linear")
+    if "lr_scheduler_type" not in given:
+        notes.append("lr_scheduler_type is not given: linear")
+    name = name.rpartition(".")[2].lower() if "SchedulerType." in name else name
+    total = _updates(given, facts)
+    warmup = given.get("warmup_steps") or 0
+    ratio = given.get("warmup_ratio") or 0.0
+    # In Transformers 5 a warmup of less than 1 update is a share of the run, and there is no ratio of its own.
+    steps = math.ceil(total * number("warmup_steps", warmup)) if 0 < warmup < 1 else whole("warmup_steps", warmup)
+    if not steps and ratio:
+        steps = math.ceil(total * number("warmup_ratio", ratio, least=0, most=1))
+    elif steps and ratio:
+        notes.append("warmup_steps and warmup_ratio are both given: warmup_steps is taken, as Trainer does")
+    kwargs = given.get("lr_scheduler_kwargs") or {}
+    if not isinstance(kwargs, Mapping):
+        raise DialectError(f"lr_scheduler_kwargs must be a mapping, got {shown(kwargs)}")
+    schedule = get_scheduler(lr, name, steps, total, kwargs)
+    more = f", {dict(kwargs)!r}" if kwargs else ""
+    return Configured(
+        schedule, "transformers", f"get_scheduler({lr!r}, {name!r}, {steps}, {total}{more})", tuple(notes)
+    )
+
+
+def _updates(given: Mapping[str, Any], facts: Mapping[str, Any]) -> int:
+    most = given.get("max_steps")
+    if most is not None and most > 0:
+        return whole("max_steps", most)
+    if facts.get("total") is not None:
+        return whole("total", facts["total"], least=1)
+    epochs = given.get("num_train_epochs") or 3.0
+    per_epoch = facts.get("updates_per_epoch")
+    if per_epoch is None and facts.get("samples") is not None:
+        size = (given.get("per_device_train_batch_size") or 8) * whole(
+            "world_size", facts.get("world_size", 1), least=1
+        )
+        batches = math.ceil(whole("samples", facts["samples"], least=1) / size)
+        accumulate = given.get("gradient_accumulation_steps") or 1
+        # Trainer makes an update of an epoch's last micro-batches, however few they are.
+        per_epoch = max(-(-batches // accumulate), 1)
+    per_epoch = fact(
+        "updates_per_epoch",
+        facts,
+        per_epoch,
+        what="the length of the run (max_steps, or with num_train_epochs the updates of one)",
+    )
+    return math.ceil(number("num_train_epochs", epochs, above=0) * whole("updates_per_epoch", per_epoch, least=1))

@@ -1,0 +1,309 @@
+"""DeepSpeed: the schedulers of `deepspeed.runtime.lr_schedules`, which its engine steps once after every update.
+
+What surprises people most:
+
+- A scheduler sets the rate when it is made and counts from there, so update t has the value of DeepSpeed's step t - 1: all but
+  `LRRangeTest` are one update late, and the warmups train two updates at their first rate (logarithmic) or at it twice (linear).
+- The default warmup is logarithmic: log(t)/log(W), half-way up after √W updates.
+- `WarmupLR` warms up to the optimizer's own rate, `WarmupDecayLR` to its argument, 0.001 by default.
+- `WarmupCosineLR` trains update 0 at rate 0 whatever `warmup_min_ratio` is, and its cosine is one step ahead.
+- `OneCycle` passes its lowest rate over: the decay after it begins at once with its second value.
+
+The real ones take an optimizer; where they use its rate, these take it as `lr`. `last_batch_iteration` is not taken.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from laju.arguments import number, shown, whole
+from laju.dialects.base import DialectError, System
+from laju.pieces import Constant, Power, Ramp, Table
+from laju.schedule import Schedule
+
+
+def WarmupLR(
+    lr: float,
+    warmup_min_lr: float = 0.0,
+    warmup_max_lr: float | None = None,
+    warmup_num_steps: int = 1000,
+    warmup_type: str = "log",
+    *,
+    exact: int | None = None,
+) -> Schedule:
+    """min + (max - min)·log(t)/log(W), or ·(t - 1)/W when linear; min in update 0, max after the warmup.
+
+    Args:
+        lr: the optimizer's rate, used when there is no warmup_max_lr.
+        warmup_min_lr: the first rate.
+        warmup_max_lr: the last; the optimizer's rate by default.
+        warmup_num_steps: W, taken for 2 when it is 1.
+        warmup_type: "log" or "linear"; DeepSpeed takes any other for "log", with a warning.
+        exact: give the first so many values, bit by bit as DeepSpeed computes them.
+
+    Raises:
+        DialectError: a length that is not above 0, which DeepSpeed refuses.
+
+    >>> WarmupLR(1.0, warmup_num_steps=4, warmup_type="linear").values(7)
+    array([0.  , 0.  , 0.25, 0.5 , 0.75, 1.  , 1.  ])
+    """
+    peak = number("lr", lr, least=0) if warmup_max_lr is None else number("warmup_max_lr", warmup_max_lr)
+    low, length = number("warmup_min_lr", warmup_min_lr), _length(warmup_num_steps)
+
+    def at(i: int) -> float:
+        return low if i < 0 else low + (peak - low) * (_risen(i, length, warmup_type) if i < length else 1.0)
+
+    return _late(_rise(low, peak, length, warmup_type) >> peak, at, exact)
+
+
+def WarmupDecayLR(
+    total_num_steps: int,
+    warmup_min_lr: float = 0.0,
+    warmup_max_lr: float = 0.001,
+    warmup_num_steps: int = 1000,
+    warmup_type: str = "log",
+    *,
+    exact: int | None = None,
+) -> Schedule:
+    """The warmup of `WarmupLR`, then linearly down to warmup_min_lr at update N + 1, where it stays.
+
+    Args:
+        total_num_steps: N.
+        warmup_min_lr: the first and last rate.
+        warmup_max_lr: the peak; the optimizer's rate has no part in it.
+        warmup_num_steps: W, taken for 2 when it is 1.
+        warmup_type: "log" or "linear"; DeepSpeed takes any other for "log", with a warning.
+        exact: give the first so many values, bit by bit as DeepSpeed computes them.
+
+    Raises:
+        DialectError: a length that is not above 0, which DeepSpeed refuses.
+
+    >>> WarmupDecayLR(6, 0.0, 1.0, 2, "linear").values(9)
+    array([0.  , 0.  , 0.5 , 1.  , 0.75, 0.5 , 0.25, 0.  , 0.  ])
+    """
+    total, length = whole("total_num_steps", total_num_steps), _length(warmup_num_steps)
+    low, peak = number("warmup_min_lr", warmup_min_lr), number("warmup_max_lr", warmup_max_lr)
+
+    def at(i: int) -> float:
+        if i < 0:
+            return low
+        if i < length:
+            return low + (peak - low) * _risen(i, length, warmup_type)
+        return low + (peak - low) * max(0.0, float(total - i) / float(max(1.0, total - length)))
+
+    decay: Schedule = Ramp(peak, low, total - length) if total > length else Constant(low)
+    return _late(_rise(low, peak, length, warmup_type) >> decay, at, exact)
+
+
+def WarmupCosineLR(
+    lr: float,
+    total_num_steps: int,
+    warmup_min_ratio: float = 0.0,
+    warmup_num_steps: int = 1000,
+    cos_min_ratio: float = 0.0001,
+    warmup_type: str = "log",
+    *,
+    exact: int | None = None,
+) -> Schedule:
+    """0 in update 0, the warmup of `WarmupLR` in shares of lr, then a cosine down to cos_min_ratio·lr, where it stays.
+
+    Args:
+        lr: the optimizer's rate.
+        total_num_steps: N. The cosine is through at update N.
+        warmup_min_ratio: the share that the warmup begins at, in update 1.
+        warmup_num_steps: W, taken for 2 when it is 1.
+        cos_min_ratio: the share that is left.
+        warmup_type: "log" or "linear"; DeepSpeed takes any other for "log", with a warning.
+        exact: give the first so many values, bit by bit as DeepSpeed computes them.
+
+    Raises:
+        DialectError: a length that is not above 0, which DeepSpeed refuses.
+
+    >>> WarmupCosineLR(1.0, 6, warmup_num_steps=2, cos_min_ratio=0.0, warmup_type="linear").values(8).round(3)
+    array([0.   , 0.   , 0.5  , 0.854, 0.5  , 0.146, 0.   , 0.   ])
+    """
+    lr = number("lr", lr, least=0)
+    total, length = whole("total_num_steps", total_num_steps), _length(warmup_num_steps)
+    first, low = number("warmup_min_ratio", warmup_min_ratio), number("cos_min_ratio", cos_min_ratio)
+    steps = max(1, total - length)
+
+    def at(i: int) -> float:
+        if i < 0:
+            return lr * 0.0
+        if i < length:
+            return lr * (first + _risen(i, length, warmup_type) * (1.0 - first))
+        fall = (1 + math.cos(math.pi * min(1.0, (i - length + 1) / steps))) / 2
+        return lr * max(0.0, low + (1.0 - low) * fall)
+
+    decay = Ramp(lr, low * lr, steps, "cosine").shift(-1)
+    decay = decay.clip(low=0.0) if low < 0 else decay
+    schedule = Constant(0.0, 1) >> (_rise(first * lr, lr, length, warmup_type) >> decay)
+    return schedule if exact is None else Table(tuple(at(t - 1) for t in range(whole("exact", exact, least=1))))
+
+
+def LRRangeTest(
+    lr_range_test_min_lr: float = 1e-3,
+    lr_range_test_step_size: int = 2000,
+    lr_range_test_step_rate: float = 1.0,
+    lr_range_test_staircase: bool = False,
+    *,
+    exact: int | None = None,
+) -> Schedule:
+    """min·(1 + rate·t/size), without end; with a staircase min·(1 + rate·⌊t/size⌋).
+
+    Args:
+        lr_range_test_min_lr: the first rate.
+        lr_range_test_step_size: updates in which it grows by step_rate times the first.
+        lr_range_test_step_rate: that growth.
+        lr_range_test_staircase: all of it at once.
+        exact: give the first so many values, bit by bit as DeepSpeed computes them.
+
+    Raises:
+        DialectError: a size that is not above 0, which DeepSpeed refuses.
+
+    >>> LRRangeTest(0.1, 2, 1.0).values(5)
+    array([0.1 , 0.15, 0.2 , 0.25, 0.3 ])
+    """
+    low, rate = (
+        number("lr_range_test_min_lr", lr_range_test_min_lr),
+        number("lr_range_test_step_rate", lr_range_test_step_rate),
+    )
+    size = lr_range_test_step_size
+    if not isinstance(size, int) or isinstance(size, bool) or size <= 0:
+        raise DialectError(f"lr_range_test_step_size must be a positive integer, got {shown(size)}")
+
+    def at(t: int) -> float:
+        return low * (1 + rate * (math.floor(float(t) / size) if lr_range_test_staircase else float(t) / size))
+
+    if exact is not None:
+        return Table(tuple(low if t == 0 else at(t) for t in range(whole("exact", exact, least=1))))
+    # base·(1 + x)^1 with x = rate·t/size: a line without end.
+    line: Schedule = Power(low, -1.0, 1.0, size / rate) if rate > 0 else Constant(low)
+    if rate < 0:
+        line = Constant(2 * low) + Power(-low, -1.0, 1.0, size / -rate)
+    return line.staircase(size) if lr_range_test_staircase else line
+
+
+def OneCycle(
+    cycle_min_lr: float,
+    cycle_max_lr: float,
+    decay_lr_rate: float = 0.0,
+    cycle_first_step_size: int = 2000,
+    cycle_second_step_size: int | None = None,
+    cycle_first_stair_count: int = 0,
+    cycle_second_stair_count: int | None = None,
+    decay_step_size: int = 0,
+    *,
+    exact: int | None = None,
+) -> Schedule:
+    """From min to max in A updates and back in B, then min/(1 + decay_lr_rate·n/decay_step_size), n since the cycle.
+
+    The momentum that it cycles the other way is a schedule of its own, and not this one.
+
+    Args:
+        cycle_min_lr: the first rate.
+        cycle_max_lr: the peak, at update A.
+        decay_lr_rate: of the decay; 0 for none.
+        cycle_first_step_size: A.
+        cycle_second_step_size: B; A by default.
+        cycle_first_stair_count: stairs on the way up; 0 for a line.
+        cycle_second_stair_count: stairs on the way down; as many as up by default.
+        decay_step_size: updates of one decay; 0 for none.
+        exact: give the first so many values, bit by bit as DeepSpeed computes them.
+
+    Raises:
+        DialectError: sizes that DeepSpeed refuses, and stairs, which are given as exact values only.
+
+    Source: Smith, arXiv 1803.09820.
+
+    >>> OneCycle(0.0, 1.0, cycle_first_step_size=2).values(6)
+    array([0. , 0.5, 1. , 0.5, 0. , 0. ])
+    """
+    low, peak = number("cycle_min_lr", cycle_min_lr), number("cycle_max_lr", cycle_max_lr)
+    rate, size = number("decay_lr_rate", decay_lr_rate), number("decay_step_size", decay_step_size)
+    up = float(number("cycle_first_step_size", cycle_first_step_size))
+    down = up if cycle_second_step_size is None else float(number("cycle_second_step_size", cycle_second_step_size))
+    if up <= 0:
+        raise DialectError(
+            f"cycle_first_step_size must be above 0, got {cycle_first_step_size!r}; DeepSpeed refuses it"
+        )
+    if down < 0:
+        raise DialectError(
+            f"cycle_second_step_size must not be below 0, got {cycle_second_step_size!r}; DeepSpeed refuses it"
+        )
+    first = whole("cycle_first_stair_count", cycle_first_stair_count)
+    second = first if cycle_second_stair_count is None else whole("cycle_second_stair_count", cycle_second_stair_count)
+    total = up + down
+    decays = not math.isclose(size, 0) and not math.isclose(rate, 0)
+
+    def scale(t: int) -> float:
+        x = 1.0 + t / total - math.floor(1 + t / total)
+        ratio = up / total
+        found, stairs = (x / ratio, first) if x <= ratio else ((x - 1) / (ratio - 1), second)
+        if stairs > 0:
+            within = t % total
+            place = within * stairs / up if within <= up else (total - within) * stairs / down
+            found = math.floor(place) / stairs
+        return found
+
+    def at(t: int) -> float:
+        i = t - 1
+        if t == 0:
+            return low
+        if i < total:
+            return low + (peak - low) * scale(t)
+        return low / (1 + rate * ((i - total + 1) / size)) if decays else low
+
+    if exact is not None:
+        return Table(tuple(at(t) for t in range(whole("exact", exact, least=1))))
+    if first or second:
+        raise DialectError("a cycle with stairs is given by its values: say exact=N for the first N")
+    # Update `total` still belongs to the cycle, where it begins anew: at its first value.
+    cycle = Ramp(low, peak, up) >> (Ramp(peak, low, down) if down else Constant(low))
+    whole_cycle = cycle.take(total) if down else Ramp(low, peak, up).take(total)
+    if not decays:
+        return whole_cycle >> low
+    if rate / size <= 0:
+        raise DialectError("a decay that grows has no closed form here: say exact=N for the first N values")
+    return whole_cycle >> Power(low, 1.0, 1.0, size / rate)
+
+
+def _length(steps: Any) -> int:
+    if not isinstance(steps, int) or isinstance(steps, bool) or steps <= 0:
+        raise DialectError(f"warmup_num_steps must be a positive integer, got {shown(steps)}; DeepSpeed refuses it")
+    return max(2, steps)
+
+
+def _risen(i: int, length: int, kind: str) -> float:
+    return i / length if kind == "linear" else 1.0 / math.log(length) * math.log(i + 1)
+
+
+def _rise(low: float, peak: float, length: int, kind: str) -> Schedule:
+    """The warmup by DeepSpeed's own count; its last value holds for one more."""
+    if kind == "linear":
+        return Ramp(low, peak, length)
+    return Ramp(low, peak, length - 1, f"log({length})").take(length)
+
+
+def _late(schedule: Schedule, at: Callable[[int], float], exact: int | None) -> Schedule:
+    if exact is None:
+        return schedule.shift(1)
+    return Table(tuple(at(t - 1) for t in range(whole("exact", exact, least=1))))
+
+
+SYSTEM = System(
+    name="deepspeed",
+    title="DeepSpeed",
+    package="deepspeed",
+    releases=("0.19.8",),
+    counts="updates, after each of which its engine steps",
+    schedulers={
+        "LRRangeTest": LRRangeTest,
+        "OneCycle": OneCycle,
+        "WarmupLR": WarmupLR,
+        "WarmupDecayLR": WarmupDecayLR,
+        "WarmupCosineLR": WarmupCosineLR,
+    },
+)

@@ -1,0 +1,211 @@
+"""Megatron-LM: the learning rate and the weight decay of `OptimizerParamScheduler`, as update t (from 0) gets them.
+
+What surprises people most:
+
+- It counts samples: `step(increment)` adds the global batch, and update t has what stands after t·increment of them. A batch
+  that grows makes it another curve; give the increment, 1 for lengths in iterations.
+- The warmup includes its last step (`<=`), so the decay begins one step later than its formula, at its second value.
+- `inverse-square-root` falls from the peak only if there is a warmup, and jumps to `min_lr` after `lr_decay_steps`.
+- An exponential cooldown of WSD is 2·0.5^p - 1, and `minus_sqrt` is 1 - √p.
+- Arguments that do not fit are assertions there, without a text.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from laju.arguments import nearest, number, shown, whole
+from laju.dialects.base import DialectError, System
+from laju.pieces import Constant, Exponential, Power, Ramp, Table
+from laju.schedule import Schedule
+
+_STYLES = "constant", "linear", "cosine", "inverse-square-root", "WSD"
+_COOLDOWNS = "linear", "cosine", "exponential", "minus_sqrt"
+_GROWTHS = "constant", "linear", "cosine"
+
+
+def OptimizerParamScheduler(
+    init_lr: float,
+    max_lr: float,
+    min_lr: float,
+    lr_warmup_steps: int,
+    lr_decay_steps: int,
+    lr_decay_style: str,
+    wsd_decay_steps: int | None = None,
+    lr_wsd_decay_style: str | None = None,
+    *,
+    increment: int = 1,
+    exact: int | None = None,
+) -> Schedule:
+    """From init_lr to max_lr in W steps, then by the style to min_lr at `lr_decay_steps`, where it stays.
+
+    Args:
+        init_lr: at step 0.
+        max_lr: the peak.
+        min_lr: the lowest rate, not below 0.
+        lr_warmup_steps: W; 0 for none.
+        lr_decay_steps: N, from step 0 on.
+        lr_decay_style: "constant" (which never falls), "linear", "cosine", "inverse-square-root" or "WSD".
+        wsd_decay_steps: of the cooldown that ends at N, for "WSD".
+        lr_wsd_decay_style: "linear", "cosine", "exponential" or "minus_sqrt", for "WSD".
+        increment: steps that one update counts for: the global batch where lengths are samples.
+        exact: give the first so many values, bit by bit as Megatron-LM computes them.
+
+    Raises:
+        DialectError: what Megatron-LM's assertions refuse, and another style.
+
+    Source: `megatron/core/optimizer_param_scheduler.py`.
+
+    >>> OptimizerParamScheduler(0.0, 1.0, 0.0, 2, 6, "linear").values(8)
+    array([0.  , 0.5 , 1.  , 0.75, 0.5 , 0.25, 0.  , 0.  ])
+    """
+    init, peak, low = number("init_lr", init_lr), number("max_lr", max_lr), number("min_lr", min_lr)
+    warmup, total = whole("lr_warmup_steps", lr_warmup_steps), whole("lr_decay_steps", lr_decay_steps)
+    increment = whole("increment", increment, least=1)
+    _one_of("lr_decay_style", lr_decay_style, _STYLES)
+    for wrong, text in (
+        (low < 0, f"min_lr must not be below 0, got {min_lr!r}"),
+        (peak < low, f"max_lr must be at least min_lr, {min_lr!r}, got {max_lr!r}"),
+        (init > peak, f"init_lr must be at most max_lr, {max_lr!r}, got {init_lr!r}"),
+        (total <= 0, f"lr_decay_steps must be above 0, got {lr_decay_steps!r}"),
+        (warmup >= total, f"lr_warmup_steps must be below lr_decay_steps, {lr_decay_steps!r}, got {lr_warmup_steps!r}"),
+        (lr_decay_style == "WSD" and wsd_decay_steps is None, "wsd_decay_steps must be given for 'WSD'"),
+    ):
+        if wrong:
+            raise DialectError(f"{text}; Megatron-LM asserts it")
+    cooldown = 0
+    if lr_decay_style == "WSD":
+        cooldown = whole("wsd_decay_steps", wsd_decay_steps)
+        if cooldown:
+            _one_of("lr_wsd_decay_style", lr_wsd_decay_style, _COOLDOWNS)
+
+    def at(step: int) -> float:
+        if warmup > 0 and step <= warmup:
+            return init + ((peak - init) * float(step) / float(warmup))
+        if lr_decay_style == "constant":
+            return peak
+        if step > total:
+            return low
+        if lr_decay_style == "inverse-square-root":
+            return max(low, float(peak * max(warmup, 1) ** 0.5 / (max(step, 1) ** 0.5)))
+        ratio = float(step - warmup) / float(total - warmup)
+        if lr_decay_style == "linear":
+            share = 1.0 - ratio
+        elif lr_decay_style == "cosine":
+            share = 0.5 * (math.cos(math.pi * ratio) + 1.0)
+        elif step <= total - cooldown:
+            share = 1.0
+        else:
+            done = float(step - (total - cooldown)) / float(cooldown)
+            share = {
+                "linear": lambda: 1.0 - done,
+                "cosine": lambda: 0.5 * (math.cos(math.pi * done) + 1.0),
+                "exponential": lambda: (2.0 * math.pow(0.5, done)) - 1.0,
+                "minus_sqrt": lambda: 1.0 - math.sqrt(done),
+            }[str(lr_wsd_decay_style)]()
+        return low + share * (peak - low)
+
+    if exact is not None:
+        return Table(tuple(at(t * increment) for t in range(whole("exact", exact, least=1))))
+    schedule = _decay(peak, low, warmup, total, lr_decay_style, cooldown, str(lr_wsd_decay_style))
+    if warmup:
+        schedule = Ramp(init, peak, warmup) >> schedule
+    return schedule if increment == 1 else schedule.stretch(1 / increment)
+
+
+def _decay(peak: float, low: float, warmup: int, total: int, style: str, cooldown: int, shape: str) -> Schedule:
+    """From step `warmup` on."""
+    length = total - warmup
+    if style == "constant":
+        return Constant(peak)
+    if style in ("linear", "cosine"):
+        return Ramp(peak, low, length, style)
+    if style == "inverse-square-root":
+        # Counted from step 0, where there is no warmup as from step 1.
+        scale = max(warmup, 1)
+        root: Schedule = Power(peak, 0.5, warmup / scale, scale) if warmup else Constant(peak, 1) >> Power(peak, 0.5)
+        return root.clip(low=low).take(length + 1) >> low
+    # The whole cooldown may not fit after the warmup; what was before is then never seen.
+    begun = max(cooldown - length, 0)
+    if not cooldown:
+        return Constant(peak, length + 1) >> low
+    fall: Schedule
+    if shape == "exponential":
+        fall = (Exponential(2 * (peak - low), 0.5, cooldown) + (2 * low - peak)).take(cooldown) >> low
+    else:
+        fall = Ramp(peak, low, cooldown, {"minus_sqrt": "sqrt"}.get(shape, shape))
+    if begun:
+        # The first step is still the peak of the warmup or, without one, what the cooldown has come to.
+        return Constant(peak, 1) >> fall.shift(-begun - 1) if warmup else fall.shift(-begun)
+    return Constant(peak, length - cooldown) >> fall if length > cooldown else fall
+
+
+def weight_decay(
+    start_wd: float,
+    end_wd: float,
+    wd_incr_steps: int,
+    wd_incr_style: str,
+    *,
+    increment: int = 1,
+    exact: int | None = None,
+) -> Schedule:
+    """The weight decay of `OptimizerParamScheduler`: from start_wd to end_wd in `wd_incr_steps`.
+
+    Args:
+        start_wd: at step 0, not below 0.
+        end_wd: in the end, not below start_wd.
+        wd_incr_steps: the length.
+        wd_incr_style: "constant", "linear" or "cosine".
+        increment: steps that one update counts for.
+        exact: give the first so many values, bit by bit as Megatron-LM computes them.
+
+    Raises:
+        DialectError: what Megatron-LM's assertions refuse, and another style.
+
+    >>> weight_decay(0.0, 0.1, 4, "linear").values(6)
+    array([0.   , 0.025, 0.05 , 0.075, 0.1  , 0.1  ])
+    """
+    start, end = number("start_wd", start_wd), number("end_wd", end_wd)
+    length, increment = whole("wd_incr_steps", wd_incr_steps), whole("increment", increment, least=1)
+    _one_of("wd_incr_style", wd_incr_style, _GROWTHS)
+    for wrong, text in (
+        (start < 0, f"start_wd must not be below 0, got {start_wd!r}"),
+        (end < start, f"end_wd must be at least start_wd, {start_wd!r}, got {end_wd!r}"),
+        (
+            wd_incr_style == "constant" and start != end,
+            f"a constant end_wd must be start_wd, {start_wd!r}, got {end_wd!r}",
+        ),
+        (wd_incr_style != "constant" and length == 0, "wd_incr_steps must be above 0"),
+    ):
+        if wrong:
+            raise DialectError(f"{text}; Megatron-LM asserts it")
+
+    def at(step: int) -> float:
+        if step > length or wd_incr_style == "constant":
+            return end
+        ratio = float(step) / float(length)
+        share = ratio if wd_incr_style == "linear" else 0.5 * (math.cos(math.pi * (1 - ratio)) + 1.0)
+        return start + share * (end - start)
+
+    if exact is not None:
+        return Table(tuple(at(t * increment) for t in range(whole("exact", exact, least=1))))
+    if wd_incr_style == "constant":
+        return Constant(end)
+    schedule: Schedule = Ramp(start, end, length, wd_incr_style)
+    return schedule if increment == 1 else schedule.stretch(1 / increment)
+
+
+def _one_of(name: str, value: Any, valid: tuple[str, ...]) -> None:
+    if value not in valid:
+        raise DialectError(f"{name} must be one of {', '.join(valid)}, got {shown(value)}{nearest(str(value), valid)}")
+
+
+SYSTEM = System(
+    name="megatron",
+    title="Megatron-LM",
+    package="megatron-core",
+    releases=("0.16.1",),
+    counts="steps, of which an update makes `increment`",
+    schedulers={"OptimizerParamScheduler": OptimizerParamScheduler, "weight_decay": weight_decay},
+)

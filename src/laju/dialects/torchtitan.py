@@ -1,0 +1,105 @@
+"""torchtitan: the linear warmup, stable rate and decay of its `LRSchedulersContainer.Config`, stepped once after every update.
+
+What surprises people most:
+
+- Update 0 trains at lr/W, not at 0, and the peak is reached in the last update of the warmup.
+- One update is added to the stable part: the decay reaches its end one update after the run, which thus never trains at 0.
+- A warmup or decay that does not fit is shortened with a log line, not refused.
+- One step more than the run has no value: torchtitan's own scheduler raises there if there is no decay.
+"""
+
+from __future__ import annotations
+
+import math
+
+from laju.arguments import nearest, number, shown, whole
+from laju.dialects.base import DialectError, System
+from laju.pieces import Constant, Ramp, Table
+from laju.schedule import Schedule
+
+_DECAYS = {"linear": "linear", "sqrt": "sqrt", "cosine": "cosine"}
+
+
+def LRSchedulersContainer(
+    lr: float,
+    training_steps: int,
+    warmup_steps: int = 200,
+    total_steps: int | None = None,
+    decay_ratio: float | None = None,
+    decay_type: str = "linear",
+    min_lr_factor: float = 0.0,
+    *,
+    exact: int | None = None,
+) -> Schedule:
+    """lr·(t + 1)/W for t < W, then lr, then down to min_lr_factor·lr over D updates, whose end is update T, after the run.
+
+    With T the total steps and D = round(T·decay_ratio), or T - W without a ratio, the decay at update t ≥ T + 1 - D has made
+    (t - (T + 1 - D) + 1)/D of its way. The lowest rate holds here from update T on; torchtitan has no more updates then.
+
+    Args:
+        lr: the optimizer's rate.
+        training_steps: of the run, `training.steps`.
+        warmup_steps: W, at most T.
+        total_steps: T; the run's by default.
+        decay_ratio: the part of T that decays, as far as the warmup leaves room.
+        decay_type: "linear", "sqrt" (1 - √p) or "cosine".
+        min_lr_factor: the lowest rate, as a share of the rate.
+        exact: give the first so many values, at most T, bit by bit as torchtitan computes them.
+
+    Raises:
+        DialectError: another decay type, or more exact values than the run has.
+
+    Source: torchtitan, `components/optimizer/lr_scheduler.py`; Hu et al., arXiv 2404.06395.
+
+    >>> LRSchedulersContainer(1.0, 8, warmup_steps=2, decay_ratio=0.5).values(8)
+    array([0.5 , 1.  , 1.  , 1.  , 1.  , 0.75, 0.5 , 0.25])
+    """
+    lr = number("lr", lr, least=0)
+    total = whole("training_steps", training_steps) if total_steps is None else whole("total_steps", total_steps)
+    warmup = min(whole("warmup_steps", warmup_steps), total)
+    if decay_type not in _DECAYS:
+        text = f"decay_type must be one of {', '.join(_DECAYS)}, got {shown(decay_type)}"
+        raise DialectError(text + nearest(str(decay_type), _DECAYS))
+    low = number("min_lr_factor", min_lr_factor)
+    decay = total - warmup
+    if decay_ratio is not None:
+        decay = min(round(total * number("decay_ratio", decay_ratio, least=0)), total - warmup)
+    stable = total + 1 - warmup - decay
+
+    def factor(t: int) -> float:
+        if t < warmup:
+            return (t + 1) / warmup
+        if t < warmup + stable:
+            return 1.0
+        progress = (t + 1 - warmup - stable) / decay
+        fall = {
+            "linear": lambda: 1 - progress,
+            "sqrt": lambda: 1 - math.sqrt(progress),
+            "cosine": lambda: 0.5 * (1.0 + math.cos(math.pi * progress)),
+        }[decay_type]()
+        return low + (1 - low) * fall
+
+    if exact is not None:
+        n = whole("exact", exact, least=1)
+        if n > max(total, 1):
+            raise DialectError(
+                f"exact must be at most the total steps, {total}, as torchtitan makes no more; got {exact!r}"
+            )
+        return Table(tuple(lr * factor(t) for t in range(n)))
+    # In order: the warmup one update ahead, the peak, and the decay one update ahead.
+    schedule: Schedule = Ramp(lr, low * lr, decay, _DECAYS[decay_type]).shift(-1) if decay else Constant(lr)
+    schedule = Constant(lr, stable) >> schedule
+    if warmup:
+        schedule = Ramp(0.0, lr, warmup).shift(-1).take(warmup) >> schedule
+    return schedule
+
+
+SYSTEM = System(
+    name="torchtitan",
+    title="torchtitan",
+    package="torchtitan",
+    releases=("0.3.0",),
+    counts="updates",
+    schedulers={"LRSchedulersContainer": LRSchedulersContainer},
+    aliases={"linear_warmup_stable_decay": "LRSchedulersContainer", "lr_scheduler": "LRSchedulersContainer"},
+)

@@ -1,0 +1,569 @@
+"""Hugging Face Transformers: `get_scheduler` and the functions behind its names, stepped once after every update.
+
+What surprises people most:
+
+- Update 0 of every warmup trains at rate 0, and the peak is reached in the update after the warmup.
+- `get_cosine_schedule_with_warmup` climbs again after `num_training_steps`; the linear one stays at 0.
+- `cosine_warmup_with_min_lr` counts from 1 instead: its first update is not at 0, and its cosine is one update ahead.
+- `inverse_sqrt` without warmup has a timescale of 10,000 updates; with one, the warmup's length.
+- `warmup_stable_decay` begins at `min_lr_ratio` of the rate, not at 0, and jumps to it when `num_cycles` leaves it elsewhere.
+- All are factors of each parameter group's own rate, so an absolute `min_lr` is right for the optimizer's default rate alone.
+
+The real functions take an optimizer; these take its rate, `lr`. `last_epoch` is not taken: a schedule begins at 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any
+
+from laju.arguments import nearest, number, shown, whole
+from laju.dialects.base import DialectError, System
+from laju.pieces import Constant, Power, Ramp, Table
+from laju.schedule import Schedule
+
+Factor = Callable[[int], float]
+
+
+def _dialect(function: Callable[..., tuple[Schedule, Factor]]) -> Callable[..., Schedule]:
+    """A function that gives the closed form, or with `exact` the values as LambdaLR computes them: the rate times a factor."""
+
+    @wraps(function)
+    def made(lr: float, *args: Any, exact: int | None = None, **kwargs: Any) -> Schedule:
+        schedule, factor = function(number("lr", lr, least=0), *args, **kwargs)
+        if exact is None:
+            return schedule
+        return Table(tuple(lr * factor(t) for t in range(whole("exact", exact, least=1))))
+
+    return made
+
+
+@_dialect
+def get_constant_schedule(lr: float, *, exact: int | None = None) -> tuple[Schedule, Factor]:
+    """The optimizer's rate, always.
+
+    Args:
+        lr: the optimizer's rate.
+        exact: give the first so many values, which are the same here.
+
+    >>> get_constant_schedule(0.1)(5)
+    0.1
+    """
+    return Constant(lr), lambda t: 1.0
+
+
+@_dialect
+def get_constant_schedule_with_warmup(
+    lr: float, num_warmup_steps: int, *, exact: int | None = None
+) -> tuple[Schedule, Factor]:
+    """lr·t/W for t < W, then lr.
+
+    Args:
+        lr: the optimizer's rate.
+        num_warmup_steps: W; 0 for none.
+        exact: give the first so many values, bit by bit as Transformers computes them.
+
+    >>> get_constant_schedule_with_warmup(1.0, 4).values(6)
+    array([0.  , 0.25, 0.5 , 0.75, 1.  , 1.  ])
+    """
+    warm, length = _warmup(lr, num_warmup_steps)
+    return _after(warm, Constant(lr)), lambda t: t / max(1.0, length) if t < length else 1.0
+
+
+@_dialect
+def get_linear_schedule_with_warmup(
+    lr: float, num_warmup_steps: int, num_training_steps: int, *, exact: int | None = None
+) -> tuple[Schedule, Factor]:
+    """lr·t/W for t < W, then lr·(N - t)/(N - W) down to 0, where it stays.
+
+    Args:
+        lr: the optimizer's rate.
+        num_warmup_steps: W; 0 for none.
+        num_training_steps: N. One that is not above W leaves 0 after the warmup.
+        exact: give the first so many values, bit by bit as Transformers computes them.
+
+    >>> get_linear_schedule_with_warmup(1.0, 2, 6).values(8)
+    array([0.  , 0.5 , 1.  , 0.75, 0.5 , 0.25, 0.  , 0.  ])
+    """
+    warm, length = _warmup(lr, num_warmup_steps)
+    total = _count("num_training_steps", num_training_steps)
+    decay: Schedule = Ramp(lr, 0.0, total - length) if total > length else Constant(0.0)
+
+    def factor(t: int) -> float:
+        if t < length:
+            return t / max(1, length)
+        return max(0.0, (total - t) / max(1, total - length))
+
+    return _after(warm, decay), factor
+
+
+@_dialect
+def get_cosine_schedule_with_warmup(
+    lr: float, num_warmup_steps: int, num_training_steps: int, num_cycles: float = 0.5, *, exact: int | None = None
+) -> tuple[Schedule, Factor]:
+    """lr·t/W for t < W, then lr·(1 + cos(2π·num_cycles·(t - W)/(N - W)))/2, which goes on as a wave after N.
+
+    With the default half a cycle it is 0 at N and climbs again afterwards. With N not above W the wave has the period
+    1/num_cycles.
+
+    Args:
+        lr: the optimizer's rate.
+        num_warmup_steps: W; 0 for none.
+        num_training_steps: N.
+        num_cycles: whole waves from W to N.
+        exact: give the first so many values, bit by bit as Transformers computes them.
+
+    >>> get_cosine_schedule_with_warmup(1.0, 1, 5).values(8).round(3)
+    array([0.   , 1.   , 0.854, 0.5  , 0.146, 0.   , 0.146, 0.5  ])
+    """
+    return _cosine(lr, num_warmup_steps, num_training_steps, num_cycles, 0.0)
+
+
+@_dialect
+def get_cosine_with_hard_restarts_schedule_with_warmup(
+    lr: float, num_warmup_steps: int, num_training_steps: int, num_cycles: int = 1, *, exact: int | None = None
+) -> tuple[Schedule, Factor]:
+    """lr·t/W for t < W, then num_cycles cosines from lr to 0, each of (N - W)/num_cycles updates; 0 from N on.
+
+    With N not above W, update W alone has lr.
+
+    Args:
+        lr: the optimizer's rate.
+        num_warmup_steps: W; 0 for none.
+        num_training_steps: N.
+        num_cycles: how many; a part of one is cut off at N.
+        exact: give the first so many values, bit by bit as Transformers computes them.
+
+    Raises:
+        DialectError: a negative num_cycles, with which Transformers' cosine runs backwards.
+
+    >>> get_cosine_with_hard_restarts_schedule_with_warmup(1.0, 0, 8, 2).values(10).round(3)
+    array([1.   , 0.854, 0.5  , 0.146, 1.   , 0.854, 0.5  , 0.146, 0.   , 0.   ])
+    """
+    warm, length = _warmup(lr, num_warmup_steps)
+    total = _count("num_training_steps", num_training_steps)
+    cycles = number("num_cycles", num_cycles)
+    if cycles < 0:
+        raise DialectError(f"num_cycles must not be negative, got {shown(num_cycles)}")
+    steps = max(1, total - length)
+    wave: Schedule = Ramp(lr, 0.0, steps / cycles, "cosine").repeat() if cycles else Constant(lr)
+    decay = wave.take(steps) >> 0.0
+
+    def factor(t: int) -> float:
+        if t < length:
+            return t / max(1, length)
+        progress = (t - length) / max(1, total - length)
+        if progress >= 1.0:
+            return 0.0
+        return max(0.0, 0.5 * (1.0 + math.cos(math.pi * ((cycles * progress) % 1.0))))
+
+    return _after(warm, decay), factor
+
+
+@_dialect
+def get_polynomial_decay_schedule_with_warmup(
+    lr: float,
+    num_warmup_steps: int,
+    num_training_steps: int,
+    lr_end: float = 1e-7,
+    power: float = 1.0,
+    *,
+    exact: int | None = None,
+) -> tuple[Schedule, Factor]:
+    """lr·t/W for t < W, then (lr - lr_end)·(1 - (t - W)/(N - W))^power + lr_end; lr_end after N.
+
+    Args:
+        lr: the optimizer's rate, its default one where groups have others.
+        num_warmup_steps: W; 0 for none.
+        num_training_steps: N.
+        lr_end: the last rate.
+        power: of the decay.
+        exact: give the first so many values, bit by bit as Transformers computes them.
+
+    Raises:
+        DialectError: an lr_end that is not below lr, which Transformers refuses; N = W or a negative power, with which it divides
+            by zero on the way.
+
+    >>> get_polynomial_decay_schedule_with_warmup(1.0, 0, 4, lr_end=0.0, power=2).values(6)
+    array([1.    , 0.5625, 0.25  , 0.0625, 0.    , 0.    ])
+    """
+    warm, length = _warmup(lr, num_warmup_steps)
+    total = _count("num_training_steps", num_training_steps)
+    end, power = number("lr_end", lr_end), number("power", power)
+    if not lr > end:
+        raise DialectError(
+            f"lr_end must be smaller than the optimizer's rate {lr!r}, got {end!r}; Transformers refuses it"
+        )
+    if total == length:
+        raise DialectError(
+            f"num_training_steps must not be num_warmup_steps, {length}: Transformers divides by zero then"
+        )
+    if power < 0:
+        raise DialectError(f"power must not be negative, got {power!r}: Transformers divides by zero at the last step")
+    decay: Schedule = Constant(end)
+    if total > length:
+        decay = Ramp(lr, end, total - length, f"power({power!r})") if power else Constant(lr, total - length + 1) >> end
+
+    def factor(t: int) -> float:
+        if t < length:
+            return t / max(1, length)
+        if t > total:
+            return end / lr
+        left = 1 - (t - length) / (total - length)
+        return float((lr - end) * left**power + end) / lr
+
+    return _after(warm, decay), factor
+
+
+@_dialect
+def get_inverse_sqrt_schedule(
+    lr: float, num_warmup_steps: int, timescale: int | None = None, *, exact: int | None = None
+) -> tuple[Schedule, Factor]:
+    """lr·t/W for t < W, then lr/√((t - W + τ)/τ), without end.
+
+    Args:
+        lr: the optimizer's rate.
+        num_warmup_steps: W; 0 for none.
+        timescale: τ; W by default, or 10,000 without a warmup.
+        exact: give the first so many values, bit by bit as Transformers computes them.
+
+    Raises:
+        DialectError: a timescale that is not above 0, with which the root does not exist.
+
+    >>> get_inverse_sqrt_schedule(1.0, 4).values(17)[[0, 2, 4, 16]]
+    array([0. , 0.5, 1. , 0.5])
+    """
+    warm, length = _warmup(lr, num_warmup_steps)
+    scale = (length or 10_000) if timescale is None else number("timescale", timescale)
+    if scale <= 0:
+        raise DialectError(f"timescale must be above 0, got {shown(timescale)}")
+
+    def factor(t: int) -> float:
+        return t / max(1, length) if t < length else 1.0 / math.sqrt((t + (scale - length)) / scale)
+
+    return _after(warm, Power(lr, 0.5, 1.0, scale)), factor
+
+
+@_dialect
+def get_cosine_with_min_lr_schedule_with_warmup(
+    lr: float,
+    num_warmup_steps: int,
+    num_training_steps: int,
+    num_cycles: float = 0.5,
+    min_lr: float | None = None,
+    min_lr_rate: float | None = None,
+    *,
+    exact: int | None = None,
+) -> tuple[Schedule, Factor]:
+    """As `get_cosine_schedule_with_warmup`, between lr and min_lr; it, too, climbs again after N. The warmup begins at 0.
+
+    Args:
+        lr: the optimizer's rate, its default one where groups have others.
+        num_warmup_steps: W; 0 for none.
+        num_training_steps: N.
+        num_cycles: whole waves from W to N.
+        min_lr: the lowest rate; or
+        min_lr_rate: it as a share of the rate.
+        exact: give the first so many values, bit by bit as Transformers computes them.
+
+    Raises:
+        DialectError: both or neither of min_lr and min_lr_rate, which Transformers refuses, too.
+
+    >>> get_cosine_with_min_lr_schedule_with_warmup(1.0, 0, 4, min_lr=0.1).values(6).round(3)
+    array([1.   , 0.868, 0.55 , 0.232, 0.1  , 0.232])
+    """
+    return _cosine(lr, num_warmup_steps, num_training_steps, num_cycles, _share(lr, min_lr, min_lr_rate))
+
+
+@_dialect
+def get_cosine_with_min_lr_schedule_with_warmup_lr_rate(
+    lr: float,
+    num_warmup_steps: int,
+    num_training_steps: int,
+    num_cycles: float = 0.5,
+    min_lr: float | None = None,
+    min_lr_rate: float | None = None,
+    warmup_lr_rate: float | None = None,
+    *,
+    exact: int | None = None,
+) -> tuple[Schedule, Factor]:
+    """A warmup lr·(t + 1)/W that trains its first update, then a cosine from lr to min_lr that is one update ahead.
+
+    With warmup_lr_rate r the warmup goes from r·lr to lr in W - 1 updates. Update W has the cosine's second value already.
+
+    Args:
+        lr: the optimizer's rate, its default one where groups have others.
+        num_warmup_steps: W; 0 for none.
+        num_training_steps: N.
+        num_cycles: whole waves from W - 1 to N - 1.
+        min_lr: the lowest rate; or
+        min_lr_rate: it as a share of the rate.
+        warmup_lr_rate: the first rate as a share of the rate; 1/W by default.
+        exact: give the first so many values, bit by bit as Transformers computes them.
+
+    Raises:
+        DialectError: both or neither of min_lr and min_lr_rate, which Transformers refuses, too.
+
+    >>> get_cosine_with_min_lr_schedule_with_warmup_lr_rate(1.0, 2, 6, min_lr=0.0).values(7).round(3)
+    array([0.5  , 1.   , 0.854, 0.5  , 0.146, 0.   , 0.146])
+    """
+    length, total = _count("num_warmup_steps", num_warmup_steps), _count("num_training_steps", num_training_steps)
+    low, cycles = _share(lr, min_lr, min_lr_rate), number("num_cycles", num_cycles)
+    first = None if warmup_lr_rate is None else number("warmup_lr_rate", warmup_lr_rate)
+    warm: Schedule | None = None
+    if length > 0 and first is None:
+        warm = Ramp(0.0, lr, length).shift(-1).take(length)
+    elif length > 0 and first is not None:
+        warm = Ramp(first * lr, lr, length - 1).take(length) if length > 1 else Constant(first * lr, 1)
+    wave = _wave(lr, low, max(1, total - length), cycles)
+    decay = wave if isinstance(wave, Constant) else wave.shift(-1)
+
+    def factor(t: int) -> float:
+        step, warmup, steps = float(t), float(length), float(total)
+        if step < warmup:
+            if first is None:
+                return (step + 1.0) / max(1.0, warmup)
+            return first + (1.0 - first) * step / (max(1, warmup - 1))
+        progress = (step - warmup + 1.0) / (max(1.0, steps - warmup))
+        found = 0.5 * (1.0 + math.cos(math.pi * cycles * 2.0 * progress))
+        return max(0, found * (1 - low) + low)
+
+    return _not_negative(_after(warm, decay), low), factor
+
+
+@_dialect
+def get_wsd_schedule(
+    lr: float,
+    num_warmup_steps: int,
+    num_decay_steps: int,
+    num_training_steps: int | None = None,
+    num_stable_steps: int | None = None,
+    warmup_type: str = "linear",
+    decay_type: str = "cosine",
+    min_lr_ratio: float = 0,
+    num_cycles: float = 0.5,
+    *,
+    exact: int | None = None,
+) -> tuple[Schedule, Factor]:
+    """From min_lr_ratio·lr up to lr in W updates, lr for S, down to min_lr_ratio·lr in D, where it stays.
+
+    Args:
+        lr: the optimizer's rate.
+        num_warmup_steps: W; 0 for none.
+        num_decay_steps: D.
+        num_training_steps: W + S + D; or
+        num_stable_steps: S, which wins when both are given.
+        warmup_type: "linear", "cosine" or "1-sqrt".
+        decay_type: "linear", "cosine" or "1-sqrt".
+        min_lr_ratio: the share of the rate to begin and end at.
+        num_cycles: waves of a cosine decay; other than half ones end with a jump.
+        exact: give the first so many values, bit by bit as Transformers computes them.
+
+    Raises:
+        DialectError: neither length, or another type, which Transformers refuses, too.
+
+    Source: Hu et al., "MiniCPM", arXiv 2404.06395.
+
+    >>> get_wsd_schedule(1.0, 2, 2, num_training_steps=6, decay_type="linear").values(7)
+    array([0. , 0.5, 1. , 1. , 1. , 0.5, 0. ])
+    """
+    length, decay = _count("num_warmup_steps", num_warmup_steps), _count("num_decay_steps", num_decay_steps)
+    if num_training_steps is None and num_stable_steps is None:
+        raise DialectError("give num_training_steps or num_stable_steps; Transformers refuses neither")
+    for name, kind in (("warmup_type", warmup_type), ("decay_type", decay_type)):
+        if kind not in _SHAPES:
+            raise DialectError(
+                f"{name} must be one of {', '.join(_SHAPES)}, got {shown(kind)}{nearest(str(kind), _SHAPES)}"
+            )
+    if num_stable_steps is None:
+        stable = _count("num_training_steps", num_training_steps) - length - decay
+    else:
+        stable = _count("num_stable_steps", num_stable_steps)
+    low, cycles = number("min_lr_ratio", min_lr_ratio), number("num_cycles", num_cycles)
+    # Parts end where the sums of the lengths before them say, also where one of these is negative.
+    ends = max(length, 0), max(length + stable, length, 0), max(length + stable + decay, length + stable, length, 0)
+    parts: list[Schedule] = []
+    if length > 0:
+        up = {"linear": "linear", "cosine": "cosine", "1-sqrt": "power(0.5)"}[warmup_type]
+        parts.append(Ramp(low * lr, lr, length, up))
+    if ends[1] > ends[0]:
+        parts.append(Constant(lr, ends[1] - ends[0]))
+    if ends[2] > ends[1]:
+        down: Schedule
+        if decay_type == "cosine":
+            down = _wave(lr, low, decay, cycles)
+        else:
+            down = Ramp(lr, low * lr, decay, {"linear": "linear", "1-sqrt": "sqrt"}[decay_type])
+        begun = ends[1] - (length + stable)
+        parts.append((down.shift(-begun) if begun else down).take(ends[2] - ends[1]))
+    schedule: Schedule = Constant(low * lr)
+    for part in reversed(parts):
+        schedule = part >> schedule
+
+    def factor(t: int) -> float:
+        if t < length:
+            done = t / max(1, length)
+            rise = {
+                "linear": lambda: done,
+                "cosine": lambda: 0.5 * (1.0 - math.cos(math.pi * done)),
+                "1-sqrt": lambda: 1.0 - math.sqrt(1.0 - done),
+            }[warmup_type]()
+            return max(0.0, rise * (1.0 - low) + low)
+        if t < length + stable:
+            return 1.0
+        if t < length + stable + decay:
+            done = (t - length - stable) / max(1, decay)
+            fall = {
+                "linear": lambda: 1.0 - done,
+                "cosine": lambda: 0.5 * (1.0 + math.cos(math.pi * cycles * 2.0 * done)),
+                "1-sqrt": lambda: 1.0 - math.sqrt(done),
+            }[decay_type]()
+            return max(0.0, fall * (1.0 - low) + low)
+        return low
+
+    return schedule if low >= 0 else _negative_end(schedule, ends[2], low * lr), factor
+
+
+def get_scheduler(
+    lr: float,
+    name: str,
+    num_warmup_steps: int | None = None,
+    num_training_steps: int | None = None,
+    scheduler_specific_kwargs: Mapping[str, Any] | None = None,
+    *,
+    exact: int | None = None,
+) -> Schedule:
+    """The scheduler of a name, as `lr_scheduler_type` of `TrainingArguments` has it.
+
+    Args:
+        lr: the optimizer's rate.
+        name: such as "cosine"; any of `NAMES`.
+        num_warmup_steps, num_training_steps: for those that need them.
+        scheduler_specific_kwargs: more arguments, `lr_scheduler_kwargs` of `TrainingArguments`.
+        exact: give the first so many values, bit by bit as Transformers computes them.
+
+    Raises:
+        NotASchedule: "reduce_lr_on_plateau" and "greedy" follow a metric.
+        DialectError: an unknown name, a length that the name needs, or an argument that it does not take.
+
+    >>> get_scheduler(1.0, "linear", 2, 6)(3)
+    0.75
+    """
+    known = [*NAMES, *_METRIC]
+    if name not in known:
+        raise DialectError(f"name must be one of {', '.join(known)}, got {shown(name)}{nearest(str(name), known)}")
+    if name in _METRIC:
+        SYSTEM.scheduler(_METRIC[name])
+    function = NAMES[name]
+    if name == "constant":
+        return function(lr, exact=exact)
+    if num_warmup_steps is None:
+        raise DialectError(f"{name!r} needs num_warmup_steps; Transformers refuses it without")
+    lengths: dict[str, Any] = {"num_warmup_steps": num_warmup_steps}
+    if name not in ("constant_with_warmup", "inverse_sqrt"):
+        if num_training_steps is None and name != "warmup_stable_decay":
+            raise DialectError(f"{name!r} needs num_training_steps; Transformers refuses it without")
+        lengths["num_training_steps"] = num_training_steps
+    more = {} if name == "constant_with_warmup" else dict(scheduler_specific_kwargs or {})
+    try:
+        return function(lr, **lengths, **more, exact=exact)
+    except TypeError as error:
+        raise DialectError(f"scheduler_specific_kwargs do not suit {name!r}: {error}") from None
+
+
+NAMES: dict[str, Callable[..., Schedule]] = {
+    "linear": get_linear_schedule_with_warmup,
+    "cosine": get_cosine_schedule_with_warmup,
+    "cosine_with_restarts": get_cosine_with_hard_restarts_schedule_with_warmup,
+    "polynomial": get_polynomial_decay_schedule_with_warmup,
+    "constant": get_constant_schedule,
+    "constant_with_warmup": get_constant_schedule_with_warmup,
+    "inverse_sqrt": get_inverse_sqrt_schedule,
+    "cosine_with_min_lr": get_cosine_with_min_lr_schedule_with_warmup,
+    "cosine_warmup_with_min_lr": get_cosine_with_min_lr_schedule_with_warmup_lr_rate,
+    "warmup_stable_decay": get_wsd_schedule,
+}
+"""The names of `get_scheduler`, in its order."""
+_METRIC = {"reduce_lr_on_plateau": "get_reduce_on_plateau_schedule", "greedy": "get_greedy_schedule"}
+_SHAPES = ("linear", "cosine", "1-sqrt")
+
+
+def _count(name: str, value: Any) -> int:
+    found = number(name, value)
+    if found != int(found):
+        raise DialectError(f"{name} must be a whole number, got {shown(value)}")
+    return int(found)
+
+
+def _warmup(lr: float, steps: Any) -> tuple[Schedule | None, int]:
+    length = _count("num_warmup_steps", steps)
+    return (Ramp(0.0, lr, length) if length > 0 else None), length
+
+
+def _after(warm: Schedule | None, decay: Schedule) -> Schedule:
+    return decay if warm is None else warm >> decay
+
+
+def _share(lr: float, low: float | None, share: float | None) -> float:
+    if (low is None) == (share is None):
+        raise DialectError("give one of min_lr and min_lr_rate; Transformers refuses both and neither")
+    return number("min_lr", low) / lr if low is not None else number("min_lr_rate", share)
+
+
+def _wave(lr: float, low: float, steps: int, cycles: float) -> Schedule:
+    """The wave from lr to low·lr and back, `cycles` times in `steps` updates, without end."""
+    if cycles == 0:
+        return Constant(lr)
+    half = steps / (2 * abs(cycles))
+    return (Ramp(lr, low * lr, half, "cosine") >> Ramp(low * lr, lr, half, "cosine")).repeat()
+
+
+def _cosine(lr: float, warmup: Any, steps: Any, num_cycles: Any, low: float) -> tuple[Schedule, Factor]:
+    warm, length = _warmup(lr, warmup)
+    total, cycles = _count("num_training_steps", steps), number("num_cycles", num_cycles)
+    # Transformers counts from a negative warmup, too.
+    wave = _wave(lr, low, max(1, total - length), cycles)
+    if length < 0 and not isinstance(wave, Constant):
+        wave = wave.shift(length)
+
+    def factor(t: int) -> float:
+        if t < length:
+            return t / max(1, length)
+        progress = (t - length) / max(1, total - length)
+        found = 0.5 * (1.0 + math.cos(math.pi * cycles * 2.0 * progress))
+        return max(0.0, found * (1 - low) + low)
+
+    return _not_negative(_after(warm, wave), low), factor
+
+
+def _not_negative(schedule: Schedule, low: float) -> Schedule:
+    return schedule.clip(low=0.0) if low < 0 else schedule
+
+
+def _negative_end(schedule: Schedule, until: int, end: float) -> Schedule:
+    """Transformers does not let the factor fall below 0 on the way, but does at the end."""
+    return schedule.clip(low=0.0).take(until) >> end if until else Constant(end)
+
+
+SYSTEM = System(
+    name="transformers",
+    title="Transformers",
+    package="transformers",
+    releases=("5.23.0",),
+    counts="calls of step(), one after each update",
+    schedulers={
+        "get_scheduler": get_scheduler,
+        **{function.__name__: function for function in NAMES.values()},
+    },
+    refused={
+        "get_reduce_on_plateau_schedule": "it follows a metric; laju.adaptive.Plateau does the same as a factor",
+        "get_greedy_schedule": "it follows a metric; laju.adaptive.Greedy does the same as a factor",
+    },
+    aliases={
+        **{name: function.__name__ for name, function in NAMES.items()},
+        **_METRIC,
+        "wsd": "get_wsd_schedule",
+    },
+)

@@ -1,0 +1,153 @@
+"""Configurations of other systems give the rates that the systems themselves make of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from laju.dialects import DialectError, NotASchedule, read
+from laju.dialects.configs import read_config
+
+ARGUMENTS: dict[str, Any] = {
+    "learning_rate": 3e-5,
+    "lr_scheduler_type": "cosine",
+    "warmup_steps": 10,
+    "max_steps": 100,
+    "per_device_train_batch_size": 8,
+}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"warmup_steps": 0.06},
+        {"lr_scheduler_type": "linear", "warmup_steps": 0},
+        {"lr_scheduler_type": "constant_with_warmup"},
+        {"lr_scheduler_type": "inverse_sqrt", "lr_scheduler_kwargs": {"timescale": 20}},
+        {"lr_scheduler_type": "cosine_with_min_lr", "lr_scheduler_kwargs": {"min_lr": 1e-6}},
+        {"lr_scheduler_type": "warmup_stable_decay", "lr_scheduler_kwargs": {"num_decay_steps": 20}},
+        {"lr_scheduler_type": "polynomial", "lr_scheduler_kwargs": {"power": 2.0, "lr_end": 0.0}},
+    ],
+)
+def test_training_arguments_are_what_trainer_makes_of_them(changes: dict[str, Any], tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    given = {**ARGUMENTS, **changes}
+    arguments = transformers.TrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to=[], **given)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=given["learning_rate"])
+    trainer = transformers.Trainer(model=torch.nn.Linear(1, 1), args=arguments, optimizers=(optimizer, None))
+    scheduler = trainer.create_scheduler(100, optimizer)
+    real = []
+    for _ in range(110):
+        real.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    file = tmp_path / "arguments.json"
+    file.write_text(json.dumps(given))
+    found = read_config(file)
+    assert found.system == "transformers"
+    assert found.schedule.values(110) == pytest.approx(real, rel=1e-13, abs=1e-19)
+    assert read("transformers", found.call) == found.schedule
+
+
+def test_the_length_of_training_arguments_comes_from_the_data() -> None:
+    given = {"learning_rate": 1e-4, "lr_scheduler_type": "linear", "num_train_epochs": 3, "warmup_ratio": 0.1,
+             "per_device_train_batch_size": 8, "gradient_accumulation_steps": 4}  # fmt: skip
+    with pytest.raises(DialectError, match=r"length of the run.*give updates_per_epoch"):
+        read_config(given)
+    # 1,000 samples are 125 batches of 8, and 32 updates of 4 batches, the last of them smaller.
+    assert read_config(given, samples=1000).call == "get_scheduler(0.0001, 'linear', 10, 96)"
+    assert read_config(given, samples=1000, world_size=2).call == "get_scheduler(0.0001, 'linear', 5, 48)"
+    assert read_config(given, updates_per_epoch=50).call == "get_scheduler(0.0001, 'linear', 15, 150)"
+    found = read_config({"per_device_train_batch_size": 8}, total=100)
+    assert found.call == "get_scheduler(5e-05, 'linear', 0, 100)"
+    assert len(found.notes) == 2
+
+
+def test_deepspeed(tmp_path: Path) -> None:
+    section = {
+        "type": "WarmupDecayLR",
+        "params": {"total_num_steps": "auto", "warmup_max_lr": 0.1, "warmup_num_steps": 10},
+    }
+    file = tmp_path / "ds.json"
+    file.write_text(json.dumps({"train_batch_size": 8, "scheduler": section}))
+    with pytest.raises(
+        DialectError, match=r"scheduler\.params\.total_num_steps, which is 'auto'.*give total_num_steps"
+    ):
+        read_config(file)
+    found = read_config(file, total_num_steps=100)
+    assert found.call == "WarmupDecayLR(total_num_steps=100, warmup_max_lr=0.1, warmup_num_steps=10)"
+    assert found.schedule == read("deepspeed", found.call)
+    optimizer = {"type": "Adam", "params": {"lr": 0.2}}
+    warmup = {"scheduler": {"type": "WarmupLR", "params": {"warmup_num_steps": 4, "warmup_type": "linear"}}}
+    assert read_config({"optimizer": optimizer, **warmup}).schedule(100) == 0.2
+    with pytest.raises(DialectError, match=r"the optimizer's rate.*give lr"):
+        read_config(warmup)
+    cycle = {"type": "OneCycle", "params": {"cycle_min_lr": 0.1, "cycle_max_lr": 1.0, "cycle_min_mom": 0.8}}
+    assert read_config({"scheduler": cycle}).notes == ("left out, as no part of the learning rate: cycle_min_mom",)
+    with pytest.raises(DialectError, match="did you mean 'WarmupLR'"):
+        read_config({"scheduler": {"type": "WarmUpLR", "params": {}}})
+
+
+def test_torchtitan(tmp_path: Path) -> None:
+    file = tmp_path / "llama.toml"
+    file.write_text(
+        "[optimizer]\nlr = 3e-4\n[lr_scheduler]\nwarmup_steps = 20\ndecay_ratio = 0.2\nlr_min = 0.1\n[training]\nsteps = 200\n"
+    )
+    found = read_config(file)
+    assert found.call == ("LRSchedulersContainer(0.0003, 200, warmup_steps=20, decay_ratio=0.2, min_lr_factor=0.1)")
+    assert found.schedule == read("torchtitan", found.call)
+    assert found.schedule.values(200)[[0, 19, 100]].tolist() == pytest.approx([1.5e-5, 3e-4, 3e-4])
+    with pytest.raises(DialectError, match=r"training\.steps is not in the configuration: give total"):
+        read_config({"lr_scheduler": {"warmup_steps": 2}})
+    with pytest.raises(DialectError, match="no key 'decay'"):
+        read_config({"lr_scheduler": {"decay": 2}}, total=9)
+
+
+def test_torchtune(tmp_path: Path) -> None:
+    file = tmp_path / "full.yaml"
+    file.write_text(
+        "optimizer:\n  _component_: torch.optim.AdamW\n  lr: 2e-5\n"
+        "lr_scheduler:\n  _component_: torchtune.training.lr_schedulers.get_cosine_schedule_with_warmup\n"
+        "  num_warmup_steps: 5\nepochs: 2\n"
+    )
+    with pytest.raises(DialectError, match="the length of the run"):
+        read_config(file)
+    found = read_config(file, updates_per_epoch=50)
+    assert found.call == "get_cosine_schedule_with_warmup(2e-05, 5, 100, 0.5)"
+    assert found.schedule == read("transformers", found.call)
+    with pytest.raises(DialectError, match="is not one that laju knows"):
+        read_config({"lr_scheduler": {"_component_": "my.own_schedule"}})
+
+
+@pytest.mark.parametrize(
+    ("config", "options", "error", "message"),
+    [
+        ({"a": 1}, {}, DialectError, "not a configuration that laju knows"),
+        ({"a": 1}, {"system": "deepspede"}, DialectError, "did you mean 'deepspeed'"),
+        ({"a": 1}, {"system": "deepspeed"}, DialectError, "no section 'scheduler'"),
+        ([1], {"system": "transformers"}, DialectError, "must be a mapping"),
+        ({**ARGUMENTS, "lr_scheduler_type": "reduce_lr_on_plateau"}, {}, NotASchedule, "follows a metric"),
+        ({**ARGUMENTS, "lr_scheduler_type": "cosin"}, {}, DialectError, "did you mean 'cosine'"),
+        ({**ARGUMENTS, "lr_scheduler_kwargs": {"cycles": 2}}, {}, DialectError, "do not suit 'cosine'"),
+    ],
+)
+def test_bad_configurations(config: Any, options: dict[str, Any], error: type, message: str) -> None:
+    with pytest.raises(error, match=message):
+        read_config(config, **options)
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        read_config(tmp_path / "none.json")
+    for name, text in (("a.json", "{"), ("a.toml", "=="), ("a.yaml", "a: [")):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(DialectError, match=f"{name} cannot be read as"):
+            read_config(tmp_path / name)
+    (tmp_path / "a.txt").write_text("")
+    with pytest.raises(DialectError, match=r"must be a \.json"):
+        read_config(tmp_path / "a.txt")
