@@ -15,7 +15,10 @@ def parity() -> str:
     lines = ["| system | scheduler | release | values | largest difference |", "| --- | --- | --- | --- | --- |"]
     for name in SYSTEMS:
         dialect = system(name)
-        for scheduler in dialect.schedulers:
+        for scheduler in (
+            *dialect.schedulers,
+            *(s for n, s in sorted(found) if n == name and s not in dialect.schedulers),
+        ):
             row = found.pop((name, scheduler), None)
             release = row["release"] if row else ", ".join(dialect.releases)
             values = f"{row['values']:,}" if row else ""
@@ -29,4 +32,5 @@ def _said(row: dict | None) -> str:
     if row is None:
         return "not compared with the package"
     unit = "" if row["dtype"] == "float64" else f" of {row['dtype']}"
+    unit += " of the peak" if row.get("of") == "peak" else ""
     return "exact" if row["ulp"] == 0 else f"{row['ulp']:.3g} ulp{unit}"

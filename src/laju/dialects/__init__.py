@@ -1,8 +1,8 @@
 """Dialects: exactly what the schedulers of other systems would have done, as laju schedules.
 
 >>> from laju.dialects import read, torch
->>> torch.CosineAnnealingLR(0.1, T_max=100)(50)
-0.05
+>>> torch.CosineAnnealingLR(0.1, T_max=100)(0)
+0.1
 >>> read("torch", "CosineAnnealingLR(T_max=100)", lr=0.1) == torch.CosineAnnealingLR(0.1, T_max=100)
 True
 """

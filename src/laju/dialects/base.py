@@ -119,8 +119,8 @@ def read(name: str, text: str, **given: Any) -> Schedule:
     Raises:
         DialectError: an unknown system or scheduler, text that is not such a call, or arguments that it does not take.
 
-    >>> read("torch", "torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=100)", lr=0.1)(50)
-    0.05
+    >>> read("torch", "torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=100)", lr=0.1)(0)
+    0.1
     """
     dialect = system(name)
     try:
@@ -144,7 +144,8 @@ def call(
     function = dialect.scheduler(name)
     signature = inspect.signature(function)
     takes = list(signature.parameters)
-    if takes and takes[0] in given and positional and takes[0] not in named:
+    room = sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in signature.parameters.values())
+    if takes and takes[0] in given and positional and takes[0] not in named and len(positional) < room:
         # The optimizer's rate stands first in a dialect, where the system has the optimizer.
         positional = [given[takes[0]], *positional]
     named = {
@@ -196,6 +197,8 @@ def _value(at: ast.expr, dialect: System, text: str, given: Mapping[str, Any]) -
                 return -number if isinstance(sign, ast.USub) else number
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATIONS:
             a, b = _value(left, dialect, text, given), _value(right, dialect, text, given)
+            if isinstance(op, ast.Mult) and isinstance(a, list) and isinstance(b, int) and 0 <= b <= 1000:
+                return a * b
             if isinstance(a, int | float) and isinstance(b, int | float):
                 try:
                     return _OPERATIONS[type(op)](a, b)
@@ -210,6 +213,11 @@ def _value(at: ast.expr, dialect: System, text: str, given: Mapping[str, Any]) -
                 if k.arg not in (None, "optimizer") and not _is_optimizer(k.value)
             }
             return call(dialect, name, positional, {k: v for k, v in named.items() if k is not None}, given)
+    if isinstance(at, ast.Lambda):
+        raise DialectError(
+            f"in {shown(text)}, a lambda is not run; give a laju schedule or a list of factors from Python, or record what it does "
+            "with laju.trace"
+        )
     raise DialectError(
         f"in {shown(text)}, {ast.unparse(at)!r} is neither a number, text or list nor a call of one of {dialect.title}'s "
         "schedulers"

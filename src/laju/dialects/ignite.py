@@ -1,0 +1,540 @@
+"""PyTorch-Ignite: the parameter schedulers of `ignite.handlers.param_scheduler`, attached to `Events.ITERATION_STARTED`.
+
+Event t sets the value of update t, so nothing is set late. What surprises people most:
+
+- `LRScheduler` around one of torch's that multiply asks it once too often at the first event: `ExponentialLR` begins at lr·γ,
+  `LinearLR` at lr times the square of its first factor, which it never makes up for, and `CosineAnnealingLR` above lr.
+- The same wrapper skips the first value of `CosineAnnealingWarmRestarts`, and never moves `SWALR`.
+- `create_lr_scheduler_with_warmup` has reached the end value at event warmup_duration - 1, and inserts an event where that is not
+  the first value of torch's scheduler.
+- Cycles are cut to whole events each time that they grow: a `cycle_mult` of 1.1 never lengthens a cycle of 9.
+
+The optimizer is left out, as are `save_history` and `param_group_index`, which change no value; `param_name` may be any, and the
+schedule does not depend on it.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from laju.algebra import Chain, Sum
+from laju.arguments import number, shown, whole
+from laju.dialects import torch as _torch
+from laju.dialects.base import Dialect, DialectError, System
+from laju.pieces import Constant, Ramp, Table
+from laju.schedule import Schedule, put
+
+
+def LinearCyclicalScheduler(
+    param_name: str,
+    start_value: float,
+    end_value: float,
+    cycle_size: int,
+    cycle_mult: float = 1.0,
+    start_value_mult: float = 1.0,
+    end_value_mult: float = 1.0,
+    warmup_duration: int = 0,
+    save_history: bool = False,
+    param_group_index: int | None = None,
+    *,
+    monotonic: bool = False,
+    exact: int | None = None,
+) -> Schedule:
+    """Straight lines from start to end and back within a cycle of n events: end + (start - end)·|2u/n - 1| with u of them done.
+
+    With `monotonic` from start to end alone, after which the cycle begins anew. After each cycle the lengths and both values are
+    multiplied. Within 4 + 2·(cycles done) ulp of the larger end.
+
+    Args:
+        param_name: any; the values do not depend on it.
+        start_value: at the beginning of the first cycle.
+        end_value: in its middle, or at its end when monotonic.
+        cycle_size: n, events of the first cycle, at least 2.
+        cycle_mult: how many times as long each cycle is as the one before, cut to whole events each time. Below 1, cycles
+            shrink to nothing, where ignite divides by 0 and this holds its last value.
+        start_value_mult, end_value_mult: of the values, after each cycle.
+        warmup_duration: events after the cycle's, from its end value to the next one's start; only with `monotonic`.
+        save_history, param_group_index: change no value.
+        monotonic: see above.
+        exact: give the first so many values, bit by bit as ignite computes them.
+
+    Raises:
+        DialectError: a cycle of fewer than 2 events, a warmup without `monotonic`, or multipliers for which there is no closed
+            form and `exact` is needed.
+
+    >>> LinearCyclicalScheduler("lr", 0.0, 1.0, cycle_size=4).values(6)
+    array([0. , 0.5, 1. , 0.5, 0. , 0.5])
+    """
+    if warmup_duration > 0 and not monotonic:
+        raise DialectError("warmup_duration needs monotonic=True, as ignite asks, or must be 0")
+
+    def value(start: float, end: float, p: float) -> float:
+        return start + (end - start) * p if monotonic else end + (start - end) * abs(p - 0.5) * 2
+
+    def curve(start: float, end: float, n: int) -> Schedule:
+        return Ramp(start, end, n) if monotonic else Ramp(start, end, n / 2) >> Ramp(end, start, n / 2)
+
+    return _cyclical(
+        (start_value, end_value, cycle_size, warmup_duration),
+        (cycle_mult, start_value_mult, end_value_mult),
+        value,
+        curve,
+        exact,
+    )
+
+
+def CosineAnnealingScheduler(
+    param_name: str,
+    start_value: float,
+    end_value: float,
+    cycle_size: int,
+    cycle_mult: float = 1.0,
+    start_value_mult: float = 1.0,
+    end_value_mult: float = 1.0,
+    warmup_duration: int = 0,
+    save_history: bool = False,
+    param_group_index: int | None = None,
+    *,
+    exact: int | None = None,
+) -> Schedule:
+    """Half cosines from start to end, begun again and again: start + (end - start)·(1 - cos(π·u/n))/2 with u of n events done.
+
+    Arguments, multipliers, errors and accuracy are those of `LinearCyclicalScheduler`. Without a warmup the end value is never
+    reached: the cycle's last event is one short of it.
+
+    >>> CosineAnnealingScheduler("lr", 1.0, 0.0, cycle_size=2, warmup_duration=2).values(6).round(3)
+    array([1. , 0.5, 0. , 0.5, 1. , 0.5])
+    """
+
+    def value(start: float, end: float, p: float) -> float:
+        return start + (end - start) / 2 * (1 - math.cos(math.pi * p))
+
+    def curve(start: float, end: float, n: int) -> Schedule:
+        return Ramp(start, end, n, "cosine")
+
+    return _cyclical(
+        (start_value, end_value, cycle_size, warmup_duration),
+        (cycle_mult, start_value_mult, end_value_mult),
+        value,
+        curve,
+        exact,
+    )
+
+
+def PiecewiseLinear(
+    param_name: str,
+    milestones_values: Sequence[tuple[int, float]],
+    save_history: bool = False,
+    param_group_index: int | None = None,
+    *,
+    exact: int | None = None,
+) -> Schedule:
+    """Straight lines through points (event, value); before the first and after the last one their values hold.
+
+    Of two points at one event the later is in force there: a jump. Within 4 ulp of the larger end of a line.
+
+    Args:
+        param_name: any; the values do not depend on it.
+        milestones_values: tuples of an event, which may not fall, and the value there.
+        save_history, param_group_index: change no value.
+        exact: give the first so many values, bit by bit as ignite computes them.
+
+    Raises:
+        DialectError: no points, points that are no such tuples, or events that fall.
+
+    >>> PiecewiseLinear("lr", [(2, 0.0), (4, 1.0), (4, 0.5)]).values(6)
+    array([0. , 0. , 0. , 0.5, 0.5, 0.5])
+    """
+    if isinstance(milestones_values, str) or not isinstance(milestones_values, Sequence):
+        raise TypeError(
+            f"milestones_values must be a list such as [(0, 0.1), (10, 0.0)], got {shown(milestones_values)}"
+        )
+    if not milestones_values:
+        raise DialectError("milestones_values must hold at least one (event, value), as ignite asks, got none")
+    at: list[int] = []
+    levels: list[float] = []
+    for i, pair in enumerate(milestones_values):
+        if not isinstance(pair, tuple) or len(pair) != 2:
+            raise DialectError(
+                f"milestones_values[{i}] must be a tuple (event, value), as ignite asks, got {shown(pair)}"
+            )
+        if not isinstance(pair[0], numbers.Integral):
+            raise DialectError(f"milestones_values[{i}][0] must be an int, as ignite asks, got {shown(pair[0])}")
+        if at and pair[0] < at[-1]:
+            raise DialectError(f"milestones_values must not fall, as ignite asks, got {pair[0]} after {at[-1]}")
+        at.append(int(pair[0]))
+        levels.append(number(f"milestones_values[{i}][1]", pair[1]))
+    if exact is not None:
+        return Table(tuple(_through(at, levels, t) for t in range(whole("exact", exact, least=1))))
+    parts: list[Schedule] = [Constant(levels[0], at[0])] if at[0] > 0 else []
+    for k in range(len(at) - 1):
+        ramp = Ramp(levels[k], levels[k + 1], at[k + 1] - at[k])
+        if at[k + 1] > max(at[k], 0):
+            parts.append(
+                ramp if at[k] >= 0 else ramp.shift(at[k])
+            )  # one that began before event 0 is joined on its way
+    return Chain((*parts, Constant(levels[-1], 0)))
+
+
+def ConcatScheduler(schedulers: Sequence[Schedule], durations: Sequence[int], save_history: bool = False) -> Schedule:
+    """One scheduler after another, each on its own clock, for `durations` of events; the last one for ever.
+
+    A duration of 0 skips the first scheduler. A negative one, and one of 0 for any other, never ends in ignite, so that the rest
+    is left out. A `LRScheduler` that multiplies goes on from the value that it finds.
+
+    Args:
+        schedulers: at least two schedules of this module's functions.
+        durations: events of all but the last.
+        save_history: changes no value.
+
+    Raises:
+        DialectError: fewer than two schedulers, another number of durations, durations that are no ints, or more than one
+            `LRScheduler`, which share torch's state.
+
+    >>> ConcatScheduler([PiecewiseLinear("lr", [(0, 0.0), (2, 1.0)]), PiecewiseLinear("lr", [(0, 0.5)])], [3]).values(5)
+    array([0. , 0.5, 1. , 0.5, 0.5])
+    """
+    if isinstance(schedulers, str) or not isinstance(schedulers, Sequence):
+        raise TypeError(f"schedulers must be a list of schedules, got {shown(schedulers)}")
+    for i, schedule in enumerate(schedulers):
+        if not isinstance(schedule, Schedule):
+            raise TypeError(f"schedulers[{i}] must be a schedule of this module's functions, got {shown(schedule)}")
+        if getattr(schedule, "_torch_rule", None) is not None:
+            raise DialectError(f"schedulers[{i}] is one of torch's; ignite takes it inside LRScheduler(…)")
+    if len(schedulers) < 2:
+        raise DialectError(f"schedulers must be two or more, as ignite asks, got {len(schedulers)}")
+    if not isinstance(durations, list | tuple):
+        raise TypeError(f"durations must be a list or tuple of ints, got {shown(durations)}")
+    if not all(isinstance(n, numbers.Integral) for n in durations):
+        raise DialectError(f"durations must be ints, as ignite asks, got {shown(durations)}")
+    if len(durations) != len(schedulers) - 1:
+        raise DialectError(
+            f"durations must be one fewer than the schedulers, so {len(schedulers) - 1}, got {len(durations)}"
+        )
+    if sum(hasattr(schedule, "_ignite_found") for schedule in schedulers) > 1:
+        raise DialectError(
+            "of several LRSchedulers every one changes the rate that the others' go on from; laju takes one"
+        )
+    parts: list[Schedule] = []
+    ends = [*map(int, durations), -1]
+    for k, n in enumerate(ends):
+        if k == 0 and n == 0:
+            continue
+        part = schedulers[k]
+        found = getattr(part, "_ignite_found", None)
+        if parts and found is not None:
+            before = Chain(tuple(parts))
+            part = found(before(before.length - 1))  # type: ignore[operator]
+        parts.append(part.take(n) if n > 0 else part)
+        if n <= 0:
+            break
+    return Chain(tuple(parts)) if len(parts) > 1 else parts[0]
+
+
+def LRScheduler(
+    lr_scheduler: Schedule, save_history: bool = False, use_legacy: bool = False, *, exact: int | None = None
+) -> Schedule:
+    """One of torch's schedulers, asked at the beginning of every update instead of stepped at the end.
+
+    The first event asks it for epoch 0 once more, which multiplies a second time: by γ (`ExponentialLR`), by the first factor
+    (`LinearLR`, `ConstantLR`), by (n/(n + 1))^power (`PolynomialLR`), by 2/(1 + cos(π/T_max)) above `eta_min`
+    (`CosineAnnealingLR`, at the first event only). `CosineAnnealingWarmRestarts` begins with its second value; `SWALR` never
+    moves. `LambdaLR`, `StepLR`, `CyclicLR` and `OneCycleLR` are as in torch.
+
+    Args:
+        lr_scheduler: a schedule of `laju.dialects.torch`.
+        save_history: changes no value.
+        use_legacy: attached to `Events.ITERATION_COMPLETED` then, where the rates are torch's own.
+        exact: give the first so many values, bit by bit.
+
+    Raises:
+        DialectError: another schedule; `SequentialLR` and `ChainedScheduler`, which ignite cannot ask for a rate.
+
+    >>> from laju.dialects import torch
+    >>> LRScheduler(torch.ExponentialLR(1.0, gamma=0.5)).values(3)
+    array([0.5  , 0.25 , 0.125])
+    """
+    rule = _rule(lr_scheduler)
+    if use_legacy:
+        played = None if exact is None else _asked(rule, whole("exact", exact, least=1), 1, own=True)
+        schedule = _past(rule, 0) if played is None else Table(played)
+    elif exact is not None:
+        schedule = Table(_asked(rule, whole("exact", exact, least=1), 0))
+    else:
+        schedule = _found(rule, _fresh(rule)[1].lr)
+    if rule.multiplies or rule.name in ("CosineAnnealingLR", "SWALR"):
+        put(schedule, _ignite_found=lambda before: _found(rule, before))
+    else:
+        put(schedule, _ignite_found=lambda before: schedule)
+    return schedule
+
+
+def create_lr_scheduler_with_warmup(
+    lr_scheduler: Schedule,
+    warmup_start_value: float,
+    warmup_duration: int,
+    warmup_end_value: float | None = None,
+    save_history: bool = False,
+    output_simulated_values: None = None,
+    *,
+    lr: float | None = None,
+    exact: int | None = None,
+) -> Schedule:
+    """A line from a start to an end value in `warmup_duration` events, the last of which has the end value; then a scheduler.
+
+    Around a scheduler of ignite's whose first value is the end value, that event is its first, so that the value does not come
+    twice. Around one of torch's its first value is the warmup's last one; if the end value is another, an event with torch's
+    first value comes between.
+
+    Args:
+        lr_scheduler: a schedule of this module's functions, or of `laju.dialects.torch`.
+        warmup_start_value: at event 0.
+        warmup_duration: events, an int of at least 2.
+        warmup_end_value: by default the optimizer's rate, which is torch's first one where the scheduler is torch's.
+        save_history, output_simulated_values: change no value.
+        lr: the optimizer's rate, where it is needed and the scheduler does not say it.
+        exact: give the first so many values, bit by bit; only around one of torch's.
+
+    Raises:
+        DialectError: a duration that is no int above 1, no end value where there is no rate to take it from, or a scheduler that
+            ignite cannot ask for a rate.
+
+    >>> cosine = CosineAnnealingScheduler("lr", 1.0, 0.0, cycle_size=4)
+    >>> create_lr_scheduler_with_warmup(cosine, 0.0, warmup_duration=3, warmup_end_value=1.0).values(6).round(3)
+    array([0.   , 0.5  , 1.   , 0.854, 0.5  , 0.146])
+    """
+    if not isinstance(lr_scheduler, Schedule):
+        raise TypeError(
+            f"lr_scheduler must be a schedule of this module's functions or of torch's, got {shown(lr_scheduler)}"
+        )
+    if not isinstance(warmup_duration, int) or not warmup_duration > 1:
+        raise DialectError(
+            f"warmup_duration must be an int of at least 2, as ignite asks, got {shown(warmup_duration)}"
+        )
+    start = number("warmup_start_value", warmup_start_value)
+    end = None if warmup_end_value is None else number("warmup_end_value", warmup_end_value)
+    if getattr(lr_scheduler, "_ignite_found", None) is not None:
+        raise DialectError(
+            "lr_scheduler must not be wrapped in LRScheduler: give torch's scheduler itself, which ignite wraps"
+        )
+    if getattr(lr_scheduler, "_torch_rule", None) is not None:
+        rule = _rule(lr_scheduler)
+        _, group = _fresh(rule)
+        first = group.lr
+        points = [(0, start), (warmup_duration - 1, first if end is None else end)]
+        if points[-1][1] != first:
+            points.append((warmup_duration, first))
+        length = points[-1][0] + 1
+        if exact is None:
+            return PiecewiseLinear("lr", points).take(length) >> _past(rule, 1)
+        n = whole("exact", exact, least=1)
+        at, levels = [p[0] for p in points], [p[1] for p in points]
+        rising = [_through(at, levels, t) for t in range(min(n, length))]
+        return Table((*rising, *_asked(rule, n - length, 1, found=rising[-1])) if n > length else tuple(rising))
+    if exact is not None:
+        raise DialectError("exact is only for torch's schedulers here; of others, give it to lr_scheduler")
+    if end is None:
+        if lr is None:
+            raise DialectError(
+                "warmup_end_value is the optimizer's rate by default, which nothing says: give it, or lr"
+            )
+        end = number("lr", lr, least=0)
+    points = [(0, start), (warmup_duration - 1, end)]
+    if lr_scheduler(0) == end:
+        if warmup_duration > 2:
+            points[-1] = (warmup_duration - 2, end - (end - start) / (warmup_duration - 1))
+        else:
+            points.pop()
+    return ConcatScheduler([PiecewiseLinear("lr", points), lr_scheduler], [points[-1][0] + 1])
+
+
+# --- cycles --------------------------------------------------------------------------------------------------------
+
+
+def _cyclical(
+    first: tuple[Any, Any, Any, Any],
+    mults: tuple[Any, Any, Any],
+    value: Callable[[float, float, float], float],
+    curve: Callable[[float, float, int], Schedule],
+    exact: int | None,
+) -> Schedule:
+    start, end = number("start_value", first[0]), number("end_value", first[1])
+    size, warmup = whole("cycle_size", first[2]), whole("warmup_duration", first[3])
+    if size < 2:
+        raise DialectError(f"cycle_size must be at least 2, as ignite asks, got {size}")
+    growth = number("cycle_mult", mults[0], least=0)
+    rise, fall = number("start_value_mult", mults[1]), number("end_value_mult", mults[2])
+    if exact is not None:
+        n = whole("exact", exact, least=1)
+        return Table(
+            tuple(
+                v
+                for v, _ in zip(_cycles(start, end, size, warmup, (growth, rise, fall), value), range(n), strict=False)
+            )
+        )
+    if (rise <= 0 or fall <= 0) and size and start * end:
+        raise _needs_exact("start_value_mult or end_value_mult of 0 or less")
+
+    def cycle(start: float, end: float, size: int, warmup: int) -> Schedule:
+        one = curve(start, end, size)
+        return one >> Ramp(end, start * rise, warmup) if warmup else one
+
+    def repeated(start: float, end: float, size: int, warmup: int, growth: int = 1) -> Schedule:
+        if rise == fall == 1:
+            return cycle(start, end, size, warmup).repeat(growth=growth)
+        apart = [cycle(start, 0.0, size, warmup).repeat(growth=growth, decay=rise)]
+        apart.append(cycle(0.0, end, size, warmup).repeat(growth=growth, decay=fall))
+        return Sum(tuple(apart))
+
+    if growth >= 1 and growth == int(growth):
+        return repeated(start, end, size, warmup, int(growth))
+    # Lengths are cut to whole events, so they follow no formula; but they end, or grow so quickly that a few cycles are all.
+    parts: list[Schedule] = []
+    begin = 0
+    while size and begin < 2**48:
+        after = int(size * growth), int(warmup * growth)
+        if after == (size, warmup):
+            return Chain((*parts, repeated(start, end, size, warmup)))
+        if len(parts) == 2000:
+            raise _needs_exact(f"cycle_mult={growth!r}, which makes more than 2000 cycles of different lengths,")
+        parts.append(cycle(start, end, size, warmup).take(size + warmup))
+        begin += size + warmup
+        start, end, (size, warmup) = start * rise, end * fall, after
+    # A last cycle that no run comes to the end of leaves the whole without one.
+    return Chain((*parts, repeated(start, end, size, warmup)) if size else tuple(parts))
+
+
+def _cycles(
+    start: float, end: float, size: int, warmup: int, mults: tuple[float, float, float], value: Callable[..., float]
+) -> Iterator[float]:
+    """ignite's values in its own arithmetic, up to where it divides by 0."""
+    growth, rise, fall = mults
+    while size:
+        for u in range(size):
+            yield value(start, end, u / size)
+        start *= rise
+        for u in range(size, size + warmup):
+            yield value(start, end, u / size) if u == size else end + (start - end) * ((u - size) / warmup)
+        size, warmup, end = int(size * growth), int(warmup * growth), end * fall
+
+
+def _through(at: list[int], levels: list[float], t: int) -> float:
+    """ignite's value at event t of lines through points, in its own arithmetic."""
+    if t < at[0]:
+        return levels[0]
+    k = max(k for k, m in enumerate(at) if m <= t)
+    if k == len(at) - 1:
+        return levels[-1]
+    return levels[k] + (levels[k + 1] - levels[k]) * (t - at[k]) / (at[k + 1] - at[k])
+
+
+# --- torch's schedulers inside ignite's -----------------------------------------------------------------------------
+
+
+def _rule(schedule: Schedule) -> Any:
+    rule = _torch.rule_of(schedule)
+    if not isinstance(rule, _torch._Rule):
+        raise DialectError(f"ignite cannot ask torch's {rule.name} for a rate, so it raises at the first event")
+    return rule
+
+
+def _fresh(rule: Any) -> tuple[Any, Any]:
+    """A scheduler that has just been made, and its group."""
+    group = _torch._Group(rule.lr or 0.0)
+    return rule.make(group), group
+
+
+def _next(rule: Any, running: Any, epoch: int) -> float:
+    """The rate that torch gives when it is asked for one without being stepped."""
+    if rule.name == "SWALR":  # which counts its own steps
+        epoch = 0
+    if rule.name == "CosineAnnealingLR" and epoch > 0:
+        return float(rule.direct(running.base, epoch))
+    return float(rule.advance(running.group, running.base, epoch, False))
+
+
+def _asked(rule: Any, n: int, epoch: int, *, found: float | None = None, own: bool = False) -> tuple[float, ...]:
+    """The first rates of a wrapped scheduler from an epoch on, after the rate `found`; with `own`, torch's first one too."""
+    running, group = _fresh(rule)
+    group.lr = group.lr if found is None else found
+    restarts = rule.name == "CosineAnnealingWarmRestarts"
+    values = [float(group.lr)] if own else []
+    epoch = 1 if restarts else epoch
+    while len(values) < n:
+        try:
+            group.lr = _next(rule, running, epoch)
+        except (DialectError, ZeroDivisionError):
+            if not values:
+                raise DialectError(f"torch divides by 0 when ignite asks {rule.name} for its first rate") from None
+            break
+        values.append(float(group.lr))
+        epoch += 1
+    return tuple(values)
+
+
+def _found(rule: Any, lr: float) -> Schedule:
+    """The schedule of a wrapped scheduler whose first event finds the rate `lr`."""
+    (first,) = _asked(rule, 1, 0, found=lr)
+    if rule.name == "SWALR":
+        return Constant(first)
+    if rule.name == "CosineAnnealingLR":
+        return Constant(first, 1) >> rule.closed(rule.lr).shift(-1)  # type: ignore[no-any-return]
+    if rule.name == "CosineAnnealingWarmRestarts":
+        return rule.closed(rule.lr).shift(-1)  # type: ignore[no-any-return]
+    if not rule.multiplies:
+        return rule.schedule()  # type: ignore[no-any-return]
+    # What a rate of 1 becomes when the scheduler is made is its factor at 0.
+    group = _torch._Group(1.0)
+    rule.make(group)
+    return rule.closed(first / group.lr if group.lr else 0.0)  # type: ignore[no-any-return]
+
+
+def _past(rule: Any, epoch: int) -> Schedule:
+    """The schedule of a wrapped scheduler from an epoch of torch's on, where it goes on from torch's own rate."""
+    if rule.name == "SWALR":
+        return Constant(_fresh(rule)[1].lr)
+    schedule: Schedule = rule.schedule()
+    return schedule.shift(-epoch) if epoch else schedule
+
+
+def _needs_exact(what: str) -> DialectError:
+    return DialectError(f"{what} has no closed form; give exact=N for its first N values in ignite's own arithmetic")
+
+
+class _WithTorch(System):
+    """ignite's schedulers take torch's, so their text may have both."""
+
+    def scheduler(self, name: str) -> Dialect:
+        theirs = _torch.SYSTEM
+        if name in theirs.schedulers or name in theirs.refused:
+            return theirs.scheduler(name)
+        return super().scheduler(name)
+
+
+SYSTEM = _WithTorch(
+    name="ignite",
+    title="PyTorch-Ignite",
+    package="pytorch-ignite",
+    releases=("0.5.5",),
+    counts="events to which the scheduler is attached, ITERATION_STARTED by default",
+    schedulers={
+        f.__name__: f
+        for f in (
+            LinearCyclicalScheduler,
+            CosineAnnealingScheduler,
+            PiecewiseLinear,
+            ConcatScheduler,
+            LRScheduler,
+            create_lr_scheduler_with_warmup,
+        )
+    },
+    refused={
+        "ParamGroupScheduler": "it is several schedules, one for each parameter group; read them one by one",
+        "ReduceLROnPlateauScheduler": "it follows a metric; laju.adaptive.Plateau does the same as a factor",
+        "BatchSizeScheduler": "it is any function of one's own, of the batch size; laju.RunPlan has a batch_ramp",
+    },
+)
+"""The system that `laju.dialects.read` and `laju convert` know as ignite."""

@@ -1,0 +1,159 @@
+"""pytorch_warmup: warmups that dampen whatever another scheduler sets.
+
+The rate of step t is s(t)·ω(t), with s the schedule that is dampened, on its own clock underneath, and ω rising from above 0 to
+1: no step is spent at 0. What surprises people most: inside `with warmup.dampening():`, as the documentation has it, the inner
+scheduler sees its own rates, not the dampened ones, so that schedulers that multiply come out right. Made but left out of the
+loop, a warmup leaves the rate at ω(0) of itself: a scheduler that multiplies never gets out of it.
+
+The optimizer's rate stands first, or the whole schedule that is dampened. `last_step` is not taken: a warmup begins at 0.
+"""
+
+from __future__ import annotations
+
+import math
+
+from laju.algebra import Product, Sum
+from laju.arguments import number, shown, whole
+from laju.dialects.base import DialectError, System
+from laju.pieces import Constant, Exponential, Ramp, Rectification, Table
+from laju.schedule import Schedule
+
+
+def LinearWarmup(lr: float | Schedule, warmup_period: int) -> Schedule:
+    """Dampened by a line: lr(t)·min(1, (t + 1)/warmup_period).
+
+    Args:
+        lr: the optimizer's rate, or the schedule that is dampened.
+        warmup_period: steps until nothing is dampened; the step before that is the first one at the full rate.
+
+    Raises:
+        DialectError: a period that is no int of at least 1; one for each parameter group is several schedules.
+
+    >>> LinearWarmup(0.1, warmup_period=4).values(5)
+    array([0.025, 0.05 , 0.075, 0.1  , 0.1  ])
+    """
+    return _dampened(lr, Ramp(0.0, 1.0, _period(warmup_period), first=True))
+
+
+def ExponentialWarmup(lr: float | Schedule, warmup_period: int) -> Schedule:
+    """Dampened by an approach that never ends: lr(t)·(1 - e^(-(t + 1)/warmup_period)).
+
+    Args:
+        lr: the optimizer's rate, or the schedule that is dampened.
+        warmup_period: steps after which 1 - 1/e of the rate is reached.
+
+    Raises:
+        DialectError: as `LinearWarmup`.
+
+    >>> ExponentialWarmup(1.0, warmup_period=2).values(3).round(3)
+    array([0.393, 0.632, 0.777])
+    """
+    return _dampened(lr, _approach(_period(warmup_period)))
+
+
+def UntunedLinearWarmup(lr: float | Schedule, beta2: float = 0.999) -> Schedule:
+    """`LinearWarmup` with the period 2/(1 - β₂) of the optimizer, cut to a whole number of steps.
+
+    The period is that of floats: 2/(1 - 0.999) is 1999.99…, so 0.999 gives 1999 steps, not 2000.
+
+    Args:
+        lr: the optimizer's rate, or the schedule that is dampened.
+        beta2: β₂ of the optimizer, Adam or one like it, in [0, 1).
+
+    Raises:
+        ValueError: β₂ outside [0, 1), which Adam refuses.
+
+    >>> UntunedLinearWarmup(1.0, beta2=0.5).values(5)
+    array([0.25, 0.5 , 0.75, 1.  , 1.  ])
+    """
+    return _dampened(lr, Ramp(0.0, 1.0, int(2.0 / (1.0 - _beta2(beta2))), first=True))
+
+
+def UntunedExponentialWarmup(lr: float | Schedule, beta2: float = 0.999) -> Schedule:
+    """`ExponentialWarmup` with the period 1/(1 - β₂) of the optimizer, cut to a whole number of steps.
+
+    The period is that of floats: 1/(1 - 0.999) is 999.99…, so 0.999 gives 999 steps, not 1000.
+
+    Args:
+        lr: the optimizer's rate, or the schedule that is dampened.
+        beta2: β₂ of the optimizer, Adam or one like it, in [0, 1).
+
+    Raises:
+        ValueError: β₂ outside [0, 1), which Adam refuses.
+
+    >>> UntunedExponentialWarmup(1.0, beta2=0.5).values(3).round(3)
+    array([0.393, 0.632, 0.777])
+    """
+    return _dampened(lr, _approach(int(1.0 / (1.0 - _beta2(beta2)))))
+
+
+def RAdamWarmup(lr: float | Schedule, beta2: float = 0.999, *, exact: int | None = None) -> Schedule:
+    """Dampened by RAdam's rectification, from the first step for which it is finite: see `laju.Rectification`.
+
+    pytorch_warmup subtracts numbers near 2/(1 - β₂) from each other, which costs it digits; this, which does not, is within
+    100 + 4/(1 - β₂) ulp of the rate for β₂ up to 0.9999. At 0.999999 the lost digits make it begin a step too early, with a first
+    factor that is nothing but error.
+
+    Args:
+        lr: the optimizer's rate, or the schedule that is dampened.
+        beta2: β₂ of the optimizer, above 0.6 and below 1.
+        exact: take the first so many factors bit by bit as pytorch_warmup computes them; the last of them holds.
+
+    Raises:
+        DialectError: β₂ of 0.6 or less, as pytorch_warmup refuses it.
+
+    >>> RAdamWarmup(1.0, beta2=0.9).values(4).round(3)
+    array([0.156, 0.255, 0.33 , 0.392])
+    """
+    beta2 = _beta2(beta2)
+    if not beta2 > 0.6:
+        raise DialectError(f"beta2 must be above 0.6, as pytorch_warmup asks, got {beta2!r}")
+    if exact is None:
+        return _dampened(lr, Rectification(beta2))
+    limit = 2.0 / (1 - beta2) - 1
+
+    def rho(n: int) -> float:
+        power = beta2**n
+        return limit - 2 * n * power / (1 - power)
+
+    first = 1
+    while not rho(first) > 4:
+        first += 1
+    factors = []
+    for t in range(whole("exact", exact, least=1)):
+        r = rho(t + first)
+        factors.append(math.sqrt((r - 4) * (r - 2) * limit / ((limit - 4) * (limit - 2) * r)))
+    return _dampened(lr, Table(tuple(factors)))
+
+
+def _dampened(lr: float | Schedule, factor: Schedule) -> Schedule:
+    return Product((lr if isinstance(lr, Schedule) else Constant(number("lr", lr, least=0)), factor))
+
+
+def _approach(period: int) -> Schedule:
+    """1 - e^(-(t + 1)/period)."""
+    return Sum((Constant(1.0), Exponential(-1.0, math.exp(-1), period).shift(-1)))
+
+
+def _period(period: int) -> int:
+    if not isinstance(period, int) or period <= 0:
+        raise DialectError(f"warmup_period must be an int of at least 1, as pytorch_warmup asks, got {shown(period)}")
+    return int(period)
+
+
+def _beta2(beta2: float) -> float:
+    return number("beta2", beta2, least=0, below=1)
+
+
+SYSTEM = System(
+    name="pytorch_warmup",
+    title="pytorch_warmup",
+    package="pytorch-warmup",
+    releases=("0.2.0",),
+    counts="updates, each of which leaves `with warmup.dampening():`",
+    schedulers={
+        f.__name__: f
+        for f in (LinearWarmup, ExponentialWarmup, UntunedLinearWarmup, UntunedExponentialWarmup, RAdamWarmup)
+    },
+)
+"""The system that `laju.dialects.read` and `laju convert` know as pytorch_warmup."""

@@ -1,0 +1,1090 @@
+"""PyTorch: the schedulers of `torch.optim.lr_scheduler` and `SWALR`, stepped once after every update (or epoch).
+
+What surprises people most:
+
+- `CosineAnnealingLR` does not stop at `T_max`: it climbs back to the base and falls again, for ever.
+- `OneCycleLR` reaches its last value at `total_steps - 1`; the step after that overshoots, the next one raises.
+- `CyclicLR` and `OneCycleLR` ignore the optimizer's rate, and change what schedulers made after them take for it.
+- A part of `SequentialLR` begins at its own first value at its milestone, whatever the part before ended with.
+- `ChainedScheduler` is a product only of schedulers that multiply; one that sets the rate undoes all before it in the list.
+- Most compute each rate from the one before, so rounding errors add up; `exact=N` repeats them bit by bit.
+
+Where torch takes an optimizer, these functions take its rate, `lr`. `last_epoch` is not taken: a schedule begins at 0.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from laju.algebra import Chain, Product, Sum, Take
+from laju.arguments import is_number, number, shown, whole
+from laju.dialects.base import DialectError, System, replayed
+from laju.pieces import Constant, Exponential, Ramp, Table
+from laju.schedule import Schedule, put
+
+# --- multiplied now and then ---------------------------------------------------------------------------------------
+
+
+def LambdaLR(lr: float, lr_lambda: Schedule | Sequence[float], *, exact: int | None = None) -> Schedule:
+    """The optimizer's rate times a function of the epoch: lr·lr_lambda(t).
+
+    Args:
+        lr: the optimizer's rate.
+        lr_lambda: the factors, as a schedule or one for each step, the last of which holds. A Python function has no text;
+            `laju.Function("module:name")` is a schedule made of one that can be imported.
+        exact: give the first so many values as torch computes them, which are the same here.
+
+    Raises:
+        DialectError: a function or several of them.
+
+    >>> from laju import linear
+    >>> LambdaLR(0.1, linear(1, 0, total=4)).values(3)
+    array([0.1  , 0.075, 0.05 ])
+    """
+    lr = _rate(lr)
+    factors = _factors(lr_lambda)
+    rule = _Rule(
+        "LambdaLR",
+        lr,
+        lambda group, base, t, initial: base * factors(t),
+        lambda base: Product((Constant(base), factors)),
+        sets=True,
+    )
+    return _made(rule, exact)
+
+
+def MultiplicativeLR(lr: float, lr_lambda: float | Schedule | Sequence[float], *, exact: int | None = None) -> Schedule:
+    """Multiplied at every step by a factor: lr·f(1)·f(2)·…·f(t); the factor of epoch 0 is never asked for.
+
+    As a later part of `SequentialLR` it goes on from the rate that it finds, and multiplies by f(0) as well.
+
+    Args:
+        lr: the optimizer's rate.
+        lr_lambda: one factor for every step, or a sequence f(0), f(1), …, after whose end the rate holds, or a schedule of
+            factors, whose products have no closed form: give `exact` as well.
+        exact: give the first so many values, bit by bit as torch computes them.
+
+    Raises:
+        DialectError: a function, or a schedule without `exact`.
+
+    >>> MultiplicativeLR(0.8, [9, 0.5, 0.5]).values(4)
+    array([0.8, 0.4, 0.2, 0.2])
+    """
+    lr = _rate(lr)
+    if is_number(lr_lambda):
+        gamma = number("lr_lambda", lr_lambda)
+        rule = _Rule(
+            "MultiplicativeLR",
+            lr,
+            lambda group, base, t, initial: group.lr if initial else group.lr * gamma,
+            lambda base: _powers(base, gamma),
+            follows=lambda base, before: _powers(before * gamma, gamma),
+            multiplies=True,
+        )
+        return _made(rule, exact)
+    factors = _factors(lr_lambda)
+    listed = factors.entries if isinstance(factors, Table) else None
+
+    def factor(t: int) -> float:
+        return float(factors(t)) if listed is None else listed[t] if t < len(listed) else 1.0
+
+    def products(start: float) -> Schedule:
+        if listed is None:
+            raise DialectError(
+                "MultiplicativeLR's rate is a product over all steps, which has no closed form for a schedule of factors; "
+                "give exact=N for its first N values, or factors one by one"
+            )
+        return replayed(start, lambda t, now: now * listed[t], len(listed))
+
+    rule = _Rule(
+        "MultiplicativeLR",
+        lr,
+        lambda group, base, t, initial: group.lr if initial else group.lr * factor(t),
+        products,
+        follows=lambda base, before: products(before * factor(0)),
+        multiplies=True,
+    )
+    return _made(rule, exact)
+
+
+def StepLR(lr: float, step_size: int, gamma: float = 0.1, *, exact: int | None = None) -> Schedule:
+    """Multiplied by γ every `step_size` steps: lr·γ^⌊t/step_size⌋.
+
+    torch multiplies the rate before, so its n-th drop may be n ulp off; this is at most n + 2 ulp from it.
+
+    Args:
+        lr: the optimizer's rate.
+        step_size: steps between two drops.
+        gamma: γ; 0 and negative factors are torch's too.
+        exact: give the first so many values, bit by bit as torch computes them.
+
+    Raises:
+        DialectError: a step size of 0, by which torch divides.
+
+    >>> StepLR(0.1, step_size=30)(60)
+    0.001...
+    """
+    lr, gamma, every = _rate(lr), number("gamma", gamma), abs(_integer("step_size", step_size))
+    if every == 0:
+        raise DialectError("step_size must not be 0: torch divides by it at the first step")
+    rule = _Rule(
+        "StepLR",
+        lr,
+        lambda group, base, t, initial: group.lr if t == 0 or t % every else group.lr * gamma,
+        lambda base: _powers(base, gamma, every),
+        zero=lambda base: base,
+        multiplies=True,
+    )
+    return _made(rule, exact)
+
+
+def MultiStepLR(lr: float, milestones: Iterable[int], gamma: float = 0.1, *, exact: int | None = None) -> Schedule:
+    """Multiplied by γ at every milestone: lr·γ^(number of milestones ≤ t); the values are torch's to the last digit.
+
+    A milestone that is listed twice counts twice; one at 0 counts at once. Negative ones and fractions never come, so torch
+    passes over them without a word.
+
+    Args:
+        lr: the optimizer's rate.
+        milestones: steps, in any order.
+        gamma: γ.
+        exact: give the first so many values as a table.
+
+    >>> MultiStepLR(0.1, [30, 80], gamma=0.5).values(81)[[29, 30, 80]]
+    array([0.1  , 0.05 , 0.025])
+    """
+    lr, gamma = _rate(lr), number("gamma", gamma)
+    if isinstance(milestones, str) or not isinstance(milestones, Iterable):
+        raise TypeError(f"milestones must be a sequence such as [30, 80], got {shown(milestones)}")
+    listed = [number(f"milestones[{i}]", m) for i, m in enumerate(milestones)]
+    at = Counter(listed)
+    come = sorted(m for m in at if m >= 0 and m == int(m))
+    missed = sum(count for m, count in at.items() if m < 0)
+
+    def steps(base: float) -> Schedule:
+        parts: list[Schedule] = []
+        begin, value = 0, base
+        for m in come:
+            if m > begin:
+                parts.append(Constant(value, int(m) - begin))
+            begin, value = int(m), value * gamma ** at[m]
+        return Chain((*parts, Constant(value))) if parts else Constant(value)
+
+    rule = _Rule(
+        "MultiStepLR",
+        lr,
+        lambda group, base, t, initial: group.lr * gamma ** at[t] if t in at else group.lr,
+        steps,
+        zero=lambda base: base * gamma ** (missed + at[0]),
+        follows=lambda base, before: steps(base * gamma**missed if missed else base),
+        multiplies=True,
+    )
+    return _made(rule, exact)
+
+
+def ConstantLR(lr: float, factor: float = 1.0 / 3, total_iters: int = 5, *, exact: int | None = None) -> Schedule:
+    """The rate times a factor for `total_iters` steps, then the rate itself; the values are torch's to the last digit.
+
+    torch comes back by a product with 1/factor, which may miss the rate by an ulp. With `total_iters` of 0 or less it never
+    comes back, but for a later part of `SequentialLR`, which then has no factor at all.
+
+    Args:
+        lr: the optimizer's rate.
+        factor: in (0, 1]; 0 only where torch never comes back.
+        total_iters: steps.
+        exact: give the first so many values as a table.
+
+    Raises:
+        DialectError: a factor outside [0, 1], or 0, by which torch divides at the step that ends it.
+
+    >>> ConstantLR(0.1, factor=0.5, total_iters=2).values(4)
+    array([0.05, 0.05, 0.1 , 0.1 ])
+    """
+    lr, factor, n = _rate(lr), number("factor", factor), _integer("total_iters", total_iters)
+    if not 0 <= factor <= 1:
+        raise DialectError(f"factor must be between 0 and 1, as torch asks, got {factor!r}")
+    if factor == 0 and n > 0:
+        raise DialectError(f"factor must be above 0: torch divides by it at step {n} to come back")
+
+    def advance(group: _Group, base: float, t: int, initial: bool) -> float:
+        return group.lr * factor if t == 0 else group.lr * (1.0 / factor) if t == n else group.lr
+
+    def steps(base: float) -> Schedule:
+        low = base * factor
+        return Constant(low, n) >> Constant(low * (1.0 / factor), 0) if n > 0 else Constant(low)
+
+    rule = _Rule(
+        "ConstantLR",
+        lr,
+        advance,
+        steps,
+        zero=lambda base: base * (factor + (n <= 0) * (1 - factor)),
+        follows=lambda base, before: steps(base) if n > 0 else Constant(base * (factor + (1 - factor))),
+        multiplies=True,
+    )
+    return _made(rule, exact)
+
+
+def LinearLR(
+    lr: float,
+    start_factor: float = 1.0 / 3,
+    end_factor: float = 1.0,
+    total_iters: int = 5,
+    *,
+    exact: int | None = None,
+) -> Schedule:
+    """The rate times a line: lr·(s + (e - s)·min(t, n)/n).
+
+    torch multiplies the rate before, so its errors add up: this is within 1 + t/2 ulp of the larger end. With `total_iters` of 0
+    or less it stays at `start_factor` for ever.
+
+    Args:
+        lr: the optimizer's rate.
+        start_factor: s, the factor at t = 0, in (0, 1].
+        end_factor: e, the factor at t = n, in [0, 1].
+        total_iters: n, steps.
+        exact: give the first so many values, bit by bit as torch computes them.
+
+    Raises:
+        DialectError: a factor outside these bounds.
+
+    >>> LinearLR(0.1, start_factor=0.5, total_iters=4).values(6)
+    array([0.05  , 0.0625, 0.075 , 0.0875, 0.1   , 0.1   ])
+    """
+    lr, n = _rate(lr), _integer("total_iters", total_iters)
+    s, e = number("start_factor", start_factor), number("end_factor", end_factor)
+    if not 0 < s <= 1:
+        raise DialectError(f"start_factor must be above 0 and at most 1, as torch asks, got {s!r}")
+    if not 0 <= e <= 1:
+        raise DialectError(f"end_factor must be between 0 and 1, as torch asks, got {e!r}")
+
+    def advance(group: _Group, base: float, t: int, initial: bool) -> float:
+        if t == 0:
+            return group.lr * s
+        return group.lr if initial or t > n else group.lr * (1.0 + (e - s) / (n * s + (t - 1) * (e - s)))
+
+    def follows(base: float, before: float) -> Schedule:
+        if n == 0:
+            raise DialectError(
+                "LinearLR as a later part of SequentialLR must have a total_iters: torch divides by it there"
+            )
+        return line(base) if n > 0 else Constant(base * (s + (e - s)))
+
+    def line(base: float) -> Schedule:
+        return Ramp(base * s, base * e, n) if n > 0 else Constant(base * s)
+
+    def zero(base: float) -> float:
+        return base * (s + (e - s) * min(n, 0) / _divisor("LinearLR", n))
+
+    return _made(_Rule("LinearLR", lr, advance, line, zero=zero, follows=follows, multiplies=True), exact)
+
+
+def ExponentialLR(lr: float, gamma: float, *, exact: int | None = None) -> Schedule:
+    """Multiplied by γ at every step: lr·γᵗ.
+
+    torch multiplies the rate before, so its errors add up: this is within t + 2 ulp of it.
+
+    Args:
+        lr: the optimizer's rate.
+        gamma: γ; 0 and negative factors are torch's too.
+        exact: give the first so many values, bit by bit as torch computes them.
+
+    >>> ExponentialLR(0.1, gamma=0.5).values(4)
+    array([0.1   , 0.05  , 0.025 , 0.0125])
+    """
+    lr, gamma = _rate(lr), number("gamma", gamma)
+    rule = _Rule(
+        "ExponentialLR",
+        lr,
+        lambda group, base, t, initial: group.lr if initial else group.lr * gamma,
+        lambda base: _powers(base, gamma),
+        zero=lambda base: base,
+        multiplies=True,
+    )
+    return _made(rule, exact)
+
+
+def PolynomialLR(lr: float, total_iters: int = 5, power: float = 1.0, *, exact: int | None = None) -> Schedule:
+    """Polynomial decay to 0: lr·(1 - min(t, n)/n)^p.
+
+    torch multiplies the rate before, so its errors add up: this is within 2·(1 + p)·(2 + t) ulp of the rate at t = 0. With
+    `total_iters` of 0 or less, or a power of 0, the rate never changes.
+
+    Args:
+        lr: the optimizer's rate.
+        total_iters: n, steps.
+        power: p, of at least 0.
+        exact: give the first so many values, bit by bit as torch computes them.
+
+    Raises:
+        DialectError: a negative power, for which torch divides by 0 at step n.
+
+    >>> PolynomialLR(0.1, total_iters=4, power=2).values(5)
+    array([0.1    , 0.05625, 0.025  , 0.00625, 0.     ])
+    """
+    lr, n, power = _rate(lr), _integer("total_iters", total_iters), number("power", power)
+    if power < 0 and n > 0:
+        raise DialectError(f"power must be at least 0: torch divides by 0 at step {n}, got {power!r}")
+
+    def advance(group: _Group, base: float, t: int, initial: bool) -> float:
+        if initial or t > n:
+            return group.lr
+        return float(group.lr * ((1.0 - t / n) / (1.0 - (t - 1) / n)) ** power)
+
+    def curve(base: float) -> Schedule:
+        if n <= 0 or power == 0:
+            return Constant(base)
+        return Ramp(base, 0.0, n, "linear" if power == 1 else f"power({power!r})")
+
+    def zero(base: float) -> float:
+        divisor = _divisor("PolynomialLR", n)
+        if n < 0 and power < 0:
+            raise DialectError(f"power must be at least 0 here: torch raises 0 to it, got {power!r}")
+        return float(base * (1.0 - min(n, 0) / divisor) ** power)
+
+    rule = _Rule(
+        "PolynomialLR",
+        lr,
+        advance,
+        curve,
+        zero=zero,
+        follows=lambda base, before: curve(base) if n > 0 else Constant(zero(base)),
+        multiplies=True,
+    )
+    return _made(rule, exact)
+
+
+# --- curves --------------------------------------------------------------------------------------------------------
+
+
+def CosineAnnealingLR(lr: float, T_max: int, eta_min: float = 0.0, *, exact: int | None = None) -> Schedule:
+    """Cosines down and up again without end: eta_min + (lr - eta_min)·(1 + cos(π·t/T_max))/2.
+
+    It reaches `eta_min` at t = T_max and then climbs back, in as many steps: a run that goes on sees its rate rise. torch
+    computes each rate from the one before, anew after every minimum; near a minimum its rounding errors are large in
+    proportion to the small rate, and its cosine's argument loses digits as it grows. In half-wave c = 0, 1, … this is within
+    (4 + T_max)·(1 + 4·c) ulp of the larger end.
+
+    Args:
+        lr: the optimizer's rate.
+        T_max: steps from the top to the bottom.
+        eta_min: the bottom.
+        exact: give the first so many values, bit by bit as torch computes them.
+
+    Raises:
+        DialectError: a `T_max` of 0, by which torch divides.
+        ValueError: a `T_max` that is not whole: torch would take it, but amplifies rounding errors then.
+
+    >>> CosineAnnealingLR(0.1, T_max=2).values(6).round(3)
+    array([0.1 , 0.05, 0.  , 0.05, 0.1 , 0.05])
+    """
+    lr, low, n = _rate(lr), number("eta_min", eta_min), abs(_integer("T_max", T_max))
+    if n == 0:
+        raise DialectError("T_max must not be 0: torch divides by it at the first step")
+
+    def advance(group: _Group, base: float, t: int, initial: bool) -> float:
+        if initial:
+            return group.lr
+        if (t - 1 - n) % (2 * n) == 0:
+            return group.lr + (base - low) * (1 - math.cos(math.pi / n)) / 2
+        return (1 + math.cos(math.pi * t / n)) / (1 + math.cos(math.pi * (t - 1) / n)) * (group.lr - low) + low
+
+    rule = _Rule(
+        "CosineAnnealingLR",
+        lr,
+        advance,
+        lambda base: Ramp(base, low, n, "cosine").repeat(mirror=True),
+        direct=lambda base, t: low + (base - low) * (1 + math.cos(t * math.pi / n)) / 2,
+        zero=lambda base: low + (base - low) * (1 + math.cos(math.pi * 0 / n)) / 2,
+    )
+    return _made(rule, exact)
+
+
+def CosineAnnealingWarmRestarts(
+    lr: float, T_0: int, T_mult: int = 1, eta_min: float = 0.0, *, exact: int | None = None
+) -> Schedule:
+    """Cosines down, begun again and again: eta_min + (lr - eta_min)·(1 + cos(π·u/Tᵢ))/2 with u steps of cycle i done.
+
+    Cycle i lasts Tᵢ = T_0·T_multⁱ steps. The cycle's last step is one short of `eta_min`, which is never reached. torch's
+    1 + cos loses digits near the bottom; this is within 4 ulp of the larger end.
+
+    Args:
+        lr: the optimizer's rate.
+        T_0: steps of the first cycle.
+        T_mult: how many times as long each cycle is as the one before, a whole number.
+        eta_min: the bottom.
+        exact: give the first so many values, bit by bit as torch computes them.
+
+    Raises:
+        DialectError: a `T_0` or `T_mult` that is no int of at least 1.
+
+    >>> CosineAnnealingWarmRestarts(0.1, T_0=2, T_mult=2).values(6).round(3)
+    array([0.1  , 0.05 , 0.1  , 0.085, 0.05 , 0.015])
+    """
+    lr, low = _rate(lr), number("eta_min", eta_min)
+    for name, value in (("T_0", T_0), ("T_mult", T_mult)):
+        if not isinstance(value, int) or value < 1:
+            raise DialectError(f"{name} must be an int of at least 1, as torch asks, got {shown(value)}")
+
+    def advance(group: _Group, base: float, t: int, initial: bool) -> float:
+        length = T_0
+        if T_mult == 1:
+            t %= length
+        while t >= length:
+            t, length = t - length, length * T_mult
+        return low + (base - low) * (1 + math.cos(math.pi * t / length)) / 2
+
+    rule = _Rule(
+        "CosineAnnealingWarmRestarts",
+        lr,
+        advance,
+        lambda base: Ramp(base, low, T_0, "cosine").repeat(growth=T_mult),
+        sets=True,
+    )
+    return _made(rule, exact)
+
+
+def CyclicLR(
+    base_lr: float,
+    max_lr: float,
+    step_size_up: int = 2000,
+    step_size_down: int | None = None,
+    mode: Literal["triangular", "triangular2", "exp_range"] = "triangular",
+    gamma: float = 1.0,
+    scale_fn: None = None,
+    scale_mode: Literal["cycle", "iterations"] = "cycle",
+    cycle_momentum: bool = True,
+    base_momentum: float = 0.8,
+    max_momentum: float = 0.9,
+    *,
+    exact: int | None = None,
+) -> Schedule:
+    """Cycles in straight lines between two rates: base_lr + (max_lr - base_lr)·triangle(t)·scale.
+
+    The scale is 1 in mode "triangular", 1/2 to the number of full cycles in "triangular2", and γᵗ in "exp_range". The
+    optimizer's own rate does not matter. torch finds the place in a cycle by a difference of numbers near the number of cycles c,
+    which costs digits: this is within 4 + 2·(2 + c)·(up + down)/min(up, down) ulp of the largest value.
+
+    Args:
+        base_lr: the bottom.
+        max_lr: the top of the first cycle.
+        step_size_up: steps up.
+        step_size_down: steps down; as many as up by default. With 0 the rate falls from one step short of the top at once.
+        mode: see above.
+        gamma: γ of "exp_range".
+        scale_fn: a function of one's own is not taken.
+        scale_mode: only says what `scale_fn` is called with.
+        cycle_momentum, base_momentum, max_momentum: the momentum runs against the rate, and by default; not part of it.
+        exact: give the first so many values, bit by bit as torch computes them.
+
+    Raises:
+        DialectError: another mode, a `scale_fn`, or lengths of which torch can make no cycle.
+
+    >>> CyclicLR(0.1, 0.5, step_size_up=2, cycle_momentum=False).values(5)
+    array([0.1, 0.3, 0.5, 0.3, 0.1])
+    """
+    low, high, gamma = number("base_lr", base_lr), number("max_lr", max_lr), number("gamma", gamma)
+    if scale_fn is not None:
+        raise DialectError("scale_fn is a function of one's own, which has no text; only torch's three modes are taken")
+    if mode not in ("triangular", "triangular2", "exp_range"):
+        raise DialectError(f"mode must be 'triangular', 'triangular2' or 'exp_range', as torch asks, got {shown(mode)}")
+    up = number("step_size_up", step_size_up)
+    down = up if step_size_down is None else number("step_size_down", step_size_down)
+    if up <= 0 or down < 0:
+        raise DialectError(
+            f"step_size_up must be above 0 and step_size_down at least 0, or there is no cycle, got {up:g} and {down:g}"
+        )
+    total = up + down
+    ratio = up / total
+
+    def scale(t: int, cycle: int) -> float:
+        return 1.0 if mode == "triangular" else 1 / 2.0 ** (cycle - 1) if mode == "triangular2" else gamma**t
+
+    def advance(group: _Group, base: float, t: int, initial: bool) -> float:
+        cycle = math.floor(1 + t / total)
+        x = 1.0 + t / total - cycle
+        height = x / ratio if x <= ratio else (x - 1) / (ratio - 1)
+        return base + (high - base) * height * scale(t, cycle)
+
+    def curve(base: float) -> Schedule:
+        if mode == "triangular":
+            return (Ramp(base, high, up) >> Ramp(high, base, down)).repeat()
+        triangle = Ramp(0.0, high - base, up) >> Ramp(high - base, 0.0, down)
+        if mode == "triangular2":
+            return Sum((Constant(base), triangle.repeat(decay=0.5)))
+        return Sum((Constant(base), Product((triangle.repeat(), _powers(1.0, gamma)))))
+
+    def take_over(group: _Group) -> None:
+        group.lr = low
+
+    return _made(_Rule("CyclicLR", None, advance, curve, sets=True, enters=take_over, own=low), exact)
+
+
+def OneCycleLR(
+    max_lr: float,
+    total_steps: int | None = None,
+    epochs: int | None = None,
+    steps_per_epoch: int | None = None,
+    pct_start: float = 0.3,
+    anneal_strategy: Literal["cos", "linear"] = "cos",
+    cycle_momentum: bool = True,
+    base_momentum: float = 0.85,
+    max_momentum: float = 0.95,
+    div_factor: float = 25.0,
+    final_div_factor: float = 1e4,
+    three_phase: bool = False,
+    *,
+    exact: int | None = None,
+) -> Schedule:
+    """One cycle: from max_lr/div_factor up to `max_lr`, then down to max_lr/(div_factor·final_div_factor) at T - 1.
+
+    The top is at t = pct_start·T - 1, which need not be whole, and the bottom at T - 1; in three phases the way down to where it
+    began ends at 2·pct_start·T - 2. With a top before 0 the run begins on the way down. One step more, at t = T, torch goes on
+    along the same curve, up again with the cosine and below the bottom (even below 0) with the line; then it raises, and here
+    that value holds. Within 4 ulp of `max_lr` of torch, whose 1 + cos loses digits near the bottom.
+
+    Args:
+        max_lr: the top. The optimizer's own rate does not matter.
+        total_steps: T; or else `epochs` times `steps_per_epoch`.
+        pct_start: share of the steps that rise, a float.
+        anneal_strategy: "cos" or "linear".
+        cycle_momentum, base_momentum, max_momentum: the momentum runs against the rate, and by default; see
+            `laju.one_cycle_momentum`.
+        div_factor: from the top to the first rate.
+        final_div_factor: from the first rate to the last.
+        three_phase: down to where it began in as many steps as up, then on to the bottom.
+        exact: give the first so many values, bit by bit as torch computes them.
+
+    Raises:
+        DialectError: no number of steps, or arguments at which torch raises: among them pct_start·T = 1, for which it divides
+            by 0.
+
+    >>> OneCycleLR(1.0, total_steps=10, anneal_strategy="linear").values(10).round(2)
+    array([0.04, 0.52, 1.  , 0.86, 0.71, 0.57, 0.43, 0.29, 0.14, 0.  ])
+    """
+    high = number("max_lr", max_lr)
+    given = (
+        {"total_steps": total_steps}
+        if total_steps is not None
+        else {"epochs": epochs, "steps_per_epoch": steps_per_epoch}
+    )
+    for name, value in given.items():
+        if value is None:
+            raise DialectError("OneCycleLR needs total_steps, or both epochs and steps_per_epoch")
+        if not isinstance(value, int) or value <= 0:
+            raise DialectError(f"{name} must be an int of at least 1, as torch asks, got {shown(value)}")
+    steps = math.prod(given.values())  # type: ignore[arg-type]
+    if not isinstance(pct_start, float) or not 0 <= pct_start <= 1:
+        raise DialectError(f"pct_start must be a float between 0 and 1, as torch asks, got {shown(pct_start)}")
+    if anneal_strategy not in ("cos", "linear"):
+        raise DialectError(f"anneal_strategy must be 'cos' or 'linear', as torch asks, got {shown(anneal_strategy)}")
+    div, final_div = number("div_factor", div_factor), number("final_div_factor", final_div_factor)
+    if div == 0 or final_div == 0:
+        raise DialectError("div_factor and final_div_factor must not be 0: torch divides by them")
+    first = high / div
+    last = first / final_div
+    ends, rates = [float(pct_start * steps) - 1, float(steps - 1)], [first, high, last]
+    if three_phase:
+        ends, rates = [ends[0], float(2 * pct_start * steps) - 2, ends[1]], [first, high, first, last]
+    if ends[0] == 0:
+        raise DialectError(
+            f"pct_start·total_steps must not be 1: torch divides by 0 for a way up of no steps, got {pct_start!r}·{steps}"
+        )
+
+    def advance(group: _Group, base: float, t: int, initial: bool) -> float:
+        if t > steps:
+            raise DialectError(f"torch's OneCycleLR of {steps} steps raises at step {t}")
+        assert group.initial is not None
+        i = next((i for i, end in enumerate(ends) if t <= end), len(ends) - 1)
+        begin = ends[i - 1] if i else 0.0
+        p = (t - begin) / (ends[i] - begin)
+        a = (group.initial, group.high, group.initial)[i]
+        b = group.bottom if i == len(ends) - 1 else (group.high, group.initial)[i]
+        return b + (a - b) / 2.0 * (math.cos(math.pi * p) + 1) if anneal_strategy == "cos" else (b - a) * p + a
+
+    def take_over(group: _Group) -> None:
+        group.initial, group.high, group.bottom = first, high, last
+
+    shape = "cosine" if anneal_strategy == "cos" else "linear"
+
+    def curve(base: float) -> Schedule:
+        ramps: list[Schedule] = []
+        begin = 0.0
+        for end, a, b in zip(ends, rates, rates[1:], strict=False):
+            if end >= 0 and end > begin:
+                ramp: Schedule = Ramp(a, b, end - begin, shape)
+                # A phase that began before 0 is joined on its way.
+                ramps.append(ramp if begin >= 0 else ramp.shift(begin))  # type: ignore[arg-type]
+            begin = end
+        cycle = Chain(tuple(ramps)) if len(ramps) > 1 else ramps[0] if ramps else Constant(last)
+        try:
+            group = _Group(first)
+            take_over(group)
+            after = advance(group, first, steps, False)
+        except ZeroDivisionError:  # torch's next step raises
+            return Take(cycle, steps - 1)
+        return Take(cycle, steps) >> Constant(after, 0)
+
+    return _made(_Rule("OneCycleLR", None, advance, curve, sets=True, enters=take_over, end=steps), exact)
+
+
+def SWALR(
+    lr: float,
+    swa_lr: float,
+    anneal_epochs: int = 10,
+    anneal_strategy: Literal["cos", "linear"] = "cos",
+    *,
+    exact: int | None = None,
+) -> Schedule:
+    """From the rate that it finds to the averaging's constant one in `anneal_epochs` steps.
+
+    After another scheduler, `torch.optim.swa_utils` lets it take over once an epoch is past `swa_start`, so that the whole is
+    `before.take(swa_start + 1) >> SWALR(before(swa_start + 1), …)`. torch solves each step for where it came from, so errors
+    add up; this is within 4 + 2·anneal_epochs ulp of the larger end.
+
+    Args:
+        lr: the optimizer's rate when it is first stepped.
+        swa_lr: the rate at t = anneal_epochs and ever after.
+        anneal_epochs: steps on the way; with 0 the rate is changed as soon as the scheduler is made.
+        anneal_strategy: "cos" or "linear".
+        exact: give the first so many values, bit by bit as torch computes them.
+
+    Raises:
+        DialectError: another strategy, or a number of epochs that is no int of at least 0.
+
+    >>> SWALR(0.1, swa_lr=0.05, anneal_epochs=4, anneal_strategy="linear").values(5)
+    array([0.1   , 0.0875, 0.075 , 0.0625, 0.05  ])
+    """
+    lr, high, n = _rate(lr), number("swa_lr", swa_lr), anneal_epochs
+    if anneal_strategy not in ("cos", "linear"):
+        raise DialectError(f"anneal_strategy must be 'cos' or 'linear', as torch asks, got {shown(anneal_strategy)}")
+    if not isinstance(n, int) or n < 0:
+        raise DialectError(f"anneal_epochs must be an int of at least 0, as torch asks, got {shown(n)}")
+
+    def share(step: int) -> float:
+        p = max(0, min(1, step / max(1, n)))
+        return (1 - math.cos(math.pi * p)) / 2 if anneal_strategy == "cos" else p
+
+    def advance(group: _Group, base: float, t: int, initial: bool) -> float:
+        step = max(1, t) if n == 0 else t
+        done, before = share(step), share(step - 1)
+        origin = group.swa if before == 1 else (group.lr - before * group.swa) / (1 - before)
+        return group.swa * done + origin * (1 - done)
+
+    def take_over(group: _Group) -> None:
+        group.swa = high
+
+    def curve(start: float) -> Schedule:
+        shape = "cosine" if anneal_strategy == "cos" else "linear"
+        return Ramp(start, high, n, shape) if n else Constant(high)
+
+    rule = _Rule("SWALR", lr, advance, curve, follows=lambda base, before: curve(before), finds=True, enters=take_over)
+    return _made(rule, exact)
+
+
+# --- of several ----------------------------------------------------------------------------------------------------
+
+
+def SequentialLR(
+    lr: float, schedulers: Sequence[Schedule], milestones: Sequence[int], *, exact: int | None = None
+) -> Schedule:
+    """One scheduler after another, each on its own clock from its milestone on: part k is in force for mₖ ≤ t < mₖ₊₁.
+
+    Every part begins at its own first value, computed from the optimizer's rate, not where the one before ended (only
+    `MultiplicativeLR` and `SWALR` go on from there). The milestone's step is the part's t = 0, so nothing is skipped or doubled.
+    Making an `OneCycleLR` changes the rate that the first part, and all made after it, take for the optimizer's; a `CyclicLR`
+    that is made first does so too.
+
+    Args:
+        lr: the optimizer's rate.
+        schedulers: schedules of this module's functions, in the order in which torch's are made.
+        milestones: steps at which the next part begins, one fewer than there are parts.
+        exact: give the first so many values, bit by bit as torch computes them.
+
+    Raises:
+        DialectError: another number of milestones, milestones that fall, parts that no optimizer could share, or a combination
+            without a closed form, for which `exact` is needed.
+
+    >>> warmup = LinearLR(0.1, start_factor=0.5, total_iters=2)
+    >>> SequentialLR(0.1, [warmup, ExponentialLR(0.1, 0.9)], milestones=[2]).values(4)
+    array([0.05 , 0.075, 0.1  , 0.09 ])
+    """
+    lr = _rate(lr)
+    rules = _rules("SequentialLR", schedulers, lr)
+    if isinstance(milestones, str) or not isinstance(milestones, Sequence):
+        raise TypeError(f"milestones must be a sequence such as [5], got {shown(milestones)}")
+    at = [_integer(f"milestones[{i}]", m) for i, m in enumerate(milestones)]
+    if len(at) != len(rules) - 1:
+        raise DialectError(f"milestones must be one fewer than the schedulers, so {len(rules) - 1}, got {len(at)}")
+    if any(b < a for a, b in itertools.pairwise(at)):
+        raise DialectError(f"milestones must not fall: torch would look up the wrong part, got {shown(at)}")
+    return _made(_Sequence("SequentialLR", lr, tuple(rules), tuple(at)), exact)
+
+
+def ChainedScheduler(schedulers: Sequence[Schedule], *, lr: float | None = None, exact: int | None = None) -> Schedule:
+    """Schedulers that step one after another at every step, each on the rate that the ones before left.
+
+    Of those that multiply (`StepLR`, `MultiStepLR`, `ConstantLR`, `LinearLR`, `ExponentialLR`, `PolynomialLR`,
+    `MultiplicativeLR`) it is the product. `LambdaLR`, `CosineAnnealingWarmRestarts`, `CyclicLR` and `OneCycleLR` set the rate, so
+    those before them in the list do nothing, and those after them only change it by what they do in that one step.
+    `CosineAnnealingLR` with `eta_min=0` multiplies up to `T_max` and adds after it.
+
+    Args:
+        schedulers: schedules of this module's functions, in the order in which torch's are made and stepped.
+        lr: the optimizer's rate, where no scheduler in the list says it.
+        exact: give the first so many values, bit by bit as torch computes them.
+
+    Raises:
+        DialectError: parts that no optimizer could share, or a combination without a closed form, for which `exact` is needed.
+
+    >>> ChainedScheduler([ConstantLR(1.0, factor=0.1, total_iters=2), ExponentialLR(1.0, 0.9)]).values(5).round(4)
+    array([0.1   , 0.09  , 0.81  , 0.729 , 0.6561])
+    """
+    rules = _rules("ChainedScheduler", schedulers, None if lr is None else _rate(lr))
+    known = [rule.lr for rule in rules if rule.lr is not None]
+    return _made(_Together("ChainedScheduler", known[0] if known else lr, tuple(rules)), exact)
+
+
+# --- how torch runs them -------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Group:
+    """A parameter group: its rate, what schedulers take for its first one once some scheduler has been made, and what
+    `OneCycleLR` and `SWALR` write into it, so that the last of several decides for all.
+    """
+
+    lr: float
+    initial: float | None = None
+    high: float = 0.0
+    bottom: float = 0.0
+    swa: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """What one of torch's schedulers does.
+
+    Attributes:
+        name, lr: torch's name, and the optimizer's rate where it matters.
+        advance: (the group, the base, the epoch, whether this is the step of making it) to the rate, in torch's arithmetic.
+        closed: from the base to the schedule.
+        zero: the value at which it begins as a later part of a sequence; None where that is what `advance` gives.
+        follows: the schedule of a later part, from its base and the rate before it; `closed` by default.
+        multiplies: each step is a factor, whatever else changes the rate.
+        sets: no step depends on the rate before.
+        finds: it begins at the rate that it finds, and counts its own steps instead of epochs.
+        enters: what making it does to the group before anything else.
+        own: its base, where it is not the group's.
+        end: the last epoch, where it raises after one.
+        direct: from the base and the epoch, what torch gives when the scheduler is asked for a rate but was never stepped.
+    """
+
+    name: str
+    lr: float | None
+    advance: Callable[[_Group, float, int, bool], float]
+    closed: Callable[[float], Schedule]
+    zero: Callable[[float], float] | None = None
+    follows: Callable[[float, float], Schedule] | None = None
+    multiplies: bool = False
+    sets: bool = False
+    finds: bool = False
+    enters: Callable[[_Group], None] | None = None
+    own: float | None = None
+    end: int | None = None
+    direct: Callable[[float, int], float] | None = None
+
+    def make(self, group: _Group) -> _Running:
+        return _Running(self, group)
+
+    def schedule(self) -> Schedule:
+        return self.closed(self.own if self.own is not None else self.lr or 0.0)
+
+
+class _Running:
+    """A scheduler as torch runs it: made, then stepped."""
+
+    def __init__(self, rule: _Rule, group: _Group) -> None:
+        if rule.enters:
+            rule.enters(group)
+        if group.initial is None:
+            group.initial = group.lr
+        self.rule, self.group, self.base, self.epoch, self.count = rule, group, group.initial, -1, 0
+        self.begin()
+        if rule.own is not None:
+            self.base = rule.own
+
+    def begin(self) -> None:
+        self.count = 0
+        self.step(initial=True)
+
+    def step(self, initial: bool = False) -> None:
+        self.epoch, self.count = self.epoch + 1, self.count + 1
+        t = self.count - 1 if self.rule.finds else self.epoch
+        self.group.lr = self.rule.advance(self.group, self.base, t, initial)
+
+    def restart(self) -> None:
+        """Begin as a later part of a sequence."""
+        self.epoch = 0
+        rule = self.rule
+        self.group.lr = rule.zero(self.base) if rule.zero else rule.advance(self.group, self.base, 0, False)
+
+    def undo(self) -> None:
+        self.epoch -= 1
+
+
+@dataclass(frozen=True)
+class _Composite:
+    """Several rules for one optimizer."""
+
+    name: str
+    lr: float | None
+    rules: tuple[Any, ...]
+    multiplies: bool = field(default=False, init=False)
+
+    def _plain(self) -> tuple[list[_Rule], list[_Running], _Group]:
+        """The parts, made as torch makes them."""
+        nested = next((rule.name for rule in self.rules if not isinstance(rule, _Rule)), None)
+        if nested is not None:
+            raise _needs_exact(f"a {nested} inside a {self.name}")
+        for kind in ("OneCycleLR", "SWALR"):
+            if sum(rule.name == kind for rule in self.rules) > 1:
+                raise _needs_exact(f"a {self.name} of more than one {kind}, whose rates the last one made decides,")
+        group = _Group(0.0 if self.lr is None else self.lr)
+        return list(self.rules), [rule.make(group) for rule in self.rules], group
+
+
+@dataclass(frozen=True)
+class _Sequence(_Composite):
+    milestones: tuple[int, ...]
+
+    def make(self, group: _Group) -> _RunningSequence:
+        return _RunningSequence([rule.make(group) for rule in self.rules], self.milestones, group)
+
+    def schedule(self) -> Schedule:
+        rules, made, group = self._plain()
+        assert group.initial is not None
+        first = bisect_right(self.milestones, 0)
+        parts: list[Schedule] = []
+        begin = 0
+        for k in range(first, len(rules)):
+            end = self.milestones[k] if k < len(rules) - 1 else None
+            if end == begin:  # the next one begins at the same step
+                continue
+            rule, base = rules[k], made[k].base
+            if k == first:
+                if not (rule.multiplies or rule.sets or rule.finds or base == group.initial):
+                    raise _needs_exact(f"{rule.name} as the first part, where another part has changed the rate")
+                part = rule.closed(base if rule.sets else group.initial)
+            elif rule.follows:
+                part = rule.follows(base, Chain(tuple(parts))(begin - 1))
+            else:
+                part = rule.closed(base)
+            if end is not None and rule.end is not None and end - begin > rule.end + 1:
+                raise DialectError(
+                    f"torch's {rule.name} raises after its step {rule.end}, before the milestone at {end}"
+                )
+            parts.append(part if end is None else Take(part, end - begin))
+            begin = end or begin
+        return Chain(tuple(parts)) if len(parts) > 1 else parts[0]
+
+
+class _RunningSequence:
+    def __init__(self, parts: list[Any], milestones: tuple[int, ...], group: _Group) -> None:
+        self.parts, self.milestones, self.epoch = parts, milestones, 0
+        group.lr = group.initial if group.initial is not None else group.lr
+        self.undo()
+        parts[bisect_right(milestones, 0)].begin()
+
+    def begin(self) -> None:
+        self.step()
+
+    def step(self) -> None:
+        self.epoch += 1
+        i = bisect_right(self.milestones, self.epoch)
+        if i and self.milestones[i - 1] == self.epoch:
+            self.parts[i].restart()
+        else:
+            self.parts[i].step()
+
+    def restart(self) -> None:
+        raise DialectError("torch cannot begin a SequentialLR as a later part of another: it has no rate of its own")
+
+    def undo(self) -> None:
+        for part in self.parts:
+            part.undo()
+
+
+@dataclass(frozen=True)
+class _Together(_Composite):
+    def make(self, group: _Group) -> _RunningTogether:
+        return _RunningTogether([rule.make(group) for rule in self.rules])
+
+    def schedule(self) -> Schedule:
+        rules, _, _ = self._plain()
+        if len(rules) == 1:
+            return rules[0].schedule()
+        if all(rule.multiplies for rule in rules):
+            assert self.lr is not None
+            return Product((rules[0].closed(self.lr), *(rule.closed(1.0) for rule in rules[1:])))
+        if rules[-1].sets and self.lr is not None and not any(rule.enters for rule in rules):
+            return rules[-1].closed(self.lr)
+        other = next(rule.name for rule in rules if not rule.multiplies)
+        raise _needs_exact(f"a ChainedScheduler of {other} and others")
+
+
+class _RunningTogether:
+    def __init__(self, parts: list[Any]) -> None:
+        self.parts = parts
+
+    def begin(self) -> None:
+        self.step()
+
+    def step(self) -> None:
+        for part in self.parts:
+            part.step()
+
+    def restart(self) -> None:
+        raise DialectError(
+            "torch cannot begin a ChainedScheduler as a later part of a SequentialLR: it has no rate of its own"
+        )
+
+    def undo(self) -> None:
+        for part in self.parts:
+            part.undo()
+
+
+def _made(rule: Any, exact: int | None) -> Schedule:
+    """The schedule of a rule, which remembers the rule for schedulers that are made of others."""
+    schedule: Schedule = (
+        rule.schedule() if exact is None else Table(tuple(played(rule, whole("exact", exact, least=1))))
+    )
+    put(schedule, _torch_rule=rule)
+    return schedule
+
+
+def played(rule: Any, n: int) -> list[float]:
+    """The first rates of a scheduler in torch's own arithmetic; fewer where torch raises after its last step."""
+    group = _Group(0.0 if rule.lr is None else rule.lr)
+    try:
+        running = rule.make(group)
+    except ZeroDivisionError as error:
+        raise DialectError(f"torch's {rule.name} fails when it is made: {error}") from None
+    values = [float(group.lr)]
+    while len(values) < n:
+        try:
+            running.step()
+        except (ZeroDivisionError, DialectError) as error:
+            if isinstance(rule, _Rule):
+                break
+            raise DialectError(f"torch's {rule.name} fails at step {len(values)}: {error}") from None
+        values.append(float(group.lr))
+    return values
+
+
+def rule_of(schedule: Schedule) -> Any:
+    """The rule that a schedule of this module was made by.
+
+    Raises:
+        DialectError: it is another schedule.
+    """
+    rule = getattr(schedule, "_torch_rule", None)
+    if rule is None:
+        raise DialectError(
+            f"{shown(schedule)} is not as a function of laju.dialects.torch returned it; laju's own schedules are joined "
+            "with >> and multiplied with *"
+        )
+    return rule
+
+
+def _rules(name: str, schedulers: Any, lr: float | None) -> list[Any]:
+    if isinstance(schedulers, Schedule | str) or not isinstance(schedulers, Sequence):
+        raise TypeError(f"schedulers must be a list of schedules of this module's functions, got {shown(schedulers)}")
+    if not schedulers:
+        raise DialectError(f"{name} needs at least one scheduler, as torch asks, got none")
+    rules = []
+    for i, schedule in enumerate(schedulers):
+        if not isinstance(schedule, Schedule):
+            raise TypeError(f"schedulers[{i}] must be a schedule of this module's functions, got {shown(schedule)}")
+        rules.append(rule_of(schedule))
+    rates = {rule.lr for rule in rules if rule.lr is not None} | ({lr} if lr is not None else set())
+    if len(rates) > 1:
+        raise DialectError(
+            f"{name}'s schedulers share one optimizer and so one lr, got {', '.join(map(repr, sorted(rates)))}"
+        )
+    return rules
+
+
+def _needs_exact(what: str) -> DialectError:
+    return DialectError(f"{what} has no closed form; give exact=N for its first N values in torch's own arithmetic")
+
+
+def _divisor(name: str, n: int) -> int:
+    if n == 0:
+        raise DialectError(f"{name} as a later part of SequentialLR must have a total_iters: torch divides by it there")
+    return n
+
+
+def _rate(lr: Any) -> float:
+    return number("lr", lr, least=0)
+
+
+def _integer(name: str, value: Any) -> int:
+    if not is_number(value):
+        raise TypeError(f"{name} must be a whole number, got {shown(value)}")
+    if not math.isfinite(value) or value != int(value):
+        raise DialectError(f"{name} must be a whole number, got {shown(value)}")
+    return int(value)
+
+
+def _factors(given: Any) -> Schedule:
+    if isinstance(given, Schedule):
+        return given
+    if callable(given):
+        raise DialectError(
+            f"lr_lambda must be a schedule or a sequence of factors, got the function {shown(given)}, which has no text; "
+            "laju.Function('module:name') is a schedule made of one that can be imported"
+        )
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise TypeError(f"lr_lambda must be a schedule or a sequence of factors, got {shown(given)}")
+    given = list(given)
+    if any(callable(item) for item in given):
+        raise DialectError(
+            "lr_lambda must be of one parameter group: a schedule, or a sequence of factors, one for each step"
+        )
+    return Table(tuple(number(f"lr_lambda[{i}]", f) for i, f in enumerate(given)))
+
+
+def _powers(start: float, gamma: float, every: int = 1) -> Schedule:
+    """start·γ^⌊t/every⌋ for any γ."""
+    if gamma == 0:
+        return Constant(start, every) >> 0.0
+    size: Schedule = Exponential(start, abs(gamma), every)
+    size = size.staircase(every) if every > 1 else size
+    return size if gamma > 0 else Product((size, Table((1.0, -1.0), every).repeat()))
+
+
+SYSTEM = System(
+    name="torch",
+    title="PyTorch",
+    package="torch",
+    releases=("2.13.0",),
+    counts="calls of step(), after every update or every epoch",
+    schedulers={
+        f.__name__: f
+        for f in (
+            LambdaLR, MultiplicativeLR, StepLR, MultiStepLR, ConstantLR, LinearLR, ExponentialLR, PolynomialLR,
+            CosineAnnealingLR, CosineAnnealingWarmRestarts, CyclicLR, OneCycleLR, SWALR, SequentialLR, ChainedScheduler,
+        )
+    },
+    refused={
+        "ReduceLROnPlateau": "it follows a metric; laju.adaptive.Plateau does the same as a factor, recorded and replayable"
+    },
+)  # fmt: skip
+"""The system that `laju.dialects.read` and `laju convert` know as torch."""
