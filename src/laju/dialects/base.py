@@ -215,8 +215,8 @@ def _value(at: ast.expr, dialect: System, text: str, given: Mapping[str, Any]) -
             return call(dialect, name, positional, {k: v for k, v in named.items() if k is not None}, given)
     if isinstance(at, ast.Lambda):
         raise DialectError(
-            f"in {shown(text)}, a lambda is not run; give a laju schedule or a list of factors from Python, or record what it does "
-            "with laju.trace"
+            f"in {shown(text)}, a lambda is not run; give a laju schedule or a list of factors from Python, or record "
+            "what it does with laju.trace"
         )
     raise DialectError(
         f"in {shown(text)}, {ast.unparse(at)!r} is neither a number, text or list nor a call of one of {dialect.title}'s "

@@ -93,7 +93,7 @@ def _content(path: Path) -> Any:
             return tomllib.loads(text)
         if kind in (".yaml", ".yml"):
             try:
-                import yaml  # type: ignore[import-untyped]
+                import yaml
             except ModuleNotFoundError as error:
                 raise ModuleNotFoundError(
                     f"{path} needs the package PyYAML: pip install pyyaml", name="yaml"

@@ -175,7 +175,7 @@ def _client(address: str | None, most: int | None) -> Any:
         return client
     if address is not None:
         try:
-            client = Client(address, timeout=20, set_as_default=False)
+            client = Client(address, timeout=20, set_as_default=False)  # type: ignore[no-untyped-call]
         except (OSError, ValueError) as error:
             raise ConnectionError(f"no connection to the Dask scheduler {address}: {error}") from error
     else:
@@ -186,10 +186,10 @@ def _client(address: str | None, most: int | None) -> Any:
             )
         # Deaf to Ctrl-C, as are the workers that it starts later. A job whose worker dies is lost at once: the driver counts.
         with sheltered(), dask.config.set({"distributed.scheduler.allowed-failures": 0}):
-            local = LocalCluster(
+            local = LocalCluster(  # type: ignore[no-untyped-call]
                 n_workers=most or cores(), threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL
             )
-            client = Client(local, set_as_default=False)
+            client = Client(local, set_as_default=False)  # type: ignore[no-untyped-call]
         atexit.register(_close, client, local)
     _clients[name] = client
     return client

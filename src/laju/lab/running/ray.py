@@ -76,7 +76,7 @@ class RayPlace:
         import ray
 
         room = 0
-        for node in ray.nodes():
+        for node in ray.nodes():  # type: ignore[no-untyped-call]
             if node["Alive"]:
                 has = node["Resources"]
                 parts = [has.get("CPU", 0) / self._cores]
