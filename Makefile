@@ -35,8 +35,8 @@ test-all: setup setup-vision setup-dialects
 
 # The systems whose schedulers the dialects are checked against, in a folder of their own and without what they require: several
 # ask for other versions of torch, or for packages that none of their schedulers needs.
-.dialects/.ready: constraints-dialects.txt | $(VENV)/.core
-	$(PIP) install --quiet --no-deps --upgrade --target .dialects --requirement constraints-dialects.txt
+.dialects/.ready: constraints-dialects.txt | $(VENV)/.dev
+	DS_BUILD_OPS=0 $(PIP) install --quiet --no-deps --no-build-isolation --upgrade --target .dialects --requirement constraints-dialects.txt
 	touch $@
 
 setup-dialects: .dialects/.ready

@@ -143,8 +143,24 @@ def test_a_schedule_that_fails_with_every_seed_is_dropped_for_that(statuses: tup
     def outcome(name: str, seed: int, epochs: int) -> Outcome:
         return ended(0.8 + 0.01 * ((seed + ord(name)) % 3), statuses[seed] if name == "b" else "finished")
 
-    found = race(SCHEDULES, range(3), PLAN, trainer(outcome))
-    assert [(d.name, d.reason, d.p_value, d.rival) for d in found.dropped] == [("b", reason, None, None)]
+    found = race(SCHEDULES, range(4), PLAN, trainer(outcome), lengths=[])
+    assert [(d.name, d.epochs, d.seeds, d.reason, d.p_value, d.rival) for d in found.dropped] == [
+        ("b", 8, 3, reason, None, None)
+    ]
+
+
+def test_in_a_shorter_run_one_that_has_not_begun_to_learn_is_only_dropped_by_the_test() -> None:
+    def outcome(name: str, seed: int, epochs: int, good: float) -> Outcome:
+        late = name == "b" and epochs < 8
+        return ended(0.1, "collapsed") if late else ended(good + 0.1 * math.sin(7 * seed + 3 * NAMES.index(name)))
+
+    unclear = race(SCHEDULES, range(3), PLAN, trainer(lambda *key: outcome(*key, good=0.3)), guessing=0.1)
+    assert "b" in unclear.left
+    clear = race(SCHEDULES, range(6), PLAN, trainer(lambda *key: outcome(*key, good=0.8)), guessing=0.1)
+    (d,) = (d for d in clear.dropped if d.name == "b")
+    assert (d.reason, d.epochs) == ("worse", 2)
+    assert d.p_value is not None
+    assert d.p_value < 0.05
 
 
 def test_one_failure_of_three_counts_as_guessing_and_proves_little() -> None:
@@ -314,7 +330,7 @@ def test_a_real_race_on_digits_drops_a_rate_that_is_far_too_low(tmp_path: Path) 
     options = {"guessing": task.chance_accuracy, "resolution": 1 / 360}
     found = race(schedules, range(3), plan, run, **options)  # type: ignore[arg-type]
     assert found.left == ("good",)
-    assert {d.name: d.epochs for d in found.dropped} == {"still": 1, "wild": 1}
+    assert {d.name: (d.epochs, d.reason) for d in found.dropped} == {"still": (1, "worse"), "wild": (1, "diverged")}
     assert found.saved > 0.4
     again = race(schedules, range(3), plan, run, **options)  # type: ignore[arg-type]
     assert again.rounds == found.rounds

@@ -299,3 +299,54 @@ def test_the_area_is_that_of_scikit_learn_over_the_width() -> None:
 def test_a_curve_that_is_none_is_refused(x: list, y: list) -> None:
     with pytest.raises(ValueError, match="positions"):
         area_under_curve(x, y)
+
+
+def test_seeds_that_all_differ_by_one_step_of_an_accuracy_prove_nothing() -> None:
+    image = 1 / 360
+    a, b = [0.9, 0.8, 0.7], [0.9 + image, 0.8 + image, 0.7 + image]
+    assert not paired_difference(b, a).excludes_zero  # type: ignore[union-attr]
+    assert not paired_difference(b, a, resolution=image).excludes_zero  # type: ignore[union-attr]
+    assert not joint_difference(b, a, 1, resolution=image).excludes_zero  # type: ignore[union-attr]
+    p = paired_p_value(b, a, image)
+    assert p == pytest.approx(2 * stats.t.sf(3**0.5, 2))
+    assert holm([p, 0.01]) == [pytest.approx(p), 0.02]  # it counts among the tests, unlike one that is unknown
+    scores = np.transpose([a, b])
+    assert rank_intervals(scores, resolution=image) == [(1, 2), (1, 2)]
+    constant = np.tile([0.9, 0.9 + image], (3, 1))
+    sure, careful = probability_best(constant), probability_best(constant, resolution=image)
+    assert sure is not None
+    assert careful is not None
+    assert sure[1] == 1
+    assert 0.6 < careful[1] < 0.95
+
+
+def test_a_hundred_images_are_a_difference_even_if_no_seed_shows_another() -> None:
+    a, b = [0.5, 0.4, 0.3], [0.5 + 100 / 360, 0.4 + 100 / 360, 0.3 + 100 / 360]
+    p = paired_p_value(b, a, 1 / 360)
+    assert p is not None
+    assert p < 0.001
+    assert rank_intervals(np.transpose([a, b]), resolution=1 / 360) == [(2, 2), (1, 1)]
+
+
+@pytest.mark.parametrize("images", [0.2, 0.5, 1, 2])
+def test_coarse_accuracies_are_not_called_different_more_often_than_the_level_says(images: float) -> None:
+    """Equal schedules whose noise is a fraction of one test image, or a few; equal means, as both are rounded alike."""
+    rng = np.random.default_rng(int(10 * images))
+    n, alarms = 2000, 0
+    for _ in range(n):
+        y = np.round(360 * 0.9 + 0.5 + images * rng.normal(size=(2, 3))) / 360
+        p = paired_p_value(list(y[0]), list(y[1]), 1 / 360, alternative="less")
+        alarms += p is not None and p < 0.05
+    assert alarms / n < 0.05 + 3 * math.sqrt(0.05 * 0.95 / n)
+
+
+def test_a_one_sided_p_value_is_that_of_scipys_test() -> None:
+    a, b = [0.80, 0.82, 0.83, 0.79], [0.81, 0.85, 0.83, 0.82]
+    for x, y in ((a, b), (b, a)):
+        assert paired_p_value(x, y, alternative="less") == pytest.approx(
+            stats.ttest_rel(x, y, alternative="less").pvalue
+        )
+    with pytest.raises(ValueError, match="alternative must be 'two-sided' or 'less', got 'greater'"):
+        paired_p_value(a, b, alternative="greater")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="resolution must be"):
+        paired_p_value(a, b, -0.1)

@@ -73,9 +73,17 @@ class System:
 
 
 SYSTEMS = (
-    "torch", "transformers", "timm", "optax", "keras", "mxnet", "gluoncv", "paddle", "fvcore", "ignite", "mmengine", "composer",
-    "fastai", "megatron", "deepspeed", "torchtitan", "pytorch_warmup", "d2l",
-)  # fmt: skip
+    "torch",
+    "transformers",
+    "timm",
+    "optax",
+    "ignite",
+    "pytorch_warmup",
+    "deepspeed",
+    "megatron",
+    "torchtitan",
+    "d2l",
+)
 """The modules of this package that are dialects."""
 
 
@@ -99,9 +107,8 @@ def system(name: str) -> System:
 
 
 _OTHER_NAMES = {
-    "pytorch": "torch", "torch_optim": "torch", "huggingface": "transformers", "hf": "transformers", "tf": "keras",
-    "tensorflow": "keras", "jax": "optax", "paddlepaddle": "paddle", "detectron2": "fvcore", "pytorch_ignite": "ignite",
-    "mosaicml": "composer", "megatron_lm": "megatron", "megatron_core": "megatron", "warmup": "pytorch_warmup",
+    "pytorch": "torch", "torch_optim": "torch", "huggingface": "transformers", "hf": "transformers", "jax": "optax",
+    "pytorch_ignite": "ignite", "megatron_lm": "megatron", "megatron_core": "megatron", "warmup": "pytorch_warmup",
 }  # fmt: skip
 
 
@@ -215,8 +222,7 @@ def _value(at: ast.expr, dialect: System, text: str, given: Mapping[str, Any]) -
             return call(dialect, name, positional, {k: v for k, v in named.items() if k is not None}, given)
     if isinstance(at, ast.Lambda):
         raise DialectError(
-            f"in {shown(text)}, a lambda is not run; give a laju schedule or a list of factors from Python, or record "
-            "what it does with laju.trace"
+            f"in {shown(text)}, a lambda is not run; give a laju schedule or a list of factors from Python"
         )
     raise DialectError(
         f"in {shown(text)}, {ast.unparse(at)!r} is neither a number, text or list nor a call of one of {dialect.title}'s "

@@ -17,7 +17,7 @@ from laju.arguments import nearest, shown
 from laju.dialects.base import DialectError
 from laju.schedule import Schedule
 
-READERS = ("transformers", "deepspeed", "torchtitan", "torchtune", "mmengine", "composer")
+READERS = ("transformers", "deepspeed", "torchtitan", "torchtune")
 """Systems whose configurations are read."""
 
 
@@ -44,8 +44,8 @@ def read_config(
     """The schedule that a configuration of another system asks for.
 
     Args:
-        config: a file (.json, .toml, .yaml, or a .py of mmengine, which is read and not run), or what is in one.
-        system: "transformers", "deepspeed", "torchtitan", "torchtune", "mmengine" or "composer"; by default what its keys say.
+        config: a file (.json, .toml or .yaml), or what is in one.
+        system: "transformers", "deepspeed", "torchtitan" or "torchtune"; by default what its keys say.
         facts: what the configuration does not say and the schedule needs, such as `total` (updates of the run), `lr` (the
             optimizer's rate) or `updates_per_epoch`.
 
@@ -99,15 +99,13 @@ def _content(path: Path) -> Any:
                     f"{path} needs the package PyYAML: pip install pyyaml", name="yaml"
                 ) from error
             return yaml.safe_load(text)
-        if kind == ".py":
-            return text
     except ModuleNotFoundError:
         raise
     except ValueError as error:
         raise DialectError(f"{path} cannot be read as {kind[1:]}: {error}") from None
     except Exception as error:  # YAML's own errors have no base that Python knows
         raise DialectError(f"{path} cannot be read as {kind[1:]}: {error}") from None
-    raise DialectError(f"{path} must be a .json, .toml, .yaml or .py file")
+    raise DialectError(f"{path} must be a .json, .toml or .yaml file")
 
 
 # --- for the readers ---------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -251,8 +251,9 @@ def race(
     spreads and however schedules or lengths depend on one another. Nothing follows for one that is the best in the whole run
     alone.
 
-    A trial that diverged or collapsed has the accuracy of guessing. A schedule that fails with every seed of a round is dropped
-    for that, outside of the error probability, unless all do.
+    A trial that diverged or collapsed has the accuracy of guessing. A schedule that diverges with every seed so far is dropped
+    for that, outside of the error probability, unless all fail; in whole runs so is one that collapses. In a shorter run it may
+    only have learned nothing yet, so there the test decides.
 
     The shortest runs cost what they cost: with the default lengths at most a quarter of the grid (from 4 epochs on). Longer ones,
     short of the whole, are trained only where what has been dropped pays for them.
@@ -281,10 +282,10 @@ def race(
     >>> def run(wanted):  # as good as the rate is close to 0.3, with some luck of the seed
     ...     good = {key: 0.9 - abs(s(0) - 0.3) + 0.1 * (key[1] - 1) * s(0) for key, s in wanted.items()}
     ...     return {key: Outcome("finished", (Record(1, 1.0, 0.0, 1 - x, x, x),), 0.0) for key, x in good.items()}
-    >>> rates = {"low": constant(0.1), "good": constant(0.3), "near": constant(0.32)}
+    >>> rates = {"low": constant(0.1), "good": constant(0.3), "same": constant(0.3)}
     >>> found = race(rates, [0, 1, 2], RunPlan(samples=100, batch_size=10, epochs=8), run)
     >>> found.left, [(d.name, d.epochs, d.rival) for d in found.dropped]
-    (('good', 'near'), [('low', 2, 'good')])
+    (('good', 'same'), [('low', 2, 'good')])
     """
     names, chosen = tuple(schedules), tuple(seeds)
     if not names:
@@ -329,7 +330,7 @@ def race(
             if not (is_whole and count == len(chosen)):
                 gone = [
                     replace(d, schedule=str(schedules[d.name]), epochs=epochs, seeds=count)
-                    for d in _judge(known, scores, tests, error, resolution)
+                    for d in _judge(known, scores, is_whole, tests, error, resolution)
                 ]
             means = {n: statistics.fmean(x) for n, x in scores.items()}
             rounds.append(Round(epochs, count, means, tuple(d.name for d in gone)))
@@ -375,7 +376,7 @@ def _lengths(lengths: Iterable[int] | None, epochs: int) -> tuple[int, ...]:
     if isinstance(lengths, str) or not isinstance(lengths, Iterable):
         raise TypeError(f"lengths must be epochs of shorter runs such as [5, 10], got {shown(lengths)}")
     found = tuple(whole("a length", x, least=1) for x in lengths)
-    if any(a >= b for a, b in zip(found, (*found[1:], epochs), strict=True)):
+    if any(a >= b for a, b in pairwise((*found, epochs))):
         raise ValueError(f"lengths must increase and stay below the run's {epochs} epochs, got {list(found)!r}")
     return found
 
@@ -393,6 +394,7 @@ def _seed_counts(most: int) -> tuple[int, ...]:
 def _judge(
     known: Mapping[str, Sequence[Outcome]],
     scores: Mapping[str, Sequence[float]],
+    is_whole: bool,
     tests: int,
     error: float,
     resolution: float,
@@ -401,6 +403,7 @@ def _judge(
     failed = {name: reason for name, outcomes in known.items() if (reason := _failure(outcomes)) is not None}
     if len(failed) == len(known):
         return []
+    failed = {name: reason for name, reason in failed.items() if is_whole or reason == "diverged"}
     gone = [Dropped(name, "", 0, 0, reason) for name, reason in failed.items()]
     running = [name for name in known if name not in failed]
     running.sort(key=lambda name: -statistics.fmean(scores[name]))

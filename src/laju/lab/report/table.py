@@ -82,7 +82,9 @@ def ranking_table(comparison: Comparison, difference: float = 0.01) -> Table:
 
 def dropped_table(race: Race) -> Table:
     """Who was dropped on the way, in the order of time, with the reason; fits 100 columns."""
-    caption = "difference in test accuracy to the schedule named, with a 95 % interval, in runs of so many epochs and seeds;"
+    caption = (
+        "difference in test accuracy to the schedule named, with a 95 % interval, in runs of so many epochs and seeds;"
+    )
     caption += " p of being no worse, corrected for every decision of the race"
     result = _plain_table("Dropped on the way", caption)
     result.add_column("schedule", overflow="fold", min_width=12)

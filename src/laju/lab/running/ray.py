@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import time
 import warnings
 from collections.abc import Callable
@@ -152,6 +153,7 @@ def _connect(address: str | None) -> None:
             return
         ray.shutdown()
     _connected.clear()
+    _check_reachable(address or os.environ.get("RAY_ADDRESS"))
     options: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
     try:
         if address is not None or os.environ.get("RAY_ADDRESS"):
@@ -168,6 +170,17 @@ def _connect(address: str | None) -> None:
         raise ConnectionError(f"no connection to the Ray cluster {named}: {error}") from error
     _connected["address"] = address or _LOCAL
     _quieten()
+
+
+def _check_reachable(address: str | None) -> None:
+    """Ray itself waits for minutes for a cluster that is not there."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except OSError as error:
+        raise ConnectionError(f"no connection to the Ray cluster {address}: {error}") from error
 
 
 def _quieten() -> None:
@@ -187,7 +200,7 @@ def _translated(error: BaseException) -> BaseException:
             return explained(error, "ray")
         if isinstance(cause, exceptions.RayError):
             return _translated(cause)
-        cause.add_note(f"on the Ray cluster:\n{error.traceback_str}")
+        cause.add_note(f"on the Ray cluster:\n{error}")
         return explained(cause, "ray")
     lost = (
         exceptions.WorkerCrashedError,
