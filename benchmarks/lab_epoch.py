@@ -145,6 +145,11 @@ def cooldowns(updates: int) -> dict[str, Schedule]:
     }
 
 
+def first(schedules: dict[str, Schedule]) -> dict[str, Schedule]:
+    """The first of them alone."""
+    return dict(list(schedules.items())[:1])
+
+
 def compared(task: Task, schedules: dict[str, Schedule], epochs: int, share: bool) -> float:
     """Seconds of a comparison with three seeds, per epoch that is asked for."""
     begin = time.perf_counter()
@@ -166,6 +171,7 @@ def main() -> None:
         "chapter": lambda i: chapter_epoch(task),
         "one": lambda i: one(task, i),
         "six": lambda i: compared(task, dict(chapter()), options.epochs, share=True),
+        "one wsd": lambda i: compared(task, first(cooldowns(updates)), options.epochs, share=True),
         "six wsd apart": lambda i: compared(task, cooldowns(updates), options.epochs, share=False),
         "six wsd": lambda i: compared(task, cooldowns(updates), options.epochs, share=True),
     }
@@ -191,6 +197,10 @@ def main() -> None:
     line("laju compare, six warmup-stable-decay × 3 seeds, apart", "six wsd apart")
     line("laju compare, six warmup-stable-decay × 3 seeds, shared", "six wsd")
     line("  the same, against those apart", "six wsd", "six wsd apart")
+    each = {name: statistics.median(times[name]) * 6 for name in ("six wsd apart", "six wsd")}
+    for name, words in (("six wsd apart", "apart"), ("six wsd", "with shared prefixes")):
+        added = (each[name] - statistics.median(times["one wsd"])) / 5
+        print(f"  {f'an added schedule, {words}':58} {added:6.2f}")
     print(f"  {'the arithmetic alone, at the speed of matrix products':58} {limit(options.images):6.2f}")
 
 

@@ -24,7 +24,7 @@ from laju.lab import Comparison, Interrupted, Optimizer, Outcome, Store, Trial, 
 from laju.lab.compare import Unfinished
 from laju.lab.progress import Running
 from laju.lab.store import StoreError
-from tests.lab.tiny import Deadly, Forbidden, Sides, Stuck
+from tests.lab.tiny import Deadly, Fetched, Forbidden, Sides, Stuck
 
 ROOT = Path(__file__).parents[2]
 SCHEDULES = {"a": 0.1, "b": "cosine(0.3, total=2).per('epoch')", "c": cosine(0.3, total=20, warmup=5)}
@@ -265,6 +265,14 @@ def test_a_trial_that_kills_every_worker_is_left_out_and_the_others_are_kept(tmp
     with Store(tmp_path / "a.sqlite") as store:
         assert len(store) == 1
     assert results(compare(only, Sides(), **arguments)).items() <= results(plain).items()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_trial_whose_data_loader_is_killed_runs_again(tmp_path: Path, plain: Comparison, jobs: int) -> None:
+    task = Fetched(mark=tmp_path / "mark")
+    assert results(compare(SCHEDULES, task, epochs=2, seeds=[4, 1], jobs=jobs)) == results(plain)
+    assert task.mark.exists()
 
 
 def test_a_trial_that_hangs_is_given_up_and_the_others_are_kept(tmp_path: Path, plain: Comparison) -> None:

@@ -88,6 +88,36 @@ class Stuck(Sides):
         return super().model(seed)
 
 
+class _Points(torch.utils.data.Dataset[int]):
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __len__(self) -> int:
+        return 10
+
+    def __getitem__(self, i: int) -> int:
+        if not self.mark.exists():
+            self.mark.touch()
+            os.kill(os.getpid(), 9)
+        return i
+
+
+@dataclass(frozen=True)
+class Fetched(Sides):
+    """Reads something through a data loader's process at the beginning of every trial; that one kills itself the first time."""
+
+    mark: Path = Path()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return Sides(self.name, self.n).fingerprint
+
+    def model(self, seed: int) -> torch.nn.Module:
+        options = {"num_workers": 1, "multiprocessing_context": "fork", "generator": torch.Generator()}
+        list(torch.utils.data.DataLoader(_Points(self.mark), **options))
+        return super().model(seed)
+
+
 class Weight(torch.nn.Module):
     """A single float64 weight that answers for every sample."""
 

@@ -85,9 +85,10 @@ def write_report(comparison: Comparison, folder: str | os.PathLike[str], differe
     else:
         for name in _RACED:
             (path / name).unlink(missing_ok=True)
-    for name in writers:
+    names = (*FILES, *(_RACED if comparison.race is not None else ()))
+    for name in names:
         _write(path / name, writers[name])
-    return [path / name for name in writers]
+    return [path / name for name in names]
 
 
 def _write(target: Path, write: Callable[[Path], object]) -> None:

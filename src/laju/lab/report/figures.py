@@ -152,7 +152,8 @@ def draw_race(ax: Any, race: Race) -> None:
             begin += epochs * count
         if name in dropped:
             why = printable(why_dropped(dropped[name]), most=60)
-            ax.text(begin, i, f"  {why}", va="center", color=INK, fontsize=9.5, parse_math=False)
+            place = {"xytext": (6, 0), "textcoords": "offset points", "va": "center"}
+            ax.annotate(why, (begin, i), color=INK, fontsize=9.5, parse_math=False, **place)
     tidy(ax)
     ax.grid(axis="y", visible=False)
     names = [printable(name, most=40) for name in race.entered]

@@ -247,6 +247,8 @@ def _lost(error: BaseException) -> str | None:
     """Why a job that failed may run again, or None where it would fail the same way."""
     if isinstance(error, BrokenExecutor):
         return "its worker process died (killed, or the machine ran out of memory: fewer --jobs need less)"
+    if isinstance(error, RuntimeError) and "DataLoader worker" in str(error):
+        return "a process that read its data died (killed, or the machine ran out of memory: fewer --jobs need less)"
     if isinstance(error, MemoryError) or any(words in str(error) for words in _OUT_OF_MEMORY):
         return "ran out of memory (fewer --jobs or a smaller --batch-size need less)"
     return None
