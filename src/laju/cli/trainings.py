@@ -60,7 +60,12 @@ def train_and_report(
     try:
         result = compare(schedules, task, store=store, display=display(console), **options)
     except Interrupted as stopped:
-        _stop(console, f"{_kept(stopped.comparison, store)}; the same command runs the rest.")
+        others = (
+            ", and so are finished runs of the race or of the tuning"
+            if options.get("race") or options.get("tuned")
+            else ""
+        )
+        _stop(console, f"{_kept(stopped.comparison, store)}{others}; the same command runs the rest.")
     except Unfinished as error:
         raise click.ClickException(f"{error}. {_kept(error.comparison, store)}.") from error
     try:

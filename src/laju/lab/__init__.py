@@ -14,6 +14,7 @@ from laju.lab.comparison import Agreement, Comparison, Row
 from laju.lab.forecast import stored_curves
 from laju.lab.numerics import Numerics
 from laju.lab.program import Checkpoint, ProgramTrial, trial
+from laju.lab.race import Dropped, Race
 from laju.lab.range_test import RangeTest, Suggestion, Sweep, find, range_test
 from laju.lab.ranking import Lead, Standing
 from laju.lab.running import TrialsLost
@@ -47,6 +48,7 @@ __all__ = [
     "Data",
     "DataError",
     "Digits",
+    "Dropped",
     "Estimate",
     "FashionMNIST",
     "HeldOut",
@@ -60,6 +62,7 @@ __all__ = [
     "Program",
     "ProgramError",
     "ProgramTrial",
+    "Race",
     "RangeTest",
     "Record",
     "Row",

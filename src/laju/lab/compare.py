@@ -244,10 +244,11 @@ def _raced(schedules: dict[str, Schedule], seeds: tuple[int, ...], model: Trial,
 
         trials = {key(*k): replace(model, schedule=s, seed=k[1], epochs=k[2]) for k, s in wanted.items()}
         outcomes = lab.run(trials)
+        finished.update({k[:2]: outcomes[key(*k)] for k in wanted if k[2] == model.epochs})
         return {k: outcomes[key(*k)] for k in wanted}
 
-    task = model.task
-    with _carrying(lambda: Comparison(task.name, schedules, model.plan, model.optimizer, seeds, {})):
+    task, finished = model.task, dict[Key, Outcome]()
+    with _carrying(lambda: Comparison(task.name, schedules, model.plan, model.optimizer, seeds, finished)):
         return run_race(
             schedules,
             seeds,
