@@ -12,7 +12,7 @@ from typing import Any
 
 from laju.dialects.base import SYSTEMS, DialectError, NotASchedule, System, read, system
 
-__all__ = ["SYSTEMS", "DialectError", "NotASchedule", "System", "read", "system", *SYSTEMS]
+__all__ = ["SYSTEMS", "DialectError", "NotASchedule", "System", "read", "system"]
 
 
 def __getattr__(name: str) -> Any:
