@@ -77,6 +77,7 @@ SYSTEMS = (
     "transformers",
     "timm",
     "optax",
+    "keras",
     "ignite",
     "pytorch_warmup",
     "deepspeed",
@@ -108,6 +109,7 @@ def system(name: str) -> System:
 
 _OTHER_NAMES = {
     "pytorch": "torch", "torch_optim": "torch", "huggingface": "transformers", "hf": "transformers", "jax": "optax",
+    "tf": "keras", "tensorflow": "keras",
     "pytorch_ignite": "ignite", "megatron_lm": "megatron", "megatron_core": "megatron", "warmup": "pytorch_warmup",
 }  # fmt: skip
 

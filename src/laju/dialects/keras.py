@@ -1,0 +1,244 @@
+"""Keras 3: `keras.optimizers.schedules`, called by the optimizer with the number of completed updates.
+
+What surprises people most:
+
+- Values are float32 on every backend; these are the same formulas in float64.
+- A boundary of `PiecewiseConstantDecay` belongs to the value before it: the next one begins an update later.
+- `decay_steps` of `CosineDecay` does not include the warmup, and `warmup_steps` does nothing without a `warmup_target`.
+- `PolynomialDecay(cycle=True)` is no repetition: each cycle is longer than all before it, and begins lower.
+- `alpha` is a share of the first value (of the warmup's target), `end_learning_rate` is absolute and 0.0001 by default.
+- `CosineDecayRestarts` finds its cycle by logarithms in float32, and may be an update late; here it is on time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+from laju.arguments import number, shown, whole
+from laju.dialects.base import DialectError, System
+from laju.pieces import Constant, Exponential, Power, Ramp, Table
+from laju.schedule import Schedule
+
+
+def ExponentialDecay(
+    initial_learning_rate: float, decay_steps: float, decay_rate: float, staircase: bool = False
+) -> Schedule:
+    """initial·rate^(t/steps), or with a staircase initial·rate^⌊t/steps⌋, without end.
+
+    Args:
+        initial_learning_rate: at t = 0.
+        decay_steps: updates in which it falls by the rate.
+        decay_rate: the factor, not negative.
+        staircase: all of it at once.
+
+    Raises:
+        DialectError: decay_steps that are not above 0, which Keras refuses; a negative rate, whose powers do not exist.
+
+    >>> ExponentialDecay(0.1, 10, 0.5)(20)
+    0.025
+    """
+    initial, steps = number("initial_learning_rate", initial_learning_rate), _steps("decay_steps", decay_steps)
+    rate = number("decay_rate", decay_rate)
+    if rate < 0:
+        raise DialectError(f"decay_rate must not be negative, got {decay_rate!r}: the powers are no numbers")
+    if rate == 0:
+        return Constant(initial, math.ceil(steps) if staircase else 1) >> 0.0
+    decay: Schedule = Exponential(initial, rate, steps)
+    return decay.staircase(steps) if staircase else decay
+
+
+def PiecewiseConstantDecay(boundaries: Sequence[float], values: Sequence[float]) -> Schedule:
+    """values[i] for boundaries[i - 1] < t ≤ boundaries[i].
+
+    Raises:
+        DialectError: not one value more than boundaries, which Keras refuses; no boundaries, or some that do not rise, with
+            which it fails or adds values up.
+
+    >>> PiecewiseConstantDecay([2, 4], [1.0, 0.5, 0.1]).values(6)
+    array([1. , 1. , 1. , 0.5, 0.5, 0.1])
+    """
+    ends = [number("a boundary", boundary) for boundary in boundaries]
+    found = [number("a value", value) for value in values]
+    if len(ends) != len(found) - 1:
+        raise DialectError(
+            f"boundaries must be one fewer than the {len(found)} values, got {len(ends)}; Keras refuses it"
+        )
+    if not ends or any(a >= b for a, b in pairwise(ends)):
+        raise DialectError(f"boundaries must be at least one, and rise, got {shown(list(boundaries))}")
+    schedule: Schedule = Constant(found[-1])
+    begins = [0, *(max(math.floor(end) + 1, 0) for end in ends)]
+    for value, begin, end in zip(reversed(found[:-1]), reversed(begins[:-1]), reversed(begins[1:]), strict=True):
+        if end > begin:
+            schedule = Constant(value, end - begin) >> schedule
+    return schedule
+
+
+def PolynomialDecay(
+    initial_learning_rate: float,
+    decay_steps: float,
+    end_learning_rate: float = 0.0001,
+    power: float = 1.0,
+    cycle: bool = False,
+    *,
+    exact: int | None = None,
+) -> Schedule:
+    """(initial - end)·(1 - t/T)^power + end until T = decay_steps; then end.
+
+    With `cycle`, T is the first multiple of decay_steps that is not below t. That has no closed form: give `exact`.
+
+    Args:
+        initial_learning_rate: at t = 0.
+        decay_steps: T.
+        end_learning_rate: at T.
+        power: of the decay; 0 leaves the first value.
+        cycle: begin again at every multiple of decay_steps, lower and with a longer way down.
+        exact: give the first so many values.
+
+    Raises:
+        DialectError: decay_steps that are not above 0, which Keras refuses; a negative power, with which the last value is
+            infinite; a cycle without `exact`.
+
+    >>> PolynomialDecay(1.0, 4, 0.0).values(6)
+    array([1.  , 0.75, 0.5 , 0.25, 0.  , 0.  ])
+    """
+    initial, steps = number("initial_learning_rate", initial_learning_rate), _steps("decay_steps", decay_steps)
+    end, power = number("end_learning_rate", end_learning_rate), number("power", power)
+    if power < 0:
+        raise DialectError(f"power must not be negative, got {power!r}: Keras' last value is then infinite")
+
+    def at(t: int) -> float:
+        if cycle:
+            length = steps * (1.0 if t == 0 else math.ceil(t / steps))
+            done = t / length
+        else:
+            done = min(t, steps) / steps
+        return float((initial - end) * (1 - done) ** power + end)
+
+    if exact is not None:
+        return Table(tuple(at(t) for t in range(whole("exact", exact, least=1))))
+    if cycle:
+        raise DialectError("a decay with cycle=True has no closed form: say exact=N for its first N values")
+    if power == 0:
+        return Constant(initial)
+    return Ramp(initial, end, steps, "linear" if power == 1 else f"power({power!r})")
+
+
+def InverseTimeDecay(
+    initial_learning_rate: float, decay_steps: float, decay_rate: float, staircase: bool = False
+) -> Schedule:
+    """initial/(1 + rate·t/steps), or with a staircase initial/(1 + rate·⌊t/steps⌋), without end.
+
+    Raises:
+        DialectError: decay_steps that are not above 0, which Keras refuses; a negative rate, which divides by zero on the way.
+
+    >>> InverseTimeDecay(1.0, 1, 1.0).values(3).round(3)
+    array([1.   , 0.5  , 0.333])
+    """
+    initial, steps = number("initial_learning_rate", initial_learning_rate), _steps("decay_steps", decay_steps)
+    rate = number("decay_rate", decay_rate)
+    if rate < 0:
+        raise DialectError(f"decay_rate must not be negative, got {decay_rate!r}: it divides by zero on the way")
+    if rate == 0:
+        return Constant(initial)
+    decay: Schedule = Power(initial, 1.0, 1.0, steps / rate)
+    return decay.staircase(steps) if staircase else decay
+
+
+def CosineDecay(
+    initial_learning_rate: float,
+    decay_steps: float,
+    alpha: float = 0.0,
+    warmup_target: float | None = None,
+    warmup_steps: int = 0,
+) -> Schedule:
+    """initial·((1 - α)·(1 + cos πt/T)/2 + α), or first linearly to warmup_target and then that from there; then α times it.
+
+    Args:
+        initial_learning_rate: at t = 0.
+        decay_steps: T, of the cosine alone.
+        alpha: the share that is left.
+        warmup_target: the peak; None for no warmup.
+        warmup_steps: updates to it.
+
+    Raises:
+        DialectError: decay_steps that are not above 0, which Keras refuses.
+
+    >>> CosineDecay(0.0, 4, warmup_target=1.0, warmup_steps=2).values(8).round(3)
+    array([0.   , 0.5  , 1.   , 0.854, 0.5  , 0.146, 0.   , 0.   ])
+    """
+    initial, steps = number("initial_learning_rate", initial_learning_rate), _steps("decay_steps", decay_steps)
+    alpha = number("alpha", alpha)
+    if warmup_target is None:
+        return Ramp(initial, alpha * initial, steps, "cosine")
+    peak, warmup = number("warmup_target", warmup_target), whole("warmup_steps", warmup_steps)
+    decay = Ramp(peak, alpha * peak, steps, "cosine")
+    return Ramp(initial, peak, warmup) >> decay if warmup else decay
+
+
+def CosineDecayRestarts(
+    initial_learning_rate: float,
+    first_decay_steps: float,
+    t_mul: float = 2.0,
+    m_mul: float = 1.0,
+    alpha: float = 0.0,
+) -> Schedule:
+    """Cosines without end: cycle i lasts first_decay_steps·t_mulⁱ and falls from initial·((1 - α)·m_mulⁱ + α) to α·initial.
+
+    Args:
+        initial_learning_rate: at t = 0.
+        first_decay_steps: length of cycle 0.
+        t_mul: how many times as long each is as the one before, at least 1.
+        m_mul: how many times as high, above 0.
+        alpha: the share that is left at the end of each.
+
+    Raises:
+        DialectError: first_decay_steps that are not above 0, which Keras refuses; a t_mul below 1, whose cycles come to an end;
+            an m_mul that is not above 0.
+
+    Source: Loshchilov and Hutter, arXiv 1608.03983.
+
+    >>> CosineDecayRestarts(1.0, 2, t_mul=2.0).values(7).round(3)
+    array([1.   , 0.5  , 1.   , 0.854, 0.5  , 0.146, 1.   ])
+    """
+    initial, steps = (
+        number("initial_learning_rate", initial_learning_rate),
+        _steps("first_decay_steps", first_decay_steps),
+    )
+    growth, decay, alpha = number("t_mul", t_mul), number("m_mul", m_mul), number("alpha", alpha)
+    if growth < 1:
+        raise DialectError(f"t_mul must be at least 1, got {t_mul!r}: shorter and shorter cycles come to an end")
+    if decay <= 0:
+        raise DialectError(f"m_mul must be above 0, got {m_mul!r}")
+    wave = Ramp((1 - alpha) * initial, 0.0, steps, "cosine").repeat(growth=growth, decay=decay)
+    return wave + alpha * initial if alpha else wave
+
+
+def _steps(name: str, value: Any) -> float:
+    found = number(name, value)
+    if found <= 0:
+        raise DialectError(f"{name} must be above 0, got {value!r}; Keras refuses it")
+    return int(found) if found == int(found) else found
+
+
+SYSTEM = System(
+    name="keras",
+    title="Keras",
+    package="keras",
+    releases=("3.15.1",),
+    counts="completed updates",
+    schedulers={
+        "ExponentialDecay": ExponentialDecay,
+        "PiecewiseConstantDecay": PiecewiseConstantDecay,
+        "PolynomialDecay": PolynomialDecay,
+        "InverseTimeDecay": InverseTimeDecay,
+        "CosineDecay": CosineDecay,
+        "CosineDecayRestarts": CosineDecayRestarts,
+    },
+    refused={
+        "ReduceLROnPlateau": "it follows a metric; laju.adaptive.Plateau does the same as a factor",
+        "LearningRateScheduler": "it calls a function of yours with the epoch and the rate; a laju.Table takes its values",
+    },
+)
