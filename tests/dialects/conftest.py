@@ -6,10 +6,12 @@ from which the site makes its table.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +25,20 @@ _found: dict[tuple[str, str], dict[str, Any]] = {}
 
 @pytest.fixture(scope="session")
 def dialects_path() -> Path:
-    """The folder with packages that are installed for these tests alone, at the end of the path."""
-    folder = Path(os.environ.get("LAJU_DIALECTS", ROOT / ".dialects"))
-    if folder.is_dir() and str(folder) not in sys.path:
-        sys.path.append(str(folder))
-    return folder
+    """The folder with packages that are installed for these tests alone."""
+    return Path(os.environ.get("LAJU_DIALECTS", ROOT / ".dialects"))
+
+
+@contextmanager
+def importable(folder: Path) -> Iterator[None]:
+    """Its packages can be imported in the block, and only there: Transformers, for one, loads DeepSpeed where it finds it."""
+    sys.path.append(str(folder))
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+        importlib.invalidate_caches()
 
 
 def ulps(theirs: Any, ours: Any, dtype: Any = float, of: Any = None) -> float:

@@ -16,6 +16,7 @@ torch = pytest.importorskip("torch")
 import laju  # noqa: E402
 from laju.dialects import DialectError, pytorch_warmup, read  # noqa: E402
 from laju.dialects import torch as dialect  # noqa: E402
+from tests.dialects.conftest import importable  # noqa: E402
 
 RELEASE = "0.2.0"
 few = settings(max_examples=30, deadline=None, derandomize=True)
@@ -23,9 +24,10 @@ few = settings(max_examples=30, deadline=None, derandomize=True)
 
 @pytest.fixture(scope="module")
 def package(dialects_path: Path) -> Any:
-    return pytest.importorskip(
-        "pytorch_warmup", reason=f"pytorch_warmup is not in {dialects_path}: make setup-dialects"
-    )
+    with importable(dialects_path):
+        return pytest.importorskip(
+            "pytorch_warmup", reason=f"pytorch_warmup is not in {dialects_path}: make setup-dialects"
+        )
 
 
 def used(
