@@ -1,7 +1,8 @@
 """What a cluster's machinery costs a trial: Ray and Dask beside this machine's own worker processes, with the same tiny trials.
 
 A tiny trial makes four updates of a linear model. Each place has two workers on this machine, which have run before they are
-measured. What is measured is the whole of `compare`, from call to return, over the number of trials.
+measured. What is measured is the whole of `compare`, from call to return, over the number of trials, and by how much the driver's
+memory has grown in all of them.
 
     python benchmarks/cluster.py [--trials 100] [--repeats 3]
 """
@@ -13,6 +14,8 @@ import importlib.util
 import statistics
 import time
 from pathlib import Path
+
+import psutil
 
 from laju import constant
 from laju.lab import compare
@@ -42,14 +45,19 @@ def main() -> None:
     for where in places.values():
         seconds(8, **where)
     found: dict[str, list[float]] = {name: [] for name in places}
+    grown = dict.fromkeys(places, 0)
+    process = psutil.Process()
     for _ in range(options.repeats):
         for name, where in places.items():
+            before = process.memory_info().rss
             found[name].append(seconds(options.trials, **where))
+            grown[name] += process.memory_info().rss - before
     own = found["worker processes"]
     print(f"{options.trials} tiny trials, two at once: milliseconds per trial, the whole comparison")
     for name, each in found.items():
         ratio = statistics.median(a / b for a, b in zip(each, own, strict=True))
-        print(f"  {name:18} {1e3 * statistics.median(each):7.1f} ms  {ratio:5.1f}×")
+        memory = grown[name] / 1024 / (options.repeats * options.trials)
+        print(f"  {name:18} {1e3 * statistics.median(each):7.1f} ms  {ratio:5.1f}×  driver {memory:6.1f} KB a trial")
 
 
 if __name__ == "__main__":

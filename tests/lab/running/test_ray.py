@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -45,6 +46,13 @@ def results(comparison: Comparison) -> dict[tuple[str, int], Outcome]:
     return {key: replace(outcome, seconds=0.0) for key, outcome in comparison.outcomes.items()}
 
 
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        port: int = listening.getsockname()[1]
+    return port
+
+
 class Nodes:
     """A cluster whose head runs no trials, and worker nodes that come and go."""
 
@@ -52,8 +60,9 @@ class Nodes:
         from ray.cluster_utils import Cluster
 
         memory = {"object_store_memory": 80_000_000}
-        head = {"num_cpus": 0, "include_dashboard": False, "ray_client_server_port": 23411, **memory}
+        head = {"num_cpus": 0, "include_dashboard": False, "ray_client_server_port": free_port(), **memory}
         self.cluster = Cluster(initialize_head=True, head_node_args=head)
+        self.client = f"ray://127.0.0.1:{head['ray_client_server_port']}"
         self.memory = memory
         self.workers: list[Any] = []
 
@@ -237,7 +246,7 @@ def test_ctrl_c_keeps_what_is_finished_and_ends_what_runs(nodes: Nodes) -> None:
 @pytest.mark.parametrize("how", ["as a node of the cluster", "as its client"])
 def test_a_killed_program_started_again_goes_on(nodes: Nodes, tmp_path: Path, how: str) -> None:
     store = tmp_path / "store.sqlite"
-    on = "ray" if how == "as a node of the cluster" else "ray://127.0.0.1:23411"
+    on = "ray" if how == "as a node of the cluster" else nodes.client
     command = [sys.executable, "-c", PROGRAM, str(store), on]
     with (tmp_path / "errors").open("w") as errors:
         start = functools.partial(subprocess.Popen, command, cwd=ROOT, stderr=errors, stdout=errors)

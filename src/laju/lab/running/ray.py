@@ -156,8 +156,10 @@ def _connect(address: str | None) -> None:
     _check_reachable(address or os.environ.get("RAY_ADDRESS"))
     options: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
     try:
-        if address is not None or os.environ.get("RAY_ADDRESS"):
-            ray.init(address, **options)
+        if address is not None:
+            _connect_as_client(address, options)
+        elif os.environ.get("RAY_ADDRESS"):
+            ray.init(**options)
         else:
             try:
                 ray.init("auto", **options)
@@ -170,6 +172,22 @@ def _connect(address: str | None) -> None:
         raise ConnectionError(f"no connection to the Ray cluster {named}: {error}") from error
     _connected["address"] = address or _LOCAL
     _quieten()
+
+
+def _connect_as_client(address: str, options: dict[str, Any]) -> None:
+    """The head starts a process for each client, by a fork among threads that now and then dies; the next one does not."""
+    import ray
+
+    for left in (2, 1, 0):
+        try:
+            ray.init(address, **options)
+            return
+        except ConnectionError as error:
+            if not left or not any(
+                sign in str(error) for sign in ("Starting Ray client server failed", "ZombieProcess")
+            ):
+                raise
+            ray.shutdown()
 
 
 def _check_reachable(address: str | None) -> None:
