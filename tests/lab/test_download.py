@@ -156,6 +156,10 @@ def test_a_download_error_is_a_data_error_and_survives_a_process_boundary(tmp_pa
         fetch("file", ["http://127.0.0.1:9/file"], SUM, tmp_path)
     copy = pickle.loads(pickle.dumps(error.value))
     assert (type(copy), str(copy)) == (DownloadError, str(error.value))
+    pickling_support = pytest.importorskip("tblib.pickling_support")  # what clusters send errors by
+    pickling_support.install(error.value)
+    copy = pickle.loads(pickle.dumps(error.value))
+    assert (type(copy), str(copy)) == (DownloadError, str(error.value))
 
 
 def started(mirror, folder, environment):

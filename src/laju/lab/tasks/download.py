@@ -22,6 +22,10 @@ CHUNK = 1 << 16
 class DownloadError(DataError, OSError):
     """No mirror gave the file; the message lists them with what went wrong at each, and what to do instead."""
 
+    def __reduce__(self) -> tuple[type[DownloadError], tuple[object, ...]]:
+        # tblib, by which clusters send errors, would else make it by a __new__ that is not its own.
+        return type(self), self.args
+
 
 def cache_folder() -> Path:
     """Where downloaded files are kept: the environment variable LAJU_CACHE, else the user's cache folder."""
