@@ -15,6 +15,7 @@ VERBS = {
     "plot": "Draw schedules in the terminal or into a picture.",
     "check": "Say what is probably not meant in a schedule.",
     "diff": "Say where two schedules differ, and by how much.",
+    "convert": "Turn another system's schedule into code for a third, and say what changes.",
     "compare": "Train a task with several schedules and seeds, and report which is best.",
     "chapter": "Train the chapter's schedules, and print its published figures beside yours.",
     "find": "Find which learning rates of a task are worth a try: a range test.",

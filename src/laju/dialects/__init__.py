@@ -11,8 +11,9 @@ from importlib import import_module
 from typing import Any
 
 from laju.dialects.base import SYSTEMS, DialectError, NotASchedule, System, read, system
+from laju.dialects.convert import Conversion, convert
 
-__all__ = ["SYSTEMS", "DialectError", "NotASchedule", "System", "read", "system"]
+__all__ = ["SYSTEMS", "Conversion", "DialectError", "NotASchedule", "System", "convert", "read", "system"]
 
 
 def __getattr__(name: str) -> Any:

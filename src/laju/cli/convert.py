@@ -1,0 +1,76 @@
+"""laju convert: another system's schedule as laju's, code for a third one, and what the migration changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from laju.cli.run_options import as_text, sketched, usage_errors
+
+_COUNT = click.IntRange(min=1)
+
+
+@click.command("convert")
+@click.argument("schedule", metavar="SCHEDULE")
+@click.option(
+    "--from", "source", required=True, metavar="SYSTEM", help="Where SCHEDULE is from: timm, torch …, laju, or config."
+)
+@click.option("--to", "target", required=True, metavar="SYSTEM", help="Where it goes: torch, optax …, or laju.")
+@click.option("--lr", type=float, help="The optimizer's rate, where the source's schedulers change it.")
+@click.option("--updates", type=_COUNT, help="Updates of the run; by default until the schedule ends.")
+@click.option("--epochs", type=_COUNT, help="Epochs of the run, instead.")
+@click.option("--updates-per-epoch", type=_COUNT, help="Where the source counts epochs and the target updates.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for the code, the picture, and the report as Markdown and HTML.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def command(
+    schedule: str,
+    source: str,
+    target: str,
+    lr: float | None,
+    updates: int | None,
+    epochs: int | None,
+    updates_per_epoch: int | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Convert SCHEDULE, a call of another system's scheduler, to code for a third system that gives the same values.
+
+    It uses the target's own scheduler where one gives them, over the run and past it, and laju's adapter otherwise. The report
+    says how far the nearest of the target's own is away.
+
+    \b
+    laju convert --from timm 'CosineLRScheduler(t_initial=300, warmup_t=5)' --lr 0.1 --to optax
+    laju convert --from torch 'OneCycleLR(max_lr=0.1, total_steps=100)' --to keras --out converted
+    laju convert --from laju 'cosine(0.3, total=100, warmup=5)' --to torch
+    laju convert --from config ds_config.json --lr 1e-4 --to transformers
+    """
+    with usage_errors():
+        from laju.dialects.convert import convert
+        from laju.dialects.convert_report import facts
+
+        found = convert(
+            schedule,
+            source,
+            target,
+            lr=lr,
+            updates=updates,
+            epochs=epochs,
+            updates_per_epoch=updates_per_epoch,
+        )
+        written = [] if out is None else found.save(out)
+        if as_json:
+            click.echo(as_text({**found.to_json(), "report": found.report}))
+        else:
+            for name, value in facts(found).items():
+                click.echo(f"{name:8}{value}")
+            click.echo(f"\n{found.code}")
+            click.echo(found.report)
+            if not found.own:
+                click.echo(f"\n{sketched(found.sketch, found.updates)}")
+        for path in written:
+            click.echo(f"wrote {path}", err=as_json)

@@ -1,0 +1,207 @@
+"""The report of a conversion: as text, as Markdown, and as one HTML page that loads nothing from elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import html
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from laju.dialects.writers import writer
+from laju.diff import Difference
+
+if TYPE_CHECKING:
+    from laju.dialects.convert import Conversion
+
+FILES = ("convert.py", "difference.png", "report.md", "report.html")
+
+
+def as_text(c: Conversion) -> str:
+    """What the migration changes: the target's own scheduler, where it differs, and what to look out for."""
+    lines = [_verdict(c)]
+    if c.nearest is not None and not c.own:
+        lines += ["", f"nearest of its own: {_with_rate(c)}"]
+        if c.difference is not None:
+            lines += ["", _difference(c.difference, c.unit)]
+    if c.traps:
+        lines += ["", "look out:", *(f"  - {trap}" for trap in c.traps)]
+    return "\n".join(lines)
+
+
+def facts(c: Conversion) -> dict[str, str]:
+    return {
+        "from": f"{c.source}: {c.text}",
+        "laju": c.spec,
+        "counts": c.counts,
+        "run": f"{c.updates:,} {_plural(c.unit, c.updates)}",
+    }
+
+
+def _verdict(c: Conversion) -> str:
+    if c.target == "laju":
+        return "This is laju's own schedule."
+    whose = possessive(_title(c))
+    if c.own:
+        text = f"{whose} own scheduler gives these values, over the run and past it: {_with_rate(c)}"
+        if c.rounding:
+            text += f"\nIts own arithmetic rounds otherwise: up to {c.rounding:.2g} off."
+        return text
+    if c.nearest is None:
+        return f"No scheduler of {whose} own was found that comes near; the code uses laju."
+    if c.difference is not None and c.difference.equal:
+        if c.after is not None and not c.after.equal:
+            return f"{whose} own scheduler gives these values over the run, but not after it; the code uses laju."
+        return f"{whose} own scheduler gives these values up to rounding alone; the code uses laju for the last digits."
+    return f"No scheduler of {whose} own gives these values; the code uses laju."
+
+
+def possessive(title: str) -> str:
+    """
+    >>> possessive("torch"), possessive("Keras")
+    ("torch's", "Keras'")
+    """
+    return f"{title}'" if title.endswith("s") else f"{title}'s"
+
+
+def _with_rate(c: Conversion) -> str:
+    return f"{c.nearest}" + ("" if c.nearest_lr is None else f", with the optimizer's rate {c.nearest_lr!r}")
+
+
+def _title(c: Conversion) -> str:
+    from laju.dialects.base import system
+    from laju.dialects.writers import TARGETS
+
+    return writer(c.target).title if c.target in TARGETS else system(c.target).title
+
+
+def _difference(difference: Difference, unit: str) -> str:
+    return str(difference) if unit == "update" else str(difference).replace("update", unit)
+
+
+def _plural(unit: str, n: int) -> str:
+    return unit if n == 1 else f"{unit}s"
+
+
+def save(c: Conversion, folder: Path) -> list[Path]:
+    """Write everything into the folder, which is made where it is missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    code, picture, markdown, page = (folder / name for name in FILES)
+    code.write_text(c.code, encoding="utf-8")
+    drawn = c.picture()
+    drawn.figure.axes[-1].set_xlabel(c.unit)
+    drawn.save(picture)
+    markdown.write_text(as_markdown(c), encoding="utf-8")
+    page.write_text(as_html(c, picture.read_bytes()), encoding="utf-8")
+    return [code, picture, markdown, page]
+
+
+def as_markdown(c: Conversion) -> str:
+    rows = "\n".join(f"| {name} | {_cell(value)} |" for name, value in facts(c).items())
+    parts = [f"# {_heading(c)}", f"| | |\n| --- | --- |\n{rows}", _sentence(c)]
+    parts.append(f"![{_caption(c)}](difference.png)")
+    if c.difference is not None and not c.own:
+        parts.append(_table(c))
+    if c.traps:
+        parts.append("## Look out\n\n" + "\n".join(f"- {trap}" for trap in c.traps))
+    parts.append(f"## Code\n\n```python\n{c.code}```")
+    return "\n\n".join(parts) + "\n"
+
+
+def _cell(value: str) -> str:
+    return f"`{value}`".replace("|", "\\|")
+
+
+def _heading(c: Conversion) -> str:
+    return f"From {c.source} to {c.target}"
+
+
+def _sentence(c: Conversion) -> str:
+    if c.nearest is None:
+        return _verdict(c)
+    return _verdict(c).replace(_with_rate(c), f"`{_with_rate(c)}`") + (
+        "" if c.own else f"\n\nNearest of its own: `{_with_rate(c)}`"
+    )
+
+
+def _caption(c: Conversion) -> str:
+    return "The schedule" if c.approximation is None else "The schedule, the target's own, and their difference"
+
+
+def _rows(c: Conversion) -> list[tuple[str, str, str, str, str]]:
+    """Of the run, and of the run with what comes after it: first, largest and relative difference."""
+    rows = []
+    for name, d in (("the run", c.difference), ("with as many after it", c.after)):
+        if d is None:
+            continue
+        first = "equal" if d.first is None else f"{c.unit} {d.first:,}"
+        rows.append((
+            name, first, "" if d.equal else f"{d.largest:.6g} at {c.unit} {d.largest_at:,}",
+            "" if d.equal else f"{100 * d.relative:.4g}% at {c.unit} {d.relative_at:,}",
+            "" if d.equal else f"{100 * d.relative_area:.4g}%",
+        ))  # fmt: skip
+    return rows
+
+
+_HEAD = ("over", "first differs at", "largest difference", "relative to the larger", "area, of the larger sum")
+
+
+def _table(c: Conversion) -> str:
+    lines = [_HEAD, tuple("---" for _ in _HEAD), *_rows(c)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def as_html(c: Conversion, picture: bytes) -> str:
+    """The page; everything that a user wrote is escaped."""
+
+    def escaped(text: str) -> str:
+        return html.escape(text)
+
+    def code(text: str) -> str:
+        return f"<code>{escaped(text)}</code>"
+
+    rows = "".join(
+        f"<tr><th>{escaped(name)}</th><td>{code(value) if name in ('from', 'laju') else escaped(value)}</td></tr>"
+        for name, value in facts(c).items()
+    )
+    verdict = escaped(_verdict(c)).replace("\n", "<br>")
+    if c.nearest is not None:
+        verdict = verdict.replace(escaped(_with_rate(c)), code(_with_rate(c)))
+        verdict += "" if c.own else f"</p><p>Nearest of its own: {code(_with_rate(c))}"
+    differences = ""
+    if c.difference is not None and not c.own:
+        head = "".join(f"<th>{escaped(name)}</th>" for name in _HEAD)
+        body = "".join(f"<tr>{''.join(f'<td>{escaped(cell)}</td>' for cell in row)}</tr>" for row in _rows(c))
+        differences = f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>'
+    traps = "".join(f"<li>{escaped(trap)}</li>" for trap in c.traps)
+    image = base64.b64encode(picture).decode()
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escaped(_heading(c))}</title>
+<style>
+:root {{ color-scheme: light dark; --ink: #222b38; --paper: #fff; --line: #d9dee5; --soft: #f4f6f8 }}
+@media (prefers-color-scheme: dark) {{ :root {{ --ink: #e3e7ec; --paper: #171c24; --line: #3a4351; --soft: #212834 }} }}
+body {{ font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 56rem; margin: 2rem auto;
+  padding: 0 1rem }}
+h1 {{ font-size: 1.6rem }} h2 {{ font-size: 1.2rem; margin-top: 2rem }}
+table {{ border-collapse: collapse }} th, td {{ text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid
+  var(--line); vertical-align: top }}
+code {{ overflow-wrap: anywhere }} pre {{ background: var(--soft); padding: 1rem; overflow-x: auto; border-radius: 4px }}
+pre code {{ overflow-wrap: normal }}
+img {{ max-width: 100%; background: #fff; border-radius: 4px }} .wide {{ overflow-x: auto }}
+</style>
+</head>
+<body>
+<h1>{escaped(_heading(c))}</h1>
+<table>{rows}</table>
+<p>{verdict}</p>
+<p><img alt="{escaped(_caption(c))}" src="data:image/png;base64,{image}"></p>
+{differences}
+{f"<h2>Look out</h2><ul>{traps}</ul>" if traps else ""}
+<h2>Code</h2>
+<pre><code>{escaped(c.code)}</code></pre>
+</body>
+</html>
+"""

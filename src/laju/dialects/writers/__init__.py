@@ -1,0 +1,215 @@
+"""Code for other systems: one file a target, with the calls of its own schedulers that an outline suggests, and whole programs.
+
+A suggestion may be wrong: `laju.dialects.convert` reads each with the target's dialect and keeps what the values prove.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+from laju.dialects.outline import Outline
+
+TARGETS = ("laju", "torch", "transformers", "timm", "optax", "keras", "mxnet", "paddle")
+"""Systems that code is written for."""
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A call of a target's own scheduler, as its dialect reads it, and the optimizer's rate where it needs one."""
+
+    call: str
+    lr: float | None = None
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a program has to know: the schedule's text, the first rate, and how long the run is, in epochs or updates."""
+
+    spec: str
+    lr: float
+    counts: int
+    in_epochs: bool
+
+
+@dataclass(frozen=True)
+class Writer:
+    """A target.
+
+    Attributes:
+        title: as its authors write it.
+        suggestions: calls of its own schedulers that an outline suggests, the best known first.
+        own: the program with such a call.
+        adapter: the program with laju's schedule.
+        counts_epochs: whether its schedulers may be stepped once an epoch.
+        single: its values are float32.
+        traps: what surprises people, by a text that a call has in it, such as "OneCycleLR("; "" is said of all.
+    """
+
+    title: str
+    suggestions: Callable[[Outline], Iterator[Suggestion]]
+    own: Callable[[Suggestion, Setting], str]
+    adapter: Callable[[Setting], str]
+    counts_epochs: bool = False
+    single: bool = False
+    traps: Mapping[str, str] = field(default_factory=dict)
+
+
+def writer(name: str) -> Writer:
+    """The target of that name."""
+    found: Writer = import_module(f"{__name__}.{name}").WRITER
+    return found
+
+
+# --- for the writers -------------------------------------------------------------------------------------------------
+
+
+def text(name: str, *args: Any, **named: Any) -> str:
+    """The text of a call; an argument that is None is left out. A text that is a call itself stands as it is."""
+    parts = [*map(_text, args), *(f"{key}={_text(value)}" for key, value in named.items() if value is not None)]
+    return f"{name}({', '.join(parts)})"
+
+
+class Raw(str):
+    """Text that is no string in the code, such as a call."""
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Raw):
+        return str(value)
+    if isinstance(value, list):
+        return f"[{', '.join(map(_text, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{_text(k)}: {_text(v)}' for k, v in value.items())}}}"
+    return f'"{value}"' if isinstance(value, str) else repr(value)
+
+
+def plain(value: float) -> float:
+    """A quotient with the few digits that it was meant to have, where these are within its rounding.
+
+    >>> plain(0.01 / 0.1)
+    0.1
+    """
+    short = float(f"{value:.12g}")
+    return short if abs(short - value) <= 4 * math.ulp(value) else value
+
+
+def whole(value: float) -> int | None:
+    """A length as the int that it is, else None."""
+    return int(value) if value == int(value) else None
+
+
+def called(call: str) -> list[str]:
+    """The names of the functions that a call calls, each once, in alphabetical order."""
+    return sorted({_name(node) for node in ast.walk(ast.parse(call, mode="eval")) if isinstance(node, ast.Call)})
+
+
+def code(
+    call: str,
+    *,
+    first: str | None = None,
+    without: tuple[str, ...] = (),
+    prefix: str = "",
+    indent: int = 0,
+    used: int = 0,
+) -> str:
+    """A call as code, broken over lines where it is long.
+
+    Args:
+        first: an argument that the system's own schedulers take first, such as "optimizer".
+        without: schedulers that do not take it.
+        prefix: before each function's name, such as "optax.".
+        indent: of the line that it stands in.
+        used: characters that stand before it.
+    """
+
+    def written(at: ast.expr, depth: int, used: int) -> str:
+        flat = _flat(at, first, without, prefix)
+        if depth + used + len(flat) <= 110:
+            return flat
+        inner = depth + 4
+        if isinstance(at, ast.Call):
+            own = [first] if first and _name(at) not in without else []
+            items = [
+                *own,
+                *(written(a, inner, 0) for a in at.args),
+                *(f"{k.arg}={written(k.value, inner, len(str(k.arg)) + 1)}" for k in at.keywords),
+            ]
+            opening, closing = f"{prefix}{_name(at)}(", ")"
+        elif isinstance(at, ast.List):
+            items, opening, closing = [written(a, inner, 0) for a in at.elts], "[", "]"
+        elif isinstance(at, ast.Dict):
+            pairs = zip(at.keys, at.values, strict=True)
+            items = [f"{ast.unparse(k)}: {written(v, inner, 0)}" for k, v in pairs if k is not None]
+            opening, closing = "{", "}"
+        else:
+            return flat
+        lines = "".join(f"{' ' * inner}{item},\n" for item in items)
+        return f"{opening}\n{lines}{' ' * depth}{closing}"
+
+    return written(ast.parse(call, mode="eval").body, indent, used)
+
+
+def _flat(at: ast.expr, first: str | None, without: tuple[str, ...], prefix: str) -> str:
+    if isinstance(at, ast.Call):
+        own = [first] if first and _name(at) not in without else []
+        args = [_flat(a, first, without, prefix) for a in at.args]
+        named = [f"{k.arg}={_flat(k.value, first, without, prefix)}" for k in at.keywords]
+        return f"{prefix}{_name(at)}({', '.join([*own, *args, *named])})"
+    if isinstance(at, ast.List):
+        return f"[{', '.join(_flat(a, first, without, prefix) for a in at.elts)}]"
+    if isinstance(at, ast.Constant) and isinstance(at.value, str):
+        return f'"{at.value}"'
+    return ast.unparse(at)
+
+
+def _name(at: ast.Call) -> str:
+    function = at.func
+    return (
+        function.id if isinstance(function, ast.Name) else function.attr if isinstance(function, ast.Attribute) else ""
+    )
+
+
+def literal(spec: str, indent: int = 0) -> str:
+    """A schedule's text as a literal in code, broken over lines where it is long."""
+    if len(spec) <= 84:
+        return _quoted(spec)
+    pieces = []
+    rest = spec
+    while len(rest) > 90:
+        at = max(rest.rfind(sep, 0, 90) + len(sep) for sep in (", ", ">> ", "* ", "+ "))
+        at = at if at > 10 else 90
+        pieces.append(rest[:at])
+        rest = rest[at:]
+    lines = "".join(f"{' ' * (indent + 4)}{_quoted(piece)}\n" for piece in (*pieces, rest))
+    return f"\n{lines}{' ' * indent}"
+
+
+def _quoted(piece: str) -> str:
+    return repr(piece) if '"' in piece or "\\" in piece else f'"{piece}"'
+
+
+def torch_loop(setting: Setting, step: str = "scheduler.step()", epoch_step: str | None = None) -> str:
+    """A loop of torch that steps a scheduler after each update, or after each epoch."""
+    if not setting.in_epochs:
+        return f"""
+for update in range({setting.counts}):
+    loss = model(torch.randn(8, 10)).square().mean()  # your batch
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    {step}
+"""
+    return f"""
+for epoch in range({setting.counts}):
+    for batch in torch.randn(2, 8, 10):  # your data
+        loss = model(batch).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    {epoch_step or step}
+"""

@@ -1,0 +1,124 @@
+"""Code for Keras."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from laju.clocks import Staircase
+from laju.dialects.outline import Outline, Part
+from laju.dialects.writers import Setting, Suggestion, Writer, code, literal, plain, text, whole
+from laju.pieces import Constant, Exponential, Power, Ramp
+
+
+def suggestions(outline: Outline) -> Iterator[Suggestion]:
+    """Calls of Keras' schedules, of which the cosine alone has a warmup."""
+    for call in _calls(outline):
+        yield Suggestion(call)
+
+
+def _calls(outline: Outline) -> Iterator[str]:
+    warm, rest = outline.warmup, outline.rest
+    first = rest[0]
+    if warm is not None:
+        match first.piece:
+            case Ramp(high, final, length, "cosine") if high == warm.arrives and first.whole:
+                yield text(
+                    "CosineDecay", initial_learning_rate=warm.first, decay_steps=_int(length), alpha=plain(final / high) or None,
+                    warmup_target=high, warmup_steps=warm.length,
+                )  # fmt: skip
+        if len(outline.parts) == 2 and isinstance(first.piece, Constant) and first.first == warm.arrives:
+            yield text(
+                "PolynomialDecay", initial_learning_rate=warm.first, decay_steps=warm.length,
+                end_learning_rate=warm.arrives,
+            )  # fmt: skip
+        return
+    yield from _decays(rest)
+
+
+def _decays(rest: tuple[Part, ...]) -> Iterator[str]:
+    first = rest[0]
+    match first.piece:
+        case Constant(value) if first.end is None:
+            yield text("ExponentialDecay", initial_learning_rate=value, decay_steps=1, decay_rate=1.0)
+        case Exponential(start, factor, every) if first.whole:
+            yield text("ExponentialDecay", initial_learning_rate=start, decay_steps=_int(every), decay_rate=factor)
+        case Staircase(Exponential(start, factor, each), every) if each == every:
+            yield text(
+                "ExponentialDecay",
+                initial_learning_rate=start,
+                decay_steps=_int(every),
+                decay_rate=factor,
+                staircase=True,
+            )
+        case Power(base, 1.0, 1.0, timescale):
+            yield text("InverseTimeDecay", initial_learning_rate=base, decay_steps=_int(timescale), decay_rate=1.0)
+        case Ramp(start, final, length, name) if first.whole:
+            power = float(name[6:-1]) if name.startswith("power(") else None
+            if name == "linear" or power is not None:
+                yield text(
+                    "PolynomialDecay", initial_learning_rate=start, decay_steps=_int(length), end_learning_rate=final,
+                    power=power,
+                )  # fmt: skip
+            if name == "cosine" and start:
+                again = rest[1].piece if len(rest) > 1 else None
+                if isinstance(again, Ramp) and again.shape == name and again.start > again.final == final < start:
+                    grows, falls = again.length / length, (again.start - final) / (start - final)
+                    yield text(
+                        "CosineDecayRestarts", initial_learning_rate=start, first_decay_steps=_int(length), t_mul=float(grows),
+                        m_mul=plain(falls) if falls != 1 else None, alpha=plain(final / start) or None,
+                    )  # fmt: skip
+                yield text(
+                    "CosineDecay",
+                    initial_learning_rate=start,
+                    decay_steps=_int(length),
+                    alpha=plain(final / start) or None,
+                )
+    if 1 < len(rest) <= 40 and all(isinstance(part.piece, Constant) for part in rest):
+        # A boundary belongs to the value before it.
+        ends = [part.begin - 1 for part in rest[1:]]
+        yield text("PiecewiseConstantDecay", boundaries=ends, values=[part.first for part in rest])
+
+
+def _int(value: float) -> float:
+    found = whole(value)
+    return value if found is None else found
+
+
+def own(found: Suggestion, setting: Setting) -> str:
+    schedule = code(found.call, prefix="keras.optimizers.schedules.", used=len("schedule = "))
+    return _program("import keras\nimport numpy as np\n", schedule, setting)
+
+
+def adapter(setting: Setting) -> str:
+    imports = "import keras\nimport numpy as np\n\nimport laju\nfrom laju.frameworks.keras import LearningRate\n"
+    return _program(imports, f"LearningRate(laju.parse({literal(setting.spec)}))", setting)
+
+
+def _program(imports: str, schedule: str, setting: Setting) -> str:
+    return f"""{imports}
+schedule = {schedule}
+
+model = keras.Sequential([keras.Input((10,)), keras.layers.Dense(1)])  # yours
+model.compile(optimizer=keras.optimizers.SGD(learning_rate=schedule), loss="mse")
+
+updates, batch_size = {setting.counts}, 8
+inputs = np.random.default_rng(0).normal(size=(updates * batch_size, 10))  # your data
+model.fit(inputs, inputs[:, :1], batch_size=batch_size, epochs=1, verbose=0)
+"""
+
+
+WRITER = Writer(
+    title="Keras",
+    suggestions=suggestions,
+    own=own,
+    adapter=adapter,
+    single=True,
+    traps={
+        "": "Keras computes in float32, from its optimizer's count of updates, whatever an epoch is",
+        "CosineDecay(": "decay_steps of Keras' CosineDecay does not include the warmup; alpha is a share of the rate",
+        "PiecewiseConstantDecay(": (
+            "a boundary of Keras' PiecewiseConstantDecay belongs to the value before it: each change comes an update later"
+        ),
+        "PolynomialDecay(": "Keras' PolynomialDecay ends at 0.0001 unless end_learning_rate is said",
+    },
+)

@@ -1,0 +1,30 @@
+"""Code for laju itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from laju.dialects.outline import Outline
+from laju.dialects.writers import Setting, Suggestion, Writer, literal
+
+
+def suggestions(outline: Outline) -> Iterator[Suggestion]:
+    yield from ()
+
+
+def own(found: Suggestion, setting: Setting) -> str:
+    return adapter(setting)
+
+
+def adapter(setting: Setting) -> str:
+    unit = "epoch" if setting.in_epochs else "update"
+    return f"""import laju
+
+schedule = laju.parse({literal(setting.spec)})
+
+for {unit} in range({setting.counts}):
+    rate = schedule({unit})  # for this {unit}
+"""
+
+
+WRITER = Writer("laju", suggestions, own, adapter, counts_epochs=True)
