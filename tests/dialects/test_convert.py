@@ -296,7 +296,7 @@ def test_traps_are_named() -> None:
     assert said(cut, "falls from 0.1 to 0.0999315", "5")
     climbs = convert("get_cosine_schedule_with_warmup(0, 20)", "transformers", "optax", lr=0.1)
     assert not climbs.own
-    assert said(climbs, "equal over the run", "from update 21 on", "stays at 0", "climbs again")
+    assert said(climbs, "equal over the run", "from update 21 on", "stays at 0", "climbs to 0.1")
     zero = convert("cosine(0.1, total=20, warmup=5)", "laju", "torch")
     assert said(zero, "update 0 trains at a rate of 0")
     assert said(zero, "refuses a start_factor of 0")

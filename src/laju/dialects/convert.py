@@ -114,9 +114,12 @@ class Conversion:
         from laju.plot import plot
 
         if self.approximation is None:
-            return plot(self._curves(), self._drawn())
-        a, b = self._curves()
-        return picture(self.schedule, self.approximation, self._drawn(), (a, b))
+            drawn = plot(self._curves(), self._drawn())
+        else:
+            a, b = self._curves()
+            drawn = picture(self.schedule, self.approximation, self._drawn(), (a, b))
+        drawn.figure.axes[-1].set_xlabel(self.unit)
+        return drawn
 
     def _curves(self) -> dict[str, Schedule]:
         curves = {"laju" if self.source == "laju" else f"{self.source} (laju)": self.schedule}
@@ -448,7 +451,7 @@ def _what_counts(target: str, in_epochs: bool, title: str) -> str:
 
 def _stepping(target: str, title: str) -> str:
     if target in ("optax", "keras", "mxnet"):
-        return f"{title}'s optimizer counts them itself"
+        return f"{possessive(title)} optimizer counts them itself"
     return "step after each"
 
 
@@ -621,7 +624,7 @@ def _tails(
         if top - low <= scale:
             return f"stays at {first:.6g}"
         if top - first > scale:
-            return f"climbs again, to {top:.6g}"
+            return f"climbs to {top:.6g}"
         return f"goes on falling, to {low:.6g}"
 
     yield f"{same} {whose} own {does(theirs)}, where the schedule {does(ours)}"

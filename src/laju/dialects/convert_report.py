@@ -87,9 +87,7 @@ def save(c: Conversion, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     code, picture, markdown, page = (folder / name for name in FILES)
     code.write_text(c.code, encoding="utf-8")
-    drawn = c.picture()
-    drawn.figure.axes[-1].set_xlabel(c.unit)
-    drawn.save(picture)
+    c.picture().save(picture)
     markdown.write_text(as_markdown(c), encoding="utf-8")
     page.write_text(as_html(c, picture.read_bytes()), encoding="utf-8")
     return [code, picture, markdown, page]

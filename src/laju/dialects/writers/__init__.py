@@ -18,6 +18,10 @@ TARGETS = ("laju", "torch", "transformers", "timm", "optax", "keras", "mxnet", "
 """Systems that code is written for."""
 
 
+FEW = 12
+"""Parts that are worth a call of their own each; more than that, laju's one line says better."""
+
+
 @dataclass(frozen=True)
 class Suggestion:
     """A call of a target's own scheduler, as its dialect reads it, and the optimizer's rate where it needs one."""
@@ -96,6 +100,15 @@ def plain(value: float) -> float:
     """
     short = float(f"{value:.12g}")
     return short if abs(short - value) <= 4 * math.ulp(value) else value
+
+
+def number(count: int) -> str:
+    """A count as code has it.
+
+    >>> number(9000), number(2000000)
+    ('9000', '2_000_000')
+    """
+    return f"{count:_}" if count >= 10_000 else str(count)
 
 
 def whole(value: float) -> int | None:
@@ -197,7 +210,7 @@ def torch_loop(setting: Setting, step: str = "scheduler.step()", epoch_step: str
     """A loop of torch that steps a scheduler after each update, or after each epoch."""
     if not setting.in_epochs:
         return f"""
-for update in range({setting.counts}):
+for update in range({number(setting.counts)}):
     loss = model(torch.randn(8, 10)).square().mean()  # your batch
     optimizer.zero_grad()
     loss.backward()
@@ -205,7 +218,7 @@ for update in range({setting.counts}):
     {step}
 """
     return f"""
-for epoch in range({setting.counts}):
+for epoch in range({number(setting.counts)}):
     for batch in torch.randn(2, 8, 10):  # your data
         loss = model(batch).square().mean()
         optimizer.zero_grad()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from laju.clocks import Staircase
 from laju.dialects.outline import Outline, Part
-from laju.dialects.writers import Setting, Suggestion, Writer, code, literal, plain, text, whole
+from laju.dialects.writers import FEW, Setting, Suggestion, Writer, code, literal, number, plain, text, whole
 from laju.pieces import Constant, Exponential, Power, Ramp
 
 
@@ -73,7 +73,7 @@ def _decays(rest: tuple[Part, ...]) -> Iterator[str]:
                     decay_steps=_int(length),
                     alpha=plain(final / start) or None,
                 )
-    if 1 < len(rest) <= 40 and all(isinstance(part.piece, Constant) for part in rest):
+    if 1 < len(rest) <= FEW and all(isinstance(part.piece, Constant) for part in rest):
         # A boundary belongs to the value before it.
         ends = [part.begin - 1 for part in rest[1:]]
         yield text("PiecewiseConstantDecay", boundaries=ends, values=[part.first for part in rest])
@@ -101,9 +101,15 @@ schedule = {schedule}
 model = keras.Sequential([keras.Input((10,)), keras.layers.Dense(1)])  # yours
 model.compile(optimizer=keras.optimizers.SGD(learning_rate=schedule), loss="mse")
 
-updates, batch_size = {setting.counts}, 8
-inputs = np.random.default_rng(0).normal(size=(updates * batch_size, 10))  # your data
-model.fit(inputs, inputs[:, :1], batch_size=batch_size, epochs=1, verbose=0)
+
+def batches():  # your data
+    while True:
+        inputs = np.random.normal(size=(8, 10))
+        yield inputs, inputs[:, :1]
+
+
+updates = {number(setting.counts)}
+model.fit(batches(), steps_per_epoch=updates, epochs=1, verbose=0)
 """
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from laju.dialects.outline import Outline
-from laju.dialects.writers import Setting, Suggestion, Writer, literal
+from laju.dialects.writers import Setting, Suggestion, Writer, literal, number
 
 
 def suggestions(outline: Outline) -> Iterator[Suggestion]:
@@ -22,7 +22,7 @@ def adapter(setting: Setting) -> str:
 
 schedule = laju.parse({literal(setting.spec)})
 
-for {unit} in range({setting.counts}):
+for {unit} in range({number(setting.counts)}):
     rate = schedule({unit})  # for this {unit}
 """
 

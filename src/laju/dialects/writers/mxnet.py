@@ -8,7 +8,7 @@ from typing import Any
 
 from laju.clocks import Staircase
 from laju.dialects.outline import Outline
-from laju.dialects.writers import Setting, Suggestion, Writer, code, literal, plain, text, whole
+from laju.dialects.writers import Setting, Suggestion, Writer, code, literal, number, plain, text, whole
 from laju.dialects.writers import called as names_of
 from laju.dialects.writers.torch import milestones
 from laju.pieces import Constant, Exponential, Ramp
@@ -88,7 +88,7 @@ model.initialize()
 # No learning_rate here: MXNet would take it for the scheduler's.
 trainer = gluon.Trainer(model.collect_params(), "sgd", {{"learning_rate": None, "lr_scheduler": scheduler}})
 
-for update in range({setting.counts}):
+for update in range({number(setting.counts)}):
     batch = mx.nd.random.normal(shape=(8, 10))  # your data
     with autograd.record():
         loss = (model(batch) ** 2).mean()

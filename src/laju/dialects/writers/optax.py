@@ -7,10 +7,8 @@ from collections.abc import Iterator
 
 from laju.clocks import Staircase
 from laju.dialects.outline import Outline, Part
-from laju.dialects.writers import Raw, Setting, Suggestion, Writer, code, literal, plain, text, whole
+from laju.dialects.writers import FEW, Raw, Setting, Suggestion, Writer, code, literal, number, plain, text, whole
 from laju.pieces import Constant, Exponential, Ramp
-
-_FEW = 12
 
 
 def suggestions(outline: Outline) -> Iterator[Suggestion]:
@@ -52,7 +50,7 @@ def _pieces(parts: tuple[Part, ...]) -> Iterator[str]:
     """Constants, or curves between knots, in one call."""
     values = [part.first for part in parts]
     if (
-        len(parts) <= 40
+        len(parts) <= FEW
         and all(isinstance(part.piece, Constant) for part in parts)
         and len(parts) > 1
         and all(values[:-1])
@@ -61,7 +59,7 @@ def _pieces(parts: tuple[Part, ...]) -> Iterator[str]:
         yield text("piecewise_constant_schedule", init_value=values[0], boundaries_and_scales=scales)
     ramps = [p for p in parts if isinstance(p.piece, Ramp) and p.whole]
     tail = parts[-1]
-    if 1 < len(ramps) == len(parts) - 1 <= _FEW and isinstance(tail.piece, Constant):
+    if 1 < len(ramps) == len(parts) - 1 <= FEW and isinstance(tail.piece, Constant):
         shapes = {p.piece.shape for p in ramps if isinstance(p.piece, Ramp)}
         heads = [p.first for p in ramps]
         ends = [*heads[1:], tail.first]
@@ -83,7 +81,7 @@ def _joined(outline: Outline) -> Iterator[str]:
             parts = parts[:-1]  # optax's decays hold their last value
     if not outline.complete:
         parts = tuple(part for part in parts if part.begin < outline.updates)  # as much as the run sees
-    if len(parts) > _FEW:
+    if len(parts) > FEW:
         return
     calls = [_alone(part, last.first if part is parts[-1] is not last else None) for part in parts]
     known = [call for call in calls if call is not None]
@@ -161,7 +159,7 @@ def update(weights, state):
     return optax.apply_updates(weights, changes), state
 
 
-for _ in range({setting.counts}):
+for _ in range({number(setting.counts)}):
     weights, state = update(weights, state)
 """
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from laju.clocks import Staircase
 from laju.dialects.outline import Outline, Part
-from laju.dialects.writers import Raw, Setting, Suggestion, Writer, code, literal, plain, text, whole
+from laju.dialects.writers import FEW, Raw, Setting, Suggestion, Writer, code, literal, number, plain, text, whole
 from laju.dialects.writers import called as names_of
 from laju.dialects.writers.torch import milestones
 from laju.pieces import Constant, Exponential, Power, Ramp
@@ -38,7 +38,7 @@ def _decays(rest: tuple[Part, ...]) -> Iterator[str]:
     first = rest[0]
     match first.piece:
         case Constant(value) if first.end is None:
-            yield text("StepDecay", learning_rate=value, step_size=1, gamma=1.0)
+            yield text("PolynomialDecay", learning_rate=value, decay_steps=1, end_lr=value)
         case Ramp(start, final, length, name) if first.whole and (steps := whole(length)):
             power = 1.0 if name == "linear" else float(name[6:-1]) if name.startswith("power(") else None
             if power is not None:
@@ -61,7 +61,7 @@ def _decays(rest: tuple[Part, ...]) -> Iterator[str]:
             yield text("StepDecay", learning_rate=start, step_size=whole(every), gamma=factor)
         case Power(base, 1.0, 1.0, timescale):
             yield text("InverseTimeDecay", learning_rate=base, gamma=plain(1 / timescale))
-    if 1 < len(rest) <= 40 and all(isinstance(part.piece, Constant) for part in rest):
+    if 1 < len(rest) <= FEW and all(isinstance(part.piece, Constant) for part in rest):
         drops = milestones(rest)
         if drops is not None:
             yield text("MultiStepDecay", learning_rate=rest[0].first, milestones=drops[0], gamma=drops[1])
@@ -85,13 +85,13 @@ optimizer.step()
 optimizer.clear_grad()"""
     if setting.in_epochs:
         inner = train.replace("\n", "\n        ")
-        loop = f"""for epoch in range({setting.counts}):
+        loop = f"""for epoch in range({number(setting.counts)}):
     for batch in paddle.randn([2, 8, 10]):  # your data
         {inner}
     scheduler.step()"""
     else:
         inner = train.replace("\n", "\n    ")
-        loop = f"""for update in range({setting.counts}):
+        loop = f"""for update in range({number(setting.counts)}):
     batch = paddle.randn([8, 10])  # your data
     {inner}
     scheduler.step()"""

@@ -9,6 +9,7 @@ from typing import Any
 from laju.clocks import Staircase
 from laju.dialects.outline import Outline, Part
 from laju.dialects.writers import (
+    FEW,
     Raw,
     Setting,
     Suggestion,
@@ -25,8 +26,6 @@ from laju.pieces import Constant, Exponential, Ramp
 
 _ENDLESS = Raw("10**9")
 _NO_OPTIMIZER = ("ChainedScheduler",)
-_FEW = 12
-"""Parts that are worth a SequentialLR."""
 
 
 def suggestions(outline: Outline) -> Iterator[Suggestion]:
@@ -66,7 +65,7 @@ def _rests(parts: tuple[Part, ...], lr: float) -> Iterator[list[tuple[int, str]]
     steps = milestones(parts)
     if steps is not None and parts[0].first == lr:
         yield [(0, text("MultiStepLR", milestones=steps[0], gamma=steps[1]))]
-    if len(parts) > _FEW:
+    if len(parts) > FEW:
         return
     calls = [(part.begin, _alone(part, lr)) for part in parts]
     known = [(begin, call) for begin, call in calls if call is not None]
