@@ -83,6 +83,13 @@ SYSTEMS = (
     "deepspeed",
     "megatron",
     "torchtitan",
+    "composer",
+    "mmengine",
+    "fastai",
+    "fvcore",
+    "mxnet",
+    "gluoncv",
+    "paddle",
     "d2l",
 )
 """The modules of this package that are dialects."""
@@ -111,6 +118,8 @@ _OTHER_NAMES = {
     "pytorch": "torch", "torch_optim": "torch", "huggingface": "transformers", "hf": "transformers", "jax": "optax",
     "tf": "keras", "tensorflow": "keras",
     "pytorch_ignite": "ignite", "megatron_lm": "megatron", "megatron_core": "megatron", "warmup": "pytorch_warmup",
+    "mosaicml": "composer", "openmmlab": "mmengine", "mmcv": "mmengine", "detectron2": "fvcore", "gluon": "mxnet",
+    "paddlepaddle": "paddle",
 }  # fmt: skip
 
 

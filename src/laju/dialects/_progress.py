@@ -1,0 +1,83 @@
+"""Schedulers that are functions of progress from 0 to 1, for the dialects of systems that have such."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from laju.algebra import Chain
+from laju.arguments import shown, whole
+from laju.dialects.base import DialectError
+from laju.pieces import Table
+from laju.schedule import Schedule, put
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A function of progress.
+
+    Args:
+        at: the value at a progress, in the system's own arithmetic; it raises `DialectError` where the system raises.
+        over: the same as a schedule over so many updates, or with None over progress itself.
+    """
+
+    at: Callable[[float], float]
+    over: Callable[[int | None], Schedule]
+
+
+def made(
+    curve: Curve, updates: int | None, exact: int | None, progress: Callable[[int], float] | None = None
+) -> Schedule:
+    """The schedule of a curve over so many updates, which knows its curve; with `exact`, its first values as a table."""
+    if exact is None:
+        schedule = curve.over(updates)
+    else:
+        at = progress or (lambda t: t / updates if updates else float(t))
+        schedule = Table(tuple(float(curve.at(at(t))) for t in range(whole("exact", exact, least=1))))
+    put(schedule, _of_progress=curve)
+    return schedule
+
+
+def curve_of(name: str, schedule: Any, system: str) -> Curve:
+    """The curve that a schedule was made of.
+
+    Raises:
+        TypeError: it is no schedule.
+        DialectError: it is not one of the system's.
+    """
+    if not isinstance(schedule, Schedule):
+        raise TypeError(f"{name} must be one of {system}'s schedulers, got {shown(schedule)}")
+    curve = getattr(schedule, "_of_progress", None)
+    if not isinstance(curve, Curve):
+        raise DialectError(f"{name} must be made by a function of laju's dialect of {system}, got {shown(schedule)}")
+    return curve
+
+
+def first(reached: Callable[[int], bool], near: float) -> int:
+    """The first update from 0 on at which a condition holds that then holds for ever; it is looked for from `near` on."""
+    low = high = max(math.floor(near), 0)
+    step = 1
+    while low > 0 and reached(low):
+        low, step = max(low - step, 0), step * 2
+    step = 1
+    while not reached(high):
+        high, step = high + step, step * 2
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if reached(middle) else (middle + 1, high)
+    return low
+
+
+def joined(parts: Sequence[tuple[Schedule, float]], begins: Sequence[float]) -> Schedule:
+    """Schedules one after another: each with the time at which its own clock is 0, and when it comes into force."""
+    placed: list[Schedule] = []
+    for i, (part, zero) in enumerate(parts):
+        begin = begins[i]
+        end = begins[i + 1] if i + 1 < len(parts) else None
+        if end is not None and end <= begin:
+            continue
+        local = part.shift(zero - begin) if zero != begin else part  # type: ignore[arg-type]
+        placed.append(local if end is None else local.take(end - begin))
+    return Chain(tuple(placed)) if len(placed) > 1 else placed[0]

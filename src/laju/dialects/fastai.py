@@ -1,0 +1,440 @@
+"""fastai: the schedules of `fastai.callback.schedule`, as `Learner` asks for them before every batch.
+
+They are functions of progress from 0 to 1: the batch's number over n_epoch·n_iter, with `n_iter` batches an epoch. What surprises
+people most:
+
+- `combine_scheds`, and so every `fit_…`, computes progress in float32: rates have 6 or 7 digits, and boundaries may move by one
+  batch.
+- `Learner` adds 1/(n_epoch·n_iter) to the progress at every batch of an epoch, and begins anew at each epoch.
+- The last batch is one short of the end: no training ever has the rate lr_max/div_final.
+- The shares of `combine_scheds` must have a sum of exactly 1 in floats, so that some calls of `fit_sgdr` fail.
+- `fine_tune` is two cycles: one of the head alone to base_lr, and one to half of it.
+
+Schedules have no more batches than the training; past it these hold the last value.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from laju.arguments import number, shown, whole
+from laju.clocks import stretch
+from laju.dialects._progress import Curve, curve_of, joined, made
+from laju.dialects.base import DialectError, System
+from laju.pieces import Constant, Ramp, Table
+from laju.schedule import Schedule
+
+LEARNING_RATE = 1e-3
+"""What a `Learner` has by default."""
+
+
+def SchedLin(
+    start: float, end: float, *, n_epoch: int | None = None, n_iter: int | None = None, exact: int | None = None
+) -> Schedule:
+    """A line: start + p·(end - start).
+
+    Args:
+        start, end: at progress 0 and 1.
+        n_epoch, n_iter: epochs of the training, 1 by default, and batches of each; without `n_iter`, t is progress itself.
+        exact: give the first so many values, bit by bit as a `Learner` would have them.
+
+    >>> SchedLin(1.0, 0.0, n_iter=4).values(5)
+    array([1.  , 0.75, 0.5 , 0.25, 0.  ])
+    """
+    a, b = number("start", start), number("end", end)
+    return _made(Curve(lambda p: a + p * (b - a), lambda n: Ramp(a, b, n or 1)), n_epoch, n_iter, exact)
+
+
+def SchedCos(
+    start: float, end: float, *, n_epoch: int | None = None, n_iter: int | None = None, exact: int | None = None
+) -> Schedule:
+    """Half a cosine: start + (1 + cos π(1 - p))·(end - start)/2.
+
+    The arguments are those of `SchedLin`.
+
+    >>> SchedCos(1.0, 0.0, n_iter=4).values(5).round(3)
+    array([1.   , 0.854, 0.5  , 0.146, 0.   ])
+    """
+    a, b = number("start", start), number("end", end)
+    return _made(_cosine(a, b), n_epoch, n_iter, exact)
+
+
+def SchedNo(
+    start: float, end: float, *, n_epoch: int | None = None, n_iter: int | None = None, exact: int | None = None
+) -> Schedule:
+    """`start` always; `end` changes nothing. The arguments are those of `SchedLin`.
+
+    >>> SchedNo(0.1, 0.0)(0.5)
+    0.1
+    """
+    level, _ = number("start", start), number("end", end)
+    return _made(Curve(lambda p: level, lambda n: Constant(level)), n_epoch, n_iter, exact)
+
+
+def SchedExp(
+    start: float, end: float, *, n_epoch: int | None = None, n_iter: int | None = None, exact: int | None = None
+) -> Schedule:
+    """start·(end/start)^p. The arguments are those of `SchedLin`.
+
+    Raises:
+        DialectError: a start or end of 0, or of different signs, for which fastai divides by 0 or has complex values.
+
+    >>> SchedExp(1.0, 0.01, n_iter=2).values(3)
+    array([1.  , 0.1 , 0.01])
+    """
+    a, b = number("start", start), number("end", end)
+    if not a * b > 0:
+        raise DialectError(f"start and end must not be 0 and must have one sign, got {a!r} and {b!r}")
+    return _made(Curve(lambda p: a * (b / a) ** p, lambda n: Ramp(a, b, n or 1, "exponential")), n_epoch, n_iter, exact)
+
+
+def SchedPoly(
+    start: float,
+    end: float,
+    power: float,
+    *,
+    n_epoch: int | None = None,
+    n_iter: int | None = None,
+    exact: int | None = None,
+) -> Schedule:
+    """start + (end - start)·p^power. The other arguments are those of `SchedLin`.
+
+    Args:
+        power: of at least 0; fastai divides by 0 for a negative one.
+
+    >>> SchedPoly(0.0, 1.0, 2, n_iter=4).values(5)
+    array([0.    , 0.0625, 0.25  , 0.5625, 1.    ])
+    """
+    a, b, power = number("start", start), number("end", end), number("power", power, least=0)
+    shape = "linear" if power == 1 else f"rising_power({power!r})"
+    return _made(
+        Curve(
+            lambda p: a + (b - a) * p**power, lambda n: Ramp(a, b, n or 1, shape) if power else Constant(a + (b - a))
+        ),
+        n_epoch,
+        n_iter,
+        exact,
+    )
+
+
+def combine_scheds(
+    pcts: Sequence[float],
+    scheds: Sequence[Schedule],
+    *,
+    n_epoch: int | None = None,
+    n_iter: int | None = None,
+    exact: int | None = None,
+) -> Schedule:
+    """One schedule after another, each from its beginning to its end over its share of the training.
+
+    fastai computes with float32 tensors: this is within 4/(the smallest share) ulp of float32, of the largest value, of it.
+    Boundaries are at the batches at which fastai's are.
+
+    Args:
+        pcts: shares, not negative, with a sum of exactly 1.
+        scheds: schedules of this module's functions.
+        n_epoch, n_iter, exact: as for `SchedLin`.
+
+    Raises:
+        DialectError: a sum that is not 1 (0.1 + 0.2 + 0.3 + 0.4 is, but not each such sum of floats), negative shares, or fewer
+            schedules than shares.
+
+    >>> combine_scheds([0.5, 0.5], [SchedNo(1.0, 0.0), SchedLin(1.0, 0.0)], n_iter=8).values(9)
+    array([1.  , 1.  , 1.  , 1.  , 1.  , 0.75, 0.5 , 0.25, 0.  ])
+    """
+    for name, value in (("pcts", pcts), ("scheds", scheds)):
+        if isinstance(value, str) or not isinstance(value, Sequence):
+            raise TypeError(f"{name} must be a list, got {shown(value)}")
+    curves = [curve_of(f"scheds[{i}]", s, "fastai") for i, s in enumerate(scheds)]
+    return _made(_combined(list(pcts), curves, n_epoch, n_iter), n_epoch, n_iter, exact)
+
+
+def combined_cos(
+    pct: float,
+    start: float,
+    middle: float,
+    end: float,
+    *,
+    n_epoch: int | None = None,
+    n_iter: int | None = None,
+    exact: int | None = None,
+) -> Schedule:
+    """Half a cosine from start to middle over the share `pct`, and another from there to the end.
+
+    The other arguments, the accuracy and the errors are those of `combine_scheds`.
+
+    >>> combined_cos(0.5, 0.0, 1.0, 0.0, n_iter=8).values(9).round(3)
+    array([0.   , 0.146, 0.5  , 0.854, 1.   , 0.854, 0.5  , 0.146, 0.   ])
+    """
+    a, b, c = number("start", start), number("middle", middle), number("end", end)
+    return _made(_two_cosines(pct, a, b, c, n_epoch, n_iter), n_epoch, n_iter, exact)
+
+
+def fit_one_cycle(
+    n_epoch: int,
+    lr_max: float = LEARNING_RATE,
+    div: float = 25.0,
+    div_final: float = 1e5,
+    pct_start: float = 0.25,
+    wd: Any = None,
+    moms: Any = None,
+    *,
+    n_iter: int | None = None,
+    exact: int | None = None,
+) -> Schedule:
+    """The rate of `Learner.fit_one_cycle`: cosines from lr_max/div up to lr_max, and down to lr_max/div_final.
+
+    Args:
+        n_epoch: epochs.
+        lr_max: the top; by default that of a `Learner`. A slice gives groups of layers rates of their own: give one of them.
+        div, div_final: from the top to the first rate and to the last.
+        pct_start: share of the training that rises.
+        wd, moms: change other things than the rate.
+        n_iter: batches of an epoch.
+        exact: give the first so many values, bit by bit.
+
+    Raises:
+        DialectError: no `n_iter`, a share outside [0, 1], or a divisor of 0.
+
+    >>> fit_one_cycle(2, 1.0, n_iter=4).values(8).round(3)
+    array([0.04 , 0.52 , 1.   , 0.933, 0.75 , 0.5  , 0.25 , 0.067])
+    """
+    top = number("lr_max", lr_max)
+    first, last = top / _divisor("div", div), top / _divisor("div_final", div_final)
+    n_iter = _needed(n_iter)
+    return _made(_two_cosines(pct_start, first, top, last, n_epoch, n_iter), n_epoch, n_iter, exact)
+
+
+def fit_flat_cos(
+    n_epoch: int,
+    lr: float = LEARNING_RATE,
+    div_final: float = 1e5,
+    pct_start: float = 0.75,
+    wd: Any = None,
+    *,
+    n_iter: int | None = None,
+    exact: int | None = None,
+) -> Schedule:
+    """The rate of `Learner.fit_flat_cos`: `lr` for the share `pct_start`, then half a cosine down to lr/div_final.
+
+    The other arguments and errors are those of `fit_one_cycle`.
+
+    >>> fit_flat_cos(2, 1.0, n_iter=4).values(8).round(3)
+    array([1. , 1. , 1. , 1. , 1. , 1. , 1. , 0.5])
+    """
+    top = number("lr", lr)
+    last, n_iter = top / _divisor("div_final", div_final), _needed(n_iter)
+    return _made(_two_cosines(pct_start, top, top, last, n_epoch, n_iter), n_epoch, n_iter, exact)
+
+
+def fit_sgdr(
+    n_cycles: int,
+    cycle_len: int,
+    lr_max: float = LEARNING_RATE,
+    cycle_mult: int = 2,
+    *,
+    n_iter: int | None = None,
+    exact: int | None = None,
+) -> Schedule:
+    """The rate of `Learner.fit_sgdr`: half cosines from lr_max to 0, each `cycle_mult` times as long as the one before.
+
+    Args:
+        n_cycles: how many.
+        cycle_len: epochs of the first one.
+        lr_max: the top of each.
+        cycle_mult: of the lengths; not 1, for which fastai divides by 0.
+        n_iter, exact: as for `fit_one_cycle`.
+
+    Raises:
+        DialectError: a `cycle_mult` of 1, or cycles whose shares have no sum of 1 in floats.
+
+    >>> fit_sgdr(2, 1, 1.0, n_iter=2).values(6).round(3)
+    array([1.   , 0.5  , 1.   , 0.854, 0.5  , 0.146])
+    """
+    cycles, first = whole("n_cycles", n_cycles, least=1), whole("cycle_len", cycle_len, least=1)
+    top, mult = number("lr_max", lr_max), whole("cycle_mult", cycle_mult)
+    if mult == 1:
+        raise DialectError("cycle_mult must not be 1: fastai divides by 0 for cycles of one length")
+    epochs = first * (mult**cycles - 1) // (mult - 1)
+    pcts = [first * mult**i / epochs for i in range(cycles)]
+    n_iter = _needed(n_iter)
+    curve = _combined(pcts, [_cosine(top, 0.0)] * cycles, epochs, n_iter)
+    return _made(curve, epochs, n_iter, exact)
+
+
+def fine_tune(
+    epochs: int,
+    base_lr: float = 2e-3,
+    freeze_epochs: int = 1,
+    lr_mult: float = 100,
+    pct_start: float = 0.3,
+    div: float = 5.0,
+    div_final: float = 1e5,
+    *,
+    n_iter: int | None = None,
+    exact: int | None = None,
+) -> Schedule:
+    """The rate of the head in `Learner.fine_tune`: one cycle to base_lr for the frozen epochs, then one to base_lr/2.
+
+    The frozen cycle rises for 99% of it; its `div` is `fit_one_cycle`'s own, 25. The body of the network has rates that are
+    smaller by up to `lr_mult`.
+
+    Args:
+        epochs: after the frozen ones.
+        base_lr: top of the first cycle.
+        freeze_epochs: epochs of the head alone.
+        lr_mult: changes the rates of the body, not these.
+        pct_start, div: of the second cycle.
+        div_final, n_iter, exact: as for `fit_one_cycle`.
+
+    >>> fine_tune(1, 1.0, n_iter=4).values(8).round(3)
+    array([0.04 , 0.183, 0.528, 0.867, 0.1  , 0.473, 0.406, 0.142])
+    """
+    base = number("base_lr", base_lr)
+    frozen = fit_one_cycle(freeze_epochs, base, div_final=div_final, pct_start=0.99, n_iter=n_iter)
+    begin = freeze_epochs * _needed(n_iter)
+    after = fit_one_cycle(epochs, base / 2, div, div_final, pct_start, n_iter=n_iter)
+    if exact is None:
+        return frozen.take(begin) >> after
+    n = whole("exact", exact, least=1)
+    total = n_iter * epochs  # type: ignore[operator]
+    values = [
+        *fit_one_cycle(freeze_epochs, base, div_final=div_final, pct_start=0.99, n_iter=n_iter, exact=begin).values(
+            begin
+        ),
+        *fit_one_cycle(epochs, base / 2, div, div_final, pct_start, n_iter=n_iter, exact=total).values(total),
+    ]
+    if n > len(values):
+        raise _past_end(n, len(values))
+    return Table(tuple(float(value) for value in values[:n]))
+
+
+# --- for the functions above -------------------------------------------------------------------------------------------
+
+
+def _made(curve: Curve, n_epoch: int | None, n_iter: int | None, exact: int | None) -> Schedule:
+    if n_iter is None:
+        if n_epoch is not None:
+            raise DialectError("n_epoch is given without n_iter, the batches of an epoch: give n_iter=…")
+        return made(curve, None, exact)
+    epochs, batches = whole("n_epoch", 1 if n_epoch is None else n_epoch, least=1), whole("n_iter", n_iter, least=1)
+    total = epochs * batches
+    if exact is not None and whole("exact", exact, least=1) > total:
+        raise _past_end(exact, total)
+    return made(curve, total, exact, lambda t: _progress(t, epochs, batches))
+
+
+def _past_end(exact: int, total: int) -> DialectError:
+    return DialectError(f"exact must be at most the {total} batches of the training, got {exact}")
+
+
+def _progress(t: int, epochs: int, batches: int) -> float:
+    """A `Learner`'s progress before batch t, which it adds up within an epoch."""
+    epoch, batch = divmod(t, batches)
+    added = np.cumsum([epoch / epochs, *[1.0 / (batches * epochs)] * batch])
+    return float(added[-1])
+
+
+def _needed(n_iter: int | None) -> int:
+    if n_iter is None:
+        raise DialectError(
+            "n_iter, the batches of an epoch (len(dls.train)), must be given: the progress depends on it"
+        )
+    return whole("n_iter", n_iter, least=1)
+
+
+def _divisor(name: str, value: Any) -> float:
+    divisor = number(name, value)
+    if divisor == 0:
+        raise DialectError(f"{name} must not be 0: fastai divides by it")
+    return divisor
+
+
+def _cosine(a: float, b: float) -> Curve:
+    return Curve(
+        lambda p: a + (1 + math.cos(math.pi * (1 - p))) * (b - a) / 2,
+        lambda n: Ramp(a, b, n or 1, "cosine") if a != b else Constant(a),
+    )
+
+
+def _two_cosines(pct: Any, a: float, b: float, c: float, n_epoch: int | None, n_iter: int | None) -> Curve:
+    share = number("pct_start" if n_iter is not None else "pct", pct)
+    return _combined([share, 1 - share], [_cosine(a, b), _cosine(b, c)], n_epoch, n_iter)
+
+
+def _combined(pcts: list[Any], curves: list[Curve], n_epoch: int | None, n_iter: int | None) -> Curve:
+    shares = [number(f"pcts[{i}]", pct) for i, pct in enumerate(pcts)]
+    if sum(shares) != 1.0:
+        raise DialectError(
+            f"pcts must have a sum of exactly 1, as fastai asserts, got {sum(shares)!r} for {shown(pcts)}"
+        )
+    if min(shares) < 0:
+        raise DialectError(f"pcts must not be negative, as fastai asserts, got {min(shares)!r}")
+    if len(curves) < len(shares):
+        raise DialectError(f"scheds must be one for each of {len(shares)} pcts, got {len(curves)}")
+    # Sums of float32 are made in doubles.
+    edges = np.cumsum([0.0, *np.array(shares, np.float32).astype(float)]).astype(np.float32)
+
+    def index(p: float) -> int:
+        return min(int(np.flatnonzero(np.float32(p) >= edges)[-1]), len(shares) - 1)
+
+    def at(p: float) -> float:
+        i = index(p)
+        with np.errstate(all="ignore"):
+            return curves[i].at(float((np.float32(p) - edges[i]) / (edges[i + 1] - edges[i])))
+
+    def over(n: int | None) -> Schedule:
+        begins: list[float] = [0, *np.cumsum(shares[:-1]).tolist()]
+        zeros = [begin * (n or 1) for begin in begins]
+        if n is not None:
+            epochs = n_epoch or 1
+            batches = n // epochs
+            begins = [0, *(_reached(index, i, zero, epochs, batches) for i, zero in enumerate(zeros) if i)]
+        parts = [
+            (_over(curve, (n or 1) * share), zero) for curve, share, zero in zip(curves, shares, zeros, strict=False)
+        ]
+        return joined([(part, _near(zero)) for part, zero in parts], begins)
+
+    return Curve(at, over)
+
+
+def _reached(index: Callable[[float], int], i: int, near: float, epochs: int, batches: int) -> int:
+    """The first batch at which part i, or a later one, is in force."""
+    t = max(math.floor(near) - 2, 0)
+    while t < epochs * batches and index(_progress(t, epochs, batches)) < i:
+        t += 1
+    return t
+
+
+def _near(value: float) -> float:
+    return round(value) if abs(value - round(value)) < 1e-9 * max(value, 1) else value
+
+
+def _over(curve: Curve, length: float) -> Schedule:
+    length = _near(length)
+    if not length:
+        return Constant(0.0)  # never in force
+    return curve.over(length) if isinstance(length, int) else stretch(curve.over(None), length)
+
+
+SYSTEM = System(
+    name="fastai",
+    title="fastai",
+    package="fastai",
+    releases=("2.8.12",),
+    counts="batches, of n_epoch·n_iter",
+    schedulers={
+        f.__name__: f
+        for f in (
+            SchedLin, SchedCos, SchedNo, SchedExp, SchedPoly, combine_scheds, combined_cos, fit_one_cycle, fit_flat_cos,
+            fit_sgdr, fine_tune,
+        )
+    },
+    refused={"LRFinder": "it is a range test that stops where the loss diverges; `laju find` is one"},
+    aliases={"sched_lin": "SchedLin", "sched_cos": "SchedCos", "sched_no": "SchedNo", "sched_exp": "SchedExp"},
+)  # fmt: skip
+"""The system that `laju.dialects.read` and `laju convert` know as fastai."""

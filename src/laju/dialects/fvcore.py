@@ -1,0 +1,501 @@
+"""fvcore and Detectron2: the schedulers of `fvcore.common.param_scheduler`, and `LRMultiplier` and `WarmupParamScheduler`.
+
+fvcore's are functions of progress, `where`, from 0 to 1; `LRMultiplier` calls them with t/max_iter for update t. What surprises
+people most:
+
+- A boundary comes up to 1e-6 of the run too early: 5 updates in a run of 5,000,000.
+- `CosineParamScheduler` climbs again past the end; `LinearParamScheduler` goes on along its line, below 0 if it falls to there.
+- `StepParamScheduler` takes `num_updates` and never uses it; its last step fails in the last millionth of the run.
+- `MultiStepParamScheduler` without `num_updates` ends with its last milestone, so that there is no drop at that one.
+- `WarmupParamScheduler` leads to where its scheduler is when the warmup ends, not to where it begins, and its beginning is cut
+  off, unless `rescale_interval=True`.
+- `CompositeParamScheduler` changes the last of its lengths, also in the list that one gave, to make their sum 1.
+
+All functions but `LRMultiplier` take one argument more, `max_iter`: the updates of the whole run. Without it, t is `where`.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+from laju.algebra import Chain, Product, Sum
+from laju.arguments import number, shown, whole
+from laju.dialects._progress import Curve, curve_of, first, joined, made
+from laju.dialects.base import DialectError, System
+from laju.pieces import Constant, Exponential, Power, Ramp
+from laju.schedule import Schedule
+
+_EPSILON = 1e-6
+"""What fvcore adds to `where` before it compares."""
+
+
+def ConstantParamScheduler(value: float, *, max_iter: int | None = None, exact: int | None = None) -> Schedule:
+    """The same value always; at `where` = 1 and past it fvcore raises, and this holds.
+
+    Args:
+        value: at every update.
+        max_iter: updates of the run; without it, t is `where`.
+        exact: give the first so many values, bit by bit as fvcore computes them.
+
+    >>> ConstantParamScheduler(0.1)(0.5)
+    0.1
+    """
+    level = number("value", value)
+
+    def at(where: float) -> float:
+        if where >= 1.0:
+            raise _past_end("ConstantParamScheduler", where)
+        return level
+
+    return _made(Curve(at, lambda n: Constant(level)), max_iter, exact)
+
+
+def CosineParamScheduler(
+    start_value: float, end_value: float, *, max_iter: int | None = None, exact: int | None = None
+) -> Schedule:
+    """Half a cosine: end + (start - end)·(1 + cos(π·where))/2; past the end it climbs again, and falls again, for ever.
+
+    Args:
+        start_value, end_value: at `where` 0 and 1.
+        max_iter, exact: as for `ConstantParamScheduler`.
+
+    >>> CosineParamScheduler(1.0, 0.0, max_iter=4).values(7).round(3)
+    array([1.   , 0.854, 0.5  , 0.146, 0.   , 0.146, 0.5  ])
+    """
+    start, end = number("start_value", start_value), number("end_value", end_value)
+
+    def at(where: float) -> float:
+        return end + 0.5 * (start - end) * (1 + math.cos(math.pi * where))
+
+    return _made(Curve(at, lambda n: Ramp(start, end, n or 1, "cosine").repeat(mirror=True)), max_iter, exact)
+
+
+def ExponentialParamScheduler(
+    start_value: float, decay: float, *, max_iter: int | None = None, exact: int | None = None
+) -> Schedule:
+    """start·decay^where, and so on past the end.
+
+    Args:
+        start_value: at `where` 0.
+        decay: the factor of the whole run, above 0.
+        max_iter, exact: as for `ConstantParamScheduler`.
+
+    Raises:
+        ValueError: a decay that is not above 0; for a negative one fvcore's values are complex.
+
+    >>> ExponentialParamScheduler(2.0, 0.25, max_iter=2).values(4)
+    array([2.  , 1.  , 0.5 , 0.25])
+    """
+    start, factor = number("start_value", start_value), number("decay", decay, above=0)
+    return _made(
+        Curve(lambda where: start * (factor**where), lambda n: Exponential(start, factor, n or 1)), max_iter, exact
+    )
+
+
+def LinearParamScheduler(
+    start_value: float, end_value: float, *, max_iter: int | None = None, exact: int | None = None
+) -> Schedule:
+    """A line from start to end, which goes on past the end: end·where + start·(1 - where).
+
+    Args:
+        start_value, end_value: at `where` 0 and 1.
+        max_iter, exact: as for `ConstantParamScheduler`.
+
+    >>> LinearParamScheduler(1.0, 0.0, max_iter=4).values(7)
+    array([ 1.  ,  0.75,  0.5 ,  0.25,  0.  , -0.25, -0.5 ])
+    """
+    start, end = number("start_value", start_value), number("end_value", end_value)
+    return _made(
+        Curve(
+            lambda where: end * where + start * (1 - where),
+            lambda n: Ramp(start, end, n or 1) >> _line(end, end - start, n or 1),
+        ),
+        max_iter,
+        exact,
+    )
+
+
+def PolynomialDecayParamScheduler(
+    base_value: float, power: float, *, max_iter: int | None = None, exact: int | None = None
+) -> Schedule:
+    """base·(1 - where)^power; past the end the same for a whole power, and for others fvcore's value is complex and this holds 0.
+
+    Args:
+        base_value: at `where` 0.
+        power: of at least 0; a negative one divides by 0 at the end.
+        max_iter, exact: as for `ConstantParamScheduler`.
+
+    >>> PolynomialDecayParamScheduler(1.0, 2, max_iter=4).values(6)
+    array([1.    , 0.5625, 0.25  , 0.0625, 0.    , 0.0625])
+    """
+    base, power = number("base_value", base_value), number("power", power, least=0)
+
+    def at(where: float) -> float:
+        if where > 1 and power != int(power):
+            raise DialectError(f"PolynomialDecayParamScheduler's values past the end, here at {where:g}, are complex")
+        return float(base * (1 - where) ** (int(power) if power == int(power) else power))
+
+    def over(n: int | None) -> Schedule:
+        if power == 0:
+            return Constant(base)
+        fall = Ramp(base, 0.0, n or 1, "linear" if power == 1 else f"power({power!r})")
+        if power == 1:
+            return fall >> _line(0.0, -base, n or 1)
+        if power != int(power) or n is None:
+            return fall
+        # Its own clock begins one update past the end, as an offset of 0 is none.
+        return Chain((fall, Constant(0.0, 1), Power(-base if power % 2 else base, -power, 1 / n, n)))
+
+    return _made(Curve(at, over), max_iter, exact)
+
+
+def MultiStepParamScheduler(
+    values: Sequence[float],
+    num_updates: int | None = None,
+    milestones: Sequence[int] | None = None,
+    *,
+    max_iter: int | None = None,
+    exact: int | None = None,
+) -> Schedule:
+    """One value after another, the next one from each milestone on: values[milestones ≤ ⌊(where + 1e-6)·num_updates⌋].
+
+    Args:
+        values: one more than milestones, or as many where `num_updates` is not given.
+        num_updates: what the milestones are counted in, which need not be updates; by default the last milestone, which is then
+            no milestone.
+        milestones: where the next value begins, in rising order; by default the values divide `num_updates` evenly.
+        max_iter, exact: as for `ConstantParamScheduler`.
+
+    Raises:
+        DialectError: neither milestones nor updates, numbers of values and milestones that do not fit, or milestones that do not
+            rise between 0 and `num_updates`.
+
+    >>> MultiStepParamScheduler([1.0, 0.5, 0.1], num_updates=6, milestones=[2, 4], max_iter=6).values(6)
+    array([1. , 1. , 0.5, 0.5, 0.1, 0.1])
+    """
+    levels = _levels(values)
+    if num_updates is None and milestones is None:
+        raise DialectError("num_updates and milestones must not both be left out, as fvcore asks")
+    if milestones is None:
+        width = math.ceil(num_updates / float(len(levels)))  # type: ignore[operator]
+        at = [width * (i + 1) for i in range(len(levels) - 1)]
+    else:
+        if isinstance(milestones, str) or not isinstance(milestones, Sequence):
+            raise TypeError(f"milestones must be a list such as [30, 60], got {shown(milestones)}")
+        wanted = len(levels) - (num_updates is not None)
+        if len(milestones) != wanted:
+            raise DialectError(f"milestones must be {wanted} for {len(levels)} values, got {len(milestones)}")
+        at = [number(f"milestones[{i}]", m) for i, m in enumerate(milestones)]  # type: ignore[misc]
+    if num_updates is None:
+        num_updates, at = at[-1], at[:-1]
+    n = number("num_updates", num_updates)
+    if n < len(levels):
+        raise DialectError(f"num_updates must be at least the number of values, {len(levels)}, got {num_updates!r}")
+    for before, milestone in zip([0, *at], at, strict=False):
+        if not before < milestone < n:
+            raise DialectError(
+                f"milestones must rise between 0 and num_updates, {n:g}, got {milestone:g} after {before:g}"
+            )
+
+    def index(where: float) -> int:
+        return bisect_right(at, int((where + _EPSILON) * n))
+
+    def value(where: float) -> float:
+        if where > 1.0:
+            raise _past_end("MultiStepParamScheduler", where)
+        return levels[index(where)]
+
+    # The next value comes with the first whole count at or after a milestone.
+    return _made(Curve(value, lambda m: _stairs(levels, index, [math.ceil(a) / n for a in at], m)), max_iter, exact)
+
+
+def StepParamScheduler(
+    num_updates: float, values: Sequence[float], *, max_iter: int | None = None, exact: int | None = None
+) -> Schedule:
+    """One value after another, each for an equal share of the run: values[⌊(where + 1e-6)·len(values)⌋].
+
+    From `where` = 1 - 1e-6 on fvcore's index is past the last value and it raises; this holds the last one.
+
+    Args:
+        num_updates: above 0; it changes nothing.
+        values: at least one.
+        max_iter, exact: as for `ConstantParamScheduler`.
+
+    >>> StepParamScheduler(4, [1.0, 0.5], max_iter=4).values(5)
+    array([1. , 1. , 0.5, 0.5, 0.5])
+    """
+    if number("num_updates", num_updates) <= 0:
+        raise DialectError(f"num_updates must be above 0, as fvcore asks, got {num_updates!r}")
+    levels = _levels(values)
+    return _made(_steps("StepParamScheduler", levels), max_iter, exact)
+
+
+def StepWithFixedGammaParamScheduler(
+    base_value: float,
+    num_decays: int,
+    gamma: float,
+    num_updates: int,
+    *,
+    max_iter: int | None = None,
+    exact: int | None = None,
+) -> Schedule:
+    """base, base·γ, base·γ², … for an equal share of the run each, with `num_decays` drops.
+
+    The end is that of `StepParamScheduler`.
+
+    Args:
+        base_value: at `where` 0.
+        num_decays: how many drops.
+        gamma: the factor of one.
+        num_updates: at least 1; it changes nothing.
+        max_iter, exact: as for `ConstantParamScheduler`.
+
+    Raises:
+        DialectError: numbers that are not positive.
+
+    >>> StepWithFixedGammaParamScheduler(1.0, 2, 0.5, 6, max_iter=6).values(6)
+    array([1.  , 1.  , 0.5 , 0.5 , 0.25, 0.25])
+    """
+    base, factor = number("base_value", base_value), number("gamma", gamma)
+    for name, value in (("base_value", base), ("gamma", factor)):
+        if value <= 0:
+            raise DialectError(f"{name} must be above 0, as fvcore asks, got {value!r}")
+    for name, value in (("num_decays", num_decays), ("num_updates", num_updates)):
+        if not isinstance(value, int) or value <= 0:
+            raise DialectError(f"{name} must be an int of at least 1, as fvcore asks, got {value!r}")
+    levels = [base]
+    for _ in range(num_decays):
+        levels.append(levels[-1] * factor)
+    return _made(_steps("StepWithFixedGammaParamScheduler", levels), max_iter, exact)
+
+
+def CompositeParamScheduler(
+    schedulers: Sequence[Schedule],
+    lengths: Sequence[float],
+    interval_scaling: Sequence[str],
+    *,
+    max_iter: int | None = None,
+    exact: int | None = None,
+) -> Schedule:
+    """One scheduler after another, each for its share of the run: "rescaled" ones from their beginning to their end, "fixed" ones
+    as if they had been running since the beginning.
+
+    The next one is in force where `where` + 1e-6 is above the sum of the lengths before. In the last 1e-6 before that sum a
+    "rescaled" one is asked for a time before its beginning; this holds its first value there.
+
+    Args:
+        schedulers: schedules of this module's functions.
+        lengths: a share of the run each, with a sum of 1 within 1e-3; the last one is corrected.
+        interval_scaling: "rescaled" or "fixed" for each.
+        max_iter, exact: as for `ConstantParamScheduler`.
+
+    Raises:
+        DialectError: lists of different lengths, shares whose sum is not 1, or another scaling.
+
+    >>> parts = [ConstantParamScheduler(0.4), CosineParamScheduler(0.4, 0.0)]
+    >>> CompositeParamScheduler(parts, [0.5, 0.5], ["rescaled", "rescaled"], max_iter=8).values(9).round(3)
+    array([0.4  , 0.4  , 0.4  , 0.4  , 0.4  , 0.341, 0.2  , 0.059, 0.   ])
+    """
+    if isinstance(schedulers, str) or not isinstance(schedulers, Sequence):
+        raise TypeError(f"schedulers must be a list of schedules, got {shown(schedulers)}")
+    curves = [curve_of(f"schedulers[{i}]", s, "fvcore") for i, s in enumerate(schedulers)]
+    return _made(_composite(curves, lengths, interval_scaling), max_iter, exact)
+
+
+def WarmupParamScheduler(
+    scheduler: Schedule,
+    warmup_factor: float,
+    warmup_length: float,
+    warmup_method: Literal["linear", "constant"] = "linear",
+    rescale_interval: bool = False,
+    *,
+    max_iter: int | None = None,
+    exact: int | None = None,
+) -> Schedule:
+    """Detectron2's warmup before a scheduler, from `warmup_factor` times its first value to its value when the warmup ends.
+
+    Args:
+        scheduler: a schedule of this module's functions; it runs underneath, so the share `warmup_length` of it is cut off.
+        warmup_factor: of its first value.
+        warmup_length: the warmup's share of the run.
+        warmup_method: "linear", or "constant": at the first value, with a jump at the end.
+        rescale_interval: the scheduler runs from its beginning to its end in the rest of the run, and the warmup leads to where
+            it begins; Detectron2 0.6 does not have it.
+        max_iter, exact: as for `ConstantParamScheduler`.
+
+    Raises:
+        DialectError: another method.
+
+    >>> WarmupParamScheduler(CosineParamScheduler(1.0, 0.0), 0.0, 0.5, max_iter=8).values(9).round(3)
+    array([0.   , 0.125, 0.25 , 0.375, 0.5  , 0.309, 0.146, 0.038, 0.   ])
+    """
+    curve = curve_of("scheduler", scheduler, "fvcore")
+    length = number("warmup_length", warmup_length)
+    start = number("warmup_factor", warmup_factor) * curve.at(0.0)
+    end = curve.at(0.0 if rescale_interval else length)
+    if warmup_method == "constant":
+        warmup = ConstantParamScheduler(start)
+    elif warmup_method == "linear":
+        warmup = LinearParamScheduler(start, end)
+    else:
+        raise DialectError(
+            f"warmup_method must be 'linear' or 'constant', as Detectron2 asks, got {shown(warmup_method)}"
+        )
+    scaling = ["rescaled", "rescaled" if rescale_interval else "fixed"]
+    both = [curve_of("warmup", warmup, "fvcore"), curve]
+    return _made(_composite(both, [length, 1 - length], scaling), max_iter, exact)
+
+
+def LRMultiplier(
+    lr: float, multiplier: Schedule, max_iter: int, last_iter: int = -1, *, exact: int | None = None
+) -> Schedule:
+    """Detectron2's scheduler: the optimizer's rate times fvcore's value at t/max_iter.
+
+    Args:
+        lr: the optimizer's rate.
+        multiplier: a schedule of this module's other functions.
+        max_iter: updates of the run.
+        last_iter: changes nothing here; a schedule begins at 0.
+        exact: give the first so many values, bit by bit.
+
+    Raises:
+        DialectError: a multiplier that is none of these.
+
+    >>> LRMultiplier(0.1, CosineParamScheduler(1.0, 0.0), max_iter=4).values(5).round(4)
+    array([0.1   , 0.0854, 0.05  , 0.0146, 0.    ])
+    """
+    base, curve = number("lr", lr), curve_of("multiplier", multiplier, "fvcore")
+    times = Curve(lambda where: base * curve.at(where), lambda n: Product((Constant(base), curve.over(n))))
+    return _made(times, whole("max_iter", max_iter, least=1), exact)
+
+
+# --- for the functions above -------------------------------------------------------------------------------------------
+
+
+def _made(curve: Curve, max_iter: int | None, exact: int | None) -> Schedule:
+    return made(curve, None if max_iter is None else whole("max_iter", max_iter, least=1), exact)
+
+
+def _past_end(name: str, where: float) -> DialectError:
+    return DialectError(f"fvcore's {name} raises at a progress of {where:g}, past its end; ask for fewer exact values")
+
+
+def _levels(values: Any) -> list[float]:
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        raise TypeError(f"values must be a list such as [0.1, 0.01], got {shown(values)}")
+    if not values:
+        raise DialectError("values must hold at least one, got none")
+    return [number(f"values[{i}]", v) for i, v in enumerate(values)]
+
+
+def _line(start: float, change: float, n: int) -> Schedule:
+    """start + change·t/n without end."""
+    return Sum((Constant(start - change), Power(change, -1.0, 1.0, n)))
+
+
+def _steps(name: str, levels: list[float]) -> Curve:
+    def index(where: float) -> int:
+        return int((where + _EPSILON) * len(levels))
+
+    def at(where: float) -> float:
+        i = index(where)
+        if i >= len(levels):
+            raise _past_end(name, where)
+        return levels[i]
+
+    edges = [i / len(levels) for i in range(1, len(levels))]
+    return Curve(at, lambda n: _stairs(levels, index, edges, n))
+
+
+def _stairs(levels: list[float], index: Callable[[float], int], edges: list[float], n: int | None) -> Schedule:
+    """Levels that change at shares of the run, or at the updates where the system's own index does."""
+    begins: list[float] = [0, *(edge - _EPSILON for edge in edges)]
+    if n is not None:
+        begins = [0, *(first(lambda t, i=i: index(t / n) >= i, edge * n) for i, edge in enumerate(edges, 1))]  # type: ignore[misc]
+    return joined([(Constant(level), begin) for level, begin in zip(levels, begins, strict=True)], begins)
+
+
+def _composite(curves: list[Curve], lengths: Sequence[float], scaling: Sequence[str]) -> Curve:
+    if isinstance(lengths, str) or not isinstance(lengths, Sequence):
+        raise TypeError(f"lengths must be a list such as [0.3, 0.7], got {shown(lengths)}")
+    if isinstance(scaling, str) or not isinstance(scaling, Sequence):
+        raise TypeError(f'interval_scaling must be a list such as ["rescaled", "fixed"], got {shown(scaling)}')
+    shares = [number(f"lengths[{i}]", share, least=0) for i, share in enumerate(lengths)]
+    if len(curves) != len(shares) or not curves:
+        raise DialectError(
+            f"schedulers and lengths must be equally many, at least one, got {len(curves)} and {len(shares)}"
+        )
+    if abs(sum(shares) - 1.0) >= 1e-3:
+        raise DialectError(f"lengths must have a sum of 1, as fvcore asks, got {sum(shares):g}")
+    if sum(shares) != 1.0:
+        shares[-1] = 1.0 - sum(shares[:-1])
+    for i, kind in enumerate(scaling):
+        if kind not in ("rescaled", "fixed"):
+            raise DialectError(
+                f"interval_scaling[{i}] must be 'rescaled' or 'fixed', as fvcore asks, got {shown(kind)}"
+            )
+    if len(scaling) < len(curves):
+        raise DialectError(f"interval_scaling must be one for each of {len(curves)} schedulers, got {len(scaling)}")
+    totals = [shares[0]]
+    for share in shares[1:]:
+        totals.append(totals[-1] + share)
+
+    def index(where: float) -> int:
+        return next((i for i, total in enumerate(totals[:-1]) if where + _EPSILON <= total), len(totals) - 1)
+
+    def at(where: float) -> float:
+        i = index(where)
+        if scaling[i] == "rescaled":
+            if not shares[i]:
+                raise DialectError(f"lengths[{i}] must be above 0: fvcore divides by it")
+            where = (where - (totals[i] - shares[i])) / shares[i]
+        return curves[i].at(where)
+
+    def over(n: int | None) -> Schedule:
+        whole_run = n or 1
+        edges: list[float] = [total - _EPSILON for total in totals[:-1]]
+        if n is not None:
+            edges = [first(lambda t, i=i: index(t / n) > i, total * n) for i, total in enumerate(totals[:-1])]  # type: ignore[misc]
+        parts: list[tuple[Schedule, float]] = []
+        for i, curve in enumerate(curves):
+            begin = (totals[i] - shares[i]) * whole_run
+            if scaling[i] == "fixed":
+                parts.append((curve.over(n), 0))
+            else:
+                parts.append((_over(curve, n, shares[i]), round(begin) if abs(begin - round(begin)) < 1e-9 else begin))
+        return joined(parts, [0, *edges])
+
+    return Curve(at, over)
+
+
+def _over(curve: Curve, n: int | None, share: float) -> Schedule:
+    """A curve over a share of the run, whose boundaries are the run's own."""
+    from laju.clocks import stretch
+
+    if not share:
+        return Constant(0.0)  # never in force
+    length = (n or 1) * share
+    if abs(length - round(length)) < 1e-9 and round(length):
+        return curve.over(round(length))
+    return stretch(curve.over(None), length)
+
+
+SYSTEM = System(
+    name="fvcore",
+    title="fvcore",
+    package="fvcore",
+    releases=("0.1.5.post20221221",),
+    counts="updates, of max_iter",
+    schedulers={
+        f.__name__: f
+        for f in (
+            ConstantParamScheduler, CosineParamScheduler, ExponentialParamScheduler, LinearParamScheduler,
+            MultiStepParamScheduler, PolynomialDecayParamScheduler, StepParamScheduler, StepWithFixedGammaParamScheduler,
+            CompositeParamScheduler, WarmupParamScheduler, LRMultiplier,
+        )
+    },
+)  # fmt: skip
+"""The system that `laju.dialects.read` and `laju convert` know as fvcore, Detectron2's two classes included."""

@@ -1,0 +1,178 @@
+"""GluonCV: `LRScheduler` and `LRSequential` of `gluoncv.utils`, which MXNet's `Trainer` calls with the update's number, from 1.
+
+Update t has the value at t + 1, and the value at 0 is never used: `counts="trainer"`, the default; `counts="raw"` is what 0, 1, 2, …
+give, as a plot asks. What surprises people most:
+
+- A schedule of `niters` ends at `niters` - 1, so that together with the count from 1 it reaches its target one update before its last.
+- A sequence holds the last value of its last part: with the count from 1, the last update has the value of the one before.
+- Every part begins one update early: the first update of a training has the second value of a warmup.
+- `offset` is overwritten in a sequence, and steps past `niters` - 1 never come.
+- Steps in epochs are passed over unless `nepochs` and `iters_per_epoch` are given; the rate then never changes.
+- Without `niters` the rate is the target throughout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from laju.algebra import Chain
+from laju.arguments import number, shown, whole
+from laju.dialects.base import DialectError, System
+from laju.dialects.mxnet import Counts, asked_by
+from laju.pieces import Constant, Ramp
+from laju.schedule import Schedule, put
+
+Mode = Literal["constant", "step", "linear", "poly", "cosine"]
+_MODES = ("constant", "step", "linear", "poly", "cosine")
+
+
+def LRScheduler(
+    mode: Mode,
+    base_lr: float = 0.1,
+    target_lr: float = 0,
+    niters: int = 0,
+    nepochs: int = 0,
+    iters_per_epoch: int = 0,
+    offset: int = 0,
+    power: float = 2,
+    step_iter: Sequence[int] | None = None,
+    step_epoch: Sequence[int] | None = None,
+    step_factor: float = 0.1,
+    baselr: float | None = None,
+    targetlr: float | None = None,
+    *,
+    counts: Counts = "trainer",
+) -> Schedule:
+    """target + (base - target)·f(T/(niters - 1)) with T = MXNet's count less `offset`, held at both ends.
+
+    f(p) is 1 - p ("linear"), (1 - p)^power ("poly"), (1 + cos πp)/2 ("cosine"); "constant" stays at the base, and "step" is
+    base·step_factor^(number of steps ≤ T). Within 4 ulp of the larger end.
+
+    Args:
+        mode: see above.
+        base_lr: at first.
+        target_lr: at last, but for "constant" and "step".
+        niters: updates; nepochs·iters_per_epoch instead, where that is not 0.
+        nepochs, iters_per_epoch: epochs, and updates of one.
+        offset: updates before this schedule, at whose first value it waits.
+        power: of "poly", at least 0.
+        step_iter, step_epoch: where "step" changes, in updates or in epochs.
+        step_factor: of each change, at least 0.
+        baselr, targetlr: old names of `base_lr` and `target_lr`, which count where those have their defaults.
+        counts: "trainer" for update t = n - 1, or "raw" for t = n, MXNet's count.
+
+    Raises:
+        DialectError: what GluonCV refuses: another mode, "step" without steps; 1 for `niters`, where it divides by 0.
+
+    Source: GluonCV, `gluoncv/utils/lr_scheduler.py`.
+
+    >>> LRScheduler("linear", base_lr=0.0, target_lr=1.0, niters=5).values(5)
+    array([0.25, 0.5 , 0.75, 1.  , 1.  ])
+    >>> LRScheduler("linear", base_lr=0.0, target_lr=1.0, niters=5, counts="raw").values(5)
+    array([0.  , 0.25, 0.5 , 0.75, 1.  ])
+    """
+    if mode not in _MODES:
+        raise DialectError(f"mode must be one of {', '.join(map(repr, _MODES))}, as GluonCV asserts, got {shown(mode)}")
+    if mode == "step" and step_iter is None and step_epoch is None:
+        raise DialectError("mode 'step' needs step_iter or step_epoch, as GluonCV asserts")
+    if baselr is not None and base_lr == 0.1:
+        base_lr = baselr
+    if targetlr is not None and target_lr == 0:
+        target_lr = targetlr
+    base, target = number("base_lr", base_lr), number("target_lr", target_lr)
+    if mode == "constant":
+        target = base
+    n, epoch_updates, steps = whole("niters", niters), whole("iters_per_epoch", iters_per_epoch), step_iter
+    if whole("nepochs", nepochs) * epoch_updates > 0:
+        n = nepochs * epoch_updates
+        if step_epoch is not None:
+            steps = [s * epoch_updates for s in _steps("step_epoch", step_epoch)]
+    own = _curve(mode, base, target, n, number("power", power), steps, number("step_factor", step_factor))
+    late = whole("offset", offset, least=-(2**53))
+    schedule = asked_by(counts, own.shift(late) if late else own)
+    if schedule is own:  # what is remembered below must not be shared with the schedule inside
+        schedule = own.shift(0)
+    put(schedule, _gluoncv=(own, n))
+    return schedule
+
+
+def LRSequential(schedulers: Sequence[Schedule], *, counts: Counts = "trainer") -> Schedule:
+    """One after another, each over its own `niters` of MXNet's counts; after the last one its last value is held.
+
+    Args:
+        schedulers: made by this module's `LRScheduler`; their `offset` and `counts` are passed over.
+        counts: as for `LRScheduler`.
+
+    Raises:
+        DialectError: no scheduler, or one that is not GluonCV's `LRScheduler` (such as a sequence), as GluonCV asserts.
+
+    Source: GluonCV, `gluoncv/utils/lr_scheduler.py`.
+
+    >>> warmup = LRScheduler("linear", base_lr=0.0, target_lr=1.0, niters=3)
+    >>> LRSequential([warmup, LRScheduler("cosine", base_lr=1.0, niters=3)]).values(6)
+    array([0.5, 1. , 1. , 0.5, 0. , 0. ])
+    """
+    if isinstance(schedulers, str) or not isinstance(schedulers, Sequence) or not schedulers:
+        raise DialectError(f"schedulers must be a list of at least one, as GluonCV asserts, got {shown(schedulers)}")
+    parts: list[tuple[Schedule, int]] = []
+    for i, scheduler in enumerate(schedulers):
+        part = getattr(scheduler, "_gluoncv", None)
+        if part is None:
+            raise DialectError(
+                f"schedulers[{i}] must be made by the dialect's LRScheduler, as GluonCV asserts, got {shown(scheduler)}"
+            )
+        parts.append(part)
+    in_force = [part for part in parts if part[1]] or parts[:1]
+    raw: Schedule
+    if len(in_force) == 1:
+        raw = in_force[0][0]
+    else:
+        raw = Chain((*(own.take(n) for own, n in in_force[:-1]), in_force[-1][0]))
+    return asked_by(counts, raw)
+
+
+def _curve(
+    mode: str, base: float, target: float, n: int, power: float, steps: Sequence[int] | None, factor: float
+) -> Schedule:
+    """The values at T = 0, 1, … up to n - 1, held from there on."""
+    if mode == "constant":
+        return Constant(base)
+    if mode == "step":
+        if factor < 0:
+            raise DialectError(f"step_factor must be at least 0, got {factor!r}")
+        last = n - 1
+        at = sorted(s for s in _steps("step_iter", steps or []) if s <= last)
+        if n == 0:  # T is -1
+            return Constant(base * factor ** len(at))
+        values = [base * factor ** sum(s <= t for s in at) for t in (0, *(s for s in at if s > 0))]
+        edges = [0, *(s for s in at if s > 0)]
+        parts = [Constant(v, b - a) for v, a, b in zip(values, edges, edges[1:], strict=False) if b > a]
+        return Chain((*parts, Constant(values[-1]))) if parts else Constant(values[-1])
+    if n == 1:
+        raise DialectError("niters must not be 1 with this mode: GluonCV divides by niters - 1")
+    if power < 0 and mode == "poly":
+        raise DialectError(f"power must be at least 0, got {power!r}: GluonCV divides by 0 at the end")
+    if mode == "poly" and power == 0:
+        return Constant(base)
+    if n == 0:
+        return Constant(target)
+    shape = mode if mode != "poly" else "linear" if power == 1 else f"power({power!r})"
+    return Ramp(base, target, n - 1, shape)
+
+
+def _steps(name: str, steps: Any) -> list[int]:
+    if isinstance(steps, str) or not isinstance(steps, Sequence):
+        raise TypeError(f"{name} must be a list such as [30, 60], got {shown(steps)}")
+    return [whole(f"{name}[{i}]", s, least=-(2**53)) for i, s in enumerate(steps)]
+
+
+SYSTEM = System(
+    name="gluoncv",
+    title="GluonCV",
+    package="gluoncv",
+    releases=("0.10.5.post0",),
+    counts="updates; MXNet's own count is one higher",
+    schedulers={"LRScheduler": LRScheduler, "LRSequential": LRSequential},
+)
+"""The system that `laju.dialects.read` and `laju convert` know as gluoncv."""

@@ -1,0 +1,308 @@
+"""MXNet: the schedulers of `mxnet.lr_scheduler`, as `gluon.Trainer` and every optimizer of MXNet call them.
+
+An optimizer calls its scheduler with the number of the update, from 1, so that update t has the value at t + 1, and the value at 0
+is never used: this is `counts="trainer"`, the default. `counts="raw"` is what the scheduler gives when it is called with 0, 1, 2, …
+as a plot does. What surprises people most:
+
+- With a warmup from 0 the first update is no longer at 0, and a cosine reaches its end one update before `max_update` of them are
+  over.
+- A step is late, not early: `FactorScheduler(step=10)` drops after 10 updates, `MultiFactorScheduler([10])` too.
+- The steps of both count from the first update, with the warmup: they are made up for at its end, at once.
+- The schedulers keep a state, which only goes forward. One that has been plotted, or has served another run, begins where it was
+  left. A new `PolyScheduler` or `CosineScheduler` that is first called past `max_update`, as after a resume, gives the *full* rate.
+- An optimizer with a `learning_rate` of its own overwrites the scheduler's base, and prints so; `Adam` has one by default, 0.001.
+  The warmup still climbs to the old base, and `PolyScheduler` and `CosineScheduler` do not follow at all. Give it here as
+  `learning_rate`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+from laju.algebra import Chain
+from laju.arguments import number, shown, whole
+from laju.dialects.base import DialectError, System
+from laju.pieces import Constant, Ramp, Table
+from laju.policies import factor as factor_
+from laju.policies import multi_factor
+from laju.schedule import Schedule
+
+Counts = Literal["trainer", "raw"]
+WarmupMode = Literal["linear", "constant"]
+
+
+def FactorScheduler(
+    step: int,
+    factor: float = 1,
+    stop_factor_lr: float = 1e-8,
+    base_lr: float = 0.01,
+    warmup_steps: int = 0,
+    warmup_begin_lr: float = 0,
+    warmup_mode: WarmupMode = "linear",
+    *,
+    counts: Counts = "trainer",
+    learning_rate: float | None = None,
+    exact: int | None = None,
+) -> Schedule:
+    """A factor after every `step` updates: base·factor^⌊(n - 1)/step⌋ at MXNet's count n, and never under the stop once it changed.
+
+    MXNet's documentation says ⌊n/step⌋. It multiplies what it had, so that rounding errors add up: this is within 2 ulp for every
+    change. A base below the stop is raised to it at the first change.
+
+    Args:
+        step: updates between two changes.
+        factor: from 0 to 1.
+        stop_factor_lr: the smallest value after a change.
+        base_lr: before the first change, not negative.
+        warmup_steps, warmup_begin_lr, warmup_mode: updates at first that climb from `warmup_begin_lr` to the base in a line, or stay
+            there with "constant".
+        counts: "trainer" for update t = n - 1, or "raw" for t = n.
+        learning_rate: the optimizer's own, where it has one; it takes the place of the base after the warmup.
+        exact: give the first so many values, bit by bit as MXNet computes them.
+
+    Raises:
+        DialectError: what MXNet refuses: a step below 1, a factor above 1, a warmup from above the base or of fewer than 0 updates.
+            A negative factor is refused here.
+
+    Source: Apache MXNet, `python/mxnet/lr_scheduler.py`.
+
+    >>> FactorScheduler(2, factor=0.5, base_lr=1.0).values(6)
+    array([1.  , 1.  , 0.5 , 0.5 , 0.25, 0.25])
+    >>> FactorScheduler(2, factor=0.5, base_lr=1.0, counts="raw").values(6)
+    array([1.  , 1.  , 1.  , 0.5 , 0.5 , 0.25])
+    """
+    warmup = _Warmup(base_lr, warmup_steps, warmup_begin_lr, warmup_mode)
+    step, ratio, stop = _whole("step", step), _ratio(factor), number("stop_factor_lr", stop_factor_lr)
+    if step < 1:
+        raise DialectError(f"step must be at least 1, as MXNet asks, got {step}")
+    base = warmup.base if learning_rate is None else number("learning_rate", learning_rate, least=0)
+    if exact is not None:
+        count, level = 0, base
+
+        def ask(n: int) -> float:
+            nonlocal count, level
+            while n > count + step:
+                count += step
+                level = max(level * ratio, stop)
+            return level
+
+        return warmup.asked(ask, counts, exact)
+    changed: Schedule
+    if base < stop or ratio in (0.0, 1.0) or base == 0:
+        changed = Chain((Constant(base, step), Constant(max(base * ratio, stop))))
+    else:
+        changed = factor_(base, ratio, step, stop if stop > 0 else None)
+    return warmup.then(Chain((Constant(base, 1), changed)), counts)
+
+
+def MultiFactorScheduler(
+    step: list[int],
+    factor: float = 1,
+    base_lr: float = 0.01,
+    warmup_steps: int = 0,
+    warmup_begin_lr: float = 0,
+    warmup_mode: WarmupMode = "linear",
+    *,
+    counts: Counts = "trainer",
+    learning_rate: float | None = None,
+    exact: int | None = None,
+) -> Schedule:
+    """A factor after each of the given counts: base·factor^(number of steps below n) at MXNet's count n.
+
+    MXNet's documentation says "at or below". The accuracy and the other arguments are those of `FactorScheduler`.
+
+    Args:
+        step: a list of increasing counts of at least 1.
+
+    Raises:
+        DialectError: what MXNet refuses: another list, a factor above 1, or the warmup's. A negative factor is refused here.
+
+    Source: Apache MXNet, `python/mxnet/lr_scheduler.py`.
+
+    >>> MultiFactorScheduler([2, 4], factor=0.5, base_lr=1.0).values(6)
+    array([1.  , 1.  , 0.5 , 0.5 , 0.25, 0.25])
+    """
+    warmup = _Warmup(base_lr, warmup_steps, warmup_begin_lr, warmup_mode)
+    if not isinstance(step, list) or not step:
+        raise DialectError(f"step must be a list of at least one number, as MXNet asserts, got {shown(step)}")
+    at = [_whole(f"step[{i}]", s) for i, s in enumerate(step)]
+    if at[0] < 1 or any(after <= before for before, after in zip(at, at[1:], strict=False)):
+        raise DialectError(f"step must hold increasing numbers of at least 1, as MXNet asks, got {shown(step)}")
+    ratio = _ratio(factor)
+    base = warmup.base if learning_rate is None else number("learning_rate", learning_rate, least=0)
+    if exact is not None:
+        passed, level = 0, base
+
+        def ask(n: int) -> float:
+            nonlocal passed, level
+            while passed < len(at) and n > at[passed]:
+                passed += 1
+                level *= ratio
+            return level
+
+        return warmup.asked(ask, counts, exact)
+    after = [s + 1 for s in at]
+    if ratio:
+        return warmup.then(multi_factor(base, after, ratio), counts)
+    return warmup.then(Chain((Constant(base, after[0]), Constant(0.0))), counts)
+
+
+def PolyScheduler(
+    max_update: int,
+    base_lr: float = 0.01,
+    pwr: float = 2,
+    final_lr: float = 0,
+    warmup_steps: int = 0,
+    warmup_begin_lr: float = 0,
+    warmup_mode: WarmupMode = "linear",
+    *,
+    counts: Counts = "trainer",
+    learning_rate: float | None = None,
+) -> Schedule:
+    """A polynomial: final + (base - final)·(1 - (n - w)/(max_update - w))^pwr at MXNet's count n, from the warmup's end w on.
+
+    It holds its last value from `max_update` on; MXNet's documentation says 0. Within 4 ulp of the larger end.
+
+    Args:
+        max_update: the count at which it ends, with the warmup. With a longer warmup nothing follows it but the base.
+        base_lr: at the end of the warmup.
+        pwr: of at least 0; with 0 the rate stays at the base.
+        final_lr: the last value.
+        warmup_steps, warmup_begin_lr, warmup_mode, counts: as for `FactorScheduler`.
+        learning_rate: the optimizer's own; it changes nothing, but for a warmup that is longer than `max_update`.
+
+    Raises:
+        DialectError: what MXNet refuses: a `max_update` below 1, or the warmup's; a warmup of just `max_update` or a negative power, for
+            which it divides by 0.
+
+    Source: Apache MXNet, `python/mxnet/lr_scheduler.py`.
+
+    >>> PolyScheduler(4, base_lr=1.0).values(5)
+    array([0.5625, 0.25  , 0.0625, 0.    , 0.    ])
+    """
+    warmup = _Warmup(base_lr, warmup_steps, warmup_begin_lr, warmup_mode)
+    power = number("pwr", pwr)
+    if power < 0 and warmup.steps <= _whole("max_update", max_update):
+        raise DialectError(f"pwr must be at least 0, got {power!r}: MXNet divides by 0 at max_update")
+    shape = "linear" if power == 1 else f"power({power!r})" if power > 0 else None
+    return _decay(max_update, final_lr, warmup, shape, counts, learning_rate)
+
+
+def CosineScheduler(
+    max_update: int,
+    base_lr: float = 0.01,
+    final_lr: float = 0,
+    warmup_steps: int = 0,
+    warmup_begin_lr: float = 0,
+    warmup_mode: WarmupMode = "linear",
+    *,
+    counts: Counts = "trainer",
+    learning_rate: float | None = None,
+) -> Schedule:
+    """Half a cosine: final + (base - final)·(1 + cos π(n - w)/(max_update - w))/2 at MXNet's count n, from the warmup's end w on.
+
+    The arguments, the accuracy and the errors are those of `PolyScheduler`.
+
+    Source: Apache MXNet, `python/mxnet/lr_scheduler.py`.
+
+    >>> CosineScheduler(4, base_lr=1.0).values(5).round(3)
+    array([0.854, 0.5  , 0.146, 0.   , 0.   ])
+    """
+    warmup = _Warmup(base_lr, warmup_steps, warmup_begin_lr, warmup_mode)
+    return _decay(max_update, final_lr, warmup, "cosine", counts, learning_rate)
+
+
+# --- for the functions above -------------------------------------------------------------------------------------------
+
+
+def asked_by(counts: Any, raw: Schedule) -> Schedule:
+    """What a scheduler's values at MXNet's counts 0, 1, 2, … are for updates 0, 1, 2, …"""
+    return raw.shift(-1) if _first(counts) else raw
+
+
+def _first(counts: Any) -> int:
+    if counts not in ("trainer", "raw"):
+        raise DialectError(f"counts must be 'trainer' (from 1) or 'raw' (from 0), got {shown(counts)}")
+    return int(counts == "trainer")
+
+
+class _Warmup:
+    """The part of MXNet's schedulers that they have in common."""
+
+    def __init__(self, base_lr: Any, warmup_steps: Any, warmup_begin_lr: Any, warmup_mode: Any) -> None:
+        self.base, self.begin = number("base_lr", base_lr, least=0), number("warmup_begin_lr", warmup_begin_lr)
+        self.steps, self.mode = _whole("warmup_steps", warmup_steps), warmup_mode
+        if self.begin > self.base:
+            raise DialectError(
+                f"warmup_begin_lr must be at most base_lr={self.base!r}, as MXNet asks, got {self.begin!r}"
+            )
+        if self.steps < 0:
+            raise DialectError(f"warmup_steps must be at least 0, as MXNet asks, got {self.steps}")
+        if warmup_mode not in ("linear", "constant"):
+            raise DialectError(f"warmup_mode must be 'linear' or 'constant', as MXNet asks, got {shown(warmup_mode)}")
+
+    def then(self, decay: Schedule, counts: Any) -> Schedule:
+        """The warmup, and then what has the value at MXNet's count n at n."""
+        if not self.steps:
+            return asked_by(counts, decay)
+        climb = (
+            Ramp(self.begin, self.base, self.steps) if self.mode == "linear" else Constant(self.begin, self.steps)
+        )
+        return asked_by(counts, Chain((climb, decay.shift(-self.steps))))
+
+    def asked(self, ask: Callable[[int], float], counts: Any, exact: int) -> Table:
+        """The first values, each asked for in turn."""
+        first = _first(counts)
+        values = []
+        for n in range(first, whole("exact", exact, least=1) + first):
+            if n >= self.steps:
+                values.append(ask(n))
+            elif self.mode == "linear":
+                values.append(self.begin + (self.base - self.begin) * float(n) / float(self.steps))
+            else:
+                values.append(self.begin)
+        return Table(tuple(values))
+
+
+def _decay(
+    max_update: Any, final_lr: Any, warmup: _Warmup, shape: str | None, counts: Any, learning_rate: Any
+) -> Schedule:
+    total, final = _whole("max_update", max_update), number("final_lr", final_lr)
+    overwritten = warmup.base if learning_rate is None else number("learning_rate", learning_rate, least=0)
+    if total < 1:
+        raise DialectError(f"max_update must be at least 1, as MXNet asks, got {total}")
+    if warmup.steps == total:
+        raise DialectError(f"warmup_steps must not be max_update={total}: MXNet divides by 0 there")
+    if warmup.steps > total:
+        return warmup.then(Constant(overwritten), counts)
+    if shape is None:
+        return warmup.then(Constant(warmup.base), counts)
+    decay = Ramp(warmup.base, final, total - warmup.steps, shape)
+    return warmup.then(decay.shift(warmup.steps) if warmup.steps else decay, counts)
+
+
+def _ratio(factor: Any) -> float:
+    ratio = number("factor", factor)
+    if ratio > 1:
+        raise DialectError(f"factor must be at most 1, as MXNet asks, got {ratio!r}")
+    if ratio < 0:
+        raise DialectError(f"factor must be at least 0, got {ratio!r}")
+    return ratio
+
+
+def _whole(name: str, value: Any) -> int:
+    return whole(name, value, least=-(2**53))
+
+
+SYSTEM = System(
+    name="mxnet",
+    title="MXNet",
+    package="mxnet",
+    releases=("1.9.1",),
+    counts="updates; MXNet's own count is one higher",
+    schedulers={f.__name__: f for f in (FactorScheduler, MultiFactorScheduler, PolyScheduler, CosineScheduler)},
+    refused={"LRScheduler": "it is the base class, without a rule"},
+    aliases={"factor": "FactorScheduler", "multifactor": "MultiFactorScheduler", "poly": "PolyScheduler", "cosine": "CosineScheduler"},
+)  # fmt: skip
+"""The system that `laju.dialects.read` and `laju convert` know as mxnet."""
