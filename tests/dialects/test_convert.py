@@ -99,7 +99,9 @@ def test_the_printed_programs_train_with_the_schedules_rates(target: str) -> Non
         if not conversion.own and not single and target not in PYTHONS:  # whose NumPy has another cosine
             assert real == ours.tolist(), conversion.text
     if target in OWN:
-        assert sum(conversion.own for conversion in found) >= {"keras": 7}.get(target, 8)
+        assert sum(conversion.own for conversion in found) >= {"keras": 7, "mxnet": 5}.get(
+            target, 8
+        )  # an MXNet decay is one count ahead
         assert not all(conversion.own for conversion in found)
 
 
@@ -203,7 +205,7 @@ def test_what_is_called_own_has_the_schedules_values_for_ever(target: str) -> No
         assert laju.parse(found.spec) == schedule
 
     check()
-    assert owned >= 5
+    assert owned >= (3 if target == "mxnet" else 5)
 
 
 @pytest.mark.parametrize("source", OWN)
@@ -214,9 +216,9 @@ def test_a_schedule_that_stays_in_its_system_keeps_its_call(source: str) -> None
         "timm": ("CosineLRScheduler(t_initial=20, warmup_t=5)", 0.1),
         "optax": ("optax.sgdr_schedule([{'init_value': 0.0, 'peak_value': 1.0, 'warmup_steps': 2, 'decay_steps': 9}])", None),
         "keras": ("CosineDecayRestarts(0.1, 7)", None),
+        "mxnet": ("CosineScheduler(max_update=20, base_lr=0.1, warmup_steps=3)", None),
+        "paddle": ("LinearWarmup(CosineAnnealingDecay(0.1, 20), 3, 0.0, 0.1)", None),
     }  # fmt: skip
-    if source not in calls:
-        pytest.skip(f"no example of {source}")
     text, lr = calls[source]
     found = convert(text, source, source, lr=lr, updates=30)
     assert found.own

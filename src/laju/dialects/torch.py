@@ -48,7 +48,7 @@ def LambdaLR(lr: float, lr_lambda: Schedule | Sequence[float], *, exact: int | N
     array([0.1  , 0.075, 0.05 ])
     """
     lr = _rate(lr)
-    factors = _factors(lr_lambda)
+    factors = factors_of(lr_lambda)
     rule = _Rule(
         "LambdaLR",
         lr,
@@ -88,7 +88,7 @@ def MultiplicativeLR(lr: float, lr_lambda: float | Schedule | Sequence[float], *
             multiplies=True,
         )
         return _made(rule, exact)
-    factors = _factors(lr_lambda)
+    factors = factors_of(lr_lambda)
     listed = factors.entries if isinstance(factors, Table) else None
 
     def factor(t: int) -> float:
@@ -1043,7 +1043,7 @@ def _integer(name: str, value: Any) -> int:
     return int(value)
 
 
-def _factors(given: Any) -> Schedule:
+def factors_of(given: Any) -> Schedule:
     if isinstance(given, Schedule):
         return given
     if callable(given):

@@ -1,0 +1,662 @@
+"""PaddlePaddle: the schedulers of `paddle.optimizer.lr`, stepped after every update or epoch.
+
+Making one steps it once, so value t is what it has after t more steps. What surprises people most:
+
+- `NoamDecay` counts from 0: the first rate is 0, and the peak is at t = warmup_steps.
+- `CosineAnnealingDecay` climbs again after `T_max`, as torch's does; inside a `LinearWarmup` it is computed another way, with
+  other last digits.
+- `OneCycleLR` counts the steps of its phases from 0, and raises at the step after `total_steps`; that last one is past the
+  bottom.
+- `PolynomialDecay` ends at 0.0001 unless told otherwise, wherever it begins, and with a rate below it climbs.
+- `LinearWarmup` takes `end_lr` and the rate after it apart: nothing makes them meet.
+- `CosineAnnealingWarmRestarts` in a `LinearWarmup` finds its cycle by a logarithm, which can fall short: the update of a restart
+  then has `eta_min`.
+
+`last_epoch` and `verbose` are left out: the first resumes a run, the second prints.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+from laju.algebra import Chain, Product
+from laju.arguments import is_number, number, shown, whole
+from laju.dialects import torch as _torch
+from laju.dialects.base import DialectError, System, replayed
+from laju.pieces import Constant, Exponential, Ramp
+from laju.policies import factor, inverse_time, multi_factor, natural_exponential, noam, piecewise_constant
+from laju.schedule import Schedule, put
+
+Step = Callable[[int, float], float]
+"""From the epoch and the value before it to the value."""
+
+
+def NoamDecay(d_model: int, warmup_steps: int, learning_rate: float = 1.0, *, exact: int | None = None) -> Schedule:
+    """learning_rate·d_model^-1/2·min(t^-1/2, t·warmup_steps^-3/2), which is 0 at t = 0.
+
+    Args:
+        d_model: width of the model, at least 1.
+        warmup_steps: t of the peak, at least 1.
+        learning_rate: a factor.
+        exact: give the first so many values, bit by bit as Paddle computes them.
+
+    Raises:
+        DialectError: a width that is not positive, as Paddle asks, or a warmup of 0 steps, by which it divides.
+
+    >>> NoamDecay(1, 4).values(6).round(3)
+    array([0.   , 0.125, 0.25 , 0.375, 0.5  , 0.447])
+    """
+    d, w, scale = whole("d_model", d_model, least=-(2**53)), whole("warmup_steps", warmup_steps), _rate(learning_rate)
+    if d <= 0:
+        raise DialectError(f"d_model must be at least 1, as Paddle asks, got {d}")
+    if w == 0:
+        raise DialectError("warmup_steps must be at least 1: Paddle divides by 0")
+
+    def step(t: int, before: float) -> float:
+        return float(scale * d ** (-0.5) * min(t ** (-0.5) if t else 1, w ** (-1.5) * t))
+
+    return _made(Chain((Constant(0.0, 1), noam(d, w, scale))), step, exact)
+
+
+def PiecewiseDecay(boundaries: Sequence[int], values: Sequence[float], *, exact: int | None = None) -> Schedule:
+    """Given values: the one of the first boundary that t is below; past all, the last.
+
+    Args:
+        boundaries: at least one; one that does not rise above those before it gives its value no update.
+        values: more than there are boundaries; those between are passed over but for the last.
+        exact: give the first so many values.
+
+    Raises:
+        DialectError: no boundary, or too few values, as Paddle asks.
+
+    >>> PiecewiseDecay([2, 4], [1.0, 0.5, 0.1]).values(5)
+    array([1. , 1. , 0.5, 0.5, 0.1])
+    """
+    at = [whole(f"boundaries[{i}]", b, least=-(2**53)) for i, b in enumerate(_listed("boundaries", boundaries))]
+    levels = [number(f"values[{i}]", v) for i, v in enumerate(_listed("values", values))]
+    if not at:
+        raise DialectError("boundaries must not be empty, as Paddle asks")
+    if len(levels) <= len(at):
+        raise DialectError(
+            f"values must be one more than the {len(at)} boundaries, as Paddle asks, got {len(levels)}: {shown(levels)}"
+        )
+    edges: list[int] = []
+    kept: list[float] = []
+    for boundary, level in zip(at, levels, strict=False):
+        if boundary > (edges[-1] if edges else 0):
+            edges.append(boundary)
+            kept.append(level)
+    closed = piecewise_constant(edges, [*kept, levels[-1]])
+    return _made(
+        closed, lambda t, before: next((v for b, v in zip(at, levels, strict=False) if t < b), levels[-1]), exact
+    )
+
+
+def NaturalExpDecay(learning_rate: float, gamma: float, *, exact: int | None = None) -> Schedule:
+    """learning_rate·exp(-gamma·t).
+
+    Args:
+        learning_rate: at t = 0.
+        gamma: above 0.
+        exact: give the first so many values, bit by bit as Paddle computes them.
+
+    Raises:
+        DialectError: another gamma, as Paddle asserts.
+
+    >>> NaturalExpDecay(1.0, 0.5).values(3).round(4)
+    array([1.    , 0.6065, 0.3679])
+    """
+    base, gamma = _rate(learning_rate), number("gamma", gamma)
+    if gamma <= 0:
+        raise DialectError(f"gamma must be above 0, as Paddle asserts, got {gamma!r}")
+    return _made(natural_exponential(base, gamma), lambda t, before: base * math.exp(-1 * gamma * t), exact)
+
+
+def InverseTimeDecay(learning_rate: float, gamma: float, *, exact: int | None = None) -> Schedule:
+    """learning_rate/(1 + gamma·t).
+
+    Args:
+        learning_rate: at t = 0.
+        gamma: of at least 0.
+        exact: give the first so many values, bit by bit as Paddle computes them.
+
+    Raises:
+        DialectError: a negative gamma: Paddle lets it pass, and the rate has a pole at t = -1/gamma.
+
+    >>> InverseTimeDecay(1.0, 0.5).values(3).round(4)
+    array([1.    , 0.6667, 0.5   ])
+    """
+    base, gamma = _rate(learning_rate), number("gamma", gamma)
+    if gamma < 0:
+        raise DialectError(f"gamma must be at least 0, got {gamma!r}: the rate has a pole at t = {-1 / gamma:g}")
+    closed = inverse_time(base, gamma) if gamma else Constant(base)
+    return _made(closed, lambda t, before: base / (1 + gamma * t), exact)
+
+
+def PolynomialDecay(
+    learning_rate: float,
+    decay_steps: int,
+    end_lr: float = 0.0001,
+    power: float = 1.0,
+    cycle: bool = False,
+    *,
+    exact: int | None = None,
+) -> Schedule:
+    """(learning_rate - end)·(1 - t/T)^power + end until T = decay_steps; then end.
+
+    With `cycle`, T is the first multiple of decay_steps that is not below t, so that the rate jumps up after each. That has no
+    closed form: give `exact`.
+
+    Args:
+        learning_rate: at t = 0.
+        decay_steps: T, at least 1.
+        end_lr: at T; not 0 by default.
+        power: above 0.
+        cycle: see above.
+        exact: give the first so many values, bit by bit as Paddle computes them.
+
+    Raises:
+        DialectError: other steps or another power, as Paddle asserts; a cycle without `exact`.
+
+    >>> PolynomialDecay(1.0, 4, 0.0).values(6)
+    array([1.  , 0.75, 0.5 , 0.25, 0.  , 0.  ])
+    """
+    base, end, power = _rate(learning_rate), number("end_lr", end_lr), number("power", power)
+    steps = _positive("decay_steps", decay_steps)
+    if power <= 0:
+        raise DialectError(f"power must be above 0, as Paddle asserts, got {power!r}")
+
+    def step(t: int, before: float) -> float:
+        length = steps * max(math.ceil(t / steps), 1) if cycle else steps
+        return float((base - end) * (1 - float(t if cycle else min(t, steps)) / float(length)) ** power + end)
+
+    if cycle and exact is None:
+        raise DialectError("a decay with cycle=True has no closed form: say exact=N for its first N values")
+    return _made(Ramp(base, end, steps, "linear" if power == 1 else f"power({power!r})"), step, exact)
+
+
+def LinearWarmup(
+    learning_rate: float | Schedule,
+    warmup_steps: int,
+    start_lr: float,
+    end_lr: float,
+    *,
+    exact: int | None = None,
+) -> Schedule:
+    """A line from `start_lr` at t = 0 to `end_lr` at t = warmup_steps, where `learning_rate` begins.
+
+    Args:
+        learning_rate: the rate after the warmup, or one of this module's schedules, from its own t = 0 on.
+        warmup_steps: at least 1.
+        start_lr, end_lr: ends of the line; `end_lr` itself is never used.
+        exact: give the first so many values, bit by bit as Paddle computes them.
+
+    Raises:
+        DialectError: other steps, or an `end_lr` that is not above `start_lr`, as Paddle asserts; a schedule of elsewhere with
+            `exact`.
+
+    >>> LinearWarmup(CosineAnnealingDecay(1.0, 4), 2, 0.0, 1.0).values(7).round(3)
+    array([0.   , 0.5  , 1.   , 0.854, 0.5  , 0.146, 0.   ])
+    """
+    steps = _positive("warmup_steps", warmup_steps)
+    start, end = _rate(start_lr, "start_lr"), number("end_lr", end_lr)
+    if end <= start:
+        raise DialectError(f"end_lr must be above start_lr={start!r}, as Paddle asserts, got {end!r}")
+    if isinstance(learning_rate, Schedule):
+        then: Schedule = learning_rate
+    elif is_number(learning_rate):
+        then = Constant(number("learning_rate", learning_rate))
+    else:
+        raise TypeError(
+            f"learning_rate must be a number or a schedule of this module's functions, got {shown(learning_rate)}"
+        )
+    asked: Step | None = getattr(then, "_paddle_asked", None)
+    if exact is not None and asked is None:
+        if not isinstance(then, Constant):
+            raise DialectError(
+                f"with exact, learning_rate must be made by the dialect's functions, got {shown(learning_rate)}"
+            )
+        level = then.value
+        asked = lambda t, before: level  # noqa: E731
+    made_at = [asked(0, 0.0)] if asked is not None and exact is not None else []
+
+    def step(t: int, before: float) -> float:
+        if t < steps:
+            return (end - start) * float(t) / float(steps) + start
+        assert asked is not None
+        made_at[0] = asked(t - steps, made_at[0])
+        return made_at[0]
+
+    return _made(Chain((Ramp(start, end, steps), then)), step, exact)
+
+
+def ExponentialDecay(learning_rate: float, gamma: float, *, exact: int | None = None) -> Schedule:
+    """learning_rate·gamma^t.
+
+    Args:
+        learning_rate: at t = 0.
+        gamma: between 0 and 1.
+        exact: give the first so many values, bit by bit as Paddle computes them.
+
+    Raises:
+        DialectError: another gamma, as Paddle asserts.
+
+    >>> ExponentialDecay(1.0, 0.5).values(3)
+    array([1.  , 0.5 , 0.25])
+    """
+    base, gamma = _rate(learning_rate), number("gamma", gamma)
+    if not 0 < gamma < 1:
+        raise DialectError(f"gamma must be between 0 and 1, as Paddle asserts, got {gamma!r}")
+    return _made(Exponential(base, gamma), lambda t, before: base * gamma**t, exact)
+
+
+def MultiStepDecay(
+    learning_rate: float, milestones: Sequence[int], gamma: float = 0.1, *, exact: int | None = None
+) -> Schedule:
+    """learning_rate·gamma^(number of milestones ≤ t).
+
+    Args:
+        learning_rate: before the first milestone.
+        milestones: a list that rises.
+        gamma: from 0 to below 1.
+        exact: give the first so many values, bit by bit as Paddle computes them.
+
+    Raises:
+        DialectError: milestones that do not rise, or a gamma of 1 or more, as Paddle asks; a negative one is refused here.
+
+    >>> MultiStepDecay(1.0, [2, 4], 0.5).values(5)
+    array([1.  , 1.  , 0.5 , 0.5 , 0.25])
+    """
+    base, gamma = _rate(learning_rate), _below_one(gamma)
+    at = [whole(f"milestones[{i}]", m, least=-(2**53)) for i, m in enumerate(_listed("milestones", milestones))]
+    if any(b <= a for a, b in itertools.pairwise(at)):
+        raise DialectError(f"milestones must rise, as Paddle asks, got {shown(milestones)}")
+    passed, later = sum(m <= 0 for m in at), [m for m in at if m > 0]
+    first = base * gamma**passed
+    closed: Schedule
+    if not later:
+        closed = Constant(first)
+    else:
+        closed = multi_factor(first, later, gamma) if gamma else Chain((Constant(first, later[0]), Constant(0.0)))
+    return _made(closed, lambda t, before: base * gamma ** sum(m <= t for m in at), exact)
+
+
+def StepDecay(learning_rate: float, step_size: int, gamma: float = 0.1, *, exact: int | None = None) -> Schedule:
+    """learning_rate·gamma^⌊t/step_size⌋.
+
+    Args:
+        learning_rate: of the first step.
+        step_size: at least 1.
+        gamma: from 0 to below 1.
+        exact: give the first so many values, bit by bit as Paddle computes them.
+
+    Raises:
+        DialectError: another step, or a gamma of 1 or more, as Paddle asks; a negative one is refused here.
+
+    >>> StepDecay(1.0, 2, 0.5).values(5)
+    array([1.  , 1.  , 0.5 , 0.5 , 0.25])
+    """
+    base, gamma, every = _rate(learning_rate), _below_one(gamma), _positive("step_size", step_size)
+    closed = factor(base, gamma, every) if gamma else Chain((Constant(base, every), Constant(0.0)))
+    return _made(closed, lambda t, before: base * gamma ** (t // every), exact)
+
+
+def LambdaDecay(learning_rate: float, lr_lambda: Schedule | Sequence[float], *, exact: int | None = None) -> Schedule:
+    """The rate times a function of the epoch: learning_rate·lr_lambda(t).
+
+    Args:
+        learning_rate: the rate.
+        lr_lambda: the factors, as a schedule or one for each step, the last of which holds. A Python function has no text;
+            `laju.Function("module:name")` is a schedule made of one that can be imported.
+        exact: give the first so many values.
+
+    Raises:
+        DialectError: a function.
+
+    >>> LambdaDecay(0.5, [1.0, 0.5]).values(3)
+    array([0.5 , 0.25, 0.25])
+    """
+    base, factors = _rate(learning_rate), _torch.factors_of(lr_lambda)
+    return _made(Product((Constant(base), factors)), lambda t, before: base * float(factors(t)), exact)
+
+
+def MultiplicativeDecay(
+    learning_rate: float, lr_lambda: float | Schedule | Sequence[float], *, exact: int | None = None
+) -> Schedule:
+    """Multiplied at every step: learning_rate·f(1)·…·f(t); the factor of epoch 0 is never asked for.
+
+    Args:
+        learning_rate: at t = 0.
+        lr_lambda: one factor for every step, a sequence f(0), f(1), … after whose end the rate holds, or with `exact` a schedule
+            of factors.
+        exact: give the first so many values, bit by bit as Paddle computes them.
+
+    Raises:
+        DialectError: a function, or a schedule without `exact`.
+
+    >>> MultiplicativeDecay(0.8, [9, 0.5, 0.5]).values(4)
+    array([0.8, 0.4, 0.2, 0.2])
+    """
+    schedule = _torch.MultiplicativeLR(_rate(learning_rate), lr_lambda, exact=exact)
+    if exact is not None:
+        return schedule
+    # The same products as torch's, whatever epoch is asked for.
+    return _made(schedule, lambda t, before: _torch.MultiplicativeLR(learning_rate, lr_lambda, exact=t + 1)(t), None)
+
+
+def CosineAnnealingDecay(learning_rate: float, T_max: int, eta_min: float = 0, *, exact: int | None = None) -> Schedule:
+    """eta_min + (learning_rate - eta_min)·(1 + cos(πt/T_max))/2, for ever: it climbs again after T_max.
+
+    Paddle computes each value from the one before, as torch does, and its errors add up; see torch's `CosineAnnealingLR`. In a
+    `LinearWarmup` it uses the formula.
+
+    Args:
+        learning_rate: the top.
+        T_max: steps down, at least 1.
+        eta_min: the bottom.
+        exact: give the first so many values, bit by bit as Paddle computes them.
+
+    Raises:
+        DialectError: another `T_max`, as Paddle asserts.
+
+    >>> CosineAnnealingDecay(1.0, 2).values(5).round(3)
+    array([1. , 0.5, 0. , 0.5, 1. ])
+    """
+    base, low, steps = _rate(learning_rate), number("eta_min", eta_min), _positive("T_max", T_max)
+
+    def step(t: int, before: float) -> float:
+        if t == 0:
+            return base
+        if (t - 1 - steps) % (2 * steps) == 0:
+            return before + (base - low) * (1 - math.cos(math.pi / steps)) / 2
+        up = (1 + math.cos(math.pi * t / steps)) / (1 + math.cos(math.pi * (t - 1) / steps))
+        return float(up * (before - low) + low)
+
+    def asked(t: int, before: float) -> float:
+        return low + (base - low) * (1 + math.cos(math.pi * t / steps)) / 2
+
+    return _made(_torch.CosineAnnealingLR(base, steps, low), step, exact, asked)
+
+
+def OneCycleLR(
+    max_learning_rate: float,
+    total_steps: int,
+    divide_factor: float = 25.0,
+    end_learning_rate: float = 0.0001,
+    phase_pct: float = 0.3,
+    anneal_strategy: Literal["cos", "linear"] = "cos",
+    three_phase: bool = False,
+    *,
+    exact: int | None = None,
+) -> Schedule:
+    """From max/divide_factor up to the maximum at t = phase_pct·T - 1, then down to `end_learning_rate` at T - 1.
+
+    It is torch's `OneCycleLR`, in which the last rate is given by itself: in three phases it goes down to where it began first,
+    and one step more, at T, is past the bottom; then Paddle raises, and here that value holds.
+
+    Args:
+        max_learning_rate: the top.
+        total_steps: T, at least 1.
+        divide_factor: from the top to the first rate.
+        end_learning_rate: the last rate, not negative.
+        phase_pct: share of the steps that rise, a float.
+        anneal_strategy: "cos" or "linear".
+        three_phase: see above; `phase_pct` must then be below 0.5.
+        exact: give the first so many values, bit by bit as Paddle computes them.
+
+    Raises:
+        DialectError: what Paddle refuses, among it a phase of no steps, for which it divides by 0.
+
+    >>> OneCycleLR(1.0, 10, end_learning_rate=0.0, anneal_strategy="linear").values(10).round(2)
+    array([0.04, 0.52, 1.  , 0.86, 0.71, 0.57, 0.43, 0.29, 0.14, 0.  ])
+    """
+    top, last = _rate(max_learning_rate, "max_learning_rate"), _rate(end_learning_rate, "end_learning_rate")
+    steps, divide = _positive("total_steps", total_steps), number("divide_factor", divide_factor)
+    if not isinstance(phase_pct, float) or not 0 <= phase_pct <= 1:
+        raise DialectError(f"phase_pct must be a float from 0 to 1, as Paddle asks, got {shown(phase_pct)}")
+    if divide <= 0:
+        raise DialectError(f"divide_factor must be above 0, got {divide!r}: Paddle refuses a negative rate")
+    if three_phase and phase_pct >= 0.5:
+        raise DialectError(f"phase_pct must be below 0.5 with three_phase=True, as Paddle asks, got {phase_pct!r}")
+    if anneal_strategy not in ("cos", "linear"):
+        raise DialectError(f"anneal_strategy must be 'cos' or 'linear', as Paddle asks, got {shown(anneal_strategy)}")
+    first = top / divide
+    if three_phase:
+        ends, rates = [phase_pct * steps - 1, 2 * phase_pct * steps - 2, steps - 1.0], [first, top, first, last]
+    else:
+        ends, rates = [phase_pct * steps - 1, steps - 1.0], [first, top, last]
+    begins = [0.0, *ends[:-1]]
+
+    def step(t: int, before: float) -> float:
+        if t > steps:
+            raise DialectError(f"Paddle's OneCycleLR of {steps} steps raises at step {t}")
+        i = next((i for i, end in enumerate(ends) if t <= end), len(ends) - 1)
+        done = (t - begins[i]) / (ends[i] - begins[i])
+        a, b = rates[i], rates[i + 1]
+        if anneal_strategy == "cos":
+            return b + (a - b) / 2.0 * (math.cos(math.pi * done) + 1)
+        return (b - a) * done + a
+
+    shape = "cosine" if anneal_strategy == "cos" else "linear"
+    parts: list[Schedule] = []
+    for begin, end, a, b in zip(begins, ends, rates, rates[1:], strict=False):
+        if end >= 0 and end > begin:
+            ramp: Schedule = Ramp(a, b, end - begin, shape)
+            parts.append(ramp if begin >= 0 else ramp.shift(begin))  # type: ignore[arg-type]
+    try:
+        values = replayed(step(0, 0.0), step, steps + 1).entries
+    except ZeroDivisionError:
+        raise DialectError(
+            f"phase_pct·total_steps must leave no phase without steps, got {phase_pct!r}·{steps}: Paddle divides by 0"
+        ) from None
+    cycle: Schedule = Chain(tuple(parts)) if len(parts) > 1 else parts[0]
+    return _made(Chain((cycle.take(steps), Constant(values[-1]))), step, exact)
+
+
+def CyclicLR(
+    base_learning_rate: float,
+    max_learning_rate: float,
+    step_size_up: int,
+    step_size_down: int | None = None,
+    mode: Literal["triangular", "triangular2", "exp_range"] = "triangular",
+    exp_gamma: float = 1.0,
+    scale_fn: None = None,
+    scale_mode: Literal["cycle", "iterations"] = "cycle",
+    *,
+    exact: int | None = None,
+) -> Schedule:
+    """Triangles between two rates, `step_size_up` steps up and `step_size_down` down, as torch's `CyclicLR`.
+
+    Paddle and torch subtract the cycle's number from the time, so that digits are lost with every cycle: exactly on a triangle
+    here.
+
+    Args:
+        base_learning_rate, max_learning_rate: bottom and top.
+        step_size_up, step_size_down: at least 1; the second is the first by default.
+        mode: "triangular"; "triangular2", half as high each time; "exp_range", lower by exp_gamma^t.
+        exp_gamma: see above, a float.
+        scale_fn, scale_mode: a Python function has no text, so `scale_fn` must be None, and `scale_mode` changes nothing then.
+        exact: give the first so many values, bit by bit as Paddle computes them.
+
+    Raises:
+        DialectError: what Paddle refuses, or a `scale_fn`.
+
+    >>> CyclicLR(0.0, 1.0, 2).values(5)
+    array([0. , 0.5, 1. , 0.5, 0. ])
+    """
+    low, top = _rate(base_learning_rate, "base_learning_rate"), _rate(max_learning_rate, "max_learning_rate")
+    up = _positive("step_size_up", step_size_up)
+    down = up if step_size_down is None else _positive("step_size_down", step_size_down)
+    if scale_mode not in ("cycle", "iterations"):
+        raise DialectError(f"scale_mode must be 'cycle' or 'iterations', as Paddle asks, got {shown(scale_mode)}")
+    if mode not in ("triangular", "triangular2", "exp_range"):
+        raise DialectError(
+            f"mode must be 'triangular', 'triangular2' or 'exp_range', as Paddle asks, got {shown(mode)}"
+        )
+    if not isinstance(exp_gamma, float):
+        raise DialectError(f"exp_gamma must be a float, as Paddle asks, got {shown(exp_gamma)}")
+    closed = _torch.CyclicLR(low, top, up, down, mode, exp_gamma, scale_fn)
+    size, share = float(up) + float(down), float(up) / (float(up) + float(down))
+
+    def step(t: int, before: float) -> float:
+        cycle = 1 + t // size
+        done = 1.0 + t / size - cycle
+        scale = done / share if done <= share else (1 - done) / (1 - share)
+        height = (top - low) * scale
+        lower = 1.0 if mode == "triangular" else 1 / 2.0 ** (cycle - 1) if mode == "triangular2" else exp_gamma**t
+        return low + height * lower
+
+    return _made(closed, step, exact)
+
+
+def LinearLR(
+    learning_rate: float,
+    total_steps: int,
+    start_factor: float = 1.0 / 3,
+    end_factor: float = 1.0,
+    *,
+    exact: int | None = None,
+) -> Schedule:
+    """A line of factors from `start_factor` to `end_factor` at t = total_steps, which holds.
+
+    Paddle computes each value from the one before, as torch's `LinearLR` does, and its errors add up.
+
+    Args:
+        learning_rate: what the factors multiply.
+        total_steps: at least 1.
+        start_factor: above 0 and at most 1.
+        end_factor: from 0 to 1.
+        exact: give the first so many values, bit by bit as Paddle computes them.
+
+    Raises:
+        DialectError: other factors or steps, as Paddle asks.
+
+    >>> LinearLR(1.0, 4, start_factor=0.2).values(6)
+    array([0.2, 0.4, 0.6, 0.8, 1. , 1. ])
+    """
+    base, steps = _rate(learning_rate), whole("total_steps", total_steps, least=-(2**53))
+    first, last = number("start_factor", start_factor), number("end_factor", end_factor)
+    if not 0 < first <= 1:
+        raise DialectError(f"start_factor must be above 0 and at most 1, as Paddle asks, got {first!r}")
+    if not 0 <= last <= 1:
+        raise DialectError(f"end_factor must be from 0 to 1, as Paddle asks, got {last!r}")
+    if steps <= 0:
+        raise DialectError(f"total_steps must be at least 1, as Paddle asks, got {steps}")
+
+    def step(t: int, before: float) -> float:
+        if t == 0:
+            return base * first
+        if t > steps:
+            return before
+        return before * (1.0 + (last - first) / (steps * first + (t - 1) * (last - first)))
+
+    return _made(_torch.LinearLR(base, first, last, steps), step, exact)
+
+
+def CosineAnnealingWarmRestarts(
+    learning_rate: float, T_0: int, T_mult: int = 1, eta_min: float = 0, *, exact: int | None = None
+) -> Schedule:
+    """Half a cosine down to `eta_min` in T_0 steps, begun anew at the top each time, `T_mult` times as long as before.
+
+    Args:
+        learning_rate: the top.
+        T_0: steps of the first cycle, at least 1.
+        T_mult: how many times as long each is as the one before, at least 1.
+        eta_min: the bottom, which no step reaches.
+        exact: give the first so many values, bit by bit as Paddle computes them.
+
+    Raises:
+        DialectError: other lengths, as Paddle asks.
+
+    >>> CosineAnnealingWarmRestarts(1.0, 2).values(5)
+    array([1. , 0.5, 1. , 0.5, 1. ])
+    """
+    base, low = _rate(learning_rate), number("eta_min", eta_min)
+    first, mult = _positive("T_0", T_0), _positive("T_mult", T_mult)
+
+    def at(done: float, length: float) -> float:
+        return low + (base - low) * (1 + math.cos(math.pi * done / length)) / 2
+
+    def step(t: int, before: float) -> float:
+        length = first
+        while t >= length:
+            t -= length
+            length *= mult
+            if mult == 1:
+                t %= length
+        return at(t, length)
+
+    def asked(t: int, before: float) -> float:
+        if t < first:
+            return at(t, first)
+        if mult == 1:
+            return at(t % first, first)
+        n = int(math.log(t / first * (mult - 1) + 1, mult))
+        return at(t - first * (mult**n - 1) / (mult - 1), first * mult**n)
+
+    return _made(_torch.CosineAnnealingWarmRestarts(base, first, mult, low), step, exact, asked)
+
+
+# --- for the functions above -------------------------------------------------------------------------------------------
+
+
+def _made(closed: Schedule, step: Step, exact: int | None, asked: Step | None = None) -> Schedule:
+    """The schedule, which remembers how Paddle computes it when a `LinearWarmup` asks for an epoch."""
+    schedule = closed
+    if exact is not None:
+        n = whole("exact", exact, least=1)
+        schedule = replayed(step(0, 0.0), step, n)
+    put(schedule, _paddle_asked=asked or step)
+    return schedule
+
+
+def _rate(value: Any, name: str = "learning_rate") -> float:
+    rate = number(name, value)
+    if rate < 0:
+        raise DialectError(f"{name} must not be negative, as Paddle asks, got {rate!r}")
+    return rate
+
+
+def _positive(name: str, value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
+        raise DialectError(f"{name} must be an int of at least 1, as Paddle asks, got {shown(value)}")
+    return value
+
+
+def _below_one(gamma: Any) -> float:
+    ratio = number("gamma", gamma)
+    if ratio >= 1:
+        raise DialectError(f"gamma must be below 1, as Paddle asks, got {ratio!r}")
+    if ratio < 0:
+        raise DialectError(f"gamma must be at least 0, got {ratio!r}")
+    return ratio
+
+
+def _listed(name: str, values: Any) -> list[Any]:
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        raise TypeError(f"{name} must be a list such as [30, 60], got {shown(values)}")
+    return list(values)
+
+
+SYSTEM = System(
+    name="paddle",
+    title="PaddlePaddle",
+    package="paddlepaddle",
+    releases=("3.3.1",),
+    counts="calls of step(), after every update or every epoch",
+    schedulers={
+        f.__name__: f
+        for f in (
+            NoamDecay, PiecewiseDecay, NaturalExpDecay, InverseTimeDecay, PolynomialDecay, LinearWarmup, ExponentialDecay,
+            MultiStepDecay, StepDecay, LambdaDecay, MultiplicativeDecay, CosineAnnealingDecay, OneCycleLR, CyclicLR, LinearLR,
+            CosineAnnealingWarmRestarts,
+        )
+    },
+    refused={
+        "ReduceOnPlateau": "it follows a metric; laju.adaptive.Plateau does the same as a factor, recorded and replayable"
+    },
+)  # fmt: skip
+"""The system that `laju.dialects.read` and `laju convert` know as paddle."""
