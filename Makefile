@@ -56,7 +56,7 @@ docs: setup
 	NO_MKDOCS_2_WARNING=1 PYTHONPATH=docs $(BIN)/mkdocs build
 
 # Frameworks that need an environment of their own: MXNet an old NumPy, PaddlePaddle other pins.
-CORE_TESTS := $(addprefix tests/test_,adaptive.py algebra.py conformance.py exactness.py horizon.py inspect.py schema.py spec.py units.py)
+CORE_TESTS := $(addprefix tests/test_,adaptive.py algebra.py conformance.py exactness.py horizon.py inspect.py schema.py spec.py trace.py units.py)
 
 .venv-%/.ready: constraints-%.txt pyproject.toml
 	test -x .venv-$*/bin/python || $(PYTHON311) -m venv .venv-$*
@@ -71,7 +71,7 @@ test-mxnet: setup-mxnet
 	.venv-mxnet/bin/python -m pytest tests/frameworks/test_mxnet.py tests/dialects/test_mxnet.py tests/dialects/test_gluoncv.py $(CORE_TESTS)
 
 test-paddle: setup-paddle
-	.venv-paddle/bin/python -m pytest tests/frameworks/test_paddle.py tests/dialects/test_paddle.py
+	.venv-paddle/bin/python -m pytest tests/frameworks/test_paddle.py tests/dialects/test_paddle.py tests/test_trace.py
 
 benchmark: setup setup-vision
 	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file; done

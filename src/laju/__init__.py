@@ -75,6 +75,7 @@ from laju.policies import (
 )
 from laju.schedule import Schedule
 from laju.spec import SpecError, from_json, parse
+from laju.trace import trace
 from laju.units import Length, RunPlan, UnresolvedError
 
 __version__ = "0.1.0"
@@ -153,6 +154,7 @@ __all__ = [
     "swa",
     "swa_cyclic",
     "tanh_decay",
+    "trace",
     "trapezoid",
     "triangular",
     "triangular2",
