@@ -24,7 +24,12 @@ def test_the_vectors_on_the_semantics_page_come_out(spec, begin, expected):
     assert [schedule(begin + i) for i in range(len(expected))] == pytest.approx(expected, rel=1e-14, abs=1e-16)
 
 
-@pytest.mark.parametrize("page", sorted(p.relative_to(DOCS).as_posix() for p in DOCS.rglob("*.md")))
+PAGES = sorted(p.relative_to(DOCS).as_posix() for p in DOCS.rglob("*.md"))
+TRAIN = {"range-test.md", "sampling.md", "racing.md", "studies.md", "shared-prefixes.md", "statistics.md"}
+"""Pages whose examples train for many seconds."""
+
+
+@pytest.mark.parametrize("page", [pytest.param(p, marks=pytest.mark.slow) if p in TRAIN else p for p in PAGES])
 def test_every_example_in_the_documentation_runs(page):
     blocks = re.findall(r"^```python(?: [^\n]*)?\n(.*?)^```", (DOCS / page).read_text(), flags=re.MULTILINE | re.DOTALL)
     for block in blocks:

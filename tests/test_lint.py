@@ -325,6 +325,7 @@ def test_no_schedule_and_no_plan_makes_the_linter_fail_and_every_remedy_remedies
             assert f.code not in {again.code for again in found(remedy(f))}
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(schedules)
 def test_no_very_long_run_makes_the_linter_fail(schedule):

@@ -40,7 +40,12 @@ def folder(tmp_path_factory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("framework", ["pytorch", "tensorflow", "jax", "mxnet"])
+slow = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "framework", ["pytorch", pytest.param("tensorflow", marks=slow), pytest.param("jax", marks=slow), "mxnet"]
+)
 def test_every_cell_runs_and_shows_the_rates_of_the_chapters_loop(framework: str, folder: Path) -> None:
     python = sys.executable
     if framework == "mxnet":

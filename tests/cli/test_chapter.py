@@ -31,6 +31,7 @@ def run(tmp_path: Path):
     return run
 
 
+@pytest.mark.slow
 def test_the_published_figures_stand_beside_and_are_not_compared_with_other_data(run, tmp_path: Path) -> None:
     done = run("--task", "digits", *TINY)
     assert (done.returncode, done.stderr) == (0, "")
@@ -46,6 +47,7 @@ def test_the_published_figures_stand_beside_and_are_not_compared_with_other_data
     assert (tmp_path / "laju-report" / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_as_published_trains_at_the_rates_of_the_chapters_loop(run) -> None:
     done = run("--task", "digits", *TINY, "--as-published", "--json")
     assert done.returncode == 0, done.stderr
@@ -61,6 +63,7 @@ def test_as_published_trains_at_the_rates_of_the_chapters_loop(run) -> None:
     assert rates["cosine with warmup", 23] == 0.3
 
 
+@pytest.mark.slow
 def test_a_small_fashion_mnist_is_not_taken_for_the_whole(run, shared: Path) -> None:
     done = run("--data-dir", str(shared / "data" / "fashion-mnist-mini"), *TINY)
     assert done.returncode == 0, done.stderr

@@ -122,6 +122,7 @@ def test_a_wrong_command_is_answered_with_what_would_be_right(run, tmp_path: Pat
 # --- compare -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_compare_prints_pure_json_and_writes_the_report_and_the_second_run_trains_nothing(run, tmp_path: Path) -> None:
     arguments = ["compare", "low=0.05", "cosine(0.3, total=1).per('epoch')", "--epochs", "2", "--seeds", "2", "--json"]
     done = run(*arguments)
@@ -198,6 +199,7 @@ def test_what_does_not_fit_together_is_found_before_training(run, arguments, tex
     fails(run("compare", "0.2", *arguments, "--epochs", "100000", "--store", "a.sqlite"), 1, text)
 
 
+@pytest.mark.slow
 def test_names_come_out_as_they_were_given(run, tmp_path: Path) -> None:
     names = ["<script>alert(1)</script>", "50% (of [bold]all[/])", "größer", "a&b;--", "$x^2$"]
     done = run("compare", *(f"{name}=0.0{i + 1}" for i, name in enumerate(names)), *TINY, "--json")
@@ -210,12 +212,14 @@ def test_names_come_out_as_they_were_given(run, tmp_path: Path) -> None:
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
 
 
+@pytest.mark.slow
 def test_output_that_lacks_letters_does_not_stop_a_run(run, tmp_path: Path) -> None:
     done = run("compare", "größer=0.1", *TINY, env=os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
     assert done.returncode == 0, done.stderr
     assert "gr??er, seed 0" in done.stdout
 
 
+@pytest.mark.slow
 def test_two_comparisons_on_one_store_at_once_both_succeed_and_lose_nothing(run, tmp_path: Path) -> None:
     def command(out: str, *schedules: str) -> list[str]:
         options = "--epochs 2 --seeds 3 --jobs 1 --json --out"
@@ -330,6 +334,7 @@ def test_ctrl_c_during_the_start_leaves_no_traceback_and_no_process(tmp_path: Pa
     assert not processes(tmp_path)
 
 
+@pytest.mark.slow
 @posix
 def test_ctrl_c_while_the_report_is_written_says_that_all_is_kept(run, tmp_path: Path) -> None:
     arguments = ["compare", "a=0.1", "--epochs", "1", "--seeds", "2", "--jobs", "1"]
@@ -390,6 +395,7 @@ def plain(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).replace("\r", "\n")
 
 
+@pytest.mark.slow
 @posix
 @pytest.mark.parametrize(("columns", "height"), [(80, 24), (120, 40), (60, 6)])
 def test_a_terminal_shows_a_bar_for_every_running_trial(tmp_path: Path, columns: int, height: int) -> None:
@@ -415,6 +421,7 @@ def test_a_terminal_shows_a_bar_for_every_running_trial(tmp_path: Path, columns:
     assert output.count("\x1b[?25l") == output.count("\x1b[?25h")  # the cursor is there again
 
 
+@pytest.mark.slow
 @posix
 @proc
 def test_ctrl_c_on_a_terminal_puts_the_cursor_back_and_says_what_is_kept(tmp_path: Path) -> None:

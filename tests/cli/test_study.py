@@ -38,6 +38,7 @@ def test_a_folder_that_cannot_be_written_is_found_before_training(run, tmp_path:
     assert not (tmp_path / "laju.sqlite").exists()
 
 
+@pytest.mark.slow
 def test_the_answer_is_printed_and_written_and_the_second_time_comes_from_the_store(run, tmp_path: Path) -> None:
     first = run(*SMALL, timeout=300)
     assert first.returncode == 0, first.stderr
@@ -59,6 +60,7 @@ def test_the_answer_is_printed_and_written_and_the_second_time_comes_from_the_st
     assert (tmp_path / "again" / "answer.md").read_text() == page
 
 
+@pytest.mark.slow
 @posix
 def test_ctrl_c_keeps_what_is_finished(tmp_path: Path) -> None:
     store = tmp_path / "laju.sqlite"

@@ -13,6 +13,7 @@ import pytest
 SUITE = Path(__file__).with_name("keras_suite.py")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("keras") is None, reason="Keras is not installed")
 @pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
 def test_the_suite_passes_on_every_backend(backend: str, tmp_path: Path) -> None:

@@ -239,6 +239,7 @@ K02 = """
 """
 
 
+@pytest.mark.slow
 def test_k02_ranks_agree_and_the_world_size_changes_nothing(tmp_path: Any) -> None:
     command = [sys.executable, "-c", textwrap.dedent(K02)]
     ranks = [

@@ -149,6 +149,7 @@ def test_a_trial_that_diverges_or_collapses_does_not_stop_the_others() -> None:
     }
 
 
+@pytest.mark.slow
 def test_a_task_of_a_script_runs_in_several_processes(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
@@ -199,6 +200,7 @@ class Wrong(Sides):
         return super().model(seed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_mistake_in_a_task_is_raised_as_it_is_and_keeps_what_is_finished(tmp_path: Path, jobs: int) -> None:
     path = tmp_path / "a.sqlite"
@@ -213,6 +215,7 @@ def test_a_mistake_in_a_task_is_raised_as_it_is_and_keeps_what_is_finished(tmp_p
 # --- interruptions -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_ctrl_c_raises_with_what_is_finished_and_the_rest_runs_later(
     plain: Comparison, tmp_path: Path, jobs: int
@@ -244,6 +247,7 @@ def test_ctrl_c_stops_a_trial_that_is_running(tmp_path: Path) -> None:
     assert not stopped.value.comparison.outcomes
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 def test_a_trial_whose_worker_is_killed_runs_again(tmp_path: Path, plain: Comparison) -> None:
     arguments = {"epochs": 2, "seeds": [4, 1], "jobs": 2, "store": tmp_path / "a.sqlite"}
@@ -252,6 +256,7 @@ def test_a_trial_whose_worker_is_killed_runs_again(tmp_path: Path, plain: Compar
     assert task.mark.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 def test_a_trial_that_kills_every_worker_is_left_out_and_the_others_are_kept(tmp_path: Path, plain: Comparison) -> None:
     arguments = {"epochs": 2, "seeds": [4, 1], "jobs": 2, "store": tmp_path / "a.sqlite"}
@@ -275,6 +280,7 @@ def test_a_trial_whose_data_loader_is_killed_runs_again(tmp_path: Path, plain: C
     assert task.mark.exists()
 
 
+@pytest.mark.slow
 def test_a_trial_that_hangs_is_given_up_and_the_others_are_kept(tmp_path: Path, plain: Comparison) -> None:
     arguments = {"epochs": 2, "seeds": [4, 1], "store": tmp_path / "a.sqlite", "time_limit": 8}
     only = {"a": SCHEDULES["a"]}
@@ -293,6 +299,7 @@ def test_a_time_limit_without_sense_is_refused(limit: object) -> None:
         compare({"a": 0.1}, Forbidden(), epochs=1, time_limit=limit)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
 def test_workers_end_when_the_process_that_started_them_is_killed(tmp_path: Path) -> None:
     marker = f"LAJU_TEST={tmp_path}"

@@ -59,6 +59,7 @@ def test_a_trial_does_not_depend_on_the_callers_threads_or_random_numbers() -> N
     assert found[0] == found[1] == found[2]
 
 
+@pytest.mark.slow
 def test_a_trial_gives_the_same_records_in_another_process() -> None:
     program = "import json, tests.lab.test_engine as t; print(json.dumps([t.records(t.train(x())) for x in (t.digits, t.sides)]))"
     other = subprocess.run(

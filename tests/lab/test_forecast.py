@@ -150,6 +150,7 @@ def trained(tmp_path_factory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_law_of_real_trials_predicts_another_schedules_training(trained: Path) -> None:
     found = stored_curves(trained, "digits")
     assert [one.seeds for one in found] == [2, 2, 2, 2]

@@ -319,6 +319,7 @@ def test_a_checkpoint_that_is_not_written_to_its_end_leaves_the_one_before(sever
         run.save(11, lambda path: None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("several", [False, True], ids=["file", "folder"])
 def test_a_kill_at_any_system_call_of_a_save_leaves_a_whole_checkpoint(several: bool) -> None:
     """Every call that changes the folder is the last one once: what stands there then is loaded."""
@@ -556,6 +557,7 @@ DRIVER = """
 """
 
 
+@pytest.mark.slow
 def test_a_torch_program_killed_in_the_middle_goes_on_bit_equal() -> None:
     def run(each: str) -> Outcome:
         task = Program(torch_script(each), samples=1437, every=7, name="mine")
@@ -630,6 +632,7 @@ def child(text: str) -> str:
     )
 
 
+@pytest.mark.slow
 @proc
 def test_a_program_that_hangs_is_given_up_with_all_that_it_started_however_deaf(tmp_path: Path) -> None:
     deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(3600)"

@@ -313,6 +313,7 @@ def test_processes_that_make_and_write_a_store_at_once_lose_nothing(tmp_path: Pa
             assert all(store.get(trial(seed)) == outcome(seed) for seed in range(50))
 
 
+@pytest.mark.slow
 @posix
 def test_a_process_killed_at_any_of_a_hundred_moments_leaves_every_trial_whole_or_absent(tmp_path: Path) -> None:
     path = tmp_path / "a.sqlite"

@@ -159,6 +159,7 @@ def test_programs_that_make_and_write_a_store_at_once_lose_nothing(server: str) 
             assert store.get_many(map(trial, range(60))) == {trial(s).fingerprint: outcome(s) for s in range(50)}
 
 
+@pytest.mark.slow
 def test_a_program_killed_at_any_moment_leaves_every_trial_whole_or_absent(url: str) -> None:
     Store(url).close()
     moments = random.Random(0)

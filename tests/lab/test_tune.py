@@ -211,6 +211,7 @@ tune("cosine", Sides(n=4000), "peak=1e-3..3 log", trials=8, epochs=4, confirm=0,
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 def test_a_killed_search_goes_on_and_takes_back_the_suggestion_of_the_dead_process(tmp_path: Path) -> None:
     storage, store = tmp_path / "s.sqlite", tmp_path / "t.sqlite"
@@ -324,6 +325,7 @@ def database() -> Iterator[str]:
         yield url
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="the server is started over a socket")
 def test_a_search_in_postgresql_goes_on_in_parallel_and_refuses_another(
     database: str, whole: Tuned, kept: Path

@@ -123,6 +123,7 @@ def by_nuts():
 STEP = laju.welling_teh(0.02 * 50**0.55, b=50)  # εΛ is about .3 at first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [None, 20])
 def test_a_logistic_regression_agrees_with_nuts(by_nuts, batch_size):
     mean, sd = by_nuts
@@ -138,6 +139,7 @@ def test_a_logistic_regression_agrees_with_nuts(by_nuts, batch_size):
     assert np.sqrt(drawn.variance(weighted=True)) / sd == pytest.approx(np.ones(3), abs=0.08)
 
 
+@pytest.mark.slow
 def test_a_preconditioned_logistic_regression_agrees_with_nuts(by_nuts):
     mean, sd = by_nuts
     inputs, labels = (torch.from_numpy(part) for part in logistic())

@@ -40,6 +40,7 @@ def both(
     return compare(schedules, task, jobs=1, share_prefixes=False, **options), shared, watcher
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_outcomes_are_those_of_separate_runs_bit_by_bit(optimizer: Optimizer, jobs: int) -> None:
@@ -144,6 +145,7 @@ def test_branch_points_that_are_gone_are_trained_again(tmp_path: Path, monkeypat
     assert results(found).items() <= results(separate).items()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 def test_a_worker_killed_in_a_shared_part_costs_only_that_part(tmp_path: Path) -> None:
     class Killer(Watcher):

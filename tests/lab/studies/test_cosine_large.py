@@ -14,6 +14,8 @@ from laju.units import RunPlan
 
 from ..pictures import write_folder
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

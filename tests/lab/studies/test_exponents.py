@@ -9,6 +9,8 @@ from laju.lab.studies import Answer, Options, run
 from laju.lab.studies.exponents import Decay
 from laju.units import RunPlan
 
+pytestmark = pytest.mark.slow
+
 PLAN = RunPlan(samples=640, batch_size=64, epochs=10)
 
 

@@ -10,6 +10,8 @@ import pytest
 from laju.lab.studies import Answer, Options, run
 from laju.lab.studies.fixed_rates import boundary
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def answer() -> Answer:

@@ -15,6 +15,8 @@ from laju.lab.studies import Answer, Options, run
 from laju.spec import parse
 from tests.lab.tiny import Sides
 
+pytestmark = pytest.mark.slow
+
 RULE = Plateau(0.3, patience=0, threshold=0.5, floor=0.05)
 TASK = HeldOut(Sides(n=200), every=4)
 TRIAL = Trial(TASK, constant(0.5), seed=1, epochs=6, batch_size=32, rule=RULE)

@@ -18,6 +18,8 @@ from laju.lab.studies import restarts_and_averaging as study
 from laju.lab.studies.base import Answer
 from tests.lab.tiny import Explosion, Sides
 
+pytestmark = pytest.mark.slow
+
 
 class Normalised(Sides):
     """The same points with batch normalisation in the network."""

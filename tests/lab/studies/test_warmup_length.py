@@ -17,6 +17,8 @@ from laju.lab.studies import warmup_length as study
 from laju.lab.studies.base import Answer
 from tests.lab.tiny import Sides, Slope
 
+pytestmark = pytest.mark.slow
+
 UPDATES = 23  # of one epoch of the digits
 DEEP = Plain(Digits(), depth=16, gain=4.0)
 
