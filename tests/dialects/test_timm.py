@@ -47,6 +47,16 @@ CALLS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
         {"decay_t": st.lists(st.integers(0, 60), max_size=4, unique=True).map(sorted),
          "decay_rate": st.sampled_from([1.0, 0.5, 0.1]), **warmup}
     ),
+    "WSDLRScheduler": st.fixed_dictionaries(
+        {"t_initial": st.integers(0, 60), "decay_t": st.integers(0, 30), "lr_min": st.sampled_from([0.0, 0.0, 1e-3, 0.2, -0.1]),
+         "stable_fn": st.sampled_from(["constant", "constant", "rsqrt", "power", "log"]),
+         "decay_fn": st.sampled_from(["linear", "1-sqrt", "cosine", "power", "exp", "square"]),
+         "warmup_t": st.sampled_from([0, 1, 5]), "warmup_lr_init": st.sampled_from([0.0, 1e-4])},
+        optional={
+            "stable_timescale": st.sampled_from([0.0, 7.0, 20.5]), "stable_power": st.sampled_from([0.25, 1.0]),
+            "decay_power": st.sampled_from([0.0, 0.7, 2.0]), "decay_ratio": st.sampled_from([0.01, 0.5, 1.0]),
+        },
+    ),
 }  # fmt: skip
 
 
@@ -64,7 +74,7 @@ def timm() -> Any:
         sys.modules[name].__path__ = [str(place)]
     names = {
         "CosineLRScheduler": "cosine_lr", "PolyLRScheduler": "poly_lr", "TanhLRScheduler": "tanh_lr",
-        "StepLRScheduler": "step_lr", "MultiStepLRScheduler": "multistep_lr",
+        "StepLRScheduler": "step_lr", "MultiStepLRScheduler": "multistep_lr", "WSDLRScheduler": "wsd_lr",
     }  # fmt: skip
     try:
         found = {name: getattr(importlib.import_module(f"timm.scheduler.{file}"), name) for name, file in names.items()}

@@ -7,7 +7,8 @@ What surprises people most:
 - A milestone m of `MultiStepLRScheduler` applies from count m - 1 on, one before torch's.
 - `TanhLRScheduler` neither begins at the rate nor ends at `lr_min`: tanh is not 1 at either end.
 - The first count is never computed: it trains at the optimizer's rate, or at `warmup_lr_init`.
-- After `cycle_limit` cycles, one by default, all are at `lr_min`.
+- `WSDLRScheduler` reaches `lr_min` one count after its last: the last one trained is a whole step of the decay above it.
+- After `cycle_limit` cycles, one by default, the others are at `lr_min`.
 - With `t_in_epochs` the counts are epochs: `.per("epoch")` of the schedule.
 
 The real ones take an optimizer; these take its rate, `lr`. Noise is random and refused; `initialize` is not taken.
@@ -18,11 +19,11 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from laju.arguments import number, shown, whole
 from laju.dialects.base import DialectError, System
-from laju.pieces import Constant, Exponential, Ramp, Table
+from laju.pieces import Constant, Exponential, Power, Ramp, Table
 from laju.schedule import Schedule
 
 _MOST_CYCLES = 1000
@@ -291,6 +292,122 @@ class _Cycles:
         return schedule
 
 
+def WSDLRScheduler(
+    lr: float,
+    t_initial: int,
+    decay_t: int,
+    lr_min: float = 0.0,
+    stable_fn: Literal["constant", "rsqrt", "power"] = "constant",
+    stable_timescale: float | None = None,
+    stable_power: float = 0.5,
+    decay_fn: Literal["linear", "1-sqrt", "cosine", "power", "exp"] = "1-sqrt",
+    decay_power: float = 0.5,
+    decay_ratio: float = 0.1,
+    warmup_t: int = 0,
+    warmup_lr_init: float = 0.0,
+    t_in_epochs: bool = True,
+    *,
+    exact: int | None = None,
+) -> Schedule:
+    """Warmup, stable, decay: lr_min + (max(lr·stable(s), lr_min) - lr_min)·decay(p), with s counted from the end of the warmup.
+
+    p goes from 0 to 1 over the last `decay_t` of `t_initial`; the warmup stands before them. lr_min is reached one count after
+    the last one that is trained.
+
+    Args:
+        t_initial: counts of the stable part and the decay.
+        decay_t: counts of the decay, from 1 to `t_initial`.
+        lr_min: what the decay ends at, not negative.
+        stable_fn: "constant" 1, "rsqrt" (1 + s/timescale)^-1/2, or "power" (1 + s/timescale)^-stable_power.
+        stable_timescale: see above; `warmup_t` by default.
+        stable_power: see above.
+        decay_fn: "linear" 1 - p, "1-sqrt" 1 - √p, "cosine" (1 + cos πp)/2, "power" 1 - p^decay_power, "exp" (r^p - r)/(1 - r).
+        decay_power: see above.
+        decay_ratio: r, between 0 and 1.
+        exact: give the first so many values, bit by bit as timm computes them.
+
+    The other arguments are those of `CosineLRScheduler`.
+
+    Raises:
+        DialectError: arguments that timm refuses, or a function for `decay_fn`.
+
+    >>> WSDLRScheduler(1.0, 6, decay_t=4, warmup_t=2).values(9).round(3)
+    array([0.   , 0.5  , 1.   , 1.   , 1.   , 0.5  , 0.293, 0.134, 0.   ])
+    """
+    base, bottom = number("lr", lr, least=0), number("lr_min", lr_min)
+    total, down = whole("t_initial", t_initial, least=-(2**53)), whole("decay_t", decay_t, least=-(2**53))
+    warmup = whole("warmup_t", warmup_t)
+    if total <= 0:
+        raise DialectError(f"t_initial must be at least 1, as timm asks, got {total}")
+    if not 0 < down <= total:
+        raise DialectError(f"decay_t must be from 1 to t_initial={total}, as timm asks, got {down}")
+    if bottom < 0:
+        raise DialectError(f"lr_min must be at least 0, as timm asks, got {bottom!r}")
+    if stable_fn not in ("constant", "rsqrt", "power"):
+        raise DialectError(f"stable_fn must be 'constant', 'rsqrt' or 'power', as timm asks, got {shown(stable_fn)}")
+    if decay_fn not in ("linear", "1-sqrt", "cosine", "power", "exp"):
+        raise DialectError(
+            f"decay_fn must be 'linear', '1-sqrt', 'cosine', 'power' or 'exp', got {shown(decay_fn)}"
+            + ("; a function has no text" if callable(decay_fn) else "")
+        )
+    ratio, falls = number("decay_ratio", decay_ratio), number("decay_power", decay_power)
+    power = 0.5 if stable_fn == "rsqrt" else number("stable_power", stable_power)
+    if not 0 < ratio < 1:
+        raise DialectError(f"decay_ratio must be between 0 and 1, as timm asks, got {ratio!r}")
+    if falls <= 0 or power <= 0:
+        raise DialectError(f"decay_power and stable_power must be above 0, as timm asks, got {falls!r} and {power!r}")
+    timescale = number("stable_timescale", warmup if stable_timescale is None else stable_timescale)
+    if stable_fn != "constant" and timescale <= 0:
+        raise DialectError(
+            f"stable_timescale must be above 0 with stable_fn={stable_fn!r}, as timm asks, got {timescale!r}; it is "
+            "warmup_t where none is given"
+        )
+
+    def decay(p: float) -> float:
+        match decay_fn:
+            case "linear":
+                return 1.0 - p
+            case "1-sqrt":
+                return 1.0 - math.sqrt(p)
+            case "cosine":
+                return 0.5 * (1.0 + math.cos(math.pi * p))
+            case "power":
+                return float(1.0 - p**falls)
+            case _:
+                return float((ratio**p - ratio) / (1.0 - ratio))
+
+    def value(t: int) -> float:
+        level = base * (1.0 if stable_fn == "constant" else (1.0 + t / timescale) ** -power)
+        level = max(level, bottom)
+        done = t - (total - down)
+        return float(level if done <= 0 else bottom + (level - bottom) * decay(min(done / down, 1.0)))
+
+    shape = {"linear": "linear", "1-sqrt": "sqrt", "cosine": "cosine", "power": f"rising_power({falls!r})"}.get(
+        decay_fn
+    )
+    top = max(base, bottom)
+    closed: Schedule
+    if top == bottom:
+        closed = Constant(bottom)
+    elif stable_fn == "constant":
+        if shape is not None:
+            fall: Schedule = Ramp(top, bottom, down, shape)
+        else:
+            size = (top - bottom) / (1 - ratio)
+            fall = (Exponential(size, ratio, down) + (bottom - size * ratio)).take(down) >> bottom
+        closed = Constant(top, total - down) >> fall if total > down else fall
+    else:
+        if shape is not None:
+            share: Schedule = Ramp(1.0, 0.0, down, shape)
+        else:
+            size = 1 / (1 - ratio)
+            share = (Exponential(size, ratio, down) + -size * ratio).take(down) >> 0.0
+        share = Constant(1.0, total - down) >> share if total > down else share
+        stable: Schedule = Power(base, power, 1.0, timescale)
+        closed = (stable.clip(bottom, None) + -bottom) * share + bottom if bottom else stable * share
+    return _after_warmup(base, closed, value, warmup, warmup_lr_init, True, exact)
+
+
 def _warmed(
     cycles: _Cycles,
     at: Callable[[float, float, tuple[float, float]], float],
@@ -351,6 +468,7 @@ SYSTEM = System(
         "TanhLRScheduler": TanhLRScheduler,
         "StepLRScheduler": StepLRScheduler,
         "MultiStepLRScheduler": MultiStepLRScheduler,
+        "WSDLRScheduler": WSDLRScheduler,
     },
     refused={"PlateauLRScheduler": "it follows a metric; laju.adaptive.Plateau does the same as a factor"},
     aliases={
@@ -359,6 +477,7 @@ SYSTEM = System(
         "tanh": "TanhLRScheduler",
         "step": "StepLRScheduler",
         "multistep": "MultiStepLRScheduler",
+        "wsd": "WSDLRScheduler",
         "plateau": "PlateauLRScheduler",
     },
 )
