@@ -84,6 +84,7 @@ SYSTEMS = (
     "megatron",
     "torchtitan",
     "composer",
+    "composer",
     "mmengine",
     "fastai",
     "fvcore",

@@ -1,0 +1,946 @@
+"""MosaicML Composer: the stateless schedulers of `composer.optim`, as its Trainer steps them.
+
+What surprises people most:
+
+- The Trainer steps a scheduler before it counts the batch: batch t (from 0) trains with α(max(t - 1, 0)). A warmup from 0 gives
+  two batches a rate of 0, and the last batch of a run is two short of the end value.
+- Stepped by epoch (`step_schedulers_every_batch=False`) it is not late: epoch e trains with α at its own first batch.
+- `scale_warmup` stretches the warmup's line by `scale_schedule_ratio`, but batches from the unscaled `t_warmup` on follow the
+  decay: with a ratio of 2 the line is cut at half of its height, and the rate jumps.
+- A warmup in "dur" is a share of the scaled run, so it is scaled with or without `scale_warmup`.
+- With a ratio below 1 a `t_max` of as many epochs as the run is refused by the schedulers with a warmup, since the Trainer makes
+  them before it shortens the run. "1dur" is not.
+- The rate of the first batch too is set before the run is shortened; `trainer.fit(duration=…)` is not followed here.
+- `ConstantWithWarmupScheduler` never comes back to 1 after `t_max`, as its documentation says it does.
+- Of several schedulers the last one alone counts; they don't multiply, as their documentation says.
+
+Times are Composer's texts: "10ep", "500ba", "1000sp", "2e6tok" or "0.1dur", cut to whole units, where epochs count as so many
+batches. Negative times, which Composer takes, are refused, as are wall-clock ones and iterations. Every function takes what the
+Trainer knows: the optimizer's rate `lr`, `max_duration` (text, or an int of epochs), `batches_per_epoch`, the samples
+(`batch_size`) and tokens (`tokens_per_batch`) of a batch on all devices together, `scale_schedule_ratio` and
+`step_schedulers_every_batch`. All batches are taken to be full. Rates are within 4 ulp of the schedule's largest.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from laju.algebra import Chain
+from laju.arguments import number, shown, whole
+from laju.clocks import Clock, Take
+from laju.dialects.base import DialectError, System
+from laju.dialects.torch import _powers
+from laju.pieces import Constant, Exponential, Ramp
+from laju.schedule import Schedule
+
+
+def StepScheduler(
+    step_size: str,
+    gamma: float = 0.1,
+    *,
+    lr: float,
+    max_duration: str | int,
+    batches_per_epoch: int | None = None,
+    batch_size: int | None = None,
+    tokens_per_batch: int | None = None,
+    scale_schedule_ratio: float = 1.0,
+    step_schedulers_every_batch: bool = True,
+) -> Schedule:
+    """Multiplied by γ after every `step_size`: lr·γ^⌊u/step_size⌋, u being the time that the Trainer has counted.
+
+    Args:
+        step_size: time between two drops.
+        gamma: γ; 0 and negative factors are Composer's too.
+        lr: the optimizer's rate.
+        max_duration: of the run, before it is scaled.
+        batches_per_epoch: needed where a time is in epochs or a share of a run in epochs.
+        batch_size: samples of a batch, needed for times in samples.
+        tokens_per_batch: needed for times in tokens.
+        scale_schedule_ratio: multiplies the run and the scheduler's times.
+        step_schedulers_every_batch: or else after every epoch.
+
+    Raises:
+        DialectError: a step of 0, by which Composer divides, a time that it cannot read, or a fact that is needed to convert one.
+
+    >>> StepScheduler("2ba", 0.5, lr=0.8, max_duration="6ba").values(6)
+    array([0.8, 0.8, 0.8, 0.4, 0.4, 0.2])
+    """
+    run = _run(
+        lr,
+        max_duration,
+        batches_per_epoch,
+        batch_size,
+        tokens_per_batch,
+        scale_schedule_ratio,
+        step_schedulers_every_batch,
+    )
+    gamma = number("gamma", gamma)
+
+    def rates(run: _Run) -> Schedule:
+        step = run.span("step_size", step_size)
+        return run.clocked(_powers(run.lr, gamma, step.value), step.unit)
+
+    return _stepped(rates, run)
+
+
+def MultiStepScheduler(
+    milestones: Iterable[str],
+    gamma: float = 0.1,
+    *,
+    lr: float,
+    max_duration: str | int,
+    batches_per_epoch: int | None = None,
+    batch_size: int | None = None,
+    tokens_per_batch: int | None = None,
+    scale_schedule_ratio: float = 1.0,
+    step_schedulers_every_batch: bool = True,
+) -> Schedule:
+    """Multiplied by γ at every milestone: lr·γ^(number of milestones ≤ u).
+
+    Args:
+        milestones: times in any order and of any units; one that is listed twice counts twice.
+        gamma: γ.
+        lr, max_duration, batches_per_epoch, batch_size, tokens_per_batch, scale_schedule_ratio, step_schedulers_every_batch: of
+            the Trainer; see `StepScheduler`.
+
+    Raises:
+        DialectError: a time that Composer cannot read, or a fact that is needed to convert one.
+
+    >>> MultiStepScheduler(["1ba", "6sp"], 0.5, lr=0.8, max_duration="6ba", batch_size=2).values(6)
+    array([0.8, 0.8, 0.4, 0.4, 0.2, 0.2])
+    """
+    run = _run(
+        lr,
+        max_duration,
+        batches_per_epoch,
+        batch_size,
+        tokens_per_batch,
+        scale_schedule_ratio,
+        step_schedulers_every_batch,
+    )
+    gamma, times = number("gamma", gamma), _milestones(milestones)
+    return _stepped(lambda run: _steps(run, times, gamma, 0), run)
+
+
+def ConstantScheduler(
+    alpha: float = 1.0,
+    t_max: str = "1dur",
+    *,
+    lr: float,
+    max_duration: str | int,
+    batches_per_epoch: int | None = None,
+    batch_size: int | None = None,
+    tokens_per_batch: int | None = None,
+    scale_schedule_ratio: float = 1.0,
+    step_schedulers_every_batch: bool = True,
+) -> Schedule:
+    """The rate times α up to `t_max`, and the rate itself from there on.
+
+    Args:
+        alpha: α.
+        t_max: how long it acts.
+        lr, max_duration, batches_per_epoch, batch_size, tokens_per_batch, scale_schedule_ratio, step_schedulers_every_batch: of
+            the Trainer; see `StepScheduler`.
+
+    Raises:
+        DialectError: a time that Composer cannot read, or a fact that is needed to convert it.
+
+    >>> ConstantScheduler(0.5, "2ba", lr=0.8, max_duration="6ba").values(5)
+    array([0.4, 0.4, 0.4, 0.8, 0.8])
+    """
+    run = _run(
+        lr,
+        max_duration,
+        batches_per_epoch,
+        batch_size,
+        tokens_per_batch,
+        scale_schedule_ratio,
+        step_schedulers_every_batch,
+    )
+    alpha = number("alpha", alpha)
+
+    def rates(run: _Run) -> Schedule:
+        end = run.time("t_max", t_max)
+        return run.clocked(Constant(run.lr * alpha, end.value) >> run.lr, end.unit)
+
+    return _stepped(rates, run)
+
+
+def LinearScheduler(
+    alpha_i: float = 1.0,
+    alpha_f: float = 0.0,
+    t_max: str = "1dur",
+    *,
+    lr: float,
+    max_duration: str | int,
+    batches_per_epoch: int | None = None,
+    batch_size: int | None = None,
+    tokens_per_batch: int | None = None,
+    scale_schedule_ratio: float = 1.0,
+    step_schedulers_every_batch: bool = True,
+) -> Schedule:
+    """A line from lr·α_i to lr·α_f over `t_max`, which then holds.
+
+    Args:
+        alpha_i: α_i, of the first batches.
+        alpha_f: α_f, from `t_max` on.
+        t_max: how long the line is.
+        lr, max_duration, batches_per_epoch, batch_size, tokens_per_batch, scale_schedule_ratio, step_schedulers_every_batch: of
+            the Trainer; see `StepScheduler`.
+
+    Raises:
+        DialectError: a `t_max` of 0, by which Composer divides, a time that it cannot read, or a fact that is needed.
+
+    >>> LinearScheduler(lr=0.8, max_duration="4ba").values(6)
+    array([0.8, 0.8, 0.6, 0.4, 0.2, 0. ])
+    """
+    run = _run(
+        lr,
+        max_duration,
+        batches_per_epoch,
+        batch_size,
+        tokens_per_batch,
+        scale_schedule_ratio,
+        step_schedulers_every_batch,
+    )
+    first, final = number("alpha_i", alpha_i), number("alpha_f", alpha_f)
+
+    def rates(run: _Run) -> Schedule:
+        end = run.span("t_max", t_max)
+        return run.clocked(Ramp(run.lr * first, run.lr * final, end.value), end.unit)
+
+    return _stepped(rates, run)
+
+
+def ExponentialScheduler(
+    gamma: float,
+    decay_period: str = "1ep",
+    *,
+    lr: float,
+    max_duration: str | int,
+    batches_per_epoch: int | None = None,
+    batch_size: int | None = None,
+    tokens_per_batch: int | None = None,
+    scale_schedule_ratio: float = 1.0,
+    step_schedulers_every_batch: bool = True,
+) -> Schedule:
+    """Multiplied by γ over every `decay_period`, smoothly: lr·γ^(u/decay_period).
+
+    Args:
+        gamma: γ, 0 or more.
+        decay_period: the time in which the rate falls by γ.
+        lr, max_duration, batches_per_epoch, batch_size, tokens_per_batch, scale_schedule_ratio, step_schedulers_every_batch: of
+            the Trainer; see `StepScheduler`.
+
+    Raises:
+        DialectError: a negative γ, whose powers between two periods are complex numbers in Composer; a period of 0, by which it
+            divides; a time that it cannot read, or a fact that is needed.
+
+    >>> ExponentialScheduler(0.25, lr=0.8, max_duration="4ep", batches_per_epoch=2).values(5)
+    array([0.8, 0.8, 0.4, 0.2, 0.1])
+    """
+    run = _run(
+        lr,
+        max_duration,
+        batches_per_epoch,
+        batch_size,
+        tokens_per_batch,
+        scale_schedule_ratio,
+        step_schedulers_every_batch,
+    )
+    gamma = number("gamma", gamma)
+    if gamma < 0:
+        raise DialectError(
+            f"gamma must be 0 or more, got {shown(gamma)}: between two periods Composer's rate would be a complex number"
+        )
+
+    def rates(run: _Run) -> Schedule:
+        period = run.span("decay_period", decay_period)
+        if gamma == 0:
+            return Constant(run.lr, 1) >> 0.0
+        return run.clocked(Exponential(run.lr, gamma, period.value), period.unit)
+
+    return _stepped(rates, run)
+
+
+def CosineAnnealingScheduler(
+    t_max: str = "1dur",
+    alpha_f: float = 0.0,
+    *,
+    lr: float,
+    max_duration: str | int,
+    batches_per_epoch: int | None = None,
+    batch_size: int | None = None,
+    tokens_per_batch: int | None = None,
+    scale_schedule_ratio: float = 1.0,
+    step_schedulers_every_batch: bool = True,
+) -> Schedule:
+    """Half a cosine from lr to lr·α_f over `t_max`, which then holds.
+
+    Args:
+        t_max: how long it takes.
+        alpha_f: α_f, from `t_max` on.
+        lr, max_duration, batches_per_epoch, batch_size, tokens_per_batch, scale_schedule_ratio, step_schedulers_every_batch: of
+            the Trainer; see `StepScheduler`.
+
+    Raises:
+        DialectError: a `t_max` of 0, by which Composer divides, a time that it cannot read, or a fact that is needed.
+
+    >>> CosineAnnealingScheduler(lr=0.8, max_duration="2ba").values(4).round(3)
+    array([0.8, 0.8, 0.4, 0. ])
+    """
+    run = _run(
+        lr,
+        max_duration,
+        batches_per_epoch,
+        batch_size,
+        tokens_per_batch,
+        scale_schedule_ratio,
+        step_schedulers_every_batch,
+    )
+    final = number("alpha_f", alpha_f)
+
+    def rates(run: _Run) -> Schedule:
+        end = run.span("t_max", t_max)
+        return run.clocked(Ramp(run.lr, run.lr * final, end.value, "cosine"), end.unit)
+
+    return _stepped(rates, run)
+
+
+def CosineAnnealingWarmRestartsScheduler(
+    t_0: str,
+    t_mult: float = 1.0,
+    alpha_f: float = 0.0,
+    *,
+    lr: float,
+    max_duration: str | int,
+    batches_per_epoch: int | None = None,
+    batch_size: int | None = None,
+    tokens_per_batch: int | None = None,
+    scale_schedule_ratio: float = 1.0,
+    step_schedulers_every_batch: bool = True,
+) -> Schedule:
+    """Half cosines from lr to lr·α_f, begun again and again, each `t_mult` times as long as the one before.
+
+    A length is cut to whole units each time, so that a `t_mult` of 1.1 never lengthens a cycle of 9. Where the lengths follow no
+    rule for that reason, the last cycle is the one in which the run ends, and its end value holds.
+
+    Args:
+        t_0: length of the first cycle.
+        t_mult: growth of the cycles; below 1 they shrink.
+        alpha_f: α_f, which no cycle reaches.
+        lr, max_duration, batches_per_epoch, batch_size, tokens_per_batch, scale_schedule_ratio, step_schedulers_every_batch: of
+            the Trainer; see `StepScheduler`.
+
+    Raises:
+        DialectError: cycles that shrink to 0 within the run, at which Composer raises; a negative `t_mult`, with which it never
+            returns; a time that it cannot read, or a fact that is needed.
+
+    >>> CosineAnnealingWarmRestartsScheduler("2ba", lr=0.8, max_duration="8ba").values(6).round(3)
+    array([0.8, 0.8, 0.4, 0.8, 0.4, 0.8])
+    """
+    run = _run(
+        lr,
+        max_duration,
+        batches_per_epoch,
+        batch_size,
+        tokens_per_batch,
+        scale_schedule_ratio,
+        step_schedulers_every_batch,
+    )
+    growth, final = number("t_mult", t_mult, least=0), number("alpha_f", alpha_f)
+
+    def rates(run: _Run) -> Schedule:
+        first = run.time("t_0", t_0)
+        if first.value == 0:
+            raise DialectError(f"t_0 must be above 0, got {shown(t_0)}, which is {first}: Composer refuses cycles of 0")
+        cycle = Ramp(run.lr, run.lr * final, first.value, "cosine")
+        if int(growth * first.value) == first.value or growth == int(growth) >= 1:
+            steady = int(growth * first.value) == first.value
+            return run.clocked(cycle.repeat(growth=1.0 if steady else growth), first.unit)
+        lengths, last = [first.value], run.batches * run.per(first.unit)
+        while sum(lengths) <= last:
+            lengths.append(int(growth * lengths[-1]))
+            if lengths[-1] == 0:
+                raise DialectError(
+                    f"the cycles of {first} times {growth!r} have shrunk to 0 at {_Whole(sum(lengths), first.unit)}, where "
+                    "Composer raises; take a longer t_0 or a larger t_mult"
+                )
+        cycles = tuple(Ramp(run.lr, run.lr * final, length, "cosine") for length in lengths)
+        return run.clocked(Chain(cycles) if len(cycles) > 1 else cycles[0], first.unit)
+
+    return _stepped(rates, run)
+
+
+def PolynomialScheduler(
+    power: float,
+    t_max: str = "1dur",
+    alpha_f: float = 0.0,
+    *,
+    lr: float,
+    max_duration: str | int,
+    batches_per_epoch: int | None = None,
+    batch_size: int | None = None,
+    tokens_per_batch: int | None = None,
+    scale_schedule_ratio: float = 1.0,
+    step_schedulers_every_batch: bool = True,
+) -> Schedule:
+    """From lr to lr·α_f by a power of the time that is left: lr·(α_f + (1 - α_f)·(1 - u/t_max)^power), which then holds.
+
+    Args:
+        power: 0 or more.
+        t_max: how long it takes.
+        alpha_f: α_f, from `t_max` on.
+        lr, max_duration, batches_per_epoch, batch_size, tokens_per_batch, scale_schedule_ratio, step_schedulers_every_batch: of
+            the Trainer; see `StepScheduler`.
+
+    Raises:
+        DialectError: a negative power, with which Composer divides by 0 at `t_max`; a `t_max` of 0, a time that Composer cannot
+            read, or a fact that is needed.
+
+    >>> PolynomialScheduler(2.0, lr=0.8, max_duration="2ba").values(4)
+    array([0.8, 0.8, 0.2, 0. ])
+    """
+    run = _run(
+        lr,
+        max_duration,
+        batches_per_epoch,
+        batch_size,
+        tokens_per_batch,
+        scale_schedule_ratio,
+        step_schedulers_every_batch,
+    )
+    power, final = _power(power), number("alpha_f", alpha_f)
+
+    def rates(run: _Run) -> Schedule:
+        end = run.span("t_max", t_max)
+        return run.clocked(_polynomial(run.lr, final, end.value, power), end.unit)
+
+    return _stepped(rates, run)
+
+
+def MultiStepWithWarmupScheduler(
+    t_warmup: str,
+    milestones: Iterable[str],
+    gamma: float = 0.1,
+    scale_warmup: bool = False,
+    *,
+    lr: float,
+    max_duration: str | int,
+    batches_per_epoch: int | None = None,
+    batch_size: int | None = None,
+    tokens_per_batch: int | None = None,
+    scale_schedule_ratio: float = 1.0,
+    step_schedulers_every_batch: bool = True,
+) -> Schedule:
+    """A line from 0 to lr over `t_warmup`, then multiplied by γ at every milestone; those within the warmup count at its end.
+
+    Args:
+        t_warmup: how long the warmup is; not scaled, unless in "dur".
+        milestones: times from the beginning of the run, not from the end of the warmup.
+        gamma: γ.
+        scale_warmup: stretch the line, but not the warmup; see the module.
+        lr, max_duration, batches_per_epoch, batch_size, tokens_per_batch, scale_schedule_ratio, step_schedulers_every_batch: of
+            the Trainer; see `StepScheduler`.
+
+    Raises:
+        DialectError: a warmup that is scaled to 0, by which Composer divides, a time that it cannot read, or a fact that is
+            needed.
+
+    >>> MultiStepWithWarmupScheduler("2ba", ["4ba"], 0.5, lr=0.8, max_duration="8ba").values(7)
+    array([0. , 0. , 0.4, 0.8, 0.8, 0.4, 0.4])
+    """
+    run = _run(
+        lr,
+        max_duration,
+        batches_per_epoch,
+        batch_size,
+        tokens_per_batch,
+        scale_schedule_ratio,
+        step_schedulers_every_batch,
+    )
+    gamma, times = number("gamma", gamma), _milestones(milestones)
+
+    def rates(run: _Run) -> Schedule:
+        warm, end = _warmup(run, t_warmup, scale_warmup, 1.0)
+        if warm is None:
+            return _steps(run, times, gamma, 0)
+        begin = run.first_batch(end)
+        return Take(run.clocked(warm, end.unit), begin) >> _steps(run, times, gamma, begin)
+
+    return _stepped(rates, run)
+
+
+def ConstantWithWarmupScheduler(
+    t_warmup: str,
+    alpha: float = 1.0,
+    t_max: str = "1dur",
+    scale_warmup: bool = False,
+    *,
+    lr: float,
+    max_duration: str | int,
+    batches_per_epoch: int | None = None,
+    batch_size: int | None = None,
+    tokens_per_batch: int | None = None,
+    scale_schedule_ratio: float = 1.0,
+    step_schedulers_every_batch: bool = True,
+) -> Schedule:
+    """A line from 0 to lr·α over `t_warmup`, which then holds, after `t_max` as well.
+
+    Args:
+        t_warmup: how long the warmup is; not scaled, unless in "dur".
+        alpha: α.
+        t_max: changes no value, and must not be shorter than the run.
+        scale_warmup: stretch the line, but not the warmup; see the module.
+        lr, max_duration, batches_per_epoch, batch_size, tokens_per_batch, scale_schedule_ratio, step_schedulers_every_batch: of
+            the Trainer; see `StepScheduler`.
+
+    Raises:
+        DialectError: a `t_max` shorter than the run or of another unit than `t_warmup`, a warmup that is scaled to 0, by which
+            Composer divides, a time that it cannot read, or a fact that is needed.
+
+    >>> ConstantWithWarmupScheduler("2ba", lr=0.8, max_duration="8ba").values(5)
+    array([0. , 0. , 0.4, 0.8, 0.8])
+    """
+    run = _run(
+        lr,
+        max_duration,
+        batches_per_epoch,
+        batch_size,
+        tokens_per_batch,
+        scale_schedule_ratio,
+        step_schedulers_every_batch,
+    )
+    alpha = number("alpha", alpha)
+
+    def after(peak: float, length: int) -> Schedule:
+        return Constant(peak * alpha)
+
+    return _stepped(lambda run: _warmed(run, t_warmup, t_max, scale_warmup, alpha, after), run)
+
+
+def LinearWithWarmupScheduler(
+    t_warmup: str,
+    alpha_i: float = 1.0,
+    alpha_f: float = 0.0,
+    t_max: str = "1dur",
+    scale_warmup: bool = False,
+    *,
+    lr: float,
+    max_duration: str | int,
+    batches_per_epoch: int | None = None,
+    batch_size: int | None = None,
+    tokens_per_batch: int | None = None,
+    scale_schedule_ratio: float = 1.0,
+    step_schedulers_every_batch: bool = True,
+) -> Schedule:
+    """A line from 0 to lr·α_i over `t_warmup`, and one to lr·α_f at `t_max`, which then holds.
+
+    With a `t_max` that is not after `t_warmup`, lr·α_i holds for ever.
+
+    Args:
+        t_warmup: how long the warmup is; not scaled, unless in "dur".
+        alpha_i: α_i, at the top.
+        alpha_f: α_f, from `t_max` on.
+        t_max: the end of the second line, from the beginning of the run.
+        scale_warmup: stretch the first line, but not the warmup; see the module.
+        lr, max_duration, batches_per_epoch, batch_size, tokens_per_batch, scale_schedule_ratio, step_schedulers_every_batch: of
+            the Trainer; see `StepScheduler`.
+
+    Raises:
+        DialectError: as `ConstantWithWarmupScheduler`.
+
+    >>> LinearWithWarmupScheduler("2ba", lr=0.8, max_duration="4ba").values(6)
+    array([0. , 0. , 0.4, 0.8, 0.4, 0. ])
+    """
+    run = _run(
+        lr,
+        max_duration,
+        batches_per_epoch,
+        batch_size,
+        tokens_per_batch,
+        scale_schedule_ratio,
+        step_schedulers_every_batch,
+    )
+    first, final = number("alpha_i", alpha_i), number("alpha_f", alpha_f)
+
+    def after(peak: float, length: int) -> Schedule:
+        return Ramp(peak * first, peak * final, length)
+
+    return _stepped(lambda run: _warmed(run, t_warmup, t_max, scale_warmup, first, after), run)
+
+
+def CosineAnnealingWithWarmupScheduler(
+    t_warmup: str,
+    t_max: str = "1dur",
+    alpha_f: float = 0.0,
+    scale_warmup: bool = False,
+    *,
+    lr: float,
+    max_duration: str | int,
+    batches_per_epoch: int | None = None,
+    batch_size: int | None = None,
+    tokens_per_batch: int | None = None,
+    scale_schedule_ratio: float = 1.0,
+    step_schedulers_every_batch: bool = True,
+) -> Schedule:
+    """A line from 0 to lr over `t_warmup`, and half a cosine to lr·α_f at `t_max`, which then holds.
+
+    With a `t_max` that is not after `t_warmup`, lr holds for ever.
+
+    Args:
+        t_warmup: how long the warmup is; not scaled, unless in "dur".
+        t_max: the end of the cosine, from the beginning of the run.
+        alpha_f: α_f, from `t_max` on.
+        scale_warmup: stretch the line, but not the warmup; see the module.
+        lr, max_duration, batches_per_epoch, batch_size, tokens_per_batch, scale_schedule_ratio, step_schedulers_every_batch: of
+            the Trainer; see `StepScheduler`.
+
+    Raises:
+        DialectError: as `ConstantWithWarmupScheduler`.
+
+    >>> CosineAnnealingWithWarmupScheduler("2ba", lr=0.8, max_duration="4ba").values(6).round(3)
+    array([0. , 0. , 0.4, 0.8, 0.4, 0. ])
+    """
+    run = _run(
+        lr,
+        max_duration,
+        batches_per_epoch,
+        batch_size,
+        tokens_per_batch,
+        scale_schedule_ratio,
+        step_schedulers_every_batch,
+    )
+    final = number("alpha_f", alpha_f)
+
+    def after(peak: float, length: int) -> Schedule:
+        return Ramp(peak, peak * final, length, "cosine")
+
+    return _stepped(lambda run: _warmed(run, t_warmup, t_max, scale_warmup, 1.0, after), run)
+
+
+def PolynomialWithWarmupScheduler(
+    t_warmup: str,
+    power: float = 2.0,
+    t_max: str = "1dur",
+    alpha_f: float = 0.0,
+    scale_warmup: bool = False,
+    *,
+    lr: float,
+    max_duration: str | int,
+    batches_per_epoch: int | None = None,
+    batch_size: int | None = None,
+    tokens_per_batch: int | None = None,
+    scale_schedule_ratio: float = 1.0,
+    step_schedulers_every_batch: bool = True,
+) -> Schedule:
+    """A line from 0 to lr over `t_warmup`, and from there to lr·α_f at `t_max` by a power of the time that is left.
+
+    With a `t_max` that is not after `t_warmup`, lr holds for ever.
+
+    Args:
+        t_warmup: how long the warmup is; not scaled, unless in "dur".
+        power: 0 or more.
+        t_max: the end, from the beginning of the run.
+        alpha_f: α_f, from `t_max` on.
+        scale_warmup: stretch the line, but not the warmup; see the module.
+        lr, max_duration, batches_per_epoch, batch_size, tokens_per_batch, scale_schedule_ratio, step_schedulers_every_batch: of
+            the Trainer; see `StepScheduler`.
+
+    Raises:
+        DialectError: a negative power, with which Composer divides by 0 at `t_max`; otherwise as `ConstantWithWarmupScheduler`.
+
+    >>> PolynomialWithWarmupScheduler("2ba", lr=0.8, max_duration="4ba").values(6)
+    array([0. , 0. , 0.4, 0.8, 0.2, 0. ])
+    """
+    run = _run(
+        lr,
+        max_duration,
+        batches_per_epoch,
+        batch_size,
+        tokens_per_batch,
+        scale_schedule_ratio,
+        step_schedulers_every_batch,
+    )
+    power, final = _power(power), number("alpha_f", alpha_f)
+
+    def after(peak: float, length: int) -> Schedule:
+        return _polynomial(peak, final, length, power)
+
+    return _stepped(lambda run: _warmed(run, t_warmup, t_max, scale_warmup, 1.0, after), run)
+
+
+class Time(NamedTuple):
+    """A time as Composer has it: a number and a unit of "ep", "ba", "sp", "tok" or "dur"."""
+
+    value: float
+    unit: str
+
+    def __str__(self) -> str:
+        return f"{self.value}{self.unit}"
+
+
+class _Whole(NamedTuple):
+    """A time in whole batches, samples or tokens."""
+
+    value: int
+    unit: str
+
+    def __str__(self) -> str:
+        return f"{self.value}{self.unit}"
+
+
+_TEXT = re.compile(r"(.+?)(iter|ep|ba|sp|tok|dur|sec)", re.IGNORECASE | re.DOTALL)
+_CLOCK = re.compile(r"(\d+h)?(\d+m)?(\d+s)?", re.IGNORECASE)
+_VALID = "such as '10ep', '500ba', '1000sp', '2e6tok' or '0.1dur'"
+
+
+def time(name: str, text: object) -> Time:
+    """A time as Composer reads it.
+
+    Raises:
+        DialectError: not such a text, or a unit that no schedule can follow.
+
+    >>> time("t_warmup", "3e4tok")
+    Time(value=30000, unit='tok')
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"{name} must be a text {_VALID}, got {shown(text)}")
+    if text and _CLOCK.fullmatch(text):
+        raise DialectError(
+            f"{name} must be a time {_VALID}, got the wall-clock time {shown(text)}, which Composer refuses"
+        )
+    found = _TEXT.fullmatch(text)
+    try:
+        value = float(found[1]) if found else math.nan
+    except ValueError:
+        value = math.nan
+    if found is None or not math.isfinite(value):
+        raise DialectError(f"{name} must be a time {_VALID}, got {shown(text)}")
+    unit = found[2].lower()
+    if unit == "sec":
+        raise DialectError(
+            f"{name} must be a time {_VALID}, got the wall-clock time {shown(text)}, which Composer refuses"
+        )
+    if unit == "iter":
+        raise DialectError(
+            f"{name} must be a time {_VALID}, got {shown(text)}: laju knows no length of Composer's iterations"
+        )
+    if value < 0:
+        raise DialectError(f"{name} must be 0 or more, got {shown(text)}")
+    if unit == "dur":
+        return Time(value, unit)
+    if value != int(value):
+        raise DialectError(f"{name} must be a whole number of {unit!r}, as Composer asks, got {shown(text)}")
+    return Time(int(value), unit)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What the Trainer knows; `scale` is for the scheduler's times, and `duration` may be scaled already."""
+
+    lr: float
+    duration: _Whole
+    batches_per_epoch: int | None
+    batch_size: int | None
+    tokens_per_batch: int | None
+    scale: float
+    every_batch: bool
+
+    def fact(self, name: str, what: str) -> int:
+        value: int | None = getattr(self, name)
+        if value is None:
+            raise DialectError(f"{name} must be given to convert {what}")
+        return value
+
+    def per(self, unit: str) -> int:
+        """How many of the unit a batch has."""
+        if unit == "ba":
+            return 1
+        return self.fact(*(("batch_size", "samples") if unit == "sp" else ("tokens_per_batch", "tokens")))
+
+    def time(self, name: str, text: str, scaled: bool = True) -> _Whole:
+        """A time in batches, samples or tokens, by Composer's arithmetic."""
+        value, unit = time(name, text)
+        if unit == "dur":
+            if self.duration.unit == "ep":
+                return _Whole(
+                    int(value * self.fact("batches_per_epoch", f"{name} {text!r}") * self.duration.value), "ba"
+                )
+            return _Whole(int(value * self.duration.value), self.duration.unit)
+        if unit == "ep":
+            value, unit = value * self.fact("batches_per_epoch", f"{name} {text!r}"), "ba"
+        return _Whole(int(value * (self.scale if scaled else 1.0)), unit)
+
+    def span(self, name: str, text: str) -> _Whole:
+        """A time by which Composer divides."""
+        found = self.time(name, text)
+        if found.value == 0:
+            raise DialectError(f"{name} must be above 0, got {text!r}, which is {found} here: Composer divides by it")
+        return found
+
+    def first_batch(self, at: _Whole) -> int:
+        """The first batch that the Trainer counts at that time or later."""
+        return -(-at.value // self.per(at.unit))
+
+    def clocked(self, schedule: Schedule, unit: str) -> Schedule:
+        """A schedule over that unit, by batches."""
+        each = self.per(unit)
+        return schedule if each == 1 or isinstance(schedule, Constant) else Clock(schedule, ((0, 0, each),))
+
+    @property
+    def batches(self) -> int:
+        """How many the run has."""
+        if self.duration.unit == "ep":
+            return self.duration.value * self.fact("batches_per_epoch", f"max_duration '{self.duration}'")
+        return self.first_batch(self.duration)
+
+
+def _run(
+    lr: float,
+    max_duration: str | int,
+    batches_per_epoch: int | None,
+    batch_size: int | None,
+    tokens_per_batch: int | None,
+    scale_schedule_ratio: float,
+    step_schedulers_every_batch: bool,
+) -> _Run:
+    if not isinstance(max_duration, str):
+        max_duration = f"{whole('max_duration', max_duration, least=1)}ep"
+    value, unit = time("max_duration", max_duration)
+    if unit == "dur" or value == 0:
+        raise DialectError(f"max_duration must be a time above 0 such as '10ep' or '500ba', got {max_duration!r}")
+    scale = number("scale_schedule_ratio", scale_schedule_ratio, above=0)
+    if int(value * scale) == 0:
+        raise DialectError(
+            f"scale_schedule_ratio={scale!r} reduces max_duration {max_duration!r} to 0, which Composer refuses"
+        )
+
+    def known(name: str, count: int | None) -> int | None:
+        return None if count is None else whole(name, count, least=1)
+
+    if not isinstance(step_schedulers_every_batch, bool):
+        raise TypeError(f"step_schedulers_every_batch must be True or False, got {shown(step_schedulers_every_batch)}")
+    return _Run(
+        number("lr", lr),
+        _Whole(int(value), unit),
+        known("batches_per_epoch", batches_per_epoch),
+        known("batch_size", batch_size),
+        known("tokens_per_batch", tokens_per_batch),
+        scale,
+        step_schedulers_every_batch,
+    )
+
+
+def _stepped(rates: Callable[[_Run], Schedule], run: _Run) -> Schedule:
+    """As the Trainer steps it: rates(run) counts the batches that the Trainer has counted."""
+    start = rates(run)(0)  # the scheduler is made before the run is scaled
+    value, unit = run.duration
+    after = rates(dataclasses.replace(run, duration=_Whole(int(value * run.scale), unit)))
+    if isinstance(after, Constant) and after.value == start:
+        return after
+    if run.every_batch:
+        return after.shift(1) if after(0) == start else Constant(start, 1) >> after
+    each = run.fact("batches_per_epoch", "batches into epochs")
+    held = after.staircase(each)
+    return held if after(0) == start else Constant(start, each) >> held.shift(-each)
+
+
+def _milestones(times: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(times, str | Mapping) or not isinstance(times, Iterable):
+        raise TypeError(f"milestones must be a sequence such as ['10ep', '20ep'], got {shown(times)}")
+    return tuple(times)
+
+
+def _steps(run: _Run, milestones: tuple[str, ...], gamma: float, begin: int) -> Schedule:
+    """The rate from batch `begin` on, on a clock of its own."""
+    at = sorted(run.first_batch(run.time(f"milestones[{i}]", text)) for i, text in enumerate(milestones))
+    parts: list[Schedule] = []
+    factor, before = 1.0, begin
+    for batch in at:
+        if batch > before:
+            parts.append(Constant(run.lr * factor, batch - before))
+            before = batch
+        factor *= gamma
+    last = Constant(run.lr * factor)
+    return Chain((*parts, last)) if parts else last
+
+
+def _warmup(run: _Run, t_warmup: str, scale_warmup: bool, top: float) -> tuple[Schedule | None, _Whole]:
+    """The line from 0, if there is one, and where it is cut."""
+    if not isinstance(scale_warmup, bool):
+        raise TypeError(f"scale_warmup must be True or False, got {shown(scale_warmup)}")
+    end = run.time("t_warmup", t_warmup, scaled=False)
+    if end.value == 0:
+        return None, end
+    line = run.span("t_warmup", t_warmup) if scale_warmup else end
+    ramp = Ramp(0.0, run.lr * top, line.value)
+    return (ramp if line == end else ramp.take(end.value)), end
+
+
+def _warmed(
+    run: _Run, t_warmup: str, t_max: str, scale_warmup: bool, top: float, after: Callable[[float, int], Schedule]
+) -> Schedule:
+    """A warmup, then the curve from there to `t_max`."""
+    warm, begin = _warmup(run, t_warmup, scale_warmup, top)
+    end, duration = run.time("t_max", t_max), run.duration
+    if begin.unit != end.unit:
+        raise DialectError(
+            f"t_warmup and t_max must be of one unit, as Composer asks, got {t_warmup!r}, which is {begin}, and {t_max!r}, which "
+            f"is {end}"
+        )
+    least = run.batches if (end.unit, duration.unit) == ("ba", "ep") else duration.value
+    if (end.unit == duration.unit or (end.unit, duration.unit) == ("ba", "ep")) and end.value < least:
+        raise DialectError(
+            f"t_max must not be shorter than the run, as Composer asks, got {t_max!r}, which is {end}, for a max_duration of "
+            f"{duration}"
+        )
+    curve = after(run.lr, end.value - begin.value) if end.value > begin.value else Constant(run.lr * top)
+    return run.clocked(curve if warm is None else warm >> curve, end.unit)
+
+
+def _power(power: float) -> float:
+    power = number("power", power)
+    if power < 0:
+        raise DialectError(
+            f"power must be 0 or more, got {shown(power)}: with a negative one Composer divides by 0 at t_max"
+        )
+    return power
+
+
+def _polynomial(peak: float, final: float, length: int, power: float) -> Schedule:
+    if power == 0:
+        return Constant(peak * (final + (1.0 - final)))
+    return Ramp(peak, peak * final, length, "linear" if power == 1 else f"power({power!r})")
+
+
+SYSTEM = System(
+    name="composer",
+    title="Composer",
+    package="mosaicml",
+    releases=("0.32.1",),
+    counts="batches that the Trainer trains on",
+    schedulers={
+        f.__name__: f
+        for f in (
+            StepScheduler, MultiStepScheduler, ConstantScheduler, LinearScheduler, ExponentialScheduler,
+            CosineAnnealingScheduler, CosineAnnealingWarmRestartsScheduler, PolynomialScheduler,
+            MultiStepWithWarmupScheduler, ConstantWithWarmupScheduler, LinearWithWarmupScheduler,
+            CosineAnnealingWithWarmupScheduler, PolynomialWithWarmupScheduler,
+        )
+    },
+    refused={
+        "ComposerScheduler": "it stands for any function of the Trainer's state; write laju's schedule instead",
+    },
+    aliases={
+        "constant_with_warmup": "ConstantWithWarmupScheduler",
+        "cosine_with_warmup": "CosineAnnealingWithWarmupScheduler",
+        "linear_decay_with_warmup": "LinearWithWarmupScheduler",
+    },
+)  # fmt: skip
+"""Composer's schedulers, with the names that LLM Foundry's configurations have for three of them."""

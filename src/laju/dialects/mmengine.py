@@ -1,0 +1,940 @@
+"""MMEngine: the learning-rate schedulers of `mmengine.optim`, and a list of them as its Runner steps it.
+
+What surprises people most:
+
+- `begin` and `end` are a window of the run in which the scheduler acts; milestones, periods and `T_max` count from `begin`.
+- A line or a polynomial ends one step before the window does: `LinearLR` has its end factor at `end` - 1, `PolyLR` its minimum.
+- `CosineAnnealingLR` without `T_max` takes end - begin and so never reaches `eta_min`; with a shorter `T_max` it climbs again.
+- A factor stays when its window is over: `LinearLR` with an end factor of 0.5 leaves half of the rate to whatever comes next.
+- A window of one step leaves `ConstantLR` and `LinearLR` at their first factor for ever.
+- The Runner gives a scheduler without `end` the end of the run. In a loop over iterations its run is of 1 epoch, and schedulers
+  by epoch take their first step alone, so that a `LinearLR` without by_epoch=False keeps its start factor for the whole run.
+- Iterations are counted, not updates: with `accumulative_counts` of 4 four of them make an update.
+
+Where MMEngine takes an optimizer, these functions take its rate, `lr`. Of `last_step` only -1 is taken, since a schedule begins
+at 0; `verbose` changes nothing. A schedule counts epochs, with by_epoch=False or convert_to_iter_based=True iterations. Every
+rate is computed from the one before, so rounding errors add up; `exact=N` repeats them bit by bit.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from laju.algebra import Chain, Product
+from laju.arguments import number, shown, whole
+from laju.clocks import Take
+from laju.dialects import torch as _torch
+from laju.dialects.base import Dialect, DialectError, System, call
+from laju.pieces import Constant, Ramp, Table
+from laju.schedule import Schedule, put
+
+INF = 10**9
+"""The `end` that MMEngine takes for none; here such a window has no end at all."""
+
+
+def ConstantLR(
+    lr: float,
+    factor: float = 1.0 / 3,
+    begin: int = 0,
+    end: int = INF,
+    last_step: int = -1,
+    by_epoch: bool = True,
+    verbose: bool = False,
+    *,
+    convert_to_iter_based: bool = False,
+    epoch_length: int | None = None,
+    exact: int | None = None,
+) -> Schedule:
+    """The rate times a factor from `begin` on, and back at step `end` - 1, the last one of the window.
+
+    MMEngine comes back by a product with 1/factor, which may miss the rate by an ulp; the values are the same to the last digit.
+    In a window of one step it never comes back.
+
+    Args:
+        lr: the optimizer's rate.
+        factor: in [0, 1]; 0 only where it never comes back.
+        begin, end: the steps from and before which the scheduler acts. Whole numbers; fractions of epochs only with
+            `convert_to_iter_based`.
+        last_step: only -1.
+        by_epoch: whether a step is an epoch, or else an iteration.
+        verbose: changes nothing.
+        convert_to_iter_based: from epochs to iterations, as the Runner does.
+        epoch_length: iterations of an epoch, for that.
+        exact: give the first so many values as a table.
+
+    Raises:
+        DialectError: a factor outside [0, 1], or 0, by which MMEngine divides; or an `end` that is not after `begin`.
+
+    >>> ConstantLR(0.1, factor=0.5, end=3).values(4)
+    array([0.05, 0.05, 0.1 , 0.1 ])
+    """
+    window = _window(begin, end, last_step, by_epoch, convert_to_iter_based, epoch_length)
+    factor, n = _share("factor", factor), window.last
+    if factor == 0 and n and window.reaches(n):
+        raise DialectError(f"factor must be above 0: MMEngine divides by it at step {n} of the window to come back")
+
+    def advance(group: _torch._Group, base: float, t: int) -> float:
+        return group.lr * factor if t == 0 else group.lr * (1.0 / factor) if t == n else group.lr
+
+    def curve(top: float, base: float) -> Schedule:
+        low = top * factor
+        if not n or not window.reaches(n):
+            return Constant(low)
+        return Constant(low, n) >> Constant(low * (1.0 / factor), 0)
+
+    return _one(_Rule("ConstantLR", _rate(lr), window, advance, curve, factor=True), exact)
+
+
+def CosineAnnealingLR(
+    lr: float,
+    T_max: int | None = None,
+    eta_min: float | None = None,
+    begin: int = 0,
+    end: int = INF,
+    last_step: int = -1,
+    by_epoch: bool = True,
+    verbose: bool = False,
+    eta_min_ratio: float | None = None,
+    *,
+    convert_to_iter_based: bool = False,
+    epoch_length: int | None = None,
+    exact: int | None = None,
+) -> Schedule:
+    """A cosine down, and up and down again if there is time: eta_min + (lr - eta_min)·(1 + cos(π·u/T_max))/2, u steps into it.
+
+    It begins at the rate that it finds, and after a minimum climbs to the optimizer's. By default `T_max` is end - begin, of
+    which the window's last step is one short, so that the rate then stays a little above `eta_min`. In half-wave c = 0, 1, … this
+    is within (4 + T_max)·(1 + 4·c) ulp of the larger end.
+
+    Args:
+        lr: the optimizer's rate.
+        T_max: steps from the top to the bottom.
+        eta_min: the bottom; 0 by default.
+        begin, end, last_step, by_epoch, verbose: see `ConstantLR`.
+        eta_min_ratio: the bottom as a share of the optimizer's rate, instead of `eta_min`.
+        convert_to_iter_based, epoch_length: see `ConstantLR`.
+        exact: give the first so many values, bit by bit as MMEngine computes them.
+
+    Raises:
+        DialectError: both `eta_min` and `eta_min_ratio`, a `T_max` that is not whole, or an `end` that is not after `begin`.
+
+    >>> CosineAnnealingLR(0.1, end=4).values(6).round(3)
+    array([0.1  , 0.085, 0.05 , 0.015, 0.015, 0.015])
+    >>> CosineAnnealingLR(0.1, T_max=2).values(6).round(3)
+    array([0.1 , 0.05, 0.  , 0.05, 0.1 , 0.05])
+    """
+    window = _window(begin, end, last_step, by_epoch, convert_to_iter_based, epoch_length)
+    if eta_min is not None and eta_min_ratio is not None:
+        raise DialectError("eta_min and eta_min_ratio must not both be given, as MMEngine asks")
+    bottom = _bottom(0.0 if eta_min is None and eta_min_ratio is None else eta_min, eta_min_ratio)
+    half = None if T_max is None else abs(_integer("T_max", T_max * window.scale if _is_real(T_max) else T_max))
+    n = half or window.end - window.begin
+
+    def advance(group: _torch._Group, base: float, t: int) -> float:
+        low = bottom(base)
+        if t == 0:
+            return group.lr
+        if (t - 1 - n) % (2 * n) == 0:
+            return group.lr + (base - low) * (1 - math.cos(math.pi / n)) / 2
+        return (1 + math.cos(math.pi * t / n)) / (1 + math.cos(math.pi * (t - 1) / n)) * (group.lr - low) + low
+
+    def curve(top: float, base: float) -> Schedule:
+        low = bottom(base)
+        down = Ramp(top, low, n, "cosine")
+        if window.within(n):
+            return down
+        if top == base:
+            return down.repeat(mirror=True)
+        return down >> Ramp(low, base, n, "cosine").repeat(mirror=True)
+
+    return _one(_Rule("CosineAnnealingLR", _rate(lr), window, advance, curve, bottom=bottom, until=n), exact)
+
+
+def ExponentialLR(
+    lr: float,
+    gamma: float,
+    begin: int = 0,
+    end: int = INF,
+    last_step: int = -1,
+    by_epoch: bool = True,
+    verbose: bool = False,
+    *,
+    convert_to_iter_based: bool = False,
+    epoch_length: int | None = None,
+    exact: int | None = None,
+) -> Schedule:
+    """Multiplied by γ at every step of the window but the first: lr·γᵘ, u steps into it.
+
+    Converted to iterations it is multiplied at every iteration: γ is not converted. MMEngine's errors add up: this is within
+    u + 2 ulp of it.
+
+    Args:
+        lr: the optimizer's rate.
+        gamma: γ; 0 and negative factors are MMEngine's too.
+        begin, end, last_step, by_epoch, verbose, convert_to_iter_based, epoch_length: see `ConstantLR`.
+        exact: give the first so many values, bit by bit as MMEngine computes them.
+
+    Raises:
+        DialectError: an `end` that is not after `begin`.
+
+    >>> ExponentialLR(0.8, gamma=0.5, begin=1, end=4).values(6)
+    array([0.8, 0.8, 0.4, 0.2, 0.2, 0.2])
+    """
+    window = _window(begin, end, last_step, by_epoch, convert_to_iter_based, epoch_length)
+    gamma = number("gamma", gamma)
+
+    def advance(group: _torch._Group, base: float, t: int) -> float:
+        return group.lr * gamma if t else group.lr
+
+    def curve(top: float, base: float) -> Schedule:
+        return _torch._powers(top, gamma)
+
+    return _one(_Rule("ExponentialLR", _rate(lr), window, advance, curve, factor=True), exact)
+
+
+def LinearLR(
+    lr: float,
+    start_factor: float = 1.0 / 3,
+    end_factor: float = 1.0,
+    begin: int = 0,
+    end: int = INF,
+    last_step: int = -1,
+    by_epoch: bool = True,
+    verbose: bool = False,
+    *,
+    convert_to_iter_based: bool = False,
+    epoch_length: int | None = None,
+    exact: int | None = None,
+) -> Schedule:
+    """The rate times a line over the window: lr·(s + (e - s)·u/n), u steps into it, with n = end - begin - 1.
+
+    So the window's last step has the end factor. In a window of one step it stays at the start factor. Without an `end` the line
+    is a thousand million steps long, and the start factor all that one sees. MMEngine's errors add up: this is within 2 + u/2 ulp
+    of the larger end.
+
+    Args:
+        lr: the optimizer's rate.
+        start_factor: s, at `begin`; in [0, 1], and 0 only in a window of one step.
+        end_factor: e, at `end` - 1; in [0, 1].
+        begin, end, last_step, by_epoch, verbose, convert_to_iter_based, epoch_length: see `ConstantLR`.
+        exact: give the first so many values, bit by bit as MMEngine computes them.
+
+    Raises:
+        DialectError: factors outside [0, 1], a start factor of 0, by which MMEngine divides at the second step, or an `end` that
+            is not after `begin`.
+
+    >>> LinearLR(0.1, start_factor=0.5, end=5).values(6)
+    array([0.05  , 0.0625, 0.075 , 0.0875, 0.1   , 0.1   ])
+    """
+    window = _window(begin, end, last_step, by_epoch, convert_to_iter_based, epoch_length)
+    s, e, n = _share("start_factor", start_factor), _share("end_factor", end_factor), window.last
+    if s == 0 and (window.open or window.reaches(1)):
+        raise DialectError("start_factor must be above 0: MMEngine divides by it at the second step of the window")
+
+    def advance(group: _torch._Group, base: float, t: int) -> float:
+        return group.lr * s if t == 0 else group.lr * (1.0 + (e - s) / (n * s + (t - 1) * (e - s)))
+
+    def curve(top: float, base: float) -> Schedule:
+        return Ramp(top * s, top * e, n) if n else Constant(top * s)
+
+    return _one(_Rule("LinearLR", _rate(lr), window, advance, curve, factor=True), exact)
+
+
+def MultiStepLR(
+    lr: float,
+    milestones: Iterable[int],
+    gamma: float = 0.1,
+    last_step: int = -1,
+    begin: int = 0,
+    end: int = INF,
+    by_epoch: bool = True,
+    verbose: bool = False,
+    *,
+    convert_to_iter_based: bool = False,
+    epoch_length: int | None = None,
+    exact: int | None = None,
+) -> Schedule:
+    """Multiplied by γ at every milestone, counted from `begin`: lr·γ^(number of milestones ≤ u), u steps into the window.
+
+    With begin=5 a milestone of 8 is step 13. One that is listed twice counts twice, one at 0 at once; those after the window,
+    before 0 or between two steps never come. The values are MMEngine's to the last digit.
+
+    Args:
+        lr: the optimizer's rate.
+        milestones: steps from `begin`, in any order.
+        gamma: γ.
+        last_step, begin, end, by_epoch, verbose, convert_to_iter_based, epoch_length: see `ConstantLR`.
+        exact: give the first so many values as a table.
+
+    Raises:
+        DialectError: an `end` that is not after `begin`.
+
+    >>> MultiStepLR(0.8, [2, 3], gamma=0.5, begin=1).values(5)
+    array([0.8, 0.8, 0.8, 0.4, 0.2])
+    """
+    window = _window(begin, end, last_step, by_epoch, convert_to_iter_based, epoch_length)
+    gamma = number("gamma", gamma)
+    if isinstance(milestones, str | Mapping) or not isinstance(milestones, Iterable):
+        raise TypeError(f"milestones must be a sequence such as [8, 11], got {shown(milestones)}")
+    at = Counter(number(f"milestones[{i}]", m) * window.scale for i, m in enumerate(milestones))
+
+    def advance(group: _torch._Group, base: float, t: int) -> float:
+        return group.lr * gamma ** at[t] if t in at else group.lr
+
+    def curve(top: float, base: float) -> Schedule:
+        parts: list[Schedule] = []
+        before, value = 0, top
+        for m in sorted(m for m in at if m >= 0 and m == int(m)):
+            if m > before:
+                parts.append(Constant(value, int(m) - before))
+            before, value = int(m), value * gamma ** at[m]
+        return Chain((*parts, Constant(value))) if parts else Constant(value)
+
+    return _one(_Rule("MultiStepLR", _rate(lr), window, advance, curve, factor=True), exact)
+
+
+def OneCycleLR(
+    lr: float,
+    eta_max: float = 0,
+    total_steps: int | None = None,
+    pct_start: float = 0.3,
+    anneal_strategy: Literal["cos", "linear"] = "cos",
+    div_factor: float = 25.0,
+    final_div_factor: float = 1e4,
+    three_phase: bool = False,
+    begin: int = 0,
+    end: int = INF,
+    last_step: int = -1,
+    by_epoch: bool = True,
+    verbose: bool = False,
+    *,
+    convert_to_iter_based: bool = False,
+    epoch_length: int | None = None,
+    exact: int | None = None,
+) -> Schedule:
+    """torch's cycle within the window: from eta_max/div_factor up to `eta_max`, then down to that over `final_div_factor`.
+
+    As `laju.dialects.torch.OneCycleLR`, with total_steps = end - begin by default. By default `eta_max` is 0, and so is every
+    rate. Before the window the rate is the optimizer's. Past `total_steps` MMEngine raises, unless the window is over by then;
+    here the last value holds. Within 4 ulp of `eta_max` of MMEngine.
+
+    Args:
+        lr: the optimizer's rate, which matters before `begin` alone.
+        eta_max: the top.
+        total_steps: T, an int.
+        pct_start, anneal_strategy, div_factor, final_div_factor, three_phase: see `laju.dialects.torch.OneCycleLR`.
+        begin, end, last_step, by_epoch, verbose, convert_to_iter_based, epoch_length: see `ConstantLR`.
+        exact: give the first so many values, bit by bit as MMEngine computes them; fewer where it raises.
+
+    Raises:
+        DialectError: arguments that torch's refuses, rates for several parameter groups, or an `end` that is not after `begin`.
+
+    >>> OneCycleLR(0.5, eta_max=1.0, total_steps=10, anneal_strategy="linear").values(10).round(2)
+    array([0.04, 0.52, 1.  , 0.86, 0.71, 0.57, 0.43, 0.29, 0.14, 0.  ])
+    """
+    window = _window(begin, end, last_step, by_epoch, convert_to_iter_based, epoch_length)
+    if isinstance(eta_max, list | tuple):
+        raise DialectError("eta_max must be one number: with one for each parameter group it is several schedules")
+    high = number("eta_max", eta_max)
+    if total_steps is not None and (not isinstance(total_steps, int) or isinstance(total_steps, bool)):
+        raise DialectError(f"total_steps must be an int of at least 1, as MMEngine asks, got {shown(total_steps)}")
+    steps = window.end - window.begin if total_steps is None else total_steps * window.scale
+    cycle = _torch.OneCycleLR(
+        high,
+        steps,
+        pct_start=pct_start,
+        anneal_strategy=anneal_strategy,
+        div_factor=div_factor,
+        final_div_factor=final_div_factor,
+        three_phase=bool(three_phase),
+    )
+    theirs = _torch.rule_of(cycle)
+
+    def advance(group: _torch._Group, base: float, t: int) -> float:
+        return float(theirs.advance(group, base, t, False))
+
+    rule = _Rule("OneCycleLR", _rate(lr), window, advance, lambda top, base: cycle, enters=theirs.enters)
+    return _one(rule, exact)
+
+
+def PolyLR(
+    lr: float,
+    eta_min: float = 0.0,
+    power: float = 1.0,
+    begin: int = 0,
+    end: int = INF,
+    last_step: int = -1,
+    by_epoch: bool = True,
+    verbose: bool = False,
+    *,
+    convert_to_iter_based: bool = False,
+    epoch_length: int | None = None,
+    exact: int | None = None,
+) -> Schedule:
+    """Polynomial decay from the rate that it finds: eta_min + (lr - eta_min)·(1 - u/n)^p, u steps into it, n = end - begin - 1.
+
+    So the window's last step has `eta_min`. MMEngine's errors add up: this is within 2·(1 + p)·(2 + u) ulp of the larger end.
+
+    Args:
+        lr: the optimizer's rate.
+        eta_min: the end, which may be above the rate.
+        power: p, of at least 0; with 0 the rate never changes.
+        begin, end, last_step, by_epoch, verbose, convert_to_iter_based, epoch_length: see `ConstantLR`.
+        exact: give the first so many values, bit by bit as MMEngine computes them.
+
+    Raises:
+        DialectError: a negative power, for which MMEngine raises 0 to it at the window's last step, or an `end` that is not after
+            `begin`.
+
+    >>> PolyLR(0.1, power=2, end=5).values(6)
+    array([0.1    , 0.05625, 0.025  , 0.00625, 0.     , 0.     ])
+    """
+    window = _window(begin, end, last_step, by_epoch, convert_to_iter_based, epoch_length)
+    low, power, n = number("eta_min", eta_min), number("power", power), window.last
+    if power < 0 and n:
+        raise DialectError(
+            f"power must be at least 0: MMEngine raises 0 to it at the window's last step, got {power!r}"
+        )
+
+    def advance(group: _torch._Group, base: float, t: int) -> float:
+        return float((group.lr - low) * (1 - 1 / (n - t + 1)) ** power + low) if t else group.lr
+
+    def curve(top: float, base: float) -> Schedule:
+        if not n or power == 0:
+            return Constant(top)
+        return Ramp(top, low, n, "linear" if power == 1 else f"power({power!r})")
+
+    return _one(_Rule("PolyLR", _rate(lr), window, advance, curve, bottom=lambda base: low), exact)
+
+
+def StepLR(
+    lr: float,
+    step_size: int,
+    gamma: float = 0.1,
+    begin: int = 0,
+    end: int = INF,
+    last_step: int = -1,
+    by_epoch: bool = True,
+    verbose: bool = False,
+    *,
+    convert_to_iter_based: bool = False,
+    epoch_length: int | None = None,
+    exact: int | None = None,
+) -> Schedule:
+    """Multiplied by γ every `step_size` steps, counted from `begin`: lr·γ^⌊u/step_size⌋, u steps into the window.
+
+    MMEngine multiplies the rate before, so its n-th drop may be n ulp off; this is at most n + 2 ulp from it.
+
+    Args:
+        lr: the optimizer's rate.
+        step_size: steps between two drops.
+        gamma: γ; 0 and negative factors are MMEngine's too.
+        begin, end, last_step, by_epoch, verbose, convert_to_iter_based, epoch_length: see `ConstantLR`.
+        exact: give the first so many values, bit by bit as MMEngine computes them.
+
+    Raises:
+        DialectError: a step size of 0, by which MMEngine divides, or an `end` that is not after `begin`.
+
+    >>> StepLR(0.8, step_size=2, gamma=0.5, begin=1).values(6)
+    array([0.8, 0.8, 0.8, 0.4, 0.4, 0.2])
+    """
+    window = _window(begin, end, last_step, by_epoch, convert_to_iter_based, epoch_length)
+    gamma = number("gamma", gamma)
+    every = abs(_integer("step_size", step_size * window.scale if _is_real(step_size) else step_size))
+    if every == 0 and (window.open or window.reaches(1)):
+        raise DialectError("step_size must not be 0: MMEngine divides by it at the second step of the window")
+
+    def advance(group: _torch._Group, base: float, t: int) -> float:
+        return group.lr if t == 0 or t % every else group.lr * gamma
+
+    def curve(top: float, base: float) -> Schedule:
+        return _torch._powers(top, gamma, every) if every else Constant(top)
+
+    return _one(_Rule("StepLR", _rate(lr), window, advance, curve, factor=True), exact)
+
+
+def CosineRestartLR(
+    lr: float,
+    periods: Sequence[int],
+    restart_weights: Sequence[float] = (1,),
+    eta_min: float | None = None,
+    eta_min_ratio: float | None = None,
+    begin: int = 0,
+    end: int = INF,
+    last_step: int = -1,
+    by_epoch: bool = True,
+    verbose: bool = False,
+    *,
+    convert_to_iter_based: bool = False,
+    epoch_length: int | None = None,
+    exact: int | None = None,
+) -> Schedule:
+    """Cosines down, one for each period: eta_min + (wᵢ·lr - eta_min)·(1 + cos(π·u/Pᵢ))/2, u steps into period i.
+
+    A period begins at its weight times the optimizer's rate, whatever rate it finds, and its last step is one short of `eta_min`.
+    After the last period that rate holds. MMEngine's errors add up within a period; this is within 4 + 2·Pᵢ ulp of its larger
+    end.
+
+    Args:
+        lr: the optimizer's rate.
+        periods: P, steps of each.
+        restart_weights: w, as many.
+        eta_min: the bottom.
+        eta_min_ratio: the bottom as a share of the optimizer's rate; one of the two must be given.
+        begin, end, last_step, by_epoch, verbose, convert_to_iter_based, epoch_length: see `ConstantLR`.
+        exact: give the first so many values, bit by bit as MMEngine computes them.
+
+    Raises:
+        DialectError: neither or both bottoms, another number of weights than periods, a period that is negative or not whole, or
+            an `end` that is not after `begin`.
+
+    >>> CosineRestartLR(0.1, [2, 3], [1, 0.5], eta_min=0.0).values(6)
+    array([0.1   , 0.05  , 0.05  , 0.0375, 0.0125, 0.0125])
+    """
+    window = _window(begin, end, last_step, by_epoch, convert_to_iter_based, epoch_length)
+    if (eta_min is None) == (eta_min_ratio is None):
+        raise DialectError("one of eta_min and eta_min_ratio must be given, and not both, as MMEngine asks")
+    bottom = _bottom(eta_min, eta_min_ratio)
+    for name, value in (("periods", periods), ("restart_weights", restart_weights)):
+        if isinstance(value, str) or not isinstance(value, Sequence):
+            raise TypeError(f"{name} must be a list such as [100, 200], got {shown(value)}")
+    lengths = [
+        whole(f"periods[{i}]", _integer(f"periods[{i}]", p * window.scale if _is_real(p) else p))
+        for i, p in enumerate(periods)
+    ]
+    weights = [number(f"restart_weights[{i}]", w) for i, w in enumerate(restart_weights)]
+    if len(lengths) != len(weights):
+        raise DialectError(
+            f"restart_weights must be as many as the periods, so {len(lengths)}, got {len(weights)}; MMEngine asks for that"
+        )
+    ends = list(itertools.accumulate(lengths))
+
+    def advance(group: _torch._Group, base: float, t: int) -> float:
+        i = next((i for i, end in enumerate(ends) if t < end), None)
+        if i is None:
+            return group.lr
+        u, n, low = t - (ends[i] - lengths[i]), lengths[i], bottom(base)
+        if u == 0:
+            return base * weights[i]
+        return (1 + math.cos(math.pi * u / n)) / (1 + math.cos(math.pi * (u - 1) / n)) * (group.lr - low) + low
+
+    def curve(top: float, base: float) -> Schedule:
+        parts: list[Schedule] = [
+            Ramp(base * w, bottom(base), n, "cosine") for n, w in zip(lengths, weights, strict=True) if n
+        ]
+        if not parts:
+            return Constant(top)
+        return Chain((*parts, Constant(parts[-1](lengths[-1] - 1 if lengths[-1] else _last(lengths)))))
+
+    return _one(_Rule("CosineRestartLR", _rate(lr), window, advance, curve), exact)
+
+
+# --- of several ----------------------------------------------------------------------------------------------------
+
+
+def param_scheduler(
+    lr: float,
+    schedulers: Schedule | Mapping[str, Any] | Sequence[Schedule | Mapping[str, Any]],
+    *,
+    epoch_length: int | None = None,
+    max_epochs: int | None = None,
+    max_iters: int | None = None,
+    exact: int | None = None,
+) -> Schedule:
+    """What the Runner makes of `param_scheduler`: schedulers that act one after another on one rate, each within its window.
+
+    At every iteration those by iteration step in the order of the list, and at an epoch's end those by epoch after them. Where
+    the windows do not overlap each goes on from the rate that it finds; where they do, schedulers that multiply make a product.
+    The schedule counts iterations; epochs where all schedulers are by epoch and `epoch_length` is not given.
+
+    Args:
+        lr: the optimizer's rate.
+        schedulers: schedules of this module's functions, or entries such as {"type": "LinearLR", "end": 5}, in MMEngine's order.
+            Entries for the momentum are passed over.
+        epoch_length: iterations of an epoch, len(train_dataloader).
+        max_epochs: of a loop over epochs, which are the `end` of entries that have none.
+        max_iters: of a loop over iterations, the same; such a loop never steps schedulers by epoch before it is over.
+        exact: give the first so many values, bit by bit as MMEngine computes them.
+
+    Raises:
+        DialectError: an unknown scheduler or argument, a missing `epoch_length`, or an overlap of windows without a closed
+            form, for which `exact` is needed.
+        NotASchedule: an entry that follows a metric.
+
+    >>> warmup = {"type": "LinearLR", "start_factor": 0.5, "by_epoch": False, "end": 3}
+    >>> param_scheduler(0.1, [warmup, {"type": "MultiStepLR", "milestones": [2]}], epoch_length=2, max_epochs=3).values(6)
+    array([0.05 , 0.075, 0.1  , 0.1  , 0.01 , 0.01 ])
+    """
+    lr = _rate(lr)
+    if max_epochs is not None and max_iters is not None:
+        raise DialectError("max_epochs and max_iters must not both be given: a loop is over epochs or over iterations")
+    each = None if epoch_length is None else whole("epoch_length", epoch_length, least=1)
+    epochs = None if max_epochs is None else whole("max_epochs", max_epochs)
+    iters = None if max_iters is None else whole("max_iters", max_iters)
+    listed = [schedulers] if isinstance(schedulers, Schedule | Mapping) else schedulers
+    if isinstance(listed, str) or not isinstance(listed, Sequence):
+        raise TypeError(f"schedulers must be a list of entries such as {{'type': 'LinearLR'}}, got {shown(schedulers)}")
+    rules: list[_Rule] = []
+    for i, item in enumerate(listed):
+        if isinstance(item, Mapping):
+            made = _entry(f"schedulers[{i}]", item, lr, each, epochs, iters)
+            if made is None:
+                continue
+            item = made
+        rule = getattr(item, "_mmengine_rule", None)
+        if rule is None:
+            raise DialectError(
+                f"schedulers[{i}] must be an entry such as {{'type': 'LinearLR'}} or a schedule of this module's functions, got "
+                f"{shown(item)}"
+            )
+        if rule.lr != lr:
+            raise DialectError(f"schedulers[{i}] has an lr of {rule.lr!r}: all share the optimizer's, which is {lr!r}")
+        rules.append(rule)
+    by_epoch = [rule for rule in rules if rule.window.by_epoch]
+    if iters is not None:
+        each = None
+    elif by_epoch and each is None:
+        if len(by_epoch) < len(rules):
+            raise DialectError(
+                f"epoch_length is needed: {by_epoch[0].name} steps by epoch, and others by iteration (by_epoch=False)"
+            )
+        each = 1
+    return _made(tuple(rules), lr, each, exact)
+
+
+def _entry(
+    where: str, entry: Mapping[str, Any], lr: float, each: int | None, epochs: int | None, iters: int | None
+) -> Schedule | None:
+    """The schedule of an entry of the Runner's list; None where it is not the learning rate's."""
+    given = dict(entry)
+    name = given.pop("type", None)
+    if not isinstance(name, str):
+        raise DialectError(f"{where} must have a type such as 'LinearLR', got {shown(name)}")
+    name = name.rpartition(".")[2]
+    given.pop("_scope_", None)
+    if name.endswith("ParamScheduler"):
+        if given.pop("param_name", None) != "lr":
+            return None
+        name = name.removesuffix("ParamScheduler") + "LR"
+    elif name in _MOMENTA:
+        return None
+    if SYSTEM.scheduler(name) in (param_scheduler, _dict):
+        raise DialectError(f"{where} must have a type such as 'LinearLR', got {name!r}")
+    steps = epochs if iters is None else 1
+    end = steps if given.get("by_epoch", True) else iters if epochs is None else epochs * each if each else None
+    if "end" not in given and end is not None:
+        given["end"] = end
+    elif "end" not in given and epochs is not None:
+        raise DialectError(
+            f"epoch_length is needed: {where} is by iteration and ends with the run, after {epochs} epochs"
+        )
+    given.setdefault("epoch_length", each)
+    try:
+        return call(SYSTEM, name, [], given, {"lr": lr})
+    except DialectError as error:
+        raise type(error)(f"{where}, {name}: {error}") from None
+
+
+# --- how MMEngine runs them ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Window:
+    """The steps begin ≤ step < end in which a scheduler acts, and by how much converting to iterations multiplies."""
+
+    begin: int
+    end: int
+    by_epoch: bool
+    scale: int
+
+    @property
+    def last(self) -> int:
+        """What MMEngine takes for the last step of the window, counted from its begin."""
+        return self.end - self.begin - 1
+
+    @property
+    def first(self) -> int:
+        return max(self.begin, 0)
+
+    @property
+    def open(self) -> bool:
+        return self.end >= INF
+
+    def reaches(self, t: int) -> bool:
+        """Whether the scheduler's step t ever comes."""
+        return not self.open and self.first + t < self.end
+
+    def within(self, t: int) -> bool:
+        """Whether no step after t comes."""
+        return not self.open and self.end - self.first <= t + 1
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """What one of MMEngine's schedulers does.
+
+    Attributes:
+        name, lr, window: see above.
+        advance: (the group, the base, the step in the window) to the rate, in MMEngine's arithmetic.
+        curve: from the rate that it finds and the base to the schedule of the window.
+        factor: each step is a factor, whatever else changes the rate.
+        bottom: from the base to where the curve goes; each step is a factor of what is above that, up to step `until`.
+        enters: what making it does to the group before anything else.
+    """
+
+    name: str
+    lr: float
+    window: _Window
+    advance: Callable[[_torch._Group, float, int], float]
+    curve: Callable[[float, float], Schedule]
+    factor: bool = False
+    bottom: Callable[[float], float] | None = None
+    until: float = math.inf
+    enters: Callable[[_torch._Group], None] | None = None
+
+    def low(self, base: float) -> float | None:
+        """Above what each step is a factor."""
+        return 0.0 if self.factor else self.bottom(base) if self.bottom else None
+
+
+def _bases(rules: Sequence[_Rule], group: _torch._Group) -> list[float]:
+    """What each takes for the optimizer's rate when they are made in this order; they do not step."""
+    bases = []
+    for rule in rules:
+        if rule.enters:
+            rule.enters(group)
+        if group.initial is None:
+            group.initial = group.lr
+        bases.append(group.initial)
+    return bases
+
+
+def _played(rules: Sequence[_Rule], lr: float, each: int | None, n: int) -> list[float]:
+    """The first rates in MMEngine's own arithmetic; fewer where it raises."""
+    group = _torch._Group(lr)
+    made: list[tuple[_Rule, float]] = []
+    steps = [-1] * len(rules)
+
+    def step(k: int) -> None:
+        steps[k] += 1
+        rule, base = made[k]
+        window = rule.window
+        if window.first <= steps[k] and (steps[k] < window.end or window.open):
+            group.lr = float(rule.advance(group, base, steps[k] - window.first))
+
+    for k, rule in enumerate(rules):
+        made.append((rule, _bases([rule], group)[0]))
+        step(k)
+    values = [group.lr]
+    ordered = [k for k, rule in enumerate(rules) if not rule.window.by_epoch]
+    late = [k for k, rule in enumerate(rules) if rule.window.by_epoch]
+    while len(values) < n:
+        try:
+            for k in ordered:
+                step(k)
+            if each and len(values) % each == 0:
+                for k in late:
+                    step(k)
+        except DialectError:  # OneCycleLR's end
+            break
+        values.append(group.lr)
+    return values
+
+
+def _closed(rules: Sequence[_Rule], lr: float, each: int | None) -> Schedule:
+    if sum(rule.enters is not None for rule in rules) > 1:
+        raise _needs_exact("more than one OneCycleLR, whose rates the last one made decides,")
+    bases = _bases(rules, _torch._Group(lr))
+    spans: list[tuple[float, float]] = []
+    for rule in rules:
+        window, every = rule.window, each if rule.window.by_epoch else 1
+        if every:
+            spans.append((window.first * every, math.inf if window.open else window.end * every))
+        else:  # never stepped after it is made
+            spans.append((0, math.inf) if window.begin <= 0 < window.end else (0, 0))
+    cuts = sorted({0, *(float(c) for span in spans for c in span if 0 <= c < math.inf)})
+    parts: list[Schedule] = []
+    now = lr
+    for a, b in zip(cuts, [*cuts[1:], math.inf], strict=True):
+        acting = [k for k, (begin, end) in enumerate(spans) if begin <= a < end]
+        part: Schedule = Constant(now)
+        if acting:
+            placed = []
+            for k in acting:
+                every = each if rules[k].window.by_epoch else 1
+                placed.append((rules[k], bases[k], int(a - spans[k][0]), every))
+            part = _alone(*placed[0], now) if len(placed) == 1 else _together(placed, now, b - a)
+        if b < math.inf:
+            now = float(part(int(b - a) - 1))
+        parts.append(part if b == math.inf or part.length == b - a else Take(part, int(b - a)))
+    if len(parts) > 1 and _holds(parts[-2], parts[-1]):
+        parts = [*parts[:-2], parts[-2].child if isinstance(parts[-2], Take) else parts[-2]]
+    return Chain(tuple(parts)) if len(parts) > 1 else parts[0]
+
+
+def _alone(rule: _Rule, base: float, done: int, every: int | None, now: float) -> Schedule:
+    """A rule's schedule from `done` updates into its window on, where the rate is `now`."""
+    if done:  # another acted in the window as well, and both multiply
+        step = (done - 1) // every if every else 0
+        if step >= rule.until:
+            raise _needs_exact(f"{rule.name} after another has acted in its window up to its minimum")
+        share = _share_at(rule, step)
+        if share == 0:
+            return Constant(now)
+        now /= share
+    return _paced(rule.curve(now, base), every, done)
+
+
+def _together(placed: Sequence[tuple[_Rule, float, int, int | None]], now: float, span: float) -> Schedule:
+    """The product of several that act at the same time."""
+    rate = now
+    factors: list[Schedule] = []
+    for rule, base, done, every in placed:
+        last = (done + span - 1) // every if every else 0
+        if rule.low(base) != 0 or last > rule.until:
+            others = next(other.name for other, *_ in placed if other is not rule)
+            raise _needs_exact(f"{rule.name} in a window that overlaps that of {others}")
+    for rule, _, done, every in placed:
+        if done:
+            share = _share_at(rule, (done - 1) // every if every else 0)
+            if share == 0:
+                return Constant(now)
+            rate /= share
+        factors.append(_paced(_unit(rule), every, done))
+    return Product((Constant(rate), *factors))
+
+
+def _unit(rule: _Rule) -> Schedule:
+    """The factors of a rule that goes to 0."""
+    return rule.curve(1.0, 1.0)
+
+
+def _share_at(rule: _Rule, step: int) -> float:
+    return float(_unit(rule)(step))
+
+
+def _paced(local: Schedule, every: int | None, done: int) -> Schedule:
+    """A schedule of steps as one of updates, from `done` updates on."""
+    if every is None:
+        return Constant(local(0))
+    if every > 1 and not isinstance(local, Constant):
+        local = local.stretch(every).staircase(every)
+    return local.shift(-done) if done else local
+
+
+def _holds(before: Schedule, after: Schedule) -> bool:
+    """Whether the schedule before a last constant has come to rest by itself, so that nothing need be cut off."""
+    child = before.child if isinstance(before, Take) else before
+    if not isinstance(after, Constant) or not isinstance(before, Take):
+        return False
+    if isinstance(child, Constant):
+        return child.length is None and child.value == after.value
+    return isinstance(child, Ramp) and child.length < before.length and child.final == after.value
+
+
+def _one(rule: _Rule, exact: int | None) -> Schedule:
+    schedule = _made((rule,), rule.lr, 1, exact)
+    put(schedule, _mmengine_rule=rule)
+    return schedule
+
+
+def _made(rules: Sequence[_Rule], lr: float, each: int | None, exact: int | None) -> Schedule:
+    if exact is not None:
+        return Table(tuple(_played(rules, lr, each, whole("exact", exact, least=1))))
+    return _closed(rules, lr, each)
+
+
+def _window(
+    begin: Any, end: Any, last_step: Any, by_epoch: Any, convert_to_iter_based: Any, epoch_length: Any
+) -> _Window:
+    if last_step != -1:
+        raise DialectError(f"last_step must be -1: a schedule begins at 0, got {shown(last_step)}")
+    scale = 1
+    if convert_to_iter_based:
+        if not by_epoch:
+            raise DialectError("convert_to_iter_based needs by_epoch=True, as MMEngine asks")
+        if epoch_length is None:
+            raise DialectError("convert_to_iter_based needs epoch_length, the iterations of an epoch")
+        scale = whole("epoch_length", epoch_length, least=1)
+        begin = int(number("begin", begin) * scale)
+        end = end if end == INF else int(number("end", end) * scale)
+    first, last = _integer("begin", begin), _integer("end", end)
+    if last <= first:
+        raise DialectError(f"end must be after begin, as MMEngine asks, got {first} and {last}")
+    return _Window(first, last, bool(by_epoch) and not convert_to_iter_based, scale)
+
+
+def _bottom(eta_min: Any, ratio: Any) -> Callable[[float], float]:
+    if ratio is not None:
+        share = number("eta_min_ratio", ratio)
+        return lambda base: base * share
+    low = number("eta_min", eta_min)
+    return lambda base: low
+
+
+def _share(name: str, value: Any) -> float:
+    value = number(name, value)
+    if not 0 <= value <= 1:
+        raise DialectError(f"{name} must be between 0 and 1, as MMEngine asks, got {value!r}")
+    return float(value)
+
+
+def _rate(lr: Any) -> float:
+    return number("lr", lr, least=0)
+
+
+_integer = _torch._integer
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _last(lengths: Sequence[int]) -> int:
+    return next(n for n in reversed(lengths) if n) - 1
+
+
+def _needs_exact(what: str) -> DialectError:
+    return DialectError(f"{what} has no closed form; give exact=N for its first N values in MMEngine's own arithmetic")
+
+
+def _dict(**entries: Any) -> Any:
+    return entries
+
+
+class _WithDict(System):
+    """MMEngine's configurations write an entry as dict(type='LinearLR', …)."""
+
+    def scheduler(self, name: str) -> Dialect:
+        return _dict if name == "dict" else super().scheduler(name)
+
+
+_MOMENTA = tuple(
+    f"{kind}Momentum"
+    for kind in ("Constant", "CosineAnnealing", "CosineRestart", "Exponential", "Linear", "MultiStep", "Poly", "Step",
+                 "ReduceOnPlateau")
+)  # fmt: skip
+
+SYSTEM = _WithDict(
+    name="mmengine",
+    title="MMEngine",
+    package="mmengine",
+    releases=("0.10.7",),
+    counts="epochs, or iterations with by_epoch=False or convert_to_iter_based=True",
+    schedulers={
+        f.__name__: f
+        for f in (
+            ConstantLR, CosineAnnealingLR, ExponentialLR, LinearLR, MultiStepLR, OneCycleLR, PolyLR, StepLR, CosineRestartLR,
+            param_scheduler,
+        )
+    },
+    refused={
+        "ReduceOnPlateauLR": "it follows a metric; laju.adaptive.Plateau does the same as a factor, recorded and replayable"
+    },
+)  # fmt: skip
+"""The system that `laju.dialects.read` and `laju convert` know as mmengine."""
