@@ -17,7 +17,7 @@ from laju.arguments import nearest, shown
 from laju.dialects.base import DialectError
 from laju.schedule import Schedule
 
-READERS = ("transformers", "deepspeed", "torchtitan", "torchtune")
+READERS = ("transformers", "deepspeed", "torchtitan", "torchtune", "mmengine", "composer")
 """Systems whose configurations are read."""
 
 
@@ -44,8 +44,8 @@ def read_config(
     """The schedule that a configuration of another system asks for.
 
     Args:
-        config: a file (.json, .toml or .yaml), or what is in one.
-        system: "transformers", "deepspeed", "torchtitan" or "torchtune"; by default what its keys say.
+        config: a file (.json, .toml, .yaml, or MMEngine's .py, which is not run), or what is in one.
+        system: "transformers", "deepspeed", "torchtitan", "torchtune", "mmengine" or "composer"; by default what its keys say.
         facts: what the configuration does not say and the schedule needs, such as `total` (updates of the run), `lr` (the
             optimizer's rate) or `updates_per_epoch`.
 
@@ -82,6 +82,10 @@ def _reader(system: str) -> Any:
 
 
 def _content(path: Path) -> Any:
+    if path.suffix.lower() == ".py":
+        from laju.dialects.config_mmengine import python
+
+        return python(path)
     text = path.read_text(encoding="utf-8")
     kind = path.suffix.lower()
     try:
@@ -105,7 +109,7 @@ def _content(path: Path) -> Any:
         raise DialectError(f"{path} cannot be read as {kind[1:]}: {error}") from None
     except Exception as error:  # YAML's own errors have no base that Python knows
         raise DialectError(f"{path} cannot be read as {kind[1:]}: {error}") from None
-    raise DialectError(f"{path} must be a .json, .toml or .yaml file")
+    raise DialectError(f"{path} must be a .json, .toml, .yaml or .py file")
 
 
 # --- for the readers ---------------------------------------------------------------------------------------------------

@@ -1,0 +1,107 @@
+"""Composer's and LLM Foundry's YAML: `scheduler` or `schedulers`, with `max_duration` and the optimizer's rate beside them."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from laju.arguments import shown
+from laju.dialects import composer
+from laju.dialects.base import DialectError, call
+from laju.dialects.configs import Configured, fact, mapping
+
+
+def is_one(content: Any) -> bool:
+    """Whether it looks like a configuration of Composer."""
+    return (
+        isinstance(content, Mapping)
+        and ("scheduler" in content or "schedulers" in content)
+        and "max_duration" in content
+    )
+
+
+def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
+    """The schedule of batches; `batches_per_epoch` (or `updates_per_epoch`) is needed where times are in epochs."""
+    given = mapping(content, where)
+    name, arguments, several = _scheduler(given)
+    arguments = {key: _resolved(value, given) for key, value in arguments.items()}
+    optimizer = mapping(given.get("optimizer") or _first(given.get("optimizers")) or {}, "optimizer")
+    rate = _number("optimizer.lr", _resolved(optimizer.get("lr"), given))
+    lr = fact("lr", facts, rate, what="the optimizer's rate (optimizer.lr)")
+    duration = facts.get("max_duration", _resolved(given.get("max_duration"), given))
+    known: dict[str, Any] = {"lr": lr, "max_duration": duration}
+    each = facts.get("batches_per_epoch", facts.get("updates_per_epoch"))
+    if each is not None:
+        known["batches_per_epoch"] = each
+    batch = facts.get("batch_size", _resolved(given.get("global_train_batch_size"), given))
+    length = _resolved(given.get("max_seq_len"), given)
+    if isinstance(batch, int):
+        known["batch_size"] = batch
+        if isinstance(length, int):
+            known["tokens_per_batch"] = batch * length
+    if "tokens_per_batch" in facts:
+        known["tokens_per_batch"] = facts["tokens_per_batch"]
+    for key in ("scale_schedule_ratio", "step_schedulers_every_batch"):
+        value = facts.get(key, given.get(key))
+        if value is not None:
+            known[key] = value
+    schedule = call(composer.SYSTEM, name, [], arguments, known)
+    own = composer.SYSTEM.aliases.get(name, name)
+    takes = inspect.signature(composer.SYSTEM.scheduler(own)).parameters
+    said = ", ".join(
+        f"{key}={value!r}" for key, value in (arguments | {k: v for k, v in known.items() if k in takes}).items()
+    )
+    notes = [f"of {several} schedulers the last one wins in Composer"] if several > 1 else []
+    return Configured(schedule, "composer", f"{own}({said})", tuple(notes))
+
+
+def _scheduler(given: Mapping[str, Any]) -> tuple[str, dict[str, Any], int]:
+    """The name and the arguments of the scheduler that has effect, and of how many."""
+    found = given.get("scheduler", given.get("schedulers"))
+    listed: list[tuple[Any, Any]]
+    if isinstance(found, Mapping) and "name" in found:
+        listed = [(found["name"], {k: v for k, v in found.items() if k != "name"})]
+    elif isinstance(found, Mapping) and all(isinstance(value, Mapping | None) for value in found.values()):
+        listed = list(found.items())
+    elif isinstance(found, list):
+        listed = []
+        for i, item in enumerate(found):
+            entry = dict(mapping(item, f"schedulers[{i}]"))
+            listed.append((entry.pop("name"), entry) if "name" in entry else next(iter(entry.items()), (None, {})))
+    else:
+        listed = []
+    if not listed or not isinstance(listed[-1][0], str):
+        raise DialectError(f"scheduler must have a name such as cosine_with_warmup, got {shown(found)}")
+    name, arguments = listed[-1]
+    return name, dict(mapping(arguments or {}, f"the arguments of {name}")), len(listed)
+
+
+def _first(optimizers: Any) -> Any:
+    if isinstance(optimizers, Mapping) and "lr" not in optimizers:
+        return next(iter(optimizers.values()), None)
+    return optimizers
+
+
+def _resolved(value: Any, given: Mapping[str, Any]) -> Any:
+    """`${a.b}` stands for another value of the file."""
+    found = re.fullmatch(r"\$\{([\w.]+)\}", value) if isinstance(value, str) else None
+    if found is None:
+        return value
+    at: Any = given
+    for key in found[1].split("."):
+        if not isinstance(at, Mapping) or key not in at:
+            raise DialectError(f"{value} stands for nothing in the configuration")
+        at = at[key]
+    return _resolved(at, given) if at != value else at
+
+
+def _number(name: str, value: Any) -> Any:
+    """YAML takes 6e-4 for text."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        raise DialectError(f"{name} must be a number, got {value!r}") from None
