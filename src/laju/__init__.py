@@ -73,6 +73,7 @@ from laju.policies import (
     wsd,
     wsd_s,
 )
+from laju.recognise import Recognised, recognise
 from laju.schedule import Schedule
 from laju.spec import SpecError, from_json, parse
 from laju.trace import trace
@@ -99,6 +100,7 @@ __all__ = [
     "Power",
     "Product",
     "Ramp",
+    "Recognised",
     "Rectification",
     "Repeat",
     "Reverse",
@@ -146,6 +148,7 @@ __all__ = [
     "polynomial_decay",
     "product",
     "radam_warmup",
+    "recognise",
     "rex",
     "shapes",
     "splice",

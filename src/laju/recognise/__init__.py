@@ -1,0 +1,272 @@
+"""Which schedule is behind given rates: the formula and its parameters that have them, or the rates as they are."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import laju.policies
+from laju.arguments import is_number, number, shown, whole
+from laju.pieces import Table
+from laju.recognise.curves import Numbers
+from laju.recognise.cycles import texts
+from laju.recognise.rows import chained, named, row
+from laju.schedule import Schedule
+from laju.spec import parse
+
+_FLOAT32 = float(np.finfo(np.float32).eps)
+_FLOAT64 = float(np.finfo(np.float64).eps)
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """What `recognise` proposes.
+
+    Args:
+        schedule: it; a `Table` of the rates where no formula was found.
+        text: the same as a call of laju's policies, which `laju.parse` reads.
+        values: how many rates it was compared with.
+        error: the largest difference from them.
+        ulp: that in units of the last place of the largest rate, in float64.
+        tolerance: up to which differences counted as rounding.
+        note: what else is to be known, such as the rounding that was taken for granted; empty where there is nothing.
+    """
+
+    schedule: Schedule
+    text: str
+    values: int
+    error: float
+    ulp: float
+    tolerance: float
+    note: str = ""
+
+    @property
+    def name(self) -> str:
+        """The policy, such as "cosine"; "chain" or the like where it takes more than one call."""
+        call = _call(self.text)
+        return type(self.schedule).__name__.lower() if call is None else call[0]
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Its arguments by name; empty where it takes more than one call."""
+        call = _call(self.text)
+        policy = getattr(laju.policies, call[0], None) if call is not None else None
+        if call is None or policy is None:
+            return {}
+        return dict(inspect.signature(policy).bind(*call[1], **call[2]).arguments)
+
+    @property
+    def is_formula(self) -> bool:
+        """Whether a formula was found, not only a table of the rates."""
+        return not isinstance(self.schedule, Table)
+
+    def __str__(self) -> str:
+        how = (
+            "exactly"
+            if self.error == 0
+            else f"within {self.ulp:.3g} ulp"
+            if self.ulp < 1e6
+            else f"within {self.error:.3g}"
+        )
+        text = self.text if self.is_formula else f"a table of {self.values:,} rates"
+        said = f"{text}: {how} in all {self.values:,} values"
+        return f"{said} ({self.note})" if self.note else said
+
+
+def recognise(values: Any, *, updates_per_epoch: int | None = None, tolerance: float | None = None) -> Recognised:
+    """Propose the schedule that has given rates: a policy and its parameters, a few curves in a row, or else a `Table`.
+
+    The rates are cut where their differences jump, each part is solved for the parameters of laju's curves, and
+    parameters become the shortest numbers with which the rates still come out. Whatever is proposed has been evaluated
+    at all of them. Looked for are constants, lines, cosines, powers, exponentials, inverse roots and times, with a
+    warmup or a plateau before them, steps at a factor or at milestones, one cycle, restarts and triangles.
+
+    Args:
+        values: rates of updates 0, 1, 2, …, as numbers or as texts of a log; or pairs (update, rate), of which some
+            may be missing.
+        updates_per_epoch: the rates are of epochs, each of which has so many updates.
+        tolerance: differences that count as rounding. By default tried in turn: that of float64; more, for rates that
+            were computed from the ones before; float32's where the rates are float32 numbers; and half a unit of the
+            last digit where they are short.
+
+    Raises:
+        TypeError: values that are no numbers.
+        ValueError: no values, values that are not finite, or updates that do not rise.
+
+    >>> import laju
+    >>> print(recognise(laju.cosine(0.3, total=100, warmup=5).values(60)))
+    cosine(0.3, total=100, warmup=5): exactly in all 60 values
+    >>> recognise([0.1, 0.1, 0.1, 0.01, 0.01, 0.01, 0.001]).text
+    'factor(0.1, 0.1, every=3)'
+    """
+    t, y, digits = _read(values)
+    if updates_per_epoch is not None:
+        whole("updates_per_epoch", updates_per_epoch, least=1)
+    if tolerance is not None:
+        number("tolerance", tolerance, least=0)
+    with np.errstate(all="ignore"):
+        for allowed, note in _tolerances(y, digits, tolerance):
+            for text in _texts(t, y, allowed):
+                found = _verified(text, t, y, allowed)
+                if found is not None:
+                    return _result(found, text, t, y, allowed, note, updates_per_epoch)
+    table = _table(t, y)
+    return _result(table, str(table), t, y, 0.0, "no formula was found", updates_per_epoch)
+
+
+def _call(text: str) -> tuple[str, list[Any], dict[str, Any]] | None:
+    """A text's policy and arguments, if it is one call with plain arguments."""
+    tree = ast.parse(text, mode="eval").body
+    if not isinstance(tree, ast.Call) or not isinstance(tree.func, ast.Name):
+        return None
+    try:
+        positional = [ast.literal_eval(value) for value in tree.args]
+        return tree.func.id, positional, {str(k.arg): ast.literal_eval(k.value) for k in tree.keywords}
+    except ValueError:
+        return None
+
+
+def _texts(t: Numbers, y: Numbers, tolerance: float) -> Iterator[str]:
+    if (t == np.arange(len(t))).all():
+        yield from texts(y, tolerance)
+        return
+    parts = row(t, y, tolerance)
+    if parts is not None:
+        yield from named(parts)
+        if parts[0].begin == 0:
+            yield str(chained(parts))
+    step = int(t[1] - t[0]) if len(t) > 1 else 1
+    if len(t) > 2 and step > 1 and t[0] == 0 and (np.diff(t) == step).all():
+        # As if every step of the log were one update.
+        for text in texts(y, tolerance):
+            yield f"({text}).stretch({step})"
+
+
+def _verified(text: str, t: Numbers, y: Numbers, tolerance: float) -> Schedule | None:
+    try:
+        schedule = parse(text)
+    except (ValueError, TypeError, ArithmeticError):
+        return None
+    return schedule if _apart(schedule, t, y) <= tolerance else None
+
+
+def _apart(schedule: Schedule, t: Numbers, y: Numbers) -> float:
+    """The largest difference; infinite where the schedule has no values there."""
+    last = int(t[-1])
+    try:
+        with np.errstate(all="ignore"):
+            if last < 4 * len(t) + 1000:
+                found = schedule.values(last + 1)[t.astype(int)]
+            else:
+                found = np.array([schedule(int(u)) for u in t])
+    except (ValueError, ArithmeticError):
+        return math.inf
+    apart = np.abs(found - y)
+    return float(apart.max()) if np.isfinite(apart).all() else math.inf
+
+
+def _result(
+    schedule: Schedule, text: str, t: Numbers, y: Numbers, tolerance: float, note: str, per_epoch: int | None
+) -> Recognised:
+    error = _apart(schedule, t, y)
+    size = float(np.abs(y).max())
+    notes = [note] if note else []
+    if " >> " not in text and text.rpartition(".")[2].startswith("shift(-"):
+        notes.append("its first values are never used")
+    if len(y) < 4 and not isinstance(schedule, Table):
+        notes.append(f"{len(y)} value{'s' if len(y) > 1 else ''} would fit many schedules")
+    if per_epoch is not None and per_epoch > 1:
+        schedule = schedule.stretch(per_epoch).staircase(per_epoch)
+        text = f"({text}).stretch({per_epoch}).staircase({per_epoch})"
+    ulp = error / float(np.spacing(size)) if size else 0.0
+    return Recognised(schedule, text, len(y), error, ulp, tolerance, "; ".join(notes))
+
+
+def _table(t: Numbers, y: Numbers) -> Table:
+    if (t == np.arange(len(t))).all():
+        return Table(tuple(y.tolist()))
+    steps = np.searchsorted(t, np.arange(int(t[-1]) + 1), side="right") - 1
+    return Table(tuple(y[np.maximum(steps, 0)].tolist()))
+
+
+def _tolerances(y: Numbers, digits: list[float], given: float | None) -> Iterator[tuple[float, str]]:
+    size = float(np.abs(y).max())
+    if given is not None:
+        yield max(given, 8 * _FLOAT64 * size), ""
+        return
+    if not (digits and len(np.unique(y)) > 40):  # of so many short numbers only a line's are exact
+        yield 8 * _FLOAT64 * size, ""
+    single = bool((y.astype(np.float32).astype(float) == y).all())
+    if single:
+        yield 8 * _FLOAT32 * size, "the values are float32 numbers"
+    elif not digits:
+        yield 4096 * _FLOAT64 * size, "as if each value had been computed from the one before"
+    for half in digits:
+        yield half, f"up to the rounding of the values, {half:.2g}"
+    if single and not digits:
+        yield 256 * _FLOAT32 * size, "the values are float32 numbers, as if each had been computed from the one before"
+
+
+def _read(values: Any) -> tuple[Numbers, Numbers, list[float]]:
+    """Updates, rates, and what half a unit of the last digit may be where the rates have few digits."""
+    if isinstance(values, Schedule):
+        raise TypeError(f"values must be rates, got the schedule {shown(values)}; give its .values(n)")
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise TypeError(f"values must be a list of rates, or of pairs (update, rate), got {shown(values)}")
+    items = values.tolist() if isinstance(values, np.ndarray) else list(values)
+    if not items:
+        raise ValueError("values must have at least one rate, got none")
+    pairs = all(isinstance(item, Sequence) and not isinstance(item, str) and len(item) == 2 for item in items)
+    if pairs:
+        t = np.array([whole(f"values[{i}][0]", item[0]) for i, item in enumerate(items)], float)
+        if (np.diff(t) <= 0).any():
+            i = int(np.flatnonzero(np.diff(t) <= 0)[0]) + 1
+            raise ValueError(f"updates must rise, got {int(t[i])} after {int(t[i - 1])}")
+        items = [item[1] for item in items]
+    else:
+        t = np.arange(len(items), dtype=float)
+    rates = [_rate(i, item) for i, item in enumerate(items)]
+    y = np.array(rates)
+    return t, y, _digits(items, y)
+
+
+def _rate(i: int, item: Any) -> float:
+    if isinstance(item, str):
+        try:
+            item = float(item)
+        except ValueError:
+            raise ValueError(f"values[{i}] must be a number, got {item!r}") from None
+    if not is_number(item):
+        try:
+            item = float(item)  # a scalar of some framework
+        except (TypeError, ValueError):
+            raise TypeError(f"values[{i}] must be a number, got {shown(item)}") from None
+    if not math.isfinite(item):
+        raise ValueError(f"values[{i}] must be finite, got {item!r}")
+    return float(item)
+
+
+def _digits(items: list[Any], y: Numbers) -> list[float]:
+    """What half a unit of the last digit may be, of rates that have at most nine: of a place, or of each one's own digits."""
+    texts = [item.strip().lower() if isinstance(item, str) else repr(float(item)) for item in items]
+    most, places, fixed = 0, 0, set()
+    for text in texts:
+        mantissa, _, exponent = text.lstrip("+-").partition("e")
+        most = max(most, len(mantissa.replace(".", "").strip("0")))
+        after = len(mantissa.partition(".")[2]) - int(exponent or 0)
+        places = max(places, after)
+        fixed.add((after, bool(exponent)))
+    if not 0 < most <= 9:
+        return []
+    size = float(np.abs(y).max())
+    own = 0.5 * 10.0 ** (math.floor(math.log10(size)) + 1 - most)
+    place = 0.5 * 10.0**-places
+    if all(scientific for _, scientific in fixed):
+        return [own]
+    return [place] if len(fixed) == 1 else sorted({place, own})

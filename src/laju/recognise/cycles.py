@@ -1,0 +1,196 @@
+"""Values that repeat, or change in steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from laju.pieces import Ramp
+from laju.recognise.curves import Numbers, shortest
+from laju.recognise.rows import call, chained, named, row
+from laju.schedule import Schedule
+from laju.spec import parse
+
+_MOST_STEPS = 40
+
+
+def stairs(y: Numbers, tolerance: float) -> Iterator[str]:
+    """Values that are the same for a while each time: steps at a factor, at given updates, or at each epoch's end."""
+    edges = np.flatnonzero(np.abs(np.diff(y)) > 0) + 1
+    if not len(edges) or len(edges) > len(y) / 2:
+        return
+    levels = y[np.concatenate([[0], edges])]
+    lengths = np.diff(np.concatenate([[0], edges]))
+    same = int(np.gcd.reduce(lengths))
+    if (levels[:-1] != 0).all() and len(levels) > 1:
+        ratio = _ratio(levels, tolerance)
+        if ratio is not None:
+            regular = (edges == lengths[0] * np.arange(1, len(edges) + 1)).all()
+            if regular and 0 < ratio <= 1 and lengths[0] > 1 and len(edges) > 0:
+                yield call("factor", float(y[0]), ratio, every=int(lengths[0]))
+            if ratio > 0 and len(edges) <= _MOST_STEPS and (lengths[:-1] > 1).all():
+                yield call("multi_factor", float(y[0]), [int(e) for e in edges], ratio)
+        # A factor down to a floor.
+        if len(levels) > 3 and (lengths[:-1] == lengths[0]).all() and lengths[0] > 1:
+            ratio = _ratio(levels[:-1], tolerance)
+            if ratio is not None and 0 < ratio < 1:
+                yield call("factor", float(y[0]), ratio, every=int(lengths[0]), floor=float(levels[-1]))
+    if same > 1 and len(levels) > 3:
+        for text in texts(y[::same], tolerance):
+            yield f"({text}).stretch({same}).staircase({same})"
+    if len(levels) <= _MOST_STEPS and lengths.min() > 1:
+        yield call("piecewise_constant", [int(e) for e in edges], [shortest(float(v), tolerance) for v in levels])
+
+
+def _ratio(levels: Numbers, tolerance: float) -> float | None:
+    """The factor between each of them and the next, if it is one."""
+    with np.errstate(all="ignore"):
+        ratios = levels[1:] / levels[:-1]
+    if not np.isfinite(ratios).all() or not (levels[0] > 0):
+        return None
+    slack = max(4 * tolerance / float(np.abs(levels[0])), 1e-15)
+    ratio = shortest(float(ratios[0]), slack)
+    made = levels[0] * ratio ** np.arange(len(levels))
+    return ratio if np.abs(made - levels).max() <= tolerance + 1e-14 * abs(float(levels[0])) else None
+
+
+def cycles(y: Numbers, tolerance: float) -> Iterator[str]:
+    """Restarts, triangles, and what else is the same again and again."""
+    n = len(y)
+    step = np.diff(y)
+    size = float(np.abs(y).max())
+    up = np.flatnonzero((step > 0.25 * (y.max() - y.min())) & (step > 8 * np.median(np.abs(step)))) + 1
+    if len(up) and up[0] > 1:
+        yield from _restarts(y, up, tolerance)
+    minima = np.flatnonzero((step[:-1] < 0) & (step[1:] > 0)) + 1
+    maxima = np.flatnonzero((step[:-1] > 0) & (step[1:] < 0)) + 1
+    if len(maxima) and step[0] > 0:
+        rise = int(maxima[0])
+        period = int(minima[0]) if len(minima) else 2 * rise
+        start, fall = float(y[0]), period - rise
+        named: dict[str, Any] = {"up": rise, **({"down": fall} if fall != rise else {})}
+        for peak in dict.fromkeys((shortest(float(y[rise]), tolerance), float(y[rise]))):
+            yield call("triangular", start, peak, **named)
+            yield call("triangular2", start, peak, **named)
+        if len(maxima) > 1:
+            height, later = float(y[rise]) - start, float(y[int(maxima[1])]) - start
+            if height > 0 and later > 0:
+                gamma = max(shortest((later / height) ** (1 / (int(maxima[1]) - rise)), 1e-12), 1e-9)
+                peak = shortest(start + height / gamma**rise, max(tolerance, 1e-13 * size))
+                yield (
+                    "exp_range("
+                    + ", ".join([repr(start), repr(peak), *(f"{k}={v}" for k, v in named.items()), f"gamma={gamma!r}"])
+                    + ")"
+                )
+    if len(minima) and step[0] > 0:
+        yield from _restarts(y, minima, tolerance)
+    if len(minima) and step[0] < 0:
+        for length in (int(minima[0]), int(minima[0]) + 1):
+            for final in (shortest(float(y[int(minima[0])]), tolerance), 0.0):
+                yield f"cosine({float(y[0])!r}, total={length}, final={final!r}).repeat(mirror=True)"
+                yield f"linear({float(y[0])!r}, {final!r}, total={length}).repeat(mirror=True)"
+    if n > 3 and len(minima) and step[0] > 0 and len(maxima):
+        ramp = Ramp(float(y[0]), float(y[int(maxima[0])]), int(maxima[0]), "cosine")
+        yield f"{ramp}.repeat(mirror=True)"
+
+
+def _restarts(y: Numbers, up: Any, tolerance: float) -> Iterator[str]:
+    begins = [0, *(int(i) for i in up)]
+    lengths = np.diff(begins)
+    first = int(lengths[0])
+    growths = [1.0]
+    if len(lengths) > 1:
+        growths = list(dict.fromkeys((shortest(lengths[1] / first, 0.5 / first), float(lengths[-1] / lengths[-2]))))
+    elif len(y) - begins[-1] > first:
+        growths = [float(g) for g in (2, 3, 1.5)]
+    decay = 1.0
+    top = float(y[:first].max())
+    if top > 0:
+        decay = shortest(
+            float(y[first : first + int(lengths[1] if len(lengths) > 1 else first)].max() / top), 4 * tolerance / top
+        )
+    own = np.arange(first, dtype=float)
+    parts = row(own, y[:first], tolerance)
+    tail = _level_at_end(y)
+    for growth in growths:
+        more: dict[str, Any] = {"growth": None if growth == 1 else growth, "decay": None if decay == 1 else decay}
+        if tail is not None:
+            more["count"] = len(begins)
+        if parts is not None and len(parts) <= 2 and isinstance(parts[-1].piece, Ramp):
+            ramp = parts[-1].piece
+            if ramp.shape == "cosine" and len(parts) == 1:
+                yield call("cosine_restarts", ramp.start, every=first, final=ramp.final, **more)
+            elif ramp.shape == "cosine" and isinstance(parts[0].piece, Ramp):
+                warm = {"warmup": parts[0].end, "start": parts[0].piece.start}
+                yield call("cosine_restarts", ramp.start, every=first, final=ramp.final, **more, **warm)
+        if parts is not None:
+            cycle: Schedule = chained(parts)
+            if cycle.length != first:
+                cycle = cycle.take(first)
+            said = [] if tail is None else [str(len(begins))]
+            said += [f"{key}={value!r}" for key, value in more.items() if value is not None and key != "count"]
+            yield f"({cycle}).repeat({', '.join(said)})"
+        if tail is not None:
+            del more["count"]
+
+
+def _level_at_end(y: Numbers) -> float | None:
+    return float(y[-1]) if len(y) > 3 and y[-1] == y[-2] == y[-3] else None
+
+
+def texts(y: Numbers, tolerance: float) -> Iterator[str]:
+    """What the values of updates 0, 1, 2, … may be, the plainest first; each is to be compared with them."""
+    t = np.arange(len(y), dtype=float)
+    varies = float(y.max() - y.min()) > 2 * tolerance
+    again = varies and len(y) > 4
+    if varies:
+        yield from stairs(y, tolerance)
+    turning = np.count_nonzero(np.diff(np.sign(np.diff(y))))
+    if again and turning > 3:  # cycles are seen sooner than a row of so many parts
+        yield from cycles(y, tolerance)
+        yield from _warm_cycles(y, tolerance)
+    found = row(t, y, tolerance)
+    if found is not None:
+        yield from named(found)
+        yield str(chained(found))
+    if again:
+        if turning <= 3:
+            yield from cycles(y, tolerance)
+            yield from _warm_cycles(y, tolerance)
+        yield from _units(y)
+
+
+def _units(y: Numbers) -> Iterator[str]:
+    """Warmups of one scale, which are no curve of the others."""
+    n = len(y)
+    calls = ["untuned_linear({}, {})", "untuned_exponential({}, {})", "radam_warmup({}, {})"]
+    for text in calls:
+        for beta2 in (0.999, 0.99, 0.98, 0.95, 0.9):
+            unit = parse(text.format(1.0, beta2)).values(n)
+            if unit[-1]:
+                scale = float(f"{y[-1] / unit[-1]:.12g}")
+                yield text.format(repr(scale), beta2)
+    step = np.diff(y)
+    if y[0] >= 0 and (step > 0).all() and len(y) > 3:  # towards a level, by a part of what is left each time
+        ratio = float(np.clip((step[-1] / step[0]) ** (1 / (len(step) - 1)), 1e-9, 1 - 1e-9))
+        peak = y[0] + step[0] / (1 - ratio)
+        for timescale in (-1 / math.log(ratio), float(round(-1 / math.log(ratio))) or 1.0):
+            for first in ("", ", first=True"):
+                yield f"exponential_warmup({float(f'{peak:.9g}')!r}, {timescale!r}{first})"
+
+
+def _warm_cycles(y: Numbers, tolerance: float) -> Iterator[str]:
+    """A line up, and then steps or cycles."""
+    peak = int(np.argmax(y))
+    if peak < 2 or len(y) - peak < 6:
+        return
+    line = row(np.arange(peak + 1, dtype=float), y[: peak + 1], tolerance)
+    if line is None or len(line) != 1 or not isinstance(line[0].piece, Ramp):
+        return
+    begin = f"linear({float(y[0])!r}, {float(y[peak])!r}, total={peak})"
+    rest = y[peak:]
+    for text in (*stairs(rest, tolerance), *cycles(rest, tolerance)):
+        yield f"{begin} >> {text}"

@@ -1,0 +1,394 @@
+"""Curves in a row: where one ends and the next begins, and what such a row is called."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from laju.algebra import Chain
+from laju.pieces import Constant, Exponential, Power, Ramp
+from laju.recognise.curves import Numbers, Part, curves
+from laju.schedule import Schedule
+from laju.spec import parse
+
+_MOST_PARTS = 8
+_MOST_EVENTS = 80
+_WIDEST_GAP = 64
+
+
+def row(t: Numbers, y: Numbers, tolerance: float) -> list[Part] | None:
+    """The values as few curves one after another, or None."""
+    marks = events(t, y, tolerance)
+    if len(marks) > _MOST_EVENTS:
+        return None
+    found = _Rows(t, y, marks, tolerance).best(0, math.inf, _MOST_PARTS)
+    if found is None or sum(part.parameters for part in found[1]) > max(3, 2 * len(t) // 3):
+        return None
+    return _closed(list(found[1]), t)
+
+
+_Row = tuple[int, tuple[Part, ...]]
+"""Curves, and how long their text is."""
+
+
+class _Rows:
+    """The shortest rows from every value on, each looked for once."""
+
+    def __init__(self, t: Numbers, y: Numbers, marks: list[int], tolerance: float) -> None:
+        self.t, self.y, self.marks, self.tolerance = t, y, marks, tolerance
+        self._rows: dict[tuple[int, float, int], _Row | None] = {}
+        self._parts: dict[tuple[int, int, tuple[float, ...]], Part | None] = {}
+
+    def best(self, i: int, arrived: float, left: int) -> _Row | None:
+        """The shortest row from value i on, of up to `left` curves; the one before came to its end at `arrived`."""
+        if i == len(self.t):
+            return 0, ()
+        if not left:
+            return None
+        key = (i, arrived, left)
+        if key not in self._rows:
+            self._rows[key] = self._best(i, arrived, left)
+        return self._rows[key]
+
+    def _best(self, i: int, arrived: float, left: int) -> _Row | None:
+        t, n = self.t, len(self.t)
+        later = [mark for mark in self.marks if mark > i]
+        origins = [0.0] if i or t[0] else []
+        if math.isfinite(arrived) and arrived != round(arrived):
+            origins.append(arrived)
+        if i and 1 < t[i] - t[i - 1] <= _WIDEST_GAP:  # it may have begun where nothing was logged
+            origins += range(int(t[i - 1]) + 1, int(t[i]))
+        found: _Row | None = None
+        # A curve reaches as far as it can; the value at its end may also be the first of the next one.
+        for j in sorted({n, *later[-4:], *later[:12]}, reverse=True):
+            if self.through(i, j, origins) is None:
+                continue
+            for stop in (j, j - 1) if i + 1 < j else (j,):
+                part = self.through(i, stop, origins)
+                if part is None:
+                    continue
+                arrives = part.origin + float(part.piece.length) if isinstance(part.piece, Ramp) else math.inf
+                rest = self.best(stop, arrives, left - 1)
+                if rest is not None:
+                    cost = len(str(part.schedule)) + 4 + rest[0]
+                    if found is None or cost <= found[0]:
+                        found = cost, (part, *rest[1])
+            if found is not None:
+                break
+        return found
+
+    def through(self, i: int, j: int, origins: list[float]) -> Part | None:
+        """One curve through values i to j - 1."""
+        key = (i, j, tuple(origins))
+        if key not in self._parts:
+            t, y = self.t, self.y
+            end, following = (int(t[j]), float(y[j])) if j < len(t) else (None, None)
+            try:
+                part = next(curves(t[i:j], y[i:j], int(t[i]), end, following, self.tolerance, origins), None)
+            except (
+                ValueError,
+                ArithmeticError,
+            ):  # what is solved for leaves the floats where rates are near their limits
+                part = None
+            self._parts[key] = part
+        return self._parts[key]
+
+
+def _closed(parts: list[Part], t: Numbers) -> list[Part]:
+    """Parts that meet where one's clock begins, or where they cross, though the log has no value there."""
+    if parts[0].begin:
+        parts[0] = _from_0(parts[0])
+    for k in range(1, len(parts)):
+        before, part = parts[k - 1], parts[k]
+        last = float(t[t < part.begin][-1])
+        if part.begin - last <= 1:
+            continue
+        at = _meeting(before, part, last)
+        if at is None:
+            continue
+        if isinstance(part.piece, Constant):
+            parts[k] = replace(part, begin=at, origin=at)
+        elif part.origin == at:
+            parts[k] = replace(part, begin=at)
+        else:
+            parts[k] = _line_from(part, at, _first(before.piece) if isinstance(before.piece, Constant) else None)
+        parts[k - 1] = _line_to(before, at, _first(parts[k].piece))
+    return parts
+
+
+def _meeting(before: Part, part: Part, last: float) -> int | None:
+    """The update after `last`, and up to where the second part was first seen, at which it begins."""
+    if part.origin < part.begin:
+        return int(part.origin) if part.origin > last and part.origin == round(part.origin) else None
+    places = []
+    if isinstance(before.piece, Ramp) and isinstance(part.piece, Constant) and before.piece.final == part.piece.value:
+        places.append(before.origin + float(before.piece.length))
+    values = [_line_of(each) for each in (before, part)]
+    if all(value is not None for value in values):
+        (a, slope_a), (b, slope_b) = values  # type: ignore[misc]
+        if slope_a != slope_b:
+            places.append((b - a) / (slope_a - slope_b))
+    for place in places:
+        if last < round(place) <= part.begin and abs(place - round(place)) < 0.02:
+            return round(place)
+    return None
+
+
+def _line_of(part: Part) -> tuple[float, float] | None:
+    """The value at update 0 and the slope of a line or a level."""
+    match part.piece:
+        case Constant(value):
+            return value, 0.0
+        case Ramp(start, final, length, "linear"):
+            slope = (final - start) / float(length)
+            return start - slope * part.origin, slope
+    return None
+
+
+def _line_to(part: Part, at: int, arrives: float | None) -> Part:
+    """The part, ended at an update; a line then ends at the value that it arrives at."""
+    line = _line_of(part)
+    if line is None or isinstance(part.piece, Constant):
+        return replace(part, end=at)
+    reaches = line[0] + line[1] * at
+    assert isinstance(part.piece, Ramp)
+    if arrives is not None and abs(arrives - reaches) <= 1e-3 * abs(arrives):
+        reaches = arrives
+    return replace(part, piece=Ramp(part.piece.start, reaches, at - part.begin), end=at)
+
+
+def _line_from(part: Part, at: int, starts: float | None) -> Part:
+    """A line, begun at an update."""
+    line = _line_of(part)
+    if line is None or not isinstance(part.piece, Ramp):
+        return part
+    start = line[0] + line[1] * at
+    if starts is not None and abs(starts - start) <= 1e-3 * abs(starts):
+        start = starts
+    ends = part.origin + float(part.piece.length)
+    return replace(part, piece=Ramp(start, part.piece.final, int(ends) - at), begin=at, origin=at)
+
+
+def _from_0(part: Part) -> Part:
+    """A first part that is taken to have been the same before the first value."""
+    if isinstance(part.piece, Constant):
+        return replace(part, begin=0, origin=0)
+    if isinstance(part.piece, Ramp) and part.piece.shape == "linear" and part.origin == part.begin:
+        a, b, n = part.piece.start, part.piece.final, float(part.piece.length)
+        start = a - (b - a) / n * part.begin
+        start = 0.0 if abs(start) < 1e-3 * abs(b - a) / n else float(f"{start:.6g}")
+        return replace(part, piece=Ramp(start, b, int(n) + part.begin), begin=0, origin=0)
+    return replace(part, begin=0) if part.origin == 0 else part
+
+
+def events(t: Numbers, y: Numbers, tolerance: float) -> list[int]:
+    """Indices at which another curve may begin: ends of level runs, extremes, jumps and kinks."""
+    n = len(y)
+    if n < 3:
+        return []
+    level = np.abs(np.diff(y)) <= 0
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], level, [False]]).astype(int)))
+    runs = [(int(a), int(b)) for a, b in edges.reshape(-1, 2) if b - a >= 2 or b == n - 1]  # y[a] … y[b] are equal
+    slope = np.diff(y) / np.diff(t)
+    turns = np.flatnonzero(slope[:-1] * slope[1:] < 0) + 1
+    bend = np.zeros(n)
+    bend[1:-1] = np.abs(np.diff(slope))
+    noise = 8 * np.spacing(np.abs(y).max()) + 4 * tolerance / float(np.diff(t).min())
+    padded = np.pad(bend, 3, mode="edge")
+    around = np.minimum(np.maximum(padded[:-6], padded[1:-5])[:n], np.maximum(padded[5:-1], padded[6:])[:n])
+    kinks = np.flatnonzero(bend > 4 * around + noise)
+    if 3 * len(runs) + 2 * len(turns) + 2 * len(kinks) > _MOST_EVENTS and tolerance > noise / 8:
+        # Rounding makes levels and turns of its own; the long and the sharp ones are left.
+        runs = sorted(runs, key=lambda run: run[0] - run[1])[:6]
+        turns = turns[:0]
+        kinks = kinks[np.argsort(-bend[kinks])[:12]]
+    found = {i for a, b in runs for i in (a, b, b + 1)} | {int(i) + d for i in (*turns, *kinks) for d in (0, 1)}
+    return sorted(i for i in found if 0 < i < n)
+
+
+def chained(parts: list[Part]) -> Schedule:
+    schedules = [part.schedule for part in parts]
+    return schedules[0] if len(schedules) == 1 else Chain(tuple(schedules))
+
+
+def named(parts: list[Part]) -> Iterator[str]:
+    """Calls of laju's policies that may say the same, the plainest first."""
+    for text in _named(parts):
+        try:
+            parse(text)
+        except (ValueError, TypeError):
+            continue
+        yield text
+
+
+def call(policy: str, *values: Any, **named: Any) -> str:
+    """A call as a person would write it, without what is 0 or absent."""
+    said = [_text(v) for v in values] + [f"{k}={_text(v)}" for k, v in named.items() if v not in (None, 0, "")]
+    return f"{policy}({', '.join(said)})"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return repr(value)
+    if isinstance(value, list):
+        return "[" + ", ".join(_text(v) for v in value) + "]"
+    value = float(value)
+    return repr(int(value)) if value == int(value) and abs(value) >= 1 and abs(value) < 1e15 else repr(value)
+
+
+def _named(parts: list[Part]) -> Iterator[str]:
+    first = parts[0]
+    start_at = first.begin
+    if start_at:
+        return
+    pieces = [part.piece for part in parts]
+    whole = all(part.origin == part.begin for part in parts)
+    if len(parts) == 1 and isinstance(pieces[0], Constant):
+        yield call("constant", pieces[0].value)
+        return
+    if not whole:
+        yield from _shifted(parts)
+        return
+    if len(parts) > 1 and all(isinstance(p, Ramp) for p in pieces):
+        one = pieces[0]
+        if all(
+            (p.start, p.final, p.length, p.shape)  # type: ignore[attr-defined]
+            == ((one.start, one.final) if i % 2 == 0 else (one.final, one.start)) + (one.length, one.shape)  # type: ignore[attr-defined]
+            for i, p in enumerate(pieces)
+        ):
+            for text in _decay(one, 0.0, {}):
+                yield f"{text}.repeat(mirror=True)"
+            yield f"{one}.repeat(mirror=True)"
+    # The level that everything ends at is the end of the curve before it.
+    ends = (pieces[-2], pieces[-1]) if len(parts) > 1 else (None, None)
+    if isinstance(ends[0], Ramp) and isinstance(ends[1], Constant) and ends[0].final == ends[1].value:
+        parts, pieces = parts[:-1], pieces[:-1]
+    warm: dict[str, Any] = {}
+    body = list(zip(parts, pieces, strict=True))
+    if len(body) > 1 and isinstance(pieces[0], Ramp) and pieces[0].shape == "linear":
+        goes_on = _first(pieces[1])
+        if goes_on is not None and pieces[0].final == goes_on > pieces[0].start:
+            warm = {"warmup": parts[0].end, "start": pieces[0].start}
+            body = body[1:]
+    w = float(warm.get("warmup", 0) or 0)
+    if len(body) == 1:
+        yield from _decay(body[0][1], w, warm)
+    if len(body) == 2 and isinstance(body[0][1], Constant) and isinstance(body[1][1], Ramp):
+        level, ramp = body[0][1], body[1][1]
+        if level.value == ramp.start:
+            total = body[1][0].begin + float(ramp.length)
+            shape = {"sqrt": "1-sqrt", "square": "1-square", "linear": None}.get(ramp.shape, ramp.shape)
+            if ramp.shape == "cosine" and not warm:
+                yield call("flat_cosine", level.value, total=total, flat=body[1][0].begin, final=ramp.final)
+            yield call("wsd", level.value, total=total, cooldown=ramp.length, **warm, final=ramp.final, shape=shape)
+    if len(pieces) == 2 and all(isinstance(p, Ramp) for p in pieces):
+        up, down = pieces
+        assert isinstance(up, Ramp)
+        assert isinstance(down, Ramp)
+        if up.shape == down.shape and up.final == down.start:
+            total = float(up.length) + float(down.length)
+            shape = None if up.shape == "cosine" else up.shape
+            yield call(
+                "one_cycle",
+                up.final,
+                total=total,
+                warmup=up.length,
+                start=up.start,
+                final=down.final or 0.0,
+                shape=shape,
+            )
+    if len(pieces) > 1 and all(isinstance(p, Constant) for p in pieces):
+        yield call("piecewise_constant", [p.begin for p in parts[1:]], [p.value for p in pieces])  # type: ignore[attr-defined]
+    if len(pieces) > 2 and all(isinstance(p, Ramp) and p.shape == "linear" for p in pieces):
+        yield "knots([" + ", ".join(f"({_text(x)}, {_text(v)})" for x, v in _knots(parts)) + "])"
+
+
+def _knots(parts: list[Part]) -> Iterator[tuple[float, float]]:
+    for part in parts:
+        assert isinstance(part.piece, Ramp)
+        yield part.begin, part.piece.start
+    yield parts[-1].begin + float(parts[-1].piece.length), parts[-1].piece.final  # type: ignore[arg-type,attr-defined]
+
+
+def _first(piece: Schedule) -> float | None:
+    match piece:
+        case Constant(value):
+            return value
+        case Ramp(start=start):
+            return start
+        case Exponential(start=base) | Power(base=base):
+            return base
+    return None
+
+
+def _decay(piece: Schedule, w: float, warm: dict[str, Any]) -> Iterator[str]:
+    """One curve, after a warmup or not."""
+    then = f"{call('linear', warm['start'], _first(piece), total=w)} >> " if warm else ""
+    match piece:
+        case Constant(value) if warm:
+            yield f"{then}{_text(value)}"
+        case Ramp(start, final, length, shape):
+            total = w + float(length)
+            kind, _, inside = shape.partition("(")
+            k = float(inside[:-1].split(",")[0]) if inside else None
+            if kind == "linear":
+                if final == 0 and warm:
+                    yield call("linear_to_zero", start, total=total, **warm)
+                if not warm:
+                    yield f"linear({_text(start)}, {_text(final)}, total={_text(total)})"
+                yield call("poly", start, total=total, final=final, **warm)
+            if kind == "cosine":
+                yield call("cosine", start, total=total, final=final, **warm)
+            if kind == "rex" and final == 0 and not warm:
+                yield call("rex", start, total=total)
+            if kind == "power":
+                yield call("poly", start, total=total, power=k, final=final, **warm)
+            if kind == "rising_power":
+                yield call("poly", start, total=total, k=k, final=final, **warm)
+            if kind == "exponential":
+                yield (
+                    f"exponential({_text(start)}, {_text(final)}, total={_text(total)}"
+                    + "".join(f", {key}={_text(v)}" for key, v in warm.items() if v)
+                    + ")"
+                )
+        case Exponential(base, ratio, every):
+            if every == 1:
+                yield then + call("factor", base, ratio)
+            else:
+                yield then + call("natural_exponential", base, rate=1 / float(every))
+        case Power(base, exponent, offset, timescale) if offset == 1:
+            scale = float(timescale)
+            if exponent == 0.5:
+                if scale == 1 and not warm:
+                    yield call("square_root", base)
+                elif warm and scale == w:
+                    yield call("inverse_sqrt", base, **warm)
+                else:
+                    yield call("inverse_sqrt", base, **warm, timescale=scale)
+            if exponent == 1:
+                yield then + call("inverse_time", base, _brief(1 / scale))
+            yield then + call("polynomial_decay", base, alpha=exponent, beta=_brief(1 / scale))
+
+
+def _brief(value: float) -> float:
+    """The same without the digits that a division has left."""
+    short = float(f"{value:.12g}")
+    return short if math.isclose(short, value, rel_tol=4e-16) else value
+
+
+def _shifted(parts: list[Part]) -> Iterator[str]:
+    """A policy that is read from a later value, or whose warmup covers its beginning."""
+    if len(parts) == 1 or (isinstance(parts[-1].piece, Constant) and len(parts) == 2):
+        part = parts[0]
+        late = part.begin - part.origin
+        if late == int(late) and late > 0:
+            for text in _decay(part.piece, 0.0, {}):
+                yield f"{text}.shift(-{int(late)})"
+    elif len(parts) == 2 and parts[1].origin == 0 and isinstance(parts[0].piece, Ramp):
+        ramp = parts[0].piece
+        for text in _decay(parts[1].piece, 0.0, {}):
+            yield f"{text}.warmup({_text(float(parts[0].end or 0))}, start={_text(ramp.start)}, how='overlay')"
