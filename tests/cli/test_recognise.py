@@ -53,3 +53,13 @@ def test_an_unknown_column_names_those_that_there_are():
     done = run("-", "--column", "rates", stdin="update,lr\n0,0.1\n1,0.2\n")
     assert done.exit_code != 0
     assert "update, lr" in done.output
+
+
+def test_the_columns_of_a_log_are_found_by_their_names(tmp_path: Path) -> None:
+    schedule = laju.wsd(3e-4, total=1000, cooldown=200, warmup=100)
+    lines = ["step,lr,loss", *(f"{t},{schedule(t):.6e},{1 / (t + 1):.3f}" for t in range(0, 1000, 5))]
+    file = tmp_path / "log.csv"
+    file.write_text("\n".join(lines))
+    done = CliRunner().invoke(cli, ["recognise", str(file)])
+    assert done.exit_code == 0, done.output
+    assert done.output.startswith("wsd(0.0003, total=1000, cooldown=200, warmup=100): ")

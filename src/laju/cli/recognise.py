@@ -10,6 +10,8 @@ import click
 
 from laju.cli.run_options import as_text, usage_errors
 
+_UPDATES = ("step", "global_step", "update", "iteration", "iter")
+
 
 @click.command("recognise")
 @click.argument("file", type=click.File(encoding="utf-8-sig"), metavar="FILE.csv|-")
@@ -17,7 +19,9 @@ from laju.cli.run_options import as_text, usage_errors
     "--column", metavar="NAME", help="The rates' column; by default lr, learning_rate, rate, or the last one."
 )
 @click.option(
-    "--step", metavar="NAME", help="The updates' column; by default the first of two, or the rows are counted."
+    "--step",
+    metavar="NAME",
+    help="The updates' column; by default step, update or iteration, the first of two, or the rows are counted.",
 )
 @click.option("--updates-per-epoch", type=click.IntRange(min=1), help="The rates are of epochs of so many updates.")
 @click.option("--tolerance", type=click.FloatRange(min=0), help="Differences that count as rounding.")
@@ -62,7 +66,8 @@ def _read(file: TextIO, column: str | None, step: str | None) -> list[Any]:
     names = header or []
     known = next((names.index(usual) for usual in ("lr", "learning_rate", "rate") if usual in names), width - 1)
     rates = known if column is None else _column(names, column, "--column")
-    at = (0 if width == 2 and rates == 1 else None) if step is None else _column(names, step, "--step")
+    usual = next((names.index(own) for own in _UPDATES if own in names), 0 if width == 2 and rates == 1 else None)
+    at = usual if step is None else _column(names, step, "--step")
     if at is None:
         return [row[rates] for row in rows]
     return [(_update(row[at]), row[rates]) for row in rows if row[rates]]
