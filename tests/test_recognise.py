@@ -90,6 +90,7 @@ def test_policies_are_told_by_their_values():
         "multi_factor(0.1, [30, 60], 0.1)",
         "cosine_restarts(0.1, every=20, growth=2, decay=0.5)",
         "inverse_sqrt(0.1, warmup=10)",
+        "noam(512, 40)",
     ],
 )
 def test_the_text_is_what_a_person_would_write(text: str):

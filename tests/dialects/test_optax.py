@@ -27,7 +27,7 @@ scales = st.dictionaries(st.integers(0, 60), st.sampled_from([0.0, 0.1, 0.5, 1.0
 cosine = {
     "init_value": values, "peak_value": st.sampled_from([0.1, 1.0]), "warmup_steps": st.integers(0, 20),
     "decay_steps": st.integers(0, 60), "end_value": st.sampled_from([0.0, 0.01]),
-    "exponent": st.sampled_from([1.0, 2.0, 0.5]),
+    "exponent": st.sampled_from([1.0, 2.0, 0.5, 0.0]),
 }  # fmt: skip
 decay = {
     "transition_steps": steps, "decay_rate": st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0, 1.1]),
@@ -53,7 +53,7 @@ CALLS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "exponential_decay": st.fixed_dictionaries({"init_value": values, **decay}),
     "cosine_decay_schedule": st.fixed_dictionaries(
         {"init_value": values, "decay_steps": steps, "alpha": st.sampled_from([0.0, 0.1, 1.0]),
-         "exponent": st.sampled_from([1.0, 2.0, 0.5])}
+         "exponent": st.sampled_from([1.0, 2.0, 0.5, 0.0])}
     ),
     "linear_onecycle_schedule": st.fixed_dictionaries(
         {"transition_steps": st.integers(-1, 60), "peak_value": st.sampled_from([0.1, 1.0]),

@@ -160,7 +160,7 @@ def cosine_decay_schedule(init_value: float, decay_steps: float, alpha: float = 
     """init·((1 - α)·((1 + cos πt/T)/2)^exponent + α) until T, then α·init.
 
     Raises:
-        DialectError: decay_steps not above 0, which optax refuses; an exponent not above 0.
+        DialectError: decay_steps not above 0, which optax refuses; a negative exponent.
 
     >>> cosine_decay_schedule(1.0, 4, alpha=0.1).values(6).round(3)
     array([1.   , 0.868, 0.55 , 0.232, 0.1  , 0.1  ])
@@ -169,8 +169,10 @@ def cosine_decay_schedule(init_value: float, decay_steps: float, alpha: float = 
     steps, exponent = number("decay_steps", decay_steps), number("exponent", exponent)
     if steps <= 0:
         raise DialectError(f"decay_steps must be above 0, got {decay_steps!r}; optax refuses it")
-    if exponent <= 0:
-        raise DialectError(f"exponent must be above 0, got {exponent!r}")
+    if exponent < 0:
+        raise DialectError(f"exponent must be at least 0, got {exponent!r}: optax's last value is then infinite")
+    if exponent == 0:
+        return Constant(init)
     return Ramp(init, alpha * init, steps, "cosine" if exponent == 1 else f"cosine({exponent!r})")
 
 

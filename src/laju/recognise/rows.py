@@ -263,6 +263,13 @@ def _named(parts: list[Part]) -> Iterator[str]:
             for text in _decay(one, 0.0, {}):
                 yield f"{text}.repeat(mirror=True)"
             yield f"{one}.repeat(mirror=True)"
+    if len(parts) == 2 and isinstance(pieces[0], Ramp) and isinstance(decay := pieces[1], Power):
+        rise = parts[1].begin
+        if decay.exponent == 0.5 and float(decay.timescale) == rise + 1:  # counted from 1
+            for d_model in (512, 768, 1024, 256, 2048, 4096, 1):
+                scale = float(f"{decay.base * math.sqrt(d_model * (rise + 1)):.12g}")
+                if d_model == 1 or len(repr(scale)) <= 6:
+                    yield f"noam({d_model}, {rise}" + (")" if scale == 1 else f", scale={scale!r})")
     # The level that everything ends at is the end of the curve before it.
     ends = (pieces[-2], pieces[-1]) if len(parts) > 1 else (None, None)
     if isinstance(ends[0], Ramp) and isinstance(ends[1], Constant) and ends[0].final == ends[1].value:
