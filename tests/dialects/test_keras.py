@@ -42,7 +42,8 @@ CALLS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     ),
     "CosineDecayRestarts": st.fixed_dictionaries(
         {"initial_learning_rate": values, "first_decay_steps": st.sampled_from([-1, 0, 3, 7, 20]),
-         "t_mul": st.sampled_from([1.0, 2.0]), "m_mul": st.sampled_from([1.0, 0.5]), "alpha": st.sampled_from([0.0, 0.1])}
+         "t_mul": st.sampled_from([1.0, 2.0, 1.5, 1.2]), "m_mul": st.sampled_from([1.0, 0.5]),
+         "alpha": st.sampled_from([0.0, 0.1])}
     ),
 }  # fmt: skip
 

@@ -29,7 +29,7 @@ warmup = {
 }  # fmt: skip
 cycle = {
     "t_initial": st.integers(0, 40), "lr_min": st.sampled_from([0.0, 0.01, -0.1]),
-    "cycle_mul": st.sampled_from([1.0, 1.0, 2.0]), "cycle_decay": st.sampled_from([1.0, 0.5]),
+    "cycle_mul": st.sampled_from([1.0, 1.0, 2.0, 1.5]), "cycle_decay": st.sampled_from([1.0, 0.5]),
     "cycle_limit": st.integers(0, 3), **warmup,
 }  # fmt: skip
 CALLS: dict[str, st.SearchStrategy[dict[str, Any]]] = {

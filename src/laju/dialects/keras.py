@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+from laju.algebra import Chain
 from laju.arguments import number, shown, whole
 from laju.dialects.base import DialectError, System
 from laju.pieces import Constant, Exponential, Power, Ramp, Table
@@ -190,7 +191,8 @@ def CosineDecayRestarts(
     Args:
         initial_learning_rate: at t = 0.
         first_decay_steps: length of cycle 0.
-        t_mul: how many times as long each is as the one before, at least 1.
+        t_mul: how many times as long each is as the one before, at least 1. With a fraction cycles begin between two updates;
+            they are laid out up to update 10⁹.
         m_mul: how many times as high, above 0.
         alpha: the share that is left at the end of each.
 
@@ -212,8 +214,34 @@ def CosineDecayRestarts(
         raise DialectError(f"t_mul must be at least 1, got {t_mul!r}: shorter and shorter cycles come to an end")
     if decay <= 0:
         raise DialectError(f"m_mul must be above 0, got {m_mul!r}")
-    wave = Ramp((1 - alpha) * initial, 0.0, steps, "cosine").repeat(growth=growth, decay=decay)
+    height = (1 - alpha) * initial
+    if growth == int(growth):
+        wave: Schedule = Ramp(height, 0.0, steps, "cosine").repeat(growth=growth, decay=decay)
+    else:
+        wave = _uneven(height, steps, growth, decay)
     return wave + alpha * initial if alpha else wave
+
+
+_FAR = 10**9
+_MOST_CYCLES = 300
+
+
+def _uneven(height: float, first: float, growth: float, decay: float) -> Schedule:
+    """Cycles that begin between two updates, up to update 10⁹, where the last one's end holds."""
+    parts: list[Schedule] = []
+    begin, length = 0.0, float(first)
+    while begin < _FAR:
+        if len(parts) == _MOST_CYCLES:
+            raise DialectError(
+                f"t_mul must be a whole number, or let at most {_MOST_CYCLES} cycles begin before update 10⁹, got {growth!r}"
+            )
+        at, end = math.ceil(begin), math.ceil(begin + length)
+        if end > at:
+            cycle = Ramp(height, 0.0, length, "cosine")
+            cycle_here = cycle.shift(begin - at) if begin != at else cycle  # type: ignore[arg-type]
+            parts.append(cycle_here.take(end - at))
+        begin, length, height = begin + length, length * growth, height * decay
+    return Chain(tuple(parts))
 
 
 def _steps(name: str, value: Any) -> float:
