@@ -268,3 +268,9 @@ def test_a_cycle_whose_top_is_between_two_steps(steps: int):
     found = recognise(values)
     assert found.is_formula
     assert ulps(found, values) <= 8
+
+
+def test_a_scheduler_that_counts_from_1_is_said_to():
+    found = recognise(laju.cosine(0.1, total=100).values(61)[1:])
+    assert found.text == "cosine(0.1, total=100).shift(-1)"
+    assert "counts from 1" in found.note

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -177,8 +178,9 @@ def _result(
     error = _apart(schedule, t, y)
     size = float(np.abs(y).max())
     notes = [note] if note else []
-    if " >> " not in text and text.rpartition(".")[2].startswith("shift(-"):
-        notes.append("its first values are never used")
+    late = re.search(r"\.shift\(-(\d+)\)$", text)
+    if late and " >> " not in text:
+        notes.append(f"read from its value {late[1]} on, as by a scheduler that counts from {late[1]}")
     if len(y) < 4 and not isinstance(schedule, Table):
         notes.append(f"{len(y)} value{'s' if len(y) > 1 else ''} would fit many schedules")
     if per_epoch is not None and per_epoch > 1:

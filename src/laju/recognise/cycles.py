@@ -71,10 +71,10 @@ def cycles(y: Numbers, tolerance: float) -> Iterator[str]:
         rise = int(maxima[0])
         period = int(minima[0]) if len(minima) else 2 * rise
         start, fall = float(y[0]), period - rise
-        named: dict[str, Any] = {"up": rise, **({"down": fall} if fall != rise else {})}
+        arms: dict[str, Any] = {"up": rise, **({"down": fall} if fall != rise else {})}
         for peak in dict.fromkeys((shortest(float(y[rise]), tolerance), float(y[rise]))):
-            yield call("triangular", start, peak, **named)
-            yield call("triangular2", start, peak, **named)
+            yield call("triangular", start, peak, **arms)
+            yield call("triangular2", start, peak, **arms)
         if len(maxima) > 1:
             height, later = float(y[rise]) - start, float(y[int(maxima[1])]) - start
             if height > 0 and later > 0:
@@ -82,7 +82,7 @@ def cycles(y: Numbers, tolerance: float) -> Iterator[str]:
                 peak = shortest(start + height / gamma**rise, max(tolerance, 1e-13 * size))
                 yield (
                     "exp_range("
-                    + ", ".join([repr(start), repr(peak), *(f"{k}={v}" for k, v in named.items()), f"gamma={gamma!r}"])
+                    + ", ".join([repr(start), repr(peak), *(f"{k}={v}" for k, v in arms.items()), f"gamma={gamma!r}"])
                     + ")"
                 )
     if len(minima) and step[0] > 0:
