@@ -10,6 +10,7 @@ import importlib.abc
 import importlib.machinery
 import inspect
 import logging
+import signal
 import sys
 import types
 import warnings
@@ -62,6 +63,7 @@ def composer(dialects_path: Path) -> Iterator[Any]:
     if not (dialects_path / "composer").is_dir():
         pytest.skip(f"needs mosaicml {RELEASE} in {dialects_path}: make setup-dialects")
     before = set(sys.modules)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}  # its Engine takes both
     finder = StandIns()
     sys.meta_path.insert(0, finder)
     try:
@@ -82,6 +84,8 @@ def composer(dialects_path: Path) -> Iterator[Any]:
                 Model=ComposerModel,
             )
     finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         sys.meta_path.remove(finder)
         for name in set(sys.modules) - before:
             if name.partition(".")[0] in ABSENT:
