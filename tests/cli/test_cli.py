@@ -287,6 +287,7 @@ def trials_are_kept(store: Path, least: int):
     return wait
 
 
+@pytest.mark.slow
 @posix
 @proc
 def test_ctrl_c_stops_cleanly_and_the_same_command_runs_only_what_is_missing(run, tmp_path: Path) -> None:

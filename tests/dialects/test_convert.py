@@ -80,6 +80,7 @@ def rates(target: str, programs: list[str]) -> list[list[float]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", [name for name in TARGETS if name != "laju"])
 def test_the_printed_programs_train_with_the_schedules_rates(target: str) -> None:
     found = [convert(spec, "laju", target, updates=25) for spec in SPECS]

@@ -203,6 +203,7 @@ def run(mmengine: Any, configs: Any, loop: dict[str, Any], folder: Path) -> np.n
     return np.array(rates)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     ("configs", "loop"),

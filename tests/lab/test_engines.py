@@ -25,6 +25,8 @@ from laju.lab.models.lenet import initial_weights, lenet, lenet_in
 from laju.lab.tasks import Data
 from tests.lab.tiny import Sides
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = {"tensorflow": ("tensorflow", "keras"), "jax": ("jax", "optax")}
 FRAMEWORKS = [
@@ -157,7 +159,6 @@ def test_the_first_update_subtracts_the_rate_times_the_gradient(framework: str) 
     np.testing.assert_allclose(gradient, model.fc3.bias.grad.numpy(), rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.slow
 @everywhere
 def test_a_trial_gives_the_same_records_bit_by_bit_in_this_process_and_in_another(framework: str) -> None:
     run = trial(framework, optimizer=Optimizer(momentum=0.9, weight_decay=1e-4))
@@ -301,7 +302,6 @@ def test_a_missing_package_says_how_to_install_it(framework: str, package: str) 
     assert last.endswith(f'pip install "laju[{framework}]"')
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not all(map(find_spec, ("tensorflow", "keras", "jax"))), reason="a package is not installed")
 def test_keras_is_imported_on_tensorflow_or_else_the_error_says_what_to_do() -> None:
     program = (
@@ -316,7 +316,6 @@ def test_keras_is_imported_on_tensorflow_or_else_the_error_says_what_to_do() -> 
     assert "set the environment variable KERAS_BACKEND=tensorflow before Keras is imported" in last
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not all(map(find_spec, ("tensorflow", "keras"))), reason="TensorFlow is not installed")
 def test_tensorflow_gets_one_thread_or_a_warning() -> None:
     program = """

@@ -25,6 +25,8 @@ from laju.lab.engines import loop, mxnet, torch
 from laju.lab.engines.mxnet import VARIABLE, interpreter, train
 from laju.lab.tasks import Data, Task
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 try:
@@ -160,7 +162,6 @@ def losses(found: tuple[Record, ...]) -> list[float]:
     return [(s - (sums[i - 1] if i % 23 else 0.0)) / (29 if i % 23 == 22 else 64) for i, s in enumerate(sums)]
 
 
-@pytest.mark.slow
 @needs_mxnet
 def test_a_trial_gives_the_same_records_bit_by_bit_however_often_it_runs(points: Any) -> None:
     for trial in (digits(), points("dropout", optimizer=Optimizer(momentum=0.9))):

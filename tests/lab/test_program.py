@@ -38,7 +38,10 @@ from laju.lab.engines import program as engine
 from laju.lab.engines import train
 from laju.lab.program import Log, read
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="programs are started on Linux and macOS")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.name != "posix", reason="programs are started on Linux and macOS"),
+]
 proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
 
 ROOT = Path(__file__).parents[2]
@@ -319,7 +322,6 @@ def test_a_checkpoint_that_is_not_written_to_its_end_leaves_the_one_before(sever
         run.save(11, lambda path: None)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("several", [False, True], ids=["file", "folder"])
 def test_a_kill_at_any_system_call_of_a_save_leaves_a_whole_checkpoint(several: bool) -> None:
     """Every call that changes the folder is the last one once: what stands there then is loaded."""
@@ -557,7 +559,6 @@ DRIVER = """
 """
 
 
-@pytest.mark.slow
 def test_a_torch_program_killed_in_the_middle_goes_on_bit_equal() -> None:
     def run(each: str) -> Outcome:
         task = Program(torch_script(each), samples=1437, every=7, name="mine")
@@ -588,7 +589,6 @@ def finished(process: subprocess.Popen[str]) -> list[dict[str, Any]]:
 
 
 @proc
-@pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_killed_comparison_ends_its_programs_and_goes_on_bit_equal(jobs: int, tmp_path: Path) -> None:
     torch_script("mark.exists() or time.sleep(0.05)")
@@ -632,7 +632,6 @@ def child(text: str) -> str:
     )
 
 
-@pytest.mark.slow
 @proc
 def test_a_program_that_hangs_is_given_up_with_all_that_it_started_however_deaf(tmp_path: Path) -> None:
     deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(3600)"
@@ -719,7 +718,6 @@ GLOO = """
 
 
 @proc
-@pytest.mark.slow
 def test_two_processes_of_torchrun_are_one_trial_and_go_on_bit_equal(tmp_path: Path) -> None:
     command = "torchrun --standalone --nproc-per-node 2 train.py"
 
@@ -741,7 +739,6 @@ def test_two_processes_of_torchrun_are_one_trial_and_go_on_bit_equal(tmp_path: P
 
 
 @proc
-@pytest.mark.slow
 def test_the_processes_of_torchrun_end_when_the_lab_is_killed(tmp_path: Path) -> None:
     script("time.sleep(0.1)", GLOO)
     Path("drive.py").write_text(
@@ -762,7 +759,6 @@ def test_the_processes_of_torchrun_end_when_the_lab_is_killed(tmp_path: Path) ->
     until(lambda: not processes(started), seconds=20)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("launch", "processes"),
     [

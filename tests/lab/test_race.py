@@ -20,6 +20,8 @@ from laju.lab.report import dropped_table, write_report
 from laju.lab.report.html import page
 from laju.pieces import Table
 
+pytestmark = pytest.mark.slow
+
 PLAN = laju.RunPlan(samples=10, batch_size=10, epochs=8)
 NAMES = ("a", "b", "c", "d", "e", "f")
 SCHEDULES = {name: laju.constant(0.1) for name in NAMES}

@@ -27,6 +27,8 @@ from laju.lab.numerics import Numerics
 from laju.lab.tasks import Data
 from tests.lab.tiny import Explosion, Sides, Slope, numbered
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 SGD, ADAM = Optimizer(), Optimizer(kind="adam")
 HEAVY = Optimizer(momentum=0.9, weight_decay=1e-3)
@@ -120,7 +122,6 @@ def test_in_float32_the_first_50_updates_agree_to_rounding(optimizer: Optimizer)
         assert (stack.parameters[i] - after).norm() < 0.02 * (after - before).norm()
 
 
-@pytest.mark.slow
 def test_a_full_training_ends_with_the_same_statuses() -> None:
     rates = [0.0, 0.2, 0.3, 1000.0, 0.1]
     trials = [Trial(Digits(), constant(rate), seed, 4, batch_size=64) for seed, rate in enumerate(rates)]

@@ -27,7 +27,7 @@ from tests.lab.test_store import killed, outcome, trial, write
 from tests.lab.tiny import Sides
 
 pytest.importorskip("psycopg", reason="the driver for PostgreSQL is not installed")
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="the server is started over a socket")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="the server is started over a socket")]
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +159,6 @@ def test_programs_that_make_and_write_a_store_at_once_lose_nothing(server: str) 
             assert store.get_many(map(trial, range(60))) == {trial(s).fingerprint: outcome(s) for s in range(50)}
 
 
-@pytest.mark.slow
 def test_a_program_killed_at_any_moment_leaves_every_trial_whole_or_absent(url: str) -> None:
     Store(url).close()
     moments = random.Random(0)
