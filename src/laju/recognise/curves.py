@@ -37,9 +37,6 @@ class Part:
     origin: float
     parameters: int
 
-    def at(self, t: Numbers) -> Numbers:
-        return evaluated(self.piece, t - self.origin)
-
     @property
     def schedule(self) -> Schedule:
         """On the clock that begins where it does, cut where it ends."""

@@ -25,11 +25,11 @@ def stairs(y: Numbers, tolerance: float) -> Iterator[str]:
     levels = y[np.concatenate([[0], edges])]
     lengths = np.diff(np.concatenate([[0], edges]))
     same = int(np.gcd.reduce(lengths))
-    if (levels[:-1] != 0).all() and len(levels) > 1:
+    if (levels[:-1] != 0).all():
         ratio = _ratio(levels, tolerance)
         if ratio is not None:
             regular = (edges == lengths[0] * np.arange(1, len(edges) + 1)).all()
-            if regular and 0 < ratio <= 1 and lengths[0] > 1 and len(edges) > 0:
+            if regular and 0 < ratio <= 1 and lengths[0] > 1:
                 yield call("factor", float(y[0]), ratio, every=int(lengths[0]))
             if ratio > 0 and len(edges) <= _MOST_STEPS and (lengths[:-1] > 1).all():
                 yield call("multi_factor", float(y[0]), [int(e) for e in edges], ratio)

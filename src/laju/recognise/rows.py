@@ -241,9 +241,7 @@ def _text(value: Any) -> str:
 
 
 def _named(parts: list[Part]) -> Iterator[str]:
-    first = parts[0]
-    start_at = first.begin
-    if start_at:
+    if parts[0].begin:
         return
     pieces = [part.piece for part in parts]
     whole = all(part.origin == part.begin for part in parts)
