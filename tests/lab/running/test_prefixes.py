@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import signal
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -152,18 +153,20 @@ def test_a_worker_killed_in_a_shared_part_costs_only_that_part(tmp_path: Path) -
         def finished(self, name: str, seed: int, outcome: Outcome) -> None:
             super().finished(name, seed, outcome)
             if len(self.told) == 2:
-                for child in children():
-                    os.kill(child, signal.SIGKILL)
+                for worker in workers():
+                    with contextlib.suppress(psutil.NoSuchProcess):  # the pool ends the others of a dead worker
+                        worker.kill()
 
     options = {"epochs": 4, "batch_size": 16, "seeds": 2}
     found = compare(COOLDOWNS, Sides(n=400), jobs=2, display=Killer(), store=tmp_path / "a.sqlite", **options)
     assert results(found) == results(compare(COOLDOWNS, Sides(n=400), jobs=1, share_prefixes=False, **options))
 
 
-def children() -> list[int]:
-    """The worker processes of this one."""
-    import psutil
-
-    return [
-        child.pid for child in psutil.Process().children(recursive=True) if "popen_loky" in " ".join(child.cmdline())
-    ]
+def workers() -> list[psutil.Process]:
+    """The worker processes of this one that live."""
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "popen_loky" in " ".join(child.cmdline()):
+                found.append(child)
+    return found
