@@ -84,7 +84,6 @@ SYSTEMS = (
     "megatron",
     "torchtitan",
     "composer",
-    "composer",
     "mmengine",
     "fastai",
     "fvcore",

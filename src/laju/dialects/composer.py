@@ -16,53 +16,37 @@ What surprises people most:
 
 Times are Composer's texts: "10ep", "500ba", "1000sp", "2e6tok" or "0.1dur", cut to whole units, where epochs count as so many
 batches. Negative times, which Composer takes, are refused, as are wall-clock ones and iterations. Every function takes what the
-Trainer knows: the optimizer's rate `lr`, `max_duration` (text, or an int of epochs), `batches_per_epoch`, the samples
-(`batch_size`) and tokens (`tokens_per_batch`) of a batch on all devices together, `scale_schedule_ratio` and
-`step_schedulers_every_batch`. All batches are taken to be full. Rates are within 4 ulp of the schedule's largest.
+Trainer knows, by name (`Trainer` lists it): `lr` and `max_duration` always, the others where a time needs them. All batches are
+taken to be full. Rates are within 4 ulp of the schedule's largest.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import math
-import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Unpack
 
 from laju.algebra import Chain
-from laju.arguments import number, shown, whole
-from laju.clocks import Clock, Take
+from laju.arguments import number, shown
+from laju.clocks import Take
+from laju.dialects._composer_run import Run, Trainer, Whole, run_of, stepped, with_the_trainer
 from laju.dialects.base import DialectError, System
 from laju.dialects.torch import _powers
 from laju.pieces import Constant, Exponential, Ramp
 from laju.schedule import Schedule
 
 
+@with_the_trainer
 def StepScheduler(
     step_size: str,
     gamma: float = 0.1,
-    *,
-    lr: float,
-    max_duration: str | int,
-    batches_per_epoch: int | None = None,
-    batch_size: int | None = None,
-    tokens_per_batch: int | None = None,
-    scale_schedule_ratio: float = 1.0,
-    step_schedulers_every_batch: bool = True,
+    **trainer: Unpack[Trainer],
 ) -> Schedule:
     """Multiplied by γ after every `step_size`: lr·γ^⌊u/step_size⌋, u being the time that the Trainer has counted.
 
     Args:
         step_size: time between two drops.
         gamma: γ; 0 and negative factors are Composer's too.
-        lr: the optimizer's rate.
-        max_duration: of the run, before it is scaled.
-        batches_per_epoch: needed where a time is in epochs or a share of a run in epochs.
-        batch_size: samples of a batch, needed for times in samples.
-        tokens_per_batch: needed for times in tokens.
-        scale_schedule_ratio: multiplies the run and the scheduler's times.
-        step_schedulers_every_batch: or else after every epoch.
+        trainer: what the Trainer knows, by name; see `Trainer`.
 
     Raises:
         DialectError: a step of 0, by which Composer divides, a time that it cannot read, or a fact that is needed to convert one.
@@ -70,43 +54,28 @@ def StepScheduler(
     >>> StepScheduler("2ba", 0.5, lr=0.8, max_duration="6ba").values(6)
     array([0.8, 0.8, 0.8, 0.4, 0.4, 0.2])
     """
-    run = _run(
-        lr,
-        max_duration,
-        batches_per_epoch,
-        batch_size,
-        tokens_per_batch,
-        scale_schedule_ratio,
-        step_schedulers_every_batch,
-    )
+    run = run_of(**trainer)
     gamma = number("gamma", gamma)
 
-    def rates(run: _Run) -> Schedule:
+    def rates(run: Run) -> Schedule:
         step = run.span("step_size", step_size)
         return run.clocked(_powers(run.lr, gamma, step.value), step.unit)
 
-    return _stepped(rates, run)
+    return stepped(rates, run)
 
 
+@with_the_trainer
 def MultiStepScheduler(
     milestones: Iterable[str],
     gamma: float = 0.1,
-    *,
-    lr: float,
-    max_duration: str | int,
-    batches_per_epoch: int | None = None,
-    batch_size: int | None = None,
-    tokens_per_batch: int | None = None,
-    scale_schedule_ratio: float = 1.0,
-    step_schedulers_every_batch: bool = True,
+    **trainer: Unpack[Trainer],
 ) -> Schedule:
     """Multiplied by γ at every milestone: lr·γ^(number of milestones ≤ u).
 
     Args:
         milestones: times in any order and of any units; one that is listed twice counts twice.
         gamma: γ.
-        lr, max_duration, batches_per_epoch, batch_size, tokens_per_batch, scale_schedule_ratio, step_schedulers_every_batch: of
-            the Trainer; see `StepScheduler`.
+        trainer: see `Trainer`.
 
     Raises:
         DialectError: a time that Composer cannot read, or a fact that is needed to convert one.
@@ -114,38 +83,23 @@ def MultiStepScheduler(
     >>> MultiStepScheduler(["1ba", "6sp"], 0.5, lr=0.8, max_duration="6ba", batch_size=2).values(6)
     array([0.8, 0.8, 0.4, 0.4, 0.2, 0.2])
     """
-    run = _run(
-        lr,
-        max_duration,
-        batches_per_epoch,
-        batch_size,
-        tokens_per_batch,
-        scale_schedule_ratio,
-        step_schedulers_every_batch,
-    )
+    run = run_of(**trainer)
     gamma, times = number("gamma", gamma), _milestones(milestones)
-    return _stepped(lambda run: _steps(run, times, gamma, 0), run)
+    return stepped(lambda run: _steps(run, times, gamma, 0), run)
 
 
+@with_the_trainer
 def ConstantScheduler(
     alpha: float = 1.0,
     t_max: str = "1dur",
-    *,
-    lr: float,
-    max_duration: str | int,
-    batches_per_epoch: int | None = None,
-    batch_size: int | None = None,
-    tokens_per_batch: int | None = None,
-    scale_schedule_ratio: float = 1.0,
-    step_schedulers_every_batch: bool = True,
+    **trainer: Unpack[Trainer],
 ) -> Schedule:
     """The rate times α up to `t_max`, and the rate itself from there on.
 
     Args:
         alpha: α.
         t_max: how long it acts.
-        lr, max_duration, batches_per_epoch, batch_size, tokens_per_batch, scale_schedule_ratio, step_schedulers_every_batch: of
-            the Trainer; see `StepScheduler`.
+        trainer: see `Trainer`.
 
     Raises:
         DialectError: a time that Composer cannot read, or a fact that is needed to convert it.
@@ -153,36 +107,22 @@ def ConstantScheduler(
     >>> ConstantScheduler(0.5, "2ba", lr=0.8, max_duration="6ba").values(5)
     array([0.4, 0.4, 0.4, 0.8, 0.8])
     """
-    run = _run(
-        lr,
-        max_duration,
-        batches_per_epoch,
-        batch_size,
-        tokens_per_batch,
-        scale_schedule_ratio,
-        step_schedulers_every_batch,
-    )
+    run = run_of(**trainer)
     alpha = number("alpha", alpha)
 
-    def rates(run: _Run) -> Schedule:
+    def rates(run: Run) -> Schedule:
         end = run.time("t_max", t_max)
         return run.clocked(Constant(run.lr * alpha, end.value) >> run.lr, end.unit)
 
-    return _stepped(rates, run)
+    return stepped(rates, run)
 
 
+@with_the_trainer
 def LinearScheduler(
     alpha_i: float = 1.0,
     alpha_f: float = 0.0,
     t_max: str = "1dur",
-    *,
-    lr: float,
-    max_duration: str | int,
-    batches_per_epoch: int | None = None,
-    batch_size: int | None = None,
-    tokens_per_batch: int | None = None,
-    scale_schedule_ratio: float = 1.0,
-    step_schedulers_every_batch: bool = True,
+    **trainer: Unpack[Trainer],
 ) -> Schedule:
     """A line from lr·α_i to lr·α_f over `t_max`, which then holds.
 
@@ -190,8 +130,7 @@ def LinearScheduler(
         alpha_i: α_i, of the first batches.
         alpha_f: α_f, from `t_max` on.
         t_max: how long the line is.
-        lr, max_duration, batches_per_epoch, batch_size, tokens_per_batch, scale_schedule_ratio, step_schedulers_every_batch: of
-            the Trainer; see `StepScheduler`.
+        trainer: see `Trainer`.
 
     Raises:
         DialectError: a `t_max` of 0, by which Composer divides, a time that it cannot read, or a fact that is needed.
@@ -199,43 +138,28 @@ def LinearScheduler(
     >>> LinearScheduler(lr=0.8, max_duration="4ba").values(6)
     array([0.8, 0.8, 0.6, 0.4, 0.2, 0. ])
     """
-    run = _run(
-        lr,
-        max_duration,
-        batches_per_epoch,
-        batch_size,
-        tokens_per_batch,
-        scale_schedule_ratio,
-        step_schedulers_every_batch,
-    )
+    run = run_of(**trainer)
     first, final = number("alpha_i", alpha_i), number("alpha_f", alpha_f)
 
-    def rates(run: _Run) -> Schedule:
+    def rates(run: Run) -> Schedule:
         end = run.span("t_max", t_max)
         return run.clocked(Ramp(run.lr * first, run.lr * final, end.value), end.unit)
 
-    return _stepped(rates, run)
+    return stepped(rates, run)
 
 
+@with_the_trainer
 def ExponentialScheduler(
     gamma: float,
     decay_period: str = "1ep",
-    *,
-    lr: float,
-    max_duration: str | int,
-    batches_per_epoch: int | None = None,
-    batch_size: int | None = None,
-    tokens_per_batch: int | None = None,
-    scale_schedule_ratio: float = 1.0,
-    step_schedulers_every_batch: bool = True,
+    **trainer: Unpack[Trainer],
 ) -> Schedule:
     """Multiplied by γ over every `decay_period`, smoothly: lr·γ^(u/decay_period).
 
     Args:
         gamma: γ, 0 or more.
         decay_period: the time in which the rate falls by γ.
-        lr, max_duration, batches_per_epoch, batch_size, tokens_per_batch, scale_schedule_ratio, step_schedulers_every_batch: of
-            the Trainer; see `StepScheduler`.
+        trainer: see `Trainer`.
 
     Raises:
         DialectError: a negative γ, whose powers between two periods are complex numbers in Composer; a period of 0, by which it
@@ -244,49 +168,34 @@ def ExponentialScheduler(
     >>> ExponentialScheduler(0.25, lr=0.8, max_duration="4ep", batches_per_epoch=2).values(5)
     array([0.8, 0.8, 0.4, 0.2, 0.1])
     """
-    run = _run(
-        lr,
-        max_duration,
-        batches_per_epoch,
-        batch_size,
-        tokens_per_batch,
-        scale_schedule_ratio,
-        step_schedulers_every_batch,
-    )
+    run = run_of(**trainer)
     gamma = number("gamma", gamma)
     if gamma < 0:
         raise DialectError(
             f"gamma must be 0 or more, got {shown(gamma)}: between two periods Composer's rate would be a complex number"
         )
 
-    def rates(run: _Run) -> Schedule:
+    def rates(run: Run) -> Schedule:
         period = run.span("decay_period", decay_period)
         if gamma == 0:
             return Constant(run.lr, 1) >> 0.0
         return run.clocked(Exponential(run.lr, gamma, period.value), period.unit)
 
-    return _stepped(rates, run)
+    return stepped(rates, run)
 
 
+@with_the_trainer
 def CosineAnnealingScheduler(
     t_max: str = "1dur",
     alpha_f: float = 0.0,
-    *,
-    lr: float,
-    max_duration: str | int,
-    batches_per_epoch: int | None = None,
-    batch_size: int | None = None,
-    tokens_per_batch: int | None = None,
-    scale_schedule_ratio: float = 1.0,
-    step_schedulers_every_batch: bool = True,
+    **trainer: Unpack[Trainer],
 ) -> Schedule:
     """Half a cosine from lr to lr·α_f over `t_max`, which then holds.
 
     Args:
         t_max: how long it takes.
         alpha_f: α_f, from `t_max` on.
-        lr, max_duration, batches_per_epoch, batch_size, tokens_per_batch, scale_schedule_ratio, step_schedulers_every_batch: of
-            the Trainer; see `StepScheduler`.
+        trainer: see `Trainer`.
 
     Raises:
         DialectError: a `t_max` of 0, by which Composer divides, a time that it cannot read, or a fact that is needed.
@@ -294,36 +203,22 @@ def CosineAnnealingScheduler(
     >>> CosineAnnealingScheduler(lr=0.8, max_duration="2ba").values(4).round(3)
     array([0.8, 0.8, 0.4, 0. ])
     """
-    run = _run(
-        lr,
-        max_duration,
-        batches_per_epoch,
-        batch_size,
-        tokens_per_batch,
-        scale_schedule_ratio,
-        step_schedulers_every_batch,
-    )
+    run = run_of(**trainer)
     final = number("alpha_f", alpha_f)
 
-    def rates(run: _Run) -> Schedule:
+    def rates(run: Run) -> Schedule:
         end = run.span("t_max", t_max)
         return run.clocked(Ramp(run.lr, run.lr * final, end.value, "cosine"), end.unit)
 
-    return _stepped(rates, run)
+    return stepped(rates, run)
 
 
+@with_the_trainer
 def CosineAnnealingWarmRestartsScheduler(
     t_0: str,
     t_mult: float = 1.0,
     alpha_f: float = 0.0,
-    *,
-    lr: float,
-    max_duration: str | int,
-    batches_per_epoch: int | None = None,
-    batch_size: int | None = None,
-    tokens_per_batch: int | None = None,
-    scale_schedule_ratio: float = 1.0,
-    step_schedulers_every_batch: bool = True,
+    **trainer: Unpack[Trainer],
 ) -> Schedule:
     """Half cosines from lr to lr·α_f, begun again and again, each `t_mult` times as long as the one before.
 
@@ -334,8 +229,7 @@ def CosineAnnealingWarmRestartsScheduler(
         t_0: length of the first cycle.
         t_mult: growth of the cycles; below 1 they shrink.
         alpha_f: α_f, which no cycle reaches.
-        lr, max_duration, batches_per_epoch, batch_size, tokens_per_batch, scale_schedule_ratio, step_schedulers_every_batch: of
-            the Trainer; see `StepScheduler`.
+        trainer: see `Trainer`.
 
     Raises:
         DialectError: cycles that shrink to 0 within the run, at which Composer raises; a negative `t_mult`, with which it never
@@ -344,18 +238,10 @@ def CosineAnnealingWarmRestartsScheduler(
     >>> CosineAnnealingWarmRestartsScheduler("2ba", lr=0.8, max_duration="8ba").values(6).round(3)
     array([0.8, 0.8, 0.4, 0.8, 0.4, 0.8])
     """
-    run = _run(
-        lr,
-        max_duration,
-        batches_per_epoch,
-        batch_size,
-        tokens_per_batch,
-        scale_schedule_ratio,
-        step_schedulers_every_batch,
-    )
+    run = run_of(**trainer)
     growth, final = number("t_mult", t_mult, least=0), number("alpha_f", alpha_f)
 
-    def rates(run: _Run) -> Schedule:
+    def rates(run: Run) -> Schedule:
         first = run.time("t_0", t_0)
         if first.value == 0:
             raise DialectError(f"t_0 must be above 0, got {shown(t_0)}, which is {first}: Composer refuses cycles of 0")
@@ -368,27 +254,21 @@ def CosineAnnealingWarmRestartsScheduler(
             lengths.append(int(growth * lengths[-1]))
             if lengths[-1] == 0:
                 raise DialectError(
-                    f"the cycles of {first} times {growth!r} have shrunk to 0 at {_Whole(sum(lengths), first.unit)}, where "
+                    f"the cycles of {first} times {growth!r} have shrunk to 0 at {Whole(sum(lengths), first.unit)}, where "
                     "Composer raises; take a longer t_0 or a larger t_mult"
                 )
         cycles = tuple(Ramp(run.lr, run.lr * final, length, "cosine") for length in lengths)
         return run.clocked(Chain(cycles) if len(cycles) > 1 else cycles[0], first.unit)
 
-    return _stepped(rates, run)
+    return stepped(rates, run)
 
 
+@with_the_trainer
 def PolynomialScheduler(
     power: float,
     t_max: str = "1dur",
     alpha_f: float = 0.0,
-    *,
-    lr: float,
-    max_duration: str | int,
-    batches_per_epoch: int | None = None,
-    batch_size: int | None = None,
-    tokens_per_batch: int | None = None,
-    scale_schedule_ratio: float = 1.0,
-    step_schedulers_every_batch: bool = True,
+    **trainer: Unpack[Trainer],
 ) -> Schedule:
     """From lr to lr·α_f by a power of the time that is left: lr·(α_f + (1 - α_f)·(1 - u/t_max)^power), which then holds.
 
@@ -396,8 +276,7 @@ def PolynomialScheduler(
         power: 0 or more.
         t_max: how long it takes.
         alpha_f: α_f, from `t_max` on.
-        lr, max_duration, batches_per_epoch, batch_size, tokens_per_batch, scale_schedule_ratio, step_schedulers_every_batch: of
-            the Trainer; see `StepScheduler`.
+        trainer: see `Trainer`.
 
     Raises:
         DialectError: a negative power, with which Composer divides by 0 at `t_max`; a `t_max` of 0, a time that Composer cannot
@@ -406,37 +285,23 @@ def PolynomialScheduler(
     >>> PolynomialScheduler(2.0, lr=0.8, max_duration="2ba").values(4)
     array([0.8, 0.8, 0.2, 0. ])
     """
-    run = _run(
-        lr,
-        max_duration,
-        batches_per_epoch,
-        batch_size,
-        tokens_per_batch,
-        scale_schedule_ratio,
-        step_schedulers_every_batch,
-    )
+    run = run_of(**trainer)
     power, final = _power(power), number("alpha_f", alpha_f)
 
-    def rates(run: _Run) -> Schedule:
+    def rates(run: Run) -> Schedule:
         end = run.span("t_max", t_max)
         return run.clocked(_polynomial(run.lr, final, end.value, power), end.unit)
 
-    return _stepped(rates, run)
+    return stepped(rates, run)
 
 
+@with_the_trainer
 def MultiStepWithWarmupScheduler(
     t_warmup: str,
     milestones: Iterable[str],
     gamma: float = 0.1,
     scale_warmup: bool = False,
-    *,
-    lr: float,
-    max_duration: str | int,
-    batches_per_epoch: int | None = None,
-    batch_size: int | None = None,
-    tokens_per_batch: int | None = None,
-    scale_schedule_ratio: float = 1.0,
-    step_schedulers_every_batch: bool = True,
+    **trainer: Unpack[Trainer],
 ) -> Schedule:
     """A line from 0 to lr over `t_warmup`, then multiplied by γ at every milestone; those within the warmup count at its end.
 
@@ -445,8 +310,7 @@ def MultiStepWithWarmupScheduler(
         milestones: times from the beginning of the run, not from the end of the warmup.
         gamma: γ.
         scale_warmup: stretch the line, but not the warmup; see the module.
-        lr, max_duration, batches_per_epoch, batch_size, tokens_per_batch, scale_schedule_ratio, step_schedulers_every_batch: of
-            the Trainer; see `StepScheduler`.
+        trainer: see `Trainer`.
 
     Raises:
         DialectError: a warmup that is scaled to 0, by which Composer divides, a time that it cannot read, or a fact that is
@@ -455,40 +319,26 @@ def MultiStepWithWarmupScheduler(
     >>> MultiStepWithWarmupScheduler("2ba", ["4ba"], 0.5, lr=0.8, max_duration="8ba").values(7)
     array([0. , 0. , 0.4, 0.8, 0.8, 0.4, 0.4])
     """
-    run = _run(
-        lr,
-        max_duration,
-        batches_per_epoch,
-        batch_size,
-        tokens_per_batch,
-        scale_schedule_ratio,
-        step_schedulers_every_batch,
-    )
+    run = run_of(**trainer)
     gamma, times = number("gamma", gamma), _milestones(milestones)
 
-    def rates(run: _Run) -> Schedule:
+    def rates(run: Run) -> Schedule:
         warm, end = _warmup(run, t_warmup, scale_warmup, 1.0)
         if warm is None:
             return _steps(run, times, gamma, 0)
         begin = run.first_batch(end)
         return Take(run.clocked(warm, end.unit), begin) >> _steps(run, times, gamma, begin)
 
-    return _stepped(rates, run)
+    return stepped(rates, run)
 
 
+@with_the_trainer
 def ConstantWithWarmupScheduler(
     t_warmup: str,
     alpha: float = 1.0,
     t_max: str = "1dur",
     scale_warmup: bool = False,
-    *,
-    lr: float,
-    max_duration: str | int,
-    batches_per_epoch: int | None = None,
-    batch_size: int | None = None,
-    tokens_per_batch: int | None = None,
-    scale_schedule_ratio: float = 1.0,
-    step_schedulers_every_batch: bool = True,
+    **trainer: Unpack[Trainer],
 ) -> Schedule:
     """A line from 0 to lr·α over `t_warmup`, which then holds, after `t_max` as well.
 
@@ -497,8 +347,7 @@ def ConstantWithWarmupScheduler(
         alpha: α.
         t_max: changes no value, and must not be shorter than the run.
         scale_warmup: stretch the line, but not the warmup; see the module.
-        lr, max_duration, batches_per_epoch, batch_size, tokens_per_batch, scale_schedule_ratio, step_schedulers_every_batch: of
-            the Trainer; see `StepScheduler`.
+        trainer: see `Trainer`.
 
     Raises:
         DialectError: a `t_max` shorter than the run or of another unit than `t_warmup`, a warmup that is scaled to 0, by which
@@ -507,37 +356,23 @@ def ConstantWithWarmupScheduler(
     >>> ConstantWithWarmupScheduler("2ba", lr=0.8, max_duration="8ba").values(5)
     array([0. , 0. , 0.4, 0.8, 0.8])
     """
-    run = _run(
-        lr,
-        max_duration,
-        batches_per_epoch,
-        batch_size,
-        tokens_per_batch,
-        scale_schedule_ratio,
-        step_schedulers_every_batch,
-    )
+    run = run_of(**trainer)
     alpha = number("alpha", alpha)
 
     def after(peak: float, length: int) -> Schedule:
         return Constant(peak * alpha)
 
-    return _stepped(lambda run: _warmed(run, t_warmup, t_max, scale_warmup, alpha, after), run)
+    return stepped(lambda run: _warmed(run, t_warmup, t_max, scale_warmup, alpha, after), run)
 
 
+@with_the_trainer
 def LinearWithWarmupScheduler(
     t_warmup: str,
     alpha_i: float = 1.0,
     alpha_f: float = 0.0,
     t_max: str = "1dur",
     scale_warmup: bool = False,
-    *,
-    lr: float,
-    max_duration: str | int,
-    batches_per_epoch: int | None = None,
-    batch_size: int | None = None,
-    tokens_per_batch: int | None = None,
-    scale_schedule_ratio: float = 1.0,
-    step_schedulers_every_batch: bool = True,
+    **trainer: Unpack[Trainer],
 ) -> Schedule:
     """A line from 0 to lr·α_i over `t_warmup`, and one to lr·α_f at `t_max`, which then holds.
 
@@ -549,8 +384,7 @@ def LinearWithWarmupScheduler(
         alpha_f: α_f, from `t_max` on.
         t_max: the end of the second line, from the beginning of the run.
         scale_warmup: stretch the first line, but not the warmup; see the module.
-        lr, max_duration, batches_per_epoch, batch_size, tokens_per_batch, scale_schedule_ratio, step_schedulers_every_batch: of
-            the Trainer; see `StepScheduler`.
+        trainer: see `Trainer`.
 
     Raises:
         DialectError: as `ConstantWithWarmupScheduler`.
@@ -558,36 +392,22 @@ def LinearWithWarmupScheduler(
     >>> LinearWithWarmupScheduler("2ba", lr=0.8, max_duration="4ba").values(6)
     array([0. , 0. , 0.4, 0.8, 0.4, 0. ])
     """
-    run = _run(
-        lr,
-        max_duration,
-        batches_per_epoch,
-        batch_size,
-        tokens_per_batch,
-        scale_schedule_ratio,
-        step_schedulers_every_batch,
-    )
+    run = run_of(**trainer)
     first, final = number("alpha_i", alpha_i), number("alpha_f", alpha_f)
 
     def after(peak: float, length: int) -> Schedule:
         return Ramp(peak * first, peak * final, length)
 
-    return _stepped(lambda run: _warmed(run, t_warmup, t_max, scale_warmup, first, after), run)
+    return stepped(lambda run: _warmed(run, t_warmup, t_max, scale_warmup, first, after), run)
 
 
+@with_the_trainer
 def CosineAnnealingWithWarmupScheduler(
     t_warmup: str,
     t_max: str = "1dur",
     alpha_f: float = 0.0,
     scale_warmup: bool = False,
-    *,
-    lr: float,
-    max_duration: str | int,
-    batches_per_epoch: int | None = None,
-    batch_size: int | None = None,
-    tokens_per_batch: int | None = None,
-    scale_schedule_ratio: float = 1.0,
-    step_schedulers_every_batch: bool = True,
+    **trainer: Unpack[Trainer],
 ) -> Schedule:
     """A line from 0 to lr over `t_warmup`, and half a cosine to lr·α_f at `t_max`, which then holds.
 
@@ -598,8 +418,7 @@ def CosineAnnealingWithWarmupScheduler(
         t_max: the end of the cosine, from the beginning of the run.
         alpha_f: α_f, from `t_max` on.
         scale_warmup: stretch the line, but not the warmup; see the module.
-        lr, max_duration, batches_per_epoch, batch_size, tokens_per_batch, scale_schedule_ratio, step_schedulers_every_batch: of
-            the Trainer; see `StepScheduler`.
+        trainer: see `Trainer`.
 
     Raises:
         DialectError: as `ConstantWithWarmupScheduler`.
@@ -607,37 +426,23 @@ def CosineAnnealingWithWarmupScheduler(
     >>> CosineAnnealingWithWarmupScheduler("2ba", lr=0.8, max_duration="4ba").values(6).round(3)
     array([0. , 0. , 0.4, 0.8, 0.4, 0. ])
     """
-    run = _run(
-        lr,
-        max_duration,
-        batches_per_epoch,
-        batch_size,
-        tokens_per_batch,
-        scale_schedule_ratio,
-        step_schedulers_every_batch,
-    )
+    run = run_of(**trainer)
     final = number("alpha_f", alpha_f)
 
     def after(peak: float, length: int) -> Schedule:
         return Ramp(peak, peak * final, length, "cosine")
 
-    return _stepped(lambda run: _warmed(run, t_warmup, t_max, scale_warmup, 1.0, after), run)
+    return stepped(lambda run: _warmed(run, t_warmup, t_max, scale_warmup, 1.0, after), run)
 
 
+@with_the_trainer
 def PolynomialWithWarmupScheduler(
     t_warmup: str,
     power: float = 2.0,
     t_max: str = "1dur",
     alpha_f: float = 0.0,
     scale_warmup: bool = False,
-    *,
-    lr: float,
-    max_duration: str | int,
-    batches_per_epoch: int | None = None,
-    batch_size: int | None = None,
-    tokens_per_batch: int | None = None,
-    scale_schedule_ratio: float = 1.0,
-    step_schedulers_every_batch: bool = True,
+    **trainer: Unpack[Trainer],
 ) -> Schedule:
     """A line from 0 to lr over `t_warmup`, and from there to lr·α_f at `t_max` by a power of the time that is left.
 
@@ -649,8 +454,7 @@ def PolynomialWithWarmupScheduler(
         t_max: the end, from the beginning of the run.
         alpha_f: α_f, from `t_max` on.
         scale_warmup: stretch the line, but not the warmup; see the module.
-        lr, max_duration, batches_per_epoch, batch_size, tokens_per_batch, scale_schedule_ratio, step_schedulers_every_batch: of
-            the Trainer; see `StepScheduler`.
+        trainer: see `Trainer`.
 
     Raises:
         DialectError: a negative power, with which Composer divides by 0 at `t_max`; otherwise as `ConstantWithWarmupScheduler`.
@@ -658,197 +462,13 @@ def PolynomialWithWarmupScheduler(
     >>> PolynomialWithWarmupScheduler("2ba", lr=0.8, max_duration="4ba").values(6)
     array([0. , 0. , 0.4, 0.8, 0.2, 0. ])
     """
-    run = _run(
-        lr,
-        max_duration,
-        batches_per_epoch,
-        batch_size,
-        tokens_per_batch,
-        scale_schedule_ratio,
-        step_schedulers_every_batch,
-    )
+    run = run_of(**trainer)
     power, final = _power(power), number("alpha_f", alpha_f)
 
     def after(peak: float, length: int) -> Schedule:
         return _polynomial(peak, final, length, power)
 
-    return _stepped(lambda run: _warmed(run, t_warmup, t_max, scale_warmup, 1.0, after), run)
-
-
-class Time(NamedTuple):
-    """A time as Composer has it: a number and a unit of "ep", "ba", "sp", "tok" or "dur"."""
-
-    value: float
-    unit: str
-
-    def __str__(self) -> str:
-        return f"{self.value}{self.unit}"
-
-
-class _Whole(NamedTuple):
-    """A time in whole batches, samples or tokens."""
-
-    value: int
-    unit: str
-
-    def __str__(self) -> str:
-        return f"{self.value}{self.unit}"
-
-
-_TEXT = re.compile(r"(.+?)(iter|ep|ba|sp|tok|dur|sec)", re.IGNORECASE | re.DOTALL)
-_CLOCK = re.compile(r"(\d+h)?(\d+m)?(\d+s)?", re.IGNORECASE)
-_VALID = "such as '10ep', '500ba', '1000sp', '2e6tok' or '0.1dur'"
-
-
-def time(name: str, text: object) -> Time:
-    """A time as Composer reads it.
-
-    Raises:
-        DialectError: not such a text, or a unit that no schedule can follow.
-
-    >>> time("t_warmup", "3e4tok")
-    Time(value=30000, unit='tok')
-    """
-    if not isinstance(text, str):
-        raise TypeError(f"{name} must be a text {_VALID}, got {shown(text)}")
-    if text and _CLOCK.fullmatch(text):
-        raise DialectError(
-            f"{name} must be a time {_VALID}, got the wall-clock time {shown(text)}, which Composer refuses"
-        )
-    found = _TEXT.fullmatch(text)
-    try:
-        value = float(found[1]) if found else math.nan
-    except ValueError:
-        value = math.nan
-    if found is None or not math.isfinite(value):
-        raise DialectError(f"{name} must be a time {_VALID}, got {shown(text)}")
-    unit = found[2].lower()
-    if unit == "sec":
-        raise DialectError(
-            f"{name} must be a time {_VALID}, got the wall-clock time {shown(text)}, which Composer refuses"
-        )
-    if unit == "iter":
-        raise DialectError(
-            f"{name} must be a time {_VALID}, got {shown(text)}: laju knows no length of Composer's iterations"
-        )
-    if value < 0:
-        raise DialectError(f"{name} must be 0 or more, got {shown(text)}")
-    if unit == "dur":
-        return Time(value, unit)
-    if value != int(value):
-        raise DialectError(f"{name} must be a whole number of {unit!r}, as Composer asks, got {shown(text)}")
-    return Time(int(value), unit)
-
-
-@dataclass(frozen=True)
-class _Run:
-    """What the Trainer knows; `scale` is for the scheduler's times, and `duration` may be scaled already."""
-
-    lr: float
-    duration: _Whole
-    batches_per_epoch: int | None
-    batch_size: int | None
-    tokens_per_batch: int | None
-    scale: float
-    every_batch: bool
-
-    def fact(self, name: str, what: str) -> int:
-        value: int | None = getattr(self, name)
-        if value is None:
-            raise DialectError(f"{name} must be given to convert {what}")
-        return value
-
-    def per(self, unit: str) -> int:
-        """How many of the unit a batch has."""
-        if unit == "ba":
-            return 1
-        return self.fact(*(("batch_size", "samples") if unit == "sp" else ("tokens_per_batch", "tokens")))
-
-    def time(self, name: str, text: str, scaled: bool = True) -> _Whole:
-        """A time in batches, samples or tokens, by Composer's arithmetic."""
-        value, unit = time(name, text)
-        if unit == "dur":
-            if self.duration.unit == "ep":
-                return _Whole(
-                    int(value * self.fact("batches_per_epoch", f"{name} {text!r}") * self.duration.value), "ba"
-                )
-            return _Whole(int(value * self.duration.value), self.duration.unit)
-        if unit == "ep":
-            value, unit = value * self.fact("batches_per_epoch", f"{name} {text!r}"), "ba"
-        return _Whole(int(value * (self.scale if scaled else 1.0)), unit)
-
-    def span(self, name: str, text: str) -> _Whole:
-        """A time by which Composer divides."""
-        found = self.time(name, text)
-        if found.value == 0:
-            raise DialectError(f"{name} must be above 0, got {text!r}, which is {found} here: Composer divides by it")
-        return found
-
-    def first_batch(self, at: _Whole) -> int:
-        """The first batch that the Trainer counts at that time or later."""
-        return -(-at.value // self.per(at.unit))
-
-    def clocked(self, schedule: Schedule, unit: str) -> Schedule:
-        """A schedule over that unit, by batches."""
-        each = self.per(unit)
-        return schedule if each == 1 or isinstance(schedule, Constant) else Clock(schedule, ((0, 0, each),))
-
-    @property
-    def batches(self) -> int:
-        """How many the run has."""
-        if self.duration.unit == "ep":
-            return self.duration.value * self.fact("batches_per_epoch", f"max_duration '{self.duration}'")
-        return self.first_batch(self.duration)
-
-
-def _run(
-    lr: float,
-    max_duration: str | int,
-    batches_per_epoch: int | None,
-    batch_size: int | None,
-    tokens_per_batch: int | None,
-    scale_schedule_ratio: float,
-    step_schedulers_every_batch: bool,
-) -> _Run:
-    if not isinstance(max_duration, str):
-        max_duration = f"{whole('max_duration', max_duration, least=1)}ep"
-    value, unit = time("max_duration", max_duration)
-    if unit == "dur" or value == 0:
-        raise DialectError(f"max_duration must be a time above 0 such as '10ep' or '500ba', got {max_duration!r}")
-    scale = number("scale_schedule_ratio", scale_schedule_ratio, above=0)
-    if int(value * scale) == 0:
-        raise DialectError(
-            f"scale_schedule_ratio={scale!r} reduces max_duration {max_duration!r} to 0, which Composer refuses"
-        )
-
-    def known(name: str, count: int | None) -> int | None:
-        return None if count is None else whole(name, count, least=1)
-
-    if not isinstance(step_schedulers_every_batch, bool):
-        raise TypeError(f"step_schedulers_every_batch must be True or False, got {shown(step_schedulers_every_batch)}")
-    return _Run(
-        number("lr", lr),
-        _Whole(int(value), unit),
-        known("batches_per_epoch", batches_per_epoch),
-        known("batch_size", batch_size),
-        known("tokens_per_batch", tokens_per_batch),
-        scale,
-        step_schedulers_every_batch,
-    )
-
-
-def _stepped(rates: Callable[[_Run], Schedule], run: _Run) -> Schedule:
-    """As the Trainer steps it: rates(run) counts the batches that the Trainer has counted."""
-    start = rates(run)(0)  # the scheduler is made before the run is scaled
-    value, unit = run.duration
-    after = rates(dataclasses.replace(run, duration=_Whole(int(value * run.scale), unit)))
-    if isinstance(after, Constant) and after.value == start:
-        return after
-    if run.every_batch:
-        return after.shift(1) if after(0) == start else Constant(start, 1) >> after
-    each = run.fact("batches_per_epoch", "batches into epochs")
-    held = after.staircase(each)
-    return held if after(0) == start else Constant(start, each) >> held.shift(-each)
+    return stepped(lambda run: _warmed(run, t_warmup, t_max, scale_warmup, 1.0, after), run)
 
 
 def _milestones(times: Iterable[str]) -> tuple[str, ...]:
@@ -857,7 +477,7 @@ def _milestones(times: Iterable[str]) -> tuple[str, ...]:
     return tuple(times)
 
 
-def _steps(run: _Run, milestones: tuple[str, ...], gamma: float, begin: int) -> Schedule:
+def _steps(run: Run, milestones: tuple[str, ...], gamma: float, begin: int) -> Schedule:
     """The rate from batch `begin` on, on a clock of its own."""
     at = sorted(run.first_batch(run.time(f"milestones[{i}]", text)) for i, text in enumerate(milestones))
     parts: list[Schedule] = []
@@ -871,7 +491,7 @@ def _steps(run: _Run, milestones: tuple[str, ...], gamma: float, begin: int) -> 
     return Chain((*parts, last)) if parts else last
 
 
-def _warmup(run: _Run, t_warmup: str, scale_warmup: bool, top: float) -> tuple[Schedule | None, _Whole]:
+def _warmup(run: Run, t_warmup: str, scale_warmup: bool, top: float) -> tuple[Schedule | None, Whole]:
     """The line from 0, if there is one, and where it is cut."""
     if not isinstance(scale_warmup, bool):
         raise TypeError(f"scale_warmup must be True or False, got {shown(scale_warmup)}")
@@ -884,7 +504,7 @@ def _warmup(run: _Run, t_warmup: str, scale_warmup: bool, top: float) -> tuple[S
 
 
 def _warmed(
-    run: _Run, t_warmup: str, t_max: str, scale_warmup: bool, top: float, after: Callable[[float, int], Schedule]
+    run: Run, t_warmup: str, t_max: str, scale_warmup: bool, top: float, after: Callable[[float, int], Schedule]
 ) -> Schedule:
     """A warmup, then the curve from there to `t_max`."""
     warm, begin = _warmup(run, t_warmup, scale_warmup, top)

@@ -1,0 +1,235 @@
+"""The run that Composer's Trainer knows, the times that it converts by it, and how it steps a scheduler."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, ParamSpec, Required, TypedDict
+
+from laju.arguments import number, shown, whole
+from laju.clocks import Clock
+from laju.dialects.base import DialectError
+from laju.pieces import Constant
+from laju.schedule import Schedule
+
+Asked = ParamSpec("Asked")
+
+
+class Trainer(TypedDict, total=False):
+    """What the Trainer knows.
+
+    Args:
+        lr: the optimizer's rate.
+        max_duration: of the run, before it is scaled: a text, or an int of epochs.
+        batches_per_epoch: needed where a time is in epochs or a share of a run in epochs.
+        batch_size: samples of a batch on all devices together, needed for times in samples.
+        tokens_per_batch: on all devices together, needed for times in tokens.
+        scale_schedule_ratio: multiplies the run and the scheduler's times.
+        step_schedulers_every_batch: or else after every epoch.
+    """
+
+    lr: Required[float]
+    max_duration: Required[str | int]
+    batches_per_epoch: int | None
+    batch_size: int | None
+    tokens_per_batch: int | None
+    scale_schedule_ratio: float
+    step_schedulers_every_batch: bool
+
+
+class Time(NamedTuple):
+    """A time as Composer has it: a number and a unit of "ep", "ba", "sp", "tok" or "dur"."""
+
+    value: float
+    unit: str
+
+    def __str__(self) -> str:
+        return f"{self.value}{self.unit}"
+
+
+class Whole(NamedTuple):
+    """A time in whole batches, samples or tokens."""
+
+    value: int
+    unit: str
+
+    def __str__(self) -> str:
+        return f"{self.value}{self.unit}"
+
+
+_TEXT = re.compile(r"(.+?)(iter|ep|ba|sp|tok|dur|sec)", re.IGNORECASE | re.DOTALL)
+_CLOCK = re.compile(r"(\d+h)?(\d+m)?(\d+s)?", re.IGNORECASE)
+_VALID = "such as '10ep', '500ba', '1000sp', '2e6tok' or '0.1dur'"
+
+
+def time(name: str, text: object) -> Time:
+    """A time as Composer reads it.
+
+    Raises:
+        DialectError: not such a text, or a unit that no schedule can follow.
+
+    >>> time("t_warmup", "3e4tok")
+    Time(value=30000, unit='tok')
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"{name} must be a text {_VALID}, got {shown(text)}")
+    if text and _CLOCK.fullmatch(text):
+        raise DialectError(
+            f"{name} must be a time {_VALID}, got the wall-clock time {shown(text)}, which Composer refuses"
+        )
+    found = _TEXT.fullmatch(text)
+    try:
+        value = float(found[1]) if found else math.nan
+    except ValueError:
+        value = math.nan
+    if found is None or not math.isfinite(value):
+        raise DialectError(f"{name} must be a time {_VALID}, got {shown(text)}")
+    unit = found[2].lower()
+    if unit == "sec":
+        raise DialectError(
+            f"{name} must be a time {_VALID}, got the wall-clock time {shown(text)}, which Composer refuses"
+        )
+    if unit == "iter":
+        raise DialectError(
+            f"{name} must be a time {_VALID}, got {shown(text)}: laju knows no length of Composer's iterations"
+        )
+    if value < 0:
+        raise DialectError(f"{name} must be 0 or more, got {shown(text)}")
+    if unit == "dur":
+        return Time(value, unit)
+    if value != int(value):
+        raise DialectError(f"{name} must be a whole number of {unit!r}, as Composer asks, got {shown(text)}")
+    return Time(int(value), unit)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the Trainer knows; `scale` is for the scheduler's times, and `duration` may be scaled already."""
+
+    lr: float
+    duration: Whole
+    batches_per_epoch: int | None
+    batch_size: int | None
+    tokens_per_batch: int | None
+    scale: float
+    every_batch: bool
+
+    def fact(self, name: str, what: str) -> int:
+        value: int | None = getattr(self, name)
+        if value is None:
+            raise DialectError(f"{name} must be given to convert {what}")
+        return value
+
+    def per(self, unit: str) -> int:
+        """How many of the unit a batch has."""
+        if unit == "ba":
+            return 1
+        return self.fact(*(("batch_size", "samples") if unit == "sp" else ("tokens_per_batch", "tokens")))
+
+    def time(self, name: str, text: str, scaled: bool = True) -> Whole:
+        """A time in batches, samples or tokens, by Composer's arithmetic."""
+        value, unit = time(name, text)
+        if unit == "dur":
+            if self.duration.unit == "ep":
+                return Whole(
+                    int(value * self.fact("batches_per_epoch", f"{name} {text!r}") * self.duration.value), "ba"
+                )
+            return Whole(int(value * self.duration.value), self.duration.unit)
+        if unit == "ep":
+            value, unit = value * self.fact("batches_per_epoch", f"{name} {text!r}"), "ba"
+        return Whole(int(value * (self.scale if scaled else 1.0)), unit)
+
+    def span(self, name: str, text: str) -> Whole:
+        """A time by which Composer divides."""
+        found = self.time(name, text)
+        if found.value == 0:
+            raise DialectError(f"{name} must be above 0, got {text!r}, which is {found} here: Composer divides by it")
+        return found
+
+    def first_batch(self, at: Whole) -> int:
+        """The first batch that the Trainer counts at that time or later."""
+        return -(-at.value // self.per(at.unit))
+
+    def clocked(self, schedule: Schedule, unit: str) -> Schedule:
+        """A schedule over that unit, by batches."""
+        each = self.per(unit)
+        return schedule if each == 1 or isinstance(schedule, Constant) else Clock(schedule, ((0, 0, each),))
+
+    @property
+    def batches(self) -> int:
+        """How many the run has."""
+        if self.duration.unit == "ep":
+            return self.duration.value * self.fact("batches_per_epoch", f"max_duration '{self.duration}'")
+        return self.first_batch(self.duration)
+
+
+def run_of(
+    *,
+    lr: float,
+    max_duration: str | int,
+    batches_per_epoch: int | None = None,
+    batch_size: int | None = None,
+    tokens_per_batch: int | None = None,
+    scale_schedule_ratio: float = 1.0,
+    step_schedulers_every_batch: bool = True,
+) -> Run:
+    """The run of a `Trainer`."""
+    if not isinstance(max_duration, str):
+        max_duration = f"{whole('max_duration', max_duration, least=1)}ep"
+    value, unit = time("max_duration", max_duration)
+    if unit == "dur" or value == 0:
+        raise DialectError(f"max_duration must be a time above 0 such as '10ep' or '500ba', got {max_duration!r}")
+    scale = number("scale_schedule_ratio", scale_schedule_ratio, above=0)
+    if int(value * scale) == 0:
+        raise DialectError(
+            f"scale_schedule_ratio={scale!r} reduces max_duration {max_duration!r} to 0, which Composer refuses"
+        )
+
+    def known(name: str, count: int | None) -> int | None:
+        return None if count is None else whole(name, count, least=1)
+
+    if not isinstance(step_schedulers_every_batch, bool):
+        raise TypeError(f"step_schedulers_every_batch must be True or False, got {shown(step_schedulers_every_batch)}")
+    return Run(
+        number("lr", lr),
+        Whole(int(value), unit),
+        known("batches_per_epoch", batches_per_epoch),
+        known("batch_size", batch_size),
+        known("tokens_per_batch", tokens_per_batch),
+        scale,
+        step_schedulers_every_batch,
+    )
+
+
+def stepped(rates: Callable[[Run], Schedule], run: Run) -> Schedule:
+    """As the Trainer steps it: rates(run) counts the batches that the Trainer has counted."""
+    start = rates(run)(0)  # the scheduler is made before the run is scaled
+    value, unit = run.duration
+    after = rates(dataclasses.replace(run, duration=Whole(int(value * run.scale), unit)))
+    if isinstance(after, Constant) and after.value == start:
+        return after
+    if run.every_batch:
+        return after.shift(1) if after(0) == start else Constant(start, 1) >> after
+    each = run.fact("batches_per_epoch", "batches into epochs")
+    held = after.staircase(each)
+    return held if after(0) == start else Constant(start, each) >> held.shift(-each)
+
+
+def with_the_trainer(scheduler: Callable[Asked, Schedule]) -> Callable[Asked, Schedule]:
+    """Has the arguments of `run_of` one by one in the signature, where the function has `**trainer`."""
+    *own, _ = inspect.signature(scheduler).parameters.values()
+    signature = inspect.Signature([*own, *inspect.signature(run_of).parameters.values()], return_annotation="Schedule")
+
+    @functools.wraps(scheduler)
+    def made(*args: Asked.args, **kwargs: Asked.kwargs) -> Schedule:
+        signature.bind(*args, **kwargs)
+        return scheduler(*args, **kwargs)
+
+    shown_as: Any = made
+    shown_as.__signature__ = signature
+    return made
