@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import ast
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
-from laju.arguments import nearest, shown, whole
-from laju.pieces import Table
+from laju.algebra import Product
+from laju.arguments import is_number, nearest, shown, whole
+from laju.pieces import Constant, Exponential, Table
 from laju.schedule import Schedule
 
 Dialect = Callable[..., Schedule]
@@ -196,6 +198,24 @@ def replayed(first: float, step: Callable[[int, float], float], n: int) -> Table
     for t in range(1, whole("exact", n, least=1)):
         values.append(float(step(t, values[-1])))
     return Table(tuple(values))
+
+
+def powers(start: float, gamma: float, every: int = 1) -> Schedule:
+    """start·γ^⌊t/every⌋ for any γ, 0 and negative ones too."""
+    if gamma == 0:
+        return Constant(start, every) >> 0.0
+    size: Schedule = Exponential(start, abs(gamma), every)
+    size = size.staircase(every) if every > 1 else size
+    return size if gamma > 0 else Product((size, Table((1.0, -1.0), every).repeat()))
+
+
+def integer(name: str, value: Any) -> int:
+    """A whole number, of whatever type: 3.0 is one."""
+    if not is_number(value):
+        raise TypeError(f"{name} must be a whole number, got {shown(value)}")
+    if not math.isfinite(value) or value != int(value):
+        raise DialectError(f"{name} must be a whole number, got {shown(value)}")
+    return int(value)
 
 
 def _value(at: ast.expr, dialect: System, text: str, given: Mapping[str, Any]) -> Any:

@@ -29,8 +29,7 @@ from laju.algebra import Chain
 from laju.arguments import number, shown
 from laju.clocks import Take
 from laju.dialects._composer_run import Run, Trainer, Whole, run_of, stepped, with_the_trainer
-from laju.dialects.base import DialectError, System
-from laju.dialects.torch import _powers
+from laju.dialects.base import DialectError, System, powers
 from laju.pieces import Constant, Exponential, Ramp
 from laju.schedule import Schedule
 
@@ -59,7 +58,7 @@ def StepScheduler(
 
     def rates(run: Run) -> Schedule:
         step = run.span("step_size", step_size)
-        return run.clocked(_powers(run.lr, gamma, step.value), step.unit)
+        return run.clocked(powers(run.lr, gamma, step.value), step.unit)
 
     return stepped(rates, run)
 

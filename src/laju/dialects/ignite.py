@@ -23,6 +23,7 @@ from typing import Any
 from laju.algebra import Chain, Sum
 from laju.arguments import number, shown, whole
 from laju.dialects import torch as _torch
+from laju.dialects._torch_rules import Group, Rule, rule_of
 from laju.dialects.base import Dialect, DialectError, System
 from laju.pieces import Constant, Ramp, Table
 from laju.schedule import Schedule, put
@@ -435,15 +436,15 @@ def _through(at: list[int], levels: list[float], t: int) -> float:
 
 
 def _rule(schedule: Schedule) -> Any:
-    rule = _torch.rule_of(schedule)
-    if not isinstance(rule, _torch._Rule):
+    rule = rule_of(schedule)
+    if not isinstance(rule, Rule):
         raise DialectError(f"ignite cannot ask torch's {rule.name} for a rate, so it raises at the first event")
     return rule
 
 
 def _fresh(rule: Any) -> tuple[Any, Any]:
     """A scheduler that has just been made, and its group."""
-    group = _torch._Group(rule.lr or 0.0)
+    group = Group(rule.lr or 0.0)
     return rule.make(group), group
 
 
@@ -487,7 +488,7 @@ def _found(rule: Any, lr: float) -> Schedule:
     if not rule.multiplies:
         return rule.schedule()  # type: ignore[no-any-return]
     # What a rate of 1 becomes when the scheduler is made is its factor at 0.
-    group = _torch._Group(1.0)
+    group = Group(1.0)
     rule.make(group)
     return rule.closed(first / group.lr if group.lr else 0.0)  # type: ignore[no-any-return]
 

@@ -22,19 +22,16 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
-from laju.algebra import Chain, Product
+from laju.algebra import Chain
 from laju.arguments import number, shown, whole
-from laju.clocks import Take
 from laju.dialects import torch as _torch
-from laju.dialects.base import Dialect, DialectError, System, call
-from laju.pieces import Constant, Ramp, Table
-from laju.schedule import Schedule, put
-
-INF = 10**9
-"""The `end` that MMEngine takes for none; here such a window has no end at all."""
+from laju.dialects._mmengine_rules import INF, Rule, alone, made, window_of
+from laju.dialects._torch_rules import Group, rule_of
+from laju.dialects.base import Dialect, DialectError, System, call, integer, powers
+from laju.pieces import Constant, Ramp
+from laju.schedule import Schedule
 
 
 def ConstantLR(
@@ -73,12 +70,12 @@ def ConstantLR(
     >>> ConstantLR(0.1, factor=0.5, end=3).values(4)
     array([0.05, 0.05, 0.1 , 0.1 ])
     """
-    window = _window(begin, end, last_step, by_epoch, convert_to_iter_based, epoch_length)
+    window = window_of(begin, end, last_step, by_epoch, convert_to_iter_based, epoch_length)
     factor, n = _share("factor", factor), window.last
     if factor == 0 and n and window.reaches(n):
         raise DialectError(f"factor must be above 0: MMEngine divides by it at step {n} of the window to come back")
 
-    def advance(group: _torch._Group, base: float, t: int) -> float:
+    def advance(group: Group, base: float, t: int) -> float:
         return group.lr * factor if t == 0 else group.lr * (1.0 / factor) if t == n else group.lr
 
     def curve(top: float, base: float) -> Schedule:
@@ -87,7 +84,7 @@ def ConstantLR(
             return Constant(low)
         return Constant(low, n) >> Constant(low * (1.0 / factor), 0)
 
-    return _one(_Rule("ConstantLR", _rate(lr), window, advance, curve, factor=True), exact)
+    return alone(Rule("ConstantLR", _rate(lr), window, advance, curve, factor=True), exact)
 
 
 def CosineAnnealingLR(
@@ -128,14 +125,14 @@ def CosineAnnealingLR(
     >>> CosineAnnealingLR(0.1, T_max=2).values(6).round(3)
     array([0.1 , 0.05, 0.  , 0.05, 0.1 , 0.05])
     """
-    window = _window(begin, end, last_step, by_epoch, convert_to_iter_based, epoch_length)
+    window = window_of(begin, end, last_step, by_epoch, convert_to_iter_based, epoch_length)
     if eta_min is not None and eta_min_ratio is not None:
         raise DialectError("eta_min and eta_min_ratio must not both be given, as MMEngine asks")
     bottom = _bottom(0.0 if eta_min is None and eta_min_ratio is None else eta_min, eta_min_ratio)
-    half = None if T_max is None else abs(_integer("T_max", T_max * window.scale if _is_real(T_max) else T_max))
+    half = None if T_max is None else abs(integer("T_max", T_max * window.scale if _is_real(T_max) else T_max))
     n = half or window.end - window.begin
 
-    def advance(group: _torch._Group, base: float, t: int) -> float:
+    def advance(group: Group, base: float, t: int) -> float:
         low = bottom(base)
         if t == 0:
             return group.lr
@@ -152,7 +149,7 @@ def CosineAnnealingLR(
             return down.repeat(mirror=True)
         return down >> Ramp(low, base, n, "cosine").repeat(mirror=True)
 
-    return _one(_Rule("CosineAnnealingLR", _rate(lr), window, advance, curve, bottom=bottom, until=n), exact)
+    return alone(Rule("CosineAnnealingLR", _rate(lr), window, advance, curve, bottom=bottom, until=n), exact)
 
 
 def ExponentialLR(
@@ -185,16 +182,16 @@ def ExponentialLR(
     >>> ExponentialLR(0.8, gamma=0.5, begin=1, end=4).values(6)
     array([0.8, 0.8, 0.4, 0.2, 0.2, 0.2])
     """
-    window = _window(begin, end, last_step, by_epoch, convert_to_iter_based, epoch_length)
+    window = window_of(begin, end, last_step, by_epoch, convert_to_iter_based, epoch_length)
     gamma = number("gamma", gamma)
 
-    def advance(group: _torch._Group, base: float, t: int) -> float:
+    def advance(group: Group, base: float, t: int) -> float:
         return group.lr * gamma if t else group.lr
 
     def curve(top: float, base: float) -> Schedule:
-        return _torch._powers(top, gamma)
+        return powers(top, gamma)
 
-    return _one(_Rule("ExponentialLR", _rate(lr), window, advance, curve, factor=True), exact)
+    return alone(Rule("ExponentialLR", _rate(lr), window, advance, curve, factor=True), exact)
 
 
 def LinearLR(
@@ -231,18 +228,18 @@ def LinearLR(
     >>> LinearLR(0.1, start_factor=0.5, end=5).values(6)
     array([0.05  , 0.0625, 0.075 , 0.0875, 0.1   , 0.1   ])
     """
-    window = _window(begin, end, last_step, by_epoch, convert_to_iter_based, epoch_length)
+    window = window_of(begin, end, last_step, by_epoch, convert_to_iter_based, epoch_length)
     s, e, n = _share("start_factor", start_factor), _share("end_factor", end_factor), window.last
     if s == 0 and (window.open or window.reaches(1)):
         raise DialectError("start_factor must be above 0: MMEngine divides by it at the second step of the window")
 
-    def advance(group: _torch._Group, base: float, t: int) -> float:
+    def advance(group: Group, base: float, t: int) -> float:
         return group.lr * s if t == 0 else group.lr * (1.0 + (e - s) / (n * s + (t - 1) * (e - s)))
 
     def curve(top: float, base: float) -> Schedule:
         return Ramp(top * s, top * e, n) if n else Constant(top * s)
 
-    return _one(_Rule("LinearLR", _rate(lr), window, advance, curve, factor=True), exact)
+    return alone(Rule("LinearLR", _rate(lr), window, advance, curve, factor=True), exact)
 
 
 def MultiStepLR(
@@ -277,13 +274,13 @@ def MultiStepLR(
     >>> MultiStepLR(0.8, [2, 3], gamma=0.5, begin=1).values(5)
     array([0.8, 0.8, 0.8, 0.4, 0.2])
     """
-    window = _window(begin, end, last_step, by_epoch, convert_to_iter_based, epoch_length)
+    window = window_of(begin, end, last_step, by_epoch, convert_to_iter_based, epoch_length)
     gamma = number("gamma", gamma)
     if isinstance(milestones, str | Mapping) or not isinstance(milestones, Iterable):
         raise TypeError(f"milestones must be a sequence such as [8, 11], got {shown(milestones)}")
     at = Counter(number(f"milestones[{i}]", m) * window.scale for i, m in enumerate(milestones))
 
-    def advance(group: _torch._Group, base: float, t: int) -> float:
+    def advance(group: Group, base: float, t: int) -> float:
         return group.lr * gamma ** at[t] if t in at else group.lr
 
     def curve(top: float, base: float) -> Schedule:
@@ -295,7 +292,7 @@ def MultiStepLR(
             before, value = int(m), value * gamma ** at[m]
         return Chain((*parts, Constant(value))) if parts else Constant(value)
 
-    return _one(_Rule("MultiStepLR", _rate(lr), window, advance, curve, factor=True), exact)
+    return alone(Rule("MultiStepLR", _rate(lr), window, advance, curve, factor=True), exact)
 
 
 def OneCycleLR(
@@ -337,7 +334,7 @@ def OneCycleLR(
     >>> OneCycleLR(0.5, eta_max=1.0, total_steps=10, anneal_strategy="linear").values(10).round(2)
     array([0.04, 0.52, 1.  , 0.86, 0.71, 0.57, 0.43, 0.29, 0.14, 0.  ])
     """
-    window = _window(begin, end, last_step, by_epoch, convert_to_iter_based, epoch_length)
+    window = window_of(begin, end, last_step, by_epoch, convert_to_iter_based, epoch_length)
     if isinstance(eta_max, list | tuple):
         raise DialectError("eta_max must be one number: with one for each parameter group it is several schedules")
     high = number("eta_max", eta_max)
@@ -353,13 +350,13 @@ def OneCycleLR(
         final_div_factor=final_div_factor,
         three_phase=bool(three_phase),
     )
-    theirs = _torch.rule_of(cycle)
+    theirs = rule_of(cycle)
 
-    def advance(group: _torch._Group, base: float, t: int) -> float:
+    def advance(group: Group, base: float, t: int) -> float:
         return float(theirs.advance(group, base, t, False))
 
-    rule = _Rule("OneCycleLR", _rate(lr), window, advance, lambda top, base: cycle, enters=theirs.enters)
-    return _one(rule, exact)
+    rule = Rule("OneCycleLR", _rate(lr), window, advance, lambda top, base: cycle, enters=theirs.enters)
+    return alone(rule, exact)
 
 
 def PolyLR(
@@ -394,14 +391,14 @@ def PolyLR(
     >>> PolyLR(0.1, power=2, end=5).values(6)
     array([0.1    , 0.05625, 0.025  , 0.00625, 0.     , 0.     ])
     """
-    window = _window(begin, end, last_step, by_epoch, convert_to_iter_based, epoch_length)
+    window = window_of(begin, end, last_step, by_epoch, convert_to_iter_based, epoch_length)
     low, power, n = number("eta_min", eta_min), number("power", power), window.last
     if power < 0 and n:
         raise DialectError(
             f"power must be at least 0: MMEngine raises 0 to it at the window's last step, got {power!r}"
         )
 
-    def advance(group: _torch._Group, base: float, t: int) -> float:
+    def advance(group: Group, base: float, t: int) -> float:
         return float((group.lr - low) * (1 - 1 / (n - t + 1)) ** power + low) if t else group.lr
 
     def curve(top: float, base: float) -> Schedule:
@@ -409,7 +406,7 @@ def PolyLR(
             return Constant(top)
         return Ramp(top, low, n, "linear" if power == 1 else f"power({power!r})")
 
-    return _one(_Rule("PolyLR", _rate(lr), window, advance, curve, bottom=lambda base: low), exact)
+    return alone(Rule("PolyLR", _rate(lr), window, advance, curve, bottom=lambda base: low), exact)
 
 
 def StepLR(
@@ -443,19 +440,19 @@ def StepLR(
     >>> StepLR(0.8, step_size=2, gamma=0.5, begin=1).values(6)
     array([0.8, 0.8, 0.8, 0.4, 0.4, 0.2])
     """
-    window = _window(begin, end, last_step, by_epoch, convert_to_iter_based, epoch_length)
+    window = window_of(begin, end, last_step, by_epoch, convert_to_iter_based, epoch_length)
     gamma = number("gamma", gamma)
-    every = abs(_integer("step_size", step_size * window.scale if _is_real(step_size) else step_size))
+    every = abs(integer("step_size", step_size * window.scale if _is_real(step_size) else step_size))
     if every == 0 and (window.open or window.reaches(1)):
         raise DialectError("step_size must not be 0: MMEngine divides by it at the second step of the window")
 
-    def advance(group: _torch._Group, base: float, t: int) -> float:
+    def advance(group: Group, base: float, t: int) -> float:
         return group.lr if t == 0 or t % every else group.lr * gamma
 
     def curve(top: float, base: float) -> Schedule:
-        return _torch._powers(top, gamma, every) if every else Constant(top)
+        return powers(top, gamma, every) if every else Constant(top)
 
-    return _one(_Rule("StepLR", _rate(lr), window, advance, curve, factor=True), exact)
+    return alone(Rule("StepLR", _rate(lr), window, advance, curve, factor=True), exact)
 
 
 def CosineRestartLR(
@@ -496,7 +493,7 @@ def CosineRestartLR(
     >>> CosineRestartLR(0.1, [2, 3], [1, 0.5], eta_min=0.0).values(6)
     array([0.1   , 0.05  , 0.05  , 0.0375, 0.0125, 0.0125])
     """
-    window = _window(begin, end, last_step, by_epoch, convert_to_iter_based, epoch_length)
+    window = window_of(begin, end, last_step, by_epoch, convert_to_iter_based, epoch_length)
     if (eta_min is None) == (eta_min_ratio is None):
         raise DialectError("one of eta_min and eta_min_ratio must be given, and not both, as MMEngine asks")
     bottom = _bottom(eta_min, eta_min_ratio)
@@ -504,7 +501,7 @@ def CosineRestartLR(
         if isinstance(value, str) or not isinstance(value, Sequence):
             raise TypeError(f"{name} must be a list such as [100, 200], got {shown(value)}")
     lengths = [
-        whole(f"periods[{i}]", _integer(f"periods[{i}]", p * window.scale if _is_real(p) else p))
+        whole(f"periods[{i}]", integer(f"periods[{i}]", p * window.scale if _is_real(p) else p))
         for i, p in enumerate(periods)
     ]
     weights = [number(f"restart_weights[{i}]", w) for i, w in enumerate(restart_weights)]
@@ -514,7 +511,7 @@ def CosineRestartLR(
         )
     ends = list(itertools.accumulate(lengths))
 
-    def advance(group: _torch._Group, base: float, t: int) -> float:
+    def advance(group: Group, base: float, t: int) -> float:
         i = next((i for i, end in enumerate(ends) if t < end), None)
         if i is None:
             return group.lr
@@ -531,7 +528,7 @@ def CosineRestartLR(
             return Constant(top)
         return Chain((*parts, Constant(parts[-1](lengths[-1] - 1 if lengths[-1] else _last(lengths)))))
 
-    return _one(_Rule("CosineRestartLR", _rate(lr), window, advance, curve), exact)
+    return alone(Rule("CosineRestartLR", _rate(lr), window, advance, curve), exact)
 
 
 # --- of several ----------------------------------------------------------------------------------------------------
@@ -579,13 +576,13 @@ def param_scheduler(
     listed = [schedulers] if isinstance(schedulers, Schedule | Mapping) else schedulers
     if isinstance(listed, str) or not isinstance(listed, Sequence):
         raise TypeError(f"schedulers must be a list of entries such as {{'type': 'LinearLR'}}, got {shown(schedulers)}")
-    rules: list[_Rule] = []
+    rules: list[Rule] = []
     for i, item in enumerate(listed):
         if isinstance(item, Mapping):
-            made = _entry(f"schedulers[{i}]", item, lr, each, epochs, iters)
-            if made is None:
+            found = _entry(f"schedulers[{i}]", item, lr, each, epochs, iters)
+            if found is None:
                 continue
-            item = made
+            item = found
         rule = getattr(item, "_mmengine_rule", None)
         if rule is None:
             raise DialectError(
@@ -604,7 +601,7 @@ def param_scheduler(
                 f"epoch_length is needed: {by_epoch[0].name} steps by epoch, and others by iteration (by_epoch=False)"
             )
         each = 1
-    return _made(tuple(rules), lr, each, exact)
+    return made(tuple(rules), lr, each, exact)
 
 
 def _entry(
@@ -640,233 +637,7 @@ def _entry(
         raise type(error)(f"{where}, {name}: {error}") from None
 
 
-# --- how MMEngine runs them ----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Window:
-    """The steps begin ≤ step < end in which a scheduler acts, and by how much converting to iterations multiplies."""
-
-    begin: int
-    end: int
-    by_epoch: bool
-    scale: int
-
-    @property
-    def last(self) -> int:
-        """What MMEngine takes for the last step of the window, counted from its begin."""
-        return self.end - self.begin - 1
-
-    @property
-    def first(self) -> int:
-        return max(self.begin, 0)
-
-    @property
-    def open(self) -> bool:
-        return self.end >= INF
-
-    def reaches(self, t: int) -> bool:
-        """Whether the scheduler's step t ever comes."""
-        return not self.open and self.first + t < self.end
-
-    def within(self, t: int) -> bool:
-        """Whether no step after t comes."""
-        return not self.open and self.end - self.first <= t + 1
-
-
-@dataclass(frozen=True)
-class _Rule:
-    """What one of MMEngine's schedulers does.
-
-    Attributes:
-        name, lr, window: see above.
-        advance: (the group, the base, the step in the window) to the rate, in MMEngine's arithmetic.
-        curve: from the rate that it finds and the base to the schedule of the window.
-        factor: each step is a factor, whatever else changes the rate.
-        bottom: from the base to where the curve goes; each step is a factor of what is above that, up to step `until`.
-        enters: what making it does to the group before anything else.
-    """
-
-    name: str
-    lr: float
-    window: _Window
-    advance: Callable[[_torch._Group, float, int], float]
-    curve: Callable[[float, float], Schedule]
-    factor: bool = False
-    bottom: Callable[[float], float] | None = None
-    until: float = math.inf
-    enters: Callable[[_torch._Group], None] | None = None
-
-    def low(self, base: float) -> float | None:
-        """Above what each step is a factor."""
-        return 0.0 if self.factor else self.bottom(base) if self.bottom else None
-
-
-def _bases(rules: Sequence[_Rule], group: _torch._Group) -> list[float]:
-    """What each takes for the optimizer's rate when they are made in this order; they do not step."""
-    bases = []
-    for rule in rules:
-        if rule.enters:
-            rule.enters(group)
-        if group.initial is None:
-            group.initial = group.lr
-        bases.append(group.initial)
-    return bases
-
-
-def _played(rules: Sequence[_Rule], lr: float, each: int | None, n: int) -> list[float]:
-    """The first rates in MMEngine's own arithmetic; fewer where it raises."""
-    group = _torch._Group(lr)
-    made: list[tuple[_Rule, float]] = []
-    steps = [-1] * len(rules)
-
-    def step(k: int) -> None:
-        steps[k] += 1
-        rule, base = made[k]
-        window = rule.window
-        if window.first <= steps[k] and (steps[k] < window.end or window.open):
-            group.lr = float(rule.advance(group, base, steps[k] - window.first))
-
-    for k, rule in enumerate(rules):
-        made.append((rule, _bases([rule], group)[0]))
-        step(k)
-    values = [group.lr]
-    ordered = [k for k, rule in enumerate(rules) if not rule.window.by_epoch]
-    late = [k for k, rule in enumerate(rules) if rule.window.by_epoch]
-    while len(values) < n:
-        try:
-            for k in ordered:
-                step(k)
-            if each and len(values) % each == 0:
-                for k in late:
-                    step(k)
-        except DialectError:  # OneCycleLR's end
-            break
-        values.append(group.lr)
-    return values
-
-
-def _closed(rules: Sequence[_Rule], lr: float, each: int | None) -> Schedule:
-    if sum(rule.enters is not None for rule in rules) > 1:
-        raise _needs_exact("more than one OneCycleLR, whose rates the last one made decides,")
-    bases = _bases(rules, _torch._Group(lr))
-    spans: list[tuple[float, float]] = []
-    for rule in rules:
-        window, every = rule.window, each if rule.window.by_epoch else 1
-        if every:
-            spans.append((window.first * every, math.inf if window.open else window.end * every))
-        else:  # never stepped after it is made
-            spans.append((0, math.inf) if window.begin <= 0 < window.end else (0, 0))
-    cuts = sorted({0, *(float(c) for span in spans for c in span if 0 <= c < math.inf)})
-    parts: list[Schedule] = []
-    now = lr
-    for a, b in zip(cuts, [*cuts[1:], math.inf], strict=True):
-        acting = [k for k, (begin, end) in enumerate(spans) if begin <= a < end]
-        part: Schedule = Constant(now)
-        if acting:
-            placed = []
-            for k in acting:
-                every = each if rules[k].window.by_epoch else 1
-                placed.append((rules[k], bases[k], int(a - spans[k][0]), every))
-            part = _alone(*placed[0], now) if len(placed) == 1 else _together(placed, now, b - a)
-        if b < math.inf:
-            now = float(part(int(b - a) - 1))
-        parts.append(part if b == math.inf or part.length == b - a else Take(part, int(b - a)))
-    if len(parts) > 1 and _holds(parts[-2], parts[-1]):
-        parts = [*parts[:-2], parts[-2].child if isinstance(parts[-2], Take) else parts[-2]]
-    return Chain(tuple(parts)) if len(parts) > 1 else parts[0]
-
-
-def _alone(rule: _Rule, base: float, done: int, every: int | None, now: float) -> Schedule:
-    """A rule's schedule from `done` updates into its window on, where the rate is `now`."""
-    if done:  # another acted in the window as well, and both multiply
-        step = (done - 1) // every if every else 0
-        if step >= rule.until:
-            raise _needs_exact(f"{rule.name} after another has acted in its window up to its minimum")
-        share = _share_at(rule, step)
-        if share == 0:
-            return Constant(now)
-        now /= share
-    return _paced(rule.curve(now, base), every, done)
-
-
-def _together(placed: Sequence[tuple[_Rule, float, int, int | None]], now: float, span: float) -> Schedule:
-    """The product of several that act at the same time."""
-    rate = now
-    factors: list[Schedule] = []
-    for rule, base, done, every in placed:
-        last = (done + span - 1) // every if every else 0
-        if rule.low(base) != 0 or last > rule.until:
-            others = next(other.name for other, *_ in placed if other is not rule)
-            raise _needs_exact(f"{rule.name} in a window that overlaps that of {others}")
-    for rule, _, done, every in placed:
-        if done:
-            share = _share_at(rule, (done - 1) // every if every else 0)
-            if share == 0:
-                return Constant(now)
-            rate /= share
-        factors.append(_paced(_unit(rule), every, done))
-    return Product((Constant(rate), *factors))
-
-
-def _unit(rule: _Rule) -> Schedule:
-    """The factors of a rule that goes to 0."""
-    return rule.curve(1.0, 1.0)
-
-
-def _share_at(rule: _Rule, step: int) -> float:
-    return float(_unit(rule)(step))
-
-
-def _paced(local: Schedule, every: int | None, done: int) -> Schedule:
-    """A schedule of steps as one of updates, from `done` updates on."""
-    if every is None:
-        return Constant(local(0))
-    if every > 1 and not isinstance(local, Constant):
-        local = local.stretch(every).staircase(every)
-    return local.shift(-done) if done else local
-
-
-def _holds(before: Schedule, after: Schedule) -> bool:
-    """Whether the schedule before a last constant has come to rest by itself, so that nothing need be cut off."""
-    child = before.child if isinstance(before, Take) else before
-    if not isinstance(after, Constant) or not isinstance(before, Take):
-        return False
-    if isinstance(child, Constant):
-        return child.length is None and child.value == after.value
-    return isinstance(child, Ramp) and child.length < before.length and child.final == after.value
-
-
-def _one(rule: _Rule, exact: int | None) -> Schedule:
-    schedule = _made((rule,), rule.lr, 1, exact)
-    put(schedule, _mmengine_rule=rule)
-    return schedule
-
-
-def _made(rules: Sequence[_Rule], lr: float, each: int | None, exact: int | None) -> Schedule:
-    if exact is not None:
-        return Table(tuple(_played(rules, lr, each, whole("exact", exact, least=1))))
-    return _closed(rules, lr, each)
-
-
-def _window(
-    begin: Any, end: Any, last_step: Any, by_epoch: Any, convert_to_iter_based: Any, epoch_length: Any
-) -> _Window:
-    if last_step != -1:
-        raise DialectError(f"last_step must be -1: a schedule begins at 0, got {shown(last_step)}")
-    scale = 1
-    if convert_to_iter_based:
-        if not by_epoch:
-            raise DialectError("convert_to_iter_based needs by_epoch=True, as MMEngine asks")
-        if epoch_length is None:
-            raise DialectError("convert_to_iter_based needs epoch_length, the iterations of an epoch")
-        scale = whole("epoch_length", epoch_length, least=1)
-        begin = int(number("begin", begin) * scale)
-        end = end if end == INF else int(number("end", end) * scale)
-    first, last = _integer("begin", begin), _integer("end", end)
-    if last <= first:
-        raise DialectError(f"end must be after begin, as MMEngine asks, got {first} and {last}")
-    return _Window(first, last, bool(by_epoch) and not convert_to_iter_based, scale)
+# --- their arguments -----------------------------------------------------------------------------------------------
 
 
 def _bottom(eta_min: Any, ratio: Any) -> Callable[[float], float]:
@@ -888,19 +659,12 @@ def _rate(lr: Any) -> float:
     return number("lr", lr, least=0)
 
 
-_integer = _torch._integer
-
-
 def _is_real(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _last(lengths: Sequence[int]) -> int:
     return next(n for n in reversed(lengths) if n) - 1
-
-
-def _needs_exact(what: str) -> DialectError:
-    return DialectError(f"{what} has no closed form; give exact=N for its first N values in MMEngine's own arithmetic")
 
 
 def _dict(**entries: Any) -> Any:

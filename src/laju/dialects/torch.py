@@ -16,17 +16,16 @@ from __future__ import annotations
 
 import itertools
 import math
-from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from laju.algebra import Chain, Product, Sum, Take
-from laju.arguments import is_number, number, shown, whole
-from laju.dialects.base import DialectError, System, replayed
-from laju.pieces import Constant, Exponential, Ramp, Table
-from laju.schedule import Schedule, put
+from laju.arguments import is_number, number, shown
+from laju.dialects._torch_rules import Group, InSequence, Rule, Together, made, rule_of
+from laju.dialects.base import DialectError, System, integer, powers, replayed
+from laju.pieces import Constant, Ramp, Table
+from laju.schedule import Schedule
 
 # --- multiplied now and then ---------------------------------------------------------------------------------------
 
@@ -49,14 +48,14 @@ def LambdaLR(lr: float, lr_lambda: Schedule | Sequence[float], *, exact: int | N
     """
     lr = _rate(lr)
     factors = factors_of(lr_lambda)
-    rule = _Rule(
+    rule = Rule(
         "LambdaLR",
         lr,
         lambda group, base, t, initial: base * factors(t),
         lambda base: Product((Constant(base), factors)),
         sets=True,
     )
-    return _made(rule, exact)
+    return made(rule, exact)
 
 
 def MultiplicativeLR(lr: float, lr_lambda: float | Schedule | Sequence[float], *, exact: int | None = None) -> Schedule:
@@ -79,15 +78,15 @@ def MultiplicativeLR(lr: float, lr_lambda: float | Schedule | Sequence[float], *
     lr = _rate(lr)
     if is_number(lr_lambda):
         gamma = number("lr_lambda", lr_lambda)
-        rule = _Rule(
+        rule = Rule(
             "MultiplicativeLR",
             lr,
             lambda group, base, t, initial: group.lr if initial else group.lr * gamma,
-            lambda base: _powers(base, gamma),
-            follows=lambda base, before: _powers(before * gamma, gamma),
+            lambda base: powers(base, gamma),
+            follows=lambda base, before: powers(before * gamma, gamma),
             multiplies=True,
         )
-        return _made(rule, exact)
+        return made(rule, exact)
     factors = factors_of(lr_lambda)
     listed = factors.entries if isinstance(factors, Table) else None
 
@@ -102,7 +101,7 @@ def MultiplicativeLR(lr: float, lr_lambda: float | Schedule | Sequence[float], *
             )
         return replayed(start, lambda t, now: now * listed[t], len(listed))
 
-    rule = _Rule(
+    rule = Rule(
         "MultiplicativeLR",
         lr,
         lambda group, base, t, initial: group.lr if initial else group.lr * factor(t),
@@ -110,7 +109,7 @@ def MultiplicativeLR(lr: float, lr_lambda: float | Schedule | Sequence[float], *
         follows=lambda base, before: products(before * factor(0)),
         multiplies=True,
     )
-    return _made(rule, exact)
+    return made(rule, exact)
 
 
 def StepLR(lr: float, step_size: int, gamma: float = 0.1, *, exact: int | None = None) -> Schedule:
@@ -130,18 +129,18 @@ def StepLR(lr: float, step_size: int, gamma: float = 0.1, *, exact: int | None =
     >>> StepLR(0.1, step_size=30)(60)
     0.001...
     """
-    lr, gamma, every = _rate(lr), number("gamma", gamma), abs(_integer("step_size", step_size))
+    lr, gamma, every = _rate(lr), number("gamma", gamma), abs(integer("step_size", step_size))
     if every == 0:
         raise DialectError("step_size must not be 0: torch divides by it at the first step")
-    rule = _Rule(
+    rule = Rule(
         "StepLR",
         lr,
         lambda group, base, t, initial: group.lr if t == 0 or t % every else group.lr * gamma,
-        lambda base: _powers(base, gamma, every),
+        lambda base: powers(base, gamma, every),
         zero=lambda base: base,
         multiplies=True,
     )
-    return _made(rule, exact)
+    return made(rule, exact)
 
 
 def MultiStepLR(lr: float, milestones: Iterable[int], gamma: float = 0.1, *, exact: int | None = None) -> Schedule:
@@ -176,7 +175,7 @@ def MultiStepLR(lr: float, milestones: Iterable[int], gamma: float = 0.1, *, exa
             begin, value = int(m), value * gamma ** at[m]
         return Chain((*parts, Constant(value))) if parts else Constant(value)
 
-    rule = _Rule(
+    rule = Rule(
         "MultiStepLR",
         lr,
         lambda group, base, t, initial: group.lr * gamma ** at[t] if t in at else group.lr,
@@ -185,7 +184,7 @@ def MultiStepLR(lr: float, milestones: Iterable[int], gamma: float = 0.1, *, exa
         follows=lambda base, before: steps(base * gamma**missed if missed else base),
         multiplies=True,
     )
-    return _made(rule, exact)
+    return made(rule, exact)
 
 
 def ConstantLR(lr: float, factor: float = 1.0 / 3, total_iters: int = 5, *, exact: int | None = None) -> Schedule:
@@ -206,20 +205,20 @@ def ConstantLR(lr: float, factor: float = 1.0 / 3, total_iters: int = 5, *, exac
     >>> ConstantLR(0.1, factor=0.5, total_iters=2).values(4)
     array([0.05, 0.05, 0.1 , 0.1 ])
     """
-    lr, factor, n = _rate(lr), number("factor", factor), _integer("total_iters", total_iters)
+    lr, factor, n = _rate(lr), number("factor", factor), integer("total_iters", total_iters)
     if not 0 <= factor <= 1:
         raise DialectError(f"factor must be between 0 and 1, as torch asks, got {factor!r}")
     if factor == 0 and n > 0:
         raise DialectError(f"factor must be above 0: torch divides by it at step {n} to come back")
 
-    def advance(group: _Group, base: float, t: int, initial: bool) -> float:
+    def advance(group: Group, base: float, t: int, initial: bool) -> float:
         return group.lr * factor if t == 0 else group.lr * (1.0 / factor) if t == n else group.lr
 
     def steps(base: float) -> Schedule:
         low = base * factor
         return Constant(low, n) >> Constant(low * (1.0 / factor), 0) if n > 0 else Constant(low)
 
-    rule = _Rule(
+    rule = Rule(
         "ConstantLR",
         lr,
         advance,
@@ -228,7 +227,7 @@ def ConstantLR(lr: float, factor: float = 1.0 / 3, total_iters: int = 5, *, exac
         follows=lambda base, before: steps(base) if n > 0 else Constant(base * (factor + (1 - factor))),
         multiplies=True,
     )
-    return _made(rule, exact)
+    return made(rule, exact)
 
 
 def LinearLR(
@@ -257,14 +256,14 @@ def LinearLR(
     >>> LinearLR(0.1, start_factor=0.5, total_iters=4).values(6)
     array([0.05  , 0.0625, 0.075 , 0.0875, 0.1   , 0.1   ])
     """
-    lr, n = _rate(lr), _integer("total_iters", total_iters)
+    lr, n = _rate(lr), integer("total_iters", total_iters)
     s, e = number("start_factor", start_factor), number("end_factor", end_factor)
     if not 0 < s <= 1:
         raise DialectError(f"start_factor must be above 0 and at most 1, as torch asks, got {s!r}")
     if not 0 <= e <= 1:
         raise DialectError(f"end_factor must be between 0 and 1, as torch asks, got {e!r}")
 
-    def advance(group: _Group, base: float, t: int, initial: bool) -> float:
+    def advance(group: Group, base: float, t: int, initial: bool) -> float:
         if t == 0:
             return group.lr * s
         return group.lr if initial or t > n else group.lr * (1.0 + (e - s) / (n * s + (t - 1) * (e - s)))
@@ -282,7 +281,7 @@ def LinearLR(
     def zero(base: float) -> float:
         return base * (s + (e - s) * min(n, 0) / _divisor("LinearLR", n))
 
-    return _made(_Rule("LinearLR", lr, advance, line, zero=zero, follows=follows, multiplies=True), exact)
+    return made(Rule("LinearLR", lr, advance, line, zero=zero, follows=follows, multiplies=True), exact)
 
 
 def ExponentialLR(lr: float, gamma: float, *, exact: int | None = None) -> Schedule:
@@ -299,15 +298,15 @@ def ExponentialLR(lr: float, gamma: float, *, exact: int | None = None) -> Sched
     array([0.1   , 0.05  , 0.025 , 0.0125])
     """
     lr, gamma = _rate(lr), number("gamma", gamma)
-    rule = _Rule(
+    rule = Rule(
         "ExponentialLR",
         lr,
         lambda group, base, t, initial: group.lr if initial else group.lr * gamma,
-        lambda base: _powers(base, gamma),
+        lambda base: powers(base, gamma),
         zero=lambda base: base,
         multiplies=True,
     )
-    return _made(rule, exact)
+    return made(rule, exact)
 
 
 def PolynomialLR(lr: float, total_iters: int = 5, power: float = 1.0, *, exact: int | None = None) -> Schedule:
@@ -328,11 +327,11 @@ def PolynomialLR(lr: float, total_iters: int = 5, power: float = 1.0, *, exact: 
     >>> PolynomialLR(0.1, total_iters=4, power=2).values(5)
     array([0.1    , 0.05625, 0.025  , 0.00625, 0.     ])
     """
-    lr, n, power = _rate(lr), _integer("total_iters", total_iters), number("power", power)
+    lr, n, power = _rate(lr), integer("total_iters", total_iters), number("power", power)
     if power < 0 and n > 0:
         raise DialectError(f"power must be at least 0: torch divides by 0 at step {n}, got {power!r}")
 
-    def advance(group: _Group, base: float, t: int, initial: bool) -> float:
+    def advance(group: Group, base: float, t: int, initial: bool) -> float:
         if initial or t > n:
             return group.lr
         return float(group.lr * ((1.0 - t / n) / (1.0 - (t - 1) / n)) ** power)
@@ -348,7 +347,7 @@ def PolynomialLR(lr: float, total_iters: int = 5, power: float = 1.0, *, exact: 
             raise DialectError(f"power must be at least 0 here: torch raises 0 to it, got {power!r}")
         return float(base * (1.0 - min(n, 0) / divisor) ** power)
 
-    rule = _Rule(
+    rule = Rule(
         "PolynomialLR",
         lr,
         advance,
@@ -357,7 +356,7 @@ def PolynomialLR(lr: float, total_iters: int = 5, power: float = 1.0, *, exact: 
         follows=lambda base, before: curve(base) if n > 0 else Constant(zero(base)),
         multiplies=True,
     )
-    return _made(rule, exact)
+    return made(rule, exact)
 
 
 # --- curves --------------------------------------------------------------------------------------------------------
@@ -384,18 +383,18 @@ def CosineAnnealingLR(lr: float, T_max: int, eta_min: float = 0.0, *, exact: int
     >>> CosineAnnealingLR(0.1, T_max=2).values(6).round(3)
     array([0.1 , 0.05, 0.  , 0.05, 0.1 , 0.05])
     """
-    lr, low, n = _rate(lr), number("eta_min", eta_min), abs(_integer("T_max", T_max))
+    lr, low, n = _rate(lr), number("eta_min", eta_min), abs(integer("T_max", T_max))
     if n == 0:
         raise DialectError("T_max must not be 0: torch divides by it at the first step")
 
-    def advance(group: _Group, base: float, t: int, initial: bool) -> float:
+    def advance(group: Group, base: float, t: int, initial: bool) -> float:
         if initial:
             return group.lr
         if (t - 1 - n) % (2 * n) == 0:
             return group.lr + (base - low) * (1 - math.cos(math.pi / n)) / 2
         return (1 + math.cos(math.pi * t / n)) / (1 + math.cos(math.pi * (t - 1) / n)) * (group.lr - low) + low
 
-    rule = _Rule(
+    rule = Rule(
         "CosineAnnealingLR",
         lr,
         advance,
@@ -403,7 +402,7 @@ def CosineAnnealingLR(lr: float, T_max: int, eta_min: float = 0.0, *, exact: int
         direct=lambda base, t: low + (base - low) * (1 + math.cos(t * math.pi / n)) / 2,
         zero=lambda base: low + (base - low) * (1 + math.cos(math.pi * 0 / n)) / 2,
     )
-    return _made(rule, exact)
+    return made(rule, exact)
 
 
 def CosineAnnealingWarmRestarts(
@@ -432,7 +431,7 @@ def CosineAnnealingWarmRestarts(
         if not isinstance(value, int) or value < 1:
             raise DialectError(f"{name} must be an int of at least 1, as torch asks, got {shown(value)}")
 
-    def advance(group: _Group, base: float, t: int, initial: bool) -> float:
+    def advance(group: Group, base: float, t: int, initial: bool) -> float:
         length = T_0
         if T_mult == 1:
             t %= length
@@ -440,14 +439,14 @@ def CosineAnnealingWarmRestarts(
             t, length = t - length, length * T_mult
         return low + (base - low) * (1 + math.cos(math.pi * t / length)) / 2
 
-    rule = _Rule(
+    rule = Rule(
         "CosineAnnealingWarmRestarts",
         lr,
         advance,
         lambda base: Ramp(base, low, T_0, "cosine").repeat(growth=T_mult),
         sets=True,
     )
-    return _made(rule, exact)
+    return made(rule, exact)
 
 
 def CyclicLR(
@@ -506,7 +505,7 @@ def CyclicLR(
     def scale(t: int, cycle: int) -> float:
         return 1.0 if mode == "triangular" else 1 / 2.0 ** (cycle - 1) if mode == "triangular2" else gamma**t
 
-    def advance(group: _Group, base: float, t: int, initial: bool) -> float:
+    def advance(group: Group, base: float, t: int, initial: bool) -> float:
         cycle = math.floor(1 + t / total)
         x = 1.0 + t / total - cycle
         height = x / ratio if x <= ratio else (x - 1) / (ratio - 1)
@@ -518,12 +517,12 @@ def CyclicLR(
         triangle = Ramp(0.0, high - base, up) >> Ramp(high - base, 0.0, down)
         if mode == "triangular2":
             return Sum((Constant(base), triangle.repeat(decay=0.5)))
-        return Sum((Constant(base), Product((triangle.repeat(), _powers(1.0, gamma)))))
+        return Sum((Constant(base), Product((triangle.repeat(), powers(1.0, gamma)))))
 
-    def take_over(group: _Group) -> None:
+    def take_over(group: Group) -> None:
         group.lr = low
 
-    return _made(_Rule("CyclicLR", None, advance, curve, sets=True, enters=take_over, own=low), exact)
+    return made(Rule("CyclicLR", None, advance, curve, sets=True, enters=take_over, own=low), exact)
 
 
 def OneCycleLR(
@@ -597,7 +596,7 @@ def OneCycleLR(
             f"pct_start·total_steps must not be 1: torch divides by 0 for a way up of no steps, got {pct_start!r}·{steps}"
         )
 
-    def advance(group: _Group, base: float, t: int, initial: bool) -> float:
+    def advance(group: Group, base: float, t: int, initial: bool) -> float:
         if t > steps:
             raise DialectError(f"torch's OneCycleLR of {steps} steps raises at step {t}")
         assert group.initial is not None
@@ -608,7 +607,7 @@ def OneCycleLR(
         b = group.bottom if i == len(ends) - 1 else (group.high, group.initial)[i]
         return b + (a - b) / 2.0 * (math.cos(math.pi * p) + 1) if anneal_strategy == "cos" else (b - a) * p + a
 
-    def take_over(group: _Group) -> None:
+    def take_over(group: Group) -> None:
         group.initial, group.high, group.bottom = first, high, last
 
     shape = "cosine" if anneal_strategy == "cos" else "linear"
@@ -624,14 +623,14 @@ def OneCycleLR(
             begin = end
         cycle = Chain(tuple(ramps)) if len(ramps) > 1 else ramps[0] if ramps else Constant(last)
         try:
-            group = _Group(first)
+            group = Group(first)
             take_over(group)
             after = advance(group, first, steps, False)
         except ZeroDivisionError:  # torch's next step raises
             return Take(cycle, steps - 1)
         return Take(cycle, steps) >> Constant(after, 0)
 
-    return _made(_Rule("OneCycleLR", None, advance, curve, sets=True, enters=take_over, end=steps), exact)
+    return made(Rule("OneCycleLR", None, advance, curve, sets=True, enters=take_over, end=steps), exact)
 
 
 def SWALR(
@@ -671,21 +670,21 @@ def SWALR(
         p = max(0, min(1, step / max(1, n)))
         return (1 - math.cos(math.pi * p)) / 2 if anneal_strategy == "cos" else p
 
-    def advance(group: _Group, base: float, t: int, initial: bool) -> float:
+    def advance(group: Group, base: float, t: int, initial: bool) -> float:
         step = max(1, t) if n == 0 else t
         done, before = share(step), share(step - 1)
         origin = group.swa if before == 1 else (group.lr - before * group.swa) / (1 - before)
         return group.swa * done + origin * (1 - done)
 
-    def take_over(group: _Group) -> None:
+    def take_over(group: Group) -> None:
         group.swa = high
 
     def curve(start: float) -> Schedule:
         shape = "cosine" if anneal_strategy == "cos" else "linear"
         return Ramp(start, high, n, shape) if n else Constant(high)
 
-    rule = _Rule("SWALR", lr, advance, curve, follows=lambda base, before: curve(before), finds=True, enters=take_over)
-    return _made(rule, exact)
+    rule = Rule("SWALR", lr, advance, curve, follows=lambda base, before: curve(before), finds=True, enters=take_over)
+    return made(rule, exact)
 
 
 # --- of several ----------------------------------------------------------------------------------------------------
@@ -719,12 +718,12 @@ def SequentialLR(
     rules = _rules("SequentialLR", schedulers, lr)
     if isinstance(milestones, str) or not isinstance(milestones, Sequence):
         raise TypeError(f"milestones must be a sequence such as [5], got {shown(milestones)}")
-    at = [_integer(f"milestones[{i}]", m) for i, m in enumerate(milestones)]
+    at = [integer(f"milestones[{i}]", m) for i, m in enumerate(milestones)]
     if len(at) != len(rules) - 1:
         raise DialectError(f"milestones must be one fewer than the schedulers, so {len(rules) - 1}, got {len(at)}")
     if any(b < a for a, b in itertools.pairwise(at)):
         raise DialectError(f"milestones must not fall: torch would look up the wrong part, got {shown(at)}")
-    return _made(_Sequence("SequentialLR", lr, tuple(rules), tuple(at)), exact)
+    return made(InSequence("SequentialLR", lr, tuple(rules), tuple(at)), exact)
 
 
 def ChainedScheduler(schedulers: Sequence[Schedule], *, lr: float | None = None, exact: int | None = None) -> Schedule:
@@ -748,259 +747,10 @@ def ChainedScheduler(schedulers: Sequence[Schedule], *, lr: float | None = None,
     """
     rules = _rules("ChainedScheduler", schedulers, None if lr is None else _rate(lr))
     known = [rule.lr for rule in rules if rule.lr is not None]
-    return _made(_Together("ChainedScheduler", known[0] if known else lr, tuple(rules)), exact)
+    return made(Together("ChainedScheduler", known[0] if known else lr, tuple(rules)), exact)
 
 
-# --- how torch runs them -------------------------------------------------------------------------------------------
-
-
-@dataclass
-class _Group:
-    """A parameter group: its rate, what schedulers take for its first one once some scheduler has been made, and what
-    `OneCycleLR` and `SWALR` write into it, so that the last of several decides for all.
-    """
-
-    lr: float
-    initial: float | None = None
-    high: float = 0.0
-    bottom: float = 0.0
-    swa: float = 0.0
-
-
-@dataclass(frozen=True)
-class _Rule:
-    """What one of torch's schedulers does.
-
-    Attributes:
-        name, lr: torch's name, and the optimizer's rate where it matters.
-        advance: (the group, the base, the epoch, whether this is the step of making it) to the rate, in torch's arithmetic.
-        closed: from the base to the schedule.
-        zero: the value at which it begins as a later part of a sequence; None where that is what `advance` gives.
-        follows: the schedule of a later part, from its base and the rate before it; `closed` by default.
-        multiplies: each step is a factor, whatever else changes the rate.
-        sets: no step depends on the rate before.
-        finds: it begins at the rate that it finds, and counts its own steps instead of epochs.
-        enters: what making it does to the group before anything else.
-        own: its base, where it is not the group's.
-        end: the last epoch, where it raises after one.
-        direct: from the base and the epoch, what torch gives when the scheduler is asked for a rate but was never stepped.
-    """
-
-    name: str
-    lr: float | None
-    advance: Callable[[_Group, float, int, bool], float]
-    closed: Callable[[float], Schedule]
-    zero: Callable[[float], float] | None = None
-    follows: Callable[[float, float], Schedule] | None = None
-    multiplies: bool = False
-    sets: bool = False
-    finds: bool = False
-    enters: Callable[[_Group], None] | None = None
-    own: float | None = None
-    end: int | None = None
-    direct: Callable[[float, int], float] | None = None
-
-    def make(self, group: _Group) -> _Running:
-        return _Running(self, group)
-
-    def schedule(self) -> Schedule:
-        return self.closed(self.own if self.own is not None else self.lr or 0.0)
-
-
-class _Running:
-    """A scheduler as torch runs it: made, then stepped."""
-
-    def __init__(self, rule: _Rule, group: _Group) -> None:
-        if rule.enters:
-            rule.enters(group)
-        if group.initial is None:
-            group.initial = group.lr
-        self.rule, self.group, self.base, self.epoch, self.count = rule, group, group.initial, -1, 0
-        self.begin()
-        if rule.own is not None:
-            self.base = rule.own
-
-    def begin(self) -> None:
-        self.count = 0
-        self.step(initial=True)
-
-    def step(self, initial: bool = False) -> None:
-        self.epoch, self.count = self.epoch + 1, self.count + 1
-        t = self.count - 1 if self.rule.finds else self.epoch
-        self.group.lr = self.rule.advance(self.group, self.base, t, initial)
-
-    def restart(self) -> None:
-        """Begin as a later part of a sequence."""
-        self.epoch = 0
-        rule = self.rule
-        self.group.lr = rule.zero(self.base) if rule.zero else rule.advance(self.group, self.base, 0, False)
-
-    def undo(self) -> None:
-        self.epoch -= 1
-
-
-@dataclass(frozen=True)
-class _Composite:
-    """Several rules for one optimizer."""
-
-    name: str
-    lr: float | None
-    rules: tuple[Any, ...]
-    multiplies: bool = field(default=False, init=False)
-
-    def _plain(self) -> tuple[list[_Rule], list[_Running], _Group]:
-        """The parts, made as torch makes them."""
-        nested = next((rule.name for rule in self.rules if not isinstance(rule, _Rule)), None)
-        if nested is not None:
-            raise _needs_exact(f"a {nested} inside a {self.name}")
-        for kind in ("OneCycleLR", "SWALR"):
-            if sum(rule.name == kind for rule in self.rules) > 1:
-                raise _needs_exact(f"a {self.name} of more than one {kind}, whose rates the last one made decides,")
-        group = _Group(0.0 if self.lr is None else self.lr)
-        return list(self.rules), [rule.make(group) for rule in self.rules], group
-
-
-@dataclass(frozen=True)
-class _Sequence(_Composite):
-    milestones: tuple[int, ...]
-
-    def make(self, group: _Group) -> _RunningSequence:
-        return _RunningSequence([rule.make(group) for rule in self.rules], self.milestones, group)
-
-    def schedule(self) -> Schedule:
-        rules, made, group = self._plain()
-        assert group.initial is not None
-        first = bisect_right(self.milestones, 0)
-        parts: list[Schedule] = []
-        begin = 0
-        for k in range(first, len(rules)):
-            end = self.milestones[k] if k < len(rules) - 1 else None
-            if end == begin:  # the next one begins at the same step
-                continue
-            rule, base = rules[k], made[k].base
-            if k == first:
-                if not (rule.multiplies or rule.sets or rule.finds or base == group.initial):
-                    raise _needs_exact(f"{rule.name} as the first part, where another part has changed the rate")
-                part = rule.closed(base if rule.sets else group.initial)
-            elif rule.follows:
-                part = rule.follows(base, Chain(tuple(parts))(begin - 1))
-            else:
-                part = rule.closed(base)
-            if end is not None and rule.end is not None and end - begin > rule.end + 1:
-                raise DialectError(
-                    f"torch's {rule.name} raises after its step {rule.end}, before the milestone at {end}"
-                )
-            parts.append(part if end is None else Take(part, end - begin))
-            begin = end or begin
-        return Chain(tuple(parts)) if len(parts) > 1 else parts[0]
-
-
-class _RunningSequence:
-    def __init__(self, parts: list[Any], milestones: tuple[int, ...], group: _Group) -> None:
-        self.parts, self.milestones, self.epoch = parts, milestones, 0
-        group.lr = group.initial if group.initial is not None else group.lr
-        self.undo()
-        parts[bisect_right(milestones, 0)].begin()
-
-    def begin(self) -> None:
-        self.step()
-
-    def step(self) -> None:
-        self.epoch += 1
-        i = bisect_right(self.milestones, self.epoch)
-        if i and self.milestones[i - 1] == self.epoch:
-            self.parts[i].restart()
-        else:
-            self.parts[i].step()
-
-    def restart(self) -> None:
-        raise DialectError("torch cannot begin a SequentialLR as a later part of another: it has no rate of its own")
-
-    def undo(self) -> None:
-        for part in self.parts:
-            part.undo()
-
-
-@dataclass(frozen=True)
-class _Together(_Composite):
-    def make(self, group: _Group) -> _RunningTogether:
-        return _RunningTogether([rule.make(group) for rule in self.rules])
-
-    def schedule(self) -> Schedule:
-        rules, _, _ = self._plain()
-        if len(rules) == 1:
-            return rules[0].schedule()
-        if all(rule.multiplies for rule in rules):
-            assert self.lr is not None
-            return Product((rules[0].closed(self.lr), *(rule.closed(1.0) for rule in rules[1:])))
-        if rules[-1].sets and self.lr is not None and not any(rule.enters for rule in rules):
-            return rules[-1].closed(self.lr)
-        other = next(rule.name for rule in rules if not rule.multiplies)
-        raise _needs_exact(f"a ChainedScheduler of {other} and others")
-
-
-class _RunningTogether:
-    def __init__(self, parts: list[Any]) -> None:
-        self.parts = parts
-
-    def begin(self) -> None:
-        self.step()
-
-    def step(self) -> None:
-        for part in self.parts:
-            part.step()
-
-    def restart(self) -> None:
-        raise DialectError(
-            "torch cannot begin a ChainedScheduler as a later part of a SequentialLR: it has no rate of its own"
-        )
-
-    def undo(self) -> None:
-        for part in self.parts:
-            part.undo()
-
-
-def _made(rule: Any, exact: int | None) -> Schedule:
-    """The schedule of a rule, which remembers the rule for schedulers that are made of others."""
-    schedule: Schedule = (
-        rule.schedule() if exact is None else Table(tuple(played(rule, whole("exact", exact, least=1))))
-    )
-    put(schedule, _torch_rule=rule)
-    return schedule
-
-
-def played(rule: Any, n: int) -> list[float]:
-    """The first rates of a scheduler in torch's own arithmetic; fewer where torch raises after its last step."""
-    group = _Group(0.0 if rule.lr is None else rule.lr)
-    try:
-        running = rule.make(group)
-    except ZeroDivisionError as error:
-        raise DialectError(f"torch's {rule.name} fails when it is made: {error}") from None
-    values = [float(group.lr)]
-    while len(values) < n:
-        try:
-            running.step()
-        except (ZeroDivisionError, DialectError) as error:
-            if isinstance(rule, _Rule):
-                break
-            raise DialectError(f"torch's {rule.name} fails at step {len(values)}: {error}") from None
-        values.append(float(group.lr))
-    return values
-
-
-def rule_of(schedule: Schedule) -> Any:
-    """The rule that a schedule of this module was made by.
-
-    Raises:
-        DialectError: it is another schedule.
-    """
-    rule = getattr(schedule, "_torch_rule", None)
-    if rule is None:
-        raise DialectError(
-            f"{shown(schedule)} is not as a function of laju.dialects.torch returned it; laju's own schedules are joined "
-            "with >> and multiplied with *"
-        )
-    return rule
+# --- their arguments ------------------------------------------------------------------------------------------------
 
 
 def _rules(name: str, schedulers: Any, lr: float | None) -> list[Any]:
@@ -1021,10 +771,6 @@ def _rules(name: str, schedulers: Any, lr: float | None) -> list[Any]:
     return rules
 
 
-def _needs_exact(what: str) -> DialectError:
-    return DialectError(f"{what} has no closed form; give exact=N for its first N values in torch's own arithmetic")
-
-
 def _divisor(name: str, n: int) -> int:
     if n == 0:
         raise DialectError(f"{name} as a later part of SequentialLR must have a total_iters: torch divides by it there")
@@ -1033,14 +779,6 @@ def _divisor(name: str, n: int) -> int:
 
 def _rate(lr: Any) -> float:
     return number("lr", lr, least=0)
-
-
-def _integer(name: str, value: Any) -> int:
-    if not is_number(value):
-        raise TypeError(f"{name} must be a whole number, got {shown(value)}")
-    if not math.isfinite(value) or value != int(value):
-        raise DialectError(f"{name} must be a whole number, got {shown(value)}")
-    return int(value)
 
 
 def factors_of(given: Any) -> Schedule:
@@ -1059,15 +797,6 @@ def factors_of(given: Any) -> Schedule:
             "lr_lambda must be of one parameter group: a schedule, or a sequence of factors, one for each step"
         )
     return Table(tuple(number(f"lr_lambda[{i}]", f) for i, f in enumerate(given)))
-
-
-def _powers(start: float, gamma: float, every: int = 1) -> Schedule:
-    """start·γ^⌊t/every⌋ for any γ."""
-    if gamma == 0:
-        return Constant(start, every) >> 0.0
-    size: Schedule = Exponential(start, abs(gamma), every)
-    size = size.staircase(every) if every > 1 else size
-    return size if gamma > 0 else Product((size, Table((1.0, -1.0), every).repeat()))
 
 
 SYSTEM = System(

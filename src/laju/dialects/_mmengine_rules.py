@@ -1,0 +1,249 @@
+"""Windows of steps, what MMEngine's schedulers do in them, and the schedules that give the same rates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from laju.algebra import Chain, Product
+from laju.arguments import number, shown, whole
+from laju.clocks import Take
+from laju.dialects._torch_rules import Group
+from laju.dialects.base import DialectError, integer
+from laju.pieces import Constant, Ramp, Table
+from laju.schedule import Schedule, put
+
+INF = 10**9
+"""The `end` that MMEngine takes for none; here such a window has no end at all."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """The steps begin ≤ step < end in which a scheduler acts, and by how much converting to iterations multiplies."""
+
+    begin: int
+    end: int
+    by_epoch: bool
+    scale: int
+
+    @property
+    def last(self) -> int:
+        """What MMEngine takes for the last step of the window, counted from its begin."""
+        return self.end - self.begin - 1
+
+    @property
+    def first(self) -> int:
+        return max(self.begin, 0)
+
+    @property
+    def open(self) -> bool:
+        return self.end >= INF
+
+    def reaches(self, t: int) -> bool:
+        """Whether the scheduler's step t ever comes."""
+        return not self.open and self.first + t < self.end
+
+    def within(self, t: int) -> bool:
+        """Whether no step after t comes."""
+        return not self.open and self.end - self.first <= t + 1
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What one of MMEngine's schedulers does.
+
+    Attributes:
+        name, lr, window: see above.
+        advance: (the group, the base, the step in the window) to the rate, in MMEngine's arithmetic.
+        curve: from the rate that it finds and the base to the schedule of the window.
+        factor: each step is a factor, whatever else changes the rate.
+        bottom: from the base to where the curve goes; each step is a factor of what is above that, up to step `until`.
+        enters: what making it does to the group before anything else.
+    """
+
+    name: str
+    lr: float
+    window: Window
+    advance: Callable[[Group, float, int], float]
+    curve: Callable[[float, float], Schedule]
+    factor: bool = False
+    bottom: Callable[[float], float] | None = None
+    until: float = math.inf
+    enters: Callable[[Group], None] | None = None
+
+    def low(self, base: float) -> float | None:
+        """Above what each step is a factor."""
+        return 0.0 if self.factor else self.bottom(base) if self.bottom else None
+
+
+def bases_of(rules: Sequence[Rule], group: Group) -> list[float]:
+    """What each takes for the optimizer's rate when they are made in this order; they do not step."""
+    bases = []
+    for rule in rules:
+        if rule.enters:
+            rule.enters(group)
+        if group.initial is None:
+            group.initial = group.lr
+        bases.append(group.initial)
+    return bases
+
+
+def _played(rules: Sequence[Rule], lr: float, each: int | None, n: int) -> list[float]:
+    """The first rates in MMEngine's own arithmetic; fewer where it raises."""
+    group = Group(lr)
+    running: list[tuple[Rule, float]] = []
+    steps = [-1] * len(rules)
+
+    def step(k: int) -> None:
+        steps[k] += 1
+        rule, base = running[k]
+        window = rule.window
+        if window.first <= steps[k] and (steps[k] < window.end or window.open):
+            group.lr = float(rule.advance(group, base, steps[k] - window.first))
+
+    for k, rule in enumerate(rules):
+        running.append((rule, bases_of([rule], group)[0]))
+        step(k)
+    values = [group.lr]
+    ordered = [k for k, rule in enumerate(rules) if not rule.window.by_epoch]
+    late = [k for k, rule in enumerate(rules) if rule.window.by_epoch]
+    while len(values) < n:
+        try:
+            for k in ordered:
+                step(k)
+            if each and len(values) % each == 0:
+                for k in late:
+                    step(k)
+        except DialectError:  # OneCycleLR's end
+            break
+        values.append(group.lr)
+    return values
+
+
+def _closed(rules: Sequence[Rule], lr: float, each: int | None) -> Schedule:
+    if sum(rule.enters is not None for rule in rules) > 1:
+        raise _needs_exact("more than one OneCycleLR, whose rates the last one made decides,")
+    bases = bases_of(rules, Group(lr))
+    spans: list[tuple[float, float]] = []
+    for rule in rules:
+        window, every = rule.window, each if rule.window.by_epoch else 1
+        if every:
+            spans.append((window.first * every, math.inf if window.open else window.end * every))
+        else:  # never stepped after it is made
+            spans.append((0, math.inf) if window.begin <= 0 < window.end else (0, 0))
+    cuts = sorted({0, *(float(c) for span in spans for c in span if 0 <= c < math.inf)})
+    parts: list[Schedule] = []
+    now = lr
+    for a, b in zip(cuts, [*cuts[1:], math.inf], strict=True):
+        acting = [k for k, (begin, end) in enumerate(spans) if begin <= a < end]
+        part: Schedule = Constant(now)
+        if acting:
+            placed = []
+            for k in acting:
+                every = each if rules[k].window.by_epoch else 1
+                placed.append((rules[k], bases[k], int(a - spans[k][0]), every))
+            part = _one_acts(*placed[0], now) if len(placed) == 1 else _several_act(placed, now, b - a)
+        if b < math.inf:
+            now = float(part(int(b - a) - 1))
+        parts.append(part if b == math.inf or part.length == b - a else Take(part, int(b - a)))
+    if len(parts) > 1 and _holds(parts[-2], parts[-1]):
+        parts = [*parts[:-2], parts[-2].child if isinstance(parts[-2], Take) else parts[-2]]
+    return Chain(tuple(parts)) if len(parts) > 1 else parts[0]
+
+
+def _one_acts(rule: Rule, base: float, done: int, every: int | None, now: float) -> Schedule:
+    """A rule's schedule from `done` updates into its window on, where the rate is `now`."""
+    if done:  # another acted in the window as well, and both multiply
+        step = (done - 1) // every if every else 0
+        if step >= rule.until:
+            raise _needs_exact(f"{rule.name} after another has acted in its window up to its minimum")
+        share = _share_at(rule, step)
+        if share == 0:
+            return Constant(now)
+        now /= share
+    return _paced(rule.curve(now, base), every, done)
+
+
+def _several_act(placed: Sequence[tuple[Rule, float, int, int | None]], now: float, span: float) -> Schedule:
+    """The product of several that act at the same time."""
+    rate = now
+    factors: list[Schedule] = []
+    for rule, base, done, every in placed:
+        last = (done + span - 1) // every if every else 0
+        if rule.low(base) != 0 or last > rule.until:
+            others = next(other.name for other, *_ in placed if other is not rule)
+            raise _needs_exact(f"{rule.name} in a window that overlaps that of {others}")
+    for rule, _, done, every in placed:
+        if done:
+            share = _share_at(rule, (done - 1) // every if every else 0)
+            if share == 0:
+                return Constant(now)
+            rate /= share
+        factors.append(_paced(_unit(rule), every, done))
+    return Product((Constant(rate), *factors))
+
+
+def _unit(rule: Rule) -> Schedule:
+    """The factors of a rule that goes to 0."""
+    return rule.curve(1.0, 1.0)
+
+
+def _share_at(rule: Rule, step: int) -> float:
+    return float(_unit(rule)(step))
+
+
+def _paced(local: Schedule, every: int | None, done: int) -> Schedule:
+    """A schedule of steps as one of updates, from `done` updates on."""
+    if every is None:
+        return Constant(local(0))
+    if every > 1 and not isinstance(local, Constant):
+        local = local.stretch(every).staircase(every)
+    return local.shift(-done) if done else local
+
+
+def _holds(before: Schedule, after: Schedule) -> bool:
+    """Whether the schedule before a last constant has come to rest by itself, so that nothing need be cut off."""
+    child = before.child if isinstance(before, Take) else before
+    if not isinstance(after, Constant) or not isinstance(before, Take):
+        return False
+    if isinstance(child, Constant):
+        return child.length is None and child.value == after.value
+    return isinstance(child, Ramp) and child.length < before.length and child.final == after.value
+
+
+def alone(rule: Rule, exact: int | None) -> Schedule:
+    schedule = made((rule,), rule.lr, 1, exact)
+    put(schedule, _mmengine_rule=rule)
+    return schedule
+
+
+def made(rules: Sequence[Rule], lr: float, each: int | None, exact: int | None) -> Schedule:
+    if exact is not None:
+        return Table(tuple(_played(rules, lr, each, whole("exact", exact, least=1))))
+    return _closed(rules, lr, each)
+
+
+def window_of(
+    begin: Any, end: Any, last_step: Any, by_epoch: Any, convert_to_iter_based: Any, epoch_length: Any
+) -> Window:
+    if last_step != -1:
+        raise DialectError(f"last_step must be -1: a schedule begins at 0, got {shown(last_step)}")
+    scale = 1
+    if convert_to_iter_based:
+        if not by_epoch:
+            raise DialectError("convert_to_iter_based needs by_epoch=True, as MMEngine asks")
+        if epoch_length is None:
+            raise DialectError("convert_to_iter_based needs epoch_length, the iterations of an epoch")
+        scale = whole("epoch_length", epoch_length, least=1)
+        begin = int(number("begin", begin) * scale)
+        end = end if end == INF else int(number("end", end) * scale)
+    first, last = integer("begin", begin), integer("end", end)
+    if last <= first:
+        raise DialectError(f"end must be after begin, as MMEngine asks, got {first} and {last}")
+    return Window(first, last, bool(by_epoch) and not convert_to_iter_based, scale)
+
+
+def _needs_exact(what: str) -> DialectError:
+    return DialectError(f"{what} has no closed form; give exact=N for its first N values in MMEngine's own arithmetic")
