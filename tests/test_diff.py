@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import laju
 from laju import Exponential, Function, RunPlan, Table, constant, cosine, linear
-from laju.diff import diff, picture
+from laju.differ import diff, picture
 from tests.strategies import schedules
 
 runs = st.integers(1, 150)

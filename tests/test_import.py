@@ -22,3 +22,18 @@ def test_importing_laju_loads_numpy_and_nothing_heavy():
         "pandas",
     }
     assert not loaded & (heavy | {"sqlalchemy", "joblib", "rich", "jinja2", "click"})
+
+
+def test_what_looks_at_schedules_is_loaded_when_it_is_asked_for():
+    code = """
+import sys, laju
+later = {"laju.differ", "laju.lint", "laju.recognition", "laju.tracing"}
+assert not later & set(sys.modules)
+assert set(laju.__all__) <= set(dir(laju))
+print(laju.check(laju.constant(0.1)), laju.diff(laju.constant(0.1), laju.constant(0.1), updates=3).first)
+print(laju.recognise(laju.trace(lambda t: 0.1, 5).values(5)).text)
+assert later <= set(sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "constant(0.1)"

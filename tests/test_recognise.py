@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import laju
-from laju.recognise import Recognised, recognise
+from laju.recognition import Recognised, recognise
 
 
 def ulps(found: Recognised, values: np.ndarray) -> float:
@@ -236,7 +236,7 @@ def test_wrong_values_are_refused(values: object, error: type[Exception], messag
 
 
 def test_numpy_is_enough():
-    code = "import sys; from laju.recognise import recognise; recognise([0.1, 0.2]); print('scipy' in sys.modules)"
+    code = "import sys; from laju.recognition import recognise; recognise([0.1, 0.2]); print('scipy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 

@@ -6,6 +6,9 @@
 0.3
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from laju import shapes
 from laju.adaptive import Controller, Greedy, Plateau
 from laju.algebra import (
@@ -28,10 +31,8 @@ from laju.algebra import (
     stretch,
 )
 from laju.clocks import Clock
-from laju.diff import Difference, diff
 from laju.horizon import cooldown, extend, hold
 from laju.inspect import describe
-from laju.lint import Finding, check
 from laju.pieces import Constant, Exponential, Function, Power, Ramp, Rectification, Table
 from laju.policies import (
     chebyshev,
@@ -73,11 +74,15 @@ from laju.policies import (
     wsd,
     wsd_s,
 )
-from laju.recognise import Recognised, recognise
 from laju.schedule import Schedule
 from laju.spec import SpecError, from_json, parse
-from laju.trace import trace
 from laju.units import Length, RunPlan, UnresolvedError
+
+if TYPE_CHECKING:
+    from laju.differ import Difference, diff
+    from laju.lint import Finding, check
+    from laju.recognition import Recognised, recognise
+    from laju.tracing import trace
 
 __version__ = "0.1.0"
 
@@ -169,3 +174,25 @@ __all__ = [
     "wsd",
     "wsd_s",
 ]
+
+# What a training does not need is loaded when it is first asked for.
+_LATER = {
+    "Difference": "differ",
+    "Finding": "lint",
+    "Recognised": "recognition",
+    "check": "lint",
+    "diff": "differ",
+    "recognise": "recognition",
+    "trace": "tracing",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module 'laju' has no attribute {name!r}")
+    globals()[name] = found = getattr(import_module(f"laju.{_LATER[name]}"), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

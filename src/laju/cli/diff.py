@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from laju.cli.run_options import Run, as_text, read_one, run_options, sketched, usage_errors
-from laju.diff import diff, picture
+from laju.differ import diff, picture
 
 
 @click.command("diff")

@@ -41,7 +41,7 @@ def command(
     laju recognise log.csv --column lr --step update
     """
     with usage_errors():
-        from laju.recognise import recognise
+        from laju.recognition import recognise
 
         found = recognise(_read(file, column, step), updates_per_epoch=updates_per_epoch, tolerance=tolerance)
         if not as_json:

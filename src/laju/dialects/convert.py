@@ -30,7 +30,7 @@ from laju.dialects.base import SYSTEMS, DialectError, System, read, system
 from laju.dialects.convert_report import possessive
 from laju.dialects.outline import Outline, natural_end
 from laju.dialects.writers import TARGETS, Setting, Suggestion, Writer, called, writer
-from laju.diff import Difference, diff
+from laju.differ import Difference, diff
 from laju.pieces import Ramp
 from laju.schedule import Schedule
 from laju.spec import parse
@@ -110,7 +110,7 @@ class Conversion:
 
     def picture(self) -> Picture:
         """The schedule, the nearest of the target's own, and their difference, in Matplotlib."""
-        from laju.diff import picture
+        from laju.differ import picture
         from laju.plot import plot
 
         if self.approximation is None:

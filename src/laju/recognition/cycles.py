@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from laju.pieces import Ramp
-from laju.recognise.curves import Numbers, shortest
-from laju.recognise.rows import call, chained, named, row
+from laju.recognition.curves import Numbers, shortest
+from laju.recognition.rows import call, chained, named, row
 from laju.schedule import Schedule
 from laju.spec import parse
 

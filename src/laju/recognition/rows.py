@@ -11,7 +11,7 @@ import numpy as np
 
 from laju.algebra import Chain
 from laju.pieces import Constant, Exponential, Power, Ramp
-from laju.recognise.curves import Numbers, Part, curves
+from laju.recognition.curves import Numbers, Part, curves
 from laju.schedule import Schedule
 from laju.spec import parse
 

@@ -15,9 +15,9 @@ import numpy as np
 import laju.policies
 from laju.arguments import is_number, number, shown, whole
 from laju.pieces import Table
-from laju.recognise.curves import Numbers
-from laju.recognise.cycles import texts
-from laju.recognise.rows import chained, named, row
+from laju.recognition.curves import Numbers
+from laju.recognition.cycles import texts
+from laju.recognition.rows import chained, named, row
 from laju.schedule import Schedule
 from laju.spec import parse
 
