@@ -21,6 +21,7 @@ from laju.lab.engines.loop import outcome
 from laju.lab.progress import Channel
 from laju.lab.running.interrupts import Interrupts
 from laju.lab.running.places import Here, Place, Processes
+from laju.lab.running.processes import alive
 from laju.lab.running.stretches import Key, Stretch, plan, resumed, updates
 from laju.lab.running.watching import Display, Watching
 from laju.lab.running.worker import Job, Work, work
@@ -261,20 +262,10 @@ class _temporary_folder:
         base = Path(tempfile.gettempdir())
         for left in base.glob("laju-run-*-*"):
             pid = left.name.split("-")[2]
-            if pid.isdigit() and not _alive(int(pid)):
+            if pid.isdigit() and not alive(int(pid)):
                 shutil.rmtree(left, ignore_errors=True)
         self._folder = tempfile.TemporaryDirectory(prefix=f"laju-run-{os.getpid()}-", ignore_cleanup_errors=True)
         return self._folder.name
 
     def __exit__(self, *_: object) -> None:
         self._folder.cleanup()
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
