@@ -17,9 +17,9 @@ def shown(value: object, limit: int = 80) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def nearest(name: str, valid: Iterable[str]) -> str:
+def nearest(name: str, valid: Iterable[str], cutoff: float = 0.6) -> str:
     """`; did you mean 'x'?` when a valid name is close to `name`, else an empty string."""
-    match = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.6)
+    match = difflib.get_close_matches(name, list(valid), n=1, cutoff=cutoff)
     return f"; did you mean {match[0]!r}?" if match else ""
 
 

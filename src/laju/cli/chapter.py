@@ -10,6 +10,15 @@ from typing import TYPE_CHECKING
 import click
 
 from laju.cli.arguments import plain_errors, store_option
+from laju.cli.train_options import (
+    epochs_option,
+    frameworks_option,
+    jobs_option,
+    json_option,
+    report_option,
+    seeds_option,
+    task_options,
+)
 from laju.cli.trainings import check_task, console_for, train_and_report
 
 if TYPE_CHECKING:
@@ -20,34 +29,15 @@ if TYPE_CHECKING:
 
 
 @click.command("chapter")
-@click.option(
-    "--task", default="fashion-mnist", show_default=True, metavar="NAME", help="What to train: fashion-mnist or digits."
-)
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Folder with the task's files (fashion-mnist).")
-@click.option(
-    "--epochs", type=click.IntRange(min=1), default=30, show_default=True, help="Passes over the training data."
-)
-@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Runs of every schedule.")
-@click.option(
-    "--framework",
-    "frameworks",
-    type=click.Choice(["torch", "tensorflow", "jax", "mxnet"]),
-    multiple=True,
-    default=("torch",),
-    show_default=True,
-    help="Where to train; may be given more than once.",
-)
+@task_options("fashion-mnist")
+@epochs_option
+@seeds_option(3, "Runs of every schedule.")
+@frameworks_option
 @click.option("--as-published", is_flag=True, help="Train at the rates that the chapter's PyTorch loop really used.")
-@click.option("--jobs", type=click.IntRange(min=1), help="Trials at once; by default one for each core.")
+@jobs_option
 @store_option()
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default=Path("laju-report"),
-    show_default=True,
-    help="Folder for the report.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON instead of the table.")
+@report_option
+@json_option
 def command(
     task: str,
     data_dir: Path | None,
@@ -125,25 +115,15 @@ def _notes(lines: list[Beside], as_published: bool) -> list[str]:
 
 
 def _table(lines: list[Beside], task: str, epochs: int, seeds: int, as_published: bool) -> Table:
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
 
+    from laju.lab.report.table import plain_table
     from laju.lab.statistics import number
 
     rates = "the rates that its loop used" if as_published else "the rates that it plots"
     title = f"The chapter's schedules on {task}, {epochs} epoch{'s' if epochs > 1 else ''}, "
     title += f"{seeds} seed{'s' if seeds > 1 else ''}: {rates}"
-    result = Table(
-        title=Text(title, style="bold"),
-        caption=Text("mean ± half of a 95 % interval; below it the published figure", style="dim"),
-        title_justify="left",
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1),
-        collapse_padding=True,
-        pad_edge=False,
-    )
+    result = plain_table(title, "mean ± half of a 95 % interval; below it the published figure")
     result.add_column("schedule", overflow="fold", min_width=12)
     for heading in ("train loss", "train accuracy", "test accuracy"):
         result.add_column(heading, justify="right")

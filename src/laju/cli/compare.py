@@ -10,15 +10,23 @@ from typing import Any
 import click
 
 from laju.cli.arguments import plain_errors, read_schedules, schedules_argument, store_option
+from laju.cli.train_options import (
+    batch_size_option,
+    epochs_option,
+    frameworks_option,
+    jobs_option,
+    json_option,
+    momentum_option,
+    report_option,
+    seeds_option,
+    task_options,
+)
 from laju.cli.trainings import check_task, console_for, train_and_report
 
 
 @click.command("compare")
 @schedules_argument()
-@click.option(
-    "--task", default="digits", show_default=True, metavar="NAME", help="What to train: digits or fashion-mnist."
-)
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Folder with the task's files (fashion-mnist).")
+@task_options()
 @click.option(
     "--program",
     metavar="COMMAND",
@@ -28,28 +36,12 @@ from laju.cli.trainings import check_task, console_for, train_and_report
 @click.option(
     "--checkpoint-every", metavar="LENGTH", help="When the program is to save, such as 1000 (updates) or '1 epoch'."
 )
-@click.option(
-    "--epochs", type=click.IntRange(min=1), default=30, show_default=True, help="Passes over the training data."
-)
-@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Runs of every schedule.")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Examples an update; the task's own by default.")
-@click.option(
-    "--momentum",
-    type=click.FloatRange(min=0, max=1, max_open=True),
-    default=0.0,
-    show_default=True,
-    help="SGD's momentum.",
-)
-@click.option(
-    "--framework",
-    "frameworks",
-    type=click.Choice(["torch", "tensorflow", "jax", "mxnet"]),
-    multiple=True,
-    default=("torch",),
-    show_default=True,
-    help="Where to train; given more than once, every schedule is trained in each.",
-)
-@click.option("--jobs", type=click.IntRange(min=1), help="Trials at once; by default one for each core.")
+@epochs_option
+@seeds_option(3, "Runs of every schedule.")
+@batch_size_option
+@momentum_option
+@frameworks_option
+@jobs_option
 @click.option(
     "--on",
     metavar="CLUSTER",
@@ -81,13 +73,7 @@ from laju.cli.trainings import check_task, console_for, train_and_report
     help="Train what schedules have in common, such as a warmup, once; nothing that comes out changes.",
 )
 @store_option()
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default=Path("laju-report"),
-    show_default=True,
-    help="Folder for the report.",
-)
+@report_option
 @click.option("--tuned", is_flag=True, help="First find the best base rate of each schedule, with another seed.")
 @click.option(
     "--tuning-trials",
@@ -114,7 +100,7 @@ from laju.cli.trainings import check_task, console_for, train_and_report
     show_default=True,
     help="Say how many seeds would show a difference in test accuracy of this size.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON instead of the table.")
+@json_option
 def command(
     schedules: tuple[str, ...],
     task: str,

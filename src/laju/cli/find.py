@@ -10,6 +10,7 @@ import click
 
 from laju.arguments import nearest
 from laju.cli.arguments import plain_errors
+from laju.cli.train_options import batch_size_option, json_option, momentum_option, seeds_option, task_options
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -18,22 +19,13 @@ if TYPE_CHECKING:
 
 
 @click.command("find")
-@click.option(
-    "--task", default="digits", show_default=True, metavar="NAME", help="What to train: digits or fashion-mnist."
-)
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Folder with the task's files (fashion-mnist).")
+@task_options()
 @click.option("--low", type=float, default=1e-5, show_default=True, help="The rate of the first update.")
 @click.option("--high", type=float, default=10.0, show_default=True, help="The rate of the last update.")
 @click.option("--updates", type=click.IntRange(min=10), default=200, show_default=True, help="Updates of one sweep.")
-@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Sweeps.")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Examples an update; the task's own by default.")
-@click.option(
-    "--momentum",
-    type=click.FloatRange(min=0, max=1, max_open=True),
-    default=0.0,
-    show_default=True,
-    help="SGD's momentum.",
-)
+@seeds_option(3, "Sweeps.")
+@batch_size_option
+@momentum_option
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -41,7 +33,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Where the picture goes: a .png, .svg or .pdf file.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON instead of the table.")
+@json_option
 def command(
     task: str,
     data_dir: Path | None,

@@ -14,6 +14,7 @@ import click
 
 from laju.arguments import nearest
 from laju.cli.arguments import plain_errors, store_option
+from laju.cli.train_options import jobs_option, task_options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,14 +24,11 @@ if TYPE_CHECKING:
 
 @click.command("study")
 @click.argument("name", required=False)
-@click.option(
-    "--task", default="digits", show_default=True, metavar="NAME", help="What is trained: digits or fashion-mnist."
-)
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Folder with the task's files, or with images.")
+@task_options(files="Folder with the task's files, or with images.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the training data; the study's own by default.")
 @click.option("--seeds", type=click.IntRange(min=1), help="Runs of everything; the study's own by default.")
 @click.option("--small", is_flag=True, help="A size that takes seconds and shows only what is certain.")
-@click.option("--jobs", type=click.IntRange(min=1), help="Trials at once; by default one for each core.")
+@jobs_option
 @store_option()
 @click.option(
     "--set",

@@ -12,6 +12,16 @@ import click
 
 from laju.arguments import nearest
 from laju.cli.arguments import plain_errors, store_option
+from laju.cli.train_options import (
+    batch_size_option,
+    epochs_option,
+    framework_option,
+    jobs_option,
+    json_option,
+    momentum_option,
+    seeds_option,
+    task_options,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,10 +32,7 @@ if TYPE_CHECKING:
 @click.command("tune")
 @click.argument("policy")
 @click.option("--space", required=True, metavar="TEXT", help="What varies, such as 'peak=1e-3..1 log, warmup=0%..20%'.")
-@click.option(
-    "--task", default="digits", show_default=True, metavar="NAME", help="What to train: digits or fashion-mnist."
-)
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Folder with the task's files (fashion-mnist).")
+@task_options()
 @click.option(
     "--trials",
     type=click.IntRange(min=1),
@@ -42,10 +49,8 @@ if TYPE_CHECKING:
     metavar="NAME",
     help="accuracy, or updates-to=0.9; given more than once, the Pareto front is searched.",
 )
-@click.option(
-    "--epochs", type=click.IntRange(min=1), default=30, show_default=True, help="Passes over the training data."
-)
-@click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Runs of every trial.")
+@epochs_option
+@seeds_option(1, "Runs of every trial.")
 @click.option(
     "--confirm",
     type=click.IntRange(min=0),
@@ -53,21 +58,9 @@ if TYPE_CHECKING:
     show_default=True,
     help="Runs of the best afterwards, with other seeds.",
 )
-@click.option("--batch-size", type=click.IntRange(min=1), help="Examples an update; the task's own by default.")
-@click.option(
-    "--momentum",
-    type=click.FloatRange(min=0, max=1, max_open=True),
-    default=0.0,
-    show_default=True,
-    help="SGD's momentum.",
-)
-@click.option(
-    "--framework",
-    type=click.Choice(["torch", "tensorflow", "jax", "mxnet"]),
-    default="torch",
-    show_default=True,
-    help="Where to train.",
-)
+@batch_size_option
+@momentum_option
+@framework_option
 @click.option("--per", metavar="UNIT", help="The unit that the policy counts in, such as epoch; updates by default.")
 @click.option(
     "--sampler",
@@ -91,7 +84,7 @@ if TYPE_CHECKING:
     help="Which trials are stopped early.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the sampler.")
-@click.option("--jobs", type=click.IntRange(min=1), help="Trials at once; by default one for each core.")
+@jobs_option
 @click.option(
     "--storage",
     default="laju-tune.sqlite",
@@ -108,7 +101,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Folder for the picture and the tables.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON instead of the table.")
+@json_option
 def command(
     policy: str,
     space: str,

@@ -20,7 +20,7 @@ from laju.lab.race import ERROR, Race
 from laju.lab.race import race as run_race
 from laju.lab.running import Display, Driver, Interrupts, Key, TrialsLost, Where
 from laju.lab.store import Store
-from laju.lab.tasks import Task, get_task
+from laju.lab.tasks import Task, read_task
 from laju.lab.trials import Framework, Optimizer, Outcome, Trial
 from laju.policies import constant
 from laju.schedule import Schedule
@@ -131,12 +131,7 @@ def compare(
             raise ValueError(f"a race needs two seeds or more, as one shows no spread; got seeds={shown(seeds)}")
         if not (is_number(error) and 0 < error < 1):
             raise ValueError(f"race must be True or an error probability between 0 and 1, got {shown(race)}")
-    if not isinstance(task, Task):
-        if not isinstance(task, str):
-            raise TypeError(f"task must be a name or a Task, got {shown(task)}")
-        task = get_task(task, data_dir)
-    elif data_dir is not None:
-        raise ValueError(f"data_dir is for tasks given by name; {task!r} knows its own data")
+    task = read_task(task, data_dir)
     for home in frameworks:
         check(home, task)
     optimizer = optimizer or Optimizer()

@@ -27,7 +27,7 @@ from laju.lab.search import Search
 from laju.lab.search_storage import open_storage, quiet, storage_url
 from laju.lab.space import Space
 from laju.lab.store import Store
-from laju.lab.tasks import Task, get_task
+from laju.lab.tasks import Task, read_task
 from laju.lab.trials import Optimizer
 from laju.lab.tuned import Tuned
 
@@ -155,12 +155,7 @@ def tune(
         space = Space.parse(policy, space, per)
     (home,) = read_frameworks(framework)
     batch_size = None if batch_size is None else whole("batch_size", batch_size, least=1)
-    if not isinstance(task, Task):
-        if not isinstance(task, str):
-            raise TypeError(f"task must be a name or a Task, got {shown(task)}")
-        task = get_task(task, data_dir)
-    elif data_dir is not None:
-        raise ValueError(f"data_dir is for tasks given by name; {task!r} knows its own data")
+    task = read_task(task, data_dir)
     check(home, task)
 
     with ExitStack() as stack:

@@ -6,11 +6,11 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from laju.arguments import number, shown, whole
+from laju.arguments import number, whole
 from laju.lab.arguments import read_seeds
 from laju.lab.engines.loop import order
 from laju.lab.range_test.result import RangeTest, Sweep
-from laju.lab.tasks import Task, get_task
+from laju.lab.tasks import Task, read_task
 from laju.lab.trials import Optimizer, Trial
 from laju.policies import exponential
 from laju.schedule import Schedule
@@ -140,12 +140,7 @@ def find(
     chosen = read_seeds(seeds)
     batch = None if batch_size is None else whole("batch_size", batch_size, least=1)
     width, divergence = _width(schedule, updates, smoothing), number("divergence", divergence, above=1)
-    if not isinstance(task, Task):
-        if not isinstance(task, str):
-            raise TypeError(f"task must be a name or a Task, got {shown(task)}")
-        task = get_task(task, data_dir)
-    elif data_dir is not None:
-        raise ValueError(f"data_dir is for tasks given by name; {task!r} knows its own data")
+    task = read_task(task, data_dir)
     import torch
 
     from laju.lab.engines.torch import Training, one_thread_and_own_randomness

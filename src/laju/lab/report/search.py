@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
-from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from laju.lab.report import csv, figures
+from laju.lab.report.table import plain_table
 from laju.lab.space import Choice, Range
 from laju.lab.statistics import Estimate
 from laju.plot import INK, PALETTE, legend, printable, tidy
@@ -36,16 +36,7 @@ def search_table(tuned: Tuned, most: int = 10) -> Table:
     )
     if len(tuned.objectives) > 1:
         caption += "; * on the Pareto front"
-    result = Table(
-        title=Text(printable(title), style="bold"),
-        caption=Text(caption, style="dim"),
-        title_justify="left",
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1),
-        collapse_padding=True,
-        pad_edge=False,
-    )
+    result = plain_table(printable(title), caption)
     result.add_column("trial", justify="right")
     for objective in tuned.objectives:
         result.add_column(

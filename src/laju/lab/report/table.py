@@ -28,7 +28,7 @@ def table(comparison: Comparison) -> Table:
     title += f", {comparison.optimizer}, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
     caption = "mean ± half of a 95 % interval over the seeds that finished; gap = train - test accuracy;"
     caption += " difference in test accuracy to the first schedule, paired by seed"
-    result = _plain_table(printable(title), caption)
+    result = plain_table(printable(title), caption)
     result.add_column("schedule", overflow="fold", min_width=12)
     for heading in ("train loss", "train accuracy", "test accuracy", "gap", "difference", "time"):
         result.add_column(heading, justify="right")
@@ -60,7 +60,7 @@ def ranking_table(comparison: Comparison, difference: float = 0.01) -> Table:
         " with 95 % intervals that hold all together, and its p-value by Holm; area under test accuracy by epoch;"
     )
     caption += f" seeds that show a difference of {difference:g} to the first in 8 of 10 comparisons (80 % interval)"
-    result = _plain_table("Ranking by test accuracy", caption)
+    result = plain_table("Ranking by test accuracy", caption)
     result.add_column("schedule", overflow="fold", min_width=12)
     for heading in ("rank", "best", "difference", "p", "area", f"seeds for {difference:g}"):
         result.add_column(heading, justify="right")
@@ -86,7 +86,7 @@ def dropped_table(race: Race) -> Table:
         "difference in test accuracy to the schedule named, with a 95 % interval, in runs of so many epochs and seeds;"
     )
     caption += " p of being no worse, corrected for every decision of the race"
-    result = _plain_table("Dropped on the way", caption)
+    result = plain_table("Dropped on the way", caption)
     result.add_column("schedule", overflow="fold", min_width=12)
     result.add_column("epochs", justify="right")
     result.add_column("seeds", justify="right")
@@ -152,7 +152,7 @@ def agreement_table(comparison: Comparison) -> Table:
     """The test accuracies of each schedule in the frameworks, side by side."""
     rows = comparison.agreement()
     frameworks = list(dict.fromkeys(f for row in rows for f in row.accuracies))
-    result = _plain_table(
+    result = plain_table(
         "Test accuracy by framework", "difference to the first framework, paired by seed, in the second line"
     )
     result.add_column("schedule", overflow="fold", min_width=12)
@@ -183,7 +183,7 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def _plain_table(title: str, caption: str) -> Table:
+def plain_table(title: str, caption: str) -> Table:
     return Table(
         title=Text(title, style="bold"),
         caption=Text(caption, style="dim"),

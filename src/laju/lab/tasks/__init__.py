@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 
+from laju.arguments import nearest, shown
 from laju.lab.tasks.base import Data, DataError, Task
 from laju.lab.tasks.digits import Digits
 from laju.lab.tasks.download import DownloadError
@@ -27,6 +27,7 @@ __all__ = [
     "ProgramError",
     "Task",
     "get_task",
+    "read_task",
 ]
 
 TASKS = (Digits.name, FashionMNIST.name)
@@ -47,6 +48,22 @@ def get_task(name: str, data_dir: str | os.PathLike[str] | None = None) -> Task:
         if data_dir is not None:
             raise ValueError(f"task {name!r} takes no data_dir: its data come with scikit-learn; got {str(data_dir)!r}")
         return Digits()
-    nearest = difflib.get_close_matches(name.lower().replace("_", "-"), TASKS, n=1, cutoff=0.4)
-    meant = f"; did you mean {nearest[0]!r}?" if nearest else ""
+    meant = nearest(name.lower().replace("_", "-"), TASKS, cutoff=0.4)
     raise ValueError(f"unknown task {name!r}{meant} (valid: {', '.join(map(repr, TASKS))})")
+
+
+def read_task(task: object, data_dir: str | os.PathLike[str] | None = None) -> Task:
+    """A task, given itself or by name; `data_dir` is for names.
+
+    Raises `TypeError` for anything else, and what `get_task` raises.
+
+    >>> read_task("digits")
+    Digits()
+    """
+    if isinstance(task, str):
+        return get_task(task, data_dir)
+    if not isinstance(task, Task):
+        raise TypeError(f"task must be a name or a Task, got {shown(task)}")
+    if data_dir is not None:
+        raise ValueError(f"data_dir is for tasks given by name; {task!r} knows its own data")
+    return task
