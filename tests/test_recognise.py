@@ -62,6 +62,8 @@ def draws(rng: np.random.Generator) -> dict[str, laju.Schedule]:
         "untuned_linear": laju.untuned_linear(peak, 0.99),
         "untuned_exponential": laju.untuned_exponential(peak, 0.99),
         "radam_warmup": laju.radam_warmup(peak, 0.99),
+        "chebyshev": laju.chebyshev(low, peak, total=64),
+        "chebyshev, again and again": laju.chebyshev(low, peak, total=16).repeat(),
     }
 
 
@@ -91,6 +93,9 @@ def test_policies_are_told_by_their_values():
         "cosine_restarts(0.1, every=20, growth=2, decay=0.5)",
         "inverse_sqrt(0.1, warmup=10)",
         "noam(512, 40)",
+        "chebyshev(0.001, 0.3, total=64)",
+        "chebyshev(0.001, 0.3, total=50, order='falling')",
+        "chebyshev(0.02, 0.5, total=16).repeat()",
     ],
 )
 def test_the_text_is_what_a_person_would_write(text: str):

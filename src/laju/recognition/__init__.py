@@ -65,7 +65,8 @@ class Recognised:
     @property
     def is_formula(self) -> bool:
         """Whether a formula was found, not only a table of the rates."""
-        return not isinstance(self.schedule, Table)
+        call = _call(self.text)
+        return not isinstance(self.schedule, Table) or (call is not None and call[0] in laju.policies.__all__)
 
     def __str__(self) -> str:
         how = (
@@ -86,7 +87,7 @@ def recognise(values: Any, *, updates_per_epoch: int | None = None, tolerance: f
     The rates are cut where their differences jump, each part is solved for the parameters of laju's curves, and
     parameters become the shortest numbers with which the rates still come out. Whatever is proposed has been evaluated
     at all of them. Looked for are constants, lines, cosines, powers, exponentials, inverse roots and times, with a
-    warmup or a plateau before them, steps at a factor or at milestones, one cycle, restarts and triangles.
+    warmup or a plateau before them, steps at a factor or at milestones, one cycle, restarts, triangles and Chebyshev steps.
 
     Args:
         values: rates of updates 0, 1, 2, …, as numbers or as texts of a log; or pairs (update, rate), of which some

@@ -148,6 +148,7 @@ def texts(y: Numbers, tolerance: float) -> Iterator[str]:
     again = varies and len(y) > 4
     if varies:
         yield from stairs(y, tolerance)
+        yield from chebyshev(y, tolerance)
     turning = np.count_nonzero(np.diff(np.sign(np.diff(y))))
     if again and turning > 3:  # cycles are seen sooner than a row of so many parts
         yield from cycles(y, tolerance)
@@ -161,6 +162,31 @@ def texts(y: Numbers, tolerance: float) -> Iterator[str]:
             yield from cycles(y, tolerance)
             yield from _warm_cycles(y, tolerance)
         yield from _units(y)
+
+
+def chebyshev(y: Numbers, tolerance: float) -> Iterator[str]:
+    """Chebyshev steps: the inverses of the sorted rates of a period are a level and a cosine of their place."""
+    n, size = len(y), float(np.abs(y).max())
+    if y.min() <= 0 or tolerance > 1e-6 * size:
+        return
+    again = np.flatnonzero(np.abs(y - y[0]) <= tolerance)
+    level = int(np.argmax(np.abs(y[::-1] - y[-1]) > tolerance))  # how often the last value stands at the end
+    for total in dict.fromkeys((n - level + 1, *(int(i) for i in again[1:3]), n)):
+        one = y[:total]
+        held = np.concatenate([one, np.full(n - total, one[-1])])
+        repeats = total < n and bool(np.abs(np.resize(one, n) - y).max() <= tolerance)
+        if not 4 <= total <= 4096 or not (repeats or np.abs(held - y).max() <= tolerance):
+            continue
+        falling = np.sort(1 / one)
+        middle, half = (falling[-1] + falling[0]) / 2, (falling[-1] - falling[0]) / 2 / math.cos(math.pi / (2 * total))
+        made = middle - half * np.cos((np.arange(total) + 0.5) * math.pi / total)
+        if middle <= half or np.abs(1 / made - 1 / falling).max() > tolerance + 1e-9 * size:
+            continue
+        low, peak = float(1 / (middle + half)), float(1 / (middle - half))
+        for slack in (max(tolerance, 1e-12 * low), 0.0):
+            ends = shortest(low, slack), shortest(peak, max(tolerance, 1e-9 * peak) if slack else 0.0)
+            for order in ("", ", order='falling'", ", order='rising'"):
+                yield f"chebyshev({ends[0]!r}, {ends[1]!r}, total={total}{order})" + ".repeat()" * repeats
 
 
 def _units(y: Numbers) -> Iterator[str]:
