@@ -279,3 +279,49 @@ def test_a_scheduler_that_counts_from_1_is_said_to():
     found = recognise(laju.cosine(0.1, total=100).values(61)[1:])
     assert found.text == "cosine(0.1, total=100).shift(-1)"
     assert "counts from 1" in found.note
+
+
+# --- logs of few digits -------------------------------------------------------------------------------------------------
+
+LOGGED = [
+    "cosine(0.3, total=1000, warmup=50)",
+    "cosine(0.0006, total=900, final=6e-05)",
+    "linear_to_zero(5e-05, total=1000, warmup=100)",
+    "wsd(0.001, total=1000, cooldown=200, warmup=50)",
+    "poly(0.1, total=1000, power=2)",
+    "exponential(0.3, 0.003, total=1000)",
+    "inverse_sqrt(0.002, warmup=50)",
+    "noam(512, 400)",
+    "cosine_restarts(0.1, every=250)",
+    "natural_exponential(0.1, rate=0.01)",
+    "factor(0.1, 0.99)",
+]
+
+
+@pytest.mark.parametrize("text", LOGGED)
+@pytest.mark.parametrize("digits", ["{:.3e}", "{:.4e}", "{:.4g}"])
+def test_a_log_of_few_digits_is_read(text: str, digits: str):
+    rates = [digits.format(rate) for rate in laju.parse(text).values(1000)]
+    found = recognise(rates)
+    assert found.text == text
+    assert "rounding" in found.note
+
+
+@pytest.mark.parametrize("text", [text for text in LOGGED if "restarts" not in text])
+def test_a_log_of_few_digits_and_of_some_updates_is_read(text: str):
+    values = laju.parse(text).values(1000)
+    found = recognise([(t, f"{values[t]:.4e}") for t in range(0, 1000, 20)])
+    assert float(np.abs(found.schedule.values(1000)[::20] - values[::20]).max()) <= 1e-4 * values.max()
+    assert found.is_formula
+    assert found.text.partition("(")[0] == text.partition("(")[0]
+
+
+def test_a_run_cut_short_is_read_from_few_digits():
+    values = laju.cosine(3e-4, total=1000, final=3e-5, warmup=20).values(600)
+    found = recognise([f"{rate:.4e}" for rate in values])
+    assert found.text == "cosine(0.0003, total=1000, final=3e-05, warmup=20)"
+
+
+def test_noise_of_few_digits_is_a_table():
+    noise = np.random.default_rng(0).uniform(0.1, 0.2, 60)
+    assert not recognise([f"{rate:.3e}" for rate in noise]).is_formula

@@ -17,6 +17,7 @@ from laju.arguments import is_number, number, shown, whole
 from laju.pieces import Table
 from laju.recognition.curves import Numbers
 from laju.recognition.cycles import texts
+from laju.recognition.rough import rounded
 from laju.recognition.rows import chained, named, row
 from laju.schedule import Schedule
 from laju.spec import parse
@@ -113,11 +114,10 @@ def recognise(values: Any, *, updates_per_epoch: int | None = None, tolerance: f
     if tolerance is not None:
         number("tolerance", tolerance, least=0)
     with np.errstate(all="ignore"):
-        for allowed, note in _tolerances(y, digits, tolerance):
-            for text in _texts(t, y, allowed):
-                found = _verified(text, t, y, allowed)
-                if found is not None:
-                    return _result(found, text, t, y, allowed, note, updates_per_epoch)
+        for text, allowed, note in _proposals(t, y, list(_tolerances(y, digits, tolerance)), bool(digits or tolerance)):
+            found = _verified(text, t, y, allowed)
+            if found is not None:
+                return _result(found, text, t, y, allowed, note, updates_per_epoch)
     table = _table(t, y)
     return _result(table, str(table), t, y, 0.0, "no formula was found", updates_per_epoch)
 
@@ -132,6 +132,21 @@ def _call(text: str) -> tuple[str, list[Any], dict[str, Any]] | None:
         return tree.func.id, positional, {str(k.arg): ast.literal_eval(k.value) for k in tree.keywords}
     except ValueError:
         return None
+
+
+def _proposals(
+    t: Numbers, y: Numbers, tolerances: list[tuple[float, str]], were_rounded: bool
+) -> Iterator[tuple[str, float, str]]:
+    """What is to be compared, with the tolerance of each; of rates of few digits the rows, which take long, come last."""
+    few = [pair for pair in tolerances if were_rounded and pair[0] > 1e-6 * float(np.abs(y).max())]
+    exact = [pair for pair in tolerances if pair not in few]
+    noisy = bool(few) and len(np.unique(y)) > 6  # no levels
+    for allowed, note in [] if noisy else exact:
+        yield from ((text, allowed, note) for text in _texts(t, y, allowed))
+    for allowed, note in few:
+        yield from ((text, allowed, note) for text in rounded(t, y, allowed))
+    for allowed, note in (*exact, *few) if noisy else few:
+        yield from ((text, allowed, note) for text in _texts(t, y, allowed))
 
 
 def _texts(t: Numbers, y: Numbers, tolerance: float) -> Iterator[str]:
@@ -211,6 +226,7 @@ def _tolerances(y: Numbers, digits: list[float], given: float | None) -> Iterato
     elif not digits:
         yield 4096 * _FLOAT64 * size, "as if each value had been computed from the one before"
     for half in digits:
+        half += 4 * _FLOAT64 * size  # which ties need
         yield half, f"up to the rounding of the values, {half:.2g}"
     if single and not digits:
         yield 256 * _FLOAT32 * size, "the values are float32 numbers, as if each had been computed from the one before"
@@ -258,18 +274,21 @@ def _rate(i: int, item: Any) -> float:
 def _digits(items: list[Any], y: Numbers) -> list[float]:
     """What half a unit of the last digit may be, of rates that have at most nine: of a place, or of each one's own digits."""
     texts = [item.strip().lower() if isinstance(item, str) else repr(float(item)) for item in items]
-    most, places, fixed = 0, 0, set()
+    most, places, kinds = 0, 0, list[tuple[int, bool]]()
     for text in texts:
         mantissa, _, exponent = text.lstrip("+-").partition("e")
         most = max(most, len(mantissa.replace(".", "").strip("0")))
         after = len(mantissa.partition(".")[2]) - int(exponent or 0)
         places = max(places, after)
-        fixed.add((after, bool(exponent)))
+        kinds.append((after, bool(exponent)))
     if not 0 < most <= 9:
         return []
     size = float(np.abs(y).max())
-    own = 0.5 * 10.0 ** (math.floor(math.log10(size)) + 1 - most)
+    decade = 10.0 ** math.floor(math.log10(size))
+    large = [after for (after, _), value in zip(kinds, y, strict=True) if abs(value) >= decade]
+    own = 0.5 * decade * 10.0 ** (1 - most)
     place = 0.5 * 10.0**-places
-    if all(scientific for _, scientific in fixed):
+    # Of so many large values one would have as many places as the small ones, were the places the same.
+    if all(scientific for _, scientific in kinds) or (len(large) > 8 and max(large) < places):
         return [own]
-    return [place] if len(fixed) == 1 else sorted({place, own})
+    return [place] if len(set(kinds)) == 1 else sorted({place, own})

@@ -228,7 +228,7 @@ def _power(u: Numbers, y: Numbers, tolerance: float) -> Iterator[Schedule]:
         for k in fixed:
             yield from pieces(k)
         if not fixed and len(u) >= 6:
-            best = _least(lambda k: fitted(k)[2], np.geomspace(0.1, 6, 25))
+            best = least(lambda k: fitted(k)[2], np.geomspace(0.1, 6, 25))
             if best is not None and fitted(best)[2] <= loose:
                 for digits in (1, 2, 3, 4):
                     yield from pieces(float(f"{best:.{digits - 1}e}"))
@@ -278,7 +278,7 @@ def _to_zero(begin: int, t: Numbers, y: Numbers, loose: float) -> Iterator[tuple
         return float(np.abs(z - z[0] - slope * (u - u[0])).max() / z[0]), float(u[0] - z[0] / slope)
 
     with np.errstate(all="ignore"):
-        k = _least(lambda k: line(k)[0], np.geomspace(0.2, 6, 30))
+        k = least(lambda k: line(k)[0], np.geomspace(0.2, 6, 30))
         if k is None or line(k)[0] > 1e-6:
             return
         for digits in (1, 2, 3, 4):
@@ -331,7 +331,7 @@ def _of_unknown_length(
         found = _solved(shape, origin, length, t, y)
         return math.inf if found is None else found[2]
 
-    length = _least(residual, span * np.geomspace(0.98, 60, 70))
+    length = least(residual, span * np.geomspace(0.98, 60, 70))
     if length is None or residual(length) > max(loose, 1e-6 * float(np.abs(y).max())):
         return
     for digits in (1, 2, 3, 4, 5, 6, 17):
@@ -350,7 +350,7 @@ def _of_unknown_exponent(
         found = _solved(kind.format(repr(k)), origin, length, t, y)
         return math.inf if found is None else found[2]
 
-    k = _least(residual, np.geomspace(0.15, 8, 24))
+    k = least(residual, np.geomspace(0.15, 8, 24))
     if k is None or residual(k) > max(loose, 1e-6 * float(np.abs(y).max())):
         return
     for digits in (1, 2, 3, 4, 6, 17):
@@ -361,7 +361,7 @@ def _of_unknown_exponent(
             return
 
 
-def _least(f: Callable[[float], float], grid: Any) -> float | None:
+def least(f: Callable[[float], float], grid: Any) -> float | None:
     """Where f is least: the best of a grid, and then by golden sections between its neighbours."""
     with np.errstate(all="ignore"):
         found = [f(float(x)) for x in grid]

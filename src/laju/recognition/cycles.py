@@ -10,6 +10,7 @@ import numpy as np
 
 from laju.pieces import Ramp
 from laju.recognition.curves import Numbers, shortest
+from laju.recognition.rough import rounded
 from laju.recognition.rows import call, chained, named, row
 from laju.schedule import Schedule
 from laju.spec import parse
@@ -113,12 +114,21 @@ def _restarts(y: Numbers, up: Any, tolerance: float) -> Iterator[str]:
             float(y[first : first + int(lengths[1] if len(lengths) > 1 else first)].max() / top), 4 * tolerance / top
         )
     own = np.arange(first, dtype=float)
-    parts = row(own, y[:first], tolerance)
+    plain = list(rounded(own, y[:first], tolerance))[:8] if tolerance > 1e-6 * top else []
+    parts = None if plain else row(own, y[:first], tolerance)
     tail = _level_at_end(y)
     for growth in growths:
         more: dict[str, Any] = {"growth": None if growth == 1 else growth, "decay": None if decay == 1 else decay}
         if tail is not None:
             more["count"] = len(begins)
+        said = [f"{key}={value!r}" for key, value in more.items() if value is not None]
+        for text in plain:
+            if text.startswith("cosine(") and f"total={first}" in text:
+                yield (
+                    ", ".join([text[:-1].replace("cosine(", "cosine_restarts(").replace("total", "every"), *said]) + ")"
+                )
+            take = "" if parse(text).length == first else f".take({first})"
+            yield f"({text}){take}.repeat({', '.join(said)})"
         if parts is not None and len(parts) <= 2 and isinstance(parts[-1].piece, Ramp):
             ramp = parts[-1].piece
             if ramp.shape == "cosine" and len(parts) == 1:
@@ -130,8 +140,6 @@ def _restarts(y: Numbers, up: Any, tolerance: float) -> Iterator[str]:
             cycle: Schedule = chained(parts)
             if cycle.length != first:
                 cycle = cycle.take(first)
-            said = [] if tail is None else [str(len(begins))]
-            said += [f"{key}={value!r}" for key, value in more.items() if value is not None and key != "count"]
             yield f"({cycle}).repeat({', '.join(said)})"
         if tail is not None:
             del more["count"]
