@@ -17,6 +17,10 @@ from laju.spec import parse
 
 _MOST_PARTS = 8
 _MOST_EVENTS = 80
+_MOST_WORK = 450
+"""Curves that are solved for before a row is given up, by where they may begin: schedules take up to 400, noise thousands."""
+_MOST_ROUGH_WORK = 100
+"""The same for values of few digits, where almost anything fits for a while."""
 _WIDEST_GAP = 64
 
 
@@ -40,6 +44,8 @@ class _Rows:
 
     def __init__(self, t: Numbers, y: Numbers, marks: list[int], tolerance: float) -> None:
         self.t, self.y, self.marks, self.tolerance = t, y, marks, tolerance
+        rough = tolerance > 1e-6 * float(np.abs(y).max())
+        self._left = float(_MOST_ROUGH_WORK if rough else _MOST_WORK)
         self._rows: dict[tuple[int, float, int], _Row | None] = {}
         self._parts: dict[tuple[int, int, tuple[float, ...]], Part | None] = {}
 
@@ -47,7 +53,7 @@ class _Rows:
         """The shortest row from value i on, of up to `left` curves; the one before came to its end at `arrived`."""
         if i == len(self.t):
             return 0, ()
-        if not left:
+        if not left or self._left < 0:
             return None
         key = (i, arrived, left)
         if key not in self._rows:
@@ -65,6 +71,8 @@ class _Rows:
         found: _Row | None = None
         # A curve reaches as far as it can; the value at its end may also be the first of the next one.
         for j in sorted({n, *later[-4:], *later[:12]}, reverse=True):
+            if self._left < 0:
+                return None
             if self.through(i, j, origins) is None:
                 continue
             for stop in (j, j - 1) if i + 1 < j else (j,):
@@ -85,6 +93,7 @@ class _Rows:
         """One curve through values i to j - 1."""
         key = (i, j, tuple(origins))
         if key not in self._parts:
+            self._left -= 1 + len(origins) / 8
             t, y = self.t, self.y
             end, following = (int(t[j]), float(y[j])) if j < len(t) else (None, None)
             try:
