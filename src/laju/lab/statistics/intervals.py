@@ -56,6 +56,8 @@ def number(value: float, digits: int = 3, *, signed: bool = False) -> str:
     >>> number(0.25), number(-1.5, signed=True), number(3e-6), number(2.5e9)
     ('0.250', '-1.500', '3.0e-06', '2.5e+09')
     """
+    if abs(value) < 1e-15:  # what a sum of differences leaves of 0
+        value = 0.0
     shown = not math.isfinite(value) or value == 0 or 0.5 * 10**-digits <= abs(value) < 1e6
     return f"{value:{'+' if signed else ''}{f'.{digits}f' if shown else '.1e'}}"
 
