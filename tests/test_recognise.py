@@ -325,3 +325,10 @@ def test_a_run_cut_short_is_read_from_few_digits():
 def test_noise_of_few_digits_is_a_table():
     noise = np.random.default_rng(0).uniform(0.1, 0.2, 60)
     assert not recognise([f"{rate:.3e}" for rate in noise]).is_formula
+
+
+@pytest.mark.parametrize("last", [2_000_000, 200_000_000])
+def test_a_log_with_few_rows_of_a_long_run_is_read(last: int):
+    schedule = laju.inverse_sqrt(2e-3, warmup=last // 50)
+    found = recognise([(t, f"{schedule(t):.4e}") for t in range(0, last, last // 100)])
+    assert found.text == f"inverse_sqrt(0.002, warmup={last // 50})"

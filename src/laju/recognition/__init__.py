@@ -15,7 +15,7 @@ import numpy as np
 import laju.policies
 from laju.arguments import is_number, number, shown, whole
 from laju.pieces import Table
-from laju.recognition.curves import Numbers
+from laju.recognition.curves import Numbers, coarse
 from laju.recognition.cycles import texts
 from laju.recognition.rough import rounded
 from laju.recognition.rows import chained, named, row
@@ -138,7 +138,7 @@ def _proposals(
     t: Numbers, y: Numbers, tolerances: list[tuple[float, str]], were_rounded: bool
 ) -> Iterator[tuple[str, float, str]]:
     """What is to be compared, with the tolerance of each; of rates of few digits the rows, which take long, come last."""
-    few = [pair for pair in tolerances if were_rounded and pair[0] > 1e-6 * float(np.abs(y).max())]
+    few = [pair for pair in tolerances if were_rounded and coarse(y, pair[0])]
     exact = [pair for pair in tolerances if pair not in few]
     noisy = bool(few) and len(np.unique(y)) > 6  # no levels
     for allowed, note in [] if noisy else exact:
@@ -175,13 +175,9 @@ def _verified(text: str, t: Numbers, y: Numbers, tolerance: float) -> Schedule |
 
 def _apart(schedule: Schedule, t: Numbers, y: Numbers) -> float:
     """The largest difference; infinite where the schedule has no values there."""
-    last = int(t[-1])
     try:
         with np.errstate(all="ignore"):
-            if last < 4 * len(t) + 1000:
-                found = schedule.values(last + 1)[t.astype(int)]
-            else:
-                found = np.array([schedule(int(u)) for u in t])
+            found = np.asarray(schedule(t.astype(int)))
     except (ValueError, ArithmeticError):
         return math.inf
     apart = np.abs(found - y)

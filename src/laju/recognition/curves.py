@@ -76,6 +76,11 @@ def _of(piece: Schedule, t: Numbers) -> Numbers:
     raise TypeError(piece)
 
 
+def coarse(y: Numbers, tolerance: float) -> bool:
+    """Whether the tolerance is that of few digits, which hides where curves begin."""
+    return tolerance > 1e-6 * float(np.abs(y).max())
+
+
 def shortest(value: float, tolerance: float) -> float:
     """The number with the fewest digits within a tolerance."""
     if abs(value) <= tolerance:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from laju.pieces import Ramp
-from laju.recognition.curves import Numbers, shortest
+from laju.recognition.curves import Numbers, coarse, shortest
 from laju.recognition.rough import rounded
 from laju.recognition.rows import call, chained, named, row
 from laju.schedule import Schedule
@@ -114,35 +115,33 @@ def _restarts(y: Numbers, up: Any, tolerance: float) -> Iterator[str]:
             float(y[first : first + int(lengths[1] if len(lengths) > 1 else first)].max() / top), 4 * tolerance / top
         )
     own = np.arange(first, dtype=float)
-    plain = list(rounded(own, y[:first], tolerance))[:8] if tolerance > 1e-6 * top else []
-    parts = None if plain else row(own, y[:first], tolerance)
-    tail = _level_at_end(y)
-    for growth in growths:
-        more: dict[str, Any] = {"growth": None if growth == 1 else growth, "decay": None if decay == 1 else decay}
-        if tail is not None:
-            more["count"] = len(begins)
-        said = [f"{key}={value!r}" for key, value in more.items() if value is not None]
-        for text in plain:
-            if text.startswith("cosine(") and f"total={first}" in text:
-                yield (
-                    ", ".join([text[:-1].replace("cosine(", "cosine_restarts(").replace("total", "every"), *said]) + ")"
-                )
+    fixed = {} if _level_at_end(y) is None else {"count": len(begins)}
+    factors = [{"growth": growth, "decay": decay} for growth in growths]
+    repeats: list[dict[str, Any]] = [{k: v for k, v in each.items() if v != 1} | fixed for each in factors]
+    if coarse(y, tolerance):
+        for text in itertools.islice(rounded(own, y[:first], tolerance), 8):
             take = "" if parse(text).length == first else f".take({first})"
-            yield f"({text}){take}.repeat({', '.join(said)})"
-        if parts is not None and len(parts) <= 2 and isinstance(parts[-1].piece, Ramp):
-            ramp = parts[-1].piece
-            if ramp.shape == "cosine" and len(parts) == 1:
+            for more in repeats:
+                said = ", ".join(f"{key}={value!r}" for key, value in more.items())
+                if text.startswith("cosine(") and f"total={first}" in text:
+                    restarts = text[:-1].replace("cosine(", "cosine_restarts(").replace("total", "every")
+                    yield f"{restarts}{', ' * bool(said)}{said})"
+                yield f"({text}){take}.repeat({said})"
+    parts = row(own, y[:first], tolerance)
+    if parts is None:
+        return
+    ramp = parts[-1].piece
+    cycle: Schedule = chained(parts)
+    if cycle.length != first:
+        cycle = cycle.take(first)
+    for more in repeats:
+        if len(parts) <= 2 and isinstance(ramp, Ramp) and ramp.shape == "cosine":
+            if len(parts) == 1:
                 yield call("cosine_restarts", ramp.start, every=first, final=ramp.final, **more)
-            elif ramp.shape == "cosine" and isinstance(parts[0].piece, Ramp):
+            elif isinstance(parts[0].piece, Ramp):
                 warm = {"warmup": parts[0].end, "start": parts[0].piece.start}
                 yield call("cosine_restarts", ramp.start, every=first, final=ramp.final, **more, **warm)
-        if parts is not None:
-            cycle: Schedule = chained(parts)
-            if cycle.length != first:
-                cycle = cycle.take(first)
-            yield f"({cycle}).repeat({', '.join(said)})"
-        if tail is not None:
-            del more["count"]
+        yield f"({cycle}).repeat({', '.join(f'{key}={value!r}' for key, value in more.items())})"
 
 
 def _level_at_end(y: Numbers) -> float | None:
@@ -175,7 +174,7 @@ def texts(y: Numbers, tolerance: float) -> Iterator[str]:
 def chebyshev(y: Numbers, tolerance: float) -> Iterator[str]:
     """Chebyshev steps: the inverses of the sorted rates of a period are a level and a cosine of their place."""
     n, size = len(y), float(np.abs(y).max())
-    if y.min() <= 0 or tolerance > 1e-6 * size:
+    if y.min() <= 0 or coarse(y, tolerance):
         return
     again = np.flatnonzero(np.abs(y - y[0]) <= tolerance)
     level = int(np.argmax(np.abs(y[::-1] - y[-1]) > tolerance))  # how often the last value stands at the end

@@ -69,9 +69,10 @@ def rounded(t: Numbers, y: Numbers, half: float) -> Iterator[str]:
         for ramp, end in rises:
             for piece, top, begin in falls:
                 for text, cost in _told(ramp, end, piece, top, max(begin, end)):
-                    found.setdefault(text, cost)
+                    found[text] = min(cost, found.get(text, cost))
         for text in _of_one_scale(t, y, half, rise, [begin for _, _, begin in falls]):
-            found.setdefault(text, (_said(text) + 3, 0, len(text)))
+            cost = (_said(text) + 3, 0, len(text))
+            found[text] = min(cost, found.get(text, cost))
     yield from sorted(found, key=found.__getitem__)[:_MOST]
 
 
@@ -269,7 +270,7 @@ def _of_one_scale(t: Numbers, y: Numbers, half: float, rise: _Side, begins: list
     """Policies whose values are all known but for a factor."""
 
     def factor(text: str, likely: float) -> float | None:
-        values = parse(text).values(int(t[-1]) + 1)[t.astype(int)]
+        values = np.asarray(parse(text)(t.astype(int)))
         return _allowed(np.zeros(len(y)), values, y, half, likely)
 
     ends = [b for b in dict.fromkeys(begins) if b]

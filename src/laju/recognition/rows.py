@@ -11,7 +11,7 @@ import numpy as np
 
 from laju.algebra import Chain
 from laju.pieces import Constant, Exponential, Power, Ramp
-from laju.recognition.curves import Numbers, Part, curves
+from laju.recognition.curves import Numbers, Part, coarse, curves
 from laju.schedule import Schedule
 from laju.spec import parse
 
@@ -44,8 +44,7 @@ class _Rows:
 
     def __init__(self, t: Numbers, y: Numbers, marks: list[int], tolerance: float) -> None:
         self.t, self.y, self.marks, self.tolerance = t, y, marks, tolerance
-        rough = tolerance > 1e-6 * float(np.abs(y).max())
-        self._left = float(_MOST_ROUGH_WORK if rough else _MOST_WORK)
+        self._left = float(_MOST_ROUGH_WORK if coarse(y, tolerance) else _MOST_WORK)
         self._rows: dict[tuple[int, float, int], _Row | None] = {}
         self._parts: dict[tuple[int, int, tuple[float, ...]], Part | None] = {}
 

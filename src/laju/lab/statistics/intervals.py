@@ -45,9 +45,14 @@ class Estimate:
         '0.845 ± 0.012'
         >>> Estimate(0.0071, None, 1).text(signed=True)
         '+0.007'
+        >>> Estimate(2.2e-17, 0.01, 5).text(signed=True)
+        '+0.000 ± 0.010'
         """
-        mean = number(self.mean, digits, signed=signed)
-        return mean if self.half_width is None else f"{mean} ± {number(self.half_width, digits)}"
+        if self.half_width is None:
+            return number(self.mean, digits, signed=signed)
+        # Of differences that cancel, a sum leaves rounding.
+        mean = 0.0 if abs(self.mean) < 1e-12 * self.half_width else self.mean
+        return f"{number(mean, digits, signed=signed)} ± {number(self.half_width, digits)}"
 
 
 def number(value: float, digits: int = 3, *, signed: bool = False) -> str:
@@ -56,8 +61,6 @@ def number(value: float, digits: int = 3, *, signed: bool = False) -> str:
     >>> number(0.25), number(-1.5, signed=True), number(3e-6), number(2.5e9)
     ('0.250', '-1.500', '3.0e-06', '2.5e+09')
     """
-    if abs(value) < 1e-15:  # what a sum of differences leaves of 0
-        value = 0.0
     shown = not math.isfinite(value) or value == 0 or 0.5 * 10**-digits <= abs(value) < 1e6
     return f"{value:{'+' if signed else ''}{f'.{digits}f' if shown else '.1e'}}"
 
