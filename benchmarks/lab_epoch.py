@@ -26,7 +26,8 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from laju import Schedule, constant, wsd
-from laju.lab import Data, Digits, Task, Trial, chapter, compare
+from laju.lab import Data, Digits, Task, Trial, compare
+from laju.studies.chapter import schedules
 from laju.lab.engines.torch import train
 from laju.lab.models.lenet import lenet
 
@@ -170,7 +171,7 @@ def main() -> None:
     kinds = {
         "chapter": lambda i: chapter_epoch(task),
         "one": lambda i: one(task, i),
-        "six": lambda i: compared(task, dict(chapter()), options.epochs, share=True),
+        "six": lambda i: compared(task, dict(schedules()), options.epochs, share=True),
         "one wsd": lambda i: compared(task, first(cooldowns(updates)), options.epochs, share=True),
         "six wsd apart": lambda i: compared(task, cooldowns(updates), options.epochs, share=False),
         "six wsd": lambda i: compared(task, cooldowns(updates), options.epochs, share=True),

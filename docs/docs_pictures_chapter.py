@@ -19,8 +19,8 @@ import numpy as np
 from docs_pictures import svg
 from matplotlib.figure import Figure
 
-from laju.lab import chapter, compare
-from laju.lab.chapter import as_published
+from laju.lab import compare
+from laju.studies.chapter import as_published, schedules
 from laju.lab.engines.mxnet import interpreter
 from laju.lab.report.figures import overview
 from laju.plot import INK, Picture, draw_steps, legend, tidy
@@ -108,7 +108,7 @@ def loops_picture(labels: tuple[str, str, str] = ("as plotted", "epoch", "learni
     axes = figure.subplots(3, 1, sharex=True)
     lines = []
     for ax, name in zip(axes, ("square root", "multi-factor", "cosine with warmup"), strict=True):
-        lines = [draw_steps(ax, chapter()[name].child.values(30), 0, linewidth=4, alpha=0.35)]
+        lines = [draw_steps(ax, schedules()[name].child.values(30), 0, linewidth=4, alpha=0.35)]
         for i, label in enumerate(_editions(), start=1):
             values = json.loads((_workshop() / f"{FRAMEWORKS[label]}.json").read_text(encoding="utf-8"))[name]
             lines.append(draw_steps(ax, np.array(values), i))
@@ -128,7 +128,7 @@ def _editions() -> list[str]:
 
 @functools.cache
 def _compared():
-    return compare(chapter(), epochs=20, seeds=1, jobs=2)
+    return compare(schedules(), epochs=20, seeds=1, jobs=2)
 
 
 def compared_picture() -> str:
@@ -150,7 +150,7 @@ def compared_table(headings: tuple[str, ...]) -> str:
 def shifted_table(headings: tuple[str, str, str]) -> str:
     """The rates of the first epochs as the chapter plots them, and as its PyTorch loop used them."""
     rows = ["| " + " | ".join(headings) + " |", "| --- | --- | --- |"]
-    for name, schedule in chapter().items():
+    for name, schedule in schedules().items():
         if name == "factor":
             continue
         texts = [" ".join(f"{v:.3g}" for v in s.child.values(6)) for s in (schedule, as_published()[name])]

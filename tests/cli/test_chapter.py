@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from laju.lab.chapter import PUBLISHED, as_published, chapter
+from laju.studies.chapter import PUBLISHED, as_published, schedules
 
 TINY = ("--epochs", "1", "--seeds", "1", "--jobs", "1")
 
@@ -35,7 +35,7 @@ def run(tmp_path: Path):
 def test_the_published_figures_stand_beside_and_are_not_compared_with_other_data(run, tmp_path: Path) -> None:
     done = run("--task", "digits", *TINY)
     assert (done.returncode, done.stderr) == (0, "")
-    for name in chapter():
+    for name in schedules():
         assert name in done.stdout
     for figures in PUBLISHED.values():
         for value in vars(figures).values():

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from laju.lab.studies import STUDIES
+from laju.studies import STUDIES
 from tests.cli.test_cli import fails, posix, program, rows, run
 
 __all__ = ["run"]  # the fixture

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import laju
 from laju.dialects import DialectError, NotASchedule, d2l, read
-from laju.lab.chapter import as_published, chapter
+from laju.studies.chapter import as_published, schedules
 from tests.dialects.test_torch import survives
 
 RELEASE = "1.0.3"
@@ -252,7 +252,7 @@ def test_the_mxnet_loop_counts_minibatches_from_1(tmp_path: Any, parity: Any) ->
 
 
 def test_the_chapters_own_set_is_in_both_places() -> None:
-    published, as_text = as_published(), chapter()
+    published, as_text = as_published(), schedules()
     for name, own, text in (
         ("square root", d2l.SquareRootScheduler(0.1, loop="pytorch"), d2l.SquareRootScheduler(0.1)),
         ("cosine", d2l.CosineScheduler(20, 0.3, 0.01, loop="pytorch"), d2l.CosineScheduler(20, 0.3, 0.01)),

@@ -12,6 +12,7 @@ from torch.optim import lr_scheduler
 import laju
 from laju.frameworks.torch import Scheduler
 from laju.lab import Digits
+from laju.studies.chapter import schedules
 
 EPOCHS = 4
 
@@ -36,9 +37,9 @@ def chapters_loop(
     return used[:: len(images.split(256))]
 
 
-@pytest.mark.parametrize("name", list(laju.lab.chapter()))
+@pytest.mark.parametrize("name", list(schedules()))
 def test_the_chapters_loop_trains_lenet(name: str) -> None:
-    of_epochs = laju.lab.chapter()[name].child  # the loop's clock is the epoch already
+    of_epochs = schedules()[name].child  # the loop's clock is the epoch already
     task = Digits()
     images, labels = torch.from_numpy(task.data().train_inputs), torch.from_numpy(task.data().train_labels)
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from laju.lab import Comparison, FashionMNIST, chapter, compare
+from laju.lab import Comparison, FashionMNIST, compare
+from laju.studies.chapter import schedules as chapter
 from laju.lab.statistics import paired_difference
 
 pytestmark = pytest.mark.slow

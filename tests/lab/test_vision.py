@@ -44,7 +44,7 @@ WITH_OPERATORS = """
     import timm, torchvision
     from torchvision import transforms
     from laju.lab import compare
-    from laju.lab.studies import Options, run
+    from laju.studies import Options, run
     from laju.lab.tasks.image_folder import Accelerated, ImageFolder
 
     folder = Path(sys.argv[1])

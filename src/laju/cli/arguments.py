@@ -34,9 +34,9 @@ def read_schedules(texts: tuple[str, ...]) -> dict[str, Schedule]:
     named: dict[str, Schedule] = {}
     for text in texts:
         if text.strip() == "chapter":
-            from laju.lab.chapter import chapter
+            from laju.studies.chapter import schedules
 
-            found: dict[str, Schedule] = chapter()
+            found: dict[str, Schedule] = schedules()
         else:
             name, spec = _split(text)
             try:

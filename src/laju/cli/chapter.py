@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from laju.lab.chapter import Beside
+    from laju.studies.chapter import Beside
 
 
 @click.command("chapter")
@@ -61,16 +61,16 @@ def command(
     laju chapter --task digits            # a first look in a minute
     """
     with plain_errors():
-        from laju.lab import chapter
-        from laju.lab.chapter import as_published as used_rates
-        from laju.lab.chapter import beside_published
+        from laju.studies.chapter import schedules
+        from laju.studies.chapter import as_published as used_rates
+        from laju.studies.chapter import beside_published
 
         check_task(task)
         console = console_for(as_json)
         began = time.monotonic()
         result, files = train_and_report(
             console,
-            used_rates() if as_published else chapter(),
+            used_rates() if as_published else schedules(),
             task,
             store,
             out,

@@ -19,7 +19,7 @@ from laju.cli.train_options import jobs_option, task_options
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from laju.lab.studies import Answer
+    from laju.studies import Answer
 
 
 @click.command("study")
@@ -66,7 +66,7 @@ def command(
     with plain_errors():
         from rich.console import Console
 
-        from laju.lab.studies import STUDIES, Options, run, write
+        from laju.studies import STUDIES, Options, run, write
         from laju.lab.tasks import TASKS
 
         if name is None:

@@ -8,7 +8,6 @@
 """
 
 from laju.lab.branching import branch
-from laju.lab.chapter import chapter
 from laju.lab.compare import Interrupted, Unfinished, compare, run_trials
 from laju.lab.comparison import Agreement, Comparison, Row
 from laju.lab.forecast import stored_curves
@@ -82,7 +81,6 @@ __all__ = [
     "Tuned",
     "Unfinished",
     "branch",
-    "chapter",
     "compare",
     "find",
     "get_task",

@@ -13,9 +13,9 @@ from laju.lab.engines import train
 from laju.lab.engines.loop import run
 from laju.lab.engines.torch import Training, one_thread_and_own_randomness
 from laju.lab.statistics import Estimate
-from laju.lab.studies import Options
-from laju.lab.studies import restarts_and_averaging as study
-from laju.lab.studies.base import Answer
+from laju.studies import Options
+from laju.studies import restarts_and_averaging as study
+from laju.studies.base import Answer
 from tests.lab.tiny import Explosion, Sides
 
 pytestmark = pytest.mark.slow

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from laju.lab.studies import STUDIES, Options, run, write
+from laju.studies import STUDIES, Options, run, write
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from inspect import signature
 from typing import Any
 
 from laju.arguments import nearest, shown
-from laju.lab.studies.base import Answer, Options, Table, write
+from laju.studies.base import Answer, Options, Table, write
 
 __all__ = ["STUDIES", "Answer", "Options", "Table", "run", "write"]
 
@@ -39,7 +39,7 @@ def run(name: str, options: Options | None = None, **settings: Any) -> Answer:
     """
     if name not in STUDIES:
         raise ValueError(f"{shown(name)} is not a study{nearest(str(name), STUDIES)} (studies: {', '.join(STUDIES)})")
-    module = import_module(f"laju.lab.studies.{name.replace('-', '_')}")
+    module = import_module(f"laju.studies.{name.replace('-', '_')}")
     takes = list(signature(module.study).parameters)[1:]
     for setting in settings:
         if setting not in takes:

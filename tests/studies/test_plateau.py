@@ -11,7 +11,7 @@ import pytest
 from laju import constant
 from laju.adaptive import Plateau, simulate
 from laju.lab import HeldOut, Outcome, Store, Trial, run_trials
-from laju.lab.studies import Answer, Options, run
+from laju.studies import Answer, Options, run
 from laju.spec import parse
 from tests.lab.tiny import Sides
 

@@ -18,8 +18,8 @@ from laju.lab.comparison import Comparison
 from laju.lab.report.figures import overview
 from laju.lab.running import Key
 from laju.lab.statistics import Estimate, estimate, paired_difference
-from laju.lab.studies.base import Answer, Options, Table
-from laju.lab.studies.watched import run_watched
+from laju.studies.base import Answer, Options, Table
+from laju.studies.watched import run_watched
 from laju.lab.tasks import Task, get_task
 from laju.lab.trials import Outcome, Trial
 from laju.plot import INK, PALETTE, tidy

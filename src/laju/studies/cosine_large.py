@@ -19,8 +19,8 @@ from laju.lab.comparison import Comparison
 from laju.lab.report.figures import overview
 from laju.lab.statistics import Estimate, estimate, joint_difference, paired_difference
 from laju.lab.statistics import number as number_text
-from laju.lab.studies.base import Answer, Options, Table
-from laju.lab.studies.ranking import finals, listed, rank
+from laju.studies.base import Answer, Options, Table
+from laju.studies.ranking import finals, listed, rank
 from laju.lab.tasks.image_folder import Accelerated, ImageFolder
 from laju.lab.trials import Optimizer
 from laju.plot import INK, legend, line_style, tidy

@@ -9,7 +9,7 @@ import pytest
 import laju
 from laju.lab import Outcome, Trial, compare
 from laju.lab.engines import train
-from laju.lab.studies.watched import run_watched
+from laju.studies.watched import run_watched
 from tests.lab.test_compare import Watcher
 from tests.lab.tiny import Sides
 

@@ -17,8 +17,8 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from laju.lab.compare import compare
 from laju.lab.comparison import Comparison, Row
 from laju.lab.statistics import Estimate, estimate
-from laju.lab.studies.base import Answer, Options, Table
-from laju.lab.studies.ranking import Ranking, finals, listed, rank, untold
+from laju.studies.base import Answer, Options, Table
+from laju.studies.ranking import Ranking, finals, listed, rank, untold
 from laju.plot import INK, PALETTE, draw_steps, legend, tidy
 from laju.policies import constant, poly, polynomial_decay
 from laju.schedule import Schedule

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 import laju
 from laju.lab.statistics import number
-from laju.lab.studies.base import Answer, Options, Table
+from laju.studies.base import Answer, Options, Table
 from laju.lab.tasks import get_task
 from laju.sampling import (
     Chains,

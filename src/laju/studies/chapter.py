@@ -39,12 +39,12 @@ PUBLISHED = {
 """What the chapter prints for its PyTorch runs on Fashion-MNIST, one run each, to three decimals."""
 
 
-def chapter() -> dict[str, Schedule]:
+def schedules() -> dict[str, Schedule]:
     """The chapter's set, by name; value(e) is in force during epoch e.
 
     The chapter only plots its factor schedule, from 2.0, which no network here survives; the set trains it from 0.3.
 
-    >>> list(chapter())
+    >>> list(schedules())
     ['constant', 'square root', 'factor', 'multi-factor', 'cosine', 'cosine with warmup']
     """
     return {name: schedule.per("epoch") for name, schedule in _schedules().items()}
@@ -57,7 +57,7 @@ def as_published() -> dict[str, Schedule]:
       epoch e > 0 at s(e - 1).
     - The multi-factor schedule is one of torch's. It was stepped 30 times for its plot, so all of the training that follows runs
       at 0.5 · 0.5² = 0.125.
-    - The factor schedule multiplies before it returns, so that loop would use 0.3 · 0.9^e: no other rates than `chapter`'s.
+    - The factor schedule multiplies before it returns, so that loop would use 0.3 · 0.9^e: no other rates than `schedules`'s.
 
     >>> as_published()["cosine with warmup"].child.values(4).round(3)
     array([0.3 , 0.  , 0.06, 0.12])
@@ -107,7 +107,7 @@ def beside_published(comparison: Comparison) -> list[Beside]:
     and ± 0.0005, since it was rounded. Only the full Fashion-MNIST at 30 epochs and batch size 256 is compared.
 
     Args:
-        comparison: of schedules named as in `chapter`; others are left out.
+        comparison: of schedules named as in `schedules`; others are left out.
     """
     used, elsewhere = as_published(), _elsewhere(comparison)
     found = []

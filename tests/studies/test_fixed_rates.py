@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from laju.lab.studies import Answer, Options, run
-from laju.lab.studies.fixed_rates import boundary
+from laju.studies import Answer, Options, run
+from laju.studies.fixed_rates import boundary
 
 pytestmark = pytest.mark.slow
 

@@ -7,8 +7,8 @@ from click.testing import CliRunner
 
 from laju.cli import cli
 from laju.lab import Outcome, Record, Store
-from laju.lab.studies import Answer, Options, cosine_large, run, write
-from laju.lab.studies.cosine_large import POLICIES
+from laju.studies import Answer, Options, cosine_large, run, write
+from laju.studies.cosine_large import POLICIES
 from laju.lab.tasks import DataError
 from laju.units import RunPlan
 

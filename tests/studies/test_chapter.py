@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch.optim import lr_scheduler
 
-from laju.lab import Comparison, Optimizer, chapter
-from laju.lab.chapter import PUBLISHED, as_published, beside_published
+from laju.lab import Comparison, Optimizer
+from laju.studies.chapter import PUBLISHED, as_published, beside_published
+from laju.studies.chapter import schedules as chapter
 from laju.lab.trials import Outcome, Record
 from laju.units import RunPlan
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from laju.lab.studies import Answer, Options, run
-from laju.lab.studies.exponents import Decay
+from laju.studies import Answer, Options, run
+from laju.studies.exponents import Decay
 from laju.units import RunPlan
 
 pytestmark = pytest.mark.slow

@@ -12,9 +12,9 @@ import laju
 from laju.lab import Digits, Optimizer, Trial
 from laju.lab.engines import train
 from laju.lab.models.deep import Plain, plain
-from laju.lab.studies import Options
-from laju.lab.studies import warmup_length as study
-from laju.lab.studies.base import Answer
+from laju.studies import Options
+from laju.studies import warmup_length as study
+from laju.studies.base import Answer
 from tests.lab.tiny import Sides, Slope
 
 pytestmark = pytest.mark.slow

@@ -21,8 +21,8 @@ from laju.adaptive import Plateau, simulate
 from laju.lab.compare import compare, run_trials
 from laju.lab.comparison import Comparison
 from laju.lab.statistics import Estimate, estimate
-from laju.lab.studies.base import Answer, Options, Table
-from laju.lab.studies.ranking import LEAST_SEEDS, Ranking, finals, listed, rank, untold
+from laju.studies.base import Answer, Options, Table
+from laju.studies.ranking import LEAST_SEEDS, Ranking, finals, listed, rank, untold
 from laju.lab.tasks import HeldOut, get_task
 from laju.lab.trials import Outcome, Trial
 from laju.pieces import Constant

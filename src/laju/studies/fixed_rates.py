@@ -17,8 +17,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from laju.lab.compare import compare
 from laju.lab.comparison import Comparison
 from laju.lab.statistics import Estimate, number
-from laju.lab.studies.base import Answer, Options, Table
-from laju.lab.studies.ranking import Ranking, finals, listed, rank, untold
+from laju.studies.base import Answer, Options, Table
+from laju.studies.ranking import Ranking, finals, listed, rank, untold
 from laju.plot import INK, PALETTE, legend, tidy
 
 NAME, QUESTION = "fixed-rates", "Which constant rate is best, and where does training diverge?"

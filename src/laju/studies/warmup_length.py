@@ -19,8 +19,8 @@ from laju.lab.compare import run_trials
 from laju.lab.models.deep import Plain
 from laju.lab.running import Key
 from laju.lab.statistics import estimate, paired_difference
-from laju.lab.studies.base import Answer, Options, Table
-from laju.lab.studies.watched import run_watched
+from laju.studies.base import Answer, Options, Table
+from laju.studies.watched import run_watched
 from laju.lab.tasks import Task, get_task
 from laju.lab.trials import Optimizer, Outcome, Trial
 from laju.pieces import Constant
