@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from laju.plot import plot
+from laju.view.plot import plot
 
 _count = itertools.count()
 

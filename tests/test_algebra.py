@@ -183,7 +183,7 @@ def test_lengths_of_combinations():
         (lambda: constant(1).clip(0.5, relative=True), "has no end"),
         (lambda: Table([]), "at least one number"),
         (lambda: Table([1, "a"]), r"entries\[1\]"),
-        (lambda: Table([1], interpolation="cubic"), "'hold' or 'linear'"),
+        (lambda: Table([1], interpolation="cubic"), "one of hold, linear"),
         (lambda: cosine(1, total=10, warmup=10), "warmup must be shorter than the total of 10, got 10"),
         (lambda: cosine(1, total=2.5), "total must be a whole number"),
         (lambda: laju.factor(0.1, 0.5, floor=0.2), "floor must be a finite number of at most 0.1"),

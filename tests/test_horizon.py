@@ -1,8 +1,8 @@
 import pytest
 
 from laju import constant, cosine, linear
-from laju.horizon import cooldown, extend, hold
 from laju.inspect import Jump
+from laju.inspect.horizon import cooldown, extend, hold
 from tests.conftest import scenarios
 
 EXPECTED = {s["id"]: s["expected"] for s in scenarios()}

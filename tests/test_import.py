@@ -27,7 +27,7 @@ def test_importing_laju_loads_numpy_and_nothing_heavy():
 def test_what_looks_at_schedules_is_loaded_when_it_is_asked_for():
     code = """
 import sys, laju
-later = {"laju.differ", "laju.lint", "laju.recognition", "laju.tracing"}
+later = {"laju.inspect.difference", "laju.inspect.lint", "laju.recognition", "laju.tracing"}
 assert not later & set(sys.modules)
 assert set(laju.__all__) <= set(dir(laju))
 print(laju.check(laju.constant(0.1)), laju.diff(laju.constant(0.1), laju.constant(0.1), updates=3).first)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import laju
 from laju import RunPlan, constant, cosine, factor, linear, multi_factor, parse, square_root
 from laju.cli.check import command
-from laju.lint import CODES, Finding, check, looked_at
+from laju.inspect.lint import CODES, Finding, check, looked_at
 from tests.strategies import schedules
 
 PAGES = Path(__file__).parent.parent / "docs" / "checks"

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 
 import laju
 from laju import Exponential, Function, constant, cosine, linear, multi_factor
-from laju.notebook import html, svg
+from laju.view.notebook import html, svg
 from tests.strategies import schedules
 
 
@@ -70,6 +70,6 @@ def test_text_is_escaped_and_a_function_that_fails_is_still_shown():
 
 
 def test_neither_matplotlib_nor_plotext_is_imported():
-    code = "import sys, laju, laju.notebook as n; n.html(laju.constant(1)); print({'matplotlib', 'plotext'} & set(sys.modules))"
+    code = "import sys, laju; from laju.view import notebook as n; n.html(laju.constant(1)); print({'matplotlib', 'plotext'} & set(sys.modules))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert run.stdout.strip() == "set()"

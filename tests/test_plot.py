@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import laju
-from laju.plot import plot, printable, sketch, thin
+from laju.view.plot import plot, printable, sketch, thin
 
 COSINE = laju.cosine(0.3, total=20, warmup=5)
 PLAN = laju.RunPlan(samples=100, batch_size=10, epochs=20)
@@ -195,7 +195,7 @@ def test_a_missing_package_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, p
     def missing(name: str):
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
-    monkeypatch.setattr("laju.plot.importlib.import_module", missing)
+    monkeypatch.setattr("laju.view.plot.importlib.import_module", missing)
     with pytest.raises(ModuleNotFoundError, match=rf'{package}.*pip install "laju\[plot\]"'):
         draw(COSINE)
 

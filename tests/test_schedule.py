@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import laju
 from laju import Chain, Constant, Ramp, cosine
-from laju.arrays import namespace
+from laju.core.arrays import namespace
 from tests.strategies import finite, schedules
 
 EXTENT = 130  # past the end of nearly everything that is drawn

@@ -6,8 +6,8 @@ from hypothesis import given
 
 import laju
 from laju import SpecError, from_json, parse
-from laju.schema import ID, generated, json_schema, text
-from laju.spec import _NODES
+from laju.core.node import NODES
+from laju.text.schema import ID, generated, json_schema, text
 from tests.strategies import schedules
 
 jsonschema = pytest.importorskip("jsonschema")
@@ -62,8 +62,8 @@ def accepted(data):
 
 
 def test_the_packaged_schema_is_that_of_the_classes():
-    packaged = files("laju").joinpath("schema.json").read_text(encoding="utf-8")
-    assert packaged == text(), "a node has changed: run `python -m laju.schema src/laju/schema.json`"
+    packaged = files("laju.text").joinpath("schema.json").read_text(encoding="utf-8")
+    assert packaged == text(), "a node has changed: run `python -m laju.text.schema src/laju/schema.json`"
     assert json_schema() == generated() == json.loads(packaged)
 
 
@@ -74,9 +74,9 @@ def test_the_schema_is_one():
 
 def test_every_kind_and_field_is_in_it_and_is_described():
     kinds = json_schema()["$defs"]
-    assert set(_NODES) <= set(kinds)
-    assert set(kinds["schedule"]["properties"]["kind"]["enum"]) == set(_NODES)
-    for name, cls in _NODES.items():
+    assert set(NODES) <= set(kinds)
+    assert set(kinds["schedule"]["properties"]["kind"]["enum"]) == set(NODES)
+    for name, cls in NODES.items():
         assert kinds[name]["description"]
         assert set(kinds[name]["properties"]) == {"kind", *cls.__dataclass_fields__}
         assert kinds[name]["additionalProperties"] is False
@@ -94,7 +94,7 @@ def test_the_samples_hold_every_kind():
         for part in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
             yield from kinds(part)
 
-    assert {kind for s in SAMPLES for kind in kinds(s.to_json()["schedule"])} == set(_NODES), "add one to SAMPLES"
+    assert {kind for s in SAMPLES for kind in kinds(s.to_json()["schedule"])} == set(NODES), "add one to SAMPLES"
 
 
 @pytest.mark.parametrize("schedule", SAMPLES, ids=str)
@@ -134,7 +134,7 @@ def test_the_schema_and_laju_refuse_the_same_values_of_a_field(schedule):
     tree = json.loads(json.dumps(schedule.to_json()["schedule"]))
     if "first" in tree or "endpoint" in tree:
         return  # what else the ramp may have depends on these
-    for name in _NODES[tree["kind"]].__dataclass_fields__:
+    for name in NODES[tree["kind"]].__dataclass_fields__:
         for value in CANDIDATES:
             data, case = whole(tree | {name: value}), (name, repr(value))
             assert validator.is_valid(data) <= accepted(data) or case in SIGNS, (tree["kind"], *case)

@@ -8,9 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laju import Ramp, shapes
-from laju.arrays import Scalar, namespace
-from laju.shapes import NAMES, shape
+from laju import Ramp
+from laju.core import shapes
+from laju.core.arrays import Scalar, namespace
+from laju.core.shapes import NAMES, shape
 
 # The fall of every shape at p, in mpmath.
 FALLS = {

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 import laju
 from laju import SpecError, cosine, from_json, linear, parse
-from laju.spec import fingerprint
 from tests.strategies import schedules
 
 
@@ -229,7 +228,7 @@ def test_the_fingerprint_is_the_same_in_another_process_and_does_not_hang_on_the
         assert other.stdout.strip() == schedule.fingerprint
     turned = json.loads(json.dumps(schedule.to_json()))
     turned["schedule"] = dict(reversed(turned["schedule"].items()))
-    assert fingerprint(from_json(turned)) == schedule.fingerprint
+    assert from_json(turned).fingerprint == schedule.fingerprint
 
 
 def test_the_fingerprint_is_pinned():

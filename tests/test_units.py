@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 import laju
 from laju import Constant, Length, Ramp, RunPlan, UnresolvedError, cosine, factor, linear, multi_factor, parse
-from laju.units import as_length
+from laju.core.units import as_length
 
 plan = RunPlan(samples=1000, batch_size=10, epochs=20)
 

@@ -9,31 +9,19 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from laju import shapes
+from laju import _moved  # noqa: F401 - modules by the names that they had before
 from laju.adaptive import Controller, Greedy, Plateau
-from laju.algebra import (
-    Chain,
-    Maximum,
-    Minimum,
-    Overlay,
-    Per,
-    Product,
-    Repeat,
-    Reverse,
-    Shift,
-    Staircase,
-    Stretch,
-    Sum,
-    Take,
-    chain,
-    product,
-    splice,
-    stretch,
-)
-from laju.clocks import Clock
-from laju.horizon import cooldown, extend, hold
-from laju.inspect import describe
-from laju.pieces import Constant, Exponential, Function, Power, Ramp, Rectification, Table
+from laju.core import shapes
+from laju.core.algebra import Chain, Maximum, Minimum, Overlay, Product, Sum
+from laju.core.checks import SpecError
+from laju.core.clocks import Clock, Per, Repeat, Reverse, Shift, Staircase, Stretch, Take
+from laju.core.joins import chain, product, splice, stretch
+from laju.core.node import HOOKS
+from laju.core.pieces import Constant, Exponential, Function, Power, Ramp, Rectification, Table
+from laju.core.schedule import Schedule
+from laju.core.units import Length, RunPlan, UnresolvedError
+from laju.inspect.description import describe
+from laju.inspect.horizon import cooldown, extend, hold
 from laju.policies import (
     chebyshev,
     constant,
@@ -74,13 +62,12 @@ from laju.policies import (
     wsd,
     wsd_s,
 )
-from laju.schedule import Schedule
-from laju.spec import SpecError, from_json, parse
-from laju.units import Length, RunPlan, UnresolvedError
+from laju.text.json import from_json
+from laju.text.spec import parse
 
 if TYPE_CHECKING:
-    from laju.differ import Difference, diff
-    from laju.lint import Finding, check
+    from laju.inspect.difference import Difference, diff
+    from laju.inspect.lint import Finding, check
     from laju.recognition import Recognised, recognise
     from laju.tracing import trace
 
@@ -177,14 +164,23 @@ __all__ = [
 
 # What a training does not need is loaded when it is first asked for.
 _LATER = {
-    "Difference": "differ",
-    "Finding": "lint",
+    "Difference": "inspect.difference",
+    "Finding": "inspect.lint",
     "Recognised": "recognition",
-    "check": "lint",
-    "diff": "differ",
+    "check": "inspect.lint",
+    "diff": "inspect.difference",
     "recognise": "recognition",
     "trace": "tracing",
 }
+
+
+def _html(schedule: Schedule) -> str | None:
+    """The picture of a schedule in a notebook, whose room is loaded when one is shown."""
+    html: str | None = import_module("laju.view.notebook").html(schedule)
+    return html
+
+
+HOOKS["html"] = _html
 
 
 def __getattr__(name: str) -> Any:

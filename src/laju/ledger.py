@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from laju.arguments import number, shown, whole
-from laju.schedule import Schedule
+from laju.core.checks import number, shown, whole
+from laju.core.schedule import Schedule
 
 _HEADER = ("update", "parameter", "group", "value")
 

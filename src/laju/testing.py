@@ -20,9 +20,9 @@ import numpy as np
 import pytest
 
 from laju import policies
-from laju.pieces import Constant, Ramp
+from laju.core.pieces import Constant, Ramp
+from laju.core.schedule import Schedule
 from laju.policies import constant, cosine, factor, linear, multi_factor, poly, polynomial_decay, square_root
-from laju.schedule import Schedule
 
 SCHEDULES: dict[str, Schedule] = {
     "constant": constant(0.3),

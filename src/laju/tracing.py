@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from laju.arguments import shown, whole
-from laju.pieces import Table
-from laju.schedule import Schedule
+from laju.core.checks import shown, whole
+from laju.core.pieces import Table
+from laju.core.schedule import Schedule
 
 Rates = Callable[[int], float]
 """The rate of the next update, when it is asked for every update from the first on."""

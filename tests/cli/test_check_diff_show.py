@@ -188,7 +188,7 @@ def test_show_needs_no_plotting_package(monkeypatch: pytest.MonkeyPatch):
     def missing(name: str):
         raise ModuleNotFoundError(f'{name} is needed to draw: pip install "laju[plot]"', name=name)
 
-    monkeypatch.setattr("laju.plot.need", missing)
+    monkeypatch.setattr("laju.view.plot.need", missing)
     done = inside("show 'cosine(1, total=9)'")
     assert done.exit_code == 0
     assert '(no sketch: plotext is needed to draw: pip install "laju[plot]")' in done.stdout

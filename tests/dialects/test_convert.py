@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 import laju
 from laju.dialects import Conversion, DialectError, NotASchedule, convert, read
 from laju.dialects.base import SYSTEMS
-from laju.dialects.outline import Outline, natural_end
 from laju.dialects.writers import TARGETS
+from laju.inspect.outline import Outline, natural_end
 
 ROOT = Path(__file__).parents[2]
 few = settings(max_examples=40, deadline=None, derandomize=True)

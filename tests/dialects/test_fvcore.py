@@ -18,9 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import laju
+from laju.core.schedule import Schedule
 from laju.dialects import DialectError, read
 from laju.dialects import fvcore as dialect
-from laju.schedule import Schedule
 
 from .conftest import importable
 

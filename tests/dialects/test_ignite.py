@@ -19,9 +19,9 @@ from ignite import handlers  # noqa: E402
 from ignite.engine import Engine, Events  # noqa: E402
 
 import laju  # noqa: E402
+from laju.core.schedule import Schedule  # noqa: E402
 from laju.dialects import DialectError, NotASchedule, ignite, read, system  # noqa: E402
 from laju.dialects import torch as dialect  # noqa: E402
-from laju.schedule import Schedule  # noqa: E402
 from tests.dialects import test_torch as torch_tests  # noqa: E402
 
 RELEASE = "0.5.5"

@@ -14,9 +14,9 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 keras = pytest.importorskip("keras")
 
 import laju  # noqa: E402
+from laju.core.schedule import Schedule  # noqa: E402
 from laju.dialects import DialectError, NotASchedule, read, system  # noqa: E402
 from laju.dialects import keras as dialect  # noqa: E402
-from laju.schedule import Schedule  # noqa: E402
 
 N = 100
 few = settings(max_examples=25, deadline=None, derandomize=True)

@@ -14,9 +14,9 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 
 import laju  # noqa: E402
+from laju.core.schedule import Schedule  # noqa: E402
 from laju.dialects import DialectError, NotASchedule, read, system  # noqa: E402
 from laju.dialects import optax as dialect  # noqa: E402
-from laju.schedule import Schedule  # noqa: E402
 
 RELEASE = optax.__version__
 N = 130

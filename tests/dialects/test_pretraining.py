@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch")
 
 import laju  # noqa: E402
+from laju.core.schedule import Schedule  # noqa: E402
 from laju.dialects import DialectError, deepspeed, megatron, read, system, torchtitan  # noqa: E402
-from laju.schedule import Schedule  # noqa: E402
 
 few = settings(max_examples=60, deadline=None, derandomize=True)
 rates = st.sampled_from([1e-5, 3e-4, 0.003, 0.1, 1.0])

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch")
 
 import laju  # noqa: E402
+from laju.core.schedule import Schedule  # noqa: E402
 from laju.dialects import DialectError, NotASchedule, read, system  # noqa: E402
 from laju.dialects import timm as dialect  # noqa: E402
-from laju.schedule import Schedule  # noqa: E402
 
 N = 150
 few = settings(max_examples=60, deadline=None, derandomize=True)

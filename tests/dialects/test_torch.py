@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch")
 
 import laju  # noqa: E402
+from laju.core.schedule import Schedule  # noqa: E402
 from laju.dialects import DialectError, NotASchedule, read, system  # noqa: E402
 from laju.dialects import torch as dialect  # noqa: E402
-from laju.schedule import Schedule  # noqa: E402
 
 RELEASE = torch.__version__.split("+")[0]
 few = settings(max_examples=40, deadline=None, derandomize=True)

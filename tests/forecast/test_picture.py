@@ -10,7 +10,7 @@ import pytest
 import laju
 from laju.forecast import Curve, fit
 from laju.forecast.picture import picture
-from laju.plot import PALETTE
+from laju.view.plot import PALETTE
 
 N = 2000
 RUNS = {

@@ -27,9 +27,9 @@ from hypothesis import strategies as st
 import laju.frameworks.keras
 from laju import Function, RunPlan, Table, UnresolvedError, constant, cosine, factor, linear
 from laju.adaptive import Controller, Greedy, Plateau, Rule, StateError, simulate
+from laju.core.schedule import Schedule
 from laju.frameworks.keras import LearningRate, Observe, Scheduled, position, set_position
 from laju.frameworks.values import Factor
-from laju.schedule import Schedule
 from laju.testing import SCHEDULES, Adapter, Conformance, plain
 from tests.strategies import schedules
 

@@ -16,9 +16,9 @@ import jax.numpy as jnp  # noqa: E402
 
 from laju import Chain, RunPlan, UnresolvedError, constant, cosine, linear, multi_factor  # noqa: E402
 from laju.adaptive import Controller, Plateau, simulate  # noqa: E402
+from laju.core.schedule import Schedule  # noqa: E402
 from laju.frameworks.jax import FactorState, resumed, scale_by_factor, scheduled, set_factor  # noqa: E402
 from laju.frameworks.values import Factor  # noqa: E402
-from laju.schedule import Schedule  # noqa: E402
 from laju.testing import SCHEDULES, Adapter, Conformance, plain  # noqa: E402
 
 SCHEDULE = cosine(0.3, total=20, warmup=5, final=0.01)

@@ -24,9 +24,9 @@ from mxnet import autograd, gluon  # noqa: E402
 import laju.frameworks.mxnet  # noqa: E402
 from laju import UnresolvedError, cosine, factor, linear  # noqa: E402
 from laju.adaptive import Controller, Plateau, StateError  # noqa: E402
+from laju.core.schedule import Schedule  # noqa: E402
 from laju.frameworks.mxnet import Scheduler, trace  # noqa: E402
 from laju.frameworks.values import Factor  # noqa: E402
-from laju.schedule import Schedule  # noqa: E402
 from laju.testing import Adapter, Conformance, plain  # noqa: E402
 
 SCHEDULE = cosine(0.3, total=20, warmup=5, final=0.01)

@@ -19,9 +19,9 @@ from paddle.optimizer.lr import LRScheduler  # noqa: E402
 import laju.frameworks.paddle  # noqa: E402
 from laju import UnresolvedError, cosine, factor, linear  # noqa: E402
 from laju.adaptive import Controller, Plateau, StateError  # noqa: E402
+from laju.core.schedule import Schedule  # noqa: E402
 from laju.frameworks.paddle import Scheduler, trace  # noqa: E402
 from laju.frameworks.values import Factor  # noqa: E402
-from laju.schedule import Schedule  # noqa: E402
 from laju.testing import Adapter, Conformance, plain  # noqa: E402
 
 SCHEDULE = cosine(0.3, total=20, warmup=5, final=0.01)

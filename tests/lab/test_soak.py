@@ -32,7 +32,7 @@ NURSERY = """
 import json, os, signal, sys
 import torch
 from laju.lab import compare
-from laju.pieces import Constant, Ramp
+from laju.core.pieces import Constant, Ramp
 from tests.lab.tiny import Sides
 
 Sides(n=2000).fingerprint

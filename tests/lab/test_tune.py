@@ -21,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import laju
+from laju.core.units import RunPlan
 from laju.lab import (
     Optimizer,
     Outcome,
@@ -38,7 +39,6 @@ from laju.lab.base_rates import tune_base_rates
 from laju.lab.objectives import Objective
 from laju.lab.report.search import picture, search_summary, search_table, write_search
 from laju.lab.tune import SearchWorkerLost
-from laju.units import RunPlan
 from tests.lab import postgres
 from tests.lab.test_compare import Watcher
 from tests.lab.tiny import Deadly, Forbidden, Sides

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch.optim import lr_scheduler
 
+from laju.core.units import RunPlan
 from laju.lab import Comparison, Optimizer
+from laju.lab.trials import Outcome, Record
 from laju.studies.chapter import PUBLISHED, as_published, beside_published
 from laju.studies.chapter import schedules as chapter
-from laju.lab.trials import Outcome, Record
-from laju.units import RunPlan
 
 EPOCHS = 30
 FULL = RunPlan(samples=60_000, batch_size=256, epochs=EPOCHS)

@@ -6,11 +6,11 @@ import torch
 from click.testing import CliRunner
 
 from laju.cli import cli
+from laju.core.units import RunPlan
 from laju.lab import Outcome, Record, Store
+from laju.lab.tasks import DataError
 from laju.studies import Answer, Options, cosine_large, run, write
 from laju.studies.cosine_large import POLICIES
-from laju.lab.tasks import DataError
-from laju.units import RunPlan
 
 from ..pictures import write_folder
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from laju.core.units import RunPlan
 from laju.studies import Answer, Options, run
 from laju.studies.exponents import Decay
-from laju.units import RunPlan
 
 pytestmark = pytest.mark.slow
 

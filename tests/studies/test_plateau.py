@@ -12,7 +12,7 @@ from laju import constant
 from laju.adaptive import Plateau, simulate
 from laju.lab import HeldOut, Outcome, Store, Trial, run_trials
 from laju.studies import Answer, Options, run
-from laju.spec import parse
+from laju.text.spec import parse
 from tests.lab.tiny import Sides
 
 pytestmark = pytest.mark.slow

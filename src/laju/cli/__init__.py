@@ -49,7 +49,7 @@ class Verbs(click.Group):
     def resolve_command(
         self, context: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        from laju.arguments import nearest
+        from laju.core.checks import nearest
 
         if args and not args[0].startswith("-") and args[0] not in VERBS:
             context.fail(f"No such command {args[0]!r}{nearest(args[0], VERBS)} (commands: {', '.join(VERBS)})")

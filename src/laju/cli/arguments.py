@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 
 import click
 
-from laju.schedule import Schedule
-from laju.spec import SpecError, parse
+from laju.core.checks import SpecError
+from laju.core.schedule import Schedule
+from laju.text.spec import parse
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from laju.arguments import nearest
 from laju.cli.run_options import Run, as_text, read_one, run_options, usage_errors
-from laju.lint import CODES, check
+from laju.core.checks import nearest
+from laju.inspect.lint import CODES, check
 
 
 @click.command("check")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from laju.cli.run_options import Run, as_text, read_one, run_options, sketched, usage_errors
-from laju.differ import diff, picture
+from laju.inspect.difference import diff, picture
 
 
 @click.command("diff")
@@ -56,7 +56,7 @@ def command(a: str, b: str, run: Run, tolerance: float, out: Path | None, as_jso
         elif not as_json and not found.equal:
 
             def draw() -> str:
-                from laju.plot import sketch
+                from laju.view.plot import sketch
 
                 below = {f"{label_b} - {label_a}": two + -1.0 * one}
                 above = sketch({label_a: one, label_b: two}, found.updates, height=14)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from laju.arguments import nearest
 from laju.cli.arguments import plain_errors
 from laju.cli.train_options import batch_size_option, json_option, momentum_option, seeds_option, task_options
+from laju.core.checks import nearest
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -62,7 +62,7 @@ def command(
         from laju.lab.range_test import find
         from laju.lab.tasks import TASKS
         from laju.lab.trials import Optimizer
-        from laju.plot import SUFFIXES, need
+        from laju.view.plot import SUFFIXES, need
 
         if task not in TASKS:
             text = f"{task!r} is not a task{nearest(task, TASKS)} (tasks: {', '.join(TASKS)})"

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from laju.arguments import nearest
 from laju.cli.arguments import F, plain_errors, read_schedules
 from laju.cli.forecast_curves import Length, Source, curve_options, finite, length_options, noted
 from laju.cli.run_options import as_text, read_one
-from laju.plot import SUFFIXES, printable
-from laju.schedule import Schedule
+from laju.core.checks import nearest
+from laju.core.schedule import Schedule
+from laju.view.plot import SUFFIXES, printable
 
 if TYPE_CHECKING:
     from laju.forecast import Curve, FittedLaw
@@ -167,8 +167,8 @@ def best_command(
     """
     _check_suffix(out)
     with plain_errors(), noted() as notes:
-        from laju.algebra import chain
-        from laju.pieces import Ramp
+        from laju.core.joins import chain
+        from laju.core.pieces import Ramp
 
         curves = source.read((), length.updates_per_epoch)
         updates = length.plan(curves).updates

@@ -14,12 +14,12 @@ from typing import Any
 import click
 import numpy as np
 
-from laju.arguments import nearest
 from laju.cli.run_options import read_one
+from laju.core.checks import nearest
+from laju.core.schedule import Schedule
+from laju.core.units import RunPlan
 from laju.forecast import Curve, ForecastWarning
 from laju.forecast.laws import LAWS
-from laju.schedule import Schedule
-from laju.units import RunPlan
 
 _COUNT = click.IntRange(min=1)
 _OPTIONS = (

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from laju.cli.arguments import plain_errors, read_schedules, schedules_argument
-from laju.units import RunPlan
+from laju.core.units import RunPlan
 
 
 @click.command("plot")
@@ -50,13 +50,13 @@ def command(
         if plan is None and updates is None and all(schedule.length is None for schedule in named.values()):
             raise click.UsageError("no schedule here has an end, so say how far to draw: --updates N.")
         if out is not None:
-            from laju.plot import plot
+            from laju.view.plot import plot
 
             picture = plot(named, updates, plan=plan, log=log)
             if updates_per_epoch is None and plan is not None:
                 picture.axes.set_xlabel("epoch")
             click.echo(f"wrote {picture.save(out)}")
         else:
-            from laju.plot import sketch
+            from laju.view.plot import sketch
 
             click.echo(sketch(named, updates, plan=plan))

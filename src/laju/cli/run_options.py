@@ -13,10 +13,10 @@ from typing import Any
 import click
 import numpy as np
 
-from laju.arguments import shown
 from laju.cli.arguments import plain_errors, read_schedules
-from laju.schedule import Schedule
-from laju.units import RunPlan
+from laju.core.checks import shown
+from laju.core.schedule import Schedule
+from laju.core.units import RunPlan
 
 _COUNT = click.IntRange(min=1)
 _OPTIONS = (

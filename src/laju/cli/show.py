@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import click
 
 from laju.cli.run_options import Run, as_text, read_one, run_options, sketched, usage_errors
-from laju.inspect import Description, describe
+from laju.inspect.description import Description, describe
 
 _ROWS = 20
 
@@ -51,7 +51,7 @@ def command(schedule: str, run: Run, as_json: bool) -> None:
         click.echo(_facts(facts))
 
         def draw() -> str:
-            from laju.plot import sketch
+            from laju.view.plot import sketch
 
             return sketch({name: resolved}, run.length, height=14).rsplit("\n", 1)[0]  # the name is above already
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from laju.arguments import nearest
 from laju.cli.arguments import plain_errors, store_option
 from laju.cli.train_options import jobs_option, task_options
+from laju.core.checks import nearest
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -66,8 +66,8 @@ def command(
     with plain_errors():
         from rich.console import Console
 
-        from laju.studies import STUDIES, Options, run, write
         from laju.lab.tasks import TASKS
+        from laju.studies import STUDIES, Options, run, write
 
         if name is None:
             _list(STUDIES, as_json)
@@ -153,7 +153,7 @@ def _table(title: str, headings: Sequence[str], rows: Sequence[Sequence[Any]]) -
     from rich.table import Table
     from rich.text import Text
 
-    from laju.plot import printable
+    from laju.view.plot import printable
 
     table = Table(
         title=Text(printable(title), style="bold"),

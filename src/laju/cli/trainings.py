@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from laju.arguments import nearest
+from laju.core.checks import nearest
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from laju.arguments import nearest
 from laju.cli.arguments import plain_errors, store_option
 from laju.cli.train_options import (
     batch_size_option,
@@ -22,6 +21,7 @@ from laju.cli.train_options import (
     seeds_option,
     task_options,
 )
+from laju.core.checks import nearest
 
 if TYPE_CHECKING:
     from rich.console import Console

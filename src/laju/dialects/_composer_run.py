@@ -11,11 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, ParamSpec, Required, TypedDict
 
-from laju.arguments import number, shown, whole
-from laju.clocks import Clock
+from laju.core.checks import number, shown, whole
+from laju.core.clocks import Clock
+from laju.core.pieces import Constant
+from laju.core.schedule import Schedule
 from laju.dialects.base import DialectError
-from laju.pieces import Constant
-from laju.schedule import Schedule
 
 Asked = ParamSpec("Asked")
 

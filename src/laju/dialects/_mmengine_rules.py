@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from laju.algebra import Chain, Product
-from laju.arguments import number, shown, whole
-from laju.clocks import Take
+from laju.core.algebra import Chain, Product
+from laju.core.checks import number, shown, whole
+from laju.core.clocks import Take
+from laju.core.node import set_fields
+from laju.core.pieces import Constant, Ramp, Table
+from laju.core.schedule import Schedule
 from laju.dialects._torch_rules import Group
 from laju.dialects.base import DialectError, integer
-from laju.pieces import Constant, Ramp, Table
-from laju.schedule import Schedule, put
 
 INF = 10**9
 """The `end` that MMEngine takes for none; here such a window has no end at all."""
@@ -215,7 +216,7 @@ def _holds(before: Schedule, after: Schedule) -> bool:
 
 def alone(rule: Rule, exact: int | None) -> Schedule:
     schedule = made((rule,), rule.lr, 1, exact)
-    put(schedule, _mmengine_rule=rule)
+    set_fields(schedule, _mmengine_rule=rule)
     return schedule
 
 

@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from laju.algebra import Chain
-from laju.arguments import shown, whole
+from laju.core.algebra import Chain
+from laju.core.checks import shown, whole
+from laju.core.node import set_fields
+from laju.core.pieces import Table
+from laju.core.schedule import Schedule
 from laju.dialects.base import DialectError
-from laju.pieces import Table
-from laju.schedule import Schedule, put
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ def made(
     else:
         at = progress or (lambda t: t / updates if updates else float(t))
         schedule = Table(tuple(float(curve.at(at(t))) for t in range(whole("exact", exact, least=1))))
-    put(schedule, _of_progress=curve)
+    set_fields(schedule, _of_progress=curve)
     return schedule
 
 

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from laju.algebra import Chain, Product, Take
-from laju.arguments import shown, whole
+from laju.core.algebra import Chain, Product
+from laju.core.checks import shown, whole
+from laju.core.clocks import Take
+from laju.core.node import set_fields
+from laju.core.pieces import Table
+from laju.core.schedule import Schedule
 from laju.dialects.base import DialectError
-from laju.pieces import Table
-from laju.schedule import Schedule, put
 
 
 @dataclass
@@ -225,7 +227,7 @@ def made(rule: Any, exact: int | None) -> Schedule:
     schedule: Schedule = (
         rule.schedule() if exact is None else Table(tuple(played(rule, whole("exact", exact, least=1))))
     )
-    put(schedule, _torch_rule=rule)
+    set_fields(schedule, _torch_rule=rule)
     return schedule
 
 

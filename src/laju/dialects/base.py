@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
-from laju.algebra import Product
-from laju.arguments import is_number, nearest, shown, whole
-from laju.pieces import Constant, Exponential, Table
-from laju.schedule import Schedule
+from laju.core.algebra import Product
+from laju.core.checks import is_number, nearest, shown, whole
+from laju.core.pieces import Constant, Exponential, Table
+from laju.core.schedule import Schedule
 
 Dialect = Callable[..., Schedule]
 

@@ -25,13 +25,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Unpack
 
-from laju.algebra import Chain
-from laju.arguments import number, shown
-from laju.clocks import Take
+from laju.core.algebra import Chain
+from laju.core.checks import number, shown
+from laju.core.clocks import Take
+from laju.core.pieces import Constant, Exponential, Ramp
+from laju.core.schedule import Schedule
 from laju.dialects._composer_run import Run, Trainer, Whole, run_of, stepped, with_the_trainer
 from laju.dialects.base import DialectError, System, powers
-from laju.pieces import Constant, Exponential, Ramp
-from laju.schedule import Schedule
 
 
 @with_the_trainer

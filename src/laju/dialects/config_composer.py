@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from laju.arguments import shown
+from laju.core.checks import shown
 from laju.dialects import composer
 from laju.dialects.base import DialectError, call
 from laju.dialects.configs import Configured, fact, mapping

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from laju.arguments import shown
+from laju.core.checks import shown
 from laju.dialects.base import DialectError
 from laju.dialects.configs import Configured, fact, mapping
 from laju.dialects.mmengine import param_scheduler

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from laju.arguments import nearest, whole
+from laju.core.checks import nearest, whole
 from laju.dialects.base import DialectError
 from laju.dialects.configs import Configured, fact, mapping
 from laju.dialects.transformers import get_cosine_schedule_with_warmup

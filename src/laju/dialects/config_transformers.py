@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from laju.arguments import number, shown, whole
+from laju.core.checks import number, shown, whole
 from laju.dialects.base import DialectError
 from laju.dialects.configs import Configured, fact, mapping
 from laju.dialects.transformers import get_scheduler

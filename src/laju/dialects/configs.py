@@ -13,9 +13,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from laju.arguments import nearest, shown
+from laju.core.checks import nearest, shown
+from laju.core.schedule import Schedule
 from laju.dialects.base import DialectError
-from laju.schedule import Schedule
 
 READERS = ("transformers", "deepspeed", "torchtitan", "torchtune", "mmengine", "composer")
 """Systems whose configurations are read."""

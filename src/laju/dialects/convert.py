@@ -3,7 +3,7 @@ migration changes.
 
     laju.dialects.convert("CosineLRScheduler(t_initial=300, warmup_t=5)", "timm", "optax", lr=0.1)
 
-The target's own schedulers are tried first. What they are called with comes from the schedule's parts (`laju.dialects.outline`,
+The target's own schedulers are tried first. What they are called with comes from the schedule's parts (`laju.inspect.outline`,
 `laju.dialects.writers`), but whether they give its values is decided by the values: each call is read by the target's dialect
 and compared over the run and past it. Where none does, the code uses laju's adapter, and the report says how far away the
 nearest one is.
@@ -24,20 +24,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from laju.arguments import nearest as near_name
-from laju.arguments import number, shown, whole
+from laju.core.checks import nearest as near_name
+from laju.core.checks import number, shown, whole
+from laju.core.pieces import Ramp
+from laju.core.schedule import Schedule
+from laju.core.units import RunPlan
 from laju.dialects.base import SYSTEMS, DialectError, System, read, system
 from laju.dialects.convert_report import possessive
-from laju.dialects.outline import Outline, natural_end
 from laju.dialects.writers import TARGETS, Setting, Suggestion, Writer, called, writer
-from laju.differ import Difference, diff
-from laju.pieces import Ramp
-from laju.schedule import Schedule
-from laju.spec import parse
-from laju.units import RunPlan
+from laju.inspect.difference import Difference, diff
+from laju.inspect.outline import Outline, natural_end
+from laju.text.spec import parse
 
 if TYPE_CHECKING:
-    from laju.plot import Picture
+    from laju.view.plot import Picture
 
 _BLOCK = 1 << 18
 _REPLAYED = 20_000
@@ -104,14 +104,14 @@ class Conversion:
 
     def sketch(self, width: int | None = None) -> str:
         """The schedule and the nearest of the target's own, drawn in the terminal."""
-        from laju.plot import sketch
+        from laju.view.plot import sketch
 
         return sketch(self._curves(), self._drawn(), height=14, width=width)
 
     def picture(self) -> Picture:
         """The schedule, the nearest of the target's own, and their difference, in Matplotlib."""
-        from laju.differ import picture
-        from laju.plot import plot
+        from laju.inspect.difference import picture
+        from laju.view.plot import plot
 
         if self.approximation is None:
             drawn = plot(self._curves(), self._drawn())

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from laju.dialects.writers import writer
-from laju.differ import Difference
+from laju.inspect.difference import Difference
 
 if TYPE_CHECKING:
     from laju.dialects.convert import Conversion

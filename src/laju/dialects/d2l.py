@@ -18,12 +18,12 @@ import itertools
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from laju.algebra import Chain, Maximum
-from laju.arguments import nearest, number, shown, whole
+from laju.core.algebra import Chain, Maximum
+from laju.core.checks import nearest, number, shown, whole
+from laju.core.pieces import Constant, Exponential, Power, Ramp
+from laju.core.schedule import Schedule
 from laju.dialects import torch as _torch
 from laju.dialects.base import DialectError, NotASchedule, System, replayed
-from laju.pieces import Constant, Exponential, Power, Ramp
-from laju.schedule import Schedule
 
 Loop = Literal["pytorch", "tensorflow", "mxnet"]
 _LOOPS = ("pytorch", "tensorflow", "mxnet")

@@ -18,10 +18,10 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from laju.arguments import number, shown, whole
+from laju.core.checks import number, shown, whole
+from laju.core.pieces import Constant, Power, Ramp, Table
+from laju.core.schedule import Schedule
 from laju.dialects.base import DialectError, System
-from laju.pieces import Constant, Power, Ramp, Table
-from laju.schedule import Schedule
 
 
 def WarmupLR(

@@ -21,12 +21,12 @@ from typing import Any
 
 import numpy as np
 
-from laju.arguments import number, shown, whole
-from laju.clocks import stretch
+from laju.core.checks import number, shown, whole
+from laju.core.joins import stretch
+from laju.core.pieces import Constant, Ramp, Table
+from laju.core.schedule import Schedule
 from laju.dialects._progress import Curve, curve_of, joined, made
 from laju.dialects.base import DialectError, System
-from laju.pieces import Constant, Ramp, Table
-from laju.schedule import Schedule
 
 LEARNING_RATE = 1e-3
 """What a `Learner` has by default."""

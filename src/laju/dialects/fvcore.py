@@ -21,12 +21,12 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from laju.algebra import Chain, Product, Sum
-from laju.arguments import number, shown, whole
+from laju.core.algebra import Chain, Product, Sum
+from laju.core.checks import number, shown, whole
+from laju.core.pieces import Constant, Exponential, Power, Ramp
+from laju.core.schedule import Schedule
 from laju.dialects._progress import Curve, curve_of, first, joined, made
 from laju.dialects.base import DialectError, System
-from laju.pieces import Constant, Exponential, Power, Ramp
-from laju.schedule import Schedule
 
 _EPSILON = 1e-6
 """What fvcore adds to `where` before it compares."""
@@ -473,7 +473,7 @@ def _composite(curves: list[Curve], lengths: Sequence[float], scaling: Sequence[
 
 def _over(curve: Curve, n: int | None, share: float) -> Schedule:
     """A curve over a share of the run, whose boundaries are the run's own."""
-    from laju.clocks import stretch
+    from laju.core.joins import stretch
 
     if not share:
         return Constant(0.0)  # never in force

@@ -17,12 +17,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from laju.algebra import Chain
-from laju.arguments import number, shown, whole
+from laju.core.algebra import Chain
+from laju.core.checks import number, shown, whole
+from laju.core.node import set_fields
+from laju.core.pieces import Constant, Ramp
+from laju.core.schedule import Schedule
 from laju.dialects.base import DialectError, System
 from laju.dialects.mxnet import Counts, asked_by
-from laju.pieces import Constant, Ramp
-from laju.schedule import Schedule, put
 
 Mode = Literal["constant", "step", "linear", "poly", "cosine"]
 _MODES = ("constant", "step", "linear", "poly", "cosine")
@@ -94,7 +95,7 @@ def LRScheduler(
     schedule = asked_by(counts, own.shift(late) if late else own)
     if schedule is own:  # what is remembered below must not be shared with the schedule inside
         schedule = own.shift(0)
-    put(schedule, _gluoncv=(own, n))
+    set_fields(schedule, _gluoncv=(own, n))
     return schedule
 
 

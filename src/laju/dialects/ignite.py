@@ -20,13 +20,14 @@ import numbers
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from laju.algebra import Chain, Sum
-from laju.arguments import number, shown, whole
+from laju.core.algebra import Chain, Sum
+from laju.core.checks import number, shown, whole
+from laju.core.node import set_fields
+from laju.core.pieces import Constant, Ramp, Table
+from laju.core.schedule import Schedule
 from laju.dialects import torch as _torch
 from laju.dialects._torch_rules import Group, Rule, rule_of
 from laju.dialects.base import Dialect, DialectError, System
-from laju.pieces import Constant, Ramp, Table
-from laju.schedule import Schedule, put
 
 
 def LinearCyclicalScheduler(
@@ -267,9 +268,9 @@ def LRScheduler(
     else:
         schedule = _found(rule, _fresh(rule)[1].lr)
     if rule.multiplies or rule.name in ("CosineAnnealingLR", "SWALR"):
-        put(schedule, _ignite_found=lambda before: _found(rule, before))
+        set_fields(schedule, _ignite_found=lambda before: _found(rule, before))
     else:
-        put(schedule, _ignite_found=lambda before: schedule)
+        set_fields(schedule, _ignite_found=lambda before: schedule)
     return schedule
 
 

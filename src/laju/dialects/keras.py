@@ -17,11 +17,11 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from laju.algebra import Chain
-from laju.arguments import number, shown, whole
+from laju.core.algebra import Chain
+from laju.core.checks import number, shown, whole
+from laju.core.pieces import Constant, Exponential, Power, Ramp, Table
+from laju.core.schedule import Schedule
 from laju.dialects.base import DialectError, System
-from laju.pieces import Constant, Exponential, Power, Ramp, Table
-from laju.schedule import Schedule
 
 
 def ExponentialDecay(

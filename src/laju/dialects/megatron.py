@@ -15,10 +15,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from laju.arguments import nearest, number, shown, whole
+from laju.core.checks import nearest, number, shown, whole
+from laju.core.pieces import Constant, Exponential, Power, Ramp, Table
+from laju.core.schedule import Schedule
 from laju.dialects.base import DialectError, System
-from laju.pieces import Constant, Exponential, Power, Ramp, Table
-from laju.schedule import Schedule
 
 _STYLES = "constant", "linear", "cosine", "inverse-square-root", "WSD"
 _COOLDOWNS = "linear", "cosine", "exponential", "minus_sqrt"

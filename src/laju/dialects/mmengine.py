@@ -24,14 +24,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from laju.algebra import Chain
-from laju.arguments import number, shown, whole
+from laju.core.algebra import Chain
+from laju.core.checks import number, shown, whole
+from laju.core.pieces import Constant, Ramp
+from laju.core.schedule import Schedule
 from laju.dialects import torch as _torch
 from laju.dialects._mmengine_rules import INF, Rule, alone, made, window_of
 from laju.dialects._torch_rules import Group, rule_of
 from laju.dialects.base import Dialect, DialectError, System, call, integer, powers
-from laju.pieces import Constant, Ramp
-from laju.schedule import Schedule
 
 
 def ConstantLR(

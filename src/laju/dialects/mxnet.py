@@ -22,13 +22,13 @@ import itertools
 from collections.abc import Callable
 from typing import Any, Literal
 
-from laju.algebra import Chain
-from laju.arguments import number, shown, whole
+from laju.core.algebra import Chain
+from laju.core.checks import number, shown, whole
+from laju.core.pieces import Constant, Ramp, Table
+from laju.core.schedule import Schedule
 from laju.dialects.base import DialectError, System
-from laju.pieces import Constant, Ramp, Table
 from laju.policies import factor as factor_
 from laju.policies import multi_factor
-from laju.schedule import Schedule
 
 Counts = Literal["trainer", "raw"]
 WarmupMode = Literal["linear", "constant"]

@@ -19,10 +19,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from laju.arguments import nearest, number, shown, whole
+from laju.core.checks import nearest, number, shown, whole
+from laju.core.pieces import Constant, Exponential, Ramp
+from laju.core.schedule import Schedule
 from laju.dialects.base import DialectError, System
-from laju.pieces import Constant, Exponential, Ramp
-from laju.schedule import Schedule
 
 
 def constant_schedule(value: float) -> Schedule:

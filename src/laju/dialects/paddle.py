@@ -22,13 +22,14 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from laju.algebra import Chain, Product
-from laju.arguments import is_number, number, shown, whole
+from laju.core.algebra import Chain, Product
+from laju.core.checks import is_number, number, shown, whole
+from laju.core.node import set_fields
+from laju.core.pieces import Constant, Exponential, Ramp
+from laju.core.schedule import Schedule
 from laju.dialects import torch as _torch
 from laju.dialects.base import DialectError, System, replayed
-from laju.pieces import Constant, Exponential, Ramp
 from laju.policies import factor, inverse_time, multi_factor, natural_exponential, noam, piecewise_constant
-from laju.schedule import Schedule, put
 
 Step = Callable[[int, float], float]
 """From the epoch and the value before it to the value."""
@@ -609,7 +610,7 @@ def _made(closed: Schedule, step: Step, exact: int | None, asked: Step | None = 
     if exact is not None:
         n = whole("exact", exact, least=1)
         schedule = replayed(step(0, 0.0), step, n)
-    put(schedule, _paddle_asked=asked or step)
+    set_fields(schedule, _paddle_asked=asked or step)
     return schedule
 
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import math
 
-from laju.algebra import Product, Sum
-from laju.arguments import number, shown, whole
+from laju.core.algebra import Product, Sum
+from laju.core.checks import number, shown, whole
+from laju.core.pieces import Constant, Exponential, Ramp, Rectification, Table
+from laju.core.schedule import Schedule
 from laju.dialects.base import DialectError, System
-from laju.pieces import Constant, Exponential, Ramp, Rectification, Table
-from laju.schedule import Schedule
 
 
 def LinearWarmup(lr: float | Schedule, warmup_period: int) -> Schedule:

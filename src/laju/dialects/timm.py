@@ -21,10 +21,10 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from laju.arguments import number, shown, whole
+from laju.core.checks import number, shown, whole
+from laju.core.pieces import Constant, Exponential, Power, Ramp, Table
+from laju.core.schedule import Schedule
 from laju.dialects.base import DialectError, System
-from laju.pieces import Constant, Exponential, Power, Ramp, Table
-from laju.schedule import Schedule
 
 _MOST_CYCLES = 1000
 

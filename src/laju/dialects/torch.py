@@ -20,12 +20,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
-from laju.algebra import Chain, Product, Sum, Take
-from laju.arguments import is_number, number, shown
+from laju.core.algebra import Chain, Product, Sum
+from laju.core.checks import is_number, number, shown
+from laju.core.clocks import Take
+from laju.core.pieces import Constant, Ramp, Table
+from laju.core.schedule import Schedule
 from laju.dialects._torch_rules import Group, InSequence, Rule, Together, made, rule_of
 from laju.dialects.base import DialectError, System, integer, powers, replayed
-from laju.pieces import Constant, Ramp, Table
-from laju.schedule import Schedule
 
 # --- multiplied now and then ---------------------------------------------------------------------------------------
 

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import math
 
-from laju.arguments import nearest, number, shown, whole
+from laju.core.checks import nearest, number, shown, whole
+from laju.core.pieces import Constant, Ramp, Table
+from laju.core.schedule import Schedule
 from laju.dialects.base import DialectError, System
-from laju.pieces import Constant, Ramp, Table
-from laju.schedule import Schedule
 
 _DECAYS = {"linear": "linear", "sqrt": "sqrt", "cosine": "cosine"}
 

@@ -19,10 +19,10 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any
 
-from laju.arguments import nearest, number, shown, whole
+from laju.core.checks import nearest, number, shown, whole
+from laju.core.pieces import Constant, Power, Ramp, Table
+from laju.core.schedule import Schedule
 from laju.dialects.base import DialectError, System
-from laju.pieces import Constant, Power, Ramp, Table
-from laju.schedule import Schedule
 
 Factor = Callable[[int], float]
 

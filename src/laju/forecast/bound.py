@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from laju.arguments import number, shown, whole
-from laju.schedule import Schedule
+from laju.core.checks import number, shown, whole
+from laju.core.schedule import Schedule
 
 Floats = NDArray[np.float64]
 
@@ -195,7 +195,7 @@ def rates_of(schedule: Any, updates: Any = None, name: str = "schedule") -> Floa
     if updates is not None:
         updates = whole("updates", updates, least=1)
     if isinstance(schedule, Schedule):
-        schedule._need_resolved()
+        schedule.require_resolved()
         if updates is None:
             if not schedule.length:
                 raise ValueError(f"updates must be given for a schedule without an end, {shown(schedule)}")

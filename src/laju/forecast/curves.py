@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from laju.arguments import shown
+from laju.core.checks import shown
+from laju.core.schedule import Schedule
 from laju.forecast.blocks import Array, Updates
-from laju.schedule import Schedule
 
 Rates = Schedule | Sequence[float] | npt.NDArray[np.float64]
 

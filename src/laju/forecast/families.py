@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from laju.algebra import chain
-from laju.arguments import nearest, number, shown, whole
+from laju.core.checks import nearest, number, shown, whole
+from laju.core.joins import chain
+from laju.core.pieces import Constant, Ramp, Table
+from laju.core.schedule import Schedule
 from laju.forecast.curves import Rates, as_rates
 from laju.forecast.laws import Functional
-from laju.pieces import Constant, Ramp, Table
 from laju.policies import knots
-from laju.schedule import Schedule
 
 if TYPE_CHECKING:
     from laju.forecast.fitting import FittedLaw

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from laju.arguments import shown, whole
+from laju.core.checks import shown, whole
 from laju.forecast.blocks import Array, history
 from laju.forecast.curves import Curve, Rates, as_rates
 from laju.forecast.fitting import ForecastWarning

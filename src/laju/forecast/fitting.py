@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from laju.arguments import nearest, shown
+from laju.core.checks import nearest, shown
 from laju.forecast.blocks import Array, History, history
 from laju.forecast.curves import Curve, Rates, as_rates, checked_updates
 from laju.forecast.laws import AVERAGE, LAWS, Law

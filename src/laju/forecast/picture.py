@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from laju.forecast.curves import Curve, Rates, as_rates
-from laju.plot import INK, Picture, draw_steps, legend, line_style, need, tidy
+from laju.view.plot import INK, Picture, draw_steps, legend, line_style, need, tidy
 
 if TYPE_CHECKING:
     from laju.forecast.fitting import FittedLaw

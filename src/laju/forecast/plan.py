@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike
 
-from laju.arguments import number, shown, whole
+from laju.core.checks import number, shown, whole
+from laju.core.pieces import Table
+from laju.core.schedule import Schedule
 from laju.forecast.bound import Floats, best_rate, bound, norms_of, not_negative, numbers, positive, running_sum
-from laju.pieces import Table
 from laju.policies import knots
-from laju.schedule import Schedule
 
 _BLOCK = 1024
 _LOOP = 5_000  # updates up to which a loop in Python is as quick as blocks

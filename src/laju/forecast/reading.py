@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from laju.arguments import nearest, shown, whole
+from laju.core.checks import nearest, shown, whole
+from laju.core.schedule import Schedule
 from laju.forecast.blocks import Array
 from laju.forecast.curves import Curve, Rates
 from laju.forecast.fitting import ForecastWarning
-from laju.schedule import Schedule
 
 MOST = 1000
 """Losses that are kept of a longer curve: means of neighbours, since more would cost time and tell nothing."""

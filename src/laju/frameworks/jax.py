@@ -17,9 +17,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from laju.arguments import is_number, nearest, number, shown, whole
+from laju.core.checks import is_number, nearest, number, shown, whole
+from laju.core.schedule import Schedule
 from laju.frameworks.values import Factor
-from laju.schedule import Schedule
 
 
 def scheduled(factory: Callable[..., Any], **hyper_parameters: Any) -> Any:
@@ -60,7 +60,7 @@ def scheduled(factory: Callable[..., Any], **hyper_parameters: Any) -> Any:
                 f"{name} must be of absolute values, got {shown(value)}: it has no base here; write base * schedule"
             )
         if isinstance(value, Schedule):
-            value._need_resolved()
+            value.require_resolved()
     fixed = [name for name, value in hyper_parameters.items() if not (isinstance(value, Schedule) or is_number(value))]
     # What is left out has its default, which may be a function too.
     fixed += [name for name, p in names.items() if name not in hyper_parameters and callable(p.default)]

@@ -20,13 +20,13 @@ import numpy as np
 
 from laju import adaptive
 from laju.adaptive import Controller, Rule, StateError
-from laju.arguments import is_number, nearest, number, shown, whole
+from laju.core.checks import is_number, nearest, number, shown, whole
+from laju.core.schedule import Schedule
+from laju.core.units import RunPlan
 from laju.frameworks.state import Policy, check_policy, load, load_controller, save
 from laju.frameworks.values import Factor, Values
 from laju.policies import constant
-from laju.schedule import Schedule
-from laju.spec import from_json
-from laju.units import RunPlan
+from laju.text.json import from_json
 
 KIND = "keras.Scheduled"
 _STORED = "laju"

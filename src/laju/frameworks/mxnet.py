@@ -20,11 +20,11 @@ from mxnet import optimizer as mx_optimizer
 from mxnet.lr_scheduler import LRScheduler
 
 from laju.adaptive import Controller, Rule, StateError
-from laju.arguments import shown, whole
+from laju.core.checks import shown, whole
+from laju.core.schedule import Schedule
 from laju.frameworks.state import Policy, check_policy, load, save
 from laju.frameworks.values import Factor, Values
-from laju.schedule import Schedule
-from laju.spec import from_json
+from laju.text.json import from_json
 
 KIND = "mxnet.Scheduler"
 

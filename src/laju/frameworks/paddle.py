@@ -15,10 +15,10 @@ import paddle
 from paddle.optimizer.lr import LRScheduler
 
 from laju.adaptive import Controller, Rule, StateError
-from laju.arguments import shown, whole
+from laju.core.checks import shown, whole
+from laju.core.schedule import Schedule
 from laju.frameworks.state import Policy, check_policy, load, save
 from laju.frameworks.values import Factor, Values
-from laju.schedule import Schedule
 
 KIND = "paddle.Scheduler"
 

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from laju.adaptive import Controller, StateError
-from laju.arguments import nearest, shown, whole
-from laju.schedule import Schedule
-from laju.spec import from_json
+from laju.core.checks import nearest, shown, whole
+from laju.core.schedule import Schedule
+from laju.text.json import from_json
 
 VERSION = 1
 Policy = Literal["strict", "new", "saved"]

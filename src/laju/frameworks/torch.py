@@ -15,11 +15,11 @@ import torch
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from laju.adaptive import Controller, Rule, StateError
-from laju.arguments import is_number, nearest, number, shown, whole
+from laju.core.checks import is_number, nearest, number, shown, whole
+from laju.core.schedule import Schedule
 from laju.frameworks.state import Policy, check_policy, load, load_controller, save
 from laju.frameworks.values import Factor, Values
 from laju.policies import constant
-from laju.schedule import Schedule
 
 KIND = "torch.Scheduler"
 _UNHEARD = 20

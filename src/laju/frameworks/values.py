@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from laju.arguments import shown
-from laju.schedule import Schedule
+from laju.core.checks import shown
+from laju.core.schedule import Schedule
 
 _BLOCK = 4096
 
@@ -38,7 +38,7 @@ class Values:
     __slots__ = ("begin", "block", "end", "schedule")
 
     def __init__(self, schedule: Schedule) -> None:
-        schedule._need_resolved()
+        schedule.require_resolved()
         self.schedule = schedule
         self.begin = self.end = 0
         self.block: list[float] = []
@@ -56,6 +56,6 @@ class Values:
 
 def first(schedule: Schedule, n: int) -> npt.NDArray[np.float64]:
     """The values of the first `n` updates, the very ones that adapters write."""
-    schedule._need_resolved()
+    schedule.require_resolved()
     blocks = [schedule.values(_BLOCK, start=start) for start in range(0, n, _BLOCK)]
     return np.concatenate(blocks)[:n] if blocks else np.empty(0)

@@ -8,13 +8,13 @@ from typing import Any, cast
 
 import numpy as np
 
-from laju.arguments import is_number, nearest, shown, whole
+from laju.core.checks import is_number, nearest, shown, whole
+from laju.core.pieces import Table
+from laju.core.schedule import Schedule
+from laju.core.units import RunPlan
 from laju.lab.trials import FRAMEWORKS, Framework
-from laju.pieces import Table
 from laju.policies import constant
-from laju.schedule import Schedule
-from laju.spec import parse
-from laju.units import RunPlan
+from laju.text.spec import parse
 
 Given = Schedule | str | float | Sequence[float] | Callable[[int], Any]
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from laju.core.schedule import Schedule
 from laju.lab.trials import Outcome
-from laju.schedule import Schedule
 
 DECADES = 1.0
 """The factors lie between 10 to this power and its reciprocal."""

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from laju.adaptive import StateError
-from laju.arguments import shown
+from laju.core.checks import shown
+from laju.core.schedule import Schedule
 from laju.frameworks.state import VERSION, fingerprint
 from laju.frameworks.values import first
-from laju.horizon import Change
-from laju.schedule import Schedule
-from laju.spec import from_json, parse
+from laju.inspect.horizon import Change
+from laju.text.json import from_json
+from laju.text.spec import parse
 
 Continuation = Schedule | Change | str | Callable[[Schedule, int], Schedule | Change]
 _Path = tuple[Any, ...]
@@ -135,7 +136,7 @@ def _made(schedule: Continuation, before: Schedule, position: int) -> Schedule:
         made = made.schedule
     if not isinstance(made, Schedule):
         raise TypeError(f"schedule must be a laju schedule, its text, or a function that makes one, got {shown(made)}")
-    made._need_resolved()
+    made.require_resolved()
     return made
 
 

@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
-from laju.arguments import is_number, shown, whole
+from laju.core.checks import is_number, shown, whole
+from laju.core.schedule import Schedule
+from laju.core.units import RunPlan
 from laju.lab import base_rates
 from laju.lab.arguments import Given, cores, fitted, read_frameworks, read_schedules, read_seeds
 from laju.lab.comparison import Comparison
@@ -23,8 +25,6 @@ from laju.lab.store import Store
 from laju.lab.tasks import Task, read_task
 from laju.lab.trials import Framework, Optimizer, Outcome, Trial
 from laju.policies import constant
-from laju.schedule import Schedule
-from laju.units import RunPlan
 
 
 class Interrupted(KeyboardInterrupt):

@@ -24,10 +24,10 @@ from laju.lab.statistics import (
 )
 
 if TYPE_CHECKING:
+    from laju.core.schedule import Schedule
+    from laju.core.units import RunPlan
     from laju.lab.race import Dropped, Race
     from laju.lab.trials import Optimizer, Outcome, Record
-    from laju.schedule import Schedule
-    from laju.units import RunPlan
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from laju.schedule import Schedule
-from laju.units import RunPlan
+from laju.core.schedule import Schedule
+from laju.core.units import RunPlan
 
 
 def equal_area(schedules: Mapping[str, Schedule], plan: RunPlan) -> dict[str, Schedule]:

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from laju.arguments import nearest
+from laju.core.checks import nearest
+from laju.core.schedule import Schedule
+from laju.core.units import RunPlan
 from laju.forecast.curves import Curve
 from laju.forecast.fitting import ForecastWarning
 from laju.lab.store import Kept, Store, is_url
-from laju.plot import printable
-from laju.schedule import Schedule
-from laju.spec import parse
-from laju.units import RunPlan
+from laju.text.spec import parse
+from laju.view.plot import printable
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from laju.arguments import nearest, shown
+from laju.core.checks import nearest, shown
+from laju.core.units import RunPlan
 from laju.lab.trials import Outcome, Record
-from laju.units import RunPlan
 
 PENALTY = 2
 """A run that does not reach its target counts as this many runs, as in the penalised average runtime PAR2 of algorithm

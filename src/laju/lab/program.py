@@ -18,12 +18,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from laju.arguments import is_number, number, shown, updates, whole
+from laju.core.checks import is_number, number, shown, whole
+from laju.core.schedule import Schedule
+from laju.core.units import Length, RunPlan, Scale, nearest_update, updates
 from laju.lab.trials import Record
 from laju.policies import constant
-from laju.schedule import Schedule
-from laju.spec import from_json, parse
-from laju.units import Length, RunPlan, Scale, nearest_update
+from laju.text.json import from_json
+from laju.text.spec import parse
 
 try:
     import fcntl

@@ -18,12 +18,12 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from laju.arguments import number, shown, whole
+from laju.core.checks import number, shown, whole
+from laju.core.pieces import Table
+from laju.core.schedule import Schedule
+from laju.core.units import RunPlan
 from laju.lab.statistics import Estimate, paired_difference, paired_p_value
 from laju.lab.trials import Outcome
-from laju.pieces import Table
-from laju.schedule import Schedule
-from laju.units import RunPlan
 
 ERROR = 0.05
 FIRST_SEEDS = 3

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from laju.core.schedule import Schedule
+from laju.core.units import RunPlan
 from laju.lab import search_storage
 from laju.lab.objectives import Objective
 from laju.lab.progress import Channel
@@ -23,8 +25,6 @@ from laju.lab.store import Store
 from laju.lab.tasks import Task
 from laju.lab.trials import Framework, Optimizer, Outcome, Trial
 from laju.lab.tuned import Tried, Tuned
-from laju.schedule import Schedule
-from laju.units import RunPlan
 
 if TYPE_CHECKING:
     import optuna

@@ -17,10 +17,10 @@ from itertools import islice, product
 from typing import TYPE_CHECKING, Any
 
 from laju import policies
-from laju.arguments import nearest, shown
-from laju.schedule import Schedule
-from laju.spec import parse as parse_schedule
-from laju.units import RunPlan, as_length, unit
+from laju.core.checks import nearest, shown
+from laju.core.schedule import Schedule
+from laju.core.units import RunPlan, as_length, unit
+from laju.text.spec import parse as parse_schedule
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from laju.adaptive import Controller, Rule
-from laju.arguments import nearest, shown
+from laju.core.checks import nearest, shown
+from laju.core.schedule import Schedule
+from laju.core.units import RunPlan
 from laju.lab.numerics import Numerics
 from laju.lab.tasks import Task
-from laju.schedule import Schedule
-from laju.units import RunPlan
 
 Status = Literal["finished", "diverged", "collapsed"]
 Framework = Literal["torch", "tensorflow", "jax", "mxnet"]

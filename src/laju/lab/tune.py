@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from laju.arguments import nearest, shown, whole
+from laju.core.checks import nearest, shown, whole
 from laju.lab import search_storage
 from laju.lab.arguments import cores, read_frameworks, read_seeds
 from laju.lab.compare import Interrupted, Unfinished, compare

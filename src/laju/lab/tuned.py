@@ -12,10 +12,10 @@ from laju.lab.space import Range, Space
 from laju.lab.statistics import Estimate, estimate
 
 if TYPE_CHECKING:
+    from laju.core.schedule import Schedule
+    from laju.core.units import RunPlan
     from laju.lab.comparison import Comparison
     from laju.lab.trials import Optimizer
-    from laju.schedule import Schedule
-    from laju.units import RunPlan
 
 _EDGE = 0.03  # of a range, from either end
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any, Literal
 
-from laju.algebra import Chain, Product, Sum
-from laju.arguments import number, shown
-from laju.pieces import Constant, Exponential, Ramp
-from laju.policies._parts import rest, span, warmed
-from laju.schedule import Schedule
-from laju.shapes import shape as _shape
-from laju.units import Length, Span, nearest_update
+from laju.core.algebra import Product, Sum
+from laju.core.checks import number, shown
+from laju.core.pieces import Constant, Exponential, Ramp
+from laju.core.policy import policy
+from laju.core.schedule import Schedule
+from laju.core.shapes import shape as _shape
+from laju.core.units import Length, Span, nearest_update, span
+from laju.policies._parts import rest, warmed
 
 
+@policy
 def one_cycle(
     peak: float,
     total: Span,
@@ -55,6 +57,7 @@ def one_cycle(
     return Ramp(start, peak, up, shape) >> Ramp(peak, start, up, shape) >> Ramp(start, final, down, shape)
 
 
+@policy
 def one_cycle_momentum(
     total: Span,
     warmup: Span | None = None,
@@ -89,6 +92,7 @@ def one_cycle_momentum(
     return Ramp(start, low, up, shape) >> Ramp(low, start, up, shape) >> Constant(start, down)
 
 
+@policy
 def triangular(start: float, peak: float, up: Span, down: Span | None = None) -> Schedule:
     """Cycles in straight lines: start → peak in `up` updates, peak → start in `down`, for ever.
 
@@ -108,6 +112,7 @@ def triangular(start: float, peak: float, up: Span, down: Span | None = None) ->
     return (Ramp(start, peak, up) >> Ramp(peak, start, down)).repeat()
 
 
+@policy
 def triangular2(start: float, peak: float, up: Span, down: Span | None = None) -> Schedule:
     """Cycles in straight lines whose height is halved each time: start + (peak - start)·triangle(t)/2^cycle.
 
@@ -126,6 +131,7 @@ def triangular2(start: float, peak: float, up: Span, down: Span | None = None) -
     return _above(start, _triangle(peak - start, up, down).repeat(decay=0.5))
 
 
+@policy
 def exp_range(start: float, peak: float, up: Span, gamma: float, down: Span | None = None) -> Schedule:
     """Cycles in straight lines whose height decays at every update: start + (peak - start)·triangle(t)·γᵗ.
 
@@ -146,6 +152,7 @@ def exp_range(start: float, peak: float, up: Span, gamma: float, down: Span | No
     return _above(start, Product((_triangle(peak - start, up, down).repeat(), Exponential(1.0, gamma))))
 
 
+@policy
 def cosine_restarts(
     peak: float,
     every: Span,
@@ -210,7 +217,7 @@ def _cycle(start: Any, peak: Any, up: Any, down: Any) -> tuple[float, float, Any
     return start, number("peak", peak, least=start), up, up if down is None else span("down", down)
 
 
-def _triangle(height: float, up: Any, down: Any) -> Chain:
+def _triangle(height: float, up: Any, down: Any) -> Schedule:
     return Ramp(0.0, height, up) >> Ramp(height, 0.0, down)
 
 

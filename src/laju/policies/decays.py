@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from laju.algebra import Take
-from laju.arguments import is_number, number, whole
-from laju.pieces import Constant, Exponential, Power, Ramp
-from laju.policies._parts import flag, rest, span, warmed
-from laju.schedule import Schedule
-from laju.shapes import shape as _shape
-from laju.units import Length, Span
+from laju.core.checks import flag, is_number, number, whole
+from laju.core.clocks import Take
+from laju.core.pieces import Constant, Exponential, Power, Ramp
+from laju.core.policy import policy
+from laju.core.schedule import Schedule
+from laju.core.shapes import shape as _shape
+from laju.core.units import Length, Span, span
+from laju.policies._parts import rest, warmed
 
 
+@policy
 def constant(value: float) -> Schedule:
     """The same value at every update: s(t) = value.
 
@@ -25,6 +27,7 @@ def constant(value: float) -> Schedule:
     return Constant(value)
 
 
+@policy
 def linear(start: float, final: float, total: Span) -> Schedule:
     """A straight line: start + (final - start)·t/total.
 
@@ -43,6 +46,7 @@ def linear(start: float, final: float, total: Span) -> Schedule:
     return Ramp(start, final, span("total", total))
 
 
+@policy
 def linear_to_zero(peak: float, total: Span, warmup: Span = 0, start: float = 0.0) -> Schedule:
     """A linear warmup, then a straight line to 0: peak·(1 - (t - warmup)/(total - warmup)).
 
@@ -61,6 +65,7 @@ def linear_to_zero(peak: float, total: Span, warmup: Span = 0, start: float = 0.
     return _decay(peak, total, 0.0, warmup, start, "linear")
 
 
+@policy
 def poly(
     base: float,
     total: Span,
@@ -98,6 +103,7 @@ def poly(
     return _decay(base, total, final, warmup, start, _shape(shape).name)
 
 
+@policy
 def cosine(
     peak: float,
     total: Span,
@@ -135,6 +141,7 @@ def cosine(
     return _decay(peak, total, final, warmup, start, _shape(f"cosine({exponent!r}, {k!r})").name)
 
 
+@policy
 def flat_cosine(peak: float, total: Span, flat: Span, final: float = 0.0) -> Schedule:
     """The peak for `flat` updates, then half a cosine down to `final`.
 
@@ -154,6 +161,7 @@ def flat_cosine(peak: float, total: Span, flat: Span, final: float = 0.0) -> Sch
     return Constant(peak, flat) >> decay if flat else decay
 
 
+@policy
 def exponential(peak: float, final: float, total: Span, warmup: Span = 0, start: float = 0.0) -> Schedule:
     """Geometric decay: peak·(final/peak)^p with p = (t - warmup)/(total - warmup).
 
@@ -180,6 +188,7 @@ def exponential(peak: float, final: float, total: Span, warmup: Span = 0, start:
     return _decay(peak, total, final, warmup, start, "exponential")
 
 
+@policy
 def natural_exponential(base: float, rate: float, every: Span = 1) -> Schedule:
     """Decay by a rate of time: base·e^(-rate·t/every).
 
@@ -198,6 +207,7 @@ def natural_exponential(base: float, rate: float, every: Span = 1) -> Schedule:
     return Exponential(number("base", base), math.exp(-1), _per(rate, every))
 
 
+@policy
 def inverse_time(base: float, rate: float, every: Span = 1) -> Schedule:
     """Decay by the inverse of time: base/(1 + rate·t/every).
 
@@ -215,6 +225,7 @@ def inverse_time(base: float, rate: float, every: Span = 1) -> Schedule:
     return Power(number("base", base), 1.0, timescale=_per(rate, every))
 
 
+@policy
 def inverse_sqrt(peak: float, warmup: Span = 0, timescale: Span | None = None, start: float = 0.0) -> Schedule:
     """A linear warmup, then inverse square-root decay without end: peak·√(τ/(τ + t - warmup)).
 
@@ -241,6 +252,7 @@ def inverse_sqrt(peak: float, warmup: Span = 0, timescale: Span | None = None, s
     return warmed(start, peak, warmup, decay)
 
 
+@policy
 def noam(d_model: int, warmup: int, scale: float = 1.0) -> Schedule:
     """The Transformer's schedule: scale·d_model^-1/2·min(n^-1/2, n·warmup^-3/2) with n = t + 1.
 
@@ -263,6 +275,7 @@ def noam(d_model: int, warmup: int, scale: float = 1.0) -> Schedule:
     return rise >> Power(scale / math.sqrt(d_model), 0.5, offset=warmup + 1)
 
 
+@policy
 def tanh_decay(
     peak: float,
     total: Span,
@@ -303,6 +316,7 @@ def tanh_decay(
     return _decay(value(lower), total, value(upper), warmup, start, shape)
 
 
+@policy
 def rex(
     peak: float, total: Span, final: float = 0.0, beta: float = 0.5, warmup: Span = 0, start: float = 0.0
 ) -> Schedule:
@@ -326,6 +340,7 @@ def rex(
     return _decay(peak, total, final, warmup, start, _shape(f"rex({beta!r})").name)
 
 
+@policy
 def polynomial_decay(base: float, alpha: float = 0.5, beta: float = 1.0) -> Schedule:
     """Unbounded polynomial decay: base·(1 + β·t)^-α.
 
@@ -342,6 +357,7 @@ def polynomial_decay(base: float, alpha: float = 0.5, beta: float = 1.0) -> Sche
     return Power(number("base", base), number("alpha", alpha, above=0), timescale=_per(beta, 1, "beta"))
 
 
+@policy
 def welling_teh(a: float, b: float, gamma: float = 0.55) -> Schedule:
     """Step sizes whose sum diverges and whose sum of squares does not: a·(b + t)^-γ.
 
@@ -358,6 +374,7 @@ def welling_teh(a: float, b: float, gamma: float = 0.55) -> Schedule:
     return Power(number("a", a), number("gamma", gamma, above=0), offset=number("b", b, above=0))
 
 
+@policy
 def welling_teh_between(
     start: float, final: float, total: int, gamma: float = 0.55, endpoint: bool = False
 ) -> Schedule:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from laju.algebra import Chain, Take
-from laju.arguments import number
-from laju.pieces import Constant, Ramp
-from laju.policies._parts import flag, gaps, plain, rest, sequence, span
-from laju.policies.warmups import value_at
-from laju.schedule import Schedule, _schedule
-from laju.shapes import shape as _shape
-from laju.units import Length, Span
+from laju.core.algebra import Chain
+from laju.core.checks import flag, number, sequence
+from laju.core.clocks import Take
+from laju.core.joins import value_at
+from laju.core.pieces import Constant, Ramp
+from laju.core.policy import policy
+from laju.core.schedule import Schedule, as_schedule
+from laju.core.shapes import shape as _shape
+from laju.core.units import Length, Span, plain, span
+from laju.policies._parts import gaps, rest
 
 _COOLDOWNS = {"1-sqrt": "sqrt", "1-square": "square"}
 
 
+@policy
 def wsd(
     peak: float,
     total: Span | None,
@@ -42,7 +45,7 @@ def wsd(
         warmup: updates of the warmup; 0 for none.
         final: value at t = total and ever after; above 0 for an exponential cooldown.
         start: value at t = 0 when there is a warmup.
-        shape: of the cooldown: "linear", "cosine", "1-sqrt", "1-square", "exponential", or another of `laju.shapes`.
+        shape: of the cooldown: "linear", "cosine", "1-sqrt", "1-square", "exponential", or another of `laju.core.shapes`.
         first: the first update is already above `start` and the last one still above `final`.
 
     Raises:
@@ -70,6 +73,7 @@ def wsd(
     return Chain((*rise, *hold, decay)) if rise or hold else decay
 
 
+@policy
 def trapezoid(
     peak: float, total: Span, warmup: Span, cooldown: Span, final: float = 0.0, start: float = 0.0
 ) -> Schedule:
@@ -91,6 +95,7 @@ def trapezoid(
     return wsd(peak, span("total", total), span("cooldown", cooldown), warmup, final, start)
 
 
+@policy
 def wsd_s(
     peak: float,
     ends: Iterable[Span],
@@ -140,6 +145,7 @@ def wsd_s(
     return Chain(tuple(parts))
 
 
+@policy
 def swa(schedule: Schedule | float, final: float, at: Span, anneal: Span = 0, shape: str = "cosine") -> Schedule:
     """A schedule up to the update at which weight averaging begins, then down to a constant.
 
@@ -158,12 +164,13 @@ def swa(schedule: Schedule | float, final: float, at: Span, anneal: Span = 0, sh
     array([1. , 1. , 1. , 0.8, 0.6, 0.4, 0.2, 0.2])
     """
     before = _before(schedule, at)
-    value = value_at(_schedule(schedule), before.length, "at")
+    value = value_at(as_schedule(schedule), before.length, "at")
     final, anneal = number("final", final), span("anneal", anneal, zero=True)
     shape = _shape(shape).name
     return before >> (Ramp(value, final, anneal, shape) if anneal else Constant(final))
 
 
+@policy
 def swa_cyclic(schedule: Schedule | float, peak: float, final: float, at: Span, every: Span) -> Schedule:
     """A schedule up to the update at which weight averaging begins, then cycles without end whose last updates are averaged.
 

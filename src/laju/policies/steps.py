@@ -6,14 +6,17 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from laju.algebra import Chain, Maximum, Staircase
-from laju.arguments import number, shown, whole
-from laju.pieces import Constant, Exponential, Power, Ramp, Table
-from laju.policies._parts import choice, gaps, sequence, span
-from laju.schedule import Schedule
-from laju.units import Span
+from laju.core.algebra import Chain, Maximum
+from laju.core.checks import choice, number, sequence, shown, whole
+from laju.core.clocks import Staircase
+from laju.core.pieces import Constant, Exponential, Power, Ramp, Table
+from laju.core.policy import policy
+from laju.core.schedule import Schedule
+from laju.core.units import Span, span
+from laju.policies._parts import gaps
 
 
+@policy
 def square_root(base: float) -> Schedule:
     """Inverse square-root decay: base·(t + 1)^-1/2.
 
@@ -25,6 +28,7 @@ def square_root(base: float) -> Schedule:
     return Power(number("base", base), 0.5)
 
 
+@policy
 def factor(base: float, factor: float, every: Span = 1, floor: float | None = None) -> Schedule:
     """Multiplied by a factor every so often: base·factor^⌊t/every⌋, never under the floor.
 
@@ -50,6 +54,7 @@ def factor(base: float, factor: float, every: Span = 1, floor: float | None = No
     return Maximum((decay, Constant(number("floor", floor, most=base))))
 
 
+@policy
 def multi_factor(base: float, milestones: Iterable[Span], factor: float) -> Schedule:
     """Multiplied by a factor at every milestone: base·factor^(number of milestones ≤ t).
 
@@ -72,6 +77,7 @@ def multi_factor(base: float, milestones: Iterable[Span], factor: float) -> Sche
     return Chain((*parts, last)) if parts else last
 
 
+@policy
 def piecewise_constant(boundaries: Iterable[Span], values: Iterable[float]) -> Schedule:
     """Given values, each from its boundary on: values[number of boundaries ≤ t].
 
@@ -95,6 +101,7 @@ def piecewise_constant(boundaries: Iterable[Span], values: Iterable[float]) -> S
     return Chain((*parts, Constant(levels[-1]))) if parts else Constant(levels[-1])
 
 
+@policy
 def knots(points: Iterable[Sequence[Span]], shape: str = "linear") -> Schedule:
     """A curve through points (t, value): between two of them a ramp of the given shape; outside, the nearest one's value.
 
@@ -102,7 +109,7 @@ def knots(points: Iterable[Sequence[Span]], shape: str = "linear") -> Schedule:
 
     Args:
         points: pairs of an update, 0 or later and increasing, and the value there.
-        shape: a name from `laju.shapes`, such as "linear" or "cosine".
+        shape: a name from `laju.core.shapes`, such as "linear" or "cosine".
 
     >>> knots([(0, 0.0), (2, 1.0), (6, 0.2)]).values(8)
     array([0. , 0.5, 1. , 0.8, 0.6, 0.4, 0.2, 0.2])
@@ -123,6 +130,7 @@ def knots(points: Iterable[Sequence[Span]], shape: str = "linear") -> Schedule:
     return Chain(tuple(ramps)) if len(ramps) > 1 else ramps[0]
 
 
+@policy
 def chebyshev(
     low: float, peak: float, total: int, order: Literal["fractal", "falling", "rising"] = "fractal"
 ) -> Schedule:

@@ -4,75 +4,19 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from typing import Literal
 
-from laju.algebra import Chain, Overlay, Per, Product, Repeat, Staircase, Sum, Take
-from laju.arguments import number
-from laju.pieces import Constant, Exponential, Ramp, Rectification
-from laju.policies._parts import choice, flag, span
-from laju.schedule import Duration, Schedule
-from laju.shapes import shape as _shape
-from laju.units import Length, Span, UnresolvedError
+from laju.core import joins
+from laju.core.algebra import Sum
+from laju.core.checks import flag, number
+from laju.core.pieces import Constant, Exponential, Ramp, Rectification
+from laju.core.policy import policy
+from laju.core.schedule import Schedule
+from laju.core.units import Span, span
 
-
-def warmup(
-    schedule: Schedule | float,
-    length: Span,
-    start: float | None = None,
-    *,
-    how: Literal["then", "overlay", "times"] = "then",
-    shape: str = "linear",
-    first: bool = False,
-) -> Schedule:
-    """A warmup joined to any schedule, in one of three senses.
-
-    With W = length and s the schedule:
-
-    - `then`: from `start` to s(0) over W updates, after which s begins: at t ≥ W the value is s(t - W).
-    - `overlay`: s runs from t = 0, covered by a ramp from `start` to s(W) and uncovered at t = W.
-    - `times`: s runs from t = 0, multiplied by a ramp from `start` (a factor, here) to 1.
-
-    Args:
-        schedule: what comes after, under, or is multiplied.
-        length: updates of the warmup; 0 gives the schedule itself.
-        start: value (for `times`: factor) at t = 0; by default 0. A warmup of shape "constant" needs one.
-        how: "then", "overlay" or "times".
-        shape: "constant" holds `start` during the warmup; else a name from `laju.shapes`.
-        first: values (t+1)/W, so that no update is spent at `start`.
-
-    Raises:
-        ValueError: an unknown sense, or a constant warmup without a start.
-
-    >>> from laju import linear
-    >>> warmup(linear(1, 0, total=4), 2).values(6)
-    array([0.  , 0.5 , 1.  , 0.75, 0.5 , 0.25])
-    >>> warmup(linear(1, 0, total=4), 2, how="overlay").values(6)
-    array([0.  , 0.25, 0.5 , 0.25, 0.  , 0.  ])
-    >>> warmup(linear(1, 0, total=4), 2, how="times").values(6)
-    array([0.   , 0.375, 0.5  , 0.25 , 0.   , 0.   ])
-    """
-    schedule = schedule if isinstance(schedule, Schedule) else Constant(number("schedule", schedule))
-    length = span("length", length, zero=True)
-    choice("how", how, ("then", "overlay", "times"))
-    first = flag("first", first)
-    if start is not None:
-        start = number("start", start)
-    elif shape == "constant":
-        raise ValueError("start must be given for a constant warmup: the value that it holds, got None")
-    if shape != "constant":
-        shape = _shape(shape).name
-    if length == 0:
-        return schedule
-    until = 1.0 if how == "times" else value_at(schedule, 0 if how == "then" else length, "length")
-    start = start or 0.0
-    top: Schedule = Constant(start, length) if shape == "constant" else Ramp(start, until, length, shape, first)
-    if how == "then":
-        return Chain((top, schedule))
-    if how == "overlay":
-        return Overlay(top, schedule)
-    return Product((top >> 1.0 if shape == "constant" else top, schedule))
+warmup = policy(joins.warmup)
 
 
+@policy
 def exponential_warmup(peak: float, timescale: Span, first: bool = False) -> Schedule:
     """An approach that never ends: peak·(1 - e^(-t/timescale)).
 
@@ -93,6 +37,7 @@ def exponential_warmup(peak: float, timescale: Span, first: bool = False) -> Sch
     return Sum((Constant(peak), missing.shift(-1) if flag("first", first) else missing))
 
 
+@policy
 def untuned_linear(peak: float = 1.0, beta2: float = 0.999) -> Schedule:
     """A linear warmup for Adam with nothing to tune: peak·min(1, (t + 1)·(1 - β₂)/2), so 2/(1 - β₂) updates.
 
@@ -109,6 +54,7 @@ def untuned_linear(peak: float = 1.0, beta2: float = 0.999) -> Schedule:
     return Ramp(0.0, number("peak", peak), length if length.denominator == 1 else float(length), first=True)
 
 
+@policy
 def untuned_exponential(peak: float = 1.0, beta2: float = 0.999) -> Schedule:
     """An exponential warmup for Adam with nothing to tune: peak·(1 - e^(-(1 - β₂)·(t + 1))).
 
@@ -128,6 +74,7 @@ def untuned_exponential(peak: float = 1.0, beta2: float = 0.999) -> Schedule:
     return Sum((Constant(peak), missing.shift(-1)))
 
 
+@policy
 def radam_warmup(peak: float = 1.0, beta2: float = 0.999) -> Schedule:
     """RAdam's rectification as a warmup for Adam: peak·√((ρ(n) - 4)(ρ(n) - 2)ρ∞ / ((ρ∞ - 4)(ρ∞ - 2)ρ(n))).
 
@@ -150,23 +97,3 @@ def radam_warmup(peak: float = 1.0, beta2: float = 0.999) -> Schedule:
 
 def _decimal(beta2: float) -> Fraction:
     return Fraction(repr(number("beta2", beta2, least=0, below=1)))
-
-
-def value_at(schedule: Schedule, at: Duration, name: str) -> float:
-    """A value that no plan can change, or the error that asks for the plan; `name` is the argument that says where."""
-    if isinstance(schedule, Constant):
-        return schedule.value
-    if isinstance(at, Length):
-        raise UnresolvedError(
-            f"{name} must be in updates, got {str(at)!r}: the schedule's value there depends on the run, unless it is constant"
-        )
-    if at == 0 and schedule.units:
-        match schedule:
-            case Chain(parts=parts):
-                return value_at(next(part for part in parts if part.length != 0), at, name)
-            case Per(child=child) | Repeat(child=child) | Staircase(child=child) | Take(child=child):
-                return value_at(child, at, name)
-            case Ramp(start=start, first=False) | Exponential(start=start):
-                return start
-    value: float = schedule(at)
-    return value

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 
 import laju.policies
-from laju.arguments import is_number, number, shown, whole
-from laju.pieces import Table
+from laju.core.checks import is_number, number, shown, whole
+from laju.core.pieces import Table
+from laju.core.schedule import Schedule
 from laju.recognition.curves import Numbers, coarse
 from laju.recognition.cycles import texts
 from laju.recognition.rough import rounded
 from laju.recognition.rows import chained, named, row
-from laju.schedule import Schedule
-from laju.spec import parse
+from laju.text.spec import parse
 
 _FLOAT32 = float(np.finfo(np.float32).eps)
 _FLOAT64 = float(np.finfo(np.float64).eps)

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from laju import shapes
-from laju.pieces import Constant, Exponential, Power, Ramp
-from laju.schedule import Schedule
+from laju.core import shapes
+from laju.core.pieces import Constant, Exponential, Power, Ramp
+from laju.core.schedule import Schedule
 
 Numbers = npt.NDArray[np.float64]
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from laju.pieces import Ramp
+from laju.core.pieces import Ramp
+from laju.core.schedule import Schedule
 from laju.recognition.curves import Numbers, coarse, shortest
 from laju.recognition.rough import rounded
 from laju.recognition.rows import call, chained, named, row
-from laju.schedule import Schedule
-from laju.spec import parse
+from laju.text.spec import parse
 
 _MOST_STEPS = 40
 

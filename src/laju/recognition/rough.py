@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from laju import shapes
-from laju.pieces import Constant, Exponential, Power, Ramp
+from laju.core import shapes
+from laju.core.pieces import Constant, Exponential, Power, Ramp
+from laju.core.schedule import Schedule
 from laju.recognition.curves import Numbers, Part, evaluated, least, shortest
 from laju.recognition.rows import chained, named
-from laju.schedule import Schedule
-from laju.spec import parse
+from laju.text.spec import parse
 
 _FALLS = (
     "linear", "cosine", "sqrt", "square", "power(2)", "power(0.5)", "power(0.9)", "power(3)", "power(1.5)", "quarter_cosine",

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from laju.algebra import Chain
-from laju.pieces import Constant, Exponential, Power, Ramp
+from laju.core.algebra import Chain
+from laju.core.pieces import Constant, Exponential, Power, Ramp
+from laju.core.schedule import Schedule
 from laju.recognition.curves import Numbers, Part, coarse, curves
-from laju.schedule import Schedule
-from laju.spec import parse
+from laju.text.spec import parse
 
 _MOST_PARTS = 8
 _MOST_EVENTS = 80

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from laju.arguments import shown
+from laju.core.checks import shown
 
 Floats = NDArray[np.float64]
 

@@ -9,15 +9,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from laju.algebra import Chain, Maximum, Minimum, Product, Repeat, Staircase, Sum, Take, chain
-from laju.arguments import number, shown, whole
-from laju.pieces import Constant
+from laju.core.algebra import Chain, Maximum, Minimum, Product, Sum
+from laju.core.checks import number, shown, whole
+from laju.core.clocks import Repeat, Staircase, Take
+from laju.core.joins import chain
+from laju.core.pieces import Constant
+from laju.core.schedule import Schedule
 from laju.sampling.chains import Chains
 from laju.sampling.langevin import run
 from laju.sampling.preconditioned import RMSProp
 from laju.sampling.steps import read_steps, read_temperatures
 from laju.sampling.targets import Target
-from laju.schedule import Schedule
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def stages(step: Schedule, updates: int, explore: float = 0.25) -> Stages:
         raise TypeError(f"step must be a laju schedule, got {shown(step)}")
     updates = whole("updates", updates, least=1)
     share = number("explore", explore, least=0, below=1)
-    step._need_resolved()
+    step.require_resolved()
     found = _cycles(step, updates)
     if not found:
         raise ValueError(
@@ -150,7 +152,7 @@ def _cycles(schedule: Schedule, updates: int, shift: int = 0) -> list[tuple[int,
     if isinstance(schedule, Repeat):
         ends: list[int] = []
         while (not ends or ends[-1] < updates) and (schedule.count is None or len(ends) < schedule.count):
-            ends.append(shift + int(schedule._begin(len(ends) + 1)))
+            ends.append(shift + int(schedule.cycle_begin(len(ends) + 1)))
         return [tuple(ends)]
     if isinstance(schedule, Chain):
         found = []

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from laju.arguments import number, shown, whole
+from laju.core.checks import number, shown, whole
+from laju.core.schedule import Schedule
 from laju.sampling.steps import Diverged, read_steps, read_temperatures
-from laju.schedule import Schedule
 
 Floats = NDArray[np.float64]
 

@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from laju.arguments import is_number, nearest, shown, whole
+from laju.core.checks import is_number, nearest, shown, whole
+from laju.core.schedule import Schedule
 from laju.sampling.chains import Chains
 from laju.sampling.steps import Diverged, read_steps, read_temperatures
-from laju.schedule import Schedule
 
 _KERNELS = {"blackjax.sgmcmc.sgld": "step_size", "blackjax.sgmcmc.csgld": "step_size_diff"}
 

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from laju.arguments import shown, whole
+from laju.core.checks import shown, whole
+from laju.core.schedule import Schedule
 from laju.sampling.chains import Chains
 from laju.sampling.preconditioned import RMSProp
 from laju.sampling.steps import Diverged, Floats, read_steps, read_temperatures
 from laju.sampling.targets import Target
-from laju.schedule import Schedule
 
 _WATCH = 64  # updates between two looks at whether the chains diverge
 _SUSPECT = 100  # times the gradients that were to be expected

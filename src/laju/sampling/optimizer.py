@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from laju.arguments import number
+from laju.core.checks import number
 from laju.sampling.langevin import as_generator
 from laju.sampling.preconditioned import RMSProp
 from laju.sampling.steps import Diverged

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from laju.arguments import number
+from laju.core.checks import number
 
 if TYPE_CHECKING:
     import torch

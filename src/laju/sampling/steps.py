@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from laju.arguments import is_number, number, shown, whole
-from laju.schedule import Schedule
+from laju.core.checks import is_number, number, shown, whole
+from laju.core.schedule import Schedule
 
 Floats = NDArray[np.float64]
 

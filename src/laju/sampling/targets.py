@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from laju.arguments import number, shown, whole
+from laju.core.checks import number, shown, whole
 
 Target = Callable[[torch.Tensor], torch.Tensor]
 

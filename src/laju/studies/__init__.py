@@ -9,7 +9,7 @@ from importlib import import_module
 from inspect import signature
 from typing import Any
 
-from laju.arguments import nearest, shown
+from laju.core.checks import nearest, shown
 from laju.studies.base import Answer, Options, Table, write
 
 __all__ = ["STUDIES", "Answer", "Options", "Table", "run", "write"]

@@ -9,9 +9,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from laju.pieces import Constant
+from laju.core.pieces import Constant
+from laju.core.schedule import Schedule
 from laju.policies import constant, cosine, factor, multi_factor, square_root
-from laju.schedule import Schedule
 
 if TYPE_CHECKING:
     from laju.lab.comparison import Comparison, Row

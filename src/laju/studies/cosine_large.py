@@ -13,19 +13,19 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from laju.arguments import number, shown
+from laju.core.checks import number, shown
+from laju.core.schedule import Schedule
 from laju.lab.compare import compare
 from laju.lab.comparison import Comparison
 from laju.lab.report.figures import overview
 from laju.lab.statistics import Estimate, estimate, joint_difference, paired_difference
 from laju.lab.statistics import number as number_text
-from laju.studies.base import Answer, Options, Table
-from laju.studies.ranking import finals, listed, rank
 from laju.lab.tasks.image_folder import Accelerated, ImageFolder
 from laju.lab.trials import Optimizer
-from laju.plot import INK, legend, line_style, tidy
 from laju.policies import constant, cosine, linear, multi_factor, square_root
-from laju.schedule import Schedule
+from laju.studies.base import Answer, Options, Table
+from laju.studies.ranking import finals, listed, rank
+from laju.view.plot import INK, legend, line_style, tidy
 
 if TYPE_CHECKING:
     import torch

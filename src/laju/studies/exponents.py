@@ -14,14 +14,14 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from laju.core.schedule import Schedule
 from laju.lab.compare import compare
 from laju.lab.comparison import Comparison, Row
 from laju.lab.statistics import Estimate, estimate
+from laju.policies import constant, poly, polynomial_decay
 from laju.studies.base import Answer, Options, Table
 from laju.studies.ranking import Ranking, finals, listed, rank, untold
-from laju.plot import INK, PALETTE, draw_steps, legend, tidy
-from laju.policies import constant, poly, polynomial_decay
-from laju.schedule import Schedule
+from laju.view.plot import INK, PALETTE, draw_steps, legend, tidy
 
 NAME, QUESTION = "exponents", "Which exponent of a polynomial decay is best?"
 _ALPHAS, _POWERS, _BASES = (0.5, 1.0, 2.0), (0.5, 1.0, 2.0), (0.1, 0.2, 0.5)

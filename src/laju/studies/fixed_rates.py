@@ -19,7 +19,7 @@ from laju.lab.comparison import Comparison
 from laju.lab.statistics import Estimate, number
 from laju.studies.base import Answer, Options, Table
 from laju.studies.ranking import Ranking, finals, listed, rank, untold
-from laju.plot import INK, PALETTE, legend, tidy
+from laju.view.plot import INK, PALETTE, legend, tidy
 
 NAME, QUESTION = "fixed-rates", "Which constant rate is best, and where does training diverge?"
 _GRID = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)

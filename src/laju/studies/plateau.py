@@ -18,17 +18,17 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from laju.adaptive import Plateau, simulate
+from laju.core.pieces import Constant
+from laju.core.schedule import Schedule
 from laju.lab.compare import compare, run_trials
 from laju.lab.comparison import Comparison
 from laju.lab.statistics import Estimate, estimate
-from laju.studies.base import Answer, Options, Table
-from laju.studies.ranking import LEAST_SEEDS, Ranking, finals, listed, rank, untold
 from laju.lab.tasks import HeldOut, get_task
 from laju.lab.trials import Outcome, Trial
-from laju.pieces import Constant
-from laju.plot import INK, PALETTE, draw_steps, legend, tidy
 from laju.policies import constant, cosine, linear
-from laju.schedule import Schedule
+from laju.studies.base import Answer, Options, Table
+from laju.studies.ranking import LEAST_SEEDS, Ranking, finals, listed, rank, untold
+from laju.view.plot import INK, PALETTE, draw_steps, legend, tidy
 
 NAME, QUESTION = "plateau", "Is it better to let the loss decide when the rate falls?"
 OWN, OTHERS = "plateau", "another seed's plateau"

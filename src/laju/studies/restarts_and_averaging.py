@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from laju.core.schedule import Schedule
 from laju.lab.comparison import Comparison
 from laju.lab.report.figures import overview
 from laju.lab.running import Key
 from laju.lab.statistics import Estimate, estimate, paired_difference
-from laju.studies.base import Answer, Options, Table
-from laju.studies.watched import run_watched
 from laju.lab.tasks import Task, get_task
 from laju.lab.trials import Outcome, Trial
-from laju.plot import INK, PALETTE, tidy
 from laju.policies import constant, cosine, cosine_restarts, swa, swa_cyclic, triangular
-from laju.schedule import Schedule
+from laju.studies.base import Answer, Options, Table
+from laju.studies.watched import run_watched
+from laju.view.plot import INK, PALETTE, tidy
 
 if TYPE_CHECKING:
     import torch

@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 
 import laju
+from laju.core.schedule import Schedule
 from laju.lab.statistics import number
-from laju.studies.base import Answer, Options, Table
 from laju.lab.tasks import get_task
 from laju.sampling import (
     Chains,
@@ -33,7 +33,7 @@ from laju.sampling import (
     stationary_variance,
 )
 from laju.sampling.chains import need_arviz
-from laju.schedule import Schedule
+from laju.studies.base import Answer, Options, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -158,7 +158,7 @@ def _divergence() -> dict[str, Any]:
 def _draw_gaussian(courses: dict[str, tuple[Floats, Any, Any, Any]]) -> Figure:
     from matplotlib.figure import Figure
 
-    from laju.plot import INK, draw_steps, legend, line_style, tidy
+    from laju.view.plot import INK, draw_steps, legend, line_style, tidy
 
     figure = Figure(figsize=(7.6, 7.4), layout="constrained")
     steps, means, variances = figure.subplots(3, 1, sharex=True, height_ratios=(2, 3, 3))
@@ -308,7 +308,7 @@ class _Grid:
 def _draw_regression(exact: _Grid, clouds: dict[str, NDArray[np.floating[Any]]]) -> Figure:
     from matplotlib.figure import Figure
 
-    from laju.plot import INK, PALETTE, tidy
+    from laju.view.plot import INK, PALETTE, tidy
 
     figure = Figure(figsize=(7.6, 6.6), layout="constrained")
     for ax, (i, (name, cloud)) in zip(
@@ -383,7 +383,7 @@ def _draw_mixture(grid: GaussianMixture, got: dict[str, tuple[Schedule, Chains]]
     from matplotlib.figure import Figure
     from matplotlib.patches import Circle
 
-    from laju.plot import INK, PALETTE, draw_steps, tidy
+    from laju.view.plot import INK, PALETTE, draw_steps, tidy
 
     figure = Figure(figsize=(9.6, 4.9), layout="constrained")
     axes = figure.subplots(2, len(got), height_ratios=(1, 3))

@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from laju.core.pieces import Constant
+from laju.core.schedule import Schedule
 from laju.lab.compare import run_trials
 from laju.lab.models.deep import Plain
 from laju.lab.running import Key
 from laju.lab.statistics import estimate, paired_difference
-from laju.studies.base import Answer, Options, Table
-from laju.studies.watched import run_watched
 from laju.lab.tasks import Task, get_task
 from laju.lab.trials import Optimizer, Outcome, Trial
-from laju.pieces import Constant
-from laju.plot import INK, tidy
 from laju.policies import constant, radam_warmup, untuned_linear, warmup
-from laju.schedule import Schedule
+from laju.studies.base import Answer, Options, Table
+from laju.studies.watched import run_watched
+from laju.view.plot import INK, tidy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
-from laju.arguments import whole
+from laju.core.checks import whole
 from laju.lab.arguments import cores
 from laju.lab.running import Display, Key
 from laju.lab.running.interrupts import Interrupts

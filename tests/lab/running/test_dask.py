@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from laju.core.pieces import Constant, Ramp
 from laju.lab import Interrupted, Store, Unfinished, compare
-from laju.pieces import Constant, Ramp
 from tests.lab.running.test_ray import SCHEDULES, Content, Killing, fail, look, results
 from tests.lab.test_compare import Watcher
 from tests.lab.tiny import Deadly, Sides, Stuck

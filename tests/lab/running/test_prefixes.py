@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from laju import Schedule, constant, cosine
+from laju.core.pieces import Constant, Ramp, Table
 from laju.lab import Comparison, Interrupted, Optimizer, Outcome, Store, Task, Trial, compare, get_task
 from laju.lab.engines import train, train_part
 from laju.lab.engines.loop import outcome
-from laju.pieces import Constant, Ramp, Table
 from tests.lab.test_compare import Watcher
 from tests.lab.tiny import Explosion, Sides
 

@@ -205,7 +205,7 @@ def test_a_node_killed_in_the_middle_costs_no_trial_and_none_is_stored_twice(nod
 
 
 def test_stretches_that_wait_for_others_go_on_after_a_killed_node(nodes: Nodes) -> None:
-    from laju.pieces import Constant, Ramp
+    from laju.core.pieces import Constant, Ramp
 
     cooldowns = {f"cooldown {n}": Constant(0.2, 1000 - n) >> Ramp(0.2, 0, n) for n in (600, 400, 200)}
     watcher = Killing(1, nodes.kill_one)

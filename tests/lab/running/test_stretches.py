@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from laju import Schedule, constant, cosine, wsd
+from laju.core.pieces import Constant, Ramp, Table
 from laju.lab import Trial
 from laju.lab.running.stretches import SHORTEST, Key, Stretch, plan, resumed, updates
-from laju.pieces import Constant, Ramp, Table
 from laju.policies import exponential
 from tests.lab.tiny import Sides
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
-from laju.dialects.outline import Outline
+from laju.inspect.outline import Outline
 
 TARGETS = ("laju", "torch", "transformers", "timm", "optax", "keras", "mxnet", "paddle")
 """Systems that code is written for."""

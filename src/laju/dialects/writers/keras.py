@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from laju.clocks import Staircase
-from laju.dialects.outline import Outline, Part
+from laju.core.clocks import Staircase
+from laju.core.pieces import Constant, Exponential, Power, Ramp
 from laju.dialects.writers import FEW, Setting, Suggestion, Writer, code, literal, number, plain, text, whole
-from laju.pieces import Constant, Exponential, Power, Ramp
+from laju.inspect.outline import Outline, Part
 
 
 def suggestions(outline: Outline) -> Iterator[Suggestion]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from laju.dialects.outline import Outline
 from laju.dialects.writers import Setting, Suggestion, Writer, literal, number
+from laju.inspect.outline import Outline
 
 
 def suggestions(outline: Outline) -> Iterator[Suggestion]:

@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from laju.clocks import Staircase
-from laju.dialects.outline import Outline
+from laju.core.clocks import Staircase
+from laju.core.pieces import Constant, Exponential, Ramp
 from laju.dialects.writers import Setting, Suggestion, Writer, code, literal, number, plain, text, whole
 from laju.dialects.writers import called as names_of
 from laju.dialects.writers.torch import milestones
-from laju.pieces import Constant, Exponential, Ramp
+from laju.inspect.outline import Outline
 
 
 def suggestions(outline: Outline) -> Iterator[Suggestion]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-from laju.clocks import Staircase
-from laju.dialects.outline import Outline, Part
+from laju.core.clocks import Staircase
+from laju.core.pieces import Constant, Exponential, Ramp
 from laju.dialects.writers import FEW, Raw, Setting, Suggestion, Writer, code, literal, number, plain, text, whole
-from laju.pieces import Constant, Exponential, Ramp
+from laju.inspect.outline import Outline, Part
 
 
 def suggestions(outline: Outline) -> Iterator[Suggestion]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from laju.clocks import Staircase
-from laju.dialects.outline import Outline, Part
+from laju.core.clocks import Staircase
+from laju.core.pieces import Constant, Exponential, Power, Ramp
 from laju.dialects.writers import FEW, Raw, Setting, Suggestion, Writer, code, literal, number, plain, text, whole
 from laju.dialects.writers import called as names_of
 from laju.dialects.writers.torch import milestones
-from laju.pieces import Constant, Exponential, Power, Ramp
+from laju.inspect.outline import Outline, Part
 
 
 def suggestions(outline: Outline) -> Iterator[Suggestion]:

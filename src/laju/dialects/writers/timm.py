@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from laju.clocks import Staircase
-from laju.dialects.outline import Outline, Part
+from laju.core.clocks import Staircase
+from laju.core.pieces import Constant, Exponential, Ramp
+from laju.core.shapes import shape
 from laju.dialects.writers import Setting, Suggestion, Writer, code, plain, text, torch, torch_loop, whole
 from laju.dialects.writers import called as names_of
-from laju.pieces import Constant, Exponential, Ramp
-from laju.shapes import shape
+from laju.inspect.outline import Outline, Part
 
 
 def suggestions(outline: Outline) -> Iterator[Suggestion]:

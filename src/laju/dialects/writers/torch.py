@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
-from laju.clocks import Staircase
-from laju.dialects.outline import Outline, Part
+from laju.core.clocks import Staircase
+from laju.core.pieces import Constant, Exponential, Ramp
 from laju.dialects.writers import (
     FEW,
     Raw,
@@ -22,7 +22,7 @@ from laju.dialects.writers import (
     torch_loop,
     whole,
 )
-from laju.pieces import Constant, Exponential, Ramp
+from laju.inspect.outline import Outline, Part
 
 _ENDLESS = Raw("10**9")
 _NO_OPTIMIZER = ("ChainedScheduler",)

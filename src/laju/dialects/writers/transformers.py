@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from laju.dialects.outline import Outline, Part
+from laju.core.pieces import Constant, Power, Ramp
 from laju.dialects.writers import Setting, Suggestion, Writer, code, plain, text, torch, torch_loop, whole
 from laju.dialects.writers import called as names_of
-from laju.pieces import Constant, Power, Ramp
+from laju.inspect.outline import Outline, Part
 
 _WSD = {"linear": "linear", "cosine": "cosine", "sqrt": "1-sqrt"}
 

@@ -121,7 +121,7 @@ class _Training:
         import numpy as np
 
         from laju.frameworks.mxnet import Scheduler
-        from laju.spec import from_json
+        from laju.text.json import from_json
 
         self.mx = mx
         seed = int(start["seed"])

@@ -22,7 +22,7 @@ import numpy.typing as npt
 import torch
 from torch.func import functional_call, grad_and_value, vmap
 
-from laju.arguments import whole
+from laju.core.checks import whole
 from laju.lab.engines.capture import Capturer
 from laju.lab.engines.loop import EVALUATION_BATCH, Batch, Progress, Report, advance, order, outcome
 from laju.lab.engines.stack_optimizer import StackOptimizer

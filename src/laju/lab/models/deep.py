@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from laju.arguments import number, whole
+from laju.core.checks import number, whole
 from laju.lab.tasks.base import Data, Task
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from laju.plot import INK, PALETTE, Picture, legend, need, tidy
+from laju.view.plot import INK, PALETTE, Picture, legend, need, tidy
 
 if TYPE_CHECKING:
     from laju.lab.range_test.result import RangeTest

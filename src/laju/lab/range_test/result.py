@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from laju.core.schedule import Schedule
 from laju.lab.range_test.curve import RULES, Curve, Floats, read
 from laju.lab.statistics import estimate
-from laju.schedule import Schedule
 
 if TYPE_CHECKING:
-    from laju.plot import Picture
+    from laju.view.plot import Picture
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,14 +6,14 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from laju.arguments import number, whole
+from laju.core.checks import number, whole
+from laju.core.schedule import Schedule
 from laju.lab.arguments import read_seeds
 from laju.lab.engines.loop import order
 from laju.lab.range_test.result import RangeTest, Sweep
 from laju.lab.tasks import Task, read_task
 from laju.lab.trials import Optimizer, Trial
 from laju.policies import exponential
-from laju.schedule import Schedule
 
 if TYPE_CHECKING:
     import torch

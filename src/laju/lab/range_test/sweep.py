@@ -9,9 +9,9 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from laju.arguments import shown
+from laju.core.checks import shown
+from laju.core.schedule import Schedule
 from laju.lab.range_test.result import Sweep
-from laju.schedule import Schedule
 
 Passes = Callable[[], Iterable[Any]]
 _MEMORY = 5

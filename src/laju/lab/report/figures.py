@@ -20,7 +20,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from laju.lab.report.table import why_dropped
 from laju.lab.statistics import estimate
-from laju.plot import DASHES, GRID, INK, PALETTE, draw_steps, legend, line_style, printable, tidy
+from laju.view.plot import DASHES, GRID, INK, PALETTE, draw_steps, legend, line_style, printable, tidy
 
 if TYPE_CHECKING:
     from laju.lab.comparison import Comparison

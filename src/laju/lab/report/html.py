@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from laju.lab.report import figures
 from laju.lab.report.table import duration, leads, needed, p_value, percent, rank, why_dropped
-from laju.plot import DASHES, PALETTE, printable
+from laju.view.plot import DASHES, PALETTE, printable
 
 if TYPE_CHECKING:
     from laju.lab.comparison import Comparison, Row

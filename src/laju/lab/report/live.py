@@ -15,7 +15,7 @@ from laju.lab.progress import Running
 from laju.lab.report.table import duration
 from laju.lab.statistics import number
 from laju.lab.trials import Outcome
-from laju.plot import printable
+from laju.view.plot import printable
 
 
 def display(console: Console) -> Lines | Bars:

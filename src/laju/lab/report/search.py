@@ -16,7 +16,7 @@ from laju.lab.report import csv, figures
 from laju.lab.report.table import plain_table
 from laju.lab.space import Choice, Range
 from laju.lab.statistics import Estimate
-from laju.plot import INK, PALETTE, legend, printable, tidy
+from laju.view.plot import INK, PALETTE, legend, printable, tidy
 
 if TYPE_CHECKING:
     from laju.lab.tuned import Tried, Tuned

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from laju.lab.statistics import Estimate
-from laju.plot import printable
+from laju.view.plot import printable
 
 if TYPE_CHECKING:
     from laju.lab.comparison import Comparison, Row

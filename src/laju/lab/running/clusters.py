@@ -27,7 +27,7 @@ from urllib.parse import parse_qsl, urlsplit
 import numpy as np
 
 import laju
-from laju.arguments import nearest, shown, whole
+from laju.core.checks import nearest, shown, whole
 from laju.lab.running.places import Place
 
 _PACKAGES = {"ray": "ray", "dask": "distributed"}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from laju.arguments import number as number_of
+from laju.core.checks import number as number_of
 
 NO_SPREAD = 1e-9
 """Differences that are equal to this are so by the coarseness of an accuracy, and say nothing about their spread."""

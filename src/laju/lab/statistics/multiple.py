@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from laju.arguments import number, shown, whole
+from laju.core.checks import number, shown, whole
 from laju.lab.statistics.intervals import NO_SPREAD, Estimate, paired_difference
 
 

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from laju.arguments import is_number, shown, whole
+from laju.core.checks import is_number, shown, whole
 
 MOST = 10**7
 _QUANTILES = (np.arange(4000) + 0.5) / 4000

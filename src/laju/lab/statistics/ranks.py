@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from laju.arguments import number
+from laju.core.checks import number
 from laju.lab.statistics.intervals import NO_SPREAD
 from laju.lab.statistics.multiple import holm, paired_p_value
 

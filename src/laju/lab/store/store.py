@@ -18,8 +18,8 @@ from typing import Any, Self, TypeVar
 import sqlalchemy as sa
 
 import laju
-from laju.arguments import is_number, whole
-from laju.arguments import shown as shown_value
+from laju.core.checks import is_number, whole
+from laju.core.checks import shown as shown_value
 from laju.lab.store import tables
 from laju.lab.store.file import File
 from laju.lab.store.server import Server

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from laju.arguments import nearest, shown
+from laju.core.checks import nearest, shown
 from laju.lab.tasks.base import Data, DataError, Task
 from laju.lab.tasks.digits import Digits
 from laju.lab.tasks.download import DownloadError

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from laju.arguments import shown, whole
+from laju.core.checks import shown, whole
 from laju.lab.tasks.base import Data, Task
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from laju.arguments import nearest, number, shown, whole
+from laju.core.checks import nearest, number, shown, whole
 from laju.lab.tasks.base import Data, DataError, Part, Task
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from laju.arguments import number, shown, updates, whole
+from laju.core.checks import number, shown, whole
+from laju.core.units import Span, updates
 from laju.lab.tasks.base import Data, DataError, Task
-from laju.units import Span
 
 if TYPE_CHECKING:
     import torch

@@ -1,0 +1,347 @@
+"""Factors that a metric drives, as pure state machines: `rule.observe(state, metric)` is the next state.
+
+A schedule stays a value; what a metric decided is a factor beside it, and the two multiply. A rule (`Plateau`, `Greedy`) is a
+value too, and its state is small JSON, so a resumed run decides as an uninterrupted one. `Controller` holds a rule and its state
+for a training loop; `simulate` and `record` say what a rule would have decided; what it did decide becomes a plain schedule.
+
+Every rule shares these promises:
+
+| question | answer |
+| --- | --- |
+| which factor does a run begin with | 1: until the first decision the schedule is what was written |
+| what is better (mode "min") | metric < best - threshold·abs(best) ("rel"), or < best - threshold ("abs"); "max" is the mirror |
+| patience | the observations in a row that are tolerated: the factor changes on the one after them |
+| the first finite metric | becomes the best, and decides nothing by itself |
+| NaN, an infinity, or beyond ±1e300 | counts as bad and is kept out of the best and of any average |
+| during a pause | nothing is counted and both counts stay at 0, NaN included; a better metric still becomes the best |
+| at a bound | no further decision and no new pause; bad observations go on being counted, which makes `exhausted` true |
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, Literal, Self, TypeVar
+
+from laju.core.checks import is_number, nearest, number, shown, whole
+from laju.core.node import set_fields
+
+VERSION = 1
+_FINITE = 1e300  # far from overflow, so that sums and differences of what passes are finite
+
+
+class StateError(ValueError):
+    """A saved state that does not belong to this controller, or is not one."""
+
+
+@dataclasses.dataclass(frozen=True)
+class State:
+    """What a rule remembers between two observations: numbers only, which `to_json` writes as they are.
+
+    Args:
+        factor: what the schedule is multiplied by now.
+        best: the best metric so far; None before the first finite one.
+        bad: bad observations in a row that count.
+        waiting: observations that are left of the pause after a change.
+        exhausted: the factor is at its floor and more than `patience` bad observations in a row came since, so the rule would
+            cut again and cannot: time to stop the run. It becomes false again with the next better metric.
+    """
+
+    factor: float = 1.0
+    best: float | None = None
+    bad: int = 0
+    waiting: int = 0
+    exhausted: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """The state as a JSON object."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
+
+    @classmethod
+    def from_json(cls, data: Any) -> Self:
+        """The state that `to_json` wrote.
+
+        Raises:
+            StateError: another class's state, or values that no state has.
+        """
+        names = [field.name for field in dataclasses.fields(cls)]
+        if not isinstance(data, Mapping) or set(data) != set(names):
+            raise StateError(f"a {cls.__name__} must be an object with {', '.join(names)}, got {shown(data)}")
+        try:
+            return cls(**{name: _read(name, data[name], getattr(cls, name)) for name in names})
+        except (TypeError, ValueError) as error:
+            raise StateError(f"a {cls.__name__} cannot have this: {error}") from None
+
+
+def _read(name: str, value: Any, default: Any) -> Any:
+    """A field of a state, checked to be of its default's kind."""
+    if isinstance(default, bool):
+        return _flag(name, value)
+    if isinstance(default, int):
+        return whole(name, value)
+    if isinstance(default, tuple):
+        if not isinstance(value, Sequence) or isinstance(value, str):
+            raise TypeError(f"{name} must be a list of numbers, got {shown(value)}")
+        return tuple(number(f"{name}[{i}]", v) for i, v in enumerate(value))
+    if default is None:
+        return None if value is None else number(name, value)
+    return number(name, value, least=0 if name == "factor" else None)
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, got {shown(value)}")
+    return value
+
+
+@dataclasses.dataclass(frozen=True)
+class PlateauState(State):
+    """The state of a `Plateau`: with the moving average of the metric, and the weight that its observations have in it."""
+
+    average: float = 0.0
+    weight: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class GreedyState(State):
+    """The state of a `Greedy`: with the good observations in a row, and the latest finite metrics."""
+
+    good: int = 0
+    recent: tuple[float, ...] = ()
+
+
+S = TypeVar("S", bound=State)
+
+
+class Rule(Generic[S]):
+    """A state machine that a metric drives: a frozen dataclass with `initial()` and a pure `observe(state, metric)`."""
+
+    def initial(self) -> S:
+        """The state before the first observation, with factor 1."""
+        raise NotImplementedError  # every rule has its own
+
+    def observe(self, state: S, metric: Any) -> S:
+        """The state after one more observation: a number, or an array or tensor of one."""
+        raise NotImplementedError  # every rule has its own
+
+    def to_json(self) -> dict[str, Any]:
+        """The rule's name and parameters as a JSON object."""
+        return {"kind": type(self).__name__, **vars(self)}
+
+    def __repr__(self) -> str:
+        fields: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(self)  # type: ignore[arg-type]
+        arguments = [f"{f.name}={getattr(self, f.name)!r}" for f in fields if getattr(self, f.name) != f.default]
+        return f"{type(self).__name__}({', '.join(arguments)})"
+
+
+def _choice(name: str, value: Any, valid: tuple[str, ...]) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be {' or '.join(map(repr, valid))}, got {shown(value)}")
+    if value not in valid:
+        raise ValueError(f"{name} must be {' or '.join(map(repr, valid))}, got {shown(value)}{nearest(value, valid)}")
+
+
+def _check(rule: Plateau | Greedy) -> None:
+    """What both rules ask of their parameters."""
+    _choice("threshold_mode", rule.threshold_mode, ("rel", "abs"))
+    _choice("mode", rule.mode, ("min", "max"))
+    set_fields(
+        rule,
+        factor=number("factor", rule.factor, above=0, below=1),
+        patience=whole("patience", rule.patience),
+        threshold=number("threshold", rule.threshold, least=0, below=1 if rule.threshold_mode == "rel" else None),
+        cooldown=whole("cooldown", rule.cooldown),
+        floor=number("floor", rule.floor, least=0, below=1),
+    )
+
+
+def _finite(metric: Any) -> float | None:
+    """The metric as a float; None for what counts as bad whatever the best is."""
+    value = one_number("metric", metric)
+    return value if abs(value) <= _FINITE else None
+
+
+def one_number(name: str, metric: Any) -> float:
+    """One number as a float, from a number or an array or tensor of one; too large is infinite."""
+    value = metric
+    if not is_number(value) and hasattr(value, "item"):
+        # It has more than one number, or none.
+        with contextlib.suppress(TypeError, ValueError, RuntimeError):
+            value = value.item()
+    if not is_number(value):
+        raise TypeError(f"{name} must be one number, got {shown(metric)}")
+    try:
+        return float(value) + 0.0  # -0.0 becomes 0.0, so that equal states print alike
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
+def _better(rule: Plateau | Greedy, metric: float | None, best: float | None) -> bool:
+    if metric is None or best is None:
+        return metric is not None
+    sign = 1 if rule.mode == "max" else -1
+    if rule.threshold_mode == "abs":
+        edge = best + sign * rule.threshold
+    else:
+        # best ± threshold·|best| in one rounding: on the side of a negative best the margin is added, never taken off.
+        edge = best * (1 + sign * math.copysign(rule.threshold, best))
+    return metric > edge if rule.mode == "max" else metric < edge
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Plateau(Rule[PlateauState]):
+    """Multiply by `factor` when the metric has not become better for more than `patience` observations in a row.
+
+    factor ← max(factor·cut, floor) on the (patience+1)-th bad observation in a row; the next `cooldown` ones are a pause, in
+    which bad ones are not counted. A metric that stays the same is cut every cooldown + patience + 1 observations.
+
+    Args:
+        factor: what a cut multiplies by, above 0 and below 1.
+        patience: bad observations in a row that are tolerated.
+        threshold: how much better than the best a metric must be, as a fraction of |best| ("rel") or absolute ("abs").
+        threshold_mode: "rel" or "abs".
+        mode: "min" when a smaller metric is better, "max" when a larger one is.
+        cooldown: observations after a cut in which none is counted as bad.
+        floor: the lowest factor, of which a cut never falls short. It is relative to the schedule.
+        smoothing: β of an exponential moving average of the metric, m ← β·m + (1-β)·metric over its own weight, so that
+            early averages are not drawn to 0; 0 is the metric itself. Metrics that are not finite stay out of it.
+
+    Raises:
+        TypeError, ValueError: a parameter outside its bounds, at construction; a metric that is not one number.
+
+    Elsewhere, with patience 2, cooldown 2 and a constant metric:
+
+    | | cuts at observations | because |
+    | --- | --- | --- |
+    | laju | 4, 9 | the cut comes on the third bad one; two are not counted |
+    | torch `ReduceLROnPlateau` | 4, 9 | the same |
+    | Keras `ReduceLROnPlateau` | 3, 6 | the cut comes on the second bad one; the last of the cooldown counts |
+    | optax `contrib.reduce_on_plateau` | 3, 7 | the cut comes on the second bad one |
+
+    - torch: "rel" is best·(1 - threshold), so a negative metric that becomes worse counts as better; an infinity of the good
+      sign becomes the best for ever; a cut of the rate by 1e-8 or less is left out (`eps`); the floor is a rate (`min_lr`).
+    - Keras: the threshold is absolute (`min_delta`); the floor is a rate (`min_lr`).
+    - optax: torch's relative test (`rtol`) with an absolute margin besides (`atol`), in mode "min" only; decides on the mean of
+      `accumulation_size` metrics; the floor is a factor (`min_scale`).
+
+    >>> rule = Plateau(0.1, patience=2)
+    >>> state = rule.initial()
+    >>> for loss in [0.9, 0.8, 0.8, 0.8, 0.8]:
+    ...     state = rule.observe(state, loss)
+    >>> state.factor
+    0.1
+    >>> simulate(rule, [1.0] * 5)
+    array([1. , 1. , 1. , 0.1, 0.1])
+    """
+
+    factor: float
+    patience: int
+    threshold: float = 1e-4
+    threshold_mode: Literal["rel", "abs"] = "rel"
+    mode: Literal["min", "max"] = "min"
+    cooldown: int = 0
+    floor: float = 0.0
+    smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check(self)
+        set_fields(self, smoothing=number("smoothing", self.smoothing, least=0, below=1))
+
+    def initial(self) -> PlateauState:
+        return PlateauState()
+
+    def observe(self, state: PlateauState, metric: Any) -> PlateauState:
+        seen, average, weight = _finite(metric), state.average, state.weight
+        if self.smoothing and seen is not None:
+            weight = self.smoothing * weight + (1 - self.smoothing)
+            # As a step towards the metric, a constant metric has exactly itself as average, and is never "better".
+            average += (seen - average) * ((1 - self.smoothing) / weight)
+            seen = average
+        better = _better(self, seen, state.best)
+        factor, waiting = state.factor, max(0, state.waiting - 1)
+        bad = 0 if better or state.waiting else state.bad + 1
+        if bad > self.patience and factor > self.floor:
+            factor, bad, waiting = max(factor * self.factor, self.floor), 0, self.cooldown
+        return PlateauState(
+            factor, seen if better else state.best, bad, waiting, bad > self.patience, average=average, weight=weight
+        )
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Greedy(Rule[GreedyState]):
+    """Raise while the metric keeps becoming better, lower while it does not.
+
+    factor ← min(factor/cut, ceiling) on the (patience+1)-th better observation in a row, factor ← max(factor·cut, floor) on the
+    (patience+1)-th bad one. After a raise the next `warmup` observations are a pause, after a cut the next `cooldown` ones.
+    A ceiling of 1 makes a plateau that recovers: it takes back its cuts and goes no higher than the schedule.
+
+    Args:
+        factor: what a cut multiplies by and a raise divides by, above 0 and below 1.
+        patience: better or bad observations in a row that are tolerated.
+        ceiling: the highest factor, 1 or more. It has no default: who lets a loss raise the rate should say how far.
+        floor: the lowest factor.
+        threshold: how much better than the best a metric must be, as a fraction of |best| ("rel") or absolute ("abs").
+        threshold_mode: "rel" or "abs".
+        mode: "min" when a smaller metric is better, "max" when a larger one is.
+        cooldown: observations after a cut that are not counted.
+        warmup: observations after a raise that are not counted.
+        window: the metric is the mean of the latest so many finite ones; 1 is the metric itself.
+
+    Raises:
+        TypeError, ValueError: a parameter outside its bounds, at construction; a metric that is not one number.
+
+    Source: Subramanian, Krishnamoorthy and Murthy, "Dynamic Learning Rate Scheduling based on Loss Changes Leads to Faster
+    Convergence" (GreedyLR), arXiv 2512.14527. Its plain rule divides the rate by F when the loss fell and multiplies it by F when
+    it did not; patience, bounds, pauses and the mean over a window guard it against noise.
+
+    Elsewhere: Transformers `GreedyLR`, whose bounds are rates (`min_lr`, `max_lr`), whose first metric already counts as better,
+    whose best stands still during pauses, whose relative test is torch's, and which begins anew after `reset_start` cuts at its
+    floor, where laju says `exhausted`.
+
+    >>> rule = Greedy(0.5, patience=1, ceiling=4)
+    >>> simulate(rule, [1.0, 0.9, 0.8, 0.7, 0.6, 0.6, 0.6])
+    array([1., 1., 2., 2., 4., 4., 2.])
+    """
+
+    factor: float
+    patience: int
+    ceiling: float
+    floor: float = 0.0
+    threshold: float = 1e-4
+    threshold_mode: Literal["rel", "abs"] = "rel"
+    mode: Literal["min", "max"] = "min"
+    cooldown: int = 0
+    warmup: int = 0
+    window: int = 1
+
+    def __post_init__(self) -> None:
+        _check(self)
+        set_fields(
+            self,
+            ceiling=number("ceiling", self.ceiling, least=1),
+            warmup=whole("warmup", self.warmup),
+            window=whole("window", self.window, least=1),
+        )
+
+    def initial(self) -> GreedyState:
+        return GreedyState()
+
+    def observe(self, state: GreedyState, metric: Any) -> GreedyState:
+        seen, recent = _finite(metric), state.recent
+        if self.window > 1 and seen is not None:
+            recent = (*recent, seen)[-self.window :]
+            low = min(recent)
+            seen = low + math.fsum(v - low for v in recent) / len(recent)  # exactly the metric when it is constant
+        better = _better(self, seen, state.best)
+        factor, waiting = state.factor, max(0, state.waiting - 1)
+        bad = 0 if better or state.waiting else state.bad + 1
+        good = state.good + 1 if better and state.best is not None and not state.waiting else 0
+        if good > self.patience and factor < self.ceiling:
+            factor, good, waiting = min(factor / self.factor, self.ceiling), 0, self.warmup
+        elif bad > self.patience and factor > self.floor:
+            factor, bad, waiting = max(factor * self.factor, self.floor), 0, self.cooldown
+        return GreedyState(
+            factor, seen if better else state.best, bad, waiting, bad > self.patience, good=good, recent=recent
+        )

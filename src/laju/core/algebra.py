@@ -1,0 +1,358 @@
+"""Schedules made from schedules: one after another, or combined on one clock. Those that change time are in `clocks`."""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property, reduce
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from laju.core import limits
+from laju.core.arrays import Namespace, counted
+from laju.core.checks import shown
+from laju.core.clocks import Take, require_end
+from laju.core.node import Duration, ScalarFunction, compile_expression, node, schedule, schedules, set_fields
+from laju.core.pieces import Constant, Function, Ramp
+from laju.core.schedule import Schedule
+from laju.core.units import Length, Scale, nearest_update
+
+
+def _lay_flat(self: Any) -> None:
+    """Parts of the same class are its own parts."""
+    flat: list[Schedule] = []
+    for part in self.parts:
+        flat.extend(part.parts if type(part) is type(self) else (part,))
+        if len(flat) > limits.ITEMS:
+            raise ValueError(f"a {type(self).__name__.lower()} may have at most {limits.ITEMS:,} parts")
+    set_fields(self, parts=tuple(flat))
+
+
+@node
+class Chain(Schedule):
+    """One schedule after another, each on its own clock: `a >> b` is a for its length, then b(t - length of a).
+
+    At a boundary the new part is in force; parts of length 0 are skipped; after the end the last value holds.
+
+    >>> from laju import constant, linear
+    >>> (linear(0, 1, total=2) >> constant(1).take(1) >> linear(1, 0, total=2)).values(6)
+    array([0. , 0.5, 1. , 1. , 0.5, 0. ])
+    """
+
+    parts: tuple[Schedule, ...] = schedules()
+    _operator = ">>"
+
+    def _check(self) -> None:
+        _lay_flat(self)
+        for i, part in enumerate(self.parts[:-1]):
+            if part.length is None:
+                raise ValueError(
+                    f"only the last part of a chain may be endless, but part {i}, {shown(part)}, has no end; "
+                    "give it one with .take(length)"
+                )
+
+    @property
+    def length(self) -> Duration | None:
+        lengths = [part.length for part in self.parts]
+        return None if lengths[-1] is None else sum(lengths, 0)  # type: ignore[arg-type]
+
+    def _initial(self) -> float:
+        return next((part for part in self.parts if part.length != 0), self.parts[-1])._initial()
+
+    def _bound(self) -> float | None:
+        bounds = [part._bound() for part in self.parts]
+        return None if None in bounds else max(bounds)  # type: ignore[type-var]
+
+    @cached_property
+    def placed(self) -> tuple[list[Any], list[Schedule]]:
+        """Where each part that has a length begins, and these parts."""
+        starts: list[Any] = []
+        parts: list[Schedule] = []
+        at: Any = 0
+        for part in self.parts[:-1]:
+            if part.length:
+                starts.append(at)
+                parts.append(part)
+                at += part.length
+        return [*starts, at], [*parts, self.parts[-1]]
+
+    def _scalar(self) -> ScalarFunction:
+        starts, parts = self.placed
+        length: Any = parts[-1].length
+        if len(parts) <= 8:
+
+            def formula(bind: Callable[[Any], str]) -> str:
+                values = [part._formula(at, bind) for part, at in zip(parts, starts, strict=True)]
+                ends = starts[1:]
+                if length is not None:  # the value that holds at the end is known beforehand
+                    values.append(repr(parts[-1]._scalar()(length)))
+                    ends = [*ends, starts[-1] + length]
+                choices = [f"{value} if t < {end!r} else " for value, end in zip(values, ends, strict=False)]
+                return "".join(choices) + values[-1]
+
+            return compile_expression(formula)
+        functions, find = [part._scalar() for part in parts], bisect.bisect_right
+
+        def at(t: Any) -> float:
+            i = find(starts, t) - 1
+            return functions[i](t - starts[i])
+
+        return at
+
+    def _array(self, t: Any, ns: Namespace) -> Any:
+        starts, parts = self.placed
+        if ns.host:
+            return ns.grouped(
+                t,
+                np.searchsorted(starts, t, side="right") - 1,
+                lambda i, u: parts[i]._array(ns.minus(u, starts[i]), ns),
+            )
+        result = parts[0]._array(t, ns)
+        for start, part in zip(starts[1:], parts[1:], strict=True):
+            if ns.reaches(start):
+                local = ns.minus(t, start)
+                result = ns.where(local >= 0, part._array(ns.where(local >= 0, local, 0 * local), ns), result)
+        return result
+
+    def _range(self, start: int, stop: int) -> npt.NDArray[np.float64]:
+        starts, parts = self.placed
+        edges = [min(max(math.ceil(at), start), stop) for at in starts[1:]] + [stop]
+        pieces, begin = [], start
+        for at, part, end in zip(starts, parts, edges, strict=True):
+            if end > begin:
+                if at == int(at):
+                    pieces.append(part._range(begin - int(at), end - int(at)))
+                else:
+                    t, ns = counted(begin, end)
+                    pieces.append(part._array(ns.minus(t, at), ns))
+                begin = end
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces) if pieces else np.empty(0)
+
+    def _in_updates(self, scale: Scale) -> Schedule:
+        """Boundaries are rounded where they fall in the run, so that rounding does not add up over the parts."""
+        parts, exact, begin = [], Fraction(0), 0
+        for part in self.parts[:-1]:
+            exact += scale.updates(part.length)  # type: ignore[arg-type]
+            end = nearest_update(exact)
+            if end < begin:
+                raise ValueError(
+                    f"{shown(part)} would last {end - begin} updates in this run: the parts before it take it all"
+                )
+            parts.append(_lasting(part.in_updates(scale), end - begin))
+            begin = end
+        last = self.parts[-1]
+        if last.length is None:
+            return Chain((*parts, last.in_updates(scale)))
+        end = nearest_update(exact + scale.updates(last.length))
+        if end < begin:
+            raise ValueError(
+                f"{shown(last)} would last {end - begin} updates in this run: the parts before it take it all"
+            )
+        return Chain((*parts, _lasting(last.in_updates(scale), end - begin)))
+
+
+def _lasting(part: Schedule, length: int) -> Schedule:
+    if part.length == length:
+        return part
+    if isinstance(part, Ramp | Constant | Function | Take):
+        return type(part)(**{**part._fields(), "length": length})
+    return Take(part, length)
+
+
+@dataclass(frozen=True, repr=False)
+class Combination(Schedule):
+    """Schedules on one clock, combined value by value."""
+
+    parts: tuple[Schedule, ...] = schedules()
+
+    def _check(self) -> None:
+        _lay_flat(self)
+
+    def _bound(self) -> float | None:
+        bounds = [part._bound() for part in self.parts]
+        known = [bound for bound in bounds if bound is not None]
+        return self._bounds(known) if len(known) == len(bounds) else None
+
+    @staticmethod
+    def _bounds(bounds: list[float]) -> float:
+        """What the values do not exceed in size, from what those of the parts do not."""
+        return max(bounds)
+
+    @staticmethod
+    def _numbers(f: ScalarFunction, g: ScalarFunction) -> ScalarFunction:
+        """Two functions of one number as one."""
+        raise NotImplementedError  # every subclass has its own
+
+    @staticmethod
+    def _arrays(ns: Namespace, a: Any, b: Any) -> Any:
+        """Two arrays of values as one."""
+        raise NotImplementedError  # every subclass has its own
+
+    def _initial(self) -> float:
+        at_zero: list[ScalarFunction] = [Constant(part._initial())._scalar() for part in self.parts]
+        return reduce(self._numbers, at_zero)(0)
+
+    def _scalar(self) -> ScalarFunction:
+        return reduce(self._numbers, [part._scalar() for part in self.parts])
+
+    def _array(self, t: Any, ns: Namespace) -> Any:
+        return reduce(lambda a, b: self._arrays(ns, a, b), [part._array(t, ns) for part in self.parts])
+
+    def _range(self, start: int, stop: int) -> npt.NDArray[np.float64]:
+        _, ns = counted(0, 0)
+        return reduce(lambda a, b: self._arrays(ns, a, b), [part._range(start, stop) for part in self.parts])
+
+    @property
+    def length(self) -> Duration | None:
+        lengths = [part.length for part in self.parts]
+        if any(n is None and not isinstance(part, Constant) for part, n in zip(self.parts, lengths, strict=True)):
+            return None
+        known = [n for n in lengths if n is not None]
+        if known and all(n == known[0] for n in known):
+            return known[0]
+        if any(isinstance(n, Length) for n in known):
+            raise ValueError(
+                f"which part of {shown(self)} is longest depends on the run; resolve it first, or use .take(length)"
+            )
+        return max(known) if known else None
+
+
+@node
+class Product(Combination):
+    """The product of schedules on one clock: `a * b`.
+
+    >>> from laju import linear
+    >>> (0.1 * linear(1, 0, total=2)).values(3)
+    array([0.1 , 0.05, 0.  ])
+    """
+
+    _operator = "*"
+
+    @staticmethod
+    def _bounds(bounds: list[float]) -> float:
+        product = 1.0
+        for bound in bounds:
+            product *= max(bound, 1.0)  # of a part that is small, so that no product on the way is too large
+        return product
+
+    @staticmethod
+    def _numbers(f: ScalarFunction, g: ScalarFunction) -> ScalarFunction:
+        return lambda t: f(t) * g(t)
+
+    @staticmethod
+    def _arrays(ns: Namespace, a: Any, b: Any) -> Any:
+        return a * b
+
+
+@node
+class Sum(Combination):
+    """The sum of schedules on one clock: `a + b`.
+
+    >>> from laju import linear
+    >>> (linear(1, 0, total=2) + 1).values(3)
+    array([2. , 1.5, 1. ])
+    """
+
+    _operator = "+"
+
+    @staticmethod
+    def _bounds(bounds: list[float]) -> float:
+        return sum(bounds)
+
+    @staticmethod
+    def _numbers(f: ScalarFunction, g: ScalarFunction) -> ScalarFunction:
+        return lambda t: f(t) + g(t)
+
+    @staticmethod
+    def _arrays(ns: Namespace, a: Any, b: Any) -> Any:
+        return a + b
+
+
+@node
+class Minimum(Combination):
+    """The smallest of schedules on one clock.
+
+    >>> from laju import linear
+    >>> linear(1, 0, total=2).minimum(0.7).values(3)
+    array([0.7, 0.5, 0. ])
+    """
+
+    @staticmethod
+    def _numbers(f: ScalarFunction, g: ScalarFunction) -> ScalarFunction:
+        def at(t: Any) -> float:
+            a, b = f(t), g(t)
+            return b if b < a else a
+
+        return at
+
+    @staticmethod
+    def _arrays(ns: Namespace, a: Any, b: Any) -> Any:
+        return ns.where(b < a, b, a)
+
+
+@node
+class Maximum(Combination):
+    """The largest of schedules on one clock.
+
+    >>> from laju import linear
+    >>> linear(1, 0, total=2).maximum(0.1).values(3)
+    array([1. , 0.5, 0.1])
+    """
+
+    @staticmethod
+    def _numbers(f: ScalarFunction, g: ScalarFunction) -> ScalarFunction:
+        def at(t: Any) -> float:
+            a, b = f(t), g(t)
+            return b if b > a else a
+
+        return at
+
+    @staticmethod
+    def _arrays(ns: Namespace, a: Any, b: Any) -> Any:
+        return ns.where(b > a, b, a)
+
+
+@node
+class Overlay(Schedule):
+    """`top` for its length, then `bottom`, which has been running underneath since update 0."""
+
+    top: Schedule = schedule()
+    bottom: Schedule = schedule()
+
+    def _check(self) -> None:
+        require_end(self.top, "an overlay's top")
+
+    def _bound(self) -> float | None:
+        bounds = [self.top._bound(), self.bottom._bound()]
+        return None if None in bounds else max(bounds)  # type: ignore[type-var]
+
+    @property
+    def length(self) -> Duration | None:
+        top, bottom = self.top.length, self.bottom.length
+        if bottom is None or top == bottom:
+            return bottom
+        if isinstance(top, Length) or isinstance(bottom, Length):
+            raise ValueError(
+                f"which part of {shown(self)} is longer depends on the run; resolve it first, or use .take(length)"
+            )
+        return max(top, bottom)
+
+    def _scalar(self) -> ScalarFunction:
+        top, bottom, boundary = self.top._scalar(), self.bottom._scalar(), self.top.length
+        return lambda t: top(t) if t < boundary else bottom(t)
+
+    def _array(self, t: Any, ns: Namespace) -> Any:
+        boundary: Any = self.top.length
+        if not ns.reaches(boundary):
+            return self.top._array(t, ns)
+        return ns.where(t < boundary, self.top._array(t, ns), self.bottom._array(t, ns))
+
+    def _range(self, start: int, stop: int) -> npt.NDArray[np.float64]:
+        boundary: Any = self.top.length
+        end = min(stop, max(start, math.ceil(boundary)))
+        return np.concatenate([self.top._range(start, end), self.bottom._range(end, stop)])

@@ -1,0 +1,133 @@
+"""Checks of what users pass in: each returns the value in its canonical form or says what would be valid."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import numbers
+import reprlib
+from collections.abc import Iterable
+from typing import Any, TypeGuard
+
+
+class _Shortened(reprlib.Repr):
+    """Texts of values that are cut before they are written out, however large the values are."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self.fillvalue = "…"
+        self.maxlevel = 8
+        self.maxstring = self.maxlong = limit
+        self.maxother = 1 << 20
+        for kind in ("tuple", "list", "array", "dict", "set", "frozenset", "deque"):
+            setattr(self, f"max{kind}", limit // 2)
+
+    def repr_int(self, value: int, level: int) -> str:
+        return repr(value) if abs(value) < 10**100 else f"a whole number of {value.bit_length()} bits"
+
+
+def shown(value: object, limit: int = 80) -> str:
+    """A value as error messages show it, cut to a readable length."""
+    text = _Shortened(limit).repr(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def nearest(name: str, valid: Iterable[str], cutoff: float = 0.6) -> str:
+    """`; did you mean 'x'?` when a valid name is close to `name`, else an empty string."""
+    match = difflib.get_close_matches(name, list(valid), n=1, cutoff=cutoff)
+    return f"; did you mean {match[0]!r}?" if match else ""
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a value is a real number, NumPy's included; booleans are not."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def is_finite(value: float) -> bool:
+    """Whether a real number is no NaN and no infinity; whole numbers beyond the floats are finite, too."""
+    return isinstance(value, int) or math.isfinite(value)
+
+
+def number(
+    name: str,
+    value: Any,
+    *,
+    above: float | None = None,
+    least: float | None = None,
+    below: float | None = None,
+    most: float | None = None,
+) -> float:
+    """A finite real number inside the stated bounds, as a float; booleans are not numbers."""
+    wanted = _bounds(above, least, below, most)
+    if not is_number(value):
+        raise TypeError(f"{name} must be {wanted}, got {shown(value)}")
+    try:
+        result = float(value)
+    except OverflowError:
+        raise ValueError(f"{name} must be {wanted}, got {shown(value)}") from None
+    if (
+        not math.isfinite(result)
+        or (above is not None and not result > above)
+        or (least is not None and not result >= least)
+        or (below is not None and not result < below)
+        or (most is not None and not result <= most)
+    ):
+        raise ValueError(f"{name} must be {wanted}, got {shown(value)}")
+    return result + 0.0  # -0.0 becomes 0.0, so that equal schedules print alike
+
+
+def _bounds(above: float | None, least: float | None, below: float | None, most: float | None) -> str:
+    limits = [
+        text.format(bound)
+        for text, bound in (
+            ("above {:g}", above),
+            ("of at least {:g}", least),
+            ("below {:g}", below),
+            ("of at most {:g}", most),
+        )
+        if bound is not None
+    ]
+    return "a finite number" + (" " + " and ".join(limits) if limits else "")
+
+
+def whole(name: str, value: Any, *, least: int = 0) -> int:
+    """A whole number of at least `least`; a float such as 1e6 is taken when it is whole."""
+    wanted = f"a whole number of at least {least}"
+    if not is_number(value):
+        raise TypeError(f"{name} must be {wanted}, got {shown(value)}")
+    if not is_finite(value) or value != int(value) or value < least:
+        raise ValueError(f"{name} must be {wanted}, got {shown(value)}")
+    return int(value)
+
+
+def flag(name: str, value: Any) -> bool:
+    """True or False itself."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, got {shown(value)}")
+    return value
+
+
+def choice(name: str, value: Any, valid: tuple[str, ...]) -> str:
+    """One of the valid texts; an error proposes the nearest."""
+    if not isinstance(value, str) or value not in valid:
+        raise ValueError(f"{name} must be one of {', '.join(valid)}, got {shown(value)}{nearest(str(value), valid)}")
+    return value
+
+
+def sequence(name: str, values: Any, example: str) -> list[Any]:
+    """The items of an iterable that is no text."""
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise TypeError(f"{name} must be a sequence such as {example}, got {shown(values)}")
+    return list(values)
+
+
+class SpecError(ValueError):
+    """A text or JSON that is not a schedule, or a schedule that has none; the message points at the place."""
+
+    def __init__(self, message: str, text: str = "", column: int | None = None) -> None:
+        self.column = column
+        if column is not None:
+            line = text.replace("\n", " ")
+            begin = max(0, column - 60)
+            message = f"{message}\n  {line[begin : begin + 110]}\n  {' ' * (column - begin)}^"
+        super().__init__(message)

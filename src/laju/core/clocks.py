@@ -1,0 +1,543 @@
+"""Schedules whose time is changed: cut, shifted, stretched, held in steps, reversed, repeated, read in epochs or in data.
+
+Clocks are integers as long as the user's lengths are, so boundaries and cycles are exact however late they come.
+"""
+
+from __future__ import annotations
+
+import bisect
+import decimal
+import math
+from collections.abc import Iterable
+from decimal import Decimal
+from fractions import Fraction
+from functools import cached_property, lru_cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from laju.core.arrays import Namespace, counted
+from laju.core.checks import is_finite, is_number, number, shown, whole
+from laju.core.node import Duration, ScalarFunction, checked, flag, integer, node, real, schedule, span
+from laju.core.pieces import Function, Ramp, Rectification
+from laju.core.schedule import Schedule
+from laju.core.units import SYNONYMS, Length, Scale, nearest_update, unit
+
+
+def require_end(child: Schedule, what: str) -> Duration:
+    length = child.length
+    if length is None:
+        raise ValueError(
+            f"{what} needs a schedule with an end, but {shown(child)} has none; give it one with .take(length)"
+        )
+    return length
+
+
+@node
+class Take(Schedule):
+    """The first `length` updates of a schedule, after which the value there holds: child(min(t, length))."""
+
+    child: Schedule = schedule()
+    length: Duration = span()
+    _method = "take"
+
+    def _initial(self) -> float:
+        return self.child._initial()
+
+    def _bound(self) -> float | None:
+        return self.child._bound()
+
+    def _scalar(self) -> ScalarFunction:
+        child, length = self.child._scalar(), self.length
+        return lambda t: child(t if t < length else length)
+
+    def _array(self, t: Any, ns: Namespace) -> Any:
+        return self.child._array(ns.upto(t, self.length), ns)
+
+    def _range(self, start: int, stop: int) -> npt.NDArray[np.float64]:
+        end = min(stop, max(start, math.ceil(self.length)))
+        if end == stop:
+            return self.child._range(start, stop)
+        t, ns = counted(0, 1)  # as an array, which may differ from a number in the last digit
+        held = self.child._array(ns.real(t) + self.length if self.length != int(self.length) else t + self.length, ns)
+        return np.concatenate([self.child._range(start, end), np.repeat(held, stop - end)])
+
+
+def _signed_updates(name: str, by: Any) -> int | float:
+    if not is_number(by) or not is_finite(by):
+        raise TypeError(f"{name} must be a number of updates, got {shown(by)}")
+    return _integral(by)
+
+
+@node
+class Shift(Schedule):
+    """A schedule `by` updates later, its first value held until then; a negative `by` skips its first updates."""
+
+    child: Schedule = schedule()
+    by: int = checked(_signed_updates, {"type": "number"})
+    _method = "shift"
+
+    def _bound(self) -> float | None:
+        return self.child._bound()
+
+    @property
+    def length(self) -> Duration | None:
+        length = self.child.length
+        if length is None:
+            return None
+        total = length + self.by
+        return total if isinstance(total, Length) else max(total, 0)
+
+    def _scalar(self) -> ScalarFunction:
+        child, by = self.child._scalar(), self.by
+        if by <= 0:
+            return lambda t: child(t - by)
+        return lambda t: child(t - by if t > by else 0)
+
+    def _array(self, t: Any, ns: Namespace) -> Any:
+        if self.by <= 0:
+            return self.child._array(t + -self.by, ns)
+        if not ns.reaches(self.by):
+            return self.child._array(0 * t, ns)
+        local = ns.minus(t, self.by)
+        return self.child._array(ns.where(local > 0, local, 0 * local), ns)
+
+
+@node
+class Stretch(Schedule):
+    """A schedule `by` times as long: child(t / by), for children whose lengths cannot be multiplied instead."""
+
+    child: Schedule = schedule()
+    by: float = real(above=0)
+
+    def _bound(self) -> float | None:
+        return self.child._bound()
+
+    @property
+    def length(self) -> Duration | None:
+        length = self.child.length
+        if length is None or isinstance(length, Length):
+            return length if length is None else length * Fraction(self.by)
+        return _integral(length * Fraction(self.by))
+
+    def _scalar(self) -> ScalarFunction:
+        child, by = self.child._scalar(), self.by
+        return lambda t: child(t / by)
+
+    def _array(self, t: Any, ns: Namespace) -> Any:
+        return self.child._array(ns.real(t) / self.by, ns.of_floats())
+
+
+def _integral(exact: Fraction | float) -> int | float:
+    return int(exact) if exact == int(exact) else float(exact)
+
+
+def stretch(child: Schedule, by: float) -> Schedule:
+    """The schedule `by` times as long, s(t / by), with the factor multiplied into its lengths wherever that is exact.
+
+    >>> stretch(Ramp(1, 0, 2), 2)
+    Ramp(1.0, 0.0, 4)
+    """
+    by = number("by", by, above=0)
+    if not isinstance(child, Schedule):
+        raise TypeError(f"child must be a schedule, got {shown(child)}")
+    if by == 1:
+        return child
+    if isinstance(child, Stretch):
+        return stretch(child.child, child.by * by)
+    if isinstance(child, Per | Function | Rectification | Clock) or (
+        isinstance(child, Ramp) and (child.first or child.endpoint)
+    ):
+        return Stretch(child, by)
+    if isinstance(child, Repeat) and child.growth != 1:
+        return Stretch(child, by)
+    if isinstance(child, Shift):
+        return Shift(stretch(child.child, by), _integral(Fraction(child.by) * Fraction(by)))  # type: ignore[arg-type]
+
+    def longer(length: Duration, kind: str) -> Duration:
+        return length * Fraction(by) if isinstance(length, Length) else _integral(Fraction(length) * Fraction(by))
+
+    return child.rebuild(lambda part: stretch(part, by), longer)
+
+
+@node
+class Staircase(Schedule):
+    """The value of a schedule held for `every` updates at a time: child(every·⌊t/every⌋)."""
+
+    child: Schedule = schedule()
+    every: Duration = span(zero=False)
+    _method = "staircase"
+
+    def _initial(self) -> float:
+        return self.child._initial()
+
+    def _bound(self) -> float | None:
+        return self.child._bound()
+
+    @property
+    def length(self) -> Duration | None:
+        length: Any = self.child.length
+        if length is None or isinstance(length, Length) or isinstance(self.every, Length):
+            return length
+        return -(-length // self.every) * self.every
+
+    def _scalar(self) -> ScalarFunction:
+        child, every = self.child._scalar(), self.every
+        if every == 1:
+            return lambda t: child(t // 1)
+        return lambda t: child(t // every * every)
+
+    def _array(self, t: Any, ns: Namespace) -> Any:
+        # A step longer than the counter can count is never left.
+        return self.child._array(ns.floor_divide(t, self.every) * self.every if ns.reaches(self.every) else 0 * t, ns)
+
+    def _range(self, start: int, stop: int) -> npt.NDArray[np.float64]:
+        every = self.every
+        if not isinstance(every, int) or stop <= start:
+            return super()._range(start, stop)
+        first, last = start // every, (stop - 1) // every
+        steps, ns = counted(first, last + 1)
+        # How often each value comes, so that a step longer than all that is asked for costs no more than that.
+        edges = np.append(np.maximum(steps * every, start), stop)
+        return np.repeat(self.child._array(steps * every, ns), np.diff(edges))
+
+
+@node
+class Reverse(Schedule):
+    """A schedule backwards in time, child(length - t), after which its first value holds."""
+
+    child: Schedule = schedule()
+    _method = "reverse"
+
+    def _check(self) -> None:
+        require_end(self.child, "reverse")
+
+    def _bound(self) -> float | None:
+        return self.child._bound()
+
+    @property
+    def length(self) -> Duration | None:
+        return self.child.length
+
+    def _scalar(self) -> ScalarFunction:
+        child, length = self.child._scalar(), self.child.length
+        return lambda t: child(length - t if t < length else 0)
+
+    def _array(self, t: Any, ns: Namespace) -> Any:
+        length: Any = self.child.length
+        if not ns.reaches(length):
+            return self.child._array(ns.left(length, t), ns.of_floats())
+        return self.child._array(length - ns.upto(t, length), ns)
+
+
+_LATEST = 2**63
+_EXACT_CYCLES = 1000
+_TRACED_CYCLES = 1000
+
+
+def _geometric_sum(growth: Fraction, i: int) -> Fraction:
+    """1 + growth + … + growth^(i-1)."""
+    return Fraction(i) if growth == 1 else (growth**i - 1) / (growth - 1)
+
+
+@lru_cache(maxsize=4096)
+def _growing_begin(period: Any, growth: float, i: int) -> Any:
+    """Where cycle i of growing ones begins, at most 2^63, after which no update is counted."""
+    # In floats, which is enough to know that it is far out.
+    if i and math.log(period) + math.log(growth) * (i - 1) > math.log(_LATEST) + 1:
+        return _LATEST
+    if i <= _EXACT_CYCLES:
+        exact = Fraction(period) * _geometric_sum(Fraction(growth), i)
+    else:
+        # Hundreds of thousands of cycles that hardly grow: 100 digits tell the nearest update as exact fractions would.
+        with decimal.localcontext(prec=100):
+            factor = Decimal(growth)
+            exact = Fraction(Decimal(period) * (factor**i - 1) / (factor - 1))
+    if exact >= _LATEST:
+        return _LATEST
+    return nearest_update(exact) if isinstance(period, int) else _integral(exact)
+
+
+@node
+class Repeat(Schedule):
+    """A schedule over and over, `count` times or for ever.
+
+    Cycle i lasts growth^i times as long and is decay^i times as high; with `mirror`, every second one runs backwards.
+    Cycles begin at whole updates, found with integers, so that no restart is missed or doubled however late it comes.
+    """
+
+    child: Schedule = schedule()
+    count: int | None = integer(default=None, least=1)
+    growth: float = real(default=1.0, least=1)
+    decay: float = real(default=1.0, above=0)
+    mirror: bool = flag(default=False)
+    _method = "repeat"
+
+    def _check(self) -> None:
+        if require_end(self.child, "repeat") == 0:
+            raise ValueError("repeat needs a schedule that lasts at least one update, got one of length 0")
+
+    def _initial(self) -> float:
+        return self.child._initial()
+
+    def _bound(self) -> float | None:
+        bound = self.child._bound()
+        return bound if bound is None or self.decay <= 1 else math.inf
+
+    @property
+    def length(self) -> Duration | None:
+        if self.count is None:
+            return None
+        period: Any = self.child.length
+        if self.growth == 1:
+            return period * self.count
+        if isinstance(period, Length):
+            if self.count > _EXACT_CYCLES:
+                raise ValueError(
+                    f"count must be at most {_EXACT_CYCLES:,} where lengths in units grow, got {self.count:,}"
+                )
+            return period * _geometric_sum(Fraction(self.growth), self.count)
+        return self.cycle_begin(self.count)
+
+    def cycle_begin(self, i: int) -> Any:
+        """The update at which cycle i begins, at most 2^63: a whole one, unless the first cycle has a fractional length."""
+        period: Any = self.child.length
+        if self.growth == 1:
+            return _integral(Fraction(period) * i)
+        return _growing_begin(period, self.growth, i)
+
+    def cycle_at(self, t: Any) -> int:
+        """The number of the cycle that update t is in; the last one after the end."""
+        period = self.child.length
+        if self.growth == 1:
+            i = int(t // period)
+        else:
+            # The inverse of the sum of lengths is near enough for the exact comparison to go a step or two from there.
+            i = int(math.log1p(min(t, _LATEST) * (self.growth - 1) / period) / math.log(self.growth))
+            while i > 0 and self.cycle_begin(i) > t:
+                i -= 1
+            while self.cycle_begin(i + 1) <= t and self.cycle_begin(i + 1) < _LATEST:
+                i += 1
+        return i if self.count is None else min(i, self.count - 1)
+
+    def cycle(self, i: int) -> Schedule:
+        """Cycle i on its own clock."""
+        child = self.child.reverse() if self.mirror and i % 2 else self.child
+        if self.growth != 1:
+            length = self.cycle_begin(i + 1) - self.cycle_begin(i)
+            child = stretch(child, float(Fraction(length) / Fraction(child.length)))  # type: ignore[arg-type]
+        return child if self.decay == 1 else child * self.decay**i
+
+    def _scalar(self) -> ScalarFunction:
+        count, last = self.count, None if self.count is None else self.count - 1
+        period: Any = self.child.length
+        if self.growth == 1:
+            decay = self.decay
+            one = self.child._scalar()
+            other = self.child.reverse()._scalar() if self.mirror else one
+
+            def at(t: Any) -> float:
+                i = t // period
+                if count is not None and i >= count:
+                    i, u = last, period
+                else:
+                    u = t - i * period
+                value = other(u) if i % 2 else one(u)
+                return value if decay == 1 else value * decay**i
+
+            return at
+        end: Any = self.length
+        cycles: dict[int, tuple[Any, ScalarFunction]] = {}
+
+        def growing(t: Any) -> float:
+            if end is not None and t > end:
+                t = end
+            i = self.cycle_at(t)
+            if i not in cycles:
+                if len(cycles) >= 1000:
+                    cycles.clear()
+                cycles[i] = self.cycle_begin(i), self.cycle(i)._scalar()
+            begin, value = cycles[i]
+            return value(t - begin)
+
+        return growing
+
+    def _array(self, t: Any, ns: Namespace) -> Any:
+        end: Any = self.length
+        if self.growth != 1:
+            return self._growing(t, ns, end)
+        period: Any = self.child.length
+        i = ns.floor_divide(t, period)
+        u = (
+            t - i * period
+            if isinstance(period, int) and ns.reaches(period)
+            else ns.real(t) - ns.real(i) * float(period)
+        )
+        if end is not None and ns.reaches(end):
+            i, u = ns.where(t >= end, self.count - 1 + 0 * i, i), ns.where(t >= end, period + 0 * u, u)  # type: ignore[operator]
+        value = self.child._array(u, ns)
+        if self.mirror:
+            value = ns.where(i % 2 == 1, self.child.reverse()._array(u, ns), value)
+        return value if self.decay == 1 else value * self.decay ** ns.real(i)
+
+    def _growing(self, t: Any, ns: Namespace, end: Any) -> Any:
+        """Cycles of unequal lengths, each computed where it is; inside a graph, all of them are."""
+        if ns.host:
+            if not np.size(t):
+                return np.empty(np.shape(t))
+            if end is not None and ns.reaches(end):
+                t = np.minimum(t, end)
+            first, last = self.cycle_at(np.min(t).item()), self.cycle_at(np.max(t).item())
+            begins = [self.cycle_begin(k) for k in range(first, last + 1)]
+            i = first + np.searchsorted(begins, t, side="right") - 1
+            return ns.grouped(t, i, lambda k, u: self.cycle(k)._array(ns.minus(u, begins[k - first]), ns))
+        last = self.cycle_at(_LATEST if ns.largest is None else ns.largest)
+        if last >= _TRACED_CYCLES:
+            raise ValueError(
+                f"{shown(self)} has more than {_TRACED_CYCLES:,} cycles, too many for a graph; call it with integers, or "
+                "look values up in an array of schedule.values(n)"
+            )
+        result = self.cycle(0)._array(t, ns)
+        for k in range(1, last + 1):
+            local = ns.minus(t, self.cycle_begin(k))
+            result = ns.where(local >= 0, self.cycle(k)._array(ns.where(local >= 0, local, 0 * local), ns), result)
+        return result
+
+    def _range(self, start: int, stop: int) -> npt.NDArray[np.float64]:
+        period = self.child.length
+        if self.growth != 1 or not isinstance(period, int) or self.mirror or stop - start <= period:
+            return super()._range(start, stop)
+        first = start // period
+        cycles = -(-stop // period) - first
+        values = np.tile(self.child._range(0, period), cycles)
+        if self.decay != 1:
+            values *= np.repeat(self.decay ** np.arange(first, first + cycles, dtype=np.float64), period)
+        values = values[start - first * period :][: stop - start]
+        if self.count is not None and self.count * period < stop:
+            values[max(0, self.count * period - start) :] = self._scalar()(stop)
+        return values
+
+
+def _longer_unit(name: str, value: Any) -> str:
+    found = unit(value)
+    if found == "updates":
+        raise ValueError("per('update') is the schedule itself; name a longer unit such as 'epoch'")
+    return "%" if found == "%" else found[:-1]
+
+
+@node
+class Per(Schedule):
+    """A schedule whose own clock counts epochs (or another unit) of a run that is not known yet."""
+
+    child: Schedule = schedule()
+    unit: str = checked(_longer_unit, {"enum": [name for name, unit in SYNONYMS.items() if unit != "updates"]})
+    smooth: bool = flag(default=False)
+    _method = "per"
+
+    def _initial(self) -> float:
+        return self.child._initial()
+
+    def _bound(self) -> float | None:
+        return self.child._bound()
+
+    @cached_property
+    def units(self) -> frozenset[str]:
+        return self.child.units | {unit(self.unit)}
+
+    @property
+    def length(self) -> Duration | None:
+        length = self.child.length
+        if length is None:
+            return None
+        own = unit(self.unit)
+        if not isinstance(length, Length):
+            return Length.of({own: Fraction(length)})
+        amounts = dict(length.terms)
+        amounts[own] = amounts.get(own, Fraction(0)) + amounts.pop("updates", Fraction(0))
+        return Length.of(amounts)
+
+    def _in_updates(self, scale: Scale) -> Schedule:
+        name = unit(self.unit)
+        one = scale.updates(Length(((name, Fraction(1)),)))
+        longer = stretch(self.child.in_updates(scale.counted_in(name)), _integral(one))
+        return longer if self.smooth or one < 1 else Staircase(longer, _integral(one))
+
+
+def _pace(name: str, values: Any) -> tuple[tuple[int, int, int], ...]:
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise TypeError(
+            f"{name} must be a sequence of (update, samples before it, samples an update), got {shown(values)}"
+        )
+    found = []
+    for i, step in enumerate(values):
+        if not isinstance(step, tuple | list) or len(step) != 3:
+            raise ValueError(f"{name}[{i}] must be (update, samples before it, samples an update), got {shown(step)}")
+        update, seen, each = (whole(f"{name}[{i}][{k}]", value, least=k // 2) for k, value in enumerate(step))
+        found.append((update, seen, each))
+    if not found or found[0][0] != 0 or any(b[0] < a[0] for a, b in pairwise(found)):
+        raise ValueError(f"{name} must begin at update 0 and go on from there, got {shown(values)}")
+    return tuple(found)
+
+
+@node
+class Clock(Schedule):
+    """A schedule that counts samples, read in updates: child(samples seen before update t).
+
+    Args:
+        child: on a clock of samples.
+        pace: (first update, samples before it, samples an update) of every stretch with one batch size.
+
+    >>> from laju import linear
+    >>> Clock(linear(1, 0, total=8), [(0, 0, 1), (2, 2, 3)]).values(5)
+    array([1.   , 0.875, 0.75 , 0.375, 0.   ])
+    """
+
+    child: Schedule = schedule()
+    pace: tuple[tuple[int, int, int], ...] = checked(
+        _pace,
+        {
+            "type": "array",
+            "minItems": 1,
+            "items": {
+                "type": "array",
+                "prefixItems": [{"type": "integer", "minimum": least} for least in (0, 0, 1)],
+                "minItems": 3,
+                "maxItems": 3,
+            },
+        },
+    )
+
+    def _bound(self) -> float | None:
+        return self.child._bound()
+
+    @property
+    def length(self) -> Duration | None:
+        length = self.child.length
+        return None if length is None else self.update_at(length)
+
+    def update_at(self, position: Any) -> int:
+        """The first update at which the child's clock shows at least `position`."""
+        begin, seen, each = [s for s in self.pace if s[1] < position or s[0] == 0][-1]
+        return int(begin + max(0, math.ceil(Fraction(position - seen) / each)))
+
+    def _scalar(self) -> ScalarFunction:
+        child, pace, begins = self.child._scalar(), self.pace, [stretch[0] for stretch in self.pace]
+
+        def at(t: Any) -> float:
+            begin, seen, each = pace[bisect.bisect_right(begins, t) - 1]
+            return child(seen + (t - begin) * each)
+
+        return at
+
+    def _array(self, t: Any, ns: Namespace) -> Any:
+        exact = ns.reaches(self.pace[-1][1] * 4)  # a 32-bit counter cannot count the samples of a long run
+        position: Any = None
+        for begin, seen, each in self.pace:
+            if not ns.reaches(begin):
+                break
+            after = t - begin
+            here = seen + after * each if exact else float(seen) + ns.real(after) * float(each)
+            position = here if position is None else ns.where(after >= 0, here, position)
+        return self.child._array(position, ns if exact else ns.of_floats())

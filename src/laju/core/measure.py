@@ -1,0 +1,34 @@
+"""What a schedule comes to over a run: how long the run is, and its peak."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from laju.core.checks import shown, whole
+from laju.core.schedule import Schedule
+
+_BLOCK = 1 << 20
+
+
+def run_length(schedule: Schedule, updates: int | None = None) -> int:
+    """The updates of a run: as given, else those until the schedule ends."""
+    if not isinstance(schedule, Schedule):
+        raise TypeError(f"schedule must be a laju schedule, got {shown(schedule)}")
+    schedule.require_resolved()
+    if updates is not None:
+        return whole("updates", updates, least=1)
+    length: Any = schedule.length
+    if length is None:
+        raise ValueError(f"{shown(schedule)} has no end, so say how many updates to look at")
+    return int(max(1, math.ceil(length)))
+
+
+def peak(schedule: Schedule) -> float:
+    """The largest value of a schedule that ends.
+
+    Raises:
+        ValueError: the schedule has no end.
+    """
+    n = run_length(schedule)
+    return max(float(schedule.values(min(_BLOCK, n - begin), begin).max()) for begin in range(0, n, _BLOCK))

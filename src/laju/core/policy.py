@@ -1,0 +1,49 @@
+"""Functions that make schedules: known to texts by their name, and printed as they were called."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+from laju.core import written
+from laju.core.node import FUNCTIONS
+from laju.core.schedule import Schedule
+
+P = ParamSpec("P")
+S = TypeVar("S", bound=Schedule)
+
+
+def policy(function: Callable[P, S]) -> Callable[P, S]:
+    """A function from numbers, lengths and texts to a schedule, which prints as the call.
+
+    The function must depend on nothing but its arguments, since its call is what a schedule is written down as.
+
+    Raises:
+        ValueError: another function has this name.
+    """
+    return _registered(function, lambda args, keywords: True)
+
+
+def joint(function: Callable[P, S]) -> Callable[P, S]:
+    """A function that joins schedules: the result prints as the call where one of the schedules prints as it was written."""
+
+    def says(args: tuple[Any, ...], keywords: dict[str, Any]) -> bool:
+        return any(isinstance(value, Schedule) and value.spoken for value in (*args, *keywords.values()))
+
+    return _registered(function, says)
+
+
+def _registered(function: Callable[P, S], says: Callable[[tuple[Any, ...], dict[str, Any]], bool]) -> Callable[P, S]:
+    name = function.__name__
+
+    @functools.wraps(function)
+    def called(*args: P.args, **keywords: P.kwargs) -> S:
+        made = function(*args, **keywords)
+        words = written.call(name, args, keywords) if says(args, keywords) else None
+        return made if words is None else made.written_as(words)
+
+    if FUNCTIONS.setdefault(name, called).__module__ != function.__module__:
+        raise ValueError(f"a function named {name!r} is registered already, by {FUNCTIONS[name].__module__}")
+    FUNCTIONS[name] = called
+    return called

@@ -1,0 +1,586 @@
+"""Schedule: a function of the number of completed updates, as an immutable value.
+
+`s(t)` is the value that the next update uses after `t` completed ones. Pieces are half-open, the last value holds for ever,
+and calling has no side effect. Subclasses in `pieces`, `clocks` and `algebra` say what the value is; this file says how a
+schedule is called, combined, compared and printed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import numbers
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from inspect import signature
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from laju.core import limits, written
+from laju.core.arrays import Namespace, counted, namespace
+from laju.core.checks import SpecError, is_number, shown, whole
+from laju.core.functions import importable_name
+from laju.core.node import HOOKS, METHODS, NODES, Duration, Node, ScalarFunction
+from laju.core.units import Length, RunPlan, Scale, Span, UnresolvedError, nearest_update
+from laju.core.written import Method, Operation, Written
+
+VERSION = 1
+"""Of the JSON form."""
+
+
+class Schedule(Node):
+    """A value for each number of completed updates, from 0; immutable, comparable, and printed as it was written.
+
+    Call it with an int for a float, or with an integer array of NumPy, torch or JAX for an array of that kind.
+
+    >>> from laju import cosine
+    >>> s = cosine(0.3, total=20, final=0.01, warmup=5)
+    >>> s(0), s(5), s(20), s(1000)
+    (0.0, 0.3, 0.01, 0.01)
+    >>> s, s * 0.5 >> 0.001
+    (cosine(0.3, total=20, final=0.01, warmup=5), cosine(0.3, total=20, final=0.01, warmup=5) * 0.5 >> 0.001)
+    """
+
+    _method: ClassVar[str | None] = None  # the normal form is printed as a method of the first field
+    _operator: ClassVar[str | None] = None  # the normal form is printed between the parts
+    _written: Written | None = None  # see `laju.core.written`
+
+    __array_ufunc__ = None  # NumPy's numbers leave `number * schedule` to the schedule
+
+    def __init_subclass__(cls) -> None:
+        name = cls.__dict__.get("_method")
+        if name is not None:
+            METHODS[name] = lambda *args, **keywords: NODES[cls.__name__](*args, **keywords)
+            if not hasattr(Schedule, name):  # the node of someone who cannot write the method here
+                setattr(Schedule, name, lambda self, *args, **keywords: METHODS[name](self, *args, **keywords))
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            if "check" in field.metadata:
+                value = field.metadata["check"](field.name, getattr(self, field.name))
+                object.__setattr__(self, field.name, value)
+        self._check()
+        depth, size = self._extent
+        if depth > limits.DEPTH:
+            raise ValueError(f"schedules may lie at most {limits.DEPTH} deep inside one another, got {depth}")
+        if size > limits.ITEMS:
+            raise ValueError(f"a schedule may be made of at most {limits.ITEMS:,} others, got {size:,}")
+
+    def _check(self) -> None:
+        """What a node asks of its fields together; each is checked by its own declaration before."""
+
+    # --- calling -------------------------------------------------------------------------------------------------
+
+    def __call__(self, t: Any) -> Any:
+        if t.__class__ is int and t >= 0:
+            return self._at(t)
+        return self._call(t)
+
+    def _call(self, t: Any) -> Any:
+        if isinstance(t, bool):
+            raise TypeError(f"t must be a number of completed updates, got {t!r}")
+        if isinstance(t, numbers.Real):
+            if isinstance(t, numbers.Integral):
+                t = int(t)
+            else:
+                t = float(t)
+                if not math.isfinite(t):
+                    raise ValueError(f"t must be finite, got {t!r}")
+            if t < 0:
+                raise ValueError(f"t must be 0 or more, got {t!r}: a schedule has no value before update 0")
+            return self._at(t)
+        self.require_resolved()
+        t, ns = namespace(t)
+        if not ns.host:
+            return self._array(t, ns)
+        with np.errstate(all="ignore"):
+            return self._finite(self._array(t, ns), t)
+
+    def values(self, n: int, start: int = 0) -> npt.NDArray[np.float64]:
+        """The values of `n` updates from `start` on: s(start) … s(start + n - 1), in float64.
+
+        >>> from laju import linear
+        >>> linear(1, 0, total=4).values(6)
+        array([1.  , 0.75, 0.5 , 0.25, 0.  , 0.  ])
+        """
+        n, start = whole("n", n), whole("start", start)
+        if start + n > limits.POSITION:
+            raise ValueError(f"start + n must be at most 2^63 - 1, got {shown(start)} + {shown(n)}")
+        self.require_resolved()
+        with np.errstate(all="ignore"):
+            result: npt.NDArray[np.float64] = self._finite(self._range(start, start + n), start)
+            return result
+
+    @cached_property
+    def _at(self) -> ScalarFunction:
+        self.require_resolved()
+        function = self._scalar()
+        if self._bound() != math.inf:
+            return function
+
+        def checked_at(t: Any) -> float:
+            try:
+                value = function(t)
+            except OverflowError:
+                value = math.inf
+            if value - value != 0:
+                raise _outside(self, t)
+            return value
+
+        return checked_at
+
+    def _bound(self) -> float | None:
+        """What no value exceeds in size: infinity where values may leave the floats, None where a function of the user's says."""
+        raise NotImplementedError  # every subclass has its own
+
+    def _finite(self, values: Any, where: Any) -> Any:
+        """The values, if none has left the floats; an error as a call with that position raises otherwise."""
+        if self._bound() == math.inf and not np.isfinite(values).all():
+            i = int(np.argmin(np.isfinite(np.ravel(values))))
+            raise _outside(self, where + i if isinstance(where, int) else np.ravel(where)[i].item())
+        return values
+
+    def _scalar(self) -> ScalarFunction:
+        """The value at one Python number as a closure, which is the quickest that Python can call."""
+        raise NotImplementedError  # every subclass has its own
+
+    def _formula(self, begin: Any, bind: Callable[[Any], str]) -> str:
+        """The value as a Python expression in t, for a schedule that begins at `begin` of a longer one; right for
+        begin ≤ t < begin + length. `bind` names an object in it."""
+        return f"{bind(self._scalar())}(t - {begin!r})"
+
+    def _array(self, t: Any, ns: Namespace) -> Any:
+        """The values at an array of positions that are 0 or more."""
+        raise NotImplementedError  # every subclass has its own
+
+    def _range(self, start: int, stop: int) -> npt.NDArray[np.float64]:
+        """The values of consecutive updates; composites compute each part only where it is in force."""
+        t, ns = counted(start, stop)
+        result: npt.NDArray[np.float64] = self._array(t, ns)
+        return result
+
+    # --- structure, length and units -----------------------------------------------------------------------------
+
+    if TYPE_CHECKING:  # some subclasses have it as a field, others compute it
+
+        @property
+        def length(self) -> Duration | None:
+            """Updates until the last value is reached and holds; None when there is no end."""
+
+    @cached_property
+    def children(self) -> tuple[Schedule, ...]:
+        """The schedules that this one is made of."""
+        found: list[Schedule] = []
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            found.extend(v for v in (value if isinstance(value, tuple) else (value,)) if isinstance(v, Schedule))
+        return tuple(found)
+
+    @cached_property
+    def _extent(self) -> tuple[int, int]:
+        """How deep schedules lie inside one another, and how many there are."""
+        inside = [child._extent for child in self.children]
+        return 1 + max((depth for depth, _ in inside), default=0), 1 + sum(size for _, size in inside)
+
+    @cached_property
+    def units(self) -> frozenset[str]:
+        """The units that a `RunPlan` must turn into updates before the schedule has values; empty when resolved."""
+        found: set[str] = set()
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if isinstance(value, Length):
+                found.update(unit for unit, _ in value.terms if unit != "updates")
+        return frozenset(found.union(*(child.units for child in self.children)))
+
+    def require_resolved(self) -> None:
+        """Raise `UnresolvedError` where lengths are in units that only a run can turn into updates."""
+        if self.units:
+            raise UnresolvedError(
+                f"{shown(self)} has no values yet: its lengths are in {', '.join(sorted(self.units))}. "
+                "Say what the run is: schedule.resolve(RunPlan(samples=…, batch_size=…, epochs=…))"
+            )
+
+    def resolve(self, plan: RunPlan) -> Schedule:
+        """The schedule with every length in updates of that run; boundaries are rounded to the nearest update.
+
+        >>> from laju import RunPlan, cosine
+        >>> cosine(0.3, total="100%", warmup="5 epochs").resolve(RunPlan(samples=1000, batch_size=10, epochs=20))
+        cosine(0.3, total=2000, warmup=500)
+        """
+        if not isinstance(plan, RunPlan):
+            raise TypeError(f"plan must be a RunPlan, got {shown(plan)}")
+        if plan.batch_ramp and self.units:
+            on_data: Schedule = HOOKS["on_data"](self, plan)
+            return on_data
+        return self.in_updates(plan.scale)
+
+    def in_updates(self, scale: Scale) -> Schedule:
+        """The schedule with every length in updates, by a scale; printed as it was written where the same words still make it."""
+        if not self.units:
+            return self
+        if id(self) not in scale.known:  # operands of what was written are also parts of the normal form
+            result = self._in_updates(scale)
+            if self._written is not None:
+                for exact in (False, True):
+                    again = self._again(lambda value, exact=exact: _in_updates(value, scale, exact))  # type: ignore[misc]
+                    if again == result:
+                        result = again
+                        break
+            scale.known[id(self)] = self, result
+        found: Schedule = scale.known[id(self)][1]
+        return found
+
+    def _again(self, change: Callable[[Any], Any]) -> Schedule | None:
+        """What the words that this was written in make of changed arguments; None where they refuse these."""
+        assert self._written is not None
+        try:
+            again: Schedule = self._written.again(change)
+        except (TypeError, ValueError, ArithmeticError):
+            return None
+        return again
+
+    def _in_updates(self, scale: Scale) -> Schedule:
+        def resolved(value: Duration, kind: str) -> Duration:
+            if not isinstance(value, Length):
+                return value
+            exact = scale.updates(value)
+            if kind == "rounded":
+                return nearest_update(exact)
+            return int(exact) if exact.denominator == 1 else float(exact)
+
+        return self.rebuild(lambda child: child.in_updates(scale), resolved)
+
+    def rebuild(
+        self, child: Callable[[Schedule], Schedule], length: Callable[[Duration, str], Duration] | None = None
+    ) -> Self:
+        """The same expression with other children and lengths.
+
+        Args:
+            child: of each schedule inside.
+            length: of each length, with "rounded" or "real"; lengths stay by default.
+        """
+        changes: dict[str, Any] = {}
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if isinstance(value, Schedule):
+                changes[field.name] = child(value)
+            elif isinstance(value, tuple) and value and isinstance(value[0], Schedule):
+                changes[field.name] = tuple(child(part) for part in value)
+            elif value is not None and length is not None and "time" in field.metadata:
+                changes[field.name] = length(value, field.metadata["time"])
+        return dataclasses.replace(self, **changes) if changes else self  # type: ignore[type-var]
+
+    def _initial(self) -> float:
+        """The value at t = 0 where no plan can change it."""
+        self.require_resolved()
+        return self._at(0)
+
+    # --- algebra -------------------------------------------------------------------------------------------------
+
+    def then(self, other: Schedule | float) -> Schedule:
+        """This schedule for its length, then the other one on its own clock; also written `a >> b`."""
+        return _operation(">>", self, other)
+
+    def __rshift__(self, other: Any) -> Schedule:
+        return _operation(">>", self, other) if _combines(other) else NotImplemented
+
+    def __rrshift__(self, other: Any) -> Schedule:
+        return _operation(">>", other, self) if _combines(other) else NotImplemented
+
+    def __mul__(self, other: Any) -> Schedule:
+        return _operation("*", self, other) if _combines(other) else NotImplemented
+
+    def __rmul__(self, other: Any) -> Schedule:
+        return _operation("*", other, self) if _combines(other) else NotImplemented
+
+    def __add__(self, other: Any) -> Schedule:
+        return _operation("+", self, other) if _combines(other) else NotImplemented
+
+    def __radd__(self, other: Any) -> Schedule:
+        return _operation("+", other, self) if _combines(other) else NotImplemented
+
+    def minimum(self, other: Schedule | float) -> Schedule:
+        """The smaller of the two at every update."""
+        return self._apply("minimum", other)
+
+    def maximum(self, other: Schedule | float) -> Schedule:
+        """The larger of the two at every update."""
+        return self._apply("maximum", other)
+
+    def scale(self, by: float) -> Schedule:
+        """The schedule times a number: `by * schedule`."""
+        return self * by
+
+    def clip(self, low: float | None = None, high: float | None = None, relative: bool = False) -> Schedule:
+        """The value kept between two bounds, which are absolute or, with `relative`, fractions of the schedule's peak.
+
+        >>> from laju import linear
+        >>> linear(2, 0, total=4).clip(0.1, 0.75, relative=True).values(5)
+        array([1.5, 1.5, 1. , 0.5, 0.2])
+        """
+        return self._apply("clip", low, high, relative)
+
+    def take(self, length: Span) -> Schedule:
+        """Only the first `length` updates, after which the value there holds: s(min(t, length)).
+
+        >>> from laju import constant
+        >>> (constant(0.5).take(3) >> 0.3).values(5)
+        array([0.5, 0.5, 0.5, 0.3, 0.3])
+        """
+        return self._apply("take", length)
+
+    def overlay(self, under: Schedule | float) -> Schedule:
+        """This schedule for its length; then `under`, which has been running underneath on the same clock."""
+        return self._apply("overlay", under)
+
+    def shift(self, by: int) -> Schedule:
+        """The schedule `by` updates later, its first value held until then; a negative shift skips its first updates."""
+        return self._apply("shift", by)
+
+    def stretch(self, by: float) -> Schedule:
+        """The schedule `by` times as long: s(t / by)."""
+        return self._apply("stretch", by)
+
+    def staircase(self, every: Span) -> Schedule:
+        """The value held for `every` updates at a time: s(every·⌊t/every⌋)."""
+        return self._apply("staircase", every)
+
+    def reverse(self) -> Schedule:
+        """The schedule backwards in time: s(length - t)."""
+        return self._apply("reverse")
+
+    def repeat(self, count: int | None = None, growth: float = 1, decay: float = 1, mirror: bool = False) -> Schedule:
+        """The schedule over and over: `count` times or for ever, each time `growth` times as long and `decay` times as high.
+
+        >>> from laju import linear
+        >>> linear(1, 0, total=2).repeat(decay=0.5).values(6)
+        array([1.   , 0.5  , 0.5  , 0.25 , 0.25 , 0.125])
+        """
+        return self._apply("repeat", count, growth, decay, mirror)
+
+    def per(self, unit: str, smooth: bool = False) -> Schedule:
+        """Read this schedule's own clock in epochs (or another unit) instead of updates.
+
+        The value of epoch e is in force during the whole epoch; with `smooth`, time runs continuously: s(t / updates per epoch).
+
+        >>> from laju import RunPlan, linear
+        >>> s = linear(1, 0, total=2).per("epoch").resolve(RunPlan(samples=6, batch_size=2, epochs=2))
+        >>> s.values(7)
+        array([1. , 1. , 1. , 0.5, 0.5, 0.5, 0. ])
+        """
+        return self._apply("per", unit, smooth)
+
+    def warmup(
+        self,
+        length: Span,
+        start: float | None = None,
+        *,
+        how: Literal["then", "overlay", "times"] = "then",
+        shape: str = "linear",
+        first: bool = False,
+    ) -> Schedule:
+        """A warmup of `length` updates before (`then`), over (`overlay`) or as a factor of (`times`) this schedule.
+
+        See `laju.policies.warmup`.
+        """
+        return self._apply("warmup", length, start, how=how, shape=shape, first=first)
+
+    def _apply(self, name: str, *args: Any, **keywords: Any) -> Schedule:
+        """What the method of that name makes, which remembers the words if the schedules in it do."""
+        made: Schedule = METHODS[name](self, *args, **keywords)
+        if made._method == name or not any(isinstance(s, Schedule) and s.spoken for s in (self, *args)):
+            return made  # a node that prints as this method of its child, or pieces, which print as pieces
+        call = written.call(name, *_given(name, args, keywords))
+        return made if call is None else made.written_as(Method(self, call))
+
+    # --- value semantics -----------------------------------------------------------------------------------------
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the schedule's canonical JSON: the same in every process and on every machine.
+
+        It is the SHA-256 of the tree, with sorted keys, no spaces and floats in their shortest form.
+        """
+        content = {"laju": VERSION, "schedule": self.tree()}
+        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def tree(self) -> dict[str, Any]:
+        """The normal form for JSON: {"kind": …, fields that differ from their defaults}.
+
+        Raises:
+            SpecError: a function in it cannot be imported by its name.
+        """
+        return {"kind": type(self).__name__, **{name: _plain(value) for name, value in self._fields().items()}}
+
+    def to_json(self) -> dict[str, Any]:
+        """The schedule as a versioned JSON object, which `laju.from_json` reads.
+
+        {"laju": version, "schedule": the normal form, "written": the text, where that says more}.
+
+        Raises:
+            SpecError: a function in it cannot be imported by its name.
+
+        >>> from laju import linear
+        >>> linear(1, 0, total=5).to_json()
+        {'laju': 1, 'schedule': {'kind': 'Ramp', 'start': 1.0, 'final': 0.0, 'length': 5}, 'written': 'linear(1, 0, total=5)'}
+        """
+        found = {"laju": VERSION, "schedule": self.tree()}
+        if self.spoken and len(text := repr(self)) <= limits.TEXT:
+            found["written"] = text
+        return found
+
+    def written_as(self, words: Written) -> Self:
+        """The same schedule, printed in these words, which must make it."""
+        depth = 1 + max((s.spoken for s in words.schedules), default=0)
+        if depth > limits.DEPTH:
+            return self
+        new = object.__new__(type(self))
+        new.__dict__.update(self.__dict__)
+        new.__dict__.pop("spoken", None)
+        new.__dict__["_written"] = words
+        return new
+
+    @cached_property
+    def spoken(self) -> int:
+        """How deep the words are in which this was written; 0 where nothing but pieces was."""
+        inside = self.children if self._written is None else self._written.schedules
+        depth = max((s.spoken for s in inside), default=0)
+        return depth + 1 if depth or self._written is not None else 0
+
+    @property
+    def operator(self) -> str | None:
+        """The operator that stands between the parts of the text, if one does."""
+        if self._written is not None:
+            return self._written.operator if isinstance(self._written, Operation) else None
+        return self._operator if 2 <= len(self.children) <= 20 else None
+
+    def _fields(self) -> Mapping[str, Any]:
+        """The fields that differ from their defaults, in order."""
+        fields = dataclasses.fields(self)  # type: ignore[arg-type]
+        values = {field.name: getattr(self, field.name) for field in fields}
+        return {
+            f.name: values[f.name] for f in fields if f.default is dataclasses.MISSING or values[f.name] != f.default
+        }
+
+    def __repr__(self) -> str:
+        if self._written is not None:
+            return self._written.text()
+        if self.operator is not None:
+            return f" {self.operator} ".join(child._operand() for child in self.children)
+        order = [field.name for field in dataclasses.fields(self)]  # type: ignore[arg-type]
+        arguments = []
+        for i, (name, value) in enumerate(self._fields().items()):
+            if i or not self._method:
+                text = _text(value)
+                arguments.append(text if name == order[i] else f"{name}={text}")
+        if self._method:
+            return f"{self.children[0]._operand()}.{self._method}({', '.join(arguments)})"
+        return f"{type(self).__name__}({', '.join(arguments)})"
+
+    def _operand(self) -> str:
+        return repr(self) if self.operator is None else f"({self!r})"
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str | None:
+        """The curve and the text, for notebooks."""
+        html: str | None = HOOKS["html"](self)
+        return html
+
+    def __getstate__(self) -> dict[str, Any]:
+        names = {"_written"}.union(field.name for field in dataclasses.fields(self))  # type: ignore[arg-type]
+        return {name: value for name, value in vars(self).items() if name in names}  # what is cached stays behind
+
+
+def as_schedule(value: Schedule | float) -> Schedule:
+    """A schedule; a number is a constant one."""
+    if isinstance(value, Schedule):
+        return value
+    constant: Schedule = NODES["Constant"](value)
+    return constant
+
+
+def _outside(schedule: Schedule, t: Any) -> ValueError:
+    return ValueError(f"the value of {shown(schedule)} at t = {shown(t)} is outside the range of floats")
+
+
+def _given(name: str, args: tuple[Any, ...], keywords: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments of a method as a reader would write them: without those that are as by default."""
+    values = {**dict(zip(signature(getattr(Schedule, name)).parameters, (None, *args), strict=False)), **keywords}
+    given: tuple[list[Any], dict[str, Any]] = [], {}
+    in_order = True
+    for parameter in list(signature(getattr(Schedule, name)).parameters.values())[1:]:
+        value = values[parameter.name]
+        if parameter.default is not parameter.empty and value == parameter.default:
+            in_order = False
+        elif in_order and parameter.kind is not parameter.KEYWORD_ONLY:
+            given[0].append(value)
+        else:
+            given[1][parameter.name] = value
+    return given
+
+
+def _combines(other: Any) -> bool:
+    return isinstance(other, Schedule) or is_number(other)
+
+
+_COMBINATIONS = {">>": "Chain", "*": "Product", "+": "Sum"}
+
+
+def _operation(operator: str, a: Any, b: Any) -> Schedule:
+    made: Schedule = NODES[_COMBINATIONS[operator]]((as_schedule(a), as_schedule(b)))
+    if not any(isinstance(s, Schedule) and s.spoken for s in (a, b)):
+        return made
+    operands: list[Any] = []
+    for value in (a, b):
+        words = value._written if isinstance(value, Schedule) else None
+        if isinstance(words, Operation) and words.operator == operator:
+            operands.extend(words.operands)
+        else:
+            operands.append(written.plain(value))
+    return made.written_as(Operation(operator, tuple(operands))) if len(operands) <= written.MOST else made
+
+
+def _in_updates(value: Any, scale: Scale, exact: bool) -> Any:
+    """An argument of what was written, with its lengths in updates."""
+    if isinstance(value, Schedule):
+        return value.in_updates(scale)
+    if isinstance(value, tuple):
+        return tuple(_in_updates(item, scale, exact) for item in value)
+    length = written.length_of(value)
+    if length is None:
+        return value
+    amount = scale.updates(length)
+    return float(amount) if exact and amount.denominator != 1 else nearest_update(amount)
+
+
+def _plain(value: Any) -> Any:
+    """A field's value as JSON has it."""
+    if isinstance(value, Schedule):
+        return value.tree()
+    if isinstance(value, Length):
+        return str(value)
+    if isinstance(value, tuple):
+        return [_plain(v) for v in value]
+    if callable(value):
+        try:
+            return importable_name(value)
+        except ValueError as error:
+            raise SpecError(str(error)) from None
+    return str(value) if isinstance(value, str) else value
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Length):
+        return repr(str(value))
+    if callable(value) and not isinstance(value, Schedule):
+        try:
+            return repr(importable_name(value))
+        except ValueError:
+            pass  # it has no text that rebuilds it, but it can still be looked at
+    return repr(value)

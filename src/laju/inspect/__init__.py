@@ -1,0 +1,18 @@
+"""What a schedule does, before a run: its facts, its findings, what differs between two, and longer or shorter runs."""
+
+from laju.inspect.description import Description, Jump, Segment, breakpoints, describe, formula, jumps, run_length
+from laju.inspect.horizon import cooldown, extend, hold
+
+__all__ = [
+    "Description",
+    "Jump",
+    "Segment",
+    "breakpoints",
+    "cooldown",
+    "describe",
+    "extend",
+    "formula",
+    "hold",
+    "jumps",
+    "run_length",
+]

@@ -1,0 +1,203 @@
+"""Where two schedules differ, and by how much."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from laju.core.checks import number, shown
+from laju.core.schedule import Schedule
+from laju.core.units import RunPlan
+from laju.inspect.description import run_length
+
+if TYPE_CHECKING:
+    from laju.view.plot import Picture
+
+_BLOCK = 1 << 18
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How schedules a and b differ over the updates 0 … updates - 1.
+
+    Args:
+        updates: that were compared.
+        tolerance: values count as equal up to tolerance·max(|a|, |b|).
+        first: the first update at which they differ; None when they are equal.
+        first_values: (a, b) there.
+        largest: the largest |a - b|.
+        largest_at, largest_values: where it is first, and (a, b) there.
+        relative: the largest |a - b| / max(|a|, |b|), which is 0 where both are 0, and at most 2.
+        relative_at: where it is first.
+        area: Σ |a - b|.
+        relative_area: Σ |a - b| / max(Σ |a|, Σ |b|).
+    """
+
+    updates: int
+    tolerance: float
+    first: int | None
+    first_values: tuple[float, float] | None
+    largest: float
+    largest_at: int
+    largest_values: tuple[float, float]
+    relative: float
+    relative_at: int
+    area: float
+    relative_area: float
+
+    @property
+    def equal(self) -> bool:
+        return self.first is None
+
+    def to_json(self) -> dict[str, Any]:
+        return {"equal": self.equal, **asdict(self)}
+
+    def __str__(self) -> str:
+        run = f"{self.updates:,} update{'' if self.updates == 1 else 's'}"
+        if self.first is None or self.first_values is None:
+            return f"equal over {run}" + (f", up to {self.tolerance:g} of the value" if self.largest else "")
+        (a, b), (c, d) = self.first_values, self.largest_values
+        return (
+            f"different from update {self.first:,} on, over {run}\n"
+            f"  first     {_pair(a, b)} at update {self.first:,}\n"
+            f"  largest   {_pair(c, d)} at update {self.largest_at:,}: a difference of {self.largest:.6g}\n"
+            f"  relative  {100 * self.relative:.4g}% at update {self.relative_at:,}\n"
+            f"  area      {self.area:.6g}, or {100 * self.relative_area:.4g}% of the larger sum"
+        )
+
+
+def _pair(a: float, b: float) -> str:
+    """Two values with as many digits as tell them apart."""
+    digits = next((n for n in (6, 9, 12, 15) if f"{a:.{n}g}" != f"{b:.{n}g}"), 17)
+    return f"{a:.{digits}g} and {b:.{digits}g}"
+
+
+def diff(
+    a: Schedule,
+    b: Schedule,
+    updates: int | None = None,
+    *,
+    plan: RunPlan | None = None,
+    tolerance: float = 1e-12,
+) -> Difference:
+    """How two schedules differ over a run: |a(t) - b(t)| for t = 0 … updates - 1.
+
+    Args:
+        a, b: schedules in updates, or in units of the plan.
+        updates: of the run; by default the plan's, else until both schedules end.
+        plan: the run, for schedules in epochs, tokens or percent.
+        tolerance: relative: values count as equal when |a - b| ≤ tolerance·max(|a|, |b|). The default of 1e-12 is some
+            thousands of ulps, so that formulas that differ in rounding alone are equal; 0 asks for the same bits.
+
+    Raises:
+        UnresolvedError: lengths in units without a plan.
+        ValueError: two schedules without an end and no `updates`.
+
+    >>> from laju import cosine, linear
+    >>> difference = diff(linear(1, 0, total=4), linear(1, 0, total=5))
+    >>> difference.first, difference.largest_at, round(difference.largest, 3), round(difference.area, 3)
+    (1, 4, 0.2, 0.5)
+    >>> diff(cosine(1, total=10), cosine(1, total=10)).equal
+    True
+    """
+    n = 0
+    a, b = _resolved("a", a, plan), _resolved("b", b, plan)
+    tolerance = number("tolerance", tolerance, least=0)
+    if updates is None and plan is not None:
+        updates = plan.updates
+    if updates is None and a.length is None and b.length is None:
+        raise ValueError("a and b have no end, so say how many updates to compare: updates=…")
+    n = max(run_length(s, updates) for s in (a, b) if updates is not None or s.length is not None)
+    first: int | None = None
+    first_values: tuple[float, float] | None = None
+    largest, largest_at, largest_values = -1.0, 0, (0.0, 0.0)
+    relative, relative_at = -1.0, 0
+    areas, sums_a, sums_b = [], [], []
+    for begin, x, y in _blocks(a, b, n):
+        with np.errstate(all="ignore"):
+            apart = np.where((x == y) | (np.isnan(x) & np.isnan(y)), 0.0, np.abs(x - y))
+            apart[np.isnan(apart)] = np.inf  # a number and none are as far apart as can be
+            size = np.maximum(np.abs(x), np.abs(y))
+            ratio = np.where(apart == 0, 0.0, np.where(np.isfinite(apart), apart / size, 2.0))
+            beyond = np.flatnonzero((apart > 0) & ~(apart <= tolerance * np.where(np.isfinite(size), size, 0.0)))
+        if first is None and beyond.size:
+            first = begin + int(beyond[0])
+            first_values = float(x[beyond[0]]), float(y[beyond[0]])
+        i, j = int(apart.argmax()), int(ratio.argmax())
+        if apart[i] > largest:
+            largest, largest_at, largest_values = float(apart[i]), begin + i, (float(x[i]), float(y[i]))
+        if ratio[j] > relative:
+            relative, relative_at = float(ratio[j]), begin + j
+        areas.append(float(apart.sum()))
+        sums_a.append(float(np.abs(x).sum()))
+        sums_b.append(float(np.abs(y).sum()))
+    area, whole = _total(areas), max(_total(sums_a), _total(sums_b))
+    return Difference(
+        updates=n,
+        tolerance=tolerance,
+        first=first,
+        first_values=first_values,
+        largest=largest,
+        largest_at=largest_at,
+        largest_values=largest_values,
+        relative=relative,
+        relative_at=relative_at,
+        area=area,
+        relative_area=area / whole if area and math.isfinite(area) and math.isfinite(whole) else min(area, 2.0),
+    )
+
+
+def _resolved(name: str, schedule: Schedule, plan: RunPlan | None) -> Schedule:
+    if not isinstance(schedule, Schedule):
+        raise TypeError(f"{name} must be a laju schedule, got {shown(schedule)}")
+    schedule = schedule if plan is None else schedule.resolve(plan)
+    schedule.require_resolved()
+    return schedule
+
+
+def _blocks(a: Schedule, b: Schedule, n: int) -> Iterator[tuple[int, Any, Any]]:
+    with np.errstate(all="ignore"):
+        for begin in range(0, n, _BLOCK):
+            size = min(_BLOCK, n - begin)
+            yield begin, a.values(size, start=begin), b.values(size, start=begin)
+
+
+def _total(parts: list[float]) -> float:
+    return math.fsum(parts) if all(map(math.isfinite, parts)) else math.inf
+
+
+def picture(a: Schedule, b: Schedule, updates: int, names: tuple[str, str] = ("a", "b")) -> Picture:
+    """Both schedules, and below them b - a, in Matplotlib.
+
+    Raises:
+        ModuleNotFoundError: Matplotlib is not installed.
+
+    >>> from laju import cosine, linear
+    >>> [axes.get_ylabel() for axes in picture(cosine(1, total=9), linear(1, 0, total=9), 9).figure.axes]
+    ['value', 'b - a']
+    """
+    from laju.view.plot import INK, Picture, draw_steps, legend, need, printable, tidy
+
+    need("matplotlib")
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(7.2, 4.8), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
+    x, y = a.values(updates), b.values(updates)
+    lines = [draw_steps(above, x, 0), draw_steps(above, y, 1)]
+    draw_steps(below, y - x, 2)
+    below.axhline(0, color=INK, linewidth=0.8, zorder=0)
+    above.set_ylabel("value", color=INK)
+    below.set_ylabel(f"{printable(names[1], most=12)} - {printable(names[0], most=12)}", color=INK, parse_math=False)
+    below.set_xlabel("update", color=INK)
+    below.set_xlim(0, updates)
+    below.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for axes in (above, below):
+        tidy(axes)
+    legend(above, lines, list(names), loc="best")
+    return Picture(figure, above)

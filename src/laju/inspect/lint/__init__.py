@@ -1,0 +1,10 @@
+"""What is probably not meant in a schedule: updates at rate 0, a peak that is never reached, lengths in the wrong unit.
+
+Every finding has a stable code, says where it is and why it matters, and gives what to write instead.
+"""
+
+from laju.inspect.lint.checking import check
+from laju.inspect.lint.codes import CODES, Finding
+from laju.inspect.lint.structure import looked_at
+
+__all__ = ["CODES", "Finding", "check", "looked_at"]

@@ -1,0 +1,242 @@
+"""The run as the rules see it: its values, its peak, and what a correction would be written as."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from laju.core import algebra, clocks, pieces
+from laju.core.schedule import Schedule
+from laju.core.units import RunPlan
+from laju.inspect.description import breakpoints
+from laju.inspect.lint.codes import ALL, PARAMETERS, RATE, WHY, Finding
+from laju.inspect.lint.structure import (
+    Warmup,
+    boundaries_of,
+    children_of,
+    end,
+    looked_at,
+    nodes_of,
+    value_at,
+    warmup_of,
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    given: Schedule
+    schedule: Schedule  # in updates
+    plan: RunPlan | None
+    updates: int | None  # None where the run is not known
+    optimizer: str | None
+    bases: tuple[float, ...]
+    parameter: str
+
+    @property
+    def name(self) -> str:
+        return "the rate" if self.kind == RATE else self.parameter
+
+    @property
+    def kind(self) -> str:
+        return PARAMETERS[self.parameter]
+
+    @cached_property
+    def n(self) -> int:
+        return looked_at(self.schedule) if self.updates is None else self.updates
+
+    @cached_property
+    def t(self) -> npt.NDArray[np.int64]:
+        """The updates that are looked at: all of them, unless the run is very long."""
+        n = min(self.n, 2**62)  # farther than an integer of 64 bits counts nothing is looked at
+        if n <= ALL:
+            return np.arange(n, dtype=np.int64)
+        points = list(itertools.islice(breakpoints(self.schedule, n), 10_000))
+        near = [p + i for p in points for i in (-1, 0, 1)]
+        grid = np.linspace(0, n - 1, 1 << 18, dtype=np.float64).astype(np.int64)
+        both = np.arange(1 << 16, dtype=np.int64)
+        t = np.concatenate([grid, both, n - 1 - both, np.array(near, dtype=np.int64)])
+        return np.unique(t[(t >= 0) & (t < n)])
+
+    @cached_property
+    def every_value(self) -> npt.NDArray[np.float64]:
+        if self.n <= ALL:
+            return self.schedule.values(self.n)
+        values: npt.NDArray[np.float64] = self.schedule(self.t)
+        return values
+
+    @cached_property
+    def v(self) -> npt.NDArray[np.float64]:
+        """The values at `t`, up to the first one that is not finite."""
+        bad = np.flatnonzero(~np.isfinite(self.every_value))
+        return self.every_value[: bad[0]] if bad.size else self.every_value
+
+    @cached_property
+    def peak(self) -> float:
+        return float(self.v.max()) if self.v.size else 0.0
+
+    @cached_property
+    def scale(self) -> float:
+        """The largest size of a value, against which others are small."""
+        return float(np.abs(self.v).max()) if self.v.size else 0.0
+
+    @cached_property
+    def end(self) -> int | None:
+        """The first update of the last value, which then holds; None where nothing ends but a warmup."""
+        length: Any = self.schedule.length
+        if length is None or (self.warmup and self.warmup.length == length and self.warmup.after_all):
+            return None
+        return end(length)
+
+    @cached_property
+    def warmup(self) -> Warmup | None:
+        return warmup_of(self.schedule)
+
+    @cached_property
+    def factor(self) -> bool:
+        """Whether the values are factors of the groups' bases."""
+        return bool(self.bases) and math.isclose(self.peak, 1)
+
+    @cached_property
+    def mistaken(self) -> Finding | None:
+        """The unit that a length was probably meant in."""
+        return _another_unit(self)
+
+    def write(self, words: str, make: Callable[[], Schedule]) -> str:
+        """What to write, with the corrected schedule where there is one that is short enough to be read."""
+        try:
+            text = str(make())
+        except (ValueError, TypeError, ArithmeticError):  # a remedy that this schedule refuses stays in words
+            return words
+        return f"{words}: `{text}`" if text != str(self.given) and len(text) <= 300 else words
+
+    def finding(self, code: str, update: int, message: str, instead: str) -> Finding:
+        return Finding(code, int(update), message, WHY[code], instead)
+
+
+def figure(value: float) -> str:
+    return f"{value:.3g}"
+
+
+def many(n: int, what: str = "update") -> str:
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
+
+
+def scaled_by(schedule: Schedule, by: float) -> Schedule:
+    """The schedule times a number, written into its values where it can be."""
+
+    def short(value: float) -> float:
+        return float(f"{value * by:.12g}")
+
+    if isinstance(schedule, pieces.Constant):
+        return dataclasses.replace(schedule, value=short(schedule.value))
+    if isinstance(schedule, pieces.Ramp):
+        return dataclasses.replace(schedule, start=short(schedule.start), final=short(schedule.final))
+    if isinstance(schedule, pieces.Exponential):
+        return dataclasses.replace(schedule, start=short(schedule.start))
+    if isinstance(schedule, pieces.Power):
+        return dataclasses.replace(schedule, base=short(schedule.base))
+    if isinstance(schedule, pieces.Table):
+        return dataclasses.replace(schedule, entries=tuple(short(entry) for entry in schedule.entries))
+    if isinstance(schedule, algebra.Product):
+        first, *rest = schedule.parts
+        return algebra.Product((scaled_by(first, by), *rest))
+    if not any(True for _ in children_of(schedule)):
+        return schedule * by
+    return schedule.rebuild(lambda child: scaled_by(child, by))
+
+
+def fitted_to(schedule: Schedule, n: int) -> Schedule:
+    """The schedule stretched to last n updates, with the boundaries of a chain at whole updates."""
+    by = n / float(schedule.length)  # type: ignore[arg-type]
+    if not isinstance(schedule, algebra.Chain) or not all(
+        isinstance(part, pieces.Ramp | pieces.Constant) for part in schedule.parts
+    ):
+        fitted = clocks.stretch(schedule, by)
+        if end(fitted.length) != n:  # a staircase whose steps do not divide the run
+            raise ValueError("it cannot be stretched to the run")
+        return fitted
+    starts: list[Any] = [0]
+    for part in schedule.parts:
+        starts.append(starts[-1] + part.length)
+    ends = [round(at * n / starts[-1]) for at in starts]
+    return algebra.Chain(
+        tuple(algebra._lasting(p, b - a) for p, (a, b) in zip(schedule.parts, itertools.pairwise(ends), strict=True))
+    )
+
+
+def _another_unit(run: Run) -> Finding | None:
+    if run.updates is None or run.given.units:
+        return None
+    n, plan = run.n, run.plan
+    epochs = plan.epochs if plan is not None and n >= 10 * plan.epochs else 0
+    decay = _vanishing(run.schedule, n, epochs) if epochs else None
+    if decay is not None:
+        at = min(n - 1, math.ceil(decay.every))
+        message = (
+            f"×{decay.factor:g} every {many(decay.every)} leaves nothing of {run.name} long before the end of "
+            f"{many(n)}: it looks like {many(decay.every, 'epoch')}"
+        )
+        return run.finding("LAJU013", at, message, run.write("the unit", lambda: run.given.per("epoch")))
+    length = max(boundaries_of(run.schedule), default=None) if run.end is None else run.end
+    if not length or (run.warmup and run.warmup.length == length):
+        return None
+    cycle = run.schedule.length is None and any(isinstance(node, clocks.Repeat) for node in nodes_of(run.schedule))
+    what = "a cycle" if cycle else "the schedule"
+    shown_length = f"{math.ceil(length):,}"
+    held = "" if cycle else f"; {figure(value_at(run.schedule, math.ceil(length)))} then holds"
+    if length <= epochs:
+        message = (
+            f"{what} takes {shown_length} of {many(n)}{held}: it looks like {many(math.ceil(length), 'epoch')}, "
+            f"of which the run has {plan.epochs if plan else 0:,}"
+        )
+        return run.finding("LAJU013", math.ceil(length), message, run.write("the unit", lambda: run.given.per("epoch")))
+    if not cycle and (100 * length <= n or (length == 100 and 10 * length <= n)):
+        percent = "percent of the run" if length == 100 else "another unit"
+        message = f"{what} takes {shown_length} of {many(n)}{held}: it looks like {percent}"
+        words = 'a total of the whole run, which total="100%" is whatever its length'
+        fitted = run.write(words, lambda: fitted_to(run.given, n)) if run.end is not None else words
+        return run.finding("LAJU013", math.ceil(length), message, fitted)
+    if plan is None or length < 1.5 * n or cycle:
+        return None
+    for count, words in _counts(plan):
+        if math.isclose(length, count, rel_tol=0.01):
+            message = f"{what} takes {shown_length} updates, and the run has {n:,}: it looks like {words}"
+            instead = run.write(
+                'a total in updates, which total="100%" is whatever is counted', lambda: fitted_to(run.given, n)
+            )
+            return run.finding("LAJU013", n, message, instead)
+    return None
+
+
+def _counts(plan: RunPlan) -> Iterator[tuple[int, str]]:
+    """What other things there are in a run that are counted as its length by mistake."""
+    all_samples = plan.samples * plan.epochs
+    yield all_samples, "samples"
+    yield plan.samples, "the samples of one epoch"
+    if plan.tokens_per_sample:
+        yield all_samples * plan.tokens_per_sample, "tokens"
+    if not plan.batch_ramp:
+        for accumulate, world, words in (
+            (1, plan.world_size, "micro-batches, before accumulation"),
+            (plan.accumulate, 1, "the updates of all processes"),
+            (1, 1, "the micro-batches of all processes"),
+        ):
+            yield -(-plan.samples // (plan.batch_size * accumulate * world)) * plan.epochs, words
+
+
+def _vanishing(schedule: Schedule, n: int, epochs: int) -> pieces.Exponential | None:
+    """A decay every so many updates that is over long before the end, and would not be if it counted epochs."""
+    for node in nodes_of(schedule):
+        if isinstance(node, pieces.Exponential) and node.factor < 1 and node.every <= epochs:
+            digits = math.log10(node.factor) / float(node.every)
+            if digits * n < -12 and digits * epochs >= -6:
+                return node
+    return None

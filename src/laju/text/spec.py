@@ -1,0 +1,217 @@
+"""Schedules as text: the Python expression that `repr` prints.
+
+The text is read from its syntax tree, never evaluated: only laju's own names, numbers, texts and lists mean anything.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import laju.policies  # noqa: F401 - registers the policies
+from laju.core import limits
+from laju.core.checks import SpecError, nearest, shown
+from laju.core.functions import DataName
+from laju.core.node import FUNCTIONS, METHODS, NODES
+from laju.core.pieces import Constant, Function
+from laju.core.schedule import Schedule
+
+REFUSED = (TypeError, ValueError, ArithmeticError, AttributeError, RecursionError, MemoryError)
+"""What a schedule's constructor may raise for a value that came from a text or from JSON."""
+
+
+def parse(text: str, *, functions: bool = False) -> Schedule:
+    """Read a schedule from its text, without evaluating the text as Python.
+
+    Args:
+        text: an expression of laju's policies, pieces, methods and the operators `>>`, `*` and `+`.
+        functions: whether a `Function("module:name")` in the text may import its module when a value is asked for. That runs
+            code, so say so only of a text that you trust with it. By default such a schedule can be looked at, but has no values.
+
+    Raises:
+        SpecError: anything else; it points at the column and proposes the nearest valid name.
+
+    >>> parse("cosine(0.3, total=20, final=0.01, warmup=5).per('epoch')")
+    cosine(0.3, total=20, final=0.01, warmup=5).per('epoch')
+    """
+    if not isinstance(text, str):
+        raise SpecError(f"a schedule's text must be a str, got {type(text).__name__}")
+    if len(text) > limits.TEXT:
+        raise SpecError(f"a schedule's text must have at most {limits.TEXT:,} characters, got {len(text):,}")
+    source = text.strip()
+    if not source:
+        raise SpecError("a schedule's text must not be empty; write for example 'cosine(0.3, total=20)'")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(source, mode="eval")
+    except SyntaxError as error:
+        column = max(0, (error.offset or 1) - 1) if error.lineno in (None, 1) else None
+        raise SpecError(f"this is not an expression: {error.msg}", source, column) from None
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise SpecError(f"this is not an expression: {error or type(error).__name__}") from None
+    reader = _Reader(source, functions)
+    try:
+        value = reader.read(tree.body)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            value = reader.call(Constant, "a constant", [value], {}, tree.body)
+    except RecursionError:
+        raise SpecError("this expression is nested too deeply") from None
+    if not isinstance(value, Schedule):
+        raise SpecError(f"this is {shown(value)}, not a schedule; write for example 'cosine(0.3, total=20)'", source, 0)
+    return value
+
+
+def _names() -> Mapping[str, Callable[..., Any]]:
+    """Everything that can be called in a text."""
+    return {**FUNCTIONS, **NODES}
+
+
+class _Reader:
+    """Turns a syntax tree into a schedule, and knows where in the text each part stands."""
+
+    def __init__(self, text: str, functions: bool) -> None:
+        self.text = text
+        self.functions = functions
+        self.names = _names()
+
+    def fail(self, message: str, at: ast.expr | ast.keyword, end: bool = False) -> SpecError:
+        column = at.end_col_offset if end else at.col_offset
+        if at.lineno != 1 or column is None:
+            return SpecError(message)
+        return SpecError(message, self.text, len(self.text.encode()[:column].decode(errors="replace")))
+
+    def read(self, at: ast.expr) -> Any:
+        match at:
+            case ast.Constant(value=bool() | int() | float() | str() | None as value):
+                return self.bounded(value, at)
+            case ast.List(elts=items) | ast.Tuple(elts=items):
+                return [self.read(item) for item in items]
+            case ast.UnaryOp(op=ast.USub() | ast.UAdd() as sign, operand=operand):
+                value = self.read(operand)
+                if isinstance(value, bool) or not isinstance(value, int | float):
+                    raise self.fail(f"only a number can be negated, not {shown(value)}", at)
+                return -value if isinstance(sign, ast.USub) else value
+            case ast.BinOp():
+                return self.operation(at)
+            case ast.Call(func=ast.Name(id=name) as function):
+                if name not in self.names:
+                    raise self.fail(f"unknown policy {name!r}{nearest(name, self.names)}", function)
+                return self.call(self.names[name], name, *self.arguments(at, self.names[name], name), at)
+            case ast.Call(func=ast.Attribute(value=receiver, attr=name) as function):
+                schedule = self.read(receiver)
+                if not isinstance(schedule, Schedule):
+                    raise self.fail(f"{shown(schedule)} is not a schedule, so it has no method {name!r}", receiver)
+                if name not in METHODS:
+                    column = (function.end_col_offset or 0) - len(name.encode())
+                    function.col_offset = column
+                    raise self.fail(
+                        f"unknown method {name!r}{nearest(name, METHODS)}; methods are {', '.join(METHODS)}", function
+                    )
+                method = getattr(schedule, name)
+                return self.call(method, name, *self.arguments(at, method, name), at)
+            case ast.Name(id=name):
+                if name in self.names:
+                    raise self.fail(f"{name} needs its arguments: {_usage(self.names[name], name)}", at)
+                raise self.fail(f"unknown name {name!r}{nearest(name, self.names)}; put text in quotes", at)
+        raise self.fail(
+            "only laju's policies, methods, numbers, texts, lists and the operators >> * + can stand here", at
+        )
+
+    def bounded(self, value: Any, at: ast.expr) -> Any:
+        """A value that is no whole number of thousands of digits, with which arithmetic would not end."""
+        if isinstance(value, int) and value.bit_length() > limits.BITS:
+            raise self.fail(f"a number may have at most {limits.BITS:,} binary digits", at)
+        return value
+
+    def operation(self, at: ast.BinOp) -> Any:
+        """A row of operations of one kind, without a recursion per operand."""
+        operands: list[ast.expr] = []
+        kind = type(at.op)
+        left: ast.expr = at
+        while isinstance(left, ast.BinOp) and type(left.op) is kind:
+            operands.append(left.right)
+            left = left.left
+        operands.append(left)
+        value = self.read(operands.pop())
+        while operands:
+            here = operands.pop()
+            value = self.combine(kind, value, self.read(here), here)
+        return value
+
+    def combine(self, kind: type[ast.operator], a: Any, b: Any, at: ast.expr) -> Any:
+        numbers = all(isinstance(x, int | float) and not isinstance(x, bool) for x in (a, b))
+        try:
+            if any(isinstance(x, Schedule) for x in (a, b)):
+                if kind is ast.RShift:
+                    return a >> b
+                if kind is ast.Mult:
+                    return a * b
+                if kind is ast.Add:
+                    return a + b
+            elif numbers:
+                if kind is ast.Mult:
+                    return self.bounded(a * b, at)
+                if kind is ast.Add:
+                    return a + b
+                if kind is ast.Sub:
+                    return a - b
+                if kind is ast.Div:
+                    return a / b
+        except SpecError:
+            raise
+        except REFUSED as error:
+            raise self.fail(str(error), at) from None
+        raise self.fail("the operators are >> (then), * and + on schedules, and + - * / on numbers", at)
+
+    def arguments(self, at: ast.Call, function: Callable[..., Any], name: str) -> tuple[list[Any], dict[str, Any]]:
+        valid = list(inspect.signature(function).parameters)
+        positional = []
+        for argument in at.args:
+            if isinstance(argument, ast.Starred):
+                raise self.fail("arguments are written out one by one", argument)
+            positional.append(self.read(argument))
+        keywords: dict[str, Any] = {}
+        for keyword in at.keywords:
+            if keyword.arg is None:
+                raise self.fail("arguments are written out one by one", keyword)
+            if keyword.arg not in valid:
+                raise self.fail(
+                    f"{name} has no argument {keyword.arg!r}{nearest(keyword.arg, valid)}; it takes {_usage(function, name)}",
+                    keyword,
+                )
+            keywords[keyword.arg] = self.read(keyword.value)
+        return positional, keywords
+
+    def call(
+        self, function: Callable[..., Any], name: str, args: list[Any], kwargs: dict[str, Any], at: ast.expr
+    ) -> Any:
+        try:
+            inspect.signature(function).bind(*args, **kwargs)
+        except TypeError as error:
+            raise self.fail(f"{name}: {error}; it takes {_usage(function, name)}", at) from None
+        if function is Function and not self.functions:
+            args = [DataName(value) if isinstance(value, str) and not i else value for i, value in enumerate(args)]
+            kwargs = {k: DataName(v) if k == "function" and isinstance(v, str) else v for k, v in kwargs.items()}
+        try:
+            return function(*args, **kwargs)
+        except SpecError as error:
+            raise self.fail(str(error), at) from None
+        except REFUSED as error:
+            raise self.fail(f"{name}: {error}", at) from None
+
+
+def _usage(function: Callable[..., Any], name: str) -> str:
+    words = []
+    for parameter in inspect.signature(function).parameters.values():
+        text = parameter.name
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            text = f"*{text}"
+        elif parameter.default is not parameter.empty and not dataclasses.is_dataclass(parameter.default):
+            text += f"={parameter.default!r}"
+        words.append(text)
+    return f"{name}({', '.join(words)})"

@@ -1,0 +1,1 @@
+"""Schedules as pictures: in the terminal, in files and in notebooks."""
