@@ -72,8 +72,10 @@ WRONG = [
     ("diff 'constant(1)' 'constant(2)' --updates 5 --out picture.jpg", ".png"),
     ("diff 'constant(1)' 'constant(2)' --updates 900000000000000 --tolerance -1", "--tolerance"),
     ("show 'Exponential(1, 10)' --updates 1000", "beyond what a float can hold"),
-    ("show 'Function(\"os:getcwd\")' --updates 9", "cannot be computed"),
-    ("check 'Function(\"os:getcwd\")' --updates 9", "cannot be computed"),
+    ("show 'Function(\"os:getcwd\")' --updates 9", "was read from data, and is not imported"),
+    ("check 'Function(\"os:getcwd\")' --updates 9", "--functions on the command line"),
+    ("show 'Function(\"os:getcwd\")' --updates 9 --functions", "cannot be computed"),
+    ("check 'Function(\"os:getcwd\")' --updates 9 --functions", "cannot be computed"),
 ]
 
 
@@ -98,20 +100,24 @@ def test_check_knows_the_run_by_its_data():
         (" --drop-last", 7020),
     ]:
         found = json.loads(inside(f"check 'cosine(1, total=\"100%\")' {DATA}{extra} --json").stdout)
-        assert found == {"schedule": "Ramp(1.0, 0.0, '100%', 'cosine')", "updates": updates, "findings": []}
+        assert found == {"schedule": "cosine(1, total='100%')", "updates": updates, "findings": []}
 
 
 def test_the_json_of_check_has_every_field_of_a_finding():
     done = inside("check 'linear(1, 0, total=30)' --updates 20 --json")
     assert done.exit_code == 1
     (finding,) = json.loads(done.stdout)["findings"]
-    assert set(finding) == {"code", "title", "update", "message", "why", "instead"}
-    assert (finding["code"], finding["update"]) == ("LAJU005", 20)
+    assert set(finding) == {"code", "level", "title", "page", "update", "message", "why", "instead", "fix"}
+    assert (finding["code"], finding["level"], finding["update"]) == ("LAJU005", "warning", 20)
+    assert finding["fix"] == "linear(1, 0, total=20)"
 
 
 def test_ignored_codes_are_no_findings():
     arguments = "check 'linear(0, 0.1, total=5) >> cosine(0.1, total=15)' --updates 30"
-    assert inside(arguments).stdout.count("LAJU00") == 2
+    assert [line[:7] for line in inside(arguments).stdout.splitlines() if line.startswith("LAJU")] == [
+        "LAJU001",
+        "LAJU006",
+    ]
     assert inside(f"{arguments} --ignore LAJU001").exit_code == 1
     done = inside(f"{arguments} --ignore LAJU001 --ignore laju006")
     assert (done.exit_code, done.stdout) == (0, "no findings in a run of 30 updates\n")
@@ -131,7 +137,7 @@ def test_diff_says_where_and_how_much_and_draws_it():
     done = inside("diff 'linear(1, 0, total=4)' 'mine=linear(1, 0, total=5)'")
     lines = done.stdout.splitlines()
     assert lines[:4] == [
-        "a: Ramp(1.0, 0.0, 4)",
+        "a: linear(1, 0, total=4)",
         "mine: Ramp(1.0, 0.0, 5)",
         "different from update 1 on, over 5 updates",
         "  first     0.75 and 0.8 at update 1",
@@ -155,7 +161,8 @@ def test_diff_writes_a_picture(tmp_path: Path):
 
 
 def test_numbers_that_json_lacks_are_text():
-    found = json.loads(inside("diff 'Exponential(1, 10)' 'constant(1)' --updates 1000 --json").stdout)
+    done = inside("diff 'Function(\"tests.cli.functions:infinite\")' 'constant(1)' --updates 1000 --json --functions")
+    found = json.loads(done.stdout)
     assert (found["largest"], found["largest_at"]) == ("inf", 309)
 
 

@@ -194,7 +194,7 @@ def test_a_plan_is_a_schedule():
         (lambda: best_schedule(5, D=math.nan), "D must be a finite number above 0, got nan"),
         (lambda: best_continuation([1, 2], 2), "prefix must be shorter than the 2 updates of the whole run, got 2"),
         (lambda: best_continuation([1, -2], 9), "prefix must be finite and 0 or more at every update, got -2.0"),
-        (lambda: best_continuation(constant(1), 9), r"schedule.values\(n\), got Constant\(1.0\)"),
+        (lambda: best_continuation(constant(1), 9), r"schedule.values\(n\), got constant\(1\)"),
         (lambda: best_continuation([[1]], 9), "prefix must be an array of rates"),
         (lambda: best_under_cap(9, 0), "cap must be a finite number above 0, got 0"),
         (lambda: best_schedule(9).schedule(peak=0), "peak must be a finite number above 0"),

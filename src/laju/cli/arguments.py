@@ -16,8 +16,37 @@ from laju.text.spec import parse
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+_FUNCTIONS = "laju.functions"
+
+
+def _allow(context: click.Context, _: click.Parameter, value: bool) -> None:
+    context.meta[_FUNCTIONS] = value
+
+
+functions_option = click.option(
+    "--functions",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_allow,
+    help="Import and call the functions that a SCHEDULE names, as in Function('module:name'): that runs their code.",
+)
+
+
 def schedules_argument() -> Callable[[F], F]:
-    return click.argument("schedules", nargs=-1, required=True, metavar="SCHEDULE...")
+    argument = click.argument("schedules", nargs=-1, required=True, metavar="SCHEDULE...")
+    return lambda command: functions_option(argument(command))
+
+
+def schedule_argument() -> Callable[[F], F]:
+    argument = click.argument("schedule", metavar="SCHEDULE")
+    return lambda command: functions_option(argument(command))
+
+
+def functions_allowed() -> bool:
+    """Whether the user said --functions: a text on the command line may have come from anywhere."""
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(context.meta.get(_FUNCTIONS))
 
 
 def store_option() -> Callable[[F], F]:
@@ -41,7 +70,7 @@ def read_schedules(texts: tuple[str, ...]) -> dict[str, Schedule]:
         else:
             name, spec = _split(text)
             try:
-                found = {name: parse(spec)}
+                found = {name: parse(spec, functions=functions_allowed())}
             except SpecError as error:
                 raise click.BadParameter(str(error), param_hint="SCHEDULE") from None
         for name in found:

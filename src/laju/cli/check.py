@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import click
 
+from laju.cli.arguments import schedule_argument
 from laju.cli.run_options import Run, as_text, read_one, run_options, usage_errors
-from laju.core.checks import nearest
-from laju.inspect.lint import CODES, check
+from laju.cli.settings import Settings, code, read_settings
+from laju.core.schedule import Schedule
+from laju.inspect.lint import Finding, check, fixed
+from laju.inspect.lint.codes import Level
 
 
 @click.command("check")
-@click.argument("schedule", metavar="SCHEDULE")
+@schedule_argument()
 @run_options
 @click.option("--optimizer", metavar="NAME", help="The optimizer, such as adamw, for peaks that are too large for it.")
 @click.option("--optimizer-groups", metavar="RATES", help="Base rates of the parameter groups, such as 1e-5,1e-3.")
 @click.option(
     "--parameter", default="lr", show_default=True, help="What is scheduled: lr, weight_decay, momentum, beta1 …"
 )
+@click.option("--select", multiple=True, metavar="CODE", help="Report nothing but this finding; may be repeated.")
 @click.option(
     "--ignore", multiple=True, metavar="CODE", help="A finding to leave out, such as LAJU001; may be repeated."
 )
+@click.option("--exit-zero", is_flag=True, help="Exit with 0 whatever is found.")
+@click.option("--fix", is_flag=True, help="Print the corrected text; what is left goes to standard error.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def command(
     schedule: str,
@@ -27,42 +35,67 @@ def command(
     optimizer: str | None,
     optimizer_groups: str | None,
     parameter: str,
+    select: tuple[str, ...],
     ignore: tuple[str, ...],
+    exit_zero: bool,
+    fix: bool,
     as_json: bool,
 ) -> None:
     """Say what is probably not meant in SCHEDULE, over a run.
 
-    The exit status is 0 when nothing is found, 1 when something is, and 2 when the question itself is wrong.
+    The exit status is 0 when no more than notes are found, 1 when a warning or an error is, and 2 when the question itself is
+    wrong. A project sets select, ignore and exit-zero in the table [tool.laju] of its pyproject.toml.
 
     \b
     laju check 'cosine(0.3, total=20, warmup=5).per("epoch")' --samples 60000 --batch-size 256 --epochs 30
     laju check 'cosine(3e-4, total=10000, final=3e-5)' --updates 10000 --optimizer adamw --optimizer-groups 1e-5,3e-4
+    laju check 'cosine(0.3, total=1000)' --updates 900 --fix
     """
     _, parsed = read_one(schedule)
-    ignored = {code.strip().upper() for text in ignore for code in text.split(",")}
-    for code in sorted(ignored - set(CODES)):
-        raise click.BadParameter(f"{code!r} is no code{nearest(code, CODES)}", param_hint="--ignore")
+    settings = read_settings()
+    selected, ignored = _given(select, "--select"), _given(ignore, "--ignore")
+    settings = Settings(selected or settings.select, settings.ignore | ignored, settings.exit_zero or exit_zero)
     groups = None if optimizer_groups is None else _rates(optimizer_groups)
     with usage_errors():
-        findings = check(
-            parsed,
-            run.plan_for(parsed) or run.updates,
-            optimizer=optimizer,
-            groups=groups,
-            parameter=parameter,
-        )
-        findings = [finding for finding in findings if finding.code not in ignored]
+        plan = run.plan_for(parsed) or run.updates
+
+        def found_in(one: Schedule) -> list[Finding]:
+            every = check(one, plan, optimizer=optimizer, groups=groups, parameter=parameter)
+            return [finding for finding in every if settings.wants(finding.code)]
+
+        given = parsed
+        if fix:
+            parsed = fixed(parsed, found_in, lambda finding: True)
+        findings = found_in(parsed)
         if as_json:
-            found = [finding.to_json() for finding in findings]
-            click.echo(as_text({"schedule": str(parsed), "updates": run.length, "findings": found}))
+            facts = {"schedule": str(given), "updates": run.length, "findings": [f.to_json() for f in findings]}
+            click.echo(as_text(facts | ({"fixed": str(parsed)} if fix else {})))
         else:
+            if fix:
+                click.echo(str(parsed))
             for finding in findings:
-                click.echo(str(finding))
-            count = len(findings)
+                click.echo(str(finding), err=fix)
             over = "" if run.length is None else f" in a run of {run.length:,} update{'' if run.length == 1 else 's'}"
-            click.echo(f"{count or 'no'} finding{'' if count == 1 else 's'}{over}")
-    if findings:
+            click.echo(f"{_counted(findings)}{over}", err=fix)
+    if not settings.exit_zero and any(finding.level != "note" for finding in findings):
         raise SystemExit(1)
+
+
+def _counted(findings: list[Finding]) -> str:
+    """How many findings of each level there are.
+
+    >>> _counted([])
+    'no findings'
+    """
+    levels = Counter(finding.level for finding in findings)
+    order: tuple[Level, ...] = ("error", "warning", "note")
+    return ", ".join(
+        f"{levels[level]} {level}{'s' if levels[level] > 1 else ''}" for level in order if levels[level]
+    ) or ("no findings")
+
+
+def _given(texts: tuple[str, ...], option: str) -> frozenset[str]:
+    return frozenset(code(value, option) for text in texts for value in text.split(","))
 
 
 def _rates(text: str) -> list[float]:

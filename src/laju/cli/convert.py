@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
+from laju.cli.arguments import functions_allowed, schedule_argument
 from laju.cli.run_options import as_text, sketched, usage_errors
 
 _COUNT = click.IntRange(min=1)
 
 
 @click.command("convert")
-@click.argument("schedule", metavar="SCHEDULE")
+@schedule_argument()
 @click.option(
     "--from", "source", required=True, metavar="SYSTEM", help="Where SCHEDULE is from: timm, torch …, laju, or config."
 )
@@ -52,9 +53,11 @@ def command(
     with usage_errors():
         from laju.dialects.convert import convert
         from laju.dialects.convert_report import facts
+        from laju.text.spec import parse
 
+        trusted = source == "laju" and functions_allowed()
         found = convert(
-            schedule,
+            parse(schedule, functions=True) if trusted else schedule,
             source,
             target,
             lr=lr,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import click
 
+from laju.cli.arguments import schedule_argument
 from laju.cli.run_options import Run, as_text, read_one, run_options, sketched, usage_errors
 from laju.inspect.description import Description, describe
 
@@ -14,7 +15,7 @@ _ROWS = 20
 
 
 @click.command("show")
-@click.argument("schedule", metavar="SCHEDULE")
+@schedule_argument()
 @run_options
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def command(schedule: str, run: Run, as_json: bool) -> None:

@@ -159,6 +159,7 @@ def namespace(t: Any) -> tuple[Any, Namespace]:
     elif api.is_jax_array(t):
         dtype = xp.result_type(float)
         concrete = False
+        t = xp.maximum(t, 0)  # a traced value cannot be looked at, so it has the first value before 0
     if xp.isdtype(t.dtype, "integral"):
         if xp.isdtype(t.dtype, "unsigned integer") or xp.iinfo(t.dtype).bits < 32:
             t = xp.astype(t, xp.int32 if dtype == getattr(xp, "float32", None) else xp.int64)

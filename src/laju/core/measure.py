@@ -5,6 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from laju.core.arrays import namespace
 from laju.core.checks import shown, whole
 from laju.core.schedule import Schedule
 
@@ -32,3 +36,16 @@ def peak(schedule: Schedule) -> float:
     """
     n = run_length(schedule)
     return max(float(schedule.values(min(_BLOCK, n - begin), begin).max()) for begin in range(0, n, _BLOCK))
+
+
+def unchecked(schedule: Schedule, at: int | npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """The values of so many updates, or at an array of positions, infinite or NaN where these leave the floats.
+
+    A schedule itself raises an error there; who looks for such values asks here.
+    """
+    schedule.require_resolved()
+    with np.errstate(all="ignore"):
+        if isinstance(at, int):
+            return schedule._range(0, at)
+        result: npt.NDArray[np.float64] = schedule._array(*namespace(at))
+        return result

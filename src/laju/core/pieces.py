@@ -377,6 +377,11 @@ class Function(Schedule):
         return self._called(t if self.length is None else ns.upto(t, self.length))
 
 
+def calls_functions(schedule: Schedule) -> bool:
+    """Whether a value of the schedule comes from a function of the user's."""
+    return isinstance(schedule, Function) or any(map(calls_functions, schedule.children))
+
+
 @node
 class Rectification(Schedule):
     """RAdam's factor for updates whose adaptive rate has too large a variance, from the first one for which it is finite.

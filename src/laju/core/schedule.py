@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import numbers
+import sys
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from inspect import signature
@@ -91,7 +92,9 @@ class Schedule(Node):
                 if not math.isfinite(t):
                     raise ValueError(f"t must be finite, got {t!r}")
             if t < 0:
-                raise ValueError(f"t must be 0 or more, got {t!r}: a schedule has no value before update 0")
+                # optax.join_schedules asks every schedule at every step, and uses the value of one.
+                hint = "; give optax's combinators laju.frameworks.jax.schedule(s)" if "optax" in sys.modules else ""
+                raise ValueError(f"t must be 0 or more, got {shown(t)}: a schedule has no value before update 0{hint}")
             return self._at(t)
         self.require_resolved()
         t, ns = namespace(t)
@@ -405,9 +408,7 @@ class Schedule(Node):
 
         It is the SHA-256 of the tree, with sorted keys, no spaces and floats in their shortest form.
         """
-        content = {"laju": VERSION, "schedule": self.tree()}
-        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return hashlib.sha256(canonical.encode()).hexdigest()
+        return fingerprint_of(self.tree())
 
     def tree(self) -> dict[str, Any]:
         """The normal form for JSON: {"kind": …, fields that differ from their defaults}.
@@ -497,6 +498,12 @@ class Schedule(Node):
         return {name: value for name, value in vars(self).items() if name in names}  # what is cached stays behind
 
 
+def fingerprint_of(tree: Any) -> str:
+    """The fingerprint of the schedule whose normal form is this tree."""
+    canonical = json.dumps({"laju": VERSION, "schedule": tree}, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
 def as_schedule(value: Schedule | float) -> Schedule:
     """A schedule; a number is a constant one."""
     if isinstance(value, Schedule):
@@ -506,7 +513,7 @@ def as_schedule(value: Schedule | float) -> Schedule:
 
 
 def _outside(schedule: Schedule, t: Any) -> ValueError:
-    return ValueError(f"the value of {shown(schedule)} at t = {shown(t)} is outside the range of floats")
+    return ValueError(f"the value of {shown(schedule)} at t = {shown(t)} is beyond what a float can hold")
 
 
 def _given(name: str, args: tuple[Any, ...], keywords: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:

@@ -67,6 +67,37 @@ def scheduled(factory: Callable[..., Any], **hyper_parameters: Any) -> Any:
     return optax.inject_hyperparams(factory, static_args=[name for name in fixed if name in names])(**hyper_parameters)
 
 
+def schedule(s: Schedule) -> Callable[[Any], Any]:
+    """A schedule that holds its first value before update 0: t ↦ s(max(t, 0)), for combinators that ask there.
+
+    `optax.join_schedules` computes every schedule at every step and then chooses, so that the later ones are asked for values
+    before their beginning: `join_schedules([schedule(a), schedule(b)], [1000])`. `a >> b` says the same in laju.
+
+    Args:
+        s: a schedule in updates.
+
+    Returns:
+        A function of the count, a number or an array of any shape, eager or inside `jit`, `vmap` and `scan`.
+
+    Raises:
+        TypeError: not a schedule.
+        UnresolvedError: the schedule's lengths are not in updates.
+
+    >>> import laju, optax
+    >>> joined = optax.join_schedules([schedule(laju.constant(0.1)), schedule(laju.linear(0.1, 0, total=4))], [10])
+    >>> [round(float(joined(t)), 3) for t in (0, 10, 12, 20)]
+    [0.1, 0.1, 0.05, 0.0]
+    """
+    if not isinstance(s, Schedule):
+        raise TypeError(f"s must be a laju schedule, got {shown(s)}")
+    s.require_resolved()
+
+    def held(count: Any) -> Any:
+        return s(max(count, 0) if is_number(count) else jnp.maximum(count, 0))
+
+    return held
+
+
 def resumed(schedule: Schedule, completed: int) -> Schedule:
     """The schedule for an optimizer whose own count begins at 0 after so many completed updates: t ↦ schedule(completed + t).
 

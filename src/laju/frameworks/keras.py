@@ -707,12 +707,9 @@ def _have(names: list[str]) -> str:
 
 
 def _read(tree: Any) -> Schedule:
-    """The schedule of a saved model, in which functions are imported by their names only where Keras allows it."""
+    """The schedule of a saved model; a function in it may be imported by its name where Keras allows a file to run code."""
     from keras.src.saving.serialization_lib import in_safe_mode
 
-    if in_safe_mode() and '"kind": "Function"' in json.dumps(tree):
-        raise ValueError(
-            "the schedule of this model has a Function, which is imported by its name; if you trust the file, load it with "
-            "safe_mode=False"
-        )
-    return from_json(tree)
+    if not isinstance(tree, Mapping):
+        raise ValueError(f"the schedule of this model must be an object, got {shown(tree)}")
+    return from_json(tree, functions=not in_safe_mode())

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from laju.adaptive import Controller, StateError
 from laju.core.checks import nearest, shown, whole
-from laju.core.schedule import Schedule
+from laju.core.schedule import Schedule, fingerprint_of
 from laju.text.json import from_json
 
 VERSION = 1
@@ -32,8 +32,11 @@ def check_policy(policy: str) -> Policy:
 
 def fingerprint(schedules: Mapping[str, Schedule]) -> str:
     """One hash for the schedules of all hyper-parameters."""
-    each = {name: schedule.fingerprint for name, schedule in schedules.items()}
-    return hashlib.sha256(json.dumps(each, sort_keys=True).encode()).hexdigest()
+    return _of_all({name: schedule.fingerprint for name, schedule in schedules.items()})
+
+
+def _of_all(fingerprints: Mapping[str, str]) -> str:
+    return hashlib.sha256(json.dumps(fingerprints, sort_keys=True).encode()).hexdigest()
 
 
 def save(kind: str, position: int, schedules: Mapping[str, Schedule], **more: Any) -> dict[str, Any]:
@@ -64,15 +67,27 @@ def load(
     if state.get("kind") != kind:
         raise StateError(f"state_dict is of {shown(state.get('kind'))}, not of {kind!r}")
     saved = state.get("schedules")
-    if not isinstance(saved, Mapping):
-        raise StateError(f"schedules in state_dict must be an object, got {shown(saved)}")
+    if not isinstance(saved, Mapping) or not all(isinstance(tree, Mapping) for tree in saved.values()):
+        raise StateError(f"schedules in state_dict must be an object of schedules by name, got {shown(saved)}")
     try:
         position = whole("position", state["position"])
-        same = policy == "new" or state.get("fingerprint") == fingerprint(schedules)
-        follow = dict(schedules) if same else {name: from_json(tree) for name, tree in saved.items()}
-    except (TypeError, ValueError) as error:
+        trees = {name: tree.get("schedule") for name, tree in saved.items()}
+        intact = state.get("fingerprint") == _of_all({name: fingerprint_of(tree) for name, tree in trees.items()})
+        # As trees: a schedule that is not the code's own is built only where that is asked for, or to show it.
+        same = trees == {name: schedule.tree() for name, schedule in schedules.items()}
+        keeps = policy == "new" or same
+        follow = dict(schedules) if keeps else {name: from_json(tree) for name, tree in saved.items()}
+        if policy == "saved" and not same:
+            for schedule in follow.values():
+                schedule.values(1)
+    except (TypeError, ValueError, ArithmeticError) as error:
         raise StateError(f"state_dict cannot be read: {error}") from None
-    if policy == "strict" and follow != dict(schedules):
+    if not intact:
+        raise StateError(
+            "state_dict was changed after it was saved: its schedules do not have its fingerprint. Load it as it was saved, or "
+            "make a scheduler of the schedule that you want and call set_position(n)"
+        )
+    if policy == "strict" and not same:
         raise StateError(
             "state_dict was saved with other schedules; load it with policy='new' to follow those of the code from here, or "
             f"with policy='saved' to go on with those of the checkpoint:{_difference(follow, schedules)}"

@@ -71,11 +71,15 @@ def stored_curves(
     trials = _one(trials, where, "optimizer", optimizer, lambda kept: kept.optimizer)
 
     groups: dict[tuple[str, int], list[Kept]] = {}
+    schedules: dict[str, Schedule] = {}
     for kept in trials:
-        groups.setdefault((kept.schedule, kept.epochs), []).append(kept)
+        schedule = parse(kept.schedule)
+        schedules.setdefault(schedule.fingerprint, schedule)  # one schedule may have been written in several ways
+        groups.setdefault((schedule.fingerprint, kept.epochs), []).append(kept)
     several = len({epochs for _, epochs in groups}) > 1
     found: list[StoredCurve] = []
-    for (text, epochs), group in groups.items():
+    for (fingerprint, epochs), group in groups.items():
+        schedule, text = schedules[fingerprint], str(schedules[fingerprint])
         name = f"{text}, {epochs} epochs" if several else text
         short = printable(name, most=60)
         if short in {one.curve.name for one in found}:
@@ -83,7 +87,6 @@ def stored_curves(
         per_epoch = updates_per_epoch(group[0])
         batch = group[0].batch_size
         plan = RunPlan(samples=per_epoch * batch, batch_size=batch, epochs=epochs)
-        schedule = parse(text)
         windows = [_windows(kept, per_epoch) for kept in group]
         at = windows[0][0]
         if len(at) == 0:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from laju.core.checks import number, shown
+from laju.core.checks import flag, number, shown
 from laju.core.node import Duration
 from laju.core.pieces import Ramp
 from laju.core.schedule import Schedule
@@ -34,7 +34,7 @@ def gaps(name: str, ends: list[Any]) -> list[Any]:
     return lengths
 
 
-def warmed(start: float, peak: float, warmup: Duration, decay: Schedule) -> Schedule:
-    """A linear warmup from `start` to `peak`, then the decay."""
-    start = number("start", start)
-    return Ramp(start, peak, warmup) >> decay if warmup else decay
+def warmed(start: float, peak: float, warmup: Duration, decay: Schedule, first: bool = False) -> Schedule:
+    """A linear warmup from `start` to `peak`, then the decay; with `first`, no update is spent at `start`."""
+    start, first = number("start", start), flag("first", first)
+    return Ramp(start, peak, warmup, first=first) >> decay if warmup else decay

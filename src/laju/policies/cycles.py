@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import Any, Literal
 
 from laju.core.algebra import Product, Sum
-from laju.core.checks import number, shown
+from laju.core.checks import flag, number, shown
 from laju.core.pieces import Constant, Exponential, Ramp
 from laju.core.policy import policy
 from laju.core.schedule import Schedule
@@ -24,6 +24,7 @@ def one_cycle(
     final: float | None = None,
     shape: str = "cosine",
     phases: Literal[2, 3] = 2,
+    first: bool = False,
 ) -> Schedule:
     """One cycle: up to the peak, and down far under the start.
 
@@ -42,6 +43,7 @@ def one_cycle(
         final: value at t = total and ever after, of at most `start`; by default start/10⁴.
         shape: of every phase, such as "cosine" or "linear".
         phases: 2 or 3.
+        first: (t + 1)/warmup in the warmup, so that no update is spent at `start`.
 
     >>> one_cycle(1.0, total=10, warmup=4, start=0.2, final=0.0, shape="linear").values(11).round(3)
     array([0.2  , 0.4  , 0.6  , 0.8  , 1.   , 0.833, 0.667, 0.5  , 0.333, 0.167, 0.   ])
@@ -51,10 +53,10 @@ def one_cycle(
     peak = number("peak", peak)
     start = peak / 25 if start is None else number("start", start, most=peak)
     final = start / 10_000 if final is None else number("final", final, most=start)
-    shape, (up, down) = _shape(shape).name, _phases(total, warmup, phases)
+    shape, (up, down), first = _shape(shape).name, _phases(total, warmup, phases), flag("first", first)
     if phases == 2:
-        return Ramp(start, peak, up, shape) >> Ramp(peak, final, down, shape)
-    return Ramp(start, peak, up, shape) >> Ramp(peak, start, up, shape) >> Ramp(start, final, down, shape)
+        return Ramp(start, peak, up, shape, first) >> Ramp(peak, final, down, shape)
+    return Ramp(start, peak, up, shape, first) >> Ramp(peak, start, up, shape) >> Ramp(start, final, down, shape)
 
 
 @policy
@@ -65,6 +67,7 @@ def one_cycle_momentum(
     low: float = 0.85,
     shape: str = "cosine",
     phases: Literal[2, 3] = 2,
+    first: bool = False,
 ) -> Schedule:
     """The momentum, or β₁, that goes with `one_cycle`: low where the learning rate is high.
 
@@ -80,16 +83,17 @@ def one_cycle_momentum(
         low: momentum at t = warmup, of at most `start`.
         shape: of every phase.
         phases: 2 or 3.
+        first: (t + 1)/warmup in the warmup, so that no update is spent at `start`.
 
     >>> one_cycle_momentum(total=6, warmup=2, shape="linear").values(7)
     array([0.95 , 0.9  , 0.85 , 0.875, 0.9  , 0.925, 0.95 ])
     """
     start = number("start", start, least=0, below=1)
     low = number("low", low, least=0, most=start)
-    shape, (up, down) = _shape(shape).name, _phases(total, warmup, phases)
+    shape, (up, down), first = _shape(shape).name, _phases(total, warmup, phases), flag("first", first)
     if phases == 2:
-        return Ramp(start, low, up, shape) >> Ramp(low, start, down, shape)
-    return Ramp(start, low, up, shape) >> Ramp(low, start, up, shape) >> Constant(start, down)
+        return Ramp(start, low, up, shape, first) >> Ramp(low, start, down, shape)
+    return Ramp(start, low, up, shape, first) >> Ramp(low, start, up, shape) >> Constant(start, down)
 
 
 @policy
@@ -162,6 +166,7 @@ def cosine_restarts(
     count: int | None = None,
     warmup: Span = 0,
     start: float = 0.0,
+    first: bool = False,
 ) -> Schedule:
     """Half a cosine from the peak to `final`, begun again and again: in cycle i = 0, 1, …, with u updates of its n done,
 
@@ -181,6 +186,7 @@ def cosine_restarts(
         count: number of cycles, after which `final` holds; None for no end.
         warmup: updates of the first cycle's warmup, which grows with the cycles; 0 for none.
         start: value at the beginning of every cycle that has a warmup.
+        first: (t + 1)/warmup in the warmup, so that no update is spent at `start`.
 
     >>> cosine_restarts(1.0, every=2, growth=2, decay=0.5).values(6).round(3)
     array([1.   , 0.5  , 0.5  , 0.427, 0.25 , 0.073])
@@ -190,7 +196,7 @@ def cosine_restarts(
     length = rest(every, warmup, "warmup")
 
     def cycle(start: float, peak: float, final: float) -> Schedule:
-        return warmed(start, peak, warmup, Ramp(peak, final, length, "cosine"))
+        return warmed(start, peak, warmup, Ramp(peak, final, length, "cosine"), first)
 
     if decay == 1 or (final == 0 and (start == 0 or not warmup)):
         return cycle(start, peak, final).repeat(count, growth, decay)

@@ -47,7 +47,7 @@ def linear(start: float, final: float, total: Span) -> Schedule:
 
 
 @policy
-def linear_to_zero(peak: float, total: Span, warmup: Span = 0, start: float = 0.0) -> Schedule:
+def linear_to_zero(peak: float, total: Span, warmup: Span = 0, start: float = 0.0, first: bool = False) -> Schedule:
     """A linear warmup, then a straight line to 0: peak·(1 - (t - warmup)/(total - warmup)).
 
     Source: Bergsma et al., "Straight to Zero", arXiv 2502.15938 (D2Z). Elsewhere: Transformers `linear`, timm
@@ -58,11 +58,12 @@ def linear_to_zero(peak: float, total: Span, warmup: Span = 0, start: float = 0.
         total: updates of warmup and decay together.
         warmup: updates of the warmup; 0 for none.
         start: value at t = 0 when there is a warmup.
+        first: (t + 1)/warmup in the warmup, so that no update is spent at `start`.
 
     >>> linear_to_zero(1.0, total=6, warmup=2).values(7)
     array([0.  , 0.5 , 1.  , 0.75, 0.5 , 0.25, 0.  ])
     """
-    return _decay(peak, total, 0.0, warmup, start, "linear")
+    return _decay(peak, total, 0.0, warmup, start, first, "linear")
 
 
 @policy
@@ -74,6 +75,7 @@ def poly(
     k: float = 1.0,
     warmup: Span = 0,
     start: float = 0.0,
+    first: bool = False,
 ) -> Schedule:
     """Polynomial decay: final + (base - final)·(1 - pᵏ)^power with p = (t - warmup)/(total - warmup).
 
@@ -91,6 +93,7 @@ def poly(
         k: exponent of the time, above 0.
         warmup: updates of the warmup; 0 for none.
         start: value at t = 0 when there is a warmup.
+        first: (t + 1)/warmup in the warmup, so that no update is spent at `start`.
 
     >>> poly(1.0, total=4, power=2).values(5)
     array([1.    , 0.5625, 0.25  , 0.0625, 0.    ])
@@ -100,7 +103,7 @@ def poly(
     base = number("base", base)
     power, k = number("power", power, above=0), number("k", k, above=0)
     shape = f"k_decay({k!r}, {power!r})" if k != 1 else f"power({power!r})" if power != 1 else "linear"
-    return _decay(base, total, final, warmup, start, _shape(shape).name)
+    return _decay(base, total, final, warmup, start, first, _shape(shape).name)
 
 
 @policy
@@ -112,6 +115,7 @@ def cosine(
     start: float = 0.0,
     exponent: float = 1.0,
     k: float = 1.0,
+    first: bool = False,
 ) -> Schedule:
     """Half a cosine from `peak` to `final`, after a linear warmup from `start`, `total` updates in all.
 
@@ -130,6 +134,7 @@ def cosine(
         start: value at t = 0 when there is a warmup.
         exponent: of the cosine, above 0.
         k: exponent of the time, above 0; a larger one stays longer near the peak.
+        first: (t + 1)/warmup in the warmup, so that no update is spent at `start`.
 
     Raises:
         ValueError: a warmup that is not shorter than the total.
@@ -138,7 +143,7 @@ def cosine(
     array([0.   , 0.25 , 0.5  , 0.75 , 1.   , 0.933, 0.75 , 0.5  , 0.25 , 0.067, 0.   ])
     """
     exponent, k = number("exponent", exponent, above=0), number("k", k, above=0)
-    return _decay(peak, total, final, warmup, start, _shape(f"cosine({exponent!r}, {k!r})").name)
+    return _decay(peak, total, final, warmup, start, first, _shape(f"cosine({exponent!r}, {k!r})").name)
 
 
 @policy
@@ -162,7 +167,9 @@ def flat_cosine(peak: float, total: Span, flat: Span, final: float = 0.0) -> Sch
 
 
 @policy
-def exponential(peak: float, final: float, total: Span, warmup: Span = 0, start: float = 0.0) -> Schedule:
+def exponential(
+    peak: float, final: float, total: Span, warmup: Span = 0, start: float = 0.0, first: bool = False
+) -> Schedule:
     """Geometric decay: peak·(final/peak)^p with p = (t - warmup)/(total - warmup).
 
     The error is at most 4 + |ln(final/peak)| ulp.
@@ -176,6 +183,7 @@ def exponential(peak: float, final: float, total: Span, warmup: Span = 0, start:
         total: updates of warmup and decay together.
         warmup: updates of the warmup; 0 for none.
         start: value at t = 0 when there is a warmup.
+        first: (t + 1)/warmup in the warmup, so that no update is spent at `start`.
 
     >>> exponential(1.0, 0.0625, total=4).values(5)
     array([1.    , 0.5   , 0.25  , 0.125 , 0.0625])
@@ -185,7 +193,7 @@ def exponential(peak: float, final: float, total: Span, warmup: Span = 0, start:
         raise ValueError("peak must be non-zero for a geometric decay, got 0.0")
     if not 0 < final / peak < math.inf:
         raise ValueError(f"final must be non-zero and of the peak's sign for a geometric decay, got {final!r}")
-    return _decay(peak, total, final, warmup, start, "exponential")
+    return _decay(peak, total, final, warmup, start, first, "exponential")
 
 
 @policy
@@ -226,7 +234,9 @@ def inverse_time(base: float, rate: float, every: Span = 1) -> Schedule:
 
 
 @policy
-def inverse_sqrt(peak: float, warmup: Span = 0, timescale: Span | None = None, start: float = 0.0) -> Schedule:
+def inverse_sqrt(
+    peak: float, warmup: Span = 0, timescale: Span | None = None, start: float = 0.0, first: bool = False
+) -> Schedule:
     """A linear warmup, then inverse square-root decay without end: peak·√(τ/(τ + t - warmup)).
 
     With the timescale τ = warmup, which is the default, that is peak·√(warmup/t).
@@ -239,6 +249,7 @@ def inverse_sqrt(peak: float, warmup: Span = 0, timescale: Span | None = None, s
         warmup: updates of the warmup; 0 for none, which needs a timescale.
         timescale: updates τ of decay after which peak/√2 is left.
         start: value at t = 0 when there is a warmup.
+        first: (t + 1)/warmup in the warmup, so that no update is spent at `start`.
 
     >>> inverse_sqrt(1.0, warmup=4).values(17)[[0, 2, 4, 16]]
     array([0. , 0.5, 1. , 0.5])
@@ -249,7 +260,7 @@ def inverse_sqrt(peak: float, warmup: Span = 0, timescale: Span | None = None, s
             raise ValueError("timescale must be given when there is no warmup to take it from, got None")
         timescale = warmup
     decay = Power(peak, 0.5, timescale=span("timescale", timescale))
-    return warmed(start, peak, warmup, decay)
+    return warmed(start, peak, warmup, decay, first)
 
 
 @policy
@@ -284,6 +295,7 @@ def tanh_decay(
     upper: float = 3.0,
     warmup: Span = 0,
     start: float = 0.0,
+    first: bool = False,
 ) -> Schedule:
     """Hyperbolic-tangent decay: final + (peak - final)/2·(1 - tanh(L + (U - L)·p)) with p = (t - warmup)/(total - warmup).
 
@@ -300,6 +312,7 @@ def tanh_decay(
         upper: U, the one at the end; above L.
         warmup: updates of the warmup; 0 for none.
         start: value at t = 0 when there is a warmup.
+        first: (t + 1)/warmup in the warmup, so that no update is spent at `start`.
 
     >>> tanh_decay(1.0, total=6).values(7).round(4)
     array([1.    , 0.9999, 0.9975, 0.9526, 0.5   , 0.0474, 0.0025])
@@ -313,12 +326,18 @@ def tanh_decay(
         high, low = 1 / (1 + math.exp(2 * x)), 1 / (1 + math.exp(-2 * x))  # (1 ∓ tanh x)/2
         return peak * high + final * low
 
-    return _decay(value(lower), total, value(upper), warmup, start, shape)
+    return _decay(value(lower), total, value(upper), warmup, start, first, shape)
 
 
 @policy
 def rex(
-    peak: float, total: Span, final: float = 0.0, beta: float = 0.5, warmup: Span = 0, start: float = 0.0
+    peak: float,
+    total: Span,
+    final: float = 0.0,
+    beta: float = 0.5,
+    warmup: Span = 0,
+    start: float = 0.0,
+    first: bool = False,
 ) -> Schedule:
     """REX decay: final + (peak - final)·(1 - p)/(1 - β·p) with p = (t - warmup)/(total - warmup).
 
@@ -332,12 +351,13 @@ def rex(
         beta: β, of at least 0 and below 1.
         warmup: updates of the warmup; 0 for none.
         start: value at t = 0 when there is a warmup.
+        first: (t + 1)/warmup in the warmup, so that no update is spent at `start`.
 
     >>> rex(1.0, total=4).values(5).round(3)
     array([1.   , 0.857, 0.667, 0.4  , 0.   ])
     """
     beta = number("beta", beta, least=0, below=1)
-    return _decay(peak, total, final, warmup, start, _shape(f"rex({beta!r})").name)
+    return _decay(peak, total, final, warmup, start, first, _shape(f"rex({beta!r})").name)
 
 
 @policy
@@ -408,10 +428,10 @@ def welling_teh_between(
     return Take(Power(start, gamma, timescale=timescale), total) >> Constant(final, 0)
 
 
-def _decay(peak: float, total: Span, final: float, warmup: Span, start: float, shape: str) -> Schedule:
+def _decay(peak: float, total: Span, final: float, warmup: Span, start: float, first: bool, shape: str) -> Schedule:
     peak, final = number("peak", peak), number("final", final)
     total, warmup = span("total", total), span("warmup", warmup, zero=True)
-    return warmed(start, peak, warmup, Ramp(peak, final, rest(total, warmup, "warmup"), shape))
+    return warmed(start, peak, warmup, Ramp(peak, final, rest(total, warmup, "warmup"), shape), first)
 
 
 def _per(rate: Any, every: Any, name: str = "rate") -> Any:

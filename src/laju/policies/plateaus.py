@@ -75,7 +75,7 @@ def wsd(
 
 @policy
 def trapezoid(
-    peak: float, total: Span, warmup: Span, cooldown: Span, final: float = 0.0, start: float = 0.0
+    peak: float, total: Span, warmup: Span, cooldown: Span, final: float = 0.0, start: float = 0.0, first: bool = False
 ) -> Schedule:
     """Up in a straight line, flat, and down in a straight line: `wsd` with a linear cooldown.
 
@@ -88,11 +88,12 @@ def trapezoid(
         cooldown: updates of the way down.
         final: value at t = total and ever after.
         start: value at t = 0 when there is a warmup.
+        first: the first update is already above `start` and the last one still above `final`, as in `wsd`.
 
     >>> trapezoid(1.0, total=7, warmup=2, cooldown=2).values(8)
     array([0. , 0.5, 1. , 1. , 1. , 1. , 0.5, 0. ])
     """
-    return wsd(peak, span("total", total), span("cooldown", cooldown), warmup, final, start)
+    return wsd(peak, span("total", total), span("cooldown", cooldown), warmup, final, start, first=first)
 
 
 @policy
@@ -104,6 +105,7 @@ def wsd_s(
     final: float = 0.0,
     start: float = 0.0,
     shape: str = "linear",
+    first: bool = False,
 ) -> Schedule:
     """Repeated warmup-stable-decay: the peak is taken up again after every cooldown, which ends in a usable model.
 
@@ -120,6 +122,7 @@ def wsd_s(
         final: value that each cooldown arrives at.
         start: value at t = 0 when there is a warmup.
         shape: of the cooldowns, as in `wsd`.
+        first: (t + 1)/warmup in the warmup, so that no update is spent at `start`.
 
     Raises:
         ValueError: an end that leaves no time for the cooldown before it.
@@ -133,7 +136,7 @@ def wsd_s(
     at = [span(f"ends[{i}]", end) for i, end in enumerate(sequence("ends", ends, "[1000, 3000]"))]
     if not at:
         raise ValueError("ends must hold at least one update at which a cooldown ends, got none")
-    parts: list[Schedule] = [Ramp(start, peak, warmup)] if warmup else []
+    parts: list[Schedule] = [Ramp(start, peak, warmup, first=flag("first", first))] if warmup else []
     for i, length in enumerate(gaps("ends", at)):
         hold = length - cooldown - (0 if i else warmup)
         if (hold if not isinstance(hold, Length) else hold.single or 0) < 0:

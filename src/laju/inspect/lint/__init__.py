@@ -3,8 +3,8 @@
 Every finding has a stable code, says where it is and why it matters, and gives what to write instead.
 """
 
-from laju.inspect.lint.checking import check
-from laju.inspect.lint.codes import CODES, Finding
+from laju.inspect.lint.checking import check, fixed
+from laju.inspect.lint.codes import CODES, LEVELS, Finding
 from laju.inspect.lint.structure import looked_at
 
-__all__ = ["CODES", "Finding", "check", "looked_at"]
+__all__ = ["CODES", "LEVELS", "Finding", "check", "fixed", "looked_at"]

@@ -79,15 +79,35 @@ def _found(
 
 def _proven(finding: Finding, found: Callable[[Schedule], list[Finding]]) -> Finding:
     """The finding, whose corrected schedule stays only if it can be read and does not have the finding itself."""
-    words, mark, text = finding.instead.partition(": `")
-    if not mark:
+    if finding.fix is None:
         return finding
     try:
-        if all(again.code != finding.code for again in found(parse(text[:-1]))):
+        if all(again.code != finding.code for again in found(parse(finding.fix))):
             return finding
     except ValueError:  # a function of the user's without a name
         pass
-    return dataclasses.replace(finding, instead=words)
+    return dataclasses.replace(finding, instead=finding.instead.partition(": `")[0])
+
+
+def fixed(
+    schedule: Schedule, found: Callable[[Schedule], list[Finding]], wanted: Callable[[Finding], bool]
+) -> Schedule:
+    """The schedule without the findings that are wanted away, corrected one after another as far as corrections are known.
+
+    Args:
+        schedule: to begin with.
+        found: the findings of a schedule, as `check` gives them.
+        wanted: which of them to correct.
+    """
+    seen = {schedule}
+    while True:
+        texts = [finding.fix for finding in found(schedule) if wanted(finding) and finding.fix is not None]
+        schedules = [parse(text) for text in texts]
+        following = next((s for s in schedules if s not in seen), None)
+        if following is None:
+            return schedule
+        schedule = following
+        seen.add(schedule)
 
 
 def _plan_for(schedule: Schedule, plan: RunPlan | int | None) -> RunPlan:

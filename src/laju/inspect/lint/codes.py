@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
+
+Level = Literal["error", "warning", "note"]
 
 CODES: dict[str, str] = {
     "LAJU001": "An update at rate 0",
@@ -25,6 +27,13 @@ CODES: dict[str, str] = {
     "LAJU017": "A value that is not a finite number",
 }
 """The title of every code; each has a page in the documentation."""
+
+LEVELS: dict[str, Level] = {
+    **dict.fromkeys(CODES, "warning"),
+    **dict.fromkeys(("LAJU011", "LAJU012", "LAJU016", "LAJU017"), "error"),  # nothing is trained, or it diverges
+    "LAJU001": "note",  # one update, and most systems do so
+}
+"""How bad each finding is: a note is told, and is no reason to fail."""
 
 WHY = {
     "LAJU001": "an update at rate 0 costs as much as any other and leaves the weights as they are",
@@ -93,8 +102,28 @@ class Finding:
     why: str
     instead: str
 
+    @property
+    def level(self) -> Level:
+        """How bad it is: error, warning or note."""
+        return LEVELS[self.code]
+
+    @property
+    def fix(self) -> str | None:
+        """The text of a schedule without the finding; None where only the author knows one."""
+        _, mark, text = self.instead.partition(": `")
+        return text[:-1] if mark else None
+
+    @property
+    def page(self) -> str:
+        """Where the documentation explains the code."""
+        return f"docs/checks/{self.code}.md"
+
     def to_json(self) -> dict[str, Any]:
-        return {"code": self.code, "title": CODES[self.code], **{k: v for k, v in asdict(self).items() if k != "code"}}
+        facts = {"code": self.code, "level": self.level, "title": CODES[self.code], "page": self.page, "fix": self.fix}
+        return {**facts, **{k: v for k, v in asdict(self).items() if k != "code"}}
 
     def __str__(self) -> str:
-        return f"{self.code} at update {self.update:,}: {self.message}\n  why: {self.why}\n  instead: {self.instead}"
+        return (
+            f"{self.code} {self.level} at update {self.update:,}: {self.message}\n"
+            f"  why: {self.why} ({self.page})\n  instead: {self.instead}"
+        )

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from laju.core import algebra, clocks, pieces
+from laju.core.measure import unchecked
 from laju.core.schedule import Schedule
 from laju.core.units import RunPlan
 from laju.inspect.description import breakpoints
@@ -28,6 +29,7 @@ from laju.inspect.lint.structure import (
     value_at,
     warmup_of,
 )
+from laju.inspect.wording import reworded
 
 
 @dataclass(frozen=True)
@@ -67,10 +69,7 @@ class Run:
 
     @cached_property
     def every_value(self) -> npt.NDArray[np.float64]:
-        if self.n <= ALL:
-            return self.schedule.values(self.n)
-        values: npt.NDArray[np.float64] = self.schedule(self.t)
-        return values
+        return unchecked(self.schedule, self.n if self.n <= ALL else self.t)
 
     @cached_property
     def v(self) -> npt.NDArray[np.float64]:
@@ -112,7 +111,7 @@ class Run:
     def write(self, words: str, make: Callable[[], Schedule]) -> str:
         """What to write, with the corrected schedule where there is one that is short enough to be read."""
         try:
-            text = str(make())
+            text = str(reworded(self.given, make()))
         except (ValueError, TypeError, ArithmeticError):  # a remedy that this schedule refuses stays in words
             return words
         return f"{words}: `{text}`" if text != str(self.given) and len(text) <= 300 else words

@@ -7,7 +7,6 @@ records.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import signal
@@ -24,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 import laju
+from laju.core.pieces import calls_functions
 from laju.lab.engines import mxnet_worker
 from laju.lab.engines.loop import EVALUATION_BATCH, Batch, Report, run
 from laju.lab.engines.mxnet_worker import Arrays, receive, send
@@ -233,7 +233,6 @@ class _Training:
 def _portable(trial: Trial) -> Any:
     """The schedule in updates, as JSON that means something in the other environment."""
     schedule = trial.schedule.resolve(trial.plan)
-    found = schedule.to_json()
-    if '"kind": "Function"' in json.dumps(found):  # whose module may not be there
-        found = laju.Table(tuple(schedule.values(trial.plan.updates).tolist())).to_json()
-    return found
+    if calls_functions(schedule):  # whose module may not be there
+        schedule = laju.Table(tuple(schedule.values(trial.plan.updates).tolist()))
+    return schedule.to_json()
