@@ -27,9 +27,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from laju import Schedule, constant, wsd
 from laju.lab import Data, Digits, Task, Trial, compare
-from laju.studies.chapter import schedules
 from laju.lab.engines.torch import train
 from laju.lab.models.lenet import lenet
+from laju.studies.chapter import schedules
 
 BATCH = 256
 OPERATIONS = 2 * (

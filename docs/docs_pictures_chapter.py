@@ -20,10 +20,10 @@ from docs_pictures import svg
 from matplotlib.figure import Figure
 
 from laju.lab import compare
-from laju.studies.chapter import as_published, schedules
 from laju.lab.engines.mxnet import interpreter
 from laju.lab.report.figures import overview
 from laju.plot import INK, Picture, draw_steps, legend, tidy
+from laju.studies.chapter import as_published, schedules
 
 FOLDER = Path(__file__).parent / "chapter"
 FRAMEWORKS = {"PyTorch": "pytorch", "TensorFlow": "tensorflow", "JAX": "jax", "MXNet": "mxnet"}

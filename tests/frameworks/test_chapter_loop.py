@@ -9,7 +9,6 @@ import torch
 from torch import nn
 from torch.optim import lr_scheduler
 
-import laju
 from laju.frameworks.torch import Scheduler
 from laju.lab import Digits
 from laju.studies.chapter import schedules

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from laju.lab import Comparison, FashionMNIST, compare
-from laju.studies.chapter import schedules as chapter
 from laju.lab.statistics import paired_difference
+from laju.studies.chapter import schedules as chapter
 
 pytestmark = pytest.mark.slow
 

@@ -10,9 +10,9 @@ import torch
 from torch.optim import lr_scheduler
 
 from laju.lab import Comparison, Optimizer
+from laju.lab.trials import Outcome, Record
 from laju.studies.chapter import PUBLISHED, as_published, beside_published
 from laju.studies.chapter import schedules as chapter
-from laju.lab.trials import Outcome, Record
 from laju.units import RunPlan
 
 EPOCHS = 30

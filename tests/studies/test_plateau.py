@@ -11,8 +11,8 @@ import pytest
 from laju import constant
 from laju.adaptive import Plateau, simulate
 from laju.lab import HeldOut, Outcome, Store, Trial, run_trials
-from laju.studies import Answer, Options, run
 from laju.spec import parse
+from laju.studies import Answer, Options, run
 from tests.lab.tiny import Sides
 
 pytestmark = pytest.mark.slow

@@ -61,9 +61,8 @@ def command(
     laju chapter --task digits            # a first look in a minute
     """
     with plain_errors():
-        from laju.studies.chapter import schedules
         from laju.studies.chapter import as_published as used_rates
-        from laju.studies.chapter import beside_published
+        from laju.studies.chapter import beside_published, schedules
 
         check_task(task)
         console = console_for(as_json)

@@ -66,8 +66,8 @@ def command(
     with plain_errors():
         from rich.console import Console
 
-        from laju.studies import STUDIES, Options, run, write
         from laju.lab.tasks import TASKS
+        from laju.studies import STUDIES, Options, run, write
 
         if name is None:
             _list(STUDIES, as_json)
@@ -103,7 +103,8 @@ def command(
         except (Unfinished, TrialsLost) as error:
             raise click.ClickException(f"{error}. {_kept(store)}; the same command goes on") from error
         if as_json:
-            content = {"name": answer.name, "question": answer.question, "text": answer.text, **answer.figures}
+            said = {"name": answer.name, "question": answer.question, "verdict": answer.verdict, "text": answer.text}
+            content = {**said, **answer.figures}
             click.echo(json.dumps(content, indent=2, allow_nan=False))
         else:
             _print(console, answer)
@@ -141,7 +142,8 @@ def _print(console: Console, answer: Answer) -> None:
     from rich.markdown import Markdown
 
     console.print()
-    console.print(f"{answer.question}\n", style="bold", markup=False, highlight=False)
+    console.print(answer.question, style="dim", markup=False, highlight=False)
+    console.print(f"{answer.verdict}\n", style="bold", markup=False, highlight=False)
     console.print(Markdown(answer.text, justify="left"))
     for title, table in answer.tables.items():
         console.print()

@@ -414,7 +414,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]
     if isinstance(value, Estimate):
-        return _plain(vars(value))
+        return _plain(value.to_json())
     if hasattr(value, "item"):  # a NumPy number
         return _plain(value.item())
     return None if isinstance(value, float) and not math.isfinite(value) else value

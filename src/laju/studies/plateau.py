@@ -21,14 +21,14 @@ from laju.adaptive import Plateau, simulate
 from laju.lab.compare import compare, run_trials
 from laju.lab.comparison import Comparison
 from laju.lab.statistics import Estimate, estimate
-from laju.studies.base import Answer, Options, Table
-from laju.studies.ranking import LEAST_SEEDS, Ranking, finals, listed, rank, untold
 from laju.lab.tasks import HeldOut, get_task
 from laju.lab.trials import Outcome, Trial
 from laju.pieces import Constant
 from laju.plot import INK, PALETTE, draw_steps, legend, tidy
 from laju.policies import constant, cosine, linear
 from laju.schedule import Schedule
+from laju.studies.base import Answer, Options, Table
+from laju.studies.ranking import LEAST_SEEDS, Ranking, finals, listed, rank, untold, verdict
 
 NAME, QUESTION = "plateau", "Is it better to let the loss decide when the rate falls?"
 OWN, OTHERS = "plateau", "another seed's plateau"
@@ -168,9 +168,9 @@ def _answer(
         "epochs": found.plan.epochs,
         "last rate of the fixed schedules": last,
         "best": None if ranking is None else ranking.to_json(),
-        "test accuracy": {which: vars(pair[1]) for which, pair in estimates.items() if pair[1] is not None},
-        "train loss": {which: vars(pair[0]) for which, pair in estimates.items() if pair[0] is not None},
-        "own less others'": None if worth is None else vars(worth),
+        "test accuracy": {which: pair[1].to_json() for which, pair in estimates.items() if pair[1] is not None},
+        "train loss": {which: pair[0].to_json() for which, pair in estimates.items() if pair[0] is not None},
+        "own less others'": None if worth is None else worth.to_json(),
         "runs": [
             {
                 "seed": run.seed,
@@ -186,6 +186,9 @@ def _answer(
     return Answer(
         NAME,
         QUESTION,
+        "No schedule is best: none was survived by every seed."
+        if ranking is None
+        else verdict(ranking, "schedule", f"laju study {NAME} …"),
         "\n\n".join(text),
         {
             f"Mean ± half of a 95 % interval, {len(found.seeds)} seeds": Table(headings, rows),
