@@ -110,11 +110,12 @@ def test_the_losses_are_torchs(framework: str, weight_decay: float) -> None:
 
 
 @everywhere
-def test_the_test_accuracy_is_torchs(framework: str) -> None:
+def test_the_test_accuracy_and_loss_are_torchs(framework: str) -> None:
     run = trial(framework, rate=0.2)
     expected, found = (module.train(run).records for module in (reference, engine(framework)))
     assert [r.test_accuracy for r in found] == pytest.approx([r.test_accuracy for r in expected], abs=0.02)
     assert found[-1].test_accuracy > 0.6
+    assert [r.test_loss for r in found] == pytest.approx([r.test_loss for r in expected], rel=0.05)
     assert [r.train_accuracy for r in found] == pytest.approx([r.train_accuracy for r in expected], abs=0.02)
 
 

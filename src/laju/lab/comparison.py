@@ -239,6 +239,7 @@ class Comparison:
                     "epoch": last.epoch if last else None,
                     "train_loss": last.train_loss if last else None,
                     "train_accuracy": None if last is None or math.isnan(last.train_accuracy) else last.train_accuracy,
+                    "test_loss": last.test_loss if last else None,
                     "test_accuracy": last.test_accuracy if last else None,
                     "gap": _gap(last) if last else None,
                     "seconds": outcome.seconds if outcome else None,

@@ -143,6 +143,8 @@ class Server:
                 for index in table.indexes:
                     connection.execute(CreateIndex(index))
             connection.execute(sa.insert(_version).values(version=VERSION))
+        elif version < 4:
+            connection.exec_driver_sql(f"ALTER TABLE {SCHEMA}.records ADD COLUMN test_loss FLOAT")
         # Written every time, so that a database that cannot be written is found now and not after the first trial.
         connection.execute(sa.update(_version).values(version=VERSION))
 
