@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import functools
 import hashlib
 import importlib.util
 import io
@@ -23,7 +24,6 @@ import tempfile
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +112,9 @@ class Chapter:
         Returns:
             "trainings": a list of {"name", "rates" (a list for each update: of more than one value where the loop asked its
             scheduler several times and got different rates), "printed", "error" (None, or what ended the training)},
-            "plots": the values of each plot, "errors": what other cells raised, by the cell's last line.
+            "plots": the values of each plot, "errors": what other cells raised, by the cell's last line, "network": its layers as
+            the framework tells them, "initial": of its initial weights the largest in units of Glorot's bound, √(6/(fan in + fan
+            out)), and in units of 1/√(fan in), and the largest bias, each as a list over the layers.
         """
         job = {"shared": str(self.shared), "tab": tab, "epochs": epochs, "images": images, "batch": batch, "seed": seed}
         one = dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), "1")
@@ -157,6 +159,13 @@ class Tab:
         """The cells that train."""
         return [cell for cell in self.cells if trains(cell)]
 
+    def plotted(self, scheduler: str, arguments: Mapping[str, Any], plotted: int = 0) -> Any:
+        """A scheduler of the book, or of its framework, that has been called for so many values as a plot does."""
+        made = (self.namespace.get(scheduler) or getattr(self.namespace["lr_scheduler"], scheduler))(**arguments)
+        for t in range(plotted):
+            made(t)
+        return made
+
     def train(self, scheduler: Any) -> str:
         """Execute the last training cell with another scheduler; what it printed."""
         self.namespace["scheduler"] = scheduler
@@ -196,6 +205,26 @@ def opened(
             sys.modules.pop("d2l", None)
         else:
             sys.modules["d2l"] = package
+
+
+@functools.cache
+def printed(chapter: Chapter, tab: str) -> dict[str, Any]:
+    """A whole tab as printed, 30 epochs of two minibatches of real images; see `Chapter.run`."""
+    return chapter.run(tab, images=16, batch=8, python=interpreter(tab))
+
+
+def interpreter(tab: str) -> str:
+    """A Python that has the tab's framework; without one the test is skipped."""
+    import pytest
+
+    if tab != "mxnet":
+        return sys.executable
+    from laju.lab.engines.mxnet import interpreter as of_mxnet
+
+    try:
+        return str(of_mxnet())
+    except ModuleNotFoundError as error:
+        pytest.skip(str(error))
 
 
 def trains(cell: str) -> bool:
@@ -331,7 +360,7 @@ def _execute(job: dict[str, Any]) -> dict[str, Any]:
 
         for cell in tab.cells[1:] if job["trainings"] is None else []:
             if trains(cell):
-                train(TRAININGS[len(trained)], partial(tab.execute, cell))
+                train(TRAININGS[len(trained)], functools.partial(tab.execute, cell))
                 continue
             try:
                 tab.execute(cell)
@@ -340,14 +369,45 @@ def _execute(job: dict[str, Any]) -> dict[str, Any]:
         if job["trainings"] and job["tab"] == "mxnet":
             tab.execute(tab.trainings[0])  # which tells its network the shapes
         for training in job["trainings"] or []:
-            name, builtin = training["scheduler"], tab.namespace.get("lr_scheduler")
-            make = tab.namespace.get(name) or getattr(builtin, name)
-            scheduler = make(**training["arguments"])
-            for t in range(training.get("plotted", 0)):
-                scheduler(t)
-            train(name, partial(tab.train, scheduler))
+
+            def run(training: dict[str, Any] = training) -> str:
+                return tab.train(tab.plotted(**training))
+
+            train(training["scheduler"], run)
+        layers, parameters = _network(tab)
     plots = [values for kind, values in tab.stand_in.LOG if kind == "plot"]
-    return {"trainings": trained, "plots": plots, "errors": errors}
+    return {
+        "trainings": trained,
+        "plots": plots,
+        "errors": errors,
+        "network": layers,
+        "initial": {
+            "glorot": [float(np.abs(w).max() * np.sqrt((a + b) / 6)) for w, a, b in parameters if w.ndim > 1],
+            "fan in": [float(np.abs(w).max() * np.sqrt(a)) for w, a, _ in parameters if w.ndim > 1],
+            "bias": [float(np.abs(w).max()) for w, *_ in parameters if w.ndim == 1],
+        },
+    }
+
+
+def _network(tab: Tab) -> tuple[list[str], list[tuple[Any, int, int]]]:
+    """The layers of a new network, and its parameters with their fans in and out."""
+    if tab.name == "tensorflow":
+        net = tab.namespace["net"]()
+        net.build((None, 28, 28, 1))
+        arrays = [np.asarray(weight) for weight in net.get_weights()]
+        layers = [f"{type(layer).__name__} {layer.get_config().get('activation', '')}" for layer in net.layers]
+        return layers, [(w, int(np.prod(w.shape[:-1])), int(w.shape[-1] * np.prod(w.shape[:-2]))) for w in arrays]
+    if tab.name == "pytorch":
+        net = tab.namespace["net_fn"]()
+        arrays, layers = [weight.detach().numpy() for weight in net.parameters()], [str(layer) for layer in net]
+    else:
+        net = tab.namespace["net"]
+        statements = ast.parse(tab.trainings[0]).body
+        again = [part for part in statements if ast.unparse(part).startswith("net.initialize")]
+        exec(compile(ast.Module(again, []), "the weights anew", "exec"), tab.namespace)
+        arrays = [weight.data().asnumpy() for weight in net.collect_params().values()]
+        layers = str(net).splitlines()
+    return layers, [(w, int(np.prod(w.shape[1:])), int(w.shape[0] * np.prod(w.shape[2:]))) for w in arrays]
 
 
 if __name__ == "__main__":
