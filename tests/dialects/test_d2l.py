@@ -171,12 +171,12 @@ def test_torchs_multi_step_in_the_loop_of_the_pytorch_tab(chapter: Chapter, pari
         )
         def run(step: list[int], factor: float, plotted: int) -> None:
             net = tab.namespace["net_fn"]()
-            trainer = torch.optim.SGD(net.parameters(), lr=0.5)
-            scheduler = torch.optim.lr_scheduler.MultiStepLR(trainer, milestones=step, gamma=factor)
+            optimizer = torch.optim.SGD(net.parameters(), lr=0.5)
+            scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones=step, gamma=factor)
             for _ in range(plotted):
-                trainer.step()
+                optimizer.step()
                 scheduler.step()
-            tab.namespace |= {"net": net, "trainer": trainer, "scheduler": scheduler}
+            tab.namespace |= {"net": net, "trainer": optimizer, "scheduler": scheduler}
             with recorded(tab) as felt:
                 tab.execute(tab.trainings[2])
             ours = d2l.MultiFactorScheduler(step, factor, 0.5, loop="pytorch", plotted=plotted)
