@@ -64,9 +64,6 @@ def command(
     laju study cosine-large --data-dir imagenet --set model=timm:resnet18 --set mixed_precision=bf16
     """
     with plain_errors():
-        from rich.console import Console
-
-        from laju.lab.tasks import TASKS
         from laju.studies import STUDIES, Options, run, write
 
         if name is None:
@@ -75,6 +72,11 @@ def command(
         if name not in STUDIES:
             text = f"{name!r} is not a study{nearest(name, STUDIES)} (studies: {', '.join(STUDIES)})"
             raise click.BadParameter(text, param_hint="NAME")
+
+        from rich.console import Console
+
+        from laju.lab.tasks import TASKS
+
         if task not in TASKS:
             text = f"{task!r} is not a task{nearest(task, TASKS)} (tasks: {', '.join(TASKS)})"
             raise click.BadParameter(text, param_hint="--task")

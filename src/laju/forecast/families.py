@@ -17,6 +17,7 @@ import numpy as np
 
 from laju.algebra import chain
 from laju.arguments import nearest, number, shown, whole
+from laju.extras import needed_by
 from laju.forecast.curves import Rates, as_rates
 from laju.forecast.laws import Functional
 from laju.pieces import Constant, Ramp, Table
@@ -117,7 +118,8 @@ def _peaks(law: FittedLaw) -> list[float]:
 def _search(
     law: FittedLaw, head: Schedule | None, value: float, updates: int, family: str
 ) -> tuple[float, Schedule, float]:
-    from scipy.optimize import minimize
+    with needed_by("a forecast", "forecast"):
+        from scipy.optimize import minimize
 
     n = updates - (int(head.length) if head is not None and head.length is not None else 0)
 

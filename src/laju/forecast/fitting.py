@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from laju.arguments import nearest, shown
+from laju.extras import needed_by
 from laju.forecast.blocks import Array, History, history
 from laju.forecast.curves import Curve, Rates, as_rates, checked_updates
 from laju.forecast.laws import AVERAGE, LAWS, Law
@@ -132,7 +133,8 @@ class FittedLaw:
         as many independent losses as their correlation leaves), the disagreement of the laws in an average, and what curves
         that were held out were off by.
         """
-        from scipy.special import ndtri
+        with needed_by("a forecast", "forecast"):
+            from scipy.special import ndtri
 
         if not 0 < level < 1:
             raise ValueError(f"level must lie between 0 and 1, got {level!r}")
@@ -386,10 +388,8 @@ class _Problem:
         return Member(self.law, logs, c, self._covariance(terms, c))
 
     def _descend(self, start: Array, weight: Array) -> tuple[Array, float]:
-        try:
+        with needed_by("a forecast", "forecast"):
             from scipy.optimize import least_squares
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError('forecasts need SciPy: pip install "laju[forecast]"', name=error.name) from error
 
         last: dict[str, Any] = {}
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from laju.arguments import nearest, shown, whole
+from laju.extras import needed_by
 from laju.forecast.blocks import Array
 from laju.forecast.curves import Curve, Rates
 from laju.forecast.fitting import ForecastWarning
@@ -133,14 +134,9 @@ def read_tensorboard(
         raise FileNotFoundError(f"{path} is neither a folder with TensorBoard's event files nor such a file")
     if not is_tensorboard(where):
         raise ValueError(f"{path} has no event files of TensorBoard in it (events.out.tfevents…)")
-    try:
+    with needed_by("reading TensorBoard's event files"):
         from tensorboard.backend.event_processing import event_accumulator  # type: ignore[import-untyped]
         from tensorboard.util import tensor_util  # type: ignore[import-untyped]
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"event files are read by TensorBoard's own package, which is not installed ({error}): pip install tensorboard",
-            name=error.name,
-        ) from error
     events: Any = event_accumulator.EventAccumulator(str(path), size_guidance={"scalars": 0, "tensors": 0})
     events.Reload()
     scalars, tensors = events.Tags()["scalars"], events.Tags()["tensors"]

@@ -15,18 +15,21 @@ import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
-import keras
 import numpy as np
 
 from laju import adaptive
 from laju.adaptive import Controller, Rule, StateError
 from laju.arguments import is_number, nearest, number, shown, whole
+from laju.extras import needed_by
 from laju.frameworks.state import Policy, check_policy, load, load_controller, save
 from laju.frameworks.values import Factor, Values
 from laju.policies import constant
 from laju.schedule import Schedule
 from laju.spec import from_json
 from laju.units import RunPlan
+
+with needed_by("laju.frameworks.keras", "keras"):
+    import keras
 
 KIND = "keras.Scheduled"
 _STORED = "laju"

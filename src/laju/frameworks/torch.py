@@ -11,17 +11,19 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-import torch
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
-
 from laju.adaptive import Controller, Rule, StateError
 from laju.arguments import is_number, nearest, number, shown, whole
+from laju.extras import needed_by
 from laju.frameworks.state import Policy, check_policy, load, load_controller, save
 from laju.frameworks.values import Factor, Values
 from laju.policies import constant
 from laju.schedule import Schedule
 from laju.spec import parse
 from laju.units import RunPlan, UnresolvedError
+
+with needed_by("laju.frameworks.torch", "torch"):
+    import torch
+    from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 KIND = "torch.Scheduler"
 _UNHEARD = 20

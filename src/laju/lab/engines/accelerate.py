@@ -20,13 +20,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import IO, Any
 
-import accelerate
-import accelerate.state
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
+from laju.extras import needed_by
 from laju.frameworks.torch import Scheduler
 from laju.lab.engines.loop import Batch, Report, order, run
 from laju.lab.engines.torch import _optimizer, _seed, one_thread_and_own_randomness
@@ -34,6 +33,10 @@ from laju.lab.tasks import Task
 from laju.lab.tasks.base import Part
 from laju.lab.tasks.image_folder import Accelerated
 from laju.lab.trials import Outcome, Record, Trial
+
+with needed_by("training by Accelerate", "large"):
+    import accelerate
+    import accelerate.state
 
 _LEAST_EVALUATION = 64
 

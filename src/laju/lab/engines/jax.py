@@ -12,17 +12,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from laju.extras import needed_by
 from laju.lab.engines.loop import EVALUATION_BATCH, Batch, Report, run
 from laju.lab.environment import environment
 from laju.lab.trials import Outcome, Trial
 
-try:
+with needed_by("training in JAX", "jax"):
     import jax
     import optax
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        f'the lab needs JAX and optax to train in JAX ({error}): pip install "laju[jax]"', name=error.name
-    ) from error
 
 try:
     from jax import enable_x64

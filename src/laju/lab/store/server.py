@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from laju.extras import missing
 from laju.lab.store.tables import VERSION, StoreError, StoreFull, StoreWarning, metadata, trials
 from laju.lab.store.urls import shown
 
@@ -56,10 +57,7 @@ class Server:
                 execution_options={"schema_translate_map": {None: SCHEMA}},
             )
         except ImportError as error:
-            raise ModuleNotFoundError(
-                f'the store {self.name} needs the driver psycopg: pip install "laju[postgresql]"',
-                name=getattr(error, "name", None),
-            ) from error
+            raise missing(f"the store {self.name}", "psycopg") from error
         try:
             self._once(self._prepare)
         except sa.exc.SQLAlchemyError as error:
