@@ -17,8 +17,7 @@ import numpy as np
 from laju.arguments import shown, whole
 from laju.extras import needed_by
 from laju.forecast.blocks import Array, history
-from laju.forecast.curves import Curve, Rates, as_rates
-from laju.forecast.fitting import ForecastWarning
+from laju.forecast.curves import Curve, ForecastWarning, Rates, as_rates
 from laju.forecast.laws import Functional, Prior
 
 _LAW = Functional()

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from laju.arguments import nearest, shown
 from laju.extras import needed_by
 from laju.forecast.blocks import Array, History, history
-from laju.forecast.curves import Curve, Rates, as_rates, checked_updates
+from laju.forecast.curves import Curve, ForecastWarning, Rates, as_rates, checked_updates
 from laju.forecast.laws import AVERAGE, LAWS, Law
 
 if TYPE_CHECKING:
@@ -33,10 +33,6 @@ _BAD = 0.2
 """A relative error of a held-out curve from which on the law is said not to fit."""
 _FAR = 7.0
 """How far from a prior's centre a logarithm is looked for; beyond, powers overflow."""
-
-
-class ForecastWarning(UserWarning):
-    """A forecast beyond what the curves can tell; the message says what to bring."""
 
 
 @dataclass(frozen=True)

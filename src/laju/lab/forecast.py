@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from laju.arguments import nearest
-from laju.forecast.curves import Curve
-from laju.forecast.fitting import ForecastWarning
+from laju.forecast.curves import Curve, ForecastWarning
 from laju.lab.store import Kept, Store, is_url
 from laju.plot import printable
 from laju.schedule import Schedule
