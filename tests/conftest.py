@@ -6,6 +6,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.chapter_text import Chapter, NoChapter
+
 # Machines are shared and first calls compile, so no example has a time limit of its own.
 hypothesis.settings.register_profile("laju", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("laju")
@@ -23,6 +25,15 @@ def shared() -> Path:
     if not folder:
         pytest.skip("set LAJU_SHARED to the folder with the shared data (data/, conformance/)")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def chapter(shared: Path) -> Chapter:
+    """The text of the chapter, whose cells tests execute; such tests are skipped without it."""
+    try:
+        return Chapter.read(shared)
+    except NoChapter as reason:
+        pytest.skip(str(reason))
 
 
 def scenarios() -> list[dict]:

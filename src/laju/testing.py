@@ -17,12 +17,15 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
-import pytest
 
 from laju import policies
 from laju.core.pieces import Constant, Ramp
 from laju.core.schedule import Schedule
+from laju.extras import needed_by
 from laju.policies import constant, cosine, factor, linear, multi_factor, poly, polynomial_decay, square_root
+
+with needed_by("laju.testing"):
+    import pytest
 
 SCHEDULES: dict[str, Schedule] = {
     "constant": constant(0.3),

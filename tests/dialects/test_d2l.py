@@ -1,179 +1,235 @@
-"""laju's schedules of the chapter's classes beside its loops, which are run in their own frameworks.
+"""laju's schedules of the chapter's classes beside these classes, which are executed from the chapter's text.
 
-The book's classes are no package. Here they are functions of the calls so far, by the chapter's formulas; torch's, Keras' and
-MXNet's parts are the real ones.
+Each is called as a plot calls it, and inside the training loop that its tab prints, where the rates are read that the weights
+felt. torch's and MXNet's own classes, which two tabs use instead, are the real ones.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import subprocess
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 import laju
 from laju.dialects import DialectError, NotASchedule, d2l, read
-from laju.studies.chapter import as_published, schedules
+from tests.chapter_text import Chapter, interpreter, opened, printed, recorded
 from tests.dialects.test_torch import survives
 
 RELEASE = "1.0.3"
 N = 60
-few = settings(max_examples=40, deadline=None, derandomize=True)
-Asked = Callable[[int], float]
+few = settings(max_examples=60, deadline=None, derandomize=True)
+Arguments = dict[str, Any]
+
+rates = st.sampled_from([0.0, 0.01, 0.1, 0.3, 0.5, 2.0]) | st.floats(0.001, 1)
+signed = rates | st.floats(-1, 1)
+factors = st.sampled_from([0.0, 0.5, 0.9, 0.99, 1.0, 1.1]) | st.floats(-1.5, 1.5)
+times = st.integers(-2, 45) | st.floats(-2, 45)
+wholes = st.integers(0, 20)
+
+ANY: dict[str, st.SearchStrategy[Arguments]] = {
+    "SquareRootScheduler": st.fixed_dictionaries({}, optional={"lr": signed}),
+    "FactorScheduler": st.fixed_dictionaries(
+        {}, optional={"factor": factors, "stop_factor_lr": signed, "base_lr": signed}
+    ),
+    "MultiFactorScheduler": st.fixed_dictionaries(
+        {"step": st.lists(times, max_size=5), "factor": factors, "base_lr": signed}
+    ),
+    "CosineScheduler": st.fixed_dictionaries(
+        {"max_update": times},
+        optional={"base_lr": signed, "final_lr": signed, "warmup_steps": times, "warmup_begin_lr": signed},
+    ),
+}
+"""Whatever the printed classes take, by class."""
+
+USUAL: dict[str, st.SearchStrategy[Arguments]] = {
+    "SquareRootScheduler": st.fixed_dictionaries({"lr": rates}),
+    "FactorScheduler": st.fixed_dictionaries(
+        {"factor": st.sampled_from([0.5, 0.9, 1.0]), "stop_factor_lr": st.sampled_from([1e-7, 0.05]), "base_lr": rates}
+    ),
+    "MultiFactorScheduler": st.fixed_dictionaries(
+        {
+            "step": st.lists(st.integers(1, 20), min_size=1, max_size=4, unique=True).map(sorted),
+            "factor": st.sampled_from([0.1, 0.5, 0.9]),
+            "base_lr": rates,
+        }
+    ),
+    "CosineScheduler": st.fixed_dictionaries(
+        {"max_update": st.integers(1, 20), "base_lr": rates},
+        optional={"final_lr": st.sampled_from([0.0, 0.001]), "warmup_steps": st.integers(0, 20)},
+    ),
+}
+"""What trains, for loops of few epochs."""
+
+MOST = {"SquareRootScheduler": 2, "FactorScheduler": N + 3, "MultiFactorScheduler": 0, "CosineScheduler": 4}
+"""ulp that may lie between them."""
 
 
-def square_root(lr: float) -> Asked:
-    return lambda t: lr * pow(t + 1.0, -0.5)
+def largest(name: str, arguments: Arguments) -> list[float] | None:
+    """Where small values of a class lose digits: the rates of which the largest is the measure."""
+    if name != "CosineScheduler":
+        return None
+    return [arguments.get("base_lr", 0.01), arguments.get("final_lr", 0), arguments.get("warmup_begin_lr", 0)]
 
 
-def factor(by: float, stop: float, base: float) -> Asked:
-    state = [base]
-
-    def ask(t: int) -> float:
-        state[0] = max(stop, state[0] * by)
-        return state[0]
-
-    return ask
+def called(scheduler: Callable[[int], float], plotted: int, n: int = N) -> list[float]:
+    for t in range(plotted):
+        scheduler(t)
+    return [scheduler(t) for t in range(n)]
 
 
-def multi_factor(step: list[int], by: float, base: float) -> Asked:
-    return lambda t: base * by if step[0] <= t <= step[1] else base
-
-
-def cosine(total: int, base: float, final: float, warmup: int, begin: float, mode: str) -> Asked:
-    state = [math.nan]
-
-    def ask(t: int) -> float:
-        if t < warmup:
-            return begin + (base - begin) * float(t) / float(warmup) if mode == "linear" else begin
-        if t <= total:
-            state[0] = final + (base - final) * (1 + math.cos(math.pi * (t - warmup) / (total - warmup))) / 2
-        return state[0]
-
-    return ask
-
-
-def plotted(ask: Asked, n: int) -> np.ndarray:
-    return np.array([ask(t) for t in range(n)])
-
-
-def pytorch_loop(ask: Asked, lr: float, n: int) -> np.ndarray:
-    """After each epoch, with its number."""
-    torch = pytest.importorskip("torch")
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr)
-    used = []
-    for epoch in range(n):
-        used.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        for group in optimizer.param_groups:
-            group["lr"] = ask(epoch)
-    return np.array(used)
-
-
-rates = st.sampled_from([0.01, 0.1, 0.3, 2.0])
-cosines = st.tuples(st.integers(1, 50), rates, st.sampled_from([0.0, 0.01]), st.integers(0, 20)).filter(
-    lambda c: c[0] > c[3]
+@pytest.mark.parametrize(
+    ("tab", "name"),
+    [
+        *(
+            (tab, name)
+            for tab in ("mxnet", "pytorch", "tensorflow")
+            for name in ("SquareRootScheduler", "FactorScheduler")
+        ),
+        ("tensorflow", "MultiFactorScheduler"),
+        *((tab, "CosineScheduler") for tab in ("pytorch", "tensorflow")),
+    ],
 )
+def test_the_printed_class_fresh_and_after_its_plot(tab: str, name: str, chapter: Chapter, parity: Any) -> None:
+    printed_class = chapter.classes(tab)[name]
+    stateful = name in ("FactorScheduler", "MultiFactorScheduler")
 
-
-@pytest.mark.parametrize("loop", [None, "pytorch"])
-def test_square_root(loop: Any, parity: Any) -> None:
-    @few
-    @given(lr=rates, own=rates)
-    def run(lr: float, own: float) -> None:
-        expected = plotted(square_root(lr), N) if loop is None else pytorch_loop(square_root(lr), own, N)
-        ours = d2l.SquareRootScheduler(lr, loop=loop, optimizer_lr=own if loop else None)
-        parity("d2l", "SquareRootScheduler", RELEASE, expected, ours.values(N), most=2)
+    @settings(few, max_examples=300)
+    @given(arguments=ANY[name], plotted=wholes)
+    def run(arguments: Arguments, plotted: int) -> None:
+        after: Any = {"plotted": plotted} if stateful else {}
+        try:
+            expected = called(printed_class(**arguments), plotted)
+        except (ZeroDivisionError, AttributeError):
+            with pytest.raises(DialectError, match="max_update"):
+                getattr(d2l, name)(**arguments)
+            return
+        ours = getattr(d2l, name)(**arguments, **after)
+        parity("d2l", name, RELEASE, expected, ours.values(N), most=MOST[name], of=largest(name, arguments))
         survives(ours)
+        if not plotted:
+            assert ours == getattr(d2l, name)(**arguments), "fresh without being told of a plot"
+        if name == "FactorScheduler":
+            exact = d2l.FactorScheduler(**arguments, **after, exact=N)
+            parity("d2l", f"{name} (exact)", RELEASE, expected, exact.values(N), most=0)
 
     run()
 
 
-@pytest.mark.parametrize("loop", [None, "pytorch"])
-def test_factor_remembers_every_call(loop: Any, parity: Any) -> None:
-    @settings(few, max_examples=80)
-    @given(
-        by=st.sampled_from([0.0, 0.5, 0.9, 0.99, 1.0, 1.1]),
-        stop=st.sampled_from([0.0, 1e-7, 0.01, 0.5]),
-        base=rates,
-        before=st.integers(0, 40),
-    )
-    def run(by: float, stop: float, base: float, before: int) -> None:
-        ask = factor(by, stop, base)
-        plotted(ask, before)
-        expected = plotted(ask, N) if loop is None else pytorch_loop(ask, base, N)
-        kwargs: dict[str, Any] = {"loop": loop, "plotted": before}
-        exact = d2l.FactorScheduler(by, stop, base, **kwargs, exact=N)
-        parity("d2l", "FactorScheduler (exact)", RELEASE, expected, exact.values(N), most=0)
-        ours = d2l.FactorScheduler(by, stop, base, **kwargs)
-        parity("d2l", "FactorScheduler", RELEASE, expected, ours.values(N), most=N + before + 3)
-        survives(ours)
-
-    run()
+@pytest.mark.parametrize(
+    ("step", "plotted"), [([15, 30], 0), ([15, 30], 30), ([15], 0), ([], 5), ((3, 3, 8), 4), ({5, 9}, 0)]
+)
+def test_multi_factor_takes_any_number_of_steps(step: Any, plotted: int, chapter: Chapter) -> None:
+    expected = called(chapter.classes("tensorflow")["MultiFactorScheduler"](step, 0.5, 0.5), plotted)
+    assert d2l.MultiFactorScheduler(step, 0.5, 0.5, plotted=plotted).values(N).tolist() == expected
+    assert d2l.MultiFactorScheduler(step, 0.5, 0.5, plotted=plotted, loop="tensorflow").values(N).tolist() == expected
 
 
-def test_multi_factor_of_the_tensorflow_edition_rises_again(parity: Any) -> None:
-    @few
-    @given(step=st.lists(st.integers(0, 40), min_size=2, max_size=3), by=rates, base=rates)
-    def run(step: list[int], by: float, base: float) -> None:
-        ours = d2l.MultiFactorScheduler(step, by, base)
-        parity("d2l", "MultiFactorScheduler", RELEASE, plotted(multi_factor(step, by, base), N), ours.values(N), most=0)
-        survives(ours)
+@pytest.mark.parametrize("name", ["SquareRootScheduler", "FactorScheduler", "CosineScheduler"])
+def test_the_printed_class_in_the_loop_of_the_pytorch_tab(name: str, chapter: Chapter, parity: Any) -> None:
+    pytest.importorskip("torch")
+    epochs = 22
+    with opened(chapter, "pytorch", epochs=epochs, images=8, batch=4) as tab:
 
-    run()
+        @settings(few, max_examples=10)
+        @given(arguments=USUAL[name], plotted=wholes)
+        def run(arguments: Arguments, plotted: int) -> None:
+            after: Any = {"plotted": plotted} if name == "FactorScheduler" else {}
+            try:
+                scheduler = tab.plotted(name, arguments, plotted)
+                with recorded(tab) as felt:
+                    tab.train(scheduler)
+            except (ZeroDivisionError, AttributeError):
+                with pytest.raises(DialectError, match="max_update"):
+                    getattr(d2l, name)(**arguments, loop="pytorch")
+                return
+            assert len(felt) == 2 * epochs
+            ours = getattr(d2l, name)(**arguments, **after, loop="pytorch", optimizer_lr=0.3)
+            used = np.reshape(felt, (epochs, 2)).T
+            assert (used[0] == used[1]).all()
+            most = MOST[name]
+            parity("d2l", name, RELEASE, used[0], ours.values(epochs), most=most, of=largest(name, arguments))
+            survives(ours)
+
+        run()
 
 
-def test_multi_factor_of_the_pytorch_edition_has_been_moved_by_its_plot(parity: Any) -> None:
+def test_torchs_multi_step_in_the_loop_of_the_pytorch_tab(chapter: Chapter, parity: Any) -> None:
     torch = pytest.importorskip("torch")
+    epochs = 22
+    with opened(chapter, "pytorch", epochs=epochs, images=8, batch=4) as tab:
 
-    @few
-    @given(
-        step=st.lists(st.integers(0, 60), max_size=4), by=st.sampled_from([0.1, 0.5, 0.9]), before=st.integers(0, 40)
-    )
-    def run(step: list[int], by: float, before: int) -> None:
-        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.5)
-        scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones=step, gamma=by)
-        used = []
-        for _ in range(before + N):
-            used.append(optimizer.param_groups[0]["lr"])
-            optimizer.step()
-            scheduler.step()
-        ours = d2l.MultiFactorScheduler(step, by, 0.5, loop="pytorch", plotted=before)
-        parity("d2l", "MultiFactorScheduler", RELEASE, used[before:], ours.values(N), most=0)
-        survives(ours)
+        @settings(few, max_examples=10)
+        @given(
+            step=st.lists(st.integers(-1, 40) | st.floats(0, 40), max_size=4),
+            factor=st.sampled_from([0.1, 0.5, 0.9]),
+            plotted=wholes,
+        )
+        def run(step: list[int], factor: float, plotted: int) -> None:
+            net = tab.namespace["net_fn"]()
+            optimizer = torch.optim.SGD(net.parameters(), lr=0.5)
+            scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones=step, gamma=factor)
+            for _ in range(plotted):
+                optimizer.step()
+                scheduler.step()
+            tab.namespace |= {"net": net, "trainer": optimizer, "scheduler": scheduler}
+            with recorded(tab) as felt:
+                tab.execute(tab.trainings[2])
+            ours = d2l.MultiFactorScheduler(step, factor, 0.5, loop="pytorch", plotted=plotted)
+            parity("d2l", "MultiFactorScheduler", RELEASE, np.ravel(felt)[::2], ours.values(epochs), most=0)
+            survives(ours)
 
-    run()
-
-
-@pytest.mark.parametrize("loop", [None, "pytorch"])
-def test_cosine(loop: Any, parity: Any) -> None:
-    @settings(few, max_examples=80)
-    @given(chosen=cosines, begin=st.sampled_from([0.0, 0.005]), mode=st.sampled_from(["linear", "constant"]))
-    def run(chosen: tuple[int, float, float, int], begin: float, mode: Any) -> None:
-        total, base, final, warmup = chosen
-        mode = mode if loop is None else "linear"
-        ask = cosine(total, base, final, warmup, begin, mode)
-        expected = plotted(ask, N) if loop is None else pytorch_loop(ask, base, N)
-        ours = d2l.CosineScheduler(total, base, final, warmup, begin, mode, loop=loop)
-        parity("d2l", "CosineScheduler", RELEASE, expected, ours.values(N), most=4, of=[base, final])
-        survives(ours)
-
-    run()
+        run()
 
 
-def test_the_tensorflow_loop_asks_before_each_epoch() -> None:
+def drawn(name: str, n: int) -> list[Arguments]:
+    """Trainings for `Chapter.run`: of drawn arguments after drawn plots."""
+    found: list[Arguments] = []
+
+    @settings(max_examples=n, phases=[Phase.generate], derandomize=True, database=None, deadline=None)
+    @given(arguments=USUAL[name], plotted=wholes)
+    def collect(arguments: Arguments, plotted: int) -> None:
+        found.append({"scheduler": name, "arguments": arguments, "plotted": plotted})
+
+    collect()
+    return found
+
+
+def ours_of(training: Arguments, loop: str) -> laju.Schedule:
+    name = training["scheduler"]
+    after = {"plotted": training["plotted"]} if name in ("FactorScheduler", "MultiFactorScheduler") else {}
+    schedule: laju.Schedule = getattr(d2l, name)(**training["arguments"], **after, loop=loop)
+    return schedule
+
+
+@pytest.mark.slow
+def test_the_printed_classes_in_the_loop_of_the_tensorflow_tab(chapter: Chapter) -> None:
+    pytest.importorskip("tensorflow")
+    trainings = [training for name in USUAL for training in drawn(name, 3)]
+    for training, used in zip(
+        trainings,
+        chapter.run("tensorflow", epochs=15, images=4, batch=4, trainings=trainings)["trainings"],
+        strict=True,
+    ):
+        if used["error"]:
+            with pytest.raises(DialectError, match="max_update"):
+                ours_of(training, "tensorflow")
+            continue
+        expected = np.ravel(used["rates"]).astype(np.float32)
+        off = np.abs(ours_of(training, "tensorflow").values(15).astype(np.float32) - expected)
+        assert (off <= np.spacing(np.float32(max(expected.max(), 0.01)))).all(), training
+
+
+def test_keras_asks_the_printed_classes_before_each_epoch(chapter: Chapter) -> None:
     keras = pytest.importorskip("keras")
-    for ask, ours in (
-        (square_root(0.3), d2l.SquareRootScheduler(0.3, loop="tensorflow")),
-        (factor(0.9, 0.05, 0.3), d2l.FactorScheduler(0.9, 0.05, 0.3, loop="tensorflow")),
-        (multi_factor([3, 5], 0.5, 0.5), d2l.MultiFactorScheduler([3, 5], 0.5, 0.5, loop="tensorflow")),
-        (cosine(6, 0.3, 0.01, 2, 0.0, "linear"), d2l.CosineScheduler(6, 0.3, 0.01, 2, loop="tensorflow")),
+    for name, arguments in (
+        ("FactorScheduler", {"factor": 0.5, "stop_factor_lr": 0.01, "base_lr": 0.3}),
+        ("MultiFactorScheduler", {"step": [2, 4], "factor": 0.5, "base_lr": 0.5}),
+        ("CosineScheduler", {"max_update": 4, "base_lr": 0.3, "warmup_steps": 2}),
     ):
         used: list[float] = []
 
@@ -181,102 +237,96 @@ def test_the_tensorflow_loop_asks_before_each_epoch() -> None:
             def on_train_batch_end(self, batch: int, logs: Any = None, used: list[float] = used) -> None:
                 used.append(float(self.model.optimizer.learning_rate))
 
+        scheduler = chapter.classes("tensorflow")[name](**arguments)
+        called(scheduler, 3, 0)
         net = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
         net.compile(keras.optimizers.SGD(0.3), "mse", jit_compile=False)
-        # Keras first tries a function of two arguments, which the chapter's is not.
-        asked = keras.callbacks.LearningRateScheduler(ask)
-        net.fit(np.zeros((1, 1)), np.zeros(1), epochs=9, verbose=0, callbacks=[asked, Record()])
-        assert (np.array(used, np.float32) == ours.values(9).astype(np.float32)).all()
+        asked = keras.callbacks.LearningRateScheduler(scheduler)
+        net.fit(np.zeros((1, 1)), np.zeros(1), epochs=6, verbose=0, callbacks=[asked, Record()])
+        ours = ours_of({"scheduler": name, "arguments": arguments, "plotted": 3}, "tensorflow")
+        assert used == pytest.approx(ours.values(6), rel=1e-7)
 
 
-IN_MXNET = """
-import json, sys
-from mxnet import autograd, gluon, lr_scheduler
-from laju.frameworks.mxnet import trace
-
-def plotted(scheduler, n):
-    for t in range(n):
-        scheduler(t)
-    return scheduler
-
-class Counting:
-    base_lr, calls = 0.1, 0
-    def __call__(self, t):
-        self.calls += 1
-        return 0.1
-
-weights = [gluon.Parameter(f"w{i}", shape=(1,), init="zeros") for i in range(10)]
-for weight in weights:
-    weight.initialize()
-counting = Counting()
-trainer = gluon.Trainer(weights, "sgd", {"lr_scheduler": counting})
-with autograd.record():
-    loss = sum(weight.data().sum() for weight in weights)
-loss.backward()
-trainer.step(1)
-json.dump({
-    "square root": trace(lambda t: 0.1 * (t + 1.0) ** -0.5, 60),
-    "multi-factor": [
-        trace(plotted(lr_scheduler.MultiFactorScheduler(step=step, factor=0.5, base_lr=0.5), n), 60)
-        for step, n in json.loads(sys.argv[1])
-    ],
-    "cosine": trace(plotted(lr_scheduler.CosineScheduler(20, warmup_steps=5, base_lr=0.3, final_lr=0.01), 30), 60),
-    "calls": counting.calls,
-}, open(sys.argv[2], "w"))
-"""
+def test_the_loop_of_the_mxnet_tab_counts_minibatches_from_1(chapter: Chapter, parity: Any) -> None:
+    trainings = [training for name in USUAL for training in drawn(name, 8)]
+    result = chapter.run("mxnet", epochs=14, images=8, batch=4, trainings=trainings, python=interpreter("mxnet"))
+    several = 0
+    for training, used in zip(trainings, result["trainings"], strict=True):
+        name = training["scheduler"]
+        if any(len(rates) > 1 for rates in used["rates"]):
+            several += 1
+            with pytest.raises(NotASchedule, match=r"laju\.factor"):
+                ours_of(training, "mxnet")
+        elif used["error"]:
+            with pytest.raises(DialectError):
+                ours_of(training, "mxnet")
+        else:
+            ours = ours_of(training, "mxnet").values(28)
+            parity(
+                "d2l",
+                name,
+                RELEASE,
+                np.ravel(used["rates"]),
+                ours,
+                most=MOST[name],
+                of=largest(name, training["arguments"]),
+            )
+    assert several  # a class that changes at every call has several rates in one update
 
 
-def test_the_mxnet_loop_counts_minibatches_from_1(tmp_path: Any, parity: Any) -> None:
-    from laju.lab.engines.mxnet import interpreter
-
-    try:
-        python = interpreter()
-    except ModuleNotFoundError as error:
-        pytest.skip(str(error))
-    plots = [([15, 30], 30), ([15, 30], 0), ([1, 29, 40], 30), ([7], 9)]
-    done = subprocess.run(
-        [python, "-c", IN_MXNET, json.dumps(plots), tmp_path / "used.json"], capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
-    used = json.loads((tmp_path / "used.json").read_text())
-    ours = d2l.SquareRootScheduler(0.1, loop="mxnet").values(60)
-    parity("d2l", "SquareRootScheduler", RELEASE, used["square root"], ours, most=2)
-    for (step, n), expected in zip(plots, used["multi-factor"], strict=True):
-        ours = d2l.MultiFactorScheduler(step, 0.5, 0.5, loop="mxnet", plotted=n).values(60)
-        parity("d2l", "MultiFactorScheduler", RELEASE, expected, ours, most=0)
-    ours = d2l.CosineScheduler(20, 0.3, 0.01, 5, loop="mxnet").values(60)
-    parity("d2l", "CosineScheduler", RELEASE, used["cosine"], ours, most=4, of=[0.3])
-    assert used["calls"] > 1  # in one update: what keeps a state at every call has no one rate
-    with pytest.raises(NotASchedule, match=r"laju\.factor"):
-        d2l.FactorScheduler(0.9, loop="mxnet")
-
-
-def test_the_chapters_own_set_is_in_both_places() -> None:
-    published, as_text = as_published(), schedules()
-    for name, own, text in (
-        ("square root", d2l.SquareRootScheduler(0.1, loop="pytorch"), d2l.SquareRootScheduler(0.1)),
-        ("cosine", d2l.CosineScheduler(20, 0.3, 0.01, loop="pytorch"), d2l.CosineScheduler(20, 0.3, 0.01)),
-        (
-            "cosine with warmup",
-            d2l.CosineScheduler(20, 0.3, 0.01, 5, loop="pytorch"),
-            d2l.CosineScheduler(20, 0.3, 0.01, 5),
-        ),
-        ("factor", d2l.FactorScheduler(0.9, 0.01, 0.3, loop="pytorch"), None),
-        ("multi-factor", d2l.MultiFactorScheduler([15, 30], 0.5, 0.5, loop="pytorch"), None),
+@pytest.mark.parametrize("tab", ["pytorch", pytest.param("tensorflow", marks=pytest.mark.slow), "mxnet"])
+def test_each_tab_as_printed_uses_the_rates_of_its_loop(tab: Any, chapter: Chapter) -> None:
+    if tab == "tensorflow":
+        pytest.importorskip("tensorflow")
+    used = {training["name"]: np.reshape(training["rates"], (30, 2)) for training in printed(chapter, tab)["trainings"]}
+    for name, ours in (
+        ("square root", d2l.SquareRootScheduler(0.1, loop=tab)),
+        ("multi-factor", d2l.MultiFactorScheduler([15, 30], 0.5, 0.5, loop=tab)),
+        ("cosine", d2l.CosineScheduler(20, base_lr=0.3, final_lr=0.01, loop=tab)),
+        ("cosine with warmup", d2l.CosineScheduler(20, warmup_steps=5, base_lr=0.3, final_lr=0.01, loop=tab)),
     ):
-        assert published[name].child.values(30) == pytest.approx(own.values(30), rel=1e-14), name
-        assert text is None or as_text[name].child.values(30) == pytest.approx(text.values(30), rel=1e-14), name
+        expected = ours.values(60).reshape(30, 2) if tab == "mxnet" else np.stack([ours.values(30)] * 2, axis=1)
+        assert used[name] == pytest.approx(expected, rel=1e-7 if tab == "tensorflow" else 1e-13), name
+
+
+def test_each_plot_is_the_fresh_class_and_leaves_it_as_plotted(chapter: Chapter) -> None:
+    plots = printed(chapter, "pytorch")["plots"]
+    fresh = (
+        d2l.SquareRootScheduler(0.1),
+        d2l.FactorScheduler(0.9, 1e-2, 2.0),
+        d2l.MultiFactorScheduler([15, 30], 0.5, 0.5),
+        d2l.CosineScheduler(20, base_lr=0.3, final_lr=0.01),
+        d2l.CosineScheduler(20, warmup_steps=5, base_lr=0.3, final_lr=0.01),
+    )
+    for values, ours in zip(plots, fresh, strict=True):
+        assert values == pytest.approx(ours.values(len(values)), rel=1e-13)
+    assert [len(values) for values in plots] == [30, 50, 30, 30, 30]
+    assert plots[1][0] == 1.8
+    # A second plot of the factor schedule, or a training with it, begins where the first plot ended: at the stop.
+    for loop in (None, "tensorflow", "mxnet"):
+        again = d2l.FactorScheduler(0.9, 1e-2, 2.0, loop=loop, plotted=50)
+        assert again.values(N).tolist() == [0.01] * N
+        if loop is not None:
+            assert d2l.FactorScheduler(0.9, 1e-2, 2.0, loop=loop) == again
+    assert d2l.FactorScheduler(0.9, 1e-2, 2.0, loop="pytorch").values(3).tolist() == [2.0, 0.01, 0.01]
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: d2l.SquareRootScheduler(0.1, loop="pytorhc"), "did you mean 'pytorch'"),  # type: ignore[arg-type]
+        (lambda: d2l.MultiFactorScheduler([15], 0.5, 0.5, loop="tensorflwo"), "'tensorflow'"),  # type: ignore[arg-type]
         (lambda: d2l.SquareRootScheduler(0.1, optimizer_lr=0.3), "only used with loop='pytorch'"),
-        (lambda: d2l.CosineScheduler(5, warmup_steps=5), "max_update must be above warmup_steps"),
-        (lambda: d2l.CosineScheduler(5, warmup_mode="cosine"), "warmup_mode must be"),  # type: ignore[arg-type]
-        (lambda: d2l.MultiFactorScheduler([15], 0.5, 0.5), "two times"),
+        (lambda: d2l.CosineScheduler(20, loop="mxnet", optimizer_lr=0.3), "only used with loop='pytorch'"),
+        (lambda: d2l.CosineScheduler(5, warmup_steps=5), "above warmup_steps, .* got 5 and 5: .* fails at call 5"),
+        (lambda: d2l.CosineScheduler(2.9, warmup_steps=2.1), "a whole number between them"),
+        (lambda: d2l.CosineScheduler(5, warmup_mode="linear"), "has no warmup_mode"),
+        (lambda: d2l.CosineScheduler(5, warmup_mode="constant", loop="tensorflow"), "MXNet's own has"),
+        (lambda: d2l.CosineScheduler(5, warmup_mode="cosine", loop="mxnet"), "warmup_mode"),  # type: ignore[arg-type]
         (lambda: d2l.MultiFactorScheduler([15, 15], 0.5, 0.5, loop="mxnet"), "increasing"),
+        (lambda: d2l.MultiFactorScheduler((15, 30), 0.5, 0.5, loop="mxnet"), "a list"),
+        (lambda: d2l.MultiFactorScheduler([15], 1.5, 0.5, loop="mxnet"), "at most 1"),
+        (lambda: d2l.MultiFactorScheduler([15], 0.5, -0.5, loop="mxnet"), "at least 0"),
     ],
 )
 def test_errors_say_what_would_be_valid(call: Callable[[], object], message: str) -> None:
@@ -284,21 +334,25 @@ def test_errors_say_what_would_be_valid(call: Callable[[], object], message: str
         call()
 
 
-@pytest.mark.parametrize(("total", "warmup"), [(0, 0), (1, 0), (5, 5), (4, 5)])
-def test_both_fail_where_the_warmup_is_all(total: int, warmup: int) -> None:
-    ask = cosine(total, 0.3, 0.01, warmup, 0.0, "linear")
-    try:
-        fails = bool(np.isnan(plotted(ask, 10)).any())
-    except ZeroDivisionError:
-        fails = True
-    if fails:
-        with pytest.raises(DialectError):
-            d2l.CosineScheduler(total, 0.3, 0.01, warmup)
-    else:
-        d2l.CosineScheduler(total, 0.3, 0.01, warmup)
+@pytest.mark.parametrize("step", ["15", 15, [15, "30"], [True]])
+def test_steps_are_numbers_in_a_list(step: Any) -> None:
+    with pytest.raises(TypeError, match="step"):
+        d2l.MultiFactorScheduler(step, 0.5, 0.5)
+
+
+def test_steps_that_never_come_do_nothing() -> None:
+    assert d2l.MultiFactorScheduler([-1, 2.5, math.inf, math.nan, 3], 0.5, 1.0).values(5).tolist() == [
+        1,
+        1,
+        1,
+        0.5,
+        0.5,
+    ]  # type: ignore[list-item]
 
 
 def test_text_is_read() -> None:
     text = "FactorScheduler(factor=0.9, stop_factor_lr=1e-2, base_lr=2.0)"
     assert read("d2l", text)(0) == laju.factor(2.0, 0.9)(1)
     assert read("d2l", "CosineScheduler(20, warmup_steps=5, base_lr=0.3, final_lr=0.01)", loop="pytorch")(0) == 0.3
+    multi = read("d2l", "MultiFactorScheduler(step=[15, 30], factor=0.5, base_lr=0.5)", loop="tensorflow")
+    assert multi.values(30)[[0, 14, 15, 29]].tolist() == [0.25, 0.25, 0.125, 0.125]

@@ -285,6 +285,15 @@ def test_wrong_tensorboard_folders_are_named(events, tmp_path: Path) -> None:
 
 def test_without_tensorboard_installed_it_says_what_to_install(events, monkeypatch) -> None:
     folder = events({"loss": [(1, 4.0)], "lr": [(1, 0.1)]})
-    monkeypatch.setitem(sys.modules, "tensorboard.backend.event_processing", None)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "tensorboard"]:
+        monkeypatch.delitem(sys.modules, name)
+
+    class Absent:
+        @staticmethod
+        def find_spec(name, path=None, target=None):
+            if name == "tensorboard":
+                raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    monkeypatch.setattr(sys, "meta_path", [Absent, *sys.meta_path])
     with pytest.raises(ModuleNotFoundError, match="pip install tensorboard"):
         read_tensorboard(folder)

@@ -168,14 +168,21 @@ def test_train_figures_are_running_means_over_the_epoch_of_all_its_samples() -> 
                     expected.append((losses.mean(), hits.mean()))
             model.eval()
             with torch.no_grad():
-                right = model(torch.from_numpy(data.test_inputs)).argmax(1) == torch.from_numpy(data.test_labels)
-            expected.append(float(right.double().mean()))
+                outputs, labels = model(torch.from_numpy(data.test_inputs)), torch.from_numpy(data.test_labels)
+                test = torch.nn.functional.cross_entropy(outputs.double(), labels)
+            expected.append((float(test), float((outputs.argmax(1) == labels).double().mean())))
     torch.set_num_threads(threads)
     a, b, test_1, c, d, test_2 = expected
     found = train(trial).records
     assert [r.train_loss for r in found] == pytest.approx([a[0], b[0], c[0], d[0]], rel=1e-6)
     assert [r.train_accuracy for r in found] == [a[1], b[1], c[1], d[1]]
-    assert [r.test_accuracy for r in found] == [None, test_1, None, test_2]
+    assert [r.test_accuracy for r in found] == [None, test_1[1], None, test_2[1]]
+    assert [r.test_loss for r in found] == [
+        None,
+        pytest.approx(test_1[0], rel=1e-6),
+        None,
+        pytest.approx(test_2[0], rel=1e-6),
+    ]
 
 
 @pytest.mark.parametrize(

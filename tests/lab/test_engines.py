@@ -110,11 +110,12 @@ def test_the_losses_are_torchs(framework: str, weight_decay: float) -> None:
 
 
 @everywhere
-def test_the_test_accuracy_is_torchs(framework: str) -> None:
+def test_the_test_accuracy_and_loss_are_torchs(framework: str) -> None:
     run = trial(framework, rate=0.2)
     expected, found = (module.train(run).records for module in (reference, engine(framework)))
     assert [r.test_accuracy for r in found] == pytest.approx([r.test_accuracy for r in expected], abs=0.02)
     assert found[-1].test_accuracy > 0.6
+    assert [r.test_loss for r in found] == pytest.approx([r.test_loss for r in expected], rel=0.05)
     assert [r.train_accuracy for r in found] == pytest.approx([r.train_accuracy for r in expected], abs=0.02)
 
 
@@ -296,10 +297,19 @@ def python(program: str, **variables: str) -> str:
 def test_a_missing_package_says_how_to_install_it(framework: str, package: str) -> None:
     if package != PACKAGES[framework][0] and find_spec(PACKAGES[framework][0]) is None:
         pytest.skip(f"{PACKAGES[framework][0]} is not installed")
-    program = f"import sys; sys.modules[{package!r}] = None; import laju.lab.engines.{framework}"
+    program = f"""
+import sys
+class Absent:
+    def find_spec(name, path=None, target=None):
+        if name == {package!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Absent)
+import laju.lab.engines.{framework}
+"""
     last = python(program).strip().splitlines()[-1]
-    assert last.startswith("ModuleNotFoundError: the lab needs ")
-    assert last.endswith(f'pip install "laju[{framework}]"')
+    where = {"tensorflow": "TensorFlow", "jax": "JAX"}[framework]
+    assert last.startswith(f"laju.extras.MissingPackage: training in {where} needs the package {package}, ")
+    assert f"[{framework}]" in last
 
 
 @pytest.mark.skipif(not all(map(find_spec, ("tensorflow", "keras", "jax"))), reason="a package is not installed")

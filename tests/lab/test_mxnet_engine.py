@@ -154,6 +154,8 @@ def test_the_first_updates_are_those_of_torch(trial: Trial, monkeypatch: pytest.
     assert [r.train_accuracy for r in ours[:n]] == pytest.approx([r.train_accuracy for r in theirs[:n]], abs=2e-3)
     tests = [[r.test_accuracy for r in found if r.test_accuracy is not None] for found in (ours, theirs)]
     assert tests[0] == pytest.approx(tests[1], abs=0.01)
+    tests = [[r.test_loss for r in found if r.test_loss is not None] for found in (ours, theirs)]
+    assert tests[0] == pytest.approx(tests[1], rel=0.02)
 
 
 def losses(found: tuple[Record, ...]) -> list[float]:

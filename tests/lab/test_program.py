@@ -62,7 +62,8 @@ HALVING = """
         update += 1
         pass
         if update % 5 == 0:
-            run.report(update=update, train_loss=weight**2, train_accuracy=0.25, test_accuracy=1 / (1 + weight**2))
+            tested = {"test_loss": weight, "test_accuracy": 1 / (1 + weight**2)}
+            run.report(update=update, train_loss=weight**2, train_accuracy=0.25, **tested)
         if run.should_save(update):
             run.save(update, lambda path: path.write_text(json.dumps([update, weight])))
 """
@@ -141,7 +142,7 @@ def test_a_program_is_told_its_schedule_and_seed_and_its_records_are_the_outcome
     for update, rate in enumerate(rates, start=1):
         weight -= rate * weight
         if update % 5 == 0:
-            expected.append(Record(update, update / 10, rate, weight**2, 0.25, 1 / (1 + weight**2)))
+            expected.append(Record(update, update / 10, rate, weight**2, 0.25, 1 / (1 + weight**2), weight))
     assert (outcome.status, outcome.diverged_at) == ("finished", None)
     assert list(outcome.records) == heard == expected
     assert 0 < outcome.seconds < 60

@@ -346,7 +346,10 @@ def test_intervals_are_those_of_the_logarithms_over_the_seeds() -> None:
 
 def test_seeds_that_agree_know_the_rate_to_half_a_step() -> None:
     good = np.r_[logistic(80, 40), np.geomspace(0.5, 30, 20)], 99
-    found = result(good, good).suggestions["minimum/10"]
+    two = result(good, good)
+    assert two.suggestions["minimum/10"].high is None
+    assert any(note.startswith("2 seeds say nothing of how far") for note in two.notes())
+    found = result(good, good, good).suggestions["minimum/10"]
     assert found.rate is not None
     assert found.high is not None
     assert found.low is not None

@@ -86,7 +86,7 @@ def test_the_host_waits_for_nothing_within_an_epoch() -> None:
         torch.cuda.set_sync_debug_mode("error")
         try:
             stack.train_epoch()
-            stack.test_accuracy()
+            stack.evaluate()
         finally:
             torch.cuda.set_sync_debug_mode("default")
 

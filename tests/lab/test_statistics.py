@@ -59,7 +59,8 @@ def test_a_p_value_is_that_of_scipys_paired_t_test() -> None:
 def test_values_without_a_spread_of_their_differences_tell_nothing() -> None:
     assert paired_p_value([0.8], [0.7]) is None
     assert paired_p_value([0.8, 0.9, 0.7], [0.7, 0.8, 0.6]) is None  # though 0.9 - 0.8 is not 0.8 - 0.7 in binary
-    assert paired_p_value([0.8, 0.9], [0.8, 0.9]) == 1.0
+    assert paired_p_value([0.8, 0.9, 0.7], [0.8, 0.9, 0.7]) == 1.0
+    assert paired_p_value([0.8, 0.9], [0.7, 0.81]) is None  # two seeds are no spread to tell by
     with pytest.raises(ValueError, match="2 and 1"):
         paired_p_value([1, 2], [1])
 

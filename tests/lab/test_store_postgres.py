@@ -251,6 +251,19 @@ def test_a_table_of_another_program_in_our_place_is_refused_and_left_alone(url: 
     assert sql(url, "SELECT tablename FROM pg_tables WHERE schemaname = 'laju_store'") == [("trials",)]
 
 
+def test_a_store_without_test_losses_is_read_and_brought_up_to_date(url: str) -> None:
+    before = replace(outcome(), records=tuple(replace(record, test_loss=None) for record in outcome().records))
+    with Store(url) as store:
+        store.put(trial(), before)
+    sql(url, "ALTER TABLE laju_store.records DROP COLUMN test_loss", "UPDATE laju_store.store SET version = 3")
+    with Store(url) as store:
+        assert store.get(trial()) == before
+        store.put(trial(1), outcome(1))
+    with Store(url) as store:
+        assert store.get(trial(1)) == outcome(1)
+    assert sql(url, "SELECT version FROM laju_store.store") == [(VERSION,)]
+
+
 def test_a_store_of_a_newer_version_is_refused(url: str) -> None:
     Store(url).close()
     assert sql(url, "SELECT version FROM laju_store.store") == [(VERSION,)]

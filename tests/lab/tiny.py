@@ -151,7 +151,8 @@ class Slope(Task):
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         loss = outputs.mean()
-        self.losses.append(float(loss.detach()))
+        if torch.is_grad_enabled():  # of updates, and not of evaluations
+            self.losses.append(float(loss.detach()))
         return loss
 
 

@@ -94,6 +94,7 @@ import json
 
 from mxnet import lr_scheduler
 
+from laju.dialects import d2l  # the book's class as a schedule; MXNet's own are MXNet's
 from laju.frameworks.mxnet import trace
 
 UPDATES = 235  # of an epoch: 60,000 images, 256 at a time
@@ -106,7 +107,7 @@ def plotted(scheduler):
 
 
 schedulers = {
-    "square root": square_root,  # the Trainer hands it updates, not epochs
+    "square root": d2l.SquareRootScheduler(lr=0.1),  # the Trainer hands it updates, not epochs
     "multi-factor": plotted(lr_scheduler.MultiFactorScheduler(step=[15, 30], factor=0.5, base_lr=0.5)),
     "cosine with warmup": plotted(lr_scheduler.CosineScheduler(20, warmup_steps=5, base_lr=0.3, final_lr=0.01)),
 }

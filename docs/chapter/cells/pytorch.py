@@ -91,13 +91,9 @@ for name, schedule in schedules.items():
 
 # %% loop
 import json
-import math
 
-
-def cosine(t, warmup=0):
-    if t < warmup:
-        return 0.3 * t / warmup
-    return 0.01 + 0.29 * (1 + math.cos(math.pi * (min(t, 20) - warmup) / (20 - warmup))) / 2
+from laju.dialects import d2l  # the book's classes as schedules; torch's own is torch's
+from laju.frameworks.torch import after_epoch
 
 
 def rates_in_the_loop(base, scheduler_for):
@@ -121,10 +117,13 @@ def plotted(optimizer):
     return scheduler
 
 
+square_root = d2l.SquareRootScheduler(lr=0.1)
+warmed = d2l.CosineScheduler(20, warmup_steps=5, base_lr=0.3, final_lr=0.01)
 rates = {
     "square root": rates_in_the_loop(0.1, lambda _: square_root),
     "multi-factor": rates_in_the_loop(0.5, plotted),
-    "cosine with warmup": rates_in_the_loop(0.3, lambda _: lambda epoch: cosine(epoch, warmup=5)),
+    "cosine with warmup": rates_in_the_loop(0.3, lambda _: warmed),
+    "… by after_epoch": rates_in_the_loop(0.3, lambda optimizer: after_epoch(warmed, optimizer)),
 }
 with open("pytorch.json", "w") as file:
     json.dump(rates, file)

@@ -82,17 +82,15 @@ for name, schedule in schedules.items():
 
 # %% loop
 import json
-import math
 
+from laju.dialects import d2l  # the book's classes as schedules
 
-def multi_factor(epoch):  # the chapter's own, for TensorFlow
-    return 0.5 * 0.5 if epoch in range(15, 31) else 0.5
-
-
-def cosine(t, warmup=0):
-    if t < warmup:
-        return 0.3 * t / warmup
-    return 0.01 + 0.29 * (1 + math.cos(math.pi * (min(t, 20) - warmup) / (20 - warmup))) / 2
+schedulers = {
+    "square root": d2l.SquareRootScheduler(lr=0.1),
+    # The class multiplies what it has, and its plot of 30 values has done so once, at 15.
+    "multi-factor": d2l.MultiFactorScheduler(step=[15, 30], factor=0.5, base_lr=0.5, plotted=30),
+    "cosine with warmup": d2l.CosineScheduler(20, warmup_steps=5, base_lr=0.3, final_lr=0.01),
+}
 
 
 def rates_in_the_loop(scheduler):
@@ -109,12 +107,9 @@ def rates_in_the_loop(scheduler):
     return used
 
 
-rates = {
-    "square root": rates_in_the_loop(square_root),
-    "multi-factor": rates_in_the_loop(multi_factor),
-    "cosine with warmup": rates_in_the_loop(lambda epoch: cosine(epoch, warmup=5)),
-}
+rates = {name: rates_in_the_loop(scheduler) for name, scheduler in schedulers.items()}
 with open("tensorflow.json", "w") as file:
     json.dump(rates, file)
 for name, used in rates.items():
     print(f"{name:18} epochs 0 to 6:", *(f"{rate:.3f}" for rate in used[:7]))
+    print(f"{'':18} epochs 14 to 16:", *(f"{rate:.3f}" for rate in used[14:17]))

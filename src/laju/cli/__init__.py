@@ -26,6 +26,12 @@ VERBS = {
 }
 
 
+class Missing(click.ClickException):
+    """A package that the command needs is missing; the message says how to install it."""
+
+    exit_code = 3
+
+
 class Verbs(click.Group):
     """The verbs by name; an unknown one is answered with the nearest."""
 
@@ -35,15 +41,7 @@ class Verbs(click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in VERBS:
             return None
-        try:
-            module = importlib.import_module(f"laju.cli.{name}")
-        except ModuleNotFoundError as error:
-            if (error.name or "").partition(".")[0] == "laju":
-                raise
-            raise click.ClickException(
-                f'`laju {name}` needs the package {error.name}: pip install "laju[lab]"'
-            ) from error
-        command: click.Command = module.command
+        command: click.Command = importlib.import_module(f"laju.cli.{name}").command
         return command
 
     def resolve_command(
@@ -62,6 +60,15 @@ class Verbs(click.Group):
         except KeyboardInterrupt:
             click.echo("\nStopped.", err=True)
             context.exit(130)
+        except ImportError as error:
+            from laju.extras import MissingPackage, explained
+
+            if (error.name or "").partition(".")[0] == "laju" and not isinstance(error, MissingPackage):
+                raise  # a mistake in laju
+            if isinstance(error, ModuleNotFoundError):
+                verb = context.invoked_subcommand
+                error = explained(error, f"laju {verb}", verb)
+            raise Missing(str(error)) from error
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -75,6 +82,9 @@ def cli() -> None:
 
     A SCHEDULE is an expression such as 'cosine(0.3, total=20, warmup=5).per("epoch")', with a name in front of it if you
     like: 'short=cosine(0.3, total=20)'.
+
+    The exit status is 0 when all is well, 1 when something is found or fails, 2 when the command is wrong, 3 when a package is
+    missing, and 130 after Ctrl-C.
     """
 
 

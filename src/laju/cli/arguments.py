@@ -118,9 +118,3 @@ def plain_errors() -> Iterator[None]:
         if not type(error).__module__.startswith("laju."):  # a mistake, not something that a user can do anything about
             raise
         raise click.ClickException(str(error)) from error
-    except ImportError as error:
-        if (error.name or "").partition(".")[0] == "laju":
-            raise
-        ours = not str(error).startswith("No module named")
-        text = str(error) if ours else f'the package {error.name} is needed: pip install "laju[lab]"'
-        raise click.ClickException(text) from error

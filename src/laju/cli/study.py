@@ -64,9 +64,6 @@ def command(
     laju study cosine-large --data-dir imagenet --set model=timm:resnet18 --set mixed_precision=bf16
     """
     with plain_errors():
-        from rich.console import Console
-
-        from laju.lab.tasks import TASKS
         from laju.studies import STUDIES, Options, run, write
 
         if name is None:
@@ -75,6 +72,11 @@ def command(
         if name not in STUDIES:
             text = f"{name!r} is not a study{nearest(name, STUDIES)} (studies: {', '.join(STUDIES)})"
             raise click.BadParameter(text, param_hint="NAME")
+
+        from rich.console import Console
+
+        from laju.lab.tasks import TASKS
+
         if task not in TASKS:
             text = f"{task!r} is not a task{nearest(task, TASKS)} (tasks: {', '.join(TASKS)})"
             raise click.BadParameter(text, param_hint="--task")
@@ -103,7 +105,8 @@ def command(
         except (Unfinished, TrialsLost) as error:
             raise click.ClickException(f"{error}. {_kept(store)}; the same command goes on") from error
         if as_json:
-            content = {"name": answer.name, "question": answer.question, "text": answer.text, **answer.figures}
+            said = {"name": answer.name, "question": answer.question, "verdict": answer.verdict, "text": answer.text}
+            content = {**said, **answer.figures}
             click.echo(json.dumps(content, indent=2, allow_nan=False))
         else:
             _print(console, answer)
@@ -141,7 +144,8 @@ def _print(console: Console, answer: Answer) -> None:
     from rich.markdown import Markdown
 
     console.print()
-    console.print(f"{answer.question}\n", style="bold", markup=False, highlight=False)
+    console.print(answer.question, style="dim", markup=False, highlight=False)
+    console.print(f"{answer.verdict}\n", style="bold", markup=False, highlight=False)
     console.print(Markdown(answer.text, justify="left"))
     for title, table in answer.tables.items():
         console.print()

@@ -16,6 +16,7 @@ from typing import Any
 from laju.core.checks import nearest, shown
 from laju.core.schedule import Schedule
 from laju.dialects.base import DialectError
+from laju.extras import needed_by
 
 READERS = ("transformers", "deepspeed", "torchtitan", "torchtune", "mmengine", "composer")
 """Systems whose configurations are read."""
@@ -96,12 +97,8 @@ def _content(path: Path) -> Any:
 
             return tomllib.loads(text)
         if kind in (".yaml", ".yml"):
-            try:
+            with needed_by(str(path), "convert"):
                 import yaml
-            except ModuleNotFoundError as error:
-                raise ModuleNotFoundError(
-                    f"{path} needs the package PyYAML: pip install pyyaml", name="yaml"
-                ) from error
             return yaml.safe_load(text)
     except ModuleNotFoundError:
         raise

@@ -84,10 +84,11 @@ def _plural(unit: str, n: int) -> str:
 
 def save(c: Conversion, folder: Path) -> list[Path]:
     """Write everything into the folder, which is made where it is missing."""
+    drawn = c.picture()  # first, as it needs Matplotlib: the folder gets all of the files or none
     folder.mkdir(parents=True, exist_ok=True)
     code, picture, markdown, page = (folder / name for name in FILES)
     code.write_text(c.code, encoding="utf-8")
-    c.picture().save(picture)
+    drawn.save(picture)
     markdown.write_text(as_markdown(c), encoding="utf-8")
     page.write_text(as_html(c, picture.read_bytes()), encoding="utf-8")
     return [code, picture, markdown, page]

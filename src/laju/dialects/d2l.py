@@ -1,29 +1,32 @@
 """Dive into Deep Learning: the scheduler classes of its chapter "Learning Rate Scheduling", as plotted and as its loops use them.
 
-The chapter has one text and three editions of the code. By default a function here is what its class gives for 0, 1, 2, … in
-turn, as the chapter plots it. With `loop` it is what the training of that edition really uses:
+The chapter has one text and three tabs of code. Without `loop` a function here is what a new object of the class gives when it is
+called with 0, 1, 2, … in turn, as the chapter's plots call it. With `loop` it is what the training of that tab really uses:
 
 - "pytorch" asks after epoch e, with e, so that epoch 0 runs at the optimizer's own rate and every other one at the rate before:
   a warmup begins with an epoch at the full rate;
-- "tensorflow" asks before epoch e, with e: as plotted (Keras keeps the rate as a float32);
+- "tensorflow" asks before epoch e, with e: as plotted. Keras keeps the rate as a float32, and takes none that is no float;
 - "mxnet" asks at every minibatch, from 1: what is meant as epochs are minibatches, and the first value is never used.
 
-`FactorScheduler` keeps a state: a plot before the training has moved it on. The classes are in the book's text, not in the
-package d2l.
+`FactorScheduler` and `MultiFactorScheduler` keep a state, so that a plot before the training has moved them on. `plotted` says by
+how many values; with a `loop` it is what the chapter itself plots. Plots change nothing about the square root and the cosine. The
+classes are in the book's text, not in the package d2l.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Iterable
 from typing import Any, Literal
 
-from laju.core.algebra import Chain, Maximum
-from laju.core.checks import nearest, number, shown, whole
-from laju.core.pieces import Constant, Exponential, Power, Ramp
+from laju.core.algebra import Chain, Maximum, Product
+from laju.core.checks import is_number, nearest, number, shown, whole
+from laju.core.pieces import Constant, Power, Ramp, Table
 from laju.core.schedule import Schedule
+from laju.dialects import mxnet as _mxnet
 from laju.dialects import torch as _torch
-from laju.dialects.base import DialectError, NotASchedule, System, replayed
+from laju.dialects.base import DialectError, NotASchedule, System, powers, replayed
 
 Loop = Literal["pytorch", "tensorflow", "mxnet"]
 _LOOPS = ("pytorch", "tensorflow", "mxnet")
@@ -34,7 +37,7 @@ def SquareRootScheduler(lr: float = 0.1, *, loop: Loop | None = None, optimizer_
 
     Args:
         lr: the value at t = 0.
-        loop: None as plotted, or the edition whose loop uses it; see the module.
+        loop: None as plotted, or the tab whose loop uses it; see the module.
         optimizer_lr: of epoch 0 with loop="pytorch"; `lr` by default.
 
     Raises:
@@ -56,178 +59,226 @@ def FactorScheduler(
     *,
     loop: Loop | None = None,
     optimizer_lr: float | None = None,
-    plotted: int = 0,
+    plotted: int | None = None,
     exact: int | None = None,
 ) -> Schedule:
-    """Multiplied at every call, the first one included: max(stop, base·factor^(t + 1 + plotted)).
+    """Multiplied at every call, the first one included: η(n) = max(stop, factor·η(n - 1)) from η(-1) = base.
 
-    The base itself is never given. The class multiplies what it gave before, so its errors add up: this is within
-    t + plotted + 3 ulp of it. With a factor above 1 the stop is only where it begins.
+    The base itself is never given, and where a plot has gone before, the plot's last value takes its place. The class multiplies
+    what it gave before, so its errors add up: this is within t + 3 ulp of it.
 
     Args:
-        factor: of each call, at least 0.
-        stop_factor_lr: the smallest value, at least 0.
-        base_lr: before the first call, at least 0.
-        loop: None as plotted, or the edition whose loop uses it; the chapter itself trains with it in none.
+        factor: of each call.
+        stop_factor_lr: the smallest value.
+        base_lr: before the first call.
+        loop: None as plotted, or the tab whose loop uses it; the chapter itself trains with it in none.
         optimizer_lr: of epoch 0 with loop="pytorch"; `base_lr` by default.
-        plotted: calls that have been made before, as a plot of so many values makes them.
+        plotted: calls before the first value, as a plot makes them: 50 with a loop, as in the chapter, and else 0.
         exact: give the first so many values, bit by bit as the class computes them.
 
     Raises:
-        NotASchedule: loop="mxnet", which asks once for every few parameter arrays, so that one update has several rates.
+        NotASchedule: loop="mxnet", which asks once for every few parameter arrays, so that one update has several rates, unless
+            the value no longer changes.
         DialectError: another loop, or an `optimizer_lr` where no loop uses one.
 
     >>> FactorScheduler(factor=0.5, stop_factor_lr=0.1, base_lr=1.0).values(5)
     array([0.5  , 0.25 , 0.125, 0.1  , 0.1  ])
+    >>> FactorScheduler(factor=0.9, stop_factor_lr=1e-2, base_lr=2.0, plotted=50)(0)
+    0.01
     """
-    factor, stop = number("factor", factor, least=0), number("stop_factor_lr", stop_factor_lr, least=0)
-    base, plotted = number("base_lr", base_lr, least=0), whole("plotted", plotted)
-    if loop == "mxnet":
+    factor, stop, base = number("factor", factor), number("stop_factor_lr", stop_factor_lr), number("base_lr", base_lr)
+    state = base
+    for _ in range(_calls(plotted, 50, loop)):
+        state = max(stop, state * factor)
+    first = max(stop, state * factor)
+    if loop == "mxnet" and max(stop, first * factor) != first:
         raise NotASchedule(
             "the chapter's FactorScheduler changes at every call, and MXNet's Trainer calls it once for every few parameter "
             "arrays, so that one update has several rates; laju.factor(base, factor) is what is meant"
         )
-    first = max(stop, base * factor)
     if exact is not None:
-        late = loop == "pytorch"
-        n = whole("exact", exact, least=1) + plotted - late
-        values = replayed(first, lambda t, value: max(stop, value * factor), max(n, 1))
-        return _in_loop(values.shift(-plotted) if plotted else values, loop, optimizer_lr, base)
-    decay: Schedule
-    if factor == 0:
-        decay = Constant(stop)
-    elif factor > 1:
-        decay = Exponential(first, factor)
-        decay = decay.shift(-plotted) if plotted else decay
+        n = whole("exact", exact, least=1) - (loop == "pytorch")
+        values: Schedule = replayed(first, lambda t, value: max(stop, value * factor), max(n, 1))
     else:
-        decay = Maximum((Exponential(base, factor).shift(-1 - plotted), Constant(stop)))
-    return _in_loop(decay, loop, optimizer_lr, base)
+        values = _multiplied_every_time(first, factor, stop)
+    return _in_loop(values, loop, optimizer_lr, base)
 
 
 def MultiFactorScheduler(
-    step: Sequence[int], factor: float, base_lr: float, *, loop: Loop | None = None, plotted: int | None = None
+    step: Collection[int], factor: float, base_lr: float, *, loop: Loop | None = None, plotted: int | None = None
 ) -> Schedule:
-    """Multiplied by a factor at given times, which is another thing in every edition.
+    """Multiplied by a factor at given times, by another class in every tab.
 
-    - By default and with "tensorflow", the class of that edition: base·factor for step[0] ≤ t ≤ step[1], and the base again
-      after it; further steps are passed over.
-    - "pytorch": torch's `MultiStepLR`, base·factor^(number of steps ≤ t + plotted). Its plot, of 30 values, has stepped it 30
-      times before the training begins.
-    - "mxnet": MXNet's own class, in minibatches: base·factor^(number of steps ≤ t), but steps that the plot has passed, those
-      below plotted - 1, count from the start.
+    - By default and with "tensorflow", the class that the TensorFlow tab prints, multiplied at every call whose number is in
+      `step`. What a plot has multiplied stays, and the training multiplies again: base·factor^(steps < plotted + steps ≤ t).
+    - "pytorch": torch's `MultiStepLR`, which a plot has stepped on: base·factor^(steps ≤ t + plotted).
+    - "mxnet": MXNet's own class, in minibatches: base·factor^(steps ≤ t), where steps below plotted - 1 count from the start.
 
-    `laju.multi_factor` is what the text means.
+    The values are the class's to the last digit. `laju.multi_factor` is what the text means.
 
     Args:
-        step: two times for "tensorflow", any number elsewhere.
+        step: calls, epochs or minibatches; for "mxnet" a list of increasing numbers of at least 1. A number that never comes, as
+            a negative number or a fraction, does nothing in the first two; a number twice counts twice in the second.
         factor: at most 1 for "mxnet".
-        base_lr: the value at t = 0.
-        loop: None as plotted in the TensorFlow edition, or the edition whose loop uses it.
-        plotted: values plotted before the training: 30 for "pytorch" and "mxnet" in the chapter, which is the default there; it
-            does nothing elsewhere.
+        base_lr: before the first step.
+        loop: None as plotted in the TensorFlow tab, or the tab whose loop uses it.
+        plotted: calls before the first value, as a plot makes them: 30 with a loop, as in the chapter, and else 0.
 
     Raises:
-        DialectError: steps or a factor that the edition's class refuses.
+        DialectError: steps, a factor or a base that MXNet refuses.
 
     >>> MultiFactorScheduler([2, 4], factor=0.5, base_lr=1.0).values(6)
-    array([1. , 1. , 0.5, 0.5, 0.5, 1. ])
-    >>> MultiFactorScheduler([15, 30], factor=0.5, base_lr=0.5, loop="pytorch")(0)
-    0.125
+    array([1.  , 1.  , 0.5 , 0.5 , 0.25, 0.25])
+    >>> [MultiFactorScheduler([15, 30], factor=0.5, base_lr=0.5, loop=tab)(0) for tab in ("pytorch", "tensorflow", "mxnet")]
+    [0.125, 0.25, 0.25]
     """
     base, factor = number("base_lr", base_lr), number("factor", factor)
-    if isinstance(step, str) or not isinstance(step, Sequence):
-        raise TypeError(f"step must be a sequence such as [15, 30], got {shown(step)}")
-    at = [whole(f"step[{i}]", s) for i, s in enumerate(step)]
-    before = 30 if plotted is None else whole("plotted", plotted)
+    if isinstance(step, str) or not isinstance(step, Collection):
+        raise TypeError(f"step must be a list of numbers such as [15, 30], got {shown(step)}")
+    for i, s in enumerate(step):
+        if not is_number(s):
+            raise TypeError(f"step[{i}] must be a number, got {shown(s)}")
+    before = _calls(plotted, 30, loop)
     if loop == "pytorch":
-        schedule = _torch.MultiStepLR(base, at, factor)
+        schedule = _torch.MultiStepLR(base, step, factor)
         return schedule.shift(-before) if before else schedule
     if loop == "mxnet":
-        if not at or at[0] < 1 or any(b <= a for a, b in itertools.pairwise(at)):
-            raise DialectError(f"step must hold increasing numbers of at least 1, as MXNet asks, got {shown(step)}")
+        listed = isinstance(step, list) and len(step) > 0 and step[0] >= 1
+        if not listed or not all(a < b for a, b in itertools.pairwise(step)):
+            raise DialectError(
+                f"step must be a list of increasing numbers of at least 1, as MXNet asks, got {shown(step)}"
+            )
         if factor > 1:
             raise DialectError(f"factor must be at most 1, as MXNet asks, got {factor!r}")
-        passed = [0 if s < before - 1 else s for s in at]
-        return _torch.MultiStepLR(base, passed, factor)
-    _known(loop)
-    if len(at) < 2:
-        raise DialectError(f"step must hold two times, of which the chapter's class looks up both, got {shown(step)}")
-    first, last = at[0], at[1] + 1
-    if last <= first:
-        return Constant(base)
-    return Chain((Constant(base, first), Constant(base * factor, last - first), Constant(base)))
+        if base < 0:
+            raise DialectError(f"base_lr must be at least 0, as MXNet asks, got {base!r}")
+        return _multiplied_at(base, factor, [0 if s < before - 1 else math.floor(s) for s in step if math.isfinite(s)])
+    come = sorted({int(s) for s in step if math.isfinite(s) and s >= 0 and s == int(s)})
+    for s in come:
+        if s < before:
+            base *= factor
+    return _multiplied_at(base, factor, come)
 
 
 def CosineScheduler(
-    max_update: int,
+    max_update: float,
     base_lr: float = 0.01,
     final_lr: float = 0,
-    warmup_steps: int = 0,
+    warmup_steps: float = 0,
     warmup_begin_lr: float = 0,
-    warmup_mode: Literal["linear", "constant"] = "linear",
+    warmup_mode: Literal["linear", "constant"] | None = None,
     *,
     loop: Loop | None = None,
     optimizer_lr: float | None = None,
 ) -> Schedule:
-    """A warmup, then half a cosine to `final_lr`: final + (base - final)·(1 + cos(π·(t - w)/(T - w)))/2, which then holds.
+    """A warmup, then half a cosine to `final_lr`: final + (base - final)·(1 + cos(π·(t - w)/(T - w)))/2, whose last value holds.
 
-    It reaches the base at t = w and `final_lr` at t = T. The class's 1 + cos loses digits near the bottom: this is within 4 ulp
-    of the larger end.
+    The cosine is at the base at t = w and at `final_lr` at t = T. The class's 1 + cos loses digits near the bottom: this is
+    within 4 ulp of the largest of the three rates.
 
     Args:
-        max_update: T, with the warmup.
+        max_update: T, with the warmup; the value at the last whole number up to T holds.
         base_lr: the top.
         final_lr: the bottom.
-        warmup_steps: w.
+        warmup_steps: w; a cosine with a negative w begins part-way down.
         warmup_begin_lr: the value at t = 0 of a warmup.
-        warmup_mode: "linear", or "constant" at `warmup_begin_lr`; the PyTorch edition has only the first.
-        loop: None as plotted, or the edition whose loop uses it; see the module.
+        warmup_mode: for "mxnet" alone, whose own class it is: "linear", or "constant" at `warmup_begin_lr`.
+        loop: None as plotted in the PyTorch and TensorFlow tabs, or the tab whose loop uses it; see the module.
         optimizer_lr: of epoch 0 with loop="pytorch"; `base_lr` by default.
 
     Raises:
-        DialectError: a T that is not above w, at which the class divides by 0 or has nothing to give; for "mxnet" also a warmup
-            that begins above the base.
+        DialectError: no whole number from w to T, or T = w: at the end of the warmup the printed class has no value to give, or
+            divides by 0. For "mxnet" what MXNet refuses; see `laju.dialects.mxnet.CosineScheduler`.
 
+    >>> CosineScheduler(4, base_lr=1.0, warmup_steps=2).values(6).round(3)
+    array([0. , 0.5, 1. , 0.5, 0. , 0. ])
     >>> CosineScheduler(4, base_lr=1.0, warmup_steps=2, loop="mxnet").values(4).round(3)
     array([0.5, 1. , 0.5, 0. ])
     """
+    if loop == "mxnet":
+        _check_loop(loop, optimizer_lr)
+        own: dict[str, Any] = {  # which checks them
+            "max_update": max_update,
+            "base_lr": base_lr,
+            "final_lr": final_lr,
+            "warmup_steps": warmup_steps,
+            "warmup_begin_lr": warmup_begin_lr,
+            "warmup_mode": "linear" if warmup_mode is None else warmup_mode,
+        }
+        return _mxnet.CosineScheduler(**own)
+    if warmup_mode is not None:
+        raise DialectError(
+            f"the chapter's CosineScheduler has no warmup_mode, got {shown(warmup_mode)}; MXNet's own has: loop='mxnet'"
+        )
     base, final, begin = (
         number("base_lr", base_lr),
         number("final_lr", final_lr),
         number("warmup_begin_lr", warmup_begin_lr),
     )
-    total, warmup = whole("max_update", max_update), whole("warmup_steps", warmup_steps)
-    if total <= warmup:
+    total, warmup = number("max_update", max_update), number("warmup_steps", warmup_steps)
+    after = max(math.ceil(warmup), 0)  # the first call after the warmup
+    if after > total or warmup == total:
         raise DialectError(
-            f"max_update must be above warmup_steps, or the chapter's class fails after the warmup, got {total} and {warmup}"
+            f"max_update must be above warmup_steps, with a whole number between them, got {total:g} and {warmup:g}: the "
+            f"chapter's class fails at call {after}"
         )
-    if warmup_mode not in ("linear", "constant") or (loop == "pytorch" and warmup_mode != "linear"):
-        raise DialectError(
-            f"warmup_mode must be 'linear'{'' if loop == 'pytorch' else ' or constant'}, got {shown(warmup_mode)}"
-        )
-    if loop == "mxnet" and begin > base:
-        raise DialectError(f"warmup_begin_lr must be at most base_lr, as MXNet asks, got {begin!r} and {base!r}")
+    early = max(math.ceil(-warmup), 0)  # a negative warmup: the cosine began so many calls before the first
+    rise = Constant(base, early + warmup) if early else Ramp(begin, base, warmup)
     cosine: Schedule = Ramp(base, final, total - warmup, "cosine")
-    if warmup:
-        rise = Ramp(begin, base, warmup) if warmup_mode == "linear" else Constant(begin, warmup)
-        cosine = rise >> cosine
+    cosine = rise >> cosine if rise.length else cosine
+    cosine = cosine.shift(-early) if early else cosine
+    if total != math.floor(total):
+        cosine = cosine.take(math.floor(total))
     return _in_loop(cosine, loop, optimizer_lr, base)
 
 
+def _calls(plotted: int | None, by_default: int, loop: Any) -> int:
+    _check_loop(loop, None)
+    if plotted is None:
+        return 0 if loop is None else by_default
+    return whole("plotted", plotted)
+
+
+def _multiplied_every_time(first: float, factor: float, stop: float) -> Schedule:
+    """max(stop, factor·the value before), from a first value of at least the stop."""
+    if max(stop, first * factor) == first:
+        return Constant(first)
+    if factor >= 0:
+        return Maximum((powers(first, factor), Constant(stop)))
+    if first > 0:
+        following = max(stop, first * factor)
+        rest = _multiplied_every_time(following, factor, stop) if following < 0 else Constant(max(stop, 0.0))
+        return Constant(first, 1) >> rest
+    # Below 0 and above it in turn; only the values below 0 meet the stop.
+    below = Maximum((powers(first, factor * factor, 2), Constant(stop)))
+    return Product((below, Table((1.0, factor)).repeat()))
+
+
+def _multiplied_at(base: float, factor: float, times: Iterable[int]) -> Schedule:
+    """The base, multiplied once for each of some ordered times."""
+    parts: list[Schedule] = []
+    begin = 0
+    for t in times:
+        if t > begin:
+            parts.append(Constant(base, t - begin))
+        begin, base = t, base * factor
+    return Chain((*parts, Constant(base)))
+
+
 def _in_loop(schedule: Schedule, loop: Any, optimizer_lr: float | None, base: float) -> Schedule:
-    _known(loop)
+    _check_loop(loop, optimizer_lr)
     if loop == "pytorch":
-        return Constant(base if optimizer_lr is None else number("optimizer_lr", optimizer_lr, least=0), 1) >> schedule
-    if optimizer_lr is not None:
-        raise DialectError(f"optimizer_lr is only used with loop='pytorch', got {optimizer_lr!r} with loop={loop!r}")
+        return Constant(number("optimizer_lr", base if optimizer_lr is None else optimizer_lr, least=0), 1) >> schedule
     return schedule.shift(-1) if loop == "mxnet" else schedule
 
 
-def _known(loop: Any) -> None:
+def _check_loop(loop: Any, optimizer_lr: float | None) -> None:
     if loop is not None and loop not in _LOOPS:
         raise DialectError(
             f"loop must be None or one of {', '.join(_LOOPS)}, got {shown(loop)}{nearest(str(loop), _LOOPS)}"
         )
+    if loop != "pytorch" and optimizer_lr is not None:
+        raise DialectError(f"optimizer_lr is only used with loop='pytorch', got {optimizer_lr!r} with loop={loop!r}")
 
 
 SYSTEM = System(

@@ -7,10 +7,10 @@ True
 """
 
 from laju.forecast.bound import BestRate, anytime_bound, best_rate, bound, distance, transfer_rate
-from laju.forecast.curves import Curve
+from laju.forecast.curves import Curve, ForecastWarning
 from laju.forecast.families import Best
 from laju.forecast.finals import FittedFinals, Ranked, fit_finals
-from laju.forecast.fitting import FittedLaw, ForecastWarning, HeldOut, errors, fit
+from laju.forecast.fitting import FittedLaw, HeldOut, errors, fit
 from laju.forecast.plan import (
     Plan,
     best_continuation,

@@ -2,49 +2,75 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from laju.core.checks import shown
+from laju.core.checks import shown, whole
 from laju.core.schedule import Schedule
 from laju.forecast.blocks import Array, Updates
 
 Rates = Schedule | Sequence[float] | npt.NDArray[np.float64]
 
 
+class ForecastWarning(UserWarning):
+    """A forecast beyond what the curves can tell; the message says what to bring."""
+
+
 class Curve:
     """The losses of one run and the rates that it used.
 
+    A schedule is exact in every update. A log has one rate a row: the rate of row n, after n completed updates, is taken as the
+    rate of the next update. Between two rows the rate is a straight line, which is exact in warmups and linear decays and near
+    enough in cosines; a jump becomes a ramp as long as the gap between two rows. After the last row the rate holds. Before the
+    first row, n updates into the run:
+
+    - with `warmup` w the rate rises from 0 in a straight line until update w (at most n), then holds until n; 0 is for none;
+    - without `warmup`, if n is within the usual gap between two rows, the rate rises from 0 if the first two rates rise, and
+      holds otherwise;
+    - beyond that gap the rate is taken to rise from 0 until n, with a warning.
+
     Args:
-        updates: completed updates at which a loss was measured, rising, each at least 1; shape (n,).
+        updates: completed updates at which a loss was measured, whole numbers that rise; shape (n,). A loss at update 0 belongs
+            to no training and is left out.
         loss: the losses there; shape (n,).
-        rates: a schedule in updates, or one rate an update from 0, up to the last of `updates` at least.
-        name: what messages and pictures call it.
+        rates: a schedule in updates; or as a log has rates, one for each of `updates`, shape (n,); or one for each update from 0
+            up to the last of `updates` at least.
+        name: what messages and pictures call the curve.
+        warmup: updates of a warmup before the first row, where the rates are those of a log.
 
     Raises:
-        ValueError: lengths differ, updates that are not whole, below 1 or do not rise, a loss that is not a positive number or
-            ends above where it began (a run that diverged), rates that are negative, not finite, too few or all 0.
+        ValueError: lengths differ, updates that are not whole or do not rise, a loss that is not a positive number or ends above
+            where it began (a run that diverged), rates that are negative, not finite, too few or all 0, a warmup beside rates
+            that tell it themselves.
         UnresolvedError: a schedule that is not in updates.
+
+    Warns:
+        ForecastWarning: rates before the first row that are not known.
 
     >>> import laju
     >>> curve = Curve([100, 200, 300], [4.1, 3.9, 3.8], laju.cosine(3e-4, total=300, warmup=10))
     >>> len(curve), curve.peak
     (3, 0.0003)
+    >>> Curve([100, 200, 300], [4.1, 3.9, 3.8], [3e-4, 2e-4, 0]).rates[[0, 100, 150, 299]]
+    array([3.0e-04, 3.0e-04, 2.5e-04, 2.0e-06])
     """
 
-    def __init__(self, updates: Any, loss: Any, rates: Rates, name: str = "curve") -> None:
+    def __init__(
+        self, updates: Any, loss: Any, rates: Rates, name: str = "curve", *, warmup: int | None = None
+    ) -> None:
         self.name = name
-        self.updates = checked_updates(updates, f"updates of {name}")
+        rows = checked_updates(updates, f"updates of {name}", least=0)
         self.loss = _numbers(loss, f"loss of {name}")
-        if len(self.updates) != len(self.loss):
-            raise ValueError(
-                f"updates and loss of {name} must be equally many, got {len(self.updates)} and {len(self.loss)}"
-            )
+        if len(rows) != len(self.loss):
+            raise ValueError(f"updates and loss of {name} must be equally many, got {len(rows)} and {len(self.loss)}")
+        begun = rows > 0
+        self.updates, self.loss = rows[begun], self.loss[begun]
         if not len(self.loss):
-            raise ValueError(f"{name} has no losses; give at least one")
+            raise ValueError(f"{name} has no losses{' after update 0' if len(rows) else ''}; give at least one")
         back = np.flatnonzero(np.diff(self.updates) <= 0)
         if back.size:
             i = int(back[0])
@@ -61,7 +87,20 @@ class Curve:
                 f"loss of {name} ends at {_end(self.loss):.4g}, above the {self.loss[0]:.4g} that it began with: a run that "
                 "diverged says nothing about the laws; leave it out, or cut it before it diverged"
             )
-        self.rates = as_rates(rates, int(self.updates[-1]), f"rates of {name}")
+        last = int(self.updates[-1])
+        if not isinstance(rates, Schedule):
+            rates = _numbers(rates, f"rates of {name}")
+        if isinstance(rates, Schedule) or len(rates) >= last:
+            if warmup is not None:
+                raise ValueError(f"the rates of {name} are known in every update, so leave warmup = {warmup} out")
+        elif len(rates) == len(rows):
+            rates = between_rows(rows, rates, last, name, warmup, stacklevel=3)
+        else:
+            raise ValueError(
+                f"rates of {name} must be one for each of the {len(rows)} losses, or one for each of the {last} updates, got "
+                f"{len(rates)}"
+            )
+        self.rates = as_rates(rates, last, f"rates of {name}")
 
     @property
     def peak(self) -> float:
@@ -93,13 +132,59 @@ def as_rates(rates: Rates, updates: int, name: str = "rates") -> Array:
     return found
 
 
-def checked_updates(updates: Any, name: str = "updates") -> Updates:
+def between_rows(
+    rows: Sequence[int] | Updates,
+    rates: Sequence[float] | Array,
+    updates: int,
+    name: str,
+    warmup: int | None,
+    *,
+    stacklevel: int,
+) -> Array:
+    """The rate of each update from those of the rows of a log, as `Curve` says.
+
+    Args:
+        rows: completed updates, rising; shape (n,).
+        rates: at these; shape (n,).
+        updates: of the run.
+        name: of the curve, for warnings.
+        warmup: updates of a warmup before the first row, if it is known.
+        stacklevel: of the warnings, for who calls this.
+    """
+    first, gap = int(rows[0]), int(np.median(np.diff(rows))) if len(rows) > 1 else int(rows[0])
+    rises = len(rates) > 1 and rates[1] > rates[0]
+    if warmup is not None:
+        warmup = min(whole("warmup", warmup, least=0), first)
+        start = [(0, 0.0), (warmup, rates[0])] if warmup else [(0, rates[0])]
+    elif first <= gap:
+        start = [(0, 0.0 if rises else rates[0])]
+    else:
+        start = [(0, 0.0)]
+        warnings.warn(
+            f"{name} has no rate before update {first:,}, so it is taken to rise from 0 until there in a straight line; "
+            "say how long the warmup was, or give the schedule",
+            ForecastWarning,
+            stacklevel=stacklevel,
+        )
+    if updates - rows[-1] > max(10 * gap, 1):
+        warnings.warn(
+            f"{name} has no rate after update {rows[-1]:,}, so the last one is taken to hold until the last loss, at "
+            f"{updates:,}; give the schedule",
+            ForecastWarning,
+            stacklevel=stacklevel,
+        )
+    knots = [*(start if first > 0 else []), *zip(rows, rates, strict=True)]
+    used: Array = np.interp(np.arange(updates), [n for n, _ in knots], [rate for _, rate in knots])
+    return used
+
+
+def checked_updates(updates: Any, name: str = "updates", least: int = 1) -> Updates:
     """Numbers of completed updates as an array of integers."""
     found = np.atleast_1d(np.asarray(updates))
     if found.ndim != 1 or found.dtype.kind not in "iuf":
         raise ValueError(f"{name} must be whole numbers in one row, got {shown(updates)}")
-    if found.size and (not np.isfinite(found).all() or (found != np.floor(found)).any() or found.min() < 1):
-        raise ValueError(f"{name} must be whole numbers of 1 or more, got {shown(updates)}")
+    if found.size and (not np.isfinite(found).all() or (found != np.floor(found)).any() or found.min() < least):
+        raise ValueError(f"{name} must be whole numbers of {least} or more, got {shown(updates)}")
     return found.astype(np.int64)
 
 

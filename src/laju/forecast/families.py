@@ -19,6 +19,7 @@ from laju.core.checks import nearest, number, shown, whole
 from laju.core.joins import chain
 from laju.core.pieces import Constant, Ramp, Table
 from laju.core.schedule import Schedule
+from laju.extras import needed_by
 from laju.forecast.curves import Rates, as_rates
 from laju.forecast.laws import Functional
 from laju.policies import knots
@@ -117,7 +118,8 @@ def _peaks(law: FittedLaw) -> list[float]:
 def _search(
     law: FittedLaw, head: Schedule | None, value: float, updates: int, family: str
 ) -> tuple[float, Schedule, float]:
-    from scipy.optimize import minimize
+    with needed_by("a forecast", "forecast"):
+        from scipy.optimize import minimize
 
     n = updates - (int(head.length) if head is not None and head.length is not None else 0)
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from laju.core.checks import shown, whole
+from laju.extras import needed_by
 from laju.forecast.blocks import Array, history
-from laju.forecast.curves import Curve, Rates, as_rates
-from laju.forecast.fitting import ForecastWarning
+from laju.forecast.curves import Curve, ForecastWarning, Rates, as_rates
 from laju.forecast.laws import Functional, Prior
 
 _LAW = Functional()
@@ -270,10 +270,8 @@ def _alike(runs: Sequence[Run], others: Sequence[Run]) -> Array:
 
 def _not_negative(X: Array, y: Array) -> Array:
     """The least-squares solution with nothing below 0."""
-    try:
+    with needed_by("a forecast", "forecast"):
         from scipy.optimize import nnls
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError('forecasts need SciPy: pip install "laju[forecast]"', name=error.name) from error
 
     scale = np.abs(X).max(axis=0)
     found: Array = nnls(X / scale, y)[0] / scale

@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from laju.core.checks import nearest, shown
+from laju.extras import needed_by
 from laju.forecast.blocks import Array, History, history
-from laju.forecast.curves import Curve, Rates, as_rates, checked_updates
+from laju.forecast.curves import Curve, ForecastWarning, Rates, as_rates, checked_updates
 from laju.forecast.laws import AVERAGE, LAWS, Law
 
 if TYPE_CHECKING:
@@ -32,10 +33,6 @@ _BAD = 0.2
 """A relative error of a held-out curve from which on the law is said not to fit."""
 _FAR = 7.0
 """How far from a prior's centre a logarithm is looked for; beyond, powers overflow."""
-
-
-class ForecastWarning(UserWarning):
-    """A forecast beyond what the curves can tell; the message says what to bring."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +129,8 @@ class FittedLaw:
         as many independent losses as their correlation leaves), the disagreement of the laws in an average, and what curves
         that were held out were off by.
         """
-        from scipy.special import ndtri
+        with needed_by("a forecast", "forecast"):
+            from scipy.special import ndtri
 
         if not 0 < level < 1:
             raise ValueError(f"level must lie between 0 and 1, got {level!r}")
@@ -386,10 +384,8 @@ class _Problem:
         return Member(self.law, logs, c, self._covariance(terms, c))
 
     def _descend(self, start: Array, weight: Array) -> tuple[Array, float]:
-        try:
+        with needed_by("a forecast", "forecast"):
             from scipy.optimize import least_squares
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError('forecasts need SciPy: pip install "laju[forecast]"', name=error.name) from error
 
         last: dict[str, Any] = {}
 

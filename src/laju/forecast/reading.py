@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from laju.core.checks import nearest, shown, whole
+from laju.core.checks import nearest, shown
 from laju.core.schedule import Schedule
+from laju.extras import needed_by
 from laju.forecast.blocks import Array
-from laju.forecast.curves import Curve, Rates
-from laju.forecast.fitting import ForecastWarning
+from laju.forecast.curves import Curve, ForecastWarning, Rates, between_rows
 
 MOST = 1000
 """Losses that are kept of a longer curve: means of neighbours, since more would cost time and tell nothing."""
@@ -54,22 +54,14 @@ def read_csv(
     empty where losses and rates are logged at different updates. A loss at update 0 belongs to no training and is left out, and
     of more than 1,000 losses the means of neighbours are kept.
 
-    Rates are logged every so often, and a curve has one an update. Between two logged ones the rate is taken to run in a straight
-    line: exact for warmups and linear decays, near enough for cosines, and for a jump it is a ramp as long as the gap between two
-    logs. After the last one the rate holds. What was used before the first one, n updates into the run, a file cannot tell:
-
-    - with `warmup` w the rate rises from 0 in a straight line until update w (at most n), then holds until n; 0 is for none;
-    - without it, if n is within the usual gap between two logs, it rises from 0 if the first logged rates rise, else it holds;
-    - otherwise it is taken to rise from 0 until n, with a warning.
-
-    A schedule is exact everywhere, so give it where it is known.
+    What the rates were between two logged ones, and before the first, is said at `Curve`.
 
     Args:
         path: the file.
         rates: the run's schedule, or one rate an update from 0; then no rate column is needed, and one that is there is compared.
         name: of the curve; the file's name without its ending when left out.
         loss, rate, update: names of the columns, where they cannot be told by themselves.
-        warmup: updates of a warmup before the first logged rate.
+        warmup: updates of a warmup before the first logged rate, as `Curve` takes it.
 
     Raises:
         OSError: the file cannot be read.
@@ -133,14 +125,9 @@ def read_tensorboard(
         raise FileNotFoundError(f"{path} is neither a folder with TensorBoard's event files nor such a file")
     if not is_tensorboard(where):
         raise ValueError(f"{path} has no event files of TensorBoard in it (events.out.tfevents…)")
-    try:
+    with needed_by("reading TensorBoard's event files"):
         from tensorboard.backend.event_processing import event_accumulator  # type: ignore[import-untyped]
         from tensorboard.util import tensor_util  # type: ignore[import-untyped]
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"event files are read by TensorBoard's own package, which is not installed ({error}): pip install tensorboard",
-            name=error.name,
-        ) from error
     events: Any = event_accumulator.EventAccumulator(str(path), size_guidance={"scalars": 0, "tensors": 0})
     events.Reload()
     scalars, tensors = events.Tags()["scalars"], events.Tags()["tensors"]
@@ -293,7 +280,10 @@ def _curve(
     last = int(at[-1])
     at, loss = _means(at, loss)
     if rates is None:
-        rates = _per_update(path, logged, last, warmup)
+        if not logged:
+            raise ValueError(f"{path} has no rates")
+        rows, used = zip(*logged, strict=True)
+        rates = between_rows(rows, used, last, path, warmup, stacklevel=4)
     elif warmup is not None:
         raise ValueError(f"{path}: a schedule says how it warms up, so leave the warmup out")
     elif logged and isinstance(rates, Schedule):
@@ -307,37 +297,6 @@ def _means(at: Any, loss: Array) -> tuple[Any, Array]:
         return at, loss
     parts = np.array_split(np.arange(len(at)), MOST)
     return np.array([round(float(at[p].mean())) for p in parts]), np.array([float(loss[p].mean()) for p in parts])
-
-
-def _per_update(path: str, logged: list[Point], updates: int, warmup: int | None) -> Array:
-    """One rate an update from those that were logged, as `read_csv` says."""
-    if not logged:
-        raise ValueError(f"{path} has no rates")
-    at, rate = [n for n, _ in logged], [value for _, value in logged]
-    first, gap = at[0], int(np.median(np.diff(at))) if len(at) > 1 else at[0]
-    if warmup is not None:
-        start = [(0, 0.0), (min(whole("warmup", warmup), first), rate[0])] if warmup else [(0, rate[0])]
-    elif first <= gap:
-        start = [(0, 0.0 if len(rate) > 1 and rate[1] > rate[0] else rate[0])]
-    else:
-        start = [(0, 0.0)]
-        warnings.warn(
-            f"{path} has no rate before update {first:,}, so it is taken to rise from 0 until there in a straight line; "
-            "say how long the warmup was, or give the schedule",
-            ForecastWarning,
-            stacklevel=4,
-        )
-    if updates - at[-1] > max(10 * gap, 1):
-        warnings.warn(
-            f"{path} has no rate after update {at[-1]:,}, so the last one is taken to hold until the last loss, at {updates:,}; "
-            "give the schedule",
-            ForecastWarning,
-            stacklevel=4,
-        )
-    if first == 0:
-        start = []
-    knots = [*start, *zip(at, rate, strict=True)]
-    return np.interp(np.arange(updates), [n for n, _ in knots], [value for _, value in knots])
 
 
 def _compare(path: str, logged: list[Point], schedule: Schedule) -> None:

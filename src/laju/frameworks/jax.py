@@ -13,13 +13,15 @@ import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
-import optax
-
 from laju.core.checks import is_number, nearest, number, shown, whole
 from laju.core.schedule import Schedule
+from laju.extras import needed_by
 from laju.frameworks.values import Factor
+
+with needed_by("laju.frameworks.jax", "jax"):
+    import jax
+    import jax.numpy as jnp
+    import optax
 
 
 def scheduled(factory: Callable[..., Any], **hyper_parameters: Any) -> Any:

@@ -15,7 +15,6 @@ import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
-import keras
 import numpy as np
 
 from laju import adaptive
@@ -23,10 +22,14 @@ from laju.adaptive import Controller, Rule, StateError
 from laju.core.checks import is_number, nearest, number, shown, whole
 from laju.core.schedule import Schedule
 from laju.core.units import RunPlan
+from laju.extras import needed_by
 from laju.frameworks.state import Policy, check_policy, load, load_controller, save
 from laju.frameworks.values import Factor, Values
 from laju.policies import constant
 from laju.text.json import from_json
+
+with needed_by("laju.frameworks.keras", "keras"):
+    import keras
 
 KIND = "keras.Scheduled"
 _STORED = "laju"

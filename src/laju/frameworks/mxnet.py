@@ -16,15 +16,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from mxnet import optimizer as mx_optimizer
-from mxnet.lr_scheduler import LRScheduler
-
 from laju.adaptive import Controller, Rule, StateError
 from laju.core.checks import shown, whole
 from laju.core.schedule import Schedule
+from laju.extras import needed_by
 from laju.frameworks.state import Policy, check_policy, load, save
 from laju.frameworks.values import Factor, Values
 from laju.text.json import from_json
+
+with needed_by("laju.frameworks.mxnet, in an environment of its own with NumPy below 1.24,", "mxnet"):
+    from mxnet import optimizer as mx_optimizer
+    from mxnet.lr_scheduler import LRScheduler
 
 KIND = "mxnet.Scheduler"
 

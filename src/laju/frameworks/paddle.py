@@ -11,14 +11,16 @@ import warnings
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import paddle
-from paddle.optimizer.lr import LRScheduler
-
 from laju.adaptive import Controller, Rule, StateError
 from laju.core.checks import shown, whole
 from laju.core.schedule import Schedule
+from laju.extras import needed_by
 from laju.frameworks.state import Policy, check_policy, load, save
 from laju.frameworks.values import Factor, Values
+
+with needed_by("laju.frameworks.paddle", "paddle"):
+    import paddle
+    from paddle.optimizer.lr import LRScheduler
 
 KIND = "paddle.Scheduler"
 

@@ -11,15 +11,19 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-import torch
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
-
 from laju.adaptive import Controller, Rule, StateError
 from laju.core.checks import is_number, nearest, number, shown, whole
 from laju.core.schedule import Schedule
+from laju.core.units import RunPlan, UnresolvedError
+from laju.extras import needed_by
 from laju.frameworks.state import Policy, check_policy, load, load_controller, save
 from laju.frameworks.values import Factor, Values
 from laju.policies import constant
+from laju.text.spec import parse
+
+with needed_by("laju.frameworks.torch", "torch"):
+    import torch
+    from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 KIND = "torch.Scheduler"
 _UNHEARD = 20
@@ -531,6 +535,47 @@ def _driven(name: str, value: Any) -> Driven:
     if isinstance(value, Schedule | Factor) or is_number(value):
         return value
     raise TypeError(f"{name} must be a schedule, a Factor or a number, got {shown(value)}")
+
+
+def after_epoch(schedule: Schedule | str, optimizer: torch.optim.Optimizer) -> Callable[[int], float]:
+    """Return epoch ↦ schedule(epoch + 1), for a loop that asks when an epoch is over; the first rate is set at once.
+
+    Loops such as the one of *Dive into Deep Learning* end epoch e with `group["lr"] = scheduler(e)`, so a schedule itself would
+    come one epoch late. One count of the schedule is an epoch here, and epochs count from 0.
+
+    Args:
+        schedule: of absolute rates, or its text; the loop gives the same rate to every group of parameters.
+        optimizer: the torch optimizer, whose groups all get schedule(0) for epoch 0.
+
+    Raises:
+        TypeError: neither a schedule nor text, or not an optimizer.
+        SpecError: a text that cannot be read.
+        UnresolvedError: lengths in other units than epochs.
+
+    >>> import torch
+    >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))])
+    >>> scheduler = after_epoch("linear(1, 0, total=4)", optimizer)
+    >>> for epoch in range(3):
+    ...     print(optimizer.param_groups[0]["lr"])
+    ...     optimizer.param_groups[0]["lr"] = scheduler(epoch)
+    1.0
+    0.75
+    0.5
+    """
+    by_epoch = parse(schedule) if isinstance(schedule, str) else schedule
+    if not isinstance(by_epoch, Schedule):
+        raise TypeError(f"schedule must be a schedule or its text, got {shown(schedule)}")
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise TypeError(f"optimizer must be a torch optimizer, got {shown(optimizer)}")
+    if by_epoch.units - {"epochs"}:
+        raise UnresolvedError(
+            f"after_epoch counts epochs, but {shown(by_epoch)} has lengths in {', '.join(sorted(by_epoch.units))}; "
+            "give its lengths in epochs"
+        )
+    by_epoch = by_epoch.resolve(RunPlan(samples=1, batch_size=1, epochs=1))  # in which an epoch is one update
+    for group in optimizer.param_groups:
+        group["lr"] = by_epoch(0)
+    return lambda epoch: float(by_epoch(epoch + 1))
 
 
 def trace(

@@ -239,6 +239,7 @@ class Comparison:
                     "epoch": last.epoch if last else None,
                     "train_loss": last.train_loss if last else None,
                     "train_accuracy": None if last is None or math.isnan(last.train_accuracy) else last.train_accuracy,
+                    "test_loss": last.test_loss if last else None,
                     "test_accuracy": last.test_accuracy if last else None,
                     "gap": _gap(last) if last else None,
                     "seconds": outcome.seconds if outcome else None,
@@ -414,7 +415,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]
     if isinstance(value, Estimate):
-        return _plain(vars(value))
+        return _plain(value.to_json())
     if hasattr(value, "item"):  # a NumPy number
         return _plain(value.item())
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -12,8 +12,7 @@ import numpy as np
 from laju.core.checks import nearest
 from laju.core.schedule import Schedule
 from laju.core.units import RunPlan
-from laju.forecast.curves import Curve
-from laju.forecast.fitting import ForecastWarning
+from laju.forecast.curves import Curve, ForecastWarning
 from laju.lab.store import Kept, Store, is_url
 from laju.text.spec import parse
 from laju.view.plot import printable

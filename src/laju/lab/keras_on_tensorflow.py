@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from laju.extras import needed_by
 from laju.lab.environment import environment, quiet
 
 
@@ -22,16 +23,15 @@ def _backend(name: str) -> Iterator[None]:
             os.environ["KERAS_BACKEND"] = before
 
 
-try:
-    # TensorFlow imports Keras, too.
-    with _backend("tensorflow"), environment(TF_CPP_MIN_LOG_LEVEL="1"), quiet():
-        import keras
-        import tensorflow as tf
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        f'the lab needs TensorFlow and Keras to train in TensorFlow ({error}): pip install "laju[tensorflow]"',
-        name=error.name,
-    ) from error
+# TensorFlow imports Keras, too.
+with (
+    needed_by("training in TensorFlow", "tensorflow"),
+    _backend("tensorflow"),
+    environment(TF_CPP_MIN_LOG_LEVEL="1"),
+    quiet(),
+):
+    import keras
+    import tensorflow as tf
 
 if keras.backend.backend() != "tensorflow":
     raise RuntimeError(

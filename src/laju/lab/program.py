@@ -220,6 +220,7 @@ class ProgramTrial:
         train_accuracy: Any = None,
         test_accuracy: Any = None,
         rate: Any = None,
+        test_loss: Any = None,
     ) -> None:
         """Tell how training goes. It is kept before this returns.
 
@@ -232,6 +233,7 @@ class ProgramTrial:
             epoch: passes over the data so far; found from `update` where the length of an epoch is known.
             train_accuracy, test_accuracy: shares in [0, 1]. The lab compares by the test accuracy of the last report.
             rate: of the last update; the schedule's by default.
+            test_loss: the mean over all test examples.
 
         Raises:
             ValueError: an update that is not later than the one before or beyond the run, or an accuracy outside [0, 1].
@@ -258,6 +260,7 @@ class ProgramTrial:
             "train_loss": loss,
             "train_accuracy": _share("train_accuracy", train_accuracy, math.isfinite(loss)),
             "test_accuracy": _share("test_accuracy", test_accuracy, math.isfinite(loss)),
+            "test_loss": None if test_loss is None else _figure("test_loss", test_loss),
             "seconds": seconds,
         }
         if self._log is not None:
@@ -369,7 +372,7 @@ def _share(name: str, value: Any, required: bool) -> float | None:
 
 
 def _line(content: dict[str, Any]) -> str:
-    names = ("train_loss", "train_accuracy", "test_accuracy")
+    names = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
     figures = [f"{name.replace('_', ' ')} {content[name]:.4g}" for name in names if content[name] is not None]
     start = f"update {content['update']}, epoch {content['epoch']:.4g}: rate {content['rate']:.4g}, "
     return start + ", ".join(figures)
@@ -445,7 +448,7 @@ def as_record(line: dict[str, Any]) -> Record:
     }
     if content["train_accuracy"] is None:
         content["train_accuracy"] = math.nan
-    return Record(**content)
+    return Record(**content, test_loss=line.get("test_loss"))  # which an earlier laju did not write
 
 
 # --- the one that started it -------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from laju.core.schedule import Schedule
 from laju.core.units import RunPlan
+from laju.extras import needed_by
 from laju.lab import search_storage
 from laju.lab.objectives import Objective
 from laju.lab.progress import Channel
@@ -253,12 +254,8 @@ class Search:
             case "gp":
                 return samplers.GPSampler(seed=seed)
             case "cma":
-                try:
+                with needed_by("sampler 'cma'"):
                     import cmaes  # type: ignore[import-not-found,import-untyped,unused-ignore]  # noqa: F401
-                except ModuleNotFoundError as error:
-                    raise ModuleNotFoundError(
-                        "sampler 'cma' needs the package cmaes: pip install cmaes", name=error.name
-                    ) from error
                 return samplers.CmaEsSampler(seed=seed)
         return samplers.TPESampler(seed=seed)
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import sqlalchemy as sa
 
+from laju.extras import missing
 from laju.lab.store.file import APPLICATION
 from laju.lab.store.urls import is_url, read_url
 from laju.lab.store.urls import shown as shown  # for those who use a storage
@@ -84,8 +85,8 @@ def open_storage(url: str) -> RDBStorage:
     except ModuleNotFoundError as error:
         raise _no_driver(parsed, error) from error
     except ImportError as error:
-        missing = error.__cause__ or error.__context__
-        raise _no_driver(parsed, missing if isinstance(missing, ModuleNotFoundError) else error) from error
+        cause = error.__cause__ or error.__context__
+        raise _no_driver(parsed, cause if isinstance(cause, ModuleNotFoundError) else error) from error
     except Exception as error:
         failure = as_storage_error(error, url)
         if failure is not None:
@@ -96,9 +97,10 @@ def open_storage(url: str) -> RDBStorage:
 
 
 def _no_driver(url: sa.URL, error: ImportError) -> ModuleNotFoundError:
-    name = getattr(error, "name", None)
-    hint = 'pip install "laju[postgresql]"' if url.get_backend_name() == "postgresql" else "install its package"
-    return ModuleNotFoundError(f"storage {shown(str(url))} needs the driver {url.drivername}: {hint}", name=name)
+    storage = f"storage {shown(str(url))}"
+    if url.get_backend_name() == "postgresql":
+        return missing(storage, "psycopg")
+    return ModuleNotFoundError(f"{storage} needs the driver {url.drivername}: install its package", name=error.name)
 
 
 def _check_file(path: str | None) -> None:

@@ -164,7 +164,9 @@ def _hash(content: dict[str, Any]) -> str:
 class Record:
     """What was known after `update` completed updates; train figures are running means over the current epoch.
 
-    `train_accuracy` is NaN where a program of the user's does not report it.
+    `train_accuracy` is NaN where a program of the user's does not report it. `test_loss` and `test_accuracy` are those of the
+    weights at the end of an epoch, over all test examples; None within an epoch. `test_loss` is None, too, where it was not
+    recorded: in programs that do not report it, and in trials that an earlier laju stored.
     """
 
     update: int
@@ -173,6 +175,7 @@ class Record:
     train_loss: float
     train_accuracy: float
     test_accuracy: float | None = None
+    test_loss: float | None = None
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from laju.core.checks import nearest, shown, whole
+from laju.extras import needed_by
 from laju.lab import search_storage
 from laju.lab.arguments import cores, read_frameworks, read_seeds
 from laju.lab.compare import Interrupted, Unfinished, compare
@@ -256,12 +257,8 @@ def other_seeds(used: Iterable[int], many: int) -> tuple[int, ...]:
 
 
 def _need_optuna() -> None:
-    try:
+    with needed_by("a search", "tune"):
         import optuna  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f'a search needs the package {error.name}: pip install "laju[tune]"', name=error.name
-        ) from error
 
 
 def _one_of(name: str, value: Any, valid: Mapping[str, str]) -> None:

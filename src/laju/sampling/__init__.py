@@ -9,14 +9,17 @@ np.True_
 `laju.sampling.jax` does the same by BlackJAX.
 """
 
-from laju.sampling.chains import Chains
-from laju.sampling.cycles import Stages, cyclical, stages
-from laju.sampling.exact import Moments, contraction, largest_step, moments, stationary_variance
-from laju.sampling.langevin import sample
-from laju.sampling.optimizer import Langevin
-from laju.sampling.preconditioned import RMSProp
-from laju.sampling.steps import Diverged
-from laju.sampling.targets import Gaussian, GaussianMixture, Posterior
+from laju.extras import needed_by
+
+with needed_by("laju.sampling", "sampling"):
+    from laju.sampling.chains import Chains
+    from laju.sampling.cycles import Stages, cyclical, stages
+    from laju.sampling.exact import Moments, contraction, largest_step, moments, stationary_variance
+    from laju.sampling.langevin import sample
+    from laju.sampling.optimizer import Langevin
+    from laju.sampling.preconditioned import RMSProp
+    from laju.sampling.steps import Diverged
+    from laju.sampling.targets import Gaussian, GaussianMixture, Posterior
 
 __all__ = [
     "Chains",

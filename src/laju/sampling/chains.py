@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from laju.core.checks import shown
+from laju.extras import needed_by
 
 Floats = NDArray[np.float64]
 
@@ -108,12 +109,7 @@ class Chains:
 
 def need_arviz() -> Any:
     """ArviZ, or how to get it."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # of its own next version; the requirement is below that
-            import arviz
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            'effective sample sizes and R-hat need ArviZ: pip install "laju[sampling]"', name=error.name
-        ) from error
+    with needed_by("a diagnostic of chains", "sampling"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of its own next version; the requirement is below that
+        import arviz
     return arviz

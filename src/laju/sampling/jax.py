@@ -9,14 +9,17 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from laju.core.checks import is_number, nearest, shown, whole
 from laju.core.schedule import Schedule
+from laju.extras import needed_by
 from laju.sampling.chains import Chains
 from laju.sampling.steps import Diverged, read_steps, read_temperatures
+
+with needed_by("laju.sampling.jax", "jax"):
+    import jax
+    import jax.numpy as jnp
 
 _KERNELS = {"blackjax.sgmcmc.sgld": "step_size", "blackjax.sgmcmc.csgld": "step_size_diff"}
 

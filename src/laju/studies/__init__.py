@@ -10,6 +10,7 @@ from inspect import signature
 from typing import Any
 
 from laju.core.checks import nearest, shown
+from laju.extras import needed_by
 from laju.studies.base import Answer, Options, Table, write
 
 __all__ = ["STUDIES", "Answer", "Options", "Table", "run", "write"]
@@ -35,11 +36,13 @@ def run(name: str, options: Options | None = None, **settings: Any) -> Answer:
         settings: of the study alone, see its module's `study`.
 
     Raises:
+        ModuleNotFoundError: a package that the study needs is not installed.
         ValueError: no such study, or options or settings that it cannot use.
     """
     if name not in STUDIES:
         raise ValueError(f"{shown(name)} is not a study{nearest(str(name), STUDIES)} (studies: {', '.join(STUDIES)})")
-    module = import_module(f"laju.studies.{name.replace('-', '_')}")
+    with needed_by(f"the study {name!r}", "lab"):
+        module = import_module(f"laju.studies.{name.replace('-', '_')}")
     takes = list(signature(module.study).parameters)[1:]
     for setting in settings:
         if setting not in takes:

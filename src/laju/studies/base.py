@@ -54,6 +54,7 @@ class Answer:
 
     Attributes:
         name, question: the study's.
+        verdict: the answer in one sentence: what is shown, what is only ahead, and the command that would settle it.
         text: the answer in a few sentences, made from the figures, in Markdown.
         tables: by title.
         pictures: by file name without its ending.
@@ -62,6 +63,7 @@ class Answer:
 
     name: str
     question: str
+    verdict: str
     text: str
     tables: Mapping[str, Table] = field(default_factory=dict)
     pictures: Mapping[str, Figure] = field(default_factory=dict)
@@ -69,7 +71,7 @@ class Answer:
 
     def markdown(self) -> str:
         """The answer as a page, with its pictures by file name."""
-        parts = [f"# {self.question}", self.text.strip()]
+        parts = [f"# {self.question}", f"**{self.verdict}**", self.text.strip()]
         parts += [f"![{title.replace('-', ' ')}]({title}.png)" for title in self.pictures]
         for title, table in self.tables.items():
             lines = ["| " + " | ".join(map(str, row)) + " |" for row in (table.headings, *table.rows)]

@@ -18,7 +18,7 @@ from laju.core.schedule import Schedule
 from laju.lab.compare import compare
 from laju.lab.comparison import Comparison
 from laju.lab.report.figures import overview
-from laju.lab.statistics import Estimate, estimate, joint_difference, paired_difference
+from laju.lab.statistics import LEAST_SEEDS, Estimate, claim, counted, estimate, joint_difference, paired_difference
 from laju.lab.statistics import number as number_text
 from laju.lab.tasks.image_folder import Accelerated, ImageFolder
 from laju.lab.trials import Optimizer
@@ -209,11 +209,11 @@ def _answer(
         "test accuracy by peak rate": {
             policy: {f"{peak:g}": score for peak, score in scores.items()} for policy, scores in tried.items()
         },
-        "cosine's lead": {policy: vars(lead) for policy, lead in differences.items()},
+        "cosine's lead": {policy: lead.to_json() for policy, lead in differences.items()},
         "best": None if by_test is None else by_test.to_json(),
         "comparison": found.to_json(),
     }
-    return Answer(NAME, QUESTION, "\n\n".join(text), tables, pictures, figures)
+    return Answer(NAME, QUESTION, _opening(accuracies, differences), "\n\n".join(text), tables, pictures, figures)
 
 
 def _differences(accuracies: Mapping[str, Mapping[int, float]], image: float) -> dict[str, Estimate]:
@@ -231,6 +231,26 @@ def _differences(accuracies: Mapping[str, Mapping[int, float]], image: float) ->
             # Shares of the same images: what is left below this is the rounding of their sums.
             found[policy] = lead if abs(lead.mean) > 1e-12 else replace(lead, mean=0.0)
     return found
+
+
+def _opening(accuracies: Mapping[str, Mapping[int, float]], leads: Mapping[str, Estimate]) -> str:
+    """Which policies the cosine is shown to be better or worse than, in one sentence."""
+    if _ASKED not in accuracies or not leads:
+        return "There is no answer: the cosine, or every other policy, lost a seed."
+    better, worse, open_ = (
+        [policy for policy, lead in leads.items() if claim(lead, above=1, below=-1, otherwise=0) == sign]
+        for sign in (1, -1, 0)
+    )
+    n = next(iter(leads.values())).n
+    parts = [f"the cosine is shown to be better than {listed(better)}"] if better else []
+    parts += [f"the cosine is shown to be worse than {listed(worse)}"] if worse else []
+    if open_:
+        more = f"laju study {NAME} … --seeds {max(2 * n, LEAST_SEEDS)}"
+        parts.append(
+            f"{counted(n, 'seed')} do{'es' if n == 1 else ''} not tell the cosine from {listed(open_)} ({more})"
+        )
+    text = "; ".join(parts)
+    return text[0].upper() + text[1:] + "."
 
 
 def _what(folder: ImageFolder, found: Comparison) -> str:

@@ -20,7 +20,7 @@ from laju.lab.comparison import Comparison, Row
 from laju.lab.statistics import Estimate, estimate
 from laju.policies import constant, poly, polynomial_decay
 from laju.studies.base import Answer, Options, Table
-from laju.studies.ranking import Ranking, finals, listed, rank, untold
+from laju.studies.ranking import Ranking, finals, listed, rank, untold, verdict
 from laju.view.plot import INK, PALETTE, draw_steps, legend, tidy
 
 NAME, QUESTION = "exponents", "Which exponent of a polynomial decay is best?"
@@ -115,7 +115,7 @@ def _answer(task: str, found: Comparison, decays: list[Decay], bases: tuple[floa
         "tuned base": tuned,
         "best by test accuracy": None if by_test is None else by_test.to_json(),
         "best by training loss": None if by_loss is None else by_loss.to_json(),
-        "train loss half-way": {name: None if s is None else vars(s) for name, s in speed.items()},
+        "train loss half-way": {name: None if s is None else s.to_json() for name, s in speed.items()},
         "trials": [_figures(rows[_name(decay, base)], decay, base) for decay in decays for base in bases],
     }
     headings = ("exponent", "base rate", "last rate", "train loss half-way", "train loss", "test accuracy", "gap")
@@ -137,6 +137,9 @@ def _answer(task: str, found: Comparison, decays: list[Decay], bases: tuple[floa
     return Answer(
         NAME,
         QUESTION,
+        "No exponent is best: none was survived by every seed at any base rate."
+        if by_test is None
+        else verdict(by_test, "exponent", f"laju study {NAME} …"),
         "\n\n".join(text),
         {
             "Each exponent at its best base rate, mean ± half of a 95 % interval": Table(headings, lines),
@@ -163,8 +166,8 @@ def _figures(row: Row, decay: Decay, base: float) -> dict[str, Any]:
         "base": base,
         "finished": row.finished,
         "failed": row.diverged + row.collapsed,
-        "test_accuracy": None if test is None else vars(test),
-        "train_loss": None if loss is None else vars(loss),
+        "test_accuracy": None if test is None else test.to_json(),
+        "train_loss": None if loss is None else loss.to_json(),
     }
 
 

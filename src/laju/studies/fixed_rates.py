@@ -18,7 +18,7 @@ from laju.lab.compare import compare
 from laju.lab.comparison import Comparison
 from laju.lab.statistics import Estimate, number
 from laju.studies.base import Answer, Options, Table
-from laju.studies.ranking import Ranking, finals, listed, rank, untold
+from laju.studies.ranking import Ranking, finals, listed, rank, untold, verdict
 from laju.view.plot import INK, PALETTE, legend, tidy
 
 NAME, QUESTION = "fixed-rates", "Which constant rate is best, and where does training diverge?"
@@ -161,7 +161,7 @@ def _answer(task: str, found: Comparison) -> Answer:
                 "diverged": row.diverged,
                 "collapsed": row.collapsed,
                 **{
-                    figure: None if (value := getattr(row, figure)) is None else vars(value)
+                    figure: None if (value := getattr(row, figure)) is None else value.to_json()
                     for figure in ("train_loss", "test_accuracy", "gap")
                 },
             }
@@ -179,6 +179,9 @@ def _answer(task: str, found: Comparison) -> Answer:
     return Answer(
         NAME,
         QUESTION,
+        "No rate is best: none was survived by every seed."
+        if by_test is None
+        else verdict(by_test, "rate", f"laju study {NAME} …"),
         "\n\n".join(text),
         {f"Constant rates, mean ± half of a 95 % interval, {len(found.seeds)} seeds": Table(headings, rows)},
         {"fixed-rates": _picture(found, edge)},

@@ -27,7 +27,7 @@ from laju.lab.tasks import HeldOut, get_task
 from laju.lab.trials import Outcome, Trial
 from laju.policies import constant, cosine, linear
 from laju.studies.base import Answer, Options, Table
-from laju.studies.ranking import LEAST_SEEDS, Ranking, finals, listed, rank, untold
+from laju.studies.ranking import LEAST_SEEDS, Ranking, finals, listed, rank, untold, verdict
 from laju.view.plot import INK, PALETTE, draw_steps, legend, tidy
 
 NAME, QUESTION = "plateau", "Is it better to let the loss decide when the rate falls?"
@@ -168,9 +168,9 @@ def _answer(
         "epochs": found.plan.epochs,
         "last rate of the fixed schedules": last,
         "best": None if ranking is None else ranking.to_json(),
-        "test accuracy": {which: vars(pair[1]) for which, pair in estimates.items() if pair[1] is not None},
-        "train loss": {which: vars(pair[0]) for which, pair in estimates.items() if pair[0] is not None},
-        "own less others'": None if worth is None else vars(worth),
+        "test accuracy": {which: pair[1].to_json() for which, pair in estimates.items() if pair[1] is not None},
+        "train loss": {which: pair[0].to_json() for which, pair in estimates.items() if pair[0] is not None},
+        "own less others'": None if worth is None else worth.to_json(),
         "runs": [
             {
                 "seed": run.seed,
@@ -186,6 +186,9 @@ def _answer(
     return Answer(
         NAME,
         QUESTION,
+        "No schedule is best: none was survived by every seed."
+        if ranking is None
+        else verdict(ranking, "schedule", f"laju study {NAME} …"),
         "\n\n".join(text),
         {
             f"Mean ± half of a 95 % interval, {len(found.seeds)} seeds": Table(headings, rows),

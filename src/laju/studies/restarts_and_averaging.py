@@ -18,7 +18,7 @@ from laju.core.schedule import Schedule
 from laju.lab.comparison import Comparison
 from laju.lab.report.figures import overview
 from laju.lab.running import Key
-from laju.lab.statistics import Estimate, estimate, paired_difference
+from laju.lab.statistics import Estimate, Evidence, counted, estimate, evidence, listed, paired_difference
 from laju.lab.tasks import Task, get_task
 from laju.lab.trials import Outcome, Trial
 from laju.policies import constant, cosine, cosine_restarts, swa, swa_cyclic, triangular
@@ -116,7 +116,7 @@ def study(options: Options) -> Answer:
         "schedules": {name: str(schedule) for name, schedule in named.items()},
         "trials": [_trial_json(key, outcomes[key], weights.get(key)) for key in work],
         "by_schedule": {row.name: row.to_json() for row in rows},
-        "last_against_cosine": {name: None if d is None else vars(d) for name, d in against.items()},
+        "last_against_cosine": {name: None if d is None else d.to_json() for name, d in against.items()},
     }
     pictures = {"schedules": overview(comparison), "averages": _picture_averages(rows)}
     if weights:
@@ -124,6 +124,7 @@ def study(options: Options) -> Answer:
     return Answer(
         NAME,
         QUESTION,
+        _opening(rows, against, len(seeds)),
         _text(rows, against, seeds, epochs, weights, example),
         tables={
             "Test accuracy of the last and of the averaged weights": _accuracy_table(rows, against),
@@ -281,7 +282,7 @@ class _Row:
     def to_json(self) -> dict[str, Any]:
         def plain(value: Any) -> Any:
             if isinstance(value, Estimate):
-                return vars(value)
+                return value.to_json()
             return [plain(v) for v in value] if isinstance(value, tuple) else value
 
         return {name: plain(value) for name, value in vars(self).items()}
@@ -331,6 +332,25 @@ def _against(name: str, seeds: Sequence[int], weights: Mapping[Key, Weights], fa
     both = [seed for seed in seeds if (name, seed) in weights and ("cosine", seed) in weights]
     ours, theirs = ([weights[n, seed].last.test_accuracy for seed in both] for n in (name, "cosine"))
     return paired_difference(ours, theirs, 1 - 0.05 / max(families - 1, 1))
+
+
+def _opening(rows: Sequence[_Row], against: Mapping[str, Estimate | None], seeds: int) -> str:
+    """What is shown of restarts, SWA and the EMA in one sentence."""
+    parts = {
+        "schedules whose last weights differ from the cosine's": against,
+        "schedules whose SWA differs from the last weights": {row.name: row.swa_gain for row in rows},
+        "schedules whose moving average differs from the last weights": {row.name: row.ema_gain for row in rows},
+    }
+    shown = {
+        what: [f"{name} ({d.text(signed=True)})" for name, d in found.items() if d and evidence(d) is Evidence.SHOWN]
+        for what, found in parts.items()
+    }
+    if any(shown.values()):
+        return "Shown: " + "; ".join(f"{what}: {listed(names)}" for what, names in shown.items() if names) + "."
+    return (
+        f"Nothing is shown by {counted(seeds, 'seed')}: no difference in test accuracy that restarts or averages of the weights "
+        f"make is beyond its interval (laju study {NAME} … --seeds {2 * seeds})."
+    )
 
 
 def _text(

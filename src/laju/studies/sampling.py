@@ -77,6 +77,7 @@ def study(options: Options) -> Answer:
     return Answer(
         NAME,
         "What has a schedule to do with sampling?",
+        _verdict(figures),
         _text(figures),
         tables=gaussian.tables | regression.tables | mixture.tables,
         pictures=gaussian.pictures | regression.pictures | mixture.pictures,
@@ -409,6 +410,15 @@ def _draw_mixture(grid: GaussianMixture, got: dict[str, tuple[Schedule, Chains]]
 
 
 # --- the answer --------------------------------------------------------------------------------------------------
+
+
+def _verdict(figures: dict[str, Any]) -> str:
+    agreeing = [name for name, own in figures["gaussian"].items() if own["agrees"]]
+    return (
+        f"With noise in every update the schedule decides what gradient descent samples from: in {len(agreeing)} of "
+        f"{len(figures['gaussian'])} runs on a Gaussian the chains have the exact mean and variance of their schedule, within "
+        f"{_AGREE:g} standard errors."
+    )
 
 
 def _text(figures: dict[str, Any]) -> str:

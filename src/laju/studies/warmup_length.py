@@ -147,6 +147,7 @@ def study(options: Options) -> Answer:
     return Answer(
         NAME,
         QUESTION,
+        _opening(grid),
         _text(grids, freezing, sizes, figures, plain, warmed, probe),
         tables={g.setting.title: g.table() for g in grids}
         | {f"Freezing layers for the {warmed} instead": _freezing_table(grid, freezing, plain, warmed)}
@@ -267,7 +268,7 @@ class _Grid:
                 "largest_rate_by_seed": self.boundaries(way),
                 "widening_by_seed": None if way == reference else self.widening(way, reference),
                 "best_rate": None if best is None else self.setting.rates[best],
-                "difference": None if difference is None else vars(difference),
+                "difference": None if difference is None else difference.to_json(),
             }
         return found
 
@@ -379,6 +380,13 @@ def _freeze(
 
 
 # --- the answer --------------------------------------------------------------------------------------------------------
+
+
+def _opening(deep: _Grid) -> str:
+    """What the warmups do for the deep network whose initial weights are too large, in one sentence."""
+    reference, *others = deep.setting.ways
+    words = [f"{way} {_compared(deep.boundaries(way), deep.boundaries(reference))}" for way in others]
+    return f"Of the rates that train in {deep.setting.title}, beside {reference}: {'; '.join(words)}."
 
 
 def _text(

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from laju.core.schedule import Schedule
+from laju.extras import install_command, needed_by
 
 if TYPE_CHECKING:
     from laju.core.units import RunPlan
@@ -171,7 +172,7 @@ def sketch(
     color = _shows_color() if color is None else color
     plotext = need("plotext")
     if not hasattr(plotext, "figure"):
-        raise ImportError('drawing in the terminal needs plotext 6 or newer: pip install --upgrade "laju[plot]"')
+        raise ImportError(f"drawing in the terminal needs plotext 6 or newer: {install_command('plotext', 'plot')}")
     # A terminal and figure of our own: plotext's global ones keep whatever the caller has drawn, and their size limit.
     terminal = type(plotext.terminal)()
     terminal.limit(False, False)
@@ -206,10 +207,8 @@ def sketch(
 
 def need(package: str) -> Any:
     """Import an optional package, or say how to get it."""
-    try:
+    with needed_by("drawing", "plot"):
         return importlib.import_module(package)
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f'{package} is needed to draw: pip install "laju[plot]"', name=error.name) from error
 
 
 def thin(values: NDArray[np.float64], limit: int = 4000) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

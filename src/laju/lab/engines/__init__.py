@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from importlib.util import find_spec
 
+from laju.extras import missing
 from laju.lab.engines.loop import Progress, Report
 from laju.lab.numerics import Numerics
 from laju.lab.tasks import Task
@@ -32,13 +33,9 @@ def check(framework: Framework, task: Task) -> None:
         return
     for package in _PACKAGES.get(framework, ()):
         if find_spec(package) is None:
-            text = f'framework {framework!r} needs the package {package}: pip install "laju[{framework}]"'
-            raise ModuleNotFoundError(text, name=package)
+            raise missing(f"framework {framework!r}", package, framework)
     if framework == "torch" and task.engine == "accelerate" and find_spec("accelerate") is None:
-        raise ModuleNotFoundError(
-            f"task {task.name!r} is trained by Accelerate, which is not installed: pip install accelerate",
-            name="accelerate",
-        )
+        raise missing(f"task {task.name!r}", "accelerate", "large")
     if framework != "torch" and type(task).network is Task.network:
         task.network(framework, 0)  # says what is missing
 

@@ -20,13 +20,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import IO, Any
 
-import accelerate
-import accelerate.state
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
+from laju.extras import needed_by
 from laju.frameworks.torch import Scheduler
 from laju.lab.engines.loop import Batch, Report, order, run
 from laju.lab.engines.torch import _optimizer, _seed, one_thread_and_own_randomness
@@ -35,13 +34,18 @@ from laju.lab.tasks.base import Part
 from laju.lab.tasks.image_folder import Accelerated
 from laju.lab.trials import Outcome, Record, Trial
 
+with needed_by("training by Accelerate", "large"):
+    import accelerate
+    import accelerate.state
+
 _LEAST_EVALUATION = 64
 
 
 def train(trial: Trial, report: Report | None = None, how: Accelerated | None = None) -> Outcome:
     """Run one trial from its beginning and return its records.
 
-    In one process, in full precision and without accumulation the outcome is, on a CPU, that of the lab's own loop. With
+    In one process, in full precision and without accumulation the outcome is, on a CPU, that of the lab's own loop, but for the
+    rounding of test losses, since test examples are read in smaller batches. With
     `processes` above 1 they are started on this machine; a process that `torchrun` or `accelerate launch` has started joins the
     others instead, each calls this, and each gets the same outcome.
 
@@ -180,22 +184,26 @@ class _Training:
         self.right = torch.zeros_like(self.right)
         return losses.cpu().double().numpy(), int(right)
 
-    def test_accuracy(self) -> float:
+    def evaluate(self) -> tuple[float, float]:
         # The model itself: processes may have different numbers of batches, and DDP would wait for as many as its own.
         model = self.accelerator.unwrap_model(self.model)
         if self.world > 1:  # all test with the running means of the first, as all go on with them
             for buffer in model.buffers():
                 torch.distributed.broadcast(buffer, 0)
         model.eval()
-        right = torch.zeros_like(self.right)
+        total, right = 0.0, torch.zeros_like(self.right)
         with torch.no_grad():
             for inputs, targets in self.tests:
                 inputs, targets = inputs.to(self.accelerator.device), targets.to(self.accelerator.device)
-                right += self.task.correct(model(inputs), targets)
+                outputs = model(inputs)
+                total += float(self.task.loss(outputs, targets)) * len(targets)
+                right += self.task.correct(outputs, targets)
         model.train()
         if self.world > 1:
             right = self.accelerator.reduce(right, "sum")
-        return int(right) / self.test_size
+            mine = torch.tensor(total, dtype=torch.float64, device=self.accelerator.device)
+            total = float(self.accelerator.reduce(mine, "sum"))
+        return total / self.test_size, int(right) / self.test_size
 
 
 # --- data --------------------------------------------------------------------------------------------------------------

@@ -12,17 +12,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from laju.extras import needed_by
 from laju.lab.engines.loop import EVALUATION_BATCH, Batch, Report, run
 from laju.lab.environment import environment
 from laju.lab.trials import Outcome, Trial
 
-try:
+with needed_by("training in JAX", "jax"):
     import jax
     import optax
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        f'the lab needs JAX and optax to train in JAX ({error}): pip install "laju[jax]"', name=error.name
-    ) from error
 
 try:
     from jax import enable_x64
@@ -84,13 +81,15 @@ class Training:
         self.losses, self.right = [], []
         return np.array(losses, dtype=np.float64), int(sum(right))
 
-    def test_accuracy(self) -> float:
+    def evaluate(self) -> tuple[float, float]:
         inputs, labels = self.test
-        right = 0
+        total, right = 0.0, 0
         for i in range(0, len(labels), EVALUATION_BATCH):
             part = slice(i, i + EVALUATION_BATCH)
-            right += int(_correct(self.apply, self.parameters, inputs[part], labels[part]))
-        return right / len(labels)
+            loss, hits = _evaluated(self.apply, self.parameters, inputs[part], labels[part])
+            total += float(loss) * len(labels[part])
+            right += int(hits)
+        return total / len(labels), right / len(labels)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -102,15 +101,21 @@ def _gradient(
 
     def loss(parameters: Any) -> tuple[jax.Array, jax.Array]:
         outputs = apply(parameters, chosen)
-        return optax.softmax_cross_entropy_with_integer_labels(outputs, targets).mean(), outputs
+        return _loss(outputs, targets), outputs
 
     (value, outputs), gradient = jax.value_and_grad(loss, has_aux=True)(parameters)
     return value, _right(outputs, targets), gradient
 
 
 @partial(jax.jit, static_argnums=0)
-def _correct(apply: Apply, parameters: Any, inputs: jax.Array, targets: jax.Array) -> jax.Array:
-    return _right(apply(parameters, inputs), targets)
+def _evaluated(apply: Apply, parameters: Any, inputs: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:
+    outputs = apply(parameters, inputs)
+    return _loss(outputs, targets), _right(outputs, targets)
+
+
+def _loss(outputs: jax.Array, targets: jax.Array) -> jax.Array:
+    loss: jax.Array = optax.softmax_cross_entropy_with_integer_labels(outputs, targets).mean()
+    return loss
 
 
 def _right(outputs: jax.Array, targets: jax.Array) -> jax.Array:

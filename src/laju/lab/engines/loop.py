@@ -39,8 +39,8 @@ class Training(Protocol):
     def read(self) -> tuple[npt.NDArray[np.float64], int]:
         """The losses of the updates since the last reading, and how many of their examples were right, before each update."""
 
-    def test_accuracy(self) -> float:
-        """The share of test examples that are right now."""
+    def evaluate(self) -> tuple[float, float]:
+        """The mean loss of the test examples, and the share of them that are right, now."""
 
 
 @functools.lru_cache(maxsize=4)
@@ -128,13 +128,15 @@ def advance(
         loss_sum += float(losses @ sizes)
         right += hits
         checked = done
+        test_loss, test_accuracy = training.evaluate() if last else (None, None)
         record = Record(
             update=update + 1,
             epoch=epoch + done / in_epoch,
             rate=rate,
             train_loss=loss_sum / seen,
             train_accuracy=right / seen,
-            test_accuracy=training.test_accuracy() if last else None,
+            test_accuracy=test_accuracy,
+            test_loss=test_loss,
         )
         records.append(record)
         if report is not None:

@@ -225,9 +225,9 @@ class _Training:
         fields, arrays = self.worker.ask("read")
         return arrays["losses"], int(fields["right"])
 
-    def test_accuracy(self) -> float:
-        fields, _ = self.worker.ask("test_accuracy")
-        return float(fields["value"])
+    def evaluate(self) -> tuple[float, float]:
+        fields, _ = self.worker.ask("evaluate")
+        return float(fields["loss"]), float(fields["accuracy"])
 
 
 def _portable(trial: Trial) -> Any:

@@ -107,8 +107,9 @@ def _serve(requests: IO[bytes], replies: IO[bytes]) -> None:
         elif kind == "read":
             losses, right = training.read()
             send(replies, "read", {"right": right}, {"losses": losses})
-        elif kind == "test_accuracy":
-            send(replies, "test_accuracy", {"value": training.test_accuracy()})
+        elif kind == "evaluate":
+            loss, accuracy = training.evaluate()
+            send(replies, "evaluate", {"loss": loss, "accuracy": accuracy})
         else:
             raise ValueError(f"unknown request {kind!r}")
 
@@ -175,12 +176,13 @@ class _Training:
         self.right.clear()
         return losses, right
 
-    def test_accuracy(self) -> float:
-        right, size = 0, self.evaluation_batch
+    def evaluate(self) -> tuple[float, float]:
+        total, right, size = 0.0, 0, self.evaluation_batch
         for i in range(0, len(self.test_labels), size):
-            outputs = self.network(self.test_inputs[i : i + size])
-            right += int((outputs.argmax(axis=1).asnumpy() == self.test_labels[i : i + size]).sum())
-        return right / len(self.test_labels)
+            outputs, labels = self.network(self.test_inputs[i : i + size]), self.test_labels[i : i + size]
+            total += float(self.loss(outputs, self.mx.nd.array(labels)).sum().asscalar())
+            right += int((outputs.argmax(axis=1).asnumpy() == labels).sum())
+        return total / len(self.test_labels), right / len(self.test_labels)
 
 
 def _function(place: str) -> Callable[[Arrays], Any]:

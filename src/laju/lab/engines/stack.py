@@ -152,10 +152,10 @@ def _run(trials: Sequence[Trial], resident: _Resident, report: Told) -> list[Out
     begin = time.perf_counter()
     for epoch in range(trials[0].epochs):
         stack.train_epoch()
-        accuracies = stack.test_accuracy()
+        evaluated = stack.evaluate()
         if epoch + 1 < trials[0].epochs:
             stack.draw(epoch + 1)  # while the device works
-        seen = stack.read(accuracies)
+        seen = stack.read(*evaluated)
         seconds = (time.perf_counter() - begin) / len(trials)
         for i, (trial, kept) in enumerate(zip(trials, progress, strict=True)):
             ahead = advance(trial, _Seen(*(part[i] for part in seen)), kept, (epoch + 1) * in_epoch, partial(report, i))
@@ -183,8 +183,9 @@ class _Once:
 class _Seen:
     """What a trial of a stack did in an epoch, told to the shared loop as if it did it now."""
 
-    def __init__(self, losses: Any, right: Any, rates: Any, accuracy: Any) -> None:
-        self.losses, self.right, self.rates, self.accuracy = losses, right, rates, accuracy
+    def __init__(self, losses: Any, right: Any, rates: Any, test_loss: Any, test_accuracy: Any) -> None:
+        self.losses, self.right, self.rates = losses, right, rates
+        self.evaluated = float(test_loss), float(test_accuracy)
         self.done = self.told = 0
 
     def rate(self) -> float:
@@ -198,8 +199,8 @@ class _Seen:
         self.told = self.done
         return self.losses[part], int(self.right[part].sum())
 
-    def test_accuracy(self) -> float:
-        return float(self.accuracy)
+    def evaluate(self) -> tuple[float, float]:
+        return self.evaluated
 
 
 class _Resident:
@@ -253,7 +254,7 @@ class Stack:
 
         lift = _single if width == 1 else vmap
         self._gradients = lift(grad_and_value(self._loss, has_aux=True), randomness="different")
-        self._judged = lift(self._correct, in_dims=(0, 0, None, None))
+        self._judged = lift(self._evaluated, in_dims=(0, 0, None, None))
         self._capturer = Capturer(self.device)
         self._updates: dict[int, Callable[[], None]] = {}
 
@@ -311,10 +312,11 @@ class Stack:
         loss = self.task.loss(outputs, targets)
         return loss, (self.task.correct(outputs.detach(), targets), buffers)
 
-    def _correct(
+    def _evaluated(
         self, row: torch.Tensor, buffers: dict[str, torch.Tensor], inputs: torch.Tensor, targets: torch.Tensor
-    ) -> torch.Tensor:
-        return self.task.correct(self._outputs(row, buffers, inputs), targets)
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        outputs = self._outputs(row, buffers, inputs)
+        return self.task.loss(outputs, targets), self.task.correct(outputs, targets)
 
     def _update(self, size: int) -> None:
         """One update of every trial, with `size` examples."""
@@ -395,20 +397,23 @@ class Stack:
             for update in updates:
                 update()
 
-    def test_accuracy(self) -> torch.Tensor:
-        """The share of test examples that are right now, of each trial, on the device."""
+    def evaluate(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The mean loss of the test examples and the share of them that are right, now, of each trial, on the device."""
         self.model.eval()
+        total = torch.zeros(len(self.trials), dtype=torch.float64, device=self.device)
         right = torch.zeros(len(self.trials), dtype=torch.int64, device=self.device)
         size = max(EVALUATION_BATCH // len(self.trials), self.batch)
         inputs, labels = self.resident.test_inputs, self.resident.test_labels
         with self._explained(), torch.no_grad():
             for x, y in zip(inputs.split(size), labels.split(size), strict=True):
-                right += self._judged(self.parameters, self.buffers, x, y)
-        return right.double() / len(labels)
+                loss, hits = self._judged(self.parameters, self.buffers, x, y)
+                total += loss.double() * len(y)
+                right += hits
+        return total / len(labels), right.double() / len(labels)
 
-    def read(self, accuracies: torch.Tensor) -> tuple[npt.NDArray[Any], ...]:
-        """Losses, right examples and rates of the epoch's updates, and accuracies: here the host waits for the device."""
-        return tuple(part.cpu().numpy() for part in (self.losses, self.right, self.used, accuracies))
+    def read(self, *evaluated: torch.Tensor) -> tuple[npt.NDArray[Any], ...]:
+        """Losses, right examples and rates of the epoch's updates, and what was evaluated: here the host waits for the device."""
+        return tuple(part.cpu().numpy() for part in (self.losses, self.right, self.used, *evaluated))
 
 
 def _single(
@@ -471,7 +476,7 @@ def _fitting(trial: Trial, resident: _Resident, device: torch.device, trials: in
         one.prepare(0)
         with torch.no_grad():
             one._update(min(trial.batch_size, one.samples))
-        one.test_accuracy()
+        one.evaluate()
         torch.cuda.synchronize(device)
     except torch.cuda.OutOfMemoryError:
         return 1

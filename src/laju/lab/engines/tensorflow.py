@@ -84,7 +84,7 @@ class Training:
         self.losses: list[Any] = []
         self.right = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.compiled_update = tf.function(self._update, autograph=False)
-        self.compiled_correct = tf.function(self._correct, autograph=False)
+        self.compiled_evaluate = tf.function(self._evaluated, autograph=False)
 
     def rate(self) -> float:
         return float(self.optimizer.learning_rate)
@@ -97,7 +97,7 @@ class Training:
         weights = self.model.trainable_variables
         with tf.GradientTape() as tape:
             outputs = self.model(inputs, training=True)
-            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(targets, outputs))
+            loss = _loss(outputs, targets)
         gradients = tape.gradient(loss, [weight.value for weight in weights])
         if self.weight_decay:
             gradients = [g + self.weight_decay * w.value for g, w in zip(gradients, weights, strict=True)]
@@ -111,16 +111,23 @@ class Training:
         self.right.assign(0)
         return losses, right
 
-    def test_accuracy(self) -> float:
+    def evaluate(self) -> tuple[float, float]:
         inputs, labels = self.test
-        right = 0
+        total, right = 0.0, 0
         for i in range(0, len(labels), EVALUATION_BATCH):
             part = slice(i, i + EVALUATION_BATCH)
-            right += int(self.compiled_correct(inputs[part], labels[part]))
-        return right / len(labels)
+            loss, hits = self.compiled_evaluate(inputs[part], labels[part])
+            total += float(loss) * len(labels[part])
+            right += int(hits)
+        return total / len(labels), right / len(labels)
 
-    def _correct(self, inputs: Any, targets: Any) -> Any:
-        return _right(self.model(inputs, training=False), targets)
+    def _evaluated(self, inputs: Any, targets: Any) -> tuple[Any, Any]:
+        outputs = self.model(inputs, training=False)
+        return _loss(outputs, targets), _right(outputs, targets)
+
+
+def _loss(outputs: Any, targets: Any) -> Any:
+    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(targets, outputs))
 
 
 def _right(outputs: Any, targets: Any) -> Any:

@@ -132,29 +132,27 @@ class Training:
         self.scheduler.set_position(progress.update)
         return progress
 
-    def test_accuracy(self) -> float:
-        self.model.eval()
-        inputs, labels = self.test
-        right = 0
-        with torch.inference_mode():
-            for x, y in zip(inputs.split(EVALUATION_BATCH), labels.split(EVALUATION_BATCH), strict=True):
-                right += int(self.task.correct(self.model(x), y))
-        self.model.train()
-        return right / len(labels)
+    def evaluate(self) -> tuple[float, float]:
+        return self._evaluated(*self.test)
 
     def observe(self) -> float:
         """Let the trial's rule see the validation loss, which it decides by; the loss."""
         assert self.held_out is not None
-        self.model.eval()
-        inputs, labels = self.held_out
-        total = 0.0
-        with torch.inference_mode():
-            for x, y in zip(inputs.split(EVALUATION_BATCH), labels.split(EVALUATION_BATCH), strict=True):
-                total += float(self.task.loss(self.model(x), y)) * len(y)
-        self.model.train()
-        loss = total / len(labels)
+        loss, _ = self._evaluated(*self.held_out)
         self.scheduler.observe(loss)
         return loss
+
+    def _evaluated(self, inputs: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
+        """The mean loss of these examples, and the share of them that are right."""
+        self.model.eval()
+        loss, right = 0.0, 0
+        with torch.inference_mode():
+            for x, y in zip(inputs.split(EVALUATION_BATCH), labels.split(EVALUATION_BATCH), strict=True):
+                outputs = self.model(x)
+                loss += float(self.task.loss(outputs, y)) * len(y)
+                right += int(self.task.correct(outputs, y))
+        self.model.train()
+        return loss / len(labels), right / len(labels)
 
 
 def _optimizer(chosen: Optimizer, model: torch.nn.Module) -> torch.optim.Optimizer:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import numpy.typing as npt
 
-try:
+from laju.extras import needed_by
+
+with needed_by("training in JAX", "jax"):
     import jax
     import jax.numpy as jnp
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(f'the lab needs JAX ({error}): pip install "laju[jax]"', name=error.name) from error
 
 Parameters = dict[str, jax.Array]
 

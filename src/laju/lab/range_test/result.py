@@ -11,7 +11,7 @@ import numpy as np
 
 from laju.core.schedule import Schedule
 from laju.lab.range_test.curve import RULES, Curve, Floats, read
-from laju.lab.statistics import estimate
+from laju.lab.statistics import LEAST_SEEDS, counted, estimate
 
 if TYPE_CHECKING:
     from laju.view.plot import Picture
@@ -119,7 +119,7 @@ class RangeTest:
         if found.half_width is None:
             return Suggestion(rule, 10**found.mean, None, None, given, of, reason)
         half = found.half_width + math.log10(self.high / self.low) / (self.updates - 1) / 2
-        # Two seeds that disagree by decades have an interval that a float cannot hold.
+        # Seeds that disagree by decades have an interval that a float cannot hold.
         low, high = (float(10.0 ** np.clip(x, -300, 300)) for x in (found.mean - half, found.mean + half))
         return Suggestion(rule, 10**found.mean, low, high, given, of, reason)
 
@@ -136,8 +136,9 @@ class RangeTest:
         for reason in dict.fromkeys(s.curve.nothing for s in self.sweeps):
             if reason is not None:
                 notes.append(reason)
-        if n == 1:
-            notes.append("one seed says nothing of how far a suggestion is chance; give more seeds")
+        if n < LEAST_SEEDS:
+            few = f"{counted(n, 'seed')} say{'s' if n == 1 else ''} nothing of how far a suggestion is chance"
+            notes.append(f"{few}; give {LEAST_SEEDS} or more")
         return notes
 
     def plot(self, *, title: str | None = None) -> Picture:

@@ -28,6 +28,7 @@ import numpy as np
 
 import laju
 from laju.core.checks import nearest, shown, whole
+from laju.extras import missing
 from laju.lab.running.places import Place
 
 _PACKAGES = {"ray": "ray", "dask": "distributed"}
@@ -124,9 +125,7 @@ def cluster(on: str, most: int | None = None) -> Callable[[], Place]:
     most = None if most is None else whole("most", most, least=1)
     package = _PACKAGES[address.kind]
     if find_spec(package) is None:
-        raise ModuleNotFoundError(
-            f'to train on {address.kind} needs the package {package}: pip install "laju[{address.kind}]"', name=package
-        )
+        raise missing(f"training on {address.kind}", package, address.kind)
     module = import_module(f"laju.lab.running.{address.kind}")
     place: Callable[[Address, int | None], Place] = module.place
     return functools.partial(place, address, most)
@@ -208,8 +207,8 @@ def explained(error: BaseException, kind: str) -> BaseException:
     while cause is not None:
         if "No module named 'laju" in str(cause):
             return ModuleNotFoundError(
-                f'workers of the {kind} cluster cannot import laju: pip install "laju[lab,{kind}]" on every node '
-                f"({str(cause).splitlines()[0]})",
+                f"workers of the {kind} cluster cannot import laju: install laju[lab,{kind}] on every node, from where it was "
+                f"installed here ({str(cause).splitlines()[0]})",
                 name=kind,
             )
         cause = cause.__cause__ or cause.__context__

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import laju
+from laju.extras import MissingPackage, install_command
 from laju.lab.running.clusters import Address, Call, Lost, Parcel, explained, pack, run
 from laju.lab.running.places import Shared
 
@@ -166,7 +167,7 @@ def _connect(address: str | None) -> None:
             except ConnectionError:
                 ray.init("local", include_dashboard=False, **options)
     except ImportError as error:
-        raise ModuleNotFoundError(f'{error}; pip install "laju[ray]"', name="ray") from error
+        raise MissingPackage(f"{error}: {install_command('ray')}", name="ray") from error
     except Exception as error:
         named = address or os.environ.get("RAY_ADDRESS") or "of this machine"
         raise ConnectionError(f"no connection to the Ray cluster {named}: {error}") from error

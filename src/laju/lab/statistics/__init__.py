@@ -1,23 +1,38 @@
 """Statistics for a handful of seeds: intervals, their correction when schedules are many, ranks, power, curves."""
 
+from laju.lab.statistics.best import Ranking, counted, listed, percent, rank, settled_by, verdict
 from laju.lab.statistics.curves import area_under_curve
-from laju.lab.statistics.intervals import Estimate, estimate, number, paired_difference
+from laju.lab.statistics.evidence import Evidence, claim, evidence
+from laju.lab.statistics.intervals import ACCURACY, LEAST_SEEDS, LOSS, Estimate, estimate, number, paired_difference
 from laju.lab.statistics.multiple import holm, joint_difference, paired_p_value
 from laju.lab.statistics.power import paired_power, sd_interval, seeds_needed
 from laju.lab.statistics.ranks import probability_best, rank_intervals
 
 __all__ = [
+    "ACCURACY",
+    "LEAST_SEEDS",
+    "LOSS",
     "Estimate",
+    "Evidence",
+    "Ranking",
     "area_under_curve",
+    "claim",
+    "counted",
     "estimate",
+    "evidence",
     "holm",
     "joint_difference",
+    "listed",
     "number",
     "paired_difference",
     "paired_p_value",
     "paired_power",
+    "percent",
     "probability_best",
+    "rank",
     "rank_intervals",
     "sd_interval",
     "seeds_needed",
+    "settled_by",
+    "verdict",
 ]

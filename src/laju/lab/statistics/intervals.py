@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -13,22 +14,42 @@ from laju.core.checks import number as number_of
 NO_SPREAD = 1e-9
 """Differences that are equal to this are so by the coarseness of an accuracy, and say nothing about their spread."""
 
+LEAST_SEEDS = 3
+"""Fewer values have no interval. With two, Student's t is 12.7, and two that happen to be close would seem certain."""
+
+Bounds = tuple[float, float]
+ANY: Bounds = (-math.inf, math.inf)
+ACCURACY: Bounds = (0.0, 1.0)
+LOSS: Bounds = (0.0, math.inf)
+
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over `n` runs, known to within ± `half_width`; None when a single run cannot tell."""
+    """A mean over `n` values, with its interval from three values on.
+
+    Attributes:
+        mean: of the values.
+        half_width: t · s / √n, half of the Student t interval; None for fewer than three values.
+        n: how many values there are.
+        bounds: between what the mean can lie. `low` and `high` never leave them.
+        values: the two values themselves, where there are two: all there is to say.
+    """
 
     mean: float
     half_width: float | None
     n: int
+    bounds: Bounds = ANY
+    values: tuple[float, ...] = ()
 
     @property
     def low(self) -> float | None:
-        return None if self.half_width is None else self.mean - self.half_width
+        """The lower end of the interval."""
+        return self._end(-1)
 
     @property
     def high(self) -> float | None:
-        return None if self.half_width is None else self.mean + self.half_width
+        """The upper end of the interval."""
+        return self._end(1)
 
     @property
     def excludes_zero(self) -> bool:
@@ -39,20 +60,47 @@ class Estimate:
         return self.half_width is not None and self.half_width > NO_SPREAD and abs(self.mean) > self.half_width
 
     def text(self, digits: int = 3, *, signed: bool = False) -> str:
-        """The estimate in a few characters.
+        """The estimate in a few characters: `±` where the interval is symmetric in these digits, else the mean and both ends.
 
         >>> Estimate(0.84512, 0.01193, 3).text()
         '0.845 ± 0.012'
+        >>> Estimate(0.98, 0.03, 3, bounds=(0, 1)).text()
+        '0.980 (0.914 … 0.996)'
+        >>> Estimate(0.884, None, 2, values=(0.907, 0.861)).text()
+        '0.907, 0.861'
         >>> Estimate(0.0071, None, 1).text(signed=True)
         '+0.007'
         >>> Estimate(2.2e-17, 0.01, 5).text(signed=True)
         '+0.000 ± 0.010'
         """
-        if self.half_width is None:
-            return number(self.mean, digits, signed=signed)
+        if self.half_width is None or self.low is None or self.high is None:
+            return ", ".join(number(value, digits, signed=signed) for value in self.values or (self.mean,))
         # Of differences that cancel, a sum leaves rounding.
         mean = 0.0 if abs(self.mean) < 1e-12 * self.half_width else self.mean
-        return f"{number(mean, digits, signed=signed)} ± {number(self.half_width, digits)}"
+        below, above = (number(arm, digits) for arm in (self.mean - self.low, self.high - self.mean))
+        shown = number(mean, digits, signed=signed)
+        if below == above:
+            return f"{shown} ± {below}"
+        return f"{shown} ({number(self.low, digits, signed=signed)} … {number(self.high, digits, signed=signed)})"
+
+    def to_json(self) -> dict[str, Any]:
+        """The mean, the interval's ends and the number of values, as values that `json.dumps` takes."""
+        found = {"mean": self.mean, "low": self.low, "high": self.high, "half_width": self.half_width, "n": self.n}
+        return {**found, "values": list(self.values)} if self.values else found
+
+    def _end(self, sign: int) -> float | None:
+        if self.half_width is None:
+            return None
+        low, high = self.bounds
+        plain = self.mean + sign * self.half_width
+        if self.bounds == ACCURACY and low < self.mean < high:
+            # logit(m) ± h / (m (1 - m)), back from the logit
+            return 1 / (
+                1 + (1 / self.mean - 1) * math.exp(-sign * min(self.half_width / self.mean / (1 - self.mean), 700))
+            )
+        if self.bounds == LOSS and self.mean > low:
+            return self.mean * math.exp(sign * min(self.half_width / self.mean, 700))
+        return min(max(plain, low), high)
 
 
 def number(value: float, digits: int = 3, *, signed: bool = False) -> str:
@@ -65,22 +113,36 @@ def number(value: float, digits: int = 3, *, signed: bool = False) -> str:
     return f"{value:{'+' if signed else ''}{f'.{digits}f' if shown else '.1e'}}"
 
 
-def estimate(values: Iterable[float], confidence: float = 0.95, *, resolution: float = 0.0) -> Estimate | None:
+def estimate(
+    values: Iterable[float], confidence: float = 0.95, *, resolution: float = 0.0, bounds: Bounds = ANY
+) -> Estimate | None:
     """The mean of independent runs, with its Student t interval.
 
-    The half width is t · s / √n, with s the sample standard deviation and t the quantile of n - 1 degrees of freedom.
+    The half width is h = t · s / √n, with s the sample standard deviation and t the quantile of n - 1 degrees of freedom. The
+    interval is m ± h; of an accuracy it is logit(m) ± h / (m (1 - m)) and of a loss ln(m) ± h / m, taken back to their scale, so
+    that it never leaves what is possible (for the logit: Brown, Cai and DasGupta, 2001, *Interval estimation for a binomial
+    proportion*, Statistical Science 16). Within other bounds it is cut off at them, which takes no true mean from it (Mandelkern,
+    2002, *Setting confidence intervals for bounded parameters*, Statistical Science 17).
 
     Args:
         values: one number a run.
         confidence: how often such an interval holds the true mean, between 0 and 1.
         resolution: the smallest difference that two values can have, such as 1 / (test examples) of accuracies; s is at least
             this, since values can be the same by coarseness alone. 0 where there is none, or it is unknown.
+        bounds: between what values can lie: `ACCURACY`, `LOSS` or any others.
 
     Returns:
-        None when there are no values; an estimate without a half width when there is one.
+        None when there are no values; an estimate without an interval for one or two of them.
+
+    Raises:
+        ValueError: an argument out of its range, or a value outside the bounds.
 
     >>> estimate([0.84, 0.85, 0.86]).text()
     '0.850 ± 0.025'
+    >>> estimate([0.95, 0.99, 0.98], bounds=ACCURACY).text()
+    '0.973 (0.833 … 0.996)'
+    >>> estimate([0.95, 0.99]).text()
+    '0.950, 0.990'
     """
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie between 0 and 1, got {confidence!r}")
@@ -88,29 +150,36 @@ def estimate(values: Iterable[float], confidence: float = 0.95, *, resolution: f
     x = np.asarray(list(values), dtype=float)
     if x.size == 0:
         return None
-    mean = float(x.mean())
-    if x.size == 1:
-        return Estimate(mean, None, 1)
+    if x.min() < bounds[0] or x.max() > bounds[1]:
+        raise ValueError(f"values must lie within bounds={bounds!r}, got {x.min():g} to {x.max():g}")
+    mean, n = float(x.mean()), int(x.size)
+    if n < LEAST_SEEDS:
+        return Estimate(mean, None, n, bounds, tuple(map(float, x)) if n > 1 else ())
     from scipy.special import stdtrit
 
-    t = float(stdtrit(x.size - 1, (1 + confidence) / 2))
-    return Estimate(mean, t * max(float(x.std(ddof=1)), resolution) / math.sqrt(x.size), int(x.size))
+    t = float(stdtrit(n - 1, (1 + confidence) / 2))
+    return Estimate(mean, t * max(float(x.std(ddof=1)), resolution) / math.sqrt(n), n, bounds)
 
 
 def paired_difference(
-    a: Sequence[float], b: Sequence[float], confidence: float = 0.95, *, resolution: float = 0.0
+    a: Sequence[float], b: Sequence[float], confidence: float = 0.95, *, resolution: float = 0.0, bounds: Bounds = ANY
 ) -> Estimate | None:
     """How much larger `a` is than `b` where the two share their seeds: the mean of a - b, with its interval.
 
     Runs of one seed share their initial weights and data order, so what these add to both cancels in the difference;
-    the interval is narrower than that of two unrelated means. `confidence` and `resolution` are those of `estimate`.
+    the interval is narrower than that of two unrelated means. The other arguments are those of `estimate`; `bounds` are those of
+    `a` and `b`, and cut off the interval of the difference.
 
     Raises:
-        ValueError: the two are not equally long.
+        ValueError: the two are not equally long, or a value lies outside the bounds.
 
+    >>> paired_difference([0.86, 0.87, 0.88], [0.84, 0.86, 0.85]).text(signed=True)
+    '+0.020 ± 0.025'
     >>> paired_difference([0.86, 0.87], [0.84, 0.86]).text(signed=True)
-    '+0.015 ± 0.064'
+    '+0.020, +0.010'
     """
     if len(a) != len(b):
         raise ValueError(f"paired values must be equally many, got {len(a)} and {len(b)}")
-    return estimate((x - y for x, y in zip(a, b, strict=True)), confidence, resolution=resolution)
+    apart = [x - y for x, y in zip(a, b, strict=True)]
+    low, high = bounds
+    return estimate(apart, confidence, resolution=resolution, bounds=(low - high, high - low))

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from laju.core.checks import number, shown, whole
-from laju.lab.statistics.intervals import NO_SPREAD, Estimate, paired_difference
+from laju.lab.statistics.intervals import ANY, LEAST_SEEDS, NO_SPREAD, Bounds, Estimate, paired_difference
 
 
 def paired_p_value(
@@ -36,8 +36,8 @@ def paired_p_value(
         alternative: "two-sided", or "less" to count only chances that `a` is so far below `b`.
 
     Returns:
-        None where there is nothing to tell by: fewer than two pairs, or, without a resolution, differences that are all the same
-        but not zero.
+        None where there is nothing to tell by: fewer than three pairs, or, without a resolution, differences that are all the
+        same but not zero.
 
     Raises:
         ValueError: the two are not equally long, or another argument is not valid.
@@ -51,7 +51,7 @@ def paired_p_value(
         raise ValueError(f"alternative must be 'two-sided' or 'less', got {shown(alternative)}")
     resolution = number("resolution", resolution, least=0)
     d = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
-    if d.size < 2:
+    if d.size < LEAST_SEEDS:
         return None
     mean, spread = float(d.mean()), max(float(d.std(ddof=1)), resolution)
     if spread <= NO_SPREAD:
@@ -87,7 +87,13 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def joint_difference(
-    a: Sequence[float], b: Sequence[float], comparisons: int, confidence: float = 0.95, *, resolution: float = 0.0
+    a: Sequence[float],
+    b: Sequence[float],
+    comparisons: int,
+    confidence: float = 0.95,
+    *,
+    resolution: float = 0.0,
+    bounds: Bounds = ANY,
 ) -> Estimate | None:
     """The paired difference, with an interval so wide that those of all comparisons hold together.
 
@@ -97,7 +103,7 @@ def joint_difference(
         a, b: values of the same seeds.
         comparisons: how many differences are looked at, at least 1.
         confidence: how often all the intervals hold their true differences at once, between 0 and 1.
-        resolution: as in `paired_p_value`.
+        resolution, bounds: as in `paired_difference`.
 
     Raises:
         ValueError: the two are not equally long, or another argument is out of its range.
@@ -108,4 +114,4 @@ def joint_difference(
     comparisons = whole("comparisons", comparisons, least=1)
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie between 0 and 1, got {confidence!r}")
-    return paired_difference(a, b, 1 - (1 - confidence) / comparisons, resolution=resolution)
+    return paired_difference(a, b, 1 - (1 - confidence) / comparisons, resolution=resolution, bounds=bounds)

@@ -144,8 +144,10 @@ class File:
             connection.execute(CreateTable(table, if_not_exists=True))
             for index in table.indexes:
                 connection.execute(CreateIndex(index, if_not_exists=True))
+        if version == 3 and records.name in there:
+            connection.exec_driver_sql("ALTER TABLE records ADD COLUMN test_loss FLOAT")
         if former:
-            names = ", ".join(f'"{column.name}"' for column in records.columns)
+            names = ", ".join(f'"{column.name}"' for column in records.columns if column.name != "test_loss")
             connection.exec_driver_sql(f"INSERT INTO records ({names}) SELECT {names} FROM former_records")
             connection.exec_driver_sql("DROP TABLE former_records")
         # Written every time, so that a place that cannot be written is found now and not after the first trial.

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from laju.extras import missing
 from laju.lab.store.tables import VERSION, StoreError, StoreFull, StoreWarning, metadata, trials
 from laju.lab.store.urls import shown
 
@@ -56,10 +57,7 @@ class Server:
                 execution_options={"schema_translate_map": {None: SCHEMA}},
             )
         except ImportError as error:
-            raise ModuleNotFoundError(
-                f'the store {self.name} needs the driver psycopg: pip install "laju[postgresql]"',
-                name=getattr(error, "name", None),
-            ) from error
+            raise missing(f"the store {self.name}", "psycopg") from error
         try:
             self._once(self._prepare)
         except sa.exc.SQLAlchemyError as error:
@@ -143,6 +141,8 @@ class Server:
                 for index in table.indexes:
                     connection.execute(CreateIndex(index))
             connection.execute(sa.insert(_version).values(version=VERSION))
+        elif version < 4:
+            connection.exec_driver_sql(f"ALTER TABLE {SCHEMA}.records ADD COLUMN test_loss FLOAT")
         # Written every time, so that a database that cannot be written is found now and not after the first trial.
         connection.execute(sa.update(_version).values(version=VERSION))
 

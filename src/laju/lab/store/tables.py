@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-VERSION = 3
-"""1: without frameworks. 2: without branch points, and every record had a training accuracy."""
+VERSION = 4
+"""1: without frameworks. 2: without branch points, and every record had a training accuracy. 3: without test losses."""
 
 _whole = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
@@ -37,6 +37,7 @@ records = sa.Table(
     sa.Column("train_loss", sa.Float, nullable=False),
     sa.Column("train_accuracy", sa.Float),  # NULL where a program does not report it
     sa.Column("test_accuracy", sa.Float),
+    sa.Column("test_loss", sa.Float),
 )
 # Of trials with a rule; a table of its own, so that stores of earlier versions need no change.
 observed = sa.Table(

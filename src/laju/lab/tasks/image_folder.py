@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from laju.core.checks import nearest, number, shown, whole
+from laju.extras import MissingPackage, missing, needed_by
 from laju.lab.tasks.base import Data, DataError, Part, Task
 
 if TYPE_CHECKING:
@@ -501,9 +502,7 @@ def _called(model: Any, name: str | None) -> str:
                 f"{shown(model)}{nearest(library, LIBRARIES)}"
             )
         if find_spec(library) is None:
-            raise ModuleNotFoundError(
-                f"model {model!r} needs the package {library}: pip install {library}", name=library
-            )
+            raise missing(f"model {model!r}", library)
         return model
     if not callable(model):
         raise TypeError(
@@ -523,19 +522,17 @@ def _made(network: Network, classes: int) -> torch.nn.Module:
         return network(classes)
     library, _, name = network.partition(":")
     try:
-        if library == "timm":
-            import timm
+        with needed_by(f"model {network!r}"):
+            if library == "timm":
+                import timm
 
-            known = timm.list_models()
-        else:
-            from torchvision import models
+                known = timm.list_models()
+            else:
+                from torchvision import models
 
-            known = models.list_models(module=models)  # those that classify images
-    except ModuleNotFoundError as error:
-        package = error.name or library
-        raise ModuleNotFoundError(
-            f"model {network!r} needs the package {package}: pip install {package}", name=package
-        ) from error
+                known = models.list_models(module=models)  # those that classify images
+    except MissingPackage:
+        raise
     except (RuntimeError, OSError, ImportError, AttributeError) as error:  # a build for another torch
         raise ImportError(
             f"model {network!r} needs {library}, which cannot be imported ({error}): it, or the torchvision that it uses, is "
