@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 import laju
 from laju import Function, RunPlan, Table, constant, cosine, linear
-from laju.inspect.difference import diff, picture
+from laju.inspect.difference import diff
+from laju.view.difference import picture
 from tests.strategies import schedules
 
 runs = st.integers(1, 150)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from laju import extras
-from laju.extras import MissingPackage, explained, install_command, missing, needed_by
+from laju.core.extras import MissingPackage, explained, install_command, missing, needed_by
 
 SOURCE = Path(extras.__file__).parent
 REQUIRED = {"array_api_compat", "click", "numpy"}

@@ -193,7 +193,7 @@ def test_what_is_imported_without_its_package_says_what_to_install(
     done = bare.run(f"python -c {shlex.quote(f'import laju.view.plot; {code}')}")
     assert done.returncode == 1
     last = done.stderr.rstrip().splitlines()[-1]
-    assert last.startswith("laju.extras.MissingPackage: ")
+    assert last.startswith("laju.core.extras.MissingPackage: ")
     assert last.endswith(needs(package, extra).format(clone=bare.source))
 
 

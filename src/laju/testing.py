@@ -19,9 +19,9 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from laju import policies
+from laju.core.extras import needed_by
 from laju.core.pieces import Constant, Ramp
 from laju.core.schedule import Schedule
-from laju.extras import needed_by
 from laju.policies import constant, cosine, factor, linear, multi_factor, poly, polynomial_decay, square_root
 
 with needed_by("laju.testing"):

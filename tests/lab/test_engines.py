@@ -308,7 +308,7 @@ import laju.lab.engines.{framework}
 """
     last = python(program).strip().splitlines()[-1]
     where = {"tensorflow": "TensorFlow", "jax": "JAX"}[framework]
-    assert last.startswith(f"laju.extras.MissingPackage: training in {where} needs the package {package}, ")
+    assert last.startswith(f"laju.core.extras.MissingPackage: training in {where} needs the package {package}, ")
     assert f"[{framework}]" in last
 
 

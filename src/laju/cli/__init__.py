@@ -61,7 +61,7 @@ class Verbs(click.Group):
             click.echo("\nStopped.", err=True)
             context.exit(130)
         except ImportError as error:
-            from laju.extras import MissingPackage, explained
+            from laju.core.extras import MissingPackage, explained
 
             if (error.name or "").partition(".")[0] == "laju" and not isinstance(error, MissingPackage):
                 raise  # a mistake in laju

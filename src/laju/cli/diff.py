@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from laju.cli.run_options import Run, as_text, read_one, run_options, sketched, usage_errors
-from laju.inspect.difference import diff, picture
+from laju.inspect.difference import diff
+from laju.view.difference import picture
 
 
 @click.command("diff")

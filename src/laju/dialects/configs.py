@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from laju.core.checks import nearest, shown
+from laju.core.extras import needed_by
 from laju.core.schedule import Schedule
 from laju.dialects.base import DialectError
-from laju.extras import needed_by
 
 READERS = ("transformers", "deepspeed", "torchtitan", "torchtune", "mmengine", "composer")
 """Systems whose configurations are read."""

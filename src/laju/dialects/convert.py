@@ -110,7 +110,7 @@ class Conversion:
 
     def picture(self) -> Picture:
         """The schedule, the nearest of the target's own, and their difference, in Matplotlib."""
-        from laju.inspect.difference import picture
+        from laju.view.difference import picture
         from laju.view.plot import plot
 
         if self.approximation is None:

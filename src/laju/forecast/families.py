@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from laju.core.checks import nearest, number, shown, whole
+from laju.core.extras import needed_by
 from laju.core.joins import chain
 from laju.core.pieces import Constant, Ramp, Table
 from laju.core.schedule import Schedule
-from laju.extras import needed_by
 from laju.forecast.curves import Rates, as_rates
 from laju.forecast.laws import Functional
 from laju.policies import knots

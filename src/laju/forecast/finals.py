@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from laju.core.checks import shown, whole
-from laju.extras import needed_by
+from laju.core.extras import needed_by
 from laju.forecast.blocks import Array, history
 from laju.forecast.curves import Curve, ForecastWarning, Rates, as_rates
 from laju.forecast.laws import Functional, Prior

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from laju.core.checks import nearest, shown
-from laju.extras import needed_by
+from laju.core.extras import needed_by
 from laju.forecast.blocks import Array, History, history
 from laju.forecast.curves import Curve, ForecastWarning, Rates, as_rates, checked_updates
 from laju.forecast.laws import AVERAGE, LAWS, Law

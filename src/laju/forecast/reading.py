@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from laju.core.checks import nearest, shown
+from laju.core.extras import needed_by
 from laju.core.schedule import Schedule
-from laju.extras import needed_by
 from laju.forecast.blocks import Array
 from laju.forecast.curves import Curve, ForecastWarning, Rates, between_rows
 

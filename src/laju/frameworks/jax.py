@@ -14,8 +14,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from laju.core.checks import is_number, nearest, number, shown, whole
+from laju.core.extras import needed_by
 from laju.core.schedule import Schedule
-from laju.extras import needed_by
 from laju.frameworks.values import Factor
 
 with needed_by("laju.frameworks.jax", "jax"):

@@ -20,9 +20,9 @@ import numpy as np
 from laju import adaptive
 from laju.adaptive import Controller, Rule, StateError
 from laju.core.checks import is_number, nearest, number, shown, whole
+from laju.core.extras import needed_by
 from laju.core.schedule import Schedule
 from laju.core.units import RunPlan
-from laju.extras import needed_by
 from laju.frameworks.state import Policy, check_policy, load, load_controller, save
 from laju.frameworks.values import Factor, Values
 from laju.policies import constant

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple, Self
 
 from laju.adaptive import Controller, Rule, StateError
 from laju.core.checks import shown, whole
+from laju.core.extras import needed_by
 from laju.core.schedule import Schedule
-from laju.extras import needed_by
 from laju.frameworks.state import Policy, check_policy, load, save
 from laju.frameworks.values import Factor, Values
 from laju.text.json import from_json

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,9 +13,6 @@ from laju.core.checks import number, shown
 from laju.core.schedule import Schedule
 from laju.core.units import RunPlan
 from laju.inspect.description import run_length
-
-if TYPE_CHECKING:
-    from laju.view.plot import Picture
 
 _BLOCK = 1 << 18
 
@@ -168,36 +165,3 @@ def _blocks(a: Schedule, b: Schedule, n: int) -> Iterator[tuple[int, Any, Any]]:
 
 def _total(parts: list[float]) -> float:
     return math.fsum(parts) if all(map(math.isfinite, parts)) else math.inf
-
-
-def picture(a: Schedule, b: Schedule, updates: int, names: tuple[str, str] = ("a", "b")) -> Picture:
-    """Both schedules, and below them b - a, in Matplotlib.
-
-    Raises:
-        ModuleNotFoundError: Matplotlib is not installed.
-
-    >>> from laju import cosine, linear
-    >>> [axes.get_ylabel() for axes in picture(cosine(1, total=9), linear(1, 0, total=9), 9).figure.axes]
-    ['value', 'b - a']
-    """
-    from laju.view.plot import INK, Picture, draw_steps, legend, need, printable, tidy
-
-    need("matplotlib")
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
-    figure = Figure(figsize=(7.2, 4.8), layout="constrained")
-    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
-    x, y = a.values(updates), b.values(updates)
-    lines = [draw_steps(above, x, 0), draw_steps(above, y, 1)]
-    draw_steps(below, y - x, 2)
-    below.axhline(0, color=INK, linewidth=0.8, zorder=0)
-    above.set_ylabel("value", color=INK)
-    below.set_ylabel(f"{printable(names[1], most=12)} - {printable(names[0], most=12)}", color=INK, parse_math=False)
-    below.set_xlabel("update", color=INK)
-    below.set_xlim(0, updates)
-    below.xaxis.set_major_locator(MaxNLocator(integer=True))
-    for axes in (above, below):
-        tidy(axes)
-    legend(above, lines, list(names), loc="best")
-    return Picture(figure, above)

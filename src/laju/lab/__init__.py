@@ -7,7 +7,7 @@
 ['constant', 'cosine']
 """
 
-from laju.extras import needed_by
+from laju.core.extras import needed_by
 
 with needed_by("laju.lab", "lab"):
     from laju.lab.branching import branch

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from laju.extras import needed_by
+from laju.core.extras import needed_by
 from laju.lab.environment import environment, quiet
 
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from laju.core.extras import needed_by
 from laju.core.schedule import Schedule
 from laju.core.units import RunPlan
-from laju.extras import needed_by
 from laju.lab import search_storage
 from laju.lab.objectives import Objective
 from laju.lab.progress import Channel

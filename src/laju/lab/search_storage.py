@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import sqlalchemy as sa
 
-from laju.extras import missing
+from laju.core.extras import missing
 from laju.lab.store.file import APPLICATION
 from laju.lab.store.urls import is_url, read_url
 from laju.lab.store.urls import shown as shown  # for those who use a storage

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from laju.core.checks import nearest, shown, whole
-from laju.extras import needed_by
+from laju.core.extras import needed_by
 from laju.lab import search_storage
 from laju.lab.arguments import cores, read_frameworks, read_seeds
 from laju.lab.compare import Interrupted, Unfinished, compare

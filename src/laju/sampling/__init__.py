@@ -9,7 +9,7 @@ np.True_
 `laju.sampling.jax` does the same by BlackJAX.
 """
 
-from laju.extras import needed_by
+from laju.core.extras import needed_by
 
 with needed_by("laju.sampling", "sampling"):
     from laju.sampling.chains import Chains

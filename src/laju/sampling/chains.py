@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from laju.core.checks import shown
-from laju.extras import needed_by
+from laju.core.extras import needed_by
 
 Floats = NDArray[np.float64]
 

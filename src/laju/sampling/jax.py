@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from laju.core.checks import is_number, nearest, shown, whole
+from laju.core.extras import needed_by
 from laju.core.schedule import Schedule
-from laju.extras import needed_by
 from laju.sampling.chains import Chains
 from laju.sampling.steps import Diverged, read_steps, read_temperatures
 

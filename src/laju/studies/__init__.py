@@ -10,7 +10,7 @@ from inspect import signature
 from typing import Any
 
 from laju.core.checks import nearest, shown
-from laju.extras import needed_by
+from laju.core.extras import needed_by
 from laju.studies.base import Answer, Options, Table, write
 
 __all__ = ["STUDIES", "Answer", "Options", "Table", "run", "write"]

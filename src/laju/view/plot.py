@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from laju.core.extras import install_command, needed_by
 from laju.core.schedule import Schedule
-from laju.extras import install_command, needed_by
 
 if TYPE_CHECKING:
     from laju.core.units import RunPlan

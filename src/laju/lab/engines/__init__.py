@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from importlib.util import find_spec
 
-from laju.extras import missing
+from laju.core.extras import missing
 from laju.lab.engines.loop import Progress, Report
 from laju.lab.numerics import Numerics
 from laju.lab.tasks import Task

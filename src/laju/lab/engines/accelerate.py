@@ -25,7 +25,7 @@ import numpy.typing as npt
 import torch
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-from laju.extras import needed_by
+from laju.core.extras import needed_by
 from laju.frameworks.torch import Scheduler
 from laju.lab.engines.loop import Batch, Report, order, run
 from laju.lab.engines.torch import _optimizer, _seed, one_thread_and_own_randomness

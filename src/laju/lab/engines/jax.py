@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from laju.extras import needed_by
+from laju.core.extras import needed_by
 from laju.lab.engines.loop import EVALUATION_BATCH, Batch, Report, run
 from laju.lab.environment import environment
 from laju.lab.trials import Outcome, Trial

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from laju.extras import needed_by
+from laju.core.extras import needed_by
 
 with needed_by("training in JAX", "jax"):
     import jax

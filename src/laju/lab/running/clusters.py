@@ -28,7 +28,7 @@ import numpy as np
 
 import laju
 from laju.core.checks import nearest, shown, whole
-from laju.extras import missing
+from laju.core.extras import missing
 from laju.lab.running.places import Place
 
 _PACKAGES = {"ray": "ray", "dask": "distributed"}

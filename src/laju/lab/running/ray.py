@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import laju
-from laju.extras import MissingPackage, install_command
+from laju.core.extras import MissingPackage, install_command
 from laju.lab.running.clusters import Address, Call, Lost, Parcel, explained, pack, run
 from laju.lab.running.places import Shared
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from laju.extras import missing
+from laju.core.extras import missing
 from laju.lab.store.tables import VERSION, StoreError, StoreFull, StoreWarning, metadata, trials
 from laju.lab.store.urls import shown
 

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from laju.core.checks import nearest, number, shown, whole
-from laju.extras import MissingPackage, missing, needed_by
+from laju.core.extras import MissingPackage, missing, needed_by
 from laju.lab.tasks.base import Data, DataError, Part, Task
 
 if TYPE_CHECKING:

@@ -47,7 +47,7 @@ def missing(what: str, package: str, extra: str | None = None) -> MissingPackage
 
     >>> raise missing("drawing", "nosuch")
     Traceback (most recent call last):
-    laju.extras.MissingPackage: drawing needs the package nosuch, which is not installed: ...pip install nosuch
+    laju.core.extras.MissingPackage: drawing needs the package nosuch, which is not installed: ...pip install nosuch
     """
     text = f"{what} needs the package {package}, which is not installed: {install_command(package, extra)}"
     return MissingPackage(text, name=package)
@@ -62,7 +62,7 @@ def needed_by(what: str, extra: str | None = None) -> Iterator[None]:
     >>> with needed_by("this example"):
     ...     import nosuch
     Traceback (most recent call last):
-    laju.extras.MissingPackage: this example needs the package nosuch, which is not installed: ...
+    laju.core.extras.MissingPackage: this example needs the package nosuch, which is not installed: ...
     """
     try:
         yield
