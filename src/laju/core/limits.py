@@ -9,7 +9,7 @@ from __future__ import annotations
 DEPTH = 100
 """Schedules inside one another. Python's own recursion ends at 1,000 calls, and printing or resolving takes a few a level."""
 
-TEXT = 100_000
+TEXT = 300_000
 """Characters of a schedule's text."""
 
 LENGTH_TEXT = 200

@@ -395,8 +395,8 @@ class Schedule(Node):
     def _apply(self, name: str, *args: Any, **keywords: Any) -> Schedule:
         """What the method of that name makes, which remembers the words if the schedules in it do."""
         made: Schedule = METHODS[name](self, *args, **keywords)
-        if made._method == name or not any(isinstance(s, Schedule) and s.spoken for s in (self, *args)):
-            return made  # a node that prints as this method of its child, or pieces, which print as pieces
+        if not any(isinstance(s, Schedule) and s.spoken for s in (self, *args)):
+            return made  # pieces, which print as pieces
         call = written.call(name, *_given(name, args, keywords))
         return made if call is None else made.written_as(Method(self, call))
 
@@ -520,14 +520,11 @@ def _given(name: str, args: tuple[Any, ...], keywords: Mapping[str, Any]) -> tup
     """The arguments of a method as a reader would write them: without those that are as by default."""
     values = {**dict(zip(signature(getattr(Schedule, name)).parameters, (None, *args), strict=False)), **keywords}
     given: tuple[list[Any], dict[str, Any]] = [], {}
-    in_order = True
-    for parameter in list(signature(getattr(Schedule, name)).parameters.values())[1:]:
+    for i, parameter in enumerate(list(signature(getattr(Schedule, name)).parameters.values())[1:]):
         value = values[parameter.name]
-        if parameter.default is not parameter.empty and value == parameter.default:
-            in_order = False
-        elif in_order and parameter.kind is not parameter.KEYWORD_ONLY:
+        if parameter.default is parameter.empty or (i == 0 and value != parameter.default):
             given[0].append(value)
-        else:
+        elif value != parameter.default:
             given[1][parameter.name] = value
     return given
 
