@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import bisect
+import itertools
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property, reduce
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ from laju.core.arrays import Namespace, counted
 from laju.core.checks import shown
 from laju.core.clocks import Take, require_end
 from laju.core.node import Duration, ScalarFunction, compile_expression, node, schedule, schedules, set_fields
+from laju.core.outline import Part, abreast, crossings, stepwise, within
 from laju.core.pieces import Constant, Function, Ramp
 from laju.core.schedule import Schedule
 from laju.core.units import Length, Scale, nearest_update
@@ -133,6 +135,18 @@ class Chain(Schedule):
                 begin = end
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces) if pieces else np.empty(0)
 
+    def _outline(self, begin: Any, end: Any) -> Iterator[Part]:
+        starts, parts = self.placed
+        for i in range(bisect.bisect_right(starts, begin) - 1, len(parts)):
+            at, stop = starts[i], starts[i + 1] if i + 1 < len(starts) else math.inf
+            if at >= end:
+                return
+            yield from within(parts[i]._outline(max(begin - at, 0), min(end, stop) - at), at, stop, at)
+
+    @property
+    def begins(self) -> tuple[Any, ...]:
+        return tuple(itertools.accumulate((part.length for part in self.parts[:-1]), initial=0))
+
     def _in_updates(self, scale: Scale) -> Schedule:
         """Boundaries are rounded where they fall in the run, so that rounding does not add up over the parts."""
         parts, exact, begin = [], Fraction(0), 0
@@ -207,6 +221,36 @@ class Combination(Schedule):
         _, ns = counted(0, 0)
         return reduce(lambda a, b: self._arrays(ns, a, b), [part._range(start, stop) for part in self.parts])
 
+    _sign: ClassVar[str] = ""  # of what the parts are combined by, in an outline
+
+    def _outline(self, begin: Any, end: Any) -> Iterator[Part]:
+        moving = sum(not isinstance(part, Constant) for part in self.parts)
+        outlines = [part._outline(begin, end) for part in self.parts]
+        for at, stop, row in abreast(outlines if moving < 2 else [stepwise(outline) for outline in outlines], end):
+            yield from self._combined(at, stop, row)
+
+    def _combined(self, begin: Any, end: Any, row: tuple[Part, ...]) -> Iterator[Part]:
+        """The outline where one part of each child is in force."""
+        levels = [part.piece.value for part in row if isinstance(part.piece, Constant)]
+        moving = [part for part in row if not isinstance(part.piece, Constant)]
+        level: Any = reduce(self._numbers, [Constant(value)._scalar() for value in levels])(0) if levels else None
+        found = Part(begin, end, self, 0, self, row, self._sign)
+        if not moving and math.isfinite(level):
+            found = replace(found, piece=Constant(level))
+        elif len(moving) == 1 and (piece := moving[0].piece if not levels else self._with(moving[0].piece, level)):
+            one = moving[0]
+            cycles = one.cycles if self._repeats(one) else one.uneven()
+            found = replace(found, piece=piece, origin=one.origin, cycles=cycles, held=one.held)
+        yield found
+
+    def _with(self, piece: Schedule, level: float) -> Schedule | None:
+        """A piece combined with a constant; None where this is none of the pieces."""
+        return None
+
+    def _repeats(self, part: Part) -> bool:
+        """Whether cycles whose values decay still do so when they are combined with a constant."""
+        return all(cycle.decay == 1 for cycle in part.cycles)
+
     @property
     def length(self) -> Duration | None:
         lengths = [part.length for part in self.parts]
@@ -232,6 +276,22 @@ class Product(Combination):
     """
 
     _operator = "*"
+    _sign = "×"
+
+    def _with(self, piece: Schedule, level: float) -> Schedule | None:
+        if level == 0:
+            return Constant(0.0)
+        try:
+            found = piece.times(level)
+        except ValueError:  # a value that leaves the floats, though the product may not
+            return None
+        return found if type(found) is type(piece) else None
+
+    def _repeats(self, part: Part) -> bool:
+        return True
+
+    def _times(self, change: Callable[[float], float], by: float) -> Schedule:
+        return Product((self.parts[0]._times(change, by), *self.parts[1:]))
 
     @staticmethod
     def _bounds(bounds: list[float]) -> float:
@@ -259,6 +319,13 @@ class Sum(Combination):
     """
 
     _operator = "+"
+    _sign = "+"
+
+    def _with(self, piece: Schedule, level: float) -> Schedule | None:
+        try:
+            return piece._raised(level)
+        except ValueError:  # a value that leaves the floats
+            return None
 
     @staticmethod
     def _bounds(bounds: list[float]) -> float:
@@ -282,6 +349,12 @@ class Minimum(Combination):
     array([0.7, 0.5, 0. ])
     """
 
+    def _combined(self, begin: Any, end: Any, row: tuple[Part, ...]) -> Iterator[Part]:
+        yield from _bounding(crossings(row, begin, end, np.argmin), end, self)
+
+    def _times(self, change: Callable[[float], float], by: float) -> Schedule:
+        return super()._times(change, by) if by > 0 else Product((Constant(by), self))
+
     @staticmethod
     def _numbers(f: ScalarFunction, g: ScalarFunction) -> ScalarFunction:
         def at(t: Any) -> float:
@@ -304,6 +377,12 @@ class Maximum(Combination):
     array([1. , 0.5, 0.1])
     """
 
+    def _combined(self, begin: Any, end: Any, row: tuple[Part, ...]) -> Iterator[Part]:
+        yield from _bounding(crossings(row, begin, end, np.argmax), end, self)
+
+    def _times(self, change: Callable[[float], float], by: float) -> Schedule:
+        return super()._times(change, by) if by > 0 else Product((Constant(by), self))
+
     @staticmethod
     def _numbers(f: ScalarFunction, g: ScalarFunction) -> ScalarFunction:
         def at(t: Any) -> float:
@@ -315,6 +394,16 @@ class Maximum(Combination):
     @staticmethod
     def _arrays(ns: Namespace, a: Any, b: Any) -> Any:
         return ns.where(b > a, b, a)
+
+
+def _bounding(found: Iterator[tuple[Any, Part]], end: Any, self: Combination) -> Iterator[Part]:
+    """The parts with the smallest or largest value, each up to where another one crosses it."""
+    crosses = False
+    for (at, part), (stop, _) in itertools.pairwise(itertools.chain(found, [(end, None)])):
+        assert part is not None
+        cycles = part.cycles if self._repeats(part) else part.uneven()
+        yield replace(part, begin=at, end=stop, cycles=cycles, crosses=crosses or (part.crosses and part.begin == at))
+        crosses = True
 
 
 @node
@@ -356,3 +445,10 @@ class Overlay(Schedule):
         boundary: Any = self.top.length
         end = min(stop, max(start, math.ceil(boundary)))
         return np.concatenate([self.top._range(start, end), self.bottom._range(end, stop)])
+
+    def _outline(self, begin: Any, end: Any) -> Iterator[Part]:
+        boundary: Any = self.top.length
+        if begin < boundary:
+            yield from within(self.top._outline(begin, min(end, boundary)), 0, boundary)
+        if boundary < end:
+            yield from within(self.bottom._outline(max(begin, boundary), end), boundary, math.inf)

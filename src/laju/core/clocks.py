@@ -8,11 +8,12 @@ from __future__ import annotations
 import bisect
 import decimal
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 from functools import cached_property, lru_cache
-from itertools import pairwise
+from itertools import count, islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,8 @@ import numpy.typing as npt
 from laju.core.arrays import Namespace, counted
 from laju.core.checks import is_finite, is_number, number, shown, whole
 from laju.core.node import Duration, ScalarFunction, checked, flag, integer, node, real, schedule, span
-from laju.core.pieces import Function, Ramp, Rectification
+from laju.core.outline import Cycle, Part, stepwise, within
+from laju.core.pieces import Constant, Function, Ramp, Rectification
 from laju.core.schedule import Schedule
 from laju.core.units import SYNONYMS, Length, Scale, nearest_update, unit
 
@@ -64,6 +66,16 @@ class Take(Schedule):
         held = self.child._array(ns.real(t) + self.length if self.length != int(self.length) else t + self.length, ns)
         return np.concatenate([self.child._range(start, end), np.repeat(held, stop - end)])
 
+    def _outline(self, begin: Any, end: Any) -> Iterator[Part]:
+        if isinstance(self.child, Constant):
+            yield from self.child._outline(begin, end)
+            return
+        length = self.length
+        if begin < length:
+            yield from within(self.child._outline(begin, min(end, length)), 0, length)
+        if length < end:
+            yield Part(length, math.inf, self._constant(self._at(length)), length, self)
+
 
 def _signed_updates(name: str, by: Any) -> int | float:
     if not is_number(by) or not is_finite(by):
@@ -104,6 +116,13 @@ class Shift(Schedule):
         local = ns.minus(t, self.by)
         return self.child._array(ns.where(local > 0, local, 0 * local), ns)
 
+    def _outline(self, begin: Any, end: Any) -> Iterator[Part]:
+        by = self.by
+        if begin < by:
+            yield Part(0, by, self._constant(self._at(0)), 0, self)
+        if by < end:
+            yield from within(self.child._outline(max(begin - by, 0), end - by), max(by, 0), math.inf, by)
+
 
 @node
 class Stretch(Schedule):
@@ -128,6 +147,17 @@ class Stretch(Schedule):
 
     def _array(self, t: Any, ns: Namespace) -> Any:
         return self.child._array(ns.real(t) / self.by, ns.of_floats())
+
+    def _outline(self, begin: Any, end: Any) -> Iterator[Part]:
+        def longer(position: Any) -> Any:
+            if position == math.inf or isinstance(position, Fraction):
+                return position * Fraction(self.by) if position != math.inf else position
+            return _integral(Fraction(position) * Fraction(self.by))
+
+        for part in self.child._outline(begin / self.by, end / self.by):
+            held = None if part.held is None else (longer(part.held[0]), longer(part.held[1]))
+            piece = self if part.piece is self.child else stretch(part.piece, self.by)
+            yield part.on(longer, piece=piece, held=held)
 
 
 def _integral(exact: Fraction | float) -> int | float:
@@ -203,6 +233,40 @@ class Staircase(Schedule):
         edges = np.append(np.maximum(steps * every, start), stop)
         return np.repeat(self.child._array(steps * every, ns), np.diff(edges))
 
+    def _outline(self, begin: Any, end: Any) -> Iterator[Part]:
+        every = self.every
+
+        def step(position: Any) -> Any:
+            return position if position == math.inf else -(-position // every) * every
+
+        for part in self.child._outline(begin // every * every, end):
+            first, stop = step(part.begin), step(part.end)
+            if first == stop:
+                continue  # between two steps
+            held = _steps(part.held, every)
+            if isinstance(part.piece, Constant) or first + every == stop:
+                value = part.at(first)
+                piece = self._constant(value) if math.isfinite(value) else self
+                yield replace(part, begin=first, end=stop, piece=piece, origin=0, inside=(), how="")
+            elif held is not None:
+                yield replace(part, begin=first, end=stop, held=held)
+            else:
+                for i in count():
+                    at = first + i * every
+                    if at >= min(stop, end):
+                        break
+                    yield Part(at, at + every, self._constant(part.at(at)), at, self, cycles=part.cycles)
+
+
+def _steps(held: tuple[Any, Any] | None, every: Any) -> tuple[Any, Any] | None:
+    """The steps of what is held for `every` updates; None where they are no steps of one length."""
+    if held is None:
+        return 0, every
+    begin, length = held
+    if begin % min(length, every) == 0 and max(length, every) % min(length, every) == 0:
+        return (0, every) if every >= length else held
+    return None
+
 
 @node
 class Reverse(Schedule):
@@ -231,6 +295,45 @@ class Reverse(Schedule):
             return self.child._array(ns.left(length, t), ns.of_floats())
         return self.child._array(length - ns.upto(t, length), ns)
 
+    def _outline(self, begin: Any, end: Any) -> Iterator[Part]:
+        length: Any = self.child.length
+        parts = list(islice(within(stepwise(self.child._outline(0, length)), 0, length), _MOST + 1)) if length else []
+        if len(parts) > _MOST:
+            parts = [Part(0, length, self.child, 0, self.child)]
+        at: Any = 0
+        for i, part in reversed(list(enumerate(parts))):
+            stop = length - part.begin
+            # The boundary itself is in the later part, so where the value jumps the change is just after it.
+            if i and not math.isclose(parts[i - 1].arrives, part.at(part.begin)):
+                stop = Fraction(stop) + _JUST
+            if at < stop:
+                yield self._turned(part, length, at, stop)
+            at = stop
+        if length < end:
+            yield Part(length, math.inf, self._constant(self._at(length)), length, self)
+
+    def _turned(self, part: Part, length: Any, begin: Any, end: Any) -> Part:
+        piece: Schedule = self
+        origin: Any = 0
+        match part.piece:
+            case Constant():
+                piece, origin = part.piece, begin
+            case Ramp(start, final, n, "linear" | "cosine" as shape):  # of which the rise is the fall turned round
+                piece, origin = Ramp(final, start, n, shape), length - part.origin - n
+            case Ramp(length=n) if part.origin + n == part.end:
+                piece, origin = Reverse(part.piece), length - part.end
+        cycles = tuple(
+            Cycle(c.number, length - c.end, length - c.begin, length - c.until, length - c.since, even=False)
+            for c in part.cycles
+        )
+        return Part(begin, end, piece, origin, self, (part,), "reversed", cycles, crosses=part.crosses)
+
+
+_JUST = Fraction(1, 1 << 40)
+"""Just after a position, as a fraction, which survives being moved far out."""
+
+_MOST = 10_000
+"""Parts of a schedule that are turned round one by one."""
 
 _LATEST = 2**63
 _EXACT_CYCLES = 1000
@@ -390,6 +493,9 @@ class Repeat(Schedule):
             if end is not None and ns.reaches(end):
                 t = np.minimum(t, end)
             first, last = self.cycle_at(np.min(t).item()), self.cycle_at(np.max(t).item())
+            if last - first > 4 * np.size(t):  # fewer positions than cycles between them
+                i = np.reshape([self.cycle_at(x) for x in np.ravel(t).tolist()], np.shape(t))
+                return ns.grouped(t, i, lambda k, u: self.cycle(k)._array(ns.minus(u, self.cycle_begin(k)), ns))
             begins = [self.cycle_begin(k) for k in range(first, last + 1)]
             i = first + np.searchsorted(begins, t, side="right") - 1
             return ns.grouped(t, i, lambda k, u: self.cycle(k)._array(ns.minus(u, begins[k - first]), ns))
@@ -418,6 +524,18 @@ class Repeat(Schedule):
         if self.count is not None and self.count * period < stop:
             values[max(0, self.count * period - start) :] = self._scalar()(stop)
         return values
+
+    def _outline(self, begin: Any, end: Any) -> Iterator[Part]:
+        until = math.inf if self.count is None else self.length
+        for i in count(self.cycle_at(begin)) if begin < until else ():
+            at, stop = self.cycle_begin(i), self.cycle_begin(i + 1)
+            if at >= min(end, until) or at == stop:
+                break
+            cycle = Cycle(i, at, stop, 0, until, self.decay, self.growth == 1)
+            for part in within(self.cycle(i)._outline(max(begin - at, 0), min(end, stop) - at), at, stop, at):
+                yield part.among(cycle)
+        if until < end:
+            yield Part(until, math.inf, self._constant(self._at(until)), until, self)
 
 
 def _longer_unit(name: str, value: Any) -> str:
@@ -516,6 +634,24 @@ class Clock(Schedule):
     def length(self) -> Duration | None:
         length = self.child.length
         return None if length is None else self.update_at(length)
+
+    def _outline(self, begin: Any, end: Any) -> Iterator[Part]:
+        def update(position: Any) -> Any:
+            return position if position == math.inf else self.update_at(position)
+
+        for part in stepwise(self.child._outline(self._position(begin), self._position(end))):
+            first, stop = update(part.begin), update(part.end)
+            if first < stop:
+                piece, origin = (part.piece, first) if isinstance(part.piece, Constant) else (self, 0)
+                cycles = tuple(replace(cycle, even=False) for cycle in part.on(update).cycles)
+                yield Part(first, stop, piece, origin, self, (part,), "in samples", cycles, crosses=part.crosses)
+
+    def _position(self, t: Any) -> Any:
+        """Samples seen before update t."""
+        if t == math.inf:
+            return t
+        begin, seen, each = self.pace[bisect.bisect_right([stretch[0] for stretch in self.pace], t) - 1]
+        return seen + (t - begin) * each
 
     def update_at(self, position: Any) -> int:
         """The first update at which the child's clock shows at least `position`."""

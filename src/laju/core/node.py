@@ -63,10 +63,16 @@ def checked(check: Callable[[str, Any], Any], schema: dict[str, Any], default: A
 _KEYWORDS = {"above": "exclusiveMinimum", "least": "minimum", "below": "exclusiveMaximum", "most": "maximum"}
 
 
-def real(*, default: Any = _MISSING, **bounds: float) -> Any:
-    """A field that holds a finite number; `above`, `least`, `below` and `most` bound it."""
+def real(*, default: Any = _MISSING, scales: bool = False, **bounds: float) -> Any:
+    """A field that holds a finite number; `above`, `least`, `below` and `most` bound it.
+
+    Args:
+        default: of the field.
+        scales: whether the values of a schedule are multiplied where all such fields of it are.
+        bounds: of the number.
+    """
     schema = {"type": "number", **{_KEYWORDS[name]: bound for name, bound in bounds.items()}}
-    return checked(partial(checks.number, **bounds), schema, default=default)  # type: ignore[arg-type]
+    return checked(partial(checks.number, **bounds), schema, default=default, scales=scales)  # type: ignore[arg-type]
 
 
 def integer(*, default: Any = _MISSING, least: int = 0) -> Any:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import decimal
 import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from functools import cached_property
 from typing import Any
@@ -18,6 +19,7 @@ from laju.core.arrays import Namespace, Scalar, counted
 from laju.core.checks import number, shown
 from laju.core.functions import DataName, checked_name, importable_name, imported
 from laju.core.node import Duration, ScalarFunction, checked, choice, compile_expression, flag, node, real, span
+from laju.core.outline import Part
 from laju.core.schedule import Schedule
 from laju.core.units import Length
 
@@ -30,7 +32,7 @@ class Constant(Schedule):
     0.1
     """
 
-    value: float = real()
+    value: float = real(scales=True)
     length: Duration | None = span(default=None)
 
     def _bound(self) -> float:
@@ -51,6 +53,12 @@ class Constant(Schedule):
 
     def _range(self, start: int, stop: int) -> npt.NDArray[np.float64]:
         return np.full(stop - start, self.value)
+
+    def _outline(self, begin: Any, end: Any) -> Iterator[Part]:
+        yield Part(0, math.inf, self if self.length is None else Constant(self.value), 0, self)
+
+    def _raised(self, by: float) -> Schedule:
+        return Constant(self.value + by, self.length)
 
 
 def _shape_name(name: str, value: Any) -> str:
@@ -75,8 +83,8 @@ class Ramp(Schedule):
     (array([0.  , 0.25, 0.5 , 0.75, 1.  , 1.  ]), array([0.25, 0.5 , 0.75, 1.  ]))
     """
 
-    start: float = real()
-    final: float = real()
+    start: float = real(scales=True)
+    final: float = real(scales=True)
     length: Duration = span()
     shape: str = checked(_shape_name, {"$ref": "#/$defs/shape"}, default="linear")
     first: bool = flag(default=False)
@@ -181,6 +189,25 @@ class Ramp(Schedule):
         result[: end - start], result[end - start :] = inside, self.final
         return result
 
+    def _outline(self, begin: Any, end: Any) -> Iterator[Part]:
+        lead, n = self.grid
+        stop = n - lead if n else 1 if self.length else 0
+        if not n:
+            yield from [Part(0, 1, Constant(self.start), 0, self)] if stop else []
+        elif begin < stop:
+            plain = self if not lead and n == self.length else Ramp(self.start, self.final, n, self.shape)
+            yield Part(0, stop, plain, -lead, self)
+        if stop < end:
+            yield Part(stop, math.inf, Constant(self.final), stop, self)
+
+    def _times(self, change: Callable[[float], float], by: float) -> Schedule:
+        return Constant(0.0, self.length) if by == 0 else super()._times(change, by)
+
+    def _raised(self, by: float) -> Schedule | None:
+        if shapes.shape(self.shape).geometric:
+            return None
+        return dataclasses.replace(self, start=self.start + by, final=self.final + by)
+
 
 @node
 class Exponential(Schedule):
@@ -190,7 +217,7 @@ class Exponential(Schedule):
     array([1.   , 0.5  , 0.25 , 0.125])
     """
 
-    start: float = real()
+    start: float = real(scales=True)
     factor: float = real(above=0)
     every: Duration = span(zero=False, rounded=False, default=1)
 
@@ -225,7 +252,7 @@ class Power(Schedule):
     array([1.        , 0.70710678, 0.57735027, 0.5       ])
     """
 
-    base: float = real()
+    base: float = real(scales=True)
     exponent: float = real()
     offset: float = real(default=1.0, above=0)
     timescale: Duration = span(zero=False, rounded=False, default=1)
@@ -273,7 +300,9 @@ class Table(Schedule):
     (array([1. , 0.5, 0.1, 0.1, 0.1]), array([1.  , 0.75, 0.5 , 0.5 ]))
     """
 
-    entries: tuple[float, ...] = checked(_entries, {"type": "array", "items": {"type": "number"}, "minItems": 1})
+    entries: tuple[float, ...] = checked(
+        _entries, {"type": "array", "items": {"type": "number"}, "minItems": 1}, scales=True
+    )
     every: Duration = span(zero=False, rounded=False, default=1)
     interpolation: str = choice("hold", "linear", default="hold")
 
@@ -313,6 +342,17 @@ class Table(Schedule):
         x = ns.real(ns.upto(t, every * last) - i * every) / float(every)
         following = ns.take(self._numbers, ns.upto(i + 1, last))
         return ns.where(i >= last, here, here * (1 - x) + following * x)
+
+    def _outline(self, begin: Any, end: Any) -> Iterator[Part]:
+        entries, every, last = self.entries, self.every, len(self.entries) - 1
+        hold = self.interpolation == "hold"
+        for i in range(min(int(begin // every), last), last):
+            if i * every >= end:
+                return
+            a, b = entries[i], entries[i + 1]
+            piece = Constant(a) if hold or a == b else Ramp(a, b, every)
+            yield Part(i * every, (i + 1) * every, piece, i * every, self)
+        yield Part(last * every, math.inf, Constant(entries[last]), last * every, self)
 
 
 def _function(name: str, value: Any) -> Any:

@@ -13,7 +13,7 @@ import json
 import math
 import numbers
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from inspect import signature
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -26,6 +26,7 @@ from laju.core.arrays import Namespace, counted, namespace
 from laju.core.checks import SpecError, is_number, shown, whole
 from laju.core.functions import importable_name
 from laju.core.node import HOOKS, METHODS, NODES, Duration, Node, ScalarFunction
+from laju.core.outline import Part
 from laju.core.units import Length, RunPlan, Scale, Span, UnresolvedError, nearest_update
 from laju.core.written import Method, Operation, Written
 
@@ -256,6 +257,77 @@ class Schedule(Node):
             return int(exact) if exact.denominator == 1 else float(exact)
 
         return self.rebuild(lambda child: child.in_updates(scale), resolved)
+
+    # --- outline -------------------------------------------------------------------------------------------------
+
+    def outline(self, begin: float = 0, end: float = math.inf) -> Iterator[Part]:
+        """The parts of the schedule in order: which piece is in force from where to where.
+
+        The parts are found one by one as they are asked for, since a schedule without end may have parts without end.
+
+        Args:
+            begin, end: the parts that are in force anywhere in begin ≤ t < end; the first may begin and the last may end outside.
+
+        Raises:
+            UnresolvedError: lengths in units that wait for a plan.
+
+        >>> from laju import cosine
+        >>> [(part.begin, part.end, part.piece) for part in cosine(0.3, total=20, warmup=5).outline(end=20)]
+        [(0, 5, Ramp(0.0, 0.3, 5)), (5, 20, Ramp(0.3, 0.0, 15, 'cosine'))]
+        """
+        self.require_resolved()
+        for part in self._outline(begin, end):
+            if part.begin >= end:
+                return
+            if part.end > begin:
+                yield part
+
+    def _outline(self, begin: Any, end: Any) -> Iterator[Part]:
+        """As `outline`, with no gap; by default the schedule itself for its length, and then its last value."""
+        length: Any = math.inf if self.length is None else self.length
+        if begin < length:
+            yield Part(0, length, self, 0, self)
+        if length < end:
+            yield Part(length, math.inf, self._constant(self._at(length)), length, self)
+
+    def _constant(self, value: float) -> Schedule:
+        constant: Schedule = NODES["Constant"](value)
+        return constant
+
+    @property
+    def begins(self) -> tuple[Any, ...]:
+        """Where each of the children begins."""
+        return (0,) * len(self.children)
+
+    def times(self, by: float, digits: int | None = None) -> Schedule:
+        """The schedule times a number that is written into its values where that is possible.
+
+        Args:
+            by: the number.
+            digits: to which each value is rounded; all by default.
+
+        >>> from laju import Ramp
+        >>> Ramp(1, 0.1, 5).times(0.5)
+        Ramp(0.5, 0.05, 5)
+        """
+
+        def change(value: float) -> float:
+            return value * by if digits is None else float(f"{value * by:.{digits}g}")
+
+        return self._times(change, by)
+
+    def _times(self, change: Callable[[float], float], by: float) -> Schedule:
+        """As `times`, where `change` gives each value times `by`."""
+        fields = [field.name for field in dataclasses.fields(self) if field.metadata.get("scales")]  # type: ignore[arg-type]
+        if fields:
+            return dataclasses.replace(self, **{name: _changed(getattr(self, name), change) for name in fields})  # type: ignore[type-var]
+        if self.children:
+            return self.rebuild(lambda child: child._times(change, by))
+        return _operation("*", self._constant(by), self)
+
+    def _raised(self, by: float) -> Schedule | None:
+        """The schedule plus a number that is written into its values; None where that is not possible."""
+        return None
 
     def rebuild(
         self, child: Callable[[Schedule], Schedule], length: Callable[[Duration, str], Duration] | None = None
@@ -502,6 +574,10 @@ def fingerprint_of(tree: Any) -> str:
     """The fingerprint of the schedule whose normal form is this tree."""
     canonical = json.dumps({"laju": VERSION, "schedule": tree}, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _changed(value: Any, change: Callable[[float], float]) -> Any:
+    return tuple(map(change, value)) if isinstance(value, tuple) else change(value)
 
 
 def as_schedule(value: Schedule | float) -> Schedule:

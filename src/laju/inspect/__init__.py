@@ -1,6 +1,7 @@
 """What a schedule does, before a run: its facts, its findings, what differs between two, and longer or shorter runs."""
 
-from laju.inspect.description import Description, Jump, Segment, breakpoints, describe, formula, jumps, run_length
+from laju.core.measure import run_length
+from laju.inspect.description import Description, Jump, Segment, breakpoints, describe, formula, jumps
 from laju.inspect.horizon import cooldown, extend, hold
 
 __all__ = [

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import bisect
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import singledispatch
 from typing import Any, Literal
 
-import numpy as np
-
-from laju.core import algebra, clocks, pieces
-from laju.core.checks import shown, whole
+from laju.core.measure import measure, run_length
+from laju.core.outline import Part, stepwise
+from laju.core.pieces import Constant, Exponential, Power, Ramp
 from laju.core.schedule import Schedule
 
-_BLOCK = 1 << 20
 _MOST = 10_000
 """Segments and jumps that are listed; beyond it a staircase over a long run would fill the memory."""
 
@@ -80,6 +76,8 @@ class Description:
 def describe(schedule: Schedule, updates: int | None = None) -> Description:
     """The facts of a schedule over a run.
 
+    Each value is computed in runs of up to four million updates; for longer ones see `laju.core.measure`.
+
     Args:
         schedule: a schedule in updates.
         updates: of the run; by default until the schedule ends.
@@ -93,53 +91,34 @@ def describe(schedule: Schedule, updates: int | None = None) -> Description:
     (0.3, 5, 0.0, 0.0, (5,))
     """
     n = run_length(schedule, updates)
-    peak, peak_at, lowest, lowest_at = -math.inf, 0, math.inf, 0
-    total = squares = 0.0
-    rises = falls = False
-    before: float | None = None
-    for begin in range(0, n, _BLOCK):
-        values = schedule.values(min(_BLOCK, n - begin), start=begin)
-        if (top := float(values.max())) > peak:
-            peak, peak_at = top, begin + int(values.argmax())
-        if (bottom := float(values.min())) < lowest:
-            lowest, lowest_at = bottom, begin + int(values.argmin())
-        total, squares = total + float(values.sum()), squares + float(np.square(values).sum())
-        steps = np.diff(values, prepend=values[0] if before is None else before)
-        noise = 4 * np.spacing(max(abs(peak), abs(lowest)))  # a formula's last digit is not a rise
-        rises, falls = rises or bool((steps > noise).any()), falls or bool((steps < -noise).any())
-        before = float(values[-1])
-    points = tuple(itertools.islice(breakpoints(schedule, n), _MOST))
+    found, rows = measure(schedule, n), list(itertools.islice(_rows(schedule, n), _MOST + 1))
+    size = max(abs(found.peak), abs(found.lowest))
     return Description(
         updates=n,
         duration=schedule.length,
         first=schedule(0),
         final=schedule(n - 1),
         end=schedule(n),
-        peak=peak,
-        peak_at=peak_at,
-        lowest=lowest,
-        lowest_at=lowest_at,
-        mean=total / n,
-        sum=total,
-        sum_of_squares=squares,
-        monotone=None if rises and falls else "rising" if rises else "falling" if falls else "constant",
-        breakpoints=points,
-        jumps=tuple(_jumps(schedule, points)),
-        segments=tuple(_segments(schedule, points, n)),
+        peak=found.peak,
+        peak_at=found.peak_at,
+        lowest=found.lowest,
+        lowest_at=found.lowest_at,
+        mean=found.sum / n,
+        sum=found.sum,
+        sum_of_squares=found.squares,
+        monotone=(
+            None
+            if found.rises and found.falls
+            else "rising"
+            if found.rises
+            else "falling"
+            if found.falls
+            else "constant"
+        ),
+        breakpoints=tuple(at for at, _ in rows[1:]),
+        jumps=tuple(_jumps(schedule, rows)),
+        segments=tuple(_segments(schedule, rows, n, size)),
     )
-
-
-def run_length(schedule: Schedule, updates: int | None = None) -> int:
-    """The updates of a run: as given, else those until the schedule ends."""
-    if not isinstance(schedule, Schedule):
-        raise TypeError(f"schedule must be a laju schedule, got {shown(schedule)}")
-    schedule.require_resolved()
-    if updates is not None:
-        return whole("updates", updates, least=1)
-    if schedule.length is None:
-        raise ValueError(f"{shown(schedule)} has no end, so say how many updates to look at")
-    length: Any = schedule.length
-    return int(max(1, math.ceil(length)))
 
 
 def jumps(schedule: Schedule, updates: int | None = None) -> list[Jump]:
@@ -149,30 +128,50 @@ def jumps(schedule: Schedule, updates: int | None = None) -> list[Jump]:
     >>> jumps(multi_factor(1.0, [3, 5], 0.5), updates=10)
     [Jump(at=3, before=1.0, after=0.5), Jump(at=5, before=0.5, after=0.25)]
     """
-    points = itertools.islice(breakpoints(schedule, run_length(schedule, updates)), _MOST)
-    return list(_jumps(schedule, points))
+    rows = itertools.islice(_rows(schedule, run_length(schedule, updates)), _MOST + 1)
+    return list(_jumps(schedule, list(rows)))
 
 
-def _jumps(schedule: Schedule, points: Any) -> Iterator[Jump]:
-    for at in points:
-        after, before = schedule(at), _arriving(schedule, at)
-        scale = max(abs(before), abs(after), abs(schedule(0)))
-        if abs(after - before) > 1e-9 * scale:
-            yield Jump(at, before, after)
+def _rows(schedule: Schedule, n: int) -> Iterator[tuple[int, Part]]:
+    """(first update, part) of the outline, with each step of a staircase; the last one of those that begin at one update."""
+    at, last = 0, None
+    for part in stepwise(schedule.outline(0, n)):
+        begin = math.ceil(part.begin)  # a boundary between two updates shows at the second one
+        if begin >= n:
+            break
+        if last is not None and begin > at:
+            yield at, last
+        at, last = begin, part
+    if last is not None:
+        yield at, last
 
 
-def _arriving(schedule: Schedule, at: int) -> float:
-    """The limit of the value from the left: pieces are half-open, so the number just before `at` is still in the old one."""
-    return float(f"{schedule(math.nextafter(at, 0)):.12g}")  # without the trace that the tiny step leaves
+def _jumps(schedule: Schedule, rows: Sequence[tuple[int, Part]]) -> Iterator[Jump]:
+    first = largest = abs(schedule(0))
+    for (_, part), (at, following) in itertools.pairwise(rows):
+        begins, before = following.at(following.begin), part.arrives
+        largest = max(largest, abs(begins), abs(before))
+        before = _plain(before, largest)
+        if abs(begins - before) > max(1e-9 * max(abs(before), abs(begins), first), _RESIDUE * largest):
+            yield Jump(at, before, schedule(at))
 
 
-def _segments(schedule: Schedule, points: tuple[int, ...], n: int) -> Iterator[Segment]:
-    for begin, end in itertools.pairwise([0, *points, n]):
-        if begin < end:
-            yield Segment(begin, end, schedule(begin), _arriving(schedule, end), formula(schedule, begin))
+_RESIDUE = 1e-15
+"""What rounding may leave of a difference, as a share of what was subtracted."""
 
 
-# --- breakpoints -----------------------------------------------------------------------------------------------------
+def _plain(value: float, size: float) -> float:
+    """A limit from the left without the trace of the tiny step to it: 0 where nothing but rounding is left of it."""
+    return 0.0 if abs(value) <= _RESIDUE * size else float(f"{value:.12g}")
+
+
+def _segments(schedule: Schedule, rows: Sequence[tuple[int, Part]], n: int, size: float) -> Iterator[Segment]:
+    for (begin, part), (end, _) in itertools.pairwise([*rows, (n, None)]):
+        assert part is not None
+        last = part.arrives if part.end <= n else part.at(n)
+        if part.piece.children:
+            last = _plain(last, size)
+        yield Segment(begin, end, schedule(begin), float(f"{last:.12g}"), _words(part))
 
 
 def breakpoints(schedule: Schedule, until: int) -> Iterator[int]:
@@ -182,144 +181,7 @@ def breakpoints(schedule: Schedule, until: int) -> Iterator[int]:
     >>> list(breakpoints(cosine(1, total=10, warmup=4) * linear(1, 0, total=7), until=100))
     [4, 7, 10]
     """
-    last = 0
-    for at in _points(schedule, until):
-        update = math.ceil(at)  # a boundary between two updates shows at the second one
-        if last < update < until:
-            last = update
-            yield update
-
-
-@singledispatch
-def _points(schedule: Schedule, until: float) -> Iterator[float]:
-    """Boundaries in [0, until), in order; a piece's own end is one."""
-    length = schedule.length
-    if length is not None and length < until:
-        yield length
-
-
-@_points.register
-def _(schedule: pieces.Constant, until: float) -> Iterator[float]:
-    return iter(())
-
-
-@_points.register
-def _(schedule: pieces.Ramp, until: float) -> Iterator[float]:
-    lead, n = schedule.grid
-    end = n - lead if n or not schedule.length else 1  # of a single update with endpoint=True
-    if end < until:
-        yield end
-
-
-@_points.register
-def _(schedule: pieces.Table, until: float) -> Iterator[float]:
-    for i in range(1, len(schedule.entries)):
-        if i * schedule.every >= until:
-            return
-        yield i * schedule.every
-
-
-@_points.register
-def _(schedule: algebra.Chain, until: float) -> Iterator[float]:
-    starts, parts = schedule.placed
-    for start, end, part in zip(starts, [*starts[1:], math.inf], parts, strict=True):
-        if start >= until:
-            return
-        yield start
-        yield from (start + at for at in _points(part, min(end, until) - start))
-
-
-def _merged(children: tuple[Schedule, ...], until: float) -> Iterator[float]:
-    import heapq
-
-    return heapq.merge(*(_points(child, until) for child in children))
-
-
-@_points.register
-def _(schedule: algebra.Combination, until: float) -> Iterator[float]:
-    if isinstance(schedule, algebra.Minimum | algebra.Maximum):
-        return _extremes(schedule, until)
-    return _merged(schedule.parts, until)
-
-
-def _extremes(schedule: algebra.Minimum | algebra.Maximum, until: float) -> Iterator[float]:
-    """Where another part becomes the smallest or largest, and the boundaries of all of them."""
-    if until <= 0:
-        return iter(())
-    pick: Any = np.argmin if isinstance(schedule, algebra.Minimum) else np.argmax
-    length: Any = schedule.length
-    n = math.ceil(min(until, _BLOCK if length is None else length + 1))
-    chosen = pick(np.stack([part.values(n) for part in schedule.parts]), axis=0)
-    found: set[float] = set((np.flatnonzero(np.diff(chosen)) + 1).tolist())
-    return iter(sorted(found | set(_merged(schedule.parts, until))))
-
-
-@_points.register
-def _(schedule: clocks.Take, until: float) -> Iterator[float]:
-    yield from _points(schedule.child, min(schedule.length, until))
-    if schedule.length < until and not isinstance(schedule.child, pieces.Constant):
-        yield schedule.length
-
-
-@_points.register
-def _(schedule: algebra.Overlay, until: float) -> Iterator[float]:
-    boundary: Any = schedule.top.length
-    yield from _points(schedule.top, min(boundary, until))
-    if boundary < until:
-        yield boundary
-        yield from (at for at in _points(schedule.bottom, until) if at > boundary)
-
-
-@_points.register
-def _(schedule: clocks.Shift, until: float) -> Iterator[float]:
-    if 0 < schedule.by < until:
-        yield schedule.by
-    yield from (at + schedule.by for at in _points(schedule.child, until - schedule.by) if at + schedule.by > 0)
-
-
-@_points.register
-def _(schedule: clocks.Stretch, until: float) -> Iterator[float]:
-    yield from (at * schedule.by for at in _points(schedule.child, until / schedule.by))
-
-
-@_points.register
-def _(schedule: clocks.Clock, until: float) -> Iterator[float]:
-    end = schedule.pace[-1][1] + until * schedule.pace[-1][2]
-    yield from (update for at in _points(schedule.child, end) if (update := schedule.update_at(at)) < until)
-
-
-@_points.register
-def _(schedule: clocks.Staircase, until: float) -> Iterator[float]:
-    length: Any = schedule.length
-    end = until if length is None else min(until, length + 1)
-    for i in itertools.count(1):
-        if i * schedule.every >= end:
-            return
-        yield i * schedule.every
-
-
-@_points.register
-def _(schedule: clocks.Reverse, until: float) -> Iterator[float]:
-    length: Any = schedule.length
-    inside = sorted(length - at for at in _points(schedule.child, length) if at > 0)
-    yield from (at for at in [*inside, length] if at < until)
-
-
-@_points.register
-def _(schedule: clocks.Repeat, until: float) -> Iterator[float]:
-    count = itertools.count() if schedule.count is None else range(schedule.count)
-    for i in count:
-        begin = schedule.cycle_begin(i)
-        if begin >= until:
-            return
-        yield begin
-        yield from (begin + at for at in _points(schedule.cycle(i), min(schedule.cycle_begin(i + 1), until) - begin))
-    end: Any = schedule.length
-    if end is not None and end < until:
-        yield end
-
-
-# --- formulas --------------------------------------------------------------------------------------------------------
+    return (at for at, _ in _rows(schedule, until) if at)
 
 
 def formula(schedule: Schedule, t: int) -> str:
@@ -329,95 +191,28 @@ def formula(schedule: Schedule, t: int) -> str:
     >>> formula(cosine(0.3, total=20, warmup=5), 7)
     'cosine 0.3 → 0.0'
     """
-    return _formula(schedule, t)
+    part = next(part for part in stepwise(schedule.outline(t, t + 1)) if part.end > t)
+    return _words(part)
 
 
-@singledispatch
-def _formula(schedule: Schedule, t: Any) -> str:
-    return type(schedule).__name__.lower()
-
-
-@_formula.register
-def _(schedule: pieces.Constant, t: Any) -> str:
-    return f"constant {schedule.value!r}"
-
-
-@_formula.register
-def _(schedule: pieces.Ramp, t: Any) -> str:
-    lead, n = schedule.grid
-    return (
-        f"{schedule.shape} {schedule.start!r} → {schedule.final!r}" if t < n - lead else f"constant {schedule.final!r}"
-    )
-
-
-@_formula.register
-def _(schedule: pieces.Exponential, t: Any) -> str:
-    every = "update" if schedule.every == 1 else f"{schedule.every} updates"
-    return f"×{schedule.factor!r} every {every}"
-
-
-@_formula.register
-def _(schedule: pieces.Power, t: Any) -> str:
-    return f"{schedule.base!r}·({schedule.offset!r} + t/{schedule.timescale!r})^-{schedule.exponent!r}"
-
-
-@_formula.register
-def _(schedule: algebra.Chain, t: Any) -> str:
-    starts, parts = schedule.placed
-    i = bisect.bisect_right(starts, t) - 1
-    return _formula(parts[i], t - starts[i])
-
-
-@_formula.register
-def _(schedule: algebra.Combination, t: Any) -> str:
-    if isinstance(schedule, algebra.Minimum | algebra.Maximum):
-        pick: Callable[..., Any] = min if isinstance(schedule, algebra.Minimum) else max
-        return _formula(pick(schedule.parts, key=lambda part: part(t)), t)
-    joined = {algebra.Product: " × ", algebra.Sum: " + "}[type(schedule)]
-    return joined.join(f"({_formula(part, t)})" for part in schedule.parts)
-
-
-@_formula.register
-def _(schedule: algebra.Overlay, t: Any) -> str:
-    return _formula(schedule.top if t < schedule.top.length else schedule.bottom, t)
-
-
-@_formula.register
-def _(schedule: clocks.Take, t: Any) -> str:
-    if t >= schedule.length:
-        return f"constant {schedule(math.ceil(schedule.length))!r}"
-    return _formula(schedule.child, t)
-
-
-@_formula.register
-def _(schedule: clocks.Staircase, t: Any) -> str:
-    return f"constant {schedule(t)!r}"
-
-
-@_formula.register
-def _(schedule: clocks.Shift, t: Any) -> str:
-    return _formula(schedule.child, max(0, t - schedule.by))
-
-
-@_formula.register
-def _(schedule: clocks.Stretch, t: Any) -> str:
-    return _formula(schedule.child, t / schedule.by)
-
-
-@_formula.register
-def _(schedule: clocks.Clock, t: Any) -> str:
-    begin, seen, each = [stretch for stretch in schedule.pace if stretch[0] <= t][-1]
-    return f"{_formula(schedule.child, seen + (t - begin) * each)} (in samples)"
-
-
-@_formula.register
-def _(schedule: clocks.Reverse, t: Any) -> str:
-    return f"reversed {_formula(schedule.child, max(0, schedule.length - t))}"
-
-
-@_formula.register
-def _(schedule: clocks.Repeat, t: Any) -> str:
-    i = 0
-    while (schedule.count is None or i + 1 < schedule.count) and schedule.cycle_begin(i + 1) <= t:
-        i += 1 if schedule.growth != 1 else max(1, int((t - schedule.cycle_begin(i)) // schedule.child.length))
-    return f"{_formula(schedule.cycle(i), t - schedule.cycle_begin(i))} (cycle {i + 1})"
+def _words(part: Part) -> str:
+    inside = [_words(inner) for inner in part.inside]
+    match part.how, part.piece:
+        case (("×" | "+"), _):
+            words = f" {part.how} ".join(f"({each})" for each in inside)
+        case "in samples", _:
+            words = f"{inside[0]} (in samples)"
+        case _ if part.inside:
+            words = f"{part.how} {', '.join(inside)}"
+        case _, Constant(value):
+            words = f"constant {value!r}"
+        case _, Ramp(start, final, _, shape):
+            words = f"{shape} {start!r} → {final!r}"
+        case _, Exponential(_, factor, every):
+            words = f"×{factor!r} every {'update' if every == 1 else f'{every} updates'}"
+        case _, Power(base, exponent, offset, timescale):
+            words = f"{base!r}·({offset!r} + t/{timescale!r})^-{exponent!r}"
+        case _, piece:
+            words = type(piece).__name__.lower()
+    outside = part.cycles[max((len(inner.cycles) for inner in part.inside), default=0) :]
+    return words + "".join(f" (cycle {cycle.number + 1})" for cycle in outside)

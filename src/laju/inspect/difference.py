@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from laju.core.checks import number, shown
+from laju.core.measure import run_length
 from laju.core.schedule import Schedule
 from laju.core.units import RunPlan
-from laju.inspect.description import run_length
 
 _BLOCK = 1 << 18
 

@@ -1,0 +1,251 @@
+"""The outline of a schedule: which piece is in force from where to where, and where the piece came from.
+
+Every node says its own outline (`Schedule.outline`), whatever it is made of. What asks about the structure of a schedule (its
+boundaries, its sums, its warmup, the same in the words of another system) reads the outline, and never which class a node is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from laju.core.arrays import Namespace, counted
+from laju.core.node import NODES
+
+
+@dataclass(frozen=True, slots=True)
+class Cycle:
+    """The cycle of a repetition in which a part lies.
+
+    Args:
+        number: of the cycle, from 0.
+        begin, end: of the cycle.
+        since, until: the begin of the first cycle and the end of the last one, which is infinity where no cycle is the last.
+        decay: by which the values of each cycle are multiplied in the next one.
+        even: whether every cycle is as long as this one, and two cycles later the same but for the decay.
+    """
+
+    number: int
+    begin: Any
+    end: Any
+    since: Any
+    until: Any
+    decay: float = 1.0
+    even: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a schedule: its value at t is piece(t - origin) for begin ≤ t < end, up to rounding.
+
+    Args:
+        begin, end: positions, which may lie between two updates; `end` is infinity where the part never ends.
+        piece: a schedule that is no composition of others where that is possible, such as a `Constant` or a `Ramp`.
+        origin: the position at which the clock of the piece shows 0. It is before `begin` where the piece was cut.
+        node: the node that says this part.
+        inside: the parts of its children that are in force, where the node combines or changes the values of them.
+        how: what the node does with the parts inside: "×", "+", "reversed", "in samples" …
+        cycles: the cycles in which the part lies, the innermost first.
+        held: (begin, length) of steps, where the value at the beginning of each is held for its length.
+        crosses: the part begins where two curves cross, which no length says.
+    """
+
+    begin: Any
+    end: Any
+    piece: Any
+    origin: Any
+    node: Any
+    inside: tuple[Part, ...] = ()
+    how: str = ""
+    cycles: tuple[Cycle, ...] = ()
+    held: tuple[Any, Any] | None = None
+    crosses: bool = False
+
+    def at(self, t: Any) -> Any:
+        """The value at a position, or the values at an array of positions; infinity or NaN where there is no finite value."""
+        piece, constant = self.piece, isinstance(self.piece, NODES["Constant"])
+        if not isinstance(t, np.ndarray):
+            if constant:
+                return piece.value
+            if t == self.origin and self.held is None:
+                return piece._initial()
+            return float(self.at(np.array([t if isinstance(t, int) else float(t)]))[0])
+        if constant:
+            return np.full(t.shape, piece.value)
+        if self.held is not None:
+            begin, length = self.held
+            t = begin + (t - begin) // length * length
+        t = np.maximum(t - self.origin, 0)
+        ns = _namespaces()[t.dtype.kind == "f"]
+        with np.errstate(all="ignore"):
+            return np.asarray(piece._array(t, ns))
+
+    @property
+    def leaf(self) -> Any:
+        """The node whose values these are before they were scaled or raised; the node itself where several parts are inside."""
+        moving = [part for part in self.inside if not isinstance(part.piece, NODES["Constant"])] or self.inside[:1]
+        return moving[0].leaf if len(moving) == 1 else self.node
+
+    @property
+    def arrives(self) -> float:
+        """The value to which the part has come at its end."""
+        end = self.end if math.isfinite(self.end) else self.begin
+        before = math.nextafter(end, self.begin)
+        if self.held is not None:
+            return float(self.at(before))
+        value = float(self.at(end))
+        if self.piece.children:  # at the end of a composition another formula may be in force already
+            limit = float(self.at(before))
+            if abs(limit - value) > 1e-6 * max(abs(limit), abs(value)):
+                return limit
+        return value
+
+    def steps(self) -> Iterator[Part]:
+        """The part, or each of its steps where values are held."""
+        if self.held is None:
+            yield self
+            return
+        start, length = self.held
+        at, constant = self.begin, NODES["Constant"]
+        k = (at - start) // length
+        while at < self.end:
+            k += 1
+            stop = min(_plain(start + k * length), self.end)
+            value = self._value(start + (k - 1) * length - self.origin)
+            if not math.isfinite(value):
+                yield replace(self, begin=at, end=stop)
+            elif stop > at:
+                yield replace(self, begin=at, end=stop, piece=constant(value), origin=at, inside=(), how="", held=None)
+            at = stop
+
+    def _value(self, t: Any) -> float:
+        """The value of the piece as a call gives it, which is quick for many positions of one piece."""
+        try:
+            return float(self.piece._at(max(t, 0)))
+        except (ArithmeticError, ValueError):
+            return math.inf
+
+    def moved(self, by: Any) -> Part:
+        """The part `by` later."""
+        if by == 0:
+            return self
+        cycles = tuple(
+            Cycle(c.number, c.begin + by, c.end + by, c.since + by, c.until + by, c.decay, c.even) for c in self.cycles
+        )
+        held = None if self.held is None else (self.held[0] + by, self.held[1])
+        return Part(
+            self.begin + by, self.end + by, self.piece, self.origin + by, self.node, self.inside, self.how, cycles, held,
+            self.crosses,
+        )  # fmt: skip
+
+    def among(self, cycle: Cycle) -> Part:
+        """The part in a cycle."""
+        cycles = (*self.cycles, cycle)
+        return Part(
+            self.begin,
+            self.end,
+            self.piece,
+            self.origin,
+            self.node,
+            self.inside,
+            self.how,
+            cycles,
+            self.held,
+            self.crosses,
+        )
+
+    def on(self, clock: Callable[[Any], Any], **changes: Any) -> Part:
+        """The part on another clock: `clock` gives the position there of a position here."""
+        cycles = tuple(
+            Cycle(c.number, clock(c.begin), clock(c.end), clock(c.since), clock(c.until), c.decay, c.even)
+            for c in self.cycles
+        )
+        place = {"begin": clock(self.begin), "end": clock(self.end), "origin": clock(self.origin), "cycles": cycles}
+        return replace(self, **{**place, **changes})
+
+    def uneven(self) -> tuple[Cycle, ...]:
+        """The cycles, for values that do not repeat as those of the part do."""
+        return tuple(replace(cycle, even=False) for cycle in self.cycles)
+
+
+def _plain(position: Any) -> Any:
+    return int(position) if isinstance(position, float) and position.is_integer() else position
+
+
+@lru_cache(maxsize=1)
+def _namespaces() -> tuple[Namespace, Namespace]:
+    """For arrays of whole positions, and of others."""
+    ns = counted(0, 0)[1]
+    return ns, ns.of_floats()
+
+
+def within(parts: Iterable[Part], begin: Any, end: Any, by: Any = 0) -> Iterator[Part]:
+    """Parts that are moved `by`, and then cut to begin ≤ t < end."""
+    for part in parts:
+        part = part.moved(by)
+        if part.begin >= end:
+            return
+        if part.end <= begin:
+            continue
+        if part.begin < begin or part.end > end:
+            cycles = tuple(replace(c, until=min(c.until, end)) for c in part.cycles)
+            part = replace(part, begin=max(part.begin, begin), end=min(part.end, end), cycles=cycles)
+        yield part
+
+
+def stepwise(parts: Iterable[Part]) -> Iterator[Part]:
+    """Parts, with every step by itself where values are held."""
+    for part in parts:
+        yield from part.steps()
+
+
+def abreast(outlines: list[Iterator[Part]], end: Any) -> Iterator[tuple[Any, Any, tuple[Part, ...]]]:
+    """(begin, end, one part of each outline) for as long as none of the parts changes, up to `end`."""
+    row = [next(outline) for outline in outlines]
+    at = max(part.begin for part in row)
+    while True:
+        stop = min(part.end for part in row)
+        if stop > at:
+            yield at, stop, tuple(row)
+            at = stop
+        if at >= end or stop == math.inf:
+            return
+        row = [next(outline) if part.end <= at else part for part, outline in zip(row, outlines, strict=True)]
+
+
+_CLOSE = 4096
+
+
+def crossings(row: tuple[Part, ...], begin: Any, end: Any, pick: Callable[..., Any]) -> Iterator[tuple[Any, Part]]:
+    """(begin, part) of which part has the smallest or largest value, for begin ≤ t < end.
+
+    All updates are looked at where these are few, else some thousands, dense at both ends; between two of them there may be
+    one crossing, which is found exactly. So nothing is missed of curves that only rise, or only fall, beside a constant.
+    """
+
+    def winners(t: Any) -> Any:
+        return pick(np.stack([part.at(t) for part in row]), axis=0)
+
+    if all(isinstance(part.piece, NODES["Constant"]) for part in row):
+        places = np.array([float(begin)])
+    else:
+        last = math.nextafter(end, begin) if end < math.inf else max(begin, 1) * 2.0**62
+        span = min(last - begin, 2.0**63)
+        if span <= _CLOSE:
+            places = np.append(begin + np.arange(math.floor(span) + 1, dtype=float), last)
+        else:
+            near = np.geomspace(1, span, _CLOSE // 4)
+            even = np.linspace(0, span, _CLOSE // 2)
+            places = begin + np.unique(np.clip(np.concatenate([[0], near, even, span - near]), 0, span))
+    chosen = winners(places)
+    yield begin, row[int(chosen[0])]
+    for i in np.flatnonzero(np.diff(chosen)):
+        low, high, new = float(places[i]), float(places[i + 1]), chosen[i + 1]
+        while (middle := (low + high) / 2) not in (low, high):
+            low, high = (low, middle) if winners(np.array([middle]))[0] == new else (middle, high)
+        yield _plain(high), row[int(new)]
