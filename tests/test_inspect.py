@@ -62,7 +62,7 @@ def test_between_breakpoints_there_is_no_jump(schedule):
         (linear(1, 0, 10).shift(2), [2, 12]),
         (linear(1, 0, 10).shift(-3), [7]),
         (linear(1, 0, 10).maximum(0.25), [8, 10]),
-        ((linear(1, 0, 4) >> linear(2, 0, 6)).reverse(), [6, 10]),
+        ((linear(1, 0, 4) >> linear(2, 0, 6)).reverse(), [7, 10]),
         (Exponential(1, 0.9), []),
     ],
 )

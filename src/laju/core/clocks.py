@@ -301,9 +301,12 @@ class Reverse(Schedule):
         if len(parts) > _MOST:
             parts = [Part(0, length, self.child, 0, self.child)]
         at: Any = 0
+        # A boundary itself is in the later part, so where the value jumps the change is just after it.
+        if parts and not math.isclose(parts[-1].arrives, begins := self._at(0)):
+            yield Part(0, _JUST, self._constant(begins), 0, self)
+            at = _JUST
         for i, part in reversed(list(enumerate(parts))):
             stop = length - part.begin
-            # The boundary itself is in the later part, so where the value jumps the change is just after it.
             if i and not math.isclose(parts[i - 1].arrives, part.at(part.begin)):
                 stop = Fraction(stop) + _JUST
             if at < stop:

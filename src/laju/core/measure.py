@@ -4,9 +4,9 @@ Up to some millions of updates, each value is computed. A longer run is measured
 
 - A piece that only rises, or only falls, is largest and smallest at its two ends. Elsewhere some thousands of updates are looked
   at, dense at both ends of a part, and around the best of these the search goes on down to single updates.
-- The sum over a part is computed at its first and last updates one by one; between them it is the integral from half an update
-  before to half an update after, less its first correction (Euler and Maclaurin), by the rule of Gauss and Legendre on panels that
-  double in width from both ends and are halved until two halves agree with the whole to 1e-12 of the sum. For curves that are smooth
+- The first and last values of a part are summed one by one. Between them the sum is the integral from half an update before to
+  half an update after, less its first correction (Euler and Maclaurin), by the rule of Gauss and Legendre. Its panels double in
+  width from both ends, and are halved until two halves agree with the whole to 1e-12 of the sum. Of curves that are smooth
   between boundaries the sum is right to 1e-9; a function of one's own that oscillates faster than a panel is only estimated.
 - Cycles of one length are measured once, and the rest is a geometric series.
 - After two thousand parts, the rest of the run is estimated from values spread evenly over it.
