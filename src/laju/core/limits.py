@@ -6,6 +6,9 @@ limit there is one error that names it, before memory or time is spent.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 DEPTH = 100
 """Schedules inside one another. Python's own recursion ends at 1,000 calls, and printing or resolving takes a few a level."""
 
@@ -23,3 +26,57 @@ POSITION = 2**63 - 1
 
 BITS = 4096
 """Binary digits of a whole number in a text, and of what arithmetic in a text makes of such numbers."""
+
+FILES = 100
+"""Files that a configuration is made of."""
+
+
+def number(value: Any) -> Any:
+    """A value that is no whole number of thousands of digits, with which arithmetic would not end.
+
+    Raises:
+        ValueError: the value is one.
+    """
+    if isinstance(value, int) and value.bit_length() > BITS:
+        raise ValueError(f"a number may have at most {BITS:,} binary digits")
+    return value
+
+
+def power(a: Any, b: Any) -> Any:
+    """a to the power of b, which is not computed where it would have thousands of digits.
+
+    Raises:
+        ValueError: it would.
+    """
+    if isinstance(a, int) and isinstance(b, int) and a.bit_length() * abs(b) > 2 * BITS:
+        raise ValueError(f"a number may have at most {BITS:,} binary digits")
+    return number(a**b)
+
+
+def size(content: Any) -> Any:
+    """Nested lists and mappings that hold no more than `ITEMS` items when they are written out.
+
+    A file of a few lines that names one list again and again, as YAML's aliases do, stands for more items than any memory holds,
+    and for no end of printing it.
+
+    Raises:
+        ValueError: they hold more, or hold themselves.
+    """
+    known: dict[int, int] = {}
+
+    def items(value: Any) -> int:
+        if not isinstance(value, Mapping | list | tuple | set):
+            return 1
+        if id(value) not in known:
+            known[id(value)] = ITEMS + 1  # of a value that is met again inside itself
+            inside = value.values() if isinstance(value, Mapping) else value
+            known[id(value)] = min(1 + sum(map(items, inside)), ITEMS + 1)
+        return known[id(value)]
+
+    try:
+        many = items(content)
+    except RecursionError:
+        many = ITEMS + 1
+    if many > ITEMS:
+        raise ValueError(f"it may hold at most {ITEMS:,} items when it is written out")
+    return content

@@ -180,8 +180,10 @@ class Ramp(Schedule):
         end = min(stop, max(start, int(-(-n // 1)) - lead))
         if n == 0 or end == start:
             return super()._range(start, stop) if n == 0 else np.full(stop - start, self.final)
-        # Positions as floats are exact here up to 2^53, and spare NumPy a conversion of each.
-        done = np.arange(start + lead, end + lead, dtype=np.float64 if end < 2**53 else np.int64)
+        if end >= 2**53:
+            return super()._range(start, stop)
+        # Positions as floats are exact up to 2^53, and spare NumPy a conversion of each.
+        done = np.arange(start + lead, end + lead, dtype=np.float64)
         inside = self._curve(done, n - done, float(n), counted(0, 0)[1])
         if end == stop:
             return np.asarray(inside, dtype=np.float64)

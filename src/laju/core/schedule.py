@@ -79,7 +79,10 @@ class Schedule(Node):
 
     def __call__(self, t: Any) -> Any:
         if t.__class__ is int and t >= 0:
-            return self._at(t)
+            try:
+                return self._at(t)
+            except OverflowError:
+                raise _outside(self, t) from None
         return self._call(t)
 
     def _call(self, t: Any) -> Any:

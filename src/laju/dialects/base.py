@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
+from laju.core import limits
 from laju.core.algebra import Product
 from laju.core.checks import is_number, nearest, shown, whole
 from laju.core.pieces import Constant, Exponential, Table
@@ -143,11 +144,15 @@ def read(name: str, text: str, **given: Any) -> Schedule:
     0.1
     """
     dialect = system(name)
+    if not isinstance(text, str) or len(text) > limits.TEXT:
+        raise DialectError(f"text must be a call of at most {limits.TEXT:,} characters, got {shown(text)}")
     try:
         tree = ast.parse(text.strip(), mode="eval").body
+        value = _value(tree, dialect, text, given)
     except SyntaxError as error:
         raise DialectError(f"{shown(text)} is not a call such as 'CosineAnnealingLR(T_max=100)': {error.msg}") from None
-    value = _value(tree, dialect, text, given)
+    except (RecursionError, MemoryError):
+        raise DialectError(f"{shown(text)} is nested too deeply") from None
     if not isinstance(value, Schedule):
         raise DialectError(f"{shown(text)} is not a call of a scheduler such as 'CosineAnnealingLR(T_max=100)'")
     return value
@@ -236,11 +241,13 @@ def _value(at: ast.expr, dialect: System, text: str, given: Mapping[str, Any]) -
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATIONS:
             a, b = _value(left, dialect, text, given), _value(right, dialect, text, given)
             if isinstance(op, ast.Mult) and isinstance(a, list) and isinstance(b, int) and 0 <= b <= 1000:
+                if len(a) * b > limits.ITEMS:
+                    raise DialectError(f"{ast.unparse(at)} has more than {limits.ITEMS:,} items")
                 return a * b
             if isinstance(a, int | float) and isinstance(b, int | float):
                 try:
-                    return _OPERATIONS[type(op)](a, b)
-                except ArithmeticError as error:
+                    return limits.number(_OPERATIONS[type(op)](a, b))
+                except (ArithmeticError, ValueError) as error:
                     raise DialectError(f"{ast.unparse(at)} cannot be computed: {error}") from None
         case ast.Call(func=ast.Name() | ast.Attribute() as function, args=args, keywords=keywords):
             name = function.id if isinstance(function, ast.Name) else function.attr
@@ -272,5 +279,5 @@ _OPERATIONS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Mult: lambda a, b: a * b,
     ast.Div: lambda a, b: a / b,
     ast.FloorDiv: lambda a, b: a // b,
-    ast.Pow: lambda a, b: a**b if abs(b) < 100 else float(a) ** b,
+    ast.Pow: limits.power,
 }

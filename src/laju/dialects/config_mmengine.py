@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from laju.core import limits
 from laju.core.checks import shown
 from laju.dialects.base import DialectError
 from laju.dialects.configs import Configured, fact, mapping
@@ -71,7 +72,7 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
     return Configured(schedule, "mmengine", f"param_scheduler({lr!r}, {schedulers!r}{said})", tuple(notes))
 
 
-def python(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+def python(path: Path, above: tuple[Path, ...] = (), files: list[Path] | None = None) -> dict[str, Any]:
     """What a Python configuration assigns, its bases included.
 
     Raises:
@@ -80,8 +81,14 @@ def python(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     """
     if path.resolve() in above:
         raise DialectError(f"{path} is its own _base_")
+    files = [] if files is None else files
+    files.append(path)
+    if len(files) > limits.FILES:
+        raise DialectError(f"{path}: a configuration may be made of at most {limits.FILES} files, its bases counted")
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, RecursionError, MemoryError, ValueError) as error:
+        raise DialectError(f"{path} cannot be read as Python: {error}") from None
     except SyntaxError as error:
         raise DialectError(f"{path} cannot be read as Python: {error.msg} in line {error.lineno}") from None
     own: dict[str, Any] = {}
@@ -96,13 +103,18 @@ def python(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
             and len(statement.targets) == 1
             and isinstance(statement.targets[0], ast.Name)
         ):
-            own[statement.targets[0].id] = _value(statement.value, own)
+            try:
+                own[statement.targets[0].id] = limits.size(_value(statement.value, own))
+            except (ValueError, RecursionError) as error:
+                raise DialectError(f"{path}, line {statement.lineno}: {error}") from None
     bases = own.pop("_base_", [])
     merged: dict[str, Any] = {}
+    if not isinstance(bases, str | list | tuple):
+        raise DialectError(f"{path}: _base_ must be paths beside the file, got {shown(bases)}")
     for base in [bases] if isinstance(bases, str) else bases:
         if not isinstance(base, str) or "::" in base:
             raise DialectError(f"{path}: _base_ must be paths beside the file, got {shown(base)}")
-        merged = _merged(merged, python(path.parent / base, (*above, path.resolve())))
+        merged = _merged(merged, python(path.parent / base, (*above, path.resolve()), files))
     return _merged(merged, own)
 
 
@@ -136,7 +148,7 @@ def _value(at: ast.expr, known: Mapping[str, Any]) -> Any:
             a, b = _value(left, known), _value(right, known)
             if isinstance(a, int | float) and isinstance(b, int | float):
                 try:
-                    return _OPERATIONS[type(op)](a, b)
+                    return limits.number(_OPERATIONS[type(op)](a, b))
                 except ArithmeticError:
                     pass
     return Unread(ast.unparse(at), at.lineno)

@@ -13,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from laju.core import limits
 from laju.core.checks import nearest, shown
 from laju.core.extras import needed_by
 from laju.core.schedule import Schedule
@@ -64,6 +65,10 @@ def read_config(
     if isinstance(config, str | os.PathLike):
         where = os.fspath(config)
         content = _content(Path(config))
+    try:
+        limits.size(content)
+    except ValueError as error:
+        raise DialectError(f"{where} is too large: {error}") from None
     if system is not None and system not in READERS:
         raise DialectError(
             f"configurations of {shown(system)} are not read{nearest(str(system), READERS)} ({', '.join(READERS)})"
@@ -87,7 +92,10 @@ def _content(path: Path) -> Any:
         from laju.dialects.config_mmengine import python
 
         return python(path)
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DialectError(f"{path} is not text in UTF-8: {error}") from None
     kind = path.suffix.lower()
     try:
         if kind == ".json":

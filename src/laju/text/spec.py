@@ -123,10 +123,10 @@ class _Reader:
         )
 
     def bounded(self, value: Any, at: ast.expr) -> Any:
-        """A value that is no whole number of thousands of digits, with which arithmetic would not end."""
-        if isinstance(value, int) and value.bit_length() > limits.BITS:
-            raise self.fail(f"a number may have at most {limits.BITS:,} binary digits", at)
-        return value
+        try:
+            return limits.number(value)
+        except ValueError as error:
+            raise self.fail(str(error), at) from None
 
     def operation(self, at: ast.BinOp) -> Any:
         """A row of operations of one kind, without a recursion per operand."""
