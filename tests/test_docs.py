@@ -1,4 +1,6 @@
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,3 +37,10 @@ def test_every_example_in_the_documentation_runs(page):
     for block in blocks:
         if "docs_pictures" not in block and "docs_parity" not in block:  # those run when the site is built
             exec(compile(block, page, "exec"), {"__name__": "example"})
+
+
+def test_the_worked_example_of_a_new_node_runs():
+    page = (DOCS.parent / "CONTRIBUTING.md").read_text()
+    (block,) = re.findall(r"^```python\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
+    # In a process of its own, since the node is registered for good.
+    subprocess.run([sys.executable, "-c", block], check=True, timeout=120)

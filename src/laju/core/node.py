@@ -156,6 +156,8 @@ def node(cls: type[T]) -> type[T]:
     if (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
         raise ValueError(f"a node named {cls.__name__!r} is registered already, by {known.__module__}")
     NODES[cls.__name__] = made
+    if cls.__dict__.get("_method") is not None:
+        made.adopt(made)  # type: ignore[attr-defined]
     return made
 
 

@@ -15,7 +15,7 @@ import numbers
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
-from inspect import signature
+from inspect import Signature, signature
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -53,12 +53,22 @@ class Schedule(Node):
 
     __array_ufunc__ = None  # NumPy's numbers leave `number * schedule` to the schedule
 
-    def __init_subclass__(cls) -> None:
-        name = cls.__dict__.get("_method")
-        if name is not None:
-            METHODS[name] = lambda *args, **keywords: NODES[cls.__name__](*args, **keywords)
-            if not hasattr(Schedule, name):  # the node of someone who cannot write the method here
-                setattr(Schedule, name, lambda self, *args, **keywords: METHODS[name](self, *args, **keywords))
+    @classmethod
+    def adopt(cls, made: type[Any]) -> None:
+        """Let schedules have the method that a class of nodes is printed as."""
+        name = made._method
+        METHODS[name] = made
+        if hasattr(Schedule, name):
+            return
+
+        # The node of someone who cannot write the method here.
+        def called(self: Schedule, *args: Any, **keywords: Any) -> Schedule:
+            return self._apply(name, *args, **keywords)
+
+        child, *others = signature(made).parameters.values()
+        called.__signature__ = Signature([child.replace(name="self"), *others])  # type: ignore[attr-defined]
+        called.__name__, called.__doc__ = name, made.__doc__
+        setattr(Schedule, name, called)
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
@@ -600,7 +610,7 @@ def _given(name: str, args: tuple[Any, ...], keywords: Mapping[str, Any]) -> tup
     values = {**dict(zip(signature(getattr(Schedule, name)).parameters, (None, *args), strict=False)), **keywords}
     given: tuple[list[Any], dict[str, Any]] = [], {}
     for i, parameter in enumerate(list(signature(getattr(Schedule, name)).parameters.values())[1:]):
-        value = values[parameter.name]
+        value = values.get(parameter.name, parameter.default)
         if parameter.default is parameter.empty or (i == 0 and value != parameter.default):
             given[0].append(value)
         elif value != parameter.default:
