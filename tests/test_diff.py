@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import laju
 from laju import Function, RunPlan, Table, constant, cosine, linear
+from laju.inspect import difference
 from laju.inspect.difference import diff
 from laju.view.difference import picture
 from tests.strategies import schedules
@@ -131,3 +132,33 @@ def test_the_picture_has_both_curves_and_below_them_the_difference():
     assert below.lines[0].get_ydata()[:-1].tolist() == (b.values(9) - a.values(9)).tolist()
     assert (below.get_xlabel(), below.get_ylabel()) == ("update", "$x_1$ - cosine")
     assert drawn._repr_png_().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("cosine(1, total=100000)", "linear(1, 0, total=100000)"),
+        ("cosine(1, total=100000, warmup=1000)", "cosine(1, total=100000, warmup=2000)"),
+        ("constant(0.1)", "constant(0.1).take(54321) >> 0.01"),
+        ("linear(1, 0, total=100000)", "linear(1, 0, total=100000).maximum(0.25)"),
+        ("cosine(0.3, total=1000).repeat()", "cosine(0.3, total=1000).repeat(decay=0.999)"),
+    ],
+)
+def test_a_long_run_is_compared_by_parts_as_by_updates(a, b, monkeypatch):
+    a, b = laju.parse(a), laju.parse(b)
+    every = diff(a, b, 100_000)
+    monkeypatch.setattr(difference, "EACH", 0)
+    monkeypatch.setattr("laju.core.measure.EACH", 0)
+    parts = diff(a, b, 100_000)
+    assert (parts.first, parts.first_values) == (every.first, every.first_values)
+    assert parts.largest == pytest.approx(every.largest, rel=1e-9)
+    assert parts.relative == pytest.approx(every.relative, rel=1e-3)
+    assert parts.area == pytest.approx(every.area, rel=1e-6)
+    assert parts.relative_area == pytest.approx(every.relative_area, rel=1e-6)
+
+
+def test_two_schedules_of_ten_thousand_million_updates_are_compared_at_once():
+    a = laju.cosine(0.3, total=10**10)
+    assert diff(a, laju.cosine(0.3, total=10**10)).equal
+    found = diff(a, a.take(7 * 10**9) >> 0.0)
+    assert found.first == found.largest_at == 7 * 10**9

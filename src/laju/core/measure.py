@@ -14,8 +14,9 @@ Up to some millions of updates, each value is computed. A longer run is measured
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -187,6 +188,21 @@ def _by_parts(schedule: Schedule, begin: int, end: int) -> Measure:
 
     with np.errstate(all="ignore"):
         return _joined(measures())
+
+
+def places(schedules: Iterable[Schedule], updates: int) -> npt.NDArray[np.int64]:
+    """Some thousands of updates of a long run: all around both ends and each boundary, and others between these."""
+    edges = {0, updates}
+    for schedule in schedules:
+        starts = (part.begin for part in itertools.islice(schedule.outline(0, updates), _PARTS))
+        edges.update(math.ceil(at) for at in starts if at < updates)
+    marks, most = sorted(edges), max(16, _SPREAD // len(edges))
+    found = []
+    for begin, end in itertools.pairwise(marks):
+        near = np.geomspace(1, end - begin, most) - 1
+        inside = np.concatenate([near, end - begin - 1 - near, np.linspace(0, end - begin - 1, most)])
+        found.append(begin + inside.astype(np.int64))
+    return np.unique(np.concatenate(found).clip(0, updates - 1))
 
 
 def _alike(part: Part, begin: int, end: int) -> tuple[int, int]:

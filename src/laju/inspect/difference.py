@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from laju.core.checks import number, shown
-from laju.core.measure import run_length
+from laju.core.measure import EACH, measure, places, run_length
 from laju.core.schedule import Schedule
 from laju.core.units import RunPlan
 
@@ -83,6 +83,9 @@ def diff(
 ) -> Difference:
     """How two schedules differ over a run: |a(t) - b(t)| for t = 0 … updates - 1.
 
+    In runs of more than four million updates, some thousands are compared, all around each boundary among these, and the areas
+    are measured as `laju.core.measure` says.
+
     Args:
         a, b: schedules in updates, or in units of the plan.
         updates: of the run; by default the plan's, else until both schedules end.
@@ -114,7 +117,7 @@ def diff(
     largest, largest_at, largest_values = -1.0, 0, (0.0, 0.0)
     relative, relative_at = -1.0, 0
     areas, sums_a, sums_b = [], [], []
-    for begin, x, y in _blocks(a, b, n):
+    for t, x, y in _blocks(a, b, n, tolerance):
         with np.errstate(all="ignore"):
             apart = np.where((x == y) | (np.isnan(x) & np.isnan(y)), 0.0, np.abs(x - y))
             apart[np.isnan(apart)] = np.inf  # a number and none are as far apart as can be
@@ -122,17 +125,19 @@ def diff(
             ratio = np.where(apart == 0, 0.0, np.where(np.isfinite(apart), apart / size, 2.0))
             beyond = np.flatnonzero((apart > 0) & ~(apart <= tolerance * np.where(np.isfinite(size), size, 0.0)))
         if first is None and beyond.size:
-            first = begin + int(beyond[0])
+            first = int(t[beyond[0]])
             first_values = float(x[beyond[0]]), float(y[beyond[0]])
         i, j = int(apart.argmax()), int(ratio.argmax())
         if apart[i] > largest:
-            largest, largest_at, largest_values = float(apart[i]), begin + i, (float(x[i]), float(y[i]))
+            largest, largest_at, largest_values = float(apart[i]), int(t[i]), (float(x[i]), float(y[i]))
         if ratio[j] > relative:
-            relative, relative_at = float(ratio[j]), begin + j
+            relative, relative_at = float(ratio[j]), int(t[j])
         areas.append(float(apart.sum()))
         sums_a.append(float(np.abs(x).sum()))
         sums_b.append(float(np.abs(y).sum()))
     area, whole = _total(areas), max(_total(sums_a), _total(sums_b))
+    if n > EACH:
+        area, whole = (measure(_apart(a, b), n).sum if largest else 0.0), max(measure(_apart(s, 0.0), n).sum for s in (a, b))
     return Difference(
         updates=n,
         tolerance=tolerance,
@@ -156,11 +161,32 @@ def _resolved(name: str, schedule: Schedule, plan: RunPlan | None) -> Schedule:
     return schedule
 
 
-def _blocks(a: Schedule, b: Schedule, n: int) -> Iterator[tuple[int, Any, Any]]:
+def _blocks(a: Schedule, b: Schedule, n: int, tolerance: float) -> Iterator[tuple[Any, Any, Any]]:
+    """(updates, values of a, values of b): all of them, or some of a long run, with the first that differs found exactly."""
     with np.errstate(all="ignore"):
+        if n > EACH:
+            t = np.union1d(places((a, b), n), [measure(_apart(a, b), n).peak_at] if a != b else [0])
+            x, y = a(t), b(t)
+            beyond = np.flatnonzero(np.abs(x - y) > tolerance * np.maximum(np.abs(x), np.abs(y)))
+            if beyond.size and beyond[0]:
+                equal, differs = int(t[beyond[0] - 1]), int(t[beyond[0]])
+                while differs - equal > 1:
+                    middle = (equal + differs) // 2
+                    p, q = a(middle), b(middle)
+                    equal, differs = (equal, middle) if abs(p - q) > tolerance * max(abs(p), abs(q)) else (middle, differs)
+                t = np.union1d(t, [differs])
+                x, y = a(t), b(t)
+            yield t, x, y
+            return
         for begin in range(0, n, _BLOCK):
             size = min(_BLOCK, n - begin)
-            yield begin, a.values(size, start=begin), b.values(size, start=begin)
+            yield np.arange(begin, begin + size), a.values(size, start=begin), b.values(size, start=begin)
+
+
+def _apart(a: Schedule, b: Schedule | float) -> Schedule:
+    """|a - b| as a schedule."""
+    less = b * -1 if isinstance(b, Schedule) else -b
+    return (a + less).maximum((a * -1) + b)
 
 
 def _total(parts: list[float]) -> float:
