@@ -16,6 +16,7 @@ import laju
 from laju import RunPlan, constant, cosine, factor, linear, multi_factor, parse, square_root
 from laju.cli.check import command
 from laju.inspect.lint import CODES, Finding, check, looked_at
+from laju.inspect.lint.run import Run
 from tests.strategies import schedules
 
 PAGES = Path(__file__).parent.parent / "docs" / "checks"
@@ -380,3 +381,9 @@ def test_the_example_of_a_page_triggers_its_code_and_the_remedy_is_clean(code):
 def test_the_example_of_the_table_of_codes_comes_out():
     ((arguments, said),) = examples(PAGES / "index.md")
     assert CliRunner().invoke(command, arguments).output.rstrip() == said
+
+
+def test_a_run_of_ten_thousand_million_updates_is_checked_with_bounded_work():
+    run = Run(s := cosine(0.3, total=10**10), s, None, 10**10, None, (), "lr")
+    assert run.t.size < 10**5
+    assert run.t[-1] == 10**10 - 1

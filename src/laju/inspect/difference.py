@@ -137,7 +137,10 @@ def diff(
         sums_b.append(float(np.abs(y).sum()))
     area, whole = _total(areas), max(_total(sums_a), _total(sums_b))
     if n > EACH:
-        area, whole = (measure(_apart(a, b), n).sum if largest else 0.0), max(measure(_apart(s, 0.0), n).sum for s in (a, b))
+        area, whole = (
+            (measure(_apart(a, b), n).sum if largest else 0.0),
+            max(measure(_apart(s, 0.0), n).sum for s in (a, b)),
+        )
     return Difference(
         updates=n,
         tolerance=tolerance,
@@ -173,7 +176,9 @@ def _blocks(a: Schedule, b: Schedule, n: int, tolerance: float) -> Iterator[tupl
                 while differs - equal > 1:
                     middle = (equal + differs) // 2
                     p, q = a(middle), b(middle)
-                    equal, differs = (equal, middle) if abs(p - q) > tolerance * max(abs(p), abs(q)) else (middle, differs)
+                    equal, differs = (
+                        (equal, middle) if abs(p - q) > tolerance * max(abs(p), abs(q)) else (middle, differs)
+                    )
                 t = np.union1d(t, [differs])
                 x, y = a(t), b(t)
             yield t, x, y

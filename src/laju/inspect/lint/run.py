@@ -62,8 +62,8 @@ class Run:
             return np.arange(n, dtype=np.int64)
         points = list(itertools.islice(breakpoints(self.schedule, n), 10_000))
         near = [p + i for p in points for i in (-1, 0, 1)]
-        grid = np.linspace(0, n - 1, 1 << 18, dtype=np.float64).astype(np.int64)
-        both = np.arange(1 << 16, dtype=np.int64)
+        grid = np.linspace(0, n - 1, 1 << 16, dtype=np.float64).astype(np.int64)
+        both = np.arange(1 << 12, dtype=np.int64)
         t = np.concatenate([grid, both, n - 1 - both, np.array(near, dtype=np.int64)])
         return np.unique(t[(t >= 0) & (t < n)])
 
