@@ -47,6 +47,17 @@ def test_an_outline_is_lazy_and_begins_anywhere():
     assert [p.begin for p in itertools.islice(endless.outline(), 3)] == [0, 7, 14]
 
 
+@pytest.mark.parametrize(
+    "endless", [constant(1).take(20).repeat(growth=2), linear(1, 0, total=5).repeat(growth=3, decay=0.5)]
+)
+def test_an_outline_has_no_end_where_cycles_grow_beyond_what_is_counted(endless):
+    for s in (endless, endless.minimum(0.9), endless * linear(1, 0.5, total=9)):
+        parts = list(itertools.islice(s.outline(), 1000))
+        assert len(parts) < 1000
+        assert parts[-1].end == math.inf
+        assert all(a.end == b.begin for a, b in itertools.pairwise(parts))
+
+
 def test_a_part_says_where_it_came_from():
     warm, decay = Ramp(0, 0.3, 5, first=True), Ramp(0.3, 0, 15, "cosine")
     parts = list((warm >> decay).outline())
@@ -206,6 +217,9 @@ def test_what_rounding_leaves_is_0():
     facts = describe(cosine(0.3, total=20, warmup=5) >> 0.0, 30)
     assert facts.jumps == ()
     assert [s.last for s in facts.segments] == [0.3, 0.0, 0.0]
+    crossing = describe(Ramp(0, 0.05, 8, "cosine(2)").minimum(0.0), 9)
+    assert crossing.jumps == ()
+    assert {s.last for s in crossing.segments} == {0.0}
     both = cosine(0.3, total=20, warmup=5) * cosine(1, total=20)
     assert describe(both >> 0.0, 30).jumps == ()
     assert describe(both).segments[-1].last == 0

@@ -532,11 +532,15 @@ class Repeat(Schedule):
         until = math.inf if self.count is None else self.length
         for i in count(self.cycle_at(begin)) if begin < until else ():
             at, stop = self.cycle_begin(i), self.cycle_begin(i + 1)
-            if at >= min(end, until) or at == stop:
+            if at >= min(end, until):
                 break
+            if self.growth != 1 and stop >= _LATEST:  # the last cycle that is counted goes on for ever
+                stop = math.inf
             cycle = Cycle(i, at, stop, 0, until, self.decay, self.growth == 1)
             for part in within(self.cycle(i)._outline(max(begin - at, 0), min(end, stop) - at), at, stop, at):
                 yield part.among(cycle)
+            if stop == math.inf:
+                return
         if until < end:
             yield Part(until, math.inf, self._constant(self._at(until)), until, self)
 

@@ -92,7 +92,7 @@ def describe(schedule: Schedule, updates: int | None = None) -> Description:
     """
     n = run_length(schedule, updates)
     found, rows = measure(schedule, n), list(itertools.islice(_rows(schedule, n), _MOST + 1))
-    size = max(abs(found.peak), abs(found.lowest))
+    size = _size(schedule, max(abs(found.peak), abs(found.lowest)))
     return Description(
         updates=n,
         duration=schedule.length,
@@ -147,7 +147,8 @@ def _rows(schedule: Schedule, n: int) -> Iterator[tuple[int, Part]]:
 
 
 def _jumps(schedule: Schedule, rows: Sequence[tuple[int, Part]]) -> Iterator[Jump]:
-    first = largest = abs(schedule(0))
+    first = abs(schedule(0))
+    largest = _size(schedule, first)
     for (_, part), (at, following) in itertools.pairwise(rows):
         begins, before = following.at(following.begin), part.arrives
         largest = max(largest, abs(begins), abs(before))
@@ -160,6 +161,12 @@ _RESIDUE = 1e-15
 """What rounding may leave of a difference, as a share of what was subtracted."""
 
 
+def _size(schedule: Schedule, known: float) -> float:
+    """What the values are differences of: what no value exceeds in size, else the largest that is known."""
+    bound = schedule._bound()
+    return known if bound is None or not math.isfinite(bound) else bound
+
+
 def _plain(value: float, size: float) -> float:
     """A limit from the left without the trace of the tiny step to it: 0 where nothing but rounding is left of it."""
     return 0.0 if abs(value) <= _RESIDUE * size else float(f"{value:.12g}")
@@ -169,7 +176,7 @@ def _segments(schedule: Schedule, rows: Sequence[tuple[int, Part]], n: int, size
     for (begin, part), (end, _) in itertools.pairwise([*rows, (n, None)]):
         assert part is not None
         last = part.arrives if part.end <= n else part.at(n)
-        if part.piece.children:
+        if not isinstance(part.piece, Exponential | Power):  # which may well come as near to 0 as that
             last = _plain(last, size)
         yield Segment(begin, end, schedule(begin), float(f"{last:.12g}"), _words(part))
 
