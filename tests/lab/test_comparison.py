@@ -13,7 +13,7 @@ from scipy import stats
 
 import laju
 from laju.lab.comparison import Comparison
-from laju.lab.statistics import Estimate, estimate, number, paired_difference
+from laju.lab.statistics import ACCURACY, LOSS, Estimate, estimate, joint_difference, number, paired_difference
 from laju.lab.trials import Optimizer, Outcome, Record
 
 PLAN = laju.RunPlan(samples=100, batch_size=10, epochs=2)
@@ -93,11 +93,12 @@ def test_no_number_is_shown_as_zero_that_is_not(value: float, text: str) -> None
 def test_the_summary_has_each_schedule_in_the_order_asked() -> None:
     first, second = two().summary()
     assert (first.name, second.name) == ("a", "b")
-    assert first.test_accuracy == estimate(A)
-    assert first.train_accuracy == Estimate(pytest.approx(0.9), pytest.approx(0, abs=1e-12), 3)
-    assert first.gap == estimate([0.9 - a for a in A])
-    assert first.difference is None
-    assert second.difference == paired_difference(B, A)
+    assert first.test_accuracy == estimate(A, bounds=ACCURACY)
+    assert first.train_accuracy == estimate([0.9] * 3, bounds=ACCURACY)
+    assert first.train_loss == Estimate(0.5, 0.0, 3, LOSS, spread=0.0)
+    assert first.gap == estimate([0.9 - a for a in A], bounds=(-1, 1))
+    assert first.difference is first.joint is None
+    assert second.difference == paired_difference(B, A, bounds=ACCURACY)
     assert second.seconds == 10
     assert second.note == ""
     assert second.schedule == str(laju.cosine(0.3, total="100%", warmup="1 epoch"))
@@ -109,9 +110,9 @@ def test_a_failed_trial_is_counted_and_in_no_mean() -> None:
     outcomes["b", 2] = outcome(0.1, 0.1, 2.3, status="collapsed", seconds=99.0)
     row = comparison(outcomes).summary()[1]
     assert (row.finished, row.diverged, row.collapsed, row.missing) == (1, 1, 1, 0)
-    assert row.test_accuracy == Estimate(B[1], None, 1)
-    assert row.train_loss == Estimate(0.5, None, 1)
-    assert row.difference == Estimate(pytest.approx(B[1] - A[1]), None, 1)
+    assert row.test_accuracy == Estimate(B[1], None, 1, ACCURACY)
+    assert row.train_loss == Estimate(0.5, None, 1, LOSS)
+    assert row.difference == Estimate(pytest.approx(B[1] - A[1]), None, 1, (-1, 1))
     assert row.seconds == 10
     assert row.note == "1 of 3 diverged at update 7; 1 of 3 collapsed"
     assert any(w.startswith("b: 1 of 3 diverged at update 7") for w in comparison(outcomes).warnings())
@@ -122,7 +123,7 @@ def test_a_difference_pairs_only_seeds_that_finished_in_both() -> None:
     del outcomes["a", 0]
     outcomes["b", 1] = outcome(0.1, 0.1, status="collapsed")
     row = comparison(outcomes).summary()[1]
-    assert row.difference == Estimate(pytest.approx(B[2] - A[2]), None, 1)
+    assert row.difference == Estimate(pytest.approx(B[2] - A[2]), None, 1, (-1, 1))
 
 
 def test_a_schedule_of_which_nothing_finished_has_no_estimates() -> None:
@@ -134,7 +135,7 @@ def test_a_schedule_of_which_nothing_finished_has_no_estimates() -> None:
 
 def test_a_trial_without_a_test_figure_leaves_the_other_figures() -> None:
     row = comparison({("a", 0): outcome(0.9, None)}).summary()[0]
-    assert row.train_accuracy == Estimate(0.9, None, 1)
+    assert row.train_accuracy == Estimate(0.9, None, 1, ACCURACY)
     assert row.test_accuracy is row.gap is None
     assert row.missing == 2
 
@@ -173,7 +174,7 @@ def test_the_reader_is_warned_unless_rates_were_tuned() -> None:
     assert replace(two(), tuned=True).warnings() == []
     alone = comparison({("a", 0): outcome(0.9, 0.8)}, seeds=(0,))
     assert len(alone.warnings()) == 1
-    assert alone.warnings()[0].startswith("One seed")
+    assert alone.warnings()[0].startswith("1 seed gives no intervals")
 
 
 @pytest.mark.parametrize(
@@ -200,8 +201,8 @@ def in_frameworks(jax: list[float], **changes) -> Comparison:
 def test_frameworks_agree_where_the_paired_interval_holds_zero() -> None:
     [row] = in_frameworks([A[0] + 0.01, A[1] - 0.01, A[2]]).agreement()
     assert list(row.accuracies) == ["torch", "jax"]
-    assert row.accuracies["torch"] == estimate(A)
-    assert row.differences["jax"] == paired_difference([A[0] + 0.01, A[1] - 0.01, A[2]], A)
+    assert row.accuracies["torch"] == estimate(A, bounds=ACCURACY)
+    assert row.differences["jax"] == joint_difference([A[0] + 0.01, A[1] - 0.01, A[2]], A, 1, bounds=ACCURACY)
     assert row.agree is True
 
 

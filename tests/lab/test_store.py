@@ -125,6 +125,24 @@ def test_a_trial_that_is_there_already_stays_as_it_was(tmp_path: Path) -> None:
         assert len(store) == 1
 
 
+def test_results_of_their_own_are_kept_beside_trials_and_the_first_one_stays(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    many = {f"print {i}": f'{{"value": {i}, "text": "π"}}' for i in range(1200)}
+    with Store(path) as store:
+        store.put(trial(), outcome())
+        for fingerprint, content in many.items():
+            store.put_result(fingerprint, content)
+        store.put_result("print 0", "another")
+    with Store(path) as store:
+        assert store.results([*many, "none"]) == many
+        assert len(store) == 1 + len(many)
+        assert [kept.outcome for kept in store.trials()] == [outcome()]
+        path.unlink()
+        with pytest.warns(StoreWarning, match="deleted"):
+            store.put_result("print 7", "made anew")
+        assert store.results(["print 7"]) == {"print 7": "made anew"}
+
+
 def test_a_store_without_a_file_lives_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with Store() as store, Store() as other:
@@ -234,7 +252,9 @@ def test_a_store_of_an_earlier_version_is_read_and_brought_up_to_date(
         assert store.get(trial()) == kept
         store.put(trial(framework="jax"), replace(outcome(2), observed=((1, 0.5),)))
         store.keep_branch_point("family", "prefix", 3, b"state")
+        store.put_result("print", "content")
     with Store(path) as store:
+        assert store.results(["print"]) == {"print": "content"}
         assert [k.framework for k in store.trials()] == ["torch", "jax"]
         assert store.get(trial(framework="jax")) == replace(outcome(2), observed=((1, 0.5),))
         assert store.branch_points("family") == [(3, "prefix")]

@@ -256,11 +256,16 @@ def test_a_store_without_test_losses_is_read_and_brought_up_to_date(url: str) ->
     with Store(url) as store:
         store.put(trial(), before)
     sql(url, "ALTER TABLE laju_store.records DROP COLUMN test_loss", "UPDATE laju_store.store SET version = 3")
+    sql(url, "DROP TABLE laju_store.results")
     with Store(url) as store:
         assert store.get(trial()) == before
         store.put(trial(1), outcome(1))
+        store.put_result("print", '{"text": "π"}')
+        store.put_result("print", "another")
     with Store(url) as store:
         assert store.get(trial(1)) == outcome(1)
+        assert store.results(["none", "print"]) == {"print": '{"text": "π"}'}
+        assert len(store) == 3
     assert sql(url, "SELECT version FROM laju_store.store") == [(VERSION,)]
 
 

@@ -55,8 +55,10 @@ def test_each_exponent_is_shown_at_the_base_rate_that_is_best_for_it(answer: Ans
 
 def test_the_text_says_the_figures_and_that_two_seeds_do_not_decide(answer: Answer) -> None:
     best = answer.figures["best by test accuracy"]
-    assert f"the best exponent is {best['best']} (" in answer.text
+    assert f"**Ahead by test accuracy is {best['best']} (" in answer.text
+    assert answer.verdict.startswith(f"No exponent is shown to be the best: ahead is {best['best']} (")
+    assert answer.verdict.endswith("intervals begin with 3 seeds (laju study exponents … --seeds 5).")
     assert ", ".join(f"{value:.3f}" for value in best["value"]["values"]) in answer.text
-    assert "Fewer than 3 seeds tell it from no other exponent" in answer.text
+    assert "2 seeds tell it from no other exponent" in answer.text
     assert "None" not in answer.text
     assert "nan" not in answer.text

@@ -40,9 +40,13 @@ def test_rates_between_the_two_were_tried(answer: Answer) -> None:
 def test_the_text_says_the_figures_and_that_two_seeds_do_not_decide(answer: Answer) -> None:
     best = answer.figures["best by test accuracy"]
     values = ", ".join(f"{value:.3f}" for value in best["value"]["values"])
-    assert f"The best constant rate is {best['best']}, by test accuracy: {values}" in answer.text
+    assert f"**Ahead by test accuracy is {best['best']}: {values}.**" in answer.text
+    half = f"half of the seeds fail at {answer.figures['boundary']['half']:.2g} ("
+    assert answer.verdict.startswith(f"No rate is shown to be the best: ahead is {best['best']} ({values}; ")
+    assert half in answer.verdict
+    assert answer.verdict.endswith("intervals begin with 3 seeds (laju study fixed-rates … --seeds 5).")
     assert f"half of the seeds at a rate of {answer.figures['boundary']['half']:.2g}" in answer.text
-    assert "Fewer than 3 seeds tell it from no other rate" in answer.text
+    assert "2 seeds tell it from no other rate" in answer.text
     assert "None" not in answer.text
     assert "nan" not in answer.text
 

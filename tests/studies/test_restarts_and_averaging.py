@@ -172,11 +172,20 @@ def test_the_study_has_tables_and_pictures_and_figures_that_json_takes(small: An
 
 def test_words_tell_what_the_seeds_decide_from_what_they_do_not() -> None:
     differences = {"a": Estimate(0.02, 0.01, 5), "b": Estimate(-0.02, 0.01, 5), "c": Estimate(0.02, 0.03, 5)}
-    text = study._verdict(differences, "ours", "theirs", 5)
-    assert "ours are better than theirs for a (+0.020 ± 0.010)." in text
-    assert "ours are worse than theirs for b (-0.020 ± 0.010)." in text
+    text = study._decided(differences, "ours", "theirs")
+    assert "ours are shown to be better than theirs for a (+0.020 ± 0.010)." in text
+    assert "ours are shown to be worse than theirs for b (-0.020 ± 0.010)." in text
     assert "Not decided by 5 seeds: c (+0.020 ± 0.030)." in text
-    assert "not decided" in study._verdict({"a": Estimate(0.02, None, 1)}, "ours", "theirs", 1)
+    assert study._decided({"a": Estimate(0.02, None, 1)}, "ours", "theirs") == "Not decided by 1 seed: a (+0.020)."
+    verdict = study._verdict({"SWA": ("ours", "theirs", differences)}, 5)
+    assert verdict == "SWA shown to be better: a (+0.020 ± 0.010); SWA shown to be worse: b (-0.020 ± 0.010)."
+
+
+def test_the_highest_mean_is_not_set_beside_itself(small: Answer) -> None:
+    sentence = next(part for part in small.text.split("\n\n") if part.startswith("The highest mean"))
+    names = sentence.partition("is that of ")[2].partition(": ")[0].split(" and ")
+    assert len(names) == len(set(names)) >= 1
+    assert "the last weights of the cosine" not in sentence
 
 
 def test_the_study_refuses_runs_that_are_too_short_for_its_cycles() -> None:

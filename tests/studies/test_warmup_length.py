@@ -158,22 +158,43 @@ def test_the_boundary_is_the_last_rate_before_the_first_failure_above_a_success(
     assert study.boundary(rates, [False, False, False, False]) is None
 
 
+RATES = [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4]
+
+
 @pytest.mark.parametrize(
     ("ones", "others", "words"),
     [
-        ([0.2, 0.4], [0.1, 0.1], "widens the range for every seed (2 to 4 times)"),
-        ([0.2, 0.4], [None, 0.1], "widens the range for every seed (from none that trains)"),
-        ([0.1, 0.1], [0.1, 0.1], "is no change for any seed"),
-        ([0.1, 0.2], [0.1, 0.1], "widens the range for 1 of 2 seeds (1 to 2 times) and for none narrows it"),
-        ([0.1, 0.1], [0.2, 0.1], "narrows the range for 1 of 2 seeds (0.5 to 1 times) and for none widens it"),
-        ([0.1, 0.2], [0.2, 0.1], "widens the range for some seeds and narrows it for others (0.5 to 2 times)"),
+        (
+            [0.2, 0.4],
+            [0.1, 0.1],
+            "is not shown to change the range (2 to 4 times: wider for 2 of 2 seeds, narrower for 0)",
+        ),
+        (
+            [6.4, 6.4, 3.2],
+            [0.1] * 3,
+            "is shown to widen the range (32 to 64 times: wider for 3 of 3 seeds, narrower for 0)",
+        ),
+        ([0.1] * 3, [3.2] * 3, "is shown to narrow the range (0.031 times: wider for 0 of 3 seeds, narrower for 3)"),
+        # All seeds agree, and by one step, which is as far as a boundary is known: no proof.
+        ([0.2] * 3, [0.1] * 3, "is not shown to change the range (2 times: wider for 3 of 3 seeds, narrower for 0)"),
+        (
+            [1.6, 3.2, 3.2, 3.2],
+            [None] * 4,
+            "is shown to widen the range (from none that trains: wider for 4 of 4 seeds, narrower for 0)",
+        ),
+        ([0.1] * 3, [0.1] * 3, "is no change for any seed"),
+        (
+            [0.1, 0.2],
+            [0.2, 0.1],
+            "is not shown to change the range (0.5 to 2 times: wider for 1 of 2 seeds, narrower for 1)",
+        ),
         ([0.1, None], [0.2, None], "cannot be compared for every seed, as nothing trains"),
     ],
 )
-def test_words_claim_no_more_than_all_seeds_show(
+def test_words_claim_no_more_than_the_interval_of_the_steps_carries(
     ones: list[float | None], others: list[float | None], words: str
 ) -> None:
-    assert study._compared(ones, others) == words
+    assert study.Change.of(RATES, ones, others, 1).text == words
 
 
 def test_the_study_finds_that_warmup_widens_the_stable_range_of_the_deep_network(small: Answer) -> None:
@@ -185,7 +206,12 @@ def test_the_study_finds_that_warmup_widens_the_stable_range_of_the_deep_network
     )
     assert warmed["trained"][-1] == without["trained"][-1] == 0  # nothing trains at a rate of 5
     paragraph = next(p for p in small.text.split("\n\n") if "initial weights too large" in p)
-    assert "with warmup of 1 epoch 0.04, which widens the range for every seed" in paragraph
+    assert "with warmup of 1 epoch 0.04, which is not shown to change the range (" in paragraph
+    assert "wider for 2 of 2 seeds" in paragraph
+    assert small.verdict.startswith(
+        "No warmup is shown to change the range of rates that train: ahead is warmup of 1 epoch ("
+    )
+    assert small.verdict.endswith("(laju study warmup-length … --seeds 5).")
 
 
 def test_the_study_shows_the_rules_for_adam_beside_one_another(small: Answer) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
 import laju
-from laju.lab import Outcome, Trial, compare
+from laju.lab import Outcome, Store, Trial, compare
 from laju.lab.engines import train
 from laju.studies.watched import run_watched
 from tests.lab.test_compare import Watcher
@@ -18,6 +19,11 @@ pytestmark = pytest.mark.slow
 
 def watched(trial: Trial) -> tuple[Outcome, int]:
     return train(trial), os.getpid()
+
+
+def looks(trial: Trial) -> tuple[Outcome, dict[str, float]]:
+    outcome = train(trial)
+    return outcome, {"third": outcome.records[0].train_loss / 3, "nan": float("nan")}
 
 
 def fails(trial: Trial) -> tuple[Outcome, int]:
@@ -47,3 +53,27 @@ def test_they_follow_a_comparison_in_the_same_processes(work: dict[tuple[str, in
 def test_an_error_is_told_as_it_is(work: dict[tuple[str, int], tuple[Trial]], jobs: int) -> None:
     with pytest.raises(OSError, match="no more of it"):
         run_watched(fails, work, jobs=jobs)
+
+
+def test_results_with_a_fingerprint_are_kept_and_come_back_as_they_were(
+    work: dict[tuple[str, int], tuple[Trial]], tmp_path: Path
+) -> None:
+    prints = {key: trial.fingerprint for key, (trial,) in work.items()}
+    path = tmp_path / "a.sqlite"
+    with pytest.raises(KeyboardInterrupt):
+        run_watched(looks, work, jobs=1, display=Watcher(interrupt_after=1), store=path, fingerprints=prints)
+    with Store(path) as store:
+        kept = len(store)
+        assert 1 <= kept < len(work)
+    watcher = Watcher()
+    found = run_watched(looks, work, jobs=1, display=watcher, store=path, fingerprints=prints)
+    assert watcher.told[0][:3] == ("start", len(work), kept)
+    assert sum(len(told) == 3 for told in watcher.told) == len(work) - kept
+    with Store(path) as store:
+        again = run_watched(fails, work, store=store, fingerprints=prints)  # nothing is left to do
+    for key, (trial,) in work.items():
+        assert found[key][0].records == again[key][0].records == train(trial).records
+        assert repr(found[key]) == repr(again[key])  # NaN, too
+    other = {key: f"another {value}" for key, value in prints.items()}
+    with pytest.raises(OSError, match="no more of it"):
+        run_watched(fails, work, jobs=1, store=path, fingerprints=other)

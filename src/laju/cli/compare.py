@@ -186,6 +186,8 @@ def command(
             click.echo(json.dumps(result.to_json(difference), indent=2, allow_nan=False))
         else:
             console.print()
+            console.print(result.verdict(difference), style="bold", markup=False, highlight=False)
+            console.print()
             console.print(table(result))
             if result.race is not None:
                 console.print(dropped_table(result.race))

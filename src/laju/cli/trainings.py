@@ -41,7 +41,8 @@ def train_and_report(
     store: str,
     out: Path,
     *,
-    difference: float | None = None,
+    difference: float = 0.01,
+    command: str = "laju compare …",
     **options: Any,
 ) -> tuple[Comparison, list[Path]]:
     """`compare` with a display and a report in `out`; Ctrl-C and a lost worker end the program and say what is kept.
@@ -50,7 +51,8 @@ def train_and_report(
         console: where it is shown.
         schedules, task, store, options: as `laju.lab.compare.compare` takes them.
         out: folder for the report.
-        difference: that the report's number of seeds asks about; its own by default.
+        difference: that the report's number of seeds asks about.
+        command: that the report names for more seeds.
     """
     from laju.lab.compare import Interrupted, Unfinished, compare
     from laju.lab.report import check_writable, write_report
@@ -69,7 +71,7 @@ def train_and_report(
     except Unfinished as error:
         raise click.ClickException(f"{error}. {_kept(error.comparison, store)}.") from error
     try:
-        files = write_report(result, out) if difference is None else write_report(result, out, difference)
+        files = write_report(result, out, difference, command)
     except KeyboardInterrupt:
         _stop(console, f"{_kept(result, store)}; the same command writes the report.")
     return result, files

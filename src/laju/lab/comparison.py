@@ -14,9 +14,16 @@ from typing import TYPE_CHECKING, Any
 from laju.lab import ranking
 from laju.lab.ranking import Lead, Standing
 from laju.lab.statistics import (
+    ACCURACY,
+    LEAST_SEEDS,
+    LOSS,
     Estimate,
+    Evidence,
     area_under_curve,
+    claim,
+    counted,
     estimate,
+    evidence,
     holm,
     joint_difference,
     paired_difference,
@@ -38,9 +45,10 @@ class Row:
     schedule, paired over the seeds that finished in both; None for the first itself. `seconds` is the mean of a
     finished trial. `diverged_at` holds the first bad update of each diverged trial, in the order of the seeds.
 
-    Of many differences some exclude zero by chance. `p_value` is that of a paired t test with Holm's correction over all the
-    differences of the comparison; `joint` the difference with an interval so wide that all of them hold together in 95 %.
-    `area` is the mean height of the curve of test accuracy by epoch.
+    Of many differences some exclude zero by chance. `joint` is the difference with an interval so wide that all of them hold
+    together in 95 %; `differs` whether that interval excludes zero, and no seed failed that would have told against it.
+    `p_value` is that of a paired t test with Holm's correction over all the differences of the comparison. `area` is the mean
+    height of the curve of test accuracy by epoch.
     """
 
     name: str
@@ -60,11 +68,7 @@ class Row:
     joint: Estimate | None = None
     p_value: float | None = None
     area: Estimate | None = None
-
-    @property
-    def differs(self) -> bool:
-        """Whether it differs from the first schedule, in a way that chance gives any schedule of a comparison 1 time in 20."""
-        return self.p_value is not None and self.p_value < 0.05
+    differs: bool = False
 
     @property
     def trials(self) -> int:
@@ -91,7 +95,7 @@ class Agreement:
     """One schedule, and its name, in several frameworks.
 
     `accuracies` are test accuracies by framework; `differences` those to the first framework, paired over the seeds that
-    finished in both.
+    finished in both, with intervals that hold together for all schedules and frameworks.
     """
 
     name: str
@@ -103,7 +107,7 @@ class Agreement:
     def agree(self) -> bool | None:
         """Whether every difference is zero within its interval; None where there is no interval to tell by."""
         found = list(self.differences.values())
-        if any(d is not None and d.excludes_zero for d in found):
+        if any(evidence(d) is Evidence.SHOWN for d in found):
             return False
         return None if any(d is None or d.half_width is None for d in found) else True
 
@@ -188,6 +192,15 @@ class Comparison:
         probability that it is the best, and whether it leads."""
         return ranking.anytime(self)
 
+    def verdict(self, difference: float = 0.01, command: str = "laju compare …") -> str:
+        """The comparison in one sentence: what is shown, what is only ahead, and the command that would settle it.
+
+        Args:
+            difference: in test accuracy, above 0; the sentence says how many seeds would show it.
+            command: that would train more of the same, without its number of seeds.
+        """
+        return ranking.verdict(self, difference, command)
+
     def leads(self) -> list[Lead]:
         """Which schedule has the best mean test accuracy, from which epoch to which."""
         return ranking.leads(self)
@@ -205,6 +218,7 @@ class Comparison:
         groups: dict[Schedule, list[str]] = {}
         for name, schedule in self.schedules.items():
             groups.setdefault(schedule, []).append(name)
+        several = sum(len({self.frameworks[name] for name in names}) - 1 for names in groups.values())
         for schedule, names in groups.items():
             by_framework = {self.frameworks[name]: name for name in reversed(names)}
             if len(by_framework) > 1:
@@ -214,8 +228,8 @@ class Comparison:
                     Agreement(
                         first[1].removesuffix(f" ({first[0]})"),
                         str(schedule),
-                        {framework: estimate(test.values()) for framework, test in tests.items()},
-                        {f: _difference(tests[f], tests[first[0]], self.resolution) for f, _ in others},
+                        {framework: self._accuracy(test) for framework, test in tests.items()},
+                        {f: self._apart(tests[f], tests[first[0]], several) for f, _ in others},
                     )
                 )
         return found
@@ -268,7 +282,7 @@ class Comparison:
         for row in rows:
             if row.diverged or row.collapsed:
                 left = (
-                    f"its means are over the {_seeds(row.finished)} left, which flatters it"
+                    f"its means are over the {counted(row.finished, 'seed')} left, which flatters it"
                     if row.finished
                     else "no mean"
                 )
@@ -276,7 +290,7 @@ class Comparison:
             elif row.missing:
                 found.append(f"{row.name}: {row.note}; the comparison was interrupted.")
         for shared in self.agreement():
-            apart = [f for f, d in shared.differences.items() if d is not None and d.excludes_zero]
+            apart = [f for f, d in shared.differences.items() if evidence(d) is Evidence.SHOWN]
             if apart:
                 first = next(iter(shared.accuracies))
                 found.append(f"{shared.name}: test accuracy in {' and '.join(apart)} differs from that in {first}.")
@@ -295,18 +309,20 @@ class Comparison:
             found.append(
                 f"{self.race.entered[0]}, the first schedule, was dropped on the way: differences are to {self.reference}."
             )
-        if len(self.seeds) == 1:
-            found.append("One seed gives no intervals: differences may be chance. Run three or more.")
+        if len(self.seeds) < LEAST_SEEDS:
+            few = f"{counted(len(self.seeds), 'seed')} give{'s' if len(self.seeds) == 1 else ''} no intervals"
+            found.append(f"{few}: differences may be chance. Run {LEAST_SEEDS} or more.")
         return found
 
     def to_json(self, difference: float = 0.01) -> dict[str, Any]:
         """Everything as values that `json.dumps` takes; numbers that JSON lacks (NaN, infinities) become null.
 
         Args:
-            difference: as in `standings`.
+            difference: as in `standings` and `verdict`.
         """
         plan = self.plan
         content = {
+            "verdict": self.verdict(difference),
             "task": self.task,
             "plan": {**vars(plan), "updates_per_epoch": plan.updates_per_epoch, "updates": plan.updates},
             "optimizer": str(self.optimizer),
@@ -357,6 +373,8 @@ class Comparison:
         diverged = [o for o in outcomes if o.status == "diverged"]
         test = self._test(name)
         a, b = ([], []) if name == self.reference else self._pairs(name)
+        others = len(self.schedules) - 1
+        joint = None if name == self.reference else self._apart(test, self._test(self.reference), others)
         return Row(
             name=name,
             schedule=str(self.schedules[name]),
@@ -365,29 +383,40 @@ class Comparison:
             diverged=len(diverged),
             collapsed=sum(o.status == "collapsed" for o in outcomes),
             missing=len(self.seeds) - len(outcomes),
-            train_loss=estimate(self._finals(name, lambda r: r.train_loss).values()),
-            train_accuracy=estimate(self._finals(name, lambda r: r.train_accuracy).values()),
-            test_accuracy=estimate(test.values()),
-            gap=estimate(self._finals(name, _gap).values()),
-            difference=paired_difference(a, b, resolution=self.resolution),
+            train_loss=estimate(self._finals(name, lambda r: r.train_loss).values(), bounds=LOSS),
+            train_accuracy=estimate(self._finals(name, lambda r: r.train_accuracy).values(), bounds=ACCURACY),
+            test_accuracy=self._accuracy(test),
+            gap=estimate(self._finals(name, _gap).values(), resolution=self.resolution, bounds=(-1, 1)),
+            difference=paired_difference(a, b, resolution=self.resolution, bounds=ACCURACY),
             seconds=sum(o.seconds for o in finished) / len(finished) if finished else None,
             diverged_at=tuple(o.diverged_at for o in diverged if o.diverged_at is not None),
-            joint=joint_difference(a, b, max(len(self.schedules) - 1, 1), resolution=self.resolution),
+            joint=joint,
             p_value=paired_p_value(a, b, self.resolution),
-            area=estimate(area for o in finished if (area := _area(o)) is not None),
+            area=estimate((area for o in finished if (area := _area(o)) is not None), bounds=ACCURACY),
+            differs=claim(
+                joint, above=not self._flattered(name), below=not self._flattered(self.reference), otherwise=False
+            ),
         )
+
+    def _accuracy(self, by_seed: dict[int, float]) -> Estimate | None:
+        return estimate(by_seed.values(), resolution=self.resolution, bounds=ACCURACY)
+
+    def _apart(self, a: dict[int, float], b: dict[int, float], comparisons: int) -> Estimate | None:
+        """How much larger the accuracies by seed of `a` are than those of `b`, over the seeds that both have."""
+        both = [seed for seed in a if seed in b]
+        pairs = [a[seed] for seed in both], [b[seed] for seed in both]
+        return joint_difference(*pairs, comparisons, resolution=self.resolution, bounds=ACCURACY)
+
+    def _flattered(self, name: str) -> bool:
+        """Whether a trial of the schedule failed, so that those that are left are the better ones."""
+        found = (self.outcomes.get((name, seed)) for seed in self.seeds)
+        return any(outcome is not None and outcome.status != "finished" for outcome in found)
 
     def _pairs(self, name: str) -> tuple[list[float], list[float]]:
         """The test accuracies of a schedule and of the first, of the seeds that finished in both."""
         a, b = self._test(name), self._test(self.reference)
         both = [seed for seed in a if seed in b]
         return [a[s] for s in both], [b[s] for s in both]
-
-
-def _difference(a: dict[int, float], b: dict[int, float], resolution: float) -> Estimate | None:
-    """How much larger the figures by seed of `a` are than those of `b`, over the seeds that both have."""
-    both = [seed for seed in a if seed in b]
-    return paired_difference([a[s] for s in both], [b[s] for s in both], resolution=resolution)
 
 
 def _last(outcome: Outcome | None) -> Record | None:
@@ -403,10 +432,6 @@ def _gap(record: Record) -> float | None:
 def _area(outcome: Outcome) -> float | None:
     curve = [(r.epoch, r.test_accuracy) for r in outcome.records if r.test_accuracy is not None]
     return area_under_curve(*zip(*curve, strict=True)) if curve else None
-
-
-def _seeds(n: int) -> str:
-    return "1 seed" if n == 1 else f"{n} seeds"
 
 
 def _plain(value: Any) -> Any:

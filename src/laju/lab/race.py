@@ -22,7 +22,7 @@ from laju.core.checks import number, shown, whole
 from laju.core.pieces import Table
 from laju.core.schedule import Schedule
 from laju.core.units import RunPlan
-from laju.lab.statistics import Estimate, paired_difference, paired_p_value
+from laju.lab.statistics import ACCURACY, Estimate, counted, paired_difference, paired_p_value
 from laju.lab.trials import Outcome
 
 ERROR = 0.05
@@ -220,7 +220,7 @@ class Race:
             if a.tau is not None:
                 found.append(
                     f"Of those left, {a.same} of {a.pairs} pair{'s' if a.pairs > 1 else ''} stand in the same order after "
-                    f"{_epochs(a.epochs)} as after {_epochs(self.epochs)} (rank correlation {a.tau:+.2f})."
+                    f"{counted(a.epochs, 'epoch')} as after {counted(self.epochs, 'epoch')} (rank correlation {a.tau:+.2f})."
                 )
         if short := [d for d in self.dropped if d.epochs < self.epochs]:
             found.append(
@@ -411,7 +411,7 @@ def _judge(
         for rival in running[:i]:
             p = paired_p_value(scores[name], scores[rival], resolution, alternative="less")
             if p is not None and p * tests < error:
-                difference = paired_difference(scores[name], scores[rival], resolution=resolution)
+                difference = paired_difference(scores[name], scores[rival], resolution=resolution, bounds=ACCURACY)
                 gone.append(Dropped(name, "", 0, 0, "worse", rival, difference, p * tests))
                 break
     return gone
@@ -428,7 +428,3 @@ def _failure(outcomes: Sequence[Outcome]) -> Reason | None:
 def _score(outcome: Outcome, guessing: float) -> float:
     last = outcome.records[-1].test_accuracy if outcome.records else None
     return guessing if outcome.status != "finished" or last is None else last
-
-
-def _epochs(n: int) -> str:
-    return "1 epoch" if n == 1 else f"{n} epochs"

@@ -8,15 +8,30 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from laju.lab.statistics.power import sd_interval, seeds_needed
-from laju.lab.statistics.ranks import Scores, probability_best, rank_intervals
+from laju.lab.statistics import (
+    ACCURACY,
+    LEAST_SEEDS,
+    Estimate,
+    Evidence,
+    counted,
+    evidence,
+    listed,
+    opening,
+    probability_best,
+    rank,
+    rank_intervals,
+    sd_interval,
+    seeds_needed,
+    settled_by,
+    short,
+)
+from laju.lab.statistics.best import BETTER
+from laju.lab.statistics.intervals import NO_SPREAD
+from laju.lab.statistics.ranks import Scores
 
 if TYPE_CHECKING:
-    from laju.lab.comparison import Comparison
+    from laju.lab.comparison import Agreement, Comparison
     from laju.lab.trials import Outcome
-
-_RANGE = 0.0, 1.0
-"""Of an accuracy."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +79,12 @@ def standings(comparison: Comparison, difference: float) -> list[Standing]:
         return []
     scores = np.array([[_score(comparison, comparison.outcomes[name, seed]) for name in names] for seed in seeds])
     failed, resolution = _failed(comparison, seeds), comparison.resolution
-    means, best = scores.mean(axis=0), probability_best(scores, failed, _RANGE, resolution=resolution)
+    means, best = scores.mean(axis=0), probability_best(scores, failed, ACCURACY, resolution=resolution)
     found = []
     for i, (low, high) in enumerate(rank_intervals(scores, resolution=resolution)):
-        rank = 1 + int((means > means[i] + 1e-12).sum())
+        place = 1 + int((means > means[i] + 1e-12).sum())
         needed = _needed(comparison, names[i], difference)
-        found.append(Standing(names[i], float(means[i]), rank, low, high, best[i] if best else None, *needed))
+        found.append(Standing(names[i], float(means[i]), place, low, high, best[i] if best else None, *needed))
     return sorted(found, key=lambda standing: standing.rank)
 
 
@@ -79,7 +94,7 @@ def anytime(comparison: Comparison) -> list[dict[str, Any]]:
     rows = []
     leader: str | None = None
     for epoch, scores in _curves(comparison, seeds):
-        best = probability_best(scores, _failed(comparison, seeds), _RANGE, resolution=comparison.resolution)
+        best = probability_best(scores, _failed(comparison, seeds), ACCURACY, resolution=comparison.resolution)
         means = scores.mean(axis=0)
         top = [name for name, mean in zip(names, means, strict=True) if mean >= means.max() - 1e-12]
         leader = leader if leader in top else top[0]  # the lead is kept until it is lost
@@ -107,6 +122,60 @@ def leads(comparison: Comparison) -> list[Lead]:
             else:
                 found.append(Lead(name, epoch, epoch))
     return found
+
+
+def verdict(comparison: Comparison, difference: float, command: str) -> str:
+    """One sentence; see `Comparison.verdict`. A trial that failed counts as guessing."""
+    names, seeds = list(comparison.schedules), _complete(comparison)
+    parts = []
+    if comparison.dropped:
+        parts.append(f"the race dropped {listed(d.name for d in comparison.dropped)}")
+    if not any(outcome.status == "finished" for outcome in comparison.outcomes.values()):
+        parts.append("no trial finished, so there is nothing to compare")
+    elif not seeds:
+        parts.append("no seed was run with every schedule, so there is nothing to compare")
+    elif len(set(comparison.frameworks.values())) > 1 and len(set(comparison.schedules.values())) == 1:
+        parts += _frameworks(comparison.agreement()[0], command)
+    else:
+        scores = {name: {seed: _score(comparison, comparison.outcomes[name, seed]) for seed in seeds} for name in names}
+        found = rank(scores, resolution=comparison.resolution, bounds=ACCURACY, failed=_failed(comparison, seeds))
+        assert found is not None
+        best = f"{found.best} ({short(found.value)})"
+        if found.lead is None:
+            parts.append(f"there is nothing to compare {best} with")
+        elif found.decided:
+            parts.append(
+                f"shown to be the best by test accuracy is {best}, ahead of {found.next} by {found.lead.text()}"
+            )
+        else:
+            shown = [(row, row.joint.mean) for row in comparison.summary() if row.differs and row.joint is not None]
+            for word, sign in (("better", 1), ("worse", -1)):
+                if which := [row.name for row, mean in shown if sign * mean > 0]:
+                    are = "is" if len(which) == 1 else "are"
+                    parts.append(f"{listed(which)} {are} shown to be {word} than {comparison.reference}")
+            parts.append(f"no schedule is shown to be the best: {opening(found)}")
+            parts.append(settled_by(found, command, difference))
+    text = "; ".join(parts)
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _frameworks(agreement: Agreement, command: str) -> list[str]:
+    """Whether frameworks differ that trained one schedule."""
+    first, *others = agreement.accuracies
+    shown = {f: d for f, d in agreement.differences.items() if d is not None and evidence(d) is Evidence.SHOWN}
+    if shown:
+        return [f"shown to differ from {first} in test accuracy: {listed(_signed(shown))}"]
+    known: dict[str, Estimate] = {f: d for f, d in agreement.differences.items() if d is not None}
+    seeds = min((d.n for d in known.values()), default=0)
+    told = f"{counted(seeds, 'seed')} tell{'s' if seeds == 1 else ''} no framework from {first}"
+    parts = [f"{told}: {listed(_signed(known))}" if known else f"no seed finished both in {first} and {listed(others)}"]
+    if seeds < LEAST_SEEDS:
+        parts.append(f"intervals begin with {LEAST_SEEDS} seeds ({command} --seeds {BETTER})")
+    return parts
+
+
+def _signed(differences: dict[str, Estimate]) -> list[str]:
+    return [f"{name} ({d.text(signed=True)})" for name, d in differences.items()]
 
 
 def _complete(comparison: Comparison) -> list[int]:
@@ -159,7 +228,7 @@ def _curves(comparison: Comparison, seeds: list[int]) -> list[tuple[float, Score
 def _needed(comparison: Comparison, name: str, difference: float) -> tuple[int | None, int | None, int | None]:
     """How many seeds show that difference to the first schedule, and between what that lies."""
     spread = comparison.spread(name)
-    if spread is None or spread[0] <= 1e-9:
+    if spread is None or spread[0] <= NO_SPREAD or spread[1] < LEAST_SEEDS:
         return None, None, None
     sd, n = spread
     others = len(comparison.schedules) - 1

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -17,16 +18,29 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from laju.core.schedule import Schedule
 from laju.lab.compare import compare
 from laju.lab.comparison import Comparison, Row
-from laju.lab.statistics import Estimate, estimate
+from laju.lab.statistics import (
+    ACCURACY,
+    LOSS,
+    Estimate,
+    Evidence,
+    claim,
+    counted,
+    estimate,
+    evidence,
+    joint_difference,
+    paired_difference,
+    verdict,
+)
 from laju.policies import constant, poly, polynomial_decay
 from laju.studies.base import Answer, Options, Table
-from laju.studies.ranking import Ranking, finals, listed, rank, untold, verdict
+from laju.studies.ranking import Ranking, ahead, extreme, finals, interval_of, listed, rank, untold
 from laju.view.plot import INK, PALETTE, draw_steps, legend, tidy
 
 NAME, QUESTION = "exponents", "Which exponent of a polynomial decay is best?"
 _ALPHAS, _POWERS, _BASES = (0.5, 1.0, 2.0), (0.5, 1.0, 2.0), (0.1, 0.2, 0.5)
 _SMALL = (0.5, 6.0), (1.0,), (0.1, 0.3)
 _HALF_WAY = 0.5
+_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -89,22 +103,24 @@ def _answer(task: str, found: Comparison, decays: list[Decay], bases: tuple[floa
     tuned = _tuned(found, decays, bases, "test_accuracy")
     names = {name: _name(by_name[name], base) for name, base in tuned.items()}
     test = finals(found, "test_accuracy", names.values())
-    by_test = rank({name: test[full] for name, full in names.items()})
+    by_test = rank({name: test[full] for name, full in names.items()}, resolution=found.resolution, bounds=ACCURACY)
+    seeds = counted(len(found.seeds), "seed")
     text = [
-        f"{task}, {found.plan.epochs} epochs, batch size {found.plan.batch_size}, {len(found.seeds)} seeds; of each exponent the "
-        f"best of the base rates {listed(f'{b:g}' for b in bases)} by mean test accuracy."
+        f"{task}, {counted(found.plan.epochs, 'epoch')}, batch size {found.plan.batch_size}, {seeds}; of each exponent the best "
+        f"of the base rates {listed(f'{b:g}' for b in bases)} by mean test accuracy."
     ]
-    speed = {name: _speed(found, full) for name, full in names.items()}
+    halves = {name: _half_way(found, full) for name, full in names.items()}
+    speed = {name: estimate(losses.values(), bounds=LOSS) for name, losses in halves.items()}
     by_loss = None
     if by_test is None:
         text.append("**No exponent was survived by every seed at any base rate, so there is no best one.**")
     else:
         loss = finals(found, "train_loss", names.values())
-        by_loss = rank({name: loss[full] for name, full in names.items()}, smallest=True)
-        assert by_loss is not None
+        ends = {name: loss[full] for name, full in names.items()}
+        by_loss = rank(ends, smallest=True, bounds=LOSS)
         text += [
-            _best(by_test, by_loss, tuned, by_name),
-            _convergence(found, rows, names, speed),
+            _best(by_test, tuned, by_name),
+            _convergence(found, names, halves, ends),
             _base(found, decays, bases, tuned),
         ]
     figures = {
@@ -137,12 +153,12 @@ def _answer(task: str, found: Comparison, decays: list[Decay], bases: tuple[floa
     return Answer(
         NAME,
         QUESTION,
-        "No exponent is best: none was survived by every seed at any base rate."
+        "No exponent was survived by every seed at any base rate, so none is ahead."
         if by_test is None
         else verdict(by_test, "exponent", f"laju study {NAME} …"),
         "\n\n".join(text),
         {
-            "Each exponent at its best base rate, mean ± half of a 95 % interval": Table(headings, lines),
+            f"Each exponent at its best base rate, {interval_of(len(found.seeds))}": Table(headings, lines),
             "Test accuracy by base rate": Table(("exponent", *(f"from {b:g}" for b in bases)), every),
         },
         {"exponents": _picture(found, decays, bases, names)},
@@ -179,83 +195,86 @@ def _rates(found: Comparison, name: str) -> npt.NDArray[np.float64]:
     return found.schedules[name].resolve(found.plan).values(found.plan.updates)
 
 
-def _speed(found: Comparison, name: str) -> Estimate | None:
-    """The training loss of the last epoch before the middle of the run."""
-    values = []
+def _half_way(found: Comparison, name: str) -> dict[int, float]:
+    """By seed, the training loss of the last epoch before the middle of the run."""
+    losses = {}
     for seed in found.seeds:
         records = found.outcomes[name, seed].records
         half = [r for r in records if r.test_accuracy is not None and r.epoch <= max(1, _HALF_WAY * found.plan.epochs)]
-        values.append(half[-1].train_loss)
-    return estimate(values)
+        losses[seed] = half[-1].train_loss
+    return losses
 
 
-def _best(by_test: Ranking, by_loss: Ranking, tuned: Mapping[str, float], by_name: Mapping[str, Decay]) -> str:
+def _best(by_test: Ranking, tuned: Mapping[str, float], by_name: Mapping[str, Decay]) -> str:
     decay = by_name[by_test.best]
     kind = "no decay" if not decay.exponent else "base·(1 + e)^-α" if decay.family == "α" else "base·(1 - e/epochs)^p"
-    text = f"**By test accuracy the best exponent is {by_test.best} ({kind}) from {tuned[by_test.best]:g}: "
-    text += f"{by_test.value.text()}.** "
-    text += untold(by_test, "exponent")
-    if by_loss.best == by_test.best:
-        text += f" It has the lowest training loss, too: {by_loss.value.text(4)}."
-    else:
-        text += f" The lowest training loss, {by_loss.value.text(4)}, is that of {by_loss.best}."
-    return text
+    text = f"**{ahead(by_test)} {by_test.best} ({kind}) from {tuned[by_test.best]:g}: {by_test.value.text()}.** "
+    return text + untold(by_test, "exponent")
 
 
 def _convergence(
-    found: Comparison, rows: Mapping[str, Row], names: Mapping[str, str], speed: Mapping[str, Estimate | None]
+    found: Comparison,
+    names: Mapping[str, str],
+    halves: Mapping[str, Mapping[int, float]],
+    ends: Mapping[str, Mapping[int, float]],
 ) -> str:
-    """What the exponent does to convergence: who is ahead half-way and at the end, and who has stopped."""
-    early = {name: value.mean for name, value in speed.items() if value is not None}
-    late = {name: value.mean for name, full in names.items() if (value := rows[full].train_loss) is not None}
-    ahead, last = min(early, key=lambda n: early[n]), min(late, key=lambda n: late[n])
-    slow = max(late, key=lambda n: late[n])
-    text = f"Half-way the lowest training loss is {early[ahead]:.3f}, of {ahead}; "
-    if ahead == last:
-        text += f"it stays ahead and ends at {late[last]:.4f}."
-    else:
-        text += f"at the end it is {late[last]:.4f}, of {last}, which had {early[last]:.3f} half-way."
-    rate, fall = _rates(found, names[slow])[found.plan.updates // 2], 1 - late[slow] / early[slow]
-    text += f" The slowest is {slow}, which ends at {late[slow]:.3f}: in the second half, at rates of "
-    return (
-        text + f"{rate:.2g} and less, its loss fell by {100 * fall:.0f} %."
-        if fall >= 0
-        else text + f"{rate:.2g}, its loss rose."
+    """What the exponent does to convergence: which is ahead half-way and at the end, and which has stopped."""
+    early, late = (rank(losses, smallest=True, bounds=LOSS) for losses in (halves, ends))
+    slowest = rank(ends, bounds=LOSS)
+    assert early is not None
+    assert late is not None
+    assert slowest is not None
+    parts = [
+        extreme(early, "exponent", "Half-way the lowest mean training loss"),
+        extreme(late, "exponent", "At the end it"),
+    ]
+    if slowest.best == late.best:
+        return " ".join(parts)
+    slow = slowest.best
+    parts.append(extreme(slowest, "exponent", "The highest at the end", "above"))
+    rates = _rates(found, names[slow])[found.plan.updates // 2 :]
+    fall = paired_difference([halves[slow][seed] for seed in found.seeds], [ends[slow][seed] for seed in found.seeds])
+    assert fall is not None
+    change = claim(
+        fall, above="it is shown to fall", below="it is shown to rise", otherwise="that it falls is not shown"
     )
+    parts.append(
+        f"In the second half of {slow}, at rates of {rates.max():.2g} and less, {change}: by {fall.text(signed=True)}."
+    )
+    return " ".join(parts)
 
 
 def _base(found: Comparison, decays: list[Decay], bases: tuple[float, ...], tuned: Mapping[str, float]) -> str:
+    """Whether the base rate matters for one exponent, which is what a comparison at a common base rate would show."""
     failed = [row.name for row in found.summary() if row.diverged + row.collapsed]
-    spreads = []
+    test, pairs = finals(found, "test_accuracy"), {}
     for decay in decays:
-        means = [m for base in bases if (m := _mean(found, _name(decay, base))) is not None]
-        if len(means) > 1:
-            spreads.append(max(means) - min(means))
-    best = [m for name, base in tuned.items() if (m := _mean(found, f"{name} from {base:g}")) is not None]
-    across = max(best) - min(best)
-    if spreads:
+        there = {base: test[name] for base in bases if (name := _name(decay, base)) in test}
+        ordered = sorted(there, key=lambda base: -sum(there[base].values()))
+        for more, less in combinations(ordered, 2):
+            pairs[f"{decay.name}, {more:g} over {less:g}"] = list(there[more].values()), list(there[less].values())
+    apart = {
+        which: joint_difference(a, b, len(pairs), resolution=found.resolution, bounds=ACCURACY)
+        for which, (a, b) in pairs.items()
+    }
+    ordered_apart = sorted(apart.items(), key=lambda item: -item[1].mean if item[1] else 0.0)
+    texts = [(f"{which} ({d.text(signed=True)})", evidence(d)) for which, d in ordered_apart if d is not None]
+    shown = [text for text, seen in texts if seen is Evidence.SHOWN]
+    text = ""
+    if shown:
+        text = f"Between base rates of one exponent differences in test accuracy are shown for {listed(shown[:_NAMED])}"
+        text += f" and {len(shown) - _NAMED} more" if len(shown) > _NAMED else ""
+        text += ": compare exponents at one common base rate and you compare base rates."
+    elif texts:
         text = (
-            f"Between base rates of one exponent mean test accuracy differs by up to {max(spreads):.3f}, between exponents at "
-            f"their best base rate by {across:.3f}: "
+            f"Between base rates of one exponent no difference in test accuracy is shown; the largest is {texts[0][0]}."
         )
-        text += (
-            "compare exponents at one common base rate and you compare base rates."
-            if max(spreads) > across
-            else "the exponent matters more than the base rate here."
-        )
-    else:
-        text = f"Between exponents mean test accuracy differs by {across:.3f}."
     edge = [name for name, base in tuned.items() if base == max(bases)]
     if edge:
-        text += f" For {listed(edge)} the largest base rate was the best, so a larger one may be better still."
+        text += f" For {listed(edge)} the largest base rate has the highest mean, so a larger one may be better still."
     if failed:
         text += f" Some seeds fail with {listed(failed)}; these are no candidates."
-    return text
-
-
-def _mean(found: Comparison, name: str) -> float | None:
-    value = estimate(finals(found, "test_accuracy", [name]).get(name, {}).values())
-    return None if value is None else value.mean
+    return text.strip()
 
 
 def _picture(found: Comparison, decays: list[Decay], bases: tuple[float, ...], names: Mapping[str, str]) -> Figure:

@@ -16,9 +16,20 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from laju.lab.compare import compare
 from laju.lab.comparison import Comparison
-from laju.lab.statistics import Estimate, number
+from laju.lab.statistics import Estimate, claim, counted, number, opening, settled_by, short
 from laju.studies.base import Answer, Options, Table
-from laju.studies.ranking import Ranking, finals, listed, rank, untold, verdict
+from laju.studies.ranking import (
+    Ranking,
+    accuracy_ranking,
+    ahead,
+    extreme,
+    finals,
+    interval_of,
+    listed,
+    loss_ranking,
+    rank,
+    untold,
+)
 from laju.view.plot import INK, PALETTE, legend, tidy
 
 NAME, QUESTION = "fixed-rates", "Which constant rate is best, and where does training diverge?"
@@ -132,7 +143,7 @@ def _failures(found: Comparison) -> dict[float, tuple[int, int]]:
 
 def _large(found: Comparison) -> dict[float, tuple[int, int]]:
     """The failures from the rate of the lowest training loss on. Smaller rates fail, too, but because they are too slow."""
-    fastest = rank(finals(found, "train_loss"), smallest=True)
+    fastest = loss_ranking(found)
     return {r: f for r, f in _failures(found).items() if fastest is not None and r >= float(fastest.best)}
 
 
@@ -140,11 +151,11 @@ def _large(found: Comparison) -> dict[float, tuple[int, int]]:
 
 
 def _answer(task: str, found: Comparison) -> Answer:
-    by_test = rank(finals(found, "test_accuracy"))
-    by_loss = rank(finals(found, "train_loss"), smallest=True)
+    by_test, by_loss = accuracy_ranking(found), loss_ranking(found)
     gaps = {row.name: row.gap for row in found.summary()}
     edge = boundary(_large(found))
-    text = [f"{task}, {found.plan.epochs} epochs, batch size {found.plan.batch_size}, {len(found.seeds)} seeds a rate."]
+    seeds = counted(len(found.seeds), "seed")
+    text = [f"{task}, {counted(found.plan.epochs, 'epoch')}, batch size {found.plan.batch_size}, {seeds} a rate."]
     if by_test is None or by_loss is None:
         text.append("**No rate of those tried was survived by every seed, so there is no best one.**")
     else:
@@ -179,14 +190,38 @@ def _answer(task: str, found: Comparison) -> Answer:
     return Answer(
         NAME,
         QUESTION,
-        "No rate is best: none was survived by every seed."
-        if by_test is None
-        else verdict(by_test, "rate", f"laju study {NAME} …"),
+        _verdict(found, by_test, edge),
         "\n\n".join(text),
-        {f"Constant rates, mean ± half of a 95 % interval, {len(found.seeds)} seeds": Table(headings, rows)},
+        {f"Constant rates, {interval_of(len(found.seeds))}": Table(headings, rows)},
         {"fixed-rates": _picture(found, edge)},
         figures,
     )
+
+
+def _verdict(found: Comparison, by_test: Ranking | None, edge: Boundary | None) -> str:
+    """Both questions in one sentence: the best rate, and where training fails."""
+    largest = list(found.schedules)[-1]
+    if edge is not None:
+        fails = f"half of the seeds fail at {edge.half:.2g} ({_known(edge)})"
+    elif any(failed for failed, _ in _large(found).values()):
+        fails = "where training begins to fail lies beside the rates that were tried"
+    else:
+        fails = f"no rate up to {largest} makes training fail"
+    if by_test is None:
+        return f"No rate of those tried was survived by every seed, so none is ahead; {fails}."
+    if by_test.lead is None:
+        return f"There is one rate alone that every seed survived, {by_test.best} ({short(by_test.value)}); {fails}."
+    if by_test.decided:
+        return f"Shown to be the best rate is {by_test.best} ({short(by_test.value)}); {fails}."
+    settle = settled_by(by_test, f"laju study {NAME} …")
+    return f"No rate is shown to be the best: {opening(by_test)}; {fails}; {settle}."
+
+
+def _known(edge: Boundary) -> str:
+    """How well the boundary is known."""
+    if edge.low is None or edge.high is None:
+        return f"somewhere above {edge.safe:g}" if edge.fatal is None else f"{edge.safe:g} to {edge.fatal:g}"
+    return f"95 % interval {edge.low:.2g} to {edge.high:.2g}"
 
 
 def _cell(value: Estimate | None) -> str:
@@ -195,11 +230,8 @@ def _cell(value: Estimate | None) -> str:
 
 def _best(by_test: Ranking, by_loss: Ranking, found: Comparison) -> str:
     whole = [float(name) for name in finals(found, "test_accuracy")]
-    text = f"**The best constant rate is {by_test.best}, by test accuracy: {by_test.value.text()}.** {untold(by_test, 'rate')} "
-    if by_loss.best == by_test.best:
-        text += f"It has the lowest training loss, too: {by_loss.value.text(4)}."
-    else:
-        text += f"The lowest training loss, {by_loss.value.text(4)}, is that of {by_loss.best}."
+    text = f"**{ahead(by_test)} {by_test.best}: {by_test.value.text()}.** {untold(by_test, 'rate')} "
+    text += extreme(by_loss, "rate")
     if float(by_test.best) == min(whole):
         text += " It is the smallest rate that was tried, so a smaller one may be better."
     return text
@@ -209,15 +241,15 @@ def _gap(by_test: Ranking, by_loss: Ranking, gaps: Mapping[str, Estimate | None]
     gap = gaps[by_test.best]
     assert gap is not None
     text = f"At {by_test.best} training accuracy less test accuracy is {gap.text(signed=True)}: "
-    if gap.half_width is None:
-        text += "one seed is no measure of overfitting."
-    elif not gap.excludes_zero:
-        text += "no overfitting that these seeds show."
-    else:
-        text += "it overfits." if gap.mean > 0 else "it has not fitted the training data yet, so more epochs may help."
+    text += claim(
+        gap,
+        above="it overfits.",
+        below="it has not fitted the training data yet, so more epochs may help.",
+        otherwise="no overfitting that these seeds show.",
+    )
     other = gaps[by_loss.best]
     if by_loss.best != by_test.best and other is not None:
-        text += f" At {by_loss.best}, with the lowest training loss, it is {other.text(signed=True)}."
+        text += f" At {by_loss.best} it is {other.text(signed=True)}."
     return text
 
 
@@ -232,9 +264,7 @@ def _fails(found: Comparison, by_test: Ranking | None, edge: Boundary | None) ->
     elif edge is None:
         text = f"**Training fails at {listed(row.name for row in failed)}.**"
     else:
-        text = f"**Training fails for half of the seeds at a rate of {edge.half:.2g}**"
-        if edge.low is not None and edge.high is not None:
-            text += f" (95 % interval {edge.low:.2g} to {edge.high:.2g}, from a logistic curve)"
+        text = f"**Training fails for half of the seeds at a rate of {edge.half:.2g}** ({_known(edge)})"
         text += f": every seed survives {edge.safe:g}, "
         text += "some survive every rate tried" if edge.fatal is None else f"none survives {edge.fatal:g} or more"
         mixed = [
@@ -244,16 +274,16 @@ def _fails(found: Comparison, by_test: Ranking | None, edge: Boundary | None) ->
         ]
         text += f"; {listed(mixed)}." if mixed else "."
         if by_test is not None:
-            text += f" The best rate is {100 * float(by_test.best) / edge.half:.0f} % of that."
+            text += f" {by_test.best} is {100 * float(by_test.best) / edge.half:.0f} % of that."
     if failed:
         diverged, collapsed = sum(row.diverged for row in failed), sum(row.collapsed for row in failed)
         missed = "collapsed to guessing with a finite loss, which a check for NaN would miss"
         if not diverged:
-            text += f" All {collapsed} failures above the best rate {missed}."
+            text += f" {'The one failure' if collapsed == 1 else f'All {collapsed} failures'} above {least:g} {missed}."
         elif not collapsed:
             text += " In every failure the loss became NaN or infinite."
         else:
-            text += f" Above the best rate {collapsed} trials {missed}; the loss of {diverged} became NaN or infinite."
+            text += f" Above {least:g} {counted(collapsed, 'trial')} {missed}; the loss of {diverged} became NaN or infinite."
     if slow:
         text += f" At {listed(slow)} some seeds had not learned anything yet: too small a rate for this many epochs."
     return text
@@ -295,7 +325,7 @@ def _draw_figure(ax: Any, found: Comparison, panel: str) -> None:
         ax.plot(float(best.best), best.value.mean, "o", ms=9, mfc="none", mec=PALETTE[1], mew=1.8)
         above = panel == "train_loss"
         ax.annotate(
-            f"best: {best.best}",
+            f"{'lowest' if panel == 'train_loss' else 'highest'} mean: {best.best}",
             (float(best.best), best.value.mean),
             xytext=(0, -16 if above else 10),
             textcoords="offset points",

@@ -22,12 +22,23 @@ from laju.core.pieces import Constant
 from laju.core.schedule import Schedule
 from laju.lab.compare import compare, run_trials
 from laju.lab.comparison import Comparison
-from laju.lab.statistics import Estimate, estimate
+from laju.lab.statistics import (
+    ACCURACY,
+    LOSS,
+    Estimate,
+    claim,
+    counted,
+    estimate,
+    opening,
+    paired_difference,
+    settled_by,
+    short,
+)
 from laju.lab.tasks import HeldOut, get_task
 from laju.lab.trials import Outcome, Trial
 from laju.policies import constant, cosine, linear
 from laju.studies.base import Answer, Options, Table
-from laju.studies.ranking import LEAST_SEEDS, Ranking, finals, listed, rank, untold, verdict
+from laju.studies.ranking import Ranking, ahead, finals, interval_of, listed, rank, untold
 from laju.view.plot import INK, PALETTE, draw_steps, legend, tidy
 
 NAME, QUESTION = "plateau", "Is it better to let the loss decide when the rate falls?"
@@ -134,21 +145,27 @@ def _answer(
     last: float,
 ) -> Answer:
     test, loss = (_figures(found, driven, fixed, figure) for figure in ("test_accuracy", "train_loss"))
-    held = len(task.validation()[1])
+    held, ranking = len(task.validation()[1]), _ranking(test, found.resolution)
     text = [
-        f"{name}, {found.plan.epochs} epochs, batch size {found.plan.batch_size}, {len(found.seeds)} seeds; {held} training "
-        f"examples are held out for the validation loss, which drives `{rule!r}` on a constant {_BASE:g}. The fixed schedules "
-        f"end at {last:.2g}, the geometric mean of the rates that it ended at.",
-        _best(test, fixed),
+        f"{name}, {counted(found.plan.epochs, 'epoch')}, batch size {found.plan.batch_size}, "
+        f"{counted(len(found.seeds), 'seed')}; {held} training examples are held out for the validation loss, which drives "
+        f"`{rule!r}` on a constant {_BASE:g}. The fixed schedules end at {last:.2g}, the geometric mean of the rates that it "
+        "ended at.",
+        _best(test, ranking),
         _decided(found, driven),
         _replayed(driven),
     ]
-    worth = _worth(test)
+    worth = _worth(test, found.resolution)
     if worth is not None:
         text.append(_own(worth))
-    ranking = _ranking(test)
     headings = ("schedule", "train loss", "test accuracy")
-    estimates = {which: (estimate(loss[which].values()), estimate(test[which].values())) for which in test}
+    estimates = {
+        which: (
+            estimate(loss[which].values(), bounds=LOSS),
+            estimate(test[which].values(), resolution=found.resolution, bounds=ACCURACY),
+        )
+        for which in test
+    }
     rows = [(which, *("-" if value is None else value.text() for value in pair)) for which, pair in estimates.items()]
     decisions = [
         (
@@ -186,12 +203,10 @@ def _answer(
     return Answer(
         NAME,
         QUESTION,
-        "No schedule is best: none was survived by every seed."
-        if ranking is None
-        else verdict(ranking, "schedule", f"laju study {NAME} …"),
+        _verdict(test, ranking),
         "\n\n".join(text),
         {
-            f"Mean ± half of a 95 % interval, {len(found.seeds)} seeds": Table(headings, rows),
+            f"Test accuracy and training loss, {interval_of(len(found.seeds))}": Table(headings, rows),
             "What the plateau decided": Table(
                 ("seed", "rate", "ended", "test accuracy", "replay is the same"), decisions
             ),
@@ -205,29 +220,40 @@ def _epoch(found: Comparison, update: int) -> int:
     return update // found.plan.updates_per_epoch
 
 
-def _ranking(test: Mapping[str, Mapping[int, float]]) -> Ranking | None:
-    return rank({name: seeds for name, seeds in test.items() if name != OTHERS})
+def _ranking(test: Mapping[str, Mapping[int, float]], resolution: float) -> Ranking | None:
+    figures = {name: seeds for name, seeds in test.items() if name != OTHERS}
+    return rank(figures, resolution=resolution, bounds=ACCURACY)
 
 
-def _best(test: Mapping[str, Mapping[int, float]], fixed: Sequence[str]) -> str:
-    ranking, others = _ranking(test), rank({name: test[name] for name in fixed if name in test})
+def _verdict(test: Mapping[str, Mapping[int, float]], ranking: Ranking | None) -> str:
+    """Whether it is better to let the loss decide, in one sentence."""
     if ranking is None:
-        return "**No schedule was survived by every seed, so none is best.**"
+        return "No schedule was survived by every seed, so nothing is said of the plateau."
     if OWN not in test:
+        return "Some seed did not survive the plateau, so nothing is said of it beside the fixed schedules."
+    own, ahead = f"{OWN} ({_mean(test[OWN])})", f"{ranking.best} ({short(ranking.value)})"
+    if ranking.lead is None:
+        return f"No fixed schedule was survived by every seed, so nothing is beside the {own}."
+    if ranking.best == OWN and ranking.decided:
         return (
-            f"**Some seed did not survive the plateau; of the others {ranking.best} is best:** {ranking.value.text()}."
+            f"Letting the loss decide is shown to be better than every fixed schedule: {own}, ahead of {ranking.next}."
         )
-    own = estimate(test[OWN].values())
-    assert own is not None
-    if others is None:
-        return f"**Letting the loss decide gives a test accuracy of {own.text()}**; no fixed schedule was survived by every seed."
-    ahead = ranking.best == OWN
-    level = bool(ranking.rivals) if ahead else OWN in ranking.rivals
-    verdict = "not told from the best fixed schedule"
-    if not level:
-        verdict = "better than every fixed schedule" if ahead else "worse than the best fixed schedule"
-    text = f"**Letting the loss decide is {verdict}: test accuracy {own.text()}, and {others.value.text()} with the best fixed "
-    return text + f"one, {others.best}.** The highest mean is that of {ranking.best}. {untold(ranking, 'schedule')}"
+    if OWN not in (ranking.best, *ranking.rivals):
+        return f"Letting the loss decide is shown not to be the best: {own}, behind {ahead}."
+    settle = settled_by(ranking, f"laju study {NAME} …")
+    return f"Whether it is better to let the loss decide is not shown: {opening(ranking)}; {settle}."
+
+
+def _mean(seeds: Mapping[int, float]) -> str:
+    value = estimate(seeds.values())
+    return "-" if value is None else short(value)
+
+
+def _best(test: Mapping[str, Mapping[int, float]], ranking: Ranking | None) -> str:
+    if ranking is None:
+        return "No schedule was survived by every seed."
+    text = f"**{ahead(ranking)} {ranking.best}: {ranking.value.text()}.** {untold(ranking, 'schedule')}"
+    return text if OWN in test else f"{text} Some seed did not survive the plateau, which is left out."
 
 
 def _decided(found: Comparison, driven: Sequence[Driven]) -> str:
@@ -236,9 +262,13 @@ def _decided(found: Comparison, driven: Sequence[Driven]) -> str:
         return "The loss kept falling, and the plateau never cut the rate: a longer run or less patience would let it decide."
     firsts = [_epoch(found, run.cuts[0][0]) for run in driven if run.cuts]
     lasts = [run.last_rate for run in driven]
-    text = f"It cut the rate {_range(counts)} times, first after epoch {_range(firsts)}, and ended at {_range(lasts)}"
+    text = f"It cut the rate {_times(counts)}, first after epoch {_range(firsts)}, and ended at {_range(lasts)}"
     same = len({run.cuts for run in driven}) == 1
     return text + (", the same for every seed." if same and len(driven) > 1 else ".")
+
+
+def _times(counts: Sequence[int]) -> str:
+    return "once" if set(counts) == {1} else f"{_range(counts)} times"
 
 
 def _range(values: Sequence[float]) -> str:
@@ -259,20 +289,22 @@ def _replayed(driven: Sequence[Driven]) -> str:
     )
 
 
-def _worth(test: Mapping[str, Mapping[int, float]]) -> Estimate | None:
+def _worth(test: Mapping[str, Mapping[int, float]], resolution: float) -> Estimate | None:
     """How much more a run's own plateau gives than the plateaus of other seeds, paired by seed."""
     if OWN not in test or OTHERS not in test:
         return None
-    return estimate(test[OWN][seed] - test[OTHERS][seed] for seed in test[OWN])
+    own, others = ([test[which][seed] for seed in test[OWN]] for which in (OWN, OTHERS))
+    return paired_difference(own, others, resolution=resolution, bounds=ACCURACY)
 
 
 def _own(worth: Estimate) -> str:
     text = f"Its own schedule gives a seed {worth.text(signed=True)} in test accuracy over those that other seeds recorded: "
-    if not (worth.excludes_zero and worth.n >= LEAST_SEEDS):
-        return text + "these seeds do not show that hearing one's own loss is worth more than the shape that it gives."
-    if worth.mean > 0:
-        return text + "hearing one's own loss is worth more than the shape that it gives."
-    return text + "a shape from elsewhere served better than hearing one's own loss."
+    return text + claim(
+        worth,
+        above="hearing one's own loss is worth more than the shape that it gives.",
+        below="a shape from elsewhere served better than hearing one's own loss.",
+        otherwise="these seeds do not show that hearing one's own loss is worth more than the shape that it gives.",
+    )
 
 
 def _picture(

@@ -5,9 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from laju.lab.comparison import Comparison
-from laju.lab.statistics import LEAST_SEEDS, Ranking, counted, listed, rank, verdict
+from laju.lab.statistics import ACCURACY, LEAST_SEEDS, LOSS, Ranking, counted, listed, percent, rank
 
-__all__ = ["LEAST_SEEDS", "Ranking", "counted", "finals", "listed", "rank", "untold", "verdict"]
+__all__ = [
+    "Ranking",
+    "accuracy_ranking",
+    "ahead",
+    "extreme",
+    "finals",
+    "interval_of",
+    "listed",
+    "loss_ranking",
+    "rank",
+    "untold",
+]
 
 
 def finals(comparison: Comparison, figure: str, names: Iterable[str] | None = None) -> dict[str, dict[int, float]]:
@@ -23,16 +34,65 @@ def finals(comparison: Comparison, figure: str, names: Iterable[str] | None = No
     return {name: seeds for name, seeds in found.items() if len(seeds) == len(comparison.seeds)}
 
 
+def accuracy_ranking(comparison: Comparison, names: Iterable[str] | None = None) -> Ranking | None:
+    """The schedules by their final test accuracy."""
+    figures = finals(comparison, "test_accuracy", names)
+    return rank(figures, resolution=comparison.resolution, bounds=ACCURACY)
+
+
+def loss_ranking(comparison: Comparison, names: Iterable[str] | None = None) -> Ranking | None:
+    """The schedules by their final training loss, the lowest first."""
+    return rank(finals(comparison, "train_loss", names), smallest=True, bounds=LOSS)
+
+
+def interval_of(seeds: int) -> str:
+    """What the cells of a table are, for its title.
+
+    >>> interval_of(5), interval_of(1)
+    ('mean and 95 % interval of 5 seeds', '1 seed')
+    """
+    if seeds < LEAST_SEEDS:
+        return counted(seeds, "seed")
+    return f"mean and 95 % interval of {seeds} seeds"
+
+
 def untold(ranking: Ranking, what: str) -> str:
-    """The sentence that says how sure the ranking is."""
-    if ranking.value.n < LEAST_SEEDS:
-        return f"Fewer than {LEAST_SEEDS} seeds tell it from no other {what}: any difference may be chance."
+    """The sentence that says how sure a ranking is."""
+    n = ranking.value.n
+    if n < LEAST_SEEDS:
+        return (
+            f"{counted(n, 'seed')} tell{'s' if n == 1 else ''} it from no other {what}: any difference may be chance."
+        )
+    if ranking.lead is None:
+        return f"There is no other {what} to compare it with."
     if ranking.decided:
         return f"Its lead over every other {what} is beyond the interval of the paired differences (95 % for all together)."
-    sure = (
-        "" if ranking.probability is None else f", and the probability that it is the best is {ranking.probability:.2f}"
-    )
     return (
-        f"The {ranking.value.n} seeds do not tell it from {listed(ranking.rivals)}: these differences are within their "
-        f"intervals (95 % for all together){sure}."
+        f"The {n} seeds do not tell it from {listed(ranking.rivals)}: these differences are within their intervals (95 % for all "
+        f"together). That it is the best is {percent(ranking.probability)} probable."
+    )
+
+
+def extreme(ranking: Ranking, what: str, name: str = "The lowest mean training loss", than: str = "below") -> str:
+    """The sentence about the smallest or the largest mean of a figure.
+
+    Args:
+        ranking: by the figure.
+        what: the things that are ranked, such as "rate".
+        name: of the figure, with the adjective.
+        than: how it stands to the others where that is shown.
+    """
+    text = f"{name} is that of {ranking.best}: {ranking.value.text()}"
+    if ranking.lead is None:
+        return f"{text}."
+    if ranking.decided:
+        return f"{text}, shown to be {than} that of every other {what}."
+    n = ranking.value.n
+    return f"{text}; {counted(n, 'seed')} do{'es' if n == 1 else ''} not tell it from {listed(ranking.rivals)}."
+
+
+def ahead(ranking: Ranking) -> str:
+    """The words before the best by test accuracy: whether it is shown to be, or is only ahead."""
+    return (
+        "The best by test accuracy is" if ranking.decided and ranking.lead is not None else "Ahead by test accuracy is"
     )

@@ -18,7 +18,19 @@ from laju.core.schedule import Schedule
 from laju.lab.comparison import Comparison
 from laju.lab.report.figures import overview
 from laju.lab.running import Key
-from laju.lab.statistics import Estimate, Evidence, counted, estimate, evidence, listed, paired_difference
+from laju.lab.statistics import (
+    ACCURACY,
+    LOSS,
+    Estimate,
+    Evidence,
+    claim,
+    counted,
+    estimate,
+    evidence,
+    joint_difference,
+    listed,
+    settled,
+)
 from laju.lab.tasks import Task, get_task
 from laju.lab.trials import Outcome, Trial
 from laju.policies import constant, cosine, cosine_restarts, swa, swa_cyclic, triangular
@@ -38,6 +50,7 @@ LINE = (-0.5, 1.5, 21)
 _PEAK = 0.3
 _SMALL_SET = ("cosine", "SGDR", "SWA")
 _EVALUATION = 1000
+_OF = {"last": "the last weights of", "swa": "SWA over", "ema": "the EMA over"}
 
 
 @dataclass(frozen=True)
@@ -101,12 +114,20 @@ def study(options: Options) -> Answer:
     outcomes = {key: outcome for key, (outcome, _) in found.items()}
     weights = {key: w for key, (_, w) in found.items() if w is not None}
     named = {name: schedule for name, (schedule, _) in chosen.items()}
-    comparison = Comparison(task.name, named, plan, trial.optimizer, seeds, outcomes)
+    comparison = Comparison(
+        task.name,
+        named,
+        plan,
+        trial.optimizer,
+        seeds,
+        outcomes,
+        guessing=task.chance_accuracy,
+        resolution=task.resolution,
+    )
 
-    families = len(named)
-    rows = [_row(name, seeds, weights, families) for name in named]
-    against = {name: _against(name, seeds, weights, families) for name in named if name != "cosine"}
-    example = next(((n, s) for n, s in (("SWA", seeds[0]), *weights) if (n, s) in weights), None)
+    rows = [_row(name, seeds, weights, len(named), task.resolution) for name in named]
+    others = [name for name in named if name != "cosine"]
+    against = {name: _against(name, seeds, weights, len(others), task.resolution) for name in others}
     figures = {
         "task": task.name,
         "epochs": epochs,
@@ -124,8 +145,8 @@ def study(options: Options) -> Answer:
     return Answer(
         NAME,
         QUESTION,
-        _opening(rows, against, len(seeds)),
-        _text(rows, against, seeds, epochs, weights, example),
+        _verdict(_differences(rows, against), len(seeds)),
+        _text(rows, against, seeds, epochs, weights),
         tables={
             "Test accuracy of the last and of the averaged weights": _accuracy_table(rows, against),
             "Losses of the last weights and of SWA, and between them": _loss_table(rows),
@@ -288,27 +309,34 @@ class _Row:
         return {name: plain(value) for name, value in vars(self).items()}
 
 
-def _row(name: str, seeds: Sequence[int], weights: Mapping[Key, Weights], families: int) -> _Row:
+def _row(name: str, seeds: Sequence[int], weights: Mapping[Key, Weights], comparisons: int, resolution: float) -> _Row:
     mine = [w for seed in seeds if (w := weights.get((name, seed))) is not None]
     averaged = [(w, w.swa) for w in mine if w.swa is not None]
-    # As many schedules are looked at for a gain, so each interval is wide enough that all hold together (Bonferroni).
-    confidence = 1 - 0.05 / families
+
+    def accuracy(points: Sequence[Point]) -> Estimate | None:
+        return estimate((p.test_accuracy for p in points), resolution=resolution, bounds=ACCURACY)
+
+    def gain(ours: Sequence[Point], theirs: Sequence[Point]) -> Estimate | None:
+        a, b = ([p.test_accuracy for p in points] for points in (ours, theirs))
+        return joint_difference(a, b, comparisons, resolution=resolution, bounds=ACCURACY)
+
+    def loss(points: Sequence[Point], what: str) -> Estimate | None:
+        return estimate((getattr(p, what) for p in points), bounds=LOSS)
+
+    last, swa = [w.last for w in mine], [a for _, a in averaged]
+    ema = [w.ema for w in mine]
     return _Row(
         name,
         len(seeds),
         len(mine),
-        last=estimate(w.last.test_accuracy for w in mine),
-        swa=estimate(a.test_accuracy for _, a in averaged),
-        ema=estimate(w.ema.test_accuracy for w in mine),
-        swa_gain=paired_difference(
-            [a.test_accuracy for _, a in averaged], [w.last.test_accuracy for w, _ in averaged], confidence
-        ),
-        ema_gain=paired_difference(
-            [w.ema.test_accuracy for w in mine], [w.last.test_accuracy for w in mine], confidence
-        ),
-        train_losses=(estimate(w.last.train_loss for w in mine), estimate(a.train_loss for _, a in averaged)),
-        test_losses=(estimate(w.last.test_loss for w in mine), estimate(a.test_loss for _, a in averaged)),
-        barrier=estimate(barrier(w) for w, _ in averaged),
+        last=accuracy(last),
+        swa=accuracy(swa),
+        ema=accuracy(ema),
+        swa_gain=gain(swa, [w.last for w, _ in averaged]),
+        ema_gain=gain(ema, last),
+        train_losses=(loss(last, "train_loss"), loss(swa, "train_loss")),
+        test_losses=(loss(last, "test_loss"), loss(swa, "test_loss")),
+        barrier=estimate((barrier(w) for w, _ in averaged), bounds=LOSS),
         lowest_train=estimate(lowest(w, "train_loss") for w, _ in averaged),
         lowest_test=estimate(lowest(w, "test_loss") for w, _ in averaged),
         taken=len(mine[0].taken) if mine else 0,
@@ -327,30 +355,55 @@ def lowest(weights: Weights, what: str) -> float:
     return weights.alphas[int(np.argmin(values))]
 
 
-def _against(name: str, seeds: Sequence[int], weights: Mapping[Key, Weights], families: int) -> Estimate | None:
+def _against(
+    name: str, seeds: Sequence[int], weights: Mapping[Key, Weights], comparisons: int, resolution: float
+) -> Estimate | None:
     """In test accuracy, the last weights against those of the cosine."""
     both = [seed for seed in seeds if (name, seed) in weights and ("cosine", seed) in weights]
     ours, theirs = ([weights[n, seed].last.test_accuracy for seed in both] for n in (name, "cosine"))
-    return paired_difference(ours, theirs, 1 - 0.05 / max(families - 1, 1))
+    return joint_difference(ours, theirs, comparisons, resolution=resolution, bounds=ACCURACY)
 
 
-def _opening(rows: Sequence[_Row], against: Mapping[str, Estimate | None], seeds: int) -> str:
-    """What is shown of restarts, SWA and the EMA in one sentence."""
-    parts = {
-        "schedules whose last weights differ from the cosine's": against,
-        "schedules whose SWA differs from the last weights": {row.name: row.swa_gain for row in rows},
-        "schedules whose moving average differs from the last weights": {row.name: row.ema_gain for row in rows},
+def _differences(
+    rows: Sequence[_Row], against: Mapping[str, Estimate | None]
+) -> dict[str, tuple[str, str, dict[str, Estimate]]]:
+    """The three questions: what is compared to what, and the differences in test accuracy by schedule."""
+    asked = {
+        "Restarts and cycles": ("the last weights", "those of the cosine", against),
+        "SWA": ("averaged weights", "the last ones", {row.name: row.swa_gain for row in rows}),
+        "EMA": ("averaged weights", "the last ones", {row.name: row.ema_gain for row in rows}),
     }
-    shown = {
-        what: [f"{name} ({d.text(signed=True)})" for name, d in found.items() if d and evidence(d) is Evidence.SHOWN]
-        for what, found in parts.items()
+    return {
+        title: (ours, theirs, {name: d for name, d in differences.items() if d is not None})
+        for title, (ours, theirs, differences) in asked.items()
     }
-    if any(shown.values()):
-        return "Shown: " + "; ".join(f"{what}: {listed(names)}" for what, names in shown.items() if names) + "."
-    return (
-        f"Nothing is shown by {counted(seeds, 'seed')}: no difference in test accuracy that restarts or averages of the weights "
-        f"make is beyond its interval (laju study {NAME} … --seeds {2 * seeds})."
-    )
+
+
+def _verdict(asked: Mapping[str, tuple[str, str, Mapping[str, Estimate]]], seeds: int) -> str:
+    """What is shown of restarts, SWA and the EMA, in one sentence."""
+    parts = []
+    for title, (_, _, differences) in asked.items():
+        for word, sign in (("better", 1), ("worse", -1)):
+            if which := _shown(differences, sign):
+                parts.append(f"{title} shown to be {word}: {listed(which)}")
+    if not parts:
+        parts.append("no restart and no average of the weights is shown to change test accuracy")
+        opened = {f"{title}, {name}": (d, len(ds)) for title, (_, _, ds) in asked.items() for name, d in ds.items()}
+        if opened:
+            ahead, (d, comparisons) = max(opened.items(), key=lambda item: item[1][0].mean)
+            parts[0] += f" by {counted(seeds, 'seed')}: ahead is {ahead} ({d.text(signed=True)})"
+            parts.append(settled(d, f"laju study {NAME} …", 0.01, comparisons))
+    text = "; ".join(parts)
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _shown(differences: Mapping[str, Estimate], sign: int) -> list[str]:
+    """The schedules of which a difference of that sign is shown."""
+    return [
+        f"{name} ({d.text(signed=True)})"
+        for name, d in differences.items()
+        if claim(d, above=1, below=-1, otherwise=0) == sign
+    ]
 
 
 def _text(
@@ -359,80 +412,56 @@ def _text(
     seeds: Sequence[int],
     epochs: int,
     weights: Mapping[Key, Weights],
-    example: Key | None,
 ) -> str:
-    n = len(seeds)
     parts = [
-        f"Every schedule is trained for {epochs} epochs with {n} seed{'s' if n > 1 else ''}. SWA is the mean of the weights at "
-        f"the ends of epochs (of cycles, where the schedule has them) in the second half; the EMA's decay is {DECAY:g}. "
-        "Differences are paired over the seeds; their intervals are corrected for how many schedules are compared."
+        f"Every schedule is trained for {counted(epochs, 'epoch')} with {counted(len(seeds), 'seed')}. SWA is the mean of the "
+        "weights at the ends of epochs (of cycles, where the schedule has them) in the second half; the EMA's decay is "
+        f"{DECAY:g}. Differences are paired over the seeds; their intervals are corrected for how many schedules are compared."
     ]
-    failed = [row for row in rows if row.finished < row.trials]
+    failed = [f"{row.name} ({row.trials - row.finished} of {row.trials})" for row in rows if row.finished < row.trials]
     if failed:
-        told = ", ".join(f"{row.name} ({row.trials - row.finished} of {row.trials})" for row in failed)
-        parts.append(f"Trainings that diverged or collapsed are left out: {told}.")
-    parts.append("**Restarts and cycles.** " + _verdict(against, "the last weights", "those of the cosine", n))
-    parts.append(
-        "**SWA.** " + _verdict({r.name: r.swa_gain for r in rows if r.swa}, "averaged weights", "the last ones", n)
-    )
-    parts.append("**EMA.** " + _verdict({r.name: r.ema_gain for r in rows}, "averaged weights", "the last ones", n))
-    best = max(
-        ((e.mean, row.name, what) for row in rows for what in ("last", "swa", "ema") if (e := getattr(row, what))),
-        default=None,
-    )
-    if best is not None:
-        mean, name, what = best
-        of = {"last": "the last weights of", "swa": "SWA over", "ema": "the EMA over"}[what]
-        cosine_row = next((row for row in rows if row.name == "cosine"), None)
-        beside = (
-            f"; the last weights of the cosine have {cosine_row.last.mean:.3f}"
-            if cosine_row and cosine_row.last
-            else ""
-        )
+        parts.append(f"Trainings that diverged or collapsed are left out: {', '.join(failed)}.")
+    for title, (ours, theirs, differences) in _differences(rows, against).items():
+        parts.append(f"**{title}.** {_decided(differences, ours, theirs)}")
+    means = [(e, row.name, what) for row in rows for what in _OF if (e := getattr(row, what)) is not None]
+    if means:
+        highest = max(e.mean for e, _, _ in means)
+        top = [(e, f"{_OF[what]} {name}") for e, name, what in means if e.mean > highest - 1e-12]
         parts.append(
-            f"The highest mean test accuracy of all, {mean:.3f}, is that of {of} {name}{beside}. It is the best of many, which "
-            "flatters it."
+            f"The highest mean test accuracy is that of {listed(which for _, which in top)}: {top[0][0].text()}. It is the "
+            f"best of {len(means)}, which flatters it."
         )
-    drawn = [w for w in weights.values() if w.swa is not None]
+    drawn = [(w, w.swa) for w in weights.values() if w.swa is not None]
     if drawn:
-        lower_train = sum(w.swa.train_loss < w.last.train_loss for w in drawn if w.swa)
-        lower_test = sum(w.swa.test_loss < w.last.test_loss for w in drawn if w.swa)
-        flat = sum(barrier(w) <= 1e-3 for w in drawn)
+        lower_train = sum(a.train_loss < w.last.train_loss for w, a in drawn)
+        lower_test = sum(a.test_loss < w.last.test_loss for w, a in drawn)
+        flat = sum(barrier(w) <= 1e-3 for w, _ in drawn)
         parts.append(
-            f"**The line.** Of {len(drawn)} trainings with an average, the averaged weights have the lower training loss in "
-            f"{lower_train} and the lower test loss in {lower_test}. Between the two ends the training loss stays below the "
-            f"larger end (within 0.001) in {flat} of them"
+            f"**The line.** Of {counted(len(drawn), 'training')} with an average, the averaged weights have the lower training "
+            f"loss in {lower_train} and the lower test loss in {lower_test}. Between the two ends the training loss stays below "
+            f"the larger end (within 0.001) in {flat} of them"
             + (
                 ": last and averaged weights lie in one valley."
                 if flat == len(drawn)
                 else "; in the others there is a barrier."
             )
-            + " By schedule, the line's lowest training loss and lowest test loss are at α = "
-            + "; ".join(
-                f"{row.lowest_train.mean:.2f} and {row.lowest_test.mean:.2f} ({row.name})"
-                for row in rows
-                if row.lowest_train and row.lowest_test
-            )
-            + ", with the last weights at 0 and the averaged ones at 1."
         )
     return "\n\n".join(parts)
 
 
-def _verdict(differences: Mapping[str, Estimate | None], ours: str, theirs: str, seeds: int) -> str:
+def _decided(differences: Mapping[str, Estimate], ours: str, theirs: str) -> str:
     """What the differences in test accuracy show, and of which schedules they show nothing."""
-    known = {name: d for name, d in differences.items() if d is not None}
-    if seeds < 2 or not known:
-        return f"One seed gives no intervals, so whether {ours} are better than {theirs} is not decided."
-    better = [f"{name} ({d.text(signed=True)})" for name, d in known.items() if d.excludes_zero and d.mean > 0]
-    worse = [f"{name} ({d.text(signed=True)})" for name, d in known.items() if d.excludes_zero and d.mean < 0]
-    open_ = [f"{name} ({d.text(signed=True)})" for name, d in known.items() if not d.excludes_zero]
+    if not differences:
+        return "There is nothing to compare."
     parts = []
-    if better:
-        parts.append(f"In test accuracy {ours} are better than {theirs} for {', '.join(better)}.")
-    if worse:
-        parts.append(f"In test accuracy {ours} are worse than {theirs} for {', '.join(worse)}.")
-    if open_:
-        parts.append(f"Not decided by {seeds} seeds: {', '.join(open_)}.")
+    for word, sign in (("better", 1), ("worse", -1)):
+        if which := _shown(differences, sign):
+            parts.append(f"In test accuracy {ours} are shown to be {word} than {theirs} for {', '.join(which)}.")
+    if rest := [
+        f"{name} ({d.text(signed=True)})" for name, d in differences.items() if evidence(d) is not Evidence.SHOWN
+    ]:
+        n = max(d.n for d in differences.values())
+        parts.append(f"Not decided by {counted(n, 'seed')}: {', '.join(rest)}.")
     return " ".join(parts)
 
 
@@ -460,9 +489,17 @@ def _accuracy_table(rows: Sequence[_Row], against: Mapping[str, Estimate | None]
 
 def _loss_table(rows: Sequence[_Row]) -> Table:
     return Table(
-        ("schedule", "train, last", "train, SWA", "test, last", "test, SWA", "barrier", "weights averaged"),
+        (
+            *("schedule", "train, last", "train, SWA", "test, last", "test, SWA"),
+            *("barrier", "weights averaged", "lowest train at α", "lowest test at α"),
+        ),
         [
-            [row.name, *map(_show, (*row.train_losses, *row.test_losses, row.barrier)), row.taken if row.swa else "-"]
+            [
+                row.name,
+                *map(_show, (*row.train_losses, *row.test_losses, row.barrier)),
+                row.taken if row.swa else "-",
+                *(_show(at, 2, signed=True) for at in (row.lowest_train, row.lowest_test)),
+            ]
             for row in rows
         ],
     )
@@ -493,10 +530,11 @@ def _picture_averages(rows: Sequence[_Row]) -> Figure:
     ax = figure.subplots()
     for i, (what, label, mark) in enumerate((("last", "last weights", "o"), ("swa", "SWA", "s"), ("ema", "EMA", "D"))):
         found = [(y, e) for y, row in enumerate(rows) if (e := getattr(row, what)) is not None]
+        arms = [[abs((getattr(e, end) or e.mean) - e.mean) for _, e in found] for end in ("low", "high")]
         ax.errorbar(
             [e.mean for _, e in found],
             [y + 0.22 * (i - 1) for y, _ in found],
-            xerr=[(e.half_width or 0.0) if e.n > 2 else 0.0 for _, e in found],
+            xerr=arms,
             fmt=mark,
             color=PALETTE[i],
             label=label,

@@ -20,7 +20,18 @@ from laju.core.schedule import Schedule
 from laju.lab.compare import run_trials
 from laju.lab.models.deep import Plain
 from laju.lab.running import Key
-from laju.lab.statistics import estimate, paired_difference
+from laju.lab.statistics import (
+    ACCURACY,
+    Estimate,
+    Evidence,
+    claim,
+    counted,
+    estimate,
+    evidence,
+    joint_difference,
+    listed,
+    settled,
+)
 from laju.lab.tasks import Task, get_task
 from laju.lab.trials import Optimizer, Outcome, Trial
 from laju.policies import constant, radam_warmup, untuned_linear, warmup
@@ -147,7 +158,7 @@ def study(options: Options) -> Answer:
     return Answer(
         NAME,
         QUESTION,
-        _opening(grid),
+        _verdict(grids),
         _text(grids, freezing, sizes, figures, plain, warmed, probe),
         tables={g.setting.title: g.table() for g in grids}
         | {f"Freezing layers for the {warmed} instead": _freezing_table(grid, freezing, plain, warmed)}
@@ -227,19 +238,30 @@ class _Grid:
         pairs = list(zip(self.boundaries(way), self.boundaries(reference), strict=True))
         return None if any(a is None or b is None for a, b in pairs) else [a / b for a, b in pairs if a and b]
 
-    def difference(self, way: str, reference: str) -> Any:
-        """In test accuracy, each at its own best rate, paired over the seeds."""
+    def difference(self, way: str, reference: str) -> Estimate | None:
+        """In test accuracy, each at its own best rate, paired over the seeds; intervals hold for all ways together."""
         a, b = self.best(way), self.best(reference)
         if a is None or b is None:
             return None
-        return paired_difference(list(self.accuracy[way][a]), list(self.accuracy[reference][b]))
+        pairs = list(self.accuracy[way][a]), list(self.accuracy[reference][b])
+        others, resolution = len(self.setting.ways) - 1, self.setting.task.resolution
+        return joint_difference(*pairs, others, resolution=resolution, bounds=ACCURACY)
+
+    def change(self, way: str, reference: _Grid | None = None) -> Change:
+        """What a way does to the largest rate that trains, beside the first way of this grid or of another one."""
+        grid = self if reference is None else reference
+        first, *others = grid.setting.ways
+        comparisons = len(others) if reference is None else len(self.setting.ways)
+        return Change.of(self.setting.rates, self.boundaries(way), grid.boundaries(first), comparisons)
 
     def table(self) -> Table:
         reference = next(iter(self.setting.ways))
         rows = []
         for way in self.setting.ways:
             best = self.best(way)
-            test = None if best is None else estimate(self.accuracy[way][best])
+            test = None
+            if best is not None:
+                test = estimate(self.accuracy[way][best], resolution=self.setting.task.resolution, bounds=ACCURACY)
             difference = None if way == reference else self.difference(way, reference)
             rows.append(
                 [
@@ -267,10 +289,58 @@ class _Grid:
                 "largest_rate": self.boundary(way),
                 "largest_rate_by_seed": self.boundaries(way),
                 "widening_by_seed": None if way == reference else self.widening(way, reference),
+                "steps": None if way == reference or (s := self.change(way).steps) is None else s.to_json(),
                 "best_rate": None if best is None else self.setting.rates[best],
                 "difference": None if difference is None else difference.to_json(),
             }
         return found
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a start does to the largest rate that trains, seed by seed.
+
+    Attributes:
+        ratios: by seed, how many times as large the rate is; infinite where nothing trains without. None where a seed trains at
+            no rate either way, and there is nothing to compare.
+        steps: the mean change in steps of the rates that were tried, with an interval that holds for all starts of a setting
+            together. A rate is known no closer than a step, so the spread is at least one; no rate that trains counts as one step
+            below the smallest.
+        comparisons: how many starts are looked at together.
+    """
+
+    ratios: tuple[float, ...] | None
+    steps: Estimate | None = None
+    comparisons: int = 1
+
+    @classmethod
+    def of(
+        cls, rates: Sequence[float], ones: Sequence[float | None], others: Sequence[float | None], comparisons: int
+    ) -> Change:
+        if any(a is None and b is None for a, b in zip(ones, others, strict=True)):
+            return cls(None)
+        a, b = ([-1.0 if rate is None else float(rates.index(rate)) for rate in side] for side in (ones, others))
+        ratios = tuple(math.inf if not y else (x or 0.0) / y for x, y in zip(ones, others, strict=True))
+        return cls(ratios, joint_difference(a, b, comparisons, resolution=1.0), comparisons)
+
+    @property
+    def text(self) -> str:
+        """What is shown, and what the seeds had."""
+        if self.ratios is None:
+            return "cannot be compared for every seed, as nothing trains"
+        low, high = min(self.ratios), max(self.ratios)
+        if low == high == 1:
+            return "is no change for any seed"
+        shown = claim(
+            self.steps,
+            above="is shown to widen the range",
+            below="is shown to narrow the range",
+            otherwise="is not shown to change the range",
+        )
+        far = f"{low:.2g} times" if low == high else f"{low:.2g} to {high:.2g} times"
+        far = "from none that trains" if high == math.inf else far
+        wider, narrower = sum(r > 1 for r in self.ratios), sum(r < 1 for r in self.ratios)
+        return f"{shown} ({far}: wider for {wider} of {counted(len(self.ratios), 'seed')}, narrower for {narrower})"
 
 
 def trains(outcome: Outcome, chance_loss: float) -> bool:
@@ -382,11 +452,28 @@ def _freeze(
 # --- the answer --------------------------------------------------------------------------------------------------------
 
 
-def _opening(deep: _Grid) -> str:
-    """What the warmups do for the deep network whose initial weights are too large, in one sentence."""
-    reference, *others = deep.setting.ways
-    words = [f"{way} {_compared(deep.boundaries(way), deep.boundaries(reference))}" for way in others]
-    return f"Of the rates that train in {deep.setting.title}, beside {reference}: {'; '.join(words)}."
+def _verdict(grids: Sequence[_Grid]) -> str:
+    """What warmups are shown to do, or which is ahead, in one sentence."""
+    changes = {(grid.setting.title, way): grid.change(way) for grid in grids for way in list(grid.setting.ways)[1:]}
+    shown: dict[str, list[str]] = {"widen": [], "narrow": []}
+    for (title, way), change in changes.items():
+        if (effect := claim(change.steps, above="widen", below="narrow", otherwise="")) and change.ratios is not None:
+            times = f"{min(change.ratios):.2g} to {max(change.ratios):.2g} times"
+            shown[effect].append(f"{way} ({title}; {times if max(change.ratios) < math.inf else 'from none'})")
+    parts = [
+        f"shown to {effect} the range of rates that train: {listed(ways)}" for effect, ways in shown.items() if ways
+    ]
+    if not parts:
+        known = {key: change for key, change in changes.items() if change.steps is not None and change.steps.mean > 0}
+        parts.append("no warmup is shown to change the range of rates that train")
+        if known:
+            (title, way), first = max(known.items(), key=lambda item: item[1].steps.mean if item[1].steps else 0.0)
+            parts[0] += f": ahead is {way} ({title}), which {first.text}"
+            assert first.steps is not None
+            command = f"laju study {NAME} …"
+            parts.append(settled(first.steps, command, 1.0, first.comparisons, "steps of the rate", "a change"))
+    text = "; ".join(parts)
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _text(
@@ -403,10 +490,10 @@ def _text(
     n, epochs = figures["seeds"], figures["epochs"]
     step = max(b / a for g in grids for a, b in zip(g.setting.rates, g.setting.rates[1:], strict=False))
     parts = [
-        f"Every trial takes {epochs} epochs ({figures['updates']} updates) at a constant rate after a linear warmup, with "
-        f"{n} seed{'s' if n > 1 else ''}. A rate *trains* when the last training loss is below {LEARNED:g} of that of guessing. "
+        f"Every trial takes {counted(epochs, 'epoch')} ({figures['updates']} updates) at a constant rate after a linear warmup, "
+        f"with {counted(n, 'seed')}. A rate *trains* when the last training loss is below {LEARNED:g} of that of guessing. "
         f"Rates are tried in steps of up to {step:g} times, so no boundary is known more closely than that. "
-        "Intervals are those of single comparisons, not corrected for how many there are."
+        "Intervals hold together for all starts of a network and optimizer."
     ]
     for key in ("sgd", "deep", "he", "adam"):
         parts.append(_paragraph(by_key[key]))
@@ -417,7 +504,7 @@ def _text(
         f"{'this whole run' if rule['0.999'] >= figures['updates'] else 'the length of this run'}."
     )
     # Freezing, beside the warmup of the same length.
-    frozen = {way: _compared(freezing.boundaries(way), deep.boundaries(plain)) for way in FREEZING}
+    frozen = {way: freezing.change(way, deep).text for way in FREEZING}
     parts.append(
         f"**Freezing instead.** With half of the deep network's layers frozen for the {figures['freezing']['updates']} updates "
         f"that the {warmed} takes, and the full rate from the start for the others: "
@@ -444,57 +531,20 @@ def _text(
 
 def _paragraph(grid: _Grid) -> str:
     reference, *others = grid.setting.ways
-    found = {way: _compared(grid.boundaries(way), grid.boundaries(reference)) for way in others}
+    found = {way: grid.change(way).text for way in others}
     top = grid.setting.rates[-1]
     largest = _rate(grid.boundary(reference))
     text = f"**{grid.setting.title}.** The largest rate that trains with every seed is {largest} with {reference}"
-    text += (
-        "".join(f"; with {way} {_rate(grid.boundary(way))}, which {verdict}" for way, verdict in found.items()) + "."
-    )
+    text += "".join(f"; with {way} {_rate(grid.boundary(way))}, which {change}" for way, change in found.items()) + "."
     if any(grid.boundary(way) == top for way in grid.setting.ways):
         text += f" ({top:g} is the largest that was tried.)"
     differences = {way: d for way in others if (d := grid.difference(way, reference)) is not None}
-    clear = {way: d for way, d in differences.items() if d.excludes_zero}
+    clear = [f"{way} ({d.text(signed=True)})" for way, d in differences.items() if evidence(d) is Evidence.SHOWN]
     if clear:
-        told = ", ".join(f"{way} {d.text(signed=True)}" for way, d in clear.items())
-        text += f" In test accuracy, each at its own best rate, these differ from {reference}: {told}."
-    elif differences and len(grid.seeds) > 1:
-        widest = max(d.half_width or 0.0 for d in differences.values())
-        text += (
-            f" In test accuracy, each at its own best rate, no start differs from {reference} by more than its interval (up to "
-            f"± {widest:.3f}): these seeds do not decide which is best."
-        )
+        text += f" In test accuracy, each at its own best rate, these are shown to differ from {reference}: {listed(clear)}."
+    elif differences:
+        text += f" In test accuracy, each at its own best rate, no start is shown to differ from {reference}."
     return text
-
-
-def _compared(ones: Sequence[float | None], others: Sequence[float | None]) -> str:
-    """What a start does to the largest rate that trains, seed by seed, in words that claim no more than all seeds show."""
-    if any(a is None and b is None for a, b in zip(ones, others, strict=True)):
-        return "cannot be compared for every seed, as nothing trains"
-    ratios = [math.inf if not b else (a or 0.0) / b for a, b in zip(ones, others, strict=True)]
-    low, high = min(ratios), max(ratios)
-    if low == high == 1:
-        return "is no change for any seed"
-    far = (
-        "from none that trains"
-        if high == math.inf
-        else f"{low:.2g} to {high:.2g} times"
-        if low < high
-        else f"{low:.2g} times"
-    )
-    if low > 1:
-        return f"widens the range for every seed ({far})"
-    if high < 1:
-        return f"narrows the range for every seed ({far})"
-    if low >= 1:
-        return (
-            f"widens the range for {sum(r > 1 for r in ratios)} of {len(ratios)} seeds ({far}) and for none narrows it"
-        )
-    if high <= 1:
-        return (
-            f"narrows the range for {sum(r < 1 for r in ratios)} of {len(ratios)} seeds ({far}) and for none widens it"
-        )
-    return f"widens the range for some seeds and narrows it for others ({far})"
 
 
 def _rate(rate: float | None) -> str:

@@ -49,7 +49,12 @@ def check_writable(folder: str | os.PathLike[str]) -> Path:
     return path
 
 
-def write_report(comparison: Comparison, folder: str | os.PathLike[str], difference: float = 0.01) -> list[Path]:
+def write_report(
+    comparison: Comparison,
+    folder: str | os.PathLike[str],
+    difference: float = 0.01,
+    command: str = "laju compare …",
+) -> list[Path]:
     """Write the report's files into a folder, in place of those of an earlier report.
 
     Every file is complete or not there: it gets its name once it is fully written.
@@ -58,6 +63,7 @@ def write_report(comparison: Comparison, folder: str | os.PathLike[str], differe
         comparison: what to report.
         folder: where to; made if need be.
         difference: in test accuracy; the page says how many seeds would show it.
+        command: that would train more of the same, without its number of seeds; the page names it.
 
     Returns:
         The files: the HTML page, the pictures, and the CSV tables.
@@ -68,7 +74,7 @@ def write_report(comparison: Comparison, folder: str | os.PathLike[str], differe
     path = check_writable(folder)
     writers: dict[str, Callable[[Path], object]] = {
         "report.html": lambda target: target.write_text(
-            html.page(comparison, difference), encoding="utf-8", newline="\n"
+            html.page(comparison, difference, command), encoding="utf-8", newline="\n"
         ),
         "overview.png": lambda target: figures.save(figures.overview(comparison), target),
         "trials.csv": lambda target: csv.write(comparison.trials(), target),

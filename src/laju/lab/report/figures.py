@@ -19,14 +19,13 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from laju.lab.report.table import why_dropped
-from laju.lab.statistics import estimate
+from laju.lab.statistics import ACCURACY, LOSS, estimate
 from laju.view.plot import DASHES, GRID, INK, PALETTE, draw_steps, legend, line_style, printable, tidy
 
 if TYPE_CHECKING:
     from laju.lab.comparison import Comparison
     from laju.lab.race import Race
 
-LEAST_FOR_BAND = 3
 PANELS = {
     "rate": "Learning rate",
     "train_loss": "Training loss",
@@ -268,14 +267,15 @@ def _curves(ax: Any, comparison: Comparison, panel: str) -> list[Any]:
                     ]
                 failed.append((points, style["color"], outcome.status))
         epochs = sorted(finished)
-        estimates = [e for epoch in epochs if (e := estimate(finished[epoch])) is not None]
+        bounds = LOSS if panel == "train_loss" else ACCURACY
+        estimates = [e for epoch in epochs if (e := estimate(finished[epoch], bounds=bounds)) is not None]
         means = np.array([e.mean for e in estimates])
-        # Two runs give an interval (t = 12.7) that hides everything and says nothing.
-        half = np.array(
-            [e.half_width if e.half_width is not None and e.n >= LEAST_FOR_BAND else 0.0 for e in estimates]
+        low, high = (
+            np.array([e.mean if x is None else x for e in estimates for x in [getattr(e, end)]])
+            for end in ("low", "high")
         )
         (line,) = ax.plot(epochs, means, linewidth=1.8, **style)
-        ax.fill_between(epochs, means - half, means + half, color=style["color"], alpha=0.15, linewidth=0)
+        ax.fill_between(epochs, low, high, color=style["color"], alpha=0.15, linewidth=0)
         lines.append(line)
         means_shown.append(means[np.asarray(epochs) >= 0.2 * comparison.plan.epochs] if epochs else means)
     _limits(ax, panel, means_shown)

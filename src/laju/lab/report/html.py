@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from laju.lab.report import figures
-from laju.lab.report.table import duration, leads, needed, p_value, percent, rank, why_dropped
+from laju.lab.report.table import duration, leads, needed, p_value, rank, why_dropped
+from laju.lab.statistics import counted, evidence, percent
 from laju.view.plot import DASHES, PALETTE, printable
 
 if TYPE_CHECKING:
@@ -17,19 +19,20 @@ if TYPE_CHECKING:
     from laju.lab.statistics import Estimate
 
 
-def page(comparison: Comparison, difference: float = 0.01) -> str:
-    """The whole page as text; it says how many seeds would show a difference of that size."""
+def page(comparison: Comparison, difference: float = 0.01, command: str = "laju compare …") -> str:
+    """The whole page as text; `difference` and `command` are those of `Comparison.verdict`."""
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["printable"] = printable
     environment.filters["duration"] = duration
-    for shown in (rank, percent, p_value, needed, why_dropped):
+    for shown in (rank, percent, p_value, needed, why_dropped, counted, evidence):
         environment.filters[shown.__name__] = shown
     template = environment.from_string(resources.files(__package__).joinpath("report.html.j2").read_text("utf-8"))
     rows, names = comparison.summary(), list(comparison.schedules)
     return template.render(
         comparison=comparison,
+        verdict=_verdict(comparison.verdict(difference, command)),
         facts=_facts(comparison),
         rows=[
             {"row": row, "swatch": _swatch(i), "span": span}
@@ -59,6 +62,11 @@ def page(comparison: Comparison, difference: float = 0.01) -> str:
     )
 
 
+def _verdict(sentence: str) -> Markup:
+    """The sentence with its command as code, which does not break at its dashes."""
+    return Markup(re.sub(r"\((\w[^()]* --seeds \d+)\)", r"(<code>\1</code>)", str(escape(printable(sentence)))))
+
+
 def _facts(comparison: Comparison) -> dict[str, str]:
     plan, seeds = comparison.plan, comparison.seeds
     return {
@@ -83,10 +91,7 @@ def _swatch(i: int) -> dict[str, Any]:
 def _spans(rows: list[Row]) -> list[dict[str, float] | None]:
     """Where each test accuracy and its interval lie between the lowest and highest of the table, in percent."""
     found: list[Estimate | None] = [row.test_accuracy for row in rows]
-    ends = [e.mean for e in found if e is not None]
-    ends += [
-        x for e in found if e is not None and e.n >= figures.LEAST_FOR_BAND for x in (e.low, e.high) if x is not None
-    ]
+    ends = [x for e in found if e is not None for x in (e.mean, e.low, e.high) if x is not None]
     if not ends:
         return [None] * len(rows)
     low, width = min(ends), max(ends) - min(ends) or 1.0
@@ -99,8 +104,8 @@ def _spans(rows: list[Row]) -> list[dict[str, float] | None]:
         if e is None
         else {
             "mean": place(e.mean),
-            "low": place(e.mean - (e.half_width or 0)),
-            "high": place(e.mean + (e.half_width or 0)),
+            "low": place(e.mean if e.low is None else e.low),
+            "high": place(e.mean if e.high is None else e.high),
         }
         for e in found
     ]

@@ -8,7 +8,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from laju.lab.statistics import Estimate
+from laju.lab.statistics import Estimate, Evidence, counted, evidence, percent
 from laju.view.plot import printable
 
 if TYPE_CHECKING:
@@ -20,18 +20,21 @@ if TYPE_CHECKING:
 def table(comparison: Comparison) -> Table:
     """The means over the finished seeds, each with its 95 % interval, one schedule a row; fits 100 columns.
 
-    A difference is coloured when it is one by Holm's correction for all of the table's. What went wrong stands below the
-    schedule's name.
+    A difference is coloured when the interval that holds for all of the table's together excludes zero. What went wrong stands
+    below the schedule's name.
     """
     plan, seeds = comparison.plan, comparison.seeds
-    title = f"{comparison.task}: {plan.epochs} epochs of {plan.updates_per_epoch} updates, batch size {plan.batch_size}"
-    title += f", {comparison.optimizer}, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
-    caption = "mean ± half of a 95 % interval over the seeds that finished; gap = train - test accuracy;"
-    caption += " difference in test accuracy to the first schedule, paired by seed"
+    title = f"{comparison.task}: {counted(plan.epochs, 'epoch')} of {counted(plan.updates_per_epoch, 'update')}, "
+    title += f"batch size {plan.batch_size}, {comparison.optimizer}, "
+    title += f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+    caption = {1: "one seed, so no interval;", 2: "the values of both seeds;"}.get(
+        len(seeds), "mean and 95 % interval over the seeds that finished;"
+    )
+    caption += " gap = train - test accuracy; difference in test accuracy to the first schedule, paired by seed"
     result = plain_table(printable(title), caption)
     result.add_column("schedule", overflow="fold", min_width=12)
     for heading in ("train loss", "train accuracy", "test accuracy", "gap", "difference", "time"):
-        result.add_column(heading, justify="right")
+        result.add_column(heading, justify="right", overflow="fold")
     for row in comparison.summary():
         result.add_row(
             _name(row),
@@ -48,35 +51,44 @@ def table(comparison: Comparison) -> Table:
 
 
 def ranking_table(comparison: Comparison, difference: float = 0.01) -> Table:
-    """Where each schedule stands, the best first; fits 100 columns.
+    """Where each schedule stands, the best first; fits 100 columns. Columns of which nothing is known are left out.
 
     Args:
         comparison: of two schedules or more, with a seed that was run with all of them.
         difference: the last column says how many seeds would show one of that size.
     """
-    rows = {row.name: row for row in comparison.summary()}
-    caption = "rank (95 %) and chance of being the best, where a trial that failed counts as guessing; difference to the first"
-    caption += (
-        " with 95 % intervals that hold all together, and its p-value by Holm; area under test accuracy by epoch;"
-    )
-    caption += f" seeds that show a difference of {difference:g} to the first in 8 of 10 comparisons (80 % interval)"
-    result = plain_table("Ranking by test accuracy", caption)
-    result.add_column("schedule", overflow="fold", min_width=12)
-    for heading in ("rank", "best", "difference", "p", "area", f"seeds for {difference:g}"):
-        result.add_column(heading, justify="right")
-    for standing in comparison.standings(difference):
+    size = f"seeds for {difference:g}"
+    rows, standings = {row.name: row for row in comparison.summary()}, comparison.standings(difference)
+    explained = {
+        "rank": "rank (95 %), where a trial that failed counts as guessing",
+        "best": "chance of being the best",
+        "difference": "difference to the first with 95 % intervals that hold all together",
+        "p": "its p-value by Holm",
+        "area": "area under test accuracy by epoch",
+        size: f"seeds that show a difference of {difference:g} to the first in 8 of 10 comparisons (80 % interval)",
+    }
+    cells: dict[str, list[Text]] = {heading: [] for heading in explained}
+    for standing in standings:
         row = rows[standing.name]
         first = row.name == comparison.reference
         dash = Text("first" if first else "-", style="dim")
-        result.add_row(
-            Text(printable(row.name)),
-            rank(standing),
-            percent(standing.best),
+        found = (
+            Text(rank(standing)),
+            Text(percent(standing.best)),
             dash if row.joint is None else _difference(row.joint, differs=row.differs),
-            dash if row.p_value is None else p_value(row.p_value),
+            dash if row.p_value is None else Text(p_value(row.p_value)),
             _cell(None if row.area is None else Estimate(row.area.mean, None, row.area.n)),
-            dash if standing.seeds is None else needed(standing),
+            dash if standing.seeds is None else Text(needed(standing)),
         )
+        for column, cell in zip(cells.values(), found, strict=True):
+            column.append(cell)
+    known = {heading: column for heading, column in cells.items() if {c.plain for c in column} - {"-", "first"}}
+    result = plain_table("Ranking by test accuracy", "; ".join(explained[heading] for heading in known))
+    result.add_column("schedule", overflow="fold", min_width=12)
+    for heading in known:
+        result.add_column(heading, justify="right", overflow="fold")
+    for i, standing in enumerate(standings):
+        result.add_row(Text(printable(standing.name)), *(column[i] for column in known.values()))
     return result
 
 
@@ -129,13 +141,6 @@ def rank(standing: Standing) -> str:
     return str(standing.rank) if low == high == standing.rank else f"{standing.rank} ({low}-{high})"
 
 
-def percent(probability: float | None) -> str:
-    """A probability from 20,000 draws in whole percent, with neither 0 nor 100, which nobody can know."""
-    if probability is None:
-        return "-"
-    return "< 1 %" if probability < 0.01 else "> 99 %" if probability > 0.99 else f"{100 * probability:.0f} %"
-
-
 def p_value(p: float) -> str:
     """A p-value in a few characters."""
     return "< .001" if p < 0.001 else f"{p:.3f}"
@@ -165,7 +170,7 @@ def agreement_table(comparison: Comparison) -> Table:
             cell = _cell(row.accuracies.get(framework))
             if framework in row.differences:
                 found = row.differences[framework]
-                differs = found is not None and found.excludes_zero
+                differs = evidence(found) is Evidence.SHOWN
                 cell.append("\n").append_text(_difference(found, differs=differs))
             cells.append(cell)
         result.add_row(Text(printable(row.name)), *cells, {True: "yes", False: "no", None: "-"}[row.agree])
@@ -205,7 +210,13 @@ def _name(row: Row) -> Text:
 
 
 def _cell(value: Estimate | None, *, signed: bool = False) -> Text:
-    return Text("-", style="dim") if value is None else Text(value.text(signed=signed))
+    """The mean with its interval below, or two values one below the other: narrow, so that a table of them fits a terminal."""
+    if value is None:
+        return Text("-", style="dim")
+    mean, _, interval = value.text(signed=signed).partition(" ")
+    cell = Text(mean)
+    interval = interval.strip("()").replace(" … ", "…")
+    return cell.append(f"\n{interval}", style="" if value.values else "dim") if interval else cell
 
 
 def _difference(value: Estimate | None, *, differs: bool) -> Text:

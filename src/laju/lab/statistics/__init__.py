@@ -1,6 +1,17 @@
 """Statistics for a handful of seeds: intervals, their correction when schedules are many, ranks, power, curves."""
 
-from laju.lab.statistics.best import Ranking, counted, listed, percent, rank, settled_by, verdict
+from laju.lab.statistics.best import (
+    Ranking,
+    counted,
+    listed,
+    opening,
+    percent,
+    rank,
+    settled,
+    settled_by,
+    short,
+    verdict,
+)
 from laju.lab.statistics.curves import area_under_curve
 from laju.lab.statistics.evidence import Evidence, claim, evidence
 from laju.lab.statistics.intervals import ACCURACY, LEAST_SEEDS, LOSS, Estimate, estimate, number, paired_difference
@@ -24,6 +35,7 @@ __all__ = [
     "joint_difference",
     "listed",
     "number",
+    "opening",
     "paired_difference",
     "paired_p_value",
     "paired_power",
@@ -33,6 +45,8 @@ __all__ = [
     "rank_intervals",
     "sd_interval",
     "seeds_needed",
+    "settled",
     "settled_by",
+    "short",
     "verdict",
 ]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from laju.lab.statistics.evidence import Evidence, evidence
-from laju.lab.statistics.intervals import ANY, LEAST_SEEDS, Bounds, Estimate, estimate
+from laju.lab.statistics.intervals import ANY, LEAST_SEEDS, NO_SPREAD, Bounds, Estimate, estimate, number
 from laju.lab.statistics.multiple import joint_difference
 from laju.lab.statistics.power import seeds_needed
 from laju.lab.statistics.ranks import probability_best
@@ -22,56 +21,45 @@ _NAMED = 4
 class Ranking:
     """The best by the mean of a figure, and those that may be the best as well.
 
+    The best is chosen by the same seeds, so nothing is said of a single other one: the claim is that the true best is among the
+    best and its rivals, and none is left only where the best is shown to be better than each.
+
     Attributes:
-        best: the name with the best mean.
+        best: the name with the best mean; the first of several.
         value: its mean, with an interval.
+        level: those whose mean is the same.
         rivals: those that are not shown to be worse, the nearest first. The intervals of the paired differences to the best hold
             together in 95 % (Bonferroni). With fewer than three seeds everything is a rival.
+        lead: over the next of all, paired by seed, with that interval; positive, whichever sign is better. None without another.
+        next: the name of the next; empty without another.
         probability: that the best is really the best, see `laju.lab.statistics.probability_best`; None with one seed.
         others: how many there are beside the best.
-        spread: standard deviation of the differences, seed by seed, to the nearest rival; None without one or with one seed.
-        resolution: the smallest difference that two values can have.
+        nearest: the lead over the nearest rival; None without one.
     """
 
     best: str
     value: Estimate
-    rivals: tuple[str, ...]
+    level: tuple[str, ...] = ()
+    rivals: tuple[str, ...] = ()
+    lead: Estimate | None = None
+    next: str = ""
     probability: float | None = None
     others: int = 0
-    spread: float | None = None
-    resolution: float = 0.0
+    nearest: Estimate | None = None
 
     @property
     def decided(self) -> bool:
         """Whether the best is told from all others."""
         return not self.rivals
 
-    def more_seeds(self, difference: float) -> tuple[int, float] | None:
-        """How many seeds would tell the best from its nearest rival, and a difference of which size that would show.
-
-        The size is the one asked for, or a half, a quarter and so on of that where the seeds that there are would have shown it
-        already. It is asked for and not measured: the power to see what was just seen says no more than its p-value. None where
-        nothing is open, or nothing is known of the spread.
-        """
-        if self.decided or self.spread is None or self.value.n < LEAST_SEEDS:
-            return None
-        sd = max(self.spread, self.resolution)
-        while sd > 0:
-            try:
-                needed = seeds_needed(difference, sd, comparisons=max(self.others, 1))
-            except ValueError:  # more than anybody trains
-                return None
-            if needed > self.value.n:
-                return needed, difference
-            difference /= 2
-        return None
-
     def to_json(self) -> dict[str, Any]:
         return {
             "best": self.best,
             "value": self.value.to_json(),
+            "level": list(self.level),
             "probability": self.probability,
             "not told from it": list(self.rivals),
+            "lead over the next": None if self.lead is None else self.lead.to_json(),
         }
 
 
@@ -81,6 +69,7 @@ def rank(
     smallest: bool = False,
     resolution: float = 0.0,
     bounds: Bounds = ANY,
+    failed: Sequence[bool] | None = None,
 ) -> Ranking | None:
     """The ranking of figures by name and seed; None where there are none.
 
@@ -88,10 +77,11 @@ def rank(
         figures: a figure of every seed, by name; the same seeds for each.
         smallest: whether a smaller one is better.
         resolution, bounds: as in `estimate`.
+        failed: as in `probability_best`, by the order of the names.
 
     >>> found = rank({"a": {0: 0.91, 1: 0.92, 2: 0.93}, "b": {0: 0.5, 1: 0.52, 2: 0.52}, "c": {0: 0.92, 1: 0.9, 2: 0.93}})
-    >>> found.best, found.rivals, found.decided
-    ('a', ('c',), False)
+    >>> found.best, found.rivals, found.decided, found.lead.text(signed=True)
+    ('a', ('c',), False, '+0.003 ± 0.055')
     """
     means = {
         name: value
@@ -103,17 +93,26 @@ def rank(
     sign = -1 if smallest else 1
     best, *others = sorted(means, key=lambda name: -sign * means[name].mean)
     seeds = list(figures[best])
-    apart = {name: [figures[best][s] - figures[name][s] for s in seeds] for name in others}
-    rivals = tuple(
-        name
-        for name, differences in apart.items()
-        if evidence(joint_difference(differences, [0.0] * len(seeds), len(others), resolution=resolution))
-        is not Evidence.SHOWN
+    values = {name: [sign * figures[name][seed] for seed in seeds] for name in means}
+    low, high = sorted(sign * end for end in bounds)
+    leads: dict[str, Estimate] = {}
+    for name in others:
+        lead = joint_difference(values[best], values[name], len(others), resolution=resolution, bounds=(low, high))
+        assert lead is not None
+        leads[name] = lead
+    rivals = tuple(name for name, lead in leads.items() if evidence(lead) is not Evidence.SHOWN)
+    sure = probability_best(list(zip(*values.values(), strict=True)), failed, (low, high), resolution=resolution)
+    return Ranking(
+        best,
+        means[best],
+        level=tuple(name for name, lead in leads.items() if evidence(lead) is Evidence.OPEN),
+        rivals=rivals,
+        lead=leads[others[0]] if others else None,
+        next=others[0] if others else "",
+        probability=None if sure is None else sure[list(means).index(best)],
+        others=len(others),
+        nearest=leads[rivals[0]] if rivals else None,
     )
-    sure = probability_best([[sign * figures[name][s] for name in means] for s in seeds])
-    spread = statistics.stdev(apart[rivals[0]]) if rivals and len(seeds) > 1 else None
-    probability = None if sure is None else sure[list(means).index(best)]
-    return Ranking(best, means[best], rivals, probability, len(others), spread, resolution)
 
 
 def listed(items: Iterable[object]) -> str:
@@ -139,40 +138,86 @@ def verdict(ranking: Ranking, what: str, command: str, difference: float = 0.01)
     """One sentence: which is shown to be the best or is only ahead, and the command that would settle it.
 
     Args:
-        ranking: of the things.
+        ranking: of the things, by test accuracy.
         what: what they are, such as "schedule".
         command: that would train more of them, without its number of seeds, such as "laju compare …".
         difference: in the figure; the sentence says how many seeds would show one of this size.
 
     >>> seeds = {"a": {0: 0.91, 1: 0.92, 2: 0.93}, "b": {0: 0.5, 1: 0.52, 2: 0.52}}
     >>> print(verdict(rank(seeds), "rate", "laju study fixed-rates …"))
-    Shown to be the best rate: a, 0.920 ± 0.025.
+    Shown to be the best rate by test accuracy: a (0.920), ahead of b by 0.407 ± 0.014.
+    >>> print(opening(rank({"a": {0: 0.91, 1: 0.92, 2: 0.93}, "b": {0: 0.9, 1: 0.93, 2: 0.91}})))
+    ahead is a (0.920; 71 % to be the best), which 3 seeds do not tell from b
     """
-    best = f"{ranking.best}, {ranking.value.text()}"
-    if not ranking.others:
-        return f"There is one {what} alone: {best}."
+    best = f"{ranking.best} ({short(ranking.value)})"
+    if ranking.lead is None:
+        return f"There is no other {what} to compare with: {best}."
     if ranking.decided:
-        return f"Shown to be the best {what}: {best}."
+        return (
+            f"Shown to be the best {what} by test accuracy: {best}, ahead of {ranking.next} by {ranking.lead.text()}."
+        )
+    return f"No {what} is shown to be the best: {opening(ranking)}; {settled_by(ranking, command, difference)}."
+
+
+def opening(ranking: Ranking) -> str:
+    """Which is ahead of an open ranking and what the seeds do not tell it from, for the middle of a sentence."""
+    n = ranking.value.n
+    if ranking.level:
+        return f"level are {listed((ranking.best, *ranking.level))} ({short(ranking.value)}) after {counted(n, 'seed')}"
+    sure = "" if ranking.probability is None else f"; {percent(ranking.probability)} to be the best"
     rivals = listed(ranking.rivals) if len(ranking.rivals) <= _NAMED else f"{len(ranking.rivals)} others"
-    sure = "" if ranking.probability is None else f" ({percent(ranking.probability)} to be the best)"
-    text = f"No {what} is shown to be the best: ahead is {best}{sure}, which {counted(ranking.value.n, 'seed')} "
-    text += f"{'does' if ranking.value.n == 1 else 'do'} not tell from {rivals}"
-    return f"{text}; {settled_by(ranking, command, difference)}."
+    seeds = f"{counted(n, 'seed')} {'does' if n == 1 else 'do'} not tell from {rivals}"
+    return f"ahead is {ranking.best} ({short(ranking.value)}{sure}), which {seeds}"
 
 
 def settled_by(ranking: Ranking, command: str, difference: float = 0.01) -> str:
     """What would settle an open ranking, for the end of a sentence."""
-    if ranking.value.n < LEAST_SEEDS:
+    if ranking.nearest is None:
+        return "nothing is open"
+    return settled(ranking.nearest, command, difference, ranking.others, f"to {ranking.rivals[0]}")
+
+
+def settled(
+    open_: Estimate, command: str, size: float, comparisons: int = 1, to: str = "", what: str = "a difference"
+) -> str:
+    """What would settle a difference that the seeds leave open, for the end of a sentence.
+
+    The size is asked for and not measured: the power to see what was just seen says no more than its p-value. Where the seeds
+    that there are would have shown it already, it is a half, a quarter and so on of that.
+
+    Args:
+        open_: the difference.
+        command: that would train more of them, without its number of seeds.
+        size: of a difference that should be seen in 8 of 10 cases, above 0.
+        comparisons: how many differences are looked at together.
+        to, what: words for the other side of the difference, and for the difference itself.
+
+    >>> from laju.lab.statistics import estimate
+    >>> print(settled(estimate([0.02, 0.0, 0.01]), "laju compare …", 0.01, to="to linear"))
+    about 10 seeds would show a difference of 0.01 to linear (laju compare … --seeds 10)
+    """
+    if open_.n < LEAST_SEEDS or open_.spread is None:
         return f"intervals begin with {LEAST_SEEDS} seeds ({command} --seeds {BETTER})"
-    more = ranking.more_seeds(difference)
-    if more is None:
-        return "no number of seeds that anybody trains would settle it"
-    seeds, size = more
-    return (
-        f"about {seeds} seeds would show a difference of {size:.2g} to {ranking.rivals[0]} ({command} --seeds {seeds})"
-    )
+    needed = 0
+    while open_.spread > NO_SPREAD:
+        try:
+            needed = seeds_needed(size, open_.spread, comparisons=max(comparisons, 1))
+        except ValueError:  # more than ten million
+            break
+        if needed > open_.n:
+            words = " ".join(filter(None, (what, f"of {size:.2g}", to)))
+            return f"about {needed:,} seeds would show {words} ({command} --seeds {needed})"
+        size /= 2
+    return "no number of seeds that anybody trains would settle it"
 
 
-def percent(probability: float) -> str:
+def short(value: Estimate) -> str:
+    """The mean alone, or the two values where there are two."""
+    return value.text() if value.values else number(value.mean)
+
+
+def percent(probability: float | None) -> str:
     """A probability from 20,000 draws in whole percent, with neither 0 nor 100, which nobody can know."""
+    if probability is None:
+        return "-"
     return "< 1 %" if probability < 0.01 else "> 99 %" if probability > 0.99 else f"{100 * probability:.0f} %"

@@ -33,6 +33,7 @@ class Estimate:
         n: how many values there are.
         bounds: between what the mean can lie. `low` and `high` never leave them.
         values: the two values themselves, where there are two: all there is to say.
+        spread: s, the standard deviation of single values, at least their resolution; None for fewer than three.
     """
 
     mean: float
@@ -40,6 +41,7 @@ class Estimate:
     n: int
     bounds: Bounds = ANY
     values: tuple[float, ...] = ()
+    spread: float | None = None
 
     @property
     def low(self) -> float | None:
@@ -62,6 +64,8 @@ class Estimate:
     def text(self, digits: int = 3, *, signed: bool = False) -> str:
         """The estimate in a few characters: `±` where the interval is symmetric in these digits, else the mean and both ends.
 
+        Values that are all the same show no spread, so their mean stands alone.
+
         >>> Estimate(0.84512, 0.01193, 3).text()
         '0.845 ± 0.012'
         >>> Estimate(0.98, 0.03, 3, bounds=(0, 1)).text()
@@ -73,7 +77,7 @@ class Estimate:
         >>> Estimate(2.2e-17, 0.01, 5).text(signed=True)
         '+0.000 ± 0.010'
         """
-        if self.half_width is None or self.low is None or self.high is None:
+        if self.half_width is None or self.half_width <= NO_SPREAD or self.low is None or self.high is None:
             return ", ".join(number(value, digits, signed=signed) for value in self.values or (self.mean,))
         # Of differences that cancel, a sum leaves rounding.
         mean = 0.0 if abs(self.mean) < 1e-12 * self.half_width else self.mean
@@ -157,8 +161,8 @@ def estimate(
         return Estimate(mean, None, n, bounds, tuple(map(float, x)) if n > 1 else ())
     from scipy.special import stdtrit
 
-    t = float(stdtrit(n - 1, (1 + confidence) / 2))
-    return Estimate(mean, t * max(float(x.std(ddof=1)), resolution) / math.sqrt(n), n, bounds)
+    t, spread = float(stdtrit(n - 1, (1 + confidence) / 2)), max(float(x.std(ddof=1)), resolution)
+    return Estimate(mean, t * spread / math.sqrt(n), n, bounds, spread=spread)
 
 
 def paired_difference(

@@ -135,11 +135,12 @@ class Server:
         schemas = sa.text("SELECT count(*) FROM pg_namespace WHERE nspname = :schema")
         if not connection.execute(schemas, {"schema": SCHEMA}).scalar_one():
             connection.exec_driver_sql(f"CREATE SCHEMA {SCHEMA}")
-        if version is None:
-            for table in (_version, *metadata.sorted_tables):
+        for table in (_version, *metadata.sorted_tables):
+            if table.name not in there:
                 connection.execute(CreateTable(table))
                 for index in table.indexes:
                     connection.execute(CreateIndex(index))
+        if version is None:
             connection.execute(sa.insert(_version).values(version=VERSION))
         elif version < 4:
             connection.exec_driver_sql(f"ALTER TABLE {SCHEMA}.records ADD COLUMN test_loss FLOAT")

@@ -151,6 +151,38 @@ class Store:
         with self._one_at_a_time:
             self._kept_in.write_lasting(write)
 
+    def put_result(self, fingerprint: str, content: str) -> None:
+        """Keep the result of a training that is more than an outcome; of one that is there already, the first one stays.
+
+        Args:
+            fingerprint: hash of everything that the result depends on.
+            content: the result as text, such as JSON.
+
+        Raises:
+            StoreError: the result could not be kept; what was kept before still is.
+        """
+        row = {"fingerprint": fingerprint, "content": content, "written": _now()}
+        with self._one_at_a_time:
+            self._kept_in.write_lasting(
+                lambda connection: _is_new(connection, self._kept_in.insert(tables.results).values(row))
+            )
+
+    def results(self, fingerprints: Sequence[str]) -> dict[str, str]:
+        """Those results that are there, by fingerprint.
+
+        >>> with Store() as store:
+        ...     store.put_result("a", "[1, 2]")
+        ...     store.results(["a", "b"])
+        {'a': '[1, 2]'}
+        """
+        table = tables.results
+        found: dict[str, str] = {}
+        for part in _parts(fingerprints):
+            query = sa.select(table.c.fingerprint, table.c.content).where(table.c.fingerprint.in_(part))
+            rows = self._reading(lambda connection, query=query: connection.execute(query).all())  # type: ignore[misc]
+            found.update((fingerprint, content) for fingerprint, content in rows)
+        return found
+
     def keep_branch_point(self, family: str, prefix: str, update: int, state: bytes) -> None:
         """Keep the state of a training after `update` updates, if there is room for it.
 
@@ -222,8 +254,11 @@ class Store:
             return self._kept_in.write(take)
 
     def __len__(self) -> int:
-        query = sa.select(sa.func.count()).select_from(tables.trials)
-        return int(self._reading(lambda connection: connection.execute(query).scalar_one()))
+        """How many trainings are kept: trials, and those with a result of their own."""
+        trials, results = (
+            sa.select(sa.func.count()).select_from(t).scalar_subquery() for t in (tables.trials, tables.results)
+        )
+        return int(self._reading(lambda connection: connection.execute(sa.select(trials + results)).scalar_one()))
 
     def close(self) -> None:
         self._last()

@@ -47,6 +47,14 @@ observed = sa.Table(
     sa.Column("update", _whole, primary_key=True),
     sa.Column("validation_loss", sa.Float),  # SQLite has no NaN, which becomes NULL
 )
+# Of trainings that a study looks into, which have results of their own.
+results = sa.Table(
+    "results",
+    metadata,
+    sa.Column("fingerprint", sa.String, primary_key=True),
+    sa.Column("content", sa.Text, nullable=False),
+    sa.Column("written", sa.String, nullable=False),
+)
 # The state stands last, so that the sizes and times are read without it.
 branch_points = sa.Table(
     "branch_points",

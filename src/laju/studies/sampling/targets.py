@@ -1,4 +1,4 @@
-"""What has a schedule to do with sampling? Langevin dynamics on three targets whose answers are known.
+"""Langevin dynamics on three targets whose answers are known.
 
 A Gaussian, where the moments after every update are exact; a Bayesian logistic regression on two kinds of images of the task,
 whose posterior of two weights is integrated on a grid; and 25 Gaussians on a grid, whose modes can be counted. Chains are
@@ -33,36 +33,26 @@ from laju.sampling import (
     stationary_variance,
 )
 from laju.sampling.chains import need_arviz
-from laju.studies.base import Answer, Options, Table
+from laju.studies.base import Options, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Floats = NDArray[np.float64]
 
-NAME = "sampling"
 _START = 3.0  # standard deviations from the mean, where the chains on the Gaussian begin
 _AGREE = 4.0  # standard errors, within which what was sampled agrees with what is exact
 _FOUND = 0.002  # share of a chain's draws from which on a mode counts as found; a fair one is .04
 _PRIOR = 1 / 9  # precision of both weights of the regression
 
 
-def study(options: Options) -> Answer:
-    """Sample the three targets with several schedules each, and say what the schedule decides.
-
-    Args:
-        options: `task` and `data_dir` give the images of the regression, `seeds` the number of chains on the mixture (4 by
-            default), `small` a size of some seconds.
+def sample_targets(options: Options) -> Part:
+    """Sample the three targets with several schedules each.
 
     Raises:
-        ValueError: epochs, which have no meaning here, fewer than two chains, or an unknown task.
+        ValueError: a task that has no two kinds of images.
         ModuleNotFoundError: ArviZ is not installed.
     """
-    if options.epochs is not None:
-        raise ValueError(f"study 'sampling' counts updates, not epochs; leave epochs out, got {options.epochs!r}")
-    chains = 4 if options.seeds is None else options.seeds
-    if chains < 2:
-        raise ValueError(f"seeds must be at least 2, because R-hat compares chains, got {chains!r}")
     need_arviz()  # now, not after the sampling
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -70,23 +60,20 @@ def study(options: Options) -> Answer:
         gaussian = _gaussian(*((1000, 500) if options.small else (4000, 1000)))
         diverged = _divergence()
         regression = _regression(options)
-        mixture = _mixture(chains, 4000 if options.small else 30_000)
+        mixture = _mixture(4, 4000 if options.small else 30_000)
     finally:
         torch.set_num_threads(threads)
-    figures = {"gaussian": gaussian.figures, "divergence": diverged, **regression.figures, "mixture": mixture.figures}
-    return Answer(
-        NAME,
-        "What has a schedule to do with sampling?",
-        _verdict(figures),
-        _text(figures),
-        tables=gaussian.tables | regression.tables | mixture.tables,
-        pictures=gaussian.pictures | regression.pictures | mixture.pictures,
-        figures=figures,
+    return Part(
+        {"gaussian": gaussian.figures, "divergence": diverged, **regression.figures, "mixture": mixture.figures},
+        gaussian.tables | regression.tables | mixture.tables,
+        gaussian.pictures | regression.pictures | mixture.pictures,
     )
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
+    """A part of the answer."""
+
     figures: dict[str, Any]
     tables: dict[str, Table]
     pictures: dict[str, Figure]
@@ -95,7 +82,7 @@ class _Part:
 # --- a Gaussian --------------------------------------------------------------------------------------------------
 
 
-def _gaussian(chains: int, updates: int) -> _Part:
+def _gaussian(chains: int, updates: int) -> Part:
     cosine = laju.cosine(0.5, total=updates)
     runs: dict[str, tuple[Schedule, float]] = {
         "constant 0.5": (laju.constant(0.5), 1.0),
@@ -140,7 +127,7 @@ def _gaussian(chains: int, updates: int) -> _Part:
         courses[name] = step.values(updates), drawn.mean(axis=0), drawn.var(axis=0, ddof=1), exact
     headings = ("step ε", "Σε", "mean of the chains", "exact mean", "their variance", "exact variance")
     title = f"A Gaussian of mean 0 and variance 1, after {updates:,} updates of {chains:,} chains from {_START:g}"
-    return _Part(figures, {title: Table(headings, rows)}, {"sampling-a-gaussian": _draw_gaussian(courses)})
+    return Part(figures, {title: Table(headings, rows)}, {"sampling-a-gaussian": _draw_gaussian(courses)})
 
 
 def _divergence() -> dict[str, Any]:
@@ -193,7 +180,7 @@ def _draw_gaussian(courses: dict[str, tuple[Floats, Any, Any, Any]]) -> Figure:
 # --- a logistic regression ---------------------------------------------------------------------------------------
 
 
-def _regression(options: Options) -> _Part:
+def _regression(options: Options) -> Part:
     feature, label = _two_classes(options)
     x, y = torch.from_numpy(feature), torch.from_numpy(label)
 
@@ -244,7 +231,7 @@ def _regression(options: Options) -> _Part:
         clouds[name] = got.draws[:, -1]
     headings = ("step ε", "bias, mean ± sd", "slope, mean ± sd", "sd / exact sd")
     title = f"A Bayesian logistic regression on {len(label)} images, mini-batches of 20, {updates:,} updates"
-    return _Part(
+    return Part(
         {"regression": figures},
         {title: Table(headings, rows)},
         {"sampling-a-regression": _draw_regression(exact, clouds)},
@@ -329,7 +316,7 @@ def _draw_regression(exact: _Grid, clouds: dict[str, NDArray[np.floating[Any]]])
 # --- many modes --------------------------------------------------------------------------------------------------
 
 
-def _mixture(chains: int, updates: int) -> _Part:
+def _mixture(chains: int, updates: int) -> Part:
     grid, peak = GaussianMixture.grid(), 0.15
     start = torch.randn(chains, 2, generator=torch.Generator().manual_seed(0))
     cycle = 200
@@ -375,7 +362,7 @@ def _mixture(chains: int, updates: int) -> _Part:
         "variances (8.03)",
     )
     title = f"25 Gaussians, {chains} chains of {updates:,} updates each"
-    return _Part(
+    return Part(
         figures, {title: Table(headings, rows)}, {"sampling-25-gaussians": _draw_mixture(grid, got, updates, cycle)}
     )
 
@@ -412,16 +399,17 @@ def _draw_mixture(grid: GaussianMixture, got: dict[str, tuple[Schedule, Chains]]
 # --- the answer --------------------------------------------------------------------------------------------------
 
 
-def _verdict(figures: dict[str, Any]) -> str:
-    agreeing = [name for name, own in figures["gaussian"].items() if own["agrees"]]
+def verdict(figures: dict[str, Any]) -> str:
+    """What is shown on the Gaussian, as the beginning of a sentence."""
+    gaussian = figures["gaussian"]
     return (
-        f"With noise in every update the schedule decides what gradient descent samples from: in {len(agreeing)} of "
-        f"{len(figures['gaussian'])} runs on a Gaussian the chains have the exact mean and variance of their schedule, within "
-        f"{_AGREE:g} standard errors."
+        f"In {sum(own['agrees'] for own in gaussian.values())} of {len(gaussian)} runs on a Gaussian the chains have the exact "
+        f"mean and variance that the schedule gives (within {_AGREE:g} standard errors)"
     )
 
 
-def _text(figures: dict[str, Any]) -> str:
+def text(figures: dict[str, Any]) -> str:
+    """The answer about the targets in paragraphs."""
     gaussian, regression, mixture = figures["gaussian"], figures["regression"], figures["mixture"]
     half, two = gaussian["constant 0.5"], gaussian["constant 2"]
     decay, fast = gaussian["Welling & Teh, from 0.5"], gaussian["exponential, sum finite"]
