@@ -18,6 +18,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,13 @@ _EDGE = 256
 
 _SPREAD = 1 << 12
 _PANELS = 4096
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)
+
+
+@lru_cache(maxsize=1)
+def _rule() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Nodes and weights on [-1, 1]; NumPy's polynomials are not loaded before a long run is measured."""
+    nodes, weights = np.polynomial.legendre.leggauss(16)
+    return nodes, weights
 
 
 @dataclass(frozen=True)
@@ -327,9 +334,10 @@ def _inner_sums(part: Part, begin: int, end: int) -> tuple[float, float]:
 
 def _panels(part: Part, a: Any, b: Any) -> Any:
     """∫ s and ∫ s² over panels."""
-    t = (a + b)[:, None] / 2 + (b - a)[:, None] / 2 * _NODES
+    nodes, weights = _rule()
+    t = (a + b)[:, None] / 2 + (b - a)[:, None] / 2 * nodes
     values = part.at(t.ravel()).reshape(t.shape)
-    return np.stack([values @ _WEIGHTS, np.square(values) @ _WEIGHTS], axis=1) * (b - a)[:, None] / 2
+    return np.stack([values @ weights, np.square(values) @ weights], axis=1) * (b - a)[:, None] / 2
 
 
 def _searched(part: Part, begin: int, end: int) -> Measure:
