@@ -20,7 +20,7 @@ import numpy as np
 from docs_pictures import svg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from matplotlib.ticker import FuncFormatter, PercentFormatter
+from matplotlib.ticker import PercentFormatter, ScalarFormatter
 
 import laju
 from laju.dialects import d2l
@@ -107,6 +107,16 @@ def _decimal(text: str, language: str) -> str:
     return text.replace(".", ",") if language == "id" else text
 
 
+class _Commas(ScalarFormatter):
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return _decimal(super().__call__(x, pos), "id")
+
+
+def _separator(language: str) -> str:
+    """What stands between two figures: not a comma where a comma is inside them."""
+    return "; " if language == "id" else ", "
+
+
 def _drawn(figure: Figure, language: str) -> str:
     """A figure as HTML, in the language of the page."""
     if language != "en":
@@ -115,7 +125,7 @@ def _drawn(figure: Figure, language: str) -> str:
         for ax in figure.axes:
             for axis in (ax.xaxis, ax.yaxis):
                 if not isinstance(axis.get_major_formatter(), PercentFormatter):
-                    axis.set_major_formatter(FuncFormatter(lambda value, _: _decimal(f"{value:g}", language)))
+                    axis.set_major_formatter(_Commas())
     return svg(Picture(figure, figure.axes[0]))
 
 
@@ -270,7 +280,8 @@ def shifted_table(language: str = "en") -> str:
         "cosine with warmup": d2l.CosineScheduler(20, warmup_steps=5, base_lr=0.3, final_lr=0.01, loop="pytorch"),
     }.items():
         texts = [
-            _decimal("  ".join(f"{v:.3g}" for v in s.values(6)) + " …", language) for s in (text[name].child, used)
+            _separator(language).join(_decimal(f"{v:.3g}", language) for v in s.values(6)) + " …"
+            for s in (text[name].child, used)
         ]
         rows.append(_row((name, *texts), language))
     return "\n".join(rows)
