@@ -28,7 +28,7 @@ from laju.lab import compare
 from laju.lab.engines.mxnet import interpreter
 from laju.lab.report.figures import overview
 from laju.plot import INK, Picture, draw_steps, legend, plot, tidy
-from laju.studies.chapter import TABS, schedules
+from laju.studies.chapter import schedules
 
 FOLDER = Path(__file__).parent / "chapter"
 FRAMEWORKS = {"PyTorch": "pytorch", "TensorFlow": "tensorflow", "JAX": "jax", "MXNet": "mxnet"}
@@ -289,14 +289,3 @@ def shifted_table(language: str = "en") -> str:
 
 def _row(cells: tuple[str, ...], language: str) -> str:
     return "| " + " | ".join(_word(cell, language) for cell in cells) + " |"
-
-
-def published_table(language: str = "en") -> str:
-    """The figures that the chapter's tabs publish, one run each."""
-    headings = ("tab", "schedule", "train loss", "train accuracy", "test accuracy")
-    rows = [_row(headings, language), "| --- | --- |" + " --- |" * 3]
-    for tab in TABS.values():
-        for name, published in tab.published.items():
-            texts = (_decimal(f"{figure:.3f}", language) for figure in vars(published).values())
-            rows.append(_row((tab.title, name, *texts), language))
-    return "\n".join(rows)
