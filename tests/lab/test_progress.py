@@ -121,7 +121,9 @@ def test_a_program_that_goes_back_to_its_checkpoint_takes_its_later_records_back
 
 
 def test_lines_that_are_no_records_are_left_out(tmp_path: Path) -> None:
-    (tmp_path / "x.jsonl").write_bytes(b'["a", 0, 100]\n[1, 0.1, 0.1, 1.0, 0.5, null]\n{"\n\xff\n[7]\n[2, 0.2, 0.1, 1, 0, 1]\n')
+    (tmp_path / "x.jsonl").write_bytes(
+        b'["a", 0, 100]\n[1, 0.1, 0.1, 1.0, 0.5, null]\n{"\n\xff\n[7]\n[2, 0.2, 0.1, 1, 0, 1]\n'
+    )
     (tmp_path / "y.jsonl").write_bytes(b'["no record yet", 0, 100]\n')
     (tmp_path / "z.jsonl").write_bytes(b"")
     assert seen(Channel(tmp_path)) == {("a", 0): [1, 2]}
