@@ -214,8 +214,11 @@ def test_a_study_shows_one_comparison_after_another(wide: Screen) -> None:
 
 @pytest.mark.parametrize("size", [(60, 20), (40, 15), (80, 12), (30, 8)])
 def test_a_terminal_that_becomes_smaller_keeps_nothing_of_the_larger_picture(
-    wide: Screen, size: tuple[int, int]
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(curves_module.time, "monotonic", lambda: 1000.0)  # both show the same times
+    wide = Screen(80, 24)
+    wide.display.start(12, 0, 2)
     wide.show([running("a"), running("b", loss=2.0)])
     wide.resize(*size)
     lines = wide.show([running("a"), running("b", loss=2.0)])
