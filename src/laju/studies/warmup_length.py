@@ -42,6 +42,8 @@ from laju.studies.watched import run_watched
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from laju.lab.engines.loop import Report
+
 NAME, QUESTION = "warmup-length", "How long should a warmup be?"
 LEARNED = 0.5
 """A trial trains when it finishes and its last training loss is below this share of the loss of guessing."""
@@ -385,13 +387,16 @@ def _probe(grid: _Grid, plain: str, warmed: str) -> float:
 # --- the first updates -------------------------------------------------------------------------------------------------
 
 
-def watch(trial: Trial, frozen: str | None = None, updates: int = 0) -> tuple[Outcome, Sizes]:
+def watch(
+    trial: Trial, frozen: str | None = None, updates: int = 0, report: Report | None = None
+) -> tuple[Outcome, Sizes]:
     """Run a trial of a plain network; its outcome and the sizes of its first `WATCHED` updates.
 
     Args:
         trial: in torch, with SGD.
         frozen: "upper" or "lower" half of the layers, whose rate is 0 at first; None for neither.
         updates: for how many.
+        report: is called with every record as it is made.
     """
     import torch
 
@@ -424,7 +429,7 @@ def watch(trial: Trial, frozen: str | None = None, updates: int = 0) -> tuple[Ou
                 sizes.append([float((w - b).norm() / b.norm()) for w, b in zip(self.weights, before, strict=True)])
 
     with one_thread_and_own_randomness():
-        outcome = run(trial, Watched(trial))
+        outcome = run(trial, Watched(trial), report)
     found = np.array(sizes)
     finite = np.isfinite(found).all(axis=1)
     return outcome, found if finite.all() else found[: int((~finite).argmax())]
