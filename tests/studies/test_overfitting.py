@@ -4,81 +4,58 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+import torch
 
 from laju import constant
-from laju.lab import Comparison, Optimizer, Outcome, Record
+from laju.lab import Comparison, Optimizer, Outcome, Record, Trial
+from laju.lab.engines.torch import train
 from laju.studies import Answer, Options, run, write
-from laju.studies.overfitting import (
-    ADAM,
-    FALLING,
-    LOWER,
-    REFERENCE,
-    Curve,
-    answer,
-    curve,
-    descending,
-    matched,
-    pair,
-)
+from laju.studies.overfitting import ADAM, FALLING, LOWER, REFERENCE, Curve, Point, answer, matched, pair, watch
 from laju.units import RunPlan
 from tests.lab.tiny import Sides
 
 TASK = Sides(n=400)
 
 
-def records(
-    speed: float, lift: float = 0.0, *, epochs: int = 12, gap: float = 0.02, begin: float = 0.0, losses: bool = True
-) -> tuple[Record, ...]:
-    """A run whose training loss falls by a factor of e in `1 / speed` epochs, and whose test accuracy is a line in its logarithm.
+def made(speed: float, lift: float = 0.0, *, epochs: int = 12, gap: float = 0.02, begin: float = 0.0) -> Curve:
+    """A run whose training loss is e^-x after epoch t, with x = begin + speed t.
 
-    The training loss of an epoch is that of its middle, e^-(begin + speed (t - 1/2)). Test accuracy is 0.3 + lift + 0.02 x at
-    x = begin + speed t, training accuracy 0.3 + (0.02 + gap) x, and the test loss 1 - lift - 0.1 x.
+    Test accuracy is 0.3 + lift + 0.02 x, training accuracy 0.3 + (0.02 + gap) x, and the test loss 2 - lift - 0.1 x.
     """
-
-    def at(t: float) -> float:
-        return begin + speed * t
-
-    return tuple(
-        Record(
-            10 * t,
-            float(t),
-            0.1,
-            math.exp(-at(t - 0.5)),
-            0.3 + (0.02 + gap) * at(t - 0.5),
-            0.3 + lift + 0.02 * at(t),
-            1 - lift - 0.1 * at(t) if losses else None,
-        )
-        for t in range(1, epochs + 1)
-    )
+    x = [begin + speed * t for t in range(1, epochs + 1)]
+    points = [
+        Point(float(t), 0.3 + (0.02 + gap) * at, 0.3 + lift + 0.02 * at, 2 - lift - 0.1 * at)
+        for t, at in enumerate(x, start=1)
+    ]
+    return Curve([math.exp(-at) for at in x], points)
 
 
-def said(
-    runs: Mapping[str, list[tuple[Record, ...] | None]], task: str = "digits", data_dir: str | None = None
-) -> Answer:
+def said(runs: Mapping[str, Sequence[Curve | None]], task: str = "digits", data_dir: str | None = None) -> Answer:
     """What the study says of runs by schedule, one for each seed; None for one that collapsed."""
-    outcomes = {
-        (name, seed): Outcome("finished" if kept else "collapsed", kept or records(0.0), 1.0)
-        for name, each in runs.items()
-        for seed, kept in enumerate(each)
-    }
+    outcomes = {}
+    for name, each in runs.items():
+        for seed, drawn in enumerate(each):
+            end = Point(12.0, 0.1, 0.1, 2.3) if drawn is None else max(drawn.points, key=lambda point: point.epoch)
+            loss = 2.3 if drawn is None else drawn.lowest
+            record = Record(120, 12.0, 0.1, loss, end.train_accuracy, end.test_accuracy, end.test_loss)
+            outcomes[name, seed] = Outcome("collapsed" if drawn is None else "finished", (record,), 1.0)
     schedules = {name: {REFERENCE: constant(0.3), **FALLING}.get(name, constant(0.1)) for name in runs}
     seeds = tuple(range(len(runs[REFERENCE])))
-    found = Comparison(task, schedules, RunPlan(samples=80, batch_size=8, epochs=12), Optimizer(), seeds, outcomes)
-    return answer(Options(task=task, data_dir=data_dir), TASK, found)
+    plan = RunPlan(samples=80, batch_size=8, epochs=12)
+    found = Comparison(task, schedules, plan, Optimizer(), seeds, outcomes)  # type: ignore[arg-type]
+    curves = {(n, s): drawn for n, each in runs.items() for s, drawn in enumerate(each) if drawn is not None}
+    return answer(Options(task=task, data_dir=data_dir), TASK, [found], curves)
 
 
 NOISE = (0.004, -0.003, 0.001, -0.004, 0.002)
 
 
-def of_seeds(speed: float, lift: float = 0.0, **more: float) -> list[tuple[Record, ...] | None]:
-    return [records(speed, lift + noise, **more) for noise in NOISE]  # type: ignore[arg-type]
+def of_seeds(speed: float, lift: float = 0.0, **more: float) -> list[Curve | None]:
+    return [made(speed, lift + noise, **more) for noise in NOISE]  # type: ignore[arg-type]
 
 
 def difference(found: Answer, name: str, figure: str = "test accuracy") -> float:
@@ -89,67 +66,65 @@ def difference(found: Answer, name: str, figure: str = "test accuracy") -> float
 # --- a run -------------------------------------------------------------------------------------------------------------
 
 
-def test_figures_at_a_training_loss_are_those_of_the_line_between_epochs() -> None:
-    found = curve(records(0.3))
-    assert found is not None
+def test_figures_at_a_training_loss_are_on_the_line_between_the_epochs_next_to_it() -> None:
+    found = made(0.3)
     for x in (0.5, 1.0, 2.2, 3.4):
         at = found.at(math.exp(-x))
-        assert at.test_accuracy == pytest.approx(0.3 + 0.02 * x)
-        assert at.train_accuracy == pytest.approx(0.3 + 0.04 * x)
-        assert at.test_loss == pytest.approx(1 - 0.1 * x)
-        assert at.epoch == pytest.approx(x / 0.3)
+        assert at == pytest.approx((x / 0.3, 0.3 + 0.04 * x, 0.3 + 0.02 * x, 2 - 0.1 * x))
 
 
-def test_records_within_an_epoch_are_left_out_and_one_epoch_is_no_curve() -> None:
-    whole = records(0.3)
-    within = [Record(10 * t - 5, t - 0.5, 0.1, 9.0, 0.1) for t in range(1, 13)]
-    mixed = sorted([*whole, *within], key=lambda record: record.update)
-    a, b = curve(whole), curve(mixed)
-    assert a is not None
-    assert b is not None
-    np.testing.assert_array_equal(a.losses, b.losses)
-    assert curve(whole[:1]) is None
+def test_a_loss_that_rises_on_the_way_is_an_epoch_as_any_other() -> None:
+    """The figures belong to the weights, not to a place in time: the third epoch is the one with the lowest loss."""
+    points = [Point(float(t), 0.5, accuracy, 1.0) for t, accuracy in enumerate((0.2, 0.3, 0.9, 0.4), start=1)]
+    found = Curve([1.0, 0.5, 0.1, 0.3], points)
+    assert (found.highest, found.lowest) == (1.0, 0.1)
+    assert [point.epoch for point in found.points] == [1, 2, 4, 3]
+    assert found.at(0.1).test_accuracy == pytest.approx(0.9)
+    assert found.at(0.3).test_accuracy == pytest.approx(0.4)
 
 
-@given(st.lists(st.floats(1e-3, 10), min_size=1, max_size=20))
-def test_losses_are_pooled_until_each_is_below_the_one_before_and_nothing_is_lost(losses: list[float]) -> None:
-    n = len(losses)
-    place = np.arange(n, dtype=float)
-    found = descending(losses, np.column_stack([place, place, place, place]))
-    assert (np.diff(found.losses) < 0).all()
-    # Each pooled stretch lies between its neighbours, and its mean place tells where it begins and ends.
-    ends = np.cumsum(_lengths(found.figures[:, 0]))
-    assert ends[-1] == n
-    begins = np.r_[0, ends[:-1]]
-    for loss, begin, end in zip(found.losses, begins, ends, strict=True):
-        assert loss == pytest.approx(float(np.exp(np.mean(np.log(losses[begin:end])))))
+def test_the_training_loss_is_that_of_all_examples_with_the_weights_that_are_tested() -> None:
+    trial = Trial(TASK, constant(0.5), 3, 4, 32)
+    outcome, ends = watch(trial)
+    assert outcome.records == train(trial).records  # watching changes nothing
+    one, first = watch(Trial(TASK, constant(0.5), 3, 1, 32))
+    assert first[0] == ends[0]
+    assert one.records[-1].test_loss == outcome.records[0].test_loss
+    assert len(ends) == 4
 
 
-def _lengths(middles: np.ndarray) -> list[int]:
-    lengths: list[int] = []
-    for middle in middles:
-        begin = sum(lengths)
-        lengths.append(round(2 * (middle - begin)) + 1)
-    return lengths
+def test_the_loss_that_is_watched_is_computed_on_the_whole_training_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    class Kept(Sides):
+        def model(self, seed: int) -> torch.nn.Module:
+            seen.append(super().model(seed))
+            return seen[-1]
+
+    task = Kept(n=400)
+    _, ends = watch(Trial(task, constant(0.5), 3, 2, 32))
+    data, model = task.data(), seen[-1].eval()
+    with torch.no_grad():
+        outputs = model(torch.from_numpy(data.train_inputs))
+        labels = torch.from_numpy(data.train_labels)
+        loss = float(torch.nn.functional.cross_entropy(outputs, labels))
+    right = float((outputs.argmax(1) == labels).double().mean())
+    assert ends[-1] == pytest.approx([loss, right], rel=1e-6)
 
 
 # --- two runs ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_training_loss_that_one_of_the_two_does_not_reach_has_no_pair() -> None:
-    slow, fast = curve(records(0.1)), curve(records(0.4))
-    assert slow is not None
-    assert fast is not None
+    slow, fast = made(0.1), made(0.4)
     found = pair(7, slow, fast)
     assert found is not None
-    assert (found.seed, found.loss) == (7, slow.losses[-1])
-    assert found.run.epoch == pytest.approx(11.5)
-    assert found.reference.epoch == pytest.approx(11.5 / 4)
-    assert pair(7, slow, fast, loss=float(slow.losses[-1]) * 0.99) is None
-    assert pair(7, slow, fast, loss=float(slow.losses[0]) * 1.01) is None
-    later = curve(records(0.4, begin=5))
-    assert later is not None
-    assert pair(7, slow, later) is None
+    assert (found.seed, found.loss) == (7, slow.lowest)
+    assert found.run.epoch == pytest.approx(12)
+    assert found.reference.epoch == pytest.approx(3)
+    assert pair(7, slow, fast, loss=slow.lowest * 0.99) is None
+    assert pair(7, slow, fast, loss=fast.highest * 1.01) is None
+    assert pair(7, slow, made(0.4, begin=5)) is None
 
 
 def test_a_difference_at_equal_training_loss_is_found_whatever_the_end_of_training_says() -> None:
@@ -164,11 +139,11 @@ def test_a_difference_at_equal_training_loss_is_found_whatever_the_end_of_traini
     assert found.verdict.endswith("is shown to overfit less than the constant rate.")
     assert "**cosine: overfits less.**" in found.text
     table = next(iter(found.tables.values()))
-    assert table.rows[0][:4] == ("cosine", "0.100", "0.376", "0.346")  # at e^-2.3, the constant rate's last epoch
+    assert table.rows[0][:4] == ("cosine", "0.091", "0.378", "0.348")  # at e^-2.4, the constant rate's last epoch
 
 
 def test_a_falling_rate_that_overfits_more_is_said_to_and_one_that_does_not_differ_is_not_told() -> None:
-    wobble = [records(0.4, noise, gap=0.08) for noise in reversed(NOISE)]
+    wobble = [made(0.4, noise, gap=0.08) for noise in reversed(NOISE)]
     runs = {REFERENCE: of_seeds(0.2, gap=0.08), "cosine": of_seeds(0.5, -0.03, gap=0.08), "square root": wobble}
     found = said(runs, "fashion-mnist", "clothes")
     assert difference(found, "square root") == pytest.approx(0)
@@ -192,7 +167,7 @@ def test_a_falling_rate_that_overfits_more_is_said_to_and_one_that_does_not_diff
 )
 def test_a_lower_constant_rate_tells_a_fall_from_a_low_rate(lift: float, sentence: str) -> None:
     cosine = of_seeds(0.5, 0.03, gap=0.08)
-    lower = [records(0.4, lift + noise, gap=0.08) for noise in reversed(NOISE)]
+    lower = [made(0.4, lift + noise, gap=0.08) for noise in reversed(NOISE)]
     found = said({REFERENCE: of_seeds(0.2, gap=0.08), "cosine": cosine, LOWER: lower, ADAM: lower})
     assert sentence in found.text
     assert LOWER not in found.verdict  # which is about falling rates
@@ -200,7 +175,7 @@ def test_a_lower_constant_rate_tells_a_fall_from_a_low_rate(lift: float, sentenc
 
 
 def test_where_nothing_is_overfitted_it_says_so_and_recommends_data_where_something_is() -> None:
-    wobble = [records(0.4, noise) for noise in reversed(NOISE)]
+    wobble = [made(0.4, noise) for noise in reversed(NOISE)]
     runs = {REFERENCE: of_seeds(0.2, gap=0.005), "cosine": wobble}
     digits, clothes = said(runs), said(runs, "fashion-mnist", "clothes")
     assert digits.verdict.startswith("There is nothing to see on digits in 12 epochs: ")
@@ -215,7 +190,7 @@ def test_seeds_that_failed_or_meet_no_training_loss_of_the_other_are_left_out_an
     constant_rate = of_seeds(0.2, gap=0.08)
     constant_rate[1] = None
     cosine = of_seeds(0.5, 0.03, gap=0.08)
-    cosine[4] = records(0.5, 0.03, begin=9)
+    cosine[4] = made(0.5, 0.03, begin=9)
     found = said({REFERENCE: constant_rate, "cosine": cosine})
     kept = found.figures["at the lowest training loss that both reach"]["cosine"]
     assert [p["seed"] for p in kept["pairs"]] == [0, 2, 3]
@@ -242,20 +217,9 @@ def test_two_seeds_have_two_values_and_no_interval() -> None:
     assert found.verdict.endswith("(intervals begin with 3 seeds: laju study overfitting --seeds 5).")
 
 
-def test_test_losses_that_an_earlier_laju_did_not_store_are_missed_and_accuracies_compared() -> None:
-    cosine = of_seeds(0.5, 0.03, gap=0.08)
-    cosine[2] = records(0.5, 0.031, gap=0.08, losses=False)
-    found = said({REFERENCE: of_seeds(0.2, gap=0.08), "cosine": cosine})
-    assert found.figures["at the lowest training loss that both reach"]["cosine"]["test loss, difference"] is None
-    assert difference(found, "cosine") == pytest.approx(0.03)
-    assert "stored without test losses, by an earlier laju; another store trains them anew" in found.text
-
-
 def test_every_schedule_more_widens_the_intervals() -> None:
-    names = (REFERENCE, "cosine")
-    runs = {(name, s): records(0.2, 0.01 * s * s, gap=0.08) for name in names for s in range(4)}
-    runs |= {("cosine", s): records(0.4, 0.0, gap=0.08) for s in range(4)}
-    curves: dict[tuple[str, int], Curve] = {key: c for key, kept in runs.items() if (c := curve(kept)) is not None}
+    curves = {(REFERENCE, s): made(0.2, 0.01 * s * s) for s in range(4)}
+    curves |= {("cosine", s): made(0.4) for s in range(4)}
     one, five = (matched("cosine", range(4), curves, others).accuracy for others in (1, 5))
     assert one is not None
     assert five is not None
@@ -276,16 +240,16 @@ def test_fewer_than_three_epochs_are_refused(epochs: float) -> None:
 
 @pytest.mark.slow
 def test_on_digits_there_is_nothing_to_see_and_the_second_time_comes_from_the_store(tmp_path: Path) -> None:
-    options = Options(small=True, jobs=1, store=tmp_path / "store.sqlite")
+    options = Options(epochs=12, seeds=2, jobs=1, store=tmp_path / "store.sqlite")
     found = run("overfitting", options)
-    assert found.verdict.startswith("There is nothing to see on digits in 4 epochs: ")
+    assert found.verdict.startswith("There is nothing to see on digits in 12 epochs: ")
     assert found.verdict.endswith("(laju study overfitting --task fashion-mnist).")
     rows = found.figures["at the lowest training loss that both reach"]
     assert list(rows) == [*FALLING, LOWER, ADAM]
     for row in rows.values():
         for p in row["pairs"]:
             assert 0 < p["train loss"] < 2.5
-            assert 1 <= p["run"]["epoch"] <= 4
+            assert 1 <= p["run"]["epoch"] <= 12
             assert 0 < p["run"]["test_loss"] < 10
     files = write(found, tmp_path / "out")
     assert [file.name for file in files] == ["answer.md", "overfitting.png", "figures.json"]

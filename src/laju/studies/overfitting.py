@@ -1,7 +1,8 @@
 """Does a falling rate overfit less than a constant one at the same training loss?
 
 The end of training does not tell: a schedule that has fitted less of the training data overfits less for that reason alone. The
-test figures of two runs are compared where their training losses are equal, seed by seed.
+test figures of two runs are compared where their training losses are equal, seed by seed. Training losses are evaluated on all
+training examples at the end of every epoch, since those on record are means over an epoch in which the weights move.
 """
 
 from __future__ import annotations
@@ -10,16 +11,13 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from laju.arguments import whole
-from laju.lab.compare import compare
 from laju.lab.comparison import Comparison
 from laju.lab.statistics import (
     ACCURACY,
@@ -35,11 +33,12 @@ from laju.lab.statistics import (
     seeds_needed,
 )
 from laju.lab.tasks import Digits, FashionMNIST, Task, get_task
-from laju.lab.trials import Optimizer, Record
+from laju.lab.trials import Optimizer, Outcome, Trial
 from laju.plot import INK, legend, line_style, tidy
 from laju.policies import constant, cosine, multi_factor, square_root
 from laju.schedule import Schedule
 from laju.studies.base import Answer, Options, Table
+from laju.studies.watched import run_watched
 
 NAME, QUESTION = "overfitting", "Does a falling rate overfit less at the same training loss?"
 REFERENCE, LOWER, ADAM = "constant", "constant, a third", "Adam, constant"
@@ -62,14 +61,13 @@ _END = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "gap")
 # --- one run -----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Point:
-    """The figures of a run where its training loss has some value: means over the epoch, or epochs, around that place."""
+class Point(NamedTuple):
+    """The figures of one set of weights, on all training and all test examples."""
 
     epoch: float
     train_accuracy: float
     test_accuracy: float
-    test_loss: float | None
+    test_loss: float
 
     @property
     def gap(self) -> float:
@@ -81,66 +79,69 @@ class Point:
 class Curve:
     """The figures of one run as functions of its training loss.
 
-    Attributes:
-        losses: training losses, each below the one before.
-        figures: at each of them (epoch, training accuracy, test accuracy, test loss); a test loss that was not recorded is NaN.
+    Args:
+        losses: training losses after the epochs, in any order; kept from the highest to the lowest.
+        points: the figures of the very same weights.
+
+    >>> found = Curve([1.0, 0.25, 0.5], [Point(1, 0.6, 0.5, 1.0), Point(2, 0.9, 0.8, 0.6), Point(3, 0.8, 0.7, 0.8)])
+    >>> found.highest, found.lowest
+    (1.0, 0.25)
+    >>> round(found.at(0.5**0.5).test_accuracy, 3)
+    0.6
     """
 
-    losses: npt.NDArray[np.float64]
-    figures: npt.NDArray[np.float64]
+    losses: Sequence[float]
+    points: Sequence[Point]
+
+    def __post_init__(self) -> None:
+        order = sorted(range(len(self.losses)), key=lambda i: self.losses[i], reverse=True)
+        object.__setattr__(self, "losses", tuple(max(self.losses[i], 1e-12) for i in order))
+        object.__setattr__(self, "points", tuple(self.points[i] for i in order))
+
+    @property
+    def highest(self) -> float:
+        """The highest training loss."""
+        return self.losses[0]
+
+    @property
+    def lowest(self) -> float:
+        """The lowest training loss, which need not be that of the last epoch."""
+        return self.losses[-1]
 
     def at(self, loss: float) -> Point:
-        """The figures at a training loss between the first and the last, interpolated in ln(loss)."""
+        """The figures at a training loss, on the line in ln(loss) between the epochs whose losses are next to it."""
         x = -np.log(self.losses)
-        epoch, train, test, test_loss = (float(np.interp(-math.log(loss), x, values)) for values in self.figures.T)
-        return Point(epoch, train, test, None if math.isnan(test_loss) else test_loss)
+        return Point(*(float(np.interp(-math.log(loss), x, values)) for values in zip(*self.points, strict=True)))
 
 
-def curve(records: Sequence[Record]) -> Curve | None:
-    """The test figures of a run by its training loss; None for fewer than two epochs.
+def watch(trial: Trial) -> tuple[Outcome, list[list[float]]]:
+    """Train once; after every epoch, the loss and the accuracy on all training examples."""
+    from laju.lab.engines.loop import run
+    from laju.lab.engines.torch import Training, one_thread_and_own_randomness
 
-    A recorded training loss is the mean over an epoch, in which the weights move; a test figure is of the weights at its end. To
-    make both means over the same epoch, half the sum of the test figures at the epoch's beginning and end is taken, and the first
-    epoch, before which nothing is tested, is left out. `benchmarks/matched_loss.py` measures what this leaves of the difference
-    between the two.
+    class Watched(Training):
+        def evaluate(self) -> tuple[float, float]:
+            ends.append(list(self._evaluated(self.inputs, self.labels)))
+            return super().evaluate()
 
-    >>> ends = [(2.0, 0.3), (1.0, 0.5), (0.25, 0.7), (0.16, 0.7), (0.25, 0.9)]
-    >>> found = curve([Record(10 * e, e, 0.1, loss, 0.5, test) for e, (loss, test) in enumerate(ends, start=1)])
-    >>> found.losses.round(3).tolist(), found.figures[:, 2].round(3).tolist()
-    ([1.0, 0.25, 0.2], [0.4, 0.6, 0.75])
-    >>> round(found.at(0.5).test_accuracy, 3)
-    0.5
-    """
-    ends = [record for record in records if record.test_accuracy is not None]
-    if len(ends) < 2:
-        return None
-    tested = np.array([(record.test_accuracy, record.test_loss) for record in ends], dtype=float)  # None becomes NaN
-    epochs = [(before.epoch + after.epoch) / 2 for before, after in pairwise(ends)]
-    train = [record.train_accuracy for record in ends[1:]]
-    return descending(
-        [record.train_loss for record in ends[1:]], np.column_stack([epochs, train, (tested[1:] + tested[:-1]) / 2])
-    )
+    ends: list[list[float]] = []
+    with one_thread_and_own_randomness():
+        return run(trial, Watched(trial)), ends
 
 
-def descending(losses: npt.ArrayLike, figures: npt.NDArray[np.float64]) -> Curve:
-    """The curve of training losses in the order of time, where they rise, too.
+def curve(outcome: Outcome, ends: Sequence[Sequence[float]]) -> Curve:
+    """The curve of a run that finished, from what `watch` found."""
+    records = [record for record in outcome.records if record.test_accuracy is not None]
+    points = [
+        Point(record.epoch, accuracy, _known(record.test_accuracy), _known(record.test_loss))
+        for record, (_, accuracy) in zip(records, ends, strict=True)
+    ]
+    return Curve([loss for loss, _ in ends], points)
 
-    Neighbours between which the loss rises are pooled to their means until each loss is below the one before: isotonic regression
-    of ln(loss) by pool-adjacent-violators (Barlow, Bartholomew, Bremner and Brunk, 1972, *Statistical Inference under Order
-    Restrictions*).
 
-    Args:
-        losses: of shape (epochs,).
-        figures: of shape (epochs, 4), as those of a `Curve`.
-    """
-    from sklearn.isotonic import isotonic_regression
-
-    logarithms = np.log(np.maximum(losses, 1e-12))
-    fitted = isotonic_regression(logarithms, increasing=False)
-    begins = np.flatnonzero(np.r_[True, np.diff(fitted) != 0])
-    table = np.column_stack([logarithms, figures])
-    means = np.add.reduceat(table, begins) / np.diff(np.r_[begins, len(table)])[:, np.newaxis]
-    return Curve(np.exp(means[:, 0]), means[:, 1:])
+def _known(figure: float | None) -> float:
+    assert figure is not None  # at the end of an epoch
+    return figure
 
 
 # --- two runs of a seed ------------------------------------------------------------------------------------------------
@@ -158,8 +159,7 @@ class Pair:
 
 def pair(seed: int, run: Curve, reference: Curve, loss: float | None = None) -> Pair | None:
     """Two runs at a training loss, by default the lowest that both reach; None where one of them does not reach it."""
-    low = max(float(run.losses[-1]), float(reference.losses[-1]))
-    high = min(float(run.losses[0]), float(reference.losses[0]))
+    low, high = max(run.lowest, reference.lowest), min(run.highest, reference.highest)
     level = low if loss is None else loss
     return Pair(seed, level, run.at(level), reference.at(level)) if low <= level <= high else None
 
@@ -171,8 +171,8 @@ class Matched:
     Attributes:
         name: of the schedule.
         pairs: one for every such seed, at the lowest training loss that both runs reach.
-        accuracy, loss: test accuracy and test loss less those of the reference. The intervals of all schedules hold together in
-            95 % (Bonferroni). None without pairs; the loss also where a run's records do not hold it.
+        accuracy, loss: test accuracy and test loss less those of the reference; None without pairs. The intervals of all
+            schedules hold together in 95 % (Bonferroni).
         lost: seeds without a pair.
     """
 
@@ -206,9 +206,7 @@ def matched(name: str, seeds: Sequence[int], curves: Curves, others: int, resolu
     found = pairs(name, seeds, curves)
     a, b = [p.run.test_accuracy for p in found], [p.reference.test_accuracy for p in found]
     accuracy = joint_difference(a, b, others, resolution=resolution, bounds=ACCURACY)
-    losses = [(p.run.test_loss, p.reference.test_loss) for p in found]
-    known = [(x, y) for x, y in losses if x is not None and y is not None]
-    loss = joint_difference([x for x, _ in known], [y for _, y in known], others) if len(known) == len(losses) else None
+    loss = joint_difference([p.run.test_loss for p in found], [p.reference.test_loss for p in found], others)
     with_pair = {p.seed for p in found}
     return Matched(name, found, accuracy, loss, tuple(seed for seed in seeds if seed not in with_pair))
 
@@ -224,51 +222,57 @@ def study(options: Options) -> Answer:
     """
     small = options.small
     epochs = whole("epochs", (4 if small else 30) if options.epochs is None else options.epochs, least=_LEAST_EPOCHS)
+    seeds = tuple(range(whole("seeds", (2 if small else 5) if options.seeds is None else options.seeds, least=1)))
     task = get_task(options.task, options.data_dir)
-
-    def train(schedules: Mapping[str, Schedule], optimizer: Optimizer) -> Comparison:
-        return compare(
-            schedules,
-            task,
-            epochs=epochs,
-            seeds=(2 if small else 5) if options.seeds is None else options.seeds,
-            optimizer=optimizer,
-            jobs=options.jobs,
-            store=options.store,
-            display=options.display,
-        )
-
-    lower = constant(PEAK / 3)
-    return answer(
-        options,
-        task,
-        train({REFERENCE: constant(PEAK), **FALLING, LOWER: lower}, Optimizer()),
-        train({ADAM: constant(0.001)}, Optimizer(kind="adam")),
+    sgd = {REFERENCE: constant(PEAK), **FALLING, LOWER: constant(PEAK / 3)}
+    families = ((sgd, Optimizer()), ({ADAM: constant(0.001)}, Optimizer(kind="adam")))
+    trials = {
+        (name, seed): Trial(task, schedule, seed, epochs, task.batch_size, optimizer)
+        for seed in seeds
+        for schedules, optimizer in families
+        for name, schedule in schedules.items()
+    }
+    found = run_watched(
+        watch,
+        {key: (trial,) for key, trial in trials.items()},
+        jobs=options.jobs,
+        display=options.display,
+        store=options.store,
+        fingerprints={key: f"study {NAME}, 1: {trial.fingerprint}" for key, trial in trials.items()},
     )
+    plan = trials[REFERENCE, seeds[0]].plan
+    comparisons = [
+        Comparison(
+            task.name,
+            dict(schedules),
+            plan,
+            optimizer,
+            seeds,
+            {key: outcome for key, (outcome, _) in found.items() if key[0] in schedules},
+        )
+        for schedules, optimizer in families
+    ]
+    curves = {key: curve(*both) for key, both in found.items() if both[0].status == "finished"}
+    return answer(options, task, comparisons, curves)
 
 
 # --- the answer --------------------------------------------------------------------------------------------------------
 
 
-def answer(options: Options, task: Task, *found: Comparison) -> Answer:
+def answer(options: Options, task: Task, found: Sequence[Comparison], curves: Curves) -> Answer:
     """What trainings say about overfitting.
 
     Args:
         options: of the study, for the command that would settle what is open.
         task: that was trained.
         found: its trainings, with the same seeds; the names of schedules are those of this module.
+        curves: by schedule and seed, of the trainings that finished.
     """
     seeds, plan = found[0].seeds, found[0].plan
-    outcomes = {key: outcome for each in found for key, outcome in each.outcomes.items()}
-    curves = {
-        key: drawn
-        for key, outcome in outcomes.items()
-        if outcome.status == "finished" and (drawn := curve(outcome.records)) is not None
-    }
     names = [name for each in found for name in each.schedules if name != REFERENCE]
     rows = [matched(name, seeds, curves, len(names), task.resolution) for name in names]
-    ends = [c.at(float(c.losses[-1])) for seed in seeds if (c := curves.get((REFERENCE, seed))) is not None]
-    gap = estimate((end.gap for end in ends), bounds=(-1.0, 1.0))
+    lowest = [c.points[-1] for seed in seeds if (c := curves.get((REFERENCE, seed))) is not None]
+    gap = estimate((point.gap for point in lowest), bounds=(-1.0, 1.0))
     by_level = _by_level(rows, seeds, curves, task.resolution)
     summary = {row.name: row for each in found for row in each.summary()}
     trials = {name: [t for each in found for t in each.trials() if t["schedule"] == name] for name in summary}
@@ -280,8 +284,9 @@ def answer(options: Options, task: Task, *found: Comparison) -> Answer:
         f"constant rate is {PEAK:g}, the falling ones begin there, and Adam's is 0.001."
     )
     how = (
-        "Runs of a seed are compared at the lowest training loss that both reach. A training loss is the mean over an epoch, so "
-        "test figures are means over the same epoch; epochs between which the training loss rose are pooled."
+        "Runs of a seed are compared at the lowest training loss that both reach. Training loss and test figures are those of "
+        "the same weights, at the ends of epochs; between the epochs of a run with the nearest training losses they are "
+        "interpolated."
     )
     tables = {
         f"At the lowest training loss that both runs of a seed reach, {counted(len(seeds), 'seed')}": _table(rows)
@@ -371,7 +376,7 @@ def _by_level(
     lowest = [statistics.median(p.loss for p in row.pairs) for row in rows if row.pairs]
     if not lowest:
         return {}
-    high = min(float(drawn.losses[0]) for drawn in curves.values())
+    high = min(drawn.highest for drawn in curves.values())
     levels = sorted({float(f"{x:.2g}") for x in np.geomspace(high, min(min(lowest), high), _LEVELS)}, reverse=True)
     found: dict[str, dict[float, Estimate | None]] = {}
     for row in rows:
@@ -396,7 +401,7 @@ def _verdict(options: Options, epochs: int, rows: Sequence[Matched], gap: Estima
     if not less and not more and gap.mean < LITTLE:
         text = (
             f"There is nothing to see on {options.task} in {counted(epochs, 'epoch')}: the constant rate's training accuracy "
-            f"less its test accuracy is {gap.text(signed=True)}, so there is no overfitting to reduce"
+            f"less its test accuracy is {gap.text(signed=True)}, so there is hardly any overfitting to reduce"
         )
         if options.task == FashionMNIST.name:
             return f"{text}; more epochs may overfit ({command}{_task(options)} --epochs {2 * epochs})."
@@ -468,15 +473,12 @@ def _text(rows: Sequence[Matched], gap: Estimate | None) -> list[str]:
             "Left out, since a run did not finish or reached no training loss of the constant rate's: seeds of "
             f"{'; '.join(lost)}."
         )
-    if any(row.pairs and row.loss is None for row in rows):
-        text.append(
-            "Some of these trainings were stored without test losses, by an earlier laju; another store trains them anew."
-        )
     return text
 
 
 def _line(row: Matched) -> str:
     assert row.accuracy is not None
+    assert row.loss is not None
     said = claim(
         row.accuracy, above="overfits less", below="overfits more", otherwise="not told from the constant rate"
     )
@@ -488,10 +490,9 @@ def _line(row: Matched) -> str:
             [p.reference.epoch for p in row.pairs],
         )
     )
-    losses = "" if row.loss is None else f", test loss {row.loss.text(signed=True)}"
     return (
-        f"**{row.name}: {said}.** Test accuracy {row.accuracy.text(signed=True)}{losses}, at a mean training loss of "
-        f"{number(level)}, which it reaches in epoch {math.ceil(epoch)} and the constant rate in epoch {math.ceil(other)}."
+        f"**{row.name}: {said}.** Test accuracy {row.accuracy.text(signed=True)}, test loss {row.loss.text(signed=True)}, at a "
+        f"mean training loss of {number(level)}, after {epoch:.0f} epochs, and {other:.0f} of the constant rate."
     )
 
 
@@ -540,7 +541,8 @@ def _matched_json(row: Matched) -> dict[str, Any]:
         "test loss, difference": _json(row.loss),
         "lost seeds": list(row.lost),
         "pairs": [
-            {"seed": p.seed, "train loss": p.loss, "run": vars(p.run), "constant": vars(p.reference)} for p in row.pairs
+            {"seed": p.seed, "train loss": p.loss, "run": p.run._asdict(), "constant": p.reference._asdict()}
+            for p in row.pairs
         ],
     }
 
@@ -554,16 +556,17 @@ def _picture(curves: Curves, rows: Sequence[Matched]) -> Figure:
     accuracy, loss, apart = figure.subplots(1, 3, width_ratios=(1, 1, 1.05))
     handles = {}
     for i, name in enumerate((REFERENCE, *(row.name for row in rows))):
-        runs = [drawn for (which, _), drawn in curves.items() if which == name]
+        runs = [drawn for (own, _), drawn in curves.items() if own == name]
         if not runs:
             continue
-        low, high = max(float(run.losses[-1]) for run in runs), min(float(run.losses[0]) for run in runs)
+        low, high = max(run.lowest for run in runs), min(run.highest for run in runs)
         shared = np.geomspace(high, min(low, high), 60)
-        for ax, column in ((accuracy, 2), (loss, 3)):
+        for ax, which in ((accuracy, "test_accuracy"), (loss, "test_loss")):
             for run in runs:
-                ax.plot(run.losses, run.figures[:, column], lw=0.7, alpha=0.25, color=line_style(i)["color"])
-            each = [np.interp(-np.log(shared), -np.log(run.losses), run.figures[:, column]) for run in runs]
-            (handles[name],) = ax.plot(shared, np.mean(each, axis=0), lw=2, **line_style(i))
+                dots = [getattr(point, which) for point in run.points]
+                ax.plot(run.losses, dots, ".", ms=2.5, alpha=0.35, color=line_style(i)["color"])
+            means = [np.mean([getattr(run.at(x), which) for run in runs]) for x in shared]
+            (handles[name],) = ax.plot(shared, means, lw=2, **line_style(i))
     for i, row in enumerate(rows):
         color = line_style(i + 1)["color"]
         seeds = [p.run.test_accuracy - p.reference.test_accuracy for p in row.pairs]
