@@ -184,6 +184,7 @@ def compare(
                 notes=notes,
                 resolution=task.resolution,
                 race=raced,
+                description=task.description,
             )
 
         with _carrying(comparison):
