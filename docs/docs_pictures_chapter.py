@@ -28,7 +28,7 @@ from laju.lab import compare
 from laju.lab.engines.mxnet import interpreter
 from laju.lab.report.figures import overview
 from laju.plot import INK, Picture, draw_steps, legend, plot, tidy
-from laju.studies.chapter import schedules
+from laju.studies.chapter import TABS, schedules
 
 FOLDER = Path(__file__).parent / "chapter"
 FRAMEWORKS = {"PyTorch": "pytorch", "TensorFlow": "tensorflow", "JAX": "jax", "MXNet": "mxnet"}
@@ -272,16 +272,10 @@ def shifted_table(language: str = "en") -> str:
     """The rates of the first epochs as the chapter plots them, and as its PyTorch loop used them."""
     rows = [_row(("schedule", "as plotted", "as its PyTorch loop trains"), language), "| --- |" + " --- |" * 2]
     text = schedules()
-    for name, used in {
-        "constant": text["constant"].child,
-        "square root": d2l.SquareRootScheduler(0.1, loop="pytorch"),
-        "multi-factor": d2l.MultiFactorScheduler([15, 30], 0.5, 0.5, loop="pytorch"),
-        "cosine": d2l.CosineScheduler(20, base_lr=0.3, final_lr=0.01, loop="pytorch"),
-        "cosine with warmup": d2l.CosineScheduler(20, warmup_steps=5, base_lr=0.3, final_lr=0.01, loop="pytorch"),
-    }.items():
+    for name, used in TABS["pytorch"].rates().items():
         texts = [
-            _separator(language).join(_decimal(f"{v:.3g}", language) for v in s.values(6)) + " …"
-            for s in (text[name].child, used)
+            _separator(language).join(_decimal(f"{v:.3g}", language) for v in s.child.values(6)) + " …"
+            for s in (text[name], used)
         ]
         rows.append(_row((name, *texts), language))
     return "\n".join(rows)

@@ -187,6 +187,7 @@ def compare(
                 notes=notes,
                 resolution=task.resolution,
                 race=raced,
+                description=task.description,
             )
 
         with _carrying(comparison):
