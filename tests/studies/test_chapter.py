@@ -298,7 +298,8 @@ def test_the_verdict_says_what_comes_out_and_what_does_not() -> None:
         "(1 of 3 diverged at update 7)."
     )
     assert trained(seeds=2).verdict == (
-        "No verdict on the PyTorch tab's figures: constant, square root, multi-factor and cosine cannot be told (2 seeds; it takes --seeds 3)."
+        "No verdict on the PyTorch tab's figures: constant, square root, multi-factor and cosine cannot be told "
+        "(2 seeds; it takes --seeds 3)."
     )
     assert trained("mxnet").verdict == "No verdict: the MXNet tab prints no figures, so nothing can agree with it."
 
