@@ -69,7 +69,7 @@ setup-mxnet: .venv-mxnet/.ready
 setup-paddle: .venv-paddle/.ready
 
 test-mxnet: setup-mxnet
-	.venv-mxnet/bin/python -m pytest tests/frameworks/test_mxnet.py tests/dialects/test_mxnet.py tests/dialects/test_gluoncv.py $(CORE_TESTS)
+	.venv-mxnet/bin/python -m pytest tests/frameworks/test_mxnet.py tests/dialects/test_mxnet.py tests/dialects/test_gluoncv.py tests/test_readme.py $(CORE_TESTS)
 
 test-paddle: setup-paddle
 	.venv-paddle/bin/python -m pytest tests/frameworks/test_paddle.py tests/dialects/test_paddle.py tests/test_trace.py

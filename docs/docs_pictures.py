@@ -107,3 +107,62 @@ def measured() -> str:
     rows = [line for line in readme.partition("## Measured")[2].split("\n## ")[0].splitlines() if line.startswith("|")]
     # Links lead into the repository there, and there is no such page here.
     return "\n".join(re.sub(r"\[([^\]]+)\]\(benchmarks/[^)]+\)", r"`\1`", row) for row in rows)
+
+
+@functools.cache
+def _two_that_run():
+    """Two schedules on digits whose first seed is finished and whose second runs: the outcomes, and the running trials."""
+    from laju.lab import compare
+    from laju.lab.progress import Running
+
+    found = compare({"constant": 0.3, "square root": "square_root(0.1).per('epoch')"}, epochs=10, seeds=2, jobs=1)
+    running = [
+        Running(name, 1, found.plan.updates, found.outcomes[name, 1].records[:epochs])
+        for name, epochs in (("constant", 7), ("square root", 5))
+    ]
+    return found.outcomes, running
+
+
+def _show_on(display) -> None:
+    outcomes, running = _two_that_run()
+    display.start(len(outcomes), 0, 2)
+    for (name, seed), outcome in outcomes.items():
+        if seed == 0:
+            display.finished(name, seed, outcome)
+            display.tally.began -= outcome.seconds  # as if it had just been trained
+    display.running(running)
+
+
+def live_on_a_terminal() -> str:
+    """What `laju compare` shows on a terminal, as HTML."""
+    from rich.console import CONSOLE_SVG_FORMAT, Console
+
+    from laju.lab.report.live.terminal import Terminal
+
+    options = {"force_terminal": True, "color_system": "256", "width": 80, "height": 24}
+    terminal = Terminal(Console(file=io.StringIO(), **options))
+    _show_on(terminal)
+    picture = terminal.live.renderable
+    terminal.stop()
+    recorder = Console(file=io.StringIO(), record=True, **options)
+    for part in (*terminal.printed, picture):
+        recorder.print(part)
+    # In a font of the reader's, not one of a server.
+    form = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
+    return _inline(recorder.export_svg(title="laju compare", code_format=form, unique_id="live"))
+
+
+def live_in_a_notebook() -> str:
+    """What `laju.lab.compare` shows in a notebook, as HTML."""
+    import base64
+
+    from laju.lab.report.live.notebook import NotebookFigure
+
+    class Kept(NotebookFigure):
+        def _show(self, *what) -> None:
+            self.png = self._drawn(*what)
+
+    figure = Kept()
+    _show_on(figure)
+    encoded = base64.b64encode(figure.png).decode()
+    return f'<img src="data:image/png;base64,{encoded}" alt="Curves of two running trials" style="max-width: 100%">'

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -16,6 +17,55 @@ hypothesis.settings.load_profile("laju")
 # A shell's background job ignores Ctrl-C, and so would every program that it starts; the tests of Ctrl-C need a real one.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# --- what may be skipped where nothing may be missing ------------------------------------------------------------------
+
+REQUIRE = os.environ.get("LAJU_REQUIRE", "")
+"""The environment, one of `ENVIRONMENTS`, of which .ci/run says that it is complete: every other skip is a failure there."""
+
+ENVIRONMENTS = {
+    "main": r"make test-(mxnet|paddle)",
+    "mxnet": r"could not import|make test-(all|paddle)",
+    "paddle": r"could not import|make test-(all|mxnet)",
+}
+"""The tests of another environment, by the reason of their skip: the other environment's run has them."""
+
+NO_MATTER = (
+    r"CUDA device|finds no GPU|there is a GPU|GiB of the GPU|GPU has no bfloat16",
+    r"a small disk",  # which a container may forbid
+    r"inductor needs a C\+\+ compiler",
+    r"(timm|torchvision) is installed",  # the test is of its absence
+    r"it takes no units|^this framework (keeps no|has no)",
+    r"test_keras\.py runs this file|with torch$|^JAX has no float64|TensorFlow's own tensors",
+)
+"""What no environment has to have, and what does not apply to a policy or a framework."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if REQUIRE and REQUIRE not in ENVIRONMENTS:
+        raise pytest.UsageError(f"LAJU_REQUIRE must be one of {', '.join(ENVIRONMENTS)}, got {REQUIRE!r}")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(item, call):
+    return _complete((yield))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_make_collect_report(collector):
+    return _complete((yield))
+
+
+def _complete(report):
+    """The report of a skip as a failure, where nothing that the test needs may be missing."""
+    if REQUIRE and report.skipped and not hasattr(report, "wasxfail"):
+        path, line, reason = report.longrepr
+        reason = reason.removeprefix("Skipped: ")
+        if not any(re.search(pattern, reason) for pattern in (ENVIRONMENTS[REQUIRE], *NO_MATTER)):
+            report.outcome = "failed"
+            report.longrepr = f"{path}:{line}: skipped, where LAJU_REQUIRE={REQUIRE} allows it not: {reason}"
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import os
 import re
 import subprocess
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from tests.chapter_text import Chapter, printed
 
 DOCS = Path(__file__).parent.parent / "docs"
 CELLS = ("network", "by-hand", "function", "laju", "loop")
@@ -78,12 +81,115 @@ def test_every_cell_runs_and_shows_the_rates_of_the_chapters_loop(framework: str
     assert warmup[framework] in printed["loop"]
 
 
-def test_both_languages_show_the_same_cells_and_pictures() -> None:
+def test_both_languages_show_the_same_cells_pictures_and_tables() -> None:
     calls = [
-        re.findall(r"print\((\w+)\((?:\"([\w-]+)\")?", (DOCS / page).read_text(encoding="utf-8")) for page in PAGES
+        [
+            (name, given.replace('"id"', "").strip(", "))
+            for name, given in re.findall(r"print\((\w+)\((.*)\)\)", text(page))
+        ]
+        for page in PAGES
     ]
     assert calls[0] == calls[1]
-    assert [cell for name, cell in calls[0] if name == "tabs"] == list(CELLS)
+    assert [cell.strip('"') for name, cell in calls[0] if name == "tabs"] == list(CELLS)
+
+
+def test_the_indonesian_page_has_decimal_commas() -> None:
+    outside_code = re.sub(r"```.*?```|`[^`]*`|\(.*?\.md.*?\)", "", text("id/chapter.md"), flags=re.DOTALL)
+    assert re.findall(r"\d\.\d+", outside_code.replace("1.797", "").replace("7.050", "")) == []  # which are thousands
+    pictures = helper("docs_pictures_chapter")
+    table = pictures.shifted_table("id")
+    assert re.findall(r"\d\.\d", table) == []
+    assert len(re.findall(r"\d,\d", table)) > 12
+    for name in pictures.POLICIES:
+        svg = pictures.policy(name, "id")
+        drawn = re.findall(r"<!-- (.*?) -->", svg)  # the texts, beside the outlines of their letters
+        assert "laju pembelajaran" in drawn
+        assert [label for label in drawn if re.fullmatch(r"[\d.]+", label) and "." in label] == []
+        assert [label for label in drawn if re.fullmatch(r"\d,\d+", label)]
+
+
+def text(page: str) -> str:
+    return (DOCS / page).read_text(encoding="utf-8")
+
+
+def loops_table(page: str) -> dict[str, list[str]]:
+    """The columns of the table that says where the chapter's loops differ, without the words that are not English."""
+    found = re.search(r"^\| \| PyTorch \| TensorFlow \| MXNet \|\n.*?\n((?:\|.*\n)+)", text(page), re.MULTILINE)
+    assert found is not None
+    lines = [line.strip("| ").split(" | ")[1:] for line in found[1].splitlines()]
+    return dict(zip(("pytorch", "tensorflow", "mxnet"), map(list, zip(*lines, strict=True)), strict=True))
+
+
+def test_both_tables_of_the_loops_have_the_same_figures() -> None:
+    english, indonesian = (loops_table(page) for page in PAGES)
+    for tab, column in english.items():
+        for cell, same in zip(column, indonesian[tab], strict=True):
+            figures = [re.findall(r"\d+(?:[.,]\d+)?", c) for c in (cell, same)]
+            assert figures[0] == [figure.translate(str.maketrans(".,", ",.")) for figure in figures[1]], (cell, same)
+
+
+@pytest.mark.parametrize("tab", ["pytorch", pytest.param("tensorflow", marks=slow), "mxnet"])
+def test_the_table_of_the_loops_says_what_the_printed_tabs_do(tab: str, chapter: Chapter) -> None:
+    result = printed(chapter, tab)
+    used = {training["name"]: np.reshape(training["rates"], (30, 2)) for training in result["trainings"]}
+    plots = dict(
+        zip(("square root", "factor", "multi-factor", "cosine", "cosine with warmup"), result["plots"], strict=True)
+    )
+    asked, argument, rates, warmup, multi, network, weights = loops_table(PAGES[0])[tab]
+    layers, initial = " ".join(result["network"]), result["initial"]
+    if tab != "mxnet":
+        assert all((by_epoch[:, 0] == by_epoch[:, 1]).all() for by_epoch in used.values())
+        assert argument == "the epoch"
+        used = {name: by_epoch[:, 0] for name, by_epoch in used.items()}
+    stateless = ("square root", "cosine", "cosine with warmup")
+    if tab == "pytorch":
+        assert asked == "after the epoch, with the number of the one that is over"
+        assert rates == "one epoch late; the first epoch runs at the optimizer's own"
+        for name, own in zip(stateless, (0.1, 0.3, 0.3), strict=True):
+            assert used[name] == pytest.approx([own, *plots[name][:-1]], rel=1e-12)
+        warmed = used["cosine with warmup"]
+        assert warmup == f"an epoch at the full {warmed[0]:g}, then one at {warmed[1]:g}"
+        assert warmed[2] > 0
+        assert set(used["multi-factor"]) == {0.125}
+        assert "stepped 30 times: 0.125 throughout" in multi
+        assert len(plots["multi-factor"]) == 30
+        assert network == "max pooling, ReLU"
+        assert (layers.count("MaxPool2d"), layers.count("ReLU"), layers.count("Sigmoid")) == (2, 4, 0)
+        assert weights == "torch's default, biases too"
+        assert all(0.9 < largest <= 1 for largest in initial["fan in"][1:])
+        assert min(initial["bias"]) > 0
+    elif tab == "tensorflow":
+        assert asked == "before the epoch"
+        assert rates == "those of the plot, but for multi-factor"
+        for name in stateless:
+            assert used[name] == pytest.approx(plots[name], rel=1e-6)
+        assert warmup == f"{sum(np.diff(used['cosine with warmup']) > 0)} epochs"
+        at = int(np.flatnonzero(np.diff(used["multi-factor"]))[0]) + 1
+        assert set(used["multi-factor"]) == {0.25, 0.125}
+        assert multi.endswith(f"0.25, and 0.125 from epoch {at}")
+        assert network == "average pooling and one sigmoid"
+        assert (layers.count("AveragePooling2D"), layers.count("relu"), layers.count("sigmoid")) == (2, 3, 1)
+        assert weights == "Glorot uniform, biases 0"
+    else:
+        assert (asked, argument) == ("at every minibatch", "minibatches, from 1")
+        used = {name: np.ravel(by_epoch) for name, by_epoch in used.items()}
+        for name in stateless:
+            assert used[name][:29] == pytest.approx(plots[name][1:], rel=1e-12)
+        assert rates == f"those of epoch 20 after 20 of {30 * math.ceil(60_000 / 256):,} minibatches"
+        assert used["cosine"][19] == plots["cosine"][20] == 0.01
+        assert warmup == f"{int(np.argmax(used['cosine with warmup'])) + 1} minibatches"
+        assert used["multi-factor"].tolist() == [0.25] * 30 + [0.125] * 30
+        assert multi.endswith("0.25 for 30 minibatches, then 0.125")
+        assert network == "max pooling, ReLU"
+        assert (layers.count("MaxPool2D"), layers.count("relu"), layers.count("sigmoid")) == (2, 4, 0)
+        assert weights == "Xavier, which is the same, biases 0"
+    if tab != "pytorch":
+        assert all(0.9 < largest <= 1.0001 for largest in initial["glorot"][1:])
+        assert max(initial["bias"]) == 0
+    # Of all of a tab's cells one fails: the one that reads a name of Keras 2.
+    told = ["AttributeError: 'SGD' object has no attribute 'lr'"] if tab == "tensorflow" else []
+    assert list(result["errors"].values()) == told
+    assert all(training["error"] is None for training in result["trainings"])
 
 
 def rows() -> list[tuple[str, int]]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import re
-import select
 import signal
 import sqlite3
 import subprocess
@@ -351,89 +349,6 @@ def test_ctrl_c_while_the_report_is_written_says_that_all_is_kept(run, tmp_path:
     assert (code, stderr) == (130, "")
     assert "Stopped. 2 of 2 trials are kept in laju.sqlite; the same command writes the report." in stdout
     assert not list((tmp_path / "laju-report").glob(".*"))
-
-
-# --- a terminal --------------------------------------------------------------------------------------------------------
-
-
-def on_a_terminal(
-    tmp_path: Path, arguments: list[str], columns: int, rows: int, stop: str | None = None
-) -> tuple[int, str]:
-    """Runs laju on a terminal of this size; once `stop` has been shown, Ctrl-C is pressed. The exit code and all output."""
-    import fcntl
-    import pty
-    import struct
-    import termios
-
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.chdir(tmp_path)
-        environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES", "NO_COLOR")}
-        os.execve(
-            program(), [program(), *arguments], environment | {"TERM": "xterm-256color", "LAJU_TEST": str(tmp_path)}
-        )
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-    output, end = b"", time.monotonic() + 120
-    while time.monotonic() < end:
-        if not select.select([terminal], [], [], 1)[0]:
-            continue
-        try:
-            piece = os.read(terminal, 65536)
-        except OSError:  # the other side is closed
-            break
-        if not piece:
-            break
-        output += piece
-        if stop is not None and stop.encode() in output:
-            os.write(terminal, b"\x03")
-            stop = None
-    os.close(terminal)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), output.decode(errors="replace")
-
-
-def plain(text: str) -> str:
-    """What a terminal was told, without its control sequences."""
-    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).replace("\r", "\n")
-
-
-@pytest.mark.slow
-@posix
-@pytest.mark.parametrize(("columns", "height"), [(80, 24), (120, 40), (60, 6)])
-def test_a_terminal_shows_a_bar_for_every_running_trial(tmp_path: Path, columns: int, height: int) -> None:
-    names = ["a=0.1", "a long name that no narrow terminal has room for beside a bar=0.2"]
-    code, output = on_a_terminal(
-        tmp_path, ["compare", *names, "--epochs", "12", "--seeds", "1", "--jobs", "2"], columns, height
-    )
-    assert code == 0, output
-    assert "Traceback" not in output
-    text = plain(output)
-    bars = [line for line in text.splitlines() if "━" in line and "seed" in line]
-    assert bars
-    for line in bars:
-        assert "epoch" in line
-        assert len(line.rstrip()) <= columns
-    if columns >= 80:
-        assert any(
-            re.search(r"seed 0 +[━╸╺ ]+ +epoch +\d+\.\d loss +\d\.\d+ accuracy \d\.\d+", line) for line in bars
-        ), bars
-    assert re.search(r"trials [━╸╺ ]+ \d/2 \d:\d\d:\d\d", text)
-    assert "[2/2]" in text
-    assert "report: laju-report/report.html" in text
-    assert output.count("\x1b[?25l") == output.count("\x1b[?25h")  # the cursor is there again
-
-
-@pytest.mark.slow
-@posix
-@proc
-def test_ctrl_c_on_a_terminal_puts_the_cursor_back_and_says_what_is_kept(tmp_path: Path) -> None:
-    arguments = ["compare", "a=0.1", "b=0.2", "--epochs", "6", "--seeds", "9", "--jobs", "2"]
-    code, output = on_a_terminal(tmp_path, arguments, 80, 24, stop="[2/18]")
-    assert code == 130
-    assert "Traceback" not in output
-    kept = len(rows(tmp_path / "laju.sqlite"))
-    text = " ".join(plain(output).split())
-    assert text.endswith(f"Stopped. {kept} of 18 trials are kept in laju.sqlite; the same command runs the rest.")
-    assert output.count("\x1b[?25l") == output.count("\x1b[?25h")
 
 
 # --- plot --------------------------------------------------------------------------------------------------------------

@@ -187,7 +187,7 @@ def test_torchs_multi_step_in_the_loop_of_the_pytorch_tab(chapter: Chapter, pari
 
 
 def drawn(name: str, n: int) -> list[Arguments]:
-    """Trainings for `Chapter.run`: of drawn arguments after drawn plots."""
+    """Trainings for `Chapter.run`: of drawn arguments after drawn plots, the simplest one first."""
     found: list[Arguments] = []
 
     @settings(max_examples=n, phases=[Phase.generate], derandomize=True, database=None, deadline=None)
@@ -209,10 +209,10 @@ def ours_of(training: Arguments, loop: str) -> laju.Schedule:
 @pytest.mark.slow
 def test_the_printed_classes_in_the_loop_of_the_tensorflow_tab(chapter: Chapter) -> None:
     pytest.importorskip("tensorflow")
-    trainings = [training for name in USUAL for training in drawn(name, 3)]
+    trainings = [training for name in USUAL for training in drawn(name, 3)[1:]]
     for training, used in zip(
         trainings,
-        chapter.run("tensorflow", epochs=15, images=4, batch=4, trainings=trainings)["trainings"],
+        chapter.run("tensorflow", epochs=12, images=4, batch=4, trainings=trainings)["trainings"],
         strict=True,
     ):
         if used["error"]:
@@ -220,7 +220,7 @@ def test_the_printed_classes_in_the_loop_of_the_tensorflow_tab(chapter: Chapter)
                 ours_of(training, "tensorflow")
             continue
         expected = np.ravel(used["rates"]).astype(np.float32)
-        off = np.abs(ours_of(training, "tensorflow").values(15).astype(np.float32) - expected)
+        off = np.abs(ours_of(training, "tensorflow").values(12).astype(np.float32) - expected)
         assert (off <= np.spacing(np.float32(max(expected.max(), 0.01)))).all(), training
 
 

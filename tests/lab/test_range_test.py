@@ -20,13 +20,13 @@ from torch.utils.data import DataLoader, TensorDataset
 import laju
 from laju.frameworks.torch import Scheduler
 from laju.lab import Optimizer, Trial, find, range_test
-from laju.lab.engines.loop import order
 from laju.lab.engines.torch import Training, one_thread_and_own_randomness
 from laju.lab.range_test import RULES, Sweep
 from laju.lab.range_test.curve import Curve, noise, smooth
 from laju.lab.range_test.result import RangeTest
 from laju.lab.range_test.state import OneInterrupt, Snapshot
 from laju.lab.tasks import Digits
+from laju.lab.tasks.base import permutation as order
 from laju.policies import exponential
 
 # ruff: noqa: NPY002 - the global random numbers are what is tested

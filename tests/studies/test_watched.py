@@ -10,6 +10,7 @@ import pytest
 import laju
 from laju.lab import Outcome, Store, Trial, compare
 from laju.lab.engines import train
+from laju.lab.engines.loop import Report
 from laju.studies.watched import run_watched
 from tests.lab.test_compare import Watcher
 from tests.lab.tiny import Sides
@@ -17,16 +18,16 @@ from tests.lab.tiny import Sides
 pytestmark = pytest.mark.slow
 
 
-def watched(trial: Trial) -> tuple[Outcome, int]:
-    return train(trial), os.getpid()
+def watched(trial: Trial, report: Report) -> tuple[Outcome, int]:
+    return train(trial, report), os.getpid()
 
 
-def looks(trial: Trial) -> tuple[Outcome, dict[str, float]]:
-    outcome = train(trial)
+def looks(trial: Trial, report: Report) -> tuple[Outcome, dict[str, float]]:
+    outcome = train(trial, report)
     return outcome, {"third": outcome.records[0].train_loss / 3, "nan": float("nan")}
 
 
-def fails(trial: Trial) -> tuple[Outcome, int]:
+def fails(trial: Trial, report: Report) -> tuple[Outcome, int]:
     raise OSError("no more of it")
 
 

@@ -1,18 +1,17 @@
-"""laju chapter: the experiments of the chapter, with its published figures beside one's own."""
+"""laju chapter: a tab of the chapter as printed, with its published figures beside one's own."""
 
 from __future__ import annotations
 
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from laju.cli.arguments import plain_errors, store_option
 from laju.cli.train_options import (
     epochs_option,
-    frameworks_option,
     jobs_option,
     json_option,
     report_option,
@@ -25,140 +24,137 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from laju.studies.chapter import Beside
+    from laju.studies.chapter import Beside, Result
+
+
+def _gone(context: click.Context, option: click.Parameter, value: Any) -> None:
+    if value:
+        was = {
+            "framework": "--framework is gone, since each tab is an experiment of its own framework",
+            "as_published": "--as-published is gone: a tab is trained at the rates that its loop really uses, and at those that "
+            "the text describes with --as-meant",
+        }[str(option.name)]
+        raise click.UsageError(f"{was}. Say which tab: --tab pytorch, --tab tensorflow or --tab mxnet.", context)
 
 
 @click.command("chapter")
+@click.option("--tab", default="pytorch", show_default=True, metavar="NAME", help="pytorch, tensorflow or mxnet.")
 @task_options("fashion-mnist")
 @epochs_option
 @seeds_option(3, "Runs of every schedule.")
-@frameworks_option
-@click.option("--as-published", is_flag=True, help="Train at the rates that the chapter's PyTorch loop really used.")
+@click.option("--as-meant", is_flag=True, help="Train at the rates that the text describes, the rest as printed.")
 @jobs_option
 @store_option()
 @report_option
 @json_option
+@click.option("--framework", hidden=True, expose_value=False, callback=_gone)
+@click.option("--as-published", is_flag=True, hidden=True, expose_value=False, callback=_gone)
 def command(
+    tab: str,
     task: str,
     data_dir: Path | None,
     epochs: int,
     seeds: int,
-    frameworks: tuple[str, ...],
-    as_published: bool,
+    as_meant: bool,
     jobs: int | None,
     store: str,
     out: Path,
     as_json: bool,
 ) -> None:
-    """Train the schedules of "Learning Rate Scheduling" in Dive into Deep Learning, and print its figures beside yours.
+    """Train a tab of "Learning Rate Scheduling" in Dive into Deep Learning as printed, and set its figures beside yours.
 
-    The published figures are of one PyTorch run each, on all of Fashion-MNIST with 30 epochs. They are only compared with such a
-    run. The chapter's loop does not train at the rates that it plots: --as-published trains at those that it really used.
+    The chapter's three tabs are three experiments: each has its own network, initial weights, order of data and rates, which are
+    not always those that the text describes. A tab's figures are of one run each, on all of Fashion-MNIST with 30 epochs, and are
+    compared with such a run alone. Finished trials are kept: the same command runs only what is missing.
 
     \b
-    laju chapter                          # downloads Fashion-MNIST; some twenty minutes on two cores
-    laju chapter --as-published --seeds 5
+    laju chapter                          # the PyTorch tab; downloads Fashion-MNIST
+    laju chapter --tab tensorflow
+    laju chapter --tab mxnet              # needs the environment that `make setup-mxnet` makes
+    laju chapter --as-meant               # at the rates that the text describes
     laju chapter --task digits            # a first look in a minute
     """
     with plain_errors():
-        from laju.studies.chapter import as_published as used_rates
-        from laju.studies.chapter import beside_published, schedules
+        from laju.lab.engines import check
+        from laju.lab.tasks import get_task
+        from laju.studies.chapter import Result, get_tab, rates
 
+        try:
+            which = get_tab(tab)
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="--tab") from None
         check_task(task)
+        what = which.task(get_task(task, data_dir))
+        check(which.framework, what)
         console = console_for(as_json)
         began = time.monotonic()
-        result, files = train_and_report(
+        comparison, files = train_and_report(
             console,
-            used_rates() if as_published else schedules(),
-            task,
+            rates(which, epochs, as_meant),
+            what,
             store,
             out,
+            command=f"laju chapter --tab {tab}{' --as-meant' if as_meant else ''} …",
+            foretold=True,
+            beside=lambda comparison: Result(which, comparison, as_meant).sentences(),
             epochs=epochs,
             seeds=seeds,
-            data_dir=data_dir,
             jobs=jobs,
-            framework=frameworks,
+            framework=which.framework,
         )
-        lines = beside_published(result)
-        notes = _notes(lines, as_published) + result.warnings()
+        result = Result(which, comparison, as_meant)
         if as_json:
-            click.echo(json.dumps(result.to_json() | {"chapter": _plain(lines)}, indent=2, allow_nan=False))
+            click.echo(json.dumps(result.to_json(), indent=2, allow_nan=False))
         else:
             console.print()
-            console.print(_table(lines, result.task, epochs, seeds, as_published))
-            for note in notes:
+            console.print(result.verdict, style="bold", markup=False, highlight=False)
+            console.print()
+            console.print(_table(result))
+            for note in comparison.warnings():
+                if note == result.verdict:  # which is above already
+                    continue
                 console.print(f"note: {note}", style="yellow", markup=False, highlight=False)
         console.print(
             f"\nreport: {files[0]}   ({time.monotonic() - began:.0f} s)", markup=False, highlight=False, soft_wrap=True
         )
 
 
-def _notes(lines: list[Beside], as_published: bool) -> list[str]:
-    notes = [
-        "The published figures are of one run each; one more of yours falls as far from the mean in 95 % of cases."
-    ]
-    if as_published:
-        notes.append(
-            "These are the rates of the chapter's loop: it calls a function of the epoch after the epoch, so every rate comes "
-            "one epoch late and a warmup begins with an epoch at the full rate; and plotting had used up its multi-factor "
-            "scheduler, which stayed at 0.125."
-        )
-    else:
-        other = list(dict.fromkeys(line.name for line in lines if line.published and not line.same_rates))
-        if other:
-            notes.append(
-                f"* The chapter's own loop trained {', '.join(other)} at other rates than it plots, and its figures are of "
-                "those: --as-published."
-            )
-    return notes
-
-
-def _table(lines: list[Beside], task: str, epochs: int, seeds: int, as_published: bool) -> Table:
+def _table(result: Result) -> Table:
     from rich.text import Text
 
     from laju.lab.report.table import plain_table
-    from laju.lab.statistics import number
+    from laju.lab.statistics import counted, number
 
-    rates = "the rates that its loop used" if as_published else "the rates that it plots"
-    title = f"The chapter's schedules on {task}, {epochs} epoch{'s' if epochs > 1 else ''}, "
-    title += f"{seeds} seed{'s' if seeds > 1 else ''}: {rates}"
-    result = plain_table(title, "mean ± half of a 95 % interval; below it the published figure")
-    result.add_column("schedule", overflow="fold", min_width=12)
+    plan, seeds = result.comparison.plan, result.comparison.seeds
+    data, rates = result.comparison.task.partition(",")[0], "the text describes" if result.as_meant else "its loop uses"
+    title = f"The {result.tab.title} tab on {data}: {counted(plan.epochs, 'epoch')}, batch size {plan.batch_size}, "
+    title += f"{counted(len(seeds), 'seed')}, the rates that {rates}"
+    caption = {1: "one seed, so no interval", 2: "the values of both seeds"}.get(len(seeds), "mean and 95 % interval")
+    table = plain_table(title, f"{caption}; below it the published figure")
+    table.add_column("schedule", overflow="fold", min_width=12)
     for heading in ("train loss", "train accuracy", "test accuracy"):
-        result.add_column(heading, justify="right")
-    result.add_column("published")
-    several = len({line.framework for line in lines}) > 1
+        table.add_column(heading, justify="right")
+    table.add_column("published")
 
     def cell(line: Beside, figure: str) -> Text:
         ours = getattr(line.row, figure)
         text = Text("-" if ours is None else ours.text())
         if line.published is not None:
             theirs = number(getattr(line.published, figure))
-            # The ± part is as wide as " ± 0.000", so that the numbers stand one above the other.
-            text.append(f"\n{theirs}" + " " * (8 if ours is not None and ours.half_width is not None else 0), "dim")
+            # The numbers stand one above the other, so what follows ours, such as " ± 0.000", is blank below it.
+            text.append(
+                "\n" + theirs.ljust(len(theirs) + len(text) - len(number(ours.mean))) if ours else f"\n{theirs}", "dim"
+            )
         return text
 
-    for line in lines:
-        name = Text(f"{line.name} ({line.framework})" if several else line.name)
+    for line in result.lines():
+        name = Text(line.row.name)
         if line.row.note:
             name.append(f"\n{line.row.note}", style="yellow")
-        verdict = Text(line.verdict + ("*" if line.published is not None and not line.same_rates else ""))
+        judgement = Text(line.judgement)
         if line.differ is not None:
-            verdict.stylize("bold red" if line.differ else "bold green")
-        figures = (cell(line, figure) for figure in ("train_loss", "train_accuracy", "test_accuracy"))
-        result.add_row(name, *figures, verdict)
-    return result
-
-
-def _plain(lines: list[Beside]) -> list[dict[str, object]]:
-    return [
-        {
-            "schedule": line.row.name,
-            "published": None if line.published is None else vars(line.published),
-            "same_rates": line.same_rates,
-            "agrees": None if line.differ is None else not line.differ,
-            "differs_in": line.differ,
-            "why_not_compared": line.why,
-        }
-        for line in lines
-    ]
+            judgement.stylize("bold red" if line.differ else "bold green")
+        table.add_row(
+            name, *(cell(line, figure) for figure in ("train_loss", "train_accuracy", "test_accuracy")), judgement
+        )
+    return table

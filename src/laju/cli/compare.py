@@ -133,8 +133,10 @@ def command(
 ) -> None:
     """Train a task with every SCHEDULE and several seeds, then print a table and write a report.
 
-    Every schedule sees the same initial weights and order of data for a seed. The word `chapter` stands for the schedules of
-    "Learning Rate Scheduling" in Dive into Deep Learning. Finished trials are kept: the same command runs only what is missing.
+    Every schedule sees the same initial weights and order of data for a seed, in every framework: Xavier's weights with torch's
+    biases. The word `chapter` stands for the schedules of "Learning Rate Scheduling" in Dive into Deep Learning as its text
+    describes them. No tab of the chapter has these weights; `laju chapter` trains the tabs. Finished trials are kept: the same
+    command runs only what is missing.
 
     \b
     laju compare chapter

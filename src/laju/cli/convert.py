@@ -45,7 +45,7 @@ def command(
     says how far the nearest of the target's own is away.
 
     \b
-    laju convert --from timm 'CosineLRScheduler(t_initial=300, warmup_t=5)' --lr 0.1 --to optax
+    laju convert --from timm 'CosineLRScheduler(t_initial=300, warmup_t=5)' --lr 0.1 --to optax --updates-per-epoch 391
     laju convert --from torch 'OneCycleLR(max_lr=0.1, total_steps=100)' --to keras --out converted
     laju convert --from laju 'cosine(0.3, total=100, warmup=5)' --to torch
     laju convert --from config ds_config.json --lr 1e-4 --to transformers

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from laju.lab.comparison import Comparison
+    from laju.lab.tasks import Task
 
 
 def check_task(task: str) -> None:
@@ -37,12 +39,14 @@ def console_for(as_json: bool) -> Console:
 def train_and_report(
     console: Console,
     schedules: Mapping[str, Any],
-    task: str,
+    task: str | Task,
     store: str,
     out: Path,
     *,
     difference: float = 0.01,
     command: str = "laju compare …",
+    foretold: bool = False,
+    beside: Callable[[Comparison], Sequence[str]] | None = None,
     **options: Any,
 ) -> tuple[Comparison, list[Path]]:
     """`compare` with a display and a report in `out`; Ctrl-C and a lost worker end the program and say what is kept.
@@ -53,14 +57,21 @@ def train_and_report(
         out: folder for the report.
         difference: that the report's number of seeds asks about.
         command: that the report names for more seeds.
+        foretold: tell how long it will take, once that is known.
+        beside: sentences about the comparison, which become the first of its notes.
     """
     from laju.lab.compare import Interrupted, Unfinished, compare
     from laju.lab.report import check_writable, write_report
+    from laju.lab.report.foretold import Foretold
     from laju.lab.report.live import display
 
+    def tell(sentence: str) -> None:
+        console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+
     check_writable(out)
+    shown = Foretold(display(console), tell) if foretold else display(console)
     try:
-        result = compare(schedules, task, store=store, display=display(console), **options)
+        result = compare(schedules, task, store=store, display=shown, **options)
     except Interrupted as stopped:
         others = (
             ", and so are finished runs of the race or of the tuning"
@@ -70,6 +81,8 @@ def train_and_report(
         _stop(console, f"{_kept(stopped.comparison, store)}{others}; the same command runs the rest.")
     except Unfinished as error:
         raise click.ClickException(f"{error}. {_kept(error.comparison, store)}.") from error
+    if beside is not None:
+        result = replace(result, notes=(*beside(result), *result.notes))
     try:
         files = write_report(result, out, difference, command)
     except KeyboardInterrupt:

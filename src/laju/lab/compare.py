@@ -15,6 +15,7 @@ from laju.core.units import RunPlan
 from laju.lab import base_rates
 from laju.lab.arguments import Given, cores, fitted, read_frameworks, read_schedules, read_seeds
 from laju.lab.comparison import Comparison
+from laju.lab.displays import as_display
 from laju.lab.engines import check
 from laju.lab.equal_area import equal_area as scaled_to_equal_area
 from laju.lab.numerics import Numerics
@@ -55,7 +56,7 @@ def compare(
     data_dir: str | os.PathLike[str] | None = None,
     jobs: int | None = None,
     store: Store | str | os.PathLike[str] | None = None,
-    display: Display | None = None,
+    display: Display | bool | None = None,
     framework: str | Iterable[str] = "torch",
     equal_area: bool = False,
     tuned: bool | int = False,
@@ -79,7 +80,8 @@ def compare(
         data_dir: folder with a task's files.
         jobs: trials at once, one thread each; by default one for each core.
         store: file that keeps the trials; those that are in it already are not run again. In memory by default.
-        display: told how it goes.
+        display: True shows curves of the running trials, on a terminal or in a notebook, and lines elsewhere. By default only a
+            notebook shows them; False shows nothing. A `Display` of your own is told how it goes.
         framework: "torch", "tensorflow", "jax" or "mxnet"; of several, every schedule is trained in each.
         equal_area: scale each schedule so that the sum of its rates is that of the first; its name then says the factor.
         tuned: first find a factor from 1/10 to 10 on each schedule's rates, with a seed that the comparison does not use: True
@@ -120,6 +122,7 @@ def compare(
     if jobs is None and numerics.device == "cuda":
         jobs = 1  # a stack fills a GPU
     where = _where(jobs, share_prefixes, time_limit, on, stack)
+    watcher = as_display(display)
     rates = base_rates.TRIALS if tuned is True else whole("tuned", tuned, least=base_rates.LEAST) if tuned else 0
     if rates and equal_area:
         raise ValueError("tuned and equal_area both set the rates of a schedule; use one of them")
@@ -141,7 +144,7 @@ def compare(
         # Opened before the data are read, which may be a download. An interrupt inside SQLAlchemy would print a traceback.
         with interrupts.held():
             kept = store if isinstance(store, Store) else exits.enter_context(Store(store))
-        lab = _Lab(kept, where, display, interrupts)
+        lab = _Lab(kept, where, watcher, interrupts)
         batch = task.batch_size if batch_size is None else batch_size
         plan = RunPlan(samples=task.train_size, batch_size=batch, epochs=epochs)
         model = Trial(task, constant(0), 0, epochs, batch, optimizer, frameworks[0], numerics=numerics)
@@ -184,6 +187,7 @@ def compare(
                 notes=notes,
                 resolution=task.resolution,
                 race=raced,
+                description=task.description,
             )
 
         with _carrying(comparison):
@@ -260,7 +264,7 @@ def run_trials(
     *,
     jobs: int | None = None,
     store: Store | str | os.PathLike[str] | None = None,
-    display: Display | None = None,
+    display: Display | bool | None = None,
     share_prefixes: bool = True,
     time_limit: float | None = None,
     on: str | None = None,
@@ -285,11 +289,12 @@ def run_trials(
     'finished'
     """
     where = _where(jobs, share_prefixes, time_limit, on)
+    watcher = as_display(display)
     with ExitStack() as stack:
         interrupts = stack.enter_context(Interrupts())
         with interrupts.held():
             kept = store if isinstance(store, Store) else stack.enter_context(Store(store))
-        return _Lab(kept, where, display, interrupts).run(trials)
+        return _Lab(kept, where, watcher, interrupts).run(trials)
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ class Row:
     Of many differences some exclude zero by chance. `joint` is the difference with an interval so wide that all of them hold
     together in 95 %; `differs` whether that interval excludes zero, and no seed failed that would have told against it.
     `p_value` is that of a paired t test with Holm's correction over all the differences of the comparison. `area` is the mean
-    height of the curve of test accuracy by epoch.
+    height of the curve of test accuracy by epoch. `at_rate_zero`: the rate of every update is 0, so that no trial can learn.
     """
 
     name: str
@@ -69,6 +69,7 @@ class Row:
     p_value: float | None = None
     area: Estimate | None = None
     differs: bool = False
+    at_rate_zero: bool = False
 
     @property
     def trials(self) -> int:
@@ -84,7 +85,8 @@ class Row:
             at = f" at update{'s' if len(where) > 1 else ''} {', '.join(map(str, where))}" if where else ""
             parts.append(f"{self.diverged} of {self.trials} diverged{at}")
         if self.collapsed:
-            parts.append(f"{self.collapsed} of {self.trials} collapsed")
+            why = ", as the rate of every update was 0" if self.at_rate_zero else ""
+            parts.append(f"{self.collapsed} of {self.trials} collapsed{why}")
         if self.missing:
             parts.append(f"{self.missing} of {self.trials} not run")
         return "; ".join(parts)
@@ -129,6 +131,7 @@ class Comparison:
         notes: what else a reader should know, such as from the tuning of base rates.
         resolution: the smallest difference of two test accuracies, 1 / (test examples); 0 where it is unknown.
         race: what left these schedules of a larger number, if there was a race.
+        description: of the task's network and initial weights, a sentence for reports.
 
     Raises:
         ValueError: no schedule, no seed, a seed twice, an outcome of a schedule or seed that was not asked for, frameworks of
@@ -147,6 +150,7 @@ class Comparison:
     notes: tuple[str, ...] = ()
     resolution: float = 0.0
     race: Race | None = None
+    description: str = ""
 
     def __post_init__(self) -> None:
         if not self.schedules:
@@ -324,6 +328,7 @@ class Comparison:
         content = {
             "verdict": self.verdict(difference),
             "task": self.task,
+            "description": self.description,
             "plan": {**vars(plan), "updates_per_epoch": plan.updates_per_epoch, "updates": plan.updates},
             "optimizer": str(self.optimizer),
             "seeds": list(self.seeds),
@@ -396,6 +401,7 @@ class Comparison:
             differs=claim(
                 joint, above=not self._flattered(name), below=not self._flattered(self.reference), otherwise=False
             ),
+            at_rate_zero=not self.schedules[name].resolve(self.plan).values(self.plan.updates).any(),
         )
 
     def _accuracy(self, by_seed: dict[int, float]) -> Estimate | None:

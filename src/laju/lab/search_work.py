@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from laju.lab.engines import train
 from laju.lab.objectives import Objective
-from laju.lab.progress import Channel, Running
+from laju.lab.progress import Channel
 from laju.lab.running.places import Shared
 from laju.lab.search_storage import open_storage, quiet
 from laju.lab.trials import Outcome, Record, Trial
@@ -64,7 +64,7 @@ def work(task: Shared, job: Job) -> Ran:
 
     def report(record: Record) -> None:
         records.append(record)
-        channel.tell(job.fingerprint, Running(job.name, trial.seed, updates=updates, record=record))
+        channel.tell(job.fingerprint, job.name, trial.seed, updates, record)
         if watching is not None and record.test_accuracy is not None:
             with quiet():
                 watching.report(job.objective.step(record), round(record.epoch))

@@ -109,6 +109,10 @@ class Trial:
             ):
                 if value != wanted:
                     raise ValueError(f"numerics {self.numerics} needs {name}={wanted!r}, got {shown(value)}")
+            if type(self.task).batches is not Task.batches:  # a stack's batches are all full but the last
+                raise ValueError(
+                    f"numerics {self.numerics} need a task without batches of its own, got {shown(self.task)}"
+                )
 
     @property
     def plan(self) -> RunPlan:

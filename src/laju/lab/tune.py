@@ -20,6 +20,7 @@ from laju.core.extras import needed_by
 from laju.lab import search_storage
 from laju.lab.arguments import cores, read_frameworks, read_seeds
 from laju.lab.compare import Interrupted, Unfinished, compare
+from laju.lab.displays import as_display
 from laju.lab.engines import check
 from laju.lab.objectives import read_objectives
 from laju.lab.running.interrupts import Interrupts
@@ -91,7 +92,7 @@ def tune(
     storage: str | os.PathLike[str] | None = None,
     study: str | None = None,
     store: Store | str | os.PathLike[str] | None = None,
-    display: Display | None = None,
+    display: Display | bool | None = None,
 ) -> Tuned:
     """Search the best parameters of a policy for a task, then train the best anew with seeds that the search did not see.
 
@@ -118,7 +119,7 @@ def tune(
         storage: keeps the search: a file for SQLite, or a URL such as "postgresql://user@host/database". Temporary by default.
         study: the search's name in the storage; "POLICY on TASK" by default.
         store: file that keeps trials; a suggestion that is in it already is not trained again. In memory by default.
-        display: told how it goes.
+        display: as in `laju.lab.compare`.
 
     Raises:
         ModuleNotFoundError: Optuna, a sampler's package, a framework or a database driver is not installed.
@@ -141,6 +142,7 @@ def tune(
     points = whole("points", points, least=2)
     jobs = cores() if jobs is None else whole("jobs", jobs, least=1)
     seed = whole("seed", seed)
+    watcher = as_display(display)
     chosen = read_seeds(seeds)
     objectives = read_objectives(objective)
     _one_of("sampler", sampler, SAMPLERS)
@@ -186,7 +188,7 @@ def tune(
             url=url,
             study_name=study or f"{policy} on {task.name}",
             store=kept,
-            display=display,
+            display=watcher,
             folder=folder,
             interrupts=interrupts,
         )
@@ -207,7 +209,7 @@ def tune(
         temporary = storage is None
         found = replace(found, storage=None) if temporary else found
     if confirm and found.front:
-        found = _confirmed(found, task, confirm, jobs, kept if isinstance(store, Store) else store, display)
+        found = _confirmed(found, task, confirm, jobs, kept if isinstance(store, Store) else store, watcher)
     return found
 
 
@@ -231,7 +233,7 @@ def _confirmed(
             optimizer=found.optimizer,
             jobs=jobs,
             store=store,
-            display=display,
+            display=False if display is None else display,
             framework=found.framework,
         )
     except Interrupted:

@@ -23,6 +23,7 @@ STUDIES: dict[str, str] = {
     "sampling": "What has a schedule to do with sampling?",
     "restarts-and-averaging": "What do restarts and averages of the weights give?",
     "plateau": "Is it better to let the loss decide when the rate falls?",
+    "overfitting": "Does a falling rate overfit less at the same training loss?",
 }
 """By name, the question; the module has the name with underscores."""
 

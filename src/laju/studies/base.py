@@ -27,7 +27,7 @@ class Options:
         small: a size that takes seconds and shows only what is certain, for tests and first looks.
         jobs: trials at once; None for one a core.
         store: keeps trials, so that a study goes on where it stopped.
-        display: told how it goes.
+        display: as in `laju.lab.compare`.
     """
 
     task: str = "digits"
@@ -37,7 +37,7 @@ class Options:
     small: bool = False
     jobs: int | None = None
     store: Store | str | os.PathLike[str] | None = None
-    display: Display | None = None
+    display: Display | bool | None = None
 
 
 @dataclass(frozen=True)

@@ -1,28 +1,34 @@
 """The policies on a folder of images, with any torch model: is a cosine better there, too?
 
 The peak rate of each policy is chosen first, from three, with a seed of its own; then all are compared with the rates chosen.
+Wherever a best is chosen by test accuracy, the lower training loss decides between equal ones.
 """
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
+from PIL import Image
 
 from laju.core.checks import number, shown
 from laju.core.schedule import Schedule
 from laju.lab.compare import compare
 from laju.lab.comparison import Comparison
 from laju.lab.report.figures import overview
-from laju.lab.statistics import LEAST_SEEDS, Estimate, claim, counted, estimate, joint_difference, paired_difference
+from laju.lab.statistics import LEAST_SEEDS, Estimate, claim, counted, joint_difference, paired_difference
 from laju.lab.statistics import number as number_text
 from laju.lab.tasks.image_folder import Accelerated, ImageFolder
 from laju.lab.trials import Optimizer
 from laju.policies import constant, cosine, linear, multi_factor, square_root
+from laju.studies import sample_pictures
 from laju.studies.base import Answer, Options, Table
 from laju.studies.ranking import finals, listed, rank
 from laju.view.plot import INK, legend, line_style, tidy
@@ -34,6 +40,7 @@ NAME, QUESTION = "cosine-large", "Is a cosine better on a larger vision problem?
 _ASKED = "cosine"
 _IN_MEMORY = 2**31
 _MORE = 3
+_SMOKE_SIZE, _SMOKE_BATCH, _SMOKE_RATES = 40, 16, (0.02, 0.06, 0.2)
 
 POLICIES: dict[str, Callable[[float], Schedule]] = {
     "cosine": lambda peak: cosine(peak, total="100%"),
@@ -51,8 +58,8 @@ def study(
     *,
     model: str | Callable[[int], torch.nn.Module] | None = None,
     name: str | None = None,
-    size: int = 224,
-    batch_size: int = 64,
+    size: int | None = None,
+    batch_size: int | None = None,
     rates: Sequence[float] | None = None,
     optimizer: Optimizer | None = None,
     augment: bool = False,
@@ -68,77 +75,116 @@ def study(
     A folder that takes up to 2 GiB decoded, with nothing asked of Accelerate, is trained by the lab's own loop from memory; any
     other by Accelerate, which reads images as they are needed.
 
+    Without a folder, and small, it is a smoke run on `sample_pictures`, with a size, batch size and rates of its own.
+
     Args:
         options: `data_dir` is the folder; by default 30 epochs and 3 seeds, and 4 and 2 when small.
-        model, name, size, augment, skip_unreadable: as in `ImageFolder`.
-        batch_size: images an update, over all processes and micro-batches.
+        model, name, augment, skip_unreadable: as in `ImageFolder`.
+        size: pixels of a side that the model sees, 224 by default.
+        batch_size: images an update, over all processes and micro-batches, 64 by default.
         rates: peak rates to choose from for each policy; by default 0.3, 1 and 3 times 0.1 · batch_size / 256 (Goyal et al.,
             arXiv 1706.02677), and larger ones while a policy is best at its largest. One means that nothing is chosen.
         optimizer: SGD with a momentum of 0.9 and a weight decay of 10⁻⁴ by default.
         mixed_precision, accumulate, processes, workers, cpu: as in `Accelerated`.
 
     Raises:
-        ValueError: no data_dir, a model that does not take such images, or another argument that cannot be used.
+        ValueError: no data_dir (small runs need none), a model that does not take such images, or another argument that cannot be
+            used.
         DataError: as in `ImageFolder`.
         ModuleNotFoundError: the model's library, or Accelerate, is not installed.
     """
-    if options.data_dir is None:
-        raise ValueError(
-            f"study {NAME!r} needs a folder of images: data_dir, with train/CLASS/*.jpg and val/CLASS/*.jpg"
-        )
     how = Accelerated(mixed_precision, accumulate, processes, workers, cpu)
-    folder = ImageFolder(
-        options.data_dir, model, name=name, size=size, batch_size=batch_size, skip_unreadable=skip_unreadable
-    )
-    images = len(folder.labels("train")) + len(folder.labels("test"))
-    if how != Accelerated() or augment or images * 3 * size**2 * 4 > _IN_MEMORY:
-        folder = folder.by(how, augment=augment)
-    folder.check()
-    epochs = options.epochs or (4 if options.small else 30)
-    seeds = options.seeds or (2 if options.small else 3)
-    optimizer = optimizer or Optimizer(momentum=0.9, weight_decay=1e-4)
-    peaks = _peaks(rates, folder.batch_size)
-
-    def train(schedules: Mapping[str, Schedule], seeds: Sequence[int]) -> Comparison:
-        return compare(
-            schedules,
-            folder,
-            epochs=epochs,
-            seeds=seeds,
-            optimizer=optimizer,
-            jobs=1 if processes > 1 else options.jobs,
-            store=options.store,
-            display=options.display,
+    smoke = options.data_dir is None
+    if smoke and not options.small:
+        raise ValueError(
+            f"study {NAME!r} needs a folder of images: data_dir, with train/CLASS/*.jpg and val/CLASS/*.jpg; a small run goes "
+            "without, on parts of the photographs that come with scikit-learn"
         )
+    with tempfile.TemporaryDirectory(prefix="laju-pictures-") as place:
+        folder = ImageFolder(
+            sample_pictures.write(Path(place) / "photographs") if options.data_dir is None else options.data_dir,
+            model,
+            name=name,
+            size=(_SMOKE_SIZE if smoke else 224) if size is None else size,
+            batch_size=(_SMOKE_BATCH if smoke else 64) if batch_size is None else batch_size,
+            skip_unreadable=skip_unreadable,
+        )
+        images = len(folder.labels("train")) + len(folder.labels("test"))
+        if how != Accelerated() or augment or images * 3 * folder.size**2 * 4 > _IN_MEMORY:
+            folder = folder.by(how, augment=augment)
+        folder.check()
+        peaks = _peaks(_SMOKE_RATES if smoke and rates is None else rates, folder.batch_size)
+        seeds = options.seeds or (2 if options.small else 3)
 
-    tried: dict[str, dict[float, float | None]] = {}
-    chosen = dict.fromkeys(POLICIES, peaks[0])
-    if len(peaks) > 1:
-        tried = _tried(train, peaks, seeds, more=rates is None)  # with a seed that the comparison does not have
-        chosen = {policy: max(scores, key=lambda peak: scores[peak] or 0.0) for policy, scores in tried.items()}
-    result = train({policy: POLICIES[policy](chosen[policy]) for policy in POLICIES}, range(seeds))
-    return _answer(folder, replace(result, tuned=len(peaks) > 1), tried, chosen)
+        def train(schedules: Mapping[str, Schedule], seeds: Sequence[int]) -> Comparison:
+            return compare(
+                schedules,
+                folder,
+                epochs=options.epochs or (4 if options.small else 30),
+                seeds=seeds,
+                optimizer=optimizer or Optimizer(momentum=0.9, weight_decay=1e-4),
+                jobs=1 if processes > 1 else options.jobs,
+                store=options.store,
+                display=options.display,
+            )
+
+        tried: dict[str, Tried] = {}
+        chosen = dict.fromkeys(POLICIES, peaks[0])
+        if len(peaks) > 1:  # with a seed that the comparison does not have
+            tried = _tried(train, peaks, seeds, more=rates is None and not smoke)
+            chosen = {policy: _best(scores) for policy, scores in tried.items()}
+        result = train({policy: POLICIES[policy](chosen[policy]) for policy in POLICIES}, range(seeds))
+        return _answer(folder, replace(result, tuned=len(peaks) > 1), tried, chosen, smoke)
+
+
+class End(NamedTuple):
+    """How a trial ended."""
+
+    test_accuracy: float
+    train_loss: float
+
+
+Tried = Mapping[float, End | None]
+"""By peak rate; None where training failed."""
 
 
 def _tried(
     train: Callable[[Mapping[str, Schedule], Sequence[int]], Comparison], peaks: Sequence[float], seed: int, more: bool
-) -> dict[str, dict[float, float | None]]:
-    """Test accuracy by policy and peak rate; with `more`, at larger rates, too, while a policy is best at its largest."""
-    tried: dict[str, dict[float, float | None]] = {policy: {} for policy in POLICIES}
+) -> dict[str, Tried]:
+    """The ends of every policy by peak rate; with `more`, at larger rates, too, while a policy is best at its largest."""
+    tried: dict[str, dict[float, End | None]] = {policy: {} for policy in POLICIES}
     ask = {policy: list(peaks) for policy in POLICIES}
     for _ in range(1 + (_MORE if more else 0)):
         grid = {f"{policy}, {peak:g}": POLICIES[policy](peak) for policy in ask for peak in ask[policy]}
-        found = finals(train(grid, [seed]), "test_accuracy")
+        found = train(grid, [seed])
+        ends = {row["schedule"]: row for row in found.trials() if row["status"] == "finished"}
         for policy, asked in ask.items():
-            tried[policy] |= {peak: found.get(f"{policy}, {peak:g}", {}).get(seed) for peak in asked}
-        ask = {}
-        for policy, scores in tried.items():
-            top = max(scores)
-            if (best := scores[top]) is not None and best >= max(score or 0.0 for score in scores.values()):
-                ask[policy] = [float(f"{3 * top:.2g}")]
+            for peak in asked:
+                row = ends.get(f"{policy}, {peak:g}")
+                tried[policy][peak] = None if row is None else End(row["test_accuracy"], row["train_loss"])
+        ask = {
+            policy: [float(f"{3 * max(scores):.2g}")] for policy, scores in tried.items() if _alone(scores, max(scores))
+        }
         if not ask:
             break
-    return tried
+    return dict(tried)
+
+
+def _best(scores: Tried) -> float:
+    """The peak rate of the best test accuracy; of equal ones that of the lowest training loss.
+
+    >>> _best({0.1: End(0.9, 0.5), 0.2: End(0.9, 0.3), 0.3: End(0.8, 0.1), 0.4: None})
+    0.2
+    """
+    finished = {peak: end for peak, end in scores.items() if end is not None} or dict.fromkeys(scores, End(0.0, 0.0))
+    return max(finished, key=lambda peak: (finished[peak].test_accuracy, -finished[peak].train_loss))
+
+
+def _alone(scores: Tried, peak: float) -> bool:
+    """Whether no other peak rate has as good a test accuracy."""
+    end = scores[peak]
+    others = (other for rate, other in scores.items() if rate != peak and other is not None)
+    return end is not None and all(other.test_accuracy < end.test_accuracy for other in others)
 
 
 def _peaks(rates: Sequence[float] | None, batch_size: int) -> list[float]:
@@ -156,19 +202,33 @@ def _peaks(rates: Sequence[float] | None, batch_size: int) -> list[float]:
 def _answer(
     folder: ImageFolder,
     found: Comparison,
-    tried: Mapping[str, Mapping[float, float | None]],
+    tried: Mapping[str, Tried],
     chosen: Mapping[str, float],
+    smoke: bool = False,
 ) -> Answer:
     accuracies = finals(found, "test_accuracy")
     differences = _differences(accuracies, folder.resolution)
-    text = [_what(folder, found), _verdict(found, accuracies, differences, 1 / len(folder.labels("test")))]
-    by_test = rank(accuracies)
+    verdict = _verdict(
+        found, accuracies, differences, folder.resolution, f"laju study {NAME} … --data-dir {folder.path}"
+    )
+    text = [
+        _what(folder, found),
+        *([verdict] if smoke else []),
+        "In brackets is the cosine's lead in test accuracy, paired by seed, with intervals that hold together in 95 %; one of no "
+        f"more than a single test image ({number_text(folder.resolution)}) counts for nothing.",
+    ]
+    losses = {policy: fmean(values.values()) for policy, values in finals(found, "train_loss").items()}
+    by_test = rank(accuracies, ties=losses)
     if by_test is not None:
         sure = (
             "" if by_test.probability is None else f" The probability that it is the best is {by_test.probability:.2f}."
         )
         text.append(f"The best by mean test accuracy is {by_test.best}: {by_test.value.text()}.{sure}")
-    text += [line for line in (_warmup(accuracies), _overtakes(found), _rates(tried, chosen, len(found.seeds))) if line]
+    text += [
+        line
+        for line in (_warmup(accuracies), _overtakes(found, folder.resolution), _rates(tried, chosen, len(found.seeds)))
+        if line
+    ]
     failed = [f"{row.name}: {row.note}" for row in found.summary() if row.note]
     if failed:
         text.append(
@@ -200,6 +260,8 @@ def _answer(
         title = f"Test accuracy by peak rate, one seed ({len(found.seeds)})"
         tables[title] = Table(("policy", *(f"{peak:g}" for peak in peaks)), cells)
         pictures["cosine-large-rates"] = _chosen(tried, chosen)
+    if smoke:
+        pictures["cosine-large-photographs"] = _sheet(folder)
     figures = {
         "images": {"train": len(folder.labels("train")), "test": len(folder.labels("test"))},
         "skipped": [str(file) for file in folder.skipped],
@@ -207,13 +269,16 @@ def _answer(
         "accelerated": None if folder.accelerated is None else vars(folder.accelerated),
         "peak rates": dict(chosen),
         "test accuracy by peak rate": {
-            policy: {f"{peak:g}": score for peak, score in scores.items()} for policy, scores in tried.items()
+            policy: {f"{peak:g}": None if end is None else end.test_accuracy for peak, end in scores.items()}
+            for policy, scores in tried.items()
         },
         "cosine's lead": {policy: lead.to_json() for policy, lead in differences.items()},
         "best": None if by_test is None else by_test.to_json(),
+        "smoke run": smoke,
         "comparison": found.to_json(),
     }
-    return Answer(NAME, QUESTION, _opening(accuracies, differences), "\n\n".join(text), tables, pictures, figures)
+    verdict = _smoke(folder) if smoke else verdict
+    return Answer(NAME, QUESTION, verdict, "\n\n".join(text), tables, pictures, figures)
 
 
 def _differences(accuracies: Mapping[str, Mapping[int, float]], image: float) -> dict[str, Estimate]:
@@ -233,23 +298,46 @@ def _differences(accuracies: Mapping[str, Mapping[int, float]], image: float) ->
     return found
 
 
-def _opening(accuracies: Mapping[str, Mapping[int, float]], leads: Mapping[str, Estimate]) -> str:
-    """Which policies the cosine is shown to be better or worse than, in one sentence."""
-    if _ASKED not in accuracies or not leads:
-        return "There is no answer: the cosine, or every other policy, lost a seed."
-    better, worse, open_ = (
-        [policy for policy, lead in leads.items() if claim(lead, above=1, below=-1, otherwise=0) == sign]
-        for sign in (1, -1, 0)
+def _smoke(folder: ImageFolder) -> str:
+    images = sum(len(folder.labels(part)) for part in ("train", "test"))
+    return (
+        f"This was a smoke run, on {images} parts of the two photographs that come with scikit-learn: it shows that the study "
+        f"works here and answers nothing about larger problems, which laju study {NAME} --data-dir FOLDER does with images of "
+        "yours."
     )
-    n = next(iter(leads.values())).n
-    parts = [f"the cosine is shown to be better than {listed(better)}"] if better else []
-    parts += [f"the cosine is shown to be worse than {listed(worse)}"] if worse else []
-    if open_:
-        more = f"laju study {NAME} … --seeds {max(2 * n, LEAST_SEEDS)}"
-        parts.append(
-            f"{counted(n, 'seed')} do{'es' if n == 1 else ''} not tell the cosine from {listed(open_)} ({more})"
+
+
+def _verdict(
+    found: Comparison,
+    accuracies: Mapping[str, Mapping[int, float]],
+    leads: Mapping[str, Estimate],
+    image: float,
+    command: str,
+) -> str:
+    """Which policies the cosine is shown to be better or worse than, with its lead over each, in one sentence."""
+    if _ASKED not in accuracies:
+        row = next(row for row in found.summary() if row.name == _ASKED)
+        return f"There is no answer: with the cosine not every trial finished ({row.note})."
+    if not leads:
+        return "There is no answer: with no other policy did every trial finish."
+    signs = {policy: claim(lead, above=1, below=-1, otherwise=0) for policy, lead in leads.items()}
+    # Seeds that all differ by the same one image are no more than that.
+    signs = {policy: sign if abs(leads[policy].mean) > 1.001 * image else 0 for policy, sign in signs.items()}
+
+    def which(sign: int) -> str:
+        return listed(f"{policy} ({leads[policy].text(signed=True)})" for policy in signs if signs[policy] == sign)
+
+    n = len(found.seeds)
+    parts = [
+        f"{word} {which(sign)}"
+        for sign, word in (
+            (1, "the cosine is shown to be better than"),
+            (-1, "the cosine is shown to be worse than"),
+            (0, f"{counted(n, 'seed')} do{'es' if n == 1 else ''} not tell the cosine from"),
         )
-    text = "; ".join(parts)
+        if sign in signs.values()
+    ]
+    text = "; ".join(parts) + (f": {command} --seeds {max(2 * n, LEAST_SEEDS)}" if 0 in signs.values() else "")
     return text[0].upper() + text[1:] + "."
 
 
@@ -273,76 +361,43 @@ def _what(folder: ImageFolder, found: Comparison) -> str:
     return text
 
 
-def _verdict(
-    found: Comparison,
-    accuracies: Mapping[str, Mapping[int, float]],
-    differences: Mapping[str, Estimate],
-    image: float,
-) -> str:
-    if _ASKED not in accuracies:
-        row = next(row for row in found.summary() if row.name == _ASKED)
-        return f"**No answer: with the cosine not every trial finished ({row.note}).**"
-    if not differences:
-        return "**No answer: with no other policy did every trial finish.**"
-    if len(found.seeds) == 1:
-        return "**No answer: one seed gives no intervals, so any difference may be chance.**"
-    # With few test images the seeds may all agree about one of them, which leaves an interval of no width.
-    certain = {p: lead for p, lead in differences.items() if lead.excludes_zero and abs(lead.mean) > 1.001 * image}
-    better = [policy for policy, lead in certain.items() if lead.mean > 0]
-    worse = [policy for policy, lead in certain.items() if lead.mean < 0]
-    alike = [policy for policy in differences if policy not in better and policy not in worse]
-
-    def leads(policies: Sequence[str]) -> str:
-        return listed(f"{policy} ({differences[policy].text(signed=True)})" for policy in policies)
-
-    parts = []
-    if better:
-        parts.append(f"**{'Yes: t' if not worse and not alike else 'T'}he cosine is better than {leads(better)}.**")
-    if worse:
-        parts.append(f"**{'No: t' if not better and not alike else 'T'}he cosine is worse than {leads(worse)}.**")
-    if alike:
-        what = f"**{len(found.seeds)} seeds do not tell the cosine from {leads(alike)}.**"
-        parts.append(what)
-    return (
-        f"{' '.join(parts)} In brackets is its lead in test accuracy, paired by seed, with intervals that hold together; one of "
-        f"no more than a single test image ({number_text(image)}) counts for nothing."
-    )
-
-
 def _warmup(accuracies: Mapping[str, Mapping[int, float]]) -> str:
     warm = "cosine with warmup"
     if _ASKED not in accuracies or warm not in accuracies:
         return ""
     seeds = list(accuracies[_ASKED])
     gain = paired_difference([accuracies[warm][s] for s in seeds], [accuracies[_ASKED][s] for s in seeds])
-    if gain is None or gain.half_width is None:
+    said = claim(gain, above="adds to", below="costs", otherwise="")
+    if gain is None or not said:
         return ""
-    if not gain.excludes_zero:
-        change = gain.text(signed=True)
-        return (
-            f"Warmup over the first tenth of the run changes the cosine's test accuracy by {change}: nothing certain."
+    return f"Warmup over the first tenth of the run {said} the cosine's test accuracy: {gain.text(signed=True)}."
+
+
+def _overtakes(found: Comparison, resolution: float) -> str:
+    """From when on the cosine is shown to be ahead of the constant rate."""
+    curves = [_curves(found, policy) for policy in (_ASKED, "constant")]
+    shown = {
+        epoch: claim(
+            paired_difference(curves[0][epoch], curves[1][epoch], resolution=resolution),
+            above=True,
+            below=False,
+            otherwise=False,
         )
-    change = Estimate(abs(gain.mean), gain.half_width, gain.n).text()
-    return f"Warmup over the first tenth of the run {'adds' if gain.mean > 0 else 'costs'} {change} of test accuracy."
-
-
-def _overtakes(found: Comparison) -> str:
-    """From when on the cosine is ahead of the constant rate."""
-    curves = {policy: _curve(found, policy) for policy in (_ASKED, "constant")}
-    both = sorted(set(curves[_ASKED]) & set(curves["constant"]))
-    if not both:
+        for epoch in curves[0]
+        if epoch in curves[1]
+    }
+    if not shown or not shown[max(shown)]:
         return ""
-    behind = [epoch for epoch in both if curves[_ASKED][epoch] <= curves["constant"][epoch]]
-    if not behind:
-        return "The cosine's mean test accuracy is above that of the constant rate after every epoch."
-    if behind[-1] == both[-1]:
-        return "The cosine's mean test accuracy is not above that of the constant rate at the end."
-    ahead = both[both.index(behind[-1]) + 1]
-    return f"The cosine's mean test accuracy is above that of the constant rate from the end of epoch {ahead:g} on."
+    since = max([0.0, *(epoch for epoch in shown if not shown[epoch])])
+    first = min(epoch for epoch in shown if epoch > since)
+    return (
+        f"From the end of epoch {first:g} on the cosine's test accuracy is shown to be above that of the constant rate, each "
+        "epoch for itself."
+    )
 
 
-def _curve(found: Comparison, policy: str) -> dict[float, float]:
-    """Mean test accuracy by epoch, of a policy with which every seed finished."""
+def _curves(found: Comparison, policy: str) -> dict[float, list[float]]:
+    """Test accuracies of all seeds by epoch, of a policy with which every seed finished."""
     outcomes = [found.outcomes[policy, seed] for seed in found.seeds]
     if any(outcome.status != "finished" for outcome in outcomes):
         return {}
@@ -351,10 +406,10 @@ def _curve(found: Comparison, policy: str) -> dict[float, float]:
         for record in outcome.records:
             if record.test_accuracy is not None:
                 values.setdefault(record.epoch, []).append(record.test_accuracy)
-    return {epoch: mean.mean for epoch, tested in values.items() if (mean := estimate(tested)) is not None}
+    return values
 
 
-def _rates(tried: Mapping[str, Mapping[float, float | None]], chosen: Mapping[str, float], seed: int) -> str:
+def _rates(tried: Mapping[str, Tried], chosen: Mapping[str, float], seed: int) -> str:
     if not tried:
         peak = next(iter(chosen.values()))
         return (
@@ -367,9 +422,13 @@ def _rates(tried: Mapping[str, Mapping[float, float | None]], chosen: Mapping[st
     )
     text = (
         f"The peak rate of each policy is the best of {peaks[0]:g} to {peaks[-1]:g} by test accuracy with a seed of its own "
-        f"({seed}): {each}."
+        f"({seed}), and of equal ones that of the lowest training loss: {each}."
     )
-    edge = [policy for policy, scores in tried.items() if chosen[policy] in (min(scores), max(scores))]
+    edge = [
+        policy
+        for policy, scores in tried.items()
+        if chosen[policy] in (min(scores), max(scores)) and _alone(scores, chosen[policy])
+    ]
     if edge:
         text += f" For {listed(edge)} that is at the edge of what was tried, so a better one may lie beyond."
     dead = [policy for policy, scores in tried.items() if all(score is None for score in scores.values())]
@@ -378,10 +437,10 @@ def _rates(tried: Mapping[str, Mapping[float, float | None]], chosen: Mapping[st
     return text
 
 
-def _score(scores: Mapping[float, float | None], peak: float) -> str:
+def _score(scores: Tried, peak: float) -> str:
     if peak not in scores:
         return ""
-    return "failed" if (score := scores[peak]) is None else f"{score:.3f}"
+    return "failed" if (end := scores[peak]) is None else f"{end.test_accuracy:.3f}"
 
 
 def _cell(lead: Estimate | None) -> str:
@@ -396,30 +455,35 @@ def _leads(differences: Mapping[str, Estimate]) -> Figure:
     ax = figure.subplots()
     for i, (policy, lead) in enumerate(differences.items()):
         color = line_style(list(POLICIES).index(policy))["color"]
-        ax.errorbar(lead.mean, i, xerr=lead.half_width or 0, color=color, marker="o", capsize=4, linewidth=1.8)
+        if lead.half_width is None:  # one or two seeds
+            ax.scatter(lead.values or [lead.mean], [i] * lead.n, color=color, s=22)
+        else:
+            ax.errorbar(lead.mean, i, xerr=lead.half_width, color=color, marker="o", capsize=4, linewidth=1.8)
     ax.axvline(0, color=INK, linewidth=1)
     tidy(ax)
     ax.set_yticks(range(len(differences)), list(differences))
     ax.set_ylim(len(differences) - 0.5, -0.5)
     ax.set_title("The cosine's lead in test accuracy", loc="left", color=INK, fontsize=12, fontweight="bold", pad=10)
-    ax.set_xlabel("over each policy, paired by seed; 95 % intervals for all together", color=INK)
+    few = any(lead.half_width is None for lead in differences.values())
+    what = "a dot a seed" if few else "95 % intervals for all together"
+    ax.set_xlabel(f"over each policy, paired by seed; {what}", color=INK)
     return figure
 
 
-def _chosen(tried: Mapping[str, Mapping[float, float | None]], chosen: Mapping[str, float]) -> Figure:
+def _chosen(tried: Mapping[str, Tried], chosen: Mapping[str, float]) -> Figure:
     figure = Figure(figsize=(8.6, 4.2), facecolor="white", layout="constrained")
     ax = figure.subplots()
     lines = []
     for i, (policy, scores) in enumerate(tried.items()):
         style = line_style(i)
-        points = sorted((peak, np.nan if score is None else score) for peak, score in scores.items())
+        points = sorted((peak, np.nan if end is None else end.test_accuracy) for peak, end in scores.items())
         (line,) = ax.plot(*zip(*points, strict=True), linewidth=1.8, marker=".", markersize=8, **style)
         lines.append(line)
         best = scores[chosen[policy]]
         if best is not None:
             ax.plot(
                 [chosen[policy]],
-                [best],
+                [best.test_accuracy],
                 marker="o",
                 markersize=9,
                 color=style["color"],
@@ -437,4 +501,18 @@ def _chosen(tried: Mapping[str, Mapping[float, float | None]], chosen: Mapping[s
     )
     ax.set_xlabel("peak rate", color=INK)
     legend(figure, lines, list(tried), loc="outside right upper", fontsize=10)
+    return figure
+
+
+def _sheet(folder: ImageFolder, columns: int = 8) -> Figure:
+    """A few of the pictures that were trained on, a row for each class."""
+    figure = Figure(figsize=(1.1 * columns, 1.15 * folder.classes), facecolor="white", layout="constrained")
+    labels, files = folder.labels("train"), folder.files("train")
+    for i, row in enumerate(figure.subplots(folder.classes, columns)):
+        for ax, j in zip(row, np.flatnonzero(labels == i), strict=False):
+            ax.set_anchor("NW")
+            with Image.open(files[j]) as image:
+                ax.imshow(image)
+            ax.set_axis_off()
+        row[0].set_title(folder.class_names[i], loc="left", color=INK, fontsize=10)
     return figure

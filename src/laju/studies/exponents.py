@@ -236,10 +236,13 @@ def _convergence(
     fall = paired_difference([halves[slow][seed] for seed in found.seeds], [ends[slow][seed] for seed in found.seeds])
     assert fall is not None
     change = claim(
-        fall, above="it is shown to fall", below="it is shown to rise", otherwise="that it falls is not shown"
+        fall,
+        above="a fall of the loss is shown",
+        below="a rise of the loss is shown",
+        otherwise="no fall of the loss is shown",
     )
     parts.append(
-        f"In the second half of {slow}, at rates of {rates.max():.2g} and less, {change}: by {fall.text(signed=True)}."
+        f"In the second half of {slow}, at rates of {rates.max():.2g} and less, {change} ({fall.text(signed=True)})."
     )
     return " ".join(parts)
 

@@ -283,7 +283,9 @@ def _fails(found: Comparison, by_test: Ranking | None, edge: Boundary | None) ->
         elif not collapsed:
             text += " In every failure the loss became NaN or infinite."
         else:
-            text += f" Above {least:g} {counted(collapsed, 'trial')} {missed}; the loss of {diverged} became NaN or infinite."
+            text += (
+                f" Of the trials above {least:g}, {collapsed} {missed}; the loss of {diverged} became NaN or infinite."
+            )
     if slow:
         text += f" At {listed(slow)} some seeds had not learned anything yet: too small a rate for this many epochs."
     return text

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     import torch
     from matplotlib.figure import Figure
 
+    from laju.lab.engines.loop import Report
+
 NAME, QUESTION = "restarts-and-averaging", "What do restarts and averages of the weights give?"
 DECAY = 0.98
 """Of the moving average: the weights of the last 50 updates or so."""
@@ -192,7 +194,7 @@ def schedules(updates: int, in_epoch: int) -> dict[str, tuple[Schedule, tuple[in
 # --- one training ------------------------------------------------------------------------------------------------------
 
 
-def averaged(trial: Trial, taken: Sequence[int]) -> tuple[Outcome, Weights | None]:
+def averaged(trial: Trial, taken: Sequence[int], report: Report | None = None) -> tuple[Outcome, Weights | None]:
     """Run a trial in torch and keep averages of its weights; None for these where it diverged or collapsed.
 
     Normalisation statistics are computed anew from the training data for every set of weights that is evaluated, the last ones
@@ -201,6 +203,7 @@ def averaged(trial: Trial, taken: Sequence[int]) -> tuple[Outcome, Weights | Non
     Args:
         trial: what to run.
         taken: after which numbers of completed updates SWA takes the weights.
+        report: is called with every record as it is made.
     """
     import torch
     from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -225,7 +228,7 @@ def averaged(trial: Trial, taken: Sequence[int]) -> tuple[Outcome, Weights | Non
     at = frozenset(taken)
     with one_thread_and_own_randomness():
         training = Averaging(trial)
-        outcome = run(trial, training)
+        outcome = run(trial, training, report)
         if outcome.status != "finished":
             return outcome, None
         models = {"last": training.model, "ema": training.ema.module}

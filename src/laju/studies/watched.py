@@ -17,11 +17,14 @@ from typing import Any, TypeVar
 
 from laju.core.checks import whole
 from laju.lab.arguments import cores
+from laju.lab.displays import as_display
+from laju.lab.progress import Channel
 from laju.lab.running import Display, Key
 from laju.lab.running.interrupts import Interrupts
 from laju.lab.running.places import Here, Processes
+from laju.lab.running.watching import Watching
 from laju.lab.store import Store
-from laju.lab.trials import Outcome, Record
+from laju.lab.trials import Outcome, Record, Trial
 
 Found = TypeVar("Found")
 
@@ -31,17 +34,18 @@ def run_watched(
     work: Mapping[Key, tuple[Any, ...]],
     *,
     jobs: int | None = None,
-    display: Display | None = None,
+    display: Display | bool | None = None,
     store: Store | str | os.PathLike[str] | None = None,
     fingerprints: Mapping[Key, str] | None = None,
 ) -> dict[Key, tuple[Outcome, Found]]:
     """Call a function of a module with each tuple of arguments, several at once in processes of one thread each.
 
     Args:
-        function: trains once; returns the outcome and what else it found.
-        work: its arguments, by (display name, seed).
+        function: trains the trial that is its first argument, and calls its argument `report` with every record; returns the
+            outcome and what else it found.
+        work: its other arguments, the trial first, by (display name, seed).
         jobs: trainings at once; None for one a core.
-        display: told when each ends.
+        display: as in `laju.lab.compare`.
         store: where results are kept that have a fingerprint.
         fingerprints: by the keys of `work`, a hash of everything that a result depends on; the function then returns a value that
             JSON gives back as it is. None for results that are not kept.
@@ -49,6 +53,7 @@ def run_watched(
     Raises:
         StoreError: the store cannot be opened or written.
     """
+    watcher = as_display(display)
     done: dict[Key, tuple[Outcome, Found]] = {}
     with ExitStack() as stack:
         interrupts = stack.enter_context(Interrupts())
@@ -60,18 +65,20 @@ def run_watched(
             done = {key: _from_json(there[fingerprints[key]]) for key in work if fingerprints[key] in there}
         left = [(key, arguments) for key, arguments in work.items() if key not in done]
         at_once = min(cores() if jobs is None else whole("jobs", jobs, least=1), len(left))
-        waiting, flying = iter(left), dict[Future[tuple[Outcome, Found]], Key]()
+        waiting, flying = enumerate(left), dict[Future[tuple[Outcome, Found]], Key]()
         folder = Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="laju-watched-", ignore_cleanup_errors=True))
         )
-        if display is not None:
-            stack.callback(display.stop)
-            display.start(len(work), len(done), at_once)
+        if watcher is not None:
+            stack.callback(watcher.stop)
+            watcher.start(len(work), len(done), at_once)
+        stack.enter_context(Watching(Channel(folder), watcher))
         place = Here() if at_once <= 1 else Processes(at_once, folder, interrupts)
         try:
             while True:
                 while len(flying) < at_once and (asked := next(waiting, None)) is not None:
-                    flying[place.submit(function, *asked[1])] = asked[0]
+                    number, (key, arguments) = asked
+                    flying[place.submit(_train, function, arguments, key, folder, str(number))] = key
                 if not flying:
                     break
                 for future in wait(flying, return_when=FIRST_COMPLETED).done:
@@ -80,14 +87,28 @@ def run_watched(
                     if kept is not None and fingerprints is not None:
                         with interrupts.held():
                             kept.put_result(fingerprints[key], _to_json(*done[key]))
-                    if display is not None:
-                        display.finished(*key, done[key][0])
+                    if watcher is not None:
+                        watcher.finished(*key, done[key][0])
             place.close()
         except BaseException:
             with interrupts.held():
                 place.close(kill=True)
             raise
     return {key: done[key] for key in work}
+
+
+def _train(function: Callable[..., Found], arguments: tuple[Any, ...], key: Key, folder: Path, number: str) -> Found:
+    """Call the function where the job runs; whoever waits is told its records."""
+    trial: Trial = arguments[0]
+    channel = Channel(folder)
+
+    def report(record: Record) -> None:
+        channel.tell(number, *key, trial.plan.updates, record)
+
+    try:
+        return function(*arguments, report=report)
+    finally:
+        channel.done(number)
 
 
 def _to_json(outcome: Outcome, found: Any) -> str:

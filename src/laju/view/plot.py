@@ -35,7 +35,7 @@ INK, GRID = "#222b38", "#d9dee5"
 SUFFIXES = (".png", ".svg", ".pdf")
 
 _MARKS = "*+xo#@%&=~"  # curves in a terminal without colours
-_ANSI = (12, 9, 10, 13, 11, 14, 7)  # the palette's nearest among the sixteen that a terminal's own theme sets
+ANSI = (12, 9, 10, 13, 11, 14, 7)  # the palette's nearest among the sixteen that a terminal's own theme sets
 
 
 @dataclass(frozen=True)
@@ -170,15 +170,7 @@ def sketch(
     if width < 20 or height < 5:
         raise ValueError(f"a sketch needs at least 20 by 5 characters, got {width} by {height}")
     color = _shows_color() if color is None else color
-    plotext = need("plotext")
-    if not hasattr(plotext, "figure"):
-        raise ImportError(f"drawing in the terminal needs plotext 6 or newer: {install_command('plotext', 'plot')}")
-    # A terminal and figure of our own: plotext's global ones keep whatever the caller has drawn, and their size limit.
-    terminal = type(plotext.terminal)()
-    terminal.limit(False, False)
-    figure = type(plotext.figure)(terminal)
-    figure.plot_size(width, height)
-    figure.theme("simple" if color else "colorless")
+    plotext, figure = text_figure(width, height, color)
     plain = len(named) > 1 and not color
     marks = [_MARKS[i % len(_MARKS)] if plain else "⠤⠤" for i in range(len(named))]
     low, high = 0.0, 0.0
@@ -187,7 +179,7 @@ def sketch(
         low, high = min(low, float(y.min())), max(high, float(y.max()))
         # Corners are spelt out, since plotext joins points with straight lines.
         xs, ys = np.repeat(np.append(x, n), 2)[1:-1], np.repeat(y, 2)
-        marker = plotext.marker(marks[i] if plain else "braille", _ANSI[i % len(_ANSI)] if color else None)
+        marker = plotext.marker(marks[i] if plain else "braille", ANSI[i % len(ANSI)] if color else None)
         figure.draw(figure.signal(xs.tolist(), ys.tolist(), marker=marker).lines(True))
     per_tick, unit = (plan.updates_per_epoch, "epoch") if plan is not None else (1, "update")
     ticks = _ticks(n / per_tick, most=max(2, width // 12))
@@ -200,9 +192,28 @@ def sketch(
     lines = [line.rstrip() for line in figure.build().string(not color).splitlines()]
     lines.append(unit.rjust(width))
     for i, name in enumerate(named):
-        mark = f"\x1b[38;5;{_ANSI[i % len(_ANSI)]}m{marks[i]}\x1b[0m" if color else marks[i]
+        mark = f"\x1b[38;5;{ANSI[i % len(ANSI)]}m{marks[i]}\x1b[0m" if color else marks[i]
         lines.append(f"  {mark} {printable(name)}")
     return "\n".join(lines)
+
+
+def text_figure(width: int, height: int, color: bool) -> tuple[Any, Any]:
+    """The module plotext and an empty figure of it, of a size in characters.
+
+    Raises:
+        ModuleNotFoundError: plotext is not installed.
+        ImportError: plotext is too old.
+    """
+    plotext = need("plotext")
+    if not hasattr(plotext, "figure"):
+        raise ImportError(f"drawing in the terminal needs plotext 6 or newer: {install_command('plotext', 'plot')}")
+    # A terminal and figure of our own: plotext's global ones keep whatever the caller has drawn, and their size limit.
+    terminal = type(plotext.terminal)()
+    terminal.limit(False, False)
+    figure = type(plotext.figure)(terminal)
+    figure.plot_size(width, height)
+    figure.theme("simple" if color else "colorless")
+    return plotext, figure
 
 
 def need(package: str) -> Any:

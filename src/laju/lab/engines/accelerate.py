@@ -27,7 +27,7 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from laju.core.extras import needed_by
 from laju.frameworks.torch import Scheduler
-from laju.lab.engines.loop import Batch, Report, order, run
+from laju.lab.engines.loop import Batch, Report, run
 from laju.lab.engines.torch import _optimizer, _seed, one_thread_and_own_randomness
 from laju.lab.tasks import Task
 from laju.lab.tasks.base import Part
@@ -225,11 +225,8 @@ class _Micro(torch.utils.data.Sampler[Any]):
         self.trial, self.rank, self.world, self.accumulate = trial, rank, world, accumulate
 
     def __iter__(self) -> Iterator[tuple[int, Batch]]:
-        size, samples = self.trial.batch_size, self.trial.task.train_size
         for epoch in range(self.trial.epochs):
-            indices = order(self.trial.seed, epoch, samples)
-            for i in range(0, samples, size):
-                batch = indices[i : i + size]
+            for batch in self.trial.task.batches(self.trial.seed, epoch, self.trial.batch_size):
                 for part in split(batch, self.world * self.accumulate)[self.rank :: self.world]:
                     yield epoch, part if len(part) else batch
 

@@ -5,7 +5,6 @@ An engine gives a `Training`; what differs between frameworks is in it, and noth
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from laju.lab.tasks.base import Indices
 from laju.lab.trials import Outcome, Record, Status, Trial
 
 RECORD_EVERY = 50
@@ -23,7 +23,7 @@ _GUESSING = 0.99, 1.5
 """A trial whose last training loss is above this share of the loss of guessing, and whose accuracy is below this multiple of
 that of guessing, has collapsed. Both are asked, because a loss that overshoots while the network learns is large too."""
 
-Batch = npt.NDArray[np.int64]
+Batch = Indices
 Report = Callable[[Record], None]
 
 
@@ -41,12 +41,6 @@ class Training(Protocol):
 
     def evaluate(self) -> tuple[float, float]:
         """The mean loss of the test examples, and the share of them that are right, now."""
-
-
-@functools.lru_cache(maxsize=4)
-def order(seed: int, epoch: int, samples: int) -> Batch:
-    """The order of the data in an epoch: the same for every schedule and framework, and not to be written to."""
-    return np.random.default_rng((seed, epoch)).permutation(samples)
 
 
 @dataclass(frozen=True)
@@ -93,11 +87,10 @@ def advance(
     Whether a trial is run at once or in parts makes no difference to what comes out, when `training` is the same at the beginning
     of a part as it was at the end of the one before.
     """
-    plan, size = trial.plan, trial.batch_size
-    samples, in_epoch = trial.task.train_size, plan.updates_per_epoch
+    in_epoch = trial.plan.updates_per_epoch
     records, observed = list(progress.records), list(progress.observed)
     loss_sum, right, checked = progress.loss_sum, progress.right, progress.checked
-    indices: Batch | None = None
+    batches: list[Batch] = []
     begin = time.perf_counter()  # of training alone: the first trial of a process reads the data and loads modules, too
 
     def reached(update: int, diverged_at: int | None = None) -> Progress:
@@ -108,24 +101,24 @@ def advance(
         return progress
     for update in range(progress.update, stop):
         epoch, i = divmod(update, in_epoch)
-        if i == 0 or indices is None:
-            indices = order(trial.seed, epoch, samples)
+        if i == 0 or not batches:
+            batches = trial.task.batches(trial.seed, epoch, trial.batch_size)
         if i == 0:
             loss_sum, right, checked = 0.0, 0, 0
         done, last = i + 1, i + 1 == in_epoch
         recorded = last or done % RECORD_EVERY == 0
         rate = training.rate() if recorded else 0.0
-        training.update(indices[i * size : done * size])
+        training.update(batches[i])
         if not recorded:
             continue
         losses, hits = training.read()
         finite = np.isfinite(losses)
         if not finite.all():
             return reached(update + 1, epoch * in_epoch + checked + int((~finite).argmax()))
-        seen = min(done * size, samples)
-        # Every batch but the last of an epoch is full, so a mean weighs its loss by its size.
-        sizes = np.diff(np.minimum(np.arange(checked, done + 1) * size, samples))
-        loss_sum += float(losses @ sizes)
+        # Not every batch is full, so a mean weighs the loss of each by its size.
+        sizes = np.array([len(batch) for batch in batches[:done]])
+        seen = int(sizes.sum())
+        loss_sum += float(losses @ sizes[checked:])
         right += hits
         checked = done
         test_loss, test_accuracy = training.evaluate() if last else (None, None)

@@ -24,10 +24,11 @@ from torch.func import functional_call, grad_and_value, vmap
 
 from laju.core.checks import whole
 from laju.lab.engines.capture import Capturer
-from laju.lab.engines.loop import EVALUATION_BATCH, Batch, Progress, Report, advance, order, outcome
+from laju.lab.engines.loop import EVALUATION_BATCH, Batch, Progress, Report, advance, outcome
 from laju.lab.engines.stack_optimizer import StackOptimizer
 from laju.lab.engines.torch import _seed, _tensor, images_last, one_thread_and_own_randomness
 from laju.lab.numerics import Numerics
+from laju.lab.tasks.base import permutation
 from laju.lab.trials import Outcome, Record, Trial
 
 MOST = 128
@@ -372,7 +373,8 @@ class Stack:
 
     def draw(self, epoch: int) -> None:
         """Make the order and the rates of an epoch, still on the host."""
-        orders = {seed: torch.from_numpy(order(seed, epoch, self.samples)) for seed in {t.seed for t in self.trials}}
+        seeds = {trial.seed for trial in self.trials}
+        orders = {seed: torch.from_numpy(permutation(seed, epoch, self.samples)) for seed in seeds}
         rates = np.stack([s.values(self.in_epoch, start=epoch * self.in_epoch) for s in self.schedules])
         self.drawn = torch.stack([orders[trial.seed] for trial in self.trials]), torch.from_numpy(rates)
 

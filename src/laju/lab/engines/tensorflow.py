@@ -11,6 +11,7 @@ import random
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -83,8 +84,9 @@ class Training:
         self.optimizer.build(self.model.trainable_variables)
         self.losses: list[Any] = []
         self.right = tf.Variable(0, dtype=tf.int64, trainable=False)
-        self.compiled_update = tf.function(self._update, autograph=False)
-        self.compiled_evaluate = tf.function(self._evaluated, autograph=False)
+        # Each trial traces functions of its own, and TensorFlow warns of code that is traced often, but of no partial function.
+        self.compiled_update = tf.function(partial(self._update), autograph=False)
+        self.compiled_evaluate = tf.function(partial(self._evaluated), autograph=False)
 
     def rate(self) -> float:
         return float(self.optimizer.learning_rate)

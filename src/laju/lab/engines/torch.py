@@ -38,11 +38,14 @@ def train_part(
         start: the branch point to begin at, as an earlier part kept it; None for the trial's beginning.
         stop: completed updates in the end.
         keep: give a branch point at the end.
-        report: is called with every record as it is made.
+        report: is called with the records before the branch point, then with every record as it is made.
     """
     with one_thread_and_own_randomness():
         training = Training(trial)
         progress = Progress() if start is None else training.restore(start)
+        if report is not None:
+            for record in progress.records:
+                report(record)
         progress = advance(trial, training, progress, stop, report)
         return progress, training.kept(progress) if keep else None
 

@@ -1,7 +1,8 @@
 """The LeNet of the chapter "Learning Rate Scheduling", with initial weights that every framework can take.
 
 Zhang, Lipton, Li and Smola, "Dive into Deep Learning", section 12.11: LeNet-5 (LeCun et al., 1998) with ReLU in place
-of the sigmoid and max pooling in place of average pooling, its weights drawn as Xavier-uniform.
+of the sigmoid and max pooling in place of average pooling. The common weights are those of no tab of the chapter, whose
+tabs each have their own network or weights, see `laju.lab.tasks.tabs`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,12 @@ import numpy.typing as npt
 
 if TYPE_CHECKING:
     import torch
+
+COMMON = (
+    "LeNet with ReLU and max pooling. Its initial weights are Xavier's with torch's biases, the same in every framework, and "
+    "those of no tab of the chapter."
+)
+"""What a report says of the network."""
 
 # Layer: shape of its weight as torch has it, (out, in, height, width) or (out, in).
 WEIGHTS = {
@@ -63,10 +70,26 @@ def lenet(seed: int) -> torch.nn.Module:
     61706
     """
     import torch
+
+    network = lenet_of_torch(0)
+    network.load_state_dict({name: torch.from_numpy(array) for name, array in initial_weights(seed).items()})
+    return network
+
+
+def lenet_of_torch(seed: int) -> torch.nn.Module:
+    """The network of `lenet` with the initial weights that torch itself draws after `torch.manual_seed(seed)`.
+
+    Weights and biases are then uniform in ±1/√fan_in. The state of torch's random generator stays as it is.
+
+    >>> float(lenet_of_torch(seed=0).fc3.bias.detach().abs().max()) < 84**-0.5
+    True
+    """
+    import torch
     from torch import nn
 
-    # Making the layers draws torch's own initial weights, which must not disturb the caller's random numbers.
     with torch.random.fork_rng(devices=[]):
+        # Not torch.manual_seed, which would change the random state of the caller's other devices, too.
+        torch.default_generator.manual_seed(seed)
         network = nn.Sequential(
             OrderedDict[str, nn.Module](
                 conv1=nn.Conv2d(1, 6, kernel_size=5, padding=2),
@@ -84,7 +107,6 @@ def lenet(seed: int) -> torch.nn.Module:
                 fc3=nn.Linear(84, 10),
             )
         )
-    network.load_state_dict({name: torch.from_numpy(array) for name, array in initial_weights(seed).items()})
     # Convolutions on a CPU are a quarter faster so, and what they give follows the layout of their weights.
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network

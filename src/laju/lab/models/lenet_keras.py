@@ -1,8 +1,9 @@
-"""The lab's LeNet in Keras, on TensorFlow."""
+"""The lab's LeNet in Keras, on TensorFlow, and the one of the chapter's TensorFlow tab."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import random
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,36 +18,8 @@ def lenet(weights: Mapping[str, npt.NDArray[np.float32]]) -> Any:
     Args:
         weights: by the names and in the layout of torch, as `initial_weights` gives them.
     """
-
-    # Channels are last inside: TensorFlow's convolutions on a CPU take nothing else. Everything that Keras would take from
-    # the caller's global settings is given, and the zeros keep it from drawing random numbers.
-    def convolution(name: str, channels: int, padding: str) -> Any:
-        return keras.layers.Conv2D(
-            channels, 5, padding=padding, activation="relu", data_format="channels_last", name=name, **fixed
-        )
-
-    def pooling(name: str) -> Any:
-        return keras.layers.MaxPooling2D(2, data_format="channels_last", name=name, dtype="float32")
-
-    def dense(name: str, outputs: int, activation: str | None = "relu") -> Any:
-        return keras.layers.Dense(outputs, activation=activation, name=name, **fixed)
-
-    fixed = {"kernel_initializer": "zeros", "dtype": "float32"}
-    model = keras.Sequential(
-        [
-            keras.Input((1, 28, 28), dtype="float32", name="images"),
-            keras.layers.Permute((2, 3, 1), name="channels_last", dtype="float32"),
-            convolution("conv1", 6, "same"),
-            pooling("pool1"),
-            convolution("conv2", 16, "valid"),
-            pooling("pool2"),
-            keras.layers.Flatten(data_format="channels_last", name="flatten", dtype="float32"),
-            dense("fc1", 120),
-            dense("fc2", 84),
-            dense("fc3", 10, activation=None),
-        ],
-        name="lenet",
-    )
+    # The zeros keep it from drawing random numbers.
+    model = _network(keras.layers.MaxPooling2D, "relu", lambda: "zeros")
     for name, array in weights.items():
         layer, kind = name.split(".")
         if kind == "bias":
@@ -60,3 +33,56 @@ def lenet(weights: Mapping[str, npt.NDArray[np.float32]]) -> Any:
             array = array.T
         model.get_layer(layer).kernel.assign(array)
     return model
+
+
+def lenet_of_the_tab(seed: int) -> Any:
+    """The network of the chapter's TensorFlow tab, a built Keras model from images (N, 1, 28, 28) to ten logits (N, 10).
+
+    Average pooling, ReLU, and a sigmoid in the layer of 84; Glorot-uniform weights and zero biases, which are Keras' defaults.
+    The weights are those that Keras draws after `keras.utils.set_random_seed(seed)`.
+    """
+    # Keras seeds an initializer that has no seed by a number from Python's generator, in this range.
+    seeds = random.Random(seed)
+    return _network(
+        keras.layers.AveragePooling2D, "sigmoid", lambda: keras.initializers.GlorotUniform(seeds.randint(1, 10**9))
+    )
+
+
+def _network(pooling: Any, before_last: str, kernel: Callable[[], Any]) -> Any:
+    # Channels are last inside: TensorFlow's convolutions on a CPU take nothing else. Everything that Keras would take from
+    # the caller's global settings is given.
+    def convolution(name: str, channels: int, padding: str) -> Any:
+        return keras.layers.Conv2D(
+            channels,
+            5,
+            padding=padding,
+            activation="relu",
+            data_format="channels_last",
+            name=name,
+            kernel_initializer=kernel(),
+            dtype="float32",
+        )
+
+    def halved(name: str) -> Any:
+        return pooling(2, data_format="channels_last", name=name, dtype="float32")
+
+    def dense(name: str, outputs: int, activation: str | None) -> Any:
+        return keras.layers.Dense(
+            outputs, activation=activation, name=name, kernel_initializer=kernel(), dtype="float32"
+        )
+
+    return keras.Sequential(
+        [
+            keras.Input((1, 28, 28), dtype="float32", name="images"),
+            keras.layers.Permute((2, 3, 1), name="channels_last", dtype="float32"),
+            convolution("conv1", 6, "same"),
+            halved("pool1"),
+            convolution("conv2", 16, "valid"),
+            halved("pool2"),
+            keras.layers.Flatten(data_format="channels_last", name="flatten", dtype="float32"),
+            dense("fc1", 120, "relu"),
+            dense("fc2", 84, before_last),
+            dense("fc3", 10, None),
+        ],
+        name="lenet",
+    )

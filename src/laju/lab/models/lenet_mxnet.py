@@ -1,4 +1,7 @@
-"""The chapter's LeNet as a Gluon block. It is loaded by its path in MXNet's environment, so it imports nothing of laju."""
+"""The chapter's LeNet as a Gluon block, with the lab's weights or those of the chapter's MXNet tab.
+
+It is loaded by its path in MXNet's environment, so it imports nothing of laju.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,29 @@ def lenet(arrays: Mapping[str, npt.NDArray[np.float32]]) -> Any:
         arrays: "conv1.weight", "conv1.bias" and so on to "fc3", in the layout of torch, which is Gluon's too.
     """
     from mxnet import nd
+
+    network, layers = _network()
+    network.initialize()
+    for name, array in arrays.items():
+        layer, _, parameter = name.partition(".")
+        getattr(layers[layer], parameter).set_data(nd.array(array))
+    return network
+
+
+def lenet_of_the_tab(arrays: Mapping[str, npt.NDArray[np.float32]]) -> Any:
+    """The network with weights that MXNet's `Xavier` draws from its random state, and zero biases.
+
+    Args:
+        arrays: none.
+    """
+    from mxnet.initializer import Xavier
+
+    network, _ = _network()
+    network.initialize(Xavier())
+    return network
+
+
+def _network() -> tuple[Any, dict[str, Any]]:
     from mxnet.gluon import nn
 
     layers = {
@@ -30,8 +56,4 @@ def lenet(arrays: Mapping[str, npt.NDArray[np.float32]]) -> Any:
     }
     network = nn.HybridSequential()
     network.add(*layers.values())
-    network.initialize()
-    for name, array in arrays.items():
-        layer, _, parameter = name.partition(".")
-        getattr(layers[layer], parameter).set_data(nd.array(array))
-    return network
+    return network, layers

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from laju.core.checks import number, whole
 from laju.core.schedule import Schedule
 from laju.lab.arguments import read_seeds
-from laju.lab.engines.loop import order
 from laju.lab.range_test.result import RangeTest, Sweep
 from laju.lab.tasks import Task, read_task
 from laju.lab.trials import Optimizer, Trial
@@ -155,7 +154,7 @@ def find(
 
             def batches(trial: Training = trial, seed: int = seed) -> Iterator[Any]:
                 for epoch in range(epochs):
-                    for part in torch.from_numpy(order(seed, epoch, len(trial.labels))).split(size):
+                    for part in map(torch.from_numpy, task.batches(seed, epoch, size)):
                         yield trial.inputs[part], trial.labels[part]
 
             runs.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import threading
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -11,9 +12,10 @@ from laju.lab.trials import Outcome
 
 
 class Display(Protocol):
-    """Someone who watches: `compare` calls these as trials run.
+    """Someone who watches: `compare` calls these methods as trials run, `running` in a thread of its own.
 
-    `planned` says how many updates will be made, and how many it would be without shared prefixes.
+    `planned` says how many updates will be made, and how many it would be without shared prefixes. `running` is given the trials
+    that run now, each with all records so far; a trial without news is the same object as before.
     """
 
     def start(self, total: int, kept: int, jobs: int) -> None: ...
@@ -29,7 +31,9 @@ class Watching:
     def __init__(self, channel: Channel, display: Display | None) -> None:
         self._show: Callable[[], Any] | None = None if display is None else lambda: display.running(channel.running())
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="laju-progress", daemon=True)
+        # A notebook knows by its context which cell an output belongs to.
+        context = contextvars.copy_context()
+        self._thread = threading.Thread(target=context.run, args=(self._loop,), name="laju-progress", daemon=True)
 
     def _loop(self) -> None:
         while self._show is not None and not self._stop.wait(0.2):

@@ -9,7 +9,7 @@ from pathlib import Path
 from laju.lab.engines import train, train_part
 from laju.lab.engines.loop import Progress
 from laju.lab.numerics import Numerics
-from laju.lab.progress import Channel, Running
+from laju.lab.progress import Channel
 from laju.lab.running.places import Shared
 from laju.lab.running.stretches import Key
 from laju.lab.tasks import Data, Task
@@ -66,8 +66,7 @@ def work(shared: Shared, job: Job) -> list[Outcome] | tuple[Progress, bytes | No
     def tell(i: int, record: Record) -> None:
         if channel is not None:
             name = job.name if job.stop is not None else job.keys[i][0]
-            running = Running(name, job.keys[i][1], updates=trials[i].plan.updates, record=record)
-            channel.tell(job.fingerprints[i], running)
+            channel.tell(job.fingerprints[i], name, job.keys[i][1], trials[i].plan.updates, record)
 
     def report(record: Record) -> None:
         tell(0, record)

@@ -70,6 +70,7 @@ def rank(
     resolution: float = 0.0,
     bounds: Bounds = ANY,
     failed: Sequence[bool] | None = None,
+    ties: Mapping[str, float] | None = None,
 ) -> Ranking | None:
     """The ranking of figures by name and seed; None where there are none.
 
@@ -78,6 +79,7 @@ def rank(
         smallest: whether a smaller one is better.
         resolution, bounds: as in `estimate`.
         failed: as in `probability_best`, by the order of the names.
+        ties: another figure by name, such as a training loss; of equal means the one with the smallest is ahead.
 
     >>> found = rank({"a": {0: 0.91, 1: 0.92, 2: 0.93}, "b": {0: 0.5, 1: 0.52, 2: 0.52}, "c": {0: 0.92, 1: 0.9, 2: 0.93}})
     >>> found.best, found.rivals, found.decided, found.lead.text(signed=True)
@@ -91,7 +93,9 @@ def rank(
     if not means:
         return None
     sign = -1 if smallest else 1
-    best, *others = sorted(means, key=lambda name: -sign * means[name].mean)
+    # Rounded, because equal accuracies of other seeds have sums that differ in the last digit.
+    order = {name: (round(-sign * value.mean, 12), (ties or {}).get(name, 0.0)) for name, value in means.items()}
+    best, *others = sorted(means, key=order.__getitem__)
     seeds = list(figures[best])
     values = {name: [sign * figures[name][seed] for seed in seeds] for name in means}
     low, high = sorted(sign * end for end in bounds)

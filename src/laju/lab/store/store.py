@@ -183,6 +183,11 @@ class Store:
             found.update((fingerprint, content) for fingerprint, content in rows)
         return found
 
+    def count_results(self) -> int:
+        """How many results of `put_result` are kept."""
+        query = sa.select(sa.func.count()).select_from(tables.results)
+        return int(self._reading(lambda connection: connection.execute(query).scalar_one()))
+
     def keep_branch_point(self, family: str, prefix: str, update: int, state: bytes) -> None:
         """Keep the state of a training after `update` updates, if there is room for it.
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 Part = Literal["train", "test"]
+Indices = npt.NDArray[np.int64]
 
 
 class DataError(ValueError):
@@ -78,6 +79,12 @@ class Data:
             digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
             digest.update(array.data)
         return digest.hexdigest()
+
+
+@functools.lru_cache(maxsize=4)
+def permutation(seed: int, epoch: int, samples: int) -> Indices:
+    """The order of the training examples in an epoch, which is not to be written to."""
+    return np.random.default_rng((seed, epoch)).permutation(samples)
 
 
 class Task(abc.ABC):
@@ -153,6 +160,25 @@ class Task(abc.ABC):
             f"task {self.name!r} has a model for torch alone, so it cannot be trained in {framework}; its class can give one "
             "by overriding network(framework, seed)"
         )
+
+    def batches(self, seed: int, epoch: int, batch_size: int) -> list[Indices]:
+        """The training examples of each update of an epoch: a permutation of all of them, cut into batches.
+
+        The last batch may be smaller. The permutation depends on `seed`, `epoch` and the number of examples alone, so it is the
+        same for every schedule and framework. A task whose data come in another order overrides this; each example must come
+        once an epoch.
+
+        >>> from laju.lab import Digits
+        >>> [len(batch) for batch in Digits().batches(seed=0, epoch=0, batch_size=500)]
+        [500, 500, 437]
+        """
+        order = permutation(seed, epoch, self.train_size)
+        return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+
+    @property
+    def description(self) -> str:
+        """A sentence about the network and its initial weights, for reports; empty by default."""
+        return ""
 
     def validation(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
         """Inputs and labels, as `Data` has them, that are neither trained on nor tested with; a rule decides by the loss on them.

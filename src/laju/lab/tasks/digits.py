@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from laju.lab.models.lenet import lenet, lenet_in
+from laju.lab.models.lenet import COMMON, lenet, lenet_in
 from laju.lab.tasks.base import Data, Task
 
 if TYPE_CHECKING:
@@ -39,6 +39,10 @@ class Digits(Task):
 
     def network(self, framework: str, seed: int) -> Any:
         return lenet_in(framework, seed)
+
+    @property
+    def description(self) -> str:
+        return COMMON
 
     def load(self) -> Data:
         from sklearn.datasets import load_digits

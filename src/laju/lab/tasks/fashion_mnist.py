@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from laju.lab.models.lenet import lenet, lenet_in
+from laju.lab.models.lenet import COMMON, lenet, lenet_in
 from laju.lab.tasks.base import Data, DataError, Task
 from laju.lab.tasks.download import cache_folder, fetch
 from laju.lab.tasks.idx import read_idx
@@ -72,6 +72,10 @@ class FashionMNIST(Task):
 
     def network(self, framework: str, seed: int) -> Any:
         return lenet_in(framework, seed)
+
+    @property
+    def description(self) -> str:
+        return COMMON
 
     def load(self) -> Data:
         train_images, train_labels, test_images, test_labels = self._files()

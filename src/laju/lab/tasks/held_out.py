@@ -74,6 +74,10 @@ class HeldOut(Task):
     def correct(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         return self.task.correct(outputs, targets)
 
+    @property
+    def description(self) -> str:
+        return self.task.description
+
     @functools.cached_property
     def fingerprint(self) -> str:
         """SHA-256, in hexadecimal, over the fingerprint of the task and which of its examples are held out."""

@@ -100,17 +100,15 @@ def verdict(findings: Findings) -> str:
         return f"on {runs.task.name} no ensemble can be set beside SGD, because trainings diverged or collapsed"
     parts = []
     for score in SCORES:
-        shown = _shown(differences[score], score)
         words = ("higher", "lower") if score.larger else ("lower", "higher")
-        counts = [f"{len(names)} a {word}" for names, word in zip(shown[:2], words, strict=True) if names]
-        parts += [f"{' and '.join(counts)} {score.name}"] if counts else []
-    seeds = counted(len(runs.seeds), "seed")
+        for names, word in zip(_shown(differences[score], score)[:2], words, strict=True):
+            parts += [f"a {word} {score.name} ({len(names)} of {ensembles})"] if names else []
     if not parts:
         return (
-            f"of {ensembles} ensembles on {runs.task.name} none is shown by {seeds} to differ from the last weights of SGD at "
-            f"equal cost (laju study sampling … --seeds {max(2 * len(runs.seeds), 5)})"
+            f"on {runs.task.name} no ensemble is shown by {counted(len(runs.seeds), 'seed')} to differ from the last weights of "
+            f"SGD at equal cost (laju study sampling … --seeds {max(2 * len(runs.seeds), 5)})"
         )
-    return f"of {ensembles} ensembles on {runs.task.name} {listed(parts)} than the last weights of SGD at equal cost"
+    return f"on {runs.task.name} ensembles are shown to have {listed(parts)} than the last weights of SGD at equal cost"
 
 
 def _shown(differences: Mapping[str, Estimate], score: Score) -> tuple[list[str], list[str], list[str]]:
@@ -271,7 +269,9 @@ def _draw_reliability(findings: Findings) -> Figure:
 
     methods = findings.methods
     ways = list(dict.fromkeys(m.way for m in methods if m != SGD)) or [SGD.way]
-    temperatures = [None, *dict.fromkeys(m.temperature for m in methods if m != SGD)]
+    temperatures = [
+        t for t in dict.fromkeys(m.temperature for m in METHODS) if t is None or t in {m.temperature for m in methods}
+    ]
     figure = Figure(figsize=(0.6 + 2.7 * len(temperatures), 0.6 + 2.8 * len(ways)), layout="constrained")
     axes = figure.subplots(len(ways), len(temperatures), squeeze=False, sharex=True, sharey=True)
     empty = set(axes.flat)
@@ -347,7 +347,8 @@ def _draw_scores(findings: Findings) -> Figure:
             ax.plot([np.mean(values)] * 2, [y - 0.28, y + 0.28], color=color, linewidth=2.2)
         ax.set_yticks(range(len(names)), names if ax is panels[0] else [""] * len(names), fontsize=9)
         ax.invert_yaxis()
-        ax.locator_params(axis="x", nbins=5)
+        ax.locator_params(axis="x", nbins=4)
+        ax.tick_params(axis="x", labelsize=9)
         ax.set_title(score.name, loc="left", color=INK, fontsize=10.5)
         tidy(ax)
     return figure

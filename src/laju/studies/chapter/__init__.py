@@ -1,0 +1,98 @@
+"""The schedules of "Learning Rate Scheduling" in *Dive into Deep Learning*, and the experiments of its three tabs.
+
+`schedules` is the chapter's set as its text describes it. `run` trains one tab as a whole, `TABS` says what each tab is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from laju.core.schedule import Schedule
+from laju.policies import constant, cosine, factor, multi_factor, square_root
+from laju.studies.chapter.beside import Beside, Result
+from laju.studies.chapter.tabs import EPOCHS, TABS, TRAINED, Figures, Tab, get_tab
+
+if TYPE_CHECKING:
+    from laju.lab.running import Display
+    from laju.lab.store import Store
+    from laju.lab.tasks import Task
+
+__all__ = ["EPOCHS", "TABS", "TRAINED", "Beside", "Figures", "Result", "Tab", "get_tab", "run", "schedules"]
+
+
+def schedules() -> dict[str, Schedule]:
+    """The chapter's set, by name; value(e) is in force during epoch e.
+
+    The chapter only plots its factor schedule, from 2.0, which no network here survives; the set trains it from 0.3.
+
+    >>> list(schedules())
+    ['constant', 'square root', 'factor', 'multi-factor', 'cosine', 'cosine with warmup']
+    """
+    return {
+        name: schedule.per("epoch")
+        for name, schedule in {
+            "constant": constant(0.3),
+            "square root": square_root(0.1),
+            "factor": factor(0.3, 0.9, floor=0.01),
+            "multi-factor": multi_factor(0.5, milestones=[15, 30], factor=0.5),
+            "cosine": cosine(0.3, total=20, final=0.01),
+            "cosine with warmup": cosine(0.3, total=20, final=0.01, warmup=5),
+        }.items()
+    }
+
+
+def rates(tab: Tab, epochs: int = EPOCHS, as_meant: bool = False) -> dict[str, Schedule]:
+    """What `run` trains a tab with: the rates that its loop uses, or those that the text describes."""
+    return {name: schedules()[name] for name in TRAINED} if as_meant else tab.rates(epochs)
+
+
+def run(
+    tab: str = "pytorch",
+    task: str | Task = "fashion-mnist",
+    *,
+    epochs: int = EPOCHS,
+    seeds: int | Iterable[int] = 3,
+    as_meant: bool = False,
+    data_dir: str | os.PathLike[str] | None = None,
+    jobs: int | None = None,
+    store: Store | str | os.PathLike[str] | None = None,
+    display: Display | None = None,
+) -> Result:
+    """Train a tab of the chapter as printed: its network, initial weights, order of data and rates, in its framework.
+
+    A seed stands for the initial weights, which the tab's framework draws from it, and for the order of the data, which NumPy
+    draws from it, so neither is that of a run of the printed cells with that seed; their distributions are.
+
+    Args:
+        tab: "pytorch", "tensorflow" or "mxnet".
+        task: where the data are from.
+        epochs: passes over the training data; the chapter's number by default.
+        seeds: how many (0, 1, …), or which.
+        as_meant: train the rates that the text describes instead of those that the tab's loop really uses.
+        data_dir, jobs, store, display: as in `laju.lab.compare`.
+
+    Raises:
+        ModuleNotFoundError: the framework, or the environment of MXNet, is missing; nothing was trained.
+        ValueError: an unknown tab, and what `laju.lab.compare` raises.
+
+    >>> result = run("pytorch", "digits", epochs=1, seeds=1, jobs=1)
+    >>> result.verdict.partition(":")[0]
+    "No verdict on the PyTorch tab's figures"
+    """
+    from laju.lab.compare import compare
+    from laju.lab.tasks import read_task
+
+    which = get_tab(tab)
+    comparison = compare(
+        rates(which, epochs, as_meant),
+        which.task(read_task(task, data_dir)),
+        epochs=epochs,
+        seeds=seeds,
+        jobs=jobs,
+        store=store,
+        display=display,
+        framework=which.framework,
+    )
+    return Result(which, comparison, as_meant)

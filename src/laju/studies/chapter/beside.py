@@ -1,0 +1,200 @@
+"""A tab's published figures beside what came out here."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from laju.studies.chapter.tabs import BATCH, DATA, EPOCHS, IMAGES, TEST_IMAGES, Figures, Tab
+
+if TYPE_CHECKING:
+    from laju.core.units import RunPlan
+    from laju.lab.comparison import Comparison, Row
+    from laju.lab.statistics import Estimate
+
+
+@dataclass(frozen=True)
+class Beside:
+    """One training of a tab: what came out here, and what the tab publishes.
+
+    Attributes:
+        row: what came out.
+        published: None where the tab prints no figures of this training.
+        differ: the names of the figures that one more run here would not have given; None where that cannot be told.
+        why: the reason where it cannot be told, else empty.
+        same_rates: whether the tab's loop trains at these rates.
+    """
+
+    row: Row
+    published: Figures | None
+    differ: tuple[str, ...] | None
+    why: str
+    same_rates: bool
+
+    @property
+    def judgement(self) -> str:
+        """`agrees`, what differs, or why that cannot be told."""
+        from laju.lab.statistics import listed
+
+        if self.differ is None:
+            return self.why
+        return f"differs in {listed(_spoken(self.differ))}" if self.differ else "agrees"
+
+
+@dataclass(frozen=True)
+class Result:
+    """The trainings of a tab, as a comparison, beside the tab's published figures.
+
+    Args:
+        tab: which was trained.
+        comparison: what came out, of schedules named as the tab's.
+        as_meant: whether the rates were those that the text describes instead of those that the loop uses.
+    """
+
+    tab: Tab
+    comparison: Comparison
+    as_meant: bool = False
+
+    @property
+    def elsewhere(self) -> list[str]:
+        """What of the run is not the tab's, such as `3 epochs instead of 30`; empty where the figures can be compared."""
+        from laju.lab.statistics import counted
+
+        plan, data = self.comparison.plan, self.comparison.task.removesuffix(f", {self.tab.name} tab")
+        test = round(1 / self.comparison.resolution) if self.comparison.resolution else TEST_IMAGES
+        found = [] if data == DATA else [f"{data} instead of {DATA}"]
+        if data == DATA and (plan.samples, test) != (IMAGES, TEST_IMAGES):
+            here, there = f"{plan.samples:,} training and {test:,} test images", f"{IMAGES:,} and {TEST_IMAGES:,}"
+            found.append(f"{here} instead of {there}")
+        if plan.epochs != EPOCHS:
+            found.append(f"{counted(plan.epochs, 'epoch')} instead of {EPOCHS}")
+        if plan.batch_size != BATCH:
+            found.append(f"batches of {plan.batch_size} instead of {BATCH}")
+        if str(self.comparison.optimizer) != "sgd()":
+            found.append(f"{self.comparison.optimizer} instead of sgd()")
+        return found
+
+    def lines(self) -> list[Beside]:
+        """Every training beside its published figures.
+
+        A published figure is of one run, so it agrees when it lies in the interval in which one more run of ours would lie: with
+        n seeds of mean m and sample deviation s, m ± t·s·√(1 + 1/n), t being Student's quantile for 95 % and n - 1 degrees of
+        freedom, and ± 0.0005, since it was rounded. It is asked of the full Fashion-MNIST at 30 epochs and batch size 256 alone,
+        at the rates of the tab's loop, with three seeds or more that all finished.
+        """
+        from laju.lab.statistics import LEAST_SEEDS, counted
+
+        used, plan, elsewhere = self.tab.rates(self.comparison.plan.epochs), self.comparison.plan, self.elsewhere
+        found = []
+        for row in self.comparison.summary():
+            same = _same_rates(self.comparison.schedules[row.name], used[row.name], plan)
+            published = self.tab.published.get(row.name)
+            differ: tuple[str, ...] | None = None
+            why = ""
+            if published is None:
+                why = "none published"
+            elif elsewhere:
+                why = "not compared"
+            elif not same:
+                why = "other rates than its loop's"
+            elif row.finished < row.trials:
+                why = f"not compared: {row.note}"
+            elif row.train_loss is None or row.train_loss.half_width is None:
+                why = f"not compared: {counted(row.trials, 'seed')}; it takes --seeds {LEAST_SEEDS}"
+            else:
+                estimates = {figure: getattr(row, figure) for figure in vars(published)}
+                differ = tuple(f for f, value in vars(published).items() if not _holds(estimates[f], value))
+            found.append(Beside(row, published, differ, why, same))
+        return found
+
+    @property
+    def verdict(self) -> str:
+        """What the run says of the tab's published figures, in a sentence, or why it says nothing."""
+        from laju.lab.statistics import listed
+
+        tab = f"the {self.tab.title} tab"
+        if not self.tab.published:
+            return f"No verdict: {tab} prints no figures, so nothing can agree with it."
+        if self.elsewhere:
+            return (
+                f"No verdict on {tab}'s figures, as this run had {listed(self.elsewhere)}; laju chapter --tab {self.tab.name} "
+                f"on the full {DATA} gives one."
+            )
+        lines = [line for line in self.lines() if line.published]
+        agree = [line.row.name for line in lines if line.differ == ()]
+        parts = [f"the figures of {tab} come out for {listed(agree)}"] if agree else []
+        parts += [f"{line.row.name} {line.judgement}" for line in lines if line.differ]
+        untold: dict[str, list[str]] = {}
+        for line in lines:
+            if line.differ is None:
+                untold.setdefault(line.why.removeprefix("not compared: "), []).append(line.row.name)
+        parts += [f"{listed(names)} cannot be told ({why})" for why, names in untold.items()]
+        if not agree and len(parts) == len(untold):
+            return f"No verdict on {tab}'s figures: {'; '.join(parts)}."
+        return "; ".join(parts)[0].upper() + "; ".join(parts)[1:] + "."
+
+    def notes(self) -> list[str]:
+        """What a reader should know of the record and of the verdict."""
+        from laju.lab.statistics import listed
+
+        lines = self.lines()
+        rates = "The rates are those that the text describes, per epoch." if self.as_meant else self.tab.asked
+        found = [f"{self.tab.title} tab: {rates}"]
+        other = [line.row.name for line in lines if line.published and not line.same_rates]
+        if other:
+            found.append(
+                f"{listed(other)}: the published figures are of other rates, those that the tab's loop uses; without --as-meant "
+                "these are trained."
+            )
+        compared = [line for line in lines if line.differ is not None]
+        if compared:
+            figures = len(compared) * len(vars(next(iter(self.tab.published.values()))))
+            found.append(
+                "The published figures are of one run each; one more of yours falls outside the interval that they are held "
+                f"against in 5 % of cases, so {0.05 * figures:.1g} of these {figures} figures would differ by chance."
+            )
+        return found
+
+    def sentences(self) -> list[str]:
+        """The verdict and the notes."""
+        return [self.verdict, *self.notes()]
+
+    def to_json(self) -> dict[str, Any]:
+        """The comparison as `Comparison.to_json` gives it, with the tab's side as "chapter"."""
+        lines = [
+            {
+                "schedule": line.row.name,
+                "published": None if line.published is None else vars(line.published),
+                "same_rates": line.same_rates,
+                "agrees": None if line.differ is None else not line.differ,
+                "differs_in": line.differ,
+                "why_not_compared": line.why,
+            }
+            for line in self.lines()
+        ]
+        chapter = {
+            "tab": self.tab.name,
+            "as_meant": self.as_meant,
+            "verdict": self.verdict,
+            "elsewhere": self.elsewhere,
+            "lines": lines,
+        }
+        return self.comparison.to_json() | {"chapter": chapter}
+
+
+def _same_rates(schedule: Any, used: Any, plan: RunPlan) -> bool:
+    return np.array_equal(schedule.resolve(plan).values(plan.updates), used.resolve(plan).values(plan.updates))
+
+
+def _holds(estimate: Estimate, published: float) -> bool:
+    """Whether one more run could have given the published figure."""
+    assert estimate.half_width is not None
+    half = estimate.half_width * math.sqrt(estimate.n + 1)  # half_width has t·s/√n
+    return abs(estimate.mean - published) <= half + 0.0005
+
+
+def _spoken(figures: tuple[str, ...]) -> list[str]:
+    return [figure.replace("_", " ") for figure in figures]

@@ -1,0 +1,140 @@
+"""The three tabs of the chapter as records: what each trains, at which rates, and what it publishes.
+
+The chapter has one text and three tabs of code, which are three experiments: they differ in the network, its initial weights, the
+order of the data and the rates that their loops really use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from laju.core.checks import nearest, shown, whole
+from laju.core.schedule import Schedule
+from laju.dialects import d2l
+from laju.policies import constant
+
+if TYPE_CHECKING:
+    from laju.lab.tasks import Task
+    from laju.lab.trials import Framework
+
+DATA, IMAGES, TEST_IMAGES, EPOCHS, BATCH = "fashion-mnist", 60_000, 10_000, 30, 256
+"""What every tab trains on, for how long, and how many images an update sees."""
+
+TRAINED = ("constant", "square root", "multi-factor", "cosine", "cosine with warmup")
+"""The trainings of each tab, in order. The chapter plots its factor schedule and trains no network with it."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """How a run ended: mean cross-entropy in nats, and shares between 0 and 1."""
+
+    train_loss: float
+    train_accuracy: float
+    test_accuracy: float
+
+
+@dataclass(frozen=True)
+class Tab:
+    """One tab of the chapter.
+
+    Attributes:
+        name: "pytorch", "tensorflow" or "mxnet".
+        title: the framework's own spelling.
+        framework: the lab's name of the framework that the tab is trained in.
+        asked: when its loop asks a scheduler, and what follows from that, as a sentence.
+        published: what the tab prints of its trainings, by name: one run each, to three decimals.
+    """
+
+    name: Literal["pytorch", "tensorflow", "mxnet"]
+    title: str
+    framework: Framework
+    asked: str
+    published: Mapping[str, Figures] = field(default_factory=dict)
+
+    def task(self, data: Task) -> Task:
+        """The tab's network, initial weights and order of data, on the data of a task."""
+        from laju.lab.tasks import tabs
+
+        return {"pytorch": tabs.PyTorchTab, "tensorflow": tabs.TensorFlowTab, "mxnet": tabs.MXNetTab}[self.name](data)
+
+    def rates(self, epochs: int = EPOCHS) -> dict[str, Schedule]:
+        """The rates that the tab's loop really uses, by the names of `TRAINED`; per epoch, but per update in MXNet.
+
+        Args:
+            epochs: of the run. The tab plots so many values of each scheduler before it trains, which moves the multi-factor one.
+
+        >>> TABS["pytorch"].rates()["cosine with warmup"].child.values(4).round(3)
+        array([0.3 , 0.  , 0.06, 0.12])
+        >>> TABS["tensorflow"].rates()["multi-factor"].child.values(16)[[0, 14, 15]]
+        array([0.25 , 0.25 , 0.125])
+        """
+        epochs = whole("epochs", epochs, least=1)
+        used = {
+            "constant": constant(0.3),
+            "square root": d2l.SquareRootScheduler(0.1, loop=self.name),
+            "multi-factor": d2l.MultiFactorScheduler([15, 30], 0.5, 0.5, loop=self.name, plotted=epochs),
+            "cosine": d2l.CosineScheduler(20, 0.3, 0.01, loop=self.name),
+            "cosine with warmup": d2l.CosineScheduler(20, 0.3, 0.01, warmup_steps=5, loop=self.name),
+        }
+        return used if self.name == "mxnet" else {name: schedule.per("epoch") for name, schedule in used.items()}
+
+
+TABS: dict[str, Tab] = {
+    tab.name: tab
+    for tab in (
+        Tab(
+            "pytorch",
+            "PyTorch",
+            "torch",
+            "The loop calls a scheduler after the epoch, with the number of that epoch: epoch 0 is trained at the optimizer's "
+            "own rate and every later one at the rate of the epoch before. The plot has stepped the multi-factor scheduler once "
+            "an epoch, so the training goes on from where the plot ended.",
+            {
+                "constant": Figures(0.147, 0.944, 0.888),
+                "square root": Figures(0.271, 0.902, 0.877),
+                "multi-factor": Figures(0.195, 0.926, 0.884),
+                "cosine": Figures(0.192, 0.930, 0.901),
+            },
+        ),
+        Tab(
+            "tensorflow",
+            "TensorFlow",
+            "tensorflow",
+            "The loop calls a scheduler before the epoch, with the number of that epoch, as the plots do. The multi-factor "
+            "scheduler keeps what it has multiplied, so the training goes on from where the plot ended.",
+            {
+                "constant": Figures(0.209, 0.922, 0.896),
+                "square root": Figures(0.386, 0.858, 0.848),
+                "multi-factor": Figures(0.238, 0.912, 0.884),
+                "cosine": Figures(0.257, 0.906, 0.881),
+            },
+        ),
+        Tab(
+            "mxnet",
+            "MXNet",
+            "mxnet",
+            "The trainer asks a scheduler at every minibatch, counted from 1: what the plots show over epochs is over within as "
+            "many minibatches. The plot has moved the multi-factor scheduler on.",
+        ),
+    )
+}
+"""By name. The first is the default everywhere."""
+
+
+def get_tab(name: str) -> Tab:
+    """The tab of this name.
+
+    Raises:
+        ValueError: there is none; the message has the nearest name.
+
+    >>> get_tab("mxnet").title
+    'MXNet'
+    """
+    if name in TABS:
+        return TABS[name]
+    known = {"torch": "pytorch", "tf": "tensorflow", "keras": "tensorflow", "gluon": "mxnet"}
+    text = str(name).lower()
+    meant = f", did you mean {known[text]!r}?" if text in known else nearest(text, TABS)
+    raise ValueError(f"tab must be one of {', '.join(TABS)}, got {shown(name)}{meant}")

@@ -1,0 +1,176 @@
+"""No study says of trainings more than their intervals carry: each is given trainings whose results are made up.
+
+Only the trainings are replaced: the schedules, trials, comparisons, statistics, sentences, tables and pictures are the study's.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib import import_module
+
+import numpy as np
+import pytest
+
+from laju.lab import Outcome, Record, Trial
+from laju.studies import Answer, Options, run
+from laju.studies.restarts_and_averaging import LINE, Point, Weights
+from laju.studies.warmup_length import WATCHED
+
+STUDIES = ("fixed-rates", "exponents", "plateau", "warmup-length", "restarts-and-averaging")
+Quality = Callable[[Trial], float]
+
+CLAIMS = re.compile(
+    r"\b([Ss]hown to|shown|better|worse|best|larger|smaller|higher|lower|faster|slower|wider|narrower|widens?|narrows?|"
+    r"beats?|outperforms?|helps?|hurts?|overfits|matters?|worth|more than)\b"
+)
+HEDGES = re.compile(
+    r"\b(no|not|nothing|none|may|might|whether|would|level are|ahead is|probable|"
+    # facts about the trainings at hand, which are no statements about schedules
+    r"of the base rates|in the second half|the best of|averaged weights have|stays below|mean|each at its own)\b",
+    re.IGNORECASE,
+)
+
+
+def claims(text: str) -> list[str]:
+    """The clauses that say that something is better, larger or the like, without saying that this is open."""
+    clauses = re.split(r"(?<=[.;:])\s+|\*\*", text)
+    return [
+        clause
+        for clause in clauses
+        if "shown not to be" in clause or (CLAIMS.search(clause) and not HEDGES.search(clause))
+    ]
+
+
+def test_sentences_that_claim_are_told_from_those_that_leave_it_open() -> None:
+    for text in (
+        "Between base rates it differs by 0.1, between exponents by 0.4: the exponent matters more than the base rate.",
+        "The best constant rate is 0.2, by test accuracy.",
+        "Letting the loss decide is shown not to be the best: plateau, behind cosine.",
+        "Shown to be the best rate: 0.2 (0.985), ahead of 0.1 by 0.010 ± 0.004.",
+        "With warmup of 1 epoch 0.04, which widens the range for every seed (2 times).",
+    ):
+        assert claims(text), text
+    for text in (
+        "No rate is shown to be the best: ahead is 0.2 (0.985; 48 % to be the best), which 5 seeds do not tell from 0.1.",
+        "It is the smallest rate that was tried, so a smaller one may be better.",
+    ):
+        assert claims(text) == [], text
+
+
+def made(quality: Quality) -> Callable[..., Outcome]:
+    """Training whose test accuracy at the end is the quality of the trial; it is always right on the training data."""
+
+    def train(trial: Trial, report: object = None) -> Outcome:
+        plan, at_end = trial.plan, quality(trial)
+        records = [
+            Record(
+                update=e * plan.updates_per_epoch,
+                epoch=float(e),
+                rate=0.1,
+                train_loss=(1 - at_end) * (1 + (plan.epochs - e) / plan.epochs),
+                train_accuracy=at_end,
+                test_accuracy=at_end,
+            )
+            for e in range(1, plan.epochs + 1)
+        ]
+        observed = []
+        if trial.rule is not None:
+            observed = [(r.update, 0.5) for r in records]  # a loss that does not fall, so the rule cuts
+        return Outcome("finished", tuple(records), 0.0, observed=tuple(observed))
+
+    return train
+
+
+def answer(monkeypatch: pytest.MonkeyPatch, name: str, quality: Quality, seeds: int) -> Answer:
+    """The study's answer at its small size."""
+    module, train = import_module(f"laju.studies.{name.replace('-', '_')}"), made(quality)
+    monkeypatch.setattr("laju.lab.running.worker.train", train)
+    for function in ("compare", "run_trials"):
+        if hasattr(module, function):
+            whole = getattr(import_module("laju.lab.compare"), function)
+            monkeypatch.setattr(module, function, partial(whole, share_prefixes=False))
+
+    def averaged(trial: Trial, taken: Sequence[int]) -> tuple[Outcome, Weights]:
+        def point(shift: float) -> Point:
+            right = quality(trial) + shift
+            return Point(1 - right, right, 1 - right, right)
+
+        extra = quality(trial) - 0.9  # as much as the schedule is better, its averages are
+        alphas = tuple(float(a) for a in np.linspace(*LINE))
+        line = tuple(point(0.0) for _ in alphas)
+        weights = Weights(point(0.0), point(extra / 4), point(extra / 4), tuple(taken), alphas, line, 0.1, {})
+        return train(trial), weights
+
+    def watch(trial: Trial, frozen: str | None = None, updates: int = 0) -> tuple[Outcome, np.ndarray]:
+        return train(trial), np.full((WATCHED, 16), 0.01)
+
+    for function, fake in (("averaged", averaged), ("watch", watch)):
+        if hasattr(module, function):
+            monkeypatch.setattr(module, function, fake)
+    return run(name, Options(small=True, seeds=seeds, jobs=1))
+
+
+def differently(trial: Trial) -> float:
+    """As good as a hash of the schedule says, up to 0.2 apart, and nearly the same for every seed."""
+    which = zlib.crc32(f"{trial.schedule}{trial.rule}{trial.optimizer}".encode()) % 64
+    return 0.75 + which / 320 + 1e-4 * np.random.default_rng(trial.seed * 64 + which).normal()
+
+
+@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize("seeds", [1, 2, 4])
+def test_trainings_that_all_end_the_same_give_no_claim(monkeypatch: pytest.MonkeyPatch, name: str, seeds: int) -> None:
+    found = answer(monkeypatch, name, lambda trial: 0.9, seeds)
+    assert claims(found.verdict) == []
+    assert claims(found.text) == []
+    assert re.search(r"\b([Nn]o|not|none)\b|is no change", found.verdict)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_two_seeds_give_no_claim_however_far_apart_schedules_are(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    found = answer(monkeypatch, name, differently, 2)
+    assert claims(found.verdict) == []
+    assert claims(found.text) == []
+    assert "±" not in found.text
+    cells = [str(cell) for table in found.tables.values() for row in table.rows for cell in row]
+    assert not any("±" in cell or " … " in cell for cell in cells)
+    assert "--seeds 5)" in found.verdict or name == "warmup-length"  # where nothing is ahead
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_noise_alone_gives_no_claim(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    def noise(trial: Trial) -> float:
+        key = zlib.crc32(f"{trial.schedule}{trial.rule}{trial.optimizer}{trial.seed}".encode())
+        return 0.9 + 0.01 * float(np.clip(np.random.default_rng(key).normal(), -3, 3))
+
+    found = answer(monkeypatch, name, noise, 3)
+    assert claims(found.verdict) == []
+    assert claims(found.text) == []
+    for table in found.tables.values():  # accuracies and losses stay within what is possible
+        for row in table.rows:
+            for cell in row:
+                for low, high in re.findall(r"\((-?[\d.e-]+) … ([\d.e-]+)\)", str(cell)):
+                    assert float(low) >= 0 or "+" in str(cell)
+                    assert float(high) < 50
+
+
+@pytest.mark.parametrize("name", ["fixed-rates", "exponents", "plateau", "restarts-and-averaging"])
+def test_differences_far_beyond_their_intervals_are_claimed(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    found = answer(monkeypatch, name, differently, 5)
+    assert claims(found.verdict), found.verdict
+    assert "hown" in found.verdict
+    assert claims(found.text)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_an_answer_begins_with_its_verdict(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    found = answer(monkeypatch, name, differently, 3)
+    lines = found.markdown().split("\n\n")
+    assert lines[:2] == [f"# {found.question}", f"**{found.verdict}**"]
+    assert found.verdict[0].isupper()
+    assert found.verdict.endswith(".")
+    assert "\n" not in found.verdict
+    assert "1 epochs" not in found.markdown()
+    assert "1 seeds" not in found.markdown()

@@ -1,0 +1,188 @@
+"""What README and Start tell a newcomer to type runs as it stands there, and prints what stands below it."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.metadata import distribution
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = ("README.md", "docs/start.md")
+TRAIN = ("compare", "chapter", "find", "study", "tune")
+"""Verbs that train. Their examples are made small by what is put behind them, of which the last value of an option counts."""
+SMALL = {
+    "compare": "--epochs 1 --seeds 2 --jobs 2",
+    "compare --tuned": "--epochs 1 --seeds 1 --tuning-trials 3 --jobs 2",
+    "find": "--updates 10 --seeds 1",
+    "study": "--small",
+    "tune": "--trials 2 --epochs 1 --confirm 1",
+    "chapter": "--epochs 1 --seeds 1 --data-dir {data}",
+}
+main = pytest.mark.skipif(find_spec("torch") is None, reason="the main environment has torch: make test-all")
+FINDS = ("check", "diff")
+"""Verbs whose exit status 1 is an answer."""
+
+RUN = """
+import contextlib, io, json, sys, warnings
+printed, space = [], {"__name__": "__main__"}
+for code in json.load(sys.stdin):
+    with contextlib.redirect_stdout(io.StringIO()) as stdout, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        exec(compile(code, "example", "exec"), space)
+    printed.append(stdout.getvalue())
+    for warning in caught:
+        assert not warning.category.__module__.startswith("laju"), warning.message
+json.dump(printed, sys.stdout)
+"""
+
+
+class Block(NamedTuple):
+    """A block of code on a page, and the block of text below it."""
+
+    language: str
+    code: str
+    output: str | None
+
+    def imports(self) -> set[str]:
+        """The packages that Python code imports."""
+        nodes = list(ast.walk(ast.parse(self.code)))
+        names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+        names += [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
+        return {name.partition(".")[0] for name in names}
+
+
+def blocks(page: str, language: str) -> list[Block]:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    found = re.findall(r"^```(\w*)[^\n]*\n(.*?)^```$(?:\n\n```text\n(.*?)^```$)?", text, flags=re.MULTILINE | re.DOTALL)
+    return [Block(name, code, output or None) for name, code, output in found if name == language]
+
+
+def commands(page: str) -> list[tuple[str, str | None]]:
+    """Each command, and what the last one of a block prints."""
+    found: list[tuple[str, str | None]] = []
+    for block in blocks(page, "sh"):
+        lines = block.code.replace("\\\n", " ").splitlines()
+        found += [(line, block.output if line is lines[-1] else None) for line in lines]
+    return found
+
+
+def check(page: str, examples: Sequence[Block], folder: Path) -> None:
+    """The examples run in order in one process, without a warning of laju's, and print what the page says."""
+    done = subprocess.run(
+        [sys.executable, "-c", RUN],
+        input=json.dumps([block.code for block in examples]),
+        cwd=folder,
+        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    printed = json.loads(done.stdout)
+    assert [(block.code, text) for block, text in zip(examples, printed, strict=True) if block.output] == [
+        (block.code, block.output) for block in examples if block.output
+    ], page
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Path:
+    """Logs of three runs: those of the page that says which runs to make, as a training loop writes them."""
+    page = "docs/forecast/which-schedule.md"
+    runs: dict = {"__name__": "example"}
+    exec(compile(next(b.code for b in blocks(page, "python") if "def train" in b.code), page, "exec"), runs)
+    for seed, (name, schedule) in enumerate(runs["runs"].items()):
+        updates, losses = runs["train"](schedule, 6000, seed)
+        rows = np.column_stack([updates, [schedule(int(n)) for n in updates], losses])
+        np.savetxt(tmp_path / f"{name}.csv", rows, delimiter=",", header="step,lr,loss", comments="", fmt="%.8g")
+    return tmp_path
+
+
+@main
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES)
+def test_the_python_of_a_page_runs_in_order_and_prints_what_stands_there(page: str, logs: Path) -> None:
+    examples = blocks(page, "python")
+    here = [block for block in examples if "mxnet" not in block.imports()]
+    assert len(here) >= 4
+    check(page, here, logs)
+
+
+def test_the_mxnet_of_readme_runs_where_mxnet_is(tmp_path: Path) -> None:
+    pytest.importorskip("mxnet", reason="MXNet has an environment of its own: make test-mxnet")
+    first, *rest = blocks("README.md", "python")
+    (example,) = [block for block in rest if "mxnet" in block.imports()]
+    train = """
+from mxnet import autograd, nd
+for _ in range(3):
+    with autograd.record():
+        loss = net(nd.ones((1, 4))).sum()
+    loss.backward()
+    trainer.step(1)
+print(trainer.learning_rate, schedule(2))
+"""
+    check("README.md", [first, example, Block("python", train, "0.012 0.012\n")], tmp_path)
+
+
+@main
+@pytest.mark.parametrize(
+    ("command", "output"),
+    [
+        pytest.param(*each, marks=pytest.mark.slow, id=each[0][:50])
+        if each[0].split()[1] in TRAIN
+        else pytest.param(*each, id=each[0][:50])
+        for page in PAGES
+        for each in commands(page)
+        if each[0].startswith("laju ")
+    ],
+)
+def test_every_command_runs_and_prints_what_stands_there(
+    command: str, output: str | None, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    verb = command.split()[1]
+    small = SMALL.get(f"{verb} --tuned" if "--tuned" in command else verb, "")
+    if "{data}" in small:
+        small = small.format(data=request.getfixturevalue("shared") / "data" / "fashion-mnist-mini")
+    command = re.sub(r"\s+#.*", "", command)
+    here = Path(sys.executable).parent
+    done = subprocess.run(
+        ["bash", "-c", f"{command} {small}"],
+        cwd=tmp_path,
+        env=os.environ | {"PATH": f"{here}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "100"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode in ((0, 1) if verb in FINDS else (0,)), done.stderr
+    assert "warning" not in done.stderr
+    assert "each epoch was taken for one update" not in done.stdout
+    if output is not None:
+        assert done.stdout == output
+
+
+def test_what_is_installed_are_extras_that_there_are() -> None:
+    extras = set(distribution("laju").metadata.get_all("Provides-Extra"))
+    named: set[str] = set()
+    for file in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
+        text = file.read_text(encoding="utf-8")
+        assert not re.search(r"pip install \"?'?laju", text), f"{file}: no index has laju"
+        named |= {name for group in re.findall(r"pip install '\.\[([^]]+)\]'", text) for name in group.split(",")}
+    assert {"lab", "sampling"} <= named <= extras
+    table = re.findall(r"^\| (`.*?) \| ", (ROOT / "docs/start.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert {name for row in table for name in re.findall(r"`(\w+)`", row)} == extras - {"dev", "docs", "trainers"}
+
+
+def test_the_targets_of_make_are_there() -> None:
+    if shutil.which("make") is None:
+        pytest.skip("there is no make here")
+    for target in set(re.findall(r"`make ([\w-]+)`", (ROOT / "README.md").read_text(encoding="utf-8"))):
+        assert subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True).returncode == 0, target
