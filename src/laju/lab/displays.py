@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
 from laju.core.checks import shown
+from laju.lab.environment import in_notebook
 from laju.lab.running import Display
 
 
@@ -30,9 +29,3 @@ def as_display(asked: Display | bool | None) -> Display | None:
             f"display must be True, False, None or a Display, got {shown(asked)}, which has no {missing[0]!r}"
         )
     return asked
-
-
-def in_notebook() -> bool:
-    """Whether this process is the kernel of a notebook, which IPython's own terminal is not."""
-    ipython = sys.modules.get("IPython")
-    return ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None

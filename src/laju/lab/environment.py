@@ -41,3 +41,9 @@ def quiet() -> Iterator[None]:
         finally:
             os.dup2(kept, 2)
             os.close(kept)
+
+
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook, which IPython's own terminal is not."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None

@@ -6,7 +6,7 @@ import os
 
 from rich.console import Console
 
-from laju.lab.displays import in_notebook
+from laju.lab.environment import in_notebook
 from laju.lab.report.live.notebook import NotebookFigure
 from laju.lab.report.live.terminal import Lines, Terminal
 from laju.lab.running import Display
