@@ -283,3 +283,16 @@ def shifted_table(language: str = "en") -> str:
 
 def _row(cells: tuple[str, ...], language: str) -> str:
     return "| " + " | ".join(_word(cell, language) for cell in cells) + " |"
+
+
+def published_table(language: str = "en") -> str:
+    """The figures that the chapter's tabs publish, one run each."""
+    rows = [
+        _row(("tab", "schedule", "train loss", "train accuracy", "test accuracy"), language),
+        "| --- |" + " --- |" * 4,
+    ]
+    for tab in TABS.values():
+        for name, published in tab.published.items():
+            texts = (_decimal(f"{figure:.3f}", language) for figure in vars(published).values())
+            rows.append(_row((tab.title, name, *texts), language))
+    return "\n".join(rows)

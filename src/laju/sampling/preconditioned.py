@@ -49,8 +49,4 @@ class RMSProp:
         """Bring V up to date in place with the gradient of update t = 0, 1, …, and return G; all of one shape."""
         scaled = gradient / self.data_size
         squares.lerp_(scaled * scaled, max(1 - self.decay, 1 / (t + 1)))
-        return self.factor(squares)
-
-    def factor(self, squares: torch.Tensor) -> torch.Tensor:
-        """G at a given V."""
         return (squares.sqrt() + self.damping).reciprocal_()
