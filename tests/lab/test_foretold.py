@@ -37,7 +37,7 @@ def watched() -> tuple[Foretold, list[str], Clock, Silent]:
 
 
 def at(name: str, update: int) -> Running:
-    return Running(name, 0, 7050, Record(update, update / 235, 0.1, 1.0, 0.5))
+    return Running(name, 0, 7050, [Record(update, update / 235, 0.1, 1.0, 0.5)])
 
 
 def test_the_time_is_what_the_speed_of_all_running_trials_says(watched: Any) -> None:
