@@ -11,7 +11,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -39,6 +39,9 @@ from laju.policies import constant, cosine, multi_factor, square_root
 from laju.studies.base import Answer, Options, Table
 from laju.studies.watched import run_watched
 from laju.view.plot import INK, legend, line_style, tidy
+
+if TYPE_CHECKING:
+    from laju.lab.engines.loop import Report
 
 NAME, QUESTION = "overfitting", "Does a falling rate overfit less at the same training loss?"
 REFERENCE, LOWER, ADAM = "constant", "constant, a third", "Adam, constant"
@@ -114,8 +117,13 @@ class Curve:
         return Point(*(float(np.interp(-math.log(loss), x, values)) for values in zip(*self.points, strict=True)))
 
 
-def watch(trial: Trial) -> tuple[Outcome, list[list[float]]]:
-    """Train once; after every epoch, the loss and the accuracy on all training examples."""
+def watch(trial: Trial, report: Report | None = None) -> tuple[Outcome, list[list[float]]]:
+    """Train once; after every epoch, the loss and the accuracy on all training examples.
+
+    Args:
+        trial: what to train.
+        report: called with every record as it is made.
+    """
     from laju.lab.engines.loop import run
     from laju.lab.engines.torch import Training, one_thread_and_own_randomness
 
@@ -126,7 +134,7 @@ def watch(trial: Trial) -> tuple[Outcome, list[list[float]]]:
 
     ends: list[list[float]] = []
     with one_thread_and_own_randomness():
-        return run(trial, Watched(trial)), ends
+        return run(trial, Watched(trial), report), ends
 
 
 def curve(outcome: Outcome, ends: Sequence[Sequence[float]]) -> Curve:
