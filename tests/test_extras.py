@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from laju import extras
+import laju
+from laju.core import extras
 from laju.core.extras import MissingPackage, explained, install_command, missing, needed_by
 
-SOURCE = Path(extras.__file__).parent
+SOURCE = Path(laju.__file__).parent
 REQUIRED = {"array_api_compat", "click", "numpy"}
 IN_NO_EXTRA = {
+    "IPython",
     "cmaes",  # of one sampler of Optuna
     "dask",  # comes with distributed
     "markupsafe",  # comes with Jinja

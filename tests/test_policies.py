@@ -61,7 +61,16 @@ NAN, INF = math.nan, math.inf
 CALLS = {
     "chebyshev": {"low": 0.1, "peak": 1.0, "total": 8, "order": "fractal"},
     "constant": {"value": 0.3},
-    "cosine": {"peak": 0.3, "total": 20, "final": 0.01, "warmup": 5, "start": 0.02, "exponent": 1.5, "k": 2.0},
+    "cosine": {
+        "peak": 0.3,
+        "total": 20,
+        "final": 0.01,
+        "warmup": 5,
+        "start": 0.02,
+        "exponent": 1.5,
+        "k": 2.0,
+        "first": False,
+    },
     "cosine_restarts": {
         "peak": 0.3,
         "every": 10,
@@ -71,17 +80,18 @@ CALLS = {
         "count": 3,
         "warmup": 3,
         "start": 0.02,
+        "first": False,
     },
     "exp_range": {"start": 0.01, "peak": 0.3, "up": 4, "gamma": 0.9, "down": 6},
-    "exponential": {"peak": 0.3, "final": 0.001, "total": 20, "warmup": 5, "start": 0.02},
+    "exponential": {"peak": 0.3, "final": 0.001, "total": 20, "warmup": 5, "start": 0.02, "first": False},
     "exponential_warmup": {"peak": 0.3, "timescale": 5, "first": True},
     "factor": {"base": 0.3, "factor": 0.5, "every": 4, "floor": 0.01},
     "flat_cosine": {"peak": 0.3, "total": 20, "flat": 12, "final": 0.01},
-    "inverse_sqrt": {"peak": 0.3, "warmup": 5, "timescale": 7, "start": 0.02},
+    "inverse_sqrt": {"peak": 0.3, "warmup": 5, "timescale": 7, "start": 0.02, "first": False},
     "inverse_time": {"base": 0.3, "rate": 0.5, "every": 4},
     "knots": {"points": [[0, 0.1], [5, 0.3], [12, 0.01]], "shape": "cosine"},
     "linear": {"start": 0.3, "final": 0.01, "total": 20},
-    "linear_to_zero": {"peak": 0.3, "total": 20, "warmup": 5, "start": 0.02},
+    "linear_to_zero": {"peak": 0.3, "total": 20, "warmup": 5, "start": 0.02, "first": False},
     "multi_factor": {"base": 0.3, "milestones": [5, 9], "factor": 0.1},
     "natural_exponential": {"base": 0.3, "rate": 0.5, "every": 4},
     "noam": {"d_model": 512, "warmup": 5, "scale": 2.0},
@@ -93,13 +103,31 @@ CALLS = {
         "final": 0.001,
         "shape": "linear",
         "phases": 3,
+        "first": False,
     },
-    "one_cycle_momentum": {"total": 20, "warmup": 6, "start": 0.9, "low": 0.8, "shape": "linear", "phases": 3},
+    "one_cycle_momentum": {
+        "total": 20,
+        "warmup": 6,
+        "start": 0.9,
+        "low": 0.8,
+        "shape": "linear",
+        "phases": 3,
+        "first": False,
+    },
     "piecewise_constant": {"boundaries": [5, 9], "values": [0.1, 0.3, 0.01]},
-    "poly": {"base": 0.3, "total": 20, "power": 2.0, "final": 0.01, "k": 3.0, "warmup": 5, "start": 0.02},
+    "poly": {
+        "base": 0.3,
+        "total": 20,
+        "power": 2.0,
+        "final": 0.01,
+        "k": 3.0,
+        "warmup": 5,
+        "start": 0.02,
+        "first": False,
+    },
     "polynomial_decay": {"base": 0.3, "alpha": 0.5, "beta": 0.1},
     "radam_warmup": {"peak": 0.3, "beta2": 0.9},
-    "rex": {"peak": 0.3, "total": 20, "final": 0.01, "beta": 0.7, "warmup": 5, "start": 0.02},
+    "rex": {"peak": 0.3, "total": 20, "final": 0.01, "beta": 0.7, "warmup": 5, "start": 0.02, "first": False},
     "square_root": {"base": 0.3},
     "swa": {"schedule": 0.3, "final": 0.01, "at": 10, "anneal": 5, "shape": "linear"},
     "swa_cyclic": {"schedule": 0.3, "peak": 0.1, "final": 0.01, "at": 10, "every": 3},
@@ -111,8 +139,9 @@ CALLS = {
         "upper": 2.0,
         "warmup": 5,
         "start": 0.02,
+        "first": False,
     },
-    "trapezoid": {"peak": 0.3, "total": 20, "warmup": 5, "cooldown": 6, "final": 0.01, "start": 0.02},
+    "trapezoid": {"peak": 0.3, "total": 20, "warmup": 5, "cooldown": 6, "final": 0.01, "start": 0.02, "first": False},
     "triangular": {"start": 0.01, "peak": 0.3, "up": 4, "down": 6},
     "triangular2": {"start": 0.01, "peak": 0.3, "up": 4, "down": 6},
     "untuned_exponential": {"peak": 0.3, "beta2": 0.9},
@@ -138,6 +167,7 @@ CALLS = {
         "final": 0.01,
         "start": 0.02,
         "shape": "1-square",
+        "first": False,
     },
 }
 
@@ -748,3 +778,10 @@ def test_a_wrong_argument_is_refused_with_its_name(name, parameter):
 def test_an_error_says_what_would_be_valid(make, words):
     with pytest.raises((ValueError, TypeError), match=words):
         make()
+
+
+@pytest.mark.parametrize("name", [name for name, values in CALLS.items() if values.get("first") is False])
+def test_with_first_no_update_is_spent_at_the_start_of_a_warmup(name):
+    plain, first = call(name), call(name, first=True)
+    assert first(0) == pytest.approx(plain(1), rel=1e-12)
+    assert first(0) != plain(0)

@@ -138,7 +138,7 @@ def test_diff_says_where_and_how_much_and_draws_it():
     lines = done.stdout.splitlines()
     assert lines[:4] == [
         "a: linear(1, 0, total=4)",
-        "mine: Ramp(1.0, 0.0, 5)",
+        "mine: linear(1, 0, total=5)",
         "different from update 1 on, over 5 updates",
         "  first     0.75 and 0.8 at update 1",
     ]

@@ -210,7 +210,7 @@ def test_the_traced_program_grows_by_a_few_operations_a_piece() -> None:
     def size(schedule: Schedule) -> int:
         return equations(jax.make_jaxpr(schedule)(jnp.int32(0)).jaxpr)
 
-    assert size(constant(0.1)) == 0
+    assert size(constant(0.1)) <= 1  # positions before 0 are held at 0
     assert size(linear(1, 0, total=9)) <= 20
     assert size(cosine(1, total=9, warmup=3)) <= 45
     ten, hundred = (Chain([linear(i, i + 1, total=5) for i in range(n)]) for n in (10, 100))

@@ -124,8 +124,8 @@ def test_a_curve_that_rises_is_left_out_with_a_word() -> None:
     with Store() as store:
         store.put(trial(), outcome(falling()))
         store.put(trial(constant(2.0)), outcome(falling()[::-1]))
-        with pytest.warns(ForecastWarning, match=r"left out Constant\(2\.0\)"):
-            assert [one.curve.name for one in stored_curves(store)] == ["Constant(0.1)"]
+        with pytest.warns(ForecastWarning, match=r"left out constant\(2\.0\)"):
+            assert [one.curve.name for one in stored_curves(store)] == ["constant(0.1)"]
 
 
 def test_trials_of_one_schedule_and_several_lengths_are_told_apart() -> None:
@@ -133,7 +133,7 @@ def test_trials_of_one_schedule_and_several_lengths_are_told_apart() -> None:
         for epochs in (2, 3):
             store.put(trial(epochs=epochs), outcome(falling(120 * epochs)))
         names = [one.curve.name for one in stored_curves(store)]
-    assert names == ["Constant(0.1), 2 epochs", "Constant(0.1), 3 epochs"]
+    assert names == ["constant(0.1), 2 epochs", "constant(0.1), 3 epochs"]
 
 
 @pytest.fixture(scope="module")
@@ -168,10 +168,10 @@ def test_the_command_line_checks_a_forecast_against_trials_that_it_did_not_see(t
         assert done.exit_code == 0, done.output
         return done.stdout
 
-    fitted = [option for name in ("Constant(0.1)", "cosine", "Ramp(0.1, 0.0, '100%')") for option in ("--fit", name)]
+    fitted = [option for name in ("constant", "cosine", "linear") for option in ("--fit", name)]
     picture = tmp_path / "check.png"
     found = json.loads(ask("check", *fitted, "--json", "--out", str(picture)))
-    assert [row["curve"] for row in found["curves"]] == ["Constant(0.1, '70%') >> Ramp(0.1, 0.0, '30%')"]
+    assert [row["curve"] for row in found["curves"]] == ["wsd(0.1, total='100%', cooldown='30%')"]
     assert found["curves"][0]["r2"] > 0.9
     assert picture.exists()
     # The trials say how long a run is, and how long an epoch.

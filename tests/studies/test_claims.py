@@ -93,7 +93,7 @@ def answer(monkeypatch: pytest.MonkeyPatch, name: str, quality: Quality, seeds: 
             whole = getattr(import_module("laju.lab.compare"), function)
             monkeypatch.setattr(module, function, partial(whole, share_prefixes=False))
 
-    def averaged(trial: Trial, taken: Sequence[int]) -> tuple[Outcome, Weights]:
+    def averaged(trial: Trial, taken: Sequence[int], report: object = None) -> tuple[Outcome, Weights]:
         def point(shift: float) -> Point:
             right = quality(trial) + shift
             return Point(1 - right, right, 1 - right, right)
@@ -104,7 +104,9 @@ def answer(monkeypatch: pytest.MonkeyPatch, name: str, quality: Quality, seeds: 
         weights = Weights(point(0.0), point(extra / 4), point(extra / 4), tuple(taken), alphas, line, 0.1, {})
         return train(trial), weights
 
-    def watch(trial: Trial, frozen: str | None = None, updates: int = 0) -> tuple[Outcome, np.ndarray]:
+    def watch(
+        trial: Trial, frozen: str | None = None, updates: int = 0, report: object = None
+    ) -> tuple[Outcome, np.ndarray]:
         return train(trial), np.full((WATCHED, 16), 0.01)
 
     for function, fake in (("averaged", averaged), ("watch", watch)):

@@ -30,17 +30,17 @@ POLYNOMIAL, CYCLICAL = Method("polynomial", 1.0), Method("cyclical", 1.0)
 class Counted(Sides):
     """Counts the losses from which gradients are computed, and the examples of each."""
 
-    batches: list[int]
+    sizes: list[int]
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         if outputs.requires_grad:
-            self.batches.append(len(targets))
+            self.sizes.append(len(targets))
         return super().loss(outputs, targets)
 
 
 def counted() -> Counted:
     task = Counted()
-    object.__setattr__(task, "batches", [])
+    object.__setattr__(task, "sizes", [])
     return task
 
 
@@ -62,7 +62,7 @@ def test_every_method_computes_as_many_gradients_of_as_many_examples(method: Met
     finally:
         hook.remove()
     assert result is not None
-    assert task.batches == [64, 64, 64, 64, 64, 64, 16] * EPOCHS
+    assert task.sizes == [64, 64, 64, 64, 64, 64, 16] * EPOCHS
     assert len(steps) == result["updates"] == 7 * EPOCHS
     assert result["samples"] == (1 if method == SGD else SAMPLES)
 

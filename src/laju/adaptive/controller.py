@@ -50,6 +50,7 @@ class Controller:
 
     `across_ranks` does not depend on the order of ranks, so all of them compute the same float and have the same state.
 
+    >>> from laju.adaptive import Plateau
     >>> controller = Controller(Plateau(0.5, patience=0, floor=0.25))
     >>> [controller.observe(loss) for loss in [1.0, 1.0, 0.9, 0.9]], controller.exhausted
     ([1.0, 0.5, 0.5, 0.25], False)
@@ -123,11 +124,12 @@ class Controller:
             ValueError: observations that did not say `at` which update they came.
 
         >>> from laju import cosine
+        >>> from laju.adaptive import Plateau
         >>> controller = Controller(Plateau(0.1, patience=0))
         >>> for t in (10, 20, 30):
         ...     factor = controller.observe(1.0, at=t)
         >>> controller.recorded(cosine(0.3, total=40))
-        Ramp(0.3, 0.0, 40, 'cosine') * (Constant(1.0, 20) >> Constant(0.1, 10) >> Constant(0.010000000000000002))
+        cosine(0.3, total=40) * (Constant(1.0, 20) >> Constant(0.1, 10) >> Constant(0.010000000000000002))
         """
         if self._decisions is None:
             raise ValueError(
@@ -201,6 +203,7 @@ def apply(schedule: Schedule | float, *controllers: Controller) -> Callable[[Any
     that later observations do not change.
 
     >>> from laju import linear
+    >>> from laju.adaptive import Plateau
     >>> plateau = Controller(Plateau(0.1, patience=0))
     >>> value = apply(linear(1, 0, total=4), plateau)
     >>> before = value(2)
@@ -226,6 +229,7 @@ def apply(schedule: Schedule | float, *controllers: Controller) -> Callable[[Any
 def simulate(rule: Rule[Any], metrics: Iterable[Any]) -> npt.NDArray[np.float64]:
     """The factor after each of these observations, in float64.
 
+    >>> from laju.adaptive import Plateau
     >>> simulate(Plateau(0.5, patience=1, floor=0.3), [3, 2, 2, 2, float("nan"), 2])
     array([1. , 1. , 1. , 0.5, 0.5, 0.3])
     """
@@ -255,6 +259,7 @@ def record(
     A warmup with a plateau that begins after it (`start`) is cut only from the second observation on:
 
     >>> from laju import Ramp
+    >>> from laju.adaptive import Plateau
     >>> record(Plateau(0.1, patience=0), Ramp(0.1, 1, 3), [1.0, 1.0, 1.0], start=3).values(7).round(3)
     array([0.1 , 0.4 , 0.7 , 1.  , 1.  , 0.1 , 0.01])
     """

@@ -232,6 +232,7 @@ class Plateau(Rule[PlateauState]):
     ...     state = rule.observe(state, loss)
     >>> state.factor
     0.1
+    >>> from laju.adaptive import simulate
     >>> simulate(rule, [1.0] * 5)
     array([1. , 1. , 1. , 0.1, 0.1])
     """
@@ -301,6 +302,7 @@ class Greedy(Rule[GreedyState]):
     floor, where laju says `exhausted`.
 
     >>> rule = Greedy(0.5, patience=1, ceiling=4)
+    >>> from laju.adaptive import simulate
     >>> simulate(rule, [1.0, 0.9, 0.8, 0.7, 0.6, 0.6, 0.6])
     array([1., 1., 2., 2., 4., 4., 2.])
     """

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from laju.cli.arguments import functions_option
 from laju.cli.run_options import Run, as_text, read_one, run_options, sketched, usage_errors
 from laju.inspect.difference import diff
 from laju.view.difference import picture
@@ -14,6 +15,7 @@ from laju.view.difference import picture
 @click.command("diff")
 @click.argument("a", metavar="A")
 @click.argument("b", metavar="B")
+@functions_option
 @run_options
 @click.option(
     "--tolerance",

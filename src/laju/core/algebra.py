@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property, reduce
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -221,7 +221,7 @@ class Combination(Schedule):
         _, ns = counted(0, 0)
         return reduce(lambda a, b: self._arrays(ns, a, b), [part._range(start, stop) for part in self.parts])
 
-    _sign: ClassVar[str] = ""  # of what the parts are combined by, in an outline
+    _sign = ""  # of what the parts are combined by, in an outline
 
     def _outline(self, begin: Any, end: Any) -> Iterator[Part]:
         moving = sum(not isinstance(part, Constant) for part in self.parts)

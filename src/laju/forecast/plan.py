@@ -63,7 +63,7 @@ class Plan:
                 tolerance·peak of every rate, which print in a line.
 
         >>> best_schedule(1000).schedule(peak=1.0, tolerance=0.01)
-        Ramp(1.0, 0.0098..., 999)
+        knots([[0, 1.0], [999, 0.0098...]])
         """
         rates = self.rates if peak is None else self.rates * (number("peak", peak, above=0) / self.peak)
         if not number("tolerance", tolerance, least=0, below=1):

@@ -23,7 +23,7 @@ def equal_area(schedules: Mapping[str, Schedule], plan: RunPlan) -> dict[str, Sc
     >>> import laju
     >>> plan = laju.RunPlan(samples=100, batch_size=10, epochs=2)
     >>> equal_area({"constant": laju.constant(0.1), "linear": laju.linear(0.3, 0, total="100%")}, plan)
-    {'constant': Constant(0.1), 'linear × 0.635': Ramp(0.3, 0.0, '100%') * Constant(0.6349206349206351)}
+    {'constant': constant(0.1), 'linear × 0.635': linear(0.3, 0, total='100%') * 0.6349206349206351}
     """
     sums = {name: float(schedule.resolve(plan).values(plan.updates).sum()) for name, schedule in schedules.items()}
     first = next(iter(sums.values()))

@@ -354,7 +354,7 @@ def shortened(schedule: Schedule, plan: RunPlan, epochs: int) -> Schedule:
     >>> from laju import RunPlan, wsd
     >>> plan = RunPlan(samples=100, batch_size=10, epochs=8)
     >>> shortened(wsd(0.3, total="100%", warmup=8, cooldown="25%"), plan, 2)
-    Ramp(0.0, 0.3, 2) >> Constant(0.3, 13) >> Ramp(0.3, 0.0, 5)
+    wsd(0.3, total=80, warmup=8, cooldown=20).stretch(0.25)
     """
     epochs = whole("epochs", epochs, least=1)
     if epochs > plan.epochs:

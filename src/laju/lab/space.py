@@ -120,7 +120,7 @@ class Space:
     >>> print(space)
     peak=0.001..1 log, warmup=0%..20%, final=0
     >>> space.schedule({"peak": 0.123456, "warmup": 10.0})
-    Ramp(0.0, 0.1235, '10%') >> Ramp(0.1235, 0.0, '90%', 'cosine')
+    cosine(final=0, total='100%', peak=0.1235, warmup='10%')
     """
 
     policy: str

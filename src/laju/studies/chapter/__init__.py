@@ -78,7 +78,7 @@ def run(
         ValueError: an unknown tab, and what `laju.lab.compare` raises.
 
     >>> result = run("pytorch", "digits", epochs=1, seeds=1, jobs=1)
-    >>> result.verdict.partition(":")[0]
+    >>> result.verdict.partition(",")[0]
     "No verdict on the PyTorch tab's figures"
     """
     from laju.lab.compare import compare
