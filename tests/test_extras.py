@@ -19,7 +19,7 @@ from laju.core.extras import MissingPackage, explained, install_command, missing
 SOURCE = Path(laju.__file__).parent
 REQUIRED = {"array_api_compat", "click", "numpy"}
 IN_NO_EXTRA = {
-    "IPython",
+    "IPython",  # is there where a notebook is
     "cmaes",  # of one sampler of Optuna
     "dask",  # comes with distributed
     "markupsafe",  # comes with Jinja
