@@ -107,7 +107,7 @@ def test_every_command_that_trains_shows_curves(tmp_path: Path, verb: str) -> No
     arguments = {
         "chapter": ["chapter", "--task", "digits", "--epochs", "6", "--seeds", "1"],
         "study": ["study", "restarts-and-averaging", "--small"],
-        "tune": ["tune", "constant", "value=0.1..1", "--trials", "2", "--epochs", "6", "--confirm", "0"],
+        "tune": ["tune", "constant", "--space", "value=0.1..1", "--trials", "2", "--epochs", "6", "--confirm", "0"],
     }
     code, output, lines = on_a_terminal(tmp_path, [*arguments[verb], "--jobs", "2"], 90, 30)
     assert code == 0, output

@@ -648,7 +648,7 @@ def test_states_that_do_not_belong_here_are_refused() -> None:
     ):
         with pytest.raises(StateError, match=message):
             made().load_state_dict(broken)
-    with pytest.raises(StateError, match=r"(?s)other schedules.*saved: .*0\.3.*now: .*Constant\(0\.1\)"):
+    with pytest.raises(StateError, match=r"(?s)other schedules.*saved: .*0\.3.*now: .*constant\(0\.1\)"):
         made(constant(0.1)).load_state_dict(state)
     with pytest.raises(StateError, match="gradient_accumulation_steps=1, and here it is 2"):
         made(gradient_accumulation_steps=2).load_state_dict(state)

@@ -125,7 +125,7 @@ def test_seeds_come_in_rounds_and_nothing_is_trained_twice_or_for_nothing() -> N
 def test_a_dropped_schedule_comes_with_its_difference_to_the_best() -> None:
     found = race(SCHEDULES, range(3), PLAN, trainer(clear))
     d = next(d for d in found.dropped if d.name == "f")
-    assert (d.epochs, d.seeds, d.reason, d.schedule) == (2, 3, "worse", "Constant(0.1)")
+    assert (d.epochs, d.seeds, d.reason, d.schedule) == (2, 3, "worse", "constant(0.1)")
     assert d.rival in found.left
     assert d.difference is not None
     assert d.difference.mean == pytest.approx(-0.4, abs=0.003)

@@ -21,6 +21,7 @@ from laju import adaptive
 from laju.adaptive import Controller, Rule, StateError
 from laju.core.checks import is_number, nearest, number, shown, whole
 from laju.core.extras import needed_by
+from laju.core.pieces import calls_functions
 from laju.core.schedule import Schedule
 from laju.core.units import RunPlan
 from laju.frameworks.state import Policy, check_policy, load, load_controller, save
@@ -715,4 +716,10 @@ def _read(tree: Any) -> Schedule:
 
     if not isinstance(tree, Mapping):
         raise ValueError(f"the schedule of this model must be an object, got {shown(tree)}")
-    return from_json(tree, functions=not in_safe_mode())
+    schedule = from_json(tree, functions=not in_safe_mode())
+    if in_safe_mode() and calls_functions(schedule):  # which stays a name here, so that the model could not be trained
+        raise ValueError(
+            "the schedule of this model has a Function, which is imported by its name; if you trust the file, load it with "
+            "safe_mode=False"
+        )
+    return schedule
