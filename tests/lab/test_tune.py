@@ -341,8 +341,8 @@ def test_a_search_in_postgresql_goes_on_in_parallel_and_refuses_another(
     assert all(len(t.course) == 3 for t in tuned.tried if not t.pruned)
     # What ran in parallel has the figures of what runs alone.
     alone = compare({"a": tuned.schedule}, Sides(), epochs=3, seeds=2, jobs=1).summary()[0]
-    found = tuned.best.estimate()
-    assert (alone.test_accuracy.mean, alone.test_accuracy.n) == (found.mean, found.n)
+    best = tuned.best.estimate()
+    assert (alone.test_accuracy.mean, alone.test_accuracy.n) == (best.mean, best.n)
     names = {s.study_name for s in optuna.get_all_study_summaries(database.replace("://", "+psycopg://", 1))}
     assert names == {"cosine on sides", "parallel"}
 
