@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 from laju.core.checks import is_number, nearest, number, shown, whole
 from laju.core.extras import needed_by
 from laju.core.schedule import Schedule
-from laju.frameworks.values import Factor
+from laju.core.units import RunPlan
+from laju.frameworks.values import Factor, given
 
 with needed_by("laju.frameworks.jax", "jax"):
     import jax
@@ -24,7 +25,7 @@ with needed_by("laju.frameworks.jax", "jax"):
     import optax
 
 
-def scheduled(factory: Callable[..., Any], **hyper_parameters: Any) -> Any:
+def scheduled(factory: Callable[..., Any], *, plan: RunPlan | None = None, **hyper_parameters: Any) -> Any:
     """An optax optimizer, each of whose hyper-parameters may be a schedule: weight decay, momentum, betas …
 
     It is `optax.inject_hyperparams`, whose state shows the values of the last update as `state.hyperparams`, with two
@@ -32,12 +33,14 @@ def scheduled(factory: Callable[..., Any], **hyper_parameters: Any) -> Any:
 
     Args:
         factory: a function that makes an optax transformation, such as `optax.adamw`.
-        hyper_parameters: its arguments by name: schedules, numbers, and whatever else it takes.
+        plan: the run, for schedules in epochs or percent.
+        hyper_parameters: its arguments by name: schedules, numbers, and whatever else it takes. A text with a parenthesis in it
+            is the text of a schedule; any other text (the name of a dtype, say) is left to the factory.
 
     Raises:
         TypeError: not a function; an argument that it needs is missing; a `Factor`, which has no base here.
-        ValueError: an argument that it does not take.
-        UnresolvedError: a schedule's lengths are not in updates.
+        ValueError: an argument that it does not take, or a text that is not a schedule's (`SpecError`).
+        UnresolvedError: a schedule's lengths are not in updates, and there is no plan.
 
     >>> import jax.numpy as jnp, laju, optax
     >>> rate = laju.linear(1, 0, total=4)
@@ -57,50 +60,46 @@ def scheduled(factory: Callable[..., Any], **hyper_parameters: Any) -> Any:
             raise ValueError(
                 f"{_name(factory)} has no argument {name!r}{nearest(name, names)}; it takes {', '.join(names)}"
             )
-        if isinstance(value, Factor):
-            raise TypeError(
-                f"{name} must be of absolute values, got {shown(value)}: it has no base here; write base * schedule"
-            )
-        if isinstance(value, Schedule):
-            value.require_resolved()
+        if isinstance(value, Schedule | Factor) or (isinstance(value, str) and "(" in value):
+            hyper_parameters[name] = given(name, value, plan, hint="it has no base here; write base * schedule")
     fixed = [name for name, value in hyper_parameters.items() if not (isinstance(value, Schedule) or is_number(value))]
     # What is left out has its default, which may be a function too.
     fixed += [name for name, p in names.items() if name not in hyper_parameters and callable(p.default)]
     return optax.inject_hyperparams(factory, static_args=[name for name in fixed if name in names])(**hyper_parameters)
 
 
-def schedule(s: Schedule) -> Callable[[Any], Any]:
+def schedule(s: Schedule | str, plan: RunPlan | None = None) -> Callable[[Any], Any]:
     """A schedule that holds its first value before update 0: t ↦ s(max(t, 0)), for combinators that ask there.
 
     `optax.join_schedules` computes every schedule at every step and then chooses, so that the later ones are asked for values
     before their beginning: `join_schedules([schedule(a), schedule(b)], [1000])`. `a >> b` says the same in laju.
 
     Args:
-        s: a schedule in updates.
+        s: a schedule, or its text.
+        plan: the run, for a schedule in epochs or percent.
 
     Returns:
         A function of the count, a number or an array of any shape, eager or inside `jit`, `vmap` and `scan`.
 
     Raises:
         TypeError: not a schedule.
-        UnresolvedError: the schedule's lengths are not in updates.
+        SpecError: a text that is not a schedule's.
+        UnresolvedError: the schedule's lengths are not in updates, and there is no plan.
 
     >>> import laju, optax
     >>> joined = optax.join_schedules([schedule(laju.constant(0.1)), schedule(laju.linear(0.1, 0, total=4))], [10])
     >>> [round(float(joined(t)), 3) for t in (0, 10, 12, 20)]
     [0.1, 0.1, 0.05, 0.0]
     """
-    if not isinstance(s, Schedule):
-        raise TypeError(f"s must be a laju schedule, got {shown(s)}")
-    s.require_resolved()
+    values = given("s", s, plan)
 
     def held(count: Any) -> Any:
-        return s(max(count, 0) if is_number(count) else jnp.maximum(count, 0))
+        return values(max(count, 0) if is_number(count) else jnp.maximum(count, 0))
 
     return held
 
 
-def resumed(schedule: Schedule, completed: int) -> Schedule:
+def resumed(schedule: Schedule | str, completed: int) -> Schedule:
     """The schedule for an optimizer whose own count begins at 0 after so many completed updates: t ↦ schedule(completed + t).
 
     A restored optimizer state needs nothing of this, as its count goes on.
@@ -113,9 +112,7 @@ def resumed(schedule: Schedule, completed: int) -> Schedule:
     >>> resumed(laju.linear(1, 0, total=4), 3).values(2)
     array([0.25, 0.  ])
     """
-    if not isinstance(schedule, Schedule):
-        raise TypeError(f"schedule must be a laju schedule, got {shown(schedule)}")
-    return schedule.shift(-whole("completed", completed))
+    return given("schedule", schedule).shift(-whole("completed", completed))
 
 
 class FactorState(NamedTuple):

@@ -25,7 +25,7 @@ from laju.core.pieces import calls_functions
 from laju.core.schedule import Schedule
 from laju.core.units import RunPlan
 from laju.frameworks.state import Policy, check_policy, load, load_controller, save
-from laju.frameworks.values import Factor, Values
+from laju.frameworks.values import Factor, Values, given
 from laju.policies import constant
 from laju.text.json import from_json
 
@@ -41,8 +41,8 @@ _FIXED = (
     "ema_overwrite_frequency",
 )  # fmt: skip
 
-Driven = Schedule | Factor | float
-"""What drives a hyper-parameter: absolute values, a factor of the optimizer's own value, or one number."""
+Driven = Schedule | Factor | float | str
+"""What drives a hyper-parameter: absolute values (or their text), a factor of the optimizer's own value, or one number."""
 
 
 @keras.saving.register_keras_serializable(package="laju")
@@ -58,11 +58,12 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):  # type: ig
     a plan, or give the schedule itself to Keras' own callback: `keras.callbacks.LearningRateScheduler(schedule)`.
 
     Args:
-        schedule: absolute learning rates.
+        schedule: absolute learning rates; a schedule, or its text.
         plan: the run, for a schedule in epochs or percent.
 
     Raises:
         TypeError: not a schedule.
+        SpecError: a text that is not a schedule's.
         UnresolvedError: the schedule's lengths are not in updates, and there is no plan.
 
     >>> import keras, laju
@@ -74,13 +75,9 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):  # type: ig
     (8.25, 0.5)
     """
 
-    def __init__(self, schedule: Schedule, plan: RunPlan | None = None) -> None:
-        if isinstance(schedule, Factor):
-            raise TypeError(
-                f"schedule must be a laju schedule of absolute values, got {shown(schedule)}: this has no base; write "
-                "base * schedule, or Scheduled(optimizer, learning_rate=Factor(schedule))"
-            )
-        self._values = _values("schedule", schedule, plan)
+    def __init__(self, schedule: Schedule | str, plan: RunPlan | None = None) -> None:
+        hint = "this has no base; write base * schedule, or Scheduled(optimizer, learning_rate=Factor(schedule))"
+        self._values = Values(given("schedule", schedule, plan, hint=hint))
         self._optimizer: weakref.ref[Any] | None = None
 
     @property
@@ -129,7 +126,7 @@ class Slot:
                 raise ValueError(f"{self.name} has no base: {key} of the optimizer is {shown(base)}")
             self.scale = float(base)
         schedule = driven.schedule if isinstance(driven, Factor) else driven
-        self.values = _values(key, constant(schedule) if is_number(schedule) else schedule, plan)
+        self.values = Values(given(key, constant(schedule) if is_number(schedule) else schedule, plan))
 
     def at(self, t: Any) -> Any:
         """The value at a number of updates, or in a graph the tensor of it."""
@@ -150,7 +147,7 @@ class Scheduled(keras.optimizers.Optimizer):  # type: ignore[misc]
 
     Args:
         optimizer: a Keras optimizer, not yet used. A `LearningRate` that it has is taken over.
-        learning_rate: a `Schedule` of absolute values, a `Factor` of the optimizer's own rate, or a number.
+        learning_rate: a `Schedule` of absolute values or its text, a `Factor` of the optimizer's own rate, or a number.
         controller: a metric-driven rule such as `laju.adaptive.Plateau`, or a `Controller`; its factor multiplies the learning
             rate. Feed it with `observe`, in `fit` with the callback `Observe`.
         observe_within: updates within which a metric must be observed, again and again; by default a warning after 10,000. A
@@ -665,12 +662,6 @@ def _tensor(value: Any) -> Any:
     return keras.ops.cast(value, "float64" if keras.config.floatx() == "float64" else "float32")
 
 
-def _values(name: str, schedule: Any, plan: RunPlan | None) -> Values:
-    if not isinstance(schedule, Schedule):
-        raise TypeError(f"{name} must be a laju schedule, got {shown(schedule)}")
-    return Values(schedule if plan is None else schedule.resolve(plan))
-
-
 def _slots(optimizer: Any, given: Mapping[str, Any], plan: RunPlan | None) -> dict[str, Slot]:
     names = [key for key, value in optimizer.get_config().items() if key not in _FIXED and _scheduled(key, value)]
     kind = type(optimizer).__name__
@@ -678,8 +669,8 @@ def _slots(optimizer: Any, given: Mapping[str, Any], plan: RunPlan | None) -> di
     for key, driven in given.items():
         if driven is None:
             continue
-        if not (isinstance(driven, Schedule | Factor) or is_number(driven)):
-            raise TypeError(f"{key} must be a schedule, a Factor or a number, got {shown(driven)}")
+        if not (isinstance(driven, Schedule | Factor | str) or is_number(driven)):
+            raise TypeError(f"{key} must be a schedule or its text, a Factor or a number, got {shown(driven)}")
         if key == "learning_rate":
             rate = optimizer._learning_rate
             known = isinstance(rate, keras.Variable)

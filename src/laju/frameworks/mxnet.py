@@ -20,8 +20,9 @@ from laju.adaptive import Controller, Rule, StateError
 from laju.core.checks import shown, whole
 from laju.core.extras import needed_by
 from laju.core.schedule import Schedule
+from laju.core.units import RunPlan
 from laju.frameworks.state import Policy, check_policy, load, save
-from laju.frameworks.values import Factor, Values
+from laju.frameworks.values import Values, given
 from laju.text.json import from_json
 
 with needed_by("laju.frameworks.mxnet, in an environment of its own with NumPy below 1.24,", "mxnet"):
@@ -59,12 +60,13 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # MXNet has no types
     parameters keep their ratios. `trainer.learning_rate` is the rate of the last update, and schedule(0) before the first.
 
     Args:
-        schedule: absolute learning rates.
-        wd: a schedule of the optimizer's weight decay `wd`; each parameter's `wd_mult` multiplies it.
+        schedule: absolute learning rates; a schedule, or its text.
+        wd: a schedule (or its text) of the optimizer's weight decay `wd`; each parameter's `wd_mult` multiplies it.
         controller: a metric-driven rule such as `laju.adaptive.Plateau`, or a `Controller`; its factor multiplies the rate.
         observe_within: updates within which `observe` must be called, again and again; by default a warning after 10,000.
         policy: what a checkpoint of other schedules does: "strict" is an error that shows both, "new" follows the code's from
             the saved position, "saved" goes on with the checkpoint's.
+        plan: the run, for schedules in epochs or percent.
 
     Give it to the optimizer as `lr_scheduler`, or to an existing trainer by `attach`. `wd`, a controller and checkpoints need
     `attach` in any case. `trainer.save_states` writes the schedule too; load it with `scheduler.load_states(trainer, file)`.
@@ -78,8 +80,8 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # MXNet has no types
 
     Raises:
         TypeError: not a schedule, or not a rule.
-        ValueError: an unknown policy.
-        UnresolvedError: a schedule's lengths are not in updates.
+        ValueError: an unknown policy, or a text that is not a schedule's (`SpecError`).
+        UnresolvedError: a schedule's lengths are not in updates, and there is no plan.
 
     >>> import laju
     >>> from mxnet import gluon
@@ -95,16 +97,18 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # MXNet has no types
 
     def __init__(
         self,
-        schedule: Schedule,
+        schedule: Schedule | str,
         *,
-        wd: Schedule | None = None,
+        wd: Schedule | str | None = None,
         controller: Rule[Any] | Controller | None = None,
         observe_within: int | None = None,
         policy: Policy = "strict",
+        plan: RunPlan | None = None,
     ) -> None:
         # LRScheduler's own __init__ is left out on purpose: its warmup is not laju's.
-        self._values = Values(_schedule("schedule", schedule))
-        self._wd = None if wd is None else Values(_schedule("wd", wd))
+        hint = "an MXNet optimizer has no base of its own; write base * schedule, and give parameters their ratios by lr_mult"
+        self._values = Values(given("schedule", schedule, plan, hint=hint))
+        self._wd = None if wd is None else Values(given("wd", wd, plan, hint=hint))
         self.controller = Controller(controller) if isinstance(controller, Rule) else controller
         if self.controller is not None and not isinstance(self.controller, Controller):
             raise TypeError(f"controller must be a rule such as Plateau, or a Controller, got {shown(controller)}")
@@ -405,17 +409,6 @@ def _restored(state: dict[str, Any]) -> Scheduler:
         "these states hold a schedule of laju, and would put it unseen in the place of the code's; load them with "
         "scheduler.load_states(trainer, file). To send a schedule to another process, send the schedule itself"
     )
-
-
-def _schedule(name: str, value: Any) -> Schedule:
-    if isinstance(value, Factor):
-        raise TypeError(
-            f"{name} must be a laju schedule of absolute values, got {shown(value)}: an MXNet optimizer has no base of its own; "
-            "write base * schedule, and give parameters their ratios by lr_mult"
-        )
-    if not isinstance(value, Schedule):
-        raise TypeError(f"{name} must be a laju schedule, got {shown(value)}")
-    return value
 
 
 def _is_trainer(trainer: Any) -> bool:

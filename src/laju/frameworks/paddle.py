@@ -15,8 +15,9 @@ from laju.adaptive import Controller, Rule, StateError
 from laju.core.checks import shown, whole
 from laju.core.extras import needed_by
 from laju.core.schedule import Schedule
+from laju.core.units import RunPlan
 from laju.frameworks.state import Policy, check_policy, load, save
-from laju.frameworks.values import Factor, Values
+from laju.frameworks.values import Values, given
 
 with needed_by("laju.frameworks.paddle", "paddle"):
     import paddle
@@ -33,20 +34,21 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # Paddle is not installed w
     that they keep their ratios.
 
     Args:
-        schedule: absolute learning rates.
+        schedule: absolute learning rates; a schedule, or its text.
         controller: a metric-driven rule such as `laju.adaptive.Plateau`, or a `Controller`; its factor multiplies the rate.
         observe_within: updates within which `observe` must be called, again and again; by default a warning after 10,000.
         policy: what a checkpoint of other schedules does: "strict" is an error that shows both, "new" follows the code's from
             the saved position, "saved" goes on with the checkpoint's.
         count: "applied" counts a call of `step` only if the rate was asked for since the last one, which leaves out the
             micro-batches of an accumulated gradient; "calls" counts every call.
+        plan: the run, for a schedule in epochs or percent.
 
     An update that a `GradScaler` skips asks for the rate all the same: call `step()` only after those that were applied.
 
     Raises:
         TypeError: not a schedule, or not a rule.
-        ValueError: an unknown policy or count.
-        UnresolvedError: the schedule's lengths are not in updates.
+        ValueError: an unknown policy or count, or a text that is not a schedule's (`SpecError`).
+        UnresolvedError: a schedule's lengths are not in updates, and there is no plan.
 
     >>> import laju, paddle
     >>> model = paddle.nn.Linear(2, 1)
@@ -62,21 +64,17 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # Paddle is not installed w
 
     def __init__(
         self,
-        schedule: Schedule,
+        schedule: Schedule | str,
         *,
         controller: Rule[Any] | Controller | None = None,
         observe_within: int | None = None,
         policy: Policy = "strict",
         count: Literal["applied", "calls"] = "applied",
+        plan: RunPlan | None = None,
     ) -> None:
         # LRScheduler's own __init__ is left out on purpose: it takes a step.
-        if isinstance(schedule, Factor):
-            raise TypeError(
-                f"schedule must be a laju schedule of absolute values, got {shown(schedule)}: a Paddle optimizer has no base of "
-                "its own; write base * schedule, and give groups their ratios by their 'learning_rate'"
-            )
-        if not isinstance(schedule, Schedule):
-            raise TypeError(f"schedule must be a laju schedule, got {shown(schedule)}")
+        hint = "a Paddle optimizer has no base of its own; write base * schedule, and give groups their ratios by 'learning_rate'"
+        schedule = given("schedule", schedule, plan, hint=hint)
         if count not in ("applied", "calls"):
             raise ValueError(f"count must be 'applied' or 'calls', got {shown(count)}")
         self._values = Values(schedule)

@@ -1,16 +1,50 @@
-"""What adapters share: the values of consecutive updates, and a schedule that is a factor of each group's own base."""
+"""What adapters share: schedules as they are given, their values of consecutive updates, and factors of each group's base."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from laju.core.checks import shown
+from laju.core.checks import SpecError, shown
 from laju.core.schedule import Schedule
+from laju.core.units import RunPlan
+from laju.text.spec import parse
 
 _BLOCK = 4096
+
+
+def given(name: str, value: Any, plan: RunPlan | None = None, *, hint: str = "") -> Schedule:
+    """The schedule of an argument in updates: a `Schedule` or the text of a schedule, resolved by the plan of the run.
+
+    Args:
+        name: of the argument, for errors.
+        value: what was given.
+        plan: of the run; a schedule in updates needs no plan.
+        hint: what to write instead of a `Factor`, where the framework has no base that a factor could multiply.
+
+    Raises:
+        TypeError: neither a schedule nor a text.
+        SpecError: the text is not a schedule's.
+        UnresolvedError: lengths in units, and no plan.
+
+    >>> given("lr", "cosine(0.3, total='100%')", RunPlan(samples=40, batch_size=2, epochs=1))
+    cosine(0.3, total=20)
+    """
+    if isinstance(value, Factor) and hint:
+        raise TypeError(f"{name} must be a laju schedule of absolute values, got {shown(value)}: {hint}")
+    try:
+        schedule = parse(value) if isinstance(value, str) else value
+    except SpecError as error:
+        raise SpecError(f"{name} must be a laju schedule or its text: {error}") from None
+    if not isinstance(schedule, Schedule):
+        raise TypeError(f"{name} must be a laju schedule or its text, got {shown(value)}")
+    if plan is not None:
+        return schedule.resolve(plan)
+    schedule.require_resolved()
+    return schedule
 
 
 @dataclass(frozen=True)
@@ -25,8 +59,10 @@ class Factor:
     schedule: Schedule
 
     def __post_init__(self) -> None:
+        if isinstance(self.schedule, str):
+            object.__setattr__(self, "schedule", parse(self.schedule))
         if not isinstance(self.schedule, Schedule):
-            raise TypeError(f"schedule must be a laju schedule, got {shown(self.schedule)}")
+            raise TypeError(f"schedule must be a laju schedule or its text, got {shown(self.schedule)}")
 
 
 class Values:
