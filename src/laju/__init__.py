@@ -13,7 +13,7 @@ from laju import _moved  # noqa: F401 - modules by the names that they had befor
 from laju.adaptive import Controller, Greedy, Plateau
 from laju.core import shapes
 from laju.core.algebra import Chain, Maximum, Minimum, Overlay, Product, Sum
-from laju.core.checks import SpecError
+from laju.core.checks import ScheduleWarning, SpecError
 from laju.core.clocks import Clock, Per, Repeat, Reverse, Shift, Staircase, Stretch, Take
 from laju.core.joins import chain, product, splice, stretch
 from laju.core.node import HOOKS
@@ -98,6 +98,7 @@ __all__ = [
     "Reverse",
     "RunPlan",
     "Schedule",
+    "ScheduleWarning",
     "Shift",
     "SpecError",
     "Staircase",

@@ -10,6 +10,7 @@ import pickle
 import subprocess
 import sys
 import textwrap
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -25,10 +26,10 @@ import numpy as np
 from hypothesis import strategies as st
 
 import laju.frameworks.keras
-from laju import Function, RunPlan, Table, UnresolvedError, constant, cosine, factor, linear
+from laju import Function, RunPlan, ScheduleWarning, Table, UnresolvedError, constant, cosine, factor, linear
 from laju.adaptive import Controller, Greedy, Plateau, Rule, StateError, simulate
 from laju.core.schedule import Schedule
-from laju.frameworks.keras import LearningRate, Observe, Scheduled, position, set_position
+from laju.frameworks.keras import FitPlan, LearningRate, Observe, Scheduled, position, set_position
 from laju.frameworks.values import Factor
 from laju.testing import SCHEDULES, Adapter, Conformance, plain
 from tests.strategies import schedules
@@ -305,6 +306,104 @@ def test_lengths_in_epochs_need_a_plan() -> None:
 
 
 # --- exact in every float ----------------------------------------------------------------------------------------------
+
+
+def test_a_text_is_a_schedule_and_errors_name_the_argument() -> None:
+    plan = RunPlan(samples=4, batch_size=1, epochs=3)
+    for optimizer in (
+        keras.optimizers.SGD(LearningRate("linear(1, 0, total='100%')", plan)),
+        Scheduled(keras.optimizers.SGD(), learning_rate="linear(1, 0, total='100%')", plan=plan),
+    ):
+        np.testing.assert_allclose(
+            fit(model_with(optimizer), 4, epochs=3), linear(1, 0, total=12).values(12), rtol=FLOAT32
+        )
+    with pytest.raises(ValueError, match=r"schedule must be a laju schedule or its text.*cosine"):
+        LearningRate("cosin(1, total=4)")
+    with pytest.raises(TypeError, match=r"schedule must be a laju schedule or its text, got 0\.1"):
+        LearningRate(0.1)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"plan must be a RunPlan or .fit."):
+        LearningRate("cosine(1, total=4)", plan="fitt")  # type: ignore[arg-type]
+
+
+def test_a_bare_schedule_in_a_keras_optimizer_is_an_error_that_names_learning_rate() -> None:
+    with pytest.raises(TypeError, match="LearningRate"):
+        fit(model_with(keras.optimizers.SGD(SCHEDULE)), 2)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_fit_says_how_long_the_run_is(accumulate: int, tmp_path: Path) -> None:
+    schedule, expected = (
+        "cosine(0.3, total='100%', warmup='1 epoch')",
+        cosine(0.3, total=12 // accumulate, warmup=4 // accumulate),
+    )
+    inner = {"gradient_accumulation_steps": accumulate} if accumulate > 1 else {}
+    for optimizer in (
+        keras.optimizers.SGD(LearningRate(schedule, plan="fit"), **inner),
+        Scheduled(keras.optimizers.SGD(**inner), learning_rate=schedule, plan="fit"),
+    ):
+        again = optimizer.__class__.from_config(optimizer.get_config())
+        with pytest.raises(UnresolvedError, match="FitPlan"):
+            fit(model_with(again), 4, epochs=3)
+        model = model_with(optimizer)
+        used = fit(model, 4, FitPlan(), epochs=3)[accumulate - 1 :: accumulate]
+        np.testing.assert_allclose(used, expected.values(12 // accumulate), rtol=FLOAT32)
+        with pytest.warns(ScheduleWarning, match="another length"):
+            fit(model, 4, FitPlan(), epochs=5, initial_epoch=3)
+        model.save(tmp_path / "model.keras")
+        again = keras.saving.load_model(tmp_path / "model.keras").optimizer
+        assert position(again) == 20 // accumulate
+        assert float(again.learning_rate) == pytest.approx(expected(20 // accumulate))
+
+
+def test_fit_that_does_not_know_its_length_says_so() -> None:
+    def batches() -> Any:
+        while True:
+            yield np.ones((1, 1)), np.ones((1, 1))
+
+    model = model_with(keras.optimizers.SGD(LearningRate("cosine(1, total='100%')", plan="fit")))
+    with pytest.raises(UnresolvedError, match="steps_per_epoch"):
+        model.fit(batches(), verbose=0, callbacks=[FitPlan()])
+    with pytest.raises(UnresolvedError, match="samples"):
+        fit(model_with(keras.optimizers.SGD(LearningRate("cosine(1, total='9 samples')", plan="fit"))), 2, FitPlan())
+    with pytest.raises(TypeError, match="nothing to do"):
+        fit(model_with(keras.optimizers.SGD(LearningRate(SCHEDULE))), 2, FitPlan())
+
+
+@pytest.mark.parametrize("make", [lambda s: keras.optimizers.SGD(LearningRate(s)), KerasScheduled().optimizer])
+def test_a_new_optimizer_in_the_middle_of_a_run_is_told(make: Callable[[Schedule], Any]) -> None:
+    model = model_with(make(SCHEDULE))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ScheduleWarning)
+        fit(model, 4)
+        fit(model, 4, epochs=2, initial_epoch=1)
+    model.compile(optimizer=make(SCHEDULE), loss="mean_absolute_error")
+    with pytest.warns(ScheduleWarning, match=r"made 8 updates.*set_position\(model.optimizer, 8\)"):
+        fit(model, 4)
+    with pytest.warns(ScheduleWarning, match="begins at epoch 1"):
+        fit(model_with(make(SCHEDULE)), 4, epochs=2, initial_epoch=1)
+    model.compile(optimizer=make(SCHEDULE), loss="mean_absolute_error")
+    set_position(model.optimizer, 12)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ScheduleWarning)
+        fit(model, 4, epochs=4, initial_epoch=3)
+
+
+def test_files_name_the_module_to_import_and_older_files_load(tmp_path: Path) -> None:
+    config = keras.saving.serialize_keras_object(LearningRate(SCHEDULE))
+    assert (config["module"], config["registered_name"]) == (
+        "laju.frameworks.keras",
+        "laju.frameworks.keras>LearningRate",
+    )
+    for name in ("laju.frameworks.keras>LearningRate", "laju>LearningRate"):
+        old = {**config, "registered_name": name, "module": None if name.startswith("laju>") else config["module"]}
+        assert keras.saving.deserialize_keras_object(old).schedule == SCHEDULE
+    model = model_with(keras.optimizers.SGD(LearningRate(SCHEDULE)))
+    model.save(tmp_path / "model.keras")
+    code = "import sys, keras; keras.saving.load_model(sys.argv[1])"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "model.keras")], capture_output=True, text=True, check=False
+    )
+    assert "laju.frameworks.keras>LearningRate" in done.stderr
 
 
 @pytest.mark.parametrize("t", [2**24 - 1, 2**24, 2**24 + 1, 2**24 + 3, 2**30 + 1])

@@ -121,6 +121,10 @@ def sequence(name: str, values: Any, example: str) -> list[Any]:
     return list(values)
 
 
+class ScheduleWarning(RuntimeWarning):
+    """A training whose rates may not be those of its schedule; the message names the cure."""
+
+
 class SpecError(ValueError):
     """A text or JSON that is not a schedule, or a schedule that has none; the message points at the place."""
 

@@ -87,7 +87,7 @@ class Schedule(Node):
 
     # --- calling -------------------------------------------------------------------------------------------------
 
-    def __call__(self, t: Any) -> Any:
+    def __call__(self, t: Any = None) -> Any:
         if t.__class__ is int and t >= 0:
             try:
                 return self._at(t)
@@ -96,6 +96,11 @@ class Schedule(Node):
         return self._call(t)
 
     def _call(self, t: Any) -> Any:
+        if t is None:  # as Keras' optimizers call a rate that is none of Keras' own schedules
+            raise TypeError(
+                "schedule(t) needs t, the number of completed updates; a Keras optimizer takes "
+                "laju.frameworks.keras.LearningRate(schedule)"
+            )
         if isinstance(t, bool):
             raise TypeError(f"t must be a number of completed updates, got {t!r}")
         if isinstance(t, numbers.Real):

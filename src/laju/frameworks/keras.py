@@ -13,17 +13,18 @@ import sys
 import warnings
 import weakref
 from collections.abc import Iterator, Mapping
-from typing import Any, Self
+from fractions import Fraction
+from typing import Any, Literal, Self, TypeVar
 
 import numpy as np
 
 from laju import adaptive
 from laju.adaptive import Controller, Rule, StateError
-from laju.core.checks import is_number, nearest, number, shown, whole
+from laju.core.checks import ScheduleWarning, is_number, nearest, number, shown, whole
 from laju.core.extras import needed_by
 from laju.core.pieces import calls_functions
 from laju.core.schedule import Schedule
-from laju.core.units import RunPlan
+from laju.core.units import RunPlan, Scale, UnresolvedError
 from laju.frameworks.state import Policy, check_policy, load, load_controller, save
 from laju.frameworks.values import Factor, Values, given
 from laju.policies import constant
@@ -41,11 +42,22 @@ _FIXED = (
     "ema_overwrite_frequency",
 )  # fmt: skip
 
+Plan = RunPlan | Literal["fit"] | None
+T = TypeVar("T")
+
+
+def _registered(cls: type[T]) -> type[T]:
+    """Known to Keras' files by the module that one imports for it, which Keras' own error about an unknown class names."""
+    keras.saving.get_custom_objects()[f"laju>{cls.__name__}"] = cls  # what files of laju before 0.2 have
+    registered: type[T] = keras.saving.register_keras_serializable(package=__name__)(cls)
+    return registered
+
+
 Driven = Schedule | Factor | float | str
 """What drives a hyper-parameter: absolute values (or their text), a factor of the optimizer's own value, or one number."""
 
 
-@keras.saving.register_keras_serializable(package="laju")
+@_registered
 class LearningRate(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
     """A schedule as the `learning_rate` of any Keras optimizer: update t uses schedule(t), t from 0.
 
@@ -59,7 +71,7 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):  # type: ig
 
     Args:
         schedule: absolute learning rates; a schedule, or its text.
-        plan: the run, for a schedule in epochs or percent.
+        plan: the run, for a schedule in epochs or percent; "fit" waits for `fit` with the callback `FitPlan` to say its length.
 
     Raises:
         TypeError: not a schedule.
@@ -75,9 +87,9 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):  # type: ig
     (8.25, 0.5)
     """
 
-    def __init__(self, schedule: Schedule | str, plan: RunPlan | None = None) -> None:
+    def __init__(self, schedule: Schedule | str, plan: Plan = None) -> None:
         hint = "this has no base; write base * schedule, or Scheduled(optimizer, learning_rate=Factor(schedule))"
-        self._values = Values(given("schedule", schedule, plan, hint=hint))
+        self._values = _values("schedule", schedule, plan, hint=hint)
         self._optimizer: weakref.ref[Any] | None = None
 
     @property
@@ -95,6 +107,7 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):  # type: ig
         optimizer = None if self._optimizer is None else self._optimizer()
         if optimizer is None or optimizer._iterations is not step:
             optimizer = _owner(step)
+            _tell_beginning(optimizer)
             self._optimizer = None if optimizer is None else weakref.ref(optimizer)
         return 1 if optimizer is None else _accumulate(optimizer)
 
@@ -103,10 +116,11 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):  # type: ig
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        return cls(_read(config["schedule"]))
+        schedule = _read(config["schedule"])
+        return cls(schedule, "fit" if schedule.units else None)
 
-    def __reduce__(self) -> tuple[type[LearningRate], tuple[Schedule]]:
-        return type(self), (self.schedule,)
+    def __reduce__(self) -> tuple[type[LearningRate], tuple[Schedule, Plan]]:
+        return type(self), (self.schedule, "fit" if self.schedule.units else None)
 
     def __repr__(self) -> str:
         return f"LearningRate({self.schedule!r})"
@@ -115,7 +129,7 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):  # type: ig
 class Slot:
     """One hyper-parameter of an optimizer, and the schedule that drives it."""
 
-    def __init__(self, key: str, driven: Driven, base: Any, plan: RunPlan | None) -> None:
+    def __init__(self, key: str, driven: Driven, base: Any, plan: Plan) -> None:
         self.key = key
         self.factor = isinstance(driven, Factor)
         self.name = f"{key} (factor)" if self.factor else key
@@ -126,7 +140,7 @@ class Slot:
                 raise ValueError(f"{self.name} has no base: {key} of the optimizer is {shown(base)}")
             self.scale = float(base)
         schedule = driven.schedule if isinstance(driven, Factor) else driven
-        self.values = Values(given(key, constant(schedule) if is_number(schedule) else schedule, plan))
+        self.values = _values(key, constant(schedule) if is_number(schedule) else schedule, plan)
 
     def at(self, t: Any) -> Any:
         """The value at a number of updates, or in a graph the tensor of it."""
@@ -134,7 +148,7 @@ class Slot:
         return value * self.scale if self.factor else value
 
 
-@keras.saving.register_keras_serializable(package="laju")
+@_registered
 class Scheduled(keras.optimizers.Optimizer):  # type: ignore[misc]
     """An optimizer whose hyper-parameters follow schedules: update t uses schedule(t) of each, t from 0.
 
@@ -154,7 +168,7 @@ class Scheduled(keras.optimizers.Optimizer):  # type: ignore[misc]
             compiled step cannot look, so this is checked by `Observe`, and when the model is saved.
         policy: what weights that were saved with other schedules do: "strict" is an error that shows both, "new" follows the
             code's from the saved position, "saved" goes on with the checkpoint's.
-        plan: the run, for schedules in epochs or percent.
+        plan: the run, for schedules in epochs or percent; "fit" waits for `fit` with the callback `FitPlan` to say its length.
         hyper_parameters: any other of the optimizer's by name (`weight_decay`, `momentum`, `beta_1` …), driven as
             `learning_rate` is. Those that Keras reads while it compiles, such as `clipnorm`, cannot be scheduled.
 
@@ -184,7 +198,7 @@ class Scheduled(keras.optimizers.Optimizer):  # type: ignore[misc]
         controller: Rule[Any] | Controller | None = None,
         observe_within: int | None = None,
         policy: Policy = "strict",
-        plan: RunPlan | None = None,
+        plan: Plan = None,
         name: str | None = None,
         **hyper_parameters: Driven | None,
     ) -> None:
@@ -216,7 +230,7 @@ class Scheduled(keras.optimizers.Optimizer):  # type: ignore[misc]
         # A variable of the optimizer's is live in every compiled step; on JAX nothing else is.
         self._factor = self.add_variable(shape=(), initializer="ones", dtype="float32", name="factor")
         self._observed_at = 0
-        self._compiled = False
+        self._compiled = self._begun = False
 
     # --- updates -------------------------------------------------------------------------------------------------
 
@@ -236,6 +250,9 @@ class Scheduled(keras.optimizers.Optimizer):  # type: ignore[misc]
 
     @contextlib.contextmanager
     def _values_in_place(self) -> Iterator[None]:
+        if not self._begun:
+            self._begun = True
+            _tell_beginning(self.inner_optimizer)
         t = self._now()
         if isinstance(t, int):
             self._check_fed(t, error_only=True)
@@ -330,6 +347,7 @@ class Scheduled(keras.optimizers.Optimizer):  # type: ignore[misc]
             observe_within=config["observe_within"],
             policy=config["policy"],
             name=config["name"],
+            plan="fit",  # of which those schedules that are saved in updates need nothing
             **driven,
         )
 
@@ -537,6 +555,46 @@ class Observe(keras.callbacks.Callback):  # type: ignore[misc]
         raise TypeError(f"the model's optimizer must be a laju.frameworks.keras.Scheduled, got {shown(optimizer)}")
 
 
+class FitPlan(keras.callbacks.Callback):  # type: ignore[misc]
+    """Says to the schedules of the model's optimizer how long `fit` is, so that they can be in epochs and percent.
+
+    A percent is of the updates of `fit`'s `epochs`, those before `initial_epoch` included. The lengths that the first `fit` gave
+    stay: a later `fit` of another length goes on with the same schedule, and a warning says so.
+
+    Raises:
+        UnresolvedError: `fit` does not know how many batches an epoch has; or a length in samples or tokens.
+        TypeError: no schedule of the optimizer has plan="fit".
+
+    >>> import keras, laju, numpy
+    >>> model = keras.Sequential([keras.layers.Dense(1)])
+    >>> rate = LearningRate("cosine(0.3, total='100%', warmup='1 epoch')", plan="fit")
+    >>> model.compile(keras.optimizers.SGD(rate), loss="mse")
+    >>> x, y = numpy.ones((64, 1)), numpy.zeros((64, 1))
+    >>> history = model.fit(x, y, epochs=5, batch_size=16, verbose=0, callbacks=[FitPlan()])
+    >>> rate.schedule
+    cosine(0.3, total=20, warmup=4)
+    """
+
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        optimizer = self.model.optimizer
+        plans = [v for v in _all_values(optimizer) if isinstance(v, _FitValues)]
+        if not plans:
+            raise TypeError(
+                'FitPlan has nothing to do: no schedule of the optimizer waits for fit; make it with plan="fit", as '
+                'LearningRate("cosine(0.3, total=\'100%\')", plan="fit")'
+            )
+        epochs, steps = self.params.get("epochs"), self.params.get("steps")
+        if not steps:
+            raise UnresolvedError(
+                "fit does not know how many batches an epoch has; call fit(steps_per_epoch=…), or give the schedule a RunPlan"
+            )
+        per_epoch = Fraction(steps, _accumulate(_innermost(optimizer)))
+        scale = Scale((("updates", Fraction(1)), ("epochs", per_epoch), ("%", per_epoch * epochs / 100)))
+        now = position(optimizer)
+        for values in plans:
+            values.fit(scale, now)
+
+
 def position(optimizer: Any) -> int:
     """The updates that a Keras optimizer has completed, micro-batches of an accumulated gradient not counted.
 
@@ -653,7 +711,111 @@ def _readable(step: Any) -> bool:
     return False
 
 
+class _FitValues(Values):
+    """The values of a schedule whose lengths `fit` will say."""
+
+    __slots__ = ("given", "scale")
+
+    def __init__(self, given: Schedule) -> None:
+        self.given = self.schedule = given
+        self.begin = self.end = 0
+        self.block: list[float] = []
+        self.scale: Scale | None = None
+
+    def fit(self, scale: Scale, now: int) -> None:
+        """Take the lengths of a run that is at update `now`."""
+        if self.scale is not None and self.scale != scale and now:
+            warnings.warn(
+                f"this fit has another length than the first, and {shown(self.schedule)} stays: it goes on at update {now}. "
+                "Compile the model with a new LearningRate to begin anew",
+                ScheduleWarning,
+                stacklevel=2,
+            )
+        elif self.scale != scale:
+            self.scale, self.schedule = scale, self.given.in_updates(scale)
+            self.begin = self.end = 0
+
+    def at(self, t: int) -> float:
+        self.check()
+        return super().at(t)
+
+    def check(self) -> None:
+        if self.scale is None and self.schedule.units:
+            raise UnresolvedError(
+                f"{shown(self.schedule)} waits for the length of fit: model.fit(…, callbacks=[laju.frameworks.keras.FitPlan()])"
+            )
+
+
+def _values(name: str, schedule: Any, plan: Plan, hint: str = "") -> Values:
+    if plan != "fit":
+        if isinstance(plan, str):
+            raise ValueError(f'plan must be a RunPlan or "fit", got {shown(plan)}')
+        return Values(given(name, schedule, plan, hint=hint))
+    return _FitValues(given(name, schedule, hint=hint, resolved=False))
+
+
+def _all_values(optimizer: Any) -> list[Values]:
+    """The values of every schedule in an optimizer and in the optimizers inside it."""
+    found = []
+    while optimizer is not None:
+        if isinstance(optimizer, Scheduled):
+            found += [slot.values for slot in optimizer._slots.values()]
+        elif isinstance(vars(optimizer).get("_learning_rate"), LearningRate):
+            found.append(optimizer._learning_rate._values)
+        optimizer = getattr(optimizer, "inner_optimizer", None)
+    return found
+
+
+_COUNTERS: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+"""The counter of the optimizer that each model was last fitted with, by which a model that is compiled again is known."""
+
+
+def _count(counter: Any, fit: Mapping[str, Any], variables: list[Any]) -> int:
+    """What a counter says outside of the step that is being compiled, `fit` being the names that fit has."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        with tf.init_scope():
+            return int(counter.value.numpy())
+    value = counter._value
+    if value is None:  # on JAX, `fit` takes the values out of the variables and has them itself
+        value = fit["state"][2][next(i for i, variable in enumerate(variables) if variable is counter)]
+    return int(value)
+
+
+def _tell_beginning(optimizer: Any) -> None:
+    """Warn where the first update of an optimizer is not the first of its model's training.
+
+    Keras tells an optimizer neither the epoch nor what came before it, so `fit` is sought among the callers.
+    """
+    frame: Any = None if optimizer is None or optimizer.__class__ is None else sys._getframe(1)
+    while frame is not None and not (frame.f_code.co_name == "fit" and "initial_epoch" in frame.f_locals):
+        frame = frame.f_back
+    model = None if frame is None else frame.f_locals.get("self")
+    if not isinstance(model, keras.Model):
+        return
+    before = _COUNTERS.get(model)
+    _COUNTERS[model] = optimizer._iterations
+    fit, variables = frame.f_locals, model.optimizer.variables
+    if _innermost(model.optimizer) is not optimizer or _count(optimizer._iterations, fit, variables):
+        return
+    epoch = fit["initial_epoch"]
+    made = 0 if before is None else _count(before, fit, variables) // _accumulate(optimizer)
+    if epoch or made:
+        why = (
+            f"fit begins at epoch {epoch}" if epoch else f"this model made {made} updates before it was compiled again"
+        )
+        warnings.warn(
+            f"{why}, but the optimizer is new, so its schedules begin at update 0. To go on where the run was, load the state of "
+            f"the optimizer, or call laju.frameworks.keras.set_position(model.optimizer, {made or 'updates completed'})",
+            ScheduleWarning,
+            stacklevel=2,
+        )
+
+
 def _value(values: Values, t: Any) -> Any:
+    if isinstance(values, _FitValues):
+        values.check()
     return values.at(t) if isinstance(t, int) else values.schedule(t)
 
 
@@ -662,7 +824,7 @@ def _tensor(value: Any) -> Any:
     return keras.ops.cast(value, "float64" if keras.config.floatx() == "float64" else "float32")
 
 
-def _slots(optimizer: Any, given: Mapping[str, Any], plan: RunPlan | None) -> dict[str, Slot]:
+def _slots(optimizer: Any, given: Mapping[str, Any], plan: Plan) -> dict[str, Slot]:
     names = [key for key, value in optimizer.get_config().items() if key not in _FIXED and _scheduled(key, value)]
     kind = type(optimizer).__name__
     slots = {}

@@ -10,19 +10,22 @@ import numpy.typing as npt
 
 from laju.core.checks import SpecError, shown
 from laju.core.schedule import Schedule
-from laju.core.units import RunPlan
+from laju.core.units import RunPlan, Scale
 from laju.text.spec import parse
 
 _BLOCK = 4096
 
 
-def given(name: str, value: Any, plan: RunPlan | None = None, *, hint: str = "") -> Schedule:
+def given(
+    name: str, value: Any, plan: RunPlan | Scale | None = None, *, hint: str = "", resolved: bool = True
+) -> Schedule:
     """The schedule of an argument in updates: a `Schedule` or the text of a schedule, resolved by the plan of the run.
 
     Args:
         name: of the argument, for errors.
         value: what was given.
-        plan: of the run; a schedule in updates needs no plan.
+        plan: of the run, or the lengths of its units in updates; a schedule in updates needs no plan.
+        resolved: whether lengths in units need a plan here.
         hint: what to write instead of a `Factor`, where the framework has no base that a factor could multiply.
 
     Raises:
@@ -42,8 +45,9 @@ def given(name: str, value: Any, plan: RunPlan | None = None, *, hint: str = "")
     if not isinstance(schedule, Schedule):
         raise TypeError(f"{name} must be a laju schedule or its text, got {shown(value)}")
     if plan is not None:
-        return schedule.resolve(plan)
-    schedule.require_resolved()
+        return schedule.in_updates(plan) if isinstance(plan, Scale) else schedule.resolve(plan)
+    if resolved:
+        schedule.require_resolved()
     return schedule
 
 
