@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import signal
 import socket
 import sqlite3
@@ -13,6 +14,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -31,6 +33,7 @@ from laju.lab import (
     StorageError,
     Store,
     Trial,
+    Tried,
     Tuned,
     compare,
     tune,
@@ -76,8 +79,8 @@ def test_every_figure_is_the_mean_over_the_seeds_of_what_training_the_schedule_g
         assert whole.tried[int(name)].by_seed == (accuracies,)
         assert whole.tried[int(name)].values == (pytest.approx(sum(accuracies) / 2),)
     for tried in whole.tried:
-        assert tried.estimate().mean == pytest.approx(tried.values[0])
-        assert tried.estimate().n == 2
+        assert whole.estimate(tried).mean == pytest.approx(tried.values[0])
+        assert whole.estimate(tried).n == 2
     assert whole.best.values[0] == max(t.values[0] for t in whole.tried)
     assert whole.front == [whole.best]
     assert sum(whole.importance.values()) == pytest.approx(1)
@@ -151,6 +154,78 @@ def test_the_files_of_a_search_hold_its_trials(whole: Tuned, tmp_path: Path) -> 
     assert len(content["trials"]) == len(files[1].read_text().splitlines()) - 1 == 12
     assert files[0].read_bytes().startswith(b"\x89PNG")
     assert search_table(whole).row_count == 10
+
+
+# --- the verdict -------------------------------------------------------------------------------------------------------
+
+
+def searched(figures: list[list[float]], objective: Objective | None = None) -> Tuned:
+    """A search whose trials came to such figures, one a seed; 100 test examples, 10 updates an epoch, 100 in all."""
+    tried = []
+    for number, by_seed in enumerate(figures):
+        schedule = laju.constant(0.1 * (number + 1))
+        mean = sum(by_seed) / len(by_seed)
+        parameters = {"value": 0.1 * (number + 1)}
+        tried.append(Tried(number, schedule, str(schedule), parameters, parameters, False, (mean,), (tuple(by_seed),)))
+    plan = RunPlan(samples=640, batch_size=64, epochs=10)
+    space, seeds = Space.parse("constant", "value=0.1..9"), tuple(range(len(figures[0])))
+    objectives = (objective or Objective(),)
+    return Tuned(space, "digits", plan, Optimizer(), "torch", objectives, seeds, tuple(tried), resolution=0.01)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(1, 5).flatmap(
+        lambda seeds: st.lists(
+            st.lists(st.integers(0, 100).map(lambda n: n / 100), min_size=seeds, max_size=seeds), min_size=2, max_size=5
+        )
+    )
+)
+def test_a_search_claims_the_best_exactly_where_the_intervals_of_all_leads_carry_it(figures: list[list[float]]) -> None:
+    tuned = searched(figures)
+    ranking, text = tuned.ranking(), tuned.verdict()
+    assert ("Shown to be the best trial by test accuracy" in text) == ranking.decided
+    assert ("No trial is shown to be the best" in text) == (not ranking.decided)
+    if len(figures[0]) < 3:
+        assert not ranking.decided
+        assert text.endswith("--seeds 5).")
+    for tried in tuned.tried:
+        found = tuned.estimate(tried)
+        assert found.half_width is None or 0 <= found.low <= found.mean <= found.high <= 1
+
+
+def test_the_verdict_of_a_search_names_the_command_that_would_settle_it() -> None:
+    open_ = searched([[0.90, 0.93, 0.91], [0.91, 0.92, 0.93], [0.2, 0.3, 0.2]])
+    text = open_.verdict()
+    assert text.startswith("No trial is shown to be the best: ahead is trial 1 (0.920; ")
+    ours, theirs, seeds = re.search(r"\(laju compare '(.+)' '(.+)' … --seeds (\d+)\)\.$", text).groups()
+    assert [laju.parse(ours), laju.parse(theirs)] == [open_.tried[1].schedule, open_.tried[0].schedule]
+    assert int(seeds) > 3
+    assert open_.to_json()["verdict"] == text
+    clear = searched([[0.90, 0.93, 0.91], [0.2, 0.21, 0.2]])
+    assert clear.verdict().startswith("Shown to be the best trial by test accuracy: trial 0 (0.913), ahead of trial 1")
+    assert searched([[0.9, 0.8]]).verdict() == "There is no other trial to compare with: trial 0 (0.900, 0.800)."
+    nothing = replace(open_, tried=())
+    assert nothing.verdict() == "No trial of the search has finished, so there is nothing to compare."
+
+
+def test_a_schedule_that_was_suggested_twice_is_not_compared_with_itself() -> None:
+    tuned = searched([[0.90, 0.93, 0.91], [0.2, 0.21, 0.2]])
+    again = replace(tuned, tried=(*tuned.tried, replace(tuned.tried[0], number=2)))
+    assert again.verdict() == tuned.verdict()
+
+
+def test_a_search_for_few_updates_counts_updates_and_knows_them_to_an_epoch() -> None:
+    text = searched([[20, 30, 20], [30, 20, 40]], Objective(0.9)).verdict()
+    assert "ahead is trial 0 (23; " in text
+    assert re.search(r"a difference of (10|5|2\.5) updates to trial 1 \(laju tune constant … --study NEW --seeds", text)
+    level = searched([[20, 20, 20], [30, 30, 30]], Objective(0.9))  # one epoch apart, which could be next to nothing
+    assert "No trial is shown" in level.verdict()
+    assert level.estimate(level.tried[0]).half_width > 10
+    clear = searched([[20, 20, 20], [90, 90, 100]], Objective(0.9)).verdict()
+    assert clear.startswith("Shown to be the best trial by updates to 0.9: trial 0 (20), ahead of trial 1 by 73 ± ")
+    missed = searched([[200, 200, 200], [200, 90, 200]], Objective(0.9)).verdict()
+    assert missed == "No trial reached a test accuracy of 0.9 with all its seeds, so none is ahead."
 
 
 # --- going on ----------------------------------------------------------------------------------------------------------
@@ -341,7 +416,7 @@ def test_a_search_in_postgresql_goes_on_in_parallel_and_refuses_another(
     assert all(len(t.course) == 3 for t in tuned.tried if not t.pruned)
     # What ran in parallel has the figures of what runs alone.
     alone = compare({"a": tuned.schedule}, Sides(), epochs=3, seeds=2, jobs=1).summary()[0]
-    best = tuned.best.estimate()
+    best = tuned.estimate(tuned.best)
     assert (alone.test_accuracy.mean, alone.test_accuracy.n) == (best.mean, best.n)
     names = {s.study_name for s in optuna.get_all_study_summaries(database.replace("://", "+psycopg://", 1))}
     assert names == {"cosine on sides", "parallel"}

@@ -198,6 +198,8 @@ def command(
             click.echo(json.dumps(tuned.to_json(), indent=2, allow_nan=False))
         else:
             console.print()
+            console.print(tuned.verdict(), style="bold", markup=False, highlight=False, soft_wrap=True)
+            console.print()
             console.print(search_table(tuned))
             for line in search_summary(tuned):
                 console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -8,6 +8,7 @@ from typing import Literal
 
 from laju.core.checks import nearest, shown
 from laju.core.units import RunPlan
+from laju.lab.statistics import ACCURACY, LOSS
 from laju.lab.trials import Outcome, Record
 
 PENALTY = 2
@@ -33,6 +34,16 @@ class Objective:
     def better(self) -> int:
         """1 where more is better, else -1."""
         return 1 if self.target is None else -1
+
+    @property
+    def label(self) -> str:
+        """The name of the figure: `test accuracy`, or `updates to 0.9`."""
+        return "test accuracy" if self.target is None else f"updates to {self.target:g}"
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Between what the figure of a run can lie."""
+        return ACCURACY if self.target is None else LOSS
 
     def value(self, outcome: Outcome, plan: RunPlan) -> float:
         """The figure of one run. One that diverged has no model, so its accuracy is 0 and it reached nothing."""

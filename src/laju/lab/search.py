@@ -300,6 +300,7 @@ class Search:
             importance=importance,
             study=self.study_name,
             storage=search_storage.shown(self.url),
+            resolution=self.task.resolution,
         )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from laju.lab.objectives import Objective
 from laju.lab.space import Range, Space
-from laju.lab.statistics import Estimate, estimate
+from laju.lab.statistics import Estimate, Ranking, estimate, rank, verdict
 
 if TYPE_CHECKING:
     from laju.core.schedule import Schedule
@@ -44,10 +45,6 @@ class Tried:
     by_seed: tuple[tuple[float, ...], ...] = ()
     course: tuple[tuple[int, float], ...] = ()
 
-    def estimate(self, objective: int = 0) -> Estimate | None:
-        """The mean over the seeds of an objective, with its interval where there are several."""
-        return estimate(self.by_seed[objective]) if self.by_seed else None
-
 
 @dataclass(frozen=True)
 class Tuned:
@@ -61,6 +58,7 @@ class Tuned:
         importance: the share of the first objective's variance that each parameter explains (fANOVA), where that can be told.
         confirmation: the best, or all of the Pareto front, trained with seeds that the search did not see.
         study, storage: where it is kept; `storage` is None of a temporary one.
+        resolution: the smallest difference of two test accuracies, 1 / (test examples); 0 where it is unknown.
     """
 
     space: Space
@@ -75,6 +73,7 @@ class Tuned:
     confirmation: Comparison | None = None
     study: str = ""
     storage: str | None = None
+    resolution: float = 0.0
 
     @property
     def ranked(self) -> list[Tried]:
@@ -109,6 +108,62 @@ class Tuned:
         """The best schedule by the first objective."""
         return self.best.schedule
 
+    def estimate(self, tried: Tried, objective: int = 0) -> Estimate | None:
+        """The mean of a trial over the seeds by one of the objectives, with its interval; None for a pruned trial."""
+        if not tried.by_seed:
+            return None
+        bounds = self.objectives[objective].bounds
+        return estimate(tried.by_seed[objective], resolution=self._resolution(objective), bounds=bounds)
+
+    def ranking(self) -> Ranking | None:
+        """The trials that finished by the first objective, as `trial 0`, …; None without any.
+
+        Of trials with the same schedule the first stands for all.
+        """
+        first: dict[str, Tried] = {}
+        for tried in sorted(self.ranked, key=lambda tried: tried.number):
+            if tried.by_seed:
+                first.setdefault(tried.spec, tried)
+        figures = {f"trial {t.number}": dict(zip(self.seeds, t.by_seed[0], strict=True)) for t in first.values()}
+        objective = self.objectives[0]
+        resolution, smallest = self._resolution(0), objective.better < 0
+        return rank(figures, smallest=smallest, resolution=resolution, bounds=objective.bounds)
+
+    def verdict(self, difference: float = 0.01) -> str:
+        """The search in one sentence: what is shown of its best trial, what is only ahead, and the command that would settle it.
+
+        Args:
+            difference: in test accuracy, above 0; the sentence says how many seeds would show it. For updates to an accuracy
+                it is one epoch.
+        """
+        ranking = self.ranking()
+        if ranking is None:
+            return "No trial of the search has finished, so there is nothing to compare."
+        objective = self.objectives[0]
+        if self._missed(0):
+            return f"No trial reached a test accuracy of {objective.target:g} with all its seeds, so none is ahead."
+        specs = {f"trial {tried.number}": tried.spec for tried in self.ranked}
+        if objective.target is None:
+            rivals = (ranking.best, *ranking.rivals[:1])
+            command = f"laju compare {' '.join(shlex.quote(specs[name]) for name in rivals)} …"
+            sentence = verdict(ranking, "trial", command, difference)
+        else:  # which no comparison counts
+            command, epoch = f"laju tune {self.space.policy} … --study NEW", float(self.plan.updates_per_epoch)
+            sentence = verdict(ranking, "trial", command, epoch, by=objective.label, unit="updates")
+        row = None if self.confirmation is None else self.confirmation.summary()[0]
+        if row is None or row.test_accuracy is None:
+            return sentence
+        return f"{sentence[:-1]}; with other seeds {row.name} has a test accuracy of {row.test_accuracy.text()}."
+
+    def _resolution(self, objective: int) -> float:
+        """The smallest difference of two figures. That an accuracy is reached is seen at the ends of epochs alone."""
+        return self.resolution if self.objectives[objective].target is None else float(self.plan.updates_per_epoch)
+
+    def _missed(self, objective: int) -> bool:
+        """Whether no trial reached the accuracy of an objective with all its seeds."""
+        best = self.ranked_by(objective).values[objective]
+        return self.objectives[objective].target is not None and best > self.plan.updates
+
     def trials(self) -> list[dict[str, Any]]:
         """One flat row a trial, for `pandas.DataFrame`."""
         front = {tried.number for tried in self.front}
@@ -139,10 +194,7 @@ class Tuned:
                     found.append(
                         f"The best {name} lies at the end of its range ({name}={best.parameters[name]} of {kind}): widen it."
                     )
-        missed = [
-            o for i, o in enumerate(self.objectives) if o.target and self.ranked_by(i).values[i] > self.plan.updates
-        ]
-        for objective in missed:
+        for objective in (o for i, o in enumerate(self.objectives) if self._missed(i)):
             found.append(f"No trial reached a test accuracy of {objective.target:g} with all its seeds.")
         if self.confirmation is None:
             found.append(
@@ -161,6 +213,7 @@ class Tuned:
         """Everything as values that `json.dumps` takes."""
         best = self.best if self.ranked else None
         return {
+            "verdict": self.verdict(),
             "task": self.task,
             "policy": self.space.policy,
             "space": str(self.space),

@@ -39,9 +39,7 @@ def search_table(tuned: Tuned, most: int = 10) -> Table:
     result = plain_table(printable(title), caption)
     result.add_column("trial", justify="right")
     for objective in tuned.objectives:
-        result.add_column(
-            "test accuracy" if objective.target is None else f"updates to {objective.target:g}", justify="right"
-        )
+        result.add_column(objective.label, justify="right")
     for name in tuned.space.varied:
         result.add_column(name, justify="right", overflow="fold")
     front = {tried.number for tried in tuned.front}
@@ -121,7 +119,7 @@ def write_search(tuned: Tuned, folder: str | os.PathLike[str]) -> list[Path]:
 
 
 def _figure(tuned: Tuned, tried: Tried, objective: int) -> Text:
-    found = tried.estimate(objective) or Estimate(tried.values[objective], None, 1)
+    found = tuned.estimate(tried, objective) or Estimate(tried.values[objective], None, 1)
     if tuned.objectives[objective].target is None:
         return Text(found.text())
     missed = sum(value > tuned.plan.updates for value in tried.by_seed[objective]) if tried.by_seed else 0
@@ -154,11 +152,6 @@ _BEST: dict[str, Any] = {
 
 def _title(ax: Any, text: str) -> None:
     ax.set_title(text, loc="left", color=INK, fontsize=12, fontweight="bold", pad=8)
-
-
-def _label(tuned: Tuned, i: int = 0) -> str:
-    target = tuned.objectives[i].target
-    return "test accuracy" if target is None else f"updates to {target:g}"
 
 
 def _points(ax: Any, tuned: Tuned, x: Any) -> None:
@@ -207,7 +200,7 @@ def _history(ax: Any, tuned: Tuned) -> None:
     )
     _title(ax, "History")
     ax.set_xlabel("trial", color=INK)
-    ax.set_ylabel(_label(tuned), color=INK)
+    ax.set_ylabel(tuned.objectives[0].label, color=INK)
     ax.xaxis.get_major_locator().set_params(integer=True)
 
 
@@ -217,7 +210,7 @@ def _front(ax: Any, tuned: Tuned) -> None:
     line = sorted((t.values[1], t.values[0]) for t in front)
     ax.plot(*zip(*line, strict=True), color=PALETTE[1], linewidth=1.2, marker="o", markersize=7)
     _title(ax, "Pareto front")
-    ax.set_xlabel(_label(tuned, 1), color=INK)
+    ax.set_xlabel(tuned.objectives[1].label, color=INK)
     _limit(ax, tuned)
 
 

@@ -138,14 +138,17 @@ def counted(n: int, thing: str) -> str:
     return f"{n:,} {thing}" if n == 1 else f"{n:,} {thing}s"
 
 
-def verdict(ranking: Ranking, what: str, command: str, difference: float = 0.01) -> str:
+def verdict(
+    ranking: Ranking, what: str, command: str, difference: float = 0.01, *, by: str = "test accuracy", unit: str = ""
+) -> str:
     """One sentence: which is shown to be the best or is only ahead, and the command that would settle it.
 
     Args:
-        ranking: of the things, by test accuracy.
+        ranking: of the things, by a figure.
         what: what they are, such as "schedule".
         command: that would train more of them, without its number of seeds, such as "laju compare …".
         difference: in the figure; the sentence says how many seeds would show one of this size.
+        by, unit: the figure's name, and what it is counted in, if it is.
 
     >>> seeds = {"a": {0: 0.91, 1: 0.92, 2: 0.93}, "b": {0: 0.5, 1: 0.52, 2: 0.52}}
     >>> print(verdict(rank(seeds), "rate", "laju study fixed-rates …"))
@@ -153,32 +156,36 @@ def verdict(ranking: Ranking, what: str, command: str, difference: float = 0.01)
     >>> print(opening(rank({"a": {0: 0.91, 1: 0.92, 2: 0.93}, "b": {0: 0.9, 1: 0.93, 2: 0.91}})))
     ahead is a (0.920; 71 % to be the best), which 3 seeds do not tell from b
     """
-    best = f"{ranking.best} ({short(ranking.value)})"
+    digits = 0 if unit else 3
+    best = f"{ranking.best} ({short(ranking.value, digits)})"
     if ranking.lead is None:
         return f"There is no other {what} to compare with: {best}."
     if ranking.decided:
-        return (
-            f"Shown to be the best {what} by test accuracy: {best}, ahead of {ranking.next} by {ranking.lead.text()}."
-        )
-    return f"No {what} is shown to be the best: {opening(ranking)}; {settled_by(ranking, command, difference)}."
+        return f"Shown to be the best {what} by {by}: {best}, ahead of {ranking.next} by {ranking.lead.text(digits)}."
+    settled_with = settled_by(ranking, command, difference, unit)
+    return f"No {what} is shown to be the best: {opening(ranking, digits)}; {settled_with}."
 
 
-def opening(ranking: Ranking) -> str:
+def opening(ranking: Ranking, digits: int = 3) -> str:
     """Which is ahead of an open ranking and what the seeds do not tell it from, for the middle of a sentence."""
     n = ranking.value.n
     if ranking.level:
-        return f"level are {listed((ranking.best, *ranking.level))} ({short(ranking.value)}) after {counted(n, 'seed')}"
+        level = [ranking.best, *ranking.level]
+        if len(level) > _NAMED:
+            level = [ranking.best, f"{len(ranking.level)} others"]
+        return f"level are {listed(level)} ({short(ranking.value, digits)}) after {counted(n, 'seed')}"
     sure = "" if ranking.probability is None else f"; {percent(ranking.probability)} to be the best"
     rivals = listed(ranking.rivals) if len(ranking.rivals) <= _NAMED else f"{len(ranking.rivals)} others"
     seeds = f"{counted(n, 'seed')} {'does' if n == 1 else 'do'} not tell from {rivals}"
-    return f"ahead is {ranking.best} ({short(ranking.value)}{sure}), which {seeds}"
+    return f"ahead is {ranking.best} ({short(ranking.value, digits)}{sure}), which {seeds}"
 
 
-def settled_by(ranking: Ranking, command: str, difference: float = 0.01) -> str:
+def settled_by(ranking: Ranking, command: str, difference: float = 0.01, unit: str = "") -> str:
     """What would settle an open ranking, for the end of a sentence."""
     if ranking.nearest is None:
         return "nothing is open"
-    return settled(ranking.nearest, command, difference, ranking.others, f"to {ranking.rivals[0]}")
+    to = f"{unit} to {ranking.rivals[0]}".lstrip()
+    return settled(ranking.nearest, command, difference, ranking.others, to)
 
 
 def settled(
@@ -209,15 +216,15 @@ def settled(
         except ValueError:  # more than ten million
             break
         if needed > open_.n:
-            words = " ".join(filter(None, (what, f"of {size:.2g}", to)))
+            words = " ".join(filter(None, (what, f"of {size:,.0f}" if size >= 100 else f"of {size:.2g}", to)))
             return f"about {needed:,} seeds would show {words} ({command} --seeds {needed})"
         size /= 2
     return "no number of seeds that anybody trains would settle it"
 
 
-def short(value: Estimate) -> str:
+def short(value: Estimate, digits: int = 3) -> str:
     """The mean alone, or the two values where there are two."""
-    return value.text() if value.values else number(value.mean)
+    return value.text(digits) if value.values else number(value.mean, digits)
 
 
 def percent(probability: float | None) -> str:
