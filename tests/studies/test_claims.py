@@ -93,7 +93,9 @@ def answer(monkeypatch: pytest.MonkeyPatch, name: str, quality: Quality, seeds: 
             whole = getattr(import_module("laju.lab.compare"), function)
             monkeypatch.setattr(module, function, partial(whole, share_prefixes=False))
 
-    def averaged(trial: Trial, taken: Sequence[int], report: object = None) -> tuple[Outcome, Weights]:
+    def averaged(
+        trial: Trial, taken: Sequence[int], report: object = None
+    ) -> tuple[Outcome, Weights, dict[str, object]]:
         def point(shift: float) -> Point:
             right = quality(trial) + shift
             return Point(1 - right, right, 1 - right, right)
@@ -101,13 +103,13 @@ def answer(monkeypatch: pytest.MonkeyPatch, name: str, quality: Quality, seeds: 
         extra = quality(trial) - 0.9  # as much as the schedule is better, its averages are
         alphas = tuple(float(a) for a in np.linspace(*LINE))
         line = tuple(point(0.0) for _ in alphas)
-        weights = Weights(point(0.0), point(extra / 4), point(extra / 4), tuple(taken), alphas, line, 0.1, {})
-        return train(trial), weights
+        weights = Weights(point(0.0), point(extra / 4), point(extra / 4), tuple(taken), alphas, line, 0.1)
+        return train(trial), weights, {}
 
     def watch(
         trial: Trial, frozen: str | None = None, updates: int = 0, report: object = None
-    ) -> tuple[Outcome, np.ndarray]:
-        return train(trial), np.full((WATCHED, 16), 0.01)
+    ) -> tuple[Outcome, list[list[float]]]:
+        return train(trial), [[0.01] * 16] * WATCHED
 
     for function, fake in (("averaged", averaged), ("watch", watch)):
         if hasattr(module, function):

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from laju.lab.statistics import Estimate
 from laju.studies import Options
 from laju.studies import restarts_and_averaging as study
 from laju.studies.base import Answer
+from tests.lab.test_compare import Watcher
 from tests.lab.tiny import Explosion, Sides
 
 pytestmark = pytest.mark.slow
@@ -62,27 +65,27 @@ def history(trial: Trial) -> list[np.ndarray]:
 
 def test_averaged_weights_equal_the_means_computed_by_hand() -> None:
     weights = history(trial())
-    _, found = study.averaged(trial(), TAKEN)
+    _, found, averages = study.averaged(trial(), TAKEN)
     assert found is not None
-    np.testing.assert_array_equal(found.averages["last"], weights[-1])
-    np.testing.assert_allclose(found.averages["swa"], np.mean([weights[u - 1] for u in TAKEN], axis=0), atol=1e-6)
+    np.testing.assert_array_equal(averages["last"], weights[-1])
+    np.testing.assert_allclose(averages["swa"], np.mean([weights[u - 1] for u in TAKEN], axis=0), atol=1e-6)
     moving = weights[0]
     for w in weights[1:]:
         moving = study.DECAY * moving + (1 - study.DECAY) * w
-    np.testing.assert_allclose(found.averages["ema"], moving, atol=1e-6)
-    last, swa = found.averages["last"], found.averages["swa"]
+    np.testing.assert_allclose(averages["ema"], moving, atol=1e-6)
+    last, swa = averages["last"], averages["swa"]
     assert found.distance == pytest.approx(np.linalg.norm(swa - last) / np.linalg.norm(last), rel=1e-5)
 
 
 @pytest.mark.parametrize("task", [Sides, Normalised])
 def test_averaging_changes_nothing_about_the_training(task: type[Sides]) -> None:
-    outcome, _ = study.averaged(trial(task), TAKEN)
+    outcome, _, _ = study.averaged(trial(task), TAKEN)
     assert outcome.records == train(trial(task)).records
 
 
 @pytest.mark.parametrize("task", [Sides, Normalised])
 def test_the_ends_of_the_line_are_the_evaluated_weights(task: type[Sides]) -> None:
-    _, found = study.averaged(trial(task), TAKEN)
+    _, found, _ = study.averaged(trial(task), TAKEN)
     assert found is not None
     line = dict(zip(found.alphas, found.line, strict=True))
     assert (line[0.0], line[1.0]) == (found.last, found.swa)
@@ -91,18 +94,18 @@ def test_the_ends_of_the_line_are_the_evaluated_weights(task: type[Sides]) -> No
 
 
 def test_the_line_goes_to_the_moving_average_where_fewer_than_two_weights_are_taken() -> None:
-    _, found = study.averaged(trial(), (30,))
+    _, found, averages = study.averaged(trial(), (30,))
     assert found is not None
     assert found.swa is None
-    assert "swa" not in found.averages
+    assert "swa" not in averages
     assert found.line[found.alphas.index(1.0)] == found.ema
 
 
 def test_losses_are_means_over_all_examples() -> None:
-    _, found = study.averaged(trial(), TAKEN)
+    _, found, averages = study.averaged(trial(), TAKEN)
     assert found is not None and found.swa is not None  # noqa: PT018
     task, model = trial().task, trial().task.model(0).eval()
-    torch.nn.utils.vector_to_parameters(torch.from_numpy(found.averages["swa"]), model.parameters())
+    torch.nn.utils.vector_to_parameters(torch.from_numpy(averages["swa"]), model.parameters())
     data = task.data()
     with torch.no_grad():
         outputs = model(torch.from_numpy(data.test_inputs))
@@ -112,10 +115,10 @@ def test_losses_are_means_over_all_examples() -> None:
 
 
 def test_normalisation_statistics_of_an_average_are_computed_from_the_training_data() -> None:
-    _, found = study.averaged(trial(Normalised), TAKEN)
+    _, found, averages = study.averaged(trial(Normalised), TAKEN)
     assert found is not None and found.swa is not None  # noqa: PT018
     data, model = Normalised().data(), Normalised().model(0)
-    torch.nn.utils.vector_to_parameters(torch.from_numpy(found.averages["swa"]), model.parameters())
+    torch.nn.utils.vector_to_parameters(torch.from_numpy(averages["swa"]), model.parameters())
     linear, norm = model[0], model[1]  # type: ignore[index]
     with torch.no_grad():
         before = linear(torch.from_numpy(data.train_inputs))  # all examples are one batch of the evaluation
@@ -125,8 +128,30 @@ def test_normalisation_statistics_of_an_average_are_computed_from_the_training_d
     assert found.swa.test_loss == pytest.approx(float(loss), rel=1e-5)
 
 
+def test_what_is_kept_comes_back_as_it_was() -> None:
+    for taken in (TAKEN, (30,)):
+        outcome, found, _ = study.averaged(trial(), taken)
+        again, fields = study.look(trial(), taken)
+        assert found is not None
+        assert again.records == outcome.records
+        assert study.Weights.from_json(json.loads(json.dumps(fields))) == found
+
+
+def test_a_study_that_goes_on_trains_nothing_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = Options(small=True, seeds=1, jobs=1, store=tmp_path / "a.sqlite")
+    monkeypatch.setattr(study, "_SMALL_SET", ("cosine", "SWA"))
+    with pytest.raises(KeyboardInterrupt):
+        study.study(replace(options, display=Watcher(interrupt_after=1)))
+    watcher = Watcher()
+    found = study.study(replace(options, display=watcher))
+    assert watcher.told[0][:3] == ("start", 2, 1)
+    monkeypatch.setattr(study, "averaged", None)
+    again = study.study(options)
+    assert (again.text, again.figures) == (found.text, found.figures)
+
+
 def test_a_training_that_diverges_has_no_averages() -> None:
-    outcome, found = study.averaged(Trial(Explosion(), laju.constant(50.5), 0, 1, 5), (10, 20))
+    outcome, found, _ = study.averaged(Trial(Explosion(), laju.constant(50.5), 0, 1, 5), (10, 20))
     assert (outcome.status, found) == ("diverged", None)
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from laju.lab.models.deep import Plain, plain
 from laju.studies import Options
 from laju.studies import warmup_length as study
 from laju.studies.base import Answer
+from tests.lab.test_compare import Watcher
 from tests.lab.tiny import Sides, Slope
 
 pytestmark = pytest.mark.slow
@@ -24,8 +26,13 @@ DEEP = Plain(Digits(), depth=16, gain=4.0)
 
 
 @pytest.fixture(scope="module")
-def small() -> Answer:
-    return study.study(Options(small=True, jobs=1))
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("warmup") / "a.sqlite"
+
+
+@pytest.fixture(scope="module")
+def small(kept: Path) -> Answer:
+    return study.study(Options(small=True, jobs=1, store=kept))
 
 
 def deep(schedule: laju.Schedule, seed: int = 0, epochs: int = 1) -> Trial:
@@ -122,8 +129,9 @@ def test_a_plain_network_refuses_impossible_sizes(name: str, value: float) -> No
 
 
 def test_the_first_update_of_a_warmup_of_n_updates_is_an_nth_of_that_without() -> None:
-    _, without = study.watch(deep(laju.constant(1e-3)))
-    outcome, warmed = study.watch(deep(laju.warmup(1e-3, UPDATES, first=True)))
+    without = np.array(study.watch(deep(laju.constant(1e-3)))[1])
+    outcome, sizes = study.watch(deep(laju.warmup(1e-3, UPDATES, first=True)))
+    warmed = np.array(sizes)
     assert warmed.shape == (UPDATES, 16)
     # To the float32 rounding of weights that change by 1e-5 of their norm.
     np.testing.assert_allclose(warmed[0], without[0] / UPDATES, rtol=1e-2)
@@ -132,7 +140,7 @@ def test_the_first_update_of_a_warmup_of_n_updates_is_an_nth_of_that_without() -
 
 def test_frozen_layers_stay_and_the_others_move_until_they_thaw() -> None:
     for half, still in (("upper", slice(8, 16)), ("lower", slice(0, 8))):
-        _, sizes = study.watch(deep(laju.constant(1e-3)), half, updates=5)
+        sizes = np.array(study.watch(deep(laju.constant(1e-3)), half, updates=5)[1])
         moving = np.ones(16, dtype=bool)
         moving[still] = False
         assert (sizes[:5, still] == 0).all()
@@ -240,6 +248,15 @@ def test_the_study_has_tables_and_pictures_and_figures_that_json_takes(small: An
     assert all(isinstance(picture, Figure) for picture in small.pictures.values())
     for table in small.tables.values():
         assert {len(row) for row in table.rows} == {len(table.headings)}
+
+
+def test_a_study_that_goes_on_trains_nothing_twice(small: Answer, kept: Path) -> None:
+    watcher = Watcher()
+    again = study.study(Options(small=True, jobs=1, store=kept, display=watcher))
+    starts = [told[1:3] for told in watcher.told if told[0] == "start"]
+    assert len(starts) == 2  # of the grids, and of the trainings that are looked into
+    assert all(total == kept for total, kept in starts)
+    assert (again.text, again.figures) == (small.text, small.figures)
 
 
 def test_the_study_refuses_runs_that_are_shorter_than_a_warmup() -> None:

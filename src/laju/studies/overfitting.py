@@ -243,10 +243,10 @@ def study(options: Options) -> Answer:
     found = run_watched(
         watch,
         {key: (trial,) for key, trial in trials.items()},
+        recipe=f"study {NAME}, 1",
         jobs=options.jobs,
         display=options.display,
         store=options.store,
-        fingerprints={key: f"study {NAME}, 1: {trial.fingerprint}" for key, trial in trials.items()},
     )
     plan = trials[REFERENCE, seeds[0]].plan
     comparisons = [

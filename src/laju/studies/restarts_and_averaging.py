@@ -8,7 +8,7 @@ straight line through the last weights and the averaged ones show where in the v
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -76,7 +76,6 @@ class Weights:
         taken: numbers of completed updates.
         alphas, line: places w(α) = (1 - α)·last + α·swa (ema where there is no swa), and the evaluation at each.
         distance: ‖average - last‖/‖last‖.
-        averages: the parameters themselves: "last", "ema" and, where there is one, "swa", as one vector each.
     """
 
     last: Point
@@ -86,7 +85,24 @@ class Weights:
     alphas: tuple[float, ...]
     line: tuple[Point, ...]
     distance: float
-    averages: Mapping[str, npt.NDArray[np.float32]]
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as values that `json.dumps` takes."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> Weights:
+        """Weights from what `to_json` gave."""
+        swa = fields["swa"]
+        return cls(
+            last=Point(**fields["last"]),
+            swa=None if swa is None else Point(**swa),
+            ema=Point(**fields["ema"]),
+            taken=tuple(fields["taken"]),
+            alphas=tuple(fields["alphas"]),
+            line=tuple(Point(**point) for point in fields["line"]),
+            distance=fields["distance"],
+        )
 
 
 def study(options: Options) -> Answer:
@@ -112,9 +128,10 @@ def study(options: Options) -> Answer:
         for seed in seeds
         for name, (schedule, taken) in chosen.items()
     }
-    found = run_watched(averaged, work, jobs=options.jobs, display=options.display)
+    recipe = f"study {NAME}, 1: EMA {DECAY}, line {LINE}"
+    found = run_watched(look, work, recipe=recipe, jobs=options.jobs, display=options.display, store=options.store)
     outcomes = {key: outcome for key, (outcome, _) in found.items()}
-    weights = {key: w for key, (_, w) in found.items() if w is not None}
+    weights = {key: Weights.from_json(w) for key, (_, w) in found.items() if w is not None}
     named = {name: schedule for name, (schedule, _) in chosen.items()}
     comparison = Comparison(
         task.name,
@@ -194,8 +211,16 @@ def schedules(updates: int, in_epoch: int) -> dict[str, tuple[Schedule, tuple[in
 # --- one training ------------------------------------------------------------------------------------------------------
 
 
-def averaged(trial: Trial, taken: Sequence[int], report: Report | None = None) -> tuple[Outcome, Weights | None]:
-    """Run a trial in torch and keep averages of its weights; None for these where it diverged or collapsed.
+def look(trial: Trial, taken: Sequence[int], report: Report | None = None) -> tuple[Outcome, dict[str, Any] | None]:
+    """The outcome of a trial, and its `Weights` as values for JSON; None for these where it diverged or collapsed."""
+    outcome, weights, _ = averaged(trial, taken, report)
+    return outcome, None if weights is None else weights.to_json()
+
+
+def averaged(
+    trial: Trial, taken: Sequence[int], report: Report | None = None
+) -> tuple[Outcome, Weights | None, dict[str, npt.NDArray[np.float32]]]:
+    """Run a trial in torch and keep averages of its weights; None for `Weights` where it diverged or collapsed.
 
     Normalisation statistics are computed anew from the training data for every set of weights that is evaluated, the last ones
     included, so that nothing but the weights differs.
@@ -204,6 +229,10 @@ def averaged(trial: Trial, taken: Sequence[int], report: Report | None = None) -
         trial: what to run.
         taken: after which numbers of completed updates SWA takes the weights.
         report: is called with every record as it is made.
+
+    Returns:
+        The outcome, what became of the weights, and the parameters themselves: "last", "ema" and, where there is one, "swa", as
+        one vector each.
     """
     import torch
     from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -230,7 +259,7 @@ def averaged(trial: Trial, taken: Sequence[int], report: Report | None = None) -
         training = Averaging(trial)
         outcome = run(trial, training, report)
         if outcome.status != "finished":
-            return outcome, None
+            return outcome, None, {}
         models = {"last": training.model, "ema": training.ema.module}
         if int(training.swa.n_averaged) > 1:
             models["swa"] = training.swa.module
@@ -249,9 +278,8 @@ def averaged(trial: Trial, taken: Sequence[int], report: Report | None = None) -
         distance = float((average - last).norm() / last.norm())
     averages = {name: vector.numpy().copy() for name, vector in vectors.items()}
     taken = tuple(u for u in taken if u <= trial.plan.updates)
-    return outcome, Weights(
-        points["last"], points.get("swa"), points["ema"], taken, alphas, tuple(line), distance, averages
-    )
+    found = Weights(points["last"], points.get("swa"), points["ema"], taken, alphas, tuple(line), distance)
+    return outcome, found, averages
 
 
 def evaluate(

@@ -389,8 +389,8 @@ def _probe(grid: _Grid, plain: str, warmed: str) -> float:
 
 def watch(
     trial: Trial, frozen: str | None = None, updates: int = 0, report: Report | None = None
-) -> tuple[Outcome, Sizes]:
-    """Run a trial of a plain network; its outcome and the sizes of its first `WATCHED` updates.
+) -> tuple[Outcome, list[list[float]]]:
+    """Run a trial of a plain network; its outcome and, as lists, the `Sizes` of its first `WATCHED` updates.
 
     Args:
         trial: in torch, with SGD.
@@ -430,9 +430,8 @@ def watch(
 
     with one_thread_and_own_randomness():
         outcome = run(trial, Watched(trial), report)
-    found = np.array(sizes)
-    finite = np.isfinite(found).all(axis=1)
-    return outcome, found if finite.all() else found[: int((~finite).argmax())]
+    finite = np.isfinite(sizes).all(axis=1)
+    return outcome, sizes if finite.all() else sizes[: int((~finite).argmax())]
 
 
 def _freeze(
@@ -454,9 +453,11 @@ def _freeze(
         for seed in sorted(seed for key, seed in trials if key == name):
             for way, half in FREEZING.items():
                 work[_name(setting, way, rate), seed] = trials[name, seed], half, updates
-    found = run_watched(watch, work, jobs=options.jobs, display=options.display)
-    sizes = {way: found[way, 0][1] for way in ways}
-    sizes |= {way: found[_name(setting, way, probe), 0][1] for way in FREEZING}
+    recipe = f"study {NAME}, 1: {WATCHED} updates"
+    found = run_watched(watch, work, recipe=recipe, jobs=options.jobs, display=options.display, store=options.store)
+    assert isinstance(deep.task, Plain)
+    keys = {way: (way, 0) for way in ways} | {way: (_name(setting, way, probe), 0) for way in FREEZING}
+    sizes = {way: np.array(found[key][1]).reshape(-1, deep.task.depth) for way, key in keys.items()}
     return {key: outcome for key, (outcome, _) in found.items()}, sizes
 
 

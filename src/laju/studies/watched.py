@@ -1,16 +1,18 @@
 """Trainings that a study looks into: each in a process of its own, with more than the outcome as its result.
 
-What is looked at (weights, sizes of updates) is no part of an outcome. A result that is a value for JSON is kept in the store
-beside the trials, and its training does not run again; other trainings run anew each time.
+What is looked at (sizes of updates, losses between two sets of weights) is no part of an outcome. Results are kept in the store
+beside the trials, and a training whose result is there does not run again.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,9 +21,10 @@ from laju.core.checks import whole
 from laju.lab.arguments import cores
 from laju.lab.displays import as_display
 from laju.lab.progress import Channel
-from laju.lab.running import Display, Key
+from laju.lab.running import Display, Key, TrialsLost
+from laju.lab.running.drive import ATTEMPTS, given_up, loss_of
 from laju.lab.running.interrupts import Interrupts
-from laju.lab.running.places import Here, Processes
+from laju.lab.running.places import Here, Place, Processes
 from laju.lab.running.watching import Watching
 from laju.lab.store import Store
 from laju.lab.trials import Outcome, Record, Trial
@@ -33,39 +36,44 @@ def run_watched(
     function: Callable[..., tuple[Outcome, Found]],
     work: Mapping[Key, tuple[Any, ...]],
     *,
+    recipe: str,
     jobs: int | None = None,
     display: Display | bool | None = None,
     store: Store | str | os.PathLike[str] | None = None,
-    fingerprints: Mapping[Key, str] | None = None,
 ) -> dict[Key, tuple[Outcome, Found]]:
     """Call a function of a module with each tuple of arguments, several at once in processes of one thread each.
 
+    A training whose worker is lost runs again, the last time alone, as in `laju.lab.compare`.
+
     Args:
         function: trains the trial that is its first argument, and calls its argument `report` with every record; returns the
-            outcome and what else it found.
-        work: its other arguments, the trial first, by (display name, seed).
+            outcome and what else it found, a value that JSON gives back as it is.
+        work: its other arguments by (display name, seed): the trial, then values for JSON.
+        recipe: everything that a result depends on beside the arguments: the name and version of what the function does, and the
+            constants that it uses.
         jobs: trainings at once; None for one a core.
         display: as in `laju.lab.compare`.
-        store: where results are kept that have a fingerprint.
-        fingerprints: by the keys of `work`, a hash of everything that a result depends on; the function then returns a value that
-            JSON gives back as it is. None for results that are not kept.
+        store: where results are kept.
 
     Raises:
         StoreError: the store cannot be opened or written.
+        TrialsLost: trainings whose worker was lost again and again; the results of the others are kept.
     """
     watcher = as_display(display)
-    done: dict[Key, tuple[Outcome, Found]] = {}
+    fingerprints = {key: _fingerprint(recipe, *arguments) for key, arguments in work.items()}
+    reasons: dict[Key, str] = {}
     with ExitStack() as stack:
         interrupts = stack.enter_context(Interrupts())
-        kept: Store | None = None
-        if fingerprints is not None:
-            with interrupts.held():
-                kept = store if isinstance(store, Store) else stack.enter_context(Store(store))
-                there = kept.results([fingerprints[key] for key in work])
-            done = {key: _from_json(there[fingerprints[key]]) for key in work if fingerprints[key] in there}
-        left = [(key, arguments) for key, arguments in work.items() if key not in done]
-        at_once = min(cores() if jobs is None else whole("jobs", jobs, least=1), len(left))
-        waiting, flying = enumerate(left), dict[Future[tuple[Outcome, Found]], Key]()
+        with interrupts.held():
+            kept = store if isinstance(store, Store) else stack.enter_context(Store(store))
+            there = kept.results(list(fingerprints.values()))
+        done: dict[Key, tuple[Outcome, Found]] = {
+            key: _from_json(there[fingerprint]) for key, fingerprint in fingerprints.items() if fingerprint in there
+        }
+        ready = deque(key for key in work if key not in done)
+        numbers = {key: str(number) for number, key in enumerate(ready)}
+        lost, flying = Counter[Key](), dict[Future[tuple[Outcome, Found]], Key]()
+        at_once = min(cores() if jobs is None else whole("jobs", jobs, least=1), len(ready))
         folder = Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="laju-watched-", ignore_cleanup_errors=True))
         )
@@ -73,28 +81,49 @@ def run_watched(
             stack.callback(watcher.stop)
             watcher.start(len(work), len(done), at_once)
         stack.enter_context(Watching(Channel(folder), watcher))
-        place = Here() if at_once <= 1 else Processes(at_once, folder, interrupts)
+        place: Place = Here() if at_once <= 1 else Processes(at_once, folder, interrupts)
         try:
-            while True:
-                while len(flying) < at_once and (asked := next(waiting, None)) is not None:
-                    number, (key, arguments) = asked
-                    flying[place.submit(_train, function, arguments, key, folder, str(number))] = key
-                if not flying:
-                    break
+            while ready or flying:
+                while ready and len(flying) < at_once:
+                    if flying and any(lost[key] == ATTEMPTS - 1 for key in (ready[0], *flying.values())):
+                        break
+                    key = ready.popleft()
+                    flying[place.submit(_train, function, work[key], key, folder, numbers[key])] = key
                 for future in wait(flying, return_when=FIRST_COMPLETED).done:
-                    key = flying.pop(future)
-                    done[key] = future.result()
-                    if kept is not None and fingerprints is not None:
+                    if future not in flying:  # lost together with another one
+                        continue
+                    key, error = flying.pop(future), future.exception()
+                    if error is None:
+                        done[key] = future.result()
                         with interrupts.held():
                             kept.put_result(fingerprints[key], _to_json(*done[key]))
-                    if watcher is not None:
-                        watcher.finished(*key, done[key][0])
+                        if watcher is not None:
+                            watcher.finished(*key, done[key][0])
+                        continue
+                    reason = loss_of(error)
+                    if reason is None:
+                        raise error
+                    gone = [key]
+                    if place.together and isinstance(error, BrokenExecutor):
+                        gone += [
+                            k for f, k in flying.items() if not f.done() or isinstance(f.exception(), BrokenExecutor)
+                        ]
+                        flying = {f: k for f, k in flying.items() if k not in gone}
+                    lost.update(gone)
+                    ready += [key for key in gone if lost[key] < ATTEMPTS]
+                    reasons |= {key: given_up(reason) for key in gone if lost[key] == ATTEMPTS}
             place.close()
         except BaseException:
             with interrupts.held():
                 place.close(kill=True)
             raise
+    if reasons:
+        raise TrialsLost(reasons)
     return {key: done[key] for key in work}
+
+
+def _fingerprint(recipe: str, trial: Trial, *others: Any) -> str:
+    return hashlib.sha256(json.dumps([recipe, trial.fingerprint, *others]).encode()).hexdigest()
 
 
 def _train(function: Callable[..., Found], arguments: tuple[Any, ...], key: Key, folder: Path, number: str) -> Found:

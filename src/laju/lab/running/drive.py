@@ -161,7 +161,7 @@ class Driver:
                 if error is None:
                     landed.append((flight, future.result()))
                     continue
-                reason = _lost(error)
+                reason = loss_of(error)
                 if reason is None:
                     self._land_all(landed, rank)
                     raise error
@@ -224,7 +224,7 @@ class Driver:
         flight.attempts += 1
         if flight.attempts < ATTEMPTS:
             return True
-        self._give_up(flight, f"{reason} {ATTEMPTS} times, the last time with nothing beside it")
+        self._give_up(flight, given_up(reason))
         return False
 
     def _give_up(self, flight: _Flight, reason: str) -> None:
@@ -244,7 +244,12 @@ _OUT_OF_MEMORY = "not enough memory", "out of memory", "can't allocate memory", 
 """What torch says, on the CPU, on a GPU and in its libraries."""
 
 
-def _lost(error: BaseException) -> str | None:
+def given_up(reason: str) -> str:
+    """Why a job is given up that was lost `ATTEMPTS` times."""
+    return f"{reason} {ATTEMPTS} times, the last time with nothing beside it"
+
+
+def loss_of(error: BaseException) -> str | None:
     """Why a job that failed may run again, or None where it would fail the same way."""
     if isinstance(error, BrokenExecutor):
         return "its worker process died (killed, or the machine ran out of memory: fewer --jobs need less)"

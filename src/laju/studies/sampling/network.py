@@ -9,8 +9,6 @@ T = 0 shows how much the averaging does by itself.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -252,16 +250,12 @@ def run_methods(task: Task, options: Options) -> Runs:
 
 
 def _run(trials: Mapping[Key, tuple[Trial, str]], part: str, options: Options) -> dict[Key, dict[str, Any] | None]:
-    def fingerprint(trial: Trial, name: str) -> str:
-        content = ("study sampling", _RECIPE, PRIOR, trial.fingerprint, name, part)
-        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
-
     found = run_watched(
         predict,
         {key: (*arguments, part) for key, arguments in trials.items()},
+        recipe=f"study sampling, {_RECIPE}, prior {PRIOR}",
         jobs=options.jobs,
         display=options.display,
         store=options.store,
-        fingerprints={key: fingerprint(*arguments) for key, arguments in trials.items()},
     )
     return {key: result for key, (_, result) in found.items()}
