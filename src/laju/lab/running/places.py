@@ -80,6 +80,10 @@ class Here:
         return
 
 
+_HANDED_OUT = 2.0
+"""Seconds within which a job is handed to a worker, or never."""
+
+
 class Processes:
     """Worker processes on this machine, one thread each; deaf to Ctrl-C, and gone when this process is.
 
@@ -93,6 +97,7 @@ class Processes:
         self.slots = slots
         self.folder = folder
         self.interrupts = interrupts
+        self._last: Future[Any] | None = None
         # A worker that has grown by a framework's libraries is replaced between two jobs, which is of no interest.
         warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given to the executor")
 
@@ -113,6 +118,7 @@ class Processes:
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
         with self.interrupts.held(), sheltered():  # here processes are started
             future: Future[Any] = self._executor().submit(function, *arguments)
+            self._last = future
             return future
 
     def stop(self, future: Future[Any]) -> None:
@@ -122,6 +128,13 @@ class Processes:
         if kill:
             with self.interrupts.held(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
+                # Killed before it has handed out the last job, the thread of loky that manages the workers looks for that job
+                # among those that the kill has cleared, and prints a KeyError (joblib 1.6).
+                limit = time.monotonic() + _HANDED_OUT
+                while self._last is not None and not self._last.running() and not self._last.done():
+                    if time.monotonic() > limit:
+                        break
+                    time.sleep(0.001)
                 self._executor().shutdown(wait=True, kill_workers=True)
 
 
