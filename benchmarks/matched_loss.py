@@ -18,7 +18,7 @@ import numpy as np
 from laju import constant
 from laju.lab import Outcome, Trial
 from laju.lab.tasks import get_task
-from laju.studies.overfitting import FALLING, PEAK, REFERENCE, Curve, Point, curve, matched, watch
+from laju.studies.overfitting import FALLING, PEAK, RECIPE, REFERENCE, Curve, Point, curve, matched, watch
 from laju.studies.watched import run_watched
 
 
@@ -50,9 +50,9 @@ def main() -> None:
     found = run_watched(
         watch,
         {key: (trial,) for key, trial in trials.items()},
+        recipe=RECIPE,
         jobs=options.jobs,
         store=options.store,
-        fingerprints={key: f"study overfitting, 1: {trial.fingerprint}" for key, trial in trials.items()},
     )
     finished = {key: both for key, both in found.items() if both[0].status == "finished"}
     last = task.train_size % task.batch_size or task.batch_size

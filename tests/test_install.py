@@ -202,6 +202,28 @@ def test_what_needs_numpy_alone_works_without_anything_else(bare: Environment) -
     assert bare.run(f"python -c {shlex.quote(code)}").returncode == 0
 
 
+EVERY_MODULE = """
+import importlib, pkgutil, laju
+from laju.core.extras import MissingPackage
+
+names, missing = [], {}
+for module in pkgutil.walk_packages(laju.__path__, "laju.", onerror=lambda name: None):
+    names.append(module.name)
+    try:
+        importlib.import_module(module.name)
+    except MissingPackage as error:
+        missing[module.name] = str(error)
+assert len(names) > 100 and "laju.studies.exponents" in missing, names
+assert all("which is not installed: pip install " in text for text in missing.values()), missing
+"""
+
+
+def test_each_module_can_be_imported_or_says_what_to_install(bare: Environment) -> None:
+    (bare.folder / "every_module.py").write_text(EVERY_MODULE)
+    done = bare.run("python every_module.py")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("way", ["folder", "editable", "archive", "index"])
 def test_the_command_that_is_named_is_a_cure(environment: Environment, way: str) -> None:
     environment.install(way)

@@ -14,9 +14,6 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
-from PIL import Image
 
 from laju.core.checks import number, shown
 from laju.core.schedule import Schedule
@@ -35,6 +32,7 @@ from laju.view.plot import INK, legend, line_style, tidy
 
 if TYPE_CHECKING:
     import torch
+    from matplotlib.figure import Figure
 
 NAME, QUESTION = "cosine-large", "Is a cosine better on a larger vision problem?"
 _ASKED = "cosine"
@@ -451,6 +449,8 @@ def _cell(lead: Estimate | None) -> str:
 
 
 def _leads(differences: Mapping[str, Estimate]) -> Figure:
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(7.2, 1.2 + 0.42 * len(differences)), facecolor="white", layout="constrained")
     ax = figure.subplots()
     for i, (policy, lead) in enumerate(differences.items()):
@@ -471,6 +471,9 @@ def _leads(differences: Mapping[str, Estimate]) -> Figure:
 
 
 def _chosen(tried: Mapping[str, Tried], chosen: Mapping[str, float]) -> Figure:
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
     figure = Figure(figsize=(8.6, 4.2), facecolor="white", layout="constrained")
     ax = figure.subplots()
     lines = []
@@ -506,6 +509,9 @@ def _chosen(tried: Mapping[str, Tried], chosen: Mapping[str, float]) -> Figure:
 
 def _sheet(folder: ImageFolder, columns: int = 8) -> Figure:
     """A few of the pictures that were trained on, a row for each class."""
+    from matplotlib.figure import Figure
+    from PIL import Image
+
     figure = Figure(figsize=(1.1 * columns, 1.15 * folder.classes), facecolor="white", layout="constrained")
     labels, files = folder.labels("train"), folder.files("train")
     for i, row in enumerate(figure.subplots(folder.classes, columns)):

@@ -8,12 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from laju.core.schedule import Schedule
 from laju.lab.compare import compare
@@ -35,6 +33,9 @@ from laju.policies import constant, poly, polynomial_decay
 from laju.studies.base import Answer, Options, Table
 from laju.studies.ranking import Ranking, ahead, extreme, finals, interval_of, listed, rank, untold
 from laju.view.plot import INK, PALETTE, draw_steps, legend, tidy
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 NAME, QUESTION = "exponents", "Which exponent of a polynomial decay is best?"
 _ALPHAS, _POWERS, _BASES = (0.5, 1.0, 2.0), (0.5, 1.0, 2.0), (0.1, 0.2, 0.5)
@@ -281,6 +282,9 @@ def _base(found: Comparison, decays: list[Decay], bases: tuple[float, ...], tune
 
 
 def _picture(found: Comparison, decays: list[Decay], bases: tuple[float, ...], names: Mapping[str, str]) -> Figure:
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
     figure = Figure(figsize=(12.0, 4.6), facecolor="white", layout="constrained")
     rates, losses, tests = figure.subplots(1, 3)
     lines, labels = [], []

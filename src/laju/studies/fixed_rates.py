@@ -8,11 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from laju.lab.compare import compare
 from laju.lab.comparison import Comparison
@@ -31,6 +29,9 @@ from laju.studies.ranking import (
     untold,
 )
 from laju.view.plot import INK, PALETTE, legend, tidy
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 NAME, QUESTION = "fixed-rates", "Which constant rate is best, and where does training diverge?"
 _GRID = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -292,6 +293,9 @@ def _fails(found: Comparison, by_test: Ranking | None, edge: Boundary | None) ->
 
 
 def _picture(found: Comparison, edge: Boundary | None) -> Figure:
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
     figure = Figure(figsize=(12.0, 4.0), facecolor="white", layout="constrained")
     for ax, panel, title in zip(
         figure.subplots(1, 3),
@@ -317,6 +321,8 @@ def _picture(found: Comparison, edge: Boundary | None) -> Figure:
 
 def _draw_figure(ax: Any, found: Comparison, panel: str) -> None:
     """A dot for every seed, and the means of the rates that every seed survived."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
     dots = [row for row in found.trials() if row["status"] == "finished"]
     ax.scatter([float(d["schedule"]) for d in dots], [d[panel] for d in dots], s=14, color=PALETTE[0], alpha=0.45, lw=0)
     whole = finals(found, panel)

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from laju.core.checks import whole
 from laju.core.schedule import Schedule
@@ -23,6 +21,7 @@ from laju.lab.comparison import Comparison
 from laju.lab.statistics import (
     ACCURACY,
     LEAST_SEEDS,
+    LOSS,
     Estimate,
     claim,
     counted,
@@ -41,9 +40,12 @@ from laju.studies.watched import run_watched
 from laju.view.plot import INK, legend, line_style, tidy
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from laju.lab.engines.loop import Report
 
 NAME, QUESTION = "overfitting", "Does a falling rate overfit less at the same training loss?"
+RECIPE = f"study {NAME}, 1"
 REFERENCE, LOWER, ADAM = "constant", "constant, a third", "Adam, constant"
 PEAK = 0.3
 FALLING: dict[str, Schedule] = {
@@ -243,7 +245,7 @@ def study(options: Options) -> Answer:
     found = run_watched(
         watch,
         {key: (trial,) for key, trial in trials.items()},
-        recipe=f"study {NAME}, 1",
+        recipe=RECIPE,
         jobs=options.jobs,
         display=options.display,
         store=options.store,
@@ -346,11 +348,8 @@ def answer(options: Options, task: Task, found: Sequence[Comparison], curves: Cu
 def _mean(trials: Sequence[Mapping[str, Any]], figure: str) -> Estimate | None:
     """A final figure over the seeds that finished; None where one of them does not have it."""
     values = [trial[figure] for trial in trials if trial["status"] == "finished"]
-    return (
-        None
-        if None in values
-        else estimate(values, bounds=ACCURACY if figure.endswith("_accuracy") else (-math.inf, math.inf))
-    )
+    bounds = (-1.0, 1.0) if figure == "gap" else ACCURACY if figure.endswith("_accuracy") else LOSS
+    return None if None in values else estimate(values, bounds=bounds)
 
 
 def _apart(
@@ -560,6 +559,9 @@ def _matched_json(row: Matched) -> dict[str, Any]:
 
 def _picture(curves: Curves, rows: Sequence[Matched]) -> Figure:
     """Test figures by training loss, and each schedule's difference at the lowest one that both runs of a seed reach."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
     figure = Figure(figsize=(13.5, 4.6), facecolor="white", layout="constrained")
     accuracy, loss, apart = figure.subplots(1, 3, width_ratios=(1, 1, 1.05))
     handles = {}

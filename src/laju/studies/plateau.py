@@ -11,11 +11,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from laju.adaptive import Plateau, simulate
 from laju.core.pieces import Constant
@@ -40,6 +38,9 @@ from laju.policies import constant, cosine, linear
 from laju.studies.base import Answer, Options, Table
 from laju.studies.ranking import Ranking, ahead, finals, interval_of, listed, rank, untold
 from laju.view.plot import INK, PALETTE, draw_steps, legend, tidy
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 NAME, QUESTION = "plateau", "Is it better to let the loss decide when the rate falls?"
 OWN, OTHERS = "plateau", "another seed's plateau"
@@ -310,6 +311,9 @@ def _own(worth: Estimate) -> str:
 def _picture(
     found: Comparison, driven: Sequence[Driven], fixed: Sequence[str], test: Mapping[str, Mapping[int, float]]
 ) -> Figure:
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
     figure = Figure(figsize=(12.0, 4.4), facecolor="white", layout="constrained")
     rates, losses, tests = figure.subplots(1, 3)
     per, lines, labels = found.plan.updates_per_epoch, [], []
@@ -355,6 +359,8 @@ def _picture(
 
 def _strips(ax: Any, test: Mapping[str, Mapping[int, float]]) -> None:
     """A row of dots a schedule, one a seed, and their mean."""
+    from matplotlib.ticker import MaxNLocator
+
     names = list(test)[::-1]
     for y, name in enumerate(names):
         values = list(test[name].values())

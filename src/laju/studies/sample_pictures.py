@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageEnhance
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 # The photographs show these in such boxes (left, top, right, bottom); training and test pictures have no pixel in common.
 _PLACES = {
@@ -31,6 +34,7 @@ def write(folder: Path) -> Path:
     >>> sorted(path.name for path in (folder / "val").iterdir())
     ['leaves', 'pavilion', 'petals', 'sky', 'trees']
     """
+    from PIL import Image
     from sklearn.datasets import load_sample_image
 
     random = np.random.default_rng(0)
@@ -45,6 +49,8 @@ def write(folder: Path) -> Path:
 
 
 def _picture(scene: Image.Image, random: np.random.Generator) -> Image.Image:
+    from PIL import Image, ImageEnhance
+
     least, most = _SIDES
     width, height = (int(random.integers(least, min(side, most) + 1)) for side in scene.size)
     left, top = (int(random.integers(a - b + 1)) for a, b in zip(scene.size, (width, height), strict=True))
