@@ -178,7 +178,7 @@ def test_every_verb_works_without_the_optional_packages_or_says_what_it_needs(
         ("import laju.frameworks.mxnet", "mxnet", "mxnet"),
         ("import laju.frameworks.paddle", "paddle", "paddle"),
         ("import laju.testing", "pytest", None),
-        ("import laju.studies as s; s.run('fixed-rates')", "matplotlib", "lab"),
+        ("import laju.studies as s; s.run('fixed-rates')", "sqlalchemy", "lab"),
         (
             "import laju.forecast as f; f.fit([f.Curve([9, 18, 27], [3, 2.5, 2.4], [0.1] * 27)] * 3)",
             "scipy",

@@ -8,18 +8,21 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
 
 import numpy as np
 import pytest
 
+import laju.studies
 from laju.lab import Outcome, Record, Trial
 from laju.studies import Answer, Options, run
 from laju.studies.restarts_and_averaging import LINE, Point, Weights
+from laju.studies.sampling.calibration import BINS
+from laju.studies.sampling.targets import sample_targets
 from laju.studies.warmup_length import WATCHED
 
-STUDIES = ("fixed-rates", "exponents", "plateau", "warmup-length", "restarts-and-averaging")
+STUDIES = tuple(study for study in laju.studies.STUDIES)
 Quality = Callable[[Trial], float]
 
 CLAIMS = re.compile(
@@ -29,7 +32,9 @@ CLAIMS = re.compile(
 HEDGES = re.compile(
     r"\b(no|not|nothing|none|may|might|whether|would|level are|ahead is|probable|"
     # facts about the trainings at hand, which are no statements about schedules
-    r"of the base rates|in the second half|the best of|averaged weights have|stays below|mean|each at its own)\b",
+    r"of the base rates|in the second half|the best of|averaged weights have|stays below|mean|each at its own|"
+    # what theory says of a known target, which the study shows and nobody has to infer
+    r"by a known amount)\b",
     re.IGNORECASE,
 )
 
@@ -73,6 +78,7 @@ def made(quality: Quality) -> Callable[..., Outcome]:
                 train_loss=(1 - at_end) * (1 + (plan.epochs - e) / plan.epochs),
                 train_accuracy=at_end,
                 test_accuracy=at_end,
+                test_loss=1 - at_end,
             )
             for e in range(1, plan.epochs + 1)
         ]
@@ -106,15 +112,35 @@ def answer(monkeypatch: pytest.MonkeyPatch, name: str, quality: Quality, seeds: 
         weights = Weights(point(0.0), point(extra / 4), point(extra / 4), tuple(taken), alphas, line, 0.1)
         return train(trial), weights, {}
 
-    def watch(
-        trial: Trial, frozen: str | None = None, updates: int = 0, report: object = None
-    ) -> tuple[Outcome, list[list[float]]]:
+    def sizes(trial: Trial, *looked_at: object, report: object = None) -> tuple[Outcome, list[list[float]]]:
         return train(trial), [[0.01] * 16] * WATCHED
 
-    for function, fake in (("averaged", averaged), ("watch", watch)):
-        if hasattr(module, function):
-            monkeypatch.setattr(module, function, fake)
+    def losses(trial: Trial, report: object = None) -> tuple[Outcome, list[list[float]]]:
+        """All runs have the same training losses, and are right on more of the training data than of the test data."""
+        ends = [[1 / e, quality(trial) + 0.1] for e in range(1, trial.plan.epochs + 1)]
+        return train(trial), ends
+
+    def predict(trial: Trial, method: str, part: str, report: object = None) -> tuple[Outcome, dict[str, object]]:
+        wrong = 1 - quality(trial)
+        scores = {"accuracy": 1 - wrong, "nll": wrong, "calibration_error": wrong / 2, "brier": wrong}
+        scores["error_by_chance"] = 0.02
+        bins = {key: [20.0] * BINS for key in ("counts", "confidence", "correct")}
+        result = {"updates": trial.plan.updates, "samples": 12, "ensemble": {**scores, "reliability": bins}}
+        return train(trial), {**result, "single": scores}
+
+    fakes = {"restarts-and-averaging": ("averaged", averaged), "warmup-length": ("watch", sizes)}
+    fakes["overfitting"] = ("watch", losses)
+    if name in fakes:
+        monkeypatch.setattr(module, *fakes[name])
+    monkeypatch.setattr("laju.studies.sampling.network.predict", predict)
+    monkeypatch.setattr("laju.studies.sampling.targets.sample_targets", lambda options: known_targets())
     return run(name, Options(small=True, seeds=seeds, jobs=1))
+
+
+@cache
+def known_targets() -> Answer:
+    """What the study samples of known targets, in which no network has a part."""
+    return sample_targets(Options(small=True))
 
 
 def differently(trial: Trial) -> float:
@@ -129,7 +155,7 @@ def test_trainings_that_all_end_the_same_give_no_claim(monkeypatch: pytest.Monke
     found = answer(monkeypatch, name, lambda trial: 0.9, seeds)
     assert claims(found.verdict) == []
     assert claims(found.text) == []
-    assert re.search(r"\b([Nn]o|not|none)\b|is no change", found.verdict)
+    assert re.search(r"\b([Nn]o|not|none|nothing)\b|is no change", found.verdict)
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -138,9 +164,16 @@ def test_two_seeds_give_no_claim_however_far_apart_schedules_are(monkeypatch: py
     assert claims(found.verdict) == []
     assert claims(found.text) == []
     assert "±" not in found.text
-    cells = [str(cell) for table in found.tables.values() for row in table.rows for cell in row]
+    tables = [table for title, table in found.tables.items() if title not in known_targets().tables]
+    cells = [str(cell) for table in tables for row in table.rows for cell in row]
     assert not any("±" in cell or " … " in cell for cell in cells)
-    assert "--seeds 5)" in found.verdict or name == "warmup-length"  # where nothing is ahead
+    # Of warmups nothing is ahead; small images are a smoke run, which says so and keeps its verdict for the text.
+    settled_by = {
+        "overfitting": "--seeds 5).",
+        "cosine-large": "laju study cosine-large --data-dir",
+        "warmup-length": "",
+    }
+    assert settled_by.get(name, "--seeds 5)") in found.verdict
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -160,11 +193,12 @@ def test_noise_alone_gives_no_claim(monkeypatch: pytest.MonkeyPatch, name: str) 
                     assert float(high) < 50
 
 
-@pytest.mark.parametrize("name", ["fixed-rates", "exponents", "plateau", "restarts-and-averaging"])
+@pytest.mark.parametrize("name", sorted(set(STUDIES) - {"warmup-length", "cosine-large"}))
 def test_differences_far_beyond_their_intervals_are_claimed(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     found = answer(monkeypatch, name, differently, 5)
-    assert claims(found.verdict), found.verdict
-    assert "hown" in found.verdict
+    about_trainings = found.verdict.partition(", and on ")[2] or found.verdict
+    assert claims(about_trainings), found.verdict
+    assert "hown" in about_trainings
     assert claims(found.text)
 
 

@@ -67,7 +67,7 @@ def test_the_answer_is_made_from_its_own_figures(folder: Path, tmp_path: Path) -
         assert row[4] == ", ".join(f"{accuracy:.3f}" for accuracy in finished[policy])
         if policy != "cosine":
             assert leads[policy]["mean"] == pytest.approx((sum(finished["cosine"]) - sum(finished[policy])) / 2)
-    assert f"The best by mean test accuracy is {figures['best']['best']}" in answer.text
+    assert f"Ahead by test accuracy is {figures['best']['best']}" in answer.text
     files = write(answer, tmp_path)
     assert files[0].name == "answer.md"
     assert json.loads(files[-1].read_text())["classes"] == ["circle", "cross", "square"]

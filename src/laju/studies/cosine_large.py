@@ -20,14 +20,14 @@ from laju.core.schedule import Schedule
 from laju.lab.compare import compare
 from laju.lab.comparison import Comparison
 from laju.lab.report.figures import overview
-from laju.lab.statistics import LEAST_SEEDS, Estimate, claim, counted, joint_difference, paired_difference
+from laju.lab.statistics import ACCURACY, LEAST_SEEDS, Estimate, claim, counted, joint_difference, paired_difference
 from laju.lab.statistics import number as number_text
 from laju.lab.tasks.image_folder import Accelerated, ImageFolder
 from laju.lab.trials import Optimizer
 from laju.policies import constant, cosine, linear, multi_factor, square_root
 from laju.studies import sample_pictures
 from laju.studies.base import Answer, Options, Table
-from laju.studies.ranking import finals, listed, rank
+from laju.studies.ranking import ahead, finals, interval_of, listed, rank, untold
 from laju.view.plot import INK, legend, line_style, tidy
 
 if TYPE_CHECKING:
@@ -216,15 +216,16 @@ def _answer(
         f"more than a single test image ({number_text(folder.resolution)}) counts for nothing.",
     ]
     losses = {policy: fmean(values.values()) for policy, values in finals(found, "train_loss").items()}
-    by_test = rank(accuracies, ties=losses)
+    by_test = rank(accuracies, ties=losses, resolution=folder.resolution, bounds=ACCURACY)
     if by_test is not None:
-        sure = (
-            "" if by_test.probability is None else f" The probability that it is the best is {by_test.probability:.2f}."
-        )
-        text.append(f"The best by mean test accuracy is {by_test.best}: {by_test.value.text()}.{sure}")
+        text.append(f"{ahead(by_test)} {by_test.best}: {by_test.value.text()}. {untold(by_test, 'policy')}")
     text += [
         line
-        for line in (_warmup(accuracies), _overtakes(found, folder.resolution), _rates(tried, chosen, len(found.seeds)))
+        for line in (
+            _warmup(accuracies, folder.resolution),
+            _overtakes(found, folder.resolution),
+            _rates(tried, chosen, len(found.seeds)),
+        )
         if line
     ]
     failed = [f"{row.name}: {row.note}" for row in found.summary() if row.note]
@@ -247,7 +248,7 @@ def _answer(
         for row in found.summary()
     ]
     headings = ("policy", "peak rate", "train loss", "train accuracy", "test accuracy", "cosine's lead", "failed")
-    several = f"mean ± half of a 95 % interval, {len(found.seeds)} seeds; leads in test accuracy, 95 % for all together"
+    several = f"{interval_of(len(found.seeds))}; leads in test accuracy, 95 % for all together"
     tables = {f"The policies: {several}": Table(headings, rows)}
     pictures = {"cosine-large": overview(found)}
     if differences:
@@ -289,7 +290,7 @@ def _differences(accuracies: Mapping[str, Mapping[int, float]], image: float) ->
         a, b = ([accuracies[which][s] for s in seeds] for which in (_ASKED, policy))
         if policy == _ASKED:
             continue
-        lead = joint_difference(a, b, max(len(accuracies) - 1, 1), resolution=image)
+        lead = joint_difference(a, b, max(len(accuracies) - 1, 1), resolution=image, bounds=ACCURACY)
         if lead is not None:
             # Shares of the same images: what is left below this is the rounding of their sums.
             found[policy] = lead if abs(lead.mean) > 1e-12 else replace(lead, mean=0.0)
@@ -344,8 +345,8 @@ def _what(folder: ImageFolder, found: Comparison) -> str:
     text = (
         f"{folder.name}: {len(folder.labels('train')):,} images of {folder.classes} classes to train with and "
         f"{len(folder.labels('test')):,} to test with, {folder.size} × {folder.size} pixels; a model of {parameters:,} "
-        f"parameters; {plan.epochs} epochs of {plan.updates_per_epoch} updates, {plan.batch_size} images each; "
-        f"{found.optimizer}; {len(found.seeds)} seed{'' if len(found.seeds) == 1 else 's'} a policy."
+        f"parameters; {counted(plan.epochs, 'epoch')} of {counted(plan.updates_per_epoch, 'update')}, {plan.batch_size} images "
+        f"each; {found.optimizer}; {counted(len(found.seeds), 'seed')} a policy."
     )
     how = folder.accelerated
     if how is not None:
@@ -359,12 +360,13 @@ def _what(folder: ImageFolder, found: Comparison) -> str:
     return text
 
 
-def _warmup(accuracies: Mapping[str, Mapping[int, float]]) -> str:
+def _warmup(accuracies: Mapping[str, Mapping[int, float]], resolution: float) -> str:
     warm = "cosine with warmup"
     if _ASKED not in accuracies or warm not in accuracies:
         return ""
     seeds = list(accuracies[_ASKED])
-    gain = paired_difference([accuracies[warm][s] for s in seeds], [accuracies[_ASKED][s] for s in seeds])
+    ours, theirs = ([accuracies[policy][s] for s in seeds] for policy in (warm, _ASKED))
+    gain = paired_difference(ours, theirs, resolution=resolution, bounds=ACCURACY)
     said = claim(gain, above="adds to", below="costs", otherwise="")
     if gain is None or not said:
         return ""

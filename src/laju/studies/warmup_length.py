@@ -483,7 +483,7 @@ def _verdict(grids: Sequence[_Grid]) -> str:
             parts[0] += f": ahead is {way} ({title}; {first.by_seed})"
             assert first.steps is not None
             command = f"laju study {NAME} …"
-            parts.append(settled(first.steps, command, 1.0, first.comparisons, "steps of the rate", "a change"))
+            parts.append(settled(first.steps, command, 1.0, first.comparisons, "step of the rate", "a change"))
     text = "; ".join(parts)
     return f"{text[0].upper()}{text[1:]}."
 
