@@ -5,8 +5,9 @@ Write an `Adapter` for the framework, subclass `Conformance` in a test module, a
     class TestMine(laju.testing.Conformance):
         adapter = MyAdapter()
 
-Values are those that updates really use: an adapter trains one parameter per group with gradient 1 and plain gradient descent,
-so that the change of the weight is the rate.
+An adapter says what its framework can do: `at` and `move` for positions, `micro` and `skip` for what is no update, `policies` and
+`factors`. Tests of what it does not say are skipped. Values are those that updates really use: an adapter trains one parameter
+per group with gradient 1 and plain gradient descent, so that the change of the weight is the rate.
 """
 
 from __future__ import annotations
@@ -78,6 +79,18 @@ class Adapter(abc.ABC):
         """A run that is rebuilt at a position without any saved state."""
         pytest.skip("this framework has no way to set a position")
 
+    def move(self, run: Run, position: int) -> None:
+        """Put a run that has begun at a position, later or earlier."""
+        pytest.skip("this framework has no way to set a position")
+
+    def micro(self, run: Run, n: int) -> None:
+        """Make `n` micro-batches of an accumulated gradient, as a loop makes them: none of them is an update."""
+        pytest.skip("this framework has no micro-batches, or tells schedulers nothing of them")
+
+    def skip(self, run: Run) -> None:
+        """Make an update that is left out, as a loss scaler leaves out an update whose gradients are infinite."""
+        pytest.skip("this framework leaves out no updates, or tells schedulers nothing of them")
+
 
 class Conformance:
     """The promises of a schedule's semantics, as tests of one adapter."""
@@ -101,6 +114,27 @@ class Conformance:
 
     def test_k01_the_clock_counts_updates(self) -> None:
         self.close(self.adapter.start(linear(1, 0, total=8)).train(8), [[1 - t / 8] for t in range(8)])
+
+    @pytest.mark.parametrize("name", ["cosine with warmup", "polynomial decay"])
+    def test_no_sequence_ends(self, name: str) -> None:
+        schedule = {"cosine with warmup": cosine(0.5, total=6000, warmup=100, final=0.05)}.get(name, SCHEDULES[name])
+        used = self.adapter.start(schedule).train(5000)
+        self.close([value for (value,) in used], schedule.values(5000))
+
+    def test_micro_batches_do_not_count(self) -> None:
+        schedule = linear(1, 0, total=8)
+        run = self.adapter.start(schedule)
+        for t in range(8):
+            self.adapter.micro(run, 1 + 7 * t)
+            self.close(run.train(1), [[schedule(t)]])
+
+    def test_updates_that_were_left_out_do_not_count(self) -> None:
+        schedule = linear(0.1, 1, total=6)
+        run = self.adapter.start(schedule)
+        for t in range(8):
+            for _ in range(1 + t % 3):
+                self.adapter.skip(run)
+            self.close(run.train(1), [[schedule(t)]])
 
     # --- resuming ----------------------------------------------------------------------------------------------
 
@@ -144,6 +178,22 @@ class Conformance:
         np.testing.assert_allclose(
             [v for (v,) in used], expected, rtol=max(self.adapter.tolerance * 4, 1e-14), atol=1e-8
         )
+
+    @pytest.mark.parametrize("name", ["cosine with warmup", "multi-factor", "restarts"])
+    def test_a_position_may_lie_before_or_after(self, name: str) -> None:
+        run, values = self.adapter.start(SCHEDULES[name]), SCHEDULES[name].values(5010)
+        for position in (3, 3, 0, 12, 5000, 1):
+            self.adapter.move(run, position)
+            self.close([value for (value,) in run.train(4)], values[position : position + 4])
+
+    def test_saving_changes_nothing(self) -> None:
+        schedule = SCHEDULES["cosine with warmup"]
+        whole, run, used = self.adapter.start(schedule).train(10), self.adapter.start(schedule), []
+        for _ in range(5):
+            run.save()
+            run.save()
+            used += run.train(2)
+        self.same(used, whole)
 
     def test_r04_and_r05_another_schedule_follows_the_policy(self) -> None:
         if not self.adapter.policies:

@@ -138,6 +138,9 @@ class Keras(Adapter):
         set_position(run.model.optimizer, position)
         return run
 
+    def move(self, run: Any, position: int) -> None:
+        set_position(run.model.optimizer, position)
+
 
 class KerasScheduled(Keras):
     policies: ClassVar[bool] = True

@@ -134,6 +134,9 @@ class MXNet(Adapter):
         run.scheduler.attach(run.trainer).set_position(position)
         return run
 
+    def move(self, run: Any, position: int) -> None:
+        run.scheduler.attach(run.trainer).set_position(position)
+
 
 class TestMXNet(Conformance):
     adapter = MXNet()

@@ -107,6 +107,13 @@ class Paddle(Adapter):
         run.scheduler.set_position(position)
         return run
 
+    def move(self, run: Any, position: int) -> None:
+        run.scheduler.set_position(position)
+
+    def micro(self, run: Any, n: int) -> None:
+        for _ in range(n):
+            run.scheduler.step()
+
 
 class TestPaddle(Conformance):
     adapter = Paddle()

@@ -140,6 +140,20 @@ class TorchAdapter(laju.testing.Adapter):
         run.scheduler.set_position(position)
         return run
 
+    def move(self, run: Any, position: int) -> None:
+        run.scheduler.set_position(position)
+
+    def micro(self, run: Any, n: int, scale: float = 0.0) -> None:
+        for _ in range(n):
+            sum(w.sum() * scale for g in run.scheduler.optimizer.param_groups for w in g["params"]).backward()
+            run.scheduler.step()
+
+    def skip(self, run: Any) -> None:
+        self.micro(run, 1, float("inf"))
+        for group in run.scheduler.optimizer.param_groups:
+            for weight in group["params"]:
+                weight.grad = torch.ones_like(weight)
+
 
 class TestTorch(laju.testing.Conformance):
     adapter = TorchAdapter()
