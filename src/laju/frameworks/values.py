@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from laju.core.checks import SpecError, shown
+from laju.core.checks import SpecError, is_number, shown
 from laju.core.schedule import Schedule
-from laju.core.units import RunPlan, Scale
+from laju.core.units import Length, RunPlan, Scale, UnresolvedError, as_length
 from laju.text.spec import parse
 
-_BLOCK = 4096
+BLOCK = 4096
+_AN_UPDATE_AN_EPOCH = RunPlan(samples=1, batch_size=1, epochs=1)
+_FOREIGN = {
+    **dict.fromkeys(
+        ("learning_rate", "schedule", "scheduler", "lr_schedule"), "the schedule of the learning rate is lr=…"
+    ),
+    **dict.fromkeys(
+        ("T_max", "total_steps", "num_training_steps", "total_iters", "max_steps", "total", "epochs"),
+        "the length is the schedule's own: lr=laju.cosine(0.1, total=1000)",
+    ),
+    **dict.fromkeys(
+        ("warmup_ratio", "warmup_steps", "num_warmup_steps", "warmup", "warmup_t", "warmup_epochs"),
+        "the warmup is the schedule's own: lr=laju.cosine(0.1, total=1000, warmup='3%')",
+    ),
+    **dict.fromkeys(
+        ("eta_min", "min_lr", "final"),
+        "the last value is the schedule's own: lr=laju.cosine(0.1, total=9, final=0.01)",
+    ),
+}
+"""Words of other schedulers' constructors, and how laju says the same."""
 
 
 def given(
@@ -69,33 +89,120 @@ class Factor:
             raise TypeError(f"schedule must be a laju schedule or its text, got {shown(self.schedule)}")
 
 
+Driven = Schedule | Factor | float | str
+"""What drives a hyper-parameter: absolute values as a schedule or its text, a factor of each group's base, or one number."""
+
+
+def driven(
+    name: str, value: Any, plan: RunPlan | Scale | None = None, *, resolved: bool = True
+) -> Schedule | Factor | float:
+    """What drives a hyper-parameter: as `given`, or a number, or a factor whose schedule is resolved as well.
+
+    Raises:
+        TypeError: neither a schedule nor its text, a `Factor` nor a number.
+
+    >>> driven("lr", Factor("cosine(1, total='100%')"), RunPlan(samples=40, batch_size=2, epochs=1))
+    Factor(schedule=cosine(1, total=20))
+    """
+    if isinstance(value, Factor):
+        return Factor(given(name, value.schedule, plan, resolved=resolved))
+    if isinstance(value, Schedule | str):
+        return given(name, value, plan, resolved=resolved)
+    if is_number(value):
+        return value
+    raise TypeError(f"{name} must be a schedule, its text, a Factor or a number, got {shown(value)}")
+
+
+def by_epoch(schedule: Schedule, plan: RunPlan | Scale | None = None) -> tuple[Schedule, int]:
+    """The schedule on a clock that counts epochs, and how many of the schedule's updates pass in an epoch.
+
+    Lengths in epochs, and numbers without a unit where nothing is in epochs, are counts of that clock. Anything else waits for
+    the plan of the run.
+
+    Raises:
+        UnresolvedError: lengths in other units, or updates beside epochs, without a plan.
+
+    >>> from laju import linear
+    >>> by_epoch(linear(1, 0, total="4 epochs"))
+    (linear(1, 0, total=4), 1)
+    """
+    counts = not schedule.units or not _in_updates(schedule)
+    if counts and schedule.units <= {"epochs"}:
+        return schedule.resolve(_AN_UPDATE_AN_EPOCH), 1
+    if plan is None:
+        units = sorted({*schedule.units, *(() if counts else ("updates",))})
+        raise UnresolvedError(
+            f"{shown(schedule)} has lengths in {', '.join(units)}, which a clock of epochs cannot count by itself. Say what the "
+            "run is, plan=RunPlan(samples=…, batch_size=…, epochs=…), or give every length in epochs"
+        )
+    scale = plan if isinstance(plan, Scale) else plan.scale
+    if counts:
+        return schedule.in_updates(scale.counted_in("epochs")), 1
+    each = scale.updates(as_length("1 epoch"))
+    if each.denominator > 1:
+        raise UnresolvedError(f"an epoch of the plan must be a whole number of updates, got {each}")
+    return schedule.in_updates(scale), int(each)
+
+
+def _in_updates(schedule: Schedule) -> bool:
+    """Whether a length is a number of updates, alone or in a sum such as 10 epochs - 500 updates."""
+    found = False
+
+    def length(value: Any, kind: str) -> Any:
+        nonlocal found
+        if isinstance(value, Length):
+            found = found or any(unit == "updates" for unit, _ in value.terms)
+        elif value and value - value == 0:
+            found = True
+        return value
+
+    def child(part: Schedule) -> Schedule:
+        part.rebuild(child, length)
+        return part
+
+    child(schedule)
+    return found
+
+
+def foreign(word: str) -> str:
+    """How laju says what an argument of another library's scheduler says, as the end of an error message."""
+    return f"; {_FOREIGN[word]}" if word in _FOREIGN else ""
+
+
 class Values:
     """The values of a schedule, computed some thousand at a time, so that a step costs a look into a list.
 
     Blocks begin at multiples of their size, so that a value is computed alike wherever a run was resumed.
+
+    Args:
+        schedule: in updates.
+        stride: updates of the schedule from one position to the next, for a clock that counts epochs.
     """
 
-    __slots__ = ("begin", "block", "end", "schedule")
+    __slots__ = ("begin", "block", "end", "schedule", "stride")
 
-    def __init__(self, schedule: Schedule) -> None:
+    def __init__(self, schedule: Schedule, stride: int = 1) -> None:
         schedule.require_resolved()
-        self.schedule = schedule
+        self.schedule, self.stride = schedule, stride
         self.begin = self.end = 0
         self.block: list[float] = []
 
     def at(self, t: int) -> float:
         if not self.begin <= t < self.end:
-            self.begin = t - t % _BLOCK
-            self.end = self.begin + _BLOCK
-            self.block = self.schedule.values(_BLOCK, start=self.begin).tolist()
+            self.begin = t - t % BLOCK
+            self.end = self.begin + BLOCK
+            if self.stride == 1:
+                self.block = self.schedule.values(BLOCK, start=self.begin).tolist()
+            else:
+                self.block = self.schedule(np.arange(self.begin, self.end) * self.stride).tolist()
         return self.block[t - self.begin]
 
-    def __reduce__(self) -> tuple[type[Values], tuple[Schedule]]:
-        return Values, (self.schedule,)
+    def __reduce__(self) -> tuple[Callable[..., Values], tuple[Schedule, int]]:
+        return Values, (self.schedule, self.stride)
 
 
 def first(schedule: Schedule, n: int) -> npt.NDArray[np.float64]:
     """The values of the first `n` updates, the very ones that adapters write."""
     schedule.require_resolved()
-    blocks = [schedule.values(_BLOCK, start=start) for start in range(0, n, _BLOCK)]
+    blocks = [schedule.values(BLOCK, start=start) for start in range(0, n, BLOCK)]
     return np.concatenate(blocks)[:n] if blocks else np.empty(0)

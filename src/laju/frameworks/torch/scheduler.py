@@ -1,0 +1,466 @@
+"""A schedule as a torch learning-rate scheduler.
+
+The adapter owns a counter and only writes: nothing is read back from the optimizer to compute the next value, so the order
+in which optimizer, scheduler and their checkpoints are built and loaded makes no difference.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch.optim.lr_scheduler import LRScheduler
+
+from laju.adaptive import Controller, Rule, StateError
+from laju.adaptive.rules import one_number
+from laju.core.checks import choice, number, shown, whole
+from laju.core.pieces import Constant
+from laju.core.schedule import Schedule
+from laju.core.units import RunPlan, Scale, as_length
+from laju.frameworks.state import Policy, check_policy, load, load_controller, save
+from laju.frameworks.torch.clock import DEAF, Clock, Ear, inner_optimizer
+from laju.frameworks.torch.slots import Group, Slot, slots_of
+from laju.frameworks.values import BLOCK, Driven
+
+KIND = "torch.Scheduler"
+_UNFED = 10_000
+
+
+class Scheduler(LRScheduler):
+    """Sets hyper-parameters of an optimizer to schedule(t) before update t.
+
+    Call `step()` after each `optimizer.step()`. It counts updates that were applied: one that a `GradScaler` skipped, a
+    micro-batch of an accumulated gradient, or a second call for the same update (Accelerate makes one a process) does not move
+    the schedule. Where a call may mean something else than it does, one `laju.ScheduleWarning` says so, at the first such call.
+
+    Args:
+        optimizer: a torch optimizer, or several that update together, such as Muon for the matrices and AdamW for the rest. These
+            have one clock: `step()` comes after all of them.
+        lr: a `Schedule` of absolute values or its text, a `Factor` of each group's base, a number, or a mapping from groups (by
+            index, or by the group's "name") to these; with several optimizers also a list of one each. The base is the group's
+            own rate when the scheduler is built, or its "initial_lr".
+        betas: beta1 alone, or a pair of which either may be None.
+        plan: the run, for schedules in epochs, percent, samples or tokens.
+        every: "update" calls `step()` after each update, and "epoch" once an epoch; lengths in epochs then need no plan, and a
+            number without a unit is a number of epochs.
+        last_epoch: begin after that many counts plus one, as torch's schedulers do with what they were saved with.
+        controller: a metric-driven rule such as `laju.adaptive.Plateau`, or a `Controller`; its factor multiplies `lr`.
+        observe_within: updates within which a metric must be observed, again and again; by default a warning after 10,000.
+        policy: what a checkpoint of other schedules does: "strict" is an error that shows both, "new" follows the code's from
+            the saved position, "saved" goes on with the checkpoint's.
+        count: "applied" counts the optimizer's own updates; "calls" counts the calls of `step`, for updates that torch does not
+            see. An update that is captured in a CUDA graph goes over to calls by itself, as its replays are not seen.
+        hyper_parameters: any other of the optimizer's by name (`weight_decay`, `momentum` …), driven as `lr` is.
+
+    Raises:
+        TypeError: not an optimizer, or not a schedule.
+        ValueError: a hyper-parameter or group that the optimizer does not have, a factor of nothing, nothing to schedule, or an
+            unknown policy.
+        SpecError: a text that is no schedule.
+        UnresolvedError: a schedule's lengths are not in updates, and there is no plan.
+
+    >>> import torch, laju
+    >>> weight = torch.nn.Parameter(torch.zeros(1))
+    >>> weight.grad = torch.ones(1)
+    >>> optimizer = torch.optim.SGD([weight])
+    >>> scheduler = Scheduler(optimizer, lr="linear(1, 0, total=4)")
+    >>> for _ in range(2):
+    ...     optimizer.step()
+    ...     scheduler.step()
+    >>> optimizer.param_groups[0]["lr"], scheduler
+    (0.5, <Scheduler of SGD at update 2: lr=linear(1, 0, total=4)>)
+    """
+
+    _clock: Clock
+    # Trainers write it; nothing here reads it but `get_lr`, for ignite.
+    _get_lr_called_within_step = False
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer],
+        lr: Driven | Mapping[int | str, Driven] | Sequence[Any] | None = None,
+        *,
+        betas: Any = None,
+        plan: RunPlan | Scale | None = None,
+        every: Literal["update", "epoch"] = "update",
+        last_epoch: int = -1,
+        controller: Rule[Any] | Controller | None = None,
+        observe_within: int | None = None,
+        policy: Policy = "strict",
+        count: Literal["applied", "calls"] = "applied",
+        **hyper_parameters: Any,
+    ) -> None:
+        # LRScheduler's own __init__ is left out on purpose: it wraps optimizer.step and takes a step of its own.
+        optimizers = _optimizers(optimizer)
+        choice("count", count, ("applied", "calls"))
+        choice("every", every, ("update", "epoch"))
+        if plan is not None and not isinstance(plan, RunPlan | Scale):
+            raise TypeError(f"plan must be a RunPlan, got {shown(plan)}")
+        self.policy = check_policy(policy)
+        self.every = every
+        slots = slots_of(optimizers, {"lr": lr, "betas": betas, **hyper_parameters}, plan, epochs=every == "epoch")
+        if not slots:
+            raise ValueError("nothing is scheduled; give lr=schedule, or another hyper-parameter of the optimizer")
+        self.controller = Controller(controller) if isinstance(controller, Rule) else controller
+        if self.controller is not None and not isinstance(self.controller, Controller):
+            raise TypeError(f"controller must be a rule such as Plateau, or a Controller, got {shown(controller)}")
+        if self.controller is not None and not any(slot.key == "lr" for slot in slots):
+            raise ValueError("a controller multiplies lr, but lr is not scheduled")
+        self.observe_within = None if observe_within is None else whole("observe_within", observe_within, least=1)
+        self.last_epoch = whole("last_epoch", last_epoch, least=-1) + 1
+        self._count = count
+        self._updates_an_epoch = _updates_an_epoch(plan)
+        self._unfed = 0
+        self._bind(optimizers, slots)
+
+    # --- optimizers and groups -----------------------------------------------------------------------------------
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """The optimizer, or the first of several; another that is set is followed from here on."""
+        return self.optimizers[0]
+
+    @optimizer.setter
+    def optimizer(self, optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer]) -> None:
+        optimizers = _optimizers(optimizer)
+        slots = [copy.copy(slot) for slot in self.slots]
+        for slot in slots:
+            slot.groups, slot.bases = [], []
+        self._bind(optimizers, slots)
+
+    def _bind(self, optimizers: tuple[torch.optim.Optimizer, ...], slots: list[Slot]) -> None:
+        """Drive these optimizers by these slots; after an error nothing is changed."""
+        where = [(i, group) for i, optimizer in enumerate(optimizers) for group in optimizer.param_groups]
+        for slot in slots:
+            slot.find(where, reloaded=False)
+            if not slot.groups:
+                raise ValueError(f"{slot.name} is scheduled, but the optimizer has no such group")
+        if hasattr(self, "_clock"):
+            self._clock.release()
+        self.optimizers, self.slots = optimizers, slots
+        self._ear: Ear = DEAF
+        self._clock = Clock(calls=self._count == "calls", epochs=self.every == "epoch")
+        self._arranged()
+        self._put()
+        self._clock.bind(self)
+        self._clock.begin(self)
+
+    @property
+    def _kinds(self) -> str:
+        return " and ".join(dict.fromkeys(type(optimizer).__name__ for optimizer in self.optimizers))
+
+    @property
+    def base_lrs(self) -> list[float | torch.Tensor]:  # type: ignore[override]
+        """Each group's own base rate."""
+        return [group["initial_lr" if "initial_lr" in group else "lr"] for group in self._groups()]
+
+    def _groups(self) -> list[Group]:
+        return [group for optimizer in self.optimizers for group in optimizer.param_groups]
+
+    def _arrange(self) -> None:
+        """Find which slot drives which group, where the groups are other ones than before."""
+        parts = [optimizer.param_groups for optimizer in self.optimizers]
+        if len(parts) == len(self._parts) and all(
+            new is old and len(new) == len(dicts) and all(map(_is, new, dicts))
+            for new, (old, dicts) in zip(parts, self._parts, strict=True)
+        ):
+            return
+        # A list of the same length is the same groups, with what a checkpoint had in them.
+        reloaded = [len(dicts) for _, dicts in self._parts] == [len(part) for part in parts] and any(
+            new is not old for new, (old, _) in zip(parts, self._parts, strict=True)
+        )
+        where = [(i, group) for i, part in enumerate(parts) for group in part]
+        for slot in self.slots:
+            slot.find(where, reloaded=reloaded)
+        self._arranged()
+
+    def _arranged(self) -> None:
+        for slot in self.slots:
+            slot.keep_bases()
+        self._parts = [(optimizer.param_groups, list(optimizer.param_groups)) for optimizer in self.optimizers]
+        self._clock.arranged(self)
+
+    def _write(self) -> None:
+        """Put the values of update `last_epoch` in place, in the groups that there are now."""
+        self._arrange()
+        self._put()
+
+    def _put(self) -> None:
+        t, controller = self.last_epoch, self.controller
+        for slot in self.slots:
+            value = slot.values.at(t)
+            if controller is not None and slot.key == "lr":
+                value *= controller.factor
+            slot.write(value)
+
+    def _loaded(self) -> None:
+        """Something was loaded into the optimizer."""
+        self._write()
+        self._clock.begin(self)
+
+    def _holds(self) -> bool:
+        """Whether the values in place are those of this scheduler."""
+        factor = 1.0 if self.controller is None else self.controller.factor
+        return all(
+            slot.holds(slot.values.at(self.last_epoch) * (factor if slot.key == "lr" else 1.0)) for slot in self.slots
+        )
+
+    def _constant(self) -> bool:
+        """Whether no schedule has another value at another time, so that a clock that counts too little changes nothing."""
+        return all(isinstance(slot.schedule, Constant) for slot in self.slots)
+
+    def _captured(self) -> None:
+        """An update is being captured in a CUDA graph, whose replays are counted by the calls of `step`."""
+        self._clock.calls = True
+        self._clock.tune(self)
+        for slot in self.slots:
+            for group in slot.groups:
+                value = group[slot.key] if slot.index is None else group[slot.key][slot.index]
+                if not isinstance(value, torch.Tensor):
+                    raise RuntimeError(
+                        f"{slot.name} is a Python number, which the captured graph would keep for ever; give the optimizer a "
+                        f"tensor on its device instead, such as {slot.key}=torch.tensor({value!r}, device='cuda')"
+                    )
+
+    # --- counting ------------------------------------------------------------------------------------------------
+
+    @property
+    def position(self) -> int:
+        """Completed updates, or epochs with every="epoch"."""
+        return self.last_epoch
+
+    @property
+    def _step_count(self) -> int:
+        return self.last_epoch + 1
+
+    @_step_count.setter
+    def _step_count(self, value: int) -> None:
+        """Accelerate counts micro-batches here."""
+
+    def step(self, metrics: Any = None, epoch: int | None = None) -> None:  # type: ignore[override]
+        """Count one completed update and put the values of the next one in place.
+
+        Args:
+            metrics: what the controller observes, for trainers that pass a metric on.
+            epoch: is refused; see `set_position`.
+
+        Raises:
+            TypeError: a position was given, or a metric without a controller.
+            RuntimeError: a metric-driven factor was not fed within `observe_within` updates.
+        """
+        ear = self._ear
+        if ear.heard != 1 or metrics is not None or epoch is not None:
+            self._step(metrics, epoch)
+            return
+        # The usual case, one absolute schedule in plain numbers, in as few operations as Python needs for it.
+        ear.heard = 0
+        self.last_epoch = t = self.last_epoch + 1
+        i = t - ear.begin
+        value = ear.block[i] if 0 <= i < BLOCK else ear.renew(t)
+        key = ear.key
+        for group in ear.rest:
+            group[key] = value
+        for a, b, c, d, e, f, g, h in ear.eights:
+            a[key] = b[key] = c[key] = d[key] = e[key] = f[key] = g[key] = h[key] = value
+
+    def _step(self, metrics: Any, epoch: int | None) -> None:
+        if epoch is not None or (metrics is not None and self.controller is None):
+            raise TypeError(
+                f"step() counts updates itself and takes no position, got {shown(metrics if epoch is None else epoch)}; see "
+                "set_position, and controller for a metric"
+            )
+        controller, clock = self.controller, self._clock
+        if metrics is not None and controller is not None and controller._reduce is None:
+            one_number("metrics", metrics)
+        unfed, due = controller is not None and metrics is None, clock.due()
+        if unfed and due:  # an error comes before anything is consumed
+            self._check_fed()
+        if clock.moves(self):
+            if unfed and not due:
+                self._check_fed()
+            self.last_epoch += 1
+            self._unfed += 1
+            if clock.calls:
+                self._write()
+            else:  # the hook has seen to the groups
+                self._put()
+        if metrics is not None:
+            self.observe(metrics)
+
+    def _initial_step(self) -> None:
+        raise TypeError(
+            "a laju Scheduler cannot be a part of torch's SequentialLR; chain the schedules instead: a >> b"
+        )
+
+    def _check_fed(self) -> None:
+        unfed = self._unfed
+        text = (
+            f"no metric was observed in the last {unfed} updates; call scheduler.observe(metric) after each evaluation"
+        )
+        if self.observe_within is not None and unfed >= self.observe_within:
+            raise RuntimeError(f"{text} (observe_within={self.observe_within})")
+        if self.observe_within is None and unfed >= _UNFED:
+            self._clock.tell("unfed", text)
+        if unfed >= (1 if self.every == "epoch" or self._clock.lumps else self._updates_an_epoch or _UNFED):
+            self._check_ever_fed()
+
+    def _check_ever_fed(self) -> None:
+        """An epoch is over, or a checkpoint is saved: a controller that nobody told a metric has done nothing."""
+        controller = self.controller
+        if controller is None or not self._unfed or controller.state != controller.rule.initial():
+            return
+        self._clock.tell(
+            "unfed",
+            f"no metric was observed in the first {self._unfed} {self.every}s, so the controller has not changed the rate; call "
+            "scheduler.observe(metric), or step(metric), after each evaluation (reduce_on_plateau=True in Lightning)",
+        )
+
+    def set_position(self, t: int) -> None:
+        """Go to the point after `t` completed updates; doing it twice is the same as once."""
+        self.last_epoch = whole("t", t)
+        self._write()
+        self._clock.begin(self)
+
+    def observe(self, metric: Any) -> float:
+        """Tell the controller a metric, and apply what it decides to the next update.
+
+        Returns:
+            The factor that multiplies `lr` from now on.
+
+        Raises:
+            RuntimeError: there is no controller.
+        """
+        controller = self.controller
+        if controller is None:
+            raise RuntimeError(
+                "this scheduler has no controller; give one, such as controller=laju.adaptive.Plateau(0.1, patience=5)"
+            )
+        # With their positions, decisions can be replayed as a plain schedule: controller.recorded(schedule).
+        factor = controller.observe(metric, at=self.last_epoch if controller._decisions is not None else None)
+        self._unfed = 0
+        self._write()
+        return factor
+
+    def get_lr(self) -> list[float | torch.Tensor]:
+        """The rate of each group in the next update."""
+        if self._get_lr_called_within_step:  # ignite's wrapper sets `last_epoch` itself, and then writes lr alone
+            self._clock.acknowledge()
+            self._write()
+        return self.get_last_lr()
+
+    def get_last_lr(self) -> list[float | torch.Tensor]:
+        """The rate of each group in the next update."""
+        rates = [group["lr"] for group in self._groups()]
+        return [float(rate) if isinstance(rate, torch.Tensor) else rate for rate in rates]
+
+    @property
+    def _last_lr(self) -> list[float | torch.Tensor]:  # type: ignore[override]
+        return self.get_last_lr()
+
+    def __repr__(self) -> str:
+        parts = [f"{slot.name}={slot.schedule}" for slot in self.slots]
+        if self.controller is not None:
+            parts.append(f"controller={self.controller!r}")
+        return f"<Scheduler of {self._kinds} at {self.every} {self.last_epoch}: {', '.join(parts)}>"
+
+    # --- checkpoints ---------------------------------------------------------------------------------------------
+
+    def _schedules(self) -> dict[str, Schedule]:
+        return {slot.name: slot.schedule for slot in self.slots}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The counter, the schedules, the bases of the groups and the controller's state: plain numbers, texts and lists."""
+        self._clock.saved(self)
+        self._check_ever_fed()
+        return save(
+            KIND,
+            self.last_epoch,
+            self._schedules(),
+            bases={slot.name: slot.bases for slot in self.slots if slot.factor},
+            controller=None if self.controller is None else self.controller.state_dict(),
+            unfed=self._unfed,
+        )
+
+    def load_state_dict(self, state_dict: dict[str, Any], policy: Policy | None = None) -> None:
+        """Go to the saved position; `state_dict` is not changed, and after an error neither is the scheduler.
+
+        Args:
+            state_dict: what `state_dict()` returned.
+            policy: for this time, instead of the scheduler's own.
+
+        Raises:
+            StateError: a state of something else or another version; with "strict", of other schedules or bases.
+        """
+        policy = self.policy if policy is None else check_policy(policy)
+        position, schedules, more = load(KIND, state_dict, self._schedules(), policy)
+        bases = {} if policy == "new" else self._saved_bases(more.get("bases"), policy)
+        controller = load_controller(self.controller, more.get("controller"), policy)
+        try:
+            unfed = whole("unfed", more.get("unfed", 0))
+        except (TypeError, ValueError) as error:
+            raise StateError(f"state_dict cannot be read: {error}") from None
+        for slot in self.slots:
+            if slot.schedule != schedules[slot.name]:
+                slot.follow(schedules[slot.name])
+            slot.bases = bases.get(slot.name, slot.bases)
+            slot.keep_bases()
+        if self.controller is not None and controller is not None:
+            vars(self.controller).update(vars(controller))
+        self._unfed = unfed
+        self.set_position(position)
+
+    def _saved_bases(self, saved: Any, policy: Policy) -> dict[str, list[float]]:
+        """The bases that the slots go on with."""
+        found = {}
+        for slot in self.slots:
+            if not slot.factor:
+                continue
+            try:
+                bases = [number("a base", base) for base in saved[slot.name]]
+            except (TypeError, ValueError, KeyError):
+                raise StateError(f"bases in state_dict must have numbers for {slot.name}, got {shown(saved)}") from None
+            if len(bases) != len(slot.bases):
+                raise StateError(
+                    f"state_dict has the bases of {len(bases)} groups for {slot.name}, but the optimizer has {len(slot.bases)}; "
+                    "add the groups before loading"
+                )
+            if policy == "strict" and bases != slot.bases:
+                raise StateError(
+                    f"state_dict was saved with the bases {bases} for {slot.name}, but the optimizer has {slot.bases}; load it "
+                    "with policy='new' or policy='saved'"
+                )
+            found[slot.name] = bases
+        return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in ("_clock", "_ear", "_parts")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._bind(self.optimizers, self.slots)
+
+
+def _updates_an_epoch(plan: RunPlan | Scale | None) -> int | None:
+    scale = plan.scale if isinstance(plan, RunPlan) and not plan.batch_ramp else plan
+    if not isinstance(scale, Scale) or "epochs" not in dict(scale.per):
+        return None
+    return math.ceil(scale.updates(as_length("1 epoch")))
+
+
+def _is(a: object, b: object) -> bool:
+    return a is b
+
+
+def _optimizers(given: Any) -> tuple[torch.optim.Optimizer, ...]:
+    optimizers = tuple(given) if isinstance(given, list | tuple) and given else (given,)
+    for optimizer in optimizers:
+        if not isinstance(optimizer, torch.optim.Optimizer):
+            raise TypeError(
+                f"optimizer must be a torch optimizer or several, got {shown(optimizer)}{inner_optimizer(optimizer)}"
+            )
+    if len(set(map(id, optimizers))) < len(optimizers):
+        raise ValueError("optimizer must be different optimizers, got one of them twice")
+    return optimizers
