@@ -81,7 +81,7 @@ def test_the_printed_loop_takes_neither_a_schedule_nor_a_scheduler_instead(tab: 
 @pytest.mark.parametrize(
     ("schedule", "error", "message"),
     [
-        (0.1, TypeError, "schedule must be a schedule or its text, got 0.1"),
+        (0.1, TypeError, "schedule must be a laju schedule or its text, got 0.1"),
         ("cosin(0.3, total=6)", laju.SpecError, "did you mean .*cosine"),
         (laju.cosine(0.3, total="100%"), laju.UnresolvedError, "after_epoch counts epochs, but .* has lengths in %"),
     ],

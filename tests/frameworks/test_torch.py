@@ -867,7 +867,7 @@ def test_a_state_of_something_else_is_refused_and_changes_nothing(change: Any, m
         ({"optimizer": None}, TypeError, "optimizer must be a torch optimizer or several, got None"),
         ({"optimizer": torch.nn.Linear(1, 1)}, TypeError, "torch optimizer or several, got Linear"),
         ({"optimizer": []}, TypeError, r"torch optimizer or several, got \[\]"),
-        ({"lr": "cosin(0.1, total=3)"}, SpecError, "lr: .*cosin"),
+        ({"lr": "cosin(0.1, total=3)"}, SpecError, "lr must be .*cosin"),
         ({"lr": "cosine(0.1, total='2 epochs')"}, UnresolvedError, "epochs"),
         ({"lr": [0.1]}, TypeError, "lr must be a schedule, its text, a Factor or a number, got"),
         ({"plan": 3}, TypeError, "plan must be a RunPlan, got 3"),
@@ -896,7 +896,7 @@ def test_a_state_of_something_else_is_refused_and_changes_nothing(change: Any, m
         ({"lr": {2: 1.0}}, ValueError, "lr is given for group 2, which the optimizer does not have"),
         ({"lr": {True: 1.0}}, ValueError, "group True"),
         ({"lr": {0: 1.0, "body": 2.0}}, ValueError, "lr is given twice for group 0, as 0 and as 'body'"),
-        ({"lr": {0: "x"}}, SpecError, "lr: "),
+        ({"lr": {0: "x"}}, SpecError, "lr must be "),
         ({"weight_decay": Factor(SCHEDULE)}, ValueError, r"weight_decay \(factor\) has no base: weight_decay is 0"),
         ({"momentum": {0: Factor(SCHEDULE)}}, ValueError, r"momentum of group 0 \(factor\) has no base"),
         ({"policy": "stict"}, ValueError, "did you mean 'strict'"),
@@ -922,7 +922,7 @@ def test_too_many_schedules_for_a_pair_are_refused() -> None:
 
 
 def test_a_factor_is_of_a_schedule() -> None:
-    with pytest.raises(TypeError, match=r"schedule must be a laju schedule, got 0\.5"):
+    with pytest.raises(TypeError, match=r"schedule must be a laju schedule or its text, got 0\.5"):
         Factor(0.5)  # type: ignore[arg-type]
 
 

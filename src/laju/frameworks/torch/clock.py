@@ -16,17 +16,14 @@ import threading
 import warnings
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from laju.core.checks import ScheduleWarning
+from laju.frameworks.torch.slots import Group, Slot
 from laju.frameworks.values import BLOCK, Values
-
-if TYPE_CHECKING:
-    from laju.frameworks.torch.scheduler import Scheduler
-    from laju.frameworks.torch.slots import Group
 
 Optimizer = torch.optim.Optimizer
 _EAR = "_laju_ear"
@@ -34,6 +31,39 @@ _WATCHED = 16
 _SUMMED = 1 << 22
 _PATIENCE = 100
 _MANY = 64  # groups, from which on a turn of a loop is worth more than one of them
+
+
+class Scheduler(Protocol):
+    """What the clock needs of its scheduler."""
+
+    optimizers: tuple[Optimizer, ...]
+    slots: list[Slot]
+    controller: Any
+    last_epoch: int
+    _clock: Clock
+    _ear: Ear
+
+    @property
+    def _kinds(self) -> str:
+        """The classes of the optimizers, for messages."""
+
+    def _arrange(self) -> None:
+        """Find the groups, which are other ones than before."""
+
+    def _put(self) -> None:
+        """Write the values of update `last_epoch`."""
+
+    def _loaded(self) -> None:
+        """Something was loaded into the optimizer."""
+
+    def _captured(self) -> None:
+        """An update is being captured in a CUDA graph."""
+
+    def _holds(self) -> bool:
+        """Whether nobody wrote other values."""
+
+    def _constant(self) -> bool:
+        """Whether the schedules have one value for ever."""
 
 
 class Ear:
