@@ -24,6 +24,7 @@ IN_NO_EXTRA = {
     "dask",  # comes with distributed
     "markupsafe",  # comes with Jinja
     "pytest",  # of laju.testing
+    "pytorch_lightning",  # the other name of lightning
     "tensorboard",  # brings a server to read files
     "timm",  # models that a user names
     "torchvision",

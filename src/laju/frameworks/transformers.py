@@ -1,0 +1,119 @@
+"""A schedule for the `Trainer` of Transformers, in the lengths of its own run.
+
+    s = laju.frameworks.transformers.Schedule("cosine(3e-4, total='100%', warmup='3%')")
+    trainer = Trainer(…, optimizers=(None, s), callbacks=[s])
+
+The trainer makes its optimizer and knows how long the run is only when training begins; then the schedule meets both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sized
+from fractions import Fraction
+from typing import Any
+
+from laju.adaptive import Controller, Rule
+from laju.core.checks import nearest, shown
+from laju.core.extras import needed_by
+from laju.core.units import Scale
+from laju.frameworks.torch import Scheduler
+
+with needed_by("laju.frameworks.transformers", "transformers"):
+    from transformers import TrainerCallback
+
+
+class Schedule(TrainerCallback):
+    """Drives the optimizer of a `Trainer` by schedules whose lengths are those of the trainer's run.
+
+    The schedule is both the scheduler and a callback of the trainer, since a trainer tells callbacks alone what the run is. A
+    percent is of `max_steps`; an epoch has as many updates as the trainer makes of its batches. Checkpoints and
+    `resume_from_checkpoint` are the trainer's own: a state that is loaded before training begins waits for the optimizer. Each
+    `train()` begins anew otherwise.
+
+    Args:
+        lr: what drives the learning rate, as in `laju.frameworks.torch.Scheduler`: a schedule or its text, a `Factor` of the
+            trainer's `learning_rate`, or a mapping from groups to these.
+        controller: a metric-driven rule such as `laju.adaptive.Plateau`; it is told `monitor` at each evaluation.
+        monitor: the metric of an evaluation that the controller observes.
+        options: any other argument of `laju.frameworks.torch.Scheduler`, such as `weight_decay` or `policy`.
+
+    Raises:
+        TypeError, ValueError: what the scheduler raises, when training begins.
+        RuntimeError: training began without the callback; `callbacks=[s]` is missing.
+        UnresolvedError: a length that the run of the trainer does not say, such as tokens.
+
+    >>> import laju
+    >>> s = Schedule("cosine(3e-4, total='100%', warmup='3%')", weight_decay=laju.linear(0.1, 0, total="100%"))
+    >>> s
+    Schedule(lr="cosine(3e-4, total='100%', warmup='3%')", weight_decay=linear(0.1, 0, total='100%'))
+    """
+
+    def __init__(
+        self,
+        lr: Any = None,
+        *,
+        controller: Rule[Any] | Controller | None = None,
+        monitor: str = "eval_loss",
+        **options: Any,
+    ) -> None:
+        self._given = {"lr": lr, "controller": controller, **options}
+        self.monitor = monitor
+        self.scheduler: Scheduler | None = None
+        self._pending: dict[str, Any] | None = None
+
+    def __repr__(self) -> str:
+        given = ", ".join(f"{name}={value!r}" for name, value in self._given.items() if value is not None)
+        return f"Schedule({given})"
+
+    # --- as a callback -----------------------------------------------------------------------------------------------
+
+    def on_train_begin(
+        self, args: Any, state: Any, control: Any, optimizer: Any = None, train_dataloader: Any = None, **_: Any
+    ) -> None:
+        per = [("updates", Fraction(1)), ("%", Fraction(state.max_steps, 100))]
+        per.append(("samples", Fraction(1, args.train_batch_size * args.gradient_accumulation_steps * args.world_size)))
+        if isinstance(train_dataloader, Sized):  # a stream has no length, and a schedule in epochs will say so
+            with contextlib.suppress(TypeError):
+                per.append(("epochs", Fraction(max(1, -(-len(train_dataloader) // args.gradient_accumulation_steps)))))
+        inner = getattr(optimizer, "optimizer", optimizer)  # Accelerate's wrapper steps it, or skips it
+        self.scheduler = Scheduler(inner, plan=Scale(tuple(per)), **self._given)
+        if self._pending is not None:
+            self.scheduler.load_state_dict(self._pending)
+            self._pending = None
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        metrics = kwargs["metrics"]
+        if self.scheduler is None or self.scheduler.controller is None:
+            return
+        if self.monitor not in metrics:
+            raise ValueError(
+                f"monitor must be one of {', '.join(metrics)}, got {self.monitor!r}{nearest(self.monitor, metrics)}"
+            )
+        self.scheduler.observe(metrics[self.monitor])
+
+    # --- as a scheduler ----------------------------------------------------------------------------------------------
+
+    def _bound(self) -> Scheduler:
+        if self.scheduler is None:
+            raise RuntimeError(
+                f"{shown(self)} does not know its run: give it to the trainer as a callback as well, "
+                "Trainer(…, optimizers=(None, s), callbacks=[s])"
+            )
+        return self.scheduler
+
+    def step(self, *metric: Any) -> None:
+        """Count one completed update and put the values of the next one in place."""
+        self._bound().step(*metric)
+
+    def get_last_lr(self) -> list[Any]:
+        """Each group's rate in the next update."""
+        return self._bound().get_last_lr()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of the scheduler, as in `laju.frameworks.torch.Scheduler`."""
+        return self._bound().state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keep a state until training begins, when the optimizer is known."""
+        self._pending = state_dict
