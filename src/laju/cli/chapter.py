@@ -68,11 +68,11 @@ def command(
     compared with such a run alone. Finished trials are kept: the same command runs only what is missing.
 
     \b
-    laju chapter                          # the PyTorch tab; downloads Fashion-MNIST
+    laju chapter                 # the PyTorch tab; downloads Fashion-MNIST
     laju chapter --tab tensorflow
-    laju chapter --tab mxnet              # needs the environment that `make setup-mxnet` makes
-    laju chapter --as-meant               # at the rates that the text describes
-    laju chapter --task digits            # a first look in a minute
+    laju chapter --tab mxnet     # in the environment of `make setup-mxnet`
+    laju chapter --as-meant      # at the rates that the text describes
+    laju chapter --task digits   # a first look in a minute
     """
     with plain_errors():
         from laju.lab.engines import check

@@ -66,7 +66,7 @@ def train_and_report(
     from laju.lab.report.live import display
 
     def tell(sentence: str) -> None:
-        console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+        console.print(sentence, markup=False, highlight=False, soft_wrap=not console.is_terminal)
 
     check_writable(out)
     shown = Foretold(display(console), tell) if foretold else display(console)
