@@ -92,6 +92,7 @@ def overfitting(language: str = "en") -> str:
     assert "overfits more" not in told.values(), "no sentence below is for a schedule that overfits more"
     shown, open_ = ([name for name in falling if (told[name] == "overfits less") == less] for less in (True, False))
     ahead = all(float(row[-1].strip("*").split()[0]) > 0 for row in chosen[1:])
+    ((seeds, apart),) = re.findall(r"about (\d+) seeds would show a difference of ([\d.]+):", found.verdict)
     as_said = shown and open_ and ahead and told["constant, a third"] == "not told"
     assert as_said, "other sentences are needed"
     if language == "en":
@@ -102,7 +103,7 @@ def overfitting(language: str = "en") -> str:
         after = (
             f"{_and(shown)} {'is' if len(shown) == 1 else 'are'} shown to overfit less; {_and(open_)} "
             f"{'is' if len(open_) == 1 else 'are'} only ahead. A constant rate of a third is ahead as well, which is not shown "
-            "either, so the fall need not be the reason."
+            f"either, so the fall need not be the reason. About {seeds} seeds would show a difference of {apart}."
         )
         return f"{before}\n\n{table(chosen)}\n\n{after[0].upper()}{after[1:]}"
     before = (
@@ -112,7 +113,8 @@ def overfitting(language: str = "en") -> str:
     chosen = [[_comma(IN_INDONESIAN.get(cell, cell)) for cell in row] for row in chosen]
     after = (
         f"{_and(shown, 'id')} terbukti mengurangi *overfitting*; {_and(open_, 'id')} hanya unggul sementara. Laju tetap "
-        f"sepertiganya juga unggul, dan itu pun belum terbukti, jadi penurunan laju belum tentu sebabnya."
+        f"sepertiganya juga unggul, dan itu pun belum terbukti, jadi penurunan laju belum tentu sebabnya. "
+        f"Sekitar {seeds} benih acak akan menunjukkan selisih sebesar {_comma(apart)}."
     )
     return f"{before}\n\n{table(chosen)}\n\n{after[0].upper()}{after[1:]}"
 

@@ -248,6 +248,9 @@ def test_without_a_folder_a_small_run_goes_through_and_says_what_it_is_worth(tmp
     assert {"answer.md", "cosine-large-photographs.png"} <= files
     figures = json.loads((tmp_path / "out" / "figures.json").read_text())
     assert figures["smoke run"]
+    answer = (tmp_path / "out" / "answer.md").read_text()
+    assert "laju study cosine-large --small --seeds 3" in answer
+    assert "laju-pictures" not in answer  # the folder of the pictures is gone by now
     assert {trial["status"] for trial in figures["comparison"]["trials"]} <= {"finished", "collapsed"}
 
 

@@ -206,9 +206,8 @@ def _answer(
 ) -> Answer:
     accuracies = finals(found, "test_accuracy")
     differences = _differences(accuracies, folder.resolution)
-    verdict = _verdict(
-        found, accuracies, differences, folder.resolution, f"laju study {NAME} … --data-dir {folder.path}"
-    )
+    command = f"laju study {NAME} {'--small' if smoke else f'… --data-dir {folder.path}'}"
+    verdict = _verdict(found, accuracies, differences, folder.resolution, command)
     text = [
         _what(folder, found),
         *([verdict] if smoke else []),
