@@ -37,9 +37,10 @@ TRAIN = {"range-test.md", "sampling.md", "racing.md", "studies.md", "shared-pref
 @pytest.mark.parametrize("page", [pytest.param(p, marks=pytest.mark.slow) if p in TRAIN else p for p in PAGES])
 def test_every_example_in_the_documentation_runs(page):
     blocks = re.findall(r"^```python(?: [^\n]*)?\n(.*?)^```", (DOCS / page).read_text(), flags=re.MULTILINE | re.DOTALL)
+    names = {"__name__": "example"}  # a reader types one block after the other
     for block in blocks:
         if not re.search("docs_(pictures|parity|answers)", block):  # those run when the site is built
-            exec(compile(block, page, "exec"), {"__name__": "example"})
+            exec(compile(block, page, "exec"), names)
 
 
 def test_the_worked_example_of_a_new_node_runs():
