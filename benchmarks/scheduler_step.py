@@ -1,50 +1,52 @@
-"""What one `scheduler.step()` costs, in microseconds: laju's against those of torch, Transformers, ignite and timm.
+"""What a scheduler adds to a training update, in microseconds: laju's against those of torch, Transformers, ignite and timm.
 
-Each scheduler drives an SGD of 1, 10 or 200 parameter groups. All are measured in turns in one process, many steps at a time;
-the table has medians, and the median of the ratios to laju's in the same turn. laju's step counts an update only when one was
-applied, so the note of one is part of what is measured; what its hooks add to `optimizer.step()` is in a table of its own.
+That is the time of `optimizer.step(); scheduler.step()` less that of `optimizer.step()` alone, with what schedulers hang on the
+optimizer: wrappers and hooks. The optimizer has 1, 10 or 200 parameter groups and its step does nothing. In each turn all are
+measured in a random order, each beside the step alone, by the best of five bursts; without laju's hook where the scheduler is not
+laju's. The table has medians of the thread's own time, and the median of the ratios to laju's in the same turn.
 
-    python benchmarks/scheduler_step.py [--turns 60]
+    python benchmarks/scheduler_step.py [--turns 40]
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import importlib.util
 import os
+import random
 import statistics
 import sys
 import time
 import types
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch.optim import lr_scheduler
+from torch.optim.optimizer import _global_optimizer_pre_hooks
 
 import laju
 from laju.frameworks.torch import Factor, Scheduler
 
-TOTAL, WARMUP, STEPS = 1_000_000, 1_000, {1: 500, 10: 200, 200: 50}
+TOTAL, WARMUP, STEPS = 1_000_000, 1_000, {1: 200, 10: 100, 200: 20}
 Step = Callable[[], Any]
 SCHEDULE = laju.cosine(0.3, total=TOTAL, warmup=WARMUP)
 
 
+class Still(torch.optim.SGD):
+    """Its step does nothing, but for what torch does around every step."""
+
+    def step(self, closure: Any = None) -> None:
+        pass
+
+
 def optimizer(groups: int) -> torch.optim.Optimizer:
     weights = [torch.nn.Parameter(torch.zeros(1)) for _ in range(groups)]
-    return torch.optim.SGD([{"params": [weight]} for weight in weights], lr=0.3, momentum=0.9)
-
-
-def after_an_update(scheduler: Scheduler) -> Step:
-    ear, step = scheduler._ear, scheduler.step
-
-    def noted() -> None:
-        ear.applied = True
-        step()
-
-    return noted
+    return Still([{"params": [weight]} for weight in weights], lr=0.3, momentum=0.9)
 
 
 def sequential(o: torch.optim.Optimizer) -> lr_scheduler.LRScheduler:
@@ -88,9 +90,9 @@ def timm_cosine(o: torch.optim.Optimizer) -> Step:
 
 
 PEERS: dict[str, Callable[[torch.optim.Optimizer], Step]] = {
-    "laju": lambda o: after_an_update(Scheduler(o, lr=SCHEDULE)),
-    "laju, factor of bases": lambda o: after_an_update(Scheduler(o, lr=Factor(SCHEDULE))),
-    "laju, lr and weight decay": lambda o: after_an_update(Scheduler(o, lr=SCHEDULE, weight_decay=SCHEDULE)),
+    "laju": lambda o: Scheduler(o, lr=SCHEDULE).step,
+    "laju, factor of bases": lambda o: Scheduler(o, lr=Factor(SCHEDULE)).step,
+    "laju, lr and weight decay": lambda o: Scheduler(o, lr=SCHEDULE, weight_decay=SCHEDULE).step,
     "torch CosineAnnealingLR": lambda o: lr_scheduler.CosineAnnealingLR(o, TOTAL).step,
     "torch SequentialLR": lambda o: sequential(o).step,
     "torch OneCycleLR": lambda o: lr_scheduler.OneCycleLR(o, 0.3, total_steps=TOTAL).step,
@@ -100,19 +102,48 @@ PEERS: dict[str, Callable[[torch.optim.Optimizer], Step]] = {
 }
 
 
-def cost(step: Step, times: int) -> float:
+@contextmanager
+def without_hooks() -> Iterator[None]:
+    """Updates as they are in a process without laju."""
+    kept = dict(_global_optimizer_pre_hooks)
+    _global_optimizer_pre_hooks.clear()
+    try:
+        yield
+    finally:
+        _global_optimizer_pre_hooks.update(kept)
+
+
+def alone(update: Step, times: int) -> float:
     """Microseconds a call."""
-    begin = time.perf_counter()
+    begin = time.thread_time()
     for _ in range(times):
+        update()
+    return (time.thread_time() - begin) / times * 1e6
+
+
+def together(update: Step, step: Step, times: int) -> float:
+    begin = time.thread_time()
+    for _ in range(times):
+        update()
         step()
-    return (time.perf_counter() - begin) / times * 1e6
+    return (time.thread_time() - begin) / times * 1e6
 
 
-def in_turns(steps: dict[str, Step], times: int, turns: int) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = {name: [] for name in steps}
+def added(peers: dict[str, Callable[[torch.optim.Optimizer], Step]], groups: int, turns: int) -> dict[str, list[float]]:
+    """What each scheduler adds to an update, once a turn: the best of five bursts of each kind."""
+    plain, times = optimizer(groups).step, STEPS[groups]
+    made = {name: (o := optimizer(groups), make(o)) for name, make in peers.items()}
+    found: dict[str, list[float]] = {name: [] for name in peers}
     for _ in range(turns):
-        for name, step in steps.items():
-            found[name].append(cost(step, times))
+        for name in random.sample(list(made), len(made)):
+            o, step = made[name]
+            without, with_scheduler = [], []
+            for _ in range(5):
+                with without_hooks():
+                    without.append(alone(plain, times))
+                with nullcontext() if name.startswith("laju") else without_hooks():
+                    with_scheduler.append(together(o.step, step, times))
+            found[name].append(min(with_scheduler) - min(without))
     return found
 
 
@@ -122,10 +153,11 @@ def ratio(found: dict[str, list[float]], name: str, to: str) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--turns", type=int, default=60)
+    parser.add_argument("--turns", type=int, default=40)
     turns = parser.parse_args().turns
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
+    gc.disable()  # as timeit does
     peers = {}
     for name, make in PEERS.items():
         try:
@@ -134,24 +166,14 @@ def main() -> None:
             print(f"without {name}: {error}")
         else:
             peers[name] = make
-    found = {n: in_turns({name: make(optimizer(n)) for name, make in peers.items()}, STEPS[n], turns) for n in STEPS}
-    print(f"{'scheduler.step(), µs':28}" + "".join(f"{n:>10} group{'s' if n > 1 else ' '}" for n in STEPS))
+    found = {n: added(peers, n, turns) for n in STEPS}
+    print(f"{'added to an update, µs':28}" + "".join(f"{n:>10} group{'s' if n > 1 else ' '}" for n in STEPS))
     for name in peers:
         cells = []
         for n in STEPS:
             times = "" if name == "laju" else f"{ratio(found[n], name, 'laju'):5.1f}×"
             cells.append(f"{statistics.median(found[n][name]):9.2f} {times:>7}")
         print(f"{name:28}" + "".join(cells))
-
-    print("\noptimizer.step() of one group, µs")
-    weights = {name: optimizer(1) for name in ("alone", "with laju's hooks", "with torch's wrapper")}
-    for made in weights.values():
-        made.param_groups[0]["params"][0].grad = torch.ones(1)
-    kept = Scheduler(weights["with laju's hooks"], lr=SCHEDULE), lr_scheduler.StepLR(weights["with torch's wrapper"], 9)
-    updates = in_turns({name: made.step for name, made in weights.items()}, STEPS[1], turns)
-    for name, times in updates.items():
-        print(f"{name:28}{statistics.median(times):9.2f}")
-    del kept
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from laju.core.schedule import Schedule
 from laju.core.units import Length, RunPlan, Scale, UnresolvedError, as_length
 from laju.text.spec import parse
 
-BLOCK = 4096
+BLOCK = 4096  # a power of 2
 _AN_UPDATE_AN_EPOCH = RunPlan(samples=1, batch_size=1, epochs=1)
 _FOREIGN = {
     **dict.fromkeys(

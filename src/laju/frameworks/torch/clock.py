@@ -23,7 +23,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from laju.core.checks import ScheduleWarning
 from laju.frameworks.torch.slots import Group, Slot
-from laju.frameworks.values import BLOCK, Values
+from laju.frameworks.values import Values
 
 Optimizer = torch.optim.Optimizer
 _EAR = "_laju_ear"
@@ -73,8 +73,8 @@ class Ear:
     """
 
     __slots__ = (
-        "__weakref__", "arranged", "begin", "block", "eights", "groups", "handle", "heard", "key", "optimizer", "rest",
-        "scheduler", "several", "values", "wary",
+        "__weakref__", "arranged", "block", "eights", "groups", "handle", "heard", "key", "more", "optimizer", "rest",
+        "scheduler", "several", "slots", "values", "wary",
     )  # fmt: skip
 
     def __init__(self, scheduler: Scheduler | None = None, optimizer: Optimizer | None = None) -> None:
@@ -88,8 +88,9 @@ class Ear:
         self.handle: Any = None
         self.key = ""
         self.rest: list[Group] = []
+        self.more = False  # whether there are eights or slots
         self.eights: list[list[Group]] = []
-        self.begin = 0
+        self.slots: list[Slot] = []
         self.block: list[float] = []
         self.values: Values | None = None
 
@@ -97,7 +98,7 @@ class Ear:
         """The value of update `t`, with the block of values that it is in."""
         assert self.values is not None
         value = self.values.at(t)
-        self.begin, self.block = self.values.begin, self.values.block
+        self.block = self.values.block
         return value
 
     def __reduce__(self) -> tuple[Any, tuple[()]]:
@@ -399,18 +400,20 @@ class Clock:
             self.source == "hook"
             and not (self.calls or self.epochs)
             and scheduler.controller is None
-            and len(ears) == len(slots) == 1
-            and slots[0].plain
-            and not slots[0].factor
+            and len(ears) == 1
         )
         if not usual:
             scheduler._ear = DEAF
             return
-        (ear,), (slot,) = ears, slots
-        many = len(slot.groups) >= _MANY
-        ear.key, ear.values = slot.key, slot.values
-        ear.eights, ear.rest = (slot.eights, slot.rest) if many else ([], slot.groups)
-        ear.begin, ear.block = -BLOCK, []
+        (ear,), slot = ears, slots[0]
+        ear.key, ear.values, ear.block = slot.key, slot.values, []
+        if len(slots) > 1 or slot.factor or not slot.plain:
+            ear.slots, ear.eights, ear.rest = slots, [], []
+        elif len(slot.groups) >= _MANY:
+            ear.slots, ear.eights, ear.rest = [], slot.eights, slot.rest
+        else:
+            ear.slots, ear.eights, ear.rest = [], [], slot.groups
+        ear.more = bool(ear.slots or ear.eights)
         scheduler._ear = ear
 
     # --- updates -------------------------------------------------------------------------------------------------

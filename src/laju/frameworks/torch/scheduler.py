@@ -26,6 +26,7 @@ from laju.frameworks.torch.slots import Group, Slot, slots_of
 from laju.frameworks.values import BLOCK, Driven
 
 KIND = "torch.Scheduler"
+_LAST = BLOCK - 1
 _UNFED = 10_000
 
 
@@ -110,7 +111,7 @@ class Scheduler(LRScheduler):
         if self.controller is not None and not any(slot.key == "lr" for slot in slots):
             raise ValueError("a controller multiplies lr, but lr is not scheduled")
         self.observe_within = None if observe_within is None else whole("observe_within", observe_within, least=1)
-        self.last_epoch = whole("last_epoch", last_epoch, least=-1) + 1
+        self._t = whole("last_epoch", last_epoch, least=-1) + 1
         self._count = count
         self._updates_an_epoch = _updates_an_epoch(plan)
         self._unfed = 0
@@ -233,6 +234,16 @@ class Scheduler(LRScheduler):
         return self.last_epoch
 
     @property
+    def last_epoch(self) -> int:
+        """The same by torch's name. That which is set is in force from the next `step()` on; see `set_position`."""
+        return self._t
+
+    @last_epoch.setter
+    def last_epoch(self, t: int) -> None:
+        self._t = t
+        self._ear.block = []
+
+    @property
     def _step_count(self) -> int:
         return self.last_epoch + 1
 
@@ -255,16 +266,22 @@ class Scheduler(LRScheduler):
         if ear.heard != 1 or metrics is not None or epoch is not None:
             self._step(metrics, epoch)
             return
-        # The usual case, one absolute schedule in plain numbers, in as few operations as Python needs for it.
+        # The usual case, in as few operations as Python needs for it.
         ear.heard = 0
-        self.last_epoch = t = self.last_epoch + 1
-        i = t - ear.begin
-        value = ear.block[i] if 0 <= i < BLOCK else ear.renew(t)
+        self._t = t = self._t + 1
+        i = t & _LAST  # blocks of values begin at multiples of their size
+        try:
+            value = ear.block[i] if i else ear.renew(t)
+        except IndexError:  # the position was set
+            value = ear.renew(t)
         key = ear.key
         for group in ear.rest:
             group[key] = value
-        for a, b, c, d, e, f, g, h in ear.eights:
-            a[key] = b[key] = c[key] = d[key] = e[key] = f[key] = g[key] = h[key] = value
+        if ear.more:
+            for a, b, c, d, e, f, g, h in ear.eights:
+                a[key] = b[key] = c[key] = d[key] = e[key] = f[key] = g[key] = h[key] = value
+            for slot in ear.slots:
+                slot.write(slot.values.at(t))
 
     def _step(self, metrics: Any, epoch: int | None) -> None:
         if epoch is not None or (metrics is not None and self.controller is None):
