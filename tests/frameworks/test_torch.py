@@ -27,6 +27,7 @@ import laju
 import laju.testing
 from laju import SpecError, UnresolvedError, constant, cosine, linear
 from laju.adaptive import Controller, Greedy, Plateau, StateError
+from laju.frameworks import state as state_module
 from laju.frameworks.torch import Factor, Scheduler, clock, trace
 from laju.frameworks.values import Values
 from laju.ledger import Ledger
@@ -746,6 +747,121 @@ def test_a_state_is_plain_and_the_same_after_a_round_trip(travel: Any) -> None:
     assert second.get_last_lr() == first.get_last_lr()
 
 
+# What full() had saved in the layout of before: nested, without a checksum.
+OLDER = (
+    '{"laju": 1, "kind": "torch.Scheduler", "position": 3, "fingerprint": '
+    '"4730fa8ec90abf3e2b9e953cf1874caad5d3c8d2ac3c052ea66f28597f56aa95", "schedules": {"lr (factor)": {"laju": 1,'
+    ' "schedule": {"kind": "Chain", "parts": [{"kind": "Ramp", "start": 0.0, "final": 0.3, "length": 5}, {"kind":'
+    ' "Ramp", "start": 0.3, "final": 0.01, "length": 15, "shape": "cosine"}]}, "written": "cosine(0.3, total=20, '
+    'warmup=5, final=0.01)"}, "betas[0]": {"laju": 1, "schedule": {"kind": "Constant", "value": 0.9}, "written": '
+    '"constant(0.9)"}, "weight_decay of group 1": {"laju": 1, "schedule": {"kind": "Ramp", "start": 1.0, "final":'
+    ' 0.0, "length": 10000}, "written": "linear(1, 0, total=10000)"}}, "bases": {"lr (factor)": [1.0, 0.1]}, '
+    '"controller": {"version": 1, "rule": {"kind": "Plateau", "factor": 0.1, "patience": 0, "threshold": 0.0001, '
+    '"threshold_mode": "rel", "mode": "min", "cooldown": 0, "floor": 0.0, "smoothing": 0.0}, "state": {"factor": '
+    '0.1, "best": 0.5, "bad": 0, "waiting": 0, "exhausted": false, "average": 0.0, "weight": 0.0}, "at": 2, '
+    '"decisions": [[1, 0.1]]}, "unfed": 1}'
+)
+
+
+def edited(state: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """A state that somebody changed and sealed again."""
+    return state_module._sealed({**state, **{name: json.dumps(value) for name, value in changes.items()}})
+
+
+@pytest.mark.parametrize("name", ["position", "schedules", "bases", "controller", "unfed", "fingerprint", "every"])
+def test_an_edited_state_is_refused(name: str) -> None:
+    first, other = full(), full()
+    first.observe(1.0)
+    other.set_position(3)
+    other.observe(2.0)
+    changed = {**first.state_dict(), name: other.state_dict()[name]}
+    if name in ("schedules", "fingerprint"):
+        changed[name] = Scheduler(sgd(1.0), lr=LONG).state_dict()[name]
+    if name == "bases":
+        changed[name] = changed[name].replace("1.0", "2.0")
+    if name == "unfed":
+        changed[name] = 7
+    if name == "every":
+        changed[name] = '"epoch"'
+    with pytest.raises(StateError, match="changed after it was saved"):
+        other.load_state_dict(changed)
+
+
+def test_a_state_is_flat_and_has_the_same_keys_whatever_is_scheduled() -> None:
+    states = [full().state_dict(), Scheduler(sgd(1.0), lr=0.1).state_dict()]
+    assert states[0].keys() == states[1].keys()
+    assert {type(value) for state in states for value in state.values()} == {int, str}
+
+
+def test_a_state_of_the_older_layout_is_loaded() -> None:
+    old = json.loads(OLDER)
+    scheduler = full()
+    scheduler.load_state_dict(old)
+    assert (scheduler.position, scheduler._unfed) == (3, 1)
+    assert scheduler.controller is not None
+    assert scheduler.controller.factor == 0.1
+    assert scheduler.slots[0].bases == [1.0, 0.1]
+    old["schedules"]["lr (factor)"] = LONG.to_json()
+    with pytest.raises(StateError, match="changed after it was saved"):
+        full().load_state_dict(old)
+
+
+def test_a_position_that_counts_something_else_is_refused() -> None:
+    saved = Scheduler(sgd(1.0), lr=SCHEDULE, every="epoch").state_dict()
+    for policy in ("strict", "new", "saved"):
+        with pytest.raises(StateError, match="every='epoch', but this scheduler has every='update'"):
+            Scheduler(sgd(1.0), lr=SCHEDULE, policy=policy).load_state_dict(saved)  # type: ignore[arg-type]
+
+
+def others_states() -> dict[str, dict[str, Any]]:
+    optimizer = sgd(1.0)
+    made = {
+        "cosine": lr_scheduler.CosineAnnealingLR(optimizer, T_max=10),
+        "lambda": lr_scheduler.LambdaLR(optimizer, lambda t: 1.0),
+        "sequential": lr_scheduler.SequentialLR(
+            optimizer,
+            [lr_scheduler.LinearLR(optimizer, 0.1, total_iters=3), lr_scheduler.CosineAnnealingLR(optimizer, T_max=6)],
+            milestones=[3],
+        ),
+    }
+    transformers = pytest.importorskip("transformers")
+    made["Transformers"] = transformers.get_cosine_schedule_with_warmup(optimizer, 2, 10)
+    for _ in range(4):
+        optimizer.step()
+        for scheduler in made.values():
+            scheduler.step()
+    return {name: scheduler.state_dict() for name, scheduler in made.items()}
+
+
+@pytest.mark.parametrize("name", ["cosine", "lambda", "sequential", "Transformers"])
+def test_a_run_under_another_scheduler_is_taken_over(name: str) -> None:
+    state = others_states()[name]
+    scheduler = Scheduler(sgd(1.0), lr=SCHEDULE)
+    for policy in (None, "saved"):
+        with pytest.raises(StateError, match="has last_epoch=4: with policy='new' the schedules of the code go on"):
+            scheduler.load_state_dict(state, policy=policy)  # type: ignore[arg-type]
+    scheduler = Scheduler(sgd(1.0), lr=SCHEDULE, policy="new")
+    scheduler.load_state_dict(state)
+    assert train(scheduler, 5) == SCHEDULE.values(5, start=4).tolist()
+
+
+def test_a_plateau_of_torch_counts_no_updates() -> None:
+    state = lr_scheduler.ReduceLROnPlateau(sgd(1.0)).state_dict()
+    with pytest.raises(StateError, match=r"counts evaluations and no updates.*set_position"):
+        Scheduler(sgd(1.0), lr=SCHEDULE, policy="new").load_state_dict(state)
+
+
+def test_a_run_goes_back_to_a_scheduler_of_torch() -> None:
+    ours = Scheduler(sgd(1.0), lr=Factor(linear(1, 0, total=10)))
+    train(ours, 5)
+    theirs = sgd(1.0)
+    theirs.load_state_dict(ours.optimizer.state_dict())
+    scheduler = lr_scheduler.LambdaLR(theirs, lambda t: 1 - t / 10, last_epoch=ours.last_epoch - 1)
+    for t in range(5, 8):
+        assert used(theirs) == pytest.approx([1 - t / 10])
+        scheduler.step()
+
+
 def test_loading_mutates_neither_the_state_nor_after_an_error_the_scheduler() -> None:
     first = full()
     first.set_position(7)
@@ -760,9 +876,9 @@ def test_loading_mutates_neither_the_state_nor_after_an_error_the_scheduler() ->
     assert state == kept
     before = copy.deepcopy(second.state_dict()), copy.deepcopy(second.optimizer.state_dict())
     broken = [
-        {**state, "bases": {}},
-        {**state, "bases": {"lr (factor)": [1.0, "x"]}},
-        {**state, "controller": {**state["controller"], "state": {}}},
+        edited(state, bases={}),
+        edited(state, bases={"lr (factor)": [1.0, "x"]}),
+        edited(state, controller={**json.loads(state["controller"]), "state": {}}),
         {**state, "unfed": -1},
         {**state, "schedules": None},
     ]
@@ -783,8 +899,7 @@ def test_a_state_does_not_change_with_the_scheduler_that_made_it() -> None:
     train(scheduler, 2)
     assert state == kept
     now = copy.deepcopy(scheduler.state_dict())
-    state["bases"]["lr (factor)"][0] = 99.0
-    scheduler.state_dict()["bases"]["lr (factor)"][0] = 99.0
+    state["bases"] = scheduler.state_dict()["bases"] = ""
     assert scheduler.state_dict() == now
 
 
@@ -837,17 +952,22 @@ def torchs_own_state() -> dict[str, Any]:
     ("change", "message"),
     [
         (lambda state: None, "must be one that laju's torch.Scheduler made, got None"),
-        (lambda state: torchs_own_state(), "must be one that laju's torch.Scheduler made, got {'T_max': 10"),
+        (
+            lambda state: torchs_own_state(),
+            "must be one that laju's torch.Scheduler made, got {'T_max': 10.*policy='new'",
+        ),
         (lambda state: {}, "must be one that laju's torch.Scheduler made"),
         (lambda state: [1], "must be one that laju's torch.Scheduler made"),
         (lambda state: Controller(PLATEAU).state_dict(), "must be one that laju's torch.Scheduler made"),
-        (lambda state: state | {"laju": 2}, "newer version, 2; this laju reads version 1"),
-        (lambda state: state | {"laju": 0}, "another version, 0; this laju reads version 1"),
+        (lambda state: state | {"laju": 3}, "newer version, 3; this laju reads versions 1 and 2"),
+        (lambda state: state | {"laju": 0}, "another version, 0; this laju reads versions 1 and 2"),
         (lambda state: state | {"kind": "keras.Schedule"}, "'keras.Schedule', not of 'torch.Scheduler'"),
         (lambda state: state | {"position": -1}, "position must be a whole number"),
         (lambda state: state | {"position": "1"}, "position must be a whole number"),
-        (lambda state: state | {"fingerprint": "x", "schedules": {"lr": {"kind": "?"}}}, "cannot be read"),
-        (lambda state: state | {"unfed": "x"}, "cannot be read"),
+        (lambda state: edited(state, schedules={"lr": {"kind": "?"}}), "cannot be read"),
+        (lambda state: state | {"schedules": "[" * 100_000}, "cannot be read"),
+        (lambda state: state | {"schedules": "{"}, "cannot be read"),
+        (lambda state: edited(state, unfed="x"), "cannot be read"),
     ],
 )
 def test_a_state_of_something_else_is_refused_and_changes_nothing(change: Any, message: str) -> None:

@@ -21,7 +21,7 @@ from laju.core.checks import shown, whole
 from laju.core.extras import needed_by
 from laju.core.schedule import Schedule
 from laju.core.units import RunPlan
-from laju.frameworks.state import Policy, check_policy, load, save
+from laju.frameworks.state import Policy, check_policy, load, opened, save
 from laju.frameworks.values import Values, given
 from laju.text.json import from_json
 
@@ -404,7 +404,7 @@ def _restored(state: dict[str, Any]) -> Scheduler:
         loading.found = loading.scheduler._read(state, loading.policy)
         return loading.scheduler
     if os.environ.get("DMLC_ROLE") == "server":  # a distributed trainer sends its optimizer to the servers
-        return Scheduler(from_json(state["schedules"]["lr"], functions=True))  # a pickle of the worker's own
+        return Scheduler(from_json(opened(state)["schedules"]["lr"], functions=True))  # a pickle of the worker's own
     raise StateError(
         "these states hold a schedule of laju, and would put it unseen in the place of the code's; load them with "
         "scheduler.load_states(trainer, file). To send a schedule to another process, send the schedule itself"

@@ -1,6 +1,8 @@
-"""Checkpoints of adapters: a counter, the schedules with their fingerprints, and the state of a metric-driven controller.
+"""Checkpoints of adapters: a counter, the schedules with their fingerprint, and the state of a metric-driven controller.
 
-States are plain numbers, texts, lists and dicts, which JSON and `torch.load(weights_only=True)` take.
+A state is one flat object of numbers and texts, with the same keys whatever is scheduled. JSON takes it, and so does
+`torch.load(weights_only=True)`; a loader that merges by key, such as torch.distributed.checkpoint, cannot mix two states. What is
+nested, schedules above all, is one text of JSON each; version 1 had objects there.
 """
 
 from __future__ import annotations
@@ -16,10 +18,11 @@ from laju.core.checks import nearest, shown, whole
 from laju.core.schedule import Schedule, fingerprint_of
 from laju.text.json import from_json
 
-VERSION = 1
+VERSION = 2
 Policy = Literal["strict", "new", "saved"]
 POLICIES = ("strict", "new", "saved")
-_OWN = ("laju", "kind", "position", "fingerprint", "schedules")
+_OWN = ("laju", "kind", "position", "fingerprint", "schedules", "checksum")
+_PLAIN = ("laju", "kind", "position", "fingerprint", "checksum")  # every other text is JSON
 
 
 def check_policy(policy: str) -> Policy:
@@ -40,15 +43,54 @@ def _of_all(fingerprints: Mapping[str, str]) -> str:
 
 
 def save(kind: str, position: int, schedules: Mapping[str, Schedule], **more: Any) -> dict[str, Any]:
-    """The state of an adapter of that kind at a position."""
-    return {
-        "laju": VERSION,
-        "kind": kind,
-        "position": position,
-        "fingerprint": fingerprint(schedules),
-        "schedules": {name: schedule.to_json() for name, schedule in schedules.items()},
-        **copy.deepcopy(more),
-    }
+    """The state of an adapter of that kind at a position; `more` are its own numbers and, as JSON, whatever else it knows."""
+    trees = {name: schedule.to_json() for name, schedule in schedules.items()}
+    return _sealed(
+        {
+            "laju": VERSION,
+            "kind": kind,
+            "position": position,
+            "fingerprint": fingerprint(schedules),
+            "schedules": json.dumps(trees),
+            **{name: value if type(value) is int else json.dumps(value) for name, value in more.items()},
+        }
+    )
+
+
+def with_schedules(state: Mapping[str, Any], schedules: Mapping[str, Schedule]) -> dict[str, Any]:
+    """The same state with other schedules, in the present layout."""
+    more = {name: value for name, value in opened(state).items() if name not in _OWN}
+    return save(state["kind"], state["position"], schedules, **more)
+
+
+def opened(state: Mapping[str, Any]) -> dict[str, Any]:
+    """A state of either version with objects in the place of their texts.
+
+    Raises:
+        StateError: of another version, or a text that is not JSON.
+    """
+    version = state.get("laju")
+    if type(version) is not int or version not in (1, VERSION):
+        age = "newer" if isinstance(version, int) and version > VERSION else "another"
+        raise StateError(f"state_dict is of {age} version, {shown(version)}; this laju reads versions 1 and {VERSION}")
+    if version == 1:
+        return copy.deepcopy(dict(state))
+    try:
+        return {
+            name: json.loads(value) if isinstance(value, str) and name not in _PLAIN else value
+            for name, value in state.items()
+        }
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise StateError(f"state_dict cannot be read: {error}") from None
+
+
+def _sealed(state: dict[str, Any]) -> dict[str, Any]:
+    return {**state, "checksum": _checksum(state)}
+
+
+def _checksum(state: Mapping[str, Any]) -> str:
+    content = {name: value for name, value in state.items() if name != "checksum"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def load(
@@ -56,14 +98,14 @@ def load(
 ) -> tuple[int, dict[str, Schedule], dict[str, Any]]:
     """The position to go to, the schedules to follow from there, and whatever else was saved. `state` is not changed.
 
+    With "new", the state of another library's scheduler gives the position too, by its `last_epoch`.
+
     Raises:
         StateError: a state of something else or of another version; with "strict", other schedules, which the message shows.
     """
     if not isinstance(state, Mapping) or "laju" not in state or "position" not in state:
-        raise StateError(f"state_dict must be one that laju's {kind} made, got {shown(state)}")
-    if state["laju"] != VERSION:
-        age = "newer" if isinstance(state["laju"], int) and state["laju"] > VERSION else "another"
-        raise StateError(f"state_dict is of {age} version, {shown(state['laju'])}; this laju reads version {VERSION}")
+        return _of_others(kind, state, policy), dict(schedules), {}
+    sealed, state = state, opened(state)
     if state.get("kind") != kind:
         raise StateError(f"state_dict is of {shown(state.get('kind'))}, not of {kind!r}")
     saved = state.get("schedules")
@@ -73,6 +115,8 @@ def load(
         position = whole("position", state["position"])
         trees = {name: tree.get("schedule") for name, tree in saved.items()}
         intact = state.get("fingerprint") == _of_all({name: fingerprint_of(tree) for name, tree in trees.items()})
+        if state["laju"] != 1:
+            intact = intact and state.get("checksum") == _checksum(sealed)
         # As trees: a schedule that is not the code's own is built only where that is asked for, or to show it.
         same = trees == {name: schedule.tree() for name, schedule in schedules.items()}
         keeps = policy == "new" or same
@@ -84,7 +128,7 @@ def load(
         raise StateError(f"state_dict cannot be read: {error}") from None
     if not intact:
         raise StateError(
-            "state_dict was changed after it was saved: its schedules do not have its fingerprint. Load it as it was saved, or "
+            "state_dict was changed after it was saved: it does not have its fingerprint any more. Load it as it was saved, or "
             "make a scheduler of the schedule that you want and call set_position(n)"
         )
     if policy == "strict" and not same:
@@ -96,7 +140,25 @@ def load(
         raise StateError(
             f"state_dict has schedules for {_names(follow)}, but here there are some for {_names(schedules)}"
         )
-    return position, follow, {key: copy.deepcopy(value) for key, value in state.items() if key not in _OWN}
+    return position, follow, {key: value for key, value in state.items() if key not in _OWN}
+
+
+def _of_others(kind: str, state: Any, policy: Policy) -> int:
+    """The position that the state of another library's scheduler has."""
+    theirs = state.get("last_epoch") if isinstance(state, Mapping) else None
+    made = f"state_dict must be one that laju's {kind} made, got {shown(state)}"
+    if type(theirs) is not int or theirs < 0:
+        raise StateError(made)
+    if "num_bad_epochs" in state:
+        raise StateError(
+            f"{made}. It is of a plateau, which counts evaluations and no updates; make the scheduler and call set_position(n)"
+        )
+    if policy != "new":
+        raise StateError(
+            f"{made}. Another scheduler's state has last_epoch={theirs}: with policy='new' the schedules of the code go on from "
+            "there"
+        )
+    return theirs
 
 
 def load_controller(controller: Controller | None, saved: Any, policy: Policy) -> Controller | None:

@@ -12,7 +12,7 @@ import numpy as np
 from laju.adaptive import StateError
 from laju.core.checks import shown
 from laju.core.schedule import Schedule
-from laju.frameworks.state import VERSION, fingerprint
+from laju.frameworks.state import opened, with_schedules
 from laju.frameworks.values import first
 from laju.inspect.horizon import Change
 from laju.text.json import from_json
@@ -79,9 +79,7 @@ def branch(
         keys = ", ".join(repr(".".join(map(str, path))) for path, _ in found)
         raise StateError(f"checkpoint has {len(found)} laju schedulers, at {keys}; say which by where=KEY")
     path, state = found[0]
-    if state.get("laju") != VERSION:
-        raise StateError(f"the scheduler's state is of version {shown(state.get('laju'))}; this laju reads {VERSION}")
-    saved = {name: from_json(tree) for name, tree in state["schedules"].items()}
+    saved = {name: from_json(tree) for name, tree in opened(state)["schedules"].items()}
     names = [name for name in saved if name.split(" ")[0].split("[")[0] == parameter]
     if len(names) != 1:
         raise StateError(
@@ -92,12 +90,7 @@ def branch(
     if agree:
         _check(before, after, position)
     saved[names[0]] = after
-    new = {
-        **state,
-        "fingerprint": fingerprint(saved),
-        "schedules": {name: each.to_json() for name, each in saved.items()},
-    }
-    changed: dict[str, Any] = _replaced(content, path, new)
+    changed: dict[str, Any] = _replaced(content, path, with_schedules(state, saved))
     return changed
 
 

@@ -399,6 +399,8 @@ class Scheduler(LRScheduler):
             bases={slot.name: slot.bases for slot in self.slots if slot.factor},
             controller=None if self.controller is None else self.controller.state_dict(),
             unfed=self._unfed,
+            every=self.every,
+            strides={slot.name: slot.stride for slot in self.slots if slot.stride != 1},
         )
 
     def load_state_dict(self, state_dict: dict[str, Any], policy: Policy | None = None) -> None:
@@ -413,15 +415,22 @@ class Scheduler(LRScheduler):
         """
         policy = self.policy if policy is None else check_policy(policy)
         position, schedules, more = load(KIND, state_dict, self._schedules(), policy)
+        every = more.get("every", self.every if not more else "update")
+        if every != self.every:
+            raise StateError(
+                f"state_dict was saved with every={shown(every)}, but this scheduler has every={self.every!r}; make it with the "
+                "same, or call set_position(n)"
+            )
         bases = {} if policy == "new" else self._saved_bases(more.get("bases"), policy)
         controller = load_controller(self.controller, more.get("controller"), policy)
         try:
             unfed = whole("unfed", more.get("unfed", 0))
+            strides = {name: whole("strides", n, least=1) for name, n in dict(more.get("strides", {})).items()}
         except (TypeError, ValueError) as error:
             raise StateError(f"state_dict cannot be read: {error}") from None
         for slot in self.slots:
             if slot.schedule != schedules[slot.name]:
-                slot.follow(schedules[slot.name])
+                slot.follow(schedules[slot.name], strides.get(slot.name, 1))
             slot.bases = bases.get(slot.name, slot.bases)
             slot.keep_bases()
         if self.controller is not None and controller is not None:

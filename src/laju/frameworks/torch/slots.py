@@ -41,20 +41,20 @@ class Slot:
         drive: Schedule | Factor | float,
         stride: int = 1,
     ) -> None:
-        self.key, self.index, self.group, self.optimizer, self.stride = key, index, group, optimizer, stride
+        self.key, self.index, self.group, self.optimizer = key, index, group, optimizer
         self.factor = isinstance(drive, Factor)
         self.name = f"{name} (factor)" if self.factor else name
         # "initial_lr" is torch's own name; bases travel in the optimizer's state under it.
         self.base_key = f"initial_{key}" if index is None else f"initial_{key}_{index}"
         schedule = drive.schedule if isinstance(drive, Factor) else drive
-        self.follow(schedule if isinstance(schedule, Schedule) else constant(schedule))
+        self.follow(schedule if isinstance(schedule, Schedule) else constant(schedule), stride)
         self.groups: list[Group] = []
         self.eights: list[list[Group]] = []
         self.rest: list[Group] = []
         self.bases: list[float] = []
 
-    def follow(self, schedule: Schedule) -> None:
-        self.schedule, self.values = schedule, Values(schedule, self.stride)
+    def follow(self, schedule: Schedule, stride: int) -> None:
+        self.schedule, self.stride, self.values = schedule, stride, Values(schedule, stride)
 
     def find(self, groups: Sequence[Where], *, reloaded: bool) -> None:
         """Find its groups and their bases; `reloaded` are the same groups as before, with what a checkpoint had in them."""
