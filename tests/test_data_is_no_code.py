@@ -66,18 +66,18 @@ def test_what_is_no_name_is_refused_when_it_is_read(name: object) -> None:
 @pytest.mark.parametrize("policy", ["strict", "new", "saved"])
 def test_a_torch_checkpoint_runs_nothing(module: str, policy: str) -> None:
     torch = pytest.importorskip("torch")
-    from laju.frameworks.state import fingerprint
+    from laju.frameworks.state import fingerprint, sealed
     from laju.frameworks.torch import Scheduler
 
     def fresh() -> Scheduler:
         return Scheduler(torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1), lr=laju.constant(0.1))
 
     state = copy.deepcopy(fresh().state_dict())
-    state["schedules"]["lr"] = tree(module)
+    state["schedules"] = json.dumps({"lr": tree(module)})
     for print_of in ("x", fingerprint({"lr": Function(f"{module}:rate")})):
         state["fingerprint"] = print_of
         file = io.BytesIO()
-        torch.save(state, file)
+        torch.save(sealed(state), file)
         file.seek(0)
         scheduler = fresh()
         before = copy.deepcopy(scheduler.state_dict())
@@ -111,7 +111,7 @@ def test_an_edited_checkpoint_is_told() -> None:
 
     scheduler = Scheduler(torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1), lr=laju.constant(0.1))
     state = copy.deepcopy(scheduler.state_dict())
-    state["schedules"]["lr"] = laju.constant(0.5).to_json()
+    state["schedules"] = json.dumps({"lr": laju.constant(0.5).to_json()})
     with pytest.raises(StateError, match="changed after it was saved"):
         scheduler.load_state_dict(state, policy="saved")
 

@@ -22,10 +22,11 @@ mx = pytest.importorskip("mxnet", reason="MXNet needs NumPy 1.23.5 and so an env
 from mxnet import autograd, gluon  # noqa: E402
 
 import laju.frameworks.mxnet  # noqa: E402
-from laju import UnresolvedError, cosine, factor, linear  # noqa: E402
+from laju import SpecError, UnresolvedError, cosine, factor, linear  # noqa: E402
 from laju.adaptive import Controller, Plateau, StateError  # noqa: E402
 from laju.core.schedule import Schedule  # noqa: E402
 from laju.frameworks.mxnet import Scheduler, trace  # noqa: E402
+from laju.frameworks.state import sealed  # noqa: E402
 from laju.frameworks.values import Factor  # noqa: E402
 from laju.testing import Adapter, Conformance, plain  # noqa: E402
 
@@ -437,14 +438,17 @@ def test_a_file_without_a_schedule_is_refused_and_changes_nothing(tmp_path: Path
         (lambda state: None, "one that laju's mxnet.Scheduler made, got None"),
         (lambda state: {}, "one that laju's mxnet.Scheduler made"),
         (lambda state: [1], "one that laju's mxnet.Scheduler made"),
-        (lambda state: state | {"laju": 2}, "newer version, 2; this laju reads version 1"),
+        (lambda state: state | {"laju": 3}, "newer version, 3; this laju reads versions 1 and 2"),
         (lambda state: state | {"laju": 0}, "another version, 0"),
         (lambda state: state | {"kind": "torch.Scheduler"}, "of 'torch.Scheduler', not of 'mxnet.Scheduler'"),
         (lambda state: state | {"position": -1}, "position"),
         (lambda state: state | {"position": 1.5}, "position"),
         (lambda state: state | {"schedules": 3}, "schedules"),
-        (lambda state: state | {"observed": -3}, "observed"),
-        (lambda state: state | {"controller": {"version": 1}}, "no controller, but the state was saved with one"),
+        (lambda state: sealed(state | {"observed": -3}), "observed"),
+        (
+            lambda state: sealed(state | {"controller": '{"version": 1}'}),
+            "no controller, but the state was saved with one",
+        ),
     ],
 )
 def test_a_state_of_something_else_is_refused_and_changes_nothing(
@@ -532,10 +536,10 @@ def test_a_deep_copy_goes_on_and_a_pickle_is_refused() -> None:
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: Scheduler(0.1), TypeError, "schedule must be a laju schedule, got 0.1"),
-        (lambda: Scheduler("constant(0.1)"), TypeError, "laju schedule"),
+        (lambda: Scheduler(0.1), TypeError, "schedule must be a laju schedule or its text, got 0.1"),
+        (lambda: Scheduler("constat(0.1)"), SpecError, "laju schedule or its text"),
         (lambda: Scheduler(Factor(SCHEDULE)), TypeError, "no base of its own"),
-        (lambda: Scheduler(SCHEDULE, wd=0.1), TypeError, "wd must be a laju schedule, got 0.1"),
+        (lambda: Scheduler(SCHEDULE, wd=0.1), TypeError, "wd must be a laju schedule or its text, got 0.1"),
         (lambda: Scheduler(SCHEDULE, controller="plateau"), TypeError, "controller"),
         (lambda: Scheduler(SCHEDULE, policy="newer"), ValueError, "did you mean 'new'"),
         (lambda: Scheduler(SCHEDULE, observe_within=0), ValueError, "observe_within"),

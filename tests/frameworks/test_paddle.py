@@ -17,10 +17,11 @@ paddle = pytest.importorskip("paddle", reason="PaddlePaddle is not installed: ma
 from paddle.optimizer.lr import LRScheduler  # noqa: E402
 
 import laju.frameworks.paddle  # noqa: E402
-from laju import UnresolvedError, cosine, factor, linear  # noqa: E402
+from laju import SpecError, UnresolvedError, cosine, factor, linear  # noqa: E402
 from laju.adaptive import Controller, Plateau, StateError  # noqa: E402
 from laju.core.schedule import Schedule  # noqa: E402
 from laju.frameworks.paddle import Scheduler, trace  # noqa: E402
+from laju.frameworks.state import sealed  # noqa: E402
 from laju.frameworks.values import Factor  # noqa: E402
 from laju.testing import Adapter, Conformance, plain  # noqa: E402
 
@@ -360,12 +361,15 @@ def test_a_state_of_another_schedule_is_refused_with_both_and_changes_nothing() 
         (lambda state: None, "one that laju's paddle.Scheduler made, got None"),
         (lambda state: {}, "one that laju's paddle.Scheduler made"),
         (lambda state: paddle.optimizer.lr.StepDecay(0.1, 3).state_dict(), "one that laju's paddle.Scheduler made"),
-        (lambda state: state | {"laju": 2}, "newer version, 2; this laju reads version 1"),
+        (lambda state: state | {"laju": 3}, "newer version, 3; this laju reads versions 1 and 2"),
         (lambda state: state | {"laju": 0}, "another version, 0"),
         (lambda state: state | {"kind": "mxnet.Scheduler"}, "of 'mxnet.Scheduler', not of 'paddle.Scheduler'"),
         (lambda state: state | {"position": -1}, "position"),
-        (lambda state: state | {"observed": 1.5}, "observed"),
-        (lambda state: state | {"controller": {"version": 1}}, "no controller, but the state was saved with one"),
+        (lambda state: sealed(state | {"observed": "1.5"}), "observed"),
+        (
+            lambda state: sealed(state | {"controller": '{"version": 1}'}),
+            "no controller, but the state was saved with one",
+        ),
     ],
 )
 def test_a_state_of_something_else_is_refused_and_changes_nothing(
@@ -402,8 +406,8 @@ def test_a_copy_goes_on_from_where_it_was(copied: Callable[[Any], Any]) -> None:
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: Scheduler(0.1), TypeError, "schedule must be a laju schedule, got 0.1"),
-        (lambda: Scheduler("constant(0.1)"), TypeError, "laju schedule"),
+        (lambda: Scheduler(0.1), TypeError, "schedule must be a laju schedule or its text, got 0.1"),
+        (lambda: Scheduler("constat(0.1)"), SpecError, "laju schedule or its text"),
         (lambda: Scheduler(Factor(SCHEDULE)), TypeError, "no base of its own"),
         (lambda: Scheduler(SCHEDULE, controller="plateau"), TypeError, "controller"),
         (lambda: Scheduler(SCHEDULE, policy="newer"), ValueError, "did you mean 'new'"),

@@ -27,7 +27,7 @@ import laju
 import laju.testing
 from laju import SpecError, UnresolvedError, constant, cosine, linear
 from laju.adaptive import Controller, Greedy, Plateau, StateError
-from laju.frameworks import state as state_module
+from laju.frameworks.state import sealed
 from laju.frameworks.torch import Factor, Scheduler, clock, trace
 from laju.frameworks.values import Values
 from laju.ledger import Ledger
@@ -765,7 +765,7 @@ OLDER = (
 
 def edited(state: dict[str, Any], **changes: Any) -> dict[str, Any]:
     """A state that somebody changed and sealed again."""
-    return state_module._sealed({**state, **{name: json.dumps(value) for name, value in changes.items()}})
+    return sealed({**state, **{name: json.dumps(value) for name, value in changes.items()}})
 
 
 @pytest.mark.parametrize("name", ["position", "schedules", "bases", "controller", "unfed", "fingerprint", "every"])

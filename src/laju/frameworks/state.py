@@ -45,7 +45,7 @@ def _of_all(fingerprints: Mapping[str, str]) -> str:
 def save(kind: str, position: int, schedules: Mapping[str, Schedule], **more: Any) -> dict[str, Any]:
     """The state of an adapter of that kind at a position; `more` are its own numbers and, as JSON, whatever else it knows."""
     trees = {name: schedule.to_json() for name, schedule in schedules.items()}
-    return _sealed(
+    return sealed(
         {
             "laju": VERSION,
             "kind": kind,
@@ -84,7 +84,8 @@ def opened(state: Mapping[str, Any]) -> dict[str, Any]:
         raise StateError(f"state_dict cannot be read: {error}") from None
 
 
-def _sealed(state: dict[str, Any]) -> dict[str, Any]:
+def sealed(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The state with the checksum of its content."""
     return {**state, "checksum": _checksum(state)}
 
 
