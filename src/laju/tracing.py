@@ -165,7 +165,7 @@ def _optimizer(scheduler: Any) -> Any:
 
 
 def _optimizers(scheduler: Any) -> Iterator[Any]:
-    found = _optimizer(scheduler)
+    found = getattr(scheduler, "optimizers", None) or _optimizer(scheduler)  # laju's may have several
     for optimizer in found if isinstance(found, list | tuple) else [found]:
         if hasattr(optimizer, "param_groups"):
             yield optimizer

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import warnings
 import weakref
 from typing import Any, ClassVar
 
@@ -636,6 +637,71 @@ def test_a_metric_driven_factor_that_is_never_fed_is_warned_of_once() -> None:
     assert len(warned) == 1
     with pytest.raises(RuntimeError, match="has no controller"):
         Scheduler(sgd(1.0), lr=1.0).observe(1.0)
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_metric_that_a_trainer_passes_to_step_is_observed(named: bool) -> None:
+    scheduler, found = Scheduler(sgd(1.0), lr=linear(1, 0, total=10), controller=PLATEAU), []
+    for _ in range(4):
+        found += used(scheduler.optimizer)
+        if named:
+            scheduler.step(metrics=torch.tensor(1.0))
+        else:
+            scheduler.step(1.0)
+    assert found == pytest.approx([1.0, 0.9, 0.08, 0.007], rel=1e-14)
+    assert scheduler.controller is not None
+    assert scheduler.controller.recorded(linear(1, 0, total=10)).values(4).tolist() == found
+    used(scheduler.optimizer)
+    with pytest.raises(TypeError, match="metrics must be one number, got 'x'"):
+        scheduler.step("x")
+    with pytest.raises(TypeError, match="takes no position, got 5"):
+        scheduler.step(1.0, 5)  # as timm's loop does
+    assert scheduler.position == 4
+    scheduler.step()
+    assert scheduler.position == 5
+
+
+NEVER_FED = "no metric was observed in the first"
+
+
+@pytest.mark.parametrize(
+    ("options", "updates", "told_after"),
+    [
+        ({"every": "epoch"}, 3, 2),
+        ({}, 3, 2),
+        ({"plan": laju.RunPlan(samples=40, batch_size=10, epochs=5)}, 1, 5),
+    ],
+    ids=["every epoch", "once an epoch", "with a plan"],
+)
+def test_a_controller_that_is_never_fed_is_told_when_the_first_epoch_is_over(
+    options: Any, updates: int, told_after: int
+) -> None:
+    scheduler = Scheduler(sgd(1.0), lr=1.0, controller=PLATEAU, **options)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for call_number in range(1, 8):
+            for _ in range(updates):
+                used(scheduler.optimizer)
+            scheduler.step()
+            assert len(caught) == (call_number >= told_after)
+    assert NEVER_FED in str(caught[0].message)
+
+
+def test_a_controller_that_is_never_fed_is_told_when_a_state_is_saved() -> None:
+    scheduler = Scheduler(sgd(1.0), lr=1.0, controller=PLATEAU)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scheduler.state_dict()
+        train(scheduler, 2)
+    with pytest.warns(laju.ScheduleWarning, match=NEVER_FED):
+        scheduler.state_dict()
+    fed = Scheduler(sgd(1.0), lr=1.0, controller=PLATEAU)
+    train(fed, 2)
+    assert fed.controller is not None
+    fed.controller.observe(1.0, at=2)  # by its own method
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fed.state_dict()
 
 
 # --- tensors, compiled and captured updates ----------------------------------------------------------------------------

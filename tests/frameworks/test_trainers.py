@@ -6,6 +6,7 @@ weight is the rate.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -21,15 +22,17 @@ import accelerate
 import ignite.engine
 import ignite.handlers
 import lightning
+import numpy as np
 import pytest
 import torch
 import transformers
 
 import laju
-from laju import cosine, linear
+from laju import constant, cosine, linear
 from laju.adaptive import Plateau
 from laju.frameworks.torch import Factor, Scheduler
 from laju.ledger import Audit, Ledger, audit
+from tests.dialects.conftest import importable
 
 SCHEDULE = cosine(1, total=12, warmup=3, final=0.1)
 PLAN = SCHEDULE.values(16).tolist()
@@ -158,9 +161,11 @@ def test_a_metric_cuts_the_rate_in_lightning(tmp_path: Path) -> None:
 # --- Hugging Face Trainer ----------------------------------------------------------------------------------------------
 
 
-def hugging_face(folder: Path, used: Used, drive: Any = SCHEDULE, **options: Any) -> transformers.Trainer:
+def hugging_face(
+    folder: Path, used: Used, drive: Any = SCHEDULE, policy: Any = "strict", **options: Any
+) -> transformers.Trainer:
     model = Net()
-    scheduler = build(model.weight, used, drive)
+    scheduler = build(model.weight, used, drive, policy=policy)
     arguments = transformers.TrainingArguments(
         output_dir=str(folder),
         max_steps=16,
@@ -343,3 +348,205 @@ def test_ignite_simulates_the_plan_and_leaves_the_scheduler_where_it_was() -> No
     values = ignite.handlers.LRScheduler.simulate_values(num_events=10, lr_scheduler=scheduler)
     assert [value for _, value in values] == PLAN[2:12]
     assert (scheduler.position, scheduler.get_last_lr()) == (2, [PLAN[2]])
+
+
+# --- what trainers say, and what is said to them -----------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def told(*texts: str) -> Iterator[None]:
+    """What is inside gives these warnings and no others."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    found = [str(w.message) for w in caught if issubclass(w.category, laju.ScheduleWarning)]
+    assert len(found) == len(texts), found
+    for message, text in zip(found, texts, strict=True):
+        assert text in message
+
+
+class Configured(Module):
+    """A module whose scheduler is configured in some other way."""
+
+    def __init__(self, used: Used, drive: Any = SCHEDULE, config: Any = None, **options: Any) -> None:
+        super().__init__(used, drive, **options)
+        self.config = config or {}
+
+    def configure_optimizers(self) -> Any:
+        scheduler = build(self.net.weight, self.used, self.drive, **self.options)
+        return {"optimizer": scheduler.optimizer, "lr_scheduler": {"scheduler": scheduler, **self.config}}
+
+    def training_step(self, batch: Any, index: int) -> torch.Tensor:
+        self.log("loss", 1.0, on_epoch=True)
+        return super().training_step(batch, index)
+
+    def on_train_epoch_end(self) -> None:
+        pass
+
+
+def test_lightnings_default_of_a_step_an_epoch_is_told_in_the_first_epoch(tmp_path: Path) -> None:
+    used = Used()
+    with told("call step() after each (interval='step' in Lightning"):
+        fit(Configured(used), tmp_path, 16, limit_train_batches=8)
+    assert used == near([PLAN[0]] * 8 + [PLAN[1]] * 8)
+
+
+def test_a_schedule_in_epochs_in_lightning(tmp_path: Path) -> None:
+    used = Used()
+    lr = "cosine(1, total='4 epochs', warmup='1 epoch')"
+    with told():
+        fit(Configured(used, lr, every="epoch"), tmp_path, 16, limit_train_batches=4)
+    assert used == near(v for v in cosine(1, total=4, warmup=1).values(4) for _ in range(4))
+
+
+@pytest.mark.parametrize("drive", [1.0, constant(1.0)])
+def test_lightnings_plateau_feeds_the_controller(tmp_path: Path, drive: Any) -> None:
+    used = Used()
+    config = {"monitor": "loss", "reduce_on_plateau": True}
+    with told():
+        fit(Configured(used, drive, config, controller=Plateau(0.5, patience=0)), tmp_path, 16, limit_train_batches=4)
+    assert used == near([1.0] * 8 + [0.5] * 4 + [0.25] * 4)
+
+
+def test_a_controller_that_lightning_never_feeds_is_told_at_the_first_save(tmp_path: Path) -> None:
+    config = {"monitor": "loss", "interval": "step"}
+    module = Configured(Used(), 1.0, config, controller=Plateau(0.5, patience=0))
+    with told("no metric was observed in the first 8 updates"):
+        fit(module, tmp_path, 8).save_checkpoint(tmp_path / "8.ckpt")
+
+
+def test_lightning_takes_over_a_run_under_another_scheduler(tmp_path: Path) -> None:
+    class Theirs(Module):
+        def configure_optimizers(self) -> Any:
+            optimizer = torch.optim.SGD(self.net.parameters(), lr=BASE)
+            scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: float(SCHEDULE(t)))
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    fit(Theirs(Used()), tmp_path, 6).save_checkpoint(tmp_path / "6.ckpt")
+    with pytest.raises(laju.adaptive.StateError, match="has last_epoch=6: with policy='new'"):
+        fit(Module(Used()), tmp_path, 16, ckpt_path=str(tmp_path / "6.ckpt"))
+    used = Used()
+    with told():
+        fit(Module(used, Factor(SCHEDULE), policy="new"), tmp_path, 16, ckpt_path=str(tmp_path / "6.ckpt"))
+    assert used == near(BASE * v for v in PLAN[6:])
+
+
+def test_a_monitor_of_rates_in_lightning_sees_the_plan(tmp_path: Path) -> None:
+    class Kept(lightning.pytorch.loggers.CSVLogger):
+        def log_metrics(self, metrics: Any, step: Any = None) -> None:
+            seen.extend(value for name, value in metrics.items() if name == "lr-SGD")
+
+    seen: list[float] = []
+    module = Module(Used())
+    trainer = lightning.Trainer(
+        accelerator="cpu",
+        max_steps=8,
+        logger=Kept(str(tmp_path)),
+        callbacks=[lightning.pytorch.callbacks.LearningRateMonitor("step")],
+        log_every_n_steps=1,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    data = torch.utils.data.DataLoader(ONE_NUMBER_A_SAMPLE, batch_size=4)  # type: ignore[arg-type]
+    trainer.fit(module, data)
+    assert seen == near(PLAN[:8])
+
+
+def test_hugging_face_takes_over_a_run_under_its_own_scheduler(tmp_path: Path) -> None:
+    model = Net()
+    theirs = torch.optim.SGD([model.weight], lr=BASE)
+    first = hugging_face(tmp_path, Used())
+    first.model, first.model_wrapped, first.optimizer = model, model, theirs
+    first.lr_scheduler = transformers.get_cosine_schedule_with_warmup(theirs, 3, 12)
+    first.train()
+    used = Used()
+    second = hugging_face(tmp_path / "strict", Used())
+    with pytest.raises(laju.adaptive.StateError, match="has last_epoch=6: with policy='new'"):
+        second.train(resume_from_checkpoint=str(tmp_path / "checkpoint-6"))
+    third = hugging_face(tmp_path / "new", used, policy="new")
+    with told():
+        third.train(resume_from_checkpoint=str(tmp_path / "checkpoint-6"))
+    assert used == near(PLAN[6:])
+
+
+def test_hugging_faces_own_optimizer_beside_a_scheduler_is_told(tmp_path: Path) -> None:
+    trainer = hugging_face(tmp_path, Used())
+    trainer.optimizer = None
+    with told("AdamW updates the same parameters"):
+        trainer.train()
+
+
+def skorch_net(lr: Any, step_every: str, used: Used, **options: Any) -> Any:
+    skorch = pytest.importorskip("skorch")
+
+    class Regression(skorch.NeuralNet):  # type: ignore[misc,name-defined]
+        def get_loss(self, y_pred: Any, y_true: Any, *args: Any, **kwargs: Any) -> Any:
+            return y_pred.sum()
+
+        def initialize_optimizer(self, *args: Any, **kwargs: Any) -> Any:
+            super().initialize_optimizer(*args, **kwargs)
+            used.of(self.optimizer_)
+            return self
+
+    class Weight(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.weight + 0 * x.sum()
+
+    scheduler = skorch.callbacks.LRScheduler(policy=Scheduler, lr=lr, step_every=step_every, **options)
+    return Regression(
+        Weight,
+        criterion=torch.nn.MSELoss,
+        lr=BASE,
+        train_split=None,
+        batch_size=4,
+        max_epochs=4,
+        verbose=0,
+        callbacks=[scheduler],
+    )
+
+
+@pytest.mark.parametrize("step_every", ["batch", "epoch"])
+def test_skorch_uses_the_plan(step_every: str) -> None:
+    used, x = Used(), np.zeros((16, 1), dtype=np.float32)
+    options = {"every": "epoch"} if step_every == "epoch" else {}
+    net = skorch_net("cosine(1, total=12, warmup=3, final=0.1)", step_every, used, **options)
+    with told():
+        net.fit(x, np.zeros((16, 1), dtype=np.float32))
+    plan = PLAN if step_every == "batch" else [v for v in PLAN[:4] for _ in range(4)]
+    assert used == pytest.approx(plan, abs=1e-6)
+    if step_every == "epoch":  # goes on from the epochs of its history
+        net.set_params(max_epochs=2)
+        net.partial_fit(x, np.zeros((16, 1), dtype=np.float32))
+        assert used[16:] == pytest.approx([v for v in PLAN[4:6] for _ in range(4)], abs=1e-6)
+
+
+def test_skorchs_default_of_a_step_an_epoch_is_told() -> None:
+    x = np.zeros((16, 1), dtype=np.float32)
+    with told("step_every='batch' in skorch"):
+        skorch_net(SCHEDULE, "epoch", Used()).fit(x, np.zeros((16, 1), dtype=np.float32))
+
+
+def test_fastais_wrapper_of_an_optimizer() -> None:
+    folder = Path(os.environ.get("LAJU_DIALECTS", Path(__file__).parents[2] / ".dialects"))
+    if not (folder / "fastai").is_dir():
+        pytest.skip(f"needs fastai in {folder}: make setup-dialects")
+    with importable(folder):
+        from fastai.optimizer import OptimWrapper
+    net, used = Net(), Used()
+    wrapper = OptimWrapper([net.weight], torch.optim.SGD, lr=BASE)
+    with pytest.raises(TypeError, match="its opt is an optimizer"):
+        Scheduler(wrapper, lr=SCHEDULE)
+    used.of(wrapper.opt)
+    scheduler = Scheduler(wrapper.opt, lr=SCHEDULE)
+    with told():
+        for _ in range(16):
+            net.weight.sum().backward()
+            wrapper.step()
+            wrapper.zero_grad()
+            scheduler.step()
+    assert used == near(PLAN)
