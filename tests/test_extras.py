@@ -25,7 +25,6 @@ IN_NO_EXTRA = {
     "markupsafe",  # comes with Jinja
     "pytest",  # of laju.testing
     "pytorch_lightning",  # the other name of lightning
-    "tensorboard",  # brings a server to read files
     "timm",  # models that a user names
     "torchvision",
 }
@@ -98,7 +97,7 @@ def test_the_extra_is_the_one_that_was_meant_or_the_smallest_with_the_package(
 
 def test_a_package_of_no_extra_is_installed_by_its_own_name(installed, tmp_path: Path) -> None:
     installed({"url": tmp_path.as_uri(), "dir_info": {}})
-    assert arguments(install_command("tensorboard")) == ["tensorboard"]  # which developers alone have in an extra
+    assert arguments(install_command("hypothesis")) == ["hypothesis"]  # which developers alone have in an extra
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,7 @@ def needs(package: str, extra: str | None) -> str:
         ("forecast", 2, "Usage: laju forecast"),
         ("forecast fit", 2, "Missing argument 'CURVE...'"),
         ("forecast fit a.csv b.csv", 3, needs("scipy", "forecast")),
-        ("forecast fit events b.csv", 3, needs("tensorboard", None)),
+        ("forecast fit events b.csv", 3, needs("tensorboard", "logs")),
         ("forecast fit --store store.sqlite", 3, needs("sqlalchemy", "lab")),
         ("forecast predict a.csv b.csv --schedule 'cosine(0.1, total=200)' --updates 200", 3, needs("scipy", "forecast")),
         ("forecast best a.csv b.csv --updates 200", 3, needs("scipy", "forecast")),

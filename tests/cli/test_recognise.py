@@ -35,11 +35,11 @@ def test_columns_are_chosen_by_name_and_rows_may_be_missing(tmp_path: Path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "at least one rate"),
+        ("", "is empty"),
         ("update,lr\n0,0.1\n1\n", "must have 2 cells"),
         ("update,lr\n0.5,0.1\n", "whole number"),
         ("0.1\nnan\n", "finite"),
-        ("0.1\nabc\n", "must be a number, got 'abc'"),
+        ("0.1\nabc\n", "line 2, column 'value': 'abc' is not a number"),
     ],
 )
 def test_bad_logs_are_refused_in_one_message(text: str, message: str):
@@ -52,7 +52,7 @@ def test_bad_logs_are_refused_in_one_message(text: str, message: str):
 def test_an_unknown_column_names_those_that_there_are():
     done = run("-", "--column", "rates", stdin="update,lr\n0,0.1\n1,0.2\n")
     assert done.exit_code != 0
-    assert "update, lr" in done.output
+    assert "has no column 'rates'; it has 'update', 'lr'" in done.output
 
 
 def test_the_columns_of_a_log_are_found_by_their_names(tmp_path: Path) -> None:

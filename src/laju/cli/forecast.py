@@ -39,9 +39,8 @@ class _Verbs(click.Group):
 def command() -> None:
     """Predict what a schedule would give from the loss curves of a few short runs, and find the best one.
 
-    A CURVE is a file: CSV with a column of updates (update, step, iteration), one of losses and one of rates (lr, rate,
-    learning_rate), or TensorBoard's event files. Where a file has no rates, the run's schedule stands after an @; a name may
-    stand in front:
+    A CURVE is a log: a table, JSON lines, trainer_state.json, printed lines or TensorBoard's event files, which has updates,
+    losses and rates. Where a file has no rates, the run's schedule stands after an @; a name may stand in front:
 
     \b
     run1.csv

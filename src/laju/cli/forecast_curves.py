@@ -27,6 +27,7 @@ _OPTIONS = (
     click.option("--update-column", metavar="NAME", help="The column of updates, where files have several."),
     click.option("--loss-column", metavar="NAME", help="The column or tag of losses, where files have several."),
     click.option("--rate-column", metavar="NAME", help="The column or tag of rates, where files have several."),
+    click.option("--run", type=_COUNT, help="Which run, where a file has several; the last by default."),
     click.option(
         "--curve-warmup",
         type=click.IntRange(min=0),
@@ -69,7 +70,7 @@ class Source:
 
     texts: tuple[str, ...]
     law: str
-    columns: dict[str, str | None] = field(default_factory=dict)
+    columns: dict[str, Any] = field(default_factory=dict)
     curve_warmup: int | None = None
     begin: int | None = None
     store: str | None = None
@@ -111,17 +112,19 @@ class Source:
         return Curves(tuple(found), plan)
 
     def _file(self, name: str, path: str, spec: str | None, updates_per_epoch: int | None) -> Curve:
-        from laju.forecast.reading import is_tensorboard, read_csv, read_tensorboard
+        from laju.forecast.reading import read_curve
+        from laju.logs import read
 
-        where = Path(path)
-        if not where.exists():
+        if path != "-" and not Path(path).exists():
             raise click.ClickException(f"there is no file {path!r}")
         rates = None if spec is None else _in_updates(read_one(spec)[1], name, updates_per_epoch)
         warmup = self.curve_warmup if rates is None else None
-        if where.is_dir() or is_tensorboard(where):
-            tags = {kind: given for kind, given in self.columns.items() if kind != "update"}
-            return read_tensorboard(where, rates, name, warmup=warmup, **tags)
-        return read_csv(where, rates, name, warmup=warmup, **self.columns)
+        log = read(path, **self.columns)
+        click.echo(f"note: {name}: {log.taken('loss') if rates is not None else log.taken('rate', 'loss')}", err=True)
+        return read_curve(
+            log, rates, name, loss=self.columns.get("loss"), rate=self.columns.get("rate"), warmup=warmup,
+            updates_per_epoch=updates_per_epoch,
+        )  # fmt: skip
 
     def _after_warmup(self, curve: Curve) -> Curve:
         """A warmup is not what the laws are about."""
@@ -207,6 +210,7 @@ def curve_options(command: Callable[..., Any]) -> Callable[..., Any]:
         *args: Any, curves: tuple[str, ...], begin: int | None, store: str | None, law: str, **kwargs: Any
     ) -> Any:
         columns = {kind: kwargs.pop(f"{kind}_column") for kind in ("update", "loss", "rate")}
+        columns["run"] = kwargs.pop("run")
         filters = {name: kwargs.pop(name) for name in ("task", "framework", "batch_size", "optimizer")}
         source = Source(curves, law, columns, kwargs.pop("curve_warmup"), begin, store, filters)
         return command(*args, source=source, **kwargs)

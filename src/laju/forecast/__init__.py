@@ -19,7 +19,7 @@ from laju.forecast.plan import (
     norms_per_update,
     refined_schedule,
 )
-from laju.forecast.reading import read_csv, read_tensorboard
+from laju.forecast.reading import read_curve
 
 __all__ = [
     "Best",
@@ -42,8 +42,7 @@ __all__ = [
     "fit",
     "fit_finals",
     "norms_per_update",
-    "read_csv",
-    "read_tensorboard",
+    "read_curve",
     "refined_schedule",
     "transfer_rate",
 ]

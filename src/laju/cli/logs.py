@@ -1,0 +1,63 @@
+"""The options that say which columns of a log are meant, the same for every verb that reads a log."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from laju.logs import Log, LogError, read
+
+_OPTIONS = (
+    click.option("--update-column", "--step", "update", metavar="NAME", help="The column of updates."),
+    click.option("--rate-column", "--column", "rate", metavar="NAME", help="The column or tag of rates."),
+    click.option(
+        "--run", type=click.IntRange(min=1), help="Which run, where the log has several; the last by default."
+    ),
+)
+
+
+@dataclass(frozen=True)
+class LogOptions:
+    """What the options say."""
+
+    update: str | None = None
+    rate: str | None = None
+    run: int | None = None
+
+    def read(self, path: str) -> Log:
+        return read(path, update=self.update, rate=self.rate, run=self.run)
+
+    def pairs(self, log: Log, updates_per_epoch: int | None = None) -> list[tuple[int, str]]:
+        """Positions that are whole, and rates as the log writes them, moved by the convention of a writer that is known.
+
+        Raises:
+            LogError: epochs that are no whole numbers, without `updates_per_epoch`.
+        """
+        found = log.rate(self.rate)
+        at = found.at
+        if log.unit == "epoch" and (at % 1).any():
+            if updates_per_epoch is None:
+                raise LogError(
+                    f"{log.path} counts epochs alone, in {log.position!r}, and parts of epochs are no updates: "
+                    "give --updates-per-epoch, or name a column of updates, --update-column"
+                )
+            at = (at * updates_per_epoch).round()
+        shift = log.format.shifts[0] if log.format.known else 0
+        moved = [(int(t) + shift, text) for t, text in zip(at, found.texts, strict=True)]
+        return [pair for pair in moved if pair[0] >= 0]
+
+
+def log_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options, and passes what they say as `options`."""
+
+    @functools.wraps(command)
+    def with_options(*args: Any, update: str | None, rate: str | None, run: int | None, **kwargs: Any) -> Any:
+        return command(*args, options=LogOptions(update, rate, run), **kwargs)
+
+    for option in reversed(_OPTIONS):
+        with_options = option(with_options)
+    return with_options

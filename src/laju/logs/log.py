@@ -1,0 +1,529 @@
+"""A log: columns by row, and which of the columns are updates, rates and losses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from laju.core.checks import nearest, shown
+from laju.core.extras import needed_by
+from laju.logs import names
+
+if TYPE_CHECKING:
+    import pandas
+
+Array = npt.NDArray[np.float64]
+
+MOST_CELLS = 1 << 20
+"""Cells that are kept of a log; of a larger log every 2nd, 4th, … row of each kind is kept."""
+
+BLANKS = frozenset({"", "none", "null", "na", "n/a", "-", "--", "<na>"})
+UNITS = ("update", "epoch", "sample", "token")
+
+
+class LogError(ValueError):
+    """A file that is no log, or a log that does not tell what is asked; the message names the columns and the option."""
+
+
+class Row(NamedTuple):
+    """One record of a file: the line where the record ends, the names of its cells, and the cells."""
+
+    line: int
+    names: tuple[str, ...]
+    cells: Sequence[Any]
+
+
+class Series(NamedTuple):
+    """A column without its blanks: positions in the log's unit, numbers, and the numbers as the file writes them."""
+
+    name: str
+    at: Array
+    values: Array
+    texts: tuple[str, ...]
+
+    def precision(self) -> Array:
+        """Half a unit of each number's last digit; 0 where the numbers have more than nine digits."""
+        return _halves(self.texts, self.values)
+
+
+@dataclass(frozen=True)
+class Format:
+    """Who writes a log, and what the writer means by a position.
+
+    Args:
+        name: of the format, as messages have it.
+        shifts: the row at position k has the rate s(k + shift) of a healthy run, for one of these shifts; the usual shift first.
+        known: whether the writer is known, so that the shifts are the writer's and not all that are in use.
+    """
+
+    name: str
+    shifts: tuple[int, ...] = (0, -1, 1)
+    known: bool = False
+
+
+@dataclass(frozen=True)
+class Log:
+    """What a file has logged of a run.
+
+    Args:
+        path: of the file.
+        format: who wrote the file, and the writer's convention of time.
+        columns: the numbers of each column, one entry a row and NaN where a cell is blank; rows rise by position.
+        rates, losses, others: the names of the columns of rates, of losses, and of everything else; the first rate and the first
+            loss are what answers are about.
+        unit: of the positions: "update", "epoch", "sample", "token", or "row" where the file counts nothing.
+        position: the column of the positions; None where rows are counted.
+        at: the positions; shape (rows,).
+        notes: what was found on the way: runs, repeated rows, cut lines, another encoding.
+        runs: the logs of all runs in the file; this log is one of these.
+
+    >>> import io
+    >>> from laju.logs import read
+    >>> log = read(io.StringIO("Step,train/lr,loss\\n0,0.1,3.5\\n10,0.05,3.25\\n"))
+    >>> log.rates, log.losses, log.unit, log.at.tolist()
+    (('train/lr',), ('loss',), 'update', [0.0, 10.0])
+    >>> print(log)
+    rates: 'train/lr', updates: 'Step' 0 … 10; also: 'loss'
+    """
+
+    path: str
+    format: Format
+    columns: dict[str, Array]
+    rates: tuple[str, ...]
+    losses: tuple[str, ...]
+    others: tuple[str, ...]
+    unit: str
+    position: str | None
+    at: Array
+    notes: tuple[str, ...] = ()
+    runs: tuple[Log, ...] = field(default=(), repr=False, compare=False)
+    _texts: dict[str, list[str]] = field(default_factory=dict, repr=False, compare=False)
+
+    def series(self, name: str) -> Series:
+        """A column without its blanks.
+
+        Raises:
+            LogError: no such column.
+        """
+        if name not in self.columns:
+            raise LogError(f"{self.path} has no column {name!r}{nearest(name, self.columns)}; {self.has()}")
+        rows = self._texts[name]
+        there = [i for i, text in enumerate(rows) if text]
+        return Series(name, self.at[there], self.columns[name][there], tuple(rows[i] for i in there))
+
+    def rate(self, name: str | None = None) -> Series:
+        """The rates: of the column that is named, or of the first column of rates.
+
+        Raises:
+            LogError: no such column, no column of rates, or a rate that is negative or not finite.
+        """
+        found = self._chosen("rate", name, self.rates)
+        bad = np.flatnonzero(~(np.isfinite(found.values) & (found.values >= 0)))
+        if bad.size:
+            i = int(bad[0])
+            raise LogError(
+                f"{self.path}, {self.unit} {found.at[i]:g}, column {found.name!r}: a rate must be finite and not negative, "
+                f"got {found.texts[i]}"
+            )
+        return found
+
+    def loss(self, name: str | None = None) -> Series:
+        """The losses: of the column that is named, or of the first column of losses.
+
+        Raises:
+            LogError: no such column, no column of losses, or several of which none is plainly the loss.
+        """
+        if name is None and len(self.losses) > 1:
+            first, second = (names.rank(each, "loss") for each in self.losses[:2])
+            if first == second or first[0]:
+                several = ", ".join(map(repr, self.losses))
+                raise LogError(
+                    f"{self.path} has several columns of losses: {several}; say which one by loss=, or --loss-column"
+                )
+        return self._chosen("loss", name, self.losses)
+
+    def _chosen(self, kind: str, name: str | None, of: tuple[str, ...]) -> Series:
+        if name is not None:
+            return self.series(name)
+        if not of:
+            raise LogError(
+                f"{self.path} has no column of {kind if kind == 'rate' else 'losse'}s: {self.has()}; "
+                f"name the column: {kind}=, or --{kind}-column"
+            )
+        found = self.series(of[0])
+        if not len(found.at):
+            raise LogError(f"{self.path} has no {kind if kind == 'rate' else 'losse'}s in column {of[0]!r}")
+        return found
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """The columns as a table whose index is the position.
+
+        Raises:
+            ModuleNotFoundError: pandas is not installed.
+        """
+        with needed_by("a log as a table", "logs"):
+            import pandas
+        return pandas.DataFrame(self.columns, index=pandas.Index(self.at, name=self.position or self.unit))
+
+    def taken(self, *kinds: str) -> str:
+        """The columns that an answer took, such as `rates: 'lr', updates: 'step' 0 … 990, every 10th`.
+
+        Args:
+            kinds: "rate" and "loss", where the log has both and not all was taken.
+        """
+        parts = []
+        for kind, several in (("rate", self.rates), ("loss", self.losses)):
+            if several and (not kinds or kind in kinds) and (kind == "rate" or kinds or not self.rates):
+                parts.append(f"{kind if kind == 'rate' else 'losse'}s: {several[0]!r}")
+        took = {
+            several[0]
+            for kind, several in (("rate", self.rates), ("loss", self.losses))
+            if several and any(part.endswith(repr(several[0])) for part in parts)
+        }
+        parts.append(self._times())
+        rest = [name for name in (*self.rates, *self.losses, *self.others) if name not in took]
+        more = f", and {len(rest) - 8} more" if len(rest) > 8 else ""
+        return ", ".join(parts) + (f"; also: {', '.join(map(repr, rest[:8]))}{more}" if rest else "")
+
+    def _times(self) -> str:
+        at = self.series(self.rates[0]).at if self.rates else self.at
+        if self.position is None:
+            return f"updates: rows, counted from 0 to {len(self.at) - 1:,}"
+        span = f"{at[0]:,g} … {at[-1]:,g}" if len(at) > 1 else f"{at[0]:,g}" if len(at) else "none"
+        gaps = np.diff(at)
+        every = f", every {_ordinal(int(gaps[0]))}" if len(gaps) > 1 and gaps[0] > 1 and (gaps == gaps[0]).all() else ""
+        return f"{self.unit}s: {self.position!r} {span}{every}"
+
+    def has(self) -> str:
+        """The names of the columns, for messages."""
+        there = [name for name in (self.position, *self.columns) if name is not None]
+        return f"it has {', '.join(map(repr, there)) or 'none'}"
+
+    def __str__(self) -> str:
+        return self.taken()
+
+
+class Given(NamedTuple):
+    """The columns that the user names."""
+
+    update: str | None = None
+    rate: str | None = None
+    loss: str | None = None
+    run: int | None = None
+
+
+def build(path: str, writer: Format, rows: Iterable[Row], given: Given, notes: Iterable[str] = ()) -> Log:
+    """The log of a file's rows.
+
+    Raises:
+        LogError: no rows, a column that is named and missing, a text where a chosen column must have a number, or positions that
+            cannot be told.
+    """
+    kept, stride, count = bounded(rows)
+    told = list(notes)  # which reading the rows adds to
+    if not kept:
+        raise LogError(f"{path} has no rows" if not told else f"{path} has no rows ({'; '.join(told)})")
+    if stride > 1:
+        told.append(f"of {count:,} rows every {_ordinal(stride)} was kept")
+    columns = list(dict.fromkeys(name for names_ in dict.fromkeys(row.names for row in kept) for name in names_))
+    columns = [name for name in columns if not names.is_derived(name)]
+    for kind, name in (("update", given.update), ("rate", given.rate), ("loss", given.loss)):
+        if name is not None and name not in columns:
+            has = ", ".join(map(repr, columns))
+            raise LogError(
+                f"{path} has no column {name!r}{nearest(name, columns)}; it has {has} ({kind}=, or --{kind}-column)"
+            )
+    table = _Table(path, kept, columns)
+    unit, position = _position(table, given)
+    rates = _of_kind(table, "rate", given.rate, position)
+    losses = _of_kind(table, "loss", given.loss, position)
+    if not rates and given.rate is None and not losses:
+        rates = tuple(n for n in columns if n != position and names.is_neutral(n) and table.filled(n))[:1]
+    chosen = {name for name in (position, *rates, *losses) if name is not None}
+    for name in (*((position,) if position else ()), *rates[:1], *losses[:1]):
+        table.must_be_numbers(name)
+    others = tuple(name for name in columns if name not in chosen and table.filled(name))
+    numeric = [name for name in columns if name != position and table.numeric(name)]
+    if position is None:
+        at = np.arange(len(kept), dtype=float)
+    else:
+        at = table.numbers(position)
+        bad = np.flatnonzero(np.isfinite(at) & (at < 0))
+        if bad.size or np.isinf(at).any():
+            i = int(bad[0]) if bad.size else int(np.flatnonzero(np.isinf(at))[0])
+            raise LogError(f"{path}, line {kept[i].line}: {unit}s are numbers of 0 or more, got {at[i]:g}")
+        if unit == "update":
+            broken = np.flatnonzero(np.isfinite(at) & (at != np.floor(at)))
+            if broken.size:
+                i = int(broken[0])
+                raise LogError(f"{path}, line {kept[i].line}: updates are whole numbers of 0 or more, got {at[i]:g}")
+        lost = int(np.isnan(at).sum())
+        if lost == len(at):
+            raise LogError(f"{path} has no {unit}s in column {position!r}")
+        if lost:
+            with_data = sum(
+                1 for i in np.flatnonzero(np.isnan(at)) if any(table.text(n, int(i)) for n in (*rates, *losses))
+            )
+            if with_data:
+                told.append(f"{with_data:,} row{'s' if with_data > 1 else ''} without {position!r} left out")
+    runs, more = _runs(at)
+    told += more
+    base = Log(path, writer, {}, rates, losses, others, unit, position, at, tuple(told))
+    logs = [_one(base, table, numeric, order) for order in runs]
+    which = len(logs) if given.run is None else given.run
+    if not 1 <= which <= len(logs):
+        raise LogError(f"run must be one of 1 … {len(logs)}, the runs in {path}, got {which}")
+    if len(logs) > 1:
+        spans = "; ".join(f"{i + 1}: {log.unit}s {log.at[0]:,g} … {log.at[-1]:,g}" for i, log in enumerate(logs[:6]))
+        told.append(f"{len(logs)} runs in this file ({spans}); run {which} was taken, another by run=, or --run")
+        logs = [replace(log, notes=(*told, *log.notes[len(base.notes) :])) for log in logs]
+    for log in logs:
+        object.__setattr__(log, "runs", tuple(logs))
+    return logs[which - 1]
+
+
+def bounded(rows: Iterable[Row]) -> tuple[list[Row], int, int]:
+    """Rows within `MOST_CELLS` cells, the stride at which each kind of row was kept, and the number of rows.
+
+    Rows of a kind have the same cells filled. Loggers write rates and losses in rows of their own, so that every 2nd row of all
+    would be rates alone.
+    """
+    kept: list[tuple[Row, int]] = []
+    counts: dict[tuple[Any, ...], int] = {}
+    stride, cells, count = 1, 0, 0
+    last: Row | None = None
+    for row in rows:
+        count += 1
+        kind = (
+            (row.names, *(cell not in ("", None) for cell in row.cells))
+            if stride > 1 or len(row.names) < 64
+            else row.names
+        )
+        number = counts.get(kind, 0)
+        counts[kind] = number + 1
+        last = row
+        if number % stride:
+            continue
+        kept.append((row, number))
+        cells += len(row.names)
+        if cells > MOST_CELLS:
+            stride *= 2
+            kept = [pair for pair in kept if pair[1] % stride == 0]
+            cells = sum(len(pair[0].names) for pair in kept)
+    result = [row for row, _ in kept]
+    if last is not None and result and result[-1] is not last:
+        result.append(last)
+    return result, stride, count
+
+
+class _Table:
+    """Cells by column."""
+
+    def __init__(self, path: str, rows: list[Row], columns: list[str]) -> None:
+        self.path, self.rows = path, rows
+        self.cells: dict[str, list[Any]] = {name: [""] * len(rows) for name in columns}
+        for i, row in enumerate(rows):
+            for name, cell in zip(row.names, row.cells, strict=False):
+                if name in self.cells:
+                    self.cells[name][i] = cell
+        self._parsed: dict[str, tuple[Array, list[int]]] = {}
+
+    def parsed(self, name: str) -> tuple[Array, list[int]]:
+        """Numbers, NaN where a cell is blank or a text, and the rows that have texts."""
+        if name not in self._parsed:
+            wrong: list[int] = []
+            values = np.full(len(self.rows), np.nan)
+            for i, cell in enumerate(self.cells[name]):
+                value = parse(cell)
+                if value is None:
+                    wrong.append(i)
+                else:
+                    values[i] = value
+            self._parsed[name] = values, wrong
+        return self._parsed[name]
+
+    def numbers(self, name: str) -> Array:
+        return self.parsed(name)[0]
+
+    def text(self, name: str, i: int) -> str:
+        cell = self.cells[name][i]
+        text = cell.strip() if isinstance(cell, str) else "" if cell is None else repr(cell)
+        return "" if text.lower() in BLANKS else text
+
+    def filled(self, name: str) -> bool:
+        return any(self.text(name, i) for i in range(len(self.rows)))
+
+    def numeric(self, name: str) -> bool:
+        """Whether a column has numbers, and more of them than texts."""
+        values, wrong = self.parsed(name)
+        return int((~np.isnan(values)).sum()) > len(wrong) or (not wrong and self.filled(name))
+
+    def must_be_numbers(self, name: str) -> None:
+        wrong = self.parsed(name)[1]
+        if wrong:
+            line, cell = self.rows[wrong[0]].line, self.cells[name][wrong[0]]
+            raise LogError(f"{self.path}, line {line}, column {name!r}: {shown(cell)} is not a number")
+
+
+def parse(cell: Any) -> float | None:
+    """A cell's number, NaN where the cell is blank, None where the cell is a text."""
+    if isinstance(cell, str):
+        text = cell.strip()
+        if text.lower() in BLANKS:
+            return math.nan
+        try:
+            return float(text) if "_" not in text else None
+        except ValueError:
+            return None
+    if cell is None:
+        return math.nan
+    return float(cell) if isinstance(cell, int | float) and not isinstance(cell, bool) else None
+
+
+def _of_kind(table: _Table, kind: str, given: str | None, position: str | None) -> tuple[str, ...]:
+    found = [name for name in table.cells if name != position and names.kind(name) == kind and table.filled(name)]
+    # A summary of the whole run has one value; a curve beside it is what was meant.
+    curves = [name for name in found if int((~np.isnan(table.numbers(name))).sum()) > 1]
+    summaries = [name for name in found if name not in curves] if curves else []
+    found = sorted(curves or found, key=lambda name: names.rank(name, kind))
+    if given is not None:
+        return (given, *(name for name in found if name != given))
+    return tuple(found + (summaries if kind == "rate" else []))
+
+
+def _position(table: _Table, given: Given) -> tuple[str, str | None]:
+    """The unit and the column of the positions: by name, then by content, else the rows are counted."""
+    if given.update is not None:
+        kind = names.kind(given.update)
+        return (kind if kind in UNITS else "update"), given.update
+    for unit in UNITS:
+        found = [
+            n for n in table.cells if names.kind(n) == unit and table.filled(n) and n not in (given.rate, given.loss)
+        ]
+        found.sort(key=lambda name: names.rank(name, unit))
+        if found:
+            return unit, found[0]
+    rising = [name for name in table.cells if name not in (given.rate, given.loss) and _counts(table, name)]
+    if len(rising) == 1:
+        return "update", rising[0]
+    if len(rising) > 1 and len(table.rows) > 2:
+        several = ", ".join(map(repr, rising))
+        raise LogError(
+            f"{table.path} has several columns that could be updates: {several}; say which one by update=, or --update-column"
+        )
+    return "row", None
+
+
+def _counts(table: _Table, name: str) -> bool:
+    """Whether a column of no known kind rises in whole numbers."""
+    if names.kind(name) != "metric" or len(table.rows) < 2:
+        return False
+    values, wrong = table.parsed(name)
+    return not wrong and bool(
+        np.isfinite(values).all()
+        and (values >= 0).all()
+        and (values == np.floor(values)).all()
+        and (np.diff(values) > 0).all()
+    )
+
+
+def _runs(at: Array) -> tuple[list[npt.NDArray[np.intp]], list[str]]:
+    """The rows of each run in the order of positions; what was out of order.
+
+    A run begins anew where the position falls to or below the run's first position. A position that falls less is a resumed run,
+    of which the later rows count, or rows out of order, where single rows fall.
+    """
+    rows = np.flatnonzero(~np.isnan(at))
+    falls = np.flatnonzero(np.diff(at[rows]) < 0) + 1
+    if not falls.size:
+        return [rows], []
+    if falls.size > max(8, len(rows) // 8):  # no run restarts so often
+        return [rows[np.argsort(at[rows], kind="stable")]], ["the rows are not in the order of updates and were sorted"]
+    starts = [0]
+    for fall in falls:
+        if at[rows[fall]] <= at[rows[starts[-1]]] and (fall == falls[-1] or fall - starts[-1] > 0):
+            starts.append(int(fall))
+    notes: list[str] = []
+    runs = []
+    for begin, end in zip(starts, [*starts[1:], len(rows)], strict=True):
+        runs.append(_resumed(at, rows[begin:end], notes))
+    return runs, notes
+
+
+def resumed(last: float, first: float) -> str:
+    """What is told of a log that goes back."""
+    return f"after {last:,g} the log goes on from {first:,g}: a resumed run, of which the later rows count"
+
+
+def _resumed(at: Array, rows: npt.NDArray[np.intp], notes: list[str]) -> npt.NDArray[np.intp]:
+    kept: list[int] = []
+    for i, row in enumerate(rows):
+        if kept and at[row] < at[kept[-1]]:
+            after = at[rows[i + 1]] if i + 1 < len(rows) else math.inf
+            if after > at[kept[-1]]:
+                notes.append(f"the row of {at[row]:,g} stands after that of {at[kept[-1]]:,g} and was put in order")
+            else:
+                notes.append(resumed(float(at[kept[-1]]), float(at[row])))
+                kept = [k for k in kept if at[k] < at[row]]
+        kept.append(int(row))
+    found = np.array(kept, dtype=np.intp)
+    return found[np.argsort(at[found], kind="stable")]
+
+
+def _one(base: Log, table: _Table, columns: Sequence[str], order: npt.NDArray[np.intp]) -> Log:
+    """The log of one run, the rows of a position merged."""
+    at = base.at[order]
+    first = np.flatnonzero(np.diff(at, prepend=-1.0) != 0)
+    merged: dict[str, Array] = {}
+    texts: dict[str, list[str]] = {}
+    notes = list(base.notes)
+    for name in columns:
+        values = table.numbers(name)[order]
+        column = [table.text(name, int(i)) for i in order]
+        if len(first) < len(at):
+            group = np.searchsorted(first, np.arange(len(at)), side="right") - 1
+            out, out_texts = np.full(len(first), np.nan), [""] * len(first)
+            for i, text in enumerate(column):
+                if text:
+                    g = int(group[i])
+                    if out_texts[g] and out[g] != values[i] and name in (*base.rates[:1], *base.losses[:1]):
+                        note = f"{name!r} has more than one value at some positions, such as {at[i]:,g}; the last one counts"
+                        if note.partition(",")[0] not in [n.partition(",")[0] for n in notes]:
+                            notes.append(note)
+                    out[g], out_texts[g] = values[i], text
+            values, column = out, out_texts
+        merged[name], texts[name] = values, column
+    return replace(base, columns=merged, at=at[first], notes=tuple(notes), _texts=texts)
+
+
+def _halves(texts: Sequence[str], values: Array) -> Array:
+    most, places = 0, 0
+    for text in texts:
+        mantissa, _, exponent = text.lower().lstrip("+-").partition("e")
+        most = max(most, len(mantissa.replace(".", "").lstrip("0")))
+        places = max(places, len(mantissa.partition(".")[2]) - int(exponent or 0))
+    if most > 9 or not len(values):
+        return np.zeros(len(values))
+    with np.errstate(divide="ignore"):
+        decades = np.floor(np.log10(np.abs(values)))
+    own = np.where(values != 0, 0.5 * 10.0 ** (np.where(values != 0, decades, 0.0) + 1 - most), 0.0)
+    # 0.1 is one tenth, and no number between 0.05 and 0.15: no log has fewer than three digits.
+    result: Array = np.minimum(np.maximum(own, 0.5 * 10.0**-places), 0.005 * np.abs(values).max())
+    return result
+
+
+def _ordinal(n: int) -> str:
+    ending = "th" if 10 < n % 100 < 14 else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
+    return f"{n:,}{ending}"
+
+
+def pivoted(rows: Iterable[Row], name: str, value: str, keep: Sequence[str]) -> Iterator[Row]:
+    """Rows of a table that has a row for each value of each name, as rows that have a column for each name."""
+    for row in rows:
+        cells = dict(zip(row.names, row.cells, strict=False))
+        yield Row(row.line, (*keep, str(cells[name])), [*(cells[k] for k in keep), cells[value]])

@@ -1,0 +1,113 @@
+"""What a column of a log is, by its name: without case, prefix, suffix and plural."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+KINDS = ("update", "epoch", "sample", "token", "rate", "loss", "time", "metric")
+
+_COUNTS = {"update": ("update", "step", "iteration", "iter"), "epoch": ("epoch",)}
+_DATA = {"sample": ("samples", "examples"), "token": ("tokens",)}
+_NO_COUNT = frozenset({
+    "per", "max", "total", "time", "second", "seconds", "sec", "lr", "loss", "skipped", "nan", "best", "logging", "save",
+    "warmup", "size", "number",
+})  # fmt: skip
+_NO_RATE = frozenset({
+    "momentum", "decay", "mult", "multiplier", "scale", "factor", "weight", "warmup", "beta", "beta1", "betas", "scheduler",
+})  # fmt: skip
+_NEUTRAL = frozenset({"", "value", "values", "y", "unnamed 0"})
+_DERIVED = ("__MIN", "__MAX")
+_TIMES = frozenset({"time", "timestamp", "runtime", "seconds", "eta", "elapsed"})
+
+
+def words(name: str) -> tuple[str, ...]:
+    """The words of a name, in lower case.
+
+    >>> words("run - train/learningRate")
+    ('run', 'train', 'learning', 'rate')
+    """
+    parted = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", " ", name)
+    return tuple(word for word in re.split(r"[^a-z0-9]+", parted.lower()) if word)
+
+
+def own(name: str) -> tuple[str, ...]:
+    """The words of a name after its prefixes.
+
+    >>> own("run - train/loss"), own("trainer/global_step")
+    (('loss',), ('global', 'step'))
+    """
+    return words(re.split(r"/| - |\.(?=\D)", name.strip().rstrip("/"))[-1])
+
+
+def is_derived(name: str) -> bool:
+    """Whether the column is the minimum or maximum that W&B adds to each chart's curve."""
+    return name.endswith(_DERIVED)
+
+
+def is_neutral(name: str) -> bool:
+    """Whether a name says nothing of what the column has."""
+    return " ".join(words(name)) in _NEUTRAL
+
+
+def kind(name: str) -> str:
+    """One of `KINDS`.
+
+    >>> [kind(name) for name in ("Step", "x/lr0", "lr-AdamW", "run - train/loss", "loss_rate", "Wall time", "val_acc")]
+    ['update', 'rate', 'rate', 'loss', 'metric', 'time', 'metric']
+    """
+    mine, every = own(name), words(name)
+    if not mine:
+        return "metric"
+    if _is_rate(mine, every):
+        return "rate"
+    for counted, forms in _COUNTS.items():
+        if mine[-1].removesuffix("s") in forms and not _NO_COUNT & {*mine} and not _TIMES & {*every}:
+            return counted
+    for counted, forms in _DATA.items():
+        if any(form in mine for form in forms) and not {"per", "sec", "second", "loss"} & {*mine}:
+            return counted
+    if any(word == "loss" or (word.endswith("loss") and len(word) > 4) for word in mine) and not {"scale", "rate"} & {
+        *mine
+    }:
+        return "loss"
+    # Prefixes of losses: ultralytics has train/box_loss, others loss/train.
+    if (
+        every[:1] == ("loss",)
+        and len(every) > 1
+        and mine[-1] in ("train", "val", "valid", "validation", "test", "eval")
+    ):
+        return "loss"
+    return "time" if _TIMES & {*mine} else "metric"
+
+
+def _is_rate(mine: Sequence[str], every: Sequence[str]) -> bool:
+    if _NO_RATE & {*mine}:
+        return False
+    joined = " ".join(mine)
+    if any(re.fullmatch(r"lrs?\d*|learningrates?\d*", word) for word in mine) or re.search(
+        r"\blearning rates?\d*\b", joined
+    ):
+        return True
+    if mine in (("rate",), ("rates",)):
+        return True
+    # Of groups: lr/pg0, learning_rate/group1.
+    of_rates = re.search(r"\b(lr|learning ?rate)\b", " ".join(every[:-1]))
+    return bool(of_rates and re.fullmatch(r"(pg|group|g|param)?\d+", mine[-1]))
+
+
+def rank(name: str, of: str) -> tuple[int, ...]:
+    """The order in which names of a kind are preferred: the smallest first."""
+    mine, every = own(name), words(name)
+    if of == "update":
+        # W&B's own Step counts calls of log; a trainer's step is beside it.
+        order = (("global", "step"), ("update",), ("iteration",), ("iter",), ("step",))
+        plain = tuple(word.removesuffix("s") for word in mine)
+        return (order.index(plain) if plain in order else len(order), int(name.startswith("_")))
+    if of == "rate":
+        plain_rate = mine in (("lr",), ("learning", "rate"), ("rate",), ("learningrate",))
+        return (int(bool({"base", "max", "min", "initial"} & {*mine})), int(not plain_rate))
+    if of == "loss":
+        held = {"val", "valid", "validation", "eval", "test"} & {*every}
+        return (int(every not in (("loss",), ("total", "loss"), ("lm", "loss"))), int(bool(held)))
+    return (0,)

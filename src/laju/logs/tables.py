@@ -1,0 +1,164 @@
+"""Logs that are tables: lines of cells with commas, semicolons or tabs between, with a header or without."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+
+from laju.core.checks import shown
+from laju.logs import names
+from laju.logs.log import LogError, Row, parse, pivoted
+
+DELIMITERS = ",;\t"
+
+
+def delimiter(sample: str) -> str | None:
+    """The delimiter of a text that begins like a table; None where the text does not.
+
+    A line of a table has at least one cell that is a number and nothing else.
+
+    >>> delimiter("step;lr\\n0;0.1\\n"), delimiter("0.1\\n0.2\\n"), delimiter("iter 0: loss 10.9, time 3 ms")
+    (';', ',', None)
+    """
+    lines = [line for line in sample.splitlines() if line.strip() and not line.startswith("#")][:20]
+    best = max(
+        DELIMITERS, key=lambda each: (min((line.count(each) for line in lines[:2]), default=0), -DELIMITERS.index(each))
+    )
+    rows = list(csv.reader(lines, delimiter=best))
+    if not rows or any(len(row) > len(rows[0]) for row in rows[1:2]):
+        return None
+    numbers = sum(any(_is_number(cell) for cell in row) for row in rows)
+    if numbers * 2 >= len(rows):
+        return best
+    # A header alone, or a table whose first rows are text.
+    header = len(rows[0]) > 1 and all(re.fullmatch(r"[\w./ -]{1,60}", cell.strip()) for cell in rows[0])
+    return best if header and all(len(row) == len(rows[0]) for row in rows) else None
+
+
+def rows(lines: Iterator[str], path: str, parted: str, notes: list[str], tag: str | None = None) -> Iterator[Row]:
+    """The rows of a table; a header that is repeated is left out, and so is a last line that is cut.
+
+    Args:
+        lines: of the file, with their ends.
+        path: for messages.
+        parted: the delimiter.
+        notes: gets what was left out.
+        tag: the name of a column that is called "Value", where the file's name says it.
+
+    Raises:
+        LogError: a row that has more or fewer cells than the header.
+    """
+    watched = _Watched(line for line in lines if line.strip(parted + " \r\n") and not line.startswith("#"))
+    reader = csv.reader(watched, delimiter=parted, skipinitialspace=True)
+    header: tuple[str, ...] | None = None
+
+    def plain() -> Iterator[Row]:
+        nonlocal header
+        previous: list[str] | None = None
+        try:
+            for cells in reader:
+                cells = [cell.strip() for cell in cells]
+                if header is None:
+                    if all(_is_number(cell) for cell in cells):
+                        header = _headerless(len(cells))
+                    else:
+                        header = _named(cells, tag)
+                        continue
+                if tuple(cells) == header:
+                    notes.append("a header in the middle of the file was left out")
+                    continue
+                if previous is not None:
+                    yield _checked(Row(watched.line - 1, header, previous), path, parted)
+                previous = cells
+        except csv.Error as error:
+            raise LogError(f"{path} is no table: {error}") from None
+        if previous is not None and header is not None:
+            if watched.cut and len(previous) != len(header):
+                notes.append("the last line is cut, as of a file that is being written, and was left out")
+            else:
+                yield _checked(Row(watched.line, header, previous), path, parted)
+
+    source = plain()
+    first = next(source, None)
+    if first is None:
+        return
+    long = _long(first)
+    chained = _chain(first, source)
+    yield from (pivoted(chained, *long) if long else chained)
+
+
+def _chain(first: Row, rest: Iterator[Row]) -> Iterator[Row]:
+    yield first
+    yield from rest
+
+
+class _Watched:
+    """Lines, counted, with whether the last one had no end."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self._lines = lines
+        self.line = 0
+        self.cut = False
+
+    def __iter__(self) -> _Watched:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        self.line += 1
+        self.cut = not line.endswith(("\n", "\r"))
+        if "\0" in line:
+            raise LogError("a file with zero bytes is no table")
+        return line
+
+
+def _checked(row: Row, path: str, parted: str) -> Row:
+    if len(row.cells) != len(row.names):
+        raise LogError(
+            f"{path}, line {row.line}: a row must have {len(row.names)} cells, as the header has, got {len(row.cells)}: "
+            f"{shown(parted.join(row.cells))}"
+        )
+    if parted == ";" and any("," in cell for cell in row.cells):  # decimal commas
+        return row._replace(
+            cells=[re.sub(r"^([+-]?\d+),(\d+(?:[eE][+-]?\d+)?)$", r"\1.\2", cell) for cell in row.cells]
+        )
+    return row
+
+
+def _headerless(width: int) -> tuple[str, ...]:
+    return (
+        ("value",)
+        if width == 1
+        else tuple(f"column {i + 1}" for i in range(width))
+        if width > 2
+        else ("column 1", "value")
+    )
+
+
+def _named(cells: list[str], tag: str | None) -> tuple[str, ...]:
+    """The names in a header; a name that comes twice gets a number."""
+    result: list[str] = []
+    for cell in cells:
+        name = tag if tag and cell.lower() == "value" else cell
+        result.append(name if name not in result else f"{name} ({result.count(name) + 1})")
+    return tuple(result)
+
+
+def _long(row: Row) -> tuple[str, str, list[str]] | None:
+    """The columns of names, of values and of positions, where a table has a row for each value: MLflow's, tbparse's."""
+    lower = {name.lower(): name for name in row.names}
+    key = next((lower[name] for name in ("metric", "key", "tag", "name", "metric_name") if name in lower), None)
+    value = next((lower[name] for name in ("value", "metric_value") if name in lower), None)
+    if key is None or value is None or parse(dict(zip(row.names, row.cells, strict=True))[key]) is not None:
+        return None
+    keep = [name for name in row.names if names.kind(name) in ("update", "epoch", "sample", "token")]
+    return key, value, keep
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text.replace(",", ".", 1))
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,388 @@
+"""Every log is read as it was written: what a column is, what the rows mean, and what cannot be told is an error."""
+
+# ruff: noqa: E501 - lines as loggers print them
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import math
+import random
+import sys
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+import laju
+from laju.cli import cli
+from laju.logs import LogError, log, names, read
+
+
+def text(content: str, **options):
+    return read(io.StringIO(content), **options)
+
+
+def table(header: str, rows, parted: str = ",") -> str:
+    return "\n".join([header, *(parted.join(map(str, row)) for row in rows)]) + "\n"
+
+
+LINEAR = laju.linear_to_zero(2e-5, total=5000, warmup=500)
+
+
+# --- what a column is --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "update",
+    ["step", "Step", "_step", "steps", "global_step", "trainer/global_step", "Iteration", "iter", "num_updates"],
+)
+@pytest.mark.parametrize(
+    "rate", ["lr", "LR", "lr-AdamW", "run - train/learning_rate", "lr/pg0", "x/lr0", "Learning Rate", "train.lr"]
+)
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_columns_are_told_by_their_names_and_never_by_their_places(update: str, rate: str, order) -> None:
+    rows = [(10 * i, 0.1 - i / 1000, 3 - i / 100) for i in range(20)]
+    header = [(update, rate, "loss")[i] for i in order]
+    found = text(table(",".join(header), [[row[i] for i in order] for row in rows]))
+    assert (found.position, found.rates, found.losses) == (update, (rate,), ("loss",))
+    assert found.rate().at.tolist() == [row[0] for row in rows]
+    assert f"rates: {rate!r}, updates: {update!r} 0 … 190, every 10th; also: 'loss'" == str(found)
+
+
+@pytest.mark.parametrize(
+    "metric", ["accuracy", "val_acc", "f1", "dropout_rate", "lr-SGD-momentum", "weight_decay", "lr_scheduler_mult"]
+)
+def test_a_metric_is_never_a_rate(metric: str) -> None:
+    found = text(table(f"epoch,{metric},val_loss", [(i, 0.1, 3) for i in range(5)]))
+    with pytest.raises(LogError, match=rf"no column of rates: it has 'epoch', '{metric}', 'val_loss'.*--rate-column"):
+        found.rate()
+    assert found.rate(metric).values.tolist() == [0.1] * 5
+
+
+def test_of_several_groups_the_first_is_taken_and_all_are_told() -> None:
+    found = text(
+        "   epoch,   train/box_loss,   x/lr0,  x/lr1,  x/lr2\n   0, 0.05, 0.003, 0.003, 0.099\n   1, 0.04, 0.006, 0.006, 0.09\n"
+    )
+    assert found.rates == ("x/lr0", "x/lr1", "x/lr2")
+    assert found.rate().values.tolist() == [0.003, 0.006]
+    assert "rates: 'x/lr0', epochs: 'epoch' 0 … 1; also: 'x/lr1', 'x/lr2'" in str(found)
+
+
+def test_minima_and_maxima_of_an_export_are_left_out() -> None:
+    header = '"Step","r - train/learning_rate","r - train/learning_rate__MIN","r - train/learning_rate__MAX"'
+    found = text(table(header, [(t, LINEAR(t), 0, 1) for t in range(0, 5000, 50)]))
+    assert list(found.columns) == ["r - train/learning_rate"]
+
+
+def test_a_trainers_step_is_preferred_to_the_loggers_own() -> None:
+    found = text(table("Step,train/global_step,lr", [(i, 50 * i, 0.1) for i in range(5)]))
+    assert found.at.tolist() == [0, 50, 100, 150, 200]
+
+
+def test_a_column_that_rises_in_whole_numbers_counts_updates_where_no_name_says_so() -> None:
+    assert text(table("n,lr", [(5 * i, 0.1) for i in range(4)])).position == "n"
+    with pytest.raises(LogError, match=r"several columns that could be updates: 'n', 'm'.*--update-column"):
+        text(table("n,m,lr", [(5 * i, 7 * i, 0.1) for i in range(4)]))
+    assert text(table("n,m,lr", [(5 * i, 7 * i, 0.1) for i in range(4)]), update="m").at.tolist() == [0, 7, 14, 21]
+
+
+def test_a_summary_of_the_run_is_no_curve() -> None:
+    rows = [(10 * i, 3 - i / 10, "") for i in range(1, 9)] + [(80, "", 2.5)]
+    found = text(table("step,train/loss,train/train_loss", rows))
+    assert found.losses == ("train/loss",)
+    assert len(found.loss().at) == 8
+
+
+def test_units_that_are_no_updates_are_told() -> None:
+    for name, unit in (
+        ("tokens", "token"),
+        ("consumed samples", "sample"),
+        ("epoch", "epoch"),
+        ("num_input_tokens_seen", "token"),
+    ):
+        assert text(table(f"{name},lr", [(100 * i, 0.1) for i in range(3)])).unit == unit
+    counted = text("0.1\n0.2\n0.3\n")
+    assert (counted.unit, counted.position, counted.at.tolist()) == ("row", None, [0, 1, 2])
+
+
+def test_columns_that_are_named_must_be_there() -> None:
+    with pytest.raises(LogError, match=r"no column 'lrr'; did you mean 'lr'\?; it has 'step', 'lr'"):
+        text("step,lr\n0,1\n", rate="lrr")
+
+
+@given(
+    st.lists(
+        st.sampled_from(["Train", "lr", "loss", "step", "epoch", "/", " - ", "_", "0", "Rate", "é", ".", "__MAX"]),
+        max_size=6,
+    )
+)
+def test_every_name_is_of_one_kind(parts) -> None:
+    assert names.kind("".join(parts)) in names.KINDS
+
+
+# --- tables ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("parted", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_tables_in_any_dress(tmp_path: Path, parted: str, encoding: str, end: str) -> None:
+    content = table(
+        "step;naïve note;lr".replace(";", parted), [(t, "é", repr(LINEAR(t))) for t in range(0, 100, 10)], parted
+    )
+    path = tmp_path / "log.csv"
+    path.write_bytes(content.replace("\n", end).encode(encoding))
+    found = read(path)
+    assert found.rate().values.tolist() == [LINEAR(t) for t in range(0, 100, 10)]
+    assert (encoding == "cp1252") == any("Windows-1252" in note for note in found.notes)
+    (tmp_path / "log.csv.gz").write_bytes(gzip.compress(path.read_bytes()))
+    assert read(tmp_path / "log.csv.gz").rate().texts == found.rate().texts
+
+
+def test_decimal_commas_between_semicolons() -> None:
+    assert text("step;lr\n0;0,1\n10;5,5e-2\n").rate().values.tolist() == [0.1, 0.055]
+
+
+def test_rows_of_rates_and_of_losses_in_turn() -> None:
+    rows = [row for t in range(49, 5000, 50) for row in (("", LINEAR(t), t, "", ""), (0, "", t, 2.49, ""))]
+    found = text(table("epoch,lr-AdamW,step,train_loss,val_loss", rows))
+    assert len(found.rate().at) == len(found.loss("train_loss").at) == 100
+    assert found.format.name == "Lightning's metrics.csv"
+
+
+def test_long_tables_become_columns() -> None:
+    rows = [(t, name, value) for t in (0, 10, 20) for name, value in (("lr", 0.1), ("loss", 3.0))]
+    assert text(table("step,metric,value", rows)).rate().at.tolist() == [0, 10, 20]
+
+
+def test_the_tag_in_a_files_name_names_the_value(tmp_path: Path) -> None:
+    for tag, kind in (("train_learning_rate", "rates"), ("train_loss", "losses")):
+        path = tmp_path / f"run-a-tag-{tag}.csv"
+        path.write_text("Wall time,Step,Value\n1.5,0,0.1\n2.5,20,0.2\n")
+        assert getattr(read(path), kind) == (tag,)
+    assert text("Wall time,Step,Value\n1.5,0,0.1\n2.5,20,0.2\n").rates == ("Value",)
+
+
+# --- JSON and printed lines --------------------------------------------------------------------------------------------
+
+
+def state(rows, **more) -> str:
+    return json.dumps({"best_metric": None, "log_history": rows, **more}, indent=2)
+
+
+def test_trainers_state_of_either_convention() -> None:
+    rows = []
+    for t in range(50, 5001, 50):
+        rows += [
+            {"step": t, "learning_rate": LINEAR(t), "loss": 2.0, "epoch": t / 100},
+            {"step": t, "eval_loss": 2.5, "epoch": t / 100},
+        ]
+    before, after = text(state(rows)), text(state(rows, best_global_step=None))
+    assert before.rate().at.tolist() == list(range(50, 5001, 50))
+    assert (before.losses[0], before.unit) == ("loss", "update")
+    assert (before.format.shifts[0], after.format.shifts[0]) == (0, -1)
+
+
+PRINTED = {
+    "megatron": " iteration {t:8d}/  500000 | consumed samples: {s:12d} | elapsed time per iteration (ms): 1234.5 | "
+    "learning rate: {lr:.6E} | global batch size:   256 | lm loss: {loss:.6E} | loss scale: 1.0 | grad norm: 1.200 | "
+    "number of skipped iterations:   0 | number of nan iterations:   0 |",
+    "nanogpt": "step {t:5d} | loss: {loss:.6f} | lr {lr:.6e} | norm: 0.1234 | dt: 338.98ms | tok/sec: 1546.99",
+    "fairseq": "2023-01-01 | INFO | train_inner | epoch 001: {t:6d} / 20000 loss={loss:.3f}, wps=1234.5, num_updates={t}, lr={lr:.6e}, gnorm=1.2",
+    "detectron2": "[01/01 10:00:00 d2.utils.events]:  eta: 0:01:00  iter: {t}  total_loss: {loss:.4f}  time: 0.2  lr: {lr:.6g}  max_mem: 2000M",
+    "mmengine": "2023/01/01 10:00:00 - mmengine - INFO - Epoch(train)   [1][{t:5d}/9000]  lr: {lr:.4e}  eta: 2:00:00  time: 0.1  loss: {loss:.4f}",
+    "torchtitan": "[titan] 2024-07-01 12:00:01,123 - root - INFO - \x1b[31mstep: {t:2}  \x1b[32mloss: {loss:7.4f}  \x1b[34mtps: 1,234  lr: {lr:.6e}\x1b[39m",
+    "trainer": "  1%|▏   | {t}/5000 [00:01<01:00, 10it/s]\r{{'loss': '{loss:.4g}', 'learning_rate': '{lr:.4g}', 'epoch': '0.02'}}",
+}
+
+
+@pytest.mark.parametrize("writer", PRINTED)
+def test_printed_lines(writer: str) -> None:
+    lines = ["loading data …", "time to load: 3.1 s"]
+    for t in range(100, 4000, 100):
+        lines.append(PRINTED[writer].format(t=t, s=256 * t, lr=LINEAR(t), loss=4 - t / 2000))
+    found = text("\n".join([*lines, "done"]))
+    assert found.rate().at.tolist() == list(range(100, 4000, 100))
+    assert found.rate().values == pytest.approx([LINEAR(t) for t in range(100, 4000, 100)], rel=1e-3)
+    assert found.loss().values == pytest.approx([4 - t / 2000 for t in range(100, 4000, 100)], rel=1e-3)
+    assert any("without a count of updates left out" in note for note in found.notes)
+
+
+def test_dicts_without_steps_count_epochs() -> None:
+    lines = [f"{{'loss': 2.5, 'learning_rate': {LINEAR(t)!r}, 'epoch': {t / 1000:.2f}}}" for t in range(100, 2000, 100)]
+    found = text("\n".join(lines))
+    assert (found.unit, found.at[0]) == ("epoch", 0.1)
+    done = CliRunner().invoke(cli, ["recognise", "-"], input="\n".join(lines))
+    assert (done.exit_code, "give --updates-per-epoch" in done.output) == (2, True)
+    done = CliRunner().invoke(cli, ["recognise", "-", "--updates-per-epoch", "1000"], input="\n".join(lines))
+    assert done.exit_code == 0, done.output
+
+
+def test_lines_of_json_and_lists_of_objects() -> None:
+    rows = [{"iteration": t, "lr": LINEAR(t), "total_loss": 2.0, "data_time": 0.1} for t in range(19, 200, 20)]
+    lines = "\n".join(map(json.dumps, rows))
+    for found in (
+        text(lines),
+        text(json.dumps(rows)),
+        text(json.dumps({key: [row[key] for row in rows] for key in rows[0]})),
+    ):
+        assert found.rate().at.tolist() == list(range(19, 200, 20))
+    # mmengine's rows of validation count epochs as steps.
+    mixed = [{"lr": 0.1, "loss": 2.5, "epoch": 1, "iter": 10 * i, "step": 10 * i} for i in range(1, 9)] + [
+        {"acc": 3.0, "step": 1}
+    ]
+    assert text("\n".join(map(json.dumps, mixed))).at.tolist() == [10.0 * i for i in range(1, 9)]
+
+
+# --- what is wrong -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "is empty"),
+        ("hello\nworld\n", "no log that laju knows.* it begins 'hello'"),
+        ('{"a": 1}', "JSON and no log.* its keys are 'a'"),
+        ('{"log_history": [{"step": 1, ', "begins like JSON and is none.* was it cut"),
+        ('{"log_history": []}', "has no rows"),
+        ("step,lr\n0,0.1\n10,fast\n", "line 3, column 'lr': 'fast' is not a number"),
+        ("step,lr\nzero,0.1\n", "line 2, column 'step': 'zero' is not a number"),
+        ("step,lr\n0.5,0.1\n", "line 2: updates are whole numbers"),
+        ("step,lr\n-5,0.1\n", "line 2: updates are numbers of 0 or more"),
+        ("step,lr\n0,0.1\n1\n2,0.1\n", "line 3: a row must have 2 cells"),
+        ("step,lr\n0,0.1,7\n", "a row must have 2 cells|no log"),
+        ("step,lr\n", "has no rows"),
+    ],
+)
+def test_what_is_no_log_is_named(content: str, message: str) -> None:
+    with pytest.raises(LogError, match=message):
+        text(content)
+
+
+@pytest.mark.parametrize(
+    ("head", "what"),
+    [
+        (b"\x89PNG\r\n", "a picture"),
+        (b"PK\x03\x04abc", "zip"),
+        (b"PAR1", "Parquet"),
+        (b"\x00\x01\x02abc", "not text"),
+        (b"\x80\x04\x95", "a pickle"),
+    ],
+)
+def test_other_files_are_named(tmp_path: Path, head: bytes, what: str) -> None:
+    path = tmp_path / "log.csv"
+    path.write_bytes(head + bytes(range(256)))
+    with pytest.raises(LogError, match=rf"log\.csv is no log.*{what}"):
+        read(path)
+
+
+def test_a_rate_must_be_a_number_of_0_or_more() -> None:
+    for rate in ("nan", "-0.1", "inf"):
+        with pytest.raises(LogError, match="update 10, column 'lr': a rate must be finite and not negative"):
+            text(f"step,lr\n0,0.1\n10,{rate}\n").rate()
+    assert math.isnan(text("step,loss\n0,1\n10,nan\n").loss().values[-1])
+
+
+@pytest.mark.parametrize("cut", range(1, 12))
+def test_a_file_that_is_being_written_is_read_up_to_its_last_whole_row(tmp_path: Path, cut: int) -> None:
+    whole = table("step,lr,loss", [(t, f"{LINEAR(t):.3e}", 1.25) for t in range(100, 1000, 10)])
+    rows = whole.splitlines(keepends=True)
+    found = text("".join(rows[:-1]) + rows[-1][:-cut])
+    assert found.rate().at.tolist()[:89] == list(range(100, 990, 10))
+    lines = "\n".join(json.dumps({"step": t, "lr": LINEAR(t)}) for t in range(100, 1000, 10))
+    cut_lines = text(lines[:-cut])
+    assert cut_lines.rate().at.tolist() == list(range(100, 990, 10))
+    assert cut_lines.notes == ("the last line is cut, as of a file that is being written, and was left out",)
+    packed = gzip.compress(whole.encode(), mtime=0)
+    (tmp_path / "a.csv.gz").write_bytes(packed[: -9 - cut])
+    assert len(read(tmp_path / "a.csv.gz").at) > 10
+
+
+def test_two_runs_in_a_file_are_told_and_split() -> None:
+    rows = [(t, LINEAR(t)) for t in range(0, 500, 10)]
+    content = table("step,lr", rows) + table("step,lr", rows[:20])
+    found = text(content)
+    assert [len(run.at) for run in found.runs] == [50, 20]
+    assert len(found.at) == 20
+    assert any(
+        note.startswith("2 runs in this file (1: updates 0 … 490; 2: updates 0 … 190); run 2 was taken")
+        for note in found.notes
+    )
+    assert len(text(content, run=1).at) == 50
+    with pytest.raises(LogError, match=r"run must be one of 1 … 2"):
+        text(content, run=3)
+
+
+def test_of_a_resumed_run_the_later_rows_count() -> None:
+    found = text(table("step,lr", [(0, 1), (10, 2), (20, 3), (30, 4), (20, 5), (30, 6), (40, 7)]))
+    assert (found.at.tolist(), found.rate().values.tolist()) == ([0, 10, 20, 30, 40], [1, 2, 5, 6, 7])
+    assert found.notes == ("after 30 the log goes on from 20: a resumed run, of which the later rows count",)
+
+
+def test_rows_out_of_order_and_twice() -> None:
+    found = text(table("step,lr", [(0, 1), (20, 3), (10, 2), (30, 4), (30, 5)]))
+    assert (found.at.tolist(), found.rate().values.tolist()) == ([0, 10, 20, 30], [1, 2, 3, 5])
+    assert len(found.notes) == 2
+    shuffled = [(t, LINEAR(t)) for t in range(0, 500, 10)]
+    random.Random(3).shuffle(shuffled)
+    found = text(table("step,lr", shuffled))
+    assert found.rate().values.tolist() == [LINEAR(t) for t in range(0, 500, 10)]
+    assert found.notes == ("the rows are not in the order of updates and were sorted",)
+
+
+def test_large_logs_are_read_in_bounded_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "MOST_CELLS", 1 << 12)
+    path = tmp_path / "log.csv"
+    with path.open("w") as file:
+        file.write("step,lr,loss\n")
+        for t in range(60_000):
+            file.write(f"{t},{LINEAR(t)!r},\n{t},,2.5\n")
+    tracemalloc.start()
+    found = read(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 << 20
+    assert len(found.rate().at) > 300
+    assert len(found.loss().at) > 300  # which stand in rows of their own
+    assert any("of 120,000 rows every" in note for note in found.notes)
+    assert found.rate().values.tolist() == [LINEAR(int(t)) for t in found.rate().at]
+
+
+def test_folders(tmp_path: Path) -> None:
+    with pytest.raises(LogError, match="no event files of TensorBoard in it"):
+        read(tmp_path)
+    for step in (500, 1000):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        (folder / "trainer_state.json").write_text(
+            state([{"step": t, "learning_rate": 0.1, "loss": 2} for t in (step - 1, step)])
+        )
+    assert read(tmp_path).at.tolist() == [999, 1000]
+    (tmp_path / "metrics.csv").write_text("step,lr\n1,0.1\n")
+    (tmp_path / "results.csv").write_text("step,lr\n1,0.1\n")
+    with pytest.raises(LogError, match=r"several logs: metrics\.csv, results\.csv; name one"):
+        read(tmp_path)
+    store = tmp_path / "mlruns"
+    (store / "metrics" / "train").mkdir(parents=True)
+    (store / "metrics" / "lr").write_text("1700000000000 0.1 0\n1700000000001 0.05 10\n")
+    (store / "metrics" / "train" / "loss").write_text("1700000000000 3 0\n1700000000001 2 10\n")
+    assert str(read(store)) == "rates: 'lr', updates: 'step' 0 … 10; also: 'train/loss'"
+
+
+def test_a_log_as_a_table_of_pandas() -> None:
+    frame = text("step,lr,loss\n0,0.1,3\n10,0.05,\n").to_pandas()
+    assert (frame.index.name, list(frame.columns), frame["lr"].tolist()) == ("step", ["lr", "loss"], [0.1, 0.05])
+    assert np.isnan(frame.loc[10.0, "loss"])
+
+
+def test_tables_and_json_are_read_without_pandas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    found = text("step,lr\n0,0.1\n")
+    assert found.rate().values.tolist() == [0.1]
+    with pytest.raises(ModuleNotFoundError, match=r"a log as a table needs the package pandas"):
+        found.to_pandas()
