@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import laju
+from laju.core.node import NODES
 
 grimp = pytest.importorskip("grimp")
 SOURCE = Path(laju.__file__).parent
@@ -94,6 +95,50 @@ def test_modules_are_imported_by_a_computed_name_in_the_loaders_alone() -> None:
                 case ast.Call(func=ast.Attribute(attr="import_module") | ast.Name(id="import_module" | "__import__")):
                     found.add(file.relative_to(SOURCE).as_posix())
     assert found <= set(LOADERS)
+
+
+# Where a node is asked for by its class outside the files of nodes, and why.
+ASKS = {
+    "core/data_clock.py": "a chain in units of data is joined part by part",
+    "recognition/__init__.py": "until recognition reads forms",
+    "recognition/curves.py": "until recognition reads forms",
+    "recognition/cycles.py": "until recognition reads forms",
+    "recognition/rows.py": "until recognition reads forms",
+}
+
+
+def test_no_code_but_a_nodes_own_file_asks_for_the_class_of_a_node() -> None:
+    nodes = [node for cls in NODES.values() for node in cls.__mro__ if node.__module__.startswith("laju.core.")]
+    names = {node.__name__ for node in nodes} - {"Schedule", "Node"}
+    files = {(node.__module__.removeprefix("laju.").replace(".", "/") + ".py") for node in nodes}
+
+    def of_node(at: ast.expr) -> bool:
+        # The classes of syntax trees are named by their module, as `ast.Constant`.
+        return any(
+            (isinstance(part, ast.Name) and part.id in names)
+            or (
+                isinstance(part, ast.Attribute)
+                and part.attr in names
+                and isinstance(part.value, ast.Name)
+                and part.value.id != "ast"
+            )
+            for part in ast.walk(at)
+        )
+
+    found = set()
+    for file in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            match node:
+                case ast.Call(func=ast.Name(id="isinstance" | "issubclass"), args=[_, kind]) if of_node(kind):
+                    pass
+                case ast.MatchClass(cls=kind) if of_node(kind):
+                    pass
+                case ast.Compare(left=ast.Call(func=ast.Name(id="type")), comparators=[kind]) if of_node(kind):
+                    pass
+                case _:
+                    continue
+            found.add(file.relative_to(SOURCE).as_posix())
+    assert found - files == set(ASKS)
 
 
 METHODS = [

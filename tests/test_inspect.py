@@ -99,7 +99,10 @@ def test_monotone_is_told(schedule, monotone):
 def test_long_runs_are_looked_at_whole_and_staircases_are_cut():
     facts = describe(laju.factor(1, 0.999999, every=1).staircase(2), 3_000_000)
     assert facts.lowest_at == 2_999_998
-    assert len(facts.breakpoints) == 10_000
+    assert len(facts.breakpoints) == len(facts.segments) == 1_000
+    assert facts.segments[-1].end == 2_000
+    assert not facts.complete
+    assert describe(cosine(1, total=10)).complete
 
 
 def test_formulas_read_well():

@@ -67,8 +67,10 @@ def _segments(facts: Description) -> str:
         for s in facts.segments[:_ROWS]
     ]
     text = _table(("updates", "from", "to", "formula"), rows)
-    more = len(facts.segments) - _ROWS
-    return f"{text}\n… and {more:,} more segments (--json has them)" if more > 0 else text
+    listed = len(facts.segments)
+    if not facts.complete:
+        return f"{text}\n… and many more segments (--json has the first {listed:,})"
+    return f"{text}\n… and {listed - _ROWS:,} more segments (--json has them)" if listed > _ROWS else text
 
 
 def _facts(facts: Description) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property, reduce
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +17,10 @@ import numpy.typing as npt
 from laju.core import limits
 from laju.core.arrays import Namespace, counted
 from laju.core.checks import shown
-from laju.core.clocks import Take, require_end
+from laju.core.clocks import require_end
 from laju.core.node import Duration, ScalarFunction, compile_expression, node, schedule, schedules, set_fields
 from laju.core.outline import Part, abreast, crossings, stepwise, within
-from laju.core.pieces import Constant, Function, Ramp
+from laju.core.pieces import Constant
 from laju.core.schedule import Schedule
 from laju.core.units import Length, Scale, nearest_update
 
@@ -147,6 +147,10 @@ class Chain(Schedule):
     def begins(self) -> tuple[Any, ...]:
         return tuple(itertools.accumulate((part.length for part in self.parts[:-1]), initial=0))
 
+    @property
+    def opening(self) -> tuple[Schedule, ...]:
+        return (next((part for part in self.parts[:-1] if part.length), self.parts[-1]),)
+
     def _in_updates(self, scale: Scale) -> Schedule:
         """Boundaries are rounded where they fall in the run, so that rounding does not add up over the parts."""
         parts, exact, begin = [], Fraction(0), 0
@@ -157,7 +161,7 @@ class Chain(Schedule):
                 raise ValueError(
                     f"{shown(part)} would last {end - begin} updates in this run: the parts before it take it all"
                 )
-            parts.append(_lasting(part.in_updates(scale), end - begin))
+            parts.append(part.in_updates(scale).lasting(end - begin))
             begin = end
         last = self.parts[-1]
         if last.length is None:
@@ -167,15 +171,7 @@ class Chain(Schedule):
             raise ValueError(
                 f"{shown(last)} would last {end - begin} updates in this run: the parts before it take it all"
             )
-        return Chain((*parts, _lasting(last.in_updates(scale), end - begin)))
-
-
-def _lasting(part: Schedule, length: int) -> Schedule:
-    if part.length == length:
-        return part
-    if isinstance(part, Ramp | Constant | Function | Take):
-        return type(part)(**{**part._fields(), "length": length})
-    return Take(part, length)
+        return Chain((*parts, last.in_updates(scale).lasting(end - begin)))
 
 
 @dataclass(frozen=True, repr=False)
@@ -224,23 +220,30 @@ class Combination(Schedule):
     _sign = ""  # of what the parts are combined by, in an outline
 
     def _outline(self, begin: Any, end: Any) -> Iterator[Part]:
-        moving = sum(not isinstance(part, Constant) for part in self.parts)
+        moving = sum(part.level is None for part in self.parts)
         outlines = [part._outline(begin, end) for part in self.parts]
         for at, stop, row in abreast(outlines if moving < 2 else [stepwise(outline) for outline in outlines], end):
             yield from self._combined(at, stop, row)
 
     def _combined(self, begin: Any, end: Any, row: tuple[Part, ...]) -> Iterator[Part]:
         """The outline where one part of each child is in force."""
-        levels = [part.piece.value for part in row if isinstance(part.piece, Constant)]
-        moving = [part for part in row if not isinstance(part.piece, Constant)]
+        levels = [part.piece.level for part in row if part.piece.level is not None]
+        moving = [part for part in row if part.piece.level is None]
         level: Any = reduce(self._numbers, [Constant(value)._scalar() for value in levels])(0) if levels else None
         found = Part(begin, end, self, 0, self, row, self._sign)
         if not moving and math.isfinite(level):
             found = replace(found, piece=Constant(level))
-        elif len(moving) == 1 and (piece := moving[0].piece if not levels else self._with(moving[0].piece, level)):
+        elif len(moving) == 1:
             one = moving[0]
-            cycles = one.cycles if self._repeats(one) else one.uneven()
-            found = replace(found, piece=piece, origin=one.origin, cycles=cycles, held=one.held)
+            piece = self._with(one.piece, level) if levels else one.piece
+            if piece is not None:
+                cycles = one.cycles if self._repeats(one) else one.uneven()
+                found = replace(found, piece=piece, origin=one.origin, cycles=cycles, held=one.held)
+            elif one.held is not None:
+                for step in replace(one, begin=begin, end=end).steps():
+                    parts = tuple(step if part is one else part for part in row)
+                    yield from self._combined(step.begin, step.end, parts)
+                return
         yield found
 
     def _with(self, piece: Schedule, level: float) -> Schedule | None:
@@ -254,7 +257,7 @@ class Combination(Schedule):
     @property
     def length(self) -> Duration | None:
         lengths = [part.length for part in self.parts]
-        if any(n is None and not isinstance(part, Constant) for part, n in zip(self.parts, lengths, strict=True)):
+        if any(n is None and part.level is None for part, n in zip(self.parts, lengths, strict=True)):
             return None
         known = [n for n in lengths if n is not None]
         if known and all(n == known[0] for n in known):
@@ -340,8 +343,27 @@ class Sum(Combination):
         return a + b
 
 
+@dataclass(frozen=True, repr=False)
+class _Extreme(Combination):
+    """The smallest or the largest of schedules, each in force up to where another one crosses it."""
+
+    _pick: ClassVar[Callable[..., Any]]
+
+    def _combined(self, begin: Any, end: Any, row: tuple[Part, ...]) -> Iterator[Part]:
+        crosses = False
+        found = crossings(row, begin, end, self._pick)
+        for (at, part), (stop, _) in itertools.pairwise(itertools.chain(found, [(end, row[0])])):
+            cycles = part.cycles if self._repeats(part) else part.uneven()
+            crosses = crosses or (part.crosses and part.begin == at)
+            yield replace(part, begin=at, end=stop, cycles=cycles, crosses=crosses)
+            crosses = True
+
+    def _times(self, change: Callable[[float], float], by: float) -> Schedule:
+        return super()._times(change, by) if by > 0 else Product((Constant(by), self))
+
+
 @node
-class Minimum(Combination):
+class Minimum(_Extreme):
     """The smallest of schedules on one clock.
 
     >>> from laju import linear
@@ -349,11 +371,7 @@ class Minimum(Combination):
     array([0.7, 0.5, 0. ])
     """
 
-    def _combined(self, begin: Any, end: Any, row: tuple[Part, ...]) -> Iterator[Part]:
-        yield from _bounding(crossings(row, begin, end, np.argmin), end, self)
-
-    def _times(self, change: Callable[[float], float], by: float) -> Schedule:
-        return super()._times(change, by) if by > 0 else Product((Constant(by), self))
+    _pick = staticmethod(np.argmin)
 
     @staticmethod
     def _numbers(f: ScalarFunction, g: ScalarFunction) -> ScalarFunction:
@@ -369,7 +387,7 @@ class Minimum(Combination):
 
 
 @node
-class Maximum(Combination):
+class Maximum(_Extreme):
     """The largest of schedules on one clock.
 
     >>> from laju import linear
@@ -377,11 +395,7 @@ class Maximum(Combination):
     array([1. , 0.5, 0.1])
     """
 
-    def _combined(self, begin: Any, end: Any, row: tuple[Part, ...]) -> Iterator[Part]:
-        yield from _bounding(crossings(row, begin, end, np.argmax), end, self)
-
-    def _times(self, change: Callable[[float], float], by: float) -> Schedule:
-        return super()._times(change, by) if by > 0 else Product((Constant(by), self))
+    _pick = staticmethod(np.argmax)
 
     @staticmethod
     def _numbers(f: ScalarFunction, g: ScalarFunction) -> ScalarFunction:
@@ -394,16 +408,6 @@ class Maximum(Combination):
     @staticmethod
     def _arrays(ns: Namespace, a: Any, b: Any) -> Any:
         return ns.where(b > a, b, a)
-
-
-def _bounding(found: Iterator[tuple[Any, Part]], end: Any, self: Combination) -> Iterator[Part]:
-    """The parts with the smallest or largest value, each up to where another one crosses it."""
-    crosses = False
-    for (at, part), (stop, _) in itertools.pairwise(itertools.chain(found, [(end, None)])):
-        assert part is not None
-        cycles = part.cycles if self._repeats(part) else part.uneven()
-        yield replace(part, begin=at, end=stop, cycles=cycles, crosses=crosses or (part.crosses and part.begin == at))
-        crosses = True
 
 
 @node
@@ -430,6 +434,10 @@ class Overlay(Schedule):
                 f"which part of {shown(self)} is longer depends on the run; resolve it first, or use .take(length)"
             )
         return max(top, bottom)
+
+    @property
+    def opening(self) -> tuple[Schedule, ...]:
+        return (self.top if self.top.length != 0 else self.bottom,)
 
     def _scalar(self) -> ScalarFunction:
         top, bottom, boundary = self.top._scalar(), self.bottom._scalar(), self.top.length

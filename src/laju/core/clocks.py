@@ -22,7 +22,7 @@ import numpy.typing as npt
 from laju.core.arrays import Namespace, counted
 from laju.core.checks import is_finite, is_number, number, shown, whole
 from laju.core.node import Duration, ScalarFunction, checked, flag, integer, node, real, schedule, span
-from laju.core.outline import Cycle, Part, stepwise, within
+from laju.core.outline import Cycle, Form, Geometric, Part, stepwise, within
 from laju.core.pieces import Constant, Function, Ramp, Rectification
 from laju.core.schedule import Schedule
 from laju.core.units import SYNONYMS, Length, Scale, nearest_update, unit
@@ -90,6 +90,7 @@ class Shift(Schedule):
     child: Schedule = schedule()
     by: int = checked(_signed_updates, {"type": "number"})
     _method = "shift"
+    opening = ()
 
     def _bound(self) -> float | None:
         return self.child._bound()
@@ -150,9 +151,10 @@ class Stretch(Schedule):
 
     def _outline(self, begin: Any, end: Any) -> Iterator[Part]:
         def longer(position: Any) -> Any:
-            if position == math.inf or isinstance(position, Fraction):
-                return position * Fraction(self.by) if position != math.inf else position
-            return _integral(Fraction(position) * Fraction(self.by))
+            if not math.isfinite(position):
+                return position
+            exact = Fraction(position) * Fraction(self.by)
+            return exact if isinstance(position, Fraction) else _integral(exact)
 
         for part in self.child._outline(begin / self.by, end / self.by):
             held = None if part.held is None else (longer(part.held[0]), longer(part.held[1]))
@@ -200,6 +202,13 @@ class Staircase(Schedule):
     every: Duration = span(zero=False)
     _method = "staircase"
 
+    @property
+    def form(self) -> Form | None:
+        match self.child.form:
+            case Geometric(steps=0) as found:
+                return found._replace(steps=self.every)
+        return None
+
     def _initial(self) -> float:
         return self.child._initial()
 
@@ -243,11 +252,11 @@ class Staircase(Schedule):
             first, stop = step(part.begin), step(part.end)
             if first == stop:
                 continue  # between two steps
-            held = _steps(part.held, every)
+            held, listed = _steps(part.held, every), part.how if part.how == "listed" else ""
             if isinstance(part.piece, Constant) or first + every == stop:
                 value = part.at(first)
                 piece = self._constant(value) if math.isfinite(value) else self
-                yield replace(part, begin=first, end=stop, piece=piece, origin=0, inside=(), how="")
+                yield replace(part, begin=first, end=stop, piece=piece, origin=0, inside=(), how=listed)
             elif held is not None:
                 yield replace(part, begin=first, end=stop, held=held)
             else:
@@ -255,7 +264,9 @@ class Staircase(Schedule):
                     at = first + i * every
                     if at >= min(stop, end):
                         break
-                    yield Part(at, at + every, self._constant(part.at(at)), at, self, cycles=part.cycles)
+                    value = self._constant(part.at(at))
+                    crosses = part.crosses and not i
+                    yield Part(at, at + every, value, at, self, (), listed, part.cycles, crosses=crosses)
 
 
 def _steps(held: tuple[Any, Any] | None, every: Any) -> tuple[Any, Any] | None:
@@ -274,6 +285,7 @@ class Reverse(Schedule):
 
     child: Schedule = schedule()
     _method = "reverse"
+    opening = ()
 
     def _check(self) -> None:
         require_end(self.child, "reverse")
@@ -644,7 +656,7 @@ class Clock(Schedule):
 
     def _outline(self, begin: Any, end: Any) -> Iterator[Part]:
         def update(position: Any) -> Any:
-            return position if position == math.inf else self.update_at(position)
+            return self.update_at(position) if math.isfinite(position) else position
 
         for part in stepwise(self.child._outline(self._position(begin), self._position(end))):
             first, stop = update(part.begin), update(part.end)

@@ -7,7 +7,7 @@ from typing import Any
 
 from laju.core.algebra import Chain
 from laju.core.checks import shown
-from laju.core.clocks import Clock, Per, Take
+from laju.core.clocks import Clock, Take
 from laju.core.node import HOOKS
 from laju.core.schedule import Schedule
 from laju.core.units import RunPlan
@@ -55,7 +55,7 @@ def _pace_from(plan: RunPlan, begin: int) -> tuple[tuple[int, int, int], ...]:
 
 def _counts_updates(schedule: Schedule) -> bool:
     """Whether a length in plain updates is in it; those inside `per` count that unit."""
-    if isinstance(schedule, Per):
+    if hasattr(schedule, "unit"):
         return False
     for field in dataclasses.fields(schedule):  # type: ignore[arg-type]
         value = getattr(schedule, field.name)

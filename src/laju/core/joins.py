@@ -138,8 +138,8 @@ def warmup(
 def value_at(schedule: Schedule, at: Duration, name: str) -> float:
     """A value that no plan can change, or the error that asks for the plan; `name` is the argument that says where."""
     if isinstance(at, Length):
-        if isinstance(schedule, Constant):
-            return schedule.value
+        if schedule.level is not None:
+            return schedule.level
         raise UnresolvedError(
             f"{name} must be in updates, got {str(at)!r}: the schedule's value there depends on the run, unless it is constant"
         )

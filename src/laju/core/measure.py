@@ -27,7 +27,6 @@ import numpy.typing as npt
 from laju.core.arrays import namespace
 from laju.core.checks import shown, whole
 from laju.core.outline import Part
-from laju.core.pieces import Constant, Exponential, Power, Ramp, Rectification
 from laju.core.schedule import Schedule
 
 _BLOCK = 1 << 20
@@ -256,8 +255,7 @@ def _spread(values_at: Callable[[Any], Any], begin: int, end: int) -> Measure:
 def _of_part(part: Part, begin: int, end: int) -> Measure:
     """Of the updates from `begin` to `end` - 1, which lie in one part."""
     piece, count = part.piece, end - begin
-    if isinstance(piece, Constant):
-        v = piece.value
+    if (v := piece.level) is not None:
         return Measure(v, v, v, begin, v, begin, v * count, v * v * count, False, False)
     if count <= 4 * _EDGE:
         return _of_values(part.at(np.arange(begin, end)), begin, count)
@@ -267,7 +265,7 @@ def _of_part(part: Part, begin: int, end: int) -> Measure:
     edges = _of_values(head, begin, _EDGE), _of_values(tail, end - _EDGE, _EDGE)
     total, squares = _inner_sums(part, begin + _EDGE, end - _EDGE)
     found = edges[0].then(edges[1])
-    if not isinstance(piece, Ramp | Exponential | Power | Rectification):
+    if not piece.monotone:
         found = edges[0].then(_searched(part, begin + _EDGE, end - _EDGE)).then(edges[1])
     sums = [edge.sum for edge in edges], [edge.squares for edge in edges]
     return replace(found, sum=math.fsum([total, *sums[0]]), squares=math.fsum([squares, *sums[1]]))

@@ -9,13 +9,51 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from laju.core.arrays import Namespace, counted
 from laju.core.node import NODES
+
+
+class Level(NamedTuple):
+    """The same value at every update."""
+
+    value: float
+
+
+class Transition(NamedTuple):
+    """From `start` to `final` over `length` updates along a shape."""
+
+    start: float
+    final: float
+    length: Any
+    shape: str
+
+
+class Geometric(NamedTuple):
+    """start·factor^(t/every); each value is held for `steps` updates where these are not 0."""
+
+    start: float
+    factor: float
+    every: Any
+    steps: Any = 0
+
+
+class InversePower(NamedTuple):
+    """base·(offset + t/timescale)^-exponent."""
+
+    base: float
+    exponent: float
+    offset: float
+    timescale: Any
+
+
+Form = Level | Transition | Geometric | InversePower
+"""The formulas that have a name in every system. A schedule says whether it is one: `Schedule.form`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +87,7 @@ class Part:
         origin: the position at which the clock of the piece shows 0. It is before `begin` where the piece was cut.
         node: the node that says this part.
         inside: the parts of its children that are in force, where the node combines or changes the values of them.
-        how: what the node does with the parts inside: "×", "+", "reversed", "in samples" …
+        how: what the node does with the parts inside: "×", "+", "reversed", "in samples" …; "listed" of values of a table.
         cycles: the cycles in which the part lies, the innermost first.
         held: (begin, length) of steps, where the value at the beginning of each is held for its length.
         crosses: the part begins where two curves cross, which no length says.
@@ -68,19 +106,19 @@ class Part:
 
     def at(self, t: Any) -> Any:
         """The value at a position, or the values at an array of positions; infinity or NaN where there is no finite value."""
-        piece, constant = self.piece, isinstance(self.piece, NODES["Constant"])
+        piece, level = self.piece, self.piece.level
         if not isinstance(t, np.ndarray):
-            if constant:
-                return piece.value
+            if level is not None:
+                return level
             if t == self.origin and self.held is None:
                 return piece._initial()
             return float(self.at(np.array([t if isinstance(t, int) else float(t)]))[0])
-        if constant:
-            return np.full(t.shape, piece.value)
+        if level is not None:
+            return np.full(t.shape, level)
         if self.held is not None:
             begin, length = self.held
             t = begin + (t - begin) // length * length
-        t = np.maximum(t - self.origin, 0)
+        t = np.maximum(t - (self.origin if isinstance(self.origin, int) else float(self.origin)), 0)
         ns = _namespaces()[t.dtype.kind == "f"]
         with np.errstate(all="ignore"):
             return np.asarray(piece._array(t, ns))
@@ -88,7 +126,7 @@ class Part:
     @property
     def leaf(self) -> Any:
         """The node whose values these are before they were scaled or raised; the node itself where several parts are inside."""
-        moving = [part for part in self.inside if not isinstance(part.piece, NODES["Constant"])] or self.inside[:1]
+        moving = [part for part in self.inside if part.piece.level is None] or self.inside[:1]
         return moving[0].leaf if len(moving) == 1 else self.node
 
     @property
@@ -134,30 +172,12 @@ class Part:
         """The part `by` later."""
         if by == 0:
             return self
-        cycles = tuple(
-            Cycle(c.number, c.begin + by, c.end + by, c.since + by, c.until + by, c.decay, c.even) for c in self.cycles
-        )
         held = None if self.held is None else (self.held[0] + by, self.held[1])
-        return Part(
-            self.begin + by, self.end + by, self.piece, self.origin + by, self.node, self.inside, self.how, cycles, held,
-            self.crosses,
-        )  # fmt: skip
+        return self.on(lambda position: position + by, held=held)
 
     def among(self, cycle: Cycle) -> Part:
         """The part in a cycle."""
-        cycles = (*self.cycles, cycle)
-        return Part(
-            self.begin,
-            self.end,
-            self.piece,
-            self.origin,
-            self.node,
-            self.inside,
-            self.how,
-            cycles,
-            self.held,
-            self.crosses,
-        )
+        return replace(self, cycles=(*self.cycles, cycle))
 
     def on(self, clock: Callable[[Any], Any], **changes: Any) -> Part:
         """The part on another clock: `clock` gives the position there of a position here."""
@@ -231,17 +251,18 @@ def crossings(row: tuple[Part, ...], begin: Any, end: Any, pick: Callable[..., A
     def winners(t: Any) -> Any:
         return pick(np.stack([part.at(t) for part in row]), axis=0)
 
-    if all(isinstance(part.piece, NODES["Constant"]) for part in row):
+    if all(part.piece.level is not None for part in row):
         places = np.array([float(begin)])
     else:
+        first = float(begin) if isinstance(begin, Fraction) else begin
         last = math.nextafter(end, begin) if end < math.inf else max(begin, 1) * 2.0**62
         span = min(last - begin, 2.0**63)
         if span <= _CLOSE:
-            places = np.append(begin + np.arange(math.floor(span) + 1, dtype=float), last)
+            places = np.append(first + np.arange(math.floor(span) + 1, dtype=float), last)
         else:
             near = np.geomspace(1, span, _CLOSE // 4)
             even = np.linspace(0, span, _CLOSE // 2)
-            places = begin + np.unique(np.clip(np.concatenate([[0], near, even, span - near]), 0, span))
+            places = first + np.unique(np.clip(np.concatenate([[0], near, even, span - near]), 0, span))
     chosen = winners(places)
     yield begin, row[int(chosen[0])]
     for i in np.flatnonzero(np.diff(chosen)):

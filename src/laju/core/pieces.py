@@ -19,7 +19,7 @@ from laju.core.arrays import Namespace, Scalar, counted
 from laju.core.checks import number, shown
 from laju.core.functions import DataName, checked_name, importable_name, imported
 from laju.core.node import Duration, ScalarFunction, checked, choice, compile_expression, flag, node, real, span
-from laju.core.outline import Part
+from laju.core.outline import Form, Geometric, InversePower, Level, Part, Transition
 from laju.core.schedule import Schedule
 from laju.core.units import Length
 
@@ -34,6 +34,14 @@ class Constant(Schedule):
 
     value: float = real(scales=True)
     length: Duration | None = span(default=None)
+
+    @property
+    def form(self) -> Form:
+        return Level(self.value)
+
+    @property
+    def level(self) -> float:
+        return self.value
 
     def _bound(self) -> float:
         return abs(self.value)
@@ -89,6 +97,11 @@ class Ramp(Schedule):
     shape: str = checked(_shape_name, {"$ref": "#/$defs/shape"}, default="linear")
     first: bool = flag(default=False)
     endpoint: bool = flag(default=False)
+    monotone = True
+
+    @property
+    def form(self) -> Form:
+        return Transition(self.start, self.final, self.length, self.shape)
 
     def _check(self) -> None:
         if self.first and self.endpoint:
@@ -224,6 +237,11 @@ class Exponential(Schedule):
     every: Duration = span(zero=False, rounded=False, default=1)
 
     length = None
+    monotone = True
+
+    @property
+    def form(self) -> Form:
+        return Geometric(self.start, self.factor, self.every)
 
     def _bound(self) -> float:
         return abs(self.start) if self.factor <= 1 else math.inf
@@ -260,6 +278,11 @@ class Power(Schedule):
     timescale: Duration = span(zero=False, rounded=False, default=1)
 
     length = None
+    monotone = True
+
+    @property
+    def form(self) -> Form:
+        return InversePower(self.base, self.exponent, self.offset, self.timescale)
 
     def _bound(self) -> float:
         if self.exponent < 0:
@@ -353,8 +376,8 @@ class Table(Schedule):
                 return
             a, b = entries[i], entries[i + 1]
             piece = Constant(a) if hold or a == b else Ramp(a, b, every)
-            yield Part(i * every, (i + 1) * every, piece, i * every, self)
-        yield Part(last * every, math.inf, Constant(entries[last]), last * every, self)
+            yield Part(i * every, (i + 1) * every, piece, i * every, self, how="listed")
+        yield Part(last * every, math.inf, Constant(entries[last]), last * every, self, how="listed")
 
 
 def _function(name: str, value: Any) -> Any:
@@ -438,6 +461,7 @@ class Rectification(Schedule):
     beta2: float = real(above=0.6, below=1)
 
     length = None
+    monotone = True
 
     def _bound(self) -> float:
         return 1.0

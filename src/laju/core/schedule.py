@@ -26,7 +26,7 @@ from laju.core.arrays import Namespace, counted, namespace
 from laju.core.checks import SpecError, is_number, shown, whole
 from laju.core.functions import importable_name
 from laju.core.node import HOOKS, METHODS, NODES, Duration, Node, ScalarFunction
-from laju.core.outline import Part
+from laju.core.outline import Form, Part
 from laju.core.units import Length, RunPlan, Scale, Span, UnresolvedError, nearest_update
 from laju.core.written import Method, Operation, Written
 
@@ -50,6 +50,8 @@ class Schedule(Node):
     _method: ClassVar[str | None] = None  # the normal form is printed as a method of the first field
     _operator: ClassVar[str | None] = None  # the normal form is printed between the parts
     _written: Written | None = None  # see `laju.core.written`
+    monotone: ClassVar[bool] = False
+    """Whether the values only rise or only fall."""
 
     __array_ufunc__ = None  # NumPy's numbers leave `number * schedule` to the schedule
 
@@ -313,9 +315,47 @@ class Schedule(Node):
         return constant
 
     @property
+    def form(self) -> Form | None:
+        """The formula of a schedule that is no composition, in terms that every system has; None where it has no name there.
+
+        >>> from laju import Ramp
+        >>> Ramp(0, 1, 5).form
+        Transition(start=0.0, final=1.0, length=5, shape='linear')
+        """
+        return None
+
+    @property
+    def level(self) -> float | None:
+        """The value of a constant; None of every other schedule."""
+        return None
+
+    @property
     def begins(self) -> tuple[Any, ...]:
         """Where each of the children begins."""
         return (0,) * len(self.children)
+
+    @property
+    def opening(self) -> tuple[Schedule, ...]:
+        """The children that are in force from the beginning, on the clock of this schedule."""
+        return self.children
+
+    def without(self, child: Schedule) -> Schedule:
+        """The schedule without one of its children, which must be one among others."""
+        rest = tuple(part for part in self.children if part is not child)
+        return rest[0] if len(rest) == 1 else type(self)(rest)  # type: ignore[call-arg]
+
+    def lasting(self, length: Duration) -> Schedule:
+        """This schedule with another length: a piece that has a length of its own is made anew, all others are cut or hold."""
+        if self.length == length:
+            return self
+        if any(field.name == "length" for field in dataclasses.fields(self)):  # type: ignore[arg-type]
+            return self.with_fields(length=length)
+        made: Schedule = METHODS["take"](self, length)
+        return made
+
+    def with_fields(self, **changes: Any) -> Self:
+        """The same node with other values in some of its fields."""
+        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
 
     def times(self, by: float, digits: int | None = None) -> Schedule:
         """The schedule times a number that is written into its values where that is possible.
@@ -338,7 +378,7 @@ class Schedule(Node):
         """As `times`, where `change` gives each value times `by`."""
         fields = [field.name for field in dataclasses.fields(self) if field.metadata.get("scales")]  # type: ignore[arg-type]
         if fields:
-            return dataclasses.replace(self, **{name: _changed(getattr(self, name), change) for name in fields})  # type: ignore[type-var]
+            return self.with_fields(**{name: _changed(getattr(self, name), change) for name in fields})
         if self.children:
             return self.rebuild(lambda child: child._times(change, by))
         return _operation("*", self._constant(by), self)
@@ -365,7 +405,7 @@ class Schedule(Node):
                 changes[field.name] = tuple(child(part) for part in value)
             elif value is not None and length is not None and "time" in field.metadata:
                 changes[field.name] = length(value, field.metadata["time"])
-        return dataclasses.replace(self, **changes) if changes else self  # type: ignore[type-var]
+        return self.with_fields(**changes) if changes else self
 
     def _initial(self) -> float:
         """The value at t = 0 where no plan can change it."""

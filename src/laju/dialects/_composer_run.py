@@ -158,7 +158,7 @@ class Run:
     def clocked(self, schedule: Schedule, unit: str) -> Schedule:
         """A schedule over that unit, by batches."""
         each = self.per(unit)
-        return schedule if each == 1 or isinstance(schedule, Constant) else Clock(schedule, ((0, 0, each),))
+        return schedule if each == 1 or schedule.level is not None else Clock(schedule, ((0, 0, each),))
 
     @property
     def batches(self) -> int:
@@ -211,7 +211,7 @@ def stepped(rates: Callable[[Run], Schedule], run: Run) -> Schedule:
     start = rates(run)(0)  # the scheduler is made before the run is scaled
     value, unit = run.duration
     after = rates(dataclasses.replace(run, duration=Whole(int(value * run.scale), unit)))
-    if isinstance(after, Constant) and after.value == start:
+    if after.level == start:
         return after
     if run.every_batch:
         return after.shift(1) if after(0) == start else Constant(start, 1) >> after

@@ -11,7 +11,8 @@ from laju.core.algebra import Chain, Product
 from laju.core.checks import number, shown, whole
 from laju.core.clocks import Take
 from laju.core.node import set_fields
-from laju.core.pieces import Constant, Ramp, Table
+from laju.core.outline import Level, Transition
+from laju.core.pieces import Constant, Table
 from laju.core.schedule import Schedule
 from laju.dialects._torch_rules import Group
 from laju.dialects.base import DialectError, integer
@@ -136,6 +137,7 @@ def _closed(rules: Sequence[Rule], lr: float, each: int | None) -> Schedule:
             spans.append((0, math.inf) if window.begin <= 0 < window.end else (0, 0))
     cuts = sorted({0, *(float(c) for span in spans for c in span if 0 <= c < math.inf)})
     parts: list[Schedule] = []
+    wholes: list[Schedule] = []
     now = lr
     for a, b in zip(cuts, [*cuts[1:], math.inf], strict=True):
         acting = [k for k, (begin, end) in enumerate(spans) if begin <= a < end]
@@ -149,8 +151,9 @@ def _closed(rules: Sequence[Rule], lr: float, each: int | None) -> Schedule:
         if b < math.inf:
             now = float(part(int(b - a) - 1))
         parts.append(part if b == math.inf or part.length == b - a else Take(part, int(b - a)))
-    if len(parts) > 1 and _holds(parts[-2], parts[-1]):
-        parts = [*parts[:-2], parts[-2].child if isinstance(parts[-2], Take) else parts[-2]]
+        wholes.append(part)
+    if len(parts) > 1 and parts[-2] is not wholes[-2] and _holds(wholes[-2], parts[-2].length, parts[-1]):
+        parts = [*parts[:-2], wholes[-2]]
     return Chain(tuple(parts)) if len(parts) > 1 else parts[0]
 
 
@@ -199,19 +202,19 @@ def _paced(local: Schedule, every: int | None, done: int) -> Schedule:
     """A schedule of steps as one of updates, from `done` updates on."""
     if every is None:
         return Constant(local(0))
-    if every > 1 and not isinstance(local, Constant):
+    if every > 1 and local.level is None:
         local = local.stretch(every).staircase(every)
     return local.shift(-done) if done else local
 
 
-def _holds(before: Schedule, after: Schedule) -> bool:
-    """Whether the schedule before a last constant has come to rest by itself, so that nothing need be cut off."""
-    child = before.child if isinstance(before, Take) else before
-    if not isinstance(after, Constant) or not isinstance(before, Take):
-        return False
-    if isinstance(child, Constant):
-        return child.length is None and child.value == after.value
-    return isinstance(child, Ramp) and child.length < before.length and child.final == after.value
+def _holds(before: Schedule, length: Any, after: Schedule) -> bool:
+    """Whether the schedule before a last constant has come to rest by itself within `length`, so that it need not be cut."""
+    match before.form:
+        case Level(value):
+            return before.length is None and value == after.level
+        case Transition(_, final, over):
+            return bool(over < length) and final == after.level
+    return False
 
 
 def alone(rule: Rule, exact: int | None) -> Schedule:

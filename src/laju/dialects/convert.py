@@ -26,7 +26,7 @@ import numpy as np
 
 from laju.core.checks import nearest as near_name
 from laju.core.checks import number, shown, whole
-from laju.core.pieces import Ramp
+from laju.core.outline import Transition
 from laju.core.schedule import Schedule
 from laju.core.units import RunPlan
 from laju.dialects.base import SYSTEMS, DialectError, System, read, system
@@ -564,8 +564,8 @@ def _traps(conversion: Conversion, outline: Outline, writing: Writer, target: st
         )
     for part in outline.parts[:2]:
         ahead = part.begin - part.origin
-        if isinstance(part.piece, Ramp) and ahead == 1:
-            kind = part.piece.shape.partition("(")[0]
+        if isinstance(part.form, Transition) and ahead == 1:
+            kind = part.form.shape.partition("(")[0]
             yield f"the schedule is one {unit} ahead: its {kind} begins with its second value, at {unit} {part.begin:,}"
     near, difference, after = conversion.approximation, conversion.difference, conversion.after
     title, whose = writing.title, possessive(writing.title)

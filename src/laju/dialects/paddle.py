@@ -216,11 +216,11 @@ def LinearWarmup(
         )
     asked: Step | None = getattr(then, "_paddle_asked", None)
     if exact is not None and asked is None:
-        if not isinstance(then, Constant):
+        if then.level is None:
             raise DialectError(
                 f"with exact, learning_rate must be made by the dialect's functions, got {shown(learning_rate)}"
             )
-        level = then.value
+        level = then.level
         asked = lambda t, before: level  # noqa: E731
     made_at = [asked(0, 0.0)] if asked is not None and exact is not None else []
 

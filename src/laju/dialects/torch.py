@@ -89,7 +89,7 @@ def MultiplicativeLR(lr: float, lr_lambda: float | Schedule | Sequence[float], *
         )
         return made(rule, exact)
     factors = factors_of(lr_lambda)
-    listed = factors.entries if isinstance(factors, Table) else None
+    listed: Any = getattr(factors, "entries", None)
 
     def factor(t: int) -> float:
         return float(factors(t)) if listed is None else listed[t] if t < len(listed) else 1.0

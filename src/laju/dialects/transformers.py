@@ -318,7 +318,7 @@ def get_cosine_with_min_lr_schedule_with_warmup_lr_rate(
     elif length > 0 and first is not None:
         warm = Ramp(first * lr, lr, length - 1).take(length) if length > 1 else Constant(first * lr, 1)
     wave = _wave(lr, low, max(1, total - length), cycles)
-    decay = wave if isinstance(wave, Constant) else wave.shift(-1)
+    decay = wave.shift(-1) if wave.level is None else wave
 
     def factor(t: int) -> float:
         step, warmup, steps = float(t), float(length), float(total)
@@ -525,7 +525,7 @@ def _cosine(lr: float, warmup: Any, steps: Any, num_cycles: Any, low: float) -> 
     total, cycles = _count("num_training_steps", steps), number("num_cycles", num_cycles)
     # Transformers counts from a negative warmup, too.
     wave = _wave(lr, low, max(1, total - length), cycles)
-    if length < 0 and not isinstance(wave, Constant):
+    if length < 0 and wave.level is None:
         wave = wave.shift(length)
 
     def factor(t: int) -> float:

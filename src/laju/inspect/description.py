@@ -9,12 +9,11 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from laju.core.measure import measure, run_length
-from laju.core.outline import Part, stepwise
-from laju.core.pieces import Constant, Exponential, Power, Ramp
+from laju.core.outline import Geometric, InversePower, Level, Part, Transition, stepwise
 from laju.core.schedule import Schedule
 
-_MOST = 10_000
-"""Segments and jumps that are listed; beyond it a staircase over a long run would fill the memory."""
+_MOST = 1_000
+"""Segments and jumps that are listed: more are read by nobody, and take seconds to find."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,8 @@ class Description:
     """The facts of a schedule over a run of `updates` updates.
 
     `final` is the value of the last update, `end` the one that it arrives at; `sum` is Σ s(t) and `sum_of_squares` Σ s(t)²
-    over t = 0 … updates - 1; `monotone` is "constant", "rising", "falling" or None.
+    over t = 0 … updates - 1; `monotone` is "constant", "rising", "falling" or None. `breakpoints`, `jumps` and `segments` are
+    those of the first 1,000 segments; `complete` says whether these are all.
     """
 
     updates: int
@@ -68,6 +68,7 @@ class Description:
     breakpoints: tuple[int, ...]
     jumps: tuple[Jump, ...]
     segments: tuple[Segment, ...]
+    complete: bool = True
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "jumps": [{**asdict(jump), "by": jump.by} for jump in self.jumps]}
@@ -117,7 +118,8 @@ def describe(schedule: Schedule, updates: int | None = None) -> Description:
         ),
         breakpoints=tuple(at for at, _ in rows[1:]),
         jumps=tuple(_jumps(schedule, rows)),
-        segments=tuple(_segments(schedule, rows, n, size)),
+        segments=tuple(_segments(schedule, rows, n, size))[:_MOST],
+        complete=len(rows) <= _MOST,
     )
 
 
@@ -128,7 +130,7 @@ def jumps(schedule: Schedule, updates: int | None = None) -> list[Jump]:
     >>> jumps(multi_factor(1.0, [3, 5], 0.5), updates=10)
     [Jump(at=3, before=1.0, after=0.5), Jump(at=5, before=0.5, after=0.25)]
     """
-    rows = itertools.islice(_rows(schedule, run_length(schedule, updates)), _MOST + 1)
+    rows = itertools.islice(_rows(schedule, run_length(schedule, updates)), 10 * _MOST)
     return list(_jumps(schedule, list(rows)))
 
 
@@ -176,7 +178,7 @@ def _segments(schedule: Schedule, rows: Sequence[tuple[int, Part]], n: int, size
     for (begin, part), (end, _) in itertools.pairwise([*rows, (n, None)]):
         assert part is not None
         last = part.arrives if part.end <= n else part.at(n)
-        if not isinstance(part.piece, Exponential | Power):  # which may well come as near to 0 as that
+        if not isinstance(part.piece.form, Geometric | InversePower):  # which may well come as near to 0 as that
             last = _plain(last, size)
         yield Segment(begin, end, schedule(begin), float(f"{last:.12g}"), _words(part))
 
@@ -204,22 +206,22 @@ def formula(schedule: Schedule, t: int) -> str:
 
 def _words(part: Part) -> str:
     inside = [_words(inner) for inner in part.inside]
-    match part.how, part.piece:
+    match part.how, part.piece.form:
         case (("×" | "+"), _):
             words = f" {part.how} ".join(f"({each})" for each in inside)
         case "in samples", _:
             words = f"{inside[0]} (in samples)"
         case _ if part.inside:
             words = f"{part.how} {', '.join(inside)}"
-        case _, Constant(value):
+        case _, Level(value):
             words = f"constant {value!r}"
-        case _, Ramp(start, final, _, shape):
+        case _, Transition(start, final, _, shape):
             words = f"{shape} {start!r} → {final!r}"
-        case _, Exponential(_, factor, every):
+        case _, Geometric(_, factor, every):
             words = f"×{factor!r} every {'update' if every == 1 else f'{every} updates'}"
-        case _, Power(base, exponent, offset, timescale):
+        case _, InversePower(base, exponent, offset, timescale):
             words = f"{base!r}·({offset!r} + t/{timescale!r})^-{exponent!r}"
-        case _, piece:
-            words = type(piece).__name__.lower()
+        case _:
+            words = type(part.piece).__name__.lower()
     outside = part.cycles[max((len(inner.cycles) for inner in part.inside), default=0) :]
     return words + "".join(f" (cycle {cycle.number + 1})" for cycle in outside)

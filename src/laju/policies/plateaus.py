@@ -201,7 +201,7 @@ def _before(schedule: Schedule | float, at: Span) -> Schedule:
     at = span("at", at, zero=True)
     if not isinstance(schedule, Schedule):
         schedule = Constant(number("schedule", schedule))
-    return Constant(schedule.value, at) if isinstance(schedule, Constant) else Take(schedule, at)
+    return Take(schedule, at) if schedule.level is None else Constant(schedule.level, at)
 
 
 def _cooldown(shape: str, peak: float, final: float) -> str:

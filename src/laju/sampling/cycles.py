@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from laju.core.algebra import Chain, Maximum, Minimum, Product, Sum
 from laju.core.checks import number, shown, whole
-from laju.core.clocks import Repeat, Staircase, Take
 from laju.core.joins import chain
+from laju.core.outline import Cycle, Part
 from laju.core.pieces import Constant
 from laju.core.schedule import Schedule
 from laju.sampling.chains import Chains
@@ -88,11 +89,11 @@ def stages(step: Schedule, updates: int, explore: float = 0.25) -> Stages:
         raise ValueError(
             f"step must have cycles, as laju.cosine_restarts or a schedule with .repeat() has, got {shown(step)}"
         )
-    if len(set(found)) > 1:
+    if len(found) > 1:
         raise ValueError(
             f"step must have one sequence of cycles, got parts that repeat in different ways: {shown(step)}"
         )
-    ends = found[0]
+    (ends,) = found
     begins = [0, *(end for end in ends[:-1] if end < updates)]
     samples = [min(begin + math.ceil(share * (end - begin)), updates) for begin, end in zip(begins, ends, strict=False)]
     return Stages(tuple(begins), tuple(samples), updates)
@@ -147,24 +148,22 @@ def cyclical(
     return run(target, start, eps, temperatures, kept, preconditioner=preconditioner, seed=seed)
 
 
-def _cycles(schedule: Schedule, updates: int, shift: int = 0) -> list[tuple[int, ...]]:
+def _cycles(schedule: Schedule, updates: int) -> set[tuple[int, ...]]:
     """The ends of the cycles of every repetition in a schedule, up to and with the first that is not before `updates`."""
-    if isinstance(schedule, Repeat):
-        ends: list[int] = []
-        while (not ends or ends[-1] < updates) and (schedule.count is None or len(ends) < schedule.count):
-            ends.append(shift + int(schedule.cycle_begin(len(ends) + 1)))
-        return [tuple(ends)]
-    if isinstance(schedule, Chain):
-        found = []
-        for part in schedule.parts:
-            if shift >= updates:
-                break
-            found += _cycles(part, updates, shift)
-            if part.length is not None:
-                shift += int(part.length)
-        return found
-    if isinstance(schedule, Product | Sum | Minimum | Maximum):
-        return [ends for part in schedule.parts for ends in _cycles(part, updates, shift)]
-    if isinstance(schedule, Take | Staircase):
-        return _cycles(schedule.child, updates, shift)
-    return []
+    ends: dict[tuple[Any, ...], list[int]] = {}
+    for part in schedule.outline(0, updates):
+        for place, cycle, by in _outermost(part):
+            found = ends.setdefault((place, cycle.since + by, cycle.until), [])
+            end = math.ceil(cycle.end + by)
+            if not found or found[-1] < end:
+                found.append(end)
+    return set(map(tuple, ends.values()))
+
+
+def _outermost(part: Part, place: tuple[int, ...] = (), by: Any = 0) -> Iterator[tuple[tuple[int, ...], Cycle, Any]]:
+    """The outermost cycle in which a part lies, or each of the parts that are combined in it, and how much later it is."""
+    if part.cycles:
+        yield place, part.cycles[-1], by
+        return
+    for i, inner in enumerate(part.inside):
+        yield from _outermost(inner, (*place, i), by + part.origin)

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from laju.core.clocks import Per
 from laju.core.schedule import Schedule
 from laju.core.units import RunPlan
 from laju.inspect.lint import looked_at
@@ -56,10 +55,10 @@ def svg(schedule: Schedule) -> str:
 
 
 def _drawn(schedule: Schedule) -> tuple[str, str]:
-    if isinstance(schedule, Per) and not schedule.child.units:
-        n = looked_at(schedule.child)
-        unit = "% of the run" if schedule.unit == "%" else schedule.unit
-        return _curve(schedule.child, n, unit), ""
+    unit = getattr(schedule, "unit", None)
+    if unit is not None and not schedule.children[0].units:
+        child = schedule.children[0]
+        return _curve(child, looked_at(child), "% of the run" if unit == "%" else unit), ""
     if schedule.units == {"%"}:
         run = schedule.resolve(RunPlan(samples=1000, batch_size=1, epochs=1))
         return _curve(run, max(1000, looked_at(run) if run.length is not None else 0), "% of the run", per=10), ""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from laju.core.clocks import Staircase
-from laju.core.pieces import Constant, Exponential, Power, Ramp
+from laju.core.outline import Geometric, InversePower, Level, Transition
 from laju.dialects.writers import FEW, Setting, Suggestion, Writer, code, literal, number, plain, text, whole
 from laju.inspect.outline import Outline, Part
 
@@ -20,13 +19,13 @@ def _calls(outline: Outline) -> Iterator[str]:
     warm, rest = outline.warmup, outline.rest
     first = rest[0]
     if warm is not None:
-        match first.piece:
-            case Ramp(high, final, length, "cosine") if high == warm.arrives and first.whole:
+        match first.form:
+            case Transition(high, final, length, "cosine") if high == warm.arrives and first.whole:
                 yield text(
                     "CosineDecay", initial_learning_rate=warm.first, decay_steps=_int(length), alpha=plain(final / high) or None,
                     warmup_target=high, warmup_steps=warm.length,
                 )  # fmt: skip
-        if len(outline.parts) == 2 and isinstance(first.piece, Constant) and first.first == warm.arrives:
+        if len(outline.parts) == 2 and first.level is not None and first.first == warm.arrives:
             yield text(
                 "PolynomialDecay", initial_learning_rate=warm.first, decay_steps=warm.length,
                 end_learning_rate=warm.arrives,
@@ -37,12 +36,14 @@ def _calls(outline: Outline) -> Iterator[str]:
 
 def _decays(rest: tuple[Part, ...]) -> Iterator[str]:
     first = rest[0]
-    match first.piece:
-        case Constant(value) if first.end is None:
+    match first.form:
+        case Level(value) if first.end is None:
             yield text("ExponentialDecay", initial_learning_rate=value, decay_steps=1, decay_rate=1.0)
-        case Exponential(start, factor, every) if first.whole:
-            yield text("ExponentialDecay", initial_learning_rate=start, decay_steps=_int(every), decay_rate=factor)
-        case Staircase(Exponential(start, factor, each), every) if each == every:
+        case Geometric(start, factor, every, 0) if first.whole:
+            yield text(
+                "ExponentialDecay", initial_learning_rate=start, decay_steps=_int(every), decay_rate=plain(factor)
+            )
+        case Geometric(start, factor, each, every) if each == every:
             yield text(
                 "ExponentialDecay",
                 initial_learning_rate=start,
@@ -50,9 +51,9 @@ def _decays(rest: tuple[Part, ...]) -> Iterator[str]:
                 decay_rate=factor,
                 staircase=True,
             )
-        case Power(base, 1.0, 1.0, timescale):
+        case InversePower(base, 1.0, 1.0, timescale):
             yield text("InverseTimeDecay", initial_learning_rate=base, decay_steps=_int(timescale), decay_rate=1.0)
-        case Ramp(start, final, length, name) if first.whole:
+        case Transition(start, final, length, name) if first.whole:
             power = float(name[6:-1]) if name.startswith("power(") else None
             if name == "linear" or power is not None:
                 yield text(
@@ -60,8 +61,8 @@ def _decays(rest: tuple[Part, ...]) -> Iterator[str]:
                     power=power,
                 )  # fmt: skip
             if name == "cosine" and start:
-                again = rest[1].piece if len(rest) > 1 else None
-                if isinstance(again, Ramp) and again.shape == name and again.start > again.final == final < start:
+                again = rest[1].form if len(rest) > 1 else None
+                if isinstance(again, Transition) and again.shape == name and again.start > again.final == final < start:
                     grows, falls = again.length / length, (again.start - final) / (start - final)
                     yield text(
                         "CosineDecayRestarts", initial_learning_rate=start, first_decay_steps=_int(length), t_mul=float(grows),
@@ -73,7 +74,7 @@ def _decays(rest: tuple[Part, ...]) -> Iterator[str]:
                     decay_steps=_int(length),
                     alpha=plain(final / start) or None,
                 )
-    if 1 < len(rest) <= FEW and all(isinstance(part.piece, Constant) for part in rest):
+    if 1 < len(rest) <= FEW and all(part.level is not None for part in rest):
         # A boundary belongs to the value before it.
         ends = [part.begin - 1 for part in rest[1:]]
         yield text("PiecewiseConstantDecay", boundaries=ends, values=[part.first for part in rest])

@@ -6,8 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from laju.core.clocks import Staircase
-from laju.core.pieces import Constant, Exponential, Ramp
+from laju.core.outline import Geometric, Level, Transition
 from laju.dialects.writers import Setting, Suggestion, Writer, code, literal, number, plain, text, whole
 from laju.dialects.writers import called as names_of
 from laju.dialects.writers.torch import milestones
@@ -23,8 +22,8 @@ def suggestions(outline: Outline) -> Iterator[Suggestion]:
         up = {"warmup_steps": warm.length, "warmup_begin_lr": warm.first or None}
         before = warm.length
     first = rest[0]
-    match first.piece:
-        case Ramp(start, final, length, name) if first.whole and whole(length):
+    match first.form:
+        case Transition(start, final, length, name) if first.whole and whole(length):
             end = before + int(length)
             power = 1.0 if name == "linear" else float(name[6:-1]) if name.startswith("power(") else None
             # The same curve a count later, which begins above its start, and the one with the same numbers.
@@ -36,15 +35,15 @@ def suggestions(outline: Outline) -> Iterator[Suggestion]:
                 elif power is not None:
                     named = {"base_lr": start, "pwr": power, "final_lr": final or None}
                     yield Suggestion(text("PolyScheduler", max_update=end + late, **named, **up))
-        case Constant(value) if first.end is None:
+        case Level(value) if first.end is None:
             yield Suggestion(text("FactorScheduler", step=10**9, factor=1.0, base_lr=value, **up))
-        case Staircase(Exponential(start, factor, each), every) if each == every and whole(every):
+        case Geometric(start, factor, each, every) if each == every and whole(every):
             yield Suggestion(
                 text(
                     "FactorScheduler", step=int(every), factor=factor, stop_factor_lr=_least(start), base_lr=start, **up
                 )
             )
-        case Exponential(start, factor, every):
+        case Geometric(start, factor, every, 0):
             yield Suggestion(
                 text(
                     "FactorScheduler",

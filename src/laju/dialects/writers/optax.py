@@ -5,8 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-from laju.core.clocks import Staircase
-from laju.core.pieces import Constant, Exponential, Ramp
+from laju.core.outline import Geometric, Level, Transition
 from laju.dialects.writers import FEW, Raw, Setting, Suggestion, Writer, code, literal, number, plain, text, whole
 from laju.inspect.outline import Outline, Part
 
@@ -22,10 +21,10 @@ def _named(outline: Outline) -> Iterator[str]:
     if warm is None:
         return
     first, start, peak, up = rest[0], warm.first, warm.arrives, warm.length
-    match first.piece:
-        case Constant(value) if value == peak and first.end is None:
+    match first.form:
+        case Level(value) if value == peak and first.end is None:
             yield text("warmup_constant_schedule", init_value=start, peak_value=peak, warmup_steps=up)
-        case Ramp(high, final, length, name) if high == peak and first.whole and (steps := whole(length)):
+        case Transition(high, final, length, name) if high == peak and first.whole and (steps := whole(length)):
             cosine, _, power = name.partition("(")
             exponent = float(power[:-1]) if power and "," not in power else None
             if cosine == "cosine" and "," not in power:
@@ -33,34 +32,25 @@ def _named(outline: Outline) -> Iterator[str]:
                     "warmup_cosine_decay_schedule", init_value=start, peak_value=peak, warmup_steps=up,
                     decay_steps=up + steps, end_value=final or None, exponent=exponent,
                 )  # fmt: skip
-        case Exponential() | Staircase(Exponential()) if first.whole:
-            piece = first.piece
-            stairs = isinstance(piece, Staircase)
-            inner = piece.child if isinstance(piece, Staircase) else piece
-            assert isinstance(inner, Exponential)
-            if inner.start == peak and whole(inner.every):
-                end = rest[1].first if len(rest) > 1 and isinstance(rest[1].piece, Constant) else None
+        case Geometric(high, factor, every, steps) if first.whole:
+            if high == peak and whole(every):
+                end = rest[1].first if len(rest) > 1 and rest[1].level is not None else None
                 yield text(
                     "warmup_exponential_decay_schedule", init_value=start, peak_value=peak, warmup_steps=up,
-                    transition_steps=whole(inner.every), decay_rate=inner.factor, staircase=stairs or None, end_value=end,
+                    transition_steps=whole(every), decay_rate=plain(factor), staircase=bool(steps) or None, end_value=end,
                 )  # fmt: skip
 
 
 def _pieces(parts: tuple[Part, ...]) -> Iterator[str]:
     """Constants, or curves between knots, in one call."""
     values = [part.first for part in parts]
-    if (
-        len(parts) <= FEW
-        and all(isinstance(part.piece, Constant) for part in parts)
-        and len(parts) > 1
-        and all(values[:-1])
-    ):
+    if len(parts) <= FEW and all(part.level is not None for part in parts) and len(parts) > 1 and all(values[:-1]):
         scales = {part.begin: plain(b / a) for part, (a, b) in zip(parts[1:], itertools.pairwise(values), strict=True)}
         yield text("piecewise_constant_schedule", init_value=values[0], boundaries_and_scales=scales)
-    ramps = [p for p in parts if isinstance(p.piece, Ramp) and p.whole]
+    ramps = [p for p in parts if isinstance(p.form, Transition) and p.whole]
     tail = parts[-1]
-    if 1 < len(ramps) == len(parts) - 1 <= FEW and isinstance(tail.piece, Constant):
-        shapes = {p.piece.shape for p in ramps if isinstance(p.piece, Ramp)}
+    if 1 < len(ramps) == len(parts) - 1 <= FEW and tail.level is not None:
+        shapes = {p.form.shape for p in ramps if isinstance(p.form, Transition)}
         heads = [p.first for p in ramps]
         ends = [*heads[1:], tail.first]
         if shapes <= {"cosine"} and all(heads) and all(p.arrives == e for p, e in zip(ramps, ends, strict=True)):
@@ -71,13 +61,9 @@ def _pieces(parts: tuple[Part, ...]) -> Iterator[str]:
 def _joined(outline: Outline) -> Iterator[str]:
     parts = outline.parts
     last = parts[-1]
-    if (
-        len(parts) > 1
-        and isinstance(last.piece, Constant)
-        and abs(parts[-2].arrives - last.first) <= 1e-15 * abs(last.first)
-    ):
+    if len(parts) > 1 and last.level is not None and abs(parts[-2].arrives - last.first) <= 1e-15 * abs(last.first):
         before = parts[-2]
-        if isinstance(before.piece, Exponential) or _alone(before, None) is not None:
+        if isinstance(before.form, Geometric) or _alone(before, None) is not None:
             parts = parts[:-1]  # optax's decays hold their last value
     if not outline.complete:
         parts = tuple(part for part in parts if part.begin < outline.updates)  # as much as the run sees
@@ -95,10 +81,10 @@ def _joined(outline: Outline) -> Iterator[str]:
 
 def _alone(part: Part, bound: float | None) -> str | None:
     """One part as a schedule; `bound` is where an exponential stops."""
-    match part.piece:
-        case Constant(value):
+    match part.form:
+        case Level(value):
             return text("constant_schedule", value)
-        case Ramp(start, final, length, name) if part.whole and (steps := whole(length)):
+        case Transition(start, final, length, name) if part.whole and (steps := whole(length)):
             if name == "linear":
                 return text("linear_schedule", init_value=start, end_value=final, transition_steps=steps)
             if name.startswith("power("):
@@ -115,9 +101,9 @@ def _alone(part: Part, bound: float | None) -> str | None:
                     "cosine_decay_schedule", init_value=start, decay_steps=steps, alpha=plain(final / start) or None,
                     exponent=exponent,
                 )  # fmt: skip
-        case Exponential(start, factor, every) if part.whole:
+        case Geometric(start, factor, every, 0) if part.whole:
             return _exponential(start, factor, every, False, bound)
-        case Staircase(Exponential(start, factor, each), every) if each == every and part.whole:
+        case Geometric(start, factor, each, every) if each == every and part.whole:
             return _exponential(start, factor, every, True, bound)
     return None
 
@@ -127,7 +113,7 @@ def _exponential(start: float, factor: float, every: float, stairs: bool, bound:
     if steps is None:
         return None
     return text(
-        "exponential_decay", init_value=start, transition_steps=steps, decay_rate=factor, staircase=stairs or None,
+        "exponential_decay", init_value=start, transition_steps=steps, decay_rate=plain(factor), staircase=stairs or None,
         end_value=bound,
     )  # fmt: skip
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from laju.core.clocks import Staircase
-from laju.core.pieces import Constant, Exponential, Power, Ramp
+from laju.core.outline import Geometric, InversePower, Level, Transition
 from laju.dialects.writers import FEW, Raw, Setting, Suggestion, Writer, code, literal, number, plain, text, whole
 from laju.dialects.writers import called as names_of
 from laju.dialects.writers.torch import milestones
@@ -21,7 +20,7 @@ def suggestions(outline: Outline) -> Iterator[Suggestion]:
         else:
             inner: object = Raw(call)
             only = outline.rest[0]
-            if isinstance(only.piece, Constant) and only.end is None:
+            if only.level is not None and only.end is None:
                 inner = only.first
             yield Suggestion(
                 text(
@@ -36,16 +35,16 @@ def suggestions(outline: Outline) -> Iterator[Suggestion]:
 
 def _decays(rest: tuple[Part, ...]) -> Iterator[str]:
     first = rest[0]
-    match first.piece:
-        case Constant(value) if first.end is None:
+    match first.form:
+        case Level(value) if first.end is None:
             yield text("PolynomialDecay", learning_rate=value, decay_steps=1, end_lr=value)
-        case Ramp(start, final, length, name) if first.whole and (steps := whole(length)):
+        case Transition(start, final, length, name) if first.whole and (steps := whole(length)):
             power = 1.0 if name == "linear" else float(name[6:-1]) if name.startswith("power(") else None
             if power is not None:
                 yield text("PolynomialDecay", learning_rate=start, decay_steps=steps, end_lr=final, power=power)
             if name == "cosine":
-                again = rest[1].piece if len(rest) > 1 else None
-                if isinstance(again, Ramp) and again.shape == name and again.start > again.final == final:
+                again = rest[1].form if len(rest) > 1 else None
+                if isinstance(again, Transition) and again.shape == name and again.start > again.final == final:
                     times = whole(again.length / length)
                     yield text(
                         "CosineAnnealingWarmRestarts",
@@ -55,13 +54,13 @@ def _decays(rest: tuple[Part, ...]) -> Iterator[str]:
                         eta_min=final or None,
                     )
                 yield text("CosineAnnealingDecay", learning_rate=start, T_max=steps, eta_min=final or None)
-        case Exponential(start, factor, every) if first.whole:
+        case Geometric(start, factor, every, 0) if first.whole:
             yield text("ExponentialDecay", learning_rate=start, gamma=plain(factor ** (1 / every)))
-        case Staircase(Exponential(start, factor, each), every) if each == every and whole(every):
+        case Geometric(start, factor, each, every) if each == every and whole(every):
             yield text("StepDecay", learning_rate=start, step_size=whole(every), gamma=factor)
-        case Power(base, 1.0, 1.0, timescale):
+        case InversePower(base, 1.0, 1.0, timescale):
             yield text("InverseTimeDecay", learning_rate=base, gamma=plain(1 / timescale))
-    if 1 < len(rest) <= FEW and all(isinstance(part.piece, Constant) for part in rest):
+    if 1 < len(rest) <= FEW and all(part.level is not None for part in rest):
         drops = milestones(rest)
         if drops is not None:
             yield text("MultiStepDecay", learning_rate=rest[0].first, milestones=drops[0], gamma=drops[1])

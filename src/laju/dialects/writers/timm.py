@@ -6,8 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from laju.core.clocks import Staircase
-from laju.core.pieces import Constant, Exponential, Ramp
+from laju.core.outline import Geometric, Level, Transition
 from laju.core.shapes import shape
 from laju.dialects.writers import Setting, Suggestion, Writer, code, plain, text, torch, torch_loop, whole
 from laju.dialects.writers import called as names_of
@@ -24,14 +23,16 @@ def suggestions(outline: Outline) -> Iterator[Suggestion]:
         up = {"warmup_t": warm.length, "warmup_lr_init": warm.first or None}
     first = rest[0]
     behind: dict[str, Any] = {**up, "warmup_prefix": True} if up else {}
-    match first.piece:
-        case Constant(value) if value == lr and first.end is None:
+    match first.form:
+        case Level(value) if value == lr and first.end is None:
             yield Suggestion(text("StepLRScheduler", decay_t=1, decay_rate=1.0, **up), lr)
-        case Exponential(start, factor, every) if start == lr and first.whole:
+        case Geometric(start, factor, every, 0) if start == lr and first.whole:
             yield Suggestion(text("StepLRScheduler", decay_t=1, decay_rate=plain(factor ** (1 / every)), **up), lr)
-        case Staircase(Exponential(start, factor, each), every) if start == lr and each == every:
+        case Geometric(start, factor, each, every) if start == lr and each == every:
             yield Suggestion(text("StepLRScheduler", decay_t=whole(every) or every, decay_rate=factor, **up), lr)
-        case Ramp(start, final, length, name) if first.whole or (warm is not None and first.origin == -warm.length):
+        case Transition(start, final, length, name) if first.whole or (
+            warm is not None and first.origin == -warm.length
+        ):
             call = _curve(name, start, final)
             if call is not None:
                 top, named = call
@@ -75,12 +76,12 @@ def _curve(name: str, start: float, final: float) -> tuple[float, dict[str, Any]
 
 def _cycles(rest: tuple[Part, ...], low: float) -> dict[str, Any]:
     """How the first part comes again."""
-    ramps = [part for part in rest if isinstance(part.piece, Ramp)]
+    ramps = [part for part in rest if isinstance(part.form, Transition)]
     named: dict[str, Any] = {"lr_min": low or None}
     if len(ramps) > 1 and ramps == list(rest[: len(ramps)]):
-        a, b = ramps[0].piece, ramps[1].piece
-        assert isinstance(a, Ramp)
-        assert isinstance(b, Ramp)
+        a, b = ramps[0].form, ramps[1].form
+        assert isinstance(a, Transition)
+        assert isinstance(b, Transition)
         if a.shape == b.shape and b.start > b.final == a.final:
             named |= {
                 "cycle_mul": b.length / a.length if b.length != a.length else None,

@@ -6,8 +6,7 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
-from laju.core.clocks import Staircase
-from laju.core.pieces import Constant, Exponential, Ramp
+from laju.core.outline import Geometric, Level, Transition
 from laju.dialects.writers import (
     FEW,
     Raw,
@@ -48,11 +47,11 @@ def suggestions(outline: Outline) -> Iterator[Suggestion]:
 def _rests(parts: tuple[Part, ...], lr: float) -> Iterator[list[tuple[int, str]]]:
     """Ways to say what comes after the warmup: calls with the step at which each begins."""
     first = parts[0]
-    match first.piece:
-        case Ramp(start, final, length, "cosine") if start == lr and first.whole and whole(length):
-            following = parts[1].piece if len(parts) > 1 else None
+    match first.form:
+        case Transition(start, final, length, "cosine") if start == lr and first.whole and whole(length):
+            following = parts[1].form if len(parts) > 1 else None
             match following:
-                case Ramp(again, low, longer, "cosine") if again > low == final and whole(longer / length):
+                case Transition(again, low, longer, "cosine") if again > low == final and whole(longer / length):
                     times = int(longer / length)
                     call = text(
                         "CosineAnnealingWarmRestarts",
@@ -75,14 +74,14 @@ def _rests(parts: tuple[Part, ...], lr: float) -> Iterator[list[tuple[int, str]]
 
 def _alone(part: Part, lr: float) -> str | None:
     """One part as a scheduler, whose base is the optimizer's rate."""
-    match part.piece:
-        case Constant(value) if value == lr:
+    match part.form:
+        case Level(value) if value == lr:
             return text("ConstantLR", factor=1.0, total_iters=1)
-        case Constant(value) if value == 0:
+        case Level(value) if value == 0:
             return text("MultiStepLR", milestones=[0], gamma=0.0)
-        case Constant(value) if 0 < value < lr:
+        case Level(value) if 0 < value < lr:
             return text("ConstantLR", factor=plain(value / lr), total_iters=part.length or _ENDLESS)
-        case Ramp(start, final, length, name) if part.whole and (steps := whole(length)):
+        case Transition(start, final, length, name) if part.whole and (steps := whole(length)):
             if name == "linear":
                 return _line(start, final, steps, lr)
             if start != lr:
@@ -91,9 +90,9 @@ def _alone(part: Part, lr: float) -> str | None:
                 return text("CosineAnnealingLR", T_max=steps, eta_min=final or None)
             if name.startswith("power(") and final == 0:
                 return text("PolynomialLR", total_iters=steps, power=float(name[6:-1]))
-        case Exponential(start, factor, every) if start == lr and part.whole:
+        case Geometric(start, factor, every, 0) if start == lr and part.whole:
             return text("ExponentialLR", gamma=plain(factor ** (1 / every)) if every != 1 else factor)
-        case Staircase(Exponential(start, factor, each), every) if start == lr and each == every and whole(every):
+        case Geometric(start, factor, each, every) if start == lr and each == every and whole(every):
             return text("StepLR", step_size=whole(every), gamma=factor)
     return None
 
@@ -110,7 +109,7 @@ def _line(start: float, final: float, length: int, lr: float) -> str | None:
 
 def milestones(parts: tuple[Part, ...]) -> tuple[list[int], float] | None:
     """Where constants follow each other by one factor, and the factor."""
-    values = [part.piece.value for part in parts if isinstance(part.piece, Constant)]
+    values = [part.level for part in parts if part.level is not None]
     if len(values) < len(parts) or not 2 <= len(parts) <= 40 or not all(values):
         return None
     factors = [b / a for a, b in itertools.pairwise(values)]
@@ -121,19 +120,19 @@ def milestones(parts: tuple[Part, ...]) -> tuple[list[int], float] | None:
 
 def _cycles(outline: Outline) -> Iterator[str]:
     """Schedulers that say a rise and a fall in one."""
-    ramps = [part for part in outline.parts[:3] if isinstance(part.piece, Ramp)]
-    if len(ramps) < 2 or len(ramps) != min(len(outline.parts), 3) - isinstance(outline.parts[-1].piece, Constant):
+    ramps = [part for part in outline.parts[:3] if isinstance(part.form, Transition)]
+    if len(ramps) < 2 or len(ramps) != min(len(outline.parts), 3) - (outline.parts[-1].level is not None):
         return
-    up, down = ramps[0].piece, ramps[1].piece
-    assert isinstance(up, Ramp)
-    assert isinstance(down, Ramp)
+    up, down = ramps[0].form, ramps[1].form
+    assert isinstance(up, Transition)
+    assert isinstance(down, Transition)
     meets = ramps[0].origin == 0 and ramps[1].origin == up.length and up.start < up.final == down.start
     if not meets or up.shape != down.shape or up.shape not in ("cosine", "linear"):
         return
     steps = whole(up.length + down.length + 1)
     if len(ramps) == 3 and up.shape == "linear" and down.final == up.start:
-        again = ramps[2].piece
-        assert isinstance(again, Ramp)
+        again = ramps[2].form
+        assert isinstance(again, Transition)
         call: dict[str, Any] = {"base_lr": up.start, "max_lr": up.final, "step_size_up": _int(up.length)}
         call["step_size_down"] = _int(down.length) if down.length != up.length else None
         halves = again.final - again.start < 0.75 * (up.final - up.start)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from laju.core.pieces import Constant, Power, Ramp
+from laju.core.outline import InversePower, Level, Transition
 from laju.dialects.writers import Setting, Suggestion, Writer, code, plain, text, torch, torch_loop, whole
 from laju.dialects.writers import called as names_of
 from laju.inspect.outline import Outline, Part
@@ -24,16 +24,16 @@ def suggestions(outline: Outline) -> Iterator[Suggestion]:
 
 def _calls(rest: tuple[Part, ...], up: int, lr: float, start: float) -> Iterator[str]:
     first = rest[0]
-    match first.piece:
-        case Constant(value, None) if value == lr and first.end is None:
+    match first.form:
+        case Level(value) if value == lr and first.end is None:
             if up:
                 yield text("get_constant_schedule_with_warmup", num_warmup_steps=up)
             else:
                 yield text("get_constant_schedule")
-        case Power(base, 0.5, 1.0, timescale) if base == lr and whole(timescale):
+        case InversePower(base, 0.5, 1.0, timescale) if base == lr and whole(timescale):
             scale = None if up and timescale == up else whole(timescale)
             yield text("get_inverse_sqrt_schedule", num_warmup_steps=up, timescale=scale)
-        case Ramp(high, final, length, name) if high == lr and first.whole and (steps := whole(length)):
+        case Transition(high, final, length, name) if high == lr and first.whole and (steps := whole(length)):
             lengths = {"num_warmup_steps": up, "num_training_steps": up + steps}
             if name == "linear" and final == 0:
                 yield text("get_linear_schedule_with_warmup", **lengths)
@@ -63,12 +63,12 @@ def _calls(rest: tuple[Part, ...], up: int, lr: float, start: float) -> Iterator
 
 def _stable(rest: tuple[Part, ...], up: int, lr: float) -> Iterator[str]:
     """Warmup, stable, decay, with or without a stable part."""
-    flat = rest[0].length if isinstance(rest[0].piece, Constant) and rest[0].first == lr else 0
+    flat = rest[0].length if rest[0].level is not None and rest[0].first == lr else 0
     down = rest[1:] if flat else rest
     if not down:
         return
-    match down[0].piece:
-        case Ramp(high, final, length, name) if (
+    match down[0].form:
+        case Transition(high, final, length, name) if (
             high == lr and down[0].whole and name in _WSD and (steps := whole(length))
         ):
             yield text(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterator
@@ -10,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from laju.core import algebra, clocks, pieces
 from laju.core.checks import shown
+from laju.core.clocks import stretch
+from laju.core.outline import Transition
 from laju.core.schedule import Schedule
 from laju.core.units import Length, RunPlan, UnresolvedError, nearest_update
 from laju.inspect.lint.codes import ALL, AVERAGE, LARGEST, RATE, SMALLEST, WHY, Finding
-from laju.inspect.lint.run import Run, figure, fitted_to, many, scaled_by
+from laju.inspect.lint.run import Run, figure, fitted_to, many
 from laju.inspect.lint.structure import (
-    boundaries_of,
     cycles_of,
     empty_parts,
     first_ramp,
@@ -51,8 +50,8 @@ def _zero(run: Run) -> Iterator[Finding]:
     at = int(run.t[zero[0]])
     ramp = first_ramp(run.given)
     more = f"; {many(int(zero.size))} in all" if zero.size > 1 and run.n <= ALL else ""
-    if at == 0 and ramp is not None and ramp.start == 0 and not ramp.first:
-        fixed = dataclasses.replace(ramp, first=True, endpoint=False)
+    if at == 0 and ramp is not None and getattr(ramp, "start", None) == 0 and not getattr(ramp, "first", True):
+        fixed = ramp.with_fields(first=True, endpoint=False)
         instead = run.write(
             "first=True in the warmup, so that it starts one step above 0",
             lambda: with_replaced(run.given, ramp, fixed),
@@ -60,11 +59,11 @@ def _zero(run: Run) -> Iterator[Finding]:
         yield run.finding("LAJU001", at, f"the warmup starts at 0, so update 0 changes nothing{more}", instead)
         return
     floor = float(figure(run.peak / 100)) if run.peak > 0 else 0.0
-    ends = [node for node in nodes_of(run.given) if isinstance(node, pieces.Ramp) and (node.first or node.endpoint)]
+    ends = [s for s in nodes_of(run.given) if getattr(s, "first", False) or getattr(s, "endpoint", False)]
     if not floor:
         instead = "a rate above 0"
-    elif at == run.n - 1 and len(ends) == 1 and ends[0].final == 0:
-        plain = dataclasses.replace(ends[0], first=False, endpoint=False)
+    elif at == run.n - 1 and len(ends) == 1 and getattr(ends[0], "final", None) == 0:
+        plain: Schedule = ends[0].with_fields(first=False, endpoint=False)
         instead = run.write(
             "leave endpoint=True or first=True out, so that 0 comes after the last update",
             lambda: with_replaced(run.given, ends[0], plain),
@@ -97,24 +96,21 @@ def _unreached_peak(run: Run) -> Iterator[Finding]:
 
 def _then(schedule: Schedule, target: float) -> Schedule:
     """The schedule with its warmup before the rest instead of over it or as its factor."""
-    if isinstance(schedule, algebra.Overlay):
-        top: Any = schedule.top
-        before: Schedule = dataclasses.replace(top, final=value_at(schedule.bottom, 0))
-        return before >> _begun(schedule.bottom, top.length)
-    if isinstance(schedule, algebra.Product):
-        rising = [part for part in schedule.parts if rises(part)]
-        if len(rising) == 1:
-            ramp: Any = rising[0]
-            rest = [part for part in schedule.parts if part is not ramp]
-            under = rest[0] if len(rest) == 1 else algebra.Product(tuple(rest))
-            value = value_at(under, 0)
-            before = dataclasses.replace(ramp, start=ramp.start * value, final=ramp.final * value)
+    children = schedule.children
+    rising = [part for part in children if rises(part)]
+    if len(children) > 1 and len(rising) == 1 and not any(schedule.begins):
+        ramp, under = rising[0], schedule.without(rising[0])
+        value = value_at(under, 0)
+        if len(schedule.opening) < len(children):
+            before: Schedule = ramp.with_fields(final=value)
             return before >> _begun(under, ramp.length)
-    if isinstance(schedule, algebra.Chain):
-        first, second, *others = schedule.parts
-        if isinstance(second, pieces.Ramp):
-            return algebra.Chain((first, dataclasses.replace(second, start=target), *others))
-    return schedule.rebuild(lambda child: child if isinstance(child, pieces.Constant) else _then(child, target))
+        if next(schedule.outline()).how == "×":
+            before = ramp.times(value)
+            return before >> _begun(under, ramp.length)
+    if any(schedule.begins) and isinstance(children[1].form, Transition):
+        second: Any = children[1]
+        return schedule.rebuild(lambda part: second.with_fields(start=target) if part is second else part)
+    return schedule.rebuild(lambda child: child if child.level is not None else _then(child, target))
 
 
 def _begun(schedule: Schedule, used: Any) -> Schedule:
@@ -122,7 +118,7 @@ def _begun(schedule: Schedule, used: Any) -> Schedule:
     length: Any = schedule.length
     if length is None or isinstance(length, Length) or isinstance(used, Length) or length <= used:
         return schedule
-    return clocks.stretch(schedule, float((length - used) / length))
+    return stretch(schedule, float((length - used) / length))
 
 
 def _jump_after_warmup(run: Run) -> Iterator[Finding]:
@@ -141,18 +137,13 @@ def _jump_after_warmup(run: Run) -> Iterator[Finding]:
 
 def _joined(schedule: Schedule) -> Schedule:
     """The schedule with its warmup ending at the value that follows."""
-    if isinstance(schedule, algebra.Overlay) and rises(schedule.top):
-        top: Any = schedule.top
-        return algebra.Overlay(dataclasses.replace(top, final=value_at(schedule.bottom, top.length)), schedule.bottom)
-    if isinstance(schedule, algebra.Chain) and rises(schedule.parts[0]):
-        first: Any = schedule.parts[0]
-        after = _begins_at(schedule.parts[1])
-        return algebra.Chain((dataclasses.replace(first, final=after), *schedule.parts[1:]))
-    return schedule.rebuild(_joined)
-
-
-def _begins_at(schedule: Schedule) -> float:
-    return schedule.start if isinstance(schedule, pieces.Ramp) and not schedule.first else float(schedule(0))
+    first: Any = schedule.opening[0] if len(schedule.opening) < len(schedule.children) and schedule.opening else None
+    if first is None or not rises(first):
+        return schedule.rebuild(_joined)
+    following: Any = schedule.children[1]
+    begins = isinstance(following.form, Transition) and not following.first and any(schedule.begins)
+    after = following.start if begins else value_at(schedule, first.length)
+    return schedule.rebuild(lambda part: first.with_fields(final=after) if part is first else part)
 
 
 def _rise_after_decay(run: Run) -> Iterator[Finding]:
@@ -168,10 +159,10 @@ def _rise_after_decay(run: Run) -> Iterator[Finding]:
     if rises.size:
         at = run.t[rises + 1]
         meant = np.zeros(at.size, dtype=bool)
-        for a, b in cycles_of(run.schedule):
+        for a, b in cycles_of(run.schedule, run.n):
             meant |= (at >= a) & (at <= b)
         # A part that begins higher and comes down again is a cycle that was written out.
-        begins = {math.ceil(b) for b in itertools.islice(boundaries_of(run.schedule), 10_000)}
+        begins = {math.ceil(b) for b in run.boundaries}
         last_fall = int(np.flatnonzero(steps < -noise)[-1])
         meant |= np.isin(at, list(begins)) & (rises < last_fall)
         rises = rises[~meant]
@@ -185,7 +176,7 @@ def _rise_after_decay(run: Run) -> Iterator[Finding]:
     hold = at_low
     instead = run.write(
         "hold the value that the decay ends with, or write cycles that are meant with .repeat()",
-        lambda: clocks.Take(run.schedule, hold),
+        lambda: run.schedule.take(hold),
     )
     yield run.finding("LAJU004", at_low + 1, message, instead)
 
@@ -206,7 +197,7 @@ def _shorter(run: Run) -> Iterator[Finding]:
 
 def _longer(run: Run) -> Iterator[Finding]:
     end = run.end
-    if run.updates is None or end is None or run.n <= end or run.mistaken or _ends_constant(run.schedule):
+    if run.updates is None or end is None or run.n <= end or run.mistaken or _ends_constant(run.schedule, end):
         return
     held = value_at(run.schedule, end)
     rest = run.n - end
@@ -224,10 +215,11 @@ def _incomplete(run: Run, gap: int) -> bool:
 
 def _fit(run: Run) -> str:
     plan, given = run.plan, run.given
-    if isinstance(given, clocks.Per) and given.unit == "epoch" and plan and not (plan.batch_ramp or given.child.units):
+    by_epochs = getattr(given, "unit", None) == "epoch" and not any(child.units for child in given.children)
+    if by_epochs and plan and not plan.batch_ramp:
         return run.write(
             "a total of all the epochs of the run",
-            lambda: clocks.Per(fitted_to(given.child, plan.epochs), "epoch", given.smooth),
+            lambda: given.rebuild(lambda child: fitted_to(child, plan.epochs)),
         )
     if given.units:
         return 'lengths that add up to the whole run, such as total="100%"'
@@ -236,22 +228,17 @@ def _fit(run: Run) -> str:
     )
 
 
-def _ends_constant(schedule: Schedule) -> bool:
+def _ends_constant(schedule: Schedule, end: int) -> bool:
     """Whether the value that holds was in force before the end already."""
-    if isinstance(schedule, algebra.Chain):
-        return _ends_constant([part for part in schedule.parts if part.length != 0 or part is schedule.parts[0]][-1])
-    if isinstance(schedule, clocks.Take | clocks.Staircase | clocks.Stretch | clocks.Clock):
-        return _ends_constant(schedule.child)
-    if isinstance(schedule, algebra.Combination):
-        return all(_ends_constant(part) for part in schedule.parts)
-    return isinstance(schedule, pieces.Constant)
+    last = next(schedule.outline(max(end - 1, 0), max(end, 1)))
+    return last.leaf.level is not None
 
 
 def _unreached_boundary(run: Run) -> Iterator[Finding]:
     if run.updates is None or run.end is not None or run.mistaken:
         return
     own = run.warmup.length if run.warmup else None  # that one is LAJU009's
-    late = sorted({at for at in boundaries_of(run.schedule) if at >= run.n and at != own})
+    late = sorted({at for at in run.boundaries if at >= run.n and at != own})
     late = [at for at in late if at > run.n or _jumps_at(run.schedule, at)]
     if not late:
         return
@@ -281,7 +268,7 @@ def _floor_above_base(run: Run) -> Iterator[Finding]:
             )
             instead = run.write(
                 "a schedule with peak 1, used as a factor of each group's own base",
-                lambda: scaled_by(run.given, 1 / run.peak),
+                lambda: run.given.times(1 / run.peak, digits=12),
             )
             yield run.finding("LAJU008", int(run.t[at]), message, instead)
             return
@@ -295,20 +282,14 @@ def _warmup_is_all(run: Run) -> Iterator[Finding]:
         f"the warmup lasts {many(math.ceil(warmup.length))} and the run {run.n:,}: "
         f"the highest value is {figure(run.peak)} of {figure(warmup.target)}"
     )
-    ramp = first_ramp(run.given)
-    instead = 'a warmup of a small part of the run, such as warmup="5%"'
+    instead, parts = 'a warmup of a small part of the run, such as warmup="5%"', run.given.children
     # Only where the rest has a length of its own does a shorter warmup leave it time.
-    if ramp is not None and not run.given.units and isinstance(run.given, algebra.Chain):
-        shorter = max(1, run.n // 20)
-        rest: Any = run.given.parts[-1]
-        if run.n > 1 and len(run.given.parts) == 2 and run.given.parts[0] is ramp:
-            instead = run.write(
-                instead,
-                lambda: (
-                    dataclasses.replace(ramp, length=shorter)
-                    >> (rest if rest.length is None else algebra._lasting(rest, run.n - shorter))
-                ),
-            )
+    if run.n > 1 and len(parts) == 2 and any(run.given.begins) and rises(parts[0]) and not run.given.units:
+        shorter, rest = max(1, run.n // 20), parts[1]
+        instead = run.write(
+            instead,
+            lambda: parts[0].lasting(shorter) >> (rest if rest.length is None else rest.lasting(run.n - shorter)),
+        )
     yield run.finding("LAJU009", run.n - 1, message, instead)
 
 
@@ -371,7 +352,7 @@ def _large(run: Run) -> Iterator[Finding]:
         at = int(run.t[run.v.argmax()])
         message = f"the peak is {figure(peak)}, and {run.optimizer} is rarely trained above {figure(most)}"
         words = f"a peak that was tuned for {run.optimizer}, such as {most / 10:g}"
-        instead = run.write(words, lambda: scaled_by(run.given, most / 10 / peak)) if not run.factor else words
+        instead = run.write(words, lambda: run.given.times(most / 10 / peak, digits=12)) if not run.factor else words
         yield run.finding("LAJU014", at, message, instead)
 
 
@@ -379,17 +360,17 @@ def _tiny(run: Run) -> Iterator[Finding]:
     if run.kind == RATE and run.v.size and 0 < run.scale < SMALLEST:
         at = int(run.t[np.abs(run.v).argmax()])
         message = f"the highest value of the run is {figure(run.peak)}"
-        instead = run.write("a larger peak", lambda: scaled_by(run.given, float(figure(1e-3)) / run.peak))
+        instead = run.write("a larger peak", lambda: run.given.times(float(figure(1e-3)) / run.peak, digits=12))
         yield run.finding("LAJU015", at, message, instead)
 
 
 def does_not_fit(schedule: Schedule, plan: RunPlan | int | None, error: ValueError) -> Finding:
     """The finding for a schedule whose lengths leave a part nothing in this run."""
     n = plan.updates if isinstance(plan, RunPlan) else int(plan or 0)
-    ramp, length = first_ramp(schedule), None
+    ramp, length = first_ramp(schedule), None  # in units
     if ramp is not None and isinstance(plan, RunPlan) and not plan.batch_ramp:
         try:
-            length = nearest_update(plan.scale.updates(ramp.length))
+            length = nearest_update(plan.scale.updates(ramp.length or 0))
         except UnresolvedError:
             length = None
     if length is not None and length >= n:

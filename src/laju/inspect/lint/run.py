@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterator
@@ -13,8 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from laju.core import algebra, clocks, pieces
+from laju.core.clocks import stretch
 from laju.core.measure import unchecked
+from laju.core.outline import Geometric, Level, Transition
 from laju.core.schedule import Schedule
 from laju.core.units import RunPlan
 from laju.inspect.description import breakpoints
@@ -22,7 +22,7 @@ from laju.inspect.lint.codes import ALL, PARAMETERS, RATE, WHY, Finding
 from laju.inspect.lint.structure import (
     Warmup,
     boundaries_of,
-    children_of,
+    cycles_of,
     end,
     looked_at,
     nodes_of,
@@ -60,7 +60,7 @@ class Run:
         n = min(self.n, 2**62)  # farther than an integer of 64 bits counts nothing is looked at
         if n <= ALL:
             return np.arange(n, dtype=np.int64)
-        points = list(itertools.islice(breakpoints(self.schedule, n), 10_000))
+        points = list(itertools.islice(breakpoints(self.schedule, n), 2_000))
         near = [p + i for p in points for i in (-1, 0, 1)]
         grid = np.linspace(0, n - 1, 1 << 16, dtype=np.float64).astype(np.int64)
         both = np.arange(1 << 12, dtype=np.int64)
@@ -99,6 +99,10 @@ class Run:
         return warmup_of(self.schedule)
 
     @cached_property
+    def boundaries(self) -> tuple[Any, ...]:
+        return tuple(boundaries_of(self.schedule))
+
+    @cached_property
     def factor(self) -> bool:
         """Whether the values are factors of the groups' bases."""
         return bool(self.bases) and math.isclose(self.peak, 1)
@@ -128,47 +132,18 @@ def many(n: int, what: str = "update") -> str:
     return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
-def scaled_by(schedule: Schedule, by: float) -> Schedule:
-    """The schedule times a number, written into its values where it can be."""
-
-    def short(value: float) -> float:
-        return float(f"{value * by:.12g}")
-
-    if isinstance(schedule, pieces.Constant):
-        return dataclasses.replace(schedule, value=short(schedule.value))
-    if isinstance(schedule, pieces.Ramp):
-        return dataclasses.replace(schedule, start=short(schedule.start), final=short(schedule.final))
-    if isinstance(schedule, pieces.Exponential):
-        return dataclasses.replace(schedule, start=short(schedule.start))
-    if isinstance(schedule, pieces.Power):
-        return dataclasses.replace(schedule, base=short(schedule.base))
-    if isinstance(schedule, pieces.Table):
-        return dataclasses.replace(schedule, entries=tuple(short(entry) for entry in schedule.entries))
-    if isinstance(schedule, algebra.Product):
-        first, *rest = schedule.parts
-        return algebra.Product((scaled_by(first, by), *rest))
-    if not any(True for _ in children_of(schedule)):
-        return schedule * by
-    return schedule.rebuild(lambda child: scaled_by(child, by))
-
-
 def fitted_to(schedule: Schedule, n: int) -> Schedule:
     """The schedule stretched to last n updates, with the boundaries of a chain at whole updates."""
     by = n / float(schedule.length)  # type: ignore[arg-type]
-    if not isinstance(schedule, algebra.Chain) or not all(
-        isinstance(part, pieces.Ramp | pieces.Constant) for part in schedule.parts
-    ):
-        fitted = clocks.stretch(schedule, by)
+    parts = schedule.children
+    if not any(schedule.begins) or not all(isinstance(part.form, Level | Transition) for part in parts):
+        fitted = stretch(schedule, by)
         if end(fitted.length) != n:  # a staircase whose steps do not divide the run
             raise ValueError("it cannot be stretched to the run")
         return fitted
-    starts: list[Any] = [0]
-    for part in schedule.parts:
-        starts.append(starts[-1] + part.length)
-    ends = [round(at * n / starts[-1]) for at in starts]
-    return algebra.Chain(
-        tuple(algebra._lasting(p, b - a) for p, (a, b) in zip(schedule.parts, itertools.pairwise(ends), strict=True))
-    )
+    ends = [round(at * n / schedule.length) for at in (*schedule.begins, schedule.length)]
+    lengths = iter([b - a for a, b in itertools.pairwise(ends)])
+    return schedule.rebuild(lambda part: part.lasting(next(lengths)))
 
 
 def _another_unit(run: Run) -> Finding | None:
@@ -184,10 +159,10 @@ def _another_unit(run: Run) -> Finding | None:
             f"{many(n)}: it looks like {many(decay.every, 'epoch')}"
         )
         return run.finding("LAJU013", at, message, run.write("the unit", lambda: run.given.per("epoch")))
-    length = max(boundaries_of(run.schedule), default=None) if run.end is None else run.end
+    length = max(run.boundaries, default=None) if run.end is None else run.end
     if not length or (run.warmup and run.warmup.length == length):
         return None
-    cycle = run.schedule.length is None and any(isinstance(node, clocks.Repeat) for node in nodes_of(run.schedule))
+    cycle = run.schedule.length is None and any(until == math.inf for _, until in cycles_of(run.schedule, n))
     what = "a cycle" if cycle else "the schedule"
     shown_length = f"{math.ceil(length):,}"
     held = "" if cycle else f"; {figure(value_at(run.schedule, math.ceil(length)))} then holds"
@@ -231,11 +206,12 @@ def _counts(plan: RunPlan) -> Iterator[tuple[int, str]]:
             yield -(-plan.samples // (plan.batch_size * accumulate * world)) * plan.epochs, words
 
 
-def _vanishing(schedule: Schedule, n: int, epochs: int) -> pieces.Exponential | None:
+def _vanishing(schedule: Schedule, n: int, epochs: int) -> Geometric | None:
     """A decay every so many updates that is over long before the end, and would not be if it counted epochs."""
     for node in nodes_of(schedule):
-        if isinstance(node, pieces.Exponential) and node.factor < 1 and node.every <= epochs:
-            digits = math.log10(node.factor) / float(node.every)
-            if digits * n < -12 and digits * epochs >= -6:
-                return node
+        match node.form:
+            case Geometric(_, factor, every) as decay if factor < 1 and every <= epochs:
+                digits = math.log10(factor) / float(every)
+                if digits * n < -12 and digits * epochs >= -6:
+                    return decay
     return None

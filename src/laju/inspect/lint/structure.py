@@ -1,16 +1,22 @@
-"""What a rule asks of a schedule's structure: its warmup, its boundaries, its cycles."""
+"""What a rule asks of a schedule's structure, read from its outline: its warmup, its boundaries, its cycles."""
 
 from __future__ import annotations
 
-import dataclasses
+import itertools
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import singledispatch
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
-from laju.core import algebra, clocks, pieces
+from laju.core.outline import Part, Transition
+from laju.core.pieces import Constant
 from laju.core.schedule import Schedule
+
+_MOST = 2_000
+"""Parts of an outline that are read."""
+
+_AGAIN = 50
+"""Parts without a boundary among them, after which no other is looked for: they are cycles."""
 
 
 @dataclass(frozen=True)
@@ -29,226 +35,116 @@ class Warmup:
     after_all: bool = False
 
 
-def _next(schedule: Schedule, t: Any) -> tuple[float, float]:
-    """The value at t, and the size of its step to the next update."""
-    here = value_at(schedule, t)
-    return here, abs(value_at(schedule, t + 1) - here)
-
-
 def rises(schedule: Schedule) -> bool:
-    return isinstance(schedule, pieces.Ramp) and bool(schedule.length) and schedule.final > schedule.start
+    form = schedule.form
+    return isinstance(form, Transition) and bool(form.length) and form.final > form.start
 
 
-@singledispatch
 def warmup_of(schedule: Schedule) -> Warmup | None:
-    return None
-
-
-@warmup_of.register
-def _(schedule: algebra.Chain) -> Warmup | None:
-    _, parts = schedule.placed
-    first: Any = parts[0]
-    if len(parts) == 1 or not rises(first):
-        return warmup_of(first)
-    after, step = _next(parts[1], 0)
-    return Warmup(first.length, first.final, first.final, after, step)
-
-
-@warmup_of.register
-def _(schedule: algebra.Overlay) -> Warmup | None:
-    top: Any = schedule.top
-    if not rises(top):
-        return warmup_of(top) if top.length else warmup_of(schedule.bottom)
-    after, step = _next(schedule.bottom, top.length)
-    return Warmup(top.length, max(top.final, value_at(schedule.bottom, 0)), top.final, after, step)
-
-
-@warmup_of.register
-def _(schedule: algebra.Product) -> Warmup | None:
-    moving = [part for part in schedule.parts if not isinstance(part, pieces.Constant)]
-    by = math.prod(part.value for part in schedule.parts if isinstance(part, pieces.Constant))
-    if len(moving) == 1 and (len(schedule.parts) == 1 or not rises(moving[0])):
-        inner = warmup_of(moving[0])
-        if inner is None or not by > 0:
-            return None
-        target, arrives, after, step = (by * x for x in (inner.target, inner.arrives, inner.after, inner.step))
-        return dataclasses.replace(inner, target=target, arrives=arrives, after=after, step=step)
-    rising = [part for part in moving if rises(part) or (isinstance(part, algebra.Chain) and _to_constant(part))]
-    if len(rising) != 1:
+    """The warmup of a schedule whose outline begins with a rise, by itself or as a factor, before another part."""
+    first, *later = itertools.islice(schedule.outline(), _AGAIN)
+    if first.piece.level is not None and later and later[0].crosses:
+        first, *later = later  # after a floor under the beginning of the rise
+    rising = [part for part in _factors(first) if _rises(part)]
+    if len(rising) != 1 or any((c.begin, c.end) == (p.begin, p.end) for p in (first, *rising) for c in p.cycles):
+        return None  # a rise that is a whole cycle comes again
+    following = _following(rising[0], later)
+    if following is None:
         return None
-    ramp: Any = rising[0].parts[0] if isinstance(rising[0], algebra.Chain) else rising[0]
-    rest = [part for part in schedule.parts if part is not rising[0]]
-    under = math.prod(value_at(part, 0) for part in rest)
-    at_end = math.prod(value_at(part, ramp.length) for part in rest)
-    after, step = _next(schedule, ramp.length)
-    alone = all(isinstance(part, pieces.Constant) for part in rest)
-    return Warmup(ramp.length, ramp.final * under, ramp.final * at_end, after, step, after_all=alone)
+    others = [part for part in _factors(first) if part is not rising[0]]
+    alone = rising[0].leaf is following.leaf or following.begin == schedule.length
+    if alone and not others:
+        return None  # nothing comes after it
+    length: Any = following.begin
+    arrives, after = replace(first, held=None).arrives, value_at(schedule, length)
+    held = first.held or following.held or (0, 1)
+    step = abs(value_at(schedule, length + held[1]) - after)
+    # Where the rest has run underneath since update 0, the value that it had there is what the warmup heads for.
+    target = max(arrives, following.at(max(following.origin, 0))) if following.origin < following.begin else arrives
+    if any(part.piece.level is None for part in others):
+        target = max(target, rising[0].arrives * math.prod(part.at(0) for part in others))
+        alone = False
+    return Warmup(length, target, arrives, after, step, after_all=alone)
 
 
-def _to_constant(chain: algebra.Chain) -> bool:
-    return len(chain.parts) == 2 and rises(chain.parts[0]) and isinstance(chain.parts[1], pieces.Constant)
+def _following(ramp: Part, later: list[Part]) -> Part | None:
+    """The part in which a ramp is no longer in force; None where the same ramp comes again."""
+    held = None
+    for part in later:
+        again = [factor for factor in _factors(part) if factor.leaf is ramp.leaf]
+        if not again:
+            # With first=True the final value is held for one update.
+            return held if held is not None and part.begin - held.begin > 1 else part
+        if all(factor.piece.level is not None for factor in again):
+            held = held or part
+        elif held is not None or any(factor.origin != ramp.origin for factor in again):
+            break
+    return held
 
 
-@warmup_of.register
-def _(schedule: algebra.Minimum | algebra.Maximum) -> Warmup | None:
-    moving = [part for part in schedule.parts if not isinstance(part, pieces.Constant)]
-    inner = warmup_of(moving[0]) if len(moving) == 1 else None
-    if inner is None:
-        return None
-    pick: Callable[[Any], float] = min if isinstance(schedule, algebra.Minimum) else max
-    bounds = [part.value for part in schedule.parts if isinstance(part, pieces.Constant)]
-    target, arrives, after = (pick([x, *bounds]) for x in (inner.target, inner.arrives, inner.after))
-    return dataclasses.replace(inner, target=target, arrives=arrives, after=after)
+def _factors(part: Part) -> tuple[Part, ...]:
+    """The parts whose values are multiplied in one, else the part itself."""
+    return tuple(itertools.chain.from_iterable(map(_factors, part.inside))) if part.how == "×" else (part,)
 
 
-@warmup_of.register
-def _(schedule: clocks.Take) -> Warmup | None:
-    inner = warmup_of(schedule.child)
-    return inner if inner and inner.length < schedule.length else None
+def _rises(part: Part) -> bool:
+    return _rises(part.inside[0]) if part.how == "in samples" else rises(part.piece)
 
 
-@warmup_of.register
-def _(schedule: clocks.Staircase | clocks.Repeat) -> Warmup | None:
-    return warmup_of(schedule.child)
-
-
-@warmup_of.register
-def _(schedule: clocks.Stretch) -> Warmup | None:
-    inner = warmup_of(schedule.child)
-    return inner and dataclasses.replace(inner, length=inner.length * schedule.by)
-
-
-@warmup_of.register
-def _(schedule: clocks.Clock) -> Warmup | None:
-    inner = warmup_of(schedule.child)
-    if inner is None:
-        return None
-    length = schedule.update_at(inner.length)
-    _, step = _next(schedule, length)
-    return dataclasses.replace(inner, length=length, step=step)
-
-
-def first_ramp(schedule: Schedule) -> pieces.Ramp | None:
+def first_ramp(schedule: Schedule) -> Schedule | None:
     """The rising ramp that a schedule begins with, in units or not."""
-    if isinstance(schedule, pieces.Ramp):
+    if schedule.form is not None:
         return schedule if rises(schedule) else None
-    if isinstance(schedule, algebra.Chain):  # only the last part's length may depend on a run that is not known
-        return first_ramp(next((part for part in schedule.parts[:-1] if part.length), schedule.parts[-1]))
-    if isinstance(schedule, algebra.Overlay):
-        return first_ramp(schedule.top)
-    if isinstance(schedule, algebra.Product):
-        found = [ramp for part in schedule.parts if (ramp := first_ramp(part))]
-        return found[0] if len(found) == 1 else None
-    child = getattr(schedule, "child", None)
-    if isinstance(child, Schedule) and not isinstance(schedule, clocks.Reverse | clocks.Shift):
-        return first_ramp(child)
-    return None
+    found = [ramp for child in schedule.opening if (ramp := first_ramp(child))]
+    return found[0] if len(found) == 1 else None
 
 
-@singledispatch
 def boundaries_of(schedule: Schedule) -> Iterator[Any]:
-    """Where a schedule says that something changes; of cycles without end only the first one's end."""
-    if schedule.length is not None:
-        yield schedule.length
+    """Where another part comes into force, in order; of cycles without end only the first one's end."""
+    since = 0
+    for before, part in itertools.pairwise(itertools.islice(schedule.outline(), _MOST)):
+        since = 0 if (changes := _changes(before, part)) else since + 1
+        if changes:
+            yield part.begin
+        elif since == _AGAIN:
+            return
 
 
-@boundaries_of.register
-def _(schedule: pieces.Constant) -> Iterator[Any]:
-    return iter(())
+def _changes(before: Part, part: Part) -> bool:
+    """Whether a part is more than a step, a crossing or another cycle after the part before it."""
+    if before is part or part.crosses or _goes_on(part):
+        return False
+    if part.inside and len(part.inside) == len(before.inside):
+        return any(map(_changes, before.inside, part.inside))
+    # A ramp with first=True holds its final value for the last update of its length, which is no other part.
+    arrives = before.piece.level is None and part.piece.level is not None and part.end - part.begin > 1
+    return before.node is not part.node or before.cycles != part.cycles or (arrives and part.how != "listed")
 
 
-@boundaries_of.register
-def _(schedule: algebra.Chain) -> Iterator[Any]:
-    starts, parts = schedule.placed
-    for i, (start, part) in enumerate(zip(starts, parts, strict=True)):
-        if i:
-            yield start
-        if i == len(parts) - 1:
-            yield from (start + at for at in boundaries_of(part))
+def _goes_on(part: Part) -> bool:
+    """Whether a part is in a later cycle of a repetition without end, but at the end of its first cycle."""
+    return any(
+        cycle.until == math.inf and (cycle.number > 1 or (cycle.number == 1 and part.begin > cycle.begin))
+        for cycle in part.cycles
+    )
 
 
-@boundaries_of.register
-def _(schedule: clocks.Take) -> Iterator[Any]:
-    yield from (at for at in boundaries_of(schedule.child) if at < schedule.length)
-    yield schedule.length
-
-
-@boundaries_of.register
-def _(schedule: algebra.Combination) -> Iterator[Any]:
-    for part in schedule.parts:
-        yield from boundaries_of(part)
-
-
-@boundaries_of.register
-def _(schedule: algebra.Overlay) -> Iterator[Any]:
-    yield schedule.top.length
-    yield from (at for at in boundaries_of(schedule.bottom) if at > schedule.top.length)
-
-
-@boundaries_of.register
-def _(schedule: clocks.Shift) -> Iterator[Any]:
-    yield from (at + schedule.by for at in boundaries_of(schedule.child) if at + schedule.by > 0)
-
-
-@boundaries_of.register
-def _(schedule: clocks.Stretch) -> Iterator[Any]:
-    yield from (at * schedule.by for at in boundaries_of(schedule.child))
-
-
-@boundaries_of.register
-def _(schedule: clocks.Staircase) -> Iterator[Any]:
-    yield from (-(-at // schedule.every) * schedule.every for at in boundaries_of(schedule.child))
-
-
-@boundaries_of.register
-def _(schedule: clocks.Clock) -> Iterator[Any]:
-    yield from (schedule.update_at(at) for at in boundaries_of(schedule.child))
-
-
-@boundaries_of.register
-def _(schedule: clocks.Repeat) -> Iterator[Any]:
-    yield schedule.child.length if schedule.count is None else schedule.length
-
-
-@singledispatch
-def cycles_of(schedule: Schedule) -> Iterator[tuple[Any, Any]]:
+def cycles_of(schedule: Schedule, until: int) -> set[tuple[Any, Any]]:
     """(begin, end) of where rises are written down as such: cycles, and tables of values."""
-    for child in children_of(schedule):
-        yield from cycles_of(child)
+    found: set[tuple[Any, Any]] = set()
+    for i, part in enumerate(schedule.outline(0, until)):
+        found.update(_meant(part))
+        if i == _MOST:
+            found.add((part.begin, math.inf))  # what is not read is taken to be meant
+        if any(end == math.inf for _, end in found):
+            break
+    return found
 
 
-@cycles_of.register
-def _(schedule: clocks.Repeat | pieces.Table) -> Iterator[tuple[Any, Any]]:
-    yield 0, math.inf if schedule.length is None else schedule.length
-
-
-@cycles_of.register
-def _(schedule: algebra.Chain) -> Iterator[tuple[Any, Any]]:
-    starts, parts = schedule.placed
-    for start, end, part in zip(starts, [*starts[1:], math.inf], parts, strict=True):
-        yield from ((start + a, min(start + b, end)) for a, b in cycles_of(part) if start + a < end)
-
-
-@cycles_of.register
-def _(schedule: clocks.Shift) -> Iterator[tuple[Any, Any]]:
-    yield from ((a + schedule.by, b + schedule.by) for a, b in cycles_of(schedule.child))
-
-
-@cycles_of.register
-def _(schedule: clocks.Stretch) -> Iterator[tuple[Any, Any]]:
-    yield from ((a * schedule.by, b * schedule.by) for a, b in cycles_of(schedule.child))
-
-
-@cycles_of.register
-def _(schedule: clocks.Reverse) -> Iterator[tuple[Any, Any]]:
-    length: Any = schedule.length
-    yield from ((max(0, length - b), length - a) for a, b in cycles_of(schedule.child))
-
-
-@cycles_of.register
-def _(schedule: clocks.Clock) -> Iterator[tuple[Any, Any]]:
-    for a, b in cycles_of(schedule.child):
-        yield schedule.update_at(a), math.inf if b == math.inf else schedule.update_at(b)
+def _meant(part: Part) -> Iterator[tuple[Any, Any]]:
+    yield from ((cycle.since, cycle.until) for cycle in part.cycles)
+    if part.how == "listed" or any(any(_meant(inner)) for inner in part.inside):
+        yield part.begin, part.end
 
 
 def empty_parts(schedule: Schedule, begin: Any = 0) -> Iterator[tuple[Any, Schedule]]:
@@ -256,25 +152,19 @@ def empty_parts(schedule: Schedule, begin: Any = 0) -> Iterator[tuple[Any, Sched
     if schedule.length == 0:
         yield begin, schedule
         return
-    if isinstance(schedule, algebra.Chain):
-        for part in schedule.parts:
-            if not (part is schedule.parts[-1] and isinstance(part, pieces.Constant)):  # which names the end value
-                yield from empty_parts(part, begin)
-            begin += part.length or 0
-        return
-    for child in children_of(schedule):
-        yield from empty_parts(child, begin)
+    row = len(schedule.opening) < len(schedule.children)
+    for child, at in zip(schedule.children, schedule.begins, strict=True):
+        if not (row and child is schedule.children[-1] and child.level is not None):  # which names the end value
+            yield from empty_parts(child, begin + at)
 
 
 def without_empty(schedule: Schedule) -> Schedule:
-    if isinstance(schedule, algebra.Chain):
-        last = schedule.parts[-1]
-        parts = [p for p in schedule.parts if p.length != 0 or (p is last and isinstance(p, pieces.Constant))] or [last]
-        schedule = parts[0] if len(parts) == 1 else algebra.Chain(tuple(parts))
-    if isinstance(schedule, algebra.Overlay) and schedule.top.length == 0:
-        schedule = schedule.bottom
+    """The schedule without the parts that last no update."""
     if schedule.length == 0:
-        return pieces.Constant(value_at(schedule, 0))
+        return Constant(value_at(schedule, 0))
+    if len(schedule.opening) < len(schedule.children):
+        for child in schedule.children[:-1]:
+            schedule = schedule.without(child) if child.length == 0 else schedule
     return schedule.rebuild(without_empty)
 
 
@@ -300,17 +190,9 @@ def value_at(schedule: Schedule, t: Any) -> float:
         return math.inf
 
 
-def children_of(schedule: Schedule) -> Iterator[Schedule]:
-    for field in dataclasses.fields(schedule):  # type: ignore[arg-type]
-        value = getattr(schedule, field.name)
-        for child in value if isinstance(value, tuple) else (value,):
-            if isinstance(child, Schedule):
-                yield child
-
-
 def nodes_of(schedule: Schedule) -> Iterator[Schedule]:
     yield schedule
-    for child in children_of(schedule):
+    for child in schedule.children:
         yield from nodes_of(child)
 
 
