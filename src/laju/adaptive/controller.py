@@ -12,23 +12,15 @@ import numpy.typing as npt
 
 from laju.adaptive.rules import VERSION, Rule, State, StateError, one_number
 from laju.core.algebra import Chain
-from laju.core.checks import choice, is_number, number, shown, whole
+from laju.core.checks import choice, number, shown, whole
 from laju.core.pieces import Constant, Table
-from laju.core.schedule import Schedule
+from laju.core.schedule import Schedule, as_schedule
 from laju.core.units import Span, updates
 
 
 def _rule(rule: Any) -> None:
     if not isinstance(rule, Rule):
         raise TypeError(f"rule must be a Plateau, a Greedy or another Rule, got {shown(rule)}")
-
-
-def _base(schedule: Any) -> Schedule:
-    if isinstance(schedule, Schedule):
-        return schedule
-    if not is_number(schedule):
-        raise TypeError(f"schedule must be a schedule or a number, got {shown(schedule)}")
-    return Constant(schedule)
 
 
 class Controller:
@@ -139,7 +131,7 @@ class Controller:
         begins = list(factors)
         parts = [Constant(factors[a], b - a) for a, b in itertools.pairwise(begins)]
         last = Constant(factors[begins[-1]])
-        return _base(schedule) * (Chain((*parts, last)) if parts else last)
+        return as_schedule(schedule, "schedule") * (Chain((*parts, last)) if parts else last)
 
     def state_dict(self) -> dict[str, Any]:
         """The rule and its state as a JSON object, with nothing in it but numbers, texts, lists and objects."""
@@ -212,7 +204,7 @@ def apply(schedule: Schedule | float, *controllers: Controller) -> Callable[[Any
     >>> before, value(2)
     (0.5, 0.05)
     """
-    schedule = _base(schedule)
+    schedule = as_schedule(schedule, "schedule")
     for i, controller in enumerate(controllers):
         if not isinstance(controller, Controller):
             raise TypeError(f"controllers[{i}] must be a Controller, got {shown(controller)}")
@@ -269,7 +261,7 @@ def record(
     if every is None:
         raise TypeError("every must be a number of updates, got None")
     table: Schedule = Table((1.0, *simulate(rule, metrics)), every)
-    return _base(schedule) * (Constant(1.0, start) >> table if start else table)
+    return as_schedule(schedule, "schedule") * (Constant(1.0, start) >> table if start else table)
 
 
 def across_ranks(metrics: Iterable[Any], how: Literal["mean", "min", "max"] = "mean") -> float:

@@ -35,8 +35,22 @@ def _lay_flat(self: Any) -> None:
     set_fields(self, parts=tuple(flat))
 
 
+class Composed(Schedule):
+    """Schedules that are made of several others."""
+
+    def _bound(self) -> float | None:
+        bounds = [child._bound() for child in self.children]
+        known = [bound for bound in bounds if bound is not None]
+        return self._bounds(known) if len(known) == len(bounds) else None
+
+    @staticmethod
+    def _bounds(bounds: list[float]) -> float:
+        """What the values do not exceed in size, from what the values of the children do not."""
+        return max(bounds)
+
+
 @node
-class Chain(Schedule):
+class Chain(Composed):
     """One schedule after another, each on its own clock: `a >> b` is a for its length, then b(t - length of a).
 
     At a boundary the new part is in force; parts of length 0 are skipped; after the end the last value holds.
@@ -64,11 +78,7 @@ class Chain(Schedule):
         return None if lengths[-1] is None else sum(lengths, 0)  # type: ignore[arg-type]
 
     def _initial(self) -> float:
-        return next((part for part in self.parts if part.length != 0), self.parts[-1])._initial()
-
-    def _bound(self) -> float | None:
-        bounds = [part._bound() for part in self.parts]
-        return None if None in bounds else max(bounds)  # type: ignore[type-var]
+        return self.opening[0]._initial()
 
     @cached_property
     def placed(self) -> tuple[list[Any], list[Schedule]]:
@@ -175,23 +185,13 @@ class Chain(Schedule):
 
 
 @dataclass(frozen=True, repr=False)
-class Combination(Schedule):
+class Combination(Composed):
     """Schedules on one clock, combined value by value."""
 
     parts: tuple[Schedule, ...] = schedules()
 
     def _check(self) -> None:
         _lay_flat(self)
-
-    def _bound(self) -> float | None:
-        bounds = [part._bound() for part in self.parts]
-        known = [bound for bound in bounds if bound is not None]
-        return self._bounds(known) if len(known) == len(bounds) else None
-
-    @staticmethod
-    def _bounds(bounds: list[float]) -> float:
-        """What the values do not exceed in size, from what those of the parts do not."""
-        return max(bounds)
 
     @staticmethod
     def _numbers(f: ScalarFunction, g: ScalarFunction) -> ScalarFunction:
@@ -343,7 +343,6 @@ class Sum(Combination):
         return a + b
 
 
-@dataclass(frozen=True, repr=False)
 class _Extreme(Combination):
     """The smallest or the largest of schedules, each in force up to where another one crosses it."""
 
@@ -411,7 +410,7 @@ class Maximum(_Extreme):
 
 
 @node
-class Overlay(Schedule):
+class Overlay(Composed):
     """`top` for its length, then `bottom`, which has been running underneath since update 0."""
 
     top: Schedule = schedule()
@@ -419,10 +418,6 @@ class Overlay(Schedule):
 
     def _check(self) -> None:
         require_end(self.top, "an overlay's top")
-
-    def _bound(self) -> float | None:
-        bounds = [self.top._bound(), self.bottom._bound()]
-        return None if None in bounds else max(bounds)  # type: ignore[type-var]
 
     @property
     def length(self) -> Duration | None:

@@ -14,7 +14,7 @@ from decimal import Decimal
 from fractions import Fraction
 from functools import cached_property, lru_cache
 from itertools import count, islice, pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,19 +37,26 @@ def require_end(child: Schedule, what: str) -> Duration:
     return length
 
 
+class Retimed(Schedule):
+    """The values of a schedule at other times."""
+
+    if TYPE_CHECKING:
+        child: Schedule
+
+    def _bound(self) -> float | None:
+        return self.child._bound()
+
+    def _initial(self) -> float:
+        return self.child._initial() if self.opening else super()._initial()
+
+
 @node
-class Take(Schedule):
+class Take(Retimed):
     """The first `length` updates of a schedule, after which the value there holds: child(min(t, length))."""
 
     child: Schedule = schedule()
     length: Duration = span()
     _method = "take"
-
-    def _initial(self) -> float:
-        return self.child._initial()
-
-    def _bound(self) -> float | None:
-        return self.child._bound()
 
     def _scalar(self) -> ScalarFunction:
         child, length = self.child._scalar(), self.length
@@ -84,16 +91,13 @@ def _signed_updates(name: str, by: Any) -> int | float:
 
 
 @node
-class Shift(Schedule):
+class Shift(Retimed):
     """A schedule `by` updates later, its first value held until then; a negative `by` skips its first updates."""
 
     child: Schedule = schedule()
     by: int = checked(_signed_updates, {"type": "number"})
     _method = "shift"
     opening = ()
-
-    def _bound(self) -> float | None:
-        return self.child._bound()
 
     @property
     def length(self) -> Duration | None:
@@ -126,14 +130,11 @@ class Shift(Schedule):
 
 
 @node
-class Stretch(Schedule):
+class Stretch(Retimed):
     """A schedule `by` times as long: child(t / by), for children whose lengths cannot be multiplied instead."""
 
     child: Schedule = schedule()
     by: float = real(above=0)
-
-    def _bound(self) -> float | None:
-        return self.child._bound()
 
     @property
     def length(self) -> Duration | None:
@@ -195,7 +196,7 @@ def stretch(child: Schedule, by: float) -> Schedule:
 
 
 @node
-class Staircase(Schedule):
+class Staircase(Retimed):
     """The value of a schedule held for `every` updates at a time: child(every·⌊t/every⌋)."""
 
     child: Schedule = schedule()
@@ -208,12 +209,6 @@ class Staircase(Schedule):
             case Geometric(steps=0) as found:
                 return found._replace(steps=self.every)
         return None
-
-    def _initial(self) -> float:
-        return self.child._initial()
-
-    def _bound(self) -> float | None:
-        return self.child._bound()
 
     @property
     def length(self) -> Duration | None:
@@ -280,7 +275,7 @@ def _steps(held: tuple[Any, Any] | None, every: Any) -> tuple[Any, Any] | None:
 
 
 @node
-class Reverse(Schedule):
+class Reverse(Retimed):
     """A schedule backwards in time, child(length - t), after which its first value holds."""
 
     child: Schedule = schedule()
@@ -289,9 +284,6 @@ class Reverse(Schedule):
 
     def _check(self) -> None:
         require_end(self.child, "reverse")
-
-    def _bound(self) -> float | None:
-        return self.child._bound()
 
     @property
     def length(self) -> Duration | None:
@@ -379,7 +371,7 @@ def _growing_begin(period: Any, growth: float, i: int) -> Any:
 
 
 @node
-class Repeat(Schedule):
+class Repeat(Retimed):
     """A schedule over and over, `count` times or for ever.
 
     Cycle i lasts growth^i times as long and is decay^i times as high; with `mirror`, every second one runs backwards.
@@ -397,11 +389,8 @@ class Repeat(Schedule):
         if require_end(self.child, "repeat") == 0:
             raise ValueError("repeat needs a schedule that lasts at least one update, got one of length 0")
 
-    def _initial(self) -> float:
-        return self.child._initial()
-
     def _bound(self) -> float | None:
-        bound = self.child._bound()
+        bound = super()._bound()
         return bound if bound is None or self.decay <= 1 else math.inf
 
     @property
@@ -565,19 +554,13 @@ def _longer_unit(name: str, value: Any) -> str:
 
 
 @node
-class Per(Schedule):
+class Per(Retimed):
     """A schedule whose own clock counts epochs (or another unit) of a run that is not known yet."""
 
     child: Schedule = schedule()
     unit: str = checked(_longer_unit, {"enum": [name for name, unit in SYNONYMS.items() if unit != "updates"]})
     smooth: bool = flag(default=False)
     _method = "per"
-
-    def _initial(self) -> float:
-        return self.child._initial()
-
-    def _bound(self) -> float | None:
-        return self.child._bound()
 
     @cached_property
     def units(self) -> frozenset[str]:
@@ -619,7 +602,7 @@ def _pace(name: str, values: Any) -> tuple[tuple[int, int, int], ...]:
 
 
 @node
-class Clock(Schedule):
+class Clock(Retimed):
     """A schedule that counts samples, read in updates: child(samples seen before update t).
 
     Args:
@@ -645,9 +628,6 @@ class Clock(Schedule):
             },
         },
     )
-
-    def _bound(self) -> float | None:
-        return self.child._bound()
 
     @property
     def length(self) -> Duration | None:

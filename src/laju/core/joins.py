@@ -113,7 +113,7 @@ def warmup(
     >>> warmup(linear(1, 0, total=4), 2, how="times").values(6)
     array([0.   , 0.375, 0.5  , 0.25 , 0.   , 0.   ])
     """
-    schedule = schedule if isinstance(schedule, Schedule) else Constant(number("schedule", schedule))
+    schedule = as_schedule(schedule, "schedule")
     length = span("length", length, zero=True)
     choice("how", how, ("then", "overlay", "times"))
     first = flag("first", first)

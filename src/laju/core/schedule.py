@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from laju.core import limits, written
 from laju.core.arrays import Namespace, counted, namespace
-from laju.core.checks import SpecError, is_number, shown, whole
+from laju.core.checks import SpecError, is_number, number, shown, whole
 from laju.core.functions import importable_name
 from laju.core.node import HOOKS, METHODS, NODES, Duration, Node, ScalarFunction
 from laju.core.outline import Form, Part
@@ -638,11 +638,13 @@ def _changed(value: Any, change: Callable[[float], float]) -> Any:
     return tuple(map(change, value)) if isinstance(value, tuple) else change(value)
 
 
-def as_schedule(value: Schedule | float) -> Schedule:
-    """A schedule; a number is a constant one."""
+def as_schedule(value: Schedule | float, name: str = "value") -> Schedule:
+    """A schedule; a number is a constant one. `name` is the argument that an error speaks of."""
     if isinstance(value, Schedule):
         return value
-    constant: Schedule = NODES["Constant"](value)
+    if not is_number(value):
+        raise TypeError(f"{name} must be a schedule or a finite number, got {shown(value)}")
+    constant: Schedule = NODES["Constant"](number(name, value))
     return constant
 
 

@@ -199,8 +199,7 @@ def swa_cyclic(schedule: Schedule | float, peak: float, final: float, at: Span, 
 
 def _before(schedule: Schedule | float, at: Span) -> Schedule:
     at = span("at", at, zero=True)
-    if not isinstance(schedule, Schedule):
-        schedule = Constant(number("schedule", schedule))
+    schedule = as_schedule(schedule, "schedule")
     return Take(schedule, at) if schedule.level is None else Constant(schedule.level, at)
 
 
