@@ -1,33 +1,15 @@
-"""MMEngine's configurations: `param_scheduler`, with `optim_wrapper` and `train_cfg` beside it, as Python, JSON or YAML.
-
-A Python file is read from its syntax tree and never run: assignments of literals, `dict(...)`, arithmetic and names assigned
-before. `_base_` files are read first, and dicts merged into theirs, as MMEngine does; `_delete_=True` puts a dict in the place of
-the base's.
-"""
+"""MMEngine's configurations: `param_scheduler`, with `optim_wrapper` and `train_cfg` beside it, as Python, JSON or YAML."""
 
 from __future__ import annotations
 
-import ast
-import operator
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from laju.core import limits
 from laju.core.checks import shown
 from laju.dialects.base import DialectError
 from laju.dialects.configs import Configured, fact, mapping
 from laju.dialects.mmengine import param_scheduler
-
-
-class Unread:
-    """Something in a Python file that cannot be known without running it."""
-
-    def __init__(self, text: str, line: int) -> None:
-        self.text, self.line = text, line
-
-    def __repr__(self) -> str:
-        return f"{self.text!r} in line {self.line}"
+from laju.dialects.python_config import Unread
 
 
 def is_one(content: Any) -> bool:
@@ -70,101 +52,6 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
     schedule = param_scheduler(lr, schedulers, **known)
     said = "".join(f", {key}={value!r}" for key, value in known.items())
     return Configured(schedule, "mmengine", f"param_scheduler({lr!r}, {schedulers!r}{said})", tuple(notes))
-
-
-def python(path: Path, above: tuple[Path, ...] = (), files: list[Path] | None = None) -> dict[str, Any]:
-    """What a Python configuration assigns, its bases included.
-
-    Raises:
-        DialectError: it is not Python, imports its base (`read_base()`), or is its own base.
-        OSError: it, or a base, cannot be read.
-    """
-    if path.resolve() in above:
-        raise DialectError(f"{path} is its own _base_")
-    files = [] if files is None else files
-    files.append(path)
-    if len(files) > limits.FILES:
-        raise DialectError(f"{path}: a configuration may be made of at most {limits.FILES} files, its bases counted")
-    try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, RecursionError, MemoryError, ValueError) as error:
-        raise DialectError(f"{path} cannot be read as Python: {error}") from None
-    except SyntaxError as error:
-        raise DialectError(f"{path} cannot be read as Python: {error.msg} in line {error.lineno}") from None
-    own: dict[str, Any] = {}
-    for statement in tree.body:
-        if isinstance(statement, ast.With) and "read_base" in ast.unparse(statement):
-            raise DialectError(
-                f"{path} imports its base with read_base(): write it out with mmengine's Config.dump, or give a dict of "
-                "what it says"
-            )
-        if (
-            isinstance(statement, ast.Assign)
-            and len(statement.targets) == 1
-            and isinstance(statement.targets[0], ast.Name)
-        ):
-            try:
-                own[statement.targets[0].id] = limits.size(_value(statement.value, own))
-            except (ValueError, RecursionError) as error:
-                raise DialectError(f"{path}, line {statement.lineno}: {error}") from None
-    bases = own.pop("_base_", [])
-    merged: dict[str, Any] = {}
-    if not isinstance(bases, str | list | tuple):
-        raise DialectError(f"{path}: _base_ must be paths beside the file, got {shown(bases)}")
-    for base in [bases] if isinstance(bases, str) else bases:
-        if not isinstance(base, str) or "::" in base:
-            raise DialectError(f"{path}: _base_ must be paths beside the file, got {shown(base)}")
-        merged = _merged(merged, python(path.parent / base, (*above, path.resolve()), files))
-    return _merged(merged, own)
-
-
-_OPERATIONS: dict[type, Any] = {
-    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv,
-}  # fmt: skip
-
-
-def _value(at: ast.expr, known: Mapping[str, Any]) -> Any:
-    match at:
-        case ast.Constant(value=value):
-            return value
-        case ast.List(elts=items):
-            return [_value(item, known) for item in items]
-        case ast.Tuple(elts=items):
-            return tuple(_value(item, known) for item in items)
-        case ast.Dict(keys=keys, values=values) if all(isinstance(key, ast.Constant) for key in keys):
-            return {key.value: _value(v, known) for key, v in zip(keys, values, strict=True)}  # type: ignore[union-attr]
-        case ast.Call(func=ast.Name(id="dict"), args=[], keywords=named) if all(k.arg for k in named):
-            return {k.arg: _value(k.value, known) for k in named}
-        case ast.Name(id=name):
-            return known.get(name, name)  # such as a class that was imported
-        case ast.Attribute(attr=name):
-            return name
-        case ast.UnaryOp(op=ast.USub(), operand=operand):
-            value = _value(operand, known)
-            if isinstance(value, int | float):
-                return -value
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATIONS:
-            a, b = _value(left, known), _value(right, known)
-            if isinstance(a, int | float) and isinstance(b, int | float):
-                try:
-                    return limits.number(_OPERATIONS[type(op)](a, b))
-                except ArithmeticError:
-                    pass
-    return Unread(ast.unparse(at), at.lineno)
-
-
-def _merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    result = dict(base)
-    for key, value in own.items():
-        if isinstance(value, Mapping):
-            before = result.get(key)
-            value = dict(value)
-            replaces = value.pop("_delete_", False)
-            result[key] = _merged(before, value) if isinstance(before, Mapping) and not replaces else value
-        else:
-            result[key] = value
-    return result
 
 
 def _known(name: str, value: Any) -> Any:

@@ -18,6 +18,7 @@ from laju.core.checks import nearest, shown
 from laju.core.extras import needed_by
 from laju.core.schedule import Schedule
 from laju.dialects.base import DialectError
+from laju.dialects.python_config import python
 
 READERS = ("transformers", "deepspeed", "torchtitan", "torchtune", "mmengine", "composer")
 """Systems whose configurations are read."""
@@ -89,8 +90,6 @@ def _reader(system: str) -> Any:
 
 def _content(path: Path) -> Any:
     if path.suffix.lower() == ".py":
-        from laju.dialects.config_mmengine import python
-
         return python(path)
     try:
         text = path.read_text(encoding="utf-8")

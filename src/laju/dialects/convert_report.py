@@ -1,19 +1,137 @@
-"""The report of a conversion: as text, as Markdown, and as one HTML page that loads nothing from elsewhere."""
+"""A conversion and its report: as text, as Markdown, and as one HTML page that loads nothing from elsewhere."""
 
 from __future__ import annotations
 
 import base64
 import html
+import os
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from laju.core.schedule import Schedule
 from laju.dialects.writers import writer
 from laju.inspect.difference import Difference
 
 if TYPE_CHECKING:
-    from laju.dialects.convert import Conversion
+    from laju.view.plot import Picture
 
 FILES = ("convert.py", "difference.png", "report.md", "report.html")
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A schedule on its way from one system to another.
+
+    Attributes:
+        source, target: the systems' names.
+        text: what was converted: a call of the source, or laju's spec.
+        schedule: of laju, in the target's counts; `spec` is its text, which `laju.parse` reads.
+        counts: what one count of it is.
+        unit: "update" or "epoch", in a word.
+        updates: counts of the run.
+        own: the target's own scheduler gives its values over the run and past it.
+        call: that scheduler's call, as the target's dialect reads it; None without.
+        code: a whole program for the target.
+        nearest: the call of the target's own that comes nearest; `call` where there is one, None where the target has none.
+        nearest_lr: the optimizer's rate that it needs, if it needs one.
+        approximation: its values, as a schedule of laju.
+        difference: between the schedule and it, over the run.
+        after: the same, over the run and as many counts after it.
+        rounding: the largest difference in the target's own arithmetic, where that computes each rate from the one before.
+        traps: what a reader should look out for.
+    """
+
+    source: str
+    target: str
+    text: str
+    schedule: Schedule
+    counts: str
+    unit: str
+    updates: int
+    own: bool
+    call: str | None
+    code: str
+    nearest: str | None = None
+    nearest_lr: float | None = None
+    approximation: Schedule | None = None
+    difference: Difference | None = None
+    after: Difference | None = None
+    rounding: float | None = None
+    traps: tuple[str, ...] = field(default=())
+
+    @property
+    def spec(self) -> str:
+        return str(self.schedule)
+
+    @cached_property
+    def report(self) -> str:
+        """What the migration changes, as text."""
+        return as_text(self)
+
+    def __str__(self) -> str:
+        return self.report
+
+    def sketch(self, width: int | None = None) -> str:
+        """The schedule and the nearest of the target's own, drawn in the terminal."""
+        from laju.view.plot import sketch
+
+        return sketch(self._curves(), self._drawn(), height=14, width=width)
+
+    def picture(self) -> Picture:
+        """The schedule, the nearest of the target's own, and their difference, in Matplotlib."""
+        from laju.view.difference import picture
+        from laju.view.plot import plot
+
+        if self.approximation is None:
+            drawn = plot(self._curves(), self._drawn())
+        else:
+            a, b = self._curves()
+            drawn = picture(self.schedule, self.approximation, self._drawn(), (a, b))
+        drawn.figure.axes[-1].set_xlabel(self.unit)
+        return drawn
+
+    def _curves(self) -> dict[str, Schedule]:
+        curves = {"laju" if self.source == "laju" else f"{self.source} (laju)": self.schedule}
+        if self.approximation is not None:
+            curves[f"{possessive(self.target)} own"] = self.approximation
+        return curves
+
+    def _drawn(self) -> int:
+        """Counts that a picture shows: a part of what comes after the run as well, where the two differ there."""
+        more = self.after is not None and not self.after.equal
+        return self.updates + (max(1, self.updates // 4) if more else 0)
+
+    def save(self, folder: str | os.PathLike[str]) -> list[Path]:
+        """Write the code, the picture, and the report as Markdown and as a page, and say where.
+
+        Raises:
+            OSError: they cannot be written.
+            ModuleNotFoundError: Matplotlib is not installed.
+        """
+        return save(self, Path(folder))
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "source": self.source,
+            "target": self.target,
+            "text": self.text,
+            "spec": self.spec,
+            "schedule": self.schedule.to_json(),
+            "counts": self.counts,
+            "unit": self.unit,
+            "updates": self.updates,
+            "own": self.own,
+            "call": self.call,
+            "code": self.code,
+            "nearest": self.nearest,
+            "nearest_lr": self.nearest_lr,
+            "difference": None if self.difference is None else self.difference.to_json(),
+            "after": None if self.after is None else self.after.to_json(),
+            "rounding": self.rounding,
+            "traps": list(self.traps),
+        }
 
 
 def as_text(c: Conversion) -> str:
