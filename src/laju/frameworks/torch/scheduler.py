@@ -17,7 +17,6 @@ from torch.optim.lr_scheduler import LRScheduler
 from laju.adaptive import Controller, Rule, StateError
 from laju.adaptive.rules import one_number
 from laju.core.checks import choice, number, shown, whole
-from laju.core.pieces import Constant
 from laju.core.schedule import Schedule
 from laju.core.units import RunPlan, Scale, as_length
 from laju.frameworks.state import Policy, check_policy, load, load_controller, save
@@ -211,7 +210,7 @@ class Scheduler(LRScheduler):
 
     def _constant(self) -> bool:
         """Whether no schedule has another value at another time, so that a clock that counts too little changes nothing."""
-        return all(isinstance(slot.schedule, Constant) for slot in self.slots)
+        return all(slot.schedule.level is not None for slot in self.slots)
 
     def _captured(self) -> None:
         """An update is being captured in a CUDA graph, whose replays are counted by the calls of `step`."""
