@@ -375,6 +375,17 @@ def test_set_position_is_idempotent_and_goes_both_ways() -> None:
     assert scheduler.position == 2
 
 
+def test_a_position_that_others_set_by_torchs_name_is_in_force_from_the_next_step_on() -> None:
+    scheduler = Scheduler(sgd(1.0), lr=LONG)
+    train(scheduler, 5)
+    for t in (4095, 7, 9000, 0):
+        scheduler.last_epoch = t
+        used(scheduler.optimizer)
+        scheduler.step()
+        assert (scheduler.position, scheduler.get_last_lr()) == (t + 1, [LONG(t + 1)])
+        assert train(scheduler, 3) == LONG.values(3, start=t + 1).tolist()
+
+
 def test_step_takes_no_position() -> None:
     scheduler = Scheduler(sgd(1.0), lr=SCHEDULE)
     used(scheduler.optimizer)

@@ -14,7 +14,7 @@ from laju.core.schedule import Schedule
 from laju.core.units import Length, RunPlan, Scale, UnresolvedError, as_length
 from laju.text.spec import parse
 
-BLOCK = 4096  # a power of 2
+_BLOCK = 4096
 _AN_UPDATE_AN_EPOCH = RunPlan(samples=1, batch_size=1, epochs=1)
 _FOREIGN = {
     **dict.fromkeys(
@@ -189,10 +189,10 @@ class Values:
 
     def at(self, t: int) -> float:
         if not self.begin <= t < self.end:
-            self.begin = t - t % BLOCK
-            self.end = self.begin + BLOCK
+            self.begin = t - t % _BLOCK
+            self.end = self.begin + _BLOCK
             if self.stride == 1:
-                self.block = self.schedule.values(BLOCK, start=self.begin).tolist()
+                self.block = self.schedule.values(_BLOCK, start=self.begin).tolist()
             else:
                 self.block = self.schedule(np.arange(self.begin, self.end) * self.stride).tolist()
         return self.block[t - self.begin]
@@ -204,5 +204,5 @@ class Values:
 def first(schedule: Schedule, n: int) -> npt.NDArray[np.float64]:
     """The values of the first `n` updates, the very ones that adapters write."""
     schedule.require_resolved()
-    blocks = [schedule.values(BLOCK, start=start) for start in range(0, n, BLOCK)]
+    blocks = [schedule.values(_BLOCK, start=start) for start in range(0, n, _BLOCK)]
     return np.concatenate(blocks)[:n] if blocks else np.empty(0)

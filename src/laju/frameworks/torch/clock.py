@@ -73,8 +73,8 @@ class Ear:
     """
 
     __slots__ = (
-        "__weakref__", "arranged", "block", "eights", "groups", "handle", "heard", "key", "more", "optimizer", "rest",
-        "scheduler", "several", "slots", "values", "wary",
+        "__weakref__", "arranged", "eights", "groups", "handle", "heard", "key", "more", "optimizer", "rest",
+        "scheduler", "several", "slots", "upcoming", "values", "wary",
     )  # fmt: skip
 
     def __init__(self, scheduler: Scheduler | None = None, optimizer: Optimizer | None = None) -> None:
@@ -91,14 +91,14 @@ class Ear:
         self.more = False  # whether there are eights or slots
         self.eights: list[list[Group]] = []
         self.slots: list[Slot] = []
-        self.block: list[float] = []
+        self.upcoming: Iterator[float] = iter(())  # the values after the present one
         self.values: Values | None = None
 
     def renew(self, t: int) -> float:
-        """The value of update `t`, with the block of values that it is in."""
+        """The value of update `t`; those of the same block come next."""
         assert self.values is not None
         value = self.values.at(t)
-        self.block = self.values.block
+        self.upcoming = iter(self.values.block[t - self.values.begin + 1 :])
         return value
 
     def __reduce__(self) -> tuple[Any, tuple[()]]:
@@ -406,7 +406,7 @@ class Clock:
             scheduler._ear = DEAF
             return
         (ear,), slot = ears, slots[0]
-        ear.key, ear.values, ear.block = slot.key, slot.values, []
+        ear.key, ear.values, ear.upcoming = slot.key, slot.values, iter(())
         if len(slots) > 1 or slot.factor or not slot.plain:
             ear.slots, ear.eights, ear.rest = slots, [], []
         elif len(slot.groups) >= _MANY:

@@ -22,10 +22,9 @@ from laju.core.units import RunPlan, Scale, as_length
 from laju.frameworks.state import Policy, check_policy, load, load_controller, save
 from laju.frameworks.torch.clock import DEAF, Clock, Ear, inner_optimizer
 from laju.frameworks.torch.slots import Group, Slot, slots_of
-from laju.frameworks.values import BLOCK, Driven
+from laju.frameworks.values import Driven
 
 KIND = "torch.Scheduler"
-_LAST = BLOCK - 1
 _UNFED = 10_000
 
 
@@ -240,7 +239,7 @@ class Scheduler(LRScheduler):
     @last_epoch.setter
     def last_epoch(self, t: int) -> None:
         self._t = t
-        self._ear.block = []
+        self._ear.upcoming = iter(())
 
     @property
     def _step_count(self) -> int:
@@ -267,12 +266,11 @@ class Scheduler(LRScheduler):
             return
         # The usual case, in as few operations as Python needs for it.
         ear.heard = 0
-        self._t = t = self._t + 1
-        i = t & _LAST  # blocks of values begin at multiples of their size
-        try:
-            value = ear.block[i] if i else ear.renew(t)
-        except IndexError:  # the position was set
-            value = ear.renew(t)
+        self._t += 1
+        for value in ear.upcoming:  # noqa: B007 - the fastest way to the next value of a list
+            break
+        else:
+            value = ear.renew(self._t)
         key = ear.key
         for group in ear.rest:
             group[key] = value
@@ -280,7 +278,7 @@ class Scheduler(LRScheduler):
             for a, b, c, d, e, f, g, h in ear.eights:
                 a[key] = b[key] = c[key] = d[key] = e[key] = f[key] = g[key] = h[key] = value
             for slot in ear.slots:
-                slot.write(slot.values.at(t))
+                slot.write(slot.values.at(self._t))
 
     def _step(self, metrics: Any, epoch: int | None) -> None:
         if epoch is not None or (metrics is not None and self.controller is None):
