@@ -21,6 +21,7 @@ from laju.core.units import RunPlan
 from laju.lab import Comparison, FashionMNIST, Optimizer, Store, Trial
 from laju.lab.engines import loop
 from laju.lab.engines.mxnet import interpreter
+from laju.lab.report import html
 from laju.lab.tasks.idx import read_idx
 from laju.lab.trials import Outcome, Record
 from laju.studies.chapter import EPOCHS, TABS, TRAINED, Figures, Result, get_tab, rates, run, schedules
@@ -336,6 +337,26 @@ def test_rates_that_the_tab_did_not_use_are_held_against_no_figure() -> None:
     assert (
         "come out for constant; square root, multi-factor and cosine cannot be told" in trained(as_meant=True).verdict
     )
+
+
+def test_the_page_of_the_report_has_the_published_figures() -> None:
+    found = trained()
+    page = html.page(found.comparison, elsewhere=found.beside()[1])
+    table = page[page.index("Beside the figures of the PyTorch tab") :].partition("</table>")[0]
+    cells = re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", table)
+    assert cells[:4] == ["schedule", "verdict", "train loss", "published"]
+    assert cells[cells.index("cosine") :][:8] == [
+        "cosine",
+        "agrees",
+        "0.192",
+        "0.192",
+        "0.930",
+        "0.930",
+        "0.901",
+        "0.901",
+    ]
+    assert cells[-8:] == ["cosine with warmup", "none published", "0.500", "-", "0.500", "-", "0.500", "-"]
+    assert trained("mxnet").beside()[1] is None
 
 
 def test_the_result_is_plain_json() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from laju.lab.report import csv, figures, html
+from laju.lab.report.html import Elsewhere
 from laju.lab.report.table import agreement_table, dropped_table, leads, ranking_table, table
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FILES",
+    "Elsewhere",
     "agreement_table",
     "check_writable",
     "dropped_table",
@@ -54,6 +56,7 @@ def write_report(
     folder: str | os.PathLike[str],
     difference: float = 0.01,
     command: str = "laju compare …",
+    elsewhere: Elsewhere | None = None,
 ) -> list[Path]:
     """Write the report's files into a folder, in place of those of an earlier report.
 
@@ -64,6 +67,7 @@ def write_report(
         folder: where to; made if need be.
         difference: in test accuracy; the page says how many seeds would show it.
         command: that would train more of the same, without its number of seeds; the page names it.
+        elsewhere: figures of others that the page shows beside these.
 
     Returns:
         The files: the HTML page, the pictures, and the CSV tables.
@@ -74,7 +78,7 @@ def write_report(
     path = check_writable(folder)
     writers: dict[str, Callable[[Path], object]] = {
         "report.html": lambda target: target.write_text(
-            html.page(comparison, difference, command), encoding="utf-8", newline="\n"
+            html.page(comparison, difference, command, elsewhere), encoding="utf-8", newline="\n"
         ),
         "overview.png": lambda target: figures.save(figures.overview(comparison), target),
         "trials.csv": lambda target: csv.write(comparison.trials(), target),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,21 @@ if TYPE_CHECKING:
     from laju.lab.statistics import Estimate
 
 
-def page(comparison: Comparison, difference: float = 0.01, command: str = "laju compare …") -> str:
+@dataclass(frozen=True)
+class Elsewhere:
+    """Figures from elsewhere that a report shows beside its own: a table of texts, whose first column names schedules."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def page(
+    comparison: Comparison,
+    difference: float = 0.01,
+    command: str = "laju compare …",
+    elsewhere: Elsewhere | None = None,
+) -> str:
     """The whole page as text; `difference` and `command` are those of `Comparison.verdict`."""
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -33,6 +48,7 @@ def page(comparison: Comparison, difference: float = 0.01, command: str = "laju 
     return template.render(
         comparison=comparison,
         verdict=_verdict(comparison.verdict(difference, command)),
+        elsewhere=elsewhere,
         facts=_facts(comparison),
         rows=[
             {"row": row, "swatch": _swatch(i), "span": span}

@@ -13,7 +13,11 @@ from laju.studies.chapter.tabs import BATCH, DATA, EPOCHS, IMAGES, TEST_IMAGES, 
 if TYPE_CHECKING:
     from laju.core.units import RunPlan
     from laju.lab.comparison import Comparison, Row
+    from laju.lab.report import Elsewhere
     from laju.lab.statistics import Estimate
+
+
+FIGURES = ("train_loss", "train_accuracy", "test_accuracy")
 
 
 @dataclass(frozen=True)
@@ -161,6 +165,24 @@ class Result:
     def sentences(self) -> list[str]:
         """The verdict and the notes."""
         return [self.verdict, *self.notes()]
+
+    def beside(self) -> tuple[list[str], Elsewhere | None]:
+        """The sentences and the published figures, for the page of a report."""
+        from laju.lab.report import Elsewhere
+        from laju.lab.statistics import number
+
+        if not self.tab.published:
+            return self.sentences(), None
+        rows = []
+        for line in self.lines():
+            figures = {name: getattr(line.row, name) for name in FIGURES}
+            ours = ["-" if figure is None else number(figure.mean) for figure in figures.values()]
+            theirs = ["-" if line.published is None else number(getattr(line.published, name)) for name in FIGURES]
+            pairs = [text for pair in zip(ours, theirs, strict=True) for text in pair]
+            rows.append((line.row.name, line.judgement, *pairs))
+        columns = [text for name in FIGURES for text in (name.replace("_", " "), "published")]
+        title = f"Beside the figures of the {self.tab.title} tab"
+        return self.sentences(), Elsewhere(title, ("schedule", "verdict", *columns), tuple(rows))
 
     def to_json(self) -> dict[str, Any]:
         """The comparison as `Comparison.to_json` gives it, with the tab's side as "chapter"."""
