@@ -231,6 +231,35 @@ def test_a_peak_for_sgd_is_too_large_for_adam(optimizer):
     assert codes("cosine(1, 100)", 100, optimizer=optimizer, groups=[0.3]) == ["LAJU014"]
 
 
+@pytest.mark.parametrize("optimizer", ["ftrl", "Rprop", "prodigy", type("ScheduleFreeWrapper", (), {})()])
+def test_a_first_rate_of_zero_is_an_error_where_the_optimizer_cannot_bear_it(optimizer):
+    warm = cosine(0.001, total=100, warmup=5)
+    (found,) = [f for f in check(warm, 100, optimizer=optimizer) if f.code == "LAJU018"]
+    assert (found.level, found.update) == ("error", 0)
+    assert found.fix == "cosine(0.001, total=100, warmup=5, first=True)"
+    assert codes(laju.parse(found.fix), 100, optimizer=optimizer) == []
+    assert codes(cosine(0.001, 100), 100, optimizer=optimizer) == []
+    assert "LAJU018" not in codes(warm, 100, optimizer="sgd")
+    assert "LAJU018" not in codes(warm, 100, optimizer=optimizer, parameter="weight_decay")
+
+
+def test_torchs_rprop_does_not_recover_from_a_first_rate_of_zero():
+    torch = pytest.importorskip("torch")
+    from laju.frameworks.torch import Scheduler
+
+    moved = []
+    for first in (False, True):
+        weight = torch.nn.Parameter(torch.zeros(1))
+        optimizer = torch.optim.Rprop([weight])
+        scheduler = Scheduler(optimizer, lr=cosine(0.01, total=100, warmup=5, first=first))
+        for _ in range(20):
+            weight.grad = torch.ones(1)
+            optimizer.step()
+            scheduler.step()
+        moved.append(-weight.item())
+    assert moved[0] < 1e-2 * moved[1]
+
+
 def test_without_a_plan_only_the_schedule_itself_is_looked_at():
     assert codes("cosine(0.3, total=20)") == []
     assert codes("cosine(0.3, total=20, warmup=5)") == ["LAJU001"]

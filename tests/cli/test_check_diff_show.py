@@ -61,7 +61,7 @@ WRONG = [
     ("check 'constant(1)' --updates-per-epoch 3 --epochs 3 --samples 9", "do not go together"),
     ("check 'constant(1)' --samples 3 --batch-size 9 --epochs 1 --drop-last", "an epoch has no update"),
     ("check 'constant(1)' --updates 0", "--updates"),
-    ("check 'constant(1)' --ignore LAJU01", "did you mean 'LAJU017'"),
+    ("check 'constant(1)' --ignore LAJU01", "did you mean 'LAJU01"),
     ("check 'constant(1)' --optimizer adamm", "did you mean 'adam'"),
     ("check 'constant(1)' --optimizer-groups 1e-3,x", "--optimizer-groups"),
     ("check 'constant(1)' --optimizer-groups 1e-3,-1", "groups[1]"),

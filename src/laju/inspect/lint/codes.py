@@ -25,12 +25,15 @@ CODES: dict[str, str] = {
     "LAJU015": "A rate too small to change a weight",
     "LAJU016": "A schedule that does not fit the run",
     "LAJU017": "A value that is not a finite number",
+    "LAJU018": "A first rate of 0 that the optimizer cannot bear",
 }
 """The title of every code; each has a page in the documentation."""
 
 LEVELS: dict[str, Level] = {
     **dict.fromkeys(CODES, "warning"),
-    **dict.fromkeys(("LAJU011", "LAJU012", "LAJU016", "LAJU017"), "error"),  # nothing is trained, or it diverges
+    **dict.fromkeys(
+        ("LAJU011", "LAJU012", "LAJU016", "LAJU017", "LAJU018"), "error"
+    ),  # nothing is trained, or it diverges
     "LAJU001": "note",  # one update, and most systems do so
 }
 """How bad each finding is: a note is told, and is no reason to fail."""
@@ -57,6 +60,8 @@ WHY = {
     "LAJU015": "float32 weights have 24 bits: a step below 6e-8 of a weight is rounded away",
     "LAJU016": "the lengths leave nothing, or less than nothing, for a part of the schedule in this run",
     "LAJU017": "from there on the weights are infinite or not a number, and stay so",
+    "LAJU018": "an optimizer that divides by the rate, or takes its step sizes from the first rate, does not recover from a "
+    "rate of 0",
 }
 
 # Hyper-parameters by name, with what they may be.
@@ -75,8 +80,17 @@ LARGEST: dict[str, float] = {
     **dict.fromkeys(("adam", "adamw", "nadam", "nadamw", "radam", "adamax", "amsgrad", "adabelief", "adan"), _ADAM),
     "lion": _LION,
 }
+NEVER_ZERO: dict[str, str] = {
+    "ftrl": "Keras' Ftrl divides by the rate, so every weight is NaN from update 0 on",
+    "prodigy": "optax's Prodigy divides by a sum of rates, so every weight is NaN from update 0 on",
+    "rprop": "torch's Rprop reads the rate in its first update alone, and its steps begin at the smallest size",
+    "schedulefreewrapper": "schedulefree's ScheduleFreeWrapper divides by a sum of rates, and its first update is an error",
+}
+"""Optimizers for which a first rate of exactly 0 is not one lost update, and what happens instead."""
+
 OTHERS = (
-    "adadelta", "adafactor", "adagrad", "asgd", "lamb", "lars", "lbfgs", "muon", "rmsprop", "rprop", "sgd", "shampoo", "sophia",
+    *NEVER_ZERO,
+    "adadelta", "adafactor", "adagrad", "asgd", "lamb", "lars", "lbfgs", "muon", "rmsprop", "sgd", "shampoo", "sophia",
 )  # fmt: skip
 
 SMALLEST = 1e-8

@@ -14,7 +14,7 @@ from laju.core.clocks import stretch
 from laju.core.outline import Transition
 from laju.core.schedule import Schedule
 from laju.core.units import Length, RunPlan, UnresolvedError, nearest_update
-from laju.inspect.lint.codes import ALL, AVERAGE, LARGEST, RATE, SMALLEST, WHY, Finding
+from laju.inspect.lint.codes import ALL, AVERAGE, LARGEST, NEVER_ZERO, RATE, SMALLEST, WHY, Finding
 from laju.inspect.lint.run import Run, figure, fitted_to, many
 from laju.inspect.lint.structure import (
     cycles_of,
@@ -48,14 +48,8 @@ def _zero(run: Run) -> Iterator[Finding]:
     if not zero.size:
         return
     at = int(run.t[zero[0]])
-    ramp = first_ramp(run.given)
     more = f"; {many(int(zero.size))} in all" if zero.size > 1 and run.n <= ALL else ""
-    if at == 0 and ramp is not None and getattr(ramp, "start", None) == 0 and not getattr(ramp, "first", True):
-        fixed = ramp.with_fields(first=True, endpoint=False)
-        instead = run.write(
-            "first=True in the warmup, so that it starts one step above 0",
-            lambda: with_replaced(run.given, ramp, fixed),
-        )
+    if at == 0 and (instead := _first_step(run)):
         yield run.finding("LAJU001", at, f"the warmup starts at 0, so update 0 changes nothing{more}", instead)
         return
     floor = float(figure(run.peak / 100)) if run.peak > 0 else 0.0
@@ -74,6 +68,22 @@ def _zero(run: Run) -> Iterator[Finding]:
         )
         instead = run.write(words, lambda: run.given.maximum(floor))
     yield run.finding("LAJU001", at, f"the rate is 0 at update {at:,}{more}", instead)
+
+
+def _first_step(run: Run) -> str | None:
+    """The advice to begin the warmup one step above 0; None where no warmup begins at 0."""
+    ramp = first_ramp(run.given)
+    if ramp is None or getattr(ramp, "start", None) != 0 or getattr(ramp, "first", True):
+        return None
+    fixed = ramp.with_fields(first=True, endpoint=False)
+    words = "first=True in the warmup, so that it starts one step above 0"
+    return run.write(words, lambda: with_replaced(run.given, ramp, fixed))
+
+
+def _first_zero(run: Run) -> Iterator[Finding]:
+    what = NEVER_ZERO.get(run.optimizer or "")
+    if what and run.kind == RATE and run.v.size and run.v[0] == 0:
+        yield run.finding("LAJU018", 0, f"the first rate is 0: {what}", _first_step(run) or "a first rate above 0")
 
 
 def _unreached_peak(run: Run) -> Iterator[Finding]:
@@ -389,5 +399,5 @@ def does_not_fit(schedule: Schedule, plan: RunPlan | int | None, error: ValueErr
 
 RULES: tuple[Callable[[Run], Iterator[Finding]], ...] = (
     _finite, _zero, _unreached_peak, _jump_after_warmup, _rise_after_decay, _shorter, _longer, _unreached_boundary,
-    _floor_above_base, _warmup_is_all, _no_length, _outside_average, _negative, _other_unit, _large, _tiny,
+    _floor_above_base, _warmup_is_all, _no_length, _outside_average, _negative, _other_unit, _large, _tiny, _first_zero,
 )  # fmt: skip
