@@ -546,6 +546,14 @@ def test_an_update_that_is_inferred_counts_and_is_told_once(update: Any, zero: s
         assert loop.run() == near(FROM_ONE.values(UPDATES))
 
 
+def test_one_update_that_is_inferred_is_told_when_a_state_is_saved() -> None:
+    loop = Loop(update=by_hand, scheduler=lambda o: Scheduler(o, lr=FROM_ONE))
+    with says():
+        loop.run(1)
+    with says("count='calls'"):
+        loop.scheduler.state_dict()
+
+
 def test_updates_by_hand_from_a_rate_of_0() -> None:
     with says("count='calls'"):
         assert Loop(update=by_hand).run() == near(PLAN)
@@ -684,13 +692,23 @@ def test_what_cannot_be_known_is_told_or_as_torch_has_it() -> None:
             rates.append(scheduler.get_last_lr()[0])
             scheduler.step()
     assert rates == near([PLAN[0], *PLAN[:3]])
-    # Weights that are loaded after the scheduler is made look like an update, at a first call without one.
-    model = torch.nn.Linear(1, 1)
-    scheduler = Scheduler(SGD(model.parameters(), lr=0.7), lr=SCHEDULE)
-    model.load_state_dict(torch.nn.Linear(1, 1).state_dict())
-    model(torch.ones(1, 1)).sum().backward()
-    with says("if weights were loaded after the scheduler was made"):
-        scheduler.step()
+
+
+@pytest.mark.parametrize("micro", [1, 4])
+def test_weights_that_are_loaded_after_the_scheduler_was_made_are_no_update(micro: int) -> None:
+    with says():
+        loop = Loop()
+        loop.order = "never"
+        with torch.no_grad():
+            loop.weight.fill_(5.0)  # as DistributedDataParallel does, too
+        for batch in range(4 * micro):
+            (loop.weight.sum() / micro).backward()
+            if batch % micro == micro - 1:
+                loop.optimizer.step()
+                loop.optimizer.zero_grad()
+            loop.scheduler.step()
+        assert loop.scheduler.position == 4
+        assert loop.weight[0].item() == pytest.approx(5.0 - sum(PLAN[:4]))
 
 
 # --- epochs ------------------------------------------------------------------------------------------------------------

@@ -328,6 +328,7 @@ class Clock:
         self.ears: list[Ear] = []
         self.source: Literal["hook", "weights"] | None = None  # how updates become known; None: none has
         self.bare = 0  # calls without update and without training since the last update
+        self.inferred = 0  # calls whose update the weights showed
         self.idle = 0  # calls with training and without update, before the first update
         self.twice = 0  # calls that came after two updates
         self.lumps = 0  # calls that came after more than one
@@ -360,9 +361,7 @@ class Clock:
         """Listen to an optimizer that shares a group with the scheduler, and holds no other that does: its updates are these."""
         groups = {id(group) for o in scheduler.optimizers for group in o.param_groups}
         if not any(id(group) in groups for group in optimizer.param_groups):
-            driven = {id(p) for slot in scheduler.slots for group in slot.groups for p in group["params"]}
-            if any(id(p) in driven for group in optimizer.param_groups for p in group["params"]):
-                self.others.add(type(optimizer).__name__)
+            self._note(scheduler, optimizer)
             return
         if any(ear.optimizer is not None and ear.optimizer() is optimizer for ear in self.ears):
             return
@@ -376,6 +375,14 @@ class Clock:
         ear.wary = _wary(optimizer)
         self.ears.append(ear)
         self.tune(scheduler)
+
+    def _note(self, scheduler: Scheduler, optimizer: Optimizer) -> None:
+        """Keep the name of another optimizer over the same parameters, unless one of the scheduler's holds it."""
+        if any(optimizer is inner for own in scheduler.optimizers for inner in _inside(own, set())):
+            return
+        driven = {id(p) for slot in scheduler.slots for group in slot.groups for p in group["params"]}
+        if any(id(p) in driven for group in optimizer.param_groups for p in group["params"]):
+            self.others.add(type(optimizer).__name__)
 
     def arranged(self, scheduler: Scheduler) -> None:
         """The groups are other ones than before."""
@@ -392,7 +399,7 @@ class Clock:
 
     def tune(self, scheduler: Scheduler) -> None:
         """Choose the shortest way that is right for the next update and the next `step()`."""
-        early = self.source is None and self.bare == 1
+        early = self._early()
         for ear in self.ears:
             ear.groups = None if ear.wary or early else ear.arranged
         slots, ears = scheduler.slots, self.ears
@@ -430,8 +437,8 @@ class Clock:
         if not _same(optimizer.param_groups, ear.arranged):
             scheduler._arrange()
             scheduler._put()
-        if self.source is None and self.bare == 1:  # step() came before the update that it is for
-            self.bare, self.look = 0, None
+        if self._early():
+            self.source, self.bare, self.inferred, self.look = None, 0, 0, None
             scheduler.last_epoch -= 1
             scheduler._put()
             self.tune(scheduler)
@@ -442,6 +449,13 @@ class Clock:
         # A finder of learning rates makes updates with rates of its own.
         if ear.heard == 3 and scheduler._holds():
             self._tell_of_epochs(scheduler)
+
+    def _early(self) -> bool:
+        """Whether the schedule has moved by one for an update that is still to come, should one be heard now.
+
+        `step()` came before the update; or weights that were loaded, or broadcast to other ranks, looked like one.
+        """
+        return (self.source is None and self.bare == 1) or (self.source == "weights" and self.inferred == 1)
 
     def due(self) -> bool:
         """Whether the next `step()` counts for certain."""
@@ -458,7 +472,7 @@ class Clock:
     def begin(self, scheduler: Scheduler) -> None:
         """The position was set, or something was loaded: forget what was heard."""
         self.acknowledge()
-        self.bare = 0
+        self.bare = self.inferred = 0
         self.tune(scheduler)
         self.look = None if self.source == "hook" else self._look(scheduler)
 
@@ -508,7 +522,10 @@ class Clock:
             return False
         if moved:
             self.source = "weights"
-            self._tell_of_weights(scheduler)
+            self.inferred += 1
+            self.tune(scheduler)
+            if self.inferred > 1 or self.others:  # one alone may be weights that were loaded
+                self._tell_of_weights(scheduler)
             return self._moves(True)
         if trained:
             if self.source is None and not (compares and now.grew(before)):  # type: ignore[arg-type]
@@ -545,6 +562,8 @@ class Clock:
         """A state is saved: the last moment to say that nothing was ever heard."""
         if self.source is None and self.idle and not self.calls:
             self._tell_of_silence(scheduler)
+        if self.inferred:
+            self._tell_of_weights(scheduler)
 
     # --- warnings ------------------------------------------------------------------------------------------------
 
