@@ -8,6 +8,7 @@ True
 
 from laju.forecast.bound import BestRate, anytime_bound, best_rate, bound, distance, transfer_rate
 from laju.forecast.curves import Curve, ForecastWarning
+from laju.forecast.ending import Ending, ending
 from laju.forecast.families import Best
 from laju.forecast.finals import FittedFinals, Ranked, fit_finals
 from laju.forecast.fitting import FittedLaw, HeldOut, errors, fit
@@ -19,17 +20,20 @@ from laju.forecast.plan import (
     norms_per_update,
     refined_schedule,
 )
+from laju.forecast.prior import Prior, learn
 from laju.forecast.reading import read_curve
 
 __all__ = [
     "Best",
     "BestRate",
     "Curve",
+    "Ending",
     "FittedFinals",
     "FittedLaw",
     "ForecastWarning",
     "HeldOut",
     "Plan",
+    "Prior",
     "Ranked",
     "anytime_bound",
     "best_continuation",
@@ -38,9 +42,11 @@ __all__ = [
     "best_under_cap",
     "bound",
     "distance",
+    "ending",
     "errors",
     "fit",
     "fit_finals",
+    "learn",
     "norms_per_update",
     "read_curve",
     "refined_schedule",

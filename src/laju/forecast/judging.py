@@ -1,0 +1,231 @@
+"""Candidates are judged by what they were off by on near past runs, at the same share of the run.
+
+Why not by the own curve: a cooldown that is to come is in no residual of the rows seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from laju.forecast.blocks import Array
+from laju.forecast.candidates import LAWS, Question, Track, solve
+
+Flags = npt.NDArray[np.bool_]
+
+LEAST_ROWS = 5
+MISFIT = 0.006
+"""Relative misfit of the closest candidate from which on a law is said to miss its own curve."""
+SOUND = 0.01
+"""The same of a past run that is to judge."""
+RISE = 0.003
+"""How far a smoothed loss may be above its lowest."""
+NEAR = 0.5
+"""Distance to the nearest past run within which a flat trunk is answered."""
+_LEVEL = 25.0
+ANNEALED = 0.1
+"""Share of the annealing that has to be seen where no past run is near."""
+ALONE_ANNEALED = 0.5
+"""The same where there are no past runs."""
+_ALONE = 1.2
+"""Half width of a band of 90 % in units, where there are no past runs; nine tenths of the errors on the curves in the docs."""
+_LIKE, _LIKE_BAND = 0.5, 1.5
+_B0 = 0.05
+_DOUBT = 8.0
+"""Power of a score in the vote of a candidate."""
+
+
+@dataclass(frozen=True)
+class Judges:
+    """Past runs at a share of the run, asked about a later share.
+
+    Attributes:
+        index: which of the past runs; shape (N,).
+        vectors: what likeness is measured in; shape (N, 7).
+        groups: number of the group; shape (N,).
+        sound: whether the run itself would be answered; shape (N,).
+        scores: logarithm of each candidate's error, in units of the last value's; shape (N, K).
+        answers: of the whole method, the run's group left out, over the truth; shape (N,).
+        ratios: errors of the answers over `unit`; shape (N,).
+        nearest: distance to the nearest sound run of another group; shape (N,).
+        levels: logarithm of the last loss seen; shape (N,).
+        amplitudes: B of the whole runs; shape (N, 3).
+    """
+
+    index: npt.NDArray[np.int64]
+    vectors: Array
+    groups: npt.NDArray[np.int64]
+    sound: Flags
+    scores: Array
+    answers: Array
+    ratios: Array
+    nearest: Array
+    levels: Array
+    amplitudes: Array
+
+    def distances(self, vector: Array) -> Array:
+        return np.asarray(np.sqrt(((self.vectors - vector) ** 2).sum(axis=1)))
+
+
+def likeness_vector(q: Question) -> Array:
+    """What two runs at the same share are compared by.
+
+    The rate now, half-way to the moment asked about and half-way back (over the peak, times 3); the logarithms of the losses at a
+    quarter, half and three quarters of the rows seen over the last one (times 4, 8, 16); and log₁₀ of the updates.
+    """
+    run, share, to = q.track, float(q.track.at[q.seen - 1]), float(q.track.at[q.until])
+    rates = 3 * np.interp([share, (share + to) / 2, share / 2], np.linspace(0, 1, len(run.shape)), run.shape)
+    log = np.log(run.loss[: q.seen])
+    falls = [k * (np.interp(share * f, run.at[: q.seen], log) - log[-1]) for f, k in ((0.25, 4), (0.5, 8), (0.75, 16))]
+    return np.array([*rates, *falls, np.log10(run.updates)])
+
+
+def judges(
+    tracks: Sequence[Track],
+    groups: Sequence[str],
+    amplitudes: Array,
+    share: float,
+    to: float = 1.0,
+    beside: Sequence[tuple[Track, ...]] | None = None,
+) -> Judges | None:
+    """What past runs say of the candidates at a share of the run, or None where none of them can.
+
+    Args:
+        tracks: the past runs.
+        groups: of each; a run is predicted with its own group left out.
+        amplitudes: B of each by law.
+        share: at which the candidates are solved.
+        to: the later share that is predicted.
+        beside: finished runs of the same recipe and peak of each.
+    """
+    questions, index = [], []
+    for i, run in enumerate(tracks):
+        seen, until = run.rows(share), len(run) if to >= 1 else run.rows(to)
+        if seen >= LEAST_ROWS - 1 and until > seen:
+            questions.append(Question(run, seen, until - 1, beside[i] if beside else ()))
+            index.append(i)
+    if not questions:
+        return None
+    vectors = np.stack([likeness_vector(q) for q in questions])
+    group = np.unique([groups[i] for i in index], return_inverse=True)[1]
+    b = amplitudes[index]
+    distance = np.sqrt(((vectors[:, None] - vectors) ** 2).sum(axis=2))
+    elsewhere = group[:, None] != group
+    done = solve(questions, _drawn(likeness(distance, group, elsewhere), b))
+    sound = (done.misfit.min(axis=1) <= SOUND) & np.array([rise(q.track.loss[: q.seen]) <= RISE for q in questions])
+    if not sound.any():
+        return None
+    others = elsewhere & sound
+    weights = likeness(distance, group, others)
+    truth = np.array([q.track.loss[q.until] / q.track.loss[q.seen - 1] for q in questions])
+    last = np.abs(1 / truth - 1)
+    scores = np.log(np.abs(done.end / truth[:, None] - 1) / (last[:, None] + 0.003) + 0.02)
+    answers, spread, _ = vote(done.end, done.misfit, scores, weights)
+    nearest = np.where(others, distance, np.inf).min(axis=1, initial=np.inf)
+    levels = np.log([q.track.loss[q.seen - 1] for q in questions])
+    akin = np.where(others, _akin(distance, levels[:, None] - levels), np.inf).min(axis=1, initial=np.inf)
+    blind = np.array([q.track.annealed(q.seen - 1, q.until) < ANNEALED for q in questions]) & (akin > NEAR)
+    ratios = np.abs(answers / truth - 1) / unit(answers, spread)
+    # A run that would itself be refused says nothing about the errors of answers.
+    ratios[blind & ~np.array([q.known for q in questions])] = np.nan
+    return Judges(np.array(index), vectors, group, sound, scores, answers / truth, ratios, nearest, levels, b)
+
+
+def likeness(distance: Array, groups: npt.NDArray[np.int64], allowed: Flags, width: float = _LIKE) -> Array:
+    """Weights of past runs: exp(-½((d - d_min) / width)²), shared out among the runs of a group."""
+    d = np.where(allowed, distance, np.inf)
+    least = d.min(axis=-1, keepdims=True)
+    least = np.where(np.isfinite(least), least, 0.0)
+    counts = allowed @ (groups[:, None] == groups)
+    return np.asarray(np.where(allowed, np.exp(-0.5 * ((d - least) / width) ** 2), 0.0) / np.maximum(counts, 1))
+
+
+def _drawn(weights: Array, b: Array) -> Array:
+    total = weights.sum(axis=-1, keepdims=True)
+    return np.asarray(np.where(total > 0, weights @ b / np.where(total > 0, total, 1.0), _B0))
+
+
+def _akin(distance: Array, levels: Array) -> Array:
+    """Distance with the level of the losses in it: where data or model differ, so does what annealing gains."""
+    return np.asarray(np.sqrt(distance**2 + (_LEVEL * levels) ** 2))
+
+
+def vote(ends: Array, misfit: Array, scores: Array, weights: Array) -> tuple[Array, Array, Array]:
+    """The candidates' mean end, the spread around it, and the votes: the scores by past runs, times misfit^.3, to the power -8.
+
+    Args:
+        ends: by question and candidate; shape (N, K).
+        misfit: the same.
+        scores: of the past runs; shape (M, K).
+        weights: likeness of past runs; shape (N, M).
+    """
+    total = weights.sum(axis=-1, keepdims=True)
+    score = np.where(total > 0, weights @ scores / np.where(total > 0, total, 1.0), 0.0) + 0.3 * np.log(misfit + 3e-4)
+    votes = np.exp(-_DOUBT * (score - score.min(axis=-1, keepdims=True)))
+    votes /= votes.sum(axis=-1, keepdims=True)
+    mean = (votes * ends).sum(axis=-1)
+    return mean, np.sqrt((votes * (ends - mean[..., None]) ** 2).sum(axis=-1)), votes
+
+
+def unit(answer: Array, spread: Array) -> Array:
+    """The scale of an answer's relative error: the geometric mean of the fall to come and the spread of the candidates."""
+    return np.asarray(np.sqrt((np.abs(1 - answer) + 0.002) * (spread + 0.0005)))
+
+
+def quantile(ratios: Array, weights: Array, level: float) -> float:
+    """Weighted quantile of past runs' errors, with one vote for "worse than all" (a quarter worse)."""
+    weights = np.where(np.isfinite(ratios), weights, 0.0)
+    ratios = np.where(np.isfinite(ratios), ratios, 0.0)
+    if not weights.any():
+        return np.inf
+    order = np.argsort(ratios)
+    share = np.cumsum(weights[order]) / (weights.sum() + weights.max())
+    over = np.flatnonzero(share >= level)
+    return float(ratios[order[over[0]]] if over.size else 1.25 * ratios.max())
+
+
+def rise(loss: Array) -> float:
+    """How far the smoothed loss is above its lowest, relative."""
+    width = max(1, min(5, len(loss) // 5))
+    smooth = np.convolve(loss, np.ones(width) / width, mode="valid")
+    return float(smooth[-1] / smooth.min() - 1)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """An answer in units of the last loss seen, with what it rests on."""
+
+    answer: float
+    half: float
+    misfit: float
+    nearest: float
+    akin: float
+    votes: Array
+    weights: Array
+    distances: Array
+
+
+def answer(q: Question, past: Judges | None, level: float) -> Verdict:
+    """The answer to a question by the candidates that past runs judge; by the closest fits alone where there are none."""
+    if past is None:
+        done = solve([q], np.full((1, len(LAWS)), _B0))
+        nothing = np.zeros((1, 0))
+        mean, spread, votes = vote(done.end, done.misfit, np.zeros((0, done.end.shape[1])), nothing)
+        half = float(_ALONE * -np.log10(1 - level) * unit(mean, spread)[0])
+        return Verdict(float(mean[0]), half, float(done.misfit.min()), np.inf, np.inf, votes[0], nothing[0], nothing[0])
+    distance = past.distances(likeness_vector(q))[None]
+    weights = likeness(distance, past.groups, past.sound[None])
+    done = solve([q], _drawn(weights, past.amplitudes))
+    mean, spread, votes = vote(done.end, done.misfit, past.scores, weights)
+    wide = likeness(distance, past.groups, past.sound[None], _LIKE_BAND)[0]
+    nearest = float(distance[0][past.sound].min())
+    judged = np.isfinite(past.ratios) & np.isfinite(past.nearest)
+    usual = float(np.average(past.nearest[judged], weights=wide[judged])) if wide[judged].any() else nearest
+    # Past runs that had nearer ones than the question has were easier to answer.
+    farther = max(1.0, (nearest + NEAR) / (usual + NEAR))
+    half = float(quantile(past.ratios, wide, level) * farther * unit(mean, spread)[0])
+    akin = float(_akin(distance[0], past.levels - np.log(q.track.loss[q.seen - 1]))[past.sound].min())
+    return Verdict(float(mean[0]), half, float(done.misfit.min()), nearest, akin, votes[0], weights[0], distance[0])

@@ -1,0 +1,378 @@
+"""Priors: finished runs, kept with their rates, by which the forecast of another run is judged."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from importlib import resources
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from laju.core.checks import nearest, shown
+from laju.forecast.blocks import Array, Updates
+from laju.forecast.candidates import ROWS, Track, amplitudes, track
+from laju.forecast.curves import Curve, checked_updates
+from laju.forecast.judging import LEAST_ROWS, Judges, judges
+
+_FORMAT = "laju prior 1"
+_RUNS, _KNOTS, _BYTES, _LONGEST = 1_000, 20_000, 20_000_000, 50_000_000
+"""Limits of a prior file: runs, knots of a run's rates, bytes, updates of a run."""
+SHIPPED = ("adamw-language", "muon-language", "algoperf")
+BRANCHES = 12
+"""Finished branches of a run's trunk that are fitted beside it."""
+_ALIKE = 0.0015
+"""Relative difference (root mean square) of losses up to which two runs with the same rates so far are of one trunk."""
+
+
+@dataclass(frozen=True)
+class PastRun:
+    """A finished run: losses at completed updates, and the rates of the whole run as knots of straight lines."""
+
+    name: str
+    group: str
+    updates: tuple[int, ...]
+    losses: tuple[float, ...]
+    knots: tuple[int, ...]
+    rates: tuple[float, ...]
+
+    @property
+    def length(self) -> int:
+        return self.knots[-1] + 1
+
+    @cached_property
+    def track(self) -> Track:
+        return track(self._rows, self._losses, self.every_rate)
+
+    @cached_property
+    def every_rate(self) -> Array:
+        return np.interp(np.arange(self.length), self.knots, self.rates)
+
+    def branches_with(self, updates: Updates, losses: Array, rates: Array) -> bool:
+        """Whether another run is a branch of the same trunk."""
+        return same_beginning(updates, losses, rates, self._rows, self._losses, self.every_rate)
+
+    @cached_property
+    def _rows(self) -> Updates:
+        return np.array(self.updates, dtype=np.int64)
+
+    @cached_property
+    def _losses(self) -> Array:
+        return np.array(self.losses)
+
+    def beside(self, length: int, total: float) -> Track:
+        """The track in the units of another run: its updates, and its sum of rates over the peak."""
+        return track(self._rows, self._losses, self.every_rate, (length, total))
+
+
+@dataclass(frozen=True)
+class Prior:
+    """Finished runs in groups, from `learn` or from a file.
+
+    Attributes:
+        name: said in every answer that rests on the prior.
+        runs: the finished runs.
+        source: where the curves come from.
+        licence: of the curves.
+    """
+
+    name: str
+    runs: tuple[PastRun, ...] = field(repr=False)
+    source: str = ""
+    licence: str = ""
+    _judged: dict[Any, Judges | None] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __len__(self) -> int:
+        return len(self.runs)
+
+    def to_json(self) -> dict[str, Any]:
+        """The prior as values that `json.dumps` takes."""
+        runs = [
+            {
+                "name": run.name,
+                "group": run.group,
+                "updates": list(run.updates),
+                "losses": list(run.losses),
+                "knots": list(run.knots),
+                "rates": list(run.rates),
+            }
+            for run in self.runs
+        ]
+        about = {"format": _FORMAT, "name": self.name, "source": self.source, "licence": self.licence}
+        return {**about, "runs": runs}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Prior:
+        """The prior that `to_json` wrote.
+
+        Raises:
+            ValueError: the data is no prior, or more than a prior may hold.
+        """
+        if not isinstance(data, Mapping) or data.get("format") != _FORMAT:
+            raise ValueError(
+                f"a prior has the format {_FORMAT!r}, got {shown(data)}; write one with laju forecast learn"
+            )
+        runs = data.get("runs")
+        if not isinstance(runs, list) or not 0 < len(runs) <= _RUNS:
+            raise ValueError(f"a prior holds 1 to {_RUNS:,} runs, got {shown(runs)}")
+        about = [data.get(key, "") for key in ("name", "source", "licence")]
+        if not all(isinstance(text, str) and len(text) <= 2_000 for text in about):
+            raise ValueError("name, source and licence of a prior are texts of up to 2,000 characters")
+        return cls(about[0], tuple(_run(i, run) for i, run in enumerate(runs)), about[1], about[2])
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the prior as JSON."""
+        Path(path).write_text(json.dumps(self.to_json(), separators=(",", ":")) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Prior:
+        """Read a prior from a JSON file.
+
+        Raises:
+            ValueError: the file is no prior, or larger than 20 MB.
+            OSError: the file cannot be read.
+        """
+        file = Path(path)
+        if file.stat().st_size > _BYTES:
+            raise ValueError(f"{path} is larger than {_BYTES:,} bytes, the most that a prior may have")
+        try:
+            data = json.loads(file.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{path} is no JSON: {error}") from None
+        return cls.from_json(data)
+
+    @cached_property
+    def _tracks(self) -> tuple[Track, ...]:
+        return tuple(run.track for run in self.runs)
+
+    @cached_property
+    def _amplitudes(self) -> Array:
+        return amplitudes(self._tracks)
+
+    def judges(self, share: float, to: float = 1.0) -> Judges | None:
+        """What the runs say of the candidates at a share of a run, rounded to a hundredth, for a later share."""
+        key = (round(share, 2), round(to, 2))
+        if key not in self._judged:
+            groups = [run.group for run in self.runs]
+            self._judged[key] = judges(self._tracks, groups, self._amplitudes, *key)
+        return self._judged[key]
+
+    def judges_beside(self, share: float, longest: float) -> Judges | None:
+        """The same, each run with the finished runs of its recipe and peak beside it.
+
+        Args:
+            share: at which the candidates are solved.
+            longest: how long the runs beside may be, as a share of the run.
+        """
+        key = (round(share, 2), round(longest, 1), "beside")
+        if key not in self._judged:
+            beside = [
+                tuple(
+                    other.beside(run.length, float(run.every_rate.sum() / run.every_rate.max()))
+                    for other in self._family[i]
+                    if other.length <= round(longest, 1) * 1.05 * run.length
+                )
+                for i, run in enumerate(self.runs)
+            ]
+            use = [i for i, found in enumerate(beside) if found]
+            self._judged[key] = (
+                judges(
+                    [self._tracks[i] for i in use],
+                    [self.runs[i].group for i in use],
+                    self._amplitudes[use],
+                    round(share, 2),
+                    beside=[beside[i] for i in use],
+                )
+                if use
+                else None
+            )
+        return self._judged[key]
+
+    @cached_property
+    def _family(self) -> list[list[PastRun]]:
+        return [
+            [
+                other
+                for j, other in enumerate(self.runs)
+                if j != i and other.group == run.group and other.branches_with(run._rows, run._losses, run.every_rate)
+            ][:BRANCHES]
+            for i, run in enumerate(self.runs)
+        ]
+
+
+def same_beginning(u: Updates, loss: Array, rates: Array, u2: Updates, loss2: Array, rates2: Array) -> bool:
+    """Whether two runs are branches of one trunk: the same rates over the peak past a warmup, and the same losses there.
+
+    A log that begins near its branch shares a row or two, which have to agree more closely.
+    """
+    shared = min(int(u[-1]), int(u2[-1]))
+    if (
+        abs(np.log(np.interp(max(int(u[0]), int(u2[0])), u, loss) / np.interp(max(int(u[0]), int(u2[0])), u2, loss2)))
+        > 0.1
+    ):
+        return False  # nothing alike: the usual case, told at once
+    until = same_until(rates[:shared], rates2[:shared])
+    warm = int(np.argmax(rates > 0.999 * rates.max()))
+    low, high = max(warm + 1, int(u[0]), int(u2[0])), min(until, shared)
+    rows = u2[(u2 >= low) & (u2 <= high)]
+    late = max(int(u[0]) / len(rates), int(u2[0]) / len(rates2)) > 0.2
+    if not len(rows) or (len(rows) < 3 and not late):
+        return False
+    off = np.abs(np.log(np.interp(rows, u2, loss2) / np.interp(rows, u, loss)))
+    off = off[len(off) // 3 :]
+    return float(np.sqrt(np.mean(off**2))) <= (_ALIKE if len(rows) > 2 else _ALIKE / 3)
+
+
+def same_until(rates: Array, rates2: Array) -> int:
+    """The update from which on two runs have different rates over their peaks."""
+    n = min(len(rates), len(rates2))
+    apart = np.flatnonzero(np.abs(rates[:n] / rates.max() - rates2[:n] / rates2.max()) > 0.01)
+    return int(apart[0]) if apart.size else n
+
+
+def learn(
+    curves: Iterable[Curve],
+    groups: Sequence[str] | None = None,
+    *,
+    name: str = "own runs",
+    source: str = "",
+    licence: str = "",
+) -> Prior:
+    """Learn a prior from finished runs; one near run makes the forecast of the next one good.
+
+    Args:
+        curves: finished runs, each with its rates up to its last loss.
+        groups: a name for each curve; runs of one recipe, task or peak share one. A run is never judged by its own group. By
+            default each curve is a group of its own.
+        name: said in the answers that rest on the prior.
+        source: where the curves come from.
+        licence: of the curves.
+
+    Raises:
+        ValueError: no curves, groups that are not one for each curve, or a curve of fewer than five losses.
+        TypeError: a curve that is no Curve.
+
+    >>> import laju, numpy as np
+    >>> at = np.arange(100, 2001, 100)
+    >>> run = Curve(at, 3 + (at / 100) ** -0.5, laju.cosine(0.1, total=2000), "run 1")
+    >>> learn([run], ["small"], name="mine")
+    Prior(name='mine', source='', licence='')
+    """
+    used = list(curves)
+    if not used:
+        raise ValueError("curves must hold at least one finished run, got none")
+    names = [str(curve.name) if isinstance(curve, Curve) else "" for curve in used]
+    groups = [f"{n} ({i})" for i, n in enumerate(names)] if groups is None else [str(group) for group in groups]
+    if len(groups) != len(used):
+        raise ValueError(f"groups must be one for each of the {len(used)} curves, got {len(groups)}")
+    runs = []
+    for curve, group in zip(used, groups, strict=True):
+        if not isinstance(curve, Curve):
+            raise TypeError(f"curves must be Curve objects, got {shown(curve)}")
+        if len(curve) < LEAST_ROWS:
+            raise ValueError(f"{curve.name} has {len(curve)} losses; a past run needs at least {LEAST_ROWS}")
+        updates, losses = thinned(*_from_the_trunk(curve, [c for c, g in zip(used, groups, strict=True) if g == group]))
+        knots = _knots(curve.rates[: int(curve.updates[-1])])
+        runs.append(
+            PastRun(
+                curve.name,
+                group,
+                tuple(updates.tolist()),
+                tuple(float(f"{loss:.7g}") for loss in losses),
+                tuple(knots.tolist()),
+                tuple(float(f"{rate:.7g}") for rate in curve.rates[knots]),
+            )
+        )
+    return Prior(name, tuple(runs), source, licence)
+
+
+def _from_the_trunk(curve: Curve, others: Sequence[Curve]) -> tuple[Updates, Array]:
+    """The rows of a run, and of the trunk that it was branched from where its log begins at the branch."""
+    first = int(curve.updates[0])
+    best = (curve.updates, curve.loss)
+    for other in others:
+        if other is curve or other.updates[0] >= best[0][0] or same_until(curve.rates, other.rates) < first - 1:
+            continue
+        if same_beginning(curve.updates, curve.loss, curve.rates, other.updates, other.loss, other.rates):
+            head = other.updates < first
+            best = (np.append(other.updates[head], curve.updates), np.append(other.loss[head], curve.loss))
+    return best
+
+
+def thinned(updates: Updates, losses: Array) -> tuple[Updates, Array]:
+    """Means of blocks of rows, where there are more than `ROWS`."""
+    if len(updates) <= ROWS:
+        return updates, losses
+    parts = np.array_split(np.arange(len(updates)), ROWS)
+    at = np.array([round(float(updates[part].mean())) for part in parts], dtype=np.int64)
+    return at, np.array([losses[part].mean() for part in parts])
+
+
+@lru_cache
+def shipped(name: str) -> Prior:
+    """A prior that laju brings: "adamw-language", "muon-language" or "algoperf".
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    if name not in SHIPPED:
+        raise ValueError(f"prior {shown(name)} is not one of {', '.join(SHIPPED)}{nearest(str(name), SHIPPED)}")
+    text = resources.files("laju.forecast").joinpath("priors", f"{name}.json").read_text(encoding="utf-8")
+    return Prior.from_json(json.loads(text))
+
+
+def _knots(rates: Array) -> Updates:
+    """Updates between which straight lines are the rates, to a thousandth of the peak."""
+    bound = 1e-3 * float(rates.max())
+    keep, open_ = {0, len(rates) - 1}, [(0, len(rates) - 1)]
+    while open_:
+        a, b = open_.pop()
+        if b - a < 2:
+            continue
+        line = np.linspace(rates[a], rates[b], b - a + 1)
+        off = np.abs(rates[a : b + 1] - line)
+        worst = int(off.argmax())
+        if off[worst] > bound:
+            keep.add(a + worst)
+            open_ += [(a, a + worst), (a + worst, b)]
+    return np.array(sorted(keep), dtype=np.int64)
+
+
+def _run(i: int, data: Any) -> PastRun:
+    if not isinstance(data, Mapping):
+        raise ValueError(f"run {i} of the prior must be an object, got {shown(data)}")
+    name, group = data.get("name"), data.get("group")
+    if not isinstance(name, str) or not isinstance(group, str):
+        raise ValueError(f"run {i} of the prior must have a name and a group, got {shown(name)} and {shown(group)}")
+    where = f"of run {i} ({shown(name)}) of the prior"
+    updates = checked_updates(_list(data, "updates", where, 10_000), f"updates {where}")
+    knots = checked_updates(_list(data, "knots", where, _KNOTS), f"knots {where}", least=0)
+    losses, rates = (_numbers(data, key, where, limit) for key, limit in (("losses", 10_000), ("rates", _KNOTS)))
+    if len(updates) != len(losses) or len(updates) < LEAST_ROWS or (np.diff(updates) <= 0).any():
+        raise ValueError(f"updates {where} must rise and be as many as the losses, {LEAST_ROWS} at least")
+    if len(knots) != len(rates) or not len(knots) or knots[0] != 0 or (np.diff(knots) <= 0).any():
+        raise ValueError(f"knots {where} must rise from 0 and be as many as the rates")
+    if not updates[-1] <= knots[-1] + 1 <= _LONGEST:
+        raise ValueError(f"knots {where} must reach the run's last loss, and end before update {_LONGEST:,}")
+    if min(losses) <= 0 or min(rates) < 0 or max(rates) <= 0:
+        raise ValueError(f"losses {where} must be positive, and its rates not negative and not all 0")
+    return PastRun(name, group, tuple(updates.tolist()), losses, tuple(knots.tolist()), rates)
+
+
+def _list(data: Mapping[str, Any], key: str, where: str, limit: int) -> list[Any]:
+    found = data.get(key)
+    if not isinstance(found, list) or len(found) > limit:
+        raise ValueError(f"{key} {where} must be a list of up to {limit:,} numbers, got {shown(found)}")
+    return found
+
+
+def _numbers(data: Mapping[str, Any], key: str, where: str, limit: int) -> tuple[float, ...]:
+    found = _list(data, key, where, limit)
+    if not all(isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x) for x in found) or not found:
+        raise ValueError(f"{key} {where} must be finite numbers")
+    return tuple(float(x) for x in found)
