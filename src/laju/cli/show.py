@@ -10,6 +10,7 @@ import click
 from laju.cli.arguments import schedule_argument
 from laju.cli.run_options import Run, as_text, read_one, run_options, sketched, usage_errors
 from laju.inspect.description import Description, describe
+from laju.recognition.naming import named
 
 _ROWS = 20
 
@@ -44,6 +45,8 @@ def command(schedule: str, run: Run, as_json: bool) -> None:
         if name != schedule.strip():
             click.echo(name)
         click.echo(str(given))
+        if (called := named(given)) is not given and str(called) != str(given):
+            click.echo(f"by name: {called}")
         if resolved is not given:
             click.echo(f"in updates: {resolved}")
         click.echo()

@@ -236,14 +236,11 @@ class Combination(Composed):
         elif len(moving) == 1:
             one = moving[0]
             piece = self._with(one.piece, level) if levels else one.piece
+            if piece is None and one.held is not None:  # whose steps this combination has, too
+                piece = type(self)((one.piece, Constant(level)))
             if piece is not None:
                 cycles = one.cycles if self._repeats(one) else one.uneven()
                 found = replace(found, piece=piece, origin=one.origin, cycles=cycles, held=one.held)
-            elif one.held is not None:
-                for step in replace(one, begin=begin, end=end).steps():
-                    parts = tuple(step if part is one else part for part in row)
-                    yield from self._combined(step.begin, step.end, parts)
-                return
         yield found
 
     def _with(self, piece: Schedule, level: float) -> Schedule | None:

@@ -31,6 +31,7 @@ from laju.dialects.convert_report import Conversion, possessive
 from laju.dialects.writers import TARGETS, Setting, Suggestion, Writer, called, writer
 from laju.inspect.difference import Difference, diff
 from laju.inspect.outline import Outline, natural_end
+from laju.recognition.naming import named
 from laju.text.spec import parse
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def convert(
     else:
         found, said, origin, notes = _read(schedule, origin, given)
     found, in_epochs, n, more = _counted(found, said, origin, goal, given)
-    writing = _writer(goal)
+    found, writing = named(found), _writer(goal)
     outline = Outline(found, n)
     title = _title(goal)
     setting = Setting(str(found), _rate(outline), n, in_epochs)

@@ -188,7 +188,8 @@ def _parts(schedule: Schedule, until: float, most: int) -> Iterator[Part]:
             if end is not None and end <= at:
                 continue  # between two updates
             count += 1
-            if count > most or (at >= until and count > _FEW):
+            again = any(cycle.until == math.inf and cycle.number > 1 for cycle in found.cycles)
+            if count > most or (at >= until and (count > _FEW or again)):
                 yield Part(at, None, schedule.shift(-at), at)
                 return
             yield _begun(part, at, end)

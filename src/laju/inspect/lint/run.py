@@ -90,7 +90,7 @@ class Run:
     def end(self) -> int | None:
         """The first update of the last value, which then holds; None where nothing ends but a warmup."""
         length: Any = self.schedule.length
-        if length is None or (self.warmup and self.warmup.length == length and self.warmup.after_all):
+        if length is None or (self.warmup and self.warmup.after_all):
             return None
         return end(length)
 
