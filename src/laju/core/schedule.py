@@ -299,7 +299,7 @@ class Schedule(Node):
         for part in self._outline(begin, end):
             if part.begin >= end:
                 return
-            if part.end > begin:
+            if max(part.begin, begin) < part.end:  # a part that begins just before its end may be empty once it is moved
                 yield part
 
     def _outline(self, begin: Any, end: Any) -> Iterator[Part]:
