@@ -299,7 +299,8 @@ class Schedule(Node):
         for part in self._outline(begin, end):
             if part.begin >= end:
                 return
-            if max(part.begin, begin) < part.end:  # a part that begins just before its end may be empty once it is moved
+            # A part that begins just before its end may be empty once it is moved.
+            if max(part.begin, begin) < part.end:
                 yield part
 
     def _outline(self, begin: Any, end: Any) -> Iterator[Part]:
