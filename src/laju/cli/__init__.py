@@ -17,6 +17,7 @@ VERBS = {
     "diff": "Say where two schedules differ, and by how much.",
     "convert": "Turn another system's schedule into code for a third, and say what changes.",
     "recognise": "Say which schedule has the rates of a log.",
+    "diagnose": "Say why the rates of a log are not those that were meant.",
     "compare": "Train a task with several schedules and seeds, and report which is best.",
     "chapter": "Train the chapter's schedules, and print its published figures beside yours.",
     "find": "Find which learning rates of a task are worth a try: a range test.",

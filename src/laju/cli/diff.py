@@ -27,7 +27,7 @@ from laju.view.difference import picture
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Picture to write: .png, .svg or .pdf.")
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
 def command(a: str, b: str, run: Run, tolerance: float, out: Path | None, as_json: bool) -> None:
-    """Compare the schedules A and B over a run.
+    """Compare the schedules A and B over a run. One of them may be a log, whose rates are compared at the rows of the log.
 
     The exit status is 0 when they are equal, 1 when they differ, and 2 when the question itself is wrong.
 
@@ -35,6 +35,12 @@ def command(a: str, b: str, run: Run, tolerance: float, out: Path | None, as_jso
     laju diff 'cosine(0.3, total=1000)' 'linear(0.3, 0, total=1000)'
     laju diff 'cosine(0.3, total="100%")' 'square_root(0.3)' --updates 7050 --out difference.png
     """
+    logs = [each for each in (a, b) if each == "-" or Path(each).exists()]
+    if logs:
+        if out is not None:
+            raise click.UsageError("a log is not drawn by diff: leave --out away, or use `laju plot`.")
+        _beside(a, b, logs, run, as_json)
+        return
     (name_a, given_a), (name_b, given_b) = read_one(a), read_one(b)
     with usage_errors():
         one, two = run.resolve(given_a), run.resolve(given_b)
@@ -67,4 +73,38 @@ def command(a: str, b: str, run: Run, tolerance: float, out: Path | None, as_jso
 
             click.echo(f"\n{sketched(draw, found.updates)}")
     if not found.equal:
+        raise SystemExit(1)
+
+
+def _beside(a: str, b: str, logs: list[str], run: Run, as_json: bool) -> None:
+    """The rates of a log and a schedule at the rows of the log, or two logs at the rows that both have."""
+    from laju.diagnosis import apart, beside
+    from laju.logs import read
+
+    with usage_errors():
+        first = read(logs[0])
+        if len(logs) == 2:
+            other = read(logs[1])
+            rows, count = apart(first, other)
+        else:
+            schedule = run.resolve(read_one(b if logs[0] == a else a)[1])
+            rows, count = beside(first, schedule), len(first.rate().at)
+        if logs[0] != a:
+            rows = [(at, y, x) for at, x, y in rows]
+        if as_json:
+            click.echo(as_text({"equal": not rows, "rows": count, "different": [list(row) for row in rows]}))
+        else:
+            click.echo(
+                f"a: {first.taken('rate') if logs[0] == a else a}\nb: {b if logs[-1] != b else read(b).taken('rate')}"
+            )
+            if not rows:
+                click.echo(f"equal in all {count:,} rows, up to the digits of the log")
+            else:
+                at, x, y = rows[0]
+                worst = max(rows, key=lambda row: abs(row[1] - row[2]))
+                click.echo(f"different from update {at:,} on, in {len(rows):,} of {count:,} rows: a {x:g}, b {y:g}")
+                click.echo(
+                    f"largest difference {abs(worst[1] - worst[2]):g} at update {worst[0]:,}: a {worst[1]:g}, b {worst[2]:g}"
+                )
+    if rows:
         raise SystemExit(1)

@@ -1,0 +1,481 @@
+"""Why the rates of a run are not those that were meant: what was done to the schedule, and from which update on.
+
+What happens to a schedule changes the positions at which the schedule is read (twice as fast, 3 behind, from 0 again) or the
+level of its rates. Each is searched for, and computed at all rows before it is told.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from laju.core.checks import shown
+from laju.core.schedule import Schedule
+from laju.logs import Log, LogError
+
+Array = npt.NDArray[np.float64]
+
+_RELATIVE = 2e-7
+"""What float32 and sums of many steps change of a rate."""
+
+_GRID = 1 << 20
+"""Updates of the meant schedule that are looked at for a rate; of longer schedules every 2nd, 4th, …"""
+
+_BRANCHES = 12
+"""A rate that the meant schedule has at more places than this tells no position."""
+
+_TWICE = "two calls of step() in an update"
+_CULPRITS = {
+    "counted": (
+        "Accelerate's prepared scheduler, which steps once for each of {k} processes (step_with_optimizer, split_batches)",
+        _TWICE,
+        "step() after each of {k} micro-batches whose gradients make one update",
+        "a schedule in epochs that is stepped after every update, of which an epoch has {k}",
+        "a total and a warmup that were divided by {k}, such as by the number of processes",
+    ),
+    "slow": (
+        "step() once in {k} updates",
+        "a total in micro-batches or samples where updates are meant, {k} of which make one update",
+        "Lightning's default interval: epoch",
+    ),
+    "epoch": (
+        "Lightning's default interval: epoch, where 'interval': 'step' is meant",
+        "step() after each epoch of {k} updates, of a schedule that counts updates",
+    ),
+    "behind": (
+        "updates that the gradient scaler skipped (fp16), after which the scheduler was not stepped",
+        "a run that was resumed from an older state of the scheduler",
+        "a log that writes the rate before the scheduler's step, or after",
+    ),
+    "ahead": (
+        "step() before the first update, or at the resume",
+        "a log that writes the rate after the scheduler's step",
+        "a resumed run whose scheduler was told the wrong last step",
+    ),
+    "restart": (
+        "a resumed run without the scheduler's state",
+        "a new scheduler in the middle of the run, such as one for each epoch or stage",
+    ),
+    "total": (
+        "a total that was computed from another batch size, number of processes or of epochs",
+        "a resumed run with more epochs, whose schedule was made anew",
+        "drop_last or the length of the data loader",
+    ),
+    "climb": ("PyTorch's CosineAnnealingLR, stepped beyond T_max", "a total that is smaller than the run"),
+    "scale": (
+        "the rule that multiplies the rate with the batch size or the number of processes, or its square root",
+        "another peak in the optimizer than in the schedule",
+        "the rate of a parameter group",
+    ),
+    "floor": (
+        "a group with a smaller rate whose floor is absolute (eta_min), not a share of its peak",
+    ),
+    "end": ("a floor that was not passed on (eta_min, min_lr, final)",),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Cause:
+    """One thing that turns the meant rates into those of the log.
+
+    Attributes:
+        kind: "counted", "slow", "epoch", "behind", "ahead", "skipped", "restart", "total", "climb", "scale", "floor" or "end".
+        text: what happened.
+        begins: the update from which on the rates differ lies after the first and up to the second of these; (0, 0) is the start.
+        parameters: the numbers in the text.
+        culprits: what usually does this.
+    """
+
+    kind: str
+    text: str
+    begins: tuple[int, int]
+    parameters: dict[str, float]
+    culprits: tuple[str, ...]
+
+    def __str__(self) -> str:
+        after, by = self.begins
+        when = (
+            "from the start"
+            if by == 0
+            else f"from update {by:,}"
+            if by - after == 1
+            else f"from update {after + 1:,}–{by:,}"
+        )
+        return f"{self.text}, {when}\n  usual culprits: " + ";\n    ".join(self.culprits)
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What `diagnose` says.
+
+    Attributes:
+        healthy: whether the rates are the meant ones, by one of the writer's conventions of time.
+        causes: the explanations that have all the rates; several where they give the same rates at the rows of the log.
+        rows: how many rates were compared.
+        first: the first update at which the rates are not the meant ones, and the rates (logged, meant) there.
+        note: the convention of time, or what no explanation was found for.
+    """
+
+    healthy: bool
+    causes: tuple[Cause, ...]
+    rows: int
+    first: tuple[int, float, float] | None = None
+    note: str = ""
+
+    @property
+    def certain(self) -> bool:
+        """Whether one explanation alone has the rates."""
+        return self.healthy or len(self.causes) == 1
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "certain": self.certain}
+
+    def __str__(self) -> str:
+        if self.healthy:
+            text = f"healthy: all {self.rows:,} rates are the meant ones"
+            return f"{text} ({self.note})" if self.note else text
+        lines = []
+        if self.first is not None:
+            at, logged, meant = self.first
+            lines.append(f"at update {at:,} the rate is {logged:g}, and {meant:g} is meant")
+        if not self.causes:
+            lines.append(self.note or "no cause was found")
+        elif len(self.causes) > 1:
+            lines.append(f"{len(self.causes)} causes give the same rates at the rows of this log:")
+        lines += [str(cause) for cause in self.causes]
+        return "\n".join(lines)
+
+
+def diagnose(log: Log, meant: Schedule, *, rate: str | None = None, updates_per_epoch: int | None = None) -> Diagnosis:
+    """Say why the rates of a log are not those of the schedule that was meant.
+
+    Args:
+        log: of the run.
+        meant: the schedule that the run should have had, in the unit of the log.
+        rate: the column of rates; the log's first by default.
+        updates_per_epoch: turns the epochs of a log into updates.
+
+    Raises:
+        LogError: no rates in the log, or a column that is missing.
+        UnresolvedError: a schedule that is not in updates.
+
+    >>> import io, laju
+    >>> from laju.logs import read
+    >>> meant = laju.cosine(0.1, total=1000, warmup=100)
+    >>> rows = [f"{t},{meant(2 * t)}" for t in range(0, 500, 10)]
+    >>> found = diagnose(read(io.StringIO("step,lr\\n" + "\\n".join(rows))), meant)
+    >>> found.causes[0].kind, found.causes[0].text
+    ('counted', 'every update is counted 2 times')
+    """
+    if not isinstance(meant, Schedule):
+        raise TypeError(f"meant must be a laju schedule, got {shown(meant)}")
+    meant.require_resolved()
+    series = log.rate(rate)
+    if not len(series.at):
+        raise LogError(f"{log.path} has no rates in column {series.name!r}")
+    at = series.at * (updates_per_epoch or 1) if log.unit == "epoch" else series.at
+    case = _Case(meant, np.round(at), series.values, series.precision())
+    for shift in log.format.shifts:
+        if case.explains(case.meant(case.t + shift)):
+            note = "" if shift == 0 else f"row k has the rate of update k {'-' if shift < 0 else '+'} {abs(shift)}"
+            if note:
+                note += f", as {log.format.name} writes" if log.format.known else ", logged before or after the update"
+            return Diagnosis(True, (), len(at), note=note)
+    found: list[Cause] = []
+    for shift in log.format.shifts:  # the writer's usual convention first
+        found = _causes(replace(case, t=case.t + shift))
+        if found:
+            break
+    predicted = case.meant(case.t + log.format.shifts[0])
+    apart = np.flatnonzero(np.abs(predicted - case.y) > case.tolerance)
+    i = int(apart[0]) if apart.size else 0
+    note = "" if found else "no known cause turns the meant rates into these: another schedule?"
+    return Diagnosis(False, tuple(found), len(at), (int(case.t[i]), float(case.y[i]), float(predicted[i])), note)
+
+
+@dataclass(frozen=True)
+class _Case:
+    """The meant schedule, and the rows: positions, rates, and half a unit of the rates' last digits."""
+
+    schedule: Schedule
+    t: Array
+    y: Array
+    half: Array
+
+    @property
+    def tolerance(self) -> Array:
+        return self.half * 1.001 + _RELATIVE * np.abs(self.y) + 1e-9 * max(float(np.abs(self.y).max()), 1e-300)
+
+    def meant(self, positions: Array) -> Array:
+        """The meant rates at real positions; before 0 the first rate."""
+        with np.errstate(all="ignore"):
+            return np.asarray(self.schedule(np.maximum(positions, 0.0)), float)
+
+    def explains(self, predicted: Array) -> bool:
+        return bool((np.abs(predicted - self.y) <= self.tolerance).all())
+
+    def begin(self) -> int:
+        """The first row that is not as meant."""
+        return int(np.argmax(np.abs(self.meant(self.t) - self.y) > self.tolerance))
+
+
+# --- explanations ------------------------------------------------------------------------------------------------------
+
+
+def _causes(case: _Case) -> list[Cause]:
+    """The explanations that have all rates: of the whole run, else from the first row that is not as meant."""
+    j = case.begin()
+    end = case.schedule.length or int(case.t[-1]) + 1
+    from_j = (int(case.t[j - 1]), int(case.t[j])) if j else (0, 0)
+    climbing = list(_climbs(case, j, from_j, end))
+    if climbing:
+        return climbing
+    for first in dict.fromkeys((0, j)):
+        begins = from_j if first else (0, 0)
+        found = [cause for kinds in (_levels, _lines, _stairs) for cause in kinds(case, first, begins, end)]
+        if found:
+            return found
+    return list(_skips(case, j, (from_j[0], int(case.t[j]))))
+
+
+def _cause(kind: str, text: str, begins: tuple[int, int], culprits: str | None = None, **numbers: float) -> Cause:
+    shown_numbers = {name: f"{value:,g}" for name, value in numbers.items()}
+    named = tuple(each.format(**shown_numbers) for each in _CULPRITS[culprits or kind])
+    return Cause(kind, text, begins, numbers, named)
+
+
+def _levels(case: _Case, j: int, begins: tuple[int, int], end: int) -> Iterator[Cause]:
+    """The meant rates scaled, or moved: y = α + β·s."""
+    s = case.meant(case.t)
+    before = np.arange(len(s)) < j
+    rest = ~before
+    slack = 2 * float(case.tolerance.max())
+    if np.ptp(case.y) <= slack and rest.sum() > 1 and np.ptp(s) > slack:
+        return  # a constant log is no schedule that was scaled
+    big = int(np.argmax(np.where(rest, s, -np.inf)))
+    if s[big] > 0:
+        ratio = _short(case.y[big] / s[big], case.tolerance[big] / s[big])
+        if abs(ratio - 1) > 1e-6 and ratio > 0 and rest.sum() > 1 and case.explains(np.where(before, s, ratio * s)):
+            yield _cause("scale", f"the rates are {ratio:.6g} times the meant ones", begins, factor=ratio)
+            return
+    decay = np.arange(len(s)) >= max(int(np.argmax(s)), j)
+    if decay.sum() < 3 or np.ptp(s[decay]) <= 0:
+        return
+    peak = float(case.schedule(_peak_at(case, end)))
+    floor = min(float(case.schedule(max(end - 1, 0))), float(case.schedule(end)))
+    if not 0 < floor < peak:
+        return
+
+    def slope(x: Array, y: Array) -> float:
+        """Of a line through the origin, by least squares over the decay."""
+        return float(x[decay] @ y[decay] / max(float(x[decay] @ x[decay]), 1e-300))
+
+    # Another peak over the same floor: with the group's warmup, or with the warmup moved, too.
+    share = _short(
+        (floor + slope(s - floor, case.y - floor) * (peak - floor)) / peak, 2 * float(case.tolerance.max()) / peak
+    )
+    decaying = floor + (share * peak - floor) / (peak - floor) * (s - floor)
+    for warming in (share * s, decaying):
+        if abs(share - 1) > 1e-6 and case.explains(np.where(before, s, np.where(decay, decaying, warming))):
+            text = f"the peak is {share:.6g} times the meant one, and the floor of {floor:g} is not"
+            yield _cause("floor", text, begins, factor=share)
+            return
+    # Another floor under the same peak.
+    final = _short(max(peak - slope(peak - s, peak - case.y) * (peak - floor), 0.0), 2 * float(case.tolerance.max()))
+    decaying = peak - (peak - final) / (peak - floor) * (peak - s)
+    if abs(final - floor) > 1e-6 * peak and case.explains(np.where(before | ~decay, s, decaying)):
+        yield _cause("end", f"the rates go down to {final:.4g}, where {floor:g} is meant", begins, final=final)
+
+
+def _peak_at(case: _Case, end: int) -> int:
+    grid, step = _grid(case, end)
+    return int(np.argmax(grid >= grid.max() * (1 - 1e-12))) * step
+
+
+def _grid(case: _Case, end: int) -> tuple[Array, int]:
+    step = max(1, -(-(end + 1) // _GRID))
+    return case.meant(np.arange(0, end + step, step, dtype=float)), step
+
+
+def _places(grid: Array, step: int, value: float, slack: float) -> list[float]:
+    """Where the meant schedule has a rate; empty where that tells no position."""
+    apart = grid - value
+    crossing = np.flatnonzero((apart[:-1] < 0) != (apart[1:] < 0))
+    flat = np.flatnonzero(np.abs(apart) <= slack)
+    if len(crossing) > _BRANCHES or len(flat) > max(4, len(grid) // 20):
+        return []
+    found = [float((k + apart[k] / (apart[k] - apart[k + 1])) * step) for k in crossing]
+    # A peak or an end that is touched and not crossed.
+    found += [float(k * step) for k in flat if not any(abs(k * step - each) < 2 * step for each in found)]
+    return found[:_BRANCHES]
+
+
+def _lines(case: _Case, j: int, begins: tuple[int, int], end: int) -> Iterator[Cause]:
+    """Positions that go with the updates in a line: p = a + b·t."""
+    t, last = case.t, int(case.t[-1])
+    before = np.arange(len(t)) < j
+    as_meant = case.meant(t)
+
+    def search(numbers: Array, position: Callable[[Array, Array], Array], folds: bool = False) -> float | None:
+        """The number with which the positions give all rates; of several the middle one. A cosine may climb beyond its end."""
+        some = np.unique(np.linspace(j, len(t) - 1, 16).round().astype(int))
+        fits: set[float] = set()
+        for part in np.array_split(numbers, max(1, len(numbers) // 20_000)):
+            p = position(t[some][None, :], part[:, None])
+            for q in (p, _folded(p, end)) if folds else (p,):
+                near = (np.abs(case.meant(q) - case.y[some]) <= case.tolerance[some]).all(axis=1)
+                fits |= {float(n) for n in part[near]}
+        whole = []
+        for n in sorted(fits)[:500]:
+            p = position(t, np.array(n))
+            if any(
+                case.explains(np.where(before, as_meant, case.meant(q)))
+                for q in ((p, _folded(p, end)) if folds else (p,))
+            ):
+                whole.append(n)
+        return whole[len(whole) // 2] if whole else None
+
+    # Behind or ahead by a whole number.
+    most = min(max(last, end), 200_000)
+    behind = search(np.arange(1.0, min(last, most) + 1), lambda x, k: x - k)
+    ahead = search(np.arange(1.0, most + 1), lambda x, k: x + k)
+    if ahead is not None:
+        yield _cause("ahead", f"the rates are those of {_updates(ahead)} later", begins, k=ahead)
+    if behind is not None:
+        anew = j > 0 and case.explains(np.where(t < behind, as_meant, case.meant(t - behind)))
+        if anew:
+            where = (int(behind) - 1, int(behind))
+            yield _cause("restart", f"the schedule begins anew at update {behind:,.0f}", where, at=behind)
+        if not anew or behind <= begins[0]:
+            yield _cause("behind", f"the rates are those of {_updates(behind)} earlier", begins, k=behind)
+    # Counted k times, from the start or from an update on.
+    if not j:
+        k = search(np.arange(2.0, min(last, 64) + 1), lambda x, k: k * x, folds=True)
+        k = k or search(np.arange(65.0, min(last, 4096) + 1), lambda x, k: k * x)
+        if k is not None:
+            yield _cause("counted", f"every update is counted {k:,.0f} times", begins, k=k)
+        k = search(np.arange(2.0, min(last, 20_000) + 1), lambda x, k: x / k)
+        if k is not None:
+            yield _cause("slow", f"{k:,.0f} updates are counted as one", begins, k=k)
+    else:
+        since = np.arange(max(1.0, begins[1] - 100_000.0), begins[1] + 1)
+        for times in (2, 3, 4, 5, 6, 7, 8, 16):
+            at = search(since, lambda x, at, k=times: np.where(x < at, x, at + k * (x - at)), folds=True)  # type: ignore[misc]
+            if at is not None:
+                yield _cause("counted", f"every update is counted {times} times", begins, k=float(times))
+                break
+    # Another total, with the warmup as it was or with the warmup, too.
+    grid, step = _grid(case, end)
+    for fixed in dict.fromkeys((float(_peak_at(case, end)), 0.0)):
+        totals: set[float] = set()
+        for i in np.unique(np.linspace(j, len(t) - 1, 24).round().astype(int)):
+            for place in _places(grid, step, float(case.y[i]), float(case.tolerance[i])):
+                if t[i] > fixed and place > fixed:
+                    total = fixed + (end - fixed) * (t[i] - fixed) / (place - fixed)
+                    near = range(math.floor(total) - 1, math.ceil(total) + 2)
+                    # A whole number of times longer or shorter, warmup and all, is a count.
+                    totals |= {float(n) for n in near if n > fixed and n != end and (fixed or (n % end and end % n))}
+        if totals:
+            length = search(
+                np.array(sorted(totals)),
+                lambda x, n, fixed=fixed: np.where(x < fixed, x, fixed + (x - fixed) * (end - fixed) / (n - fixed)),  # type: ignore[misc]
+            )
+            if length is not None:
+                yield _cause("total", f"the total is {length:,.0f}, where {end:,} is meant", begins, total=length)
+                break
+
+
+def _folded(p: Array, end: int) -> Array:
+    """Positions of a cosine that climbs again beyond its end."""
+    inside = np.mod(p, 2 * end) if end else p
+    return np.where(inside > end, 2 * end - inside, inside)
+
+
+def _updates(count: float) -> str:
+    return f"{count:,.0f} update{'s' if count != 1 else ''}"
+
+
+def _stairs(case: _Case, j: int, begins: tuple[int, int], end: int) -> Iterator[Cause]:
+    """One step of the schedule in k updates: p = t // k."""
+    if j:
+        return
+    some = np.unique(np.linspace(0, len(case.t) - 1, 16).round().astype(int))
+    numbers = np.arange(2.0, min(float(case.t[-1]), 100_000.0) + 1)
+    near = np.abs(case.meant(np.floor(case.t[some][None, :] / numbers[:, None])) - case.y[some]) <= case.tolerance[some]
+    fits = [int(k) for k in numbers[near.all(axis=1)][:500] if case.explains(case.meant(np.floor(case.t / k)))]
+    if fits:
+        k = fits[len(fits) // 2]
+        about = f"{k:,}" if len(fits) == 1 else f"{fits[0]:,} to {fits[-1]:,}"
+        yield _cause("epoch", f"the schedule moves on once in {about} updates", begins, k=float(k))
+
+
+def _climbs(case: _Case, j: int, begins: tuple[int, int], end: int) -> Iterator[Cause]:
+    """As meant until the end, then up again."""
+    if j and case.t[j] > end and case.explains(case.meant(_folded(case.t, end))):
+        text = f"after its end at update {end:,} the schedule climbs again"
+        yield _cause("climb", text, (min(end, begins[1] - 1), begins[1]), at=float(end))
+
+
+def _skips(case: _Case, j: int, begins: tuple[int, int]) -> Iterator[Cause]:
+    """Behind by more and more updates: each was skipped."""
+    if len(case.t) > 2000:
+        kept = np.unique(np.linspace(0, len(case.t) - 1, 2000).round().astype(int))
+        case = replace(case, t=case.t[kept], y=case.y[kept], half=case.half[kept])
+        j = case.begin()
+    lag, lags = 0, []
+    for i in range(len(case.t)):
+        ahead = np.arange(lag, min(lag + 1 + 200, case.t[i] + 1)) if i >= j else np.array([0.0])
+        near = np.abs(case.meant(case.t[i] - ahead) - case.y[i]) <= case.tolerance[i]
+        if not near.any():
+            return
+        lag = int(ahead[np.argmax(near)])
+        lags.append(lag)
+    changes = int((np.diff(lags, prepend=0) > 0).sum())
+    if lag and changes <= min(20, max(2, len(lags) // 4)):
+        places = f"{changes} place{'s' if changes > 1 else ''}"
+        text = f"the rates fall behind at {places}, {_updates(lag)} at the end"
+        yield _cause("skipped", text, begins, "behind", k=float(lag))
+
+
+def _short(value: float, slack: float) -> float:
+    """The shortest decimal within the slack; 0 where that is within the slack."""
+    if abs(value) <= slack:
+        return 0.0
+    for digits in range(1, 17):
+        short = float(f"{value:.{digits}g}")
+        if abs(short - value) <= max(abs(slack), 1e-12 * abs(value)):
+            return short
+    return value
+
+
+Rows = list[tuple[int, float, float]]
+
+
+def beside(log: Log, schedule: Schedule, rate: str | None = None) -> Rows:
+    """Rows (update, rate of the log, rate of the schedule) that differ beyond the digits of the log."""
+    series = log.rate(rate)
+    case = _Case(schedule, series.at, series.values, series.precision())
+    return _different(case.t, case.y, case.meant(case.t), case.tolerance)
+
+
+def apart(a: Log, b: Log) -> tuple[Rows, int]:
+    """Rows (update, rate of a, rate of b) that differ beyond the digits of both logs, and how many rows both logs have.
+
+    Raises:
+        LogError: no update is in both logs.
+    """
+    one, two = a.rate(), b.rate()
+    at, i, j = np.intersect1d(one.at, two.at, return_indices=True)
+    if not at.size:
+        raise LogError(f"{a.path} and {b.path} have no update in both")
+    slack = one.precision()[i] + two.precision()[j] + _RELATIVE * np.abs(one.values[i])
+    return _different(at, one.values[i], two.values[j], slack), len(at)
+
+
+def _different(at: Array, x: Array, y: Array, slack: Array) -> Rows:
+    return [(int(at[i]), float(x[i]), float(y[i])) for i in np.flatnonzero(np.abs(x - y) > slack)]
