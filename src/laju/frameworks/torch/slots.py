@@ -9,7 +9,7 @@ import torch
 
 from laju.core.checks import is_number, nearest, shown
 from laju.core.schedule import Schedule
-from laju.core.units import RunPlan, Scale
+from laju.core.units import RunPlan, Scale, UnresolvedError
 from laju.frameworks.values import Factor, Values, by_epoch, driven, foreign
 from laju.policies import constant
 
@@ -202,7 +202,14 @@ class _Wanted:
     def _slot(
         self, name: str, index: int | None, group: Any, optimizer: int | None, value: Any, argument: str | None = None
     ) -> Slot:
-        drive = driven(argument or name, value, None if self.epochs else self.plan, resolved=not self.epochs)
+        try:
+            drive = driven(argument or name, value, None if self.epochs else self.plan, resolved=not self.epochs)
+        except UnresolvedError as error:
+            if self.plan is not None:
+                raise
+            raise UnresolvedError(
+                f"{error}, or here plan=RunPlan(…); for a step() once an epoch, every='epoch'"
+            ) from None
         stride = 1
         if self.epochs and isinstance(drive, Factor):
             schedule, stride = by_epoch(drive.schedule, self.plan)
