@@ -16,10 +16,12 @@ import laju.policies
 from laju.core.checks import is_number, number, shown, whole
 from laju.core.pieces import Table
 from laju.core.schedule import Schedule
+from laju.recognition import work
 from laju.recognition.curves import Numbers, coarse
 from laju.recognition.cycles import texts
-from laju.recognition.rough import rounded
+from laju.recognition.gaps import Proposal, logged
 from laju.recognition.rows import chained, named, row
+from laju.recognition.sampled import Log
 from laju.text.spec import parse
 
 _FLOAT32 = float(np.finfo(np.float32).eps)
@@ -38,6 +40,7 @@ class Recognised:
         ulp: that in units of the last place of the largest rate, in float64.
         tolerance: up to which differences counted as rounding.
         note: what else is to be known, such as the rounding that was taken for granted; empty where there is nothing.
+        lag: the last rate is the schedule's of so many updates earlier; the error is that of rates so moved.
     """
 
     schedule: Schedule
@@ -47,6 +50,7 @@ class Recognised:
     ulp: float
     tolerance: float
     note: str = ""
+    lag: int = 0
 
     @property
     def name(self) -> str:
@@ -113,13 +117,17 @@ def recognise(values: Any, *, updates_per_epoch: int | None = None, tolerance: f
         whole("updates_per_epoch", updates_per_epoch, least=1)
     if tolerance is not None:
         number("tolerance", tolerance, least=0)
-    with np.errstate(all="ignore"):
-        for text, allowed, note in _proposals(t, y, list(_tolerances(y, digits, tolerance)), bool(digits or tolerance)):
-            found = _verified(text, t, y, allowed)
-            if found is not None:
-                return _result(found, text, t, y, allowed, note, updates_per_epoch)
+    note = "no formula was found"
+    with np.errstate(all="ignore"), work.counted():
+        try:
+            for proposal, log, rounding in _proposals(t, y, list(_tolerances(y, digits, tolerance))):
+                schedule = _verified(proposal, log)
+                if schedule is not None:
+                    return _result(schedule, proposal, log, rounding, updates_per_epoch)
+        except work.OutOfWork:
+            note += f" in {work.MOST:,} comparisons, after which the search is given up"
     table = _table(t, y)
-    return _result(table, str(table), t, y, 0.0, "no formula was found", updates_per_epoch)
+    return _result(table, Proposal(str(table)), Log(t, y, np.zeros(len(y))), note, updates_per_epoch)
 
 
 def _call(text: str) -> tuple[str, list[Any], dict[str, Any]] | None:
@@ -134,19 +142,23 @@ def _call(text: str) -> tuple[str, list[Any], dict[str, Any]] | None:
         return None
 
 
-def _proposals(
-    t: Numbers, y: Numbers, tolerances: list[tuple[float, str]], were_rounded: bool
-) -> Iterator[tuple[str, float, str]]:
-    """What is to be compared, with the tolerance of each; of rates of few digits the rows, which take long, come last."""
-    few = [pair for pair in tolerances if were_rounded and coarse(y, pair[0])]
-    exact = [pair for pair in tolerances if pair not in few]
-    noisy = bool(few) and len(np.unique(y)) > 6  # no levels
-    for allowed, note in [] if noisy else exact:
-        yield from ((text, allowed, note) for text in _texts(t, y, allowed))
-    for allowed, note in few:
-        yield from ((text, allowed, note) for text in rounded(t, y, allowed))
-    for allowed, note in (*exact, *few) if noisy else few:
-        yield from ((text, allowed, note) for text in _texts(t, y, allowed))
+def _proposals(t: Numbers, y: Numbers, ladder: list[tuple[Numbers, str]]) -> Iterator[tuple[Proposal, Log, str]]:
+    """What is to be compared, with the rows and the rounding; rows of few digits, or with gaps, are solved as a log."""
+    every = bool((t == np.arange(len(t))).all())
+    levels = len(np.unique(y)) <= 6
+    rungs = [(Log(t, y, half), note, coarse(y, float(half.max()))) for half, note in ladder]
+    dense = every and (levels or not any(few for *_, few in rungs))
+    for log, note, few in rungs:
+        if dense and not few:
+            yield from ((Proposal(text), log, note) for text in _texts(t, y, float(log.half.max())))
+    for log, note, few in rungs:
+        if few or not every:
+            yield from ((proposal, log, note) for proposal in logged(log))
+    if every:
+        yield from ((proposal, log, note) for log, note, few in rungs if not few for proposal in logged(log))
+    for log, note, few in rungs:
+        if few or not dense:
+            yield from ((Proposal(text), log, note) for text in _texts(t, y, float(log.half.max())))
 
 
 def _texts(t: Numbers, y: Numbers, tolerance: float) -> Iterator[str]:
@@ -165,41 +177,42 @@ def _texts(t: Numbers, y: Numbers, tolerance: float) -> Iterator[str]:
             yield f"({text}).stretch({step})"
 
 
-def _verified(text: str, t: Numbers, y: Numbers, tolerance: float) -> Schedule | None:
+def _verified(proposal: Proposal, log: Log) -> Schedule | None:
+    """The schedule of a text, if every row allows it."""
     try:
-        schedule = parse(text)
+        schedule = parse(proposal.text)
+        values = np.asarray(schedule(np.maximum(log.t - proposal.lag, 0).astype(int)), float)
     except (ValueError, TypeError, ArithmeticError):
         return None
-    return schedule if _apart(schedule, t, y) <= tolerance else None
+    return schedule if log.fits(values) and not (values.min() < 0 <= log.y.min()) else None
 
 
-def _apart(schedule: Schedule, t: Numbers, y: Numbers) -> float:
-    """The largest difference; infinite where the schedule has no values there."""
-    try:
-        with np.errstate(all="ignore"):
-            found = np.asarray(schedule(t.astype(int)))
-    except (ValueError, ArithmeticError):
-        return math.inf
-    apart = np.abs(found - y)
-    return float(apart.max()) if np.isfinite(apart).all() else math.inf
-
-
-def _result(
-    schedule: Schedule, text: str, t: Numbers, y: Numbers, tolerance: float, note: str, per_epoch: int | None
-) -> Recognised:
-    error = _apart(schedule, t, y)
-    size = float(np.abs(y).max())
-    notes = [note] if note else []
+def _result(schedule: Schedule, proposal: Proposal, log: Log, rounding: str, per_epoch: int | None) -> Recognised:
+    text, lag, last = proposal.text, int(np.max(proposal.lag)), int(log.t[-1])
+    values = np.asarray(schedule(np.maximum(log.t - proposal.lag, 0).astype(int)), float)
+    error, size = float(np.abs(values - log.y).max()), float(np.abs(log.y).max())
+    notes = [note for note in (rounding, proposal.note) if note]
     late = re.search(r"\.shift\(-(\d+)\)$", text)
     if late and " >> " not in text:
         notes.append(f"read from its value {late[1]} on, as by a scheduler that counts from {late[1]}")
-    if len(y) < 4 and not isinstance(schedule, Table):
-        notes.append(f"{len(y)} value{'s' if len(y) > 1 else ''} would fit many schedules")
+    if lag:
+        times = "" if np.min(proposal.lag) == lag else "up to "
+        notes.append(f"the rates are those of {times}{lag} update{'s' * (lag > 1)} earlier: skipped updates?")
+    if not isinstance(schedule, Table):
+        if len(log.y) < 4:
+            notes.append(f"{len(log.y)} value{'s' if len(log.y) > 1 else ''} would fit many schedules")
+        if log.t[0] > 1:
+            notes.append(f"no row tells what came before update {int(log.t[0]):,}")
+        later = last + 1 + np.unique(np.geomspace(1, 2 * last + 2, 24).astype(int) - 1)
+        if np.ptp(np.asarray(schedule(later), float)) > 4 * log.half[-1]:
+            total = (_call(text) or ("", [], {}))[2].get("total", 0)
+            what = f"total={total:,}" if total > last + 1 else f"after update {last:,}"
+            notes.append(f"{what} if it goes on as it began")
     if per_epoch is not None and per_epoch > 1:
         schedule = schedule.stretch(per_epoch).staircase(per_epoch)
         text = f"({text}).stretch({per_epoch}).staircase({per_epoch})"
     ulp = error / float(np.spacing(size)) if size else 0.0
-    return Recognised(schedule, text, len(y), error, ulp, tolerance, "; ".join(notes))
+    return Recognised(schedule, text, len(log.y), error, ulp, float(log.half.max()), "; ".join(notes), lag)
 
 
 def _table(t: Numbers, y: Numbers) -> Table:
@@ -209,26 +222,30 @@ def _table(t: Numbers, y: Numbers) -> Table:
     return Table(tuple(y[np.maximum(steps, 0)].tolist()))
 
 
-def _tolerances(y: Numbers, digits: list[float], given: float | None) -> Iterator[tuple[float, str]]:
-    size = float(np.abs(y).max())
+def _tolerances(y: Numbers, digits: list[Numbers], given: float | None) -> Iterator[tuple[Numbers, str]]:
+    """Differences that count as rounding, of each rate, and what they take for granted."""
+    size, same = float(np.abs(y).max()), np.ones(len(y))
     if given is not None:
-        yield max(given, 8 * _FLOAT64 * size), ""
+        yield max(given, 8 * _FLOAT64 * size) * same, ""
         return
     if not (digits and len(np.unique(y)) > 40):  # of so many short numbers only a line's are exact
-        yield 8 * _FLOAT64 * size, ""
+        yield 8 * _FLOAT64 * size * same, ""
     single = bool((y.astype(np.float32).astype(float) == y).all())
     if single:
-        yield 8 * _FLOAT32 * size, "the values are float32 numbers"
+        yield 8 * _FLOAT32 * size * same, "the values are float32 numbers"
     elif not digits:
-        yield 4096 * _FLOAT64 * size, "as if each value had been computed from the one before"
+        yield 4096 * _FLOAT64 * size * same, "as if each value had been computed from the one before"
     for half in digits:
-        half += 4 * _FLOAT64 * size  # which ties need
-        yield half, f"up to the rounding of the values, {half:.2g}"
+        half = half + 4 * _FLOAT64 * size  # which ties need
+        yield half, f"up to the rounding of the values, {half.max():.2g}"
     if single and not digits:
-        yield 256 * _FLOAT32 * size, "the values are float32 numbers, as if each had been computed from the one before"
+        yield (
+            256 * _FLOAT32 * size * same,
+            "the values are float32 numbers, as if each had been computed from the one before",
+        )
 
 
-def _read(values: Any) -> tuple[Numbers, Numbers, list[float]]:
+def _read(values: Any) -> tuple[Numbers, Numbers, list[Numbers]]:
     """Updates, rates, and what half a unit of the last digit may be where the rates have few digits."""
     if isinstance(values, Schedule):
         raise TypeError(f"values must be rates, got the schedule {shown(values)}; give its .values(n)")
@@ -267,8 +284,8 @@ def _rate(i: int, item: Any) -> float:
     return float(item)
 
 
-def _digits(items: list[Any], y: Numbers) -> list[float]:
-    """What half a unit of the last digit may be, of rates that have at most nine: of a place, or of each one's own digits."""
+def _digits(items: list[Any], y: Numbers) -> list[Numbers]:
+    """What half a unit of each one's last digit may be, of rates that have at most nine: of a place, or of their own digits."""
     texts = [item.strip().lower() if isinstance(item, str) else repr(float(item)) for item in items]
     most, places, kinds = 0, 0, list[tuple[int, bool]]()
     for text in texts:
@@ -279,12 +296,12 @@ def _digits(items: list[Any], y: Numbers) -> list[float]:
         kinds.append((after, bool(exponent)))
     if not 0 < most <= 9:
         return []
-    size = float(np.abs(y).max())
-    decade = 10.0 ** math.floor(math.log10(size))
-    large = [after for (after, _), value in zip(kinds, y, strict=True) if abs(value) >= decade]
-    own = 0.5 * decade * 10.0 ** (1 - most)
-    place = 0.5 * 10.0**-places
+    sizes = np.abs(y)
+    decades = np.zeros(len(y))
+    decades[sizes > 0] = 10.0 ** np.floor(np.log10(sizes[sizes > 0]))
+    own, place = 0.5 * decades * 10.0 ** (1 - most), np.full(len(y), 0.5 * 10.0**-places)
+    large = [after for (after, _), decade in zip(kinds, decades, strict=True) if decade == decades.max()]
     # Of so many large values one would have as many places as the small ones, were the places the same.
     if all(scientific for _, scientific in kinds) or (len(large) > 8 and max(large) < places):
         return [own]
-    return [place] if len(set(kinds)) == 1 else sorted({place, own})
+    return [place] if len(set(kinds)) == 1 else sorted([place, own], key=lambda half: float(half.max()))

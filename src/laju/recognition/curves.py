@@ -13,6 +13,7 @@ import numpy.typing as npt
 from laju.core import shapes
 from laju.core.pieces import Constant, Exponential, Power, Ramp
 from laju.core.schedule import Schedule
+from laju.recognition.work import spend
 
 Numbers = npt.NDArray[np.float64]
 
@@ -54,6 +55,7 @@ class Part:
 
 def evaluated(piece: Schedule, t: Numbers) -> Numbers:
     """A piece at any times, not only whole ones."""
+    spend(1 + len(t) / 4000)
     with np.errstate(all="ignore"):
         if isinstance(piece, Ramp) and piece.length:
             shape, n = shapes.shape(piece.shape), float(piece.length)
@@ -303,6 +305,7 @@ def _solved(
     """(start, final, largest residual) of the best ramp of a shape, origin and length."""
     if not length > 0 or t[0] < origin:
         return None
+    spend(1)
     curve = shapes.shape(shape)
     done = np.clip(t - origin, 0.0, length)
     with np.errstate(all="ignore"):

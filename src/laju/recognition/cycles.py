@@ -12,8 +12,8 @@ import numpy as np
 from laju.core.pieces import Ramp
 from laju.core.schedule import Schedule
 from laju.recognition.curves import Numbers, coarse, shortest
-from laju.recognition.rough import rounded
 from laju.recognition.rows import call, chained, named, row
+from laju.recognition.sampled import Log, unimodal
 from laju.text.spec import parse
 
 _MOST_STEPS = 40
@@ -119,7 +119,7 @@ def _restarts(y: Numbers, up: Any, tolerance: float) -> Iterator[str]:
     factors = [{"growth": growth, "decay": decay} for growth in growths]
     repeats: list[dict[str, Any]] = [{k: v for k, v in each.items() if v != 1} | fixed for each in factors]
     if coarse(y, tolerance):
-        for text in itertools.islice(rounded(own, y[:first], tolerance), 8):
+        for text, _ in itertools.islice(unimodal(Log(own, y[:first], np.full(first, tolerance))), 8):
             take = "" if parse(text).length == first else f".take({first})"
             for more in repeats:
                 said = ", ".join(f"{key}={value!r}" for key, value in more.items())

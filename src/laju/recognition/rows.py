@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+import laju.policies
 from laju.core.algebra import Chain
 from laju.core.pieces import Constant, Exponential, Power, Ramp
 from laju.core.schedule import Schedule
@@ -353,9 +354,15 @@ def _decay(piece: Schedule, w: float, warm: dict[str, Any]) -> Iterator[str]:
                     yield call("linear_to_zero", start, total=total, **warm)
                 if not warm:
                     yield f"linear({_text(start)}, {_text(final)}, total={_text(total)})"
-                yield call("poly", start, total=total, final=final, **warm)
+                elif final:
+                    yield call("poly", start, total=total, final=final, **warm)
             if kind == "cosine":
                 yield call("cosine", start, total=total, final=final, **warm)
+            if kind == "tanh":
+                unit = laju.policies.tanh_decay(1.0, 100)
+                if math.isclose(start / unit(0) * unit(100), final, rel_tol=0.1):
+                    for digits in (1, 3, 9):
+                        yield call("tanh_decay", float(f"{start / unit(0):.{digits}g}"), total=total, **warm)
             if kind == "rex" and final == 0 and not warm:
                 yield call("rex", start, total=total)
             if kind == "power":
