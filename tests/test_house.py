@@ -102,6 +102,7 @@ ASKS = {
     "recognition/curves.py": "until recognition reads forms",
     "recognition/cycles.py": "until recognition reads forms",
     "recognition/rows.py": "until recognition reads forms",
+    "recognition/sampled.py": "until recognition reads forms",
 }
 
 

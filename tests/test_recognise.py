@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import laju
-from laju.recognition import Recognised, recognise
+from laju.recognition import Recognised, recognise, sampled, work
 
 
 def ulps(found: Recognised, values: np.ndarray) -> float:
@@ -332,3 +332,119 @@ def test_a_log_with_few_rows_of_a_long_run_is_read(last: int):
     schedule = laju.inverse_sqrt(2e-3, warmup=last // 50)
     found = recognise([(t, f"{schedule(t):.4e}") for t in range(0, last, last // 100)])
     assert found.text == f"inverse_sqrt(0.002, warmup={last // 50})"
+
+
+# --- logs as people have them: rows from somewhere on, with gaps, lags and printed digits --------------------------------
+
+
+def logged(schedule: laju.Schedule, rows: range, lag: int = 0, digits: str = "") -> list[tuple[int, float | str]]:
+    """(update, rate) of some updates, printed or not, as a loop logs them whose first `lag` updates were skipped."""
+    rates = [float(schedule(max(t - lag, 0))) for t in rows]
+    return [(t, format(rate, digits) if digits else rate) for t, rate in zip(rows, rates, strict=True)]
+
+
+def of_drawn(seed: int) -> tuple[np.random.Generator, float, int, int, range]:
+    """A generator, a peak, a total that is no multiple of the rows' distance, a warmup, and rows that begin after update 0."""
+    rng = np.random.default_rng(seed)
+    every = int(rng.choice([50, 100, 200]))
+    total = every * int(rng.integers(40, 120)) + int(rng.integers(1, every))
+    first = int(rng.choice([every - 1, every]))
+    peak = float(rng.choice([5e-5, 2e-5, 1e-4, 3e-4]))
+    return rng, peak, total, math.ceil(0.03 * total), range(first, total, every)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_cosine_is_found_from_rows_between_its_peak_and_its_end(seed: int):
+    _, peak, total, _, rows = of_drawn(seed)
+    found = recognise(logged(laju.cosine(peak, total), rows))
+    assert found.text == f"cosine({peak!r}, total={total})"
+    assert f"no row tells what came before update {rows[0]}" in found.note
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_line_after_a_warmup_has_the_shortest_decimals(seed: int):
+    _, peak, total, warmup, rows = of_drawn(seed)
+    rows = range(rows[0], total, max(warmup // 3, 1))
+    found = recognise(logged(laju.linear_to_zero(peak, total, warmup=warmup), rows))
+    assert found.text == f"linear_to_zero({peak!r}, total={total}, warmup={warmup})"
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_of_a_warmup_that_no_row_tells_nothing_is_stated(seed: int):
+    _, peak, total, warmup, rows = of_drawn(seed)
+    rows = range(warmup + 100, total, rows.step)
+    found = recognise(logged(laju.linear_to_zero(peak, total, warmup=warmup), rows))
+    assert found.name == "linear"
+    assert found.parameters["total"] == total
+    assert found.parameters["final"] == 0
+    assert f"what came before update {rows[0]:,}" in found.note
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_line_of_six_digits_is_one_line_though_rates_lie_halfway(seed: int):
+    rng, *_ = of_drawn(seed)
+    lr, epochs, first = float(rng.choice([0.000313, 0.000333, 0.000714, 0.01])), int(rng.choice([60, 120, 150])), 5
+    found = recognise([f"{lr * (1 - e / epochs * 0.99):.6g}" for e in range(first, epochs)])
+    assert found.name == "linear"
+    assert found.schedule(epochs - first) == pytest.approx(0.01 * lr, rel=1e-3)
+
+
+@pytest.mark.parametrize("digits", ["", ".7g", ".6e"])
+@pytest.mark.parametrize("seed", range(3))
+def test_skipped_updates_are_a_lag_and_no_negative_rate(seed: int, digits: str):
+    rng, peak, total, warmup, _ = of_drawn(seed)
+    lag = int(rng.integers(1, 5))
+    found = recognise(logged(laju.linear_to_zero(peak, total, warmup=warmup), range(10, total, 10), lag, digits))
+    assert (found.text, found.lag) == (f"linear_to_zero({peak!r}, total={total}, warmup={warmup})", lag)
+    assert f"those of {lag} update{'s' * (lag > 1)} earlier: skipped updates?" in found.note
+    assert found.schedule.values(total).min() >= 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_lag_may_grow(seed: int):
+    _, peak, total, warmup, _ = of_drawn(seed)
+    schedule = laju.linear_to_zero(peak, total, warmup=warmup)
+    rows = [(t, float(schedule(max(t - 2 - (t > 0.6 * total), 0)))) for t in range(10, total, 10)]
+    found = recognise(rows)
+    assert (found.text, found.lag) == (f"linear_to_zero({peak!r}, total={total}, warmup={warmup})", 3)
+    assert "up to 3 updates earlier" in found.note
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_step_between_two_rows_is_told_with_its_bounds(seed: int):
+    rng, peak, _, _, _ = of_drawn(seed)
+    every, step = int(rng.integers(20, 60)) * 100, int(rng.choice([70, 90]))
+    rows = range(0, int(3.7 * every), step)
+    found = recognise(logged(laju.factor(peak, 0.1, every=every), rows))
+    assert found.name == "factor"
+    assert abs(found.parameters["every"] - every) < step
+    low, high = (int(x.replace(",", "")) for x in found.note.split("every is ")[1].split(";")[0].split(" to "))
+    assert low <= every <= high
+    assert low <= found.parameters["every"] <= high
+
+
+def test_a_total_after_the_last_row_is_marked():
+    rows = range(100, 3000, 100)
+    cut = recognise(logged(laju.cosine(3e-4, total=5000), rows))
+    assert cut.parameters["total"] == 5000
+    assert "total=5,000 if it goes on as it began" in cut.note
+    assert "goes on" not in recognise(laju.cosine(3e-4, total=1000).values(1001)).note
+
+
+@pytest.mark.parametrize("shape", ["walk", "sine", "rounded", "zigzag"])
+def test_a_search_that_finds_nothing_is_bounded(shape: str, monkeypatch: pytest.MonkeyPatch):
+    """The work is counted, and less than the bound by which the slowest log is given up."""
+    rng, t = np.random.default_rng(3), np.arange(100, 30_000, 50)
+    rates = {
+        "walk": 1e-3 + 1e-5 * rng.normal(size=len(t)).cumsum(),
+        "sine": 1e-3 * (1.5 + np.sin(t / 900.0)),
+        "rounded": np.round(1e-3 * (1.5 + np.sin(t / 900.0)), 6),
+        "zigzag": 1e-3 * (1 + 0.01 * (np.arange(len(t)) % 2) - t / 40_000),
+    }[shape]
+    rows = list(zip(t.tolist(), rates.tolist(), strict=True))
+    compared = []
+    monkeypatch.setattr(sampled, "spend", lambda amount: (compared.append(amount), work.spend(amount)))
+    found = recognise(rows)
+    assert not found.is_formula
+    assert "no formula was found" in found.note
+    assert 0 < sum(compared) <= work.MOST + 100

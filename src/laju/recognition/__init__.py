@@ -20,7 +20,6 @@ from laju.recognition import work
 from laju.recognition.curves import Numbers, coarse
 from laju.recognition.cycles import texts
 from laju.recognition.gaps import Proposal, logged
-from laju.recognition.rows import chained, named, row
 from laju.recognition.sampled import Log
 from laju.text.spec import parse
 
@@ -162,19 +161,12 @@ def _proposals(t: Numbers, y: Numbers, ladder: list[tuple[Numbers, str]]) -> Ite
 
 
 def _texts(t: Numbers, y: Numbers, tolerance: float) -> Iterator[str]:
+    """Texts for a rate of every update, or of every so many, as if these were the updates."""
     if (t == np.arange(len(t))).all():
         yield from texts(y, tolerance)
-        return
-    parts = row(t, y, tolerance)
-    if parts is not None:
-        yield from named(parts)
-        if parts[0].begin == 0:
-            yield str(chained(parts))
-    step = int(t[1] - t[0]) if len(t) > 1 else 1
-    if len(t) > 2 and step > 1 and t[0] == 0 and (np.diff(t) == step).all():
-        # As if every step of the log were one update.
+    elif len(t) > 2 and t[0] == 0 and (np.diff(t) == t[1]).all():
         for text in texts(y, tolerance):
-            yield f"({text}).stretch({step})"
+            yield f"({text}).stretch({int(t[1])})"
 
 
 def _verified(proposal: Proposal, log: Log) -> Schedule | None:

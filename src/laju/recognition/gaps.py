@@ -25,7 +25,7 @@ from laju.recognition.sampled import (
     two_factors,
     unimodal,
 )
-from laju.recognition.work import spend
+from laju.recognition.work import OutOfWork, spend
 from laju.text.spec import parse
 
 _T = TypeVar("_T")
@@ -71,10 +71,10 @@ def logged(log: Log) -> Iterator[Proposal]:
 
 
 def _sane(proposals: Iterator[_T]) -> Iterator[_T]:
-    """The proposals up to one for which what is solved for leaves the floats, where rates are near their limits."""
+    """The proposals up to where the search is given up, or leaves the floats, as of rates that are near their limits."""
     try:
         yield from proposals
-    except (ValueError, ArithmeticError, np.linalg.LinAlgError):
+    except (ValueError, ArithmeticError, np.linalg.LinAlgError, OutOfWork):
         return
 
 

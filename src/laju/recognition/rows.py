@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,6 @@ _MOST_WORK = 450
 """Curves that are solved for before a row is given up, by where they may begin: schedules take up to 400, noise thousands."""
 _MOST_ROUGH_WORK = 100
 """The same for values of few digits, where almost anything fits for a while."""
-_WIDEST_GAP = 64
 
 
 def row(t: Numbers, y: Numbers, tolerance: float) -> list[Part] | None:
@@ -33,7 +31,7 @@ def row(t: Numbers, y: Numbers, tolerance: float) -> list[Part] | None:
     found = _Rows(t, y, marks, tolerance).best(0, math.inf, _MOST_PARTS)
     if found is None or sum(part.parameters for part in found[1]) > max(3, 2 * len(t) // 3):
         return None
-    return _closed(list(found[1]), t)
+    return list(found[1])
 
 
 _Row = tuple[int, tuple[Part, ...]]
@@ -66,8 +64,6 @@ class _Rows:
         origins = [0.0] if i or t[0] else []
         if math.isfinite(arrived) and arrived != round(arrived):
             origins.append(arrived)
-        if i and 1 < t[i] - t[i - 1] <= _WIDEST_GAP:  # it may have begun where nothing was logged
-            origins += range(int(t[i - 1]) + 1, int(t[i]))
         found: _Row | None = None
         # A curve reaches as far as it can; the value at its end may also be the first of the next one.
         for j in sorted({n, *later[-4:], *later[:12]}, reverse=True):
@@ -105,93 +101,6 @@ class _Rows:
                 part = None
             self._parts[key] = part
         return self._parts[key]
-
-
-def _closed(parts: list[Part], t: Numbers) -> list[Part]:
-    """Parts that meet where one's clock begins, or where they cross, though the log has no value there."""
-    if parts[0].begin:
-        parts[0] = _from_0(parts[0])
-    for k in range(1, len(parts)):
-        before, part = parts[k - 1], parts[k]
-        last = float(t[t < part.begin][-1])
-        if part.begin - last <= 1:
-            continue
-        at = _meeting(before, part, last)
-        if at is None:
-            continue
-        if isinstance(part.piece, Constant):
-            parts[k] = replace(part, begin=at, origin=at)
-        elif part.origin == at:
-            parts[k] = replace(part, begin=at)
-        else:
-            parts[k] = _line_from(part, at, _first(before.piece) if isinstance(before.piece, Constant) else None)
-        parts[k - 1] = _line_to(before, at, _first(parts[k].piece))
-    return parts
-
-
-def _meeting(before: Part, part: Part, last: float) -> int | None:
-    """The update after `last`, and up to where the second part was first seen, at which it begins."""
-    if part.origin < part.begin:
-        return int(part.origin) if part.origin > last and part.origin == round(part.origin) else None
-    places = []
-    if isinstance(before.piece, Ramp) and isinstance(part.piece, Constant) and before.piece.final == part.piece.value:
-        places.append(before.origin + float(before.piece.length))
-    values = [_line_of(each) for each in (before, part)]
-    if all(value is not None for value in values):
-        (a, slope_a), (b, slope_b) = values  # type: ignore[misc]
-        if slope_a != slope_b:
-            places.append((b - a) / (slope_a - slope_b))
-    for place in places:
-        if last < round(place) <= part.begin and abs(place - round(place)) < 0.02:
-            return round(place)
-    return None
-
-
-def _line_of(part: Part) -> tuple[float, float] | None:
-    """The value at update 0 and the slope of a line or a level."""
-    match part.piece:
-        case Constant(value):
-            return value, 0.0
-        case Ramp(start, final, length, "linear"):
-            slope = (final - start) / float(length)
-            return start - slope * part.origin, slope
-    return None
-
-
-def _line_to(part: Part, at: int, arrives: float | None) -> Part:
-    """The part, ended at an update; a line then ends at the value that it arrives at."""
-    line = _line_of(part)
-    if line is None or isinstance(part.piece, Constant):
-        return replace(part, end=at)
-    reaches = line[0] + line[1] * at
-    assert isinstance(part.piece, Ramp)
-    if arrives is not None and abs(arrives - reaches) <= 1e-3 * abs(arrives):
-        reaches = arrives
-    return replace(part, piece=Ramp(part.piece.start, reaches, at - part.begin), end=at)
-
-
-def _line_from(part: Part, at: int, starts: float | None) -> Part:
-    """A line, begun at an update."""
-    line = _line_of(part)
-    if line is None or not isinstance(part.piece, Ramp):
-        return part
-    start = line[0] + line[1] * at
-    if starts is not None and abs(starts - start) <= 1e-3 * abs(starts):
-        start = starts
-    ends = part.origin + float(part.piece.length)
-    return replace(part, piece=Ramp(start, part.piece.final, int(ends) - at), begin=at, origin=at)
-
-
-def _from_0(part: Part) -> Part:
-    """A first part that is taken to have been the same before the first value."""
-    if isinstance(part.piece, Constant):
-        return replace(part, begin=0, origin=0)
-    if isinstance(part.piece, Ramp) and part.piece.shape == "linear" and part.origin == part.begin:
-        a, b, n = part.piece.start, part.piece.final, float(part.piece.length)
-        start = a - (b - a) / n * part.begin
-        start = 0.0 if abs(start) < 1e-3 * abs(b - a) / n else float(f"{start:.6g}")
-        return replace(part, piece=Ramp(start, b, int(n) + part.begin), begin=0, origin=0)
-    return replace(part, begin=0) if part.origin == 0 else part
 
 
 def events(t: Numbers, y: Numbers, tolerance: float) -> list[int]:

@@ -20,7 +20,7 @@ from laju.core.pieces import Constant, Exponential, Power, Ramp
 from laju.core.schedule import Schedule
 from laju.recognition.curves import Numbers, Part, evaluated, least, shortest
 from laju.recognition.rows import chained, named
-from laju.recognition.work import spend
+from laju.recognition.work import OutOfWork, spend
 from laju.text.spec import parse
 
 _CLOCKED = ("cosine", "sqrt", "rex", "tanh", "square", "quarter_cosine")
@@ -92,14 +92,17 @@ def unimodal(log: Log) -> Iterator[tuple[str, int]]:
     if split is None:
         return
     found: dict[tuple[str, int], float] = {}
-    for piece, peak, begin in _falls(split):
-        for ramp, end in _rises(split.rise, piece, peak, begin, split.fall):
-            for text, lag, cost in _told(ramp, end, piece, peak, max(begin, end), log):
-                found[text, lag] = min(cost, found.get((text, lag), math.inf))
-        if len(found) > _MOST:
-            break
-    for text in (*_of_one_scale(split), *_one_cycle(split)):
-        found.setdefault((text, 0), cost_of(text))
+    try:
+        for piece, peak, begin in _falls(split):
+            for ramp, end in _rises(split.rise, piece, peak, begin, split.fall):
+                for text, lag, cost in _told(ramp, end, piece, peak, max(begin, end), log):
+                    found[text, lag] = min(cost, found.get((text, lag), math.inf))
+            if len(found) > _MOST:
+                break
+        for text in (*_of_one_scale(split), *_one_cycle(split)):
+            found.setdefault((text, 0), cost_of(text))
+    except OutOfWork:  # what has been found is still to be compared
+        pass
     yield from sorted(found, key=found.__getitem__)[:_MOST]
 
 
@@ -288,7 +291,7 @@ def _clocked(split: _Split) -> Iterator[tuple[Schedule, float, int]]:
                 return list(curves) if share is None else [curves[0] + share * curves[1]]
 
             ends = [begin + span * k for k in (1.0, 1.02, 1.1, 1.3, 1.7, 2.5, 5.0)]
-            starts = [(b, e) for b in (*near, begin - 0.1 * span, begin - 0.4 * span, 0.0) for e in ends if e > b]
+            starts = [(b, e) for b in (*near, begin - 0.02 * span, begin - 0.1 * span, begin - 0.4 * span, 0.0) for e in ends if e > b]
             solved = _solve(model, few, starts, span)
             if solved is None:
                 continue
@@ -499,7 +502,7 @@ def _powered(split: _Split) -> Iterator[tuple[Schedule, float, int]]:
                     return np.asarray(float(factors[0]) * ((x[0] - t) / span) ** own + floor)
 
                 slope = float(np.diff(back(np.array([first - 1, first])))[0])
-                if not own > 0:
+                if not own > 0 or own == 1:  # which is a line
                     continue
                 shape = f"power({own!r})"
                 done = False
