@@ -50,4 +50,6 @@ def command(
             "format": log.format.name,
             "notes": list(log.notes),
         }
-        click.echo(as_text({**told, "error": found.error, "ulp": ulp, "note": found.note, "log": read}))
+        click.echo(
+            as_text({**told, "error": found.error, "ulp": ulp, "lag": found.lag, "note": found.note, "log": read})
+        )

@@ -149,7 +149,7 @@ def _proposals(t: Numbers, y: Numbers, ladder: list[tuple[Numbers, str]]) -> Ite
     dense = every and (levels or not any(few for *_, few in rungs))
     for log, note, few in rungs:
         if dense and not few:
-            yield from ((Proposal(text), log, note) for text in _texts(t, y, float(log.half.max())))
+            yield from ((proposal, log, note) for proposal in _texts(t, y, float(log.half.max())))
     for log, note, few in rungs:
         if few or not every:
             yield from ((proposal, log, note) for proposal in logged(log))
@@ -157,16 +157,16 @@ def _proposals(t: Numbers, y: Numbers, ladder: list[tuple[Numbers, str]]) -> Ite
         yield from ((proposal, log, note) for log, note, few in rungs if not few for proposal in logged(log))
     for log, note, few in rungs:
         if few or not dense:
-            yield from ((Proposal(text), log, note) for text in _texts(t, y, float(log.half.max())))
+            yield from ((proposal, log, note) for proposal in _texts(t, y, float(log.half.max())))
 
 
-def _texts(t: Numbers, y: Numbers, tolerance: float) -> Iterator[str]:
+def _texts(t: Numbers, y: Numbers, tolerance: float) -> Iterator[Proposal]:
     """Texts for a rate of every update, or of every so many, as if these were the updates."""
     if (t == np.arange(len(t))).all():
-        yield from texts(y, tolerance)
+        yield from map(Proposal, texts(y, tolerance))
     elif len(t) > 2 and t[0] == 0 and (np.diff(t) == t[1]).all():
-        for text in texts(y, tolerance):
-            yield f"({text}).stretch({int(t[1])})"
+        note = f"the formula is that of every {int(t[1])}th update, and a guess between these"
+        yield from (Proposal(f"({text}).stretch({int(t[1])})", note=note) for text in texts(y, tolerance))
 
 
 def _verified(proposal: Proposal, log: Log) -> Schedule | None:

@@ -268,7 +268,7 @@ def _clocked(split: _Split) -> Iterator[tuple[Schedule, float, int]]:
     span = max(float(below.t[-1] - begin), 1.0)
     last = float(log.t[-1])
     before = max(float(log.t[max(int(np.searchsorted(log.t, begin)) - 1, 0)]), 0.0)
-    near = (begin, before, (begin + before) / 2)
+    near = (begin, before, (begin + before) / 2, *(begin - share * span for share in (0.02, 0.1, 0.4)), 0.0)
     for shape in _CLOCKED:
         curve = shapes.shape(shape)
 
@@ -291,7 +291,7 @@ def _clocked(split: _Split) -> Iterator[tuple[Schedule, float, int]]:
                 return list(curves) if share is None else [curves[0] + share * curves[1]]
 
             ends = [begin + span * k for k in (1.0, 1.02, 1.1, 1.3, 1.7, 2.5, 5.0)]
-            starts = [(b, e) for b in (*near, begin - 0.02 * span, begin - 0.1 * span, begin - 0.4 * span, 0.0) for e in ends if e > b]
+            starts = [(b, e) for b in near for e in ends if e > b]
             solved = _solve(model, few, starts, span)
             if solved is None:
                 continue
