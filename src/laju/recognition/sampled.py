@@ -685,7 +685,7 @@ def _of_one_scale(split: _Split) -> Iterator[str]:
                 yield f"noam(1, {w}, scale={scale!r})"
             if (peak := factor(f"inverse_sqrt(1.0, warmup={w})")) is not None:
                 yield f"inverse_sqrt({peak!r}, warmup={w})"
-    if log.y[-1] >= split.top - 2 * log.half[-1] and log.y[0] < split.top / 2:
+    if log.y[-1] >= split.top - 2 * log.half[-1] and log.y[0] < split.top - 2 * log.half[0]:
         texts = [
             f"{name}({{}}, {beta2})"
             for beta2 in (0.999, 0.99, 0.98, 0.95, 0.9)
@@ -746,10 +746,9 @@ def _timescales(log: Log) -> Iterator[str]:
         )
         if solved is not None:
             slack = 4 * math.sqrt(float(solved[1][0, 0]))
-            near = [float(f"{solved[0][0]:.{digits}g}") for digits in (1, 2, 3, 4, 6, 8, 12)]
-            for scale in dict.fromkeys(near):
-                if abs(scale - solved[0][0]) <= slack + 1e-9 * scale:
-                    yield f"{scale!r}" + ", first=True" * first
+            for scale in _whole(float(solved[0][0]), slack + 1e-3, ()):
+                if scale > 0:
+                    yield f"{scale}" + ", first=True" * first
 
 
 def _between(low: Numbers, high: Numbers) -> tuple[float, float] | None:
