@@ -439,7 +439,7 @@ class Clock:
             scheduler._put()
         if self._early():
             self.source, self.bare, self.inferred, self.look = None, 0, 0, None
-            scheduler.last_epoch -= 1
+            scheduler.last_epoch = max(0, scheduler.last_epoch - 1)  # others may have set it
             scheduler._put()
             self.tune(scheduler)
         if self.calls or self.epochs:
