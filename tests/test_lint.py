@@ -59,6 +59,11 @@ CASES = [
     ("LAJU003", ("linear(0, 0.3, 5) >> cosine(0.2, 15)", 20), ("linear(0, 0.2, 5) >> cosine(0.2, 15)", 20)),
     (
         "LAJU003",
+        ("Ramp(0, 1, 5) * (Constant(0.3, 2) >> Constant(0.15, 3) >> Constant(0.3))", 20),
+        ("multi_factor(0.3, [2, 9], 0.5).warmup(5, how='times')", 20),
+    ),
+    (
+        "LAJU003",
         ('(linear(0, 0.3, 5) >> cosine(0.2, 25)).per("epoch")', PLAN),
         ('(linear(0, 0.3, 5) >> cosine(0.3, 25)).per("epoch")', PLAN),
     ),

@@ -56,7 +56,10 @@ def warmup_of(schedule: Schedule) -> Warmup | None:
     if alone and not others:
         return None  # nothing comes after it
     length: Any = following.begin
-    arrives, after = replace(first, held=None).arrives, value_at(schedule, length)
+    # The rise may go on over parts of the rest, such as a step of a decay that it multiplies; it arrives in the last of these.
+    climbing = [part for part in later if part.begin < length and any(_climbs(f, rising[0]) for f in _factors(part))]
+    last = climbing[-1] if climbing else first
+    arrives, after = replace(last, held=None).arrives, value_at(schedule, length)
     held = first.held or following.held or (0, 1)
     step = abs(value_at(schedule, length + held[1]) - after)
     # Where the rest has run underneath since update 0, the value that it had there is what the warmup heads for.
@@ -80,6 +83,10 @@ def _following(ramp: Part, later: list[Part]) -> Part | None:
         elif held is not None or any(factor.origin != ramp.origin for factor in again):
             break
     return held
+
+
+def _climbs(part: Part, ramp: Part) -> bool:
+    return part.leaf is ramp.leaf and part.piece.level is None
 
 
 def _factors(part: Part) -> tuple[Part, ...]:
