@@ -162,3 +162,12 @@ def test_two_schedules_of_ten_thousand_million_updates_are_compared_at_once():
     assert diff(a, laju.cosine(0.3, total=10**10)).equal
     found = diff(a, a.take(7 * 10**9) >> 0.0)
     assert found.first == found.largest_at == 7 * 10**9
+
+
+def test_rates_are_compared_as_a_schedule_is() -> None:
+    schedule = laju.cosine(0.1, total=50)
+    assert laju.diff(schedule, schedule.values(50), 50).equal
+    assert laju.diff(schedule.values(50), schedule.values(50).tolist()).equal
+    assert laju.diff(schedule, 2 * schedule.values(50), 50).first == 0
+    with pytest.raises(TypeError, match=r"b must be a laju schedule or rates .*laju\.trace"):
+        laju.diff(schedule, object())

@@ -213,6 +213,11 @@ def test_printed_lines(writer: str) -> None:
     assert any("without a count of updates left out" in note for note in found.notes)
 
 
+def test_numbers_of_numpy_and_torch_in_dicts() -> None:
+    found = text("{'loss': np.float64(2.5), 'learning_rate': tensor(0.1, device='cuda:0'), 'step': 10}\n")
+    assert (found.rate().values.tolist(), found.loss().values.tolist()) == ([0.1], [2.5])
+
+
 def test_dicts_without_steps_count_epochs() -> None:
     lines = [f"{{'loss': 2.5, 'learning_rate': {LINEAR(t)!r}, 'epoch': {t / 1000:.2f}}}" for t in range(100, 2000, 100)]
     found = text("\n".join(lines))
@@ -316,6 +321,17 @@ def test_two_runs_in_a_file_are_told_and_split() -> None:
     assert len(text(content, run=1).at) == 50
     with pytest.raises(LogError, match=r"run must be one of 1 … 2"):
         text(content, run=3)
+
+
+def test_a_column_that_names_runs_parts_the_rows() -> None:
+    rows = [(f"r{i % 3}", t, (i + 1) * 0.1) for t in range(0, 100, 10) for i in range(3)]
+    content = table("run,update,lr", rows)
+    assert [run.rate().values.tolist() for run in text(content).runs] == [[k * 0.1] * 10 for k in (1, 2, 3)]
+    assert text(content, run=2).rate().values[0] == 0.2
+
+
+def test_large_counts_are_told_in_full() -> None:
+    assert "'step' 0 … 1,499,999" in str(text("step,lr\n0,0.1\n1499999,0.2\n"))
 
 
 def test_of_a_resumed_run_the_later_rows_count() -> None:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from laju.core.checks import number, shown
 from laju.core.measure import EACH, measure, places, run_length
+from laju.core.pieces import Table
 from laju.core.schedule import Schedule
 from laju.core.units import RunPlan
 
 _BLOCK = 1 << 18
+
+Rates = Sequence[float] | npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -74,8 +78,8 @@ def _pair(a: float, b: float) -> str:
 
 
 def diff(
-    a: Schedule,
-    b: Schedule,
+    a: Schedule | Rates,
+    b: Schedule | Rates,
     updates: int | None = None,
     *,
     plan: RunPlan | None = None,
@@ -87,7 +91,7 @@ def diff(
     are measured as `laju.core.measure` says.
 
     Args:
-        a, b: schedules in updates, or in units of the plan.
+        a, b: schedules in updates, or in units of the plan; or rates of updates 0, 1, 2, …, shape (n,).
         updates: of the run; by default the plan's, else until both schedules end.
         plan: the run, for schedules in epochs, tokens or percent.
         tolerance: relative: values count as equal when |a - b| ≤ tolerance·max(|a|, |b|). The default of 1e-12 is some
@@ -156,9 +160,15 @@ def diff(
     )
 
 
-def _resolved(name: str, schedule: Schedule, plan: RunPlan | None) -> Schedule:
+def _resolved(name: str, schedule: Schedule | Rates, plan: RunPlan | None) -> Schedule:
     if not isinstance(schedule, Schedule):
-        raise TypeError(f"{name} must be a laju schedule, got {shown(schedule)}")
+        if isinstance(schedule, np.ndarray | list | tuple):
+            schedule = Table(tuple(np.asarray(schedule, float).tolist()))
+        else:
+            raise TypeError(
+                f"{name} must be a laju schedule or rates of updates 0, 1, 2, …, got {shown(schedule)}; "
+                "laju.trace has the rates of another system's scheduler"
+            )
     schedule = schedule if plan is None else schedule.resolve(plan)
     schedule.require_resolved()
     return schedule

@@ -23,6 +23,9 @@ MOST_CELLS = 1 << 20
 """Cells that are kept of a log; of a larger log every 2nd, 4th, … row of each kind is kept."""
 
 BLANKS = frozenset({"", "none", "null", "na", "n/a", "-", "--", "<na>"})
+_RUNS = (("run",), ("run", "id"), ("run", "name"), ("experiment",), ("seed",))
+"""Names of columns that say which run a row is of."""
+
 UNITS = ("update", "epoch", "sample", "token")
 
 
@@ -194,7 +197,7 @@ class Log:
         at = self.series(self.rates[0]).at if self.rates else self.at
         if self.position is None:
             return f"updates: rows, counted from 0 to {len(self.at) - 1:,}"
-        span = f"{at[0]:,g} … {at[-1]:,g}" if len(at) > 1 else f"{at[0]:,g}" if len(at) else "none"
+        span = f"{at[0]:,.12g} … {at[-1]:,.12g}" if len(at) > 1 else f"{at[0]:,.12g}" if len(at) else "none"
         gaps = np.diff(at)
         every = f", every {_ordinal(int(gaps[0]))}" if len(gaps) > 1 and gaps[0] > 1 and (gaps == gaps[0]).all() else ""
         return f"{self.unit}s: {self.position!r} {span}{every}"
@@ -271,7 +274,16 @@ def build(path: str, writer: Format, rows: Iterable[Row], given: Given, notes: I
             )
             if with_data:
                 told.append(f"{with_data:,} row{'s' if with_data > 1 else ''} without {position!r} left out")
-    runs, more = _runs(at)
+    by = next((name for name in columns if names.own(name) in _RUNS and len({*table.cells[name]}) > 1), None)
+    if by is None:
+        runs, more = _runs(at)
+    else:
+        parts = [
+            _runs(np.where([cell == key for cell in table.cells[by]], at, np.nan))
+            for key in dict.fromkeys(table.cells[by])
+        ]
+        runs = [rows for found, _ in parts for rows in found if len(rows)]
+        more = [note for _, notes_ in parts for note in notes_]
     told += more
     base = Log(path, writer, {}, rates, losses, others, unit, position, at, tuple(told))
     logs = [_one(base, table, numeric, order) for order in runs]
@@ -279,7 +291,9 @@ def build(path: str, writer: Format, rows: Iterable[Row], given: Given, notes: I
     if not 1 <= which <= len(logs):
         raise LogError(f"run must be one of 1 … {len(logs)}, the runs in {path}, got {which}")
     if len(logs) > 1:
-        spans = "; ".join(f"{i + 1}: {log.unit}s {log.at[0]:,g} … {log.at[-1]:,g}" for i, log in enumerate(logs[:6]))
+        spans = "; ".join(
+            f"{i + 1}: {log.unit}s {log.at[0]:,.12g} … {log.at[-1]:,.12g}" for i, log in enumerate(logs[:6])
+        )
         told.append(f"{len(logs)} runs in this file ({spans}); run {which} was taken, another by run=, or --run")
         logs = [replace(log, notes=(*told, *log.notes[len(base.notes) :])) for log in logs]
     for log in logs:
@@ -457,7 +471,7 @@ def _runs(at: Array) -> tuple[list[npt.NDArray[np.intp]], list[str]]:
 
 def resumed(last: float, first: float) -> str:
     """What is told of a log that goes back."""
-    return f"after {last:,g} the log goes on from {first:,g}: a resumed run, of which the later rows count"
+    return f"after {last:,.12g} the log goes on from {first:,.12g}: a resumed run, of which the later rows count"
 
 
 def _resumed(at: Array, rows: npt.NDArray[np.intp], notes: list[str]) -> npt.NDArray[np.intp]:
@@ -466,7 +480,9 @@ def _resumed(at: Array, rows: npt.NDArray[np.intp], notes: list[str]) -> npt.NDA
         if kept and at[row] < at[kept[-1]]:
             after = at[rows[i + 1]] if i + 1 < len(rows) else math.inf
             if after > at[kept[-1]]:
-                notes.append(f"the row of {at[row]:,g} stands after that of {at[kept[-1]]:,g} and was put in order")
+                notes.append(
+                    f"the row of {at[row]:,.12g} stands after that of {at[kept[-1]]:,.12g} and was put in order"
+                )
             else:
                 notes.append(resumed(float(at[kept[-1]]), float(at[row])))
                 kept = [k for k in kept if at[k] < at[row]]
@@ -492,7 +508,7 @@ def _one(base: Log, table: _Table, columns: Sequence[str], order: npt.NDArray[np
                 if text:
                     g = int(group[i])
                     if out_texts[g] and out[g] != values[i] and name in (*base.rates[:1], *base.losses[:1]):
-                        note = f"{name!r} has more than one value at some positions, such as {at[i]:,g}; the last one counts"
+                        note = f"{name!r} has more than one value at some positions, such as {at[i]:,.12g}; the last one counts"
                         if note.partition(",")[0] not in [n.partition(",")[0] for n in notes]:
                             notes.append(note)
                     out[g], out_texts[g] = values[i], text

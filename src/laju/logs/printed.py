@@ -83,6 +83,7 @@ def rows(lines: Iterable[str], notes: list[str]) -> Iterator[Row]:
 
 
 def _dict(text: str) -> dict[str, Any] | None:
+    text = re.sub(r"(?:np\.float\d+|tensor)\(([^(),]*)[^()]*\)", r"\1", text)
     try:
         found = ast.literal_eval(re.sub(r"\bnan\b", "None", re.sub(r"(?<=: )-?inf\b", "None", text)))
     except (ValueError, SyntaxError):
