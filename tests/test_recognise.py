@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import math
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -448,3 +451,24 @@ def test_a_search_that_finds_nothing_is_bounded(shape: str, monkeypatch: pytest.
     assert not found.is_formula
     assert "no formula was found" in found.note
     assert 0 < sum(compared) <= work.MOST + 100
+
+
+def test_published_runs_are_told_from_the_rates_that_were_logged():
+    """Logs of multi-power-law: rows at 2,176, 2,304, … of runs whose warmup was not logged."""
+    if "LAJU_SHARED" not in os.environ:
+        pytest.skip("LAJU_SHARED, the folder of shared data, is not set")
+    files = sorted(Path(os.environ["LAJU_SHARED"], "data/loss-curves/multi-power-law/25M").glob("*.csv"))
+    if not files:
+        pytest.skip("LAJU_SHARED has no data/loss-curves/multi-power-law")
+    expected = {"constant": "constant", "cosine": "cosine", "wsd": "wsd", "wsdld": "wsd", "wsdcon": "multi_factor"}
+    for file in files:
+        with file.open() as opened:
+            found = recognise([(int(float(row["step"])), row["lr"]) for row in csv.DictReader(opened)])
+        assert found.name == expected[file.stem.partition("_")[0]], f"{file.name}: {found}"
+        if file.stem.startswith(("cosine", "wsd_", "wsdld")):
+            assert found.parameters["total"] == int(file.stem.split("_")[-1])
+
+
+def test_a_cycle_of_printed_digits_is_no_chain_of_lines():
+    rates = laju.triangular(0.01, 0.1, up=20).values(90)
+    assert recognise([f"{rate:.7f}" for rate in rates]).text == "triangular(0.01, 0.1, up=20)"

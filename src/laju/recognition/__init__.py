@@ -141,11 +141,11 @@ def _call(text: str) -> tuple[str, list[Any], dict[str, Any]] | None:
         return None
 
 
-def _proposals(t: Numbers, y: Numbers, ladder: list[tuple[Numbers, str]]) -> Iterator[tuple[Proposal, Log, str]]:
+def _proposals(t: Numbers, y: Numbers, ladder: list[tuple[Numbers, str, bool]]) -> Iterator[tuple[Proposal, Log, str]]:
     """What is to be compared, with the rows and the rounding; rows of few digits, or with gaps, are solved as a log."""
     every = bool((t == np.arange(len(t))).all())
     levels = len(np.unique(y)) <= 6
-    rungs = [(Log(t, y, half), note, coarse(y, float(half.max()))) for half, note in ladder]
+    rungs = [(Log(t, y, half), note, printed or coarse(y, float(half.max()))) for half, note, printed in ladder]
     dense = every and (levels or not any(few for *_, few in rungs))
     for log, note, few in rungs:
         if dense and not few:
@@ -214,26 +214,27 @@ def _table(t: Numbers, y: Numbers) -> Table:
     return Table(tuple(y[np.maximum(steps, 0)].tolist()))
 
 
-def _tolerances(y: Numbers, digits: list[Numbers], given: float | None) -> Iterator[tuple[Numbers, str]]:
-    """Differences that count as rounding, of each rate, and what they take for granted."""
+def _tolerances(y: Numbers, digits: list[Numbers], given: float | None) -> Iterator[tuple[Numbers, str, bool]]:
+    """Differences that count as rounding, of each rate; what they take for granted; whether they are those of printed digits."""
     size, same = float(np.abs(y).max()), np.ones(len(y))
     if given is not None:
-        yield max(given, 8 * _FLOAT64 * size) * same, ""
+        yield max(given, 8 * _FLOAT64 * size) * same, "", False
         return
     if not (digits and len(np.unique(y)) > 40):  # of so many short numbers only a line's are exact
-        yield 8 * _FLOAT64 * size * same, ""
+        yield 8 * _FLOAT64 * size * same, "", False
     single = bool((y.astype(np.float32).astype(float) == y).all())
     if single:
-        yield 8 * _FLOAT32 * size * same, "the values are float32 numbers"
+        yield 8 * _FLOAT32 * size * same, "the values are float32 numbers", False
     elif not digits:
-        yield 4096 * _FLOAT64 * size * same, "as if each value had been computed from the one before"
+        yield 4096 * _FLOAT64 * size * same, "as if each value had been computed from the one before", False
     for half in digits:
         half = half + 4 * _FLOAT64 * size  # which ties need
-        yield half, f"up to the rounding of the values, {half.max():.2g}"
+        yield half, f"up to the rounding of the values, {half.max():.2g}", True
     if single and not digits:
         yield (
             256 * _FLOAT32 * size * same,
             "the values are float32 numbers, as if each had been computed from the one before",
+            False,
         )
 
 

@@ -57,7 +57,7 @@ def logged(log: Log) -> Iterator[Proposal]:
     note = ""
     if log.t[0] == 0 and log.y[0] < log.y[1] > log.y[2:3].max(initial=0.0) - 2 * log.half[1] and log.t[1] > 1:
         note = f"what the rows leave open lies between them: the rise ends at 1 to {int(log.t[1]):,}"
-    found = [(cost_of(each.text), each) for each in (*_sane(_steps(log)), *_sane(_knots(log)))]
+    found = [(cost_of(each.text), each) for f in (_steps, _knots, _cycles) for each in _sane(f(log))]
     found += [(cost_of(text) + lag / 64, Proposal(text, lag, note)) for text, lag in _sane(unimodal(log))]
     for lag in lags(log):
         late = log[log.t >= lag]
@@ -65,7 +65,6 @@ def logged(log: Log) -> Iterator[Proposal]:
         found += [(cost_of(text) + 4, Proposal(text, lag)) for text, more in _sane(unimodal(late)) if not more]
         found += [(cost_of(each.text) + 4, Proposal(each.text, lag)) for each in _sane(_knots(late))]
     yield from (proposal for _, proposal in sorted(found, key=lambda each: each[0]))
-    yield from _sane(_cycles(log))
     if not coarse(log.y, float(log.half.max()) / 20):
         yield from _sane(_growing(log))
 
