@@ -140,6 +140,7 @@ def needs(package: str, extra: str | None) -> str:
         ("study fixed-rates", 3, needs("rich", "lab")),
         ("tune", 2, "Missing argument 'POLICY'"),
         ("tune cosine --space 'peak=1e-3..1 log'", 3, needs("rich", "tune")),
+        ("advise", 2, "Missing argument 'LOG"),
         ("forecast", 2, "Usage: laju forecast"),
         ("forecast fit", 2, "Missing argument 'CURVE...'"),
         ("forecast fit a.csv b.csv", 3, needs("scipy", "forecast")),

@@ -23,6 +23,7 @@ VERBS = {
     "find": "Find which learning rates of a task are worth a try: a range test.",
     "study": "Answer a question of the chapter's exercises by training.",
     "tune": "Search the best parameters of a policy for a task.",
+    "advise": "Say what the run of a log will end at, or why that cannot be known.",
     "forecast": "Predict what a schedule would give from a few loss curves, and find the best one.",
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from laju.forecast import Curve, FittedLaw
 
 _LEVEL = 0.9
-_VERBS = ("fit", "predict", "best", "extend", "check")
+_VERBS = ("fit", "predict", "best", "extend", "check", "learn")
 
 
 class _Verbs(click.Group):
@@ -397,6 +398,57 @@ def _warms_up_again(rates: Any) -> bool:
 
     lowest = np.minimum.accumulate(rates[int(np.argmax(rates > 0.99 * rates.max())) :])
     return bool((rates[-len(lowest) :] > 1.05 * lowest).any())
+
+
+@command.command("learn", short_help="Learn a prior for laju advise from finished runs.")
+@curve_options
+@click.option(
+    "--schedule",
+    "schedules",
+    multiple=True,
+    metavar="SPEC",
+    help="The schedule of the runs whose file has no rates: one for all, or given once for each file.",
+)
+@click.option("--updates-per-epoch", type=click.IntRange(min=1), help="For schedules in epochs.")
+@click.option(
+    "--group",
+    "groups",
+    multiple=True,
+    metavar="NAME",
+    help="Recipe, task or peak of the runs: one for all, or given once for each file. By default each run is its own.",
+)
+@click.option("--name", help="Name of the prior, said in answers; the file's name by default.")
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="JSON file to write the prior to."
+)
+def learn_command(
+    source: Source,
+    schedules: tuple[str, ...],
+    updates_per_epoch: int | None,
+    groups: tuple[str, ...],
+    name: str | None,
+    out: Path,
+) -> None:
+    """Learn from finished runs what the end of the next one can be told by: `laju advise LOG --prior out.json`.
+
+    \b
+    laju forecast learn run1.csv run2.csv --out mine.json
+    laju forecast learn a.csv b.csv c.csv --group small --group small --group large --out mine.json
+    """
+    with plain_errors(), noted():
+        from laju.forecast import learn
+
+        curves = replace(source, begin=1).read(schedules, updates_per_epoch).all
+        if len(groups) not in (0, 1, len(curves)):
+            raise click.UsageError(
+                f"--group is given {len(groups)} times for {len(curves)} runs: give one for all, or one for each."
+            )
+        named = None if not groups else list(groups) if len(groups) == len(curves) else [groups[0]] * len(curves)
+        prior = learn(curves, named, name=name or out.stem)
+        prior.save(out)
+        click.echo(f"wrote {out}: {len(prior)} run{'s' * (len(prior) != 1)}")
+        if len({run.group for run in prior.runs}) == 1:
+            click.echo("note: bands come from runs of several groups; bring runs of another recipe or task", err=True)
 
 
 def _draw(law: FittedLaw, schedules: Mapping[str, Schedule], updates: int, out: Path | None, as_json: bool) -> None:

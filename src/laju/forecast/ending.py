@@ -183,6 +183,8 @@ def ending(
     q, past = _question(run, rows, values, rates, chosen)
     verdict = answer(q, past, level)
     _check_reach(seen, end, tested, notes)
+    if q.beside:
+        notes.append(f"fitted together with {len(q.beside)} past runs that are on the same trunk up to now")
     base = float(values[-1])
     told = Ending(
         base * verdict.answer,

@@ -176,7 +176,7 @@ def unit(answer: Array, spread: Array) -> Array:
 
 
 def quantile(ratios: Array, weights: Array, level: float) -> float:
-    """Weighted quantile of past runs' errors, with one vote for "worse than all" (a quarter worse)."""
+    """Weighted quantile of past runs' errors, with one vote for "worse than all"; the fewer the groups, the worse that is."""
     weights = np.where(np.isfinite(ratios), weights, 0.0)
     ratios = np.where(np.isfinite(ratios), ratios, 0.0)
     if not weights.any():
@@ -184,7 +184,9 @@ def quantile(ratios: Array, weights: Array, level: float) -> float:
     order = np.argsort(ratios)
     share = np.cumsum(weights[order]) / (weights.sum() + weights.max())
     over = np.flatnonzero(share >= level)
-    return float(ratios[order[over[0]]] if over.size else 1.25 * ratios.max())
+    if over.size:
+        return float(ratios[order[over[0]]])
+    return float(ratios.max() * (1 + 2 * weights.max() / weights.sum()))
 
 
 def rise(loss: Array) -> float:

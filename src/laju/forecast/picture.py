@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from laju.forecast.curves import Curve, Rates, as_rates
 from laju.view.plot import INK, Picture, draw_steps, legend, line_style, need, tidy
 
 if TYPE_CHECKING:
+    from laju.forecast.ending import Ending
     from laju.forecast.fitting import FittedLaw
 
 _POINTS = 150
@@ -120,3 +121,58 @@ def picture(
         losses.set_title(title, loc="left", color=INK, parse_math=False)
     legend(losses, lines, names, loc="upper right", fontsize=9)
     return Picture(figure, losses)
+
+
+def ending_picture(found: Ending, updates: Any, losses: Any, schedule: Rates, *, title: str | None = None) -> Picture:
+    """Draw the losses so far, the rates of the whole run, and the forecast of the end with its band.
+
+    Args:
+        found: of `ending`; of a refusal the losses and rates are drawn alone.
+        updates: as `ending` took them; shape (n,).
+        losses: as `ending` took them; shape (n,).
+        schedule: as `ending` took it.
+        title: above the picture; nothing when not given.
+
+    Raises:
+        ModuleNotFoundError: Matplotlib is not installed.
+    """
+    need("matplotlib")
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter
+
+    at, loss = np.asarray(updates, dtype=float), np.asarray(losses, dtype=float)
+    end = int(found.at or at[-1])
+    figure = Figure(figsize=(7.6, 5.2), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    color = line_style(0)["color"]
+    (points,) = above.plot(at, loss, "o", color=_GREYS[0], ms=3.2, mew=0)
+    lines, names = [points], ["measured"]
+    lowest = [float(np.nanmin(loss))]
+    if found.value is not None and found.low is not None and found.high is not None:
+        span = above.errorbar(
+            [end],
+            [found.value],
+            [[found.value - found.low], [found.high - found.value]],
+            fmt="o",
+            color=color,
+            capsize=4,
+        )
+        lines.append(span)
+        names.append(f"end: {found.value:.4g}, {found.level:.0%} from {found.low:.4g} to {found.high:.4g}")
+        lowest.append(found.low)
+    highest = float(np.interp(_BEGIN * at[-1], at, loss))
+    above.set_ylim(min(lowest) - 0.06 * (highest - min(lowest)), highest + 0.04 * (highest - min(lowest)))
+    draw_steps(below, as_rates(schedule, end), 0, linewidth=1.5)
+    below.axvline(at[-1], color=_GREYS[0], linewidth=1, linestyle=":")
+    below.set_ylim(bottom=0)
+    above.set_xlim(0, end * 1.02)
+    below.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+    above.set_ylabel("loss", color=INK)
+    below.set_ylabel("learning rate", color=INK)
+    below.set_xlabel("update", color=INK)
+    for ax in (above, below):
+        tidy(ax)
+    if title is not None:
+        above.set_title(title, loc="left", color=INK, parse_math=False)
+    legend(above, lines, names, loc="upper right", fontsize=9)
+    return Picture(figure, above)
