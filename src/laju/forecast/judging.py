@@ -32,6 +32,8 @@ ALONE_ANNEALED = 0.5
 """The same where there are no past runs."""
 _ALONE = 1.2
 """Half width of a band of 90 % in units, where there are no past runs; nine tenths of the errors on the curves in the docs."""
+_STRANGER = 1.6
+"""How much larger errors are where no past run is of like data and model, from llama predicted by the two other families."""
 _LIKE, _LIKE_BAND = 0.5, 1.5
 _B0 = 0.05
 _DOUBT = 8.0
@@ -224,10 +226,10 @@ def answer(q: Question, past: Judges | None, level: float) -> Verdict:
     mean, spread, votes = vote(done.end, done.misfit, past.scores, weights)
     wide = likeness(distance, past.groups, past.sound[None], _LIKE_BAND)[0]
     nearest = float(distance[0][past.sound].min())
+    akin = float(_akin(distance[0], past.levels - np.log(q.track.loss[q.seen - 1]))[past.sound].min())
     judged = np.isfinite(past.ratios) & np.isfinite(past.nearest)
     usual = float(np.average(past.nearest[judged], weights=wide[judged])) if wide[judged].any() else nearest
     # Past runs that had nearer ones than the question has were easier to answer.
-    farther = max(1.0, (nearest + NEAR) / (usual + NEAR))
+    farther = max(1.0, (nearest + NEAR) / (usual + NEAR)) * (_STRANGER if akin > NEAR and not q.known else 1.0)
     half = float(quantile(past.ratios, wide, level) * farther * unit(mean, spread)[0])
-    akin = float(_akin(distance[0], past.levels - np.log(q.track.loss[q.seen - 1]))[past.sound].min())
     return Verdict(float(mean[0]), half, float(done.misfit.min()), nearest, akin, votes[0], weights[0], distance[0])
