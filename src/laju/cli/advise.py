@@ -149,12 +149,11 @@ def _schedule(log: Log, options: LogOptions, spec: str | None, per_epoch: int | 
         return schedule.resolve(RunPlan(samples=per_epoch, batch_size=1, epochs=epochs))
     if not log.rates:
         raise ValueError(f"{log.path} has no column of rates: {log.has()}; give the run's schedule: --schedule SPEC")
-    from laju.core.pieces import Table
     from laju.recognition import recognise
 
     found = recognise(options.pairs(log, per_epoch), updates_per_epoch=per_epoch if log.unit == "epoch" else None)
     end = found.schedule.length
-    if isinstance(found.schedule, Table) or (updates is None and end is None):
+    if not found.is_formula or (updates is None and end is None):
         raise ValueError(
             f"the rates so far are {found.text}, which does not tell how the run goes on; give its schedule: --schedule SPEC"
         )
