@@ -312,5 +312,5 @@ def test_without_tensorboard_installed_it_says_what_to_install(events, monkeypat
                 raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
     monkeypatch.setattr(sys, "meta_path", [Absent, *sys.meta_path])
-    with pytest.raises(ModuleNotFoundError, match="needs the package tensorboard, which is not installed: .*install"):
+    with pytest.raises(ModuleNotFoundError, match=r"needs the package tensorboard, which is not installed: .*install"):
         read_curve(folder)
