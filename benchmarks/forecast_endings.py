@@ -317,35 +317,39 @@ def rank(rows: Sequence[Row]) -> tuple[float, float]:
 def ship(folder: Path) -> None:
     """Write the priors that laju brings, from curves whose licence allows it."""
     folder.mkdir(parents=True, exist_ok=True)
-    mit = "MIT"
     made = {
         "adamw-language": (
             [*llama(), *multi_power()],
-            "Hägele et al., arXiv 2405.18392, and Schaipp et al., arXiv 2501.18965 (Copyright (c) 2025 Fabian Schaipp, Alexander "
-            "Hägele); Luo et al., arXiv 2503.12811 (Copyright (c) 2025 Kairong Luo)",
-            mit,
+            ("llama-124m", "multi-power-law"),
+            "Hägele et al., arXiv 2405.18392, and Schaipp et al., arXiv 2501.18965; Luo et al., arXiv 2503.12811",
         ),
         "muon-language": (
             nanogpt(),
-            "github.com/KellerJordan/modded-nanogpt, records and optimization track (Copyright (c) 2024 Keller Jordan)",
-            mit,
+            ("nanogpt-speedrun",),
+            "github.com/KellerJordan/modded-nanogpt, records and optimization track",
         ),
         "algoperf": (
             algoperf(),
-            "github.com/mlcommons/submissions_algorithms, AlgoPerf v0.5, submissions baseline and cyclic_lr (MLCommons)",
-            "Apache-2.0",
+            ("algoperf",),
+            "MLCommons, github.com/mlcommons/submissions_algorithms, AlgoPerf v0.5, submissions baseline and cyclic_lr",
         ),
     }
-    for name, (cases, source, licence) in made.items():
-        text = (
-            shared()
-            / {"adamw-language": "llama-124m", "muon-language": "nanogpt-speedrun", "algoperf": "algoperf"}[name]
-        )
-        terms = (text / "LICENSE").read_text().strip()
-        assert terms.startswith("MIT License") or "Apache License" in terms, f"no licence that allows it beside {name}"
+    for name, (cases, folders, source) in made.items():
+        licence = _licence([(shared() / each / "LICENSE").read_text(encoding="utf-8") for each in folders])
         prior = learn([c.curve for c in cases], [c.group for c in cases], name=name, source=source, licence=licence)
         prior.save(folder / f"{name}.json")
         print(f"{folder / name}.json: {len(prior)} runs, {(folder / f'{name}.json').stat().st_size:,} bytes")
+
+
+def _licence(texts: Sequence[str]) -> str:
+    """The licence that goes with the curves: MIT's whole text with every copyright line, or the name of Apache's, laju's own."""
+    if all("Apache License" in text and "Version 2.0" in text for text in texts):
+        return "Apache-2.0, https://www.apache.org/licenses/LICENSE-2.0"
+    parts = [text.strip().split("\n\n", 2) for text in texts]
+    terms = {" ".join(part[2].split()) for part in parts}
+    if any(part[0] != "MIT License" for part in parts) or len(terms) != 1:
+        sys.exit("the curves' licences are not known to allow what is shipped")
+    return "\n\n".join(["MIT License", "\n".join(part[1] for part in parts), terms.pop()])
 
 
 def main() -> None:
