@@ -718,7 +718,7 @@ class _FitValues(Values):
 
     def __init__(self, given: Schedule) -> None:
         self.given = self.schedule = given
-        self.begin = self.end = 0
+        self.stride, self.begin, self.end = 1, 0, 0
         self.block: list[float] = []
         self.scale: Scale | None = None
 

@@ -40,7 +40,8 @@ class Schedule(TrainerCallback):
 
     Raises:
         TypeError, ValueError: what the scheduler raises, when training begins.
-        RuntimeError: training began without the callback; `callbacks=[s]` is missing.
+        RuntimeError: training began without the callback or with another scheduler; `callbacks=[s]` or `optimizers=(None, s)`
+            is missing.
         UnresolvedError: a length that the run of the trainer does not say, such as tokens.
 
     >>> import laju
@@ -69,8 +70,20 @@ class Schedule(TrainerCallback):
     # --- as a callback -----------------------------------------------------------------------------------------------
 
     def on_train_begin(
-        self, args: Any, state: Any, control: Any, optimizer: Any = None, train_dataloader: Any = None, **_: Any
+        self,
+        args: Any,
+        state: Any,
+        control: Any,
+        optimizer: Any = None,
+        lr_scheduler: Any = None,
+        train_dataloader: Any = None,
+        **_: Any,
     ) -> None:
+        if lr_scheduler is not None and self not in (lr_scheduler, getattr(lr_scheduler, "scheduler", None)):
+            raise RuntimeError(
+                f"the trainer steps a {type(lr_scheduler).__name__}, and {shown(self)} is a callback alone, so its rates would "
+                "not be used: give it as the scheduler as well, Trainer(…, optimizers=(None, s), callbacks=[s])"
+            )
         per = [("updates", Fraction(1)), ("%", Fraction(state.max_steps, 100))]
         per.append(("samples", Fraction(1, args.train_batch_size * args.gradient_accumulation_steps * args.world_size)))
         if isinstance(train_dataloader, Sized):  # a stream has no length, and a schedule in epochs will say so
