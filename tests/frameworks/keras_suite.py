@@ -371,6 +371,10 @@ def test_fit_that_does_not_know_its_length_says_so() -> None:
         fit(model_with(keras.optimizers.SGD(LearningRate("cosine(1, total='9 samples')", plan="fit"))), 2, FitPlan())
     with pytest.raises(TypeError, match="nothing to do"):
         fit(model_with(keras.optimizers.SGD(LearningRate(SCHEDULE))), 2, FitPlan())
+    with pytest.raises(UnresolvedError, match=r'plan=RunPlan\(…\), or plan="fit"'):
+        LearningRate("cosine(1, total='100%')")
+    with pytest.raises(TypeError, match='a RunPlan or "fit", got 3'):
+        LearningRate(SCHEDULE, plan=3)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("make", [lambda s: keras.optimizers.SGD(LearningRate(s)), KerasScheduled().optimizer])

@@ -262,6 +262,10 @@ def test_transformers_feed_a_metric(tmp_path: Path) -> None:
 def test_transformers_mistakes(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"callbacks=\[s\]"):
         trainer(tmp_path, in_transformers.Schedule(TEXT), callback=False).train()
+    alone = trainer(tmp_path, in_transformers.Schedule(TEXT))
+    alone.lr_scheduler = None  # what optimizers=(None, None) leaves: the trainer makes a scheduler of its own
+    with pytest.raises(RuntimeError, match=r"steps a LambdaLR.*optimizers=\(None, s\)"):
+        alone.train()
     with pytest.raises(UnresolvedError, match="tokens"):
         trainer(tmp_path, in_transformers.Schedule("cosine(1, total='9 tokens')")).train()
     with pytest.raises(ValueError, match="did you mean 'cosine'"):

@@ -748,9 +748,17 @@ class _FitValues(Values):
 
 def _values(name: str, schedule: Any, plan: Plan, hint: str = "") -> Values:
     if plan != "fit":
-        if isinstance(plan, str):
-            raise ValueError(f'plan must be a RunPlan or "fit", got {shown(plan)}')
-        return Values(given(name, schedule, plan, hint=hint))
+        if plan is not None and not isinstance(plan, RunPlan):
+            kind = ValueError if isinstance(plan, str) else TypeError
+            raise kind(f'plan must be a RunPlan or "fit", got {shown(plan)}')
+        try:
+            return Values(given(name, schedule, plan, hint=hint))
+        except UnresolvedError as error:
+            if plan is not None:
+                raise
+            raise UnresolvedError(
+                f'{error}, or here plan=RunPlan(…), or plan="fit" with the callback FitPlan()'
+            ) from None
     return _FitValues(given(name, schedule, hint=hint, resolved=False))
 
 
