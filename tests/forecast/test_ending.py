@@ -98,6 +98,16 @@ def test_a_flat_trunk_is_refused_with_the_cure_where_no_past_run_is_near() -> No
     assert "too far" in str(ending(*seen(0.5), RUN, prior=far).refused)
 
 
+def test_one_finished_run_of_the_recipe_is_the_cure_for_a_flat_trunk() -> None:
+    one = Curve(AT, loss(RUN, level=3.01, gain=0.26), RUN, "last week")
+    found = ending(*seen(0.5), RUN, prior=learn([one]))
+    assert found.refused is None
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low <= LOSS[-1] <= found.high
+    assert found.rests_on[0].run == "last week"
+
+
 def test_finished_branches_of_the_trunk_answer_for_longer_runs() -> None:
     short = [laju.wsd(0.1, total=2000, cooldown=c, warmup=40) for c in (200, 600, 1000, 1600)]
     at = AT[AT <= 2000]

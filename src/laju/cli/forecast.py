@@ -447,8 +447,10 @@ def learn_command(
         prior = learn(curves, named, name=name or out.stem)
         prior.save(out)
         click.echo(f"wrote {out}: {len(prior)} run{'s' * (len(prior) != 1)}")
-        if len({run.group for run in prior.runs}) == 1:
-            click.echo("note: bands come from runs of several groups; bring runs of another recipe or task", err=True)
+        if len({run.group for run in prior.runs}) < 3:
+            click.echo(
+                "note: with fewer than three groups bands are wide; runs of another recipe make them narrower", err=True
+            )
 
 
 def _draw(law: FittedLaw, schedules: Mapping[str, Schedule], updates: int, out: Path | None, as_json: bool) -> None:

@@ -395,8 +395,6 @@ def _why_not(run: Track, verdict: Verdict, past: Judges | None, known: bool) -> 
             f"(distance {verdict.akin:.1f} with the level of the losses, at most {NEAR}): what the cooldown gains is not known; "
             f"{_CURE}"
         )
-    if not np.isfinite(verdict.half):
-        return f"no past run of another group would be answered at this share, so no band can be given; {_CURE}"
     return None
 
 

@@ -32,6 +32,8 @@ ALONE_ANNEALED = 0.5
 """The same where there are no past runs."""
 _ALONE = 1.2
 """Half width of a band of 90 % in units, where there are no past runs; nine tenths of the errors on the curves in the docs."""
+_FEW = 3
+"""Groups below which their errors alone make no band: a single past run has nothing but itself to be off by."""
 _STRANGER = 1.6
 """How much larger errors are where no past run is of like data and model, from llama predicted by the two other families."""
 _LIKE, _LIKE_BAND = 0.5, 1.5
@@ -178,11 +180,11 @@ def unit(answer: Array, spread: Array) -> Array:
 
 
 def quantile(ratios: Array, weights: Array, level: float) -> float:
-    """Weighted quantile of past runs' errors, with one vote for "worse than all"; the fewer the groups, the worse that is."""
+    """Weighted quantile of past runs' errors, with one vote for "worse than all": 0 where no error is known."""
     weights = np.where(np.isfinite(ratios), weights, 0.0)
     ratios = np.where(np.isfinite(ratios), ratios, 0.0)
     if not weights.any():
-        return np.inf
+        return 0.0
     order = np.argsort(ratios)
     share = np.cumsum(weights[order]) / (weights.sum() + weights.max())
     over = np.flatnonzero(share >= level)
@@ -196,6 +198,10 @@ def rise(loss: Array) -> float:
     width = max(1, min(5, len(loss) // 5))
     smooth = np.convolve(loss, np.ones(width) / width, mode="valid")
     return float(smooth[-1] / smooth.min() - 1)
+
+
+def _alone(level: float) -> float:
+    return float(_ALONE * -np.log10(1 - level))
 
 
 @dataclass(frozen=True)
@@ -218,7 +224,7 @@ def answer(q: Question, past: Judges | None, level: float) -> Verdict:
         done = solve([q], np.full((1, len(LAWS)), _B0))
         nothing = np.zeros((1, 0))
         mean, spread, votes = vote(done.end, done.misfit, np.zeros((0, done.end.shape[1])), nothing)
-        half = float(_ALONE * -np.log10(1 - level) * unit(mean, spread)[0])
+        half = float(_alone(level) * unit(mean, spread)[0])
         return Verdict(float(mean[0]), half, float(done.misfit.min()), np.inf, np.inf, votes[0], nothing[0], nothing[0])
     distance = past.distances(likeness_vector(q))[None]
     weights = likeness(distance, past.groups, past.sound[None])
@@ -231,5 +237,8 @@ def answer(q: Question, past: Judges | None, level: float) -> Verdict:
     usual = float(np.average(past.nearest[judged], weights=wide[judged])) if wide[judged].any() else nearest
     # Past runs that had nearer ones than the question has were easier to answer.
     farther = max(1.0, (nearest + NEAR) / (usual + NEAR)) * (_STRANGER if akin > NEAR and not q.known else 1.0)
-    half = float(quantile(past.ratios, wide, level) * farther * unit(mean, spread)[0])
+    ratio = quantile(past.ratios, wide, level)
+    if len(np.unique(past.groups[np.isfinite(past.ratios) & past.sound])) < _FEW:
+        ratio = max(ratio, _alone(level))
+    half = float(ratio * farther * unit(mean, spread)[0])
     return Verdict(float(mean[0]), half, float(done.misfit.min()), nearest, akin, votes[0], weights[0], distance[0])
