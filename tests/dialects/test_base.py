@@ -91,3 +91,18 @@ def test_what_is_no_call_of_a_scheduler_is_refused_and_not_run(text: str, messag
 def test_what_is_no_schedule_is_refused_with_the_reason() -> None:
     with pytest.raises(NotASchedule, match="ReduceLROnPlateau is no schedule: "):
         read("torch", "ReduceLROnPlateau(patience=3)", lr=0.1)
+
+
+@pytest.mark.parametrize(
+    ("system", "text"),
+    [
+        ("torch", "StepLR(10, gamma=(-1) ** 0.5)"),
+        ("torch", "StepLR({[1]: 2})"),
+        ("torch", "StepLR(step_size='x')"),
+        ("torch", "MultiStepLR(milestones=3)"),
+        ("optax", "join_schedules(schedules=0.9, boundaries=[3])"),
+    ],
+)
+def test_arguments_of_the_wrong_kind_are_an_error_of_the_dialect(system: str, text: str) -> None:
+    with pytest.raises(DialectError):
+        read(system, text, **({"lr": 0.1} if system == "torch" else {}))

@@ -151,3 +151,14 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("")
     with pytest.raises(DialectError, match=r"must be a \.json"):
         read_config(tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"warmup_steps": "x"}, {"warmup_steps": [1]}, {"max_steps": "x"}, {"learning_rate": {}}, {"max_steps": 10**400}],
+    ids=str,
+)
+def test_values_of_the_wrong_kind_are_a_value_error(wrong: dict[str, Any]) -> None:
+    config = {"learning_rate": 3e-5, "lr_scheduler_type": "linear", "warmup_steps": 10, "max_steps": 100}
+    with pytest.raises(ValueError, match=r"config|number"):
+        read_config(config | wrong)

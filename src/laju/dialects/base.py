@@ -23,6 +23,9 @@ from laju.core.schedule import Schedule
 
 Dialect = Callable[..., Schedule]
 
+# What values of the wrong kind raise deep inside a dialect; a ValueError already says what is wrong.
+UNFIT = (TypeError, ArithmeticError, LookupError, AttributeError)
+
 
 class DialectError(ValueError):
     """An unknown system or scheduler, or a call that the system itself would refuse; the message says what would be valid."""
@@ -153,6 +156,8 @@ def read(name: str, text: str, **given: Any) -> Schedule:
         raise DialectError(f"{shown(text)} is not a call such as 'CosineAnnealingLR(T_max=100)': {error.msg}") from None
     except (RecursionError, MemoryError):
         raise DialectError(f"{shown(text)} is nested too deeply") from None
+    except UNFIT as error:
+        raise DialectError(f"{shown(text)} cannot be read: {error}") from error
     if not isinstance(value, Schedule):
         raise DialectError(f"{shown(text)} is not a call of a scheduler such as 'CosineAnnealingLR(T_max=100)'")
     return value

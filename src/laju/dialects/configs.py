@@ -17,7 +17,7 @@ from laju.core import limits
 from laju.core.checks import nearest, shown
 from laju.core.extras import needed_by
 from laju.core.schedule import Schedule
-from laju.dialects.base import DialectError
+from laju.dialects.base import UNFIT, DialectError
 from laju.dialects.python_config import python
 
 READERS = ("transformers", "deepspeed", "torchtitan", "torchtune", "mmengine", "composer")
@@ -80,7 +80,12 @@ def read_config(
             raise DialectError(
                 f"{where} is not a configuration that laju knows: none of {', '.join(READERS)} has such keys; name its system"
             )
-    found: Configured = _reader(system).read(content, where, facts)
+    try:
+        found: Configured = _reader(system).read(content, where, facts)
+    except RecursionError:
+        raise DialectError(f"{where} is nested too deeply") from None
+    except UNFIT as error:
+        raise DialectError(f"{where} cannot be read as a configuration of {system}: {error}") from error
     return found
 
 
