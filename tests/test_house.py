@@ -98,11 +98,6 @@ def test_modules_are_imported_by_a_computed_name_in_the_loaders_alone() -> None:
 # Where a node is asked for by its class outside the files of nodes, and why.
 ASKS = {
     "core/data_clock.py": "a chain in units of data is joined part by part",
-    "recognition/__init__.py": "until recognition reads forms",
-    "recognition/curves.py": "until recognition reads forms",
-    "recognition/cycles.py": "until recognition reads forms",
-    "recognition/rows.py": "until recognition reads forms",
-    "recognition/sampled.py": "until recognition reads forms",
 }
 
 

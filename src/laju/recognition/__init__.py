@@ -70,7 +70,7 @@ class Recognised:
     def is_formula(self) -> bool:
         """Whether a formula was found, not only a table of the rates."""
         call = _call(self.text)
-        return not isinstance(self.schedule, Table) or (call is not None and call[0] in laju.policies.__all__)
+        return call is None or call[0] != "Table"
 
     def __str__(self) -> str:
         how = (
@@ -190,7 +190,7 @@ def _result(schedule: Schedule, proposal: Proposal, log: Log, rounding: str, per
     if lag:
         times = "" if np.min(proposal.lag) == lag else "up to "
         notes.append(f"the rates are those of {times}{lag} update{'s' * (lag > 1)} earlier: skipped updates?")
-    if not isinstance(schedule, Table):
+    if (_call(text) or ("",))[0] != "Table":
         if len(log.y) < 4:
             notes.append(f"{len(log.y)} value{'s' if len(log.y) > 1 else ''} would fit many schedules")
         if log.t[0] > 1:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from laju.core import shapes
+from laju.core.outline import Geometric, Level, Transition
 from laju.core.pieces import Constant, Exponential, Power, Ramp
 from laju.core.schedule import Schedule
 from laju.recognition.work import spend
@@ -43,13 +44,13 @@ class Part:
         """On the clock that begins where it does, cut where it ends."""
         own = self.piece
         late = self.begin - self.origin
-        if late and not isinstance(own, Constant):
+        if late and own.level is None:
             own = own.shift(-late)  # type: ignore[arg-type]
         if self.end is None:
             return own
         length = self.end - self.begin
-        if isinstance(own, Constant):
-            return Constant(own.value, length)
+        if isinstance(own.form, Level):
+            return Constant(own.form.value, length)
         return own if own.length == length else own.take(length)
 
 
@@ -57,13 +58,13 @@ def evaluated(piece: Schedule, t: Numbers) -> Numbers:
     """A piece at any times, not only whole ones."""
     spend(1 + len(t) / 4000)
     with np.errstate(all="ignore"):
-        if isinstance(piece, Ramp) and piece.length:
-            shape, n = shapes.shape(piece.shape), float(piece.length)
+        if isinstance(form := piece.form, Transition) and form.length:
+            shape, n = shapes.shape(form.shape), float(form.length)
             done = np.clip(t, 0.0, n)
             if shape.geometric:
-                return np.asarray(piece.start * (piece.final / piece.start) ** (done / n))
+                return np.asarray(form.start * (form.final / form.start) ** (done / n))
             fall, rise = shape.fall(done, n - done, n, np), shape.rise(done, n - done, n, np)
-            return np.asarray(piece.start * fall + piece.final * rise)
+            return np.asarray(form.start * fall + form.final * rise)
         return np.array([piece(float(u)) for u in t]) if len(t) <= _SAMPLED else _of(piece, t)
 
 
@@ -138,7 +139,7 @@ def curves(
     if low * high > 0:
         for piece in _exponential(t - begin, y, None if end is None else end - begin, following, tolerance):
             if fits(piece, begin):
-                yield Part(piece, begin, end, begin, 2 if isinstance(piece, Exponential) else 3)
+                yield Part(piece, begin, end, begin, 2 if isinstance(piece.form, Geometric) else 3)
                 break
     if low > 0:
         for piece in _power(t[seen] - begin, y[seen], tolerance):

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from laju.core.outline import Transition
 from laju.core.pieces import Ramp
 from laju.core.schedule import Schedule
 from laju.recognition.curves import Numbers, coarse, shortest
@@ -130,16 +131,16 @@ def _restarts(y: Numbers, up: Any, tolerance: float) -> Iterator[str]:
     parts = row(own, y[:first], tolerance)
     if parts is None:
         return
-    ramp = parts[-1].piece
+    ramp = parts[-1].piece.form
     cycle: Schedule = chained(parts)
     if cycle.length != first:
         cycle = cycle.take(first)
     for more in repeats:
-        if len(parts) <= 2 and isinstance(ramp, Ramp) and ramp.shape == "cosine":
+        if len(parts) <= 2 and isinstance(ramp, Transition) and ramp.shape == "cosine":
             if len(parts) == 1:
                 yield call("cosine_restarts", ramp.start, every=first, final=ramp.final, **more)
-            elif isinstance(parts[0].piece, Ramp):
-                warm = {"warmup": parts[0].end, "start": parts[0].piece.start}
+            elif isinstance(rise := parts[0].piece.form, Transition):
+                warm = {"warmup": parts[0].end, "start": rise.start}
                 yield call("cosine_restarts", ramp.start, every=first, final=ramp.final, **more, **warm)
         yield f"({cycle}).repeat({', '.join(f'{key}={value!r}' for key, value in more.items())})"
 
@@ -221,7 +222,7 @@ def _warm_cycles(y: Numbers, tolerance: float) -> Iterator[str]:
     if peak < 2 or len(y) - peak < 6:
         return
     line = row(np.arange(peak + 1, dtype=float), y[: peak + 1], tolerance)
-    if line is None or len(line) != 1 or not isinstance(line[0].piece, Ramp):
+    if line is None or len(line) != 1 or not isinstance(line[0].piece.form, Transition):
         return
     begin = f"linear({float(y[0])!r}, {float(y[peak])!r}, total={peak})"
     rest = y[peak:]

@@ -10,7 +10,7 @@ import numpy as np
 
 import laju.policies
 from laju.core.algebra import Chain
-from laju.core.pieces import Constant, Exponential, Power, Ramp
+from laju.core.outline import Form, Geometric, InversePower, Level, Transition
 from laju.core.schedule import Schedule
 from laju.recognition.curves import Numbers, Part, coarse, curves
 from laju.text.spec import parse
@@ -75,7 +75,8 @@ class _Rows:
                 part = self.through(i, stop, origins)
                 if part is None:
                     continue
-                arrives = part.origin + float(part.piece.length) if isinstance(part.piece, Ramp) else math.inf
+                form = part.piece.form
+                arrives = part.origin + float(form.length) if isinstance(form, Transition) else math.inf
                 rest = self.best(stop, arrives, left - 1)
                 if rest is not None:
                     cost = len(str(part.schedule)) + 4 + rest[0]
@@ -161,25 +162,21 @@ def _text(value: Any) -> str:
 def _named(parts: list[Part]) -> Iterator[str]:
     if parts[0].begin:
         return
-    pieces = [part.piece for part in parts]
+    forms = [part.piece.form for part in parts]
     whole = all(part.origin == part.begin for part in parts)
-    if len(parts) == 1 and isinstance(pieces[0], Constant):
-        yield call("constant", pieces[0].value)
+    if len(parts) == 1 and isinstance(forms[0], Level):
+        yield call("constant", forms[0].value)
         return
     if not whole:
         yield from _shifted(parts)
         return
-    if len(parts) > 1 and all(isinstance(p, Ramp) for p in pieces):
-        one = pieces[0]
-        if all(
-            (p.start, p.final, p.length, p.shape)  # type: ignore[attr-defined]
-            == ((one.start, one.final) if i % 2 == 0 else (one.final, one.start)) + (one.length, one.shape)  # type: ignore[attr-defined]
-            for i, p in enumerate(pieces)
-        ):
+    if len(parts) > 1 and isinstance(one := forms[0], Transition):
+        back = one._replace(start=one.final, final=one.start)
+        if all(form == (back if i % 2 else one) for i, form in enumerate(forms)):
             for text in _decay(one, 0.0, {}):
                 yield f"{text}.repeat(mirror=True)"
-            yield f"{one}.repeat(mirror=True)"
-    if len(parts) == 2 and isinstance(pieces[0], Ramp) and isinstance(decay := pieces[1], Power):
+            yield f"{parts[0].piece}.repeat(mirror=True)"
+    if len(parts) == 2 and isinstance(forms[0], Transition) and isinstance(decay := forms[1], InversePower):
         rise = parts[1].begin
         if decay.exponent == 0.5 and float(decay.timescale) == rise + 1:  # counted from 1
             for d_model in (512, 768, 1024, 256, 2048, 4096, 1):
@@ -187,74 +184,76 @@ def _named(parts: list[Part]) -> Iterator[str]:
                 if d_model == 1 or len(repr(scale)) <= 6:
                     yield f"noam({d_model}, {rise}" + (")" if scale == 1 else f", scale={scale!r})")
     # The level that everything ends at is the end of the curve before it.
-    ends = (pieces[-2], pieces[-1]) if len(parts) > 1 else (None, None)
-    if isinstance(ends[0], Ramp) and isinstance(ends[1], Constant) and ends[0].final == ends[1].value:
-        parts, pieces = parts[:-1], pieces[:-1]
+    ends = (forms[-2], forms[-1]) if len(parts) > 1 else (None, None)
+    if isinstance(ends[0], Transition) and isinstance(ends[1], Level) and ends[0].final == ends[1].value:
+        parts, forms = parts[:-1], forms[:-1]
     warm: dict[str, Any] = {}
-    body = list(zip(parts, pieces, strict=True))
-    if len(body) > 1 and isinstance(pieces[0], Ramp) and pieces[0].shape == "linear":
-        goes_on = _first(pieces[1])
-        if goes_on is not None and pieces[0].final == goes_on > pieces[0].start:
-            warm = {"warmup": parts[0].end, "start": pieces[0].start}
+    body = list(zip(parts, forms, strict=True))
+    if len(body) > 1 and isinstance(climb := forms[0], Transition) and climb.shape == "linear":
+        goes_on = _first(forms[1])
+        if goes_on is not None and climb.final == goes_on > climb.start:
+            warm = {"warmup": parts[0].end, "start": climb.start}
             body = body[1:]
     w = float(warm.get("warmup", 0) or 0)
     if len(body) == 1:
         yield from _decay(body[0][1], w, warm)
-    if len(body) == 2 and isinstance(body[0][1], Constant) and isinstance(body[1][1], Ramp):
-        level, ramp = body[0][1], body[1][1]
-        if level.value == ramp.start:
-            total = body[1][0].begin + float(ramp.length)
-            shape = {"sqrt": "1-sqrt", "square": "1-square", "linear": None}.get(ramp.shape, ramp.shape)
-            if ramp.shape == "cosine" and not warm:
-                yield call("flat_cosine", level.value, total=total, flat=body[1][0].begin, final=ramp.final)
-            yield call("wsd", level.value, total=total, cooldown=ramp.length, **warm, final=ramp.final, shape=shape)
-    if len(pieces) == 2 and all(isinstance(p, Ramp) for p in pieces):
-        up, down = pieces
-        assert isinstance(up, Ramp)
-        assert isinstance(down, Ramp)
-        if up.shape == down.shape and up.final == down.start:
-            total = float(up.length) + float(down.length)
-            shape = None if up.shape == "cosine" else up.shape
-            yield call(
-                "one_cycle",
-                up.final,
-                total=total,
-                warmup=up.length,
-                start=up.start,
-                final=down.final or 0.0,
-                shape=shape,
-            )
-    if len(pieces) > 1 and all(isinstance(p, Constant) for p in pieces):
-        yield call("piecewise_constant", [p.begin for p in parts[1:]], [p.value for p in pieces])  # type: ignore[attr-defined]
-    if len(pieces) > 2 and all(isinstance(p, Ramp) and p.shape == "linear" for p in pieces):
-        yield "knots([" + ", ".join(f"({_text(x)}, {_text(v)})" for x, v in _knots(parts)) + "])"
+    if (
+        len(body) == 2
+        and isinstance(level := body[0][1], Level)
+        and isinstance(ramp := body[1][1], Transition)
+        and level.value == ramp.start
+    ):
+        total = body[1][0].begin + float(ramp.length)
+        shape = {"sqrt": "1-sqrt", "square": "1-square", "linear": None}.get(ramp.shape, ramp.shape)
+        if ramp.shape == "cosine" and not warm:
+            yield call("flat_cosine", level.value, total=total, flat=body[1][0].begin, final=ramp.final)
+        yield call("wsd", level.value, total=total, cooldown=ramp.length, **warm, final=ramp.final, shape=shape)
+    if (
+        len(forms) == 2
+        and isinstance(up := forms[0], Transition)
+        and isinstance(down := forms[1], Transition)
+        and up.shape == down.shape
+        and up.final == down.start
+    ):
+        total = float(up.length) + float(down.length)
+        shape = None if up.shape == "cosine" else up.shape
+        yield call(
+            "one_cycle",
+            up.final,
+            total=total,
+            warmup=up.length,
+            start=up.start,
+            final=down.final or 0.0,
+            shape=shape,
+        )
+    levels = [form for form in forms if isinstance(form, Level)]
+    lines = [form for form in forms if isinstance(form, Transition) and form.shape == "linear"]
+    if len(levels) == len(forms) > 1:
+        yield call("piecewise_constant", [p.begin for p in parts[1:]], [level.value for level in levels])
+    if len(lines) == len(forms) > 2:
+        knots = [(float(part.begin), line.start) for part, line in zip(parts, lines, strict=True)]
+        knots.append((parts[-1].begin + float(lines[-1].length), lines[-1].final))
+        yield "knots([" + ", ".join(f"({_text(x)}, {_text(v)})" for x, v in knots) + "])"
 
 
-def _knots(parts: list[Part]) -> Iterator[tuple[float, float]]:
-    for part in parts:
-        assert isinstance(part.piece, Ramp)
-        yield part.begin, part.piece.start
-    yield parts[-1].begin + float(parts[-1].piece.length), parts[-1].piece.final  # type: ignore[arg-type,attr-defined]
-
-
-def _first(piece: Schedule) -> float | None:
-    match piece:
-        case Constant(value):
+def _first(form: Form | None) -> float | None:
+    match form:
+        case Level(value):
             return value
-        case Ramp(start=start):
+        case Transition(start=start):
             return start
-        case Exponential(start=base) | Power(base=base):
+        case Geometric(start=base, steps=0) | InversePower(base=base):
             return base
     return None
 
 
-def _decay(piece: Schedule, w: float, warm: dict[str, Any]) -> Iterator[str]:
+def _decay(form: Form | None, w: float, warm: dict[str, Any]) -> Iterator[str]:
     """One curve, after a warmup or not."""
-    then = f"{call('linear', warm['start'], _first(piece), total=w)} >> " if warm else ""
-    match piece:
-        case Constant(value) if warm:
+    then = f"{call('linear', warm['start'], _first(form), total=w)} >> " if warm else ""
+    match form:
+        case Level(value) if warm:
             yield f"{then}{_text(value)}"
-        case Ramp(start, final, length, shape):
+        case Transition(start, final, length, shape):
             total = w + float(length)
             kind, _, inside = shape.partition("(")
             k = float(inside[:-1].split(",")[0]) if inside else None
@@ -284,12 +283,12 @@ def _decay(piece: Schedule, w: float, warm: dict[str, Any]) -> Iterator[str]:
                     + "".join(f", {key}={_text(v)}" for key, v in warm.items() if v)
                     + ")"
                 )
-        case Exponential(base, ratio, every):
+        case Geometric(base, ratio, every, 0):
             if every == 1:
                 yield then + call("factor", base, ratio)
             else:
                 yield then + call("natural_exponential", base, rate=1 / float(every))
-        case Power(base, exponent, offset, timescale) if offset == 1:
+        case InversePower(base, exponent, offset, timescale) if offset == 1:
             scale = float(timescale)
             if exponent == 0.5:
                 if scale == 1 and not warm:
@@ -311,13 +310,12 @@ def _brief(value: float) -> float:
 
 def _shifted(parts: list[Part]) -> Iterator[str]:
     """A policy that is read from a later value, or whose warmup covers its beginning."""
-    if len(parts) == 1 or (isinstance(parts[-1].piece, Constant) and len(parts) == 2):
+    if len(parts) == 1 or (isinstance(parts[-1].piece.form, Level) and len(parts) == 2):
         part = parts[0]
         late = part.begin - part.origin
         if late == int(late) and late > 0:
-            for text in _decay(part.piece, 0.0, {}):
+            for text in _decay(part.piece.form, 0.0, {}):
                 yield f"{text}.shift(-{int(late)})"
-    elif len(parts) == 2 and parts[1].origin == 0 and isinstance(parts[0].piece, Ramp):
-        ramp = parts[0].piece
-        for text in _decay(parts[1].piece, 0.0, {}):
+    elif len(parts) == 2 and parts[1].origin == 0 and isinstance(ramp := parts[0].piece.form, Transition):
+        for text in _decay(parts[1].piece.form, 0.0, {}):
             yield f"{text}.warmup({_text(float(parts[0].end or 0))}, start={_text(ramp.start)}, how='overlay')"

@@ -127,7 +127,7 @@ def _told(
     """Texts for a rise, a level and a fall, how late they are, and what they cost."""
     parts = [] if ramp is None else [Part(ramp, 0, end, 0, 3)]
     fall = Part(piece, max(begin, 0), None, begin, 3)
-    if isinstance(piece, Constant):
+    if piece.level is not None:
         parts.append(Part(piece, end, None, end, 1))
     elif ramp is None and 0 < begin <= log.t[0]:
         # Where the fall began, nothing had been logged: taken for a warmup from 0.
@@ -633,7 +633,7 @@ def _rises(rise: Log, piece: Schedule, peak: float, begin: int, fall: Log) -> It
     elif len(rise.t) == 1 and rise.t[0] == 0:  # it ends somewhere before the next row
         ends.append(roundest(1, int(fall.t[0])))
     latest = float(fall.t[min(1, len(fall.t) - 1)]) + (4 * float(fall.half[0]) / slope if slope > 0 else 0.0)
-    latest = latest if isinstance(piece, Constant) else min(latest, begin)
+    latest = latest if piece.level is not None else min(latest, begin)
     ends = [e for e in dict.fromkeys(ends) if rise.t[-1] < e <= latest]
     for shape in ("linear", "cosine"):
         for free in (False, True) if len(rise.t) > 1 or rise.t[0] == 0 else (False,):
