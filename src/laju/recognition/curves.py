@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from laju.core import shapes
-from laju.core.outline import Geometric, Level, Transition
+from laju.core.outline import Geometric, InversePower, Level, Transition
 from laju.core.pieces import Constant, Exponential, Power, Ramp
 from laju.core.schedule import Schedule
 from laju.recognition.work import spend
@@ -69,12 +69,12 @@ def evaluated(piece: Schedule, t: Numbers) -> Numbers:
 
 
 def _of(piece: Schedule, t: Numbers) -> Numbers:
-    match piece:
-        case Constant(value):
+    match piece.form:
+        case Level(value):
             return np.full(len(t), value)
-        case Exponential(base, ratio, every):
+        case Geometric(base, ratio, every, 0):
             return np.asarray(base * float(ratio) ** (t / float(every)))
-        case Power(base, exponent, offset, timescale):
+        case InversePower(base, exponent, offset, timescale):
             return np.asarray(base * (offset + t / float(timescale)) ** -exponent)
     raise TypeError(piece)
 
