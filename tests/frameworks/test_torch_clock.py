@@ -861,9 +861,32 @@ def test_an_optimizer_whose_update_was_skipped_keeps_the_common_position() -> No
         optimizers = pair()
         scheduler = Scheduler(optimizers, lr=SCHEDULE)
         for t in range(UPDATES):
-            assert used_by([optimizers[t % 2]]) == near([PLAN[t]])
+            these = optimizers if t % 3 == 0 else [optimizers[t % 2]]
+            assert used_by(these) == near([PLAN[t]] * len(these))
             scheduler.step()
         assert used_by(optimizers) == near([SCHEDULE(UPDATES)] * 2)
+
+
+def test_optimizers_of_one_clock_that_update_in_turn_are_told() -> None:
+    optimizers = pair()
+    scheduler = Scheduler(optimizers, lr=SCHEDULE)
+    with says():
+        for t in range(3):
+            used_by([optimizers[t % 2]])
+            scheduler.step()
+    used_by([optimizers[1]])
+    with pytest.warns(laju.ScheduleWarning, match="in turn.*a Scheduler each"):
+        scheduler.step()
+
+
+def test_a_scheduler_of_several_optimizers_is_bound_to_as_many() -> None:
+    optimizers, others = pair(), pair()
+    scheduler = Scheduler(optimizers, lr=SCHEDULE)
+    with pytest.raises(ValueError, match="must be 2 optimizers, as this scheduler drives SGD and AdamW, got 1"):
+        scheduler.optimizer = others[0]
+    assert scheduler.optimizers == tuple(optimizers)
+    scheduler.optimizer = others
+    assert used_by(others) == near([PLAN[0]] * 2)
 
 
 def test_a_hyper_parameter_of_one_of_them_is_driven_there() -> None:

@@ -333,6 +333,8 @@ class Clock:
         self.twice = 0  # calls that came after two updates
         self.lumps = 0  # calls that came after more than one
         self.passed = False  # updates, where their number does not matter
+        self.together = False  # two optimizers of one clock have made updates before the same call
+        self.turns: dict[int, int] = {}  # calls that came after updates of one of several optimizers alone, by its ear
         self.others: set[str] = set()  # optimizers that update the same parameters
         self.told: set[str] = set()
         self.look: Look | None = None
@@ -483,6 +485,8 @@ class Clock:
         """Whether this call of `step()` moves the schedule."""
         if self.calls:
             return True
+        if len(scheduler.optimizers) > 1 and not self.together:
+            self._count_turns(scheduler)
         heard = self.acknowledge()
         if not heard:
             return self._moves_unheard(scheduler)
@@ -552,6 +556,20 @@ class Clock:
                 "Where updates are made without an optimizer of torch, say count='calls'",
             )
         return False
+
+    def _count_turns(self, scheduler: Scheduler) -> None:
+        """Optimizers that update in turn, with a call after each, would run the schedule at a multiple of its speed."""
+        alone = [id(ear) for ear in self.ears if ear.heard]
+        self.together = len(alone) > 1
+        if len(alone) == 1:
+            self.turns[alone[0]] = self.turns.get(alone[0], 0) + 1
+            if len(self.turns) == len(self.ears) and min(self.turns.values()) == 2:
+                self.tell(
+                    "turns",
+                    f"the {scheduler._kinds} of this scheduler made updates in turn, with a step() after each, and a call moves "
+                    "the schedule of all of them by one. Call step() once, after all of them; optimizers that train in turn, as in a "
+                    "GAN, take a Scheduler each",
+                )
 
     def _moves(self, yes: bool) -> bool:
         if yes and self.look is not None:

@@ -125,6 +125,11 @@ class Scheduler(LRScheduler):
     @optimizer.setter
     def optimizer(self, optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer]) -> None:
         optimizers = _optimizers(optimizer)
+        if len(optimizers) != len(self.optimizers):
+            raise ValueError(
+                f"optimizer must be {len(self.optimizers)} optimizers, as this scheduler drives {self._kinds}, got "
+                f"{len(optimizers)}"
+            )
         slots = [copy.copy(slot) for slot in self.slots]
         for slot in slots:
             slot.groups, slot.bases = [], []
