@@ -111,6 +111,28 @@ def test_the_text_tells_the_two_values_apart():
     ]
 
 
+def test_a_framework_s_scheduler_is_compared_and_stays_as_it_is():
+    torch = pytest.importorskip("torch")
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=4)
+    before = scheduler.state_dict()
+    found = diff(scheduler, cosine(1, total=4), updates=9)
+    assert (found.updates, found.first) == (9, 5)  # torch's cosine climbs again
+    assert diff(cosine(1, total=4), scheduler).updates == 4
+    assert diff(scheduler, cosine(1, total=4)).equal
+    assert diff(scheduler, scheduler, 20).equal
+    assert (scheduler.state_dict(), optimizer.param_groups[0]["lr"]) == (before, 1.0)
+    assert diff(lambda t: 0.5**t, [1, 0.5, 0.25]).equal
+    with pytest.raises(ValueError, match="a is a scheduler, which has no end, so say how many updates to compare"):
+        diff(scheduler, constant(1))
+    with pytest.raises(ValueError, match=r"b: the scheduler raised at update 3 .*updates=3 is the most"):
+        diff(constant(1), [1.0, 0.5, 0.25].__getitem__, 5)
+    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
+    for wrong in (plateau, "cosine(1, total=4)", object(), type(scheduler)):
+        with pytest.raises(TypeError, match=r"b must be a laju schedule, rates of updates .*, or a scheduler: "):
+            diff(constant(1), wrong, 5)
+
+
 def test_wrong_questions_are_refused():
     with pytest.raises(TypeError, match="b must be a laju schedule"):
         diff(constant(1), 1)
@@ -169,5 +191,5 @@ def test_rates_are_compared_as_a_schedule_is() -> None:
     assert laju.diff(schedule, schedule.values(50), 50).equal
     assert laju.diff(schedule.values(50), schedule.values(50).tolist()).equal
     assert laju.diff(schedule, 2 * schedule.values(50), 50).first == 0
-    with pytest.raises(TypeError, match=r"b must be a laju schedule or rates .*laju\.trace"):
+    with pytest.raises(TypeError, match=r"b must be a laju schedule, rates .* or a scheduler"):
         laju.diff(schedule, object())

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from laju.core.checks import number, shown
+from laju.core.checks import number, whole
 from laju.core.measure import EACH, measure, places, run_length
 from laju.core.pieces import Table
 from laju.core.schedule import Schedule
 from laju.core.units import RunPlan
+from laju.tracing import trace
 
 _BLOCK = 1 << 18
-
-Rates = Sequence[float] | npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -78,8 +76,8 @@ def _pair(a: float, b: float) -> str:
 
 
 def diff(
-    a: Schedule | Rates,
-    b: Schedule | Rates,
+    a: Any,
+    b: Any,
     updates: int | None = None,
     *,
     plan: RunPlan | None = None,
@@ -91,15 +89,17 @@ def diff(
     are measured as `laju.core.measure` says.
 
     Args:
-        a, b: schedules in updates, or in units of the plan; or rates of updates 0, 1, 2, …, shape (n,).
-        updates: of the run; by default the plan's, else until both schedules end.
+        a, b: schedules in updates, or in units of the plan; rates of updates 0, 1, 2, …, shape (n,); schedulers of frameworks
+            and functions of the update, of which `laju.trace` runs a copy. For a group but the first: `laju.trace(…, group=1)`.
+        updates: of the run; by default the plan's, else until both schedules end. A scheduler has no end.
         plan: the run, for schedules in epochs, tokens or percent.
         tolerance: relative: values count as equal when |a - b| ≤ tolerance·max(|a|, |b|). The default of 1e-12 is some
             thousands of ulps, so that formulas that differ in rounding alone are equal; 0 asks for the same bits.
 
     Raises:
         UnresolvedError: lengths in units without a plan.
-        ValueError: two schedules without an end and no `updates`.
+        TypeError: no schedule, rates or scheduler, or a scheduler that follows a metric.
+        ValueError: two schedules without an end and no `updates`; a scheduler that raises or gives no number.
 
     >>> from laju import cosine, linear
     >>> difference = diff(linear(1, 0, total=4), linear(1, 0, total=5))
@@ -108,11 +108,14 @@ def diff(
     >>> diff(cosine(1, total=10), cosine(1, total=10)).equal
     True
     """
-    n = 0
-    a, b = _resolved("a", a, plan), _resolved("b", b, plan)
     tolerance = number("tolerance", tolerance, least=0)
     if updates is None and plan is not None:
         updates = plan.updates
+    updates = None if updates is None else whole("updates", updates, least=1)
+    a, b = _resolved(a, plan), _resolved(b, plan)
+    ends = [run_length(s) for s in (a, b) if isinstance(s, Schedule) and s.length is not None]
+    asked = updates or max(ends, default=None)
+    a, b = _traced("a", a, asked), _traced("b", b, asked)
     if updates is None and a.length is None and b.length is None:
         raise ValueError("a and b have no end, so say how many updates to compare: updates=…")
     n = max(run_length(s, updates) for s in (a, b) if updates is not None or s.length is not None)
@@ -139,9 +142,9 @@ def diff(
         areas.append(float(apart.sum()))
         sums_a.append(float(np.abs(x).sum()))
         sums_b.append(float(np.abs(y).sum()))
-    area, whole = _total(areas), max(_total(sums_a), _total(sums_b))
+    area, larger = _total(areas), max(_total(sums_a), _total(sums_b))
     if n > EACH:
-        area, whole = (
+        area, larger = (
             (measure(_apart(a, b), n).sum if largest else 0.0),
             max(measure(_apart(s, 0.0), n).sum for s in (a, b)),
         )
@@ -156,22 +159,36 @@ def diff(
         relative=relative,
         relative_at=relative_at,
         area=area,
-        relative_area=area / whole if area and math.isfinite(area) and math.isfinite(whole) else min(area, 2.0),
+        relative_area=area / larger if area and math.isfinite(area) and math.isfinite(larger) else min(area, 2.0),
     )
 
 
-def _resolved(name: str, schedule: Schedule | Rates, plan: RunPlan | None) -> Schedule:
-    if not isinstance(schedule, Schedule):
-        if isinstance(schedule, np.ndarray | list | tuple):
-            schedule = Table(tuple(np.asarray(schedule, float).tolist()))
-        else:
-            raise TypeError(
-                f"{name} must be a laju schedule or rates of updates 0, 1, 2, …, got {shown(schedule)}; "
-                "laju.trace has the rates of another system's scheduler"
-            )
-    schedule = schedule if plan is None else schedule.resolve(plan)
+def _resolved(given: Any, plan: RunPlan | None) -> Any:
+    """A schedule in updates, of a schedule or of rates; a scheduler as it is."""
+    if isinstance(given, np.ndarray | list | tuple):
+        given = Table(tuple(np.asarray(given, float).tolist()))
+    if not isinstance(given, Schedule):
+        return given
+    schedule = given if plan is None else given.resolve(plan)
     schedule.require_resolved()
     return schedule
+
+
+def _traced(name: str, given: Any, updates: int | None) -> Schedule:
+    """The rates of a scheduler."""
+    if isinstance(given, Schedule):
+        return given
+    try:
+        rates = trace(given, updates or 1)
+    except TypeError as error:
+        raise TypeError(
+            f"{name} must be a laju schedule, rates of updates 0, 1, 2, …, or a scheduler: {error}"
+        ) from error
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    if updates is None:
+        raise ValueError(f"{name} is a scheduler, which has no end, so say how many updates to compare: updates=…")
+    return rates
 
 
 def _blocks(a: Schedule, b: Schedule, n: int, tolerance: float) -> Iterator[tuple[Any, Any, Any]]:
