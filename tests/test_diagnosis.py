@@ -121,6 +121,22 @@ def test_what_was_done_to_a_schedule_is_named_with_its_update(cause: str) -> Non
     assert certain_of_another == 0
 
 
+def test_another_total_is_named_where_the_log_ends_on_a_plateau() -> None:
+    rng = random.Random("plateau")
+    met = 0
+    for _ in range(20):
+        total, peak = rng.choice([1000, 3000, 7350]), rng.choice([0.1, 3e-4])
+        shape, warmup = rng.choice(["linear", "cosine", "1-sqrt"]), rng.choice([0, 0, 50])
+        schedule = laju.wsd(peak, total=total, cooldown=rng.choice([0.1, 0.3]) * total, warmup=warmup, shape=shape)
+        rates, _ = _total(rng, schedule, total)
+        found = diagnose(logged(rates, rng.choice([1, 10, 50]), digits=rng.choice([17, 5])), schedule)
+        assert "total" in {cause.kind for cause in found.causes}, (schedule, found)
+        if rates[-1] == rates.max():
+            met += 1
+            assert "or more, where" in str(found)
+    assert met >= 5
+
+
 def test_parameters_are_exact_where_the_rows_tell_them() -> None:
     t = np.arange(1000)
     for rates, text in (

@@ -380,13 +380,21 @@ def _lines(case: _Case, j: int, begins: tuple[int, int], end: int) -> Iterator[C
                     near = range(math.floor(total) - 1, math.ceil(total) + 2)
                     # A whole number of times longer or shorter, warmup and all, is a count.
                     totals |= {float(n) for n in near if n > fixed and n != end and (fixed or (n % end and end % n))}
-        if totals:
-            length = search(
-                np.array(sorted(totals)),
-                lambda x, n, fixed=fixed: np.where(x < fixed, x, fixed + (x - fixed) * (end - fixed) / (n - fixed)),  # type: ignore[misc]
-            )
-            if length is not None:
-                yield _cause("total", f"the total is {length:,.0f}, where {end:,} is meant", begins, total=length)
+
+        def stretched(x: Array, n: Array, fixed: float = fixed) -> Array:
+            return np.where(x < fixed, x, fixed + (x - fixed) * (end - fixed) / (n - fixed))
+
+        length = search(np.array(sorted(totals)), stretched) if totals else None
+        if length is not None:
+            yield _cause("total", f"the total is {length:,.0f}, where {end:,} is meant", begins, total=length)
+            break
+        # A log that ends on a plateau tells no position there, but how long the plateau lasts at least.
+        level = np.flatnonzero(np.abs(grid - case.y[-1]) <= case.tolerance[-1]) * step
+        if level.size and fixed < level[-1] < t[-1]:
+            least = float(math.ceil(fixed + (end - fixed) * (t[-1] - fixed) / (level[-1] - fixed)))
+            if all(search(np.array([n]), stretched) is not None for n in (least, 2 * least)):
+                text = f"the total is {least:,.0f} or more, where {end:,} is meant"
+                yield _cause("total", text, begins, total=least)
                 break
 
 
