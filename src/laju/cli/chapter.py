@@ -96,7 +96,7 @@ def command(
             out,
             command=f"laju chapter --tab {tab}{' --as-meant' if as_meant else ''} …",
             foretold=True,
-            beside=lambda comparison: Result(which, comparison, as_meant).beside(),
+            annotate=lambda comparison: Result(which, comparison, as_meant).beside(),
             epochs=epochs,
             seeds=seeds,
             jobs=jobs,

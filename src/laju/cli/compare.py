@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,6 +22,9 @@ from laju.cli.train_options import (
     task_options,
 )
 from laju.cli.trainings import check_task, console_for, train_and_report
+
+if TYPE_CHECKING:
+    from laju.lab.beside import LoggedRun
 
 
 @click.command("compare")
@@ -100,6 +103,14 @@ from laju.cli.trainings import check_task, console_for, train_and_report
     show_default=True,
     help="Say how many seeds would show a difference in test accuracy of this size.",
 )
+@click.option(
+    "--beside",
+    "logs",
+    metavar="LOG",
+    multiple=True,
+    help="Show the log of another run beside, as not paired: a file or folder; may be given again.",
+)
+@click.option("--loss-column", metavar="NAME", help="The column of losses in the logs of --beside.")
 @json_option
 def command(
     schedules: tuple[str, ...],
@@ -129,6 +140,8 @@ def command(
     race: bool,
     race_error: float | None,
     difference: float,
+    logs: tuple[str, ...],
+    loss_column: str | None,
     as_json: bool,
 ) -> None:
     """Train a task with every SCHEDULE and several seeds, then print a table and write a report.
@@ -146,6 +159,7 @@ def command(
     laju compare chapter --equal-area --difference 0.005
     laju compare chapter --tuned
     laju compare chapter --seeds 12 --race
+    laju compare 'cosine(0.3, total=30).per("epoch")' --beside lightning_logs/version_0/metrics.csv
     laju compare chapter --program 'python train.py' --samples 60000 --batch-size 256 --checkpoint-every '1 epoch'
     """
     named = read_schedules(schedules)
@@ -156,9 +170,11 @@ def command(
         from laju.lab.numerics import Numerics
         from laju.lab.report import agreement_table, dropped_table, leads, ranking_table, table
         from laju.lab.trials import Optimizer
+        from laju.view.plot import printable
 
         if program is None:
             check_task(task)
+        beside = _beside(logs, loss_column)
         console = console_for(as_json)
         began = time.monotonic()
         result, files = train_and_report(
@@ -183,6 +199,7 @@ def command(
             framework=frameworks,
             equal_area=equal_area,
             tuned=tuned and tuning_trials,
+            beside=beside,
         )
         if as_json:
             click.echo(json.dumps(result.to_json(difference), indent=2, allow_nan=False))
@@ -191,6 +208,8 @@ def command(
             console.print(result.verdict(difference), style="bold", markup=False, highlight=False)
             console.print()
             console.print(table(result))
+            for run in result.beside:
+                console.print(printable(run.sentence()), markup=False, highlight=False)
             if result.race is not None:
                 console.print(dropped_table(result.race))
                 for sentence in result.race.sentences():
@@ -205,6 +224,18 @@ def command(
         console.print(
             f"\nreport: {files[0]}   ({time.monotonic() - began:.0f} s)", markup=False, highlight=False, soft_wrap=True
         )
+
+
+def _beside(logs: tuple[str, ...], loss_column: str | None) -> tuple[LoggedRun, ...]:
+    """The logs, read before anything trains; what is no log is a usage error."""
+    from laju.lab.beside import logged, read_beside
+
+    if loss_column is not None and not logs:
+        raise click.BadParameter("it is of --beside LOG, which is not given", param_hint="--loss-column")
+    try:
+        return read_beside([logged(path, loss=loss_column) for path in logs])
+    except (OSError, ValueError) as error:
+        raise click.BadParameter(str(error), param_hint="--beside") from error
 
 
 def _program(command: str | None, samples: int | None, every: str | None, store: str) -> Any:

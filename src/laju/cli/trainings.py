@@ -47,7 +47,7 @@ def train_and_report(
     difference: float = 0.01,
     command: str = "laju compare …",
     foretold: bool = False,
-    beside: Callable[[Comparison], tuple[Sequence[str], Elsewhere | None]] | None = None,
+    annotate: Callable[[Comparison], tuple[Sequence[str], Elsewhere | None]] | None = None,
     **options: Any,
 ) -> tuple[Comparison, list[Path]]:
     """`compare` with a display and a report in `out`; Ctrl-C and a lost worker end the program and say what is kept.
@@ -59,7 +59,7 @@ def train_and_report(
         difference: that the report's number of seeds asks about.
         command: that the report names for more seeds.
         foretold: tell how long it will take, once that is known.
-        beside: sentences about the comparison, which become the first of its notes, and figures of others for its page.
+        annotate: sentences about the comparison, which become the first of its notes, and figures of others for its page.
     """
     from laju.lab.compare import Interrupted, Unfinished, compare
     from laju.lab.report import check_writable, write_report
@@ -83,8 +83,8 @@ def train_and_report(
     except Unfinished as error:
         raise click.ClickException(f"{error}. {_kept(error.comparison, store)}.") from error
     elsewhere = None
-    if beside is not None:
-        sentences, elsewhere = beside(result)
+    if annotate is not None:
+        sentences, elsewhere = annotate(result)
         result = replace(result, notes=(*sentences, *result.notes))
     try:
         files = write_report(result, out, difference, command, elsewhere)

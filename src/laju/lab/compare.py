@@ -14,6 +14,7 @@ from laju.core.schedule import Schedule
 from laju.core.units import RunPlan
 from laju.lab import base_rates
 from laju.lab.arguments import Given, cores, fitted, read_frameworks, read_schedules, read_seeds
+from laju.lab.beside import LoggedRun, read_beside
 from laju.lab.comparison import Comparison
 from laju.lab.displays import as_display
 from laju.lab.engines import check
@@ -25,6 +26,7 @@ from laju.lab.running import Display, Driver, Interrupts, Key, TrialsLost, Where
 from laju.lab.store import Store
 from laju.lab.tasks import Task, read_task
 from laju.lab.trials import Framework, Optimizer, Outcome, Trial
+from laju.logs import Log
 from laju.policies import constant
 
 
@@ -66,6 +68,7 @@ def compare(
     numerics: Numerics | None = None,
     stack: int | None = None,
     race: bool | float = False,
+    beside: Iterable[str | os.PathLike[str] | Log | LoggedRun] = (),
 ) -> Comparison:
     """Train a task with every schedule and seed, the same initial weights and order of data for each.
 
@@ -94,12 +97,15 @@ def compare(
         stack: trials at once in a stack on a GPU; by default as many as fit.
         race: drop schedules that are worse as soon as few seeds or a shorter run can tell, with at most this probability of
             losing the best at a length, see `laju.lab.race.race`; True for 5 %. The comparison is then of those that are left.
+        beside: logs of other runs, whose figures and curves the report shows as not paired; no ranking, interval or verdict has
+            these. Files, folders, or what `laju.logs.read` or `laju.lab.beside.logged` has read.
 
     Raises:
         ModuleNotFoundError: a framework is not installed.
         Interrupted: Ctrl-C; carries what is finished.
         Unfinished: trials whose worker was killed again and again, or that took longer than `time_limit`; carries the others.
         StoreError: the store cannot be opened or written.
+        LogError: a log in `beside` without a loss, or with columns that cannot be told.
         ValueError: no schedules, an unknown task, one without a model in a framework, no seeds, epochs below 1, a schedule that
             does not fit the run, `equal_area` and `tuned` together, a race in several frameworks or with fewer than two seeds.
 
@@ -109,6 +115,7 @@ def compare(
     """
     given = read_schedules(schedules)
     chosen = read_seeds(seeds)
+    logs = read_beside(beside)
     frameworks = read_frameworks(framework)
     epochs = whole("epochs", epochs, least=1)
     batch_size = None if batch_size is None else whole("batch_size", batch_size, least=1)
@@ -188,6 +195,7 @@ def compare(
                 resolution=task.resolution,
                 race=raced,
                 description=task.description,
+                beside=logs,
             )
 
         with _carrying(comparison):

@@ -33,6 +33,7 @@ from laju.lab.statistics import (
 if TYPE_CHECKING:
     from laju.core.schedule import Schedule
     from laju.core.units import RunPlan
+    from laju.lab.beside import LoggedRun
     from laju.lab.race import Dropped, Race
     from laju.lab.trials import Optimizer, Outcome, Record
 
@@ -132,6 +133,7 @@ class Comparison:
         resolution: the smallest difference of two test accuracies, 1 / (test examples); 0 where it is unknown.
         race: what left these schedules of a larger number, if there was a race.
         description: of the task's network and initial weights, a sentence for reports.
+        beside: logs of other runs, shown in reports as not paired; no figure of the comparison has these.
 
     Raises:
         ValueError: no schedule, no seed, a seed twice, an outcome of a schedule or seed that was not asked for, frameworks of
@@ -151,6 +153,7 @@ class Comparison:
     resolution: float = 0.0
     race: Race | None = None
     description: str = ""
+    beside: tuple[LoggedRun, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.schedules:
@@ -311,6 +314,7 @@ class Comparison:
                 "this task. Tune each before ranking them."
             )
         found += self.notes
+        found += [f"{run.name}: {note}." for run in self.beside for note in run.notes]
         if self.race and self.reference != self.race.entered[0]:
             found.append(
                 f"{self.race.entered[0]}, the first schedule, was dropped on the way: differences are to {self.reference}."
@@ -347,6 +351,7 @@ class Comparison:
             "anytime": self.anytime(),
             "agreement": [{**vars(row), "agree": row.agree} for row in self.agreement()],
             "race": self.race and self.race.to_json(),
+            "beside": [run.to_json() for run in self.beside],
             "warnings": self.warnings(),
             "trials": self.trials(),
             "records": self.records(),

@@ -20,7 +20,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from laju.lab.report.table import why_dropped
 from laju.lab.statistics import ACCURACY, LOSS, estimate
-from laju.view.plot import DASHES, GRID, INK, PALETTE, draw_steps, legend, line_style, printable, tidy
+from laju.view.plot import DASHES, GRID, INK, PALETTE, draw_steps, legend, line_style, printable, thin, tidy
 
 if TYPE_CHECKING:
     from laju.lab.comparison import Comparison
@@ -52,10 +52,11 @@ def overview(comparison: Comparison) -> Figure:
     for ax, panel in zip(figure.subplots(2, 2).flat, PANELS, strict=True):
         handles = draw(ax, comparison, panel)
     marks, meanings = _key(comparison)
+    logs, titles = _key_of_logs(comparison)
     legend(
         figure,
-        handles + marks,
-        names + meanings,
+        handles + marks + logs,
+        names + meanings + titles,
         loc="outside lower center",
         ncols=columns,
         fontsize=10,
@@ -70,8 +71,9 @@ def single(comparison: Comparison, panel: str) -> Figure:
     figure = Figure(figsize=(7.4 + 0.085 * longest, 4.6), facecolor="white", layout="constrained")
     handles = draw(figure.subplots(), comparison, panel)
     marks, meanings = _key(comparison) if panel != "rate" else ([], [])
-    names = list(comparison.schedules) + meanings
-    legend(figure, handles + marks, names, loc="outside right upper", fontsize=10)
+    logs, titles = _key_of_logs(comparison)
+    names = list(comparison.schedules) + meanings + titles
+    legend(figure, handles + marks + logs, names, loc="outside right upper", fontsize=10)
     return figure
 
 
@@ -169,6 +171,7 @@ def draw_race(ax: Any, race: Race) -> None:
 def draw(ax: Any, comparison: Comparison, panel: str) -> list[Any]:
     """Draw one panel into Matplotlib axes; returns a line for each schedule, for a legend."""
     lines = _rates(ax, comparison) if panel == "rate" else _curves(ax, comparison, panel)
+    _draw_logs(ax, comparison, panel)
     tidy(ax)
     ax.set_title(PANELS[panel], loc="left", color=INK, fontsize=12, fontweight="bold", pad=10)
     ax.set_xlabel("epoch", color=INK)
@@ -219,6 +222,39 @@ def _key(comparison: Comparison) -> tuple[list[Any], list[str]]:
     """Legend entries of the marks that failed trials end in, where there are any."""
     met = [status for status in _MARKS if any(o.status == status for o in comparison.outcomes.values())]
     return [Line2D([], [], color=INK, **_MARKS[status]) for status in met], [f"a trial that {status}" for status in met]
+
+
+def log_dash(i: int) -> Any:
+    """The dash of the i-th log; all logs have the colour of ink."""
+    return DASHES[1:][i % (len(DASHES) - 1)]
+
+
+def _key_of_logs(comparison: Comparison) -> tuple[list[Any], list[str]]:
+    lines = [Line2D([], [], color=INK, linewidth=1.4, linestyle=log_dash(i)) for i in range(len(comparison.beside))]
+    return lines, [run.label for run in comparison.beside]
+
+
+def _draw_logs(ax: Any, comparison: Comparison, panel: str) -> None:
+    """The curves of logs, dashed, and axes that hold what the logs have from a fifth of the run on."""
+    for i, run in enumerate(comparison.beside):
+        curve = run.curve(panel, comparison.plan)
+        if curve is None:
+            continue
+        finite = np.isfinite(curve[1])
+        epochs, values = curve[0][finite], curve[1][finite]
+        if not values.size:
+            continue
+        places, kept = thin(values)
+        look = {"marker": "o", "markersize": 4} if len(kept) == 1 else {}
+        look |= {"drawstyle": "steps-post"} if panel == "rate" else {}
+        low, high = ax.get_ylim()
+        ax.plot(epochs[places], kept, color=INK, linewidth=1.4, linestyle=log_dash(i), **look)
+        seen = values[(epochs >= 0.2 * comparison.plan.epochs) & (epochs <= comparison.plan.epochs)]
+        seen = values[epochs <= comparison.plan.epochs] if panel == "rate" else seen
+        if seen.size:
+            margin = 0.06 * (high - low)
+            low, high = min(low, max(float(seen.min()) - margin, 0.0)), max(high, float(seen.max()) + margin)
+        ax.set_ylim(low, high)
 
 
 def looks(comparison: Comparison) -> list[int]:

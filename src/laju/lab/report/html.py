@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 from markupsafe import Markup, escape
 
+from laju.lab.beside import FIGURES
 from laju.lab.report import figures
 from laju.lab.report.table import duration, leads, needed, p_value, rank, why_dropped
-from laju.lab.statistics import counted, evidence, percent
+from laju.lab.statistics import counted, evidence, number, percent
 from laju.view.plot import DASHES, PALETTE, printable
 
 if TYPE_CHECKING:
@@ -44,11 +45,17 @@ def page(
     for shown in (rank, percent, p_value, needed, why_dropped, counted, evidence):
         environment.filters[shown.__name__] = shown
     template = environment.from_string(resources.files(__package__).joinpath("report.html.j2").read_text("utf-8"))
+    tables = [] if elsewhere is None else [elsewhere]
+    tables += [_logs(comparison)] if comparison.beside else []
     rows, names = comparison.summary(), list(comparison.schedules)
     return template.render(
         comparison=comparison,
         verdict=_verdict(comparison.verdict(difference, command)),
-        elsewhere=elsewhere,
+        elsewhere=tables,
+        logs=[
+            {"name": run.label, "swatch": {**_swatch(0), "color": None, "dash": _dashes(figures.log_dash(i))}}
+            for i, run in enumerate(comparison.beside)
+        ],
         facts=_facts(comparison),
         rows=[
             {"row": row, "swatch": _swatch(i), "span": span}
@@ -100,8 +107,22 @@ def _facts(comparison: Comparison) -> dict[str, str]:
 
 def _swatch(i: int) -> dict[str, Any]:
     """The curve's look, for the line before a schedule's name."""
-    dash = DASHES[i // len(PALETTE) % len(DASHES)]
-    return {"color": i % len(PALETTE), "dash": "" if dash == "-" else " ".join(str(3 * d) for d in dash[1])}
+    return {"color": i % len(PALETTE), "dash": _dashes(DASHES[i // len(PALETTE) % len(DASHES)])}
+
+
+def _dashes(dash: Any) -> str:
+    return "" if dash == "-" else " ".join(str(3 * d) for d in dash[1])
+
+
+def _logs(comparison: Comparison) -> Elsewhere:
+    """The last figures of the logs, and the column of each."""
+    rows = []
+    for run in comparison.beside:
+        taken = ", ".join(run.columns[figure].name for figure in FIGURES if figure in run.columns)
+        cells = ["–" if (value := run.last(figure)) is None else number(value) for figure in FIGURES]
+        rows.append((run.name, *cells, f"{run.unit} {run.at():,.12g}", printable(taken)))
+    columns = ("log", *(figure.replace("_", " ") for figure in FIGURES), "at", "columns of the log")
+    return Elsewhere("From logs, not paired", columns, tuple(rows))
 
 
 def _spans(rows: list[Row]) -> list[dict[str, float] | None]:
