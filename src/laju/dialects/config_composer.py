@@ -10,7 +10,9 @@ from typing import Any
 from laju.core.checks import shown
 from laju.dialects import composer
 from laju.dialects.base import DialectError, call
-from laju.dialects.configs import Configured, fact, mapping
+from laju.dialects.configs import Configured, decimal, fact, mapping, no_other_rates
+
+_KEYS = ("scheduler", "schedulers", "scale_schedule_ratio", "step_schedulers_every_batch")
 
 
 def is_one(content: Any) -> bool:
@@ -25,10 +27,15 @@ def is_one(content: Any) -> bool:
 def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
     """The schedule of batches; `batches_per_epoch` (or `updates_per_epoch`) is needed where times are in epochs."""
     given = mapping(content, where)
-    name, arguments, several = _scheduler(given)
-    arguments = {key: _resolved(value, given) for key, value in arguments.items()}
+    variables = set(re.findall(r"\$\{(\w+)", str(given)))
+    notes = list(no_other_rates(given, {*_KEYS, *variables}, "composer"))
     optimizer = mapping(given.get("optimizer") or _first(given.get("optimizers")) or {}, "optimizer")
-    rate = _number("optimizer.lr", _resolved(optimizer.get("lr"), given))
+    notes += no_other_rates(optimizer, ("lr",), "composer", "optimizer")
+    name, arguments, several = _scheduler(given)
+    if "lr" in arguments:
+        raise DialectError(f"{name} has no argument 'lr': the optimizer has the rate")
+    arguments = {key: _resolved(value, given) for key, value in arguments.items()}
+    rate = decimal("optimizer.lr", _resolved(optimizer.get("lr"), given))
     lr = fact("lr", facts, rate, what="the optimizer's rate (optimizer.lr)")
     duration = facts.get("max_duration", _resolved(given.get("max_duration"), given))
     known: dict[str, Any] = {"lr": lr, "max_duration": duration}
@@ -53,7 +60,8 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
     said = ", ".join(
         f"{key}={value!r}" for key, value in (arguments | {k: v for k, v in known.items() if k in takes}).items()
     )
-    notes = [f"of {several} schedulers the last one wins in Composer"] if several > 1 else []
+    if several > 1:
+        notes.append(f"of {several} schedulers the last one wins in Composer")
     return Configured(schedule, "composer", f"{own}({said})", tuple(notes))
 
 
@@ -95,13 +103,3 @@ def _resolved(value: Any, given: Mapping[str, Any]) -> Any:
             raise DialectError(f"{value} stands for nothing in the configuration")
         at = at[key]
     return _resolved(at, given) if at != value else at
-
-
-def _number(name: str, value: Any) -> Any:
-    """YAML takes 6e-4 for text."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return float(value)
-    except ValueError:
-        raise DialectError(f"{name} must be a number, got {value!r}") from None

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from laju.dialects.base import DialectError, call, system
-from laju.dialects.configs import Configured, fact, mapping
+from laju.dialects.configs import Configured, fact, mapping, no_other_rates
 
 
 def is_one(content: Any) -> bool:
@@ -26,14 +26,18 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
     if not isinstance(name, str):
         raise DialectError(f"scheduler.type must be a name, got {name!r}")
     params = dict(mapping(section.get("params", {}), "scheduler.params"))
+    if "lr" in params:
+        raise DialectError(f"{name} has no parameter 'lr': the optimizer has the rate (optimizer.params.lr)")
     automatic = [key for key, value in params.items() if value == "auto"]
     for key in automatic:
         params[key] = fact(key, facts, what=f"scheduler.params.{key}, which is 'auto' and filled in by the trainer,")
     # The momentum of a cycle is not the learning rate's.
     dropped = ("cycle_momentum", "cycle_min_mom", "cycle_max_mom", "decay_mom_rate", "last_batch_iteration")
     momentum = [key for key in dropped if params.pop(key, None) is not None]
-    optimizer = given.get("optimizer")
-    own = optimizer.get("params", {}).get("lr") if isinstance(optimizer, Mapping) else None
+    optimizer = mapping(mapping(given.get("optimizer") or {}, "optimizer").get("params") or {}, "optimizer.params")
+    groups = no_other_rates(given, ("scheduler",), "deepspeed")
+    groups += no_other_rates(optimizer, ("lr",), "deepspeed", "optimizer.params")
+    own = optimizer.get("lr")
     lr = facts.get("lr") if own in (None, "auto") else own
     function = system("deepspeed").scheduler(name)
     takes_lr = "lr" in inspect.signature(function).parameters
@@ -44,4 +48,4 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
     schedule = call(system("deepspeed"), name, [], params, {} if lr is None else {"lr": lr})
     shown = ", ".join(f"{key}={value!r}" for key, value in (({"lr": lr} if takes_lr else {}) | params).items())
     notes = (f"left out, as no part of the learning rate: {', '.join(momentum)}",) if momentum else ()
-    return Configured(schedule, "deepspeed", f"{name}({shown})", notes)
+    return Configured(schedule, "deepspeed", f"{name}({shown})", notes + groups)

@@ -7,7 +7,7 @@ from typing import Any
 
 from laju.core.checks import shown
 from laju.dialects.base import DialectError
-from laju.dialects.configs import Configured, fact, mapping
+from laju.dialects.configs import Configured, fact, mapping, no_other_rates
 from laju.dialects.mmengine import param_scheduler
 from laju.dialects.python_config import Unread
 
@@ -32,6 +32,11 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
     schedulers = [_entry(f"param_scheduler[{i}]", entry) for i, entry in enumerate(schedulers)]
     wrapper = mapping(given.get("optim_wrapper") or {}, "optim_wrapper")
     optimizer = mapping(wrapper.get("optimizer") or {}, "optim_wrapper.optimizer")
+    # A plain value is a variable of a Python file, which MMEngine does not look at.
+    sections = {key: value for key, value in given.items() if isinstance(value, Mapping | list | tuple)}
+    notes = list(no_other_rates(sections, ("param_scheduler", "auto_scale_lr"), "mmengine"))
+    notes += no_other_rates(wrapper, (), "mmengine", "optim_wrapper")
+    notes += no_other_rates(optimizer, ("lr",), "mmengine", "optim_wrapper.optimizer")
     lr = fact("lr", facts, _known("optim_wrapper.optimizer.lr", optimizer.get("lr")), what="the optimizer's rate")
     loop = mapping(given.get("train_cfg") or {}, "train_cfg")
     known: dict[str, Any] = {}
@@ -42,7 +47,6 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
     each = facts.get("updates_per_epoch", facts.get("epoch_length"))
     if each is not None and "max_iters" not in known:
         known["epoch_length"] = each
-    notes = []
     counts = wrapper.get("accumulative_counts")
     if isinstance(counts, int) and counts > 1:
         notes.append(f"the schedule counts iterations, of which accumulative_counts={counts} make an update")

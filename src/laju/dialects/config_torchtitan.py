@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from laju.core.checks import nearest
 from laju.dialects.base import DialectError
-from laju.dialects.configs import Configured, fact, mapping
+from laju.dialects.configs import Configured, fact, mapping, no_other_rates
 from laju.dialects.torchtitan import LRSchedulersContainer
 
 LEARNING_RATE, WARMUP = 8e-4, 200
@@ -30,10 +31,18 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
     }
     unknown = next((key for key in section if key not in _KEYS), None)
     if unknown is not None:
-        raise DialectError(f"lr_scheduler has no key {unknown!r} that laju knows (it has: {', '.join(_KEYS)})")
-    notes: list[str] = []
-    steps = fact("total", facts, mapping(given.get("training", {}), "training").get("steps"), what="training.steps")
-    lr = mapping(given.get("optimizer", {}), "optimizer").get("lr")
+        raise DialectError(
+            f"lr_scheduler has no key {unknown!r} that laju knows{nearest(unknown, _KEYS)} (it has: {', '.join(_KEYS)})"
+        )
+    training, optimizer = (
+        mapping(given.get("training", {}), "training"),
+        mapping(given.get("optimizer", {}), "optimizer"),
+    )
+    notes = list(no_other_rates(given, ("lr_scheduler",), "torchtitan"))
+    notes += no_other_rates(training, (), "torchtitan", "training")
+    notes += no_other_rates(optimizer, ("lr",), "torchtitan", "optimizer")
+    steps = fact("total", facts, training.get("steps"), what="training.steps")
+    lr = optimizer.get("lr")
     if lr is None:
         lr = LEARNING_RATE if facts.get("lr") is None else facts["lr"]
         notes.append(f"optimizer.lr is not given: {lr:g}")

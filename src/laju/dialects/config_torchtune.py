@@ -11,7 +11,7 @@ from typing import Any
 
 from laju.core.checks import nearest, whole
 from laju.dialects.base import DialectError
-from laju.dialects.configs import Configured, fact, mapping
+from laju.dialects.configs import Configured, decimal, fact, mapping, no_other_rates
 from laju.dialects.transformers import get_cosine_schedule_with_warmup
 
 _KNOWN = ("get_cosine_schedule_with_warmup",)
@@ -32,17 +32,10 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
         raise DialectError(
             f"lr_scheduler._component_ {name!r} is not one that laju knows{nearest(name, _KNOWN)} ({', '.join(_KNOWN)})"
         )
-    lr = fact(
-        "lr",
-        facts,
-        mapping(given.get("optimizer", {}), "optimizer").get("lr"),
-        what="the optimizer's rate (optimizer.lr)",
-    )
-    if isinstance(lr, str):  # YAML takes 2e-5 for text, and torchtune's reader for a number
-        try:
-            lr = float(lr)
-        except ValueError:
-            raise DialectError(f"optimizer.lr must be a number, got {lr!r}") from None
+    optimizer = mapping(given.get("optimizer", {}), "optimizer")
+    notes = no_other_rates(given, ("lr_scheduler",), "torchtune")
+    notes += no_other_rates(optimizer, ("lr",), "torchtune", "optimizer")
+    lr = decimal("optimizer.lr", fact("lr", facts, optimizer.get("lr"), what="the optimizer's rate (optimizer.lr)"))
     total = section.pop("num_training_steps", None) or facts.get("total") or given.get("max_steps_per_epoch")
     if facts.get("total") is None and section.get("num_training_steps") is None:
         epochs = given.get("epochs")
@@ -55,6 +48,7 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
     cycles = section.pop("num_cycles", 0.5)
     section.pop("last_epoch", None)
     if section:
-        raise DialectError(f"{name} has no argument {next(iter(section))!r} (it has: num_warmup_steps, num_cycles)")
+        other, takes = next(iter(section)), ("num_warmup_steps", "num_cycles")
+        raise DialectError(f"{name} has no argument {other!r}{nearest(str(other), takes)} (it has: {', '.join(takes)})")
     schedule = get_cosine_schedule_with_warmup(lr, warmup, total, cycles)
-    return Configured(schedule, "torchtune", f"{name}({lr!r}, {warmup!r}, {total!r}, {cycles!r})")
+    return Configured(schedule, "torchtune", f"{name}({lr!r}, {warmup!r}, {total!r}, {cycles!r})", notes)

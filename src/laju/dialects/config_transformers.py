@@ -8,11 +8,12 @@ from typing import Any
 
 from laju.core.checks import number, shown, whole
 from laju.dialects.base import DialectError
-from laju.dialects.configs import Configured, fact, mapping
+from laju.dialects.configs import Configured, decimal, fact, mapping, no_other_rates
 from laju.dialects.transformers import get_scheduler
 
 LEARNING_RATE = 5e-5
 """What `TrainingArguments` has by default."""
+_KEYS = ("learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_ratio", "warmup_steps")
 
 
 def is_one(content: Any) -> bool:
@@ -30,8 +31,8 @@ def is_one(content: Any) -> bool:
 def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
     """The schedule of `Trainer`: `get_scheduler` over max_steps, or num_train_epochs times the updates of an epoch."""
     given = mapping(content, where)
-    notes: list[str] = []
-    lr = given.get("learning_rate")
+    notes = list(no_other_rates(given, _KEYS, "transformers"))
+    lr = decimal("learning_rate", given.get("learning_rate"))
     if lr is None:
         lr = LEARNING_RATE if facts.get("lr") is None else facts["lr"]
         notes.append(f"learning_rate is not given: {lr:g}")

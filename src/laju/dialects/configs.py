@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -20,7 +21,7 @@ from laju.core.schedule import Schedule
 from laju.dialects.base import UNFIT, DialectError
 from laju.dialects.python_config import python
 
-READERS = ("transformers", "deepspeed", "torchtitan", "torchtune", "mmengine", "composer")
+READERS = ("axolotl", "transformers", "deepspeed", "torchtitan", "torchtune", "mmengine", "composer")
 """Systems whose configurations are read."""
 
 
@@ -48,13 +49,14 @@ def read_config(
 
     Args:
         config: a file (.json, .toml, .yaml, or MMEngine's .py, which is not run), or what is in one.
-        system: "transformers", "deepspeed", "torchtitan", "torchtune", "mmengine" or "composer"; by default what its keys say.
+        system: "axolotl", "transformers", "deepspeed", "torchtitan", "torchtune", "mmengine" or "composer"; by default
+            the system that the keys belong to.
         facts: what the configuration does not say and the schedule needs, such as `total` (updates of the run), `lr` (the
             optimizer's rate) or `updates_per_epoch`.
 
     Raises:
         DialectError: an unknown system, a configuration that is of none or has no scheduler, a fact that is missing (the message
-            names it), or a scheduler that follows metrics.
+            names it), a scheduler that follows metrics, or a key that speaks of rates and is not read.
         OSError: the file cannot be read.
 
     >>> found = read_config({"learning_rate": 3e-5, "lr_scheduler_type": "cosine", "warmup_steps": 10, "max_steps": 100})
@@ -145,3 +147,82 @@ def mapping(content: Any, where: str) -> Mapping[str, Any]:
     if not isinstance(content, Mapping):
         raise DialectError(f"{where} must be a mapping, got {shown(content)}")
     return content
+
+
+def decimal(name: str, value: Any) -> Any:
+    """A number that YAML takes for text, such as 6e-4, as a number; any other value as it is.
+
+    Raises:
+        DialectError: the text is no number.
+    """
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        raise DialectError(f"{name} must be a number, got {shown(value)}") from None
+
+
+def no_other_rates(section: Mapping[str, Any], known: Collection[str], system: str, where: str = "") -> tuple[str, ...]:
+    """Refuse a section with a key that speaks of rates and is not read; return notes on the rates of other parameter groups.
+
+    A schedule that leaves such a key out would be another one than the system's, without a word. Keys that are not set (null or
+    false), and keys of other things, such as `weight_decay` and `drop_rate`, are ignored.
+
+    Args:
+        section: of the configuration.
+        known: the keys of the section that are read, as far as they speak of rates.
+        system: whose configuration it is.
+        where: the section's place in the file, such as "optimizer".
+
+    Raises:
+        DialectError: the message names the key, the system and the nearest known key.
+
+    >>> no_other_rates({"lr": 0.1, "weight_decay": 0.01, "head_lr": 0.2}, ["lr"], "deepspeed")
+    ('head_lr is left out: the rate of other parameter groups',)
+    """
+    notes = []
+    for key, value in section.items():
+        place = f"{where}.{key}" if where else str(key)
+        if key in known or value is None or value is False or not isinstance(key, str):
+            continue
+        subject = _subject(key)
+        if subject == "groups":
+            notes.append(f"{place} is left out: the rate of other parameter groups")
+        elif subject == "rate" or nearest(key, known, cutoff=0.85):
+            names = f" ({', '.join(sorted(known))})" if known else ""
+            raise DialectError(
+                f"{place} speaks of the rate and is no key of {system}{' in this place' if where else ''} that laju "
+                f"reads{nearest(key, known, cutoff=0.5)}{names}; without it the schedule could be a wrong one"
+            )
+    return tuple(notes)
+
+
+# "lr" stands at the beginning or the end of a word: lr0, lrf, minlr, but not "already", "allreduce" or "mlrun".
+_LR = re.compile(r"(?:^|_)(?:lr(?!u(?:_|$)|n(?:_|$)|elu)|(?!(?:m|s|v)lr)[a-z]+lrs?(?:_|$)|learn(?:ing)?_?rates?)")
+_ABOUT = re.compile(r"(?:^|_)rates?(?:_|$)|sched|warmup|decay|cosine|anneal")
+_WATCHED = re.compile(r"(?:^|_)(?:log|logs|logging|logger|monitor|plot|print|report)(?:_|$)")
+_GROUPS = re.compile(
+    r"(?:^|_)(?:backbone|bias|decoder|embed|embedding|embeddings|encoder|groups?|head|layers?|layerwise|llrd|loraplus|projector"
+    r"|tower|vision)(?:_|$)"
+)
+# What other things have a rate, a schedule, a warmup or a decay; no word of a schedule's own, such as start, end, step or length.
+_ELSE = re.compile(
+    r"(?:^|_)(?:acceptance|attention|attn|audio|augment|augmentation|benchmark|beta|betas|bit|clip|compile|compression|corruption"
+    r"|curriculum|ddpm|diffusion|dilation|discriminator|distance|drop|dropout|ema|entropy|eps|epsilon|error|expansion|exploration"
+    r"|failure|flip|forcing|frame|growth|jitter|job|kl|l2|loss|mask|masking|mom|momentum|mutation|noise|pipeline|pp|profile|profiler"
+    r"|profiling|prune|pruning|rate_limit|refresh|request|reward|sample|sampler|sampling|sim|similarity|slurm|smoothing|sparsity"
+    r"|speech|success|tau|teacher|temp|temperature|timesteps?|video|wd|weight|weightdecay|win|cosine_(?:min|max)_(?:len|value))(?:_|$)"
+)
+
+
+def _subject(key: str) -> str | None:
+    """What a key decides, by its words: the "rate", that of other "groups", or neither."""
+    words = re.findall(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+", key)
+    text = "_".join(words).lower().replace("warm_up", "warmup")
+    own = _LR.search(text)
+    if not own and not _ABOUT.search(text):
+        return None
+    if (_WATCHED if own else _ELSE).search(text):
+        return None
+    return "groups" if _GROUPS.search(text) else "rate"
