@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from laju.dialects import DialectError
 from laju.dialects.configs import read_config
+from laju.dialects.convert import convert
 
 # Of each system: a configuration, what it needs beside it, and the keys that lead to each section that may hold a rate.
 SYSTEMS: dict[str, tuple[Any, dict[str, Any], list[tuple[str, ...]]]] = {
@@ -215,9 +217,13 @@ def test_numbers_that_yaml_takes_for_text(tmp_path: Path) -> None:
 
 
 @given(
-    peak=st.floats(1e-6, 1e-2), warmup=st.integers(2, 400), total=st.integers(401, 3000),
-    floor=st.sampled_from([None, 0.1, 0.25]), name=st.sampled_from(["cosine", None, "linear", "constant_with_warmup"]), share=st.booleans(),
-)  # fmt: skip
+    peak=st.floats(1e-6, 1e-2),
+    warmup=st.integers(2, 400),
+    total=st.integers(401, 3000),
+    floor=st.sampled_from([None, 0.1, 0.25]),
+    name=st.sampled_from(["cosine", None, "linear", "constant_with_warmup"]),
+    share=st.booleans(),
+)
 def test_axolotl(peak: float, warmup: int, total: int, floor: float | None, name: str | None, share: bool) -> None:
     config: dict[str, Any] = {
         "base_model": "m",
@@ -289,6 +295,16 @@ def test_what_of_axolotl_is_not_read_is_refused(changes: dict[str, Any], message
     config, facts, _ = SYSTEMS["axolotl"]
     with pytest.raises(ValueError, match=message):
         read_config(config | changes, **facts)
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_configuration_of_every_system_is_converted(system: str, tmp_path: Path) -> None:
+    config = SYSTEMS[system][0]
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(config))
+    found, expected = convert(str(file), "config", "laju", updates=120), read_config(config, total=120)
+    assert (found.source, found.text) == (expected.dialect, expected.call)
+    assert found.schedule.values(120).tolist() == expected.schedule.values(120).tolist()
 
 
 def test_axolotl_needs_the_length_of_the_run() -> None:

@@ -32,7 +32,7 @@ class Configured:
     Attributes:
         schedule: of the learning rate.
         system: whose configuration it is.
-        call: the scheduler's call as the system's dialect has it, such as "get_scheduler(3e-05, 'cosine', 10, 100)".
+        call: the scheduler's call as the dialect has it, such as "get_scheduler(3e-05, 'cosine', 10, 100)".
         notes: what a reader should know, such as a value that was taken by default.
     """
 
@@ -40,6 +40,11 @@ class Configured:
     system: str
     call: str
     notes: tuple[str, ...] = ()
+
+    @property
+    def dialect(self) -> str:
+        """The dialect that has the call: the system's, or Transformers' for the systems that take its schedulers."""
+        return "transformers" if self.system in ("axolotl", "torchtune") else self.system
 
 
 def read_config(
@@ -190,7 +195,7 @@ def no_other_rates(section: Mapping[str, Any], known: Collection[str], system: s
         if subject == "groups":
             notes.append(f"{place} is left out: the rate of other parameter groups")
         elif subject == "rate" or nearest(key, known, cutoff=0.85):
-            names = f" ({', '.join(sorted(known))})" if known else ""
+            names = f" (known: {', '.join(sorted(known))})" if known else ""
             raise DialectError(
                 f"{place} speaks of the rate and is no key of {system}{' in this place' if where else ''} that laju "
                 f"reads{nearest(key, known, cutoff=0.5)}{names}; without it the schedule could be a wrong one"

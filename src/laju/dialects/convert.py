@@ -203,7 +203,7 @@ def _read(given: str, origin: str, facts: _Given) -> tuple[Schedule, str, str, t
 
         known: dict[str, Any] = {"lr": facts.lr, "total": facts.updates, "updates_per_epoch": facts.updates_per_epoch}
         found = read_config(given, **{name: value for name, value in known.items() if value is not None})
-        return found.schedule, found.call, found.system, found.notes
+        return found.schedule, found.call, found.dialect, found.notes
     dialect = system(origin)
     takes, says = _rates(dialect, given)
     if facts.lr is not None and not takes:
