@@ -65,12 +65,14 @@ def test_a_metric_is_never_a_rate(metric: str) -> None:
 
 
 def test_of_several_groups_the_first_is_taken_and_all_are_told() -> None:
-    found = text(
-        "   epoch,   train/box_loss,   x/lr0,  x/lr1,  x/lr2\n   0, 0.05, 0.003, 0.003, 0.099\n   1, 0.04, 0.006, 0.006, 0.09\n"
-    )
+    # ultralytics/yolov5 001688f: utils/loggers/__init__.py, Loggers.on_fit_epoch_end, "%20s," and "%20.5g," a cell.
+    names_of = ("epoch", "train/box_loss", "metrics/mAP_0.5", "val/box_loss", "x/lr0", "x/lr1", "x/lr2")
+    rows = [(0, 0.05, 0.1, 0.06, 0.003, 0.003, 0.099), (1, 0.04, 0.2, 0.05, 0.006, 0.006, 0.09)]
+    lines = [("%20s," * 7 % names_of).rstrip(","), *(("%20.5g," * 7 % row).rstrip(",") for row in rows)]
+    found = text("\n".join(lines) + "\n")
     assert found.rates == ("x/lr0", "x/lr1", "x/lr2")
     assert found.rate().values.tolist() == [0.003, 0.006]
-    assert "rates: 'x/lr0', epochs: 'epoch' 0 … 1; also: 'x/lr1', 'x/lr2'" in str(found)
+    assert str(found).startswith("rates: 'x/lr0', epochs: 'epoch' 0 … 1; also: 'x/lr1', 'x/lr2'")
 
 
 def test_minima_and_maxima_of_an_export_are_left_out() -> None:
@@ -149,6 +151,7 @@ def test_decimal_commas_between_semicolons() -> None:
 
 
 def test_rows_of_rates_and_of_losses_in_turn() -> None:
+    # Lightning 2.6.6: lightning/fabric/loggers/csv_logs.py, save, with sorted names; test_diagnosis.py runs the package itself.
     rows = [row for t in range(49, 5000, 50) for row in (("", LINEAR(t), t, "", ""), (0, "", t, 2.49, ""))]
     found = text(table("epoch,lr-AdamW,step,train_loss,val_loss", rows))
     assert len(found.rate().at) == len(found.loss("train_loss").at) == 100
@@ -188,15 +191,34 @@ def test_trainers_state_of_either_convention() -> None:
     assert (before.format.shifts[0], after.format.shifts[0]) == (0, -1)
 
 
+# The line of each writer, with the file, the function and the release or commit that prints the line.
 PRINTED = {
-    "megatron": " iteration {t:8d}/  500000 | consumed samples: {s:12d} | elapsed time per iteration (ms): 1234.5 | "
-    "learning rate: {lr:.6E} | global batch size:   256 | lm loss: {loss:.6E} | loss scale: 1.0 | grad norm: 1.200 | "
-    "number of skipped iterations:   0 | number of nan iterations:   0 |",
-    "nanogpt": "step {t:5d} | loss: {loss:.6f} | lr {lr:.6e} | norm: 0.1234 | dt: 338.98ms | tok/sec: 1546.99",
-    "fairseq": "2023-01-01 | INFO | train_inner | epoch 001: {t:6d} / 20000 loss={loss:.3f}, wps=1234.5, num_updates={t}, lr={lr:.6e}, gnorm=1.2",
-    "detectron2": "[01/01 10:00:00 d2.utils.events]:  eta: 0:01:00  iter: {t}  total_loss: {loss:.4f}  time: 0.2  lr: {lr:.6g}  max_mem: 2000M",
-    "mmengine": "2023/01/01 10:00:00 - mmengine - INFO - Epoch(train)   [1][{t:5d}/9000]  lr: {lr:.4e}  eta: 2:00:00  time: 0.1  loss: {loss:.4f}",
-    "torchtitan": "[titan] 2024-07-01 12:00:01,123 - root - INFO - \x1b[31mstep: {t:2}  \x1b[32mloss: {loss:7.4f}  \x1b[34mtps: 1,234  lr: {lr:.6e}\x1b[39m",
+    # NVIDIA/Megatron-LM: megatron/training/training.py, training_log; as in several copies of core 0.7 and later, read in forks.
+    "megatron": " [2024-07-01 12:00:00] iteration {t:8d}/  500000 | consumed samples: {s:12d} | elapsed time per iteration (ms): 1234.5 | "
+    "throughput per GPU (TFLOP/s/GPU): 300.1 | learning rate: {lr:.6E} | global batch size:   256 | lm loss: {loss:.6E} | "
+    "loss scale: 1.0 | grad norm: 1.200 | num zeros: 0.0 | number of skipped iterations:   0 | number of nan iterations:   0 |",
+    # karpathy/build-nanogpt: train_gpt2.py, the loop's print; read in forks.
+    "nanogpt": "step {t:5d} | loss: {loss:.6f} | lr {lr:.4e} | norm: 0.1234 | dt: 338.98ms | tok/sec: 1546.99",
+    # facebookresearch/fairseq 0400ebb: fairseq/logging/progress_bar.py, SimpleProgressBar.log (two spaces, {:5d} / {:d}) and
+    # format_stat ({:g} of numbers, {:.3f} of averages).
+    "fairseq": "2023-01-01 10:00:00 | INFO | train_inner | epoch 001:  {t:5d} / 20000 loss={loss:.3f}, nll_loss=3.1, ppl=8.57, wps=12345, ups=2.5, "
+    "wpb=5000, bsz=100, num_updates={t}, lr={lr:g}, gnorm=1.2, loss_scale=128, train_wall=40, wall=50",
+    # The same before fairseq 0.9, without a time: facebookresearch/fairseq#940.
+    "fairseq of 2019": "| epoch 001:  {t:5d} / 20000 loss={loss:.3f}, ppl=1886.05, wps=52922, ups=0.5, wpb=104928, bsz=5325, num_updates={t}, "
+    "lr={lr:g}, gnorm=1.543, clip=0%, oom=0, loss_scale=2.000, wall=882, train_wall=756",
+    # facebookresearch/detectron2 0a86ad4: detectron2/utils/events.py, CommonMetricPrinter.write ({:.4g} of losses, {:.5g} of the rate).
+    "detectron2": "[01/01 10:00:00 d2.utils.events]:  eta: 0:01:00  iter: {t}  total_loss: {loss:.4g}  loss_cls: 0.5  loss_box_reg: 0.25  "
+    "time: 0.2000  data_time: 0.0100  lr: {lr:.5g}  max_mem: 2000M",
+    # mmengine 0.10.7: mmengine/runner/log_processor.py, lines 159 to 234, get_log_after_iter, by epoch and by iteration.
+    "mmengine, by epoch": "2023/01/01 10:00:00 - mmengine - INFO - Epoch(train)   [1][{t:4d}/9000]  base_lr: {lr:.4e} lr: {lr:.4e}  eta: 2:00:00  "
+    "time: 0.1000  data_time: 0.0010  memory: 2000  loss: {loss:.4f}",
+    "mmengine, by iteration": "2023/01/01 10:00:00 - mmengine - INFO - Iter(train) [{t:4d}/9000]  base_lr: {lr:.4e} lr: {lr:.4e}  eta: 2:00:00  "
+    "time: 0.1000  data_time: 0.0010  memory: 2000  loss: {loss:.4f}  decode.acc_seg: 50.0000",
+    # pytorch/torchtitan 00fbaaf: torchtitan/components/metrics.py, MetricsProcessor.log, which prints no rate; here with a rate at the end,
+    # as of a changed copy. torchtitan itself writes the rate to TensorBoard and W&B.
+    "torchtitan": "[titan] 2024-07-01 12:00:01,123 - root - INFO - \x1b[31mstep: {t:2}  \x1b[32mloss: {loss:7.4f}  \x1b[38;2;180;60;0mgrad_norm:  1.2000  "
+    "\x1b[36mmemory: 10.00GiB(12.50%)  \x1b[34mtps: 1,234  \x1b[36mtflops: 100.00  \x1b[35mmfu: 30.00%  lr: {lr:.6e}\x1b[39m",
+    # Transformers: test_writers.py runs the Trainer itself; here the progress bar of tqdm before the dict.
     "trainer": "  1%|▏   | {t}/5000 [00:01<01:00, 10it/s]\r{{'loss': '{loss:.4g}', 'learning_rate': '{lr:.4g}', 'epoch': '0.02'}}",
 }
 
@@ -229,6 +251,7 @@ def test_dicts_without_steps_count_epochs() -> None:
 
 
 def test_lines_of_json_and_lists_of_objects() -> None:
+    # facebookresearch/detectron2: detectron2/utils/events.py, JSONWriter.
     rows = [{"iteration": t, "lr": LINEAR(t), "total_loss": 2.0, "data_time": 0.1} for t in range(19, 200, 20)]
     lines = "\n".join(map(json.dumps, rows))
     for found in (
@@ -237,7 +260,7 @@ def test_lines_of_json_and_lists_of_objects() -> None:
         text(json.dumps({key: [row[key] for row in rows] for key in rows[0]})),
     ):
         assert found.rate().at.tolist() == list(range(19, 200, 20))
-    # mmengine's rows of validation count epochs as steps.
+    # mmengine 0.10.7: mmengine/visualization/vis_backend.py, LocalVisBackend.add_scalars. Rows of validation count epochs as steps.
     mixed = [{"lr": 0.1, "loss": 2.5, "epoch": 1, "iter": 10 * i, "step": 10 * i} for i in range(1, 9)] + [
         {"acc": 3.0, "step": 1}
     ]
@@ -383,6 +406,7 @@ def test_folders(tmp_path: Path) -> None:
     (tmp_path / "results.csv").write_text("step,lr\n1,0.1\n")
     with pytest.raises(LogError, match=r"several logs: metrics\.csv, results\.csv; name one"):
         read(tmp_path)
+    # MLflow: mlflow/store/tracking/file_store.py, FileStore._log_run_metric, "{timestamp} {value} {step}" a line.
     store = tmp_path / "mlruns"
     (store / "metrics" / "train").mkdir(parents=True)
     (store / "metrics" / "lr").write_text("1700000000000 0.1 0\n1700000000001 0.05 10\n")

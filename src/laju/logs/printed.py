@@ -21,7 +21,8 @@ _DICT = re.compile(r"\{'[^{}]*\}")
 _BAR = re.compile(r"(\d+)/(\d+) \[\d+:")
 _NUMBER = r"[-+]?(?:\d[\d,]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|nan|[-+]?inf"
 _COUNT = re.compile(
-    r"(?<![\w])(?:global[_ ]step|iteration|iter|step|update|num_updates)s?\s*(?:[:=#]\s*)?\[?\s*(?P<at>\d[\d,]*)",
+    r"(?<![\w])(?:global[_ ]step|iteration|iter|step|update|num_updates)s?(?:\(train\))?\s*(?:[:=#]\s*)?\[?\s*"
+    r"(?P<at>\d[\d,]*)",
     re.IGNORECASE,
 )
 _EPOCHS = re.compile(r"(?<![\w])epoch\s*(?:\(train\)\s*)?(?:[:=#]\s*)?\[?\s*(?P<epoch>\d+(?:\.\d+)?)\]?", re.IGNORECASE)
@@ -54,7 +55,7 @@ def format_of(sample: str) -> Format | None:
         return MEGATRON
     if re.search(r"\bstep:\s*\d+ .*\btps: ", plain):
         return TORCHTITAN
-    if "Epoch(train)" in plain:
+    if "Epoch(train)" in plain or "Iter(train)" in plain:
         return MMENGINE
     return LINES if any(_line(i, line) for i, line in enumerate(plain.splitlines())) else None
 
