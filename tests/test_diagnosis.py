@@ -223,6 +223,14 @@ def test_a_configuration_says_what_was_meant(log, tmp_path: Path) -> None:
     config = tmp_path / "config.json"
     config.write_text('{"learning_rate": 1e-3, "lr_scheduler_type": "cosine", "warmup_steps": 100, "max_steps": 1000}')
     assert run("diagnose", log(COSINE.values(1000)), "--meant", str(config)).exit_code == 0
+    config.write_text(
+        '{"base_model": "m", "learning_rate": 1e-3, "lr_scheduler": "cosine", "warmup_ratio": 0.1, "num_epochs": 2}'
+    )
+    assert run("diagnose", log(COSINE.values(1000)), "--meant", str(config), "--updates", "1000").exit_code == 0
+    config.write_text('{"learning_rate": 1e-3, "lr_scheduler": "cosine", "warmup_steps": 100, "num_train_epochs": 2}')
+    done = run("diagnose", log(COSINE.values(1000)), "--meant", str(config), "--updates", "1000")
+    assert done.exit_code == 2
+    assert "did you mean 'lr_scheduler_type'?" in done.output
 
 
 def test_without_what_was_meant_the_formula_and_its_findings_are_told(log) -> None:

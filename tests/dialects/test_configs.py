@@ -63,6 +63,11 @@ def test_the_length_of_training_arguments_comes_from_the_data() -> None:
     assert read_config(given, samples=1000).call == "get_scheduler(0.0001, 'linear', 10, 96)"
     assert read_config(given, samples=1000, world_size=2).call == "get_scheduler(0.0001, 'linear', 5, 48)"
     assert read_config(given, updates_per_epoch=50).call == "get_scheduler(0.0001, 'linear', 15, 150)"
+    found = read_config({"lr_scheduler_type": "cosine", "learning_rate": 1e-4, "num_epochs": 9}, updates_per_epoch=50)
+    assert (found.call, found.notes) == (
+        "get_scheduler(0.0001, 'cosine', 0, 150)",
+        ("num_train_epochs is not given: 3",),
+    )
     found = read_config({"per_device_train_batch_size": 8}, total=100)
     assert found.call == "get_scheduler(5e-05, 'linear', 0, 100)"
     assert len(found.notes) == 2
@@ -120,6 +125,14 @@ def test_torchtune(tmp_path: Path) -> None:
     found = read_config(file, updates_per_epoch=50)
     assert found.call == "get_cosine_schedule_with_warmup(2e-05, 5, 100, 0.5)"
     assert found.schedule == read("transformers", found.call)
+    capped = {
+        "optimizer": {"lr": 2e-5}, "epochs": 2, "max_steps_per_epoch": 100,
+        "lr_scheduler": {"_component_": "torchtune.training.get_cosine_schedule_with_warmup", "num_warmup_steps": 10},
+    }  # fmt: skip
+    found = read_config(capped, updates_per_epoch=400)
+    assert (found.schedule(100), found.notes) == (pytest.approx(1.0826e-5, rel=1e-4), ())
+    assert read_config(capped, updates_per_epoch=60).call == "get_cosine_schedule_with_warmup(2e-05, 10, 120, 0.5)"
+    assert "give updates_per_epoch" in read_config(capped).notes[0]
     with pytest.raises(DialectError, match="is not one that laju knows"):
         read_config({"lr_scheduler": {"_component_": "my.own_schedule"}})
 

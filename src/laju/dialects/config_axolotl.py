@@ -11,7 +11,16 @@ from laju.dialects import config_transformers
 from laju.dialects.base import DialectError
 from laju.dialects.configs import Configured, decimal, fact, mapping, no_other_rates
 
-_KEYS = ("learning_rate", "lr_scheduler", "lr_scheduler_kwargs", "warmup_ratio", "warmup_steps", "cosine_min_lr_ratio")
+_KEYS = (
+    "learning_rate",
+    "lr_scheduler",
+    "lr_scheduler_kwargs",
+    "warmup_ratio",
+    "warmup_steps",
+    "cosine_min_lr_ratio",
+    "max_steps",
+    "num_epochs",
+)
 _UNREAD = ("relora", "relora_steps", "jagged_restart_steps", "lr_quadratic_warmup", "cosine_constant_lr_ratio")
 SHARE, MOST = 0.03, 100
 """The warmup by default: so much of the run, and at most so many updates."""
@@ -39,6 +48,8 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
         notes.append("lr_scheduler is not given: cosine")
     most = given.get("max_steps") or facts.get("total")
     if most is None:
+        if given.get("num_epochs") is None:
+            notes.append("num_epochs is not given: 1")
         each = fact("updates_per_epoch", facts, what="the length of the run (max_steps, or the updates of an epoch)")
         epochs = number("num_epochs", decimal("num_epochs", given.get("num_epochs") or 1.0), above=0)
         most = math.ceil(epochs * whole("updates_per_epoch", each, least=1))

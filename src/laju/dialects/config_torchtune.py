@@ -33,14 +33,16 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
             f"lr_scheduler._component_ {name!r} is not one that laju knows{nearest(name, _KNOWN)} ({', '.join(_KNOWN)})"
         )
     optimizer = mapping(given.get("optimizer", {}), "optimizer")
-    notes = no_other_rates(given, ("lr_scheduler",), "torchtune")
+    notes = no_other_rates(given, ("lr_scheduler", "epochs", "max_steps_per_epoch"), "torchtune")
     notes += no_other_rates(optimizer, ("lr",), "torchtune", "optimizer")
     lr = decimal("optimizer.lr", fact("lr", facts, optimizer.get("lr"), what="the optimizer's rate (optimizer.lr)"))
-    total = section.pop("num_training_steps", None) or facts.get("total") or given.get("max_steps_per_epoch")
-    if facts.get("total") is None and section.get("num_training_steps") is None:
-        epochs = given.get("epochs")
-        per_epoch = facts.get("updates_per_epoch") or given.get("max_steps_per_epoch")
-        total = None if epochs is None or per_epoch is None else math.ceil(epochs * per_epoch)
+    total, epochs, most = section.pop("num_training_steps", None), given.get("epochs"), given.get("max_steps_per_epoch")
+    # max_steps_per_epoch cuts an epoch short; where the epoch's own length is not known, the cut is taken for it.
+    lengths = [length for length in (facts.get("updates_per_epoch"), most) if length is not None]
+    if total is None and facts.get("total") is None and epochs is not None and lengths:
+        total = math.ceil(epochs * min(lengths))
+        if len(lengths) == 1 and most is not None:
+            notes += (f"max_steps_per_epoch, {most}, is taken for the updates of an epoch; give updates_per_epoch",)
     total = whole(
         "total", fact("total", facts, total, what="the length of the run (epochs × updates_per_epoch)"), least=1
     )

@@ -13,7 +13,9 @@ from laju.dialects.transformers import get_scheduler
 
 LEARNING_RATE = 5e-5
 """What `TrainingArguments` has by default."""
-_KEYS = ("learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_ratio", "warmup_steps")
+_KEYS = (
+    "learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_ratio", "warmup_steps", "max_steps", "num_train_epochs",
+)  # fmt: skip
 
 
 def is_one(content: Any) -> bool:
@@ -40,7 +42,7 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
     if "lr_scheduler_type" not in given:
         notes.append("lr_scheduler_type is not given: linear")
     name = name.rpartition(".")[2].lower() if "SchedulerType." in name else name
-    total = _updates(given, facts)
+    total = _updates(given, facts, notes)
     warmup = given.get("warmup_steps") or 0
     ratio = given.get("warmup_ratio") or 0.0
     # In Transformers 5 a warmup of less than 1 update is a share of the run, and there is no ratio of its own.
@@ -59,13 +61,15 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
     )
 
 
-def _updates(given: Mapping[str, Any], facts: Mapping[str, Any]) -> int:
+def _updates(given: Mapping[str, Any], facts: Mapping[str, Any], notes: list[str]) -> int:
     most = given.get("max_steps")
     if most is not None and most > 0:
         return whole("max_steps", most)
     if facts.get("total") is not None:
         return whole("total", facts["total"], least=1)
     epochs = given.get("num_train_epochs") or 3.0
+    if not given.get("num_train_epochs"):
+        notes.append("num_train_epochs is not given: 3")
     per_epoch = facts.get("updates_per_epoch")
     if per_epoch is None and facts.get("samples") is not None:
         size = (given.get("per_device_train_batch_size") or 8) * whole(

@@ -171,8 +171,8 @@ def decimal(name: str, value: Any) -> Any:
 def no_other_rates(section: Mapping[str, Any], known: Collection[str], system: str, where: str = "") -> tuple[str, ...]:
     """Refuse a section with a key that speaks of rates and is not read; return notes on the rates of other parameter groups.
 
-    A schedule that leaves such a key out would be another one than the system's, without a word. Keys that are not set (null or
-    false), and keys of other things, such as `weight_decay` and `drop_rate`, are ignored.
+    A schedule that leaves such a key out would be another one than the system's, without a word. Keys that are not set (null,
+    false or empty), and keys of other things, such as `weight_decay` and `drop_rate`, are ignored.
 
     Args:
         section: of the configuration.
@@ -189,7 +189,7 @@ def no_other_rates(section: Mapping[str, Any], known: Collection[str], system: s
     notes = []
     for key, value in section.items():
         place = f"{where}.{key}" if where else str(key)
-        if key in known or value is None or value is False or not isinstance(key, str):
+        if key in known or value is None or value is False or value in ("", [], {}) or not isinstance(key, str):
             continue
         subject = _subject(key)
         if subject == "groups":
@@ -208,8 +208,8 @@ _LR = re.compile(r"(?:^|_)(?:lr(?!u(?:_|$)|n(?:_|$)|elu)|(?!(?:m|s|v)lr)[a-z]+lr
 _ABOUT = re.compile(r"(?:^|_)rates?(?:_|$)|sched|warmup|decay|cosine|anneal")
 _WATCHED = re.compile(r"(?:^|_)(?:log|logs|logging|logger|monitor|plot|print|report)(?:_|$)")
 _GROUPS = re.compile(
-    r"(?:^|_)(?:backbone|bias|decoder|embed|embedding|embeddings|encoder|groups?|head|layers?|layerwise|llrd|loraplus|projector"
-    r"|tower|vision)(?:_|$)"
+    r"(?:^|_)(?:aligner|backbone|bias|decoder|dion|embed|embedding|embeddings|encoder|groups?|head|layers?|layerwise|llrd|loraplus|projector"
+    r"|tower|vision|vit)(?:_|$)"
 )
 # What other things have a rate, a schedule, a warmup or a decay; no word of a schedule's own, such as start, end, step or length.
 _ELSE = re.compile(
