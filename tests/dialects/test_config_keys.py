@@ -143,7 +143,7 @@ def test_a_misspelt_key_is_refused_with_the_right_one(keys: tuple[str, str]) -> 
 @pytest.mark.parametrize("key", ["lr_schduler_type", "warmup_step", "min_lr"])
 def test_keys_that_trainer_does_not_have(key: str) -> None:
     config = {"learning_rate": 1e-4, key: "cosine", "num_train_epochs": 2}
-    with pytest.raises(DialectError, match=rf"{key} speaks of the rate .*lr_scheduler_type"):
+    with pytest.raises(DialectError, match=rf"{key} seems to decide the rate .*lr_scheduler_type"):
         read_config(config, updates_per_epoch=100)
 
 
@@ -193,7 +193,7 @@ def test_every_argument_of_trainer_passes() -> None:
 
 def test_variables_of_a_file_are_no_keys_of_its_system(tmp_path: Path) -> None:
     config, facts = with_key("composer", (), "peak_lr", 0.1)
-    with pytest.raises(DialectError, match="peak_lr speaks of the rate"):
+    with pytest.raises(DialectError, match="peak_lr seems to decide the rate"):
         read_config(config, **facts)
     config["optimizer"]["lr"] = "${peak_lr}"
     assert read_config(config, **facts) == read_config(SYSTEMS["composer"][0])
@@ -203,7 +203,7 @@ def test_variables_of_a_file_are_no_keys_of_its_system(tmp_path: Path) -> None:
     )
     assert read_config(file).schedule(0) == 0.02
     file.write_text(file.read_text() + "lr_config = dict(policy='CosineAnnealing', min_lr=0)\n")
-    with pytest.raises(DialectError, match="lr_config speaks of the rate"):
+    with pytest.raises(DialectError, match="lr_config seems to decide the rate"):
         read_config(file)
 
 
@@ -212,7 +212,7 @@ def test_files_of_olmo_are_not_taken_for_composer_s() -> None:
         "optimizer": {"name": "adamw", "learning_rate": 4e-4}, "max_duration": "2e12T",
         "scheduler": {"name": "cosine_with_warmup", "t_warmup": 2000, "alpha_f": 0.1},
     }  # fmt: skip
-    with pytest.raises(DialectError, match=r"optimizer\.learning_rate speaks of the rate"):
+    with pytest.raises(DialectError, match=r"optimizer\.learning_rate seems to decide the rate"):
         read_config(config, lr=4e-4)
 
 

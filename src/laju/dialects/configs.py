@@ -197,7 +197,7 @@ def no_other_rates(section: Mapping[str, Any], known: Collection[str], system: s
         elif subject == "rate" or nearest(key, known, cutoff=0.85):
             names = f" (known: {', '.join(sorted(known))})" if known else ""
             raise DialectError(
-                f"{place} speaks of the rate and is no key of {system}{' in this place' if where else ''} that laju "
+                f"{place} seems to decide the rate and is no key of {system}{' in this place' if where else ''} that laju "
                 f"reads{nearest(key, known, cutoff=0.5)}{names}; without it the schedule could be a wrong one"
             )
     return tuple(notes)
