@@ -89,12 +89,14 @@ class Namespace:
         """min(t, n)."""
         if not self.reaches(n):
             return t
+        # A fractional bound makes all positions floats, so a whole one is kept whole.
         return self.where(t < n, t, n) if n == int(n) else self.where(t < n, self.real(t), n)
 
     def minus(self, t: Any, n: float) -> Any:
         """t - n, exact in integers where n is one."""
-        if not self.reaches(n):
+        if not self.reaches(n):  # n itself is no number of this integer type
             return self.real(t) - float(n)
+        # The whole part goes off in integers, where nothing is rounded, and the fraction off a difference that is small.
         floor = math.floor(n)
         return t - floor if floor == n else self.real(t - floor) - (n - floor)
 
@@ -107,7 +109,7 @@ class Namespace:
 
     def floor_divide(self, t: Any, every: float) -> Any:
         """⌊t / every⌋."""
-        if not self.reaches(every):
+        if not self.reaches(every):  # every position is in the first stretch
             return self.xp.zeros_like(t)
         return t // every if every == int(every) else self.xp.floor(self.real(t) / every)
 

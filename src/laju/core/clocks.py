@@ -442,6 +442,7 @@ class Repeat(Retimed):
         period: Any = self.child.length
         if self.growth == 1:
             decay = self.decay
+            # Closures and not one compiled text: which direction and power of decay holds is known at the call alone.
             one = self.child._scalar()
             other = self.child.reverse()._scalar() if self.mirror else one
 
@@ -456,6 +457,7 @@ class Repeat(Retimed):
 
             return at
         end: Any = self.length
+        # Calls come in order, so the function of a cycle is asked for thousands of times before the next one's.
         cycles: dict[int, tuple[Any, ScalarFunction]] = {}
 
         def growing(t: Any) -> float:
@@ -477,11 +479,13 @@ class Repeat(Retimed):
             return self._growing(t, ns, end)
         period: Any = self.child.length
         i = ns.floor_divide(t, period)
+        # In integers the place in a cycle is exact however late it is; a float32 has no 2^24 + 1.
         u = (
             t - i * period
             if isinstance(period, int) and ns.reaches(period)
             else ns.real(t) - ns.real(i) * float(period)
         )
+        # A position of int32 cannot be as late as an end beyond 2^31, which would overflow in the comparison.
         if end is not None and ns.reaches(end):
             i, u = ns.where(t >= end, self.count - 1 + 0 * i, i), ns.where(t >= end, period + 0 * u, u)  # type: ignore[operator]
         value = self.child._array(u, ns)
@@ -503,6 +507,7 @@ class Repeat(Retimed):
             begins = [self.cycle_begin(k) for k in range(first, last + 1)]
             i = first + np.searchsorted(begins, t, side="right") - 1
             return ns.grouped(t, i, lambda k, u: self.cycle(k)._array(ns.minus(u, begins[k - first]), ns))
+        # A graph is made before positions have values, so every cycle that one may be in is part of it, and `where` chooses.
         last = self.cycle_at(_LATEST if ns.largest is None else ns.largest)
         if last >= _TRACED_CYCLES:
             raise ValueError(
@@ -512,6 +517,7 @@ class Repeat(Retimed):
         result = self.cycle(0)._array(t, ns)
         for k in range(1, last + 1):
             local = ns.minus(t, self.cycle_begin(k))
+            # Also where it is not chosen a cycle is computed; from 0 on, since NaN of a negative place would spoil gradients.
             result = ns.where(local >= 0, self.cycle(k)._array(ns.where(local >= 0, local, 0 * local), ns), result)
         return result
 
