@@ -52,10 +52,15 @@ def test_what_is_not_the_loss_for_certain_is_refused() -> None:
     with pytest.raises(LogError, match=r"several columns of losses: 'train/box_loss', 'train/cls_loss'.*--loss-column"):
         of(several)
     assert of(several, loss="train/cls_loss").last("train_loss") == 2
+    both = of("step,train_loss_step,train_loss_epoch,val_loss\n0,1,2,3\n9,1,2,3\n", loss="train_loss_epoch")
+    assert (both.last("train_loss"), both.last("test_loss")) == (2, 3)
     with pytest.raises(LogError, match="no column of losses: it has 'step', 'lr'"):
         of("step,lr\n0,1\n9,1\n")
     with pytest.raises(TypeError, match=r"beside must be a list of logs, such as \['run\.csv'\]"):
         read_beside("run.csv")
+    for wrong in (None, 3, [3]):
+        with pytest.raises(TypeError, match=r"beside must be a list of files, folders or logs, got (None|3)"):
+            read_beside(wrong)
     with pytest.raises(ValueError, match=r"'run\.csv' twice"):
         read_beside([of(KERAS), of(KERAS)])
 

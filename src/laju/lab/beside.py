@@ -130,7 +130,7 @@ def read_beside(beside: Iterable[str | os.PathLike[str] | Log | LoggedRun]) -> t
     if isinstance(beside, str | os.PathLike | Log | LoggedRun):
         raise TypeError(f"beside must be a list of logs, such as [{shown(beside)}]")
     runs: list[LoggedRun] = []
-    for log in beside:
+    for log in beside if isinstance(beside, Iterable) else [beside]:
         if not isinstance(log, str | os.PathLike | Log | LoggedRun):
             raise TypeError(f"beside must be a list of files, folders or logs, got {shown(log)}")
         run = log if isinstance(log, LoggedRun) else logged(log)
@@ -142,13 +142,17 @@ def read_beside(beside: Iterable[str | os.PathLike[str] | Log | LoggedRun]) -> t
 
 def _losses(log: Log, loss: str | None) -> dict[str, Series]:
     sides: dict[str, list[str]] = {"train": [], "test": []}
-    for name in log.losses if loss is None else ():
-        sides["test" if _TEST & {*names.words(name)} else "train"].append(name)
+    for name in log.losses:
+        sides[_side(name)].append(name)
     chosen = {side: best for side, several in sides.items() if (best := _plainest(several)) is not None}
-    if not chosen or (sides["train"] and "train" not in chosen):
-        found = log.loss(loss)  # raises where the names do not tell
-        chosen = {"test" if _TEST & {*names.words(found.name)} else "train": found.name}
-    return {side: column for side, name in chosen.items() if len((column := log.series(name)).at)}
+    if loss is not None or not chosen or (sides["train"] and "train" not in chosen):
+        column = log.loss(loss).name  # raises where the names do not tell
+        chosen[_side(column)] = column
+    return {side: series for side, name in chosen.items() if len((series := log.series(name)).at)}
+
+
+def _side(loss: str) -> str:
+    return "test" if _TEST & {*names.words(loss)} else "train"
 
 
 def _plainest(several: list[str]) -> str | None:
