@@ -193,17 +193,17 @@ def test_trainers_state_of_either_convention() -> None:
 
 # The line of each writer, with the file, the function and the release or commit that prints the line.
 PRINTED = {
-    # NVIDIA/Megatron-LM: megatron/training/training.py, training_log; as in several copies of core 0.7 and later, read in forks.
+    # NVIDIA/Megatron-LM: megatron/training/training.py, training_log; read in forks, whose release is not known.
     "megatron": " [2024-07-01 12:00:00] iteration {t:8d}/  500000 | consumed samples: {s:12d} | elapsed time per iteration (ms): 1234.5 | "
     "throughput per GPU (TFLOP/s/GPU): 300.1 | learning rate: {lr:.6E} | global batch size:   256 | lm loss: {loss:.6E} | "
     "loss scale: 1.0 | grad norm: 1.200 | num zeros: 0.0 | number of skipped iterations:   0 | number of nan iterations:   0 |",
-    # karpathy/build-nanogpt: train_gpt2.py, the loop's print; read in forks.
+    # karpathy/build-nanogpt: train_gpt2.py, the loop's print; read in forks; there are no releases.
     "nanogpt": "step {t:5d} | loss: {loss:.6f} | lr {lr:.4e} | norm: 0.1234 | dt: 338.98ms | tok/sec: 1546.99",
     # facebookresearch/fairseq 0400ebb: fairseq/logging/progress_bar.py, SimpleProgressBar.log (two spaces, {:5d} / {:d}) and
     # format_stat ({:g} of numbers, {:.3f} of averages).
     "fairseq": "2023-01-01 10:00:00 | INFO | train_inner | epoch 001:  {t:5d} / 20000 loss={loss:.3f}, nll_loss=3.1, ppl=8.57, wps=12345, ups=2.5, "
     "wpb=5000, bsz=100, num_updates={t}, lr={lr:g}, gnorm=1.2, loss_scale=128, train_wall=40, wall=50",
-    # The same before fairseq 0.9, without a time: facebookresearch/fairseq#940.
+    # An older line, without a time, as in facebookresearch/fairseq#940 of 2019.
     "fairseq of 2019": "| epoch 001:  {t:5d} / 20000 loss={loss:.3f}, ppl=1886.05, wps=52922, ups=0.5, wpb=104928, bsz=5325, num_updates={t}, "
     "lr={lr:g}, gnorm=1.543, clip=0%, oom=0, loss_scale=2.000, wall=882, train_wall=756",
     # facebookresearch/detectron2 0a86ad4: detectron2/utils/events.py, CommonMetricPrinter.write ({:.4g} of losses, {:.5g} of the rate).
@@ -251,7 +251,7 @@ def test_dicts_without_steps_count_epochs() -> None:
 
 
 def test_lines_of_json_and_lists_of_objects() -> None:
-    # facebookresearch/detectron2: detectron2/utils/events.py, JSONWriter.
+    # facebookresearch/detectron2: detectron2/utils/events.py, the example in JSONWriter's docstring.
     rows = [{"iteration": t, "lr": LINEAR(t), "total_loss": 2.0, "data_time": 0.1} for t in range(19, 200, 20)]
     lines = "\n".join(map(json.dumps, rows))
     for found in (
