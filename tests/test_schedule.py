@@ -199,3 +199,15 @@ def test_a_random_walk_over_positions_has_no_side_effect():
     for t in random.Random(0).sample(range(500), 200):
         schedule(t)
     assert schedule.values(500).tolist() == first
+
+
+def test_cycles_that_grow_past_the_integers_of_jax_are_computed() -> None:
+    t = jnp.arange(6)
+    for child in (
+        laju.Ramp(0.0, 1.0, 1).reverse(),
+        laju.Chain((laju.Table((0.5,)).reverse(),)),
+        laju.Chain((laju.Table((0.5,)).reverse(),)).reverse(),
+        laju.linear(1, 0, total=2).staircase(1),
+    ):
+        schedule = child.repeat(growth=2.0)
+        np.testing.assert_allclose(np.asarray(schedule(t)), schedule.values(6), rtol=1e-6)

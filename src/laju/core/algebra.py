@@ -439,7 +439,7 @@ class Overlay(Composed):
         boundary: Any = self.top.length
         if not ns.reaches(boundary):
             return self.top._array(t, ns)
-        return ns.where(t < boundary, self.top._array(t, ns), self.bottom._array(t, ns))
+        return ns.where(t < ns.whole(boundary), self.top._array(t, ns), self.bottom._array(t, ns))
 
     def _range(self, start: int, stop: int) -> npt.NDArray[np.float64]:
         boundary: Any = self.top.length

@@ -85,12 +85,19 @@ class Namespace:
         """Whether a position of this integer type can be as large as n."""
         return self.largest is None or n <= self.largest
 
+    def whole(self, n: float) -> float:
+        """A whole number as positions have it: beside floats a Python integer beyond 2^31 is an error in JAX."""
+        return float(n) if self.largest is None else n
+
     def upto(self, t: Any, n: float) -> Any:
         """min(t, n)."""
         if not self.reaches(n):
             return t
         # A fractional bound makes all positions floats, so a whole one is kept whole.
-        return self.where(t < n, t, n) if n == int(n) else self.where(t < n, self.real(t), n)
+        if n != int(n):
+            return self.where(t < n, self.real(t), n)
+        n = self.whole(n)
+        return self.where(t < n, t, n)
 
     def minus(self, t: Any, n: float) -> Any:
         """t - n, exact in integers where n is one."""
@@ -98,20 +105,22 @@ class Namespace:
             return self.real(t) - float(n)
         # The whole part goes off in integers, where nothing is rounded, and the fraction off a difference that is small.
         floor = math.floor(n)
-        return t - floor if floor == n else self.real(t - floor) - (n - floor)
+        less = t - self.whole(floor)
+        return less if floor == n else self.real(less) - (n - floor)
 
     def left(self, n: float, t: Any) -> Any:
         """n - t as floats."""
         if not self.reaches(n):
             return float(n) - self.real(t)
         floor = math.floor(n)
-        return self.real(floor - t) + (n - floor) if floor != n else self.real(n - t)
+        more = self.real(self.whole(floor) - t)
+        return more if floor == n else more + (n - floor)
 
     def floor_divide(self, t: Any, every: float) -> Any:
         """⌊t / every⌋."""
         if not self.reaches(every):  # every position is in the first stretch
             return self.xp.zeros_like(t)
-        return t // every if every == int(every) else self.xp.floor(self.real(t) / every)
+        return t // self.whole(every) if every == int(every) else self.xp.floor(self.real(t) / every)
 
     def take(self, table: Any, index: Any) -> Any:
         """table[index] with an index array of any integer type."""

@@ -297,7 +297,7 @@ class Reverse(Retimed):
         length: Any = self.child.length
         if not ns.reaches(length):
             return self.child._array(ns.left(length, t), ns.of_floats())
-        return self.child._array(length - ns.upto(t, length), ns)
+        return self.child._array(ns.whole(length) - ns.upto(t, length), ns)
 
     def _outline(self, begin: Any, end: Any) -> Iterator[Part]:
         length: Any = self.child.length
@@ -481,13 +481,15 @@ class Repeat(Retimed):
         i = ns.floor_divide(t, period)
         # In integers the place in a cycle is exact however late it is; a float32 has no 2^24 + 1.
         u = (
-            t - i * period
+            t - i * ns.whole(period)
             if isinstance(period, int) and ns.reaches(period)
             else ns.real(t) - ns.real(i) * float(period)
         )
         # A position of int32 cannot be as late as an end beyond 2^31, which would overflow in the comparison.
         if end is not None and ns.reaches(end):
-            i, u = ns.where(t >= end, self.count - 1 + 0 * i, i), ns.where(t >= end, period + 0 * u, u)  # type: ignore[operator]
+            assert self.count is not None  # as there is an end
+            over = t >= ns.whole(end)
+            i, u = ns.where(over, self.count - 1 + 0 * i, i), ns.where(over, period + 0 * u, u)
         value = self.child._array(u, ns)
         if self.mirror:
             value = ns.where(i % 2 == 1, self.child.reverse()._array(u, ns), value)

@@ -186,7 +186,7 @@ class Ramp(Schedule):
         t = ns.upto(t, n - lead)
         done = ns.real(t) + lead if lead else ns.real(t)
         result = self._curve(done, ns.left(n - lead, t), float(n), ns)
-        return ns.where(t >= n - lead, self.final, result) if ns.reaches(n) else result
+        return ns.where(t >= ns.whole(n - lead), self.final, result) if ns.reaches(n) else result
 
     def _range(self, start: int, stop: int) -> npt.NDArray[np.float64]:
         lead, n = self.grid
@@ -358,7 +358,7 @@ class Table(Schedule):
         return at
 
     def _array(self, t: Any, ns: Namespace) -> Any:
-        every: Any = self.every
+        every: Any = ns.whole(self.every)
         last = len(self.entries) - 1
         i = ns.upto(ns.floor_divide(t, every), last)
         here = ns.take(self._numbers, i)

@@ -100,7 +100,7 @@ class Schedule(Node):
     def _call(self, t: Any) -> Any:
         if t is None:  # as Keras' optimizers call a rate that is none of Keras' own schedules
             raise TypeError(
-                "schedule(t) needs t, the number of completed updates; a Keras optimizer takes "
+                "schedule(t) needs t, the number of completed updates, got NoneType; a Keras optimizer takes "
                 "laju.frameworks.keras.LearningRate(schedule)"
             )
         if isinstance(t, bool):

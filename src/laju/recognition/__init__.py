@@ -107,7 +107,7 @@ def recognise(values: Any, *, updates_per_epoch: int | None = None, tolerance: f
 
     >>> import laju
     >>> print(recognise(laju.cosine(0.3, total=100, warmup=5).values(60)))
-    cosine(0.3, total=100, warmup=5): exactly in all 60 values
+    cosine(0.3, total=100, warmup=5): exactly in all 60 values (total=100 if it goes on as it began)
     >>> recognise([0.1, 0.1, 0.1, 0.01, 0.01, 0.01, 0.001]).text
     'factor(0.1, 0.1, every=3)'
     """

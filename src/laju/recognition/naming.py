@@ -23,7 +23,7 @@ def named(schedule: Schedule) -> Schedule:
     >>> named(Ramp(0, 0.3, 5) >> Ramp(0.3, 0, 15, "cosine"))
     cosine(0.3, total=20, warmup=5)
     >>> named((Ramp(1, 0, 4) * 0.5).repeat(2))
-    (linear(1, 0, total=4) * constant(0.5)).repeat(2)
+    (linear(1, 0.0, total=4) * constant(0.5)).repeat(2)
     """
     if schedule.spoken or schedule.units:
         return schedule
