@@ -169,12 +169,6 @@ def test_json_has_no_number_that_json_lacks() -> None:
     assert back["summary"][1]["difference"]["n"] == 2
 
 
-def test_json_names_the_policy_of_a_schedule_that_was_made_of_pieces() -> None:
-    made = laju.Ramp(0, 0.3, 5) >> laju.Ramp(0.3, 0, 15, "cosine")
-    found = replace(two(), schedules={"a": made, "b": laju.cosine(0.3, total=20) * 0.5}).to_json()["schedules"]
-    assert found == {"a": "cosine(0.3, total=20, warmup=5)", "b": "cosine(0.3, total=20) * 0.5"}
-
-
 def test_the_reader_is_warned_unless_rates_were_tuned() -> None:
     assert any("not tuned" in w for w in two().warnings())
     assert replace(two(), tuned=True).warnings() == []

@@ -222,8 +222,6 @@ class Comparison:
     def agreement(self) -> list[Agreement]:
         """What several frameworks made of the same schedule, for every schedule that was trained in more than one."""
         found = []
-        from laju.recognition.naming import named
-
         groups: dict[Schedule, list[str]] = {}
         for name, schedule in self.schedules.items():
             groups.setdefault(schedule, []).append(name)
@@ -236,7 +234,7 @@ class Comparison:
                 found.append(
                     Agreement(
                         first[1].removesuffix(f" ({first[0]})"),
-                        str(named(schedule)),
+                        str(schedule),
                         {framework: self._accuracy(test) for framework, test in tests.items()},
                         {f: self._apart(tests[f], tests[first[0]], several) for f, _ in others},
                     )
@@ -330,8 +328,6 @@ class Comparison:
         Args:
             difference: as in `standings` and `verdict`.
         """
-        from laju.recognition.naming import named
-
         plan = self.plan
         content = {
             "verdict": self.verdict(difference),
@@ -341,7 +337,7 @@ class Comparison:
             "optimizer": str(self.optimizer),
             "seeds": list(self.seeds),
             "tuned": self.tuned,
-            "schedules": {name: str(named(schedule)) for name, schedule in self.schedules.items()},
+            "schedules": {name: str(schedule) for name, schedule in self.schedules.items()},
             "frameworks": self.frameworks,
             "guessing": self.guessing,
             "summary": [{**vars(row), "note": row.note} for row in self.summary()],
