@@ -567,8 +567,8 @@ class Clock:
                 self.tell(
                     "turns",
                     f"the {scheduler._kinds} of this scheduler made updates in turn, with a step() after each, and a call moves "
-                    "the schedule of all of them by one. Call step() once, after all of them; optimizers that train in turn, as in "
-                    "a GAN, take a Scheduler each",
+                    "the schedule of all of them by one. Call step() once, after all of them; optimizers that train in turn, as "
+                    "in a GAN, take a Scheduler each",
                 )
 
     def _moves(self, yes: bool) -> bool:
