@@ -59,18 +59,20 @@ def _picture_option(help_text: str) -> Callable[[F], F]:
 
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
-
-
-@command.command("fit", short_help="Fit a law to curves, and say how well it predicts each.")
-@curve_options
-@click.option(
+_rates_option = click.option(
     "--schedule",
     "schedules",
     multiple=True,
     metavar="SPEC",
     help="The schedule of the runs whose file has no rates: one for all, or given once for each file.",
 )
-@click.option("--updates-per-epoch", type=click.IntRange(min=1), help="For schedules in epochs.")
+_epoch_option = click.option("--updates-per-epoch", type=click.IntRange(min=1), help="For schedules in epochs.")
+
+
+@command.command("fit", short_help="Fit a law to curves, and say how well it predicts each.")
+@curve_options
+@_rates_option
+@_epoch_option
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="JSON file to write the fitted law to.")
 @_json_option
 def fit_command(
@@ -273,7 +275,7 @@ def extend_command(source: Source, spec: str, at: int, length: Length, out: Path
     metavar="NAME",
     help="Fit to this curve; may be repeated. A part of the name will do.",
 )
-@click.option("--updates-per-epoch", type=click.IntRange(min=1), help="For schedules in epochs.")
+@_epoch_option
 @_picture_option("Picture to write, of the curves that were not fitted (with --fit)")
 @_json_option
 def check_command(
@@ -402,14 +404,8 @@ def _warms_up_again(rates: Any) -> bool:
 
 @command.command("learn", short_help="Learn a prior for laju advise from finished runs.")
 @curve_options
-@click.option(
-    "--schedule",
-    "schedules",
-    multiple=True,
-    metavar="SPEC",
-    help="The schedule of the runs whose file has no rates: one for all, or given once for each file.",
-)
-@click.option("--updates-per-epoch", type=click.IntRange(min=1), help="For schedules in epochs.")
+@_rates_option
+@_epoch_option
 @click.option(
     "--group",
     "groups",

@@ -51,17 +51,12 @@ def picture(
         ValueError: no schedules and no curves, or what `law.predict` refuses.
         ModuleNotFoundError: Matplotlib is not installed.
     """
-    need("matplotlib")
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
-
     curves = law.curves if measured is None else tuple(measured)
     outcomes = set() if measured is None else set(schedules)
     lengths = {name: updates if isinstance(updates, int) else updates[name] for name in schedules}
     if not schedules and not curves:
         raise ValueError("there is nothing to draw")
-    figure = Figure(figsize=(7.6, 5.2), layout="constrained")
-    losses, rates = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    figure, losses, rates = _panels()
     first = min((int(curve.updates[0]) for curve in (*curves, *law.curves)), default=1)
     lines, names, ends, starts = [], [], [], []
 
@@ -107,6 +102,22 @@ def picture(
     low, high = min(ends), max(starts)
     losses.set_ylim(low - 0.04 * (high - low), high + 0.04 * (high - low))
     losses.set_xlim(0, max([*lengths.values(), *(int(c.updates[-1]) for c in curves)]))
+    return _labelled(figure, losses, rates, lines, names, title)
+
+
+def _panels() -> tuple[Any, Any, Any]:
+    """A figure with the losses above and the rates below, over the same updates."""
+    need("matplotlib")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.6, 5.2), layout="constrained")
+    return figure, *figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+
+
+def _labelled(figure: Any, losses: Any, rates: Any, lines: list[Any], names: list[str], title: str | None) -> Picture:
+    """The picture of two panels with labels, ticks and legend."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
     rates.set_ylim(bottom=0)
     rates.xaxis.set_major_locator(MaxNLocator(integer=True))
     rates.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
@@ -136,14 +147,9 @@ def ending_picture(found: Ending, updates: Any, losses: Any, schedule: Rates, *,
     Raises:
         ModuleNotFoundError: Matplotlib is not installed.
     """
-    need("matplotlib")
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter
-
+    figure, above, below = _panels()
     at, loss = np.asarray(updates, dtype=float), np.asarray(losses, dtype=float)
     end = int(found.at or at[-1])
-    figure = Figure(figsize=(7.6, 5.2), layout="constrained")
-    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     color = line_style(0)["color"]
     (points,) = above.plot(at, loss, "o", color=_GREYS[0], ms=3.2, mew=0)
     lines, names = [points], ["measured"]
@@ -164,15 +170,5 @@ def ending_picture(found: Ending, updates: Any, losses: Any, schedule: Rates, *,
     above.set_ylim(min(lowest) - 0.06 * (highest - min(lowest)), highest + 0.04 * (highest - min(lowest)))
     draw_steps(below, as_rates(schedule, end), 0, linewidth=1.5)
     below.axvline(at[-1], color=_GREYS[0], linewidth=1, linestyle=":")
-    below.set_ylim(bottom=0)
     above.set_xlim(0, end * 1.02)
-    below.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
-    above.set_ylabel("loss", color=INK)
-    below.set_ylabel("learning rate", color=INK)
-    below.set_xlabel("update", color=INK)
-    for ax in (above, below):
-        tidy(ax)
-    if title is not None:
-        above.set_title(title, loc="left", color=INK, parse_math=False)
-    legend(above, lines, names, loc="upper right", fontsize=9)
-    return Picture(figure, above)
+    return _labelled(figure, above, below, lines, names, title)
