@@ -794,6 +794,9 @@ def test_a_rule_of_ones_own_is_saved_with_weights_alone(tmp_path: Path) -> None:
         def initial(self) -> Any:
             return Plateau(0.5, patience=0).initial()
 
+        def observe(self, state: Any, metric: Any) -> Any:
+            return state
+
     model = model_with(Scheduled(keras.optimizers.SGD(), learning_rate=SCHEDULE, controller=Controller(Other())))
     with pytest.raises(ValueError, match="only a Plateau or a Greedy"):
         model.save(tmp_path / "model.keras")

@@ -26,7 +26,7 @@ from laju.core.pieces import calls_functions
 from laju.core.schedule import Schedule
 from laju.core.units import RunPlan, Scale, UnresolvedError
 from laju.frameworks.state import Policy, check_policy, load, load_controller, save
-from laju.frameworks.values import Factor, Values, given
+from laju.frameworks.values import Driven, Factor, Values, given
 from laju.policies import constant
 from laju.text.json import from_json
 
@@ -51,10 +51,6 @@ def _registered(cls: type[T]) -> type[T]:
     keras.saving.get_custom_objects()[f"laju>{cls.__name__}"] = cls  # what files of laju before 0.2 have
     registered: type[T] = keras.saving.register_keras_serializable(package=__name__)(cls)
     return registered
-
-
-Driven = Schedule | Factor | float | str
-"""What drives a hyper-parameter: absolute values (or their text), a factor of the optimizer's own value, or one number."""
 
 
 @_registered
@@ -796,7 +792,7 @@ def _tell_beginning(optimizer: Any) -> None:
 
     Keras tells an optimizer neither the epoch nor what came before it, so `fit` is sought among the callers.
     """
-    frame: Any = None if optimizer is None or optimizer.__class__ is None else sys._getframe(1)
+    frame: Any = None if optimizer is None else sys._getframe(1)
     while frame is not None and not (frame.f_code.co_name == "fit" and "initial_epoch" in frame.f_locals):
         frame = frame.f_back
     model = None if frame is None else frame.f_locals.get("self")

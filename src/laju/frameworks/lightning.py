@@ -14,10 +14,10 @@ from importlib.util import find_spec
 from typing import Any
 
 from laju.adaptive import Controller, Rule
-from laju.core.checks import nearest
 from laju.core.extras import needed_by
 from laju.core.units import Scale
 from laju.frameworks.torch import Scheduler
+from laju.frameworks.torch.trainers import Deferred
 
 with needed_by("laju.frameworks.lightning", "lightning"):
     if (
@@ -30,7 +30,7 @@ with needed_by("laju.frameworks.lightning", "lightning"):
         from lightning.pytorch.utilities.types import LRSchedulerConfig  # type: ignore[assignment]
 
 
-class Schedule(Callback):
+class Schedule(Deferred, Callback):
     """Drives the optimizers of a `LightningModule` by schedules whose lengths are those of the trainer's run.
 
     A percent is of `trainer.estimated_stepping_batches`; an epoch has as many updates as the trainer makes of its batches. The
@@ -64,13 +64,8 @@ class Schedule(Callback):
         monitor: str = "val_loss",
         **options: Any,
     ) -> None:
-        self._given = {"lr": lr, "controller": controller, **options}
-        self.monitor = monitor
+        super().__init__(lr, controller, monitor, options)
         self.schedulers: list[Scheduler] = []
-
-    def __repr__(self) -> str:
-        given = ", ".join(f"{name}={value!r}" for name, value in self._given.items() if value is not None)
-        return f"Schedule({given})"
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         optimizers, configs = trainer.optimizers, trainer.strategy.lr_scheduler_configs
@@ -79,15 +74,15 @@ class Schedule(Callback):
                 f"the module has schedulers of its own ({', '.join(type(c.scheduler).__name__ for c in configs)}), which would "
                 "write the same rates; let configure_optimizers return optimizers alone, or leave this callback out"
             )
-        lr = self._given["lr"]
+        lr = self._arguments["lr"]
         rates = list(lr) if isinstance(lr, Sequence) and not isinstance(lr, str) else [lr] * len(optimizers)
         if len(rates) != len(optimizers):
             raise ValueError(f"lr must have one schedule for each of {len(optimizers)} optimizers, got {len(rates)}")
-        if self._given["controller"] is not None and len(optimizers) != 1:
+        if self._arguments["controller"] is not None and len(optimizers) != 1:
             raise ValueError(f"a controller needs a module with one optimizer, got {len(optimizers)}")
         scale = _scale(trainer)
         self.schedulers = [
-            Scheduler(optimizer, plan=scale, **{**self._given, "lr": rate})
+            Scheduler(optimizer, plan=scale, **{**self._arguments, "lr": rate})
             for optimizer, rate in zip(optimizers, rates, strict=True)
         ]
         for scheduler in self.schedulers:
@@ -96,14 +91,9 @@ class Schedule(Callback):
                 scheduler.optimizer.register_step_post_hook(lambda *_, scheduler=scheduler: scheduler.step())
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
-        if self._given["controller"] is None or trainer.sanity_checking:
+        if self._arguments["controller"] is None or trainer.sanity_checking:
             return
-        logged = trainer.callback_metrics
-        if self.monitor not in logged:
-            raise ValueError(
-                f"monitor must be one of {', '.join(logged)}, got {self.monitor!r}{nearest(self.monitor, list(logged))}"
-            )
-        self.schedulers[0].observe(float(logged[self.monitor]))
+        self.schedulers[0].observe(self._monitored(trainer.callback_metrics))
 
 
 def _scale(trainer: Any) -> Scale:

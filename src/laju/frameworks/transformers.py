@@ -14,16 +14,17 @@ from fractions import Fraction
 from typing import Any
 
 from laju.adaptive import Controller, Rule
-from laju.core.checks import nearest, shown
+from laju.core.checks import shown
 from laju.core.extras import needed_by
 from laju.core.units import Scale
 from laju.frameworks.torch import Scheduler
+from laju.frameworks.torch.trainers import Deferred
 
 with needed_by("laju.frameworks.transformers", "transformers"):
     from transformers import TrainerCallback
 
 
-class Schedule(TrainerCallback):
+class Schedule(Deferred, TrainerCallback):
     """Drives the optimizer of a `Trainer` by schedules whose lengths are those of the trainer's run.
 
     The schedule is both the scheduler and a callback of the trainer, since a trainer tells callbacks alone what the run is. A
@@ -58,14 +59,9 @@ class Schedule(TrainerCallback):
         monitor: str = "eval_loss",
         **options: Any,
     ) -> None:
-        self._given = {"lr": lr, "controller": controller, **options}
-        self.monitor = monitor
+        super().__init__(lr, controller, monitor, options)
         self.scheduler: Scheduler | None = None
         self._pending: dict[str, Any] | None = None
-
-    def __repr__(self) -> str:
-        given = ", ".join(f"{name}={value!r}" for name, value in self._given.items() if value is not None)
-        return f"Schedule({given})"
 
     # --- as a callback -----------------------------------------------------------------------------------------------
 
@@ -90,20 +86,14 @@ class Schedule(TrainerCallback):
             with contextlib.suppress(TypeError):
                 per.append(("epochs", Fraction(max(1, -(-len(train_dataloader) // args.gradient_accumulation_steps)))))
         inner = getattr(optimizer, "optimizer", optimizer)  # Accelerate's wrapper steps it, or skips it
-        self.scheduler = Scheduler(inner, plan=Scale(tuple(per)), **self._given)
+        self.scheduler = Scheduler(inner, plan=Scale(tuple(per)), **self._arguments)
         if self._pending is not None:
             self.scheduler.load_state_dict(self._pending)
             self._pending = None
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        metrics = kwargs["metrics"]
-        if self.scheduler is None or self.scheduler.controller is None:
-            return
-        if self.monitor not in metrics:
-            raise ValueError(
-                f"monitor must be one of {', '.join(metrics)}, got {self.monitor!r}{nearest(self.monitor, metrics)}"
-            )
-        self.scheduler.observe(metrics[self.monitor])
+        if self.scheduler is not None and self.scheduler.controller is not None:
+            self.scheduler.observe(self._monitored(kwargs["metrics"]))
 
     # --- as a scheduler ----------------------------------------------------------------------------------------------
 

@@ -83,10 +83,7 @@ class Factor:
     schedule: Schedule
 
     def __post_init__(self) -> None:
-        if isinstance(self.schedule, str):
-            object.__setattr__(self, "schedule", parse(self.schedule))
-        if not isinstance(self.schedule, Schedule):
-            raise TypeError(f"schedule must be a laju schedule or its text, got {shown(self.schedule)}")
+        object.__setattr__(self, "schedule", given("schedule", self.schedule, resolved=False))
 
 
 Driven = Schedule | Factor | float | str
