@@ -17,11 +17,10 @@ grimp = pytest.importorskip("grimp")
 SOURCE = Path(laju.__file__).parent
 ROOMS = ("core", "policies", "adaptive", "text", "inspect", "view")
 
-# Circles of two that lab and forecast still have; a circle that is mended leaves this list, and none joins it.
+# Circles of two that the lab still has; a circle that is mended leaves this list, and none joins it.
 KNOWN = {
     frozenset({"laju.lab.comparison", "laju.lab.ranking"}),
     frozenset({"laju.lab.range_test.picture", "laju.lab.range_test.result"}),
-    frozenset({"laju.forecast.families", "laju.forecast.fitting"}),
 }
 
 # Where a module may be imported by a name that is computed, and what for.

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -20,17 +20,33 @@ from laju.core.extras import needed_by
 from laju.core.joins import chain
 from laju.core.pieces import Constant, Ramp, Table
 from laju.core.schedule import Schedule
-from laju.forecast.curves import Rates, as_rates
+from laju.forecast.curves import Curve, Rates, as_rates
 from laju.forecast.laws import Functional
 from laju.policies import knots
-
-if TYPE_CHECKING:
-    from laju.forecast.fitting import FittedLaw
 
 Rest = Callable[[float, int, Any], Schedule]
 """What follows a value v over n updates, at parameters between 0 and 1."""
 
 _KNOTS = 12
+
+
+class Fitted(Protocol):
+    """What is asked of a fitted law here."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def curves(self) -> tuple[Curve, ...]: ...
+
+    @property
+    def members(self) -> tuple[Any, ...]: ...
+
+    def final(self, rates: Rates, updates: int) -> float:
+        """The loss after the last update."""
+
+    def band(self, rates: Rates, updates: Any, level: float = 0.9) -> tuple[Any, Any]:
+        """Where the losses lie with a probability of `level`."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +62,7 @@ class Best:
 
 
 def best(
-    law: FittedLaw,
+    law: Fitted,
     updates: int,
     peak: float | None = None,
     family: str = "wsd",
@@ -106,7 +122,7 @@ def _head(run: Rates, at: int) -> Schedule:
     return run.take(at) if isinstance(run, Schedule) else Table(tuple(as_rates(run, at, "run").tolist())).take(at)
 
 
-def _peaks(law: FittedLaw) -> list[float]:
+def _peaks(law: Fitted) -> list[float]:
     """The curves' own peak rate; of several, what lies between them too."""
     low, high = min(c.peak for c in law.curves), max(c.peak for c in law.curves)
     if high <= low * 1.001:
@@ -116,7 +132,7 @@ def _peaks(law: FittedLaw) -> list[float]:
 
 
 def _search(
-    law: FittedLaw, head: Schedule | None, value: float, updates: int, family: str
+    law: Fitted, head: Schedule | None, value: float, updates: int, family: str
 ) -> tuple[float, Schedule, float]:
     with needed_by("a forecast", "forecast"):
         from scipy.optimize import minimize
