@@ -36,7 +36,7 @@ NO_MATTER = (
     r"a small disk",  # which a container may forbid
     r"inductor needs a C\+\+ compiler",
     r"(timm|torchvision) is installed",  # the test is of its absence
-    r"it takes no units|^this framework (keeps no|has no|leaves out no)",
+    r"it takes no units|^this adapter (keeps no|has no|leaves out no|makes no)",
     r"test_keras\.py runs this file|with torch$|^JAX has no float64|TensorFlow's own tensors",
 )
 """What no environment has to have, and what does not apply to a policy or a framework."""

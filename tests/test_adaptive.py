@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from laju import Constant, Ramp, RunPlan, SpecError, adaptive, cosine, from_json, linear
-from laju.adaptive import Controller, Greedy, Plateau, StateError, across_ranks, apply, record, simulate
+from laju.adaptive import Controller, Greedy, Plateau, Rule, StateError, across_ranks, apply, record, simulate
 from tests.conftest import scenarios
 from tests.strategies import schedules
 
@@ -607,3 +607,12 @@ def test_no_observation_records_the_schedule_itself():
     assert simulate(Plateau(0.1, 2), []).shape == (0,)
     with pytest.raises(SpecError):
         from_json(Controller(Plateau(0.1, 2)).state_dict())
+
+
+def test_a_rule_without_its_two_methods_cannot_be_made():
+    class Half(Rule):
+        def initial(self):
+            return Plateau(0.5, patience=0).initial()
+
+    with pytest.raises(TypeError, match="observe"):
+        Half()

@@ -77,19 +77,19 @@ class Adapter(abc.ABC):
 
     def at(self, schedule: Schedule, position: int) -> Run:
         """A run that is rebuilt at a position without any saved state."""
-        pytest.skip("this framework has no way to set a position")
+        pytest.skip("this adapter has no way to set a position")
 
     def move(self, run: Run, position: int) -> None:
         """Put a run that has begun at a position, later or earlier."""
-        pytest.skip("this framework has no way to set a position")
+        pytest.skip("this adapter has no way to set a position")
 
     def micro(self, run: Run, n: int) -> None:
         """Make `n` micro-batches of an accumulated gradient, as a loop makes them: none of them is an update."""
-        pytest.skip("this framework has no micro-batches, or tells schedulers nothing of them")
+        pytest.skip("this adapter makes no micro-batches")
 
     def skip(self, run: Run) -> None:
         """Make an update that is left out, as a loss scaler leaves out an update whose gradients are infinite."""
-        pytest.skip("this framework leaves out no updates, or tells schedulers nothing of them")
+        pytest.skip("this adapter leaves out no updates")
 
 
 class Conformance:
@@ -197,7 +197,7 @@ class Conformance:
 
     def test_r04_and_r05_another_schedule_follows_the_policy(self) -> None:
         if not self.adapter.policies:
-            pytest.skip("this framework keeps no schedule in its checkpoints")
+            pytest.skip("this adapter keeps no schedule in its checkpoints")
         old, new = factor(1, 0.1, every=3), factor(1, 0.1, every=6)
         run = self.adapter.start(old)
         run.train(2)
@@ -214,7 +214,7 @@ class Conformance:
 
     def test_g01_every_group_keeps_its_ratio(self) -> None:
         if not self.adapter.factors:
-            pytest.skip("this framework has no parameter groups with bases")
+            pytest.skip("this adapter has no parameter groups with bases")
         schedule = cosine(1, total=4, final=0.01)
         used = self.adapter.start(schedule, bases=[1.0, 1e-3]).train(5)
         self.close(used, [[schedule(t), schedule(t) * 1e-3] for t in range(5)])

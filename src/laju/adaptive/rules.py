@@ -19,6 +19,7 @@ Every rule shares these promises:
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import dataclasses
 import math
@@ -115,16 +116,16 @@ class GreedyState(State):
 S = TypeVar("S", bound=State)
 
 
-class Rule(Generic[S]):
+class Rule(abc.ABC, Generic[S]):
     """A state machine that a metric drives: a frozen dataclass with `initial()` and a pure `observe(state, metric)`."""
 
+    @abc.abstractmethod
     def initial(self) -> S:
         """The state before the first observation, with factor 1."""
-        raise NotImplementedError  # every rule has its own
 
+    @abc.abstractmethod
     def observe(self, state: S, metric: Any) -> S:
-        """The state after one more observation: a number, or an array or tensor of one."""
-        raise NotImplementedError  # every rule has its own
+        """The state after one more observation: a number, or an array or tensor with a single value."""
 
     def to_json(self) -> dict[str, Any]:
         """The rule's name and parameters as a JSON object."""
