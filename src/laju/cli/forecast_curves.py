@@ -66,7 +66,7 @@ _LENGTHS = (
 
 @dataclass(frozen=True)
 class Source:
-    """What the options say about curves, read when asked."""
+    """The options about curves, read when asked."""
 
     texts: tuple[str, ...]
     law: str
@@ -127,7 +127,7 @@ class Source:
         )  # fmt: skip
 
     def _after_warmup(self, curve: Curve) -> Curve:
-        """A warmup is not what the laws are about."""
+        """The laws do not describe a warmup."""
         begin = self.begin
         if begin is None:
             falls = np.flatnonzero(np.diff(curve.rates) < 0)
@@ -150,7 +150,7 @@ class Curves:
     plan: RunPlan | None = None
 
     def pick(self, names: Sequence[str]) -> tuple[Curve, ...]:
-        """Those of these names, or of the only names that begin so or have that in them."""
+        """The curves of these names, or of the only names with such a beginning or part."""
         found: list[Curve] = []
         for name in names:
             ways: tuple[Callable[[str], bool], ...] = (
@@ -203,7 +203,7 @@ class Length:
 
 
 def curve_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the argument and options that say which curves and which law, and passes what they say as `source`."""
+    """Adds the argument and options that choose curves and law, and passes the choice as `source`."""
 
     @functools.wraps(command)
     def with_source(
@@ -221,7 +221,7 @@ def curve_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def length_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the options that say how long the run is that is asked about, and passes what they say as `length`."""
+    """Adds the options for the length of the run in question, and passes the length as `length`."""
 
     @functools.wraps(command)
     def with_length(
@@ -235,7 +235,7 @@ def length_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _checked_store(place: str | None) -> str | None:
-    """A file must be there; what is behind a URL is found when it is opened."""
+    """A file must exist; a URL is checked when opened."""
     if place is not None and "://" not in place and not Path(place).is_file():
         raise click.BadParameter(f"there is no file {place!r}")
     return place
@@ -243,7 +243,7 @@ def _checked_store(place: str | None) -> str | None:
 
 @contextmanager
 def noted() -> Iterator[list[str]]:
-    """What the forecast warns of is said once each, as `note: …` on the error stream; the list has it, too."""
+    """Each warning of the forecast is printed once as `note: …` on the error stream, and kept in the list."""
     notes: list[str] = []
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
@@ -264,7 +264,7 @@ def noted() -> Iterator[list[str]]:
 
 
 def _parts(text: str) -> tuple[str | None, str, str | None]:
-    """Name, path and spec of `NAME=FILE@SPEC`. Names of files may have '=' and '@' in them, so what exists goes first."""
+    """Name, path and spec of `NAME=FILE@SPEC`. File names may contain '=' and '@', so an existing file goes first."""
     places = [i for i, letter in enumerate(text) if letter == "@"]
     ends = [len(text), *reversed(places)]
     end = next((end for end in ends if Path(_named(text[:end])[1]).exists()), places[0] if places else len(text))

@@ -1,4 +1,4 @@
-"""What the verbs that train schedules side by side share: where they write, and what they say when they are stopped."""
+"""Shared by the verbs that train schedules side by side: the places of results, and the messages after an interrupt."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def check_task(task: str) -> None:
-    """A task's name that is none is a usage error, with the nearest one."""
+    """Refuse an unknown task with a usage error that names the nearest task."""
     from laju.lab.tasks import TASKS
 
     if task not in TASKS:
@@ -30,7 +30,7 @@ def check_task(task: str) -> None:
 
 
 def console_for(as_json: bool) -> Console:
-    """The console for people; what a program reads goes to standard output alone."""
+    """The console for people; output for programs goes to standard output alone."""
     from rich.console import Console
 
     console = Console(stderr=as_json)
@@ -50,7 +50,7 @@ def train_and_report(
     annotate: Callable[[Comparison], tuple[Sequence[str], Elsewhere | None]] | None = None,
     **options: Any,
 ) -> tuple[Comparison, list[Path]]:
-    """`compare` with a display and a report in `out`; Ctrl-C and a lost worker end the program and say what is kept.
+    """Run `compare` with a display and a report in `out`; Ctrl-C and a lost worker end the program and name the kept trials.
 
     Args:
         console: where it is shown.
@@ -58,7 +58,7 @@ def train_and_report(
         out: folder for the report.
         difference: that the report's number of seeds asks about.
         command: that the report names for more seeds.
-        foretold: tell how long it will take, once that is known.
+        foretold: print the expected time once known.
         annotate: sentences about the comparison, which become the first of its notes, and figures of others for its page.
     """
     from laju.lab.compare import Interrupted, Unfinished, compare

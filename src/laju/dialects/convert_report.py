@@ -1,4 +1,4 @@
-"""A conversion and its report: as text, as Markdown, and as one HTML page that loads nothing from elsewhere."""
+"""A conversion and its report: as text, as Markdown, and as an HTML page that loads nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ class Conversion:
 
     Attributes:
         source, target: the systems' names.
-        text: what was converted: a call of the source, or laju's spec.
+        text: the source: a call of the source system, or laju's spec.
         schedule: of laju, in the target's counts; `spec` is its text, which `laju.parse` reads.
-        counts: what one count of it is.
+        counts: the meaning of a count of the schedule.
         unit: "update" or "epoch", in a word.
         updates: counts of the run.
-        own: the target's own scheduler gives its values over the run and past it.
-        call: that scheduler's call, as the target's dialect reads it; None without.
+        own: whether the target's own scheduler gives the values over the run and beyond.
+        call: the call of this scheduler, as the target's dialect reads calls; None without.
         code: a whole program for the target.
-        nearest: the call of the target's own that comes nearest; `call` where there is one, None where the target has none.
-        nearest_lr: the optimizer's rate that it needs, if it needs one.
-        approximation: its values, as a schedule of laju.
-        difference: between the schedule and it, over the run.
-        after: the same, over the run and as many counts after it.
-        rounding: the largest difference in the target's own arithmetic, where that computes each rate from the one before.
-        traps: what a reader should look out for.
+        nearest: the nearest call of the target's own schedulers; `call` where that exists, None where no scheduler is near.
+        nearest_lr: the optimizer's rate that `nearest` needs, if any.
+        approximation: the values of `nearest`, as a schedule of laju.
+        difference: between the schedule and `approximation`, over the run.
+        after: the same, over twice the run.
+        rounding: the largest difference in the target's own arithmetic, where each rate is computed from the rate before.
+        traps: dangers for the reader.
     """
 
     source: str
@@ -67,7 +67,7 @@ class Conversion:
 
     @cached_property
     def report(self) -> str:
-        """What the migration changes, as text."""
+        """The changes of the migration, as text."""
         return as_text(self)
 
     def __str__(self) -> str:
@@ -99,15 +99,15 @@ class Conversion:
         return curves
 
     def _drawn(self) -> int:
-        """Counts that a picture shows: a part of what comes after the run as well, where the two differ there."""
+        """Counts that a picture shows, with a part of the continuation where the curves differ there."""
         more = self.after is not None and not self.after.equal
         return self.updates + (max(1, self.updates // 4) if more else 0)
 
     def save(self, folder: str | os.PathLike[str]) -> list[Path]:
-        """Write the code, the picture, and the report as Markdown and as a page, and say where.
+        """Write the code, the picture, and the report as Markdown and as a page, and return the paths.
 
         Raises:
-            OSError: they cannot be written.
+            OSError: a file cannot be written.
             ModuleNotFoundError: Matplotlib is not installed.
         """
         return save(self, Path(folder))
@@ -135,7 +135,7 @@ class Conversion:
 
 
 def as_text(c: Conversion) -> str:
-    """What the migration changes: the target's own scheduler, where it differs, and what to look out for."""
+    """The changes of the migration: the target's own scheduler, differences, and dangers."""
     lines = [_verdict(c)]
     if c.nearest is not None and not c.own:
         lines += ["", f"nearest of its own: {_with_rate(c)}"]
@@ -201,7 +201,7 @@ def _plural(unit: str, n: int) -> str:
 
 
 def save(c: Conversion, folder: Path) -> list[Path]:
-    """Write everything into the folder, which is made where it is missing."""
+    """Write everything into the folder, which is created where missing."""
     drawn = c.picture()  # first, as it needs Matplotlib: the folder gets all of the files or none
     folder.mkdir(parents=True, exist_ok=True)
     code, picture, markdown, page = (folder / name for name in FILES)
@@ -245,7 +245,7 @@ def _caption(c: Conversion) -> str:
 
 
 def _rows(c: Conversion) -> list[tuple[str, str, str, str, str]]:
-    """Of the run, and of the run with what comes after it: first, largest and relative difference."""
+    """First, largest and relative difference, over the run and over the run with its continuation."""
     rows = []
     for name, d in (("the run", c.difference), ("with as many after it", c.after)):
         if d is None:

@@ -1,7 +1,7 @@
-"""A schedule laid out in a row for the writers of other systems: which formula is in force from which update to which.
+"""A schedule laid out in a row for the writers of other systems: the formula in force over each range of updates.
 
-What other systems have is such a row: a warmup, a decay, a tail. `Outline` reads it from the outline of the schedule, whatever
-the schedule was composed of, in whole updates, so that `laju.dialects.writers` can say it in the words of another system.
+Schedules of most systems are such a row: a warmup, a decay, a tail. `Outline` reads the row from the outline of any schedule, in
+whole updates, so that `laju.dialects.writers` can write the row in the words of another system.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _FEW, _MOST = 12, 200
 
 @dataclass(frozen=True)
 class Part:
-    """`piece`, whose own clock is 0 at `origin`, in force at the updates `begin` … `end` - 1; `end` is None when it has none.
+    """`piece`, whose own clock is 0 at `origin`, in force at updates `begin` … `end` - 1; `end` is None without an end.
 
-    A piece that was cut at its beginning is written as one that begins there where its kind allows that.
+    A piece that was cut at its beginning is rewritten to begin there where its kind allows.
     """
 
     begin: int
@@ -47,12 +47,12 @@ class Part:
 
     @property
     def whole(self) -> bool:
-        """Whether its clock begins where it does."""
+        """Whether the clock begins with the part."""
         return self.origin == self.begin
 
     @property
     def length(self) -> int:
-        """Updates for which it is in force; 0 where it has no end."""
+        """Updates for which the part is in force; 0 for a part without end."""
         return 0 if self.end is None else self.end - self.begin
 
     @property
@@ -61,7 +61,7 @@ class Part:
 
     @property
     def arrives(self) -> float:
-        """The value that it has come to at its end."""
+        """The value at the end."""
         return _value(self.piece, (self.begin if self.end is None else self.end) - self.origin)
 
     def later(self, by: int) -> Part:
@@ -79,7 +79,7 @@ def _value(piece: Schedule, t: Any) -> float:
 
 @dataclass(frozen=True)
 class Outline:
-    """A schedule as parts, for a run of `updates`; they go on for a while after it.
+    """A schedule as parts, for a run of `updates` and a while beyond.
 
     `complete`: the parts are all of the schedule, for ever.
     """
@@ -98,7 +98,7 @@ class Outline:
 
     @cached_property
     def warmup(self) -> Part | None:
-        """The straight line up that it begins with, if something comes after it."""
+        """The straight line up at the beginning, if another part follows."""
         first = self.parts[0]
         match first.form:
             case Transition(start, final, _, "linear") if first.whole and 0 <= start < final and len(self.parts) > 1:
@@ -118,12 +118,12 @@ class Outline:
 
     @cached_property
     def values(self) -> Any:
-        """Of the run, thinned to some thousands where it is long, at `places`."""
+        """Values of the run at `places`, thinned to some thousands in a long run."""
         return self.schedule(self.places)
 
     @cached_property
     def places(self) -> Any:
-        """The updates of the run, or the first and last ones and those between at equal distances."""
+        """The updates of the run; in a long run the first, the last and updates at equal distances between."""
         n = self.updates
         if n <= 20_000:
             return np.arange(n)
@@ -131,7 +131,7 @@ class Outline:
         return np.unique(np.concatenate([ends, np.linspace(0, n - 1, 10_000).astype(np.int64), n - 1 - ends]))
 
     def simpler(self) -> Iterator[Outline]:
-        """Plain schedules that come near this one: a warmup to where the peak is, and one curve to the value at the end."""
+        """Plain schedules near this schedule: a warmup up to the peak, and a curve to the last value."""
         n, peak, last = self.updates, self.peak, self.parts[-1]
         if last.level is not None and 0 < last.begin < n:
             n = last.begin  # where it has come to its end
@@ -159,7 +159,7 @@ class Outline:
 
 
 def natural_end(schedule: Schedule) -> int | None:
-    """Where a schedule without an end has plainly come to one: its decay is over, or its cosine begins to climb again.
+    """Where a schedule without an end has plainly ended: the decay is over, or the cosine begins to climb again.
 
     >>> from laju import constant, cosine
     >>> natural_end(cosine(1, total=10) >> constant(0)), natural_end(constant(1))
@@ -179,7 +179,7 @@ def natural_end(schedule: Schedule) -> int | None:
 
 
 def _parts(schedule: Schedule, until: float, most: int) -> Iterator[Part]:
-    """The first parts, at most so many and not many that begin after `until`; the rest of the schedule is one part more."""
+    """The first parts, at most so many and not many that begin after `until`; the rest of the schedule is the last part."""
     count, at = 0, 0
     for found in schedule.outline():
         slow = _steps(found)
@@ -199,7 +199,7 @@ def _parts(schedule: Schedule, until: float, most: int) -> Iterator[Part]:
 
 
 def _steps(part: Piece) -> Piece | None:
-    """A part that is held for steps as one piece: an exponential from its beginning on."""
+    """A part that is held for steps as a single piece: an exponential from its beginning on."""
     match part.held, part.piece.form:
         case (begin, every), Geometric(steps=0) if begin == part.origin == part.begin:
             return replace(part, piece=part.piece.staircase(every), held=None)
@@ -230,7 +230,7 @@ def _begun(part: Piece, begin: int, end: int | None) -> Part:
 
 
 def _joined(parts: Iterator[Part]) -> Iterator[Part]:
-    """Constants that follow each other with the same value are one part; so is a ramp with the beginning that it was cut from."""
+    """Equal constants in sequence join into a part, and a ramp joins with the beginning that was cut off."""
     before: Part | None = None
     for part in parts:
         if before is not None:

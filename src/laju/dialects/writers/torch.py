@@ -28,7 +28,7 @@ _NO_OPTIMIZER = ("ChainedScheduler",)
 
 
 def suggestions(outline: Outline) -> Iterator[Suggestion]:
-    """Calls of torch's schedulers: whole ones, one after the other, and those that make several parts at once."""
+    """Calls of torch's schedulers: single calls, calls in sequence, and calls that make several parts at once."""
     lr = outline.peak
     if not lr > 0:
         if outline.peak == 0 and outline.parts[0].first == 0:
@@ -45,7 +45,7 @@ def suggestions(outline: Outline) -> Iterator[Suggestion]:
 
 
 def _rests(parts: tuple[Part, ...], lr: float) -> Iterator[list[tuple[int, str]]]:
-    """Ways to say what comes after the warmup: calls with the step at which each begins."""
+    """Ways to write the parts after the warmup: calls with the step at which each begins."""
     first = parts[0]
     match first.form:
         case Transition(start, final, length, "cosine") if start == lr and first.whole and whole(length):
@@ -73,7 +73,7 @@ def _rests(parts: tuple[Part, ...], lr: float) -> Iterator[list[tuple[int, str]]
 
 
 def _alone(part: Part, lr: float) -> str | None:
-    """One part as a scheduler, whose base is the optimizer's rate."""
+    """A single part as a scheduler, whose base is the optimizer's rate."""
     match part.form:
         case Level(value) if value == lr:
             return text("ConstantLR", factor=1.0, total_iters=1)
@@ -108,7 +108,7 @@ def _line(start: float, final: float, length: int, lr: float) -> str | None:
 
 
 def milestones(parts: tuple[Part, ...]) -> tuple[list[int], float] | None:
-    """Where constants follow each other by one factor, and the factor."""
+    """The steps between constants in a constant ratio, and the ratio."""
     values = [part.level for part in parts if part.level is not None]
     if len(values) < len(parts) or not 2 <= len(parts) <= 40 or not all(values):
         return None
@@ -119,7 +119,7 @@ def milestones(parts: tuple[Part, ...]) -> tuple[list[int], float] | None:
 
 
 def _cycles(outline: Outline) -> Iterator[str]:
-    """Schedulers that say a rise and a fall in one."""
+    """Schedulers that combine a rise and a fall."""
     ramps = [part for part in outline.parts[:3] if isinstance(part.form, Transition)]
     if len(ramps) < 2 or len(ramps) != min(len(outline.parts), 3) - (outline.parts[-1].level is not None):
         return

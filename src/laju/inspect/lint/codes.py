@@ -1,4 +1,4 @@
-"""What a finding is, and what the codes mean."""
+"""The class of a finding, and the meaning of each code."""
 
 from __future__ import annotations
 
@@ -100,14 +100,14 @@ ALL = 1 << 22
 
 @dataclass(frozen=True)
 class Finding:
-    """Something in a schedule that is probably not meant.
+    """A probable mistake in a schedule.
 
     Args:
         code: stable, such as "LAJU001"; `CODES` has its title.
-        update: where it is, in completed updates.
-        message: what it is, with its numbers.
-        why: why it matters.
-        instead: what to write; between backticks, the text of a schedule without the finding.
+        update: position of the mistake, in completed updates.
+        message: the mistake, with numbers.
+        why: why the mistake matters.
+        instead: the advice; between backticks, the text of a schedule without the finding.
     """
 
     code: str
@@ -118,12 +118,12 @@ class Finding:
 
     @property
     def level(self) -> Level:
-        """How bad it is: error, warning or note."""
+        """The severity: error, warning or note."""
         return LEVELS[self.code]
 
     @property
     def fix(self) -> str | None:
-        """The text of a schedule without the finding; None where only the author knows one."""
+        """The text of a schedule without the finding; None where only the author knows such a text."""
         _, mark, text = self.instead.partition(": `")
         return text[:-1] if mark else None
 

@@ -1,4 +1,4 @@
-"""What a search found, as a table for the terminal, a picture and files."""
+"""The result of a search, as a table for the terminal, a picture and files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FILES = ("search.png", "search.csv", "search.json")
 
 
 def search_table(tuned: Tuned, most: int = 10) -> Table:
-    """The best trials, one a row; of several objectives those of the Pareto front have a star."""
+    """The best trials, a row each; with several objectives, trials of the Pareto front have a star."""
     plan, seeds = tuned.plan, tuned.seeds
     title = f"{tuned.space.policy} on {tuned.task}: {plan.epochs} epoch{'s' * (plan.epochs > 1)}, batch size "
     title += f"{plan.batch_size}, {tuned.optimizer}, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
@@ -52,7 +52,7 @@ def search_table(tuned: Tuned, most: int = 10) -> Table:
 
 
 def search_summary(tuned: Tuned) -> list[str]:
-    """The best schedule and its figures, a line each; what explains them, where that can be told."""
+    """The best schedule and its figures, a line each, and the parameters that explain the figures where these are known."""
     lines = []
     rows = {} if tuned.confirmation is None else {row.name: row for row in tuned.confirmation.summary()}
     for tried in tuned.front:
@@ -74,7 +74,7 @@ def search_summary(tuned: Tuned) -> list[str]:
 def picture(tuned: Tuned) -> Figure:
     """The search's history, or its Pareto front, and a slice along every parameter.
 
-    A slice shows every trial at its value of one parameter. Pruned trials are crosses at the last accuracy that they had.
+    A slice shows every trial at its value of a parameter. Pruned trials are crosses at their last accuracy.
 
     Raises:
         ValueError: no trial has finished.
@@ -102,7 +102,7 @@ def picture(tuned: Tuned) -> Figure:
 
 
 def write_search(tuned: Tuned, folder: str | os.PathLike[str]) -> list[Path]:
-    """Write `search.png`, `search.csv` and `search.json` into a folder; those that can be written of what is finished.
+    """Write `search.png`, `search.csv` and `search.json` into a folder, as far as finished trials allow.
 
     Raises:
         OSError: the folder cannot be written.
@@ -133,7 +133,7 @@ def _short(value: Any) -> str:
 
 
 def _value(tried: Tried, tuned: Tuned) -> float:
-    """What is drawn of a trial: its first objective; of a pruned one the last test accuracy that it had."""
+    """The drawn value of a trial: the first objective, or the last test accuracy of a pruned trial."""
     if tried.values:
         return tried.values[0]
     return tried.course[-1][1] if tried.course and tuned.objectives[0].target is None else math.nan
@@ -167,7 +167,7 @@ def _points(ax: Any, tuned: Tuned, x: Any) -> None:
 
 
 def _limit(ax: Any, tuned: Tuned) -> None:
-    """Trials that failed would squeeze the others into a line, so they may leave the axes at the bad end."""
+    """Limit an axis to the good trials. Failed trials would squeeze the rest into a line, so their number is written instead."""
     values = sorted(t.values[0] for t in tuned.ranked)
     if len(values) < 4:
         return

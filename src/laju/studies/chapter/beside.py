@@ -1,4 +1,4 @@
-"""A tab's published figures beside what came out here."""
+"""A tab's published figures beside the figures of a run here."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ FIGURES = ("train_loss", "train_accuracy", "test_accuracy")
 
 @dataclass(frozen=True)
 class Beside:
-    """One training of a tab: what came out here, and what the tab publishes.
+    """A training of a tab: the result here, and the published figures.
 
     Attributes:
-        row: what came out.
+        row: the result here.
         published: None where the tab prints no figures of this training.
-        differ: the names of the figures that one more run here would not have given; None where that cannot be told.
-        why: the reason where it cannot be told, else empty.
+        differ: the names of the figures that a further run here would not have given; None where unknown.
+        why: the reason where unknown, else empty.
         same_rates: whether the tab's loop trains at these rates.
     """
 
@@ -40,7 +40,7 @@ class Beside:
 
     @property
     def judgement(self) -> str:
-        """`agrees`, what differs, or why that cannot be told."""
+        """`agrees`, the differences, or the reason why neither is known."""
         from laju.lab.statistics import listed
 
         if self.differ is None:
@@ -54,8 +54,8 @@ class Result:
 
     Args:
         tab: which was trained.
-        comparison: what came out, of schedules named as the tab's.
-        as_meant: whether the rates were those that the text describes instead of those that the loop uses.
+        comparison: the trainings, of schedules named as the tab's.
+        as_meant: whether the rates of the text were trained instead of the rates of the loop.
     """
 
     tab: Tab
@@ -64,7 +64,7 @@ class Result:
 
     @property
     def elsewhere(self) -> list[str]:
-        """What of the run is not the tab's, such as `3 epochs instead of 30`; empty where the figures can be compared."""
+        """Differences between the run and the tab, such as `3 epochs instead of 30`; empty where the figures can be compared."""
         from laju.lab.statistics import counted
 
         plan, data = self.comparison.plan, self.comparison.task.removesuffix(f", {self.tab.name} tab")
@@ -84,10 +84,10 @@ class Result:
     def lines(self) -> list[Beside]:
         """Every training beside its published figures.
 
-        A published figure is of one run, so it agrees when it lies in the interval in which one more run of ours would lie: with
-        n seeds of mean m and sample deviation s, m ± t·s·√(1 + 1/n), t being Student's quantile for 95 % and n - 1 degrees of
-        freedom, and ± 0.0005, since it was rounded. It is asked of the full Fashion-MNIST at 30 epochs and batch size 256 alone,
-        at the rates of the tab's loop, with three seeds or more that all finished.
+        A published figure comes from a single run, and agrees when the figure lies in the prediction interval of a further run
+        here: with n seeds of mean m and sample deviation s, m ± t·s·√(1 + 1/n), t being Student's quantile for 95 % and n - 1
+        degrees of freedom, and ± 0.0005 for rounding. Only the full Fashion-MNIST at 30 epochs and batch size 256 is judged, at
+        the rates of the tab's loop, with three seeds or more that all finished.
         """
         from laju.lab.statistics import LEAST_SEEDS, counted
 
@@ -116,7 +116,7 @@ class Result:
 
     @property
     def verdict(self) -> str:
-        """What the run says of the tab's published figures, in a sentence, or why it says nothing."""
+        """The judgement on the tab's published figures in a sentence, or the reason why there is none."""
         from laju.lab.statistics import listed
 
         tab = f"the {self.tab.title} tab"
@@ -141,7 +141,7 @@ class Result:
         return "; ".join(parts)[0].upper() + "; ".join(parts)[1:] + "."
 
     def notes(self) -> list[str]:
-        """What a reader should know of the record and of the verdict."""
+        """Notes on the record and the verdict."""
         from laju.lab.statistics import listed
 
         lines = self.lines()
@@ -212,7 +212,7 @@ def _same_rates(schedule: Any, used: Any, plan: RunPlan) -> bool:
 
 
 def _holds(estimate: Estimate, published: float) -> bool:
-    """Whether one more run could have given the published figure."""
+    """Whether a further run could have given the published figure."""
     assert estimate.half_width is not None
     half = estimate.half_width * math.sqrt(estimate.n + 1)  # half_width has t·s/√n
     return abs(estimate.mean - published) <= half + 0.0005
