@@ -15,6 +15,7 @@ from laju.cli.logs import LogOptions, log_options
 from laju.cli.run_options import as_text, read_one, usage_errors
 from laju.core.schedule import Schedule
 from laju.core.units import RunPlan
+from laju.logs import completed
 from laju.view.plot import SUFFIXES
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def _updates(log: Log, losses: Series, per_epoch: int | None) -> np.ndarray[Any,
     if log.unit == "update":
         return losses.at
     if log.unit == "epoch" and per_epoch is not None:
-        return np.round((losses.at + float(losses.at[0] == 0)) * per_epoch)
+        return np.round(completed(log.unit, losses.at) * per_epoch)
     if log.unit == "epoch":
         raise ValueError(f"{log.path} counts epochs; say how many updates an epoch has: --updates-per-epoch M")
     raise ValueError(f"{log.path} counts {log.unit}s, not updates; name the column of updates: --update-column")

@@ -16,7 +16,7 @@ import numpy as np
 from laju.core.schedule import Schedule
 from laju.forecast.blocks import Array
 from laju.forecast.curves import Curve, ForecastWarning, Rates, between_rows
-from laju.logs import Log, LogError, read
+from laju.logs import Log, LogError, completed, read
 
 MOST = 1000
 """Losses that are kept of a longer curve: means of neighbours, since more would cost time and tell nothing."""
@@ -81,10 +81,9 @@ def read_curve(
     notes = list(log.notes)
     measured = log.loss(loss)
     logged = log.rate(rate) if log.rates or rates is None else None
-    scale, begin = 1.0, 0.0
+    scale = 1.0
     if log.unit == "epoch":
         scale = float(updates_per_epoch or 1)
-        begin = float(measured.at[0] == 0)  # epoch 0 ends after an epoch
         if updates_per_epoch is None:
             notes.append(
                 f"{log.path} counts epochs, each of which is taken as one update; updates_per_epoch says how many"
@@ -96,7 +95,8 @@ def read_curve(
         folder = where.is_dir()
         name = where.name if folder else where.parent.name if "tfevents" in where.name else where.stem
     losses = [
-        (round((at + begin) * scale), float(value)) for at, value in zip(measured.at, measured.values, strict=True)
+        (round(at * scale), float(value))
+        for at, value in zip(completed(log.unit, measured.at), measured.values, strict=True)
     ]
     used = (
         []

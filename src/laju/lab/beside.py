@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from laju.core.checks import shown
 from laju.core.units import RunPlan
 from laju.lab.statistics import number
-from laju.logs import Log, Series, names, read
+from laju.logs import Log, Series, completed, names, read
 
 _TEST = frozenset({"val", "valid", "validation", "eval", "test"})
 _TRAIN = frozenset({"train", "training"})
@@ -63,10 +63,7 @@ class LoggedRun:
         per = {"epoch": 1.0, "update": float(plan.updates_per_epoch), "sample": float(plan.samples)}.get(self.unit)
         if column is None or per is None:
             return None
-        epochs = column.at / per
-        if self.unit == "epoch" and figure != "rate" and epochs[0] == 0 and (epochs % 1 == 0).all():
-            epochs = epochs + 1
-        return epochs, column.values
+        return (column.at if figure == "rate" else completed(self.unit, column.at)) / per, column.values
 
     def sentence(self) -> str:
         """The last figures, and the column of each: the line below the table."""

@@ -6,7 +6,7 @@
 ([10.0, 20.0], ('0.1', '0.05'))
 """
 
-from laju.logs.log import Format, Log, LogError, Series
+from laju.logs.log import Format, Log, LogError, Series, completed
 from laju.logs.opening import read
 
-__all__ = ["Format", "Log", "LogError", "Series", "read"]
+__all__ = ["Format", "Log", "LogError", "Series", "completed", "read"]

@@ -69,6 +69,15 @@ class Format:
     known: bool = False
 
 
+def completed(unit: str, at: Array) -> Array:
+    """Positions at which losses and metrics were measured: whole epochs that are counted from 0 lie at the end of each epoch.
+
+    >>> completed("epoch", np.array([0.0, 1.0])).tolist(), completed("epoch", np.array([0.0, 0.5])).tolist()
+    ([1.0, 2.0], [0.0, 0.5])
+    """
+    return at + 1 if unit == "epoch" and at.size and at[0] == 0 and not (at % 1).any() else at
+
+
 @dataclass(frozen=True)
 class Log:
     """What a file has logged of a run.

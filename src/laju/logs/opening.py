@@ -123,10 +123,6 @@ def _folder(folder: Path, given: Given) -> Log:
     )
 
 
-def _number_of(state: Path) -> int:
-    return int(re.sub(r"\D", "", state.parent.name) or 0)
-
-
 def _events(path: str, files: list[Path], given: Given, notes: Iterable[str] = ()) -> Log:
     told = list(notes)
     source = list(events.rows(files, told))
