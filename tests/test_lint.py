@@ -421,3 +421,27 @@ def test_a_run_of_ten_thousand_million_updates_is_checked_with_bounded_work():
     run = Run(s := cosine(0.3, total=10**10), s, None, 10**10, None, (), "lr")
     assert run.t.size < 10**5
     assert run.t[-1] == 10**10 - 1
+
+
+@pytest.mark.parametrize(
+    ("text", "n"),
+    [("constant(0.3).shift(9)", 5), ("constant(0.01).shift(1)", 100), ("Exponential(0.6, 0.9, 5).shift(1)", 200)],
+)
+def test_what_is_shifted_has_no_boundary_of_its_own(text, n):
+    assert codes(text, n) == []
+
+
+def test_curves_that_touch_at_an_update_cross_there():
+    assert codes("inverse_sqrt(0.2, warmup=5).minimum(0.0)", 20) == ["LAJU001"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "triangular(0.033, 0.33, 17).take(1).reverse().repeat(growth=3, decay=0.9, mirror=True)",
+        "Ramp(1.0, 0.5, 1, 'exponential', endpoint=True).repeat(growth=3.0, decay=0.5)",
+    ],
+)
+def test_cycles_that_grow_beyond_64_bits_are_checked(text):
+    for n in (100, None):
+        assert "LAJU013" not in codes(text, n)

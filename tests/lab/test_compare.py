@@ -23,6 +23,7 @@ from laju.frameworks.torch import trace
 from laju.lab import Comparison, Interrupted, Optimizer, Outcome, Store, Trial, compare
 from laju.lab.compare import Unfinished
 from laju.lab.progress import Running
+from laju.lab.report import write_report
 from laju.lab.store import StoreError
 from tests.lab.tiny import Deadly, Fetched, Forbidden, Sides, Stuck
 
@@ -447,3 +448,22 @@ def test_a_task_for_torch_alone_is_refused_in_other_frameworks_before_its_data_a
 
     with pytest.raises(ValueError, match="has a model for torch alone, so it cannot be trained in jax"):
         compare({"a": 0.1}, Unread(), epochs=1, seeds=1, jobs=1, framework=["torch", "jax"])
+
+
+def test_a_schedule_made_of_pieces_is_named_alike_in_every_output_and_its_stored_trials_are_found(
+    tmp_path: Path,
+) -> None:
+    pieces = laju.Ramp(0, 0.3, 5) >> laju.Ramp(0.3, 0, 15, "cosine")
+    name = "cosine(0.3, total=20, warmup=5)"
+    store = Store(tmp_path / "s.sqlite")
+    watcher = Watcher()
+    first = compare({"a": SCHEDULES["c"]}, Sides(), epochs=1, seeds=1, store=store, display=watcher)
+    for given in (pieces, "Ramp(0, 0.3, 5) >> Ramp(0.3, 0, 15, 'cosine')"):
+        found = compare({"a": given}, Sides(), epochs=1, seeds=1, store=store, display=watcher)
+        assert found.outcomes == first.outcomes  # with its seconds: read, not trained
+        assert found.to_json()["schedules"] == {"a": name}
+        assert found.to_json()["summary"][0]["schedule"] == name
+        write_report(found, tmp_path / "report")
+        page = (tmp_path / "report" / "report.html").read_text()
+        assert "cosine(0.3, total=20, warmup=5)" in page
+        assert "Ramp(" not in page

@@ -123,10 +123,15 @@ class Shift(Retimed):
 
     def _outline(self, begin: Any, end: Any) -> Iterator[Part]:
         by = self.by
+        later = within(self.child._outline(max(begin - by, 0), max(end - by, 1)), max(by, 0), math.inf, by)
         if begin < by:
-            yield Part(0, by, self._constant(self._at(0)), 0, self)
-        if by < end:
-            yield from within(self.child._outline(max(begin - by, 0), end - by), max(by, 0), math.inf, by)
+            held, first = self._at(0), next(later)
+            if first.piece.level == held and not first.cycles:  # no boundary between the same level and itself
+                first = replace(first, begin=0)
+            else:
+                yield Part(0, by, self._constant(held), 0, self)
+            yield first
+        yield from later
 
 
 @node

@@ -112,16 +112,28 @@ class Part:
                 return level
             if t == self.origin and self.held is None:
                 return piece._initial()
-            return float(self.at(np.array([t if isinstance(t, int) else float(t)]))[0])
+            # On the clock of the piece first: the difference of two integers is exact beyond those that an array can hold.
+            local = max(self._step(t) - self.origin, 0)
+            return float(
+                self._local(np.array([local if abs(local) < 2**62 and isinstance(local, int) else float(local)]))[0]
+            )
         if level is not None:
             return np.full(t.shape, level)
-        if self.held is not None:
-            begin, length = self.held
-            t = begin + (t - begin) // length * length
-        t = np.maximum(t - (self.origin if isinstance(self.origin, int) else float(self.origin)), 0)
+        origin = self.origin if isinstance(self.origin, int) and abs(self.origin) < 2**62 else float(self.origin)
+        return self._local(np.maximum(self._step(t) - origin, 0))
+
+    def _step(self, t: Any) -> Any:
+        """The position whose value is held at t."""
+        if self.held is None:
+            return t
+        begin, length = self.held
+        return begin + (t - begin) // length * length
+
+    def _local(self, t: np.ndarray) -> Any:
+        """Values of the piece at positions on the clock of the piece."""
         ns = _namespaces()[t.dtype.kind == "f"]
         with np.errstate(all="ignore"):
-            return np.asarray(piece._array(t, ns))
+            return np.asarray(self.piece._array(t, ns))
 
     @property
     def leaf(self) -> Any:
@@ -235,7 +247,9 @@ def abreast(outlines: list[Iterator[Part]], end: Any) -> Iterator[tuple[Any, Any
             at = stop
         if at >= end or stop == math.inf:
             return
-        row = [next(outline) if part.end <= at else part for part, outline in zip(row, outlines, strict=True)]
+        row = [next(outline, part) if part.end <= at else part for part, outline in zip(row, outlines, strict=True)]
+        if any(part.end <= at for part in row):  # the last part of an outline ends at `end` up to rounding
+            return
 
 
 _CLOSE = 4096
@@ -264,9 +278,16 @@ def crossings(row: tuple[Part, ...], begin: Any, end: Any, pick: Callable[..., A
             even = np.linspace(0, span, _CLOSE // 2)
             places = first + np.unique(np.clip(np.concatenate([[0], near, even, span - near]), 0, span))
     chosen = winners(places)
-    yield begin, row[int(chosen[0])]
+    since, winner = begin, row[int(chosen[0])]
     for i in np.flatnonzero(np.diff(chosen)):
         low, high, new = float(places[i]), float(places[i + 1]), chosen[i + 1]
         while (middle := (low + high) / 2) not in (low, high):
             low, high = (low, middle) if winners(np.array([middle]))[0] == new else (middle, high)
-        yield _plain(high), row[int(new)]
+        at = (
+            round(high) if abs(high - round(high)) <= 1e-9 * max(high, 1) else high
+        )  # curves that touch at an update cross there
+        if at > since:
+            yield since, winner
+            since = _plain(at)
+        winner = row[int(new)]
+    yield since, winner

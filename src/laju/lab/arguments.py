@@ -14,6 +14,7 @@ from laju.core.schedule import Schedule
 from laju.core.units import RunPlan
 from laju.lab.trials import FRAMEWORKS, Framework
 from laju.policies import constant
+from laju.recognition.naming import named as called
 from laju.text.spec import parse
 
 Given = Schedule | str | float | Sequence[float] | Callable[[int], Any]
@@ -29,10 +30,12 @@ def read_schedules(schedules: Mapping[str, Given]) -> dict[str, Schedule | Calla
             raise ValueError(f"schedules must have names that are not empty, got {shown(name)}")
         try:
             if isinstance(schedule, str):
-                named[name] = parse(schedule)
+                named[name] = called(parse(schedule))
             elif is_number(schedule):
                 named[name] = constant(schedule)
-            elif isinstance(schedule, Schedule) or callable(schedule):
+            elif isinstance(schedule, Schedule):
+                named[name] = called(schedule)
+            elif callable(schedule):
                 named[name] = schedule
             elif isinstance(schedule, Sequence | np.ndarray):
                 named[name] = Table(tuple(cast(Iterable[float], schedule)))
