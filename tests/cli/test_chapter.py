@@ -146,8 +146,8 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(tmp_path: Pa
             "--framework is gone, since each tab is an experiment of its own framework. Say which tab: --tab",
         ),
         (["--as-published"], 2, "with --as-meant. Say which tab: --tab pytorch, --tab tensorflow or --tab mxnet."),
-        (["--data-dir", "nowhere"], 1, "nowhere"),
-        (["--task", "digits", "--data-dir", "."], 1, "takes no data_dir"),
+        (["--data-dir", "nowhere"], 2, "nowhere"),
+        (["--task", "digits", "--data-dir", "."], 2, "takes no --data-dir"),
     ],
 )
 def test_a_wrong_command_is_answered_with_what_would_be_right(

@@ -100,7 +100,7 @@ def test_check_knows_the_run_by_its_data():
         (" --drop-last", 7020),
     ]:
         found = json.loads(inside(f"check 'cosine(1, total=\"100%\")' {DATA}{extra} --json").stdout)
-        assert found == {"schedule": "cosine(1, total='100%')", "updates": updates, "findings": []}
+        assert found == {"verb": "check", "schedule": "cosine(1, total='100%')", "updates": updates, "findings": []}
 
 
 def test_the_json_of_check_has_every_field_of_a_finding():
@@ -184,7 +184,7 @@ def test_the_json_of_show_has_all_of_it():
     found = json.loads(inside(f"show {PER_EPOCH} {DATA} --json").stdout)
     schedule = laju.cosine(0.3, total=30, warmup=5).per("epoch")
     resolved = schedule.resolve(laju.RunPlan(samples=60_000, batch_size=256, epochs=30))
-    assert found["expression"] == str(schedule)
+    assert found["schedule"] == str(schedule)
     assert found["in_updates"] == str(resolved)
     assert found["fingerprint"] == schedule.fingerprint
     assert laju.from_json(found["json"]) == schedule

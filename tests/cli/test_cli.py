@@ -162,39 +162,39 @@ def test_what_cannot_be_written_is_found_before_training(run, tmp_path: Path) ->
     (tmp_path / "file").write_text("a file")
     fails(
         run("compare", "0.1", "--epochs", "100000", "--out", "file/report"),
-        1,
+        2,
         "cannot write a report into",
         "file/report",
     )
-    fails(run("compare", "0.1", "--epochs", "100000", "--out", "file"), 1, "cannot write a report into", "file")
+    fails(run("compare", "0.1", "--epochs", "100000", "--out", "file"), 2, "cannot write a report into", "file")
     assert not (tmp_path / "laju.sqlite").exists()
-    fails(run("compare", "0.1", "--epochs", "100000", "--store", "file/a.sqlite"), 1, "file/a.sqlite")
+    fails(run("compare", "0.1", "--epochs", "100000", "--store", "file/a.sqlite"), 2, "file/a.sqlite")
     (tmp_path / "folder").mkdir()
-    fails(run("compare", "0.1", "--epochs", "100000", "--store", "folder"), 1, "folder")
+    fails(run("compare", "0.1", "--epochs", "100000", "--store", "folder"), 2, "folder")
 
 
 def test_a_store_that_is_none_is_refused(run, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("my notes")
-    fails(run("compare", "0.1", "--store", "notes.txt"), 1, "notes.txt is not a SQLite file")
+    fails(run("compare", "0.1", "--store", "notes.txt"), 2, "notes.txt is not a SQLite file")
     assert (tmp_path / "notes.txt").read_text() == "my notes"
     with sqlite3.connect(tmp_path / "newer.sqlite") as connection:
         connection.execute(f"pragma application_id = {int.from_bytes(b'laju')}")
         connection.execute("pragma user_version = 99")
     connection.close()
-    fails(run("compare", "0.1", "--store", "newer.sqlite"), 1, "newer.sqlite was made by a newer laju", "99")
+    fails(run("compare", "0.1", "--store", "newer.sqlite"), 2, "newer.sqlite was made by a newer laju", "99")
 
 
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["0.1", "--data-dir", "."], "takes no data_dir"),
+        (["0.1", "--data-dir", "."], "takes no --data-dir"),
         (["0.1", "--task", "fashion-mnist", "--data-dir", "nowhere"], "nowhere"),
         (["x=linear(0.1, -0.1, total=3)"], "schedule 'x' must have finite rates that are not negative"),
         (["x=cosine(0.1, total='1e9 tokens')"], "schedule 'x' does not fit"),
     ],
 )
 def test_what_does_not_fit_together_is_found_before_training(run, arguments, text) -> None:
-    fails(run("compare", "0.2", *arguments, "--epochs", "100000", "--store", "a.sqlite"), 1, text)
+    fails(run("compare", "0.2", *arguments, "--epochs", "100000", "--store", "a.sqlite"), 2, text)
 
 
 @pytest.mark.slow
@@ -374,9 +374,9 @@ def test_plot_writes_pictures(run, tmp_path: Path, suffix: str, begin: bytes) ->
 
 
 def test_plot_refuses_what_it_cannot_write(run) -> None:
-    fails(run("plot", "0.1", "--updates", "5", "--out", "rates.docx"), 1, "rates.docx", ".png")
-    fails(run("plot", "0.1", "--updates", "5", "--out", "nowhere/rates.png"), 1, "nowhere")
-    fails(run("plot", "cosine(0.3, total='10% + 1e6 tokens')", "--epochs", "3", "--out", "a.png"), 1, "tokens")
+    fails(run("plot", "0.1", "--updates", "5", "--out", "rates.docx"), 2, "rates.docx", ".png")
+    fails(run("plot", "0.1", "--updates", "5", "--out", "nowhere/rates.png"), 2, "nowhere")
+    fails(run("plot", "cosine(0.3, total='10% + 1e6 tokens')", "--epochs", "3", "--out", "a.png"), 2, "tokens")
 
 
 @posix

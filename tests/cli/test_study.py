@@ -34,7 +34,7 @@ def test_an_unknown_study_or_task_is_answered_with_the_nearest(run) -> None:
 
 def test_a_folder_that_cannot_be_written_is_found_before_training(run, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    fails(run(*SMALL, "--out", "file/answer"), 1, "cannot write a report into")
+    fails(run(*SMALL, "--out", "file/answer"), 2, "cannot write a report into")
     assert not (tmp_path / "laju.sqlite").exists()
 
 
@@ -55,7 +55,7 @@ def test_the_answer_is_printed_and_written_and_the_second_time_comes_from_the_st
     second = run(*SMALL, "--out", "again", "--json", timeout=300)
     assert second.returncode == 0, second.stderr
     printed = json.loads(second.stdout)
-    assert (printed["name"], printed["rates"]) == ("fixed-rates", figures["rates"])
+    assert (printed["name"], printed["figures"]["rates"]) == ("fixed-rates", figures["rates"])
     assert rows(tmp_path / "laju.sqlite") == trained
     assert (tmp_path / "again" / "answer.md").read_text() == page
 

@@ -50,22 +50,22 @@ def test_a_search_goes_on_and_its_best_is_a_schedule_to_copy(folder: Path) -> No
     connection = sqlite3.connect(folder / "laju.sqlite")
     assert connection.execute("select count(*) from trials").fetchone() == (2,)
     connection.close()
-    fails(laju_(*SEARCH, "--trials", "2", "--momentum", "0.9", code=1), "optimizer is 'sgd()' there", "another storage")
+    fails(laju_(*SEARCH, "--trials", "2", "--momentum", "0.9", code=2), "optimizer is 'sgd()' there", "another storage")
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "texts"),
     [
-        (("tune", "cosin", "--space", "peak=1..2"), 1, ("'cosin' is not a policy; did you mean 'cosine'?",)),
-        (("tune", "cosine", "--space", "peak=2..1"), 1, ("peak=2..1: the low end must not be over the high one",)),
-        (("tune", "cosine", "--space", "peek=1..2"), 1, ("did you mean 'peak'?",)),
-        (("tune", "cosine", "--space", "peak=0..1 log"), 1, ("must begin above 0",)),
+        (("tune", "cosin", "--space", "peak=1..2"), 2, ("'cosin' is not a policy; did you mean 'cosine'?",)),
+        (("tune", "cosine", "--space", "peak=2..1"), 2, ("peak=2..1: the low end must not be over the high one",)),
+        (("tune", "cosine", "--space", "peek=1..2"), 2, ("did you mean 'peak'?",)),
+        (("tune", "cosine", "--space", "peak=0..1 log"), 2, ("must begin above 0",)),
         (("tune", "cosine"), 2, ("Missing option '--space'",)),
         (("tune", "cosine", "--space", "peak=1..2", "--task", "digit"), 2, ("did you mean 'digits'?",)),
-        ((*SEARCH, "--objective", "loss"), 1, ("objective 'loss' is not one of",)),
-        ((*SEARCH, "--objective", "accuracy", "--objective", "updates-to=0.9", "--pruner", "median"), 1, ("one objective",)),
-        ((*SEARCH, "--storage", "postgresql://me:secret@127.0.0.1:1/db"), 1, ("cannot be reached", "127.0.0.1")),
-        ((*SEARCH, "--storage", "laju.txt/below"), 1, ("storage laju.txt/below cannot be opened",)),
+        ((*SEARCH, "--objective", "loss"), 2, ("objective 'loss' is not one of",)),
+        ((*SEARCH, "--objective", "accuracy", "--objective", "updates-to=0.9", "--pruner", "median"), 2, ("one objective",)),
+        ((*SEARCH, "--storage", "postgresql://me:secret@127.0.0.1:1/db"), 2, ("cannot be reached", "127.0.0.1")),
+        ((*SEARCH, "--storage", "laju.txt/below"), 2, ("storage laju.txt/below cannot be opened",)),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_message(arguments: tuple[str, ...], code: int, texts: tuple[str, ...]) -> None:
@@ -81,4 +81,4 @@ def test_compare_tuned_says_the_factors() -> None:
     assert content["tuned"] is True
     (name,) = content["schedules"]
     assert name in {"slow ×0.1", "slow ×1", "slow ×10"}
-    fails(laju_("compare", "constant(0.1)", "--tuned", "--equal-area", code=1), "use one of them")
+    fails(laju_("compare", "constant(0.1)", "--tuned", "--equal-area", code=2), "use one of them")

@@ -454,7 +454,7 @@ def test_what_a_user_wrote_is_escaped(tmp_path: Path) -> None:
 def test_json_has_everything(schedule: laju.Schedule, target: str) -> None:
     found = convert(schedule, "laju", target, updates=30)
     kept = json.loads(json.dumps(found.to_json()))
-    assert laju.parse(kept["spec"]) == schedule
+    assert laju.parse(kept["schedule"]) == schedule
     assert laju.from_json(kept["schedule"]) == schedule
     assert kept["code"] == found.code
     assume(found.difference is not None)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import io
+import json
 import sys
 from typing import Any
 
@@ -28,10 +30,7 @@ VERBS = {
 }
 
 
-class Missing(click.ClickException):
-    """A package that the command needs is missing; the message says how to install it."""
-
-    exit_code = 3
+_JSON = "laju.json"
 
 
 class Verbs(click.Group):
@@ -55,14 +54,28 @@ class Verbs(click.Group):
             context.fail(f"No such command {args[0]!r}{nearest(args[0], VERBS)} (commands: {', '.join(VERBS)})")
         return super().resolve_command(context, args)
 
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        context.meta[_JSON] = "--json" in args
+        return super().parse_args(context, args)
+
     def invoke(self, context: click.Context) -> Any:
         # Ctrl-C at any moment, even while a verb is still being loaded. A verb that has more to say says it itself.
         try:
-            return super().invoke(context)
+            return self._with_packages(context)
         except KeyboardInterrupt:
             click.echo("\nStopped.", err=True)
             context.exit(130)
+        except click.ClickException as error:
+            if context.meta[_JSON]:
+                facts = {"verb": context.invoked_subcommand, "error": error.format_message(), "exit": error.exit_code}
+                click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+            raise
+
+    def _with_packages(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
         except ImportError as error:
+            from laju.cli.errors import Missing
             from laju.core.extras import MissingPackage, explained
 
             if (error.name or "").partition(".")[0] == "laju" and not isinstance(error, MissingPackage):
@@ -90,9 +103,25 @@ def cli() -> None:
     """
 
 
+class _Pipe(io.FileIO):
+    """Standard output into a pipe. After its reader has gone, the rest is dropped, and the exit status stays the answer."""
+
+    def write(self, data: Any) -> int | None:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            return memoryview(data).nbytes
+
+
 def main() -> None:
-    # Names and letters must come out where the terminal's encoding lacks a character, too.
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if not isinstance(stream, io.TextIOWrapper):
+            continue
+        # Names and letters must come out where the terminal's encoding lacks a character, too.
+        stream.reconfigure(errors="replace")
+        if not stream.isatty():
+            pipe = io.BufferedWriter(_Pipe(stream.fileno(), "wb", closefd=False))
+            buffered = stream.line_buffering
+            setattr(sys, name, io.TextIOWrapper(pipe, stream.encoding, "replace", line_buffering=buffered))
     cli()

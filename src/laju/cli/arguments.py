@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from laju.cli.errors import Missing, Wrong, in_options, of_system
 from laju.core.checks import SpecError
 from laju.core.schedule import Schedule
 from laju.text.spec import parse
@@ -110,11 +111,17 @@ def plain_errors() -> Iterator[None]:
 
             warnings.showwarning = show
             yield
-    except BrokenPipeError:  # who reads the output has seen enough; click ends in silence
-        raise
-    except (ValueError, OSError) as error:
-        raise click.ClickException(str(error)) from error
     except RuntimeError as error:
         if not type(error).__module__.startswith("laju."):  # a mistake, not something that a user can do anything about
             raise
-        raise click.ClickException(str(error)) from error
+        kind = Missing if type(error).__name__ == "DeviceError" else click.ClickException
+        raise kind(_worded(str(error))) from error
+    except OSError as error:
+        raise Wrong(_worded(of_system(error))) from error
+    except ValueError as error:
+        raise Wrong(_worded(str(error))) from error
+
+
+def _worded(message: str) -> str:
+    context = click.get_current_context(silent=True)
+    return in_options(message, context and context.command)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from laju.cli.arguments import plain_errors, store_option
+from laju.cli.run_options import as_text
 from laju.cli.train_options import (
     epochs_option,
     jobs_option,
@@ -104,7 +104,7 @@ def command(
         )
         result = Result(which, comparison, as_meant)
         if as_json:
-            click.echo(json.dumps(result.to_json(), indent=2, allow_nan=False))
+            click.echo(as_text(result.to_json()))
         else:
             console.print()
             console.print(result.verdict, style="bold", markup=False, highlight=False)

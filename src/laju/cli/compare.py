@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from laju.cli.arguments import plain_errors, read_schedules, schedules_argument, store_option
+from laju.cli.run_options import as_text
 from laju.cli.train_options import (
     batch_size_option,
     epochs_option,
@@ -202,7 +202,7 @@ def command(
             beside=beside,
         )
         if as_json:
-            click.echo(json.dumps(result.to_json(difference), indent=2, allow_nan=False))
+            click.echo(as_text(result.to_json(difference)))
         else:
             console.print()
             console.print(result.verdict(difference), style="bold", markup=False, highlight=False)

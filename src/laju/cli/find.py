@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from laju.cli.arguments import plain_errors
+from laju.cli.run_options import as_text
 from laju.cli.train_options import batch_size_option, json_option, momentum_option, seeds_option, task_options
 from laju.core.checks import nearest
 
@@ -97,7 +97,7 @@ def command(
             title = f"{task}, {optimizer}"
             result.plot(title=title).save(out)
         if as_json:
-            click.echo(json.dumps({"task": task, **result.to_json()}, indent=2, allow_nan=False))
+            click.echo(as_text({"task": task, **result.to_json()}))
         else:
             console.print(_table(result, title))
         for note in result.notes():

@@ -14,6 +14,7 @@ from typing import Any
 import click
 import numpy as np
 
+from laju.cli.errors import Wrong
 from laju.cli.run_options import read_one
 from laju.core.checks import nearest
 from laju.core.schedule import Schedule
@@ -116,7 +117,7 @@ class Source:
         from laju.logs import read
 
         if path != "-" and not Path(path).exists():
-            raise click.ClickException(f"there is no file {path!r}")
+            raise Wrong(f"there is no file {path!r}")
         rates = None if spec is None else _in_updates(read_one(spec)[1], name, updates_per_epoch)
         warmup = self.curve_warmup if rates is None else None
         log = read(path, **self.columns)
@@ -136,7 +137,7 @@ class Source:
         kept = curve.updates >= begin
         if not kept.any():
             where = "--from" if self.begin is not None else "the end of its warmup"
-            raise click.ClickException(
+            raise Wrong(
                 f"{curve.name} has no losses after update {begin:,} ({where}); its last one is at {curve.updates[-1]:,}"
             )
         return Curve(curve.updates[kept], curve.loss[kept], curve.rates, curve.name)

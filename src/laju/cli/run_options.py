@@ -14,6 +14,7 @@ import click
 import numpy as np
 
 from laju.cli.arguments import plain_errors, read_schedules
+from laju.cli.errors import Wrong, in_options
 from laju.core.checks import shown
 from laju.core.schedule import Schedule
 from laju.core.units import RunPlan
@@ -117,7 +118,7 @@ def _run(*, updates: int | None, drop_last: bool, updates_per_epoch: int | None,
     try:
         return Run(RunPlan(**given))  # type: ignore[arg-type]
     except ValueError as error:
-        raise click.UsageError(str(error)) from None
+        raise click.UsageError(in_options(str(error), click.get_current_context().command)) from None
 
 
 def _option(name: str) -> str:
@@ -132,27 +133,17 @@ def read_one(text: str) -> tuple[str, Schedule]:
     return next(iter(found.items()))
 
 
-class Failure(click.ClickException):
-    """An error of the question, for verbs whose exit status 1 is an answer."""
-
-    exit_code = 2
-
-
 @contextmanager
 def usage_errors() -> Iterator[None]:
-    """Errors as one plain message with exit status 2, since 1 is what the verb found."""
+    """The errors of `plain_errors`, and those of the arithmetic of a schedule."""
     try:
         with plain_errors(), np.errstate(all="ignore"):
             yield
-    except click.UsageError:
-        raise
-    except click.ClickException as error:
-        raise Failure(error.message) from error
     except OverflowError:
-        raise Failure("the schedule grows beyond what a float can hold in this run") from None
+        raise Wrong("the schedule grows beyond what a float can hold in this run") from None
     # Such as a function of the user's that does not take a number.
     except (ArithmeticError, TypeError, LookupError, AttributeError, MemoryError, RecursionError) as error:
-        raise Failure(f"the schedule cannot be computed: {error or type(error).__name__}") from error
+        raise Wrong(f"the schedule cannot be computed: {error or type(error).__name__}") from error
 
 
 def sketched(draw: Callable[[], str], updates: int) -> str:
@@ -166,8 +157,10 @@ def sketched(draw: Callable[[], str], updates: int) -> str:
 
 
 def as_text(data: dict[str, Any]) -> str:
-    """Indented JSON, in which numbers that JSON lacks are text."""
-    return json.dumps(_plain(data), indent=2, allow_nan=False, ensure_ascii=False)
+    """What a verb prints for programs: indented JSON that begins with the verb, and in which numbers that JSON lacks are text."""
+    context = click.get_current_context(silent=True)
+    verb = {} if context is None else {"verb": context.command_path.partition(" ")[2]}
+    return json.dumps(_plain(verb | data), indent=2, allow_nan=False, ensure_ascii=False)
 
 
 def _plain(value: Any) -> Any:

@@ -34,7 +34,7 @@ def command(schedule: str, run: Run, as_json: bool) -> None:
         facts = describe(resolved, run.length)
         if as_json:
             everything = {
-                "expression": str(given),
+                "schedule": str(given),
                 "in_updates": str(resolved),
                 "fingerprint": given.fingerprint,
                 "json": given.to_json(),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from laju.cli.arguments import plain_errors, store_option
+from laju.cli.run_options import as_text
 from laju.cli.train_options import jobs_option, task_options
 from laju.core.checks import nearest
 
@@ -106,8 +106,8 @@ def command(
             raise click.ClickException(f"{error}. {_kept(store)}; the same command goes on") from error
         if as_json:
             said = {"name": answer.name, "question": answer.question, "verdict": answer.verdict, "text": answer.text}
-            content = {**said, **answer.figures}
-            click.echo(json.dumps(content, indent=2, allow_nan=False))
+            content = {**said, "figures": answer.figures}
+            click.echo(as_text(content))
         else:
             _print(console, answer)
         console.print(
@@ -132,7 +132,7 @@ def _settings(texts: Sequence[str]) -> dict[str, Any]:
 
 def _list(studies: dict[str, str], as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(studies, indent=2))
+        click.echo(as_text({"studies": studies}))
         return
     width = max(map(len, studies))
     for name, question in studies.items():

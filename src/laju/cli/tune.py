@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from laju.cli.arguments import plain_errors, store_option
+from laju.cli.run_options import as_text
 from laju.cli.train_options import (
     batch_size_option,
     epochs_option,
@@ -195,7 +195,7 @@ def command(
         except KeyboardInterrupt:
             _stop(console, f"{_kept(tuned)}; the same command writes the files.")
         if as_json:
-            click.echo(json.dumps(tuned.to_json(), indent=2, allow_nan=False))
+            click.echo(as_text(tuned.to_json()))
         else:
             console.print()
             console.print(tuned.verdict(), style="bold", markup=False, highlight=False, soft_wrap=True)

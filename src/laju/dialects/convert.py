@@ -217,8 +217,7 @@ def _read(given: str, origin: str, facts: _Given) -> tuple[Schedule, str, str, t
             if "'lr'" not in str(error):
                 raise
             raise DialectError(
-                f"lr is missing: {dialect.title}'s schedulers change the optimizer's rate, so say what it is: lr=0.1, or on the "
-                "command line --lr 0.1"
+                f"lr is missing: {dialect.title}'s schedulers change the optimizer's rate, so say what it is: lr=0.1"
             ) from None
     more = {} if facts.lr is None else {"lr": facts.lr}
     return read(origin, given, **more), given.strip(), origin, ()

@@ -132,7 +132,7 @@ def compare(
     watcher = as_display(display)
     rates = base_rates.TRIALS if tuned is True else whole("tuned", tuned, least=base_rates.LEAST) if tuned else 0
     if rates and equal_area:
-        raise ValueError("tuned and equal_area both set the rates of a schedule; use one of them")
+        raise ValueError("tuned=… and equal_area=… both set the rates of a schedule; use one of them")
     error = ERROR if race is True else race
     if race is not False:
         if len(frameworks) > 1:

@@ -1,0 +1,82 @@
+"""Errors as a person at a command line reads them: one sentence, options by their names, and the exit status.
+
+0 all is well; 1 a finding, a difference, a cause, a refusal; 2 the command or its input is wrong; 3 something is missing;
+130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+
+
+class Wrong(click.ClickException):
+    """The command or its input is wrong."""
+
+    exit_code = 2
+
+
+class Missing(click.ClickException):
+    """A package or a device that the command needs is missing; the message says how to get it, where laju knows."""
+
+    exit_code = 3
+
+
+def of_system(error: OSError) -> str:
+    """An error of the operating system as a sentence, without its number; an error with words of its own stays.
+
+    >>> of_system(FileNotFoundError(2, "No such file or directory", "log.csv"))
+    "there is no file 'log.csv'"
+    >>> of_system(OSError(28, "No space left on device", "a.png"))
+    "'a.png': no space left on device"
+    """
+    if error.errno is None or not str(error).startswith("[Errno"):
+        return str(error)
+    reason = (error.strerror or "it cannot be used").lower()
+    if error.filename is None:
+        return reason
+    name = str(error.filename)
+    if isinstance(error, FileNotFoundError):
+        folder = Path(name).parent
+        return f"there is no file {name!r}" if folder.exists() else f"there is no folder {str(folder)!r} for {name!r}"
+    if isinstance(error, IsADirectoryError):
+        return f"{name!r} is a folder, not a file"
+    if isinstance(error, NotADirectoryError):
+        return f"{name!r} is below a file, as if that were a folder"
+    return f"{name!r}: {reason}"
+
+
+_QUOTED = r"(?<!\w)'[^']*'|\"[^\"]*\"|`[^`]*`"
+
+
+def in_options(message: str, command: click.Command | None) -> str:
+    """A message of laju's Python functions with the arguments as a command's options, outside quotes.
+
+    >>> ran = click.Command("run", params=[click.Option(["--data-dir"]), click.Option(["--low"])])
+    >>> in_options("task 'data_dir' takes no data_dir; low must be below 1, got low=2", ran)
+    "task 'data_dir' takes no --data-dir; --low must be below 1, got --low 2"
+    """
+    options: dict[str, str] = {}
+    for param in command.params if command is not None else ():
+        option = max(param.opts, key=len)
+        if isinstance(param, click.Option) and option.startswith("--"):
+            own = option[2:].replace("-", "_")
+            # A library says rate= where a verb, whose rates are a column, says --rate-column.
+            options |= dict.fromkeys((param.name or own, own, own.removesuffix("_column")), option)
+    if not options:
+        return message
+    names = "|".join(sorted(map(re.escape, options), key=len, reverse=True))
+    found = re.compile(rf"{_QUOTED}|(?<![\w.-])(?P<name>{names})(?:(?P<value>=…|=(?=\S))|(?=[^\w=(]|$))")
+
+    def option_of(match: re.Match[str]) -> str:
+        name = match["name"]
+        if name is not None and match["value"]:
+            return options[name] + (" " if match["value"] == "=" else "")
+        # A word of one part may be a word of the sentence.
+        if name is not None and ("_" in name or message.startswith(" must ", match.end())):
+            return options[name]
+        return match[0]
+
+    return found.sub(option_of, message)
