@@ -106,7 +106,7 @@ def cli() -> None:
 class _Pipe(io.FileIO):
     """Standard output into a pipe. After its reader has gone, the rest is dropped, and the exit status stays the answer."""
 
-    def write(self, data: Any) -> int | None:
+    def write(self, data: Any, /) -> int:
         try:
             return super().write(data)
         except BrokenPipeError:

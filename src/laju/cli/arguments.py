@@ -124,4 +124,4 @@ def plain_errors() -> Iterator[None]:
 
 def _worded(message: str) -> str:
     context = click.get_current_context(silent=True)
-    return in_options(message, context and context.command)
+    return in_options(message, None if context is None else context.command)

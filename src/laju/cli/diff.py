@@ -92,7 +92,9 @@ def _beside(a: str, b: str, logs: list[str], run: Run, as_json: bool) -> None:
         if logs[0] != a:
             rows = [(at, y, x) for at, x, y in rows]
         if as_json:
-            click.echo(as_text({"a": a, "b": b, "equal": not rows, "rows": count, "different": [list(row) for row in rows]}))
+            click.echo(
+                as_text({"a": a, "b": b, "equal": not rows, "rows": count, "different": [list(row) for row in rows]})
+            )
         else:
             click.echo(
                 f"a: {first.taken('rate') if logs[0] == a else a}\nb: {b if logs[-1] != b else read(b).taken('rate')}"
