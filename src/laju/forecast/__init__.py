@@ -12,6 +12,7 @@ from laju.forecast.ending import Ending, ending
 from laju.forecast.families import Best
 from laju.forecast.finals import FittedFinals, Ranked, fit_finals
 from laju.forecast.fitting import FittedLaw, HeldOut, errors, fit
+from laju.forecast.live import LiveEnding
 from laju.forecast.plan import (
     Plan,
     best_continuation,
@@ -32,6 +33,7 @@ __all__ = [
     "FittedLaw",
     "ForecastWarning",
     "HeldOut",
+    "LiveEnding",
     "Plan",
     "Prior",
     "Ranked",

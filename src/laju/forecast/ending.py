@@ -164,8 +164,8 @@ def ending(
     """
     if not isinstance(level, int | float) or not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, got {shown(level)}")
-    rates, end = _whole_run(schedule, at)
-    used = _prior(prior)
+    rates, end = whole_run(schedule, at)
+    used = prior_runs(prior)
     notes: list[str] = []
     try:
         rows, values = _rows(updates, losses, notes)
@@ -215,7 +215,8 @@ class _Refusal(Exception):
     """The rows say too little."""
 
 
-def _whole_run(schedule: Any, at: Any) -> tuple[Array, int]:
+def whole_run(schedule: Any, at: Any) -> tuple[Array, int]:
+    """The rate of each update of the whole run, and the update asked about."""
     if schedule is None:
         raise ValueError("schedule must be a Schedule or one rate for each update of the whole run, got None")
     if isinstance(schedule, str):
@@ -324,7 +325,8 @@ def _branches(rows: Updates, values: Array, rates: Array, prior: Prior) -> list[
     return [run for run, _ in alike if run.group in trunks][:BRANCHES]
 
 
-def _prior(prior: Any) -> tuple[Prior | None, ...]:
+def prior_runs(prior: Any) -> tuple[Prior | None, ...]:
+    """The priors that an argument `prior` asks for; several where the curve is to choose."""
     if prior is None:
         return (None,)
     if isinstance(prior, Prior):
