@@ -64,11 +64,13 @@ def test_columns_in_any_order_among_others(written, delimiter: str) -> None:
     assert read_curve(written(text), name="mine").loss.tolist() == [3.5, 3.25]
 
 
-def test_of_several_losses_one_is_asked_for_unless_one_is_plainly_the_loss(written) -> None:
-    path = written("step,lr,train_loss,val_loss\n1,0.1,3.5,4.5\n")
-    with pytest.raises(ValueError, match=r"run1\.csv has several columns of losses: 'train_loss', 'val_loss'"):
+def test_of_several_losses_the_held_out_one_is_taken_and_parts_are_asked_for(written) -> None:
+    path = written("step,lr,box_loss,cls_loss\n1,0.1,3.5,4.5\n")
+    with pytest.raises(ValueError, match=r"run1\.csv has several columns of losses: 'box_loss', 'cls_loss'"):
         read_curve(path)
-    assert read_curve(path, loss="val_loss").loss.tolist() == [4.5]
+    path = written("step,lr,train_loss,val_loss\n1,0.1,3.5,4.5\n")
+    assert read_curve(path).loss.tolist() == [4.5]
+    assert read_curve(path, loss="train_loss").loss.tolist() == [3.5]
     with pytest.raises(ValueError, match=r"no column 'vall_loss'; did you mean 'val_loss'"):
         read_curve(path, loss="vall_loss")
     assert read_curve(written("step,lr,eval_loss,loss\n1,0.1,9,3.5\n")).loss.tolist() == [3.5]
@@ -291,8 +293,9 @@ def test_wrong_tensorboard_folders_are_named(events, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nowhere"):
         read_curve(tmp_path / "nowhere")
     folder = events({"train/loss": [(1, 4.0)], "val/loss": [(1, 4.0)], "lr": [(1, 0.1)]})
-    with pytest.raises(ValueError, match="several columns of losses: 'train/loss', 'val/loss'"):
-        read_curve(folder)
+    parts = events({"train/box_loss": [(1, 4.0)], "train/cls_loss": [(1, 4.0)], "lr": [(1, 0.1)]}, "parts")
+    with pytest.raises(ValueError, match="several columns of losses: 'train/box_loss', 'train/cls_loss'"):
+        read_curve(parts)
     with pytest.raises(ValueError, match=r"no column 'train/los'; did you mean 'train/loss'"):
         read_curve(folder, loss="train/los")
     assert read_curve(folder, loss="val/loss").loss.tolist() == [4]

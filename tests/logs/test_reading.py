@@ -100,6 +100,33 @@ def test_a_summary_of_the_run_is_no_curve() -> None:
     assert len(found.loss().at) == 8
 
 
+@pytest.mark.parametrize(
+    ("columns", "taken"),
+    [
+        (("train_loss", "val_loss"), "val_loss"),
+        (("train/loss", "validation/loss", "train/loss_smooth"), "validation/loss"),
+        (("loss_smooth", "loss"), "loss"),
+        (("loss", "eval_loss"), "loss"),
+        (("train_loss", "eval_loss"), "eval_loss"),
+        (("nll_loss", "loss"), "loss"),
+        (("lm loss", "lm loss validation"), "lm loss validation"),
+        (("val/box_loss", "train/loss"), "train/loss"),
+        (("a_loss", "b_loss"), None),
+        (("train_loss", "training_loss"), None),
+    ],
+)
+def test_of_several_losses_held_out_goes_before_training_and_raw_before_smoothed(columns, taken) -> None:
+    for order in (columns, columns[::-1]):
+        found = text(table(",".join(("step", "lr", *order)), [(i, 0.1, *(3 + i for _ in order)) for i in range(20)]))
+        if taken is None:
+            with pytest.raises(LogError, match=r"several columns of losses: .*--loss-column"):
+                found.loss()
+        else:
+            assert found.losses[0] == found.loss().name == taken
+    few = table("step,train_loss,val_loss", [(i, 3, 3.5 if i in (10, 19) else "") for i in range(20)])
+    assert text(few).loss().name == "train_loss"  # two values beside twenty are no curve
+
+
 def test_units_that_are_no_updates_are_told() -> None:
     for name, unit in (
         ("tokens", "token"),

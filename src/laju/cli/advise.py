@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from laju.forecast import Ending
     from laju.logs import Log, Series
 
-_HELD_OUT = ("val", "valid", "validation", "eval", "test", "dev")
-_SMOOTH = ("smooth", "smoothed", "avg", "average", "mean", "ema")
-
 
 @click.command("advise")
 @click.argument("file", metavar="LOG|-")
@@ -73,13 +70,13 @@ def command(
         from laju.forecast import ending
 
         log = options.read(file)
-        losses = _losses(log, loss_column)
+        losses = log.loss(loss_column)
         at = _updates(log, losses, updates_per_epoch)
         schedule = _schedule(log, options, spec, updates_per_epoch, updates)
         found = ending(at, losses.values, schedule, updates, prior=None if prior == "none" else prior)
         bar, what = (target, "the target") if target is not None else (None, "")
         if against is not None:
-            theirs = _losses(other := options.read(against), None)
+            theirs = (other := options.read(against)).loss()
             bar, what = float(theirs.values[-1]), f"the last loss of {against}, at {other.unit} {theirs.at[-1]:,g}"
         chance = None if bar is None or found.value is None else _chance(found, bar)
         span = f"updates {at[0]:,.0f} … {at[-1]:,.0f}"
@@ -109,21 +106,6 @@ def command(
             click.echo(f"wrote {ending_picture(found, at, losses.values, schedule).save(out)}", err=as_json)
         if found.refused:
             click.get_current_context().exit(1)
-
-
-def _losses(log: Log, name: str | None) -> Series:
-    """The column of losses: of held-out data before training's, raw before smoothed."""
-    if name is not None:
-        return log.loss(name)
-
-    def rank(column: str) -> tuple[bool, bool]:
-        words = set("".join(c if c.isalnum() else " " for c in column.lower()).split())
-        return not words & set(_HELD_OUT), bool(words & set(_SMOOTH))
-
-    columns = sorted(log.losses, key=rank)
-    if len(columns) > 1 and rank(columns[0]) == rank(columns[1]):
-        return log.loss()
-    return log.loss(columns[0] if columns else None)
 
 
 def _updates(log: Log, losses: Series, per_epoch: int | None) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -22,6 +22,9 @@ Array = npt.NDArray[np.float64]
 MOST_CELLS = 1 << 20
 """Cells that are kept of a log; of a larger log every 2nd, 4th, … row of each kind is kept."""
 
+_FEW = 8
+"""Losses that make no curve beside a column that has more."""
+
 BLANKS = frozenset({"", "none", "null", "na", "n/a", "-", "--", "<na>"})
 _RUNS = (("run",), ("run", "id"), ("run", "name"), ("experiment",), ("seed",))
 """Names of columns that say which run a row is of."""
@@ -147,12 +150,15 @@ class Log:
     def loss(self, name: str | None = None) -> Series:
         """The losses: of the column that is named, or of the first column of losses.
 
+        Held-out losses go before training's, raw ones before smoothed, the whole before its parts; a column with fewer than
+        eight values goes behind the columns that have more.
+
         Raises:
-            LogError: no such column, no column of losses, or several of which none is plainly the loss.
+            LogError: no such column, no column of losses, or several that no name tells apart.
         """
         if name is None and len(self.losses) > 1:
-            first, second = (names.rank(each, "loss") for each in self.losses[:2])
-            if first == second or first[0]:
+            first, second = (_loss_rank(each, len(self.series(each).at)) for each in self.losses[:2])
+            if first == second:
                 several = ", ".join(map(repr, self.losses))
                 raise LogError(
                     f"{self.path} has several columns of losses: {several}; say which one by loss=, or --loss-column"
@@ -411,12 +417,19 @@ def parse(cell: Any) -> float | None:
 def _of_kind(table: _Table, kind: str, given: str | None, position: str | None) -> tuple[str, ...]:
     found = [name for name in table.cells if name != position and names.kind(name) == kind and table.filled(name)]
     # A summary of the whole run has one value; a curve beside it is what was meant.
-    curves = [name for name in found if int((~np.isnan(table.numbers(name))).sum()) > 1]
+    count = {name: int((~np.isnan(table.numbers(name))).sum()) for name in found}
+    curves = [name for name in found if count[name] > 1]
     summaries = [name for name in found if name not in curves] if curves else []
-    found = sorted(curves or found, key=lambda name: names.rank(name, kind))
+    found = sorted(
+        curves or found, key=lambda name: _loss_rank(name, count[name]) if kind == "loss" else names.rank(name, kind)
+    )
     if given is not None:
         return (given, *(name for name in found if name != given))
     return tuple(found + (summaries if kind == "rate" else []))
+
+
+def _loss_rank(name: str, count: int) -> tuple[int, ...]:
+    return (int(count < _FEW), *names.rank(name, "loss"))
 
 
 def _position(table: _Table, given: Given) -> tuple[str, str | None]:

@@ -17,6 +17,8 @@ _NO_RATE = frozenset({
     "momentum", "decay", "mult", "multiplier", "scale", "factor", "weight", "warmup", "beta", "beta1", "betas", "scheduler",
 })  # fmt: skip
 _NEUTRAL = frozenset({"", "value", "values", "y", "unnamed 0"})
+HELD_OUT = frozenset({"val", "valid", "validation", "eval", "test", "dev"})
+_SMOOTHED = frozenset({"smooth", "smoothed", "avg", "average", "mean", "ema"})
 _DERIVED = ("__MIN", "__MAX")
 _TIMES = frozenset({"time", "timestamp", "runtime", "seconds", "eta", "elapsed"})
 
@@ -72,11 +74,7 @@ def kind(name: str) -> str:
     }:
         return "loss"
     # Prefixes of losses: ultralytics has train/box_loss, others loss/train.
-    if (
-        every[:1] == ("loss",)
-        and len(every) > 1
-        and mine[-1] in ("train", "val", "valid", "validation", "test", "eval")
-    ):
+    if every[:1] == ("loss",) and len(every) > 1 and mine[-1] in HELD_OUT | {"train"}:
         return "loss"
     return "time" if _TIMES & {*mine} else "metric"
 
@@ -108,6 +106,11 @@ def rank(name: str, of: str) -> tuple[int, ...]:
         plain_rate = mine in (("lr",), ("learning", "rate"), ("rate",), ("learningrate",))
         return (int(bool({"base", "max", "min", "initial"} & {*mine})), int(not plain_rate))
     if of == "loss":
-        held = {"val", "valid", "validation", "eval", "test"} & {*every}
-        return (int(every not in (("loss",), ("total", "loss"), ("lm", "loss"))), int(bool(held)))
+        # A part, such as box_loss, is not the loss. A held-out loss is what a run is judged by; but Trainer's eval_loss has
+        # few rows beside those of its loss.
+        whole = tuple(word for word in mine if word not in HELD_OUT | _SMOOTHED | {"train", "training"})
+        part = whole not in ((), ("loss",), ("total", "loss"), ("lm", "loss"))
+        held = HELD_OUT & {*every}
+        side = 0 if held - {"eval"} else 2 if held else 1 if mine == ("loss",) else 3
+        return (int(part), side, int(bool(_SMOOTHED & {*every})), int(whole != mine), int(every != mine))
     return (0,)
