@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+import laju
 from laju.dialects import DialectError, NotASchedule, read
 from laju.dialects.configs import read_config
+from laju.dialects.convert import convert
 
 ARGUMENTS: dict[str, Any] = {
     "learning_rate": 3e-5,
@@ -80,9 +82,7 @@ def test_deepspeed(tmp_path: Path) -> None:
     }
     file = tmp_path / "ds.json"
     file.write_text(json.dumps({"train_batch_size": 8, "scheduler": section}))
-    with pytest.raises(
-        DialectError, match=r"scheduler\.params\.total_num_steps, which is 'auto'.*give total_num_steps"
-    ):
+    with pytest.raises(DialectError, match=r"scheduler\.params\.total_num_steps, which is 'auto'.*give total="):
         read_config(file)
     found = read_config(file, total_num_steps=100)
     assert found.call == "WarmupDecayLR(total_num_steps=100, warmup_max_lr=0.1, warmup_num_steps=10)"
@@ -142,7 +142,7 @@ def test_torchtune(tmp_path: Path) -> None:
     [
         ({"a": 1}, {}, DialectError, "not a configuration that laju knows"),
         ({"a": 1}, {"system": "deepspede"}, DialectError, "did you mean 'deepspeed'"),
-        ({"a": 1}, {"system": "deepspeed"}, DialectError, "no section 'scheduler'"),
+        ({"a": 1}, {"system": "deepspeed"}, DialectError, "the optimizer's rate"),
         ([1], {"system": "transformers"}, DialectError, "must be a mapping"),
         ({**ARGUMENTS, "lr_scheduler_type": "reduce_lr_on_plateau"}, {}, NotASchedule, "follows a metric"),
         ({**ARGUMENTS, "lr_scheduler_type": "cosin"}, {}, DialectError, "did you mean 'cosine'"),
@@ -175,3 +175,65 @@ def test_values_of_the_wrong_kind_are_a_value_error(wrong: dict[str, Any]) -> No
     config = {"learning_rate": 3e-5, "lr_scheduler_type": "linear", "warmup_steps": 10, "max_steps": 100}
     with pytest.raises(ValueError, match=r"config|number"):
         read_config(config | wrong)
+
+
+AUTO = {"total_num_steps": "auto", "warmup_min_lr": "auto", "warmup_max_lr": "auto", "warmup_num_steps": "auto"}
+
+
+def test_what_a_trainer_fills_into_deepspeeds_file_is_filled_from_the_run():
+    own = {"type": "WarmupDecayLR", "params": AUTO}
+    given = {"scheduler": own, "optimizer": {"type": "AdamW", "params": {"lr": "auto"}}}
+    found = read_config(given, lr=1e-4, total=1000, warmup=100)
+    assert found.schedule == read("deepspeed", "WarmupDecayLR(1000, 0, 1e-4, 100)", lr=1e-4)
+    assert found.schedule(100) == pytest.approx(1e-4)
+    assert found.schedule(500) == pytest.approx(5.5667e-5, rel=1e-4)
+    assert "warmup_min_lr is 'auto'" in " ".join(found.notes)
+    with pytest.raises(
+        DialectError, match=r"warmup_num_steps, which is 'auto'.*give warmup=…, on the command line --fact warmup="
+    ):
+        read_config(given, lr=1e-4, total=1000)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"train_micro_batch_size_per_gpu": 4, "optimizer": {"type": "AdamW", "params": {"lr": 3e-5}}},
+        {"optim_wrapper": {"optimizer": {"type": "SGD", "lr": 3e-5}}, "param_scheduler": []},
+    ],
+)
+def test_a_known_system_without_a_scheduler_is_the_constant_rate_with_a_note(given):
+    found = read_config(given)
+    assert found.schedule == laju.constant(3e-5)
+    assert "the rate is constant" in found.notes[0]
+
+
+def test_schedulers_of_the_weight_decay_stand_beside_the_rates():
+    own = {"type": "CosineAnnealingLR", "T_max": 100, "by_epoch": False, "end": 100}
+    other = {"type": "CosineAnnealingWeightDecay", "eta_min": 0.2, "T_max": 100}
+    found = read_config([own, other], lr=1e-3, max_iters=100)
+    assert found.schedule(50) == pytest.approx(5e-4)
+    assert "CosineAnnealingWeightDecay is left out: it schedules the weight decay" in found.notes
+
+
+@pytest.mark.parametrize(
+    "given", [{"learning_rate": float("nan")}, {"max_steps": float("inf")}, {"warmup_ratio": 3}, {"max_steps": "<"}]
+)
+def test_nothing_but_a_dialect_error_comes_out(given):
+    with pytest.raises(DialectError):
+        read_config({"lr_scheduler_type": "cosine", "max_steps": 10, **given})
+
+
+def test_a_fact_that_no_reader_asks_for_is_refused():
+    with pytest.raises(DialectError, match="the fact 'sampels' has no place in this configuration of transformers"):
+        read_config({"lr_scheduler_type": "cosine", "max_steps": 10}, sampels=100)
+
+
+def test_pasted_code_is_read_with_what_only_the_run_knows(tmp_path):
+    text = "scheduler = CosineAnnealingLR(optimizer, T_max=3 * len(train_loader))"
+    found = convert(text, "torch", "laju", lr=0.1, facts={"len( train_loader )": 391})
+    assert found.schedule == convert("CosineAnnealingLR(T_max=1173)", "torch", "laju", lr=0.1).schedule
+    assert read("torch", "scheduler = StepLR(optimizer, 30)", lr=0.1) == read("torch", "StepLR(30)", lr=0.1)
+    with pytest.raises(DialectError, match=r"--fact 'len\(train_loader\)=…'"):
+        read("torch", text, lr=0.1)
+    with pytest.raises(DialectError, match="the fact 'x' is nowhere in"):
+        convert(text, "torch", "laju", lr=0.1, facts={"x": 3})

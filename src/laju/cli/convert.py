@@ -8,8 +8,28 @@ import click
 
 from laju.cli.arguments import functions_allowed, schedule_argument
 from laju.cli.run_options import as_text, sketched, usage_errors
+from laju.core.checks import shown
 
 _COUNT = click.IntRange(min=1)
+
+
+def _facts(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, int | float | str]:
+    found: dict[str, int | float | str] = {}
+    for text in given:
+        name, equals, value = text.rpartition("=")
+        if not equals or not name.strip() or not value.strip():
+            raise click.BadParameter(f"{shown(text)} is not NAME=VALUE, such as 'len(train_loader)=391'")
+        found[name.strip()] = _number(value.strip())
+    return found
+
+
+def _number(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 @click.command("convert")
@@ -22,6 +42,14 @@ _COUNT = click.IntRange(min=1)
 @click.option("--updates", type=_COUNT, help="Updates of the run; by default until the schedule ends.")
 @click.option("--epochs", type=_COUNT, help="Epochs of the run, instead.")
 @click.option("--updates-per-epoch", type=_COUNT, help="Where the source counts epochs and the target updates.")
+@click.option(
+    "--fact",
+    "facts",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=_facts,
+    help="What only the run knows, such as 'len(train_loader)=391' in pasted code, or warmup=100 for a configuration.",
+)
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
@@ -36,6 +64,7 @@ def command(
     updates: int | None,
     epochs: int | None,
     updates_per_epoch: int | None,
+    facts: dict[str, int | float | str],
     out: Path | None,
     as_json: bool,
 ) -> None:
@@ -52,7 +81,7 @@ def command(
     """
     with usage_errors():
         from laju.dialects.convert import convert
-        from laju.dialects.convert_report import facts
+        from laju.dialects.convert_report import facts as said
         from laju.text.spec import parse
 
         trusted = source == "laju" and functions_allowed()
@@ -64,12 +93,13 @@ def command(
             updates=updates,
             epochs=epochs,
             updates_per_epoch=updates_per_epoch,
+            facts=facts,
         )
         written = [] if out is None else found.save(out)
         if as_json:
             click.echo(as_text({**found.to_json(), "report": found.report}))
         else:
-            for name, value in facts(found).items():
+            for name, value in said(found).items():
                 click.echo(f"{name:8}{value}")
             click.echo(f"\n{found.code}")
             click.echo(found.report)

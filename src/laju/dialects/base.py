@@ -8,6 +8,7 @@ stepped after each, as the system's documentation shows.
 from __future__ import annotations
 
 import ast
+import builtins
 import inspect
 import math
 from collections.abc import Callable, Mapping
@@ -150,8 +151,7 @@ def read(name: str, text: str, **given: Any) -> Schedule:
     if not isinstance(text, str) or len(text) > limits.TEXT:
         raise DialectError(f"text must be a call of at most {limits.TEXT:,} characters, got {shown(text)}")
     try:
-        tree = ast.parse(text.strip(), mode="eval").body
-        value = _value(tree, dialect, text, given)
+        value = _value(_expression(text), dialect, text, given)
     except SyntaxError as error:
         raise DialectError(f"{shown(text)} is not a call such as 'CosineAnnealingLR(T_max=100)': {error.msg}") from None
     except (RecursionError, MemoryError):
@@ -161,6 +161,49 @@ def read(name: str, text: str, **given: Any) -> Schedule:
     if not isinstance(value, Schedule):
         raise DialectError(f"{shown(text)} is not a call of a scheduler such as 'CosineAnnealingLR(T_max=100)'")
     return value
+
+
+def filled(text: str, facts: Mapping[str, Any]) -> str:
+    """The expression of pasted code, with the value of each fact in the place of its expression.
+
+    Raises:
+        DialectError: a fact that the text does not speak of, or that is no expression.
+
+    >>> filled("scheduler = StepLR(optimizer, 3 * len(train_loader))", {"len(train_loader)": 391})
+    'StepLR(optimizer, 3 * 391)'
+    """
+    try:
+        values = {ast.unparse(ast.parse(name.strip(), mode="eval")): (name, value) for name, value in facts.items()}
+        tree = _expression(text)
+    except (SyntaxError, RecursionError, MemoryError, ValueError) as error:
+        if not facts:
+            return text.strip()  # which `read` explains
+        raise DialectError(f"{shown(text)} with the facts {', '.join(facts)} cannot be read: {error}") from None
+    if not facts:
+        return (ast.get_source_segment(text.strip(), tree) or text).strip()
+    met: set[str] = set()
+
+    class Fill(ast.NodeTransformer):
+        def visit(self, node: ast.AST) -> ast.AST:
+            name, value = values.get(ast.unparse(node), (None, None)) if isinstance(node, ast.expr) else (None, None)
+            if name is None:
+                return super().visit(node)
+            met.add(name)
+            return ast.Constant(value)
+
+    text = ast.unparse(Fill().visit(tree))
+    for name in facts:
+        if name not in met:
+            raise DialectError(f"the fact {name!r} is nowhere in {shown(text)}")
+    return text
+
+
+def _expression(text: str) -> ast.expr:
+    """The expression, without the name that pasted code assigns it to."""
+    match ast.parse(text.strip()).body:
+        case [ast.Expr(value=tree) | ast.Assign(value=tree) | ast.AnnAssign(value=ast.expr() as tree)]:
+            return tree
+    raise SyntaxError("it is not one expression")
 
 
 def call(
@@ -254,7 +297,9 @@ def _value(at: ast.expr, dialect: System, text: str, given: Mapping[str, Any]) -
                     return limits.number(_OPERATIONS[type(op)](a, b))
                 except (ArithmeticError, ValueError) as error:
                     raise DialectError(f"{ast.unparse(at)} cannot be computed: {error}") from None
-        case ast.Call(func=ast.Name() | ast.Attribute() as function, args=args, keywords=keywords):
+        case ast.Call(func=ast.Name() | ast.Attribute() as function, args=args, keywords=keywords) if not (
+            isinstance(function, ast.Name) and hasattr(builtins, function.id)  # such as len(train_loader)
+        ):
             name = function.id if isinstance(function, ast.Name) else function.attr
             positional = [_value(a, dialect, text, given) for a in args if not _is_optimizer(a)]
             named = {
@@ -269,7 +314,8 @@ def _value(at: ast.expr, dialect: System, text: str, given: Mapping[str, Any]) -
         )
     raise DialectError(
         f"in {shown(text)}, {ast.unparse(at)!r} is neither a number, text or list nor a call of one of {dialect.title}'s "
-        "schedulers"
+        f"schedulers; what only the run knows is a fact: facts={{{ast.unparse(at)!r}: …}}, or on the command line "
+        f"--fact '{ast.unparse(at)}=…'"
     )
 
 

@@ -7,11 +7,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from laju.dialects.base import DialectError, call, system
-from laju.dialects.configs import Configured, fact, mapping, no_other_rates
+from laju.dialects.configs import Configured, constant, fact, mapping, no_other_rates
+
+
+# Keys of no other system's file at its top.
+_OWN = {"train_micro_batch_size_per_gpu", "zero_optimization", "zero_allow_untested_optimizer", "steps_per_print"}
+
+# What the trainers of Transformers and Accelerate fill in for "auto"
+# (transformers 5, integrations/deepspeed.py: trainer_config_finalize; accelerate 1, Accelerator._prepare_deepspeed).
+_AUTO = {"total_num_steps": "total", "warmup_num_steps": "warmup", "warmup_max_lr": "lr"}
 
 
 def is_one(content: Any) -> bool:
     """Whether it looks like a configuration of DeepSpeed."""
+    if isinstance(content, Mapping) and _OWN & set(content) and "scheduler" not in content:
+        return True
     section = content.get("scheduler") if isinstance(content, Mapping) else None
     return isinstance(section, Mapping) and "params" in section and "type" in section
 
@@ -19,8 +29,14 @@ def is_one(content: Any) -> bool:
 def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
     """The schedule of the section; the optimizer's rate is that of the `optimizer` section, or the fact `lr`."""
     given = mapping(content, where)
-    if "scheduler" not in given:
-        raise DialectError(f"{where} has no section 'scheduler'; DeepSpeed then keeps the optimizer's rate")
+    optimizer = mapping(mapping(given.get("optimizer") or {}, "optimizer").get("params") or {}, "optimizer.params")
+    groups = no_other_rates(given, ("scheduler",), "deepspeed")
+    groups += no_other_rates(optimizer, ("lr",), "deepspeed", "optimizer.params")
+    own = optimizer.get("lr")
+    lr = facts.get("lr") if own in (None, "auto") else own
+    if given.get("scheduler") is None:
+        lr = fact("lr", facts, lr, what="the optimizer's rate (optimizer.params.lr)")
+        return constant(lr, "deepspeed", f"{where} has no section 'scheduler'", groups)
     section = mapping(given["scheduler"], "scheduler")
     name = section.get("type")
     if not isinstance(name, str):
@@ -30,15 +46,17 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
         raise DialectError(f"{name} has no parameter 'lr': the optimizer has the rate (optimizer.params.lr)")
     automatic = [key for key, value in params.items() if value == "auto"]
     for key in automatic:
-        params[key] = fact(key, facts, what=f"scheduler.params.{key}, which is 'auto' and filled in by the trainer,")
+        if key == "warmup_min_lr" and key not in facts:
+            params[key] = 0
+            groups += ("warmup_min_lr is 'auto', for which the trainer fills in 0",)
+            continue
+        name_of_run = _AUTO.get(key, key)
+        given_here = lr if key == "warmup_max_lr" else facts.get(key)
+        what = f"scheduler.params.{key}, which is 'auto' and filled in by the trainer,"
+        params[key] = fact(name_of_run, facts, given_here, what=what)
     # The momentum of a cycle is not the learning rate's.
     dropped = ("cycle_momentum", "cycle_min_mom", "cycle_max_mom", "decay_mom_rate", "last_batch_iteration")
     momentum = [key for key in dropped if params.pop(key, None) is not None]
-    optimizer = mapping(mapping(given.get("optimizer") or {}, "optimizer").get("params") or {}, "optimizer.params")
-    groups = no_other_rates(given, ("scheduler",), "deepspeed")
-    groups += no_other_rates(optimizer, ("lr",), "deepspeed", "optimizer.params")
-    own = optimizer.get("lr")
-    lr = facts.get("lr") if own in (None, "auto") else own
     function = system("deepspeed").scheduler(name)
     takes_lr = "lr" in inspect.signature(function).parameters
     if takes_lr and params.get("warmup_max_lr") is None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from laju.core.checks import shown
 from laju.dialects.base import DialectError
-from laju.dialects.configs import Configured, fact, mapping, no_other_rates
+from laju.dialects.configs import Configured, constant, fact, mapping, no_other_rates
 from laju.dialects.mmengine import param_scheduler
 from laju.dialects.python_config import Unread
 
@@ -22,14 +22,18 @@ def is_one(content: Any) -> bool:
 def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
     """The schedule of iterations; of epochs where all schedulers step by epoch and `updates_per_epoch` is not given."""
     given = {"param_scheduler": content} if isinstance(content, list) else mapping(content, where)
-    if "param_scheduler" not in given:
-        raise DialectError(f"{where} has no param_scheduler: the optimizer's rate is constant")
-    schedulers = given["param_scheduler"]
+    schedulers = given.get("param_scheduler")
+    if "param_scheduler" not in given and "optim_wrapper" not in given:
+        raise DialectError(f"{where} has neither param_scheduler nor optim_wrapper, which MMEngine's rate comes from")
+    if schedulers is None:
+        schedulers = []
     if isinstance(schedulers, Mapping) and "type" in schedulers:
         schedulers = [schedulers]
     if not isinstance(schedulers, list):
         raise DialectError(f"param_scheduler must be a list of entries with a type, got {shown(schedulers)}")
     schedulers = [_entry(f"param_scheduler[{i}]", entry) for i, entry in enumerate(schedulers)]
+    others = [entry["type"] for entry in schedulers if str(entry.get("type")).endswith("WeightDecay")]
+    schedulers = [entry for entry in schedulers if entry.get("type") not in others]
     wrapper = mapping(given.get("optim_wrapper") or {}, "optim_wrapper")
     optimizer = mapping(wrapper.get("optimizer") or {}, "optim_wrapper.optimizer")
     # A plain value is a variable of a Python file, which MMEngine does not look at.
@@ -38,6 +42,9 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
     notes += no_other_rates(wrapper, (), "mmengine", "optim_wrapper")
     notes += no_other_rates(optimizer, ("lr",), "mmengine", "optim_wrapper.optimizer")
     lr = fact("lr", facts, _known("optim_wrapper.optimizer.lr", optimizer.get("lr")), what="the optimizer's rate")
+    notes += [f"{name} is left out: it schedules the weight decay" for name in others]
+    if not schedulers:
+        return constant(lr, "mmengine", "no entry of param_scheduler schedules the rate", notes)
     loop = mapping(given.get("train_cfg") or {}, "train_cfg")
     known: dict[str, Any] = {}
     for name in ("max_epochs", "max_iters"):

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from laju.core import limits
-from laju.core.checks import nearest, shown
+from laju.core.checks import nearest, number, shown
 from laju.core.extras import needed_by
+from laju.core.pieces import Constant
 from laju.core.schedule import Schedule
 from laju.dialects.base import UNFIT, DialectError
 from laju.dialects.python_config import python
@@ -57,7 +58,7 @@ def read_config(
         system: "axolotl", "transformers", "deepspeed", "torchtitan", "torchtune", "mmengine" or "composer"; by default
             the system that the keys belong to.
         facts: what the configuration does not say and the schedule needs, such as `total` (updates of the run), `lr` (the
-            optimizer's rate) or `updates_per_epoch`.
+            optimizer's rate), `updates_per_epoch` or `warmup` (updates, where a trainer fills it in).
 
     Raises:
         DialectError: an unknown system, a configuration that is of none or has no scheduler, a fact that is missing (the message
@@ -87,13 +88,44 @@ def read_config(
             raise DialectError(
                 f"{where} is not a configuration that laju knows: none of {', '.join(READERS)} has such keys; name its system"
             )
+    asked = _Asked(facts)
     try:
-        found: Configured = _reader(system).read(content, where, facts)
+        found: Configured = _reader(system).read(content, where, asked)
+    except DialectError:
+        raise
     except RecursionError:
         raise DialectError(f"{where} is nested too deeply") from None
+    except ValueError as error:
+        raise DialectError(str(error)) from error
     except UNFIT as error:
         raise DialectError(f"{where} cannot be read as a configuration of {system}: {error}") from error
+    for name in facts.keys() - asked.names - {"lr", "total", "updates_per_epoch"}:  # which every system may be told
+        known = sorted(asked.names)
+        raise DialectError(
+            f"the fact {name!r} has no place in this configuration of {system}{nearest(name, known)} "
+            f"(what was looked for: {', '.join(known) or 'nothing'})"
+        )
     return found
+
+
+class _Asked(dict[str, Any]):
+    """Facts, and the names of those that a reader has looked for."""
+
+    def __init__(self, facts: Mapping[str, Any]) -> None:
+        super().__init__(facts)
+        self.names: set[str] = set()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.names.add(name)
+        return super().get(name, default)
+
+    def __contains__(self, name: object) -> bool:
+        self.names.add(str(name))
+        return super().__contains__(name)
+
+    def __getitem__(self, name: str) -> Any:
+        self.names.add(name)
+        return super().__getitem__(name)
 
 
 def _reader(system: str) -> Any:
@@ -128,7 +160,16 @@ def _content(path: Path) -> Any:
     raise DialectError(f"{path} must be a .json, .toml, .yaml or .py file")
 
 
+def constant(lr: Any, system: str, missing: str, notes: Collection[str] = ()) -> Configured:
+    """What a system does without a scheduler: the optimizer's rate at every update."""
+    rate = number("lr", lr, least=0)
+    return Configured(Constant(rate), system, f"no scheduler: lr={lr!r}", (f"{missing}: the rate is constant", *notes))
+
+
 # --- for the readers ---------------------------------------------------------------------------------------------------
+
+
+_OPTIONS = {"lr": "--lr ", "total": "--updates ", "updates_per_epoch": "--updates-per-epoch "}
 
 
 def fact(name: str, facts: Mapping[str, Any], *values: Any, what: str) -> Any:
@@ -139,7 +180,8 @@ def fact(name: str, facts: Mapping[str, Any], *values: Any, what: str) -> Any:
     """
     found = next((value for value in (facts.get(name), *values) if value is not None), None)
     if found is None:
-        raise DialectError(f"{what} is not in the configuration: give {name}=…")
+        option = _OPTIONS.get(name, f"--fact {name}=")
+        raise DialectError(f"{what} is not in the configuration: give {name}=…, on the command line {option}…")
     return found
 
 

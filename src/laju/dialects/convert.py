@@ -15,7 +15,7 @@ import ast
 import inspect
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ from laju.core.checks import number, shown, whole
 from laju.core.outline import Transition
 from laju.core.schedule import Schedule
 from laju.core.units import RunPlan
-from laju.dialects.base import SYSTEMS, DialectError, System, read, system
+from laju.dialects.base import SYSTEMS, DialectError, System, filled, read, system
 from laju.dialects.convert_report import Conversion, possessive
 from laju.dialects.writers import TARGETS, Setting, Suggestion, Writer, called, writer
 from laju.inspect.difference import Difference, diff
@@ -54,6 +54,7 @@ def convert(
     updates: int | None = None,
     epochs: int | None = None,
     updates_per_epoch: int | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> Conversion:
     """Convert a schedule of one system to another.
 
@@ -67,6 +68,8 @@ def convert(
             `updates_per_epoch`, its counts.
         epochs: of the run, instead.
         updates_per_epoch: where the source counts epochs and the target updates.
+        facts: what only the run knows: the values of expressions in the text, such as {"len(train_loader)": 391}, and what a
+            configuration leaves to the trainer, such as {"warmup": 100}.
 
     Raises:
         DialectError: an unknown system or scheduler, arguments that the source would refuse, or a rate or length that is missing.
@@ -81,7 +84,7 @@ def convert(
     """
     goal = _target(target)
     origin = _source(source)
-    given = _Given(lr, updates, epochs, updates_per_epoch)
+    given = _Given(lr, updates, epochs, updates_per_epoch, dict(facts or {}))
     notes: tuple[str, ...] = ()
     if isinstance(schedule, Schedule):
         found, said = schedule, str(schedule)
@@ -130,6 +133,7 @@ class _Given:
     updates: int | None
     epochs: int | None
     updates_per_epoch: int | None
+    more: Mapping[str, Any]
 
     def __post_init__(self) -> None:
         if self.lr is not None:
@@ -197,14 +201,17 @@ def _read(given: str, origin: str, facts: _Given) -> tuple[Schedule, str, str, t
     if origin == "laju":
         if facts.lr is not None:
             raise DialectError("lr is the optimizer's rate, and the values of laju's schedules are rates: leave lr out")
+        if facts.more:
+            raise DialectError("facts fill in other systems' code and configurations, and laju's schedules need none")
         return parse(given), given.strip(), origin, ()
     if origin == "config":
         from laju.dialects.configs import read_config
 
         known: dict[str, Any] = {"lr": facts.lr, "total": facts.updates, "updates_per_epoch": facts.updates_per_epoch}
-        found = read_config(given, **{name: value for name, value in known.items() if value is not None})
+        found = read_config(given, **({name: value for name, value in known.items() if value is not None} | facts.more))
         return found.schedule, found.call, found.dialect, found.notes
     dialect = system(origin)
+    given = filled(given, facts.more)
     takes, says = _rates(dialect, given)
     if facts.lr is not None and not takes:
         raise DialectError(f"no scheduler in {shown(given)} takes the optimizer's rate: leave lr out")
@@ -226,8 +233,8 @@ def _read(given: str, origin: str, facts: _Given) -> tuple[Schedule, str, str, t
 def _rates(dialect: System, given: str) -> tuple[bool, list[Any]]:
     """Whether a scheduler in the text takes the optimizer's rate, and the rates that the text says itself."""
     try:
-        tree = ast.parse(given.strip(), mode="eval")
-    except SyntaxError:
+        tree = ast.parse(given, mode="eval")
+    except (SyntaxError, RecursionError, MemoryError, ValueError):
         return True, []  # which `read` explains
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     takes = False
