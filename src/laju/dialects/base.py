@@ -187,7 +187,8 @@ def filled(text: str, facts: Mapping[str, Any]) -> str:
         def visit(self, node: ast.AST) -> ast.AST:
             name, value = values.get(ast.unparse(node), (None, None)) if isinstance(node, ast.expr) else (None, None)
             if name is None:
-                return super().visit(node)
+                found: ast.AST = super().visit(node)
+                return found
             met.add(name)
             return ast.Constant(value)
 

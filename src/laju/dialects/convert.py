@@ -208,7 +208,8 @@ def _read(given: str, origin: str, facts: _Given) -> tuple[Schedule, str, str, t
         from laju.dialects.configs import read_config
 
         known: dict[str, Any] = {"lr": facts.lr, "total": facts.updates, "updates_per_epoch": facts.updates_per_epoch}
-        found = read_config(given, **({name: value for name, value in known.items() if value is not None} | facts.more))
+        told: dict[str, Any] = {name: value for name, value in known.items() if value is not None}
+        found = read_config(given, **{**told, **facts.more})
         return found.schedule, found.call, found.dialect, found.notes
     dialect = system(origin)
     given = filled(given, facts.more)
