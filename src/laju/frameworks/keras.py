@@ -14,6 +14,7 @@ import warnings
 import weakref
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
+from os import PathLike
 from typing import Any, Literal, Self, TypeVar
 
 import numpy as np
@@ -25,6 +26,9 @@ from laju.core.extras import needed_by
 from laju.core.pieces import calls_functions
 from laju.core.schedule import Schedule
 from laju.core.units import RunPlan, Scale, UnresolvedError
+from laju.forecast import Prior
+from laju.forecast.curves import Rates
+from laju.frameworks.forecasting import Forecasting
 from laju.frameworks.state import Policy, check_policy, load, load_controller, save
 from laju.frameworks.values import Driven, Factor, Values, given
 from laju.policies import constant
@@ -591,6 +595,97 @@ class FitPlan(keras.callbacks.Callback):  # type: ignore[misc]
             values.fit(scale, now)
 
 
+class Forecast(Forecasting, keras.callbacks.Callback):  # type: ignore[misc]
+    """Forecasts what `fit` ends at while it is going on, in a process beside the training.
+
+    At the end of each epoch the logs have `forecast/end`, the band `forecast/low` and `forecast/high`, and `forecast/update`, the
+    last update that the answer is from; NaN where there is no answer. Put `Forecast` before callbacks that write logs, such as
+    `CSVLogger`. Errors become `note`, and refusals are in `ending`; the training goes on.
+
+    Args:
+        schedule: of the whole run, as `laju.forecast.ending` takes a schedule, or with lengths in percent or epochs of `fit`. By
+            default the learning rate of the model's optimizer.
+        monitor: the metric whose end is forecast: "loss", of which every batch tells the mean of its epoch so far; or a metric
+            of each epoch, such as "val_loss".
+        level: probability of the band.
+        prior: past runs, as `laju.forecast.ending` takes a prior.
+
+    Attributes:
+        ending: the latest answer, a `laju.forecast.Ending`; None before the first answer.
+        note: what went wrong; None while all is well.
+
+    Raises:
+        ValueError, OSError: a mistake in the arguments, before the training.
+
+    >>> Forecast(monitor="val_loss").ending is None
+    True
+    """
+
+    def __init__(
+        self,
+        schedule: Rates | str | None = None,
+        *,
+        monitor: str = "loss",
+        level: float = 0.9,
+        prior: Prior | str | PathLike[str] | None = "auto",
+    ) -> None:
+        keras.callbacks.Callback.__init__(self)
+        Forecasting.__init__(self, schedule, monitor, level, prior)
+        self._begun = True
+        self._batches = self._before = 0
+        self._accumulate = 1
+        self._last = (0, 0.0)
+        self._names: list[str] = []
+
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        self._begun = not _is_first_process()
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        self._last = (0, 0.0)
+        if self._begun:
+            return
+        self._begun = True
+        with self._stopping_nothing():
+            optimizer = self.model.optimizer
+            steps, epochs = self.params.get("steps"), self.params.get("epochs")
+            self._accumulate, self._before = _accumulate(_innermost(optimizer)), position(optimizer)
+            self._batches = 0
+            per, updates = [("updates", Fraction(1))], None
+            if steps:
+                per_epoch = Fraction(steps, self._accumulate)
+                updates = self._before + int(per_epoch * (epochs - epoch))
+                per += [("epochs", per_epoch), ("%", per_epoch * epochs / 100)]
+            self._begin(_rates_of(optimizer), Scale(tuple(per)), updates, 0)
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        if self.live is None or self.monitor != "loss" or not logs or "loss" not in logs:
+            return
+        with self._stopping_nothing():
+            (before, mean), now = self._last, batch + 1
+            if now - before < self._accumulate:
+                return
+            # Keras has means of the epoch so far; the batches since the last row are the difference of two of these.
+            loss = (now * float(logs["loss"]) - before * mean) / (now - before)
+            self._last = now, float(logs["loss"])
+            self._add(self._before + (self._batches + now) // self._accumulate, loss)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if self.live is None or logs is None:
+            return
+        with self._stopping_nothing():
+            self._names = list(logs)
+            self._batches += self.params.get("steps") or 0
+            if self.monitor != "loss" and self.monitor in logs:
+                self._add(self._before + self._batches // self._accumulate, logs[self.monitor])
+            # Each epoch has the same names, as CSVLogger demands.
+            logs |= dict.fromkeys(("forecast/end", "forecast/low", "forecast/high", "forecast/update"), float("nan"))
+            logs |= self._figures()
+
+    def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
+        with self._stopping_nothing():
+            self._finish(self._names)
+
+
 def position(optimizer: Any) -> int:
     """The updates that a Keras optimizer has completed, micro-batches of an accumulated gradient not counted.
 
@@ -666,6 +761,42 @@ def _innermost(optimizer: Any) -> Any:
     if not isinstance(optimizer, keras.optimizers.Optimizer):
         raise TypeError(f"optimizer must be a Keras optimizer, got {shown(optimizer)}")
     return optimizer
+
+
+def _is_first_process() -> bool:
+    if keras.backend.backend() == "torch":
+        import torch.distributed
+
+        return not (torch.distributed.is_available() and torch.distributed.is_initialized()) or (
+            torch.distributed.get_rank() == 0
+        )
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return int(jax.process_index()) == 0
+    return True
+
+
+def _rates_of(optimizer: Any) -> Any:
+    """What tells the rates of a model's optimizer: a schedule of laju or of Keras, or a constant."""
+    while optimizer is not None:
+        if isinstance(optimizer, Scheduled) and "learning_rate" in optimizer._slots:
+            if optimizer.controller is not None:
+                raise TypeError(
+                    f"the rates follow {shown(optimizer.controller)}, so what they will be is not known; give schedule=… for a "
+                    "forecast as if nothing happens any more"
+                )
+            return optimizer._slots["learning_rate"].values.schedule
+        rate = vars(optimizer).get("_learning_rate")
+        if isinstance(rate, LearningRate):
+            return rate.schedule
+        if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+            return rate
+        inner = getattr(optimizer, "inner_optimizer", None)
+        if inner is None:
+            return constant(float(keras.ops.convert_to_numpy(optimizer.learning_rate)))
+        optimizer = inner
+    return None
 
 
 def _accumulate(optimizer: Any) -> int:

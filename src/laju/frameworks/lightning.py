@@ -8,14 +8,21 @@ A callback needs no change of the module, and takes text from the command line a
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from importlib.util import find_spec
+from os import PathLike
 from typing import Any
+
+import torch
 
 from laju.adaptive import Controller, Rule
 from laju.core.extras import needed_by
 from laju.core.units import Scale
+from laju.forecast import Prior
+from laju.forecast.curves import Rates
+from laju.forecast.prior import thinned
+from laju.frameworks.forecasting import Forecasting
 from laju.frameworks.torch import Scheduler
 from laju.frameworks.torch.trainers import Deferred
 
@@ -94,6 +101,127 @@ class Schedule(Deferred, Callback):
         if self._arguments["controller"] is None or trainer.sanity_checking:
             return
         self.schedulers[0].observe(self._monitored(trainer.callback_metrics))
+
+
+class Forecast(Forecasting, Callback):
+    """Forecasts what a run ends at while the run is going on, in a process beside the training, on rank 0.
+
+    Of the latest answer the module logs `forecast/end`, the band `forecast/low` and `forecast/high`, and `forecast/update`, the
+    last update that the answer is from. Losses are fetched from the device every `log_every_n_steps` updates. Errors become
+    `note`, and refusals are in `ending`; the training goes on.
+
+    Args:
+        schedule: of the whole run, as `laju.forecast.ending` takes a schedule, or with lengths in percent or epochs of the
+            trainer's run. By default what the trainer's first scheduler does.
+        monitor: the metric of a validation whose end is forecast; None for the loss of each update.
+        level: probability of the band.
+        prior: past runs, as `laju.forecast.ending` takes a prior.
+
+    Attributes:
+        ending: the latest answer, a `laju.forecast.Ending`; None before the first answer.
+        note: what went wrong; None while all is well.
+
+    Raises:
+        ValueError, OSError: a mistake in the arguments, before the training.
+
+    >>> Forecast(monitor="val_loss").ending is None
+    True
+    """
+
+    def __init__(
+        self,
+        schedule: Rates | str | None = None,
+        *,
+        monitor: str | None = None,
+        level: float = 0.9,
+        prior: Prior | str | PathLike[str] | None = "auto",
+    ) -> None:
+        super().__init__(schedule, monitor, level, prior)
+        self._losses: list[tuple[int, Any]] = []
+        self._rows: list[tuple[int, float]] = []
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        if not trainer.is_global_zero:
+            return
+        with self._stopping_nothing():
+            configs = trainer.strategy.lr_scheduler_configs
+            own = None
+            if configs:
+                own = configs[0].scheduler
+                if configs[0].interval != "step" and self._schedule is None:
+                    raise ValueError(
+                        "the trainer's scheduler is stepped once an epoch: give schedule=…, in updates or epochs"
+                    )
+            total = trainer.estimated_stepping_batches
+            self._begin(own, _scale(trainer), int(total) if 0 < total < math.inf else None, self._update(trainer))
+            for row in self._rows:  # of a run that is resumed
+                self._add(*row)
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if self.live is None:
+            return
+        with self._stopping_nothing():
+            update = self._update(trainer)
+            loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+            if self.monitor is None and loss is not None:
+                self._losses.append((update, loss.detach() * trainer.accumulate_grad_batches))
+                if trainer.fit_loop._should_accumulate() or not update:
+                    self._losses[-1] = (update + 1, self._losses[-1][1])  # of the update to come
+                elif update % (trainer.log_every_n_steps or 50) == 0:
+                    self._flush()
+            for name, value in self._figures().items():
+                shown = {"prog_bar": name == "forecast/end", "on_step": True, "on_epoch": False}
+                pl_module.log(name, value, rank_zero_only=True, **shown)
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        if self.live is None or self.monitor is None or trainer.sanity_checking:
+            return
+        with self._stopping_nothing():
+            if self.monitor in trainer.callback_metrics:
+                self._keep(self._update(trainer), float(trainer.callback_metrics[self.monitor]))
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        with self._stopping_nothing():
+            self._flush()
+            self._finish(trainer.callback_metrics)
+
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        with self._stopping_nothing():
+            self._heard = True  # more may have been to come
+            self._finish()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rows so far, of many rows the means of neighbours, so that a resumed run goes on with its curve."""
+        with self._stopping_nothing():
+            self._flush()
+        if not self._rows:
+            return {}
+        updates, losses = thinned(*map(torch.Tensor.numpy, map(torch.tensor, zip(*self._rows, strict=True))))
+        return {"updates": torch.as_tensor(updates), "losses": torch.as_tensor(losses, dtype=torch.float64)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if state_dict:
+            self._rows = list(zip(state_dict["updates"].tolist(), state_dict["losses"].tolist(), strict=True))
+
+    def _flush(self) -> None:
+        """The losses since the last time, of each update the mean of its micro-batches; one copy from the device for all."""
+        losses, self._losses = self._losses, []
+        if not losses:
+            return
+        by_update: dict[int, list[float]] = {}
+        values = torch.stack([loss for _, loss in losses]).tolist()
+        for (update, _), value in zip(losses, values, strict=True):
+            by_update.setdefault(update, []).append(value)
+        for update, values in by_update.items():
+            self._keep(update, sum(values) / len(values))
+
+    def _keep(self, update: int, loss: float) -> None:
+        self._rows.append((update, loss))
+        self._add(update, loss)
+
+    @staticmethod
+    def _update(trainer: Any) -> int:
+        return int(trainer.global_step) // max(1, len(trainer.optimizers))
 
 
 def _scale(trainer: Any) -> Scale:

@@ -11,12 +11,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sized
 from fractions import Fraction
+from os import PathLike
 from typing import Any
 
 from laju.adaptive import Controller, Rule
 from laju.core.checks import shown
 from laju.core.extras import needed_by
 from laju.core.units import Scale
+from laju.forecast import Prior
+from laju.forecast.curves import Rates
+from laju.frameworks.forecasting import Forecasting
 from laju.frameworks.torch import Scheduler
 from laju.frameworks.torch.trainers import Deferred
 
@@ -80,13 +84,8 @@ class Schedule(Deferred, TrainerCallback):
                 f"the trainer steps a {type(lr_scheduler).__name__}, and {shown(self)} is a callback alone, so its rates would "
                 "not be used: give it as the scheduler as well, Trainer(…, optimizers=(None, s), callbacks=[s])"
             )
-        per = [("updates", Fraction(1)), ("%", Fraction(state.max_steps, 100))]
-        per.append(("samples", Fraction(1, args.train_batch_size * args.gradient_accumulation_steps * args.world_size)))
-        if isinstance(train_dataloader, Sized):  # a stream has no length, and a schedule in epochs will say so
-            with contextlib.suppress(TypeError):
-                per.append(("epochs", Fraction(max(1, -(-len(train_dataloader) // args.gradient_accumulation_steps)))))
         inner = getattr(optimizer, "optimizer", optimizer)  # Accelerate's wrapper steps it, or skips it
-        self.scheduler = Scheduler(inner, plan=Scale(tuple(per)), **self._arguments)
+        self.scheduler = Scheduler(inner, plan=_scale(args, state, train_dataloader), **self._arguments)
         if self._pending is not None:
             self.scheduler.load_state_dict(self._pending)
             self._pending = None
@@ -120,3 +119,84 @@ class Schedule(Deferred, TrainerCallback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep a state until training begins, when the optimizer is known."""
         self._pending = state_dict
+
+
+class Forecast(Forecasting, TrainerCallback):
+    """Forecasts what a run ends at while the run is going on, in a process beside the training, on rank 0.
+
+        trainer = Trainer(…)
+        trainer.add_callback(Forecast(trainer))
+
+    Each time the trainer logs `monitor`, it logs the latest answer too: `forecast/end`, the band `forecast/low` and
+    `forecast/high`, and `forecast/update`, the last update that the answer is from. A resumed run goes on with the losses of
+    `log_history`. Errors become `note`, and refusals are in `ending`; the training goes on.
+
+    Args:
+        trainer: the trainer, which tells callbacks too little otherwise.
+        schedule: of the whole run, as `laju.forecast.ending` takes a schedule, or with lengths in percent, epochs or samples of
+            the trainer's run. By default what the trainer's scheduler does.
+        monitor: the logged metric whose end is forecast, such as "loss" or "eval_loss".
+        level: probability of the band.
+        prior: past runs, as `laju.forecast.ending` takes a prior.
+
+    Attributes:
+        ending: the latest answer, a `laju.forecast.Ending`; None before the first answer.
+        note: what went wrong; None while all is well.
+
+    Raises:
+        TypeError, ValueError, OSError: a mistake in the arguments, before the training.
+    """
+
+    def __init__(
+        self,
+        trainer: Any,
+        schedule: Rates | str | None = None,
+        *,
+        monitor: str = "loss",
+        level: float = 0.9,
+        prior: Prior | str | PathLike[str] | None = "auto",
+    ) -> None:
+        if not hasattr(trainer, "log"):
+            raise TypeError(
+                f"trainer must be the Trainer, got {shown(trainer)}: trainer = Trainer(…), then "
+                "trainer.add_callback(Forecast(trainer))"
+            )
+        super().__init__(schedule, monitor, level, prior)
+        self.trainer = trainer
+        self._names: dict[str, None] = {}
+
+    def on_train_begin(
+        self, args: Any, state: Any, control: Any, lr_scheduler: Any = None, train_dataloader: Any = None, **_: Any
+    ) -> None:
+        if not state.is_world_process_zero:
+            return
+        with self._stopping_nothing():
+            scale = _scale(args, state, train_dataloader)
+            self._begin(lr_scheduler, scale, int(state.max_steps), int(state.global_step))
+            for entry in state.log_history:
+                if self.monitor in entry:
+                    self._add(entry["step"], entry[self.monitor])
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+        if self.live is None or not logs:
+            return
+        self._names |= dict.fromkeys(logs)
+        if self.monitor in logs:
+            with self._stopping_nothing():
+                self._add(state.global_step, logs[self.monitor])
+                if figures := self._figures():
+                    self.trainer.log(figures)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        with self._stopping_nothing():
+            self._finish(self._names)
+
+
+def _scale(args: Any, state: Any, train_dataloader: Any) -> Scale:
+    """How many updates the units of a schedule are in the trainer's run, as far as it knows."""
+    per = [("updates", Fraction(1)), ("%", Fraction(state.max_steps, 100))]
+    per.append(("samples", Fraction(1, args.train_batch_size * args.gradient_accumulation_steps * args.world_size)))
+    if isinstance(train_dataloader, Sized):  # a stream has no length, and a schedule in epochs will say so
+        with contextlib.suppress(TypeError):
+            per.append(("epochs", Fraction(max(1, -(-len(train_dataloader) // args.gradient_accumulation_steps)))))
+    return Scale(tuple(per))

@@ -1,0 +1,135 @@
+"""What the callbacks share that forecast what a run ends at: the forecast beside the training, and errors that become notes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from os import PathLike
+from typing import Any
+
+import numpy as np
+
+from laju.core.checks import nearest, shown
+from laju.core.schedule import Schedule
+from laju.core.units import Scale
+from laju.forecast import Ending, LiveEnding, Prior
+from laju.forecast.curves import Rates
+from laju.forecast.live import log, portable
+from laju.frameworks.values import given
+from laju.tracing import trace
+
+
+class Forecasting:
+    """The forecast of a trainer's run, which the trainer's callback tells losses. Nothing that fails here stops the training."""
+
+    def __init__(
+        self,
+        schedule: Rates | str | None,
+        monitor: str | None,
+        level: float,
+        prior: Prior | str | PathLike[str] | None,
+    ) -> None:
+        if isinstance(schedule, str):
+            schedule = given("schedule", schedule, resolved=False)
+        if not isinstance(level, int | float) or not 0 < level < 1:
+            raise ValueError(f"level must lie between 0 and 1, got {shown(level)}")
+        portable(prior)  # a mistake is told before the training
+        self.monitor = monitor
+        self.live: LiveEnding | None = None
+        self.note: str | None = None
+        self._schedule, self._level, self._prior = schedule, level, prior
+        self._ending: Ending | None = None
+        self._heard = False
+
+    @property
+    def ending(self) -> Ending | None:
+        """The latest answer; None before the first answer."""
+        return self._ending if self.live is None else self.live.ending
+
+    def __getstate__(self) -> dict[str, Any]:  # a trainer that starts processes sends them its callbacks
+        return {**vars(self), "live": None, "_ending": self.ending}
+
+    @contextmanager
+    def _stopping_nothing(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self.note = f"{type(error).__name__}: {error}"
+            log(self.note)
+
+    def _begin(self, scheduler: Any, scale: Scale, updates: int | None, done: int) -> None:
+        """Begin the forecast of a run.
+
+        Args:
+            scheduler: the trainer's own, which tells the rates where no schedule was given.
+            scale: of the units of a schedule.
+            updates: of the whole run, where the trainer knows.
+            done: completed updates of a run that is resumed.
+        """
+        self._finish()
+        self.note, self._heard = None, False
+        rates = scheduler if self._schedule is None and isinstance(scheduler, Schedule) else self._schedule
+        if isinstance(rates, Schedule):
+            rates = given("schedule", rates, scale)
+        elif rates is None:
+            if scheduler is None:
+                raise ValueError(
+                    "the trainer has no scheduler, so what the rates will be is not known: give schedule=…"
+                )
+            if updates is None:
+                raise ValueError("the trainer does not know how many updates it makes: give schedule=…")
+            rates = rates_of(scheduler, updates, done)
+        self.live = LiveEnding(rates, updates, level=self._level, prior=self._prior)
+
+    def _add(self, update: int, loss: Any) -> None:
+        self._heard = True
+        if self.live is not None:
+            self.live.add(update, loss)
+
+    def _figures(self) -> dict[str, float]:
+        return {} if self.live is None else self.live.figures()
+
+    def _finish(self, names: Iterable[str] = ()) -> None:
+        """End the forecast; `names` are the metrics that the trainer had."""
+        if self.live is None:
+            return
+        live, self.live = self.live, None
+        self._ending, self.note = live.ending, live.note or self.note
+        live.close()
+        if not self._heard:
+            had = list(names)
+            self.note = (
+                f"the trainer never had the metric monitor={self.monitor!r}{nearest(str(self.monitor), had)}; it had "
+                f"{', '.join(had) or 'none'}"
+            )
+            log(self.note)
+        elif self._ending is not None and self._ending.refused:
+            log(self._ending.refused)
+
+
+def rates_of(scheduler: Any, updates: int, done: int) -> Rates:
+    """The rates of all updates of a run, by its scheduler, which has made `done` of them.
+
+    Raises:
+        TypeError, ValueError: a scheduler that follows a metric, or that tells only the rates to come.
+    """
+    inner = getattr(scheduler, "scheduler", scheduler)  # Accelerate's wrapper, and laju's callback for Transformers
+    slots = getattr(inner, "slots", None)
+    if slots is not None:
+        if inner.controller is not None:
+            raise TypeError(
+                f"the rates follow {shown(inner.controller)}, so what they will be is not known; give schedule=… for a forecast "
+                "as if nothing happens any more"
+            )
+        for slot in slots:
+            if slot.key == "lr":
+                rates: Rates = slot.schedule.values(updates)
+                return rates
+    factors = getattr(inner, "lr_lambdas", None)
+    if factors:
+        return np.array([factors[0](t) for t in range(updates)], dtype=np.float64)
+    if done:
+        raise ValueError(
+            f"the run was resumed at update {done:,}, and {type(inner).__name__} tells only the rates to come: give schedule=…"
+        )
+    return np.array(trace(inner, updates).values(updates))
