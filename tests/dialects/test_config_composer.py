@@ -67,7 +67,7 @@ def test_tokens_of_a_batch_are_its_samples_by_their_length() -> None:
     ("changes", "message"),
     [
         ({"optimizer": {}}, "give lr="),
-        ({"optimizer": {"lr": "fast"}}, "optimizer.lr must be a number"),
+        ({"optimizer": {"lr": "fast"}}, "optimizer.lr must be a finite number"),
         ({"scheduler": {"name": "cosine_with_warmups", "t_warmup": "3ba"}}, "did you mean 'cosine_with_warmup'"),
         ({"scheduler": {"name": "cosine_with_warmup", "t_warmup": "3ba", "alpha": 1}}, "no argument 'alpha'"),
         ({"scheduler": {"t_warmup": "3ba"}}, "must have a name|not a scheduler"),

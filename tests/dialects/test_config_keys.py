@@ -297,8 +297,8 @@ def test_the_warmup_of_axolotl(changes: dict[str, Any], warmup: int, note: str |
         ({"lr_scheduler": "cosin"}, "did you mean 'cosine'"),
         ({"cosine_min_lr_ratio": 1.5}, "cosine_min_lr_ratio must be"),
         ({"learning_rate": None}, "learning_rate is not in the configuration: give lr"),
-        ({"learning_rate": "fast"}, "learning_rate must be a number"),
-        ({"warmup_steps": "x"}, "warmup_steps must be a number"),
+        ({"learning_rate": "fast"}, "learning_rate must be a finite number"),
+        ({"warmup_steps": "x"}, "warmup_steps must be a finite number"),
     ],
     ids=str,
 )

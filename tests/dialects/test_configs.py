@@ -237,3 +237,17 @@ def test_pasted_code_is_read_with_what_only_the_run_knows(tmp_path):
         read("torch", text, lr=0.1)
     with pytest.raises(DialectError, match="the fact 'x' is nowhere in"):
         convert(text, "torch", "laju", lr=0.1, facts={"x": 3})
+
+
+def test_numbers_in_text_are_numbers_and_an_unknown_tag_is_an_unknown_value(tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text(
+        "learning_rate: 2e-5\nlr_scheduler_type: cosine\nwarmup_ratio: '0.1'\nmax_steps: '1000'\nmodel: !mine big\n"
+    )
+    found = read_config(file).schedule
+    assert (found(100), found(550)) == pytest.approx((2e-5, 1e-5))
+    file.write_text("learning_rate: !env RATE\nlr_scheduler_type: cosine\nmax_steps: 10\n")
+    with pytest.raises(DialectError, match=r"learning_rate must be .*got '!env RATE' in line 1"):
+        read_config(file)
+    file.write_text("lr_scheduler_type: cosine\nmax_steps: 10\nx: !!python/object/apply:os.system ['true']\n")
+    assert read_config(file).system == "transformers"

@@ -43,10 +43,10 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
         notes.append("lr_scheduler_type is not given: linear")
     name = name.rpartition(".")[2].lower() if "SchedulerType." in name else name
     total = _updates(given, facts, notes)
-    warmup = given.get("warmup_steps") or 0
+    warmup = number("warmup_steps", given.get("warmup_steps") or 0)
     ratio = given.get("warmup_ratio") or 0.0
     # In Transformers 5 a warmup of less than 1 update is a share of the run, and there is no ratio of its own.
-    steps = math.ceil(total * number("warmup_steps", warmup)) if 0 < warmup < 1 else whole("warmup_steps", warmup)
+    steps = math.ceil(total * warmup) if 0 < warmup < 1 else whole("warmup_steps", warmup)
     if not steps and ratio:
         steps = math.ceil(total * number("warmup_ratio", ratio, least=0, most=1))
     elif steps and ratio:
@@ -63,7 +63,7 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
 
 def _updates(given: Mapping[str, Any], facts: Mapping[str, Any], notes: list[str]) -> int:
     most = given.get("max_steps")
-    if most is not None and most > 0:
+    if most is not None and number("max_steps", most) > 0:
         return whole("max_steps", most)
     if facts.get("total") is not None:
         return whole("total", facts["total"], least=1)

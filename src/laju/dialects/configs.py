@@ -20,7 +20,7 @@ from laju.core.extras import needed_by
 from laju.core.pieces import Constant
 from laju.core.schedule import Schedule
 from laju.dialects.base import UNFIT, DialectError
-from laju.dialects.python_config import python
+from laju.dialects.python_config import Unread, python
 
 READERS = ("axolotl", "transformers", "deepspeed", "torchtitan", "torchtune", "mmengine", "composer")
 """Systems whose configurations are read."""
@@ -90,6 +90,7 @@ def read_config(
             )
     asked = _Asked(facts)
     try:
+        content = _numbers(content)
         found: Configured = _reader(system).read(content, where, asked)
     except DialectError:
         raise
@@ -150,7 +151,7 @@ def _content(path: Path) -> Any:
         if kind in (".yaml", ".yml"):
             with needed_by(str(path), "convert"):
                 import yaml
-            return yaml.safe_load(text)
+            return yaml.load(text, _loader(yaml))
     except ModuleNotFoundError:
         raise
     except ValueError as error:
@@ -164,6 +165,34 @@ def constant(lr: Any, system: str, missing: str, notes: Collection[str] = ()) ->
     """What a system does without a scheduler: the optimizer's rate at every update."""
     rate = number("lr", lr, least=0)
     return Configured(Constant(rate), system, f"no scheduler: lr={lr!r}", (f"{missing}: the rate is constant", *notes))
+
+
+def _loader(yaml: Any) -> Any:
+    """YAML's safe loader, for which a tag that is not known is an unknown value, and not the end of the file."""
+
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]
+        pass
+
+    def unread(loader: Any, suffix: str, node: Any) -> Unread:
+        text = f"{suffix} {node.value}" if isinstance(node.value, str) else suffix
+        return Unread(text.strip(), node.start_mark.line + 1)
+
+    Loader.add_multi_constructor("", unread)
+    return Loader
+
+
+_NUMBER = re.compile(r"\s*[-+]?(\d[\d_]*)(\.\d*)?([eE][-+]?\d+)?\s*")
+
+
+def _numbers(content: Any) -> Any:
+    """The content, with numbers where its texts are numbers: YAML takes 2e-5 for text."""
+    if isinstance(content, Mapping):
+        return {key: _numbers(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_numbers(value) for value in content]
+    if isinstance(content, str) and len(content) <= 40 and (found := _NUMBER.fullmatch(content)):
+        return float(content) if found[2] or found[3] else int(content)
+    return content
 
 
 # --- for the readers ---------------------------------------------------------------------------------------------------
@@ -197,17 +226,12 @@ def mapping(content: Any, where: str) -> Mapping[str, Any]:
 
 
 def decimal(name: str, value: Any) -> Any:
-    """A number that YAML takes for text, such as 6e-4, as a number; any other value as it is.
+    """A number that a file may leave out.
 
     Raises:
-        DialectError: the text is no number.
+        ValueError: it is something else.
     """
-    if not isinstance(value, str):
-        return value
-    try:
-        return float(value)
-    except ValueError:
-        raise DialectError(f"{name} must be a number, got {shown(value)}") from None
+    return value if value is None else number(name, value)
 
 
 def no_other_rates(section: Mapping[str, Any], known: Collection[str], system: str, where: str = "") -> tuple[str, ...]:

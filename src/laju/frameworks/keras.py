@@ -387,7 +387,7 @@ class Scheduled(keras.optimizers.Optimizer):  # type: ignore[misc]
             "after each evaluation"
         )
         if self.observe_within is None:
-            warnings.warn(text, RuntimeWarning, stacklevel=3)
+            warnings.warn(text, ScheduleWarning, stacklevel=3)
         elif unfed >= self.observe_within:
             raise RuntimeError(f"{text} (observe_within={self.observe_within})")
 

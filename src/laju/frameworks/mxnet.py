@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from laju.adaptive import Controller, Rule, StateError
-from laju.core.checks import shown, whole
+from laju.core.checks import ScheduleWarning, shown, whole
 from laju.core.extras import needed_by
 from laju.core.schedule import Schedule
 from laju.core.units import RunPlan
@@ -138,7 +138,7 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # MXNet has no types
         warnings.warn(
             f"MXNet says that the optimizer's learning_rate={rate!r} (a default, if you gave none) has overwritten the "
             "scheduler's. It has not: a schedule's values are absolute. learning_rate=None in the optimizer's arguments says so",
-            RuntimeWarning,
+            ScheduleWarning,
             stacklevel=2,
         )
 
@@ -277,7 +277,7 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # MXNet has no types
             raise RuntimeError(f"{text} (observe_within={self.observe_within})")
         if not self._warned:
             self._warned = True
-            warnings.warn(text, RuntimeWarning, stacklevel=3)
+            warnings.warn(text, ScheduleWarning, stacklevel=3)
 
     # --- checkpoints ---------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from laju.adaptive import Controller, Rule, StateError
-from laju.core.checks import shown, whole
+from laju.core.checks import ScheduleWarning, shown, whole
 from laju.core.extras import needed_by
 from laju.core.schedule import Schedule
 from laju.core.units import RunPlan
@@ -166,7 +166,7 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # Paddle is not installed w
     def _warn(self, kind: str, text: str) -> None:
         if kind not in self._warned:
             self._warned.add(kind)
-            warnings.warn(text, RuntimeWarning, stacklevel=3)
+            warnings.warn(text, ScheduleWarning, stacklevel=3)
 
     # --- checkpoints ---------------------------------------------------------------------------------------------
 
