@@ -262,6 +262,90 @@ def test_printed_lines(writer: str) -> None:
     assert any("without a count of updates left out" in note for note in found.notes)
 
 
+# Lines whose counts are of an epoch, of a progress bar, or stand in a line above; each is to be read at 0, 20, 40 … 2,980.
+ODD = {
+    # Megvii-BaseDetection/YOLOX: yolox/core/trainer.py, after_iter, which counts epochs and iterations from 1.
+    "yolox": "epoch: {e1}/10, iter: {i}/300, mem: 8000Mb, iter_time: 0.3s, total_loss: {loss:.1f}, iou_loss: 3.2, lr: {lr:.3e}, size: 640",
+    # microsoft/Swin-Transformer: main.py, train_one_epoch.
+    "swin": "[2021-04-01 12:00:00 swin] (main.py 224): INFO Train: [{e}/10][{i}/300]\teta 0:10:00 lr {lr:.6e}\ttime 0.3 (0.3)\tloss {loss:.4f} (6.9)",
+    # NVIDIA/NeMo 2.0: nemo/lightning/pytorch/callbacks/progress_printer.py, log_to_string.
+    "nemo": "Training epoch {e}, iteration {i}/299 | lr: {lr:.6g} | global_batch_size: 8 | global_step: {t} | reduced_train_loss: {loss:.4f}",
+    "lightning's bar": "Epoch {e}:  10%|█▏   | {i}/300 [00:30<01:00,  8.31it/s, v_num=3, train_loss={loss:.4f}, lr={lr:.6e}]",
+    # microsoft/DeepSpeed: deepspeed/runtime/engine.py, _report_progress.
+    "deepspeed": "[2023-06-01 12:00:00,123] [INFO] [logging.py:96:log_dist] [Rank 0] step={t}, skipped=0, lr=[{lr!r}, {lr!r}], mom=[(0.9, 0.95)]",
+    # allenai/OLMo: olmo/train.py, log_metrics_to_console.
+    "olmo": "2024-01-01 12:00:00.123\thost:0\tolmo.train:976\tINFO\t[step={t}/3000,epoch=0]\n    optim/learning_rate_group0={lr:.6e}\n"
+    "    train/CrossEntropyLoss={loss:.4f}",
+    # mosaicml/composer: composer/loggers/console_logger.py, _log_hparams_to_console and log_metrics.
+    "composer": "[batch={t}/3000]:\n\t Train lr-DecoupledAdamW/group0: {lr:.6e}\n\t Train loss/train/total: {loss:.4f}",
+}
+
+
+@pytest.mark.parametrize(
+    ("writer", "end"),
+    [(writer, end) for writer, line in ODD.items() for end in "\n\r" if end == "\n" or "\n" not in line],
+)
+def test_counts_of_epochs_bars_and_blocks_are_those_of_the_run(writer: str, end: str) -> None:
+    lines = []
+    for t in range(0, 3000, 20):
+        here = {"t": t, "e": t // 300, "e1": t // 300 + 1, "i": t % 300, "lr": LINEAR(t), "loss": 4 - t / 1000}
+        lines.append(ODD[writer].format(**here))
+    found = text("starting\n" + end.join(lines) + "\ndone\n")
+    assert found.rate().at.tolist() == list(range(0, 3000, 20))
+    assert found.rate().values == pytest.approx([LINEAR(t) for t in range(0, 3000, 20)], rel=1e-3)
+    assert len(found.runs) == 1
+
+
+def test_epochs_that_keras_prints_in_a_line_of_their_own() -> None:
+    # Keras 3: keras/src/callbacks/progbar_logger.py and keras/src/utils/progbar.py.
+    lines = [
+        f"Epoch {e}/50\n\x1b[1m50/100\x1b[0m 1s 25ms/step - loss: 9.9\b\b\b\r\x1b[1m100/100\x1b[0m \x1b[32m━━━━\x1b[0m 3s 25ms/step - "
+        f"loss: {3 - e / 50:.4f} - val_loss: 2.1 - learning_rate: {1e-3 * 0.9**e:.4e}"
+        for e in range(1, 51)
+    ]
+    found = text("\n".join(lines))
+    assert (found.unit, found.at.tolist()) == ("epoch", list(range(1, 51)))
+    assert found.loss("loss").values.tolist() == [round(3 - e / 50, 4) for e in range(1, 51)]
+
+
+def test_updates_that_a_table_counts_anew_in_each_epoch() -> None:
+    rows = [(e, i, LINEAR(100 * e + i)) for e in range(4) for i in range(100)]
+    found = text(table("epoch,batch_step,lr", rows))
+    assert found.rate().values.tolist() == [LINEAR(t) for t in found.at] == [LINEAR(t) for t in range(400)]
+    assert found.notes == ("'batch_step' counts the updates of each epoch anew: 100 an epoch, from 'epoch' 0 on",)
+    sparse = table("epoch,step,lr", [row for row in rows if row[1] % 10 == 5])
+    with pytest.raises(LogError, match=r"does not say how many updates an epoch has; .*--update-column.*--run"):
+        text(sparse)
+    assert text(sparse, run=2).at.tolist() == list(range(5, 100, 10))
+    whole = text(table("epoch,step,lr", [(e, 100 * e + i, rate) for e, i, rate in rows]))
+    assert (whole.at.tolist(), whole.notes) == (list(range(400)), ())
+
+
+@pytest.mark.parametrize("header", ["step lr loss", "# step   lr loss", "step\tlr    loss"])
+def test_tables_with_blanks_between_cells(header: str) -> None:
+    found = text("\n".join([header, *(f"{t:<6d} {LINEAR(t):.6e}   2.5" for t in range(0, 100, 10))]))
+    assert (found.rates, found.losses, found.at.tolist()) == (("lr",), ("loss",), list(range(0, 100, 10)))
+
+
+def test_commas_between_thousands() -> None:
+    assert text('step,lr\n"900",0.1\n"1,000",0.05\n').at.tolist() == [900, 1000]
+
+
+def test_objects_in_objects_have_names_with_slashes() -> None:
+    rows = [{"_step": t, "train": {"optim": {"lr": LINEAR(t)}, "loss": 2.5}} for t in range(0, 100, 10)]
+    found = text("\n".join(map(json.dumps, rows)))
+    assert (found.rates, found.losses, found.position) == (("train/optim/lr",), ("train/loss",), "_step")
+
+
+def test_coloured_lines_without_a_rate_say_what_is_there() -> None:
+    line = "[rank0]:[titan] 2025-01-01 12:00:00,123 - root - INFO - \x1b[31mstep: {}  \x1b[32mloss:  2.9  \x1b[38;2;180;60;0mgrad_norm:  1.2\x1b[39m"
+    found = text("\n".join(line.format(t) for t in range(10, 100, 10)))
+    with pytest.raises(
+        LogError, match=r"no column of rates: it has 'step', 'loss', 'grad_norm'; name the column.*--rate-column"
+    ):
+        found.rate()
+
+
 def test_numbers_of_numpy_and_torch_in_dicts() -> None:
     found = text("{'loss': np.float64(2.5), 'learning_rate': tensor(0.1, device='cuda:0'), 'step': 10}\n")
     assert (found.rate().values.tolist(), found.loss().values.tolist()) == ([0.1], [2.5])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -25,9 +26,14 @@ MOST_CELLS = 1 << 20
 _FEW = 8
 """Losses that make no curve beside a column that has more."""
 
+PER_EPOCH = "updates per epoch"
+"""The column that printed lines get where each says how many updates its epoch has: `epoch: 1/10, iter: 20/300`."""
+
 BLANKS = frozenset({"", "none", "null", "na", "n/a", "-", "--", "<na>"})
 _RUNS = (("run",), ("run", "id"), ("run", "name"), ("experiment",), ("seed",))
 """Names of columns that say which run a row is of."""
+
+_THOUSANDS = re.compile(r"[1-9]\d{0,2}(,\d{3})+(\.\d+)?")
 
 UNITS = ("update", "epoch", "sample", "token")
 
@@ -265,7 +271,7 @@ def build(path: str, writer: Format, rows: Iterable[Row], given: Given, notes: I
     chosen = {name for name in (position, *rates, *losses) if name is not None}
     for name in (*((position,) if position else ()), *rates[:1], *losses[:1]):
         table.must_be_numbers(name)
-    others = tuple(name for name in columns if name not in chosen and table.filled(name))
+    others = tuple(name for name in columns if name not in (*chosen, PER_EPOCH) and table.filled(name))
     numeric = [name for name in columns if name != position and table.numeric(name)]
     if position is None:
         at = np.arange(len(kept), dtype=float)
@@ -289,6 +295,8 @@ def build(path: str, writer: Format, rows: Iterable[Row], given: Given, notes: I
             )
             if with_data:
                 told.append(f"{with_data:,} row{'s' if with_data > 1 else ''} without {position!r} left out")
+    if unit == "update" and position is not None and given.run is None:
+        at = _whole_run(table, position, at, told)
     by = next((name for name in columns if names.own(name) in _RUNS and len({*table.cells[name]}) > 1), None)
     if by is None:
         runs, more = _runs(at)
@@ -405,6 +413,8 @@ def parse(cell: Any) -> float | None:
         text = cell.strip()
         if text.lower() in BLANKS:
             return math.nan
+        if _THOUSANDS.fullmatch(text):
+            text = text.replace(",", "")
         try:
             return float(text) if "_" not in text else None
         except ValueError:
@@ -466,6 +476,46 @@ def _counts(table: _Table, name: str) -> bool:
         and (values == np.floor(values)).all()
         and (np.diff(values) > 0).all()
     )
+
+
+def _whole_run(table: _Table, position: str, at: Array, notes: list[str]) -> Array:
+    """Updates counted through all epochs, where a column counts the updates of each epoch anew.
+
+    Raises:
+        LogError: such a column, and how many updates an epoch has is not known.
+    """
+    epoch = next((name for name in table.cells if names.kind(name) == "epoch" and table.filled(name)), None)
+    rows = np.flatnonzero(np.isfinite(at))
+    if epoch is None or len(rows) < 2:
+        return at
+    epochs, steps = table.numbers(epoch)[rows], np.diff(at[rows])
+    rises = np.diff(epochs)
+    stated = table.numbers(PER_EPOCH)[rows] if PER_EPOCH in table.cells else np.array([])
+    length = float(stated[0]) if stated.size and (stated == stated[0]).all() and stated[0] >= at[rows].max() else None
+    # Every fall is the begin of the next epoch, and each epoch begins with a fall, or, of rows at the ends, with the same count.
+    anew = rises == 1
+    if (
+        not (np.isfinite(epochs).all() and (epochs % 1 == 0).all() and anew.any() and (rises[~anew] == 0).all())
+        or (steps[~anew] < 0).any()
+        or (steps[anew] >= (0 if length is None else 1)).any()
+    ):
+        return at
+    begin = np.flatnonzero(anew) + 1
+    begins, ends = at[rows][[0, *begin]], at[rows][[*(begin - 1), len(rows) - 1]]
+    if length is None and (steps[~anew] == 1).all() and (begins == begins[0]).all() and (ends[:-1] == ends[0]).all():
+        length = float(ends[0] - begins[0] + 1)
+    if length is None:
+        raise LogError(
+            f"{table.path} counts the updates of each epoch anew, in {position!r}, and does not say how many updates an epoch "
+            f"has; name a column that counts the whole run, update=, or --update-column, or take one epoch, run=, or --run"
+        )
+    notes.append(
+        f"{position!r} counts the updates of each epoch anew: {length:,g} an epoch, from {epoch!r} {epochs[0]:g} on"
+    )
+    whole = at.copy()
+    first = 0 if (epochs == 0).any() else 1
+    whole[rows] += (epochs - first) * length
+    return whole
 
 
 def _runs(at: Array) -> tuple[list[npt.NDArray[np.intp]], list[str]]:

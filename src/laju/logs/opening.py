@@ -33,7 +33,8 @@ _NAMED = (
 _MAGIC = {
     b"\x89PNG": "a picture", b"PK\x03\x04": "a zip archive (a checkpoint of PyTorch, or an .xlsx table)",
     b"PAR1": "a Parquet table", b"\x80\x02": "a pickle", b"\x80\x04": "a pickle", b"%PDF": "a PDF",
-    b"SQLite": "an SQLite database",
+    b"SQLite": "an SQLite database (of trackio: `trackio get metric --project P --run R --metric train/lr --json`)",
+    b":W&B": "W&B's own store of a run (export the chart of the rate as CSV, or `run.history().to_csv(…)`)",
     b"\x89HDF": "an HDF5 file", b"7z\xbc\xaf": "an archive", b"BZh": "a bzip2 archive", b"\xfd7zXZ": "an xz archive",
     b"\x93NUMPY": "a NumPy array",
 }  # fmt: skip
@@ -198,13 +199,16 @@ def _text(file: IO[bytes], path: str, given: Given, name: str = "") -> Log:
     begin = sample.lstrip()
     if _is_json(begin):
         return _json(begin, lines, path, given, notes)
-    parted = tables.delimiter(sample if len(head) < _SAMPLE else sample[: sample.rfind("\n") + 1])
+    whole = printed.ANSI.sub("", sample if len(head) < _SAMPLE else sample[: sample.rfind("\n") + 1])
+    parted = tables.delimiter(whole)
     if parted is not None and not printed.looks_like_dicts(sample):
         tag = re.search(r"-tag-(.+?)(?:\.csv)?$", name)
         return build(
             path, _table_format(sample, name), tables.rows(lines, path, parted, notes, tag and tag[1]), given, notes
         )
     writer = printed.format_of(sample)
+    if writer is None and tables.is_spaced(whole):
+        return build(path, Format("table"), tables.rows(map(tables.parted, lines), path, "\t", notes), given, notes)
     if writer is None:
         first = sample.strip().splitlines()[0][:80]
         raise LogError(

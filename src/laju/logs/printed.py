@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from laju.logs import names
-from laju.logs.log import Format, Row
+from laju.logs.log import PER_EPOCH, Format, Row
 
 TRAINER = Format("lines that Transformers' Trainer printed", (0, -1), known=True)
 MEGATRON = Format("Megatron's lines", (0,), known=True)
@@ -16,24 +16,29 @@ TORCHTITAN = Format("torchtitan's lines", (-1,), known=True)
 MMENGINE = Format("mmengine's lines", (-1,), known=True)
 LINES = Format("printed lines")
 
-_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _DICT = re.compile(r"\{'[^{}]*\}")
 _BAR = re.compile(r"(\d+)/(\d+) \[\d+:")
 _NUMBER = r"[-+]?(?:\d[\d,]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|nan|[-+]?inf"
 _COUNT = re.compile(
-    r"(?<![\w])(?:global[_ ]step|iteration|iter|step|update|num_updates)s?(?:\(train\))?\s*(?:[:=#]\s*)?\[?\s*"
-    r"(?P<at>\d[\d,]*)",
+    r"(?<![\w])(?P<name>global[_ ]step|iteration|iter|step|update|num_updates|batch(?=\s*[:=#]?\s*\d+/))s?(?:\(train\))?\s*"
+    r"(?:[:=#]\s*)?\[?\s*(?P<at>\d[\d,]*)(?:/(?P<of>\d+))?",
     re.IGNORECASE,
 )
 _EPOCHS = re.compile(r"(?<![\w])epoch\s*(?:\(train\)\s*)?(?:[:=#]\s*)?\[?\s*(?P<epoch>\d+(?:\.\d+)?)\]?", re.IGNORECASE)
 # mmengine counts epochs from 1: Epoch(train) [1][ 50/391]; torchvision and PyTorch's examples from 0: Epoch: [0][ 50/391]; timm,
-# too: Train: 0 [  50/391 (13%)].
+# too: Train: 0 [  50/391 (13%)]; and Swin: Train: [0/300][50/391].
 _IN_EPOCH = re.compile(
-    r"(?P<word>Epoch\(train\)|Epoch:?|Train:)\s*\[?\s*(?P<epoch>\d+)\s*\]?\s*\[\s*(?P<at>\d+)\s*/\s*(?P<of>\d+)",
+    r"(?P<word>Epoch\(train\)|Epoch:?|Train:)\s*\[?\s*(?P<epoch>\d+)(?:/\d+)?\s*\]?\s*\[\s*(?P<at>\d+)\s*/\s*(?P<of>\d+)",
     re.IGNORECASE,
 )
+# Keras: "Epoch 1/50", and in the next line "100/100 ━━━ loss: 2.5". Composer "[batch=1/3000]:" and OLMo "[step=1/3000,epoch=0]",
+# with a line for each value below.
+_HEAD = re.compile(r"^\s*Epoch \d+/\d+\s*$|\[(?:step|batch)=\d+/\d+[^\]]*\]:?\s*$")
+_DONE = re.compile(r"\s*(\d+)/(\d+)\s")
+_BELOW = re.compile(r"\s+\S|\s*\d+/\d+\s")
 _PAIR = re.compile(
-    rf"(?P<name>[A-Za-z][\w./-]*(?: [A-Za-z][\w./-]*){{0,4}})\s*[:=]\s*(?P<value>{_NUMBER})(?![\w.]*[A-Za-z/:])"
+    rf"(?P<name>[A-Za-z][\w./-]*(?: [A-Za-z][\w./-]*){{0,4}})\s*[:=]\s*[\[(]?(?P<value>{_NUMBER})(?![\w.]*[A-Za-z/:])"
 )
 _BARE = re.compile(
     rf"(?<![\w])(?P<name>(?:(?:train|val|valid|lm|total)[ _])?loss|lr|learning[ _]rate|grad[ _]norm|norm)\s+(?P<value>{_NUMBER})",
@@ -48,7 +53,7 @@ def looks_like_dicts(sample: str) -> bool:
 
 def format_of(sample: str) -> Format | None:
     """Whose printed lines these are; None where no line counts updates or epochs."""
-    plain = _ANSI.sub("", sample)
+    plain = ANSI.sub("", sample)
     if looks_like_dicts(plain):
         return TRAINER
     if "consumed samples:" in plain and "elapsed time per iteration" in plain:
@@ -57,15 +62,15 @@ def format_of(sample: str) -> Format | None:
         return TORCHTITAN
     if "Epoch(train)" in plain or "Iter(train)" in plain:
         return MMENGINE
-    return LINES if any(_line(i, line) for i, line in enumerate(plain.splitlines())) else None
+    return LINES if next(rows(plain.split("\n"), []), None) else None
 
 
 def rows(lines: Iterable[str], notes: list[str]) -> Iterator[Row]:
     """The rows of printed lines; lines that count nothing are left out."""
-    skipped = 0
+    skipped, head = 0, dict[str, str]()
     for number, line in enumerate(lines, 1):
         # A progress bar ends in no newline: the dict stands behind a carriage return.
-        text = _ANSI.sub("", line)
+        text = ANSI.sub("", line)
         found = [record for each in _DICT.findall(text) if (record := _dict(each))]
         if found:
             bar = _BAR.search(text)
@@ -74,11 +79,16 @@ def rows(lines: Iterable[str], notes: list[str]) -> Iterator[Row]:
                     record = {"step": int(bar[1]), **record}
                 yield Row(number, tuple(record), list(record.values()))
             continue
-        row = _line(number, text)
-        if row is None:
-            skipped += bool(text.strip())
-        else:
-            yield row
+        # A progress bar is printed over and over, with carriage returns or backspaces between.
+        for part in re.split(r"[\r\b]+", text.rstrip("\r\n")):
+            below = _BELOW.match(part)
+            row = _line(number, part, head if below else {})
+            if row is not None:
+                yield row
+                continue
+            skipped += bool(part.strip())
+            if not below:
+                head = _counts(part) if _HEAD.search(part) else {}
     if skipped:
         notes.append(f"{skipped:,} line{'s' if skipped > 1 else ''} without a count of updates left out")
 
@@ -92,25 +102,43 @@ def _dict(text: str) -> dict[str, Any] | None:
     return {str(name): value for name, value in found.items()} if isinstance(found, dict) else None
 
 
-def _line(number: int, text: str) -> Row | None:
-    count = _COUNT.search(text)
-    epoch, inside = _EPOCHS.search(text), _IN_EPOCH.search(text)
+def _counts(text: str) -> dict[str, str]:
+    """What a line counts: updates, epochs, and the updates of an epoch."""
+    counts = list(_COUNT.finditer(text))
+    count = next(
+        (each for each in counts if each["name"].lower().startswith(("global", "num"))), counts[0] if counts else None
+    )
+    epoch, inside, bar = _EPOCHS.search(text), _IN_EPOCH.search(text), _BAR.search(text)
+    at: dict[str, str] = {}
+    if inside is not None:
+        begun = int(inside["epoch"]) - (inside["word"].lower() == "epoch(train)")
+        return {"step": str(begun * int(inside["of"]) + int(inside["at"])), "epoch": inside["epoch"]}
+    if count is not None:
+        at["step"] = count["at"].replace(",", "")
+    elif bar is not None:
+        at["step"] = bar[1]
+    if epoch is not None:
+        at["epoch"] = epoch["epoch"]
+        of = bar[2] if count is None and bar is not None else count["of"] if count is not None else None
+        if of is not None:
+            at[PER_EPOCH] = of
+    return at
+
+
+def _line(number: int, text: str, head: dict[str, str]) -> Row | None:
+    """The row of a line, whose counts may stand in a line above."""
+    at = _counts(text) or head
+    done = _DONE.match(text)
+    if not at or (at is head and done and done[1] != done[2]):
+        return None
     cells: dict[str, str] = {}
     for match in (*_PAIR.finditer(text), *_BARE.finditer(text)):
         name = " ".join(match["name"].split())
         if names.kind(name) not in ("update", "epoch") and name.lower() not in cells:
             cells[name.lower()] = match["value"].replace(",", "")
-    if not any(names.kind(name) in ("rate", "loss") for name in cells) or (count or epoch or inside) is None:
+    if not any(names.kind(name) in ("rate", "loss") for name in cells):
         return None
-    at: dict[str, str] = {}
-    if count is not None:
-        at["step"] = count["at"].replace(",", "")
-    if epoch is not None:
-        at["epoch"] = epoch["epoch"]
-    if re.search(r"\bvalidat|\beval", text.lower()) and count is not None:
+    if re.search(r"\bvalidat|\beval", text.lower()) and _COUNT.search(text):
         cells = {f"val/{name}": value for name, value in cells.items()}
-    if inside is not None:
-        begun = int(inside["epoch"]) - (inside["word"].lower() == "epoch(train)")
-        at = {"step": str(begun * int(inside["of"]) + int(inside["at"])), "epoch": inside["epoch"]}
     both = {**at, **cells}
     return Row(number, tuple(both), list(both.values()))

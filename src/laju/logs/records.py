@@ -73,9 +73,12 @@ def whole(text: str, path: str) -> tuple[Format, list[Row]]:
         return _WHOLE, _records(found, path, "the list")
     if isinstance(found, dict):
         lists = {name: value for name, value in found.items() if isinstance(value, list)}
-        for name in ("metrics", "logs", "history", "values", "data"):
+        for name in ("metrics", "logs", "history", "values", "data", "rows"):
             if name in lists and lists[name] and all(isinstance(each, dict) for each in lists[name]):
-                return _WHOLE, _records(lists[name], path, name)
+                # trackio's `get metric --json`: the name of the values stands beside the list.
+                tag = found.get("metric", "value")
+                named = [{tag if key == "value" else key: x for key, x in row.items()} for row in lists[name]]
+                return _WHOLE, _records(named, path, name)
         history = found["history"] if isinstance(found.get("history"), dict) else lists
         columns = {name: value for name, value in history.items() if isinstance(value, list)}
         if columns and len({len(value) for value in columns.values()}) == 1:
@@ -97,10 +100,19 @@ def _records(items: list[Any], path: str, where: str) -> list[Row]:
 
 
 def _row(line: int, record: Mapping[str, Any]) -> Row:
-    flat: dict[str, Any] = {}
-    for name, value in record.items():
-        if isinstance(value, dict):
-            flat.update({f"{name}/{inner}": each for inner, each in value.items()})
-        else:
-            flat[name] = value
+    flat = dict(_flat(record))
     return Row(line, tuple(flat), list(flat.values()))
+
+
+def _flat(record: Mapping[str, Any], prefix: str = "", depth: int = 8) -> Iterator[tuple[str, Any]]:
+    """Cells by names such as `train/optimizer/lr`, for objects in objects."""
+    for name, value in record.items():
+        if isinstance(value, str) and value.startswith("{"):  # a cell of trackio's database
+            try:
+                value = json.loads(value)
+            except ValueError:
+                pass
+        if isinstance(value, dict) and depth:
+            yield from _flat(value, f"{prefix}{name}/", depth - 1)
+        else:
+            yield f"{prefix}{name}", value

@@ -36,21 +36,37 @@ def delimiter(sample: str) -> str | None:
     return best if header and all(len(row) == len(rows[0]) for row in rows) else None
 
 
-def rows(lines: Iterator[str], path: str, parted: str, notes: list[str], tag: str | None = None) -> Iterator[Row]:
+def parted(line: str) -> str:
+    """A line whose cells have blanks between, such as of NumPy's savetxt and pandas' to_string, with tabs between."""
+    return "\t".join(line.strip().lstrip("#").split()) + line[len(line.rstrip("\r\n")) :]
+
+
+def is_spaced(sample: str) -> bool:
+    """Whether the lines of a text have the same number of cells with blanks between.
+
+    >>> is_spaced("# iter lr\\n0 0.1\\n10 0.05\\n"), is_spaced("hello world\\nthis is\\n")
+    (True, False)
+    """
+    lines = [parted(line).split("\t") for line in sample.splitlines() if line.strip()][:20]
+    same = len({len(cells) for cells in lines}) == 1 and len(lines[0]) > 1
+    return same and len(lines) > 1 and all(any(_is_number(cell) for cell in cells) for cells in lines[1:])
+
+
+def rows(lines: Iterator[str], path: str, between: str, notes: list[str], tag: str | None = None) -> Iterator[Row]:
     """The rows of a table; a header that is repeated is left out, and so is a last line that is cut.
 
     Args:
         lines: of the file, with their ends.
         path: for messages.
-        parted: the delimiter.
+        between: the delimiter.
         notes: gets what was left out.
         tag: the name of a column that is called "Value", where the file's name says it.
 
     Raises:
         LogError: a row that has more or fewer cells than the header.
     """
-    watched = _Watched(line for line in lines if line.strip(parted + " \r\n") and not line.startswith("#"))
-    reader = csv.reader(watched, delimiter=parted, skipinitialspace=True)
+    watched = _Watched(line for line in lines if line.strip(between + " \r\n") and not line.startswith("#"))
+    reader = csv.reader(watched, delimiter=between, skipinitialspace=True)
     header: tuple[str, ...] | None = None
 
     def plain() -> Iterator[Row]:
@@ -69,7 +85,7 @@ def rows(lines: Iterator[str], path: str, parted: str, notes: list[str], tag: st
                     notes.append("a header in the middle of the file was left out")
                     continue
                 if previous is not None:
-                    yield _checked(Row(watched.line - 1, header, previous), path, parted)
+                    yield _checked(Row(watched.line - 1, header, previous), path, between)
                 previous = cells
         except csv.Error as error:
             raise LogError(f"{path} is no table: {error}") from None
@@ -77,7 +93,7 @@ def rows(lines: Iterator[str], path: str, parted: str, notes: list[str], tag: st
             if watched.cut and len(previous) != len(header):
                 notes.append("the last line is cut, as of a file that is being written, and was left out")
             else:
-                yield _checked(Row(watched.line, header, previous), path, parted)
+                yield _checked(Row(watched.line, header, previous), path, between)
 
     source = plain()
     first = next(source, None)
@@ -113,13 +129,13 @@ class _Watched:
         return line
 
 
-def _checked(row: Row, path: str, parted: str) -> Row:
+def _checked(row: Row, path: str, between: str) -> Row:
     if len(row.cells) != len(row.names):
         raise LogError(
             f"{path}, line {row.line}: a row must have {len(row.names)} cells, as the header has, got {len(row.cells)}: "
-            f"{shown(parted.join(row.cells))}"
+            f"{shown(between.join(row.cells))}"
         )
-    if parted == ";" and any("," in cell for cell in row.cells):  # decimal commas
+    if between == ";" and any("," in cell for cell in row.cells):  # decimal commas
         return row._replace(
             cells=[re.sub(r"^([+-]?\d+),(\d+(?:[eE][+-]?\d+)?)$", r"\1.\2", cell) for cell in row.cells]
         )
