@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -108,10 +109,8 @@ def _flat(record: Mapping[str, Any], prefix: str = "", depth: int = 8) -> Iterat
     """Cells by names such as `train/optimizer/lr`, for objects in objects."""
     for name, value in record.items():
         if isinstance(value, str) and value.startswith("{"):  # a cell of trackio's database
-            try:
+            with contextlib.suppress(ValueError):
                 value = json.loads(value)
-            except ValueError:
-                pass
         if isinstance(value, dict) and depth:
             yield from _flat(value, f"{prefix}{name}/", depth - 1)
         else:
