@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -251,3 +252,22 @@ def test_numbers_in_text_are_numbers_and_an_unknown_tag_is_an_unknown_value(tmp_
         read_config(file)
     file.write_text("lr_scheduler_type: cosine\nmax_steps: 10\nx: !!python/object/apply:os.system ['true']\n")
     assert read_config(file).system == "transformers"
+
+
+@pytest.mark.parametrize("system", ["transformers", "mmengine"])
+def test_the_epochs_of_a_configuration_are_counted_once(system, tmp_path):
+    given = {
+        "transformers": {"learning_rate": 1e-4, "lr_scheduler_type": "cosine", "num_train_epochs": 2},
+        "mmengine": {
+            "param_scheduler": [{"type": "CosineAnnealingLR", "T_max": 2, "convert_to_iter_based": True}],
+            "optim_wrapper": {"optimizer": {"type": "SGD", "lr": 1e-4}},
+            "train_cfg": {"by_epoch": True, "max_epochs": 2},
+        },
+    }[system]
+    file = tmp_path / "run.json"
+    file.write_text(json.dumps(given))
+    found = convert(str(file), "config", "optax", updates_per_epoch=100)
+    assert found.updates == 200
+    assert (found.schedule(100), found.schedule(150)) == pytest.approx(
+        (5e-5, 1e-4 * (1 + math.cos(0.75 * math.pi)) / 2)
+    )

@@ -22,7 +22,7 @@ from laju.core.schedule import Schedule
 from laju.dialects.base import UNFIT, DialectError
 from laju.dialects.python_config import Unread, python
 
-READERS = ("axolotl", "transformers", "deepspeed", "torchtitan", "torchtune", "mmengine", "composer")
+READERS = ("axolotl", "transformers", "deepspeed", "torchtitan", "torchtune", "mmengine", "composer", "ultralytics")
 """Systems whose configurations are read."""
 
 
@@ -44,7 +44,9 @@ class Configured:
 
     @property
     def dialect(self) -> str:
-        """The dialect that has the call: the system's, or Transformers' for the systems that take its schedulers."""
+        """The dialect that has the call: the system's, Transformers' for the systems that take its schedulers, or laju itself."""
+        if self.system == "ultralytics":  # whose schedule is no call
+            return "laju"
         return "transformers" if self.system in ("axolotl", "torchtune") else self.system
 
 
@@ -55,8 +57,8 @@ def read_config(
 
     Args:
         config: a file (.json, .toml, .yaml, or MMEngine's .py, which is not run), or what is in one.
-        system: "axolotl", "transformers", "deepspeed", "torchtitan", "torchtune", "mmengine" or "composer"; by default
-            the system that the keys belong to.
+        system: "axolotl", "transformers", "deepspeed", "torchtitan", "torchtune", "mmengine", "composer" or
+            "ultralytics"; by default the system that the keys belong to.
         facts: what the configuration does not say and the schedule needs, such as `total` (updates of the run), `lr` (the
             optimizer's rate), `updates_per_epoch` or `warmup` (updates, where a trainer fills it in).
 

@@ -85,6 +85,10 @@ def convert(
     goal = _target(target)
     origin = _source(source)
     given = _Given(lr, updates, epochs, updates_per_epoch, dict(facts or {}))
+    if origin == "config" and updates_per_epoch is not None:
+        # The reader turns epochs into updates, so that nothing is left to be counted in epochs afterwards.
+        run = epochs * updates_per_epoch if epochs is not None else updates
+        given = _Given(lr, run, None, None, {"updates_per_epoch": updates_per_epoch, **given.more})
     notes: tuple[str, ...] = ()
     if isinstance(schedule, Schedule):
         found, said = schedule, str(schedule)
@@ -207,7 +211,7 @@ def _read(given: str, origin: str, facts: _Given) -> tuple[Schedule, str, str, t
     if origin == "config":
         from laju.dialects.configs import read_config
 
-        known: dict[str, Any] = {"lr": facts.lr, "total": facts.updates, "updates_per_epoch": facts.updates_per_epoch}
+        known: dict[str, Any] = {"lr": facts.lr, "total": facts.updates}
         told: dict[str, Any] = {name: value for name, value in known.items() if value is not None}
         found = read_config(given, **{**told, **facts.more})
         return found.schedule, found.call, found.dialect, found.notes
