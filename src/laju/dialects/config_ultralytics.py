@@ -1,7 +1,7 @@
 """The settings of an Ultralytics training, such as the `args.yaml` beside its weights.
 
-The rate of an epoch is lr0 times a line or half a cosine from 1 to lrf. During the warmup it is interpolated at every batch, from 0
-to what the epoch has (ultralytics 8.4.190, engine/trainer.py: `_setup_scheduler`, `_get_warmup_iterations`, `_do_train`).
+The rate of an epoch is lr0 times a line or half a cosine from 1 to lrf. During the warmup the rate is interpolated in every batch
+from 0 to that of the epoch (ultralytics 8.4.190, engine/trainer.py: `_setup_scheduler`, `_get_warmup_iterations`, `_do_train`).
 """
 
 from __future__ import annotations
@@ -11,11 +11,20 @@ from typing import Any
 
 from laju.core.checks import number, shown, whole
 from laju.core.pieces import Ramp
+from laju.core.schedule import Schedule
 from laju.dialects.base import DialectError
 from laju.dialects.configs import Configured, fact, mapping, no_other_rates
 
 # What default.yaml has.
-_DEFAULTS = {"lr0": 0.01, "lrf": 0.01, "epochs": 100, "warmup_epochs": 3.0, "cos_lr": False, "nbs": 64, "batch": 16}
+_DEFAULTS: dict[str, Any] = {
+    "lr0": 0.01,
+    "lrf": 0.01,
+    "epochs": 100,
+    "warmup_epochs": 3.0,
+    "cos_lr": False,
+    "nbs": 64,
+    "batch": 16,
+}
 _KEYS = ("lr0", "lrf", "cos_lr", "warmup_epochs", "warmup_bias_lr", "warmup_momentum")
 
 
@@ -34,7 +43,7 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
     notes = list(no_other_rates(given, _KEYS, "ultralytics"))
     if given.get("time"):
         raise DialectError("time limits the run in hours, so that its epochs are known only while it goes on")
-    own = {}
+    own: dict[str, Any] = {}
     for name, value in _DEFAULTS.items():
         own[name] = given.get(name)
         if own[name] is None:
@@ -52,7 +61,7 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
     warm = number("warmup_epochs", own["warmup_epochs"], least=0)
     warmup = round(min(warm, max(epochs - 1, 0)) * batches)
     shape = "cosine" if own["cos_lr"] else "linear"
-    schedule = Ramp(lr0, lr0 * lrf, epochs * batches, shape).staircase(batches)
+    schedule: Schedule = Ramp(lr0, lr0 * lrf, epochs * batches, shape).staircase(batches)
     if warmup:
         schedule = schedule * Ramp(0.0, 1.0, warmup)
         notes.append("during the warmup, biases fall from warmup_bias_lr instead")
