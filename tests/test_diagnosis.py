@@ -168,6 +168,24 @@ def test_causes_with_the_same_rates_are_told_together() -> None:
     assert "2 causes give the same rates" in str(found)
 
 
+@pytest.mark.parametrize(
+    ("meant", "rate", "kinds"),
+    [
+        (COSINE, 0.0, ["epoch", "ahead"]),  # the rate of update 0 is the last one, too
+        (laju.cosine(1e-3, total=1000), 1e-3, ["epoch"]),
+        (laju.cosine(1e-3, total=1000, final=1e-4, warmup=100), 1e-4, ["ahead"]),
+        (laju.multi_factor(0.1, [300, 600], 0.1), 0.1, ["epoch", "total"]),  # milestones of a longer run
+        (laju.multi_factor(0.1, [300, 600], 0.1), 0.01, []),
+        (laju.linear(0, 0.1, total=50) >> 0.1, 0.1, ["ahead"]),
+        (laju.constant(0.1), 0.05, ["scale"]),
+        (COSINE, 5e-4, []),
+    ],
+)
+def test_a_rate_that_never_changes_has_no_causes_that_any_stretch_of_rates_would_have(meant, rate, kinds) -> None:
+    found = diagnose(logged(np.full(1000, rate), 10), meant)
+    assert [cause.kind for cause in found.causes] == kinds
+
+
 def test_another_schedule_has_no_cause() -> None:
     found = diagnose(logged(laju.exponential(0.1, 0.001, total=1000).values(1000), 10), COSINE)
     assert not found.healthy
@@ -238,6 +256,14 @@ def test_without_what_was_meant_the_formula_and_its_findings_are_told(log) -> No
     assert done.exit_code == 1
     assert "cosine(0.001, total=500, warmup=50)" in done.output
     assert "LAJU006" in done.output
+
+
+def test_without_what_was_meant_a_lag_is_no_length(log) -> None:
+    done = run("diagnose", log(COSINE(np.maximum(np.arange(1003) - 3, 0))))
+    assert "3 updates earlier" in done.output
+    assert "LAJU006" not in done.output  # the schedule was read at 1,000 updates, and not at 1,001
+    assert done.exit_code == 0
+    assert run("diagnose", log(COSINE.values(1000))).exit_code == 0  # whose last row is that of update 990
 
 
 def test_diff_takes_logs(log) -> None:

@@ -47,6 +47,11 @@ _CULPRITS = {
         "Lightning's default interval: epoch, where 'interval': 'step' is meant",
         "step() after each epoch of {k} updates, of a schedule that counts updates",
     ),
+    "still": (
+        "step() that is never called",
+        "Lightning's default interval: epoch, and a log of the first epoch alone",
+        "a scheduler of another optimizer than the one that is logged",
+    ),
     "behind": (
         "updates that the gradient scaler skipped (fp16), after which the scheduler was not stepped",
         "a run that was resumed from an older state of the scheduler",
@@ -231,6 +236,10 @@ def _causes(case: _Case) -> list[Cause]:
     """The explanations that have all rates: of the whole run, else from the first row that is not as meant."""
     j = case.begin()
     end = case.schedule.length or int(case.t[-1]) + 1
+    slack = 2 * float(case.tolerance.max())
+    # The meant rates at these rows may be scaled to a constant that is not 0.
+    if len(case.y) > 1 and np.ptp(case.y) <= slack and (np.ptp(case.meant(case.t)) > slack or case.y.max() <= slack):
+        return list(_constants(case, end))
     from_j = (int(case.t[j - 1]), int(case.t[j])) if j else (0, 0)
     climbing = list(_climbs(case, j, from_j, end))
     if climbing:
@@ -249,14 +258,30 @@ def _cause(kind: str, text: str, begins: tuple[int, int], culprits: str | None =
     return Cause(kind, text, begins, numbers, named)
 
 
+def _constants(case: _Case, end: int) -> Iterator[Cause]:
+    """The same rate in all rows, of a schedule that changes: nearly any stretch of positions would have that."""
+    rows = f"all {len(case.y):,} rates"
+    grid, step = _grid(case, end)
+    other = np.flatnonzero(np.abs(grid - case.y[0]) > float(case.tolerance.max()))
+    if not other.size:
+        return
+    if other[0]:
+        yield _cause("epoch", f"the schedule does not move on: {rows} are those of update 0", (0, 0), "still")
+    # Of the schedule itself: a cosine, too, hardly falls at first.
+    plateau = float(int(np.argmax(np.abs(grid - grid[0]) > 1e-9 * float(grid.max()))) - 1) * step
+    if other[0] and case.t[1] <= plateau < case.t[-1]:
+        total = float(math.ceil(end * case.t[-1] / plateau))
+        yield _cause("total", f"the total is {total:,.0f} or more, where {end:,} is meant", (0, 0), total=total)
+    k = float((int(other[-1]) + 1) * step)
+    if k <= end:
+        yield _cause("ahead", f"{rows} are those of update {k:,.0f} or later", (0, 0), k=k)
+
+
 def _levels(case: _Case, j: int, begins: tuple[int, int], end: int) -> Iterator[Cause]:
     """The meant rates scaled, or moved: y = α + β·s."""
     s = case.meant(case.t)
     before = np.arange(len(s)) < j
     rest = ~before
-    slack = 2 * float(case.tolerance.max())
-    if np.ptp(case.y) <= slack and rest.sum() > 1 and np.ptp(s) > slack:
-        return  # a constant log is no schedule that was scaled
     big = int(np.argmax(np.where(rest, s, -np.inf)))
     if s[big] > 0:
         ratio = _short(case.y[big] / s[big], case.tolerance[big] / s[big])

@@ -94,7 +94,7 @@ def _formula(log: Log, options: LogOptions, run: Run) -> dict[str, Any]:
 
     pairs = options.pairs(log)
     found = recognise(pairs)
-    updates = run.length or pairs[-1][0] + 1
+    updates = run.length or _run_length([t for t, _ in pairs], found.schedule.length, found.lag)
     findings = check(found.schedule, updates) if found.is_formula else []
     text = [
         str(found),
@@ -110,3 +110,10 @@ def _formula(log: Log, options: LogOptions, run: Run) -> dict[str, Any]:
         "findings": [finding.to_json() for finding in findings],
         "text": "\n".join(line for line in text if line),
     }
+
+
+def _run_length(at: list[int], length: int | None, lag: int) -> int:
+    """Updates that the schedule was read at: up to the last row, or to the schedule's end where no row would come before that."""
+    last = at[-1] + 1 - lag
+    gap = at[-1] - at[-2] if len(at) > 1 else 1
+    return length if length is not None and last <= length < last + gap else max(last, 1)
