@@ -105,7 +105,7 @@ def test_help_starts_at_once_and_loads_no_framework(run) -> None:
         (["compare", "0.1", "--momentum", "1"], ["--momentum"]),
         (["compare"], ["SCHEDULE"]),
         (["plot", "cosin(1, total=3)"], ["did you mean 'cosine'"]),
-        (["plot", "chapter"], ["'constant' is not in updates", "--epochs"]),
+        (["plot", "chapter:constant"], ["'constant' is not in updates", "--epochs"]),
         (["plot", "0.1"], ["--updates"]),
         (["plot", "0.1", "--updates", "5", "--epochs", "5"], ["--updates", "--epochs"]),
         (["plot", "0.1", "--updates-per-epoch", "5"], ["--epochs"]),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,8 +11,9 @@ from typing import Any, TypeVar
 
 import click
 
+from laju.cli import completion
 from laju.cli.errors import Missing, Wrong, in_options, of_system
-from laju.core.checks import SpecError
+from laju.core.checks import SpecError, nearest
 from laju.core.schedule import Schedule
 from laju.text.spec import parse
 
@@ -35,12 +38,14 @@ functions_option = click.option(
 
 
 def schedules_argument() -> Callable[[F], F]:
-    argument = click.argument("schedules", nargs=-1, required=True, metavar="SCHEDULE...")
+    argument = click.argument(
+        "schedules", nargs=-1, required=True, metavar="SCHEDULE...", shell_complete=completion.schedules
+    )
     return lambda command: functions_option(argument(command))
 
 
 def schedule_argument() -> Callable[[F], F]:
-    argument = click.argument("schedule", metavar="SCHEDULE")
+    argument = click.argument("schedule", metavar="SCHEDULE", shell_complete=completion.schedules)
     return lambda command: functions_option(argument(command))
 
 
@@ -61,7 +66,8 @@ def store_option() -> Callable[[F], F]:
 
 
 def read_schedules(texts: tuple[str, ...]) -> dict[str, Schedule]:
-    """The schedules by name: of `name=spec` the name, else the spec itself; the word `chapter` is the chapter's set."""
+    """The schedules by name: of `name=spec` the name, else the spec itself. `chapter` is the chapter's set, and
+    `chapter:NAME` one of the set."""
     named: dict[str, Schedule] = {}
     for text in texts:
         if text.strip() == "chapter":
@@ -70,10 +76,14 @@ def read_schedules(texts: tuple[str, ...]) -> dict[str, Schedule]:
             found: dict[str, Schedule] = schedules()
         else:
             name, spec = _split(text)
-            try:
-                found = {name: parse(spec, functions=functions_allowed())}
-            except SpecError as error:
-                raise click.BadParameter(str(error), param_hint="SCHEDULE") from None
+            if spec.strip().startswith("chapter:"):
+                one, schedule = _of_chapter(spec.strip().removeprefix("chapter:").strip())
+                found = {one if spec == text else name: schedule}
+            else:
+                try:
+                    found = {name: parse(spec, functions=functions_allowed())}
+                except SpecError as error:
+                    raise click.BadParameter(f"{error}{_foreign(spec)}", param_hint="SCHEDULE") from None
         for name in found:
             if name in named:
                 raise click.BadParameter(
@@ -81,6 +91,39 @@ def read_schedules(texts: tuple[str, ...]) -> dict[str, Schedule]:
                 )
         named.update(found)
     return named
+
+
+def _of_chapter(name: str) -> tuple[str, Schedule]:
+    """One of the chapter's schedules, by its name or by the name with - or _ for a blank."""
+    from laju.studies.chapter import schedules
+
+    six = schedules()
+    plain = {"".join(filter(str.isalpha, known)): known for known in six}
+    known = plain.get("".join(filter(str.isalpha, name.lower())))
+    if known is None:
+        there = ", ".join(f"chapter:{one.replace(' ', '-')}" for one in six)
+        raise click.BadParameter(
+            f"the chapter has no schedule {name!r}{nearest(name, six)} ({there})", param_hint="SCHEDULE"
+        )
+    return known, six[known]
+
+
+def _foreign(spec: str) -> str:
+    """Where a text calls a scheduler of another system: the command that reads it."""
+    from laju.core.node import FUNCTIONS, NODES
+    from laju.dialects.base import SYSTEMS, system
+
+    called = re.match(r"\s*(?:\w+\.)*(\w+)\s*(?:\(|$)", spec)
+    if called is None or (name := called[1]) in FUNCTIONS or name in NODES:
+        return ""
+    known = [found for found in map(system, SYSTEMS) if name in found.schedulers or name in found.refused]
+    if not known:
+        return ""
+    titles = " and ".join(found.title for found in known)
+    if all(name in found.refused for found in known):
+        return f"\n{name} is of {titles}, and no schedule: {known[0].refused[name]}"
+    command = f"laju convert --from {known[0].name} {shlex.quote(spec.strip())} --to laju --lr RATE"
+    return f"\n{name} is a scheduler of {titles}; what it is in laju says: {command}"
 
 
 def _split(text: str) -> tuple[str, str]:

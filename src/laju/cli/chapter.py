@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from laju.cli import completion
 from laju.cli.arguments import plain_errors, store_option
 from laju.cli.run_options import as_text
 from laju.cli.train_options import (
@@ -38,7 +39,14 @@ def _gone(context: click.Context, option: click.Parameter, value: Any) -> None:
 
 
 @click.command("chapter")
-@click.option("--tab", default="pytorch", show_default=True, metavar="NAME", help="pytorch, tensorflow or mxnet.")
+@click.option(
+    "--tab",
+    default="pytorch",
+    show_default=True,
+    metavar="NAME",
+    shell_complete=completion.tabs,
+    help="pytorch, tensorflow or mxnet.",
+)
 @task_options("fashion-mnist")
 @epochs_option
 @seeds_option(3, "Runs of every schedule.")

@@ -6,6 +6,7 @@ from collections import Counter
 
 import click
 
+from laju.cli import completion
 from laju.cli.arguments import schedule_argument
 from laju.cli.run_options import Run, as_text, read_one, run_options, usage_errors
 from laju.cli.settings import Settings, code, read_settings
@@ -22,9 +23,19 @@ from laju.inspect.lint.codes import Level
 @click.option(
     "--parameter", default="lr", show_default=True, help="What is scheduled: lr, weight_decay, momentum, beta1 …"
 )
-@click.option("--select", multiple=True, metavar="CODE", help="Report nothing but this finding; may be repeated.")
 @click.option(
-    "--ignore", multiple=True, metavar="CODE", help="A finding to leave out, such as LAJU001; may be repeated."
+    "--select",
+    multiple=True,
+    metavar="CODE",
+    shell_complete=completion.codes,
+    help="Report nothing but this finding; may be repeated.",
+)
+@click.option(
+    "--ignore",
+    multiple=True,
+    metavar="CODE",
+    shell_complete=completion.codes,
+    help="A finding to leave out, such as LAJU001; may be repeated.",
 )
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 whatever is found.")
 @click.option("--fix", is_flag=True, help="Print the corrected text; what is left goes to standard error.")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from laju.cli import completion
 from laju.cli.arguments import functions_allowed, schedule_argument
 from laju.cli.run_options import as_text, sketched, usage_errors
 from laju.core.checks import shown
@@ -35,9 +36,21 @@ def _number(text: str) -> int | float | str:
 @click.command("convert")
 @schedule_argument()
 @click.option(
-    "--from", "source", required=True, metavar="SYSTEM", help="Where SCHEDULE is from: timm, torch …, laju, or config."
+    "--from",
+    "source",
+    required=True,
+    metavar="SYSTEM",
+    shell_complete=completion.sources,
+    help="Where SCHEDULE is from: timm, torch …, laju, or config.",
 )
-@click.option("--to", "target", required=True, metavar="SYSTEM", help="Where it goes: torch, optax …, or laju.")
+@click.option(
+    "--to",
+    "target",
+    required=True,
+    metavar="SYSTEM",
+    shell_complete=completion.targets,
+    help="Where it goes: torch, optax …, or laju.",
+)
 @click.option("--lr", type=float, help="The optimizer's rate, where the source's schedulers change it.")
 @click.option("--updates", type=_COUNT, help="Updates of the run; by default until the schedule ends.")
 @click.option("--epochs", type=_COUNT, help="Epochs of the run, instead.")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from laju.cli import completion
 from laju.cli.arguments import functions_option
 from laju.cli.run_options import Run, as_text, read_one, run_options, sketched, usage_errors
 from laju.inspect.difference import diff
@@ -13,8 +14,8 @@ from laju.view.difference import picture
 
 
 @click.command("diff")
-@click.argument("a", metavar="A")
-@click.argument("b", metavar="B")
+@click.argument("a", metavar="A", shell_complete=completion.schedules_or_logs)
+@click.argument("b", metavar="B", shell_complete=completion.schedules_or_logs)
 @functions_option
 @run_options
 @click.option(

@@ -29,9 +29,13 @@ def command(
 
     \b
     laju plot 'cosine(0.3, total=1000, warmup=50)' 'short=cosine(0.3, total=500)' --out rates.png
-    laju plot chapter --epochs 30 --updates-per-epoch 235
+    laju plot chapter
     """
     named = read_schedules(schedules)
+    if epochs is None and updates is None and "chapter" in schedules:
+        from laju.studies.chapter import EPOCHS
+
+        epochs = EPOCHS
     if updates is not None and (epochs is not None or updates_per_epoch is not None):
         raise click.UsageError("--updates and --epochs say the same thing: give one of them.")
     if updates_per_epoch is not None and epochs is None:

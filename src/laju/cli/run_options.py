@@ -129,7 +129,10 @@ def read_one(text: str) -> tuple[str, Schedule]:
     """The name and the schedule of one SCHEDULE."""
     found = read_schedules((text,))
     if len(found) != 1:
-        raise click.BadParameter(f"{text!r} is {len(found)} schedules; name one of them", param_hint="SCHEDULE")
+        names = ", ".join(f"{text.strip()}:{name.replace(' ', '-')}" for name in found)
+        raise click.BadParameter(
+            f"{text!r} is {len(found)} schedules; name one of them: {names}", param_hint="SCHEDULE"
+        )
     return next(iter(found.items()))
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from laju.cli import completion
 from laju.cli.arguments import plain_errors, store_option
 from laju.cli.run_options import as_text
 from laju.cli.train_options import jobs_option, task_options
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @click.command("study")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=completion.studies)
 @task_options(files="Folder with the task's files, or with images.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the training data; the study's own by default.")
 @click.option("--seeds", type=click.IntRange(min=1), help="Runs of everything; the study's own by default.")

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+from laju.cli import completion
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 Option = Callable[[Command], Command]
 
@@ -22,7 +24,12 @@ def task_options(default: str = "digits", files: str = "Folder with the task's f
     def add(command: Command) -> Command:
         folder = click.option("--data-dir", type=click.Path(path_type=Path), help=files)
         name = click.option(
-            "--task", default=default, show_default=True, metavar="NAME", help=f"What to train: {names}."
+            "--task",
+            default=default,
+            show_default=True,
+            metavar="NAME",
+            shell_complete=completion.tasks,
+            help=f"What to train: {names}.",
         )
         return name(folder(command))
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from laju.cli import completion
 from laju.cli.arguments import plain_errors, store_option
 from laju.cli.run_options import as_text
 from laju.cli.train_options import (
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @click.command("tune")
-@click.argument("policy")
+@click.argument("policy", shell_complete=completion.policies)
 @click.option("--space", required=True, metavar="TEXT", help="What varies, such as 'peak=1e-3..1 log, warmup=0%..20%'.")
 @task_options()
 @click.option(

@@ -71,6 +71,32 @@ def _names() -> Mapping[str, Callable[..., Any]]:
     return {**FUNCTIONS, **NODES}
 
 
+_CALLED_ELSEWHERE = {
+    "step": "factor(…, every=N), or multi_factor(…, milestones=[…])",
+    "multistep": "multi_factor(…, milestones=[…])",
+    "cosineannealing": "cosine",
+    "cosinewithwarmup": "cosine(…, warmup=N)",
+    "cosinewarmup": "cosine(…, warmup=N)",
+    "warmupcosine": "cosine(…, warmup=N)",
+    "linearwarmupcosine": "cosine(…, warmup=N)",
+    "cosinewithrestarts": "cosine_restarts",
+    "sgdr": "cosine_restarts",
+    "linearwithwarmup": "linear_to_zero(…, warmup=N)",
+    "constantwithwarmup": "warmup(constant(…), N)",
+    "warmupstabledecay": "wsd",
+    "cyclic": "triangular",
+    "plateau": "laju.adaptive.Plateau, which follows a metric and stands in no text",
+    "reduceonplateau": "laju.adaptive.Plateau, which follows a metric and stands in no text",
+}
+"""What laju has for the names that several systems use, in small letters alone."""
+
+
+def _nearest(name: str, names: Mapping[str, Any]) -> str:
+    plain = name.lower().replace("_", "").removesuffix("scheduler").removesuffix("schedule").removesuffix("lr")
+    known = _CALLED_ELSEWHERE.get(plain) or _CALLED_ELSEWHERE.get(plain.removesuffix("decay"))
+    return f"; in laju that is {known}" if known else nearest(name, names)
+
+
 class _Reader:
     """Turns a syntax tree into a schedule, and knows where in the text each part stands."""
 
@@ -100,7 +126,7 @@ class _Reader:
                 return self.operation(at)
             case ast.Call(func=ast.Name(id=name) as function):
                 if name not in self.names:
-                    raise self.fail(f"unknown policy {name!r}{nearest(name, self.names)}", function)
+                    raise self.fail(f"unknown policy {name!r}{_nearest(name, self.names)}", function)
                 return self.call(self.names[name], name, *self.arguments(at, self.names[name], name), at)
             case ast.Call(func=ast.Attribute(value=receiver, attr=name) as function):
                 schedule = self.read(receiver)
@@ -117,7 +143,7 @@ class _Reader:
             case ast.Name(id=name):
                 if name in self.names:
                     raise self.fail(f"{name} needs its arguments: {_usage(self.names[name], name)}", at)
-                raise self.fail(f"unknown name {name!r}{nearest(name, self.names)}; put text in quotes", at)
+                raise self.fail(f"unknown name {name!r}{_nearest(name, self.names)}; put text in quotes", at)
         raise self.fail(
             "only laju's policies, methods, numbers, texts, lists and the operators >> * + can stand here", at
         )
