@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -10,9 +11,12 @@ import subprocess
 import venv
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 import laju
+from tests.cli.rows import LAB, ROWS, SHOWN, Row, write_files
+from tests.cli.test_table import SCHEMA, check
 
 pytestmark = [
     pytest.mark.slow,
@@ -20,7 +24,6 @@ pytestmark = [
 ]
 
 ROOT = Path(__file__).parent.parent
-LOG = "step,lr,loss\n" + "".join(f"{t},{0.1 - t / 1000},{3 + 1 / t}\n" for t in range(10, 100, 5))
 S = "cosine(0.3, total=20)"
 
 
@@ -90,9 +93,7 @@ def bare(environment: Environment) -> Environment:
 
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
-    (tmp_path / "a.csv").write_text(LOG)
-    (tmp_path / "b.csv").write_text(LOG)
-    (tmp_path / "c.yaml").write_text("learning_rate: 0.1\nlr_scheduler_type: linear\nmax_steps: 100\n")
+    write_files(tmp_path)
     (tmp_path / "store.sqlite").touch()
     (tmp_path / "events").mkdir()
     (tmp_path / "events" / "events.out.tfevents.1.host").touch()
@@ -105,68 +106,39 @@ def needs(package: str, extra: str | None) -> str:
     return f"needs the package {package}, which is not installed: pip install {shlex.quote(what)}"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "line"),
-    [
-        ("--version", 0, "laju, version"),
-        ("show", 2, "Missing argument 'SCHEDULE'"),
-        (f"show '{S}'", 0, S.partition("(")[0]),
-        ("plot", 2, "Missing argument 'SCHEDULE...'"),
-        (f"plot '{S}'", 3, needs("plotext", "plot")),
-        ("plot chapter --epochs 30", 3, needs("plotext", "plot")),
-        (f"plot '{S}' --out a.png", 3, needs("matplotlib", "plot")),
-        ("check", 2, "Missing argument 'SCHEDULE'"),
-        (f"check '{S}'", 0, "no findings"),
-        ("diff", 2, "Missing argument 'A'"),
-        (f"diff '{S}' 'linear(0.3, 0, total=20)'", 1, "a: "),
-        (f"diff '{S}' 'linear(0.3, 0, total=20)' --out a.png", 3, needs("matplotlib", "plot")),
-        ("convert", 2, "Missing argument 'SCHEDULE'"),
-        ("convert --from torch 'OneCycleLR(max_lr=0.1, total_steps=9)' --to keras", 0, "from "),
-        ("convert --from torch 'OneCycleLR(max_lr=1, total_steps=9)' --to keras --out new", 3, needs("matplotlib", "convert")),
-        ("convert --from config c.yaml --to torch", 3, needs("yaml", "convert")),
-        ("recognise", 2, "Missing argument 'LOG"),
-        ("diagnose", 2, "Missing argument 'LOG"),
-        ("diagnose a.csv --meant 'linear(0.2, 0, total=100)'", 1, "at update 10 the rate is 0.09"),
-        ("recognise a.csv --column lr", 0, "linear("),
-        ("compare", 2, "Missing argument 'SCHEDULE...'"),
-        ("compare chapter", 3, needs("sqlalchemy", "lab")),
-        ("compare 'constant(0.1)' --framework jax", 3, needs("sqlalchemy", "lab")),
-        ("compare 'constant(0.1)' --program 'python train.py' --samples 10", 3, needs("sqlalchemy", "lab")),
-        ("compare 'constant(0.1)' --on ray", 3, needs("sqlalchemy", "lab")),
-        ("chapter", 3, needs("sqlalchemy", "lab")),
-        ("chapter --epochs 1", 3, needs("sqlalchemy", "lab")),
-        ("find", 3, needs("rich", "lab")),
-        ("find --task digits", 3, needs("rich", "lab")),
-        ("study", 0, "fixed-rates"),
-        ("study nothing", 2, "'nothing' is not a study"),
-        ("study fixed-rates", 3, needs("rich", "lab")),
-        ("tune", 2, "Missing argument 'POLICY'"),
-        ("tune cosine --space 'peak=1e-3..1 log'", 3, needs("rich", "tune")),
-        ("advise", 2, "Missing argument 'LOG"),
-        ("forecast", 2, "Usage: laju forecast"),
-        ("forecast fit", 2, "Missing argument 'CURVE...'"),
-        ("forecast fit a.csv b.csv", 3, needs("scipy", "forecast")),
-        ("forecast fit events b.csv", 3, needs("tensorboard", "logs")),
-        ("forecast fit --store store.sqlite", 3, needs("sqlalchemy", "lab")),
-        ("forecast predict a.csv b.csv --schedule 'cosine(0.1, total=200)' --updates 200", 3, needs("scipy", "forecast")),
-        ("forecast best a.csv b.csv --updates 200", 3, needs("scipy", "forecast")),
-        ("forecast extend a.csv b.csv --schedule 'cosine(0.1, total=99)' --at 50 --updates 200", 3, needs("scipy", "forecast")),
-        ("forecast check a.csv b.csv --fit a", 3, needs("scipy", "forecast")),
-    ],
-)  # fmt: skip
+BARE = [
+    *ROWS,
+    Row("--version", 0, "laju, version"),
+    Row("compare chapter", 3, "", LAB),
+    Row("compare 'constant(0.1)' --framework jax", 3, "", LAB),
+    Row("compare 'constant(0.1)' --program 'python train.py' --samples 10", 3, "", LAB),
+    Row("compare 'constant(0.1)' --on ray", 3, "", LAB),
+    Row("chapter", 3, "", LAB),
+    Row("find", 3, "", SHOWN),
+    Row("study fixed-rates", 3, "", SHOWN),
+    Row("forecast fit events b.csv", 3, "", ("tensorboard", "logs")),
+    Row("forecast fit --store store.sqlite", 3, "", LAB),
+]
+
+
+@pytest.mark.parametrize("row", [pytest.param(row, id=row.arguments[:80]) for row in BARE])
 def test_every_verb_works_without_the_optional_packages_or_says_what_it_needs(
-    bare: Environment, files: Path, arguments: str, code: int, line: str
+    bare: Environment, files: Path, row: Row
 ) -> None:
     before = sorted(files.rglob("*"))
-    done = bare.run(f"laju {arguments}", files)
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
-    if code == 3:
-        assert re.fullmatch(r"(note: .*\n)*Error: .+\n", done.stderr), done.stderr
-        assert done.stderr.rstrip().endswith(line.format(clone=bare.source))
-        assert sorted(files.rglob("*")) == before
-    else:
-        assert line in done.stdout + done.stderr
+    done = bare.run(f"laju {row.arguments}", files)
+    if row.bare is None:
+        assert done.returncode == row.code, done.stderr
+        check(row, done.stdout, done.stderr)
+        return
+    assert done.returncode == 3, done.stderr
+    assert re.fullmatch(r"(note: .*\n)*Error: .+\n", done.stderr), done.stderr
+    assert done.stderr.rstrip().endswith(needs(*row.bare).format(clone=bare.source))
+    assert sorted(files.rglob("*")) == before
+    if "--json" in row.arguments:
+        said = json.loads(done.stdout)
+        jsonschema.validate(said, SCHEMA)
+        assert said["exit"] == 3
 
 
 @pytest.mark.parametrize(

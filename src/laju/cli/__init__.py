@@ -68,7 +68,7 @@ class Verbs(click.Group):
             context.exit(130)
         except click.ClickException as error:
             if context.meta[_JSON]:
-                facts = {"verb": context.invoked_subcommand, "error": error.format_message(), "exit": error.exit_code}
+                facts = {"verb": context.invoked_subcommand, "exit": error.exit_code, "message": error.format_message()}
                 click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
             raise
 
@@ -105,13 +105,23 @@ def cli() -> None:
 
 
 class _Pipe(io.FileIO):
-    """Standard output into a pipe. After its reader has gone, the rest is dropped, and the exit status stays the answer."""
+    """Output into a pipe or a file. After the reader has gone, the rest is dropped, and the exit status stays the answer.
+
+    What else cannot be written, such as to a disk that is full, is an error once, and not again when Python ends.
+    """
+
+    lost = False
 
     def write(self, data: Any, /) -> int:
-        try:
-            return super().write(data)
-        except BrokenPipeError:
-            return memoryview(data).nbytes
+        if not self.lost:
+            try:
+                return super().write(data)
+            except BrokenPipeError:
+                self.lost = True
+            except OSError:
+                self.lost = True
+                raise
+        return memoryview(data).nbytes
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from laju.cli.arguments import plain_errors, read_schedules, schedules_argument, store_option
+from laju.cli.errors import of_system
 from laju.cli.run_options import as_text
 from laju.cli.train_options import (
     batch_size_option,
@@ -235,7 +236,8 @@ def _beside(logs: tuple[str, ...], loss_column: str | None) -> tuple[LoggedRun, 
     try:
         return read_beside([logged(path, loss=loss_column) for path in logs])
     except (OSError, ValueError) as error:
-        raise click.BadParameter(str(error), param_hint="--beside") from error
+        text = of_system(error) if isinstance(error, OSError) else str(error)
+        raise click.BadParameter(text, param_hint="--beside") from error
 
 
 def _program(command: str | None, samples: int | None, every: str | None, store: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def _against(
 
 def _meant(text: str, run: Run, lr: float | None) -> tuple[Schedule, list[str]]:
     """The schedule of an expression or of a configuration, in updates."""
-    if Path(text).suffix.lower() in _CONFIGS and Path(text).exists():
+    if Path(text).suffix.lower() in _CONFIGS and os.path.exists(text):
         from laju.dialects.configs import read_config
 
         facts: dict[str, Any] = {"lr": lr, "total": run.length}

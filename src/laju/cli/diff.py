@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -36,7 +37,7 @@ def command(a: str, b: str, run: Run, tolerance: float, out: Path | None, as_jso
     laju diff 'cosine(0.3, total=1000)' 'linear(0.3, 0, total=1000)'
     laju diff 'cosine(0.3, total="100%")' 'square_root(0.3)' --updates 7050 --out difference.png
     """
-    logs = [each for each in (a, b) if each == "-" or Path(each).exists()]
+    logs = [each for each in (a, b) if each == "-" or os.path.exists(each)]
     if logs:
         if out is not None:
             raise click.UsageError("a log is not drawn by diff: leave --out away, or use `laju plot`.")

@@ -37,9 +37,10 @@ def of_system(error: OSError) -> str:
     reason = (error.strerror or "it cannot be used").lower()
     if error.filename is None:
         return reason
-    name = str(error.filename)
+    path = str(error.filename)
+    name = path if len(path) <= 200 else f"{path[:100]}…{path[-99:]}"
     if isinstance(error, FileNotFoundError):
-        folder = Path(name).parent
+        folder = Path(path).parent
         return f"there is no file {name!r}" if folder.exists() else f"there is no folder {str(folder)!r} for {name!r}"
     if isinstance(error, IsADirectoryError):
         return f"{name!r} is a folder, not a file"
@@ -74,9 +75,8 @@ def in_options(message: str, command: click.Command | None) -> str:
         name = match["name"]
         if name is not None and match["value"]:
             return options[name] + (" " if match["value"] == "=" else "")
-        # A word of one part may be a word of the sentence.
-        if name is not None and ("_" in name or message.startswith(" must ", match.end())):
-            return options[name]
-        return match[0]
+        # A word of one part may be a word of the sentence, but not where its value follows at the beginning.
+        argument = message.startswith((" must ", " '") if not match.start() else " must ", match.end())
+        return options[name] if name is not None and ("_" in name or argument) else match[0]
 
     return found.sub(option_of, message)

@@ -13,9 +13,10 @@ import click
 from laju.cli.arguments import F, plain_errors, read_schedules
 from laju.cli.forecast_curves import Length, Source, curve_options, finite, length_options, noted
 from laju.cli.run_options import as_text, read_one
+from laju.cli.tables import table
 from laju.core.checks import nearest
 from laju.core.schedule import Schedule
-from laju.view.plot import SUFFIXES, printable
+from laju.view.plot import SUFFIXES
 
 if TYPE_CHECKING:
     from laju.forecast import Curve, FittedLaw
@@ -322,7 +323,11 @@ def check_command(
             click.echo(_errors_table(rows))
             click.echo("\nat their last update")
             click.echo(
-                _table(("curve", "update", "measured", "predicted", "90 % interval"), [_final(row) for row in rows])
+                table(
+                    ("curve", "update", "measured", "predicted", "90 % interval"),
+                    [_final(row) for row in rows],
+                    most=60,
+                )
             )
         if out is not None and law is not None:
             from laju.forecast.picture import picture
@@ -486,7 +491,7 @@ def _parameters(law: FittedLaw) -> str:
             error = f"± {percent:.{0 if percent >= 10 else 1}f} %" if relative else f"± {found.error:.2g}"
             rows.append((label, name, f"{found.value:.4g}", error))
             label = ""
-    return _table(("law", "parameter", "value", "error"), rows, left=2)
+    return table(("law", "parameter", "value", "error"), rows, text=(0, 1), most=60)
 
 
 def _error_row(name: str, found: Any) -> dict[str, Any]:
@@ -504,7 +509,7 @@ def _errors_table(rows: Sequence[Mapping[str, Any]]) -> str:
         )
         for row in rows
     ]
-    return _table(("curve", "MAE", "RMSE", "R²", "worst"), cells)
+    return table(("curve", "MAE", "RMSE", "R²", "worst"), cells, most=60)
 
 
 def _final(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -525,17 +530,4 @@ def _forecast_table(rows: Sequence[Mapping[str, Any]]) -> str:
         )
         for row in rows
     ]
-    return _table(("schedule", "loss", "90 % interval", "difference", *bounds), cells)
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
-    """Columns, of which the first `left` are text."""
-    shown = [[printable(cell, most=60) for cell in row] for row in rows]
-    widths = [max(len(row[i]) for row in (head, *shown)) for i in range(len(head))]
-    lines = [
-        "  ".join(
-            cell.ljust(w) if i < left else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in (head, ["─" * w for w in widths], *shown)
-    ]
-    return "\n".join(line.rstrip() for line in lines)
+    return table(("schedule", "loss", "90 % interval", "difference", *bounds), cells, most=60)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -116,7 +117,7 @@ class Source:
         from laju.forecast.reading import read_curve
         from laju.logs import read
 
-        if path != "-" and not Path(path).exists():
+        if path != "-" and not os.path.exists(path):
             raise Wrong(f"there is no file {path!r}")
         rates = None if spec is None else _in_updates(read_one(spec)[1], name, updates_per_epoch)
         warmup = self.curve_warmup if rates is None else None
@@ -268,7 +269,7 @@ def _parts(text: str) -> tuple[str | None, str, str | None]:
     """Name, path and spec of `NAME=FILE@SPEC`. File names may contain '=' and '@', so an existing file goes first."""
     places = [i for i, letter in enumerate(text) if letter == "@"]
     ends = [len(text), *reversed(places)]
-    end = next((end for end in ends if Path(_named(text[:end])[1]).exists()), places[0] if places else len(text))
+    end = next((end for end in ends if os.path.exists(_named(text[:end])[1])), places[0] if places else len(text))
     name, path = _named(text[:end])
     if end < len(text) and not text[end + 1 :].strip():
         raise click.BadParameter(f"{text!r} has no schedule after the '@'", param_hint="CURVE")
@@ -277,7 +278,7 @@ def _parts(text: str) -> tuple[str | None, str, str | None]:
 
 def _named(text: str) -> tuple[str | None, str]:
     name, equals, path = text.partition("=")
-    if not equals or Path(text).exists():
+    if not equals or os.path.exists(text):
         return None, text
     if not name.strip():
         raise click.BadParameter(f"{text!r} has no name before the '='", param_hint="CURVE")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 
 import click
 
 from laju.cli.arguments import schedule_argument
 from laju.cli.run_options import Run, as_text, read_one, run_options, sketched, usage_errors
+from laju.cli.tables import table
 from laju.inspect.description import Description, describe
 from laju.recognition.naming import named
+from laju.view.plot import printable
 
 _ROWS = 20
 
@@ -43,7 +44,7 @@ def command(schedule: str, run: Run, as_json: bool) -> None:
             click.echo(as_text(everything))
             return
         if name != schedule.strip():
-            click.echo(name)
+            click.echo(printable(name, most=200))
         click.echo(str(given))
         if (called := named(given)) is not given and str(called) != str(given):
             click.echo(f"by name: {called}")
@@ -69,7 +70,7 @@ def _segments(facts: Description) -> str:
         (f"{s.begin:,} – {s.end - 1:,}" if s.end else f"{s.begin:,} –", f"{s.first:.6g}", f"{s.last:.6g}", s.formula)
         for s in facts.segments[:_ROWS]
     ]
-    text = _table(("updates", "from", "to", "formula"), rows)
+    text = table(("updates", "from", "to", "formula"), rows, text=(0, 3))
     listed = len(facts.segments)
     if not facts.complete:
         return f"{text}\n… and many more segments (--json has the first {listed:,})"
@@ -90,14 +91,3 @@ def _facts(facts: Description) -> str:
     ]
     width = max(len(label) for label, _ in rows)
     return "\n".join(f"{label:{width}}  {value}" for label, value in rows)
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-    lines = [
-        "  ".join(
-            cell.rjust(w) if 0 < i < 3 else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in (head, ["─" * w for w in widths], *rows)
-    ]
-    return "\n".join(line.rstrip() for line in lines)

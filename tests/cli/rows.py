@@ -1,0 +1,229 @@
+"""One table of what people type, of every verb: the exit status, and a part of what is said first.
+
+`test_table.py` runs the rows where everything is installed, `test_install.py` those of them that tell another thing, or the same,
+where nothing is. A row is one verb's; a verb without rows fails both tests.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+LOG = "step,lr,loss\n" + "".join(f"{t},{0.1 - t / 1000},{3 + 1 / t}\n" for t in range(10, 100, 5))
+S = "'cosine(0.3, total=20)'"
+LONG = "n" * 5000
+STRANGE = ("<script>alert(1)</script>", "学習率の名前", "\u202eabc\u202c مرحبا", LONG)
+"""Names with HTML, of wide letters, written from right to left, and of 5,000 letters."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A command and its answer.
+
+    Args:
+        arguments: as a shell reads them.
+        code: the exit status.
+        says: a part of the first line that is said: of standard output if it has one, else of the message.
+        bare: the package without which the command cannot be answered, and the extra with it; the exit status is then 3.
+    """
+
+    arguments: str
+    code: int
+    says: str
+    bare: tuple[str, str | None] | None = None
+
+    @property
+    def verb(self) -> str:
+        found = re.match(r"(forecast [a-z]+|[\w-]+)", self.arguments)
+        assert found is not None, self.arguments
+        return found[1]
+
+
+def write_files(folder: Path) -> None:
+    """What the rows read."""
+    (folder / "a.csv").write_text(LOG)
+    (folder / "b.csv").write_text(LOG)
+    (folder / "c.yaml").write_text("learning_rate: 0.1\nlr_scheduler_type: linear\nmax_steps: 100\n")
+    (folder / "empty.csv").touch()
+    (folder / "picture.csv").write_bytes(bytes(range(256)))
+    (folder / "folder").mkdir()
+    (folder / "file").touch()
+
+
+PLOT, DRAW = ("plotext", "plot"), ("matplotlib", "plot")
+LAB, TUNE, FIT = ("sqlalchemy", "lab"), ("rich", "tune"), ("scipy", "forecast")
+SHOWN = ("rich", "lab")
+TINY = "--epochs 1 --seeds 1 --jobs 1"
+UNKNOWN = "unknown policy 'cosin'; did you mean 'cosine'?"
+EXTRA = "Got unexpected extra argument"
+NO_SUCH = "No such option '--nothing'"
+
+ROWS = [
+    # --- show
+    Row("show", 2, "Missing argument 'SCHEDULE'"),
+    Row(f"show {S}", 0, "cosine(0.3, total=20)"),
+    Row(f"show {S} --json", 0, "{"),
+    Row("show 'cosin(1)'", 2, UNKNOWN),
+    Row("show 'cosin(1)' --json", 2, "{"),
+    Row("show 'step(1)'", 2, "unknown policy 'step'; in laju that is factor("),
+    Row("show 'StepLR(step_size=10)'", 2, "laju convert --from torch 'StepLR(step_size=10)' --to laju"),
+    Row("show 'CosineAnnealingLR(T_max=10)'", 2, "laju convert --from torch 'CosineAnnealingLR(T_max=10)' --to laju"),
+    Row("show 'get_cosine_schedule_with_warmup(3, 9)'", 2, "laju convert --from transformers"),
+    Row("show 'ReduceLROnPlateau()'", 2, "laju.adaptive.Plateau"),
+    Row("show chapter", 2, "chapter:cosine-with-warmup"),
+    Row("show chapter:cosine --epochs 30", 0, "cosine\n"),
+    Row("show chapter:cosin --epochs 30", 2, "did you mean 'cosine'?"),
+    Row(f"show {S} {S}", 2, EXTRA),
+    Row(f"show {S} --nothing", 2, NO_SUCH),
+    Row(f"show {S} --samples 0", 2, "'--samples'"),
+    Row("show folder", 2, "unknown name 'folder'"),
+    Row("show 'constant(1)'", 2, "say how far to look: --updates N"),
+    *(Row(f"show '{name}=cosine(0.3, total=20)'", 0, "cosine(0.3") for name in STRANGE),
+    Row(f"show '{LONG}'", 2, "unknown name"),
+    # --- plot
+    Row("plot", 2, "Missing argument 'SCHEDULE...'"),
+    Row(f"plot {S}", 0, "┌", PLOT),
+    Row("plot chapter", 0, "┌", PLOT),
+    *(Row(f"plot '{name}=cosine(0.3, total=20)'", 0, "┌", PLOT) for name in STRANGE),
+    Row(f"plot {S} --out a.png", 0, "wrote a.png", DRAW),
+    Row(f"plot {S} --out a.docx", 2, "'a.docx'", DRAW),
+    Row(f"plot {S} --out folder", 2, "'folder' is a directory"),
+    Row(f"plot {S} --out nowhere/a.png", 2, "there is no folder 'nowhere'", DRAW),
+    Row("plot 'StepLR(10)'", 2, "laju convert --from torch"),
+    Row(f"plot {S} --nothing", 2, NO_SUCH),
+    # --- check
+    Row("check", 2, "Missing argument 'SCHEDULE'"),
+    Row(f"check {S}", 0, "no findings"),
+    Row(f"check {S} --updates 30", 1, "LAJU006"),
+    Row(f"check {S} --updates 30 --json", 1, "{"),
+    Row(f"check {S} --updates x --json", 2, "{"),
+    Row(f"check {S} --select LAJU1", 2, "'LAJU1' is no code"),
+    Row("check 'StepLR(10)'", 2, "laju convert --from torch"),
+    Row(f"check {S} {S}", 2, EXTRA),
+    Row(f"check '{LONG}={S[1:-1]}' --updates 20", 0, "no findings"),
+    # --- diff
+    Row("diff", 2, "Missing argument 'A'"),
+    Row(f"diff {S}", 2, "Missing argument 'B'"),
+    Row(f"diff {S} {S}", 0, "a: cosine(0.3, total=20)"),
+    Row(f"diff {S} 'linear(0.3, 0, total=20)'", 1, "a: cosine(0.3, total=20)"),
+    Row(f"diff {S} 'linear(0.3, 0, total=20)' --json", 1, "{"),
+    Row(f"diff {S} 'linear(0.3, 0, total=20)' --out a.png", 1, "a: cosine", DRAW),
+    Row("diff a.csv 'linear(0.1, 0, total=100)'", 0, "a: rates: 'lr'"),
+    Row("diff a.csv 'linear(0.2, 0, total=100)' --json", 1, "{"),
+    Row("diff empty.csv 'linear(0.1, 0, total=100)'", 2, "empty.csv"),
+    Row(f"diff {S} nowhere.csv", 2, "SCHEDULE"),
+    Row(f"diff {S} 0.1 --tolerance -1 --json", 2, "{"),
+    Row(f"diff {S} {S} {S}", 2, EXTRA),
+    # --- convert
+    Row("convert", 2, "Missing argument 'SCHEDULE'"),
+    Row("convert 'StepLR(10)'", 2, "Missing option '--from'"),
+    Row("convert --from torch 'OneCycleLR(max_lr=0.1, total_steps=9)' --to keras", 0, "from "),
+    Row("convert --from torch 'OneCycleLR(max_lr=0.1, total_steps=9)' --to keras --json", 0, "{"),
+    Row("convert --from torch 'StepLR(step_size=10)' --to laju", 2, "--lr 0.1"),
+    Row("convert --from torhc 'StepLR(10)' --to laju --lr 0.1", 2, "did you mean 'torch'?"),
+    Row("convert --from torch 'StepLr(10)' --to laju --lr 0.1 --json", 2, "{"),
+    Row("convert --from config nowhere.yaml --to laju", 2, "nowhere.yaml"),
+    Row("convert --from config folder --to laju", 2, "folder"),
+    Row("convert --from config c.yaml --to torch", 0, "from ", ("yaml", "convert")),
+    Row(
+        "convert --from torch 'OneCycleLR(max_lr=1, total_steps=9)' --to keras --out new",
+        0,
+        "from ",
+        ("matplotlib", "convert"),
+    ),
+    # --- recognise
+    Row("recognise", 2, "Missing argument 'LOG"),
+    Row("recognise a.csv", 0, "linear("),
+    Row("recognise a.csv --json", 0, "{"),
+    Row("recognise a.csv --column LR2", 2, "'LR2'"),
+    Row("recognise nowhere.csv", 2, "nowhere.csv"),
+    Row("recognise nowhere.csv --json", 2, "{"),
+    Row("recognise folder", 2, "folder"),
+    Row("recognise empty.csv", 2, "empty.csv"),
+    Row("recognise picture.csv", 2, "picture.csv"),
+    Row("recognise a.csv b.csv", 2, EXTRA),
+    # --- diagnose
+    Row("diagnose", 2, "Missing argument 'LOG"),
+    Row("diagnose a.csv --meant 'linear(0.1, 0, total=100)'", 0, "healthy"),
+    Row("diagnose a.csv --meant 'linear(0.2, 0, total=100)'", 1, "at update 10 the rate is 0.09"),
+    Row("diagnose a.csv --meant 'linear(0.2, 0, total=100)' --json", 1, "{"),
+    Row("diagnose a.csv --meant 'StepLR(10)'", 2, "laju convert --from torch"),
+    Row("diagnose a.csv --meant nowhere.yaml", 2, "nowhere"),
+    Row("diagnose nowhere.csv", 2, "nowhere.csv"),
+    Row("diagnose folder --json", 2, "{"),
+    Row("diagnose a.csv b.csv", 2, EXTRA),
+    # --- compare
+    Row("compare", 2, "Missing argument 'SCHEDULE...'"),
+    Row(f"compare 0.1 {TINY}", 0, "1 trial", LAB),
+    Row(f"compare 0.1 {TINY} --json", 0, "{", LAB),
+    Row("compare 'StepLR(10)'", 2, "laju convert --from torch"),
+    Row("compare 0.1 --task digit", 2, "did you mean 'digits'?", LAB),
+    Row("compare 0.1 --data-dir folder", 2, "takes no --data-dir", LAB),
+    Row("compare 0.1 --epochs 0 --json", 2, "{"),
+    Row("compare 0.1 --beside nowhere.csv", 2, "nowhere.csv", LAB),
+    Row("compare 0.1 --out file", 2, "cannot write a report into", LAB),
+    Row("compare 0.1 --store folder", 2, "folder", LAB),
+    Row("compare 0.1 --tuned --equal-area", 2, "--equal-area", LAB),
+    # --- chapter
+    Row(f"chapter --task digits {TINY}", 0, "5 trials", LAB),
+    Row("chapter --tab pytorhc", 2, "--tab: ", LAB),
+    Row("chapter --data-dir nowhere", 2, "--data-dir: there is no folder", LAB),
+    Row("chapter --framework jax", 2, "--tab pytorch"),
+    Row("chapter extra", 2, EXTRA),
+    Row("chapter --epochs x --json", 2, "{"),
+    # --- find
+    Row("find --updates 10 --seeds 1", 0, "digits", SHOWN),
+    Row("find --updates 10 --seeds 1 --json", 0, "{", SHOWN),
+    Row("find --low 1 --high 0.1", 2, "--low must be below high", SHOWN),
+    Row("find --task digit", 2, "did you mean 'digits'?", SHOWN),
+    Row("find --out a.jpg", 2, "--out: ", SHOWN),
+    Row("find --out file/a.png", 2, "cannot write the picture 'file/a.png'", SHOWN),
+    Row("find extra", 2, EXTRA),
+    Row("find --seeds 0 --json", 2, "{"),
+    # --- study
+    Row("study", 0, "fixed-rates"),
+    Row("study --json", 0, "{"),
+    Row("study nothing", 2, "'nothing' is not a study"),
+    Row("study nothing --json", 2, "{"),
+    Row("study fixed-rates --task digit", 2, "did you mean 'digits'?", SHOWN),
+    Row("study fixed-rates --small --set nothing", 2, "'nothing' is not SETTING=VALUE", SHOWN),
+    Row("study fixed-rates --small --out file/a", 2, "cannot write a report into", SHOWN),
+    Row("study fixed-rates extra", 2, EXTRA),
+    # --- tune
+    Row("tune", 2, "Missing argument 'POLICY'"),
+    Row("tune constant --space value=0.1..1 --trials 1 --confirm 0 --epochs 1 --jobs 1", 0, "1 trial", TUNE),
+    Row("tune cosin --space 'peak=1e-3..1 log'", 2, "did you mean 'cosine'?", TUNE),
+    Row("tune cosine --space peak=2..1 --json", 2, "{", TUNE),
+    Row("tune constant --space value=0.1..1 --objective loss", 2, "--objective", TUNE),
+    Row("tune cosine", 2, "Missing option '--space'"),
+    Row("tune cosine extra --space peak=1..2", 2, EXTRA),
+    # --- advise
+    Row("advise", 2, "Missing argument 'LOG"),
+    Row("advise a.csv --updates 100", 0, "losses: 'loss'", FIT),
+    Row("advise a.csv --updates 100 --json", 0, "{", FIT),
+    Row("advise nowhere.csv", 2, "nowhere.csv"),
+    Row("advise folder --json", 2, "{"),
+    Row("advise a.csv --out a.docx", 2, "--out: "),
+    Row("advise a.csv b.csv", 2, EXTRA),
+    # --- forecast
+    Row("forecast", 2, "Usage: laju forecast"),
+    Row("forecast nothing", 2, "No such command 'nothing'"),
+    Row("forecast fit", 2, "Missing argument 'CURVE...'"),
+    Row("forecast fit a.csv b.csv", 0, "law: average", FIT),
+    Row("forecast fit a.csv b.csv --json", 0, "{", FIT),
+    Row("forecast fit nowhere.csv", 2, "there is no file 'nowhere.csv'"),
+    Row("forecast fit folder --json", 2, "{"),
+    Row("forecast fit --store file", 2, "file", LAB),
+    Row("forecast predict a.csv b.csv", 2, "Missing option '--schedule'"),
+    Row("forecast predict a.csv b.csv --schedule 'cosine(0.1, total=200)' --updates 200", 0, "law: average", FIT),
+    Row("forecast predict a.csv b.csv --schedule 'StepLR(10)' --updates 200", 2, "laju convert --from torch"),
+    Row("forecast best a.csv b.csv", 2, "--updates N"),
+    Row("forecast best a.csv b.csv --updates 200 --json", 0, "{", FIT),
+    Row("forecast extend a.csv b.csv --schedule 'cosine(0.1, total=99)' --updates 200", 2, "Missing option '--at'"),
+    Row("forecast extend a.csv b.csv --schedule 'cosine(0.1, total=99)' --at 50 --updates 200", 0, "law: average", FIT),
+    Row("forecast check a.csv b.csv --fit c", 2, "'c' is no curve"),
+    Row("forecast check a.csv b.csv --fit a", 0, "law: average", FIT),
+    Row("forecast learn a.csv b.csv", 2, "Missing option '--out'"),
+    Row("forecast learn a.csv b.csv --out mine.json", 0, "wrote mine.json", FIT),
+]
