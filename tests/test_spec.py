@@ -261,3 +261,16 @@ def test_a_function_is_written_down_by_its_name_or_refused():
         laju.Function(lambda t: 1.0).to_json()
     with pytest.raises(SpecError, match="imported by its name"):
         _ = laju.Function(lambda t: 1.0).fingerprint
+
+
+def test_names_that_several_systems_use_are_answered_with_names_of_laju() -> None:
+    from laju.text.spec import _CALLED_ELSEWHERE, _names
+
+    for name, known in _CALLED_ELSEWHERE.items():
+        assert name == name.lower().replace("_", "")
+        assert known.partition("(")[0].partition(",")[0] in {*_names(), "laju.adaptive.Plateau"}
+    for text in ("step(1)", "StepLR(1)", "step_decay(1)"):
+        with pytest.raises(laju.SpecError, match="in laju that is factor"):
+            laju.parse(text)
+    with pytest.raises(laju.SpecError, match=r"in laju that is cosine\(…, warmup=N\)"):
+        laju.parse("warmup_cosine(1)")

@@ -200,8 +200,8 @@ ROWS = [
     Row("tune cosine extra --space peak=1..2", 2, EXTRA),
     # --- advise
     Row("advise", 2, "Missing argument 'LOG"),
-    Row("advise a.csv --updates 100", 0, "losses: 'loss'", FIT),
-    Row("advise a.csv --updates 100 --json", 0, "{", FIT),
+    Row("advise a.csv --updates 100", 0, "losses: 'loss'"),
+    Row("advise a.csv --updates 100 --json", 0, "{"),
     Row("advise nowhere.csv", 2, "nowhere.csv"),
     Row("advise folder --json", 2, "{"),
     Row("advise a.csv --out a.docx", 2, "--out: "),
@@ -225,5 +225,5 @@ ROWS = [
     Row("forecast check a.csv b.csv --fit c", 2, "'c' is no curve"),
     Row("forecast check a.csv b.csv --fit a", 0, "law: average", FIT),
     Row("forecast learn a.csv b.csv", 2, "Missing option '--out'"),
-    Row("forecast learn a.csv b.csv --out mine.json", 0, "wrote mine.json", FIT),
+    Row("forecast learn a.csv b.csv --out mine.json", 0, "wrote mine.json"),
 ]

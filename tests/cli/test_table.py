@@ -180,3 +180,10 @@ def test_colours_are_for_terminals_that_want_them(tmp_path: Path, colours: dict[
     code, output, _ = on_a_terminal(tmp_path, ["plot", "cosine(0.3, total=20)"], 80, 24, **colours)
     assert code == 0
     assert ("\x1b[3" in output or "\x1b[38" in output) == (not colours)
+
+
+def test_the_page_shows_what_is_printed(files: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text(encoding="utf-8")
+    shown = page.split("```console\n$ laju ")[1].split("```")[0]
+    command, _, expected = shown.partition("\n")
+    assert CliRunner().invoke(cli, shlex.split(command), prog_name="laju").output == expected

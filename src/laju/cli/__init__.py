@@ -99,8 +99,8 @@ def cli() -> None:
     A SCHEDULE is an expression such as 'cosine(0.3, total=20, warmup=5).per("epoch")', with a name in front of it if you
     like: 'short=cosine(0.3, total=20)'.
 
-    The exit status is 0 when all is well, 1 when something is found or fails, 2 when the command is wrong, 3 when a package is
-    missing, and 130 after Ctrl-C.
+    The exit status is 0 when all is well; 1 for a finding, a difference, a cause or a refusal, and when a training fails; 2 when
+    the command or its input is wrong; 3 when something is missing; and 130 after Ctrl-C.
     """
 
 
