@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -155,21 +156,32 @@ def test_an_output_that_is_full_is_one_sentence() -> None:
     assert (done.returncode, done.stderr) == (2, "Error: no space left on device\n")
 
 
-@posix
-def test_ctrl_c_is_one_line_from_the_first_moment() -> None:
-    import signal
+BEGUN = """
+import sys
+from laju_start import main
 
-    for wait in (0.0, 0.05, 0.1, 0.2):
-        # The first line is said when the entry point has been reached; before that there is only Python.
-        code = START[-1].replace("main()", "print('begun', flush=True); main()")
-        command = [sys.executable, "-c", code, "show", "cosine(0.3, total=20).repeat()", "--updates", "4000000"]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        assert process.stdout is not None
-        assert process.stdout.readline() == "begun\n"
-        time.sleep(wait)
-        process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=60)
-        assert (process.returncode, stderr) == (130, "\nStopped.\n")
+class Begun:
+    def find_spec(self, name, *_):
+        if name == "laju":
+            print("begun", flush=True)
+
+sys.meta_path.insert(0, Begun())
+sys.argv[0] = "laju"
+main()
+"""
+
+
+@posix
+@pytest.mark.parametrize("wait", [0, 0.05, 0.1, 0.2, 0.4])
+def test_ctrl_c_is_one_line_from_the_first_import_on(wait: float) -> None:
+    command = [sys.executable, "-c", BEGUN, "show", "cosine(0.3, total=20).repeat()", "--updates", "4000000"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
+    time.sleep(wait)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stderr) == (130, "\nStopped.\n")
 
 
 @posix
