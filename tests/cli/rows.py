@@ -206,6 +206,15 @@ ROWS = [
     Row("advise folder --json", 2, "{"),
     Row("advise a.csv --out a.docx", 2, "--out: "),
     Row("advise a.csv b.csv", 2, EXTRA),
+    # --- watch
+    Row("watch", 2, "Missing argument 'LOG|FOLDER'"),
+    Row("watch a.csv --updates 96", 0, "update 95 of 96: "),
+    Row("watch a.csv --updates 96 --json", 0, "{"),
+    Row("watch - --json", 2, "{"),
+    Row("watch -", 2, "standard input cannot be followed"),
+    Row("watch a.csv --schedule 'StepLR(10)'", 2, "laju convert --from torch"),
+    Row("watch a.csv --prior nowhere.json", 2, "nowhere.json"),
+    Row("watch a.csv b.csv", 2, EXTRA),
     # --- forecast
     Row("forecast", 2, "Usage: laju forecast"),
     Row("forecast nothing", 2, "No such command 'nothing'"),

@@ -147,6 +147,16 @@ def test_the_exit_status_is_the_answer_whoever_has_stopped_reading(arguments: li
     assert "Broken" not in done.stderr
 
 
+@posix
+def test_watch_ends_when_its_reader_has_gone(files: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    arguments = ["watch", "a.csv", "--updates", "1000", "--every", "0.1"]
+    done = subprocess.run([*START, *arguments], stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_an_output_that_is_full_is_one_sentence() -> None:
     with open("/dev/full", "w") as full:

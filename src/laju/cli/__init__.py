@@ -124,6 +124,11 @@ class _Pipe(io.FileIO):
         return memoryview(data).nbytes
 
 
+def reader_is_gone() -> bool:
+    """Whether standard output went into a pipe whose reader has gone, for verbs that would go on for ever."""
+    return bool(getattr(getattr(getattr(sys.stdout, "buffer", None), "raw", None), "lost", False))
+
+
 def main() -> None:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)

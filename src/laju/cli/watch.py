@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from laju.cli import advise
+from laju.cli import advise, reader_is_gone
 from laju.cli.arguments import plain_errors
 from laju.cli.logs import LogOptions, log_options
 from laju.cli.run_options import as_text, usage_errors
@@ -90,6 +90,8 @@ def command(
                 text = error.message if isinstance(error, click.ClickException) else str(error)
                 if not as_json:
                     screen.show(f"waiting: {text}")
+        if reader_is_gone():
+            return
         time.sleep(every)
 
 
