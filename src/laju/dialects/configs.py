@@ -22,7 +22,17 @@ from laju.core.schedule import Schedule
 from laju.dialects.base import UNFIT, DialectError
 from laju.dialects.python_config import Unread, python
 
-READERS = ("axolotl", "transformers", "deepspeed", "torchtitan", "torchtune", "mmengine", "composer", "ultralytics")
+READERS = (
+    "axolotl",
+    "transformers",
+    "deepspeed",
+    "torchtitan",
+    "torchtune",
+    "mmengine",
+    "composer",
+    "ultralytics",
+    "nanogpt",
+)
 """Systems whose configurations are read."""
 
 
@@ -45,7 +55,7 @@ class Configured:
     @property
     def dialect(self) -> str:
         """The dialect that has the call: the system's, Transformers' for the systems that take its schedulers, or laju itself."""
-        if self.system == "ultralytics":  # whose schedule is no call
+        if self.system in ("nanogpt", "ultralytics"):  # whose schedules are no calls
             return "laju"
         return "transformers" if self.system in ("axolotl", "torchtune") else self.system
 
@@ -57,8 +67,8 @@ def read_config(
 
     Args:
         config: a file (.json, .toml, .yaml, or MMEngine's .py, which is not run), or what is in one.
-        system: "axolotl", "transformers", "deepspeed", "torchtitan", "torchtune", "mmengine", "composer" or
-            "ultralytics"; by default the system that the keys belong to.
+        system: "axolotl", "transformers", "deepspeed", "torchtitan", "torchtune", "mmengine", "composer",
+            "ultralytics" or "nanogpt"; by default the system that the keys belong to.
         facts: what the configuration does not say and the schedule needs, such as `total` (updates of the run), `lr` (the
             optimizer's rate), `updates_per_epoch` or `warmup` (updates, where a trainer fills it in).
 
