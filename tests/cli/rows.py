@@ -205,7 +205,8 @@ ROWS = [
     Row("advise nowhere.csv", 2, "nowhere.csv"),
     Row("advise folder --json", 2, "{"),
     Row("advise a.csv --out a.docx", 2, "--out: "),
-    Row("advise a.csv b.csv", 2, EXTRA),
+    Row("advise a.csv b.csv --budget 40", 0, "which run tells most", FIT),
+    Row("advise a.csv b.csv --target 3", 2, "--target goes with one log"),
     # --- watch
     Row("watch", 2, "Missing argument 'LOG|FOLDER'"),
     Row("watch a.csv --updates 96", 0, "update 95 of 96: "),

@@ -110,3 +110,196 @@ def test_groups_are_one_for_each_run(tmp_path: Path) -> None:
     )
     assert done.exit_code == 2
     assert "one for all, or one for each" in done.output
+
+
+# --- when to cool down, what to run next, and what was meant -----------------------------------------------------------
+
+
+def test_ways_to_cool_down_stand_beside_the_planned_one_and_can_be_pasted(tmp_path: Path, prior: Path) -> None:
+    log = write(tmp_path / "run.csv", RUN, 1000, seed=9)
+    arguments = ("advise", log, "--prior", prior, "--schedule", str(RUN))
+    text = invoke(*arguments).output
+    assert "when to cool down" in text
+    ways = {way["name"]: way for way in json.loads(invoke(*arguments, "--json").output)["cooldowns"]}
+    assert list(ways) == ["now", "as planned", "later", "longer"]
+    assert [ways[name]["at"] for name in ways] == [1800, 2000, 2000, 3000]
+    for name, way in ways.items():
+        schedule = laju.parse(way["schedule"])
+        assert schedule.length == way["at"]
+        assert schedule.values(1000).tolist() == pytest.approx(RUN.values(1000).tolist()), name
+        if way["value"] is not None:
+            assert way["low"] < way["value"] < way["high"]
+            assert f"{way['value']:.4f}" in text
+        else:
+            assert way["refused"]
+    assert ways["longer"]["value"] < ways["as planned"]["value"] < ways["now"]["value"]
+
+
+def test_what_is_refused_for_all_ways_is_said_once(tmp_path: Path) -> None:
+    log = write(tmp_path / "run.csv", RUN, 1000)
+    done = invoke("advise", log, "--schedule", str(RUN), "--prior", "none")
+    assert "not told, for the same reason" in done.output
+    assert "1 curve cannot tell what annealing gains" in done.output
+    told = json.loads(invoke("advise", log, "--schedule", str(RUN), "--prior", "none", "--json").output)["next"]
+    run = told["runs"][0]
+    assert run["branch"] == "run"  # a cooldown from the last checkpoint tells what this one will gain
+    assert run["spread"] < told["spread"] / 3
+    assert laju.parse(run["schedule"]).values(1000).max() == pytest.approx(0.1)
+
+
+def test_several_runs_tell_schedule_peak_and_the_most_telling_run(tmp_path: Path) -> None:
+    logs = [
+        write(tmp_path / f"{c}.csv", laju.wsd(0.1, total=TOTAL, cooldown=c, warmup=100), seed=c)
+        for c in (300, 900, 1500)
+    ]
+    arguments = ("advise", *logs, "--updates", 4000, "--budget", 800)
+    done = invoke(*arguments)
+    assert done.exit_code == 0, done.output
+    assert "which schedule and peak next, for 4,000 updates" in done.output
+    assert "so nothing is known of other peaks" in done.output
+    told = json.loads(invoke(*arguments, "--json").output.partition("{")[2].join(["{", ""]))["next"]
+    best = laju.parse(told["best"]["schedule"])
+    assert best.length == 4000
+    assert best(0) == 0  # the curves' warmup
+    assert best(50) == pytest.approx(best(100) / 2)
+    for run in told["runs"]:
+        assert run["updates"] <= 800
+        assert run["spread"] < told["spread"]
+        assert laju.parse(run["schedule"]).length == run["updates"]
+
+
+def test_a_law_that_misses_a_run_of_its_own_chooses_nothing(tmp_path: Path) -> None:
+    logs = [
+        write(tmp_path / f"{c}.csv", laju.wsd(0.1, total=TOTAL, cooldown=c, warmup=20), level=3 + c / 5e3)
+        for c in (300, 900, 1500)
+    ]
+    done = invoke("advise", *logs)
+    assert done.exit_code == 1, done.output
+    assert "predicted by the others, is off by" in done.output
+    assert (
+        "are 5 times the longest curve" in invoke("advise", *logs[:1] * 1, *_near(tmp_path), "--updates", 10_000).output
+    )
+
+
+def _near(folder: Path) -> list[Path]:
+    return [
+        write(folder / f"near{c}.csv", laju.wsd(0.1, total=TOTAL, cooldown=c, warmup=20), level=3.06)
+        for c in (310, 600, 900)
+    ]
+
+
+def test_rates_that_are_not_the_meant_ones_are_told_from_where(tmp_path: Path, prior: Path) -> None:
+    log = write(tmp_path / "run.csv", RUN, 1600, seed=9)
+    said = ("advise", log, "--prior", prior, "--meant")
+    assert f"rates: as meant, {RUN}" in invoke(*said, str(RUN)).output
+    twice = laju.wsd(0.1, total=2 * TOTAL, cooldown=1600, warmup=40)
+    done = invoke(*said, str(twice))
+    assert done.exit_code == 0, done.output
+    assert "rates: not the meant ones: at update" in done.output
+    assert "every update is counted 2 times" in done.output
+    assert "schedule: wsd(0.1, total=2000, cooldown=800)" in done.output  # of the rates, not the meant one
+    assert "not the meant ones" in json.loads(invoke(*said, str(twice), "--json").output)["rates"]
+
+
+def test_a_healthy_run_goes_on_as_meant_where_its_rates_do_not_say_how(tmp_path: Path, prior: Path) -> None:
+    log = write(tmp_path / "run.csv", RUN, 1000, seed=9)
+    done = invoke("advise", log, "--prior", prior, "--meant", str(RUN))
+    assert done.exit_code == 0, done.output
+    assert f"schedule: {RUN}" in done.output
+
+
+def test_where_log_and_schedule_differ_the_log_counts_so_far(tmp_path: Path, prior: Path) -> None:
+    log = write(tmp_path / "run.csv", RUN, 1600, seed=9)
+    other = laju.wsd(0.1, total=TOTAL, cooldown=400, warmup=20)
+    done = invoke("advise", log, "--prior", prior, "--schedule", str(other))
+    assert "up to update 1,600 the log counts, from there on the schedule" in done.output
+    assert "not told, as the logged rates are not those of the schedule" in done.output
+    scaled = invoke("advise", log, "--prior", prior, "--schedule", str(RUN * 7.0))
+    assert "the log counts" not in scaled.output  # rates in another unit are the same
+
+
+def test_one_log_alone_can_be_held_against_something(tmp_path: Path) -> None:
+    log = write(tmp_path / "run.csv", RUN)
+    done = invoke("advise", log, log, "--target", 3)
+    assert done.exit_code == 2
+    assert "--target goes with one log, got 2" in done.output
+
+
+# --- logs that are damaged or say too little ---------------------------------------------------------------------------
+
+
+def _rows(path: Path, change: object = None, until: int = 1600, head: str = "step,lr,val_loss") -> Path:
+    whole = write(path.with_suffix(".whole"), RUN, until, seed=9).read_text().splitlines()[1:]
+    rows = [(n, lr, loss) for n, lr, _, loss in (line.split(",") for line in whole)]
+    rows = change(rows) if callable(change) else rows
+    path.write_text("\n".join([head, *(",".join(row) for row in rows)]) + "\n")
+    return path
+
+
+def _average(rows: list[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
+    held, found = float(rows[0][2]), []
+    for n, lr, loss in rows:
+        held = 0.9 * held + 0.1 * float(loss)
+        found.append((n, lr, f"{held:.5f}"))
+    return found
+
+
+def _rising(rows: list[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
+    return [(n, lr, f"{float(loss) + max(0, int(n) - 1200) / 400:.5f}") for n, lr, loss in rows]
+
+
+@pytest.mark.parametrize(
+    ("change", "head", "status", "said"),
+    [
+        (_average, "step,lr,loss_ema", 0, "'loss_ema' is a smoothed column, which lags behind a cooldown"),
+        (lambda rows: _rising(_average(rows)), "step,lr,loss_ema", 1, "the smoothed loss is"),
+        (
+            lambda r: [(n, lr, "nan" if i in (5, 9) else y) for i, (n, lr, y) in enumerate(r)],
+            "step,lr,loss",
+            0,
+            "not finite",
+        ),
+        (
+            lambda r: [(n, lr, "nan" if i > 60 else y) for i, (n, lr, y) in enumerate(r)],
+            "step,lr,loss",
+            1,
+            "the run diverged",
+        ),
+        (lambda r: r[:20] + r[50:], "step,lr,loss", 0, "there is no loss between updates 400 and 1,020"),
+        (lambda r: r[-1:], "step,lr,loss", 1, "1 loss so far, and the least is 5"),
+        (lambda r: r + r, "step,lr,loss", 0, "2 runs in this file"),
+        (lambda r: [(n, "", y) for n, _, y in r], "step,note,loss", 0, "schedule: wsd"),
+        (lambda r: [(n, lr, f"{-float(y)}") for n, lr, y in r], "step,lr,loss", 1, "only positive losses"),
+        (lambda r: [(n, lr, "3.1") for n, lr, _ in r], "step,lr,loss", 1, "the loss has not fallen"),
+    ],
+)
+def test_each_defect_of_a_log_has_its_sentence(
+    tmp_path: Path, prior: Path, change: object, head: str, status: int, said: str
+) -> None:
+    log = _rows(tmp_path / "run.csv", change, head=head)
+    done = invoke("advise", log, "--prior", prior, "--schedule", str(RUN))
+    assert done.exit_code == status, done.output
+    assert said in done.output
+
+
+@pytest.mark.parametrize(
+    ("head", "arguments", "said"),
+    [
+        ("step,note,loss", [], "no column of rates"),
+        ("epoch,lr,loss", [], "say how many updates an epoch has: --updates-per-epoch"),
+        ("tokens,lr,loss", [], "counts tokens, not updates"),
+        ("step,lr,loss", ["--schedule", "wsd(0.1, total=1000, cooldown=400)"], "the log goes on to 1,600"),
+        ("step,lr,loss", ["--meant", "cosine(0.1, total='9 epochs')"], "--updates-per-epoch"),
+    ],
+)
+def test_what_is_missing_is_named(tmp_path: Path, head: str, arguments: list[str], said: str) -> None:
+    done = invoke("advise", _rows(tmp_path / "run.csv", head=head), *arguments)
+    assert done.exit_code == 2, done.output
+    assert said in done.output
+
+
+def test_a_schedule_much_longer_than_the_log_says_how_far_the_answer_reaches(tmp_path: Path, prior: Path) -> None:
+    log = _rows(tmp_path / "run.csv", until=600)
+    done = invoke("advise", log, "--prior", prior, "--schedule", "wsd(0.1, total=20000, cooldown=8000, warmup=20)")
+    assert "times the updates seen" in done.output
+    assert "not tested on this curve" in done.output

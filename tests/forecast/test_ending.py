@@ -108,7 +108,8 @@ def test_one_finished_run_of_the_recipe_is_the_cure_for_a_flat_trunk() -> None:
     assert found.rests_on[0].run == "last week"
 
 
-def test_finished_branches_of_the_trunk_answer_for_longer_runs() -> None:
+@pytest.mark.parametrize("offset", [0.0, 0.03])
+def test_finished_branches_of_the_trunk_answer_for_longer_runs_whatever_their_constant(offset: float) -> None:
     short = [laju.wsd(0.1, total=2000, cooldown=c, warmup=40) for c in (200, 600, 1000, 1600)]
     at = AT[AT <= 2000]
 
@@ -126,7 +127,8 @@ def test_finished_branches_of_the_trunk_answer_for_longer_runs() -> None:
     curves, groups = [], []
     for k, (gain, level) in enumerate([(0.15, 3.0), (0.2, 3.2), (0.3, 3.4), (0.35, 3.1)]):
         for run in short:
-            curves.append(Curve(at, branch(run, gain, level), run, f"{k} {run}"))
+            apart = offset * (len(curves) % 3 - 1)  # as of another validation set
+            curves.append(Curve(at, branch(run, gain, level) + apart, run, f"{k} {run}"))
             groups.append(f"peak {k}")
         if k < 3:
             long = laju.wsd(0.1, total=TOTAL, cooldown=1400, warmup=40)
@@ -135,6 +137,7 @@ def test_finished_branches_of_the_trunk_answer_for_longer_runs() -> None:
     truth = branch(RUN, 0.35, 3.1)
     n = int((AT <= 2000).sum())
     found = ending(AT[:n], truth[:n], RUN, prior=learn(curves, groups))
+    assert f"fitted together with {3 if offset else 4} past runs" in " ".join(found.notes)
     assert found.refused is None
     assert found.value == pytest.approx(truth[-1], abs=0.01)
 

@@ -157,25 +157,29 @@ def predict_command(
     show_default=True,
     help="Where to search; wsd holds the peak, then comes down. knots goes with --law functional.",
 )
-@click.option("--warmup", type=click.IntRange(min=0), default=0, show_default=True, help="Updates from 0 to the peak.")
+@click.option(
+    "--warmup", type=click.IntRange(min=0), help="Updates from 0 to the peak; those of the curves by default."
+)
 @_picture_option("Picture to write")
 @_json_option
 def best_command(
-    source: Source, length: Length, peak: float | None, family: str, warmup: int, out: Path | None, as_json: bool
+    source: Source, length: Length, peak: float | None, family: str, warmup: int | None, out: Path | None, as_json: bool
 ) -> None:
     """Find the schedule whose predicted loss at the end is lowest, and print it as every adapter and verb takes it.
 
     \b
-    laju forecast best a.csv b.csv c.csv --updates 24000 --warmup 2000
+    laju forecast best a.csv b.csv c.csv --updates 24000
     """
     _check_suffix(out)
     with plain_errors(), noted() as notes:
         from laju.core.joins import chain
         from laju.core.pieces import Ramp
+        from laju.forecast.families import own_warmup
 
         curves = source.read((), length.updates_per_epoch)
         updates = length.plan(curves).updates
         law = _fit(curves.all, source.law)
+        warmup = own_warmup(law.curves) if warmup is None else warmup
         best = law.best(updates, peak=peak, family=family, warmup=warmup)
 
         def down_to(final: float, shape: str) -> Schedule:

@@ -132,9 +132,7 @@ class Source:
         """The laws do not describe a warmup."""
         begin = self.begin
         if begin is None:
-            falls = np.flatnonzero(np.diff(curve.rates) < 0)
-            rises = curve.rates[: falls[0] + 1] if falls.size else curve.rates
-            begin = int(rises.argmax())
+            begin = curve.warmup
         kept = curve.updates >= begin
         if not kept.any():
             where = "--from" if self.begin is not None else "the end of its warmup"

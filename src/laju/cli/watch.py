@@ -76,7 +76,7 @@ def command(
                     losses = log.loss(loss_column)
                     at = advise._updates(log, losses, updates_per_epoch)
                     if at.size and at[-1] != row:
-                        schedule = advise._schedule(log, options, spec, updates_per_epoch, updates)
+                        schedule = advise.run_schedule(log, options, spec, updates_per_epoch, updates)
                         row = float(at[-1])
                         end, found = _ending(at, losses, schedule, updates, used)
                         if as_json:

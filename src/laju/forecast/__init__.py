@@ -7,6 +7,7 @@ True
 """
 
 from laju.forecast.bound import BestRate, anytime_bound, best_rate, bound, distance, transfer_rate
+from laju.forecast.cooldowns import Way, cooldowns
 from laju.forecast.curves import Curve, ForecastWarning
 from laju.forecast.ending import Ending, ending
 from laju.forecast.families import Best
@@ -23,6 +24,7 @@ from laju.forecast.plan import (
 )
 from laju.forecast.prior import Prior, learn
 from laju.forecast.reading import read_curve
+from laju.forecast.telling import NextRun, Telling, next_run
 
 __all__ = [
     "Best",
@@ -34,21 +36,26 @@ __all__ = [
     "ForecastWarning",
     "HeldOut",
     "LiveEnding",
+    "NextRun",
     "Plan",
     "Prior",
     "Ranked",
+    "Telling",
+    "Way",
     "anytime_bound",
     "best_continuation",
     "best_rate",
     "best_schedule",
     "best_under_cap",
     "bound",
+    "cooldowns",
     "distance",
     "ending",
     "errors",
     "fit",
     "fit_finals",
     "learn",
+    "next_run",
     "norms_per_update",
     "read_curve",
     "refined_schedule",

@@ -54,7 +54,7 @@ def history(rates: Array, updates: Updates, reference: float, length: float) -> 
     middle = (progress[:-1] + progress[1:]) / 2
     log = np.log(np.maximum(x, 1e-12))
     # The law's own beginning: what a warmup changed is not counted as a drop.
-    start = _warmed_up(x)
+    start = warmed_up(x)
     held = x.copy()
     held[:start] = x[start] if n else 0.0
     change = np.abs(np.diff(held, prepend=held[:1]))
@@ -81,7 +81,7 @@ def history(rates: Array, updates: Updates, reference: float, length: float) -> 
     )
 
 
-def _warmed_up(x: Array) -> int:
+def warmed_up(x: Array) -> int:
     """The first update of the first peak."""
     falls = np.flatnonzero(np.diff(x) < 0)
     until = int(falls[0]) + 1 if falls.size else len(x)

@@ -18,7 +18,7 @@ from functools import cached_property
 
 import numpy as np
 
-from laju.forecast.blocks import Array, Updates, history
+from laju.forecast.blocks import Array, Updates, history, warmed_up
 from laju.forecast.laws import Momentum, MultiPower
 
 ROWS = 96
@@ -86,8 +86,7 @@ def track(updates: Updates, loss: Array, rates: Array, unit: tuple[int, float] |
     total = len(rates)
     rates = rates / rates.max()
     length, whole = unit or (total, float(rates.sum()))
-    falls = np.flatnonzero(np.diff(rates) < 0)
-    warm = int(np.argmax(rates[: int(falls[0]) + 1] if falls.size else rates))
+    warm = warmed_up(rates)
     if len(updates) > ROWS:
         parts = np.array_split(np.arange(len(updates)), ROWS)
         loss = np.array([loss[part].mean() for part in parts])

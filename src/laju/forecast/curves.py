@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from laju.core.checks import shown, whole
 from laju.core.schedule import Schedule
-from laju.forecast.blocks import Array, Updates
+from laju.forecast.blocks import Array, Updates, warmed_up
 
 Rates = Schedule | Sequence[float] | npt.NDArray[np.float64]
 
@@ -106,6 +106,11 @@ class Curve:
     def peak(self) -> float:
         """The largest rate that was used."""
         return float(self.rates.max())
+
+    @property
+    def warmup(self) -> int:
+        """Updates before the first peak."""
+        return warmed_up(self.rates)
 
     def __len__(self) -> int:
         return len(self.loss)

@@ -32,6 +32,7 @@ from laju.forecast.judging import (
     rise,
 )
 from laju.forecast.prior import BRANCHES, SHIPPED, PastRun, Prior, same_until, shipped, thinned
+from laju.forecast.smoothed import averaged
 
 _CUTS = (0.5, 0.7, 0.85)
 """Shares of the rows seen from which the rolling test predicts the last row."""
@@ -177,6 +178,10 @@ def ending(
         return Ending(last, last, last, None, "measured", annealed=1.0, at=end, seen=seen, last=last, level=level)
     if seen > end:
         raise ValueError(f"at must not lie before the last row, at update {seen:,}; got {end:,}")
+    if averaged(values):
+        notes.append(
+            "neighbouring losses move together, as those of a moving average do, which lags behind a cooldown; log raw losses"
+        )
     rows, values = thinned(rows, values)
     run = track(rows, values, rates)
     chosen, tested = _choose(run, rows, used, level)
@@ -320,7 +325,11 @@ def _question(
 
 def _branches(rows: Updates, values: Array, rates: Array, prior: Prior) -> list[PastRun]:
     """Past runs from the trunk that the run is on; none unless the trunk is known up to now."""
-    alike = [(run, same_until(rates, run.every_rate)) for run in prior.runs if run.branches_with(rows, values, rates)]
+    alike = [
+        (run.moved(offset), same_until(rates, run.every_rate))
+        for run in prior.runs
+        if (offset := run.offset(rows, values, rates)) is not None
+    ]
     trunks = {run.group for run, until in alike if min(until, run.updates[-1]) >= 0.9 * rows[-1]}
     return [run for run, _ in alike if run.group in trunks][:BRANCHES]
 
@@ -394,7 +403,7 @@ def _why_not(run: Track, verdict: Verdict, past: Judges | None, known: bool) -> 
     if past is not None and not known and seen < ANNEALED and verdict.akin > NEAR:
         return (
             f"nothing of the cooldown is seen, and the nearest past run is too far "
-            f"(distance {verdict.akin:.1f} with the level of the losses, at most {NEAR}): what the cooldown gains is not known; "
+            f"(distance {verdict.akin:.2f} with the level of the losses, at most {NEAR}): what the cooldown gains is not known; "
             f"{_CURE}"
         )
     return None

@@ -8,7 +8,7 @@ curves can speak for. The functional law has a well-behaved optimum, so with it 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, Protocol
@@ -67,7 +67,7 @@ def best(
     peak: float | None = None,
     family: str = "wsd",
     *,
-    warmup: int = 0,
+    warmup: int | None = None,
     run: Rates | None = None,
     at: int = 0,
 ) -> Best:
@@ -81,7 +81,7 @@ def best(
         family: "wsd" (hold, then come down by a line, a cosine or 1 - √; the length of the cooldown and the final rate are
             searched), "cosine", "linear" or "power" (from the peak on; final rate and power are searched), or "knots" (any
             falling curve through 12 points; with a functional law alone).
-        warmup: updates from 0 to the peak in a straight line.
+        warmup: updates from 0 to the peak in a straight line; by default the median of the curves' own warmups.
         run: what a run used that has made `at` updates and shall go on; a schedule, or its rates. Then `peak` and `warmup` are
             not needed: the rest begins at the run's rate.
         at: updates that `run` has made.
@@ -106,7 +106,7 @@ def best(
             raise ValueError(f"at must be less than updates = {updates}, got {at}")
         heads: list[tuple[Schedule | None, float]] = [(_head(run, at), float(as_rates(run, at, "run")[-1]))]
     else:
-        warmup = whole("warmup", warmup, least=0)
+        warmup = own_warmup(law.curves) if warmup is None else whole("warmup", warmup, least=0)
         if warmup >= updates:
             raise ValueError(f"warmup must be less than updates = {updates}, got {warmup}")
         peaks = [number("peak", peak, above=0)] if peak is not None else _peaks(law)
@@ -116,6 +116,11 @@ def best(
     _, schedule, value = found
     low, high = law.band(schedule, [updates])
     return Best(schedule, law.final(schedule, updates), float(low[0]), float(high[0]), family, value)
+
+
+def own_warmup(curves: Sequence[Curve]) -> int:
+    """The median of the curves' warmups, in updates."""
+    return int(np.median([curve.warmup for curve in curves]))
 
 
 def _head(run: Rates, at: int) -> Schedule:

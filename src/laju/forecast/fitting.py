@@ -59,9 +59,17 @@ class Member:
         X, z, _, _ = _terms(self.law, run, self.logs, units)
         return np.asarray(X @ self.linear + z)
 
+    def annealing(self, run: History, units: Units) -> Array:
+        """The term of the annealing in predictions; shape (n,)."""
+        return _terms(self.law, run, self.logs, units).z
+
+    def gradient(self, run: History, units: Units) -> Array:
+        """The derivatives of predictions by all parameters, logarithms first; shape (n, parameters)."""
+        return _gradient(_terms(self.law, run, self.logs, units), self.linear)
+
     def spread(self, run: History, units: Units) -> Array:
         """The standard deviation of a prediction that the parameters' uncertainty brings."""
-        gradient = _gradient(_terms(self.law, run, self.logs, units), self.linear)
+        gradient = self.gradient(run, units)
         return np.asarray(np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", gradient, self.covariance, gradient), 0.0)))
 
 
@@ -140,7 +148,7 @@ class FittedLaw:
         for weight, member in zip(self.weights, self.members, strict=True):
             off = member.predict(run, self.units) - mean
             variance += weight * (member.spread(run, self.units) ** 2 + off**2)
-        half = float(ndtri((1 + level) / 2)) * np.sqrt(variance + self._typical_error() ** 2)
+        half = float(ndtri((1 + level) / 2)) * np.sqrt(variance + self.typical_error**2)
         return np.maximum(mean - half, 0.0), mean + half
 
     def final(self, rates: Rates, updates: int) -> float:
@@ -207,7 +215,8 @@ class FittedLaw:
                 stacklevel=4,
             )
 
-    def _typical_error(self) -> float:
+    @property
+    def typical_error(self) -> float:
         """What a curve that was held out was off by, or else the noise alone."""
         if not self.held_out:
             return self.units.noise * self.units.level

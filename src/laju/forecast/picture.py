@@ -11,6 +11,7 @@ from laju.forecast.curves import Curve, Rates, as_rates
 from laju.view.plot import INK, Picture, draw_steps, legend, line_style, need, tidy
 
 if TYPE_CHECKING:
+    from laju.forecast.cooldowns import Way
     from laju.forecast.ending import Ending
     from laju.forecast.fitting import FittedLaw
 
@@ -134,7 +135,15 @@ def _labelled(figure: Any, losses: Any, rates: Any, lines: list[Any], names: lis
     return Picture(figure, losses)
 
 
-def ending_picture(found: Ending, updates: Any, losses: Any, schedule: Rates, *, title: str | None = None) -> Picture:
+def ending_picture(
+    found: Ending,
+    updates: Any,
+    losses: Any,
+    schedule: Rates,
+    *,
+    ways: Sequence[Way] = (),
+    title: str | None = None,
+) -> Picture:
     """Draw the losses so far, the rates of the whole run, and the forecast of the end with its band.
 
     Args:
@@ -142,6 +151,7 @@ def ending_picture(found: Ending, updates: Any, losses: Any, schedule: Rates, *,
         updates: as `ending` took them; shape (n,).
         losses: as `ending` took them; shape (n,).
         schedule: as `ending` took it.
+        ways: other schedules of `cooldowns`, whose ends and rates are drawn beside.
         title: above the picture; nothing when not given.
 
     Raises:
@@ -150,25 +160,35 @@ def ending_picture(found: Ending, updates: Any, losses: Any, schedule: Rates, *,
     figure, above, below = _panels()
     at, loss = np.asarray(updates, dtype=float), np.asarray(losses, dtype=float)
     end = int(found.at or at[-1])
-    color = line_style(0)["color"]
     (points,) = above.plot(at, loss, "o", color=_GREYS[0], ms=3.2, mew=0)
     lines, names = [points], ["measured"]
     lowest = [float(np.nanmin(loss))]
     if found.value is not None and found.low is not None and found.high is not None:
-        span = above.errorbar(
-            [end],
-            [found.value],
-            [[found.value - found.low], [found.high - found.value]],
-            fmt="o",
-            color=color,
-            capsize=4,
-        )
-        lines.append(span)
+        lines.append(_end(above, found, 0))
         names.append(f"end: {found.value:.4g}, {found.level:.0%} from {found.low:.4g} to {found.high:.4g}")
         lowest.append(found.low)
+    others = [way for way in ways if way.name != "as planned" and way.ending.value is not None]
+    last = end
+    for i, way in enumerate(others, 1):
+        lines.append(_end(above, way.ending, i, shift=0.008 * end if way.ending.at == end else 0.0))
+        names.append(f"{way.name}: {way.ending.value:.4g}")
+        lowest.append(float(way.ending.low or 0.0))
+        length = int(way.ending.at or end)
+        draw_steps(below, way.schedule.values(length), i, linewidth=1.2)
+        last = max(last, length)
     highest = float(np.interp(_BEGIN * at[-1], at, loss))
     above.set_ylim(min(lowest) - 0.06 * (highest - min(lowest)), highest + 0.04 * (highest - min(lowest)))
     draw_steps(below, as_rates(schedule, end), 0, linewidth=1.5)
     below.axvline(at[-1], color=_GREYS[0], linewidth=1, linestyle=":")
-    above.set_xlim(0, end * 1.02)
+    above.set_xlim(0, last * 1.02)
     return _labelled(figure, above, below, lines, names, title)
+
+
+def _end(axes: Any, found: Ending, style: int, shift: float = 0.0) -> Any:
+    """The end with its band."""
+    assert found.at is not None
+    assert found.value is not None
+    assert found.low is not None
+    assert found.high is not None
+    band = [[found.value - found.low], [found.high - found.value]]
+    return axes.errorbar([found.at + shift], [found.value], band, fmt="o", color=line_style(style)["color"], capsize=4)

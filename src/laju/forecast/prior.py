@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from importlib import resources
 from os import PathLike
@@ -28,6 +28,8 @@ BRANCHES = 12
 """Finished branches of a run's trunk that are fitted beside it."""
 _ALIKE = 0.0015
 """Relative difference (root mean square) of losses up to which two runs with the same rates so far are of one trunk."""
+_OFFSET, _TOLD = 0.02, 8
+"""The largest constant, relative, by which branches of one trunk may differ, and the shared rows that tell a constant."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +55,13 @@ class PastRun:
     def every_rate(self) -> Array:
         return np.interp(np.arange(self.length), self.knots, self.rates)
 
-    def branches_with(self, updates: Updates, losses: Array, rates: Array) -> bool:
-        """Whether another run is a branch of the same trunk."""
-        return same_beginning(updates, losses, rates, self._rows, self._losses, self.every_rate)
+    def offset(self, updates: Updates, losses: Array, rates: Array) -> float | None:
+        """By how much this run's losses lie above those of another branch of the same trunk; None where the trunks differ."""
+        return offset(updates, losses, rates, self._rows, self._losses, self.every_rate)
+
+    def moved(self, offset: float) -> PastRun:
+        """The run with losses that are lower by an offset."""
+        return self if offset == 0 else replace(self, losses=tuple((self._losses - offset).tolist()))
 
     @cached_property
     def _rows(self) -> Updates:
@@ -197,35 +203,42 @@ class Prior:
     def _family(self) -> list[list[PastRun]]:
         return [
             [
-                other
+                other.moved(offset)
                 for j, other in enumerate(self.runs)
-                if j != i and other.group == run.group and other.branches_with(run._rows, run._losses, run.every_rate)
+                if j != i
+                and other.group == run.group
+                and (offset := other.offset(run._rows, run._losses, run.every_rate)) is not None
             ][:BRANCHES]
             for i, run in enumerate(self.runs)
         ]
 
 
-def same_beginning(u: Updates, loss: Array, rates: Array, u2: Updates, loss2: Array, rates2: Array) -> bool:
-    """Whether two runs are branches of one trunk: the same rates over the peak past a warmup, and the same losses there.
+def offset(u: Updates, loss: Array, rates: Array, u2: Updates, loss2: Array, rates2: Array) -> float | None:
+    """By how much the second of two branches of one trunk lies above the first; None where the trunks differ.
 
-    A log that begins near its branch shares a row or two, which have to agree more closely.
+    Branches have the same rates over the peak past a warmup, and the same losses there but for a constant, as another validation
+    set, seed or machine brings. Beside a constant losses have to agree more closely, as those of two peaks may run side by side;
+    so have those of a log that begins near its branch and shares a row or two.
     """
     shared = min(int(u[-1]), int(u2[-1]))
-    if (
-        abs(np.log(np.interp(max(int(u[0]), int(u2[0])), u, loss) / np.interp(max(int(u[0]), int(u2[0])), u2, loss2)))
-        > 0.1
-    ):
-        return False  # nothing alike: the usual case, told at once
+    first = max(int(u[0]), int(u2[0]))
+    if abs(np.log(np.interp(first, u, loss) / np.interp(first, u2, loss2))) > 0.1:
+        return None  # nothing alike: the usual case, told at once
     until = same_until(rates[:shared], rates2[:shared])
     warm = int(np.argmax(rates > 0.999 * rates.max()))
-    low, high = max(warm + 1, int(u[0]), int(u2[0])), min(until, shared)
+    low, high = max(warm + 1, first), min(until, shared)
     rows = u2[(u2 >= low) & (u2 <= high)]
     late = max(int(u[0]) / len(rates), int(u2[0]) / len(rates2)) > 0.2
     if not len(rows) or (len(rows) < 3 and not late):
-        return False
-    off = np.abs(np.log(np.interp(rows, u2, loss2) / np.interp(rows, u, loss)))
-    off = off[len(off) // 3 :]
-    return float(np.sqrt(np.mean(off**2))) <= (_ALIKE if len(rows) > 2 else _ALIKE / 3)
+        return None
+    theirs, ours = (np.interp(rows, at, values)[len(rows) // 3 :] for at, values in ((u2, loss2), (u, loss)))
+    off = np.log(theirs / ours)
+    if float(np.sqrt(np.mean(off**2))) <= (_ALIKE if len(rows) > 2 else _ALIKE / 3):
+        return 0.0
+    constant = float(np.mean(theirs - ours))
+    if len(off) < _TOLD or abs(constant) > _OFFSET * float(ours[-1]):
+        return None
+    return constant if float(np.sqrt(np.mean(((theirs - constant) / ours - 1) ** 2))) <= _ALIKE / 3 else None
 
 
 def same_until(rates: Array, rates2: Array) -> int:
@@ -277,7 +290,7 @@ def learn(
         if len(curve) < LEAST_ROWS:
             raise ValueError(f"{curve.name} has {len(curve)} losses; a past run needs at least {LEAST_ROWS}")
         updates, losses = thinned(*_from_the_trunk(curve, [c for c, g in zip(used, groups, strict=True) if g == group]))
-        knots = _knots(curve.rates[: int(curve.updates[-1])])
+        knots = knots_of(curve.rates[: int(curve.updates[-1])])
         runs.append(
             PastRun(
                 curve.name,
@@ -298,7 +311,7 @@ def _from_the_trunk(curve: Curve, others: Sequence[Curve]) -> tuple[Updates, Arr
     for other in others:
         if other is curve or other.updates[0] >= best[0][0] or same_until(curve.rates, other.rates) < first - 1:
             continue
-        if same_beginning(curve.updates, curve.loss, curve.rates, other.updates, other.loss, other.rates):
+        if offset(curve.updates, curve.loss, curve.rates, other.updates, other.loss, other.rates) == 0:
             head = other.updates < first
             best = (np.append(other.updates[head], curve.updates), np.append(other.loss[head], curve.loss))
     return best
@@ -326,7 +339,7 @@ def shipped(name: str) -> Prior:
     return Prior.from_json(json.loads(text))
 
 
-def _knots(rates: Array) -> Updates:
+def knots_of(rates: Array) -> Updates:
     """Updates between which straight lines are the rates, to a thousandth of the peak."""
     bound = 1e-3 * float(rates.max())
     keep, open_ = {0, len(rates) - 1}, [(0, len(rates) - 1)]

@@ -47,6 +47,11 @@ def is_derived(name: str) -> bool:
     return name.endswith(_DERIVED)
 
 
+def is_smoothed(name: str) -> bool:
+    """Whether the column is of averages over time."""
+    return not _SMOOTHED.isdisjoint(words(name))
+
+
 def is_neutral(name: str) -> bool:
     """Whether a name says nothing of what the column has."""
     return " ".join(words(name)) in _NEUTRAL

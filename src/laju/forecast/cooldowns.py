@@ -1,0 +1,126 @@
+"""When to cool down: what a run that is under way would end at by other rests of its schedule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+import numpy as np
+
+from laju.core.checks import shown
+from laju.core.joins import chain
+from laju.core.pieces import Constant, Ramp
+from laju.core.schedule import Schedule
+from laju.forecast.blocks import warmed_up
+from laju.forecast.ending import Ending, ending
+from laju.forecast.prior import Prior
+from laju.inspect.horizon import cooldown, extend
+
+_SHAPES = ("linear", "cosine", "sqrt")
+_LONGER = 1.5
+_COOLDOWN = 0.2
+"""Share of a run that is cooled down, where the schedule does not say."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """A schedule that begins as the run did, and what the run would end at by the schedule.
+
+    Attributes:
+        name: "now", "as planned", "later" or "longer".
+        schedule: of the whole run, to be pasted.
+        ending: the answer or refusal.
+    """
+
+    name: str
+    schedule: Schedule
+    ending: Ending
+
+
+def cooldowns(
+    updates: Any,
+    losses: Any,
+    schedule: Schedule,
+    *,
+    level: float = 0.9,
+    prior: Prior | str | PathLike[str] | None = "auto",
+) -> tuple[Way, ...]:
+    """Forecast what a run would end at by cooling down now, as planned, later, or in a longer run.
+
+    While the rate is at its peak: "now" is a cooldown as long as the planned one; "later" begins half of the planned cooldown
+    later and ends at the planned end; "longer" is the same schedule in half as many updates more. While the rate comes down:
+    "now" is down to the final rate in half of the updates left, "later" holds the rate for half of them, and "longer" stretches
+    the rest to half as many updates more.
+
+    Args:
+        updates: as `ending` takes updates; shape (n,).
+        losses: as `ending` takes losses; shape (n,).
+        schedule: of the whole run, with an end, in updates.
+        level: probability of the bands.
+        prior: as `ending` takes a prior. Answers by several priors are not comparable, so name one.
+
+    Returns:
+        The ways, "as planned" second; none while the rate warms up, and none with fewer than four updates left.
+
+    Raises:
+        ValueError: a schedule without an end, or what `ending` refuses.
+
+    >>> import laju
+    >>> at = np.arange(100, 1601, 100)
+    >>> run = laju.cosine(0.1, total=2000)
+    >>> ways = cooldowns(at, 3 + 0.4 * (at / 100) ** -0.5 + 0.2 * run.values(2001)[at] / 0.1, run, prior=None)
+    >>> [(way.name, way.schedule.length) for way in ways]
+    [('now', 1800), ('as planned', 2000), ('later', 2000), ('longer', 2200)]
+    """
+    total = schedule.length
+    if total is None:
+        raise ValueError(f"schedule must have an end, but {shown(schedule)} has none")
+    seen, end = int(np.max(updates)), int(total)
+    rates = schedule.values(end)
+    if seen < warmed_up(rates) or end - seen < 4:
+        return ()
+    wanted = _plateau(schedule, rates, seen) or _coming_down(schedule, seen, end)
+    return tuple(
+        Way(name, way, ending(updates, losses, way, level=level, prior=prior))
+        for name, way in (("now", wanted[0]), ("as planned", schedule), ("later", wanted[1]), ("longer", wanted[2]))
+    )
+
+
+def _plateau(schedule: Schedule, rates: Any, seen: int) -> tuple[Schedule, Schedule, Schedule] | None:
+    """The other ways of a run whose rate is at its peak; None where the rate comes down."""
+    end, peak = len(rates), float(rates.max())
+    start = int(np.flatnonzero(rates >= (1 - 1e-9) * peak)[-1])
+    if start == end - 1:
+        start = end
+    if seen >= start:
+        return None
+    length = end - start
+    if length:
+        final = min(float(schedule(end)), float(rates[-1]))
+        shape = min(
+            _SHAPES, key=lambda s: float(np.abs(Ramp(peak, final, length, s).values(length) - rates[start:]).sum())
+        )
+    else:
+        length, final, shape = max(1, round(_COOLDOWN * end)), 0.0, "linear"
+        start = end - length
+    warm = warmed_up(rates)
+    line: Schedule = Ramp(float(rates[0]), peak, max(warm, 1))
+    warmup = line if warm and np.allclose(line.values(warm), rates[:warm], rtol=1e-9) else schedule.take(warm)
+
+    def held(until: int, length: int) -> Schedule:
+        parts = [warmup] if warm else []
+        parts += [Constant(peak, until - warm)] if until > warm else []
+        return chain(*parts, Ramp(peak, final, length, shape))
+
+    later, longer = max(1, length // 2), round(_LONGER * length)
+    return held(seen, length), held(end - later, later), held(round(_LONGER * end) - longer, longer)
+
+
+def _coming_down(schedule: Schedule, seen: int, end: int) -> tuple[Schedule, Schedule, Schedule]:
+    left, final = end - seen, float(schedule(end))
+    final = final if np.isfinite(final) else 0.0
+    half, now = left // 2, float(schedule(seen))
+    later = chain(schedule.take(seen), Constant(now, half), Ramp(now, final, left - half))
+    stretched = extend(schedule, seen + round(_LONGER * left), "value", seen).schedule
+    return cooldown(schedule, seen, half, final=final).schedule, later, stretched
