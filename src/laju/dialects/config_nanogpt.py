@@ -57,7 +57,7 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
         schedule = Ramp(rate / (warmup + 1) if old is None else 0.0, rate, warmup) >> schedule
         if old is None:
             notes.append(
-                "the warmup begins at learning_rate / (warmup_iters + 1); in older copies of train.py, which have it / warmup_iters, "
-                "at 0: give warmup_from=0 (--fact warmup_from=0)"
+                "the warmup begins at learning_rate / (warmup_iters + 1); in older copies of train.py, which have it / "
+                "warmup_iters, at 0: give warmup_from=0 (--fact warmup_from=0)"
             )
     return Configured(schedule, "nanogpt", str(schedule), tuple(notes))
