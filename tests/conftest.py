@@ -35,6 +35,7 @@ NO_MATTER = (
     r"CUDA device|finds no GPU|there is a GPU|GiB of the GPU|GPU has no bfloat16",
     r"a small disk",  # which a container may forbid
     r"inductor needs a C\+\+ compiler",
+    r"what it writes is kept in tests/data/logs",  # and read there; the package needs an environment of its own
     r"(timm|torchvision) is installed",  # the test is of its absence
     r"it takes no units|^this adapter (keeps no|has no|leaves out no|makes no)",
     r"test_keras\.py runs this file|with torch$|^JAX has no float64|TensorFlow's own tensors",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import os
@@ -30,95 +31,21 @@ def logged(rates: np.ndarray, every: int = 1, first: int = 0, digits: int = 17, 
 
 # --- drawn runs --------------------------------------------------------------------------------------------------------
 
-Made = tuple[np.ndarray, int | None]
-"""The rates of a run, and the update from which on they are wrong, where that is not the start."""
+_BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "diagnose_runs.py"
+_SPEC = importlib.util.spec_from_file_location("diagnose_runs", _BENCHMARK)
+assert _SPEC is not None
+assert _SPEC.loader is not None
+runs = importlib.util.module_from_spec(_SPEC)
+sys.modules[_SPEC.name] = runs  # dataclasses look their module up
+_SPEC.loader.exec_module(runs)
 
 
-def _shifted(by: Callable[[random.Random], int], late: bool):
-    def make(rng: random.Random, s, total: int) -> Made:
-        t, k, since = np.arange(total), by(rng), rng.randrange(total // 5, total // 2) if late else None
-        wrong = s(np.maximum(t - k, 0))
-        return (wrong, None) if since is None else (np.where(t < since, s(t), wrong), since)
-
-    return make
-
-
-def _counted(rng: random.Random, s, total: int) -> Made:
-    t, k = np.arange(total), rng.choice([2, 3, 4, 8])
-    if rng.random() < 0.5:
-        return s(k * t), None
-    since = rng.randrange(total // 5, total // 2)
-    return np.where(t < since, s(t), s(np.where(t < since, 0, since + k * (t - since)))), since
-
-
-def _restart(rng: random.Random, s, total: int) -> Made:
-    t, since = np.arange(total), rng.randrange(total // 5, 4 * total // 5)
-    return np.where(t < since, s(t), s(np.maximum(t - since, 0))), since
-
-
-def _total(rng: random.Random, s, total: int) -> Made:
-    t, other = np.arange(total), rng.choice([total // 2 + 37, int(total * 1.5), 2 * total, int(total * 0.8)])
-    top = int(np.argmax(s.values(total)))
-    return s(np.where(t < top, t, top + (t - top) * (total - top) / (other - top))), None
-
-
-def _level(rng: random.Random, s, total: int, group: bool) -> Made:
-    t, values = np.arange(total), s.values(total)
-    top, peak, floor, share = int(np.argmax(values)), values.max(), s(total), 0.3
-    low, high = (floor, share * peak) if group else (0.0, peak)
-    return np.where(t < top, high / peak * values, low + (high - low) / (peak - floor) * (values - floor)), None
-
-
-WRONG = {
-    "counted": _counted,
-    "epoch": lambda rng, s, total: (s(np.arange(total) // rng.choice([10, 39, 50, 100])), None),
-    "slow": lambda rng, s, total: (s(np.arange(total) / rng.choice([2, 4, 8])), None),
-    "behind": _shifted(lambda rng: rng.choice([2, 3, 5, 20]), late=False),
-    "behind, later": _shifted(lambda rng: rng.choice([2, 3, 5, 20]), late=True),
-    "ahead": _shifted(lambda rng: -rng.choice([2, 3, 5, 20]), late=False),
-    "restart": _restart,
-    "total": _total,
-    "scale": lambda rng, s, total: (rng.choice([2, 8, 0.5, 2**0.5]) * s.values(total), None),
-    "climb": lambda rng, s, total: (s(total - np.abs(np.arange(int(1.5 * total)) - total)), total),
-    "floor": lambda rng, s, total: _level(rng, s, total, True),
-    "end": lambda rng, s, total: _level(rng, s, total, False),
-}
-
-
-def drawn(rng: random.Random, floor: bool):
-    total, peak = rng.choice([1000, 1200, 3000, 5000, 7350]), rng.choice([0.1, 3e-4, 2e-5, 0.5])
-    warmup = rng.choice([0, 50, 100, total // 10])
-    if floor:
-        return laju.cosine(peak, total=total, warmup=warmup, final=rng.choice([0.1, 0.01]) * peak), total
-    return rng.choice(
-        [
-            laju.cosine(peak, total=total, warmup=warmup),
-            laju.linear_to_zero(peak, total=total, warmup=warmup),
-            laju.poly(peak, total=total, power=2, warmup=warmup),
-        ]
-    ), total
-
-
-@pytest.mark.parametrize("cause", WRONG)
+@pytest.mark.parametrize("cause", runs.WRONG)
 def test_what_was_done_to_a_schedule_is_named_with_its_update(cause: str) -> None:
-    rng = random.Random(cause)
-    named = certain_of_another = 0
-    cases = 20
-    for _ in range(cases):
-        schedule, total = drawn(rng, cause in ("floor", "end"))
-        rates, since = WRONG[cause](rng, schedule, total)
-        every, digits = rng.choice([1, 5, 10, 50]), rng.choice([17, 17, 7, 5])
-        found = diagnose(logged(np.maximum(rates, 0), every, digits=digits), schedule)
-        kind = cause.partition(",")[0]
-        mine = [one for one in found.causes if one.kind == kind]
-        if mine and since is not None:
-            after, by = mine[0].begins
-            assert after <= since + every, (schedule, since, mine)
-            assert by >= since - every, (schedule, since, mine)
-        named += bool(mine)
-        certain_of_another += found.certain and not mine
-    assert named >= 0.95 * cases, cause
-    assert certain_of_another == 0
+    share = runs.measure(cause, runs=20, seed=cause)
+    assert share.named >= 0.95 * share.runs
+    assert share.dated == share.named
+    assert share.certain_of_another == 0
 
 
 def test_another_total_is_named_where_the_log_ends_on_a_plateau() -> None:
@@ -128,7 +55,7 @@ def test_another_total_is_named_where_the_log_ends_on_a_plateau() -> None:
         total, peak = rng.choice([1000, 3000, 7350]), rng.choice([0.1, 3e-4])
         shape, warmup = rng.choice(["linear", "cosine", "1-sqrt"]), rng.choice([0, 0, 50])
         schedule = laju.wsd(peak, total=total, cooldown=rng.choice([0.1, 0.3]) * total, warmup=warmup, shape=shape)
-        rates, _ = _total(rng, schedule, total)
+        rates, _ = runs.total_of(rng, schedule, total)
         found = diagnose(logged(rates, rng.choice([1, 10, 50]), digits=rng.choice([17, 5])), schedule)
         assert "total" in {cause.kind for cause in found.causes}, (schedule, found)
         if rates[-1] == rates.max():

@@ -284,7 +284,11 @@ def _levels(case: _Case, j: int, begins: tuple[int, int], end: int) -> Iterator[
     rest = ~before
     big = int(np.argmax(np.where(rest, s, -np.inf)))
     if s[big] > 0:
-        ratio = _short(case.y[big] / s[big], case.tolerance[big] / s[big])
+        # The shortest decimal of the factors that every row allows.
+        some = rest & (s > 0)
+        least = float(((case.y - case.tolerance)[some] / s[some]).max())
+        most = float(((case.y + case.tolerance)[some] / s[some]).min())
+        ratio = _short((least + most) / 2, max(most - least, 0.0) / 2)
         if abs(ratio - 1) > 1e-6 and ratio > 0 and rest.sum() > 1 and case.explains(np.where(before, s, ratio * s)):
             yield _cause("scale", f"the rates are {ratio:.6g} times the meant ones", begins, factor=ratio)
             return

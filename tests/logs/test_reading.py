@@ -76,6 +76,7 @@ def test_of_several_groups_the_first_is_taken_and_all_are_told() -> None:
 
 
 def test_minima_and_maxima_of_an_export_are_left_out() -> None:
+    # The export of a chart of W&B's web page, whose source is not public; the columns are those of wandb/wandb#5349 and #6474.
     header = '"Step","r - train/learning_rate","r - train/learning_rate__MIN","r - train/learning_rate__MAX"'
     found = text(table(header, [(t, LINEAR(t), 0, 1) for t in range(0, 5000, 50)]))
     assert list(found.columns) == ["r - train/learning_rate"]
@@ -332,6 +333,7 @@ def test_commas_between_thousands() -> None:
 
 
 def test_objects_in_objects_have_names_with_slashes() -> None:
+    # wandb 0.31.0: wandb/apis/public/runs.py, Run.history(pandas=False) and scan_history, which give what Run.log was given.
     rows = [{"_step": t, "train": {"optim": {"lr": LINEAR(t)}, "loss": 2.5}} for t in range(0, 100, 10)]
     found = text("\n".join(map(json.dumps, rows)))
     assert (found.rates, found.losses, found.position) == (("train/optim/lr",), ("train/loss",), "_step")

@@ -139,7 +139,55 @@ def test_timms_summary(tmp_path: Path) -> None:
     assert diagnose(log, MEANT).healthy
 
 
+WRITTEN = Path(__file__).parents[1] / "data" / "logs"
+"""Logs that packages wrote which are not installed for the tests; write.py writes them anew."""
+
+
+@pytest.mark.parametrize(
+    ("file", "rates", "unit", "rows"),
+    [
+        ("trackio-0.43.0-metric.json", "train/learning_rate", "update", 12),
+        ("trackio-0.43.0-query.json", "metrics/train/learning_rate", "update", 12),
+        ("ultralytics-8.4.190-results.csv", "lr/pg0", "epoch", 60),
+        ("mmengine-0.10.7-scalars.json", "lr", "update", 12),
+    ],
+)
+def test_logs_that_packages_wrote(file: str, rates: str, unit: str, rows: int) -> None:
+    log = read(WRITTEN / file)
+    assert (log.rates[0], log.unit, len(log.rate().at)) == (rates, unit, rows)
+    assert diagnose(log, MEANT).healthy
+    late = laju.cosine(0.1, total=50, warmup=10)
+    assert not diagnose(log, late).healthy
+
+
+def test_the_name_of_trackios_values_says_what_these_are() -> None:
+    log = read(WRITTEN / "trackio-0.43.0-loss.json")
+    assert (log.rates, log.losses) == ((), ("train/loss",))
+    with pytest.raises(ValueError, match="no column of rates"):
+        log.rate()
+
+
+@pytest.mark.parametrize("package", ["trackio", "ultralytics", "mmengine"])
+def test_the_packages_write_what_is_kept(package: str, tmp_path: Path) -> None:
+    kept = sorted(WRITTEN.glob(f"{package}-*"))
+    assert kept
+    spec = importlib.util.spec_from_file_location("write_logs", WRITTEN / "write.py")
+    assert spec is not None
+    assert spec.loader is not None
+    writers = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(writers)
+    needed = (package, "cv2") if package == "mmengine" else (package,)
+    if any(importlib.util.find_spec(each) is None for each in needed):
+        pytest.skip(f"{package} is not installed; what it writes is kept in tests/data/logs")
+    getattr(writers, f"write_{package}")(tmp_path)
+    for path, file in zip(sorted(tmp_path.iterdir()), kept, strict=True):
+        anew, before = read(path), read(file)
+        assert list(anew.columns) == list(before.columns)
+        for name in (*anew.rates, *anew.losses):
+            assert anew.series(name).texts == before.series(name).texts
+
+
 def test_histories_under_a_key(tmp_path: Path) -> None:
-    # As trackio and others export histories: a list of objects under a key.
+    # As W&B's api.run(…).history(pandas=False) and others give histories: a list of objects under a key.
     (tmp_path / "a.json").write_text(json.dumps({"metrics": [{"step": t, "lr": MEANT(t)} for t in range(0, 60, 5)]}))
     assert diagnose(read(tmp_path / "a.json"), MEANT).healthy
