@@ -272,5 +272,14 @@ def test_names_that_several_systems_use_are_answered_with_names_of_laju() -> Non
     for text in ("step(1)", "StepLR(1)", "step_decay(1)"):
         with pytest.raises(laju.SpecError, match="in laju that is factor"):
             laju.parse(text)
+    for text, known in (
+        ("cosine(0.3, T_max=9)", "total"),
+        ("cosine(max_lr=0.3, total=9)", "peak"),
+        ("factor(0.1, gamma=0.5)", "factor"),
+    ):
+        with pytest.raises(laju.SpecError, match=f"in laju that is '{known}'; it takes"):
+            laju.parse(text)
+    with pytest.raises(laju.SpecError, match="a length in percent is text: warmup='10%'"):
+        laju.parse("cosine(0.3, total=9, warmup=10%)")
     with pytest.raises(laju.SpecError, match=r"in laju that is cosine\(…, warmup=N\)"):
         laju.parse("warmup_cosine(1)")

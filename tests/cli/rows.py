@@ -90,6 +90,7 @@ ROWS = [
     Row(f"plot {S} --out a.docx", 2, "'a.docx'", DRAW),
     Row(f"plot {S} --out folder", 2, "'folder' is a directory"),
     Row(f"plot {S} --out nowhere/a.png", 2, "there is no folder 'nowhere'", DRAW),
+    Row("plot 0.1 --updates 99999999999999", 2, "99,999,999,999,999 updates are too many to draw"),
     Row("plot 'StepLR(10)'", 2, "laju convert --from torch"),
     Row(f"plot {S} --nothing", 2, NO_SUCH),
     # --- check
@@ -228,6 +229,8 @@ ROWS = [
     Row("forecast predict a.csv b.csv", 2, "Missing option '--schedule'"),
     Row("forecast predict a.csv b.csv --schedule 'cosine(0.1, total=200)' --updates 200", 0, "law: average", FIT),
     Row("forecast predict a.csv b.csv --schedule 'StepLR(10)' --updates 200", 2, "laju convert --from torch"),
+    Row("forecast predict a.csv b.csv --schedule 'cosine(0.1, total=200)'", 0, "after 200 updates", FIT),
+    Row("forecast predict a.csv b.csv --schedule 0.1", 2, "--updates N"),
     Row("forecast best a.csv b.csv", 2, "--updates N"),
     Row("forecast best a.csv b.csv --updates 200 --json", 0, "{", FIT),
     Row("forecast extend a.csv b.csv --schedule 'cosine(0.1, total=99)' --updates 200", 2, "Missing option '--at'"),

@@ -132,7 +132,7 @@ def predict_command(
     _check_suffix(out)
     with plain_errors(), noted() as notes:
         curves = source.read((), length.updates_per_epoch)
-        plan = length.plan(curves)
+        plan = length.plan(curves, named.values())
         wanted = {name: length.resolve(schedule, plan) for name, schedule in named.items()}
         law = _fit(curves.all, source.law)
         rows = [_forecast(law, name, schedule, plan.updates) for name, schedule in wanted.items()]

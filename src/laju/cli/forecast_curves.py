@@ -6,7 +6,7 @@ import functools
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -176,8 +176,8 @@ class Length:
     epochs: int | None
     updates_per_epoch: int | None
 
-    def plan(self, curves: Curves) -> RunPlan:
-        """As a plan; of updates alone, where no epoch is known."""
+    def plan(self, curves: Curves, schedules: Iterable[Schedule] = ()) -> RunPlan:
+        """As a plan; of updates alone, where no epoch is known. Without options the schedules say it, if all have one end."""
         per_epoch = self.updates_per_epoch or (curves.plan.updates_per_epoch if curves.plan is not None else None)
         if self.updates is not None:
             if self.epochs is not None:
@@ -190,6 +190,9 @@ class Length:
                 raise click.UsageError("--epochs goes with --updates-per-epoch.")
             return RunPlan(samples=per_epoch, batch_size=1, epochs=self.epochs)
         if curves.plan is None:
+            ends = {None if schedule.units else schedule.length for schedule in schedules}
+            if len(ends) == 1 and isinstance(end := ends.pop(), int):
+                return RunPlan(samples=end, batch_size=1, epochs=1)
             raise click.UsageError("say how long the run is: --updates N.")
         return RunPlan(samples=curves.plan.updates_per_epoch, batch_size=1, epochs=curves.plan.epochs)
 

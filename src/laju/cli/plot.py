@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from laju.cli.arguments import plain_errors, read_schedules, schedules_argument
+from laju.cli.arguments import read_schedules, schedules_argument
+from laju.cli.run_options import usage_errors
 from laju.core.units import RunPlan
 
 
@@ -45,7 +46,10 @@ def command(
     plan = None
     if epochs is not None:
         plan = RunPlan(samples=updates_per_epoch or 1, batch_size=1, epochs=epochs)
-    with plain_errors():
+    longest = updates or (epochs or 0) * (updates_per_epoch or 1)
+    if longest > 1 << 23:
+        raise click.UsageError(f"{longest:,} updates are too many to draw.")
+    with usage_errors():
         if plan is None and any(schedule.units for schedule in named.values()):
             waiting = next(name for name, schedule in named.items() if schedule.units)
             raise click.UsageError(
