@@ -108,6 +108,16 @@ class Namespace:
         less = t - self.whole(floor)
         return less if floor == n else self.real(less) - (n - floor)
 
+    def plus(self, t: Any, n: float) -> tuple[Any, Namespace]:
+        """(t + n, the namespace of it): as floats where the integers of this type end before that."""
+        if self.reaches(n + self.furthest(t)):
+            return t + n, self
+        return self.real(t) + float(n), self.of_floats()
+
+    def furthest(self, t: Any) -> Any:
+        """The largest position where values can be read without waiting, else 0."""
+        return np.max(t).item() if self.host and self.largest is not None and np.size(t) else 0
+
     def left(self, n: float, t: Any) -> Any:
         """n - t as floats."""
         if not self.reaches(n):
@@ -120,7 +130,10 @@ class Namespace:
         """⌊t / every⌋."""
         if not self.reaches(every):  # every position is in the first stretch
             return self.xp.zeros_like(t)
-        return t // self.whole(every) if every == int(every) else self.xp.floor(self.real(t) / every)
+        if every == int(every):
+            return t // self.whole(every)
+        # 3 / 0.1 is rounded to 30, though 0.1 as a float goes 29 times into 3, as numbers are divided.
+        return self.real(t) // every if self.host else self.xp.floor(self.real(t) / every)
 
     def take(self, table: Any, index: Any) -> Any:
         """table[index] with an index array of any integer type."""

@@ -9,6 +9,8 @@ import reprlib
 from collections.abc import Iterable
 from typing import Any, TypeGuard
 
+from laju.core import limits
+
 
 class _Shortened(reprlib.Repr):
     """Texts of values that are cut before they are written out, however large the values are."""
@@ -45,7 +47,7 @@ def is_number(value: object) -> TypeGuard[float]:
 
 def is_finite(value: float) -> bool:
     """Whether a real number is no NaN and no infinity; whole numbers beyond the floats are finite, too."""
-    return isinstance(value, int) or math.isfinite(value)
+    return isinstance(value, numbers.Rational) or math.isfinite(value)
 
 
 def number(
@@ -97,7 +99,17 @@ def whole(name: str, value: Any, *, least: int = 0) -> int:
         raise TypeError(f"{name} must be {wanted}, got {shown(value)}")
     if not is_finite(value) or value != int(value) or value < least:
         raise ValueError(f"{name} must be {wanted}, got {shown(value)}")
+    if value > limits.LARGEST:
+        raise ValueError(f"{name} must be {wanted} and at most 1e100, got {shown(int(value))}")
     return int(value)
+
+
+def time(name: str, value: Any) -> Any:
+    """A finite length or shift of time that is 0, or from 1e-100 to 1e100 in size; the others are beyond `limits.LARGEST`."""
+    if value and not 1e-100 <= abs(value) <= limits.LARGEST:
+        size = shown(int(value) if abs(value) > 1 else float(value))
+        raise ValueError(f"{name} must be 0, or from 1e-100 to 1e100 in size, got {size}")
+    return value
 
 
 def flag(name: str, value: Any) -> bool:

@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from laju.core import limits
 from laju.core.arrays import Namespace, counted
-from laju.core.checks import is_finite, is_number, number, shown, whole
+from laju.core.checks import is_finite, is_number, number, shown, time, whole
 from laju.core.node import Duration, ScalarFunction, checked, flag, integer, node, real, schedule, span
-from laju.core.outline import Cycle, Form, Geometric, Part, stepwise, within
+from laju.core.outline import Cycle, Form, Geometric, Part, met, stepwise, within
 from laju.core.pieces import Constant, Function, Ramp, Rectification
 from laju.core.schedule import Schedule
 from laju.core.units import SYNONYMS, Length, Scale, nearest_update, unit
@@ -35,6 +36,12 @@ def require_end(child: Schedule, what: str) -> Duration:
             f"{what} needs a schedule with an end, but {shown(child)} has none; give it one with .take(length)"
         )
     return length
+
+
+def bounded(length: Duration | None, what: str) -> None:
+    """Refuse a length beyond the limits: lengths are multiplied where schedules repeat or are stretched inside one another."""
+    for amount in [amount for _, amount in length.terms] if isinstance(length, Length) else [length]:
+        time(what, amount)
 
 
 class Retimed(Schedule):
@@ -87,7 +94,7 @@ class Take(Retimed):
 def _signed_updates(name: str, by: Any) -> int | float:
     if not is_number(by) or not is_finite(by):
         raise TypeError(f"{name} must be a number of updates, got {shown(by)}")
-    return _integral(by)
+    return _integral(time(name, by))
 
 
 @node
@@ -115,7 +122,7 @@ class Shift(Retimed):
 
     def _array(self, t: Any, ns: Namespace) -> Any:
         if self.by <= 0:
-            return self.child._array(t + -self.by, ns)
+            return self.child._array(*ns.plus(t, -self.by))
         if not ns.reaches(self.by):
             return self.child._array(0 * t, ns)
         local = ns.minus(t, self.by)
@@ -140,6 +147,10 @@ class Stretch(Retimed):
 
     child: Schedule = schedule()
     by: float = real(above=0)
+
+    def _check(self) -> None:
+        time("by", self.by)
+        bounded(self.length, "the length of the stretched schedule")
 
     @property
     def length(self) -> Duration | None:
@@ -234,7 +245,7 @@ class Staircase(Retimed):
 
     def _range(self, start: int, stop: int) -> npt.NDArray[np.float64]:
         every = self.every
-        if not isinstance(every, int) or stop <= start:
+        if not isinstance(every, int) or every > limits.POSITION or stop <= start:
             return super()._range(start, stop)
         first, last = start // every, (stop - 1) // every
         steps, ns = counted(first, last + 1)
@@ -248,10 +259,7 @@ class Staircase(Retimed):
         def step(position: Any) -> Any:
             return position if position == math.inf else -(-position // every) * every
 
-        for part in self.child._outline(begin // every * every, end):
-            first, stop = step(part.begin), step(part.end)
-            if first == stop:
-                continue  # between two steps
+        for part, first, stop in met(lambda at: self.child._outline(at // every * every, end), begin, step):
             held, listed = _steps(part.held, every), part.how if part.how == "listed" else ""
             if isinstance(part.piece, Constant) or first + every == stop:
                 value = part.at(first)
@@ -393,6 +401,8 @@ class Repeat(Retimed):
     def _check(self) -> None:
         if require_end(self.child, "repeat") == 0:
             raise ValueError("repeat needs a schedule that lasts at least one update, got one of length 0")
+        time("growth", self.growth)
+        bounded(self.length, "the length of all cycles")
 
     def _bound(self) -> float | None:
         bound = super()._bound()
@@ -440,7 +450,12 @@ class Repeat(Retimed):
         if self.growth != 1:
             length = self.cycle_begin(i + 1) - self.cycle_begin(i)
             child = stretch(child, float(Fraction(length) / Fraction(child.length)))  # type: ignore[arg-type]
-        return child if self.decay == 1 else child * self.decay**i
+        if self.decay == 1:
+            return child
+        try:
+            return child * self.decay**i
+        except OverflowError:
+            raise ValueError(f"decay^{i} of {shown(self)} is beyond what a float can hold") from None
 
     def _scalar(self) -> ScalarFunction:
         count, last = self.count, None if self.count is None else self.count - 1
@@ -456,7 +471,7 @@ class Repeat(Retimed):
                 if count is not None and i >= count:
                     i, u = last, period
                 else:
-                    u = t - i * period
+                    u = t % period  # which is never negative, as t - i * period may be in floats
                 value = other(u) if i % 2 else one(u)
                 return value if decay == 1 else value * decay**i
 
@@ -483,13 +498,16 @@ class Repeat(Retimed):
         if self.growth != 1:
             return self._growing(t, ns, end)
         period: Any = self.child.length
-        i = ns.floor_divide(t, period)
         # In integers the place in a cycle is exact however late it is; a float32 has no 2^24 + 1.
-        u = (
-            t - i * ns.whole(period)
-            if isinstance(period, int) and ns.reaches(period)
-            else ns.real(t) - ns.real(i) * float(period)
-        )
+        if isinstance(period, int) and ns.largest is not None and ns.reaches(period):
+            i = ns.floor_divide(t, period)
+            u = t - i * ns.whole(period)
+        elif ns.host:
+            i, u = np.divmod(ns.real(t), float(period))
+        else:
+            i = ns.floor_divide(t, period)
+            u = ns.real(t) - ns.real(i) * float(period)
+            u = ns.where(u < 0, 0 * u, u)  # by rounding, far out
         # A position of int32 cannot be as late as an end beyond 2^31, which would overflow in the comparison.
         if end is not None and ns.reaches(end):
             assert self.count is not None  # as there is an end
@@ -611,6 +629,11 @@ def _pace(name: str, values: Any) -> tuple[tuple[int, int, int], ...]:
         found.append((update, seen, each))
     if not found or found[0][0] != 0 or any(b[0] < a[0] for a, b in pairwise(found)):
         raise ValueError(f"{name} must begin at update 0 and go on from there, got {shown(values)}")
+    for i, (a, b) in enumerate(pairwise(found), 1):
+        if b[1] != (seen := a[1] + (b[0] - a[0]) * a[2]):
+            raise ValueError(
+                f"{name}[{i}] must have {shown(seen)} samples before it, as those before say, got {shown(b[1])}"
+            )
     return tuple(found)
 
 
@@ -642,6 +665,12 @@ class Clock(Retimed):
         },
     )
 
+    def _check(self) -> None:
+        if self.child.units:
+            raise ValueError(
+                f"a clock needs a schedule in samples, but {shown(self.child)} waits for a plan; resolve it first"
+            )
+
     @property
     def length(self) -> Duration | None:
         length = self.child.length
@@ -651,12 +680,15 @@ class Clock(Retimed):
         def update(position: Any) -> Any:
             return self.update_at(position) if math.isfinite(position) else position
 
-        for part in stepwise(self.child._outline(self._position(begin), self._position(end))):
-            first, stop = update(part.begin), update(part.end)
-            if first < stop:
-                piece, origin = (part.piece, first) if isinstance(part.piece, Constant) else (self, 0)
-                cycles = tuple(replace(cycle, even=False) for cycle in part.on(update).cycles)
-                yield Part(first, stop, piece, origin, self, (part,), "in samples", cycles, crosses=part.crosses)
+        def outline(at: Any) -> Iterator[Part]:
+            place = self._position(at)
+            parts = self.child._outline(place, self._position(end))
+            return stepwise(parts if at == begin else within(parts, place, math.inf))  # no step of before again
+
+        for part, first, stop in met(outline, begin, update):
+            piece, origin = (part.piece, first) if isinstance(part.piece, Constant) else (self, 0)
+            cycles = tuple(replace(cycle, even=False) for cycle in part.on(update).cycles)
+            yield Part(first, stop, piece, origin, self, (part,), "in samples", cycles, crosses=part.crosses)
 
     def _position(self, t: Any) -> Any:
         """Samples seen before update t."""
@@ -680,7 +712,13 @@ class Clock(Retimed):
         return at
 
     def _array(self, t: Any, ns: Namespace) -> Any:
-        exact = ns.reaches(self.pace[-1][1] * 4)  # a 32-bit counter cannot count the samples of a long run
+        # A 32-bit counter cannot count the samples of a long run, and no integer of an array what comes after 2^63.
+        if ns.host:
+            furthest = max(ns.furthest(t), 1)
+            samples = (seen + max(begin, furthest) * each for begin, seen, each in self.pace if ns.reaches(begin))
+        else:
+            samples = (max(4 * seen, each) for _, seen, each in self.pace)
+        exact = ns.reaches(max(samples))
         position: Any = None
         for begin, seen, each in self.pace:
             if not ns.reaches(begin):

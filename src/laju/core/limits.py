@@ -21,6 +21,10 @@ LENGTH_TEXT = 200
 ITEMS = 1_000_000
 """Entries of a table, and parts of a chain, a sum or another combination."""
 
+LARGEST = int(1e100)
+"""The largest whole number, the most updates of a length, and the most parts that an update is divided into: a float holds the
+product of three such numbers, so that no arithmetic on positions leaves the floats."""
+
 POSITION = 2**63 - 1
 """The last update that an array of positions can name."""
 

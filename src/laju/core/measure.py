@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from laju.core import limits
 from laju.core.arrays import namespace
 from laju.core.checks import shown, whole
 from laju.core.outline import Part
@@ -176,6 +177,7 @@ def _by_parts(schedule: Schedule, begin: int, end: int) -> Measure:
     def measures() -> Iterator[Measure]:
         at, left = begin, _PARTS
         while at < end:
+            before = at
             for part in schedule.outline(at, end):
                 left -= 1
                 if not left:
@@ -191,6 +193,9 @@ def _by_parts(schedule: Schedule, begin: int, end: int) -> Measure:
                 if stop > at:
                     yield _of_part(part, at, stop)
                 at = max(at, stop)
+            if at == before:  # where floats do not tell positions apart
+                yield _spread(schedule, at, end)
+                return
 
     with np.errstate(all="ignore"):
         return _joined(measures())
@@ -242,6 +247,7 @@ def _power(log: float, times: int) -> float:
 
 def _spread(values_at: Callable[[Any], Any], begin: int, end: int) -> Measure:
     """An estimate from values that are spread evenly, each at a place of its own between its neighbours."""
+    _require_counted(end)
     count = min(_SPREAD, end - begin)
     step = (end - begin) / count
     golden = np.arange(count) * 0.6180339887498949 % 1
@@ -252,11 +258,19 @@ def _spread(values_at: Callable[[Any], Any], begin: int, end: int) -> Measure:
     return replace(found, peak_at=int(t[values.argmax()]), lowest_at=int(t[values.argmin()]))
 
 
+def _require_counted(end: int) -> None:
+    if end > limits.POSITION:
+        raise ValueError(
+            f"a run of more than 2^63 - 1 updates cannot be measured, got one of at least {shown(end)}; say how many to look at"
+        )
+
+
 def _of_part(part: Part, begin: int, end: int) -> Measure:
     """Of the updates from `begin` to `end` - 1, which lie in one part."""
     piece, count = part.piece, end - begin
     if (v := piece.level) is not None:
         return Measure(v, v, v, begin, v, begin, v * count, v * v * count, False, False)
+    _require_counted(end)
     if count <= 4 * _EDGE:
         return _of_values(part.at(np.arange(begin, end)), begin, count)
     if part.held is not None:
@@ -356,5 +370,5 @@ def _refined(part: Part, t: Any, values: Any, sign: int) -> tuple[float, int]:
         low, high = int(t[max(i - 1, 0)]), int(t[min(i + 1, len(t) - 1)])
         if high - low <= 2 or (np.diff(t) == 1).all():
             return float(values[i]), int(t[i])
-        t = np.unique(np.append(np.linspace(low, high, 129).astype(np.int64), t[i]))
+        t = np.unique(np.append(low + np.linspace(0, high - low, 129).astype(np.int64), t[i]))
         values = part.at(t)

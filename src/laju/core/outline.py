@@ -236,6 +236,30 @@ def stepwise(parts: Iterable[Part]) -> Iterator[Part]:
         yield from part.steps()
 
 
+_PASSED = 10
+"""Parts between two positions of a clock that are passed over one by one."""
+
+
+def met(
+    outline: Callable[[Any], Iterator[Part]], begin: Any, clock: Callable[[Any], Any]
+) -> Iterator[tuple[Part, Any, Any]]:
+    """(part, begin, end) of the parts that a slower clock meets, on that clock; of the others there may be any number.
+
+    Args:
+        outline: the parts from a position of the slower clock on.
+        begin: position of the slower clock.
+        clock: gives the first position of the slower clock that is not before a position of the parts.
+    """
+    parts, passed, latest = outline(begin), 0, begin
+    while (part := next(parts, None)) is not None:
+        first, stop = clock(part.begin), clock(part.end)
+        if first < stop:
+            passed = 0
+            yield part, first, stop
+        elif (passed := passed + 1) >= _PASSED and stop > latest:
+            parts, passed, latest = outline(stop), 0, stop
+
+
 def abreast(outlines: list[Iterator[Part]], end: Any) -> Iterator[tuple[Any, Any, tuple[Part, ...]]]:
     """(begin, end, one part of each outline) for as long as none of the parts changes, up to `end`."""
     row = [next(outline) for outline in outlines]

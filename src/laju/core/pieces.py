@@ -364,7 +364,9 @@ class Table(Schedule):
         here = ns.take(self._numbers, i)
         if self.interpolation == "hold" or last == 0:
             return here
-        x = ns.real(ns.upto(t, every * last) - i * every) / float(every)
+        # Of an entry longer than the counter can count, only the first one is ever met.
+        done = ns.upto(t, every * last) - i * every if ns.reaches(every) else t
+        x = ns.real(done) / float(every)
         following = ns.take(self._numbers, ns.upto(i + 1, last))
         return ns.where(i >= last, here, here * (1 - x) + following * x)
 

@@ -116,7 +116,10 @@ class Schedule(Node):
                 # optax.join_schedules asks every schedule at every step, and uses the value of one.
                 hint = "; give optax's combinators laju.frameworks.jax.schedule(s)" if "optax" in sys.modules else ""
                 raise ValueError(f"t must be 0 or more, got {shown(t)}: a schedule has no value before update 0{hint}")
-            return self._at(t)
+            try:
+                return self._at(t)
+            except OverflowError:
+                raise _outside(self, t) from None
         self.require_resolved()
         t, ns = namespace(t)
         if not ns.host:

@@ -155,7 +155,7 @@ def log(base: float) -> tuple[Curve, Curve]:
     more, whole = number("base", base, above=1) - 1, math.log(base)
     return (
         lambda done, left, n, xp: xp.log1p(more * (done / n)) / whole,
-        lambda done, left, n, xp: -xp.log1p(-more / base * (left / n)) / whole,
+        lambda done, left, n, xp: -_log(done / n + left / n / base, more / base * (left / n), xp) / whole,
     )
 
 

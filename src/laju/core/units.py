@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any, Protocol, TypeVar
 
 from laju.core import limits
-from laju.core.checks import flag, is_finite, is_number, shown, whole
+from laju.core.checks import flag, is_finite, is_number, shown, time, whole
 
 UNITS = ("updates", "epochs", "%", "samples", "tokens")
 SYNONYMS = {
@@ -164,6 +164,8 @@ def updates(name: str, value: Any, *, zero: bool = True, real: bool = False, opt
         except ValueError as error:
             raise ValueError(f"{name} must be {wanted}, got {shown(value)}: {error}") from None
         if isinstance(found, Length):
+            for name_of_unit, amount in found.terms:
+                time(f"the {name_of_unit} of {name}", amount)
             if found.single is not None and not (found.single > 0 or (zero and found.single == 0)):
                 raise ValueError(f"{name} must be {wanted}, got {shown(str(found))}")
             return found
@@ -172,6 +174,7 @@ def updates(name: str, value: Any, *, zero: bool = True, real: bool = False, opt
         raise TypeError(f"{name} must be {wanted}, got {shown(value)}")
     if not is_finite(value) or value < 0 or (value == 0 and not zero):
         raise ValueError(f"{name} must be {wanted}, got {shown(value)}")
+    time(name, value)
     if value == int(value):
         return int(value)
     if not real:
@@ -288,6 +291,8 @@ class RunPlan:
         object.__setattr__(self, "batch_ramp", tuple(ramp))
         if ramp and self.drop_last:
             raise ValueError("drop_last=True does not go with a batch_ramp, under which epochs follow without a gap")
+        if self.updates > limits.POSITION:
+            raise ValueError(f"a run may have at most 2^63 - 1 updates, got {shown(self.updates)}")
         if not ramp and self.updates_per_epoch < 1:
             raise ValueError(
                 f"an epoch has no update: samples={self.samples} is less than a full batch of {self.samples_per_update} "

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from laju.core import limits
 from laju.core.checks import nearest as near_name
 from laju.core.checks import number, shown, whole
 from laju.core.outline import Transition
@@ -99,6 +100,10 @@ def convert(
     else:
         found, said, origin, notes = _read(schedule, origin, given)
     found, in_epochs, n, more = _counted(found, said, origin, goal, given)
+    if n > limits.POSITION // 4:  # the writers look at the run, and a while beyond
+        raise DialectError(
+            f"{shown(found)} lasts {shown(n)} updates, too many to look at: say how many the run has (--updates N)"
+        )
     found, writing = named(found), _writer(goal)
     outline = Outline(found, n)
     title = _title(goal)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from laju.core.outline import Form, Geometric, InversePower, Level, Transition, stepwise
+from laju.core.outline import Form, Geometric, InversePower, Level, Transition, met, stepwise
 from laju.core.outline import Part as Piece
 from laju.core.pieces import Constant, Exponential, Power, Ramp
 from laju.core.schedule import Schedule
@@ -181,7 +181,7 @@ def natural_end(schedule: Schedule) -> int | None:
 def _parts(schedule: Schedule, until: float, most: int) -> Iterator[Part]:
     """The first parts, at most so many and not many that begin after `until`; the rest of the schedule is the last part."""
     count, at = 0, 0
-    for found in schedule.outline():
+    for found, _, _ in met(schedule.outline, 0, lambda at: at if at == math.inf else math.ceil(at)):
         slow = _steps(found)
         for part in [slow] if slow is not None else stepwise([found]):
             end = None if part.end == math.inf else math.ceil(part.end)
