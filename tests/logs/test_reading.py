@@ -318,6 +318,8 @@ def test_updates_that_a_table_counts_anew_in_each_epoch() -> None:
     with pytest.raises(LogError, match=r"does not say how many updates an epoch has; .*--update-column.*--run"):
         text(sparse)
     assert text(sparse, run=2).at.tolist() == list(range(5, 100, 10))
+    with pytest.raises(LogError, match="counts the updates of each epoch anew, in 'batch'"):
+        text(sparse.replace("step", "batch"))
     whole = text(table("epoch,step,lr", [(e, 100 * e + i, rate) for e, i, rate in rows]))
     assert (whole.at.tolist(), whole.notes) == (list(range(400)), ())
 

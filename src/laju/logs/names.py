@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 KINDS = ("update", "epoch", "sample", "token", "rate", "loss", "time", "metric")
 
-_COUNTS = {"update": ("update", "step", "iteration", "iter"), "epoch": ("epoch",)}
+_COUNTS = {"update": ("update", "step", "iteration", "iter", "batch"), "epoch": ("epoch",)}
 _DATA = {"sample": ("samples", "examples"), "token": ("tokens",)}
 _NO_COUNT = frozenset({
     "per", "max", "total", "time", "second", "seconds", "sec", "lr", "loss", "skipped", "nan", "best", "logging", "save",

@@ -49,7 +49,12 @@ def is_spaced(sample: str) -> bool:
     """
     lines = [parted(line).split("\t") for line in sample.splitlines() if line.strip()][:20]
     same = len({len(cells) for cells in lines}) == 1 and len(lines[0]) > 1
-    return same and len(lines) > 1 and all(any(_is_number(cell) for cell in cells) for cells in lines[1:])
+    return (
+        same
+        and len(lines) > 1
+        and not any("=" in cell for cell in lines[0])
+        and all(any(_is_number(cell) for cell in cells) for cells in lines[1:])
+    )
 
 
 def rows(lines: Iterator[str], path: str, between: str, notes: list[str], tag: str | None = None) -> Iterator[Row]:
