@@ -14,8 +14,6 @@ from importlib.util import find_spec
 from os import PathLike
 from typing import Any
 
-import torch
-
 from laju.adaptive import Controller, Rule
 from laju.core.extras import needed_by
 from laju.core.units import Scale
@@ -27,6 +25,8 @@ from laju.frameworks.torch import Scheduler
 from laju.frameworks.torch.trainers import Deferred
 
 with needed_by("laju.frameworks.lightning", "lightning"):
+    import torch
+
     if (
         find_spec("lightning") is None and find_spec("pytorch_lightning") is not None
     ):  # its other name, with other classes
