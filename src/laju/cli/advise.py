@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shutil
 import sys
 import warnings
@@ -382,7 +383,9 @@ def _cooldowns(
         for way in ways
         if way.name != "as planned" and way.ending.value is not None
     ]
-    reasons = dict.fromkeys(way.ending.refused for way in ways if way.ending.refused)
+    # The same reason with other distances is said once.
+    whys = [way.ending.refused for way in ways if way.ending.refused]
+    reasons = {re.sub(r"[\d.]+", "", why): why for why in reversed(whys)}.values()
     return ways, lines + [f"  no answer: {reason}" for reason in reasons]
 
 
