@@ -541,3 +541,10 @@ def test_tables_and_json_are_read_without_pandas(monkeypatch: pytest.MonkeyPatch
     assert found.rate().values.tolist() == [0.1]
     with pytest.raises(ModuleNotFoundError, match=r"a log as a table needs the package pandas"):
         found.to_pandas()
+
+
+def test_wandbs_own_store_is_refused_with_the_way_to_export_it(tmp_path):
+    file = tmp_path / "run-abc.wandb"
+    file.write_bytes(b":W&B\xbe\xef\x00" + bytes(range(256)) * 20)
+    with pytest.raises(LogError, match=r"W&B's own store of a run \(export"):
+        read(file)
