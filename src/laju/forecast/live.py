@@ -12,7 +12,7 @@ import threading
 import time
 import weakref
 from array import array
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 from os import PathLike
 from typing import Any, Self
@@ -151,14 +151,14 @@ def portable(prior: Any) -> Any:
 class Process:
     """A process that answers questions, one at a time; of the questions of a key the newest counts.
 
-    `begun` counts the questions that were asked. `note` is the latest error.
+    `begun` counts the questions that were asked. `note` is the latest error, which `tell` is told too; `logging` by default.
     """
 
-    def __init__(self, share: float = SHARE) -> None:
+    def __init__(self, share: float = SHARE, tell: Callable[[str], object] | None = None) -> None:
         self.answers: dict[Hashable, tuple[int, Ending]] = {}
         self.note: str | None = None
         self.begun = 0
-        self._share = share
+        self._share, self._log = share, tell or log
         self._pending: dict[Hashable, tuple[int, Any]] = {}
         self._busy = self._closed = self._hurry = False
         self._changed = threading.Condition()
@@ -227,7 +227,7 @@ class Process:
                     self.answers[key] = row, answer
                 else:
                     self.note = answer
-                    log(answer)
+                    self._log(answer)
             except Exception as error:
                 self._tell(error)
                 if self._lost >= _TRIES:
@@ -242,7 +242,7 @@ class Process:
         if not self._closed:
             self._lost += 1
             self.note = f"{type(error).__name__}: {error}"
-            log(self.note)
+            self._log(self.note)
 
     def _start(self) -> subprocess.Popen[bytes]:
         if self._child is not None and self._child.poll() is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from laju.core.schedule import Schedule
 from laju.core.units import RunPlan
 from laju.forecast.curves import Curve, ForecastWarning
 from laju.lab.store import Kept, Store, is_url
+from laju.lab.trials import Record
 from laju.text.spec import parse
 from laju.view.plot import printable
 
@@ -86,7 +87,7 @@ def stored_curves(
         per_epoch = updates_per_epoch(group[0])
         batch = group[0].batch_size
         plan = RunPlan(samples=per_epoch * batch, batch_size=batch, epochs=epochs)
-        windows = [_windows(kept, per_epoch) for kept in group]
+        windows = [stretches(kept.outcome.records, per_epoch) for kept in group]
         at = windows[0][0]
         if len(at) == 0:
             continue
@@ -114,12 +115,12 @@ def updates_per_epoch(kept: Kept) -> int:
     return round(last.update / last.epoch)
 
 
-def _windows(kept: Kept, per_epoch: int) -> tuple[list[int], list[float]]:
+def stretches(records: Sequence[Record], per_epoch: int) -> tuple[list[int], list[float]]:
     """The middles of the stretches between records, in completed updates, and the mean losses in them; without the first."""
     at: list[int] = []
     losses: list[float] = []
     begin, total = 0, 0.0  # of the stretch; the sum of losses in its epoch so far
-    for record in kept.outcome.records:
+    for record in records:
         in_epoch = record.update - (record.update - 1) // per_epoch * per_epoch
         now = record.train_loss * in_epoch
         # The k-th loss of a run is that after k completed updates, from 0.

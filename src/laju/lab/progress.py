@@ -19,12 +19,16 @@ from laju.lab.trials import Record
 
 @dataclass(frozen=True)
 class Running:
-    """A running trial: its records so far, of which there is one at least, and how many updates it will make."""
+    """A running trial: its records so far, of which there is one at least, and how many updates it will make.
+
+    `schedule` is the JSON of the trial's schedule in updates, where its rates are known beforehand.
+    """
 
     name: str
     seed: int
     updates: int
     records: Sequence[Record]
+    schedule: str | None = None
 
     @property
     def record(self) -> Record:
@@ -40,7 +44,7 @@ class Running:
 class Channel:
     """The folder. A worker has a channel per job and tells records; the watcher has one channel and reads all trials.
 
-    The first line of a file is the trial's name, seed and updates; every other line is a record.
+    The first line of a file is the trial's name, seed, updates and schedule; every other line is a record.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -50,7 +54,9 @@ class Channel:
         self._separators: dict[str, bytes] = {}  # what precedes the next line of a file that this channel has begun
         self._followed: dict[str, _Followed] = {}
 
-    def tell(self, fingerprint: str, name: str, seed: int, updates: int, record: Record) -> None:
+    def tell(
+        self, fingerprint: str, name: str, seed: int, updates: int, record: Record, schedule: str | None = None
+    ) -> None:
         """Add a record of a running trial; a record that cannot be written is lost without an error.
 
         A full disk, or a watcher who is gone and took the folder along, is no reason to end a trial.
@@ -65,7 +71,7 @@ class Channel:
                 for earlier in self.folder.glob(f"{_stem(fingerprint)}-*.jsonl"):
                     earlier.unlink(missing_ok=True)
                 part = path.with_suffix(".part")
-                part.write_bytes(json.dumps([name, seed, updates]).encode() + b"\n" + line)
+                part.write_bytes(json.dumps([name, seed, updates, schedule]).encode() + b"\n" + line)
                 os.replace(part, path)
             self._separators[fingerprint] = b""
         except OSError:
@@ -102,7 +108,7 @@ class _Followed:
 
     def __init__(self) -> None:
         self.offset = 0
-        self.head: tuple[str, int, int] | None = None
+        self.head: tuple[str, int, int, str | None] | None = None
         self.records: list[Record] = []
         self.running: Running | None = None
 
@@ -118,8 +124,8 @@ class _Followed:
             try:
                 values = json.loads(line)
                 if self.head is None:
-                    name, seed, updates = values
-                    self.head = name, seed, updates
+                    name, seed, updates, *schedule = values  # a worker of an earlier laju tells no schedule
+                    self.head = name, seed, updates, schedule[0] if schedule else None
                     continue
                 record = Record(*values)
             except (ValueError, TypeError):  # torn by a full disk
@@ -128,4 +134,5 @@ class _Followed:
                 self.records.pop()
             self.records.append(record)
         if self.head is not None and self.records:
-            self.running = Running(*self.head, records=tuple(self.records))
+            name, seed, updates, schedule = self.head
+            self.running = Running(name, seed, updates, tuple(self.records), schedule)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,10 +64,14 @@ def work(shared: Shared, job: Job) -> list[Outcome] | tuple[Progress, bytes | No
     trials = [known[key] for key in job.keys]
     channel = None if job.folder is None else Channel(job.folder)
 
+    # A stretch that keeps a branch point is one that several trials share, whose rates go on in several ways.
+    known_rates = [None if job.keep else _schedule(trial) for trial in trials]
+
     def tell(i: int, record: Record) -> None:
         if channel is not None:
             name = job.name if job.stop is not None else job.keys[i][0]
-            channel.tell(job.fingerprints[i], name, job.keys[i][1], trials[i].plan.updates, record)
+            updates = trials[i].plan.updates
+            channel.tell(job.fingerprints[i], name, job.keys[i][1], updates, record, known_rates[i])
 
     def report(record: Record) -> None:
         tell(0, record)
@@ -83,3 +88,13 @@ def work(shared: Shared, job: Job) -> list[Outcome] | tuple[Progress, bytes | No
         if channel is not None:
             for fingerprint in job.fingerprints:
                 channel.done(fingerprint)
+
+
+def _schedule(trial: Trial) -> str | None:
+    """The JSON of a trial's schedule in updates; None where a rule changes its rates, or the schedule has no JSON."""
+    if trial.rule is not None:
+        return None
+    try:
+        return json.dumps(trial.schedule.resolve(trial.plan).to_json())
+    except (TypeError, ValueError):  # a function of the user's without a name
+        return None

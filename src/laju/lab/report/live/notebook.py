@@ -8,6 +8,7 @@ from typing import Any
 
 from laju.lab.progress import Running
 from laju.lab.report.live.curves import Curve, Pace, Palette, Panels, Tally, by_panel, highest
+from laju.lab.report.live.endings import Endings
 from laju.lab.report.table import duration
 from laju.lab.statistics import number
 from laju.lab.trials import Outcome
@@ -24,6 +25,7 @@ class NotebookFigure:
     def __init__(self) -> None:
         self.tally, self.palette = Tally(), Palette()
         self.pace = Pace()
+        self.endings = Endings()
         self.epochs, self.rows = 0.0, 0
         self.frame: _Frame | None = None
         self.handle: Any = None
@@ -43,9 +45,11 @@ class NotebookFigure:
     def _show_running(self, trials: list[Running]) -> None:
         colors = self.palette.of_trials(trials)
         self.epochs = max(trial.epochs for trial in trials)
+        self.endings.look(trials, self.tally.elapsed)
+        ends = {id(trial): end and f", ends at {end}" for trial in trials for end in [self.endings.of(trial)]}
         names = {
             f"{trial.name}, seed {trial.seed}: epoch {trial.record.epoch:.1f}, rate {trial.record.rate:.3g}, "
-            f"loss {number(trial.record.train_loss)}": colors[trial.name, trial.seed]
+            f"loss {number(trial.record.train_loss)}{ends[id(trial)]}": colors[trial.name, trial.seed]
             for trial in trials
         }
         left = self.tally.left(trials)
@@ -57,6 +61,7 @@ class NotebookFigure:
 
     def stop(self) -> None:
         """The last figure has a curve for every schedule, of its latest seed."""
+        self.endings.stop()
         latest = {name: outcome for name, outcome in self.tally.latest.items() if outcome.records}
         if not latest:
             return

@@ -18,6 +18,7 @@ from rich.text import Text
 
 from laju.lab.progress import Running
 from laju.lab.report.live.curves import Curve, Pace, Palette, Points, Tally, by_panel, highest
+from laju.lab.report.live.endings import Endings
 from laju.lab.report.table import duration
 from laju.lab.statistics import number
 from laju.lab.trials import Outcome
@@ -83,6 +84,7 @@ class Terminal(Lines):
         self.printed: deque[Text] = deque(maxlen=100)
         self.size = console.size
         self.pace = Pace()
+        self.endings = Endings()
         self.live = self._new_live()
         self.lock = threading.RLock()  # the main thread prints lines, the watching thread draws
 
@@ -107,6 +109,7 @@ class Terminal(Lines):
         if self.pace.is_due():
             with self.lock, self.pace.drawing():
                 self.trials = trials
+                self.endings.look(trials, self.tally.elapsed)
                 self._begin_anew_if_resized()
                 self.live.update(self._picture(), refresh=True)
 
@@ -115,6 +118,7 @@ class Terminal(Lines):
             super().finished(name, seed, outcome)
 
     def stop(self) -> None:
+        self.endings.stop()
         with self.lock:
             self.live.stop()
 
@@ -141,7 +145,7 @@ class Terminal(Lines):
                 room = (height - len(shown) - 3) * 7 // 8  # lines stay visible above the curves
                 plots = _plots(self.tally.curves(shown, colors), max(trial.epochs for trial in shown), width, room)
                 parts += [] if plots is None else [plots]
-            parts.append(_table(shown, colors, width))
+            parts.append(_table(shown, colors, width, [self.endings.of(trial) for trial in shown]))
         if more > 0:
             parts.append(Text(f"and {more} more", style="dim"))
         return Group(*parts, self._whole(width))
@@ -161,7 +165,7 @@ class Terminal(Lines):
         return row
 
 
-def _table(trials: Sequence[Running], colors: dict[tuple[str, int], int], width: int) -> Table:
+def _table(trials: Sequence[Running], colors: dict[tuple[str, int], int], width: int, ends: Sequence[str]) -> Table:
     """A row for every trial, its bar in the colour of its curves; a narrow terminal has fewer columns."""
     headings = ["seed", "epoch", "rate", "train loss", "train acc", "test acc"]
     if width < 80:
@@ -180,6 +184,8 @@ def _table(trials: Sequence[Running], colors: dict[tuple[str, int], int], width:
             ]
         )
     columns = list(zip(headings, *rows, strict=True))
+    if width >= 80 and any(ends):
+        columns.insert(4, ("ends at", *ends))
     if width < 60:
         columns = [column for column in columns if column[0] not in ("rate", "train")]
     widths = [max(map(len, column)) for column in columns]
