@@ -273,3 +273,17 @@ def test_a_new_node_needs_no_other_file():
         assert isinstance(s.outline(), Iterator)
     finally:
         del NODES["Halved"]
+
+
+def test_the_outline_of_a_product_goes_on_where_one_factor_was_turned_round():
+    turned = laju.parse(
+        "Table((0.0, 0.0, -6.9, 9.2, 9.0, 10.0, 0.0), interpolation='linear').reverse().reverse().repeat(growth=2.0)"
+    )
+    product = laju.Ramp(0.0, 1.0, 5) * turned
+    for begin in range(0, 30, 5):
+        parts = list(product.outline(begin, 40))
+        assert parts[0].begin <= begin < parts[0].end
+        assert parts[-1].end >= 40
+        for part in parts:
+            t = max(part.begin, begin)
+            assert part.at(t) == pytest.approx(product(t), abs=1e-12)

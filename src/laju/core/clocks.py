@@ -319,14 +319,14 @@ class Reverse(Retimed):
             parts = [Part(0, length, self.child, 0, self.child)]
         at: Any = 0
         # A boundary itself is in the later part, so where the value jumps the change is just after it.
-        if parts and not math.isclose(parts[-1].arrives, begins := self._at(0)):
+        if begin < _JUST and parts and not math.isclose(parts[-1].arrives, begins := self._at(0)):
             yield Part(0, _JUST, self._constant(begins), 0, self)
             at = _JUST
         for i, part in reversed(list(enumerate(parts))):
             stop = length - part.begin
             if i and not math.isclose(parts[i - 1].arrives, part.at(part.begin)):
                 stop = Fraction(stop) + _JUST
-            if at < stop:
+            if max(at, begin) < stop:
                 yield self._turned(part, length, at, stop)
             at = stop
         if length < end:

@@ -262,18 +262,19 @@ def met(
 
 def abreast(outlines: list[Iterator[Part]], end: Any) -> Iterator[tuple[Any, Any, tuple[Part, ...]]]:
     """(begin, end, one part of each outline) for as long as none of the parts changes, up to `end`."""
-    row = [next(outline) for outline in outlines]
-    at = max(part.begin for part in row)
-    while True:
+    rows = [next(outline, None) for outline in outlines]
+    row = [part for part in rows if part is not None]
+    at = max((part.begin for part in row), default=end)
+    while len(row) == len(outlines):
         stop = min(part.end for part in row)
         if stop > at:
             yield at, stop, tuple(row)
             at = stop
         if at >= end or stop == math.inf:
             return
-        row = [next(outline, part) if part.end <= at else part for part, outline in zip(row, outlines, strict=True)]
-        if any(part.end <= at for part in row):  # the last part of an outline ends at `end` up to rounding
-            return
+        # The last part of an outline ends at `end` up to rounding, so that one outline may be over before the others.
+        rows = [next(outline, None) if part.end <= at else part for part, outline in zip(row, outlines, strict=True)]
+        row = [part for part in rows if part is not None]
 
 
 _CLOSE = 4096

@@ -172,7 +172,8 @@ def _another_unit(run: Run) -> Finding | None:
             f"of which the run has {plan.epochs if plan else 0:,}"
         )
         return run.finding("LAJU013", math.ceil(length), message, run.write("the unit", lambda: run.given.per("epoch")))
-    holds = run.end is not None or next(run.schedule.outline(length)).piece.level is not None
+    after = None if run.end is not None else next(run.schedule.outline(length), None)
+    holds = after is None or after.piece.level is not None
     if not cycle and holds and (100 * length <= n or (length == 100 and 10 * length <= n)):
         percent = "percent of the run" if length == 100 else "another unit"
         message = f"{what} takes {shown_length} of {many(n)}{held}: it looks like {percent}"
