@@ -8,7 +8,6 @@ stepped after each, as the system's documentation shows.
 from __future__ import annotations
 
 import ast
-import builtins
 import inspect
 import math
 from collections.abc import Callable, Mapping
@@ -299,7 +298,7 @@ def _value(at: ast.expr, dialect: System, text: str, given: Mapping[str, Any]) -
                 except (ArithmeticError, ValueError) as error:
                     raise DialectError(f"{ast.unparse(at)} cannot be computed: {error}") from None
         case ast.Call(func=ast.Name() | ast.Attribute() as function, args=args, keywords=keywords) if not (
-            isinstance(function, ast.Name) and hasattr(builtins, function.id)  # such as len(train_loader)
+            isinstance(function, ast.Name) and function.id in _OF_PYTHON
         ):
             name = function.id if isinstance(function, ast.Name) else function.attr
             positional = [_value(a, dialect, text, given) for a in args if not _is_optimizer(a)]
@@ -324,6 +323,8 @@ def _is_optimizer(at: ast.expr) -> bool:
     name = at.id if isinstance(at, ast.Name) else at.attr if isinstance(at, ast.Attribute) else ""
     return name.lower() in ("optimizer", "opt", "optim")
 
+
+_OF_PYTHON = ("abs", "float", "int", "len", "max", "min", "round", "sum")
 
 _OPERATIONS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: lambda a, b: a + b,
