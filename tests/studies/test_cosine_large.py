@@ -262,7 +262,7 @@ def test_the_study_asks_for_a_folder_of_images(tmp_path: Path) -> None:
     result = CliRunner().invoke(
         cli, ["study", "cosine-large", "--data-dir", str(tmp_path), "--out", str(tmp_path / "out")]
     )
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "has no folder 'train'" in result.output
 
 

@@ -159,6 +159,8 @@ def plain_errors() -> Iterator[None]:
             raise
         kind = Missing if type(error).__name__ == "DeviceError" else click.ClickException
         raise kind(_worded(str(error))) from error
+    except ChildProcessError as error:  # a training that failed, in a program of the user's
+        raise click.ClickException(_worded(str(error))) from error
     except OSError as error:
         raise Wrong(_worded(of_system(error))) from error
     except ValueError as error:
