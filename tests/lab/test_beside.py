@@ -123,7 +123,7 @@ def test_the_command_shows_logs_and_refuses_what_is_none_before_it_trains(tmp_pa
         return CliRunner().invoke(cli, ["compare", "constant(0.1)", *common, *more])
 
     for wrong, message in (
-        (("--beside", str(tmp_path / "none.csv")), "No such file"),
+        (("--beside", str(tmp_path / "none.csv")), "there is no file"),
         (("--beside", str(log), "--loss-column", "los"), "did you mean 'loss'"),
         (("--loss-column", "loss"), "--beside LOG, which is not given"),
     ):
