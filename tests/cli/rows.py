@@ -201,8 +201,8 @@ ROWS = [
     Row("tune cosine extra --space peak=1..2", 2, EXTRA),
     # --- advise
     Row("advise", 2, "Missing argument 'LOG"),
-    Row("advise a.csv --updates 100", 0, "losses: 'loss'"),
-    Row("advise a.csv --updates 100 --json", 0, "{"),
+    Row("advise a.csv --updates 100", 0, "losses: 'loss'", FIT),
+    Row("advise a.csv --updates 100 --json", 0, "{", FIT),
     Row("advise nowhere.csv", 2, "nowhere.csv"),
     Row("advise folder --json", 2, "{"),
     Row("advise a.csv --out a.docx", 2, "--out: "),

@@ -274,6 +274,7 @@ def test_an_interpreter_without_laju_without_mxnet_or_with_another_laju_is_an_er
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delenv("PYTHONPATH", raising=False)
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")  # files of one size are rewritten within a second
     venv.create(tmp_path / "empty", symlinks=True)
     python = tmp_path / "empty" / "bin" / "python"
     monkeypatch.setenv(VARIABLE, str(python))
