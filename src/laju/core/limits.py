@@ -1,7 +1,7 @@
-"""Limits on what laju builds and reads, each by its name: a reader's work is bounded by the size of what it reads.
+"""Named limits of schedules, texts and files: the work of a reader is bounded by the size of its input.
 
 A text, a JSON object or a configuration may come from a stranger, and a schedule may be made by a loop that went wrong. Past a
-limit there is one error that names it, before memory or time is spent.
+limit an error names the limit, before memory or time is spent.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ POSITION = 2**63 - 1
 """The last update that an array of positions can name."""
 
 BITS = 4096
-"""Binary digits of a whole number in a text, and of what arithmetic in a text makes of such numbers."""
+"""Binary digits of a whole number in a text, and of the results of arithmetic in a text."""
 
 FILES = 100
-"""Files that a configuration is made of."""
+"""Files of a configuration."""
 
 
 def number(value: Any) -> Any:
-    """A value that is no whole number of thousands of digits, with which arithmetic would not end.
+    """A value, unless arithmetic with the value would not end: whole numbers of thousands of digits are refused.
 
     Raises:
-        ValueError: the value is one.
+        ValueError: the value is such a number.
     """
     if isinstance(value, int) and value.bit_length() > BITS:
         raise ValueError(f"a number may have at most {BITS:,} binary digits")
@@ -47,10 +47,10 @@ def number(value: Any) -> Any:
 
 
 def power(a: Any, b: Any) -> Any:
-    """a to the power of b, which is not computed where it would have thousands of digits.
+    """a to the power of b; a power of thousands of digits is refused before the power is computed.
 
     Raises:
-        ValueError: it would.
+        ValueError: the power would have more than `BITS` binary digits.
     """
     if isinstance(a, int) and isinstance(b, int) and a.bit_length() * abs(b) > 2 * BITS:
         raise ValueError(f"a number may have at most {BITS:,} binary digits")
@@ -58,13 +58,12 @@ def power(a: Any, b: Any) -> Any:
 
 
 def size(content: Any) -> Any:
-    """Nested lists and mappings that hold no more than `ITEMS` items when they are written out.
+    """Nested lists and mappings, which hold no more than `ITEMS` items when written out.
 
-    A file of a few lines that names one list again and again, as YAML's aliases do, stands for more items than any memory holds,
-    and for no end of printing it.
+    A short file that names a list again and again, as YAML's aliases do, stands for more items than any memory holds.
 
     Raises:
-        ValueError: they hold more, or hold themselves.
+        ValueError: the content holds more items, or holds itself.
     """
     known: dict[int, int] = {}
 

@@ -1,6 +1,6 @@
-"""Configurations of other systems: the schedule that a file, or what is in it, asks for.
+"""Configurations of other systems: the schedule that a file, or the content of a file, asks for.
 
-Each system's are read in a file of its own, `config_NAME.py`.
+The configurations of each system are read in `config_NAME.py`.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ READERS = (
 
 @dataclass(frozen=True)
 class Configured:
-    """What a configuration asks for.
+    """The schedule that a configuration asks for.
 
     Attributes:
         schedule: of the learning rate.
         system: whose configuration it is.
         call: the scheduler's call as the dialect has it, such as "get_scheduler(3e-05, 'cosine', 10, 100)".
-        notes: what a reader should know, such as a value that was taken by default.
+        notes: sentences for the reader, such as on a value that was taken by default.
     """
 
     schedule: Schedule
@@ -66,15 +66,15 @@ def read_config(
     """The schedule that a configuration of another system asks for.
 
     Args:
-        config: a file (.json, .toml, .yaml, or MMEngine's .py, which is not run), or what is in one.
+        config: a file (.json, .toml, .yaml, or a .py of MMEngine or nanoGPT, which is not run), or the content of a file.
         system: "axolotl", "transformers", "deepspeed", "torchtitan", "torchtune", "mmengine", "composer",
             "ultralytics" or "nanogpt"; by default the system that the keys belong to.
-        facts: what the configuration does not say and the schedule needs, such as `total` (updates of the run), `lr` (the
+        facts: values that the schedule needs and the configuration leaves out, such as `total` (updates of the run), `lr` (the
             optimizer's rate), `updates_per_epoch` or `warmup` (updates, where a trainer fills it in).
 
     Raises:
-        DialectError: an unknown system, a configuration that is of none or has no scheduler, a fact that is missing (the message
-            names it), a scheduler that follows metrics, or a key that speaks of rates and is not read.
+        DialectError: an unknown system, a configuration of no known system, a fact that is missing (the message names the fact)
+            or has no place, a scheduler that follows metrics, or a key that speaks of rates and is not read.
         OSError: the file cannot be read.
 
     >>> found = read_config({"learning_rate": 3e-5, "lr_scheduler_type": "cosine", "warmup_steps": 10, "max_steps": 100})
@@ -174,7 +174,7 @@ def _content(path: Path) -> Any:
 
 
 def constant(lr: Any, system: str, missing: str, notes: Collection[str] = ()) -> Configured:
-    """What a system does without a scheduler: the optimizer's rate at every update."""
+    """A system without a scheduler: the optimizer's rate at every update."""
     rate = number("lr", lr, least=0)
     return Configured(Constant(rate), system, f"no scheduler: lr={lr!r}", (f"{missing}: the rate is constant", *notes))
 
@@ -214,10 +214,10 @@ _OPTIONS = {"lr": "--lr ", "total": "--updates ", "updates_per_epoch": "--update
 
 
 def fact(name: str, facts: Mapping[str, Any], *values: Any, what: str) -> Any:
-    """The first value that is given, in the configuration or as a fact.
+    """The first given value, in the configuration or as a fact.
 
     Raises:
-        DialectError: none is; `what` says what it stands for.
+        DialectError: no value is given; `what` says what the value stands for.
     """
     found = next((value for value in (facts.get(name), *values) if value is not None), None)
     if found is None:
@@ -230,7 +230,7 @@ def mapping(content: Any, where: str) -> Mapping[str, Any]:
     """A section as a mapping.
 
     Raises:
-        DialectError: it is something else.
+        DialectError: the section is no mapping.
     """
     if not isinstance(content, Mapping):
         raise DialectError(f"{where} must be a mapping, got {shown(content)}")
@@ -241,7 +241,7 @@ def decimal(name: str, value: Any) -> Any:
     """A number that a file may leave out.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: the value is no number.
     """
     return value if value is None else number(name, value)
 
