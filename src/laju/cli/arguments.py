@@ -1,4 +1,4 @@
-"""What the verbs share: reading schedules from the command line, and errors as one plain message."""
+"""Shared by the verbs: schedules from the command line, and errors as a plain message."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def read_schedules(texts: tuple[str, ...]) -> dict[str, Schedule]:
 
 
 def _of_chapter(name: str) -> tuple[str, Schedule]:
-    """One of the chapter's schedules, by its name or by the name with - or _ for a blank."""
+    """A schedule of the chapter, by name; - or _ may stand for a blank."""
     from laju.studies.chapter import schedules
 
     six = schedules()
@@ -141,7 +141,7 @@ def _split(text: str) -> tuple[str, str]:
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """What a user can do something about is shown as one message, without a traceback; laju's warnings likewise."""
+    """Errors that a user can mend are shown as a message, without a traceback; laju's warnings likewise."""
     try:
         with warnings.catch_warnings():
             usual = warnings.showwarning

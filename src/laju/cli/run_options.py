@@ -1,4 +1,4 @@
-"""The options that say what a run is, the same for every verb that asks."""
+"""The options that describe a run, the same for every verb."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _OPTIONS = (
 
 @dataclass(frozen=True)
 class Run:
-    """What is known of the run: a plan, or the number of updates alone, or nothing.
+    """The known facts of the run: a plan, or the number of updates alone, or nothing.
 
     `data`: the plan counts real samples, not only updates.
     """
@@ -49,7 +49,7 @@ class Run:
         return self.plan.updates if self.plan is not None else self.updates
 
     def plan_for(self, schedule: Schedule) -> RunPlan | None:
-        """The plan that knows the schedule's units; a usage error that names the options when they do not say enough."""
+        """The plan that knows the schedule's units; a usage error names the options that are missing."""
         units = schedule.units
         if not units or (self.plan is not None and units <= {"epochs", "%"}):
             return self.plan
@@ -76,7 +76,7 @@ class Run:
 
 
 def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the options, and passes what they say as `run`."""
+    """Adds the options, and passes their values as `run`."""
 
     @functools.wraps(command)
     def with_run(*args: Any, **kwargs: Any) -> Any:
@@ -160,7 +160,7 @@ def sketched(draw: Callable[[], str], updates: int) -> str:
 
 
 def as_text(data: dict[str, Any]) -> str:
-    """What a verb prints for programs: indented JSON that begins with the verb, and in which numbers that JSON lacks are text."""
+    """The output for programs: indented JSON that begins with the verb; numbers that JSON lacks are texts."""
     context = click.get_current_context(silent=True)
     verb = {} if context is None else {"verb": context.command_path.partition(" ")[2]}
     return json.dumps(_plain(verb | data), indent=2, allow_nan=False, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""The run as the rules see it: its values, its peak, and what a correction would be written as."""
+"""The run as the rules see the run: values, peak, and the text of a correction."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Run:
 
     @cached_property
     def t(self) -> npt.NDArray[np.int64]:
-        """The updates that are looked at: all of them, unless the run is very long."""
+        """The updates that the rules read: all updates, unless the run is very long."""
         n = min(self.n, 2**62)  # farther than an integer of 64 bits counts nothing is looked at
         if n <= ALL:
             return np.arange(n, dtype=np.int64)
@@ -73,7 +73,7 @@ class Run:
 
     @cached_property
     def v(self) -> npt.NDArray[np.float64]:
-        """The values at `t`, up to the first one that is not finite."""
+        """The values at `t`, up to the first value that is not finite."""
         bad = np.flatnonzero(~np.isfinite(self.every_value))
         return self.every_value[: bad[0]] if bad.size else self.every_value
 
@@ -83,7 +83,7 @@ class Run:
 
     @cached_property
     def scale(self) -> float:
-        """The largest size of a value, against which others are small."""
+        """The largest absolute value, by which small values are told."""
         return float(np.abs(self.v).max()) if self.v.size else 0.0
 
     @cached_property
@@ -113,7 +113,7 @@ class Run:
         return _another_unit(self)
 
     def write(self, words: str, make: Callable[[], Schedule]) -> str:
-        """What to write, with the corrected schedule where there is one that is short enough to be read."""
+        """The remedy in words, with the corrected schedule where the text of a corrected schedule is short enough."""
         try:
             text = str(reworded(self.given, make()))
         except (ValueError, TypeError, ArithmeticError):  # a remedy that this schedule refuses stays in words
@@ -193,7 +193,7 @@ def _another_unit(run: Run) -> Finding | None:
 
 
 def _counts(plan: RunPlan) -> Iterator[tuple[int, str]]:
-    """What other things there are in a run that are counted as its length by mistake."""
+    """Counts of a run that are taken for the length of the run by mistake."""
     all_samples = plan.samples * plan.epochs
     yield all_samples, "samples"
     yield plan.samples, "the samples of one epoch"
@@ -209,7 +209,7 @@ def _counts(plan: RunPlan) -> Iterator[tuple[int, str]]:
 
 
 def _vanishing(schedule: Schedule, n: int, epochs: int) -> Geometric | None:
-    """A decay every so many updates that is over long before the end, and would not be if it counted epochs."""
+    """A decay in updates that is over long before the end, and would reach the end if the decay counted epochs."""
     for node in nodes_of(schedule):
         match node.form:
             case Geometric(_, factor, every) as decay if factor < 1 and every <= epochs:

@@ -1,4 +1,4 @@
-"""What happens where a job runs: a stretch of a trial is trained, and whoever waits is told where it is."""
+"""The work at the place of a job: a stretch of a trial is trained, and the waiting process is told the progress."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from laju.lab.trials import Outcome, Record, Trial
 
 @dataclass(frozen=True)
 class Work:
-    """The trials of a run; `data` are those of their tasks, for machines that may not have them."""
+    """The trials of a run; `data` is the data of the tasks, for machines that may lack the data."""
 
     trials: dict[Key, Trial]
     data: dict[int, Data]
@@ -33,7 +33,7 @@ class Work:
         return cls(dict(trials), data)
 
     def unpack(self) -> dict[Key, Trial]:
-        """The trials, their tasks with the data that came along."""
+        """The trials, whose tasks have the data that came along."""
         trials = list(self.trials.values())
         for i, data in self.data.items():
             trials[i].task.__dict__.setdefault("_data", data)
@@ -58,7 +58,7 @@ class Job:
 
 
 def work(shared: Shared, job: Job) -> list[Outcome] | tuple[Progress, bytes | None]:
-    """Train a stretch: the outcome of each whole trial, or how far one is and a branch point."""
+    """Train a stretch: the outcome of each whole trial, or the progress of a trial and a branch point."""
     content: Work = shared.get()
     known = content.unpack()
     trials = [known[key] for key in job.keys]
