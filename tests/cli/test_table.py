@@ -184,8 +184,10 @@ main()
 @posix
 @pytest.mark.parametrize("wait", [0, 0.05, 0.1, 0.2, 0.4])
 def test_ctrl_c_is_one_line_from_the_first_import_on(wait: float) -> None:
-    command = [sys.executable, "-c", BEGUN, "show", "cosine(0.3, total=20).repeat()", "--updates", "4000000"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # A log from a pipe that nobody writes to: a command that cannot be done before the signal comes.
+    command = [sys.executable, "-c", BEGUN, "recognise", "-"]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "begun\n"
     time.sleep(wait)

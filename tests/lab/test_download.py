@@ -169,9 +169,9 @@ def started(mirror, folder, environment):
 
 
 def wait_until(condition):
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not condition():
-        assert time.monotonic() < deadline, "waited 30 s in vain"
+        assert time.monotonic() < deadline, "waited 120 s in vain"
         time.sleep(0.01)
 
 

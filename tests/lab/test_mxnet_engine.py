@@ -358,7 +358,7 @@ mxnet.train(digits(epochs=10_000))
         child = int(lab.stdout.readline())
         assert alive(child)
         lab.kill()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while alive(child) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not alive(child)

@@ -597,7 +597,7 @@ def test_a_killed_comparison_ends_its_programs_and_goes_on_bit_equal(jobs: int, 
     until(lambda: [p for p in Path("laju-programs").glob("*/checkpoints/*[0-9]") if int(p.name) >= 25])
     process.kill()
     process.communicate()
-    until(lambda: not processes(str(tmp_path / "laju-programs")), seconds=20)
+    until(lambda: not processes(str(tmp_path / "laju-programs")))
     before = {p.parts[1]: len(read(p)) for p in Path("laju-programs").glob("*/records.jsonl")}
     assert before
     Path("mark").touch()  # now without waiting
@@ -622,7 +622,7 @@ def test_ctrl_c_ends_the_program_and_nothing_of_it_is_left(tmp_path: Path) -> No
     until(lambda: processes("LAJU_TRIAL=" + str(tmp_path)))
     time.sleep(0.3)
     os.killpg(process.pid, signal.SIGINT)
-    process.communicate(timeout=30)
+    process.communicate(timeout=120)
     assert "Interrupted" in Path("driver-errors.txt").read_text()
     assert processes(str(tmp_path / "laju-programs")) == []
 
@@ -644,7 +644,7 @@ def test_a_program_that_hangs_is_given_up_with_all_that_it_started_however_deaf(
     with pytest.raises(Unfinished, match="took longer than the time limit of 5 seconds"):
         compare({"a": 0.1}, task, epochs=2, seeds=1, jobs=1, time_limit=5)
     assert "start_new_session" in Path("train.py").read_text()
-    until(lambda: not processes(str(tmp_path / "laju-programs")), seconds=10)
+    until(lambda: not processes(str(tmp_path / "laju-programs")))
 
 
 @proc
@@ -663,9 +663,9 @@ def test_a_program_ends_when_the_process_that_looks_after_it_is_killed(tmp_path:
     time.sleep(0.5)
     (launcher,) = [pid for pid in processes("program_launcher") if process.pid == parent(pid)]
     os.kill(launcher, signal.SIGKILL)
-    process.communicate(timeout=30)
+    process.communicate(timeout=120)
     assert "the process that looks after it was killed" in Path("driver-errors.txt").read_text()
-    until(lambda: not processes(started), seconds=5)
+    until(lambda: not processes(started))
 
 
 def parent(pid: int) -> int:
@@ -757,7 +757,7 @@ def test_the_processes_of_torchrun_end_when_the_lab_is_killed(tmp_path: Path) ->
     assert len(processes(started)) >= 3
     process.kill()
     process.wait()
-    until(lambda: not processes(started), seconds=20)
+    until(lambda: not processes(started))
 
 
 @pytest.mark.parametrize(

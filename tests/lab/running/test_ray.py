@@ -172,7 +172,7 @@ def test_room_is_counted_again_when_nodes_come_and_go(nodes: Nodes, monkeypatch:
     place.submit(where).result(30)
     assert place.slots == 3
     nodes.kill_one()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while place.slots != 2 and time.monotonic() < deadline:  # Ray takes a while to notice
         place.submit(where).exception(30)
     assert place.slots == 2
@@ -225,8 +225,9 @@ def test_a_worker_killed_once_costs_nothing_and_always_is_said(nodes: Nodes, tmp
 
 
 def test_a_trial_that_hangs_is_ended_at_its_time_limit_and_frees_its_place(nodes: Nodes) -> None:
-    with pytest.raises(Unfinished, match="'a' with seed 0: took longer than the time limit of 8 seconds"):
-        compare({"a": 0.1}, Stuck(seed=0), epochs=1, seeds=3, on="ray", time_limit=8)
+    compare({"a": 0.2}, Sides(), epochs=1, seeds=2, on="ray")  # workers that load torch first would count that, too
+    with pytest.raises(Unfinished, match="'a' with seed 0: took longer than the time limit of 30 seconds"):
+        compare({"a": 0.1}, Stuck(seed=0), epochs=1, seeds=3, on="ray", time_limit=30)
     deadline = time.monotonic() + 120  # Ray takes long to end a worker on a busy machine
     while ray.available_resources().get("CPU") != 2 and time.monotonic() < deadline:
         time.sleep(0.2)
