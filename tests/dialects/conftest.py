@@ -10,6 +10,7 @@ import importlib
 import json
 import os
 import sys
+import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,6 +40,42 @@ def importable(folder: Path) -> Iterator[None]:
     finally:
         sys.path.remove(str(folder))
         importlib.invalidate_caches()
+
+
+def standing(name: str, **content: Any) -> types.ModuleType:
+    """A module in the place of another one that computes nothing for a scheduler."""
+    made = types.ModuleType(name)
+    vars(made).update(content)
+    return made
+
+
+def loaded(folder: Path, path: str, stands: dict[str, types.ModuleType] | None = None) -> Any:
+    """One module of an installed package, without the `__init__` of its packages.
+
+    Args:
+        folder: that the package lies in.
+        path: of the file, such as "timm/scheduler/scheduler_factory.py".
+        stands: modules in the place of others that it imports.
+    """
+    if not (folder / path).exists():
+        pytest.skip(f"needs {path.partition('/')[0]} in {folder}: make setup-dialects")
+    name = path.removesuffix(".py").replace("/", ".")
+    names = dict(stands or {})
+    for parent in Path(path).parents:
+        package = str(parent).replace("/", ".")
+        if package != ".":
+            names.setdefault(package, standing(package, __path__=[str(folder / parent)]))
+    roots = {key.partition(".")[0] for key in names}
+    before = {key: module for key, module in sys.modules.items() if key.partition(".")[0] in roots}
+    for key in before:
+        del sys.modules[key]
+    sys.modules.update(names)
+    try:
+        return importlib.import_module(name)
+    finally:
+        for key in [key for key in sys.modules if key.partition(".")[0] in roots]:
+            del sys.modules[key]
+        sys.modules.update(before)
 
 
 def ulps(theirs: Any, ours: Any, dtype: Any = float, of: Any = None) -> float:

@@ -62,9 +62,23 @@ SYSTEMS: dict[str, tuple[Any, dict[str, Any], list[tuple[str, ...]]]] = {
         {},
         [(), ("optimizer",), ("scheduler",)],
     ),
+    "diffusers": (
+        {"learning_rate": 1e-4, "lr_scheduler": "cosine", "lr_warmup_steps": 5, "max_train_steps": 50}, {}, [()],
+    ),
+    "kohya": (
+        {"learning_rate": 1e-4, "lr_scheduler": "linear", "network_module": "m", "max_train_steps": 50}, {}, [()],
+    ),
+    "timm": ({"sched": "cosine", "lr": 0.1, "epochs": 20, "warmup_epochs": 2}, {"updates_per_epoch": 3}, [()]),
+    "llamafactory": ({"model": "m", "train_dataset": "d", "learning_rate": 1e-4}, {}, [()]),
 }  # fmt: skip
 PLACES = [(system, place) for system, (_, _, places) in SYSTEMS.items() for place in places]
-OWN = {("torchtitan", "min_lr_factor"), ("deepspeed", "warmup_type")}
+OWN = {
+    ("torchtitan", "min_lr_factor"),
+    ("deepspeed", "warmup_type"),
+    ("timm", "min_lr"),
+    ("timm", "warmup_epochs"),
+    ("timm", "sched"),
+}
 HARMLESS = [
     "weight_decay", "wd", "drop_rate", "drop_path_rate", "dropout_rate", "sample_rate", "sampling_rate",
     "audio_sampling_rate", "frame_rate", "bitrate", "error_rate", "rate_limit", "ema_decay", "ema_rate",

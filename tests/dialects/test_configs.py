@@ -162,9 +162,9 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         (tmp_path / name).write_text(text)
         with pytest.raises(DialectError, match=f"{name} cannot be read as"):
             read_config(tmp_path / name)
-    (tmp_path / "a.txt").write_text("")
+    (tmp_path / "a.bin").write_text("")
     with pytest.raises(DialectError, match=r"must be a \.json"):
-        read_config(tmp_path / "a.txt")
+        read_config(tmp_path / "a.bin")
 
 
 @pytest.mark.parametrize(

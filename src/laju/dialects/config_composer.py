@@ -11,6 +11,7 @@ from laju.core.checks import shown
 from laju.dialects import composer
 from laju.dialects.base import DialectError, call
 from laju.dialects.configs import Configured, decimal, fact, mapping, no_other_rates
+from laju.dialects.sections import resolved
 
 _KEYS = ("scheduler", "schedulers", "scale_schedule_ratio", "step_schedulers_every_batch")
 
@@ -34,16 +35,16 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
     name, arguments, several = _scheduler(given)
     if "lr" in arguments:
         raise DialectError(f"{name} has no argument 'lr': the optimizer has the rate")
-    arguments = {key: _resolved(value, given) for key, value in arguments.items()}
-    rate = decimal("optimizer.lr", _resolved(optimizer.get("lr"), given))
+    arguments = {key: resolved(value, given) for key, value in arguments.items()}
+    rate = decimal("optimizer.lr", resolved(optimizer.get("lr"), given))
     lr = fact("lr", facts, rate, what="the optimizer's rate (optimizer.lr)")
-    duration = facts.get("max_duration", _resolved(given.get("max_duration"), given))
+    duration = facts.get("max_duration", resolved(given.get("max_duration"), given))
     known: dict[str, Any] = {"lr": lr, "max_duration": duration}
     each = facts.get("batches_per_epoch", facts.get("updates_per_epoch"))
     if each is not None:
         known["batches_per_epoch"] = each
-    batch = facts.get("batch_size", _resolved(given.get("global_train_batch_size"), given))
-    length = _resolved(given.get("max_seq_len"), given)
+    batch = facts.get("batch_size", resolved(given.get("global_train_batch_size"), given))
+    length = resolved(given.get("max_seq_len"), given)
     if isinstance(batch, int):
         known["batch_size"] = batch
         if isinstance(length, int):
@@ -90,16 +91,3 @@ def _first(optimizers: Any) -> Any:
     if isinstance(optimizers, Mapping) and "lr" not in optimizers:
         return next(iter(optimizers.values()), None)
     return optimizers
-
-
-def _resolved(value: Any, given: Mapping[str, Any]) -> Any:
-    """`${a.b}` stands for another value of the file."""
-    found = re.fullmatch(r"\$\{([\w.]+)\}", value) if isinstance(value, str) else None
-    if found is None:
-        return value
-    at: Any = given
-    for key in found[1].split("."):
-        if not isinstance(at, Mapping) or key not in at:
-            raise DialectError(f"{value} stands for nothing in the configuration")
-        at = at[key]
-    return _resolved(at, given) if at != value else at

@@ -20,14 +20,12 @@ _KEYS = (
 
 def is_one(content: Any) -> bool:
     """Whether it looks like TrainingArguments."""
-    own = {
-        "lr_scheduler_type",
-        "warmup_ratio",
-        "num_train_epochs",
-        "per_device_train_batch_size",
-        "lr_scheduler_kwargs",
-    }
-    return isinstance(content, Mapping) and bool(own & set(content))
+    # axolotl has the ratio, and training scripts of diffusers the epochs.
+    shared = {"lr_scheduler_type", "warmup_ratio", "num_train_epochs", "lr_scheduler_kwargs"}
+    others = {"base_model", "lr_warmup_steps", "lr_scheduler_num_cycles", "train_dataset"}
+    if not isinstance(content, Mapping):
+        return False
+    return "per_device_train_batch_size" in content or bool(shared & content.keys() and not others & content.keys())
 
 
 def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:

@@ -5,22 +5,20 @@ The configurations of each system are read in `config_NAME.py`.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from laju.core import limits
 from laju.core.checks import nearest, number, shown
-from laju.core.extras import needed_by
 from laju.core.pieces import Constant
 from laju.core.schedule import Schedule
+from laju.dialects import contents
 from laju.dialects.base import UNFIT, DialectError
-from laju.dialects.python_config import Unread, python
 
 READERS = (
     "axolotl",
@@ -32,8 +30,17 @@ READERS = (
     "composer",
     "ultralytics",
     "nanogpt",
+    "llamafactory",
+    "diffusers",
+    "kohya",
+    "timm",
 )
 """Systems whose configurations are read."""
+_DIALECTS = {
+    **{name: name for name in ("transformers", "deepspeed", "torchtitan", "mmengine", "composer")},
+    **dict.fromkeys(("axolotl", "torchtune", "diffusers", "kohya"), "transformers"),
+}
+"""Dialects that have the calls of a system's schedulers."""
 
 
 @dataclass(frozen=True)
@@ -45,19 +52,16 @@ class Configured:
         system: whose configuration it is.
         call: the scheduler's call as the dialect has it, such as "get_scheduler(3e-05, 'cosine', 10, 100)".
         notes: sentences for the reader, such as on a value that was taken by default.
+        dialect: that has the call: the system's, that of the schedulers that the system takes, or laju itself.
+        length: of the run, in what the schedule counts, where the configuration says it.
     """
 
     schedule: Schedule
     system: str
     call: str
     notes: tuple[str, ...] = ()
-
-    @property
-    def dialect(self) -> str:
-        """The dialect that has the call: the system's, Transformers' for the systems that take its schedulers, or laju itself."""
-        if self.system in ("nanogpt", "ultralytics"):  # whose schedules are no calls
-            return "laju"
-        return "transformers" if self.system in ("axolotl", "torchtune") else self.system
+    dialect: str = ""
+    length: int | None = None
 
 
 def read_config(
@@ -66,9 +70,9 @@ def read_config(
     """The schedule that a configuration of another system asks for.
 
     Args:
-        config: a file (.json, .toml, .yaml, or a .py of MMEngine or nanoGPT, which is not run), or the content of a file.
-        system: "axolotl", "transformers", "deepspeed", "torchtitan", "torchtune", "mmengine", "composer",
-            "ultralytics" or "nanogpt"; by default the system that the keys belong to.
+        config: a file (.json, .toml, .yaml, a .sh with a command, or a .py of MMEngine or nanoGPT, which is not run), or the
+            content of a file.
+        system: one of `READERS`, such as "transformers"; by default the system that the keys belong to.
         facts: values that the schedule needs and the configuration leaves out, such as `total` (updates of the run), `lr` (the
             optimizer's rate), `updates_per_epoch` or `warmup` (updates, where a trainer fills it in).
 
@@ -85,7 +89,7 @@ def read_config(
     content: Any = config
     if isinstance(config, str | os.PathLike):
         where = os.fspath(config)
-        content = _content(Path(config))
+        content = contents.content(Path(config))
     try:
         limits.size(content)
     except ValueError as error:
@@ -95,14 +99,24 @@ def read_config(
             f"configurations of {shown(system)} are not read{nearest(str(system), READERS)} ({', '.join(READERS)})"
         )
     if system is None:
-        system = next((name for name in READERS if _reader(name).is_one(content)), None)
-        if system is None:
+        claims = [name for name in READERS if _reader(name).is_one(content)]
+        if not claims:
             raise DialectError(
                 f"{where} is not a configuration that laju knows: none of {', '.join(READERS)} has such keys; name its system"
             )
+        if len(claims) > 1:
+            raise DialectError(
+                f"{where} has the keys of {' and of '.join(claims)}: name its system, system={claims[0]!r} or on the command "
+                f"line --from {claims[0]}"
+            )
+        system = claims[0]
     asked = _Asked(facts)
+    if isinstance(content, Mapping) and (key := next((key for key in ("_BASE_", "_base_") if key in content), None)):
+        raise DialectError(
+            f"{where} has the bases {shown(content[key])}, whose keys may decide the rate: give the file itself"
+        )
     try:
-        content = _numbers(content)
+        content = contents.numbers(content)
         found: Configured = _reader(system).read(content, where, asked)
     except DialectError:
         raise
@@ -112,6 +126,12 @@ def read_config(
         raise DialectError(str(error)) from error
     except UNFIT as error:
         raise DialectError(f"{where} cannot be read as a configuration of {system}: {error}") from error
+    if isinstance(content, Mapping) and isinstance(content.get("defaults"), list):
+        found = replace(
+            found, notes=(*found.notes, f"defaults names other files, which are not read: {shown(content['defaults'])}")
+        )
+    if not found.dialect:
+        found = replace(found, dialect=_DIALECTS.get(system, "laju"))
     for name in facts.keys() - asked.names - {"lr", "total", "updates_per_epoch"}:  # which every system may be told
         known = sorted(asked.names)
         raise DialectError(
@@ -145,66 +165,10 @@ def _reader(system: str) -> Any:
     return import_module(f"laju.dialects.config_{system}")
 
 
-def _content(path: Path) -> Any:
-    if path.suffix.lower() == ".py":
-        return python(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise DialectError(f"{path} is not text in UTF-8: {error}") from None
-    kind = path.suffix.lower()
-    try:
-        if kind == ".json":
-            return json.loads(text)
-        if kind == ".toml":
-            import tomllib
-
-            return tomllib.loads(text)
-        if kind in (".yaml", ".yml"):
-            with needed_by(str(path), "convert"):
-                import yaml
-            return yaml.load(text, _loader(yaml))
-    except ModuleNotFoundError:
-        raise
-    except ValueError as error:
-        raise DialectError(f"{path} cannot be read as {kind[1:]}: {error}") from None
-    except Exception as error:  # YAML's own errors have no base that Python knows
-        raise DialectError(f"{path} cannot be read as {kind[1:]}: {error}") from None
-    raise DialectError(f"{path} must be a .json, .toml, .yaml or .py file")
-
-
 def constant(lr: Any, system: str, missing: str, notes: Collection[str] = ()) -> Configured:
     """A system without a scheduler: the optimizer's rate at every update."""
     rate = number("lr", lr, least=0)
     return Configured(Constant(rate), system, f"no scheduler: lr={lr!r}", (f"{missing}: the rate is constant", *notes))
-
-
-def _loader(yaml: Any) -> Any:
-    """YAML's safe loader, for which a tag that is not known is an unknown value, and not the end of the file."""
-
-    class Loader(yaml.SafeLoader):  # type: ignore[misc]
-        pass
-
-    def unread(loader: Any, suffix: str, node: Any) -> Unread:
-        text = f"{suffix} {node.value}" if isinstance(node.value, str) else suffix
-        return Unread(text.strip(), node.start_mark.line + 1)
-
-    Loader.add_multi_constructor("", unread)
-    return Loader
-
-
-_NUMBER = re.compile(r"\s*[-+]?(\d[\d_]*)(\.\d*)?([eE][-+]?\d+)?\s*")
-
-
-def _numbers(content: Any) -> Any:
-    """The content, with numbers where its texts are numbers: YAML takes 2e-5 for text."""
-    if isinstance(content, Mapping):
-        return {key: _numbers(value) for key, value in content.items()}
-    if isinstance(content, list):
-        return [_numbers(value) for value in content]
-    if isinstance(content, str) and len(content) <= 40 and (found := _NUMBER.fullmatch(content)):
-        return float(content) if found[2] or found[3] else int(content)
-    return content
 
 
 # --- for the readers ---------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ import inspect
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +28,8 @@ from laju.core.outline import Transition
 from laju.core.schedule import Schedule
 from laju.core.units import RunPlan
 from laju.dialects.base import SYSTEMS, DialectError, System, filled, read, system
+from laju.dialects.configs import READERS, read_config
+from laju.dialects.contents import is_file
 from laju.dialects.convert_report import Conversion, possessive
 from laju.dialects.writers import TARGETS, Setting, Suggestion, Writer, called, writer
 from laju.inspect.difference import Difference, diff
@@ -62,7 +64,8 @@ def convert(
     Args:
         schedule: a call of the source's scheduler as text, such as "CosineAnnealingLR(T_max=100)"; laju's spec; the path of a
             configuration; or a schedule.
-        source: the system; "laju"; or "config" for a file that `laju.dialects.configs` reads.
+        source: the system; "laju"; or "config" for a file that `laju.dialects.configs` reads, whose system a file may also
+            be given by name.
         target: the system to go to, or "laju".
         lr: the optimizer's rate, where the source takes one.
         updates: updates of the run; by default until the schedule ends. For a source that counts epochs, without
@@ -84,7 +87,8 @@ def convert(
     False
     """
     goal = _target(target)
-    origin = _source(source)
+    reader = source if source in READERS and isinstance(schedule, str) and is_file(schedule) else None
+    origin = "config" if reader else _source(source)
     given = _Given(lr, updates, epochs, updates_per_epoch, dict(facts or {}))
     if origin == "config" and updates_per_epoch is not None:
         # The reader turns epochs into updates, so that nothing is left to be counted in epochs afterwards.
@@ -98,7 +102,9 @@ def convert(
             f"schedule must be a schedule, or the text of a call such as 'CosineAnnealingLR(T_max=100)', got {shown(schedule)}"
         )
     else:
-        found, said, origin, notes = _read(schedule, origin, given)
+        found, said, origin, notes, length = _read(schedule, origin, given, reader)
+        if length is not None and given.updates is None and given.epochs is None:
+            given = replace(given, updates=length)
     found, in_epochs, n, more = _counted(found, said, origin, goal, given)
     if n > limits.POSITION // 4:  # the writers look at the run, and a while beyond
         raise DialectError(
@@ -205,21 +211,21 @@ def _title(target: str) -> str:
     return writer(target).title if target in TARGETS else system(target).title
 
 
-def _read(given: str, origin: str, facts: _Given) -> tuple[Schedule, str, str, tuple[str, ...]]:
-    """The schedule, its text, its system, and what a reader should know of it."""
+def _read(
+    given: str, origin: str, facts: _Given, reader: str | None = None
+) -> tuple[Schedule, str, str, tuple[str, ...], int | None]:
+    """The schedule, its text, its system, what a reader should know of it, and the length of the run where the text says it."""
     if origin == "laju":
         if facts.lr is not None:
             raise DialectError("lr is the optimizer's rate, and the values of laju's schedules are rates: leave lr out")
         if facts.more:
             raise DialectError("facts fill in other systems' code and configurations, and laju's schedules need none")
-        return parse(given), given.strip(), origin, ()
+        return parse(given), given.strip(), origin, (), None
     if origin == "config":
-        from laju.dialects.configs import read_config
-
         known: dict[str, Any] = {"lr": facts.lr, "total": facts.updates}
         told: dict[str, Any] = {name: value for name, value in known.items() if value is not None}
-        found = read_config(given, **{**told, **facts.more})
-        return found.schedule, found.call, found.dialect, found.notes
+        found = read_config(given, reader, **{**told, **facts.more})
+        return found.schedule, found.call, found.dialect, found.notes, found.length
     dialect = system(origin)
     given = filled(given, facts.more)
     takes, says = _rates(dialect, given)
@@ -229,7 +235,7 @@ def _read(given: str, origin: str, facts: _Given) -> tuple[Schedule, str, str, t
         raise DialectError(f"lr is {says[0]!r} in {shown(given)} and {facts.lr!r} beside it: say it once")
     if facts.lr is None and takes and not says:
         try:
-            return read(origin, given), given.strip(), origin, ()
+            return read(origin, given), given.strip(), origin, (), None
         except DialectError as error:
             if "'lr'" not in str(error):
                 raise
@@ -237,7 +243,7 @@ def _read(given: str, origin: str, facts: _Given) -> tuple[Schedule, str, str, t
                 f"lr is missing: {dialect.title}'s schedulers change the optimizer's rate, so say what it is: lr=0.1"
             ) from None
     more = {} if facts.lr is None else {"lr": facts.lr}
-    return read(origin, given, **more), given.strip(), origin, ()
+    return read(origin, given, **more), given.strip(), origin, (), None
 
 
 def _rates(dialect: System, given: str) -> tuple[bool, list[Any]]:

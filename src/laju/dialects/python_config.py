@@ -63,14 +63,14 @@ def python(path: Path, above: tuple[Path, ...] = (), files: list[Path] | None = 
             except (ValueError, RecursionError) as error:
                 raise DialectError(f"{path}, line {statement.lineno}: {error}") from None
     bases = own.pop("_base_", [])
-    merged: dict[str, Any] = {}
+    under: dict[str, Any] = {}
     if not isinstance(bases, str | list | tuple):
         raise DialectError(f"{path}: _base_ must be paths beside the file, got {shown(bases)}")
     for base in [bases] if isinstance(bases, str) else bases:
         if not isinstance(base, str) or "::" in base:
             raise DialectError(f"{path}: _base_ must be paths beside the file, got {shown(base)}")
-        merged = _merged(merged, python(path.parent / base, (*above, path.resolve()), files))
-    return _merged(merged, own)
+        under = merged(under, python(path.parent / base, (*above, path.resolve()), files))
+    return merged(under, own)
 
 
 _OPERATIONS: dict[type, Any] = {
@@ -109,14 +109,15 @@ def _value(at: ast.expr, known: Mapping[str, Any]) -> Any:
     return Unread(ast.unparse(at), at.lineno)
 
 
-def _merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+def merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """A base with the keys of its own file; mappings are merged inside, and `_delete_` puts one in the place of the base's."""
     result = dict(base)
     for key, value in own.items():
         if isinstance(value, Mapping):
             before = result.get(key)
             value = dict(value)
             replaces = value.pop("_delete_", False)
-            result[key] = _merged(before, value) if isinstance(before, Mapping) and not replaces else value
+            result[key] = merged(before, value) if isinstance(before, Mapping) and not replaces else value
         else:
             result[key] = value
     return result

@@ -1,0 +1,167 @@
+"""What the file of a configuration holds: JSON, TOML, YAML, Python that is not run, or the arguments of a command.
+
+A file that names its bases under `_BASE_`, as detectron2 and PaddlePaddle's tools do, holds the keys of these, too.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from laju.core import limits
+from laju.core.checks import shown
+from laju.core.extras import needed_by
+from laju.dialects.base import DialectError
+from laju.dialects.python_config import Unread, merged, python
+
+KINDS = (".json", ".toml", ".yaml", ".yml", ".py", ".sh", ".txt", ".args")
+
+
+def is_file(text: str) -> bool:
+    """Whether a text is the path of a file of these kinds, and no call or spec."""
+    return text.lower().endswith(KINDS) and "(" not in text and "\n" not in text
+
+
+def content(path: Path, above: tuple[Path, ...] = (), files: list[Path] | None = None) -> Any:
+    """The content of a file, bases included.
+
+    Raises:
+        DialectError: the file is not of its kind, or is its own base, or a base is missing.
+        OSError: the file cannot be read.
+    """
+    kind = path.suffix.lower()
+    if kind not in KINDS:
+        raise DialectError(f"{path} must be a {', '.join(KINDS[:-1])} or {KINDS[-1]} file")
+    files = [] if files is None else files
+    if path.resolve() in above:
+        raise DialectError(f"{path} is its own _BASE_")
+    files.append(path)
+    if len(files) > limits.FILES:
+        raise DialectError(f"{path}: a configuration may be made of at most {limits.FILES} files, its bases counted")
+    if kind == ".py":
+        return python(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DialectError(f"{path} is not text in UTF-8: {error}") from None
+    try:
+        found = _parsed(text, kind, path)
+        limits.size(found)
+    except (ModuleNotFoundError, DialectError):
+        raise
+    except RecursionError:
+        raise DialectError(f"{path} is nested too deeply") from None
+    except Exception as error:  # YAML's own errors have no base that Python knows
+        raise DialectError(f"{path} cannot be read as {kind[1:]}: {error}") from None
+    if not isinstance(found, Mapping) or "_BASE_" not in found:
+        return found
+    bases = found["_BASE_"]
+    under: dict[str, Any] = {}
+    for base in [bases] if isinstance(bases, str) else bases if isinstance(bases, list) else [None]:
+        if not isinstance(base, str) or "://" in base or not (path.parent / base).is_file():
+            raise DialectError(
+                f"{path}: _BASE_ names {shown(base)}, which is not beside it: its keys may decide the rate"
+            )
+        under = merged(under, content(path.parent / base, (*above, path.resolve()), files))
+    return merged(under, {key: value for key, value in found.items() if key != "_BASE_"})
+
+
+def _parsed(text: str, kind: str, path: Path) -> Any:
+    if kind == ".json":
+        return json.loads(text)
+    if kind == ".toml":
+        import tomllib
+
+        return tomllib.loads(text)
+    if kind in (".yaml", ".yml"):
+        with needed_by(str(path), "convert"):
+            import yaml
+        return yaml.load(text, _loader(yaml))
+    if len(text) > limits.TEXT:
+        raise DialectError(f"{path} must have at most {limits.TEXT:,} characters")
+    return arguments(text)
+
+
+_ASSIGNED = re.compile(r"(?:export\s+)?([A-Za-z_]\w*)=(.*)", re.DOTALL)
+
+
+def arguments(text: str) -> dict[str, Any]:
+    """The arguments of a command, or of a script that has one: `--lr 1e-4` is lr, and `--lr-decay-style=cosine` lr_decay_style.
+
+    A variable that the script assigns is its value. A flag without a value is true.
+
+    >>> arguments("LR=1e-4; python train.py --lr ${LR} --lr-decay-style=cosine --bf16 # a comment")
+    {'lr': '1e-4', 'lr_decay_style': 'cosine', 'bf16': True}
+    """
+    lexer = shlex.shlex(text.replace("\\\n", " ").replace("\\\r\n", " "), posix=True, punctuation_chars=";()&|<>")
+    lexer.whitespace_split = True
+    own: dict[str, str] = {}
+    found: dict[str, Any] = {}
+    name = None
+    for word in lexer:
+        if set(word) <= set(";()&|<>"):
+            name = None
+        elif word.startswith("--") and len(word) > 2 and not word[2:3].isspace() and " " not in word.partition("=")[0]:
+            name, _, value = word[2:].partition("=")
+            name = name.replace("-", "_")
+            found[name] = _filled(value, own) if value else True
+            name = None if value else name
+        elif word.startswith("-") and word[1:2].isalpha():
+            name = None
+        elif name is not None:
+            value = _filled(word, own)
+            before = found[name]
+            found[name] = value if before is True else [*(before if isinstance(before, list) else [before]), value]
+        elif assigned := _ASSIGNED.fullmatch(word):
+            own[assigned[1]] = _filled(assigned[2], own)
+            if "--" in assigned[2]:  # such as GPT_ARGS="--lr 1e-4", which a command takes in
+                found |= arguments(
+                    "".join(f"{key}={shlex.quote(value)};" for key, value in own.items() if "--" not in value)
+                    + assigned[2]
+                )
+    return found
+
+
+def _filled(word: str, own: Mapping[str, str]) -> str:
+    found = re.fullmatch(r"\$(?:(\w+)|\{(\w+)\})", word)
+    return own.get(found[1] or found[2], word) if found else word
+
+
+def _loader(yaml: Any) -> Any:
+    """YAML's safe loader, for which a tag that is not known is an unknown value, and not the end of the file.
+
+    A mapping with such a tag, such as PaddleDetection's `!PiecewiseDecay`, has the tag under `_tag_`.
+    """
+
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]
+        pass
+
+    def unread(loader: Any, suffix: str, node: Any) -> Any:
+        if isinstance(node, yaml.MappingNode) and not suffix.startswith("tag:"):
+            return {"_tag_": suffix.lstrip("!"), **loader.construct_mapping(node, deep=True)}
+        text = f"{suffix} {node.value}" if isinstance(node.value, str) else suffix
+        return Unread(text.strip(), node.start_mark.line + 1)
+
+    Loader.add_multi_constructor("", unread)
+    return Loader
+
+
+_NUMBER = re.compile(r"\s*[-+]?(\d[\d_]*)?(\.\d*)?([eE][-+]?\d+)?\s*")
+
+
+def numbers(value: Any) -> Any:
+    """The content, with numbers where its texts are numbers: YAML takes 2e-5 for text."""
+    if isinstance(value, Mapping):
+        return {key: numbers(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [numbers(inner) for inner in value]
+    if isinstance(value, str) and len(value) <= 40 and (found := _NUMBER.fullmatch(value)):
+        try:
+            return float(value) if found[2] or found[3] else int(value)
+        except ValueError:  # such as "." and ""
+            return value
+    return value

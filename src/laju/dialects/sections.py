@@ -1,0 +1,170 @@
+"""A section of a configuration, for the readers: its keys are declared, and each value is asked for by name, kind and default.
+
+What a value is not, the section says: a key that speaks of rates and is not declared, a `${…}` that stands for nothing in the
+file, a default that was taken.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from laju.core import checks
+from laju.core.checks import nearest, shown
+from laju.core.schedule import Schedule
+from laju.core.units import RunPlan
+from laju.dialects.base import DialectError
+from laju.dialects.configs import Configured, fact, mapping, no_other_rates
+from laju.dialects.python_config import Unread
+
+
+class Section:
+    """A mapping in a configuration, with the notes that reading it makes.
+
+    Args:
+        content: the mapping; None is an empty one.
+        where: the file, or the section's place in the file, such as "optimizer".
+        system: whose configuration it is.
+        known: the keys that are read, as far as they speak of rates.
+        facts: what only the run knows.
+
+    Raises:
+        DialectError: the content is no mapping, or another key speaks of rates.
+    """
+
+    def __init__(
+        self,
+        content: Any,
+        where: str,
+        system: str,
+        known: Collection[str],
+        facts: Mapping[str, Any],
+        above: Section | None = None,
+    ) -> None:
+        self.root: Mapping[str, Any] = above.root if above else mapping(content, where)
+        self.content = mapping({} if content is None else resolved(content, self.root), where)
+        self.system, self.facts = system, facts
+        self.place = f"{where}." if above else ""
+        self.notes: list[str] = above.notes if above else []
+        self.length: int | None = None
+        self.notes += no_other_rates(self.content, known, system, where if above else "")
+
+    def section(self, name: str, known: Collection[str], content: Any = None) -> Section:
+        """The section of that name, which may be missing."""
+        content = self.get(name) if content is None else content
+        return Section(content, self.place + name, self.system, known, self.facts, self)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value of a key; a default that takes its place is noted."""
+        value = self.content.get(name)
+        if value is None and default is not None:
+            self.notes.append(f"{self.place}{name} is not given: {default}")
+            return default
+        if isinstance(value, Unread) or (isinstance(value, str) and re.match(r"\$\w|\$\{", value)):
+            said = f"{value!r}" if isinstance(value, Unread) else value
+            raise DialectError(f"{self.place}{name} is {said}, which the file does not say: write the value out")
+        return resolved(value, self.root)
+
+    def number(self, name: str, default: float | None = None, **bounds: float) -> float:
+        """A finite number; without a default the key is needed."""
+        return checks.number(self.place + name, self._needed(name, default), **bounds)
+
+    def whole(self, name: str, default: int | None = None, least: int = 0) -> int:
+        """A whole number; without a default the key is needed."""
+        return checks.whole(self.place + name, self._needed(name, default), least=least)
+
+    def choice(self, name: str, valid: Collection[str], default: str | None = None) -> str:
+        """One of the valid names; without a default the key is needed."""
+        value = self._needed(name, default)
+        if not isinstance(value, str) or value not in valid:
+            raise DialectError(
+                f"{self.place}{name} must be one of {', '.join(valid)} (others of {self.system} are not read), got "
+                f"{shown(value)}{nearest(str(value), valid)}"
+            )
+        return value
+
+    def flag(self, name: str, default: bool = False) -> bool:
+        """True or false; a default is what the system has, and not noted."""
+        value = self.get(name)
+        return default if value is None else checks.flag(self.place + name, value)
+
+    def lr(self, name: str, default: float | None = None) -> float:
+        """The optimizer's rate: the fact `lr`, or the key."""
+        if self.facts.get("lr") is not None:
+            return checks.number("lr", self.facts["lr"], least=0)
+        value = self.get(name, default)
+        return checks.number(self.place + name, fact("lr", self.facts, value, what=self.place + name), least=0)
+
+    def total(self, *names: str, epochs: str | None = None) -> int:
+        """The updates of the run: the first key that is given, the fact `total`, or epochs times the fact `updates_per_epoch`."""
+        name = next((name for name in names if self.get(name) is not None), None)
+        if name is not None:
+            self.length = self.whole(name, least=1)
+        elif self.facts.get("total") is None and epochs is not None and self.get(epochs) is not None:
+            self.length = self.whole(epochs, least=1) * self.per_epoch()
+        else:
+            what = self.place + (names or (epochs,))[0]  # type: ignore[operator]
+            self.length = checks.whole("total", fact("total", self.facts, what=what), least=1)
+        return self.length
+
+    def per_epoch(self) -> int:
+        """The fact `updates_per_epoch`."""
+        what = "the number of updates in an epoch, len(train_loader),"
+        return checks.whole("updates_per_epoch", fact("updates_per_epoch", self.facts, what=what), least=1)
+
+    def epochs(self, schedule: Schedule) -> Schedule:
+        """A schedule of epochs, in updates: the rate of an epoch is in force in each of its updates."""
+        each = self.per_epoch()
+        self.notes.append(f"the rate changes once an epoch, of {each:,} updates")
+        return schedule.per("epoch").resolve(RunPlan(samples=each, batch_size=1, epochs=1))
+
+    def configured(self, schedule: Schedule, counts: str = "updates", call: str = "", dialect: str = "") -> Configured:
+        """The result: a schedule of updates, or of what `counts` says, with the call of a dialect where one has it."""
+        notes = (*dict.fromkeys(self.notes), f"the schedule counts {counts}")
+        dialect = dialect or ("" if call else "laju")
+        return Configured(schedule, self.system, call or str(schedule), notes, dialect, self.length)
+
+    def _needed(self, name: str, default: Any) -> Any:
+        value = self.get(name, default)
+        if value is None:
+            raise DialectError(f"{self.place}{name} is not in the configuration, and {self.system} needs it")
+        return value
+
+
+_REFERENCE = re.compile(r"\$\{\s*(?:oc\.select:)?([\w.]+)\s*\}")
+
+
+def resolved(value: Any, root: Mapping[str, Any]) -> Any:
+    """A value, or the value of the file that `${a.b}` stands for.
+
+    Raises:
+        DialectError: the file has no such value.
+    """
+    seen = []
+    while isinstance(value, str) and (found := _REFERENCE.fullmatch(value)):
+        seen.append(value)
+        at: Any = root
+        for key in found[1].split("."):
+            if not isinstance(at, Mapping) or key not in at:
+                raise DialectError(f"{value} stands for nothing in the configuration")
+            at = at[key]
+        value = at
+        if value in seen:
+            raise DialectError(f"{seen[0]} stands for itself")
+    return value
+
+
+def has(content: Any, *paths: str) -> bool:
+    """Whether a configuration has each of the paths, such as "optimizer.lr".
+
+    >>> has({"optimizer": {"lr": 0.1}}, "optimizer.lr"), has({"optimizer": 3}, "optimizer.lr")
+    (True, False)
+    """
+    for path in paths:
+        at = content
+        for key in path.split("."):
+            if not isinstance(at, Mapping) or key not in at:
+                return False
+            at = at[key]
+    return True
