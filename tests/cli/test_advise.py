@@ -80,7 +80,17 @@ def test_a_refusal_exits_with_1_and_names_the_cure(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--prior", "nope", "--schedule", str(RUN)], "prior must be"),
+        (["--prior", "nope", "--schedule", str(RUN)], "--prior must be"),
+        (["--prior", "algoperv", "--schedule", str(RUN)], "did you mean 'algoperf'"),
+        (
+            ["--prior", "none", "--prior", "run.csv", "--schedule", str(RUN)],
+            "each must be the log of a finished run, got 'none'",
+        ),
+        (
+            ["--until", "10", "--schedule", str(RUN)],
+            "--until must lie between the rows, which are of update 20 to 1,000; got 10",
+        ),
+        (["--until", "1000", "--schedule", str(RUN)], "--until must lie between the rows"),
         ([], "give its schedule: --schedule"),
         (["--schedule", "cosine(0.1, total='9 epochs')"], "--updates-per-epoch"),
         (["--schedule", "wsd(0.1, total=500, cooldown=100)"], "must not lie before the last row"),
@@ -101,6 +111,53 @@ def test_a_picture_is_written(tmp_path: Path, prior: Path) -> None:
     done = invoke("advise", log, "--prior", prior, "--out", tmp_path / "a.png")
     assert done.exit_code == 0, done.output
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_run_that_is_over_is_told_from_its_beginning_as_if_it_went_on(tmp_path: Path, prior: Path) -> None:
+    log = write(tmp_path / "run.csv", RUN, 1600, seed=9)
+    whole = write(tmp_path / "whole.csv", RUN, seed=9)
+    truth = float(whole.read_text().splitlines()[-1].rsplit(",", 1)[1])
+    so_far = json.loads(invoke("advise", log, "--prior", prior, "--json").output)
+    told = json.loads(invoke("advise", whole, "--prior", prior, "--until", 1600, "--json").output)
+    assert told.pop("came_out") == {"at": TOTAL, "value": truth, "inside": True}
+    assert json.dumps(told).replace("whole", "run") == json.dumps(so_far)  # nothing of the later rows got through
+    done = invoke("advise", whole, "--prior", prior, "--until", 1610, "--out", tmp_path / "a.svg")
+    assert f"came out: {truth:.5g} at update 2,000, inside the band" in done.output
+    assert "came out after the forecast" in (tmp_path / "a.svg").read_text()
+
+
+def test_what_came_out_is_not_told_of_a_log_that_ends_before_the_end(tmp_path: Path, prior: Path) -> None:
+    log = write(tmp_path / "run.csv", RUN, 1800, seed=9)
+    done = invoke("advise", log, "--prior", prior, "--until", 1600)
+    assert "came out: not known, as the log ends at update 1,800, with " in done.output
+
+
+def test_an_end_outside_the_band_is_said(tmp_path: Path, prior: Path) -> None:
+    lines = write(tmp_path / "run.csv", RUN, seed=9).read_text().splitlines()
+    (tmp_path / "run.csv").write_text("\n".join([*lines[:-1], f"{TOTAL},0.0,9.0,9.0"]))
+    done = invoke("advise", tmp_path / "run.csv", "--prior", prior, "--until", 1600)
+    assert "came out: 9 at update 2,000, outside the band" in done.output
+    assert done.exit_code == 0
+
+
+def test_finished_runs_are_given_as_their_logs(tmp_path: Path, prior: Path) -> None:
+    log = write(tmp_path / "run.csv", RUN, 1600, seed=9)
+    logs = [part for c in (600, 700, 780, 820, 900, 1000) for part in ("--prior", tmp_path / f"p{c}.csv")]
+    learnt, given = (json.loads(invoke("advise", log, *a, "--json").output) for a in (["--prior", prior], logs))
+    assert learnt.pop("prior") == "mine"
+    assert given.pop("prior") == "p600, p700, p780, p820, p900, p1000"
+    assert given["value"] == learnt["value"]
+    assert given["rests_on"] == learnt["rests_on"]
+
+
+def test_rates_without_a_formula_are_not_listed(tmp_path: Path) -> None:
+    log = write(
+        tmp_path / "run.csv", laju.knots([[n, 0.1 + 0.01 * (n * 7919 % 97) / 97] for n in range(0, TOTAL + 1, 20)])
+    )
+    done = invoke("advise", log)
+    assert done.exit_code == 2
+    assert "the rates so far follow no formula, and do not tell how the run goes on" in done.output
+    assert len(done.output) < 200
 
 
 def test_groups_are_one_for_each_run(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 from laju.cli.logs import LogOptions, log_options
 from laju.cli.run_options import as_text, read_one, usage_errors
 from laju.cli.tables import table
+from laju.core.checks import nearest
 from laju.core.schedule import Schedule
 from laju.core.units import RunPlan
 from laju.logs import completed
@@ -29,6 +30,8 @@ from laju.view.plot import SUFFIXES
 if TYPE_CHECKING:
     from laju.forecast import Curve, Ending, FittedLaw, NextRun, Prior, Way
     from laju.logs import Log, Series
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 _TRUSTED = 0.01
 """Relative error (root mean square) of the curves that were held out, up to which a law may choose a schedule."""
@@ -50,9 +53,22 @@ _REACH = 4
 )
 @click.option("--meant", metavar="SPEC", help="The schedule that the run should have had.")
 @click.option("--updates-per-epoch", type=click.IntRange(min=1), help="For a log or a schedule in epochs.")
+@click.option(
+    "--until",
+    type=click.IntRange(min=1),
+    help="Look at the rows up to this update alone, and say what came out after: a test on a run that is over.",
+)
 @click.option("--target", type=float, help="A loss to beat: how probable that is.")
 @click.option("--against", metavar="LOG", help="A log to beat: how probable its last loss is beaten.")
-@click.option("--prior", metavar="NAME|FILE|none", default="auto", show_default=True, help="Past runs to judge by.")
+@click.option(
+    "--prior",
+    "priors",
+    metavar="LOG|FILE|NAME|none",
+    multiple=True,
+    default=("auto",),
+    show_default="auto",
+    help="Past runs to judge by: logs of finished runs (given once for each), a file of `laju forecast learn`, or shipped runs.",
+)
 @click.option("--budget", type=click.IntRange(min=1), help="Updates that the next run may take: which run tells most.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Picture to write: .png, .svg or .pdf.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
@@ -64,9 +80,10 @@ def command(
     spec: str | None,
     meant: str | None,
     updates_per_epoch: int | None,
+    until: int | None,
     target: float | None,
     against: str | None,
-    prior: str,
+    priors: tuple[str, ...],
     budget: int | None,
     out: Path | None,
     as_json: bool,
@@ -80,13 +97,14 @@ def command(
     \b
     laju advise metrics.csv --schedule 'wsd(3e-4, total=24000, warmup=2000, cooldown=4800)'
     laju advise trainer_state.json --meant 'linear_to_zero(2e-5, total=5000, warmup=500)' --target 3.28
-    laju advise run2.csv --prior mine.json --against run1.csv
+    laju advise run2.csv --prior run1.csv --against run1.csv
+    laju advise finished.csv --until 10000
     laju advise a.csv b.csv c.csv --updates 48000 --budget 6000
     """
     if target is not None and against is not None:
         raise click.UsageError("--target and --against both say what is to be beaten: give one of them.")
     if len(files) > 1:
-        alone = {"--meant": meant, "--target": target, "--against": against, "--out": out}
+        alone = {"--meant": meant, "--until": until, "--target": target, "--against": against, "--out": out}
         for name, value in alone.items():
             if value is not None:
                 raise click.UsageError(f"{name} goes with one log, got {len(files)}.")
@@ -104,8 +122,8 @@ def command(
             if refused and budget is None:
                 click.get_current_context().exit(1)
             return
-        run = _Run.read(options, files[0], loss_column, spec, meant, updates_per_epoch, updates)
-        used = _prior(prior)
+        run = _Run.read(options, files[0], loss_column, spec, meant, updates_per_epoch, updates, until)
+        used = past_runs(priors, options, loss_column, updates_per_epoch)
         from laju.forecast import ending
 
         found = ending(run.at, run.losses.values, run.rates, updates, prior=used)
@@ -122,6 +140,9 @@ def command(
             "rates": run.verdict,
         }
         lines = [*run.taken(), str(found)]
+        if until is not None:
+            told["came_out"], line = _came_out(run, found)
+            lines.append(line)
         if bar is not None:
             told |= {"target": bar, "probability": chance}
         if chance is not None:
@@ -142,7 +163,7 @@ def command(
         if out is not None:
             from laju.forecast.picture import ending_picture
 
-            drawn = ending_picture(found, run.at, run.losses.values, run.rates, ways=ways)
+            drawn = ending_picture(found, run.at, run.losses.values, run.rates, ways=ways, later=run.later)
             click.echo(f"wrote {drawn.save(out)}", err=as_json)
         if found.refused:
             click.get_current_context().exit(1)
@@ -170,10 +191,11 @@ class _Run:
 
     log: Log
     losses: Series
-    at: np.ndarray[Any, np.dtype[np.float64]]
+    at: Floats
     schedule: Schedule
     rates: Any
     verdict: str | None
+    later: tuple[Floats, Floats] | None = None
 
     @classmethod
     def read(
@@ -185,10 +207,21 @@ class _Run:
         meant: str | None,
         per_epoch: int | None,
         updates: int | None,
+        until: int | None,
     ) -> _Run:
         log = options.read(file)
         losses = log.loss(loss_column)
         at = _updates(log, losses, per_epoch)
+        later = None
+        if until is not None:
+            rows = int(np.searchsorted(at, until, side="right"))
+            if not 0 < rows < len(at):
+                raise ValueError(
+                    f"--until must lie between the rows, which are of update {at[0]:,.0f} to {at[-1]:,.0f}; got {until:,}"
+                )
+            later = at[rows:], losses.values[rows:]
+            log = log.until(losses.at[rows - 1])
+            losses, at = log.loss(losses.name), at[:rows]
         verdict, intended = None, None
         if meant is not None:
             from laju.diagnosis import diagnose
@@ -211,7 +244,7 @@ class _Run:
         if spec is not None and log.rates:
             rates, note = _made(log, options, schedule, per_epoch, updates)
             verdict = verdict if note is None else note if verdict is None else f"{verdict}\n{note}"
-        return cls(log, losses, at, schedule, rates, verdict)
+        return cls(log, losses, at, schedule, rates, verdict, later)
 
     def taken(self) -> list[str]:
         """What was taken, a line for each."""
@@ -293,9 +326,8 @@ def run_schedule(
     found = recognise(options.pairs(log, per_epoch), updates_per_epoch=per_epoch if log.unit == "epoch" else None)
     end = found.schedule.length
     if not found.is_formula or (updates is None and end is None):
-        raise ValueError(
-            f"the rates so far are {found.text}, which does not tell how the run goes on; give its schedule: --schedule SPEC"
-        )
+        so_far = f"are {found.text}, which does not" if found.is_formula else "follow no formula, and do not"
+        raise ValueError(f"the rates so far {so_far} tell how the run goes on; give its schedule: --schedule SPEC")
     return found.schedule
 
 
@@ -329,10 +361,45 @@ def _made(
     )
 
 
-def _prior(name: str) -> Prior | str | None:
-    from laju.forecast import Prior
+def past_runs(
+    names: Sequence[str], options: LogOptions, loss_column: str | None, per_epoch: int | None
+) -> Prior | str | None:
+    """What `--prior` names: logs of finished runs, a file of `laju forecast learn`, shipped runs, or none."""
+    from laju.forecast import learn
+    from laju.forecast.ending import prior_runs
+    from laju.forecast.prior import SHIPPED
 
-    return None if name == "none" else Prior.load(name) if name.endswith(".json") else name
+    logs = [name for name in names if name not in ("auto", "none", *SHIPPED) and not name.endswith(".json")]
+    if logs and len(logs) == len(names):
+        if lost := [name for name in logs if not Path(name).exists()]:
+            valid = ", ".join(("auto", "none", *SHIPPED))
+            raise ValueError(
+                f"--prior must be {valid}, a .json file of laju forecast learn, or the log of a finished run; there is no file "
+                f"{lost[0]!r}{nearest(lost[0], SHIPPED)}"
+            )
+        curves = [_curve(options, file, None, loss_column, per_epoch, []) for file in logs]
+        return learn(curves, name=", ".join(curve.name for curve in curves))
+    if len(names) > 1:
+        other = next(name for name in names if name not in logs)
+        raise ValueError(
+            f"--prior is given {len(names)} times, so each must be the log of a finished run, got {other!r}"
+        )
+    return None if names[0] == "none" else "auto" if names[0] == "auto" else prior_runs(names[0])[0]
+
+
+def _came_out(run: _Run, found: Ending) -> tuple[dict[str, Any] | None, str]:
+    """What the rows after --until say of the answer."""
+    assert run.later is not None
+    at, losses = run.later
+    i = int(np.abs(at - (found.at or at[-1])).argmin())
+    value, where = float(losses[i]), int(at[i])
+    if found.at is not None and abs(where - found.at) > np.diff(np.append(run.at[-1], at)).max():
+        return None, f"came out: not known, as the log ends at update {at[-1]:,.0f}, with {losses[-1]:.5g}"
+    inside = None
+    if found.low is not None and found.high is not None:
+        inside = bool(found.low <= value <= found.high)
+    verdict = "" if inside is None else ", inside the band" if inside else ", outside the band"
+    return {"at": where, "value": value, "inside": inside}, f"came out: {value:.5g} at update {where:,}{verdict}"
 
 
 def _chance(found: Ending, bar: float) -> float:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from laju.forecast import Ending
     from laju.logs import Log, Series
 
-_SHARED = ("loss_column", "updates", "spec", "updates_per_epoch", "target", "prior")
+_SHARED = ("loss_column", "updates", "spec", "updates_per_epoch", "target", "priors")
 """Options of `laju advise` that are the same here."""
 
 
@@ -41,7 +41,7 @@ def command(
     spec: str | None,
     updates_per_epoch: int | None,
     target: float | None,
-    prior: str,
+    priors: tuple[str, ...],
     every: float,
     as_json: bool,
 ) -> None:
@@ -61,9 +61,7 @@ def command(
             from laju.cli.run_options import read_one
 
             read_one(spec)
-        from laju.forecast.ending import prior_runs
-
-        used = None if prior == "none" else prior if prior == "auto" else prior_runs(prior)[0]
+        used = advise.past_runs(priors, options, loss_column, updates_per_epoch)
     screen = Screen(plain=as_json or not sys.stdout.isatty())
     stamp: Any = None
     row = -1.0

@@ -142,6 +142,7 @@ def ending_picture(
     schedule: Rates,
     *,
     ways: Sequence[Way] = (),
+    later: tuple[Any, Any] | None = None,
     title: str | None = None,
 ) -> Picture:
     """Draw the losses so far, the rates of the whole run, and the forecast of the end with its band.
@@ -151,7 +152,8 @@ def ending_picture(
         updates: as `ending` took them; shape (n,).
         losses: as `ending` took them; shape (n,).
         schedule: as `ending` took it.
-        ways: other schedules of `cooldowns`, whose ends and rates are drawn beside.
+        ways: other schedules of `cooldowns`, whose ends and rates are drawn beside, unless `later` is given.
+        later: updates and losses that came out after the forecast; two arrays of one shape.
         title: above the picture; nothing when not given.
 
     Raises:
@@ -163,6 +165,12 @@ def ending_picture(
     (points,) = above.plot(at, loss, "o", color=_GREYS[0], ms=3.2, mew=0)
     lines, names = [points], ["measured"]
     lowest = [float(np.nanmin(loss))]
+    if later is not None:
+        ways = ()
+        lines += above.plot(*later, "o", mfc="none", mec=_GREYS[0], ms=3.2, mew=0.8)
+        names[0], after = f"seen, up to update {at[-1]:,.0f}", "came out after the forecast"
+        names.append(after)
+        lowest.append(float(np.nanmin(later[1])))
     if found.value is not None and found.low is not None and found.high is not None:
         lines.append(_end(above, found, 0))
         names.append(f"end: {found.value:.4g}, {found.level:.0%} from {found.low:.4g} to {found.high:.4g}")
@@ -191,4 +199,7 @@ def _end(axes: Any, found: Ending, style: int, shift: float = 0.0) -> Any:
     assert found.low is not None
     assert found.high is not None
     band = [[found.value - found.low], [found.high - found.value]]
-    return axes.errorbar([found.at + shift], [found.value], band, fmt="o", color=line_style(style)["color"], capsize=4)
+    color = line_style(style)["color"]
+    return axes.errorbar(
+        [found.at + shift], [found.value], band, fmt="o", color=color, capsize=5, elinewidth=2.2, zorder=3
+    )

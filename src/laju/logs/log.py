@@ -125,6 +125,19 @@ class Log:
     runs: tuple[Log, ...] = field(default=(), repr=False, compare=False)
     _texts: dict[str, list[str]] = field(default_factory=dict, repr=False, compare=False)
 
+    def until(self, position: float) -> Log:
+        """The log as it was when the run had come to a position, which is the last that is kept.
+
+        >>> import io
+        >>> from laju.logs import read
+        >>> read(io.StringIO("step,lr,loss\\n0,0.1,3.5\\n10,0.1,3.25\\n20,0.1,3.2\\n")).until(10).loss().values.tolist()
+        [3.5, 3.25]
+        """
+        rows = np.flatnonzero(self.at <= position)
+        columns = {name: values[rows] for name, values in self.columns.items()}
+        texts = {name: [column[i] for i in rows] for name, column in self._texts.items()}
+        return replace(self, columns=columns, at=self.at[rows], _texts=texts)
+
     def series(self, name: str) -> Series:
         """A column without its blanks.
 
