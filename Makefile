@@ -1,4 +1,5 @@
-# Two commands matter: `make demo` compares the chapter's schedules, `make test` runs the tests; `make test-all` the slow ones, too.
+# Two commands matter: `make demo` compares the chapter's schedules and tells the end of a run from a part of its log, `make test`
+# runs the tests; `make test-all` the slow ones, too.
 PYTHON ?= python3
 PYTHON311 ?= python3.11
 VENV ?= .venv
@@ -20,7 +21,12 @@ $(VENV)/.dev: $(VENV)/.core
 	touch $@
 
 demo: $(VENV)/.core
-	$(BIN)/laju compare chapter
+	$(BIN)/laju compare chapter --seeds 8
+	@echo
+	@echo "A language model's run, told from its first quarter and from a run of an eighth of its length:"
+	@echo
+	$(BIN)/laju advise docs/forecast/long.csv --until 10000 --schedule 'cosine(3e-3, total=40000, warmup=200)' \
+		--prior docs/forecast/short.csv --out laju-report/forecast.png
 
 setup: $(VENV)/.dev
 
@@ -76,7 +82,7 @@ test-paddle: setup-paddle
 	.venv-paddle/bin/python -m pytest tests/frameworks/test_paddle.py tests/dialects/test_paddle.py tests/test_trace.py
 
 benchmark: setup setup-vision
-	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file; done
+	for file in $(filter-out benchmarks/language_model.py,$(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python $$file; done
 
 clean:
 	rm -rf $(VENV) .vision .dialects .venv-mxnet .venv-paddle site laju.sqlite laju-report

@@ -101,14 +101,6 @@ def policy_table() -> str:
     return "\n".join(rows)
 
 
-def measured() -> str:
-    """The table of the README's section "Measured", so that the figures stand in one place."""
-    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-    rows = [line for line in readme.partition("## Measured")[2].split("\n## ")[0].splitlines() if line.startswith("|")]
-    # Links lead into the repository there, and there is no such page here.
-    return "\n".join(re.sub(r"\[([^\]]+)\]\(benchmarks/[^)]+\)", r"`\1`", row) for row in rows)
-
-
 @functools.cache
 def _two_that_run():
     """Two schedules on digits whose first seed is finished and whose second runs: the outcomes, and the running trials."""

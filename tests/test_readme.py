@@ -15,8 +15,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pytest
+
+from laju import cosine
+from laju.logs import read
 
 ROOT = Path(__file__).parent.parent
 PAGES = ("README.md", "docs/start.md")
@@ -31,8 +33,10 @@ SMALL = {
     "chapter": "--epochs 1 --seeds 1 --data-dir {data}",
 }
 main = pytest.mark.skipif(find_spec("torch") is None, reason="the main environment has torch: make test-all")
-FINDS = ("check", "diff")
+FINDS = ("check", "diff", "diagnose")
 """Verbs whose exit status 1 is an answer."""
+READERS = "import torch, keras\n\nmodel = torch.nn.Linear(4, 1)"
+"""What a reader of README has: a model."""
 
 RUN = """
 import contextlib, io, json, sys, warnings
@@ -95,33 +99,20 @@ def check(page: str, examples: Sequence[Block], folder: Path) -> None:
     ], page
 
 
-@pytest.fixture
-def logs(tmp_path: Path) -> Path:
-    """Logs of three runs: those of the page that says which runs to make, as a training loop writes them."""
-    page = "docs/forecast/which-schedule.md"
-    runs: dict = {"__name__": "example"}
-    exec(compile(next(b.code for b in blocks(page, "python") if "def train" in b.code), page, "exec"), runs)
-    for seed, (name, schedule) in enumerate(runs["runs"].items()):
-        updates, losses = runs["train"](schedule, 6000, seed)
-        rows = np.column_stack([updates, [schedule(int(n)) for n in updates], losses])
-        np.savetxt(tmp_path / f"{name}.csv", rows, delimiter=",", header="step,lr,loss", comments="", fmt="%.8g")
-    return tmp_path
-
-
 @main
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
-def test_the_python_of_a_page_runs_in_order_and_prints_what_stands_there(page: str, logs: Path) -> None:
+def test_the_python_of_a_page_runs_in_order_and_prints_what_stands_there(page: str, tmp_path: Path) -> None:
     examples = blocks(page, "python")
-    here = [block for block in examples if "mxnet" not in block.imports()]
-    assert len(here) >= 4
-    check(page, here, logs)
+    assert len(examples) >= 4
+    if page == "README.md":
+        assert {"optax", "laju"} == set().union(*(block.imports() for block in examples))
+        examples = [Block("python", READERS, None), *examples]
+    check(page, examples, tmp_path)
 
 
-def test_the_mxnet_of_readme_runs_where_mxnet_is(tmp_path: Path) -> None:
+def test_the_mxnet_of_the_frameworks_page_runs_where_mxnet_is(tmp_path: Path) -> None:
     pytest.importorskip("mxnet", reason="MXNet has an environment of its own: make test-mxnet")
-    first, *rest = blocks("README.md", "python")
-    (example,) = [block for block in rest if "mxnet" in block.imports()]
     train = """
 from mxnet import autograd, nd
 for _ in range(3):
@@ -131,7 +122,8 @@ for _ in range(3):
     trainer.step(1)
 print(trainer.learning_rate, schedule(2))
 """
-    check("README.md", [first, example, Block("python", train, "0.012 0.012\n")], tmp_path)
+    (example,) = blocks("docs/frameworks.md", "py")
+    check("docs/frameworks.md", [example, Block("python", train, "0.012 0.012\n")], tmp_path)
 
 
 @main
@@ -154,6 +146,7 @@ def test_every_command_runs_and_prints_what_stands_there(
     if "{data}" in small:
         small = small.format(data=request.getfixturevalue("shared") / "data" / "fashion-mnist-mini")
     command = re.sub(r"\s+#.*", "", command)
+    (tmp_path / "docs").symlink_to(ROOT / "docs")
     here = Path(sys.executable).parent
     done = subprocess.run(
         ["bash", "-c", f"{command} {small}"],
@@ -186,3 +179,29 @@ def test_the_targets_of_make_are_there() -> None:
         pytest.skip("there is no make here")
     for target in set(re.findall(r"`make ([\w-]+)`", (ROOT / "README.md").read_text(encoding="utf-8"))):
         assert subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True).returncode == 0, target
+
+
+@main
+@pytest.mark.slow
+def test_the_language_model_trains_and_logs_what_advise_reads(tmp_path: Path) -> None:
+    script = [sys.executable, str(ROOT / "benchmarks" / "language_model.py"), "run.csv", "--rows", "6", "--schedule"]
+    subprocess.run([*script, "cosine(3e-3, total=60, warmup=10)"], cwd=tmp_path, check=True, capture_output=True)
+    log = read(tmp_path / "run.csv")
+    assert log.at.tolist() == [10, 20, 30, 40, 50, 60]
+    assert log.losses == ("val_loss", "train_loss")
+    losses = log.loss().values
+    assert 4 < losses[0] < 5.6  # ln 256 is a guess
+    assert losses[-1] < losses[0] - 0.5
+    done = subprocess.run([*script, "constant(0.1)"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "--schedule must have an end, got 'constant(0.1)'" in done.stderr
+
+
+@pytest.mark.parametrize(("name", "total"), [("short", 5000), ("long", 40_000)])
+def test_the_logs_of_the_language_model_are_whole(name: str, total: int) -> None:
+    log = read(ROOT / "docs" / "forecast" / f"{name}.csv")
+    rate = log.rate()
+    assert rate.at[-1] == total
+    # Each row has the rate that its own update, the last one made, has used.
+    expected = cosine(3e-3, total=total, warmup=200).values(total)[rate.at.astype(int) - 1]
+    assert [f"{value:.6g}" for value in expected] == list(rate.texts)

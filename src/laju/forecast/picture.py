@@ -173,7 +173,7 @@ def ending_picture(
         lowest.append(float(np.nanmin(later[1])))
     if found.value is not None and found.low is not None and found.high is not None:
         lines.append(_end(above, found, 0))
-        names.append(f"end: {found.value:.4g}, {found.level:.0%} from {found.low:.4g} to {found.high:.4g}")
+        names.append(f"end: {found.value:#.4g}, {found.level:.0%} from {found.low:.4g} to {found.high:.4g}")
         lowest.append(found.low)
     others = [way for way in ways if way.name != "as planned" and way.ending.value is not None]
     last = end
