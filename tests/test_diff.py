@@ -35,6 +35,8 @@ def test_the_numbers_are_those_of_all_the_values(a, b, n):
     if not found.equal:
         assert found.first == np.flatnonzero(x != y)[0]
         assert found.first_values == (x[found.first], y[found.first])
+        matters = np.flatnonzero(np.abs(x - y) > 1e-3 * max(np.abs(x).max(), np.abs(y).max()))
+        assert found.matters == (matters[0] if matters.size else None)
     assert (found.largest, found.largest_at) == (apart.max(), apart.argmax())
     assert found.area == pytest.approx(math.fsum(apart), rel=1e-12)
     assert found.relative_area <= 2 + 1e-12
@@ -106,8 +108,18 @@ def test_values_that_are_no_finite_numbers_are_different_from_all_that_are():
 def test_the_text_tells_the_two_values_apart():
     found = diff(constant(0.1), Table([0.1, 0.1, 0.1 + 1e-9]), 4)
     assert str(found).splitlines()[:2] == [
-        "different from update 2 on, over 4 updates",
+        "different from update 2 on, by at most 1e-06% of the peak (0.1), over 4 updates",
         "  first     0.1 and 0.100000001 at update 2",
+    ]
+
+
+def test_the_first_difference_that_matters_is_told_before_smaller_ones():
+    found = diff(Table([0.1, 0.1 - 1e-9, 0.1, 0.05, 0.02]), constant(0.1), 5)
+    assert (found.first, found.matters, found.matters_values, found.peak) == (1, 3, (0.05, 0.1), 0.1)
+    assert str(found).splitlines()[:3] == [
+        "different from update 3 on, by more than 0.1% of the peak (0.1), over 5 updates",
+        "  first     0.05 and 0.1 at update 3",
+        "  smaller   0.099999999 and 0.1 at update 1",
     ]
 
 

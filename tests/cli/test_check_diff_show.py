@@ -139,7 +139,7 @@ def test_diff_says_where_and_how_much_and_draws_it():
     assert lines[:4] == [
         "a: linear(1, 0, total=4)",
         "mine: linear(1, 0, total=5)",
-        "different from update 1 on, over 5 updates",
+        "different from update 1 on, by more than 0.1% of the peak (1), over 5 updates",
         "  first     0.75 and 0.8 at update 1",
     ]
     assert "mine - a" in lines[-1]

@@ -20,7 +20,7 @@ def inside(arguments: str):
 
 
 def test_it_prints_the_spec_the_code_and_the_report():
-    done = inside(f"{TIMM} --lr 0.1 --to optax")
+    done = inside(f"{TIMM[:-2]}, t_in_epochs=False)' --lr 0.1 --to optax")
     assert done.exit_code == 0
     facts = dict(line.split(None, 1) for line in done.output.splitlines()[:4])
     schedule = laju.parse(facts["laju"])
@@ -41,6 +41,22 @@ def test_the_printed_code_is_code_that_runs():
     space: dict[str, object] = {}
     exec(code, space)
     assert space["rate"] == pytest.approx(0.01)
+
+
+def test_a_schedule_in_epochs_prints_a_program_that_asks_for_the_updates_of_an_epoch():
+    done = inside(f"{TIMM} --lr 0.1 --to optax")
+    assert done.exit_code == 0
+    facts = dict(line.split(None, 1) for line in done.output.splitlines()[:4])
+    assert facts["counts"] == "epochs, of UPDATES_PER_EPOCH updates each; optax's optimizer counts them itself"
+    assert facts["run"] == "300 epochs"
+    assert "UPDATES_PER_EPOCH = ...  # len(train_loader)\nif not isinstance(UPDATES_PER_EPOCH, int):" in done.output
+    assert "for _ in range(300 * UPDATES_PER_EPOCH):" in done.output
+    done = inside(f"{TIMM} --lr 0.1 --to optax --updates-per-epoch 391")
+    assert "UPDATES_PER_EPOCH = 391  # len(train_loader)\n\nschedule" in done.output
+    assert "run     117,300 updates" in done.output
+    done = inside(f"{TIMM} --lr 0.1 --to optax --updates 117300")
+    assert done.exit_code == 2
+    assert "timm counts epochs here: give epochs (--epochs N), or --updates-per-epoch beside updates" in done.output
 
 
 def test_json_has_the_same(tmp_path: Path):

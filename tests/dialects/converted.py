@@ -56,7 +56,7 @@ def optax(programs: list[str]) -> list[list[float]]:
         trained = -float(space["weights"][0])
         # The same compiled step again, from weights of 0, so that what it leaves is the rate.
         state, rates = space["optimizer"].init(jnp.zeros(3)), []
-        for _ in range(int(program.rpartition("range(")[2].partition(")")[0])):
+        for _ in range(eval(program.rpartition("range(")[2].partition(")")[0], space)):
             weights, state = update(jnp.zeros(3), state)
             rates.append(-float(weights[0]))
         assert abs(sum(rates) - trained) <= 1e-5 * max(map(abs, rates)) * len(rates), (sum(rates), trained)

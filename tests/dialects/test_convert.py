@@ -56,6 +56,11 @@ FROM_OTHERS = (
 )
 
 
+def _run(source: str) -> dict[str, int]:
+    """20 counts; of those in epochs, two updates each, as in the programs that step once an epoch."""
+    return {"epochs": 20, "updates_per_epoch": 2} if source == "timm" else {"updates": 20}
+
+
 def rates(target: str, programs: list[str]) -> list[list[float]]:
     """What the programs train with, in a process of the target's."""
     python = PYTHONS.get(target, Path(sys.executable))
@@ -85,7 +90,7 @@ def rates(target: str, programs: list[str]) -> list[list[float]]:
 def test_the_printed_programs_train_with_the_schedules_rates(target: str) -> None:
     found = [convert(spec, "laju", target, updates=25) for spec in SPECS]
     found += [
-        convert(text, source, target, lr=None if "OneCycle" in text else 0.1, updates=20)
+        convert(text, source, target, lr=None if "OneCycle" in text else 0.1, **_run(source))
         for source, text in FROM_OTHERS
     ]
     used = rates(target, [conversion.code for conversion in found])
@@ -221,7 +226,7 @@ def test_a_schedule_that_stays_in_its_system_keeps_its_call(source: str) -> None
         "paddle": ("LinearWarmup(CosineAnnealingDecay(0.1, 20), 3, 0.0, 0.1)", None),
     }  # fmt: skip
     text, lr = calls[source]
-    found = convert(text, source, source, lr=lr, updates=30)
+    found = convert(text, source, source, lr=lr, **_run(source))
     assert found.own
     assert found.call is not None
     assert "optimizer" not in found.call
@@ -248,9 +253,6 @@ def test_epochs_become_updates_where_the_target_counts_them() -> None:
     assert found.schedule.values(25).tolist() == [per_epoch(t // 5) for t in range(25)]
     assert found.nearest is not None
     assert found.own  # a piecewise constant one of four epochs
-    alone = convert(text, "timm", "optax", lr=0.1)
-    assert alone.updates == 4
-    assert any("--updates-per-epoch" in trap for trap in alone.traps)
 
 
 def test_epochs_stay_epochs_where_the_target_may_be_stepped_once_an_epoch() -> None:
@@ -262,6 +264,77 @@ def test_epochs_stay_epochs_where_the_target_may_be_stepped_once_an_epoch() -> N
     assert updates.unit == "update"
     stepped = convert("CosineAnnealingLR(T_max=20)", "torch", "keras", lr=0.1, updates_per_epoch=3)
     assert stepped.updates == 60
+
+
+IN_EPOCHS = (
+    ("CosineLRScheduler(t_initial=4, warmup_t=2)", "timm"),
+    ("StepLRScheduler(decay_t=2, decay_rate=0.5)", "timm"),
+    ("MultiStepLRScheduler(decay_t=[2, 4], decay_rate=0.1)", "timm"),
+    ("FactorScheduler(factor=0.5, stop_factor_lr=1e-9, base_lr=0.1)", "d2l"),
+    ("MultiStepLR(milestones=[2, 3])", "mmengine"),
+    ("CosineAnnealingLR(T_max=4)", "mmengine"),
+    ("MultiStepLR([2, 3])", "torch"),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["transformers", "optax", "keras", "mxnet"])
+def test_a_program_in_epochs_trains_with_each_rate_for_an_epoch(target: str) -> None:
+    programs, meant = [], []
+    for text, source in IN_EPOCHS:
+        theirs = read(source, text, **({} if "base_lr" in text else {"lr": 0.1}))
+        for per in (None, 1, 5):
+            lr = None if "base_lr" in text else 0.1
+            found = convert(text, source, target, lr=lr, epochs=5, updates_per_epoch=per)
+            assert "UPDATES_PER_EPOCH" in found.code
+            for each in {3, 4} if per is None else {per}:
+                programs.append(found.code.replace("UPDATES_PER_EPOCH = ...", f"UPDATES_PER_EPOCH = {each}"))
+                meant.append([theirs(t // each) for t in range(5 * each)])
+    for program, real, ours in zip(programs, rates(target, programs), meant, strict=True):
+        assert np.abs(np.array(real) - ours).max() <= 4e-6 * max(ours), program
+
+
+def test_a_program_without_the_updates_of_an_epoch_stops_and_says_what_is_missing() -> None:
+    pytest.importorskip("torch")
+    found = convert("CosineLRScheduler(t_initial=4)", "timm", "transformers", lr=0.1)
+    assert found.unit == "epoch"
+    for number in ("...", "'391'", "391.0"):
+        program = found.code.replace("UPDATES_PER_EPOCH = ...", f"UPDATES_PER_EPOCH = {number}")
+        with pytest.raises(
+            TypeError, match=r"UPDATES_PER_EPOCH must be the number of updates in an epoch, such as len"
+        ):
+            exec(program, {})
+    given = convert("CosineLRScheduler(t_initial=4)", "timm", "transformers", lr=0.1, updates_per_epoch=391)
+    assert "UPDATES_PER_EPOCH = 391  # len(train_loader)\n\n" in given.code
+
+
+def test_the_targets_own_call_has_its_lengths_in_multiples() -> None:
+    found = convert("MultiStepLRScheduler(decay_t=[3, 7], decay_rate=0.1)", "timm", "keras", lr=0.1, epochs=9)
+    assert found.own
+    assert found.call == (
+        "PiecewiseConstantDecay(boundaries=[2 * UPDATES_PER_EPOCH - 1, 6 * UPDATES_PER_EPOCH - 1], "
+        "values=[0.1, 0.010000000000000002, 0.0010000000000000002])"
+    )
+    plain = read("keras", found.call.replace("UPDATES_PER_EPOCH", "391"))
+    assert (plain(2 * 391 - 1), plain(2 * 391)) == (0.1, 0.010000000000000002)
+
+
+def test_a_unit_that_is_guessed_is_told() -> None:
+    guessed = convert("CosineAnnealingLR(T_max=20)", "torch", "optax", lr=0.1)
+    assert said(guessed, "PyTorch counts calls of step(), which were taken for updates", "--updates-per-epoch")
+    assert not said(convert("CosineAnnealingLR(T_max=20)", "torch", "optax", lr=0.1, updates_per_epoch=2), "taken for")
+    mixed = (
+        "param_scheduler(0.1, [{'type': 'LinearLR', 'start_factor': 0.1, 'by_epoch': False, 'end': 10}, "
+        "{'type': 'MultiStepLR', 'milestones': [3, 5]}], max_epochs=8)"
+    )
+    with pytest.raises(DialectError, match=r"epoch_length is needed.*give updates_per_epoch"):
+        convert(mixed, "mmengine", "optax")
+    found = convert(mixed, "mmengine", "optax", epochs=8, updates_per_epoch=50)
+    assert found.updates == 400
+    assert found.schedule(149) == pytest.approx(0.1)
+    assert found.schedule(150) == pytest.approx(0.01)
+    with pytest.raises(DialectError, match="timm counts epochs here: give epochs"):
+        convert("CosineLRScheduler(t_initial=4)", "timm", "optax", lr=0.1, updates=400)
 
 
 def test_lengths_in_epochs_of_laju_s_own_need_a_run() -> None:

@@ -15,9 +15,9 @@ import ast
 import inspect
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -31,21 +31,20 @@ from laju.dialects.base import SYSTEMS, DialectError, System, filled, read, syst
 from laju.dialects.configs import READERS, read_config
 from laju.dialects.contents import is_file
 from laju.dialects.convert_report import Conversion, possessive
-from laju.dialects.writers import TARGETS, Setting, Suggestion, Writer, called, writer
+from laju.dialects.writers import TARGETS, Setting, Suggestion, Writer, called, literal, writer
+from laju.dialects.writers import number as count
+from laju.dialects.writers.per_epoch import ADAPTER, NAME, multiples, with_constant
 from laju.inspect.difference import Difference, diff
 from laju.inspect.outline import Outline, natural_end
 from laju.recognition.naming import named
 from laju.text.spec import parse
 
-if TYPE_CHECKING:
-    pass
-
 _BLOCK = 1 << 18
 _REPLAYED = 20_000
 """Values that are computed in a target's own arithmetic, one from the one before."""
 _MOST_ULP = 4
-_IN_EPOCHS = ("timm", "d2l")
-_IN_EITHER = ("torch", "paddle", "ignite", "gluoncv", "mmengine")
+_EPOCH_LENGTH = {"mmengine": "epoch_length", "composer": "batches_per_epoch"}
+"""Arguments of schedulers that turn epochs into updates themselves."""
 
 
 def convert(
@@ -104,39 +103,47 @@ def convert(
     else:
         found, said, origin, notes, length = _read(schedule, origin, given, reader)
         if length is not None and given.updates is None and given.epochs is None:
-            given = replace(given, updates=length)
-    found, in_epochs, n, more = _counted(found, said, origin, goal, given)
+            in_epochs = _unit(origin, said, updates_per_epoch is not None) == "epoch"
+            given = replace(given, epochs=length) if in_epochs else replace(given, updates=length)
+    clock = _clock(found, said, origin, goal, given)
+    found, n = named(clock.schedule), clock.counts
     if n > limits.POSITION // 4:  # the writers look at the run, and a while beyond
         raise DialectError(
             f"{shown(found)} lasts {shown(n)} updates, too many to look at: say how many the run has (--updates N)"
         )
-    found, writing = named(found), _writer(goal)
+    writing, title = _writer(goal), _title(goal)
     outline = Outline(found, n)
-    title = _title(goal)
-    setting = Setting(str(found), _rate(outline), n, in_epochs)
-    same = said if origin == goal and isinstance(schedule, str) and not more else None
-    best = None if goal == "laju" else _best(goal, outline, writing, None if same is None else (same, lr))
-    unit = "epoch" if in_epochs else "update"
-    made: dict[str, Any] = {"own": goal == "laju", "call": None}
+    same = said if origin == goal and isinstance(schedule, str) and clock.each is None else None
+    best = None
+    if goal != "laju" and (clock.known or clock.each is None):
+        best = _best(goal, outline, writing, None if same is None else (same, lr))
+    own = best is not None and best[2]
+    symbolic = _in_multiples(goal, clock, writing, best[0] if best is not None and own else None)
+    made: dict[str, Any] = {"own": own or goal == "laju" or symbolic is not None, "call": None}
     if best is not None:
         suggestion, approximation, exact = best
         after = diff(found, approximation, _past(outline))
         made |= {
-            "own": exact, "call": suggestion.call if exact else None, "nearest": suggestion.call, "nearest_lr": suggestion.lr,
+            "call": suggestion.call if exact else None, "nearest": suggestion.call, "nearest_lr": suggestion.lr,
             "approximation": approximation, "difference": diff(found, approximation, n), "after": after,
             "rounding": _rounding(goal, suggestion, found, n),
         }  # fmt: skip
-    code = writing.own(best[0], setting) if best is not None and best[2] else writing.adapter(setting)
+    elif symbolic is not None:
+        made |= {"call": symbolic.call, "nearest": symbolic.call, "nearest_lr": symbolic.lr}
+    in_updates = clock.each is not None and (symbolic is not None or not own)
+    text, counts = (clock.text, f"{clock.epochs} * {NAME}") if in_updates else (str(found), count(n))
+    if clock.exactly is not None:
+        counts = count(clock.exactly)
+    program = f"laju.parse({literal(text)}){clock.adapter if in_updates else ''}"
+    setting = Setting(program, _rate(outline), counts, clock.in_epochs)
+    chosen = symbolic if symbolic is not None else best[0] if best is not None and own else None
+    code = with_constant(writing.adapter(setting) if chosen is None else writing.own(chosen, setting), clock.per_epoch)
     conversion = Conversion(
-        source=origin, target=goal, text=said, schedule=found, counts=_what_counts(goal, in_epochs, title), unit=unit,
+        source=origin, target=goal, text=said, schedule=found, counts=_what_counts(goal, clock, title), unit=clock.unit,
         updates=n, code=code, **made,
     )  # fmt: skip
-    traps = (*notes, *more, *_traps(conversion, outline, writing, goal))
-    return Conversion(**{**_fields(conversion), "traps": tuple(dict.fromkeys(traps))})
-
-
-def _fields(conversion: Conversion) -> dict[str, Any]:
-    return {name: getattr(conversion, name) for name in Conversion.__dataclass_fields__}
+    traps = (*notes, *clock.notes, *_traps(conversion, outline, writing, goal))
+    return replace(conversion, traps=tuple(dict.fromkeys(traps)))
 
 
 # --- what is given ---------------------------------------------------------------------------------------------------
@@ -203,7 +210,7 @@ def _writer(target: str) -> Writer:
         suggestions=lambda outline: iter(()),
         own=torch.own,
         adapter=lambda setting: torch.adapter(setting, f"a torch LRScheduler, which {title} takes"),
-        counts_epochs=True,
+        counts_epochs=target in ("ignite", "mmengine", "d2l"),
     )
 
 
@@ -233,17 +240,20 @@ def _read(
         raise DialectError(f"no scheduler in {shown(given)} takes the optimizer's rate: leave lr out")
     if facts.lr is not None and any(rate != facts.lr for rate in says):
         raise DialectError(f"lr is {says[0]!r} in {shown(given)} and {facts.lr!r} beside it: say it once")
-    if facts.lr is None and takes and not says:
-        try:
-            return read(origin, given), given.strip(), origin, (), None
-        except DialectError as error:
-            if "'lr'" not in str(error):
-                raise
+    more: dict[str, Any] = {} if facts.lr is None else {"lr": facts.lr}
+    each = _EPOCH_LENGTH.get(origin)
+    if each is not None and facts.updates_per_epoch is not None:
+        more[each] = facts.updates_per_epoch
+    try:
+        return read(origin, given, **more), given.strip(), origin, (), None
+    except DialectError as error:
+        if facts.lr is None and takes and not says and "'lr'" in str(error):
             raise DialectError(
                 f"lr is missing: {dialect.title}'s schedulers change the optimizer's rate, so say what it is: lr=0.1"
             ) from None
-    more = {} if facts.lr is None else {"lr": facts.lr}
-    return read(origin, given, **more), given.strip(), origin, (), None
+        if each is not None and each not in more and each in str(error):
+            raise DialectError(f"{error}; give updates_per_epoch") from None
+        raise
 
 
 def _rates(dialect: System, given: str) -> tuple[bool, list[Any]]:
@@ -263,54 +273,133 @@ def _rates(dialect: System, given: str) -> tuple[bool, list[Any]]:
     return takes, [value.value for value in said if isinstance(value, ast.Constant)]
 
 
-def _counted(
-    found: Schedule, said: str, origin: str, target: str, given: _Given
-) -> tuple[Schedule, bool, int, tuple[str, ...]]:
-    """The schedule in the target's counts, whether these are epochs, the length of the run, and notes about it."""
-    per = given.updates_per_epoch
-    title = origin if origin == "laju" else system(origin).title
+@dataclass(frozen=True)
+class _Clock:
+    """A schedule in counts of the target.
+
+    Attributes:
+        schedule: in epochs or updates.
+        counts: length of the run, in the same unit.
+        unit: "epoch" or "update".
+        in_epochs: whether the target's scheduler is stepped once an epoch.
+        notes: for the reader.
+        each: for a source that counts epochs, the schedule in updates for a number of updates in an epoch.
+        text, adapter: laju's text of the schedule in epochs, and the code behind `laju.parse` that makes updates of epochs.
+        epochs: length of the run, for `each`.
+        per_epoch: updates in an epoch, where known.
+        exactly: updates of the run, where the run is no whole number of epochs.
+    """
+
+    schedule: Schedule
+    counts: int
+    unit: str = "update"
+    in_epochs: bool = False
+    notes: tuple[str, ...] = ()
+    each: Callable[[int], Schedule] | None = None
+    text: str = ""
+    adapter: str = ""
+    epochs: int = 0
+    per_epoch: int | None = None
+    exactly: int | None = None
+
+    @property
+    def known(self) -> bool:
+        return self.per_epoch is not None
+
+
+def _clock(found: Schedule, said: str, origin: str, target: str, given: _Given) -> _Clock:
+    """The schedule in the target's counts."""
+    per, title = given.updates_per_epoch, origin if origin == "laju" else system(origin).title
     if origin == "laju" and found.units:
         return _resolved(found, given)
-    always = origin in _IN_EPOCHS and "t_in_epochs=False" not in said.replace(" ", "") and "mxnet" not in said
-    epochs = always or (origin in _IN_EITHER and (per is not None or given.epochs is not None))
-    if not epochs and (given.epochs is not None) != (per is not None):
-        lacks = "updates_per_epoch" if per is None else "epochs"
-        raise DialectError(
-            f"{title} counts updates here: give updates, or epochs and updates_per_epoch ({lacks} is missing)"
-        )
-    n: int | None = given.updates
-    if epochs:
-        n = given.epochs if given.epochs is not None else n if n is None or per is None else math.ceil(n / per)
-    elif given.epochs is not None and per is not None:
-        n = given.epochs * per
-    notes: tuple[str, ...] = ()
-    if n is None:
-        n, notes = _length(found, epochs)
-    if not epochs:
-        return found, False, n, notes
+    unit = _unit(origin, said, per is not None)
+    either = unit == "either"
+    if either:
+        unit = "epoch" if per is not None or given.epochs is not None else "update"
+    if unit == "update":
+        if (given.epochs is not None) != (per is not None) and not (per and origin in _EPOCH_LENGTH):
+            lacks = "updates_per_epoch" if per is None else "epochs"
+            raise DialectError(
+                f"{title} counts updates here: give updates, or epochs and updates_per_epoch ({lacks} is missing)"
+            )
+        n = given.epochs * per if given.epochs is not None and per is not None else given.updates
+        n, notes = _length(found, "update") if n is None else (n, ())
+        if either and origin != target:
+            notes += (
+                f"{title} counts calls of step(), which were taken for updates; where step() is called once an epoch, say so "
+                "with epochs or updates_per_epoch (--epochs, --updates-per-epoch)",
+            )
+        return _Clock(found, n, notes=notes)
+    if given.updates is not None and per is None:
+        raise DialectError(f"{title} counts epochs here: give epochs (--epochs N), or updates_per_epoch beside updates")
+    n = given.epochs if per is None or given.updates is None else math.ceil(given.updates / per)
+    n, notes = _length(found, "epoch") if n is None else (n, ())
     if _writer(target).counts_epochs:
-        return (
-            found,
-            True,
-            n,
-            (*notes, f"counts are epochs: in {_title(target)}, too, step the scheduler once an epoch"),
-        )
+        notes += (f"counts are epochs: in {_title(target)}, too, step the scheduler once an epoch",)
+        return _Clock(found, n, "epoch", True, notes)
+
+    def each(updates: int) -> Schedule:
+        return found.per("epoch").resolve(RunPlan(samples=updates, batch_size=1, epochs=n))
+
+    shared: dict[str, Any] = {
+        "each": each,
+        "text": str(named(found)),
+        "adapter": ADAPTER,
+        "epochs": n,
+        "per_epoch": per,
+    }
     if per is None:
-        warning = (
-            f"{title} counts epochs and {_title(target)} counts updates: each epoch was taken for one update; "
-            "say how many an epoch has with updates_per_epoch (--updates-per-epoch)"
+        notes += (
+            f"{title} counts epochs and {_title(target)} counts updates: the program multiplies every length by {NAME} and stops "
+            "until the number stands there; updates_per_epoch (--updates-per-epoch N) writes the number",
         )
-        return found, False, n, (*notes, warning)
-    plan = RunPlan(samples=per, batch_size=1, epochs=n)
-    note = f"{title} counts epochs: each value is in force during all {per} updates of its epoch"
-    return found.per("epoch").resolve(plan), False, n * per, (*notes, note)
+        return _Clock(found, n, "epoch", notes=notes, **shared)
+    notes += (f"{title} counts epochs: each value is in force during all {per} updates of its epoch",)
+    return _Clock(each(per), given.updates or n * per, notes=notes, exactly=given.updates, **shared)
 
 
-def _resolved(found: Schedule, given: _Given) -> tuple[Schedule, bool, int, tuple[str, ...]]:
+def _unit(origin: str, said: str, per_epoch: bool) -> str:
+    """What a count of the source's scheduler is: an "epoch", an "update", or "either", as `step()` is called."""
+    if origin in ("torch", "paddle", "ignite"):
+        return "either"
+    if origin == "d2l":
+        return "update" if "mxnet" in said else "epoch"
+    if origin not in ("timm", "mmengine"):
+        return "update"
+    says = _arguments(said)
+    if origin == "timm":
+        return "update" if False in says.get("t_in_epochs", ()) else "epoch"
+    in_iterations = False in says.get("by_epoch", ()) or True in says.get("convert_to_iter_based", ())
+    turned = "param_scheduler" in said and (per_epoch or "epoch_length" in says)
+    return "update" if in_iterations or turned else "epoch"
+
+
+def _arguments(said: str) -> dict[str, list[Any]]:
+    """The literals that a call, and the calls and dicts inside, give each name; none for a text that is no code."""
+    found: dict[str, list[Any]] = {}
+    try:
+        tree = ast.parse(said, mode="eval")
+    except SyntaxError:
+        return found  # such as the sentence of a configuration without a scheduler
+    for node in ast.walk(tree):
+        pairs: list[tuple[Any, ast.expr]] = []
+        if isinstance(node, ast.Call):
+            pairs = [(keyword.arg, keyword.value) for keyword in node.keywords]
+        elif isinstance(node, ast.Dict):
+            keys = (key.value if isinstance(key, ast.Constant) else None for key in node.keys)
+            pairs = list(zip(keys, node.values, strict=True))
+        for name, value in pairs:
+            found.setdefault(str(name), []).append(value.value if isinstance(value, ast.Constant) else None)
+    return found
+
+
+def _resolved(found: Schedule, given: _Given) -> _Clock:
+    """A schedule of laju with lengths in units, in updates."""
     per, epochs = given.updates_per_epoch, given.epochs
     if found.units == {"%"} and given.updates is not None:
-        per, epochs = given.updates, 1
-    elif per is not None and given.updates is not None:
+        plan = RunPlan(samples=given.updates, batch_size=1, epochs=1)
+        return _Clock(found.resolve(plan), given.updates)
+    if per is not None and given.updates is not None:
         epochs = math.ceil(given.updates / per)
     if per is None or epochs is None or not found.units <= {"epochs", "%"}:
         units = ", ".join("percent" if unit == "%" else unit for unit in sorted(found.units))
@@ -318,23 +407,59 @@ def _resolved(found: Schedule, given: _Given) -> tuple[Schedule, bool, int, tupl
             f"{shown(found)} has lengths in {units}: say what the run is, with updates_per_epoch and epochs, or resolve it with "
             "a RunPlan first"
         )
-    plan = RunPlan(samples=per, batch_size=1, epochs=epochs)
-    return found.resolve(plan), False, given.updates or plan.updates, ()
+
+    def each(updates: int) -> Schedule:
+        return found.resolve(RunPlan(samples=updates, batch_size=1, epochs=epochs))
+
+    adapter = f".resolve(laju.RunPlan(samples={NAME}, batch_size=1, epochs={epochs}))"
+    return _Clock(
+        each(per), given.updates or epochs * per, each=each, text=str(found), adapter=adapter, epochs=epochs, per_epoch=per,
+        exactly=given.updates,
+    )  # fmt: skip
 
 
-def _length(found: Schedule, epochs: bool) -> tuple[int, tuple[str, ...]]:
+def _in_multiples(goal: str, clock: _Clock, writing: Writer, own: Suggestion | None) -> Suggestion | None:
+    """The target's own call with lengths in multiples of UPDATES_PER_EPOCH, where the call is right for every number.
+
+    The call is found for two numbers of updates in an epoch, and checked for others.
+    """
+    if clock.each is None or goal == "laju" or (clock.known and own is None):
+        return None
+    known = {} if own is None or clock.per_epoch is None else {clock.per_epoch: own}
+    two = [*known, *(u for u in (7, 11) if u not in known)][:2]
+    for updates in two:
+        if updates not in known:
+            best = _best(goal, Outline(clock.each(updates), clock.epochs * updates), writing, None)
+            if best is None or not best[2]:
+                return None
+            known[updates] = best[0]
+    one, other = (known[updates] for updates in two)
+    call = multiples(one.call, other.call, (two[0], two[1])) if one.lr == other.lr else None
+    if call is None:
+        return None
+    for updates in (1, 2, 13):
+        more = {} if one.lr is None else {"lr": one.lr}
+        try:
+            theirs = read(goal, filled(call, {NAME: updates}) if NAME in call else call, **more)
+        except ValueError:
+            return None
+        ours = clock.each(updates)
+        if not _equal(ours, theirs, _past(Outline(ours, clock.epochs * updates)), writing.single):
+            return None
+    return Suggestion(call, one.lr)
+
+
+def _length(found: Schedule, unit: str) -> tuple[int, tuple[str, ...]]:
     if found.length is not None:
         length: Any = found.length
         return max(1, math.ceil(length)), ()
     end = natural_end(found)
     if end is None:
-        option = "epochs" if epochs else "updates"
-        raise DialectError(f"{shown(found)} has no end, so say how long the run is: {option} (--{option} N)")
+        raise DialectError(f"{shown(found)} has no end, so say how long the run is: {unit}s (--{unit}s N)")
     over = Outline(found, end)
     stays = len({float(v) for v in found.values(3, start=end)}) == 1
     if stays and over.complete:
         return end, ()
-    unit = "epoch" if epochs else "update"
     return end, (
         f"the schedule has no end; the run was taken to stop at {unit} {end:,}, where it begins to climb again",
     )
@@ -345,9 +470,11 @@ def _rate(outline: Outline) -> float:
     return peak if peak > 0 and math.isfinite(peak) else 0.0
 
 
-def _what_counts(target: str, in_epochs: bool, title: str) -> str:
-    if in_epochs:
+def _what_counts(target: str, clock: _Clock, title: str) -> str:
+    if clock.in_epochs:
         return "epochs: step once an epoch"
+    if clock.unit == "epoch":
+        return f"epochs, of {NAME} updates each; {_stepping(target, title)}"
     return "completed updates" if target == "laju" else f"updates: {_stepping(target, title)}"
 
 
@@ -483,8 +610,6 @@ def _traps(conversion: Conversion, outline: Outline, writing: Writer, target: st
         for mark, trap in writing.traps.items():
             if not mark or re.search(rf"\b{re.escape(mark)}", call):
                 yield trap
-    if writing.single and near is None:
-        yield f"{title} keeps rates in float32"
 
 
 def _shifted(

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from laju.core.schedule import Schedule
 from laju.dialects.writers import writer
-from laju.inspect.difference import Difference
+from laju.dialects.writers.per_epoch import NAME
+from laju.inspect.difference import SHARE, Difference
 
 if TYPE_CHECKING:
     from laju.view.plot import Picture
@@ -164,6 +165,11 @@ def _verdict(c: Conversion) -> str:
         if c.rounding:
             text += f"\nIts own arithmetic rounds otherwise: up to {c.rounding:.2g} off."
         return text
+    if c.nearest is None and NAME in c.code and c.unit == "epoch":
+        return (
+            f"No scheduler of {whose} own has these values for every number of updates in an epoch; the code uses laju. With "
+            "updates_per_epoch (--updates-per-epoch N), the nearest is named."
+        )
     if c.nearest is None:
         return f"No scheduler of {whose} own was found that comes near; the code uses laju."
     if c.difference is not None and c.difference.equal:
@@ -244,22 +250,26 @@ def _caption(c: Conversion) -> str:
     return "The schedule" if c.approximation is None else "The schedule, the target's own, and their difference"
 
 
-def _rows(c: Conversion) -> list[tuple[str, str, str, str, str]]:
+def _rows(c: Conversion) -> list[tuple[str, ...]]:
     """First, largest and relative difference, over the run and over the run with its continuation."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name, d in (("the run", c.difference), ("with as many after it", c.after)):
         if d is None:
             continue
         first = "equal" if d.first is None else f"{c.unit} {d.first:,}"
+        matters = "" if d.equal else "nowhere" if d.matters is None else f"{c.unit} {d.matters:,}"
         rows.append((
-            name, first, "" if d.equal else f"{d.largest:.6g} at {c.unit} {d.largest_at:,}",
+            name, matters, first, "" if d.equal else f"{d.largest:.6g} at {c.unit} {d.largest_at:,}",
             "" if d.equal else f"{100 * d.relative:.4g}% at {c.unit} {d.relative_at:,}",
             "" if d.equal else f"{100 * d.relative_area:.4g}%",
         ))  # fmt: skip
     return rows
 
 
-_HEAD = ("over", "first differs at", "largest difference", "relative to the larger", "area, of the larger sum")
+_HEAD = (
+    "over", f"first differs by more than {100 * SHARE:g}% of the peak at", "at all at", "largest difference",
+    "relative to the larger", "area, of the larger sum",
+)  # fmt: skip
 
 
 def _table(c: Conversion) -> str:

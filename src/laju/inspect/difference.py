@@ -17,6 +17,8 @@ from laju.core.units import RunPlan
 from laju.tracing import trace
 
 _BLOCK = 1 << 18
+SHARE = 1e-3
+"""Differences of at most this share of the peak are smaller than any that matters to a training."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,9 @@ class Difference:
         tolerance: values count as equal up to tolerance·max(|a|, |b|).
         first: the first update at which they differ; None when they are equal.
         first_values: (a, b) there.
+        peak: the largest finite |a| or |b| among the updates.
+        matters: the first update at which |a - b| is more than a thousandth of the peak (`SHARE`); None where there is none.
+        matters_values: (a, b) there.
         largest: the largest |a - b|.
         largest_at, largest_values: where it is first, and (a, b) there.
         relative: the largest |a - b| / max(|a|, |b|), which is 0 where both are 0, and at most 2.
@@ -40,6 +45,9 @@ class Difference:
     tolerance: float
     first: int | None
     first_values: tuple[float, float] | None
+    peak: float
+    matters: int | None
+    matters_values: tuple[float, float] | None
     largest: float
     largest_at: int
     largest_values: tuple[float, float]
@@ -59,10 +67,16 @@ class Difference:
         run = f"{self.updates:,} update{'' if self.updates == 1 else 's'}"
         if self.first is None or self.first_values is None:
             return f"equal over {run}" + (f", up to {self.tolerance:g} of the value" if self.largest else "")
-        (a, b), (c, d) = self.first_values, self.largest_values
+        if self.matters is None or self.matters_values is None:
+            share = f"at most {100 * self.largest / self.peak:.2g}%" if self.peak else "less than a share"
+            at, values, smaller = self.first, self.first_values, ""
+        else:
+            share, at, values = f"more than {100 * SHARE:g}%", self.matters, self.matters_values
+            smaller = f"  smaller   {_pair(*self.first_values)} at update {self.first:,}\n" if at != self.first else ""
+        c, d = self.largest_values
         return (
-            f"different from update {self.first:,} on, over {run}\n"
-            f"  first     {_pair(a, b)} at update {self.first:,}\n"
+            f"different from update {at:,} on, by {share} of the peak ({self.peak:.6g}), over {run}\n"
+            f"  first     {_pair(*values)} at update {at:,}\n{smaller}"
             f"  largest   {_pair(c, d)} at update {self.largest_at:,}: a difference of {self.largest:.6g}\n"
             f"  relative  {100 * self.relative:.4g}% at update {self.relative_at:,}\n"
             f"  area      {self.area:.6g}, or {100 * self.relative_area:.4g}% of the larger sum"
@@ -121,16 +135,18 @@ def diff(
     n = max(run_length(s, updates) for s in (a, b) if updates is not None or s.length is not None)
     first: int | None = None
     first_values: tuple[float, float] | None = None
+    peak = 0.0
     largest, largest_at, largest_values = -1.0, 0, (0.0, 0.0)
     relative, relative_at = -1.0, 0
     areas, sums_a, sums_b = [], [], []
-    for t, x, y in _blocks(a, b, n, tolerance):
+    for t, x, y in _blocks(a, b, n, relative=tolerance):
         with np.errstate(all="ignore"):
             apart = np.where((x == y) | (np.isnan(x) & np.isnan(y)), 0.0, np.abs(x - y))
             apart[np.isnan(apart)] = np.inf  # a number and none are as far apart as can be
             size = np.maximum(np.abs(x), np.abs(y))
             ratio = np.where(apart == 0, 0.0, np.where(np.isfinite(apart), apart / size, 2.0))
             beyond = np.flatnonzero((apart > 0) & ~(apart <= tolerance * np.where(np.isfinite(size), size, 0.0)))
+            peak = max(peak, float(np.max(size, initial=0.0, where=np.isfinite(size))))
         if first is None and beyond.size:
             first = int(t[beyond[0]])
             first_values = float(x[beyond[0]]), float(y[beyond[0]])
@@ -148,11 +164,17 @@ def diff(
             (measure(_apart(a, b), n).sum if largest else 0.0),
             max(measure(_apart(s, 0.0), n).sum for s in (a, b)),
         )
+    matters, matters_values = None, None
+    if first is not None and largest > SHARE * peak:
+        matters, matters_values = _first_beyond(a, b, n, SHARE * peak)
     return Difference(
         updates=n,
         tolerance=tolerance,
         first=first,
         first_values=first_values,
+        peak=peak,
+        matters=matters,
+        matters_values=matters_values,
         largest=largest,
         largest_at=largest_at,
         largest_values=largest_values,
@@ -191,24 +213,36 @@ def _traced(name: str, given: Any, updates: int | None) -> Schedule:
     return rates
 
 
-def _blocks(a: Schedule, b: Schedule, n: int, tolerance: float) -> Iterator[tuple[Any, Any, Any]]:
-    """(updates, values of a, values of b): all of them, or some of a long run, with the first that differs found exactly."""
+def _first_beyond(a: Schedule, b: Schedule, n: int, least: float) -> tuple[int | None, tuple[float, float] | None]:
+    """The first update at which |a - b| > least, and both values there."""
+    for t, x, y in _blocks(a, b, n, absolute=least):
+        with np.errstate(all="ignore"):
+            beyond = np.flatnonzero(~((x == y) | (np.isnan(x) & np.isnan(y)) | (np.abs(x - y) <= least)))
+        if beyond.size:
+            i = beyond[0]
+            return int(t[i]), (float(x[i]), float(y[i]))
+    return None, None
+
+
+def _blocks(
+    a: Schedule, b: Schedule, n: int, *, relative: float = 0.0, absolute: float = 0.0
+) -> Iterator[tuple[Any, Any, Any]]:
+    """(updates, values of a, values of b): all updates, or some of a long run, with the first beyond the limits found exactly."""
+
+    def beyond(x: Any, y: Any) -> Any:
+        return np.abs(x - y) > np.maximum(relative * np.maximum(np.abs(x), np.abs(y)), absolute)
+
     with np.errstate(all="ignore"):
         if n > EACH:
             t = np.union1d(places((a, b), n), [measure(_apart(a, b), n).peak_at] if a != b else [0])
-            x, y = a(t), b(t)
-            beyond = np.flatnonzero(np.abs(x - y) > tolerance * np.maximum(np.abs(x), np.abs(y)))
-            if beyond.size and beyond[0]:
-                equal, differs = int(t[beyond[0] - 1]), int(t[beyond[0]])
+            first = np.flatnonzero(beyond(a(t), b(t)))
+            if first.size and first[0]:
+                equal, differs = int(t[first[0] - 1]), int(t[first[0]])
                 while differs - equal > 1:
                     middle = (equal + differs) // 2
-                    p, q = a(middle), b(middle)
-                    equal, differs = (
-                        (equal, middle) if abs(p - q) > tolerance * max(abs(p), abs(q)) else (middle, differs)
-                    )
+                    equal, differs = (equal, middle) if beyond(a(middle), b(middle)) else (middle, differs)
                 t = np.union1d(t, [differs])
-                x, y = a(t), b(t)
-            yield t, x, y
+            yield t, a(t), b(t)
             return
         for begin in range(0, n, _BLOCK):
             size = min(_BLOCK, n - begin)

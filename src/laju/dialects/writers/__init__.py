@@ -32,11 +32,18 @@ class Suggestion:
 
 @dataclass(frozen=True)
 class Setting:
-    """What a program has to know: the schedule's text, the first rate, and how long the run is, in epochs or updates."""
+    """The run of a program.
 
-    spec: str
+    Attributes:
+        schedule: code of laju's schedule, such as `laju.parse("constant(0.1)")`.
+        lr: the optimizer's rate.
+        counts: code of the run's length, in epochs or updates.
+        in_epochs: whether the scheduler is stepped once an epoch.
+    """
+
+    schedule: str
     lr: float
-    counts: int
+    counts: str
     in_epochs: bool
 
 
@@ -210,7 +217,7 @@ def torch_loop(setting: Setting, step: str = "scheduler.step()", epoch_step: str
     """A loop of torch that steps a scheduler after each update, or after each epoch."""
     if not setting.in_epochs:
         return f"""
-for update in range({number(setting.counts)}):
+for update in range({setting.counts}):
     loss = model(torch.randn(8, 10)).square().mean()  # your batch
     optimizer.zero_grad()
     loss.backward()
@@ -218,7 +225,7 @@ for update in range({number(setting.counts)}):
     {step}
 """
     return f"""
-for epoch in range({number(setting.counts)}):
+for epoch in range({setting.counts}):
     for batch in torch.randn(2, 8, 10):  # your data
         loss = model(batch).square().mean()
         optimizer.zero_grad()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from laju.core.outline import Geometric, InversePower, Level, Transition
-from laju.dialects.writers import FEW, Setting, Suggestion, Writer, code, literal, number, plain, text, whole
+from laju.dialects.writers import FEW, Setting, Suggestion, Writer, code, plain, text, whole
 from laju.inspect.outline import Outline, Part
 
 
@@ -92,7 +92,7 @@ def own(found: Suggestion, setting: Setting) -> str:
 
 def adapter(setting: Setting) -> str:
     imports = "import keras\nimport numpy as np\n\nimport laju\nfrom laju.frameworks.keras import LearningRate\n"
-    return _program(imports, f"LearningRate(laju.parse({literal(setting.spec)}))", setting)
+    return _program(imports, f"LearningRate({setting.schedule})", setting)
 
 
 def _program(imports: str, schedule: str, setting: Setting) -> str:
@@ -109,7 +109,7 @@ def batches():  # your data
         yield inputs, inputs[:, :1]
 
 
-updates = {number(setting.counts)}
+updates = {setting.counts}
 model.fit(batches(), steps_per_epoch=updates, epochs=1, verbose=0)
 """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from laju.dialects.writers import Setting, Suggestion, Writer, literal, number
+from laju.dialects.writers import Setting, Suggestion, Writer
 from laju.inspect.outline import Outline
 
 
@@ -20,9 +20,9 @@ def adapter(setting: Setting) -> str:
     unit = "epoch" if setting.in_epochs else "update"
     return f"""import laju
 
-schedule = laju.parse({literal(setting.spec)})
+schedule = {setting.schedule}
 
-for {unit} in range({number(setting.counts)}):
+for {unit} in range({setting.counts}):
     rate = schedule({unit})  # for this {unit}
 """
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from laju.core.outline import Geometric, Level, Transition
-from laju.dialects.writers import Setting, Suggestion, Writer, code, literal, number, plain, text, whole
+from laju.dialects.writers import Setting, Suggestion, Writer, code, plain, text, whole
 from laju.dialects.writers import called as names_of
 from laju.dialects.writers.torch import milestones
 from laju.inspect.outline import Outline
@@ -73,7 +73,7 @@ def own(found: Suggestion, setting: Setting) -> str:
 
 def adapter(setting: Setting) -> str:
     imports = "\nimport laju\nfrom laju.frameworks.mxnet import Scheduler\n"
-    return _program(imports, f"Scheduler(laju.parse({literal(setting.spec)}))", setting)
+    return _program(imports, f"Scheduler({setting.schedule})", setting)
 
 
 def _program(imports: str, scheduler: str, setting: Setting) -> str:
@@ -87,7 +87,7 @@ model.initialize()
 # No learning_rate here: MXNet would take it for the scheduler's.
 trainer = gluon.Trainer(model.collect_params(), "sgd", {{"learning_rate": None, "lr_scheduler": scheduler}})
 
-for update in range({number(setting.counts)}):
+for update in range({setting.counts}):
     batch = mx.nd.random.normal(shape=(8, 10))  # your data
     with autograd.record():
         loss = (model(batch) ** 2).mean()

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator
 
 from laju.core.outline import Geometric, Level, Transition
-from laju.dialects.writers import FEW, Raw, Setting, Suggestion, Writer, code, literal, number, plain, text, whole
+from laju.dialects.writers import FEW, Raw, Setting, Suggestion, Writer, code, plain, text, whole
 from laju.inspect.outline import Outline, Part
 
 
@@ -123,8 +123,9 @@ def own(found: Suggestion, setting: Setting) -> str:
 
 
 def adapter(setting: Setting) -> str:
-    made = f"laju.parse({literal(setting.spec)})"
-    return _program("import optax\n\nimport laju\n", f"{made}  # a laju schedule is an optax schedule", setting)
+    return _program(
+        "import optax\n\nimport laju\n", f"{setting.schedule}  # a laju schedule is an optax schedule", setting
+    )
 
 
 def _program(imports: str, schedule: str, setting: Setting) -> str:
@@ -145,7 +146,7 @@ def update(weights, state):
     return optax.apply_updates(weights, changes), state
 
 
-for _ in range({number(setting.counts)}):
+for _ in range({setting.counts}):
     weights, state = update(weights, state)
 """
 

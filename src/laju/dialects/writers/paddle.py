@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from laju.core.outline import Geometric, InversePower, Level, Transition
-from laju.dialects.writers import FEW, Raw, Setting, Suggestion, Writer, code, literal, number, plain, text, whole
+from laju.dialects.writers import FEW, Raw, Setting, Suggestion, Writer, code, plain, text, whole
 from laju.dialects.writers import called as names_of
 from laju.dialects.writers.torch import milestones
 from laju.inspect.outline import Outline, Part
@@ -74,7 +74,7 @@ def own(found: Suggestion, setting: Setting) -> str:
 
 def adapter(setting: Setting) -> str:
     imports = "\nimport laju\nfrom laju.frameworks.paddle import Scheduler\n"
-    return _program(imports, f"Scheduler(laju.parse({literal(setting.spec)}))", setting)
+    return _program(imports, f"Scheduler({setting.schedule})", setting)
 
 
 def _program(imports: str, scheduler: str, setting: Setting) -> str:
@@ -84,13 +84,13 @@ optimizer.step()
 optimizer.clear_grad()"""
     if setting.in_epochs:
         inner = train.replace("\n", "\n        ")
-        loop = f"""for epoch in range({number(setting.counts)}):
+        loop = f"""for epoch in range({setting.counts}):
     for batch in paddle.randn([2, 8, 10]):  # your data
         {inner}
     scheduler.step()"""
     else:
         inner = train.replace("\n", "\n    ")
-        loop = f"""for update in range({number(setting.counts)}):
+        loop = f"""for update in range({setting.counts}):
     batch = paddle.randn([8, 10])  # your data
     {inner}
     scheduler.step()"""

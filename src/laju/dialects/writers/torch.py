@@ -15,7 +15,6 @@ from laju.dialects.writers import (
     Writer,
     called,
     code,
-    literal,
     plain,
     text,
     torch_loop,
@@ -183,7 +182,7 @@ from laju.frameworks.torch import Scheduler
 
 model = torch.nn.Linear(10, 1)  # yours
 optimizer = torch.optim.SGD(model.parameters(), lr={setting.lr!r})
-schedule = laju.parse({literal(setting.spec)})
+schedule = {setting.schedule}
 {made if note else "scheduler = Scheduler(optimizer, lr=schedule)"}
 {torch_loop(setting)}"""
 
