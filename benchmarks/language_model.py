@@ -95,9 +95,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    schedule = laju.parse(options.schedule)
-    if schedule.length is None:
-        parser.error(f"--schedule must have an end, got {options.schedule!r}")
+    try:
+        schedule = laju.parse(options.schedule)
+    except laju.SpecError as error:
+        parser.error(f"--schedule: {error}")
+    if schedule.length is None or schedule.units:
+        parser.error(f"--schedule must have an end, in updates, got {options.schedule!r}")
+    if options.rows < 1 or options.threads < 1:
+        parser.error(f"--rows and --threads must be at least 1, got {options.rows} and {options.threads}")
     updates = int(schedule.length)
     every = max(1, updates // options.rows)
 

@@ -194,7 +194,7 @@ def test_the_language_model_trains_and_logs_what_advise_reads(tmp_path: Path) ->
     assert losses[-1] < losses[0] - 0.5
     done = subprocess.run([*script, "constant(0.1)"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2
-    assert "--schedule must have an end, got 'constant(0.1)'" in done.stderr
+    assert "--schedule must have an end, in updates, got 'constant(0.1)'" in done.stderr
 
 
 @pytest.mark.parametrize(("name", "total"), [("short", 5000), ("long", 40_000)])
