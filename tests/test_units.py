@@ -103,6 +103,48 @@ def test_lengths_print_as_what_reads_back():
     assert str(as_length("0.125 epochs")) == "0.125 epochs"
 
 
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("2B tokens", "2e9 tokens"),
+        ("500M tokens", "500000000 tokens"),
+        ("1.5T tokens", "1500000000000 tokens"),
+        ("10k updates", "10000"),
+        ("10 K samples", "10000 samples"),
+        ("2B tokens - 5k updates", "2e9 tokens - 5000 updates"),
+        (".5M tokens", "5e5 token"),
+    ],
+)
+def test_thousands_to_trillions_have_a_letter(text, same):
+    assert as_length(text) == as_length(same)
+    s = cosine(1, total="9T tokens", warmup=text)
+    assert repr(s) == f"cosine(1, total='9T tokens', warmup={text!r})"
+    assert parse(str(s)) == s
+    assert laju.from_json(s.to_json()) == s
+    assert s.fingerprint == cosine(1, total="9e12 tokens", warmup=same).fingerprint
+
+
+def test_a_run_of_two_billion_tokens():
+    run = RunPlan(samples=1_000_000, batch_size=500, epochs=1, tokens_per_sample=2_000)
+    assert cosine(1, total="2B tokens", warmup="10M tokens").resolve(run) == cosine(1, total=2000, warmup=10)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("2B", "say what 2B counts, as in '2B tokens'"),
+        ("2k%", "say what 2k counts"),
+        ("2b tokens", "unknown unit 'b'; units are .*billions B"),
+        ("2m tokens", "unknown unit 'm'; .*millions M"),
+        ("2Btokens", "unknown unit 'Btokens'"),
+        ("2BB tokens", "unknown unit 'BB'"),
+    ],
+)
+def test_a_letter_alone_is_no_length(text, says):
+    with pytest.raises(ValueError, match=says):
+        linear(1, 0, total=text)
+
+
 @given(st.decimals(0, 10**6, places=4), st.sampled_from(["epochs", "%", "tokens", "samples"]))
 def test_every_decimal_length_reads_back(amount, unit):
     text = f"{amount}%" if unit == "%" else f"{amount} {unit}"

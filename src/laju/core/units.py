@@ -20,7 +20,12 @@ SYNONYMS = {
     "steps": "updates",
     "iterations": "updates",
 }
-_TERM = re.compile(r"\s*([+-]?)\s*(\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?)\s*(%|[A-Za-z]+)?\s*")
+MULTIPLES = {"k": 10**3, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
+"""What stands between a number and its unit, as in 2B tokens."""
+_TERM = re.compile(
+    r"\s*([+-]?)\s*(\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?)"
+    rf"(?:\s*([{''.join(MULTIPLES)}])(?![A-Za-z]))?\s*(%|[A-Za-z]+)?\s*"
+)
 
 
 T = TypeVar("T", covariant=True)
@@ -124,7 +129,13 @@ def _decimal(amount: Fraction) -> str:
 
 
 def as_length(value: str | Length | int | float) -> Length | int | float:
-    """Read a length such as `"5 epochs"`, `"10%"`, `"2e9 tokens"` or `"90 epochs - 500 updates"`."""
+    """Read a length: a sum of numbers with a unit, each perhaps in thousands (k), millions (M), billions (B) or trillions (T).
+
+    >>> as_length("2B tokens"), as_length("1.5e9 tokens"), as_length("90 epochs - 500 updates")
+    (Length('2000000000 tokens'), Length('1500000000 tokens'), Length('90 epochs - 500 updates'))
+    >>> as_length("10k updates")
+    10000
+    """
     if not isinstance(value, str):
         return value
     if len(value) > limits.LENGTH_TEXT:
@@ -134,12 +145,17 @@ def as_length(value: str | Length | int | float) -> Length | int | float:
         match = _TERM.match(value, position)
         if match is None or match.end() == position or (position and not match[1]):
             raise ValueError(f"cannot read {value[position:]!r} as a number and a unit ({', '.join(UNITS)})")
-        sign, digits, name = match.groups()
+        sign, digits, multiple, name = match.groups()
         if name is not None and name not in SYNONYMS:
-            raise ValueError(f"unknown unit {name!r}; units are {', '.join(UNITS)}")
+            multiples = "; thousands are k, millions M, billions B, trillions T" if name.upper() in MULTIPLES else ""
+            raise ValueError(f"unknown unit {name!r}; units are {', '.join(UNITS)}{multiples}")
+        if multiple and (name is None or SYNONYMS[name] == "%"):  # 2B alone may mean tokens, and would be updates
+            raise ValueError(
+                f"say what {digits}{multiple} counts, as in '{digits}{multiple} tokens' or '{digits}{multiple} updates'"
+            )
         if abs(int(re.search(r"[eE]([+-]?\d+)", digits)[1]) if re.search(r"[eE]", digits) else 0) > 30:  # type: ignore[index]
             raise ValueError(f"{digits} is out of range")
-        amount = Fraction(digits) * (-1 if sign == "-" else 1)
+        amount = Fraction(digits) * MULTIPLES.get(multiple, 1) * (-1 if sign == "-" else 1)
         key = SYNONYMS[name or "updates"]
         amounts[key] = amounts.get(key, Fraction(0)) + amount
         position = match.end()

@@ -75,7 +75,7 @@ def generated() -> dict[str, Any]:
             "length": _length("minimum", "0 or more"),
             "positive_length": _length("exclusiveMinimum", "above 0"),
             "length_in_units": {
-                "description": f"Text such as '5 epochs' or '90 epochs - 500 updates'; units are {', '.join(units.UNITS)}.",
+                "description": f"Such as '5 epochs', '2B tokens', '90 epochs - 500 updates'; units: {', '.join(units.UNITS)}.",
                 "type": "string",
                 "maxLength": 200,
                 "pattern": _length_pattern(),
@@ -99,7 +99,9 @@ def _length(bound: str, words: str) -> dict[str, Any]:
 
 def _length_pattern() -> str:
     names = "|".join(sorted(map(re.escape, units.SYNONYMS), key=len, reverse=True))
-    term = rf"{_NUMBER}(?:\s*(?:{names}))?"
+    multiples = "".join(units.MULTIPLES)
+    counted = "|".join(name for name in names.split("|") if units.SYNONYMS.get(name, "%") != "%")
+    term = rf"{_NUMBER}(?:\s*(?:{names})|\s*[{multiples}]\s+(?:{counted}))?"
     return rf"^\s*[+-]?\s*{term}(?:\s*[+-]\s*{term})*\s*$"
 
 
