@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test test-all setup lint docs benchmark clean setup-vision setup-dialects setup-mxnet test-mxnet setup-paddle test-paddle
+.PHONY: demo test test-all setup lint docs benchmark clean setup-vision setup-dialects setup-trackers setup-mxnet test-mxnet setup-paddle test-paddle
 
 # torch alone first: with its version pinned pip takes the CPU build where one is at hand, and nothing later may choose another.
 $(VENV)/.core: constraints.txt pyproject.toml
@@ -32,12 +32,13 @@ setup: $(VENV)/.dev
 
 export LAJU_VISION := $(CURDIR)/.vision
 export LAJU_DIALECTS := $(CURDIR)/.dialects
+export LAJU_TRACKERS := $(CURDIR)/.trackers
 
 # PYTEST="-n 2" runs them in two processes, in about half of the time.
-test: setup setup-vision setup-dialects
+test: setup setup-vision setup-dialects setup-trackers
 	$(BIN)/python -m pytest -m "not slow" $(PYTEST)
 
-test-all: setup setup-vision setup-dialects
+test-all: setup setup-vision setup-dialects setup-trackers
 	$(BIN)/python -m pytest $(PYTEST)
 
 # The systems whose schedulers the dialects are checked against, in a folder of their own and without what they require: several
@@ -47,6 +48,13 @@ test-all: setup setup-vision setup-dialects
 	touch $@
 
 setup-dialects: .dialects/.ready
+
+# W&B, MLflow and trackio, likewise: two of them ask for older versions of what is pinned.
+.trackers/.ready: constraints-trackers.txt | $(VENV)/.dev
+	$(PIP) install --quiet --no-deps --upgrade --target .trackers --requirement constraints-trackers.txt
+	touch $@
+
+setup-trackers: .trackers/.ready
 
 .vision/.ready: constraints-vision.txt | $(VENV)/.core
 	$(PIP) install --quiet --no-deps --upgrade --target .vision --requirement constraints-vision.txt
@@ -85,4 +93,4 @@ benchmark: setup setup-vision
 	for file in $(filter-out benchmarks/language_model.py,$(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python $$file; done
 
 clean:
-	rm -rf $(VENV) .vision .dialects .venv-mxnet .venv-paddle site laju.sqlite laju-report
+	rm -rf $(VENV) .vision .dialects .trackers .venv-mxnet .venv-paddle site laju.sqlite laju-report

@@ -28,8 +28,8 @@ REQUIRE = os.environ.get("LAJU_REQUIRE", "")
 
 ENVIRONMENTS = {
     "main": r"make test-(mxnet|paddle)",
-    "mxnet": r"could not import|make test-(all|paddle)|make setup-(dialects|vision)",
-    "paddle": r"could not import|make test-(all|mxnet)|make setup-(dialects|vision)",
+    "mxnet": r"could not import|make test-(all|paddle)|make setup-(dialects|trackers|vision)",
+    "paddle": r"could not import|make test-(all|mxnet)|make setup-(dialects|trackers|vision)",
 }
 """The tests of another environment, by the reason of their skip: the other environment's run has them."""
 

@@ -23,6 +23,7 @@ IN_NO_EXTRA = {
     "cmaes",  # of one sampler of Optuna
     "dask",  # comes with distributed
     "markupsafe",  # comes with Jinja
+    "mlflow",  # whose run a user made
     "pytest",  # of laju.testing
     "pytorch_lightning",  # the other name of lightning
     "timm",  # models that a user names

@@ -206,11 +206,10 @@ def trainer_of(folder: Path, steps: int = 80, **options: Any) -> Any:
         logging_steps=2,
         learning_rate=0.1,
         lr_scheduler_type="linear",
-        report_to=[],
         use_cpu=True,
         disable_tqdm=True,
         remove_unused_columns=False,
-        **{"save_strategy": "no", **options},
+        **{"save_strategy": "no", "report_to": [], **options},
     )
     data = [{"x": torch.zeros(1)} for _ in range(32)]
     return transformers.Trainer(Told(), arguments, train_dataset=data, eval_dataset=data[:4], callbacks=[Stop()])  # type: ignore[arg-type]

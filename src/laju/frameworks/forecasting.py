@@ -1,8 +1,8 @@
-"""What the callbacks share that forecast what a run ends at: the forecast beside the training, and errors that become notes."""
+"""What the trainers' callbacks share: the forecast beside the training, planned and used rates, and errors that become notes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from os import PathLike
 from typing import Any
@@ -16,6 +16,7 @@ from laju.forecast import Ending, LiveEnding, Prior
 from laju.forecast.curves import Rates
 from laju.forecast.live import log, portable
 from laju.frameworks.values import given
+from laju.sinks import Plan
 from laju.tracing import trace
 
 
@@ -36,6 +37,7 @@ class Forecasting:
         portable(prior)  # a mistake is told before the training
         self.monitor = monitor
         self.live: LiveEnding | None = None
+        self.plan: Plan | None = None
         self.note: str | None = None
         self._schedule, self._level, self._prior = schedule, level, prior
         self._ending: Ending | None = None
@@ -79,6 +81,7 @@ class Forecasting:
             if updates is None:
                 raise ValueError("the trainer does not know how many updates it makes: give schedule=…")
             rates = rates_of(scheduler, updates, done)
+        self.plan = Plan(rates)
         self.live = LiveEnding(rates, updates, level=self._level, prior=self._prior)
 
     def _add(self, update: int, loss: Any) -> None:
@@ -91,6 +94,7 @@ class Forecasting:
 
     def _finish(self, names: Iterable[str] = ()) -> None:
         """End the forecast; `names` are the metrics that the trainer had."""
+        self.plan = None
         if self.live is None:
             return
         live, self.live = self.live, None
@@ -105,6 +109,23 @@ class Forecasting:
             log(self.note)
         elif self._ending is not None and self._ending.refused:
             log(self._ending.refused)
+
+
+class Tracking(Forecasting):
+    """Planned and used rates among the figures that a callback logs, beside those of the forecast."""
+
+    _row: Mapping[str, float] = {}
+
+    def _use(self, update: int, rate: Any) -> None:
+        """Take the rate that an update uses, and warn where the plan is another."""
+        if self.plan is not None:
+            self._row = self.plan.row(update, float(rate), stacklevel=4)
+
+    def _settings(self) -> dict[str, str]:
+        return {} if self.plan is None else self.plan.settings()
+
+    def _figures(self) -> dict[str, float]:
+        return {**self._row, **super()._figures()}
 
 
 def rates_of(scheduler: Any, updates: int, done: int) -> Rates:

@@ -28,10 +28,11 @@ from laju.core.schedule import Schedule
 from laju.core.units import RunPlan, Scale, UnresolvedError
 from laju.forecast import Prior
 from laju.forecast.curves import Rates
-from laju.frameworks.forecasting import Forecasting
+from laju.frameworks.forecasting import Forecasting, Tracking
 from laju.frameworks.state import Policy, check_policy, load, load_controller, save
 from laju.frameworks.values import Driven, Factor, Values, given
 from laju.policies import constant
+from laju.sinks import tracker_of
 from laju.text.json import from_json
 
 with needed_by("laju.frameworks.keras", "keras"):
@@ -670,7 +671,7 @@ class Forecast(Forecasting, keras.callbacks.Callback):  # type: ignore[misc]
             self._add(self._before + (self._batches + now) // self._accumulate, loss)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if self.live is None or logs is None:
+        if self.plan is None or logs is None:
             return
         with self._stopping_nothing():
             self._names = list(logs)
@@ -684,6 +685,54 @@ class Forecast(Forecasting, keras.callbacks.Callback):  # type: ignore[misc]
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
         with self._stopping_nothing():
             self._finish(self._names)
+
+
+class Track(Tracking, Forecast):
+    """Logs the planned and the used rate of each epoch's first update, and the forecast of the loss, at the end of each epoch.
+
+        model.fit(…, callbacks=[Track(wandb.init(project="mine"))])
+
+    The run's configuration gets `laju/schedule`, the schedule's text, and `laju/fingerprint`; the run gets a row an epoch with
+    Keras' logs, `lr/planned`, `lr/used` and the figures of `Forecast`. Keras' logs have these as well. The first rate that is not
+    the plan's is warned of. Put `Track` before callbacks that write logs.
+
+    Args:
+        run: of a tracker, as `laju.sinks.Track` takes a run; None leaves the writing to other callbacks, such as `TensorBoard`.
+        schedule: the plan, as in `Forecast`. By default the learning rate of the model's optimizer.
+        options: any other argument of `Forecast`.
+
+    Raises:
+        TypeError, ValueError, OSError: a mistake in the arguments, before the training.
+
+    >>> Track().plan is None  # until training begins
+    True
+    """
+
+    def __init__(self, run: Any = None, schedule: Rates | str | None = None, **options: Any) -> None:
+        super().__init__(schedule, **options)
+        self._tracker = None if run is None else tracker_of(run)
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        first = not self._begun
+        super().on_epoch_begin(epoch, logs)
+        if first and self._tracker is not None and (settings := self._settings()):
+            with self._stopping_nothing():
+                self._tracker.config(settings)
+
+    def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        if self.plan is None or batch:
+            return
+        with self._stopping_nothing():
+            optimizer = self.model.optimizer
+            self._use(position(optimizer), keras.ops.convert_to_numpy(optimizer.learning_rate))
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        super().on_epoch_end(epoch, logs)
+        if self._tracker is None or self.plan is None or not logs:
+            return
+        with self._stopping_nothing():
+            row = {name: float(value) for name, value in logs.items() if is_number(value) and value == value}
+            self._tracker.log(self._before + self._batches // self._accumulate, row)
 
 
 def position(optimizer: Any) -> int:

@@ -20,7 +20,7 @@ from laju.core.units import Scale
 from laju.forecast import Prior
 from laju.forecast.curves import Rates
 from laju.forecast.prior import thinned
-from laju.frameworks.forecasting import Forecasting
+from laju.frameworks.forecasting import Forecasting, Tracking
 from laju.frameworks.torch import Scheduler
 from laju.frameworks.torch.trainers import Deferred
 
@@ -158,7 +158,7 @@ class Forecast(Forecasting, Callback):
                 self._add(*row)
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if self.live is None:
+        if self.plan is None:
             return
         with self._stopping_nothing():
             update = self._update(trainer)
@@ -222,6 +222,39 @@ class Forecast(Forecasting, Callback):
     @staticmethod
     def _update(trainer: Any) -> int:
         return int(trainer.global_step) // max(1, len(trainer.optimizers))
+
+
+class Track(Tracking, Forecast):
+    """Logs the planned and the used rate of each update, and the forecast of the loss, into the trainer's own loggers.
+
+        Trainer(logger=WandbLogger(), callbacks=[Track("cosine(3e-4, total='100%')")])
+
+    Any logger will do: W&B, MLflow, TensorBoard, CSV. The hyper-parameters get `laju/schedule`, the schedule's text, and
+    `laju/fingerprint`; the metrics `lr/planned`, `lr/used` and those of `Forecast`. The first update that uses another rate than
+    the plan's is warned of. The used rate is the one of the first optimizer's first group.
+
+    Args:
+        schedule: the plan, as in `Forecast`. By default what the trainer's first scheduler does.
+        options: any other argument of `Forecast`.
+
+    Raises:
+        ValueError, OSError: a mistake in the arguments, before the training.
+
+    >>> Track("cosine(3e-4, total='100%')").plan is None  # until training begins
+    True
+    """
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        super().on_train_start(trainer, pl_module)
+        if settings := self._settings():
+            with self._stopping_nothing():
+                for logger in trainer.loggers:
+                    logger.log_hyperparams(settings)
+
+    def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+        if self.plan is not None and optimizer.param_groups is trainer.optimizers[0].param_groups:
+            with self._stopping_nothing():
+                self._use(self._update(trainer), optimizer.param_groups[0]["lr"])
 
 
 def _scale(trainer: Any) -> Scale:

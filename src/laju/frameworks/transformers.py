@@ -9,7 +9,8 @@ The trainer makes its optimizer and knows how long the run is only when training
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sized
+import sys
+from collections.abc import Iterator, Sized
 from fractions import Fraction
 from os import PathLike
 from typing import Any
@@ -20,9 +21,10 @@ from laju.core.extras import needed_by
 from laju.core.units import Scale
 from laju.forecast import Prior
 from laju.forecast.curves import Rates
-from laju.frameworks.forecasting import Forecasting
+from laju.frameworks.forecasting import Forecasting, Tracking
 from laju.frameworks.torch import Scheduler
 from laju.frameworks.torch.trainers import Deferred
+from laju.sinks import tracker_of
 
 with needed_by("laju.frameworks.transformers", "transformers"):
     from transformers import TrainerCallback
@@ -178,7 +180,7 @@ class Forecast(Forecasting, TrainerCallback):
                     self._add(entry["step"], entry[self.monitor])
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
-        if self.live is None or not logs:
+        if self.plan is None or not logs:
             return
         self._names |= dict.fromkeys(logs)
         if self.monitor in logs:
@@ -190,6 +192,52 @@ class Forecast(Forecasting, TrainerCallback):
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         with self._stopping_nothing():
             self._finish(self._names)
+
+
+class Track(Tracking, Forecast):
+    """Logs planned and used rates, and the forecast of the loss, through the trainer: into W&B, MLflow, TensorBoard, trackio.
+
+        trainer = Trainer(…)
+        trainer.add_callback(Track(trainer, "cosine(3e-4, total='100%')"))
+
+    The trackers of `report_to` get `laju/schedule`, the schedule's text, and `laju/fingerprint` as the run's configuration. Each
+    time the trainer logs `monitor`, it logs `lr/planned`, `lr/used` and the figures of `Forecast` too. The first update that uses
+    another rate than the plan's is warned of. The used rate is the one of the first group.
+
+    Args:
+        trainer: the trainer.
+        schedule: the plan, as in `Forecast`. By default what the trainer's scheduler does.
+        options: any other argument of `Forecast`.
+
+    Raises:
+        TypeError, ValueError, OSError: a mistake in the arguments, before the training.
+    """
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:  # type: ignore[override]
+        super().on_train_begin(args, state, control, **more)
+        if settings := self._settings():
+            for run in _runs(self.trainer):
+                with self._stopping_nothing():
+                    tracker_of(run).config(settings)
+
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, optimizer: Any = None, **_: Any) -> None:
+        if self.plan is not None:
+            with self._stopping_nothing():
+                self._use(int(state.global_step), optimizer.param_groups[0]["lr"])
+
+
+def _runs(trainer: Any) -> Iterator[Any]:
+    """The runs of the trackers that the trainer reports to."""
+    reported = {type(callback).__name__: callback for callback in trainer.callback_handler.callbacks}
+    current = {
+        "WandbCallback": lambda: sys.modules["wandb"].run,
+        "MLflowCallback": lambda: sys.modules["mlflow"].active_run(),
+        "TrackioCallback": lambda: sys.modules["trackio"].context_vars.current_run.get(),
+        "TensorBoardCallback": lambda: reported["TensorBoardCallback"].tb_writer,
+    }
+    for name, run in current.items():
+        if name in reported and (found := run()) is not None:
+            yield found
 
 
 def _scale(args: Any, state: Any, train_dataloader: Any) -> Scale:
