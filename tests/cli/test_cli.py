@@ -5,16 +5,25 @@ from __future__ import annotations
 import csv
 import json
 import os
+import platform
+import re
+import shlex
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
+from html import unescape
 from pathlib import Path
 
+import click
 import pytest
 
 import laju
+from laju.cli import ARGUMENTS, cli
+from laju.cli.arguments import command_line
+from laju.lab import get_task
+from tests.pages import check
 
 TINY = ("--epochs", "1", "--seeds", "1", "--jobs", "1")
 posix = pytest.mark.skipif(os.name != "posix", reason="needs process groups and terminals of POSIX")
@@ -154,8 +163,36 @@ def test_compare_prints_a_table_and_where_the_report_is(run, tmp_path: Path) -> 
     for text in ("constant", "cosine with warmup", "test accuracy", "difference", "report: a b/report/report.html"):
         assert text in done.stdout
     assert "\x1b" not in done.stdout
-    assert (tmp_path / "a b" / "report" / "report.html").exists()
+    page = check((tmp_path / "a b" / "report" / "report.html").read_text(encoding="utf-8"))
+    verdict, command = (
+        re.sub(r"<[^>]*>", "", re.search(tag, page.source)[1]) for tag in (r"<h1>(.*?)</h1>", r'id="command">(.*?)<')
+    )
+    assert unescape(verdict) in " ".join(done.stdout.split())
+    # What the page says was typed gives the same again.
+    assert shlex.split(unescape(command)) == [
+        "laju",
+        "compare",
+        "chapter",
+        *TINY,
+        "--out",
+        "a b/report",
+        "--store",
+        "a b/store.sqlite",
+    ]
+    assert get_task("digits").fingerprint[:16] in page.words
+    for fact in (f"laju {laju.__version__}", f"Python {platform.python_version()}", "UTC", platform.machine()):
+        assert fact in page.words
     assert len(rows(tmp_path / "a b" / "store.sqlite")) == 6
+
+
+def test_a_page_names_the_command_for_a_shell_and_without_a_password() -> None:
+    typed = ("compare", "it's=cosine(0.3, total=9)", "--store", "postgresql://me:secret@host:5432/lab")
+    with click.Context(cli) as context:
+        context.meta[ARGUMENTS] = typed
+        told = command_line()
+    assert told is not None
+    assert shlex.split(told) == ["laju", *typed[:-1], "postgresql://me:***@host:5432/lab"]
+    assert command_line() is None
 
 
 def test_what_cannot_be_written_is_found_before_training(run, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from laju.dialects import Conversion, DialectError, NotASchedule, convert, read
 from laju.dialects.base import SYSTEMS
 from laju.dialects.writers import TARGETS
 from laju.inspect.outline import Outline, natural_end
+from tests.pages import check
 
 ROOT = Path(__file__).parents[2]
 few = settings(max_examples=40, deadline=None, derandomize=True)
@@ -507,7 +508,10 @@ def test_the_folder_has_the_code_the_picture_and_the_report(tmp_path: Path) -> N
         assert "LinearLR(start_factor=1e-08, total_iters=5)" in text
         assert "update 0" in text
         assert "scheduler = Scheduler(optimizer, lr=schedule)" in text
-    assert "http" not in page.read_text(encoding="utf-8")
+    opened = check(page.read_text(encoding="utf-8"))
+    assert "from laju to torch" in opened.words.lower()
+    (touched,) = [json.loads(a["data-curves"] or "") for _, a in opened.elements if "data-curves" in a]
+    assert next(curve["name"] for panel in touched["panels"] for curve in panel["curves"]) == "laju"
     assert found.save(tmp_path / "new" / "folder") == written
 
 
@@ -518,7 +522,7 @@ def test_what_a_user_wrote_is_escaped(tmp_path: Path) -> None:
         **{**{n: getattr(found, n) for n in Conversion.__dataclass_fields__}, "text": "<script>x</script>|"}
     )
     hostile.save(tmp_path)
-    assert "<script" not in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "timm: <script>x</script>|" in check((tmp_path / "report.html").read_text(encoding="utf-8")).words
     assert r"\|" in (tmp_path / "report.md").read_text(encoding="utf-8")
 
 

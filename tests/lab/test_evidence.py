@@ -343,10 +343,10 @@ def test_what_was_not_run_is_said_so() -> None:
 
 def test_the_page_begins_with_the_verdict() -> None:
     found = compared({"a": [80, 81, 82], "b": [83, 79, 85]})
-    html = page(found, command="laju chapter …")
+    html = page(found, verdict=found.verdict(command="laju chapter …"), command="laju chapter --seeds 3")
     assert ('class="better"' in html or 'class="worse"' in html) == any(row.differs for row in found.summary())
     assert found.verdict(command="laju chapter …").partition(" (laju")[0] in html
-    assert html.index("</h1>") < html.index('<p class="verdict">') < html.index('<dl class="facts">')
+    assert html.index("<h1>") < html.index("laju chapter --seeds 3") < html.index('<dl class="facts">')
     assert "<code>laju chapter … --seeds " in html
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import math
 import re
-from html.parser import HTMLParser
 from io import StringIO
 from pathlib import Path
 
@@ -20,6 +19,8 @@ from laju.lab.comparison import Comparison
 from laju.lab.report import FILES, check_writable, table, write_report
 from laju.lab.report.html import page
 from laju.lab.trials import Optimizer, Outcome, Record
+from laju.view.plot import printable
+from tests.pages import Page, check
 
 PLAN = laju.RunPlan(samples=1000, batch_size=100, epochs=4)
 SEEDS = (0, 1, 2)
@@ -31,6 +32,10 @@ HOSTILE = {
     '=HYPERLINK("http://evil.example")': laju.constant(0.1),
     '" onload="alert(1)': laju.constant(0.2),
     "</svg><img src=x onerror=alert(1)>": laju.square_root(0.1),
+    "</script><script>alert(1)</script>": laju.constant(0.05),
+    "'余弦 &amp; 预热' שלום": laju.constant(0.06),
+    "left \u202eto right": laju.constant(0.07),
+    "n" * 5000: laju.constant(0.08),
 }
 
 
@@ -70,73 +75,28 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-class Page(HTMLParser):
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text: list[str] = []
-        self.open: list[str] = []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.text.append(data)
-
-    @property
-    def ids(self) -> list[str]:
-        return [a["id"] or "" for _, a in self.elements if "id" in a]
-
-
 @pytest.fixture(scope="module")
 def html(folder: Path) -> Page:
-    return Page((folder / "report.html").read_text("utf-8"))
-
-
-def test_the_page_runs_no_script_and_loads_nothing(folder: Path, html: Page) -> None:
-    tags = {tag for tag, _ in html.elements}
-    assert tags.isdisjoint(
-        {"script", "img", "link", "iframe", "object", "embed", "base", "form", "image", "b", "foreignobject"}
-    )
-    for tag, attributes in html.elements:
-        for name, value in attributes.items():
-            assert not name.startswith("on"), (tag, name)
-            if name.split(":")[-1] in ("href", "src", "srcset", "data", "action"):
-                assert (value or "").startswith("#"), (tag, name, value)
-    text = (folder / "report.html").read_text("utf-8")
-    assert "@import" not in text
-    assert all(target.startswith("#") for target in re.findall(r"url\(['\"]?([^)]*)\)", text))
-    assert "default-src 'none'" in text
+    return check((folder / "report.html").read_text("utf-8"))
 
 
 def test_names_are_on_the_page_as_text(html: Page) -> None:
     text = "".join(html.text)
     for name, schedule in HOSTILE.items():
-        assert text.count(name) >= 3, name
+        assert text.count(printable(name)) >= 3, name
         assert str(schedule) in text
     assert "<b>digits</b>" in text
 
 
 def test_the_page_says_what_was_run_and_what_went_wrong(html: Page) -> None:
     text = re.sub(r"\s+", " ", "".join(html.text))
-    for fact in ("1,000", "40 (10 an epoch)", "sgd(momentum=0.9)", "0, 1, 2", "20 of 21"):
+    for fact in ("1,000", "40 (10 an epoch)", "sgd(momentum=0.9)", "0, 1, 2", "32 of 33"):
         assert fact in text
     for warning in comparison().warnings():
         assert re.sub(r"\s+", " ", warning) in text
     assert "1 of 3 diverged at update 17" in text
     assert "3 of 3 diverged at update 17" in text
     assert "1 of 3 collapsed" in text
-
-
-def test_ids_of_the_figures_do_not_collide_and_all_exist(folder: Path, html: Page) -> None:
-    assert len(html.ids) == len(set(html.ids))
-    text = (folder / "report.html").read_text("utf-8")
-    used = re.findall(r"url\(#([^)]*)\)", text) + re.findall(r'href="#([^"]*)"', text)
-    assert used
-    assert set(used) <= set(html.ids)
-    assert sum(tag == "figure" for tag, _ in html.elements) == 5
 
 
 def test_figures_take_their_colours_from_the_page_so_that_dark_mode_changes_them(html: Page) -> None:
@@ -172,7 +132,7 @@ def test_pandas_reads_the_tables_back(folder: Path) -> None:
 
 def test_no_cell_of_a_table_is_a_formula(folder: Path) -> None:
     raw = (folder / "trials.csv").read_bytes().decode("utf-8")
-    assert raw.count("\r\n") == 1 + 21
+    assert raw.count("\r\n") == 1 + 33
     rows = list(csv.reader(StringIO(raw, newline="")))
     assert {len(row) for row in rows} == {len(rows[0])}
     for row in rows:
@@ -218,7 +178,7 @@ def test_a_report_replaces_an_earlier_one_and_leaves_nothing_half_written(tmp_pa
 
 def test_a_failed_write_leaves_the_earlier_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "report.html").write_text("old")
-    monkeypatch.setattr("laju.lab.report.html.page", lambda *_: 1 / 0)
+    monkeypatch.setattr("laju.lab.report.html.page", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         write_report(comparison(), tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]

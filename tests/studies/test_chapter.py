@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -341,10 +342,11 @@ def test_rates_that_the_tab_did_not_use_are_held_against_no_figure() -> None:
 
 def test_the_page_of_the_report_has_the_published_figures() -> None:
     found = trained()
-    page = html.page(found.comparison, elsewhere=found.beside()[1])
+    page = html.page(found.comparison, elsewhere=found.beside()[2], verdict=found.verdict)
     table = page[page.index("Beside the figures of the PyTorch tab") :].partition("</table>")[0]
-    cells = re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", table)
+    cells = [re.sub(r"<[^>]*>", "", cell) for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", table)]
     assert cells[:4] == ["schedule", "verdict", "train loss", "published"]
+    assert page.count(escape(found.verdict)) == page.count(f"<h1>{escape(found.verdict)}</h1>") == 1
     assert cells[cells.index("cosine") :][:8] == [
         "cosine",
         "agrees",
@@ -356,7 +358,7 @@ def test_the_page_of_the_report_has_the_published_figures() -> None:
         "0.901",
     ]
     assert cells[-8:] == ["cosine with warmup", "none published", "0.500", "-", "0.500", "-", "0.500", "-"]
-    assert trained("mxnet").beside()[1] is None
+    assert trained("mxnet").beside()[2] is None
 
 
 def test_the_result_is_plain_json() -> None:

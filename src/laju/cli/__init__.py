@@ -32,6 +32,8 @@ VERBS = {
 
 
 _JSON = "laju.json"
+ARGUMENTS = "laju.arguments"
+"""The key of the command line's arguments, as typed, among a context's `meta`."""
 
 
 class Verbs(click.Group):
@@ -57,6 +59,7 @@ class Verbs(click.Group):
 
     def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
         context.meta[_JSON] = "--json" in args
+        context.meta[ARGUMENTS] = tuple(args)
         return super().parse_args(context, args)
 
     def invoke(self, context: click.Context) -> Any:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from laju.cli import completion
+from laju.cli import ARGUMENTS, completion
 from laju.cli.errors import Missing, Wrong, in_options, of_system
 from laju.core.checks import SpecError, nearest
 from laju.core.schedule import Schedule
@@ -53,6 +53,14 @@ def functions_allowed() -> bool:
     """Whether the user said --functions: a text on the command line may have come from anywhere."""
     context = click.get_current_context(silent=True)
     return context is not None and bool(context.meta.get(_FUNCTIONS))
+
+
+def command_line() -> str | None:
+    """The command as typed, for a shell, with a URL's password left out; None outside of the command line."""
+    context = click.get_current_context(silent=True)
+    if context is None or ARGUMENTS not in context.meta:
+        return None
+    return re.sub(r"(://[^/\s:@']*):[^/\s@']*@", r"\1:***@", shlex.join(("laju", *context.meta[ARGUMENTS])))
 
 
 def store_option() -> Callable[[F], F]:

@@ -102,7 +102,6 @@ def command(
             what,
             store,
             out,
-            command=f"laju chapter --tab {tab}{' --as-meant' if as_meant else ''} …",
             foretold=True,
             annotate=lambda comparison: Result(which, comparison, as_meant).beside(),
             epochs=epochs,
@@ -119,8 +118,6 @@ def command(
             console.print()
             console.print(_table(result))
             for note in comparison.warnings():
-                if note == result.verdict:  # which is above already
-                    continue
                 console.print(f"note: {note}", style="yellow", markup=False, highlight=False)
         console.print(
             f"\nreport: {files[0]}   ({time.monotonic() - began:.0f} s)", markup=False, highlight=False, soft_wrap=True

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from laju.cli import completion
-from laju.cli.arguments import functions_allowed, schedule_argument
+from laju.cli.arguments import command_line, functions_allowed, schedule_argument
 from laju.cli.run_options import as_text, sketched, usage_errors
 from laju.core.checks import shown
 
@@ -108,7 +108,7 @@ def command(
             updates_per_epoch=updates_per_epoch,
             facts=facts,
         )
-        written = [] if out is None else found.save(out)
+        written = [] if out is None else found.save(out, command_line())
         if as_json:
             click.echo(as_text({**found.to_json(), "report": found.report}))
         else:

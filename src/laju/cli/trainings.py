@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from laju.cli.arguments import command_line
 from laju.core.checks import nearest
 
 if TYPE_CHECKING:
@@ -45,9 +46,8 @@ def train_and_report(
     out: Path,
     *,
     difference: float = 0.01,
-    command: str = "laju compare …",
     foretold: bool = False,
-    annotate: Callable[[Comparison], tuple[Sequence[str], Elsewhere | None]] | None = None,
+    annotate: Callable[[Comparison], tuple[str, Sequence[str], Elsewhere | None]] | None = None,
     **options: Any,
 ) -> tuple[Comparison, list[Path]]:
     """Run `compare` with a display and a report in `out`; Ctrl-C and a lost worker end the program and name the kept trials.
@@ -57,9 +57,9 @@ def train_and_report(
         schedules, task, store, options: as `laju.lab.compare.compare` takes them.
         out: folder for the report.
         difference: that the report's number of seeds asks about.
-        command: that the report names for more seeds.
         foretold: print the expected time once known.
-        annotate: sentences about the comparison, which become the first of its notes, and figures of others for its page.
+        annotate: the verdict that opens the page, sentences that become the first of the comparison's notes, and figures of
+            others for the page; without it the page opens with the comparison's own verdict.
     """
     from laju.lab.compare import Interrupted, Unfinished, compare
     from laju.lab.report import check_writable, write_report
@@ -82,12 +82,12 @@ def train_and_report(
         _stop(console, f"{_kept(stopped.comparison, store)}{others}; the same command runs the rest.")
     except Unfinished as error:
         raise click.ClickException(f"{error}. {_kept(error.comparison, store)}.") from error
-    elsewhere = None
+    verdict, elsewhere = None, None
     if annotate is not None:
-        sentences, elsewhere = annotate(result)
+        verdict, sentences, elsewhere = annotate(result)
         result = replace(result, notes=(*sentences, *result.notes))
     try:
-        files = write_report(result, out, difference, command, elsewhere)
+        files = write_report(result, out, difference, elsewhere, verdict=verdict, command=command_line())
     except KeyboardInterrupt:
         _stop(console, f"{_kept(result, store)}; the same command writes the report.")
     return result, files

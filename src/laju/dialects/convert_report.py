@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import os
 from dataclasses import dataclass, field
@@ -16,6 +15,8 @@ from laju.dialects.writers.per_epoch import NAME
 from laju.inspect.difference import SHARE, Difference
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from laju.view.plot import Picture
 
 FILES = ("convert.py", "difference.png", "report.md", "report.html")
@@ -104,14 +105,18 @@ class Conversion:
         more = self.after is not None and not self.after.equal
         return self.updates + (max(1, self.updates // 4) if more else 0)
 
-    def save(self, folder: str | os.PathLike[str]) -> list[Path]:
+    def save(self, folder: str | os.PathLike[str], command: str | None = None) -> list[Path]:
         """Write the code, the picture, and the report as Markdown and as a page, and return the paths.
+
+        Args:
+            folder: where to; made if need be.
+            command: that made the conversion, for the page's reader to run again.
 
         Raises:
             OSError: a file cannot be written.
             ModuleNotFoundError: Matplotlib is not installed.
         """
-        return save(self, Path(folder))
+        return save(self, Path(folder), command)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -206,7 +211,7 @@ def _plural(unit: str, n: int) -> str:
     return unit if n == 1 else f"{unit}s"
 
 
-def save(c: Conversion, folder: Path) -> list[Path]:
+def save(c: Conversion, folder: Path, command: str | None = None) -> list[Path]:
     """Write everything into the folder, which is created where missing."""
     drawn = c.picture()  # first, as it needs Matplotlib: the folder gets all of the files or none
     folder.mkdir(parents=True, exist_ok=True)
@@ -214,7 +219,7 @@ def save(c: Conversion, folder: Path) -> list[Path]:
     code.write_text(c.code, encoding="utf-8")
     drawn.save(picture)
     markdown.write_text(as_markdown(c), encoding="utf-8")
-    page.write_text(as_html(c, picture.read_bytes()), encoding="utf-8")
+    page.write_text(as_html(c, drawn.figure, command), encoding="utf-8")
     return [code, picture, markdown, page]
 
 
@@ -277,58 +282,30 @@ def _table(c: Conversion) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def as_html(c: Conversion, picture: bytes) -> str:
+def as_html(c: Conversion, figure: Figure, command: str | None = None) -> str:
     """The page; everything that a user wrote is escaped."""
-
-    def escaped(text: str) -> str:
-        return html.escape(text)
+    from laju.view import page
 
     def code(text: str) -> str:
-        return f"<code>{escaped(text)}</code>"
+        return f"<code>{html.escape(text)}</code>"
 
-    rows = "".join(
-        f"<tr><th>{escaped(name)}</th><td>{code(value) if name in ('from', 'laju') else escaped(value)}</td></tr>"
-        for name, value in facts(c).items()
-    )
-    verdict = escaped(_verdict(c)).replace("\n", "<br>")
+    verdict = html.escape(_verdict(c)).replace("\n", "<br>")
+    parts = []
     if c.nearest is not None:
-        verdict = verdict.replace(escaped(_with_rate(c)), code(_with_rate(c)))
-        verdict += "" if c.own else f"</p><p>Nearest of its own: {code(_with_rate(c))}"
-    differences = ""
+        verdict = verdict.replace(html.escape(_with_rate(c)), code(_with_rate(c)))
+        parts += [] if c.own else [f"<p>Nearest of its own: {code(_with_rate(c))}</p>"]
+    parts.append(page.picture(figure, _caption(c), "curves", unit=c.unit, wide=True))
     if c.difference is not None and not c.own:
-        head = "".join(f"<th>{escaped(name)}</th>" for name in _HEAD)
-        body = "".join(f"<tr>{''.join(f'<td>{escaped(cell)}</td>' for cell in row)}</tr>" for row in _rows(c))
-        differences = f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>'
-    traps = "".join(f"<li>{escaped(trap)}</li>" for trap in c.traps)
-    image = base64.b64encode(picture).decode()
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escaped(_heading(c))}</title>
-<style>
-:root {{ color-scheme: light dark; --ink: #222b38; --paper: #fff; --line: #d9dee5; --soft: #f4f6f8 }}
-@media (prefers-color-scheme: dark) {{ :root {{ --ink: #e3e7ec; --paper: #171c24; --line: #3a4351; --soft: #212834 }} }}
-body {{ font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 56rem; margin: 2rem auto;
-  padding: 0 1rem }}
-h1 {{ font-size: 1.6rem }} h2 {{ font-size: 1.2rem; margin-top: 2rem }}
-table {{ border-collapse: collapse }} th, td {{ text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid
-  var(--line); vertical-align: top }}
-code {{ overflow-wrap: anywhere }} pre {{ background: var(--soft); padding: 1rem; overflow-x: auto; border-radius: 4px }}
-pre code {{ overflow-wrap: normal }}
-img {{ max-width: 100%; background: #fff; border-radius: 4px }} .wide {{ overflow-x: auto }}
-</style>
-</head>
-<body>
-<h1>{escaped(_heading(c))}</h1>
-<table>{rows}</table>
-<p>{verdict}</p>
-<p><img alt="{escaped(_caption(c))}" src="data:image/png;base64,{image}"></p>
-{differences}
-{f"<h2>Look out</h2><ul>{traps}</ul>" if traps else ""}
-<h2>Code</h2>
-<pre><code>{escaped(c.code)}</code></pre>
-</body>
-</html>
-"""
+        head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in _HEAD)
+        rows = (
+            f'<tr><th scope="row">{html.escape(name)}</th>{"".join(f"<td>{html.escape(cell)}</td>" for cell in cells)}</tr>'
+            for name, *cells in _rows(c)
+        )
+        table = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+        parts.append(f'<h2>Differences</h2><div class="scroll" tabindex="0">{table}</div>')
+    if c.traps:
+        parts.append(f"<h2>Look out</h2><ul>{''.join(f'<li>{html.escape(trap)}</li>' for trap in c.traps)}</ul>")
+    parts.append(f'<h2>Code</h2><pre tabindex="0">{code(c.code)}</pre>')
+    over = f'<p class="over">{html.escape(_heading(c))}</p>\n<h1>{verdict}</h1>\n'
+    facts_ = page.facts(facts(c)) + page.facts(page.made())
+    return page.document(_heading(c), over + page.command_line(command) + facts_ + "\n".join(parts))

@@ -195,6 +195,7 @@ def compare(
                 resolution=task.resolution,
                 race=raced,
                 description=task.description,
+                data=task.fingerprint,
                 beside=logs,
             )
 

@@ -133,6 +133,7 @@ class Comparison:
         resolution: the smallest difference of two test accuracies, 1 / (test examples); 0 where it is unknown.
         race: what left these schedules of a larger number, if there was a race.
         description: of the task's network and initial weights, a sentence for reports.
+        data: the fingerprint of the task with its data, see `Task.fingerprint`; empty where it is unknown.
         beside: logs of other runs, shown in reports as not paired; no figure of the comparison has these.
 
     Raises:
@@ -153,6 +154,7 @@ class Comparison:
     resolution: float = 0.0
     race: Race | None = None
     description: str = ""
+    data: str = ""
     beside: tuple[LoggedRun, ...] = ()
 
     def __post_init__(self) -> None:
@@ -333,6 +335,7 @@ class Comparison:
             "verdict": self.verdict(difference),
             "task": self.task,
             "description": self.description,
+            "data": self.data,
             "plan": {**vars(plan), "updates_per_epoch": plan.updates_per_epoch, "updates": plan.updates},
             "optimizer": str(self.optimizer),
             "seeds": list(self.seeds),

@@ -292,7 +292,10 @@ def _picture(found: Comparison, decays: list[Decay], bases: tuple[float, ...], n
         if decay.name not in names:
             continue
         full = names[decay.name]
-        style = {"color": PALETTE[i % len(PALETTE)], "linestyle": "-" if decay.family == "α" else (0, (4, 1.5))}
+        style: dict[str, Any] = {
+            "color": PALETTE[i % len(PALETTE)],
+            "linestyle": "-" if decay.family == "α" else (0, (4, 1.5)),
+        }
         per = found.plan.updates_per_epoch
         lines.append(draw_steps(rates, _rates(found, full), i, per=per, **style))
         labels.append(f"{decay.name} from {float(full.rpartition(' ')[2]):g}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from laju.core.schedule import Schedule
-from laju.view.plot import INK, Picture, draw_steps, legend, need, printable, tidy
+from laju.view.plot import INK, Picture, curve_id, draw_steps, legend, need, printable, tidy
 
 
 def picture(a: Schedule, b: Schedule, updates: int, names: tuple[str, str] = ("a", "b")) -> Picture:
@@ -23,8 +23,8 @@ def picture(a: Schedule, b: Schedule, updates: int, names: tuple[str, str] = ("a
     figure = Figure(figsize=(7.2, 4.8), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
     x, y = a.values(updates), b.values(updates)
-    lines = [draw_steps(above, x, 0), draw_steps(above, y, 1)]
-    draw_steps(below, y - x, 2)
+    lines = [draw_steps(above, v, i, label=names[i], gid=curve_id(i)) for i, v in enumerate((x, y))]
+    draw_steps(below, y - x, 2, label=f"{names[1]} - {names[0]}", gid=curve_id(2))
     below.axhline(0, color=INK, linewidth=0.8, zorder=0)
     above.set_ylabel("value", color=INK)
     below.set_ylabel(f"{printable(names[1], most=12)} - {printable(names[0], most=12)}", color=INK, parse_math=False)

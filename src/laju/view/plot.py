@@ -113,7 +113,9 @@ def plot(
     else:
         figure = ax.figure
     values = [s.values(n) for s in named.values()]
-    lines = [draw_steps(ax, v, i) for i, v in enumerate(values)]
+    lines = [
+        draw_steps(ax, v, i, label=name, gid=curve_id(i)) for i, (name, v) in enumerate(zip(named, values, strict=True))
+    ]
     ax.set_xlim(0, n)
     if log:
         peak = max(float(v.max()) for v in values)
@@ -251,11 +253,20 @@ def line_style(i: int) -> dict[str, Any]:
     return {"color": PALETTE[i % len(PALETTE)], "linestyle": DASHES[i // len(PALETTE) % len(DASHES)]}
 
 
-def draw_steps(ax: Any, values: NDArray[np.float64], i: int, per: float = 1, **style: Any) -> Any:
-    """Draw values as steps, the t-th from t / per to (t + 1) / per, in the style of the i-th curve."""
-    t, v = thin(values)
+def curve_id(i: int) -> str:
+    """The group id of an artist of the i-th curve of a page, by which the page's script finds the curve; see `laju.view.page`."""
+    return f"curve-{i}-"
+
+
+def draw_steps(ax: Any, values: NDArray[np.float64], i: int, per: float = 1, limit: int = 4000, **style: Any) -> Any:
+    """Draw values as steps, the t-th from t / per to (t + 1) / per, in the style of the i-th curve.
+
+    More than `limit` values are thinned, and what is left is joined by straight lines: a step would last for several updates.
+    """
+    t, v = thin(values, limit)
     style = {**line_style(i), "linewidth": 1.8, "solid_capstyle": "butt", **style}
-    (line,) = ax.plot(np.append(t, len(values)) / per, np.append(v, v[-1]), drawstyle="steps-post", **style)
+    drawstyle = "steps-post" if len(t) == len(values) else "default"
+    (line,) = ax.plot(np.append(t, len(values)) / per, np.append(v, v[-1]), drawstyle=drawstyle, **style)
     return line
 
 

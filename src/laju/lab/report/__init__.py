@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from laju.lab.report import csv, figures, html
 from laju.lab.report.html import Elsewhere
 from laju.lab.report.table import agreement_table, dropped_table, leads, ranking_table, table
+from laju.view.page import made
 
 if TYPE_CHECKING:
     from laju.lab.comparison import Comparison
@@ -55,8 +56,10 @@ def write_report(
     comparison: Comparison,
     folder: str | os.PathLike[str],
     difference: float = 0.01,
-    command: str = "laju compare …",
     elsewhere: Elsewhere | None = None,
+    *,
+    verdict: str | None = None,
+    command: str | None = None,
 ) -> list[Path]:
     """Write the report's files into a folder, in place of those of an earlier report.
 
@@ -66,8 +69,9 @@ def write_report(
         comparison: what to report.
         folder: where to; made if need be.
         difference: in test accuracy; the page says how many seeds would show it.
-        command: that would train more of the same, without its number of seeds; the page names it.
         elsewhere: figures of others that the page shows beside these.
+        verdict: the sentence that opens the page; the comparison's own by default.
+        command: that made the comparison, for the page's reader to run again.
 
     Returns:
         The files: the HTML page, the pictures, and the CSV tables.
@@ -76,9 +80,12 @@ def write_report(
         OSError: the folder cannot be written.
     """
     path = check_writable(folder)
+    facts = made(("numpy", *dict.fromkeys(comparison.frameworks.values())))
     writers: dict[str, Callable[[Path], object]] = {
         "report.html": lambda target: target.write_text(
-            html.page(comparison, difference, command, elsewhere), encoding="utf-8", newline="\n"
+            html.page(comparison, difference, elsewhere, verdict=verdict, command=command, made=facts),
+            encoding="utf-8",
+            newline="\n",
         ),
         "overview.png": lambda target: figures.save(figures.overview(comparison), target),
         "trials.csv": lambda target: csv.write(comparison.trials(), target),

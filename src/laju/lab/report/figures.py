@@ -5,9 +5,7 @@ Everything is drawn with Matplotlib's objects, without pyplot, so that no global
 
 from __future__ import annotations
 
-import io
 import math
-import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +18,11 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from laju.lab.report.table import why_dropped
 from laju.lab.statistics import ACCURACY, LOSS, estimate
-from laju.view.plot import DASHES, GRID, INK, PALETTE, draw_steps, legend, line_style, printable, thin, tidy
+from laju.view.plot import DASHES, INK, PALETTE, curve_id, draw_steps, legend, line_style, printable, thin, tidy
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from laju.lab.comparison import Comparison
     from laju.lab.race import Race
 
@@ -38,7 +38,6 @@ _MARKS: dict[str, dict[str, Any]] = {
     "diverged": {"marker": "X", "markersize": 8, "markeredgewidth": 0, "linestyle": "none"},
     "collapsed": {"marker": "v", "markersize": 8, "markeredgewidth": 0, "linestyle": "none"},
 }
-_SVG = "http://www.w3.org/2000/svg"
 
 
 def overview(comparison: Comparison) -> Figure:
@@ -78,9 +77,17 @@ def single(comparison: Comparison, panel: str) -> Figure:
 
 
 def bare(comparison: Comparison, panel: str) -> Figure:
-    """One panel without a legend, for a page that has its own."""
-    figure = Figure(figsize=(6.4, 4.0), facecolor="none", layout="constrained")
-    draw(figure.subplots(), comparison, panel)
+    """One panel without a legend and title, for a page that has its own."""
+    return _bare(lambda ax: draw(ax, comparison, panel, points=800))
+
+
+def _bare(draw: Callable[[Any], object]) -> Figure:
+    # Laid out for a narrow screen; a page makes the text smaller where there is room.
+    with matplotlib.rc_context({"font.size": 13}):
+        figure = Figure(figsize=(5.4, 3.4), facecolor="none", layout="constrained")
+        ax = figure.subplots()
+        draw(ax)
+    ax.set_title("", loc="left")
     return figure
 
 
@@ -95,10 +102,8 @@ def best(comparison: Comparison) -> Figure:
 
 
 def bare_best(comparison: Comparison) -> Figure:
-    """The same without a legend, wide and low, for a page that has its own."""
-    figure = Figure(figsize=(13.0, 3.4), facecolor="none", layout="constrained")
-    draw_best(figure.subplots(), comparison)
-    return figure
+    """The same without a legend and title, for a page that has its own."""
+    return _bare(lambda ax: draw_best(ax, comparison))
 
 
 def draw_best(ax: Any, comparison: Comparison) -> list[Any]:
@@ -113,10 +118,12 @@ def draw_best(ax: Any, comparison: Comparison) -> list[Any]:
         return []
     epochs = sorted({row["epoch"] for row in rows})
     lines = []
-    for i, name in zip(looks(comparison), comparison.schedules, strict=True):
+    for k, (i, name) in enumerate(zip(looks(comparison), comparison.schedules, strict=True)):
         values = [row["best"] for row in rows if row["schedule"] == name]
         dot = {"marker": "o", "markersize": 4} if len(epochs) == 1 else {}
-        lines += ax.plot(epochs, values, linewidth=1.8, clip_on=False, **dot, **line_style(i))
+        lines += ax.plot(
+            epochs, values, linewidth=1.8, clip_on=False, label=name, gid=curve_id(k), **dot, **line_style(i)
+        )
     ax.set_ylim(0, 1)
     ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     ax.set_xlim(0, comparison.plan.epochs)
@@ -133,8 +140,10 @@ def race(race: Race) -> Figure:
 
 def bare_race(race: Race) -> Figure:
     """The same, for a page."""
-    figure = Figure(figsize=(13.0, 1.5 + 0.34 * len(race.entered)), facecolor="none", layout="constrained")
-    draw_race(figure.subplots(), race)
+    figure = Figure(figsize=(13.0, 1.2 + 0.34 * len(race.entered)), facecolor="none", layout="constrained")
+    ax = figure.subplots()
+    draw_race(ax, race)
+    ax.set_title("", loc="left")
     return figure
 
 
@@ -168,9 +177,9 @@ def draw_race(ax: Any, race: Race) -> None:
     legend(ax.figure, handles, labels, loc="outside right upper", fontsize=10)
 
 
-def draw(ax: Any, comparison: Comparison, panel: str) -> list[Any]:
-    """Draw one panel into Matplotlib axes; returns a line for each schedule, for a legend."""
-    lines = _rates(ax, comparison) if panel == "rate" else _curves(ax, comparison, panel)
+def draw(ax: Any, comparison: Comparison, panel: str, points: int = 4000) -> list[Any]:
+    """Draw one panel into Matplotlib axes, with so many points a rate at most; returns a line for each schedule, for a legend."""
+    lines = _rates(ax, comparison, points) if panel == "rate" else _curves(ax, comparison, panel)
     _draw_logs(ax, comparison, panel)
     tidy(ax)
     ax.set_title(PANELS[panel], loc="left", color=INK, fontsize=12, fontweight="bold", pad=10)
@@ -183,39 +192,6 @@ def draw(ax: Any, comparison: Comparison, panel: str) -> list[Any]:
 def save(figure: Figure, target: Path) -> None:
     """Write a PNG file."""
     figure.savefig(target, format="png", dpi=160)
-
-
-def svg(figure: Figure, prefix: str, label: str) -> str:
-    """The figure as an `<svg>` element to put into an HTML page.
-
-    Every id starts with `prefix`, since the ids of several figures would collide in one page. Ink, grid and curve
-    colours become the page's CSS variables `--ink`, `--grid` and `--c0`, `--c1`, … so that they follow its dark mode.
-    """
-    buffer = io.BytesIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": prefix}):
-        figure.savefig(buffer, format="svg", transparent=True)
-    ET.register_namespace("", _SVG)
-    ET.register_namespace("xlink", "http://www.w3.org/1999/xlink")
-    root = ET.fromstring(buffer.getvalue())
-    for child in [c for c in root if c.tag in (f"{{{_SVG}}}metadata",)]:
-        root.remove(child)
-    variables = {INK: "var(--ink)", GRID: "var(--grid)", **{c: f"var(--c{i})" for i, c in enumerate(PALETTE)}}
-    for element in root.iter():
-        for key, value in element.attrib.items():
-            if key == "id":
-                value = f"{prefix}-{value}"
-            elif key.endswith("href") and value.startswith("#"):
-                value = f"#{prefix}-{value[1:]}"
-            else:
-                value = value.replace("url(#", f"url(#{prefix}-")
-            if key == "style":
-                for color, variable in variables.items():
-                    value = value.replace(color, variable)
-            element.set(key, value)
-    root.attrib.pop("width"), root.attrib.pop("height")
-    root.set("role", "img")
-    root.set("aria-label", label)
-    return ET.tostring(root, encoding="unicode")
 
 
 def _key(comparison: Comparison) -> tuple[list[Any], list[str]]:
@@ -248,13 +224,14 @@ def _draw_logs(ax: Any, comparison: Comparison, panel: str) -> None:
         look = {"marker": "o", "markersize": 4} if len(kept) == 1 else {}
         look |= {"drawstyle": "steps-post"} if panel == "rate" else {}
         low, high = ax.get_ylim()
+        look |= {"label": run.label, "gid": curve_id(len(comparison.schedules) + i)}
         ax.plot(epochs[places], kept, color=INK, linewidth=1.4, linestyle=log_dash(i), **look)
         seen = values[(epochs >= 0.2 * comparison.plan.epochs) & (epochs <= comparison.plan.epochs)]
         seen = values[epochs <= comparison.plan.epochs] if panel == "rate" else seen
         if seen.size:
             margin = 0.06 * (high - low)
             low, high = min(low, max(float(seen.min()) - margin, 0.0)), max(high, float(seen.max()) + margin)
-        ax.set_ylim(low, high)
+        ax.set_ylim(low, min(high, 1.0) if panel.endswith("accuracy") else high)
 
 
 def looks(comparison: Comparison) -> list[int]:
@@ -269,10 +246,13 @@ def looks(comparison: Comparison) -> list[int]:
     ]
 
 
-def _rates(ax: Any, comparison: Comparison) -> list[Any]:
+def _rates(ax: Any, comparison: Comparison, points: int) -> list[Any]:
     plan = comparison.plan
     values = [schedule.resolve(plan).values(plan.updates) for schedule in comparison.schedules.values()]
-    lines = [draw_steps(ax, v, i, per=plan.updates_per_epoch) for i, v in zip(looks(comparison), values, strict=True)]
+    lines = [
+        draw_steps(ax, v, i, per=plan.updates_per_epoch, limit=points, label=name, gid=curve_id(k))
+        for k, (i, v, name) in enumerate(zip(looks(comparison), values, comparison.schedules, strict=True))
+    ]
     if all(v.min() >= 0 for v in values):
         ax.set_ylim(bottom=0)
     return lines
@@ -280,7 +260,8 @@ def _rates(ax: Any, comparison: Comparison) -> list[Any]:
 
 def _curves(ax: Any, comparison: Comparison, panel: str) -> list[Any]:
     lines, means_shown, failed = [], [], []
-    for i, name in zip(looks(comparison), comparison.schedules, strict=True):
+    faint = 0.15 if len(comparison.schedules) <= len(PALETTE) else 0.06  # many bands on each other would hide the lines
+    for k, (i, name) in enumerate(zip(looks(comparison), comparison.schedules, strict=True)):
         style = line_style(i)
         finished: dict[float, list[float]] = {}
         for seed in comparison.seeds:
@@ -301,7 +282,8 @@ def _curves(ax: Any, comparison: Comparison, panel: str) -> list[Any]:
                             math.inf if panel == "train_loss" else 0.0,
                         )
                     ]
-                failed.append((points, style["color"], outcome.status))
+                of = {"label": f"{name}, seed {seed}, which {outcome.status}", "gid": curve_id(k)}
+                failed.append((points, style["color"], outcome.status, of))
         epochs = sorted(finished)
         bounds = LOSS if panel == "train_loss" else ACCURACY
         estimates = [e for epoch in epochs if (e := estimate(finished[epoch], bounds=bounds)) is not None]
@@ -310,23 +292,23 @@ def _curves(ax: Any, comparison: Comparison, panel: str) -> list[Any]:
             np.array([e.mean if x is None else x for e in estimates for x in [getattr(e, end)]])
             for end in ("low", "high")
         )
-        (line,) = ax.plot(epochs, means, linewidth=1.8, **style)
-        ax.fill_between(epochs, low, high, color=style["color"], alpha=0.15, linewidth=0)
+        (line,) = ax.plot(epochs, means, linewidth=1.8, label=name, gid=curve_id(k), **style)
+        ax.fill_between(epochs, low, high, color=style["color"], alpha=faint, linewidth=0, gid=curve_id(k))
         lines.append(line)
         means_shown.append(means[np.asarray(epochs) >= 0.2 * comparison.plan.epochs] if epochs else means)
     _limits(ax, panel, means_shown)
-    for points, color, status in failed:
-        _draw_failed(ax, points, color, status)
+    for points, color, status, of in failed:
+        _draw_failed(ax, points, color, status, of)
     return lines
 
 
-def _draw_failed(ax: Any, points: list[tuple[float, float]], color: str, status: str) -> None:
+def _draw_failed(ax: Any, points: list[tuple[float, float]], color: str, status: str, of: dict[str, str]) -> None:
     """A trial that is in no mean: a dotted line that ends in a mark, at the edge when it left the axes."""
     if points:
         x, y = np.array(points).T
         low, high = ax.get_ylim()
-        ax.plot(x, y, color=color, linewidth=1.0, linestyle=(0, (1, 1.6)))
-        ax.plot(x[-1:], np.clip(y[-1:], low, high), color=color, clip_on=False, zorder=5, **_MARKS[status])
+        ax.plot(x, y, color=color, linewidth=1.0, linestyle=(0, (1, 1.6)), **of)
+        ax.plot(x[-1:], np.clip(y[-1:], low, high), color=color, clip_on=False, zorder=5, **of, **_MARKS[status])
 
 
 def _limits(ax: Any, panel: str, means: list[Any]) -> None:
@@ -337,4 +319,4 @@ def _limits(ax: Any, panel: str, means: list[Any]) -> None:
     low, high = float(values.min()), float(values.max())
     margin = 0.06 * (high - low) or 0.05 * abs(high) or 0.05
     low, high = low - margin, high + margin
-    ax.set_ylim(max(low, 0.0), high if panel == "train_loss" else min(high, 1.004))
+    ax.set_ylim(max(low, 0.0), high if panel == "train_loss" else min(high, 1.0))

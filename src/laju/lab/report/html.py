@@ -1,4 +1,4 @@
-"""The report as one HTML page: no script, and nothing loaded from elsewhere, so that it opens anywhere and for ever."""
+"""The report of a comparison as one HTML page that loads nothing from elsewhere, so that it opens anywhere and for ever."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from laju.lab.beside import FIGURES
 from laju.lab.report import figures
 from laju.lab.report.table import duration, leads, needed, p_value, rank, why_dropped
 from laju.lab.statistics import counted, evidence, number, percent
-from laju.view.plot import DASHES, PALETTE, printable
+from laju.view.page import command_line, document, facts, picture, swatch
+from laju.view.plot import PALETTE, printable
 
 if TYPE_CHECKING:
-    from laju.lab.comparison import Comparison, Row
-    from laju.lab.statistics import Estimate
+    from collections.abc import Mapping
+
+    from laju.lab.comparison import Comparison
 
 
 @dataclass(frozen=True)
@@ -33,67 +35,86 @@ class Elsewhere:
 def page(
     comparison: Comparison,
     difference: float = 0.01,
-    command: str = "laju compare …",
     elsewhere: Elsewhere | None = None,
+    *,
+    verdict: str | None = None,
+    command: str | None = None,
+    made: Mapping[str, str] | None = None,
 ) -> str:
-    """The whole page as text; `difference` and `command` are those of `Comparison.verdict`."""
+    """The whole page as text.
+
+    Args:
+        comparison: what to report.
+        difference: as in `Comparison.verdict`.
+        elsewhere: figures of others, shown beside these.
+        verdict: the sentence that opens the page; the comparison's own by default.
+        command: that made the comparison; without it the page has none to copy.
+        made: when and where, as `laju.view.page.made` gives it.
+    """
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["printable"] = printable
     environment.filters["duration"] = duration
-    for shown in (rank, percent, p_value, needed, why_dropped, counted, evidence):
+    for shown in (rank, percent, p_value, needed, why_dropped, counted, evidence, number):
         environment.filters[shown.__name__] = shown
     template = environment.from_string(resources.files(__package__).joinpath("report.html.j2").read_text("utf-8"))
     tables = [] if elsewhere is None else [elsewhere]
     tables += [_logs(comparison)] if comparison.beside else []
-    rows, names = comparison.summary(), list(comparison.schedules)
-    return template.render(
+    rows, names, looks = comparison.summary(), list(comparison.schedules), figures.looks(comparison)
+    verdict = comparison.verdict(difference) if verdict is None else verdict
+    task, epochs = printable(comparison.task), comparison.plan.epochs
+    # Markup: HTML and SVG that laju.view.page makes, in which every name is escaped.
+    body = template.render(
         comparison=comparison,
-        verdict=_verdict(comparison.verdict(difference, command)),
+        verdict=_with_code(verdict),
+        command=Markup(command_line(command)),
         elsewhere=tables,
-        logs=[
-            {"name": run.label, "swatch": {**_swatch(0), "color": None, "dash": _dashes(figures.log_dash(i))}}
-            for i, run in enumerate(comparison.beside)
+        legend=[
+            *((name, Markup(swatch(i))) for name, i in zip(names, looks, strict=True)),
+            *((run.label, Markup(swatch(None, figures.log_dash(i)))) for i, run in enumerate(comparison.beside)),
         ],
-        facts=_facts(comparison),
+        run=Markup(facts(_run(comparison))),
+        made=Markup(facts(_made(comparison, made or {}))),
         rows=[
-            {"row": row, "swatch": _swatch(i), "span": span}
-            for i, row, span in zip(figures.looks(comparison), rows, _spans(rows), strict=True)
+            {"i": k, "row": row, "swatch": Markup(swatch(i)), "color": i % len(PALETTE), "dots": dots}
+            for k, (i, row, dots) in enumerate(zip(looks, rows, _dots(comparison), strict=True))
         ],
-        warnings=comparison.warnings(),
+        warnings=[warning for warning in comparison.warnings() if warning != verdict],
         agreement=comparison.agreement(),
         frameworks=list(dict.fromkeys(comparison.frameworks.values())),
-        # Markup: the SVG comes from an XML writer, which has escaped every name in it.
         figures=[
-            Markup(figures.svg(figures.bare(comparison, panel), prefix=panel.replace("_", "-"), label=title))
+            Markup(_picture(comparison, figures.bare(comparison, panel), title, panel.replace("_", "-")))
             for panel, title in figures.PANELS.items()
         ],
         standings=[
-            {"standing": standing, "row": rows[i], "swatch": _swatch(figures.looks(comparison)[i])}
+            {"i": i, "standing": standing, "row": rows[i], "swatch": Markup(swatch(looks[i]))}
             for standing in comparison.standings(difference)
             for i in [names.index(standing.name)]
         ],
         difference=f"{difference:g}",
         leads=leads(comparison),
-        best=Markup(figures.svg(figures.bare_best(comparison), prefix="best", label=figures.BEST)),
+        best=Markup(_picture(comparison, figures.bare_best(comparison), figures.BEST, "best")),
         race=comparison.race,
-        raced=comparison.race
-        and Markup(figures.svg(figures.bare_race(comparison.race), prefix="race", label=figures.RACE)),
+        raced=comparison.race and Markup(picture(figures.bare_race(comparison.race), figures.RACE, "race", wide=True)),
         failed=[s for s in ("diverged", "collapsed") if any(o.status == s for o in comparison.outcomes.values())],
-        palette=PALETTE,
     )
+    return document(f"{task}: {counted(len(names), 'learning-rate schedule')} after {counted(epochs, 'epoch')}", body)
 
 
-def _verdict(sentence: str) -> Markup:
-    """The sentence with its command as code, which does not break at its dashes."""
+def _picture(comparison: Comparison, figure: Any, title: str, prefix: str) -> str:
+    return picture(figure, title, prefix, unit="epoch", per=comparison.plan.updates_per_epoch)
+
+
+def _with_code(sentence: str) -> Markup:
+    """The sentence with its command as code."""
     return Markup(re.sub(r"\((\w[^()]* --seeds \d+)\)", r"(<code>\1</code>)", str(escape(printable(sentence)))))
 
 
-def _facts(comparison: Comparison) -> dict[str, str]:
+def _run(comparison: Comparison) -> dict[str, str]:
     plan, seeds = comparison.plan, comparison.seeds
     return {
-        "task": printable(comparison.task),
+        "task": comparison.task,
         "training images": f"{plan.samples:,}",
         "epochs": f"{plan.epochs:,}",
         "batch size": f"{plan.batch_size:,}",
@@ -105,13 +126,8 @@ def _facts(comparison: Comparison) -> dict[str, str]:
     }
 
 
-def _swatch(i: int) -> dict[str, Any]:
-    """The curve's look, for the line before a schedule's name."""
-    return {"color": i % len(PALETTE), "dash": _dashes(DASHES[i // len(PALETTE) % len(DASHES)])}
-
-
-def _dashes(dash: Any) -> str:
-    return "" if dash == "-" else " ".join(str(3 * d) for d in dash[1])
+def _made(comparison: Comparison, made: Mapping[str, str]) -> dict[str, str]:
+    return {**made, **({"data (SHA-256)": comparison.data[:16]} if comparison.data else {})}
 
 
 def _logs(comparison: Comparison) -> Elsewhere:
@@ -125,24 +141,12 @@ def _logs(comparison: Comparison) -> Elsewhere:
     return Elsewhere("From logs, not paired", columns, tuple(rows))
 
 
-def _spans(rows: list[Row]) -> list[dict[str, float] | None]:
-    """Where each test accuracy and its interval lie between the lowest and highest of the table, in percent."""
-    found: list[Estimate | None] = [row.test_accuracy for row in rows]
-    ends = [x for e in found if e is not None for x in (e.mean, e.low, e.high) if x is not None]
-    if not ends:
-        return [None] * len(rows)
-    low, width = min(ends), max(ends) - min(ends) or 1.0
-
-    def place(x: float) -> float:
-        return round(min(max(4 + 92 * (x - low) / width, 0), 100), 2)
-
-    return [
-        None
-        if e is None
-        else {
-            "mean": place(e.mean),
-            "low": place(e.mean if e.low is None else e.low),
-            "high": place(e.mean if e.high is None else e.high),
-        }
-        for e in found
-    ]
+def _dots(comparison: Comparison) -> list[list[float]]:
+    """Where the test accuracy of each finished trial lies between the lowest and the highest of all, in percent."""
+    ends: dict[str, list[float]] = {name: [] for name in comparison.schedules}
+    for trial in comparison.trials():
+        if trial["status"] == "finished" and trial["test_accuracy"] is not None:
+            ends[trial["schedule"]].append(trial["test_accuracy"])
+    every = [x for values in ends.values() for x in values]
+    low, width = (min(every), max(every) - min(every) or 1.0) if every else (0.0, 1.0)
+    return [[round(4 + 92 * (x - low) / width, 2) for x in values] for values in ends.values()]

@@ -162,17 +162,13 @@ class Result:
             )
         return found
 
-    def sentences(self) -> list[str]:
-        """The verdict and the notes."""
-        return [self.verdict, *self.notes()]
-
-    def beside(self) -> tuple[list[str], Elsewhere | None]:
-        """The sentences and the published figures, for the page of a report."""
+    def beside(self) -> tuple[str, list[str], Elsewhere | None]:
+        """The verdict, the notes and the published figures, for the page of a report."""
         from laju.lab.report import Elsewhere
         from laju.lab.statistics import number
 
         if not self.tab.published:
-            return self.sentences(), None
+            return self.verdict, self.notes(), None
         rows = []
         for line in self.lines():
             figures = {name: getattr(line.row, name) for name in FIGURES}
@@ -182,7 +178,7 @@ class Result:
             rows.append((line.row.name, line.judgement, *pairs))
         columns = [text for name in FIGURES for text in (name.replace("_", " "), "published")]
         title = f"Beside the figures of the {self.tab.title} tab"
-        return self.sentences(), Elsewhere(title, ("schedule", "verdict", *columns), tuple(rows))
+        return self.verdict, self.notes(), Elsewhere(title, ("schedule", "verdict", *columns), tuple(rows))
 
     def to_json(self) -> dict[str, Any]:
         """The comparison as `Comparison.to_json` gives it, with the tab's side as "chapter"."""

@@ -1,0 +1,226 @@
+"""One HTML page for every report: a file that opens anywhere and for ever, since nothing is loaded from elsewhere.
+
+A picture is Matplotlib's SVG, so a page without JavaScript shows everything. The page's own script (`page.js`) only touches what
+is there: it reads curves out under the pointer, hides and enlarges them, and sorts tables. A library of charts would draw each
+picture a second time, from 50 kB (uPlot) to 4.8 MB (Plotly) a page.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import io
+import json
+import os
+import platform
+import re
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from functools import cache
+from importlib import metadata, resources
+from typing import TYPE_CHECKING, Any
+
+from laju.view.plot import DASHES, GRID, INK, PALETTE, printable
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_SVG = "http://www.w3.org/2000/svg"
+_LONG = re.compile(r"\d+\.\d{3,}")
+_CURVE = re.compile(r"curve-(\d+)-")
+
+
+def document(title: str, body: str) -> str:
+    """A whole page.
+
+    Args:
+        title: of the window, as text.
+        body: the content as HTML, in which everything that a user wrote is escaped.
+    """
+    script = _part("page.js")
+    # The browser runs the script with this hash alone, even if a name found a way to write another into the page.
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    colors = " ".join(f"--c{i}: {color};" for i, color in enumerate(PALETTE))
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+        f"<title>{html.escape(printable(title))}</title>\n"
+        f"<style>\n:root {{ {colors} }}\n{_part('page.css')}</style>\n</head>\n"
+        f"<body>\n<main>\n{body}</main>\n<script>{script}</script>\n</body>\n</html>\n"
+    )
+
+
+@cache
+def _part(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text("utf-8")
+
+
+def facts(named: Mapping[str, str]) -> str:
+    """Names and values, as a grid."""
+    cells = "".join(
+        f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(printable(value))}</dd></div>"
+        for name, value in named.items()
+    )
+    return f'<dl class="facts">{cells}</dl>\n'
+
+
+def command_line(command: str | None) -> str:
+    """The command that made a page, with a button that copies it; empty without a command."""
+    if command is None:
+        return ""
+    code = html.escape(printable(command))
+    return f'<div class="command"><code id="command">{code}</code><button type="button" hidden>Copy</button></div>\n'
+
+
+def made(packages: Iterable[str] = ()) -> dict[str, str]:
+    """When and where a page is made: date, versions of laju, Python and packages, and machine.
+
+    Args:
+        packages: distributions, of which those that are installed are named.
+    """
+    versions = [f"{name} {version}" for name in packages if (version := _version(name))]
+    from laju import __version__
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "versions": ", ".join([f"laju {__version__}", f"Python {platform.python_version()}", *versions]),
+        "machine": f"{_processor()}, {cores} core{'s' * (cores != 1)}, {platform.system()} {platform.machine()}",
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    """The processor's own name where the system tells, else that of its kind."""
+    if sys.platform == "linux":
+        try:
+            with open("/proc/cpuinfo", encoding="utf-8") as file:
+                names = re.findall(r"^model name\s*:\s*(.+)$", file.read(), flags=re.MULTILINE)
+        except OSError:
+            names = []
+        if names:
+            return " ".join(names[0].split())
+    return platform.processor() or platform.machine()
+
+
+# --- pictures -----------------------------------------------------------------------------------------------------------
+
+
+def swatch(i: int | None, dash: Any = "-") -> str:
+    """A short line in the look of the i-th curve, or in ink with a dash."""
+    color = "ink" if i is None else f"c{i % len(PALETTE)}"
+    dash = dash if i is None else DASHES[i // len(PALETTE) % len(DASHES)]
+    dashes = "" if dash == "-" else f' stroke-dasharray="{" ".join(str(3 * d) for d in dash[1])}"'
+    line = f'<line x1="1" y1="5" x2="25" y2="5" stroke="var(--{color})" stroke-width="3"{dashes}/>'
+    return f'<svg class="swatch" viewBox="0 0 26 10" aria-hidden="true">{line}</svg>'
+
+
+def picture(
+    figure: Figure, title: str, prefix: str, *, unit: str = "", per: float | None = None, wide: bool = False
+) -> str:
+    """A `<figure>` with a picture that can be touched: lines with the group id of a `curve_id` are read out, hidden and enlarged.
+
+    Args:
+        figure: drawn; a line's label names its curve, as text.
+        title: above the picture.
+        prefix: of every id in the picture, since those of several pictures would collide in one page.
+        unit: of the horizontal axis, such as "epoch".
+        per: updates in one of these units; the update is then read out, too.
+        wide: keep the picture's width on a narrow screen, where it is scrolled.
+    """
+    drawn = svg(figure, prefix, title)
+    panels = [_panel(ax, figure, number) for number, ax in enumerate(figure.axes)]
+    facts = {"unit": unit, "per": per, "panels": [panel for panel in panels if panel["curves"]]}
+    data = html.escape(json.dumps(facts, separators=(",", ":"), allow_nan=False))
+    caption = f"<figcaption><span>{html.escape(title)}</span></figcaption>"
+    touch = f' data-curves="{data}"' if facts["panels"] else ""
+    return f"<figure{' class=wide' if wide else ''}{touch}>{caption}{drawn}</figure>\n"
+
+
+def svg(figure: Figure, prefix: str, label: str) -> str:
+    """The figure as an `<svg>` element to put into an HTML page.
+
+    Every id starts with `prefix`. Ink, grid and curve colours become the page's CSS variables `--ink`, `--grid` and `--c0`,
+    `--c1`, … so that they follow its dark mode. Groups with a `curve_id` have `data-curve`.
+    """
+    import matplotlib
+
+    buffer = io.BytesIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": prefix}):
+        figure.savefig(buffer, format="svg", transparent=True)
+    ET.register_namespace("", _SVG)
+    ET.register_namespace("xlink", "http://www.w3.org/1999/xlink")
+    root = ET.fromstring(buffer.getvalue())
+    for child in [c for c in root if c.tag in (f"{{{_SVG}}}metadata",)]:
+        root.remove(child)
+    variables = {INK: "var(--ink)", GRID: "var(--grid)", **{c: f"var(--c{i})" for i, c in enumerate(PALETTE)}}
+    curves = 0
+    for element in root.iter():
+        for key, value in list(element.attrib.items()):
+            if key == "id":
+                if curve := _CURVE.match(value):
+                    element.set("data-curve", curve[1])
+                    value, curves = f"{value}{curves}", curves + 1
+                value = f"{prefix}-{value}"
+            elif key.endswith("href") and value.startswith("#"):
+                value = f"#{prefix}-{value[1:]}"
+            elif key == "d":
+                value = _LONG.sub(lambda found: f"{float(found[0]):.2f}", value)
+            else:
+                value = value.replace("url(#", f"url(#{prefix}-")
+            if key == "style":
+                for color, variable in variables.items():
+                    value = value.replace(color, variable)
+            element.set(key, value)
+    root.attrib.pop("width"), root.attrib.pop("height")
+    root.set("role", "img")
+    root.set("aria-label", label)
+    return ET.tostring(root, encoding="unicode")
+
+
+def _panel(ax: Any, figure: Any, number: int) -> dict[str, Any]:
+    """Where axes lie in the picture, their limits, and their curves: what a script needs to tell what is under the pointer."""
+    from matplotlib.ticker import PercentFormatter
+
+    width, height = (72 * inches for inches in figure.get_size_inches())  # an SVG counts in points
+    place = ax.get_position()
+    box = [width * place.x0, height * (1 - place.y1), width * place.x1, height * (1 - place.y0)]
+    curves = []
+    for line in ax.lines:
+        found = _CURVE.match(line.get_gid() or "")
+        if found and line.get_linestyle() != "None":  # a mark alone, at the edge of what left the axes, has no value
+            points = [
+                (float(f"{x:.10g}"), float(f"{y:.6g}"))
+                for x, y in zip(*(map(float, values) for values in line.get_data()), strict=True)
+                if abs(x) < float("inf") and abs(y) < float("inf")
+            ]
+            if line.get_drawstyle() == "steps-post":  # a value that stays needs no second point
+                points = [p for i, p in enumerate(points) if i in (0, len(points) - 1) or p[1] != points[i - 1][1]]
+            curves.append({
+                "i": int(found[1]),
+                "name": printable(line.get_label(), most=80),
+                "steps": line.get_drawstyle() == "steps-post",
+                "x": [x for x, _ in points],
+                "y": [y for _, y in points],
+            })  # fmt: skip
+    scales = [ax.get_xscale(), ax.get_yscale()]
+    return {
+        "axes": number,
+        "box": [round(x, 2) for x in box],
+        "x": [float(x) for x in ax.get_xlim()],
+        "y": [float(y) for y in ax.get_ylim()],
+        "percent": isinstance(ax.yaxis.get_major_formatter(), PercentFormatter),
+        "curves": curves if scales == ["linear", "linear"] else [],
+    }
