@@ -85,12 +85,12 @@ def made(packages: Iterable[str] = ()) -> dict[str, str]:
         packages: distributions, of which those that are installed are named.
     """
     versions = [f"{name} {version}" for name in packages if (version := _version(name))]
-    from laju import __version__
-
+    # The parent package is loaded by now; to import it would make this room depend on those above.
+    laju = sys.modules["laju"].__version__
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "versions": ", ".join([f"laju {__version__}", f"Python {platform.python_version()}", *versions]),
+        "versions": ", ".join([f"laju {laju}", f"Python {platform.python_version()}", *versions]),
         "machine": f"{_processor()}, {cores} core{'s' * (cores != 1)}, {platform.system()} {platform.machine()}",
     }
 
