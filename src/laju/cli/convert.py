@@ -41,7 +41,7 @@ def _number(text: str) -> int | float | str:
     required=True,
     metavar="SYSTEM",
     shell_complete=completion.sources,
-    help="Where SCHEDULE is from: timm, torch …, laju, or config.",
+    help="System of SCHEDULE: timm, torch …, laju, or config.",
 )
 @click.option(
     "--to",
@@ -49,7 +49,7 @@ def _number(text: str) -> int | float | str:
     required=True,
     metavar="SYSTEM",
     shell_complete=completion.targets,
-    help="Where it goes: torch, optax …, or laju.",
+    help="System to go to: torch, optax …, or laju; yaml:SYSTEM for a configuration, yaml for the source's own system.",
 )
 @click.option("--lr", type=float, help="The optimizer's rate, where the source's schedulers change it.")
 @click.option("--updates", type=_COUNT, help="Updates of the run; by default until the schedule ends.")
@@ -91,6 +91,7 @@ def command(
     laju convert --from torch 'OneCycleLR(max_lr=0.1, total_steps=100)' --to keras --out converted
     laju convert --from laju 'cosine(0.3, total=100, warmup=5)' --to torch
     laju convert --from config ds_config.json --lr 1e-4 --to transformers
+    laju convert --from torch 'CosineAnnealingLR(T_max=1000)' --lr 3e-4 --to yaml:axolotl
     """
     with usage_errors():
         from laju.dialects.convert import convert

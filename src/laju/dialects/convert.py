@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -28,10 +29,10 @@ from laju.core.outline import Transition
 from laju.core.schedule import Schedule
 from laju.core.units import RunPlan
 from laju.dialects.base import SYSTEMS, DialectError, System, filled, read, system
-from laju.dialects.configs import READERS, read_config
+from laju.dialects.configs import READERS, Configured, read_config
 from laju.dialects.contents import is_file
 from laju.dialects.convert_report import Conversion, possessive
-from laju.dialects.writers import TARGETS, Setting, Suggestion, Writer, called, literal, writer
+from laju.dialects.writers import TARGETS, Setting, Suggestion, Writer, called, configurations, literal, writer
 from laju.dialects.writers import number as count
 from laju.dialects.writers.per_epoch import ADAPTER, NAME, multiples, with_constant
 from laju.inspect.difference import Difference, diff
@@ -65,7 +66,8 @@ def convert(
             configuration; or a schedule.
         source: the system; "laju"; or "config" for a file that `laju.dialects.configs` reads, whose system a file may also
             be given by name.
-        target: the system to go to, or "laju".
+        target: the system to go to; "laju"; or "yaml:SYSTEM" for the block that configurations of the system have, in the file
+            format of the system, and "yaml" alone for the system of the source.
         lr: the optimizer's rate, where the source takes one.
         updates: updates of the run; by default until the schedule ends. For a source that counts epochs, without
             `updates_per_epoch`, its counts.
@@ -93,18 +95,22 @@ def convert(
         # The reader turns epochs into updates, so that nothing is left to be counted in epochs afterwards.
         run = epochs * updates_per_epoch if epochs is not None else updates
         given = _Given(lr, run, None, None, {"updates_per_epoch": updates_per_epoch, **given.more})
-    notes: tuple[str, ...] = ()
     if isinstance(schedule, Schedule):
-        found, said = schedule, str(schedule)
+        begins = Configured(schedule, origin, str(schedule), dialect=origin)
     elif not isinstance(schedule, str):
         raise DialectError(
             f"schedule must be a schedule, or the text of a call such as 'CosineAnnealingLR(T_max=100)', got {shown(schedule)}"
         )
     else:
-        found, said, origin, notes, length = _read(schedule, origin, given, reader)
-        if length is not None and given.updates is None and given.epochs is None:
-            in_epochs = _unit(origin, said, updates_per_epoch is not None) == "epoch"
-            given = replace(given, epochs=length) if in_epochs else replace(given, updates=length)
+        begins = _read(schedule, origin, given, reader)
+    found, said, origin, notes = begins.schedule, begins.call, begins.dialect, begins.notes
+    if begins.length is not None and given.updates is None and given.epochs is None:
+        in_epochs = _unit(origin, said, updates_per_epoch is not None) == "epoch"
+        given = replace(given, epochs=begins.length) if in_epochs else replace(given, updates=begins.length)
+    if goal == "yaml":
+        goal = f"yaml:{_written(begins.system)}"
+    if goal.startswith("yaml:"):
+        return _configuration(begins, goal, given, updates_per_epoch)
     clock = _clock(found, said, origin, goal, given)
     found, n = named(clock.schedule), clock.counts
     if n > limits.POSITION // 4:  # the writers look at the run, and a while beyond
@@ -179,15 +185,28 @@ def _source(name: str) -> str:
 
 
 def _target(name: str) -> str:
+    kind, _, own = name.strip().lower().partition(":") if isinstance(name, str) else ("", "", "")
+    if kind == "yaml":
+        return f"yaml:{_written(own)}" if own else kind
     if isinstance(name, str) and name.strip().lower() in TARGETS:
         return name.strip().lower()
     if not isinstance(name, str) or not _known(name):
         others = [other for other in SYSTEMS if other not in TARGETS]
         raise DialectError(
             f"{shown(name)} is not a system that laju converts to{near_name(str(name), (*TARGETS, *others))} "
-            f"({', '.join(TARGETS)}; with torch's adapter: {', '.join(others)})"
+            f"({', '.join(TARGETS)}; with torch's adapter: {', '.join(others)}; yaml:SYSTEM for configurations)"
         )
     return system(name).name
+
+
+def _written(name: str) -> str:
+    """The name of a system whose configurations are written."""
+    if name not in configurations.TITLES:
+        raise DialectError(
+            f"configurations of {shown(name)} are not written{near_name(name, configurations.TITLES)}: name a system, such as "
+            f"yaml:transformers ({', '.join(configurations.TITLES)})"
+        )
+    return name
 
 
 def _known(name: str) -> bool:
@@ -199,9 +218,11 @@ def _known(name: str) -> bool:
 
 
 def _writer(target: str) -> Writer:
-    """The target's writer; for one that has none, torch's, without schedulers of its own."""
+    """The target's writer; for a target without a writer, torch's, without schedulers of its own."""
     if target in TARGETS:
         return writer(target)
+    if target.startswith("yaml:"):
+        return replace(writer("laju"), title=_title(target), counts_epochs=target == "yaml:mmengine")
     from laju.dialects.writers import torch
 
     title = system(target).title
@@ -215,41 +236,41 @@ def _writer(target: str) -> Writer:
 
 
 def _title(target: str) -> str:
+    if target.startswith("yaml:"):
+        return configurations.TITLES[target.partition(":")[2]]
     return writer(target).title if target in TARGETS else system(target).title
 
 
-def _read(
-    given: str, origin: str, facts: _Given, reader: str | None = None
-) -> tuple[Schedule, str, str, tuple[str, ...], int | None]:
-    """The schedule, its text, its system, what a reader should know of it, and the length of the run where the text says it."""
+def _read(text: str, origin: str, given: _Given, reader: str | None) -> Configured:
+    """The schedule that a text or a configuration stands for."""
     if origin == "laju":
-        if facts.lr is not None:
+        if given.lr is not None:
             raise DialectError("lr is the optimizer's rate, and the values of laju's schedules are rates: leave lr out")
-        if facts.more:
+        if given.more:
             raise DialectError("facts fill in other systems' code and configurations, and laju's schedules need none")
-        return parse(given), given.strip(), origin, (), None
+        return Configured(parse(text), origin, text.strip(), dialect=origin)
     if origin == "config":
-        known: dict[str, Any] = {"lr": facts.lr, "total": facts.updates}
-        told: dict[str, Any] = {name: value for name, value in known.items() if value is not None}
-        found = read_config(given, reader, **{**told, **facts.more})
-        return found.schedule, found.call, found.dialect, found.notes, found.length
+        known: dict[str, Any] = {"lr": given.lr, "total": given.updates}
+        return read_config(
+            text, reader, **{name: value for name, value in known.items() if value is not None}, **given.more
+        )
     dialect = system(origin)
-    given = filled(given, facts.more)
-    takes, says = _rates(dialect, given)
-    if facts.lr is not None and not takes:
-        raise DialectError(f"no scheduler in {shown(given)} takes the optimizer's rate: leave lr out")
-    if facts.lr is not None and any(rate != facts.lr for rate in says):
-        raise DialectError(f"lr is {says[0]!r} in {shown(given)} and {facts.lr!r} beside it: say it once")
-    more: dict[str, Any] = {} if facts.lr is None else {"lr": facts.lr}
+    text = filled(text, given.more)
+    takes, says = _rates(dialect, text)
+    if given.lr is not None and not takes:
+        raise DialectError(f"no scheduler in {shown(text)} takes the optimizer's rate: leave lr out")
+    if given.lr is not None and any(rate != given.lr for rate in says):
+        raise DialectError(f"lr is {says[0]!r} in {shown(text)} and {given.lr!r} beside the text: give the rate once")
+    more: dict[str, Any] = {} if given.lr is None else {"lr": given.lr}
     each = _EPOCH_LENGTH.get(origin)
-    if each is not None and facts.updates_per_epoch is not None:
-        more[each] = facts.updates_per_epoch
+    if each is not None and given.updates_per_epoch is not None:
+        more[each] = given.updates_per_epoch
     try:
-        return read(origin, given, **more), given.strip(), origin, (), None
+        return Configured(read(origin, text, **more), origin, text.strip(), dialect=origin)
     except DialectError as error:
-        if facts.lr is None and takes and not says and "'lr'" in str(error):
+        if given.lr is None and takes and not says and "'lr'" in str(error):
             raise DialectError(
-                f"lr is missing: {dialect.title}'s schedulers change the optimizer's rate, so say what it is: lr=0.1"
+                f"lr is missing: {dialect.title}'s schedulers change the optimizer's rate, so give the rate: lr=0.1"
             ) from None
         if each is not None and each not in more and each in str(error):
             raise DialectError(f"{error}; give updates_per_epoch") from None
@@ -317,7 +338,8 @@ def _clock(found: Schedule, said: str, origin: str, target: str, given: _Given) 
     if either:
         unit = "epoch" if per is not None or given.epochs is not None else "update"
     if unit == "update":
-        if (given.epochs is not None) != (per is not None) and not (per and origin in _EPOCH_LENGTH):
+        spare = per is not None and (origin in _EPOCH_LENGTH or target == "yaml:ultralytics")
+        if (given.epochs is not None) != (per is not None) and not spare:
             lacks = "updates_per_epoch" if per is None else "epochs"
             raise DialectError(
                 f"{title} counts updates here: give updates, or epochs and updates_per_epoch ({lacks} is missing)"
@@ -482,6 +504,49 @@ def _stepping(target: str, title: str) -> str:
     if target in ("optax", "keras", "mxnet"):
         return f"{possessive(title)} optimizer counts them itself"
     return "step after each"
+
+
+# --- configurations --------------------------------------------------------------------------------------------------
+
+
+def _configuration(begins: Configured, goal: str, given: _Given, each: int | None) -> Conversion:
+    """The block of a configuration that gives the schedule's values over the run, in the file format of the system."""
+    name, title = goal.partition(":")[2], _title(goal)
+    said, origin = begins.call, begins.dialect
+    clock = _clock(begins.schedule, said, origin, goal, given)
+    if clock.unit == "epoch" and not clock.in_epochs:
+        raise DialectError(
+            f"{possessive(title)} configurations count updates, and {shown(said)} epochs: give updates_per_epoch"
+        )
+    found, n = named(clock.schedule), clock.counts
+    if name == "ultralytics" and each is None:
+        raise DialectError(
+            f"{possessive(title)} configurations count epochs of batches: give updates_per_epoch, the batches of an epoch"
+        )
+    outline, facts = Outline(found, n), {} if each is None or clock.in_epochs else {"updates_per_epoch": each}
+    own = said if begins.system == name else None
+    nearest: tuple[float, str, Schedule] | None = None
+    for block in configurations.blocks(name, outline, in_epochs=clock.in_epochs, per_epoch=each, source=own):
+        try:
+            again = read_config(block, name, **facts)
+            theirs = again.schedule.values(min(n, _BLOCK))
+        except (ValueError, OverflowError):
+            continue  # which the system would refuse, too
+        area = float(np.abs(theirs - found.values(len(theirs))).mean())
+        if _equal(found, again.schedule, n, single=False):
+            more = (*begins.notes, *clock.notes, *filter(None, [configurations.NOTES.get(name)]))
+            return Conversion(
+                source=origin, target=goal, text=said, schedule=found, counts=f"{clock.unit}s", unit=clock.unit, updates=n,
+                own=True, code=configurations.text(name, block), call=again.call, traps=tuple(dict.fromkeys(more)),
+            )  # fmt: skip
+        if math.isfinite(area) and (nearest is None or area < nearest[0]):
+            nearest = area, json.dumps(block), again.schedule
+    message = (
+        f"no configuration of {title} was found that gives the values of {shown(str(found))} over {n:,} {clock.unit}s"
+    )
+    if nearest is not None:
+        message += f"; the nearest, {nearest[1]}, is {str(diff(nearest[2], found, n)).splitlines()[0]}"
+    raise DialectError(message)
 
 
 # --- the target's own ------------------------------------------------------------------------------------------------

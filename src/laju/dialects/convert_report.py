@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from laju.core.schedule import Schedule
 from laju.dialects.writers import writer
+from laju.dialects.writers.configurations import FORMATS, TITLES
 from laju.dialects.writers.per_epoch import NAME
 from laju.inspect.difference import SHARE, Difference
 
@@ -35,7 +36,7 @@ class Conversion:
         updates: counts of the run.
         own: whether the target's own scheduler gives the values over the run and beyond.
         call: the call of this scheduler, as the target's dialect reads calls; None without.
-        code: a whole program for the target.
+        code: a whole program for the target, or the block of a configuration.
         nearest: the nearest call of the target's own schedulers; `call` where that exists, None where no scheduler is near.
         nearest_lr: the optimizer's rate that `nearest` needs, if any.
         approximation: the values of `nearest`, as a schedule of laju.
@@ -164,6 +165,8 @@ def facts(c: Conversion) -> dict[str, str]:
 def _verdict(c: Conversion) -> str:
     if c.target == "laju":
         return "This is laju's own schedule."
+    if c.target.startswith("yaml:"):
+        return f"Read again as a configuration of {_title(c)}, this block gives these values over the run: {c.call}"
     whose = possessive(_title(c))
     if c.own:
         text = f"{whose} own scheduler gives these values, over the run and past it: {_with_rate(c)}"
@@ -200,6 +203,8 @@ def _title(c: Conversion) -> str:
     from laju.dialects.base import system
     from laju.dialects.writers import TARGETS
 
+    if c.target.startswith("yaml:"):
+        return TITLES[c.target.partition(":")[2]]
     return writer(c.target).title if c.target in TARGETS else system(c.target).title
 
 
@@ -216,6 +221,8 @@ def save(c: Conversion, folder: Path, command: str | None = None) -> list[Path]:
     drawn = c.picture()  # first, as it needs Matplotlib: the folder gets all of the files or none
     folder.mkdir(parents=True, exist_ok=True)
     code, picture, markdown, page = (folder / name for name in FILES)
+    if c.target.startswith("yaml:"):
+        code = folder / f"config.{FORMATS.get(c.target.partition(':')[2], 'yaml')}"
     code.write_text(c.code, encoding="utf-8")
     drawn.save(picture)
     markdown.write_text(as_markdown(c), encoding="utf-8")
