@@ -281,9 +281,9 @@ def test_a_trial_whose_data_loader_is_killed_runs_again(tmp_path: Path, plain: C
 
 @pytest.mark.slow
 def test_a_trial_that_hangs_is_given_up_and_the_others_are_kept(tmp_path: Path, plain: Comparison) -> None:
-    arguments = {"epochs": 2, "seeds": [4, 1], "store": tmp_path / "a.sqlite", "time_limit": 8}
+    arguments = {"epochs": 2, "seeds": [4, 1], "store": tmp_path / "a.sqlite", "time_limit": 30}
     only = {"a": SCHEDULES["a"]}
-    with pytest.raises(Unfinished, match=r"seed 1.*longer than the time limit of 8 seconds") as unfinished:
+    with pytest.raises(Unfinished, match=r"seed 1.*longer than the time limit of 30 seconds") as unfinished:
         compare(only, Stuck(seed=1), jobs=2, **arguments)
     kept = unfinished.value.comparison
     assert set(kept.outcomes) == {("a", 4)}

@@ -88,6 +88,24 @@ class Stuck(Sides):
         return super().model(seed)
 
 
+@dataclass(frozen=True)
+class Counted(Sides):
+    """Like `Sides`; every training adds a line to a file and waits for so many seconds before it begins."""
+
+    file: Path = Path("trained")
+    wait: float = 0.0
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return Sides(self.name, self.n).fingerprint
+
+    def model(self, seed: int) -> torch.nn.Module:
+        with self.file.open("a") as file:
+            file.write(f"{seed}\n")
+        time.sleep(self.wait)
+        return super().model(seed)
+
+
 class _Points(torch.utils.data.Dataset[int]):
     def __init__(self, mark: Path) -> None:
         self.mark = mark

@@ -14,10 +14,10 @@ from laju.core.schedule import Schedule
 from laju.core.units import RunPlan
 from laju.lab import search_storage
 from laju.lab.objectives import Objective
+from laju.lab.processes import this_process, works_on
 from laju.lab.progress import Channel
 from laju.lab.running.interrupts import Interrupts
 from laju.lab.running.places import Here, Processes
-from laju.lab.running.processes import this_process, works_on
 from laju.lab.running.watching import Display, Watching
 from laju.lab.search_storage import open_study
 from laju.lab.search_work import Job, Ran, pruner_of, work

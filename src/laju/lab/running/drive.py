@@ -6,10 +6,12 @@ may, is left out and reported at the end, so that one bad trial does not stop th
 
 from __future__ import annotations
 
-import os
+import math
 import shutil
 import tempfile
 import time
+import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from contextlib import ExitStack
@@ -17,16 +19,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from laju.lab.engines.loop import outcome
+from laju.lab.processes import named
 from laju.lab.progress import Channel
 from laju.lab.running.interrupts import Interrupts
 from laju.lab.running.places import Here, Place, Processes
-from laju.lab.running.processes import alive
 from laju.lab.running.stretches import Key, Stretch, plan, resumed, updates
 from laju.lab.running.watching import Display, Watching
 from laju.lab.running.worker import Job, Work, work
-from laju.lab.store import Store
+from laju.lab.store import Claims, Store, StoreWarning
 from laju.lab.trials import Outcome, Trial
+
+_LOOK = 1.0  # seconds between two looks at what other programs have finished
+_LOCK = "lock"  # of the folder of a live run
+_YOUNG = 3600.0  # seconds after which a folder without a lock is one that was left behind
 
 ATTEMPTS = 3
 """A job whose worker is lost runs again, the last time alone, in case there was too little memory for several."""
@@ -76,6 +84,7 @@ class _Flight:
     start: bytes | str | None = None
     attempts: int = 0
     began: float = 0.0
+    claimed: bool = False
 
 
 @dataclass
@@ -95,6 +104,8 @@ class Driver:
     finished: Callable[[Key, Outcome], None]
     display: Display | None = None
     reasons: dict[Key, str] = field(default_factory=dict)
+    _claims: Claims | None = field(default=None, init=False)
+    _told: set[str] = field(default_factory=set, init=False)
 
     def run(self) -> None:
         """Train all; those that came to no end are in `reasons` afterwards."""
@@ -102,6 +113,9 @@ class Driver:
             return
         with ExitStack() as stack:
             folder = Path(stack.enter_context(_temporary_folder()))
+            self._claims = self.kept.claims()
+            if self._claims is not None:
+                stack.enter_context(self._claims)
             place = self._place(folder)
             stack.enter_context(Watching(Channel(folder), self.display))
             try:
@@ -131,27 +145,45 @@ class Driver:
                 return (first,)
             return frameworks.index(self.trials[stretch.keys[0]].framework), -stretch.left, first
 
-        roots = plan(self.trials, self.where.share_prefixes, self.where.stack)
-        with self.interrupts.held():
-            begin = resumed(roots, lambda family: {name: u for u, name in self.kept.branch_points(family)})
+        def begun(trials: Mapping[Key, Trial]) -> list[_Flight]:
+            roots = plan(trials, self.where.share_prefixes, self.where.stack)
+            with self.interrupts.held():
+                begin = resumed(roots, lambda family: {name: u for u, name in self.kept.branch_points(family)})
+            return [_Flight(stretch, rank(stretch), start) for stretch, start in begin]
+
+        ready = begun(self.trials)
         if self.display is not None:
             separately = sum(trial.plan.updates for trial in self.trials.values())
-            self.display.planned(updates(stretch for stretch, _ in begin), separately)
-        ready = [_Flight(stretch, rank(stretch), start) for stretch, start in begin]
+            self.display.planned(updates(flight.stretch for flight in ready), separately)
         flying: dict[Future[Any], _Flight] = {}
         shared = place.share(Work.of(self.trials, with_data=place.remote))
+        elsewhere: dict[Key, Trial] = {}  # what other programs that use the store are training
+        looked = -math.inf
 
-        while ready or flying:
+        while ready or flying or elsewhere:
+            if elsewhere and not (ready or flying):
+                time.sleep(_LOOK)
+            if elsewhere and time.monotonic() - looked >= _LOOK:
+                ready += begun(self._free_again(elsewhere))
+                looked = time.monotonic()
             ready.sort(key=lambda flight: flight.rank)
             while ready and len(flying) < place.slots:
                 alone = next((f for f in flying.values() if f.attempts == ATTEMPTS - 1), None)
                 if alone is not None or (flying and ready[0].attempts == ATTEMPTS - 1):
                     break
                 flight = ready.pop(0)
+                if not self._claim(flight):
+                    elsewhere.update((key, self.trials[key]) for key in flight.stretch.waiting)
+                    continue
                 job = self._job(flight, None if place.remote else folder)
                 flight.began = time.monotonic()
                 flying[place.submit(work, shared, job)] = flight
-            done, _ = wait(flying, timeout=self._patience(flying), return_when=FIRST_COMPLETED)
+            if not flying:
+                continue
+            patience = self._patience(flying)
+            if elsewhere:
+                patience = _LOOK if patience is None else min(patience, _LOOK)
+            done, _ = wait(flying, timeout=patience, return_when=FIRST_COMPLETED)
             landed: list[tuple[_Flight, Any]] = []
             for future in done:
                 if future not in flying:  # it was lost together with another one
@@ -212,13 +244,50 @@ class Driver:
             if state is not None and progress.diverged_at is None:
                 with self.interrupts.held():
                     self.kept.keep_branch_point(stretch.family, stretch.prefix(stretch.stop), stretch.stop, state)
-                following += [_Flight(after, rank(after), state) for after in stretch.then]
+                following += [_Flight(after, rank(after), state, claimed=True) for after in stretch.then]
         return following
 
     def _store(self, key: Key, result: Outcome) -> None:
         with self.interrupts.held():
             self.kept.put(self.trials[key], result)
+            if self._claims is not None:
+                self._claims.done(self.trials[key].fingerprint)
             self.finished(key, result)
+
+    def _claim(self, flight: _Flight) -> bool:
+        """Whether the trials that a job is for are this program's to train."""
+        if self._claims is None or flight.claimed:
+            return True
+        with self.interrupts.held():
+            flight.claimed = self._claims.take(self.trials[key].fingerprint for key in flight.stretch.waiting)
+        return flight.claimed
+
+    def _free_again(self, elsewhere: dict[Key, Trial]) -> dict[Key, Trial]:
+        """The trials that nobody trains any more, though they are not finished; those that are finished are told.
+
+        Both are taken out of `elsewhere`.
+        """
+        assert self._claims is not None
+        with self.interrupts.held():
+            found = self.kept.get_many(elsewhere.values())
+            for key, trial in list(elsewhere.items()):
+                if trial.fingerprint in found:
+                    del elsewhere[key]
+                    self.finished(key, found[trial.fingerprint])
+            theirs = self._claims.of_others(trial.fingerprint for trial in elsewhere.values())
+        for process, n in Counter(theirs.values()).items():
+            if process not in self._told:
+                self._told.add(process)
+                warnings.warn(
+                    f"{n} of these trials {'is' if n == 1 else 'are'} being trained by {named(process)}, which uses the same "
+                    f"store ({self.kept.name}): the outcome{'' if n == 1 else 's'} will be taken from there",
+                    StoreWarning,
+                    stacklevel=2,
+                )
+        free = {key: trial for key, trial in elsewhere.items() if trial.fingerprint not in theirs}
+        for key in free:
+            del elsewhere[key]
+        return free
 
     def _again(self, flight: _Flight, reason: str) -> bool:
         flight.attempts += 1
@@ -261,16 +330,33 @@ def loss_of(error: BaseException) -> str | None:
 
 
 class _temporary_folder:
-    """A folder for what workers tell and are told; those that a kill has left behind are cleared away, too."""
+    """A folder for what workers tell and are told; those that a kill has left behind are cleared away, too.
+
+    A live run holds a lock on a file in its folder. Process numbers would not do: containers share a folder and count their
+    processes separately.
+    """
 
     def __enter__(self) -> str:
         base = Path(tempfile.gettempdir())
-        for left in base.glob("laju-run-*-*"):
-            pid = left.name.split("-")[2]
-            if pid.isdigit() and not alive(int(pid)):
+        for left in base.glob("laju-run-*"):
+            if _is_left(left / _LOCK):
                 shutil.rmtree(left, ignore_errors=True)
-        self._folder = tempfile.TemporaryDirectory(prefix=f"laju-run-{os.getpid()}-", ignore_cleanup_errors=True)
+        self._folder = tempfile.TemporaryDirectory(prefix="laju-run-", ignore_cleanup_errors=True)
+        self._lock = FileLock(Path(self._folder.name) / _LOCK)
+        self._lock.acquire()
         return self._folder.name
 
     def __exit__(self, *_: object) -> None:
+        self._lock.release()
         self._folder.cleanup()
+
+
+def _is_left(lock: Path) -> bool:
+    """Whether nobody holds the lock of a folder, which is left alone until it has had the time to be locked."""
+    try:
+        if not lock.exists():
+            return time.time() - lock.parent.stat().st_mtime > _YOUNG
+        with FileLock(lock, timeout=0):
+            return True
+    except (Timeout, OSError):
+        return False

@@ -4,8 +4,9 @@ A trial is written with all its records in a single transaction, so that a kill 
 programs may use one store at once.
 """
 
+from laju.lab.store.claims import Claims
 from laju.lab.store.store import Kept, Store
 from laju.lab.store.tables import VERSION, StoreError, StoreWarning
 from laju.lab.store.urls import is_url, shown
 
-__all__ = ["VERSION", "Kept", "Store", "StoreError", "StoreWarning", "is_url", "shown"]
+__all__ = ["VERSION", "Claims", "Kept", "Store", "StoreError", "StoreWarning", "is_url", "shown"]

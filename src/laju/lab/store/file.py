@@ -63,6 +63,18 @@ class File:
         """Do `work` in a transaction of its own that no other program writes in."""
         return self._do(work, "BEGIN IMMEDIATE")
 
+    def try_to_write(self, work: Callable[[sa.Connection], object]) -> None:
+        """The same in the file as it was opened: whether the file is still there is not looked at.
+
+        Raises:
+            StoreError: it could not be written.
+        """
+        if self._process == os.getpid():
+            with self._plain_errors(), self._engine.connect() as connection:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                work(connection)
+                connection.commit()
+
     def write_lasting(self, work: Callable[[sa.Connection], bool]) -> None:
         """The same, and once more should the file get lost while this program runs; `work` says whether anything was new."""
         self._do(work, "BEGIN IMMEDIATE")

@@ -79,6 +79,17 @@ class Server:
         """Do `work` in a transaction."""
         return self._do(work)
 
+    def try_to_write(self, work: Callable[[sa.Connection], object]) -> None:
+        """Do `work` in a transaction; a server that is away is not waited for.
+
+        Raises:
+            StoreError: it could not be written.
+        """
+        try:
+            self._once(work)
+        except sa.exc.SQLAlchemyError as error:
+            raise self._error(error) from error
+
     def write_lasting(self, work: Callable[[sa.Connection], bool]) -> None:
         """The same: a database does not get lost as a file does."""
         self._do(work)

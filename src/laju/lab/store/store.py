@@ -21,6 +21,7 @@ import laju
 from laju.core.checks import is_number, whole
 from laju.core.checks import shown as shown_value
 from laju.lab.store import tables
+from laju.lab.store.claims import Claims
 from laju.lab.store.file import File
 from laju.lab.store.server import Server
 from laju.lab.store.tables import StoreError, StoreFull, StoreWarning
@@ -138,6 +139,7 @@ class Store:
 
         def write(connection: sa.Connection) -> bool:
             insert = self._kept_in.insert
+            connection.execute(sa.delete(tables.claims).where(tables.claims.c.fingerprint == fingerprint))
             if not _is_new(connection, insert(tables.trials).values(row)):
                 return False
             if outcome.records:
@@ -187,6 +189,12 @@ class Store:
         """How many results of `put_result` are kept."""
         query = sa.select(sa.func.count()).select_from(tables.results)
         return int(self._reading(lambda connection: connection.execute(query).scalar_one()))
+
+    def claims(self) -> Claims | None:
+        """The claims of a run that trains trials of this store; None for a store in memory, which nobody else uses."""
+        if self.path is None and isinstance(self._kept_in, File):
+            return None
+        return Claims(self._kept_in, self._one_at_a_time)
 
     def keep_branch_point(self, family: str, prefix: str, update: int, state: bytes) -> None:
         """Keep the state of a training after `update` updates, if there is room for it.

@@ -55,6 +55,20 @@ results = sa.Table(
     sa.Column("content", sa.Text, nullable=False),
     sa.Column("written", sa.String, nullable=False),
 )
+# Who trains what at the moment; tables of their own, so that stores of earlier versions need no change.
+holders = sa.Table(
+    "holders",
+    metadata,
+    sa.Column("holder", sa.String, primary_key=True),
+    sa.Column("process", sa.String, nullable=False),
+    sa.Column("beat", _whole, nullable=False),
+)
+claims = sa.Table(
+    "claims",
+    metadata,
+    sa.Column("fingerprint", sa.String, primary_key=True),
+    sa.Column("holder", sa.ForeignKey("holders.holder", ondelete="CASCADE"), nullable=False, index=True),
+)
 # The state stands last, so that the sizes and times are read without it.
 branch_points = sa.Table(
     "branch_points",

@@ -1,0 +1,60 @@
+"""Which process works on something, and whether that process still lives."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from pathlib import Path
+
+
+def alive(pid: int) -> bool:
+    """Whether a process of this machine has that number."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def this_process() -> str:
+    """This process, such that a later process with the same number is not taken for this one."""
+    return json.dumps([socket.gethostname(), os.getpid(), _begin(os.getpid()), _numbering()])
+
+
+def _begin(pid: int) -> str | None:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return None
+
+
+def _numbering() -> str | None:
+    """The namespace that process numbers are of: containers of one machine count their processes separately."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return None
+
+
+def is_dead(process: str) -> bool:
+    """Whether a process is known to have ended; of another machine, or of another container, that is not known."""
+    host, pid, begin, *numbering = json.loads(process)
+    if host != socket.gethostname() or (numbering and numbering[0] != _numbering()):
+        return False
+    return not (alive(pid) and (begin is None or begin == _begin(pid)))
+
+
+def works_on(process: str | None) -> bool:
+    """Whether another process still works on something; a process that is not known to have ended is left alone."""
+    if process is None or is_dead(process):
+        return False
+    return process != this_process()
+
+
+def named(process: str) -> str:
+    """A process as messages name it."""
+    host, pid, *_ = json.loads(process)
+    return f"process {pid}" if host == socket.gethostname() else f"process {pid} on {host}"

@@ -1,0 +1,153 @@
+"""Which trials a program is training, told to the other programs that use the store, so that no trial is trained twice.
+
+A program that claims trials adds 1 to its beat every few seconds. Another program takes the claims over when the process is
+known to have ended, or when the beat has stood still for a minute of the other program's own monotonic clock: no two clocks are
+compared, so neither a clock that jumps nor machines that differ change anything.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import Any, Self, TypeVar
+
+import sqlalchemy as sa
+
+from laju.lab.processes import is_dead, this_process
+from laju.lab.store.file import File
+from laju.lab.store.server import Server
+from laju.lab.store.tables import StoreError, claims, holders, trials
+
+BEAT = 5.0  # seconds between two beats
+STILL = 60.0  # seconds without a beat after which a holder counts as dead
+_AT_ONCE = 500  # fingerprints in a query
+
+T = TypeVar("T")
+
+
+class Claims:
+    """The claims of one run; leaving the block gives back those that are left.
+
+    Args:
+        kept_in: where the store is.
+        lock: of the store, which one thread at a time uses.
+    """
+
+    def __init__(self, kept_in: File | Server, lock: threading.RLock) -> None:
+        self._kept_in, self._lock = kept_in, lock
+        self._holder = uuid.uuid4().hex
+        self._process = this_process()
+        self._ours: set[str] = set()
+        self._beats: dict[str, tuple[int, float]] = {}  # of other holders: the last beat, and when it was new here
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._keep_beating, name="laju-claims", daemon=True)
+
+    def take(self, fingerprints: Iterable[str]) -> bool:
+        """Claim all the trials, unless another program has claimed or finished a trial among them.
+
+        Raises:
+            StoreError: the store cannot be written.
+        """
+        wanted = sorted(set(fingerprints))
+
+        def work(connection: sa.Connection) -> None:
+            if not self._ours:  # once in a run: what killed programs have left behind
+                there = connection.execute(sa.select(holders.c.holder, holders.c.process)).all()
+                _end(connection, [holder for holder, process in there if is_dead(process)])
+            if _select(connection, trials.c.fingerprint, wanted) or self._of_others(connection, wanted):
+                raise _Denied
+            self._write(connection, wanted)
+            # Where two programs insert at once, the second one's rows are left out.
+            if _select(connection, claims.c.fingerprint, wanted, claims.c.holder != self._holder):
+                raise _Denied
+
+        with self._lock:
+            try:
+                self._kept_in.write(work)
+            except _Denied:
+                return False
+            self._ours.update(wanted)
+        if self._thread.ident is None:
+            self._thread.start()
+        return True
+
+    def of_others(self, fingerprints: Iterable[str]) -> dict[str, str]:
+        """The trials that other programs are training: the process of each, by fingerprint."""
+        wanted = sorted(set(fingerprints))
+        with self._lock:
+            return self._kept_in.write(lambda connection: self._of_others(connection, wanted))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+            # What cannot be written now is over by itself: the process ends, or its beat stands still.
+            with suppress(StoreError), self._lock:
+                self._kept_in.write(lambda connection: _end(connection, [self._holder]))
+
+    def _of_others(self, connection: sa.Connection, wanted: Sequence[str]) -> dict[str, str]:
+        query = sa.select(claims.c.fingerprint, *holders.c).join(holders).where(holders.c.holder != self._holder)
+        rows = [
+            row for part in _parts(wanted) for row in connection.execute(query.where(claims.c.fingerprint.in_(part)))
+        ]
+        dead = {row.holder for row in rows if self._is_dead(row.holder, row.process, row.beat)}
+        if dead:
+            _end(connection, sorted(dead))
+        return {row.fingerprint: row.process for row in rows if row.holder not in dead}
+
+    def _is_dead(self, holder: str, process: str, beat: int) -> bool:
+        if is_dead(process):
+            return True
+        now = time.monotonic()
+        last, since = self._beats.get(holder, (None, now))
+        if last != beat:
+            self._beats[holder] = (beat, now)
+            return False
+        return now - since > STILL
+
+    def _write(self, connection: sa.Connection, fingerprints: Iterable[str]) -> None:
+        insert = self._kept_in.insert
+        connection.execute(insert(holders).values(holder=self._holder, process=self._process, beat=0))
+        connection.execute(insert(claims), [{"fingerprint": each, "holder": self._holder} for each in fingerprints])
+
+    def _keep_beating(self) -> None:
+        while not self._ended.wait(BEAT):
+            with suppress(StoreError), self._lock:
+                self._kept_in.try_to_write(self._beat)
+
+    def _beat(self, connection: sa.Connection) -> None:
+        own = holders.c.holder == self._holder
+        beat = sa.update(holders).where(own).values(beat=holders.c.beat + 1)
+        if connection.execute(beat.execution_options(preserve_rowcount=True)).rowcount == 0:
+            # The file was made anew, or this program stood still for so long that another one took its trials over.
+            self._write(connection, sorted(self._ours))
+
+    def done(self, fingerprint: str) -> None:
+        """A trial is finished: its claim, which went with the store's writing, is not told again."""
+        with self._lock:
+            self._ours.discard(fingerprint)
+
+
+class _Denied(Exception):
+    """Rolls a transaction back."""
+
+
+def _select(connection: sa.Connection, column: sa.Column[Any], values: Sequence[str], *where: Any) -> list[Any]:
+    query = sa.select(column).where(*where)
+    return [each for part in _parts(values) for each in connection.execute(query.where(column.in_(part))).scalars()]
+
+
+def _end(connection: sa.Connection, dead: Sequence[str]) -> None:
+    for part in _parts(dead):
+        connection.execute(sa.delete(claims).where(claims.c.holder.in_(part)))
+        connection.execute(sa.delete(holders).where(holders.c.holder.in_(part)))
+
+
+def _parts(values: Sequence[T]) -> Iterable[Sequence[T]]:
+    return (values[i : i + _AT_ONCE] for i in range(0, len(values), _AT_ONCE))
