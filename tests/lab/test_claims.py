@@ -83,7 +83,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("jobs", [(1, 1), (1, 2, 1, 1, 2)])
+@pytest.mark.parametrize("jobs", [(1, 1), (1, 1, 1, 1, 2)])
 def test_comparisons_at_once_train_every_trial_once(
     place: str, jobs: tuple[int, ...], tmp_path: Path, alone: list[Any]
 ) -> None:
