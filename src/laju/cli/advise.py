@@ -66,8 +66,8 @@ _REACH = 4
     metavar="LOG|FILE|NAME|none",
     multiple=True,
     default=("auto",),
-    show_default="auto",
-    help="Past runs to judge by: logs of finished runs (given once for each), a file of `laju forecast learn`, or shipped runs.",
+    help="Past runs to judge by: logs of finished runs (given once for each), a file of `laju forecast learn`, or shipped runs; "
+    "auto, the default, is of the shipped ones those that fit.",
 )
 @click.option("--budget", type=click.IntRange(min=1), help="Updates that the next run may take: which run tells most.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Picture to write: .png, .svg or .pdf.")

@@ -36,7 +36,7 @@ from laju.forecast.smoothed import averaged
 
 _CUTS = (0.5, 0.7, 0.85)
 """Shares of the rows seen from which the rolling test predicts the last row."""
-_CURE = "one finished run of this recipe at this peak rate, learnt by laju.forecast.learn, would settle it"
+_CURE = "one finished run of this recipe at this peak rate, as a past run (--prior LOG; laju.forecast.learn), would settle it"
 
 
 @dataclass(frozen=True)
