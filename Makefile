@@ -69,7 +69,7 @@ lint: setup
 	$(BIN)/lint-imports
 
 docs: setup
-	NO_MKDOCS_2_WARNING=1 PYTHONPATH=docs $(BIN)/mkdocs build
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 # Frameworks that need an environment of their own: MXNet an old NumPy, PaddlePaddle other pins.
 CORE_TESTS := $(addprefix tests/test_,adaptive.py algebra.py conformance.py exactness.py horizon.py inspect.py schema.py spec.py trace.py units.py)

@@ -3,6 +3,7 @@
 import inspect
 import json
 import math
+import re
 import warnings
 
 import numpy as np
@@ -172,6 +173,10 @@ CALLS = {
 }
 
 
+def documented(name):
+    return inspect.getdoc(getattr(policies, name))
+
+
 def call(name, **changes):
     return getattr(policies, name)(**CALLS[name] | changes)
 
@@ -244,6 +249,10 @@ def test_lengths_in_epochs_are_those_in_updates(name):
             in_updates[key], in_epochs[key] = [100 * v for v in value], [f"{v} epochs" for v in value]
         elif key == "points":
             in_updates[key], in_epochs[key] = [[100 * t, v] for t, v in value], [[f"{t} epochs", v] for t, v in value]
+    told = re.findall(
+        r'^Lengths \((.+)\) are numbers of updates, or text with a unit: "5 epochs", "10%"', documented(name), re.M
+    )
+    assert told == ([", ".join(f"`{key}`" for key in in_epochs)] if in_epochs else [])
     schedule = call(name, **in_epochs)
     assert parse(str(schedule)) == schedule
     assert bool(schedule.units) == bool(in_epochs)

@@ -17,17 +17,18 @@ import pytest
 from tests.chapter_text import Chapter, printed
 
 DOCS = Path(__file__).parent.parent / "docs"
+BUILD = DOCS.parent / "docs_build"
 CELLS = ("network", "by-hand", "function", "laju", "loop")
 PAGES = ("chapter/index.md", "id/chapter.md")
 
 
 def helper(name: str):
     """A module that the site's pages use."""
-    sys.path[:0] = [str(DOCS), str(DOCS / "chapter")]
+    sys.path.insert(0, str(BUILD))
     try:
         return importlib.import_module(name)
     finally:
-        del sys.path[:2]
+        del sys.path[0]
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,7 @@ def test_every_cell_runs_and_shows_the_rates_of_the_chapters_loop(framework: str
         except ModuleNotFoundError as error:
             pytest.skip(str(error))
     done = subprocess.run(
-        [python, DOCS / "chapter" / "run_cells.py", DOCS / "chapter" / "cells" / f"{framework}.py", f"{framework}.out"],
+        [python, BUILD / "run_cells.py", BUILD / "cells" / f"{framework}.py", f"{framework}.out"],
         cwd=folder,
         env=os.environ | {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3", "OMP_NUM_THREADS": "1"},
         capture_output=True,

@@ -1,6 +1,6 @@
 """Parity with the real packages: where they are, and how far laju's values are from theirs.
 
-The largest difference of each scheduler is remembered; with `--write-parity` the run writes them to docs/dialects/parity.json,
+The largest difference of each scheduler is remembered; with `--write-parity` the run writes them to docs_build/parity.json,
 from which the site makes its table.
 """
 
@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TABLE = ROOT / "docs" / "dialects" / "parity.json"
+TABLE = ROOT / "docs_build" / "parity.json"
 _found: dict[tuple[str, str], dict[str, Any]] = {}
 
 
@@ -130,7 +130,7 @@ def parity() -> Parity:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--write-parity", action="store_true", help="write docs/dialects/parity.json")
+    parser.addoption("--write-parity", action="store_true", help="write docs_build/parity.json")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
@@ -43,7 +44,20 @@ def _registered(function: Callable[P, S], says: Callable[[tuple[Any, ...], dict[
         words = written.call(name, args, keywords) if says(args, keywords) else None
         return made if words is None else made.written_as(words)
 
+    called.__doc__ = _with_units(function)
     if FUNCTIONS.setdefault(name, called).__module__ != function.__module__:
         raise ValueError(f"a function named {name!r} is registered already, by {FUNCTIONS[name].__module__}")
     FUNCTIONS[name] = called
     return called
+
+
+def _with_units(function: Callable[..., Schedule]) -> str | None:
+    """The docstring of a policy, with one paragraph below its first sentence that says how the lengths may be written."""
+    lengths = [f"`{name}`" for name, kind in function.__annotations__.items() if "Span" in str(kind)]
+    if function.__doc__ is None or not lengths:
+        return function.__doc__
+    told = (
+        f'Lengths ({", ".join(lengths)}) are numbers of updates, or text with a unit: "5 epochs", "10%", "2e9 tokens".'
+    )
+    first, *rest = inspect.cleandoc(function.__doc__).split("\n\n")
+    return "\n\n".join((first, told, *rest)) + "\n"

@@ -1,6 +1,6 @@
 """The chapter's tutorial: its cells, run in four frameworks while the site is built, and its pictures and tables.
 
-Each framework's cells are one file in `chapter/cells`, run from top to bottom in a process of its own: Keras has one backend a
+Each framework's cells are one file in `cells`, run from top to bottom in a process of its own: Keras has one backend a
 process, and MXNet needs an environment of its own. What is shown is the source of a cell, and what it printed. Pictures and
 tables are in the page's language, "en" or "id", with decimal commas in the latter; code and what code printed are not touched.
 """
@@ -14,6 +14,8 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ from docs_pictures import svg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import PercentFormatter, ScalarFormatter
+from run_cells import cells
 
 import laju
 from laju.dialects import d2l
@@ -30,10 +33,8 @@ from laju.lab.report.figures import overview
 from laju.studies.chapter import TABS, schedules
 from laju.view.plot import INK, Picture, draw_steps, legend, plot, tidy
 
-FOLDER = Path(__file__).parent / "chapter"
+FOLDER = Path(__file__).parent
 FRAMEWORKS = {"PyTorch": "pytorch", "TensorFlow": "tensorflow", "JAX": "jax", "MXNet": "mxnet"}
-sys.path.insert(0, str(FOLDER))
-from run_cells import cells  # noqa: E402
 
 RAN = {
     "en": "The cells below were run in {here} when this page was built.",
@@ -138,54 +139,78 @@ def policy(name: str, language: str = "en") -> str:
     return _drawn(figure, language)
 
 
-@functools.cache
-def _workshop() -> Path:
-    """A folder with the data, in which all four files of cells have been started."""
-    folder = tempfile.TemporaryDirectory()
-    atexit.register(folder.cleanup)
-    path = Path(folder.name)
-    _finish(_start("data", path))
-    return path
+class _Background:
+    """What the pages show of trainings, run one after another in processes beside the one that writes the pages."""
+
+    def __init__(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        atexit.register(folder.cleanup)
+        self.folder = Path(folder.name)
+        self._finished: dict[str, Future[None]] = {
+            name: Future() for name in ("data", *FRAMEWORKS.values(), "compared")
+        }
+        self._process: subprocess.Popen[str] | None = None
+        atexit.register(lambda: self._process is not None and self._process.kill())
+        threading.Thread(target=self._work, daemon=True).start()
+
+    def wait(self, name: str) -> None:
+        """Return when the process has ended.
+
+        Raises:
+            ModuleNotFoundError: the framework is not here.
+            RuntimeError: the process failed.
+        """
+        self._finished[name].result()
+
+    def _work(self) -> None:
+        for name, finished in self._finished.items():
+            try:
+                self._run(name)
+            except Exception as error:
+                finished.set_exception(error)
+            else:
+                finished.set_result(None)
+
+    def _run(self, name: str) -> None:
+        python = interpreter() if name == "mxnet" else sys.executable
+        what = [str(FOLDER / "run_cells.py"), str(FOLDER / "cells" / f"{name}.py"), f"{name}.printed.json"]
+        if name == "compared":
+            what = ["-c", "from docs_pictures_chapter import compared; compared('compared.sqlite')"]
+        ones = dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), "1")
+        path = {"PYTHONPATH": os.pathsep.join(sys.path)} if name != "mxnet" else {}
+        self._process = subprocess.Popen(
+            [python, *what],
+            cwd=self.folder,
+            env=os.environ | ones | path | {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        told, _ = self._process.communicate()
+        if self._process.returncode:
+            raise RuntimeError(f"{name} failed:\n{told[-3000:]}")
 
 
-def _start(name: str, folder: Path) -> subprocess.Popen[str]:
-    python = interpreter() if name == "mxnet" else sys.executable
-    ones = dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), "1")
-    return subprocess.Popen(
-        [python, str(FOLDER / "run_cells.py"), str(FOLDER / "cells" / f"{name}.py"), f"{name}.printed.json"],
-        cwd=folder,
-        env=os.environ | ones | {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def _finish(process: subprocess.Popen[str]) -> None:
-    said, _ = process.communicate()
-    if process.returncode:
-        raise RuntimeError(f"{process.args[2]} failed:\n{said[-3000:]}")
+start = functools.cache(_Background)
 
 
 @functools.cache
 def _printed() -> dict[str, dict[str, str] | ModuleNotFoundError]:
     """What every cell of every framework printed; for a framework that is not here, why."""
-    folder, running = _workshop(), {}
     results: dict[str, dict[str, str] | ModuleNotFoundError] = {}
     for name in FRAMEWORKS.values():
         try:
-            running[name] = _start(name, folder)
+            start().wait(name)
+            results[name] = json.loads((start().folder / f"{name}.printed.json").read_text(encoding="utf-8"))
         except ModuleNotFoundError as error:
             results[name] = error
-    for name, process in running.items():
-        _finish(process)
-        results[name] = json.loads((folder / f"{name}.printed.json").read_text(encoding="utf-8"))
     return results
 
 
 def data_cell() -> str:
     """The cell that writes the data, with what it printed."""
-    printed = json.loads((_workshop() / "data.printed.json").read_text(encoding="utf-8"))
+    start().wait("data")
+    printed = json.loads((start().folder / "data.printed.json").read_text(encoding="utf-8"))
     source = cells((FOLDER / "cells" / "data.py").read_text(encoding="utf-8"))["data"]
     return f"```python\n{source}```\n\n```text\n{printed['data']}```\n"
 
@@ -229,7 +254,7 @@ def loops_picture(language: str = "en") -> str:
     for ax, name in zip(axes, ("square root", "multi-factor", "cosine with warmup"), strict=True):
         lines = [draw_steps(ax, schedules()[name].child.values(30), 0, linewidth=4, alpha=0.35)]
         for i, label in enumerate(_tabs(), start=1):
-            values = json.loads((_workshop() / f"{FRAMEWORKS[label]}.json").read_text(encoding="utf-8"))[name]
+            values = json.loads((start().folder / f"{FRAMEWORKS[label]}.json").read_text(encoding="utf-8"))[name]
             lines.append(draw_steps(ax, np.array(values), i))
         ax.set_title(name, loc="left", color=INK, fontsize=10)
         ax.set_ylabel("learning rate", color=INK)
@@ -246,8 +271,14 @@ def _tabs() -> list[str]:
 
 
 @functools.cache
+def compared(store: str | Path):
+    """The chapter's set on digits, 20 epochs, one seed."""
+    return compare(schedules(), epochs=20, seeds=1, jobs=1, store=store)
+
+
 def _compared():
-    return compare(schedules(), epochs=20, seeds=1, jobs=2)
+    start().wait("compared")
+    return compared(start().folder / "compared.sqlite")
 
 
 def compared_picture(language: str = "en") -> str:

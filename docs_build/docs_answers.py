@@ -1,6 +1,6 @@
 """What studies answered at their own size, for the pages that quote them: `answers/NAME.md`, as `laju study NAME` wrote it.
 
-    PYTHONPATH=docs python docs/docs_answers.py [NAME ...] [--data-dir FOLDER] [--store FILE] [--jobs N]
+    PYTHONPATH=docs_build python docs_build/docs_answers.py [NAME ...] [--data-dir FOLDER] [--store FILE] [--jobs N]
 
 trains the studies anew and writes these files; `--data-dir` has the slice of Fashion-MNIST. Together they take about an hour
 of one core. A sentence of a page that holds only for what came out is made here, and is an error where something else came out.

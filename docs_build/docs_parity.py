@@ -10,7 +10,7 @@ from laju.dialects import SYSTEMS, system
 
 def parity() -> str:
     """A row a scheduler: system, scheduler, release, and the largest difference that was found."""
-    rows = json.loads((Path(__file__).parent / "dialects" / "parity.json").read_text(encoding="utf-8"))
+    rows = json.loads((Path(__file__).parent / "parity.json").read_text(encoding="utf-8"))
     found = {(row["system"], row["scheduler"]): row for row in rows}
     lines = ["| system | scheduler | release | values | largest difference |", "| --- | --- | --- | --- | --- |"]
     for name in SYSTEMS:
