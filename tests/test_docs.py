@@ -1,6 +1,7 @@
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -29,14 +30,16 @@ def test_the_vectors_on_the_semantics_page_come_out(spec, begin, expected):
     assert [schedule(begin + i) for i in range(len(expected))] == pytest.approx(expected, rel=1e-14, abs=1e-16)
 
 
-PAGES = sorted(p.relative_to(DOCS).as_posix() for p in DOCS.rglob("*.md"))
+PAGES = sorted(p.relative_to(DOCS).as_posix() for p in DOCS.rglob("*.md") if p.name != "recipes.md")
+"""All but the recipes, of which each has a process of its own in test_recipes.py."""
 TRAIN = {"range-test.md", "sampling.md", "racing.md", "studies.md", "shared-prefixes.md", "statistics.md"}
 """Pages whose examples train for many seconds."""
 
 
 @pytest.mark.parametrize("page", [pytest.param(p, marks=pytest.mark.slow) if p in TRAIN else p for p in PAGES])
 def test_every_example_in_the_documentation_runs(page):
-    blocks = re.findall(r"^```python(?: [^\n]*)?\n(.*?)^```", (DOCS / page).read_text(), flags=re.MULTILINE | re.DOTALL)
+    found = re.findall(r"^( *)```python(?: [^\n]*)?\n(.*?)^ *```", (DOCS / page).read_text(), flags=re.MULTILINE | re.DOTALL)
+    blocks = [textwrap.dedent(code) for _, code in found]  # in tabs they are indented
     names = {"__name__": "example"}  # a reader types one block after the other
     for block in blocks:
         if not re.search("docs_(pictures|parity|answers)", block):  # those run when the site is built

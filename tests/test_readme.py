@@ -170,7 +170,7 @@ def test_what_is_installed_are_extras_that_there_are() -> None:
         assert not re.search(r"pip install \"?'?laju", text), f"{file}: no index has laju"
         named |= {name for group in re.findall(r"pip install '\.\[([^]]+)\]'", text) for name in group.split(",")}
     assert {"lab", "sampling"} <= named <= extras
-    table = re.findall(r"^\| (`.*?) \| ", (ROOT / "docs/start.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    table = re.findall(r"^\| (`.*?) \| ", (ROOT / "docs/install.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
     assert {name for row in table for name in re.findall(r"`(\w+)`", row)} == extras - {"dev", "docs", "trainers"}
 
 
