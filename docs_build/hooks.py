@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,3 +25,13 @@ def on_files(files: Any, **_: Any) -> Any:
         files.remove(file)
         files.append(file)
     return files
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Printed tables and pictures, which are made of lines, are told from printed sentences: these may be wrapped, those not."""
+    return re.sub(
+        r'<div class="(language-(?:text|console) highlight)">(?=<pre>(?:(?!</pre>).)*[─│┤])',
+        r'<div class="\1 columns">',
+        html,
+        flags=re.DOTALL,
+    )

@@ -38,7 +38,9 @@ TRAIN = {"range-test.md", "sampling.md", "racing.md", "studies.md", "shared-pref
 
 @pytest.mark.parametrize("page", [pytest.param(p, marks=pytest.mark.slow) if p in TRAIN else p for p in PAGES])
 def test_every_example_in_the_documentation_runs(page):
-    found = re.findall(r"^( *)```python(?: [^\n]*)?\n(.*?)^ *```", (DOCS / page).read_text(), flags=re.MULTILINE | re.DOTALL)
+    found = re.findall(
+        r"^( *)```python(?: [^\n]*)?\n(.*?)^ *```", (DOCS / page).read_text(), flags=re.MULTILINE | re.DOTALL
+    )
     blocks = [textwrap.dedent(code) for _, code in found]  # in tabs they are indented
     names = {"__name__": "example"}  # a reader types one block after the other
     for block in blocks:

@@ -13,7 +13,9 @@ import pytest
 
 PAGE = Path(__file__).parent.parent / "docs" / "recipes.md"
 BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$(?:\n\n```text\n(.*?)^```$)?', re.MULTILINE | re.DOTALL)
-RECIPES = dict(part.split("\n", 1) for part in re.split(r"^## ", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:])
+RECIPES = dict(
+    part.split("\n", 1) for part in re.split(r"^## ", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+)
 FINDS = ("laju check", "laju diagnose")
 """Commands whose exit status 1 is an answer."""
 pytestmark = pytest.mark.skipif(find_spec("torch") is None, reason="the main environment has torch: make test-all")
@@ -46,5 +48,7 @@ def test_a_recipe_prints_what_stands_there(title: str, tmp_path: Path) -> None:
 
 def test_the_recipe_for_ci_runs_the_command_that_was_shown() -> None:
     (shown,) = [code for language, _, code, _ in BLOCK.findall(RECIPES["Check schedules in CI"]) if language == "sh"]
-    (workflow,) = [code for language, _, code, _ in BLOCK.findall(RECIPES["Check schedules in CI"]) if language == "yaml"]
+    (workflow,) = [
+        code for language, _, code, _ in BLOCK.findall(RECIPES["Check schedules in CI"]) if language == "yaml"
+    ]
     assert re.sub("'.*'", '"$(cat schedule.txt)"', shown) in workflow
