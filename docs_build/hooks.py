@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
-
 LAST = ("chapter/index.md", "id/chapter.md")
 
 
 def on_startup(*, command: str, **_: Any) -> None:
+    # Here, for the pages, too: mkdocs takes back what is done to the path while it reads this file.
+    sys.path.insert(0, str(Path(__file__).parent))
     import docs_pictures_chapter
 
     docs_pictures_chapter.start()
