@@ -1,4 +1,4 @@
-"""What README and Start tell a newcomer to type runs as it stands there, and prints what stands below it."""
+"""What README, Start and the site's home page tell a newcomer to type runs as it stands there, and prints what stands below it."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from laju.logs import read
 
 ROOT = Path(__file__).parent.parent
 PAGES = ("README.md", "docs/start.md")
+HOME = "docs/index.md"
 TRAIN = ("compare", "chapter", "find", "study", "tune")
 """Verbs that train. Their examples are made small by what is put behind them, of which the last value of an option counts."""
 SMALL = {
@@ -133,7 +134,7 @@ print(trainer.learning_rate, schedule(2))
         pytest.param(*each, marks=pytest.mark.slow, id=each[0][:50])
         if each[0].split()[1] in TRAIN
         else pytest.param(*each, id=each[0][:50])
-        for page in PAGES
+        for page in (*PAGES, HOME)
         for each in commands(page)
         if each[0].startswith("laju ")
     ],

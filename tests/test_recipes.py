@@ -1,4 +1,4 @@
-"""Every recipe of the site runs as it stands, alone and in an empty folder, and prints what stands below it."""
+"""Every recipe of the site runs as it stands, alone, in a folder with the site's logs, and prints what stands below it."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ pytestmark = pytest.mark.skipif(find_spec("torch") is None, reason="the main env
 @pytest.mark.parametrize("title", RECIPES)
 def test_a_recipe_prints_what_stands_there(title: str, tmp_path: Path) -> None:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    (tmp_path / "docs").symlink_to(PAGE.parent)
     ran = 0
     for language, file, code, output in BLOCK.findall(RECIPES[title]):
         if file:
