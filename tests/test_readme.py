@@ -1,4 +1,4 @@
-"""What README, Start and the site's home page tell a newcomer to type runs as it stands there, and prints what stands below it."""
+"""What README, Start and the site's home tell a newcomer to type runs as it stands there, and prints what stands below it."""
 
 from __future__ import annotations
 
