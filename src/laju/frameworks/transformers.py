@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator, Sized
+from collections.abc import Callable, Iterator, Sized
 from fractions import Fraction
 from os import PathLike
 from typing import Any
@@ -229,7 +229,7 @@ class Track(Tracking, Forecast):
 def _runs(trainer: Any) -> Iterator[Any]:
     """The runs of the trackers that the trainer reports to."""
     reported = {type(callback).__name__: callback for callback in trainer.callback_handler.callbacks}
-    current = {
+    current: dict[str, Callable[[], Any]] = {
         "WandbCallback": lambda: sys.modules["wandb"].run,
         "MLflowCallback": lambda: sys.modules["mlflow"].active_run(),
         "TrackioCallback": lambda: sys.modules["trackio"].context_vars.current_run.get(),
