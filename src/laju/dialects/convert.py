@@ -260,7 +260,7 @@ def _read(text: str, origin: str, given: _Given, reader: str | None) -> Configur
     if given.lr is not None and not takes:
         raise DialectError(f"no scheduler in {shown(text)} takes the optimizer's rate: leave lr out")
     if given.lr is not None and any(rate != given.lr for rate in says):
-        raise DialectError(f"lr is {says[0]!r} in {shown(text)} and {given.lr!r} beside the text: give the rate once")
+        raise DialectError(f"lr is {says[0]!r} in {shown(text)} and {given.lr!r} beside it: say it once")
     more: dict[str, Any] = {} if given.lr is None else {"lr": given.lr}
     each = _EPOCH_LENGTH.get(origin)
     if each is not None and given.updates_per_epoch is not None:
