@@ -20,7 +20,7 @@ from click.testing import CliRunner
 
 import laju.cli
 from laju.cli import VERBS, cli
-from tests.cli.rows import LAB, LONG, ROWS, SHOWN, STRANGE, TUNE, Row, S, write_files
+from tests.cli.rows import LAB, LONG, ROWS, SHOWN, STRANGE, TINY, TUNE, Row, S, write_files
 from tests.cli.test_cli import posix
 
 SCHEMA = json.loads((Path(laju.cli.__file__).parent / "output.schema.json").read_text(encoding="utf-8"))
@@ -120,6 +120,30 @@ def test_tables_fit_the_terminal(files: Path, columns: int, arguments: str) -> N
     for line in lines:
         if any("─" <= c <= "╿" for c in line):
             assert wide(line) <= columns, line
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "full"),
+    [
+        (f"compare 0.1 '{STRANGE[1]}=0.2' {TINY}", ""),
+        (f"compare 0.1 '{STRANGE[1]}=0.2' {TINY}", "--full"),
+        (f"chapter --task digits {TINY}", ""),
+        ("study fixed-rates --small", ""),
+    ],
+)
+def test_what_was_trained_is_told_by_its_verdict_and_a_table_that_fits(files: Path, arguments: str, full: str) -> None:
+    known = CliRunner().invoke(cli, shlex.split(f"{arguments} --json"))
+    verdict = json.loads(known.stdout)["verdict"]
+    for columns in (20, 40, 80, 120):
+        done = CliRunner().invoke(cli, shlex.split(f"{arguments} {full}"), env={"COLUMNS": str(columns)})
+        assert done.exit_code == 0, done.output
+        progress, _, answer = done.stdout.partition("\n\n")
+        assert "trial" in progress
+        assert "".join(answer.split()).startswith("".join(verdict.split()))
+        assert ("±" in answer or "Ranking" in answer) <= bool(full)
+        told = [line for line in answer.splitlines() if not line.startswith(("report: ", "answer: "))]
+        assert max(map(wide, told)) <= columns
 
 
 # --- what only a process has -------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import click
 from laju.cli import completion
 from laju.cli.arguments import plain_errors, store_option
 from laju.cli.run_options import as_text
+from laju.cli.tables import table
 from laju.cli.train_options import (
     epochs_option,
     jobs_option,
@@ -54,6 +55,7 @@ def _gone(context: click.Context, option: click.Parameter, value: Any) -> None:
 @jobs_option
 @store_option()
 @report_option
+@click.option("--full", is_flag=True, help="Print the intervals as well.")
 @json_option
 @click.option("--framework", hidden=True, expose_value=False, callback=_gone)
 @click.option("--as-published", is_flag=True, hidden=True, expose_value=False, callback=_gone)
@@ -67,6 +69,7 @@ def command(
     jobs: int | None,
     store: str,
     out: Path,
+    full: bool,
     as_json: bool,
 ) -> None:
     """Train a tab of "Learning Rate Scheduling" in Dive into Deep Learning as printed, and set its figures beside yours.
@@ -116,7 +119,13 @@ def command(
             console.print()
             console.print(result.verdict, style="bold", markup=False, highlight=False)
             console.print()
-            console.print(_table(result))
+            if full:
+                console.print(_table(result))
+            else:
+                click.echo(_means(result))
+                console.print(
+                    f"\n{_title(result)}; --full prints the intervals", style="dim", markup=False, highlight=False
+                )
             for note in comparison.warnings():
                 console.print(f"note: {note}", style="yellow", markup=False, highlight=False)
         console.print(
@@ -124,22 +133,46 @@ def command(
         )
 
 
-def _table(result: Result) -> Table:
-    from rich.text import Text
+_FIGURES = ("train_loss", "train_accuracy", "test_accuracy")
 
-    from laju.lab.report.table import plain_table
-    from laju.lab.statistics import counted, number
+
+def _means(result: Result) -> str:
+    """The means beside the published figures, in a table that fits every terminal."""
+    from laju.lab.statistics import number
+
+    rows = []
+    for line in result.lines():
+        ours = [getattr(line.row, figure) for figure in _FIGURES]
+        name = f"{line.row.name} ({line.row.note})" if line.row.note else line.row.name
+        rows.append((name, *("-" if found is None else number(found.mean) for found in ours), line.judgement))
+        if line.published is not None:
+            rows.append(("  published", *(number(getattr(line.published, figure)) for figure in _FIGURES), ""))
+    return table(("schedule", *(figure.replace("_", " ") for figure in _FIGURES), "published"), rows, text=(0, 4))
+
+
+def _title(result: Result) -> str:
+    from laju.lab.statistics import counted
 
     plan, seeds = result.comparison.plan, result.comparison.seeds
     data, rates = result.comparison.task.partition(",")[0], "the text describes" if result.as_meant else "its loop uses"
     title = f"The {result.tab.title} tab on {data}: {counted(plan.epochs, 'epoch')}, batch size {plan.batch_size}, "
     title += f"{counted(len(seeds), 'seed')}, the rates that {rates}"
+    return title
+
+
+def _table(result: Result) -> Table:
+    from rich.text import Text
+
+    from laju.lab.report.table import plain_table
+    from laju.lab.statistics import number
+
+    seeds = result.comparison.seeds
     caption = {1: "one seed, so no interval", 2: "the values of both seeds"}.get(len(seeds), "mean and 95 % interval")
-    table = plain_table(title, f"{caption}; below it the published figure")
-    table.add_column("schedule", overflow="fold", min_width=12)
-    for heading in ("train loss", "train accuracy", "test accuracy"):
-        table.add_column(heading, justify="right")
-    table.add_column("published")
+    shown = plain_table(_title(result), f"{caption}; below it the published figure")
+    shown.add_column("schedule", overflow="fold", min_width=12)
+    for figure in _FIGURES:
+        shown.add_column(figure.replace("_", " "), justify="right")
+    shown.add_column("published")
 
     def cell(line: Beside, figure: str) -> Text:
         ours = getattr(line.row, figure)
@@ -159,7 +192,5 @@ def _table(result: Result) -> Table:
         judgement = Text(line.judgement)
         if line.differ is not None:
             judgement.stylize("bold red" if line.differ else "bold green")
-        table.add_row(
-            name, *(cell(line, figure) for figure in ("train_loss", "train_accuracy", "test_accuracy")), judgement
-        )
-    return table
+        shown.add_row(name, *(cell(line, figure) for figure in _FIGURES), judgement)
+    return shown

@@ -11,6 +11,7 @@ import click
 from laju.cli.arguments import plain_errors, read_schedules, schedules_argument, store_option
 from laju.cli.errors import of_system
 from laju.cli.run_options import as_text
+from laju.cli.tables import table
 from laju.cli.train_options import (
     batch_size_option,
     epochs_option,
@@ -23,9 +24,13 @@ from laju.cli.train_options import (
     task_options,
 )
 from laju.cli.trainings import check_task, console_for, train_and_report
+from laju.view.plot import printable
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from laju.lab.beside import LoggedRun
+    from laju.lab.comparison import Comparison
 
 
 @click.command("compare")
@@ -112,6 +117,7 @@ if TYPE_CHECKING:
     help="Show the log of another run beside, as not paired: a file or folder; may be given again.",
 )
 @click.option("--loss-column", metavar="NAME", help="The column of losses in the logs of --beside.")
+@click.option("--full", is_flag=True, help="Print the intervals, ranks, p-values and numbers of seeds as well.")
 @json_option
 def command(
     schedules: tuple[str, ...],
@@ -143,6 +149,7 @@ def command(
     difference: float,
     logs: tuple[str, ...],
     loss_column: str | None,
+    full: bool,
     as_json: bool,
 ) -> None:
     """Train a task with every SCHEDULE and several seeds, then print a table and write a report.
@@ -169,9 +176,9 @@ def command(
         if program is not None or samples is not None or checkpoint_every is not None:
             what = _program(program, samples, checkpoint_every, store)
         from laju.lab.numerics import Numerics
-        from laju.lab.report import agreement_table, dropped_table, leads, ranking_table, table
+        from laju.lab.report import agreement_table, dropped_table, leads, ranking_table
+        from laju.lab.report import table as full_table
         from laju.lab.trials import Optimizer
-        from laju.view.plot import printable
 
         if program is None:
             check_task(task)
@@ -208,14 +215,17 @@ def command(
             console.print()
             console.print(result.verdict(difference), style="bold", markup=False, highlight=False)
             console.print()
-            console.print(table(result))
+            if full:
+                console.print(full_table(result))
+            else:
+                _print_means(console, result)
             for run in result.beside:
                 console.print(printable(run.sentence()), markup=False, highlight=False)
             if result.race is not None:
                 console.print(dropped_table(result.race))
                 for sentence in result.race.sentences():
                     console.print(sentence, markup=False, highlight=False)
-            if len(result.schedules) > 1:
+            if full and len(result.schedules) > 1:
                 console.print(ranking_table(result, difference))
                 console.print(leads(result), markup=False, highlight=False)
             if result.agreement():
@@ -225,6 +235,33 @@ def command(
         console.print(
             f"\nreport: {files[0]}   ({time.monotonic() - began:.0f} s)", markup=False, highlight=False, soft_wrap=True
         )
+
+
+def _print_means(console: Console, result: Comparison) -> None:
+    """The means of each schedule, in a table that fits every terminal, and how to see more."""
+    from laju.lab.statistics import Estimate, counted, number
+
+    def mean(value: Estimate | None, *, signed: bool = False) -> str:
+        return "-" if value is None else number(value.mean, signed=signed)
+
+    rows = [
+        (
+            f"{row.name} ({row.note})" if row.note else row.name,
+            mean(row.train_loss),
+            mean(row.test_accuracy),
+            "first" if row.name == result.reference else mean(row.difference, signed=True),
+        )
+        for row in result.summary()
+    ]
+    plan = result.plan
+    click.echo(table(("schedule", "train loss", "test accuracy", "difference"), rows))
+    console.print(
+        f"\n{printable(result.task)}: {counted(plan.epochs, 'epoch')} of {counted(plan.updates_per_epoch, 'update')}, batch size "
+        f"{plan.batch_size}; means of {counted(len(result.seeds), 'seed')}, --full prints the intervals and the ranking",
+        style="dim",
+        markup=False,
+        highlight=False,
+    )
 
 
 def _beside(logs: tuple[str, ...], loss_column: str | None) -> tuple[LoggedRun, ...]:

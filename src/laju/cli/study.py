@@ -14,8 +14,11 @@ import click
 from laju.cli import completion
 from laju.cli.arguments import plain_errors, store_option
 from laju.cli.run_options import as_text
+from laju.cli.tables import table
 from laju.cli.train_options import jobs_option, task_options
+from laju.cli.trainings import console_for
 from laju.core.checks import nearest
+from laju.view.plot import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -74,8 +77,6 @@ def command(
             text = f"{name!r} is not a study{nearest(name, STUDIES)} (studies: {', '.join(STUDIES)})"
             raise click.BadParameter(text, param_hint="NAME")
 
-        from rich.console import Console
-
         from laju.lab.tasks import TASKS
 
         if task not in TASKS:
@@ -89,9 +90,7 @@ def command(
 
         out = check_writable(Path("laju-study") / name if out is None else out)
         # What a program reads goes to standard output alone.
-        console = Console(stderr=as_json)
-        if not console.is_terminal:
-            console = Console(stderr=as_json, width=120)
+        console = console_for(as_json)
         began = time.monotonic()
         options = Options(task, data_dir, epochs, seeds, small, jobs, store, display(console))
         try:
@@ -145,33 +144,13 @@ def _print(console: Console, answer: Answer) -> None:
     from rich.markdown import Markdown
 
     console.print()
-    console.print(answer.question, style="dim", markup=False, highlight=False)
-    console.print(f"{answer.verdict}\n", style="bold", markup=False, highlight=False)
+    console.print(answer.verdict, style="bold", markup=False, highlight=False)
+    console.print(f"{answer.question}\n", style="dim", markup=False, highlight=False)
     console.print(Markdown(answer.text, justify="left"))
-    for title, table in answer.tables.items():
+    for title, answers in answer.tables.items():
+        console.print(f"\n{printable(title)}", style="bold", markup=False, highlight=False)
         console.print()
-        console.print(_table(title, table.headings, table.rows))
-
-
-def _table(title: str, headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> Any:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    from laju.view.plot import printable
-
-    table = Table(
-        title=Text(printable(title), style="bold"),
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1),
-        pad_edge=False,
-    )
-    for i, heading in enumerate(headings):
-        table.add_column(Text(heading), justify="right" if i else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(printable(str(cell))) for cell in row))
-    return table
+        click.echo(table(answers.headings, [[str(cell) for cell in row] for row in answers.rows]))
 
 
 def _kept(store: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -35,7 +36,10 @@ def console_for(as_json: bool) -> Console:
     from rich.console import Console
 
     console = Console(stderr=as_json)
-    return console if console.is_terminal else Console(stderr=as_json, width=120)
+    if console.is_terminal:
+        return console
+    columns = os.environ.get("COLUMNS", "")
+    return Console(stderr=as_json, width=int(columns) if columns.isdigit() and int(columns) else 120)
 
 
 def train_and_report(
