@@ -6,8 +6,9 @@ A model says, in units of the last loss seen, at update n:
 
 S is the sum of rates over the peak rate, x is what annealing has gained by a law (`laws`) with fixed parameters. A candidate is a
 law, an α, a weight of the rows (s^w over the loss) and the strength by which B is drawn to the b₀ of past runs. Finished branches
-of the same trunk enter the same least squares with equal votes. The candidate that describes the rows seen best is not the
-candidate that predicts the end best, so candidates are judged by their errors on past runs (`judging`).
+of the same trunk enter the same least squares with equal votes, and what a candidate misses the ends of like branches by is added
+to its end. The candidate that describes the rows seen best is not the candidate that predicts the end best, so candidates are
+judged by their errors on past runs (`judging`).
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ _RIDGES = np.array([1e-7, 0.00125, 0.01])
 CANDIDATES = len(LAWS) * len(_ALPHAS) * len(_WEIGHTS) * len(_RIDGES)
 _B0 = 0.05
 """B of a run about which no past run says anything."""
+_LATE = 0.02
+"""The rows at the end of a branch, as a share of its updates."""
+_SHAPES, _DRAWN = 0.15, 0.1
+"""Difference of rates over the peak (root mean square) up to which two branches are alike, and votes for "misses by nothing"."""
 
 
 @dataclass(frozen=True)
@@ -166,8 +171,8 @@ def solve(questions: Sequence[Question], drawn: Array) -> Solved:
     ]
     owner = np.array([i for i, *_ in runs])
     if len(runs) > len(questions):
-        share = 1 / np.bincount(owner)[owner]
-        parts = [_summed(part, owner, share, len(questions)) for part in parts]
+        votes = np.bincount(owner)
+        parts = [_summed(part, owner, len(questions)) / votes.reshape(-1, *[1] * (part.ndim - 1)) for part in parts]
     y1, p1, x1, yy, py, xy, px, pp, xx = parts
     # About the means, which takes c₀ out.
     yy, py, xy, pp, xx = (yy - y1**2)[..., 0], py - p1 * y1, xy - x1 * y1, pp - p1**2, xx - x1**2
@@ -197,6 +202,18 @@ def solve(questions: Sequence[Question], drawn: Array) -> Solved:
     level = y1[:, None, None, :, 0, None] - c1 * mean_p + amplitude * mean_x
     level = np.where(np.array([bool(q.beside) for q in questions])[:, None, None, None, None], level, 1.0)
     end = level + c1 * falls[:, None, :, None, None] - amplitude * gain[:, :, None, None, None]
+    if len(runs) > len(questions):
+        # What a candidate misses the ends of branches by, it misses the end of a like branch by.
+        late = np.zeros((len(runs), rows))
+        alike = np.zeros((len(runs), 1, 1, 1, 1))
+        for k, (_, run, n, q) in enumerate(runs):
+            late[k, :n] = np.exp((run.at[:n] - run.at[n - 1]) / _LATE)
+            alike[k] = k >= len(questions) and np.exp(-0.5 * np.mean((run.shape - q.track.shape) ** 2) / _SHAPES**2)
+        late /= late.sum(axis=1, keepdims=True)
+        ends_p, ends_x = (part @ late[:, :, None] for part in (power, x))
+        said = level[owner] + c1[owner] * ends_p[:, None, :, :, None] - amplitude[owner] * ends_x[:, :, :, None, None]
+        missed = _summed(alike * ((y * late).sum(axis=1)[:, None, None, None, None] - said), owner, len(questions))
+        end = end + missed / (_summed(alike, owner, len(questions)) + _DRAWN)
     flat = (len(questions), CANDIDATES)
     return Solved(
         np.maximum(end, 1e-3).reshape(flat),
@@ -218,7 +235,7 @@ def law_shares(votes: Array) -> dict[str, float]:
     return dict(zip(LAWS, votes.reshape(len(LAWS), -1).sum(axis=1).tolist(), strict=True))
 
 
-def _summed(part: Array, owner: Updates, share: Array, many: int) -> Array:
+def _summed(part: Array, owner: Updates, many: int) -> Array:
     found = np.zeros((many, *part.shape[1:]))
-    np.add.at(found, owner, part * share.reshape(-1, *([1] * (part.ndim - 1))))
+    np.add.at(found, owner, part)
     return found
