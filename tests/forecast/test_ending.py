@@ -142,6 +142,31 @@ def test_finished_branches_of_the_trunk_answer_for_longer_runs_whatever_their_co
     assert found.value == pytest.approx(truth[-1], abs=0.01)
 
 
+def test_where_no_law_describes_a_run_past_runs_that_are_nearly_the_same_answer() -> None:
+    bump = 1 + 0.1 * np.exp(-(((AT / TOTAL - 0.5) / 0.06) ** 2))  # of every run of this recipe, and of no law
+    runs = [laju.wsd(0.1, total=TOTAL, cooldown=c, warmup=40) for c in (1340, 1380, 1420, 1460)]
+    alike = [Curve(AT, loss(r, gain=0.24 + 0.01 * k) * bump, r, f"run {k}") for k, r in enumerate(runs)]
+    truth = LOSS * bump
+    n = int(0.8 * len(AT))
+    assert "no law describes" in str(ending(AT[:n], truth[:n], RUN, prior=None).refused)
+    found = ending(AT[:n], truth[:n], RUN, prior=learn(alike))
+    assert found.refused is None
+    assert "the answer rests on past runs that are near" in " ".join(found.notes)
+    assert found.low <= truth[-1] <= found.high  # type: ignore[operator]
+    assert abs(found.value - truth[-1]) < 0.1 * (truth[n - 1] - truth[-1])  # type: ignore[operator]
+
+
+def test_a_run_that_goes_on_at_rate_0_ends_where_it_is() -> None:
+    run = laju.cosine(0.1, total=2000) >> laju.constant(0.0).take(2000)
+    level, noise = np.where(AT < 2000, 3 + (2000 - AT) / 2000, 3.0), np.random.default_rng(4).normal(0, 0.01, len(AT))
+    y = np.where(AT < 2000, level * (1 + 0.05 * np.sin(AT)), level + noise)  # no law describes it
+    found = ending(AT[:80], y[:80], run, prior=PAST)
+    assert found.value == pytest.approx(y[49:80].mean())
+    assert "nothing is trained after update 1,999" in found.notes[-1]
+    assert 0.01 < found.high - found.value < 0.03  # type: ignore[operator]
+    assert found.law == "rate 0"
+
+
 # --- the log -----------------------------------------------------------------------------------------------------------
 
 

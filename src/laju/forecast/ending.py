@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,8 @@ from laju.forecast.judging import (
     MISFIT,
     NEAR,
     RISE,
+    TWIN,
+    TWIN_AKIN,
     Judges,
     Verdict,
     answer,
@@ -36,6 +39,8 @@ from laju.forecast.smoothed import averaged
 
 _CUTS = (0.5, 0.7, 0.85)
 """Shares of the rows seen from which the rolling test predicts the last row."""
+_NOTHING = 1e-6
+"""Rate over the peak below which nothing is trained."""
 _CURE = "one finished run of this recipe at this peak rate, as a past run (--prior LOG; laju.forecast.learn), would settle it"
 
 
@@ -182,11 +187,28 @@ def ending(
         notes.append(
             "neighbouring losses move together, as those of a moving average do, which lags behind a cooldown; log raw losses"
         )
+    trained = int(np.flatnonzero(rates > _NOTHING * rates.max())[-1]) + 1
+    still = values[rows >= trained]
+    if len(still) >= LEAST_ROWS:
+        notes.append(
+            f"nothing is trained after update {trained:,}, as the rate is 0; the answer is the mean of the losses since"
+        )
+        value, half = float(still.mean()), _noise(still, level)
+        told = Ending(
+            value, value - half, value + half, None, "rate 0", annealed=1.0, at=end, seen=seen, last=last, level=level
+        )
+        return replace(told, notes=tuple(notes))
     rows, values = thinned(rows, values)
     run = track(rows, values, rates)
     chosen, tested = _choose(run, rows, used, level)
     q, past = _question(run, rows, values, rates, chosen)
     verdict = answer(q, past, level)
+    twins = _twins(q, verdict, chosen, level)
+    if twins is not None:
+        past, verdict = twins
+        notes.append(
+            f"no law describes the losses so far (misfit {verdict.misfit:.1%}), and the answer rests on past runs that are near"
+        )
     _check_reach(seen, end, tested, notes)
     if q.beside:
         notes.append(f"fitted together with {len(q.beside)} past runs that are on the same trunk up to now")
@@ -209,7 +231,7 @@ def ending(
         level,
         tuple(notes),
     )
-    why = _why_not(run, verdict, past, q.known)
+    why = _why_not(run, verdict, past, q.known, twins is not None)
     return told if why is None else _refused(told, why)
 
 
@@ -306,6 +328,13 @@ def _check(rows: Updates, loss: Array, rates: Array) -> None:
         )
 
 
+def _noise(losses: Array, level: float) -> float:
+    """Half width of the band of one more of n losses that differ by noise alone: Student's t, to the first order in 1/n."""
+    n = len(losses)
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    return float(losses.std(ddof=1) * np.sqrt(1 + 1 / n) * z * (1 + (z**2 + 1) / (4 * (n - 1))))
+
+
 def _question(
     run: Track, rows: Updates, values: Array, rates: Array, prior: Prior | None
 ) -> tuple[Question, Judges | None]:
@@ -388,7 +417,18 @@ def _check_reach(seen: int, end: int, tested: Sequence[Tested], notes: list[str]
         )
 
 
-def _why_not(run: Track, verdict: Verdict, past: Judges | None, known: bool) -> str | None:
+def _twins(q: Question, verdict: Verdict, prior: Prior | None, level: float) -> tuple[Judges, Verdict] | None:
+    """Where no law describes a run: the answer by past runs that are nearly the same run, if there are such."""
+    if verdict.misfit <= MISFIT or prior is None or q.beside:
+        return None
+    past = prior.judges_of_twins(float(q.track.at[q.seen - 1]))
+    if past is None:
+        return None
+    found = answer(q, past, level)
+    return (past, found) if found.nearest <= TWIN and found.akin <= TWIN_AKIN else None
+
+
+def _why_not(run: Track, verdict: Verdict, past: Judges | None, known: bool, twins: bool) -> str | None:
     seen = run.annealed(len(run) - 1)
     up = rise(run.loss)
     if up > RISE:
@@ -396,7 +436,7 @@ def _why_not(run: Track, verdict: Verdict, past: Judges | None, known: bool) -> 
             f"the smoothed loss is {up:.1%} above its lowest, and where a rising loss ends is not known; look for overfitting "
             "or a rate that is too high"
         )
-    if verdict.misfit > MISFIT:
+    if verdict.misfit > MISFIT and not twins:
         return f"no law describes the losses so far: the closest misses them by {verdict.misfit:.1%}; {_CURE}"
     if past is None and seen < ALONE_ANNEALED:
         return f"{seen:.0%} of the annealing is seen, and no past run says what the rest will gain; {_CURE}"

@@ -25,6 +25,8 @@ RISE = 0.003
 """How far a smoothed loss may be above its lowest."""
 NEAR = 0.5
 """Distance to the nearest past run within which a flat trunk is answered."""
+TWIN, TWIN_AKIN = 0.35, 2.0
+"""Distances, without and with the level of the losses, to a past run beside which a run is answered that no law describes."""
 _LEVEL = 25.0
 ANNEALED = 0.1
 """Share of the annealing that has to be seen where no past run is near."""
@@ -40,6 +42,8 @@ _LIKE, _LIKE_BAND = 0.5, 1.5
 _B0 = 0.05
 _DOUBT = 8.0
 """Power of a score in the vote of a candidate."""
+_TAKEN_OFF = (0.0, 0.5, 1.0)
+"""Shares of a candidate's mean error on near past runs that are taken off its end; each is a candidate of its own."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,9 @@ class Judges:
         vectors: what likeness is measured in; shape (N, 7).
         groups: number of the group; shape (N,).
         sound: whether the run itself would be answered; shape (N,).
-        scores: logarithm of each candidate's error, in units of the last value's; shape (N, K).
+        errors: logarithm of each candidate's end over the truth; shape (N, K).
+        scores: logarithm of the error of each candidate, less nothing, half and the whole of its mean error on the others, in
+            units of the last value's; shape (N, 3·K).
         answers: of the whole method, the run's group left out, over the truth; shape (N,).
         ratios: errors of the answers over `unit`; shape (N,).
         nearest: distance to the nearest sound run of another group; shape (N,).
@@ -63,6 +69,7 @@ class Judges:
     vectors: Array
     groups: npt.NDArray[np.int64]
     sound: Flags
+    errors: Array
     scores: Array
     answers: Array
     ratios: Array
@@ -94,6 +101,7 @@ def judges(
     share: float,
     to: float = 1.0,
     beside: Sequence[tuple[Track, ...]] | None = None,
+    misfit: float = SOUND,
 ) -> Judges | None:
     """What past runs say of the candidates at a share of the run, or None where none of them can.
 
@@ -104,6 +112,7 @@ def judges(
         share: at which the candidates are solved.
         to: the later share that is predicted.
         beside: finished runs of the same recipe and peak of each.
+        misfit: of the closest candidate, up to which a past run is sound.
     """
     questions, index = [], []
     for i, run in enumerate(tracks):
@@ -119,15 +128,17 @@ def judges(
     distance = np.sqrt(((vectors[:, None] - vectors) ** 2).sum(axis=2))
     elsewhere = group[:, None] != group
     done = solve(questions, _drawn(likeness(distance, group, elsewhere), b))
-    sound = (done.misfit.min(axis=1) <= SOUND) & np.array([rise(q.track.loss[: q.seen]) <= RISE for q in questions])
+    sound = (done.misfit.min(axis=1) <= misfit) & np.array([rise(q.track.loss[: q.seen]) <= RISE for q in questions])
     if not sound.any():
         return None
     others = elsewhere & sound
     weights = likeness(distance, group, others)
     truth = np.array([q.track.loss[q.until] / q.track.loss[q.seen - 1] for q in questions])
     last = np.abs(1 / truth - 1)
-    scores = np.log(np.abs(done.end / truth[:, None] - 1) / (last[:, None] + 0.003) + 0.02)
-    answers, spread, _ = vote(done.end, done.misfit, scores, weights)
+    errors = np.log(done.end / truth[:, None])
+    ends = _corrected(done.end, weights, errors)
+    scores = np.log(np.abs(ends / truth[:, None] - 1) / (last[:, None] + 0.003) + 0.02)
+    answers, spread, _ = vote(ends, done.misfit, scores, weights)
     nearest = np.where(others, distance, np.inf).min(axis=1, initial=np.inf)
     levels = np.log([q.track.loss[q.seen - 1] for q in questions])
     akin = np.where(others, _akin(distance, levels[:, None] - levels), np.inf).min(axis=1, initial=np.inf)
@@ -135,7 +146,7 @@ def judges(
     ratios = np.abs(answers / truth - 1) / unit(answers, spread)
     # A run that would itself be refused says nothing about the errors of answers.
     ratios[blind & ~np.array([q.known for q in questions])] = np.nan
-    return Judges(np.array(index), vectors, group, sound, scores, answers / truth, ratios, nearest, levels, b)
+    return Judges(np.array(index), vectors, group, sound, errors, scores, answers / truth, ratios, nearest, levels, b)
 
 
 def likeness(distance: Array, groups: npt.NDArray[np.int64], allowed: Flags, width: float = _LIKE) -> Array:
@@ -147,9 +158,20 @@ def likeness(distance: Array, groups: npt.NDArray[np.int64], allowed: Flags, wid
     return np.asarray(np.where(allowed, np.exp(-0.5 * ((d - least) / width) ** 2), 0.0) / np.maximum(counts, 1))
 
 
-def _drawn(weights: Array, b: Array) -> Array:
+def _average(weights: Array, values: Array, otherwise: float) -> Array:
+    """Means over past runs, by likeness; shape (N, …)."""
     total = weights.sum(axis=-1, keepdims=True)
-    return np.asarray(np.where(total > 0, weights @ b / np.where(total > 0, total, 1.0), _B0))
+    return np.asarray(np.where(total > 0, weights @ values / np.where(total > 0, total, 1.0), otherwise))
+
+
+def _drawn(weights: Array, b: Array) -> Array:
+    return _average(weights, b, _B0)
+
+
+def _corrected(ends: Array, weights: Array, errors: Array) -> Array:
+    """The candidates' ends, less shares of what near past runs were missed by; shape (N, 3·K)."""
+    missed = _average(weights, errors, 0.0)
+    return np.concatenate([ends * np.exp(-share * missed) for share in _TAKEN_OFF], axis=1)
 
 
 def _akin(distance: Array, levels: Array) -> Array:
@@ -161,13 +183,13 @@ def vote(ends: Array, misfit: Array, scores: Array, weights: Array) -> tuple[Arr
     """The candidates' mean end, the spread around it, and the votes: the scores by past runs, times misfit^.3, to the power -8.
 
     Args:
-        ends: by question and candidate; shape (N, K).
-        misfit: the same.
-        scores: of the past runs; shape (M, K).
+        ends: by question and candidate; shape (N, K), or (N, 3·K) where errors on past runs are taken off.
+        misfit: shape (N, K).
+        scores: of the past runs; one for each end.
         weights: likeness of past runs; shape (N, M).
     """
-    total = weights.sum(axis=-1, keepdims=True)
-    score = np.where(total > 0, weights @ scores / np.where(total > 0, total, 1.0), 0.0) + 0.3 * np.log(misfit + 3e-4)
+    fit = np.tile(0.3 * np.log(misfit + 3e-4), ends.shape[1] // misfit.shape[1])
+    score = _average(weights, scores, 0.0) + fit
     votes = np.exp(-_DOUBT * (score - score.min(axis=-1, keepdims=True)))
     votes /= votes.sum(axis=-1, keepdims=True)
     mean = (votes * ends).sum(axis=-1)
@@ -229,7 +251,8 @@ def answer(q: Question, past: Judges | None, level: float) -> Verdict:
     distance = past.distances(likeness_vector(q))[None]
     weights = likeness(distance, past.groups, past.sound[None])
     done = solve([q], _drawn(weights, past.amplitudes))
-    mean, spread, votes = vote(done.end, done.misfit, past.scores, weights)
+    mean, spread, votes = vote(_corrected(done.end, weights, past.errors), done.misfit, past.scores, weights)
+    votes = votes.reshape(1, len(_TAKEN_OFF), -1).sum(axis=1)
     wide = likeness(distance, past.groups, past.sound[None], _LIKE_BAND)[0]
     nearest = float(distance[0][past.sound].min())
     akin = float(_akin(distance[0], past.levels - np.log(q.track.loss[q.seen - 1]))[past.sound].min())

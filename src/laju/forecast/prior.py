@@ -160,6 +160,14 @@ class Prior:
     def _amplitudes(self) -> Array:
         return amplitudes(self._tracks)
 
+    def judges_of_twins(self, share: float) -> Judges | None:
+        """What the runs say of a run that no law describes: each judges alone, however badly a law describes it."""
+        key = (round(share, 2), "twins")
+        if key not in self._judged:
+            names = [str(i) for i in range(len(self.runs))]
+            self._judged[key] = judges(self._tracks, names, self._amplitudes, key[0], misfit=math.inf)
+        return self._judged[key]
+
     def judges(self, share: float, to: float = 1.0) -> Judges | None:
         """What the runs say of the candidates at a share of a run, rounded to a hundredth, for a later share."""
         key = (round(share, 2), round(to, 2))
