@@ -378,6 +378,28 @@ def test_tasks_beside_language_are_told_from_other_tasks(benchmark: ModuleType) 
     assert found["band"] >= 0.85
 
 
+def test_tasks_are_told_from_runs_of_their_own(benchmark: ModuleType) -> None:
+    runs = benchmark.algoperf()
+    found = benchmark.summary(benchmark.ask(benchmark.Pool(runs), runs, 0.8, lambda c: c.curve.name), relative=True)
+    assert found["answered"] >= 0.75 * found["asked"]
+    assert found["mean"] <= 1.0
+    assert found["band"] >= 0.85
+
+
+@pytest.mark.slow
+def test_the_ends_of_longer_runs_are_told_from_finished_branches(benchmark: ModuleType) -> None:
+    found = benchmark.trunks(benchmark.llama(), [*benchmark.nanogpt(), *benchmark.multi_power()])
+    beside = [rows for name, rows in found.items() if "finished" in name]
+    assert len(beside) == 3
+    for rows in beside:
+        summary, (rank, regret) = benchmark.summary(rows), benchmark.rank(rows)
+        assert summary["answered"] == summary["asked"]
+        assert summary["mean"] <= 0.005
+        assert summary["band"] >= 0.85
+        assert rank >= 0.85
+        assert regret <= 0.003
+
+
 # The clock is read for a bound far above the usual, so that a slow machine does not fail: 1,000 rows take about 1 s, cold.
 def test_a_thousand_rows_are_no_search_of_minutes() -> None:
     at = np.arange(4, TOTAL + 1, 4)

@@ -57,7 +57,7 @@ class Judges:
         sound: whether the run itself would be answered; shape (N,).
         errors: logarithm of each candidate's end over the truth; shape (N, K).
         scores: logarithm of the error of each candidate, less nothing, half and the whole of its mean error on the others, in
-            units of the last value's; shape (N, 3·K).
+            units of the last value's; shape (N, 3·K), or (N, K) with runs beside.
         answers: of the whole method, the run's group left out, over the truth; shape (N,).
         ratios: errors of the answers over `unit`; shape (N,).
         nearest: distance to the nearest sound run of another group; shape (N,).
@@ -136,7 +136,7 @@ def judges(
     truth = np.array([q.track.loss[q.until] / q.track.loss[q.seen - 1] for q in questions])
     last = np.abs(1 / truth - 1)
     errors = np.log(done.end / truth[:, None])
-    ends = _corrected(done.end, weights, errors)
+    ends = done.end if beside else _corrected(done.end, weights, errors)  # branches beside are corrected by themselves
     scores = np.log(np.abs(ends / truth[:, None] - 1) / (last[:, None] + 0.003) + 0.02)
     answers, spread, _ = vote(ends, done.misfit, scores, weights)
     nearest = np.where(others, distance, np.inf).min(axis=1, initial=np.inf)
@@ -251,8 +251,9 @@ def answer(q: Question, past: Judges | None, level: float) -> Verdict:
     distance = past.distances(likeness_vector(q))[None]
     weights = likeness(distance, past.groups, past.sound[None])
     done = solve([q], _drawn(weights, past.amplitudes))
-    mean, spread, votes = vote(_corrected(done.end, weights, past.errors), done.misfit, past.scores, weights)
-    votes = votes.reshape(1, len(_TAKEN_OFF), -1).sum(axis=1)
+    ends = done.end if q.beside else _corrected(done.end, weights, past.errors)
+    mean, spread, votes = vote(ends, done.misfit, past.scores, weights)
+    votes = votes.reshape(1, -1, done.end.shape[1]).sum(axis=1)
     wide = likeness(distance, past.groups, past.sound[None], _LIKE_BAND)[0]
     nearest = float(distance[0][past.sound].min())
     akin = float(_akin(distance[0], past.levels - np.log(q.track.loss[q.seen - 1]))[past.sound].min())

@@ -91,45 +91,44 @@ def next_run(law: FittedLaw, budget: int, asked: Sequence[Schedule]) -> NextRun:
     budget = whole("budget", budget, least=1)
     if not asked:
         raise ValueError("asked must hold at least one schedule")
-    options = _options(law.curves, budget)
+    spread, found = compared(law, asked, _options(law.curves, budget))
+    found.sort(key=lambda run: run.spread)
+    near = [run for run in found if run.spread <= _ALIKE * found[0].spread]
+    near.sort(key=lambda run: run.cost)
+    return NextRun(spread, (*near, *(run for run in found if run not in near)))
+
+
+def compared(
+    law: FittedLaw, asked: Sequence[Schedule], options: Sequence[tuple[Schedule, int, str | None]]
+) -> tuple[float, list[Telling]]:
+    """The spread of the ends in question now, and after each run that could be made: a schedule, its cost and its branch."""
     rows: list[tuple[Array, Updates]] = []  # rates, and updates at which losses would be known
     for schedule in asked:
         if schedule.length is None:
             raise ValueError(f"schedules that are asked about must have an end, but {schedule} has none")
         end = int(schedule.length)
         rows.append((schedule.values(end), np.array([end])))
-    for option in options:
-        end = int(option.schedule.length or 0)
-        first = end - option.cost
-        at = np.unique(np.round(first + option.cost * np.arange(1, _ROWS + 1) / _ROWS).astype(np.int64))
-        rows.append((option.schedule.values(end), at))
+    for schedule, cost, _ in options:
+        end = int(schedule.length or 0)
+        at = np.unique(np.round(end - cost + cost * np.arange(1, _ROWS + 1) / _ROWS).astype(np.int64))
+        rows.append((schedule.values(end), at))
     covariance = _covariance(law, rows)
     owner = np.repeat(np.arange(len(rows)), [len(at) for _, at in rows])
     targets = np.flatnonzero(owner < len(asked))
     error = law.typical_error**2
     known = covariance[np.ix_(targets, targets)]
     found = []
-    for i, option in enumerate(options, len(asked)):
+    for i, (schedule, cost, branch) in enumerate(options, len(asked)):
         there = np.flatnonzero(owner == i)
         cross = covariance[np.ix_(targets, there)]
         told = cross @ np.linalg.solve(covariance[np.ix_(there, there)] + error * np.eye(len(there)), cross.T)
-        found.append(Telling(option.schedule, option.cost, _root_mean(known - told), option.branch))
-    found.sort(key=lambda run: run.spread)
-    near = [run for run in found if run.spread <= _ALIKE * found[0].spread]
-    near.sort(key=lambda run: run.cost)
-    return NextRun(_root_mean(known), (*near, *(run for run in found if run not in near)))
+        found.append(Telling(schedule, cost, _root_mean(known - told), branch))
+    return _root_mean(known), found
 
 
-@dataclass(frozen=True)
-class _Option:
-    schedule: Schedule
-    cost: int
-    branch: str | None = None
-
-
-def _options(curves: Sequence[Curve], budget: int) -> list[_Option]:
+def _options(curves: Sequence[Curve], budget: int) -> list[tuple[Schedule, int, str | None]]:
     warmup = own_warmup(curves)
-    found: list[_Option] = []
+    found: list[tuple[Schedule, int, str | None]] = []
     for peak in peaks(curves):
         for total in dict.fromkeys((budget, budget // 2)):
             left = total - warmup
@@ -141,14 +140,14 @@ def _options(curves: Sequence[Curve], budget: int) -> list[_Option]:
                 flat = left - down
                 rest: Schedule = Ramp(peak, 0.0, down)
                 shapes.append(chain(Constant(peak, flat), rest) if flat else rest)
-            found += [_Option(chain(Ramp(0.0, peak, warmup), s) if warmup else s, total) for s in shapes]
+            found += [(chain(Ramp(0.0, peak, warmup), s) if warmup else s, total, None) for s in shapes]
     for curve in curves:
         if curve.rates[-1] >= 0.5 * curve.peak:
             end = len(curve.rates)
             points = _corners(curve)
             for cost in dict.fromkeys((budget, budget // 2, budget // 4)):
                 if cost >= _ROWS:
-                    found.append(_Option(knots([*points, (end + cost, 0.0)]), cost, curve.name))
+                    found.append((knots([*points, (end + cost, 0.0)]), cost, curve.name))
     if not found:
         raise ValueError(f"budget must leave updates after the warmup of the curves ({warmup:,}), got {budget:,}")
     return found
