@@ -69,6 +69,25 @@ SYSTEMS: dict[str, tuple[Any, dict[str, Any], list[tuple[str, ...]]]] = {
         {"learning_rate": 1e-4, "lr_scheduler": "linear", "network_module": "m", "max_train_steps": 50}, {}, [()],
     ),
     "timm": ({"sched": "cosine", "lr": 0.1, "epochs": 20, "warmup_epochs": 2}, {"updates_per_epoch": 3}, [()]),
+    "megatron": ({"lr": 1e-4, "train_iters": 100, "lr_decay_style": "cosine"}, {}, [()]),
+    "nemo": (
+        {"optim": {"lr": 1e-4, "sched": {"name": "CosineAnnealing"}}, "trainer": {"max_steps": 30}}, {}, [(), ("optim",), ("optim", "sched")],
+    ),
+    "olmo": (
+        {"optimizer": {"learning_rate": 1e-4}, "scheduler": {"name": "cosine_with_warmup", "t_warmup": 5}, "max_duration": 30}, {},
+        [(), ("optimizer",), ("scheduler",)],
+    ),
+    "nanotron": (
+        {
+            "optimizer": {"learning_rate_scheduler": {"learning_rate": 1e-4, "lr_warmup_style": "linear"}}, "tokens": {"train_steps": 30},
+        },
+        {},
+        [(), ("optimizer",), ("optimizer", "learning_rate_scheduler")],
+    ),
+    "fairseq": (
+        {"optimization": {"lr": [1e-4], "max_update": 30}, "lr_scheduler": {"_name": "inverse_sqrt", "warmup_updates": 5}}, {},
+        [(), ("optimization",), ("lr_scheduler",)],
+    ),
     "llamafactory": ({"model": "m", "train_dataset": "d", "learning_rate": 1e-4}, {}, [()]),
 }  # fmt: skip
 PLACES = [(system, place) for system, (_, _, places) in SYSTEMS.items() for place in places]
@@ -226,8 +245,10 @@ def test_files_of_olmo_are_not_taken_for_composer_s() -> None:
         "optimizer": {"name": "adamw", "learning_rate": 4e-4}, "max_duration": "2e12T",
         "scheduler": {"name": "cosine_with_warmup", "t_warmup": 2000, "alpha_f": 0.1},
     }  # fmt: skip
-    with pytest.raises(DialectError, match=r"optimizer\.learning_rate seems to decide the rate"):
-        read_config(config, lr=4e-4)
+    with pytest.raises(
+        DialectError, match=r"model\.max_sequence_length is not in the configuration, and olmo needs it"
+    ):
+        read_config(config)
 
 
 def test_numbers_that_yaml_takes_for_text(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from laju.core.checks import shown
 from laju.dialects import composer
 from laju.dialects.base import DialectError, call
 from laju.dialects.configs import Configured, decimal, fact, mapping, no_other_rates
-from laju.dialects.sections import resolved
+from laju.dialects.sections import has, resolved
 
 _KEYS = ("scheduler", "schedulers", "scale_schedule_ratio", "step_schedulers_every_batch")
 
@@ -22,6 +22,7 @@ def is_one(content: Any) -> bool:
         isinstance(content, Mapping)
         and ("scheduler" in content or "schedulers" in content)
         and "max_duration" in content
+        and not has(content, "optimizer.learning_rate")  # OLMo's
     )
 
 

@@ -18,9 +18,9 @@ _KEYS = ("warmup_steps", "total_steps", "decay_ratio", "decay_type", "min_lr_fac
 
 def is_one(content: Any) -> bool:
     """Whether it looks like a configuration of torchtitan."""
-    return isinstance(content, Mapping) and isinstance(content.get("lr_scheduler"), Mapping) and "_component_" not in (
-        content["lr_scheduler"]
-    )  # fmt: skip
+    section = content.get("lr_scheduler") if isinstance(content, Mapping) else None
+    others = {"_component_", "_name", "class_path", "_target_"}
+    return isinstance(section, Mapping) and not others & section.keys()
 
 
 def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:

@@ -34,6 +34,11 @@ READERS = (
     "diffusers",
     "kohya",
     "timm",
+    "megatron",
+    "nemo",
+    "olmo",
+    "nanotron",
+    "fairseq",
 )
 """Systems whose configurations are read."""
 _DIALECTS = {

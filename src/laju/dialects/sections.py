@@ -55,16 +55,21 @@ class Section:
         content = self.get(name) if content is None else content
         return Section(content, self.place + name, self.system, known, self.facts, self)
 
+    def without(self, *names: str) -> Section:
+        """The section without some of its keys."""
+        content = {key: value for key, value in self.content.items() if key not in names}
+        return Section(content, self.place[:-1], self.system, tuple(content), self.facts, self)
+
     def get(self, name: str, default: Any = None) -> Any:
         """The value of a key; a default that takes its place is noted."""
-        value = self.content.get(name)
+        value = resolved(self.content.get(name), self.root)
+        if isinstance(value, Unread) or (isinstance(value, str) and re.match(r"\$\w|.*\$\{", value)):
+            said = repr(value) if isinstance(value, Unread) else value
+            raise DialectError(f"{self.place}{name} is {said}, which the file does not say: write the value out")
         if value is None and default is not None:
             self.notes.append(f"{self.place}{name} is not given: {default}")
             return default
-        if isinstance(value, Unread) or (isinstance(value, str) and re.match(r"\$\w|\$\{", value)):
-            said = f"{value!r}" if isinstance(value, Unread) else value
-            raise DialectError(f"{self.place}{name} is {said}, which the file does not say: write the value out")
-        return resolved(value, self.root)
+        return value
 
     def number(self, name: str, default: float | None = None, **bounds: float) -> float:
         """A finite number; without a default the key is needed."""
