@@ -71,15 +71,17 @@ SYSTEMS: dict[str, tuple[Any, dict[str, Any], list[tuple[str, ...]]]] = {
     "timm": ({"sched": "cosine", "lr": 0.1, "epochs": 20, "warmup_epochs": 2}, {"updates_per_epoch": 3}, [()]),
     "megatron": ({"lr": 1e-4, "train_iters": 100, "lr_decay_style": "cosine"}, {}, [()]),
     "nemo": (
-        {"optim": {"lr": 1e-4, "sched": {"name": "CosineAnnealing"}}, "trainer": {"max_steps": 30}}, {}, [(), ("optim",), ("optim", "sched")],
+        {"optim": {"lr": 1e-4, "sched": {"name": "CosineAnnealing"}}, "trainer": {"max_steps": 30}}, {},
+        [(), ("optim",), ("optim", "sched")],
     ),
     "olmo": (
-        {"optimizer": {"learning_rate": 1e-4}, "scheduler": {"name": "cosine_with_warmup", "t_warmup": 5}, "max_duration": 30}, {},
+        {"optimizer": {"learning_rate": 1e-4}, "scheduler": {"name": "cosine_with_warmup"}, "max_duration": 300}, {},
         [(), ("optimizer",), ("scheduler",)],
     ),
     "nanotron": (
         {
-            "optimizer": {"learning_rate_scheduler": {"learning_rate": 1e-4, "lr_warmup_style": "linear"}}, "tokens": {"train_steps": 30},
+            "optimizer": {"learning_rate_scheduler": {"learning_rate": 1e-4, "lr_warmup_style": "linear"}},
+            "tokens": {"train_steps": 30},
         },
         {},
         [(), ("optimizer",), ("optimizer", "learning_rate_scheduler")],
@@ -87,6 +89,28 @@ SYSTEMS: dict[str, tuple[Any, dict[str, Any], list[tuple[str, ...]]]] = {
     "fairseq": (
         {"optimization": {"lr": [1e-4], "max_update": 30}, "lr_scheduler": {"_name": "inverse_sqrt", "warmup_updates": 5}}, {},
         [(), ("optimization",), ("lr_scheduler",)],
+    ),
+    "detectron2": ({"SOLVER": {"BASE_LR": 0.02, "MAX_ITER": 90, "STEPS": [60]}}, {}, [("SOLVER",)]),
+    "paddle": (
+        {"LearningRate": {"base_lr": 0.01, "schedulers": [{"name": "CosineDecay", "max_epochs": 9, "use_warmup": False}]}},
+        {"updates_per_epoch": 5},
+        [(), ("LearningRate",)],
+    ),
+    "lightning": (
+        {
+            "optimizer": {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1}},
+            "lr_scheduler": {"class_path": "StepLR", "init_args": {"step_size": 3}},
+        },
+        {"updates_per_epoch": 5, "total": 50},
+        [(), ("optimizer",), ("optimizer", "init_args")],
+    ),
+    "hydra": (
+        {
+            "optimizer": {"_target_": "torch.optim.SGD", "lr": 0.1},
+            "scheduler": {"_target_": "torch.optim.lr_scheduler.CosineAnnealingLR", "T_max": 30},
+        },
+        {"interval": "step"},
+        [()],
     ),
     "llamafactory": ({"model": "m", "train_dataset": "d", "learning_rate": 1e-4}, {}, [()]),
 }  # fmt: skip

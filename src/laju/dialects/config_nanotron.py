@@ -58,6 +58,7 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
     body: Schedule = Ramp(rate, low, decay, shape) if decay else Constant(low)
     body = Constant(rate, begin) >> body if begin else body
     # Update W is the warmup's last one.
+    head: Schedule
     if style == "constant" or (warmup and begin >= warmup and decay):
         head = Constant(rate, warmup + 1) if style == "constant" else Ramp(0.0, rate, warmup)
         skipped = warmup + (style == "constant")

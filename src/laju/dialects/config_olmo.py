@@ -146,7 +146,9 @@ def _schedule(shape: str, rate: float, first: float, low: float, warmup: float, 
     if shape == "half":  # the second half of a cosine over twice the time
         rate = (rate + low) / 2
         after = (
-            Ramp(2 * rate - low, low, 2 * left, "cosine").shift(-left) if left == int(left) else _half(rate, low, left)
+            Ramp(2 * rate - low, low, 2 * left, "cosine").shift(-int(left))
+            if left == int(left)
+            else _half(rate, low, left)
         )
     elif shape in ("cosine", "linear"):
         after = Ramp(rate, low, left, shape)

@@ -39,6 +39,10 @@ READERS = (
     "olmo",
     "nanotron",
     "fairseq",
+    "detectron2",
+    "paddle",
+    "lightning",
+    "hydra",
 )
 """Systems whose configurations are read."""
 _DIALECTS = {
