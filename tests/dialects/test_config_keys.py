@@ -121,6 +121,11 @@ OWN = {
     ("timm", "min_lr"),
     ("timm", "warmup_epochs"),
     ("timm", "sched"),
+    ("fairseq", "lr"),
+    ("megatron", "min_lr"),
+    ("nemo", "min_lr"),
+    ("detectron2", "WARMUP_FACTOR"),
+    ("detectron2", "WARMUP_ITERS"),
 }
 HARMLESS = [
     "weight_decay", "wd", "drop_rate", "drop_path_rate", "dropout_rate", "sample_rate", "sampling_rate",
@@ -205,7 +210,7 @@ def test_keys_that_trainer_does_not_have(key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("system", "place"), [p for p in PLACES if p[1][-1:] not in (("params",), ("lr_scheduler",), ("scheduler",))]
+    ("system", "place"), [p for p in PLACES if p[1][-1:] not in (("params",), ("lr_scheduler",), ("scheduler",), ("sched",))]
 )
 @pytest.mark.parametrize("key", HARMLESS)
 def test_keys_of_other_things_change_nothing(system: str, place: tuple[str, ...], key: str) -> None:
@@ -369,12 +374,17 @@ def test_what_of_axolotl_is_not_read_is_refused(changes: dict[str, Any], message
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_a_configuration_of_every_system_is_converted(system: str, tmp_path: Path) -> None:
-    config = SYSTEMS[system][0]
+    config, facts, _ = SYSTEMS[system]
     file = tmp_path / "config.json"
     file.write_text(json.dumps(config))
-    found, expected = convert(str(file), "config", "laju", updates=120), read_config(config, total=120)
+    each = facts.get("updates_per_epoch", 1)
+    more = {name: value for name, value in facts.items() if name not in ("total", "updates_per_epoch")}
+    found = convert(str(file), "config", "laju", updates=120, updates_per_epoch=each, facts=more)
+    expected = read_config(config, total=120, updates_per_epoch=each, **more)
     assert (found.source, found.text) == (expected.dialect, expected.call)
     assert found.schedule.values(120).tolist() == expected.schedule.values(120).tolist()
+    again = convert(str(file), system, "laju", updates=120, updates_per_epoch=each, facts=more)
+    assert again.schedule == found.schedule
 
 
 def test_axolotl_needs_the_length_of_the_run() -> None:
