@@ -22,6 +22,7 @@ IN_NO_EXTRA = {
     "IPython",  # is there where a notebook is
     "cmaes",  # of one sampler of Optuna
     "dask",  # comes with distributed
+    "markdown_it",  # comes with Rich
     "markupsafe",  # comes with Jinja
     "mlflow",  # whose run a user made
     "pytest",  # of laju.testing

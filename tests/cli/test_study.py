@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import sqlite3
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 
 from laju.studies import STUDIES
 from tests.cli.test_cli import fails, posix, program, rows, run
+from tests.pages import check
 
 __all__ = ["run"]  # the fixture
 
@@ -49,6 +51,10 @@ def test_the_answer_is_printed_and_written_and_the_second_time_comes_from_the_st
     assert page.startswith("# Which constant rate is best, and where does training diverge?\n")
     assert "![fixed rates](fixed-rates.png)" in page
     assert (folder / "fixed-rates.png").read_bytes().startswith(b"\x89PNG")
+    opened = check((folder / "answer.html").read_text(), images=True)
+    assert page.splitlines()[2].strip("*") in opened.words
+    assert shlex.join(("laju", *SMALL)) in opened.words
+    assert sum(tag == "img" for tag, _ in opened.elements) == page.count("![")
     figures = json.loads((folder / "figures.json").read_text())
     trained = rows(tmp_path / "laju.sqlite")
 

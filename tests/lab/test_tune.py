@@ -15,6 +15,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 
 import optuna
@@ -40,11 +41,12 @@ from laju.lab import (
 )
 from laju.lab.base_rates import tune_base_rates
 from laju.lab.objectives import Objective
-from laju.lab.report.search import picture, search_summary, search_table, write_search
+from laju.lab.report.search import page, picture, search_summary, search_table, write_search
 from laju.lab.tune import SearchWorkerLost
 from tests.lab import postgres
 from tests.lab.test_compare import Watcher
 from tests.lab.tiny import Deadly, Forbidden, Sides
+from tests.pages import check
 
 ROOT = Path(__file__).parents[2]
 SPACE = "peak=1e-3..3 log, warmup=0%..30%"
@@ -148,12 +150,23 @@ def test_the_end_of_a_range_is_pointed_out() -> None:
 
 def test_the_files_of_a_search_hold_its_trials(whole: Tuned, tmp_path: Path) -> None:
     files = write_search(whole, tmp_path / "out")
-    assert [f.name for f in files] == ["search.png", "search.csv", "search.json"]
-    content = json.loads(files[2].read_text())
+    assert [f.name for f in files] == ["search.html", "search.png", "search.csv", "search.json"]
+    content = json.loads(files[3].read_text())
     assert laju.parse(content["best"]["schedule"]) == whole.schedule
-    assert len(content["trials"]) == len(files[1].read_text().splitlines()) - 1 == 12
-    assert files[0].read_bytes().startswith(b"\x89PNG")
+    assert len(content["trials"]) == len(files[2].read_text().splitlines()) - 1 == 12
+    assert files[1].read_bytes().startswith(b"\x89PNG")
     assert search_table(whole).row_count == 10
+
+
+def test_the_page_of_a_search_opens_with_its_verdict_and_has_every_trial(whole: Tuned) -> None:
+    text = page(whole, command="laju tune '<b>'")
+    opened = check(text, images=True)
+    verdict = re.sub("<[^>]*>", "", text.partition("<h1>")[2].partition("</h1>")[0])
+    assert unescape(verdict) == whole.verdict()
+    assert "laju tune '<b>'" in opened.words
+    assert text.count('<th scope="row">') == len(whole.tried) == 12
+    for tried in whole.tried:
+        assert tried.spec in opened.words
 
 
 # --- the verdict -------------------------------------------------------------------------------------------------------

@@ -252,7 +252,7 @@ def test_on_digits_there_is_nothing_to_see_and_the_second_time_comes_from_the_st
             assert 1 <= p["run"]["epoch"] <= 12
             assert 0 < p["run"]["test_loss"] < 10
     files = write(found, tmp_path / "out")
-    assert [file.name for file in files] == ["answer.md", "overfitting.png", "figures.json"]
+    assert [file.name for file in files] == ["answer.md", "answer.html", "overfitting.png", "figures.json"]
     assert json.loads(files[-1].read_text())["seeds"] == [0, 1]
     again = run("overfitting", options)
     assert (again.verdict, again.text, again.figures) == (found.verdict, found.text, found.figures)

@@ -303,6 +303,7 @@ def test_the_answer_is_made_of_its_figures_and_can_be_written(tmp_path: Path) ->
     files = write(answer, tmp_path)
     assert [file.name for file in files] == [
         "answer.md",
+        "answer.html",
         "sampling-a-gaussian.png",
         "sampling-a-regression.png",
         "sampling-25-gaussians.png",

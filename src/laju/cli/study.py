@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from laju.cli import completion
-from laju.cli.arguments import plain_errors, store_option
+from laju.cli.arguments import command_line, plain_errors, store_option
 from laju.cli.run_options import as_text
 from laju.cli.tables import table
 from laju.cli.train_options import jobs_option, task_options
@@ -95,7 +95,7 @@ def command(
         options = Options(task, data_dir, epochs, seeds, small, jobs, store, display(console))
         try:
             answer = run(name, options, **_settings(settings))
-            files = write(answer, out)
+            files = write(answer, out, command_line())
         except KeyboardInterrupt:
             _stop(console, store)
         except TypeError as error:
@@ -111,7 +111,7 @@ def command(
         else:
             _print(console, answer)
         console.print(
-            f"\nanswer: {files[0]}   ({time.monotonic() - began:.0f} s)", markup=False, highlight=False, soft_wrap=True
+            f"\nanswer: {files[1]}   ({time.monotonic() - began:.0f} s)", markup=False, highlight=False, soft_wrap=True
         )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from laju.cli import completion
-from laju.cli.arguments import plain_errors, store_option
+from laju.cli.arguments import command_line, plain_errors, store_option
 from laju.cli.run_options import as_text
 from laju.cli.train_options import (
     batch_size_option,
@@ -100,7 +100,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     default=Path("laju-search"),
     show_default=True,
-    help="Folder for the picture and the tables.",
+    help="Folder for the report, its picture and its data.",
 )
 @json_option
 def command(
@@ -192,7 +192,7 @@ def command(
         except SearchWorkerLost as error:
             raise click.ClickException(f"{error}. {_kept(error.tuned)}.") from error
         try:
-            files = write_search(tuned, out)
+            files = write_search(tuned, out, command_line())
         except KeyboardInterrupt:
             _stop(console, f"{_kept(tuned)}; the same command writes the files.")
         if as_json:
@@ -207,7 +207,7 @@ def command(
             for warning in tuned.warnings():
                 console.print(f"note: {warning}", style="yellow", markup=False, highlight=False)
         console.print(
-            f"\npicture: {files[0]}   ({time.monotonic() - began:.0f} s)", markup=False, highlight=False, soft_wrap=True
+            f"\nreport: {files[0]}   ({time.monotonic() - began:.0f} s)", markup=False, highlight=False, soft_wrap=True
         )
 
 

@@ -297,22 +297,18 @@ def as_html(c: Conversion, figure: Figure, command: str | None = None) -> str:
         return f"<code>{html.escape(text)}</code>"
 
     verdict = html.escape(_verdict(c)).replace("\n", "<br>")
-    parts = []
+    nearest = ""
     if c.nearest is not None:
         verdict = verdict.replace(html.escape(_with_rate(c)), code(_with_rate(c)))
-        parts += [] if c.own else [f"<p>Nearest of its own: {code(_with_rate(c))}</p>"]
-    parts.append(page.picture(figure, _caption(c), "curves", unit=c.unit, wide=True))
+        nearest = "" if c.own else f"<p>Nearest of its own: {code(_with_rate(c))}</p>\n"
+    parts = [
+        page.opening(_heading(c), verdict, command) + nearest + page.facts(facts(c)) + page.facts(page.made()),
+        f"<h2>{html.escape(_caption(c))}</h2>",
+        page.picture(figure, "Values", "curves", unit=c.unit, wide=True),
+    ]
     if c.difference is not None and not c.own:
-        head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in _HEAD)
-        rows = (
-            f'<tr><th scope="row">{html.escape(name)}</th>{"".join(f"<td>{html.escape(cell)}</td>" for cell in cells)}</tr>'
-            for name, *cells in _rows(c)
-        )
-        table = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-        parts.append(f'<h2>Differences</h2><div class="scroll" tabindex="0">{table}</div>')
+        parts.append(f"<h2>Differences</h2>{page.table(_HEAD, _rows(c))}")
     if c.traps:
         parts.append(f"<h2>Look out</h2><ul>{''.join(f'<li>{html.escape(trap)}</li>' for trap in c.traps)}</ul>")
     parts.append(f'<h2>Code</h2><pre tabindex="0">{code(c.code)}</pre>')
-    over = f'<p class="over">{html.escape(_heading(c))}</p>\n<h1>{verdict}</h1>\n'
-    facts_ = page.facts(facts(c)) + page.facts(page.made())
-    return page.document(_heading(c), over + page.command_line(command) + facts_ + "\n".join(parts))
+    return page.document(_heading(c), "\n".join(parts))

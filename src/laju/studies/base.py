@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,17 +81,46 @@ class Answer:
             parts += [f"## {title}", "\n".join(lines)]
         return "\n\n".join(parts) + "\n"
 
+    def html(self, command: str | None = None) -> str:
+        """The answer as one HTML page that loads nothing, with its pictures inside and tables that can be sorted.
 
-def write(answer: Answer, folder: str | os.PathLike[str]) -> list[Path]:
-    """Write `answer.md`, the pictures as PNG and `figures.json` into a folder; the files, the page first.
+        Args:
+            command: that gave the answer, for the page's reader to run again.
+        """
+        from markdown_it import MarkdownIt
+
+        from laju.view import page
+
+        parts = [
+            page.opening(self.question, page.sentence(self.verdict), command),
+            page.facts(page.made(("numpy", "torch"))),
+        ]
+        parts.append(MarkdownIt("commonmark", {"html": False}).disable(["autolink", "image", "link"]).render(self.text))
+        for title, figure in self.pictures.items():
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format="png", dpi=110, facecolor="white")
+            parts.append(page.image(buffer.getvalue(), title.replace("-", " ")))
+        for title, table in self.tables.items():
+            parts.append(f"<h2>{escape(title)}</h2>\n{page.table(table.headings, table.rows)}")
+        return page.document(self.question, "\n".join(parts))
+
+
+def write(answer: Answer, folder: str | os.PathLike[str], command: str | None = None) -> list[Path]:
+    """Write `answer.md`, `answer.html`, the pictures as PNG and `figures.json` into a folder; the files, the pages first.
+
+    Args:
+        answer: of a study.
+        folder: where to; made if need be.
+        command: that gave the answer, for the page to name.
 
     Raises:
         OSError: the folder cannot be written.
     """
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)
-    files = [path / "answer.md"]
+    files = [path / "answer.md", path / "answer.html"]
     files[0].write_text(answer.markdown(), encoding="utf-8")
+    files[1].write_text(answer.html(command), encoding="utf-8")
     for title, figure in answer.pictures.items():
         files.append(path / f"{title}.png")
         figure.savefig(files[-1], dpi=160, facecolor="white")

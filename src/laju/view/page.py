@@ -17,7 +17,7 @@ import platform
 import re
 import sys
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata, resources
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _SVG = "http://www.w3.org/2000/svg"
+_NOTHING = "–"
 _LONG = re.compile(r"\d+\.\d{3,}")
 _CURVE = re.compile(r"curve-(\d+)-")
 
@@ -61,6 +62,59 @@ def _part(name: str) -> str:
     return resources.files(__package__).joinpath(name).read_text("utf-8")
 
 
+def opening(over: str, verdict: str, command: str | None) -> str:
+    """The begin of a page: what it is about, its verdict, and the command that made it.
+
+    Args:
+        over: a few words above the verdict, as text.
+        verdict: as HTML, see `sentence`.
+        command: as typed; the page has a button that copies it. None where there was none.
+    """
+    typed = ""
+    if command is not None:
+        code = f'<code id="command">{html.escape(printable(command))}</code>'
+        typed = f'<div class="command">{code}<button type="button" hidden>Copy</button></div>\n'
+    return f'<p class="over">{html.escape(printable(over))}</p>\n<h1>{verdict}</h1>\n{typed}'
+
+
+def sentence(text: str) -> str:
+    """A sentence as HTML, with a command such as `(laju compare … --seeds 12)` as code."""
+    return re.sub(r"\((\w[^()]* --seeds \d+)\)", r"(<code>\1</code>)", html.escape(printable(text)))
+
+
+def table(headings: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
+    """A table that can be sorted, in a box of its own in which it can be scrolled; cells are texts, numbers or None."""
+    rows = [[_shown(cell) for cell in row] for row in rows]
+    # A column of words stands at the left, one of numbers at the right.
+    words = [i for i in range(1, len(headings)) if any(len(row[i]) > 24 or row[i].isalpha() for row in rows)]
+    kinds = [' class="text"' if i in words else "" for i in range(len(headings))]
+    head = "".join(
+        f'<th scope="col"{kind}>{html.escape(_shown(heading))}</th>'
+        for heading, kind in zip(headings, kinds, strict=True)
+    )
+    lines = []
+    for first, *cells in rows:
+        tags = (
+            f"<td{kind}{' data-value' if cell == _NOTHING else ''}>{html.escape(cell)}</td>"
+            for cell, kind in zip(cells, kinds[1:], strict=True)
+        )
+        lines.append(f'<tr><th scope="row"><span class="name">{html.escape(first)}</span></th>{"".join(tags)}</tr>\n')
+    inside = f'<table class="sortable"><thead><tr>{head}</tr></thead>\n<tbody>\n{"".join(lines)}</tbody></table>'
+    return f'<div class="scroll" tabindex="0">{inside}</div>\n'
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return _NOTHING
+    return f"{value:.6g}" if isinstance(value, float) else printable(str(value))
+
+
+def image(png: bytes, title: str) -> str:
+    """A `<figure>` with a picture that stays as it is."""
+    source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    return f'<figure><img alt="{html.escape(title)}" src="{source}"></figure>\n'
+
+
 def facts(named: Mapping[str, str]) -> str:
     """Names and values, as a grid."""
     cells = "".join(
@@ -68,14 +122,6 @@ def facts(named: Mapping[str, str]) -> str:
         for name, value in named.items()
     )
     return f'<dl class="facts">{cells}</dl>\n'
-
-
-def command_line(command: str | None) -> str:
-    """The command that made a page, with a button that copies it; empty without a command."""
-    if command is None:
-        return ""
-    code = html.escape(printable(command))
-    return f'<div class="command"><code id="command">{code}</code><button type="button" hidden>Copy</button></div>\n'
 
 
 def made(packages: Iterable[str] = ()) -> dict[str, str]:
@@ -138,9 +184,9 @@ def picture(
         prefix: of every id in the picture, since those of several pictures would collide in one page.
         unit: of the horizontal axis, such as "epoch".
         per: updates in one of these units; the update is then read out, too.
-        wide: keep the picture's width on a narrow screen, where it is scrolled.
+        wide: keep the picture near its own size; on a narrow screen it is scrolled.
     """
-    drawn = svg(figure, prefix, title)
+    drawn = svg(figure, prefix, title, wide)
     panels = [_panel(ax, figure, number) for number, ax in enumerate(figure.axes)]
     facts = {"unit": unit, "per": per, "panels": [panel for panel in panels if panel["curves"]]}
     data = html.escape(json.dumps(facts, separators=(",", ":"), allow_nan=False))
@@ -149,7 +195,7 @@ def picture(
     return f"<figure{' class=wide' if wide else ''}{touch}>{caption}{drawn}</figure>\n"
 
 
-def svg(figure: Figure, prefix: str, label: str) -> str:
+def svg(figure: Figure, prefix: str, label: str, wide: bool = False) -> str:
     """The figure as an `<svg>` element to put into an HTML page.
 
     Every id starts with `prefix`. Ink, grid and curve colours become the page's CSS variables `--ink`, `--grid` and `--c0`,
@@ -185,6 +231,9 @@ def svg(figure: Figure, prefix: str, label: str) -> str:
                     value = value.replace(color, variable)
             element.set(key, value)
     root.attrib.pop("width"), root.attrib.pop("height")
+    if wide:
+        width = 72 * figure.get_size_inches()[0]
+        root.set("style", f"min-width: {0.85 * width:.0f}px; max-width: {1.6 * width:.0f}px")
     root.set("role", "img")
     root.set("aria-label", label)
     return ET.tostring(root, encoding="unicode")

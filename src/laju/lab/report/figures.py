@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
@@ -189,7 +189,7 @@ def draw(ax: Any, comparison: Comparison, panel: str, points: int = 4000) -> lis
     return lines
 
 
-def save(figure: Figure, target: Path) -> None:
+def save(figure: Figure, target: Path | IO[bytes]) -> None:
     """Write a PNG file."""
     figure.savefig(target, format="png", dpi=160)
 

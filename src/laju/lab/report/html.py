@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import jinja2
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from laju.lab.beside import FIGURES
 from laju.lab.report import figures
 from laju.lab.report.table import duration, leads, needed, p_value, rank, why_dropped
 from laju.lab.statistics import counted, evidence, number, percent
-from laju.view.page import command_line, document, facts, picture, swatch
+from laju.view.page import document, facts, opening, picture, sentence, swatch
 from laju.view.plot import PALETTE, printable
 
 if TYPE_CHECKING:
@@ -67,8 +66,7 @@ def page(
     # Markup: HTML and SVG that laju.view.page makes, in which every name is escaped.
     body = template.render(
         comparison=comparison,
-        verdict=_with_code(verdict),
-        command=Markup(command_line(command)),
+        opening=Markup(opening(f"Learning-rate schedules on {task}", sentence(verdict), command)),
         elsewhere=tables,
         legend=[
             *((name, Markup(swatch(i))) for name, i in zip(names, looks, strict=True)),
@@ -104,11 +102,6 @@ def page(
 
 def _picture(comparison: Comparison, figure: Any, title: str, prefix: str) -> str:
     return picture(figure, title, prefix, unit="epoch", per=comparison.plan.updates_per_epoch)
-
-
-def _with_code(sentence: str) -> Markup:
-    """The sentence with its command as code."""
-    return Markup(re.sub(r"\((\w[^()]* --seeds \d+)\)", r"(<code>\1</code>)", str(escape(printable(sentence)))))
 
 
 def _run(comparison: Comparison) -> dict[str, str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +18,13 @@ from laju.lab.report import csv, figures
 from laju.lab.report.table import plain_table
 from laju.lab.space import Choice, Range
 from laju.lab.statistics import Estimate
+from laju.view.page import document, facts, image, made, opening, sentence, table
 from laju.view.plot import INK, PALETTE, legend, printable, tidy
 
 if TYPE_CHECKING:
     from laju.lab.tuned import Tried, Tuned
 
-FILES = ("search.png", "search.csv", "search.json")
+FILES = ("search.html", "search.png", "search.csv", "search.json")
 
 
 def search_table(tuned: Tuned, most: int = 10) -> Table:
@@ -101,8 +104,46 @@ def picture(tuned: Tuned) -> Figure:
     return figure
 
 
-def write_search(tuned: Tuned, folder: str | os.PathLike[str]) -> list[Path]:
-    """Write `search.png`, `search.csv` and `search.json` into a folder, as far as finished trials allow.
+def page(tuned: Tuned, command: str | None = None) -> str:
+    """The search as one HTML page that loads nothing: the verdict, every trial in a table that can be sorted, and the picture.
+
+    Args:
+        tuned: a search.
+        command: that made the search, for the page's reader to run again.
+    """
+    plan, trials = tuned.plan, tuned.trials()
+    run = {
+        "task": tuned.task,
+        "space": str(tuned.space),
+        "epochs": f"{plan.epochs:,}",
+        "batch size": f"{plan.batch_size:,}",
+        "optimizer": str(tuned.optimizer),
+        "seeds": ", ".join(map(str, tuned.seeds)),
+        "trials": f"{len(tuned.tried):,}",
+    }
+    about = f"A search of {tuned.space.policy} on {tuned.task}"
+    parts = [opening(about, sentence(tuned.verdict()), command), facts(run), facts(made(("numpy", "torch", "optuna")))]
+    if warnings := tuned.warnings():
+        listed = "".join(f"<li>{escape(printable(warning))}</li>" for warning in warnings)
+        parts.append(f'<section class="warnings" aria-label="Warnings"><ul>{listed}</ul></section>')
+    parts += [f"<p>{escape(printable(line))}</p>" for line in search_summary(tuned)]
+    if tuned.ranked:
+        buffer = io.BytesIO()
+        figures.save(picture(tuned), buffer)
+        parts.append(image(buffer.getvalue(), "the trials by number and by each parameter"))
+    if trials:
+        headings = list(dict.fromkeys(key for trial in trials for key in trial))
+        parts.append("<h2>Trials</h2>" + table(headings, ([trial.get(key) for key in headings] for trial in trials)))
+    return document(about, "\n".join(parts))
+
+
+def write_search(tuned: Tuned, folder: str | os.PathLike[str], command: str | None = None) -> list[Path]:
+    """Write `search.html`, `search.png`, `search.csv` and `search.json` into a folder, as far as finished trials allow.
+
+    Args:
+        tuned: a search.
+        folder: where to; made if need be.
+        command: that made the search, for the page to name.
 
     Raises:
         OSError: the folder cannot be written.
@@ -110,6 +151,7 @@ def write_search(tuned: Tuned, folder: str | os.PathLike[str]) -> list[Path]:
     from laju.lab.report import _write, check_writable
 
     path = check_writable(folder)
+    _write(path / "search.html", lambda target: target.write_text(page(tuned, command), encoding="utf-8"))
     if tuned.ranked:
         _write(path / "search.png", lambda target: figures.save(picture(tuned), target))
     _write(path / "search.csv", lambda target: csv.write(tuned.trials(), target))
@@ -233,4 +275,4 @@ def _slice(ax: Any, tuned: Tuned, name: str) -> None:
     ax.set_xlabel(name + unit, color=INK)
 
 
-__all__ = ["FILES", "picture", "search_summary", "search_table", "write_search"]
+__all__ = ["FILES", "page", "picture", "search_summary", "search_table", "write_search"]
