@@ -794,3 +794,19 @@ def test_with_first_no_update_is_spent_at_the_start_of_a_warmup(name):
     plain, first = call(name), call(name, first=True)
     assert first(0) == pytest.approx(plain(1), rel=1e-12)
     assert first(0) != plain(0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (
+            {"total_steps": 9},
+            "cosine has no argument 'total_steps'; in laju that is 'total'; it takes peak, total, final",
+        ),
+        ({"total": 9, "eta_min": 0}, "no argument 'eta_min'; in laju that is 'final'"),
+        ({"total": 9, "warmpu": 3}, "no argument 'warmpu'; did you mean 'warmup'"),
+    ],
+)
+def test_an_argument_of_another_system_is_answered_with_laju_s_own(arguments, says):
+    with pytest.raises(TypeError, match=says):
+        laju.cosine(0.1, **arguments)

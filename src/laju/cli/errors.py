@@ -79,4 +79,5 @@ def in_options(message: str, command: click.Command | None) -> str:
         argument = message.startswith((" must ", " '") if not match.start() else " must ", match.end())
         return options[name] if name is not None and ("_" in name or argument) else match[0]
 
-    return found.sub(option_of, message)
+    # What names its option beside the argument would now name the option twice.
+    return re.sub(r"(--[\w-]+), on the command line \1\b", r"\1", found.sub(option_of, message))

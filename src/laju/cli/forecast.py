@@ -16,6 +16,7 @@ from laju.cli.run_options import as_text, read_one
 from laju.cli.tables import table
 from laju.core.checks import nearest
 from laju.core.schedule import Schedule
+from laju.recognition.naming import named
 from laju.view.plot import SUFFIXES
 
 if TYPE_CHECKING:
@@ -186,8 +187,9 @@ def best_command(
             decay = Ramp(best.peak, final, updates - warmup, shape)
             return chain(Ramp(0.0, best.peak, warmup), decay) if warmup else decay
 
+        named_best = named(best.schedule)
         wanted = {
-            "best": best.schedule,
+            "best": named_best,
             "cosine to 0": down_to(0.0, "cosine"),
             "cosine to 10 %": down_to(0.1 * best.peak, "cosine"),
             "linear to 0": down_to(0.0, "linear"),
@@ -195,8 +197,8 @@ def best_command(
         rows = [_forecast(law, name, schedule, updates) for name, schedule in wanted.items()]
         if as_json:
             found = {
-                "schedule": str(best.schedule),
-                "json": best.schedule.to_json(),
+                "schedule": str(named_best),
+                "json": named_best.to_json(),
                 "peak": best.peak,
                 "family": family,
             }
@@ -214,7 +216,7 @@ def best_command(
             )
         else:
             click.echo(f"{_headline(law)}\nthe best of family {family} for {updates:,} updates:\n")
-            click.echo(f"{best.schedule}\n")
+            click.echo(f"{named_best}\n")
             click.echo(_forecast_table(rows))
         _draw(law, wanted, updates, out, as_json)
 
@@ -267,7 +269,7 @@ def extend_command(source: Source, spec: str, at: int, length: Length, out: Path
                 click.echo(f"\nas planned, at update {int(run.length or 0):,}: {loss:.4f} ({low:.4f} – {high:.4f})")
             click.echo()
             for name, schedule in wanted.items():
-                click.echo(f"{name}: {schedule}")
+                click.echo(f"{name}: {named(schedule)}")
         _draw(law, wanted, updates, out, as_json)
 
 

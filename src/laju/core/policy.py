@@ -8,11 +8,41 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 from laju.core import written
+from laju.core.checks import nearest
 from laju.core.node import FUNCTIONS
 from laju.core.schedule import Schedule
 
 P = ParamSpec("P")
 S = TypeVar("S", bound=Schedule)
+
+
+_ARGUMENTS_ELSEWHERE = {
+    "total": (
+        "T_max",
+        "t_initial",
+        "num_training_steps",
+        "total_steps",
+        "max_steps",
+        "decay_steps",
+        "max_update",
+        "total_iters",
+        "max_iters",
+    ),
+    "final": ("eta_min", "min_lr", "lr_min", "end_value", "final_lr"),
+    "peak": ("max_lr", "base_lr", "lr", "learning_rate", "initial_learning_rate", "peak_value"),
+    "base": ("base_lr", "lr", "learning_rate", "initial_learning_rate"),
+    "value": ("lr", "learning_rate"),
+    "warmup": ("num_warmup_steps", "warmup_steps", "warmup_t", "warmup_ratio", "warmup_epochs"),
+    "every": ("step_size", "T_0", "decay_t"),
+    "factor": ("gamma", "decay_rate"),
+}
+"""What other systems call the arguments of policies."""
+
+
+def elsewhere(name: str, valid: list[str]) -> str:
+    """How a policy calls the argument of another system, or a misspelled one, as the end of an error message."""
+    known = next((own for own, others in _ARGUMENTS_ELSEWHERE.items() if own in valid and name in others), None)
+    return f"; in laju that is {known!r}" if known else nearest(name, valid)
 
 
 def policy(function: Callable[P, S]) -> Callable[P, S]:
@@ -40,7 +70,15 @@ def _registered(function: Callable[P, S], says: Callable[[tuple[Any, ...], dict[
 
     @functools.wraps(function)
     def called(*args: P.args, **keywords: P.kwargs) -> S:
-        made = function(*args, **keywords)
+        try:
+            made = function(*args, **keywords)
+        except TypeError as error:
+            valid = list(inspect.signature(function).parameters)
+            unknown = next((word for word in keywords if word not in valid), None)
+            if unknown is None:
+                raise
+            hint = elsewhere(unknown, valid)
+            raise TypeError(f"{name} has no argument {unknown!r}{hint}; it takes {', '.join(valid)}") from error
         words = written.call(name, args, keywords) if says(args, keywords) else None
         return made if words is None else made.written_as(words)
 

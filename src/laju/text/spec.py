@@ -19,6 +19,7 @@ from laju.core.checks import SpecError, nearest, shown
 from laju.core.functions import DataName
 from laju.core.node import FUNCTIONS, METHODS, NODES
 from laju.core.pieces import Constant, Function
+from laju.core.policy import elsewhere
 from laju.core.schedule import Schedule
 
 REFUSED = (TypeError, ValueError, ArithmeticError, AttributeError, RecursionError, MemoryError)
@@ -98,24 +99,6 @@ def _nearest(name: str, names: Mapping[str, Any]) -> str:
     plain = name.lower().replace("_", "").removesuffix("scheduler").removesuffix("schedule").removesuffix("lr")
     known = _CALLED_ELSEWHERE.get(plain) or _CALLED_ELSEWHERE.get(plain.removesuffix("decay"))
     return f"; in laju that is {known}" if known else nearest(name, names)
-
-
-_ARGUMENTS_ELSEWHERE = {
-    "total": ("T_max", "t_initial", "num_training_steps", "decay_steps", "max_update", "total_iters", "max_iters"),
-    "final": ("eta_min", "min_lr", "lr_min", "end_value", "final_lr"),
-    "peak": ("max_lr", "base_lr", "lr", "learning_rate", "initial_learning_rate", "peak_value"),
-    "base": ("base_lr", "lr", "learning_rate", "initial_learning_rate"),
-    "value": ("lr", "learning_rate"),
-    "warmup": ("num_warmup_steps", "warmup_steps", "warmup_t", "warmup_ratio", "warmup_epochs"),
-    "every": ("step_size", "T_0", "decay_t"),
-    "factor": ("gamma", "decay_rate"),
-}
-"""What other systems call the arguments of policies."""
-
-
-def _argument(name: str, valid: list[str]) -> str:
-    known = next((own for own, others in _ARGUMENTS_ELSEWHERE.items() if own in valid and name in others), None)
-    return f"; in laju that is {known!r}" if known else nearest(name, valid)
 
 
 class _Reader:
@@ -228,7 +211,7 @@ class _Reader:
                 raise self.fail("arguments are written out one by one", keyword)
             if keyword.arg not in valid:
                 raise self.fail(
-                    f"{name} has no argument {keyword.arg!r}{_argument(keyword.arg, valid)}; it takes {_usage(function, name)}",
+                    f"{name} has no argument {keyword.arg!r}{elsewhere(keyword.arg, valid)}; it takes {_usage(function, name)}",
                     keyword,
                 )
             keywords[keyword.arg] = self.read(keyword.value)
