@@ -210,7 +210,8 @@ def test_keys_that_trainer_does_not_have(key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("system", "place"), [p for p in PLACES if p[1][-1:] not in (("params",), ("lr_scheduler",), ("scheduler",), ("sched",))]
+    ("system", "place"),
+    [p for p in PLACES if p[1][-1:] not in (("params",), ("lr_scheduler",), ("scheduler",), ("sched",))],
 )
 @pytest.mark.parametrize("key", HARMLESS)
 def test_keys_of_other_things_change_nothing(system: str, place: tuple[str, ...], key: str) -> None:

@@ -8,9 +8,12 @@ from __future__ import annotations
 import importlib
 import math
 import os
+import re
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -38,6 +41,27 @@ _MARKS = "*+xo#@%&=~"  # curves in a terminal without colours
 ANSI = (12, 9, 10, 13, 11, 14, 7)  # the palette's nearest among the sixteen that a terminal's own theme sets
 
 
+class LettersMissing(UserWarning):
+    """A picture shows boxes in place of letters that its fonts lack."""
+
+
+@contextmanager
+def letters() -> Iterator[None]:
+    """Collect Matplotlib's warnings, one a letter and picture, of what is saved in the block into a single `LettersMissing`."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    lost = []
+    for warning in caught:
+        if found := re.match(r"Glyph (\d+) ", str(warning.message)):
+            lost.append(chr(int(found[1])))
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    if lost:
+        named = "".join(dict.fromkeys(lost))
+        warnings.warn(LettersMissing(f"pictures show boxes, as their font lacks the letters {named}"), stacklevel=3)
+
+
 @dataclass(frozen=True)
 class Picture:
     """A drawn picture: Matplotlib's figure and axes, to change further or to save; notebooks show it."""
@@ -57,7 +81,8 @@ class Picture:
             raise ValueError(
                 f"cannot save {str(path)!r}: the name must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
             )
-        self.figure.savefig(target, dpi=160, bbox_inches="tight", facecolor="white")
+        with letters():
+            self.figure.savefig(target, dpi=160, bbox_inches="tight", facecolor="white")
         return target
 
     def _repr_png_(self) -> bytes:

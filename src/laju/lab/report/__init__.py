@@ -11,6 +11,7 @@ from laju.lab.report import csv, figures, html
 from laju.lab.report.html import Elsewhere
 from laju.lab.report.table import agreement_table, dropped_table, leads, ranking_table, table
 from laju.view.page import made
+from laju.view.plot import letters
 
 if TYPE_CHECKING:
     from laju.lab.comparison import Comparison
@@ -103,8 +104,9 @@ def write_report(
         for name in _RACED:
             (path / name).unlink(missing_ok=True)
     names = (*FILES, *(_RACED if comparison.race is not None else ()))
-    for name in names:
-        _write(path / name, writers[name])
+    with letters():
+        for name in names:
+            _write(path / name, writers[name])
     return [path / name for name in names]
 
 
