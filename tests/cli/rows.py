@@ -127,6 +127,14 @@ ROWS = [
     Row("convert --from config nowhere.yaml --to laju", 2, "nowhere.yaml"),
     Row("convert --from config folder --to laju", 2, "folder"),
     Row("convert --from config c.yaml --to torch", 0, "from ", ("yaml", "convert")),
+    Row("convert --from laju 'cosine(1, total=9)' --to yaml:axolotl", 0, "lr_scheduler: cosine", ("yaml", "convert")),
+    Row("convert --from laju 'cosine(1, total=9)' --to yaml", 2, "name a system, such as yaml:transformers"),
+    Row(
+        "convert --from laju 'cosine(1, total=9, warmup=3)' --to yaml:nanogpt",
+        2,
+        "no configuration of nanoGPT was found",
+    ),
+    Row("convert --from timm 'CosineLRScheduler(t_initial=9)' --lr 1 --to keras", 0, "UPDATES_PER_EPOCH = ..."),
     Row(
         "convert --from torch 'OneCycleLR(max_lr=1, total_steps=9)' --to keras --out new",
         0,

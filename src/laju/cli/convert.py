@@ -1,4 +1,4 @@
-"""laju convert: another system's schedule as laju's, code for a third one, and what the migration changes."""
+"""laju convert: another system's schedule as laju's, code for a third system, and the changes of the migration."""
 
 from __future__ import annotations
 
@@ -51,17 +51,21 @@ def _number(text: str) -> int | float | str:
     shell_complete=completion.targets,
     help="System to go to: torch, optax …, or laju; yaml:SYSTEM for a configuration, yaml for the source's own system.",
 )
-@click.option("--lr", type=float, help="The optimizer's rate, where the source's schedulers change it.")
+@click.option("--lr", type=float, help="The optimizer's rate, for a source whose schedulers change the rate.")
 @click.option("--updates", type=_COUNT, help="Updates of the run; by default until the schedule ends.")
 @click.option("--epochs", type=_COUNT, help="Epochs of the run, instead.")
-@click.option("--updates-per-epoch", type=_COUNT, help="Where the source counts epochs and the target updates.")
+@click.option(
+    "--updates-per-epoch",
+    type=_COUNT,
+    help="Updates in an epoch, from a source that counts epochs to a target that counts updates.",
+)
 @click.option(
     "--fact",
     "facts",
     multiple=True,
     metavar="NAME=VALUE",
     callback=_facts,
-    help="What only the run knows, such as 'len(train_loader)=391' in pasted code, or warmup=100 for a configuration.",
+    help="A value that only the run knows, such as 'len(train_loader)=391' in pasted code, or warmup=100 for a configuration.",
 )
 @click.option(
     "--out",
@@ -83,8 +87,9 @@ def command(
 ) -> None:
     """Convert SCHEDULE, a call of another system's scheduler, to code for a third system that gives the same values.
 
-    It uses the target's own scheduler where one gives them, over the run and past it, and laju's adapter otherwise. The report
-    says how far the nearest of the target's own is away.
+    The code uses a scheduler of the target's own that has the values over the run and after the run, or else laju's adapter.
+    The report measures the difference to the nearest scheduler of the target's own. Lengths in epochs become multiples of
+    UPDATES_PER_EPOCH where the target counts updates.
 
     \b
     laju convert --from timm 'CosineLRScheduler(t_initial=300, warmup_t=5)' --lr 0.1 --to optax --updates-per-epoch 391

@@ -1,12 +1,11 @@
-"""From one system to another: the schedule that a call stands for, code for the target that gives the same values, and what a
-migration changes.
+"""Conversion between systems: the schedule of a call, code for the target that gives the same values, and the changes of a
+migration.
 
     laju.dialects.convert("CosineLRScheduler(t_initial=300, warmup_t=5)", "timm", "optax", lr=0.1)
 
-The target's own schedulers are tried first. What they are called with comes from the schedule's parts (`laju.inspect.outline`,
-`laju.dialects.writers`), but whether they give its values is decided by the values: each call is read by the target's dialect
-and compared over the run and past it. Where none does, the code uses laju's adapter, and the report says how far away the
-nearest one is.
+The target's own schedulers are tried first. Arguments of the calls come from the schedule's parts (`laju.inspect.outline`,
+`laju.dialects.writers`), and the values decide: each call is read by the target's dialect and compared over the run and after
+the run. If no call has the values, the code uses laju's adapter, and the report measures the difference to the nearest call.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ def convert(
     updates_per_epoch: int | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> Conversion:
-    """Convert a schedule of one system to another.
+    """Convert a schedule of a system to another system.
 
     Args:
         schedule: a call of the source's scheduler as text, such as "CosineAnnealingLR(T_max=100)"; laju's spec; the path of a
@@ -68,22 +67,25 @@ def convert(
             be given by name.
         target: the system to go to; "laju"; or "yaml:SYSTEM" for the block that configurations of the system have, in the file
             format of the system, and "yaml" alone for the system of the source.
-        lr: the optimizer's rate, where the source takes one.
-        updates: updates of the run; by default until the schedule ends. For a source that counts epochs, without
-            `updates_per_epoch`, its counts.
-        epochs: of the run, instead.
-        updates_per_epoch: where the source counts epochs and the target updates.
-        facts: what only the run knows: the values of expressions in the text, such as {"len(train_loader)": 391}, and what a
-            configuration leaves to the trainer, such as {"warmup": 100}.
+        lr: the optimizer's rate, where the source takes a rate.
+        updates: updates of the run; by default until the schedule ends.
+        epochs: epochs of the run, instead.
+        updates_per_epoch: from a source that counts epochs to a target that counts updates. Without the number, the program
+            has `UPDATES_PER_EPOCH`, and stops until the number stands there.
+        facts: values that only the run knows, for expressions in the text, such as {"len(train_loader)": 391}, and for
+            keys that a configuration leaves to the trainer, such as {"warmup": 100}.
 
     Raises:
         DialectError: an unknown system or scheduler, arguments that the source would refuse, or a rate or length that is missing.
         SpecError: laju's text is wrong.
         OSError: a configuration that cannot be read.
 
-    >>> found = convert("CosineLRScheduler(t_initial=20, warmup_t=5, warmup_prefix=True)", "timm", "optax", lr=0.1)
+    >>> call = "CosineLRScheduler(t_initial=20, warmup_t=5, warmup_prefix=True, t_in_epochs=False)"
+    >>> found = convert(call, "timm", "optax", lr=0.1)
     >>> found.own, found.call
     (True, 'warmup_cosine_decay_schedule(init_value=0.0, peak_value=0.1, warmup_steps=5, decay_steps=25)')
+    >>> convert("StepLRScheduler(decay_t=30, decay_rate=0.1)", "timm", "optax", lr=0.1, epochs=90).call
+    'exponential_decay(init_value=0.1, transition_steps=30 * UPDATES_PER_EPOCH, decay_rate=0.1, staircase=True)'
     >>> convert("cosine(0.1, total=20, warmup=5)", "laju", "torch").own
     False
     """
@@ -381,7 +383,7 @@ def _clock(found: Schedule, said: str, origin: str, target: str, given: _Given) 
 
 
 def _unit(origin: str, said: str, per_epoch: bool) -> str:
-    """What a count of the source's scheduler is: an "epoch", an "update", or "either", as `step()` is called."""
+    """The unit of the source's counts: an "epoch", an "update", or "either", as `step()` is called."""
     if origin in ("torch", "paddle", "ignite"):
         return "either"
     if origin == "d2l":
@@ -534,7 +536,7 @@ def _configuration(begins: Configured, goal: str, given: _Given, each: int | Non
             continue  # which the system would refuse, too
         area = float(np.abs(theirs - found.values(len(theirs))).mean())
         if _equal(found, again.schedule, n, single=False):
-            more = (*begins.notes, *clock.notes, *filter(None, [configurations.NOTES.get(name)]))
+            more = (*begins.notes, *clock.notes, *again.notes, *filter(None, [configurations.NOTES.get(name)]))
             return Conversion(
                 source=origin, target=goal, text=said, schedule=found, counts=f"{clock.unit}s", unit=clock.unit, updates=n,
                 own=True, code=configurations.text(name, block), call=again.call, traps=tuple(dict.fromkeys(more)),
@@ -555,7 +557,7 @@ def _configuration(begins: Configured, goal: str, given: _Given, each: int | Non
 def _best(
     target: str, outline: Outline, writing: Writer, same: tuple[str, float | None] | None
 ) -> tuple[Suggestion, Schedule, bool] | None:
-    """The call of the target's own that gives the schedule's values, or else the nearest; and which of the two it is."""
+    """The target's own call with the schedule's values, or else the nearest call, and whether the values are equal."""
     if target not in SYSTEMS:
         return None
     best: tuple[Suggestion, Schedule] | None = None
@@ -595,7 +597,7 @@ def _suggestions(
 
 
 def _cleaned(target: str, call: str, lr: float | None) -> str | None:
-    """The source's own call, for the case that it goes to where it comes from; None where it is no code of the system."""
+    """The source's own call, for a target that is the source; None for a text that is no code of the system."""
     tree = ast.parse(call, mode="eval").body
     dialect = system(target)
     names = {dialect.aliases.get(name, name) for name in called(call)}
@@ -618,7 +620,7 @@ def _past(outline: Outline) -> int:
 
 
 def _equal(a: Schedule, b: Schedule, n: int, single: bool) -> bool:
-    """Whether no value is more than 4 ulp from the other, in float64 or, where the target has that, in float32."""
+    """Whether the values are within 4 ulp of each other's, in float64, or in float32 with `single`."""
     dtype = np.float32 if single else np.float64
     for begin in range(0, n, _BLOCK):
         size = min(_BLOCK, n - begin)
@@ -631,7 +633,7 @@ def _equal(a: Schedule, b: Schedule, n: int, single: bool) -> bool:
 
 
 def _rounding(target: str, suggestion: Suggestion, found: Schedule, n: int) -> float | None:
-    """How far the target's own arithmetic takes the values, where its dialect repeats it."""
+    """The largest rounding of the target's own arithmetic, where the dialect repeats the arithmetic."""
     n = min(n, _REPLAYED)
     given: dict[str, Any] = {"exact": n} | ({} if suggestion.lr is None else {"lr": suggestion.lr})
     try:
@@ -680,7 +682,7 @@ def _traps(conversion: Conversion, outline: Outline, writing: Writer, target: st
 def _shifted(
     schedule: Schedule, near: Schedule, outline: Outline, difference: Difference, unit: str, whose: str
 ) -> Iterator[str]:
-    """Off by one: the same values a count earlier or later."""
+    """The same values a count earlier or later."""
     if difference.equal or outline.updates < 3:
         return
     places, values = outline.places, outline.values
@@ -697,7 +699,7 @@ def _shifted(
 def _tails(
     schedule: Schedule, near: Schedule, n: int, difference: Difference, after: Difference, unit: str, whose: str
 ) -> Iterator[str]:
-    """What happens after the run."""
+    """The difference after the run."""
     more = after.updates - n
     ours, theirs = schedule.values(more, start=n), near.values(more, start=n)
     scale = 1e-9 * max(float(np.abs(ours).max()), float(np.abs(theirs).max()), abs(schedule(0)))

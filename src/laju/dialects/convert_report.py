@@ -25,7 +25,7 @@ FILES = ("convert.py", "difference.png", "report.md", "report.html")
 
 @dataclass(frozen=True)
 class Conversion:
-    """A schedule on its way from one system to another.
+    """A schedule on the way between two systems.
 
     Attributes:
         source, target: the systems' names.

@@ -1,6 +1,6 @@
-"""Code for other systems: one file a target, with the calls of its own schedulers that an outline suggests, and whole programs.
+"""Code for other systems: a file for each target, with calls of the target's own schedulers, and whole programs.
 
-A suggestion may be wrong: `laju.dialects.convert` reads each with the target's dialect and keeps what the values prove.
+A suggestion may be wrong: `laju.dialects.convert` reads each with the target's dialect and keeps the calls that the values prove.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FEW = 12
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A call of a target's own scheduler, as its dialect reads it, and the optimizer's rate where it needs one."""
+    """A call of a target's own scheduler, as the dialect reads calls, and the optimizer's rate that the call needs, if any."""
 
     call: str
     lr: float | None = None
@@ -52,13 +52,13 @@ class Writer:
     """A target.
 
     Attributes:
-        title: as its authors write it.
+        title: the name that the authors write.
         suggestions: calls of its own schedulers that an outline suggests, the best known first.
         own: the program with such a call.
         adapter: the program with laju's schedule.
         counts_epochs: whether its schedulers may be stepped once an epoch.
         single: its values are float32.
-        traps: what surprises people, by a text that a call has in it, such as "OneCycleLR("; "" is said of all.
+        traps: surprises for the reader, by a text in the call, such as "OneCycleLR("; "" for every call.
     """
 
     title: str
@@ -80,7 +80,7 @@ def writer(name: str) -> Writer:
 
 
 def text(name: str, *args: Any, **named: Any) -> str:
-    """The text of a call; an argument that is None is left out. A text that is a call itself stands as it is."""
+    """The text of a call; an argument that is None is left out. A `Raw` text stands without quotes."""
     parts = [*map(_text, args), *(f"{key}={_text(value)}" for key, value in named.items() if value is not None)]
     return f"{name}({', '.join(parts)})"
 
@@ -100,7 +100,7 @@ def _text(value: Any) -> str:
 
 
 def plain(value: float) -> float:
-    """A quotient with the few digits that it was meant to have, where these are within its rounding.
+    """A quotient with few digits, where the digits are within the rounding of the quotient.
 
     >>> plain(0.01 / 0.1)
     0.1
@@ -110,7 +110,7 @@ def plain(value: float) -> float:
 
 
 def number(count: int) -> str:
-    """A count as code has it.
+    """A count in code.
 
     >>> number(9000), number(2000000)
     ('9000', '2_000_000')
@@ -119,7 +119,7 @@ def number(count: int) -> str:
 
 
 def whole(value: float) -> int | None:
-    """A length as the int that it is, else None."""
+    """A whole length as an int, else None."""
     return int(value) if value == int(value) else None
 
 
@@ -137,14 +137,14 @@ def code(
     indent: int = 0,
     used: int = 0,
 ) -> str:
-    """A call as code, broken over lines where it is long.
+    """A call as code, broken over lines where the call is long.
 
     Args:
         first: an argument that the system's own schedulers take first, such as "optimizer".
-        without: schedulers that do not take it.
+        without: schedulers that do not take this argument.
         prefix: before each function's name, such as "optax.".
-        indent: of the line that it stands in.
-        used: characters that stand before it.
+        indent: of the line of the call.
+        used: characters before the call in the line.
     """
 
     def written(at: ast.expr, depth: int, used: int) -> str:
@@ -195,7 +195,7 @@ def _name(at: ast.Call) -> str:
 
 
 def literal(spec: str, indent: int = 0) -> str:
-    """A schedule's text as a literal in code, broken over lines where it is long."""
+    """A schedule's text as a literal in code, broken over lines where the text is long."""
     if len(spec) <= 84:
         return _quoted(spec)
     pieces = []

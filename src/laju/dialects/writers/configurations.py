@@ -57,7 +57,7 @@ def blocks(
 
 
 def text(system: str, block: Block) -> str:
-    """The block as the system's file has it."""
+    """The block in the format of the system's file."""
     kind = FORMATS.get(system, "yaml")
     if kind == "json":
         return json.dumps(block, indent=2) + "\n"
@@ -287,7 +287,7 @@ def _mmengine_block(lr: float, entries: list[Block], in_epochs: bool, counts: in
 
 
 def _entry(part: Part, after: int, lr: float, in_epochs: bool, late: int) -> Block | None:
-    """One part as an entry of param_scheduler; {} for a part that needs none, None for a part that no entry makes."""
+    """A part as an entry of param_scheduler; {} for a part that needs none, None for a part that no entry makes."""
     begin = part.begin + after
     common: Block = {"by_epoch": in_epochs, "begin": begin}
     match part.form:

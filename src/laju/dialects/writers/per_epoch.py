@@ -10,11 +10,11 @@ ADAPTER = f".stretch({NAME}).staircase({NAME})"
 """What turns a schedule in epochs into a schedule in updates, each value in force during its whole epoch."""
 
 
-def multiples(one: str, other: str, updates: tuple[int, int]) -> str | None:
-    """The call behind two calls that differ in whole numbers alone, each of them c·UPDATES_PER_EPOCH + d with whole c and d.
+def multiples(first: str, second: str, updates: tuple[int, int]) -> str | None:
+    """The call behind two calls that differ in whole numbers alone, each number c·UPDATES_PER_EPOCH + d with whole c and d.
 
     Args:
-        one, other: the calls for the numbers of updates in an epoch that `updates` has.
+        first, second: the calls for the first and the second number of updates in an epoch.
         updates: two different numbers.
 
     >>> multiples("StepLR(step_size=70, gamma=0.1)", "StepLR(step_size=110, gamma=0.1)", (7, 11))
@@ -22,7 +22,7 @@ def multiples(one: str, other: str, updates: tuple[int, int]) -> str | None:
     >>> multiples("StepLR(step_size=70, gamma=0.1)", "StepLR(step_size=110, gamma=0.2)", (7, 11)) is None
     True
     """
-    a, b = ast.parse(one, mode="eval"), ast.parse(other, mode="eval")
+    a, b = ast.parse(first, mode="eval"), ast.parse(second, mode="eval")
     merged = _merged(a.body, b.body, updates)
     return None if merged is None else ast.unparse(merged)
 
