@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import json
 import math
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import laju
 from laju.dialects import DialectError, NotASchedule, read
 from laju.dialects.configs import read_config
 from laju.dialects.convert import convert
+
+from .test_config_keys import SYSTEMS as CONFIGURATIONS
 
 ARGUMENTS: dict[str, Any] = {
     "learning_rate": 3e-5,
@@ -271,3 +277,80 @@ def test_the_epochs_of_a_configuration_are_counted_once(system, tmp_path):
     assert (found.schedule(100), found.schedule(150)) == pytest.approx(
         (5e-5, 1e-4 * (1 + math.cos(0.75 * math.pi)) / 2)
     )
+
+
+ALIASES = "".join(f"{n}: &{n} [{','.join(9 * ['*' + m])}]\n" for m, n in zip("abcdefgh", "bcdefghi", strict=True))
+NANOTRON = "optimizer: {learning_rate_scheduler: {learning_rate: '${a}', lr_warmup_style: linear}}\n"
+TARGET = '{"scheduler": {"_target_": "torch.optim.lr_scheduler.StepLR", "step_size": {"_target_": 3}}}'
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.yaml", f"a: &a [1,1,1,1,1,1,1,1,1]\n{ALIASES}", "at most 1,000,000 items"),
+        ("a.yaml", "SOLVER: &s\n  BASE_LR: 0.1\n  SELF: *s\n", "at most 1,000,000 items"),
+        ("a.yaml", "_BASE_: a.yaml\n", "is its own _BASE_"),
+        ("a.yaml", "_BASE_: [none.yaml]\nSOLVER: {}\n", "not beside it"),
+        ("a.yaml", "_BASE_: 3\nSOLVER: {}\n", "_BASE_ names None"),
+        ("a.yaml", "_BASE_: https://example.org/a.yaml\nSOLVER: {}\n", "not beside it"),
+        ("a.sh", "python train.py --lr 1e-4 --train-iters 'unclosed", "cannot be read as sh: No closing quotation"),
+        ("a.sh", "x" * 400_000, "at most 300,000 characters"),
+        ("a.sh", "--lr 1 2 --train-iters 9", "lr must be"),
+        ("a.yaml", NANOTRON + "a: '${b}'\nb: '${a}'\n", "stands for itself"),
+        ("a.yaml", "optimizer: {learning_rate_scheduler: !x [1, 2]}\n", "which the file does not say"),
+        ("a.json", '{"model": {"optim": {"lr": 1, "sched": [1]}}}', "sched must be a mapping"),
+        ("a.json", f'{{"SOLVER": {{"MAX_ITER": 1{400 * "0"}}}}}', r"MAX_ITER must be|cannot be read"),
+        ("a.json", TARGET, r"give lr|no scheduler"),
+        ("a.json", 300 * '{"a":' + "1" + 300 * "}", r"nested too deeply|not a configuration"),
+    ],
+    ids=range(15),
+)
+def test_hostile_files_are_one_error_with_the_place(name, text, message, tmp_path):
+    file = tmp_path / name
+    file.write_text(text)
+    with pytest.raises(DialectError, match=message) as caught:
+        read_config(file, updates_per_epoch=10)
+    assert len(str(caught.value)) < 1000
+
+
+def test_bases_that_multiply_are_bounded(tmp_path):
+    for i in range(8):
+        base = "" if i == 0 else f"_BASE_: [{', '.join(4 * [f'{i - 1}.yaml'])}]\n"
+        (tmp_path / f"{i}.yaml").write_text(f"{base}SOLVER: {{MAX_ITER: 90000}}\n")
+    assert read_config(tmp_path / "2.yaml").system == "detectron2"
+    with pytest.raises(DialectError, match="at most 100 files"):
+        read_config(tmp_path / "7.yaml")
+
+
+ODD = [0.1, 1e300, -1.0, "x", "${x}", "$X", "1e-3", "???", "cosine", 10**400]
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 50) | st.sampled_from(ODD),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["lr", "name", "a", "_target_"]), inner, max_size=3)
+    ),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.data())
+def test_nothing_but_a_dialect_error_comes_out_of_any_reader(data):
+    system = data.draw(st.sampled_from(sorted(CONFIGURATIONS)))
+    config, facts, _ = CONFIGURATIONS[system]
+    config = copy.deepcopy(config)
+    for _ in range(data.draw(st.integers(1, 3))):
+        section = config
+        while True:
+            if not section:
+                break
+            key = data.draw(
+                st.sampled_from(sorted(section) if isinstance(section, dict) else list(range(len(section))))
+            )
+            if not isinstance(section[key], dict | list) or not section[key] or data.draw(st.booleans()):
+                section[key] = data.draw(VALUES)
+                break
+            section = section[key]
+    with contextlib.suppress(DialectError):
+        found = read_config(config, system, **facts)
+        assert math.isfinite(found.schedule(0))

@@ -41,7 +41,7 @@ def _number(text: str) -> int | float | str:
     required=True,
     metavar="SYSTEM",
     shell_complete=completion.sources,
-    help="System of SCHEDULE: timm, torch …, laju, or config.",
+    help="System of SCHEDULE: timm, torch …, laju; config for a file, or the name of its system, such as nemo.",
 )
 @click.option(
     "--to",

@@ -56,13 +56,16 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
         )
         return given.configured(Constant(rate * rate))
     body: Schedule = Ramp(rate, low, decay, shape) if decay else Constant(low)
-    body = Constant(rate, begin) >> body if begin else body
-    # Update W is the warmup's last one.
+    # Update W is the warmup's last one, also where it is the decay's first.
     head: Schedule
-    if style == "constant" or (warmup and begin >= warmup and decay):
-        head = Constant(rate, warmup + 1) if style == "constant" else Ramp(0.0, rate, warmup)
-        skipped = warmup + (style == "constant")
+    if style == "constant":
+        head, done = Constant(rate, warmup + 1), warmup + 1
+    elif warmup and begin >= warmup and decay:
+        head, done = Ramp(0.0, rate, warmup), warmup
     else:
-        head = Ramp(0.0, rate, warmup) >> Constant(rate, 1) if warmup else Constant(0.0, 1)
-        skipped = warmup + 1
-    return given.configured(head >> (body.shift(-skipped) if skipped else body))
+        head, done = Ramp(0.0, rate, warmup) >> Constant(rate, 1) if warmup else Constant(0.0, 1), warmup + 1
+    if begin > done:
+        body = Constant(rate, begin - done) >> body
+    elif begin < done:
+        body = body.shift(begin - done)
+    return given.configured(head >> body)

@@ -63,7 +63,7 @@ class Section:
     def get(self, name: str, default: Any = None) -> Any:
         """The value of a key; a default that takes its place is noted."""
         value = resolved(self.content.get(name), self.root)
-        if isinstance(value, Unread) or (isinstance(value, str) and re.match(r"\$\w|.*\$\{", value)):
+        if isinstance(value, Unread) or (isinstance(value, str) and re.match(r"\$\w|.*\$\{|\?\?\?$", value)):
             said = repr(value) if isinstance(value, Unread) else value
             raise DialectError(f"{self.place}{name} is {said}, which the file does not say: write the value out")
         if value is None and default is not None:
