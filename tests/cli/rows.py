@@ -141,6 +141,9 @@ ROWS = [
         "from ",
         ("matplotlib", "convert"),
     ),
+    Row(f"convert --from laju {S} {S} --to torch", 2, EXTRA),
+    Row(f"convert --from torch {S} --to torhc", 2, "did you mean 'torch'?"),
+    *(Row(f"convert --from laju '{name}' --to torch", 2, "") for name in STRANGE),
     # --- recognise
     Row("recognise", 2, "Missing argument 'LOG"),
     Row("recognise a.csv", 0, "linear("),
@@ -152,6 +155,7 @@ ROWS = [
     Row("recognise empty.csv", 2, "empty.csv"),
     Row("recognise picture.csv", 2, "picture.csv"),
     Row("recognise a.csv b.csv", 2, EXTRA),
+    *(Row(f"recognise '{name}.csv'", 2, "") for name in STRANGE),
     # --- diagnose
     Row("diagnose", 2, "Missing argument 'LOG"),
     Row("diagnose a.csv --meant 'linear(0.1, 0, total=100)'", 0, "healthy"),
@@ -162,6 +166,8 @@ ROWS = [
     Row("diagnose nowhere.csv", 2, "nowhere.csv"),
     Row("diagnose folder --json", 2, "{"),
     Row("diagnose a.csv b.csv", 2, EXTRA),
+    Row("diagnose a.csv --meant 'linear(0.1, 0, total=100)' --nothing", 2, NO_SUCH),
+    *(Row(f"diagnose '{name}.csv' --meant 0.1", 2, "") for name in STRANGE),
     # --- compare
     Row("compare", 2, "Missing argument 'SCHEDULE...'"),
     Row(f"compare 0.1 {TINY}", 0, "1 trial", LAB),
@@ -180,6 +186,7 @@ ROWS = [
     Row("chapter --data-dir nowhere", 2, "--data-dir: there is no folder", LAB),
     Row("chapter --framework jax", 2, "--tab pytorch"),
     Row("chapter extra", 2, EXTRA),
+    Row("chapter --nothing", 2, NO_SUCH),
     Row("chapter --epochs x --json", 2, "{"),
     # --- find
     Row("find --updates 10 --seeds 1", 0, "digits", SHOWN),
@@ -199,6 +206,7 @@ ROWS = [
     Row("study fixed-rates --small --set nothing", 2, "'nothing' is not SETTING=VALUE", SHOWN),
     Row("study fixed-rates --small --out file/a", 2, "cannot write a report into", SHOWN),
     Row("study fixed-rates extra", 2, EXTRA),
+    *(Row(f"study '{name}'", 2, "is not a study") for name in STRANGE),
     # --- tune
     Row("tune", 2, "Missing argument 'POLICY'"),
     Row("tune constant --space value=0.1..1 --trials 1 --confirm 0 --epochs 1 --jobs 1", 0, "1 trial", TUNE),
@@ -207,6 +215,8 @@ ROWS = [
     Row("tune constant --space value=0.1..1 --objective loss", 2, "--objective", TUNE),
     Row("tune cosine", 2, "Missing option '--space'"),
     Row("tune cosine extra --space peak=1..2", 2, EXTRA),
+    Row("tune StepLR --space gamma=1..2", 2, "", TUNE),
+    *(Row(f"tune '{name}' --space peak=1..2", 2, "", TUNE) for name in STRANGE),
     # --- advise
     Row("advise", 2, "Missing argument 'LOG"),
     Row("advise a.csv --updates 100", 0, "losses: 'loss'", FIT),
@@ -216,6 +226,8 @@ ROWS = [
     Row("advise a.csv --out a.docx", 2, "--out: "),
     Row("advise a.csv b.csv --budget 40", 0, "which run tells most", FIT),
     Row("advise a.csv b.csv --target 3", 2, "--target goes with one log"),
+    Row("advise a.csv --meant 'StepLR(10)'", 2, "laju convert --from torch"),
+    *(Row(f"advise '{name}.csv'", 2, "") for name in STRANGE),
     # --- watch
     Row("watch", 2, "Missing argument 'LOG|FOLDER'"),
     Row("watch a.csv --updates 96", 0, "update 95 of 96: "),
@@ -247,4 +259,6 @@ ROWS = [
     Row("forecast check a.csv b.csv --fit a", 0, "law: average", FIT),
     Row("forecast learn a.csv b.csv", 2, "Missing option '--out'"),
     Row("forecast learn a.csv b.csv --out mine.json", 0, "wrote mine.json"),
+    Row("forecast learn a.csv b.csv --out nowhere/mine.json", 2, "nowhere"),
+    *(Row(f"forecast fit '{name}.csv' b.csv", 2, "") for name in STRANGE),
 ]

@@ -73,6 +73,14 @@ def test_every_verb_answers_or_says_what_is_wrong(files: Path, row: Row) -> None
     check(row, done.stdout, done.stderr)
 
 
+@pytest.mark.parametrize("row", [marked(row) for row in ROWS if row.code == 2])
+def test_what_is_wrong_is_said_in_a_terminal_of_20_columns_too(files: Path, row: Row) -> None:
+    done = CliRunner().invoke(cli, shlex.split(row.arguments), prog_name="laju", env={"COLUMNS": "20"})
+    assert done.exit_code == 2, done.output
+    assert isinstance(done.exception, SystemExit), done.exception
+    assert "".join(done.stderr.split())
+
+
 def check(row: Row, stdout: str, stderr: str) -> None:
     """What is said: an answer on standard output, a message on the other, and JSON for programs in both cases."""
     for text in (stdout, stderr):
