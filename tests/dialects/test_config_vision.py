@@ -65,6 +65,37 @@ def test_detectron2(fvcore, name, warmup, method, steps, low, factor):
     assert read("fvcore", found.call) == found.schedule
 
 
+@some
+@given(
+    st.booleans(),
+    st.sampled_from(["linear", "constant"]),
+    st.integers(0, 15),
+    st.sampled_from([0.0, 0.001, 0.5]),
+    st.lists(st.integers(0, 40), max_size=3).map(sorted),
+    st.sampled_from([0.1, 0.5]),
+)
+def test_detectron2s_functions(cosine, method, warmup, factor, milestones, gamma):
+    """detectron2 0.6, solver/lr_scheduler.py: `get_lr` of both classes, and the branches of `_get_warmup_factor_at_iter`."""
+
+    def theirs(t: int) -> float:
+        share = 1.0 if t >= warmup else factor if method == "constant" else factor * (1 - t / warmup) + t / warmup
+        if cosine:
+            return 0.02 * share * 0.5 * (1.0 + math.cos(math.pi * t / 40))
+        return 0.02 * share * gamma ** sum(milestone <= t for milestone in milestones)
+
+    own = "WarmupCosineLR(optimizer, 40" if cosine else f"WarmupMultiStepLR(optimizer, {milestones}, gamma={gamma}"
+    text = f"{own}, warmup_factor={factor}, warmup_iters={warmup}, warmup_method={method!r})"
+    wanted = [theirs(t) for t in range(70)]
+    assert read("detectron2", text, lr=0.02).values(70) == pytest.approx(wanted, rel=1e-9, abs=1e-12)
+
+
+def test_what_detectron2s_functions_refuse():
+    with pytest.raises(DialectError, match="milestones must rise"):
+        read("detectron2", "WarmupMultiStepLR([3, 2])", lr=0.1)
+    with pytest.raises(ValueError, match="warmup_method must be one of linear, constant"):
+        read("detectron2", "WarmupCosineLR(10, warmup_method='exp')", lr=0.1)
+
+
 def test_the_bases_of_detectron2s_files(tmp_path):
     pytest.importorskip("yaml")
     (tmp_path / "base.yaml").write_text("SOLVER:\n  BASE_LR: 0.02\n  STEPS: (60000, 80000)\n  MAX_ITER: 90000\n")

@@ -25,6 +25,7 @@ from laju.core.algebra import Chain, Product, Sum
 from laju.core.checks import number, shown, whole
 from laju.core.pieces import Constant, Exponential, Power, Ramp
 from laju.core.schedule import Schedule
+from laju.dialects._detectron2 import WarmupCosineLR, WarmupMultiStepLR
 from laju.dialects._progress import Curve, curve_of, first, joined, made
 from laju.dialects.base import DialectError, System
 
@@ -494,8 +495,8 @@ SYSTEM = System(
         for f in (
             ConstantParamScheduler, CosineParamScheduler, ExponentialParamScheduler, LinearParamScheduler,
             MultiStepParamScheduler, PolynomialDecayParamScheduler, StepParamScheduler, StepWithFixedGammaParamScheduler,
-            CompositeParamScheduler, WarmupParamScheduler, LRMultiplier,
+            CompositeParamScheduler, WarmupParamScheduler, LRMultiplier, WarmupMultiStepLR, WarmupCosineLR,
         )
     },
 )  # fmt: skip
-"""The system that `laju.dialects.read` and `laju convert` know as fvcore, Detectron2's two classes included."""
+"""The system that `laju.dialects.read` and `laju convert` know as fvcore, Detectron2's four classes included."""

@@ -1,0 +1,81 @@
+"""detectron2's two schedulers of before its 0.5, which its configurations still name; today's are fvcore's under a warmup."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from laju.core.checks import choice, number, shown, whole
+from laju.core.pieces import Constant, Ramp
+from laju.core.schedule import Schedule
+from laju.dialects.base import DialectError
+
+
+def WarmupMultiStepLR(
+    lr: float,
+    milestones: Sequence[int],
+    gamma: float = 0.1,
+    warmup_factor: float = 0.001,
+    warmup_iters: int = 1000,
+    warmup_method: str = "linear",
+) -> Schedule:
+    """lr·gamma^(number of milestones ≤ t), times the warmup's factor before `warmup_iters`.
+
+    Args:
+        lr: the optimizer's rate.
+        milestones: in rising order.
+        gamma: the factor of one milestone.
+        warmup_factor: the share of the rate at t = 0.
+        warmup_iters: W; 0 for none.
+        warmup_method: "linear", from the factor to 1 in W iterations, or "constant".
+
+    Raises:
+        DialectError: milestones that do not rise, as detectron2 asks.
+
+    Source: detectron2 0.6, `solver/lr_scheduler.py`.
+
+    >>> WarmupMultiStepLR(1.0, [4, 6], 0.5, 0.0, 2).values(7)
+    array([0.  , 0.5 , 1.  , 1.  , 0.5 , 0.5 , 0.25])
+    """
+    rate, factor = number("lr", lr, least=0), number("gamma", gamma)
+    if isinstance(milestones, str) or not isinstance(milestones, Sequence):
+        raise TypeError(f"milestones must be a list of iterations, got {shown(milestones)}")
+    at = [whole(f"milestones[{i}]", milestone) for i, milestone in enumerate(milestones)]
+    if at != sorted(at):
+        raise DialectError(f"milestones must rise, got {shown(milestones)}")
+    schedule: Schedule = Constant(rate * factor ** len(at))
+    for k in reversed(range(len(at))):
+        length = at[k] - (at[k - 1] if k else 0)
+        schedule = Constant(rate * factor**k, length) >> schedule if length else schedule
+    return _warmed(schedule, warmup_factor, warmup_iters, warmup_method)
+
+
+def WarmupCosineLR(
+    lr: float,
+    max_iters: int,
+    warmup_factor: float = 0.001,
+    warmup_iters: int = 1000,
+    warmup_method: str = "linear",
+) -> Schedule:
+    """lr·(1 + cos(π·t/max_iters))/2, times the warmup's factor; the cosine has begun at t = 0, and climbs again after its end.
+
+    Args:
+        max_iters: of the cosine.
+
+    The other arguments are those of `WarmupMultiStepLR`.
+
+    Source: detectron2 0.6, `solver/lr_scheduler.py`.
+
+    >>> WarmupCosineLR(1.0, 4, 0.0, 2).values(5).round(3)
+    array([0.   , 0.427, 0.5  , 0.146, 0.   ])
+    """
+    rate = number("lr", lr, least=0)
+    wave = Ramp(rate, 0.0, whole("max_iters", max_iters, least=1), "cosine").repeat(mirror=True)
+    return _warmed(wave, warmup_factor, warmup_iters, warmup_method)
+
+
+def _warmed(schedule: Schedule, warmup_factor: float, warmup_iters: int, warmup_method: str) -> Schedule:
+    factor, length = number("warmup_factor", warmup_factor), whole("warmup_iters", warmup_iters)
+    method = choice("warmup_method", warmup_method, ("linear", "constant"))
+    if not length:
+        return schedule
+    return schedule * (Ramp(factor, 1.0, length) if method == "linear" else Constant(factor, length) >> 1.0)
