@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import textwrap
 from pathlib import Path
 
 from laju.view.plot import plot
@@ -67,20 +68,21 @@ def _workshop() -> tempfile.TemporaryDirectory[str]:
     return folder
 
 
-def command(text: str) -> str:
-    """A command of the shell, run in a folder with three curves, and what it prints."""
+def command(text: str, folder: str | None = None) -> str:
+    """A command of the shell and what it prints on a terminal of 80 columns, in a folder with three curves or another one."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         text,
         shell=True,
-        cwd=_workshop().name,
-        env=os.environ | {"PATH": path, "COLUMNS": "100"},
+        cwd=folder or _workshop().name,
+        env=os.environ | {"PATH": path, "COLUMNS": "80"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
     )
-    return f"$ {text}\n{done.stdout}"
+    lines = done.stdout.splitlines()
+    return "\n".join((f"$ {text}", *(textwrap.fill(line, 80, subsequent_indent="    ") for line in lines)))
 
 
 def drawn_by_command(name: str) -> str:

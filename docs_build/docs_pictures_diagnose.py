@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import functools
-import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
+import docs_pictures
 import matplotlib.pyplot as plt
 import numpy as np
 from docs_pictures import svg
@@ -61,9 +59,4 @@ def picture(name: str) -> str:
 
 def command(text: str) -> str:
     """A command, run in the folder of the logs, and what it prints."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
-        text, shell=True, cwd=_folder().name, env=os.environ | {"PATH": path, "COLUMNS": "100"}, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, check=False,
-    )  # fmt: skip
-    return f"$ {text}\n{done.stdout}"
+    return docs_pictures.command(text, _folder().name)
