@@ -124,6 +124,7 @@ def run(package: str, folder: Path, script: str) -> subprocess.CompletedProcess[
 IMPORTS = {"tensorboard": "from torch.utils.tensorboard import SummaryWriter"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", READ)
 def test_a_tracker_has_plan_use_text_fingerprint_and_forecast(package: str, tmp_path: Path) -> None:
     imports = IMPORTS.get(package, f"import {package}")
@@ -145,6 +146,7 @@ def test_a_tracker_has_plan_use_text_fingerprint_and_forecast(package: str, tmp_
     assert done.stderr.count("ScheduleWarning") == 1
 
 
+@pytest.mark.slow
 def test_rows_join_those_of_a_program_that_logs_into_wandb_by_itself(tmp_path: Path) -> None:
     loop = """
 import json, wandb, laju
@@ -162,6 +164,7 @@ for update in range(9):
     assert [row["mine"] for row in rows if "mine" in row] == list(range(9))
 
 
+@pytest.mark.slow
 def test_mlflow_keeps_its_parameter_and_says_so_where_a_run_goes_on_with_another_schedule(tmp_path: Path) -> None:
     script = """
 import mlflow, laju
