@@ -403,6 +403,11 @@ def test_skipped_updates_are_a_lag_and_no_negative_rate(seed: int, digits: str):
     assert found.schedule.values(total).min() >= 0
 
 
+def test_a_rate_that_is_one_update_late_is_found_from_one_row_of_a_warmup():
+    found = recognise(logged(laju.cosine(3e-3, total=40_000, warmup=200), range(200, 40_001, 200), 1, ".6g"))
+    assert (found.text, found.lag) == ("cosine(0.003, total=40000, warmup=200)", 1)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_a_lag_may_grow(seed: int):
     _, peak, total, warmup, _ = of_drawn(seed)

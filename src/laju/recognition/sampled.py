@@ -109,8 +109,10 @@ def unimodal(log: Log) -> Iterator[tuple[str, int]]:
 def lags(log: Log) -> list[int]:
     """How many updates late the rates may be: a rise from 0 points at an update after 0."""
     split = _split(log) if len(log.t) >= 4 else None
-    if split is None or len(split.rise.t) < 2:
+    if split is None or not len(split.rise.t):
         return []
+    if len(split.rise.t) == 1:  # no line goes through one row alone; most loggers that are late are late by 1
+        return [1] * bool(split.rise.y[0] > 0)
     rise = split.rise[split.rise.y > split.rise.y[0] * (split.rise.y[0] == split.rise.y[1])]
     if len(rise.t) < 2:
         return []
