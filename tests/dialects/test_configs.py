@@ -313,6 +313,16 @@ def test_hostile_files_are_one_error_with_the_place(name, text, message, tmp_pat
     assert len(str(caught.value)) < 1000
 
 
+@pytest.mark.parametrize("depth", [100, 400, 700, 900, 950, 990, 2000])
+def test_files_of_any_depth_are_refused(depth, tmp_path):
+    file = tmp_path / "deep.json"
+    file.write_text(depth * '{"a":' + "1" + depth * "}")
+    with pytest.raises(DialectError, match=r"nested too deeply|not a configuration|cannot be read|too large"):
+        read_config(file)
+    with pytest.raises(DialectError):
+        read_config(file, "hydra")
+
+
 def test_bases_that_multiply_are_bounded(tmp_path):
     for i in range(8):
         base = "" if i == 0 else f"_BASE_: [{', '.join(4 * [f'{i - 1}.yaml'])}]\n"

@@ -108,7 +108,10 @@ def read_config(
             f"configurations of {shown(system)} are not read{nearest(str(system), READERS)} ({', '.join(READERS)})"
         )
     if system is None:
-        claims = [name for name in READERS if _reader(name).is_one(content)]
+        try:
+            claims = [name for name in READERS if _reader(name).is_one(content)]
+        except RecursionError:
+            raise DialectError(f"{where} is nested too deeply") from None
         if not claims:
             raise DialectError(
                 f"{where} is not a configuration that laju knows: none of {', '.join(READERS)} has such keys; name its system"
