@@ -59,11 +59,11 @@ def test_an_unknown_system_is_refused_with_those_that_are_known(name: object) ->
     ],
 )
 def test_a_call_is_read(text: str) -> None:
-    assert read("torch", text, lr=0.1) == StepLR(0.1, 10, 0.5)
+    assert read("torch", text, lr=0.1) == StepLR(0.1, 10, 0.5).normal
 
 
 def test_a_rate_that_is_said_counts_more_than_one_that_is_given() -> None:
-    assert read("torch", "CosineAnnealingLR(lr=0.2, T_max=10)", lr=0.1) == CosineAnnealingLR(0.2, T_max=10)
+    assert read("torch", "CosineAnnealingLR(lr=0.2, T_max=10)", lr=0.1) == CosineAnnealingLR(0.2, T_max=10).normal
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def test_values_are_its_own(kwargs: dict[str, Any], counts: str, parity: Any) ->
                 dialect.LRScheduler(**kwargs, counts=counts)
             return
     schedule = dialect.LRScheduler(**kwargs, counts=counts)
-    assert laju.parse(str(schedule)) == schedule
+    assert laju.parse(str(schedule)) == schedule.normal
     parity("gluoncv", "LRScheduler", RELEASE, theirs, schedule.values(N), of=[*theirs, kwargs.get("base_lr", 0.1)])
 
 

@@ -338,9 +338,9 @@ def test_what_follows_a_metric_is_no_schedule() -> None:
 
 def test_text_is_read_with_torchs_schedulers_in_it() -> None:
     text = "LRScheduler(torch.optim.lr_scheduler.StepLR(optimizer, 30))"
-    assert read("ignite", text, lr=0.1) == dialect.StepLR(0.1, 30)
+    assert read("ignite", text, lr=0.1) == dialect.StepLR(0.1, 30).normal
     text = "handlers.LinearCyclicalScheduler(optimizer, 'lr', 0.1, 1.0, 10)"
-    assert read("ignite", text) == ignite.LinearCyclicalScheduler("lr", 0.1, 1.0, 10)
+    assert read("ignite", text) == ignite.LinearCyclicalScheduler("lr", 0.1, 1.0, 10).normal
 
 
 def test_every_scheduler_of_ignites_module_is_known() -> None:

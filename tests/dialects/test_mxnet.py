@@ -80,7 +80,7 @@ def test_values_are_its_own(name: str, data: st.DataObject, parity: Any) -> None
             ours(**kwargs, counts=counts)
         return
     schedule = ours(**kwargs, counts=counts, learning_rate=learning_rate)
-    assert laju.parse(str(schedule)) == schedule
+    assert laju.parse(str(schedule)) == schedule.normal
     if "Factor" in name:
         exact = ours(**kwargs, counts=counts, learning_rate=learning_rate, exact=N).values(N)
         assert exact.tolist() == theirs.tolist()

@@ -92,7 +92,7 @@ def fails(call: Any) -> bool:
 
 
 def agree(parity: Any, name: str, real: np.ndarray, ours: Schedule, most: float = 16) -> None:
-    assert laju.parse(str(ours)) == ours
+    assert laju.parse(str(ours)) == ours.normal
     peak = float(np.abs(real).max()) or 1.0
     # float32's own formula loses a few digits of the largest value where it subtracts from it.
     parity("optax", name, RELEASE, real, ours.values(len(real)), dtype=np.float32, of=peak, most=most)

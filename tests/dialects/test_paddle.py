@@ -129,7 +129,7 @@ def test_values_are_its_own(name: str, data: st.DataObject, parity: Any) -> None
         parity("paddle", name, RELEASE, theirs, ours(**kwargs, exact=n).values(n))
         return
     schedule = ours(**kwargs)
-    assert laju.parse(str(schedule)) == schedule
+    assert laju.parse(str(schedule)) == schedule.normal
     peak = [*theirs, *(v for k, v in kwargs.items() if k.endswith(("learning_rate", "lr")))]
     parity("paddle", name, RELEASE, theirs, schedule.values(n), most=ADDS_UP.get(name, 4), of=peak)
 

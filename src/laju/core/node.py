@@ -32,6 +32,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 class Node:
     """What `Schedule` is to the files below its own."""
 
+    @property
+    def normal(self) -> Any:
+        """The same as nodes of the core: itself, unless a room above has put more around it."""
+        return self
+
 
 NODES: dict[str, type[Any]] = {}
 """Every class of nodes by its name, which is the `kind` in JSON and a name in texts."""
@@ -116,7 +121,7 @@ def choice(*valid: str, default: Any = _MISSING) -> Any:
 def _is_node(name: str, value: Any) -> Node:
     if not isinstance(value, Node):
         raise TypeError(f"{name} must be a schedule, got {checks.shown(value)}")
-    return value
+    return value.normal  # type: ignore[no-any-return]
 
 
 def schedule() -> Any:
@@ -131,7 +136,7 @@ def _are_nodes(name: str, values: Any) -> tuple[Any, ...]:
     for i, value in enumerate(values):
         if not isinstance(value, Node) and not checks.is_number(value):
             raise TypeError(f"{name}[{i}] must be a schedule or a number, got {checks.shown(value)}")
-        found.append(value if isinstance(value, Node) else NODES["Constant"](value))
+        found.append(value.normal if isinstance(value, Node) else NODES["Constant"](value))
     if not found:
         raise ValueError(f"{name} must hold at least one schedule, got none")
     return tuple(found)

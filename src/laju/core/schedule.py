@@ -645,7 +645,7 @@ def _changed(value: Any, change: Callable[[float], float]) -> Any:
 def as_schedule(value: Schedule | float, name: str = "value") -> Schedule:
     """A schedule; a number is a constant one. `name` is the argument that an error speaks of."""
     if isinstance(value, Schedule):
-        return value
+        return value.normal  # type: ignore[no-any-return]
     if not is_number(value):
         raise TypeError(f"{name} must be a schedule or a finite number, got {shown(value)}")
     constant: Schedule = NODES["Constant"](number(name, value))
@@ -677,6 +677,7 @@ _COMBINATIONS = {">>": "Chain", "*": "Product", "+": "Sum"}
 
 
 def _operation(operator: str, a: Any, b: Any) -> Schedule:
+    a, b = (value.normal if isinstance(value, Schedule) else value for value in (a, b))
     made: Schedule = NODES[_COMBINATIONS[operator]]((as_schedule(a), as_schedule(b)))
     if not any(isinstance(s, Schedule) and s.spoken for s in (a, b)):
         return made

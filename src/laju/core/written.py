@@ -119,7 +119,9 @@ def plain(value: Any) -> Any:
         if isinstance(value, str) and len(value) > limits.TEXT:
             raise ValueError("a text that is too long")
         return value
-    if isinstance(value, Length | Node):
+    if isinstance(value, Node):
+        return value.normal
+    if isinstance(value, Length):
         return value
     if isinstance(value, numbers.Integral):
         return int(value)

@@ -10,12 +10,13 @@ from typing import Any
 from laju.core.algebra import Chain, Product
 from laju.core.checks import number, shown, whole
 from laju.core.clocks import Take
-from laju.core.node import set_fields
 from laju.core.outline import Level, Transition
 from laju.core.pieces import Constant, Table
 from laju.core.schedule import Schedule
+from laju.dialects import declared
 from laju.dialects._torch_rules import Group
-from laju.dialects.base import DialectError, integer
+from laju.dialects.base import integer
+from laju.dialects.declared import DialectError, Made, NoClosedForm
 
 INF = 10**9
 """The `end` that MMEngine takes for none; here such a window has no end at all."""
@@ -217,16 +218,15 @@ def _holds(before: Schedule, length: Any, after: Schedule) -> bool:
     return False
 
 
-def alone(rule: Rule, exact: int | None) -> Schedule:
-    schedule = made((rule,), rule.lr, 1, exact)
-    set_fields(schedule, _mmengine_rule=rule)
-    return schedule
+def alone(rule: Rule, exact: int | None) -> Made:
+    return made((rule,), rule.lr, 1, exact)
 
 
-def made(rules: Sequence[Rule], lr: float, each: int | None, exact: int | None) -> Schedule:
+def made(rules: Sequence[Rule], lr: float, each: int | None, exact: int | None) -> Made:
+    rule = rules[0] if len(rules) == 1 else None
     if exact is not None:
-        return Table(tuple(_played(rules, lr, each, whole("exact", exact, least=1))))
-    return _closed(rules, lr, each)
+        return Made(Table(tuple(_played(rules, lr, each, whole("exact", exact, least=1)))), rule)
+    return declared.made(lambda: _closed(rules, lr, each), lambda n: _played(rules, lr, each, n), rule)
 
 
 def window_of(
@@ -249,5 +249,5 @@ def window_of(
     return Window(first, last, bool(by_epoch) and not convert_to_iter_based, scale)
 
 
-def _needs_exact(what: str) -> DialectError:
-    return DialectError(f"{what} has no closed form; give exact=N for its first N values in MMEngine's own arithmetic")
+def _needs_exact(what: str) -> NoClosedForm:
+    return NoClosedForm(f"{what} has no closed form")

@@ -9,10 +9,9 @@ from typing import Any
 
 from laju.core.algebra import Chain
 from laju.core.checks import shown, whole
-from laju.core.node import set_fields
 from laju.core.pieces import Table
 from laju.core.schedule import Schedule
-from laju.dialects.base import DialectError
+from laju.dialects.declared import DialectError, Made, SystemSchedule
 
 
 @dataclass(frozen=True)
@@ -28,17 +27,12 @@ class Curve:
     over: Callable[[int | None], Schedule]
 
 
-def made(
-    curve: Curve, updates: int | None, exact: int | None, progress: Callable[[int], float] | None = None
-) -> Schedule:
-    """The schedule of a curve over so many updates, which knows its curve; with `exact`, its first values as a table."""
+def made(curve: Curve, updates: int | None, exact: int | None, progress: Callable[[int], float] | None = None) -> Made:
+    """The schedule of a curve over so many updates, with its curve; with `exact`, its first values as a table."""
     if exact is None:
-        schedule = curve.over(updates)
-    else:
-        at = progress or (lambda t: t / updates if updates else float(t))
-        schedule = Table(tuple(float(curve.at(at(t))) for t in range(whole("exact", exact, least=1))))
-    set_fields(schedule, _of_progress=curve)
-    return schedule
+        return Made(curve.over(updates), curve)
+    at = progress or (lambda t: t / updates if updates else float(t))
+    return Made(Table(tuple(float(curve.at(at(t))) for t in range(whole("exact", exact, least=1)))), curve)
 
 
 def curve_of(name: str, schedule: Any, system: str) -> Curve:
@@ -50,7 +44,7 @@ def curve_of(name: str, schedule: Any, system: str) -> Curve:
     """
     if not isinstance(schedule, Schedule):
         raise TypeError(f"{name} must be one of {system}'s schedulers, got {shown(schedule)}")
-    curve = getattr(schedule, "_of_progress", None)
+    curve = schedule.rule if isinstance(schedule, SystemSchedule) and schedule.system == system else None
     if not isinstance(curve, Curve):
         raise DialectError(f"{name} must be made by a function of laju's dialect of {system}, got {shown(schedule)}")
     return curve

@@ -10,10 +10,10 @@ from typing import Any
 from laju.core.algebra import Chain, Product
 from laju.core.checks import shown, whole
 from laju.core.clocks import Take
-from laju.core.node import set_fields
 from laju.core.pieces import Table
 from laju.core.schedule import Schedule
-from laju.dialects.base import DialectError
+from laju.dialects import declared
+from laju.dialects.declared import DialectError, Made, NoClosedForm, SystemSchedule
 
 
 @dataclass
@@ -222,13 +222,11 @@ class RunningTogether:
             part.undo()
 
 
-def made(rule: Any, exact: int | None) -> Schedule:
-    """The schedule of a rule, which remembers the rule for schedulers that are made of others."""
-    schedule: Schedule = (
-        rule.schedule() if exact is None else Table(tuple(played(rule, whole("exact", exact, least=1))))
-    )
-    set_fields(schedule, _torch_rule=rule)
-    return schedule
+def made(rule: Any, exact: int | None) -> Made:
+    """The schedule of a rule, with the rule for schedulers that are made of others."""
+    if exact is None:
+        return declared.made(rule.schedule, lambda n: played(rule, n), rule)
+    return Made(Table(tuple(played(rule, whole("exact", exact, least=1)))), rule)
 
 
 def played(rule: Any, n: int) -> list[float]:
@@ -256,14 +254,13 @@ def rule_of(schedule: Schedule) -> Any:
     Raises:
         DialectError: it is another schedule.
     """
-    rule = getattr(schedule, "_torch_rule", None)
-    if rule is None:
+    if not (isinstance(schedule, SystemSchedule) and schedule.system == "torch"):
         raise DialectError(
             f"{shown(schedule)} is not as a function of laju.dialects.torch returned it; laju's own schedules are joined "
             "with >> and multiplied with *"
         )
-    return rule
+    return schedule.rule
 
 
-def needs_exact(what: str) -> DialectError:
-    return DialectError(f"{what} has no closed form; give exact=N for its first N values in torch's own arithmetic")
+def needs_exact(what: str) -> NoClosedForm:
+    return NoClosedForm(f"{what} has no closed form")

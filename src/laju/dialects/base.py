@@ -13,22 +13,20 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any
+from typing import Any, ParamSpec
 
 from laju.core import limits
 from laju.core.algebra import Product
 from laju.core.checks import is_number, nearest, shown, whole
 from laju.core.pieces import Constant, Exponential, Table
 from laju.core.schedule import Schedule
+from laju.dialects.declared import DialectError, Made, SystemSchedule, declared
 
+P = ParamSpec("P")
 Dialect = Callable[..., Schedule]
 
 # What values of the wrong kind raise deep inside a dialect; a ValueError already says what is wrong.
 UNFIT = (TypeError, ArithmeticError, LookupError, AttributeError)
-
-
-class DialectError(ValueError):
-    """An unknown system or scheduler, or a call that the system itself would refuse; the message says what would be valid."""
 
 
 class NotASchedule(DialectError):
@@ -45,7 +43,7 @@ class System:
         package: its distribution, or None where it has none that can be installed.
         releases: for which the dialect was checked against the real package.
         counts: what one count of its schedulers is, such as "calls of step()".
-        schedulers: by the system's own names, in the order of its documentation.
+        schedulers: by the system's own names, in the order in which the module declares them.
         refused: schedulers that are no schedules, with the reason and what laju has instead.
         aliases: other names for schedulers, such as "cosine" for "CosineLRScheduler".
     """
@@ -55,9 +53,14 @@ class System:
     package: str | None
     releases: tuple[str, ...]
     counts: str
-    schedulers: Mapping[str, Dialect]
+    schedulers: dict[str, Dialect] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
+
+    def declare(self, function: Callable[P, Schedule | Made]) -> Callable[P, SystemSchedule]:
+        """The function of the dialect for a scheduler: it checks its arguments, and its schedule knows the call."""
+        self.schedulers[function.__name__] = scheduler = declared(self.name, function)
+        return scheduler
 
     def scheduler(self, name: str) -> Dialect:
         """The dialect's function of that name.
@@ -129,7 +132,7 @@ _OTHER_NAMES = {
 }  # fmt: skip
 
 
-def read(name: str, text: str, **given: Any) -> Schedule:
+def read(name: str, text: str, *, updates: int | None = None, **given: Any) -> Schedule:
     """The schedule that a call to a system's scheduler, as text, stands for.
 
     The text is read from its syntax tree and never run: calls to the system's own schedulers, numbers, texts, lists and dicts. A
@@ -138,6 +141,7 @@ def read(name: str, text: str, **given: Any) -> Schedule:
     Args:
         name: of the system.
         text: such as "CosineAnnealingLR(T_max=100)".
+        updates: of the run, for a scheduler without a closed form, whose values are then a table.
         given: more arguments, such as `lr` for the optimizer's rate, for those of the calls that take them and do not say.
 
     Raises:
@@ -159,7 +163,7 @@ def read(name: str, text: str, **given: Any) -> Schedule:
         raise DialectError(f"{shown(text)} cannot be read: {error}") from error
     if not isinstance(value, Schedule):
         raise DialectError(f"{shown(text)} is not a call of a scheduler such as 'CosineAnnealingLR(T_max=100)'")
-    return value
+    return value.over(updates) if isinstance(value, SystemSchedule) else value
 
 
 def filled(text: str, facts: Mapping[str, Any]) -> str:

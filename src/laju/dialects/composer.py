@@ -33,7 +33,25 @@ from laju.core.schedule import Schedule
 from laju.dialects._composer_run import Run, Trainer, Whole, run_of, stepped, with_the_trainer
 from laju.dialects.base import DialectError, System, powers
 
+SYSTEM = System(
+    name="composer",
+    title="Composer",
+    package="mosaicml",
+    releases=("0.32.1",),
+    counts="batches that the Trainer trains on",
+    refused={
+        "ComposerScheduler": "it stands for any function of the Trainer's state; write laju's schedule instead",
+    },
+    aliases={
+        "constant_with_warmup": "ConstantWithWarmupScheduler",
+        "cosine_with_warmup": "CosineAnnealingWithWarmupScheduler",
+        "linear_decay_with_warmup": "LinearWithWarmupScheduler",
+    },
+)  # fmt: skip
+"""Composer's schedulers, with the names that LLM Foundry's configurations have for three of them."""
 
+
+@SYSTEM.declare
 @with_the_trainer
 def StepScheduler(
     step_size: str,
@@ -63,6 +81,7 @@ def StepScheduler(
     return stepped(rates, run)
 
 
+@SYSTEM.declare
 @with_the_trainer
 def MultiStepScheduler(
     milestones: Iterable[str],
@@ -87,6 +106,7 @@ def MultiStepScheduler(
     return stepped(lambda run: _steps(run, times, gamma, 0), run)
 
 
+@SYSTEM.declare
 @with_the_trainer
 def ConstantScheduler(
     alpha: float = 1.0,
@@ -116,6 +136,7 @@ def ConstantScheduler(
     return stepped(rates, run)
 
 
+@SYSTEM.declare
 @with_the_trainer
 def LinearScheduler(
     alpha_i: float = 1.0,
@@ -147,6 +168,7 @@ def LinearScheduler(
     return stepped(rates, run)
 
 
+@SYSTEM.declare
 @with_the_trainer
 def ExponentialScheduler(
     gamma: float,
@@ -183,6 +205,7 @@ def ExponentialScheduler(
     return stepped(rates, run)
 
 
+@SYSTEM.declare
 @with_the_trainer
 def CosineAnnealingScheduler(
     t_max: str = "1dur",
@@ -212,6 +235,7 @@ def CosineAnnealingScheduler(
     return stepped(rates, run)
 
 
+@SYSTEM.declare
 @with_the_trainer
 def CosineAnnealingWarmRestartsScheduler(
     t_0: str,
@@ -262,6 +286,7 @@ def CosineAnnealingWarmRestartsScheduler(
     return stepped(rates, run)
 
 
+@SYSTEM.declare
 @with_the_trainer
 def PolynomialScheduler(
     power: float,
@@ -294,6 +319,7 @@ def PolynomialScheduler(
     return stepped(rates, run)
 
 
+@SYSTEM.declare
 @with_the_trainer
 def MultiStepWithWarmupScheduler(
     t_warmup: str,
@@ -331,6 +357,7 @@ def MultiStepWithWarmupScheduler(
     return stepped(rates, run)
 
 
+@SYSTEM.declare
 @with_the_trainer
 def ConstantWithWarmupScheduler(
     t_warmup: str,
@@ -364,6 +391,7 @@ def ConstantWithWarmupScheduler(
     return stepped(lambda run: _warmed(run, t_warmup, t_max, scale_warmup, alpha, after), run)
 
 
+@SYSTEM.declare
 @with_the_trainer
 def LinearWithWarmupScheduler(
     t_warmup: str,
@@ -400,6 +428,7 @@ def LinearWithWarmupScheduler(
     return stepped(lambda run: _warmed(run, t_warmup, t_max, scale_warmup, first, after), run)
 
 
+@SYSTEM.declare
 @with_the_trainer
 def CosineAnnealingWithWarmupScheduler(
     t_warmup: str,
@@ -434,6 +463,7 @@ def CosineAnnealingWithWarmupScheduler(
     return stepped(lambda run: _warmed(run, t_warmup, t_max, scale_warmup, 1.0, after), run)
 
 
+@SYSTEM.declare
 @with_the_trainer
 def PolynomialWithWarmupScheduler(
     t_warmup: str,
@@ -536,30 +566,3 @@ def _polynomial(peak: float, final: float, length: int, power: float) -> Schedul
     if power == 0:
         return Constant(peak * (final + (1.0 - final)))
     return Ramp(peak, peak * final, length, "linear" if power == 1 else f"power({power!r})")
-
-
-SYSTEM = System(
-    name="composer",
-    title="Composer",
-    package="mosaicml",
-    releases=("0.32.1",),
-    counts="batches that the Trainer trains on",
-    schedulers={
-        f.__name__: f
-        for f in (
-            StepScheduler, MultiStepScheduler, ConstantScheduler, LinearScheduler, ExponentialScheduler,
-            CosineAnnealingScheduler, CosineAnnealingWarmRestartsScheduler, PolynomialScheduler,
-            MultiStepWithWarmupScheduler, ConstantWithWarmupScheduler, LinearWithWarmupScheduler,
-            CosineAnnealingWithWarmupScheduler, PolynomialWithWarmupScheduler,
-        )
-    },
-    refused={
-        "ComposerScheduler": "it stands for any function of the Trainer's state; write laju's schedule instead",
-    },
-    aliases={
-        "constant_with_warmup": "ConstantWithWarmupScheduler",
-        "cosine_with_warmup": "CosineAnnealingWithWarmupScheduler",
-        "linear_decay_with_warmup": "LinearWithWarmupScheduler",
-    },
-)  # fmt: skip
-"""Composer's schedulers, with the names that LLM Foundry's configurations have for three of them."""

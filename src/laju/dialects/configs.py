@@ -19,6 +19,7 @@ from laju.core.pieces import Constant
 from laju.core.schedule import Schedule
 from laju.dialects import contents
 from laju.dialects.base import UNFIT, DialectError
+from laju.dialects.declared import SystemSchedule
 
 READERS = (
     "axolotl",
@@ -130,6 +131,8 @@ def read_config(
     try:
         content = contents.numbers(content)
         found: Configured = _reader(system).read(content, where, asked)
+        if isinstance(found.schedule, SystemSchedule):
+            found = replace(found, schedule=found.schedule.over(facts.get("total")))
     except DialectError:
         raise
     except RecursionError:

@@ -32,6 +32,17 @@ Loop = Literal["pytorch", "tensorflow", "mxnet"]
 _LOOPS = ("pytorch", "tensorflow", "mxnet")
 
 
+SYSTEM = System(
+    name="d2l",
+    title="Dive into Deep Learning",
+    package=None,
+    releases=("1.0.3",),
+    counts="epochs; minibatches in its MXNet loop",
+)
+"""The system that `laju.dialects.read` and `laju convert` know as d2l."""
+
+
+@SYSTEM.declare
 def SquareRootScheduler(lr: float = 0.1, *, loop: Loop | None = None, optimizer_lr: float | None = None) -> Schedule:
     """Inverse square-root decay: lr·(t + 1)^-1/2, in epochs; in minibatches with loop="mxnet".
 
@@ -52,6 +63,7 @@ def SquareRootScheduler(lr: float = 0.1, *, loop: Loop | None = None, optimizer_
     return _in_loop(Power(lr, 0.5), loop, optimizer_lr, lr)
 
 
+@SYSTEM.declare
 def FactorScheduler(
     factor: float = 1,
     stop_factor_lr: float = 1e-7,
@@ -104,6 +116,7 @@ def FactorScheduler(
     return _in_loop(values, loop, optimizer_lr, base)
 
 
+@SYSTEM.declare
 def MultiFactorScheduler(
     step: Collection[int], factor: float, base_lr: float, *, loop: Loop | None = None, plotted: int | None = None
 ) -> Schedule:
@@ -160,6 +173,7 @@ def MultiFactorScheduler(
     return _multiplied_at(base, factor, come)
 
 
+@SYSTEM.declare
 def CosineScheduler(
     max_update: float,
     base_lr: float = 0.01,
@@ -279,14 +293,3 @@ def _check_loop(loop: Any, optimizer_lr: float | None) -> None:
         )
     if loop != "pytorch" and optimizer_lr is not None:
         raise DialectError(f"optimizer_lr is only used with loop='pytorch', got {optimizer_lr!r} with loop={loop!r}")
-
-
-SYSTEM = System(
-    name="d2l",
-    title="Dive into Deep Learning",
-    package=None,
-    releases=("1.0.3",),
-    counts="epochs; minibatches in its MXNet loop",
-    schedulers={f.__name__: f for f in (SquareRootScheduler, FactorScheduler, MultiFactorScheduler, CosineScheduler)},
-)
-"""The system that `laju.dialects.read` and `laju convert` know as d2l."""

@@ -23,7 +23,16 @@ from laju.core.pieces import Constant, Power, Ramp, Table
 from laju.core.schedule import Schedule
 from laju.dialects.base import DialectError, System
 
+SYSTEM = System(
+    name="deepspeed",
+    title="DeepSpeed",
+    package="deepspeed",
+    releases=("0.19.8",),
+    counts="updates, after each of which its engine steps",
+)
 
+
+@SYSTEM.declare
 def WarmupLR(
     lr: float,
     warmup_min_lr: float = 0.0,
@@ -58,6 +67,7 @@ def WarmupLR(
     return _late(_rise(low, peak, length, warmup_type) >> peak, at, exact)
 
 
+@SYSTEM.declare
 def WarmupDecayLR(
     total_num_steps: int,
     warmup_min_lr: float = 0.0,
@@ -97,6 +107,7 @@ def WarmupDecayLR(
     return _late(_rise(low, peak, length, warmup_type) >> decay, at, exact)
 
 
+@SYSTEM.declare
 def WarmupCosineLR(
     lr: float,
     total_num_steps: int,
@@ -143,6 +154,7 @@ def WarmupCosineLR(
     return schedule if exact is None else Table(tuple(at(t - 1) for t in range(whole("exact", exact, least=1))))
 
 
+@SYSTEM.declare
 def LRRangeTest(
     lr_range_test_min_lr: float = 1e-3,
     lr_range_test_step_size: int = 2000,
@@ -186,6 +198,7 @@ def LRRangeTest(
     return line.staircase(size) if lr_range_test_staircase else line
 
 
+@SYSTEM.declare
 def OneCycle(
     cycle_min_lr: float,
     cycle_max_lr: float,
@@ -291,19 +304,3 @@ def _late(schedule: Schedule, at: Callable[[int], float], exact: int | None) -> 
     if exact is None:
         return schedule.shift(1)
     return Table(tuple(at(t - 1) for t in range(whole("exact", exact, least=1))))
-
-
-SYSTEM = System(
-    name="deepspeed",
-    title="DeepSpeed",
-    package="deepspeed",
-    releases=("0.19.8",),
-    counts="updates, after each of which its engine steps",
-    schedulers={
-        "LRRangeTest": LRRangeTest,
-        "OneCycle": OneCycle,
-        "WarmupLR": WarmupLR,
-        "WarmupDecayLR": WarmupDecayLR,
-        "WarmupCosineLR": WarmupCosineLR,
-    },
-)

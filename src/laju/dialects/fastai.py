@@ -32,6 +32,19 @@ LEARNING_RATE = 1e-3
 """What a `Learner` has by default."""
 
 
+SYSTEM = System(
+    name="fastai",
+    title="fastai",
+    package="fastai",
+    releases=("2.8.12",),
+    counts="batches, of n_epoch·n_iter",
+    refused={"LRFinder": "it is a range test that stops where the loss diverges; `laju find` is one"},
+    aliases={"sched_lin": "SchedLin", "sched_cos": "SchedCos", "sched_no": "SchedNo", "sched_exp": "SchedExp"},
+)  # fmt: skip
+"""The system that `laju.dialects.read` and `laju convert` know as fastai."""
+
+
+@SYSTEM.declare
 def SchedLin(
     start: float, end: float, *, n_epoch: int | None = None, n_iter: int | None = None, exact: int | None = None
 ) -> Schedule:
@@ -49,6 +62,7 @@ def SchedLin(
     return _made(Curve(lambda p: a + p * (b - a), lambda n: Ramp(a, b, n or 1)), n_epoch, n_iter, exact)
 
 
+@SYSTEM.declare
 def SchedCos(
     start: float, end: float, *, n_epoch: int | None = None, n_iter: int | None = None, exact: int | None = None
 ) -> Schedule:
@@ -63,6 +77,7 @@ def SchedCos(
     return _made(_cosine(a, b), n_epoch, n_iter, exact)
 
 
+@SYSTEM.declare
 def SchedNo(
     start: float, end: float, *, n_epoch: int | None = None, n_iter: int | None = None, exact: int | None = None
 ) -> Schedule:
@@ -75,6 +90,7 @@ def SchedNo(
     return _made(Curve(lambda p: level, lambda n: Constant(level)), n_epoch, n_iter, exact)
 
 
+@SYSTEM.declare
 def SchedExp(
     start: float, end: float, *, n_epoch: int | None = None, n_iter: int | None = None, exact: int | None = None
 ) -> Schedule:
@@ -92,6 +108,7 @@ def SchedExp(
     return _made(Curve(lambda p: a * (b / a) ** p, lambda n: Ramp(a, b, n or 1, "exponential")), n_epoch, n_iter, exact)
 
 
+@SYSTEM.declare
 def SchedPoly(
     start: float,
     end: float,
@@ -121,6 +138,7 @@ def SchedPoly(
     )
 
 
+@SYSTEM.declare
 def combine_scheds(
     pcts: Sequence[float],
     scheds: Sequence[Schedule],
@@ -153,6 +171,7 @@ def combine_scheds(
     return _made(_combined(list(pcts), curves, n_epoch, n_iter), n_epoch, n_iter, exact)
 
 
+@SYSTEM.declare
 def combined_cos(
     pct: float,
     start: float,
@@ -174,6 +193,7 @@ def combined_cos(
     return _made(_two_cosines(pct, a, b, c, n_epoch, n_iter), n_epoch, n_iter, exact)
 
 
+@SYSTEM.declare
 def fit_one_cycle(
     n_epoch: int,
     lr_max: float = LEARNING_RATE,
@@ -209,6 +229,7 @@ def fit_one_cycle(
     return _made(_two_cosines(pct_start, first, top, last, n_epoch, n_iter), n_epoch, n_iter, exact)
 
 
+@SYSTEM.declare
 def fit_flat_cos(
     n_epoch: int,
     lr: float = LEARNING_RATE,
@@ -231,6 +252,7 @@ def fit_flat_cos(
     return _made(_two_cosines(pct_start, top, top, last, n_epoch, n_iter), n_epoch, n_iter, exact)
 
 
+@SYSTEM.declare
 def fit_sgdr(
     n_cycles: int,
     cycle_len: int,
@@ -266,6 +288,7 @@ def fit_sgdr(
     return _made(curve, epochs, n_iter, exact)
 
 
+@SYSTEM.declare
 def fine_tune(
     epochs: int,
     base_lr: float = 2e-3,
@@ -419,22 +442,3 @@ def _over(curve: Curve, length: float) -> Schedule:
     if not length:
         return Constant(0.0)  # never in force
     return curve.over(length) if isinstance(length, int) else stretch(curve.over(None), length)
-
-
-SYSTEM = System(
-    name="fastai",
-    title="fastai",
-    package="fastai",
-    releases=("2.8.12",),
-    counts="batches, of n_epoch·n_iter",
-    schedulers={
-        f.__name__: f
-        for f in (
-            SchedLin, SchedCos, SchedNo, SchedExp, SchedPoly, combine_scheds, combined_cos, fit_one_cycle, fit_flat_cos,
-            fit_sgdr, fine_tune,
-        )
-    },
-    refused={"LRFinder": "it is a range test that stops where the loss diverges; `laju find` is one"},
-    aliases={"sched_lin": "SchedLin", "sched_cos": "SchedCos", "sched_no": "SchedNo", "sched_exp": "SchedExp"},
-)  # fmt: skip
-"""The system that `laju.dialects.read` and `laju convert` know as fastai."""

@@ -25,7 +25,7 @@ from laju.core.algebra import Chain, Product, Sum
 from laju.core.checks import number, shown, whole
 from laju.core.pieces import Constant, Exponential, Power, Ramp
 from laju.core.schedule import Schedule
-from laju.dialects._detectron2 import WarmupCosineLR, WarmupMultiStepLR
+from laju.dialects import _detectron2
 from laju.dialects._progress import Curve, curve_of, first, joined, made
 from laju.dialects.base import DialectError, System
 
@@ -33,6 +33,17 @@ _EPSILON = 1e-6
 """What fvcore adds to `where` before it compares."""
 
 
+SYSTEM = System(
+    name="fvcore",
+    title="fvcore",
+    package="fvcore",
+    releases=("0.1.5.post20221221",),
+    counts="updates, of max_iter",
+)  # fmt: skip
+"""The system that `laju.dialects.read` and `laju convert` know as fvcore, Detectron2's four classes included."""
+
+
+@SYSTEM.declare
 def ConstantParamScheduler(value: float, *, max_iter: int | None = None, exact: int | None = None) -> Schedule:
     """The same value always; at `where` = 1 and past it fvcore raises, and this holds.
 
@@ -54,6 +65,7 @@ def ConstantParamScheduler(value: float, *, max_iter: int | None = None, exact: 
     return _made(Curve(at, lambda n: Constant(level)), max_iter, exact)
 
 
+@SYSTEM.declare
 def CosineParamScheduler(
     start_value: float, end_value: float, *, max_iter: int | None = None, exact: int | None = None
 ) -> Schedule:
@@ -74,6 +86,7 @@ def CosineParamScheduler(
     return _made(Curve(at, lambda n: Ramp(start, end, n or 1, "cosine").repeat(mirror=True)), max_iter, exact)
 
 
+@SYSTEM.declare
 def ExponentialParamScheduler(
     start_value: float, decay: float, *, max_iter: int | None = None, exact: int | None = None
 ) -> Schedule:
@@ -96,6 +109,7 @@ def ExponentialParamScheduler(
     )
 
 
+@SYSTEM.declare
 def LinearParamScheduler(
     start_value: float, end_value: float, *, max_iter: int | None = None, exact: int | None = None
 ) -> Schedule:
@@ -119,6 +133,7 @@ def LinearParamScheduler(
     )
 
 
+@SYSTEM.declare
 def PolynomialDecayParamScheduler(
     base_value: float, power: float, *, max_iter: int | None = None, exact: int | None = None
 ) -> Schedule:
@@ -153,6 +168,7 @@ def PolynomialDecayParamScheduler(
     return _made(Curve(at, over), max_iter, exact)
 
 
+@SYSTEM.declare
 def MultiStepParamScheduler(
     values: Sequence[float],
     num_updates: int | None = None,
@@ -213,6 +229,7 @@ def MultiStepParamScheduler(
     return _made(Curve(value, lambda m: _stairs(levels, index, [math.ceil(a) / n for a in at], m)), max_iter, exact)
 
 
+@SYSTEM.declare
 def StepParamScheduler(
     num_updates: float, values: Sequence[float], *, max_iter: int | None = None, exact: int | None = None
 ) -> Schedule:
@@ -234,6 +251,7 @@ def StepParamScheduler(
     return _made(_steps("StepParamScheduler", levels), max_iter, exact)
 
 
+@SYSTEM.declare
 def StepWithFixedGammaParamScheduler(
     base_value: float,
     num_decays: int,
@@ -273,6 +291,7 @@ def StepWithFixedGammaParamScheduler(
     return _made(_steps("StepWithFixedGammaParamScheduler", levels), max_iter, exact)
 
 
+@SYSTEM.declare
 def CompositeParamScheduler(
     schedulers: Sequence[Schedule],
     lengths: Sequence[float],
@@ -306,6 +325,7 @@ def CompositeParamScheduler(
     return _made(_composite(curves, lengths, interval_scaling), max_iter, exact)
 
 
+@SYSTEM.declare
 def WarmupParamScheduler(
     scheduler: Schedule,
     warmup_factor: float,
@@ -350,6 +370,7 @@ def WarmupParamScheduler(
     return _made(_composite(both, [length, 1 - length], scaling), max_iter, exact)
 
 
+@SYSTEM.declare
 def LRMultiplier(
     lr: float, multiplier: Schedule, max_iter: int, last_iter: int = -1, *, exact: int | None = None
 ) -> Schedule:
@@ -484,19 +505,5 @@ def _over(curve: Curve, n: int | None, share: float) -> Schedule:
     return stretch(curve.over(None), length)
 
 
-SYSTEM = System(
-    name="fvcore",
-    title="fvcore",
-    package="fvcore",
-    releases=("0.1.5.post20221221",),
-    counts="updates, of max_iter",
-    schedulers={
-        f.__name__: f
-        for f in (
-            ConstantParamScheduler, CosineParamScheduler, ExponentialParamScheduler, LinearParamScheduler,
-            MultiStepParamScheduler, PolynomialDecayParamScheduler, StepParamScheduler, StepWithFixedGammaParamScheduler,
-            CompositeParamScheduler, WarmupParamScheduler, LRMultiplier, WarmupMultiStepLR, WarmupCosineLR,
-        )
-    },
-)  # fmt: skip
-"""The system that `laju.dialects.read` and `laju convert` know as fvcore, Detectron2's four classes included."""
+WarmupMultiStepLR = SYSTEM.declare(_detectron2.WarmupMultiStepLR)
+WarmupCosineLR = SYSTEM.declare(_detectron2.WarmupCosineLR)

@@ -19,16 +19,27 @@ from typing import Any, Literal
 
 from laju.core.algebra import Chain
 from laju.core.checks import number, shown, whole
-from laju.core.node import set_fields
 from laju.core.pieces import Constant, Ramp
 from laju.core.schedule import Schedule
 from laju.dialects.base import DialectError, System
+from laju.dialects.declared import Made, SystemSchedule
 from laju.dialects.mxnet import Counts, asked_by
 
 Mode = Literal["constant", "step", "linear", "poly", "cosine"]
 _MODES = ("constant", "step", "linear", "poly", "cosine")
 
 
+SYSTEM = System(
+    name="gluoncv",
+    title="GluonCV",
+    package="gluoncv",
+    releases=("0.10.5.post0",),
+    counts="updates; MXNet's own count is one higher",
+)
+"""The system that `laju.dialects.read` and `laju convert` know as gluoncv."""
+
+
+@SYSTEM.declare
 def LRScheduler(
     mode: Mode,
     base_lr: float = 0.1,
@@ -93,12 +104,10 @@ def LRScheduler(
     own = _curve(mode, base, target, n, number("power", power), steps, number("step_factor", step_factor))
     late = whole("offset", offset, least=-(2**53))
     schedule = asked_by(counts, own.shift(late) if late else own)
-    if schedule is own:  # what is remembered below must not be shared with the schedule inside
-        schedule = own.shift(0)
-    set_fields(schedule, _gluoncv=(own, n))
-    return schedule
+    return Made(schedule, (own, n))
 
 
+@SYSTEM.declare
 def LRSequential(schedulers: Sequence[Schedule], *, counts: Counts = "trainer") -> Schedule:
     """One after another, each over its own `niters` of MXNet's counts; after the last one its last value is held.
 
@@ -119,12 +128,14 @@ def LRSequential(schedulers: Sequence[Schedule], *, counts: Counts = "trainer") 
         raise DialectError(f"schedulers must be a list of at least one, as GluonCV asserts, got {shown(schedulers)}")
     parts: list[tuple[Schedule, int]] = []
     for i, scheduler in enumerate(schedulers):
-        part = getattr(scheduler, "_gluoncv", None)
-        if part is None:
+        if not isinstance(scheduler, SystemSchedule) or (scheduler.system, scheduler.name) != (
+            "gluoncv",
+            "LRScheduler",
+        ):
             raise DialectError(
                 f"schedulers[{i}] must be made by the dialect's LRScheduler, as GluonCV asserts, got {shown(scheduler)}"
             )
-        parts.append(part)
+        parts.append(scheduler.rule)
     in_force = [part for part in parts if part[1]] or parts[:1]
     return asked_by(counts, Chain((*(own.take(n) for own, n in in_force[:-1]), in_force[-1][0])))
 
@@ -162,14 +173,3 @@ def _steps(name: str, steps: Any) -> list[int]:
     if isinstance(steps, str) or not isinstance(steps, Sequence):
         raise TypeError(f"{name} must be a list such as [30, 60], got {shown(steps)}")
     return [whole(f"{name}[{i}]", s, least=-(2**53)) for i, s in enumerate(steps)]
-
-
-SYSTEM = System(
-    name="gluoncv",
-    title="GluonCV",
-    package="gluoncv",
-    releases=("0.10.5.post0",),
-    counts="updates; MXNet's own count is one higher",
-    schedulers={"LRScheduler": LRScheduler, "LRSequential": LRSequential},
-)
-"""The system that `laju.dialects.read` and `laju convert` know as gluoncv."""

@@ -22,14 +22,40 @@ from typing import Any
 
 from laju.core.algebra import Chain, Sum
 from laju.core.checks import number, shown, whole
-from laju.core.node import set_fields
 from laju.core.pieces import Constant, Ramp, Table
 from laju.core.schedule import Schedule
 from laju.dialects import torch as _torch
 from laju.dialects._torch_rules import Group, Rule, rule_of
 from laju.dialects.base import Dialect, DialectError, System
+from laju.dialects.declared import Made, NoClosedForm, SystemSchedule
 
 
+class _WithTorch(System):
+    """ignite's schedulers take torch's, so their text may have both."""
+
+    def scheduler(self, name: str) -> Dialect:
+        theirs = _torch.SYSTEM
+        if name in theirs.schedulers or name in theirs.refused:
+            return theirs.scheduler(name)
+        return super().scheduler(name)
+
+
+SYSTEM = _WithTorch(
+    name="ignite",
+    title="PyTorch-Ignite",
+    package="pytorch-ignite",
+    releases=("0.5.5",),
+    counts="events to which the scheduler is attached, ITERATION_STARTED by default",
+    refused={
+        "ParamGroupScheduler": "it is several schedules, one for each parameter group; read them one by one",
+        "ReduceLROnPlateauScheduler": "it follows a metric; laju.adaptive.Plateau does the same as a factor",
+        "BatchSizeScheduler": "it is any function of one's own, of the batch size; laju.RunPlan has a batch_ramp",
+    },
+)
+"""The system that `laju.dialects.read` and `laju convert` know as ignite."""
+
+
+@SYSTEM.declare
 def LinearCyclicalScheduler(
     param_name: str,
     start_value: float,
@@ -88,6 +114,7 @@ def LinearCyclicalScheduler(
     )
 
 
+@SYSTEM.declare
 def CosineAnnealingScheduler(
     param_name: str,
     start_value: float,
@@ -126,6 +153,7 @@ def CosineAnnealingScheduler(
     )
 
 
+@SYSTEM.declare
 def PiecewiseLinear(
     param_name: str,
     milestones_values: Sequence[tuple[int, float]],
@@ -181,6 +209,7 @@ def PiecewiseLinear(
     return Chain((*parts, Constant(levels[-1], 0)))
 
 
+@SYSTEM.declare
 def ConcatScheduler(schedulers: Sequence[Schedule], durations: Sequence[int], save_history: bool = False) -> Schedule:
     """One scheduler after another, each on its own clock, for `durations` of events; the last one for ever.
 
@@ -204,7 +233,7 @@ def ConcatScheduler(schedulers: Sequence[Schedule], durations: Sequence[int], sa
     for i, schedule in enumerate(schedulers):
         if not isinstance(schedule, Schedule):
             raise TypeError(f"schedulers[{i}] must be a schedule of this module's functions, got {shown(schedule)}")
-        if getattr(schedule, "_torch_rule", None) is not None:
+        if _by(schedule, "torch"):
             raise DialectError(f"schedulers[{i}] is one of torch's; ignite takes it inside LRScheduler(…)")
     if len(schedulers) < 2:
         raise DialectError(f"schedulers must be two or more, as ignite asks, got {len(schedulers)}")
@@ -216,7 +245,7 @@ def ConcatScheduler(schedulers: Sequence[Schedule], durations: Sequence[int], sa
         raise DialectError(
             f"durations must be one fewer than the schedulers, so {len(schedulers) - 1}, got {len(durations)}"
         )
-    if sum(hasattr(schedule, "_ignite_found") for schedule in schedulers) > 1:
+    if sum(_by(schedule, "ignite", "LRScheduler") for schedule in schedulers) > 1:
         raise DialectError(
             "of several LRSchedulers every one changes the rate that the others' go on from; laju takes one"
         )
@@ -226,16 +255,16 @@ def ConcatScheduler(schedulers: Sequence[Schedule], durations: Sequence[int], sa
         if k == 0 and n == 0:
             continue
         part = schedulers[k]
-        found = getattr(part, "_ignite_found", None)
-        if parts and found is not None:
+        if parts and _by(part, "ignite", "LRScheduler"):
             before = Chain(tuple(parts))
-            part = found(before(before.length - 1))  # type: ignore[operator]
+            part = part.rule(before(before.length - 1))
         parts.append(part.take(n) if n > 0 else part)
         if n <= 0:
             break
     return Chain(tuple(parts)) if len(parts) > 1 else parts[0]
 
 
+@SYSTEM.declare
 def LRScheduler(
     lr_scheduler: Schedule, save_history: bool = False, use_legacy: bool = False, *, exact: int | None = None
 ) -> Schedule:
@@ -268,12 +297,11 @@ def LRScheduler(
     else:
         schedule = _found(rule, _fresh(rule)[1].lr)
     if rule.multiplies or rule.name in ("CosineAnnealingLR", "SWALR"):
-        set_fields(schedule, _ignite_found=lambda before: _found(rule, before))
-    else:
-        set_fields(schedule, _ignite_found=lambda before: schedule)
-    return schedule
+        return Made(schedule, lambda before: _found(rule, before))
+    return Made(schedule, lambda before: schedule)
 
 
+@SYSTEM.declare
 def create_lr_scheduler_with_warmup(
     lr_scheduler: Schedule,
     warmup_start_value: float,
@@ -318,11 +346,11 @@ def create_lr_scheduler_with_warmup(
         )
     start = number("warmup_start_value", warmup_start_value)
     end = None if warmup_end_value is None else number("warmup_end_value", warmup_end_value)
-    if getattr(lr_scheduler, "_ignite_found", None) is not None:
+    if _by(lr_scheduler, "ignite", "LRScheduler"):
         raise DialectError(
             "lr_scheduler must not be wrapped in LRScheduler: give torch's scheduler itself, which ignite wraps"
         )
-    if getattr(lr_scheduler, "_torch_rule", None) is not None:
+    if _by(lr_scheduler, "torch"):
         rule = _rule(lr_scheduler)
         _, group = _fresh(rule)
         first = group.lr
@@ -351,6 +379,11 @@ def create_lr_scheduler_with_warmup(
         else:
             points.pop()
     return ConcatScheduler([PiecewiseLinear("lr", points), lr_scheduler], [points[-1][0] + 1])
+
+
+def _by(schedule: Any, system: str, name: str | None = None) -> bool:
+    """Whether the schedule is a scheduler of that system, and of that name."""
+    return isinstance(schedule, SystemSchedule) and schedule.system == system and name in (None, schedule.name)
 
 
 # --- cycles --------------------------------------------------------------------------------------------------------
@@ -502,41 +535,5 @@ def _past(rule: Any, epoch: int) -> Schedule:
     return schedule.shift(-epoch) if epoch else schedule
 
 
-def _needs_exact(what: str) -> DialectError:
-    return DialectError(f"{what} has no closed form; give exact=N for its first N values in ignite's own arithmetic")
-
-
-class _WithTorch(System):
-    """ignite's schedulers take torch's, so their text may have both."""
-
-    def scheduler(self, name: str) -> Dialect:
-        theirs = _torch.SYSTEM
-        if name in theirs.schedulers or name in theirs.refused:
-            return theirs.scheduler(name)
-        return super().scheduler(name)
-
-
-SYSTEM = _WithTorch(
-    name="ignite",
-    title="PyTorch-Ignite",
-    package="pytorch-ignite",
-    releases=("0.5.5",),
-    counts="events to which the scheduler is attached, ITERATION_STARTED by default",
-    schedulers={
-        f.__name__: f
-        for f in (
-            LinearCyclicalScheduler,
-            CosineAnnealingScheduler,
-            PiecewiseLinear,
-            ConcatScheduler,
-            LRScheduler,
-            create_lr_scheduler_with_warmup,
-        )
-    },
-    refused={
-        "ParamGroupScheduler": "it is several schedules, one for each parameter group; read them one by one",
-        "ReduceLROnPlateauScheduler": "it follows a metric; laju.adaptive.Plateau does the same as a factor",
-        "BatchSizeScheduler": "it is any function of one's own, of the batch size; laju.RunPlan has a batch_ramp",
-    },
-)
-"""The system that `laju.dialects.read` and `laju convert` know as ignite."""
+def _needs_exact(what: str) -> NoClosedForm:
+    return NoClosedForm(f"{what} has no closed form")

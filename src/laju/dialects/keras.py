@@ -23,7 +23,20 @@ from laju.core.pieces import Constant, Exponential, Power, Ramp, Table
 from laju.core.schedule import Schedule
 from laju.dialects.base import DialectError, System
 
+SYSTEM = System(
+    name="keras",
+    title="Keras",
+    package="keras",
+    releases=("3.15.1",),
+    counts="completed updates",
+    refused={
+        "ReduceLROnPlateau": "it follows a metric; laju.adaptive.Plateau does the same as a factor",
+        "LearningRateScheduler": "it calls a function of yours with the epoch and the rate; a laju.Table takes its values",
+    },
+)
 
+
+@SYSTEM.declare
 def ExponentialDecay(
     initial_learning_rate: float, decay_steps: float, decay_rate: float, staircase: bool = False
 ) -> Schedule:
@@ -51,6 +64,7 @@ def ExponentialDecay(
     return decay.staircase(steps) if staircase else decay
 
 
+@SYSTEM.declare
 def PiecewiseConstantDecay(boundaries: Sequence[float], values: Sequence[float]) -> Schedule:
     """values[i] for boundaries[i - 1] < t ≤ boundaries[i].
 
@@ -77,6 +91,7 @@ def PiecewiseConstantDecay(boundaries: Sequence[float], values: Sequence[float])
     return schedule
 
 
+@SYSTEM.declare
 def PolynomialDecay(
     initial_learning_rate: float,
     decay_steps: float,
@@ -127,6 +142,7 @@ def PolynomialDecay(
     return Ramp(initial, end, steps, "linear" if power == 1 else f"power({power!r})")
 
 
+@SYSTEM.declare
 def InverseTimeDecay(
     initial_learning_rate: float, decay_steps: float, decay_rate: float, staircase: bool = False
 ) -> Schedule:
@@ -148,6 +164,7 @@ def InverseTimeDecay(
     return decay.staircase(steps) if staircase else decay
 
 
+@SYSTEM.declare
 def CosineDecay(
     initial_learning_rate: float,
     decay_steps: float,
@@ -179,6 +196,7 @@ def CosineDecay(
     return Ramp(initial, peak, warmup) >> decay if warmup else decay
 
 
+@SYSTEM.declare
 def CosineDecayRestarts(
     initial_learning_rate: float,
     first_decay_steps: float,
@@ -249,24 +267,3 @@ def _steps(name: str, value: Any) -> float:
     if found <= 0:
         raise DialectError(f"{name} must be above 0, got {value!r}; Keras refuses it")
     return int(found) if found == int(found) else found
-
-
-SYSTEM = System(
-    name="keras",
-    title="Keras",
-    package="keras",
-    releases=("3.15.1",),
-    counts="completed updates",
-    schedulers={
-        "ExponentialDecay": ExponentialDecay,
-        "PiecewiseConstantDecay": PiecewiseConstantDecay,
-        "PolynomialDecay": PolynomialDecay,
-        "InverseTimeDecay": InverseTimeDecay,
-        "CosineDecay": CosineDecay,
-        "CosineDecayRestarts": CosineDecayRestarts,
-    },
-    refused={
-        "ReduceLROnPlateau": "it follows a metric; laju.adaptive.Plateau does the same as a factor",
-        "LearningRateScheduler": "it calls a function of yours with the epoch and the rate; a laju.Table takes its values",
-    },
-)

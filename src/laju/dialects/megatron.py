@@ -25,6 +25,16 @@ _COOLDOWNS = "linear", "cosine", "exponential", "minus_sqrt"
 _GROWTHS = "constant", "linear", "cosine"
 
 
+SYSTEM = System(
+    name="megatron",
+    title="Megatron-LM",
+    package="megatron-core",
+    releases=("0.16.1",),
+    counts="steps, of which an update makes `increment`",
+)
+
+
+@SYSTEM.declare
 def OptimizerParamScheduler(
     init_lr: float,
     max_lr: float,
@@ -141,6 +151,7 @@ def _decay(peak: float, low: float, warmup: int, total: int, style: str, cooldow
     return Constant(peak, length - cooldown) >> fall if length > cooldown else fall
 
 
+@SYSTEM.declare
 def weight_decay(
     start_wd: float,
     end_wd: float,
@@ -199,13 +210,3 @@ def weight_decay(
 def _one_of(name: str, value: Any, valid: tuple[str, ...]) -> None:
     if value not in valid:
         raise DialectError(f"{name} must be one of {', '.join(valid)}, got {shown(value)}{nearest(str(value), valid)}")
-
-
-SYSTEM = System(
-    name="megatron",
-    title="Megatron-LM",
-    package="megatron-core",
-    releases=("0.16.1",),
-    counts="steps, of which an update makes `increment`",
-    schedulers={"OptimizerParamScheduler": OptimizerParamScheduler, "weight_decay": weight_decay},
-)

@@ -32,8 +32,30 @@ from laju.dialects import torch as _torch
 from laju.dialects._mmengine_rules import INF, Rule, alone, made, window_of
 from laju.dialects._torch_rules import Group, rule_of
 from laju.dialects.base import Dialect, DialectError, System, call, integer, powers
+from laju.dialects.declared import SystemSchedule
 
 
+class _WithDict(System):
+    """MMEngine's configurations write an entry as dict(type='LinearLR', …)."""
+
+    def scheduler(self, name: str) -> Dialect:
+        return _dict if name == "dict" else super().scheduler(name)
+
+
+SYSTEM = _WithDict(
+    name="mmengine",
+    title="MMEngine",
+    package="mmengine",
+    releases=("0.10.7",),
+    counts="epochs, or iterations with by_epoch=False or convert_to_iter_based=True",
+    refused={
+        "ReduceOnPlateauLR": "it follows a metric; laju.adaptive.Plateau does the same as a factor, recorded and replayable"
+    },
+)  # fmt: skip
+"""The system that `laju.dialects.read` and `laju convert` know as mmengine."""
+
+
+@SYSTEM.declare
 def ConstantLR(
     lr: float,
     factor: float = 1.0 / 3,
@@ -87,6 +109,7 @@ def ConstantLR(
     return alone(Rule("ConstantLR", _rate(lr), window, advance, curve, factor=True), exact)
 
 
+@SYSTEM.declare
 def CosineAnnealingLR(
     lr: float,
     T_max: int | None = None,
@@ -152,6 +175,7 @@ def CosineAnnealingLR(
     return alone(Rule("CosineAnnealingLR", _rate(lr), window, advance, curve, bottom=bottom, until=n), exact)
 
 
+@SYSTEM.declare
 def ExponentialLR(
     lr: float,
     gamma: float,
@@ -194,6 +218,7 @@ def ExponentialLR(
     return alone(Rule("ExponentialLR", _rate(lr), window, advance, curve, factor=True), exact)
 
 
+@SYSTEM.declare
 def LinearLR(
     lr: float,
     start_factor: float = 1.0 / 3,
@@ -242,6 +267,7 @@ def LinearLR(
     return alone(Rule("LinearLR", _rate(lr), window, advance, curve, factor=True), exact)
 
 
+@SYSTEM.declare
 def MultiStepLR(
     lr: float,
     milestones: Iterable[int],
@@ -295,6 +321,7 @@ def MultiStepLR(
     return alone(Rule("MultiStepLR", _rate(lr), window, advance, curve, factor=True), exact)
 
 
+@SYSTEM.declare
 def OneCycleLR(
     lr: float,
     eta_max: float = 0,
@@ -359,6 +386,7 @@ def OneCycleLR(
     return alone(rule, exact)
 
 
+@SYSTEM.declare
 def PolyLR(
     lr: float,
     eta_min: float = 0.0,
@@ -409,6 +437,7 @@ def PolyLR(
     return alone(Rule("PolyLR", _rate(lr), window, advance, curve, bottom=lambda base: low), exact)
 
 
+@SYSTEM.declare
 def StepLR(
     lr: float,
     step_size: int,
@@ -455,6 +484,7 @@ def StepLR(
     return alone(Rule("StepLR", _rate(lr), window, advance, curve, factor=True), exact)
 
 
+@SYSTEM.declare
 def CosineRestartLR(
     lr: float,
     periods: Sequence[int],
@@ -534,6 +564,7 @@ def CosineRestartLR(
 # --- of several ----------------------------------------------------------------------------------------------------
 
 
+@SYSTEM.declare
 def param_scheduler(
     lr: float,
     schedulers: Schedule | Mapping[str, Any] | Sequence[Schedule | Mapping[str, Any]],
@@ -583,8 +614,8 @@ def param_scheduler(
             if found is None:
                 continue
             item = found
-        rule = getattr(item, "_mmengine_rule", None)
-        if rule is None:
+        rule = item.rule if isinstance(item, SystemSchedule) and item.system == "mmengine" else None
+        if not isinstance(rule, Rule):
             raise DialectError(
                 f"schedulers[{i}] must be an entry such as {{'type': 'LinearLR'}} or a schedule of this module's functions, got "
                 f"{shown(item)}"
@@ -671,34 +702,8 @@ def _dict(**entries: Any) -> Any:
     return entries
 
 
-class _WithDict(System):
-    """MMEngine's configurations write an entry as dict(type='LinearLR', …)."""
-
-    def scheduler(self, name: str) -> Dialect:
-        return _dict if name == "dict" else super().scheduler(name)
-
-
 _MOMENTA = tuple(
     f"{kind}Momentum"
     for kind in ("Constant", "CosineAnnealing", "CosineRestart", "Exponential", "Linear", "MultiStep", "Poly", "Step",
                  "ReduceOnPlateau")
 )  # fmt: skip
-
-SYSTEM = _WithDict(
-    name="mmengine",
-    title="MMEngine",
-    package="mmengine",
-    releases=("0.10.7",),
-    counts="epochs, or iterations with by_epoch=False or convert_to_iter_based=True",
-    schedulers={
-        f.__name__: f
-        for f in (
-            ConstantLR, CosineAnnealingLR, ExponentialLR, LinearLR, MultiStepLR, OneCycleLR, PolyLR, StepLR, CosineRestartLR,
-            param_scheduler,
-        )
-    },
-    refused={
-        "ReduceOnPlateauLR": "it follows a metric; laju.adaptive.Plateau does the same as a factor, recorded and replayable"
-    },
-)  # fmt: skip
-"""The system that `laju.dialects.read` and `laju convert` know as mmengine."""

@@ -34,6 +34,22 @@ Counts = Literal["trainer", "raw"]
 WarmupMode = Literal["linear", "constant"]
 
 
+SYSTEM = System(
+    name="mxnet",
+    title="MXNet",
+    package="mxnet",
+    releases=("1.9.1",),
+    counts="updates; MXNet's own count is one higher",
+    refused={"LRScheduler": "it is the base class, without a rule"},
+    aliases={
+        "factor": "FactorScheduler", "multifactor": "MultiFactorScheduler", "poly": "PolyScheduler",
+        "cosine": "CosineScheduler",
+    },
+)  # fmt: skip
+"""The system that `laju.dialects.read` and `laju convert` know as mxnet."""
+
+
+@SYSTEM.declare
 def FactorScheduler(
     step: int,
     factor: float = 1,
@@ -98,6 +114,7 @@ def FactorScheduler(
     return warmup.beside(Chain((Constant(base, 1), changed)), counts)
 
 
+@SYSTEM.declare
 def MultiFactorScheduler(
     step: list[int],
     factor: float = 1,
@@ -150,6 +167,7 @@ def MultiFactorScheduler(
     return warmup.beside(Chain((Constant(base, after[0]), Constant(0.0))), counts)
 
 
+@SYSTEM.declare
 def PolyScheduler(
     max_update: int,
     base_lr: float = 0.01,
@@ -191,6 +209,7 @@ def PolyScheduler(
     return _decay(max_update, final_lr, warmup, shape, counts, learning_rate)
 
 
+@SYSTEM.declare
 def CosineScheduler(
     max_update: int,
     base_lr: float = 0.01,
@@ -296,19 +315,3 @@ def _ratio(factor: Any) -> float:
 
 def _whole(name: str, value: Any) -> int:
     return whole(name, value, least=-(2**53))
-
-
-SYSTEM = System(
-    name="mxnet",
-    title="MXNet",
-    package="mxnet",
-    releases=("1.9.1",),
-    counts="updates; MXNet's own count is one higher",
-    schedulers={f.__name__: f for f in (FactorScheduler, MultiFactorScheduler, PolyScheduler, CosineScheduler)},
-    refused={"LRScheduler": "it is the base class, without a rule"},
-    aliases={
-        "factor": "FactorScheduler", "multifactor": "MultiFactorScheduler", "poly": "PolyScheduler",
-        "cosine": "CosineScheduler",
-    },
-)  # fmt: skip
-"""The system that `laju.dialects.read` and `laju convert` know as mxnet."""

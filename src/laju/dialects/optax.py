@@ -24,7 +24,21 @@ from laju.core.pieces import Constant, Exponential, Ramp
 from laju.core.schedule import Schedule
 from laju.dialects.base import DialectError, System
 
+SYSTEM = System(
+    name="optax",
+    title="optax",
+    package="optax",
+    releases=("0.2.8",),
+    counts="completed updates",
+    refused={
+        "inject_hyperparams": "it wraps an optimizer; laju's schedule is one of its hyper-parameters as it is",
+        "inject_stateful_hyperparams": "it wraps an optimizer, and its hyper-parameters may follow metrics",
+        "reduce_on_plateau": "it follows a metric; laju.adaptive.Plateau does the same as a factor",
+    },
+)  # fmt: skip
 
+
+@SYSTEM.declare
 def constant_schedule(value: float) -> Schedule:
     """The value, always.
 
@@ -34,6 +48,7 @@ def constant_schedule(value: float) -> Schedule:
     return Constant(number("value", value))
 
 
+@SYSTEM.declare
 def polynomial_schedule(
     init_value: float, end_value: float, power: float, transition_steps: int, transition_begin: int = 0
 ) -> Schedule:
@@ -61,6 +76,7 @@ def polynomial_schedule(
     return Constant(init, begin) >> decay if begin else decay
 
 
+@SYSTEM.declare
 def linear_schedule(init_value: float, end_value: float, transition_steps: int, transition_begin: int = 0) -> Schedule:
     """`polynomial_schedule` with power 1.
 
@@ -70,6 +86,7 @@ def linear_schedule(init_value: float, end_value: float, transition_steps: int, 
     return polynomial_schedule(init_value, end_value, 1, transition_steps, transition_begin)
 
 
+@SYSTEM.declare
 def piecewise_constant_schedule(
     init_value: float, boundaries_and_scales: Mapping[int, float] | None = None
 ) -> Schedule:
@@ -91,6 +108,7 @@ def piecewise_constant_schedule(
     return _chained([*parts, Constant(value)])
 
 
+@SYSTEM.declare
 def piecewise_interpolate_schedule(
     interpolate_type: str, init_value: float, boundaries_and_scales: Mapping[int, float] | None = None
 ) -> Schedule:
@@ -117,6 +135,7 @@ def piecewise_interpolate_schedule(
     return _chained([*parts, Constant(value)])
 
 
+@SYSTEM.declare
 def exponential_decay(
     init_value: float,
     transition_steps: int,
@@ -156,6 +175,7 @@ def exponential_decay(
     return decay.clip(low=end) if rate < 1 else decay.clip(high=end)
 
 
+@SYSTEM.declare
 def cosine_decay_schedule(init_value: float, decay_steps: float, alpha: float = 0.0, exponent: float = 1.0) -> Schedule:
     """init·((1 - α)·((1 + cos πt/T)/2)^exponent + α) until T, then α·init.
 
@@ -176,6 +196,7 @@ def cosine_decay_schedule(init_value: float, decay_steps: float, alpha: float = 
     return Ramp(init, alpha * init, steps, "cosine" if exponent == 1 else f"cosine({exponent!r})")
 
 
+@SYSTEM.declare
 def linear_onecycle_schedule(
     transition_steps: int,
     peak_value: float,
@@ -206,6 +227,7 @@ def linear_onecycle_schedule(
     return piecewise_interpolate_schedule("linear", peak / div, scales)
 
 
+@SYSTEM.declare
 def cosine_onecycle_schedule(
     transition_steps: int,
     peak_value: float,
@@ -229,6 +251,7 @@ def cosine_onecycle_schedule(
     return piecewise_interpolate_schedule("cosine", peak / div, scales)
 
 
+@SYSTEM.declare
 def warmup_constant_schedule(init_value: float, peak_value: float, warmup_steps: int) -> Schedule:
     """`linear_schedule` from init to the peak, which then holds; without steps it stays at init.
 
@@ -238,6 +261,7 @@ def warmup_constant_schedule(init_value: float, peak_value: float, warmup_steps:
     return linear_schedule(init_value, peak_value, warmup_steps)
 
 
+@SYSTEM.declare
 def warmup_cosine_decay_schedule(
     init_value: float,
     peak_value: float,
@@ -261,6 +285,7 @@ def warmup_cosine_decay_schedule(
     return join_schedules([linear_schedule(init_value, peak, warmup), decay], [warmup])
 
 
+@SYSTEM.declare
 def warmup_exponential_decay_schedule(
     init_value: float,
     peak_value: float,
@@ -284,6 +309,7 @@ def warmup_exponential_decay_schedule(
     return join_schedules([linear_schedule(init_value, peak_value, warmup), decay], [warmup])
 
 
+@SYSTEM.declare
 def sgdr_schedule(cosine_kwargs: Iterable[Mapping[str, Any]]) -> Schedule:
     """`warmup_cosine_decay_schedule` with each of the given arguments, one after the other; each lasts its own decay_steps.
 
@@ -310,6 +336,7 @@ def sgdr_schedule(cosine_kwargs: Iterable[Mapping[str, Any]]) -> Schedule:
     return join_schedules(schedules, ends[:-1])
 
 
+@SYSTEM.declare
 def join_schedules(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> Schedule:
     """One schedule after the other; each counts from its own boundary. Of boundaries that do not rise, the later ones win.
 
@@ -361,26 +388,3 @@ def _scales(given: Mapping[Any, float] | None) -> list[tuple[int, float]]:
     if any(scale < 0 for _, scale in pairs):
         raise DialectError(f"boundaries_and_scales must have scales that are not negative, got {shown(dict(pairs))}")
     return pairs
-
-
-SYSTEM = System(
-    name="optax",
-    title="optax",
-    package="optax",
-    releases=("0.2.8",),
-    counts="completed updates",
-    schedulers={
-        function.__name__: function
-        for function in (
-            constant_schedule, polynomial_schedule, linear_schedule, piecewise_constant_schedule,
-            piecewise_interpolate_schedule, exponential_decay, cosine_decay_schedule, linear_onecycle_schedule,
-            cosine_onecycle_schedule, warmup_constant_schedule, warmup_cosine_decay_schedule,
-            warmup_exponential_decay_schedule, sgdr_schedule, join_schedules,
-        )
-    },
-    refused={
-        "inject_hyperparams": "it wraps an optimizer; laju's schedule is one of its hyper-parameters as it is",
-        "inject_stateful_hyperparams": "it wraps an optimizer, and its hyper-parameters may follow metrics",
-        "reduce_on_plateau": "it follows a metric; laju.adaptive.Plateau does the same as a factor",
-    },
-)  # fmt: skip

@@ -24,17 +24,31 @@ from typing import Any, Literal
 
 from laju.core.algebra import Chain, Product
 from laju.core.checks import is_number, number, shown, whole
-from laju.core.node import set_fields
 from laju.core.pieces import Constant, Exponential, Ramp
 from laju.core.schedule import Schedule
 from laju.dialects import torch as _torch
 from laju.dialects.base import DialectError, System, replayed
+from laju.dialects.declared import Made, SystemSchedule
 from laju.policies import factor, inverse_time, multi_factor, natural_exponential, noam, piecewise_constant
 
 Step = Callable[[int, float], float]
 """From the epoch and the value before it to the value."""
 
 
+SYSTEM = System(
+    name="paddle",
+    title="PaddlePaddle",
+    package="paddlepaddle",
+    releases=("3.3.1",),
+    counts="calls of step(), after every update or every epoch",
+    refused={
+        "ReduceOnPlateau": "it follows a metric; laju.adaptive.Plateau does the same as a factor, recorded and replayable"
+    },
+)  # fmt: skip
+"""The system that `laju.dialects.read` and `laju convert` know as paddle."""
+
+
+@SYSTEM.declare
 def NoamDecay(d_model: int, warmup_steps: int, learning_rate: float = 1.0, *, exact: int | None = None) -> Schedule:
     """learning_rate·d_model^-1/2·min(t^-1/2, t·warmup_steps^-3/2), which is 0 at t = 0.
 
@@ -62,6 +76,7 @@ def NoamDecay(d_model: int, warmup_steps: int, learning_rate: float = 1.0, *, ex
     return _made(Chain((Constant(0.0, 1), noam(d, w, scale))), step, exact)
 
 
+@SYSTEM.declare
 def PiecewiseDecay(boundaries: Sequence[int], values: Sequence[float], *, exact: int | None = None) -> Schedule:
     """Given values: the one of the first boundary that t is below; past all, the last.
 
@@ -96,6 +111,7 @@ def PiecewiseDecay(boundaries: Sequence[int], values: Sequence[float], *, exact:
     )
 
 
+@SYSTEM.declare
 def NaturalExpDecay(learning_rate: float, gamma: float, *, exact: int | None = None) -> Schedule:
     """learning_rate·exp(-gamma·t).
 
@@ -116,6 +132,7 @@ def NaturalExpDecay(learning_rate: float, gamma: float, *, exact: int | None = N
     return _made(natural_exponential(base, gamma), lambda t, before: base * math.exp(-1 * gamma * t), exact)
 
 
+@SYSTEM.declare
 def InverseTimeDecay(learning_rate: float, gamma: float, *, exact: int | None = None) -> Schedule:
     """learning_rate/(1 + gamma·t).
 
@@ -137,6 +154,7 @@ def InverseTimeDecay(learning_rate: float, gamma: float, *, exact: int | None = 
     return _made(closed, lambda t, before: base / (1 + gamma * t), exact)
 
 
+@SYSTEM.declare
 def PolynomialDecay(
     learning_rate: float,
     decay_steps: int,
@@ -179,6 +197,7 @@ def PolynomialDecay(
     return _made(Ramp(base, end, steps, "linear" if power == 1 else f"power({power!r})"), step, exact)
 
 
+@SYSTEM.declare
 def LinearWarmup(
     learning_rate: float | Schedule,
     warmup_steps: int,
@@ -214,7 +233,7 @@ def LinearWarmup(
         raise TypeError(
             f"learning_rate must be a number or a schedule of this module's functions, got {shown(learning_rate)}"
         )
-    asked: Step | None = getattr(then, "_paddle_asked", None)
+    asked: Step | None = then.rule if isinstance(then, SystemSchedule) and then.system == "paddle" else None
     if exact is not None and asked is None:
         if then.level is None:
             raise DialectError(
@@ -234,6 +253,7 @@ def LinearWarmup(
     return _made(Chain((Ramp(start, end, steps), then)), step, exact)
 
 
+@SYSTEM.declare
 def ExponentialDecay(learning_rate: float, gamma: float, *, exact: int | None = None) -> Schedule:
     """learning_rate·gamma^t.
 
@@ -254,6 +274,7 @@ def ExponentialDecay(learning_rate: float, gamma: float, *, exact: int | None = 
     return _made(Exponential(base, gamma), lambda t, before: base * gamma**t, exact)
 
 
+@SYSTEM.declare
 def MultiStepDecay(
     learning_rate: float, milestones: Sequence[int], gamma: float = 0.1, *, exact: int | None = None
 ) -> Schedule:
@@ -285,6 +306,7 @@ def MultiStepDecay(
     return _made(closed, lambda t, before: base * gamma ** sum(m <= t for m in at), exact)
 
 
+@SYSTEM.declare
 def StepDecay(learning_rate: float, step_size: int, gamma: float = 0.1, *, exact: int | None = None) -> Schedule:
     """learning_rate·gamma^⌊t/step_size⌋.
 
@@ -305,6 +327,7 @@ def StepDecay(learning_rate: float, step_size: int, gamma: float = 0.1, *, exact
     return _made(closed, lambda t, before: base * gamma ** (t // every), exact)
 
 
+@SYSTEM.declare
 def LambdaDecay(learning_rate: float, lr_lambda: Schedule | Sequence[float], *, exact: int | None = None) -> Schedule:
     """The rate times a function of the epoch: learning_rate·lr_lambda(t).
 
@@ -324,6 +347,7 @@ def LambdaDecay(learning_rate: float, lr_lambda: Schedule | Sequence[float], *, 
     return _made(Product((Constant(base), factors)), lambda t, before: base * float(factors(t)), exact)
 
 
+@SYSTEM.declare
 def MultiplicativeDecay(
     learning_rate: float, lr_lambda: float | Schedule | Sequence[float], *, exact: int | None = None
 ) -> Schedule:
@@ -348,6 +372,7 @@ def MultiplicativeDecay(
     return _made(schedule, lambda t, before: _torch.MultiplicativeLR(learning_rate, lr_lambda, exact=t + 1)(t), None)
 
 
+@SYSTEM.declare
 def CosineAnnealingDecay(learning_rate: float, T_max: int, eta_min: float = 0, *, exact: int | None = None) -> Schedule:
     """eta_min + (learning_rate - eta_min)·(1 + cos(πt/T_max))/2, for ever: it climbs again after T_max.
 
@@ -382,6 +407,7 @@ def CosineAnnealingDecay(learning_rate: float, T_max: int, eta_min: float = 0, *
     return _made(_torch.CosineAnnealingLR(base, steps, low), step, exact, asked)
 
 
+@SYSTEM.declare
 def OneCycleLR(
     max_learning_rate: float,
     total_steps: int,
@@ -457,6 +483,7 @@ def OneCycleLR(
     return _made(Chain((cycle.take(steps), Constant(values[-1]))), step, exact)
 
 
+@SYSTEM.declare
 def CyclicLR(
     base_learning_rate: float,
     max_learning_rate: float,
@@ -513,6 +540,7 @@ def CyclicLR(
     return _made(closed, step, exact)
 
 
+@SYSTEM.declare
 def LinearLR(
     learning_rate: float,
     total_steps: int,
@@ -557,6 +585,7 @@ def LinearLR(
     return _made(_torch.LinearLR(base, first, last, steps), step, exact)
 
 
+@SYSTEM.declare
 def CosineAnnealingWarmRestarts(
     learning_rate: float, T_0: int, T_mult: int = 1, eta_min: float = 0, *, exact: int | None = None
 ) -> Schedule:
@@ -604,14 +633,13 @@ def CosineAnnealingWarmRestarts(
 # --- for the functions above -------------------------------------------------------------------------------------------
 
 
-def _made(closed: Schedule, step: Step, exact: int | None, asked: Step | None = None) -> Schedule:
-    """The schedule, which remembers how Paddle computes it when a `LinearWarmup` asks for an epoch."""
+def _made(closed: Schedule, step: Step, exact: int | None, asked: Step | None = None) -> Made:
+    """The schedule, with how Paddle computes it when a `LinearWarmup` asks for an epoch."""
     schedule = closed
     if exact is not None:
         n = whole("exact", exact, least=1)
         schedule = replayed(step(0, 0.0), step, n)
-    set_fields(schedule, _paddle_asked=asked or step)
-    return schedule
+    return Made(schedule, asked or step)
 
 
 def _rate(value: Any, name: str = "learning_rate") -> float:
@@ -640,24 +668,3 @@ def _listed(name: str, values: Any) -> list[Any]:
     if isinstance(values, str) or not isinstance(values, Sequence):
         raise TypeError(f"{name} must be a list such as [30, 60], got {shown(values)}")
     return list(values)
-
-
-SYSTEM = System(
-    name="paddle",
-    title="PaddlePaddle",
-    package="paddlepaddle",
-    releases=("3.3.1",),
-    counts="calls of step(), after every update or every epoch",
-    schedulers={
-        f.__name__: f
-        for f in (
-            NoamDecay, PiecewiseDecay, NaturalExpDecay, InverseTimeDecay, PolynomialDecay, LinearWarmup, ExponentialDecay,
-            MultiStepDecay, StepDecay, LambdaDecay, MultiplicativeDecay, CosineAnnealingDecay, OneCycleLR, CyclicLR, LinearLR,
-            CosineAnnealingWarmRestarts,
-        )
-    },
-    refused={
-        "ReduceOnPlateau": "it follows a metric; laju.adaptive.Plateau does the same as a factor, recorded and replayable"
-    },
-)  # fmt: skip
-"""The system that `laju.dialects.read` and `laju convert` know as paddle."""

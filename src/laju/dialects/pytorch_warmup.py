@@ -18,7 +18,17 @@ from laju.core.pieces import Constant, Exponential, Ramp, Rectification, Table
 from laju.core.schedule import Schedule
 from laju.dialects.base import DialectError, System
 
+SYSTEM = System(
+    name="pytorch_warmup",
+    title="pytorch_warmup",
+    package="pytorch-warmup",
+    releases=("0.2.0",),
+    counts="updates, each of which leaves `with warmup.dampening():`",
+)
+"""The system that `laju.dialects.read` and `laju convert` know as pytorch_warmup."""
 
+
+@SYSTEM.declare
 def LinearWarmup(lr: float | Schedule, warmup_period: int) -> Schedule:
     """Dampened by a line: lr(t)·min(1, (t + 1)/warmup_period).
 
@@ -35,6 +45,7 @@ def LinearWarmup(lr: float | Schedule, warmup_period: int) -> Schedule:
     return _dampened(lr, Ramp(0.0, 1.0, _period(warmup_period), first=True))
 
 
+@SYSTEM.declare
 def ExponentialWarmup(lr: float | Schedule, warmup_period: int) -> Schedule:
     """Dampened by an approach that never ends: lr(t)·(1 - e^(-(t + 1)/warmup_period)).
 
@@ -51,6 +62,7 @@ def ExponentialWarmup(lr: float | Schedule, warmup_period: int) -> Schedule:
     return _dampened(lr, _approach(_period(warmup_period)))
 
 
+@SYSTEM.declare
 def UntunedLinearWarmup(lr: float | Schedule, beta2: float = 0.999) -> Schedule:
     """`LinearWarmup` with the period 2/(1 - β₂) of the optimizer, cut to a whole number of steps.
 
@@ -69,6 +81,7 @@ def UntunedLinearWarmup(lr: float | Schedule, beta2: float = 0.999) -> Schedule:
     return _dampened(lr, Ramp(0.0, 1.0, int(2.0 / (1.0 - _beta2(beta2))), first=True))
 
 
+@SYSTEM.declare
 def UntunedExponentialWarmup(lr: float | Schedule, beta2: float = 0.999) -> Schedule:
     """`ExponentialWarmup` with the period 1/(1 - β₂) of the optimizer, cut to a whole number of steps.
 
@@ -87,6 +100,7 @@ def UntunedExponentialWarmup(lr: float | Schedule, beta2: float = 0.999) -> Sche
     return _dampened(lr, _approach(int(1.0 / (1.0 - _beta2(beta2)))))
 
 
+@SYSTEM.declare
 def RAdamWarmup(lr: float | Schedule, beta2: float = 0.999, *, exact: int | None = None) -> Schedule:
     """Dampened by RAdam's rectification, from the first step for which it is finite: see `laju.Rectification`.
 
@@ -143,17 +157,3 @@ def _period(period: int) -> int:
 
 def _beta2(beta2: float) -> float:
     return number("beta2", beta2, least=0, below=1)
-
-
-SYSTEM = System(
-    name="pytorch_warmup",
-    title="pytorch_warmup",
-    package="pytorch-warmup",
-    releases=("0.2.0",),
-    counts="updates, each of which leaves `with warmup.dampening():`",
-    schedulers={
-        f.__name__: f
-        for f in (LinearWarmup, ExponentialWarmup, UntunedLinearWarmup, UntunedExponentialWarmup, RAdamWarmup)
-    },
-)
-"""The system that `laju.dialects.read` and `laju convert` know as pytorch_warmup."""

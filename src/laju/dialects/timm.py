@@ -29,6 +29,26 @@ from laju.dialects.base import DialectError, System
 _MOST_CYCLES = 1000
 
 
+SYSTEM = System(
+    name="timm",
+    title="timm",
+    package="timm",
+    releases=("1.0.31",),
+    counts="epochs, or updates with t_in_epochs=False",
+    refused={"PlateauLRScheduler": "it follows a metric; laju.adaptive.Plateau does the same as a factor"},
+    aliases={
+        "cosine": "CosineLRScheduler",
+        "poly": "PolyLRScheduler",
+        "tanh": "TanhLRScheduler",
+        "step": "StepLRScheduler",
+        "multistep": "MultiStepLRScheduler",
+        "wsd": "WSDLRScheduler",
+        "plateau": "PlateauLRScheduler",
+    },
+)
+
+
+@SYSTEM.declare
 def CosineLRScheduler(
     lr: float,
     t_initial: int,
@@ -79,6 +99,7 @@ def CosineLRScheduler(
     return _warmed(cycles, at, curve, lr, warmup_t, warmup_lr_init, warmup_prefix, exact)
 
 
+@SYSTEM.declare
 def PolyLRScheduler(
     lr: float,
     t_initial: int,
@@ -119,6 +140,7 @@ def PolyLRScheduler(
     return _warmed(cycles, at, curve, lr, warmup_t, warmup_lr_init, warmup_prefix, exact)
 
 
+@SYSTEM.declare
 def TanhLRScheduler(
     lr: float,
     t_initial: int,
@@ -164,6 +186,7 @@ def TanhLRScheduler(
     return _warmed(cycles, at, curve, lr, warmup_t, warmup_lr_init, warmup_prefix, exact, to_curve=not warmup_prefix)
 
 
+@SYSTEM.declare
 def StepLRScheduler(
     lr: float,
     decay_t: float,
@@ -203,6 +226,7 @@ def StepLRScheduler(
     return _after_warmup(base, stairs, value, warmup_t, warmup_lr_init, warmup_prefix, exact)
 
 
+@SYSTEM.declare
 def MultiStepLRScheduler(
     lr: float,
     decay_t: Sequence[int],
@@ -292,6 +316,7 @@ class _Cycles:
         return schedule
 
 
+@SYSTEM.declare
 def WSDLRScheduler(
     lr: float,
     t_initial: int,
@@ -454,30 +479,3 @@ def _after_warmup(
         # What the formula gives for 0 is another value for some, such as a milestone at 1.
         return decay if value(0) == base else Constant(base, 1) >> decay.shift(-1)
     return Ramp(first, target, warmup) >> (decay if prefix else decay.shift(-warmup))
-
-
-SYSTEM = System(
-    name="timm",
-    title="timm",
-    package="timm",
-    releases=("1.0.31",),
-    counts="epochs, or updates with t_in_epochs=False",
-    schedulers={
-        "CosineLRScheduler": CosineLRScheduler,
-        "PolyLRScheduler": PolyLRScheduler,
-        "TanhLRScheduler": TanhLRScheduler,
-        "StepLRScheduler": StepLRScheduler,
-        "MultiStepLRScheduler": MultiStepLRScheduler,
-        "WSDLRScheduler": WSDLRScheduler,
-    },
-    refused={"PlateauLRScheduler": "it follows a metric; laju.adaptive.Plateau does the same as a factor"},
-    aliases={
-        "cosine": "CosineLRScheduler",
-        "poly": "PolyLRScheduler",
-        "tanh": "TanhLRScheduler",
-        "step": "StepLRScheduler",
-        "multistep": "MultiStepLRScheduler",
-        "wsd": "WSDLRScheduler",
-        "plateau": "PlateauLRScheduler",
-    },
-)

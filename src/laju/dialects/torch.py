@@ -27,10 +27,25 @@ from laju.core.pieces import Constant, Ramp, Table
 from laju.core.schedule import Schedule
 from laju.dialects._torch_rules import Group, InSequence, Rule, Together, made, rule_of
 from laju.dialects.base import DialectError, System, integer, powers, replayed
+from laju.dialects.declared import NoClosedForm
 
 # --- multiplied now and then ---------------------------------------------------------------------------------------
 
 
+SYSTEM = System(
+    name="torch",
+    title="PyTorch",
+    package="torch",
+    releases=("2.13.0",),
+    counts="calls of step(), after every update or every epoch",
+    refused={
+        "ReduceLROnPlateau": "it follows a metric; laju.adaptive.Plateau does the same as a factor, recorded and replayable"
+    },
+)  # fmt: skip
+"""The system that `laju.dialects.read` and `laju convert` know as torch."""
+
+
+@SYSTEM.declare
 def LambdaLR(lr: float, lr_lambda: Schedule | Sequence[float], *, exact: int | None = None) -> Schedule:
     """The optimizer's rate times a function of the epoch: lr·lr_lambda(t).
 
@@ -59,6 +74,7 @@ def LambdaLR(lr: float, lr_lambda: Schedule | Sequence[float], *, exact: int | N
     return made(rule, exact)
 
 
+@SYSTEM.declare
 def MultiplicativeLR(lr: float, lr_lambda: float | Schedule | Sequence[float], *, exact: int | None = None) -> Schedule:
     """Multiplied at every step by a factor: lr·f(1)·f(2)·…·f(t); the factor of epoch 0 is never asked for.
 
@@ -96,10 +112,7 @@ def MultiplicativeLR(lr: float, lr_lambda: float | Schedule | Sequence[float], *
 
     def products(start: float) -> Schedule:
         if listed is None:
-            raise DialectError(
-                "MultiplicativeLR's rate is a product over all steps, which has no closed form for a schedule of factors; "
-                "give exact=N for its first N values, or factors one by one"
-            )
+            raise NoClosedForm("MultiplicativeLR's product over all steps of a schedule of factors has no closed form")
         return replayed(start, lambda t, now: now * listed[t], len(listed))
 
     rule = Rule(
@@ -113,6 +126,7 @@ def MultiplicativeLR(lr: float, lr_lambda: float | Schedule | Sequence[float], *
     return made(rule, exact)
 
 
+@SYSTEM.declare
 def StepLR(lr: float, step_size: int, gamma: float = 0.1, *, exact: int | None = None) -> Schedule:
     """Multiplied by γ every `step_size` steps: lr·γ^⌊t/step_size⌋.
 
@@ -144,6 +158,7 @@ def StepLR(lr: float, step_size: int, gamma: float = 0.1, *, exact: int | None =
     return made(rule, exact)
 
 
+@SYSTEM.declare
 def MultiStepLR(lr: float, milestones: Iterable[int], gamma: float = 0.1, *, exact: int | None = None) -> Schedule:
     """Multiplied by γ at every milestone: lr·γ^(number of milestones ≤ t); the values are torch's to the last digit.
 
@@ -188,6 +203,7 @@ def MultiStepLR(lr: float, milestones: Iterable[int], gamma: float = 0.1, *, exa
     return made(rule, exact)
 
 
+@SYSTEM.declare
 def ConstantLR(lr: float, factor: float = 1.0 / 3, total_iters: int = 5, *, exact: int | None = None) -> Schedule:
     """The rate times a factor for `total_iters` steps, then the rate itself; the values are torch's to the last digit.
 
@@ -231,6 +247,7 @@ def ConstantLR(lr: float, factor: float = 1.0 / 3, total_iters: int = 5, *, exac
     return made(rule, exact)
 
 
+@SYSTEM.declare
 def LinearLR(
     lr: float,
     start_factor: float = 1.0 / 3,
@@ -285,6 +302,7 @@ def LinearLR(
     return made(Rule("LinearLR", lr, advance, line, zero=zero, follows=follows, multiplies=True), exact)
 
 
+@SYSTEM.declare
 def ExponentialLR(lr: float, gamma: float, *, exact: int | None = None) -> Schedule:
     """Multiplied by γ at every step: lr·γᵗ.
 
@@ -310,6 +328,7 @@ def ExponentialLR(lr: float, gamma: float, *, exact: int | None = None) -> Sched
     return made(rule, exact)
 
 
+@SYSTEM.declare
 def PolynomialLR(lr: float, total_iters: int = 5, power: float = 1.0, *, exact: int | None = None) -> Schedule:
     """Polynomial decay to 0: lr·(1 - min(t, n)/n)^p.
 
@@ -363,6 +382,7 @@ def PolynomialLR(lr: float, total_iters: int = 5, power: float = 1.0, *, exact: 
 # --- curves --------------------------------------------------------------------------------------------------------
 
 
+@SYSTEM.declare
 def CosineAnnealingLR(lr: float, T_max: int, eta_min: float = 0.0, *, exact: int | None = None) -> Schedule:
     """Cosines down and up again without end: eta_min + (lr - eta_min)·(1 + cos(π·t/T_max))/2.
 
@@ -406,6 +426,7 @@ def CosineAnnealingLR(lr: float, T_max: int, eta_min: float = 0.0, *, exact: int
     return made(rule, exact)
 
 
+@SYSTEM.declare
 def CosineAnnealingWarmRestarts(
     lr: float, T_0: int, T_mult: int = 1, eta_min: float = 0.0, *, exact: int | None = None
 ) -> Schedule:
@@ -450,6 +471,7 @@ def CosineAnnealingWarmRestarts(
     return made(rule, exact)
 
 
+@SYSTEM.declare
 def CyclicLR(
     base_lr: float,
     max_lr: float,
@@ -526,6 +548,7 @@ def CyclicLR(
     return made(Rule("CyclicLR", None, advance, curve, sets=True, enters=take_over, own=low), exact)
 
 
+@SYSTEM.declare
 def OneCycleLR(
     max_lr: float,
     total_steps: int | None = None,
@@ -634,6 +657,7 @@ def OneCycleLR(
     return made(Rule("OneCycleLR", None, advance, curve, sets=True, enters=take_over, end=steps), exact)
 
 
+@SYSTEM.declare
 def SWALR(
     lr: float,
     swa_lr: float,
@@ -691,6 +715,7 @@ def SWALR(
 # --- of several ----------------------------------------------------------------------------------------------------
 
 
+@SYSTEM.declare
 def SequentialLR(
     lr: float, schedulers: Sequence[Schedule], milestones: Sequence[int], *, exact: int | None = None
 ) -> Schedule:
@@ -727,6 +752,7 @@ def SequentialLR(
     return made(InSequence("SequentialLR", lr, tuple(rules), tuple(at)), exact)
 
 
+@SYSTEM.declare
 def ChainedScheduler(schedulers: Sequence[Schedule], *, lr: float | None = None, exact: int | None = None) -> Schedule:
     """Schedulers that step one after another at every step, each on the rate that the ones before left.
 
@@ -798,23 +824,3 @@ def factors_of(given: Any) -> Schedule:
             "lr_lambda must be of one parameter group: a schedule, or a sequence of factors, one for each step"
         )
     return Table(tuple(number(f"lr_lambda[{i}]", f) for i, f in enumerate(given)))
-
-
-SYSTEM = System(
-    name="torch",
-    title="PyTorch",
-    package="torch",
-    releases=("2.13.0",),
-    counts="calls of step(), after every update or every epoch",
-    schedulers={
-        f.__name__: f
-        for f in (
-            LambdaLR, MultiplicativeLR, StepLR, MultiStepLR, ConstantLR, LinearLR, ExponentialLR, PolynomialLR,
-            CosineAnnealingLR, CosineAnnealingWarmRestarts, CyclicLR, OneCycleLR, SWALR, SequentialLR, ChainedScheduler,
-        )
-    },
-    refused={
-        "ReduceLROnPlateau": "it follows a metric; laju.adaptive.Plateau does the same as a factor, recorded and replayable"
-    },
-)  # fmt: skip
-"""The system that `laju.dialects.read` and `laju convert` know as torch."""

@@ -20,6 +20,17 @@ from laju.dialects.base import DialectError, System
 _DECAYS = {"linear": "linear", "sqrt": "sqrt", "cosine": "cosine"}
 
 
+SYSTEM = System(
+    name="torchtitan",
+    title="torchtitan",
+    package="torchtitan",
+    releases=("0.3.0",),
+    counts="updates",
+    aliases={"linear_warmup_stable_decay": "LRSchedulersContainer", "lr_scheduler": "LRSchedulersContainer"},
+)
+
+
+@SYSTEM.declare
 def LRSchedulersContainer(
     lr: float,
     training_steps: int,
@@ -92,14 +103,3 @@ def LRSchedulersContainer(
     if warmup:
         schedule = Ramp(0.0, lr, warmup).shift(-1).take(warmup) >> schedule
     return schedule
-
-
-SYSTEM = System(
-    name="torchtitan",
-    title="torchtitan",
-    package="torchtitan",
-    releases=("0.3.0",),
-    counts="updates",
-    schedulers={"LRSchedulersContainer": LRSchedulersContainer},
-    aliases={"linear_warmup_stable_decay": "LRSchedulersContainer", "lr_scheduler": "LRSchedulersContainer"},
-)

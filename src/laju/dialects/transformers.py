@@ -27,6 +27,40 @@ from laju.dialects.base import DialectError, System
 Factor = Callable[[int], float]
 
 
+NAMES = {
+    "linear": "get_linear_schedule_with_warmup",
+    "cosine": "get_cosine_schedule_with_warmup",
+    "cosine_with_restarts": "get_cosine_with_hard_restarts_schedule_with_warmup",
+    "polynomial": "get_polynomial_decay_schedule_with_warmup",
+    "constant": "get_constant_schedule",
+    "constant_with_warmup": "get_constant_schedule_with_warmup",
+    "inverse_sqrt": "get_inverse_sqrt_schedule",
+    "cosine_with_min_lr": "get_cosine_with_min_lr_schedule_with_warmup",
+    "cosine_warmup_with_min_lr": "get_cosine_with_min_lr_schedule_with_warmup_lr_rate",
+    "warmup_stable_decay": "get_wsd_schedule",
+}
+"""The functions behind the names of `get_scheduler`, in its order."""
+_METRIC = {"reduce_lr_on_plateau": "get_reduce_on_plateau_schedule", "greedy": "get_greedy_schedule"}
+_SHAPES = ("linear", "cosine", "1-sqrt")
+
+SYSTEM = System(
+    name="transformers",
+    title="Transformers",
+    package="transformers",
+    releases=("5.23.0",),
+    counts="calls of step(), one after each update",
+    refused={
+        "get_reduce_on_plateau_schedule": "it follows a metric; laju.adaptive.Plateau does the same as a factor",
+        "get_greedy_schedule": "it follows a metric; laju.adaptive.Greedy does the same as a factor",
+    },
+    aliases={
+        **NAMES,
+        **_METRIC,
+        "wsd": "get_wsd_schedule",
+    },
+)
+
+
 def _dialect(function: Callable[..., tuple[Schedule, Factor]]) -> Callable[..., Schedule]:
     """A function that gives the closed form, or with `exact` the values as LambdaLR computes them: the rate times a factor."""
 
@@ -40,6 +74,7 @@ def _dialect(function: Callable[..., tuple[Schedule, Factor]]) -> Callable[..., 
     return made
 
 
+@SYSTEM.declare
 @_dialect
 def get_constant_schedule(lr: float, *, exact: int | None = None) -> tuple[Schedule, Factor]:
     """The optimizer's rate, always.
@@ -54,6 +89,7 @@ def get_constant_schedule(lr: float, *, exact: int | None = None) -> tuple[Sched
     return Constant(lr), lambda t: 1.0
 
 
+@SYSTEM.declare
 @_dialect
 def get_constant_schedule_with_warmup(
     lr: float, num_warmup_steps: int, *, exact: int | None = None
@@ -72,6 +108,7 @@ def get_constant_schedule_with_warmup(
     return _after(warm, Constant(lr)), lambda t: t / max(1.0, length) if t < length else 1.0
 
 
+@SYSTEM.declare
 @_dialect
 def get_linear_schedule_with_warmup(
     lr: float, num_warmup_steps: int, num_training_steps: int, *, exact: int | None = None
@@ -99,6 +136,7 @@ def get_linear_schedule_with_warmup(
     return _after(warm, decay), factor
 
 
+@SYSTEM.declare
 @_dialect
 def get_cosine_schedule_with_warmup(
     lr: float, num_warmup_steps: int, num_training_steps: int, num_cycles: float = 0.5, *, exact: int | None = None
@@ -121,6 +159,7 @@ def get_cosine_schedule_with_warmup(
     return _cosine(lr, num_warmup_steps, num_training_steps, num_cycles, 0.0)
 
 
+@SYSTEM.declare
 @_dialect
 def get_cosine_with_hard_restarts_schedule_with_warmup(
     lr: float, num_warmup_steps: int, num_training_steps: int, num_cycles: int = 1, *, exact: int | None = None
@@ -162,6 +201,7 @@ def get_cosine_with_hard_restarts_schedule_with_warmup(
     return _after(warm, decay), factor
 
 
+@SYSTEM.declare
 @_dialect
 def get_polynomial_decay_schedule_with_warmup(
     lr: float,
@@ -217,6 +257,7 @@ def get_polynomial_decay_schedule_with_warmup(
     return _after(warm, decay), factor
 
 
+@SYSTEM.declare
 @_dialect
 def get_inverse_sqrt_schedule(
     lr: float, num_warmup_steps: int, timescale: int | None = None, *, exact: int | None = None
@@ -246,6 +287,7 @@ def get_inverse_sqrt_schedule(
     return _after(warm, Power(lr, 0.5, 1.0, scale)), factor
 
 
+@SYSTEM.declare
 @_dialect
 def get_cosine_with_min_lr_schedule_with_warmup(
     lr: float,
@@ -277,6 +319,7 @@ def get_cosine_with_min_lr_schedule_with_warmup(
     return _cosine(lr, num_warmup_steps, num_training_steps, num_cycles, _share(lr, min_lr, min_lr_rate))
 
 
+@SYSTEM.declare
 @_dialect
 def get_cosine_with_min_lr_schedule_with_warmup_lr_rate(
     lr: float,
@@ -333,6 +376,7 @@ def get_cosine_with_min_lr_schedule_with_warmup_lr_rate(
     return _not_negative(_after(warm, decay), low), factor
 
 
+@SYSTEM.declare
 @_dialect
 def get_wsd_schedule(
     lr: float,
@@ -426,6 +470,7 @@ def get_wsd_schedule(
     return schedule if low >= 0 else _negative_end(schedule, ends[2], low * lr), factor
 
 
+@SYSTEM.declare
 def get_scheduler(
     lr: float,
     name: str,
@@ -456,7 +501,7 @@ def get_scheduler(
         raise DialectError(f"name must be one of {', '.join(known)}, got {shown(name)}{nearest(str(name), known)}")
     if name in _METRIC:
         SYSTEM.scheduler(_METRIC[name])
-    function = NAMES[name]
+    function = SYSTEM.schedulers[NAMES[name]]
     if name == "constant":
         return function(lr, exact=exact)
     if num_warmup_steps is None:
@@ -471,23 +516,6 @@ def get_scheduler(
         return function(lr, **lengths, **more, exact=exact)
     except TypeError as error:
         raise DialectError(f"scheduler_specific_kwargs do not suit {name!r}: {error}") from None
-
-
-NAMES: dict[str, Callable[..., Schedule]] = {
-    "linear": get_linear_schedule_with_warmup,
-    "cosine": get_cosine_schedule_with_warmup,
-    "cosine_with_restarts": get_cosine_with_hard_restarts_schedule_with_warmup,
-    "polynomial": get_polynomial_decay_schedule_with_warmup,
-    "constant": get_constant_schedule,
-    "constant_with_warmup": get_constant_schedule_with_warmup,
-    "inverse_sqrt": get_inverse_sqrt_schedule,
-    "cosine_with_min_lr": get_cosine_with_min_lr_schedule_with_warmup,
-    "cosine_warmup_with_min_lr": get_cosine_with_min_lr_schedule_with_warmup_lr_rate,
-    "warmup_stable_decay": get_wsd_schedule,
-}
-"""The names of `get_scheduler`, in its order."""
-_METRIC = {"reduce_lr_on_plateau": "get_reduce_on_plateau_schedule", "greedy": "get_greedy_schedule"}
-_SHAPES = ("linear", "cosine", "1-sqrt")
 
 
 def _count(name: str, value: Any) -> int:
@@ -545,25 +573,3 @@ def _not_negative(schedule: Schedule, low: float) -> Schedule:
 def _negative_end(schedule: Schedule, until: int, end: float) -> Schedule:
     """Transformers does not let the factor fall below 0 on the way, but does at the end."""
     return schedule.clip(low=0.0).take(until) >> end if until else Constant(end)
-
-
-SYSTEM = System(
-    name="transformers",
-    title="Transformers",
-    package="transformers",
-    releases=("5.23.0",),
-    counts="calls of step(), one after each update",
-    schedulers={
-        "get_scheduler": get_scheduler,
-        **{function.__name__: function for function in NAMES.values()},
-    },
-    refused={
-        "get_reduce_on_plateau_schedule": "it follows a metric; laju.adaptive.Plateau does the same as a factor",
-        "get_greedy_schedule": "it follows a metric; laju.adaptive.Greedy does the same as a factor",
-    },
-    aliases={
-        **{name: function.__name__ for name, function in NAMES.items()},
-        **_METRIC,
-        "wsd": "get_wsd_schedule",
-    },
-)

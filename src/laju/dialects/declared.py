@@ -1,0 +1,372 @@
+"""Schedulers of other systems, declared: the signature is the only place that says what each argument may be.
+
+    @SYSTEM.declare
+    def StepLR(lr: Rate, step_size: Annotated[int, integer("torch divides by it", nonzero=True)], gamma: float = 0.1) -> Schedule:
+        return powers(lr, gamma, abs(step_size))
+
+The declared function takes what the system takes, checks every argument by its annotation and returns a `SystemSchedule`: the
+schedule, the call that made it, and the system's own rule, by which schedulers that are made of others know their parts.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import inspect
+import types
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from importlib import import_module
+from typing import Annotated, Any, Literal, ParamSpec, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+from laju.core import checks, limits
+from laju.core.checks import shown
+from laju.core.node import set_fields
+from laju.core.pieces import Table
+from laju.core.schedule import Schedule
+
+P = ParamSpec("P")
+Check = Callable[[str, Any], Any]
+"""(name, value) to the value in its canonical form, or an error that says what would be valid."""
+
+
+class DialectError(ValueError):
+    """An unknown system or scheduler, or a call that the system itself would refuse; the message says what would be valid."""
+
+
+class NoClosedForm(DialectError):
+    """A schedule for which there is no formula: its values have to be computed one from the other, as the system does."""
+
+
+# --- what an argument may be ----------------------------------------------------------------------------------------
+
+
+def _hinted(check: Check, hint: str) -> Check:
+    """A check whose errors about values are the dialect's, and say the reason."""
+
+    def checked(name: str, value: Any) -> Any:
+        try:
+            return check(name, value)
+        except ValueError as error:
+            raise DialectError(f"{error}: {hint}" if hint else str(error)) from None
+
+    return checked
+
+
+def real(hint: str = "", *, nonzero: bool = False, **bounds: float) -> Check:
+    """A finite number; `above`, `least`, `below` and `most` bound it, and `hint` says why."""
+
+    def check(name: str, value: Any) -> float:
+        found = checks.number(name, value, **bounds)
+        if nonzero and found == 0:
+            raise DialectError(f"{name} must not be 0")
+        return found
+
+    return _hinted(check, hint)
+
+
+def integer(hint: str = "", *, least: int | None = None, nonzero: bool = False) -> Check:
+    """A whole number of whatever type, such as 3.0."""
+
+    def check(name: str, value: Any) -> int:
+        if not checks.is_number(value):
+            raise TypeError(f"{name} must be a whole number, got {shown(value)}")
+        if not checks.is_finite(value) or value != int(value):
+            raise DialectError(f"{name} must be a whole number, got {shown(value)}")
+        if least is not None and value < least:
+            raise DialectError(f"{name} must be a whole number of at least {least}, got {shown(value)}")
+        if nonzero and value == 0:
+            raise DialectError(f"{name} must not be 0")
+        return int(value)
+
+    return _hinted(check, hint)
+
+
+def exactly(kind: type, hint: str = "", **bounds: float) -> Check:
+    """A number of just that type, for systems that ask for it: an int, or a float."""
+    article = "an int" if kind is int else "a float"
+
+    def check(name: str, value: Any) -> Any:
+        try:
+            if isinstance(value, kind) and not isinstance(value, bool):
+                checks.number(name, value, **bounds)
+                return value
+        except ValueError:
+            pass
+        limit = "".join(f" of at {word} {bounds[word]:g}" for word in ("least", "most") if word in bounds)
+        raise DialectError(f"{name} must be {article}{limit}, got {shown(value)}")
+
+    return _hinted(check, hint)
+
+
+def listed(item: Check | None, example: str = "[30, 60]") -> Check:
+    """A sequence, of which each item is checked."""
+
+    def check(name: str, values: Any) -> list[Any]:
+        if isinstance(values, str | bytes | Mapping | Schedule) or not isinstance(values, collections.abc.Iterable):
+            raise TypeError(f"{name} must be a list such as {example}, got {shown(values)}")
+        return [value if item is None else item(f"{name}[{i}]", value) for i, value in enumerate(values)]
+
+    return check
+
+
+Rate = Annotated[float, real(least=0)]
+"""The optimizer's rate."""
+Share = Annotated[float, real(least=0, most=1)]
+Factor = Annotated[float, real(least=0)]
+
+
+def _check_of(hint: Any) -> Check | None:
+    """The check that an annotation stands for; None where it stands for none."""
+    origin = get_origin(hint)
+    if origin is Annotated:
+        inner, *marks = get_args(hint)
+        return next((mark for mark in marks if callable(mark)), None) or _check_of(inner)
+    if origin is Literal:
+        valid = get_args(hint)
+        return lambda name, value: _hinted(lambda n, v: checks.choice(n, v, valid), "")(name, value)
+    if origin in (Union, types.UnionType):
+        kinds = [kind for kind in get_args(hint) if kind is not type(None)]
+        check = _check_of(kinds[0]) if len(kinds) == 1 else None
+        return None if check is None else lambda name, value: None if value is None else check(name, value)
+    if origin in (collections.abc.Sequence, collections.abc.Iterable, list):
+        return listed(_check_of(get_args(hint)[0]))
+    if hint is float:
+        return real()
+    if hint is int:
+        return integer()
+    return None
+
+
+# --- what a call returns --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a declared function returns where the schedule is not all that there is to know.
+
+    Args:
+        closed: the schedule; None where there is no closed form.
+        rule: what schedulers that are made of others ask their parts for.
+        replay: from n to the first n values, in the system's own arithmetic; fewer where the system raises then.
+        why: there is no closed form.
+    """
+
+    closed: Schedule | None
+    rule: Any = None
+    replay: Callable[[int], Sequence[float]] | None = None
+    why: str = ""
+
+
+def made(closed: Callable[[], Schedule], replay: Callable[[int], Sequence[float]], rule: Any = None) -> Made:
+    """The closed form, or the replayed values where there is none.
+
+    Args:
+        closed: makes the schedule, or raises `NoClosedForm`.
+        replay, rule: see `Made`.
+    """
+    try:
+        return Made(closed(), rule)
+    except NoClosedForm as error:
+        replay(1)  # what cannot be made at all is refused now
+        return Made(None, rule, replay, str(error))
+
+
+class SystemSchedule(Schedule):
+    """A schedule as a scheduler of another system makes it: the values, the call, and the system's own rule.
+
+    A `SystemSchedule` is taken wherever a schedule is, and by the schedulers of its own system that are made of others. Two are
+    equal when they are the same call, whatever plain schedule has the same values; copies and pickles are the same call, too.
+    Text and JSON have the schedule alone.
+
+    Args:
+        system: its name, such as "torch".
+        name: of the scheduler.
+        arguments: as the scheduler was called, in their canonical form.
+        made: what the scheduler's function found.
+
+    >>> from laju.dialects import torch
+    >>> decay = torch.ExponentialLR(0.1, gamma=0.5)
+    >>> decay, decay.schedule
+    (torch.ExponentialLR(lr=0.1, gamma=0.5), Exponential(0.1, 0.5))
+    >>> torch.SequentialLR(0.1, [decay, decay], milestones=[2]).values(4)
+    array([0.1 , 0.05, 0.1 , 0.05])
+    """
+
+    system: str
+    name: str
+    arguments: Mapping[str, Any]
+    rule: Any
+    _made: Made
+    _values: Any
+
+    def __init__(self, system: str, name: str, arguments: Mapping[str, Any], made: Made) -> None:
+        values = made.closed if made.closed is not None or made.replay is None else _Replayed(made.replay)
+        set_fields(
+            self, system=system, name=name, arguments=dict(arguments), rule=made.rule, _made=made, _values=values
+        )
+
+    @property
+    def schedule(self) -> Schedule:
+        """The schedule alone, as laju's own pieces.
+
+        Raises:
+            DialectError: it has no closed form; `over` gives the values of a run.
+        """
+        closed: Schedule | None = self._made.closed
+        if closed is None:
+            raise DialectError(
+                f"{self._made.why}: say how many updates the run has, "
+                "as in read(…, updates=1000), `.over(1000)` or --updates 1000"
+            )
+        return closed
+
+    @property
+    def normal(self) -> Schedule:
+        return self.schedule
+
+    def over(self, updates: int | None) -> Schedule:
+        """The schedule alone for a run of so many updates: its closed form, or a table where it has none.
+
+        >>> from laju.dialects import keras
+        >>> keras.PolynomialDecay(1.0, 2, 0.0, cycle=True).over(5)
+        Table((1.0, 0.5, 0.0, 0.25, 0.0))
+        """
+        if updates is None or self._made.closed is not None:
+            return self.schedule
+        return Table(tuple(self.values(checks.whole("updates", updates, least=1)).tolist()))
+
+    def _key(self) -> tuple[Any, ...]:
+        return self.system, self.name, _frozen(self.arguments)
+
+    def __eq__(self, other: object) -> bool:
+        return self._key() == other._key() if isinstance(other, SystemSchedule) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"a schedule is immutable: {name} cannot be set")
+
+    def __reduce__(self) -> Any:
+        return _called, (self.system, self.name, self.arguments)
+
+    def __repr__(self) -> str:
+        return f"{self.system}.{self.name}({', '.join(f'{name}={value!r}' for name, value in self.arguments.items())})"
+
+    def __str__(self) -> str:
+        return repr(self) if self._made.closed is None else str(self.schedule)
+
+
+def _called(system: str, name: str, arguments: Mapping[str, Any]) -> Any:
+    return getattr(import_module(f"laju.dialects.{system}"), name)(**arguments)
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return tuple((key, _frozen(item)) for key, item in value.items())
+    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
+
+
+class _Replayed(Schedule):
+    """Values that a system computes one from the other, as far as they are asked for; past its own end the last one holds."""
+
+    units: Any = frozenset()
+    children: Any = ()
+    length = None
+    replay: Callable[[int], Sequence[float]]
+    known: Any
+    ended: bool
+
+    def __init__(self, replay: Callable[[int], Sequence[float]]) -> None:
+        set_fields(self, replay=replay, known=np.empty(0), ended=False)
+
+    def _first(self, n: int) -> Any:
+        """The first n values, or as many as there are."""
+        known = self.known
+        if n > limits.ITEMS:
+            raise DialectError(
+                f"values without a closed form are computed up to update {limits.ITEMS:,}, got {shown(n)}"
+            )
+        if n > len(known) and not self.ended:
+            try:  # ahead, so that asking for one after the other takes no time that grows
+                known = np.array(self.replay(min(2 * n, limits.ITEMS)), float)
+            except DialectError:
+                known = np.array(self.replay(n), float)
+            set_fields(self, known=known, ended=len(known) < n)
+        return known
+
+    def _bound(self) -> None:
+        return None
+
+    def _scalar(self) -> Any:
+        return lambda t: float((known := self._first(int(t) + 1))[min(int(t), len(known) - 1)])
+
+    def _array(self, t: Any, ns: Any) -> Any:
+        at = np.asarray(t)
+        known = self._first(int(at.max()) + 1 if at.size else 1)
+        return known[np.minimum(at.astype(np.int64), len(known) - 1)]
+
+
+def _of(where: str, name: str) -> Any:
+    return property(lambda self: getattr(getattr(self, where), name))
+
+
+def _operator(name: str) -> Any:
+    return lambda self, other: getattr(self.schedule, name)(other)
+
+
+_EVALUATED = (
+    "_call",
+    "values",
+    "_at",
+    "_bound",
+    "_finite",
+    "_scalar",
+    "_array",
+    "_range",
+    "require_resolved",
+    "units",
+    "length",
+)
+_OPERATORS = ("__rshift__", "__rrshift__", "__mul__", "__rmul__", "__add__", "__radd__")
+for _name in {*vars(Schedule), "length"} - {"adopt", "_method", "_abc_impl"}:
+    if _name in _OPERATORS:
+        setattr(SystemSchedule, _name, _operator(_name))
+    elif not _name.startswith("__") and _name not in vars(SystemSchedule):
+        setattr(SystemSchedule, _name, _of("_values" if _name in _EVALUATED else "schedule", _name))
+
+
+# --- declaring ------------------------------------------------------------------------------------------------------
+
+
+def declared(system: str, function: Callable[P, Schedule | Made]) -> Callable[P, SystemSchedule]:
+    """The function of a dialect as users call it: its arguments are checked, and it returns a `SystemSchedule`."""
+    signature = inspect.signature(function)
+    found: dict[str, Check] = {}
+
+    def checks_of() -> dict[str, Check]:  # at the first call, since annotations are names of the whole module
+        if not found:
+            hints = get_type_hints(function, include_extras=True)
+            found.update({name: c for name in signature.parameters if (c := _check_of(hints.get(name))) is not None})
+            found.setdefault("", lambda name, value: value)
+        return found
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> SystemSchedule:
+        bound = signature.bind(*args, **kwargs)
+        given = dict(bound.arguments)
+        for name, check in checks_of().items():
+            if name in given:
+                given[name] = check(name, given[name])
+        result = function(**given)  # type: ignore[call-arg]
+        said = {
+            name: value
+            for name, value in given.items()
+            if _frozen(value) != _frozen(signature.parameters[name].default)
+        }
+        return SystemSchedule(system, function.__name__, said, result if isinstance(result, Made) else Made(result))
+
+    return call
