@@ -234,14 +234,6 @@ def test_a_schedule_that_stays_in_its_system_keeps_its_call(source: str) -> None
     assert read(source, found.call, **({} if lr is None else {"lr": lr})) == found.schedule
 
 
-def test_a_recurrence_s_own_rounding_is_measured() -> None:
-    found = convert("cosine(0.1, total=1000, final=0.01)", "laju", "torch")
-    assert found.own
-    assert found.rounding is not None
-    assert 0 < found.rounding < 1e-13
-    assert f"{found.rounding:.2g} off" in found.report
-
-
 # --- counts ----------------------------------------------------------------------------------------------------------
 
 

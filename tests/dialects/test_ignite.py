@@ -98,8 +98,6 @@ def test_cycles_of_every_kind(name: str, parity: Any) -> None:
             kwargs = kwargs | {"monotonic": monotonic}
         expected = until_it_fails(name, **kwargs)
         n = len(expected)
-        exact = getattr(ignite, name)("lr", **kwargs, exact=n)
-        parity("ignite", f"{name} (exact)", RELEASE, expected, exact.values(n), most=0)
         closed = getattr(ignite, name)("lr", **kwargs)
         peak = max(kwargs["start_value"], kwargs["end_value"], np.max(np.abs(expected)))
         done = n / 2 if kwargs["cycle_mult"] < 1 else n / kwargs["cycle_size"]
@@ -121,8 +119,6 @@ def test_lines_through_points(parity: Any) -> None:
     @given(given_points=points)
     def run(given_points: list[tuple[int, float]]) -> None:
         expected = real("PiecewiseLinear", milestones_values=given_points)
-        exact = ignite.PiecewiseLinear("lr", given_points, exact=N)
-        parity("ignite", "PiecewiseLinear (exact)", RELEASE, expected, exact.values(N), most=0)
         closed = ignite.PiecewiseLinear("lr", given_points)
         peak = max(v for _, v in given_points)
         parity("ignite", "PiecewiseLinear", RELEASE, expected, closed.values(N), most=4, of=[peak])
@@ -163,8 +159,6 @@ def test_torchs_schedulers_with_what_the_wrapper_makes_of_them(legacy: bool, par
             with pytest.raises(DialectError):
                 ignite.LRScheduler(torch_tests.ours(call, lr), use_legacy=legacy)
             return
-        exact = ignite.LRScheduler(torch_tests.ours(call, lr), use_legacy=legacy, exact=n)
-        parity("ignite", "LRScheduler (exact)", RELEASE, expected, exact.values(n), most=0)
         closed = ignite.LRScheduler(torch_tests.ours(call, lr), use_legacy=legacy)
         most, of = bound(call, n, lr, expected)
         parity("ignite", "LRScheduler", RELEASE, expected, closed.values(n), most=most, of=of)
@@ -196,8 +190,6 @@ def test_a_warmup_before_one_of_torchs(parity: Any) -> None:
         scheduler = torch_tests.real(of, call)
         expected = called(handlers.create_lr_scheduler_with_warmup(scheduler, start, duration, end), n, of)
         given_schedule = torch_tests.ours(call, lr)
-        exact = ignite.create_lr_scheduler_with_warmup(given_schedule, start, duration, end, exact=n)
-        parity("ignite", "create_lr_scheduler_with_warmup (exact)", RELEASE, expected, exact.values(n), most=0)
         closed = ignite.create_lr_scheduler_with_warmup(given_schedule, start, duration, end)
         most, peak = bound(call, n, lr, expected)
         parity("ignite", "create_lr_scheduler_with_warmup", RELEASE, expected, closed.values(n), most=most, of=peak)
@@ -319,7 +311,7 @@ def test_both_refuse_the_same_lists(durations: Any, count: int) -> None:
             "raises at the first event",
         ),
         (lambda: ignite.ConcatScheduler([dialect.StepLR(0.1, 3)] * 2, [3]), r"inside LRScheduler\(…\)"),
-        (lambda: ignite.LinearCyclicalScheduler("lr", 1, 0.1, 9, start_value_mult=-1.0), "exact=N"),
+        (lambda: ignite.LinearCyclicalScheduler("lr", 1, 0.1, 9, start_value_mult=-1.0).schedule, "how many updates"),
         (
             lambda: ignite.create_lr_scheduler_with_warmup(ignite.PiecewiseLinear("lr", [(0, 1.0)]), 0.0, 5),
             "give it, or lr",

@@ -67,10 +67,9 @@ def refuses(call: Any) -> bool:
 
 
 def agree(parity: Any, name: str, scheduler: str, real: Any, make: Any, *, peak: float, most: float = 8) -> None:
-    """The exact form bit by bit, and the closed one within `most` ulp of the highest rate, also after a detour by text."""
+    """The closed form within `most` ulp of the highest rate, also after a detour by text."""
     real, n = np.array(real, float), len(real)
     release = system(name).releases[0]
-    assert make(exact=n).values(n).tolist() == real.tolist()
     closed: Schedule = make()
     assert laju.parse(str(closed)) == closed.normal
     parity(name, scheduler, release, real, closed.values(n), of=max(peak, 1e-300), most=most)
@@ -140,9 +139,7 @@ def test_torchtitan(titan: Any, parity: Any) -> None:
     check_titan(titan, parity)
 
 
-def test_torchtitan_has_no_update_after_the_run() -> None:
-    with pytest.raises(DialectError, match="exact must be at most the total steps, 10"):
-        torchtitan.LRSchedulersContainer(1.0, 10, exact=11)
+def test_torchtitan_knows_its_decays() -> None:
     with pytest.raises(DialectError, match="did you mean 'cosine'"):
         torchtitan.LRSchedulersContainer(1.0, 10, decay_type="cosin")
 
@@ -327,9 +324,9 @@ def test_deepspeed(speed: Any, parity: Any, name: str) -> None:
                 make()
             return
         real = theirs(lr, arguments, n)
-        if refuses(make):  # what has values only
+        if make().closed is None:  # what has values only
             assert arguments["cycle_first_stair_count"] or arguments["cycle_second_stair_count"]
-            assert make(exact=n).values(n).tolist() == real
+            assert make().values(n).tolist() == real
             return
         # DeepSpeed finds the place in a cycle as 1 + t/T - ⌊1 + t/T⌋, and loses a digit for every binary one of T.
         agree(parity, "deepspeed", name, real, make, peak=max(map(abs, real)), most=64 if name == "OneCycle" else 8)

@@ -55,10 +55,9 @@ def test_a_given_period(name: str, package: Any, parity: Any) -> None:
     @given(lr=st.sampled_from([1e-4, 0.1, 1.0]), period=st.integers(1, 400), gamma=st.none() | st.floats(0.9, 1))
     def run(lr: float, period: int, gamma: float | None) -> None:
         expected = used(package, name, lr, 300, gamma, warmup_period=period)
-        # The inner scheduler's values as torch computes them, so that what differs is the warmup.
-        inner = lr if gamma is None else dialect.ExponentialLR(lr, gamma, exact=300)
-        ours = getattr(pytorch_warmup, name)(inner, period)
-        parity("pytorch_warmup", name, RELEASE, expected, ours.values(300), most=2, of=[lr])
+        ours = getattr(pytorch_warmup, name)(lr if gamma is None else dialect.ExponentialLR(lr, gamma), period)
+        # torch's own errors add up, within t + 2 ulp.
+        parity("pytorch_warmup", name, RELEASE, expected, ours.values(300), most=2 if gamma is None else 304, of=[lr])
         assert laju.parse(str(ours)) == ours.normal
         assert laju.from_json(ours.to_json()) == ours.normal
 
@@ -88,8 +87,6 @@ def test_rectification(package: Any, parity: Any) -> None:
     @given(lr=st.sampled_from([1e-4, 1.0]), beta2=st.floats(0.61, 0.9999) | st.sampled_from([0.9, 0.98, 0.99, 0.999]))
     def run(lr: float, beta2: float) -> None:
         expected = used(package, "RAdamWarmup", lr, 400, beta2=beta2)
-        exact = pytorch_warmup.RAdamWarmup(lr, beta2, exact=400)
-        parity("pytorch_warmup", "RAdamWarmup (exact)", RELEASE, expected, exact.values(400), most=0)
         ours = pytorch_warmup.RAdamWarmup(lr, beta2)
         parity(
             "pytorch_warmup", "RAdamWarmup", RELEASE, expected, ours.values(400), most=100 + 4 / (1 - beta2), of=[lr]
@@ -101,7 +98,6 @@ def test_rectification(package: Any, parity: Any) -> None:
 
 def test_close_to_1_rectification_begins_with_nothing_but_error(package: Any) -> None:
     expected = used(package, "RAdamWarmup", 1.0, 10, beta2=0.999999)
-    assert (pytorch_warmup.RAdamWarmup(1.0, 0.999999, exact=10).values(10) == expected).all()
     assert abs(pytorch_warmup.RAdamWarmup(1.0, 0.999999).values(10) / expected - 1).max() > 0.5
 
 

@@ -11,7 +11,7 @@ from laju.core.algebra import Chain, Product
 from laju.core.checks import number, shown, whole
 from laju.core.clocks import Take
 from laju.core.outline import Level, Transition
-from laju.core.pieces import Constant, Table
+from laju.core.pieces import Constant
 from laju.core.schedule import Schedule
 from laju.dialects import declared
 from laju.dialects._torch_rules import Group
@@ -127,7 +127,7 @@ def _played(rules: Sequence[Rule], lr: float, each: int | None, n: int) -> list[
 
 def _closed(rules: Sequence[Rule], lr: float, each: int | None) -> Schedule:
     if sum(rule.enters is not None for rule in rules) > 1:
-        raise _needs_exact("more than one OneCycleLR, whose rates the last one made decides,")
+        raise _no_formula("more than one OneCycleLR, whose rates the last one made decides,")
     bases = bases_of(rules, Group(lr))
     spans: list[tuple[float, float]] = []
     for rule in rules:
@@ -163,7 +163,7 @@ def _one_acts(rule: Rule, base: float, done: int, every: int | None, now: float)
     if done:  # another acted in the window as well, and both multiply
         step = (done - 1) // every if every else 0
         if step >= rule.until:
-            raise _needs_exact(f"{rule.name} after another has acted in its window up to its minimum")
+            raise _no_formula(f"{rule.name} after another has acted in its window up to its minimum")
         share = _share_at(rule, step)
         if share == 0:
             return Constant(now)
@@ -179,7 +179,7 @@ def _several_act(placed: Sequence[tuple[Rule, float, int, int | None]], now: flo
         last = (done + span - 1) // every if every else 0
         if rule.low(base) != 0 or last > rule.until:
             others = next(other.name for other, *_ in placed if other is not rule)
-            raise _needs_exact(f"{rule.name} in a window that overlaps that of {others}")
+            raise _no_formula(f"{rule.name} in a window that overlaps that of {others}")
     for rule, _, done, every in placed:
         if done:
             share = _share_at(rule, (done - 1) // every if every else 0)
@@ -218,14 +218,11 @@ def _holds(before: Schedule, length: Any, after: Schedule) -> bool:
     return False
 
 
-def alone(rule: Rule, exact: int | None) -> Made:
-    return made((rule,), rule.lr, 1, exact)
+def alone(rule: Rule) -> Made:
+    return made((rule,), rule.lr, 1, rule)
 
 
-def made(rules: Sequence[Rule], lr: float, each: int | None, exact: int | None) -> Made:
-    rule = rules[0] if len(rules) == 1 else None
-    if exact is not None:
-        return Made(Table(tuple(_played(rules, lr, each, whole("exact", exact, least=1)))), rule)
+def made(rules: Sequence[Rule], lr: float, each: int | None, rule: Rule | None = None) -> Made:
     return declared.made(lambda: _closed(rules, lr, each), lambda n: _played(rules, lr, each, n), rule)
 
 
@@ -249,5 +246,5 @@ def window_of(
     return Window(first, last, bool(by_epoch) and not convert_to_iter_based, scale)
 
 
-def _needs_exact(what: str) -> NoClosedForm:
+def _no_formula(what: str) -> NoClosedForm:
     return NoClosedForm(f"{what} has no closed form")

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from laju.core.algebra import Chain
-from laju.core.checks import shown, whole
-from laju.core.pieces import Table
+from laju.core.checks import shown
 from laju.core.schedule import Schedule
-from laju.dialects.declared import DialectError, Made, SystemSchedule
+from laju.dialects.declared import DialectError, SystemSchedule
 
 
 @dataclass(frozen=True)
@@ -25,14 +24,6 @@ class Curve:
 
     at: Callable[[float], float]
     over: Callable[[int | None], Schedule]
-
-
-def made(curve: Curve, updates: int | None, exact: int | None, progress: Callable[[int], float] | None = None) -> Made:
-    """The schedule of a curve over so many updates, with its curve; with `exact`, its first values as a table."""
-    if exact is None:
-        return Made(curve.over(updates), curve)
-    at = progress or (lambda t: t / updates if updates else float(t))
-    return Made(Table(tuple(float(curve.at(at(t))) for t in range(whole("exact", exact, least=1)))), curve)
 
 
 def curve_of(name: str, schedule: Any, system: str) -> Curve:

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from laju.core.algebra import Chain, Product
-from laju.core.checks import shown, whole
+from laju.core.checks import shown
 from laju.core.clocks import Take
-from laju.core.pieces import Table
 from laju.core.schedule import Schedule
 from laju.dialects import declared
 from laju.dialects.declared import DialectError, Made, NoClosedForm, SystemSchedule
@@ -114,10 +113,10 @@ class Composite:
         """The parts, made as torch makes them."""
         nested = next((rule.name for rule in self.rules if not isinstance(rule, Rule)), None)
         if nested is not None:
-            raise needs_exact(f"a {nested} inside a {self.name}")
+            raise no_formula(f"a {nested} inside a {self.name}")
         for kind in ("OneCycleLR", "SWALR"):
             if sum(rule.name == kind for rule in self.rules) > 1:
-                raise needs_exact(f"a {self.name} of more than one {kind}, whose rates the last one made decides,")
+                raise no_formula(f"a {self.name} of more than one {kind}, whose rates the last one made decides,")
         group = Group(0.0 if self.lr is None else self.lr)
         return list(self.rules), [rule.make(group) for rule in self.rules], group
 
@@ -142,7 +141,7 @@ class InSequence(Composite):
             rule, base = rules[k], made[k].base
             if k == first:
                 if not (rule.multiplies or rule.sets or rule.finds or base == group.initial):
-                    raise needs_exact(f"{rule.name} as the first part, where another part has changed the rate")
+                    raise no_formula(f"{rule.name} as the first part, where another part has changed the rate")
                 part = rule.closed(base if rule.sets else group.initial)
             elif rule.follows:
                 part = rule.follows(base, Chain(tuple(parts))(begin - 1))
@@ -198,7 +197,7 @@ class Together(Composite):
         if rules[-1].sets and self.lr is not None and not any(rule.enters for rule in rules):
             return rules[-1].closed(self.lr)
         other = next(rule.name for rule in rules if not rule.multiplies)
-        raise needs_exact(f"a ChainedScheduler of {other} and others")
+        raise no_formula(f"a ChainedScheduler of {other} and others")
 
 
 class RunningTogether:
@@ -222,11 +221,9 @@ class RunningTogether:
             part.undo()
 
 
-def made(rule: Any, exact: int | None) -> Made:
+def made(rule: Any) -> Made:
     """The schedule of a rule, with the rule for schedulers that are made of others."""
-    if exact is None:
-        return declared.made(rule.schedule, lambda n: played(rule, n), rule)
-    return Made(Table(tuple(played(rule, whole("exact", exact, least=1)))), rule)
+    return declared.made(rule.schedule, lambda n: played(rule, n), rule)
 
 
 def played(rule: Any, n: int) -> list[float]:
@@ -262,5 +259,5 @@ def rule_of(schedule: Schedule) -> Any:
     return schedule.rule
 
 
-def needs_exact(what: str) -> NoClosedForm:
+def no_formula(what: str) -> NoClosedForm:
     return NoClosedForm(f"{what} has no closed form")

@@ -17,7 +17,7 @@ from typing import Any, ParamSpec
 
 from laju.core import limits
 from laju.core.algebra import Product
-from laju.core.checks import is_number, nearest, shown, whole
+from laju.core.checks import is_number, nearest, shown
 from laju.core.pieces import Constant, Exponential, Table
 from laju.core.schedule import Schedule
 from laju.dialects.declared import DialectError, Made, SystemSchedule, declared
@@ -252,7 +252,7 @@ def replayed(first: float, step: Callable[[int, float], float], n: int) -> Table
     array([1.   , 0.5  , 0.25 , 0.125])
     """
     values = [float(first)]
-    for t in range(1, whole("exact", n, least=1)):
+    for t in range(1, n):
         values.append(float(step(t, values[-1])))
     return Table(tuple(values))
 

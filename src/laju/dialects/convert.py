@@ -31,6 +31,7 @@ from laju.dialects.base import SYSTEMS, DialectError, System, filled, read, syst
 from laju.dialects.configs import READERS, Configured, read_config
 from laju.dialects.contents import is_file
 from laju.dialects.convert_report import Conversion, possessive
+from laju.dialects.declared import SystemSchedule
 from laju.dialects.writers import TARGETS, Setting, Suggestion, Writer, called, configurations, literal, writer
 from laju.dialects.writers import number as count
 from laju.dialects.writers.per_epoch import ADAPTER, NAME, multiples, with_constant
@@ -40,8 +41,6 @@ from laju.recognition.naming import named
 from laju.text.spec import parse
 
 _BLOCK = 1 << 18
-_REPLAYED = 20_000
-"""Values that are computed in a target's own arithmetic, one from the one before."""
 _MOST_ULP = 4
 _EPOCH_LENGTH = {"mmengine": "epoch_length", "composer": "batches_per_epoch"}
 """Arguments of schedulers that turn epochs into updates themselves."""
@@ -98,6 +97,7 @@ def convert(
         run = epochs * updates_per_epoch if epochs is not None else updates
         given = _Given(lr, run, None, None, {"updates_per_epoch": updates_per_epoch, **given.more})
     if isinstance(schedule, Schedule):
+        schedule = schedule.over(updates or epochs) if isinstance(schedule, SystemSchedule) else schedule
         begins = Configured(schedule, origin, str(schedule), dialect=origin)
     elif not isinstance(schedule, str):
         raise DialectError(
@@ -134,7 +134,6 @@ def convert(
         made |= {
             "call": suggestion.call if exact else None, "nearest": suggestion.call, "nearest_lr": suggestion.lr,
             "approximation": approximation, "difference": diff(found, approximation, n), "after": after,
-            "rounding": _rounding(goal, suggestion, found, n),
         }  # fmt: skip
     elif symbolic is not None:
         made |= {"call": symbolic.call, "nearest": symbolic.call, "nearest_lr": symbolic.lr}
@@ -267,8 +266,9 @@ def _read(text: str, origin: str, given: _Given, reader: str | None) -> Configur
     each = _EPOCH_LENGTH.get(origin)
     if each is not None and given.updates_per_epoch is not None:
         more[each] = given.updates_per_epoch
+    run = given.updates if given.epochs is None else given.epochs * (given.updates_per_epoch or 1)
     try:
-        return Configured(read(origin, text, **more), origin, text.strip(), dialect=origin)
+        return Configured(read(origin, text, updates=run, **more), origin, text.strip(), dialect=origin)
     except DialectError as error:
         if given.lr is None and takes and not says and "'lr'" in str(error):
             raise DialectError(
@@ -567,7 +567,7 @@ def _best(
     for suggestion in _suggestions(target, outline, writing, same):
         try:
             given = {} if suggestion.lr is None else {"lr": suggestion.lr}
-            approximation = read(target, suggestion.call, **given)
+            approximation = read(target, suggestion.call, updates=_past(outline), **given)
         except (DialectError, ValueError, OverflowError):
             continue  # which the target would refuse, too
         with np.errstate(all="ignore"):
@@ -609,7 +609,7 @@ def _cleaned(target: str, call: str, lr: float | None) -> str | None:
             node.func = ast.Name(dialect.aliases.get(name, name))
             optimizer = [a for a in node.args if isinstance(a, ast.Name)]
             node.args = [a for a in node.args if a not in optimizer]
-            node.keywords = [k for k in node.keywords if k.arg not in ("optimizer", "lr", "exact")]
+            node.keywords = [k for k in node.keywords if k.arg not in ("optimizer", "lr")]
     return ast.unparse(tree)
 
 
@@ -630,19 +630,6 @@ def _equal(a: Schedule, b: Schedule, n: int, single: bool) -> bool:
             if not ((x == y) | (np.abs(x.astype(float) - y.astype(float)) <= _MOST_ULP * unit.astype(float))).all():
                 return False
     return True
-
-
-def _rounding(target: str, suggestion: Suggestion, found: Schedule, n: int) -> float | None:
-    """The largest rounding of the target's own arithmetic, where the dialect repeats the arithmetic."""
-    n = min(n, _REPLAYED)
-    given: dict[str, Any] = {"exact": n} | ({} if suggestion.lr is None else {"lr": suggestion.lr})
-    try:
-        replay = read(target, suggestion.call, **given)
-    except (DialectError, ValueError, OverflowError):
-        return None
-    plain = read(target, suggestion.call, **{k: v for k, v in given.items() if k != "exact"})
-    apart = float(np.abs(replay.values(n) - plain.values(n)).max())
-    return apart if apart and math.isfinite(apart) else None
 
 
 # --- what to look out for --------------------------------------------------------------------------------------------

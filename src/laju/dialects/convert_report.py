@@ -42,7 +42,6 @@ class Conversion:
         approximation: the values of `nearest`, as a schedule of laju.
         difference: between the schedule and `approximation`, over the run.
         after: the same, over twice the run.
-        rounding: the largest difference in the target's own arithmetic, where each rate is computed from the rate before.
         traps: dangers for the reader.
     """
 
@@ -61,7 +60,6 @@ class Conversion:
     approximation: Schedule | None = None
     difference: Difference | None = None
     after: Difference | None = None
-    rounding: float | None = None
     traps: tuple[str, ...] = field(default=())
 
     @property
@@ -136,7 +134,6 @@ class Conversion:
             "nearest_lr": self.nearest_lr,
             "difference": None if self.difference is None else self.difference.to_json(),
             "after": None if self.after is None else self.after.to_json(),
-            "rounding": self.rounding,
             "traps": list(self.traps),
         }
 
@@ -169,10 +166,7 @@ def _verdict(c: Conversion) -> str:
         return f"Read again as a configuration of {_title(c)}, this block gives these values over the run: {c.call}"
     whose = possessive(_title(c))
     if c.own:
-        text = f"{whose} own scheduler gives these values, over the run and past it: {_with_rate(c)}"
-        if c.rounding:
-            text += f"\nIts own arithmetic rounds otherwise: up to {c.rounding:.2g} off."
-        return text
+        return f"{whose} own scheduler gives these values, over the run and past it: {_with_rate(c)}"
     if c.nearest is None and NAME in c.code and c.unit == "epoch":
         return (
             f"No scheduler of {whose} own has these values for every number of updates in an epoch; the code uses laju. With "

@@ -26,7 +26,7 @@ from laju.core.pieces import Constant, Power, Ramp, Table
 from laju.core.schedule import Schedule
 from laju.dialects import mxnet as _mxnet
 from laju.dialects import torch as _torch
-from laju.dialects.base import DialectError, NotASchedule, System, powers, replayed
+from laju.dialects.base import DialectError, NotASchedule, System, powers
 
 Loop = Literal["pytorch", "tensorflow", "mxnet"]
 _LOOPS = ("pytorch", "tensorflow", "mxnet")
@@ -72,7 +72,6 @@ def FactorScheduler(
     loop: Loop | None = None,
     optimizer_lr: float | None = None,
     plotted: int | None = None,
-    exact: int | None = None,
 ) -> Schedule:
     """Multiplied at every call, the first one included: η(n) = max(stop, factor·η(n - 1)) from η(-1) = base.
 
@@ -86,7 +85,6 @@ def FactorScheduler(
         loop: None as plotted, or the tab whose loop uses it; the chapter itself trains with it in none.
         optimizer_lr: of epoch 0 with loop="pytorch"; `base_lr` by default.
         plotted: calls before the first value, as a plot makes them: 50 with a loop, as in the chapter, and else 0.
-        exact: give the first so many values, bit by bit as the class computes them.
 
     Raises:
         NotASchedule: loop="mxnet", which asks once for every few parameter arrays, so that one update has several rates, unless
@@ -108,11 +106,7 @@ def FactorScheduler(
             "the chapter's FactorScheduler changes at every call, and MXNet's Trainer calls it once for every few parameter "
             "arrays, so that one update has several rates; laju.factor(base, factor) is what is meant"
         )
-    if exact is not None:
-        n = whole("exact", exact, least=1) - (loop == "pytorch")
-        values: Schedule = replayed(first, lambda t, value: max(stop, value * factor), max(n, 1))
-    else:
-        values = _multiplied_every_time(first, factor, stop)
+    values = _multiplied_every_time(first, factor, stop)
     return _in_loop(values, loop, optimizer_lr, base)
 
 

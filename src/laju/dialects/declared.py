@@ -174,6 +174,11 @@ def made(closed: Callable[[], Schedule], replay: Callable[[int], Sequence[float]
         return Made(None, rule, replay, str(error))
 
 
+def by_steps(why: str, at: Callable[[int], float], rule: Any = None) -> Made:
+    """What has no closed form: the value at every t, and why there is no formula."""
+    return Made(None, rule, lambda n: [at(t) for t in range(n)], why)
+
+
 class SystemSchedule(Schedule):
     """A schedule as a scheduler of another system makes it: the values, the call, and the system's own rule.
 
@@ -198,15 +203,15 @@ class SystemSchedule(Schedule):
     system: str
     name: str
     arguments: Mapping[str, Any]
+    closed: Schedule | None
     rule: Any
-    _made: Made
+    made: Made
     _values: Any
 
     def __init__(self, system: str, name: str, arguments: Mapping[str, Any], made: Made) -> None:
         values = made.closed if made.closed is not None or made.replay is None else _Replayed(made.replay)
-        set_fields(
-            self, system=system, name=name, arguments=dict(arguments), rule=made.rule, _made=made, _values=values
-        )
+        set_fields(self, system=system, name=name, arguments=dict(arguments), _values=values)
+        set_fields(self, made=made, closed=made.closed, rule=made.rule)
 
     @property
     def schedule(self) -> Schedule:
@@ -215,13 +220,12 @@ class SystemSchedule(Schedule):
         Raises:
             DialectError: it has no closed form; `over` gives the values of a run.
         """
-        closed: Schedule | None = self._made.closed
-        if closed is None:
+        if self.closed is None:
             raise DialectError(
-                f"{self._made.why}: say how many updates the run has, "
+                f"{self.made.why}: say how many updates the run has, "
                 "as in read(…, updates=1000), `.over(1000)` or --updates 1000"
             )
-        return closed
+        return self.closed
 
     @property
     def normal(self) -> Schedule:
@@ -234,7 +238,7 @@ class SystemSchedule(Schedule):
         >>> keras.PolynomialDecay(1.0, 2, 0.0, cycle=True).over(5)
         Table((1.0, 0.5, 0.0, 0.25, 0.0))
         """
-        if updates is None or self._made.closed is not None:
+        if updates is None or self.closed is not None:
             return self.schedule
         return Table(tuple(self.values(checks.whole("updates", updates, least=1)).tolist()))
 
@@ -257,7 +261,7 @@ class SystemSchedule(Schedule):
         return f"{self.system}.{self.name}({', '.join(f'{name}={value!r}' for name, value in self.arguments.items())})"
 
     def __str__(self) -> str:
-        return repr(self) if self._made.closed is None else str(self.schedule)
+        return repr(self) if self.closed is None else str(self.schedule)
 
 
 def _called(system: str, name: str, arguments: Mapping[str, Any]) -> Any:

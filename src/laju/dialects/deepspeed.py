@@ -15,13 +15,15 @@ The real ones take an optimizer; where they use its rate, these take it as `lr`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 from laju.core.checks import number, shown, whole
-from laju.core.pieces import Constant, Power, Ramp, Table
+from laju.core.pieces import Constant, Power, Ramp
 from laju.core.schedule import Schedule
 from laju.dialects.base import DialectError, System
+from laju.dialects.declared import Made, by_steps, exactly
+
+Steps = Annotated[int, exactly(int, "DeepSpeed refuses it", least=1)]
 
 SYSTEM = System(
     name="deepspeed",
@@ -37,10 +39,8 @@ def WarmupLR(
     lr: float,
     warmup_min_lr: float = 0.0,
     warmup_max_lr: float | None = None,
-    warmup_num_steps: int = 1000,
+    warmup_num_steps: Steps = 1000,
     warmup_type: str = "log",
-    *,
-    exact: int | None = None,
 ) -> Schedule:
     """min + (max - min)·log(t)/log(W), or ·(t - 1)/W when linear; min in update 0, max after the warmup.
 
@@ -50,7 +50,6 @@ def WarmupLR(
         warmup_max_lr: the last; the optimizer's rate by default.
         warmup_num_steps: W, taken for 2 when it is 1.
         warmup_type: "log" or "linear"; DeepSpeed takes any other for "log", with a warning.
-        exact: give the first so many values, bit by bit as DeepSpeed computes them.
 
     Raises:
         DialectError: a length that is not above 0, which DeepSpeed refuses.
@@ -61,10 +60,7 @@ def WarmupLR(
     peak = number("lr", lr, least=0) if warmup_max_lr is None else number("warmup_max_lr", warmup_max_lr)
     low, length = number("warmup_min_lr", warmup_min_lr), _length(warmup_num_steps)
 
-    def at(i: int) -> float:
-        return low if i < 0 else low + (peak - low) * (_risen(i, length, warmup_type) if i < length else 1.0)
-
-    return _late(_rise(low, peak, length, warmup_type) >> peak, at, exact)
+    return (_rise(low, peak, length, warmup_type) >> peak).shift(1)
 
 
 @SYSTEM.declare
@@ -72,10 +68,8 @@ def WarmupDecayLR(
     total_num_steps: int,
     warmup_min_lr: float = 0.0,
     warmup_max_lr: float = 0.001,
-    warmup_num_steps: int = 1000,
+    warmup_num_steps: Steps = 1000,
     warmup_type: str = "log",
-    *,
-    exact: int | None = None,
 ) -> Schedule:
     """The warmup of `WarmupLR`, then linearly down to warmup_min_lr at update N + 1, where it stays.
 
@@ -85,7 +79,6 @@ def WarmupDecayLR(
         warmup_max_lr: the peak; the optimizer's rate has no part in it.
         warmup_num_steps: W, taken for 2 when it is 1.
         warmup_type: "log" or "linear"; DeepSpeed takes any other for "log", with a warning.
-        exact: give the first so many values, bit by bit as DeepSpeed computes them.
 
     Raises:
         DialectError: a length that is not above 0, which DeepSpeed refuses.
@@ -96,15 +89,8 @@ def WarmupDecayLR(
     total, length = whole("total_num_steps", total_num_steps), _length(warmup_num_steps)
     low, peak = number("warmup_min_lr", warmup_min_lr), number("warmup_max_lr", warmup_max_lr)
 
-    def at(i: int) -> float:
-        if i < 0:
-            return low
-        if i < length:
-            return low + (peak - low) * _risen(i, length, warmup_type)
-        return low + (peak - low) * max(0.0, float(total - i) / float(max(1.0, total - length)))
-
     decay: Schedule = Ramp(peak, low, total - length) if total > length else Constant(low)
-    return _late(_rise(low, peak, length, warmup_type) >> decay, at, exact)
+    return (_rise(low, peak, length, warmup_type) >> decay).shift(1)
 
 
 @SYSTEM.declare
@@ -112,11 +98,9 @@ def WarmupCosineLR(
     lr: float,
     total_num_steps: int,
     warmup_min_ratio: float = 0.0,
-    warmup_num_steps: int = 1000,
+    warmup_num_steps: Steps = 1000,
     cos_min_ratio: float = 0.0001,
     warmup_type: str = "log",
-    *,
-    exact: int | None = None,
 ) -> Schedule:
     """0 in update 0, the warmup of `WarmupLR` in shares of lr, then a cosine down to cos_min_ratio·lr, where it stays.
 
@@ -127,7 +111,6 @@ def WarmupCosineLR(
         warmup_num_steps: W, taken for 2 when it is 1.
         cos_min_ratio: the share that is left.
         warmup_type: "log" or "linear"; DeepSpeed takes any other for "log", with a warning.
-        exact: give the first so many values, bit by bit as DeepSpeed computes them.
 
     Raises:
         DialectError: a length that is not above 0, which DeepSpeed refuses.
@@ -140,28 +123,17 @@ def WarmupCosineLR(
     first, low = number("warmup_min_ratio", warmup_min_ratio), number("cos_min_ratio", cos_min_ratio)
     steps = max(1, total - length)
 
-    def at(i: int) -> float:
-        if i < 0:
-            return lr * 0.0
-        if i < length:
-            return lr * (first + _risen(i, length, warmup_type) * (1.0 - first))
-        fall = (1 + math.cos(math.pi * min(1.0, (i - length + 1) / steps))) / 2
-        return lr * max(0.0, low + (1.0 - low) * fall)
-
     decay = Ramp(lr, low * lr, steps, "cosine").shift(-1)
     decay = decay.clip(low=0.0) if low < 0 else decay
-    schedule = Constant(0.0, 1) >> (_rise(first * lr, lr, length, warmup_type) >> decay)
-    return schedule if exact is None else Table(tuple(at(t - 1) for t in range(whole("exact", exact, least=1))))
+    return Constant(0.0, 1) >> (_rise(first * lr, lr, length, warmup_type) >> decay)
 
 
 @SYSTEM.declare
 def LRRangeTest(
     lr_range_test_min_lr: float = 1e-3,
-    lr_range_test_step_size: int = 2000,
+    lr_range_test_step_size: Steps = 2000,
     lr_range_test_step_rate: float = 1.0,
     lr_range_test_staircase: bool = False,
-    *,
-    exact: int | None = None,
 ) -> Schedule:
     """min·(1 + rate·t/size), without end; with a staircase min·(1 + rate·⌊t/size⌋).
 
@@ -170,7 +142,6 @@ def LRRangeTest(
         lr_range_test_step_size: updates in which it grows by step_rate times the first.
         lr_range_test_step_rate: that growth.
         lr_range_test_staircase: all of it at once.
-        exact: give the first so many values, bit by bit as DeepSpeed computes them.
 
     Raises:
         DialectError: a size that is not above 0, which DeepSpeed refuses.
@@ -186,11 +157,6 @@ def LRRangeTest(
     if not isinstance(size, int) or isinstance(size, bool) or size <= 0:
         raise DialectError(f"lr_range_test_step_size must be a positive integer, got {shown(size)}")
 
-    def at(t: int) -> float:
-        return low * (1 + rate * (math.floor(float(t) / size) if lr_range_test_staircase else float(t) / size))
-
-    if exact is not None:
-        return Table(tuple(low if t == 0 else at(t) for t in range(whole("exact", exact, least=1))))
     # base·(1 + x)^1 with x = rate·t/size: a line without end.
     line: Schedule = Power(low, -1.0, 1.0, size / rate) if rate > 0 else Constant(low)
     if rate < 0:
@@ -208,9 +174,7 @@ def OneCycle(
     cycle_first_stair_count: int = 0,
     cycle_second_stair_count: int | None = None,
     decay_step_size: int = 0,
-    *,
-    exact: int | None = None,
-) -> Schedule:
+) -> Schedule | Made:
     """From min to max in A updates and back in B, then min/(1 + decay_lr_rate·n/decay_step_size), n since the cycle.
 
     The momentum that it cycles the other way is a schedule of its own, and not this one.
@@ -224,10 +188,9 @@ def OneCycle(
         cycle_first_stair_count: stairs on the way up; 0 for a line.
         cycle_second_stair_count: stairs on the way down; as many as up by default.
         decay_step_size: updates of one decay; 0 for none.
-        exact: give the first so many values, bit by bit as DeepSpeed computes them.
 
     Raises:
-        DialectError: sizes that DeepSpeed refuses, and stairs, which are given as exact values only.
+        DialectError: sizes that DeepSpeed refuses.
 
     Source: Smith, arXiv 1803.09820.
 
@@ -269,17 +232,15 @@ def OneCycle(
             return low + (peak - low) * scale(t)
         return low / (1 + rate * ((i - total + 1) / size)) if decays else low
 
-    if exact is not None:
-        return Table(tuple(at(t) for t in range(whole("exact", exact, least=1))))
     if first or second:
-        raise DialectError("a cycle with stairs is given by its values: say exact=N for the first N")
+        return by_steps("a cycle with stairs has no closed form", at)
     # Update `total` still belongs to the cycle, where it begins anew: at its first value.
     cycle = Ramp(low, peak, up) >> (Ramp(peak, low, down) if down else Constant(low))
     whole_cycle = cycle.take(total) if down else Ramp(low, peak, up).take(total)
     if not decays:
         return whole_cycle >> low
     if rate / size <= 0:
-        raise DialectError("a decay that grows has no closed form here: say exact=N for the first N values")
+        return by_steps("a decay that grows has no closed form", at)
     return whole_cycle >> Power(low, 1.0, 1.0, size / rate)
 
 
@@ -289,18 +250,8 @@ def _length(steps: Any) -> int:
     return max(2, steps)
 
 
-def _risen(i: int, length: int, kind: str) -> float:
-    return i / length if kind == "linear" else 1.0 / math.log(length) * math.log(i + 1)
-
-
 def _rise(low: float, peak: float, length: int, kind: str) -> Schedule:
     """The warmup by DeepSpeed's own count; its last value holds for one more."""
     if kind == "linear":
         return Ramp(low, peak, length)
     return Ramp(low, peak, length - 1, f"log({length})").take(length)
-
-
-def _late(schedule: Schedule, at: Callable[[int], float], exact: int | None) -> Schedule:
-    if exact is None:
-        return schedule.shift(1)
-    return Table(tuple(at(t - 1) for t in range(whole("exact", exact, least=1))))

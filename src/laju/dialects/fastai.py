@@ -23,10 +23,11 @@ import numpy as np
 
 from laju.core.checks import number, shown, whole
 from laju.core.joins import stretch
-from laju.core.pieces import Constant, Ramp, Table
+from laju.core.pieces import Constant, Ramp
 from laju.core.schedule import Schedule
-from laju.dialects._progress import Curve, curve_of, joined, made
+from laju.dialects._progress import Curve, curve_of, joined
 from laju.dialects.base import DialectError, System
+from laju.dialects.declared import Made
 
 LEARNING_RATE = 1e-3
 """What a `Learner` has by default."""
@@ -45,27 +46,22 @@ SYSTEM = System(
 
 
 @SYSTEM.declare
-def SchedLin(
-    start: float, end: float, *, n_epoch: int | None = None, n_iter: int | None = None, exact: int | None = None
-) -> Schedule:
+def SchedLin(start: float, end: float, *, n_epoch: int | None = None, n_iter: int | None = None) -> Schedule:
     """A line: start + p·(end - start).
 
     Args:
         start, end: at progress 0 and 1.
         n_epoch, n_iter: epochs of the training, 1 by default, and batches of each; without `n_iter`, t is progress itself.
-        exact: give the first so many values, bit by bit as a `Learner` would have them.
 
     >>> SchedLin(1.0, 0.0, n_iter=4).values(5)
     array([1.  , 0.75, 0.5 , 0.25, 0.  ])
     """
     a, b = number("start", start), number("end", end)
-    return _made(Curve(lambda p: a + p * (b - a), lambda n: Ramp(a, b, n or 1)), n_epoch, n_iter, exact)
+    return _made(Curve(lambda p: a + p * (b - a), lambda n: Ramp(a, b, n or 1)), n_epoch, n_iter)
 
 
 @SYSTEM.declare
-def SchedCos(
-    start: float, end: float, *, n_epoch: int | None = None, n_iter: int | None = None, exact: int | None = None
-) -> Schedule:
+def SchedCos(start: float, end: float, *, n_epoch: int | None = None, n_iter: int | None = None) -> Schedule:
     """Half a cosine: start + (1 + cos π(1 - p))·(end - start)/2.
 
     The arguments are those of `SchedLin`.
@@ -74,26 +70,22 @@ def SchedCos(
     array([1.   , 0.854, 0.5  , 0.146, 0.   ])
     """
     a, b = number("start", start), number("end", end)
-    return _made(_cosine(a, b), n_epoch, n_iter, exact)
+    return _made(_cosine(a, b), n_epoch, n_iter)
 
 
 @SYSTEM.declare
-def SchedNo(
-    start: float, end: float, *, n_epoch: int | None = None, n_iter: int | None = None, exact: int | None = None
-) -> Schedule:
+def SchedNo(start: float, end: float, *, n_epoch: int | None = None, n_iter: int | None = None) -> Schedule:
     """`start` always; `end` changes nothing. The arguments are those of `SchedLin`.
 
     >>> SchedNo(0.1, 0.0)(0.5)
     0.1
     """
     level, _ = number("start", start), number("end", end)
-    return _made(Curve(lambda p: level, lambda n: Constant(level)), n_epoch, n_iter, exact)
+    return _made(Curve(lambda p: level, lambda n: Constant(level)), n_epoch, n_iter)
 
 
 @SYSTEM.declare
-def SchedExp(
-    start: float, end: float, *, n_epoch: int | None = None, n_iter: int | None = None, exact: int | None = None
-) -> Schedule:
+def SchedExp(start: float, end: float, *, n_epoch: int | None = None, n_iter: int | None = None) -> Schedule:
     """start·(end/start)^p. The arguments are those of `SchedLin`.
 
     Raises:
@@ -105,7 +97,7 @@ def SchedExp(
     a, b = number("start", start), number("end", end)
     if not a * b > 0:
         raise DialectError(f"start and end must not be 0 and must have one sign, got {a!r} and {b!r}")
-    return _made(Curve(lambda p: a * (b / a) ** p, lambda n: Ramp(a, b, n or 1, "exponential")), n_epoch, n_iter, exact)
+    return _made(Curve(lambda p: a * (b / a) ** p, lambda n: Ramp(a, b, n or 1, "exponential")), n_epoch, n_iter)
 
 
 @SYSTEM.declare
@@ -116,7 +108,6 @@ def SchedPoly(
     *,
     n_epoch: int | None = None,
     n_iter: int | None = None,
-    exact: int | None = None,
 ) -> Schedule:
     """start + (end - start)·p^power. The other arguments are those of `SchedLin`.
 
@@ -134,7 +125,6 @@ def SchedPoly(
         ),
         n_epoch,
         n_iter,
-        exact,
     )
 
 
@@ -145,7 +135,6 @@ def combine_scheds(
     *,
     n_epoch: int | None = None,
     n_iter: int | None = None,
-    exact: int | None = None,
 ) -> Schedule:
     """One schedule after another, each from its beginning to its end over its share of the training.
 
@@ -155,7 +144,7 @@ def combine_scheds(
     Args:
         pcts: shares, not negative, with a sum of exactly 1.
         scheds: schedules of this module's functions.
-        n_epoch, n_iter, exact: as for `SchedLin`.
+        n_epoch, n_iter: as for `SchedLin`.
 
     Raises:
         DialectError: a sum that is not 1 (0.1 + 0.2 + 0.3 + 0.4 is, but not each such sum of floats), negative shares, or fewer
@@ -168,7 +157,7 @@ def combine_scheds(
         if isinstance(value, str) or not isinstance(value, Sequence):
             raise TypeError(f"{name} must be a list, got {shown(value)}")
     curves = [curve_of(f"scheds[{i}]", s, "fastai") for i, s in enumerate(scheds)]
-    return _made(_combined(list(pcts), curves, n_epoch, n_iter), n_epoch, n_iter, exact)
+    return _made(_combined(list(pcts), curves, n_epoch, n_iter), n_epoch, n_iter)
 
 
 @SYSTEM.declare
@@ -180,7 +169,6 @@ def combined_cos(
     *,
     n_epoch: int | None = None,
     n_iter: int | None = None,
-    exact: int | None = None,
 ) -> Schedule:
     """Half a cosine from start to middle over the share `pct`, and another from there to the end.
 
@@ -190,7 +178,7 @@ def combined_cos(
     array([0.   , 0.146, 0.5  , 0.854, 1.   , 0.854, 0.5  , 0.146, 0.   ])
     """
     a, b, c = number("start", start), number("middle", middle), number("end", end)
-    return _made(_two_cosines(pct, a, b, c, n_epoch, n_iter), n_epoch, n_iter, exact)
+    return _made(_two_cosines(pct, a, b, c, n_epoch, n_iter), n_epoch, n_iter)
 
 
 @SYSTEM.declare
@@ -204,7 +192,6 @@ def fit_one_cycle(
     moms: Any = None,
     *,
     n_iter: int | None = None,
-    exact: int | None = None,
 ) -> Schedule:
     """The rate of `Learner.fit_one_cycle`: cosines from lr_max/div up to lr_max, and down to lr_max/div_final.
 
@@ -215,7 +202,6 @@ def fit_one_cycle(
         pct_start: share of the training that rises.
         wd, moms: change other things than the rate.
         n_iter: batches of an epoch.
-        exact: give the first so many values, bit by bit.
 
     Raises:
         DialectError: no `n_iter`, a share outside [0, 1], or a divisor of 0.
@@ -226,7 +212,7 @@ def fit_one_cycle(
     top = number("lr_max", lr_max)
     first, last = top / _divisor("div", div), top / _divisor("div_final", div_final)
     n_iter = _needed(n_iter)
-    return _made(_two_cosines(pct_start, first, top, last, n_epoch, n_iter), n_epoch, n_iter, exact)
+    return _made(_two_cosines(pct_start, first, top, last, n_epoch, n_iter), n_epoch, n_iter)
 
 
 @SYSTEM.declare
@@ -238,7 +224,6 @@ def fit_flat_cos(
     wd: Any = None,
     *,
     n_iter: int | None = None,
-    exact: int | None = None,
 ) -> Schedule:
     """The rate of `Learner.fit_flat_cos`: `lr` for the share `pct_start`, then half a cosine down to lr/div_final.
 
@@ -249,7 +234,7 @@ def fit_flat_cos(
     """
     top = number("lr", lr)
     last, n_iter = top / _divisor("div_final", div_final), _needed(n_iter)
-    return _made(_two_cosines(pct_start, top, top, last, n_epoch, n_iter), n_epoch, n_iter, exact)
+    return _made(_two_cosines(pct_start, top, top, last, n_epoch, n_iter), n_epoch, n_iter)
 
 
 @SYSTEM.declare
@@ -260,7 +245,6 @@ def fit_sgdr(
     cycle_mult: int = 2,
     *,
     n_iter: int | None = None,
-    exact: int | None = None,
 ) -> Schedule:
     """The rate of `Learner.fit_sgdr`: half cosines from lr_max to 0, each `cycle_mult` times as long as the one before.
 
@@ -269,7 +253,7 @@ def fit_sgdr(
         cycle_len: epochs of the first one.
         lr_max: the top of each.
         cycle_mult: of the lengths; not 1, for which fastai divides by 0.
-        n_iter, exact: as for `fit_one_cycle`.
+        n_iter: as for `fit_one_cycle`.
 
     Raises:
         DialectError: a `cycle_mult` of 1, or cycles whose shares have no sum of 1 in floats.
@@ -285,7 +269,7 @@ def fit_sgdr(
     pcts = [first * mult**i / epochs for i in range(cycles)]
     n_iter = _needed(n_iter)
     curve = _combined(pcts, [_cosine(top, 0.0)] * cycles, epochs, n_iter)
-    return _made(curve, epochs, n_iter, exact)
+    return _made(curve, epochs, n_iter)
 
 
 @SYSTEM.declare
@@ -299,7 +283,6 @@ def fine_tune(
     div_final: float = 1e5,
     *,
     n_iter: int | None = None,
-    exact: int | None = None,
 ) -> Schedule:
     """The rate of the head in `Learner.fine_tune`: one cycle to base_lr for the frozen epochs, then one to base_lr/2.
 
@@ -312,7 +295,7 @@ def fine_tune(
         freeze_epochs: epochs of the head alone.
         lr_mult: changes the rates of the body, not these.
         pct_start, div: of the second cycle.
-        div_final, n_iter, exact: as for `fit_one_cycle`.
+        div_final, n_iter: as for `fit_one_cycle`.
 
     >>> fine_tune(1, 1.0, n_iter=4).values(8).round(3)
     array([0.04 , 0.183, 0.528, 0.867, 0.1  , 0.473, 0.406, 0.142])
@@ -321,38 +304,19 @@ def fine_tune(
     frozen = fit_one_cycle(freeze_epochs, base, div_final=div_final, pct_start=0.99, n_iter=n_iter)
     begin = freeze_epochs * _needed(n_iter)
     after = fit_one_cycle(epochs, base / 2, div, div_final, pct_start, n_iter=n_iter)
-    if exact is None:
-        return frozen.take(begin) >> after
-    n = whole("exact", exact, least=1)
-    total = n_iter * epochs  # type: ignore[operator]
-    values = [
-        *fit_one_cycle(freeze_epochs, base, div_final=div_final, pct_start=0.99, n_iter=n_iter, exact=begin).values(
-            begin
-        ),
-        *fit_one_cycle(epochs, base / 2, div, div_final, pct_start, n_iter=n_iter, exact=total).values(total),
-    ]
-    if n > len(values):
-        raise _past_end(n, len(values))
-    return Table(tuple(float(value) for value in values[:n]))
+    return frozen.take(begin) >> after
 
 
 # --- for the functions above -------------------------------------------------------------------------------------------
 
 
-def _made(curve: Curve, n_epoch: int | None, n_iter: int | None, exact: int | None) -> Schedule:
+def _made(curve: Curve, n_epoch: int | None, n_iter: int | None) -> Made:
     if n_iter is None:
         if n_epoch is not None:
             raise DialectError("n_epoch is given without n_iter, the batches of an epoch: give n_iter=…")
-        return made(curve, None, exact)
+        return Made(curve.over(None), curve)
     epochs, batches = whole("n_epoch", 1 if n_epoch is None else n_epoch, least=1), whole("n_iter", n_iter, least=1)
-    total = epochs * batches
-    if exact is not None and whole("exact", exact, least=1) > total:
-        raise _past_end(exact, total)
-    return made(curve, total, exact, lambda t: _progress(t, epochs, batches))
-
-
-def _past_end(exact: int, total: int) -> DialectError:
-    return DialectError(f"exact must be at most the {total} batches of the training, got {exact}")
+    return Made(curve.over(epochs * batches), curve)
 
 
 def _progress(t: int, epochs: int, batches: int) -> float:

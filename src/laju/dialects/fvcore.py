@@ -19,19 +19,22 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from laju.core.algebra import Chain, Product, Sum
 from laju.core.checks import number, shown, whole
 from laju.core.pieces import Constant, Exponential, Power, Ramp
 from laju.core.schedule import Schedule
 from laju.dialects import _detectron2
-from laju.dialects._progress import Curve, curve_of, first, joined, made
+from laju.dialects._progress import Curve, curve_of, first, joined
 from laju.dialects.base import DialectError, System
+from laju.dialects.declared import Made, exactly
 
 _EPSILON = 1e-6
 """What fvcore adds to `where` before it compares."""
 
+
+Int1 = Annotated[int, exactly(int, "fvcore asks for it", least=1)]
 
 SYSTEM = System(
     name="fvcore",
@@ -44,13 +47,12 @@ SYSTEM = System(
 
 
 @SYSTEM.declare
-def ConstantParamScheduler(value: float, *, max_iter: int | None = None, exact: int | None = None) -> Schedule:
+def ConstantParamScheduler(value: float, *, max_iter: int | None = None) -> Schedule:
     """The same value always; at `where` = 1 and past it fvcore raises, and this holds.
 
     Args:
         value: at every update.
         max_iter: updates of the run; without it, t is `where`.
-        exact: give the first so many values, bit by bit as fvcore computes them.
 
     >>> ConstantParamScheduler(0.1)(0.5)
     0.1
@@ -62,18 +64,16 @@ def ConstantParamScheduler(value: float, *, max_iter: int | None = None, exact: 
             raise _past_end("ConstantParamScheduler", where)
         return level
 
-    return _made(Curve(at, lambda n: Constant(level)), max_iter, exact)
+    return _made(Curve(at, lambda n: Constant(level)), max_iter)
 
 
 @SYSTEM.declare
-def CosineParamScheduler(
-    start_value: float, end_value: float, *, max_iter: int | None = None, exact: int | None = None
-) -> Schedule:
+def CosineParamScheduler(start_value: float, end_value: float, *, max_iter: int | None = None) -> Schedule:
     """Half a cosine: end + (start - end)·(1 + cos(π·where))/2; past the end it climbs again, and falls again, for ever.
 
     Args:
         start_value, end_value: at `where` 0 and 1.
-        max_iter, exact: as for `ConstantParamScheduler`.
+        max_iter: as for `ConstantParamScheduler`.
 
     >>> CosineParamScheduler(1.0, 0.0, max_iter=4).values(7).round(3)
     array([1.   , 0.854, 0.5  , 0.146, 0.   , 0.146, 0.5  ])
@@ -83,19 +83,17 @@ def CosineParamScheduler(
     def at(where: float) -> float:
         return end + 0.5 * (start - end) * (1 + math.cos(math.pi * where))
 
-    return _made(Curve(at, lambda n: Ramp(start, end, n or 1, "cosine").repeat(mirror=True)), max_iter, exact)
+    return _made(Curve(at, lambda n: Ramp(start, end, n or 1, "cosine").repeat(mirror=True)), max_iter)
 
 
 @SYSTEM.declare
-def ExponentialParamScheduler(
-    start_value: float, decay: float, *, max_iter: int | None = None, exact: int | None = None
-) -> Schedule:
+def ExponentialParamScheduler(start_value: float, decay: float, *, max_iter: int | None = None) -> Schedule:
     """start·decay^where, and so on past the end.
 
     Args:
         start_value: at `where` 0.
         decay: the factor of the whole run, above 0.
-        max_iter, exact: as for `ConstantParamScheduler`.
+        max_iter: as for `ConstantParamScheduler`.
 
     Raises:
         ValueError: a decay that is not above 0; for a negative one fvcore's values are complex.
@@ -104,20 +102,16 @@ def ExponentialParamScheduler(
     array([2.  , 1.  , 0.5 , 0.25])
     """
     start, factor = number("start_value", start_value), number("decay", decay, above=0)
-    return _made(
-        Curve(lambda where: start * (factor**where), lambda n: Exponential(start, factor, n or 1)), max_iter, exact
-    )
+    return _made(Curve(lambda where: start * (factor**where), lambda n: Exponential(start, factor, n or 1)), max_iter)
 
 
 @SYSTEM.declare
-def LinearParamScheduler(
-    start_value: float, end_value: float, *, max_iter: int | None = None, exact: int | None = None
-) -> Schedule:
+def LinearParamScheduler(start_value: float, end_value: float, *, max_iter: int | None = None) -> Schedule:
     """A line from start to end, which goes on past the end: end·where + start·(1 - where).
 
     Args:
         start_value, end_value: at `where` 0 and 1.
-        max_iter, exact: as for `ConstantParamScheduler`.
+        max_iter: as for `ConstantParamScheduler`.
 
     >>> LinearParamScheduler(1.0, 0.0, max_iter=4).values(7)
     array([ 1.  ,  0.75,  0.5 ,  0.25,  0.  , -0.25, -0.5 ])
@@ -129,20 +123,17 @@ def LinearParamScheduler(
             lambda n: Ramp(start, end, n or 1) >> _line(end, end - start, n or 1),
         ),
         max_iter,
-        exact,
     )
 
 
 @SYSTEM.declare
-def PolynomialDecayParamScheduler(
-    base_value: float, power: float, *, max_iter: int | None = None, exact: int | None = None
-) -> Schedule:
+def PolynomialDecayParamScheduler(base_value: float, power: float, *, max_iter: int | None = None) -> Schedule:
     """base·(1 - where)^power; past the end the same for a whole power, and for others fvcore's value is complex and this holds 0.
 
     Args:
         base_value: at `where` 0.
         power: of at least 0; a negative one divides by 0 at the end.
-        max_iter, exact: as for `ConstantParamScheduler`.
+        max_iter: as for `ConstantParamScheduler`.
 
     >>> PolynomialDecayParamScheduler(1.0, 2, max_iter=4).values(6)
     array([1.    , 0.5625, 0.25  , 0.0625, 0.    , 0.0625])
@@ -165,7 +156,7 @@ def PolynomialDecayParamScheduler(
         # Its own clock begins one update past the end, as an offset of 0 is none.
         return Chain((fall, Constant(0.0, 1), Power(-base if power % 2 else base, -power, 1 / n, n)))
 
-    return _made(Curve(at, over), max_iter, exact)
+    return _made(Curve(at, over), max_iter)
 
 
 @SYSTEM.declare
@@ -175,7 +166,6 @@ def MultiStepParamScheduler(
     milestones: Sequence[int] | None = None,
     *,
     max_iter: int | None = None,
-    exact: int | None = None,
 ) -> Schedule:
     """One value after another, the next one from each milestone on: values[milestones ≤ ⌊(where + 1e-6)·num_updates⌋].
 
@@ -184,7 +174,7 @@ def MultiStepParamScheduler(
         num_updates: what the milestones are counted in, which need not be updates; by default the last milestone, which is then
             no milestone.
         milestones: where the next value begins, in rising order; by default the values divide `num_updates` evenly.
-        max_iter, exact: as for `ConstantParamScheduler`.
+        max_iter: as for `ConstantParamScheduler`.
 
     Raises:
         DialectError: neither milestones nor updates, numbers of values and milestones that do not fit, or milestones that do not
@@ -226,13 +216,11 @@ def MultiStepParamScheduler(
         return levels[index(where)]
 
     # The next value comes with the first whole count at or after a milestone.
-    return _made(Curve(value, lambda m: _stairs(levels, index, [math.ceil(a) / n for a in at], m)), max_iter, exact)
+    return _made(Curve(value, lambda m: _stairs(levels, index, [math.ceil(a) / n for a in at], m)), max_iter)
 
 
 @SYSTEM.declare
-def StepParamScheduler(
-    num_updates: float, values: Sequence[float], *, max_iter: int | None = None, exact: int | None = None
-) -> Schedule:
+def StepParamScheduler(num_updates: float, values: Sequence[float], *, max_iter: int | None = None) -> Schedule:
     """One value after another, each for an equal share of the run: values[⌊(where + 1e-6)·len(values)⌋].
 
     From `where` = 1 - 1e-6 on fvcore's index is past the last value and it raises; this holds the last one.
@@ -240,7 +228,7 @@ def StepParamScheduler(
     Args:
         num_updates: above 0; it changes nothing.
         values: at least one.
-        max_iter, exact: as for `ConstantParamScheduler`.
+        max_iter: as for `ConstantParamScheduler`.
 
     >>> StepParamScheduler(4, [1.0, 0.5], max_iter=4).values(5)
     array([1. , 1. , 0.5, 0.5, 0.5])
@@ -248,18 +236,17 @@ def StepParamScheduler(
     if number("num_updates", num_updates) <= 0:
         raise DialectError(f"num_updates must be above 0, as fvcore asks, got {num_updates!r}")
     levels = _levels(values)
-    return _made(_steps("StepParamScheduler", levels), max_iter, exact)
+    return _made(_steps("StepParamScheduler", levels), max_iter)
 
 
 @SYSTEM.declare
 def StepWithFixedGammaParamScheduler(
     base_value: float,
-    num_decays: int,
+    num_decays: Int1,
     gamma: float,
-    num_updates: int,
+    num_updates: Int1,
     *,
     max_iter: int | None = None,
-    exact: int | None = None,
 ) -> Schedule:
     """base, base·γ, base·γ², … for an equal share of the run each, with `num_decays` drops.
 
@@ -270,7 +257,7 @@ def StepWithFixedGammaParamScheduler(
         num_decays: how many drops.
         gamma: the factor of one.
         num_updates: at least 1; it changes nothing.
-        max_iter, exact: as for `ConstantParamScheduler`.
+        max_iter: as for `ConstantParamScheduler`.
 
     Raises:
         DialectError: numbers that are not positive.
@@ -288,7 +275,7 @@ def StepWithFixedGammaParamScheduler(
     levels = [base]
     for _ in range(num_decays):
         levels.append(levels[-1] * factor)
-    return _made(_steps("StepWithFixedGammaParamScheduler", levels), max_iter, exact)
+    return _made(_steps("StepWithFixedGammaParamScheduler", levels), max_iter)
 
 
 @SYSTEM.declare
@@ -298,7 +285,6 @@ def CompositeParamScheduler(
     interval_scaling: Sequence[str],
     *,
     max_iter: int | None = None,
-    exact: int | None = None,
 ) -> Schedule:
     """One scheduler after another, each for its share of the run: "rescaled" ones from their beginning to their end, "fixed" ones
     as if they had been running since the beginning.
@@ -310,7 +296,7 @@ def CompositeParamScheduler(
         schedulers: schedules of this module's functions.
         lengths: a share of the run each, with a sum of 1 within 1e-3; the last one is corrected.
         interval_scaling: "rescaled" or "fixed" for each.
-        max_iter, exact: as for `ConstantParamScheduler`.
+        max_iter: as for `ConstantParamScheduler`.
 
     Raises:
         DialectError: lists of different lengths, shares whose sum is not 1, or another scaling.
@@ -322,7 +308,7 @@ def CompositeParamScheduler(
     if isinstance(schedulers, str) or not isinstance(schedulers, Sequence):
         raise TypeError(f"schedulers must be a list of schedules, got {shown(schedulers)}")
     curves = [curve_of(f"schedulers[{i}]", s, "fvcore") for i, s in enumerate(schedulers)]
-    return _made(_composite(curves, lengths, interval_scaling), max_iter, exact)
+    return _made(_composite(curves, lengths, interval_scaling), max_iter)
 
 
 @SYSTEM.declare
@@ -334,7 +320,6 @@ def WarmupParamScheduler(
     rescale_interval: bool = False,
     *,
     max_iter: int | None = None,
-    exact: int | None = None,
 ) -> Schedule:
     """Detectron2's warmup before a scheduler, from `warmup_factor` times its first value to its value when the warmup ends.
 
@@ -345,7 +330,7 @@ def WarmupParamScheduler(
         warmup_method: "linear", or "constant": at the first value, with a jump at the end.
         rescale_interval: the scheduler runs from its beginning to its end in the rest of the run, and the warmup leads to where
             it begins; Detectron2 0.6 does not have it.
-        max_iter, exact: as for `ConstantParamScheduler`.
+        max_iter: as for `ConstantParamScheduler`.
 
     Raises:
         DialectError: another method.
@@ -367,13 +352,11 @@ def WarmupParamScheduler(
         )
     scaling = ["rescaled", "rescaled" if rescale_interval else "fixed"]
     both = [curve_of("warmup", warmup, "fvcore"), curve]
-    return _made(_composite(both, [length, 1 - length], scaling), max_iter, exact)
+    return _made(_composite(both, [length, 1 - length], scaling), max_iter)
 
 
 @SYSTEM.declare
-def LRMultiplier(
-    lr: float, multiplier: Schedule, max_iter: int, last_iter: int = -1, *, exact: int | None = None
-) -> Schedule:
+def LRMultiplier(lr: float, multiplier: Schedule, max_iter: int, last_iter: int = -1) -> Schedule:
     """Detectron2's scheduler: the optimizer's rate times fvcore's value at t/max_iter.
 
     Args:
@@ -381,7 +364,6 @@ def LRMultiplier(
         multiplier: a schedule of this module's other functions.
         max_iter: updates of the run.
         last_iter: changes nothing here; a schedule begins at 0.
-        exact: give the first so many values, bit by bit.
 
     Raises:
         DialectError: a multiplier that is none of these.
@@ -391,18 +373,18 @@ def LRMultiplier(
     """
     base, curve = number("lr", lr), curve_of("multiplier", multiplier, "fvcore")
     times = Curve(lambda where: base * curve.at(where), lambda n: Product((Constant(base), curve.over(n))))
-    return _made(times, whole("max_iter", max_iter, least=1), exact)
+    return _made(times, whole("max_iter", max_iter, least=1))
 
 
 # --- for the functions above -------------------------------------------------------------------------------------------
 
 
-def _made(curve: Curve, max_iter: int | None, exact: int | None) -> Schedule:
-    return made(curve, None if max_iter is None else whole("max_iter", max_iter, least=1), exact)
+def _made(curve: Curve, max_iter: int | None) -> Made:
+    return Made(curve.over(None if max_iter is None else whole("max_iter", max_iter, least=1)), curve)
 
 
 def _past_end(name: str, where: float) -> DialectError:
-    return DialectError(f"fvcore's {name} raises at a progress of {where:g}, past its end; ask for fewer exact values")
+    return DialectError(f"fvcore's {name} raises at a progress of {where:g}, past its end")
 
 
 def _levels(values: Any) -> list[float]:

@@ -15,19 +15,21 @@ schedule does not depend on it.
 
 from __future__ import annotations
 
+import itertools
 import math
 import numbers
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 from laju.core.algebra import Chain, Sum
-from laju.core.checks import number, shown, whole
-from laju.core.pieces import Constant, Ramp, Table
+from laju.core.checks import number, shown
+from laju.core.pieces import Constant, Ramp
 from laju.core.schedule import Schedule
 from laju.dialects import torch as _torch
 from laju.dialects._torch_rules import Group, Rule, rule_of
 from laju.dialects.base import Dialect, DialectError, System
-from laju.dialects.declared import Made, NoClosedForm, SystemSchedule
+from laju.dialects.declared import Factor, Made, NoClosedForm, SystemSchedule, exactly, integer, made
 
 
 class _WithTorch(System):
@@ -39,6 +41,8 @@ class _WithTorch(System):
             return theirs.scheduler(name)
         return super().scheduler(name)
 
+
+Int = Annotated[int, exactly(int, "ignite asks for it")]
 
 SYSTEM = _WithTorch(
     name="ignite",
@@ -60,17 +64,16 @@ def LinearCyclicalScheduler(
     param_name: str,
     start_value: float,
     end_value: float,
-    cycle_size: int,
-    cycle_mult: float = 1.0,
+    cycle_size: Annotated[int, integer("ignite asks for it", least=2)],
+    cycle_mult: Factor = 1.0,
     start_value_mult: float = 1.0,
     end_value_mult: float = 1.0,
-    warmup_duration: int = 0,
+    warmup_duration: Annotated[int, integer(least=0)] = 0,
     save_history: bool = False,
     param_group_index: int | None = None,
     *,
     monotonic: bool = False,
-    exact: int | None = None,
-) -> Schedule:
+) -> Made:
     """Straight lines from start to end and back within a cycle of n events: end + (start - end)·|2u/n - 1| with u of them done.
 
     With `monotonic` from start to end alone, after which the cycle begins anew. After each cycle the lengths and both values are
@@ -87,11 +90,9 @@ def LinearCyclicalScheduler(
         warmup_duration: events after the cycle's, from its end value to the next one's start; only with `monotonic`.
         save_history, param_group_index: change no value.
         monotonic: see above.
-        exact: give the first so many values, bit by bit as ignite computes them.
 
     Raises:
-        DialectError: a cycle of fewer than 2 events, a warmup without `monotonic`, or multipliers for which there is no closed
-            form and `exact` is needed.
+        DialectError: a cycle of fewer than 2 events, a warmup without `monotonic`, or a negative multiplier of lengths.
 
     >>> LinearCyclicalScheduler("lr", 0.0, 1.0, cycle_size=4).values(6)
     array([0. , 0.5, 1. , 0.5, 0. , 0.5])
@@ -105,13 +106,8 @@ def LinearCyclicalScheduler(
     def curve(start: float, end: float, n: int) -> Schedule:
         return Ramp(start, end, n) if monotonic else Ramp(start, end, n / 2) >> Ramp(end, start, n / 2)
 
-    return _cyclical(
-        (start_value, end_value, cycle_size, warmup_duration),
-        (cycle_mult, start_value_mult, end_value_mult),
-        value,
-        curve,
-        exact,
-    )
+    lengths, mults = (cycle_size, warmup_duration), (cycle_mult, start_value_mult, end_value_mult)
+    return _cyclical(start_value, end_value, lengths, mults, value, curve)
 
 
 @SYSTEM.declare
@@ -119,16 +115,14 @@ def CosineAnnealingScheduler(
     param_name: str,
     start_value: float,
     end_value: float,
-    cycle_size: int,
-    cycle_mult: float = 1.0,
+    cycle_size: Annotated[int, integer("ignite asks for it", least=2)],
+    cycle_mult: Factor = 1.0,
     start_value_mult: float = 1.0,
     end_value_mult: float = 1.0,
-    warmup_duration: int = 0,
+    warmup_duration: Annotated[int, integer(least=0)] = 0,
     save_history: bool = False,
     param_group_index: int | None = None,
-    *,
-    exact: int | None = None,
-) -> Schedule:
+) -> Made:
     """Half cosines from start to end, begun again and again: start + (end - start)·(1 - cos(π·u/n))/2 with u of n events done.
 
     Arguments, multipliers, errors and accuracy are those of `LinearCyclicalScheduler`. Without a warmup the end value is never
@@ -144,23 +138,16 @@ def CosineAnnealingScheduler(
     def curve(start: float, end: float, n: int) -> Schedule:
         return Ramp(start, end, n, "cosine")
 
-    return _cyclical(
-        (start_value, end_value, cycle_size, warmup_duration),
-        (cycle_mult, start_value_mult, end_value_mult),
-        value,
-        curve,
-        exact,
-    )
+    lengths, mults = (cycle_size, warmup_duration), (cycle_mult, start_value_mult, end_value_mult)
+    return _cyclical(start_value, end_value, lengths, mults, value, curve)
 
 
 @SYSTEM.declare
 def PiecewiseLinear(
     param_name: str,
-    milestones_values: Sequence[tuple[int, float]],
+    milestones_values: Any,
     save_history: bool = False,
     param_group_index: int | None = None,
-    *,
-    exact: int | None = None,
 ) -> Schedule:
     """Straight lines through points (event, value); before the first and after the last one their values hold.
 
@@ -170,7 +157,6 @@ def PiecewiseLinear(
         param_name: any; the values do not depend on it.
         milestones_values: tuples of an event, which may not fall, and the value there.
         save_history, param_group_index: change no value.
-        exact: give the first so many values, bit by bit as ignite computes them.
 
     Raises:
         DialectError: no points, points that are no such tuples, or events that fall.
@@ -197,8 +183,6 @@ def PiecewiseLinear(
             raise DialectError(f"milestones_values must not fall, as ignite asks, got {pair[0]} after {at[-1]}")
         at.append(int(pair[0]))
         levels.append(number(f"milestones_values[{i}][1]", pair[1]))
-    if exact is not None:
-        return Table(tuple(_through(at, levels, t) for t in range(whole("exact", exact, least=1))))
     parts: list[Schedule] = [Constant(levels[0], at[0])] if at[0] > 0 else []
     for k in range(len(at) - 1):
         ramp = Ramp(levels[k], levels[k + 1], at[k + 1] - at[k])
@@ -210,7 +194,11 @@ def PiecewiseLinear(
 
 
 @SYSTEM.declare
-def ConcatScheduler(schedulers: Sequence[Schedule], durations: Sequence[int], save_history: bool = False) -> Schedule:
+def ConcatScheduler(
+    schedulers: Sequence[Schedule],
+    durations: Sequence[Int],
+    save_history: bool = False,
+) -> Made:
     """One scheduler after another, each on its own clock, for `durations` of events; the last one for ever.
 
     A duration of 0 skips the first scheduler. A negative one, and one of 0 for any other, never ends in ignite, so that the rest
@@ -257,17 +245,16 @@ def ConcatScheduler(schedulers: Sequence[Schedule], durations: Sequence[int], sa
         part = schedulers[k]
         if parts and _by(part, "ignite", "LRScheduler"):
             before = Chain(tuple(parts))
-            part = part.rule(before(before.length - 1))
+            part = part.rule.found(before(before.length - 1))
         parts.append(part.take(n) if n > 0 else part)
         if n <= 0:
             break
-    return Chain(tuple(parts)) if len(parts) > 1 else parts[0]
+    opening = schedulers[0 if ends[0] else 1]
+    return Made(Chain(tuple(parts)) if len(parts) > 1 else parts[0], opening.rule if _by(opening, "ignite") else None)
 
 
 @SYSTEM.declare
-def LRScheduler(
-    lr_scheduler: Schedule, save_history: bool = False, use_legacy: bool = False, *, exact: int | None = None
-) -> Schedule:
+def LRScheduler(lr_scheduler: Schedule, save_history: bool = False, use_legacy: bool = False) -> Made:
     """One of torch's schedulers, asked at the beginning of every update instead of stepped at the end.
 
     The first event asks it for epoch 0 once more, which multiplies a second time: by γ (`ExponentialLR`), by the first factor
@@ -279,7 +266,6 @@ def LRScheduler(
         lr_scheduler: a schedule of `laju.dialects.torch`.
         save_history: changes no value.
         use_legacy: attached to `Events.ITERATION_COMPLETED` then, where the rates are torch's own.
-        exact: give the first so many values, bit by bit.
 
     Raises:
         DialectError: another schedule; `SequentialLR` and `ChainedScheduler`, which ignite cannot ask for a rate.
@@ -289,30 +275,28 @@ def LRScheduler(
     array([0.5  , 0.25 , 0.125])
     """
     rule = _rule(lr_scheduler)
-    if use_legacy:
-        played = None if exact is None else _asked(rule, whole("exact", exact, least=1), 1, own=True)
-        schedule = _past(rule, 0) if played is None else Table(played)
-    elif exact is not None:
-        schedule = Table(_asked(rule, whole("exact", exact, least=1), 0))
-    else:
-        schedule = _found(rule, _fresh(rule)[1].lr)
-    if rule.multiplies or rule.name in ("CosineAnnealingLR", "SWALR"):
-        return Made(schedule, lambda before: _found(rule, before))
-    return Made(schedule, lambda before: schedule)
+    goes_on = rule.multiplies or rule.name in ("CosineAnnealingLR", "SWALR")
+
+    def closed() -> Schedule:
+        return _past(rule, 0) if use_legacy else _found(rule, _fresh(rule)[1].lr)
+
+    def found(before: float) -> Schedule:
+        return _found(rule, before) if goes_on else closed()
+
+    return made(closed, lambda n: _asked(rule, n, int(use_legacy), own=use_legacy), Part(found=found))
 
 
 @SYSTEM.declare
 def create_lr_scheduler_with_warmup(
     lr_scheduler: Schedule,
     warmup_start_value: float,
-    warmup_duration: int,
+    warmup_duration: Annotated[int, exactly(int, "ignite asks for it", least=2)],
     warmup_end_value: float | None = None,
     save_history: bool = False,
     output_simulated_values: None = None,
     *,
     lr: float | None = None,
-    exact: int | None = None,
-) -> Schedule:
+) -> Made:
     """A line from a start to an end value in `warmup_duration` events, the last of which has the end value; then a scheduler.
 
     Around a scheduler of ignite's whose first value is the end value, that event is its first, so that the value does not come
@@ -326,7 +310,6 @@ def create_lr_scheduler_with_warmup(
         warmup_end_value: by default the optimizer's rate, which is torch's first one where the scheduler is torch's.
         save_history, output_simulated_values: change no value.
         lr: the optimizer's rate, where it is needed and the scheduler does not say it.
-        exact: give the first so many values, bit by bit; only around one of torch's.
 
     Raises:
         DialectError: a duration that is no int above 1, no end value where there is no rate to take it from, or a scheduler that
@@ -358,14 +341,13 @@ def create_lr_scheduler_with_warmup(
         if points[-1][1] != first:
             points.append((warmup_duration, first))
         length = points[-1][0] + 1
-        if exact is None:
-            return PiecewiseLinear("lr", points).take(length) >> _past(rule, 1)
-        n = whole("exact", exact, least=1)
-        at, levels = [p[0] for p in points], [p[1] for p in points]
-        rising = [_through(at, levels, t) for t in range(min(n, length))]
-        return Table((*rising, *_asked(rule, n - length, 1, found=rising[-1])) if n > length else tuple(rising))
-    if exact is not None:
-        raise DialectError("exact is only for torch's schedulers here; of others, give it to lr_scheduler")
+
+        def replay(n: int) -> list[float]:
+            at, levels = zip(*points, strict=True)
+            rising = [_through(at, levels, t) for t in range(min(n, length))]
+            return [*rising, *_asked(rule, n - length, 1, found=rising[-1])] if n > length else rising
+
+        return made(lambda: PiecewiseLinear("lr", points).take(length) >> _past(rule, 1), replay)
     if end is None:
         if lr is None:
             raise DialectError(
@@ -373,12 +355,32 @@ def create_lr_scheduler_with_warmup(
             )
         end = number("lr", lr, least=0)
     points = [(0, start), (warmup_duration - 1, end)]
-    if lr_scheduler(0) == end:
+    # ignite compares its own first value, which rounding may have taken away from the one that was asked for.
+    rule = lr_scheduler.rule if _by(lr_scheduler, "ignite") else None
+    first = rule.first if isinstance(rule, Part) and rule.first is not None else lr_scheduler(0)
+    if first == end:
         if warmup_duration > 2:
             points[-1] = (warmup_duration - 2, end - (end - start) / (warmup_duration - 1))
         else:
             points.pop()
-    return ConcatScheduler([PiecewiseLinear("lr", points), lr_scheduler], [points[-1][0] + 1])
+    return ConcatScheduler([PiecewiseLinear("lr", points), lr_scheduler], [points[-1][0] + 1]).made
+
+
+Value = Callable[[float, float, float], float]
+Curve = Callable[[float, float, int], Schedule]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What ignite's composite schedulers ask of their parts.
+
+    Args:
+        first: the first value in ignite's own arithmetic; None where that is the schedule's.
+        found: the schedule from the rate on that the scheduler finds; None where it finds none.
+    """
+
+    first: float | None = None
+    found: Callable[[float], Schedule] | None = None
 
 
 def _by(schedule: Any, system: str, name: str | None = None) -> bool:
@@ -390,28 +392,10 @@ def _by(schedule: Any, system: str, name: str | None = None) -> bool:
 
 
 def _cyclical(
-    first: tuple[Any, Any, Any, Any],
-    mults: tuple[Any, Any, Any],
-    value: Callable[[float, float, float], float],
-    curve: Callable[[float, float, int], Schedule],
-    exact: int | None,
-) -> Schedule:
-    start, end = number("start_value", first[0]), number("end_value", first[1])
-    size, warmup = whole("cycle_size", first[2]), whole("warmup_duration", first[3])
-    if size < 2:
-        raise DialectError(f"cycle_size must be at least 2, as ignite asks, got {size}")
-    growth = number("cycle_mult", mults[0], least=0)
-    rise, fall = number("start_value_mult", mults[1]), number("end_value_mult", mults[2])
-    if exact is not None:
-        n = whole("exact", exact, least=1)
-        return Table(
-            tuple(
-                v
-                for v, _ in zip(_cycles(start, end, size, warmup, (growth, rise, fall), value), range(n), strict=False)
-            )
-        )
-    if (rise <= 0 or fall <= 0) and size and start * end:
-        raise _needs_exact("start_value_mult or end_value_mult of 0 or less")
+    start: float, end: float, lengths: tuple[int, int], mults: tuple[float, float, float], value: Value, curve: Curve
+) -> Made:
+    """Cycles of `lengths`: their own and that of the warmup after them; `mults` multiply the lengths and both values."""
+    growth, rise, fall = mults
 
     def cycle(start: float, end: float, size: int, warmup: int) -> Schedule:
         one = curve(start, end, size)
@@ -424,22 +408,32 @@ def _cyclical(
         apart.append(cycle(0.0, end, size, warmup).repeat(growth=growth, decay=fall))
         return Sum(tuple(apart))
 
-    if growth >= 1 and growth == int(growth):
-        return repeated(start, end, size, warmup, int(growth))
-    # Lengths are cut to whole events, so they follow no formula; but they end, or grow so quickly that a few cycles are all.
-    parts: list[Schedule] = []
-    begin = 0
-    while size and begin < 2**48:
-        after = int(size * growth), int(warmup * growth)
-        if after == (size, warmup):
-            return Chain((*parts, repeated(start, end, size, warmup)))
-        if len(parts) == 2000:
-            raise _needs_exact(f"cycle_mult={growth!r}, which makes more than 2000 cycles of different lengths,")
-        parts.append(cycle(start, end, size, warmup).take(size + warmup))
-        begin += size + warmup
-        start, end, (size, warmup) = start * rise, end * fall, after
-    # A last cycle that no run comes to the end of leaves the whole without one.
-    return Chain((*parts, repeated(start, end, size, warmup)) if size else tuple(parts))
+    def closed() -> Schedule:
+        if (rise <= 0 or fall <= 0) and start * end:
+            raise NoClosedForm("a start_value_mult or end_value_mult of 0 or less has no closed form")
+        if growth >= 1 and growth == int(growth):
+            return repeated(start, end, *lengths, int(growth))
+        # Lengths are cut to whole events, so they follow no formula; but they end, or grow so quickly that a few cycles are all.
+        parts: list[Schedule] = []
+        begin, top, bottom, (size, warmup) = 0, start, end, lengths
+        while size and begin < 2**48:
+            after = int(size * growth), int(warmup * growth)
+            if after == (size, warmup):
+                return Chain((*parts, repeated(top, bottom, size, warmup)))
+            if len(parts) == 2000:
+                raise NoClosedForm(
+                    f"cycle_mult={growth!r} makes more than 2000 cycles of different lengths, and no closed form"
+                )
+            parts.append(cycle(top, bottom, size, warmup).take(size + warmup))
+            begin += size + warmup
+            top, bottom, (size, warmup) = top * rise, bottom * fall, after
+        # A last cycle that no run comes to the end of leaves the whole without one.
+        return Chain((*parts, repeated(top, bottom, size, warmup)) if size else tuple(parts))
+
+    def replay(n: int) -> list[float]:
+        return list(itertools.islice(_cycles(start, end, *lengths, mults, value), n))
+
+    return made(closed, replay, Part(first=value(start, end, 0.0)))
 
 
 def _cycles(
@@ -456,7 +450,7 @@ def _cycles(
         size, warmup, end = int(size * growth), int(warmup * growth), end * fall
 
 
-def _through(at: list[int], levels: list[float], t: int) -> float:
+def _through(at: Sequence[int], levels: Sequence[float], t: int) -> float:
     """ignite's value at event t of lines through points, in its own arithmetic."""
     if t < at[0]:
         return levels[0]
@@ -533,7 +527,3 @@ def _past(rule: Any, epoch: int) -> Schedule:
         return Constant(_fresh(rule)[1].lr)
     schedule: Schedule = rule.schedule()
     return schedule.shift(-epoch) if epoch else schedule
-
-
-def _needs_exact(what: str) -> NoClosedForm:
-    return NoClosedForm(f"{what} has no closed form")

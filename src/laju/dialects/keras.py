@@ -19,9 +19,10 @@ from typing import Any
 
 from laju.core.algebra import Chain
 from laju.core.checks import number, shown, whole
-from laju.core.pieces import Constant, Exponential, Power, Ramp, Table
+from laju.core.pieces import Constant, Exponential, Power, Ramp
 from laju.core.schedule import Schedule
 from laju.dialects.base import DialectError, System
+from laju.dialects.declared import Made, by_steps
 
 SYSTEM = System(
     name="keras",
@@ -98,12 +99,11 @@ def PolynomialDecay(
     end_learning_rate: float = 0.0001,
     power: float = 1.0,
     cycle: bool = False,
-    *,
-    exact: int | None = None,
-) -> Schedule:
+) -> Schedule | Made:
     """(initial - end)·(1 - t/T)^power + end until T = decay_steps; then end.
 
-    With `cycle`, T is the first multiple of decay_steps that is not below t. That has no closed form: give `exact`.
+    With `cycle`, T is the first multiple of decay_steps that is not below t. That has no closed form and is
+    computed step by step.
 
     Args:
         initial_learning_rate: at t = 0.
@@ -111,11 +111,10 @@ def PolynomialDecay(
         end_learning_rate: at T.
         power: of the decay; 0 leaves the first value.
         cycle: begin again at every multiple of decay_steps, lower and with a longer way down.
-        exact: give the first so many values.
 
     Raises:
         DialectError: decay_steps that are not above 0, which Keras refuses; a negative power, with which the last value is
-            infinite; a cycle without `exact`.
+            infinite.
 
     >>> PolynomialDecay(1.0, 4, 0.0).values(6)
     array([1.  , 0.75, 0.5 , 0.25, 0.  , 0.  ])
@@ -125,18 +124,13 @@ def PolynomialDecay(
     if power < 0:
         raise DialectError(f"power must not be negative, got {power!r}: Keras' last value is then infinite")
 
-    def at(t: int) -> float:
-        if cycle:
-            length = steps * (1.0 if t == 0 else math.ceil(t / steps))
-            done = t / length
-        else:
-            done = min(t, steps) / steps
-        return float((initial - end) * (1 - done) ** power + end)
-
-    if exact is not None:
-        return Table(tuple(at(t) for t in range(whole("exact", exact, least=1))))
     if cycle:
-        raise DialectError("a decay with cycle=True has no closed form: say exact=N for its first N values")
+
+        def at(t: int) -> float:
+            length = steps * (1.0 if t == 0 else math.ceil(t / steps))
+            return float((initial - end) * (1 - t / length) ** power + end)
+
+        return by_steps("a decay with cycle=True has no closed form", at)
     if power == 0:
         return Constant(initial)
     return Ramp(initial, end, steps, "linear" if power == 1 else f"power({power!r})")
@@ -170,7 +164,7 @@ def CosineDecay(
     decay_steps: float,
     alpha: float = 0.0,
     warmup_target: float | None = None,
-    warmup_steps: int = 0,
+    warmup_steps: float = 0,
 ) -> Schedule:
     """initial·((1 - α)·(1 + cos πt/T)/2 + α), or first linearly to warmup_target and then that from there; then α times it.
 

@@ -12,11 +12,10 @@ What surprises people most:
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from laju.core.checks import nearest, number, shown, whole
-from laju.core.pieces import Constant, Exponential, Power, Ramp, Table
+from laju.core.pieces import Constant, Exponential, Power, Ramp
 from laju.core.schedule import Schedule
 from laju.dialects.base import DialectError, System
 
@@ -46,7 +45,6 @@ def OptimizerParamScheduler(
     lr_wsd_decay_style: str | None = None,
     *,
     increment: int = 1,
-    exact: int | None = None,
 ) -> Schedule:
     """From init_lr to max_lr in W steps, then by the style to min_lr at `lr_decay_steps`, where it stays.
 
@@ -60,7 +58,6 @@ def OptimizerParamScheduler(
         wsd_decay_steps: of the cooldown that ends at N, for "WSD".
         lr_wsd_decay_style: "linear", "cosine", "exponential" or "minus_sqrt", for "WSD".
         increment: steps that one update counts for: the global batch where lengths are samples.
-        exact: give the first so many values, bit by bit as Megatron-LM computes them.
 
     Raises:
         DialectError: what Megatron-LM's assertions refuse, and another style.
@@ -90,34 +87,6 @@ def OptimizerParamScheduler(
         if cooldown:
             _one_of("lr_wsd_decay_style", lr_wsd_decay_style, _COOLDOWNS)
 
-    def at(step: int) -> float:
-        if warmup > 0 and step <= warmup:
-            return init + ((peak - init) * float(step) / float(warmup))
-        if lr_decay_style == "constant":
-            return peak
-        if step > total:
-            return low
-        if lr_decay_style == "inverse-square-root":
-            return max(low, float(peak * max(warmup, 1) ** 0.5 / (max(step, 1) ** 0.5)))
-        ratio = float(step - warmup) / float(total - warmup)
-        if lr_decay_style == "linear":
-            share = 1.0 - ratio
-        elif lr_decay_style == "cosine":
-            share = 0.5 * (math.cos(math.pi * ratio) + 1.0)
-        elif step <= total - cooldown:
-            share = 1.0
-        else:
-            done = float(step - (total - cooldown)) / float(cooldown)
-            share = {
-                "linear": lambda: 1.0 - done,
-                "cosine": lambda: 0.5 * (math.cos(math.pi * done) + 1.0),
-                "exponential": lambda: (2.0 * math.pow(0.5, done)) - 1.0,
-                "minus_sqrt": lambda: 1.0 - math.sqrt(done),
-            }[str(lr_wsd_decay_style)]()
-        return low + share * (peak - low)
-
-    if exact is not None:
-        return Table(tuple(at(t * increment) for t in range(whole("exact", exact, least=1))))
     schedule = _decay(peak, low, warmup, total, lr_decay_style, cooldown, str(lr_wsd_decay_style))
     if warmup:
         schedule = Ramp(init, peak, warmup) >> schedule
@@ -159,7 +128,6 @@ def weight_decay(
     wd_incr_style: str,
     *,
     increment: int = 1,
-    exact: int | None = None,
 ) -> Schedule:
     """The weight decay of `OptimizerParamScheduler`: from start_wd to end_wd in `wd_incr_steps`.
 
@@ -169,7 +137,6 @@ def weight_decay(
         wd_incr_steps: the length.
         wd_incr_style: "constant", "linear" or "cosine".
         increment: steps that one update counts for.
-        exact: give the first so many values, bit by bit as Megatron-LM computes them.
 
     Raises:
         DialectError: what Megatron-LM's assertions refuse, and another style.
@@ -192,15 +159,6 @@ def weight_decay(
         if wrong:
             raise DialectError(f"{text}; Megatron-LM asserts it")
 
-    def at(step: int) -> float:
-        if step > length or wd_incr_style == "constant":
-            return end
-        ratio = float(step) / float(length)
-        share = ratio if wd_incr_style == "linear" else 0.5 * (math.cos(math.pi * (1 - ratio)) + 1.0)
-        return start + share * (end - start)
-
-    if exact is not None:
-        return Table(tuple(at(t * increment) for t in range(whole("exact", exact, least=1))))
     if wd_incr_style == "constant":
         return Constant(end)
     schedule: Schedule = Ramp(start, end, length, wd_incr_style)

@@ -13,7 +13,7 @@ What surprises people most:
 
 Where MMEngine takes an optimizer, these functions take its rate, `lr`. Of `last_step` only -1 is taken, since a schedule begins
 at 0; `verbose` changes nothing. A schedule counts epochs, with by_epoch=False or convert_to_iter_based=True iterations. Every
-rate is computed from the one before, so rounding errors add up; `exact=N` repeats them bit by bit.
+rate is computed from the one before, so rounding errors add up; `laju.trace` has the bits of the real ones.
 """
 
 from __future__ import annotations
@@ -67,7 +67,6 @@ def ConstantLR(
     *,
     convert_to_iter_based: bool = False,
     epoch_length: int | None = None,
-    exact: int | None = None,
 ) -> Schedule:
     """The rate times a factor from `begin` on, and back at step `end` - 1, the last one of the window.
 
@@ -84,7 +83,6 @@ def ConstantLR(
         verbose: changes nothing.
         convert_to_iter_based: from epochs to iterations, as the Runner does.
         epoch_length: iterations of an epoch, for that.
-        exact: give the first so many values as a table.
 
     Raises:
         DialectError: a factor outside [0, 1], or 0, by which MMEngine divides; or an `end` that is not after `begin`.
@@ -106,7 +104,7 @@ def ConstantLR(
             return Constant(low)
         return Constant(low, n) >> Constant(low * (1.0 / factor), 0)
 
-    return alone(Rule("ConstantLR", _rate(lr), window, advance, curve, factor=True), exact)
+    return alone(Rule("ConstantLR", _rate(lr), window, advance, curve, factor=True))
 
 
 @SYSTEM.declare
@@ -123,7 +121,6 @@ def CosineAnnealingLR(
     *,
     convert_to_iter_based: bool = False,
     epoch_length: int | None = None,
-    exact: int | None = None,
 ) -> Schedule:
     """A cosine down, and up and down again if there is time: eta_min + (lr - eta_min)·(1 + cos(π·u/T_max))/2, u steps into it.
 
@@ -138,7 +135,6 @@ def CosineAnnealingLR(
         begin, end, last_step, by_epoch, verbose: see `ConstantLR`.
         eta_min_ratio: the bottom as a share of the optimizer's rate, instead of `eta_min`.
         convert_to_iter_based, epoch_length: see `ConstantLR`.
-        exact: give the first so many values, bit by bit as MMEngine computes them.
 
     Raises:
         DialectError: both `eta_min` and `eta_min_ratio`, a `T_max` that is not whole, or an `end` that is not after `begin`.
@@ -172,7 +168,7 @@ def CosineAnnealingLR(
             return down.repeat(mirror=True)
         return down >> Ramp(low, base, n, "cosine").repeat(mirror=True)
 
-    return alone(Rule("CosineAnnealingLR", _rate(lr), window, advance, curve, bottom=bottom, until=n), exact)
+    return alone(Rule("CosineAnnealingLR", _rate(lr), window, advance, curve, bottom=bottom, until=n))
 
 
 @SYSTEM.declare
@@ -187,7 +183,6 @@ def ExponentialLR(
     *,
     convert_to_iter_based: bool = False,
     epoch_length: int | None = None,
-    exact: int | None = None,
 ) -> Schedule:
     """Multiplied by γ at every step of the window but the first: lr·γᵘ, u steps into it.
 
@@ -198,7 +193,6 @@ def ExponentialLR(
         lr: the optimizer's rate.
         gamma: γ; 0 and negative factors are MMEngine's too.
         begin, end, last_step, by_epoch, verbose, convert_to_iter_based, epoch_length: see `ConstantLR`.
-        exact: give the first so many values, bit by bit as MMEngine computes them.
 
     Raises:
         DialectError: an `end` that is not after `begin`.
@@ -215,7 +209,7 @@ def ExponentialLR(
     def curve(top: float, base: float) -> Schedule:
         return powers(top, gamma)
 
-    return alone(Rule("ExponentialLR", _rate(lr), window, advance, curve, factor=True), exact)
+    return alone(Rule("ExponentialLR", _rate(lr), window, advance, curve, factor=True))
 
 
 @SYSTEM.declare
@@ -231,7 +225,6 @@ def LinearLR(
     *,
     convert_to_iter_based: bool = False,
     epoch_length: int | None = None,
-    exact: int | None = None,
 ) -> Schedule:
     """The rate times a line over the window: lr·(s + (e - s)·u/n), u steps into it, with n = end - begin - 1.
 
@@ -244,7 +237,6 @@ def LinearLR(
         start_factor: s, at `begin`; in [0, 1], and 0 only in a window of one step.
         end_factor: e, at `end` - 1; in [0, 1].
         begin, end, last_step, by_epoch, verbose, convert_to_iter_based, epoch_length: see `ConstantLR`.
-        exact: give the first so many values, bit by bit as MMEngine computes them.
 
     Raises:
         DialectError: factors outside [0, 1], a start factor of 0, by which MMEngine divides at the second step, or an `end` that
@@ -264,7 +256,7 @@ def LinearLR(
     def curve(top: float, base: float) -> Schedule:
         return Ramp(top * s, top * e, n) if n else Constant(top * s)
 
-    return alone(Rule("LinearLR", _rate(lr), window, advance, curve, factor=True), exact)
+    return alone(Rule("LinearLR", _rate(lr), window, advance, curve, factor=True))
 
 
 @SYSTEM.declare
@@ -280,7 +272,6 @@ def MultiStepLR(
     *,
     convert_to_iter_based: bool = False,
     epoch_length: int | None = None,
-    exact: int | None = None,
 ) -> Schedule:
     """Multiplied by γ at every milestone, counted from `begin`: lr·γ^(number of milestones ≤ u), u steps into the window.
 
@@ -292,7 +283,6 @@ def MultiStepLR(
         milestones: steps from `begin`, in any order.
         gamma: γ.
         last_step, begin, end, by_epoch, verbose, convert_to_iter_based, epoch_length: see `ConstantLR`.
-        exact: give the first so many values as a table.
 
     Raises:
         DialectError: an `end` that is not after `begin`.
@@ -318,7 +308,7 @@ def MultiStepLR(
             before, value = int(m), value * gamma ** at[m]
         return Chain((*parts, Constant(value))) if parts else Constant(value)
 
-    return alone(Rule("MultiStepLR", _rate(lr), window, advance, curve, factor=True), exact)
+    return alone(Rule("MultiStepLR", _rate(lr), window, advance, curve, factor=True))
 
 
 @SYSTEM.declare
@@ -339,7 +329,6 @@ def OneCycleLR(
     *,
     convert_to_iter_based: bool = False,
     epoch_length: int | None = None,
-    exact: int | None = None,
 ) -> Schedule:
     """torch's cycle within the window: from eta_max/div_factor up to `eta_max`, then down to that over `final_div_factor`.
 
@@ -353,7 +342,6 @@ def OneCycleLR(
         total_steps: T, an int.
         pct_start, anneal_strategy, div_factor, final_div_factor, three_phase: see `laju.dialects.torch.OneCycleLR`.
         begin, end, last_step, by_epoch, verbose, convert_to_iter_based, epoch_length: see `ConstantLR`.
-        exact: give the first so many values, bit by bit as MMEngine computes them; fewer where it raises.
 
     Raises:
         DialectError: arguments that torch's refuses, rates for several parameter groups, or an `end` that is not after `begin`.
@@ -383,7 +371,7 @@ def OneCycleLR(
         return float(theirs.advance(group, base, t, False))
 
     rule = Rule("OneCycleLR", _rate(lr), window, advance, lambda top, base: cycle, enters=theirs.enters)
-    return alone(rule, exact)
+    return alone(rule)
 
 
 @SYSTEM.declare
@@ -399,7 +387,6 @@ def PolyLR(
     *,
     convert_to_iter_based: bool = False,
     epoch_length: int | None = None,
-    exact: int | None = None,
 ) -> Schedule:
     """Polynomial decay from the rate that it finds: eta_min + (lr - eta_min)·(1 - u/n)^p, u steps into it, n = end - begin - 1.
 
@@ -410,7 +397,6 @@ def PolyLR(
         eta_min: the end, which may be above the rate.
         power: p, of at least 0; with 0 the rate never changes.
         begin, end, last_step, by_epoch, verbose, convert_to_iter_based, epoch_length: see `ConstantLR`.
-        exact: give the first so many values, bit by bit as MMEngine computes them.
 
     Raises:
         DialectError: a negative power, for which MMEngine raises 0 to it at the window's last step, or an `end` that is not after
@@ -434,7 +420,7 @@ def PolyLR(
             return Constant(top)
         return Ramp(top, low, n, "linear" if power == 1 else f"power({power!r})")
 
-    return alone(Rule("PolyLR", _rate(lr), window, advance, curve, bottom=lambda base: low), exact)
+    return alone(Rule("PolyLR", _rate(lr), window, advance, curve, bottom=lambda base: low))
 
 
 @SYSTEM.declare
@@ -450,7 +436,6 @@ def StepLR(
     *,
     convert_to_iter_based: bool = False,
     epoch_length: int | None = None,
-    exact: int | None = None,
 ) -> Schedule:
     """Multiplied by γ every `step_size` steps, counted from `begin`: lr·γ^⌊u/step_size⌋, u steps into the window.
 
@@ -461,7 +446,6 @@ def StepLR(
         step_size: steps between two drops.
         gamma: γ; 0 and negative factors are MMEngine's too.
         begin, end, last_step, by_epoch, verbose, convert_to_iter_based, epoch_length: see `ConstantLR`.
-        exact: give the first so many values, bit by bit as MMEngine computes them.
 
     Raises:
         DialectError: a step size of 0, by which MMEngine divides, or an `end` that is not after `begin`.
@@ -481,7 +465,7 @@ def StepLR(
     def curve(top: float, base: float) -> Schedule:
         return powers(top, gamma, every) if every else Constant(top)
 
-    return alone(Rule("StepLR", _rate(lr), window, advance, curve, factor=True), exact)
+    return alone(Rule("StepLR", _rate(lr), window, advance, curve, factor=True))
 
 
 @SYSTEM.declare
@@ -499,7 +483,6 @@ def CosineRestartLR(
     *,
     convert_to_iter_based: bool = False,
     epoch_length: int | None = None,
-    exact: int | None = None,
 ) -> Schedule:
     """Cosines down, one for each period: eta_min + (wᵢ·lr - eta_min)·(1 + cos(π·u/Pᵢ))/2, u steps into period i.
 
@@ -514,7 +497,6 @@ def CosineRestartLR(
         eta_min: the bottom.
         eta_min_ratio: the bottom as a share of the optimizer's rate; one of the two must be given.
         begin, end, last_step, by_epoch, verbose, convert_to_iter_based, epoch_length: see `ConstantLR`.
-        exact: give the first so many values, bit by bit as MMEngine computes them.
 
     Raises:
         DialectError: neither or both bottoms, another number of weights than periods, a period that is negative or not whole, or
@@ -558,7 +540,7 @@ def CosineRestartLR(
             return Constant(top)
         return Chain((*parts, Constant(parts[-1](lengths[-1] - 1 if lengths[-1] else _last(lengths)))))
 
-    return alone(Rule("CosineRestartLR", _rate(lr), window, advance, curve), exact)
+    return alone(Rule("CosineRestartLR", _rate(lr), window, advance, curve))
 
 
 # --- of several ----------------------------------------------------------------------------------------------------
@@ -572,7 +554,6 @@ def param_scheduler(
     epoch_length: int | None = None,
     max_epochs: int | None = None,
     max_iters: int | None = None,
-    exact: int | None = None,
 ) -> Schedule:
     """What the Runner makes of `param_scheduler`: schedulers that act one after another on one rate, each within its window.
 
@@ -587,11 +568,9 @@ def param_scheduler(
         epoch_length: iterations of an epoch, len(train_dataloader).
         max_epochs: of a loop over epochs, which are the `end` of entries that have none.
         max_iters: of a loop over iterations, the same; such a loop never steps schedulers by epoch before it is over.
-        exact: give the first so many values, bit by bit as MMEngine computes them.
 
     Raises:
-        DialectError: an unknown scheduler or argument, a missing `epoch_length`, or an overlap of windows without a closed
-            form, for which `exact` is needed.
+        DialectError: an unknown scheduler or argument, a missing `epoch_length`, or a rate at which MMEngine fails.
         NotASchedule: an entry that follows a metric.
 
     >>> warmup = {"type": "LinearLR", "start_factor": 0.5, "by_epoch": False, "end": 3}
@@ -632,7 +611,7 @@ def param_scheduler(
                 f"epoch_length is needed: {by_epoch[0].name} steps by epoch, and others by iteration (by_epoch=False)"
             )
         each = 1
-    return made(tuple(rules), lr, each, exact)
+    return made(tuple(rules), lr, each)
 
 
 def _entry(

@@ -19,12 +19,11 @@ An optimizer calls its scheduler with the number of the update, from 1, so that 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from typing import Any, Literal
 
 from laju.core.algebra import Chain
 from laju.core.checks import number, shown, whole
-from laju.core.pieces import Constant, Ramp, Table
+from laju.core.pieces import Constant, Ramp
 from laju.core.schedule import Schedule
 from laju.dialects.base import DialectError, System
 from laju.policies import factor as factor_
@@ -61,7 +60,6 @@ def FactorScheduler(
     *,
     counts: Counts = "trainer",
     learning_rate: float | None = None,
-    exact: int | None = None,
 ) -> Schedule:
     """A factor after every `step` updates: base·factor^⌊(n - 1)/step⌋ at MXNet's count n, never under the stop once changed.
 
@@ -77,7 +75,6 @@ def FactorScheduler(
             stay there with "constant".
         counts: "trainer" for update t = n - 1, or "raw" for t = n.
         learning_rate: the optimizer's own, where it has one; it takes the place of the base after the warmup.
-        exact: give the first so many values, bit by bit as MXNet computes them.
 
     Raises:
         DialectError: what MXNet refuses: a step below 1, a factor above 1, a warmup from above the base or of fewer than 0
@@ -95,17 +92,6 @@ def FactorScheduler(
     if step < 1:
         raise DialectError(f"step must be at least 1, as MXNet asks, got {step}")
     base = warmup.base if learning_rate is None else number("learning_rate", learning_rate, least=0)
-    if exact is not None:
-        count, level = 0, base
-
-        def ask(n: int) -> float:
-            nonlocal count, level
-            while n > count + step:
-                count += step
-                level = max(level * ratio, stop)
-            return level
-
-        return warmup.asked(ask, counts, exact)
     changed: Schedule
     if base < stop or ratio in (0.0, 1.0) or base == 0:
         changed = Chain((Constant(base, step), Constant(max(base * ratio, stop))))
@@ -125,7 +111,6 @@ def MultiFactorScheduler(
     *,
     counts: Counts = "trainer",
     learning_rate: float | None = None,
-    exact: int | None = None,
 ) -> Schedule:
     """A factor after each of the given counts: base·factor^(number of steps below n) at MXNet's count n.
 
@@ -150,17 +135,6 @@ def MultiFactorScheduler(
         raise DialectError(f"step must hold increasing numbers of at least 1, as MXNet asks, got {shown(step)}")
     ratio = _ratio(factor)
     base = warmup.base if learning_rate is None else number("learning_rate", learning_rate, least=0)
-    if exact is not None:
-        passed, level = 0, base
-
-        def ask(n: int) -> float:
-            nonlocal passed, level
-            while passed < len(at) and n > at[passed]:
-                passed += 1
-                level *= ratio
-            return level
-
-        return warmup.asked(ask, counts, exact)
     after = [s + 1 for s in at]
     if ratio:
         return warmup.beside(multi_factor(base, after, ratio), counts)
@@ -273,19 +247,6 @@ class _Warmup:
     def beside(self, decay: Schedule, counts: Any) -> Schedule:
         """The warmup, and after it a decay that has counted from the beginning."""
         return self.then(decay.shift(-self.steps) if self.steps else decay, counts)
-
-    def asked(self, ask: Callable[[int], float], counts: Any, exact: int) -> Table:
-        """The first values, each asked for in turn."""
-        first = _first(counts)
-        values = []
-        for n in range(first, whole("exact", exact, least=1) + first):
-            if n >= self.steps:
-                values.append(ask(n))
-            elif self.mode == "linear":
-                values.append(self.begin + (self.base - self.begin) * float(n) / float(self.steps))
-            else:
-                values.append(self.begin)
-        return Table(tuple(values))
 
 
 def _decay(

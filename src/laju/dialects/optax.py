@@ -266,7 +266,7 @@ def warmup_cosine_decay_schedule(
     init_value: float,
     peak_value: float,
     warmup_steps: int,
-    decay_steps: int,
+    decay_steps: float,
     end_value: float = 0.0,
     exponent: float = 1.0,
 ) -> Schedule:

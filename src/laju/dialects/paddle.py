@@ -19,21 +19,21 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
 from laju.core.algebra import Chain, Product
 from laju.core.checks import is_number, number, shown, whole
 from laju.core.pieces import Constant, Exponential, Ramp
 from laju.core.schedule import Schedule
 from laju.dialects import torch as _torch
-from laju.dialects.base import DialectError, System, replayed
-from laju.dialects.declared import Made, SystemSchedule
+from laju.dialects.base import DialectError, System
+from laju.dialects.declared import Made, SystemSchedule, by_steps, exactly, integer
 from laju.policies import factor, inverse_time, multi_factor, natural_exponential, noam, piecewise_constant
 
-Step = Callable[[int, float], float]
-"""From the epoch and the value before it to the value."""
+Int1 = Annotated[int, exactly(int, "Paddle asks for it", least=1)]
 
+Above0 = Annotated[int, integer("Paddle divides by it", least=1)]
 
 SYSTEM = System(
     name="paddle",
@@ -49,14 +49,17 @@ SYSTEM = System(
 
 
 @SYSTEM.declare
-def NoamDecay(d_model: int, warmup_steps: int, learning_rate: float = 1.0, *, exact: int | None = None) -> Schedule:
+def NoamDecay(
+    d_model: Annotated[int, integer("Paddle asks for it", least=1)],
+    warmup_steps: Annotated[int, integer("Paddle divides by it", least=1)],
+    learning_rate: float = 1.0,
+) -> Schedule:
     """learning_rate·d_model^-1/2·min(t^-1/2, t·warmup_steps^-3/2), which is 0 at t = 0.
 
     Args:
         d_model: width of the model, at least 1.
         warmup_steps: t of the peak, at least 1.
         learning_rate: a factor.
-        exact: give the first so many values, bit by bit as Paddle computes them.
 
     Raises:
         DialectError: a width that is not positive, as Paddle asks, or a warmup of 0 steps, by which it divides.
@@ -70,20 +73,16 @@ def NoamDecay(d_model: int, warmup_steps: int, learning_rate: float = 1.0, *, ex
     if w == 0:
         raise DialectError("warmup_steps must be at least 1: Paddle divides by 0")
 
-    def step(t: int, before: float) -> float:
-        return float(scale * d ** (-0.5) * min(t ** (-0.5) if t else 1, w ** (-1.5) * t))
-
-    return _made(Chain((Constant(0.0, 1), noam(d, w, scale))), step, exact)
+    return Chain((Constant(0.0, 1), noam(d, w, scale)))
 
 
 @SYSTEM.declare
-def PiecewiseDecay(boundaries: Sequence[int], values: Sequence[float], *, exact: int | None = None) -> Schedule:
+def PiecewiseDecay(boundaries: Sequence[int], values: Sequence[float]) -> Schedule:
     """Given values: the one of the first boundary that t is below; past all, the last.
 
     Args:
         boundaries: at least one; one that does not rise above those before it gives its value no update.
         values: more than there are boundaries; those between are passed over but for the last.
-        exact: give the first so many values.
 
     Raises:
         DialectError: no boundary, or too few values, as Paddle asks.
@@ -105,20 +104,16 @@ def PiecewiseDecay(boundaries: Sequence[int], values: Sequence[float], *, exact:
         if boundary > (edges[-1] if edges else 0):
             edges.append(boundary)
             kept.append(level)
-    closed = piecewise_constant(edges, [*kept, levels[-1]])
-    return _made(
-        closed, lambda t, before: next((v for b, v in zip(at, levels, strict=False) if t < b), levels[-1]), exact
-    )
+    return piecewise_constant(edges, [*kept, levels[-1]])
 
 
 @SYSTEM.declare
-def NaturalExpDecay(learning_rate: float, gamma: float, *, exact: int | None = None) -> Schedule:
+def NaturalExpDecay(learning_rate: float, gamma: float) -> Schedule:
     """learning_rate·exp(-gamma·t).
 
     Args:
         learning_rate: at t = 0.
         gamma: above 0.
-        exact: give the first so many values, bit by bit as Paddle computes them.
 
     Raises:
         DialectError: another gamma, as Paddle asserts.
@@ -129,17 +124,16 @@ def NaturalExpDecay(learning_rate: float, gamma: float, *, exact: int | None = N
     base, gamma = _rate(learning_rate), number("gamma", gamma)
     if gamma <= 0:
         raise DialectError(f"gamma must be above 0, as Paddle asserts, got {gamma!r}")
-    return _made(natural_exponential(base, gamma), lambda t, before: base * math.exp(-1 * gamma * t), exact)
+    return natural_exponential(base, gamma)
 
 
 @SYSTEM.declare
-def InverseTimeDecay(learning_rate: float, gamma: float, *, exact: int | None = None) -> Schedule:
+def InverseTimeDecay(learning_rate: float, gamma: float) -> Schedule:
     """learning_rate/(1 + gamma·t).
 
     Args:
         learning_rate: at t = 0.
         gamma: of at least 0.
-        exact: give the first so many values, bit by bit as Paddle computes them.
 
     Raises:
         DialectError: a negative gamma: Paddle lets it pass, and the rate has a pole at t = -1/gamma.
@@ -150,24 +144,21 @@ def InverseTimeDecay(learning_rate: float, gamma: float, *, exact: int | None = 
     base, gamma = _rate(learning_rate), number("gamma", gamma)
     if gamma < 0:
         raise DialectError(f"gamma must be at least 0, got {gamma!r}: the rate has a pole at t = {-1 / gamma:g}")
-    closed = inverse_time(base, gamma) if gamma else Constant(base)
-    return _made(closed, lambda t, before: base / (1 + gamma * t), exact)
+    return inverse_time(base, gamma) if gamma else Constant(base)
 
 
 @SYSTEM.declare
 def PolynomialDecay(
     learning_rate: float,
-    decay_steps: int,
+    decay_steps: Int1,
     end_lr: float = 0.0001,
     power: float = 1.0,
     cycle: bool = False,
-    *,
-    exact: int | None = None,
-) -> Schedule:
+) -> Schedule | Made:
     """(learning_rate - end)·(1 - t/T)^power + end until T = decay_steps; then end.
 
     With `cycle`, T is the first multiple of decay_steps that is not below t, so that the rate jumps up after each. That has no
-    closed form: give `exact`.
+    closed form and is computed step by step.
 
     Args:
         learning_rate: at t = 0.
@@ -175,10 +166,9 @@ def PolynomialDecay(
         end_lr: at T; not 0 by default.
         power: above 0.
         cycle: see above.
-        exact: give the first so many values, bit by bit as Paddle computes them.
 
     Raises:
-        DialectError: other steps or another power, as Paddle asserts; a cycle without `exact`.
+        DialectError: other steps or another power, as Paddle asserts.
 
     >>> PolynomialDecay(1.0, 4, 0.0).values(6)
     array([1.  , 0.75, 0.5 , 0.25, 0.  , 0.  ])
@@ -188,35 +178,32 @@ def PolynomialDecay(
     if power <= 0:
         raise DialectError(f"power must be above 0, as Paddle asserts, got {power!r}")
 
-    def step(t: int, before: float) -> float:
-        length = steps * max(math.ceil(t / steps), 1) if cycle else steps
-        return float((base - end) * (1 - float(t if cycle else min(t, steps)) / float(length)) ** power + end)
+    if cycle:
 
-    if cycle and exact is None:
-        raise DialectError("a decay with cycle=True has no closed form: say exact=N for its first N values")
-    return _made(Ramp(base, end, steps, "linear" if power == 1 else f"power({power!r})"), step, exact)
+        def at(t: int) -> float:
+            length = steps * max(math.ceil(t / steps), 1)
+            return float((base - end) * (1 - float(t) / float(length)) ** power + end)
+
+        return by_steps("a decay with cycle=True has no closed form", at)
+    return Ramp(base, end, steps, "linear" if power == 1 else f"power({power!r})")
 
 
 @SYSTEM.declare
 def LinearWarmup(
     learning_rate: float | Schedule,
-    warmup_steps: int,
+    warmup_steps: Int1,
     start_lr: float,
     end_lr: float,
-    *,
-    exact: int | None = None,
-) -> Schedule:
+) -> Schedule | Made:
     """A line from `start_lr` at t = 0 to `end_lr` at t = warmup_steps, where `learning_rate` begins.
 
     Args:
         learning_rate: the rate after the warmup, or one of this module's schedules, from its own t = 0 on.
         warmup_steps: at least 1.
         start_lr, end_lr: ends of the line; `end_lr` itself is never used.
-        exact: give the first so many values, bit by bit as Paddle computes them.
 
     Raises:
-        DialectError: other steps, or an `end_lr` that is not above `start_lr`, as Paddle asserts; a schedule of elsewhere with
-            `exact`.
+        DialectError: other steps, or an `end_lr` that is not above `start_lr`, as Paddle asserts.
 
     >>> LinearWarmup(CosineAnnealingDecay(1.0, 4), 2, 0.0, 1.0).values(7).round(3)
     array([0.   , 0.5  , 1.   , 0.854, 0.5  , 0.146, 0.   ])
@@ -233,34 +220,23 @@ def LinearWarmup(
         raise TypeError(
             f"learning_rate must be a number or a schedule of this module's functions, got {shown(learning_rate)}"
         )
-    asked: Step | None = then.rule if isinstance(then, SystemSchedule) and then.system == "paddle" else None
-    if exact is not None and asked is None:
-        if then.level is None:
-            raise DialectError(
-                f"with exact, learning_rate must be made by the dialect's functions, got {shown(learning_rate)}"
-            )
-        level = then.level
-        asked = lambda t, before: level  # noqa: E731
-    made_at = [asked(0, 0.0)] if asked is not None and exact is not None else []
+    if isinstance(then, SystemSchedule) and (then.rule or then.closed is None):
+        asked = then.rule or then
 
-    def step(t: int, before: float) -> float:
-        if t < steps:
-            return (end - start) * float(t) / float(steps) + start
-        assert asked is not None
-        made_at[0] = asked(t - steps, made_at[0])
-        return made_at[0]
+        def at(t: int) -> float:
+            return float((end - start) * float(t) / float(steps) + start if t < steps else asked(t - steps))
 
-    return _made(Chain((Ramp(start, end, steps), then)), step, exact)
+        return by_steps(f"a LinearWarmup of Paddle's {then.name} has no closed form", at)
+    return Chain((Ramp(start, end, steps), then))
 
 
 @SYSTEM.declare
-def ExponentialDecay(learning_rate: float, gamma: float, *, exact: int | None = None) -> Schedule:
+def ExponentialDecay(learning_rate: float, gamma: float) -> Schedule:
     """learning_rate·gamma^t.
 
     Args:
         learning_rate: at t = 0.
         gamma: between 0 and 1.
-        exact: give the first so many values, bit by bit as Paddle computes them.
 
     Raises:
         DialectError: another gamma, as Paddle asserts.
@@ -271,20 +247,17 @@ def ExponentialDecay(learning_rate: float, gamma: float, *, exact: int | None = 
     base, gamma = _rate(learning_rate), number("gamma", gamma)
     if not 0 < gamma < 1:
         raise DialectError(f"gamma must be between 0 and 1, as Paddle asserts, got {gamma!r}")
-    return _made(Exponential(base, gamma), lambda t, before: base * gamma**t, exact)
+    return Exponential(base, gamma)
 
 
 @SYSTEM.declare
-def MultiStepDecay(
-    learning_rate: float, milestones: Sequence[int], gamma: float = 0.1, *, exact: int | None = None
-) -> Schedule:
+def MultiStepDecay(learning_rate: float, milestones: Sequence[int], gamma: float = 0.1) -> Schedule:
     """learning_rate·gamma^(number of milestones ≤ t).
 
     Args:
         learning_rate: before the first milestone.
         milestones: a list that rises.
         gamma: from 0 to below 1.
-        exact: give the first so many values, bit by bit as Paddle computes them.
 
     Raises:
         DialectError: milestones that do not rise, or a gamma of 1 or more, as Paddle asks; a negative one is refused here.
@@ -303,18 +276,17 @@ def MultiStepDecay(
         closed = Constant(first)
     else:
         closed = multi_factor(first, later, gamma) if gamma else Chain((Constant(first, later[0]), Constant(0.0)))
-    return _made(closed, lambda t, before: base * gamma ** sum(m <= t for m in at), exact)
+    return closed
 
 
 @SYSTEM.declare
-def StepDecay(learning_rate: float, step_size: int, gamma: float = 0.1, *, exact: int | None = None) -> Schedule:
+def StepDecay(learning_rate: float, step_size: Int1, gamma: float = 0.1) -> Schedule:
     """learning_rate·gamma^⌊t/step_size⌋.
 
     Args:
         learning_rate: of the first step.
         step_size: at least 1.
         gamma: from 0 to below 1.
-        exact: give the first so many values, bit by bit as Paddle computes them.
 
     Raises:
         DialectError: another step, or a gamma of 1 or more, as Paddle asks; a negative one is refused here.
@@ -323,19 +295,17 @@ def StepDecay(learning_rate: float, step_size: int, gamma: float = 0.1, *, exact
     array([1.  , 1.  , 0.5 , 0.5 , 0.25])
     """
     base, gamma, every = _rate(learning_rate), _below_one(gamma), _positive("step_size", step_size)
-    closed = factor(base, gamma, every) if gamma else Chain((Constant(base, every), Constant(0.0)))
-    return _made(closed, lambda t, before: base * gamma ** (t // every), exact)
+    return factor(base, gamma, every) if gamma else Chain((Constant(base, every), Constant(0.0)))
 
 
 @SYSTEM.declare
-def LambdaDecay(learning_rate: float, lr_lambda: Schedule | Sequence[float], *, exact: int | None = None) -> Schedule:
+def LambdaDecay(learning_rate: float, lr_lambda: Schedule | Sequence[float]) -> Schedule:
     """The rate times a function of the epoch: learning_rate·lr_lambda(t).
 
     Args:
         learning_rate: the rate.
         lr_lambda: the factors, as a schedule or one for each step, the last of which holds. A Python function has no text;
             `laju.Function("module:name")` is a schedule made of one that can be imported.
-        exact: give the first so many values.
 
     Raises:
         DialectError: a function.
@@ -344,36 +314,30 @@ def LambdaDecay(learning_rate: float, lr_lambda: Schedule | Sequence[float], *, 
     array([0.5 , 0.25, 0.25])
     """
     base, factors = _rate(learning_rate), _torch.factors_of(lr_lambda)
-    return _made(Product((Constant(base), factors)), lambda t, before: base * float(factors(t)), exact)
+    return Product((Constant(base), factors))
 
 
 @SYSTEM.declare
-def MultiplicativeDecay(
-    learning_rate: float, lr_lambda: float | Schedule | Sequence[float], *, exact: int | None = None
-) -> Schedule:
+def MultiplicativeDecay(learning_rate: float, lr_lambda: float | Schedule | Sequence[float]) -> Schedule | Made:
     """Multiplied at every step: learning_rate·f(1)·…·f(t); the factor of epoch 0 is never asked for.
 
     Args:
         learning_rate: at t = 0.
-        lr_lambda: one factor for every step, a sequence f(0), f(1), … after whose end the rate holds, or with `exact` a schedule
-            of factors.
-        exact: give the first so many values, bit by bit as Paddle computes them.
+        lr_lambda: one factor for every step, a sequence f(0), f(1), … after whose end the rate holds, or a schedule
+            of factors, whose products are computed step by step.
 
     Raises:
-        DialectError: a function, or a schedule without `exact`.
+        DialectError: a function.
 
     >>> MultiplicativeDecay(0.8, [9, 0.5, 0.5]).values(4)
     array([0.8, 0.4, 0.2, 0.2])
     """
-    schedule = _torch.MultiplicativeLR(_rate(learning_rate), lr_lambda, exact=exact)
-    if exact is not None:
-        return schedule
-    # The same products as torch's, whatever epoch is asked for.
-    return _made(schedule, lambda t, before: _torch.MultiplicativeLR(learning_rate, lr_lambda, exact=t + 1)(t), None)
+    schedule = _torch.MultiplicativeLR(_rate(learning_rate), lr_lambda)
+    return Made(schedule.closed, None, schedule.made.replay, schedule.made.why)
 
 
 @SYSTEM.declare
-def CosineAnnealingDecay(learning_rate: float, T_max: int, eta_min: float = 0, *, exact: int | None = None) -> Schedule:
+def CosineAnnealingDecay(learning_rate: float, T_max: Int1, eta_min: float = 0) -> Schedule:
     """eta_min + (learning_rate - eta_min)·(1 + cos(πt/T_max))/2, for ever: it climbs again after T_max.
 
     Paddle computes each value from the one before, as torch does, and its errors add up; see torch's `CosineAnnealingLR`. In a
@@ -383,7 +347,6 @@ def CosineAnnealingDecay(learning_rate: float, T_max: int, eta_min: float = 0, *
         learning_rate: the top.
         T_max: steps down, at least 1.
         eta_min: the bottom.
-        exact: give the first so many values, bit by bit as Paddle computes them.
 
     Raises:
         DialectError: another `T_max`, as Paddle asserts.
@@ -393,31 +356,18 @@ def CosineAnnealingDecay(learning_rate: float, T_max: int, eta_min: float = 0, *
     """
     base, low, steps = _rate(learning_rate), number("eta_min", eta_min), _positive("T_max", T_max)
 
-    def step(t: int, before: float) -> float:
-        if t == 0:
-            return base
-        if (t - 1 - steps) % (2 * steps) == 0:
-            return before + (base - low) * (1 - math.cos(math.pi / steps)) / 2
-        up = (1 + math.cos(math.pi * t / steps)) / (1 + math.cos(math.pi * (t - 1) / steps))
-        return float(up * (before - low) + low)
-
-    def asked(t: int, before: float) -> float:
-        return low + (base - low) * (1 + math.cos(math.pi * t / steps)) / 2
-
-    return _made(_torch.CosineAnnealingLR(base, steps, low), step, exact, asked)
+    return _torch.CosineAnnealingLR(base, steps, low).schedule
 
 
 @SYSTEM.declare
 def OneCycleLR(
     max_learning_rate: float,
-    total_steps: int,
+    total_steps: Int1,
     divide_factor: float = 25.0,
     end_learning_rate: float = 0.0001,
-    phase_pct: float = 0.3,
+    phase_pct: Annotated[float, exactly(float, "Paddle asks for it", least=0, most=1)] = 0.3,
     anneal_strategy: Literal["cos", "linear"] = "cos",
     three_phase: bool = False,
-    *,
-    exact: int | None = None,
 ) -> Schedule:
     """From max/divide_factor up to the maximum at t = phase_pct·T - 1, then down to `end_learning_rate` at T - 1.
 
@@ -432,7 +382,6 @@ def OneCycleLR(
         phase_pct: share of the steps that rise, a float.
         anneal_strategy: "cos" or "linear".
         three_phase: see above; `phase_pct` must then be below 0.5.
-        exact: give the first so many values, bit by bit as Paddle computes them.
 
     Raises:
         DialectError: what Paddle refuses, among it a phase of no steps, for which it divides by 0.
@@ -457,44 +406,36 @@ def OneCycleLR(
         ends, rates = [phase_pct * steps - 1, steps - 1.0], [first, top, last]
     begins = [0.0, *ends[:-1]]
 
-    def step(t: int, before: float) -> float:
-        if t > steps:
-            raise DialectError(f"Paddle's OneCycleLR of {steps} steps raises at step {t}")
-        i = next((i for i, end in enumerate(ends) if t <= end), len(ends) - 1)
-        done = (t - begins[i]) / (ends[i] - begins[i])
-        a, b = rates[i], rates[i + 1]
-        if anneal_strategy == "cos":
-            return b + (a - b) / 2.0 * (math.cos(math.pi * done) + 1)
-        return (b - a) * done + a
-
     shape = "cosine" if anneal_strategy == "cos" else "linear"
     parts: list[Schedule] = []
     for begin, end, a, b in zip(begins, ends, rates, rates[1:], strict=False):
         if end >= 0 and end > begin:
             ramp: Schedule = Ramp(a, b, end - begin, shape)
             parts.append(ramp if begin >= 0 else ramp.shift(begin))  # type: ignore[arg-type]
-    try:
-        values = replayed(step(0, 0.0), step, steps + 1).entries
-    except ZeroDivisionError:
+    # A phase without steps is divided by at its own end, and the last one a step after it, too.
+    if any(begin == end and end >= 0 for begin, end in zip(begins, ends, strict=True)):
         raise DialectError(
             f"phase_pct·total_steps must leave no phase without steps, got {phase_pct!r}·{steps}: Paddle divides by 0"
-        ) from None
+        )
+    done = (steps - begins[-1]) / (ends[-1] - begins[-1])
+    high, low = rates[-2:]
+    after = (
+        low + (high - low) / 2.0 * (math.cos(math.pi * done) + 1) if shape == "cosine" else (low - high) * done + high
+    )
     cycle: Schedule = Chain(tuple(parts)) if len(parts) > 1 else parts[0]
-    return _made(Chain((cycle.take(steps), Constant(values[-1]))), step, exact)
+    return Chain((cycle.take(steps), Constant(after)))
 
 
 @SYSTEM.declare
 def CyclicLR(
     base_learning_rate: float,
     max_learning_rate: float,
-    step_size_up: int,
-    step_size_down: int | None = None,
+    step_size_up: Int1,
+    step_size_down: Int1 | None = None,
     mode: Literal["triangular", "triangular2", "exp_range"] = "triangular",
-    exp_gamma: float = 1.0,
+    exp_gamma: Annotated[float, exactly(float, "Paddle asks for it")] = 1.0,
     scale_fn: None = None,
     scale_mode: Literal["cycle", "iterations"] = "cycle",
-    *,
-    exact: int | None = None,
 ) -> Schedule:
     """Triangles between two rates, `step_size_up` steps up and `step_size_down` down, as torch's `CyclicLR`.
 
@@ -507,7 +448,6 @@ def CyclicLR(
         mode: "triangular"; "triangular2", half as high each time; "exp_range", lower by exp_gamma^t.
         exp_gamma: see above, a float.
         scale_fn, scale_mode: a Python function has no text, so `scale_fn` must be None, and `scale_mode` changes nothing then.
-        exact: give the first so many values, bit by bit as Paddle computes them.
 
     Raises:
         DialectError: what Paddle refuses, or a `scale_fn`.
@@ -526,28 +466,15 @@ def CyclicLR(
         )
     if not isinstance(exp_gamma, float):
         raise DialectError(f"exp_gamma must be a float, as Paddle asks, got {shown(exp_gamma)}")
-    closed = _torch.CyclicLR(low, top, up, down, mode, exp_gamma, scale_fn)
-    size, share = float(up) + float(down), float(up) / (float(up) + float(down))
-
-    def step(t: int, before: float) -> float:
-        cycle = 1 + t // size
-        done = 1.0 + t / size - cycle
-        scale = done / share if done <= share else (1 - done) / (1 - share)
-        height = (top - low) * scale
-        lower = 1.0 if mode == "triangular" else 1 / 2.0 ** (cycle - 1) if mode == "triangular2" else exp_gamma**t
-        return low + height * lower
-
-    return _made(closed, step, exact)
+    return _torch.CyclicLR(low, top, up, down, mode, exp_gamma, scale_fn).schedule
 
 
 @SYSTEM.declare
 def LinearLR(
     learning_rate: float,
-    total_steps: int,
+    total_steps: Int1,
     start_factor: float = 1.0 / 3,
     end_factor: float = 1.0,
-    *,
-    exact: int | None = None,
 ) -> Schedule:
     """A line of factors from `start_factor` to `end_factor` at t = total_steps, which holds.
 
@@ -558,7 +485,6 @@ def LinearLR(
         total_steps: at least 1.
         start_factor: above 0 and at most 1.
         end_factor: from 0 to 1.
-        exact: give the first so many values, bit by bit as Paddle computes them.
 
     Raises:
         DialectError: other factors or steps, as Paddle asks.
@@ -575,20 +501,13 @@ def LinearLR(
     if steps <= 0:
         raise DialectError(f"total_steps must be at least 1, as Paddle asks, got {steps}")
 
-    def step(t: int, before: float) -> float:
-        if t == 0:
-            return base * first
-        if t > steps:
-            return before
-        return before * (1.0 + (last - first) / (steps * first + (t - 1) * (last - first)))
-
-    return _made(_torch.LinearLR(base, first, last, steps), step, exact)
+    return _torch.LinearLR(base, first, last, steps).schedule
 
 
 @SYSTEM.declare
 def CosineAnnealingWarmRestarts(
-    learning_rate: float, T_0: int, T_mult: int = 1, eta_min: float = 0, *, exact: int | None = None
-) -> Schedule:
+    learning_rate: float, T_0: Int1, T_mult: Int1 = 1, eta_min: float = 0
+) -> Schedule | Made:
     """Half a cosine down to `eta_min` in T_0 steps, begun anew at the top each time, `T_mult` times as long as before.
 
     Args:
@@ -596,7 +515,6 @@ def CosineAnnealingWarmRestarts(
         T_0: steps of the first cycle, at least 1.
         T_mult: how many times as long each is as the one before, at least 1.
         eta_min: the bottom, which no step reaches.
-        exact: give the first so many values, bit by bit as Paddle computes them.
 
     Raises:
         DialectError: other lengths, as Paddle asks.
@@ -610,36 +528,17 @@ def CosineAnnealingWarmRestarts(
     def at(done: float, length: float) -> float:
         return low + (base - low) * (1 + math.cos(math.pi * done / length)) / 2
 
-    def step(t: int, before: float) -> float:
-        length = first
-        while t >= length:
-            t -= length
-            length *= mult
-            if mult == 1:
-                t %= length
-        return at(t, length)
-
-    def asked(t: int, before: float) -> float:
+    def asked(t: int) -> float:
         if t < first:
             return at(t, first)
-        if mult == 1:
-            return at(t % first, first)
         n = int(math.log(t / first * (mult - 1) + 1, mult))
         return at(t - first * (mult**n - 1) / (mult - 1), first * mult**n)
 
-    return _made(_torch.CosineAnnealingWarmRestarts(base, first, mult, low), step, exact, asked)
+    # In a LinearWarmup Paddle finds the cycle by a logarithm.
+    return Made(_torch.CosineAnnealingWarmRestarts(base, first, mult, low).schedule, asked if mult > 1 else None)
 
 
 # --- for the functions above -------------------------------------------------------------------------------------------
-
-
-def _made(closed: Schedule, step: Step, exact: int | None, asked: Step | None = None) -> Made:
-    """The schedule, with how Paddle computes it when a `LinearWarmup` asks for an epoch."""
-    schedule = closed
-    if exact is not None:
-        n = whole("exact", exact, least=1)
-        schedule = replayed(step(0, 0.0), step, n)
-    return Made(schedule, asked or step)
 
 
 def _rate(value: Any, name: str = "learning_rate") -> float:

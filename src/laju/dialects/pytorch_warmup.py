@@ -11,12 +11,16 @@ The optimizer's rate stands first, or the whole schedule that is dampened. `last
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 from laju.core.algebra import Product, Sum
-from laju.core.checks import number, shown, whole
-from laju.core.pieces import Constant, Exponential, Ramp, Rectification, Table
+from laju.core.checks import number, shown
+from laju.core.pieces import Constant, Exponential, Ramp, Rectification
 from laju.core.schedule import Schedule
 from laju.dialects.base import DialectError, System
+from laju.dialects.declared import exactly
+
+Period = Annotated[int, exactly(int, "pytorch_warmup asks for it", least=1)]
 
 SYSTEM = System(
     name="pytorch_warmup",
@@ -29,7 +33,7 @@ SYSTEM = System(
 
 
 @SYSTEM.declare
-def LinearWarmup(lr: float | Schedule, warmup_period: int) -> Schedule:
+def LinearWarmup(lr: float | Schedule, warmup_period: Period) -> Schedule:
     """Dampened by a line: lr(t)·min(1, (t + 1)/warmup_period).
 
     Args:
@@ -46,7 +50,7 @@ def LinearWarmup(lr: float | Schedule, warmup_period: int) -> Schedule:
 
 
 @SYSTEM.declare
-def ExponentialWarmup(lr: float | Schedule, warmup_period: int) -> Schedule:
+def ExponentialWarmup(lr: float | Schedule, warmup_period: Period) -> Schedule:
     """Dampened by an approach that never ends: lr(t)·(1 - e^(-(t + 1)/warmup_period)).
 
     Args:
@@ -101,7 +105,7 @@ def UntunedExponentialWarmup(lr: float | Schedule, beta2: float = 0.999) -> Sche
 
 
 @SYSTEM.declare
-def RAdamWarmup(lr: float | Schedule, beta2: float = 0.999, *, exact: int | None = None) -> Schedule:
+def RAdamWarmup(lr: float | Schedule, beta2: float = 0.999) -> Schedule:
     """Dampened by RAdam's rectification, from the first step for which it is finite: see `laju.Rectification`.
 
     pytorch_warmup subtracts numbers near 2/(1 - β₂) from each other, which costs it digits; this, which does not, is within
@@ -111,7 +115,6 @@ def RAdamWarmup(lr: float | Schedule, beta2: float = 0.999, *, exact: int | None
     Args:
         lr: the optimizer's rate, or the schedule that is dampened.
         beta2: β₂ of the optimizer, above 0.6 and below 1.
-        exact: take the first so many factors bit by bit as pytorch_warmup computes them; the last of them holds.
 
     Raises:
         DialectError: β₂ of 0.6 or less, as pytorch_warmup refuses it.
@@ -122,22 +125,7 @@ def RAdamWarmup(lr: float | Schedule, beta2: float = 0.999, *, exact: int | None
     beta2 = _beta2(beta2)
     if not beta2 > 0.6:
         raise DialectError(f"beta2 must be above 0.6, as pytorch_warmup asks, got {beta2!r}")
-    if exact is None:
-        return _dampened(lr, Rectification(beta2))
-    limit = 2.0 / (1 - beta2) - 1
-
-    def rho(n: int) -> float:
-        power = beta2**n
-        return limit - 2 * n * power / (1 - power)
-
-    first = 1
-    while not rho(first) > 4:
-        first += 1
-    factors = []
-    for t in range(whole("exact", exact, least=1)):
-        r = rho(t + first)
-        factors.append(math.sqrt((r - 4) * (r - 2) * limit / ((limit - 4) * (limit - 2) * r)))
-    return _dampened(lr, Table(tuple(factors)))
+    return _dampened(lr, Rectification(beta2))
 
 
 def _dampened(lr: float | Schedule, factor: Schedule) -> Schedule:

@@ -7,7 +7,7 @@ What surprises people most:
 - `CyclicLR` and `OneCycleLR` ignore the optimizer's rate, and change what schedulers made after them take for it.
 - A part of `SequentialLR` begins at its own first value at its milestone, whatever the part before ended with.
 - `ChainedScheduler` is a product only of schedulers that multiply; one that sets the rate undoes all before it in the list.
-- Most compute each rate from the one before, so rounding errors add up; `exact=N` repeats them bit by bit.
+- Most compute each rate from the one before, so rounding errors add up; `laju.trace` has the bits of the real ones.
 
 Where torch takes an optimizer, these functions take its rate, `lr`. `last_epoch` is not taken: a schedule begins at 0.
 """
@@ -18,7 +18,7 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from laju.core.algebra import Chain, Product, Sum
 from laju.core.checks import is_number, number, shown
@@ -27,10 +27,12 @@ from laju.core.pieces import Constant, Ramp, Table
 from laju.core.schedule import Schedule
 from laju.dialects._torch_rules import Group, InSequence, Rule, Together, made, rule_of
 from laju.dialects.base import DialectError, System, integer, powers, replayed
-from laju.dialects.declared import NoClosedForm
+from laju.dialects.declared import NoClosedForm, exactly
 
 # --- multiplied now and then ---------------------------------------------------------------------------------------
 
+
+Int1 = Annotated[int, exactly(int, "torch asks for it", least=1)]
 
 SYSTEM = System(
     name="torch",
@@ -46,14 +48,13 @@ SYSTEM = System(
 
 
 @SYSTEM.declare
-def LambdaLR(lr: float, lr_lambda: Schedule | Sequence[float], *, exact: int | None = None) -> Schedule:
+def LambdaLR(lr: float, lr_lambda: Schedule | Sequence[float]) -> Schedule:
     """The optimizer's rate times a function of the epoch: lr·lr_lambda(t).
 
     Args:
         lr: the optimizer's rate.
         lr_lambda: the factors, as a schedule or one for each step, the last of which holds. A Python function has no text;
             `laju.Function("module:name")` is a schedule made of one that can be imported.
-        exact: give the first so many values as torch computes them, which are the same here.
 
     Raises:
         DialectError: a function or several of them.
@@ -71,11 +72,11 @@ def LambdaLR(lr: float, lr_lambda: Schedule | Sequence[float], *, exact: int | N
         lambda base: Product((Constant(base), factors)),
         sets=True,
     )
-    return made(rule, exact)
+    return made(rule)
 
 
 @SYSTEM.declare
-def MultiplicativeLR(lr: float, lr_lambda: float | Schedule | Sequence[float], *, exact: int | None = None) -> Schedule:
+def MultiplicativeLR(lr: float, lr_lambda: float | Schedule | Sequence[float]) -> Schedule:
     """Multiplied at every step by a factor: lr·f(1)·f(2)·…·f(t); the factor of epoch 0 is never asked for.
 
     As a later part of `SequentialLR` it goes on from the rate that it finds, and multiplies by f(0) as well.
@@ -83,11 +84,10 @@ def MultiplicativeLR(lr: float, lr_lambda: float | Schedule | Sequence[float], *
     Args:
         lr: the optimizer's rate.
         lr_lambda: one factor for every step, or a sequence f(0), f(1), …, after whose end the rate holds, or a schedule of
-            factors, whose products have no closed form: give `exact` as well.
-        exact: give the first so many values, bit by bit as torch computes them.
+            factors, whose products have no closed form and are computed step by step.
 
     Raises:
-        DialectError: a function, or a schedule without `exact`.
+        DialectError: a function.
 
     >>> MultiplicativeLR(0.8, [9, 0.5, 0.5]).values(4)
     array([0.8, 0.4, 0.2, 0.2])
@@ -103,7 +103,7 @@ def MultiplicativeLR(lr: float, lr_lambda: float | Schedule | Sequence[float], *
             follows=lambda base, before: powers(before * gamma, gamma),
             multiplies=True,
         )
-        return made(rule, exact)
+        return made(rule)
     factors = factors_of(lr_lambda)
     listed: Any = getattr(factors, "entries", None)
 
@@ -123,11 +123,11 @@ def MultiplicativeLR(lr: float, lr_lambda: float | Schedule | Sequence[float], *
         follows=lambda base, before: products(before * factor(0)),
         multiplies=True,
     )
-    return made(rule, exact)
+    return made(rule)
 
 
 @SYSTEM.declare
-def StepLR(lr: float, step_size: int, gamma: float = 0.1, *, exact: int | None = None) -> Schedule:
+def StepLR(lr: float, step_size: int, gamma: float = 0.1) -> Schedule:
     """Multiplied by γ every `step_size` steps: lr·γ^⌊t/step_size⌋.
 
     torch multiplies the rate before, so its n-th drop may be n ulp off; this is at most n + 2 ulp from it.
@@ -136,7 +136,6 @@ def StepLR(lr: float, step_size: int, gamma: float = 0.1, *, exact: int | None =
         lr: the optimizer's rate.
         step_size: steps between two drops.
         gamma: γ; 0 and negative factors are torch's too.
-        exact: give the first so many values, bit by bit as torch computes them.
 
     Raises:
         DialectError: a step size of 0, by which torch divides.
@@ -155,11 +154,11 @@ def StepLR(lr: float, step_size: int, gamma: float = 0.1, *, exact: int | None =
         zero=lambda base: base,
         multiplies=True,
     )
-    return made(rule, exact)
+    return made(rule)
 
 
 @SYSTEM.declare
-def MultiStepLR(lr: float, milestones: Iterable[int], gamma: float = 0.1, *, exact: int | None = None) -> Schedule:
+def MultiStepLR(lr: float, milestones: Iterable[int], gamma: float = 0.1) -> Schedule:
     """Multiplied by γ at every milestone: lr·γ^(number of milestones ≤ t); the values are torch's to the last digit.
 
     A milestone that is listed twice counts twice; one at 0 counts at once. Negative ones and fractions never come, so torch
@@ -169,7 +168,6 @@ def MultiStepLR(lr: float, milestones: Iterable[int], gamma: float = 0.1, *, exa
         lr: the optimizer's rate.
         milestones: steps, in any order.
         gamma: γ.
-        exact: give the first so many values as a table.
 
     >>> MultiStepLR(0.1, [30, 80], gamma=0.5).values(81)[[29, 30, 80]]
     array([0.1  , 0.05 , 0.025])
@@ -200,11 +198,11 @@ def MultiStepLR(lr: float, milestones: Iterable[int], gamma: float = 0.1, *, exa
         follows=lambda base, before: steps(base * gamma**missed if missed else base),
         multiplies=True,
     )
-    return made(rule, exact)
+    return made(rule)
 
 
 @SYSTEM.declare
-def ConstantLR(lr: float, factor: float = 1.0 / 3, total_iters: int = 5, *, exact: int | None = None) -> Schedule:
+def ConstantLR(lr: float, factor: float = 1.0 / 3, total_iters: int = 5) -> Schedule:
     """The rate times a factor for `total_iters` steps, then the rate itself; the values are torch's to the last digit.
 
     torch comes back by a product with 1/factor, which may miss the rate by an ulp. With `total_iters` of 0 or less it never
@@ -214,7 +212,6 @@ def ConstantLR(lr: float, factor: float = 1.0 / 3, total_iters: int = 5, *, exac
         lr: the optimizer's rate.
         factor: in (0, 1]; 0 only where torch never comes back.
         total_iters: steps.
-        exact: give the first so many values as a table.
 
     Raises:
         DialectError: a factor outside [0, 1], or 0, by which torch divides at the step that ends it.
@@ -244,7 +241,7 @@ def ConstantLR(lr: float, factor: float = 1.0 / 3, total_iters: int = 5, *, exac
         follows=lambda base, before: steps(base) if n > 0 else Constant(base * (factor + (1 - factor))),
         multiplies=True,
     )
-    return made(rule, exact)
+    return made(rule)
 
 
 @SYSTEM.declare
@@ -253,8 +250,6 @@ def LinearLR(
     start_factor: float = 1.0 / 3,
     end_factor: float = 1.0,
     total_iters: int = 5,
-    *,
-    exact: int | None = None,
 ) -> Schedule:
     """The rate times a line: lr·(s + (e - s)·min(t, n)/n).
 
@@ -266,7 +261,6 @@ def LinearLR(
         start_factor: s, the factor at t = 0, in (0, 1].
         end_factor: e, the factor at t = n, in [0, 1].
         total_iters: n, steps.
-        exact: give the first so many values, bit by bit as torch computes them.
 
     Raises:
         DialectError: a factor outside these bounds.
@@ -299,11 +293,11 @@ def LinearLR(
     def zero(base: float) -> float:
         return base * (s + (e - s) * min(n, 0) / _divisor("LinearLR", n))
 
-    return made(Rule("LinearLR", lr, advance, line, zero=zero, follows=follows, multiplies=True), exact)
+    return made(Rule("LinearLR", lr, advance, line, zero=zero, follows=follows, multiplies=True))
 
 
 @SYSTEM.declare
-def ExponentialLR(lr: float, gamma: float, *, exact: int | None = None) -> Schedule:
+def ExponentialLR(lr: float, gamma: float) -> Schedule:
     """Multiplied by γ at every step: lr·γᵗ.
 
     torch multiplies the rate before, so its errors add up: this is within t + 2 ulp of it.
@@ -311,7 +305,6 @@ def ExponentialLR(lr: float, gamma: float, *, exact: int | None = None) -> Sched
     Args:
         lr: the optimizer's rate.
         gamma: γ; 0 and negative factors are torch's too.
-        exact: give the first so many values, bit by bit as torch computes them.
 
     >>> ExponentialLR(0.1, gamma=0.5).values(4)
     array([0.1   , 0.05  , 0.025 , 0.0125])
@@ -325,11 +318,11 @@ def ExponentialLR(lr: float, gamma: float, *, exact: int | None = None) -> Sched
         zero=lambda base: base,
         multiplies=True,
     )
-    return made(rule, exact)
+    return made(rule)
 
 
 @SYSTEM.declare
-def PolynomialLR(lr: float, total_iters: int = 5, power: float = 1.0, *, exact: int | None = None) -> Schedule:
+def PolynomialLR(lr: float, total_iters: int = 5, power: float = 1.0) -> Schedule:
     """Polynomial decay to 0: lr·(1 - min(t, n)/n)^p.
 
     torch multiplies the rate before, so its errors add up: this is within 2·(1 + p)·(2 + t) ulp of the rate at t = 0. With
@@ -339,7 +332,6 @@ def PolynomialLR(lr: float, total_iters: int = 5, power: float = 1.0, *, exact: 
         lr: the optimizer's rate.
         total_iters: n, steps.
         power: p, of at least 0.
-        exact: give the first so many values, bit by bit as torch computes them.
 
     Raises:
         DialectError: a negative power, for which torch divides by 0 at step n.
@@ -376,14 +368,14 @@ def PolynomialLR(lr: float, total_iters: int = 5, power: float = 1.0, *, exact: 
         follows=lambda base, before: curve(base) if n > 0 else Constant(zero(base)),
         multiplies=True,
     )
-    return made(rule, exact)
+    return made(rule)
 
 
 # --- curves --------------------------------------------------------------------------------------------------------
 
 
 @SYSTEM.declare
-def CosineAnnealingLR(lr: float, T_max: int, eta_min: float = 0.0, *, exact: int | None = None) -> Schedule:
+def CosineAnnealingLR(lr: float, T_max: int, eta_min: float = 0.0) -> Schedule:
     """Cosines down and up again without end: eta_min + (lr - eta_min)·(1 + cos(π·t/T_max))/2.
 
     It reaches `eta_min` at t = T_max and then climbs back, in as many steps: a run that goes on sees its rate rise. torch
@@ -395,7 +387,6 @@ def CosineAnnealingLR(lr: float, T_max: int, eta_min: float = 0.0, *, exact: int
         lr: the optimizer's rate.
         T_max: steps from the top to the bottom.
         eta_min: the bottom.
-        exact: give the first so many values, bit by bit as torch computes them.
 
     Raises:
         DialectError: a `T_max` of 0, by which torch divides.
@@ -423,13 +414,11 @@ def CosineAnnealingLR(lr: float, T_max: int, eta_min: float = 0.0, *, exact: int
         direct=lambda base, t: low + (base - low) * (1 + math.cos(t * math.pi / n)) / 2,
         zero=lambda base: low + (base - low) * (1 + math.cos(math.pi * 0 / n)) / 2,
     )
-    return made(rule, exact)
+    return made(rule)
 
 
 @SYSTEM.declare
-def CosineAnnealingWarmRestarts(
-    lr: float, T_0: int, T_mult: int = 1, eta_min: float = 0.0, *, exact: int | None = None
-) -> Schedule:
+def CosineAnnealingWarmRestarts(lr: float, T_0: Int1, T_mult: Int1 = 1, eta_min: float = 0.0) -> Schedule:
     """Cosines down, begun again and again: eta_min + (lr - eta_min)·(1 + cos(π·u/Tᵢ))/2 with u steps of cycle i done.
 
     Cycle i lasts Tᵢ = T_0·T_multⁱ steps. The cycle's last step is one short of `eta_min`, which is never reached. torch's
@@ -440,7 +429,6 @@ def CosineAnnealingWarmRestarts(
         T_0: steps of the first cycle.
         T_mult: how many times as long each cycle is as the one before, a whole number.
         eta_min: the bottom.
-        exact: give the first so many values, bit by bit as torch computes them.
 
     Raises:
         DialectError: a `T_0` or `T_mult` that is no int of at least 1.
@@ -468,7 +456,7 @@ def CosineAnnealingWarmRestarts(
         lambda base: Ramp(base, low, T_0, "cosine").repeat(growth=T_mult),
         sets=True,
     )
-    return made(rule, exact)
+    return made(rule)
 
 
 @SYSTEM.declare
@@ -484,8 +472,6 @@ def CyclicLR(
     cycle_momentum: bool = True,
     base_momentum: float = 0.8,
     max_momentum: float = 0.9,
-    *,
-    exact: int | None = None,
 ) -> Schedule:
     """Cycles in straight lines between two rates: base_lr + (max_lr - base_lr)·triangle(t)·scale.
 
@@ -503,7 +489,6 @@ def CyclicLR(
         scale_fn: a function of one's own is not taken.
         scale_mode: only says what `scale_fn` is called with.
         cycle_momentum, base_momentum, max_momentum: the momentum runs against the rate, and by default; not part of it.
-        exact: give the first so many values, bit by bit as torch computes them.
 
     Raises:
         DialectError: another mode, a `scale_fn`, or lengths of which torch can make no cycle.
@@ -545,16 +530,16 @@ def CyclicLR(
     def take_over(group: Group) -> None:
         group.lr = low
 
-    return made(Rule("CyclicLR", None, advance, curve, sets=True, enters=take_over, own=low), exact)
+    return made(Rule("CyclicLR", None, advance, curve, sets=True, enters=take_over, own=low))
 
 
 @SYSTEM.declare
 def OneCycleLR(
     max_lr: float,
-    total_steps: int | None = None,
-    epochs: int | None = None,
-    steps_per_epoch: int | None = None,
-    pct_start: float = 0.3,
+    total_steps: Int1 | None = None,
+    epochs: Any = None,
+    steps_per_epoch: Any = None,
+    pct_start: Annotated[float, exactly(float, "torch asks for it", least=0, most=1)] = 0.3,
     anneal_strategy: Literal["cos", "linear"] = "cos",
     cycle_momentum: bool = True,
     base_momentum: float = 0.85,
@@ -562,8 +547,6 @@ def OneCycleLR(
     div_factor: float = 25.0,
     final_div_factor: float = 1e4,
     three_phase: bool = False,
-    *,
-    exact: int | None = None,
 ) -> Schedule:
     """One cycle: from max_lr/div_factor up to `max_lr`, then down to max_lr/(div_factor·final_div_factor) at T - 1.
 
@@ -582,7 +565,6 @@ def OneCycleLR(
         div_factor: from the top to the first rate.
         final_div_factor: from the first rate to the last.
         three_phase: down to where it began in as many steps as up, then on to the bottom.
-        exact: give the first so many values, bit by bit as torch computes them.
 
     Raises:
         DialectError: no number of steps, or arguments at which torch raises: among them pct_start·T = 1, for which it divides
@@ -654,17 +636,15 @@ def OneCycleLR(
             return Take(cycle, steps - 1)
         return Take(cycle, steps) >> Constant(after, 0)
 
-    return made(Rule("OneCycleLR", None, advance, curve, sets=True, enters=take_over, end=steps), exact)
+    return made(Rule("OneCycleLR", None, advance, curve, sets=True, enters=take_over, end=steps))
 
 
 @SYSTEM.declare
 def SWALR(
     lr: float,
     swa_lr: float,
-    anneal_epochs: int = 10,
+    anneal_epochs: Annotated[int, exactly(int, "torch asks for it", least=0)] = 10,
     anneal_strategy: Literal["cos", "linear"] = "cos",
-    *,
-    exact: int | None = None,
 ) -> Schedule:
     """From the rate that it finds to the averaging's constant one in `anneal_epochs` steps.
 
@@ -677,7 +657,6 @@ def SWALR(
         swa_lr: the rate at t = anneal_epochs and ever after.
         anneal_epochs: steps on the way; with 0 the rate is changed as soon as the scheduler is made.
         anneal_strategy: "cos" or "linear".
-        exact: give the first so many values, bit by bit as torch computes them.
 
     Raises:
         DialectError: another strategy, or a number of epochs that is no int of at least 0.
@@ -709,16 +688,14 @@ def SWALR(
         return Ramp(start, high, n, shape) if n else Constant(high)
 
     rule = Rule("SWALR", lr, advance, curve, follows=lambda base, before: curve(before), finds=True, enters=take_over)
-    return made(rule, exact)
+    return made(rule)
 
 
 # --- of several ----------------------------------------------------------------------------------------------------
 
 
 @SYSTEM.declare
-def SequentialLR(
-    lr: float, schedulers: Sequence[Schedule], milestones: Sequence[int], *, exact: int | None = None
-) -> Schedule:
+def SequentialLR(lr: float, schedulers: Sequence[Schedule], milestones: Sequence[int]) -> Schedule:
     """One scheduler after another, each on its own clock from its milestone on: part k is in force for mₖ ≤ t < mₖ₊₁.
 
     Every part begins at its own first value, computed from the optimizer's rate, not where the one before ended (only
@@ -730,11 +707,10 @@ def SequentialLR(
         lr: the optimizer's rate.
         schedulers: schedules of this module's functions, in the order in which torch's are made.
         milestones: steps at which the next part begins, one fewer than there are parts.
-        exact: give the first so many values, bit by bit as torch computes them.
 
     Raises:
         DialectError: another number of milestones, milestones that fall, parts that no optimizer could share, or a combination
-            without a closed form, for which `exact` is needed.
+            at which torch fails.
 
     >>> warmup = LinearLR(0.1, start_factor=0.5, total_iters=2)
     >>> SequentialLR(0.1, [warmup, ExponentialLR(0.1, 0.9)], milestones=[2]).values(4)
@@ -749,11 +725,11 @@ def SequentialLR(
         raise DialectError(f"milestones must be one fewer than the schedulers, so {len(rules) - 1}, got {len(at)}")
     if any(b < a for a, b in itertools.pairwise(at)):
         raise DialectError(f"milestones must not fall: torch would look up the wrong part, got {shown(at)}")
-    return made(InSequence("SequentialLR", lr, tuple(rules), tuple(at)), exact)
+    return made(InSequence("SequentialLR", lr, tuple(rules), tuple(at)))
 
 
 @SYSTEM.declare
-def ChainedScheduler(schedulers: Sequence[Schedule], *, lr: float | None = None, exact: int | None = None) -> Schedule:
+def ChainedScheduler(schedulers: Sequence[Schedule], *, lr: float | None = None) -> Schedule:
     """Schedulers that step one after another at every step, each on the rate that the ones before left.
 
     Of those that multiply (`StepLR`, `MultiStepLR`, `ConstantLR`, `LinearLR`, `ExponentialLR`, `PolynomialLR`,
@@ -764,17 +740,16 @@ def ChainedScheduler(schedulers: Sequence[Schedule], *, lr: float | None = None,
     Args:
         schedulers: schedules of this module's functions, in the order in which torch's are made and stepped.
         lr: the optimizer's rate, where no scheduler in the list says it.
-        exact: give the first so many values, bit by bit as torch computes them.
 
     Raises:
-        DialectError: parts that no optimizer could share, or a combination without a closed form, for which `exact` is needed.
+        DialectError: parts that no optimizer could share.
 
     >>> ChainedScheduler([ConstantLR(1.0, factor=0.1, total_iters=2), ExponentialLR(1.0, 0.9)]).values(5).round(4)
     array([0.1   , 0.09  , 0.81  , 0.729 , 0.6561])
     """
     rules = _rules("ChainedScheduler", schedulers, None if lr is None else _rate(lr))
     known = [rule.lr for rule in rules if rule.lr is not None]
-    return made(Together("ChainedScheduler", known[0] if known else lr, tuple(rules)), exact)
+    return made(Together("ChainedScheduler", known[0] if known else lr, tuple(rules)))
 
 
 # --- their arguments ------------------------------------------------------------------------------------------------

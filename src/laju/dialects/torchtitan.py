@@ -10,10 +10,8 @@ What surprises people most:
 
 from __future__ import annotations
 
-import math
-
 from laju.core.checks import nearest, number, shown, whole
-from laju.core.pieces import Constant, Ramp, Table
+from laju.core.pieces import Constant, Ramp
 from laju.core.schedule import Schedule
 from laju.dialects.base import DialectError, System
 
@@ -39,8 +37,6 @@ def LRSchedulersContainer(
     decay_ratio: float | None = None,
     decay_type: str = "linear",
     min_lr_factor: float = 0.0,
-    *,
-    exact: int | None = None,
 ) -> Schedule:
     """lr·(t + 1)/W for t < W, then lr, then down to min_lr_factor·lr over D updates, whose end is update T, after the run.
 
@@ -55,10 +51,9 @@ def LRSchedulersContainer(
         decay_ratio: the part of T that decays, as far as the warmup leaves room.
         decay_type: "linear", "sqrt" (1 - √p) or "cosine".
         min_lr_factor: the lowest rate, as a share of the rate.
-        exact: give the first so many values, at most T, bit by bit as torchtitan computes them.
 
     Raises:
-        DialectError: another decay type, or more exact values than the run has.
+        DialectError: another decay type.
 
     Source: torchtitan, `components/optimizer/lr_scheduler.py`; Hu et al., arXiv 2404.06395.
 
@@ -77,26 +72,6 @@ def LRSchedulersContainer(
         decay = min(round(total * number("decay_ratio", decay_ratio, least=0)), total - warmup)
     stable = total + 1 - warmup - decay
 
-    def factor(t: int) -> float:
-        if t < warmup:
-            return (t + 1) / warmup
-        if t < warmup + stable:
-            return 1.0
-        progress = (t + 1 - warmup - stable) / decay
-        fall = {
-            "linear": lambda: 1 - progress,
-            "sqrt": lambda: 1 - math.sqrt(progress),
-            "cosine": lambda: 0.5 * (1.0 + math.cos(math.pi * progress)),
-        }[decay_type]()
-        return low + (1 - low) * fall
-
-    if exact is not None:
-        n = whole("exact", exact, least=1)
-        if n > max(total, 1):
-            raise DialectError(
-                f"exact must be at most the total steps, {total}, as torchtitan makes no more; got {exact!r}"
-            )
-        return Table(tuple(lr * factor(t) for t in range(n)))
     # In order: the warmup one update ahead, the peak, and the decay one update ahead.
     schedule: Schedule = Ramp(lr, low * lr, decay, _DECAYS[decay_type]).shift(-1) if decay else Constant(lr)
     schedule = Constant(lr, stable) >> schedule

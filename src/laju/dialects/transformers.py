@@ -14,18 +14,14 @@ The real functions take an optimizer; these take its rate, `lr`. `last_epoch` is
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
-from functools import wraps
+from collections.abc import Mapping
 from typing import Any
 
-from laju.core.checks import nearest, number, shown, whole
-from laju.core.pieces import Constant, Power, Ramp, Table
+from laju.core.checks import nearest, number, shown
+from laju.core.pieces import Constant, Power, Ramp
 from laju.core.schedule import Schedule
 from laju.dialects.base import DialectError, System
-
-Factor = Callable[[int], float]
-
+from laju.dialects.declared import Made, Rate
 
 NAMES = {
     "linear": "get_linear_schedule_with_warmup",
@@ -61,65 +57,41 @@ SYSTEM = System(
 )
 
 
-def _dialect(function: Callable[..., tuple[Schedule, Factor]]) -> Callable[..., Schedule]:
-    """A function that gives the closed form, or with `exact` the values as LambdaLR computes them: the rate times a factor."""
-
-    @wraps(function)
-    def made(lr: float, *args: Any, exact: int | None = None, **kwargs: Any) -> Schedule:
-        schedule, factor = function(number("lr", lr, least=0), *args, **kwargs)
-        if exact is None:
-            return schedule
-        return Table(tuple(lr * factor(t) for t in range(whole("exact", exact, least=1))))
-
-    return made
-
-
 @SYSTEM.declare
-@_dialect
-def get_constant_schedule(lr: float, *, exact: int | None = None) -> tuple[Schedule, Factor]:
+def get_constant_schedule(lr: Rate) -> Schedule:
     """The optimizer's rate, always.
 
     Args:
         lr: the optimizer's rate.
-        exact: give the first so many values, which are the same here.
 
     >>> get_constant_schedule(0.1)(5)
     0.1
     """
-    return Constant(lr), lambda t: 1.0
+    return Constant(lr)
 
 
 @SYSTEM.declare
-@_dialect
-def get_constant_schedule_with_warmup(
-    lr: float, num_warmup_steps: int, *, exact: int | None = None
-) -> tuple[Schedule, Factor]:
+def get_constant_schedule_with_warmup(lr: Rate, num_warmup_steps: int) -> Schedule:
     """lr·t/W for t < W, then lr.
 
     Args:
         lr: the optimizer's rate.
         num_warmup_steps: W; 0 for none.
-        exact: give the first so many values, bit by bit as Transformers computes them.
 
     >>> get_constant_schedule_with_warmup(1.0, 4).values(6)
     array([0.  , 0.25, 0.5 , 0.75, 1.  , 1.  ])
     """
-    warm, length = _warmup(lr, num_warmup_steps)
-    return _after(warm, Constant(lr)), lambda t: t / max(1.0, length) if t < length else 1.0
+    return _after(_warmup(lr, num_warmup_steps)[0], Constant(lr))
 
 
 @SYSTEM.declare
-@_dialect
-def get_linear_schedule_with_warmup(
-    lr: float, num_warmup_steps: int, num_training_steps: int, *, exact: int | None = None
-) -> tuple[Schedule, Factor]:
+def get_linear_schedule_with_warmup(lr: Rate, num_warmup_steps: int, num_training_steps: int) -> Schedule:
     """lr·t/W for t < W, then lr·(N - t)/(N - W) down to 0, where it stays.
 
     Args:
         lr: the optimizer's rate.
         num_warmup_steps: W; 0 for none.
         num_training_steps: N. One that is not above W leaves 0 after the warmup.
-        exact: give the first so many values, bit by bit as Transformers computes them.
 
     >>> get_linear_schedule_with_warmup(1.0, 2, 6).values(8)
     array([0.  , 0.5 , 1.  , 0.75, 0.5 , 0.25, 0.  , 0.  ])
@@ -128,19 +100,13 @@ def get_linear_schedule_with_warmup(
     total = _count("num_training_steps", num_training_steps)
     decay: Schedule = Ramp(lr, 0.0, total - length) if total > length else Constant(0.0)
 
-    def factor(t: int) -> float:
-        if t < length:
-            return t / max(1, length)
-        return max(0.0, (total - t) / max(1, total - length))
-
-    return _after(warm, decay), factor
+    return _after(warm, decay)
 
 
 @SYSTEM.declare
-@_dialect
 def get_cosine_schedule_with_warmup(
-    lr: float, num_warmup_steps: int, num_training_steps: int, num_cycles: float = 0.5, *, exact: int | None = None
-) -> tuple[Schedule, Factor]:
+    lr: Rate, num_warmup_steps: int, num_training_steps: int, num_cycles: float = 0.5
+) -> Schedule:
     """lr·t/W for t < W, then lr·(1 + cos(2π·num_cycles·(t - W)/(N - W)))/2, which goes on as a wave after N.
 
     With the default half a cycle it is 0 at N and climbs again afterwards. With N not above W the wave has the period
@@ -151,7 +117,6 @@ def get_cosine_schedule_with_warmup(
         num_warmup_steps: W; 0 for none.
         num_training_steps: N.
         num_cycles: whole waves from W to N.
-        exact: give the first so many values, bit by bit as Transformers computes them.
 
     >>> get_cosine_schedule_with_warmup(1.0, 1, 5).values(8).round(3)
     array([0.   , 1.   , 0.854, 0.5  , 0.146, 0.   , 0.146, 0.5  ])
@@ -160,10 +125,9 @@ def get_cosine_schedule_with_warmup(
 
 
 @SYSTEM.declare
-@_dialect
 def get_cosine_with_hard_restarts_schedule_with_warmup(
-    lr: float, num_warmup_steps: int, num_training_steps: int, num_cycles: int = 1, *, exact: int | None = None
-) -> tuple[Schedule, Factor]:
+    lr: Rate, num_warmup_steps: int, num_training_steps: int, num_cycles: int = 1
+) -> Schedule:
     """lr·t/W for t < W, then num_cycles cosines from lr to 0, each of (N - W)/num_cycles updates; 0 from N on.
 
     With N not above W, update W alone has lr.
@@ -173,7 +137,6 @@ def get_cosine_with_hard_restarts_schedule_with_warmup(
         num_warmup_steps: W; 0 for none.
         num_training_steps: N.
         num_cycles: how many; a part of one is cut off at N.
-        exact: give the first so many values, bit by bit as Transformers computes them.
 
     Raises:
         DialectError: a negative num_cycles, with which Transformers' cosine runs backwards.
@@ -190,28 +153,17 @@ def get_cosine_with_hard_restarts_schedule_with_warmup(
     wave: Schedule = Ramp(lr, 0.0, steps / cycles, "cosine").repeat() if cycles else Constant(lr)
     decay = wave.take(steps) >> 0.0
 
-    def factor(t: int) -> float:
-        if t < length:
-            return t / max(1, length)
-        progress = (t - length) / max(1, total - length)
-        if progress >= 1.0:
-            return 0.0
-        return max(0.0, 0.5 * (1.0 + math.cos(math.pi * ((cycles * progress) % 1.0))))
-
-    return _after(warm, decay), factor
+    return _after(warm, decay)
 
 
 @SYSTEM.declare
-@_dialect
 def get_polynomial_decay_schedule_with_warmup(
-    lr: float,
+    lr: Rate,
     num_warmup_steps: int,
     num_training_steps: int,
     lr_end: float = 1e-7,
     power: float = 1.0,
-    *,
-    exact: int | None = None,
-) -> tuple[Schedule, Factor]:
+) -> Schedule:
     """lr·t/W for t < W, then (lr - lr_end)·(1 - (t - W)/(N - W))^power + lr_end; lr_end after N.
 
     Args:
@@ -220,7 +172,6 @@ def get_polynomial_decay_schedule_with_warmup(
         num_training_steps: N.
         lr_end: the last rate.
         power: of the decay.
-        exact: give the first so many values, bit by bit as Transformers computes them.
 
     Raises:
         DialectError: an lr_end that is not below lr, which Transformers refuses; N = W or a negative power, with which it divides
@@ -246,29 +197,17 @@ def get_polynomial_decay_schedule_with_warmup(
     if total > length:
         decay = Ramp(lr, end, total - length, f"power({power!r})") if power else Constant(lr, total - length + 1) >> end
 
-    def factor(t: int) -> float:
-        if t < length:
-            return t / max(1, length)
-        if t > total:
-            return end / lr
-        left = 1 - (t - length) / (total - length)
-        return float((lr - end) * left**power + end) / lr
-
-    return _after(warm, decay), factor
+    return _after(warm, decay)
 
 
 @SYSTEM.declare
-@_dialect
-def get_inverse_sqrt_schedule(
-    lr: float, num_warmup_steps: int, timescale: int | None = None, *, exact: int | None = None
-) -> tuple[Schedule, Factor]:
+def get_inverse_sqrt_schedule(lr: Rate, num_warmup_steps: int, timescale: float | None = None) -> Schedule:
     """lr·t/W for t < W, then lr/√((t - W + τ)/τ), without end.
 
     Args:
         lr: the optimizer's rate.
         num_warmup_steps: W; 0 for none.
         timescale: τ; W by default, or 10,000 without a warmup.
-        exact: give the first so many values, bit by bit as Transformers computes them.
 
     Raises:
         DialectError: a timescale that is not above 0, with which the root does not exist.
@@ -281,24 +220,18 @@ def get_inverse_sqrt_schedule(
     if scale <= 0:
         raise DialectError(f"timescale must be above 0, got {shown(timescale)}")
 
-    def factor(t: int) -> float:
-        return t / max(1, length) if t < length else 1.0 / math.sqrt((t + (scale - length)) / scale)
-
-    return _after(warm, Power(lr, 0.5, 1.0, scale)), factor
+    return _after(warm, Power(lr, 0.5, 1.0, scale))
 
 
 @SYSTEM.declare
-@_dialect
 def get_cosine_with_min_lr_schedule_with_warmup(
-    lr: float,
+    lr: Rate,
     num_warmup_steps: int,
     num_training_steps: int,
     num_cycles: float = 0.5,
     min_lr: float | None = None,
     min_lr_rate: float | None = None,
-    *,
-    exact: int | None = None,
-) -> tuple[Schedule, Factor]:
+) -> Schedule:
     """As `get_cosine_schedule_with_warmup`, between lr and min_lr; it, too, climbs again after N. The warmup begins at 0.
 
     Args:
@@ -308,7 +241,6 @@ def get_cosine_with_min_lr_schedule_with_warmup(
         num_cycles: whole waves from W to N.
         min_lr: the lowest rate; or
         min_lr_rate: it as a share of the rate.
-        exact: give the first so many values, bit by bit as Transformers computes them.
 
     Raises:
         DialectError: both or neither of min_lr and min_lr_rate, which Transformers refuses, too.
@@ -320,18 +252,15 @@ def get_cosine_with_min_lr_schedule_with_warmup(
 
 
 @SYSTEM.declare
-@_dialect
 def get_cosine_with_min_lr_schedule_with_warmup_lr_rate(
-    lr: float,
+    lr: Rate,
     num_warmup_steps: int,
     num_training_steps: int,
     num_cycles: float = 0.5,
     min_lr: float | None = None,
     min_lr_rate: float | None = None,
     warmup_lr_rate: float | None = None,
-    *,
-    exact: int | None = None,
-) -> tuple[Schedule, Factor]:
+) -> Schedule:
     """A warmup lr·(t + 1)/W that trains its first update, then a cosine from lr to min_lr that is one update ahead.
 
     With warmup_lr_rate r the warmup goes from r·lr to lr in W - 1 updates. Update W has the cosine's second value already.
@@ -344,7 +273,6 @@ def get_cosine_with_min_lr_schedule_with_warmup_lr_rate(
         min_lr: the lowest rate; or
         min_lr_rate: it as a share of the rate.
         warmup_lr_rate: the first rate as a share of the rate; 1/W by default.
-        exact: give the first so many values, bit by bit as Transformers computes them.
 
     Raises:
         DialectError: both or neither of min_lr and min_lr_rate, which Transformers refuses, too.
@@ -363,23 +291,12 @@ def get_cosine_with_min_lr_schedule_with_warmup_lr_rate(
     wave = _wave(lr, low, max(1, total - length), cycles)
     decay = wave.shift(-1) if wave.level is None else wave
 
-    def factor(t: int) -> float:
-        step, warmup, steps = float(t), float(length), float(total)
-        if step < warmup:
-            if first is None:
-                return (step + 1.0) / max(1.0, warmup)
-            return first + (1.0 - first) * step / (max(1, warmup - 1))
-        progress = (step - warmup + 1.0) / (max(1.0, steps - warmup))
-        found = 0.5 * (1.0 + math.cos(math.pi * cycles * 2.0 * progress))
-        return max(0, found * (1 - low) + low)
-
-    return _not_negative(_after(warm, decay), low), factor
+    return _not_negative(_after(warm, decay), low)
 
 
 @SYSTEM.declare
-@_dialect
 def get_wsd_schedule(
-    lr: float,
+    lr: Rate,
     num_warmup_steps: int,
     num_decay_steps: int,
     num_training_steps: int | None = None,
@@ -388,9 +305,7 @@ def get_wsd_schedule(
     decay_type: str = "cosine",
     min_lr_ratio: float = 0,
     num_cycles: float = 0.5,
-    *,
-    exact: int | None = None,
-) -> tuple[Schedule, Factor]:
+) -> Schedule:
     """From min_lr_ratio·lr up to lr in W updates, lr for S, down to min_lr_ratio·lr in D, where it stays.
 
     Args:
@@ -403,7 +318,6 @@ def get_wsd_schedule(
         decay_type: "linear", "cosine" or "1-sqrt".
         min_lr_ratio: the share of the rate to begin and end at.
         num_cycles: waves of a cosine decay; other than half ones end with a jump.
-        exact: give the first so many values, bit by bit as Transformers computes them.
 
     Raises:
         DialectError: neither length, or another type, which Transformers refuses, too.
@@ -446,40 +360,17 @@ def get_wsd_schedule(
     for part in reversed(parts):
         schedule = part >> schedule
 
-    def factor(t: int) -> float:
-        if t < length:
-            done = t / max(1, length)
-            rise = {
-                "linear": lambda: done,
-                "cosine": lambda: 0.5 * (1.0 - math.cos(math.pi * done)),
-                "1-sqrt": lambda: 1.0 - math.sqrt(1.0 - done),
-            }[warmup_type]()
-            return max(0.0, rise * (1.0 - low) + low)
-        if t < length + stable:
-            return 1.0
-        if t < length + stable + decay:
-            done = (t - length - stable) / max(1, decay)
-            fall = {
-                "linear": lambda: 1.0 - done,
-                "cosine": lambda: 0.5 * (1.0 + math.cos(math.pi * cycles * 2.0 * done)),
-                "1-sqrt": lambda: 1.0 - math.sqrt(done),
-            }[decay_type]()
-            return max(0.0, fall * (1.0 - low) + low)
-        return low
-
-    return schedule if low >= 0 else _negative_end(schedule, ends[2], low * lr), factor
+    return schedule if low >= 0 else _negative_end(schedule, ends[2], low * lr)
 
 
 @SYSTEM.declare
 def get_scheduler(
-    lr: float,
+    lr: Rate,
     name: str,
     num_warmup_steps: int | None = None,
     num_training_steps: int | None = None,
     scheduler_specific_kwargs: Mapping[str, Any] | None = None,
-    *,
-    exact: int | None = None,
-) -> Schedule:
+) -> Made:
     """The scheduler of a name, as `lr_scheduler_type` of `TrainingArguments` has it.
 
     Args:
@@ -487,7 +378,6 @@ def get_scheduler(
         name: such as "cosine"; any of `NAMES`.
         num_warmup_steps, num_training_steps: for those that need them.
         scheduler_specific_kwargs: more arguments, `lr_scheduler_kwargs` of `TrainingArguments`.
-        exact: give the first so many values, bit by bit as Transformers computes them.
 
     Raises:
         NotASchedule: "reduce_lr_on_plateau" and "greedy" follow a metric.
@@ -503,7 +393,7 @@ def get_scheduler(
         SYSTEM.scheduler(_METRIC[name])
     function = SYSTEM.schedulers[NAMES[name]]
     if name == "constant":
-        return function(lr, exact=exact)
+        return function(lr).made
     if num_warmup_steps is None:
         raise DialectError(f"{name!r} needs num_warmup_steps; Transformers refuses it without")
     lengths: dict[str, Any] = {"num_warmup_steps": num_warmup_steps}
@@ -513,7 +403,7 @@ def get_scheduler(
         lengths["num_training_steps"] = num_training_steps
     more = {} if name == "constant_with_warmup" else dict(scheduler_specific_kwargs or {})
     try:
-        return function(lr, **lengths, **more, exact=exact)
+        return function(lr, **lengths, **more).made
     except TypeError as error:
         raise DialectError(f"scheduler_specific_kwargs do not suit {name!r}: {error}") from None
 
@@ -548,7 +438,7 @@ def _wave(lr: float, low: float, steps: int, cycles: float) -> Schedule:
     return (Ramp(lr, low * lr, half, "cosine") >> Ramp(low * lr, lr, half, "cosine")).repeat()
 
 
-def _cosine(lr: float, warmup: Any, steps: Any, num_cycles: Any, low: float) -> tuple[Schedule, Factor]:
+def _cosine(lr: float, warmup: Any, steps: Any, num_cycles: Any, low: float) -> Schedule:
     warm, length = _warmup(lr, warmup)
     total, cycles = _count("num_training_steps", steps), number("num_cycles", num_cycles)
     # Transformers counts from a negative warmup, too.
@@ -556,14 +446,7 @@ def _cosine(lr: float, warmup: Any, steps: Any, num_cycles: Any, low: float) -> 
     if length < 0 and wave.level is None:
         wave = wave.shift(length)
 
-    def factor(t: int) -> float:
-        if t < length:
-            return t / max(1, length)
-        progress = (t - length) / max(1, total - length)
-        found = 0.5 * (1.0 + math.cos(math.pi * cycles * 2.0 * progress))
-        return max(0.0, found * (1 - low) + low)
-
-    return _not_negative(_after(warm, wave), low), factor
+    return _not_negative(_after(warm, wave), low)
 
 
 def _not_negative(schedule: Schedule, low: float) -> Schedule:
