@@ -5,18 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from laju.core.algebra import Chain, Product
-from laju.core.checks import number, shown, whole
 from laju.core.clocks import Take
 from laju.core.outline import Level, Transition
 from laju.core.pieces import Constant
 from laju.core.schedule import Schedule
 from laju.dialects import declared
 from laju.dialects._torch_rules import Group
-from laju.dialects.base import integer
-from laju.dialects.declared import DialectError, Made, NoClosedForm
+from laju.dialects.declared import Count1, DialectError, Made, NoClosedForm, fixed, integer
 
 INF = 10**9
 """The `end` that MMEngine takes for none; here such a window has no end at all."""
@@ -227,20 +225,38 @@ def made(rules: Sequence[Rule], lr: float, each: int | None, rule: Rule | None =
 
 
 def window_of(
-    begin: Any, end: Any, last_step: Any, by_epoch: Any, convert_to_iter_based: Any, epoch_length: Any
+    begin: float = 0,
+    end: float = INF,
+    last_step: Annotated[int, fixed(-1, "a schedule begins at 0")] = -1,
+    by_epoch: bool = True,
+    verbose: bool = False,
+    *,
+    convert_to_iter_based: bool = False,
+    epoch_length: Count1 | None = None,
 ) -> Window:
-    if last_step != -1:
-        raise DialectError(f"last_step must be -1: a schedule begins at 0, got {shown(last_step)}")
+    """The window in which a scheduler acts.
+
+    Args:
+        begin, end: the steps from and before which the scheduler acts. Whole numbers; fractions of epochs only with
+            `convert_to_iter_based`.
+        last_step: only -1.
+        by_epoch: whether a step is an epoch, or else an iteration.
+        verbose: changes nothing.
+        convert_to_iter_based: from epochs to iterations, as the Runner does.
+        epoch_length: iterations of an epoch, for that.
+
+    Raises:
+        DialectError: an `end` that is not after `begin`.
+    """
     scale = 1
     if convert_to_iter_based:
         if not by_epoch:
             raise DialectError("convert_to_iter_based needs by_epoch=True, as MMEngine asks")
         if epoch_length is None:
             raise DialectError("convert_to_iter_based needs epoch_length, the iterations of an epoch")
-        scale = whole("epoch_length", epoch_length, least=1)
-        begin = int(number("begin", begin) * scale)
-        end = end if end == INF else int(number("end", end) * scale)
-    first, last = integer("begin", begin), integer("end", end)
+        scale = epoch_length
+        begin, end = int(begin * scale), end if end == INF else int(end * scale)
+    first, last = integer()("begin", begin), integer()("end", end)
     if last <= first:
         raise DialectError(f"end must be after begin, as MMEngine asks, got {first} and {last}")
     return Window(first, last, bool(by_epoch) and not convert_to_iter_based, scale)

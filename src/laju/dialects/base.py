@@ -46,6 +46,7 @@ class System:
         schedulers: by the system's own names, in the order in which the module declares them.
         refused: schedulers that are no schedules, with the reason and what laju has instead.
         aliases: other names for schedulers, such as "cosine" for "CosineLRScheduler".
+        also: arguments that every scheduler takes last, with the only value that a schedule can have, such as last_epoch=-1.
     """
 
     name: str
@@ -56,11 +57,16 @@ class System:
     schedulers: dict[str, Dialect] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
+    also: Mapping[str, Any] = field(default_factory=dict)
 
     def declare(self, function: Callable[P, Schedule | Made]) -> Callable[P, SystemSchedule]:
         """The function of the dialect for a scheduler: it checks its arguments, and its schedule knows the call."""
-        self.schedulers[function.__name__] = scheduler = declared(self.name, function)
+        self.schedulers[function.__name__] = scheduler = declared(self.name, function, self.also)
         return scheduler
+
+    def declare_shared(self, function: Callable[..., Schedule | Made]) -> Callable[..., SystemSchedule]:
+        """As `declare`, for a function with a `Together` among its arguments, whose signature no type checker knows."""
+        return self.declare(function)
 
     def scheduler(self, name: str) -> Dialect:
         """The dialect's function of that name.

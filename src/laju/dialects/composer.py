@@ -23,7 +23,7 @@ taken to be full. Rates are within 4 ulp of the schedule's largest.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Unpack
+from typing import Annotated, Unpack
 
 from laju.core.algebra import Chain
 from laju.core.checks import number, shown
@@ -32,6 +32,7 @@ from laju.core.pieces import Constant, Exponential, Ramp
 from laju.core.schedule import Schedule
 from laju.dialects._composer_run import Run, Trainer, Whole, run_of, stepped, with_the_trainer
 from laju.dialects.base import DialectError, System, powers
+from laju.dialects.declared import From0, real
 
 SYSTEM = System(
     name="composer",
@@ -72,7 +73,6 @@ def StepScheduler(
     array([0.8, 0.8, 0.8, 0.4, 0.4, 0.2])
     """
     run = run_of(**trainer)
-    gamma = number("gamma", gamma)
 
     def rates(run: Run) -> Schedule:
         step = run.span("step_size", step_size)
@@ -102,7 +102,7 @@ def MultiStepScheduler(
     array([0.8, 0.8, 0.4, 0.4, 0.2, 0.2])
     """
     run = run_of(**trainer)
-    gamma, times = number("gamma", gamma), _milestones(milestones)
+    times = _milestones(milestones)
     return stepped(lambda run: _steps(run, times, gamma, 0), run)
 
 
@@ -127,7 +127,6 @@ def ConstantScheduler(
     array([0.4, 0.4, 0.4, 0.8, 0.8])
     """
     run = run_of(**trainer)
-    alpha = number("alpha", alpha)
 
     def rates(run: Run) -> Schedule:
         end = run.time("t_max", t_max)
@@ -159,7 +158,7 @@ def LinearScheduler(
     array([0.8, 0.8, 0.6, 0.4, 0.2, 0. ])
     """
     run = run_of(**trainer)
-    first, final = number("alpha_i", alpha_i), number("alpha_f", alpha_f)
+    first, final = alpha_i, alpha_f
 
     def rates(run: Run) -> Schedule:
         end = run.span("t_max", t_max)
@@ -171,7 +170,7 @@ def LinearScheduler(
 @SYSTEM.declare
 @with_the_trainer
 def ExponentialScheduler(
-    gamma: float,
+    gamma: Annotated[float, real("between two periods Composer's rate would be a complex number", least=0)],
     decay_period: str = "1ep",
     **trainer: Unpack[Trainer],
 ) -> Schedule:
@@ -190,11 +189,6 @@ def ExponentialScheduler(
     array([0.8, 0.8, 0.4, 0.2, 0.1])
     """
     run = run_of(**trainer)
-    gamma = number("gamma", gamma)
-    if gamma < 0:
-        raise DialectError(
-            f"gamma must be 0 or more, got {shown(gamma)}: between two periods Composer's rate would be a complex number"
-        )
 
     def rates(run: Run) -> Schedule:
         period = run.span("decay_period", decay_period)
@@ -226,7 +220,7 @@ def CosineAnnealingScheduler(
     array([0.8, 0.8, 0.4, 0. ])
     """
     run = run_of(**trainer)
-    final = number("alpha_f", alpha_f)
+    final = alpha_f
 
     def rates(run: Run) -> Schedule:
         end = run.span("t_max", t_max)
@@ -239,7 +233,7 @@ def CosineAnnealingScheduler(
 @with_the_trainer
 def CosineAnnealingWarmRestartsScheduler(
     t_0: str,
-    t_mult: float = 1.0,
+    t_mult: From0 = 1.0,
     alpha_f: float = 0.0,
     **trainer: Unpack[Trainer],
 ) -> Schedule:
@@ -262,7 +256,7 @@ def CosineAnnealingWarmRestartsScheduler(
     array([0.8, 0.8, 0.4, 0.8, 0.4, 0.8])
     """
     run = run_of(**trainer)
-    growth, final = number("t_mult", t_mult, least=0), number("alpha_f", alpha_f)
+    growth, final = t_mult, alpha_f
 
     def rates(run: Run) -> Schedule:
         first = run.time("t_0", t_0)
@@ -310,7 +304,7 @@ def PolynomialScheduler(
     array([0.8, 0.8, 0.2, 0. ])
     """
     run = run_of(**trainer)
-    power, final = _power(power), number("alpha_f", alpha_f)
+    power, final = _power(power), alpha_f
 
     def rates(run: Run) -> Schedule:
         end = run.span("t_max", t_max)
@@ -345,7 +339,7 @@ def MultiStepWithWarmupScheduler(
     array([0. , 0. , 0.4, 0.8, 0.8, 0.4, 0.4])
     """
     run = run_of(**trainer)
-    gamma, times = number("gamma", gamma), _milestones(milestones)
+    times = _milestones(milestones)
 
     def rates(run: Run) -> Schedule:
         warm, end = _warmup(run, t_warmup, scale_warmup, 1.0)
@@ -383,7 +377,6 @@ def ConstantWithWarmupScheduler(
     array([0. , 0. , 0.4, 0.8, 0.8])
     """
     run = run_of(**trainer)
-    alpha = number("alpha", alpha)
 
     def after(peak: float, length: int) -> Schedule:
         return Constant(peak * alpha)
@@ -420,7 +413,7 @@ def LinearWithWarmupScheduler(
     array([0. , 0. , 0.4, 0.8, 0.4, 0. ])
     """
     run = run_of(**trainer)
-    first, final = number("alpha_i", alpha_i), number("alpha_f", alpha_f)
+    first, final = alpha_i, alpha_f
 
     def after(peak: float, length: int) -> Schedule:
         return Ramp(peak * first, peak * final, length)
@@ -455,7 +448,7 @@ def CosineAnnealingWithWarmupScheduler(
     array([0. , 0. , 0.4, 0.8, 0.4, 0. ])
     """
     run = run_of(**trainer)
-    final = number("alpha_f", alpha_f)
+    final = alpha_f
 
     def after(peak: float, length: int) -> Schedule:
         return Ramp(peak, peak * final, length, "cosine")
@@ -492,7 +485,7 @@ def PolynomialWithWarmupScheduler(
     array([0. , 0. , 0.4, 0.8, 0.2, 0. ])
     """
     run = run_of(**trainer)
-    power, final = _power(power), number("alpha_f", alpha_f)
+    power, final = _power(power), alpha_f
 
     def after(peak: float, length: int) -> Schedule:
         return _polynomial(peak, final, length, power)

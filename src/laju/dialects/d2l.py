@@ -59,7 +59,6 @@ def SquareRootScheduler(lr: float = 0.1, *, loop: Loop | None = None, optimizer_
     >>> SquareRootScheduler(1.0, loop="pytorch").values(4).round(3)
     array([1.   , 1.   , 0.707, 0.577])
     """
-    lr = number("lr", lr)
     return _in_loop(Power(lr, 0.5), loop, optimizer_lr, lr)
 
 
@@ -96,7 +95,7 @@ def FactorScheduler(
     >>> FactorScheduler(factor=0.9, stop_factor_lr=1e-2, base_lr=2.0, plotted=50)(0)
     0.01
     """
-    factor, stop, base = number("factor", factor), number("stop_factor_lr", stop_factor_lr), number("base_lr", base_lr)
+    stop, base = stop_factor_lr, base_lr
     state = base
     for _ in range(_calls(plotted, 50, loop)):
         state = max(stop, state * factor)
@@ -139,7 +138,7 @@ def MultiFactorScheduler(
     >>> [MultiFactorScheduler([15, 30], factor=0.5, base_lr=0.5, loop=tab)(0) for tab in ("pytorch", "tensorflow", "mxnet")]
     [0.125, 0.25, 0.25]
     """
-    base, factor = number("base_lr", base_lr), number("factor", factor)
+    base = base_lr
     if isinstance(step, str) or not isinstance(step, Collection):
         raise TypeError(f"step must be a list of numbers such as [15, 30], got {shown(step)}")
     for i, s in enumerate(step):
@@ -218,12 +217,8 @@ def CosineScheduler(
         raise DialectError(
             f"the chapter's CosineScheduler has no warmup_mode, got {shown(warmup_mode)}; MXNet's own has: loop='mxnet'"
         )
-    base, final, begin = (
-        number("base_lr", base_lr),
-        number("final_lr", final_lr),
-        number("warmup_begin_lr", warmup_begin_lr),
-    )
-    total, warmup = number("max_update", max_update), number("warmup_steps", warmup_steps)
+    base, final, begin = base_lr, final_lr, warmup_begin_lr
+    total, warmup = max_update, warmup_steps
     after = max(math.ceil(warmup), 0)  # the first call after the warmup
     if after > total or warmup == total:
         raise DialectError(

@@ -101,6 +101,17 @@ def exactly(kind: type, hint: str = "", **bounds: float) -> Check:
     return _hinted(check, hint)
 
 
+def fixed(valid: Any, hint: str) -> Check:
+    """The default, spelled out; nothing else is taken, and `hint` says why."""
+
+    def check(name: str, value: Any) -> Any:
+        if value != valid:
+            raise DialectError(f"{name} must be {valid!r}, got {shown(value)}: {hint}")
+        return value
+
+    return check
+
+
 def listed(item: Check | None, example: str = "[30, 60]") -> Check:
     """A sequence, of which each item is checked."""
 
@@ -112,10 +123,30 @@ def listed(item: Check | None, example: str = "[30, 60]") -> Check:
     return check
 
 
+@dataclass(frozen=True)
+class Together:
+    """An argument that stands for several, which many schedulers of a system share: `make` has their declarations.
+
+    Args:
+        make: from the arguments to the value that the scheduler's function is given.
+        first: the argument of `make` that this scheduler has first, where the order is another one.
+    """
+
+    make: Callable[..., Any]
+    first: str = ""
+
+    @property
+    def parameters(self) -> list[inspect.Parameter]:
+        found = list(inspect.signature(self.make).parameters.values())
+        return sorted(found, key=lambda parameter: (parameter.kind, parameter.name != self.first))
+
+
 Rate = Annotated[float, real(least=0)]
 """The optimizer's rate."""
-Share = Annotated[float, real(least=0, most=1)]
-Factor = Annotated[float, real(least=0)]
+From0 = Annotated[float, real(least=0)]
+Above0 = Annotated[float, real(above=0)]
+Count = Annotated[int, integer(least=0)]
+Count1 = Annotated[int, integer(least=1)]
 
 
 def _check_of(hint: Any) -> Check | None:
@@ -274,6 +305,12 @@ def _frozen(value: Any) -> Any:
     return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
 
 
+def _same(value: Any, default: Any) -> bool:
+    return (
+        type(value) is not bool and type(default) is not bool and _frozen(value) == _frozen(default)
+    ) or value is default
+
+
 class _Replayed(Schedule):
     """Values that a system computes one from the other, as far as they are asked for; past its own end the last one holds."""
 
@@ -343,18 +380,44 @@ for _name in {*vars(Schedule), "length"} - {"adopt", "_method", "_abc_impl"}:
         setattr(SystemSchedule, _name, _of("_values" if _name in _EVALUATED else "schedule", _name))
 
 
+def _together(function: Any, annotation: Any) -> Together | None:
+    """What an argument stands for whose annotation is the name of an alias."""
+    hint = function.__globals__.get(annotation) if isinstance(annotation, str) else None
+    marks = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
+    return next((mark for mark in marks if isinstance(mark, Together)), None)
+
+
 # --- declaring ------------------------------------------------------------------------------------------------------
 
 
-def declared(system: str, function: Callable[P, Schedule | Made]) -> Callable[P, SystemSchedule]:
-    """The function of a dialect as users call it: its arguments are checked, and it returns a `SystemSchedule`."""
-    signature = inspect.signature(function)
+def declared(
+    system: str, function: Callable[P, Schedule | Made], also: Mapping[str, Any]
+) -> Callable[P, SystemSchedule]:
+    """The function of a dialect as users call it: its arguments are checked, and it returns a `SystemSchedule`.
+
+    Args:
+        system, function: the system's name, and what makes the schedule.
+        also: arguments that every scheduler of the system takes after its own, with the only value that changes nothing.
+    """
+    own = list(inspect.signature(function).parameters.values())
+    shared = {p.name: mark for p in own if (mark := _together(function, p.annotation)) is not None}
+    if shared:
+        own = [
+            q.replace(kind=q.kind if p.name in shared else q.POSITIONAL_OR_KEYWORD)
+            for p in own
+            for q in (shared[p.name].parameters if p.name in shared else [p])
+        ]
+        own.sort(key=lambda parameter: parameter.kind)
+    last = sum(parameter.kind is not parameter.KEYWORD_ONLY for parameter in own)
+    more = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=also[name]) for name in also]
+    signature = inspect.Signature([*own[:last], *more, *own[last:]], return_annotation="SystemSchedule")
     found: dict[str, Check] = {}
 
     def checks_of() -> dict[str, Check]:  # at the first call, since annotations are names of the whole module
         if not found:
-            hints = get_type_hints(function, include_extras=True)
-            found.update({name: c for name in signature.parameters if (c := _check_of(hints.get(name))) is not None})
+            makers = [mark.make for mark in shared.values()]
+            hints = {k: v for f in (*makers, function) for k, v in get_type_hints(f, include_extras=True).items()}
+            found.update({p.name: c for p in own if (c := _check_of(hints.get(p.name))) is not None})
             found.setdefault("", lambda name, value: value)
         return found
 
@@ -362,15 +425,17 @@ def declared(system: str, function: Callable[P, Schedule | Made]) -> Callable[P,
     def call(*args: P.args, **kwargs: P.kwargs) -> SystemSchedule:
         bound = signature.bind(*args, **kwargs)
         given = dict(bound.arguments)
+        for name in also.keys() & given.keys():
+            if (value := given.pop(name)) is not None and value != also[name]:
+                raise DialectError(f"{name} must be {also[name]!r}, got {shown(value)}: a schedule begins at 0")
         for name, check in checks_of().items():
             if name in given:
                 given[name] = check(name, given[name])
+        said = {name: value for name, value in given.items() if not _same(value, signature.parameters[name].default)}
+        for name, mark in shared.items():
+            given[name] = mark.make(**{p.name: given.pop(p.name) for p in mark.parameters if p.name in given})
         result = function(**given)  # type: ignore[call-arg]
-        said = {
-            name: value
-            for name, value in given.items()
-            if _frozen(value) != _frozen(signature.parameters[name].default)
-        }
         return SystemSchedule(system, function.__name__, said, result if isinstance(result, Made) else Made(result))
 
+    call.__signature__ = signature  # type: ignore[attr-defined]
     return call

@@ -15,13 +15,12 @@ The real ones take an optimizer; where they use its rate, these take it as `lr`.
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any
+from typing import Annotated
 
-from laju.core.checks import number, shown, whole
 from laju.core.pieces import Constant, Power, Ramp
 from laju.core.schedule import Schedule
 from laju.dialects.base import DialectError, System
-from laju.dialects.declared import Made, by_steps, exactly
+from laju.dialects.declared import Count, Made, Rate, by_steps, exactly
 
 Steps = Annotated[int, exactly(int, "DeepSpeed refuses it", least=1)]
 
@@ -36,7 +35,7 @@ SYSTEM = System(
 
 @SYSTEM.declare
 def WarmupLR(
-    lr: float,
+    lr: Rate,
     warmup_min_lr: float = 0.0,
     warmup_max_lr: float | None = None,
     warmup_num_steps: Steps = 1000,
@@ -57,15 +56,15 @@ def WarmupLR(
     >>> WarmupLR(1.0, warmup_num_steps=4, warmup_type="linear").values(7)
     array([0.  , 0.  , 0.25, 0.5 , 0.75, 1.  , 1.  ])
     """
-    peak = number("lr", lr, least=0) if warmup_max_lr is None else number("warmup_max_lr", warmup_max_lr)
-    low, length = number("warmup_min_lr", warmup_min_lr), _length(warmup_num_steps)
+    peak = lr if warmup_max_lr is None else warmup_max_lr
+    low, length = warmup_min_lr, max(2, warmup_num_steps)
 
     return (_rise(low, peak, length, warmup_type) >> peak).shift(1)
 
 
 @SYSTEM.declare
 def WarmupDecayLR(
-    total_num_steps: int,
+    total_num_steps: Count,
     warmup_min_lr: float = 0.0,
     warmup_max_lr: float = 0.001,
     warmup_num_steps: Steps = 1000,
@@ -86,8 +85,8 @@ def WarmupDecayLR(
     >>> WarmupDecayLR(6, 0.0, 1.0, 2, "linear").values(9)
     array([0.  , 0.  , 0.5 , 1.  , 0.75, 0.5 , 0.25, 0.  , 0.  ])
     """
-    total, length = whole("total_num_steps", total_num_steps), _length(warmup_num_steps)
-    low, peak = number("warmup_min_lr", warmup_min_lr), number("warmup_max_lr", warmup_max_lr)
+    total, length = total_num_steps, max(2, warmup_num_steps)
+    low, peak = warmup_min_lr, warmup_max_lr
 
     decay: Schedule = Ramp(peak, low, total - length) if total > length else Constant(low)
     return (_rise(low, peak, length, warmup_type) >> decay).shift(1)
@@ -95,8 +94,8 @@ def WarmupDecayLR(
 
 @SYSTEM.declare
 def WarmupCosineLR(
-    lr: float,
-    total_num_steps: int,
+    lr: Rate,
+    total_num_steps: Count,
     warmup_min_ratio: float = 0.0,
     warmup_num_steps: Steps = 1000,
     cos_min_ratio: float = 0.0001,
@@ -118,9 +117,8 @@ def WarmupCosineLR(
     >>> WarmupCosineLR(1.0, 6, warmup_num_steps=2, cos_min_ratio=0.0, warmup_type="linear").values(8).round(3)
     array([0.   , 0.   , 0.5  , 0.854, 0.5  , 0.146, 0.   , 0.   ])
     """
-    lr = number("lr", lr, least=0)
-    total, length = whole("total_num_steps", total_num_steps), _length(warmup_num_steps)
-    first, low = number("warmup_min_ratio", warmup_min_ratio), number("cos_min_ratio", cos_min_ratio)
+    total, length = total_num_steps, max(2, warmup_num_steps)
+    first, low = warmup_min_ratio, cos_min_ratio
     steps = max(1, total - length)
 
     decay = Ramp(lr, low * lr, steps, "cosine").shift(-1)
@@ -149,13 +147,8 @@ def LRRangeTest(
     >>> LRRangeTest(0.1, 2, 1.0).values(5)
     array([0.1 , 0.15, 0.2 , 0.25, 0.3 ])
     """
-    low, rate = (
-        number("lr_range_test_min_lr", lr_range_test_min_lr),
-        number("lr_range_test_step_rate", lr_range_test_step_rate),
-    )
+    low, rate = lr_range_test_min_lr, lr_range_test_step_rate
     size = lr_range_test_step_size
-    if not isinstance(size, int) or isinstance(size, bool) or size <= 0:
-        raise DialectError(f"lr_range_test_step_size must be a positive integer, got {shown(size)}")
 
     # base·(1 + x)^1 with x = rate·t/size: a line without end.
     line: Schedule = Power(low, -1.0, 1.0, size / rate) if rate > 0 else Constant(low)
@@ -169,11 +162,11 @@ def OneCycle(
     cycle_min_lr: float,
     cycle_max_lr: float,
     decay_lr_rate: float = 0.0,
-    cycle_first_step_size: int = 2000,
-    cycle_second_step_size: int | None = None,
-    cycle_first_stair_count: int = 0,
-    cycle_second_stair_count: int | None = None,
-    decay_step_size: int = 0,
+    cycle_first_step_size: float = 2000,
+    cycle_second_step_size: float | None = None,
+    cycle_first_stair_count: Count = 0,
+    cycle_second_stair_count: Count | None = None,
+    decay_step_size: float = 0,
 ) -> Schedule | Made:
     """From min to max in A updates and back in B, then min/(1 + decay_lr_rate·n/decay_step_size), n since the cycle.
 
@@ -197,10 +190,10 @@ def OneCycle(
     >>> OneCycle(0.0, 1.0, cycle_first_step_size=2).values(6)
     array([0. , 0.5, 1. , 0.5, 0. , 0. ])
     """
-    low, peak = number("cycle_min_lr", cycle_min_lr), number("cycle_max_lr", cycle_max_lr)
-    rate, size = number("decay_lr_rate", decay_lr_rate), number("decay_step_size", decay_step_size)
-    up = float(number("cycle_first_step_size", cycle_first_step_size))
-    down = up if cycle_second_step_size is None else float(number("cycle_second_step_size", cycle_second_step_size))
+    low, peak = cycle_min_lr, cycle_max_lr
+    rate, size = decay_lr_rate, decay_step_size
+    up = float(cycle_first_step_size)
+    down = up if cycle_second_step_size is None else float(cycle_second_step_size)
     if up <= 0:
         raise DialectError(
             f"cycle_first_step_size must be above 0, got {cycle_first_step_size!r}; DeepSpeed refuses it"
@@ -209,8 +202,8 @@ def OneCycle(
         raise DialectError(
             f"cycle_second_step_size must not be below 0, got {cycle_second_step_size!r}; DeepSpeed refuses it"
         )
-    first = whole("cycle_first_stair_count", cycle_first_stair_count)
-    second = first if cycle_second_stair_count is None else whole("cycle_second_stair_count", cycle_second_stair_count)
+    first = cycle_first_stair_count
+    second = first if cycle_second_stair_count is None else cycle_second_stair_count
     total = up + down
     decays = not math.isclose(size, 0) and not math.isclose(rate, 0)
 
@@ -242,12 +235,6 @@ def OneCycle(
     if rate / size <= 0:
         return by_steps("a decay that grows has no closed form", at)
     return whole_cycle >> Power(low, 1.0, 1.0, size / rate)
-
-
-def _length(steps: Any) -> int:
-    if not isinstance(steps, int) or isinstance(steps, bool) or steps <= 0:
-        raise DialectError(f"warmup_num_steps must be a positive integer, got {shown(steps)}; DeepSpeed refuses it")
-    return max(2, steps)
 
 
 def _rise(low: float, peak: float, length: int, kind: str) -> Schedule:

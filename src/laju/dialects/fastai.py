@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -27,11 +27,13 @@ from laju.core.pieces import Constant, Ramp
 from laju.core.schedule import Schedule
 from laju.dialects._progress import Curve, curve_of, joined
 from laju.dialects.base import DialectError, System
-from laju.dialects.declared import Made
+from laju.dialects.declared import Count, Count1, From0, Made, real
 
 LEARNING_RATE = 1e-3
 """What a `Learner` has by default."""
 
+
+Divisor = Annotated[float, real("fastai divides by it", nonzero=True)]
 
 SYSTEM = System(
     name="fastai",
@@ -56,7 +58,7 @@ def SchedLin(start: float, end: float, *, n_epoch: int | None = None, n_iter: in
     >>> SchedLin(1.0, 0.0, n_iter=4).values(5)
     array([1.  , 0.75, 0.5 , 0.25, 0.  ])
     """
-    a, b = number("start", start), number("end", end)
+    a, b = start, end
     return _made(Curve(lambda p: a + p * (b - a), lambda n: Ramp(a, b, n or 1)), n_epoch, n_iter)
 
 
@@ -69,7 +71,7 @@ def SchedCos(start: float, end: float, *, n_epoch: int | None = None, n_iter: in
     >>> SchedCos(1.0, 0.0, n_iter=4).values(5).round(3)
     array([1.   , 0.854, 0.5  , 0.146, 0.   ])
     """
-    a, b = number("start", start), number("end", end)
+    a, b = start, end
     return _made(_cosine(a, b), n_epoch, n_iter)
 
 
@@ -80,7 +82,7 @@ def SchedNo(start: float, end: float, *, n_epoch: int | None = None, n_iter: int
     >>> SchedNo(0.1, 0.0)(0.5)
     0.1
     """
-    level, _ = number("start", start), number("end", end)
+    level, _ = start, end
     return _made(Curve(lambda p: level, lambda n: Constant(level)), n_epoch, n_iter)
 
 
@@ -94,7 +96,7 @@ def SchedExp(start: float, end: float, *, n_epoch: int | None = None, n_iter: in
     >>> SchedExp(1.0, 0.01, n_iter=2).values(3)
     array([1.  , 0.1 , 0.01])
     """
-    a, b = number("start", start), number("end", end)
+    a, b = start, end
     if not a * b > 0:
         raise DialectError(f"start and end must not be 0 and must have one sign, got {a!r} and {b!r}")
     return _made(Curve(lambda p: a * (b / a) ** p, lambda n: Ramp(a, b, n or 1, "exponential")), n_epoch, n_iter)
@@ -104,7 +106,7 @@ def SchedExp(start: float, end: float, *, n_epoch: int | None = None, n_iter: in
 def SchedPoly(
     start: float,
     end: float,
-    power: float,
+    power: From0,
     *,
     n_epoch: int | None = None,
     n_iter: int | None = None,
@@ -117,7 +119,7 @@ def SchedPoly(
     >>> SchedPoly(0.0, 1.0, 2, n_iter=4).values(5)
     array([0.    , 0.0625, 0.25  , 0.5625, 1.    ])
     """
-    a, b, power = number("start", start), number("end", end), number("power", power, least=0)
+    a, b = start, end
     shape = "linear" if power == 1 else f"rising_power({power!r})"
     return _made(
         Curve(
@@ -177,7 +179,7 @@ def combined_cos(
     >>> combined_cos(0.5, 0.0, 1.0, 0.0, n_iter=8).values(9).round(3)
     array([0.   , 0.146, 0.5  , 0.854, 1.   , 0.854, 0.5  , 0.146, 0.   ])
     """
-    a, b, c = number("start", start), number("middle", middle), number("end", end)
+    a, b, c = start, middle, end
     return _made(_two_cosines(pct, a, b, c, n_epoch, n_iter), n_epoch, n_iter)
 
 
@@ -185,8 +187,8 @@ def combined_cos(
 def fit_one_cycle(
     n_epoch: int,
     lr_max: float = LEARNING_RATE,
-    div: float = 25.0,
-    div_final: float = 1e5,
+    div: Divisor = 25.0,
+    div_final: Divisor = 1e5,
     pct_start: float = 0.25,
     wd: Any = None,
     moms: Any = None,
@@ -209,8 +211,8 @@ def fit_one_cycle(
     >>> fit_one_cycle(2, 1.0, n_iter=4).values(8).round(3)
     array([0.04 , 0.52 , 1.   , 0.933, 0.75 , 0.5  , 0.25 , 0.067])
     """
-    top = number("lr_max", lr_max)
-    first, last = top / _divisor("div", div), top / _divisor("div_final", div_final)
+    top = lr_max
+    first, last = top / div, top / div_final
     n_iter = _needed(n_iter)
     return _made(_two_cosines(pct_start, first, top, last, n_epoch, n_iter), n_epoch, n_iter)
 
@@ -219,7 +221,7 @@ def fit_one_cycle(
 def fit_flat_cos(
     n_epoch: int,
     lr: float = LEARNING_RATE,
-    div_final: float = 1e5,
+    div_final: Divisor = 1e5,
     pct_start: float = 0.75,
     wd: Any = None,
     *,
@@ -232,17 +234,17 @@ def fit_flat_cos(
     >>> fit_flat_cos(2, 1.0, n_iter=4).values(8).round(3)
     array([1. , 1. , 1. , 1. , 1. , 1. , 1. , 0.5])
     """
-    top = number("lr", lr)
-    last, n_iter = top / _divisor("div_final", div_final), _needed(n_iter)
+    top = lr
+    last, n_iter = top / div_final, _needed(n_iter)
     return _made(_two_cosines(pct_start, top, top, last, n_epoch, n_iter), n_epoch, n_iter)
 
 
 @SYSTEM.declare
 def fit_sgdr(
-    n_cycles: int,
-    cycle_len: int,
+    n_cycles: Count1,
+    cycle_len: Count1,
     lr_max: float = LEARNING_RATE,
-    cycle_mult: int = 2,
+    cycle_mult: Count = 2,
     *,
     n_iter: int | None = None,
 ) -> Schedule:
@@ -261,8 +263,8 @@ def fit_sgdr(
     >>> fit_sgdr(2, 1, 1.0, n_iter=2).values(6).round(3)
     array([1.   , 0.5  , 1.   , 0.854, 0.5  , 0.146])
     """
-    cycles, first = whole("n_cycles", n_cycles, least=1), whole("cycle_len", cycle_len, least=1)
-    top, mult = number("lr_max", lr_max), whole("cycle_mult", cycle_mult)
+    cycles, first = n_cycles, cycle_len
+    top, mult = lr_max, cycle_mult
     if mult == 1:
         raise DialectError("cycle_mult must not be 1: fastai divides by 0 for cycles of one length")
     epochs = first * (mult**cycles - 1) // (mult - 1)
@@ -279,8 +281,8 @@ def fine_tune(
     freeze_epochs: int = 1,
     lr_mult: float = 100,
     pct_start: float = 0.3,
-    div: float = 5.0,
-    div_final: float = 1e5,
+    div: Divisor = 5.0,
+    div_final: Divisor = 1e5,
     *,
     n_iter: int | None = None,
 ) -> Schedule:
@@ -300,7 +302,7 @@ def fine_tune(
     >>> fine_tune(1, 1.0, n_iter=4).values(8).round(3)
     array([0.04 , 0.183, 0.528, 0.867, 0.1  , 0.473, 0.406, 0.142])
     """
-    base = number("base_lr", base_lr)
+    base = base_lr
     frozen = fit_one_cycle(freeze_epochs, base, div_final=div_final, pct_start=0.99, n_iter=n_iter)
     begin = freeze_epochs * _needed(n_iter)
     after = fit_one_cycle(epochs, base / 2, div, div_final, pct_start, n_iter=n_iter)
@@ -332,13 +334,6 @@ def _needed(n_iter: int | None) -> int:
             "n_iter, the batches of an epoch (len(dls.train)), must be given: the progress depends on it"
         )
     return whole("n_iter", n_iter, least=1)
-
-
-def _divisor(name: str, value: Any) -> float:
-    divisor = number(name, value)
-    if divisor == 0:
-        raise DialectError(f"{name} must not be 0: fastai divides by it")
-    return divisor
 
 
 def _cosine(a: float, b: float) -> Curve:
@@ -382,7 +377,8 @@ def _combined(pcts: list[Any], curves: list[Curve], n_epoch: int | None, n_iter:
             batches = n // epochs
             begins = [0, *(_reached(index, i, zero, epochs, batches) for i, zero in enumerate(zeros) if i)]
         parts = [
-            (_over(curve, (n or 1) * share), zero) for curve, share, zero in zip(curves, shares, zeros, strict=False)
+            (_over(curve, share if n is None else _near(n * share)), zero)
+            for curve, share, zero in zip(curves, shares, zeros, strict=False)
         ]
         return joined([(part, _near(zero)) for part, zero in parts], begins)
 
@@ -402,7 +398,6 @@ def _near(value: float) -> float:
 
 
 def _over(curve: Curve, length: float) -> Schedule:
-    length = _near(length)
     if not length:
         return Constant(0.0)  # never in force
     return curve.over(length) if isinstance(length, int) else stretch(curve.over(None), length)

@@ -28,7 +28,7 @@ from laju.core.schedule import Schedule
 from laju.dialects import _detectron2
 from laju.dialects._progress import Curve, curve_of, first, joined
 from laju.dialects.base import DialectError, System
-from laju.dialects.declared import Made, exactly
+from laju.dialects.declared import Above0, Count1, From0, Made, exactly, real
 
 _EPSILON = 1e-6
 """What fvcore adds to `where` before it compares."""
@@ -57,7 +57,7 @@ def ConstantParamScheduler(value: float, *, max_iter: int | None = None) -> Sche
     >>> ConstantParamScheduler(0.1)(0.5)
     0.1
     """
-    level = number("value", value)
+    level = value
 
     def at(where: float) -> float:
         if where >= 1.0:
@@ -78,7 +78,7 @@ def CosineParamScheduler(start_value: float, end_value: float, *, max_iter: int 
     >>> CosineParamScheduler(1.0, 0.0, max_iter=4).values(7).round(3)
     array([1.   , 0.854, 0.5  , 0.146, 0.   , 0.146, 0.5  ])
     """
-    start, end = number("start_value", start_value), number("end_value", end_value)
+    start, end = start_value, end_value
 
     def at(where: float) -> float:
         return end + 0.5 * (start - end) * (1 + math.cos(math.pi * where))
@@ -87,7 +87,7 @@ def CosineParamScheduler(start_value: float, end_value: float, *, max_iter: int 
 
 
 @SYSTEM.declare
-def ExponentialParamScheduler(start_value: float, decay: float, *, max_iter: int | None = None) -> Schedule:
+def ExponentialParamScheduler(start_value: float, decay: Above0, *, max_iter: int | None = None) -> Schedule:
     """start·decay^where, and so on past the end.
 
     Args:
@@ -101,7 +101,7 @@ def ExponentialParamScheduler(start_value: float, decay: float, *, max_iter: int
     >>> ExponentialParamScheduler(2.0, 0.25, max_iter=2).values(4)
     array([2.  , 1.  , 0.5 , 0.25])
     """
-    start, factor = number("start_value", start_value), number("decay", decay, above=0)
+    start, factor = start_value, decay
     return _made(Curve(lambda where: start * (factor**where), lambda n: Exponential(start, factor, n or 1)), max_iter)
 
 
@@ -116,7 +116,7 @@ def LinearParamScheduler(start_value: float, end_value: float, *, max_iter: int 
     >>> LinearParamScheduler(1.0, 0.0, max_iter=4).values(7)
     array([ 1.  ,  0.75,  0.5 ,  0.25,  0.  , -0.25, -0.5 ])
     """
-    start, end = number("start_value", start_value), number("end_value", end_value)
+    start, end = start_value, end_value
     return _made(
         Curve(
             lambda where: end * where + start * (1 - where),
@@ -127,7 +127,7 @@ def LinearParamScheduler(start_value: float, end_value: float, *, max_iter: int 
 
 
 @SYSTEM.declare
-def PolynomialDecayParamScheduler(base_value: float, power: float, *, max_iter: int | None = None) -> Schedule:
+def PolynomialDecayParamScheduler(base_value: float, power: From0, *, max_iter: int | None = None) -> Schedule:
     """base·(1 - where)^power; past the end the same for a whole power, and for others fvcore's value is complex and this holds 0.
 
     Args:
@@ -138,7 +138,7 @@ def PolynomialDecayParamScheduler(base_value: float, power: float, *, max_iter: 
     >>> PolynomialDecayParamScheduler(1.0, 2, max_iter=4).values(6)
     array([1.    , 0.5625, 0.25  , 0.0625, 0.    , 0.0625])
     """
-    base, power = number("base_value", base_value), number("power", power, least=0)
+    base = base_value
 
     def at(where: float) -> float:
         if where > 1 and power != int(power):
@@ -162,7 +162,7 @@ def PolynomialDecayParamScheduler(base_value: float, power: float, *, max_iter: 
 @SYSTEM.declare
 def MultiStepParamScheduler(
     values: Sequence[float],
-    num_updates: int | None = None,
+    num_updates: float | None = None,
     milestones: Sequence[int] | None = None,
     *,
     max_iter: int | None = None,
@@ -198,7 +198,7 @@ def MultiStepParamScheduler(
         at = [number(f"milestones[{i}]", m) for i, m in enumerate(milestones)]  # type: ignore[misc]
     if num_updates is None:
         num_updates, at = at[-1], at[:-1]
-    n = number("num_updates", num_updates)
+    n = num_updates
     if n < len(levels):
         raise DialectError(f"num_updates must be at least the number of values, {len(levels)}, got {num_updates!r}")
     for before, milestone in zip([0, *at], at, strict=False):
@@ -220,7 +220,12 @@ def MultiStepParamScheduler(
 
 
 @SYSTEM.declare
-def StepParamScheduler(num_updates: float, values: Sequence[float], *, max_iter: int | None = None) -> Schedule:
+def StepParamScheduler(
+    num_updates: Annotated[float, real("fvcore asks for it", above=0)],
+    values: Sequence[float],
+    *,
+    max_iter: int | None = None,
+) -> Schedule:
     """One value after another, each for an equal share of the run: values[⌊(where + 1e-6)·len(values)⌋].
 
     From `where` = 1 - 1e-6 on fvcore's index is past the last value and it raises; this holds the last one.
@@ -233,8 +238,6 @@ def StepParamScheduler(num_updates: float, values: Sequence[float], *, max_iter:
     >>> StepParamScheduler(4, [1.0, 0.5], max_iter=4).values(5)
     array([1. , 1. , 0.5, 0.5, 0.5])
     """
-    if number("num_updates", num_updates) <= 0:
-        raise DialectError(f"num_updates must be above 0, as fvcore asks, got {num_updates!r}")
     levels = _levels(values)
     return _made(_steps("StepParamScheduler", levels), max_iter)
 
@@ -265,7 +268,7 @@ def StepWithFixedGammaParamScheduler(
     >>> StepWithFixedGammaParamScheduler(1.0, 2, 0.5, 6, max_iter=6).values(6)
     array([1.  , 1.  , 0.5 , 0.5 , 0.25, 0.25])
     """
-    base, factor = number("base_value", base_value), number("gamma", gamma)
+    base, factor = base_value, gamma
     for name, value in (("base_value", base), ("gamma", factor)):
         if value <= 0:
             raise DialectError(f"{name} must be above 0, as fvcore asks, got {value!r}")
@@ -339,8 +342,8 @@ def WarmupParamScheduler(
     array([0.   , 0.125, 0.25 , 0.375, 0.5  , 0.309, 0.146, 0.038, 0.   ])
     """
     curve = curve_of("scheduler", scheduler, "fvcore")
-    length = number("warmup_length", warmup_length)
-    start = number("warmup_factor", warmup_factor) * curve.at(0.0)
+    length = warmup_length
+    start = warmup_factor * curve.at(0.0)
     end = curve.at(0.0 if rescale_interval else length)
     if warmup_method == "constant":
         warmup = ConstantParamScheduler(start)
@@ -356,7 +359,7 @@ def WarmupParamScheduler(
 
 
 @SYSTEM.declare
-def LRMultiplier(lr: float, multiplier: Schedule, max_iter: int, last_iter: int = -1) -> Schedule:
+def LRMultiplier(lr: float, multiplier: Schedule, max_iter: Count1, last_iter: int = -1) -> Schedule:
     """Detectron2's scheduler: the optimizer's rate times fvcore's value at t/max_iter.
 
     Args:
@@ -371,9 +374,9 @@ def LRMultiplier(lr: float, multiplier: Schedule, max_iter: int, last_iter: int 
     >>> LRMultiplier(0.1, CosineParamScheduler(1.0, 0.0), max_iter=4).values(5).round(4)
     array([0.1   , 0.0854, 0.05  , 0.0146, 0.    ])
     """
-    base, curve = number("lr", lr), curve_of("multiplier", multiplier, "fvcore")
+    base, curve = lr, curve_of("multiplier", multiplier, "fvcore")
     times = Curve(lambda where: base * curve.at(where), lambda n: Product((Constant(base), curve.over(n))))
-    return _made(times, whole("max_iter", max_iter, least=1))
+    return _made(times, max_iter)
 
 
 # --- for the functions above -------------------------------------------------------------------------------------------
@@ -482,7 +485,7 @@ def _over(curve: Curve, n: int | None, share: float) -> Schedule:
     if not share:
         return Constant(0.0)  # never in force
     length = (n or 1) * share
-    if abs(length - round(length)) < 1e-9 and round(length):
+    if n is not None and abs(length - round(length)) < 1e-9 and round(length):
         return curve.over(round(length))
     return stretch(curve.over(None), length)
 

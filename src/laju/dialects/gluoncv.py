@@ -18,11 +18,11 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from laju.core.algebra import Chain
-from laju.core.checks import number, shown, whole
+from laju.core.checks import shown, whole
 from laju.core.pieces import Constant, Ramp
 from laju.core.schedule import Schedule
 from laju.dialects.base import DialectError, System
-from laju.dialects.declared import Made, SystemSchedule
+from laju.dialects.declared import Count, Made, SystemSchedule
 from laju.dialects.mxnet import Counts, asked_by
 
 Mode = Literal["constant", "step", "linear", "poly", "cosine"]
@@ -44,9 +44,9 @@ def LRScheduler(
     mode: Mode,
     base_lr: float = 0.1,
     target_lr: float = 0,
-    niters: int = 0,
-    nepochs: int = 0,
-    iters_per_epoch: int = 0,
+    niters: Count = 0,
+    nepochs: Count = 0,
+    iters_per_epoch: Count = 0,
     offset: int = 0,
     power: float = 2,
     step_iter: Sequence[int] | None = None,
@@ -93,15 +93,15 @@ def LRScheduler(
         base_lr = baselr
     if targetlr is not None and target_lr == 0:
         target_lr = targetlr
-    base, target = number("base_lr", base_lr), number("target_lr", target_lr)
+    base, target = base_lr, target_lr
     if mode == "constant":
         target = base
-    n, epoch_updates, steps = whole("niters", niters), whole("iters_per_epoch", iters_per_epoch), step_iter
-    if whole("nepochs", nepochs) * epoch_updates > 0:
+    n, epoch_updates, steps = niters, iters_per_epoch, step_iter
+    if nepochs * epoch_updates > 0:
         n = nepochs * epoch_updates
         if step_epoch is not None:
             steps = [s * epoch_updates for s in _steps("step_epoch", step_epoch)]
-    own = _curve(mode, base, target, n, number("power", power), steps, number("step_factor", step_factor))
+    own = _curve(mode, base, target, n, power, steps, step_factor)
     late = whole("offset", offset, least=-(2**53))
     schedule = asked_by(counts, own.shift(late) if late else own)
     return Made(schedule, (own, n))

@@ -29,7 +29,7 @@ from laju.core.schedule import Schedule
 from laju.dialects import torch as _torch
 from laju.dialects._torch_rules import Group, Rule, rule_of
 from laju.dialects.base import Dialect, DialectError, System
-from laju.dialects.declared import Factor, Made, NoClosedForm, SystemSchedule, exactly, integer, made
+from laju.dialects.declared import Count, From0, Made, NoClosedForm, Rate, SystemSchedule, exactly, integer, made
 
 
 class _WithTorch(System):
@@ -65,10 +65,10 @@ def LinearCyclicalScheduler(
     start_value: float,
     end_value: float,
     cycle_size: Annotated[int, integer("ignite asks for it", least=2)],
-    cycle_mult: Factor = 1.0,
+    cycle_mult: From0 = 1.0,
     start_value_mult: float = 1.0,
     end_value_mult: float = 1.0,
-    warmup_duration: Annotated[int, integer(least=0)] = 0,
+    warmup_duration: Count = 0,
     save_history: bool = False,
     param_group_index: int | None = None,
     *,
@@ -116,10 +116,10 @@ def CosineAnnealingScheduler(
     start_value: float,
     end_value: float,
     cycle_size: Annotated[int, integer("ignite asks for it", least=2)],
-    cycle_mult: Factor = 1.0,
+    cycle_mult: From0 = 1.0,
     start_value_mult: float = 1.0,
     end_value_mult: float = 1.0,
-    warmup_duration: Annotated[int, integer(least=0)] = 0,
+    warmup_duration: Count = 0,
     save_history: bool = False,
     param_group_index: int | None = None,
 ) -> Made:
@@ -295,7 +295,7 @@ def create_lr_scheduler_with_warmup(
     save_history: bool = False,
     output_simulated_values: None = None,
     *,
-    lr: float | None = None,
+    lr: Rate | None = None,
 ) -> Made:
     """A line from a start to an end value in `warmup_duration` events, the last of which has the end value; then a scheduler.
 
@@ -327,8 +327,8 @@ def create_lr_scheduler_with_warmup(
         raise DialectError(
             f"warmup_duration must be an int of at least 2, as ignite asks, got {shown(warmup_duration)}"
         )
-    start = number("warmup_start_value", warmup_start_value)
-    end = None if warmup_end_value is None else number("warmup_end_value", warmup_end_value)
+    start = warmup_start_value
+    end = warmup_end_value
     if _by(lr_scheduler, "ignite", "LRScheduler"):
         raise DialectError(
             "lr_scheduler must not be wrapped in LRScheduler: give torch's scheduler itself, which ignite wraps"
@@ -353,7 +353,7 @@ def create_lr_scheduler_with_warmup(
             raise DialectError(
                 "warmup_end_value is the optimizer's rate by default, which nothing says: give it, or lr"
             )
-        end = number("lr", lr, least=0)
+        end = lr
     points = [(0, start), (warmup_duration - 1, end)]
     # ignite compares its own first value, which rounding may have taken away from the one that was asked for.
     rule = lr_scheduler.rule if _by(lr_scheduler, "ignite") else None

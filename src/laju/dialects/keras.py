@@ -15,14 +15,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Annotated
 
 from laju.core.algebra import Chain
-from laju.core.checks import number, shown, whole
+from laju.core.checks import shown
 from laju.core.pieces import Constant, Exponential, Power, Ramp
 from laju.core.schedule import Schedule
 from laju.dialects.base import DialectError, System
-from laju.dialects.declared import Made, by_steps
+from laju.dialects.declared import From0, Made, by_steps, real
+
+Steps = Annotated[float, real("Keras refuses it", above=0)]
 
 SYSTEM = System(
     name="keras",
@@ -39,7 +41,10 @@ SYSTEM = System(
 
 @SYSTEM.declare
 def ExponentialDecay(
-    initial_learning_rate: float, decay_steps: float, decay_rate: float, staircase: bool = False
+    initial_learning_rate: float,
+    decay_steps: Steps,
+    decay_rate: Annotated[float, real("the powers are no numbers", least=0)],
+    staircase: bool = False,
 ) -> Schedule:
     """initial·rate^(t/steps), or with a staircase initial·rate^⌊t/steps⌋, without end.
 
@@ -55,10 +60,8 @@ def ExponentialDecay(
     >>> ExponentialDecay(0.1, 10, 0.5)(20)
     0.025
     """
-    initial, steps = number("initial_learning_rate", initial_learning_rate), _steps("decay_steps", decay_steps)
-    rate = number("decay_rate", decay_rate)
-    if rate < 0:
-        raise DialectError(f"decay_rate must not be negative, got {decay_rate!r}: the powers are no numbers")
+    initial, steps = initial_learning_rate, decay_steps
+    rate = decay_rate
     if rate == 0:
         return Constant(initial, math.ceil(steps) if staircase else 1) >> 0.0
     decay: Schedule = Exponential(initial, rate, steps)
@@ -70,34 +73,29 @@ def PiecewiseConstantDecay(boundaries: Sequence[float], values: Sequence[float])
     """values[i] for boundaries[i - 1] < t ≤ boundaries[i].
 
     Raises:
-        DialectError: not one value more than boundaries, which Keras refuses; no boundaries, or some that do not rise, with
+        DialectError: not one value more than boundaries, which Keras refuses; no boundaries, or some that fall, with
             which it fails or adds values up.
 
     >>> PiecewiseConstantDecay([2, 4], [1.0, 0.5, 0.1]).values(6)
     array([1. , 1. , 1. , 0.5, 0.5, 0.1])
     """
-    ends = [number("a boundary", boundary) for boundary in boundaries]
-    found = [number("a value", value) for value in values]
-    if len(ends) != len(found) - 1:
+    if len(boundaries) != len(values) - 1:
         raise DialectError(
-            f"boundaries must be one fewer than the {len(found)} values, got {len(ends)}; Keras refuses it"
+            f"boundaries must be one fewer than the {len(values)} values, got {len(boundaries)}; Keras refuses it"
         )
-    if not ends or any(a >= b for a, b in pairwise(ends)):
-        raise DialectError(f"boundaries must be at least one, and rise, got {shown(list(boundaries))}")
-    schedule: Schedule = Constant(found[-1])
-    begins = [0, *(max(math.floor(end) + 1, 0) for end in ends)]
-    for value, begin, end in zip(reversed(found[:-1]), reversed(begins[:-1]), reversed(begins[1:]), strict=True):
-        if end > begin:
-            schedule = Constant(value, end - begin) >> schedule
-    return schedule
+    if not boundaries or any(a > b for a, b in pairwise(boundaries)):
+        raise DialectError(f"boundaries must be at least one, and not fall, got {shown(boundaries)}")
+    begins = [0, *(max(math.floor(boundary) + 1, 0) for boundary in boundaries)]
+    parts = [Constant(value, b - a) for value, (a, b) in zip(values, pairwise(begins), strict=False) if b > a]
+    return Chain((*parts, Constant(values[-1])))
 
 
 @SYSTEM.declare
 def PolynomialDecay(
     initial_learning_rate: float,
-    decay_steps: float,
+    decay_steps: Steps,
     end_learning_rate: float = 0.0001,
-    power: float = 1.0,
+    power: Annotated[float, real("Keras' last value is then infinite", least=0)] = 1.0,
     cycle: bool = False,
 ) -> Schedule | Made:
     """(initial - end)·(1 - t/T)^power + end until T = decay_steps; then end.
@@ -119,10 +117,8 @@ def PolynomialDecay(
     >>> PolynomialDecay(1.0, 4, 0.0).values(6)
     array([1.  , 0.75, 0.5 , 0.25, 0.  , 0.  ])
     """
-    initial, steps = number("initial_learning_rate", initial_learning_rate), _steps("decay_steps", decay_steps)
-    end, power = number("end_learning_rate", end_learning_rate), number("power", power)
-    if power < 0:
-        raise DialectError(f"power must not be negative, got {power!r}: Keras' last value is then infinite")
+    initial, steps = initial_learning_rate, decay_steps
+    end = end_learning_rate
 
     if cycle:
 
@@ -138,7 +134,10 @@ def PolynomialDecay(
 
 @SYSTEM.declare
 def InverseTimeDecay(
-    initial_learning_rate: float, decay_steps: float, decay_rate: float, staircase: bool = False
+    initial_learning_rate: float,
+    decay_steps: Steps,
+    decay_rate: Annotated[float, real("it divides by zero on the way", least=0)],
+    staircase: bool = False,
 ) -> Schedule:
     """initial/(1 + rate·t/steps), or with a staircase initial/(1 + rate·⌊t/steps⌋), without end.
 
@@ -148,10 +147,8 @@ def InverseTimeDecay(
     >>> InverseTimeDecay(1.0, 1, 1.0).values(3).round(3)
     array([1.   , 0.5  , 0.333])
     """
-    initial, steps = number("initial_learning_rate", initial_learning_rate), _steps("decay_steps", decay_steps)
-    rate = number("decay_rate", decay_rate)
-    if rate < 0:
-        raise DialectError(f"decay_rate must not be negative, got {decay_rate!r}: it divides by zero on the way")
+    initial, steps = initial_learning_rate, decay_steps
+    rate = decay_rate
     if rate == 0:
         return Constant(initial)
     decay: Schedule = Power(initial, 1.0, 1.0, steps / rate)
@@ -161,10 +158,10 @@ def InverseTimeDecay(
 @SYSTEM.declare
 def CosineDecay(
     initial_learning_rate: float,
-    decay_steps: float,
+    decay_steps: Steps,
     alpha: float = 0.0,
     warmup_target: float | None = None,
-    warmup_steps: float = 0,
+    warmup_steps: From0 = 0,
 ) -> Schedule:
     """initial·((1 - α)·(1 + cos πt/T)/2 + α), or first linearly to warmup_target and then that from there; then α times it.
 
@@ -181,11 +178,10 @@ def CosineDecay(
     >>> CosineDecay(0.0, 4, warmup_target=1.0, warmup_steps=2).values(8).round(3)
     array([0.   , 0.5  , 1.   , 0.854, 0.5  , 0.146, 0.   , 0.   ])
     """
-    initial, steps = number("initial_learning_rate", initial_learning_rate), _steps("decay_steps", decay_steps)
-    alpha = number("alpha", alpha)
+    initial, steps = initial_learning_rate, decay_steps
     if warmup_target is None:
         return Ramp(initial, alpha * initial, steps, "cosine")
-    peak, warmup = number("warmup_target", warmup_target), whole("warmup_steps", warmup_steps)
+    peak, warmup = warmup_target, warmup_steps
     decay = Ramp(peak, alpha * peak, steps, "cosine")
     return Ramp(initial, peak, warmup) >> decay if warmup else decay
 
@@ -193,9 +189,9 @@ def CosineDecay(
 @SYSTEM.declare
 def CosineDecayRestarts(
     initial_learning_rate: float,
-    first_decay_steps: float,
-    t_mul: float = 2.0,
-    m_mul: float = 1.0,
+    first_decay_steps: Steps,
+    t_mul: Annotated[float, real("shorter and shorter cycles come to an end", least=1)] = 2.0,
+    m_mul: From0 = 1.0,
     alpha: float = 0.0,
 ) -> Schedule:
     """Cosines without end: cycle i lasts first_decay_steps·t_mulⁱ and falls from initial·((1 - α)·m_mulⁱ + α) to α·initial.
@@ -205,33 +201,27 @@ def CosineDecayRestarts(
         first_decay_steps: length of cycle 0.
         t_mul: how many times as long each is as the one before, at least 1. With a fraction cycles begin between two updates;
             they are laid out up to update 10⁹.
-        m_mul: how many times as high, above 0.
+        m_mul: how many times as high; with 0 nothing is left after the first.
         alpha: the share that is left at the end of each.
 
     Raises:
         DialectError: first_decay_steps that are not above 0, which Keras refuses; a t_mul below 1, whose cycles come to an end;
-            an m_mul that is not above 0.
+            a negative m_mul.
 
     Source: Loshchilov and Hutter, arXiv 1608.03983.
 
     >>> CosineDecayRestarts(1.0, 2, t_mul=2.0).values(7).round(3)
     array([1.   , 0.5  , 1.   , 0.854, 0.5  , 0.146, 1.   ])
     """
-    initial, steps = (
-        number("initial_learning_rate", initial_learning_rate),
-        _steps("first_decay_steps", first_decay_steps),
-    )
-    growth, decay, alpha = number("t_mul", t_mul), number("m_mul", m_mul), number("alpha", alpha)
-    if growth < 1:
-        raise DialectError(f"t_mul must be at least 1, got {t_mul!r}: shorter and shorter cycles come to an end")
-    if decay <= 0:
-        raise DialectError(f"m_mul must be above 0, got {m_mul!r}")
-    height = (1 - alpha) * initial
-    if growth == int(growth):
-        wave: Schedule = Ramp(height, 0.0, steps, "cosine").repeat(growth=growth, decay=decay)
+    height, low = (1 - alpha) * initial_learning_rate, alpha * initial_learning_rate
+    cycle = Ramp(height, 0.0, first_decay_steps, "cosine")
+    if m_mul == 0:
+        wave: Schedule = cycle.take(first_decay_steps) >> 0.0
+    elif t_mul == int(t_mul):
+        wave = cycle.repeat(growth=t_mul, decay=m_mul)
     else:
-        wave = _uneven(height, steps, growth, decay)
-    return wave + alpha * initial if alpha else wave
+        wave = _uneven(height, first_decay_steps, t_mul, m_mul)
+    return wave + low if alpha else wave
 
 
 _FAR = 10**9
@@ -254,10 +244,3 @@ def _uneven(height: float, first: float, growth: float, decay: float) -> Schedul
             parts.append(cycle_here.take(end - at))
         begin, length, height = begin + length, length * growth, height * decay
     return Chain(tuple(parts))
-
-
-def _steps(name: str, value: Any) -> float:
-    found = number(name, value)
-    if found <= 0:
-        raise DialectError(f"{name} must be above 0, got {value!r}; Keras refuses it")
-    return int(found) if found == int(found) else found

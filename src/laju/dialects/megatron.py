@@ -12,16 +12,15 @@ What surprises people most:
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
-from laju.core.checks import nearest, number, shown, whole
+from laju.core.checks import nearest, shown
 from laju.core.pieces import Constant, Exponential, Power, Ramp
 from laju.core.schedule import Schedule
 from laju.dialects.base import DialectError, System
+from laju.dialects.declared import Count, Count1
 
-_STYLES = "constant", "linear", "cosine", "inverse-square-root", "WSD"
 _COOLDOWNS = "linear", "cosine", "exponential", "minus_sqrt"
-_GROWTHS = "constant", "linear", "cosine"
 
 
 SYSTEM = System(
@@ -38,13 +37,13 @@ def OptimizerParamScheduler(
     init_lr: float,
     max_lr: float,
     min_lr: float,
-    lr_warmup_steps: int,
-    lr_decay_steps: int,
-    lr_decay_style: str,
-    wsd_decay_steps: int | None = None,
+    lr_warmup_steps: Count,
+    lr_decay_steps: Count,
+    lr_decay_style: Literal["constant", "linear", "cosine", "inverse-square-root", "WSD"],
+    wsd_decay_steps: Count | None = None,
     lr_wsd_decay_style: str | None = None,
     *,
-    increment: int = 1,
+    increment: Count1 = 1,
 ) -> Schedule:
     """From init_lr to max_lr in W steps, then by the style to min_lr at `lr_decay_steps`, where it stays.
 
@@ -67,10 +66,8 @@ def OptimizerParamScheduler(
     >>> OptimizerParamScheduler(0.0, 1.0, 0.0, 2, 6, "linear").values(8)
     array([0.  , 0.5 , 1.  , 0.75, 0.5 , 0.25, 0.  , 0.  ])
     """
-    init, peak, low = number("init_lr", init_lr), number("max_lr", max_lr), number("min_lr", min_lr)
-    warmup, total = whole("lr_warmup_steps", lr_warmup_steps), whole("lr_decay_steps", lr_decay_steps)
-    increment = whole("increment", increment, least=1)
-    _one_of("lr_decay_style", lr_decay_style, _STYLES)
+    init, peak, low = init_lr, max_lr, min_lr
+    warmup, total = lr_warmup_steps, lr_decay_steps
     for wrong, text in (
         (low < 0, f"min_lr must not be below 0, got {min_lr!r}"),
         (peak < low, f"max_lr must be at least min_lr, {min_lr!r}, got {max_lr!r}"),
@@ -83,7 +80,7 @@ def OptimizerParamScheduler(
             raise DialectError(f"{text}; Megatron-LM asserts it")
     cooldown = 0
     if lr_decay_style == "WSD":
-        cooldown = whole("wsd_decay_steps", wsd_decay_steps)
+        cooldown = wsd_decay_steps
         if cooldown:
             _one_of("lr_wsd_decay_style", lr_wsd_decay_style, _COOLDOWNS)
 
@@ -124,10 +121,10 @@ def _decay(peak: float, low: float, warmup: int, total: int, style: str, cooldow
 def weight_decay(
     start_wd: float,
     end_wd: float,
-    wd_incr_steps: int,
-    wd_incr_style: str,
+    wd_incr_steps: Count,
+    wd_incr_style: Literal["constant", "linear", "cosine"],
     *,
-    increment: int = 1,
+    increment: Count1 = 1,
 ) -> Schedule:
     """The weight decay of `OptimizerParamScheduler`: from start_wd to end_wd in `wd_incr_steps`.
 
@@ -144,9 +141,8 @@ def weight_decay(
     >>> weight_decay(0.0, 0.1, 4, "linear").values(6)
     array([0.   , 0.025, 0.05 , 0.075, 0.1  , 0.1  ])
     """
-    start, end = number("start_wd", start_wd), number("end_wd", end_wd)
-    length, increment = whole("wd_incr_steps", wd_incr_steps), whole("increment", increment, least=1)
-    _one_of("wd_incr_style", wd_incr_style, _GROWTHS)
+    start, end = start_wd, end_wd
+    length = wd_incr_steps
     for wrong, text in (
         (start < 0, f"start_wd must not be below 0, got {start_wd!r}"),
         (end < start, f"end_wd must be at least start_wd, {start_wd!r}, got {end_wd!r}"),

@@ -22,17 +22,17 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from laju.core.algebra import Chain
-from laju.core.checks import number, shown, whole
+from laju.core.checks import shown
 from laju.core.pieces import Constant, Ramp
 from laju.core.schedule import Schedule
 from laju.dialects import torch as _torch
-from laju.dialects._mmengine_rules import INF, Rule, alone, made, window_of
+from laju.dialects._mmengine_rules import Rule, Window, alone, made, window_of
 from laju.dialects._torch_rules import Group, rule_of
-from laju.dialects.base import Dialect, DialectError, System, call, integer, powers
-from laju.dialects.declared import SystemSchedule
+from laju.dialects.base import Dialect, DialectError, System, call, powers
+from laju.dialects.declared import Count, Count1, Rate, SystemSchedule, Together, exactly, integer, real
 
 
 class _WithDict(System):
@@ -41,6 +41,10 @@ class _WithDict(System):
     def scheduler(self, name: str) -> Dialect:
         return _dict if name == "dict" else super().scheduler(name)
 
+
+Acting = Annotated[Window, Together(window_of)]
+ActingLast = Annotated[Window, Together(window_of, first="last_step")]
+Share = Annotated[float, real("MMEngine asks for it", least=0, most=1)]
 
 SYSTEM = _WithDict(
     name="mmengine",
@@ -55,18 +59,12 @@ SYSTEM = _WithDict(
 """The system that `laju.dialects.read` and `laju convert` know as mmengine."""
 
 
-@SYSTEM.declare
+@SYSTEM.declare_shared
 def ConstantLR(
-    lr: float,
-    factor: float = 1.0 / 3,
-    begin: int = 0,
-    end: int = INF,
-    last_step: int = -1,
-    by_epoch: bool = True,
-    verbose: bool = False,
+    lr: Rate,
+    factor: Share = 1.0 / 3,
     *,
-    convert_to_iter_based: bool = False,
-    epoch_length: int | None = None,
+    window: Acting,
 ) -> Schedule:
     """The rate times a factor from `begin` on, and back at step `end` - 1, the last one of the window.
 
@@ -76,13 +74,7 @@ def ConstantLR(
     Args:
         lr: the optimizer's rate.
         factor: in [0, 1]; 0 only where it never comes back.
-        begin, end: the steps from and before which the scheduler acts. Whole numbers; fractions of epochs only with
-            `convert_to_iter_based`.
-        last_step: only -1.
-        by_epoch: whether a step is an epoch, or else an iteration.
-        verbose: changes nothing.
-        convert_to_iter_based: from epochs to iterations, as the Runner does.
-        epoch_length: iterations of an epoch, for that.
+        window: `begin`, `end` and the rest; see `laju.dialects._mmengine_rules.window_of`.
 
     Raises:
         DialectError: a factor outside [0, 1], or 0, by which MMEngine divides; or an `end` that is not after `begin`.
@@ -90,8 +82,7 @@ def ConstantLR(
     >>> ConstantLR(0.1, factor=0.5, end=3).values(4)
     array([0.05, 0.05, 0.1 , 0.1 ])
     """
-    window = window_of(begin, end, last_step, by_epoch, convert_to_iter_based, epoch_length)
-    factor, n = _share("factor", factor), window.last
+    n = window.last
     if factor == 0 and n and window.reaches(n):
         raise DialectError(f"factor must be above 0: MMEngine divides by it at step {n} of the window to come back")
 
@@ -104,23 +95,17 @@ def ConstantLR(
             return Constant(low)
         return Constant(low, n) >> Constant(low * (1.0 / factor), 0)
 
-    return alone(Rule("ConstantLR", _rate(lr), window, advance, curve, factor=True))
+    return alone(Rule("ConstantLR", lr, window, advance, curve, factor=True))
 
 
-@SYSTEM.declare
+@SYSTEM.declare_shared
 def CosineAnnealingLR(
-    lr: float,
-    T_max: int | None = None,
+    lr: Rate,
+    T_max: float | None = None,
     eta_min: float | None = None,
-    begin: int = 0,
-    end: int = INF,
-    last_step: int = -1,
-    by_epoch: bool = True,
-    verbose: bool = False,
-    eta_min_ratio: float | None = None,
     *,
-    convert_to_iter_based: bool = False,
-    epoch_length: int | None = None,
+    window: Acting,
+    eta_min_ratio: float | None = None,
 ) -> Schedule:
     """A cosine down, and up and down again if there is time: eta_min + (lr - eta_min)·(1 + cos(π·u/T_max))/2, u steps into it.
 
@@ -132,9 +117,8 @@ def CosineAnnealingLR(
         lr: the optimizer's rate.
         T_max: steps from the top to the bottom.
         eta_min: the bottom; 0 by default.
-        begin, end, last_step, by_epoch, verbose: see `ConstantLR`.
+        window: see `ConstantLR`.
         eta_min_ratio: the bottom as a share of the optimizer's rate, instead of `eta_min`.
-        convert_to_iter_based, epoch_length: see `ConstantLR`.
 
     Raises:
         DialectError: both `eta_min` and `eta_min_ratio`, a `T_max` that is not whole, or an `end` that is not after `begin`.
@@ -144,11 +128,10 @@ def CosineAnnealingLR(
     >>> CosineAnnealingLR(0.1, T_max=2).values(6).round(3)
     array([0.1 , 0.05, 0.  , 0.05, 0.1 , 0.05])
     """
-    window = window_of(begin, end, last_step, by_epoch, convert_to_iter_based, epoch_length)
     if eta_min is not None and eta_min_ratio is not None:
         raise DialectError("eta_min and eta_min_ratio must not both be given, as MMEngine asks")
     bottom = _bottom(0.0 if eta_min is None and eta_min_ratio is None else eta_min, eta_min_ratio)
-    half = None if T_max is None else abs(integer("T_max", T_max * window.scale if _is_real(T_max) else T_max))
+    half = None if T_max is None else abs(integer()("T_max", T_max * window.scale))
     n = half or window.end - window.begin
 
     def advance(group: Group, base: float, t: int) -> float:
@@ -168,21 +151,15 @@ def CosineAnnealingLR(
             return down.repeat(mirror=True)
         return down >> Ramp(low, base, n, "cosine").repeat(mirror=True)
 
-    return alone(Rule("CosineAnnealingLR", _rate(lr), window, advance, curve, bottom=bottom, until=n))
+    return alone(Rule("CosineAnnealingLR", lr, window, advance, curve, bottom=bottom, until=n))
 
 
-@SYSTEM.declare
+@SYSTEM.declare_shared
 def ExponentialLR(
-    lr: float,
+    lr: Rate,
     gamma: float,
-    begin: int = 0,
-    end: int = INF,
-    last_step: int = -1,
-    by_epoch: bool = True,
-    verbose: bool = False,
     *,
-    convert_to_iter_based: bool = False,
-    epoch_length: int | None = None,
+    window: Acting,
 ) -> Schedule:
     """Multiplied by γ at every step of the window but the first: lr·γᵘ, u steps into it.
 
@@ -192,7 +169,7 @@ def ExponentialLR(
     Args:
         lr: the optimizer's rate.
         gamma: γ; 0 and negative factors are MMEngine's too.
-        begin, end, last_step, by_epoch, verbose, convert_to_iter_based, epoch_length: see `ConstantLR`.
+        window: see `ConstantLR`.
 
     Raises:
         DialectError: an `end` that is not after `begin`.
@@ -200,8 +177,6 @@ def ExponentialLR(
     >>> ExponentialLR(0.8, gamma=0.5, begin=1, end=4).values(6)
     array([0.8, 0.8, 0.4, 0.2, 0.2, 0.2])
     """
-    window = window_of(begin, end, last_step, by_epoch, convert_to_iter_based, epoch_length)
-    gamma = number("gamma", gamma)
 
     def advance(group: Group, base: float, t: int) -> float:
         return group.lr * gamma if t else group.lr
@@ -209,22 +184,16 @@ def ExponentialLR(
     def curve(top: float, base: float) -> Schedule:
         return powers(top, gamma)
 
-    return alone(Rule("ExponentialLR", _rate(lr), window, advance, curve, factor=True))
+    return alone(Rule("ExponentialLR", lr, window, advance, curve, factor=True))
 
 
-@SYSTEM.declare
+@SYSTEM.declare_shared
 def LinearLR(
-    lr: float,
-    start_factor: float = 1.0 / 3,
-    end_factor: float = 1.0,
-    begin: int = 0,
-    end: int = INF,
-    last_step: int = -1,
-    by_epoch: bool = True,
-    verbose: bool = False,
+    lr: Rate,
+    start_factor: Share = 1.0 / 3,
+    end_factor: Share = 1.0,
     *,
-    convert_to_iter_based: bool = False,
-    epoch_length: int | None = None,
+    window: Acting,
 ) -> Schedule:
     """The rate times a line over the window: lr·(s + (e - s)·u/n), u steps into it, with n = end - begin - 1.
 
@@ -236,7 +205,7 @@ def LinearLR(
         lr: the optimizer's rate.
         start_factor: s, at `begin`; in [0, 1], and 0 only in a window of one step.
         end_factor: e, at `end` - 1; in [0, 1].
-        begin, end, last_step, by_epoch, verbose, convert_to_iter_based, epoch_length: see `ConstantLR`.
+        window: see `ConstantLR`.
 
     Raises:
         DialectError: factors outside [0, 1], a start factor of 0, by which MMEngine divides at the second step, or an `end` that
@@ -245,8 +214,7 @@ def LinearLR(
     >>> LinearLR(0.1, start_factor=0.5, end=5).values(6)
     array([0.05  , 0.0625, 0.075 , 0.0875, 0.1   , 0.1   ])
     """
-    window = window_of(begin, end, last_step, by_epoch, convert_to_iter_based, epoch_length)
-    s, e, n = _share("start_factor", start_factor), _share("end_factor", end_factor), window.last
+    s, e, n = start_factor, end_factor, window.last
     if s == 0 and (window.open or window.reaches(1)):
         raise DialectError("start_factor must be above 0: MMEngine divides by it at the second step of the window")
 
@@ -256,22 +224,16 @@ def LinearLR(
     def curve(top: float, base: float) -> Schedule:
         return Ramp(top * s, top * e, n) if n else Constant(top * s)
 
-    return alone(Rule("LinearLR", _rate(lr), window, advance, curve, factor=True))
+    return alone(Rule("LinearLR", lr, window, advance, curve, factor=True))
 
 
-@SYSTEM.declare
+@SYSTEM.declare_shared
 def MultiStepLR(
-    lr: float,
-    milestones: Iterable[int],
+    lr: Rate,
+    milestones: Iterable[float],
     gamma: float = 0.1,
-    last_step: int = -1,
-    begin: int = 0,
-    end: int = INF,
-    by_epoch: bool = True,
-    verbose: bool = False,
     *,
-    convert_to_iter_based: bool = False,
-    epoch_length: int | None = None,
+    window: ActingLast,
 ) -> Schedule:
     """Multiplied by γ at every milestone, counted from `begin`: lr·γ^(number of milestones ≤ u), u steps into the window.
 
@@ -282,7 +244,7 @@ def MultiStepLR(
         lr: the optimizer's rate.
         milestones: steps from `begin`, in any order.
         gamma: γ.
-        last_step, begin, end, by_epoch, verbose, convert_to_iter_based, epoch_length: see `ConstantLR`.
+        window: see `ConstantLR`.
 
     Raises:
         DialectError: an `end` that is not after `begin`.
@@ -290,11 +252,7 @@ def MultiStepLR(
     >>> MultiStepLR(0.8, [2, 3], gamma=0.5, begin=1).values(5)
     array([0.8, 0.8, 0.8, 0.4, 0.2])
     """
-    window = window_of(begin, end, last_step, by_epoch, convert_to_iter_based, epoch_length)
-    gamma = number("gamma", gamma)
-    if isinstance(milestones, str | Mapping) or not isinstance(milestones, Iterable):
-        raise TypeError(f"milestones must be a sequence such as [8, 11], got {shown(milestones)}")
-    at = Counter(number(f"milestones[{i}]", m) * window.scale for i, m in enumerate(milestones))
+    at = Counter(m * window.scale for m in milestones)
 
     def advance(group: Group, base: float, t: int) -> float:
         return group.lr * gamma ** at[t] if t in at else group.lr
@@ -308,27 +266,21 @@ def MultiStepLR(
             before, value = int(m), value * gamma ** at[m]
         return Chain((*parts, Constant(value))) if parts else Constant(value)
 
-    return alone(Rule("MultiStepLR", _rate(lr), window, advance, curve, factor=True))
+    return alone(Rule("MultiStepLR", lr, window, advance, curve, factor=True))
 
 
-@SYSTEM.declare
+@SYSTEM.declare_shared
 def OneCycleLR(
-    lr: float,
+    lr: Rate,
     eta_max: float = 0,
-    total_steps: int | None = None,
+    total_steps: Annotated[int, exactly(int, "MMEngine asks for it", least=1)] | None = None,
     pct_start: float = 0.3,
     anneal_strategy: Literal["cos", "linear"] = "cos",
     div_factor: float = 25.0,
     final_div_factor: float = 1e4,
     three_phase: bool = False,
-    begin: int = 0,
-    end: int = INF,
-    last_step: int = -1,
-    by_epoch: bool = True,
-    verbose: bool = False,
     *,
-    convert_to_iter_based: bool = False,
-    epoch_length: int | None = None,
+    window: Acting,
 ) -> Schedule:
     """torch's cycle within the window: from eta_max/div_factor up to `eta_max`, then down to that over `final_div_factor`.
 
@@ -341,7 +293,7 @@ def OneCycleLR(
         eta_max: the top.
         total_steps: T, an int.
         pct_start, anneal_strategy, div_factor, final_div_factor, three_phase: see `laju.dialects.torch.OneCycleLR`.
-        begin, end, last_step, by_epoch, verbose, convert_to_iter_based, epoch_length: see `ConstantLR`.
+        window: see `ConstantLR`.
 
     Raises:
         DialectError: arguments that torch's refuses, rates for several parameter groups, or an `end` that is not after `begin`.
@@ -349,15 +301,9 @@ def OneCycleLR(
     >>> OneCycleLR(0.5, eta_max=1.0, total_steps=10, anneal_strategy="linear").values(10).round(2)
     array([0.04, 0.52, 1.  , 0.86, 0.71, 0.57, 0.43, 0.29, 0.14, 0.  ])
     """
-    window = window_of(begin, end, last_step, by_epoch, convert_to_iter_based, epoch_length)
-    if isinstance(eta_max, list | tuple):
-        raise DialectError("eta_max must be one number: with one for each parameter group it is several schedules")
-    high = number("eta_max", eta_max)
-    if total_steps is not None and (not isinstance(total_steps, int) or isinstance(total_steps, bool)):
-        raise DialectError(f"total_steps must be an int of at least 1, as MMEngine asks, got {shown(total_steps)}")
     steps = window.end - window.begin if total_steps is None else total_steps * window.scale
     cycle = _torch.OneCycleLR(
-        high,
+        eta_max,
         steps,
         pct_start=pct_start,
         anneal_strategy=anneal_strategy,
@@ -370,23 +316,17 @@ def OneCycleLR(
     def advance(group: Group, base: float, t: int) -> float:
         return float(theirs.advance(group, base, t, False))
 
-    rule = Rule("OneCycleLR", _rate(lr), window, advance, lambda top, base: cycle, enters=theirs.enters)
+    rule = Rule("OneCycleLR", lr, window, advance, lambda top, base: cycle, enters=theirs.enters)
     return alone(rule)
 
 
-@SYSTEM.declare
+@SYSTEM.declare_shared
 def PolyLR(
-    lr: float,
+    lr: Rate,
     eta_min: float = 0.0,
     power: float = 1.0,
-    begin: int = 0,
-    end: int = INF,
-    last_step: int = -1,
-    by_epoch: bool = True,
-    verbose: bool = False,
     *,
-    convert_to_iter_based: bool = False,
-    epoch_length: int | None = None,
+    window: Acting,
 ) -> Schedule:
     """Polynomial decay from the rate that it finds: eta_min + (lr - eta_min)·(1 - u/n)^p, u steps into it, n = end - begin - 1.
 
@@ -396,7 +336,7 @@ def PolyLR(
         lr: the optimizer's rate.
         eta_min: the end, which may be above the rate.
         power: p, of at least 0; with 0 the rate never changes.
-        begin, end, last_step, by_epoch, verbose, convert_to_iter_based, epoch_length: see `ConstantLR`.
+        window: see `ConstantLR`.
 
     Raises:
         DialectError: a negative power, for which MMEngine raises 0 to it at the window's last step, or an `end` that is not after
@@ -405,8 +345,7 @@ def PolyLR(
     >>> PolyLR(0.1, power=2, end=5).values(6)
     array([0.1    , 0.05625, 0.025  , 0.00625, 0.     , 0.     ])
     """
-    window = window_of(begin, end, last_step, by_epoch, convert_to_iter_based, epoch_length)
-    low, power, n = number("eta_min", eta_min), number("power", power), window.last
+    low, n = eta_min, window.last
     if power < 0 and n:
         raise DialectError(
             f"power must be at least 0: MMEngine raises 0 to it at the window's last step, got {power!r}"
@@ -420,22 +359,16 @@ def PolyLR(
             return Constant(top)
         return Ramp(top, low, n, "linear" if power == 1 else f"power({power!r})")
 
-    return alone(Rule("PolyLR", _rate(lr), window, advance, curve, bottom=lambda base: low))
+    return alone(Rule("PolyLR", lr, window, advance, curve, bottom=lambda base: low))
 
 
-@SYSTEM.declare
+@SYSTEM.declare_shared
 def StepLR(
-    lr: float,
-    step_size: int,
+    lr: Rate,
+    step_size: float,
     gamma: float = 0.1,
-    begin: int = 0,
-    end: int = INF,
-    last_step: int = -1,
-    by_epoch: bool = True,
-    verbose: bool = False,
     *,
-    convert_to_iter_based: bool = False,
-    epoch_length: int | None = None,
+    window: Acting,
 ) -> Schedule:
     """Multiplied by γ every `step_size` steps, counted from `begin`: lr·γ^⌊u/step_size⌋, u steps into the window.
 
@@ -445,7 +378,7 @@ def StepLR(
         lr: the optimizer's rate.
         step_size: steps between two drops.
         gamma: γ; 0 and negative factors are MMEngine's too.
-        begin, end, last_step, by_epoch, verbose, convert_to_iter_based, epoch_length: see `ConstantLR`.
+        window: see `ConstantLR`.
 
     Raises:
         DialectError: a step size of 0, by which MMEngine divides, or an `end` that is not after `begin`.
@@ -453,9 +386,7 @@ def StepLR(
     >>> StepLR(0.8, step_size=2, gamma=0.5, begin=1).values(6)
     array([0.8, 0.8, 0.8, 0.4, 0.4, 0.2])
     """
-    window = window_of(begin, end, last_step, by_epoch, convert_to_iter_based, epoch_length)
-    gamma = number("gamma", gamma)
-    every = abs(integer("step_size", step_size * window.scale if _is_real(step_size) else step_size))
+    every = abs(integer()("step_size", step_size * window.scale))
     if every == 0 and (window.open or window.reaches(1)):
         raise DialectError("step_size must not be 0: MMEngine divides by it at the second step of the window")
 
@@ -465,24 +396,18 @@ def StepLR(
     def curve(top: float, base: float) -> Schedule:
         return powers(top, gamma, every) if every else Constant(top)
 
-    return alone(Rule("StepLR", _rate(lr), window, advance, curve, factor=True))
+    return alone(Rule("StepLR", lr, window, advance, curve, factor=True))
 
 
-@SYSTEM.declare
+@SYSTEM.declare_shared
 def CosineRestartLR(
-    lr: float,
-    periods: Sequence[int],
+    lr: Rate,
+    periods: Sequence[float],
     restart_weights: Sequence[float] = (1,),
     eta_min: float | None = None,
     eta_min_ratio: float | None = None,
-    begin: int = 0,
-    end: int = INF,
-    last_step: int = -1,
-    by_epoch: bool = True,
-    verbose: bool = False,
     *,
-    convert_to_iter_based: bool = False,
-    epoch_length: int | None = None,
+    window: Acting,
 ) -> Schedule:
     """Cosines down, one for each period: eta_min + (wᵢ·lr - eta_min)·(1 + cos(π·u/Pᵢ))/2, u steps into period i.
 
@@ -496,7 +421,7 @@ def CosineRestartLR(
         restart_weights: w, as many.
         eta_min: the bottom.
         eta_min_ratio: the bottom as a share of the optimizer's rate; one of the two must be given.
-        begin, end, last_step, by_epoch, verbose, convert_to_iter_based, epoch_length: see `ConstantLR`.
+        window: see `ConstantLR`.
 
     Raises:
         DialectError: neither or both bottoms, another number of weights than periods, a period that is negative or not whole, or
@@ -505,18 +430,11 @@ def CosineRestartLR(
     >>> CosineRestartLR(0.1, [2, 3], [1, 0.5], eta_min=0.0).values(6)
     array([0.1   , 0.05  , 0.05  , 0.0375, 0.0125, 0.0125])
     """
-    window = window_of(begin, end, last_step, by_epoch, convert_to_iter_based, epoch_length)
     if (eta_min is None) == (eta_min_ratio is None):
         raise DialectError("one of eta_min and eta_min_ratio must be given, and not both, as MMEngine asks")
     bottom = _bottom(eta_min, eta_min_ratio)
-    for name, value in (("periods", periods), ("restart_weights", restart_weights)):
-        if isinstance(value, str) or not isinstance(value, Sequence):
-            raise TypeError(f"{name} must be a list such as [100, 200], got {shown(value)}")
-    lengths = [
-        whole(f"periods[{i}]", integer(f"periods[{i}]", p * window.scale if _is_real(p) else p))
-        for i, p in enumerate(periods)
-    ]
-    weights = [number(f"restart_weights[{i}]", w) for i, w in enumerate(restart_weights)]
+    lengths = [integer(least=0)(f"periods[{i}]", p * window.scale) for i, p in enumerate(periods)]
+    weights = restart_weights
     if len(lengths) != len(weights):
         raise DialectError(
             f"restart_weights must be as many as the periods, so {len(lengths)}, got {len(weights)}; MMEngine asks for that"
@@ -540,7 +458,7 @@ def CosineRestartLR(
             return Constant(top)
         return Chain((*parts, Constant(parts[-1](lengths[-1] - 1 if lengths[-1] else _last(lengths)))))
 
-    return alone(Rule("CosineRestartLR", _rate(lr), window, advance, curve))
+    return alone(Rule("CosineRestartLR", lr, window, advance, curve))
 
 
 # --- of several ----------------------------------------------------------------------------------------------------
@@ -548,12 +466,12 @@ def CosineRestartLR(
 
 @SYSTEM.declare
 def param_scheduler(
-    lr: float,
+    lr: Rate,
     schedulers: Schedule | Mapping[str, Any] | Sequence[Schedule | Mapping[str, Any]],
     *,
-    epoch_length: int | None = None,
-    max_epochs: int | None = None,
-    max_iters: int | None = None,
+    epoch_length: Count1 | None = None,
+    max_epochs: Count | None = None,
+    max_iters: Count | None = None,
 ) -> Schedule:
     """What the Runner makes of `param_scheduler`: schedulers that act one after another on one rate, each within its window.
 
@@ -577,12 +495,9 @@ def param_scheduler(
     >>> param_scheduler(0.1, [warmup, {"type": "MultiStepLR", "milestones": [2]}], epoch_length=2, max_epochs=3).values(6)
     array([0.05 , 0.075, 0.1  , 0.1  , 0.01 , 0.01 ])
     """
-    lr = _rate(lr)
     if max_epochs is not None and max_iters is not None:
         raise DialectError("max_epochs and max_iters must not both be given: a loop is over epochs or over iterations")
-    each = None if epoch_length is None else whole("epoch_length", epoch_length, least=1)
-    epochs = None if max_epochs is None else whole("max_epochs", max_epochs)
-    iters = None if max_iters is None else whole("max_iters", max_iters)
+    each, epochs, iters = epoch_length, max_epochs, max_iters
     listed = [schedulers] if isinstance(schedulers, Schedule | Mapping) else schedulers
     if isinstance(listed, str) or not isinstance(listed, Sequence):
         raise TypeError(f"schedulers must be a list of entries such as {{'type': 'LinearLR'}}, got {shown(schedulers)}")
@@ -651,26 +566,7 @@ def _entry(
 
 
 def _bottom(eta_min: Any, ratio: Any) -> Callable[[float], float]:
-    if ratio is not None:
-        share = number("eta_min_ratio", ratio)
-        return lambda base: base * share
-    low = number("eta_min", eta_min)
-    return lambda base: low
-
-
-def _share(name: str, value: Any) -> float:
-    value = number(name, value)
-    if not 0 <= value <= 1:
-        raise DialectError(f"{name} must be between 0 and 1, as MMEngine asks, got {value!r}")
-    return float(value)
-
-
-def _rate(lr: Any) -> float:
-    return number("lr", lr, least=0)
-
-
-def _is_real(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return (lambda base: base * ratio) if ratio is not None else (lambda base: eta_min)
 
 
 def _last(lengths: Sequence[int]) -> int:

@@ -19,19 +19,22 @@ An optimizer calls its scheduler with the number of the update, from 1, so that 
 from __future__ import annotations
 
 import itertools
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from laju.core.algebra import Chain
 from laju.core.checks import number, shown, whole
 from laju.core.pieces import Constant, Ramp
 from laju.core.schedule import Schedule
 from laju.dialects.base import DialectError, System
+from laju.dialects.declared import From0, real
 from laju.policies import factor as factor_
 from laju.policies import multi_factor
 
 Counts = Literal["trainer", "raw"]
 WarmupMode = Literal["linear", "constant"]
 
+
+Ratio = Annotated[float, real("MXNet asks for it", least=0, most=1)]
 
 SYSTEM = System(
     name="mxnet",
@@ -51,7 +54,7 @@ SYSTEM = System(
 @SYSTEM.declare
 def FactorScheduler(
     step: int,
-    factor: float = 1,
+    factor: Ratio = 1,
     stop_factor_lr: float = 1e-8,
     base_lr: float = 0.01,
     warmup_steps: int = 0,
@@ -59,7 +62,7 @@ def FactorScheduler(
     warmup_mode: WarmupMode = "linear",
     *,
     counts: Counts = "trainer",
-    learning_rate: float | None = None,
+    learning_rate: From0 | None = None,
 ) -> Schedule:
     """A factor after every `step` updates: base·factor^⌊(n - 1)/step⌋ at MXNet's count n, never under the stop once changed.
 
@@ -88,10 +91,10 @@ def FactorScheduler(
     array([1.  , 1.  , 1.  , 0.5 , 0.5 , 0.25])
     """
     warmup = _Warmup(base_lr, warmup_steps, warmup_begin_lr, warmup_mode)
-    step, ratio, stop = _whole("step", step), _ratio(factor), number("stop_factor_lr", stop_factor_lr)
+    ratio, stop = factor, stop_factor_lr
     if step < 1:
         raise DialectError(f"step must be at least 1, as MXNet asks, got {step}")
-    base = warmup.base if learning_rate is None else number("learning_rate", learning_rate, least=0)
+    base = warmup.base if learning_rate is None else learning_rate
     changed: Schedule
     if base < stop or ratio in (0.0, 1.0) or base == 0:
         changed = Chain((Constant(base, step), Constant(max(base * ratio, stop))))
@@ -103,14 +106,14 @@ def FactorScheduler(
 @SYSTEM.declare
 def MultiFactorScheduler(
     step: list[int],
-    factor: float = 1,
+    factor: Ratio = 1,
     base_lr: float = 0.01,
     warmup_steps: int = 0,
     warmup_begin_lr: float = 0,
     warmup_mode: WarmupMode = "linear",
     *,
     counts: Counts = "trainer",
-    learning_rate: float | None = None,
+    learning_rate: From0 | None = None,
 ) -> Schedule:
     """A factor after each of the given counts: base·factor^(number of steps below n) at MXNet's count n.
 
@@ -133,8 +136,8 @@ def MultiFactorScheduler(
     at = [_whole(f"step[{i}]", s) for i, s in enumerate(step)]
     if at[0] < 1 or any(after <= before for before, after in itertools.pairwise(at)):
         raise DialectError(f"step must hold increasing numbers of at least 1, as MXNet asks, got {shown(step)}")
-    ratio = _ratio(factor)
-    base = warmup.base if learning_rate is None else number("learning_rate", learning_rate, least=0)
+    ratio = factor
+    base = warmup.base if learning_rate is None else learning_rate
     after = [s + 1 for s in at]
     if ratio:
         return warmup.beside(multi_factor(base, after, ratio), counts)
@@ -176,8 +179,8 @@ def PolyScheduler(
     array([0.5625, 0.25  , 0.0625, 0.    , 0.    ])
     """
     warmup = _Warmup(base_lr, warmup_steps, warmup_begin_lr, warmup_mode)
-    power = number("pwr", pwr)
-    if power < 0 and warmup.steps <= _whole("max_update", max_update):
+    power = pwr
+    if power < 0 and warmup.steps <= max_update:
         raise DialectError(f"pwr must be at least 0, got {power!r}: MXNet divides by 0 at max_update")
     shape = "linear" if power == 1 else f"power({power!r})" if power > 0 else None
     return _decay(max_update, final_lr, warmup, shape, counts, learning_rate)
@@ -252,7 +255,7 @@ class _Warmup:
 def _decay(
     max_update: Any, final_lr: Any, warmup: _Warmup, shape: str | None, counts: Any, learning_rate: Any
 ) -> Schedule:
-    total, final = _whole("max_update", max_update), number("final_lr", final_lr)
+    total, final = max_update, number("final_lr", final_lr)
     overwritten = warmup.base if learning_rate is None else number("learning_rate", learning_rate, least=0)
     if total < 1:
         raise DialectError(f"max_update must be at least 1, as MXNet asks, got {total}")
@@ -263,15 +266,6 @@ def _decay(
     if shape is None:
         return warmup.then(Constant(warmup.base), counts)
     return warmup.then(Ramp(warmup.base, final, total - warmup.steps, shape), counts)
-
-
-def _ratio(factor: Any) -> float:
-    ratio = number("factor", factor)
-    if ratio > 1:
-        raise DialectError(f"factor must be at most 1, as MXNet asks, got {ratio!r}")
-    if ratio < 0:
-        raise DialectError(f"factor must be at least 0, got {ratio!r}")
-    return ratio
 
 
 def _whole(name: str, value: Any) -> int:

@@ -17,12 +17,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
-from laju.core.checks import nearest, number, shown, whole
+from laju.core.checks import nearest, number, shown
 from laju.core.pieces import Constant, Exponential, Ramp
 from laju.core.schedule import Schedule
 from laju.dialects.base import DialectError, System
+from laju.dialects.declared import integer, real
 
 SYSTEM = System(
     name="optax",
@@ -45,12 +46,16 @@ def constant_schedule(value: float) -> Schedule:
     >>> constant_schedule(5)(100)
     5.0
     """
-    return Constant(number("value", value))
+    return Constant(value)
 
 
 @SYSTEM.declare
 def polynomial_schedule(
-    init_value: float, end_value: float, power: float, transition_steps: int, transition_begin: int = 0
+    init_value: float,
+    end_value: float,
+    power: Annotated[float, real("optax's last value is then infinite", least=0)],
+    transition_steps: int,
+    transition_begin: int = 0,
 ) -> Schedule:
     """(init - end)·(1 - (t - B)/T)^power + end from update B to B + T; init before, end after.
 
@@ -66,10 +71,8 @@ def polynomial_schedule(
     >>> polynomial_schedule(1.0, 0.0, 2, 4, transition_begin=1).values(7)
     array([1.    , 1.    , 0.5625, 0.25  , 0.0625, 0.    , 0.    ])
     """
-    init, end, power = number("init_value", init_value), number("end_value", end_value), number("power", power)
-    steps, begin = _steps("transition_steps", transition_steps), max(_steps("transition_begin", transition_begin), 0)
-    if power < 0:
-        raise DialectError(f"power must not be negative, got {power!r}: optax's last value is then infinite")
+    init, end = init_value, end_value
+    steps, begin = transition_steps, max(transition_begin, 0)
     if steps <= 0 or power == 0:
         return Constant(init)
     decay: Schedule = Ramp(init, end, steps, "linear" if power == 1 else f"power({power!r})")
@@ -98,7 +101,7 @@ def piecewise_constant_schedule(
     >>> piecewise_constant_schedule(1.0, {2: 0.5, 4: 0.1}).values(6)
     array([1.  , 1.  , 0.5 , 0.5 , 0.05, 0.05])
     """
-    value, before = number("init_value", init_value), 0
+    value, before = init_value, 0
     parts: list[Schedule] = []
     for boundary, scale in _scales(boundaries_and_scales):
         if boundary > before:
@@ -123,7 +126,7 @@ def piecewise_interpolate_schedule(
     if interpolate_type not in ("linear", "cosine"):
         text = f"interpolate_type must be 'linear' or 'cosine', got {shown(interpolate_type)}"
         raise DialectError(text + nearest(str(interpolate_type), ("linear", "cosine")))
-    value, before = number("init_value", init_value), 0
+    value, before = init_value, 0
     parts: list[Schedule] = []
     for boundary, scale in _scales(boundaries_and_scales):
         if boundary < 0:
@@ -139,7 +142,7 @@ def piecewise_interpolate_schedule(
 def exponential_decay(
     init_value: float,
     transition_steps: int,
-    decay_rate: float,
+    decay_rate: Annotated[float, real("optax's values are then no numbers", least=0)],
     transition_begin: int = 0,
     staircase: bool = False,
     end_value: float | None = None,
@@ -160,23 +163,26 @@ def exponential_decay(
     >>> exponential_decay(1.0, 2, 0.25, staircase=True, end_value=0.1).values(6)
     array([1.  , 1.  , 0.25, 0.25, 0.1 , 0.1 ])
     """
-    init, rate = number("init_value", init_value), number("decay_rate", decay_rate)
-    steps, begin = _steps("transition_steps", transition_steps), max(_steps("transition_begin", transition_begin), 0)
+    init, rate = init_value, decay_rate
+    steps, begin = transition_steps, max(transition_begin, 0)
     if steps <= 0 or rate == 0:
         return Constant(init)
-    if rate < 0:
-        raise DialectError(f"decay_rate must not be negative, got {rate!r}: optax's values are then no numbers")
     decay: Schedule = Exponential(init, rate, steps)
     decay = decay.staircase(steps) if staircase else decay
     decay = Constant(init, begin) >> decay if begin else decay
     if end_value is None:
         return decay
-    end = number("end_value", end_value)
+    end = end_value
     return decay.clip(low=end) if rate < 1 else decay.clip(high=end)
 
 
 @SYSTEM.declare
-def cosine_decay_schedule(init_value: float, decay_steps: float, alpha: float = 0.0, exponent: float = 1.0) -> Schedule:
+def cosine_decay_schedule(
+    init_value: float,
+    decay_steps: Annotated[float, real("optax refuses it", above=0)],
+    alpha: float = 0.0,
+    exponent: Annotated[float, real("optax's last value is then infinite", least=0)] = 1.0,
+) -> Schedule:
     """init·((1 - α)·((1 + cos πt/T)/2)^exponent + α) until T, then α·init.
 
     Raises:
@@ -185,12 +191,8 @@ def cosine_decay_schedule(init_value: float, decay_steps: float, alpha: float = 
     >>> cosine_decay_schedule(1.0, 4, alpha=0.1).values(6).round(3)
     array([1.   , 0.868, 0.55 , 0.232, 0.1  , 0.1  ])
     """
-    init, alpha = number("init_value", init_value), number("alpha", alpha)
-    steps, exponent = number("decay_steps", decay_steps), number("exponent", exponent)
-    if steps <= 0:
-        raise DialectError(f"decay_steps must be above 0, got {decay_steps!r}; optax refuses it")
-    if exponent < 0:
-        raise DialectError(f"exponent must be at least 0, got {exponent!r}: optax's last value is then infinite")
+    init = init_value
+    steps = decay_steps
     if exponent == 0:
         return Constant(init)
     return Ramp(init, alpha * init, steps, "cosine" if exponent == 1 else f"cosine({exponent!r})")
@@ -198,7 +200,7 @@ def cosine_decay_schedule(init_value: float, decay_steps: float, alpha: float = 
 
 @SYSTEM.declare
 def linear_onecycle_schedule(
-    transition_steps: int,
+    transition_steps: Annotated[int, integer("optax refuses it", least=1)],
     peak_value: float,
     pct_start: float = 0.3,
     pct_final: float = 0.85,
@@ -217,11 +219,11 @@ def linear_onecycle_schedule(
     >>> linear_onecycle_schedule(10, 1.0, 0.2, 0.8, div_factor=10).values(11)[[0, 2, 8]]
     array([0.1, 1. , 0.1])
     """
-    steps, peak = _positive(transition_steps, "linear"), number("peak_value", peak_value)
-    div, final = number("div_factor", div_factor), number("final_div_factor", final_div_factor)
+    steps, peak = transition_steps, peak_value
+    div, final = div_factor, final_div_factor
     scales = {
-        int(number("pct_start", pct_start) * steps): div,
-        int(number("pct_final", pct_final) * steps): 1.0 / div,
+        int(pct_start * steps): div,
+        int(pct_final * steps): 1.0 / div,
         steps: 1.0 / final,
     }
     return piecewise_interpolate_schedule("linear", peak / div, scales)
@@ -229,7 +231,7 @@ def linear_onecycle_schedule(
 
 @SYSTEM.declare
 def cosine_onecycle_schedule(
-    transition_steps: int,
+    transition_steps: Annotated[int, integer("optax refuses it", least=1)],
     peak_value: float,
     pct_start: float = 0.3,
     div_factor: float = 25.0,
@@ -245,9 +247,9 @@ def cosine_onecycle_schedule(
     >>> cosine_onecycle_schedule(10, 1.0, 0.2, div_factor=10).values(11)[[0, 1, 2]].round(6)
     array([0.1 , 0.55, 1.  ])
     """
-    steps, peak = _positive(transition_steps, "cosine"), number("peak_value", peak_value)
-    div, final = number("div_factor", div_factor), number("final_div_factor", final_div_factor)
-    scales = {int(number("pct_start", pct_start) * steps): div, steps: 1.0 / (div * final)}
+    steps, peak = transition_steps, peak_value
+    div, final = div_factor, final_div_factor
+    scales = {int(pct_start * steps): div, steps: 1.0 / (div * final)}
     return piecewise_interpolate_schedule("cosine", peak / div, scales)
 
 
@@ -278,10 +280,10 @@ def warmup_cosine_decay_schedule(
     >>> warmup_cosine_decay_schedule(0.0, 1.0, 2, 6).values(8).round(3)
     array([0.   , 0.5  , 1.   , 0.854, 0.5  , 0.146, 0.   , 0.   ])
     """
-    peak, end = number("peak_value", peak_value), number("end_value", end_value)
-    warmup = _steps("warmup_steps", warmup_steps)
+    peak, end = peak_value, end_value
+    warmup = warmup_steps
     alpha = 0.0 if peak == 0 else end / peak
-    decay = cosine_decay_schedule(peak, number("decay_steps", decay_steps) - warmup, alpha, exponent)
+    decay = cosine_decay_schedule(peak, decay_steps - warmup, alpha, exponent)
     return join_schedules([linear_schedule(init_value, peak, warmup), decay], [warmup])
 
 
@@ -304,7 +306,7 @@ def warmup_exponential_decay_schedule(
     >>> warmup_exponential_decay_schedule(0.0, 1.0, 2, 1, 0.5).values(5)
     array([0.  , 0.5 , 1.  , 0.5 , 0.25])
     """
-    warmup = _steps("warmup_steps", warmup_steps)
+    warmup = warmup_steps
     decay = exponential_decay(peak_value, transition_steps, decay_rate, transition_begin, staircase, end_value)
     return join_schedules([linear_schedule(init_value, peak_value, warmup), decay], [warmup])
 
@@ -347,7 +349,7 @@ def join_schedules(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> 
     array([1.  , 1.  , 0.5 , 0.25, 0.  ])
     """
     given = [part if isinstance(part, Schedule) else Constant(number("a schedule", part)) for part in schedules]
-    ends = [_steps("a boundary", boundary) for boundary in boundaries]
+    ends = boundaries
     if not given or len(ends) != len(given) - 1:
         raise DialectError(f"boundaries must be one fewer than the {len(given)} schedules, got {len(ends)}")
     parts: list[Schedule] = []
@@ -374,13 +376,6 @@ def _steps(name: str, value: Any) -> int:
     if found != int(found):
         raise DialectError(f"{name} must be a whole number, got {shown(value)}")
     return int(found)
-
-
-def _positive(steps: Any, kind: str) -> int:
-    found = _steps("transition_steps", steps)
-    if found <= 0:
-        raise DialectError(f"transition_steps must be above 0, got {shown(steps)}; optax's {kind} one-cycle refuses it")
-    return whole("transition_steps", found)
 
 
 def _scales(given: Mapping[Any, float] | None) -> list[tuple[int, float]]:

@@ -12,7 +12,7 @@ Making one steps it once, so value t is what it has after t more steps. What sur
 - `CosineAnnealingWarmRestarts` in a `LinearWarmup` finds its cycle by a logarithm, which can fall short: the update of a restart
   then has `eta_min`.
 
-`last_epoch` and `verbose` are left out: the first resumes a run, the second prints.
+Of `last_epoch` only -1 is taken, since a schedule begins at 0.
 """
 
 from __future__ import annotations
@@ -20,26 +20,29 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from laju.core.algebra import Chain, Product
-from laju.core.checks import is_number, number, shown, whole
+from laju.core.checks import is_number, number, shown
 from laju.core.pieces import Constant, Exponential, Ramp
 from laju.core.schedule import Schedule
 from laju.dialects import torch as _torch
 from laju.dialects.base import DialectError, System
-from laju.dialects.declared import Made, SystemSchedule, by_steps, exactly, integer
+from laju.dialects.declared import From0, Made, SystemSchedule, by_steps, exactly, integer, real
 from laju.policies import factor, inverse_time, multi_factor, natural_exponential, noam, piecewise_constant
 
 Int1 = Annotated[int, exactly(int, "Paddle asks for it", least=1)]
 
-Above0 = Annotated[int, integer("Paddle divides by it", least=1)]
+
+Rate0 = Annotated[float, real("Paddle asks for it", least=0)]
+Below1 = Annotated[float, real("Paddle asks for it", least=0, below=1)]
 
 SYSTEM = System(
     name="paddle",
     title="PaddlePaddle",
     package="paddlepaddle",
     releases=("3.3.1",),
+    also={"last_epoch": -1, "verbose": False},
     counts="calls of step(), after every update or every epoch",
     refused={
         "ReduceOnPlateau": "it follows a metric; laju.adaptive.Plateau does the same as a factor, recorded and replayable"
@@ -52,7 +55,7 @@ SYSTEM = System(
 def NoamDecay(
     d_model: Annotated[int, integer("Paddle asks for it", least=1)],
     warmup_steps: Annotated[int, integer("Paddle divides by it", least=1)],
-    learning_rate: float = 1.0,
+    learning_rate: Rate0 = 1.0,
 ) -> Schedule:
     """learning_rate·d_model^-1/2·min(t^-1/2, t·warmup_steps^-3/2), which is 0 at t = 0.
 
@@ -67,13 +70,7 @@ def NoamDecay(
     >>> NoamDecay(1, 4).values(6).round(3)
     array([0.   , 0.125, 0.25 , 0.375, 0.5  , 0.447])
     """
-    d, w, scale = whole("d_model", d_model, least=-(2**53)), whole("warmup_steps", warmup_steps), _rate(learning_rate)
-    if d <= 0:
-        raise DialectError(f"d_model must be at least 1, as Paddle asks, got {d}")
-    if w == 0:
-        raise DialectError("warmup_steps must be at least 1: Paddle divides by 0")
-
-    return Chain((Constant(0.0, 1), noam(d, w, scale)))
+    return Chain((Constant(0.0, 1), noam(d_model, warmup_steps, learning_rate)))
 
 
 @SYSTEM.declare
@@ -90,8 +87,7 @@ def PiecewiseDecay(boundaries: Sequence[int], values: Sequence[float]) -> Schedu
     >>> PiecewiseDecay([2, 4], [1.0, 0.5, 0.1]).values(5)
     array([1. , 1. , 0.5, 0.5, 0.1])
     """
-    at = [whole(f"boundaries[{i}]", b, least=-(2**53)) for i, b in enumerate(_listed("boundaries", boundaries))]
-    levels = [number(f"values[{i}]", v) for i, v in enumerate(_listed("values", values))]
+    at, levels = boundaries, values
     if not at:
         raise DialectError("boundaries must not be empty, as Paddle asks")
     if len(levels) <= len(at):
@@ -108,7 +104,7 @@ def PiecewiseDecay(boundaries: Sequence[int], values: Sequence[float]) -> Schedu
 
 
 @SYSTEM.declare
-def NaturalExpDecay(learning_rate: float, gamma: float) -> Schedule:
+def NaturalExpDecay(learning_rate: Rate0, gamma: Annotated[float, real("Paddle asserts it", above=0)]) -> Schedule:
     """learning_rate·exp(-gamma·t).
 
     Args:
@@ -121,14 +117,12 @@ def NaturalExpDecay(learning_rate: float, gamma: float) -> Schedule:
     >>> NaturalExpDecay(1.0, 0.5).values(3).round(4)
     array([1.    , 0.6065, 0.3679])
     """
-    base, gamma = _rate(learning_rate), number("gamma", gamma)
-    if gamma <= 0:
-        raise DialectError(f"gamma must be above 0, as Paddle asserts, got {gamma!r}")
+    base = learning_rate
     return natural_exponential(base, gamma)
 
 
 @SYSTEM.declare
-def InverseTimeDecay(learning_rate: float, gamma: float) -> Schedule:
+def InverseTimeDecay(learning_rate: Rate0, gamma: From0) -> Schedule:
     """learning_rate/(1 + gamma·t).
 
     Args:
@@ -141,18 +135,16 @@ def InverseTimeDecay(learning_rate: float, gamma: float) -> Schedule:
     >>> InverseTimeDecay(1.0, 0.5).values(3).round(4)
     array([1.    , 0.6667, 0.5   ])
     """
-    base, gamma = _rate(learning_rate), number("gamma", gamma)
-    if gamma < 0:
-        raise DialectError(f"gamma must be at least 0, got {gamma!r}: the rate has a pole at t = {-1 / gamma:g}")
+    base = learning_rate
     return inverse_time(base, gamma) if gamma else Constant(base)
 
 
 @SYSTEM.declare
 def PolynomialDecay(
-    learning_rate: float,
+    learning_rate: Rate0,
     decay_steps: Int1,
     end_lr: float = 0.0001,
-    power: float = 1.0,
+    power: Annotated[float, real("Paddle asserts it", above=0)] = 1.0,
     cycle: bool = False,
 ) -> Schedule | Made:
     """(learning_rate - end)·(1 - t/T)^power + end until T = decay_steps; then end.
@@ -173,10 +165,8 @@ def PolynomialDecay(
     >>> PolynomialDecay(1.0, 4, 0.0).values(6)
     array([1.  , 0.75, 0.5 , 0.25, 0.  , 0.  ])
     """
-    base, end, power = _rate(learning_rate), number("end_lr", end_lr), number("power", power)
-    steps = _positive("decay_steps", decay_steps)
-    if power <= 0:
-        raise DialectError(f"power must be above 0, as Paddle asserts, got {power!r}")
+    base, end = learning_rate, end_lr
+    steps = decay_steps
 
     if cycle:
 
@@ -192,7 +182,7 @@ def PolynomialDecay(
 def LinearWarmup(
     learning_rate: float | Schedule,
     warmup_steps: Int1,
-    start_lr: float,
+    start_lr: Rate0,
     end_lr: float,
 ) -> Schedule | Made:
     """A line from `start_lr` at t = 0 to `end_lr` at t = warmup_steps, where `learning_rate` begins.
@@ -208,8 +198,8 @@ def LinearWarmup(
     >>> LinearWarmup(CosineAnnealingDecay(1.0, 4), 2, 0.0, 1.0).values(7).round(3)
     array([0.   , 0.5  , 1.   , 0.854, 0.5  , 0.146, 0.   ])
     """
-    steps = _positive("warmup_steps", warmup_steps)
-    start, end = _rate(start_lr, "start_lr"), number("end_lr", end_lr)
+    steps = warmup_steps
+    start, end = start_lr, end_lr
     if end <= start:
         raise DialectError(f"end_lr must be above start_lr={start!r}, as Paddle asserts, got {end!r}")
     if isinstance(learning_rate, Schedule):
@@ -231,7 +221,9 @@ def LinearWarmup(
 
 
 @SYSTEM.declare
-def ExponentialDecay(learning_rate: float, gamma: float) -> Schedule:
+def ExponentialDecay(
+    learning_rate: Rate0, gamma: Annotated[float, real("Paddle asserts it", above=0, below=1)]
+) -> Schedule:
     """learning_rate·gamma^t.
 
     Args:
@@ -244,14 +236,12 @@ def ExponentialDecay(learning_rate: float, gamma: float) -> Schedule:
     >>> ExponentialDecay(1.0, 0.5).values(3)
     array([1.  , 0.5 , 0.25])
     """
-    base, gamma = _rate(learning_rate), number("gamma", gamma)
-    if not 0 < gamma < 1:
-        raise DialectError(f"gamma must be between 0 and 1, as Paddle asserts, got {gamma!r}")
+    base = learning_rate
     return Exponential(base, gamma)
 
 
 @SYSTEM.declare
-def MultiStepDecay(learning_rate: float, milestones: Sequence[int], gamma: float = 0.1) -> Schedule:
+def MultiStepDecay(learning_rate: Rate0, milestones: Sequence[int], gamma: Below1 = 0.1) -> Schedule:
     """learning_rate·gamma^(number of milestones ≤ t).
 
     Args:
@@ -265,8 +255,8 @@ def MultiStepDecay(learning_rate: float, milestones: Sequence[int], gamma: float
     >>> MultiStepDecay(1.0, [2, 4], 0.5).values(5)
     array([1.  , 1.  , 0.5 , 0.5 , 0.25])
     """
-    base, gamma = _rate(learning_rate), _below_one(gamma)
-    at = [whole(f"milestones[{i}]", m, least=-(2**53)) for i, m in enumerate(_listed("milestones", milestones))]
+    base = learning_rate
+    at = milestones
     if any(b <= a for a, b in itertools.pairwise(at)):
         raise DialectError(f"milestones must rise, as Paddle asks, got {shown(milestones)}")
     passed, later = sum(m <= 0 for m in at), [m for m in at if m > 0]
@@ -280,7 +270,7 @@ def MultiStepDecay(learning_rate: float, milestones: Sequence[int], gamma: float
 
 
 @SYSTEM.declare
-def StepDecay(learning_rate: float, step_size: Int1, gamma: float = 0.1) -> Schedule:
+def StepDecay(learning_rate: Rate0, step_size: Int1, gamma: Below1 = 0.1) -> Schedule:
     """learning_rate·gamma^⌊t/step_size⌋.
 
     Args:
@@ -294,12 +284,12 @@ def StepDecay(learning_rate: float, step_size: Int1, gamma: float = 0.1) -> Sche
     >>> StepDecay(1.0, 2, 0.5).values(5)
     array([1.  , 1.  , 0.5 , 0.5 , 0.25])
     """
-    base, gamma, every = _rate(learning_rate), _below_one(gamma), _positive("step_size", step_size)
+    base, every = learning_rate, step_size
     return factor(base, gamma, every) if gamma else Chain((Constant(base, every), Constant(0.0)))
 
 
 @SYSTEM.declare
-def LambdaDecay(learning_rate: float, lr_lambda: Schedule | Sequence[float]) -> Schedule:
+def LambdaDecay(learning_rate: Rate0, lr_lambda: Schedule | Sequence[float]) -> Schedule:
     """The rate times a function of the epoch: learning_rate·lr_lambda(t).
 
     Args:
@@ -313,12 +303,12 @@ def LambdaDecay(learning_rate: float, lr_lambda: Schedule | Sequence[float]) -> 
     >>> LambdaDecay(0.5, [1.0, 0.5]).values(3)
     array([0.5 , 0.25, 0.25])
     """
-    base, factors = _rate(learning_rate), _torch.factors_of(lr_lambda)
+    base, factors = learning_rate, _torch.factors_of(lr_lambda)
     return Product((Constant(base), factors))
 
 
 @SYSTEM.declare
-def MultiplicativeDecay(learning_rate: float, lr_lambda: float | Schedule | Sequence[float]) -> Schedule | Made:
+def MultiplicativeDecay(learning_rate: Rate0, lr_lambda: float | Schedule | Sequence[float]) -> Schedule | Made:
     """Multiplied at every step: learning_rate·f(1)·…·f(t); the factor of epoch 0 is never asked for.
 
     Args:
@@ -332,12 +322,12 @@ def MultiplicativeDecay(learning_rate: float, lr_lambda: float | Schedule | Sequ
     >>> MultiplicativeDecay(0.8, [9, 0.5, 0.5]).values(4)
     array([0.8, 0.4, 0.2, 0.2])
     """
-    schedule = _torch.MultiplicativeLR(_rate(learning_rate), lr_lambda)
+    schedule = _torch.MultiplicativeLR(learning_rate, lr_lambda)
     return Made(schedule.closed, None, schedule.made.replay, schedule.made.why)
 
 
 @SYSTEM.declare
-def CosineAnnealingDecay(learning_rate: float, T_max: Int1, eta_min: float = 0) -> Schedule:
+def CosineAnnealingDecay(learning_rate: Rate0, T_max: Int1, eta_min: float = 0) -> Schedule:
     """eta_min + (learning_rate - eta_min)·(1 + cos(πt/T_max))/2, for ever: it climbs again after T_max.
 
     Paddle computes each value from the one before, as torch does, and its errors add up; see torch's `CosineAnnealingLR`. In a
@@ -354,17 +344,17 @@ def CosineAnnealingDecay(learning_rate: float, T_max: Int1, eta_min: float = 0) 
     >>> CosineAnnealingDecay(1.0, 2).values(5).round(3)
     array([1. , 0.5, 0. , 0.5, 1. ])
     """
-    base, low, steps = _rate(learning_rate), number("eta_min", eta_min), _positive("T_max", T_max)
+    base, low, steps = learning_rate, eta_min, T_max
 
     return _torch.CosineAnnealingLR(base, steps, low).schedule
 
 
 @SYSTEM.declare
 def OneCycleLR(
-    max_learning_rate: float,
+    max_learning_rate: Rate0,
     total_steps: Int1,
-    divide_factor: float = 25.0,
-    end_learning_rate: float = 0.0001,
+    divide_factor: Annotated[float, real("Paddle refuses a negative rate", above=0)] = 25.0,
+    end_learning_rate: Rate0 = 0.0001,
     phase_pct: Annotated[float, exactly(float, "Paddle asks for it", least=0, most=1)] = 0.3,
     anneal_strategy: Literal["cos", "linear"] = "cos",
     three_phase: bool = False,
@@ -389,16 +379,12 @@ def OneCycleLR(
     >>> OneCycleLR(1.0, 10, end_learning_rate=0.0, anneal_strategy="linear").values(10).round(2)
     array([0.04, 0.52, 1.  , 0.86, 0.71, 0.57, 0.43, 0.29, 0.14, 0.  ])
     """
-    top, last = _rate(max_learning_rate, "max_learning_rate"), _rate(end_learning_rate, "end_learning_rate")
-    steps, divide = _positive("total_steps", total_steps), number("divide_factor", divide_factor)
+    top, last = max_learning_rate, end_learning_rate
+    steps, divide = total_steps, divide_factor
     if not isinstance(phase_pct, float) or not 0 <= phase_pct <= 1:
         raise DialectError(f"phase_pct must be a float from 0 to 1, as Paddle asks, got {shown(phase_pct)}")
-    if divide <= 0:
-        raise DialectError(f"divide_factor must be above 0, got {divide!r}: Paddle refuses a negative rate")
     if three_phase and phase_pct >= 0.5:
         raise DialectError(f"phase_pct must be below 0.5 with three_phase=True, as Paddle asks, got {phase_pct!r}")
-    if anneal_strategy not in ("cos", "linear"):
-        raise DialectError(f"anneal_strategy must be 'cos' or 'linear', as Paddle asks, got {shown(anneal_strategy)}")
     first = top / divide
     if three_phase:
         ends, rates = [phase_pct * steps - 1, 2 * phase_pct * steps - 2, steps - 1.0], [first, top, first, last]
@@ -428,8 +414,8 @@ def OneCycleLR(
 
 @SYSTEM.declare
 def CyclicLR(
-    base_learning_rate: float,
-    max_learning_rate: float,
+    base_learning_rate: Rate0,
+    max_learning_rate: Rate0,
     step_size_up: Int1,
     step_size_down: Int1 | None = None,
     mode: Literal["triangular", "triangular2", "exp_range"] = "triangular",
@@ -455,15 +441,9 @@ def CyclicLR(
     >>> CyclicLR(0.0, 1.0, 2).values(5)
     array([0. , 0.5, 1. , 0.5, 0. ])
     """
-    low, top = _rate(base_learning_rate, "base_learning_rate"), _rate(max_learning_rate, "max_learning_rate")
-    up = _positive("step_size_up", step_size_up)
-    down = up if step_size_down is None else _positive("step_size_down", step_size_down)
-    if scale_mode not in ("cycle", "iterations"):
-        raise DialectError(f"scale_mode must be 'cycle' or 'iterations', as Paddle asks, got {shown(scale_mode)}")
-    if mode not in ("triangular", "triangular2", "exp_range"):
-        raise DialectError(
-            f"mode must be 'triangular', 'triangular2' or 'exp_range', as Paddle asks, got {shown(mode)}"
-        )
+    low, top = base_learning_rate, max_learning_rate
+    up = step_size_up
+    down = up if step_size_down is None else step_size_down
     if not isinstance(exp_gamma, float):
         raise DialectError(f"exp_gamma must be a float, as Paddle asks, got {shown(exp_gamma)}")
     return _torch.CyclicLR(low, top, up, down, mode, exp_gamma, scale_fn).schedule
@@ -471,10 +451,10 @@ def CyclicLR(
 
 @SYSTEM.declare
 def LinearLR(
-    learning_rate: float,
+    learning_rate: Rate0,
     total_steps: Int1,
-    start_factor: float = 1.0 / 3,
-    end_factor: float = 1.0,
+    start_factor: Annotated[float, real("Paddle asks for it", above=0, most=1)] = 1.0 / 3,
+    end_factor: Annotated[float, real("Paddle asks for it", least=0, most=1)] = 1.0,
 ) -> Schedule:
     """A line of factors from `start_factor` to `end_factor` at t = total_steps, which holds.
 
@@ -492,21 +472,15 @@ def LinearLR(
     >>> LinearLR(1.0, 4, start_factor=0.2).values(6)
     array([0.2, 0.4, 0.6, 0.8, 1. , 1. ])
     """
-    base, steps = _rate(learning_rate), whole("total_steps", total_steps, least=-(2**53))
-    first, last = number("start_factor", start_factor), number("end_factor", end_factor)
-    if not 0 < first <= 1:
-        raise DialectError(f"start_factor must be above 0 and at most 1, as Paddle asks, got {first!r}")
-    if not 0 <= last <= 1:
-        raise DialectError(f"end_factor must be from 0 to 1, as Paddle asks, got {last!r}")
-    if steps <= 0:
-        raise DialectError(f"total_steps must be at least 1, as Paddle asks, got {steps}")
+    base, steps = learning_rate, total_steps
+    first, last = start_factor, end_factor
 
     return _torch.LinearLR(base, first, last, steps).schedule
 
 
 @SYSTEM.declare
 def CosineAnnealingWarmRestarts(
-    learning_rate: float, T_0: Int1, T_mult: Int1 = 1, eta_min: float = 0
+    learning_rate: Rate0, T_0: Int1, T_mult: Int1 = 1, eta_min: float = 0
 ) -> Schedule | Made:
     """Half a cosine down to `eta_min` in T_0 steps, begun anew at the top each time, `T_mult` times as long as before.
 
@@ -522,8 +496,8 @@ def CosineAnnealingWarmRestarts(
     >>> CosineAnnealingWarmRestarts(1.0, 2).values(5)
     array([1. , 0.5, 1. , 0.5, 1. ])
     """
-    base, low = _rate(learning_rate), number("eta_min", eta_min)
-    first, mult = _positive("T_0", T_0), _positive("T_mult", T_mult)
+    base, low = learning_rate, eta_min
+    first, mult = T_0, T_mult
 
     def at(done: float, length: float) -> float:
         return low + (base - low) * (1 + math.cos(math.pi * done / length)) / 2
@@ -539,31 +513,3 @@ def CosineAnnealingWarmRestarts(
 
 
 # --- for the functions above -------------------------------------------------------------------------------------------
-
-
-def _rate(value: Any, name: str = "learning_rate") -> float:
-    rate = number(name, value)
-    if rate < 0:
-        raise DialectError(f"{name} must not be negative, as Paddle asks, got {rate!r}")
-    return rate
-
-
-def _positive(name: str, value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
-        raise DialectError(f"{name} must be an int of at least 1, as Paddle asks, got {shown(value)}")
-    return value
-
-
-def _below_one(gamma: Any) -> float:
-    ratio = number("gamma", gamma)
-    if ratio >= 1:
-        raise DialectError(f"gamma must be below 1, as Paddle asks, got {ratio!r}")
-    if ratio < 0:
-        raise DialectError(f"gamma must be at least 0, got {ratio!r}")
-    return ratio
-
-
-def _listed(name: str, values: Any) -> list[Any]:
-    if isinstance(values, str) or not isinstance(values, Sequence):
-        raise TypeError(f"{name} must be a list such as [30, 60], got {shown(values)}")
-    return list(values)

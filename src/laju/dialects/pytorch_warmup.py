@@ -5,7 +5,7 @@ The rate of step t is s(t)·ω(t), with s the schedule that is dampened, on its 
 scheduler sees its own rates, not the dampened ones, so that schedulers that multiply come out right. Made but left out of the
 loop, a warmup leaves the rate at ω(0) of itself: a scheduler that multiplies never gets out of it.
 
-The optimizer's rate stands first, or the whole schedule that is dampened. `last_step` is not taken: a warmup begins at 0.
+The optimizer's rate stands first, or the whole schedule that is dampened. Of `last_step` only -1 is taken: a warmup begins at 0.
 """
 
 from __future__ import annotations
@@ -14,19 +14,22 @@ import math
 from typing import Annotated
 
 from laju.core.algebra import Product, Sum
-from laju.core.checks import number, shown
+from laju.core.checks import number
 from laju.core.pieces import Constant, Exponential, Ramp, Rectification
 from laju.core.schedule import Schedule
 from laju.dialects.base import DialectError, System
-from laju.dialects.declared import exactly
+from laju.dialects.declared import exactly, real
 
 Period = Annotated[int, exactly(int, "pytorch_warmup asks for it", least=1)]
+
+Beta2 = Annotated[float, real(least=0, below=1)]
 
 SYSTEM = System(
     name="pytorch_warmup",
     title="pytorch_warmup",
     package="pytorch-warmup",
     releases=("0.2.0",),
+    also={"last_step": -1},
     counts="updates, each of which leaves `with warmup.dampening():`",
 )
 """The system that `laju.dialects.read` and `laju convert` know as pytorch_warmup."""
@@ -46,7 +49,7 @@ def LinearWarmup(lr: float | Schedule, warmup_period: Period) -> Schedule:
     >>> LinearWarmup(0.1, warmup_period=4).values(5)
     array([0.025, 0.05 , 0.075, 0.1  , 0.1  ])
     """
-    return _dampened(lr, Ramp(0.0, 1.0, _period(warmup_period), first=True))
+    return _dampened(lr, Ramp(0.0, 1.0, warmup_period, first=True))
 
 
 @SYSTEM.declare
@@ -63,11 +66,11 @@ def ExponentialWarmup(lr: float | Schedule, warmup_period: Period) -> Schedule:
     >>> ExponentialWarmup(1.0, warmup_period=2).values(3).round(3)
     array([0.393, 0.632, 0.777])
     """
-    return _dampened(lr, _approach(_period(warmup_period)))
+    return _dampened(lr, _approach(warmup_period))
 
 
 @SYSTEM.declare
-def UntunedLinearWarmup(lr: float | Schedule, beta2: float = 0.999) -> Schedule:
+def UntunedLinearWarmup(lr: float | Schedule, beta2: Beta2 = 0.999) -> Schedule:
     """`LinearWarmup` with the period 2/(1 - β₂) of the optimizer, cut to a whole number of steps.
 
     The period is that of floats: 2/(1 - 0.999) is 1999.99…, so 0.999 gives 1999 steps, not 2000.
@@ -82,11 +85,11 @@ def UntunedLinearWarmup(lr: float | Schedule, beta2: float = 0.999) -> Schedule:
     >>> UntunedLinearWarmup(1.0, beta2=0.5).values(5)
     array([0.25, 0.5 , 0.75, 1.  , 1.  ])
     """
-    return _dampened(lr, Ramp(0.0, 1.0, int(2.0 / (1.0 - _beta2(beta2))), first=True))
+    return _dampened(lr, Ramp(0.0, 1.0, int(2.0 / (1.0 - beta2)), first=True))
 
 
 @SYSTEM.declare
-def UntunedExponentialWarmup(lr: float | Schedule, beta2: float = 0.999) -> Schedule:
+def UntunedExponentialWarmup(lr: float | Schedule, beta2: Beta2 = 0.999) -> Schedule:
     """`ExponentialWarmup` with the period 1/(1 - β₂) of the optimizer, cut to a whole number of steps.
 
     The period is that of floats: 1/(1 - 0.999) is 999.99…, so 0.999 gives 999 steps, not 1000.
@@ -101,11 +104,11 @@ def UntunedExponentialWarmup(lr: float | Schedule, beta2: float = 0.999) -> Sche
     >>> UntunedExponentialWarmup(1.0, beta2=0.5).values(3).round(3)
     array([0.393, 0.632, 0.777])
     """
-    return _dampened(lr, _approach(int(1.0 / (1.0 - _beta2(beta2)))))
+    return _dampened(lr, _approach(int(1.0 / (1.0 - beta2))))
 
 
 @SYSTEM.declare
-def RAdamWarmup(lr: float | Schedule, beta2: float = 0.999) -> Schedule:
+def RAdamWarmup(lr: float | Schedule, beta2: Beta2 = 0.999) -> Schedule:
     """Dampened by RAdam's rectification, from the first step for which it is finite: see `laju.Rectification`.
 
     pytorch_warmup subtracts numbers near 2/(1 - β₂) from each other, which costs it digits; this, which does not, is within
@@ -122,7 +125,6 @@ def RAdamWarmup(lr: float | Schedule, beta2: float = 0.999) -> Schedule:
     >>> RAdamWarmup(1.0, beta2=0.9).values(4).round(3)
     array([0.156, 0.255, 0.33 , 0.392])
     """
-    beta2 = _beta2(beta2)
     if not beta2 > 0.6:
         raise DialectError(f"beta2 must be above 0.6, as pytorch_warmup asks, got {beta2!r}")
     return _dampened(lr, Rectification(beta2))
@@ -135,13 +137,3 @@ def _dampened(lr: float | Schedule, factor: Schedule) -> Schedule:
 def _approach(period: int) -> Schedule:
     """1 - e^(-(t + 1)/period)."""
     return Sum((Constant(1.0), Exponential(-1.0, math.exp(-1), period).shift(-1)))
-
-
-def _period(period: int) -> int:
-    if not isinstance(period, int) or period <= 0:
-        raise DialectError(f"warmup_period must be an int of at least 1, as pytorch_warmup asks, got {shown(period)}")
-    return int(period)
-
-
-def _beta2(beta2: float) -> float:
-    return number("beta2", beta2, least=0, below=1)

@@ -25,13 +25,12 @@ from laju.core.algebra import Chain
 from laju.core.pieces import Constant, Exponential, Power, Ramp
 from laju.core.schedule import Schedule
 from laju.dialects.base import DialectError, System, powers
-from laju.dialects.declared import Rate, integer, real
+from laju.dialects.declared import Count, Rate, integer, real
 
 _MOST_CYCLES = 1000
 
 Above0 = Annotated[float, real("timm asserts it", above=0)]
 From0 = Annotated[float, real("timm asserts it", least=0)]
-Count = Annotated[int, integer(least=0)]
 
 SYSTEM = System(
     name="timm",

@@ -9,7 +9,7 @@ What surprises people most:
 - `ChainedScheduler` is a product only of schedulers that multiply; one that sets the rate undoes all before it in the list.
 - Most compute each rate from the one before, so rounding errors add up; `laju.trace` has the bits of the real ones.
 
-Where torch takes an optimizer, these functions take its rate, `lr`. `last_epoch` is not taken: a schedule begins at 0.
+Where torch takes an optimizer, these functions take its rate, `lr`. Of `last_epoch` only -1 is taken: a schedule begins at 0.
 """
 
 from __future__ import annotations
@@ -26,19 +26,25 @@ from laju.core.clocks import Take
 from laju.core.pieces import Constant, Ramp, Table
 from laju.core.schedule import Schedule
 from laju.dialects._torch_rules import Group, InSequence, Rule, Together, made, rule_of
-from laju.dialects.base import DialectError, System, integer, powers, replayed
-from laju.dialects.declared import NoClosedForm, exactly
+from laju.dialects.base import DialectError, System, powers, replayed
+from laju.dialects.declared import Above0, From0, NoClosedForm, Rate, exactly, fixed, integer, listed, real
 
 # --- multiplied now and then ---------------------------------------------------------------------------------------
 
 
+NotZero = Annotated[int, integer("torch divides by it", nonzero=True)]
 Int1 = Annotated[int, exactly(int, "torch asks for it", least=1)]
+Share = Annotated[float, real("torch asks for it", least=0, most=1)]
+Divisor = Annotated[float, real("torch divides by it", nonzero=True)]
+Milestones = Annotated[list[float], listed(real())]
+Anneal = Literal["cos", "linear"]
 
 SYSTEM = System(
     name="torch",
     title="PyTorch",
     package="torch",
     releases=("2.13.0",),
+    also={"last_epoch": -1, "verbose": False},
     counts="calls of step(), after every update or every epoch",
     refused={
         "ReduceLROnPlateau": "it follows a metric; laju.adaptive.Plateau does the same as a factor, recorded and replayable"
@@ -48,7 +54,7 @@ SYSTEM = System(
 
 
 @SYSTEM.declare
-def LambdaLR(lr: float, lr_lambda: Schedule | Sequence[float]) -> Schedule:
+def LambdaLR(lr: Rate, lr_lambda: Schedule | Sequence[float]) -> Schedule:
     """The optimizer's rate times a function of the epoch: lr·lr_lambda(t).
 
     Args:
@@ -63,7 +69,6 @@ def LambdaLR(lr: float, lr_lambda: Schedule | Sequence[float]) -> Schedule:
     >>> LambdaLR(0.1, linear(1, 0, total=4)).values(3)
     array([0.1  , 0.075, 0.05 ])
     """
-    lr = _rate(lr)
     factors = factors_of(lr_lambda)
     rule = Rule(
         "LambdaLR",
@@ -76,7 +81,7 @@ def LambdaLR(lr: float, lr_lambda: Schedule | Sequence[float]) -> Schedule:
 
 
 @SYSTEM.declare
-def MultiplicativeLR(lr: float, lr_lambda: float | Schedule | Sequence[float]) -> Schedule:
+def MultiplicativeLR(lr: Rate, lr_lambda: float | Schedule | Sequence[float]) -> Schedule:
     """Multiplied at every step by a factor: lr·f(1)·f(2)·…·f(t); the factor of epoch 0 is never asked for.
 
     As a later part of `SequentialLR` it goes on from the rate that it finds, and multiplies by f(0) as well.
@@ -92,7 +97,6 @@ def MultiplicativeLR(lr: float, lr_lambda: float | Schedule | Sequence[float]) -
     >>> MultiplicativeLR(0.8, [9, 0.5, 0.5]).values(4)
     array([0.8, 0.4, 0.2, 0.2])
     """
-    lr = _rate(lr)
     if is_number(lr_lambda):
         gamma = number("lr_lambda", lr_lambda)
         rule = Rule(
@@ -127,7 +131,7 @@ def MultiplicativeLR(lr: float, lr_lambda: float | Schedule | Sequence[float]) -
 
 
 @SYSTEM.declare
-def StepLR(lr: float, step_size: int, gamma: float = 0.1) -> Schedule:
+def StepLR(lr: Rate, step_size: NotZero, gamma: float = 0.1) -> Schedule:
     """Multiplied by γ every `step_size` steps: lr·γ^⌊t/step_size⌋.
 
     torch multiplies the rate before, so its n-th drop may be n ulp off; this is at most n + 2 ulp from it.
@@ -143,9 +147,7 @@ def StepLR(lr: float, step_size: int, gamma: float = 0.1) -> Schedule:
     >>> StepLR(0.1, step_size=30)(60)
     0.001...
     """
-    lr, gamma, every = _rate(lr), number("gamma", gamma), abs(integer("step_size", step_size))
-    if every == 0:
-        raise DialectError("step_size must not be 0: torch divides by it at the first step")
+    every = abs(step_size)
     rule = Rule(
         "StepLR",
         lr,
@@ -158,7 +160,7 @@ def StepLR(lr: float, step_size: int, gamma: float = 0.1) -> Schedule:
 
 
 @SYSTEM.declare
-def MultiStepLR(lr: float, milestones: Iterable[int], gamma: float = 0.1) -> Schedule:
+def MultiStepLR(lr: Rate, milestones: Milestones, gamma: float = 0.1) -> Schedule:
     """Multiplied by γ at every milestone: lr·γ^(number of milestones ≤ t); the values are torch's to the last digit.
 
     A milestone that is listed twice counts twice; one at 0 counts at once. Negative ones and fractions never come, so torch
@@ -172,11 +174,7 @@ def MultiStepLR(lr: float, milestones: Iterable[int], gamma: float = 0.1) -> Sch
     >>> MultiStepLR(0.1, [30, 80], gamma=0.5).values(81)[[29, 30, 80]]
     array([0.1  , 0.05 , 0.025])
     """
-    lr, gamma = _rate(lr), number("gamma", gamma)
-    if isinstance(milestones, str) or not isinstance(milestones, Iterable):
-        raise TypeError(f"milestones must be a sequence such as [30, 80], got {shown(milestones)}")
-    listed = [number(f"milestones[{i}]", m) for i, m in enumerate(milestones)]
-    at = Counter(listed)
+    at = Counter(milestones)
     come = sorted(m for m in at if m >= 0 and m == int(m))
     missed = sum(count for m, count in at.items() if m < 0)
 
@@ -202,7 +200,7 @@ def MultiStepLR(lr: float, milestones: Iterable[int], gamma: float = 0.1) -> Sch
 
 
 @SYSTEM.declare
-def ConstantLR(lr: float, factor: float = 1.0 / 3, total_iters: int = 5) -> Schedule:
+def ConstantLR(lr: Rate, factor: Share = 1.0 / 3, total_iters: int = 5) -> Schedule:
     """The rate times a factor for `total_iters` steps, then the rate itself; the values are torch's to the last digit.
 
     torch comes back by a product with 1/factor, which may miss the rate by an ulp. With `total_iters` of 0 or less it never
@@ -219,9 +217,7 @@ def ConstantLR(lr: float, factor: float = 1.0 / 3, total_iters: int = 5) -> Sche
     >>> ConstantLR(0.1, factor=0.5, total_iters=2).values(4)
     array([0.05, 0.05, 0.1 , 0.1 ])
     """
-    lr, factor, n = _rate(lr), number("factor", factor), integer("total_iters", total_iters)
-    if not 0 <= factor <= 1:
-        raise DialectError(f"factor must be between 0 and 1, as torch asks, got {factor!r}")
+    n = total_iters
     if factor == 0 and n > 0:
         raise DialectError(f"factor must be above 0: torch divides by it at step {n} to come back")
 
@@ -246,9 +242,9 @@ def ConstantLR(lr: float, factor: float = 1.0 / 3, total_iters: int = 5) -> Sche
 
 @SYSTEM.declare
 def LinearLR(
-    lr: float,
-    start_factor: float = 1.0 / 3,
-    end_factor: float = 1.0,
+    lr: Rate,
+    start_factor: Annotated[float, real("torch asks for it", above=0, most=1)] = 1.0 / 3,
+    end_factor: Share = 1.0,
     total_iters: int = 5,
 ) -> Schedule:
     """The rate times a line: lr·(s + (e - s)·min(t, n)/n).
@@ -268,12 +264,7 @@ def LinearLR(
     >>> LinearLR(0.1, start_factor=0.5, total_iters=4).values(6)
     array([0.05  , 0.0625, 0.075 , 0.0875, 0.1   , 0.1   ])
     """
-    lr, n = _rate(lr), integer("total_iters", total_iters)
-    s, e = number("start_factor", start_factor), number("end_factor", end_factor)
-    if not 0 < s <= 1:
-        raise DialectError(f"start_factor must be above 0 and at most 1, as torch asks, got {s!r}")
-    if not 0 <= e <= 1:
-        raise DialectError(f"end_factor must be between 0 and 1, as torch asks, got {e!r}")
+    s, e, n = start_factor, end_factor, total_iters
 
     def advance(group: Group, base: float, t: int, initial: bool) -> float:
         if t == 0:
@@ -297,7 +288,7 @@ def LinearLR(
 
 
 @SYSTEM.declare
-def ExponentialLR(lr: float, gamma: float) -> Schedule:
+def ExponentialLR(lr: Rate, gamma: float) -> Schedule:
     """Multiplied by γ at every step: lr·γᵗ.
 
     torch multiplies the rate before, so its errors add up: this is within t + 2 ulp of it.
@@ -309,7 +300,6 @@ def ExponentialLR(lr: float, gamma: float) -> Schedule:
     >>> ExponentialLR(0.1, gamma=0.5).values(4)
     array([0.1   , 0.05  , 0.025 , 0.0125])
     """
-    lr, gamma = _rate(lr), number("gamma", gamma)
     rule = Rule(
         "ExponentialLR",
         lr,
@@ -322,7 +312,7 @@ def ExponentialLR(lr: float, gamma: float) -> Schedule:
 
 
 @SYSTEM.declare
-def PolynomialLR(lr: float, total_iters: int = 5, power: float = 1.0) -> Schedule:
+def PolynomialLR(lr: Rate, total_iters: int = 5, power: float = 1.0) -> Schedule:
     """Polynomial decay to 0: lr·(1 - min(t, n)/n)^p.
 
     torch multiplies the rate before, so its errors add up: this is within 2·(1 + p)·(2 + t) ulp of the rate at t = 0. With
@@ -339,7 +329,7 @@ def PolynomialLR(lr: float, total_iters: int = 5, power: float = 1.0) -> Schedul
     >>> PolynomialLR(0.1, total_iters=4, power=2).values(5)
     array([0.1    , 0.05625, 0.025  , 0.00625, 0.     ])
     """
-    lr, n, power = _rate(lr), integer("total_iters", total_iters), number("power", power)
+    n = total_iters
     if power < 0 and n > 0:
         raise DialectError(f"power must be at least 0: torch divides by 0 at step {n}, got {power!r}")
 
@@ -375,7 +365,9 @@ def PolynomialLR(lr: float, total_iters: int = 5, power: float = 1.0) -> Schedul
 
 
 @SYSTEM.declare
-def CosineAnnealingLR(lr: float, T_max: int, eta_min: float = 0.0) -> Schedule:
+def CosineAnnealingLR(
+    lr: Rate, T_max: Annotated[float, real("torch divides by it", nonzero=True)], eta_min: float = 0.0
+) -> Schedule:
     """Cosines down and up again without end: eta_min + (lr - eta_min)·(1 + cos(π·t/T_max))/2.
 
     It reaches `eta_min` at t = T_max and then climbs back, in as many steps: a run that goes on sees its rate rise. torch
@@ -385,19 +377,17 @@ def CosineAnnealingLR(lr: float, T_max: int, eta_min: float = 0.0) -> Schedule:
 
     Args:
         lr: the optimizer's rate.
-        T_max: steps from the top to the bottom.
+        T_max: steps from the top to the bottom. One that is not whole has no closed form but for halves up to 1000: torch
+            multiplies by the quotient of two small numbers at a minimum between two steps, and its rounding errors grow.
         eta_min: the bottom.
 
     Raises:
         DialectError: a `T_max` of 0, by which torch divides.
-        ValueError: a `T_max` that is not whole: torch would take it, but amplifies rounding errors then.
 
     >>> CosineAnnealingLR(0.1, T_max=2).values(6).round(3)
     array([0.1 , 0.05, 0.  , 0.05, 0.1 , 0.05])
     """
-    lr, low, n = _rate(lr), number("eta_min", eta_min), abs(integer("T_max", T_max))
-    if n == 0:
-        raise DialectError("T_max must not be 0: torch divides by it at the first step")
+    low, n = eta_min, int(abs(T_max)) if T_max == int(T_max) else abs(T_max)
 
     def advance(group: Group, base: float, t: int, initial: bool) -> float:
         if initial:
@@ -406,11 +396,18 @@ def CosineAnnealingLR(lr: float, T_max: int, eta_min: float = 0.0) -> Schedule:
             return group.lr + (base - low) * (1 - math.cos(math.pi / n)) / 2
         return (1 + math.cos(math.pi * t / n)) / (1 + math.cos(math.pi * (t - 1) / n)) * (group.lr - low) + low
 
+    def wave(base: float) -> Schedule:
+        if n != int(n) and (2 * n != int(2 * n) or n > 1000):
+            raise NoClosedForm(
+                f"torch's CosineAnnealingLR with a T_max of {n!r}, whose rounding errors grow, has no closed form"
+            )
+        return Ramp(base, low, n, "cosine").repeat(mirror=True)
+
     rule = Rule(
         "CosineAnnealingLR",
         lr,
         advance,
-        lambda base: Ramp(base, low, n, "cosine").repeat(mirror=True),
+        wave,
         direct=lambda base, t: low + (base - low) * (1 + math.cos(t * math.pi / n)) / 2,
         zero=lambda base: low + (base - low) * (1 + math.cos(math.pi * 0 / n)) / 2,
     )
@@ -418,7 +415,7 @@ def CosineAnnealingLR(lr: float, T_max: int, eta_min: float = 0.0) -> Schedule:
 
 
 @SYSTEM.declare
-def CosineAnnealingWarmRestarts(lr: float, T_0: Int1, T_mult: Int1 = 1, eta_min: float = 0.0) -> Schedule:
+def CosineAnnealingWarmRestarts(lr: Rate, T_0: Int1, T_mult: Int1 = 1, eta_min: float = 0.0) -> Schedule:
     """Cosines down, begun again and again: eta_min + (lr - eta_min)·(1 + cos(π·u/Tᵢ))/2 with u steps of cycle i done.
 
     Cycle i lasts Tᵢ = T_0·T_multⁱ steps. The cycle's last step is one short of `eta_min`, which is never reached. torch's
@@ -436,10 +433,7 @@ def CosineAnnealingWarmRestarts(lr: float, T_0: Int1, T_mult: Int1 = 1, eta_min:
     >>> CosineAnnealingWarmRestarts(0.1, T_0=2, T_mult=2).values(6).round(3)
     array([0.1  , 0.05 , 0.1  , 0.085, 0.05 , 0.015])
     """
-    lr, low = _rate(lr), number("eta_min", eta_min)
-    for name, value in (("T_0", T_0), ("T_mult", T_mult)):
-        if not isinstance(value, int) or value < 1:
-            raise DialectError(f"{name} must be an int of at least 1, as torch asks, got {shown(value)}")
+    low = eta_min
 
     def advance(group: Group, base: float, t: int, initial: bool) -> float:
         length = T_0
@@ -463,11 +457,11 @@ def CosineAnnealingWarmRestarts(lr: float, T_0: Int1, T_mult: Int1 = 1, eta_min:
 def CyclicLR(
     base_lr: float,
     max_lr: float,
-    step_size_up: int = 2000,
-    step_size_down: int | None = None,
+    step_size_up: Above0 = 2000,
+    step_size_down: From0 | None = None,
     mode: Literal["triangular", "triangular2", "exp_range"] = "triangular",
     gamma: float = 1.0,
-    scale_fn: None = None,
+    scale_fn: Annotated[None, fixed(None, "a function of one's own has no text; torch's three modes are taken")] = None,
     scale_mode: Literal["cycle", "iterations"] = "cycle",
     cycle_momentum: bool = True,
     base_momentum: float = 0.8,
@@ -496,17 +490,8 @@ def CyclicLR(
     >>> CyclicLR(0.1, 0.5, step_size_up=2, cycle_momentum=False).values(5)
     array([0.1, 0.3, 0.5, 0.3, 0.1])
     """
-    low, high, gamma = number("base_lr", base_lr), number("max_lr", max_lr), number("gamma", gamma)
-    if scale_fn is not None:
-        raise DialectError("scale_fn is a function of one's own, which has no text; only torch's three modes are taken")
-    if mode not in ("triangular", "triangular2", "exp_range"):
-        raise DialectError(f"mode must be 'triangular', 'triangular2' or 'exp_range', as torch asks, got {shown(mode)}")
-    up = number("step_size_up", step_size_up)
-    down = up if step_size_down is None else number("step_size_down", step_size_down)
-    if up <= 0 or down < 0:
-        raise DialectError(
-            f"step_size_up must be above 0 and step_size_down at least 0, or there is no cycle, got {up:g} and {down:g}"
-        )
+    low, high, up = base_lr, max_lr, step_size_up
+    down = up if step_size_down is None else step_size_down
     total = up + down
     ratio = up / total
 
@@ -540,12 +525,12 @@ def OneCycleLR(
     epochs: Any = None,
     steps_per_epoch: Any = None,
     pct_start: Annotated[float, exactly(float, "torch asks for it", least=0, most=1)] = 0.3,
-    anneal_strategy: Literal["cos", "linear"] = "cos",
+    anneal_strategy: Anneal = "cos",
     cycle_momentum: bool = True,
     base_momentum: float = 0.85,
     max_momentum: float = 0.95,
-    div_factor: float = 25.0,
-    final_div_factor: float = 1e4,
+    div_factor: Divisor = 25.0,
+    final_div_factor: Divisor = 1e4,
     three_phase: bool = False,
 ) -> Schedule:
     """One cycle: from max_lr/div_factor up to `max_lr`, then down to max_lr/(div_factor·final_div_factor) at T - 1.
@@ -573,7 +558,7 @@ def OneCycleLR(
     >>> OneCycleLR(1.0, total_steps=10, anneal_strategy="linear").values(10).round(2)
     array([0.04, 0.52, 1.  , 0.86, 0.71, 0.57, 0.43, 0.29, 0.14, 0.  ])
     """
-    high = number("max_lr", max_lr)
+    high = max_lr
     given = (
         {"total_steps": total_steps}
         if total_steps is not None
@@ -585,15 +570,8 @@ def OneCycleLR(
         if not isinstance(value, int) or value <= 0:
             raise DialectError(f"{name} must be an int of at least 1, as torch asks, got {shown(value)}")
     steps = math.prod(given.values())  # type: ignore[arg-type]
-    if not isinstance(pct_start, float) or not 0 <= pct_start <= 1:
-        raise DialectError(f"pct_start must be a float between 0 and 1, as torch asks, got {shown(pct_start)}")
-    if anneal_strategy not in ("cos", "linear"):
-        raise DialectError(f"anneal_strategy must be 'cos' or 'linear', as torch asks, got {shown(anneal_strategy)}")
-    div, final_div = number("div_factor", div_factor), number("final_div_factor", final_div_factor)
-    if div == 0 or final_div == 0:
-        raise DialectError("div_factor and final_div_factor must not be 0: torch divides by them")
-    first = high / div
-    last = first / final_div
+    first = high / div_factor
+    last = first / final_div_factor
     ends, rates = [float(pct_start * steps) - 1, float(steps - 1)], [first, high, last]
     if three_phase:
         ends, rates = [ends[0], float(2 * pct_start * steps) - 2, ends[1]], [first, high, first, last]
@@ -641,10 +619,10 @@ def OneCycleLR(
 
 @SYSTEM.declare
 def SWALR(
-    lr: float,
+    lr: Rate,
     swa_lr: float,
     anneal_epochs: Annotated[int, exactly(int, "torch asks for it", least=0)] = 10,
-    anneal_strategy: Literal["cos", "linear"] = "cos",
+    anneal_strategy: Anneal = "cos",
 ) -> Schedule:
     """From the rate that it finds to the averaging's constant one in `anneal_epochs` steps.
 
@@ -664,11 +642,7 @@ def SWALR(
     >>> SWALR(0.1, swa_lr=0.05, anneal_epochs=4, anneal_strategy="linear").values(5)
     array([0.1   , 0.0875, 0.075 , 0.0625, 0.05  ])
     """
-    lr, high, n = _rate(lr), number("swa_lr", swa_lr), anneal_epochs
-    if anneal_strategy not in ("cos", "linear"):
-        raise DialectError(f"anneal_strategy must be 'cos' or 'linear', as torch asks, got {shown(anneal_strategy)}")
-    if not isinstance(n, int) or n < 0:
-        raise DialectError(f"anneal_epochs must be an int of at least 0, as torch asks, got {shown(n)}")
+    high, n = swa_lr, anneal_epochs
 
     def share(step: int) -> float:
         p = max(0, min(1, step / max(1, n)))
@@ -695,7 +669,7 @@ def SWALR(
 
 
 @SYSTEM.declare
-def SequentialLR(lr: float, schedulers: Sequence[Schedule], milestones: Sequence[int]) -> Schedule:
+def SequentialLR(lr: Rate, schedulers: Sequence[Schedule], milestones: Sequence[int]) -> Schedule:
     """One scheduler after another, each on its own clock from its milestone on: part k is in force for mₖ ≤ t < mₖ₊₁.
 
     Every part begins at its own first value, computed from the optimizer's rate, not where the one before ended (only
@@ -716,11 +690,8 @@ def SequentialLR(lr: float, schedulers: Sequence[Schedule], milestones: Sequence
     >>> SequentialLR(0.1, [warmup, ExponentialLR(0.1, 0.9)], milestones=[2]).values(4)
     array([0.05 , 0.075, 0.1  , 0.09 ])
     """
-    lr = _rate(lr)
     rules = _rules("SequentialLR", schedulers, lr)
-    if isinstance(milestones, str) or not isinstance(milestones, Sequence):
-        raise TypeError(f"milestones must be a sequence such as [5], got {shown(milestones)}")
-    at = [integer(f"milestones[{i}]", m) for i, m in enumerate(milestones)]
+    at = milestones
     if len(at) != len(rules) - 1:
         raise DialectError(f"milestones must be one fewer than the schedulers, so {len(rules) - 1}, got {len(at)}")
     if any(b < a for a, b in itertools.pairwise(at)):
@@ -729,7 +700,7 @@ def SequentialLR(lr: float, schedulers: Sequence[Schedule], milestones: Sequence
 
 
 @SYSTEM.declare
-def ChainedScheduler(schedulers: Sequence[Schedule], *, lr: float | None = None) -> Schedule:
+def ChainedScheduler(schedulers: Sequence[Schedule], *, lr: Rate | None = None) -> Schedule:
     """Schedulers that step one after another at every step, each on the rate that the ones before left.
 
     Of those that multiply (`StepLR`, `MultiStepLR`, `ConstantLR`, `LinearLR`, `ExponentialLR`, `PolynomialLR`,
@@ -747,7 +718,7 @@ def ChainedScheduler(schedulers: Sequence[Schedule], *, lr: float | None = None)
     >>> ChainedScheduler([ConstantLR(1.0, factor=0.1, total_iters=2), ExponentialLR(1.0, 0.9)]).values(5).round(4)
     array([0.1   , 0.09  , 0.81  , 0.729 , 0.6561])
     """
-    rules = _rules("ChainedScheduler", schedulers, None if lr is None else _rate(lr))
+    rules = _rules("ChainedScheduler", schedulers, lr)
     known = [rule.lr for rule in rules if rule.lr is not None]
     return made(Together("ChainedScheduler", known[0] if known else lr, tuple(rules)))
 
@@ -777,10 +748,6 @@ def _divisor(name: str, n: int) -> int:
     if n == 0:
         raise DialectError(f"{name} as a later part of SequentialLR must have a total_iters: torch divides by it there")
     return n
-
-
-def _rate(lr: Any) -> float:
-    return number("lr", lr, least=0)
 
 
 def factors_of(given: Any) -> Schedule:

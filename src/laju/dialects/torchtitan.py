@@ -10,10 +10,11 @@ What surprises people most:
 
 from __future__ import annotations
 
-from laju.core.checks import nearest, number, shown, whole
+from laju.core.checks import nearest, shown
 from laju.core.pieces import Constant, Ramp
 from laju.core.schedule import Schedule
 from laju.dialects.base import DialectError, System
+from laju.dialects.declared import Count, From0, Rate
 
 _DECAYS = {"linear": "linear", "sqrt": "sqrt", "cosine": "cosine"}
 
@@ -30,11 +31,11 @@ SYSTEM = System(
 
 @SYSTEM.declare
 def LRSchedulersContainer(
-    lr: float,
-    training_steps: int,
-    warmup_steps: int = 200,
-    total_steps: int | None = None,
-    decay_ratio: float | None = None,
+    lr: Rate,
+    training_steps: Count,
+    warmup_steps: Count = 200,
+    total_steps: Count | None = None,
+    decay_ratio: From0 | None = None,
     decay_type: str = "linear",
     min_lr_factor: float = 0.0,
 ) -> Schedule:
@@ -60,16 +61,15 @@ def LRSchedulersContainer(
     >>> LRSchedulersContainer(1.0, 8, warmup_steps=2, decay_ratio=0.5).values(8)
     array([0.5 , 1.  , 1.  , 1.  , 1.  , 0.75, 0.5 , 0.25])
     """
-    lr = number("lr", lr, least=0)
-    total = whole("training_steps", training_steps) if total_steps is None else whole("total_steps", total_steps)
-    warmup = min(whole("warmup_steps", warmup_steps), total)
+    total = training_steps if total_steps is None else total_steps
+    warmup = min(warmup_steps, total)
     if decay_type not in _DECAYS:
         text = f"decay_type must be one of {', '.join(_DECAYS)}, got {shown(decay_type)}"
         raise DialectError(text + nearest(str(decay_type), _DECAYS))
-    low = number("min_lr_factor", min_lr_factor)
+    low = min_lr_factor
     decay = total - warmup
     if decay_ratio is not None:
-        decay = min(round(total * number("decay_ratio", decay_ratio, least=0)), total - warmup)
+        decay = min(round(total * decay_ratio), total - warmup)
     stable = total + 1 - warmup - decay
 
     # In order: the warmup one update ahead, the peak, and the decay one update ahead.

@@ -9,19 +9,19 @@ What surprises people most:
 - `warmup_stable_decay` begins at `min_lr_ratio` of the rate, not at 0, and jumps to it when `num_cycles` leaves it elsewhere.
 - All are factors of each parameter group's own rate, so an absolute `min_lr` is right for the optimizer's default rate alone.
 
-The real functions take an optimizer; these take its rate, `lr`. `last_epoch` is not taken: a schedule begins at 0.
+The real functions take an optimizer; these take its rate, `lr`. Of `last_epoch` only -1 is taken: a schedule begins at 0.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from laju.core.checks import nearest, number, shown
 from laju.core.pieces import Constant, Power, Ramp
 from laju.core.schedule import Schedule
 from laju.dialects.base import DialectError, System
-from laju.dialects.declared import Made, Rate
+from laju.dialects.declared import From0, Made, Rate, real
 
 NAMES = {
     "linear": "get_linear_schedule_with_warmup",
@@ -37,13 +37,13 @@ NAMES = {
 }
 """The functions behind the names of `get_scheduler`, in its order."""
 _METRIC = {"reduce_lr_on_plateau": "get_reduce_on_plateau_schedule", "greedy": "get_greedy_schedule"}
-_SHAPES = ("linear", "cosine", "1-sqrt")
 
 SYSTEM = System(
     name="transformers",
     title="Transformers",
     package="transformers",
     releases=("5.23.0",),
+    also={"last_epoch": -1},
     counts="calls of step(), one after each update",
     refused={
         "get_reduce_on_plateau_schedule": "it follows a metric; laju.adaptive.Plateau does the same as a factor",
@@ -97,7 +97,7 @@ def get_linear_schedule_with_warmup(lr: Rate, num_warmup_steps: int, num_trainin
     array([0.  , 0.5 , 1.  , 0.75, 0.5 , 0.25, 0.  , 0.  ])
     """
     warm, length = _warmup(lr, num_warmup_steps)
-    total = _count("num_training_steps", num_training_steps)
+    total = num_training_steps
     decay: Schedule = Ramp(lr, 0.0, total - length) if total > length else Constant(0.0)
 
     return _after(warm, decay)
@@ -126,7 +126,7 @@ def get_cosine_schedule_with_warmup(
 
 @SYSTEM.declare
 def get_cosine_with_hard_restarts_schedule_with_warmup(
-    lr: Rate, num_warmup_steps: int, num_training_steps: int, num_cycles: int = 1
+    lr: Rate, num_warmup_steps: int, num_training_steps: int, num_cycles: From0 = 1
 ) -> Schedule:
     """lr·t/W for t < W, then num_cycles cosines from lr to 0, each of (N - W)/num_cycles updates; 0 from N on.
 
@@ -145,10 +145,8 @@ def get_cosine_with_hard_restarts_schedule_with_warmup(
     array([1.   , 0.854, 0.5  , 0.146, 1.   , 0.854, 0.5  , 0.146, 0.   , 0.   ])
     """
     warm, length = _warmup(lr, num_warmup_steps)
-    total = _count("num_training_steps", num_training_steps)
-    cycles = number("num_cycles", num_cycles)
-    if cycles < 0:
-        raise DialectError(f"num_cycles must not be negative, got {shown(num_cycles)}")
+    total = num_training_steps
+    cycles = num_cycles
     steps = max(1, total - length)
     wave: Schedule = Ramp(lr, 0.0, steps / cycles, "cosine").repeat() if cycles else Constant(lr)
     decay = wave.take(steps) >> 0.0
@@ -162,7 +160,7 @@ def get_polynomial_decay_schedule_with_warmup(
     num_warmup_steps: int,
     num_training_steps: int,
     lr_end: float = 1e-7,
-    power: float = 1.0,
+    power: Annotated[float, real("Transformers divides by zero at the last step", least=0)] = 1.0,
 ) -> Schedule:
     """lr·t/W for t < W, then (lr - lr_end)·(1 - (t - W)/(N - W))^power + lr_end; lr_end after N.
 
@@ -181,8 +179,8 @@ def get_polynomial_decay_schedule_with_warmup(
     array([1.    , 0.5625, 0.25  , 0.0625, 0.    , 0.    ])
     """
     warm, length = _warmup(lr, num_warmup_steps)
-    total = _count("num_training_steps", num_training_steps)
-    end, power = number("lr_end", lr_end), number("power", power)
+    total = num_training_steps
+    end = lr_end
     if not lr > end:
         raise DialectError(
             f"lr_end must be smaller than the optimizer's rate {lr!r}, got {end!r}; Transformers refuses it"
@@ -191,8 +189,6 @@ def get_polynomial_decay_schedule_with_warmup(
         raise DialectError(
             f"num_training_steps must not be num_warmup_steps, {length}: Transformers divides by zero then"
         )
-    if power < 0:
-        raise DialectError(f"power must not be negative, got {power!r}: Transformers divides by zero at the last step")
     decay: Schedule = Constant(end)
     if total > length:
         decay = Ramp(lr, end, total - length, f"power({power!r})") if power else Constant(lr, total - length + 1) >> end
@@ -216,7 +212,7 @@ def get_inverse_sqrt_schedule(lr: Rate, num_warmup_steps: int, timescale: float 
     array([0. , 0.5, 1. , 0.5])
     """
     warm, length = _warmup(lr, num_warmup_steps)
-    scale = (length or 10_000) if timescale is None else number("timescale", timescale)
+    scale = (length or 10_000) if timescale is None else timescale
     if scale <= 0:
         raise DialectError(f"timescale must be above 0, got {shown(timescale)}")
 
@@ -280,9 +276,9 @@ def get_cosine_with_min_lr_schedule_with_warmup_lr_rate(
     >>> get_cosine_with_min_lr_schedule_with_warmup_lr_rate(1.0, 2, 6, min_lr=0.0).values(7).round(3)
     array([0.5  , 1.   , 0.854, 0.5  , 0.146, 0.   , 0.146])
     """
-    length, total = _count("num_warmup_steps", num_warmup_steps), _count("num_training_steps", num_training_steps)
-    low, cycles = _share(lr, min_lr, min_lr_rate), number("num_cycles", num_cycles)
-    first = None if warmup_lr_rate is None else number("warmup_lr_rate", warmup_lr_rate)
+    length, total = num_warmup_steps, num_training_steps
+    low, cycles = _share(lr, min_lr, min_lr_rate), num_cycles
+    first = warmup_lr_rate
     warm: Schedule | None = None
     if length > 0 and first is None:
         warm = Ramp(0.0, lr, length).shift(-1).take(length)
@@ -301,8 +297,8 @@ def get_wsd_schedule(
     num_decay_steps: int,
     num_training_steps: int | None = None,
     num_stable_steps: int | None = None,
-    warmup_type: str = "linear",
-    decay_type: str = "cosine",
+    warmup_type: Literal["linear", "cosine", "1-sqrt"] = "linear",
+    decay_type: Literal["linear", "cosine", "1-sqrt"] = "cosine",
     min_lr_ratio: float = 0,
     num_cycles: float = 0.5,
 ) -> Schedule:
@@ -327,19 +323,14 @@ def get_wsd_schedule(
     >>> get_wsd_schedule(1.0, 2, 2, num_training_steps=6, decay_type="linear").values(7)
     array([0. , 0.5, 1. , 1. , 1. , 0.5, 0. ])
     """
-    length, decay = _count("num_warmup_steps", num_warmup_steps), _count("num_decay_steps", num_decay_steps)
-    if num_training_steps is None and num_stable_steps is None:
-        raise DialectError("give num_training_steps or num_stable_steps; Transformers refuses neither")
-    for name, kind in (("warmup_type", warmup_type), ("decay_type", decay_type)):
-        if kind not in _SHAPES:
-            raise DialectError(
-                f"{name} must be one of {', '.join(_SHAPES)}, got {shown(kind)}{nearest(str(kind), _SHAPES)}"
-            )
-    if num_stable_steps is None:
-        stable = _count("num_training_steps", num_training_steps) - length - decay
+    length, decay = num_warmup_steps, num_decay_steps
+    if num_stable_steps is not None:
+        stable = num_stable_steps
+    elif num_training_steps is not None:
+        stable = num_training_steps - length - decay
     else:
-        stable = _count("num_stable_steps", num_stable_steps)
-    low, cycles = number("min_lr_ratio", min_lr_ratio), number("num_cycles", num_cycles)
+        raise DialectError("give num_training_steps or num_stable_steps; Transformers refuses neither")
+    low, cycles = min_lr_ratio, num_cycles
     # Parts end where the sums of the lengths before them say, also where one of these is negative.
     ends = max(length, 0), max(length + stable, length, 0), max(length + stable + decay, length + stable, length, 0)
     parts: list[Schedule] = []
@@ -408,15 +399,8 @@ def get_scheduler(
         raise DialectError(f"scheduler_specific_kwargs do not suit {name!r}: {error}") from None
 
 
-def _count(name: str, value: Any) -> int:
-    found = number(name, value)
-    if found != int(found):
-        raise DialectError(f"{name} must be a whole number, got {shown(value)}")
-    return int(found)
-
-
 def _warmup(lr: float, steps: Any) -> tuple[Schedule | None, int]:
-    length = _count("num_warmup_steps", steps)
+    length = steps
     return (Ramp(0.0, lr, length) if length > 0 else None), length
 
 
@@ -440,7 +424,7 @@ def _wave(lr: float, low: float, steps: int, cycles: float) -> Schedule:
 
 def _cosine(lr: float, warmup: Any, steps: Any, num_cycles: Any, low: float) -> Schedule:
     warm, length = _warmup(lr, warmup)
-    total, cycles = _count("num_training_steps", steps), number("num_cycles", num_cycles)
+    total, cycles = steps, number("num_cycles", num_cycles)
     # Transformers counts from a negative warmup, too.
     wave = _wave(lr, low, max(1, total - length), cycles)
     if length < 0 and wave.level is None:
