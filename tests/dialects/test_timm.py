@@ -20,6 +20,7 @@ import laju  # noqa: E402
 from laju.core.schedule import Schedule  # noqa: E402
 from laju.dialects import DialectError, NotASchedule, read, system  # noqa: E402
 from laju.dialects import timm as dialect  # noqa: E402
+from tests.dialects.drawn import calls, same_or_refused  # noqa: E402
 
 N = 150
 few = settings(max_examples=60, deadline=None, derandomize=True)
@@ -136,3 +137,16 @@ def test_text_and_what_is_refused() -> None:
         read("timm", "CosineLRScheduler(optimizer, t_initial=3, noise_pct=0.5)", lr=0.1)
     with pytest.raises(DialectError, match="decay_t must rise"):
         dialect.MultiStepLRScheduler(0.1, [5, 3])
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_whatever_the_arguments_values_are_timms(timm: Any, name: str) -> None:
+    @settings(few, max_examples=100)
+    @given(kwargs=calls(getattr(dialect, name), ("lr", "t_in_epochs")), lr=st.sampled_from([0.1, 1.0]))
+    def check(kwargs: dict[str, Any], lr: float) -> None:
+        same_or_refused(
+            lambda: getattr(dialect, name)(lr, **kwargs).values(N),
+            lambda: theirs(timm, name, lr, kwargs, in_epochs=True),
+        )
+
+    check()

@@ -20,7 +20,8 @@ from laju.core.algebra import Product
 from laju.core.checks import is_number, nearest, shown
 from laju.core.pieces import Constant, Exponential, Table
 from laju.core.schedule import Schedule
-from laju.dialects.declared import DialectError, Made, SystemSchedule, declared
+from laju.dialects.declared import DialectError as DialectError
+from laju.dialects.declared import Made, SystemSchedule, declared
 
 P = ParamSpec("P")
 Dialect = Callable[..., Schedule]
@@ -54,7 +55,7 @@ class System:
     package: str | None
     releases: tuple[str, ...]
     counts: str
-    schedulers: dict[str, Dialect] = field(default_factory=dict)
+    schedulers: dict[str, Callable[..., SystemSchedule]] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
     also: Mapping[str, Any] = field(default_factory=dict)

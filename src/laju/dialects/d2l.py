@@ -146,7 +146,7 @@ def MultiFactorScheduler(
             raise TypeError(f"step[{i}] must be a number, got {shown(s)}")
     before = _calls(plotted, 30, loop)
     if loop == "pytorch":
-        schedule = _torch.MultiStepLR(base, step, factor)
+        schedule = _torch.MultiStepLR(base, list(map(float, step)), factor)
         return schedule.shift(-before) if before else schedule
     if loop == "mxnet":
         listed = isinstance(step, list) and len(step) > 0 and step[0] >= 1

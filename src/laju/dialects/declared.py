@@ -14,7 +14,7 @@ import collections.abc
 import inspect
 import types
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from importlib import import_module
 from typing import Annotated, Any, Literal, ParamSpec, Union, get_args, get_origin, get_type_hints
@@ -390,6 +390,13 @@ def _together(function: Any, annotation: Any) -> Together | None:
 # --- declaring ------------------------------------------------------------------------------------------------------
 
 
+def _made_of(result: Any, system: str) -> Made:
+    """What a function found, also where that is what another scheduler makes."""
+    if isinstance(result, SystemSchedule):
+        return replace(result.made, rule=result.rule if result.system == system else None)
+    return result if isinstance(result, Made) else Made(result.normal)
+
+
 def declared(
     system: str, function: Callable[P, Schedule | Made], also: Mapping[str, Any]
 ) -> Callable[P, SystemSchedule]:
@@ -435,7 +442,7 @@ def declared(
         for name, mark in shared.items():
             given[name] = mark.make(**{p.name: given.pop(p.name) for p in mark.parameters if p.name in given})
         result = function(**given)  # type: ignore[call-arg]
-        return SystemSchedule(system, function.__name__, said, result if isinstance(result, Made) else Made(result))
+        return SystemSchedule(system, function.__name__, said, _made_of(result, system))
 
     call.__signature__ = signature  # type: ignore[attr-defined]
     return call

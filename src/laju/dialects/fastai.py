@@ -48,7 +48,7 @@ SYSTEM = System(
 
 
 @SYSTEM.declare
-def SchedLin(start: float, end: float, *, n_epoch: int | None = None, n_iter: int | None = None) -> Schedule:
+def SchedLin(start: float, end: float, *, n_epoch: int | None = None, n_iter: int | None = None) -> Schedule | Made:
     """A line: start + p·(end - start).
 
     Args:
@@ -63,7 +63,7 @@ def SchedLin(start: float, end: float, *, n_epoch: int | None = None, n_iter: in
 
 
 @SYSTEM.declare
-def SchedCos(start: float, end: float, *, n_epoch: int | None = None, n_iter: int | None = None) -> Schedule:
+def SchedCos(start: float, end: float, *, n_epoch: int | None = None, n_iter: int | None = None) -> Schedule | Made:
     """Half a cosine: start + (1 + cos π(1 - p))·(end - start)/2.
 
     The arguments are those of `SchedLin`.
@@ -76,7 +76,7 @@ def SchedCos(start: float, end: float, *, n_epoch: int | None = None, n_iter: in
 
 
 @SYSTEM.declare
-def SchedNo(start: float, end: float, *, n_epoch: int | None = None, n_iter: int | None = None) -> Schedule:
+def SchedNo(start: float, end: float, *, n_epoch: int | None = None, n_iter: int | None = None) -> Schedule | Made:
     """`start` always; `end` changes nothing. The arguments are those of `SchedLin`.
 
     >>> SchedNo(0.1, 0.0)(0.5)
@@ -87,7 +87,7 @@ def SchedNo(start: float, end: float, *, n_epoch: int | None = None, n_iter: int
 
 
 @SYSTEM.declare
-def SchedExp(start: float, end: float, *, n_epoch: int | None = None, n_iter: int | None = None) -> Schedule:
+def SchedExp(start: float, end: float, *, n_epoch: int | None = None, n_iter: int | None = None) -> Schedule | Made:
     """start·(end/start)^p. The arguments are those of `SchedLin`.
 
     Raises:
@@ -110,7 +110,7 @@ def SchedPoly(
     *,
     n_epoch: int | None = None,
     n_iter: int | None = None,
-) -> Schedule:
+) -> Schedule | Made:
     """start + (end - start)·p^power. The other arguments are those of `SchedLin`.
 
     Args:
@@ -137,7 +137,7 @@ def combine_scheds(
     *,
     n_epoch: int | None = None,
     n_iter: int | None = None,
-) -> Schedule:
+) -> Schedule | Made:
     """One schedule after another, each from its beginning to its end over its share of the training.
 
     fastai computes with float32 tensors: this is within 4/(the smallest share) ulp of float32, of the largest value, of it.
@@ -171,7 +171,7 @@ def combined_cos(
     *,
     n_epoch: int | None = None,
     n_iter: int | None = None,
-) -> Schedule:
+) -> Schedule | Made:
     """Half a cosine from start to middle over the share `pct`, and another from there to the end.
 
     The other arguments, the accuracy and the errors are those of `combine_scheds`.
@@ -194,7 +194,7 @@ def fit_one_cycle(
     moms: Any = None,
     *,
     n_iter: int | None = None,
-) -> Schedule:
+) -> Schedule | Made:
     """The rate of `Learner.fit_one_cycle`: cosines from lr_max/div up to lr_max, and down to lr_max/div_final.
 
     Args:
@@ -226,7 +226,7 @@ def fit_flat_cos(
     wd: Any = None,
     *,
     n_iter: int | None = None,
-) -> Schedule:
+) -> Schedule | Made:
     """The rate of `Learner.fit_flat_cos`: `lr` for the share `pct_start`, then half a cosine down to lr/div_final.
 
     The other arguments and errors are those of `fit_one_cycle`.
@@ -247,7 +247,7 @@ def fit_sgdr(
     cycle_mult: Count = 2,
     *,
     n_iter: int | None = None,
-) -> Schedule:
+) -> Schedule | Made:
     """The rate of `Learner.fit_sgdr`: half cosines from lr_max to 0, each `cycle_mult` times as long as the one before.
 
     Args:

@@ -47,7 +47,7 @@ SYSTEM = System(
 
 
 @SYSTEM.declare
-def ConstantParamScheduler(value: float, *, max_iter: int | None = None) -> Schedule:
+def ConstantParamScheduler(value: float, *, max_iter: int | None = None) -> Schedule | Made:
     """The same value always; at `where` = 1 and past it fvcore raises, and this holds.
 
     Args:
@@ -68,7 +68,7 @@ def ConstantParamScheduler(value: float, *, max_iter: int | None = None) -> Sche
 
 
 @SYSTEM.declare
-def CosineParamScheduler(start_value: float, end_value: float, *, max_iter: int | None = None) -> Schedule:
+def CosineParamScheduler(start_value: float, end_value: float, *, max_iter: int | None = None) -> Schedule | Made:
     """Half a cosine: end + (start - end)·(1 + cos(π·where))/2; past the end it climbs again, and falls again, for ever.
 
     Args:
@@ -87,7 +87,7 @@ def CosineParamScheduler(start_value: float, end_value: float, *, max_iter: int 
 
 
 @SYSTEM.declare
-def ExponentialParamScheduler(start_value: float, decay: Above0, *, max_iter: int | None = None) -> Schedule:
+def ExponentialParamScheduler(start_value: float, decay: Above0, *, max_iter: int | None = None) -> Schedule | Made:
     """start·decay^where, and so on past the end.
 
     Args:
@@ -106,7 +106,7 @@ def ExponentialParamScheduler(start_value: float, decay: Above0, *, max_iter: in
 
 
 @SYSTEM.declare
-def LinearParamScheduler(start_value: float, end_value: float, *, max_iter: int | None = None) -> Schedule:
+def LinearParamScheduler(start_value: float, end_value: float, *, max_iter: int | None = None) -> Schedule | Made:
     """A line from start to end, which goes on past the end: end·where + start·(1 - where).
 
     Args:
@@ -127,7 +127,7 @@ def LinearParamScheduler(start_value: float, end_value: float, *, max_iter: int 
 
 
 @SYSTEM.declare
-def PolynomialDecayParamScheduler(base_value: float, power: From0, *, max_iter: int | None = None) -> Schedule:
+def PolynomialDecayParamScheduler(base_value: float, power: From0, *, max_iter: int | None = None) -> Schedule | Made:
     """base·(1 - where)^power; past the end the same for a whole power, and for others fvcore's value is complex and this holds 0.
 
     Args:
@@ -166,7 +166,7 @@ def MultiStepParamScheduler(
     milestones: Sequence[int] | None = None,
     *,
     max_iter: int | None = None,
-) -> Schedule:
+) -> Schedule | Made:
     """One value after another, the next one from each milestone on: values[milestones ≤ ⌊(where + 1e-6)·num_updates⌋].
 
     Args:
@@ -225,7 +225,7 @@ def StepParamScheduler(
     values: Sequence[float],
     *,
     max_iter: int | None = None,
-) -> Schedule:
+) -> Schedule | Made:
     """One value after another, each for an equal share of the run: values[⌊(where + 1e-6)·len(values)⌋].
 
     From `where` = 1 - 1e-6 on fvcore's index is past the last value and it raises; this holds the last one.
@@ -250,7 +250,7 @@ def StepWithFixedGammaParamScheduler(
     num_updates: Int1,
     *,
     max_iter: int | None = None,
-) -> Schedule:
+) -> Schedule | Made:
     """base, base·γ, base·γ², … for an equal share of the run each, with `num_decays` drops.
 
     The end is that of `StepParamScheduler`.
@@ -288,7 +288,7 @@ def CompositeParamScheduler(
     interval_scaling: Sequence[str],
     *,
     max_iter: int | None = None,
-) -> Schedule:
+) -> Schedule | Made:
     """One scheduler after another, each for its share of the run: "rescaled" ones from their beginning to their end, "fixed" ones
     as if they had been running since the beginning.
 
@@ -323,7 +323,7 @@ def WarmupParamScheduler(
     rescale_interval: bool = False,
     *,
     max_iter: int | None = None,
-) -> Schedule:
+) -> Schedule | Made:
     """Detectron2's warmup before a scheduler, from `warmup_factor` times its first value to its value when the warmup ends.
 
     Args:
@@ -359,7 +359,7 @@ def WarmupParamScheduler(
 
 
 @SYSTEM.declare
-def LRMultiplier(lr: float, multiplier: Schedule, max_iter: Count1, last_iter: int = -1) -> Schedule:
+def LRMultiplier(lr: float, multiplier: Schedule, max_iter: Count1, last_iter: int = -1) -> Schedule | Made:
     """Detectron2's scheduler: the optimizer's rate times fvcore's value at t/max_iter.
 
     Args:

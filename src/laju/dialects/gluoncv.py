@@ -56,7 +56,7 @@ def LRScheduler(
     targetlr: float | None = None,
     *,
     counts: Counts = "trainer",
-) -> Schedule:
+) -> Schedule | Made:
     """target + (base - target)·f(T/(niters - 1)) with T = MXNet's count less `offset`, held at both ends.
 
     f(p) is 1 - p ("linear"), (1 - p)^power ("poly"), (1 + cos πp)/2 ("cosine"); "constant" stays at the base, and "step" is

@@ -242,14 +242,14 @@ def ConcatScheduler(
     for k, n in enumerate(ends):
         if k == 0 and n == 0:
             continue
-        part = schedulers[k]
+        part: Any = schedulers[k]
         if parts and _by(part, "ignite", "LRScheduler"):
-            before = Chain(tuple(parts))
+            before: Any = Chain(tuple(parts))
             part = part.rule.found(before(before.length - 1))
         parts.append(part.take(n) if n > 0 else part)
         if n <= 0:
             break
-    opening = schedulers[0 if ends[0] else 1]
+    opening: Any = schedulers[0 if ends[0] else 1]
     return Made(Chain(tuple(parts)) if len(parts) > 1 else parts[0], opening.rule if _by(opening, "ignite") else None)
 
 
@@ -356,14 +356,14 @@ def create_lr_scheduler_with_warmup(
         end = lr
     points = [(0, start), (warmup_duration - 1, end)]
     # ignite compares its own first value, which rounding may have taken away from the one that was asked for.
-    rule = lr_scheduler.rule if _by(lr_scheduler, "ignite") else None
+    rule = getattr(lr_scheduler, "rule", None)
     first = rule.first if isinstance(rule, Part) and rule.first is not None else lr_scheduler(0)
     if first == end:
         if warmup_duration > 2:
             points[-1] = (warmup_duration - 2, end - (end - start) / (warmup_duration - 1))
         else:
             points.pop()
-    return ConcatScheduler([PiecewiseLinear("lr", points), lr_scheduler], [points[-1][0] + 1]).made
+    return ConcatScheduler([PiecewiseLinear("lr", points), lr_scheduler], [points[-1][0] + 1])
 
 
 Value = Callable[[float, float, float], float]

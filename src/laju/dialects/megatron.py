@@ -80,7 +80,7 @@ def OptimizerParamScheduler(
             raise DialectError(f"{text}; Megatron-LM asserts it")
     cooldown = 0
     if lr_decay_style == "WSD":
-        cooldown = wsd_decay_steps
+        cooldown = wsd_decay_steps or 0
         if cooldown:
             _one_of("lr_wsd_decay_style", lr_wsd_decay_style, _COOLDOWNS)
 

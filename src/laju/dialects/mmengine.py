@@ -32,7 +32,7 @@ from laju.dialects import torch as _torch
 from laju.dialects._mmengine_rules import Rule, Window, alone, made, window_of
 from laju.dialects._torch_rules import Group, rule_of
 from laju.dialects.base import Dialect, DialectError, System, call, powers
-from laju.dialects.declared import Count, Count1, Rate, SystemSchedule, Together, exactly, integer, real
+from laju.dialects.declared import Count, Count1, Made, Rate, SystemSchedule, Together, exactly, integer, real
 
 
 class _WithDict(System):
@@ -65,7 +65,7 @@ def ConstantLR(
     factor: Share = 1.0 / 3,
     *,
     window: Acting,
-) -> Schedule:
+) -> Schedule | Made:
     """The rate times a factor from `begin` on, and back at step `end` - 1, the last one of the window.
 
     MMEngine comes back by a product with 1/factor, which may miss the rate by an ulp; the values are the same to the last digit.
@@ -106,7 +106,7 @@ def CosineAnnealingLR(
     *,
     window: Acting,
     eta_min_ratio: float | None = None,
-) -> Schedule:
+) -> Schedule | Made:
     """A cosine down, and up and down again if there is time: eta_min + (lr - eta_min)·(1 + cos(π·u/T_max))/2, u steps into it.
 
     It begins at the rate that it finds, and after a minimum climbs to the optimizer's. By default `T_max` is end - begin, of
@@ -160,7 +160,7 @@ def ExponentialLR(
     gamma: float,
     *,
     window: Acting,
-) -> Schedule:
+) -> Schedule | Made:
     """Multiplied by γ at every step of the window but the first: lr·γᵘ, u steps into it.
 
     Converted to iterations it is multiplied at every iteration: γ is not converted. MMEngine's errors add up: this is within
@@ -194,7 +194,7 @@ def LinearLR(
     end_factor: Share = 1.0,
     *,
     window: Acting,
-) -> Schedule:
+) -> Schedule | Made:
     """The rate times a line over the window: lr·(s + (e - s)·u/n), u steps into it, with n = end - begin - 1.
 
     So the window's last step has the end factor. In a window of one step it stays at the start factor. Without an `end` the line
@@ -234,7 +234,7 @@ def MultiStepLR(
     gamma: float = 0.1,
     *,
     window: ActingLast,
-) -> Schedule:
+) -> Schedule | Made:
     """Multiplied by γ at every milestone, counted from `begin`: lr·γ^(number of milestones ≤ u), u steps into the window.
 
     With begin=5 a milestone of 8 is step 13. One that is listed twice counts twice, one at 0 at once; those after the window,
@@ -281,7 +281,7 @@ def OneCycleLR(
     three_phase: bool = False,
     *,
     window: Acting,
-) -> Schedule:
+) -> Schedule | Made:
     """torch's cycle within the window: from eta_max/div_factor up to `eta_max`, then down to that over `final_div_factor`.
 
     As `laju.dialects.torch.OneCycleLR`, with total_steps = end - begin by default. By default `eta_max` is 0, and so is every
@@ -327,7 +327,7 @@ def PolyLR(
     power: float = 1.0,
     *,
     window: Acting,
-) -> Schedule:
+) -> Schedule | Made:
     """Polynomial decay from the rate that it finds: eta_min + (lr - eta_min)·(1 - u/n)^p, u steps into it, n = end - begin - 1.
 
     So the window's last step has `eta_min`. MMEngine's errors add up: this is within 2·(1 + p)·(2 + u) ulp of the larger end.
@@ -369,7 +369,7 @@ def StepLR(
     gamma: float = 0.1,
     *,
     window: Acting,
-) -> Schedule:
+) -> Schedule | Made:
     """Multiplied by γ every `step_size` steps, counted from `begin`: lr·γ^⌊u/step_size⌋, u steps into the window.
 
     MMEngine multiplies the rate before, so its n-th drop may be n ulp off; this is at most n + 2 ulp from it.
@@ -408,7 +408,7 @@ def CosineRestartLR(
     eta_min_ratio: float | None = None,
     *,
     window: Acting,
-) -> Schedule:
+) -> Schedule | Made:
     """Cosines down, one for each period: eta_min + (wᵢ·lr - eta_min)·(1 + cos(π·u/Pᵢ))/2, u steps into period i.
 
     A period begins at its weight times the optimizer's rate, whatever rate it finds, and its last step is one short of `eta_min`.
@@ -472,7 +472,7 @@ def param_scheduler(
     epoch_length: Count1 | None = None,
     max_epochs: Count | None = None,
     max_iters: Count | None = None,
-) -> Schedule:
+) -> Schedule | Made:
     """What the Runner makes of `param_scheduler`: schedulers that act one after another on one rate, each within its window.
 
     At every iteration those by iteration step in the order of the list, and at an epoch's end those by epoch after them. Where

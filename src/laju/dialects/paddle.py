@@ -308,7 +308,7 @@ def LambdaDecay(learning_rate: Rate0, lr_lambda: Schedule | Sequence[float]) -> 
 
 
 @SYSTEM.declare
-def MultiplicativeDecay(learning_rate: Rate0, lr_lambda: float | Schedule | Sequence[float]) -> Schedule | Made:
+def MultiplicativeDecay(learning_rate: Rate0, lr_lambda: float | Schedule | Sequence[float]) -> Schedule:
     """Multiplied at every step: learning_rate·f(1)·…·f(t); the factor of epoch 0 is never asked for.
 
     Args:
@@ -322,8 +322,7 @@ def MultiplicativeDecay(learning_rate: Rate0, lr_lambda: float | Schedule | Sequ
     >>> MultiplicativeDecay(0.8, [9, 0.5, 0.5]).values(4)
     array([0.8, 0.4, 0.2, 0.2])
     """
-    schedule = _torch.MultiplicativeLR(learning_rate, lr_lambda)
-    return Made(schedule.closed, None, schedule.made.replay, schedule.made.why)
+    return _torch.MultiplicativeLR(learning_rate, lr_lambda)
 
 
 @SYSTEM.declare
@@ -346,7 +345,7 @@ def CosineAnnealingDecay(learning_rate: Rate0, T_max: Int1, eta_min: float = 0) 
     """
     base, low, steps = learning_rate, eta_min, T_max
 
-    return _torch.CosineAnnealingLR(base, steps, low).schedule
+    return _torch.CosineAnnealingLR(base, steps, low)
 
 
 @SYSTEM.declare
@@ -446,7 +445,7 @@ def CyclicLR(
     down = up if step_size_down is None else step_size_down
     if not isinstance(exp_gamma, float):
         raise DialectError(f"exp_gamma must be a float, as Paddle asks, got {shown(exp_gamma)}")
-    return _torch.CyclicLR(low, top, up, down, mode, exp_gamma, scale_fn).schedule
+    return _torch.CyclicLR(low, top, up, down, mode, exp_gamma, scale_fn)
 
 
 @SYSTEM.declare
@@ -475,7 +474,7 @@ def LinearLR(
     base, steps = learning_rate, total_steps
     first, last = start_factor, end_factor
 
-    return _torch.LinearLR(base, first, last, steps).schedule
+    return _torch.LinearLR(base, first, last, steps)
 
 
 @SYSTEM.declare

@@ -32,6 +32,8 @@ _MOST_CYCLES = 1000
 Above0 = Annotated[float, real("timm asserts it", above=0)]
 From0 = Annotated[float, real("timm asserts it", least=0)]
 
+Growth = Annotated[float, real("shorter and shorter cycles have no end", least=1)]
+
 SYSTEM = System(
     name="timm",
     title="timm",
@@ -56,7 +58,7 @@ def CosineLRScheduler(
     lr: Rate,
     t_initial: Above0,
     lr_min: From0 = 0.0,
-    cycle_mul: float = 1.0,
+    cycle_mul: Growth = 1.0,
     cycle_decay: float = 1.0,
     cycle_limit: Count = 1,
     warmup_t: Count = 0,
@@ -97,7 +99,7 @@ def PolyLRScheduler(
     t_initial: Above0,
     power: Annotated[float, real(above=0)] = 0.5,
     lr_min: From0 = 0.0,
-    cycle_mul: float = 1.0,
+    cycle_mul: Growth = 1.0,
     cycle_decay: float = 1.0,
     cycle_limit: Count = 1,
     warmup_t: Count = 0,
@@ -128,11 +130,11 @@ def TanhLRScheduler(
     lb: float = -7.0,
     ub: float = 3.0,
     lr_min: From0 = 0.0,
-    cycle_mul: float = 1.0,
+    cycle_mul: Growth = 1.0,
     cycle_decay: float = 1.0,
     cycle_limit: Count = 1,
     warmup_t: Count = 0,
-    warmup_lr_init: float = 0.0,
+    warmup_lr_init: From0 = 0.0,
     warmup_prefix: bool = False,
     t_in_epochs: bool = True,
 ) -> Schedule:
@@ -301,8 +303,6 @@ def _cycles(
     limit: int,
 ) -> Schedule:
     """Cycles of growing length, each between two shares of the way from the lowest rate to its own highest one."""
-    if mul < 1 and limit > 1:
-        raise DialectError(f"cycle_mul must be at least 1, got {mul!r}: shorter and shorter cycles have no end")
 
     def cycle(i: int) -> Schedule:
         height = lr * decay**i - low

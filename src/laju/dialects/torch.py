@@ -27,7 +27,7 @@ from laju.core.pieces import Constant, Ramp, Table
 from laju.core.schedule import Schedule
 from laju.dialects._torch_rules import Group, InSequence, Rule, Together, made, rule_of
 from laju.dialects.base import DialectError, System, powers, replayed
-from laju.dialects.declared import Above0, From0, NoClosedForm, Rate, exactly, fixed, integer, listed, real
+from laju.dialects.declared import Above0, From0, Made, NoClosedForm, Rate, exactly, fixed, integer, listed, real
 
 # --- multiplied now and then ---------------------------------------------------------------------------------------
 
@@ -54,7 +54,7 @@ SYSTEM = System(
 
 
 @SYSTEM.declare
-def LambdaLR(lr: Rate, lr_lambda: Schedule | Sequence[float]) -> Schedule:
+def LambdaLR(lr: Rate, lr_lambda: Schedule | Sequence[float]) -> Schedule | Made:
     """The optimizer's rate times a function of the epoch: lr·lr_lambda(t).
 
     Args:
@@ -81,7 +81,7 @@ def LambdaLR(lr: Rate, lr_lambda: Schedule | Sequence[float]) -> Schedule:
 
 
 @SYSTEM.declare
-def MultiplicativeLR(lr: Rate, lr_lambda: float | Schedule | Sequence[float]) -> Schedule:
+def MultiplicativeLR(lr: Rate, lr_lambda: float | Schedule | Sequence[float]) -> Schedule | Made:
     """Multiplied at every step by a factor: lr·f(1)·f(2)·…·f(t); the factor of epoch 0 is never asked for.
 
     As a later part of `SequentialLR` it goes on from the rate that it finds, and multiplies by f(0) as well.
@@ -131,7 +131,7 @@ def MultiplicativeLR(lr: Rate, lr_lambda: float | Schedule | Sequence[float]) ->
 
 
 @SYSTEM.declare
-def StepLR(lr: Rate, step_size: NotZero, gamma: float = 0.1) -> Schedule:
+def StepLR(lr: Rate, step_size: NotZero, gamma: float = 0.1) -> Schedule | Made:
     """Multiplied by γ every `step_size` steps: lr·γ^⌊t/step_size⌋.
 
     torch multiplies the rate before, so its n-th drop may be n ulp off; this is at most n + 2 ulp from it.
@@ -160,7 +160,7 @@ def StepLR(lr: Rate, step_size: NotZero, gamma: float = 0.1) -> Schedule:
 
 
 @SYSTEM.declare
-def MultiStepLR(lr: Rate, milestones: Milestones, gamma: float = 0.1) -> Schedule:
+def MultiStepLR(lr: Rate, milestones: Milestones, gamma: float = 0.1) -> Schedule | Made:
     """Multiplied by γ at every milestone: lr·γ^(number of milestones ≤ t); the values are torch's to the last digit.
 
     A milestone that is listed twice counts twice; one at 0 counts at once. Negative ones and fractions never come, so torch
@@ -200,7 +200,7 @@ def MultiStepLR(lr: Rate, milestones: Milestones, gamma: float = 0.1) -> Schedul
 
 
 @SYSTEM.declare
-def ConstantLR(lr: Rate, factor: Share = 1.0 / 3, total_iters: int = 5) -> Schedule:
+def ConstantLR(lr: Rate, factor: Share = 1.0 / 3, total_iters: int = 5) -> Schedule | Made:
     """The rate times a factor for `total_iters` steps, then the rate itself; the values are torch's to the last digit.
 
     torch comes back by a product with 1/factor, which may miss the rate by an ulp. With `total_iters` of 0 or less it never
@@ -246,7 +246,7 @@ def LinearLR(
     start_factor: Annotated[float, real("torch asks for it", above=0, most=1)] = 1.0 / 3,
     end_factor: Share = 1.0,
     total_iters: int = 5,
-) -> Schedule:
+) -> Schedule | Made:
     """The rate times a line: lr·(s + (e - s)·min(t, n)/n).
 
     torch multiplies the rate before, so its errors add up: this is within 1 + t/2 ulp of the larger end. With `total_iters` of 0
@@ -288,7 +288,7 @@ def LinearLR(
 
 
 @SYSTEM.declare
-def ExponentialLR(lr: Rate, gamma: float) -> Schedule:
+def ExponentialLR(lr: Rate, gamma: float) -> Schedule | Made:
     """Multiplied by γ at every step: lr·γᵗ.
 
     torch multiplies the rate before, so its errors add up: this is within t + 2 ulp of it.
@@ -312,7 +312,7 @@ def ExponentialLR(lr: Rate, gamma: float) -> Schedule:
 
 
 @SYSTEM.declare
-def PolynomialLR(lr: Rate, total_iters: int = 5, power: float = 1.0) -> Schedule:
+def PolynomialLR(lr: Rate, total_iters: int = 5, power: float = 1.0) -> Schedule | Made:
     """Polynomial decay to 0: lr·(1 - min(t, n)/n)^p.
 
     torch multiplies the rate before, so its errors add up: this is within 2·(1 + p)·(2 + t) ulp of the rate at t = 0. With
@@ -367,7 +367,7 @@ def PolynomialLR(lr: Rate, total_iters: int = 5, power: float = 1.0) -> Schedule
 @SYSTEM.declare
 def CosineAnnealingLR(
     lr: Rate, T_max: Annotated[float, real("torch divides by it", nonzero=True)], eta_min: float = 0.0
-) -> Schedule:
+) -> Schedule | Made:
     """Cosines down and up again without end: eta_min + (lr - eta_min)·(1 + cos(π·t/T_max))/2.
 
     It reaches `eta_min` at t = T_max and then climbs back, in as many steps: a run that goes on sees its rate rise. torch
@@ -415,7 +415,7 @@ def CosineAnnealingLR(
 
 
 @SYSTEM.declare
-def CosineAnnealingWarmRestarts(lr: Rate, T_0: Int1, T_mult: Int1 = 1, eta_min: float = 0.0) -> Schedule:
+def CosineAnnealingWarmRestarts(lr: Rate, T_0: Int1, T_mult: Int1 = 1, eta_min: float = 0.0) -> Schedule | Made:
     """Cosines down, begun again and again: eta_min + (lr - eta_min)·(1 + cos(π·u/Tᵢ))/2 with u steps of cycle i done.
 
     Cycle i lasts Tᵢ = T_0·T_multⁱ steps. The cycle's last step is one short of `eta_min`, which is never reached. torch's
@@ -466,7 +466,7 @@ def CyclicLR(
     cycle_momentum: bool = True,
     base_momentum: float = 0.8,
     max_momentum: float = 0.9,
-) -> Schedule:
+) -> Schedule | Made:
     """Cycles in straight lines between two rates: base_lr + (max_lr - base_lr)·triangle(t)·scale.
 
     The scale is 1 in mode "triangular", 1/2 to the number of full cycles in "triangular2", and γᵗ in "exp_range". The
@@ -532,7 +532,7 @@ def OneCycleLR(
     div_factor: Divisor = 25.0,
     final_div_factor: Divisor = 1e4,
     three_phase: bool = False,
-) -> Schedule:
+) -> Schedule | Made:
     """One cycle: from max_lr/div_factor up to `max_lr`, then down to max_lr/(div_factor·final_div_factor) at T - 1.
 
     The top is at t = pct_start·T - 1, which need not be whole, and the bottom at T - 1; in three phases the way down to where it
@@ -569,7 +569,7 @@ def OneCycleLR(
             raise DialectError("OneCycleLR needs total_steps, or both epochs and steps_per_epoch")
         if not isinstance(value, int) or value <= 0:
             raise DialectError(f"{name} must be an int of at least 1, as torch asks, got {shown(value)}")
-    steps = math.prod(given.values())  # type: ignore[arg-type]
+    steps = math.prod(given.values())
     first = high / div_factor
     last = first / final_div_factor
     ends, rates = [float(pct_start * steps) - 1, float(steps - 1)], [first, high, last]
@@ -623,7 +623,7 @@ def SWALR(
     swa_lr: float,
     anneal_epochs: Annotated[int, exactly(int, "torch asks for it", least=0)] = 10,
     anneal_strategy: Anneal = "cos",
-) -> Schedule:
+) -> Schedule | Made:
     """From the rate that it finds to the averaging's constant one in `anneal_epochs` steps.
 
     After another scheduler, `torch.optim.swa_utils` lets it take over once an epoch is past `swa_start`, so that the whole is
@@ -669,7 +669,7 @@ def SWALR(
 
 
 @SYSTEM.declare
-def SequentialLR(lr: Rate, schedulers: Sequence[Schedule], milestones: Sequence[int]) -> Schedule:
+def SequentialLR(lr: Rate, schedulers: Sequence[Schedule], milestones: Sequence[int]) -> Schedule | Made:
     """One scheduler after another, each on its own clock from its milestone on: part k is in force for mₖ ≤ t < mₖ₊₁.
 
     Every part begins at its own first value, computed from the optimizer's rate, not where the one before ended (only
@@ -700,7 +700,7 @@ def SequentialLR(lr: Rate, schedulers: Sequence[Schedule], milestones: Sequence[
 
 
 @SYSTEM.declare
-def ChainedScheduler(schedulers: Sequence[Schedule], *, lr: Rate | None = None) -> Schedule:
+def ChainedScheduler(schedulers: Sequence[Schedule], *, lr: Rate | None = None) -> Schedule | Made:
     """Schedulers that step one after another at every step, each on the rate that the ones before left.
 
     Of those that multiply (`StepLR`, `MultiStepLR`, `ConstantLR`, `LinearLR`, `ExponentialLR`, `PolynomialLR`,

@@ -21,7 +21,7 @@ from laju.core.checks import nearest, number, shown
 from laju.core.pieces import Constant, Power, Ramp
 from laju.core.schedule import Schedule
 from laju.dialects.base import DialectError, System
-from laju.dialects.declared import From0, Made, Rate, real
+from laju.dialects.declared import From0, Rate, real
 
 NAMES = {
     "linear": "get_linear_schedule_with_warmup",
@@ -150,6 +150,7 @@ def get_cosine_with_hard_restarts_schedule_with_warmup(
     steps = max(1, total - length)
     wave: Schedule = Ramp(lr, 0.0, steps / cycles, "cosine").repeat() if cycles else Constant(lr)
     decay = wave.take(steps) >> 0.0
+    decay = decay.shift(length) if length < 0 else decay
 
     return _after(warm, decay)
 
@@ -361,7 +362,7 @@ def get_scheduler(
     num_warmup_steps: int | None = None,
     num_training_steps: int | None = None,
     scheduler_specific_kwargs: Mapping[str, Any] | None = None,
-) -> Made:
+) -> Schedule:
     """The scheduler of a name, as `lr_scheduler_type` of `TrainingArguments` has it.
 
     Args:
@@ -384,7 +385,7 @@ def get_scheduler(
         SYSTEM.scheduler(_METRIC[name])
     function = SYSTEM.schedulers[NAMES[name]]
     if name == "constant":
-        return function(lr).made
+        return function(lr)
     if num_warmup_steps is None:
         raise DialectError(f"{name!r} needs num_warmup_steps; Transformers refuses it without")
     lengths: dict[str, Any] = {"num_warmup_steps": num_warmup_steps}
@@ -394,7 +395,7 @@ def get_scheduler(
         lengths["num_training_steps"] = num_training_steps
     more = {} if name == "constant_with_warmup" else dict(scheduler_specific_kwargs or {})
     try:
-        return function(lr, **lengths, **more).made
+        return function(lr, **lengths, **more)
     except TypeError as error:
         raise DialectError(f"scheduler_specific_kwargs do not suit {name!r}: {error}") from None
 

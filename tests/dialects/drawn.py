@@ -1,0 +1,68 @@
+"""Arguments that nobody would choose, drawn by a declaration: fractional, zero, negative, repeated, unsorted, huge."""
+
+from __future__ import annotations
+
+import collections.abc
+import inspect
+import types
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
+from hypothesis import strategies as st
+
+FLOATS = st.sampled_from([0.0, 1.0, 0.1, 0.5, 0.9, 1.5, 2.0, 2.5, 7.5, -0.5, 1e-3, 0, 1, 3, 40])
+WHOLE = st.sampled_from([0, 1, 2, 3, 5, 8, 13, 40, -1, 10**7])
+LENGTHS = WHOLE | st.sampled_from([2.5, 7.5, 0.5, 4.0])
+
+
+def _values(hint: Any) -> st.SearchStrategy[Any] | None:
+    """Values for an annotation; None where it is of another kind."""
+    origin = get_origin(hint)
+    if origin is Annotated:
+        return _values(get_args(hint)[0])
+    if origin is Literal:
+        return st.sampled_from(get_args(hint))
+    if origin in (Union, types.UnionType):
+        inside = [_values(kind) for kind in get_args(hint) if kind is not type(None)]
+        return None if None in inside else st.none() | st.one_of(*inside)  # type: ignore[arg-type]
+    if origin in (collections.abc.Sequence, collections.abc.Iterable, list):
+        item = _values(get_args(hint)[0])
+        return None if item is None else st.lists(item, max_size=4)
+    return {float: FLOATS, int: LENGTHS, bool: st.booleans()}.get(hint)
+
+
+def calls(function: Callable[..., Any], without: tuple[str, ...] = ()) -> st.SearchStrategy[dict[str, Any]]:
+    """Keyword arguments of a declared function: the required ones, and any of the others that have numbers, texts or lists."""
+    own = getattr(function, "__wrapped__", function)
+    hints = get_type_hints(own, include_extras=True)
+    required: dict[str, Any] = {}
+    optional: dict[str, Any] = {}
+    for name, parameter in inspect.signature(own).parameters.items():
+        values = None if name in without else _values(hints.get(name))
+        if values is not None:
+            (required if parameter.default is parameter.empty else optional)[name] = values
+    return st.fixed_dictionaries(required, optional=optional)
+
+
+def same_or_refused(ours: Callable[[], Any], theirs: Callable[[], Any], most: float = 1e-9) -> bool:
+    """Whether laju gives values, which must then be the real ones up to a share of the largest; it may refuse with a reason.
+
+    Args:
+        ours: the values, or an error.
+        theirs: the real ones, which fail the test where they fail.
+        most: the share.
+    """
+    try:
+        mine = np.asarray(ours(), float)
+    except (ValueError, TypeError):
+        return False
+    try:
+        real = np.asarray(theirs(), float)
+    except OverflowError:  # past what a float can hold
+        return False
+    mine = mine[: len(real)]
+    scale = max(float(np.abs(real[np.isfinite(real)]).max(initial=0.0)), float(np.abs(mine).max(initial=0.0)), 1e-300)
+    apart = np.abs(mine - real)
+    assert apart.max(initial=0.0) <= most * scale, (mine[:12], real[:12])
+    return True
