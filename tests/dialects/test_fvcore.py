@@ -276,5 +276,5 @@ def test_what_is_refused_says_why() -> None:
         dialect.LRMultiplier(0.1, laju.linear(1, 0, total=3), 10)
     with pytest.raises(DialectError, match=r"sum of 1, as fvcore asks, got 0\.9"):
         dialect.CompositeParamScheduler([dialect.ConstantParamScheduler(1)], [0.9], ["fixed"])
-    with pytest.raises(DialectError, match="warmup_method must be 'linear' or 'constant'"):
+    with pytest.raises(DialectError, match="warmup_method must be one of linear, constant"):
         dialect.WarmupParamScheduler(dialect.ConstantParamScheduler(1), 0, 0.1, "cosine")  # type: ignore[arg-type]

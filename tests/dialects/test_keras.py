@@ -111,7 +111,7 @@ def test_text_and_what_is_refused() -> None:
     assert set(CALLS) == set(system("keras").schedulers)
     with pytest.raises(NotASchedule, match="follows a metric"):
         read("keras", "ReduceLROnPlateau()")
-    with pytest.raises(DialectError, match="boundaries must be at least one, and rise"):
+    with pytest.raises(DialectError, match="boundaries must be at least one, and not fall"):
         dialect.PiecewiseConstantDecay([5, 3], [1, 2, 3])
 
 

@@ -462,7 +462,7 @@ def _in_multiples(goal: str, clock: _Clock, writing: Writer, own: Suggestion | N
     if call is None:
         return None
     for updates in (1, 2, 13):
-        more = {} if one.lr is None else {"lr": one.lr}
+        more: dict[str, Any] = {} if one.lr is None else {"lr": one.lr}
         try:
             theirs = read(goal, filled(call, {NAME: updates}) if NAME in call else call, **more)
         except ValueError:

@@ -240,9 +240,10 @@ class SystemSchedule(Schedule):
     _values: Any
 
     def __init__(self, system: str, name: str, arguments: Mapping[str, Any], made: Made) -> None:
-        values = made.closed if made.closed is not None or made.replay is None else _Replayed(made.replay)
+        closed = None if made.closed is None else made.closed.normal
+        values = closed if closed is not None or made.replay is None else _Replayed(made.replay)
         set_fields(self, system=system, name=name, arguments=dict(arguments), _values=values)
-        set_fields(self, made=made, closed=made.closed, rule=made.rule)
+        set_fields(self, made=made, closed=closed, rule=made.rule)
 
     @property
     def schedule(self) -> Schedule:

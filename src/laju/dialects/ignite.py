@@ -42,8 +42,6 @@ class _WithTorch(System):
         return super().scheduler(name)
 
 
-Int = Annotated[int, exactly(int, "ignite asks for it")]
-
 SYSTEM = _WithTorch(
     name="ignite",
     title="PyTorch-Ignite",
@@ -196,7 +194,7 @@ def PiecewiseLinear(
 @SYSTEM.declare
 def ConcatScheduler(
     schedulers: Sequence[Schedule],
-    durations: Sequence[Int],
+    durations: Sequence[Any],
     save_history: bool = False,
 ) -> Made:
     """One scheduler after another, each on its own clock, for `durations` of events; the last one for ever.
@@ -296,7 +294,7 @@ def create_lr_scheduler_with_warmup(
     output_simulated_values: None = None,
     *,
     lr: Rate | None = None,
-) -> Made:
+) -> Schedule | Made:
     """A line from a start to an end value in `warmup_duration` events, the last of which has the end value; then a scheduler.
 
     Around a scheduler of ignite's whose first value is the end value, that event is its first, so that the value does not come

@@ -89,7 +89,7 @@ def _python(value: Any) -> str:
 def _transformers(outline: Outline, in_epochs: bool, per_epoch: int | None) -> Iterator[Block]:
     from laju.dialects.transformers import NAMES
 
-    names = {function.__name__: name for name, function in NAMES.items()}
+    names = {function: name for name, function in NAMES.items()}
     # Within a run the plain cosine has the values of a single cycle with a hard restart behind the run.
     for suggestion in sorted(transformers.suggestions(outline), key=lambda found: "hard_restarts" in found.call):
         call = ast.parse(suggestion.call, mode="eval").body
