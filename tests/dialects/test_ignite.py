@@ -174,6 +174,18 @@ def test_the_wrapper_multiplies_once_too_often() -> None:
     assert wrapped(("CosineAnnealingLR", {"T_max": 10}), 1.0, 1)[0] > 1.02
 
 
+def test_a_warmup_ends_where_ignite_finds_that_its_own_first_value_is_the_end_value() -> None:
+    """ignite compares floats, and its first value is the start only up to rounding."""
+    for lr, end in itertools.product([0.01, 0.1, 0.3, 0.7, 1e-3], [0.0, 1e-4, 0.001, 0.05, 0.2]):
+        of = torch_tests.optimizer(lr)
+        inner = handlers.LinearCyclicalScheduler(of, "lr", lr, end, 20)
+        expected = called(handlers.create_lr_scheduler_with_warmup(inner, 0.0, 5), 60, of)
+        closed = ignite.create_lr_scheduler_with_warmup(
+            ignite.LinearCyclicalScheduler("lr", lr, end, 20), 0.0, 5, lr=lr
+        )
+        np.testing.assert_allclose(closed.values(60), expected, rtol=1e-12, atol=1e-15, err_msg=f"{lr} to {end}")
+
+
 def test_a_warmup_before_one_of_torchs(parity: Any) -> None:
     @settings(few, max_examples=150)
     @given(

@@ -15,8 +15,7 @@ import inspect
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import wraps
-from importlib import import_module
+from functools import partial, wraps
 from typing import Annotated, Any, Literal, ParamSpec, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
@@ -219,7 +218,7 @@ class SystemSchedule(Schedule):
 
     Args:
         system: its name, such as "torch".
-        name: of the scheduler.
+        function: the declared one of the scheduler.
         arguments: as the scheduler was called, in their canonical form.
         made: what the scheduler's function found.
 
@@ -233,16 +232,20 @@ class SystemSchedule(Schedule):
 
     system: str
     name: str
+    function: Callable[..., SystemSchedule]
     arguments: Mapping[str, Any]
     closed: Schedule | None
     rule: Any
     made: Made
     _values: Any
 
-    def __init__(self, system: str, name: str, arguments: Mapping[str, Any], made: Made) -> None:
+    def __init__(
+        self, system: str, function: Callable[..., SystemSchedule], arguments: Mapping[str, Any], made: Made
+    ) -> None:
         closed = None if made.closed is None else made.closed.normal
         values = closed if closed is not None or made.replay is None else _Replayed(made.replay)
-        set_fields(self, system=system, name=name, arguments=dict(arguments), _values=values)
+        set_fields(self, system=system, function=function, name=function.__name__)
+        set_fields(self, arguments=dict(arguments), _values=values)
         set_fields(self, made=made, closed=closed, rule=made.rule)
 
     @property
@@ -287,17 +290,13 @@ class SystemSchedule(Schedule):
         raise AttributeError(f"a schedule is immutable: {name} cannot be set")
 
     def __reduce__(self) -> Any:
-        return _called, (self.system, self.name, self.arguments)
+        return partial(self.function, **self.arguments), ()
 
     def __repr__(self) -> str:
         return f"{self.system}.{self.name}({', '.join(f'{name}={value!r}' for name, value in self.arguments.items())})"
 
     def __str__(self) -> str:
         return repr(self) if self.closed is None else str(self.schedule)
-
-
-def _called(system: str, name: str, arguments: Mapping[str, Any]) -> Any:
-    return getattr(import_module(f"laju.dialects.{system}"), name)(**arguments)
 
 
 def _frozen(value: Any) -> Any:
@@ -443,7 +442,7 @@ def declared(
         for name, mark in shared.items():
             given[name] = mark.make(**{p.name: given.pop(p.name) for p in mark.parameters if p.name in given})
         result = function(**given)  # type: ignore[call-arg]
-        return SystemSchedule(system, function.__name__, said, _made_of(result, system))
+        return SystemSchedule(system, call, said, _made_of(result, system))
 
     call.__signature__ = signature  # type: ignore[attr-defined]
     return call
