@@ -445,4 +445,5 @@ def declared(
         return SystemSchedule(system, call, said, _made_of(result, system))
 
     call.__signature__ = signature  # type: ignore[attr-defined]
+    call.__module__ = f"laju.dialects.{system}"  # where pickles find it
     return call
