@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 import laju
 from laju.dialects import DialectError, NotASchedule, read, system
 from laju.dialects import mmengine as dialect
-from tests.dialects.drawn import calls, same_or_refused
 
 from .conftest import importable
 
@@ -257,16 +256,3 @@ def test_a_call_as_text_is_read() -> None:
         system("mmengine").scheduler("ReduceOnPlateauLR")
     with pytest.raises(DialectError, match="did you mean 'CosineAnnealingLR'"):
         read("mmengine", "CosineAnealingLR(T_max=3)", lr=1.0)
-
-
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", ARGUMENTS)
-@given(data=st.data())
-@few
-def test_whatever_the_arguments_values_are_its_own(name: str, data: st.DataObject, mmengine: Any) -> None:
-    arguments = {**data.draw(calls(getattr(dialect, name), ("lr",))), **data.draw(st.just({}) | windows)}
-    config = {"type": name, **arguments, "by_epoch": False}
-    same_or_refused(
-        lambda: getattr(dialect, name)(0.1, **arguments, by_epoch=False).values(N),
-        lambda: stepped(mmengine, [config], 0.1, 1),
-    )
