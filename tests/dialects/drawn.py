@@ -45,13 +45,14 @@ def calls(function: Callable[..., Any], without: tuple[str, ...] = ()) -> st.Sea
     return st.fixed_dictionaries(required, optional=optional)
 
 
-def same_or_refused(ours: Callable[[], Any], theirs: Callable[[], Any], most: float = 1e-9) -> bool:
+def same_or_refused(ours: Callable[[], Any], theirs: Callable[[], Any], most: float = 1e-9, of: float = 0.0) -> bool:
     """Whether laju gives values, which must then be the real ones up to a share of the largest; it may refuse with a reason.
 
     Args:
         ours: the values, or an error.
         theirs: the real ones, which fail the test where they fail.
         most: the share.
+        of: what the share is of, where that is larger than all values.
     """
     try:
         mine = np.asarray(ours(), float)
@@ -62,7 +63,9 @@ def same_or_refused(ours: Callable[[], Any], theirs: Callable[[], Any], most: fl
     except OverflowError:  # past what a float can hold
         return False
     mine = mine[: len(real)]
-    scale = max(float(np.abs(real[np.isfinite(real)]).max(initial=0.0)), float(np.abs(mine).max(initial=0.0)), 1e-300)
+    scale = max(
+        float(np.abs(real[np.isfinite(real)]).max(initial=0.0)), float(np.abs(mine).max(initial=0.0)), of, 1e-300
+    )
     apart = np.abs(mine - real)
     assert apart.max(initial=0.0) <= most * scale, (mine[:12], real[:12])
     return True

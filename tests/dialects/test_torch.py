@@ -18,6 +18,7 @@ import laju  # noqa: E402
 from laju.core.schedule import Schedule  # noqa: E402
 from laju.dialects import DialectError, NotASchedule, read, system  # noqa: E402
 from laju.dialects import torch as dialect  # noqa: E402
+from tests.dialects.drawn import calls, same_or_refused  # noqa: E402
 
 RELEASE = torch.__version__.split("+")[0]
 few = settings(max_examples=40, deadline=None, derandomize=True)
@@ -441,3 +442,34 @@ def test_every_name_of_torchs_module_is_known() -> None:
     known = system("torch")
     assert names == set(known.schedulers) | set(known.refused)
     assert RELEASE in known.releases
+
+
+# CyclicLR loses digits with every cycle, so that tiny cycles lose all.
+@pytest.mark.parametrize("name", [n for n in SINGLE if n != "CyclicLR"])
+def test_whatever_the_arguments_values_are_torchs(name: str) -> None:
+    without = (
+        "cycle_momentum",
+        "base_momentum",
+        "max_momentum",
+        "scale_fn",
+        "scale_mode",
+        "lr",
+        "epochs",
+        "steps_per_epoch",
+    )
+
+    @settings(few, max_examples=100)
+    @given(kwargs=calls(getattr(dialect, name), without), lr=rates, factor=gammas)
+    def run(kwargs: dict[str, Any], lr: float, factor: float) -> None:
+        if name in ("LambdaLR", "MultiplicativeLR"):
+            kwargs = (
+                {"lr_lambda": factor} if name == "MultiplicativeLR" else {"lr_lambda": laju.linear(factor, 0, total=7)}
+            )
+        call = (name, kwargs)
+        same_or_refused(
+            lambda: ours(call, lr).values(60),
+            lambda: theirs(call, lr, 60, until_it_raises=True),
+            of=kwargs.get("max_lr", 0.0),
+        )
+
+    run()

@@ -16,6 +16,7 @@ transformers = pytest.importorskip("transformers")
 import laju  # noqa: E402
 from laju.dialects import DialectError, NotASchedule, read, system  # noqa: E402
 from laju.dialects import transformers as dialect  # noqa: E402
+from tests.dialects.drawn import calls, same_or_refused  # noqa: E402
 
 RELEASE = transformers.__version__
 few = settings(max_examples=40, deadline=None, derandomize=True)
@@ -174,3 +175,13 @@ def test_what_follows_a_metric_is_refused(name: str) -> None:
 def test_a_call_that_is_none() -> None:
     with pytest.raises(DialectError, match="did you mean 'get_linear_schedule_with_warmup'"):
         read("transformers", "get_linear_schedule_with_warm(1, 2)", lr=1.0)
+
+
+@pytest.mark.parametrize("name", dialect.NAMES.values())
+def test_whatever_the_arguments_values_are_transformers(name: str) -> None:
+    @settings(few, max_examples=60)
+    @given(kwargs=calls(getattr(dialect, name), ("lr",)), lr=st.sampled_from([1e-4, 1.0]))
+    def check(kwargs: dict[str, Any], lr: float) -> None:
+        same_or_refused(lambda: getattr(dialect, name)(lr, **kwargs).values(60), lambda: theirs(name, lr, 60, **kwargs))
+
+    check()

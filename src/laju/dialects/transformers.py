@@ -100,7 +100,7 @@ def get_linear_schedule_with_warmup(lr: Rate, num_warmup_steps: int, num_trainin
     total = num_training_steps
     decay: Schedule = Ramp(lr, 0.0, total - length) if total > length else Constant(0.0)
 
-    return _after(warm, decay)
+    return _after(warm, _begun(decay, length))
 
 
 @SYSTEM.declare
@@ -150,7 +150,7 @@ def get_cosine_with_hard_restarts_schedule_with_warmup(
     steps = max(1, total - length)
     wave: Schedule = Ramp(lr, 0.0, steps / cycles, "cosine").repeat() if cycles else Constant(lr)
     decay = wave.take(steps) >> 0.0
-    decay = decay.shift(length) if length < 0 else decay
+    decay = _begun(decay, length)
 
     return _after(warm, decay)
 
@@ -194,7 +194,7 @@ def get_polynomial_decay_schedule_with_warmup(
     if total > length:
         decay = Ramp(lr, end, total - length, f"power({power!r})") if power else Constant(lr, total - length + 1) >> end
 
-    return _after(warm, decay)
+    return _after(warm, _begun(decay, length))
 
 
 @SYSTEM.declare
@@ -217,7 +217,7 @@ def get_inverse_sqrt_schedule(lr: Rate, num_warmup_steps: int, timescale: float 
     if scale <= 0:
         raise DialectError(f"timescale must be above 0, got {shown(timescale)}")
 
-    return _after(warm, Power(lr, 0.5, 1.0, scale))
+    return _after(warm, _begun(Power(lr, 0.5, 1.0, scale), length))
 
 
 @SYSTEM.declare
@@ -407,6 +407,11 @@ def _warmup(lr: float, steps: Any) -> tuple[Schedule | None, int]:
 
 def _after(warm: Schedule | None, decay: Schedule) -> Schedule:
     return decay if warm is None else warm >> decay
+
+
+def _begun(decay: Schedule, length: int) -> Schedule:
+    """A decay that has begun before update 0, where the warmup is negative."""
+    return decay.shift(length) if length < 0 and decay.level is None else decay
 
 
 def _share(lr: float, low: float | None, share: float | None) -> float:
