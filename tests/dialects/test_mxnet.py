@@ -154,5 +154,5 @@ def test_a_call_as_text_is_read() -> None:
     assert found.values(4).tolist() == [1.0, 1.0, 0.5, 0.5]
     with pytest.raises(NotASchedule, match="base class"):
         system("mxnet").scheduler("LRScheduler")
-    with pytest.raises(DialectError, match="counts must be 'trainer'"):
+    with pytest.raises(DialectError, match="counts must be one of trainer, raw, got 'epochs'"):
         read("mxnet", "CosineScheduler(10, counts='epochs')")
