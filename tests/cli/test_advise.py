@@ -106,6 +106,55 @@ def test_mistakes_exit_with_2_and_say_what_to_do(tmp_path: Path, arguments: list
     assert said in done.output
 
 
+def test_a_run_is_no_past_run_of_itself(tmp_path: Path) -> None:
+    log = write(tmp_path / "run.csv", RUN)
+    for arguments in (["--prior", log], ["--prior", tmp_path / "." / "run.csv"]):
+        done = invoke("advise", log, "--until", 1600, *arguments)
+        assert done.exit_code == 2, done.output
+        assert "--prior must be other runs than the one that is asked about" in done.output
+        assert "leave --prior out" in done.output
+
+
+def test_a_log_on_its_plateau_asks_for_the_schedule(tmp_path: Path) -> None:
+    log = tmp_path / "run.csv"
+    write(log, laju.wsd(0.1, total=TOTAL, cooldown=400, warmup=200), 1000)
+    done = invoke("advise", log)
+    assert done.exit_code == 2, done.output
+    assert "does not tell how the run goes on; give its schedule: --schedule SPEC" in done.output
+
+
+def test_columns_that_lack_are_asked_for_by_options(tmp_path: Path) -> None:
+    log = tmp_path / "run.csv"
+    log.write_text("step,lr,accuracy\n" + "".join(f"{n},{0.1 - n / 1000},{n}\n" for n in range(1, 30)))
+    done = invoke("advise", log)
+    assert done.exit_code == 2
+    assert done.output.strip().endswith("name the column: --loss-column")
+    log.write_text("step,lr,loss\n" + "".join(f"{n},-0.1,{9 / n}\n" for n in range(1, 30)))
+    assert "a rate must be finite and not negative" in invoke("advise", log).output
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_rates_of_epochs_are_compared_with_the_schedule_by_epochs(tmp_path: Path, first: int) -> None:
+    planned, log = laju.cosine(0.1, total=100), tmp_path / "run.csv"
+    rows = [f"{k + first},{planned(k)!r},{2 + (k + 1) ** -0.5:.5f}" for k in range(60)]
+    log.write_text("\n".join(["epoch,lr,val_loss", *rows]) + "\n")
+    arguments = ["advise", log, "--updates-per-epoch", 50, "--prior", "none", "--json", "--schedule"]
+    meant = json.loads(invoke(*arguments, "cosine(0.1, total=100).per('epoch')").output)
+    assert meant["rates"] is None
+    other = json.loads(invoke(*arguments, "cosine(0.1, total=200).per('epoch')").output)
+    assert "up to update 2,950" in other["rates"] or "up to update 3,000" in other["rates"]
+
+
+def test_rates_that_are_all_0_are_told_beside_the_schedule(tmp_path: Path, prior: Path) -> None:
+    log = write(tmp_path / "run.csv", RUN, 1600, seed=9)
+    head, *rows = log.read_text().splitlines()
+    log.write_text(
+        "\n".join([head, *(",".join([n, "0.0", *rest]) for n, _, *rest in (row.split(",") for row in rows))])
+    )
+    done = invoke("advise", log, "--schedule", str(RUN), "--prior", prior)
+    assert "rates: all rates in the log are 0" in done.output
+
+
 def test_a_picture_is_written(tmp_path: Path, prior: Path) -> None:
     log = write(tmp_path / "run.csv", RUN, 1600)
     done = invoke("advise", log, "--prior", prior, "--out", tmp_path / "a.png")

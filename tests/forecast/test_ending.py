@@ -170,6 +170,45 @@ def test_a_run_that_goes_on_at_rate_0_ends_where_it_is() -> None:
 # --- the log -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("every", [1, 2, 3])
+def test_a_run_is_not_judged_by_its_own_log(every: int) -> None:
+    at = np.arange(10 * every, TOTAL + 1, 10 * every)  # 400 rows, of which means are kept, 200, and 133
+    values = loss(RUN, at) * np.random.default_rng(1).normal(1, 5e-4, len(at))
+    itself = Curve(at, values, RUN, "itself")
+    others = [
+        Curve(AT, loss(run), run, f"run {c}") for c in (1200, 1600) for run in [laju.wsd(0.1, total=TOTAL, cooldown=c)]
+    ]
+    n = int(0.7 * len(at))
+    found = ending(at[:n], values[:n], RUN, prior=learn([itself, *others]))
+    assert any("itself of 'own runs' is this run itself" in note for note in found.notes)
+    assert {past.run for past in found.rests_on} == {"run 1200", "run 1600"}
+    alone = ending(at[:n], values[:n], RUN, prior=learn([itself]))
+    assert alone.prior is None
+    assert alone.value == ending(at[:n], values[:n], RUN, prior=None).value
+
+
+def test_a_branch_of_the_trunk_and_another_seed_are_other_runs() -> None:
+    noise = np.random.default_rng(2)
+    seed = Curve(AT, LOSS * noise.normal(1, 5e-4, len(AT)), RUN, "seed")
+    branch = laju.wsd(0.1, total=3000, cooldown=800, warmup=40)
+    at = AT[AT <= 3000]
+    shorter = Curve(at, np.where(at <= 2200, LOSS[: len(at)], 0.99 * LOSS[: len(at)]), branch, "branch")
+    found = ending(AT[:50], LOSS[:50], RUN, prior=learn([seed, shorter], ["a", "a"]))
+    assert not any("itself" in note for note in found.notes)
+
+
+def test_the_last_update_counted_from_0_is_the_end() -> None:
+    at, values = AT - 1, LOSS
+    found = ending(at, values, RUN, prior=None)
+    assert (found.law, found.value, found.at) == ("measured", values[-1], TOTAL)
+
+
+def test_a_measure_that_rises_is_refused_with_its_cure() -> None:
+    refused = ending(AT[:40], np.linspace(60, 80, 40), RUN).refused
+    assert refused is not None
+    assert "less the accuracy" in refused
+
+
 def test_a_resumed_log_is_joined_with_a_note() -> None:
     at, y = seen(0.7)
     back = np.concatenate([at[:40], at[30:]])

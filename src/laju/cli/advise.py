@@ -123,7 +123,7 @@ def command(
                 click.get_current_context().exit(1)
             return
         run = _Run.read(options, files[0], loss_column, spec, meant, updates_per_epoch, updates, until)
-        used = past_runs(priors, options, loss_column, updates_per_epoch)
+        used = past_runs(priors, options, loss_column, updates_per_epoch, files[0])
         from laju.forecast import ending
 
         found = ending(run.at, run.losses.values, run.rates, updates, prior=used)
@@ -236,6 +236,11 @@ class _Run:
         schedule = schedule or run_schedule(log, options, spec, per_epoch, updates)
         length = schedule.length
         if updates is None and length is not None and at.size and length < at[-1]:
+            if spec is None and intended is None:
+                raise ValueError(
+                    f"the rates so far are {schedule} and then flat up to update {at[-1]:,.0f}, which does "
+                    "not tell how the run goes on; give its schedule: --schedule SPEC"
+                )
             raise ValueError(
                 f"{schedule} must not lie before the last row: the schedule ends at update {length:,g}, and the log goes on to "
                 f"{at[-1]:,.0f}; give the schedule of the whole run, or --updates"
@@ -337,14 +342,18 @@ def _made(
     """The rates of the whole run: of the schedule, or the logged ones up to the last where these are others."""
     from laju.forecast.curves import between_rows
 
-    pairs = [(t, float(text)) for t, text in options.pairs(log, per_epoch)]
+    # Whole epochs are not yet in updates, and the rate of an epoch may be logged with the epoch's number from 0 or from 1.
+    step = per_epoch if log.unit == "epoch" and per_epoch and not (log.rate(options.rate).at % 1).any() else 1
+    pairs = [(t * step, float(text)) for t, text in options.pairs(log, per_epoch)]
     end = updates or (int(schedule.length) if schedule.length is not None else 0)
     pairs = [pair for pair in pairs if pair[0] < end]
-    if len(pairs) < 2 or not any(rate for _, rate in pairs):
+    if len(pairs) < 2:
         return schedule, None
+    if not any(rate for _, rate in pairs):
+        return schedule, "all rates in the log are 0, with which nothing is trained; the schedule counts"
     at, logged = np.array([t for t, _ in pairs]), np.array([rate for _, rate in pairs])
     planned = schedule.values(end)
-    near = np.stack([planned[np.clip(at + k, 0, end - 1)] for k in (-1, 0, 1)])
+    near = np.stack([planned[np.clip(at + k, 0, end - 1)] for k in (-step, 0, step)])
     scale = float(np.median(logged[logged > 0])) / max(float(np.median(near[1][logged > 0])), 1e-300)
     off = np.abs(near * scale - logged).min(axis=0)
     apart = np.flatnonzero(off > 0.02 * logged.max())
@@ -362,9 +371,12 @@ def _made(
 
 
 def past_runs(
-    names: Sequence[str], options: LogOptions, loss_column: str | None, per_epoch: int | None
+    names: Sequence[str], options: LogOptions, loss_column: str | None, per_epoch: int | None, own: str
 ) -> Prior | str | None:
-    """What `--prior` names: logs of finished runs, a file of `laju forecast learn`, shipped runs, or none."""
+    """What `--prior` names: logs of finished runs, a file of `laju forecast learn`, shipped runs, or none.
+
+    A run cannot be judged by its own log, which knows the end that is asked about.
+    """
     from laju.forecast import learn
     from laju.forecast.ending import prior_runs
     from laju.forecast.prior import SHIPPED
@@ -376,6 +388,11 @@ def past_runs(
             raise ValueError(
                 f"--prior must be {valid}, a .json file of laju forecast learn, or the log of a finished run; there is no file "
                 f"{lost[0]!r}{nearest(lost[0], SHIPPED)}"
+            )
+        if itself := [name for name in logs if Path(own).exists() and Path(name).samefile(own)]:
+            raise ValueError(
+                f"--prior must be other runs than the one that is asked about, got its own log {itself[0]!r}; give the log of "
+                "another finished run, or leave --prior out"
             )
         curves = [_curve(options, file, None, loss_column, per_epoch, []) for file in logs]
         return learn(curves, name=", ".join(curve.name for curve in curves))
@@ -425,7 +442,7 @@ def _cooldowns(
     if found.seen is None:
         return (), ["  not told, as the losses say too little"]
     schedule = run.schedule if updates is None else run.schedule.take(updates)
-    if found.seen == found.at:
+    if found.law == "measured":
         return (), ["  the run is over"]
     # One prior for all ways, or their ends could not be compared.
     if prior == "auto":

@@ -58,6 +58,8 @@ def in_options(message: str, command: click.Command | None) -> str:
     >>> ran = click.Command("run", params=[click.Option(["--data-dir"]), click.Option(["--low"])])
     >>> in_options("task 'data_dir' takes no data_dir; low must be below 1, got low=2", ran)
     "task 'data_dir' takes no --data-dir; --low must be below 1, got --low 2"
+    >>> in_options("a low must be below 1; name it: low=, or --low", ran)
+    'a low must be below 1; name it: --low'
     """
     options: dict[str, str] = {}
     for param in command.params if command is not None else ():
@@ -69,7 +71,7 @@ def in_options(message: str, command: click.Command | None) -> str:
     if not options:
         return message
     names = "|".join(sorted(map(re.escape, options), key=len, reverse=True))
-    found = re.compile(rf"{_QUOTED}|(?<![\w.-])(?P<name>{names})(?:(?P<value>=…|=(?=\S))|(?=[^\w=(]|$))")
+    found = re.compile(rf"{_QUOTED}|(?<![\w.-])(?P<name>{names})(?:(?P<value>=…|=, or --[\w-]+|=(?=\S))|(?=[^\w=(]|$))")
 
     def option_of(match: re.Match[str]) -> str:
         name = match["name"]
@@ -77,6 +79,7 @@ def in_options(message: str, command: click.Command | None) -> str:
             return options[name] + (" " if match["value"] == "=" else "")
         # A word of one part may be a word of the sentence, but not where its value follows at the beginning.
         argument = message.startswith((" must ", " '") if not match.start() else " must ", match.end())
+        argument = argument and not message.endswith((" a ", " an "), 0, match.start())
         return options[name] if name is not None and ("_" in name or argument) else match[0]
 
     # What names its option beside the argument would now name the option twice.

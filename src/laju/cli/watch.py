@@ -61,7 +61,7 @@ def command(
             from laju.cli.run_options import read_one
 
             read_one(spec)
-        used = advise.past_runs(priors, options, loss_column, updates_per_epoch)
+        used = advise.past_runs(priors, options, loss_column, updates_per_epoch, file)
     screen = Screen(plain=as_json or not sys.stdout.isatty())
     stamp: Any = None
     row = -1.0

@@ -179,7 +179,7 @@ def ending(
     except _Refusal as refusal:
         return Ending(None, None, None, str(refusal), at=end, level=level, notes=tuple(notes))
     seen, last = int(rows[-1]), float(values[-1])
-    if seen == end:
+    if end - 1 <= seen <= end:  # where updates are counted from 0, the last one has the number end - 1
         return Ending(last, last, last, None, "measured", annealed=1.0, at=end, seen=seen, last=last, level=level)
     if seen > end:
         raise ValueError(f"at must not lie before the last row, at update {seen:,}; got {end:,}")
@@ -198,6 +198,7 @@ def ending(
             value, value - half, value + half, None, "rate 0", annealed=1.0, at=end, seen=seen, last=last, level=level
         )
         return replace(told, notes=tuple(notes))
+    used = _without_itself(used, rows, values, rates, notes)
     rows, values = thinned(rows, values)
     run = track(rows, values, rates)
     chosen, tested = _choose(run, rows, used, level)
@@ -324,7 +325,8 @@ def _check(rows: Updates, loss: Array, rates: Array) -> None:
     if loss[-width:].mean() >= loss[:width].mean():
         raise _Refusal(
             f"the loss has not fallen: {loss[:width].mean():.4g} at first, {loss[-width:].mean():.4g} now; a run that does not "
-            "learn has no end to forecast"
+            "learn has no end to forecast, and of a measure that rises as it learns, such as an accuracy, the error is forecast "
+            "instead (1 or 100 % less the accuracy)"
         )
 
 
@@ -350,6 +352,23 @@ def _question(
             beside = tuple(r.beside(end, total) for r in relatives)
             return Question(run, seen, seen, beside), past
     return Question(run, seen, seen), prior.judges(share)
+
+
+def _without_itself(
+    priors: tuple[Prior | None, ...], rows: Updates, values: Array, rates: Array, notes: list[str]
+) -> tuple[Prior | None, ...]:
+    """The priors without the run itself, which would be judged by its own end."""
+    kept: list[Prior | None] = []
+    for prior in priors:
+        same = [] if prior is None else [run for run in prior.runs if run.is_the_end_of(rows, values, rates)]
+        if prior is None or not same:
+            kept.append(prior)
+            continue
+        names = ", ".join(run.name for run in same)
+        notes.append(f"{names} of {prior.name!r} is this run itself (the same losses and rates) and was left out")
+        others = tuple(run for run in prior.runs if run not in same)
+        kept.append(replace(prior, runs=others) if others else None)
+    return tuple(kept)
 
 
 def _branches(rows: Updates, values: Array, rates: Array, prior: Prior) -> list[PastRun]:

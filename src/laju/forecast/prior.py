@@ -59,6 +59,35 @@ class PastRun:
         """By how much this run's losses lie above those of another branch of the same trunk; None where the trunks differ."""
         return offset(updates, losses, rates, self._rows, self._losses, self.every_rate)
 
+    def is_the_end_of(self, updates: Updates, losses: Array, rates: Array) -> bool:
+        """Whether this is a run's own log, with the rows to come: the same losses so far, and the same rates to the end.
+
+        A branch of the same trunk has the same losses and other rates.
+        """
+        if self.updates[-1] <= updates[-1]:
+            return False
+        at = self._rows[self._rows < len(rates)]
+        logged, planned = self.every_rate / self.every_rate.max(), rates / rates.max()
+        near = np.stack([np.abs(planned[np.clip(at + k, 0, len(planned) - 1)] - logged[at - 1]) for k in (-2, -1, 0)])
+        return bool((near.min(axis=0) <= 0.02).all()) and self._begins_with(updates, losses)
+
+    def _begins_with(self, updates: Updates, losses: Array) -> bool:
+        """Whether the losses are these rows and more, or means of blocks of more rows that begin with these."""
+        before = self._rows[self._rows <= updates[-1]]
+        if len(before) >= LEAST_ROWS and np.isin(before, updates).all():
+            return np.allclose(losses[np.searchsorted(updates, before)], self._losses[: len(before)], rtol=1e-6, atol=0)
+        if len(self.updates) != ROWS or len(updates) < 2:
+            return False
+        sums = np.append(0.0, np.cumsum(losses))
+        rows = round(ROWS / (ROWS - 1) * (self._rows[-1] - self._rows[0]) / float(np.median(np.diff(updates))))
+        for whole in range(max(rows - 3, ROWS + 1), rows + 4):  # how many rows there were is not kept
+            ends = np.append(0, np.cumsum([len(part) for part in np.array_split(np.arange(whole), ROWS)]))
+            ends = ends[ends <= len(losses)]
+            means = np.diff(sums[ends]) / np.diff(ends)
+            if len(means) >= LEAST_ROWS and np.allclose(means, self._losses[: len(means)], rtol=1e-6, atol=0):
+                return True
+        return False
+
     def moved(self, offset: float) -> PastRun:
         """The run with losses that are lower by an offset."""
         return self if offset == 0 else replace(self, losses=tuple((self._losses - offset).tolist()))
