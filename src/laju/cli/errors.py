@@ -79,7 +79,7 @@ def in_options(message: str, command: click.Command | None) -> str:
             return options[name] + (" " if match["value"] == "=" else "")
         # A word of one part may be a word of the sentence, but not where its value follows at the beginning.
         argument = message.startswith((" must ", " '") if not match.start() else " must ", match.end())
-        argument = argument and not message.endswith((" a ", " an "), 0, match.start())
+        argument = argument and not re.search(r"\ban? $", message[: match.start()])
         return options[name] if name is not None and ("_" in name or argument) else match[0]
 
     # What names its option beside the argument would now name the option twice.
