@@ -123,6 +123,13 @@ def test_a_log_on_its_plateau_asks_for_the_schedule(tmp_path: Path) -> None:
     assert "does not tell how the run goes on; give its schedule: --schedule SPEC" in done.output
 
 
+def test_rates_that_follow_no_formula_do_not_end_the_run_with_the_log(tmp_path: Path) -> None:
+    log = write(tmp_path / "run.csv", laju.knots([[0, 0.1], [300, 0.01], [700, 0.1], [1200, 0.02], [2000, 0.06]]), 1500)
+    done = invoke("advise", log)
+    assert done.exit_code == 2, done.output
+    assert "tell how the run goes on; give its schedule: --schedule SPEC" in done.output
+
+
 def test_columns_that_lack_are_asked_for_by_options(tmp_path: Path) -> None:
     log = tmp_path / "run.csv"
     log.write_text("step,lr,accuracy\n" + "".join(f"{n},{0.1 - n / 1000},{n}\n" for n in range(1, 30)))

@@ -333,6 +333,11 @@ def run_schedule(
     if not found.is_formula or (updates is None and end is None):
         so_far = f"are {found.text}, which does not" if found.is_formula else "follow no formula, and do not"
         raise ValueError(f"the rates so far {so_far} tell how the run goes on; give its schedule: --schedule SPEC")
+    logged = log.rate(options.rate).values
+    if updates is None and str(found.schedule).startswith("knots(") and logged[-1] > 0.01 * logged.max():
+        raise ValueError(  # knots end with the log, whether or not the run does
+            f"the rates so far are {found.schedule}, which does not tell how the run goes on; give its schedule: --schedule SPEC"
+        )
     return found.schedule
 
 
