@@ -1,5 +1,10 @@
+import re
 import subprocess
 import sys
+
+import pytest
+
+import laju
 
 
 def test_importing_laju_loads_numpy_and_nothing_heavy():
@@ -37,3 +42,18 @@ assert later <= set(sys.modules)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "constant(0.1)"
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("CosineAnnealingLR", "in laju that is cosine"),
+        ("warmup_cosine_decay_schedule", "in laju that is cosine(…, warmup=N)"),
+        ("OneCycleLR", "did you mean 'one_cycle'?"),
+        ("recognize", "did you mean 'recognise'?"),
+    ],
+)
+def test_a_name_that_laju_lacks_is_answered_with_the_name_that_laju_has(name, hint):
+    with pytest.raises(AttributeError, match=re.escape(hint)):
+        getattr(laju, name)
+    assert not hasattr(laju, "__no_such_protocol__")

@@ -186,7 +186,11 @@ HOOKS["html"] = _html
 
 def __getattr__(name: str) -> Any:
     if name not in _LATER:
-        raise AttributeError(f"module 'laju' has no attribute {name!r}")
+        if name.startswith("_"):
+            raise AttributeError(f"module 'laju' has no attribute {name!r}")
+        from laju.text.spec import in_laju
+
+        raise AttributeError(f"module 'laju' has no attribute {name!r}{in_laju(name, dict.fromkeys(__dir__()))}")
     globals()[name] = found = getattr(import_module(f"laju.{_LATER[name]}"), name)
     return found
 

@@ -45,6 +45,7 @@ def write_files(folder: Path) -> None:
     (folder / "a.csv").write_text(LOG)
     (folder / "b.csv").write_text(LOG)
     (folder / "c.yaml").write_text("learning_rate: 0.1\nlr_scheduler_type: linear\nmax_steps: 100\n")
+    (folder / "c.json").write_text('{"learning_rate": 0.1, "lr_scheduler_type": "linear", "max_steps": 100}')
     (folder / "empty.csv").touch()
     (folder / "picture.csv").write_bytes(bytes(range(256)))
     (folder / "folder").mkdir()
@@ -101,6 +102,8 @@ ROWS = [
     Row(f"check {S} --updates x --json", 2, "{"),
     Row(f"check {S} --select LAJU1", 2, "'LAJU1' is no code"),
     Row("check 'StepLR(10)'", 2, "laju convert --from torch"),
+    Row("check a.csv", 2, "a.csv is a file; the schedule of a log: laju recognise a.csv"),
+    Row("check folder", 2, "folder is a folder; the schedule of a log: laju recognise folder"),
     Row(f"check {S} {S}", 2, EXTRA),
     Row(f"check '{LONG}={S[1:-1]}' --updates 20", 0, "no findings"),
     # --- diff
@@ -119,6 +122,12 @@ ROWS = [
     # --- convert
     Row("convert", 2, "Missing argument 'SCHEDULE'"),
     Row("convert 'StepLR(10)'", 2, "Missing option '--from'"),
+    Row("convert a.csv --to torch", 2, "The schedule of a log: laju recognise LOG"),
+    Row(
+        "convert --from torch 'get_cosine_schedule_with_warmup(10, 100)' --to laju",
+        2,
+        "not a scheduler of PyTorch but of Transformers: name the system 'transformers'",
+    ),
     Row("convert --from torch 'OneCycleLR(max_lr=0.1, total_steps=9)' --to keras", 0, "from "),
     Row("convert --from torch 'OneCycleLR(max_lr=0.1, total_steps=9)' --to keras --json", 0, "{"),
     Row("convert --from torch 'StepLR(step_size=10)' --to laju", 2, "--lr 0.1"),
@@ -153,6 +162,8 @@ ROWS = [
     Row("recognise nowhere.csv --json", 2, "{"),
     Row("recognise folder", 2, "folder"),
     Row("recognise empty.csv", 2, "empty.csv"),
+    Row("recognise c.yaml", 2, "laju convert --from config c.yaml --to laju"),
+    Row("recognise c.json", 2, "c.json is a configuration of transformers, not a log; its schedule: laju convert"),
     Row("recognise picture.csv", 2, "picture.csv"),
     Row("recognise a.csv b.csv", 2, EXTRA),
     *(Row(f"recognise '{name}.csv'", 2, "") for name in STRANGE),
@@ -173,6 +184,7 @@ ROWS = [
     Row(f"compare 0.1 {TINY}", 0, "1 trial", LAB),
     Row(f"compare 0.1 {TINY} --json", 0, "{", LAB),
     Row("compare 'StepLR(10)'", 2, "laju convert --from torch"),
+    Row("compare digits", 2, "digits is a task: --task digits", LAB),
     Row("compare 0.1 --task digit", 2, "did you mean 'digits'?", LAB),
     Row("compare 0.1 --data-dir folder", 2, "takes no --data-dir", LAB),
     Row("compare 0.1 --epochs 0 --json", 2, "{"),

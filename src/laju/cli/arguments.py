@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import warnings
@@ -91,7 +92,8 @@ def read_schedules(texts: tuple[str, ...]) -> dict[str, Schedule]:
                 try:
                     found = {name: parse(spec, functions=functions_allowed())}
                 except SpecError as error:
-                    raise click.BadParameter(f"{error}{_foreign(spec)}", param_hint="SCHEDULE") from None
+                    hint = _of_file(spec) or _of_task(spec) or _foreign(spec)
+                    raise click.BadParameter(f"{error}{hint}", param_hint="SCHEDULE") from None
         for name in found:
             if name in named:
                 raise click.BadParameter(
@@ -116,6 +118,29 @@ def _of_chapter(name: str) -> tuple[str, Schedule]:
     return known, six[known]
 
 
+def _of_file(spec: str) -> str:
+    """Where a text is the path of a file or a folder: the commands that read files."""
+    path = spec.strip()
+    if not os.path.exists(path):
+        return ""
+    quoted = shlex.quote(path)
+    return (
+        f"\n{path} is a {'folder' if os.path.isdir(path) else 'file'}; the schedule of a log: laju recognise {quoted}; "
+        f"of a configuration: laju convert --from config {quoted} --to laju"
+    )
+
+
+def _of_task(spec: str) -> str:
+    """Where a text is the name of a task, and the verb trains tasks: the option for the task."""
+    context = click.get_current_context(silent=True)
+    if context is None or all(parameter.name != "task" for parameter in context.command.params):
+        return ""
+    from laju.lab.tasks import TASKS
+
+    name = spec.strip()
+    return f"\n{name} is a task: --task {name}, beside the schedules to train it with" if name in TASKS else ""
+
+
 def _foreign(spec: str) -> str:
     """Where a text calls a scheduler of another system: the command that reads it."""
     from laju.core.node import FUNCTIONS, NODES
@@ -131,7 +156,7 @@ def _foreign(spec: str) -> str:
     if all(name in found.refused for found in known):
         return f"\n{name} is of {titles}, and no schedule: {known[0].refused[name]}"
     command = f"laju convert --from {known[0].name} {shlex.quote(spec.strip())} --to laju --lr RATE"
-    return f"\n{name} is a scheduler of {titles}; what it is in laju says: {command}"
+    return f"\n{name} is a scheduler of {titles}; its schedule in laju: {command}"
 
 
 def _split(text: str) -> tuple[str, str]:

@@ -33,11 +33,20 @@ def _number(text: str) -> int | float | str:
     return text
 
 
+class _Source(click.types.StringParamType):
+    def get_missing_message(self, param: click.Parameter, ctx: click.Context | None) -> str:
+        return (
+            "The system that SCHEDULE is written for: laju, torch, optax, transformers …; or config for a file of settings. "
+            "(The schedule of a log: laju recognise LOG.)"
+        )
+
+
 @click.command("convert")
 @schedule_argument()
 @click.option(
     "--from",
     "source",
+    type=_Source(),
     required=True,
     metavar="SYSTEM",
     shell_complete=completion.sources,

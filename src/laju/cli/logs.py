@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import click
@@ -29,7 +31,11 @@ class LogOptions:
     run: int | None = None
 
     def read(self, path: str) -> Log:
-        return read(path, update=self.update, rate=self.rate, run=self.run)
+        log = read(path, update=self.update, rate=self.rate, run=self.run)
+        # The rate of a configuration in JSON would pass for a log of one row.
+        if path.lower().endswith(".json") and log.unit == "row" and len(log.at) == 1:
+            _no_configuration(path)
+        return log
 
     def pairs(self, log: Log, updates_per_epoch: int | None = None) -> list[tuple[int, str]]:
         """Positions that are whole, and rates as the log writes them, moved by the convention of a writer that is known.
@@ -49,6 +55,22 @@ class LogOptions:
         shift = log.format.shifts[0] if log.format.known else 0
         moved = [(int(t) + shift, text) for t, text in zip(at, found.texts, strict=True)]
         return [pair for pair in moved if pair[0] >= 0]
+
+
+def _no_configuration(path: str) -> None:
+    from laju.dialects.base import DialectError
+    from laju.dialects.configs import owners
+    from laju.dialects.contents import content
+
+    try:
+        systems = owners(content(Path(path)))
+    except (DialectError, RecursionError):
+        return
+    if systems:
+        raise LogError(
+            f"{path} is a configuration of {' or '.join(systems)}, not a log; its schedule: "
+            f"laju convert --from {systems[0]} {shlex.quote(path)} --to laju"
+        )
 
 
 def log_options(command: Callable[..., Any]) -> Callable[..., Any]:

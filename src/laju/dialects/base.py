@@ -82,6 +82,12 @@ class System:
         if own in self.refused:
             raise NotASchedule(f"{self.title}'s {own} is no schedule: {self.refused[own]}")
         known = [*self.schedulers, *self.aliases, *self.refused]
+        if owners := [other for other in map(system, SYSTEMS) if name in other.schedulers]:
+            titles = ", ".join(other.title for other in owners)
+            raise DialectError(
+                f"{name!r} is not a scheduler of {self.title} but of {titles}: name the system "
+                f"{' or '.join(repr(other.name) for other in owners)} instead"
+            )
         raise DialectError(
             f"{name!r} is not a scheduler of {self.title} that laju knows{nearest(name, known)} (it knows: "
             f"{', '.join(self.schedulers)})"

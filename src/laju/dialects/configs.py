@@ -74,6 +74,11 @@ class Configured:
     length: int | None = None
 
 
+def owners(content: Any) -> list[str]:
+    """The systems, of `READERS`, whose configurations have the keys of the content."""
+    return [name for name in READERS if _reader(name).is_one(content)]
+
+
 def read_config(
     config: str | os.PathLike[str] | Mapping[str, Any] | list[Any], system: str | None = None, **facts: Any
 ) -> Configured:
@@ -110,7 +115,7 @@ def read_config(
         )
     if system is None:
         try:
-            claims = [name for name in READERS if _reader(name).is_one(content)]
+            claims = owners(content)
         except RecursionError:
             raise DialectError(f"{where} is nested too deeply") from None
         if not claims:

@@ -95,7 +95,8 @@ _CALLED_ELSEWHERE = {
 """What laju has for the names that several systems use, in small letters alone."""
 
 
-def _nearest(name: str, names: Mapping[str, Any]) -> str:
+def in_laju(name: str, names: Mapping[str, Any]) -> str:
+    """Laju's name for a scheduler of another system, or else the nearest of the names, as the end of an error's message."""
     plain = name.lower().replace("_", "").removesuffix("scheduler").removesuffix("schedule").removesuffix("lr")
     known = _CALLED_ELSEWHERE.get(plain) or _CALLED_ELSEWHERE.get(plain.removesuffix("decay"))
     return f"; in laju that is {known}" if known else nearest(name, names)
@@ -130,7 +131,7 @@ class _Reader:
                 return self.operation(at)
             case ast.Call(func=ast.Name(id=name) as function):
                 if name not in self.names:
-                    raise self.fail(f"unknown policy {name!r}{_nearest(name, self.names)}", function)
+                    raise self.fail(f"unknown policy {name!r}{in_laju(name, self.names)}", function)
                 return self.call(self.names[name], name, *self.arguments(at, self.names[name], name), at)
             case ast.Call(func=ast.Attribute(value=receiver, attr=name) as function):
                 schedule = self.read(receiver)
@@ -147,7 +148,7 @@ class _Reader:
             case ast.Name(id=name):
                 if name in self.names:
                     raise self.fail(f"{name} needs its arguments: {_usage(self.names[name], name)}", at)
-                raise self.fail(f"unknown name {name!r}{_nearest(name, self.names)}; put text in quotes", at)
+                raise self.fail(f"unknown name {name!r}{in_laju(name, self.names)}; put text in quotes", at)
         raise self.fail(
             "only laju's policies, methods, numbers, texts, lists and the operators >> * + can stand here", at
         )
