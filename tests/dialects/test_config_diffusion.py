@@ -147,10 +147,18 @@ def test_settings_of_kohya_that_are_not_said_or_not_read(tmp_path):
         ({"lr_scheduler": "constant", "lr_warmup_steps": 5}, "must be 0 with 'constant'"),
         ({"lr_warmup_steps": 10.5}, "must be whole, or a share of the run below 1"),
         ({"optimizer_type": "AdamWScheduleFree"}, "schedules the rate itself"),
+        ({"optimizer_type": "Adafactor"}, "Adafactor chooses the rate itself"),
+        (
+            {"optimizer_type": "AdaFactor", "optimizer_args": ["relative_step=False", "warmup_init=True"]},
+            "chooses the rate",
+        ),
         ({"lr_warmup": 10}, "lr_warmup seems to decide the rate .*did you mean 'lr_warmup_steps'"),
     ):
         with pytest.raises(DialectError, match=message):
             read_config({**config, **more}, "kohya")
+    for own in (["scale_parameter=False", "relative_step=False"], "scale_parameter=False relative_step=False"):
+        adafactor = {**config, "optimizer_type": "Adafactor", "optimizer_args": own}
+        assert read_config(adafactor).schedule == read_config(config).schedule
     file = tmp_path / "config.toml"
     file.write_text(
         'learning_rate = 1e-4\nlr_scheduler = "constant_with_warmup"\nlr_warmup_steps = 0.1\nmax_train_epochs = 2\n'

@@ -506,6 +506,48 @@ def test_arguments_of_megatron_that_cannot_be_read(tmp_path):
     assert read_config(file).length == 500
 
 
+COMMAND = "torchrun pretrain_gpt.py --train-iters 100 --lr-decay-style cosine --min-lr 1e-6"
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        (f"{COMMAND} --lr 1e-4\n{COMMAND} --lr 2e-4", "lr is '--lr 1e-4 or --lr 2e-4'"),
+        (f"{COMMAND} --lr 1e-4 && {COMMAND} --lr 2e-4", "lr is '--lr 1e-4 or --lr 2e-4'"),
+        (f"{COMMAND} --lr 1e-4 # first\n{COMMAND} --lr 2e-4", "lr is '--lr 1e-4 or --lr 2e-4'"),
+        (f"LR=1e-4\n{COMMAND} --lr $LR\nLR=2e-4\n{COMMAND} --lr $LR", "lr is '--lr 1e-4 or --lr 2e-4'"),
+        (f"if [ $A = b ]; then\n  LR=1e-4\nelse\n  LR=2e-4\nfi\n{COMMAND} --lr $LR", r"lr is \$LR"),
+        (f"LR=2e-4\nif [ $A ]; then LR=1e-4; fi\n{COMMAND} --lr $LR", r"lr is \$LR"),
+        (f"case $A in\n  b) LR=1e-4 ;;\n  c) if [ $B ]; then LR=2e-4; fi ;;\nesac\n{COMMAND} --lr $LR", r"lr is \$LR"),
+        (f'case $A in\n  b) X="--lr 1e-4" ;;\n  c) X="--lr 2e-4" ;;\nesac\n{COMMAND} $X', "lr is '--lr 1e-4 or --lr 2e-4'"),
+        (f"for LR in 1e-4 2e-4; do\n  {COMMAND} --lr $LR\ndone", r"lr is \$LR"),
+    ],
+)  # fmt: skip
+def test_a_script_that_trains_in_two_ways_is_no_schedule(script, message, tmp_path):
+    file = tmp_path / "run.sh"
+    file.write_text(script + "\n")
+    with pytest.raises(DialectError, match=message):
+        read_config(file)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        f"if [ $STAGE -le 3 ]; then\n  LR=1e-4\n  {COMMAND} --lr $LR\nfi\necho done",  # the branch's own command
+        f"python prepare.py --seed 1\n{COMMAND} --lr 1e-4 --seed 2\npython evaluate.py --lr 1e-4 --seed 3",
+        f"{COMMAND} --lr 2e-4 --lr 1e-4",  # the last one counts, as for argparse
+        f'ARGS="--lr 2e-4 --bf16"\n{COMMAND} $ARGS --lr 1e-4',
+        f"ARGS=(\n  --lr 1e-4 # the peak\n  #--lr 2e-4\n)\n{COMMAND} ${{ARGS[@]}}",
+        f"# python old.py \\\n#   --lr 2e-4 \\\n{COMMAND} --lr 1e-4 \\\n  --bf16\necho finished",
+        f"{COMMAND} \\\n  --lr 1e-4\nexport A=b\necho finished",  # the next line is no second value
+    ],
+)
+def test_a_script_with_one_training(script, tmp_path):
+    file = tmp_path / "run.sh"
+    file.write_text(script + "\n")
+    assert read_config(file, "megatron").call == "OptimizerParamScheduler(0.0, 0.0001, 1e-06, 0, 100, 'cosine')"
+
+
 # --- fairseq -------------------------------------------------------------------------------------------------------------
 
 

@@ -54,6 +54,11 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
         raise DialectError(
             f"optimizer_type {given.get('optimizer_type')} schedules the rate itself, and not lr_scheduler"
         )
+    if str(given.get("optimizer_type") or "").lower() == "adafactor" and not _own_rate(given.get("optimizer_args")):
+        raise DialectError(
+            "optimizer_type Adafactor chooses the rate itself, whatever lr_scheduler says, unless optimizer_args has "
+            "relative_step=False (and no warmup_init=True)"
+        )
     groups = [key for key in ("unet_lr", "text_encoder_lr") if given.get(key) is not None]
     given.notes += [f"{key} is left out: the rate of its own parameters, on the same schedule" for key in groups]
     rate = given.lr("learning_rate")
@@ -94,6 +99,13 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
         )
     more = f", {kwargs!r}" if kwargs else ""
     return given.configured(schedule, call=f"get_scheduler({rate!r}, {name!r}, {warmup}, {total}{more})")
+
+
+def _own_rate(given: Any) -> bool:
+    """Whether Adafactor takes the scheduler's rate (library/train_util.py: `get_optimizer`)."""
+    words = given.split() if isinstance(given, str) else given if isinstance(given, list) else []
+    says = {str(word).replace(" ", "").lower() for word in words}
+    return "relative_step=false" in says and "warmup_init=true" not in says
 
 
 def _steps(given: Section, name: str, total: int) -> int:

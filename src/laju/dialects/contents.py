@@ -5,6 +5,7 @@ A file that names its bases under `_BASE_`, as detectron2 and PaddlePaddle's too
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shlex
@@ -92,38 +93,104 @@ _ASSIGNED = re.compile(r"(?:export\s+)?([A-Za-z_]\w*)=(.*)", re.DOTALL)
 def arguments(text: str) -> dict[str, Any]:
     """The arguments of a command, or of a script that has one: `--lr 1e-4` is lr, and `--lr-decay-style=cosine` lr_decay_style.
 
-    A variable that the script assigns is its value. A flag without a value is true.
+    A variable that the script assigns is its value; a variable of one branch (`if`, `case`, a loop) has the value in that branch
+    only. A flag without a value is true. An argument that two commands give with different values is `Unread`.
 
     >>> arguments("LR=1e-4; python train.py --lr ${LR} --lr-decay-style=cosine --bf16 # a comment")
     {'lr': '1e-4', 'lr_decay_style': 'cosine', 'bf16': True}
+    >>> arguments("python first.py --lr 1e-4; python second.py --lr 2e-4")
+    {'lr': '--lr 1e-4 or --lr 2e-4'}
     """
-    lexer = shlex.shlex(text.replace("\\\n", " ").replace("\\\r\n", " "), posix=True, punctuation_chars=";()&|<>")
-    lexer.whitespace_split = True
-    own: dict[str, str] = {}
     found: dict[str, Any] = {}
-    name = None
+    for name, places in _said(text, {}).items():
+        values = [value for (assigned, _), value in places.items() if not assigned] or list(places.values())
+        found[name] = values[-1]
+        if any(value != values[0] for value in values):
+            option = f"--{name}" if f"--{name}" in text else f"--{name.replace('_', '-')}"
+            found[name] = Unread(" or ".join(dict.fromkeys(f"{option} {value}" for value in values)))
+    return found
+
+
+class _Lines(io.StringIO):
+    """A text of which a comment is read up to the end of the line, so that the end itself still ends the command."""
+
+    def readline(self, size: int = -1, /) -> str:  # type: ignore[override]  # of typeshed, which has bytes
+        line = super().readline(size)
+        if line.endswith("\n"):
+            self.seek(self.tell() - 1)
+        return line
+
+
+_ENDS = set(";()&|<>\n")
+_OPEN, _SHUT, _BRANCH = {"if", "case", "for", "while", "until"}, {"fi", "esac", "done"}, {"else", "elif", "then", "do"}
+
+
+def _said(text: str, own: dict[str, str], quoted: bool = False) -> dict[str, dict[tuple[bool, int], Any]]:
+    """The values of each argument, by the place that gives it: whether that is assigned to a variable, and which command it is.
+
+    Args:
+        text: of the script.
+        own: the variables that are known.
+        quoted: whether the text is the value of a variable, in which the end of a line ends no command.
+    """
+    text = re.sub(r"^(\s*#.*)\\\r?$", r"\1", text, flags=re.MULTILINE)  # a comment goes on in no next line
+    lexer = shlex.shlex(
+        _Lines(re.sub(r"\\\r?\n", " ", text)), posix=True, punctuation_chars="".join(_ENDS - set("\n" * quoted))
+    )
+    lexer.whitespace_split = True
+    lexer.whitespace = " \t\r\n" if quoted else " \t\r"
+    found: dict[str, dict[tuple[bool, int], Any]] = {}
+    branches: list[set[str]] = []
+    name, command, depth, first = None, 0, 0, True
     for word in lexer:
-        if set(word) <= set(";()&|<>"):
+        place = (bool(depth), command)
+        if set(word) <= _ENDS:
+            depth = max(0, depth + word.count("(") - word.count(")"))
+            if depth and set(word) <= set("(\n"):
+                continue
             name = None
+            if not depth and (set(word) & set(";|\n") or word in ("&", "&&")):
+                command, first = command + 1, True
+            first = first or (")" in word and not depth)  # a pattern of `case`
+            if ";;" in word and branches:
+                _forget(own, branches)
+            continue
+        begins, first = first, first and (word in _BRANCH | _OPEN)
+        if begins and not depth and word in _OPEN:
+            branches.append(set())
+        elif begins and not depth and branches and word in _SHUT | {"else", "elif"}:
+            _forget(own, branches)
+            if word in _SHUT:
+                branches.pop()
         elif word.startswith("--") and len(word) > 2 and not word[2:3].isspace() and " " not in word.partition("=")[0]:
             name, _, value = word[2:].partition("=")
             name = name.replace("-", "_")
-            found[name] = _filled(value, own) if value else True
+            found.setdefault(name, {})[place] = _filled(value, own) if value else True
             name = None if value else name
         elif word.startswith("-") and word[1:2].isalpha():
             name = None
         elif name is not None:
-            value = _filled(word, own)
-            before = found[name]
-            found[name] = value if before is True else [*(before if isinstance(before, list) else [before]), value]
+            value, before = _filled(word, own), found[name][place]
+            if word.startswith("$") and (before is not True or "--" in value):  # other arguments, such as $GPT_ARGS
+                name = None
+            else:
+                more = [*(before if isinstance(before, list) else [before]), value]
+                found[name][place] = value if before is True else more
         elif assigned := _ASSIGNED.fullmatch(word):
             own[assigned[1]] = _filled(assigned[2], own)
+            if branches:
+                branches[-1].add(assigned[1])
             if "--" in assigned[2]:  # such as GPT_ARGS="--lr 1e-4", which a command takes in
-                found |= arguments(
-                    "".join(f"{key}={shlex.quote(value)};" for key, value in own.items() if "--" not in value)
-                    + assigned[2]
-                )
+                for key, places in _said(assigned[2], dict(own), quoted=True).items():
+                    found.setdefault(key, {})[True, command] = list(places.values())[-1]
     return found
+
+
+def _forget(own: dict[str, str], branches: list[set[str]]) -> None:
+    """Forget the variables of a branch that ends: whether the script takes the branch is not known."""
+    for name in branches[-1]:
+        own.pop(name, None)
+    branches[-1].clear()
 
 
 def _filled(word: str, own: Mapping[str, str]) -> str:

@@ -18,13 +18,13 @@ from laju.dialects.base import DialectError
 
 
 class Unread:
-    """Something in a Python file that cannot be known without running it."""
+    """Something in a file that cannot be known without running it."""
 
-    def __init__(self, text: str, line: int) -> None:
+    def __init__(self, text: str, line: int | None = None) -> None:
         self.text, self.line = text, line
 
     def __repr__(self) -> str:
-        return f"{self.text!r} in line {self.line}"
+        return f"{self.text!r}" + (f" in line {self.line}" if self.line else "")
 
 
 def python(path: Path, above: tuple[Path, ...] = (), files: list[Path] | None = None) -> dict[str, Any]:
