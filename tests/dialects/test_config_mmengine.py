@@ -105,3 +105,9 @@ def test_what_cannot_be_known_is_said(text: str, message: str, tmp_path: Path) -
     file.write_text(text)
     with pytest.raises(DialectError, match=message):
         read_config(file)
+
+
+def test_a_file_with_a_train_dataset_is_mmengines():
+    step = {"type": "MultiStepLR", "milestones": [8, 11], "by_epoch": False}
+    config = {"model": {"type": "YOLOX"}, "train_dataset": {"type": "MultiImageMixDataset"}, "param_scheduler": [step]}
+    assert read_config({**config, "optim_wrapper": {"optimizer": {"lr": 0.1}}}).system == "mmengine"

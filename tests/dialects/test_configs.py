@@ -120,6 +120,15 @@ def test_torchtitan(tmp_path: Path) -> None:
         read_config({"lr_scheduler": {"decay": 2}}, total=9)
 
 
+def test_torchtune_without_a_scheduler_keeps_the_rate() -> None:
+    optimizer = {"_component_": "bitsandbytes.optim.PagedAdamW", "lr": 2e-5}
+    found = read_config({"optimizer": optimizer, "epochs": 3, "optimizer_in_bwd": True})
+    assert (found.system, found.schedule) == ("torchtune", laju.constant(2e-5))
+    assert found.notes == ("lr_scheduler is not given: the rate is constant",)
+    with pytest.raises(DialectError, match="lr_schedule seems to decide the rate"):
+        read_config({"optimizer": optimizer, "lr_schedule": {"num_warmup_steps": 5}})
+
+
 def test_torchtune(tmp_path: Path) -> None:
     file = tmp_path / "full.yaml"
     file.write_text(

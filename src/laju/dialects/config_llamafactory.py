@@ -21,7 +21,8 @@ LEARNING_RATE = 1e-4
 
 def is_one(content: Any) -> bool:
     """Whether it looks like a configuration of LLaMA-Factory's version 1."""
-    return has(content, "model", "train_dataset") and "per_device_train_batch_size" not in content
+    own = has(content, "model", "train_dataset") and "per_device_train_batch_size" not in content
+    return own and isinstance(content["model"], str)  # of MMEngine, a dict
 
 
 def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:

@@ -11,7 +11,7 @@ from typing import Any
 
 from laju.core.checks import nearest, whole
 from laju.dialects.base import DialectError
-from laju.dialects.configs import Configured, decimal, fact, mapping, no_other_rates
+from laju.dialects.configs import Configured, constant, decimal, fact, mapping, no_other_rates
 from laju.dialects.transformers import get_cosine_schedule_with_warmup
 
 _KNOWN = ("get_cosine_schedule_with_warmup",)
@@ -19,16 +19,21 @@ _KNOWN = ("get_cosine_schedule_with_warmup",)
 
 def is_one(content: Any) -> bool:
     """Whether it looks like a configuration of torchtune."""
-    section = content.get("lr_scheduler") if isinstance(content, Mapping) else None
-    return isinstance(section, Mapping) and "_component_" in section
+    sections = [content.get(key) for key in ("lr_scheduler", "optimizer")] if isinstance(content, Mapping) else []
+    return any(isinstance(section, Mapping) and "_component_" in section for section in sections)
 
 
 def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
-    """The schedule over `total` updates, or over `epochs` of the configuration times `updates_per_epoch`."""
+    """The schedule over `total` updates, or over `epochs` of the configuration times `updates_per_epoch`.
+
+    The recipes keep the rate where no scheduler is named (torchtune 0.6.1, recipes/full_finetune_single_device.py:
+    `_setup_lr_scheduler`).
+    """
     given = mapping(content, where)
-    section = dict(mapping(given.get("lr_scheduler", {}), "lr_scheduler"))
+    section = dict(mapping(given.get("lr_scheduler") or {}, "lr_scheduler"))
+    scheduled = bool(section)
     name = str(section.pop("_component_", "")).rpartition(".")[2]
-    if name not in _KNOWN:
+    if scheduled and name not in _KNOWN:
         raise DialectError(
             f"lr_scheduler._component_ {name!r} is not one that laju knows{nearest(name, _KNOWN)} ({', '.join(_KNOWN)})"
         )
@@ -36,6 +41,8 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
     notes = no_other_rates(given, ("lr_scheduler", "epochs", "max_steps_per_epoch"), "torchtune")
     notes += no_other_rates(optimizer, ("lr",), "torchtune", "optimizer")
     lr = decimal("optimizer.lr", fact("lr", facts, optimizer.get("lr"), what="the optimizer's rate (optimizer.lr)"))
+    if not scheduled:
+        return constant(lr, "torchtune", "lr_scheduler is not given", notes)
     total, epochs, most = section.pop("num_training_steps", None), given.get("epochs"), given.get("max_steps_per_epoch")
     # max_steps_per_epoch cuts an epoch short; where the epoch's own length is not known, the cut is taken for it.
     lengths = [length for length in (facts.get("updates_per_epoch"), most) if length is not None]
