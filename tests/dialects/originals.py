@@ -14,8 +14,6 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from converted import timm_alone
-
 
 def main() -> None:
     name, updates, *more = sys.argv[1:]
@@ -53,6 +51,8 @@ def _transformers(calls: Any, n: int) -> list[list[float]]:
 
 
 def _timm(calls: Any, n: int, folder: Path) -> list[list[float]]:
+    from converted import timm_alone  # beside this file, where it is run as a program
+
     timm_alone(folder)
     return _stepped(sys.modules["timm.scheduler"], calls, n, lambda scheduler, t: scheduler.step_update(t + 1))
 
