@@ -399,7 +399,7 @@ def test_skipped_updates_are_a_lag_and_no_negative_rate(seed: int, digits: str):
     lag = int(rng.integers(1, 5))
     found = recognise(logged(laju.linear_to_zero(peak, total, warmup=warmup), range(10, total, 10), lag, digits))
     assert (found.text, found.lag) == (f"linear_to_zero({peak!r}, total={total}, warmup={warmup})", lag)
-    assert f"those of {lag} update{'s' * (lag > 1)} earlier: skipped updates?" in found.note
+    assert f"those of {lag} update{'s' * (lag > 1)} earlier: " in found.note
     assert found.schedule.values(total).min() >= 0
 
 

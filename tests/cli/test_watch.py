@@ -134,6 +134,21 @@ def test_a_terminal_has_one_screen(tmp_path: Path) -> None:
     assert all(len(line) <= 80 for line in shown)
 
 
+@posix
+@pytest.mark.slow
+def test_rates_that_are_not_those_of_the_schedule_are_told_as_advise_tells_them(tmp_path: Path) -> None:
+    log = write(tmp_path / "run.csv", RUN, 1000)
+    other = "linear(0.5, 0, total=2000)"
+    advised = CliRunner().invoke(cli, ["advise", str(log), "--schedule", other, "--prior", "none"]).stdout
+    with watching(log, "--schedule", other) as watch:
+        watch.until("update 1,000 of 2,000")
+        watch.stop()
+        assert watch.process.stderr is not None
+        told = watch.process.stderr.readline().strip()
+    assert told.startswith("rates: the log has ")
+    assert told in advised
+
+
 def test_a_run_that_is_over_is_said_at_once(tmp_path: Path) -> None:
     log = write(tmp_path / "run.csv", RUN)
     done = CliRunner().invoke(cli, ["watch", str(tmp_path / "run.csv"), "--schedule", str(RUN)])

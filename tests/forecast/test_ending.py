@@ -201,6 +201,7 @@ def test_the_last_update_counted_from_0_is_the_end() -> None:
     at, values = AT - 1, LOSS
     found = ending(at, values, RUN, prior=None)
     assert (found.law, found.value, found.at) == ("measured", values[-1], TOTAL)
+    assert str(found) == f"ended at {values[-1]:.5g} after {TOTAL:,} updates; the run is over"
 
 
 def test_a_measure_that_rises_is_refused_with_its_cure() -> None:

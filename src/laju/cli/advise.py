@@ -247,7 +247,7 @@ class _Run:
             )
         rates: Any = schedule
         if spec is not None and log.rates:
-            rates, note = _made(log, options, schedule, per_epoch, updates)
+            rates, note = used_rates(log, options, schedule, per_epoch, updates)
             verdict = verdict if note is None else note if verdict is None else f"{verdict}\n{note}"
         return cls(log, losses, at, schedule, rates, verdict, later)
 
@@ -341,7 +341,7 @@ def run_schedule(
     return found.schedule
 
 
-def _made(
+def used_rates(
     log: Log, options: LogOptions, schedule: Schedule, per_epoch: int | None, updates: int | None
 ) -> tuple[Any, str | None]:
     """The rates of the whole run: of the schedule, or the logged ones up to the last where these are others."""

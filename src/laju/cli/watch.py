@@ -64,7 +64,7 @@ def command(
         used = advise.past_runs(priors, options, loss_column, updates_per_epoch, file)
     screen = Screen(plain=as_json or not sys.stdout.isatty())
     stamp: Any = None
-    row = -1.0
+    row, contradicted = -1.0, False
     while True:
         before, stamp = stamp, _stamp(Path(file))
         if stamp != before:
@@ -76,11 +76,20 @@ def command(
                     if at.size and at[-1] != row:
                         schedule = advise.run_schedule(log, options, spec, updates_per_epoch, updates)
                         row = float(at[-1])
-                        end, found = _ending(at, losses, schedule, updates, used)
+                        rates, other = schedule, None
+                        if spec is not None and log.rates:
+                            rates, other = advise.used_rates(log, options, schedule, updates_per_epoch, updates)
+                        end, found = _ending(at, losses, schedule, rates, updates, used)
                         if as_json:
                             click.echo(as_text(_told(found, losses, row, end)).replace("\n", " "))
                         else:
-                            screen.show(*_lines(log, losses, row, end, found, schedule, target))
+                            first, *more = _lines(log, losses, row, end, found, schedule, target)
+                            if other is not None:
+                                more.append(f"rates: {other}")
+                                if screen.plain and not contradicted:  # a pipe has the first lines alone
+                                    click.echo(more[-1], err=True)
+                            screen.show(first, *more)
+                        contradicted = other is not None
                         if _is_over(at, end):
                             return
             except (click.ClickException, OSError, ValueError, OverflowError, ArithmeticError) as error:
@@ -97,10 +106,10 @@ class Screen:
     """Text that is drawn over the text before on a terminal; elsewhere the first line of each text, once."""
 
     def __init__(self, plain: bool) -> None:
-        self._plain, self._height, self._last = plain, 0, ""
+        self.plain, self._height, self._last = plain, 0, ""
 
     def show(self, first: str, *more: str) -> None:
-        if self._plain:
+        if self.plain:
             if first != self._last:
                 click.echo(first)
                 sys.stdout.flush()
@@ -145,14 +154,19 @@ def _read(file: str, options: LogOptions) -> Log:
 
 
 def _ending(
-    at: np.ndarray[Any, np.dtype[np.float64]], losses: Series, schedule: Schedule, updates: int | None, prior: Any
+    at: np.ndarray[Any, np.dtype[np.float64]],
+    losses: Series,
+    schedule: Schedule,
+    rates: Any,
+    updates: int | None,
+    prior: Any,
 ) -> tuple[int, Ending]:
     from laju.forecast import ending
     from laju.forecast.ending import whole_run
 
     end = whole_run(schedule, updates)[1]
     seen = at <= end  # some loggers count one update more
-    return end, ending(at[seen], losses.values[seen], schedule, updates, prior=prior)
+    return end, ending(at[seen], losses.values[seen], rates, updates, prior=prior)
 
 
 def _is_over(at: np.ndarray[Any, np.dtype[np.float64]], end: int) -> bool:

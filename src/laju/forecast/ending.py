@@ -115,6 +115,8 @@ class Ending:
 
     def __str__(self) -> str:
         """The answer and what it rests on, a line for each."""
+        if self.law == "measured":
+            return f"ended at {self.value:.5g} after {self.at:,} updates; the run is over"
         if self.refused:
             lines = [f"no answer: {self.refused}"]
         else:

@@ -189,7 +189,8 @@ def _result(schedule: Schedule, proposal: Proposal, log: Log, rounding: str, per
         notes.append(f"read from its value {late[1]} on, as by a scheduler that counts from {late[1]}")
     if lag:
         times = "" if np.min(proposal.lag) == lag else "up to "
-        notes.append(f"the rates are those of {times}{lag} update{'s' * (lag > 1)} earlier: skipped updates?")
+        why = "rows number the updates that are done, or an update was skipped" if lag == 1 else "skipped updates?"
+        notes.append(f"the rates are those of {times}{lag} update{'s' * (lag > 1)} earlier: {why}")
     if (_call(text) or ("",))[0] != "Table":
         if len(log.y) < 4:
             notes.append(f"{len(log.y)} value{'s' if len(log.y) > 1 else ''} would fit many schedules")
