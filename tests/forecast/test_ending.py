@@ -204,6 +204,14 @@ def test_the_last_update_counted_from_0_is_the_end() -> None:
     assert str(found) == f"ended at {values[-1]:.5g} after {TOTAL:,} updates; the run is over"
 
 
+@pytest.mark.parametrize("updates", [10_000_001, 10**30])
+def test_a_run_with_more_updates_than_can_be_summed_is_refused_with_a_cure(updates: int) -> None:
+    with pytest.raises(ValueError, match=r"at must be at most 10,000,000 updates, got .* in hundreds or thousands"):
+        ending([1, 2, 3, 4, 5], [3.0, 2.9, 2.8, 2.7, 2.6], laju.cosine(0.1, total=1000), at=updates, prior=None)
+    with pytest.raises(ValueError, match="at must be at most 10,000,000 updates"):
+        ending([1, 2, 3, 4, 5], [3.0, 2.9, 2.8, 2.7, 2.6], laju.cosine(0.1, total=updates), prior=None)
+
+
 def test_a_measure_that_rises_is_refused_with_its_cure() -> None:
     refused = ending(AT[:40], np.linspace(60, 80, 40), RUN).refused
     assert refused is not None

@@ -44,6 +44,10 @@ _NOTHING = 1e-6
 _CURE = "one finished run of this recipe at this peak rate, as a past run (--prior LOG; laju.forecast.learn), would settle it"
 
 
+MOST_UPDATES = 10_000_000
+"""Of a run: every update has a rate of its own, and a longer run would take minutes and gigabytes."""
+
+
 @dataclass(frozen=True)
 class Tested:
     """A question of the rolling test: from the rows up to an update, the last loss seen was predicted."""
@@ -264,6 +268,11 @@ def whole_run(schedule: Any, at: Any) -> tuple[Array, int]:
         end = int(length)
     else:
         end = int(np.asarray(schedule).size)
+    if end > MOST_UPDATES:
+        raise ValueError(
+            f"at must be at most {MOST_UPDATES:,} updates, got {end:,}; count the rows and the lengths of the schedule in "
+            "hundreds or thousands of updates, which changes the answer little"
+        )
     return as_rates(schedule, end, "schedule"), end
 
 
