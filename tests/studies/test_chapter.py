@@ -385,9 +385,10 @@ def test_full_size_files_and_their_stored_trials_get_a_verdict(shared: Path, tmp
     done = subprocess.run([*program, "--json"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "15 trials, 15 of them in the store already" in done.stderr
-    found = json.loads(done.stdout)["chapter"]
+    told = json.loads(done.stdout)
+    found = told["chapter"]
     assert [line["agrees"] for line in found["lines"]] == [True, True, True, True, None]
-    assert found["verdict"].startswith(f"The figures of the {which.title} tab come out for constant, square root")
+    assert told["verdict"].startswith(f"The figures of the {which.title} tab come out for constant, square root")
 
 
 # --- names -------------------------------------------------------------------------------------------------------------

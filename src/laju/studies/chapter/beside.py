@@ -196,11 +196,10 @@ class Result:
         chapter = {
             "tab": self.tab.name,
             "as_meant": self.as_meant,
-            "verdict": self.verdict,
             "elsewhere": self.elsewhere,
             "lines": lines,
         }
-        return self.comparison.to_json() | {"chapter": chapter}
+        return self.comparison.to_json() | {"verdict": self.verdict, "chapter": chapter}
 
 
 def _same_rates(schedule: Any, used: Any, plan: RunPlan) -> bool:
