@@ -761,7 +761,7 @@ def test_a_wrong_argument_is_refused_with_its_name(name, parameter):
             "warmup and cooldown together must be at most the total of 10, got 11",
         ),
         (lambda: wsd(1, total=None, cooldown=7), "cooldown must be left out when total is None"),
-        (lambda: wsd(1, total=10), "cooldown must be a length such as"),
+        (lambda: wsd(1, total=10), "cooldown must be given with total=10"),
         (lambda: wsd(1, total=10, cooldown=3, shape="exponential"), "final must be non-zero"),
         (lambda: wsd(1, total=10, cooldown=3, shape="cosin"), "did you mean 'cosine'"),
         (lambda: wsd_s(1, [], cooldown=3), "ends must hold at least one"),

@@ -66,6 +66,10 @@ def wsd(
                 f"cooldown must be left out when total is None, got {cooldown!r}; cool down when the end is known"
             )
         return Chain((*rise, Constant(peak))) if rise else Constant(peak)
+    if cooldown is None:
+        raise ValueError(
+            f"cooldown must be given with total={total!r}, such as cooldown='20%'; without total the rate stays at the peak"
+        )
     down = span("cooldown", cooldown)
     stable = rest(span("total", total), up + down, "warmup and cooldown together", empty=True)
     decay = Ramp(peak, final, down + 1, shape).shift(-1) if first else Ramp(peak, final, down, shape)
