@@ -89,7 +89,7 @@ simple: st.SearchStrategy[Call] = st.one_of(
 @st.composite
 def composites(draw: st.DrawFn, parts: st.SearchStrategy[Call] = simple) -> Call:
     n = draw(st.integers(1, 3))
-    shares = {1: [[1.0]], 2: [[0.5, 0.5], [0.3, 0.7], [0.1, 0.9], [1 / 3, 2 / 3], [0.2999, 0.7], [0.5, 0.4]],
+    shares = {1: [[1.0]], 2: [[0.5, 0.5], [0.3, 0.7], [0.1, 0.9], [1 / 3, 2 / 3], [0.2999, 0.7], [0.45, 0.55], [0.5, 0.4]],
               3: [[0.1, 0.3, 0.6], [0.25, 0.25, 0.5], [1 / 7, 2 / 7, 4 / 7]]}[n]  # fmt: skip
     scaling = draw(st.lists(st.sampled_from(["rescaled", "fixed"]), min_size=n, max_size=n))
     return "CompositeParamScheduler", {
@@ -111,7 +111,7 @@ def warmups(draw: st.DrawFn) -> Call:
 
 
 CALLS = {**{name: kwargs.map(lambda k, name=name: (name, k)) for name, kwargs in SIMPLE.items()},  # type: ignore[misc]
-         "CompositeParamScheduler": composites(), "WarmupParamScheduler": warmups()}  # fmt: skip
+         "CompositeParamScheduler": composites(simple | composites()), "WarmupParamScheduler": warmups()}  # fmt: skip
 
 
 def built(system: Any, call: Call, **more: Any) -> Any:
@@ -173,6 +173,16 @@ def test_values_are_fvcores(fvcore: Any, name: str, parity: Any) -> None:
 
     check()
     assert checked > 5
+
+
+def test_one_part_inside_a_later_part_keeps_its_steps(fvcore: Any) -> None:
+    """The outer boundary, 4.5 of 10 updates, is not at an update."""
+    steps = ("MultiStepParamScheduler", {"values": [1.0, 0.1, 0.01], "num_updates": 100, "milestones": [33, 66]})
+    inner = ("CompositeParamScheduler", {"schedulers": [steps], "lengths": [1.0], "interval_scaling": ["rescaled"]})
+    outer = {"schedulers": [("ConstantParamScheduler", {"value": 1.0}), inner], "lengths": [0.45, 0.55]}
+    call = ("CompositeParamScheduler", {**outer, "interval_scaling": ["rescaled"] * 2})
+    ours = built(dialect, call, max_iter=10).values(10)
+    assert ours.tolist() == [1.0] * 7 + [0.1, 0.1, 0.01] == theirs(built(fvcore, call), 10, 10).tolist()
 
 
 @pytest.mark.parametrize("name", SIMPLE)

@@ -17,6 +17,7 @@ import laju  # noqa: E402
 from laju.core.schedule import Schedule  # noqa: E402
 from laju.dialects import DialectError, NotASchedule, read, system  # noqa: E402
 from laju.dialects import keras as dialect  # noqa: E402
+from tests.dialects.drawn import calls, same_or_refused  # noqa: E402
 
 N = 100
 few = settings(max_examples=25, deadline=None, derandomize=True)
@@ -38,7 +39,7 @@ CALLS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "InverseTimeDecay": st.fixed_dictionaries(decay),
     "CosineDecay": st.fixed_dictionaries(
         {"initial_learning_rate": values, "decay_steps": steps, "alpha": st.sampled_from([0.0, 0.1, 1.0]),
-         "warmup_target": st.none() | values, "warmup_steps": st.integers(0, 20)}
+         "warmup_target": st.none() | values, "warmup_steps": st.integers(0, 20) | st.sampled_from([2.5, 0.5, 7.3])}
     ),
     "CosineDecayRestarts": st.fixed_dictionaries(
         {"initial_learning_rate": values, "first_decay_steps": st.sampled_from([-1, 0, 3, 7, 20]),
@@ -48,8 +49,8 @@ CALLS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
 }  # fmt: skip
 
 
-def theirs(schedule: Any) -> np.ndarray:
-    return np.array([float(keras.ops.convert_to_numpy(schedule(t))) for t in range(N)], np.float32)
+def theirs(schedule: Any, n: int = N) -> np.ndarray:
+    return np.array([float(keras.ops.convert_to_numpy(schedule(t))) for t in range(n)], np.float32)
 
 
 def fails(call: Any) -> bool:
@@ -110,5 +111,43 @@ def test_text_and_what_is_refused() -> None:
     assert set(CALLS) == set(system("keras").schedulers)
     with pytest.raises(NotASchedule, match="follows a metric"):
         read("keras", "ReduceLROnPlateau()")
+    with pytest.raises(DialectError, match=r"must be a float, such as 0\.0, got 0: with an int, Keras"):
+        dialect.CosineDecay(0, 90, warmup_target=1e-3, warmup_steps=10)
     with pytest.raises(DialectError, match="boundaries must be at least one, and not fall"):
         dialect.PiecewiseConstantDecay([5, 3], [1, 2, 3])
+
+
+def decided_by_float32(name: str, kwargs: dict[str, Any], n: int) -> np.ndarray:
+    """Where Keras' power overflows, or a stair or restart, whose place Keras rounds, falls on an update: either side is right."""
+    first = abs(kwargs.get("decay_steps") or kwargs.get("first_decay_steps") or 1)
+    cycles = np.arange(n) / first
+    overflows = np.zeros(n, bool)
+    if name == "ExponentialDecay" and kwargs["decay_rate"] > 1:
+        overflows = cycles * np.log(kwargs["decay_rate"]) > np.log(float(np.finfo(np.float32).max))
+    stepped = kwargs.get("staircase") or name == "CosineDecayRestarts"
+    growth = kwargs.get("t_mul", 2.0 if name == "CosineDecayRestarts" else 1.0)
+    if not stepped or (growth == 1 and float(np.float32(first)) == first):
+        return overflows
+    if growth > 1:
+        cycles = np.log1p(cycles * (growth - 1)) / np.log(growth)
+    return overflows | (np.abs(cycles - np.round(cycles)) < 1e-5 * np.maximum(cycles, 1))
+
+
+@pytest.mark.parametrize("name", dialect.SYSTEM.schedulers)
+def test_whatever_the_arguments_values_are_keras(name: str) -> None:
+    n = 40
+
+    @settings(few, max_examples=40)
+    @given(kwargs=calls(getattr(dialect, name)))
+    def check(kwargs: dict[str, Any]) -> None:
+        if name == "PiecewiseConstantDecay":  # the backends differ on floats beside ints
+            kwargs["values"] = [float(value) for value in kwargs["values"]]
+        either = decided_by_float32(name, kwargs, n)
+        same_or_refused(
+            lambda: np.where(either, 0.0, getattr(dialect, name)(**kwargs).values(n)),
+            lambda: np.where(either, 0.0, theirs(getattr(keras.optimizers.schedules, name)(**kwargs), n)),
+            most=2e-5,
+            of=abs(kwargs.get("initial_learning_rate", 0)),
+        )
+
+    check()

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 import laju
 from laju.dialects import DialectError, NotASchedule, read, system
 from laju.dialects import mmengine as dialect
+from tests.dialects.drawn import calls, same_or_refused
 
 from .conftest import importable
 
@@ -51,7 +52,14 @@ def mmengine(dialects_path: Path) -> Iterator[Any]:
             del sys.modules["cv2"]
 
 
-def stepped(mmengine: Any, configs: list[dict[str, Any]], lr: float, epoch_length: int, n: int = N) -> np.ndarray:
+def stepped(
+    mmengine: Any,
+    configs: list[dict[str, Any]],
+    lr: float,
+    epoch_length: int,
+    n: int = N,
+    until_it_raises: bool = False,
+) -> np.ndarray:
     """The rates when schedulers by iteration step after each, and the others at the end of every epoch."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr)
     made = []
@@ -64,7 +72,12 @@ def stepped(mmengine: Any, configs: list[dict[str, Any]], lr: float, epoch_lengt
             if not by_epoch or len(rates) % epoch_length == 0:
                 for scheduler in made:
                     if scheduler.by_epoch is by_epoch:
-                        scheduler.step()
+                        try:
+                            scheduler.step()
+                        except ValueError:  # past OneCycleLR's end
+                            if until_it_raises:
+                                return np.array(rates)
+                            raise
         rates.append(float(optimizer.param_groups[0]["lr"]))
     return np.array(rates)
 
@@ -256,3 +269,16 @@ def test_a_call_as_text_is_read() -> None:
         system("mmengine").scheduler("ReduceOnPlateauLR")
     with pytest.raises(DialectError, match="did you mean 'CosineAnnealingLR'"):
         read("mmengine", "CosineAnealingLR(T_max=3)", lr=1.0)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ARGUMENTS)
+@given(data=st.data())
+@few
+def test_whatever_the_arguments_values_are_its_own(name: str, data: st.DataObject, mmengine: Any) -> None:
+    arguments = {**data.draw(calls(getattr(dialect, name), ("lr",))), **data.draw(st.just({}) | windows)}
+    config = {"type": name, **arguments, "by_epoch": False}
+    same_or_refused(
+        lambda: getattr(dialect, name)(0.1, **arguments, by_epoch=False).values(N),
+        lambda: stepped(mmengine, [config], 0.1, 1, until_it_raises=True),
+    )

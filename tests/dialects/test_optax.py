@@ -17,6 +17,7 @@ import laju  # noqa: E402
 from laju.core.schedule import Schedule  # noqa: E402
 from laju.dialects import DialectError, NotASchedule, read, system  # noqa: E402
 from laju.dialects import optax as dialect  # noqa: E402
+from tests.dialects.drawn import calls, same_or_refused  # noqa: E402
 
 RELEASE = optax.__version__
 N = 130
@@ -149,3 +150,23 @@ def test_text_and_what_is_refused() -> None:
         read("optax", "cosine_decay_shedule(1, 2)")
     with pytest.raises(DialectError, match="one fewer than the 1 schedules"):
         dialect.join_schedules([dialect.constant_schedule(1)], [3])
+
+
+OF_NUMBERS = [
+    n for n in dialect.SYSTEM.schedulers if "piecewise" not in n and n not in ("sgdr_schedule", "join_schedules")
+]
+
+
+@pytest.mark.parametrize("name", OF_NUMBERS)
+def test_whatever_the_arguments_values_are_optaxs(name: str) -> None:
+    @few
+    @given(kwargs=calls(getattr(dialect, name)))
+    def check(kwargs: dict[str, Any]) -> None:
+        same_or_refused(
+            lambda: getattr(dialect, name)(**kwargs).values(40),
+            lambda: theirs(getattr(optax, name)(**kwargs), 40, compiled=False),
+            most=2e-5,
+            of=max([0.0, *(abs(kwargs[key]) for key in kwargs if key.endswith("value") and kwargs[key] is not None)]),
+        )
+
+    check()

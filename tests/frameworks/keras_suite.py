@@ -329,6 +329,14 @@ def test_a_text_is_a_schedule_and_errors_name_the_argument() -> None:
         LearningRate("cosine(1, total=4)", plan="fitt")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("step", [-1, keras.ops.convert_to_tensor(-1)])
+def test_a_step_before_the_first_is_refused_with_its_number(step: Any) -> None:
+    if keras.backend.backend() == "jax" and not isinstance(step, int):
+        pytest.skip("on JAX a tensor's number is not looked at")
+    with pytest.raises(ValueError, match=r"t must be 0 or more, got .*-1\b"):
+        LearningRate(SCHEDULE)(step)
+
+
 def test_a_bare_schedule_in_a_keras_optimizer_is_an_error_that_names_learning_rate() -> None:
     with pytest.raises(TypeError, match="LearningRate"):
         fit(model_with(keras.optimizers.SGD(SCHEDULE)), 2)

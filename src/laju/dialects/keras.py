@@ -7,7 +7,10 @@ What surprises people most:
 - `decay_steps` of `CosineDecay` does not include the warmup, and `warmup_steps` does nothing without a `warmup_target`.
 - `PolynomialDecay(cycle=True)` is no repetition: each cycle is longer than all before it, and begins lower.
 - `alpha` is a share of the first value (of the warmup's target), `end_learning_rate` is absolute and 0.0001 by default.
-- `CosineDecayRestarts` finds its cycle by logarithms in float32, and may be an update late; here it is on time.
+- Where `initial_learning_rate` is an int, Keras computes in whole numbers: `CosineDecay(0, 90, warmup_target=0.001, …)` stays
+  at 0. An int is refused here.
+- `CosineDecayRestarts` finds its cycle by logarithms in float32, and may be an update late; here it is on time. So may be a stair
+  or a restart where `decay_steps` is a fraction that float32 rounds, such as 0.1.
 """
 
 from __future__ import annotations
@@ -15,16 +18,30 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Annotated
+from numbers import Integral
+from typing import Annotated, Any
 
 from laju.core.algebra import Chain
-from laju.core.checks import shown
+from laju.core.checks import number, shown
 from laju.core.pieces import Constant, Exponential, Power, Ramp
 from laju.core.schedule import Schedule
 from laju.dialects.base import DialectError, System
 from laju.dialects.declared import From0, Made, by_steps, real
 
 Steps = Annotated[float, real("Keras refuses it", above=0)]
+
+
+def _initial(name: str, value: Any) -> float:
+    """The first rate, whose type is that of all that Keras computes: an int makes 0 of a warmup_target of 0.001."""
+    found = number(name, value)
+    if isinstance(value, Integral):
+        raise DialectError(
+            f"{name} must be a float, such as {found!r}, got {shown(value)}: with an int, Keras computes in whole numbers"
+        )
+    return found
+
+
+Initial = Annotated[float, _initial]
 
 SYSTEM = System(
     name="keras",
@@ -41,7 +58,7 @@ SYSTEM = System(
 
 @SYSTEM.declare
 def ExponentialDecay(
-    initial_learning_rate: float,
+    initial_learning_rate: Initial,
     decay_steps: Steps,
     decay_rate: Annotated[float, real("the powers are no numbers", least=0)],
     staircase: bool = False,
@@ -85,14 +102,14 @@ def PiecewiseConstantDecay(boundaries: Sequence[float], values: Sequence[float])
         )
     if not boundaries or any(a > b for a, b in pairwise(boundaries)):
         raise DialectError(f"boundaries must be at least one, and not fall, got {shown(boundaries)}")
-    begins = [0, *(max(math.floor(boundary) + 1, 0) for boundary in boundaries)]
+    begins = [0, *(max(math.trunc(boundary) + 1, 0) for boundary in boundaries)]
     parts = [Constant(value, b - a) for value, (a, b) in zip(values, pairwise(begins), strict=False) if b > a]
     return Chain((*parts, Constant(values[-1])))
 
 
 @SYSTEM.declare
 def PolynomialDecay(
-    initial_learning_rate: float,
+    initial_learning_rate: Initial,
     decay_steps: Steps,
     end_learning_rate: float = 0.0001,
     power: Annotated[float, real("Keras' last value is then infinite", least=0)] = 1.0,
@@ -134,7 +151,7 @@ def PolynomialDecay(
 
 @SYSTEM.declare
 def InverseTimeDecay(
-    initial_learning_rate: float,
+    initial_learning_rate: Initial,
     decay_steps: Steps,
     decay_rate: Annotated[float, real("it divides by zero on the way", least=0)],
     staircase: bool = False,
@@ -157,7 +174,7 @@ def InverseTimeDecay(
 
 @SYSTEM.declare
 def CosineDecay(
-    initial_learning_rate: float,
+    initial_learning_rate: Initial,
     decay_steps: Steps,
     alpha: float = 0.0,
     warmup_target: float | None = None,
@@ -188,7 +205,7 @@ def CosineDecay(
 
 @SYSTEM.declare
 def CosineDecayRestarts(
-    initial_learning_rate: float,
+    initial_learning_rate: Initial,
     first_decay_steps: Steps,
     t_mul: Annotated[float, real("shorter and shorter cycles come to an end", least=1)] = 2.0,
     m_mul: From0 = 1.0,

@@ -274,7 +274,7 @@ def OneCycleLR(
     lr: Rate,
     eta_max: float = 0,
     total_steps: Annotated[int, exactly(int, "MMEngine asks for it", least=1)] | None = None,
-    pct_start: float = 0.3,
+    pct_start: Annotated[float, exactly(float, "MMEngine asks for it", least=0, most=1)] = 0.3,
     anneal_strategy: Literal["cos", "linear"] = "cos",
     div_factor: float = 25.0,
     final_div_factor: float = 1e4,

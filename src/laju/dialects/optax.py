@@ -25,6 +25,8 @@ from laju.core.schedule import Schedule
 from laju.dialects.base import DialectError, System
 from laju.dialects.declared import integer, real
 
+Divisor = Annotated[float, real(nonzero=True)]
+
 SYSTEM = System(
     name="optax",
     title="optax",
@@ -204,8 +206,8 @@ def linear_onecycle_schedule(
     peak_value: float,
     pct_start: float = 0.3,
     pct_final: float = 0.85,
-    div_factor: float = 25.0,
-    final_div_factor: float = 1e4,
+    div_factor: Divisor = 25.0,
+    final_div_factor: Divisor = 1e4,
 ) -> Schedule:
     """From peak/div up to the peak, down to peak/div, and on to peak/(div·final_div), each linearly.
 
@@ -234,8 +236,8 @@ def cosine_onecycle_schedule(
     transition_steps: Annotated[int, integer("optax refuses it", least=1)],
     peak_value: float,
     pct_start: float = 0.3,
-    div_factor: float = 25.0,
-    final_div_factor: float = 1e4,
+    div_factor: Divisor = 25.0,
+    final_div_factor: Divisor = 1e4,
 ) -> Schedule:
     """From peak/div up to the peak in ⌊pct_start·steps⌋ updates, then down to peak/(div·final_div), each by half a cosine.
 

@@ -186,6 +186,8 @@ class Values:
 
     def at(self, t: int) -> float:
         if not self.begin <= t < self.end:
+            if t < 0:
+                return float(self.schedule(t))  # refused, with the step that was asked
             self.begin = t - t % _BLOCK
             self.end = self.begin + _BLOCK
             if self.stride == 1:
