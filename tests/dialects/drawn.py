@@ -45,6 +45,18 @@ def calls(function: Callable[..., Any], without: tuple[str, ...] = ()) -> st.Sea
     return st.fixed_dictionaries(required, optional=optional)
 
 
+def changed(
+    sound: st.SearchStrategy[dict[str, Any]], function: Callable[..., Any]
+) -> st.SearchStrategy[dict[str, Any]]:
+    """Sound calls of a function of which most drawn ones are refused, with up to two arguments as `calls` draws them."""
+    return st.tuples(sound, calls(function), st.data()).map(
+        lambda drawn: {
+            **drawn[0],
+            **{name: drawn[1][name] for name in drawn[2].draw(st.sets(st.sampled_from(sorted(drawn[1])), max_size=2))},
+        }
+    )
+
+
 def same_or_refused(ours: Callable[[], Any], theirs: Callable[[], Any], most: float = 1e-9, of: float = 0.0) -> bool:
     """Whether laju gives values, which must then be the real ones up to a share of the largest; it may refuse with a reason.
 

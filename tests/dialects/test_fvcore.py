@@ -21,6 +21,7 @@ import laju
 from laju.core.schedule import Schedule
 from laju.dialects import DialectError, read
 from laju.dialects import fvcore as dialect
+from tests.dialects.drawn import calls, same_or_refused
 
 from .conftest import importable
 
@@ -183,6 +184,24 @@ def test_one_part_inside_a_later_part_keeps_its_steps(fvcore: Any) -> None:
     call = ("CompositeParamScheduler", {**outer, "interval_scaling": ["rescaled"] * 2})
     ours = built(dialect, call, max_iter=10).values(10)
     assert ours.tolist() == [1.0] * 7 + [0.1, 0.1, 0.01] == theirs(built(fvcore, call), 10, 10).tolist()
+
+
+@pytest.mark.parametrize("name", SIMPLE)
+def test_whatever_the_arguments_values_are_fvcores(fvcore: Any, name: str) -> None:
+    @settings(few, max_examples=100)
+    @given(calls(getattr(dialect, name), ("max_iter",)), st.integers(1, 60))
+    def check(kwargs: dict[str, Any], n: int) -> None:
+        if kwargs.get("milestones"):  # which are whole and in order, with one value more
+            kwargs = {"num_updates": 41, **kwargs}
+            kwargs["milestones"] = sorted(int(milestone) for milestone in kwargs["milestones"])
+            kwargs["values"] = (kwargs["values"] * 5 + [0.3, 0.2, 0.1] * 2)[: len(kwargs["milestones"]) + 1]
+        same_or_refused(
+            lambda: built(dialect, (name, kwargs), max_iter=n).values(n),
+            lambda: theirs(built(fvcore, (name, kwargs)), n, n),
+            most=1e-12,
+        )
+
+    check()
 
 
 @pytest.mark.parametrize("name", SIMPLE)

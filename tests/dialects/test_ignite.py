@@ -23,6 +23,7 @@ from laju.core.schedule import Schedule  # noqa: E402
 from laju.dialects import DialectError, NotASchedule, ignite, read, system  # noqa: E402
 from laju.dialects import torch as dialect  # noqa: E402
 from tests.dialects import test_torch as torch_tests  # noqa: E402
+from tests.dialects.drawn import calls, same_or_refused  # noqa: E402
 
 RELEASE = "0.5.5"
 N = 120
@@ -103,6 +104,20 @@ def test_cycles_of_every_kind(name: str, parity: Any) -> None:
         done = n / 2 if kwargs["cycle_mult"] < 1 else n / kwargs["cycle_size"]
         parity("ignite", name, RELEASE, expected, closed.values(n), most=4 + 2 * done, of=[peak])
         torch_tests.survives(closed)
+
+    run()
+
+
+@pytest.mark.parametrize("name", ["LinearCyclicalScheduler", "CosineAnnealingScheduler"])
+def test_whatever_the_arguments_values_are_ignites(name: str) -> None:
+    @settings(few, max_examples=100)
+    @given(kwargs=calls(getattr(ignite, name), ("save_history", "param_group_index")))
+    def run(kwargs: dict[str, Any]) -> None:
+        same_or_refused(
+            lambda: getattr(ignite, name)("lr", **kwargs).values(60),
+            lambda: until_it_fails(name, **kwargs)[:60],
+            of=max(abs(kwargs["start_value"]), abs(kwargs["end_value"])),
+        )
 
     run()
 

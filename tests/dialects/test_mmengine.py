@@ -276,7 +276,12 @@ def test_a_call_as_text_is_read() -> None:
 @given(data=st.data())
 @few
 def test_whatever_the_arguments_values_are_its_own(name: str, data: st.DataObject, mmengine: Any) -> None:
-    arguments = {**data.draw(calls(getattr(dialect, name), ("lr",))), **data.draw(st.just({}) | windows)}
+    drawn = data.draw(calls(getattr(dialect, name), ("lr",)))
+    if name == "CosineRestartLR":  # which wants as many weights as periods, and one bottom
+        weights = st.lists(st.sampled_from([1.0, 0.5, 0.0, -1.0]), min_size=(n := len(drawn["periods"])), max_size=n)
+        bottom = data.draw(st.sampled_from([{"eta_min": 0.01}, {"eta_min": 1.5}, {"eta_min_ratio": 0.1}]))
+        drawn = {"periods": drawn["periods"], "restart_weights": data.draw(weights), **bottom}
+    arguments = {**drawn, **data.draw(st.just({}) | windows)}
     config = {"type": name, **arguments, "by_epoch": False}
     same_or_refused(
         lambda: getattr(dialect, name)(0.1, **arguments, by_epoch=False).values(N),

@@ -19,6 +19,7 @@ torch = pytest.importorskip("torch")
 import laju  # noqa: E402
 from laju.core.schedule import Schedule  # noqa: E402
 from laju.dialects import DialectError, deepspeed, megatron, read, system, torchtitan  # noqa: E402
+from tests.dialects import drawn  # noqa: E402
 
 few = settings(max_examples=60, deadline=None, derandomize=True)
 rates = st.sampled_from([1e-5, 3e-4, 0.003, 0.1, 1.0])
@@ -101,6 +102,22 @@ def titan(dialects_path: Path) -> Any:
     )
 
 
+def from_torchtitan(titan: Any, lr: float, arguments: dict[str, Any], most: int) -> list[float]:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr)
+    config = {name: value for name, value in arguments.items() if name != "training_steps"}
+    total = max(arguments["training_steps"], arguments.get("total_steps") or 0)
+    container = titan.LRSchedulersContainer.Config(**config).build(
+        optimizers=[optimizer], training_steps=arguments["training_steps"]
+    )
+    real: list[float] = []
+    for t in range(total := min(int(total), most)):
+        real.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        if t + 1 < total:
+            container.step()
+    return real
+
+
 @few
 @given(
     rates,
@@ -116,18 +133,11 @@ def titan(dialects_path: Path) -> Any:
     ),
 )
 def check_titan(titan: Any, parity: Any, lr: float, arguments: dict[str, Any]) -> None:
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr)
-    config = {name: value for name, value in arguments.items() if name != "training_steps"}
-    total = arguments["total_steps"] or arguments["training_steps"]
-    container = titan.LRSchedulersContainer.Config(**config).build(
-        optimizers=[optimizer], training_steps=arguments["training_steps"]
-    )
-    real = []
-    for t in range(total):
-        real.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        if t + 1 < total:
-            container.step()
+    if (arguments["total_steps"] or 60) < arguments["training_steps"]:
+        with pytest.raises(DialectError, match="total_steps must be at least"):
+            torchtitan.LRSchedulersContainer(lr, **arguments)
+        return
+    real = from_torchtitan(titan, lr, arguments, 60)
     agree(
         parity, "torchtitan", "LRSchedulersContainer", real,
         lambda **more: torchtitan.LRSchedulersContainer(lr, **arguments, **more), peak=lr,
@@ -137,6 +147,26 @@ def check_titan(titan: Any, parity: Any, lr: float, arguments: dict[str, Any]) -
 def test_torchtitan(titan: Any, parity: Any) -> None:
     logging.getLogger("titan").setLevel(logging.ERROR)
     check_titan(titan, parity)
+
+
+def test_whatever_the_arguments_values_are_torchtitans(titan: Any) -> None:
+    @settings(few, max_examples=300)
+    @given(drawn.calls(torchtitan.LRSchedulersContainer, ("lr",)), st.sampled_from(["linear", "sqrt", "cosine"]))
+    def check(arguments: dict[str, Any], decay: str) -> None:
+        arguments = {**arguments, "decay_type": decay}
+        drawn.same_or_refused(
+            lambda: torchtitan.LRSchedulersContainer(0.1, **arguments).values(60),
+            lambda: from_torchtitan(titan, 0.1, arguments, 60),
+        )
+
+    check()
+
+
+def test_torchtitans_rates_past_the_total_steps_are_refused(titan: Any) -> None:
+    arguments = {"training_steps": 12, "total_steps": 10, "warmup_steps": 2}
+    assert from_torchtitan(titan, 0.1, arguments, 60)[-1] < 0
+    with pytest.raises(DialectError, match=r"at least the 12 training_steps, got 10: torchtitan's rates go on past"):
+        torchtitan.LRSchedulersContainer(0.1, **arguments)
 
 
 def test_torchtitan_knows_its_decays() -> None:
@@ -172,21 +202,24 @@ def from_megatron(mega: Any, n: int, increment: int, **arguments: Any) -> list[t
     return found
 
 
+MEGATRON = st.fixed_dictionaries(
+    {
+        "init_lr": st.sampled_from([0.0, 0.01]),
+        "max_lr": st.sampled_from([0.001, 0.1, 1.0]),
+        "min_lr": st.sampled_from([0.0, 0.001, 0.05]),
+        "lr_warmup_steps": st.integers(0, 20),
+        "lr_decay_steps": st.integers(0, 50),
+        "lr_decay_style": st.sampled_from(["constant", "linear", "cosine", "inverse-square-root", "WSD"]),
+        "wsd_decay_steps": st.none() | st.integers(0, 60),
+        "lr_wsd_decay_style": st.sampled_from(megatron._COOLDOWNS),
+    }
+)
+
+
 def test_megatron(mega: Any, parity: Any) -> None:
     @settings(few, max_examples=200)
     @given(
-        st.fixed_dictionaries(
-            {
-                "init_lr": st.sampled_from([0.0, 0.01]),
-                "max_lr": st.sampled_from([0.001, 0.1, 1.0]),
-                "min_lr": st.sampled_from([0.0, 0.001, 0.05]),
-                "lr_warmup_steps": st.integers(0, 20),
-                "lr_decay_steps": st.integers(0, 50),
-                "lr_decay_style": st.sampled_from(["constant", "linear", "cosine", "inverse-square-root", "WSD"]),
-                "wsd_decay_steps": st.none() | st.integers(0, 60),
-                "lr_wsd_decay_style": st.sampled_from(megatron._COOLDOWNS),
-            }
-        ),
+        MEGATRON,
         st.sampled_from([1, 1, 3]),
     )
     def check(arguments: dict[str, Any], increment: int) -> None:
@@ -200,6 +233,20 @@ def test_megatron(mega: Any, parity: Any) -> None:
             return
         real = [lr for lr, _ in from_megatron(mega, n, increment, **arguments)]
         agree(parity, "megatron", "OptimizerParamScheduler", real, make, peak=arguments["max_lr"])
+
+    check()
+
+
+def test_whatever_the_arguments_values_are_megatrons(mega: Any) -> None:
+    @settings(few, max_examples=300)
+    @given(drawn.changed(MEGATRON, megatron.OptimizerParamScheduler))
+    def check(arguments: dict[str, Any]) -> None:
+        increment = arguments.get("increment", 1)
+        steps = {name: value for name, value in arguments.items() if name != "increment"}
+        drawn.same_or_refused(
+            lambda: megatron.OptimizerParamScheduler(**arguments).values(60),
+            lambda: [lr for lr, _ in from_megatron(mega, 60, increment, **steps)],
+        )
 
     check()
 
@@ -298,19 +345,20 @@ SPEED: dict[str, st.SearchStrategy[dict[str, Any]]] = {
 }
 
 
+def from_deepspeed(speed: Any, name: str, lr: float, arguments: dict[str, Any], n: int) -> list[float]:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr)
+    more = {"cycle_momentum": False} if name == "OneCycle" else {}
+    scheduler = getattr(speed, name)(optimizer, **arguments, **more)
+    found = []
+    for _ in range(n):
+        found.append(float(optimizer.param_groups[0]["lr"]))
+        optimizer.step()
+        scheduler.step()
+    return found
+
+
 @pytest.mark.parametrize("name", SPEED)
 def test_deepspeed(speed: Any, parity: Any, name: str) -> None:
-    def theirs(lr: float, arguments: dict[str, Any], n: int) -> list[float]:
-        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr)
-        more = {"cycle_momentum": False} if name == "OneCycle" else {}
-        scheduler = getattr(speed, name)(optimizer, **arguments, **more)
-        found = []
-        for _ in range(n):
-            found.append(float(optimizer.param_groups[0]["lr"]))
-            optimizer.step()
-            scheduler.step()
-        return found
-
     @settings(few, max_examples=100)
     @given(st.sampled_from([0.003, 0.1, 1.0]), SPEED[name])
     def check(lr: float, arguments: dict[str, Any]) -> None:
@@ -319,17 +367,33 @@ def test_deepspeed(speed: Any, parity: Any, name: str) -> None:
             return getattr(deepspeed, name)(**given_lr, **arguments, **more)
 
         n = 110
-        if refuses(lambda: theirs(lr, arguments, n)):
+        if refuses(lambda: from_deepspeed(speed, name, lr, arguments, n)):
             with pytest.raises(DialectError):
                 make()
             return
-        real = theirs(lr, arguments, n)
+        real = from_deepspeed(speed, name, lr, arguments, n)
         if make().closed is None:  # what has values only
             assert arguments["cycle_first_stair_count"] or arguments["cycle_second_stair_count"]
             assert make().values(n).tolist() == real
             return
         # DeepSpeed finds the place in a cycle as 1 + t/T - ⌊1 + t/T⌋, and loses a digit for every binary one of T.
         agree(parity, "deepspeed", name, real, make, peak=max(map(abs, real)), most=64 if name == "OneCycle" else 8)
+
+    check()
+
+
+@pytest.mark.parametrize("name", SPEED)
+def test_whatever_the_arguments_values_are_deepspeeds(speed: Any, name: str) -> None:
+    @settings(few, max_examples=200)
+    @given(drawn.calls(getattr(deepspeed, name), ("lr",)), kinds)
+    def check(arguments: dict[str, Any], kind: str) -> None:
+        if name.startswith("Warmup"):
+            arguments = {**arguments, "warmup_type": kind}
+        lr = {"lr": 0.1} if name in ("WarmupLR", "WarmupCosineLR") else {}
+        drawn.same_or_refused(
+            lambda: getattr(deepspeed, name)(**lr, **arguments).values(60),
+            lambda: from_deepspeed(speed, name, 0.1, arguments, 60),
+        )
 
     check()
 

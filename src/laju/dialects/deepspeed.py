@@ -223,18 +223,27 @@ def OneCycle(
             return low
         if i < total:
             return low + (peak - low) * scale(t)
-        return low / (1 + rate * ((i - total + 1) / size)) if decays else low
+        divisor = 1 + rate * ((i - total + 1) / size) if decays else 1.0
+        if divisor == 0:
+            raise DialectError(
+                f"decay_lr_rate must not be {rate!r} with these sizes: DeepSpeed divides by 0 after update {i}"
+            )
+        return low / divisor
 
     if first or second:
         return by_steps("a cycle with stairs has no closed form", at)
-    # Update `total` still belongs to the cycle, where it begins anew: at its first value.
+    # The update at or after `total` still belongs to the cycle, where it begins anew: at its first value if `total` is whole.
     cycle = Ramp(low, peak, up) >> (Ramp(peak, low, down) if down else Constant(low))
     whole_cycle = cycle.take(total) if down else Ramp(low, peak, up).take(total)
+    begins_whole = total == int(total)
+    if not begins_whole:
+        whole_cycle = whole_cycle.repeat().take(total + 1)
     if not decays:
         return whole_cycle >> low
     if rate / size <= 0:
         return by_steps("a decay that grows has no closed form", at)
-    return whole_cycle >> Power(low, 1.0, 1.0, size / rate)
+    decay = Power(low, 1.0, 1.0, size / rate)
+    return whole_cycle >> (decay if begins_whole else decay.shift(-1))
 
 
 def _rise(low: float, peak: float, length: int, kind: str) -> Schedule:

@@ -48,13 +48,13 @@ def LRSchedulersContainer(
         lr: the optimizer's rate.
         training_steps: of the run, `training.steps`.
         warmup_steps: W, at most T.
-        total_steps: T; the run's by default.
+        total_steps: T, at least the run's; those by default.
         decay_ratio: the part of T that decays, as far as the warmup leaves room.
         decay_type: "linear", "sqrt" (1 - √p) or "cosine".
         min_lr_factor: the lowest rate, as a share of the rate.
 
     Raises:
-        DialectError: another decay type.
+        DialectError: another decay type; total steps that end before the run, after which torchtitan's rates fall below 0.
 
     Source: torchtitan, `components/optimizer/lr_scheduler.py`; Hu et al., arXiv 2404.06395.
 
@@ -62,6 +62,11 @@ def LRSchedulersContainer(
     array([0.5 , 1.  , 1.  , 1.  , 1.  , 0.75, 0.5 , 0.25])
     """
     total = training_steps if total_steps is None else total_steps
+    if total < training_steps:
+        raise DialectError(
+            f"total_steps must be at least the {training_steps} training_steps, got {total}: torchtitan's rates go on past "
+            "their end, below 0 or up again"
+        )
     warmup = min(warmup_steps, total)
     if decay_type not in _DECAYS:
         text = f"decay_type must be one of {', '.join(_DECAYS)}, got {shown(decay_type)}"
