@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import laju
 from laju.dialects import DialectError, NotASchedule, read, system
 from laju.dialects import fastai as dialect
+from tests.dialects.drawn import calls, same_or_refused
 
 from .conftest import importable
 
@@ -120,6 +121,18 @@ def test_curves_of_progress_are_its_own(name: str, data: st.DataObject, fastai: 
     assert laju.parse(str(ours)) == ours.normal
     # Near 0 of a falling curve both have lost the digits that their ends have.
     parity("fastai", name, RELEASE, theirs, ours.values(n + 1), of=[*arguments[:2]])
+
+
+@pytest.mark.parametrize("name", CURVES)
+@given(data=st.data())
+@few
+def test_whatever_the_arguments_values_are_its_own(name: str, data: st.DataObject, fastai: Any) -> None:
+    kwargs, n = data.draw(calls(getattr(dialect, name), ("n_epoch", "n_iter"))), data.draw(st.integers(1, 60))
+    same_or_refused(
+        lambda: getattr(dialect, name)(**kwargs, n_iter=n).values(n + 1),
+        lambda: [float(getattr(fastai, name)(**kwargs)(t / n)) for t in range(n + 1)],
+        most=1e-12,
+    )
 
 
 @given(data=st.data())
