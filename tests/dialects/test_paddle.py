@@ -17,6 +17,7 @@ from paddle.optimizer import lr as real  # noqa: E402
 import laju  # noqa: E402
 from laju.dialects import DialectError, NotASchedule, read, system  # noqa: E402
 from laju.dialects import paddle as dialect  # noqa: E402
+from tests.dialects.drawn import calls, same_or_refused  # noqa: E402
 
 RELEASE = dialect.SYSTEM.releases[0]
 N = 90
@@ -132,6 +133,18 @@ def test_values_are_its_own(name: str, data: st.DataObject, parity: Any) -> None
     assert laju.parse(str(schedule)) == schedule.normal
     peak = [*theirs, *(v for k, v in kwargs.items() if k.endswith(("learning_rate", "lr")))]
     parity("paddle", name, RELEASE, theirs, schedule.values(n), most=ADDS_UP.get(name, 4), of=peak)
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+@given(data=st.data())
+@few
+def test_whatever_the_arguments_values_are_its_own(name: str, data: st.DataObject) -> None:
+    kwargs = data.draw(calls(getattr(dialect, name)))
+    same_or_refused(
+        lambda: getattr(dialect, name)(**kwargs).values(60),
+        lambda: stepped(getattr(real, name)(**kwargs), 60),
+        of=abs(kwargs.get("max_learning_rate", 0.0)),
+    )
 
 
 @given(data=st.data())
