@@ -18,6 +18,7 @@ from mxnet import autograd, gluon, lr_scheduler  # noqa: E402
 import laju  # noqa: E402
 from laju.dialects import DialectError, NotASchedule, read, system  # noqa: E402
 from laju.dialects import mxnet as dialect  # noqa: E402
+from tests.dialects.drawn import calls, same_or_refused  # noqa: E402
 
 RELEASE = dialect.SYSTEM.releases[0]
 N = 80
@@ -86,6 +87,19 @@ def test_values_are_its_own(name: str, data: st.DataObject, parity: Any) -> None
     else:
         ends = [kwargs.get("base_lr", 0.01), kwargs.get("final_lr", 0.0), learning_rate or 0.0]
         parity("mxnet", name, RELEASE, theirs, schedule.values(N), of=ends)
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+@given(data=st.data())
+@few
+def test_whatever_the_arguments_values_are_its_own(name: str, data: st.DataObject) -> None:
+    kwargs = data.draw(calls(getattr(dialect, name), ("counts", "learning_rate")))
+    counts = data.draw(st.sampled_from(["trainer", "raw"]))
+    same_or_refused(
+        lambda: getattr(dialect, name)(**kwargs, counts=counts).values(N),
+        lambda: asked(name, kwargs, counts),
+        of=abs(kwargs.get("base_lr", 0.01)),
+    )
 
 
 class Run:

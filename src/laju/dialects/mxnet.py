@@ -26,7 +26,7 @@ from laju.core.checks import number, shown, whole
 from laju.core.pieces import Constant, Ramp
 from laju.core.schedule import Schedule
 from laju.dialects.base import DialectError, System
-from laju.dialects.declared import From0, real
+from laju.dialects.declared import From0, exactly, real
 from laju.policies import factor as factor_
 from laju.policies import multi_factor
 
@@ -35,6 +35,7 @@ WarmupMode = Literal["linear", "constant"]
 
 
 Ratio = Annotated[float, real("MXNet asks for it", least=0, most=1)]
+Int = Annotated[int, exactly(int, "MXNet asks for it")]
 
 SYSTEM = System(
     name="mxnet",
@@ -57,7 +58,7 @@ def FactorScheduler(
     factor: Ratio = 1,
     stop_factor_lr: float = 1e-8,
     base_lr: float = 0.01,
-    warmup_steps: int = 0,
+    warmup_steps: Int = 0,
     warmup_begin_lr: float = 0,
     warmup_mode: WarmupMode = "linear",
     *,
@@ -108,7 +109,7 @@ def MultiFactorScheduler(
     step: list[int],
     factor: Ratio = 1,
     base_lr: float = 0.01,
-    warmup_steps: int = 0,
+    warmup_steps: Int = 0,
     warmup_begin_lr: float = 0,
     warmup_mode: WarmupMode = "linear",
     *,
@@ -146,11 +147,11 @@ def MultiFactorScheduler(
 
 @SYSTEM.declare
 def PolyScheduler(
-    max_update: int,
+    max_update: Int,
     base_lr: float = 0.01,
     pwr: float = 2,
     final_lr: float = 0,
-    warmup_steps: int = 0,
+    warmup_steps: Int = 0,
     warmup_begin_lr: float = 0,
     warmup_mode: WarmupMode = "linear",
     *,
@@ -188,10 +189,10 @@ def PolyScheduler(
 
 @SYSTEM.declare
 def CosineScheduler(
-    max_update: int,
+    max_update: Int,
     base_lr: float = 0.01,
     final_lr: float = 0,
-    warmup_steps: int = 0,
+    warmup_steps: Int = 0,
     warmup_begin_lr: float = 0,
     warmup_mode: WarmupMode = "linear",
     *,
