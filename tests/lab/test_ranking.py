@@ -116,7 +116,7 @@ def test_a_difference_that_many_comparisons_explain_is_not_coloured() -> None:
         assert all(row.difference.excludes_zero for row in found.summary()[1:])  # type: ignore[union-attr]
         return page(found).count('class="better"')
 
-    assert coloured(1) == 2  # in both tables
+    assert coloured(1) == 3  # in each table that has the difference
     assert coloured(6) == 0
 
 

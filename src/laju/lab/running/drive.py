@@ -19,8 +19,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from laju.lab.engines.loop import outcome
 from laju.lab.processes import named
 from laju.lab.progress import Channel
@@ -337,6 +335,8 @@ class _temporary_folder:
     """
 
     def __enter__(self) -> str:
+        from filelock import FileLock  # loaded by runs alone
+
         base = Path(tempfile.gettempdir())
         for left in base.glob("laju-run-*"):
             if _is_left(left / _LOCK):
@@ -353,6 +353,8 @@ class _temporary_folder:
 
 def _is_left(lock: Path) -> bool:
     """Whether nobody holds the lock of a folder, which is left alone until it has had the time to be locked."""
+    from filelock import FileLock, Timeout
+
     try:
         if not lock.exists():
             return time.time() - lock.parent.stat().st_mtime > _YOUNG
