@@ -135,8 +135,10 @@ def _of_task(spec: str) -> str:
     context = click.get_current_context(silent=True)
     if context is None or all(parameter.name != "task" for parameter in context.command.params):
         return ""
-    from laju.lab.tasks import TASKS
-
+    try:
+        from laju.lab.tasks import TASKS
+    except ImportError:  # the text is wrong whatever is installed
+        return ""
     name = spec.strip()
     return f"\n{name} is a task: --task {name}, beside the schedules to train it with" if name in TASKS else ""
 
