@@ -184,7 +184,7 @@ ROWS = [
     Row(f"compare 0.1 {TINY}", 0, "1 trial", LAB),
     Row(f"compare 0.1 {TINY} --json", 0, "{", LAB),
     Row("compare 'StepLR(10)'", 2, "laju convert --from torch"),
-    Row("compare digits", 2, "digits is a task: --task digits", LAB),
+    Row("compare digits", 2, "digits"),
     Row("compare 0.1 --task digit", 2, "did you mean 'digits'?", LAB),
     Row("compare 0.1 --data-dir folder", 2, "takes no --data-dir", LAB),
     Row("compare 0.1 --epochs 0 --json", 2, "{"),

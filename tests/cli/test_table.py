@@ -130,6 +130,12 @@ def test_tables_fit_the_terminal(files: Path, columns: int, arguments: str) -> N
             assert wide(line) <= columns, line
 
 
+def test_a_task_in_the_place_of_a_schedule_is_told() -> None:
+    done = CliRunner().invoke(cli, ["compare", "digits"])
+    assert done.exit_code == 2
+    assert "digits is a task: --task digits, beside the schedules to train it with" in done.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "full"),
