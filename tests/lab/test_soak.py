@@ -44,6 +44,9 @@ for line in sys.stdin:
     child = os.fork()
     if child == 0:
         os.setsid()
+        # A worker that loses its driver while it starts prints what went wrong, on what it has in common with this process.
+        for stream in (1, 2):
+            os.dup2(os.open(out + ".said", os.O_CREAT | os.O_APPEND | os.O_WRONLY), stream)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.environ["SOAK"] = store
         result = compare(schedules, Sides(n=2000), epochs=4, seeds=3, batch_size=20, jobs=jobs, store=store)
