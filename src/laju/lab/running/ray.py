@@ -22,6 +22,7 @@ from laju.lab.running.clusters import Address, Call, Lost, Parcel, explained, pa
 from laju.lab.running.places import Shared
 
 _REFRESH = 1.0  # seconds for which a count of the cluster's room is believed
+_ENDS = 15  # times that a task is told to end
 _LOCAL = "local"
 _connected: dict[str, str] = {}  # of what this module has connected to: its address, as asked
 
@@ -122,10 +123,14 @@ class RayPlace:
             ray.cancel(reference, force=True)
 
     def close(self, kill: bool = False) -> None:
-        if kill:
+        # A task that is just being given to a worker may miss its end, so the end is said until each task has ended.
+        for _ in range(_ENDS if kill else 0):
             for future in list(self._flying):
                 with contextlib.suppress(Exception):  # the cluster may be what was lost
                     self.stop(future)
+            if not self._flying:
+                break
+            time.sleep(0.2)
 
 
 def place(address: Address, most: int | None) -> RayPlace:
