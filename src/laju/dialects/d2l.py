@@ -204,11 +204,13 @@ def CosineScheduler(
     """
     if loop == "mxnet":
         _check_loop(loop, optimizer_lr)
-        own: dict[str, Any] = {  # which checks them
-            "max_update": max_update,
+        # MXNet checks the arguments itself, and asks for counts that are ints.
+        last, first = (int(n) if n == int(n) else n for n in (max_update, warmup_steps))
+        own: dict[str, Any] = {
+            "max_update": last,
             "base_lr": base_lr,
             "final_lr": final_lr,
-            "warmup_steps": warmup_steps,
+            "warmup_steps": first,
             "warmup_begin_lr": warmup_begin_lr,
             "warmup_mode": "linear" if warmup_mode is None else warmup_mode,
         }
