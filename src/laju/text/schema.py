@@ -38,7 +38,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def generated() -> dict[str, Any]:
-    """The schema from the classes as they are now; it reads their source."""
+    """The schema of the registered classes, from the declarations of the fields and from docstrings."""
     kinds = sorted(NODES)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -1,7 +1,7 @@
 """The driver: keeps jobs running wherever they run, and alone writes the store.
 
-What is finished is stored at once. A job whose worker is lost runs again; what is still lost after that, or takes longer than it
-may, is left out and reported at the end, so that one bad trial does not stop the others.
+A finished trial is stored at once. A job whose worker is lost runs again; a job that is lost again and again, or exceeds the time
+limit, is left out and reported at the end, so that one bad trial does not stop the rest.
 """
 
 from __future__ import annotations
@@ -261,7 +261,7 @@ class Driver:
         return flight.claimed
 
     def _free_again(self, elsewhere: dict[Key, Trial]) -> dict[Key, Trial]:
-        """The trials that nobody trains any more, though they are not finished; those that are finished are told.
+        """The unfinished trials that nobody trains any more; finished trials are told.
 
         Both are taken out of `elsewhere`.
         """
@@ -328,7 +328,7 @@ def loss_of(error: BaseException) -> str | None:
 
 
 class _temporary_folder:
-    """A folder for what workers tell and are told; those that a kill has left behind are cleared away, too.
+    """A folder for the messages of workers; folders that a kill has left behind are cleared away, too.
 
     A live run holds a lock on a file in its folder. Process numbers would not do: containers share a folder and count their
     processes separately.
@@ -352,7 +352,7 @@ class _temporary_folder:
 
 
 def _is_left(lock: Path) -> bool:
-    """Whether nobody holds the lock of a folder, which is left alone until it has had the time to be locked."""
+    """Whether nobody holds the lock of a folder; a young folder without a lock is left alone, since its run is about to lock."""
     from filelock import FileLock, Timeout
 
     try:

@@ -12,20 +12,17 @@ import time
 import uuid
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import sqlalchemy as sa
 
 from laju.lab.processes import is_dead, this_process
 from laju.lab.store.file import File
 from laju.lab.store.server import Server
-from laju.lab.store.tables import StoreError, claims, holders, trials
+from laju.lab.store.tables import StoreError, claims, holders, parts, trials
 
 BEAT = 5.0  # seconds between two beats
 STILL = 60.0  # seconds without a beat after which a holder counts as dead
-_AT_ONCE = 500  # fingerprints in a query
-
-T = TypeVar("T")
 
 
 class Claims:
@@ -94,7 +91,7 @@ class Claims:
     def _of_others(self, connection: sa.Connection, wanted: Sequence[str]) -> dict[str, str]:
         query = sa.select(claims.c.fingerprint, *holders.c).join(holders).where(holders.c.holder != self._holder)
         rows = [
-            row for part in _parts(wanted) for row in connection.execute(query.where(claims.c.fingerprint.in_(part)))
+            row for part in parts(wanted) for row in connection.execute(query.where(claims.c.fingerprint.in_(part)))
         ]
         dead = {row.holder for row in rows if self._is_dead(row.holder, row.process, row.beat)}
         if dead:
@@ -140,14 +137,10 @@ class _Denied(Exception):
 
 def _select(connection: sa.Connection, column: sa.Column[Any], values: Sequence[str], *where: Any) -> list[Any]:
     query = sa.select(column).where(*where)
-    return [each for part in _parts(values) for each in connection.execute(query.where(column.in_(part))).scalars()]
+    return [each for part in parts(values) for each in connection.execute(query.where(column.in_(part))).scalars()]
 
 
 def _end(connection: sa.Connection, dead: Sequence[str]) -> None:
-    for part in _parts(dead):
+    for part in parts(dead):
         connection.execute(sa.delete(claims).where(claims.c.holder.in_(part)))
         connection.execute(sa.delete(holders).where(holders.c.holder.in_(part)))
-
-
-def _parts(values: Sequence[T]) -> Iterable[Sequence[T]]:
-    return (values[i : i + _AT_ONCE] for i in range(0, len(values), _AT_ONCE))

@@ -64,10 +64,10 @@ class File:
         return self._do(work, "BEGIN IMMEDIATE")
 
     def try_to_write(self, work: Callable[[sa.Connection], object]) -> None:
-        """The same in the file as it was opened: whether the file is still there is not looked at.
+        """Do `work` in a transaction of the open file; whether the file is still in its place is not looked at.
 
         Raises:
-            StoreError: it could not be written.
+            StoreError: the file could not be written.
         """
         if self._process == os.getpid():
             with self._plain_errors(), self._engine.connect() as connection:

@@ -28,8 +28,6 @@ from laju.lab.store.tables import StoreError, StoreFull, StoreWarning
 from laju.lab.store.urls import is_url, read_url, shown
 from laju.lab.trials import Outcome, Record, Trial
 
-_AT_ONCE = 500  # trials read by one query
-
 T = TypeVar("T")
 
 
@@ -179,7 +177,7 @@ class Store:
         """
         table = tables.results
         found: dict[str, str] = {}
-        for part in _parts(fingerprints):
+        for part in tables.parts(fingerprints):
             query = sa.select(table.c.fingerprint, table.c.content).where(table.c.fingerprint.in_(part))
             rows = self._reading(lambda connection, query=query: connection.execute(query).all())  # type: ignore[misc]
             found.update((fingerprint, content) for fingerprint, content in rows)
@@ -223,7 +221,7 @@ class Store:
                 room -= size
                 if room < 0:
                     out.append(other)
-            for part in _parts(out):
+            for part in tables.parts(out):
                 connection.execute(sa.delete(table).where(table.c.prefix.in_(part)))
 
         with self._one_at_a_time:
@@ -290,7 +288,7 @@ class Store:
 
     def _read(self, fingerprints: Sequence[str]) -> Iterator[Kept]:
         """Those that are there, in the order asked for; nothing is held open between them."""
-        for part in _parts(fingerprints):
+        for part in tables.parts(fingerprints):
             found = self._reading(lambda connection, part=part: _read(connection, part))  # type: ignore[misc]
             yield from (found[fingerprint] for fingerprint in part if fingerprint in found)
 
@@ -323,11 +321,6 @@ def _read(connection: sa.Connection, fingerprints: Sequence[str]) -> dict[str, K
 
 def _of(table: sa.Table, fingerprints: Sequence[str]) -> sa.Select[Any]:
     return sa.select(table).where(table.c.trial.in_(fingerprints)).order_by(table.c.trial, table.c.update)
-
-
-def _parts(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    for i in range(0, len(values), _AT_ONCE):
-        yield values[i : i + _AT_ONCE]
 
 
 def _now() -> str:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from typing import Any
+
 import sqlalchemy as sa
 
+_AT_ONCE = 500  # values in one query
 VERSION = 4
 """1: without frameworks. 2: without branch points, and every record had a training accuracy. 3: without test losses."""
 
@@ -80,6 +84,12 @@ branch_points = sa.Table(
     sa.Column("used", sa.String, nullable=False),
     sa.Column("state", sa.LargeBinary, nullable=False),
 )
+
+
+def parts(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """The values in groups that one query takes."""
+    for i in range(0, len(values), _AT_ONCE):
+        yield values[i : i + _AT_ONCE]
 
 
 class StoreError(OSError):
