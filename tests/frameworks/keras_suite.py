@@ -332,7 +332,9 @@ def test_a_text_is_a_schedule_and_errors_name_the_argument() -> None:
 @pytest.mark.parametrize("step", [-1, keras.ops.convert_to_tensor(-1)])
 def test_a_step_before_the_first_is_refused_with_its_number(step: Any) -> None:
     if keras.backend.backend() == "jax" and not isinstance(step, int):
-        pytest.skip("on JAX a tensor's number is not looked at")
+        # An array of JAX may be traced, so nobody looks at its number: the value is that of update 0.
+        assert float(LearningRate(SCHEDULE)(step)) == pytest.approx(SCHEDULE(0), rel=FLOAT32)
+        return
     with pytest.raises(ValueError, match=r"t must be 0 or more, got .*-1\b"):
         LearningRate(SCHEDULE)(step)
 
