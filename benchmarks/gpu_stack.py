@@ -25,7 +25,7 @@ from lab_epoch import BATCH, OPERATIONS, Many, Pictures, chapter_network
 from laju import cosine
 from laju.lab import Record, Task, Trial
 from laju.lab.engines.stack import train_stack
-from laju.lab.numerics import Numerics
+from laju.lab.trials.numerics import Numerics
 
 FORWARD = 2 * (784 * 150 + 100 * 2400 + 48_000 + 10_080 + 840)
 """Floating-point operations for one image, in evaluation."""

@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader, Dataset
 from laju import Schedule, constant, wsd
 from laju.lab import Data, Digits, Task, Trial, compare
 from laju.lab.engines.torch import train
-from laju.lab.models.lenet import lenet
+from laju.lab.trials.models.lenet import lenet
 from laju.studies.chapter import schedules
 
 BATCH = 256

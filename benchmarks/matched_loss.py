@@ -17,7 +17,7 @@ import numpy as np
 
 from laju import constant
 from laju.lab import Outcome, Trial
-from laju.lab.tasks import get_task
+from laju.lab.trials.tasks import get_task
 from laju.studies.overfitting import FALLING, PEAK, RECIPE, REFERENCE, Curve, Point, curve, matched, watch
 from laju.studies.watched import run_watched
 

@@ -107,7 +107,7 @@ def policy_table() -> str:
 def _two_that_run():
     """Two schedules on digits whose first seed is finished and whose second runs: the outcomes, and the running trials."""
     from laju.lab import compare
-    from laju.lab.progress import Running
+    from laju.lab.trials.progress import Running
 
     found = compare({"constant": 0.3, "square root": "square_root(0.1).per('epoch')"}, epochs=10, seeds=2, jobs=1)
     running = [
@@ -131,7 +131,7 @@ def live_on_a_terminal() -> str:
     """What `laju compare` shows on a terminal, as HTML."""
     from rich.console import CONSOLE_SVG_FORMAT, Console
 
-    from laju.lab.report.live.terminal import Terminal
+    from laju.lab.live.terminal import Terminal
 
     options = {"force_terminal": True, "color_system": "256", "width": 80, "height": 24}
     terminal = Terminal(Console(file=io.StringIO(), **options))
@@ -150,7 +150,7 @@ def live_in_a_notebook() -> str:
     """What `laju.lab.compare` shows in a notebook, as HTML."""
     import base64
 
-    from laju.lab.report.live.notebook import NotebookFigure
+    from laju.lab.live.notebook import NotebookFigure
 
     class Kept(NotebookFigure):
         def _show(self, *what) -> None:

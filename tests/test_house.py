@@ -6,6 +6,7 @@ import ast
 import inspect
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ ROOMS = ("core", "policies", "adaptive", "text", "inspect", "view")
 
 # Circles of two that the lab still has; a circle that is mended leaves this list, and none joins it.
 KNOWN = {
-    frozenset({"laju.lab.comparison", "laju.lab.ranking"}),
+    frozenset({"laju.lab.comparison.comparison", "laju.lab.comparison.ranking"}),
     frozenset({"laju.lab.range_test.picture", "laju.lab.range_test.result"}),
 }
 
@@ -35,7 +36,7 @@ LOADERS = {
     "dialects/writers/__init__.py": "systems",
     "lab/engines/__init__.py": "engines",
     "lab/engines/mxnet_worker.py": "versions of packages",
-    "lab/running/clusters.py": "clusters",
+    "lab/workers/clusters.py": "clusters",
     "studies/__init__.py": "studies",
     "view/plot.py": "packages that draw",
 }
@@ -81,7 +82,8 @@ def test_the_contracts_hold() -> None:
         timeout=300,
     )
     assert done.returncode == 0, done.stdout
-    assert "4 kept, 0 broken" in done.stdout
+    settings = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    assert f"{len(settings['tool']['importlinter']['contracts'])} kept, 0 broken" in done.stdout
 
 
 def test_modules_are_imported_by_a_computed_name_in_the_loaders_alone() -> None:

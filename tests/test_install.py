@@ -160,7 +160,7 @@ def test_the_wheel_holds_every_file_of_the_package(bare: Environment) -> None:
     ("code", "package", "extra"),
     [
         ("import laju.lab", "sqlalchemy", "lab"),
-        ("import laju.lab.tasks", "sqlalchemy", "lab"),
+        ("import laju.lab.trials.tasks", "sqlalchemy", "lab"),
         ("import laju.sampling", "torch", "sampling"),
         ("import laju.frameworks.torch", "torch", "torch"),
         ("import laju.frameworks.keras", "keras", "keras"),

@@ -37,6 +37,6 @@ def test_names_are_completed(arguments: tuple[str, ...], expected: list[str]) ->
 
 
 def test_a_package_that_is_missing_completes_nothing_and_says_nothing(monkeypatch: pytest.MonkeyPatch, capfd) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "laju.lab.tasks", None)
+    monkeypatch.setitem(__import__("sys").modules, "laju.lab.trials.tasks", None)
     assert completed("compare", "--task", "d") == []
     assert capfd.readouterr() == ("", "")

@@ -22,9 +22,9 @@ from laju.adaptive import Plateau
 from laju.lab import Data, Optimizer, Outcome, Record, Trial, compare
 from laju.lab.engines import accelerate as engine
 from laju.lab.engines import torch as own
-from laju.lab.tasks import DataError
-from laju.lab.tasks.base import Part
-from laju.lab.tasks.image_folder import Accelerated
+from laju.lab.trials.tasks import DataError
+from laju.lab.trials.tasks.base import Part
+from laju.lab.trials.tasks.image_folder import Accelerated
 
 from .tiny import Explosion, Sides, Slope
 
@@ -190,7 +190,7 @@ TORCHRUN = """
     import torch
     from laju.lab import Optimizer
     from laju.lab.engines import accelerate as engine
-    from laju.lab.tasks.image_folder import Accelerated
+    from laju.lab.trials.tasks.image_folder import Accelerated
     from tests.lab.test_accelerate_engine import Normal, Slope, trial
 
     how = Accelerated(accumulate=2, processes=2, cpu=True)

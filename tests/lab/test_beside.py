@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 import laju
 from laju.cli import cli
-from laju.lab.beside import LoggedRun, logged, read_beside
+from laju.lab.comparison.beside import LoggedRun, logged, read_beside
 from laju.lab.report import figures
 from laju.lab.report.html import page
 from laju.logs import LogError, read

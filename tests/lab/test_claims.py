@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 
 from laju.lab import Interrupted, Store, compare
-from laju.lab.processes import is_dead, named, this_process
-from laju.lab.running import drive
 from laju.lab.store import claims as claims_module
 from laju.lab.store import tables
+from laju.lab.store.processes import is_dead, named, this_process
+from laju.lab.workers import driver
 from tests.lab import postgres
 from tests.lab.test_store import outcome, trial
 from tests.lab.tiny import Sides
@@ -144,7 +144,7 @@ def test_ctrl_c_ends_the_waiting_for_another_program(tmp_path: Path, monkeypatch
         compare({"a": 0.1}, Sides(), epochs=1, seeds=1, jobs=1, store=store)
         fingerprints = _fingerprints({"b": 0.2})
         assert theirs.take(fingerprints)
-        monkeypatch.setattr(drive.time, "sleep", lambda seconds: os.kill(os.getpid(), signal.SIGINT))
+        monkeypatch.setattr(driver.time, "sleep", lambda seconds: os.kill(os.getpid(), signal.SIGINT))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with pytest.raises(Interrupted) as caught:
@@ -242,12 +242,12 @@ def test_the_folder_of_a_live_run_is_left_and_that_of_a_dead_one_is_removed(
     new, old, dead = (tmp_path / f"laju-run-{name}" for name in ("new", "old", "dead"))
     for folder in (new, old, dead):
         folder.mkdir()
-    (dead / drive._LOCK).touch()
+    (dead / driver._LOCK).touch()
     os.utime(old, (0, 0))
-    with drive._temporary_folder() as live:
+    with driver._temporary_folder() as live:
         code = (
             f"import tempfile; tempfile.tempdir = {str(tmp_path)!r}\n"
-            "from laju.lab.running.drive import _temporary_folder\nwith _temporary_folder(): pass"
+            "from laju.lab.workers.driver import _temporary_folder\nwith _temporary_folder(): pass"
         )
         environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
         subprocess.run([sys.executable, "-c", code], check=True, timeout=120, env=environment)

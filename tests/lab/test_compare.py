@@ -21,10 +21,10 @@ import laju
 from laju import cosine
 from laju.frameworks.torch import trace
 from laju.lab import Comparison, Interrupted, Optimizer, Outcome, Store, Trial, compare
-from laju.lab.compare import Unfinished
-from laju.lab.progress import Running
+from laju.lab.comparison.compare import Unfinished
 from laju.lab.report import write_report
 from laju.lab.store import StoreError
+from laju.lab.trials.progress import Running
 from tests.lab.tiny import Deadly, Fetched, Forbidden, Sides, Stuck
 
 ROOT = Path(__file__).parents[2]

@@ -6,8 +6,8 @@ import scipy.ndimage
 import torch
 from sklearn.datasets import load_digits
 
-from laju.lab.tasks import Digits
-from laju.lab.tasks.digits import _enlarged
+from laju.lab.trials.tasks import Digits
+from laju.lab.trials.tasks.digits import _enlarged
 
 
 @pytest.fixture(scope="module")

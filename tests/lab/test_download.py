@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from laju.lab.tasks import DataError, DownloadError
-from laju.lab.tasks.download import fetch
+from laju.lab.trials.tasks import DataError, DownloadError
+from laju.lab.trials.tasks.download import fetch
 from tests.lab.mirror import Mirror
 
 CONTENT = random.Random(0).randbytes(600_000)
@@ -163,7 +163,7 @@ def test_a_download_error_is_a_data_error_and_survives_a_process_boundary(tmp_pa
 
 
 def started(mirror, folder, environment):
-    code = "import sys; from laju.lab.tasks.download import fetch; fetch('file', *sys.argv[1:])"
+    code = "import sys; from laju.lab.trials.tasks.download import fetch; fetch('file', *sys.argv[1:])"
     code = code.replace("*sys.argv[1:]", "[sys.argv[1]], sys.argv[2], sys.argv[3]")
     return subprocess.Popen([sys.executable, "-c", code, mirror.url + "file", SUM, str(folder)], env=environment)
 

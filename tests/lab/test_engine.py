@@ -17,7 +17,7 @@ import torch
 from laju import Schedule, constant, cosine, linear
 from laju.lab import Digits, Optimizer, Outcome, Record, Trial
 from laju.lab.engines.torch import train
-from laju.lab.tasks.base import permutation as order
+from laju.lab.trials.tasks.base import permutation as order
 from tests.lab.tiny import Explosion, Sides, Slope
 
 ROOT = Path(__file__).parents[2]

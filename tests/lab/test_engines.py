@@ -21,8 +21,8 @@ import pytest
 from laju import constant, cosine, linear
 from laju.lab import Digits, Optimizer, Outcome, Record, Trial
 from laju.lab.engines import torch as reference
-from laju.lab.models.lenet import initial_weights, lenet, lenet_in
-from laju.lab.tasks import Data
+from laju.lab.trials.models.lenet import initial_weights, lenet, lenet_in
+from laju.lab.trials.tasks import Data
 from tests.lab.tiny import Sides
 
 pytestmark = pytest.mark.slow
@@ -251,7 +251,7 @@ class Points(Sides):
     def network(self, framework: str, seed: int) -> Any:
         if framework == "jax":
             return {"w": np.zeros((2, 2), np.float32)}, lambda parameters, inputs: inputs @ parameters["w"]
-        from laju.lab.keras_on_tensorflow import keras
+        from laju.lab.trials.models.keras_on_tensorflow import keras
 
         layers = keras.layers
         return keras.Sequential([keras.Input((2,)), layers.Dense(16, "tanh"), layers.Dropout(0.2), layers.Dense(2)])

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from laju.lab.tasks import DataError, DownloadError, FashionMNIST, fashion_mnist, get_task
+from laju.lab.trials.tasks import DataError, DownloadError, FashionMNIST, fashion_mnist, get_task
 from tests.lab.idx_writer import write_idx
 from tests.lab.mirror import Mirror
 
@@ -136,7 +136,7 @@ def test_without_a_network_the_error_says_how_to_give_the_files(tmp_path, monkey
 
 
 def test_the_cache_folder_is_the_users_unless_the_environment_names_one(source_environment, tmp_path):
-    code = "from laju.lab.tasks.download import cache_folder; print(cache_folder())"
+    code = "from laju.lab.trials.tasks.download import cache_folder; print(cache_folder())"
 
     def folder(**environment):
         environment = source_environment | environment

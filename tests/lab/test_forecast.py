@@ -15,7 +15,7 @@ from laju.cli import cli
 from laju.forecast import ForecastWarning, fit
 from laju.lab import Optimizer, Outcome, Record, Store, Trial, compare
 from laju.lab.engines.loop import RECORD_EVERY
-from laju.lab.forecast import stored_curves, updates_per_epoch
+from laju.lab.store.curves import stored_curves, updates_per_epoch
 from tests.lab.test_store import Points
 
 TASK = Points(n=1200)

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from laju.lab.progress import Running
-from laju.lab.report.foretold import Foretold
+from laju.lab.live.foretold import Foretold
 from laju.lab.trials import Outcome, Record
+from laju.lab.trials.progress import Running
 
 
 class Silent:

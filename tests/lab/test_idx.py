@@ -3,8 +3,8 @@ import gzip
 import numpy as np
 import pytest
 
-from laju.lab.tasks import DataError
-from laju.lab.tasks.idx import read_idx
+from laju.lab.trials.tasks import DataError
+from laju.lab.trials.tasks.idx import read_idx
 from tests.lab.idx_writer import CODES, idx_bytes, write_idx
 
 

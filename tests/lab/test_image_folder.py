@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from laju.lab import compare
-from laju.lab.tasks import DataError
-from laju.lab.tasks.image_folder import Accelerated, ImageFolder
+from laju.lab.trials.tasks import DataError
+from laju.lab.trials.tasks.image_folder import Accelerated, ImageFolder
 
 from .pictures import SHAPES, write_folder
 

@@ -9,7 +9,7 @@ import scipy.stats
 import torch
 from torch import nn
 
-from laju.lab.models.lenet import initial_weights, lenet
+from laju.lab.trials.models.lenet import initial_weights, lenet
 
 
 def test_the_network_is_the_chapters():
@@ -92,5 +92,5 @@ def test_the_network_is_trainable_and_can_be_pickled():
 
 
 def test_initial_weights_need_no_torch(source_environment):
-    code = "import sys; from laju.lab.models.lenet import initial_weights as w; w(0); assert 'torch' not in sys.modules"
+    code = "import sys; from laju.lab.trials.models.lenet import initial_weights as w; w(0); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, env=source_environment)

@@ -13,14 +13,14 @@ import pyte
 import pytest
 from rich.console import Console
 
-import laju.lab.report.live.curves as curves_module
+import laju.lab.live.curves as curves_module
 from laju.lab import compare
-from laju.lab.displays import as_display
-from laju.lab.progress import Running
-from laju.lab.report.live import display
-from laju.lab.report.live.curves import SHARE, Curve, Pace, Palette, by_panel, highest
-from laju.lab.report.live.terminal import Lines, Terminal
+from laju.lab.live import display
+from laju.lab.live.curves import SHARE, Curve, Pace, Palette, by_panel, highest
+from laju.lab.live.displays import as_display
+from laju.lab.live.terminal import Lines, Terminal
 from laju.lab.trials import Outcome, Record
+from laju.lab.trials.progress import Running
 from laju.view.plot import PALETTE
 from tests.lab.tiny import Sides
 

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 import laju
-import laju.lab.report.live.endings as endings_module
+import laju.lab.live.endings as endings_module
 from laju.forecast import ending
 from laju.lab import compare
-from laju.lab.forecast import stretches
-from laju.lab.progress import Channel, Running
-from laju.lab.report.live.endings import Endings
-from laju.lab.report.live.notebook import NotebookFigure
+from laju.lab.live.endings import Endings
+from laju.lab.live.notebook import NotebookFigure
+from laju.lab.store.curves import stretches
 from laju.lab.trials import Outcome, Record
+from laju.lab.trials.progress import Channel, Running
 from tests.lab.test_live import Screen
 from tests.lab.tiny import Sides
 

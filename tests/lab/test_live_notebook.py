@@ -14,8 +14,8 @@ import pytest
 pytest.importorskip("ipykernel")
 from jupyter_client.manager import KernelManager
 
-from laju.lab.report.live.curves import Curve, Pace
-from laju.lab.report.live.notebook import NotebookFigure
+from laju.lab.live.curves import Curve, Pace
+from laju.lab.live.notebook import NotebookFigure
 from laju.lab.trials import Outcome
 from laju.view.plot import PALETTE
 from tests.lab.test_live import records, running

@@ -23,7 +23,7 @@ from laju import Schedule, constant, cosine, linear
 from laju.lab import Digits, Optimizer, Outcome, Record, Trial
 from laju.lab.engines import loop, mxnet, torch
 from laju.lab.engines.mxnet import VARIABLE, interpreter, train
-from laju.lab.tasks import Data, Task
+from laju.lab.trials.tasks import Data, Task
 
 pytestmark = pytest.mark.slow
 

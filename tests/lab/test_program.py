@@ -34,9 +34,9 @@ from laju.lab import (
     compare,
 )
 from laju.lab import trial as own_trial
-from laju.lab.engines import program as engine
 from laju.lab.engines import train
-from laju.lab.program import Log, read
+from laju.lab.programs import engine
+from laju.lab.programs.trial import Log, read
 
 pytestmark = [
     pytest.mark.slow,
@@ -661,7 +661,7 @@ def test_a_program_ends_when_the_process_that_looks_after_it_is_killed(tmp_path:
     started = "LAJU_TRIAL=" + str(tmp_path)
     until(lambda: processes(started))
     time.sleep(0.5)
-    (launcher,) = [pid for pid in processes("program_launcher") if process.pid == parent(pid)]
+    (launcher,) = [pid for pid in processes("programs/launcher") if process.pid == parent(pid)]
     os.kill(launcher, signal.SIGKILL)
     process.communicate(timeout=120)
     assert "the process that looks after it was killed" in Path("driver-errors.txt").read_text()

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from laju.lab.progress import Channel, Running
 from laju.lab.trials import Record
+from laju.lab.trials.progress import Channel, Running
 
 A, B = "a" * 64, "b" * 64
 

@@ -16,7 +16,7 @@ from rich.console import Console
 import laju
 from laju.core.pieces import Table
 from laju.lab import Comparison, Optimizer, Outcome, Record, Trial, get_task, run_trials
-from laju.lab.race import Key, Race, Run, race, shortened
+from laju.lab.comparison.race import Key, Race, Run, race, shortened
 from laju.lab.report import dropped_table, write_report
 from laju.lab.report.html import page
 

@@ -25,8 +25,8 @@ from laju.lab.range_test import RULES, Sweep
 from laju.lab.range_test.curve import Curve, noise, smooth
 from laju.lab.range_test.result import RangeTest
 from laju.lab.range_test.state import OneInterrupt, Snapshot
-from laju.lab.tasks import Digits
-from laju.lab.tasks.base import permutation as order
+from laju.lab.trials.tasks import Digits
+from laju.lab.trials.tasks.base import permutation as order
 from laju.policies import exponential
 
 # ruff: noqa: NPY002 - the global random numbers are what is tested

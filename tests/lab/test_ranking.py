@@ -16,7 +16,7 @@ from rich.console import Console
 import laju
 from laju.cli import cli
 from laju.lab import Comparison, Lead, Optimizer, Outcome, Record, compare, seeds_needed
-from laju.lab.equal_area import equal_area
+from laju.lab.comparison.equal_area import equal_area
 from laju.lab.report import leads, ranking_table, write_report
 from laju.lab.report.html import page
 from laju.lab.statistics import estimate, holm, paired_p_value, probability_best, rank_intervals

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import laju
 from laju import RunPlan
-from laju.lab.space import Choice, Range, Space, SpaceError
+from laju.lab.tuning.search_space import Choice, Range, Space, SpaceError
 
 PLAN = RunPlan(samples=640, batch_size=64, epochs=10)
 

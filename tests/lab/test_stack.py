@@ -21,10 +21,10 @@ from laju.lab import Digits, HeldOut, Optimizer, Outcome, Record, Task, Trial
 from laju.lab.engines import torch as reference
 from laju.lab.engines.stack import Stack, _Resident, alike, train, train_stack
 from laju.lab.engines.stack_optimizer import StackOptimizer
-from laju.lab.models.residual import residual
-from laju.lab.numerics import Numerics
-from laju.lab.tasks import Data
-from laju.lab.tasks.base import permutation as order
+from laju.lab.trials.models.residual import residual
+from laju.lab.trials.numerics import Numerics
+from laju.lab.trials.tasks import Data
+from laju.lab.trials.tasks.base import permutation as order
 from tests.lab.tiny import Explosion, Sides, Slope, numbered
 
 pytestmark = pytest.mark.slow

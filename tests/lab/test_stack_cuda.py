@@ -13,7 +13,7 @@ from laju import constant
 from laju.lab import Optimizer, Task, Trial
 from laju.lab.engines import torch as reference
 from laju.lab.engines.stack import Stack, _computing, _Resident, train, train_stack
-from laju.lab.numerics import Numerics
+from laju.lab.trials.numerics import Numerics
 from tests.lab.test_stack import HEAVY, OPTIMIZERS, Colours, DoubleDigits, assert_close, figures, trial
 from tests.lab.tiny import Sides, Slope
 

@@ -27,7 +27,7 @@ import pytest
 from laju import constant, cosine
 from laju.lab import Optimizer, Outcome, Record, Store, StoreError, Trial
 from laju.lab.store import StoreWarning, file
-from laju.lab.tasks import Data, Task
+from laju.lab.trials.tasks import Data, Task
 
 ROOT = Path(__file__).parents[2]
 posix = pytest.mark.skipif(os.name != "posix", reason="needs processes and files of POSIX")

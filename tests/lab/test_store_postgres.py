@@ -18,9 +18,9 @@ import pytest
 import sqlalchemy as sa
 
 from laju.lab import Outcome, Record, Store, StoreError, compare
-from laju.lab.forecast import stored_curves
-from laju.lab.search_storage import open_storage, storage_url
 from laju.lab.store import VERSION, StoreWarning
+from laju.lab.store.curves import stored_curves
+from laju.lab.tuning.storage import open_storage, storage_url
 from tests.lab import postgres
 from tests.lab.test_store import killed, outcome, trial, write
 from tests.lab.tiny import Sides

@@ -15,12 +15,12 @@ import scipy.stats
 
 from laju.lab import Digits, HeldOut, Numerics, Trial, get_task
 from laju.lab.engines.mxnet import interpreter
-from laju.lab.models import lenet_mxnet
-from laju.lab.models.deep import Plain
-from laju.lab.models.lenet import COMMON
-from laju.lab.tasks import Task
-from laju.lab.tasks.tabs import MXNetTab, PyTorchTab, TensorFlowTab
+from laju.lab.trials.models import lenet_mxnet
+from laju.lab.trials.models.lenet import COMMON
+from laju.lab.trials.tasks import Task
+from laju.lab.trials.tasks.tabs import MXNetTab, PyTorchTab, TensorFlowTab
 from laju.policies import constant
+from laju.studies.plain_networks import Plain
 from tests.chapter_text import ROOT, Chapter, Tab, opened
 
 try:

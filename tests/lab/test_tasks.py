@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from laju.lab.tasks import TASKS, Data, DataError, Digits, FashionMNIST, Task, get_task
+from laju.lab.trials.tasks import TASKS, Data, DataError, Digits, FashionMNIST, Task, get_task
 
 
 def some_data(**changes) -> Data:
@@ -175,7 +175,7 @@ def test_a_folder_for_a_task_that_takes_none_is_an_error(tmp_path):
 
 def test_importing_the_tasks_loads_nothing_heavy(source_environment):
     code = (
-        "import sys, laju.lab.tasks\n"
+        "import sys, laju.lab.trials.tasks\n"
         "heavy = {'torch', 'sklearn', 'scipy', 'platformdirs', 'filelock', 'urllib3'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )

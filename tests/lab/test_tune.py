@@ -39,10 +39,10 @@ from laju.lab import (
     compare,
     tune,
 )
-from laju.lab.base_rates import tune_base_rates
-from laju.lab.objectives import Objective
-from laju.lab.report.search import page, picture, search_summary, search_table, write_search
-from laju.lab.tune import SearchWorkerLost
+from laju.lab.comparison.base_rates import tune_base_rates
+from laju.lab.report.tuning import page, picture, search_summary, search_table, write_search
+from laju.lab.tuning.objectives import Objective
+from laju.lab.tuning.tune import SearchWorkerLost
 from tests.lab import postgres
 from tests.lab.test_compare import Watcher
 from tests.lab.tiny import Deadly, Forbidden, Sides

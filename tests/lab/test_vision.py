@@ -45,7 +45,7 @@ WITH_OPERATORS = """
     from torchvision import transforms
     from laju.lab import compare
     from laju.studies import Options, run
-    from laju.lab.tasks.image_folder import Accelerated, ImageFolder
+    from laju.lab.trials.tasks.image_folder import Accelerated, ImageFolder
 
     folder = Path(sys.argv[1])
 
@@ -103,7 +103,7 @@ WITHOUT_OPERATORS = """
     import sys
     from tests.lab import vision
     vision.folder()
-    from laju.lab.tasks.image_folder import ImageFolder
+    from laju.lab.trials.tasks.image_folder import ImageFolder
 
     for model in ("torchvision:resnet18", "timm:resnet18"):
         try:

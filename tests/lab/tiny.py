@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from laju.lab.tasks import Data, Task
+from laju.lab.trials.tasks import Data, Task
 
 
 def numbered(n: int, width: int = 1) -> Data:

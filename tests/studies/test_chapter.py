@@ -23,8 +23,8 @@ from laju.lab import Comparison, FashionMNIST, Optimizer, Store, Trial
 from laju.lab.engines import loop
 from laju.lab.engines.mxnet import interpreter
 from laju.lab.report import html
-from laju.lab.tasks.idx import read_idx
 from laju.lab.trials import Outcome, Record
+from laju.lab.trials.tasks.idx import read_idx
 from laju.studies.chapter import EPOCHS, TABS, TRAINED, Figures, Result, get_tab, rates, run, schedules
 from tests.chapter_text import Chapter, opened, seed_all, trains
 from tests.lab.idx_writer import write_idx

@@ -93,10 +93,10 @@ def made(quality: Quality) -> Callable[..., Outcome]:
 def answer(monkeypatch: pytest.MonkeyPatch, name: str, quality: Quality, seeds: int) -> Answer:
     """The study's answer at its small size."""
     module, train = import_module(f"laju.studies.{name.replace('-', '_')}"), made(quality)
-    monkeypatch.setattr("laju.lab.running.worker.train", train)
+    monkeypatch.setattr("laju.lab.workers.job.train", train)
     for function in ("compare", "run_trials"):
         if hasattr(module, function):
-            whole = getattr(import_module("laju.lab.compare"), function)
+            whole = getattr(import_module("laju.lab.comparison.compare"), function)
             monkeypatch.setattr(module, function, partial(whole, share_prefixes=False))
 
     def averaged(

@@ -10,7 +10,7 @@ from laju.cli import cli
 from laju.core.units import RunPlan
 from laju.lab import Outcome, Record, Store
 from laju.lab.statistics import rank
-from laju.lab.tasks import DataError, ImageFolder
+from laju.lab.trials.tasks import DataError, ImageFolder
 from laju.studies import Answer, Options, cosine_large, run, sample_pictures, write
 from laju.studies.cosine_large import POLICIES
 

@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 import laju
 from laju.lab import Digits, Optimizer, Trial
 from laju.lab.engines import train
-from laju.lab.models.deep import Plain, plain
 from laju.studies import Options
 from laju.studies import warmup_length as study
 from laju.studies.base import Answer
+from laju.studies.plain_networks import Plain, plain
 from tests.lab.test_compare import Watcher
 from tests.lab.tiny import Sides, Slope
 

@@ -136,7 +136,7 @@ def _of_task(spec: str) -> str:
     if context is None or all(parameter.name != "task" for parameter in context.command.params):
         return ""
     try:
-        from laju.lab.tasks import TASKS
+        from laju.lab.trials.tasks import TASKS
     except ImportError:  # the text is wrong whatever is installed
         return ""
     name = spec.strip()

@@ -87,7 +87,7 @@ def command(
     """
     with plain_errors():
         from laju.lab.engines import check
-        from laju.lab.tasks import get_task
+        from laju.lab.trials.tasks import get_task
         from laju.studies.chapter import Result, get_tab, rates
 
         try:

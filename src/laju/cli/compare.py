@@ -29,8 +29,8 @@ from laju.view.plot import printable
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from laju.lab.beside import LoggedRun
     from laju.lab.comparison import Comparison
+    from laju.lab.comparison.beside import LoggedRun
 
 
 @click.command("compare")
@@ -175,10 +175,10 @@ def command(
         what: Any = task
         if program is not None or samples is not None or checkpoint_every is not None:
             what = _program(program, samples, checkpoint_every, store)
-        from laju.lab.numerics import Numerics
         from laju.lab.report import agreement_table, dropped_table, leads, ranking_table
         from laju.lab.report import table as full_table
         from laju.lab.trials import Optimizer
+        from laju.lab.trials.numerics import Numerics
 
         if program is None:
             check_task(task)
@@ -266,7 +266,7 @@ def _print_means(console: Console, result: Comparison) -> None:
 
 def _beside(logs: tuple[str, ...], loss_column: str | None) -> tuple[LoggedRun, ...]:
     """The logs, read before anything trains; what is no log is a usage error."""
-    from laju.lab.beside import logged, read_beside
+    from laju.lab.comparison.beside import logged, read_beside
 
     if loss_column is not None and not logs:
         raise click.BadParameter("it is of --beside LOG, which is not given", param_hint="--loss-column")
@@ -279,8 +279,8 @@ def _beside(logs: tuple[str, ...], loss_column: str | None) -> tuple[LoggedRun, 
 
 def _program(command: str | None, samples: int | None, every: str | None, store: str) -> Any:
     """The program as a task, its trials' folders beside the store; options that do not go with it are usage errors."""
+    from laju.lab.programs.task import Program
     from laju.lab.store import is_url
-    from laju.lab.tasks import Program
 
     context = click.get_current_context()
     if command is None:

@@ -41,7 +41,7 @@ def _systems() -> list[str]:
 
 
 def _tasks() -> Iterable[str]:
-    from laju.lab.tasks import TASKS
+    from laju.lab.trials.tasks import TASKS
 
     return TASKS
 

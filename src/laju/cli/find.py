@@ -60,8 +60,8 @@ def command(
         from rich.console import Console
 
         from laju.lab.range_test import find
-        from laju.lab.tasks import TASKS
         from laju.lab.trials import Optimizer
+        from laju.lab.trials.tasks import TASKS
         from laju.view.plot import SUFFIXES, need
 
         if task not in TASKS:

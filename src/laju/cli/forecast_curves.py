@@ -102,7 +102,7 @@ class Source:
             files.append(self._file(name or _short(path, [p for _, p, _ in parts]), path, spec, updates_per_epoch))
         found, plan = [self._after_warmup(curve) for curve in files], None
         if self.store is not None:
-            from laju.lab.forecast import stored_curves
+            from laju.lab.store.curves import stored_curves
 
             stored = stored_curves(self.store, **self.filters)
             found += [self._after_warmup(one.curve) for one in stored]

@@ -77,16 +77,16 @@ def command(
             text = f"{name!r} is not a study{nearest(name, STUDIES)} (studies: {', '.join(STUDIES)})"
             raise click.BadParameter(text, param_hint="NAME")
 
-        from laju.lab.tasks import TASKS
+        from laju.lab.trials.tasks import TASKS
 
         if task not in TASKS:
             text = f"{task!r} is not a task{nearest(task, TASKS)} (tasks: {', '.join(TASKS)})"
             raise click.BadParameter(text, param_hint="--task")
 
-        from laju.lab.compare import Unfinished
+        from laju.lab.comparison.compare import Unfinished
+        from laju.lab.live import display
         from laju.lab.report import check_writable
-        from laju.lab.report.live import display
-        from laju.lab.running import TrialsLost
+        from laju.lab.workers import TrialsLost
 
         out = check_writable(Path("laju-study") / name if out is None else out)
         # What a program reads goes to standard output alone.

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
     from laju.lab.comparison import Comparison
     from laju.lab.report import Elsewhere
-    from laju.lab.tasks import Task
+    from laju.lab.trials.tasks import Task
 
 
 def check_task(task: str) -> None:
     """Refuse an unknown task with a usage error that names the nearest task."""
-    from laju.lab.tasks import TASKS
+    from laju.lab.trials.tasks import TASKS
 
     if task not in TASKS:
         text = f"{task!r} is not a task{nearest(task, TASKS)} (tasks: {', '.join(TASKS)})"
@@ -58,17 +58,17 @@ def train_and_report(
 
     Args:
         console: where it is shown.
-        schedules, task, store, options: as `laju.lab.compare.compare` takes them.
+        schedules, task, store, options: as `laju.lab.comparison.compare.compare` takes them.
         out: folder for the report.
         difference: that the report's number of seeds asks about.
         foretold: print the expected time once known.
         annotate: the verdict that opens the page, sentences that become the first of the comparison's notes, and figures of
             others for the page; without it the page opens with the comparison's own verdict.
     """
-    from laju.lab.compare import Interrupted, Unfinished, compare
+    from laju.lab.comparison.compare import Interrupted, Unfinished, compare
+    from laju.lab.live import display
+    from laju.lab.live.foretold import Foretold
     from laju.lab.report import check_writable, write_report
-    from laju.lab.report.foretold import Foretold
-    from laju.lab.report.live import display
 
     def tell(sentence: str) -> None:
         console.print(sentence, markup=False, highlight=False, soft_wrap=not console.is_terminal)

@@ -27,7 +27,7 @@ from laju.core.checks import nearest
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from laju.lab.tuned import Tuned
+    from laju.lab.tuning.result import Tuned
 
 
 @click.command("tune")
@@ -145,13 +145,13 @@ def command(
     with plain_errors():
         from rich.console import Console
 
+        from laju.lab.live import display
         from laju.lab.report import check_writable
-        from laju.lab.report.live import display
-        from laju.lab.report.search import search_summary, search_table, write_search
-        from laju.lab.space import Space
-        from laju.lab.tasks import TASKS
+        from laju.lab.report.tuning import search_summary, search_table, write_search
         from laju.lab.trials import Optimizer
-        from laju.lab.tune import SearchInterrupted, SearchWorkerLost, tune
+        from laju.lab.trials.tasks import TASKS
+        from laju.lab.tuning.search_space import Space
+        from laju.lab.tuning.tune import SearchInterrupted, SearchWorkerLost, tune
 
         if task not in TASKS:
             text = f"{task!r} is not a task{nearest(task, TASKS)} (tasks: {', '.join(TASKS)})"

@@ -10,21 +10,20 @@
 from laju.core.extras import needed_by
 
 with needed_by("laju.lab", "lab"):
-    from laju.lab.branching import branch
-    from laju.lab.compare import Interrupted, Unfinished, compare, run_trials
     from laju.lab.comparison import Agreement, Comparison, Row
-    from laju.lab.forecast import stored_curves
-    from laju.lab.numerics import Numerics
-    from laju.lab.program import Checkpoint, ProgramTrial, trial
-    from laju.lab.race import Dropped, Race
+    from laju.lab.comparison.compare import Interrupted, Unfinished, compare, run_trials
+    from laju.lab.comparison.race import Dropped, Race
+    from laju.lab.comparison.ranking import Lead, Standing
+    from laju.lab.engines.branching import branch
+    from laju.lab.programs.task import Program, ProgramError
+    from laju.lab.programs.trial import Checkpoint, ProgramTrial, trial
     from laju.lab.range_test import RangeTest, Suggestion, Sweep, find, range_test
-    from laju.lab.ranking import Lead, Standing
-    from laju.lab.running import TrialsLost
-    from laju.lab.search_storage import StorageError
-    from laju.lab.space import Space, SpaceError
     from laju.lab.statistics import Estimate, seeds_needed
     from laju.lab.store import Kept, Store, StoreError
-    from laju.lab.tasks import (
+    from laju.lab.store.curves import stored_curves
+    from laju.lab.trials import FRAMEWORKS, Optimizer, Outcome, Record, Trial
+    from laju.lab.trials.numerics import Numerics
+    from laju.lab.trials.tasks import (
         Accelerated,
         Data,
         DataError,
@@ -32,14 +31,14 @@ with needed_by("laju.lab", "lab"):
         FashionMNIST,
         HeldOut,
         ImageFolder,
-        Program,
-        ProgramError,
         Task,
         get_task,
     )
-    from laju.lab.trials import FRAMEWORKS, Optimizer, Outcome, Record, Trial
-    from laju.lab.tune import SearchInterrupted, tune
-    from laju.lab.tuned import Tried, Tuned
+    from laju.lab.tuning.result import Tried, Tuned
+    from laju.lab.tuning.search_space import Space, SpaceError
+    from laju.lab.tuning.storage import StorageError
+    from laju.lab.tuning.tune import SearchInterrupted, tune
+    from laju.lab.workers import TrialsLost
 
 __all__ = [
     "FRAMEWORKS",

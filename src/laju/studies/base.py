@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from laju.lab.running import Display
     from laju.lab.store import Store
+    from laju.lab.workers import Display
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,13 @@ import numpy as np
 
 from laju.core.checks import number, shown
 from laju.core.schedule import Schedule
-from laju.lab.compare import compare
 from laju.lab.comparison import Comparison
+from laju.lab.comparison.compare import compare
 from laju.lab.report.figures import overview
 from laju.lab.statistics import ACCURACY, LEAST_SEEDS, Estimate, claim, counted, joint_difference, paired_difference
 from laju.lab.statistics import number as number_text
-from laju.lab.tasks.image_folder import Accelerated, ImageFolder
 from laju.lab.trials import Optimizer
+from laju.lab.trials.tasks.image_folder import Accelerated, ImageFolder
 from laju.policies import constant, cosine, linear, multi_factor, square_root
 from laju.studies import sample_pictures
 from laju.studies.base import Answer, Options, Table

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from laju.core.schedule import Schedule
-from laju.lab.compare import compare
 from laju.lab.comparison import Comparison, Row
+from laju.lab.comparison.compare import compare
 from laju.lab.statistics import (
     ACCURACY,
     LOSS,

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from laju.lab.compare import compare
 from laju.lab.comparison import Comparison
+from laju.lab.comparison.compare import compare
 from laju.lab.statistics import Estimate, claim, counted, number, opening, settled_by, short
 from laju.studies.base import Answer, Options, Table
 from laju.studies.ranking import (

@@ -32,8 +32,8 @@ from laju.lab.statistics import (
     paired_difference,
     seeds_needed,
 )
-from laju.lab.tasks import Digits, FashionMNIST, Task, get_task
 from laju.lab.trials import Optimizer, Outcome, Trial
+from laju.lab.trials.tasks import Digits, FashionMNIST, Task, get_task
 from laju.policies import constant, cosine, multi_factor, square_root
 from laju.studies.base import Answer, Options, Table
 from laju.studies.watched import run_watched

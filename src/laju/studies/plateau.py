@@ -18,8 +18,8 @@ import numpy as np
 from laju.adaptive import Plateau, simulate
 from laju.core.pieces import Constant
 from laju.core.schedule import Schedule
-from laju.lab.compare import compare, run_trials
 from laju.lab.comparison import Comparison
+from laju.lab.comparison.compare import compare, run_trials
 from laju.lab.statistics import (
     ACCURACY,
     LOSS,
@@ -32,8 +32,8 @@ from laju.lab.statistics import (
     settled_by,
     short,
 )
-from laju.lab.tasks import HeldOut, get_task
 from laju.lab.trials import Outcome, Trial
+from laju.lab.trials.tasks import HeldOut, get_task
 from laju.policies import constant, cosine, linear
 from laju.studies.base import Answer, Options, Table
 from laju.studies.ranking import Ranking, ahead, finals, interval_of, listed, rank, untold

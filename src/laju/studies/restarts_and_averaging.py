@@ -17,7 +17,6 @@ import numpy.typing as npt
 from laju.core.schedule import Schedule
 from laju.lab.comparison import Comparison
 from laju.lab.report.figures import overview
-from laju.lab.running import Key
 from laju.lab.statistics import (
     ACCURACY,
     LOSS,
@@ -31,8 +30,9 @@ from laju.lab.statistics import (
     listed,
     settled,
 )
-from laju.lab.tasks import Task, get_task
 from laju.lab.trials import Outcome, Trial
+from laju.lab.trials.tasks import Task, get_task
+from laju.lab.workers import Key
 from laju.policies import constant, cosine, cosine_restarts, swa, swa_cyclic, triangular
 from laju.studies.base import Answer, Options, Table
 from laju.studies.watched import run_watched

@@ -17,9 +17,7 @@ import numpy.typing as npt
 
 from laju.core.pieces import Constant
 from laju.core.schedule import Schedule
-from laju.lab.compare import run_trials
-from laju.lab.models.deep import Plain
-from laju.lab.running import Key
+from laju.lab.comparison.compare import run_trials
 from laju.lab.statistics import (
     ACCURACY,
     Estimate,
@@ -32,10 +30,12 @@ from laju.lab.statistics import (
     listed,
     settled,
 )
-from laju.lab.tasks import Task, get_task
 from laju.lab.trials import Optimizer, Outcome, Trial
+from laju.lab.trials.tasks import Task, get_task
+from laju.lab.workers import Key
 from laju.policies import constant, radam_warmup, untuned_linear, warmup
 from laju.studies.base import Answer, Options, Table
+from laju.studies.plain_networks import Plain
 from laju.studies.watched import run_watched
 from laju.view.plot import INK, tidy
 

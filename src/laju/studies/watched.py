@@ -18,16 +18,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from laju.core.checks import whole
-from laju.lab.arguments import cores
-from laju.lab.displays import as_display
-from laju.lab.progress import Channel
-from laju.lab.running import Display, Key, TrialsLost
-from laju.lab.running.drive import ATTEMPTS, given_up, loss_of
-from laju.lab.running.interrupts import Interrupts
-from laju.lab.running.places import Here, Place, Processes
-from laju.lab.running.watching import Watching
+from laju.lab.live.displays import as_display
 from laju.lab.store import Store
 from laju.lab.trials import Outcome, Record, Trial
+from laju.lab.trials.progress import Channel
+from laju.lab.workers import Display, Key, TrialsLost
+from laju.lab.workers.display import Watching
+from laju.lab.workers.driver import ATTEMPTS, given_up, loss_of
+from laju.lab.workers.executors import Here, Place, Processes, cores
+from laju.lab.workers.interrupts import Interrupts
 
 Found = TypeVar("Found")
 

@@ -7,9 +7,9 @@ from importlib.util import find_spec
 
 from laju.core.extras import missing
 from laju.lab.engines.loop import Progress, Report
-from laju.lab.numerics import Numerics
-from laju.lab.tasks import Task
 from laju.lab.trials import Framework, Outcome, Trial
+from laju.lab.trials.numerics import Numerics
+from laju.lab.trials.tasks import Task
 
 _PACKAGES: dict[Framework, tuple[str, ...]] = {
     "torch": ("torch",),
@@ -53,7 +53,7 @@ def train(trial: Trial, report: Report | None = None) -> Outcome:
     """
     name = trial.task.engine if trial.framework == "torch" else trial.framework
     name = name if trial.numerics == Numerics() else "stack"
-    engine = import_module(f"laju.lab.engines.{name}")
+    engine = import_module("laju.lab.programs.engine" if name == "program" else f"laju.lab.engines.{name}")
     outcome: Outcome = engine.train(trial, report)
     return outcome
 

@@ -29,10 +29,10 @@ from laju.core.extras import needed_by
 from laju.frameworks.torch import Scheduler
 from laju.lab.engines.loop import Batch, Report, run
 from laju.lab.engines.torch import _optimizer, _seed, one_thread_and_own_randomness
-from laju.lab.tasks import Task
-from laju.lab.tasks.base import Part
-from laju.lab.tasks.image_folder import Accelerated
 from laju.lab.trials import Outcome, Record, Trial
+from laju.lab.trials.tasks import Task
+from laju.lab.trials.tasks.base import Part
+from laju.lab.trials.tasks.image_folder import Accelerated
 
 with needed_by("training by Accelerate", "large"):
     import accelerate

@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from laju.core.extras import needed_by
 from laju.lab.engines.loop import EVALUATION_BATCH, Batch, Report, run
-from laju.lab.environment import environment
 from laju.lab.trials import Outcome, Trial
+from laju.lab.trials.environment import environment
 
 with needed_by("training in JAX", "jax"):
     import jax

@@ -13,8 +13,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from laju.lab.tasks.base import Indices
 from laju.lab.trials import Outcome, Record, Status, Trial
+from laju.lab.trials.tasks.base import Indices
 
 RECORD_EVERY = 50
 """Minibatches between records of the running training loss and accuracy, as in the chapter."""

@@ -27,9 +27,9 @@ from laju.lab.engines.capture import Capturer
 from laju.lab.engines.loop import EVALUATION_BATCH, Batch, Progress, Report, advance, outcome
 from laju.lab.engines.stack_optimizer import StackOptimizer
 from laju.lab.engines.torch import _seed, _tensor, images_last, one_thread_and_own_randomness
-from laju.lab.numerics import Numerics
-from laju.lab.tasks.base import permutation
 from laju.lab.trials import Outcome, Record, Trial
+from laju.lab.trials.numerics import Numerics
+from laju.lab.trials.tasks.base import permutation
 
 MOST = 128
 """Trials in a stack unless the caller says otherwise; by then a GPU has been filled."""

@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from laju.lab.engines.loop import EVALUATION_BATCH, Batch, Report, run
-from laju.lab.environment import environment, quiet
-from laju.lab.keras_on_tensorflow import keras, tf
 from laju.lab.trials import Outcome, Trial
+from laju.lab.trials.environment import environment, quiet
+from laju.lab.trials.models.keras_on_tensorflow import keras, tf
 
 # Afterwards, because it imports Keras, too.
 from laju.frameworks.keras import LearningRate  # isort: skip

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from laju.core.checks import number, whole
 from laju.core.schedule import Schedule
-from laju.lab.arguments import read_seeds
+from laju.lab.comparison.arguments import read_seeds
 from laju.lab.range_test.result import RangeTest, Sweep
-from laju.lab.tasks import Task, read_task
 from laju.lab.trials import Optimizer, Trial
+from laju.lab.trials.tasks import Task, read_task
 from laju.policies import exponential
 
 if TYPE_CHECKING:

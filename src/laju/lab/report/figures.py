@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from laju.lab.comparison import Comparison
-    from laju.lab.race import Race
+    from laju.lab.comparison.race import Race
 
 PANELS = {
     "rate": "Learning rate",

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 from markupsafe import Markup
 
-from laju.lab.beside import FIGURES
+from laju.lab.comparison.beside import FIGURES
+from laju.lab.live.duration import duration
 from laju.lab.report import figures
-from laju.lab.report.table import duration, leads, needed, p_value, rank, why_dropped
+from laju.lab.report.table import leads, needed, p_value, rank, why_dropped
 from laju.lab.statistics import counted, evidence, number, percent
 from laju.view.page import document, facts, opening, picture, sentence, swatch
 from laju.view.plot import PALETTE, printable

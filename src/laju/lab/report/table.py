@@ -8,13 +8,14 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from laju.lab.live.duration import duration
 from laju.lab.statistics import Estimate, Evidence, counted, evidence, percent
 from laju.view.plot import printable
 
 if TYPE_CHECKING:
     from laju.lab.comparison import Comparison, Row
-    from laju.lab.race import Dropped, Race
-    from laju.lab.ranking import Standing
+    from laju.lab.comparison.race import Dropped, Race
+    from laju.lab.comparison.ranking import Standing
 
 
 def table(comparison: Comparison) -> Table:
@@ -175,17 +176,6 @@ def agreement_table(comparison: Comparison) -> Table:
             cells.append(cell)
         result.add_row(Text(printable(row.name)), *cells, {True: "yes", False: "no", None: "-"}[row.agree])
     return result
-
-
-def duration(seconds: float) -> str:
-    """A time in a few characters.
-
-    >>> duration(0.24), duration(92.4), duration(1500), duration(7560)
-    ('0.2 s', '92 s', '25 min', '2.1 h')
-    """
-    if seconds < 600:
-        return f"{seconds:.{1 if seconds < 10 else 0}f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def plain_table(title: str, caption: str) -> Table:

@@ -5,8 +5,8 @@ programs may use one store at once.
 """
 
 from laju.lab.store.claims import Claims
+from laju.lab.store.locations import is_url, shown
 from laju.lab.store.store import Kept, Store
 from laju.lab.store.tables import VERSION, StoreError, StoreWarning
-from laju.lab.store.urls import is_url, shown
 
 __all__ = ["VERSION", "Claims", "Kept", "Store", "StoreError", "StoreWarning", "is_url", "shown"]

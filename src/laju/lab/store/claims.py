@@ -16,8 +16,8 @@ from typing import Any, Self
 
 import sqlalchemy as sa
 
-from laju.lab.processes import is_dead, this_process
 from laju.lab.store.file import File
+from laju.lab.store.processes import is_dead, this_process
 from laju.lab.store.server import Server
 from laju.lab.store.tables import StoreError, claims, holders, parts, trials
 

@@ -12,8 +12,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from laju.core.extras import missing
+from laju.lab.store.locations import shown
 from laju.lab.store.tables import VERSION, StoreError, StoreFull, StoreWarning, metadata, trials
-from laju.lab.store.urls import shown
 
 SCHEMA = "laju_store"  # not "laju": the schema of a user of that name is where other programs put their tables
 _LOCK = int.from_bytes(b"laju")  # of all programs that open a store in the database

@@ -23,9 +23,9 @@ from laju.core.checks import shown as shown_value
 from laju.lab.store import tables
 from laju.lab.store.claims import Claims
 from laju.lab.store.file import File
+from laju.lab.store.locations import is_url, read_url, shown
 from laju.lab.store.server import Server
 from laju.lab.store.tables import StoreError, StoreFull, StoreWarning
-from laju.lab.store.urls import is_url, read_url, shown
 from laju.lab.trials import Outcome, Record, Trial
 
 T = TypeVar("T")

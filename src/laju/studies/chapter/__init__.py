@@ -15,9 +15,9 @@ from laju.studies.chapter.beside import Beside, Result
 from laju.studies.chapter.tabs import EPOCHS, TABS, TRAINED, Figures, Tab, get_tab
 
 if TYPE_CHECKING:
-    from laju.lab.running import Display
     from laju.lab.store import Store
-    from laju.lab.tasks import Task
+    from laju.lab.trials.tasks import Task
+    from laju.lab.workers import Display
 
 __all__ = ["EPOCHS", "TABS", "TRAINED", "Beside", "Figures", "Result", "Tab", "get_tab", "run", "schedules"]
 
@@ -81,8 +81,8 @@ def run(
     >>> result.verdict.partition(",")[0]
     "No verdict on the PyTorch tab's figures"
     """
-    from laju.lab.compare import compare
-    from laju.lab.tasks import read_task
+    from laju.lab.comparison.compare import compare
+    from laju.lab.trials.tasks import read_task
 
     which = get_tab(tab)
     comparison = compare(

@@ -16,8 +16,8 @@ from laju.dialects import d2l
 from laju.policies import constant
 
 if TYPE_CHECKING:
-    from laju.lab.tasks import Task
     from laju.lab.trials import Framework
+    from laju.lab.trials.tasks import Task
 
 DATA, IMAGES, TEST_IMAGES, EPOCHS, BATCH = "fashion-mnist", 60_000, 10_000, 30, 256
 """What every tab trains on, for how long, and how many images an update sees."""
@@ -55,7 +55,7 @@ class Tab:
 
     def task(self, data: Task) -> Task:
         """The tab's network, initial weights and order of data, on the data of a task."""
-        from laju.lab.tasks import tabs
+        from laju.lab.trials.tasks import tabs
 
         return {"pytorch": tabs.PyTorchTab, "tensorflow": tabs.TensorFlowTab, "mxnet": tabs.MXNetTab}[self.name](data)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from laju.lab.tasks import get_task
+from laju.lab.trials.tasks import get_task
 from laju.sampling.chains import need_arviz
 from laju.studies.base import Answer, Options
 from laju.studies.sampling import ensembles, targets

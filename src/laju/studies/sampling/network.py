@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from laju.core.schedule import Schedule
-from laju.lab.running import Key
-from laju.lab.tasks import HeldOut, Task
 from laju.lab.trials import Optimizer, Outcome, Trial
+from laju.lab.trials.tasks import HeldOut, Task
+from laju.lab.workers import Key
 from laju.policies import constant, cosine, cosine_restarts, welling_teh_between
 from laju.studies.base import Options
 from laju.studies.sampling.calibration import Scores

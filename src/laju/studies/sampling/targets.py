@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 import laju
 from laju.core.schedule import Schedule
 from laju.lab.statistics import number
-from laju.lab.tasks import get_task
+from laju.lab.trials.tasks import get_task
 from laju.sampling import (
     Chains,
     Diverged,

@@ -1,0 +1,372 @@
+"""compare: train one task with several schedules and seeds, and keep what came out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+from laju.core.checks import is_number, shown, whole
+from laju.core.schedule import Schedule
+from laju.core.units import RunPlan
+from laju.lab.comparison import base_rates
+from laju.lab.comparison.arguments import Given, fitted, read_frameworks, read_schedules, read_seeds
+from laju.lab.comparison.beside import LoggedRun, read_beside
+from laju.lab.comparison.comparison import Comparison
+from laju.lab.comparison.equal_area import equal_area as scaled_to_equal_area
+from laju.lab.comparison.race import ERROR, Race
+from laju.lab.comparison.race import race as run_race
+from laju.lab.engines import check
+from laju.lab.live.displays import as_display
+from laju.lab.store import Store
+from laju.lab.trials import Framework, Optimizer, Outcome, Trial
+from laju.lab.trials.numerics import Numerics
+from laju.lab.trials.tasks import Task, read_task
+from laju.lab.workers import Display, Driver, Interrupts, Key, TrialsLost, Where
+from laju.lab.workers.executors import cores
+from laju.logs import Log
+from laju.policies import constant
+
+
+class Interrupted(KeyboardInterrupt):
+    """The user stopped a comparison; `comparison` holds the trials that are finished, and the store keeps them."""
+
+    def __init__(self, comparison: Comparison) -> None:
+        super().__init__("the comparison was interrupted")
+        self.comparison = comparison
+
+
+class Unfinished(RuntimeError):
+    """Some trials came to no end: `reasons` says why. `comparison` holds the others, which the store keeps."""
+
+    def __init__(self, comparison: Comparison, lost: TrialsLost) -> None:
+        super().__init__(f"{lost}. What was finished is kept; the same comparison later runs the rest")
+        self.comparison = comparison
+        self.reasons = lost.reasons
+
+
+def compare(
+    schedules: Mapping[str, Given],
+    task: str | Task = "digits",
+    *,
+    epochs: int = 30,
+    seeds: int | Iterable[int] = 3,
+    batch_size: int | None = None,
+    optimizer: Optimizer | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+    jobs: int | None = None,
+    store: Store | str | os.PathLike[str] | None = None,
+    display: Display | bool | None = None,
+    framework: str | Iterable[str] = "torch",
+    equal_area: bool = False,
+    tuned: bool | int = False,
+    share_prefixes: bool = True,
+    time_limit: float | None = None,
+    on: str | None = None,
+    numerics: Numerics | None = None,
+    stack: int | None = None,
+    race: bool | float = False,
+    beside: Iterable[str | os.PathLike[str] | Log | LoggedRun] = (),
+) -> Comparison:
+    """Train a task with every schedule and seed, the same initial weights and order of data for each.
+
+    Args:
+        schedules: by display name; a schedule, its text, a number for a constant, a list of the rates of all updates, or any
+            function from the number of completed updates to a rate, such as an optax schedule. The first is the reference.
+        task: "digits", "fashion-mnist", or a `Task` of your own.
+        epochs: passes over the training data.
+        seeds: how many (0, 1, …), or which.
+        batch_size: examples an update; the task's own by default.
+        optimizer: SGD's momentum and weight decay; plain SGD by default.
+        data_dir: folder with a task's files.
+        jobs: trials at once, one thread each; by default one for each core.
+        store: file that keeps the trials; those that are in it already are not run again. In memory by default.
+        display: True shows curves of the running trials, on a terminal or in a notebook, and lines elsewhere. By default only a
+            notebook shows them; False shows nothing. A `Display` of your own is told how it goes.
+        framework: "torch", "tensorflow", "jax" or "mxnet"; of several, every schedule is trained in each.
+        equal_area: scale each schedule so that the sum of its rates is that of the first; its name then says the factor.
+        tuned: first find a factor from 1/10 to 10 on each schedule's rates, with a seed that the comparison does not use: True
+            for 9 trials a schedule, or how many. Names then say the factor. Of several frameworks the first is tuned in.
+        share_prefixes: train what schedules have in common once, such as a warmup, and go on from there with each; what comes out
+            is the same, bit by bit. In torch alone; a model must have all that it changes in its state_dict.
+        time_limit: seconds after which a trial, or a part of one that others share, is given up.
+        on: "ray", "ray://HOST:PORT", "dask" or "dask://HOST:PORT" to train on a cluster; `jobs` is then what it has room for.
+        numerics: the device, such as a GPU, and the precision; float32 on the CPU by default.
+        stack: trials at once in a stack on a GPU; by default as many as fit.
+        race: drop schedules that are worse as soon as few seeds or a shorter run can tell, with at most this probability of
+            losing the best at a length, see `laju.lab.comparison.race.race`; True for 5 %. The result has no dropped schedule.
+        beside: logs of other runs, whose figures and curves the report shows as not paired; no ranking, interval or verdict has
+            these. Files, folders, or what `laju.logs.read` or `laju.lab.comparison.beside.logged` has read.
+
+    Raises:
+        ModuleNotFoundError: a framework is not installed.
+        Interrupted: Ctrl-C; carries what is finished.
+        Unfinished: trials whose worker was killed again and again, or that took longer than `time_limit`; carries the others.
+        StoreError: the store cannot be opened or written.
+        LogError: a log in `beside` without a loss, or with columns that cannot be told.
+        ValueError: no schedules, an unknown task, one without a model in a framework, no seeds, epochs below 1, a schedule that
+            does not fit the run, `equal_area` and `tuned` together, a race in several frameworks or with fewer than two seeds.
+
+    >>> result = compare({"a": 0.1, "b": "cosine(0.3, total=1).per('epoch')"}, epochs=1, seeds=[7], jobs=1)
+    >>> [(trial["schedule"], trial["seed"], trial["status"]) for trial in result.trials()]
+    [('a', 7, 'finished'), ('b', 7, 'finished')]
+    """
+    given = read_schedules(schedules)
+    chosen = read_seeds(seeds)
+    logs = read_beside(beside)
+    frameworks = read_frameworks(framework)
+    epochs = whole("epochs", epochs, least=1)
+    batch_size = None if batch_size is None else whole("batch_size", batch_size, least=1)
+    numerics = numerics or Numerics()
+    if not isinstance(numerics, Numerics):
+        raise TypeError(f"numerics must be a Numerics, got {shown(numerics)}")
+    if numerics.channels_last and stack is not None and stack > 1:
+        raise ValueError(f"stack must be 1 with channels_last, since such trials are trained one by one, got {stack!r}")
+    if on is None:
+        numerics.check()
+    if jobs is None and numerics.device == "cuda":
+        jobs = 1  # a stack fills a GPU
+    where = _where(jobs, share_prefixes, time_limit, on, stack)
+    watcher = as_display(display)
+    rates = base_rates.TRIALS if tuned is True else whole("tuned", tuned, least=base_rates.LEAST) if tuned else 0
+    if rates and equal_area:
+        raise ValueError("tuned=… and equal_area=… both set the rates of a schedule; use one of them")
+    error = ERROR if race is True else race
+    if race is not False:
+        if len(frameworks) > 1:
+            raise ValueError(f"a race is run in one framework, got {', '.join(frameworks)}")
+        if len(chosen) < 2:
+            raise ValueError(f"a race needs two seeds or more, as one shows no spread; got seeds={shown(seeds)}")
+        if not (is_number(error) and 0 < error < 1):
+            raise ValueError(f"race must be True or an error probability between 0 and 1, got {shown(race)}")
+    task = read_task(task, data_dir)
+    for home in frameworks:
+        check(home, task)
+    optimizer = optimizer or Optimizer()
+
+    with ExitStack() as exits:
+        interrupts = exits.enter_context(Interrupts())
+        # Opened before the data are read, which may be a download. An interrupt inside SQLAlchemy would print a traceback.
+        with interrupts.held():
+            kept = store if isinstance(store, Store) else exits.enter_context(Store(store))
+        lab = _Lab(kept, where, watcher, interrupts)
+        batch = task.batch_size if batch_size is None else batch_size
+        plan = RunPlan(samples=task.train_size, batch_size=batch, epochs=epochs)
+        model = Trial(task, constant(0), 0, epochs, batch, optimizer, frameworks[0], numerics=numerics)
+        notes: tuple[str, ...] = () if numerics == Numerics() else (f"Computed on {numerics}.",)
+        if equal_area:
+            given = {**scaled_to_equal_area(_all_fitted(given, plan), plan)}
+        if rates:
+            scaled, found = _with_tuned_rates(_all_fitted(given, plan), rates, chosen, model, lab)
+            given, notes = {**scaled}, notes + found
+        raced: Race | None = None
+        if race is not False:
+            entered = _all_fitted(given, plan)
+            raced = _raced(entered, chosen, model, lab, float(error))
+            given = {name: entered[name] for name in raced.left}
+        named: dict[str, Schedule] = {}
+        homes: dict[str, Framework] = {}
+        for (name, schedule), home in product(given.items(), frameworks):
+            label = name if len(frameworks) == 1 else f"{name} ({home})"
+            named[label] = fitted(name, schedule, plan)
+            homes[label] = home
+        # Framework by framework, since a worker that has loaded several grows, and seed by seed, so that every schedule has some.
+        trials = {
+            (name, seed): replace(model, schedule=schedule, seed=seed, framework=home)
+            for home, seed, (name, schedule) in product(frameworks, chosen, named.items())
+            if homes[name] == home
+        }
+        outcomes: dict[Key, Outcome] = {}
+
+        def comparison() -> Comparison:
+            return Comparison(
+                task.name,
+                named,
+                plan,
+                optimizer,
+                chosen,
+                outcomes,
+                tuned=bool(rates),
+                frameworks=dict(homes),
+                guessing=task.chance_accuracy,
+                notes=notes,
+                resolution=task.resolution,
+                race=raced,
+                description=task.description,
+                data=task.fingerprint,
+                beside=logs,
+            )
+
+        with _carrying(comparison):
+            lab.finish(trials, outcomes)
+        return comparison()
+
+
+@contextmanager
+def _carrying(comparison: Callable[[], Comparison]) -> Iterator[None]:
+    """What stops the block carries the comparison as it is then."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(comparison()) from None
+    except TrialsLost as lost:
+        raise Unfinished(comparison(), lost) from None
+
+
+def _all_fitted(schedules: Mapping[str, Schedule | Callable[[int], Any]], plan: RunPlan) -> dict[str, Schedule]:
+    return {name: fitted(name, schedule, plan) for name, schedule in schedules.items()}
+
+
+def _with_tuned_rates(
+    schedules: dict[str, Schedule], trials: int, seeds: tuple[int, ...], model: Trial, lab: _Lab
+) -> tuple[dict[str, Schedule], tuple[str, ...]]:
+    """The schedules with the factor on their rates that was best with another seed, named after it, and what to say of them."""
+    seed = next(s for s in range(len(seeds) + 1) if s not in seeds)
+
+    def run(wanted: Mapping[Key, Schedule]) -> dict[Key, Outcome]:
+        return lab.run({key: replace(model, schedule=schedule, seed=key[1]) for key, schedule in wanted.items()})
+
+    with _carrying(lambda: Comparison(model.task.name, schedules, model.plan, model.optimizer, seeds, {})):
+        found = base_rates.tune_base_rates(schedules, [seed], trials, run)
+    notes = [
+        f"{name}: its best base rate lies at the end of those that were tried ({rate.factor:g} times the given one), so a "
+        "better one may lie beyond; give it another rate."
+        for name, rate in found.items()
+        if rate.at_end
+    ]
+    tuned = {
+        base_rates.tuned_name(name, found[name].factor): base_rates.scaled(schedule, found[name].factor)
+        for name, schedule in schedules.items()
+    }
+    return tuned, tuple(notes)
+
+
+def _raced(schedules: dict[str, Schedule], seeds: tuple[int, ...], model: Trial, lab: _Lab, error: float) -> Race:
+    """Who is left of the schedules, and what became of the others."""
+
+    def run(wanted: Mapping[tuple[str, int, int], Schedule]) -> dict[tuple[str, int, int], Outcome]:
+        def key(name: str, seed: int, epochs: int) -> Key:
+            return (name if epochs == model.epochs else f"{name} in {epochs} epoch{'s' if epochs > 1 else ''}"), seed
+
+        trials = {key(*k): replace(model, schedule=s, seed=k[1], epochs=k[2]) for k, s in wanted.items()}
+        outcomes = lab.run(trials)
+        finished.update({k[:2]: outcomes[key(*k)] for k in wanted if k[2] == model.epochs})
+        return {k: outcomes[key(*k)] for k in wanted}
+
+    task, finished = model.task, dict[Key, Outcome]()
+    with _carrying(lambda: Comparison(task.name, schedules, model.plan, model.optimizer, seeds, finished)):
+        return run_race(
+            schedules,
+            seeds,
+            model.plan,
+            run,
+            error=error,
+            guessing=task.chance_accuracy,
+            resolution=task.resolution,
+        )
+
+
+def run_trials(
+    trials: Mapping[Key, Trial],
+    *,
+    jobs: int | None = None,
+    store: Store | str | os.PathLike[str] | None = None,
+    display: Display | bool | None = None,
+    share_prefixes: bool = True,
+    time_limit: float | None = None,
+    on: str | None = None,
+) -> dict[Key, Outcome]:
+    """Run any trials as `compare` does, and return their outcomes: for what is no grid of schedules and seeds.
+
+    Args:
+        trials: by (display name, seed).
+        jobs, store, display, share_prefixes, time_limit, on: as in `compare`.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C; what is finished is in the store.
+        TrialsLost: trials whose worker was killed again and again, or that took longer than `time_limit`; the others are stored.
+        StoreError: the store cannot be opened or written.
+
+    >>> import laju
+    >>> from laju.adaptive import Plateau
+    >>> from laju.lab import HeldOut, Trial, get_task
+    >>> task = HeldOut(get_task("digits"))
+    >>> trial = Trial(task, laju.constant(0.1), seed=0, epochs=1, batch_size=64, rule=Plateau(0.5, patience=0))
+    >>> run_trials({("plateau", 0): trial}, jobs=1)["plateau", 0].status
+    'finished'
+    """
+    where = _where(jobs, share_prefixes, time_limit, on)
+    watcher = as_display(display)
+    with ExitStack() as stack:
+        interrupts = stack.enter_context(Interrupts())
+        with interrupts.held():
+            kept = store if isinstance(store, Store) else stack.enter_context(Store(store))
+        return _Lab(kept, where, watcher, interrupts).run(trials)
+
+
+@dataclass(frozen=True)
+class _Lab:
+    """What trials run with: the store that keeps them, where they run, and who watches."""
+
+    kept: Store
+    where: Where
+    display: Display | None
+    interrupts: Interrupts
+
+    def run(self, trials: Mapping[Key, Trial]) -> dict[Key, Outcome]:
+        """The outcome of every trial.
+
+        Raises:
+            TrialsLost: as `finish`.
+        """
+        outcomes: dict[Key, Outcome] = {}
+        self.finish(trials, outcomes)
+        return outcomes
+
+    def finish(self, trials: Mapping[Key, Trial], outcomes: dict[Key, Outcome]) -> None:
+        """Put the outcome of every trial into `outcomes`, from the store or from training it now.
+
+        Raises:
+            TrialsLost: of some there is no outcome, while all others are there.
+        """
+        display = self.display
+        with ExitStack() as stack:
+            same: dict[str, list[Key]] = {}  # two names may stand for one trial, which runs once
+            for key, trial in trials.items():
+                same.setdefault(trial.fingerprint, []).append(key)
+            with self.interrupts.held():
+                found = self.kept.get_many([trials[keys[0]] for keys in same.values()])
+            for fingerprint, outcome in found.items():
+                outcomes.update(dict.fromkeys(same[fingerprint], outcome))
+            work = {keys[0]: trials[keys[0]] for fingerprint, keys in same.items() if fingerprint not in found}
+            if display is not None:
+                stack.callback(display.stop)
+                display.start(len(trials), len(outcomes), min(self.where.jobs, len(work)))
+
+            def finished(first: Key, outcome: Outcome) -> None:
+                for key in same[trials[first].fingerprint]:
+                    outcomes[key] = outcome
+                    if display is not None:
+                        display.finished(*key, outcome)
+
+            driver = Driver(work, self.kept, self.where, self.interrupts, finished, display)
+            driver.run()
+        if driver.reasons:
+            raise TrialsLost(driver.reasons)
+
+
+def _where(
+    jobs: int | None, share_prefixes: bool, time_limit: float | None, on: str | None, stack: int | None = None
+) -> Where:
+    if time_limit is not None and not (is_number(time_limit) and 0 < time_limit < float("inf")):
+        raise ValueError(f"time_limit must be a number of seconds above 0, got {shown(time_limit)}")
+    stack = None if stack is None else whole("stack", stack, least=1)
+    many = None if jobs is None else whole("jobs", jobs, least=1)
+    if on is None:
+        return Where(cores() if many is None else many, share_prefixes, time_limit, stack)
+    from laju.lab.workers.clusters import cluster
+
+    return Where(many or cores(), share_prefixes, time_limit, stack, cluster(on, many))

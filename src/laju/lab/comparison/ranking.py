@@ -1,0 +1,243 @@
+"""Who is best, at the end and on the way, with every trial counted: one that failed has the accuracy of guessing."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from laju.lab.statistics import (
+    ACCURACY,
+    LEAST_SEEDS,
+    Estimate,
+    Evidence,
+    counted,
+    evidence,
+    listed,
+    opening,
+    probability_best,
+    rank,
+    rank_intervals,
+    sd_interval,
+    seeds_needed,
+    settled_by,
+    short,
+)
+from laju.lab.statistics.best import BETTER
+from laju.lab.statistics.intervals import NO_SPREAD
+from laju.lab.statistics.ranks import Scores
+
+if TYPE_CHECKING:
+    from laju.lab.comparison.comparison import Agreement, Comparison
+    from laju.lab.trials import Outcome
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where one schedule stands among those compared.
+
+    Attributes:
+        name: the schedule's.
+        score: its mean test accuracy over the seeds that were run with every schedule; a trial that diverged or collapsed counts
+            as the accuracy of guessing.
+        rank: of that mean, 1 for the best; equal means share one.
+        rank_low, rank_high: between which ranks the true mean lies, in 95 %; see `laju.lab.statistics.rank_intervals`.
+        best: the probability that it is the best, see `laju.lab.statistics.probability_best`; None with one seed.
+        seeds: how many would show a difference of the size asked for to the first schedule (80 % power, with Bonferroni's
+            correction); None for the first, or without a spread to tell by.
+        seeds_low, seeds_high: between how many that lies, as the measured spread is itself uncertain (80 %).
+    """
+
+    name: str
+    score: float
+    rank: int
+    rank_low: int
+    rank_high: int
+    best: float | None
+    seeds: int | None = None
+    seeds_low: int | None = None
+    seeds_high: int | None = None
+
+
+@dataclass(frozen=True)
+class Lead:
+    """The schedule with the best mean test accuracy from one epoch to another, both included."""
+
+    name: str
+    first: float
+    last: float
+
+
+def standings(comparison: Comparison, difference: float) -> list[Standing]:
+    """One standing a schedule, the best first; empty while no seed was run with every schedule."""
+    if not math.isfinite(difference) or difference <= 0:
+        raise ValueError(f"difference must be a finite number above 0, got {difference!r}")
+    names, seeds = list(comparison.schedules), _complete(comparison)
+    if not seeds:
+        return []
+    scores = np.array([[_score(comparison, comparison.outcomes[name, seed]) for name in names] for seed in seeds])
+    failed, resolution = _failed(comparison, seeds), comparison.resolution
+    means, best = scores.mean(axis=0), probability_best(scores, failed, ACCURACY, resolution=resolution)
+    found = []
+    for i, (low, high) in enumerate(rank_intervals(scores, resolution=resolution)):
+        place = 1 + int((means > means[i] + 1e-12).sum())
+        needed = _needed(comparison, names[i], difference)
+        found.append(Standing(names[i], float(means[i]), place, low, high, best[i] if best else None, *needed))
+    return sorted(found, key=lambda standing: standing.rank)
+
+
+def anytime(comparison: Comparison) -> list[dict[str, Any]]:
+    """One flat row a schedule and epoch; see `Comparison.anytime`."""
+    names, seeds = list(comparison.schedules), _complete(comparison)
+    rows = []
+    leader: str | None = None
+    for epoch, scores in _curves(comparison, seeds):
+        best = probability_best(scores, _failed(comparison, seeds), ACCURACY, resolution=comparison.resolution)
+        means = scores.mean(axis=0)
+        top = [name for name, mean in zip(names, means, strict=True) if mean >= means.max() - 1e-12]
+        leader = leader if leader in top else top[0]  # the lead is kept until it is lost
+        for i, name in enumerate(names):
+            rows.append(
+                {
+                    "epoch": epoch,
+                    "schedule": name,
+                    "test_accuracy": float(means[i]),
+                    "best": best[i] if best else None,
+                    "leads": name == leader,
+                }
+            )
+    return rows
+
+
+def leads(comparison: Comparison) -> list[Lead]:
+    """Who leads from when to when."""
+    found: list[Lead] = []
+    for row in anytime(comparison):
+        if row["leads"]:
+            name, epoch = row["schedule"], row["epoch"]
+            if found and found[-1].name == name:
+                found[-1] = Lead(name, found[-1].first, epoch)
+            else:
+                found.append(Lead(name, epoch, epoch))
+    return found
+
+
+def verdict(comparison: Comparison, difference: float, command: str) -> str:
+    """One sentence; see `Comparison.verdict`. A trial that failed counts as guessing."""
+    names, seeds = list(comparison.schedules), _complete(comparison)
+    parts = []
+    if comparison.dropped:
+        parts.append(f"the race dropped {listed(d.name for d in comparison.dropped)}")
+    if not any(outcome.status == "finished" for outcome in comparison.outcomes.values()):
+        parts.append("no trial finished, so there is nothing to compare")
+    elif not seeds:
+        parts.append("no seed was run with every schedule, so there is nothing to compare")
+    elif len(set(comparison.frameworks.values())) > 1 and len(set(comparison.schedules.values())) == 1:
+        parts += _frameworks(comparison.agreement()[0], command)
+    else:
+        scores = {name: {seed: _score(comparison, comparison.outcomes[name, seed]) for seed in seeds} for name in names}
+        found = rank(scores, resolution=comparison.resolution, bounds=ACCURACY, failed=_failed(comparison, seeds))
+        assert found is not None
+        best = f"{found.best} ({short(found.value)})"
+        if found.lead is None:
+            parts.append(f"there is nothing to compare {best} with")
+        elif found.decided:
+            parts.append(
+                f"shown to be the best by test accuracy is {best}, ahead of {found.next} by {found.lead.text()}"
+            )
+        else:
+            shown = [(row, row.joint.mean) for row in comparison.summary() if row.differs and row.joint is not None]
+            for word, sign in (("better", 1), ("worse", -1)):
+                if which := [row.name for row, mean in shown if sign * mean > 0]:
+                    are = "is" if len(which) == 1 else "are"
+                    parts.append(f"{listed(which)} {are} shown to be {word} than {comparison.reference}")
+            parts.append(f"no schedule is shown to be the best: {opening(found)}")
+            parts.append(settled_by(found, command, difference))
+    text = "; ".join(parts)
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _frameworks(agreement: Agreement, command: str) -> list[str]:
+    """Whether frameworks differ that trained one schedule."""
+    first, *others = agreement.accuracies
+    shown = {f: d for f, d in agreement.differences.items() if d is not None and evidence(d) is Evidence.SHOWN}
+    if shown:
+        return [f"shown to differ from {first} in test accuracy: {listed(_signed(shown))}"]
+    known: dict[str, Estimate] = {f: d for f, d in agreement.differences.items() if d is not None}
+    seeds = min((d.n for d in known.values()), default=0)
+    told = f"{counted(seeds, 'seed')} tell{'s' if seeds == 1 else ''} no framework from {first}"
+    parts = [f"{told}: {listed(_signed(known))}" if known else f"no seed finished both in {first} and {listed(others)}"]
+    if seeds < LEAST_SEEDS:
+        parts.append(f"intervals begin with {LEAST_SEEDS} seeds ({command} --seeds {BETTER})")
+    return parts
+
+
+def _signed(differences: dict[str, Estimate]) -> list[str]:
+    return [f"{name} ({d.text(signed=True)})" for name, d in differences.items()]
+
+
+def _complete(comparison: Comparison) -> list[int]:
+    """The seeds that were run with every schedule."""
+    return [
+        seed for seed in comparison.seeds if all((name, seed) in comparison.outcomes for name in comparison.schedules)
+    ]
+
+
+def _failed(comparison: Comparison, seeds: list[int]) -> list[bool]:
+    return [
+        any(comparison.outcomes[name, seed].status != "finished" for seed in seeds) for name in comparison.schedules
+    ]
+
+
+def _score(comparison: Comparison, outcome: Outcome) -> float:
+    """The test accuracy at the end, or that of guessing."""
+    last = outcome.records[-1].test_accuracy if outcome.records else None
+    return comparison.guessing if outcome.status != "finished" or last is None else last
+
+
+def _curves(comparison: Comparison, seeds: list[int]) -> list[tuple[float, Scores]]:
+    """By epoch, the test accuracies of shape (seeds, schedules).
+
+    A trial that diverged has the accuracy of guessing from then on, one that collapsed at its end.
+    """
+    names = list(comparison.schedules)
+    known: dict[tuple[str, int], dict[float, float]] = {}
+    for name in names:
+        for seed in seeds:
+            records = comparison.outcomes[name, seed].records
+            known[name, seed] = {r.epoch: r.test_accuracy for r in records if r.test_accuracy is not None}
+    epochs = sorted({epoch for curve in known.values() for epoch in curve} | {float(comparison.plan.epochs)})
+    found = []
+    for epoch in epochs if seeds else []:
+        scores = np.empty((len(seeds), len(names)))
+        for i, seed in enumerate(seeds):
+            for j, name in enumerate(names):
+                outcome = comparison.outcomes[name, seed]
+                if epoch == epochs[-1]:
+                    scores[i, j] = _score(comparison, outcome)
+                else:
+                    missing = comparison.guessing if outcome.status == "diverged" else math.nan
+                    scores[i, j] = known[name, seed].get(epoch, missing)
+        if np.isfinite(scores).all():  # at an epoch that some never tested at, nobody can be said to lead
+            found.append((epoch, scores))
+    return found
+
+
+def _needed(comparison: Comparison, name: str, difference: float) -> tuple[int | None, int | None, int | None]:
+    """How many seeds show that difference to the first schedule, and between what that lies."""
+    spread = comparison.spread(name)
+    if spread is None or spread[0] <= NO_SPREAD or spread[1] < LEAST_SEEDS:
+        return None, None, None
+    sd, n = spread
+    others = len(comparison.schedules) - 1
+
+    def needed(sd: float) -> int | None:
+        try:
+            return seeds_needed(difference, sd, comparisons=others)
+        except ValueError:  # more than anybody trains
+            return None
+
+    low, high = sd_interval(sd, n)
+    return needed(sd), needed(low), needed(high)

@@ -1,0 +1,310 @@
+"""Trials that are whole programs, see `laju.lab.Program`: started, followed, ended, and gone on with after a kill.
+
+The folder of a trial has all that is known of it: `trial.json`, which the program reads; `records.jsonl` and `checkpoints/`,
+which it writes by `laju.lab.trial`; what it printed, in `output.txt` and `errors.txt`; and `outcome.json` when it is done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any
+
+from laju.lab.engines.loop import _GUESSING, Report
+from laju.lab.engines.mxnet import _portable
+from laju.lab.programs import launcher
+from laju.lab.programs.task import Program, ProgramError
+from laju.lab.programs.trial import (
+    CHECKPOINTS,
+    LAUNCHED,
+    LOCK,
+    RECORDS,
+    TRIAL,
+    VARIABLE,
+    Reader,
+    as_record,
+    stated_updates,
+)
+from laju.lab.trials import Optimizer, Outcome, Record, Status, Trial
+
+try:
+    import fcntl
+except ImportError:
+    fcntl = None  # type: ignore[assignment]
+
+OUTPUT, ERRORS, OUTCOME = "output.txt", "errors.txt", "outcome.json"
+ATTEMPTS = 3
+"""Times that a program is started which something kills with SIGKILL, as the system does where memory ends."""
+_PATIENCE = 30.0
+"""Seconds to wait for another process that has the trial's folder, such as what is left of a run that was killed."""
+_EVERY = 0.1
+_LINES = 20
+
+
+def train(trial: Trial, report: Report | None = None) -> Outcome:
+    """Run the program of one trial, from its latest checkpoint if there is one, and return its records.
+
+    A trial that is finished already, by what its folder says, is not run again.
+
+    Args:
+        trial: what to run; its task is a `Program`.
+        report: is called with every record as it is made, those before the checkpoint included.
+
+    Raises:
+        ProgramError: the program cannot be started, failed, ended before its last update, or reported nothing; its script was
+            changed since the `Program` was made; another process runs the same trial.
+        ValueError: an optimizer or a rule, which programs have themselves.
+    """
+    task = trial.task
+    if not isinstance(task, Program):
+        raise TypeError(f"a trial of this engine must have a Program as its task, got {task!r}")
+    if trial.optimizer != Optimizer():
+        raise ValueError(
+            f"task {task.name!r} is a program with an optimizer of its own, got optimizer {trial.optimizer}"
+        )
+    if trial.rule is not None:
+        raise ValueError(f"task {task.name!r} is a program, whose losses no rule observes; got rule {trial.rule!r}")
+    if fcntl is None:
+        raise ProgramError("programs are started on Linux and macOS alone; run it by hand, or in WSL")
+    if task.changed():
+        raise ProgramError(
+            f"a file in the command of task {task.name!r} has changed since the comparison began ({shlex.join(task.command)}); "
+            "begin it again, and trials of the new content are run"
+        )
+    folder = task.folder / trial.fingerprint
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder) as lock:
+        heard = report or _nobody
+        kept = _kept(folder)
+        if kept is not None:
+            for record in kept.records:
+                heard(record)
+            return kept
+        _describe(trial, task, folder)
+        for attempt in range(1, ATTEMPTS + 1):
+            run = _Run(task, folder, lock, heard)
+            status, diverged_at = run.follow()
+            if status != -signal.SIGKILL or diverged_at is not None:
+                break
+            if attempt == ATTEMPTS:
+                raise run.error(f"was killed by SIGKILL {ATTEMPTS} times (did the machine run out of memory?)")
+        outcome = run.outcome(trial, status, diverged_at)
+        _write(
+            folder / OUTCOME,
+            {"status": outcome.status, "seconds": outcome.seconds, "diverged_at": outcome.diverged_at}
+            | {"records": [asdict(record) for record in outcome.records]},
+        )
+        if not task.keep:
+            shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+        return outcome
+
+
+def _nobody(record: Record) -> None:
+    return
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[IO[bytes]]:
+    """Have a trial's folder for oneself, by a file that stays locked while this process or the launcher has it open."""
+    until = time.monotonic() + _PATIENCE
+    with (folder / LOCK).open("ab") as lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise ProgramError(
+                        f"another process runs the same trial, and has not ended in {_PATIENCE:g} seconds; wait or end it "
+                        f"(its folder: {folder})"
+                    ) from None
+                time.sleep(_EVERY)
+            except OSError:  # a file system without locks
+                break
+        yield lock
+
+
+def _kept(folder: Path) -> Outcome | None:
+    """The outcome of a trial that was finished before."""
+    try:
+        content = json.loads((folder / OUTCOME).read_text())
+    except FileNotFoundError:
+        return None
+    records = tuple(Record(**record) for record in content["records"])
+    return Outcome(content["status"], records, content["seconds"], content["diverged_at"])
+
+
+def _describe(trial: Trial, task: Program, folder: Path) -> None:
+    """Write what the program has to know."""
+    content = {
+        "task": task.name,
+        "schedule": _portable(trial),
+        "seed": trial.seed,
+        "epochs": trial.epochs,
+        "batch_size": trial.batch_size,
+        "samples": task.samples,
+        "checkpoints": stated_updates(task.every, task.checkpoints, trial.plan),
+    }
+    _write(folder / TRIAL, content)
+
+
+def _write(path: Path, content: Any) -> None:
+    part = path.with_suffix(".part")
+    with part.open("w") as file:
+        json.dump(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
+
+
+class _Run:
+    """One start of a program."""
+
+    def __init__(self, task: Program, folder: Path, lock: IO[bytes], report: Report) -> None:
+        self.task, self.folder, self.lock, self.report = task, folder, lock, report
+        self.reader = Reader(folder / RECORDS)
+        self.reader.read()
+        self.before = {name: _size(folder / name) for name in (OUTPUT, ERRORS)}
+
+    def follow(self) -> tuple[int | None, int | None]:
+        """Run the program to its end or to the first loss that is not finite: its exit status, and the update of that loss."""
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", launcher.__file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=[self.lock.fileno()],
+            start_new_session=True,
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.write(json.dumps(self._order()).encode() + b"\n")
+                process.stdin.flush()
+            diverged_at = None
+            ended = False
+            while not ended and diverged_at is None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(_EVERY)
+                    ended = True
+                diverged_at = self._listen()
+        finally:
+            try:
+                process.stdin.close()  # which asks it to end the program
+            except BrokenPipeError:
+                pass
+            finally:
+                try:
+                    process.wait()
+                except BaseException:  # a second Ctrl-C; the program is killed with it
+                    process.kill()
+                    process.wait()
+                    raise
+        with process.stdout:
+            said = process.stdout.read()
+        if diverged_at is not None:
+            return None, diverged_at
+        if not said:
+            raise self.error(
+                "was lost, since the process that looks after it was killed; the same command goes on with it"
+            )
+        answer = json.loads(said)
+        if "error" in answer:
+            raise ProgramError(
+                f"task {self.task.name!r}: {shlex.join(self.task.command)} cannot be started: {answer['error']}"
+            )
+        return answer["status"], None
+
+    def _order(self) -> dict[str, Any]:
+        path = self.folder / TRIAL
+        command = [word.replace("{trial}", str(path)) for word in self.task.command]
+        if command[0] in ("python", "python3"):
+            command[0] = sys.executable
+        beside = os.path.dirname(sys.executable)
+        environment = os.environ | {"PATH": os.pathsep.join((beside, os.environ.get("PATH", os.defpath)))}
+        environment |= dict(self.task.env) | {VARIABLE: str(path), LAUNCHED: "1"}
+        # A program starts with the threads that it asks for, and alone: this process may be one of several.
+        for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+            if name not in dict(self.task.env):
+                environment.pop(name, None)
+        return {
+            "command": [_found(command[0], environment, self.task.cwd), *command[1:]],
+            "cwd": str(self.task.cwd),
+            "env": environment,
+            "output": str(self.folder / OUTPUT),
+            "errors": str(self.folder / ERRORS),
+            "grace": self.task.grace,
+        }
+
+    def _listen(self) -> int | None:
+        """Pass on what is new; the update, counted from 0, of a loss that is not finite."""
+        for line in self.reader.read():
+            if "start" in line:
+                for earlier in self.reader.lines:
+                    if earlier["update"] <= line["start"]:
+                        self.report(as_record(earlier))
+            elif not math.isfinite(line["train_loss"]):
+                return int(line["update"]) - 1
+            else:
+                self.report(as_record(line))
+        return None
+
+    def outcome(self, trial: Trial, status: int | None, diverged_at: int | None) -> Outcome:
+        """How the trial ended."""
+        lines = self.reader.lines
+        if diverged_at is not None:
+            finite = tuple(as_record(line) for line in lines if line["update"] <= diverged_at)
+            return Outcome("diverged", finite, lines[-1]["seconds"], diverged_at)
+        if status:
+            how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+            raise self.error(how)
+        updates = trial.plan.updates
+        if not lines:
+            raise self.error(
+                "ended without a report; it has to call laju.lab.trial().report(…), at the latest at the last update"
+            )
+        if lines[-1]["update"] != updates:
+            raise self.error(
+                f"ended with its last report after update {lines[-1]['update']} of {updates}; report the last update, too, "
+                f"or correct what an epoch is: {trial.plan.samples} samples, {trial.plan.batch_size} an update"
+            )
+        end = as_record(lines[-1])
+        guessing = end.train_loss > _GUESSING[0] * self.task.chance_loss
+        if not math.isnan(end.train_accuracy) and self.task.chance_accuracy:
+            guessing = guessing and end.train_accuracy < _GUESSING[1] * self.task.chance_accuracy
+        collapsed: Status = "collapsed" if guessing else "finished"
+        return Outcome(collapsed, tuple(as_record(line) for line in lines), lines[-1]["seconds"])
+
+    def error(self, how: str) -> ProgramError:
+        """It, with the last lines that the program wrote."""
+        said: list[str] = []
+        for name in (ERRORS, OUTPUT):
+            with contextlib.suppress(FileNotFoundError), (self.folder / name).open("rb") as file:
+                file.seek(max(self.before[name], _size(self.folder / name) - 65536))
+                said = file.read().decode(errors="replace").rstrip().splitlines()[-_LINES:]
+            if said:
+                break
+        text = f"task {self.task.name!r}: {shlex.join(self.task.command)} {how}; all that it wrote is kept in {self.folder}"
+        return ProgramError("\n  ".join([f"{text}. It wrote last:", *said]) if said else f"{text}. It wrote nothing")
+
+
+def _found(word: str, environment: dict[str, str], cwd: Path) -> str:
+    """The program that a word names there; with a folder in it, seen from `cwd`."""
+    if os.path.dirname(word):
+        return str(cwd / word)
+    return shutil.which(word, path=environment["PATH"]) or word
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0

@@ -1,0 +1,227 @@
+"""A task that is a whole program: the lab starts it for every trial, and it says how training goes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from laju.core.checks import number, shown, whole
+from laju.core.units import Span, updates
+from laju.lab.trials.tasks.base import Data, DataError, Task
+
+if TYPE_CHECKING:
+    import torch
+
+READ_WHOLE = 16 * 2**20
+"""Bytes of a file in the command up to which its content counts; of a larger one, its size."""
+
+
+class ProgramError(ChildProcessError):
+    """A program that failed; the message says how, what it wrote last, and where all that it wrote is kept."""
+
+
+class Program(Task):
+    """A training program of one's own, in any framework, as what schedules are compared on.
+
+    Each trial starts the command. In it, `laju.lab.trial()` gives the schedule and the seed, and takes reports and checkpoints;
+    the program has a model, an optimizer and data of its own. A program that was killed goes on from its latest checkpoint.
+
+    Args:
+        command: words, or one text that is split as a shell does. `python`, `torchrun` and the like are those beside the Python
+            that runs the lab, if there are such. "{trial}" stands for the path of the trial's file, for what starts a program
+            without passing the environment on: "… python train.py --laju-trial {trial}".
+        samples: training examples in an epoch.
+        batch_size: examples in an update, over all of its processes, unless the user says otherwise.
+        name: what the task is called; by default after the script.
+        every: updates between checkpoints, or such as "1 epoch" or "10%".
+        checkpoints: further updates, or such lengths from the beginning, after which to save one.
+        classes: of labels, each as frequent as the others; says the loss and the accuracy of guessing, at which a trial has
+            "collapsed".
+        chance_loss: the loss of guessing, where `classes` does not say it.
+        folder: has a folder for every trial, by its fingerprint.
+        cwd: where the command runs.
+        env: environment variables for the command, beside those of the lab.
+        keep: leave the last checkpoint of a finished trial where it is.
+        grace: seconds between asking a program to end (SIGTERM) and killing it.
+
+    Raises:
+        ValueError: an empty command, or a number that cannot be used.
+        DataError: `cwd` is not a folder, or a file in the command cannot be read.
+
+    >>> task = Program("python -c 'pass'", name="mine", samples=60_000, batch_size=256, every="1 epoch", classes=10)
+    >>> task.command, task.train_size, round(task.chance_loss, 3)
+    (('python', '-c', 'pass'), 60000, 2.303)
+    """
+
+    def __init__(
+        self,
+        command: str | Sequence[str | os.PathLike[str]],
+        *,
+        samples: int,
+        batch_size: int = 64,
+        name: str | None = None,
+        every: Span | None = None,
+        checkpoints: Iterable[Span] = (),
+        classes: int | None = None,
+        chance_loss: float | None = None,
+        folder: str | os.PathLike[str] = "laju-programs",
+        cwd: str | os.PathLike[str] | None = None,
+        env: Mapping[str, str] | None = None,
+        keep: bool = False,
+        grace: float = 5.0,
+    ) -> None:
+        self.command = _words(command)
+        # Absolute, since a trial may run in a process with another working folder.
+        self.cwd = Path.cwd() if cwd is None else Path(cwd).expanduser().absolute()
+        if not self.cwd.is_dir():
+            raise DataError(f"cwd must be a folder, got {str(cwd)!r}")
+        self.folder = Path(folder).expanduser().absolute()
+        self.samples = whole("samples", samples, least=1)
+        self._batch_size = whole("batch_size", batch_size, least=1)
+        if name is not None and (not isinstance(name, str) or not name.strip()):
+            raise ValueError(f"name must be text that is not empty, got {shown(name)}")
+        self._name = name or Path(next(iter(self._files()), self.command[0])).name
+        self.every = updates("every", every, zero=False, optional=True)
+        if isinstance(checkpoints, str | int | float):
+            raise TypeError(f"checkpoints must be a sequence of updates or lengths, got {shown(checkpoints)}")
+        self.checkpoints = tuple(updates(f"checkpoints[{i}]", at, zero=False) for i, at in enumerate(checkpoints))
+        self.classes = None if classes is None else whole("classes", classes, least=2)
+        if chance_loss is not None:
+            chance_loss = number("chance_loss", chance_loss, above=0)
+        elif self.classes is not None:
+            chance_loss = math.log(self.classes)
+        self._chance_loss = chance_loss
+        env = {} if env is None else dict(env)
+        if not all(isinstance(text, str) for pair in env.items() for text in pair):
+            raise TypeError(f"env must be texts by name, got {shown(env)}")
+        self.env = env
+        self.keep = bool(keep)
+        self.grace = number("grace", grace, least=0)
+        self._fingerprint = self._hash()
+
+    def __repr__(self) -> str:
+        return f"Program({shlex.join(self.command)!r}, name={self.name!r}, samples={self.samples})"
+
+    def _files(self) -> dict[str, Path]:
+        """The files that the command names, by the word: scripts, modules after -m, configurations, also after an `=`."""
+        found: dict[str, Path] = {}
+        for i, word in enumerate(self.command):
+            candidates = [word, word.partition("=")[2]]
+            if i and self.command[i - 1] == "-m":
+                module = word.replace(".", "/")
+                candidates += [f"{module}.py", f"{module}/__main__.py"]
+            for candidate in candidates:
+                try:
+                    path = self.cwd / candidate
+                    there = bool(candidate) and path.is_file()
+                except (OSError, ValueError):  # too long for a path, such as a text after -c
+                    continue
+                if there and (i or _is_script(path)):
+                    found[candidate] = path
+                    break
+        return found
+
+    def _hash(self) -> str:
+        """What `fingerprint` is now, when the files in the command may have changed."""
+        digest = hashlib.sha256()
+        what = {
+            "command": self.command,
+            "name": self.name,
+            "samples": self.samples,
+            "guessing": [str(self.chance_loss), self.chance_accuracy],
+        }
+        digest.update(json.dumps(what, sort_keys=True).encode())
+        for word, path in self._files().items():
+            try:
+                size = path.stat().st_size
+                content = path.read_bytes() if size <= READ_WHOLE else f"{size} bytes".encode()
+            except OSError as error:
+                raise DataError(f"{path}, which the command names, cannot be read: {error.strerror}") from error
+            digest.update(json.dumps([word, hashlib.sha256(content).hexdigest()]).encode())
+        return digest.hexdigest()
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def batch_size(self) -> int:
+        return self._batch_size
+
+    @property
+    def engine(self) -> str:
+        return "program"
+
+    @property
+    def chance_loss(self) -> float:
+        """The loss of guessing, infinite where neither `classes` nor `chance_loss` was given: no trial is then "collapsed"."""
+        return math.inf if self._chance_loss is None else self._chance_loss
+
+    @property
+    def chance_accuracy(self) -> float:
+        """The accuracy of guessing, 0 where `classes` was not given."""
+        return 0.0 if self.classes is None else 1 / self.classes
+
+    @property
+    def resolution(self) -> float:
+        return 0.0
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256, in hexadecimal, over the command, the name, the samples, the figures of guessing, and files of the command.
+
+        Those are the files that a word of the command names, as it stands, after an `=`, or as a module after `-m`: scripts and
+        configurations, so that a trial of a changed script is another trial. Their content counts; of one above 16 MiB the
+        size. Modules that a script imports, data, and `env` are not looked at: give another `name` when you change them.
+        """
+        return self._fingerprint
+
+    def changed(self) -> bool:
+        """Whether a file that the command names has another content than when this was made."""
+        return self._hash() != self.fingerprint
+
+    @property
+    def train_size(self) -> int:
+        return self.samples
+
+    def data(self) -> Data:
+        raise self._without("data")
+
+    def load(self) -> Data:
+        raise self._without("data")
+
+    def labels(self, part: Any) -> NoReturn:
+        raise self._without("labels")
+
+    def model(self, seed: int) -> torch.nn.Module:
+        raise self._without("a model")
+
+    def _without(self, what: str) -> ValueError:
+        return ValueError(f"task {self.name!r} is a program, which has {what} of its own that the lab does not see")
+
+
+def _words(command: str | Sequence[str | os.PathLike[str]]) -> tuple[str, ...]:
+    if isinstance(command, str):
+        try:
+            words = tuple(shlex.split(command))
+        except ValueError as error:
+            raise ValueError(f"command must be text that a shell could split, got {shown(command)}: {error}") from None
+    elif isinstance(command, Sequence) and all(isinstance(word, str | os.PathLike) for word in command):
+        words = tuple(os.fspath(word) for word in command)
+    else:
+        raise TypeError(f"command must be text or a list of words, got {shown(command)}")
+    if not words or not words[0].strip():
+        raise ValueError(f"command must have at least one word, got {shown(command)}")
+    return words
+
+
+def _is_script(path: Path) -> bool:
+    """Whether a program file is text; an interpreter is none, whose content would differ between machines."""
+    with path.open("rb") as file:
+        return file.read(2) == b"#!"

@@ -1,0 +1,198 @@
+"""A trial: one training run as a value, and what came out of it.
+
+Two trials with the same fingerprint are the same experiment, so a finished one never needs to run again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from laju.adaptive import Controller, Rule
+from laju.core.checks import nearest, shown
+from laju.core.schedule import Schedule
+from laju.core.units import RunPlan
+from laju.lab.trials.numerics import Numerics
+from laju.lab.trials.tasks import Task
+
+Status = Literal["finished", "diverged", "collapsed"]
+Framework = Literal["torch", "tensorflow", "jax", "mxnet"]
+FRAMEWORKS: tuple[Framework, ...] = get_args(Framework)
+Kind = Literal["sgd", "adam", "radam"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+RECIPE = 2
+"""Part of every trial's fingerprint: raised when training changes in a way that changes what comes out."""
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """What turns gradients into updates, with the learning rate left to the schedule: SGD by default.
+
+    Args:
+        momentum: μ of SGD, in [0, 1).
+        weight_decay: λ, added to the gradient as λ·w.
+        kind: "sgd"; "adam" (Kingma & Ba, arXiv 1412.6980) or "radam" (Liu et al., arXiv 1908.03265), in torch alone.
+        betas: β₁ and β₂ of Adam and RAdam, each in [0, 1).
+
+    Raises:
+        ValueError: a value outside of its range, or one that the kind has no use for.
+
+    >>> str(Optimizer(momentum=0.9)), str(Optimizer(kind="adam", betas=(0.9, 0.99)))
+    ('sgd(momentum=0.9)', 'adam(betas=(0.9, 0.99))')
+    """
+
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    kind: Kind = "sgd"
+    betas: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(
+                f"kind must be one of {', '.join(KINDS)}, got {shown(self.kind)}{nearest(str(self.kind), KINDS)}"
+            )
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum must lie in [0, 1), got {self.momentum!r}")
+        if not 0 <= self.weight_decay < float("inf"):
+            raise ValueError(f"weight_decay must be a finite number that is not negative, got {self.weight_decay!r}")
+        if self.kind == "sgd":
+            if self.betas is not None:
+                raise ValueError(f"betas are of kind 'adam' or 'radam', and this is 'sgd'; got {self.betas!r}")
+            return
+        if self.momentum:
+            raise ValueError(f"momentum is of kind 'sgd', and {self.kind!r} has betas; got {self.momentum!r}")
+        betas = (0.9, 0.999) if self.betas is None else tuple(map(float, self.betas))
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"betas must be two numbers in [0, 1), got {self.betas!r}")
+        object.__setattr__(self, "betas", betas)
+
+    def __str__(self) -> str:
+        options = [f"{name}={value!r}" for name, value in vars(self).items() if value and name != "kind"]
+        return f"{self.kind}({', '.join(options)})"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run: a task trained with a schedule, an optimizer and a seed, for a number of epochs, in a framework.
+
+    With a `rule` such as `laju.adaptive.Plateau`, the rate is the schedule times the rule's factor. The rule observes the loss on
+    the task's validation part (see `HeldOut`) at the end of every epoch; only torch's engine does so.
+
+    With other `numerics` than float32 on the CPU it is trained by `laju.lab.engines.stack`, and is another trial.
+    """
+
+    task: Task
+    schedule: Schedule
+    seed: int
+    epochs: int
+    batch_size: int
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    framework: Framework = "torch"
+    rule: Rule[Any] | None = None
+    numerics: Numerics = field(default_factory=Numerics)
+
+    def __post_init__(self) -> None:
+        if self.rule is not None and self.framework != "torch":
+            raise ValueError(f"a trial with a rule must be trained in torch, got framework={self.framework!r}")
+        if self.optimizer.kind != "sgd" and self.framework != "torch":
+            raise ValueError(f"optimizer {self.optimizer} is in torch alone, and {self.framework!r} has sgd")
+        if not isinstance(self.numerics, Numerics):
+            raise TypeError(f"numerics must be a Numerics such as Numerics('cuda'), got {shown(self.numerics)}")
+        if self.numerics != Numerics():
+            for name, value, wanted in (
+                ("framework", self.framework, "torch"),
+                ("rule", self.rule, None),
+                ("task.engine", self.task.engine, "torch"),
+            ):
+                if value != wanted:
+                    raise ValueError(f"numerics {self.numerics} needs {name}={wanted!r}, got {shown(value)}")
+            if type(self.task).batches is not Task.batches:  # a stack's batches are all full but the last
+                raise ValueError(
+                    f"numerics {self.numerics} need a task without batches of its own, got {shown(self.task)}"
+                )
+
+    @property
+    def plan(self) -> RunPlan:
+        return RunPlan(samples=self.task.train_size, batch_size=self.batch_size, epochs=self.epochs)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of everything that makes it what it is; trials with the same one give the same outcome."""
+        return _hash({**self._run(), "schedule": self.schedule.fingerprint, "epochs": self.epochs})
+
+    @property
+    def family(self) -> str:
+        """Hash of all but the schedule and the length: two of a family are one training for as long as their rates agree."""
+        return _hash(self._run())
+
+    @property
+    def shares_prefixes(self) -> bool:
+        """Whether it can be trained in parts: in torch with all data in memory, in float32 on the CPU, and without a rule."""
+        own = self.framework == "torch" and self.task.engine == "torch" and self.numerics == Numerics()
+        return own and self.rule is None
+
+    def _run(self) -> dict[str, Any]:
+        content = {
+            "recipe": RECIPE,
+            "task": self.task.fingerprint,
+            "optimizer": str(self.optimizer),
+            "seed": self.seed,
+            "batch_size": self.batch_size,
+        }
+        if self.framework != "torch":  # trials of earlier stores had no other
+            content["framework"] = self.framework
+        if self.rule is not None:
+            content["rule"] = self.rule.to_json()
+        if self.numerics != Numerics():
+            content["numerics"] = vars(self.numerics)
+        return content
+
+    def recorded(self, outcome: Outcome) -> Schedule:
+        """The schedule that the run had, as a plain one with the very same values: with a rule, times the factors of its own."""
+        if self.rule is None:
+            return self.schedule
+        controller = Controller(self.rule)
+        for update, loss in outcome.observed:
+            controller.observe(loss, at=update)
+        return controller.recorded(self.schedule.resolve(self.plan))
+
+
+def _hash(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Record:
+    """What was known after `update` completed updates; train figures are running means over the current epoch.
+
+    `train_accuracy` is NaN where a program of the user's does not report it. `test_loss` and `test_accuracy` are those of the
+    weights at the end of an epoch, over all test examples; None within an epoch. `test_loss` is None, too, where it was not
+    recorded: in programs that do not report it, and in trials that an earlier laju stored.
+    """
+
+    update: int
+    epoch: float
+    rate: float
+    train_loss: float
+    train_accuracy: float
+    test_accuracy: float | None = None
+    test_loss: float | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ended.
+
+    `diverged`: the loss became NaN or infinite, first in update `diverged_at` (counted from 0); training stopped.
+    `collapsed`: at the end the training loss was still, or again, that of guessing.
+    `observed`: of a trial with a rule, (completed updates, validation loss) of everything that the rule saw.
+    """
+
+    status: Status
+    records: tuple[Record, ...]
+    seconds: float
+    diverged_at: int | None = None
+    observed: tuple[tuple[int, float], ...] = ()

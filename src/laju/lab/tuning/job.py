@@ -1,0 +1,94 @@
+"""One trial of a search, here or in a worker process."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from laju.lab.engines import train
+from laju.lab.trials import Outcome, Record, Trial
+from laju.lab.trials.progress import Channel
+from laju.lab.tuning.objectives import Objective
+from laju.lab.tuning.storage import open_storage, quiet
+from laju.lab.workers.executors import Shared
+
+if TYPE_CHECKING:
+    import optuna
+
+
+def pruner_of(name: str) -> Any:
+    from optuna import pruners
+
+    match name:
+        case "median":
+            return pruners.MedianPruner(n_startup_trials=4)
+        case "hyperband":
+            return pruners.HyperbandPruner()
+    return pruners.NopPruner()
+
+
+@dataclass(frozen=True)
+class Job:
+    folder: Path
+    name: str
+    fields: dict[str, Any]
+    fingerprint: str
+    watch: tuple[str, str, str, int] | None
+    objective: Objective
+
+
+@dataclass(frozen=True)
+class Ran:
+    """An outcome; of a trial that was pruned, the records until then. `reported`: the study has its course already."""
+
+    outcome: Outcome
+    pruned: bool = False
+    reported: bool = True
+
+
+_studies: dict[tuple[str, str], optuna.Study] = {}
+
+
+class _Pruned(Exception):
+    pass
+
+
+def work(task: Shared, job: Job) -> Ran:
+    """Train one trial, here or in a worker; with a study to watch, report every epoch to it and stop when it says so."""
+    trial = Trial(task.get(), **job.fields)
+    channel, updates, records = Channel(job.folder), trial.plan.updates, list[Record]()
+    watching = None if job.watch is None else _watched(*job.watch)
+    begin = time.perf_counter()
+
+    def report(record: Record) -> None:
+        records.append(record)
+        channel.tell(job.fingerprint, job.name, trial.seed, updates, record)
+        if watching is not None and record.test_accuracy is not None:
+            with quiet():
+                watching.report(job.objective.step(record), round(record.epoch))
+                if record.update < updates and watching.should_prune():
+                    raise _Pruned
+
+    try:
+        return Ran(train(trial, report), reported=watching is not None)
+    except _Pruned:
+        return Ran(Outcome("finished", tuple(records), time.perf_counter() - begin), pruned=True)
+    finally:
+        channel.done(job.fingerprint)
+
+
+def _watched(url: str, name: str, pruner: str, trial: int) -> optuna.Trial:
+    import optuna
+
+    with quiet():
+        study = _studies.get((url, name))
+        if study is None:
+            _studies.clear()
+            # The sampler is never asked here; a random one does nothing on its own.
+            study = _studies[url, name] = optuna.load_study(
+                study_name=name, storage=open_storage(url), sampler=optuna.samplers.RandomSampler()
+            )
+        study.pruner = pruner_of(pruner)
+        return optuna.Trial(study, trial)

@@ -1,0 +1,248 @@
+"""What a search found: every schedule that was tried, the best, and what to be careful about."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from laju.lab.statistics import Estimate, Ranking, estimate, rank, verdict
+from laju.lab.tuning.objectives import Objective
+from laju.lab.tuning.search_space import Range, Space
+
+if TYPE_CHECKING:
+    from laju.core.schedule import Schedule
+    from laju.core.units import RunPlan
+    from laju.lab.comparison import Comparison
+    from laju.lab.trials import Optimizer
+
+_EDGE = 0.03  # of a range, from either end
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One schedule of a search.
+
+    Attributes:
+        number: Optuna's, the same as in its dashboard.
+        schedule, spec, parameters: what was trained, also as text of the policy; lengths have their unit.
+        suggested: the numbers that Optuna suggested, before rounding.
+        pruned: stopped before its end, so it has no values.
+        values: the mean over the seeds, for each objective.
+        by_seed: for each objective, the figures of the seeds.
+        course: (epoch, test accuracy; of a search for few updates, the error) of the first seed.
+    """
+
+    number: int
+    schedule: Schedule
+    spec: str
+    parameters: Mapping[str, Any]
+    suggested: Mapping[str, Any]
+    pruned: bool
+    values: tuple[float, ...]
+    by_seed: tuple[tuple[float, ...], ...] = ()
+    course: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A search of a policy's parameters, finished or not.
+
+    Attributes:
+        space: what was varied.
+        task, plan, optimizer, framework, seeds: of every trial.
+        objectives: what was looked for.
+        tried: in the order of the search, pruned ones too.
+        importance: the share of the first objective's variance that each parameter explains (fANOVA), where that can be told.
+        confirmation: the best, or all of the Pareto front, trained with seeds that the search did not see.
+        study, storage: where it is kept; `storage` is None of a temporary one.
+        resolution: the smallest difference of two test accuracies, 1 / (test examples); 0 where it is unknown.
+    """
+
+    space: Space
+    task: str
+    plan: RunPlan
+    optimizer: Optimizer
+    framework: str
+    objectives: tuple[Objective, ...]
+    seeds: tuple[int, ...]
+    tried: tuple[Tried, ...]
+    importance: Mapping[str, float] = field(default_factory=dict)
+    confirmation: Comparison | None = None
+    study: str = ""
+    storage: str | None = None
+    resolution: float = 0.0
+
+    @property
+    def ranked(self) -> list[Tried]:
+        """Those that finished, best first by the first objective, then by the next ones; of equals, the earlier first."""
+        finished = [tried for tried in self.tried if not tried.pruned]
+        signs = [objective.better for objective in self.objectives]
+        return sorted(finished, key=lambda t: [-s * v for s, v in zip(signs, t.values, strict=True)])
+
+    @property
+    def best(self) -> Tried:
+        """The best by the first objective.
+
+        Raises:
+            ValueError: nothing has finished.
+        """
+        ranked = self.ranked
+        if not ranked:
+            raise ValueError("no trial of the search has finished, so none is best")
+        return ranked[0]
+
+    @property
+    def front(self) -> list[Tried]:
+        """Those that no other beats: of one objective the best alone, of several the Pareto front."""
+        found: list[Tried] = []
+        for tried in self.ranked:
+            if not any(_no_worse(other.values, tried.values, self.objectives) for other in found):
+                found.append(tried)
+        return found
+
+    @property
+    def schedule(self) -> Schedule:
+        """The best schedule by the first objective."""
+        return self.best.schedule
+
+    def estimate(self, tried: Tried, objective: int = 0) -> Estimate | None:
+        """The mean of a trial over the seeds by one of the objectives, with its interval; None for a pruned trial."""
+        if not tried.by_seed:
+            return None
+        bounds = self.objectives[objective].bounds
+        return estimate(tried.by_seed[objective], resolution=self._resolution(objective), bounds=bounds)
+
+    def ranking(self) -> Ranking | None:
+        """The trials that finished by the first objective, as `trial 0`, …; None without any.
+
+        Of trials with the same schedule the first stands for all.
+        """
+        first: dict[str, Tried] = {}
+        for tried in sorted(self.ranked, key=lambda tried: tried.number):
+            if tried.by_seed:
+                first.setdefault(tried.spec, tried)
+        figures = {f"trial {t.number}": dict(zip(self.seeds, t.by_seed[0], strict=True)) for t in first.values()}
+        objective = self.objectives[0]
+        resolution, smallest = self._resolution(0), objective.better < 0
+        return rank(figures, smallest=smallest, resolution=resolution, bounds=objective.bounds)
+
+    def verdict(self, difference: float = 0.01) -> str:
+        """The search in one sentence: what is shown of its best trial, what is only ahead, and the command that would settle it.
+
+        Args:
+            difference: in test accuracy, above 0; the sentence says how many seeds would show it. For updates to an accuracy
+                it is one epoch.
+        """
+        ranking = self.ranking()
+        if ranking is None:
+            return "No trial of the search has finished, so there is nothing to compare."
+        objective = self.objectives[0]
+        if self._missed(0):
+            return f"No trial reached a test accuracy of {objective.target:g} with all its seeds, so none is ahead."
+        specs = {f"trial {tried.number}": tried.spec for tried in self.ranked}
+        if objective.target is None:
+            rivals = (ranking.best, *ranking.rivals[:1])
+            command = f"laju compare {' '.join(shlex.quote(specs[name]) for name in rivals)} …"
+            sentence = verdict(ranking, "trial", command, difference)
+        else:  # which no comparison counts
+            command, epoch = f"laju tune {self.space.policy} … --study NEW", float(self.plan.updates_per_epoch)
+            sentence = verdict(ranking, "trial", command, epoch, by=objective.label, unit="updates")
+        row = None if self.confirmation is None else self.confirmation.summary()[0]
+        if row is None or row.test_accuracy is None:
+            return sentence
+        return f"{sentence[:-1]}; with other seeds {row.name} has a test accuracy of {row.test_accuracy.text()}."
+
+    def _resolution(self, objective: int) -> float:
+        """The smallest difference of two figures. That an accuracy is reached is seen at the ends of epochs alone."""
+        return self.resolution if self.objectives[objective].target is None else float(self.plan.updates_per_epoch)
+
+    def _missed(self, objective: int) -> bool:
+        """Whether no trial reached the accuracy of an objective with all its seeds."""
+        best = self.ranked_by(objective).values[objective]
+        return self.objectives[objective].target is not None and best > self.plan.updates
+
+    def trials(self) -> list[dict[str, Any]]:
+        """One flat row a trial, for `pandas.DataFrame`."""
+        front = {tried.number for tried in self.front}
+        return [
+            {
+                "trial": tried.number,
+                "state": "pruned" if tried.pruned else "finished",
+                **dict.fromkeys(map(str, self.objectives)),
+                **dict(zip(map(str, self.objectives), tried.values, strict=False)),
+                "best": tried.number in front,
+                **tried.parameters,
+                "schedule": tried.spec,
+            }
+            for tried in self.tried
+        ]
+
+    def warnings(self) -> list[str]:
+        """What a reader should know before believing the result."""
+        found: list[str] = []
+        if not self.ranked:
+            return ["No trial has finished yet."]
+        best = self.best
+        for name, kind in self.space.varied.items():
+            if isinstance(kind, Range):
+                at = _share(kind, float(best.suggested[name]))
+                end = kind.low if at < _EDGE else kind.high if at > 1 - _EDGE else None
+                if end is not None and end != 0:
+                    found.append(
+                        f"The best {name} lies at the end of its range ({name}={best.parameters[name]} of {kind}): widen it."
+                    )
+        for objective in (o for i, o in enumerate(self.objectives) if self._missed(i)):
+            found.append(f"No trial reached a test accuracy of {objective.target:g} with all its seeds.")
+        if self.confirmation is None:
+            found.append(
+                "The best of many trials looks better than it is, since it was chosen for that: train it with other seeds."
+            )
+        else:
+            found += [w for w in self.confirmation.warnings() if "diverged" in w or "collapsed" in w]
+        return found
+
+    def ranked_by(self, objective: int) -> Tried:
+        """The best by one of the objectives."""
+        sign = self.objectives[objective].better
+        return max(self.ranked, key=lambda t: sign * t.values[objective])
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as values that `json.dumps` takes."""
+        best = self.best if self.ranked else None
+        return {
+            "verdict": self.verdict(),
+            "task": self.task,
+            "policy": self.space.policy,
+            "space": str(self.space),
+            "plan": {"samples": self.plan.samples, "batch_size": self.plan.batch_size, "epochs": self.plan.epochs},
+            "optimizer": str(self.optimizer),
+            "framework": self.framework,
+            "seeds": list(self.seeds),
+            "objectives": [str(objective) for objective in self.objectives],
+            "study": self.study,
+            "storage": self.storage,
+            "best": None
+            if best is None
+            else {"trial": best.number, "schedule": best.spec, "parameters": dict(best.parameters)},
+            "front": [tried.number for tried in self.front],
+            "importance": dict(self.importance),
+            "trials": self.trials(),
+            "confirmation": None if self.confirmation is None else self.confirmation.to_json(),
+            "warnings": self.warnings(),
+        }
+
+
+def _no_worse(a: Sequence[float], b: Sequence[float], objectives: Sequence[Objective]) -> bool:
+    """Whether `a` is at least as good as `b` in every objective."""
+    return all(o.better * x >= o.better * y for o, x, y in zip(objectives, a, b, strict=True))
+
+
+def _share(kind: Range, value: float) -> float:
+    """Where in its range a value lies, from 0 to 1."""
+    low, high = kind.low, kind.high
+    if kind.log:
+        low, high, value = math.log(low), math.log(high), math.log(value)
+    return (value - low) / (high - low)

@@ -1,0 +1,317 @@
+"""A search: asks Optuna for suggestions, has them trained, and tells it what came out."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from laju.core.extras import needed_by
+from laju.core.schedule import Schedule
+from laju.core.units import RunPlan
+from laju.lab.store import Store
+from laju.lab.store.processes import this_process, works_on
+from laju.lab.trials import Framework, Optimizer, Outcome, Trial
+from laju.lab.trials.progress import Channel
+from laju.lab.trials.tasks import Task
+from laju.lab.tuning import storage
+from laju.lab.tuning.job import Job, Ran, pruner_of, work
+from laju.lab.tuning.objectives import Objective
+from laju.lab.tuning.result import Tried, Tuned
+from laju.lab.tuning.search_space import Space
+from laju.lab.tuning.storage import open_study
+from laju.lab.workers.display import Display, Watching
+from laju.lab.workers.executors import Here, Processes
+from laju.lab.workers.interrupts import Interrupts
+
+if TYPE_CHECKING:
+    import optuna
+
+
+@dataclass
+class Suggestion:
+    """A trial of Optuna's that is being trained: its schedule, and the outcomes of its seeds so far."""
+
+    asked: optuna.Trial
+    schedule: Schedule
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+
+
+@dataclass
+class Search:
+    space: Space
+    task: Task
+    epochs: int
+    batch_size: int
+    optimizer: Optimizer
+    framework: Framework
+    objectives: tuple[Objective, ...]
+    seeds: tuple[int, ...]
+    sampler: str
+    pruner: str
+    points: int
+    seed: int
+    jobs: int
+    url: str
+    study_name: str
+    store: Store
+    display: Display | None
+    folder: Path
+    interrupts: Interrupts
+    study: optuna.Study | None = None
+    active: list[Suggestion] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.plan = RunPlan(samples=self.task.train_size, batch_size=self.batch_size, epochs=self.epochs)
+
+    def open(self, storage: Any) -> None:
+        """Open the study, and take back suggestions whose process has died."""
+        from optuna.trial import TrialState
+
+        facts = {
+            "policy": self.space.policy,
+            "space": str(self.space),
+            "per": self.space.per,
+            "task": self.task.name,
+            "data": self.task.fingerprint[:16],
+            "objectives": [str(o) for o in self.objectives],
+            "epochs": self.epochs,
+            "batch size": self.batch_size,
+            "optimizer": str(self.optimizer),
+            "framework": self.framework,
+            "seeds": list(self.seeds),
+        }
+        with self.interrupts.held():
+            self.study = open_study(
+                storage, self.study_name, [o.direction for o in self.objectives], facts, url=self.url
+            )
+            for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+                if not works_on(trial.user_attrs.get("process")):
+                    self._give_back(trial.number, trial.params)
+
+    def run(self, trials: int) -> None:
+        """Ask, train and tell until the study holds so many trials that are finished."""
+        assert self.study is not None
+        if self.sampler == "grid":
+            sizes = [len(values) for values in self.space.grid(self.points).values()]
+            total = 1
+            for size in sizes:
+                total *= size
+            trials = min(trials, total)
+        self.study.pruner = pruner_of(self.pruner)
+        done = self._finished()
+        if self.display is not None:
+            self.display.start(
+                max(trials, done) * len(self.seeds), done * len(self.seeds), min(self.jobs, max(trials - done, 1))
+            )
+        try:
+            with Watching(Channel(self.folder), self.display):
+                self._loop(trials)
+        except BaseException:
+            with self.interrupts.held():
+                for suggestion in self.active:
+                    self._give_back(suggestion.asked.number, suggestion.asked.params)
+            raise
+        finally:
+            if self.display is not None:
+                self.display.stop()
+
+    def _loop(self, trials: int) -> None:
+        queue: deque[tuple[Suggestion, int]] = deque()
+        flying: dict[Future[Ran], tuple[Suggestion, int]] = {}
+        twins: dict[str, list[tuple[Suggestion, int]]] = {}
+        pool = Here() if self.jobs == 1 else Processes(self.jobs, self.folder, self.interrupts)
+        task = pool.share(self.task)
+        try:
+            while True:
+                while len(flying) < self.jobs and (queue or self._ask(trials, queue)):
+                    suggestion, seed = queue.popleft()
+                    trial = self._trial(suggestion, seed)
+                    with self.interrupts.held():
+                        found = self.store.get(trial)
+                    if found is not None:
+                        self._landed(suggestion, seed, Ran(found, reported=False), queue)
+                    elif trial.fingerprint in twins:  # it is being trained for another suggestion
+                        twins[trial.fingerprint].append((suggestion, seed))
+                    else:
+                        twins[trial.fingerprint] = []
+                        flying[pool.submit(work, task, self._job(suggestion, seed, trial))] = suggestion, seed
+                if not flying:
+                    pool.close()
+                    return
+                done, _ = wait(flying, return_when=FIRST_COMPLETED)
+                for future in done:
+                    suggestion, seed = flying.pop(future)
+                    ran = future.result()
+                    trial = self._trial(suggestion, seed)
+                    with self.interrupts.held():
+                        if not ran.pruned:
+                            self.store.put(trial, ran.outcome)
+                        self._landed(suggestion, seed, ran, queue)
+                        for twin, _ in twins.pop(trial.fingerprint):
+                            self._landed(twin, seed, replace(ran, reported=False), queue)
+        except BaseException:
+            with self.interrupts.held():
+                pool.close(kill=True)
+            raise
+
+    def _ask(self, trials: int, queue: deque[tuple[Suggestion, int]]) -> bool:
+        """Put the next suggestion's first seed into the queue; False when there are enough."""
+        from optuna.samplers import RandomSampler
+        from optuna.trial import TrialState
+
+        assert self.study is not None
+        begun = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+        with self.interrupts.held():
+            index = len(self.study.get_trials(deepcopy=False, states=begun))
+            if index >= trials:
+                return False
+            # A sampler of its own for every suggestion: the i-th is the same whether or not the search was interrupted.
+            self.study.sampler = self._sampler(index)
+            asked = self.study.ask({name: kind.distribution() for name, kind in self.space.varied.items()})
+            # One that is told nothing: a grid's would try to stop Optuna's own loop, which does not run, after its last point.
+            self.study.sampler = RandomSampler()
+            asked.set_user_attr("process", this_process())
+            suggestion = Suggestion(asked, self.space.schedule(asked.params))
+            asked.set_user_attr("schedule", self.space.spec(asked.params))
+            self.active.append(suggestion)
+        first = self.seeds if self.pruner == "none" else self.seeds[:1]
+        queue.extend((suggestion, seed) for seed in first)
+        return True
+
+    def _landed(self, suggestion: Suggestion, seed: int, ran: Ran, queue: deque[tuple[Suggestion, int]]) -> None:
+        """Take an outcome of one seed; after the last one, tell Optuna."""
+        from optuna.trial import TrialState
+
+        assert self.study is not None
+        asked = suggestion.asked
+        suggestion.outcomes[seed] = ran.outcome
+        first = seed == self.seeds[0]
+        if first and not ran.reported and len(self.objectives) == 1:
+            for step, value in self.objectives[0].course(ran.outcome.records):
+                asked.report(value, step)
+        if self.display is not None:
+            name = f"trial {asked.number}" + (" (pruned)" if ran.pruned else "")
+            self.display.finished(name, seed, ran.outcome)
+        if ran.pruned:
+            self.study.tell(asked, state=TrialState.PRUNED)
+            self.active.remove(suggestion)
+            return
+        if len(suggestion.outcomes) == len(self.seeds):
+            by_seed = [[o.value(suggestion.outcomes[s], self.plan) for s in self.seeds] for o in self.objectives]
+            asked.set_user_attr("by seed", by_seed)
+            asked.set_user_attr("status", [suggestion.outcomes[s].status for s in self.seeds])
+            self.study.tell(asked, [sum(values) / len(values) for values in by_seed])
+            self.active.remove(suggestion)
+        elif first and self.pruner != "none":  # it survived, so its other seeds are worth their time
+            queue.extend((suggestion, other) for other in self.seeds[1:])
+
+    def _give_back(self, number: int, params: Mapping[str, Any]) -> None:
+        """A suggestion that nobody trains any more: it failed, and the next to ask gets it again."""
+        from optuna.trial import TrialState
+
+        assert self.study is not None
+        try:
+            self.study.tell(number, state=TrialState.FAIL)
+        except (ValueError, RuntimeError, KeyError):  # somebody else has taken it back
+            return
+        if set(params) == set(self.space.varied):
+            self.study.enqueue_trial(dict(params))
+
+    def _trial(self, suggestion: Suggestion, seed: int) -> Trial:
+        return Trial(self.task, suggestion.schedule, seed, self.epochs, self.batch_size, self.optimizer, self.framework)
+
+    def _job(self, suggestion: Suggestion, seed: int, trial: Trial) -> Job:
+        watched = self.pruner != "none" and seed == self.seeds[0]
+        return Job(
+            folder=self.folder,
+            name=f"trial {suggestion.asked.number}",
+            fields={
+                "schedule": suggestion.schedule,
+                "seed": seed,
+                "epochs": self.epochs,
+                "batch_size": self.batch_size,
+                "optimizer": self.optimizer,
+                "framework": self.framework,
+            },
+            fingerprint=trial.fingerprint,
+            watch=(self.url, self.study_name, self.pruner, suggestion.asked._trial_id) if watched else None,
+            objective=self.objectives[0],
+        )
+
+    def _sampler(self, index: int) -> Any:
+        from optuna import samplers
+
+        seed = (self.seed * 1_000_003 + index) % 2**32
+        match self.sampler:
+            case "random":
+                return samplers.RandomSampler(seed=seed)
+            case "grid":  # its seed numbers the points, so it stays the same
+                return samplers.GridSampler(self.space.grid(self.points), seed=self.seed % 2**32)
+            case "gp":
+                return samplers.GPSampler(seed=seed)
+            case "cma":
+                with needed_by("sampler 'cma'"):
+                    import cmaes  # type: ignore[import-not-found,import-untyped,unused-ignore]  # noqa: F401
+                return samplers.CmaEsSampler(seed=seed)
+        return samplers.TPESampler(seed=seed)
+
+    def _finished(self) -> int:
+        from optuna.trial import TrialState
+
+        assert self.study is not None
+        return len(self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
+
+    def tuned(self) -> Tuned:
+        """What the study holds now."""
+        from optuna.trial import TrialState
+
+        tried: list[Tried] = []
+        importance: dict[str, float] = {}
+        if self.study is not None:
+            for trial in self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)):
+                done = trial.state == TrialState.COMPLETE
+                tried.append(
+                    Tried(
+                        number=trial.number,
+                        schedule=self.space.schedule(trial.params),
+                        spec=self.space.spec(trial.params),
+                        parameters=self.space.values(trial.params),
+                        suggested=dict(trial.params),
+                        pruned=not done,
+                        values=tuple(trial.values) if done else (),
+                        by_seed=tuple(map(tuple, trial.user_attrs.get("by seed", ()))),
+                        course=tuple(sorted(trial.intermediate_values.items())),
+                    )
+                )
+            importance = _importance(self.study, tried, len(self.space.varied))
+        return Tuned(
+            space=self.space,
+            task=self.task.name,
+            plan=self.plan,
+            optimizer=self.optimizer,
+            framework=self.framework,
+            objectives=self.objectives,
+            seeds=self.seeds,
+            tried=tuple(tried),
+            importance=importance,
+            study=self.study_name,
+            storage=storage.shown(self.url),
+            resolution=self.task.resolution,
+        )
+
+
+def _importance(study: optuna.Study, tried: Sequence[Tried], parameters: int) -> dict[str, float]:
+    """How much of the variance of the first objective each parameter explains, by fANOVA, where that can be told."""
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+
+    values = {t.values[0] for t in tried if t.values}
+    if parameters < 2 or len(values) < 4:
+        return {}
+    found = get_param_importances(
+        study, evaluator=FanovaImportanceEvaluator(seed=0), target=lambda trial: float(trial.values[0])
+    )
+    return {name: float(share) for name, share in found.items()}

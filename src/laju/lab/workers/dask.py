@@ -1,0 +1,212 @@
+"""Dask: jobs are tasks of a `distributed` scheduler, or of one on this machine.
+
+A worker process trains one trial at a time, since training sets what belongs to the whole process, such as torch's random state.
+So a cluster has as many places as worker processes, however many threads they have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import concurrent.futures
+import contextlib
+import logging
+import multiprocessing
+import time
+import uuid
+import warnings
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+import laju
+from laju.lab.workers.clusters import Address, Call, Lost, Parcel, explained, pack, run
+from laju.lab.workers.executors import Shared, cores
+from laju.lab.workers.interrupts import sheltered
+
+_REFRESH = 1.0  # seconds for which a count of workers is believed
+_PATIENCE = 60  # seconds to wait for the first worker
+_clients: dict[str, Any] = {}
+_LOCAL = "local"
+
+
+@dataclass(eq=False)
+class _Scattered:
+    """A value on the workers. It is kept here, too: if all workers that have it are lost, it is sent again."""
+
+    parcel: Parcel
+    future: Any = None
+
+    def get(self) -> Any:
+        return self.parcel.get()
+
+
+class DaskPlace:
+    """A Dask cluster.
+
+    Args:
+        address: "tcp://HOST:PORT" of a scheduler; None for one of this machine, with a worker process for each core, which lasts
+            until the program ends.
+        most: so many jobs at once; by default as many as there are workers, which are counted again as they come and go.
+        gpus: for one job; workers must have been started with `--resources GPU=1`.
+
+    Raises:
+        ConnectionError: there is no scheduler at the address, or no worker.
+    """
+
+    remote = True
+    together = False
+
+    def __init__(self, address: str | None = None, most: int | None = None, gpus: float = 0) -> None:
+        self._client = _client(address, most)
+        self._most = most
+        self._resources = {"GPU": gpus} if gpus else None
+        self._flying: dict[Future[Any], Any] = {}
+        self._counted = 0.0
+        self.slots = 1
+        try:
+            self._client.wait_for_workers(1, timeout=_PATIENCE)
+        except TimeoutError as error:
+            raise ConnectionError(
+                f"no worker has joined the Dask scheduler {address} in {_PATIENCE} seconds: dask worker {address}"
+            ) from error
+        threads = self._count()
+        if max(threads) > 1:
+            warnings.warn(
+                f"a Dask worker process trains one trial at a time, but some have {max(threads)} threads; "
+                f"start them with: dask worker {address or 'ADDRESS'} --nworkers {max(threads)} --nthreads 1",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+    def _count(self) -> list[int]:
+        """The workers' numbers of threads; sets `slots`."""
+        threads = list(self._client.nthreads().values())
+        self._counted = time.monotonic()
+        self.slots = max(1, len(threads) if self._most is None else min(len(threads), self._most))
+        return threads or [1]
+
+    def share(self, value: Any) -> Shared:
+        return self._scatter(_Scattered(pack(value)))
+
+    def _scatter(self, shared: _Scattered) -> _Scattered:
+        shared.future = self._client.scatter(shared.parcel, broadcast=True, hash=False)
+        return shared
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        call = Call.of(function, arguments, _Scattered)
+        for shared in call.shared:
+            if shared.future.status != "finished":
+                self._scatter(shared)
+        inner = self._client.submit(
+            run,
+            call.content,
+            laju.__version__,
+            *(shared.future for shared in call.shared),
+            key=f"laju-trial-{uuid.uuid4().hex}",
+            pure=False,
+            retries=0,
+            resources=self._resources,
+        )
+        future: Future[Any] = Future()
+        future.set_running_or_notify_cancel()
+        self._flying[future] = inner
+
+        def ended(inner: Any) -> None:
+            if self._flying.pop(future, None) is None:
+                return  # stopped
+            try:
+                result = inner.result()
+            except BaseException as error:
+                future.set_exception(_translated(error))
+            else:
+                future.set_result(result)
+
+        inner.add_done_callback(ended)
+        if time.monotonic() - self._counted > _REFRESH:
+            self._count()
+        return future
+
+    def stop(self, future: Future[Any]) -> None:
+        inner = self._flying.pop(future, None)
+        if inner is None:
+            return
+        self._end([inner])
+        future.set_exception(Lost("stopped"))
+
+    def close(self, kill: bool = False) -> None:
+        if kill and self._flying:
+            flying = list(self._flying.values())
+            self._flying.clear()
+            with contextlib.suppress(Exception):  # the scheduler may be what was lost
+                self._end(flying)
+
+    def _end(self, jobs: list[Any]) -> None:
+        """A task that runs goes on when it is cancelled, so its worker is started anew."""
+        keys = {job.key for job in jobs}
+        processing = self._client.processing()
+        workers = [worker for worker, theirs in processing.items() if keys & {str(key) for key in theirs}]
+        self._client.cancel(jobs, force=True)
+        if workers:
+            try:
+                self._client.restart_workers(workers, raise_for_error=False, timeout=10)
+            except ValueError:  # started with --no-nanny: nobody can
+                warnings.warn(
+                    "a Dask worker without a nanny cannot be stopped: it finishes its trial first", RuntimeWarning, 3
+                )
+
+
+def place(address: Address, most: int | None) -> DaskPlace:
+    """The place that `--on dask…` names."""
+    return DaskPlace(None if address.where is None else f"tcp://{address.where}", most, address.gpus)
+
+
+def _client(address: str | None, most: int | None) -> Any:
+    """A connection, which lasts until the program ends, as workers that have loaded torch are worth keeping."""
+    import dask
+    from distributed import Client, LocalCluster
+
+    warnings.filterwarnings("ignore", message="Sending large graph")  # branch points
+    name = address or f"{_LOCAL} {most or cores()}"
+    client = _clients.get(name)
+    if client is not None and client.status == "running":
+        return client
+    if address is not None:
+        try:
+            client = Client(address, timeout=20, set_as_default=False)  # type: ignore[no-untyped-call]
+        except (OSError, ValueError) as error:
+            raise ConnectionError(f"no connection to the Dask scheduler {address}: {error}") from error
+    else:
+        if getattr(multiprocessing.current_process(), "_inheriting", False):
+            raise RuntimeError(
+                "on='dask' starts processes that load this script again: put what it does under "
+                "if __name__ == '__main__':"
+            )
+        # Deaf to Ctrl-C, as are the workers that it starts later. A job whose worker dies is lost at once: the driver counts.
+        with sheltered(), dask.config.set({"distributed.scheduler.allowed-failures": 0}):
+            local = LocalCluster(  # type: ignore[no-untyped-call]
+                n_workers=most or cores(), threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL
+            )
+            client = Client(local, set_as_default=False)  # type: ignore[no-untyped-call]
+        atexit.register(_close, client, local)
+    _clients[name] = client
+    return client
+
+
+def _close(client: Any, local: Any) -> None:
+    with contextlib.suppress(Exception):
+        client.close(timeout=2)
+        local.close(timeout=5)
+
+
+def _translated(error: BaseException) -> BaseException:
+    from distributed import KilledWorker
+    from distributed.comm.core import CommClosedError
+
+    lost = (KilledWorker, CommClosedError, concurrent.futures.CancelledError, asyncio.CancelledError)
+    if isinstance(error, lost):
+        made = Lost(str(error).strip() or type(error).__name__)
+        made.__cause__ = error
+        return made
+    return explained(error, "dask")

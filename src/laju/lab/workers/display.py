@@ -1,0 +1,49 @@
+"""Whoever watches a run is shown the running trials a few times a second."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from laju.lab.trials import Outcome
+from laju.lab.trials.progress import Channel, Running
+
+
+class Display(Protocol):
+    """Someone who watches: `compare` calls these methods as trials run, `running` in a thread of its own.
+
+    `planned` says how many updates will be made, and how many it would be without shared prefixes. `running` is given the trials
+    that run now, each with all records so far; a trial without news is the same object as before.
+    """
+
+    def start(self, total: int, kept: int, jobs: int) -> None: ...
+    def planned(self, updates: int, separately: int) -> None: ...
+    def running(self, trials: list[Running]) -> None: ...
+    def finished(self, name: str, seed: int, outcome: Outcome) -> None: ...
+    def stop(self) -> None: ...
+
+
+class Watching:
+    """Shows the running trials while the block runs."""
+
+    def __init__(self, channel: Channel, display: Display | None) -> None:
+        self._show: Callable[[], Any] | None = None if display is None else lambda: display.running(channel.running())
+        self._stop = threading.Event()
+        # A notebook knows by its context which cell an output belongs to.
+        context = contextvars.copy_context()
+        self._thread = threading.Thread(target=context.run, args=(self._loop,), name="laju-progress", daemon=True)
+
+    def _loop(self) -> None:
+        while self._show is not None and not self._stop.wait(0.2):
+            self._show()
+
+    def __enter__(self) -> None:
+        if self._show is not None:
+            self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        if self._show is not None:
+            self._thread.join()

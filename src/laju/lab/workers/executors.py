@@ -1,0 +1,194 @@
+"""Where jobs run: this process, or worker processes of this machine. Clusters are in files of their own.
+
+A job is a function with its arguments. What every job of a run needs, such as the trials with their data, is put where jobs
+run once, by `share`.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import threading
+import time
+import uuid
+import warnings
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, Protocol
+
+from laju.lab.workers.interrupts import Interrupts, sheltered
+
+
+class Shared(Protocol):
+    """What `share` gives: an argument of jobs that stands for a value."""
+
+    def get(self) -> Any:
+        """The value, where a job runs; the same object for every job that runs there."""
+
+
+class Place(Protocol):
+    """Where jobs run, so many at once.
+
+    `remote`: jobs may run on machines that have neither this one's files nor the tasks' data. `together`: a job that is stopped,
+    or whose worker dies, takes the others that run with it.
+    """
+
+    slots: int
+    remote: bool
+    together: bool
+
+    def share(self, value: Any) -> Shared:
+        """Put a value where jobs run.
+
+        Raises:
+            TypeError: it cannot be sent there.
+        """
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        """Begin a job; its future fails with `BrokenExecutor` when the process or machine that ran it is lost."""
+
+    def stop(self, future: Future[Any]) -> None:
+        """End a job that runs; its future fails then, and those of other jobs may, too."""
+
+    def close(self, kill: bool = False) -> None:
+        """Let workers go; with `kill`, without waiting for what they do. A later `submit` starts new ones."""
+
+
+class Here:
+    """This process: a job is done when `submit` returns."""
+
+    slots = 1
+    remote = together = False
+
+    def share(self, value: Any) -> Shared:
+        return _Same(value)
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(function(*arguments))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    def stop(self, future: Future[Any]) -> None:
+        raise NotImplementedError("a job in this process cannot be stopped from it")
+
+    def close(self, kill: bool = False) -> None:
+        return
+
+
+_HANDED_OUT = 2.0
+"""Seconds within which a job is handed to a worker, or never."""
+
+
+class Processes:
+    """Worker processes on this machine, one thread each; deaf to Ctrl-C, and gone when this process is.
+
+    They stay for the next run when this one ends well, since starting one takes seconds.
+    """
+
+    remote = False
+    together = True
+
+    def __init__(self, slots: int, folder: Path, interrupts: Interrupts) -> None:
+        self.slots = slots
+        self.folder = folder
+        self.interrupts = interrupts
+        self._last: Future[Any] | None = None
+        # A worker that has grown by a framework's libraries is replaced between two jobs, which is of no interest.
+        warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given to the executor")
+
+    def _executor(self) -> Any:
+        from joblib.externals.loky import get_reusable_executor
+
+        one = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+        return get_reusable_executor(
+            max_workers=self.slots, timeout=300, initializer=_become_worker, initargs=(os.getpid(),), env=one
+        )
+
+    def share(self, value: Any) -> Shared:
+        # In a file, since what is sent with a job would be sent with every one.
+        path = self.folder / f"shared-{uuid.uuid4().hex}.pickle"
+        path.write_bytes(pickled(value))
+        return _InFile(path)
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        with self.interrupts.held(), sheltered():  # here processes are started
+            future: Future[Any] = self._executor().submit(function, *arguments)
+            self._last = future
+            return future
+
+    def stop(self, future: Future[Any]) -> None:
+        self.close(kill=True)
+
+    def close(self, kill: bool = False) -> None:
+        if kill:
+            with self.interrupts.held(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                # Killed before it has handed out the last job, the thread of loky that manages the workers looks for that job
+                # among those that the kill has cleared, and prints a KeyError (joblib 1.6).
+                limit = time.monotonic() + _HANDED_OUT
+                while self._last is not None and not self._last.running() and not self._last.done():
+                    if time.monotonic() > limit:
+                        break
+                    time.sleep(0.001)
+                self._executor().shutdown(wait=True, kill_workers=True)
+
+
+def pickled(value: Any) -> bytes:
+    """A value as bytes, functions and classes of the main program included.
+
+    Raises:
+        TypeError: it holds something that lives in this process alone, such as an open file.
+    """
+    import cloudpickle
+
+    try:
+        content: bytes = cloudpickle.dumps(value)
+    except (TypeError, AttributeError, pickle.PicklingError) as error:
+        raise TypeError(f"the task cannot be sent to worker processes ({error}); jobs=1 does without them") from error
+    return content
+
+
+class _Same:
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def get(self) -> Any:
+        return self.value
+
+
+class _InFile:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def get(self) -> Any:
+        if self.path not in _read:
+            _read.clear()  # the one of an earlier run, with its data
+            _read[self.path] = pickle.loads(self.path.read_bytes())
+        return _read[self.path]
+
+
+_read: dict[Path, Any] = {}
+
+
+def _become_worker(parent: int) -> None:
+    """A worker leaves Ctrl-C to the process that the user started, and ends when that is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="laju-parent", daemon=True).start()
+
+
+def cores() -> int:
+    """The number of cores that this process may use, where a container's limits count."""
+    import joblib
+
+    return int(joblib.cpu_count())

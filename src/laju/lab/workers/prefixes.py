@@ -1,0 +1,164 @@
+"""Shared prefixes: trials that agree up to an update are one training up to there.
+
+Schedules are values, so where two part is found by comparing their rates, exactly. The trials of a family (one task, optimizer,
+seed and batch size) make a tree whose stretches are each trained once; no plan trains fewer updates.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from laju.frameworks.values import first
+from laju.lab.trials import Trial
+from laju.lab.trials.numerics import Numerics
+
+Key = tuple[str, int]
+Rates = npt.NDArray[np.float64]
+
+SHORTEST = 16
+"""Updates. To begin at a branch point takes as long as a few updates, so shorter stretches are trained again by each trial."""
+
+
+STACK = 128
+"""Trials that are one job at most, when they are trained as a stack."""
+
+
+@dataclass(eq=False)
+class Stretch:
+    """The updates from `start` to `stop` of all trials in `keys`, which agree up to `stop`.
+
+    `then` are the stretches that begin at its branch point, the state of the training after `stop` updates. `ends` are the trials
+    that end there. `rates` are those of the updates until `stop`; None where nothing is shared, which is of one trial or a stack.
+    """
+
+    keys: tuple[Key, ...]
+    family: str
+    start: int
+    stop: int
+    ends: tuple[Key, ...]
+    rates: Rates | None = None
+    then: list[Stretch] = field(default_factory=list)
+
+    def prefix(self, update: int) -> str:
+        """The name of the branch point after so many updates: of a training of that family with these rates until there."""
+        assert self.rates is not None
+        return hashlib.sha256(self.family.encode() + self.rates[:update].tobytes()).hexdigest()
+
+    @property
+    def left(self) -> int:
+        """Updates from its start to the end of its longest trial."""
+        return self.stop - self.start + max((s.left for s in self.then), default=0)
+
+    @property
+    def waiting(self) -> tuple[Key, ...]:
+        """The trials that it, and what follows it, will end."""
+        return self.ends + tuple(key for after in self.then for key in after.waiting)
+
+    def all(self) -> Iterable[Stretch]:
+        """It and those that follow."""
+        yield self
+        for stretch in self.then:
+            yield from stretch.all()
+
+
+def plan(trials: Mapping[Key, Trial], share: bool = True, stack: int | None = None) -> list[Stretch]:
+    """The stretches that begin at update 0, with those that follow them.
+
+    Args:
+        trials: what to train.
+        share: whether trials may have stretches in common; those that cannot be trained in parts have none in any case.
+        stack: of trials with other numerics than the default, so many at most are one job; by default as many as a stack holds.
+    """
+    roots: list[Stretch] = []
+    families: dict[str, list[Key]] = {}
+    stacks: dict[tuple[Any, ...], list[Key]] = {}
+    for key, trial in trials.items():
+        if trial.numerics != Numerics():
+            from laju.lab.engines.stack import alike
+
+            stacks.setdefault(alike(trial), []).append(key)
+        elif share and trial.shares_prefixes:
+            families.setdefault(trial.family, []).append(key)
+        else:
+            roots.append(Stretch((key,), "", 0, trial.plan.updates, (key,)))
+    for together in stacks.values():
+        for keys in batched(together, stack or STACK):
+            roots.append(Stretch(keys, "", 0, trials[keys[0]].plan.updates, keys))
+    for family, members in families.items():
+        runs = {key: trials[key].plan for key in members}
+        rates = {key: first(trials[key].schedule.resolve(run), run.updates) for key, run in runs.items()}
+        roots += _grown(family, members, rates, 0, 0)
+    return roots
+
+
+def batched(keys: list[Key], n: int) -> Iterator[tuple[Key, ...]]:
+    """They in their order, in groups of n and one of what is left."""
+    for i in range(0, len(keys), n):
+        yield tuple(keys[i : i + n])
+
+
+def _grown(family: str, keys: list[Key], rates: dict[Key, Rates], start: int, since: int) -> list[Stretch]:
+    """The stretches from `start` on of trials that agree up to `since`."""
+    shortest = min(len(rates[key]) for key in keys)
+    table = np.stack([rates[key][since:shortest] for key in keys]).view(np.uint64)
+    parted = (table != table[0]).any(axis=0)
+    stop = since + int(parted.argmax()) if parted.any() else shortest
+    ends = tuple(key for key in keys if len(rates[key]) == stop)
+    branches: dict[bytes, list[Key]] = {}
+    for key in keys:
+        if key not in ends:
+            branches.setdefault(rates[key][stop].tobytes(), []).append(key)
+    if stop - start < SHORTEST and len(branches) + bool(ends) > 1:
+        # Not worth a branch point: each goes on from where this one would have begun.
+        found = [stretch for branch in branches.values() for stretch in _grown(family, branch, rates, start, stop)]
+        if ends:
+            found.append(Stretch(ends, family, start, stop, ends, rates[ends[0]]))
+        return found
+    stretch = Stretch(tuple(keys), family, start, stop, ends, rates[keys[0]][:stop])
+    for branch in branches.values():
+        stretch.then += _grown(family, branch, rates, stop, stop)
+    return [stretch]
+
+
+def updates(roots: Iterable[Stretch]) -> int:
+    """How many updates a plan trains."""
+    return sum((s.stop - s.start) * (1 if s.rates is not None else len(s.keys)) for root in roots for s in root.all())
+
+
+def resumed(roots: Iterable[Stretch], points: Callable[[str], Mapping[str, int]]) -> list[tuple[Stretch, str | None]]:
+    """The stretches to begin with, each with the name of the stored branch point that it begins at, or None.
+
+    One that has been trained in part begins where that part ended; one that only led to others that are further is left out.
+
+    Args:
+        roots: a plan.
+        points: the stored branch points of a family: updates by name.
+    """
+    begin: list[tuple[Stretch, str | None]] = []
+
+    def waits(stretch: Stretch, stored: Mapping[str, int]) -> bool:
+        """Whether it waits for the one before it, since nothing stored is further."""
+        following = stretch.then
+        stretch.then = [after for after in following if waits(after, stored)]
+        if following and not stretch.then and not stretch.ends:
+            return False
+        within = {u for u in stored.values() if stretch.start < u <= stretch.stop}
+        found = next((u for u in sorted(within, reverse=True) if stretch.prefix(u) in stored), None)
+        if found is None:
+            return True
+        begin.append((stretch, stretch.prefix(found)))
+        stretch.start = found
+        return False
+
+    of_family = functools.cache(points)
+    for root in roots:
+        if waits(root, of_family(root.family) if root.rates is not None else {}):
+            begin.append((root, None))
+    return begin

@@ -1,0 +1,242 @@
+"""Ray: jobs are tasks of a Ray cluster, or of one on this machine where there is none.
+
+Tasks, not joblib's Ray backend: that is a pool of actors, and when the node of one dies, the whole run ends with an error. The
+driver puts the shared value into the object store of its own node once; every node fetches one copy, which its workers share.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+import warnings
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+import laju
+from laju.core.extras import MissingPackage, install_command
+from laju.lab.workers.clusters import Address, Call, Lost, Parcel, explained, pack, run
+from laju.lab.workers.executors import Shared
+
+_REFRESH = 1.0  # seconds for which a count of the cluster's room is believed
+_ENDS = 15  # times that a task is told to end
+_LOCAL = "local"
+_connected: dict[str, str] = {}  # of what this module has connected to: its address, as asked
+
+
+@dataclass(frozen=True, eq=False)
+class _InStore:
+    """A value in Ray's object store; jobs are given the parcel itself."""
+
+    reference: Any
+
+    def get(self) -> Any:
+        import ray
+
+        parcel: Parcel = ray.get(self.reference)
+        return parcel.get()
+
+
+class RayPlace:
+    """A Ray cluster.
+
+    Args:
+        address: "ray://HOST:PORT", the cluster's client server; None for the cluster that RAY_ADDRESS names or that this machine
+            belongs to, else one of this machine alone, which lasts until the program ends.
+        most: so many jobs at once; by default as many as there is room for, which is counted again as nodes come and go.
+        cores: for one job.
+        gpus: for one job.
+
+    Raises:
+        ConnectionError: there is no cluster at the address.
+        ValueError: an address though the program has called `ray.init` itself.
+    """
+
+    remote = True
+    together = False
+
+    def __init__(self, address: str | None = None, most: int | None = None, cores: float = 1, gpus: float = 0) -> None:
+        _connect(address)
+        import ray
+
+        self._most, self._cores, self._gpus = most, cores, gpus
+        self._run = ray.remote(run).options(num_cpus=cores, num_gpus=gpus, max_retries=0, name="laju trial")
+        self._flying: dict[Future[Any], Any] = {}
+        self._counted = 0.0
+        self.slots = 1
+        if self._count() == 0:
+            warnings.warn(
+                f"no node of the Ray cluster has room for a trial of {_needs(cores, gpus)}; waiting for one",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+    def _count(self) -> int:
+        """How many jobs the nodes have room for when they do nothing else; sets `slots`."""
+        import ray
+
+        room = 0
+        for node in ray.nodes():  # type: ignore[no-untyped-call]
+            if node["Alive"]:
+                has = node["Resources"]
+                parts = [has.get("CPU", 0) / self._cores]
+                if self._gpus:
+                    parts.append(has.get("GPU", 0) / self._gpus)
+                room += int(min(parts))
+        self._counted = time.monotonic()
+        self.slots = max(1, room if self._most is None else min(room, self._most))
+        return room
+
+    def share(self, value: Any) -> Shared:
+        import ray
+
+        return _InStore(ray.put(pack(value)))
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        call = Call.of(function, arguments, _InStore)
+        reference = self._run.remote(call.content, laju.__version__, *(shared.reference for shared in call.shared))
+        future: Future[Any] = Future()
+        future.set_running_or_notify_cancel()
+        self._flying[future] = reference
+
+        def ended(inner: Future[Any]) -> None:
+            self._flying.pop(future, None)
+            error = inner.exception()
+            if error is None:
+                future.set_result(inner.result())
+            else:
+                future.set_exception(_translated(error))
+
+        reference.future().add_done_callback(ended)
+        if time.monotonic() - self._counted > _REFRESH:
+            self._count()
+        return future
+
+    def stop(self, future: Future[Any]) -> None:
+        import ray
+
+        reference = self._flying.get(future)
+        if reference is not None:
+            ray.cancel(reference, force=True)
+
+    def close(self, kill: bool = False) -> None:
+        # A task that is just being given to a worker may miss its end, so the end is said until each task has ended.
+        for _ in range(_ENDS if kill else 0):
+            for future in list(self._flying):
+                with contextlib.suppress(Exception):  # the cluster may be what was lost
+                    self.stop(future)
+            if not self._flying:
+                break
+            time.sleep(0.2)
+
+
+def place(address: Address, most: int | None) -> RayPlace:
+    """The place that `--on ray…` names."""
+    where = None if address.where is None else f"ray://{address.where}"
+    return RayPlace(where, most, address.cores, address.gpus)
+
+
+def _needs(cores: float, gpus: float) -> str:
+    text = f"{cores:g} core{'s' if cores != 1 else ''}"
+    return f"{text} and {gpus:g} GPU{'s' if gpus != 1 else ''}" if gpus else text
+
+
+def _connect(address: str | None) -> None:
+    # Before Ray is loaded: nothing is sent to its makers, and it leaves the terminal alone.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+
+    if ray.is_initialized():
+        ours = _connected.get("address")
+        if ours is None:
+            if address is not None:
+                raise ValueError(f"the program has called ray.init itself; on='ray' uses that, got on={address!r}")
+            return
+        if ours == (address or _LOCAL):
+            return
+        ray.shutdown()
+    _connected.clear()
+    _check_reachable(address or os.environ.get("RAY_ADDRESS"))
+    options: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
+    try:
+        if address is not None:
+            _connect_as_client(address, options)
+        elif os.environ.get("RAY_ADDRESS"):
+            ray.init(**options)
+        else:
+            try:
+                ray.init("auto", **options)
+            except ConnectionError:
+                ray.init("local", include_dashboard=False, **options)
+    except ImportError as error:
+        raise MissingPackage(f"{error}: {install_command('ray')}", name="ray") from error
+    except Exception as error:
+        named = address or os.environ.get("RAY_ADDRESS") or "of this machine"
+        raise ConnectionError(f"no connection to the Ray cluster {named}: {error}") from error
+    _connected["address"] = address or _LOCAL
+    _quieten()
+
+
+def _connect_as_client(address: str, options: dict[str, Any]) -> None:
+    """The head starts a process for each client, by a fork among threads that now and then dies; the next one does not."""
+    import ray
+
+    for left in (2, 1, 0):
+        try:
+            ray.init(address, **options)
+            return
+        except ConnectionError as error:
+            if not left or not any(
+                sign in str(error) for sign in ("Starting Ray client server failed", "ZombieProcess")
+            ):
+                raise
+            ray.shutdown()
+
+
+def _check_reachable(address: str | None) -> None:
+    """Ray itself waits for minutes for a cluster that is not there."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except OSError as error:
+        raise ConnectionError(f"no connection to the Ray cluster {address}: {error}") from error
+
+
+def _quieten() -> None:
+    """Ray prints what it thinks of a node's death to standard output, in the middle of a table or of JSON."""
+    from ray._private import worker
+
+    if hasattr(worker, "print_to_stdstream"):
+        worker.print_to_stdstream = lambda *_, **__: None
+
+
+def _translated(error: BaseException) -> BaseException:
+    from ray import exceptions
+
+    if isinstance(error, exceptions.RayTaskError):
+        cause = error.cause
+        if not isinstance(cause, BaseException):
+            return explained(error, "ray")
+        if isinstance(cause, exceptions.RayError):
+            return _translated(cause)
+        cause.add_note(f"on the Ray cluster:\n{error}")
+        return explained(cause, "ray")
+    lost = (
+        exceptions.WorkerCrashedError,
+        exceptions.NodeDiedError,
+        exceptions.LocalRayletDiedError,
+        exceptions.OutOfMemoryError,
+        exceptions.ObjectLostError,
+        exceptions.OwnerDiedError,
+        exceptions.TaskCancelledError,
+    )
+    if isinstance(error, lost):
+        made = Lost(str(error).strip() or type(error).__name__)
+        made.__cause__ = error
+        return made
+    return explained(error, "ray")
