@@ -1,0 +1,423 @@
+"""Averages of weights as values: which share each checkpoint of a run has, and which decay of the rate the shares stand for.
+
+SGD moves the weights by -rate·gradient. After T updates, a mean of checkpoints with shares c has each update i with the factor
+Σ c over the checkpoints after i. A mean of checkpoints is therefore the end of a run whose rate is multiplied by that factor, as
+long as the gradients are the same: an average is a decay, and a decay is an average.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from laju.core.checks import nearest, number, sequence, shown, whole
+from laju.core.pieces import Constant
+from laju.core.schedule import Schedule
+from laju.core.units import Length, RunPlan, nearest_update, span
+from laju.policies import piecewise_constant
+from laju.text.spec import parse as parse_schedule
+
+Array = npt.NDArray[np.float64]
+
+
+class Average:
+    """A rule that gives each checkpoint of a run its share in a mean.
+
+    Averages are immutable, equal by their fields, and print as the text that `parse` reads.
+    """
+
+    def weights(self, at: Iterable[int], trunk: Schedule | None = None) -> Array:
+        """The share of each checkpoint, in the order of `at`; shares sum to 1.
+
+        Args:
+            at: completed updates of each checkpoint, increasing. The average is taken at the last.
+            trunk: rate of the run that wrote the checkpoints, by completed updates; only a `Cooldown` asks for the rate.
+
+        Raises:
+            ValueError: updates that do not increase, or a window that is longer than the run.
+        """
+        return self._weights(_updates(at), trunk)
+
+    def _weights(self, at: npt.NDArray[np.int64], trunk: Schedule | None) -> Array:
+        raise NotImplementedError
+
+    def begins(self, total: int) -> int:
+        """Completed updates of the first checkpoint that has a share in the average after `total` updates.
+
+        >>> Tail(200).begins(1000), Latest(3).begins(1000), EMA(0.99).begins(1000)
+        (801, 998, 1)
+        """
+        raise NotImplementedError
+
+    def resolve(self, plan: RunPlan) -> Self:
+        """The average with every length in updates of the run of `plan`."""
+        return self
+
+
+@dataclass(frozen=True, repr=False)
+class EMA(Average):
+    """Exponential moving average: after each update, average ← decay·average + (1 - decay)·weights.
+
+    The first checkpoint begins the average, as in `torch.optim.swa_utils.get_ema_multi_avg_fn`. Between checkpoints that are n
+    updates apart the average decays by decay^n, so that `decay` means the same however many checkpoints are kept. Elsewhere:
+    model EMA, Polyak averaging with exponential weights.
+
+    Args:
+        decay: factor of the old average at each update, above 0 and below 1; the average looks back on 1/(1 - decay) updates.
+
+    >>> EMA(0.5).weights([1, 2, 3])
+    array([0.25, 0.25, 0.5 ])
+    >>> EMA(0.5)
+    EMA(0.5)
+    >>> str(EMA(0.5))
+    'ema:0.5'
+    """
+
+    decay: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "decay", number("decay", self.decay, above=0, below=1))
+
+    def _weights(self, at: npt.NDArray[np.int64], trunk: Schedule | None) -> Array:
+        left = self.decay ** (at[-1] - at).astype(np.float64)
+        return np.diff(left, prepend=0.0)
+
+    def begins(self, total: int) -> int:
+        return min(1, total)
+
+    def __repr__(self) -> str:
+        return f"EMA({self.decay!r})"
+
+    def __str__(self) -> str:
+        return f"ema:{self.decay!r}"
+
+
+@dataclass(frozen=True, repr=False)
+class Tail(Average):
+    """Equal shares of every checkpoint of the last `length` updates (Polyak and Ruppert's tail average; SWA of a plateau).
+
+    Checkpoints after more than T - length updates count, where T is the last one.
+
+    Source: Polyak and Juditsky, 1992; Izmailov et al., arXiv 1803.05407.
+
+    Args:
+        length: updates, or text such as "20%" (of the run until the last checkpoint) or "2 epochs".
+
+    >>> Tail(200).weights([700, 800, 900, 1000])
+    array([0. , 0. , 0.5, 0.5])
+    >>> str(Tail("20%"))
+    'tail:20%'
+    """
+
+    length: int | str | Length
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "length", span("length", self.length))
+
+    def _weights(self, at: npt.NDArray[np.int64], trunk: Schedule | None) -> Array:
+        inside = at >= self.begins(int(at[-1]))
+        return inside / float(inside.sum())
+
+    def begins(self, total: int) -> int:
+        length = _in_run("length", self.length, total)
+        if length > total:
+            raise ValueError(f"length must be at most the {total:,} updates of the run, got {shown(str(self.length))}")
+        return total - length + 1
+
+    def resolve(self, plan: RunPlan) -> Self:
+        if not isinstance(self.length, Length):
+            return self
+        return type(self)(max(1, nearest_update(plan.scale.updates(self.length))))
+
+    def __repr__(self) -> str:
+        return f"Tail({str(self.length) if isinstance(self.length, Length) else self.length!r})"
+
+    def __str__(self) -> str:
+        return f"tail:{self.length}"
+
+
+@dataclass(frozen=True, repr=False)
+class Latest(Average):
+    """Equal shares of the latest `count` checkpoints (LAWA: latest weight averaging).
+
+    Source: Kaddour, arXiv 2209.14981.
+
+    Args:
+        count: how many checkpoints, at least 1.
+
+    >>> Latest(2).weights([700, 800, 900, 1000])
+    array([0. , 0. , 0.5, 0.5])
+    >>> str(Latest(2))
+    'latest:2'
+    """
+
+    count: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "count", whole("count", self.count, least=1))
+
+    def _weights(self, at: npt.NDArray[np.int64], trunk: Schedule | None) -> Array:
+        if self.count > len(at):
+            raise ValueError(f"count must be at most the number of checkpoints, {len(at)}, got {self.count}")
+        return (np.arange(len(at)) >= len(at) - self.count) / self.count
+
+    def begins(self, total: int) -> int:
+        if self.count > total:
+            raise ValueError(f"count must be at most the {total:,} updates of the run, got {self.count}")
+        return total - self.count + 1
+
+    def __repr__(self) -> str:
+        return f"Latest({self.count})"
+
+    def __str__(self) -> str:
+        return f"latest:{self.count}"
+
+
+@dataclass(frozen=True, repr=False)
+class Cooldown(Average):
+    """The mean of checkpoints that stands for a cooldown which was not trained (WSM: warmup, stable, merge).
+
+    With the checkpoints t₁ < … < tₙ = T and the factor f of the cooldown on the trunk's rate, the updates between two checkpoints
+    get the mean factor there, weighted by the trunk's rate: F(t) = 1 before t₁, and c(tₖ) = F(before tₖ) - F(after tₖ). With a
+    checkpoint after each update of the cooldown, SGD on the same gradients ends at the merged weights exactly.
+
+    Source: Tian et al., "WSM: Decay-Free Learning Rate Schedule via Checkpoint Merging", arXiv 2507.17634.
+
+    Args:
+        schedule: rate of the cooldown from its first update on, which ends at the last checkpoint. The rate is in the unit of the
+            trunk where a trunk is named; without, the trunk is constant at the rate with which the cooldown begins, and only the
+            shape counts. Lengths in percent are parts of the run until the last checkpoint.
+
+    Raises:
+        ValueError: a cooldown without an end.
+
+    >>> from laju import linear
+    >>> Cooldown(linear(1, 0, total=4)).weights([96, 97, 98, 99, 100])
+    array([0.  , 0.25, 0.25, 0.25, 0.25])
+    >>> Cooldown(linear(1, 0, total=400)).weights([9600, 9800, 10000])
+    array([0.24875, 0.5    , 0.25125])
+    """
+
+    schedule: Schedule
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.schedule, Schedule):
+            raise TypeError(f"schedule must be a Schedule such as linear(1, 0, total=2000), got {shown(self.schedule)}")
+        if self.schedule.length is None:
+            raise ValueError(
+                f"schedule must have an end, as linear(1, 0, total=2000) has, got {shown(str(self.schedule))}"
+            )
+
+    def factors(self, total: int, trunk: Schedule | None = None) -> Array:
+        """The factor of the cooldown on the trunk's rate at each of its updates; the last is update `total - 1`.
+
+        Raises:
+            ValueError: a cooldown that is longer than the run, a trunk without a rate in the cooldown, or a cooldown that begins
+                at 0 without a trunk.
+
+        >>> from laju import linear
+        >>> Cooldown(linear(3e-3, 0, total=4)).factors(100)
+        array([1.  , 0.75, 0.5 , 0.25])
+        """
+        schedule = _in_updates(self.schedule, total)
+        length = whole("the cooldown's length", schedule.length, least=1)
+        if length > total:
+            raise ValueError(
+                f"the cooldown {shown(str(self.schedule))} has {length:,} updates, which is more than the run's {total:,}"
+            )
+        rates = schedule.values(length)
+        if trunk is None:
+            if rates[0] == 0:
+                raise ValueError(
+                    f"the cooldown must begin above 0, or a trunk must be named, got {shown(str(self.schedule))}"
+                )
+            return np.asarray(rates / rates[0])
+        before = _trunk(trunk, total - length, total)
+        if not (before > 0).all():
+            raise ValueError(
+                f"trunk must have a rate above 0 in the last {length:,} of {total:,} updates, got {shown(str(trunk))}"
+            )
+        return np.asarray(rates / before)
+
+    def _weights(self, at: npt.NDArray[np.int64], trunk: Schedule | None) -> Array:
+        means = self._means(at, trunk)
+        return np.asarray(0.0 - np.diff(means, prepend=1.0, append=0.0))
+
+    def _means(self, at: npt.NDArray[np.int64], trunk: Schedule | None) -> Array:
+        """The mean factor between each two checkpoints; shape (checkpoints - 1,)."""
+        first, last = int(at[0]), int(at[-1])
+        if len(at) == 1:
+            return np.empty(0)
+        factors = self._between(first, last, trunk)
+        if len(factors) == len(at) - 1:  # a checkpoint after each update
+            return factors
+        rates = np.ones(len(factors)) if trunk is None else _trunk(trunk, first, last)
+        places = at[:-1] - first
+        return np.asarray(np.add.reduceat(rates * factors, places) / np.add.reduceat(rates, places))
+
+    def _between(self, first: int, last: int, trunk: Schedule | None) -> Array:
+        """The factors of the updates first ≤ i < last; 1 before the cooldown."""
+        factors = self.factors(last, trunk)
+        before = last - first - len(factors)
+        return np.concatenate([np.ones(before), factors]) if before >= 0 else factors[-before:]
+
+    def distance(self, at: Iterable[int], trunk: Schedule | None = None) -> float:
+        """The largest difference between a rate of the cooldown and the rate that the merged checkpoints stand for.
+
+        The difference is a part of the trunk's rate: 0 with a checkpoint after each update of the cooldown, and about half the
+        step of the factor from checkpoint to checkpoint where there are fewer.
+
+        Args:
+            at, trunk: as in `weights`.
+
+        >>> from laju import linear
+        >>> round(Cooldown(linear(1, 0, total=400)).distance([9600, 9700, 9800, 9900, 10000]), 4)
+        0.1238
+        """
+        updates = _updates(at)
+        first, last = int(updates[0]), int(updates[-1])
+        wanted = self._between(0, last, trunk)
+        means = np.repeat(self._means(updates, trunk), np.diff(updates))
+        return float(np.abs(wanted - np.concatenate([np.ones(first), means])).max(initial=0.0))
+
+    def begins(self, total: int) -> int:
+        return total - len(self.factors(total))
+
+    def resolve(self, plan: RunPlan) -> Self:
+        return type(self)(self.schedule.resolve(plan))
+
+    def __repr__(self) -> str:
+        return f"Cooldown({self.schedule!r})"
+
+    def __str__(self) -> str:
+        return str(self.schedule)
+
+
+def weights(schedule: Schedule, at: Iterable[int], trunk: Schedule | None = None) -> Array:
+    """The shares of checkpoints whose mean stands for a cooldown, see `Cooldown`.
+
+    Args:
+        schedule: rate of the cooldown from its first update on.
+        at: completed updates of each checkpoint, increasing; the cooldown ends at the last.
+        trunk: rate of the run that wrote the checkpoints, by completed updates; constant by default.
+
+    Raises:
+        ValueError: updates that do not increase, a cooldown that is longer than the run.
+
+    >>> from laju import linear
+    >>> weights(linear(1, 0, total=2000), at=[8000, 8500, 9000, 9500, 10000])
+    array([0.12475, 0.25   , 0.25   , 0.25   , 0.12525])
+    """
+    return Cooldown(schedule).weights(at, trunk)
+
+
+def imitated(shares: Iterable[float], at: Iterable[int], trunk: Schedule | None = None) -> Schedule:
+    """The schedule of a run without averaging that SGD ends at the same weights with, if the gradients are the same.
+
+    Args:
+        shares: of the checkpoints, as `Average.weights` gives.
+        at: completed updates of each checkpoint, increasing.
+        trunk: rate of the run that wrote the checkpoints; 1 by default.
+
+    Raises:
+        ValueError: as many shares as checkpoints are needed, and shares sum to 1.
+
+    >>> imitated(Latest(4).weights([7, 8, 9, 10]), [7, 8, 9, 10]).values(10)
+    array([1.  , 1.  , 1.  , 1.  , 1.  , 1.  , 1.  , 0.75, 0.5 , 0.25])
+    """
+    updates = _updates(at)
+    given = np.asarray(sequence("shares", shares, "[0.5, 0.5]"), dtype=np.float64)
+    if given.shape != updates.shape or not np.isfinite(given).all() or abs(given.sum() - 1) > 1e-9:
+        raise ValueError(
+            f"shares must be {len(updates)} numbers, one a checkpoint, that sum to 1, got {shown(list(given))}"
+        )
+    left = np.concatenate([1.0 - np.cumsum(given)[:-1], [0.0]])
+    where = [(int(update), float(factor)) for update, factor in zip(updates, left, strict=True)]
+    begin = 1.0
+    if where[0][0] == 0:
+        begin = where.pop(0)[1]
+    factors = (
+        piecewise_constant([update for update, _ in where], [begin, *(factor for _, factor in where)])
+        if where
+        else Constant(begin)
+    )
+    return factors if trunk is None else trunk * factors
+
+
+KINDS = {"ema": EMA, "tail": Tail, "latest": Latest}
+
+
+def parse(text: str) -> Average:
+    """Read an average: `ema:DECAY`, `tail:LENGTH`, `latest:COUNT`, or the schedule of a cooldown.
+
+    Raises:
+        ValueError: a text that is none of these.
+
+    >>> parse("ema:0.999"), parse("tail:20%"), parse("latest:5")
+    (EMA(0.999), Tail('20%'), Latest(5))
+    >>> parse("linear(1, 0, total=2000)")
+    Cooldown(linear(1, 0, total=2000))
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"average must be text such as 'ema:0.999', got {shown(text)}")
+    kind, colon, value = text.partition(":")
+    kind, value = kind.strip().lower(), value.strip()
+    wanted = "an average is ema:DECAY, tail:LENGTH, latest:COUNT, or the SCHEDULE of a cooldown"
+    if kind in KINDS:
+        if not value:
+            raise ValueError(f"{wanted}, got {shown(text)}")
+        argument: Any = value
+        if kind != "tail":
+            try:
+                argument = float(value)
+            except ValueError:
+                raise ValueError(f"{wanted}, got {shown(text)}: {shown(value)} is not a number") from None
+        return KINDS[kind](argument)
+    if colon and kind.isalpha():
+        raise ValueError(f"{wanted}, got {shown(text)}{nearest(kind, KINDS)}")
+    return Cooldown(parse_schedule(text))
+
+
+def _updates(at: Iterable[int]) -> npt.NDArray[np.int64]:
+    if isinstance(at, np.ndarray):
+        at = at.tolist()
+    found = [whole(f"at[{i}]", update) for i, update in enumerate(sequence("at", at, "[8000, 9000, 10000]"))]
+    if not found:
+        raise ValueError("at must have at least one checkpoint's update, got none")
+    for before, after in pairwise(found):
+        if before >= after:
+            raise ValueError(f"at must increase, got {before} before {after}")
+    return np.asarray(found, dtype=np.int64)
+
+
+def _in_run(name: str, length: Any, total: int) -> int:
+    """A length in updates; percent are of the run so far."""
+    if not isinstance(length, Length):
+        return int(length)
+    if {unit for unit, _ in length.terms} - {"%", "updates"}:
+        raise ValueError(
+            f"{name} {str(length)!r} needs a RunPlan: .resolve(plan) gives it in updates; or give updates or percent"
+        )
+    return max(1, nearest_update(_percent(total).scale.updates(length)))
+
+
+def _in_updates(schedule: Schedule, total: int) -> Schedule:
+    if schedule.units and schedule.units <= {"%", "updates"}:
+        return schedule.resolve(_percent(total))
+    schedule.require_resolved()
+    return schedule
+
+
+def _percent(total: int) -> RunPlan:
+    return RunPlan(samples=max(total, 1), batch_size=1, epochs=1)
+
+
+def _trunk(trunk: Schedule, first: int, last: int) -> Array:
+    if not isinstance(trunk, Schedule):
+        raise TypeError(f"trunk must be a Schedule such as constant(0.1), got {shown(trunk)}")
+    return _in_updates(trunk, last).values(last - first, first)
