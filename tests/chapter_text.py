@@ -209,8 +209,21 @@ def opened(
 
 @functools.cache
 def printed(chapter: Chapter, tab: str) -> dict[str, Any]:
-    """A whole tab as printed, 30 epochs of two minibatches of real images; see `Chapter.run`."""
-    return chapter.run(tab, images=16, batch=8, python=interpreter(tab))
+    """A whole tab as printed, 30 epochs of two minibatches of real images; see `Chapter.run`.
+
+    Processes of one run of the tests share the result: the TensorFlow tab takes a minute or two.
+    """
+    python, run = interpreter(tab), os.environ.get("PYTEST_XDIST_TESTRUNUID")
+    if run is None:
+        return chapter.run(tab, images=16, batch=8, python=python)
+    from filelock import FileLock
+
+    path = Path(tempfile.gettempdir(), f"laju-tests-{run}-{tab}.json")
+    with FileLock(f"{path}.lock"):
+        if not path.exists():
+            path.write_text(json.dumps(chapter.run(tab, images=16, batch=8, python=python)))
+        result: dict[str, Any] = json.loads(path.read_text())
+    return result
 
 
 def interpreter(tab: str) -> str:
