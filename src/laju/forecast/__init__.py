@@ -1,4 +1,4 @@
-"""Forecast: what a schedule would give before it is run, by loss curves of a few short runs or by a convex bound.
+"""Forecast the loss under a schedule before the run, from loss curves of a few short runs or from a convex bound.
 
 >>> import laju
 >>> from laju.forecast import bound

@@ -1,8 +1,9 @@
-"""A run's rates, summed up for each loss that was measured in it, in blocks of the past whose length grows with distance.
+"""The rates of a run, summarised for each measured loss in blocks of the past whose length grows with distance.
 
 Every law here is a sum over all past updates k of something that depends on the rate around k and on how far k lies back in
-S_t - S_k, the sum of rates since. Near the present the blocks are single updates; farther back they are a
-sixteenth of the distance long, within which it hardly differs. So a law costs some hundred terms a loss, however long the run is.
+S_t - S_k, the sum of rates since. Near the present a block is a single update; farther back a block is a sixteenth of its
+distance long, and the distance hardly differs within the block. So a law costs some hundred terms a loss, however long the run
+is.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ _SINGLE, _GROWTH = 16, 0.06
 
 @dataclass(frozen=True)
 class History:
-    """What the laws need of a run at each of n moments, in units of a reference rate and a reference length.
+    """The inputs of the laws at each of n moments of a run, in units of a reference rate and a reference length.
 
-    `progress` is S_t, shape (n,). The others have a row a moment and a column a block. `before` and `after` are the rates at the
-    beginning and the end of a block; `changed` says how far back its changes of rate lie, weighed by size, `ago` the same in
-    updates over `length`; `rate_then` is the rate after them, as a logarithm. `weight` is the block's sum of rates, `rate` the
-    mean of their logarithms, and `distance` how far they lie back. Changes before the peak (a warmup) are left out.
+    `progress` is S_t, shape (n,). All further arrays have a row a moment and a column a block. `before` and `after` are the rates
+    at the beginning and the end of a block; `changed` is the distance back to the block's changes of rate, weighed by size, `ago`
+    the same distance in updates over `length`; `rate_then` is the logarithm of the rate after these changes. `weight` is the
+    block's sum of rates, `rate` the mean logarithm of its rates, and `distance` their distance back. Changes before the peak (a
+    warmup) are left out.
     """
 
     progress: Array
@@ -40,20 +42,20 @@ class History:
 
 
 def history(rates: Array, updates: Updates, reference: float, length: float) -> History:
-    """The history at each of `updates`, completed ones, of a run with these rates, one an update from 0.
+    """The history of a run at each of `updates` (completed updates), from the rates of updates 0, 1, ….
 
     Args:
         rates: of all updates up to the last of `updates` at least.
         updates: completed updates, each of 0 or more.
-        reference: the rate that is one unit.
-        length: the sum of rates, in units of the reference, that is one unit of progress.
+        reference: the rate taken as the unit.
+        length: the sum of rates, in units of the reference, taken as the unit of progress.
     """
     x = rates[: int(updates.max(initial=0))] / reference
     n = len(x)
     progress = np.concatenate([[0.0], np.cumsum(x)]) / length  # before update k
     middle = (progress[:-1] + progress[1:]) / 2
     log = np.log(np.maximum(x, 1e-12))
-    # The law's own beginning: what a warmup changed is not counted as a drop.
+    # The law starts at the peak: a warmup's changes are not counted as drops.
     start = warmed_up(x)
     held = x.copy()
     held[:start] = x[start] if n else 0.0
@@ -65,7 +67,7 @@ def history(rates: Array, updates: Updates, reference: float, length: float) -> 
     weight, (at, rate) = _means(x / length, (middle, log), lo, hi)
     padded = np.concatenate(
         [held[:1], held]
-    )  # padded[k]: the rate before update k; that of the first has none before it
+    )  # padded[k]: the rate before update k; update 0 has its own rate
     now = progress[updates][:, None]
     used = (padded[lo] != padded[hi]).any(axis=0)
     return History(
@@ -97,7 +99,7 @@ def _edges(n: int) -> Updates:
 
 
 def _means(weights: Array, values: tuple[Array, ...], lo: Updates, hi: Updates) -> tuple[Array, tuple[Array, ...]]:
-    """Sums of weights over blocks of updates, and weighted means of values in them; 0 where there is no weight."""
+    """Sums of weights over blocks of updates, and weighted means of values in the blocks; 0 where there is no weight."""
     total = np.concatenate([[0.0], np.cumsum(weights)])
     sums = total[hi] - total[lo]
     there = sums > 1e-13 * max(float(total[-1]), 1e-300)

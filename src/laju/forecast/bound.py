@@ -1,4 +1,4 @@
-"""What convex theory promises for a schedule: a bound on the suboptimality of the last iterate, and the rate that minimises it.
+"""Convex theory for a schedule: a bound on the suboptimality of the last iterate, and the rate that minimises the bound.
 
 With rates η₁ … η_T, bounds G_t on the gradients' norms, a distance D from the start to the optimum and S_t = η₁ + … + η_t,
 every term is positive and every difference of sums is itself a sum of rates, so nothing cancels:
@@ -26,9 +26,9 @@ class BestRate:
     """The scale at which a schedule has its smallest bound.
 
     Args:
-        factor: what to multiply the schedule by.
-        peak: its largest rate over the run, then.
-        bound: its bound, then.
+        factor: the multiplier of the schedule.
+        peak: largest rate of the scaled schedule over the run.
+        bound: bound of the scaled schedule.
     """
 
     factor: float
@@ -41,22 +41,22 @@ def bound(
 ) -> float:
     """A bound on how far the loss is from its minimum at the last update of a run: E f(x_T) - f* ≤ Ω_T.
 
-    Ω_T = D²/(2·S_T) + ½·[η_T·G_T² + Σ_{k<T} η_k²·G_k²/(S_T - S_k)], for convex f and x_{t+1} = x_t - η_t·g_t. It is O(T), and
-    accurate to a relative 1e-13 for a hundred thousand updates. x_T is where the gradient of update T is taken, so η_T counts
+    Ω_T = D²/(2·S_T) + ½·[η_T·G_T² + Σ_{k<T} η_k²·G_k²/(S_T - S_k)], for convex f and x_{t+1} = x_t - η_t·g_t. The cost is O(T),
+    the relative error below 1e-13 for a hundred thousand updates. x_T is where the gradient of update T is taken, so η_T counts
     only inside the bound. Updates at a rate of 0 move nothing and are left out.
 
     Source: Schaipp et al., arXiv 2501.18965, theorem 1, from Defazio et al., arXiv 2310.07831; there the last sum is written
     Σ_{k<T} η_k/(Σ_{s>k} η_s)·(Σ_{s≥k} η_s²·G_s²)/(Σ_{s≥k} η_s).
 
     Args:
-        schedule: a laju schedule, of which η_t = schedule(t - 1), or an array with one rate for each update.
+        schedule: a laju schedule, with η_t = schedule(t - 1), or an array with a rate for each update.
         updates: T; the length of the schedule or array when left out.
-        G: the norm of the gradients, one for all updates or one for each.
+        G: the norm of the gradients, a number or an array with a norm for each update.
         D: the distance between the start and the optimum.
 
     Raises:
         ValueError: rates that are negative, not finite or all 0; norms or a distance that are not above 0; wrong lengths.
-        UnresolvedError: a schedule with lengths in epochs or other units.
+        UnresolvedError: a schedule with lengths in units other than updates, such as epochs.
 
     >>> from laju import constant, linear
     >>> bound(linear(0.1, 0, total=100), G=1, D=1), bound(constant(0.1), updates=100)
@@ -72,14 +72,14 @@ def best_rate(
 ) -> BestRate:
     """The scale of a schedule that minimises its bound: γ = √(t₁/(t₂ + t₃)), at which Ω = 2·√(t₁·(t₂ + t₃)).
 
-    t₁ = D²/(2·S_T), and t₂ + t₃ is the rest of Ω_T, both for the schedule as it is given.
+    t₁ = D²/(2·S_T), and t₂ + t₃ is the rest of Ω_T, both for the schedule before scaling.
 
     Source: Schaipp et al., arXiv 2501.18965.
 
     Args:
-        schedule: a laju schedule, or an array with one rate for each update.
+        schedule: a laju schedule, or an array with a rate for each update.
         updates: T; the length of the schedule or array when left out.
-        G: the norm of the gradients, one for all updates or one for each.
+        G: the norm of the gradients, a number or an array with a norm for each update.
         D: the distance between the start and the optimum.
 
     Raises:
@@ -104,21 +104,20 @@ def transfer_rate(
     G: float | ArrayLike = 1.0,
     to_G: float | ArrayLike | None = None,
 ) -> float:
-    """The peak rate for another schedule or run length, given the one that was tuned for the first: rate·γ₂/γ₁.
+    """The peak rate for a second schedule or run length, from the peak rate tuned for the first: rate·γ₂/γ₁.
 
-    γ₁ and γ₂ are the peaks of `best_rate`, so how the two schedules are scaled does not matter. D cancels, and so does G when
-    it is one number.
+    γ₁ and γ₂ are the peaks of `best_rate`, so the scales of the two schedules do not matter. D cancels, and so does a constant G.
 
     Source: Schaipp et al., arXiv 2501.18965.
 
     Args:
         schedule: the schedule that was tuned, or its rates.
         rate: its tuned peak rate.
-        to: the other schedule, or its rates.
+        to: the second schedule, or its rates.
         updates: of the first run; the length of the schedule or array when left out.
-        to_updates: of the other run; as `updates` when left out, or the length of an array.
-        G: the norm of the gradients, one for all updates or one for each.
-        to_G: the same of the other run; G when left out.
+        to_updates: of the second run; as `updates` when left out, or the length of an array.
+        G: the norm of the gradients, a number or an array with a norm for each update.
+        to_G: the same of the second run; G when left out.
 
     Raises:
         ValueError: as `bound`, or a rate that is not above 0.
@@ -137,12 +136,12 @@ def transfer_rate(
 def distance(schedule: Schedule | ArrayLike, updates: int | None = None, G: float | ArrayLike = 1.0) -> float:
     """The D for which a tuned schedule is the best multiple of itself: 1/γ for D = 1.
 
-    It turns a rate that was found by trying into the one constant that plans for other runs need.
+    A tuned rate so becomes the constant D, with which further runs are planned.
 
     Args:
-        schedule: a laju schedule at its tuned rate, or an array with one rate for each update.
+        schedule: a laju schedule at its tuned rate, or an array with a rate for each update.
         updates: T; the length of the schedule or array when left out.
-        G: the norm of the gradients, one for all updates or one for each.
+        G: the norm of the gradients, a number or an array with a norm for each update.
 
     Raises:
         ValueError: as `bound`.
@@ -158,18 +157,18 @@ def distance(schedule: Schedule | ArrayLike, updates: int | None = None, G: floa
 def anytime_bound(
     schedule: Schedule | ArrayLike, updates: int | None = None, G: float | ArrayLike = 1.0, D: float = 1.0
 ) -> Floats:
-    """The bounds Ω₁ … Ω_T after each update of one run: what the theory says of the loss curve.
+    """The bounds Ω₁ … Ω_T after each update of one run: the loss curve by the theory.
 
-    O(T·log) and not the O(T²) of the formula: terms of the distant past, Σ η_k²·G_k²/(S_t - S_k), are carried on as a sum of
-    exponentials, 1/x ≈ Σ_j w_j·exp(-λ_j·x), to a relative error below 1e-12. Before the first rate above 0 it is infinite, and
-    at a rate of 0 it stays.
+    The cost is O(T·log), against O(T²) of the formula: terms of the distant past, Σ η_k²·G_k²/(S_t - S_k), are carried on as a
+    sum of exponentials, 1/x ≈ Σ_j w_j·exp(-λ_j·x), to a relative error below 1e-12. The bound is infinite before the first rate
+    above 0, and constant while the rate is 0.
 
     Source: the bound as in `bound`; the exponentials from Beylkin & Monzón, "Approximation by exponential sums revisited", 2010.
 
     Args:
-        schedule: a laju schedule, or an array with one rate for each update.
+        schedule: a laju schedule, or an array with a rate for each update.
         updates: T; the length of the schedule or array when left out.
-        G: the norm of the gradients, one for all updates or one for each.
+        G: the norm of the gradients, a number or an array with a norm for each update.
         D: the distance between the start and the optimum.
 
     Raises:
@@ -191,7 +190,7 @@ def anytime_bound(
 
 
 def rates_of(schedule: Any, updates: Any = None, name: str = "schedule") -> Floats:
-    """The rates of a run, η₁ … η_T, of which at least one is above 0."""
+    """The rates of a run, η₁ … η_T, at least one above 0."""
     if updates is not None:
         updates = whole("updates", updates, least=1)
     if isinstance(schedule, Schedule):
@@ -258,14 +257,14 @@ def running_sum(values: Floats) -> tuple[Floats, Floats]:
     """The running sum as high + low parts, in which the rounding errors of all additions are made good."""
     high = np.cumsum(values)
     before = np.concatenate([[0.0], high[:-1]])
-    # Knuth's two-sum: what each addition lost, exactly.
+    # Knuth's two-sum: the exact rounding error of each addition.
     part = high - before
     lost = (before - (high - part)) + (values - part)
     return high, np.cumsum(lost)
 
 
 def _terms(rates: Floats, norms: Floats, D: float) -> tuple[float, float]:
-    """The two parts of Ω_T, of which the first falls with the scale of the rates and the other grows."""
+    """The two parts of Ω_T: the first falls with the scale of the rates, the second grows."""
     used = rates > 0
     steps = rates[used] * norms[used]
     high, low = running_sum(rates[used][::-1])
@@ -285,7 +284,7 @@ def _curve(rates: Floats, norms: Floats, D: float) -> Floats:
     high, low = running_sum(rates)
     squares = (rates * norms) ** 2
     past = np.zeros(n)
-    firsts = rates[_BLOCK::_BLOCK]  # the smallest distances between a block and what lies before
+    firsts = rates[_BLOCK::_BLOCK]  # the smallest distance between a block and the past before the block
     decay, weight = exponentials(float(firsts.min()), float(high[-1])) if firsts.size else (np.empty(0), np.empty(0))
     memory = np.zeros_like(decay)
     ahead_of_itself = np.triu(np.full((_BLOCK, _BLOCK), np.inf))
@@ -306,7 +305,7 @@ def _curve(rates: Floats, norms: Floats, D: float) -> Floats:
 def exponentials(least: float, most: float) -> tuple[Floats, Floats]:
     """Rates λ and weights w with 1/x = Σ_j w_j·exp(-λ_j·x) for least ≤ x ≤ most, to a relative error below 1e-12.
 
-    They are the trapezoid rule for 1/x = ∫ exp(u - x·eᵘ) du; its endless lower end is summed into one exponential with the
+    The sum is the trapezoid rule for 1/x = ∫ exp(u - x·eᵘ) du; its endless lower end is summed into one exponential with the
     same weight and mean rate.
     """
     lower, upper = math.log(1e-4 / most), math.log(32 / least)

@@ -1,14 +1,14 @@
-"""Many small linear models of what is left of a loss curve, all solved at once.
+"""Many small linear models of the rest of a loss curve, all solved at once.
 
 A model says, in units of the last loss seen, at update n:
 
     loss(u) / loss(n) = c₀ + c₁·P(u) - B·(x(u) - x(n))        P = (s^-α - 1) / α,  s = S(u) / S(n)
 
-S is the sum of rates over the peak rate, x is what annealing has gained by a law (`laws`) with fixed parameters. A candidate is a
+S is the sum of rates over the peak rate, x is the gain by annealing under a law (`laws`) with fixed parameters. A candidate is a
 law, an α, a weight of the rows (s^w over the loss) and the strength by which B is drawn to the b₀ of past runs. Finished branches
-of the same trunk enter the same least squares with equal votes, and what a candidate misses the ends of like branches by is added
-to its end. The candidate that describes the rows seen best is not the candidate that predicts the end best, so candidates are
-judged by their errors on past runs (`judging`).
+of the same trunk enter the same least squares with equal votes, and a candidate's error at the ends of like branches is added to
+its end. The candidate that fits the rows seen best is not the candidate that predicts the end best, so candidates are judged by
+their errors on past runs (`judging`).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _SHAPES, _DRAWN = 0.15, 0.1
 
 @dataclass(frozen=True)
 class Track:
-    """A run as the candidates see it: n rows and, last, the run's end.
+    """A run in the form that candidates use: n rows and, last, the run's end.
 
     Attributes:
         at: the rows and the end as shares of the run; shape (n + 1,).
@@ -85,8 +85,8 @@ def track(updates: Updates, loss: Array, rates: Array, unit: tuple[int, float] |
     Args:
         updates: completed updates of the rows, rising; shape (n,).
         loss: losses of the rows; shape (n,).
-        rates: one for each update of the run; shape (T,).
-        unit: updates and sum of rates over the peak that are 1 in memories and progress; by default those of the run.
+        rates: a rate for each update of the run; shape (T,).
+        unit: updates and sum of rates over the peak that are 1 in memories and progress; by default the run's own.
     """
     total = len(rates)
     rates = rates / rates.max()
@@ -115,13 +115,13 @@ class Question:
 
     @property
     def known(self) -> bool:
-        """Whether a finished run beside tells what annealing gains."""
+        """Whether a finished run beside shows the gain by annealing."""
         return any(other.gain[0].max() > 0.1 * self.track.gain[0, self.until] for other in self.beside)
 
 
 @dataclass(frozen=True)
 class Solved:
-    """What each candidate says to each of N questions; shape (N, K).
+    """The answer of each candidate to each of N questions; shape (N, K).
 
     `end` is the loss asked about over the last loss seen, `misfit` the root mean square of the relative residuals, `amplitude` B.
     """
@@ -135,7 +135,7 @@ def solve(questions: Sequence[Question], drawn: Array) -> Solved:
     """Solve every candidate for every question.
 
     Args:
-        questions: N of them.
+        questions: N questions.
         drawn: b₀ by question and law; shape (N, 3).
     """
     runs = [(i, q.track, q.seen, q) for i, q in enumerate(questions)]
@@ -186,7 +186,7 @@ def solve(questions: Sequence[Question], drawn: Array) -> Solved:
     g = xy + _RIDGES * drawn[:, :, None, None, None]
     determinant = np.maximum(a * c - px * px, 1e-300)
     c1, amplitude = (py * c - px * g) / determinant, (a * g - px * py) / determinant
-    # Progress and annealing only lower a loss; a term with the other sign is dropped.
+    # Progress and annealing only lower a loss; a term with the opposite sign is dropped.
     grows, rises = amplitude < 0, c1 < 0
     c1, amplitude = (
         np.where(rises, 0.0, np.where(grows, np.maximum(py / a, 0.0), c1)),
@@ -197,13 +197,13 @@ def solve(questions: Sequence[Question], drawn: Array) -> Solved:
     ahead = np.array([q.track.progress[q.until] / max(q.track.progress[q.seen - 1], 1e-12) for q in questions])
     gain = np.stack([q.track.gain[:, q.until] - q.track.gain[:, q.seen - 1] for q in questions])
     falls = (ahead[:, None] ** -_ALPHAS - 1) / _ALPHAS
-    # A run alone goes on from its last loss; branches of one trunk tell the level, too.
+    # A run alone goes on from its last loss; branches of one trunk also give the level.
     mean_p, mean_x = p1.transpose(0, 2, 1)[:, None, :, :, None], x1.transpose(0, 2, 1)[:, :, None, :, None]
     level = y1[:, None, None, :, 0, None] - c1 * mean_p + amplitude * mean_x
     level = np.where(np.array([bool(q.beside) for q in questions])[:, None, None, None, None], level, 1.0)
     end = level + c1 * falls[:, None, :, None, None] - amplitude * gain[:, :, None, None, None]
     if len(runs) > len(questions):
-        # What a candidate misses the ends of branches by, it misses the end of a like branch by.
+        # A candidate's error at the ends of branches is also its error at the end of a like branch.
         late = np.zeros((len(runs), rows))
         alike = np.zeros((len(runs), 1, 1, 1, 1))
         for k, (_, run, n, q) in enumerate(runs):

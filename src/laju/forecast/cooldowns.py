@@ -1,4 +1,4 @@
-"""When to cool down: what a run that is under way would end at by other rests of its schedule."""
+"""When to cool down: forecasts of a running run's final loss under several ends of its schedule."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _COOLDOWN = 0.2
 
 @dataclass(frozen=True)
 class Way:
-    """A schedule that begins as the run did, and what the run would end at by the schedule.
+    """A schedule that begins as the run did, and the forecast of the run's final loss under the schedule.
 
     Attributes:
         name: "now", "as planned", "later" or "longer".
@@ -46,25 +46,25 @@ def cooldowns(
     level: float = 0.9,
     prior: Prior | str | PathLike[str] | None = "auto",
 ) -> tuple[Way, ...]:
-    """Forecast what a run would end at by cooling down now, as planned, later, or in a longer run.
+    """Forecast the final loss of a run that cools down now, as planned, or later, or that runs longer.
 
-    While the rate is at its peak: "now" is a cooldown as long as the planned one; "later" begins half of the planned cooldown
-    later and ends at the planned end; "longer" is the same schedule in half as many updates more. While the rate comes down:
-    "now" is down to the final rate in half of the updates left, "later" holds the rate for half of them, and "longer" stretches
-    the rest to half as many updates more.
+    While the rate is at its peak: "now" is a cooldown as long as the planned cooldown; "later" begins half of the planned
+    cooldown later and ends at the planned end; "longer" is the same schedule in half as many updates more. While the rate comes
+    down: "now" is down to the final rate in half of the updates left, "later" holds the rate for half of the updates left, and
+    "longer" stretches the rest to half as many updates more.
 
     Args:
         updates: as `ending` takes updates; shape (n,).
         losses: as `ending` takes losses; shape (n,).
         schedule: of the whole run, with an end, in updates.
         level: probability of the bands.
-        prior: as `ending` takes a prior. Answers by several priors are not comparable, so name one.
+        prior: as `ending` takes a prior. Answers by different priors are not comparable, so name a prior.
 
     Returns:
         The ways, "as planned" second; none while the rate warms up, and none with fewer than four updates left.
 
     Raises:
-        ValueError: a schedule without an end, or what `ending` refuses.
+        ValueError: a schedule without an end, or arguments that `ending` refuses.
 
     >>> import laju
     >>> at = np.arange(100, 1601, 100)
@@ -88,7 +88,7 @@ def cooldowns(
 
 
 def _plateau(schedule: Schedule, rates: Any, seen: int) -> tuple[Schedule, Schedule, Schedule] | None:
-    """The other ways of a run whose rate is at its peak; None where the rate comes down."""
+    """The schedules "now", "later" and "longer" of a run whose rate is at its peak; None where the rate comes down."""
     end, peak = len(rates), float(rates.max())
     start = int(np.flatnonzero(rates >= (1 - 1e-9) * peak)[-1])
     if start == end - 1:

@@ -1,4 +1,4 @@
-"""Loss curves: the losses of a run, and the rates that it used."""
+"""Loss curves: the losses of a run, and the rates of its updates."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ Rates = Schedule | Sequence[float] | npt.NDArray[np.float64]
 
 
 class ForecastWarning(UserWarning):
-    """A forecast beyond what the curves can tell; the message says what to bring."""
+    """A forecast beyond the evidence of the curves; the message names the missing evidence."""
 
 
 class Curve:
-    """The losses of one run and the rates that it used.
+    """The losses of one run and the rates of its updates.
 
-    A schedule is exact in every update. A log has one rate a row: the rate of row n, after n completed updates, is taken as the
-    rate of the next update. Between two rows the rate is a straight line, which is exact in warmups and linear decays and near
-    enough in cosines; a jump becomes a ramp as long as the gap between two rows. After the last row the rate holds. Before the
-    first row, n updates into the run:
+    A schedule is exact in every update. A log has a rate a row: the rate of row n, after n completed updates, is taken as the
+    rate of the next update. Between two rows the rate is a straight line: exact in warmups and linear decays, close in cosines; a
+    jump becomes a ramp as long as the gap between two rows. After the last row the rate holds. Before the first row, n updates
+    into the run:
 
     - with `warmup` w the rate rises from 0 in a straight line until update w (at most n), then holds until n; 0 is for none;
     - without `warmup`, if n is within the usual gap between two rows, the rate rises from 0 if the first two rates rise, and
@@ -37,15 +37,15 @@ class Curve:
         updates: completed updates at which a loss was measured, whole numbers that rise; shape (n,). A loss at update 0 belongs
             to no training and is left out.
         loss: the losses there; shape (n,).
-        rates: a schedule in updates; or as a log has rates, one for each of `updates`, shape (n,); or one for each update from 0
-            up to the last of `updates` at least.
-        name: what messages and pictures call the curve.
+        rates: a schedule in updates; or the rates of a log, a rate for each of `updates`, shape (n,); or a rate for each update
+            from 0 up to the last of `updates` at least.
+        name: of the curve in messages and pictures.
         warmup: updates of a warmup before the first row, where the rates are those of a log.
 
     Raises:
         ValueError: lengths differ, updates that are not whole or do not rise, a loss that is not a positive number or ends above
-            where it began (a run that diverged), rates that are negative, not finite, too few or all 0, a warmup beside rates
-            that tell it themselves.
+            where the curve began (a run that diverged), rates that are negative, not finite, too few or all 0, a warmup beside
+            rates from update 0 on.
         UnresolvedError: a schedule that is not in updates.
 
     Warns:
@@ -120,7 +120,7 @@ class Curve:
 
 
 def as_rates(rates: Rates, updates: int, name: str = "rates") -> Array:
-    """The rates of the first `updates` updates, from a schedule or as they are given."""
+    """The rates of the first `updates` updates, from a schedule or an array of rates."""
     if isinstance(rates, Schedule):
         found = rates.values(updates)
     else:
@@ -146,14 +146,14 @@ def between_rows(
     *,
     stacklevel: int,
 ) -> Array:
-    """The rate of each update from those of the rows of a log, as `Curve` says.
+    """The rate of each update, from the rates at the rows of a log; see `Curve` for the rules.
 
     Args:
         rows: completed updates, rising; shape (n,).
         rates: at these; shape (n,).
         updates: of the run.
         name: of the curve, for warnings.
-        warmup: updates of a warmup before the first row, if it is known.
+        warmup: updates of a warmup before the first row; None if unknown.
         stacklevel: of the warnings, for who calls this.
     """
     first, gap = int(rows[0]), int(np.median(np.diff(rows))) if len(rows) > 1 else int(rows[0])

@@ -1,4 +1,4 @@
-"""What a run will end at, from its losses so far; and when that cannot be known.
+"""The forecast of a run's final loss from its losses so far, or the refusal of a forecast with its reason.
 
 The answer is the mean of many small linear models (`candidates`). Past runs judge the models, by their errors at the same share
 of the run (`judging`). The band comes from the errors of the whole method on the past runs. The rolling test on the own curve
@@ -79,16 +79,16 @@ class RestsOn:
 
 @dataclass(frozen=True)
 class Ending:
-    """What a run will end at.
+    """The forecast of a run's final loss, or a refusal.
 
     Attributes:
         value: the loss at `at`; None when refused, as are `low` and `high`.
         low: lower end of the band.
         high: upper end of the band.
-        refused: why there is no answer, and what would cure that; None when there is an answer.
-        law: how much each law has to say.
+        refused: why there is no answer, and the cure; None when there is an answer.
+        law: the share of each law in the answer.
         misfit: relative root mean square of the residuals of the closest candidate on the rows seen.
-        tested: the rolling test on the own curve; told, not obeyed.
+        tested: the rolling test on the own curve; reported, without effect on the answer.
         prior: name of the past runs used; None where the curve stands alone.
         rests_on: the past runs with the most say.
         nearest: distance to the nearest past run; None without past runs.
@@ -97,7 +97,7 @@ class Ending:
         seen: the last update seen.
         last: the loss there.
         level: probability of the band.
-        notes: what was done to the log, and how far the answer reaches.
+        notes: the changes made to the log, and the reach of the answer.
     """
 
     value: float | None
@@ -118,7 +118,7 @@ class Ending:
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """The answer and what it rests on, a line for each."""
+        """The answer and its grounds, a line for each."""
         if self.law == "measured":
             return f"ended at {self.value:.5g} after {self.at:,} updates; the run is over"
         if self.refused:
@@ -146,14 +146,14 @@ def ending(
     level: float = 0.9,
     prior: Prior | str | PathLike[str] | None = "auto",
 ) -> Ending:
-    """Forecast what a run will end at, from its losses so far.
+    """Forecast the final loss of a run from its losses so far.
 
-    Multiplying all rates by one number changes nothing, and asking twice gives the same.
+    The answer does not depend on the scale of the rates, and is the same each time.
 
     Args:
         updates: completed updates of the n rows so far; shape (n,). A resumed log may repeat updates: the later rows count.
         losses: the losses there; shape (n,). Rows whose loss is not finite are left out, with a note.
-        schedule: of the whole run, a Schedule in updates or one rate for each update from 0.
+        schedule: of the whole run, a Schedule in updates or a rate for each update from 0.
         at: the update asked about; by default the schedule's end.
         level: probability of the band.
         prior: past runs from `learn`; the path of a prior's JSON file; the name of shipped runs ("adamw-language",
@@ -185,7 +185,7 @@ def ending(
     except _Refusal as refusal:
         return Ending(None, None, None, str(refusal), at=end, level=level, notes=tuple(notes))
     seen, last = int(rows[-1]), float(values[-1])
-    if end - 1 <= seen <= end:  # where updates are counted from 0, the last one has the number end - 1
+    if end - 1 <= seen <= end:  # where updates are counted from 0, the last update has the number end - 1
         return Ending(last, last, last, None, "measured", annealed=1.0, at=end, seen=seen, last=last, level=level)
     if seen > end:
         raise ValueError(f"at must not lie before the last row, at update {seen:,}; got {end:,}")
@@ -342,7 +342,7 @@ def _check(rows: Updates, loss: Array, rates: Array) -> None:
 
 
 def _noise(losses: Array, level: float) -> float:
-    """Half width of the band of one more of n losses that differ by noise alone: Student's t, to the first order in 1/n."""
+    """Half width of the band of a further loss after n losses that differ by noise: Student's t, to the first order in 1/n."""
     n = len(losses)
     z = NormalDist().inv_cdf((1 + level) / 2)
     return float(losses.std(ddof=1) * np.sqrt(1 + 1 / n) * z * (1 + (z**2 + 1) / (4 * (n - 1))))

@@ -1,8 +1,8 @@
 """The best schedule by a fitted law, inside families of a few parameters.
 
 Why families: with every rate free, the optimum of the multi-power law is a staircase of a few sudden drops close together. The
-law credits each drop as if it stood alone, so it rewards clumping, which no run has confirmed. Smooth families keep to what the
-curves can speak for. The functional law has a well-behaved optimum, so with it alone the family "knots" is allowed.
+law credits each drop as if the drop stood alone, and so rewards clumping, which no run has confirmed. Smooth families keep to the
+evidence of the curves. The functional law has a well-behaved optimum, so with that law alone the family "knots" is allowed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _KNOTS = 12
 
 
 class Fitted(Protocol):
-    """What is asked of a fitted law here."""
+    """The interface of a fitted law that the search uses."""
 
     @property
     def name(self) -> str: ...
@@ -51,7 +51,7 @@ class Fitted(Protocol):
 
 @dataclass(frozen=True)
 class Best:
-    """A schedule that a law finds best, the loss that it predicts after the last update, and where that lies (90 %)."""
+    """A schedule that a law finds best, the predicted loss after the last update, and the 90 % band of that loss."""
 
     schedule: Schedule
     loss: float
@@ -76,18 +76,18 @@ def best(
     Args:
         law: fitted to curves.
         updates: of the whole run.
-        peak: the rate at the end of the warmup; by default the curves' own, and where they have several, the best between the
-            lowest and the highest of them.
+        peak: the rate at the end of the warmup; by default the curves' own, and for curves with several peaks, the best between
+            the lowest and the highest peak.
         family: "wsd" (hold, then come down by a line, a cosine or 1 - √; the length of the cooldown and the final rate are
             searched), "cosine", "linear" or "power" (from the peak on; final rate and power are searched), or "knots" (any
             falling curve through 12 points; with a functional law alone).
         warmup: updates from 0 to the peak in a straight line; by default the median of the curves' own warmups.
-        run: what a run used that has made `at` updates and shall go on; a schedule, or its rates. Then `peak` and `warmup` are
+        run: the rates, or the schedule, of a run that has made `at` updates and shall go on. Then `peak` and `warmup` are
             not needed: the rest begins at the run's rate.
         at: updates that `run` has made.
 
     Raises:
-        ValueError: an unknown family, or one that the law is ill-posed for; lengths that contradict.
+        ValueError: an unknown family, a family that the law is ill-posed for, or lengths that contradict.
     """
     updates = whole("updates", updates, least=1)
     if family not in FAMILIES and family != "knots":
@@ -128,7 +128,7 @@ def _head(run: Rates, at: int) -> Schedule:
 
 
 def _peaks(law: Fitted) -> list[float]:
-    """The curves' own peak rate; of several, what lies between them too."""
+    """The curves' own peak rate; with several peaks, also rates between the lowest and the highest peak."""
     low, high = min(c.peak for c in law.curves), max(c.peak for c in law.curves)
     if high <= low * 1.001:
         return [high]

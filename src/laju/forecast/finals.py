@@ -1,8 +1,8 @@
 """Ranking schedules and peak rates of a longer run by the final losses of short ones.
 
-A curve tells how the loss of one run falls; final losses of several runs tell how schedules and peaks compare. One loss a run
-is too little for a law with all of its parameters free, so the functional law keeps its prior centres here, and what it is
-off by is taken from the runs that are alike.
+A curve shows how the loss of one run falls; final losses of several runs show how schedules and peaks compare. One loss a run is
+too little for a law with all of its parameters free, so the functional law keeps its prior centres here, and the law's error is
+taken from similar runs.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Ranked:
     Attributes:
         place: from 1, the lowest predicted loss.
         name: the candidate's.
-        behind: its predicted final loss less that of the first.
-        loss: the predicted final loss. Runs of one length do not tell how much more a longer run gains, so at a length that no
+        behind: its predicted final loss less the lowest predicted final loss.
+        loss: the predicted final loss. Runs of one length do not show how much more a longer run gains, so at a length that no
             run had only differences count.
     """
 
@@ -50,12 +50,11 @@ class Ranked:
 
 @dataclass(frozen=True)
 class FittedFinals:
-    """Final losses of runs, summed up: it ranks other schedules, peak rates and lengths.
+    """A summary of the final losses of runs that ranks new schedules, peak rates and lengths.
 
     Attributes:
-        runs: what it was fitted to.
-        held_out: for each run, how far the others' forecast of its final loss was off (predicted less measured); empty with
-            five runs.
+        runs: the runs of the fit.
+        held_out: for each run, the error (predicted less measured) of a forecast from all further runs; empty with five runs.
     """
 
     runs: tuple[Curve, ...]
@@ -71,11 +70,11 @@ class FittedFinals:
         """The candidates from the lowest predicted final loss to the highest.
 
         Args:
-            candidates: schedules, or rates of one an update from 0, by name.
-            updates: of the run that they are for.
+            candidates: schedules, or rates from update 0 on, by name.
+            updates: of the run that the candidates are for.
 
         Warns:
-            ForecastWarning: peak rates outside the runs' own, or a run much longer than they are.
+            ForecastWarning: peak rates outside the range of the runs, or a run much longer than the fitted runs.
 
         Raises:
             TypeError: candidates without names.
@@ -120,36 +119,36 @@ class FittedFinals:
 
 
 def fit_finals(runs: Iterable[Curve], *, held_out: bool = True) -> FittedFinals:
-    """Sum up the final losses of runs with different schedules and peak rates, to rank those of another, longer run.
+    """Sum up the final losses of runs with different schedules and peak rates, to rank the schedules of a longer run.
 
-    The law is the functional one, and δ is what it is off by:
+    The law is the functional law plus its error δ:
 
         L = L0 + A·s^-α + B·Σ_k η_k²·(1 + C·(s - s_k))^-κ + δ(schedule, peak)
 
     s is the sum of rates, in units of the runs' geometric mean. α = 1/2 and κ = 1.7 stay at the centres of their priors; L0, A
     and B, none below 0, are fitted by least squares; forecasts are averaged over the prior of C, weighted by how likely each C
-    makes the losses. Where the runs have several lengths, D·T^-α is added: T updates gain more than the sum of rates tells.
+    makes the losses. Where the runs have several lengths, D·T^-α is added: T updates gain more than the sum of rates explains.
 
-    δ is a Gaussian process, the same for the same schedule and peak whatever the length, and alike for alike ones:
+    δ is a Gaussian process, the same for the same schedule and peak whatever the length, and similar for similar runs:
 
         cov(δ, δ') ~ exp(-d²/(2·0.4²) - ln²(peak/peak')/2)
 
     d is the root mean square between the schedules over their peaks, at equal shares of the run. A run's own noise has 3 % of
-    δ's variance. So a schedule that was run keeps what it had over the law, and a new one is placed by the law and by those
-    next to it. The numbers 0.4, 1 and 3 % were chosen by leaving out runs, schedules and peaks among runs of one length; see
-    the guide "Loss-curve laws".
+    δ's variance. So a schedule that was run keeps its measured difference from the law, and a new schedule is placed by the law
+    and its neighbours. The numbers 0.4, 1 and 3 % were chosen by leaving out runs, schedules and peaks among runs of one length;
+    see the guide "Loss-curve laws".
 
     Source: Li et al., "Functional Scaling Laws in Kernel Regression", arXiv 2509.19189, for the law; the rest is universal
     kriging, Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006, section 2.7.
 
     Args:
-        runs: five or more, of several schedules and several peaks, of one or more lengths. Only the last loss of each counts; a
-            run with nothing else is `Curve([updates], [loss], schedule)`.
-        held_out: whether to predict each run by the others, too (with six or more).
+        runs: five or more, of several schedules and several peaks, of one or more lengths. Only the last loss of each run counts;
+            a run with nothing else is `Curve([updates], [loss], schedule)`.
+        held_out: whether to predict each run from the rest, too (with six or more).
 
     Warns:
-        ForecastWarning: all runs of one schedule or of one peak rate, or losses that do not show a rate that is too low or one
-            that is too high, which leaves a part of the ranking to the law.
+        ForecastWarning: all runs of one schedule or of one peak rate, or losses without a minimum between rates that are too low
+            and too high; either leaves a part of the ranking to the law.
 
     Raises:
         ValueError: fewer than five runs.
@@ -184,12 +183,12 @@ def fit_finals(runs: Iterable[Curve], *, held_out: bool = True) -> FittedFinals:
     return FittedFinals(used, units, tuple(off))
 
 
-# --- the law, and what it is off by ------------------------------------------------------------------------------------
+# --- the law, and its error --------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Units:
-    """What is 1 in the law: a rate, a sum of rates in it, and a number of updates (0 where all runs have one length)."""
+    """The units of the law: a rate, a sum of rates in that rate, and a number of updates (0 where all runs have one length)."""
 
     rate: float
     length: float
@@ -198,7 +197,7 @@ class Units:
 
 @dataclass(frozen=True)
 class Run:
-    """What a forecast needs of a run: the law's columns but for the noise, that for each C, schedule over peak, ln peak."""
+    """A run in the form that a forecast uses: the law's columns, the noise column for each C, schedule over peak, ln peak."""
 
     columns: tuple[float, ...]
     noise: Array
@@ -261,7 +260,7 @@ def _columns(runs: Sequence[Run], i: int) -> Array:
 
 
 def _alike(runs: Sequence[Run], others: Sequence[Run]) -> Array:
-    """The correlation of what the law is off by."""
+    """The correlation of the law's errors."""
     shape = np.array([[np.mean((a.shape - b.shape) ** 2) for b in others] for a in runs])
     peak = np.subtract.outer([a.log_peak for a in runs], [b.log_peak for b in others])
     found: Array = np.exp(-shape / (2 * _LIKE_SHAPE**2) - (peak / _LIKE_PEAK) ** 2 / 2)

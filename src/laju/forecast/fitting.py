@@ -1,4 +1,4 @@
-"""Fitting a law to loss curves, and what a fitted law says about other schedules."""
+"""Fitting a law to loss curves, and the fitted law's predictions for new schedules."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _FAR = 7.0
 
 @dataclass(frozen=True)
 class Units:
-    """What is 1 in a law: a rate, a sum of rates in that rate, a loss; where the transient begins; a loss's relative noise."""
+    """The units of a law: a rate, a sum of rates in that rate, a loss; the transient's start; a loss's relative noise."""
 
     rate: float
     length: float
@@ -48,7 +48,7 @@ class Units:
 
 @dataclass(frozen=True)
 class Member:
-    """One fitted law: its nonlinear parameters (logarithms) and linear ones, and the covariance of all of them."""
+    """One fitted law: its nonlinear parameters (logarithms), its linear parameters, and the covariance of all parameters."""
 
     law: Law
     logs: Array
@@ -75,7 +75,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter's value and its standard error; of a nonlinear one the error is of the logarithm, so it is relative."""
+    """A parameter's value and standard error; for a nonlinear parameter the error of the logarithm, which is relative."""
 
     value: float
     error: float
@@ -94,13 +94,13 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class FittedLaw:
-    """A law of loss curves, fitted: it predicts the losses of schedules that were not run.
+    """A law of loss curves, fitted, which predicts the losses of schedules that were not run.
 
     Attributes:
         name: "average", or the law's.
-        curves: what it was fitted to.
-        members: the laws in it; `weights` say how much each counts.
-        held_out: for each curve, how the others predict it; empty with fewer than three curves.
+        curves: the curves of the fit.
+        members: the laws in the average; `weights` is the weight of each.
+        held_out: for each curve, its prediction from all further curves; empty with fewer than three curves.
     """
 
     name: str
@@ -114,14 +114,14 @@ class FittedLaw:
         """The losses after so many completed updates of a run with these rates.
 
         Args:
-            rates: a schedule, or one rate an update from 0.
+            rates: a schedule, or a rate for each update from 0.
             updates: completed updates, each at least 1, in any order; shape (n,).
 
         Returns:
             Losses, shape (n,).
 
         Warns:
-            ForecastWarning: a peak rate that was not among the curves', or a run much longer than they are.
+            ForecastWarning: a peak rate that no curve had, or a run much longer than the curves.
 
         Raises:
             ValueError: rates or updates that cannot be.
@@ -133,9 +133,9 @@ class FittedLaw:
     def band(self, rates: Rates, updates: Any, level: float = 0.9) -> tuple[Array, Array]:
         """Where the losses lie with a probability of about `level`: two arrays, lower and upper ends.
 
-        The half width is z·√(σ_p² + σ_l² + σ_c²): the parameters' uncertainty (Laplace: the curvature of what was minimised, with
-        as many independent losses as their correlation leaves), the disagreement of the laws in an average, and what curves
-        that were held out were off by.
+        The half width is z·√(σ_p² + σ_l² + σ_c²): the parameters' uncertainty (Laplace: the curvature of the minimised function,
+        with as many independent losses as their correlation leaves), the disagreement of the laws in an average, and the error on
+        curves that were held out.
         """
         with needed_by("a forecast", "forecast"):
             from scipy.special import ndtri
@@ -167,7 +167,7 @@ class FittedLaw:
         return {member.law.name: _parameters(member) for member in self.members}
 
     def to_json(self) -> dict[str, Any]:
-        """What was fitted, as values that `json.dumps` takes."""
+        """The fit as values that `json.dumps` takes."""
         return {
             "law": self.name,
             "weights": dict(zip((m.law.name for m in self.members), self.weights, strict=True)),
@@ -217,7 +217,7 @@ class FittedLaw:
 
     @property
     def typical_error(self) -> float:
-        """What a curve that was held out was off by, or else the noise alone."""
+        """The root mean square error on held-out curves, or without such curves the noise alone."""
         if not self.held_out:
             return self.units.noise * self.units.level
         return float(np.sqrt(np.mean([row.rmse**2 for row in self.held_out])))
@@ -226,24 +226,25 @@ class FittedLaw:
 def fit(curves: Iterable[Curve], law: str = "average", *, held_out: bool = True, seed: int = 0) -> FittedLaw:
     """Fit a law to the curves of a few short runs.
 
-    What is minimised, over the logarithms θ of the nonlinear parameters, with L0, A and R solved for at every step (variable
+    The minimised function of the logarithms θ of the nonlinear parameters, with L0, A and R solved for at every step (variable
     projection):
 
         Σ_curves mean_i ρ((L(t_i) - loss_i) / (loss_i·ε)) + w·Σ_j ψ((θ_j - ln centre_j) / spread_j)
 
     ρ is Huber's with its corner at 8; ψ(z) = 9·ln(1 + z²/9) is the square near 0 and gives in to the data far away; ε is 10⁻³, or
     the curves' own relative noise where that is larger. Minimised by Levenberg and Marquardt's method from three starts, with
-    analytic derivatives. How priors and weights were chosen is told in the guide "Loss-curve laws".
+    analytic derivatives. The guide "Loss-curve laws" explains the choice of priors and weights.
 
     Args:
-        curves: at least two, of different schedules; three are better, one of them with the rate falling slowly, one suddenly.
-        law: "average" (of "extended multi-power" and "extended functional"), one of these, "multi-power", "functional" or
-            "momentum".
-        held_out: whether to predict each curve by the others, too (with three or more), which the bands use.
+        curves: at least two, of different schedules; three are better, with a slow fall of the rate in one and a sudden fall in
+            another.
+        law: "average" (of "extended multi-power" and "extended functional"), a member of that average, "multi-power",
+            "functional" or "momentum".
+        held_out: whether to predict each curve from the rest, too (with three or more), which the bands use.
         seed: of the starts beside the priors' centres.
 
     Warns:
-        ForecastWarning: a single curve, or curves of one schedule, which leave what annealing gives to the priors.
+        ForecastWarning: a single curve, or curves of one schedule, which leave the gain by annealing to the priors.
 
     Raises:
         ValueError: an unknown law, no curves, fewer losses than parameters, or curves whose loss does not fall with progress.
@@ -318,7 +319,7 @@ def errors(curve: Curve, predicted: npt.ArrayLike) -> HeldOut:
 
 
 class _Problem:
-    """One law and the curves, as a nonlinear least-squares problem."""
+    """A law and the curves as a nonlinear least-squares problem."""
 
     def __init__(self, law: Law, curves: Sequence[Curve], runs: Sequence[History], units: Units) -> None:
         self.law, self.runs, self.units = law, runs, units
@@ -330,7 +331,7 @@ class _Problem:
         priors = law.parameters.values()
         self.centre = np.log([prior.centre for prior in priors])
         self.spread = np.array([prior.spread for prior in priors])
-        # Nearly free: a transient as large as all that the loss falls by.
+        # Nearly free: a transient as large as the whole fall of the loss.
         self.ridge = 1 / float(self.loss.max() - self.loss.min() or 1.0) if law.transient else 0.0
 
     def terms(self, logs: Array) -> Terms:
@@ -338,9 +339,9 @@ class _Problem:
         return Terms(*(np.concatenate(parts) for parts in zip(*each, strict=True)))
 
     def linear(self, terms: Terms, weight: Array) -> tuple[Array, Array]:
-        """The best linear parameters, and an orthonormal basis of what they can do to the residuals.
+        """The best linear parameters, and an orthonormal basis of their effects on the residuals.
 
-        A loss has a floor, so L0 is not below 0, and progress lowers it, so A is above 0: what would break that is left out.
+        A loss has a floor, so L0 ≥ 0; progress lowers the loss, so A > 0. Parameters that would break either bound are left out.
         """
         A, b = terms.X * weight[:, None], (self.loss - terms.z) * weight
         if self.law.transient:
@@ -355,7 +356,7 @@ class _Problem:
         return c, q
 
     def residuals(self, logs: Array, weight: Array) -> tuple[Array, Array]:
-        """Weighted residuals and those of the priors, with their derivatives (Kaufman's, which leave out how the basis turns)."""
+        """Weighted residuals of losses and priors, with their derivatives (Kaufman's, which leave out how the basis turns)."""
         terms = self.terms(logs)
         c, q = self.linear(terms, weight)
         r, J = (terms.X @ c + terms.z - self.loss) * weight, terms.by(c) * weight[:, None]
@@ -416,7 +417,7 @@ class _Problem:
         return off
 
     def _covariance(self, terms: Terms, c: Array) -> Array:
-        """Of all parameters, by the curvature at the optimum; correlated losses count for as many as they leave independent."""
+        """Covariance of all parameters, by the curvature at the optimum; correlated losses count as fewer independent losses."""
         J = _gradient(terms, c)
         off = terms.X @ c + terms.z - self.loss
         information = np.zeros((J.shape[1], J.shape[1]))
@@ -444,7 +445,7 @@ def _solved(A: Array, b: Array) -> tuple[Array, Array]:
 
 
 class Terms(NamedTuple):
-    """A law at given logarithms, L = X·linear + z, and how z and the second column of X (that of A) change with each of them."""
+    """A law at given logarithms, L = X·linear + z, and the derivatives of z and of A's column of X by each logarithm."""
 
     X: Array
     z: Array
@@ -452,7 +453,7 @@ class Terms(NamedTuple):
     by_power: Array
 
     def by(self, linear: Array) -> Array:
-        """The derivatives of L by the logarithms; α is the first, and z does not depend on it."""
+        """The derivatives of L by the logarithms; α is the first, and z does not depend on α."""
         found = self.by_z.copy()
         found[:, 0] += self.by_power * linear[1]
         return found

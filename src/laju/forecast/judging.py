@@ -1,4 +1,4 @@
-"""Candidates are judged by what they were off by on near past runs, at the same share of the run.
+"""Candidates are judged by their errors on near past runs, at the same share of the run.
 
 Why not by the own curve: a cooldown that is to come is in no residual of the rows seen.
 """
@@ -52,12 +52,12 @@ class Judges:
 
     Attributes:
         index: which of the past runs; shape (N,).
-        vectors: what likeness is measured in; shape (N, 7).
+        vectors: the coordinates of likeness; shape (N, 7).
         groups: number of the group; shape (N,).
         sound: whether the run itself would be answered; shape (N,).
         errors: logarithm of each candidate's end over the truth; shape (N, K).
-        scores: logarithm of the error of each candidate, less nothing, half and the whole of its mean error on the others, in
-            units of the last value's; shape (N, 3·K), or (N, K) with runs beside.
+        scores: logarithm of the error of each candidate, less nothing, half and the whole of its mean error on the remaining
+            runs, in units of the last value's; shape (N, 3·K), or (N, K) with runs beside.
         answers: of the whole method, the run's group left out, over the truth; shape (N,).
         ratios: errors of the answers over `unit`; shape (N,).
         nearest: distance to the nearest sound run of another group; shape (N,).
@@ -82,10 +82,10 @@ class Judges:
 
 
 def likeness_vector(q: Question) -> Array:
-    """What two runs at the same share are compared by.
+    """The vector by which two runs at the same share are compared.
 
     The rate now, half-way to the moment asked about and half-way back (over the peak, times 3); the logarithms of the losses at a
-    quarter, half and three quarters of the rows seen over the last one (times 4, 8, 16); and log₁₀ of the updates.
+    quarter, half and three quarters of the rows seen over the last loss (times 4, 8, 16); and log₁₀ of the updates.
     """
     run, share, to = q.track, float(q.track.at[q.seen - 1]), float(q.track.at[q.until])
     rates = 3 * np.interp([share, (share + to) / 2, share / 2], np.linspace(0, 1, len(run.shape)), run.shape)
@@ -103,7 +103,7 @@ def judges(
     beside: Sequence[tuple[Track, ...]] | None = None,
     misfit: float = SOUND,
 ) -> Judges | None:
-    """What past runs say of the candidates at a share of the run, or None where none of them can.
+    """The evidence of past runs on the candidates at a share of the run, or None where no past run has any.
 
     Args:
         tracks: the past runs.
@@ -169,23 +169,23 @@ def _drawn(weights: Array, b: Array) -> Array:
 
 
 def _corrected(ends: Array, weights: Array, errors: Array) -> Array:
-    """The candidates' ends, less shares of what near past runs were missed by; shape (N, 3·K)."""
+    """The candidates' ends, less shares of their errors on near past runs; shape (N, 3·K)."""
     missed = _average(weights, errors, 0.0)
     return np.concatenate([ends * np.exp(-share * missed) for share in _TAKEN_OFF], axis=1)
 
 
 def _akin(distance: Array, levels: Array) -> Array:
-    """Distance with the level of the losses in it: where data or model differ, so does what annealing gains."""
+    """Distance with the level of the losses included: where data or model differ, the gain by annealing differs too."""
     return np.asarray(np.sqrt(distance**2 + (_LEVEL * levels) ** 2))
 
 
 def vote(ends: Array, misfit: Array, scores: Array, weights: Array) -> tuple[Array, Array, Array]:
-    """The candidates' mean end, the spread around it, and the votes: the scores by past runs, times misfit^.3, to the power -8.
+    """The candidates' mean end, the spread around the mean, and the votes: (score by past runs · misfit^.3)^-8.
 
     Args:
         ends: by question and candidate; shape (N, K), or (N, 3·K) where errors on past runs are taken off.
         misfit: shape (N, K).
-        scores: of the past runs; one for each end.
+        scores: of the past runs; a score for each end.
         weights: likeness of past runs; shape (N, M).
     """
     fit = np.tile(0.3 * np.log(misfit + 3e-4), ends.shape[1] // misfit.shape[1])
@@ -202,7 +202,7 @@ def unit(answer: Array, spread: Array) -> Array:
 
 
 def quantile(ratios: Array, weights: Array, level: float) -> float:
-    """Weighted quantile of past runs' errors, with one vote for "worse than all": 0 where no error is known."""
+    """Weighted quantile of past runs' errors, with an extra vote for "worse than all": 0 where no error is known."""
     weights = np.where(np.isfinite(ratios), weights, 0.0)
     ratios = np.where(np.isfinite(ratios), ratios, 0.0)
     if not weights.any():
@@ -228,7 +228,7 @@ def _alone(level: float) -> float:
 
 @dataclass(frozen=True)
 class Verdict:
-    """An answer in units of the last loss seen, with what it rests on."""
+    """An answer in units of the last loss seen, with its grounds."""
 
     answer: float
     half: float

@@ -1,12 +1,12 @@
-"""Laws of loss curves: what the rates so far say about the loss now.
+"""Laws of loss curves: the loss now as a function of the rates so far.
 
-All have one form, in units of a rate η_ref, a progress S_ref and a level ℓ of losses (`fitting` chooses them):
+All laws have one form, in units of a rate η_ref, a progress S_ref and a level ℓ of losses (chosen in `fitting`):
 
     L(t) = L0 + A·s^-α ± e·ℓ·x(t) + R·(s / s_first)^-2        s = S_t / S_ref,  S_t = Σ_{k<t} η_k
 
-L0, A and R are linear, α, the amplitude e and the law's own parameters are not. x(t) is what the law is about: what annealing has
-taken away by now, or what noise has added, where 1 stands for all of it at the reference rate. So e is that as a share of the
-loss. R is a transient of the first updates, which only the extended laws have.
+L0, A and R are linear, α, the amplitude e and the law's own parameters are not. x(t) differs from law to law: the loss that
+annealing has taken away by now, or that noise has added, as a fraction of the whole effect at the reference rate. So e is the
+whole effect as a share of the loss. R is a transient of the first updates, which only the extended laws have.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from laju.forecast.blocks import Array, History
 
 @dataclass(frozen=True)
 class Prior:
-    """What is known of a parameter before any data: its logarithm lies around ln `centre` within `spread`; `weight` of that."""
+    """Prior of a parameter: its logarithm lies around ln `centre` within `spread`; `weight` is the prior's weight."""
 
     centre: float
     spread: float
@@ -31,7 +31,7 @@ class Prior:
 class Law(ABC):
     """A law as formulas: the term with the annealing in it, and its derivatives.
 
-    `parameters` are the nonlinear ones in order, each with its prior: α first, the amplitude e last.
+    `parameters` are the nonlinear parameters in order, each with its prior: α first, the amplitude e last.
     """
 
     name: ClassVar[str]
@@ -78,7 +78,7 @@ class MultiPower(Law):
     """L0 + A·s^-α - B·Σ_k (η_{k-1} - η_k)·[1 - (1 + C·η_k^-γ·(S_t - S_{k-1}))^-β]: each drop takes effect by a power law.
 
     Luo et al., "A Multi-Power Law for Loss Curve Prediction Across Learning Rate Schedules", arXiv 2503.12811. The priors are
-    centred at the geometric means of what the paper prints for its models of 25M, 100M and 400M parameters.
+    centred at the geometric means of the values that the paper prints for its models of 25M, 100M and 400M parameters.
     """
 
     name = "multi-power"
@@ -102,8 +102,7 @@ class MultiPower(Law):
 class ExtendedMultiPower(MultiPower):
     """The multi-power law with drops of η^p in place of η, and a transient of the first updates.
 
-    With p below 1 the first part of a decay gains less than the last one, which is what curves of slow decays show. p is laju's
-    own.
+    With p below 1 the first part of a decay gains less than the last part, as in curves of slow decays. p is laju's own.
     """
 
     name = "extended multi-power"
@@ -167,7 +166,7 @@ AVERAGE = {"extended multi-power": 0.75, "extended functional": 0.25}
 def _drops(run: History, C: float, beta: float, gamma: float, power: float) -> tuple[Array, Array]:
     """Σ (before^p - after^p)·[1 - (1 + z)^-β], z = C·η^-γ·distance; and by ln C, ln β, ln γ, ln p."""
     from_, to = run.before**power, run.after**power
-    drop = from_ - to  # a block's drops add up to what lies between its ends
+    drop = from_ - to  # a block's drops add up to the difference between its ends
     z = C * np.exp(np.minimum(-gamma * run.rate_then, 300.0)) * run.changed
     log = np.log1p(z)
     left = np.exp(-beta * log)

@@ -1,4 +1,4 @@
-"""What a run will end at, while the run is going on: `ending` in a process beside the training."""
+"""Live forecasts of a running run's final loss: `ending` in a process beside the training."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class LiveEnding:
     Attributes:
         ending: the latest answer; None before the first answer.
         row: the last update of the rows that `ending` is from; None before the first answer.
-        note: what went wrong last; None while all is well.
+        note: the last error; None while all is well.
 
     Raises:
         ValueError, OSError: as `ending` does, for the arguments here.
@@ -126,7 +126,7 @@ class LiveEnding:
         }
 
     def wait(self, timeout: float | None = None) -> Ending | None:
-        """The answer from all rows so far, as soon as there is one; after `timeout` seconds the latest answer."""
+        """The answer from all rows so far, as soon as there is such an answer; after `timeout` seconds the latest answer."""
         self._process.wait(timeout)
         return self.ending
 
@@ -142,16 +142,16 @@ class LiveEnding:
 
 
 def portable(prior: Any) -> Any:
-    """A prior as the process takes it: a name, None, or the pickle of past runs. A file is read once, here."""
+    """A prior in a form that the process takes: a name, None, or the pickle of past runs. A file is read once, here."""
     if prior is None or (isinstance(prior, str) and prior in ("auto", *SHIPPED)):
         return prior
     return pickle.dumps(prior_runs(prior)[0])
 
 
 class Process:
-    """A process that answers questions, one at a time; of the questions of a key the newest counts.
+    """A process that answers questions one at a time; of the questions with the same key the newest counts.
 
-    `begun` counts the questions that were asked. `note` is the latest error, which `tell` is told too; `logging` by default.
+    `begun` counts the questions asked. `note` is the latest error, which also goes to `tell` (by default to `logging`).
     """
 
     def __init__(self, share: float = SHARE, tell: Callable[[str], object] | None = None) -> None:
@@ -248,7 +248,7 @@ class Process:
         if self._child is not None and self._child.poll() is None:
             return self._child
         self._end()
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115, as it lives as long as the process
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115, as the file lives as long as the process
         path = os.pathsep.join(entry for entry in sys.path if entry)
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         # No fork, which would copy a training's threads and its device; no spawn, which would import the training's script again.

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from laju.forecast.fitting import FittedLaw
 
 _POINTS = 150
-_BEGIN = 0.15  # of a run: the axis begins at the loss there, or the fall before would take it all up
-_NAMED = 4  # measured curves beyond so many are one line of the legend
+_BEGIN = 0.15  # of a run: the axis begins at the loss there, or the fall before would take up the whole axis
+_NAMED = 4  # more measured curves than so many share a line of the legend
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _GREYS = ("#8a94a3", "#5d6877", "#aab2bd")
 
@@ -31,25 +31,25 @@ def picture(
     title: str | None = None,
     level: float = 0.9,
 ) -> Picture:
-    """Draw what a law predicts for schedules, with bands, beside the losses that were measured.
+    """Draw a law's predictions for schedules, with bands, beside the measured losses.
 
-    Of `measured`, a curve that has the name of a schedule has its colour, so that a forecast can be held against what came out;
-    all others are grey. Rates are drawn below. The losses of a run's beginning lie above the axis, which would else show little
-    of its end.
+    A curve of `measured` that has the name of a schedule has the schedule's colour, so that forecast and outcome can be compared;
+    all further curves are grey. Rates are drawn below. The losses of a run's beginning lie above the axis, which would else show
+    little of its end.
 
     Args:
         law: fitted to curves.
         schedules: schedules in updates, or rates, by name.
-        updates: of the runs; one number for all, or one by name.
-        measured: curves to draw as points; those that the law was fitted to when left out.
+        updates: of the runs; a number for all, or a number by name.
+        measured: curves to draw as points; by default the curves that the law was fitted to.
         title: above the picture; nothing when not given.
         level: the probability of the bands.
 
     Returns:
-        A picture whose `axes` are those of the losses.
+        A picture whose `axes` are the axes of the losses.
 
     Raises:
-        ValueError: no schedules and no curves, or what `law.predict` refuses.
+        ValueError: no schedules and no curves, or arguments that `law.predict` refuses.
         ModuleNotFoundError: Matplotlib is not installed.
     """
     curves = law.curves if measured is None else tuple(measured)
@@ -149,10 +149,10 @@ def ending_picture(
 
     Args:
         found: of `ending`; of a refusal the losses and rates are drawn alone.
-        updates: as `ending` took them; shape (n,).
-        losses: as `ending` took them; shape (n,).
-        schedule: as `ending` took it.
-        ways: other schedules of `cooldowns`, whose ends and rates are drawn beside, unless `later` is given.
+        updates: the updates given to `ending`; shape (n,).
+        losses: the losses given to `ending`; shape (n,).
+        schedule: the schedule given to `ending`.
+        ways: alternative schedules of `cooldowns`, whose ends and rates are drawn beside, unless `later` is given.
         later: updates and losses that came out after the forecast; two arrays of one shape.
         title: above the picture; nothing when not given.
 

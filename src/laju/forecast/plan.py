@@ -1,8 +1,8 @@
-"""The best schedules that there are under the convex bound: for a whole run, for the rest of one, and below a cap.
+"""The best schedules under the convex bound: for a whole run, for the rest of a run, and below a cap.
 
 With X_k = η_{k+1} + … + η_T, the sum of the rates to come, the bound is Ω_T = D²/(2·X₀) + ½·[η_T·G_T² + Σ_{k<T} η_k²·G_k²/X_k].
-It is convex in the rates, and what follows D² grows in proportion to them. So the best split of a given sum x over the
-updates k … T costs ½·c_k·x, whatever x is, and the constants c_k follow one from another, from the last to the first
+Ω_T is convex in the rates, and the terms after D² grow in proportion to the rates. So the best split of a given sum x over the
+updates k … T costs ½·c_k·x, whatever x is, and the constants c_k follow from each other, from the last to the first
 (docs/forecast/bound.md derives them).
 """
 
@@ -28,10 +28,10 @@ _GRID = 10_000  # points at which norms are smoothed, as in the paper's own code
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Rates for the updates to come, and the bound of the whole run with them.
+    """Rates for the updates to come, and the bound of the whole run with these rates.
 
     Args:
-        rates: one for each update.
+        rates: a rate for each update.
         bound: Ω_T.
     """
 
@@ -50,7 +50,7 @@ class Plan:
 
     @property
     def plateau(self) -> int:
-        """Updates, from the first planned one on, that share its rate."""
+        """The number of updates, from the first planned update on, at the first planned rate."""
         same = self.rates == self.rates[0]
         return len(same) if same.all() else int(same.argmin())
 
@@ -58,8 +58,8 @@ class Plan:
         """The plan as a laju schedule, on its own clock from 0.
 
         Args:
-            peak: scale it so that this is the largest rate, when one's own tuned rate is known better than G and D.
-            tolerance: 0 for a `Table` of every rate; above it for the straight lines between as few points as keep within
+            peak: the largest rate after scaling, for a tuned rate that is known better than G and D.
+            tolerance: 0 for a `Table` of every rate; above 0 for straight lines between as few points as keep within
                 tolerance·peak of every rate, which print in a line.
 
         >>> best_schedule(1000).schedule(peak=1.0, tolerance=0.01)
@@ -78,17 +78,17 @@ def best_schedule(updates: int, G: float | ArrayLike = 1.0, D: float = 1.0) -> P
     Backwards from c_T = G_T²: r_k = √(G_k² + c_{k+1}), c_k = 2·G_k·c_{k+1}/(r_k + G_k). Forwards from R₁ = D/√c₁, the sum of all
     rates: η_k = R_k·c_{k+1}/(r_k·(r_k + G_k)), R_{k+1} = R_k·G_k/r_k, and at last η_T = R_T. The bound is D·√c₁.
 
-    With equal norms it is close to a straight line down to 0. With measured ones, which are larger at the start, it also warms
-    up. The last rate stands out, 1 + √2 times the one before it with equal norms: the point x_T that is bounded does not depend
-    on it, and it is chosen for the bound alone.
+    With equal norms the schedule is close to a straight line down to 0. With measured norms, which are larger at the start, the
+    schedule also warms up. The last rate stands out, 1 + √2 times the rate before with equal norms: the bounded point x_T does
+    not depend on the last rate, which is chosen for the bound alone.
 
     Args:
         updates: T.
-        G: the norm of the gradients, one for all updates or one for each (see `norms_per_update`).
+        G: the norm of the gradients, a number or an array with a norm for each update (see `norms_per_update`).
         D: the distance between the start and the optimum (see `distance`).
 
     Raises:
-        ValueError: less than one update; norms or a distance that are not above 0; norms that are not one for each update.
+        ValueError: less than one update; norms or a distance that are not above 0; more or fewer norms than updates.
 
     >>> best_schedule(100)
     Plan(bound=0.2001143...)
@@ -107,16 +107,16 @@ def best_continuation(prefix: ArrayLike, updates: int, G: float | ArrayLike = 1.
     """The best rest of a run whose first rates are given: the plan holds the rates of the updates to come.
 
     For a sum x of the rest the bound is D²/(2·(S_m + x)) + ½·Σ_{k≤m} η_k²·G_k²/(S_m - S_k + x) + ½·c_{m+1}·x, with S the running
-    sum of the m rates that were used and c as in `best_schedule`. It is convex in x.
+    sum of the m rates so far and c as in `best_schedule`. The bound is convex in x.
 
     Args:
         prefix: the rates of the updates that were made.
-        updates: T, of the whole run, those that were made included.
-        G: the norm of the gradients, one for all updates or one for each of the T.
+        updates: T, of the whole run, the updates made included.
+        G: the norm of the gradients, a number or an array with a norm for each of the T updates.
         D: the distance between the start and the optimum.
 
     Raises:
-        ValueError: a prefix that leaves no update to plan, or what `best_schedule` refuses.
+        ValueError: a prefix that leaves no update to plan, or arguments that `best_schedule` refuses.
 
     >>> from laju import constant
     >>> plan = best_continuation(constant(0.1).values(50), updates=100)
@@ -143,19 +143,20 @@ def best_continuation(prefix: ArrayLike, updates: int, G: float | ArrayLike = 1.
 
 
 def best_under_cap(updates: int, cap: float, G: float | ArrayLike = 1.0, D: float = 1.0) -> Plan:
-    """The schedule with the smallest bound among those that never exceed a cap, such as the largest rate that is stable.
+    """The schedule with the smallest bound among schedules that never exceed a cap, such as the largest stable rate.
 
-    With equal norms it is a plateau at the cap and then a decay, which `best_continuation` would also give: `plan.plateau` says
-    how many updates it holds. With measured norms, which may be small at any time, more than one stretch can lie at the cap.
+    With equal norms the schedule is a plateau at the cap and then a decay, which `best_continuation` would also give:
+    `plan.plateau` is the number of updates at the cap. With measured norms, which may be small at any time, several plateaus can
+    lie at the cap.
 
     Args:
         updates: T.
         cap: the largest rate that is allowed.
-        G: the norm of the gradients, one for all updates or one for each.
+        G: the norm of the gradients, a number or an array with a norm for each update.
         D: the distance between the start and the optimum.
 
     Raises:
-        ValueError: a cap that is not above 0, or what `best_schedule` refuses.
+        ValueError: a cap that is not above 0, or arguments that `best_schedule` refuses.
 
     >>> plan = best_under_cap(60, cap=best_schedule(60).peak / 2)
     >>> plan.bound, plan.plateau
@@ -179,7 +180,7 @@ def best_under_cap(updates: int, cap: float, G: float | ArrayLike = 1.0, D: floa
 def refined_schedule(G: ArrayLike, D: float = 1.0) -> Plan:
     """Defazio's refined schedule from measured gradient norms, at its best rate: η_t ∝ w_t·Σ_{p>t} w_p with w_t = G_t^-2.
 
-    The run is taken to have one more point than updates, whose norm is that of the last one, so that no update is spent at a
+    The run is taken to have one more point than updates, with the norm of the last update, so that no update is spent at a
     rate of 0; equal norms give `linear(1, 0, T)`. `best_schedule(T, G)` has the smaller bound with the same norms.
 
     Source: Defazio et al., arXiv 2310.07831, algorithm 1. For Adam its authors use w = 1/norm of the l1 norms: give their square
@@ -217,7 +218,7 @@ def norms_per_update(at: ArrayLike, norms: ArrayLike, updates: int, smoothing: f
     Args:
         at: the updates at which norms were measured, rising.
         norms: the norms there.
-        updates: T. Before the first measurement and after the last one, the nearest one's value is taken.
+        updates: T. Before the first measurement and after the last, the value of the nearest measurement is taken.
         smoothing: τ, as a fraction of the run; 0 for none.
 
     Raises:
@@ -247,7 +248,7 @@ def norms_per_update(at: ArrayLike, norms: ArrayLike, updates: int, smoothing: f
 def _median(values: Floats, half: int) -> Floats:
     padded = np.pad(np.pad(values, (0, half), "reflect"), (half, 0), "edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1)
-    # A few windows at a time: the median copies them.
+    # A few windows at a time: the median copies its windows.
     return np.concatenate([np.median(windows[i : i + 500], axis=1) for i in range(0, len(values), 500)])
 
 
@@ -277,7 +278,7 @@ def _costs_in_blocks(norms: Floats, before: float) -> Floats:
     """The costs that follow on `before`, in √n blocks that step together.
 
     Newton's method makes the blocks' ends meet their starts: an end is a concave, increasing function of its start, so that after
-    one step all starts are too large, and then they only fall, by the square of the error.
+    one step all starts are too large, and then the starts only fall, by the square of the error.
     """
     n = len(norms)
     size = math.isqrt(n)
@@ -308,7 +309,7 @@ def _costs_in_blocks(norms: Floats, before: float) -> Floats:
 
 
 def _spread(total: float, norms: Floats, costs: Floats) -> Floats:
-    """The best split of a given sum of rates over updates with those norms."""
+    """The best split of a given sum of rates over updates with the given norms."""
     here, later = norms[:-1], costs[1:]
     root = np.sqrt(here**2 + later)
     left = total * _running_product(np.concatenate([[1.0], here / root]))
@@ -329,7 +330,7 @@ def _running_product(values: Floats) -> Floats:
 
 
 def _root(weights: Floats, tails: Floats, c: float) -> float:
-    """The x with Σ (w/(x + τ))² = c, by Newton's method on Σ^-1/2: it is concave and increasing, so x comes from below."""
+    """The x with Σ (w/(x + τ))² = c, by Newton's method on Σ^-1/2, which is concave and increasing, so x comes from below."""
     x = float(np.max(weights / math.sqrt(c) - tails))  # no single term may exceed c
     for _ in range(100):
         ratio = weights / (tails + x)
@@ -344,7 +345,8 @@ def _root(weights: Floats, tails: Floats, c: float) -> float:
 def _capped(last: float, cap: float, norms: Floats) -> tuple[list[float], float]:
     """Rates from the last to the first that are optimal below the cap for some distance D, and (D/their sum)².
 
-    λ_k = (D/S)² + Σ_{j<k} (η_j·G_j/X_j)² is what the earlier updates gain from a larger η_k: below the cap it is 2·η_k·G_k²/X_k.
+    λ_k = (D/S)² + Σ_{j<k} (η_j·G_j/X_j)² is the gain of the earlier updates from a larger η_k: below the cap λ_k =
+    2·η_k·G_k²/X_k.
     `last` is η_T; above the cap it stands for λ_T = G_T²·last/cap.
     """
     *earlier, g = norms.tolist()
@@ -364,7 +366,7 @@ def _capped(last: float, cap: float, norms: Floats) -> tuple[list[float], float]
 
 
 def _increasing_root(f: Callable[[float], float], start: float) -> float:
-    """The root of an increasing function: a bracket around it, then false position with Illinois' rule."""
+    """The root of an increasing function: a bracket around the root, then false position with Illinois' rule."""
     low = high = start
     at_low = at_high = f(start)
     step = 1.0
@@ -396,7 +398,7 @@ def _increasing_root(f: Callable[[float], float], start: float) -> float:
 
 
 def _corners(rates: Floats, tolerance: float) -> list[int]:
-    """Points whose joining lines keep within the tolerance of every rate, by splitting at the worst one (Douglas & Peucker)."""
+    """Points whose joining lines keep within the tolerance of every rate, by splitting at the worst point (Douglas & Peucker)."""
     kept, open_ = {0, len(rates) - 1}, [(0, len(rates) - 1)]
     while open_:
         a, b = open_.pop()

@@ -56,13 +56,13 @@ class PastRun:
         return np.interp(np.arange(self.length), self.knots, self.rates)
 
     def offset(self, updates: Updates, losses: Array, rates: Array) -> float | None:
-        """By how much this run's losses lie above those of another branch of the same trunk; None where the trunks differ."""
+        """How far this run's losses lie above the losses of a second branch of the same trunk; None where the trunks differ."""
         return offset(updates, losses, rates, self._rows, self._losses, self.every_rate)
 
     def is_the_end_of(self, updates: Updates, losses: Array, rates: Array) -> bool:
         """Whether this is a run's own log, with the rows to come: the same losses so far, and the same rates to the end.
 
-        A branch of the same trunk has the same losses and other rates.
+        A branch of the same trunk has the same losses and different rates.
         """
         if self.updates[-1] <= updates[-1]:
             return False
@@ -190,7 +190,8 @@ class Prior:
         return amplitudes(self._tracks)
 
     def judges_of_twins(self, share: float) -> Judges | None:
-        """What the runs say of a run that no law describes: each judges alone, however badly a law describes it."""
+        """The evidence of the runs on a run that no law describes: each run judges alone, however badly a law describes the
+        run."""
         key = (round(share, 2), "twins")
         if key not in self._judged:
             names = [str(i) for i in range(len(self.runs))]
@@ -198,7 +199,7 @@ class Prior:
         return self._judged[key]
 
     def judges(self, share: float, to: float = 1.0) -> Judges | None:
-        """What the runs say of the candidates at a share of a run, rounded to a hundredth, for a later share."""
+        """The evidence of the runs on the candidates at a share of a run, rounded to a hundredth, for a later share."""
         key = (round(share, 2), round(to, 2))
         if key not in self._judged:
             groups = [run.group for run in self.runs]
@@ -206,7 +207,7 @@ class Prior:
         return self._judged[key]
 
     def judges_beside(self, share: float, longest: float) -> Judges | None:
-        """The same, each run with the finished runs of its recipe and peak beside it.
+        """The evidence as in `judges`, each run with the finished runs of its recipe and peak beside.
 
         Args:
             share: at which the candidates are solved.
@@ -251,11 +252,11 @@ class Prior:
 
 
 def offset(u: Updates, loss: Array, rates: Array, u2: Updates, loss2: Array, rates2: Array) -> float | None:
-    """By how much the second of two branches of one trunk lies above the first; None where the trunks differ.
+    """How far the second of two branches of one trunk lies above the first; None where the trunks differ.
 
     Branches have the same rates over the peak past a warmup, and the same losses there but for a constant, as another validation
-    set, seed or machine brings. Beside a constant losses have to agree more closely, as those of two peaks may run side by side;
-    so have those of a log that begins near its branch and shares a row or two.
+    set, seed or machine brings. Beside a constant losses have to agree more closely, as runs of two peaks may go side by side; so
+    have losses of a log that begins near its branch and shares a row or two.
     """
     shared = min(int(u[-1]), int(u2[-1]))
     first = max(int(u[0]), int(u2[0]))
@@ -293,18 +294,18 @@ def learn(
     source: str = "",
     licence: str = "",
 ) -> Prior:
-    """Learn a prior from finished runs; one near run makes the forecast of the next one good.
+    """Learn a prior from finished runs; a single near run makes the next forecast good.
 
     Args:
         curves: finished runs, each with its rates up to its last loss.
-        groups: a name for each curve; runs of one recipe, task or peak share one. A run is never judged by its own group. By
+        groups: a name for each curve; runs of one recipe, task or peak share a name. A run is never judged by its own group. By
             default each curve is a group of its own.
-        name: said in the answers that rest on the prior.
+        name: of the prior in the answers that rest on the prior.
         source: where the curves come from.
         licence: of the curves.
 
     Raises:
-        ValueError: no curves, groups that are not one for each curve, or a curve of fewer than five losses.
+        ValueError: no curves, more or fewer groups than curves, or a curve of fewer than five losses.
         TypeError: a curve that is no Curve.
 
     >>> import laju, numpy as np
@@ -342,7 +343,7 @@ def learn(
 
 
 def _from_the_trunk(curve: Curve, others: Sequence[Curve]) -> tuple[Updates, Array]:
-    """The rows of a run, and of the trunk that it was branched from where its log begins at the branch."""
+    """The rows of a run, preceded by the rows of its trunk where the log begins at the branch."""
     first = int(curve.updates[0])
     best = (curve.updates, curve.loss)
     for other in others:

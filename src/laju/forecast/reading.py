@@ -1,7 +1,7 @@
 """Loss curves of logs.
 
-A row (n, rate, loss) is read as training loops log it: after n completed updates, of which the next one uses that rate. Loggers
-that count an update earlier or later are off by one update, which no forecast notices.
+A row (n, rate, loss) is read as training loops log: after n completed updates, with the rate of the next update. Loggers that
+count an update earlier or later are off by one update, which no forecast notices.
 """
 
 from __future__ import annotations
@@ -39,23 +39,23 @@ def read_curve(
     """The loss curve of a log.
 
     A loss at update 0 belongs to no training and is left out, and of more than 1,000 losses the means of neighbours are kept.
-    What the rates were between two logged ones, and before the first, is said at `Curve`.
+    See `Curve` for the rates between two logged rows and before the first.
 
     Args:
         log: a file or folder that `laju.logs.read` reads, or its log.
-        rates: the run's schedule, or one rate an update from 0; then no rates need be logged, and logged ones are compared.
+        rates: the run's schedule, or a rate for each update from 0; then no rates need be logged, and logged rates are compared.
         name: of the curve; the file's name without its ending, or the folder's, when left out.
-        loss, rate, update, run: as `laju.logs.read` takes them.
-        warmup: updates of a warmup before the first logged rate, as `Curve` takes it.
-        updates_per_epoch: turns the epochs of a log that counts epochs into updates; without it an epoch is an update.
+        loss, rate, update, run: as for `laju.logs.read`.
+        warmup: updates of a warmup before the first logged rate, as for `Curve`.
+        updates_per_epoch: turns the epochs of a log that counts epochs into updates; by default an epoch is an update.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: no log, a column that is missing or could be several, a loss that is not finite, or what `Curve` refuses.
+        ValueError: no log, a column that is missing or ambiguous, a loss that is not finite, or values that `Curve` refuses.
 
     Warns:
-        ForecastWarning: what was found while reading, rates before the first logged one that are not known, or a schedule that
-            the logged rates contradict.
+        ForecastWarning: findings while reading, unknown rates before the first logged rate, or a schedule that the logged rates
+            contradict.
 
     >>> import tempfile
     >>> folder = tempfile.TemporaryDirectory()
@@ -144,11 +144,11 @@ def _means(at: Any, loss: Array) -> tuple[Any, Array]:
 
 
 def _compare(path: str, logged: list[Point], schedule: Schedule) -> None:
-    """Warn of a schedule that is not the one in the file."""
+    """Warn of a schedule that differs from the rates in the file."""
     n = logged[-1][0] + 1
     planned = schedule.values(n + 1)
     for at, rate in logged:
-        # Logged before the update or after it.
+        # Logged before or after the update.
         off = min(abs(rate - planned[at]), abs(rate - planned[max(at - 1, 0)]), abs(rate - planned[at + 1]))
         if off > 0.02 * max(rate, float(planned.max())):
             warnings.warn(

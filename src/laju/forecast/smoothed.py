@@ -1,7 +1,8 @@
-"""Losses of a moving average, told from raw losses by their noise.
+"""Losses of a moving average, told apart from raw losses by their noise.
 
-A logger's average lags behind a cooldown. The noise tells: where the noise of each row is its own, one step up makes a step down
-likely, so that neighbouring steps have a correlation of -1/2. Steps of an average, exponential or of a window, have almost none.
+A logger's average lags behind a cooldown. The noise shows an average: where the noise of each row is its own, a step up makes a
+step down likely, so that neighbouring steps have a correlation of -1/2. Steps of an average, exponential or of a window, have
+almost none.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _LEAST, _MOST = -0.14, 0.35
 
 
 def averaged(losses: Array) -> bool:
-    """Whether losses look like those of a moving average.
+    """Whether losses look like a moving average.
 
     >>> noise = np.random.default_rng(0).normal(0, 0.01, 400)
     >>> curve = 3 + np.arange(1, 401) ** -0.5
@@ -40,5 +41,5 @@ def correlation(losses: Array) -> tuple[float, float]:
     slope = np.median(np.lib.stride_tricks.sliding_window_view(np.pad(steps, _AROUND // 2, "reflect"), _AROUND), axis=1)
     off = steps - slope
     size = float(np.median(np.abs(off))) / 0.6745
-    off = np.clip(off, -4 * size, 4 * size)  # one jump is no noise
+    off = np.clip(off, -4 * size, 4 * size)  # a single jump is no noise
     return size, float((off[1:] * off[:-1]).sum() / max((off**2).sum(), 1e-300))

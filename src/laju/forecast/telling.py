@@ -1,4 +1,4 @@
-"""Which run to make next: the one that tells most about the ends of the runs in question."""
+"""Which run to make next: the run whose losses say most about the ends of the runs in question."""
 
 from __future__ import annotations
 
@@ -59,16 +59,16 @@ class NextRun:
 
 
 def next_run(law: FittedLaw, budget: int, asked: Sequence[Schedule]) -> NextRun:
-    """Find the run within a budget of updates that tells most about the ends of other runs.
+    """Find the run within a budget of updates whose losses say most about the ends of the runs in question.
 
-    A run's losses change what is known of the ends of the runs asked about. By a fitted law both are Gaussian: the covariance K
-    of any two losses is that of the law's parameters, of the disagreement of the laws in an average, and of the gain by
-    annealing at peaks that no curve has. After losses o of a run with error σ are known, the ends t have the covariance
-    K_tt - K_to·(K_oo + σ²)⁻¹·K_ot, whatever the losses turn out to be.
+    A run's losses change the knowledge of the ends of the runs asked about. By a fitted law both are Gaussian: the covariance K
+    of any two losses is the sum of the covariances of the law's parameters, of the disagreement of the laws in an average, and of
+    the gain by annealing at peaks that no curve has. After losses o of a run with error σ are known, the ends t have the
+    covariance K_tt - K_to·(K_oo + σ²)⁻¹·K_ot, whatever the losses turn out to be.
 
     Compared are constant rates, cooldowns of a tenth to a half, linear and cosine decays at the curves' peaks, at twice the
-    highest and half the lowest of them, in the whole budget and half of it, with the warmup of the curves; and cooldowns from the
-    last checkpoint of curves that end near their peak.
+    highest and half the lowest peak, in the whole budget and half the budget, with the warmup of the curves; and cooldowns from
+    the last checkpoint of curves that end near their peak.
 
     Args:
         law: fitted to the curves so far; one curve is enough.
@@ -182,7 +182,7 @@ def _covariance(law: FittedLaw, rows: Sequence[tuple[Array, Updates]]) -> Array:
     found = np.zeros((len(mean), len(mean)))
     for weight, each, part in zip(weights, means, parts, strict=True):
         found += weight * (part + np.outer(each - mean, each - mean))
-    # What annealing gains at a peak that no curve has.
+    # The gain by annealing at a peak that no curve has.
     held = [history(np.maximum.accumulate(rates), at, law.units.rate, law.units.length) for rates, at in rows]
     gain = np.zeros(len(mean))
     for weight, member in zip(weights, law.members, strict=True):

@@ -1,6 +1,6 @@
 """Studies: the questions of the chapter's exercises, each answered by trainings of one's own.
 
-A study is a module here with a function `study(options) -> Answer`; `STUDIES` lists them in the order of the exercises.
+A study is a module here with a function `study(options) -> Answer`; `STUDIES` lists the studies in the order of the exercises.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ STUDIES: dict[str, str] = {
 
 
 def run(name: str, options: Options | None = None, **settings: Any) -> Answer:
-    """Make the trainings of a study and answer its question from them.
+    """Make the trainings of a study and answer the study's question from their results.
 
     Args:
-        name: one of `STUDIES`.
+        name: a name in `STUDIES`.
         options: how large, where results are kept, and more.
         settings: of the study alone, see its module's `study`.
 
     Raises:
         ModuleNotFoundError: a package that the study needs is not installed.
-        ValueError: no such study, or options or settings that it cannot use.
+        ValueError: an unknown study, or options or settings that the study cannot use.
     """
     if name not in STUDIES:
         raise ValueError(f"{shown(name)} is not a study{nearest(str(name), STUDIES)} (studies: {', '.join(STUDIES)})")

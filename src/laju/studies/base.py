@@ -1,4 +1,4 @@
-"""What every study takes and gives."""
+"""The options and the answer of every study."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Options:
     """How a study is run.
 
     Attributes:
-        task: what is trained where the study leaves that open.
+        task: the task to train, in studies that leave the task open.
         data_dir: folder with a task's files, or with the images of "cosine-large".
         epochs, seeds: of every trial; None for the study's own.
-        small: a size that takes seconds and shows only what is certain, for tests and first looks.
-        jobs: trials at once; None for one a core.
+        small: a size that takes seconds and shows only certain results, for tests and first looks.
+        jobs: trials at once; None for a trial per core.
         store: keeps trials, so that a study goes on where it stopped.
         display: as in `laju.lab.compare`.
     """
@@ -52,11 +52,12 @@ class Table:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a study found.
+    """The findings of a study.
 
     Attributes:
         name, question: the study's.
-        verdict: the answer in one sentence: what is shown, what is only ahead, and the command that would settle it.
+        verdict: the answer in one sentence: the evidence shown, the leader without evidence, and the command that would settle
+            the rest.
         text: the answer in a few sentences, made from the figures, in Markdown.
         tables: by title.
         pictures: by file name without its ending.
@@ -82,7 +83,7 @@ class Answer:
         return "\n\n".join(parts) + "\n"
 
     def html(self, command: str | None = None) -> str:
-        """The answer as one HTML page that loads nothing, with its pictures inside and tables that can be sorted.
+        """The answer as an HTML page without outside requests, with its pictures inside and tables that can be sorted.
 
         Args:
             command: that gave the answer, for the page's reader to run again.

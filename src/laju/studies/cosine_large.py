@@ -71,9 +71,9 @@ def study(
     """Train with every policy on the images in `options.data_dir`, and say whether the cosine is better.
 
     A folder that takes up to 2 GiB decoded, with nothing asked of Accelerate, is trained by the lab's own loop from memory; any
-    other by Accelerate, which reads images as they are needed.
+    folder is trained by Accelerate, which reads images when the images are needed.
 
-    Without a folder, and small, it is a smoke run on `sample_pictures`, with a size, batch size and rates of its own.
+    Without a folder, and small, the study is a smoke run on `sample_pictures`, with a size, batch size and rates of its own.
 
     Args:
         options: `data_dir` is the folder; by default 30 epochs and 3 seeds, and 4 and 2 when small.
@@ -81,7 +81,7 @@ def study(
         size: pixels of a side that the model sees, 224 by default.
         batch_size: images an update, over all processes and micro-batches, 64 by default.
         rates: peak rates to choose from for each policy; by default 0.3, 1 and 3 times 0.1 · batch_size / 256 (Goyal et al.,
-            arXiv 1706.02677), and larger ones while a policy is best at its largest. One means that nothing is chosen.
+            arXiv 1706.02677), and larger rates while a policy is best at its largest. With a single rate nothing is chosen.
         optimizer: SGD with a momentum of 0.9 and a weight decay of 10⁻⁴ by default.
         mixed_precision, accumulate, processes, workers, cpu: as in `Accelerated`.
 
@@ -179,7 +179,7 @@ def _best(scores: Tried) -> float:
 
 
 def _alone(scores: Tried, peak: float) -> bool:
-    """Whether no other peak rate has as good a test accuracy."""
+    """Whether every other peak rate has a lower test accuracy."""
     end = scores[peak]
     others = (other for rate, other in scores.items() if rate != peak and other is not None)
     return end is not None and all(other.test_accuracy < end.test_accuracy for other in others)
@@ -280,7 +280,7 @@ def _answer(
 
 
 def _differences(accuracies: Mapping[str, Mapping[int, float]], image: float) -> dict[str, Estimate]:
-    """The cosine's test accuracy less each other policy's, paired by seed, with intervals that hold together."""
+    """The cosine's test accuracy less the accuracy of each further policy, paired by seed, with simultaneous intervals."""
     if _ASKED not in accuracies:
         return {}
     seeds = list(accuracies[_ASKED])
@@ -291,7 +291,7 @@ def _differences(accuracies: Mapping[str, Mapping[int, float]], image: float) ->
             continue
         lead = joint_difference(a, b, max(len(accuracies) - 1, 1), resolution=image, bounds=ACCURACY)
         if lead is not None:
-            # Shares of the same images: what is left below this is the rounding of their sums.
+            # Shares of the same images: a difference below this is rounding of their sums.
             found[policy] = lead if abs(lead.mean) > 1e-12 else replace(lead, mean=0.0)
     return found
 
@@ -312,14 +312,14 @@ def _verdict(
     image: float,
     command: str,
 ) -> str:
-    """Which policies the cosine is shown to be better or worse than, with its lead over each, in one sentence."""
+    """The policies that the cosine is shown to be better or worse than, with its lead over each, in one sentence."""
     if _ASKED not in accuracies:
         row = next(row for row in found.summary() if row.name == _ASKED)
         return f"There is no answer: with the cosine not every trial finished ({row.note})."
     if not leads:
         return "There is no answer: with no other policy did every trial finish."
     signs = {policy: claim(lead, above=1, below=-1, otherwise=0) for policy, lead in leads.items()}
-    # Seeds that all differ by the same one image are no more than that.
+    # Seeds that all differ by the same single image are no more evidence than that image.
     signs = {policy: sign if abs(leads[policy].mean) > 1.001 * image else 0 for policy, sign in signs.items()}
 
     def which(sign: int) -> str:

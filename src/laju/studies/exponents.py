@@ -1,6 +1,6 @@
 """The exponent of a polynomial decay: base·(1 + e)^-α without an end, and base·(1 - e/epochs)^p, which ends at 0.
 
-e are epochs. Every exponent gets the same choice of base rates, since a steeper decay wants a larger one.
+e is the number of epochs. Every exponent gets the same choice of base rates, since a steeper decay wants a larger base rate.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class Decay:
-    """One exponent: of the family "α" (no end), "p" (to 0), or no decay at all, α = 0."""
+    """An exponent: of the family "α" (no end), "p" (to 0), or no decay at all, α = 0."""
 
     family: str
     exponent: float
@@ -85,7 +85,7 @@ def _name(decay: Decay, base: float) -> str:
 
 
 def _tuned(found: Comparison, decays: list[Decay], bases: tuple[float, ...], figure: str) -> dict[str, float]:
-    """The base rate of each exponent that is best by a figure, among those that every seed survived."""
+    """The base rate of each exponent that is best by a figure, among base rates that every seed survived."""
     chosen = {}
     for decay in decays:
         names = {_name(decay, base): base for base in bases}
@@ -219,7 +219,7 @@ def _convergence(
     halves: Mapping[str, Mapping[int, float]],
     ends: Mapping[str, Mapping[int, float]],
 ) -> str:
-    """What the exponent does to convergence: which is ahead half-way and at the end, and which has stopped."""
+    """The effect of the exponent on convergence: which is ahead half-way and at the end, and which has stopped."""
     early, late = (rank(losses, smallest=True, bounds=LOSS) for losses in (halves, ends))
     slowest = rank(ends, bounds=LOSS)
     assert early is not None
@@ -249,7 +249,7 @@ def _convergence(
 
 
 def _base(found: Comparison, decays: list[Decay], bases: tuple[float, ...], tuned: Mapping[str, float]) -> str:
-    """Whether the base rate matters for one exponent, which is what a comparison at a common base rate would show."""
+    """Whether the base rate matters for an exponent, as a comparison at a common base rate would show."""
     failed = [row.name for row in found.summary() if row.diverged + row.collapsed]
     test, pairs = finals(found, "test_accuracy"), {}
     for decay in decays:

@@ -44,10 +44,10 @@ class Boundary:
     """Where training begins to fail as the rate grows.
 
     Args:
-        safe: the largest rate that every seed survived, as it did all between it and the best.
+        safe: the largest rate up to which, from the best rate on, every rate was survived by every seed.
         fatal: the smallest rate from which on no seed survived; None where some did at the largest.
         half: the rate at which half of the seeds fail, by a logistic curve in ln(rate).
-        low, high: its 95 % interval by the profile of the likelihood; None where the rates that were tried do not bound it.
+        low, high: its 95 % interval by the profile of the likelihood; None where the rates tried do not bound the interval.
         width: s of the curve 1/(1 + exp(-(ln rate - ln half)/s)).
     """
 
@@ -97,7 +97,7 @@ def boundary(failed: Mapping[float, tuple[int, int]]) -> Boundary | None:
 
 
 def study(options: Options) -> Answer:
-    """Train with constant rates, and find the best one and the boundary."""
+    """Train with constant rates, and find the best rate and the boundary."""
     epochs = options.epochs or (6 if options.small else 20)
     seeds = options.seeds or (2 if options.small else 5)
 
@@ -143,7 +143,7 @@ def _failures(found: Comparison) -> dict[float, tuple[int, int]]:
 
 
 def _large(found: Comparison) -> dict[float, tuple[int, int]]:
-    """The failures from the rate of the lowest training loss on. Smaller rates fail, too, but because they are too slow."""
+    """The failures from the rate of the lowest training loss on. Smaller rates fail, too, but from being too slow."""
     fastest = loss_ranking(found)
     return {r: f for r, f in _failures(found).items() if fastest is not None and r >= float(fastest.best)}
 
@@ -200,7 +200,7 @@ def _answer(task: str, found: Comparison) -> Answer:
 
 
 def _verdict(found: Comparison, by_test: Ranking | None, edge: Boundary | None) -> str:
-    """Both questions in one sentence: the best rate, and where training fails."""
+    """The answer to both questions in one sentence: the best rate, and where training fails."""
     largest = list(found.schedules)[-1]
     if edge is not None:
         fails = f"half of the seeds fail at {edge.half:.2g} ({_known(edge)})"
@@ -347,7 +347,7 @@ def _draw_figure(ax: Any, found: Comparison, panel: str) -> None:
             ax.set_ylim(min(values) / 2.5, max(values) * 1.6)
         ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value) if value >= 1e-3 else f"{value:g}"))
         ax.yaxis.set_minor_formatter(NullFormatter())
-    elif whole:  # what the survivors of other rates have may be anywhere down to guessing
+    elif whole:  # survivors of the remaining rates may be anywhere down to guessing
         values = [value for seeds in whole.values() for value in seeds.values()]
         low, high = min(values), max(values)
         ax.set_ylim(max(low - 0.02, 0), high + max(0.25 * (high - low), 0.01))

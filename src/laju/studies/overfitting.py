@@ -1,8 +1,8 @@
-"""Does a falling rate overfit less than a constant one at the same training loss?
+"""Does a falling rate overfit less than a constant rate at the same training loss?
 
-The end of training does not tell: a schedule that has fitted less of the training data overfits less for that reason alone. The
+The end of training does not answer: a schedule that has fitted less of the training data overfits less for that reason alone. The
 test figures of two runs are compared where their training losses are equal, seed by seed. Training losses are evaluated on all
-training examples at the end of every epoch, since those on record are means over an epoch in which the weights move.
+training examples at the end of every epoch, since the recorded losses are means over an epoch in which the weights move.
 """
 
 from __future__ import annotations
@@ -63,11 +63,11 @@ _LEAST_EPOCHS = 3
 _END = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "gap")
 
 
-# --- one run -----------------------------------------------------------------------------------------------------------
+# --- a run -------------------------------------------------------------------------------------------------------------
 
 
 class Point(NamedTuple):
-    """The figures of one set of weights, on all training and all test examples."""
+    """The figures of a set of weights, on all training and all test examples."""
 
     epoch: float
     train_accuracy: float
@@ -82,7 +82,7 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True)
 class Curve:
-    """The figures of one run as functions of its training loss.
+    """The figures of a run as functions of its training loss.
 
     Args:
         losses: training losses after the epochs, in any order; kept from the highest to the lowest.
@@ -114,7 +114,7 @@ class Curve:
         return self.losses[-1]
 
     def at(self, loss: float) -> Point:
-        """The figures at a training loss, on the line in ln(loss) between the epochs whose losses are next to it."""
+        """The figures at a training loss, on the line in ln(loss) between the two epochs with the nearest losses."""
         x = -np.log(self.losses)
         return Point(*(float(np.interp(-math.log(loss), x, values)) for values in zip(*self.points, strict=True)))
 
@@ -123,7 +123,7 @@ def watch(trial: Trial, report: Report | None = None) -> tuple[Outcome, list[lis
     """Train once; after every epoch, the loss and the accuracy on all training examples.
 
     Args:
-        trial: what to train.
+        trial: the trial to train.
         report: called with every record as it is made.
     """
     from laju.lab.engines.loop import run
@@ -140,7 +140,7 @@ def watch(trial: Trial, report: Report | None = None) -> tuple[Outcome, list[lis
 
 
 def curve(outcome: Outcome, ends: Sequence[Sequence[float]]) -> Curve:
-    """The curve of a run that finished, from what `watch` found."""
+    """The curve of a run that finished, from its outcome and the training figures that `watch` returned."""
     records = [record for record in outcome.records if record.test_accuracy is not None]
     points = [
         Point(record.epoch, accuracy, _known(record.test_accuracy), _known(record.test_loss))
@@ -168,7 +168,7 @@ class Pair:
 
 
 def pair(seed: int, run: Curve, reference: Curve, loss: float | None = None) -> Pair | None:
-    """Two runs at a training loss, by default the lowest that both reach; None where one of them does not reach it."""
+    """Two runs at a training loss, by default the lowest that both reach; None where either run does not reach the loss."""
     low, high = max(run.lowest, reference.lowest), min(run.highest, reference.highest)
     level = low if loss is None else loss
     return Pair(seed, level, run.at(level), reference.at(level)) if low <= level <= high else None
@@ -180,8 +180,8 @@ class Matched:
 
     Attributes:
         name: of the schedule.
-        pairs: one for every such seed, at the lowest training loss that both runs reach.
-        accuracy, loss: test accuracy and test loss less those of the reference; None without pairs. The intervals of all
+        pairs: a pair for every such seed, at the lowest training loss that both runs reach.
+        accuracy, loss: test accuracy and test loss less the reference's; None without pairs. The intervals of all
             schedules hold together in 95 % (Bonferroni).
         lost: seeds without a pair.
     """
@@ -197,7 +197,7 @@ Curves = Mapping[tuple[str, int], Curve]
 
 
 def pairs(name: str, seeds: Sequence[int], curves: Curves, loss: float | None = None) -> tuple[Pair, ...]:
-    """The pairs of a schedule's runs and the reference's, of the seeds that have one; `loss` as in `pair`."""
+    """The pairs of a schedule's runs and the reference's, for the seeds that have a pair; `loss` as in `pair`."""
     both = ((seed, curves.get((name, seed)), curves.get((REFERENCE, seed))) for seed in seeds)
     asked = (pair(seed, a, b, loss) for seed, a, b in both if a is not None and b is not None)
     return tuple(found for found in asked if found is not None)
@@ -270,12 +270,12 @@ def study(options: Options) -> Answer:
 
 
 def answer(options: Options, task: Task, found: Sequence[Comparison], curves: Curves) -> Answer:
-    """What trainings say about overfitting.
+    """The evidence of trainings on overfitting.
 
     Args:
-        options: of the study, for the command that would settle what is open.
-        task: that was trained.
-        found: its trainings, with the same seeds; the names of schedules are those of this module.
+        options: of the study, for the command that would settle an open question.
+        task: the task of the trainings.
+        found: the trainings, with the same seeds; schedules have the names of this module.
         curves: by schedule and seed, of the trainings that finished.
     """
     seeds, plan = found[0].seeds, found[0].plan
@@ -346,7 +346,7 @@ def answer(options: Options, task: Task, found: Sequence[Comparison], curves: Cu
 
 
 def _mean(trials: Sequence[Mapping[str, Any]], figure: str) -> Estimate | None:
-    """A final figure over the seeds that finished; None where one of them does not have it."""
+    """A final figure over the seeds that finished; None where a finished seed lacks the figure."""
     values = [trial[figure] for trial in trials if trial["status"] == "finished"]
     bounds = (-1.0, 1.0) if figure == "gap" else ACCURACY if figure.endswith("_accuracy") else LOSS
     return None if None in values else estimate(values, bounds=bounds)
@@ -364,7 +364,7 @@ def _apart(
 
 
 def _end(ahead: Mapping[str, Estimate | None]) -> str:
-    """What is shown of test accuracy at the end of training."""
+    """The evidence on test accuracy at the end of training."""
     parts = []
     for sign, word in ((1, "above"), (-1, "below")):
         shown = {n: e for n, e in ahead.items() if e is not None and claim(e, above=1, below=-1, otherwise=0) == sign}
@@ -379,7 +379,7 @@ def _end(ahead: Mapping[str, Estimate | None]) -> str:
 def _by_level(
     rows: Sequence[Matched], seeds: Sequence[int], curves: Curves, resolution: float
 ) -> dict[str, dict[float, Estimate | None]]:
-    """The difference in test accuracy of each schedule at the same few training losses; None where not every pair reaches it."""
+    """The difference in test accuracy of each schedule at the same few training losses; None where a pair is missing."""
     lowest = [statistics.median(p.loss for p in row.pairs) for row in rows if row.pairs]
     if not lowest:
         return {}
@@ -397,7 +397,7 @@ def _by_level(
 
 
 def _verdict(options: Options, epochs: int, rows: Sequence[Matched], gap: Estimate | None) -> str:
-    """What is shown of the falling rates in one sentence, and the command that would settle the rest."""
+    """The evidence on the falling rates in one sentence, and the command that would settle the rest."""
     falling = [row for row in rows if row.name in FALLING and row.pairs]
     if gap is None or not falling:
         return "There is no answer: with no seed did both the constant rate and a falling one finish."
@@ -558,7 +558,7 @@ def _matched_json(row: Matched) -> dict[str, Any]:
 
 
 def _picture(curves: Curves, rows: Sequence[Matched]) -> Figure:
-    """Test figures by training loss, and each schedule's difference at the lowest one that both runs of a seed reach."""
+    """Test figures by training loss, and each schedule's difference at the lowest loss that both runs of a seed reach."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 

@@ -1,4 +1,4 @@
-"""Deep plain networks: many layers with nothing that keeps signals at one size, neither normalisation nor skip connections.
+"""Deep plain networks: many layers, and neither normalisation nor skip connections to keep signals at one size.
 
 How far such a network's initial weights are from the right size decides whether its training needs a warmup.
 """
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 def plain(seed: int, inputs: int, classes: int, depth: int = 12, width: int = 64, gain: float = 2.0) -> torch.nn.Module:
-    """`depth` fully connected layers with ReLU between them, from inputs (N, ...) to logits (N, classes).
+    """`depth` fully connected layers with ReLU in between, from inputs (N, ...) to logits (N, classes).
 
     Weights are normal with variance gain/fan_in, biases 0. A gain of 2 keeps the size of signals from layer to layer (He et al.,
-    arXiv 1502.01852); one of 2·g² makes them g times as large in each. The state of torch's random generator stays as it is.
+    arXiv 1502.01852); a gain of 2·g² scales the signals by g in each layer. The state of torch's random generator stays as it is.
 
     Args:
         seed: of the weights.
-        inputs: numbers in one input.
+        inputs: the size of an input.
         classes: number of logits.
         depth: number of layers, at least 2.
         width: units of every layer but the last.
@@ -60,7 +60,7 @@ class Plain(Task):
     """Another task's data with a deep plain network as the model.
 
     Args:
-        task: what is trained otherwise.
+        task: the task to train in all further respects.
         depth, width, gain: as in `plain`.
 
     >>> from laju.lab import Digits

@@ -1,8 +1,8 @@
 """Let the loss decide when the rate falls, against fixed schedules that end at the same rate.
 
-The validation loss of every seed's own run drives `laju.Plateau`. What it decided is recorded as a plain schedule, which is then
-trained again: with the same seed, where every figure must come out the same, and with the other seeds, which tells what the loss
-said of this very run from the shape that it gave.
+The validation loss of every seed's own run drives `laju.Plateau`. The decisions are recorded as a plain schedule, which is then
+trained again: with the same seed, where every figure must come out the same, and with the remaining seeds, which separates the
+use of this very run's loss from the shape of the schedule.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Driven:
 
 
 def study(options: Options) -> Answer:
-    """Train with a plateau, record what it decided, and train the records and fixed schedules on the same seeds."""
+    """Train with a plateau, record its decisions, and train the records and fixed schedules on the same seeds."""
     rule = _SMALL_RULE if options.small else _RULE
     epochs = options.epochs or (5 if options.small else 20)
     seeds = range(options.seeds or (2 if options.small else 3))
@@ -113,7 +113,7 @@ def _driven(trial: Trial, outcome: Outcome, rule: Plateau) -> Driven:
 
 
 def _same(a: Outcome, b: Outcome) -> bool:
-    """Whether two trainings are one, to the last bit of every record."""
+    """Whether two trainings are the same, to the last bit of every record."""
     return (a.status, a.diverged_at, a.records) == (b.status, b.diverged_at, b.records)
 
 
@@ -123,7 +123,7 @@ def _same(a: Outcome, b: Outcome) -> bool:
 def _figures(
     found: Comparison, driven: Sequence[Driven], fixed: Sequence[str], figure: str
 ) -> dict[str, dict[int, float]]:
-    """A final figure by schedule and seed, of those that every seed survived."""
+    """A final figure by schedule and seed, for schedules that every seed survived."""
     values = finals(found, figure)
     result = {name: values[name] for name in fixed if name in values}
     if all(run.outcome.status == "finished" for run in driven):
@@ -227,7 +227,7 @@ def _ranking(test: Mapping[str, Mapping[int, float]], resolution: float) -> Rank
 
 
 def _verdict(test: Mapping[str, Mapping[int, float]], ranking: Ranking | None) -> str:
-    """Whether it is better to let the loss decide, in one sentence."""
+    """Whether to let the loss decide is better, in one sentence."""
     if ranking is None:
         return "No schedule was survived by every seed, so nothing is said of the plateau."
     if OWN not in test:
@@ -291,7 +291,7 @@ def _replayed(driven: Sequence[Driven]) -> str:
 
 
 def _worth(test: Mapping[str, Mapping[int, float]], resolution: float) -> Estimate | None:
-    """How much more a run's own plateau gives than the plateaus of other seeds, paired by seed."""
+    """The gain of a run's own plateau over the plateaus of all further seeds, paired by seed."""
     if OWN not in test or OTHERS not in test:
         return None
     own, others = ([test[which][seed] for seed in test[OWN]] for which in (OWN, OTHERS))
@@ -358,7 +358,7 @@ def _picture(
 
 
 def _strips(ax: Any, test: Mapping[str, Mapping[int, float]]) -> None:
-    """A row of dots a schedule, one a seed, and their mean."""
+    """A row of dots a schedule, a dot for each seed, and the mean of the dots."""
     from matplotlib.ticker import MaxNLocator
 
     names = list(test)[::-1]

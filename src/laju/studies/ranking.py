@@ -1,4 +1,4 @@
-"""Which of several schedules is best, as far as the seeds can tell, and the words for it."""
+"""Which of several schedules is best, as far as the seeds can show, and the words for the result."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = [
 def finals(comparison: Comparison, figure: str, names: Iterable[str] | None = None) -> dict[str, dict[int, float]]:
     """A final figure of `Comparison.trials` by name and seed, of the schedules with which every seed finished.
 
-    Those that lost seeds are left out, since the seeds that are left flatter them.
+    Schedules that lost seeds are left out, since their remaining seeds flatter them.
     """
     wanted = list(comparison.schedules) if names is None else list(names)
     found: dict[str, dict[int, float]] = {name: {} for name in wanted}
@@ -46,7 +46,7 @@ def loss_ranking(comparison: Comparison, names: Iterable[str] | None = None) -> 
 
 
 def interval_of(seeds: int) -> str:
-    """What the cells of a table are, for its title.
+    """The content of a table's cells, for the table's title.
 
     >>> interval_of(5), interval_of(1)
     ('mean and 95 % interval of 5 seeds', '1 seed')
@@ -78,9 +78,9 @@ def extreme(ranking: Ranking, what: str, name: str = "The lowest mean training l
 
     Args:
         ranking: by the figure.
-        what: the things that are ranked, such as "rate".
+        what: the kind of thing ranked, such as "rate".
         name: of the figure, with the adjective.
-        than: how it stands to the others where that is shown.
+        than: the relation to the rest where that relation is shown.
     """
     text = f"{name} is that of {ranking.best}: {ranking.value.text()}"
     if ranking.lead is None:
@@ -92,7 +92,7 @@ def extreme(ranking: Ranking, what: str, name: str = "The lowest mean training l
 
 
 def ahead(ranking: Ranking) -> str:
-    """The words before the best by test accuracy: whether it is shown to be, or is only ahead."""
+    """The words before the best by test accuracy: shown to be best, or only ahead."""
     return (
         "The best by test accuracy is" if ranking.decided and ranking.lead is not None else "Ahead by test accuracy is"
     )

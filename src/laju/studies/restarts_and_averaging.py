@@ -1,8 +1,8 @@
-"""What do restarts and averages of the weights give? Cyclic schedules, SGDR, SWA and an exponential moving average.
+"""The gain of restarts and of averages of the weights: cyclic schedules, SGDR, SWA and an exponential moving average.
 
 Every training keeps two averages of its weights with `torch.optim.swa_utils.AveragedModel`: SWA (Izmailov et al., arXiv
 1803.05407), of the ends of epochs or cycles in the later part of the run, and an EMA over all updates. The losses along the
-straight line through the last weights and the averaged ones show where in the valley each of them lies.
+straight line through the last weights and the averaged weights show where in the valley each of them lies.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _OF = {"last": "the last weights of", "swa": "SWA over", "ema": "the EMA over"}
 
 @dataclass(frozen=True)
 class Point:
-    """One set of weights, evaluated on all of the training data and of the test data."""
+    """A set of weights, evaluated on all of the training data and of the test data."""
 
     train_loss: float
     train_accuracy: float
@@ -67,7 +67,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Weights:
-    """What became of the weights of one training.
+    """Evaluations of the last weights and of the averages of one training.
 
     Attributes:
         last: the weights after the last update.
@@ -92,7 +92,7 @@ class Weights:
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Weights:
-        """Weights from what `to_json` gave."""
+        """Weights from the result of `to_json`."""
         swa = fields["swa"]
         return cls(
             last=Point(**fields["last"]),
@@ -208,11 +208,11 @@ def schedules(updates: int, in_epoch: int) -> dict[str, tuple[Schedule, tuple[in
     }
 
 
-# --- one training ------------------------------------------------------------------------------------------------------
+# --- a training --------------------------------------------------------------------------------------------------------
 
 
 def look(trial: Trial, taken: Sequence[int], report: Report | None = None) -> tuple[Outcome, dict[str, Any] | None]:
-    """The outcome of a trial, and its `Weights` as values for JSON; None for these where it diverged or collapsed."""
+    """The outcome of a trial, and its `Weights` as values for JSON; None for the weights of a trial that did not finish."""
     outcome, weights, _ = averaged(trial, taken, report)
     return outcome, None if weights is None else weights.to_json()
 
@@ -220,19 +220,19 @@ def look(trial: Trial, taken: Sequence[int], report: Report | None = None) -> tu
 def averaged(
     trial: Trial, taken: Sequence[int], report: Report | None = None
 ) -> tuple[Outcome, Weights | None, dict[str, npt.NDArray[np.float32]]]:
-    """Run a trial in torch and keep averages of its weights; None for `Weights` where it diverged or collapsed.
+    """Run a trial in torch and keep averages of its weights; None for `Weights` where the trial diverged or collapsed.
 
-    Normalisation statistics are computed anew from the training data for every set of weights that is evaluated, the last ones
+    Normalisation statistics are computed anew from the training data for every evaluated set of weights, the last weights
     included, so that nothing but the weights differs.
 
     Args:
-        trial: what to run.
+        trial: the trial to run.
         taken: after which numbers of completed updates SWA takes the weights.
-        report: is called with every record as it is made.
+        report: called with every new record.
 
     Returns:
-        The outcome, what became of the weights, and the parameters themselves: "last", "ema" and, where there is one, "swa", as
-        one vector each.
+        The outcome, the evaluated weights, and the parameters themselves: "last", "ema" and, where there is an SWA average,
+        "swa", each as a vector.
     """
     import torch
     from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -271,7 +271,7 @@ def averaged(
         alphas = tuple(round(float(a), 12) for a in np.linspace(*LINE))
         for alpha in alphas:
             between = ((1 - alpha) * last + alpha * average).split([p.numel() for p in probe.parameters()])
-            with torch.no_grad():  # into the layout that they have, which torch's own function would change
+            with torch.no_grad():  # into the parameters' own layout, which torch's own function would change
                 for parameter, values in zip(probe.parameters(), between, strict=True):
                     parameter.copy_(values.view(parameter.shape))
             line.append(evaluate(probe, task, *data))
@@ -290,7 +290,7 @@ def evaluate(
     test_inputs: torch.Tensor,
     test_labels: torch.Tensor,
 ) -> Point:
-    """Mean losses and accuracies, after the model's normalisation statistics, if it has any, are those of the training inputs."""
+    """Mean losses and accuracies, after normalisation statistics, if the model has any, are recomputed on the training inputs."""
     import torch
     from torch.optim.swa_utils import update_bn
 
@@ -314,7 +314,7 @@ def evaluate(
 
 @dataclass(frozen=True)
 class _Row:
-    """One schedule over its seeds; differences are to the last weights of the same training."""
+    """A schedule over its seeds; differences are to the last weights of the same training."""
 
     name: str
     trials: int
@@ -375,7 +375,7 @@ def _row(name: str, seeds: Sequence[int], weights: Mapping[Key, Weights], compar
 
 
 def barrier(weights: Weights) -> float:
-    """How far the training loss between the two ends of the line rises above the larger end; 0 where it does not."""
+    """How far the training loss between the two ends of the line rises above the larger end; 0 without a rise."""
     between = [p.train_loss for a, p in zip(weights.alphas, weights.line, strict=True) if 0 <= a <= 1]
     return max(between) - max(between[0], between[-1])
 
@@ -389,7 +389,7 @@ def lowest(weights: Weights, what: str) -> float:
 def _against(
     name: str, seeds: Sequence[int], weights: Mapping[Key, Weights], comparisons: int, resolution: float
 ) -> Estimate | None:
-    """In test accuracy, the last weights against those of the cosine."""
+    """In test accuracy, the last weights against the cosine's last weights."""
     both = [seed for seed in seeds if (name, seed) in weights and ("cosine", seed) in weights]
     ours, theirs = ([weights[n, seed].last.test_accuracy for seed in both] for n in (name, "cosine"))
     return joint_difference(ours, theirs, comparisons, resolution=resolution, bounds=ACCURACY)
@@ -398,7 +398,7 @@ def _against(
 def _differences(
     rows: Sequence[_Row], against: Mapping[str, Estimate | None]
 ) -> dict[str, tuple[str, str, dict[str, Estimate]]]:
-    """The three questions: what is compared to what, and the differences in test accuracy by schedule."""
+    """The three questions: the two sides compared, and the differences in test accuracy by schedule."""
     asked = {
         "Restarts and cycles": ("the last weights", "those of the cosine", against),
         "SWA": ("averaged weights", "the last ones", {row.name: row.swa_gain for row in rows}),
@@ -411,7 +411,7 @@ def _differences(
 
 
 def _verdict(asked: Mapping[str, tuple[str, str, Mapping[str, Estimate]]], seeds: int) -> str:
-    """What is shown of restarts, SWA and the EMA, in one sentence."""
+    """The evidence on restarts, SWA and the EMA, in one sentence."""
     parts = []
     for title, (_, _, differences) in asked.items():
         for word, sign in (("better", 1), ("worse", -1)):
@@ -481,7 +481,7 @@ def _text(
 
 
 def _decided(differences: Mapping[str, Estimate], ours: str, theirs: str) -> str:
-    """What the differences in test accuracy show, and of which schedules they show nothing."""
+    """The schedules with a shown difference in test accuracy, and the schedules that are not decided."""
     if not differences:
         return "There is nothing to compare."
     parts = []
@@ -554,7 +554,7 @@ def _trial_json(key: Key, outcome: Outcome, weights: Weights | None) -> dict[str
 
 
 def _picture_averages(rows: Sequence[_Row]) -> Figure:
-    """Test accuracy of last, SWA and EMA weights, one line a schedule."""
+    """Test accuracy of last, SWA and EMA weights, a line for each schedule."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8.5, 1.2 + 0.52 * len(rows)), facecolor="white", layout="constrained")
@@ -581,7 +581,7 @@ def _picture_averages(rows: Sequence[_Row]) -> Figure:
 
 
 def _picture_lines(names: Mapping[str, Any], seeds: Sequence[int], weights: Mapping[Key, Weights]) -> Figure:
-    """Losses along the line, as means over the seeds, one panel a schedule."""
+    """Losses along the line, as means over the seeds, a panel for each schedule."""
     from matplotlib.figure import Figure
 
     shown = [name for name in names if any((name, seed) in weights for seed in seeds)]

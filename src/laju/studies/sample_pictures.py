@@ -1,4 +1,4 @@
-"""A folder of pictures from what comes with scikit-learn, for a first look at a study that asks for larger images."""
+"""A folder of pictures from data that come with scikit-learn, for a first look at a study that asks for larger images."""
 
 from __future__ import annotations
 

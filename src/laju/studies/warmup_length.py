@@ -1,8 +1,9 @@
-"""How long should a warmup be? Peak rates by warmup lengths, for SGD and Adam, in the task's own network and in deep plain ones.
+"""The length of a warmup: peak rates by warmup lengths, for SGD and Adam, in the task's own network and in deep plain networks.
 
-A deep network whose initial weights are too large can only take small steps at first and larger ones later, as a warmup has it;
+A deep network whose initial weights are too large can only take small steps at first and larger steps later, as in a warmup;
 the study looks at the sizes of its first updates and at freezing layers instead (Gotmare et al., arXiv 1810.13243).
-For Adam it tries the lengths that need no tuning (Ma & Yarats, arXiv 1910.04209) beside RAdam (Liu et al., arXiv 1908.03265).
+For Adam the study tries the lengths that need no tuning (Ma & Yarats, arXiv 1910.04209) beside RAdam (Liu et al., arXiv
+1908.03265).
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ Make = Callable[[float], Schedule]
 
 @dataclass(frozen=True)
 class _Setting:
-    """One grid: a network and an optimizer, with what is done at the start by its name."""
+    """A grid: a network and an optimizer, with the ways to start by name."""
 
     key: str
     title: str
@@ -170,7 +171,7 @@ def study(options: Options) -> Answer:
     )
 
 
-# --- what is trained ---------------------------------------------------------------------------------------------------
+# --- the trials --------------------------------------------------------------------------------------------------------
 
 
 def _settings(size: _Size, task: Task, lengths: Sequence[int], in_epoch: int) -> list[_Setting]:
@@ -203,12 +204,12 @@ def _name(setting: _Setting, way: str, rate: float) -> str:
 
 @dataclass(frozen=True)
 class _Grid:
-    """What a setting's trials came to: for each way and rate, by seed, whether it trained and how well."""
+    """The results of a setting's trials: for each way and rate, by seed, whether the network trained and how well."""
 
     setting: _Setting
     seeds: Sequence[int]
     trained: Mapping[str, npt.NDArray[np.bool_]]  # by way, (rates, seeds)
-    accuracy: Mapping[str, npt.NDArray[np.float64]]  # NaN where it did not finish
+    accuracy: Mapping[str, npt.NDArray[np.float64]]  # NaN for a trial that did not finish
 
     @classmethod
     def of(cls, setting: _Setting, seeds: Sequence[int], outcomes: Mapping[Key, Outcome]) -> _Grid:
@@ -225,11 +226,11 @@ class _Grid:
         return [boundary(self.setting.rates, self.trained[way][:, i]) for i in range(len(self.seeds))]
 
     def boundary(self, way: str) -> float | None:
-        """The same over all seeds: a rate trains when it trains with each."""
+        """The boundary over all seeds together: a rate trains when the rate trains with every seed."""
         return boundary(self.setting.rates, [bool(row.all()) for row in self.trained[way]])
 
     def best(self, way: str) -> int | None:
-        """The number of the rate with the best mean test accuracy, of those that train with every seed."""
+        """The number of the rate with the best mean test accuracy, among rates that train with every seed."""
         usable = self.trained[way].all(axis=1)
         if not usable.any():
             return None
@@ -250,7 +251,7 @@ class _Grid:
         return joint_difference(*pairs, others, resolution=resolution, bounds=ACCURACY)
 
     def change(self, way: str, reference: _Grid | None = None) -> Change:
-        """What a way does to the largest rate that trains, beside the first way of this grid or of another one."""
+        """The effect of a way on the largest rate that trains, beside the first way of this grid or of a reference grid."""
         grid = self if reference is None else reference
         first, *others = grid.setting.ways
         comparisons = len(others) if reference is None else len(self.setting.ways)
@@ -300,14 +301,14 @@ class _Grid:
 
 @dataclass(frozen=True)
 class Change:
-    """What a start does to the largest rate that trains, seed by seed.
+    """The effect of a start on the largest rate that trains, seed by seed.
 
     Attributes:
         ratios: by seed, how many times as large the rate is; infinite where nothing trains without. None where a seed trains at
             no rate either way, and there is nothing to compare.
         steps: the mean change in steps of the rates that were tried, with an interval that holds for all starts of a setting
-            together. A rate is known no closer than a step, so the spread is at least one; no rate that trains counts as one step
-            below the smallest.
+            together. A rate is known no closer than a step, so the spread is at least a step; no rate that trains counts as a
+            step below the smallest.
         comparisons: how many starts are looked at together.
     """
 
@@ -327,7 +328,7 @@ class Change:
 
     @property
     def text(self) -> str:
-        """What is shown, and what the seeds had."""
+        """The claim, and the seeds' ratios."""
         if self.ratios is None:
             return "cannot be compared for every seed, as nothing trains"
         if set(self.ratios) == {1.0}:
@@ -342,7 +343,7 @@ class Change:
 
     @property
     def by_seed(self) -> str:
-        """What the seeds had, such as `2 to 16 times: wider for 3 of 3 seeds, narrower for 0`."""
+        """The seeds' ratios, such as `2 to 16 times: wider for 3 of 3 seeds, narrower for 0`."""
         ratios = self.ratios or (1.0,)
         low, high = min(ratios), max(ratios)
         far = f"{low:.2g} times" if low == high else f"{low:.2g} to {high:.2g} times"
@@ -352,12 +353,12 @@ class Change:
 
 
 def trains(outcome: Outcome, chance_loss: float) -> bool:
-    """Whether the run learned: it finished, with a training loss below `LEARNED` of that of guessing at its end."""
+    """Whether the run learned: the run finished, with a last training loss below `LEARNED` times the loss of guessing."""
     return outcome.status == "finished" and outcome.records[-1].train_loss < LEARNED * chance_loss
 
 
 def boundary(rates: Sequence[float], trained: Sequence[bool] | npt.NDArray[np.bool_]) -> float | None:
-    """The largest rate before the first one, going up from the smallest that trains, that does not; None if none trains.
+    """The largest rate of the first unbroken series of rates that train, from the smallest up; None if no rate trains.
 
     >>> boundary([0.1, 0.2, 0.4, 0.8], [False, True, True, False])
     0.4
@@ -379,7 +380,7 @@ def _accuracy(outcome: Outcome) -> float:
 
 
 def _probe(grid: _Grid, plain: str, warmed: str) -> float:
-    """The rate at which first updates are looked at: the largest that trains with the warmup, in every seed if there is one."""
+    """The rate at which first updates are looked at: the largest that trains with the warmup, in every seed if possible."""
     least = grid.setting.rates[0]
     return grid.boundary(warmed) or min((b for b in grid.boundaries(warmed) if b is not None), default=least)
 
@@ -396,7 +397,7 @@ def watch(
         trial: in torch, with SGD.
         frozen: "upper" or "lower" half of the layers, whose rate is 0 at first; None for neither.
         updates: for how many.
-        report: is called with every record as it is made.
+        report: called with every new record.
     """
     import torch
 
@@ -442,7 +443,7 @@ def _freeze(
     probe: float,
     options: Options,
 ) -> tuple[dict[Key, Outcome], dict[str, Sizes]]:
-    """Outcomes with half of the layers frozen at first, as of a setting, and first updates at one rate with everything tried."""
+    """Outcomes with half of the layers frozen at first, as of a setting, and first updates at one rate for every way tried."""
     plain, _ = ways
     setting = _Setting("freezing", deep.title, deep.task, deep.optimizers, {}, deep.rates)
     work: dict[Key, tuple[Trial, str | None, int]] = {}
@@ -465,7 +466,7 @@ def _freeze(
 
 
 def _verdict(grids: Sequence[_Grid]) -> str:
-    """What warmups are shown to do, or which is ahead, in one sentence."""
+    """The shown effects of warmups, or which warmup is ahead, in one sentence."""
     changes = {(grid.setting.title, way): grid.change(way) for grid in grids for way in list(grid.setting.ways)[1:]}
     shown: dict[str, list[str]] = {"widen": [], "narrow": []}
     for (title, way), change in changes.items():
@@ -594,7 +595,7 @@ def _sizes_json(sizes: Mapping[str, Sizes], probe: float) -> dict[str, Any]:
 
 
 def _picture_grids(grids: Sequence[_Grid]) -> Figure:
-    """One panel a setting: how many seeds train and how well, over peak rates and starts."""
+    """A panel for each setting: how many seeds train and how well, over peak rates and starts."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11.5, 2.1 * len(grids)), facecolor="white", layout="constrained")

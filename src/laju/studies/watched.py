@@ -1,7 +1,7 @@
 """Trainings that a study looks into: each in a process of its own, with more than the outcome as its result.
 
-What is looked at (sizes of updates, losses between two sets of weights) is no part of an outcome. Results are kept in the store
-beside the trials, and a training whose result is there does not run again.
+The figures looked at (sizes of updates, losses between two sets of weights) are no part of an outcome. Results are kept in the
+store beside the trials, and a training whose result is there does not run again.
 """
 
 from __future__ import annotations
@@ -40,23 +40,23 @@ def run_watched(
     display: Display | bool | None = None,
     store: Store | str | os.PathLike[str] | None = None,
 ) -> dict[Key, tuple[Outcome, Found]]:
-    """Call a function of a module with each tuple of arguments, several at once in processes of one thread each.
+    """Call a function of a module with each tuple of arguments, several at once in processes with a single thread each.
 
     A training whose worker is lost runs again, the last time alone, as in `laju.lab.compare`.
 
     Args:
         function: trains the trial that is its first argument, and calls its argument `report` with every record; returns the
-            outcome and what else it found, a value that JSON gives back as it is.
-        work: its other arguments by (display name, seed): the trial, then values for JSON.
-        recipe: everything that a result depends on beside the arguments: the name and version of what the function does, and the
-            constants that it uses.
-        jobs: trainings at once; None for one a core.
+            outcome and a further result, a value that JSON restores unchanged.
+        work: its further arguments by (display name, seed): the trial, then values for JSON.
+        recipe: everything that a result depends on beside the arguments: the name and version of the method, and the
+            constants of the function.
+        jobs: trainings at once; None for a training per core.
         display: as in `laju.lab.compare`.
         store: where results are kept.
 
     Raises:
         StoreError: the store cannot be opened or written.
-        TrialsLost: trainings whose worker was lost again and again; the results of the others are kept.
+        TrialsLost: trainings whose worker was lost again and again; all further results are kept.
     """
     watcher = as_display(display)
     fingerprints = {key: _fingerprint(recipe, *arguments) for key, arguments in work.items()}
@@ -89,7 +89,7 @@ def run_watched(
                     key = ready.popleft()
                     flying[place.submit(_train, function, work[key], key, folder, numbers[key])] = key
                 for future in wait(flying, return_when=FIRST_COMPLETED).done:
-                    if future not in flying:  # lost together with another one
+                    if future not in flying:  # lost together with another trial
                         continue
                     key, error = flying.pop(future), future.exception()
                     if error is None:

@@ -1,6 +1,6 @@
 """The schedules of "Learning Rate Scheduling" in *Dive into Deep Learning*, and the experiments of its three tabs.
 
-`schedules` is the chapter's set as its text describes it. `run` trains one tab as a whole, `TABS` says what each tab is.
+`schedules` is the chapter's set as its text describes it. `run` trains a whole tab, and `TABS` describes each tab.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["EPOCHS", "TABS", "TRAINED", "Beside", "Figures", "Result", "Tab", "g
 def schedules() -> dict[str, Schedule]:
     """The chapter's set, by name; value(e) is in force during epoch e.
 
-    The chapter only plots its factor schedule, from 2.0, which no network here survives; the set trains it from 0.3.
+    The chapter only plots its factor schedule, from 2.0, which no network here survives; the set trains that schedule from 0.3.
 
     >>> list(schedules())
     ['constant', 'square root', 'factor', 'multi-factor', 'cosine', 'cosine with warmup']
@@ -44,7 +44,7 @@ def schedules() -> dict[str, Schedule]:
 
 
 def rates(tab: Tab, epochs: int = EPOCHS, as_meant: bool = False) -> dict[str, Schedule]:
-    """What `run` trains a tab with: the rates that its loop uses, or those that the text describes."""
+    """The schedules with which `run` trains a tab: the rates that the tab's loop uses, or the rates that the text describes."""
     return {name: schedules()[name] for name in TRAINED} if as_meant else tab.rates(epochs)
 
 
@@ -62,20 +62,20 @@ def run(
 ) -> Result:
     """Train a tab of the chapter as printed: its network, initial weights, order of data and rates, in its framework.
 
-    A seed stands for the initial weights, which the tab's framework draws from it, and for the order of the data, which NumPy
-    draws from it, so neither is that of a run of the printed cells with that seed; their distributions are.
+    The tab's framework draws the initial weights from a seed, and NumPy the order of the data, so weights and order have the
+    distributions of the printed cells but not their values at the same seed.
 
     Args:
         tab: "pytorch", "tensorflow" or "mxnet".
         task: where the data are from.
         epochs: passes over the training data; the chapter's number by default.
         seeds: how many (0, 1, …), or which.
-        as_meant: train the rates that the text describes instead of those that the tab's loop really uses.
+        as_meant: train the rates that the text describes instead of the rates that the tab's loop really uses.
         data_dir, jobs, store, display: as in `laju.lab.compare`.
 
     Raises:
         ModuleNotFoundError: the framework, or the environment of MXNet, is missing; nothing was trained.
-        ValueError: an unknown tab, and what `laju.lab.compare` raises.
+        ValueError: an unknown tab, or arguments that `laju.lab.compare` refuses.
 
     >>> result = run("pytorch", "digits", epochs=1, seeds=1, jobs=1)
     >>> result.verdict.partition(",")[0]

@@ -181,7 +181,7 @@ class Result:
         return self.verdict, self.notes(), Elsewhere(title, ("schedule", "verdict", *columns), tuple(rows))
 
     def to_json(self) -> dict[str, Any]:
-        """The comparison as `Comparison.to_json` gives it, with the tab's side as "chapter"."""
+        """The comparison in the form of `Comparison.to_json`, with the tab's side as "chapter"."""
         lines = [
             {
                 "schedule": line.row.name,

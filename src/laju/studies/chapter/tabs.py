@@ -1,7 +1,7 @@
-"""The three tabs of the chapter as records: what each trains, at which rates, and what it publishes.
+"""The three tabs of the chapter as records: network, order of data, rates used, and published figures.
 
-The chapter has one text and three tabs of code, which are three experiments: they differ in the network, its initial weights, the
-order of the data and the rates that their loops really use.
+The chapter has one text and three tabs of code, which are three experiments: the tabs differ in the network, its initial weights,
+the order of the data and the rates that their loops really use.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ class Figures:
 
 @dataclass(frozen=True)
 class Tab:
-    """One tab of the chapter.
+    """A tab of the chapter.
 
     Attributes:
         name: "pytorch", "tensorflow" or "mxnet".
         title: the framework's own spelling.
         framework: the lab's name of the framework that the tab is trained in.
-        asked: when its loop asks a scheduler, and what follows from that, as a sentence.
-        published: what the tab prints of its trainings, by name: one run each, to three decimals.
+        asked: when the tab's loop asks a scheduler, and the consequence, as a sentence.
+        published: the figures that the tab prints of its trainings, by name: a single run each, to three decimals.
     """
 
     name: Literal["pytorch", "tensorflow", "mxnet"]
@@ -63,7 +63,8 @@ class Tab:
         """The rates that the tab's loop really uses, by the names of `TRAINED`; per epoch, but per update in MXNet.
 
         Args:
-            epochs: of the run. The tab plots so many values of each scheduler before it trains, which moves the multi-factor one.
+            epochs: of the run. Before training the tab plots so many values of each scheduler, which moves the multi-factor
+                scheduler.
 
         >>> TABS["pytorch"].rates()["cosine with warmup"].child.values(4).round(3)
         array([0.3 , 0.  , 0.06, 0.12])

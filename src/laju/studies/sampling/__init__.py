@@ -1,4 +1,4 @@
-"""What has a schedule to do with sampling? Targets whose answers are known, then the task's network."""
+"""Schedules for sampling: targets with known answers, then the task's network."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def study(options: Options) -> Answer:
     """Sample three targets with known answers, then the weights of the task's network beside SGD at equal cost.
 
     Args:
-        options: `task` and `data_dir` give the images; `epochs` and `seeds` are those of the network; `small` takes seconds and
-            shows only what is certain.
+        options: `task` and `data_dir` give the images; `epochs` and `seeds` are for the network; `small` takes seconds and shows
+            only certain results.
 
     Raises:
         ValueError: an unknown task, or too few epochs for the cycles.

@@ -1,4 +1,4 @@
-"""What the runs on the network show: tables, sentences and pictures."""
+"""Tables, sentences and pictures of the runs on the network."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Findings:
 
     Attributes:
         runs: of all methods.
-        methods: those that finished with every seed, SGD first where it did.
+        methods: methods that finished with every seed, SGD first where SGD did.
         differences: to SGD, by score and method; the intervals of a score hold together in 95 % (Bonferroni).
         noise: by score and method with T > 0, the difference to the same schedule at T = 0; intervals as above.
     """
@@ -93,7 +93,7 @@ class Findings:
 
 
 def verdict(findings: Findings) -> str:
-    """What is shown about the network, as a part of a sentence."""
+    """The evidence on the network, as a part of a sentence."""
     runs, differences = findings.runs, findings.differences
     ensembles = len(differences[SCORES[0]])
     if not ensembles:
@@ -112,7 +112,8 @@ def verdict(findings: Findings) -> str:
 
 
 def _shown(differences: Mapping[str, Estimate], score: Score) -> tuple[list[str], list[str], list[str]]:
-    """The methods that are shown to be better and to be worse, with their differences, and those of which neither is shown."""
+    """The methods shown to be better, the methods shown to be worse, with their differences, and the methods with neither
+    shown."""
     better, worse, open_ = list[str](), list[str](), list[str]()
     for name, apart in differences.items():
         good, bad = (better, worse) if score.larger else (worse, better)
@@ -172,7 +173,7 @@ def text(findings: Findings) -> str:
 
 
 def _sentences(differences: Mapping[str, Estimate], score: Score, other: str) -> str:
-    """What is shown of the differences in a score, in a sentence."""
+    """The evidence on the differences in a score, in a sentence."""
     better, worse, open_ = _shown(differences, score)
     words = ("higher", "lower") if score.larger else ("lower", "higher")
     parts = [
@@ -326,7 +327,7 @@ def _draw_scores(findings: Findings) -> Figure:
     runs = findings.runs
     figure = Figure(figsize=(11.2, 4.2), layout="constrained")
     rates, *panels = figure.subplots(1, 4, width_ratios=(1.3, 1, 1, 1))
-    ways = {m.way: m for m in findings.methods}  # one schedule each
+    ways = {m.way: m for m in findings.methods}  # a schedule each
     lines = []
     for i, method in enumerate(ways.values()):
         schedule = method.schedule(1.0, runs.updates)

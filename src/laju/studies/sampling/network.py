@@ -3,7 +3,7 @@
 All methods descend the same negative log posterior, -Σ ln p(label | image, θ) + Λ₀·|θ|²/2, by the same mini-batches of the same
 seed and in equally many updates. SGD with a cosine predicts by its last weights. Langevin dynamics with the polynomial of Welling
 & Teh or with cycles (Zhang et al., arXiv 1902.03932) predicts by the mean of the class probabilities of several samples. A
-temperature of 1 samples from the posterior, one between 0 and 1 from a "cold" posterior, and 0 adds no noise at all, so that
+temperature of 1 samples from the posterior, a temperature between 0 and 1 from a "cold" posterior, and 0 adds no noise at all, so
 T = 0 shows how much the averaging does by itself.
 """
 
@@ -44,7 +44,7 @@ _RECIPE = 1  # raised when a result would come out differently
 
 @dataclass(frozen=True)
 class Method:
-    """How a network is trained, and by which weights it predicts.
+    """How a network is trained, and which weights predict.
 
     Attributes:
         way: "SGD" with a cosine, "polynomial" or "cyclical".
@@ -76,7 +76,8 @@ class Method:
         return stages(schedule, updates, _EXPLORE).temperature * self.temperature
 
     def samples(self, schedule: Schedule, updates: int) -> tuple[int, ...]:
-        """After which updates the network predicts: evenly over the second half of the run or of each cycle, or the last one."""
+        """After which updates the network predicts: evenly over the second half of the run or of each cycle, or the last
+        update."""
         from laju.sampling import stages
 
         if self.way == "SGD":
@@ -98,14 +99,14 @@ _BY_NAME = {method.name: method for method in METHODS}
 
 @dataclass(frozen=True)
 class Runs:
-    """What the methods gave.
+    """The runs of all methods.
 
     Attributes:
         task, epochs, updates, seeds: of every run.
-        small: whether the size shows only what is certain.
+        small: whether the size shows only certain results.
         rates: the base rate of each method, by name; a method that failed at every rate has none.
         tried: validation NLL by method and base rate; None for a run that diverged or collapsed.
-        results: what `predict` found, by method and seed; None for a run that failed.
+        results: the scores that `predict` returns, by method and seed; None for a run that failed.
     """
 
     task: Task
@@ -128,14 +129,14 @@ def predict(trial: Trial, name: str, part: str, report: Report | None = None) ->
     """Train by a method and score its ensemble; None where training diverged or collapsed.
 
     Args:
-        trial: as `trial_of` makes it.
+        trial: a trial from `trial_of`.
         name: the method's.
         part: "test" or "validation", the examples that are predicted.
-        report: is called with every record as it is made.
+        report: called with every new record.
 
     Returns:
         The outcome, and a value for `json.dumps`: "updates", how many gradients were computed; "samples"; the scores of the
-        "ensemble", with "reliability"; and those of a "single" sample in the mean.
+        "ensemble", with "reliability"; and the mean scores of a "single" sample.
     """
     import torch
 
@@ -208,7 +209,7 @@ def _plain(scores: Scores) -> dict[str, Any]:
 def run_methods(task: Task, options: Options) -> Runs:
     """Find the base rate of every method, then run all methods with every seed.
 
-    The base rate is the one with the lowest NLL on a tenth of the training examples, held out, with a seed of its own.
+    The base rate is the rate with the lowest NLL on a tenth of the training examples, held out, with a seed of its own.
 
     Raises:
         ValueError: too few updates for the cycles and their samples.

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 _START = 3.0  # standard deviations from the mean, where the chains on the Gaussian begin
-_AGREE = 4.0  # standard errors, within which what was sampled agrees with what is exact
-_FOUND = 0.002  # share of a chain's draws from which on a mode counts as found; a fair one is .04
+_AGREE = 4.0  # standard errors, within which a sampled value agrees with the exact value
+_FOUND = 0.002  # share of a chain's draws from which on a mode counts as found; a fair share is .04
 _PRIOR = 1 / 9  # precision of both weights of the regression
 
 
@@ -131,7 +131,7 @@ def _gaussian(chains: int, updates: int) -> Part:
 
 
 def _divergence() -> dict[str, Any]:
-    """What the formula promises below εΛ = 4, and what a run above it says."""
+    """The stationary variance by the formula below εΛ = 4, and the error of a run above the limit."""
     figures: dict[str, Any] = {
         "stationary_variance": {str(step): float(stationary_variance(step, 1.0)) for step in (0.1, 0.5, 1.0, 2.0, 3.9)}
     }
@@ -239,7 +239,7 @@ def _regression(options: Options) -> Part:
 
 
 def _two_classes(options: Options) -> tuple[Floats, Floats]:
-    """One feature of images of two classes, and which class it is: how far each lies from the one mean to the other."""
+    """A feature of images of two classes, and the class: how far each image lies from the first class's mean to the second's."""
     data = get_task(options.task, options.data_dir).data()
     classes = (3, 8) if data.classes > 8 else (0, 1)
     chosen = np.flatnonzero(np.isin(data.train_labels, classes))[:100]
@@ -247,7 +247,7 @@ def _two_classes(options: Options) -> tuple[Floats, Floats]:
     label = (data.train_labels[chosen] == classes[1]).astype(float)
     if len(np.unique(label)) < 2:
         raise ValueError(f"task {options.task!r} has no two kinds of images among its first ones")
-    # A feature that tells them apart only partly: a single image of noise added to each.
+    # A feature that separates the classes only partly: a single image of noise added to each.
     direction = images[label == 1].mean(axis=0) - images[label == 0].mean(axis=0)
     feature = images @ direction
     feature = (feature - feature.mean()) / feature.std()
@@ -268,7 +268,7 @@ class _Grid:
     @classmethod
     def of(cls, target: Posterior) -> _Grid:
         low, high = np.array([-6.0, -6.0]), np.array([6.0, 6.0])
-        for _ in range(3):  # closer at every turn, about what weighs something
+        for _ in range(3):  # closer at every turn, around the grid points that carry weight
             axes = [np.linspace(a, b, 121) for a, b in zip(low, high, strict=True)]
             points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
             with torch.no_grad():
@@ -400,7 +400,7 @@ def _draw_mixture(grid: GaussianMixture, got: dict[str, tuple[Schedule, Chains]]
 
 
 def verdict(figures: dict[str, Any]) -> str:
-    """What is shown on the Gaussian, as the beginning of a sentence."""
+    """The evidence on the Gaussian, as the beginning of a sentence."""
     gaussian = figures["gaussian"]
     return (
         f"In {sum(own['agrees'] for own in gaussian.values())} of {len(gaussian)} runs on a Gaussian the chains have the exact "
