@@ -1,4 +1,4 @@
-"""Windows of steps, what MMEngine's schedulers do in them, and the schedules that give the same rates."""
+"""Windows of steps, MMEngine's schedulers in their windows, and the schedules with the same rates."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Window:
 
     @property
     def last(self) -> int:
-        """What MMEngine takes for the last step of the window, counted from its begin."""
+        """The last step of the window in MMEngine's arithmetic, counted from its begin."""
         return self.end - self.begin - 1
 
     @property
@@ -53,15 +53,15 @@ class Window:
 
 @dataclass(frozen=True)
 class Rule:
-    """What one of MMEngine's schedulers does.
+    """The rule of an MMEngine scheduler.
 
     Attributes:
         name, lr, window: see above.
         advance: (the group, the base, the step in the window) to the rate, in MMEngine's arithmetic.
-        curve: from the rate that it finds and the base to the schedule of the window.
+        curve: from the current rate and the base to the schedule of the window.
         factor: each step is a factor, whatever else changes the rate.
-        bottom: from the base to where the curve goes; each step is a factor of what is above that, up to step `until`.
-        enters: what making it does to the group before anything else.
+        bottom: from the base to the end of the curve; each step is a factor of the difference to that end, up to step `until`.
+        enters: the change that making the scheduler first does to the group.
     """
 
     name: str
@@ -75,12 +75,12 @@ class Rule:
     enters: Callable[[Group], None] | None = None
 
     def low(self, base: float) -> float | None:
-        """Above what each step is a factor."""
+        """The level above which each step is a factor."""
         return 0.0 if self.factor else self.bottom(base) if self.bottom else None
 
 
 def bases_of(rules: Sequence[Rule], group: Group) -> list[float]:
-    """What each takes for the optimizer's rate when they are made in this order; they do not step."""
+    """The optimizer's rate as read by each scheduler when all are made in this order and never stepped."""
     bases = []
     for rule in rules:
         if rule.enters:
@@ -92,7 +92,7 @@ def bases_of(rules: Sequence[Rule], group: Group) -> list[float]:
 
 
 def _played(rules: Sequence[Rule], lr: float, each: int | None, n: int) -> list[float]:
-    """The first rates in MMEngine's own arithmetic; fewer where it raises."""
+    """The first rates in MMEngine's own arithmetic; fewer where MMEngine raises."""
     group = Group(lr)
     running: list[tuple[Rule, float]] = []
     steps = [-1] * len(rules)
@@ -132,7 +132,7 @@ def _closed(rules: Sequence[Rule], lr: float, each: int | None) -> Schedule:
         window, every = rule.window, each if rule.window.by_epoch else 1
         if every:
             spans.append((window.first * every, math.inf if window.open else window.end * every))
-        else:  # never stepped after it is made
+        else:  # never stepped after being made
             spans.append((0, math.inf) if window.begin <= 0 < window.end else (0, 0))
     cuts = sorted({0, *(float(c) for span in spans for c in span if 0 <= c < math.inf)})
     parts: list[Schedule] = []
@@ -198,7 +198,7 @@ def _share_at(rule: Rule, step: int) -> float:
 
 
 def _paced(local: Schedule, every: int | None, done: int) -> Schedule:
-    """A schedule of steps as one of updates, from `done` updates on."""
+    """A schedule of steps as a schedule of updates, from `done` updates on."""
     if every is None:
         return Constant(local(0))
     if every > 1 and local.level is None:
@@ -207,7 +207,7 @@ def _paced(local: Schedule, every: int | None, done: int) -> Schedule:
 
 
 def _holds(before: Schedule, length: Any, after: Schedule) -> bool:
-    """Whether the schedule before a last constant has come to rest by itself within `length`, so that it need not be cut."""
+    """Whether the schedule before a last constant comes to rest by itself within `length`, so that no cut is needed."""
     match before.form:
         case Level(value):
             return before.length is None and value == after.level

@@ -1,4 +1,4 @@
-"""What torch's schedulers do step by step, alone and of several on one optimizer, and the schedules that give the same."""
+"""torch's schedulers step by step, alone and several on an optimizer, and the schedules with the same rates."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from laju.dialects.declared import DialectError, Made, NoClosedForm, SystemSched
 
 @dataclass
 class Group:
-    """A parameter group: its rate, what schedulers take for its first one once some scheduler has been made, and what
-    `OneCycleLR` and `SWALR` write into it, so that the last of several decides for all.
+    """A parameter group: its rate, the initial rate that schedulers read once some scheduler has been made, and the rates that
+    `OneCycleLR` and `SWALR` write into the group, so that the last of several decides for all.
     """
 
     lr: float
@@ -30,21 +30,22 @@ class Group:
 
 @dataclass(frozen=True)
 class Rule:
-    """What one of torch's schedulers does.
+    """The rule of a torch scheduler.
 
     Attributes:
-        name, lr: torch's name, and the optimizer's rate where it matters.
-        advance: (the group, the base, the epoch, whether this is the step of making it) to the rate, in torch's arithmetic.
+        name, lr: torch's name, and the optimizer's rate where that rate matters.
+        advance: (the group, the base, the epoch, whether this is the step of making the scheduler) to the rate, in torch's
+            arithmetic.
         closed: from the base to the schedule.
-        zero: the value at which it begins as a later part of a sequence; None where that is what `advance` gives.
+        zero: the first value as a later part of a sequence; None where `advance` gives that value.
         follows: the schedule of a later part, from its base and the rate before it; `closed` by default.
         multiplies: each step is a factor, whatever else changes the rate.
         sets: no step depends on the rate before.
-        finds: it begins at the rate that it finds, and counts its own steps instead of epochs.
-        enters: what making it does to the group before anything else.
-        own: its base, where it is not the group's.
-        end: the last epoch, where it raises after one.
-        direct: from the base and the epoch, what torch gives when the scheduler is asked for a rate but was never stepped.
+        finds: the rule begins at the current rate, and counts its own steps instead of epochs.
+        enters: the change that making the scheduler first does to the group.
+        own: the rule's base, where different from the group's.
+        end: the last epoch, for a scheduler that raises afterwards.
+        direct: from the base and the epoch, torch's answer when the scheduler is asked for a rate but was never stepped.
     """
 
     name: str
@@ -69,7 +70,7 @@ class Rule:
 
 
 class Running:
-    """A scheduler as torch runs it: made, then stepped."""
+    """A torch scheduler as run: made, then stepped."""
 
     def __init__(self, rule: Rule, group: Group) -> None:
         if rule.enters:
@@ -102,7 +103,7 @@ class Running:
 
 @dataclass(frozen=True)
 class Composite:
-    """Several rules for one optimizer."""
+    """Several rules for the same optimizer."""
 
     name: str
     lr: float | None
@@ -110,7 +111,7 @@ class Composite:
     multiplies: bool = field(default=False, init=False)
 
     def _plain(self) -> tuple[list[Rule], list[Running], Group]:
-        """The parts, made as torch makes them."""
+        """The parts, made in torch's way."""
         nested = next((rule.name for rule in self.rules if not isinstance(rule, Rule)), None)
         if nested is not None:
             raise no_formula(f"a {nested} inside a {self.name}")
@@ -136,7 +137,7 @@ class InSequence(Composite):
         begin = 0
         for k in range(first, len(rules)):
             end = self.milestones[k] if k < len(rules) - 1 else None
-            if end == begin:  # the next one begins at the same step
+            if end == begin:  # the next part begins at the same step
                 continue
             rule, base = rules[k], made[k].base
             if k == first:
@@ -249,7 +250,7 @@ def rule_of(schedule: Schedule) -> Any:
     """The rule that a schedule of this module was made by.
 
     Raises:
-        DialectError: it is another schedule.
+        DialectError: a schedule of any further kind.
     """
     if not (isinstance(schedule, SystemSchedule) and schedule.system == "torch"):
         raise DialectError(

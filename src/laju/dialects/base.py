@@ -1,4 +1,4 @@
-"""What every dialect has: a system with its schedulers by their own names, and the text of a call to one of them.
+"""The base of every dialect: a system with its schedulers by their own names, and the text of a call to a scheduler.
 
 A dialect's function has the name, the arguments and the defaults that its system has, and returns a laju schedule with the
 values that the system really gives, counted from 0: `schedule(t)` is the rate of update (or epoch) number t when the scheduler is
@@ -26,12 +26,12 @@ from laju.dialects.declared import Made, SystemSchedule, declared
 P = ParamSpec("P")
 Dialect = Callable[..., Schedule]
 
-# What values of the wrong kind raise deep inside a dialect; a ValueError already says what is wrong.
+# Values of the wrong kind raise these deep inside a dialect; a ValueError already has a clear message.
 UNFIT = (TypeError, ArithmeticError, LookupError, AttributeError)
 
 
 class NotASchedule(DialectError):
-    """What the scheduler does depends on metrics or on how it is called, so it is no function of the update."""
+    """A scheduler that depends on metrics or on the way of calling, and so is no function of the update."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,13 @@ class System:
 
     Args:
         name: the module's, such as "timm".
-        title: as its authors write it.
-        package: its distribution, or None where it has none that can be installed.
+        title: the name as the authors write it.
+        package: the distribution, or None where no distribution can be installed.
         releases: for which the dialect was checked against the real package.
-        counts: what one count of its schedulers is, such as "calls of step()".
+        counts: the unit of the scheduler's count, such as "calls of step()".
         schedulers: by the system's own names, in the order in which the module declares them.
-        refused: schedulers that are no schedules, with the reason and what laju has instead.
-        aliases: other names for schedulers, such as "cosine" for "CosineLRScheduler".
+        refused: schedulers that are no schedules, with the reason and laju's alternative.
+        aliases: further names for schedulers, such as "cosine" for "CosineLRScheduler".
         also: arguments that every scheduler takes last, with the only value that a schedule can have, such as last_epoch=-1.
     """
 
@@ -61,7 +61,7 @@ class System:
     also: Mapping[str, Any] = field(default_factory=dict)
 
     def declare(self, function: Callable[P, Schedule | Made]) -> Callable[P, SystemSchedule]:
-        """The function of the dialect for a scheduler: it checks its arguments, and its schedule knows the call."""
+        """Declare a scheduler's function, which then checks its arguments and returns a schedule that knows the call."""
         self.schedulers[function.__name__] = scheduler = declared(self.name, function, self.also)
         return scheduler
 
@@ -121,7 +121,7 @@ def system(name: str) -> System:
     """The system of that name.
 
     Raises:
-        DialectError: an unknown name; the message has the nearest one.
+        DialectError: an unknown name; the message has the nearest valid name.
 
     >>> system("torch").title
     'PyTorch'
@@ -155,10 +155,10 @@ def read(name: str, text: str, *, updates: int | None = None, **given: Any) -> S
         name: of the system.
         text: such as "CosineAnnealingLR(T_max=100)".
         updates: of the run, for a scheduler without a closed form, whose values are then a table.
-        given: more arguments, such as `lr` for the optimizer's rate, for those of the calls that take them and do not say.
+        given: more arguments, such as `lr` for the optimizer's rate, for calls that take these arguments and leave them out.
 
     Raises:
-        DialectError: an unknown system or scheduler, text that is not such a call, or arguments that it does not take.
+        DialectError: an unknown system or scheduler, text that is not such a call, or arguments that the scheduler does not take.
 
     >>> read("torch", "torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=100)", lr=0.1)(0)
     0.1
@@ -216,7 +216,7 @@ def filled(text: str, facts: Mapping[str, Any]) -> str:
 
 
 def _expression(text: str) -> ast.expr:
-    """The expression, without the name that pasted code assigns it to."""
+    """The expression of the text, without the name in an assignment."""
     match ast.parse(text.strip()).body:
         case [ast.Expr(value=tree) | ast.Assign(value=tree) | ast.AnnAssign(value=ast.expr() as tree)]:
             return tree
@@ -226,7 +226,7 @@ def _expression(text: str) -> ast.expr:
 def call(
     dialect: System, name: str, positional: list[Any], named: dict[str, Any], given: Mapping[str, Any]
 ) -> Schedule:
-    """Call a system's scheduler by name; errors name it and the arguments that it takes.
+    """Call a system's scheduler by name; errors show the scheduler and its arguments.
 
     Raises:
         DialectError: as `read`.
@@ -255,7 +255,7 @@ def call(
 
 
 def replayed(first: float, step: Callable[[int, float], float], n: int) -> Table:
-    """The first `n` values of a scheduler that computes each from the one before, in its own arithmetic.
+    """The first `n` values of a scheduler that computes each value from the previous value, in its own arithmetic.
 
     Args:
         first: its value at 0.
@@ -280,7 +280,7 @@ def powers(start: float, gamma: float, every: int = 1) -> Schedule:
 
 
 def integer(name: str, value: Any) -> int:
-    """A whole number, of whatever type: 3.0 is one."""
+    """A whole number of any type, such as 3.0."""
     if not is_number(value):
         raise TypeError(f"{name} must be a whole number, got {shown(value)}")
     if not math.isfinite(value) or value != int(value):

@@ -1,11 +1,11 @@
-"""Schedulers of other systems, declared: the signature is the only place that says what each argument may be.
+"""Schedulers of further systems, declared: the signature alone has the valid values of each argument.
 
     @SYSTEM.declare
     def StepLR(lr: Rate, step_size: Annotated[int, integer("torch divides by it", nonzero=True)], gamma: float = 0.1) -> Schedule:
         return powers(lr, gamma, abs(step_size))
 
-The declared function takes what the system takes, checks every argument by its annotation and returns a `SystemSchedule`: the
-schedule, the call that made it, and the system's own rule, by which schedulers that are made of others know their parts.
+The declared function takes the system's own arguments, checks every argument by its annotation and returns a `SystemSchedule`:
+the schedule, the call that made the schedule, and the system's own rule, by which composite schedulers know their parts.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ Check = Callable[[str, Any], Any]
 
 
 class DialectError(ValueError):
-    """An unknown system or scheduler, or a call that the system itself would refuse; the message says what would be valid."""
+    """An unknown system or scheduler, or a call that the system itself would refuse; the message has the valid alternatives."""
 
 
 class NoClosedForm(DialectError):
-    """A schedule for which there is no formula: its values have to be computed one from the other, as the system does."""
+    """A schedule without a formula: each value has to be computed from the previous value, as in the system."""
 
 
-# --- what an argument may be ----------------------------------------------------------------------------------------
+# --- checks of arguments --------------------------------------------------------------------------------------------
 
 
 def _hinted(check: Check, hint: str) -> Check:
@@ -55,7 +55,7 @@ def _hinted(check: Check, hint: str) -> Check:
 
 
 def real(hint: str = "", *, nonzero: bool = False, **bounds: float) -> Check:
-    """A finite number; `above`, `least`, `below` and `most` bound it, and `hint` says why."""
+    """A finite number within `above`, `least`, `below` and `most`; `hint` is the reason in errors."""
 
     def check(name: str, value: Any) -> float:
         found = checks.number(name, value, **bounds)
@@ -84,7 +84,7 @@ def integer(hint: str = "", *, least: int | None = None, nonzero: bool = False) 
 
 
 def exactly(kind: type, hint: str = "", **bounds: float) -> Check:
-    """A number of just that type, for systems that ask for it: an int, or a float."""
+    """A number of just the type that the system asks for: an int, or a float."""
     article = "an int" if kind is int else "a float"
 
     def check(name: str, value: Any) -> Any:
@@ -128,7 +128,7 @@ class Together:
 
     Args:
         make: from the arguments to the value that the scheduler's function is given.
-        first: the argument of `make` that this scheduler has first, where the order is another one.
+        first: the argument of `make` that this scheduler has first, where the order differs.
     """
 
     make: Callable[..., Any]
@@ -149,7 +149,7 @@ Count1 = Annotated[int, integer(least=1)]
 
 
 def _check_of(hint: Any) -> Check | None:
-    """The check that an annotation stands for; None where it stands for none."""
+    """The check of an annotation; None for an annotation without a check."""
     origin = get_origin(hint)
     if origin is Annotated:
         inner, *marks = get_args(hint)
@@ -170,16 +170,16 @@ def _check_of(hint: Any) -> Check | None:
     return None
 
 
-# --- what a call returns --------------------------------------------------------------------------------------------
+# --- the results of calls -------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Made:
-    """What a declared function returns where the schedule is not all that there is to know.
+    """The result of a declared function whose schedule needs a rule or a replay.
 
     Args:
         closed: the schedule; None where there is no closed form.
-        rule: what schedulers that are made of others ask their parts for.
+        rule: the rule that composite schedulers need from a part.
         replay: from n to the first n values, in the system's own arithmetic; fewer where the system raises then.
         why: there is no closed form.
     """
@@ -200,27 +200,27 @@ def made(closed: Callable[[], Schedule], replay: Callable[[int], Sequence[float]
     try:
         return Made(closed(), rule)
     except NoClosedForm as error:
-        replay(1)  # what cannot be made at all is refused now
+        replay(1)  # a scheduler that cannot be made at all is refused now
         return Made(None, rule, replay, str(error))
 
 
 def by_steps(why: str, at: Callable[[int], float], rule: Any = None) -> Made:
-    """What has no closed form: the value at every t, and why there is no formula."""
+    """A result without a closed form: the value at every t, and why there is no formula."""
     return Made(None, rule, lambda n: [at(t) for t in range(n)], why)
 
 
 class SystemSchedule(Schedule):
-    """A schedule as a scheduler of another system makes it: the values, the call, and the system's own rule.
+    """A schedule made by a scheduler of a further system: the values, the call, and the system's own rule.
 
-    A `SystemSchedule` is taken wherever a schedule is, and by the schedulers of its own system that are made of others. Two are
-    equal when they are the same call, whatever plain schedule has the same values; copies and pickles are the same call, too.
+    A `SystemSchedule` is valid wherever a schedule is, and as a part of its own system's composite schedulers. Two are equal when
+    their calls are the same, whatever plain schedule has the same values; copies and pickles are the same call, too.
     Text and JSON have the schedule alone.
 
     Args:
         system: its name, such as "torch".
-        function: the declared one of the scheduler.
+        function: the declared function of the scheduler.
         arguments: as the scheduler was called, in their canonical form.
-        made: what the scheduler's function found.
+        made: the result of the scheduler's function.
 
     >>> from laju.dialects import torch
     >>> decay = torch.ExponentialLR(0.1, gamma=0.5)
@@ -253,7 +253,7 @@ class SystemSchedule(Schedule):
         """The schedule alone, as laju's own pieces.
 
         Raises:
-            DialectError: it has no closed form; `over` gives the values of a run.
+            DialectError: a schedule without a closed form; `over` gives the values of a run.
         """
         if self.closed is None:
             raise DialectError(
@@ -267,7 +267,7 @@ class SystemSchedule(Schedule):
         return self.schedule
 
     def over(self, updates: int | None) -> Schedule:
-        """The schedule alone for a run of so many updates: its closed form, or a table where it has none.
+        """The schedule alone for a run of so many updates: its closed form, or a table where there is no closed form.
 
         >>> from laju.dialects import keras
         >>> keras.PolynomialDecay(1.0, 2, 0.0, cycle=True).over(5)
@@ -312,7 +312,7 @@ def _same(value: Any, default: Any) -> bool:
 
 
 class _Replayed(Schedule):
-    """Values that a system computes one from the other, as far as they are asked for; past its own end the last one holds."""
+    """Values that a system computes from each other, as far as asked for; past the system's own end the last value holds."""
 
     units: Any = frozenset()
     children: Any = ()
@@ -332,7 +332,7 @@ class _Replayed(Schedule):
                 f"values without a closed form are computed up to update {limits.ITEMS:,}, got {shown(n)}"
             )
         if n > len(known) and not self.ended:
-            try:  # ahead, so that asking for one after the other takes no time that grows
+            try:  # ahead, so that asking for value after value takes no time that grows
                 known = np.array(self.replay(min(2 * n, limits.ITEMS)), float)
             except DialectError:
                 known = np.array(self.replay(n), float)
@@ -381,7 +381,7 @@ for _name in {*vars(Schedule), "length"} - {"adopt", "_method", "_abc_impl"}:
 
 
 def _together(function: Any, annotation: Any) -> Together | None:
-    """What an argument stands for whose annotation is the name of an alias."""
+    """The declaration behind an annotation that is the name of an alias; None for a plain argument."""
     hint = function.__globals__.get(annotation) if isinstance(annotation, str) else None
     marks = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
     return next((mark for mark in marks if isinstance(mark, Together)), None)
@@ -391,7 +391,7 @@ def _together(function: Any, annotation: Any) -> Together | None:
 
 
 def _made_of(result: Any, system: str) -> Made:
-    """What a function found, also where that is what another scheduler makes."""
+    """The result of a function, also where the function returns another scheduler's schedule."""
     if isinstance(result, SystemSchedule):
         return replace(result.made, rule=result.rule if result.system == system else None)
     return result if isinstance(result, Made) else Made(result.normal)
@@ -400,10 +400,10 @@ def _made_of(result: Any, system: str) -> Made:
 def declared(
     system: str, function: Callable[P, Schedule | Made], also: Mapping[str, Any]
 ) -> Callable[P, SystemSchedule]:
-    """The function of a dialect as users call it: its arguments are checked, and it returns a `SystemSchedule`.
+    """The function of a dialect for users: checked arguments, and a `SystemSchedule` as the result.
 
     Args:
-        system, function: the system's name, and what makes the schedule.
+        system, function: the system's name, and the function that makes the schedule.
         also: arguments that every scheduler of the system takes after its own, with the only value that changes nothing.
     """
     own = list(inspect.signature(function).parameters.values())
@@ -445,5 +445,5 @@ def declared(
         return SystemSchedule(system, call, said, _made_of(result, system))
 
     call.__signature__ = signature  # type: ignore[attr-defined]
-    call.__module__ = f"laju.dialects.{system}"  # where pickles find it
+    call.__module__ = f"laju.dialects.{system}"  # where pickles find the function
     return call

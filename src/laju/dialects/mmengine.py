@@ -1,19 +1,19 @@
-"""MMEngine: the learning-rate schedulers of `mmengine.optim`, and a list of them as its Runner steps it.
+"""MMEngine: the learning-rate schedulers of `mmengine.optim`, and a list of schedulers as stepped by MMEngine's Runner.
 
-What surprises people most:
+The most surprising behaviour:
 
 - `begin` and `end` are a window of the run in which the scheduler acts; milestones, periods and `T_max` count from `begin`.
-- A line or a polynomial ends one step before the window does: `LinearLR` has its end factor at `end` - 1, `PolyLR` its minimum.
-- `CosineAnnealingLR` without `T_max` takes end - begin and so never reaches `eta_min`; with a shorter `T_max` it climbs again.
+- A line or a polynomial ends a step before the window does: `LinearLR` has its end factor at `end` - 1, `PolyLR` its minimum.
+- `CosineAnnealingLR` without `T_max` takes end - begin and so never reaches `eta_min`; with a shorter `T_max` rates rise again.
 - A factor stays when its window is over: `LinearLR` with an end factor of 0.5 leaves half of the rate to whatever comes next.
-- A window of one step leaves `ConstantLR` and `LinearLR` at their first factor for ever.
+- A window of a single step leaves `ConstantLR` and `LinearLR` at their first factor for ever.
 - The Runner gives a scheduler without `end` the end of the run. In a loop over iterations its run is of 1 epoch, and schedulers
   by epoch take their first step alone, so that a `LinearLR` without by_epoch=False keeps its start factor for the whole run.
-- Iterations are counted, not updates: with `accumulative_counts` of 4 four of them make an update.
+- Iterations are counted, not updates: with `accumulative_counts` of 4 four iterations make an update.
 
 Where MMEngine takes an optimizer, these functions take its rate, `lr`. Of `last_step` only -1 is taken, since a schedule begins
 at 0; `verbose` changes nothing. A schedule counts epochs, with by_epoch=False or convert_to_iter_based=True iterations. Every
-rate is computed from the one before, so rounding errors add up; `laju.trace` has the bits of the real ones.
+rate is computed from the previous rate, so rounding errors add up; `laju.trace` has the bits of real runs.
 """
 
 from __future__ import annotations
@@ -66,14 +66,14 @@ def ConstantLR(
     *,
     window: Acting,
 ) -> Schedule | Made:
-    """The rate times a factor from `begin` on, and back at step `end` - 1, the last one of the window.
+    """The rate times a factor from `begin` on, and back at step `end` - 1, the last step of the window.
 
     MMEngine comes back by a product with 1/factor, which may miss the rate by an ulp; the values are the same to the last digit.
-    In a window of one step it never comes back.
+    In a window of a single step the factor stays.
 
     Args:
         lr: the optimizer's rate.
-        factor: in [0, 1]; 0 only where it never comes back.
+        factor: in [0, 1]; 0 only where the factor stays.
         window: `begin`, `end` and the rest; see `laju.dialects._mmengine_rules.window_of`.
 
     Raises:
@@ -107,10 +107,10 @@ def CosineAnnealingLR(
     window: Acting,
     eta_min_ratio: float | None = None,
 ) -> Schedule | Made:
-    """A cosine down, and up and down again if there is time: eta_min + (lr - eta_min)·(1 + cos(π·u/T_max))/2, u steps into it.
+    """A cosine down, up and down again if there is time: eta_min + (lr - eta_min)·(1 + cos(π·u/T_max))/2 at step u of the window.
 
-    It begins at the rate that it finds, and after a minimum climbs to the optimizer's. By default `T_max` is end - begin, of
-    which the window's last step is one short, so that the rate then stays a little above `eta_min`. In half-wave c = 0, 1, … this
+    The cosine begins at the current rate, and after a minimum climbs to the optimizer's rate. By default `T_max` is end - begin,
+    and the window ends a step earlier, so that the rate then stays a little above `eta_min`. In half-wave c = 0, 1, … this
     is within (4 + T_max)·(1 + 4·c) ulp of the larger end.
 
     Args:
@@ -161,10 +161,10 @@ def ExponentialLR(
     *,
     window: Acting,
 ) -> Schedule | Made:
-    """Multiplied by γ at every step of the window but the first: lr·γᵘ, u steps into it.
+    """Multiplied by γ at every step of the window but the first: lr·γᵘ at step u of the window.
 
-    Converted to iterations it is multiplied at every iteration: γ is not converted. MMEngine's errors add up: this is within
-    u + 2 ulp of it.
+    Converted to iterations, the rate is multiplied at every iteration: γ is not converted. MMEngine's errors add up: the value
+    here is within u + 2 ulp of MMEngine's.
 
     Args:
         lr: the optimizer's rate.
@@ -195,15 +195,15 @@ def LinearLR(
     *,
     window: Acting,
 ) -> Schedule | Made:
-    """The rate times a line over the window: lr·(s + (e - s)·u/n), u steps into it, with n = end - begin - 1.
+    """The rate times a line over the window: lr·(s + (e - s)·u/n) at step u of the window, with n = end - begin - 1.
 
-    So the window's last step has the end factor. In a window of one step it stays at the start factor. Without an `end` the line
-    is a thousand million steps long, and the start factor all that one sees. MMEngine's errors add up: this is within 2 + u/2 ulp
+    So the window's last step has the end factor. In a window of a single step the start factor stays. Without an `end` the line
+    is a thousand million steps long, and a run sees the start factor alone. MMEngine's errors add up: this is within 2 + u/2 ulp
     of the larger end.
 
     Args:
         lr: the optimizer's rate.
-        start_factor: s, at `begin`; in [0, 1], and 0 only in a window of one step.
+        start_factor: s, at `begin`; in [0, 1], and 0 only in a window of a single step.
         end_factor: e, at `end` - 1; in [0, 1].
         window: see `ConstantLR`.
 
@@ -237,8 +237,8 @@ def MultiStepLR(
 ) -> Schedule | Made:
     """Multiplied by γ at every milestone, counted from `begin`: lr·γ^(number of milestones ≤ u), u steps into the window.
 
-    With begin=5 a milestone of 8 is step 13. One that is listed twice counts twice, one at 0 at once; those after the window,
-    before 0 or between two steps never come. The values are MMEngine's to the last digit.
+    With begin=5 a milestone of 8 is step 13. A milestone listed twice counts twice, a milestone at 0 at once; milestones after
+    the window, before 0 or between two steps never come. The values are MMEngine's to the last digit.
 
     Args:
         lr: the optimizer's rate.
@@ -328,7 +328,7 @@ def PolyLR(
     *,
     window: Acting,
 ) -> Schedule | Made:
-    """Polynomial decay from the rate that it finds: eta_min + (lr - eta_min)·(1 - u/n)^p, u steps into it, n = end - begin - 1.
+    """Polynomial decay from the current rate: eta_min + (lr - eta_min)·(1 - u/n)^p at step u of the window, n = end - begin - 1.
 
     So the window's last step has `eta_min`. MMEngine's errors add up: this is within 2·(1 + p)·(2 + u) ulp of the larger end.
 
@@ -339,7 +339,7 @@ def PolyLR(
         window: see `ConstantLR`.
 
     Raises:
-        DialectError: a negative power, for which MMEngine raises 0 to it at the window's last step, or an `end` that is not after
+        DialectError: a negative power, with which MMEngine divides by 0 at the window's last step, or an `end` that is not after
             `begin`.
 
     >>> PolyLR(0.1, power=2, end=5).values(6)
@@ -372,7 +372,7 @@ def StepLR(
 ) -> Schedule | Made:
     """Multiplied by γ every `step_size` steps, counted from `begin`: lr·γ^⌊u/step_size⌋, u steps into the window.
 
-    MMEngine multiplies the rate before, so its n-th drop may be n ulp off; this is at most n + 2 ulp from it.
+    MMEngine multiplies the previous rate, so its n-th drop may be n ulp off; the value here is within n + 2 ulp of MMEngine's.
 
     Args:
         lr: the optimizer's rate.
@@ -409,9 +409,10 @@ def CosineRestartLR(
     *,
     window: Acting,
 ) -> Schedule | Made:
-    """Cosines down, one for each period: eta_min + (wᵢ·lr - eta_min)·(1 + cos(π·u/Pᵢ))/2, u steps into period i.
+    """Cosines down, a cosine for each period: eta_min + (wᵢ·lr - eta_min)·(1 + cos(π·u/Pᵢ))/2 at step u of period i.
 
-    A period begins at its weight times the optimizer's rate, whatever rate it finds, and its last step is one short of `eta_min`.
+    A period begins at its weight times the optimizer's rate, whatever the current rate, and its last step is one short of
+    `eta_min`.
     After the last period that rate holds. MMEngine's errors add up within a period; this is within 4 + 2·Pᵢ ulp of its larger
     end.
 
@@ -420,7 +421,7 @@ def CosineRestartLR(
         periods: P, steps of each.
         restart_weights: w, as many.
         eta_min: the bottom.
-        eta_min_ratio: the bottom as a share of the optimizer's rate; one of the two must be given.
+        eta_min_ratio: the bottom as a share of the optimizer's rate; either `eta_min` or `eta_min_ratio` must be given.
         window: see `ConstantLR`.
 
     Raises:
@@ -473,10 +474,11 @@ def param_scheduler(
     max_epochs: Count | None = None,
     max_iters: Count | None = None,
 ) -> Schedule | Made:
-    """What the Runner makes of `param_scheduler`: schedulers that act one after another on one rate, each within its window.
+    """The schedule of the Runner's `param_scheduler`: schedulers that act in turn on one rate, each within its window.
 
-    At every iteration those by iteration step in the order of the list, and at an epoch's end those by epoch after them. Where
-    the windows do not overlap each goes on from the rate that it finds; where they do, schedulers that multiply make a product.
+    At every iteration schedulers by iteration step in the order of the list, and at an epoch's end schedulers by epoch follow.
+    Where the windows do not overlap each goes on from the current rate; where windows overlap, schedulers that multiply make a
+    product.
     The schedule counts iterations; epochs where all schedulers are by epoch and `epoch_length` is not given.
 
     Args:
@@ -484,8 +486,8 @@ def param_scheduler(
         schedulers: schedules of this module's functions, or entries such as {"type": "LinearLR", "end": 5}, in MMEngine's order.
             Entries for the momentum are passed over.
         epoch_length: iterations of an epoch, len(train_dataloader).
-        max_epochs: of a loop over epochs, which are the `end` of entries that have none.
-        max_iters: of a loop over iterations, the same; such a loop never steps schedulers by epoch before it is over.
+        max_epochs: of a loop over epochs, the default `end` of entries.
+        max_iters: of a loop over iterations, likewise; such a loop never steps schedulers by epoch before the loop is over.
 
     Raises:
         DialectError: an unknown scheduler or argument, a missing `epoch_length`, or a rate at which MMEngine fails.
@@ -532,7 +534,7 @@ def param_scheduler(
 def _entry(
     where: str, entry: Mapping[str, Any], lr: float, each: int | None, epochs: int | None, iters: int | None
 ) -> Schedule | None:
-    """The schedule of an entry of the Runner's list; None where it is not the learning rate's."""
+    """The schedule of an entry of the Runner's list; None for an entry of another parameter."""
     given = dict(entry)
     name = given.pop("type", None)
     if not isinstance(name, str):

@@ -1,14 +1,15 @@
 """PaddlePaddle: the schedulers of `paddle.optimizer.lr`, stepped after every update or epoch.
 
-Making one steps it once, so value t is what it has after t more steps. What surprises people most:
+Making a scheduler steps it once, so value t is the value after t more steps. The most surprising behaviour:
 
 - `NoamDecay` counts from 0: the first rate is 0, and the peak is at t = warmup_steps.
-- `CosineAnnealingDecay` climbs again after `T_max`, as torch's does; inside a `LinearWarmup` it is computed another way, with
-  other last digits.
-- `OneCycleLR` counts the steps of its phases from 0, and raises at the step after `total_steps`; that last one is past the
+- `CosineAnnealingDecay` climbs again after `T_max`, as torch's does; inside a `LinearWarmup` a second formula gives different
+last digits.
+- `OneCycleLR` counts the steps of its phases from 0, and raises at the step after `total_steps`; the value of that last step is
+past the
   bottom.
-- `PolynomialDecay` ends at 0.0001 unless told otherwise, wherever it begins, and with a rate below it climbs.
-- `LinearWarmup` takes `end_lr` and the rate after it apart: nothing makes them meet.
+- `PolynomialDecay` ends at 0.0001 by default, whatever its first rate, and with a smaller first rate the rate climbs.
+- `LinearWarmup` takes `end_lr` and the rate afterwards separately: nothing makes the two meet.
 - `CosineAnnealingWarmRestarts` in a `LinearWarmup` finds its cycle by a logarithm, which can fall short: the update of a restart
   then has `eta_min`.
 
@@ -65,7 +66,7 @@ def NoamDecay(
         learning_rate: a factor.
 
     Raises:
-        DialectError: a width that is not positive, as Paddle asks, or a warmup of 0 steps, by which it divides.
+        DialectError: a width that is not positive, as Paddle asks, or a warmup of 0 steps, by which Paddle divides.
 
     >>> NoamDecay(1, 4).values(6).round(3)
     array([0.   , 0.125, 0.25 , 0.375, 0.5  , 0.447])
@@ -75,11 +76,11 @@ def NoamDecay(
 
 @SYSTEM.declare
 def PiecewiseDecay(boundaries: Sequence[int], values: Sequence[float]) -> Schedule:
-    """Given values: the one of the first boundary that t is below; past all, the last.
+    """Given values: the value of the first boundary that t is below; past all, the last.
 
     Args:
-        boundaries: at least one; one that does not rise above those before it gives its value no update.
-        values: more than there are boundaries; those between are passed over but for the last.
+        boundaries: at least a single boundary; a boundary that does not rise above all before gives its value no update.
+        values: more than boundaries; values between these and the last are passed over.
 
     Raises:
         DialectError: no boundary, or too few values, as Paddle asks.
@@ -130,7 +131,7 @@ def InverseTimeDecay(learning_rate: Rate0, gamma: From0) -> Schedule:
         gamma: of at least 0.
 
     Raises:
-        DialectError: a negative gamma: Paddle lets it pass, and the rate has a pole at t = -1/gamma.
+        DialectError: a negative gamma, which Paddle accepts, with a pole of the rate at t = -1/gamma.
 
     >>> InverseTimeDecay(1.0, 0.5).values(3).round(4)
     array([1.    , 0.6667, 0.5   ])
@@ -160,7 +161,7 @@ def PolynomialDecay(
         cycle: see above.
 
     Raises:
-        DialectError: other steps or another power, as Paddle asserts.
+        DialectError: steps or a power that Paddle refuses.
 
     >>> PolynomialDecay(1.0, 4, 0.0).values(6)
     array([1.  , 0.75, 0.5 , 0.25, 0.  , 0.  ])
@@ -188,12 +189,12 @@ def LinearWarmup(
     """A line from `start_lr` at t = 0 to `end_lr` at t = warmup_steps, where `learning_rate` begins.
 
     Args:
-        learning_rate: the rate after the warmup, or one of this module's schedules, from its own t = 0 on.
+        learning_rate: the rate after the warmup, or a schedule of this module, from its own t = 0 on.
         warmup_steps: at least 1.
         start_lr, end_lr: ends of the line; `end_lr` itself is never used.
 
     Raises:
-        DialectError: other steps, or an `end_lr` that is not above `start_lr`, as Paddle asserts.
+        DialectError: steps that Paddle refuses, or an `end_lr` that is not above `start_lr`, as Paddle asserts.
 
     >>> LinearWarmup(CosineAnnealingDecay(1.0, 4), 2, 0.0, 1.0).values(7).round(3)
     array([0.   , 0.5  , 1.   , 0.854, 0.5  , 0.146, 0.   ])
@@ -250,7 +251,7 @@ def MultiStepDecay(learning_rate: Rate0, milestones: Sequence[int], gamma: Below
         gamma: from 0 to below 1.
 
     Raises:
-        DialectError: milestones that do not rise, or a gamma of 1 or more, as Paddle asks; a negative one is refused here.
+        DialectError: milestones that do not rise, or a gamma of 1 or more, as Paddle asks; a negative gamma is refused here.
 
     >>> MultiStepDecay(1.0, [2, 4], 0.5).values(5)
     array([1.  , 1.  , 0.5 , 0.5 , 0.25])
@@ -279,7 +280,7 @@ def StepDecay(learning_rate: Rate0, step_size: Int1, gamma: Below1 = 0.1) -> Sch
         gamma: from 0 to below 1.
 
     Raises:
-        DialectError: another step, or a gamma of 1 or more, as Paddle asks; a negative one is refused here.
+        DialectError: steps that Paddle refuses, or a gamma of 1 or more, as Paddle asks; a negative gamma is refused here.
 
     >>> StepDecay(1.0, 2, 0.5).values(5)
     array([1.  , 1.  , 0.5 , 0.5 , 0.25])
@@ -294,8 +295,8 @@ def LambdaDecay(learning_rate: Rate0, lr_lambda: Schedule | Sequence[float]) -> 
 
     Args:
         learning_rate: the rate.
-        lr_lambda: the factors, as a schedule or one for each step, the last of which holds. A Python function has no text;
-            `laju.Function("module:name")` is a schedule made of one that can be imported.
+        lr_lambda: the factors, as a schedule or a factor for each step, the last of which holds. A Python function has no text;
+            `laju.Function("module:name")` is the schedule of a function that can be imported.
 
     Raises:
         DialectError: a function.
@@ -313,7 +314,7 @@ def MultiplicativeDecay(learning_rate: Rate0, lr_lambda: float | Schedule | Sequ
 
     Args:
         learning_rate: at t = 0.
-        lr_lambda: one factor for every step, a sequence f(0), f(1), … after whose end the rate holds, or a schedule
+        lr_lambda: a factor for every step, a sequence f(0), f(1), … after whose end the rate holds, or a schedule
             of factors, whose products are computed step by step.
 
     Raises:
@@ -327,10 +328,10 @@ def MultiplicativeDecay(learning_rate: Rate0, lr_lambda: float | Schedule | Sequ
 
 @SYSTEM.declare
 def CosineAnnealingDecay(learning_rate: Rate0, T_max: Int1, eta_min: float = 0) -> Schedule:
-    """eta_min + (learning_rate - eta_min)·(1 + cos(πt/T_max))/2, for ever: it climbs again after T_max.
+    """eta_min + (learning_rate - eta_min)·(1 + cos(πt/T_max))/2, for ever: the rate climbs again after T_max.
 
-    Paddle computes each value from the one before, as torch does, and its errors add up; see torch's `CosineAnnealingLR`. In a
-    `LinearWarmup` it uses the formula.
+    Paddle computes each value from the previous value, as torch does, and its errors add up; see torch's `CosineAnnealingLR`. In
+    a `LinearWarmup` Paddle uses the formula.
 
     Args:
         learning_rate: the top.
@@ -360,8 +361,8 @@ def OneCycleLR(
 ) -> Schedule:
     """From max/divide_factor up to the maximum at t = phase_pct·T - 1, then down to `end_learning_rate` at T - 1.
 
-    It is torch's `OneCycleLR`, in which the last rate is given by itself: in three phases it goes down to where it began first,
-    and one step more, at T, is past the bottom; then Paddle raises, and here that value holds.
+    This is torch's `OneCycleLR` with the last rate given by itself: in three phases the rate first goes down to its beginning,
+    and a step more, at T, is past the bottom; then Paddle raises, and here that value holds.
 
     Args:
         max_learning_rate: the top.
@@ -373,7 +374,7 @@ def OneCycleLR(
         three_phase: see above; `phase_pct` must then be below 0.5.
 
     Raises:
-        DialectError: what Paddle refuses, among it a phase of no steps, for which it divides by 0.
+        DialectError: arguments that Paddle refuses, such as a phase of no steps, for which Paddle divides by 0.
 
     >>> OneCycleLR(1.0, 10, end_learning_rate=0.0, anneal_strategy="linear").values(10).round(2)
     array([0.04, 0.52, 1.  , 0.86, 0.71, 0.57, 0.43, 0.29, 0.14, 0.  ])
@@ -397,7 +398,7 @@ def OneCycleLR(
         if end >= 0 and end > begin:
             ramp: Schedule = Ramp(a, b, end - begin, shape)
             parts.append(ramp if begin >= 0 else ramp.shift(begin))  # type: ignore[arg-type]
-    # A phase without steps is divided by at its own end, and the last one a step after it, too.
+    # Paddle divides by a phase without steps at the phase's own end, and for the last phase a step later, too.
     if any(begin == end and end >= 0 for begin, end in zip(begins, ends, strict=True)):
         raise DialectError(
             f"phase_pct·total_steps must leave no phase without steps, got {phase_pct!r}·{steps}: Paddle divides by 0"
@@ -435,7 +436,7 @@ def CyclicLR(
         scale_fn, scale_mode: a Python function has no text, so `scale_fn` must be None, and `scale_mode` changes nothing then.
 
     Raises:
-        DialectError: what Paddle refuses, or a `scale_fn`.
+        DialectError: arguments that Paddle refuses, or a `scale_fn`.
 
     >>> CyclicLR(0.0, 1.0, 2).values(5)
     array([0. , 0.5, 1. , 0.5, 0. ])
@@ -457,16 +458,16 @@ def LinearLR(
 ) -> Schedule:
     """A line of factors from `start_factor` to `end_factor` at t = total_steps, which holds.
 
-    Paddle computes each value from the one before, as torch's `LinearLR` does, and its errors add up.
+    Paddle computes each value from the previous value, as torch's `LinearLR` does, and its errors add up.
 
     Args:
-        learning_rate: what the factors multiply.
+        learning_rate: the rate that the factors multiply.
         total_steps: at least 1.
         start_factor: above 0 and at most 1.
         end_factor: from 0 to 1.
 
     Raises:
-        DialectError: other factors or steps, as Paddle asks.
+        DialectError: factors or steps that Paddle refuses.
 
     >>> LinearLR(1.0, 4, start_factor=0.2).values(6)
     array([0.2, 0.4, 0.6, 0.8, 1. , 1. ])
@@ -486,11 +487,11 @@ def CosineAnnealingWarmRestarts(
     Args:
         learning_rate: the top.
         T_0: steps of the first cycle, at least 1.
-        T_mult: how many times as long each is as the one before, at least 1.
+        T_mult: ratio of the lengths of successive cycles, at least 1.
         eta_min: the bottom, which no step reaches.
 
     Raises:
-        DialectError: other lengths, as Paddle asks.
+        DialectError: lengths that Paddle refuses.
 
     >>> CosineAnnealingWarmRestarts(1.0, 2).values(5)
     array([1. , 0.5, 1. , 0.5, 1. ])

@@ -1,13 +1,13 @@
 """PyTorch: the schedulers of `torch.optim.lr_scheduler` and `SWALR`, stepped once after every update (or epoch).
 
-What surprises people most:
+The most surprising behaviour:
 
-- `CosineAnnealingLR` does not stop at `T_max`: it climbs back to the base and falls again, for ever.
-- `OneCycleLR` reaches its last value at `total_steps - 1`; the step after that overshoots, the next one raises.
-- `CyclicLR` and `OneCycleLR` ignore the optimizer's rate, and change what schedulers made after them take for it.
+- `CosineAnnealingLR` does not stop at `T_max`: the rate climbs back to the base and falls again, for ever.
+- `OneCycleLR` reaches its last value at `total_steps - 1`; the next step overshoots, and the step after that raises.
+- `CyclicLR` and `OneCycleLR` ignore the optimizer's rate, and change the base rate of schedulers made later.
 - A part of `SequentialLR` begins at its own first value at its milestone, whatever the part before ended with.
-- `ChainedScheduler` is a product only of schedulers that multiply; one that sets the rate undoes all before it in the list.
-- Most compute each rate from the one before, so rounding errors add up; `laju.trace` has the bits of the real ones.
+- `ChainedScheduler` is a product only of schedulers that multiply; a scheduler that sets the rate undoes all before it.
+- Most schedulers compute each rate from the previous rate, so rounding errors add up; `laju.trace` has the bits of real runs.
 
 Where torch takes an optimizer, these functions take its rate, `lr`. Of `last_epoch` only -1 is taken: a schedule begins at 0.
 """
@@ -59,11 +59,11 @@ def LambdaLR(lr: Rate, lr_lambda: Schedule | Sequence[float]) -> Schedule | Made
 
     Args:
         lr: the optimizer's rate.
-        lr_lambda: the factors, as a schedule or one for each step, the last of which holds. A Python function has no text;
-            `laju.Function("module:name")` is a schedule made of one that can be imported.
+        lr_lambda: the factors, as a schedule or a factor for each step, the last of which holds. A Python function has no text;
+            `laju.Function("module:name")` is the schedule of a function that can be imported.
 
     Raises:
-        DialectError: a function or several of them.
+        DialectError: a Python function, or several functions.
 
     >>> from laju import linear
     >>> LambdaLR(0.1, linear(1, 0, total=4)).values(3)
@@ -84,11 +84,11 @@ def LambdaLR(lr: Rate, lr_lambda: Schedule | Sequence[float]) -> Schedule | Made
 def MultiplicativeLR(lr: Rate, lr_lambda: float | Schedule | Sequence[float]) -> Schedule | Made:
     """Multiplied at every step by a factor: lr·f(1)·f(2)·…·f(t); the factor of epoch 0 is never asked for.
 
-    As a later part of `SequentialLR` it goes on from the rate that it finds, and multiplies by f(0) as well.
+    As a later part of `SequentialLR` the scheduler goes on from the current rate, and multiplies by f(0) as well.
 
     Args:
         lr: the optimizer's rate.
-        lr_lambda: one factor for every step, or a sequence f(0), f(1), …, after whose end the rate holds, or a schedule of
+        lr_lambda: a factor for every step, or a sequence f(0), f(1), …, after whose end the rate holds, or a schedule of
             factors, whose products have no closed form and are computed step by step.
 
     Raises:
@@ -134,7 +134,7 @@ def MultiplicativeLR(lr: Rate, lr_lambda: float | Schedule | Sequence[float]) ->
 def StepLR(lr: Rate, step_size: NotZero, gamma: float = 0.1) -> Schedule | Made:
     """Multiplied by γ every `step_size` steps: lr·γ^⌊t/step_size⌋.
 
-    torch multiplies the rate before, so its n-th drop may be n ulp off; this is at most n + 2 ulp from it.
+    torch multiplies the previous rate, so its n-th drop may be n ulp off; the value here is within n + 2 ulp of torch's.
 
     Args:
         lr: the optimizer's rate.
@@ -163,8 +163,8 @@ def StepLR(lr: Rate, step_size: NotZero, gamma: float = 0.1) -> Schedule | Made:
 def MultiStepLR(lr: Rate, milestones: Milestones, gamma: float = 0.1) -> Schedule | Made:
     """Multiplied by γ at every milestone: lr·γ^(number of milestones ≤ t); the values are torch's to the last digit.
 
-    A milestone that is listed twice counts twice; one at 0 counts at once. Negative ones and fractions never come, so torch
-    passes over them without a word.
+    A milestone that is listed twice counts twice; a milestone at 0 counts at once. torch passes over negative milestones and
+    fractions without a word.
 
     Args:
         lr: the optimizer's rate.
@@ -203,8 +203,8 @@ def MultiStepLR(lr: Rate, milestones: Milestones, gamma: float = 0.1) -> Schedul
 def ConstantLR(lr: Rate, factor: Share = 1.0 / 3, total_iters: int = 5) -> Schedule | Made:
     """The rate times a factor for `total_iters` steps, then the rate itself; the values are torch's to the last digit.
 
-    torch comes back by a product with 1/factor, which may miss the rate by an ulp. With `total_iters` of 0 or less it never
-    comes back, but for a later part of `SequentialLR`, which then has no factor at all.
+    torch comes back by a product with 1/factor, which may miss the rate by an ulp. With `total_iters` of 0 or less the factor
+    stays for ever, but for a later part of `SequentialLR`, which then has no factor at all.
 
     Args:
         lr: the optimizer's rate.
@@ -212,7 +212,7 @@ def ConstantLR(lr: Rate, factor: Share = 1.0 / 3, total_iters: int = 5) -> Sched
         total_iters: steps.
 
     Raises:
-        DialectError: a factor outside [0, 1], or 0, by which torch divides at the step that ends it.
+        DialectError: a factor outside [0, 1], or 0, by which torch divides at the last step.
 
     >>> ConstantLR(0.1, factor=0.5, total_iters=2).values(4)
     array([0.05, 0.05, 0.1 , 0.1 ])
@@ -249,8 +249,8 @@ def LinearLR(
 ) -> Schedule | Made:
     """The rate times a line: lr·(s + (e - s)·min(t, n)/n).
 
-    torch multiplies the rate before, so its errors add up: this is within 1 + t/2 ulp of the larger end. With `total_iters` of 0
-    or less it stays at `start_factor` for ever.
+    torch multiplies the previous rate, so its errors add up: the value here is within 1 + t/2 ulp of the larger end. With
+    `total_iters` of 0 or less the rate stays at `start_factor` for ever.
 
     Args:
         lr: the optimizer's rate.
@@ -291,7 +291,7 @@ def LinearLR(
 def ExponentialLR(lr: Rate, gamma: float) -> Schedule | Made:
     """Multiplied by γ at every step: lr·γᵗ.
 
-    torch multiplies the rate before, so its errors add up: this is within t + 2 ulp of it.
+    torch multiplies the previous rate, so its errors add up: the value here is within t + 2 ulp of torch's.
 
     Args:
         lr: the optimizer's rate.
@@ -370,14 +370,14 @@ def CosineAnnealingLR(
 ) -> Schedule | Made:
     """Cosines down and up again without end: eta_min + (lr - eta_min)·(1 + cos(π·t/T_max))/2.
 
-    It reaches `eta_min` at t = T_max and then climbs back, in as many steps: a run that goes on sees its rate rise. torch
-    computes each rate from the one before, anew after every minimum; near a minimum its rounding errors are large in
-    proportion to the small rate, and its cosine's argument loses digits as it grows. In half-wave c = 0, 1, … this is within
-    (4 + T_max)·(1 + 4·c) ulp of the larger end.
+    The rate reaches `eta_min` at t = T_max and then climbs back, in as many steps. torch computes each rate from the previous
+    rate, anew after every minimum; near a minimum its rounding errors are large in proportion to the small rate, and its cosine's
+    argument loses digits as the argument grows. In half-wave c = 0, 1, … this is within (4 + T_max)·(1 + 4·c) ulp of the larger
+    end.
 
     Args:
         lr: the optimizer's rate.
-        T_max: steps from the top to the bottom. One that is not whole has no closed form but for halves up to 1000: torch
+        T_max: steps from the top to the bottom. A fraction has no closed form but for halves up to 1000: torch
             multiplies by the quotient of two small numbers at a minimum between two steps, and its rounding errors grow.
         eta_min: the bottom.
 
@@ -424,7 +424,7 @@ def CosineAnnealingWarmRestarts(lr: Rate, T_0: Int1, T_mult: Int1 = 1, eta_min: 
     Args:
         lr: the optimizer's rate.
         T_0: steps of the first cycle.
-        T_mult: how many times as long each cycle is as the one before, a whole number.
+        T_mult: ratio of the lengths of successive cycles, a whole number.
         eta_min: the bottom.
 
     Raises:
@@ -477,12 +477,12 @@ def CyclicLR(
         base_lr: the bottom.
         max_lr: the top of the first cycle.
         step_size_up: steps up.
-        step_size_down: steps down; as many as up by default. With 0 the rate falls from one step short of the top at once.
+        step_size_down: steps down; `step_size_up` by default. With 0 the rate falls from a step short of the top at once.
         mode: see above.
         gamma: γ of "exp_range".
         scale_fn: a function of one's own is not taken.
-        scale_mode: only says what `scale_fn` is called with.
-        cycle_momentum, base_momentum, max_momentum: the momentum runs against the rate, and by default; not part of it.
+        scale_mode: the argument of `scale_fn`; no effect here.
+        cycle_momentum, base_momentum, max_momentum: torch also cycles the momentum against the rate, by default; ignored here.
 
     Raises:
         DialectError: another mode, a `scale_fn`, or lengths of which torch can make no cycle.
@@ -533,11 +533,11 @@ def OneCycleLR(
     final_div_factor: Divisor = 1e4,
     three_phase: bool = False,
 ) -> Schedule | Made:
-    """One cycle: from max_lr/div_factor up to `max_lr`, then down to max_lr/(div_factor·final_div_factor) at T - 1.
+    """A single cycle: from max_lr/div_factor up to `max_lr`, then down to max_lr/(div_factor·final_div_factor) at T - 1.
 
-    The top is at t = pct_start·T - 1, which need not be whole, and the bottom at T - 1; in three phases the way down to where it
-    began ends at 2·pct_start·T - 2. With a top before 0 the run begins on the way down. One step more, at t = T, torch goes on
-    along the same curve, up again with the cosine and below the bottom (even below 0) with the line; then it raises, and here
+    The top is at t = pct_start·T - 1, which need not be whole, and the bottom at T - 1; in three phases the way down to the first
+    rate ends at 2·pct_start·T - 2. With a top before 0 the run begins on the way down. One step more, at t = T, torch goes on
+    along the same curve, up again with the cosine and below the bottom (even below 0) with the line; then torch raises, and here
     that value holds. Within 4 ulp of `max_lr` of torch, whose 1 + cos loses digits near the bottom.
 
     Args:
@@ -546,13 +546,13 @@ def OneCycleLR(
         pct_start: share of the steps that rise, a float.
         anneal_strategy: "cos" or "linear".
         cycle_momentum, base_momentum, max_momentum: the momentum runs against the rate, and by default; see
-            `laju.one_cycle_momentum`.
+            `laju.one_cycle_momentum` for the momentum's schedule.
         div_factor: from the top to the first rate.
         final_div_factor: from the first rate to the last.
-        three_phase: down to where it began in as many steps as up, then on to the bottom.
+        three_phase: down to the first rate in as many steps as up, then on to the bottom.
 
     Raises:
-        DialectError: no number of steps, or arguments at which torch raises: among them pct_start·T = 1, for which it divides
+        DialectError: no number of steps, or arguments at which torch raises: among these pct_start·T = 1, where torch divides
             by 0.
 
     >>> OneCycleLR(1.0, total_steps=10, anneal_strategy="linear").values(10).round(2)
@@ -624,14 +624,14 @@ def SWALR(
     anneal_epochs: Annotated[int, exactly(int, "torch asks for it", least=0)] = 10,
     anneal_strategy: Anneal = "cos",
 ) -> Schedule | Made:
-    """From the rate that it finds to the averaging's constant one in `anneal_epochs` steps.
+    """From the current rate to the constant rate of weight averaging in `anneal_epochs` steps.
 
-    After another scheduler, `torch.optim.swa_utils` lets it take over once an epoch is past `swa_start`, so that the whole is
+    After another scheduler, `torch.optim.swa_utils` hands over once an epoch is past `swa_start`, so that the whole is
     `before.take(swa_start + 1) >> SWALR(before(swa_start + 1), …)`. torch solves each step for where it came from, so errors
     add up; this is within 4 + 2·anneal_epochs ulp of the larger end.
 
     Args:
-        lr: the optimizer's rate when it is first stepped.
+        lr: the optimizer's rate at the first step of the scheduler.
         swa_lr: the rate at t = anneal_epochs and ever after.
         anneal_epochs: steps on the way; with 0 the rate is changed as soon as the scheduler is made.
         anneal_strategy: "cos" or "linear".
@@ -670,17 +670,17 @@ def SWALR(
 
 @SYSTEM.declare
 def SequentialLR(lr: Rate, schedulers: Sequence[Schedule], milestones: Sequence[int]) -> Schedule | Made:
-    """One scheduler after another, each on its own clock from its milestone on: part k is in force for mₖ ≤ t < mₖ₊₁.
+    """Schedulers in sequence, each on its own clock from its milestone on: part k is in force for mₖ ≤ t < mₖ₊₁.
 
-    Every part begins at its own first value, computed from the optimizer's rate, not where the one before ended (only
+    Every part begins at its own first value, computed from the optimizer's rate, not at the end of the part before (only
     `MultiplicativeLR` and `SWALR` go on from there). The milestone's step is the part's t = 0, so nothing is skipped or doubled.
-    Making an `OneCycleLR` changes the rate that the first part, and all made after it, take for the optimizer's; a `CyclicLR`
-    that is made first does so too.
+    Making an `OneCycleLR` changes the optimizer's rate for the first part and all parts made later; a `CyclicLR` that is made
+    first does so too.
 
     Args:
         lr: the optimizer's rate.
         schedulers: schedules of this module's functions, in the order in which torch's are made.
-        milestones: steps at which the next part begins, one fewer than there are parts.
+        milestones: steps at which the next part begins, for all parts but the first.
 
     Raises:
         DialectError: another number of milestones, milestones that fall, parts that no optimizer could share, or a combination
@@ -701,16 +701,16 @@ def SequentialLR(lr: Rate, schedulers: Sequence[Schedule], milestones: Sequence[
 
 @SYSTEM.declare
 def ChainedScheduler(schedulers: Sequence[Schedule], *, lr: Rate | None = None) -> Schedule | Made:
-    """Schedulers that step one after another at every step, each on the rate that the ones before left.
+    """Schedulers that step in turn at every step, each on the rate that the schedulers before left.
 
-    Of those that multiply (`StepLR`, `MultiStepLR`, `ConstantLR`, `LinearLR`, `ExponentialLR`, `PolynomialLR`,
-    `MultiplicativeLR`) it is the product. `LambdaLR`, `CosineAnnealingWarmRestarts`, `CyclicLR` and `OneCycleLR` set the rate, so
-    those before them in the list do nothing, and those after them only change it by what they do in that one step.
-    `CosineAnnealingLR` with `eta_min=0` multiplies up to `T_max` and adds after it.
+    The schedule is the product of schedulers that multiply (`StepLR`, `MultiStepLR`, `ConstantLR`, `LinearLR`, `ExponentialLR`,
+    `PolynomialLR`, `MultiplicativeLR`). `LambdaLR`, `CosineAnnealingWarmRestarts`, `CyclicLR` and `OneCycleLR` set the rate, so
+    schedulers before such a scheduler have no effect, and schedulers after such a scheduler only change the rate by their change
+    of that single step. `CosineAnnealingLR` with `eta_min=0` multiplies up to `T_max` and adds after `T_max`.
 
     Args:
         schedulers: schedules of this module's functions, in the order in which torch's are made and stepped.
-        lr: the optimizer's rate, where no scheduler in the list says it.
+        lr: the optimizer's rate, where no scheduler in the list has the rate.
 
     Raises:
         DialectError: parts that no optimizer could share.

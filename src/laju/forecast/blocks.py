@@ -65,9 +65,7 @@ def history(rates: Array, updates: Updates, reference: float, length: float) -> 
     hi, lo = np.maximum(updates[:, None] - edges[:-1], 0), np.maximum(updates[:, None] - edges[1:], 0)
     _, (changed, then, rate_then) = _means(change, (progress[:n], np.arange(n) / length, log), lo, hi)
     weight, (at, rate) = _means(x / length, (middle, log), lo, hi)
-    padded = np.concatenate(
-        [held[:1], held]
-    )  # padded[k]: the rate before update k; update 0 has its own rate
+    padded = np.concatenate([held[:1], held])  # padded[k]: the rate before update k; update 0 has its own rate
     now = progress[updates][:, None]
     used = (padded[lo] != padded[hi]).any(axis=0)
     return History(
