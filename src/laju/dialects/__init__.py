@@ -1,4 +1,4 @@
-"""Dialects: exactly what the schedulers of other systems would have done, as laju schedules.
+"""Dialects: the exact rates of other systems' schedulers as laju schedules.
 
 >>> from laju.dialects import read, torch
 >>> torch.CosineAnnealingLR(0.1, T_max=100)(0)

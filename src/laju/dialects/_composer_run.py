@@ -1,4 +1,4 @@
-"""The run that Composer's Trainer knows, the times that it converts by it, and how it steps a scheduler."""
+"""Composer's Trainer: the facts of its run, the conversion of times, and the stepping of a scheduler."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Asked = ParamSpec("Asked")
 
 
 class Trainer(TypedDict, total=False):
-    """What the Trainer knows.
+    """The facts that the Trainer knows.
 
     Args:
         lr: the optimizer's rate.
-        max_duration: of the run, before it is scaled: a text, or an int of epochs.
+        max_duration: of the run, before scaling: a text, or an int of epochs.
         batches_per_epoch: needed where a time is in epochs or a share of a run in epochs.
         batch_size: samples of a batch on all devices together, needed for times in samples.
         tokens_per_batch: on all devices together, needed for times in tokens.
@@ -43,7 +43,7 @@ class Trainer(TypedDict, total=False):
 
 
 class Time(NamedTuple):
-    """A time as Composer has it: a number and a unit of "ep", "ba", "sp", "tok" or "dur"."""
+    """A time in Composer's form: a number and a unit of "ep", "ba", "sp", "tok" or "dur"."""
 
     value: float
     unit: str
@@ -68,7 +68,7 @@ _VALID = "such as '10ep', '500ba', '1000sp', '2e6tok' or '0.1dur'"
 
 
 def time(name: str, text: object) -> Time:
-    """A time as Composer reads it.
+    """Read a time in Composer's syntax.
 
     Raises:
         DialectError: not such a text, or a unit that no schedule can follow.
@@ -109,7 +109,7 @@ def time(name: str, text: object) -> Time:
 
 @dataclass(frozen=True)
 class Run:
-    """What the Trainer knows; `scale` is for the scheduler's times, and `duration` may be scaled already."""
+    """The Trainer's facts; `scale` is for the scheduler's times, and `duration` may be scaled already."""
 
     lr: float
     duration: Whole
@@ -207,7 +207,7 @@ def run_of(
 
 
 def stepped(rates: Callable[[Run], Schedule], run: Run) -> Schedule:
-    """As the Trainer steps it: rates(run) counts the batches that the Trainer has counted."""
+    """The rates by the Trainer's stepping: rates(run) is a schedule of the batches that the Trainer has counted."""
     start = rates(run)(0)  # the scheduler is made before the run is scaled
     value, unit = run.duration
     after = rates(dataclasses.replace(run, duration=Whole(int(value * run.scale), unit)))
@@ -221,7 +221,7 @@ def stepped(rates: Callable[[Run], Schedule], run: Run) -> Schedule:
 
 
 def with_the_trainer(scheduler: Callable[Asked, Schedule]) -> Callable[Asked, Schedule]:
-    """Has the arguments of `run_of` one by one in the signature, where the function has `**trainer`."""
+    """Put the arguments of `run_of` into the signature of a function with `**trainer`."""
     *own, _ = inspect.signature(scheduler).parameters.values()
     signature = inspect.Signature([*own, *inspect.signature(run_of).parameters.values()], return_annotation="Schedule")
 

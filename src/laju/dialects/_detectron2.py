@@ -23,7 +23,7 @@ def WarmupMultiStepLR(
     Args:
         lr: the optimizer's rate.
         milestones: in rising order.
-        gamma: the factor of one milestone.
+        gamma: the factor of a milestone.
         warmup_factor: the share of the rate at t = 0.
         warmup_iters: W; 0 for none.
         warmup_method: "linear", from the factor to 1 in W iterations, or "constant".
@@ -61,7 +61,7 @@ def WarmupCosineLR(
     Args:
         max_iters: of the cosine.
 
-    The other arguments are those of `WarmupMultiStepLR`.
+    All further arguments are as for `WarmupMultiStepLR`.
 
     Source: detectron2 0.6, `solver/lr_scheduler.py`.
 

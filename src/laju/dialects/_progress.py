@@ -18,7 +18,7 @@ class Curve:
     """A function of progress.
 
     Args:
-        at: the value at a progress, in the system's own arithmetic; it raises `DialectError` where the system raises.
+        at: the value at a progress, in the system's own arithmetic, with a `DialectError` where the system raises.
         over: the same as a schedule over so many updates, or with None over progress itself.
     """
 
@@ -30,8 +30,8 @@ def curve_of(name: str, schedule: Any, system: str) -> Curve:
     """The curve that a schedule was made of.
 
     Raises:
-        TypeError: it is no schedule.
-        DialectError: it is not one of the system's.
+        TypeError: an argument that is no schedule.
+        DialectError: a schedule of another system.
     """
     if not isinstance(schedule, Schedule):
         raise TypeError(f"{name} must be one of {system}'s schedulers, got {shown(schedule)}")
@@ -42,7 +42,7 @@ def curve_of(name: str, schedule: Any, system: str) -> Curve:
 
 
 def first(reached: Callable[[int], bool], near: float) -> int:
-    """The first update from 0 on at which a condition holds that then holds for ever; it is looked for from `near` on."""
+    """The first update from 0 on at which a condition holds that then holds for ever; the search begins at `near`."""
     low = high = max(math.floor(near), 0)
     step = 1
     while low > 0 and reached(low):
@@ -57,7 +57,7 @@ def first(reached: Callable[[int], bool], near: float) -> int:
 
 
 def joined(parts: Sequence[tuple[Schedule, float]], begins: Sequence[float]) -> Schedule:
-    """Schedules one after another: each with the time at which its own clock is 0, and when it comes into force."""
+    """Schedules in sequence: each with the time at which its own clock is 0, and when the schedule comes into force."""
     placed: list[Schedule] = []
     for i, (part, zero) in enumerate(parts):
         begin = begins[i]

@@ -1,23 +1,23 @@
-"""MosaicML Composer: the stateless schedulers of `composer.optim`, as its Trainer steps them.
+"""MosaicML Composer: the stateless schedulers of `composer.optim`, as stepped by Composer's Trainer.
 
-What surprises people most:
+The most surprising behaviour:
 
-- The Trainer steps a scheduler before it counts the batch: batch t (from 0) trains with α(max(t - 1, 0)). A warmup from 0 gives
+- The Trainer steps a scheduler before counting the batch: batch t (from 0) trains with α(max(t - 1, 0)). A warmup from 0 gives
   two batches a rate of 0, and the last batch of a run is two short of the end value.
-- Stepped by epoch (`step_schedulers_every_batch=False`) it is not late: epoch e trains with α at its own first batch.
+- Stepped by epoch (`step_schedulers_every_batch=False`) the rate is not late: epoch e trains with α at its own first batch.
 - `scale_warmup` stretches the warmup's line by `scale_schedule_ratio`, but batches from the unscaled `t_warmup` on follow the
   decay: with a ratio of 2 the line is cut at half of its height, and the rate jumps.
-- A warmup in "dur" is a share of the scaled run, so it is scaled with or without `scale_warmup`.
+- A warmup in "dur" is a share of the scaled run, so such a warmup is scaled with or without `scale_warmup`.
 - With a ratio below 1 a `t_max` of as many epochs as the run is refused by the schedulers with a warmup, since the Trainer makes
-  them before it shortens the run. "1dur" is not.
+  schedulers before shortening the run. "1dur" is not.
 - The rate of the first batch too is set before the run is shortened; `trainer.fit(duration=…)` is not followed here.
-- `ConstantWithWarmupScheduler` never comes back to 1 after `t_max`, as its documentation says it does.
-- Of several schedulers the last one alone counts; they don't multiply, as their documentation says.
+- `ConstantWithWarmupScheduler` never comes back to 1 after `t_max`, against its documentation.
+- Of several schedulers the last alone counts; schedulers do not multiply, against the documentation.
 
 Times are Composer's texts: "10ep", "500ba", "1000sp", "2e6tok" or "0.1dur", cut to whole units, where epochs count as so many
-batches. Negative times, which Composer takes, are refused, as are wall-clock ones and iterations. Every function takes what the
-Trainer knows, by name (`Trainer` lists it): `lr` and `max_duration` always, the others where a time needs them. All batches are
-taken to be full. Rates are within 4 ulp of the schedule's largest.
+batches. Negative times, which Composer takes, are refused, as are wall-clock times and iterations. Every function takes the
+Trainer's facts by name (`Trainer` lists the facts): `lr` and `max_duration` always, the rest where a time needs a fact. All
+batches are taken to be full. Rates are within 4 ulp of the schedule's largest.
 """
 
 from __future__ import annotations
@@ -64,10 +64,11 @@ def StepScheduler(
     Args:
         step_size: time between two drops.
         gamma: γ; 0 and negative factors are Composer's too.
-        trainer: what the Trainer knows, by name; see `Trainer`.
+        trainer: the Trainer's facts, by name; see `Trainer`.
 
     Raises:
-        DialectError: a step of 0, by which Composer divides, a time that it cannot read, or a fact that is needed to convert one.
+        DialectError: a step of 0, by which Composer divides, a time that Composer cannot read, or a missing fact for its
+            conversion.
 
     >>> StepScheduler("2ba", 0.5, lr=0.8, max_duration="6ba").values(6)
     array([0.8, 0.8, 0.8, 0.4, 0.4, 0.2])
@@ -91,12 +92,12 @@ def MultiStepScheduler(
     """Multiplied by γ at every milestone: lr·γ^(number of milestones ≤ u).
 
     Args:
-        milestones: times in any order and of any units; one that is listed twice counts twice.
+        milestones: times in any order and of any units; a time that is listed twice counts twice.
         gamma: γ.
         trainer: see `Trainer`.
 
     Raises:
-        DialectError: a time that Composer cannot read, or a fact that is needed to convert one.
+        DialectError: a time that Composer cannot read, or a missing fact for its conversion.
 
     >>> MultiStepScheduler(["1ba", "6sp"], 0.5, lr=0.8, max_duration="6ba", batch_size=2).values(6)
     array([0.8, 0.8, 0.4, 0.4, 0.2, 0.2])
@@ -117,11 +118,11 @@ def ConstantScheduler(
 
     Args:
         alpha: α.
-        t_max: how long it acts.
+        t_max: how long α acts.
         trainer: see `Trainer`.
 
     Raises:
-        DialectError: a time that Composer cannot read, or a fact that is needed to convert it.
+        DialectError: a time that Composer cannot read, or a missing fact for its conversion.
 
     >>> ConstantScheduler(0.5, "2ba", lr=0.8, max_duration="6ba").values(5)
     array([0.4, 0.4, 0.4, 0.8, 0.8])
@@ -152,7 +153,7 @@ def LinearScheduler(
         trainer: see `Trainer`.
 
     Raises:
-        DialectError: a `t_max` of 0, by which Composer divides, a time that it cannot read, or a fact that is needed.
+        DialectError: a `t_max` of 0, by which Composer divides, a time that Composer cannot read, or a fact that is needed.
 
     >>> LinearScheduler(lr=0.8, max_duration="4ba").values(6)
     array([0.8, 0.8, 0.6, 0.4, 0.2, 0. ])
@@ -182,8 +183,8 @@ def ExponentialScheduler(
         trainer: see `Trainer`.
 
     Raises:
-        DialectError: a negative γ, whose powers between two periods are complex numbers in Composer; a period of 0, by which it
-            divides; a time that it cannot read, or a fact that is needed.
+        DialectError: a negative γ, whose powers between two periods are complex numbers in Composer; a period of 0, by which
+            Composer divides; a time that Composer cannot read, or a fact that is needed.
 
     >>> ExponentialScheduler(0.25, lr=0.8, max_duration="4ep", batches_per_epoch=2).values(5)
     array([0.8, 0.8, 0.4, 0.2, 0.1])
@@ -209,12 +210,12 @@ def CosineAnnealingScheduler(
     """Half a cosine from lr to lr·α_f over `t_max`, which then holds.
 
     Args:
-        t_max: how long it takes.
+        t_max: length of the cosine.
         alpha_f: α_f, from `t_max` on.
         trainer: see `Trainer`.
 
     Raises:
-        DialectError: a `t_max` of 0, by which Composer divides, a time that it cannot read, or a fact that is needed.
+        DialectError: a `t_max` of 0, by which Composer divides, a time that Composer cannot read, or a fact that is needed.
 
     >>> CosineAnnealingScheduler(lr=0.8, max_duration="2ba").values(4).round(3)
     array([0.8, 0.8, 0.4, 0. ])
@@ -237,20 +238,20 @@ def CosineAnnealingWarmRestartsScheduler(
     alpha_f: float = 0.0,
     **trainer: Unpack[Trainer],
 ) -> Schedule:
-    """Half cosines from lr to lr·α_f, begun again and again, each `t_mult` times as long as the one before.
+    """Half cosines from lr to lr·α_f, begun again and again, each `t_mult` times as long as the cosine before.
 
     A length is cut to whole units each time, so that a `t_mult` of 1.1 never lengthens a cycle of 9. Where the lengths follow no
-    rule for that reason, the last cycle is the one in which the run ends, and its end value holds.
+    rule for that reason, the last cycle is the cycle in which the run ends, and its end value holds.
 
     Args:
         t_0: length of the first cycle.
-        t_mult: growth of the cycles; below 1 they shrink.
+        t_mult: ratio of the lengths of successive cycles; below 1 cycles shrink.
         alpha_f: α_f, which no cycle reaches.
         trainer: see `Trainer`.
 
     Raises:
-        DialectError: cycles that shrink to 0 within the run, at which Composer raises; a negative `t_mult`, with which it never
-            returns; a time that it cannot read, or a fact that is needed.
+        DialectError: cycles that shrink to 0 within the run, at which Composer raises; a negative `t_mult`, with which Composer
+            never returns; a time that Composer cannot read, or a fact that is needed.
 
     >>> CosineAnnealingWarmRestartsScheduler("2ba", lr=0.8, max_duration="8ba").values(6).round(3)
     array([0.8, 0.8, 0.4, 0.8, 0.4, 0.8])
@@ -292,7 +293,7 @@ def PolynomialScheduler(
 
     Args:
         power: 0 or more.
-        t_max: how long it takes.
+        t_max: length of the decay.
         alpha_f: α_f, from `t_max` on.
         trainer: see `Trainer`.
 
@@ -322,7 +323,7 @@ def MultiStepWithWarmupScheduler(
     scale_warmup: bool = False,
     **trainer: Unpack[Trainer],
 ) -> Schedule:
-    """A line from 0 to lr over `t_warmup`, then multiplied by γ at every milestone; those within the warmup count at its end.
+    """A line from 0 to lr over `t_warmup`, then multiplied by γ at every milestone; milestones in the warmup count at its end.
 
     Args:
         t_warmup: how long the warmup is; not scaled, unless in "dur".
@@ -332,7 +333,7 @@ def MultiStepWithWarmupScheduler(
         trainer: see `Trainer`.
 
     Raises:
-        DialectError: a warmup that is scaled to 0, by which Composer divides, a time that it cannot read, or a fact that is
+        DialectError: a warmup that is scaled to 0, by which Composer divides, a time that Composer cannot read, or a fact that is
             needed.
 
     >>> MultiStepWithWarmupScheduler("2ba", ["4ba"], 0.5, lr=0.8, max_duration="8ba").values(7)
@@ -371,7 +372,7 @@ def ConstantWithWarmupScheduler(
 
     Raises:
         DialectError: a `t_max` shorter than the run or of another unit than `t_warmup`, a warmup that is scaled to 0, by which
-            Composer divides, a time that it cannot read, or a fact that is needed.
+            Composer divides, a time that Composer cannot read, or a fact that is needed.
 
     >>> ConstantWithWarmupScheduler("2ba", lr=0.8, max_duration="8ba").values(5)
     array([0. , 0. , 0.4, 0.8, 0.8])
@@ -394,7 +395,7 @@ def LinearWithWarmupScheduler(
     scale_warmup: bool = False,
     **trainer: Unpack[Trainer],
 ) -> Schedule:
-    """A line from 0 to lr·α_i over `t_warmup`, and one to lr·α_f at `t_max`, which then holds.
+    """A line from 0 to lr·α_i over `t_warmup`, and a second line to lr·α_f at `t_max`, which then holds.
 
     With a `t_max` that is not after `t_warmup`, lr·α_i holds for ever.
 
@@ -514,7 +515,7 @@ def _steps(run: Run, milestones: tuple[str, ...], gamma: float, begin: int) -> S
 
 
 def _warmup(run: Run, t_warmup: str, scale_warmup: bool, top: float) -> tuple[Schedule | None, Whole]:
-    """The line from 0, if there is one, and where it is cut."""
+    """The line from 0, if there is a warmup, and where the line is cut."""
     if not isinstance(scale_warmup, bool):
         raise TypeError(f"scale_warmup must be True or False, got {shown(scale_warmup)}")
     end = run.time("t_warmup", t_warmup, scaled=False)

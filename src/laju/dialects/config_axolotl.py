@@ -27,7 +27,7 @@ SHARE, MOST = 0.03, 100
 
 
 def is_one(content: Any) -> bool:
-    """Whether it looks like a configuration of axolotl."""
+    """Whether the content looks like a configuration of axolotl."""
     own = {"lr_scheduler", "num_epochs", "micro_batch_size", "sequence_len"}
     return isinstance(content, Mapping) and "base_model" in content and bool(own & set(content))
 

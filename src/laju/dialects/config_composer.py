@@ -1,4 +1,4 @@
-"""Composer's and LLM Foundry's YAML: `scheduler` or `schedulers`, with `max_duration` and the optimizer's rate beside them."""
+"""Composer's and LLM Foundry's YAML: `scheduler` or `schedulers`, with `max_duration` and the optimizer's rate."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _KEYS = ("scheduler", "schedulers", "scale_schedule_ratio", "step_schedulers_eve
 
 
 def is_one(content: Any) -> bool:
-    """Whether it looks like a configuration of Composer."""
+    """Whether the content looks like a configuration of Composer."""
     return (
         isinstance(content, Mapping)
         and ("scheduler" in content or "schedulers" in content)

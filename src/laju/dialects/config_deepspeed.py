@@ -9,16 +9,16 @@ from typing import Any
 from laju.dialects.base import DialectError, call, system
 from laju.dialects.configs import Configured, constant, fact, mapping, no_other_rates
 
-# Keys of no other system's file at its top.
+# Keys that no further system's file has at its top.
 _OWN = {"train_micro_batch_size_per_gpu", "zero_optimization", "zero_allow_untested_optimizer", "steps_per_print"}
 
-# What the trainers of Transformers and Accelerate fill in for "auto"
+# The values that the trainers of Transformers and Accelerate fill in for "auto"
 # (transformers 5, integrations/deepspeed.py: trainer_config_finalize; accelerate 1, Accelerator._prepare_deepspeed).
 _AUTO = {"total_num_steps": "total", "warmup_num_steps": "warmup", "warmup_max_lr": "lr"}
 
 
 def is_one(content: Any) -> bool:
-    """Whether it looks like a configuration of DeepSpeed."""
+    """Whether the content looks like a configuration of DeepSpeed."""
     if isinstance(content, Mapping) and _OWN & set(content) and "scheduler" not in content:
         return True
     section = content.get("scheduler") if isinstance(content, Mapping) else None

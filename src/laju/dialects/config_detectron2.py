@@ -1,4 +1,4 @@
-"""detectron2's YAML: `SOLVER`, with the `_BASE_` files beside it.
+"""detectron2's YAML: `SOLVER`, with the `_BASE_` files in its folder.
 
 The scheduler is fvcore's under a warmup (detectron2 0.6, solver/build.py: `build_lr_scheduler`; config/defaults.py).
 """
@@ -23,7 +23,7 @@ _NAMES = ("WarmupMultiStepLR", "WarmupCosineLR", "WarmupStepWithFixedGammaLR")
 
 
 def is_one(content: Any) -> bool:
-    """Whether it looks like a configuration of detectron2."""
+    """Whether the content looks like a configuration of detectron2."""
     return has(content, "SOLVER") and isinstance(content["SOLVER"], Mapping)
 
 

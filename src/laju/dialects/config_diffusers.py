@@ -1,7 +1,8 @@
 """Arguments of the training scripts of diffusers, as YAML, JSON, TOML or the command itself.
 
-The scripts step the scheduler once a process, over lengths that they multiply by the processes, so that the rate of an update is
-that of one process (diffusers 0.42.1, optimization.py: `get_scheduler`; examples/text_to_image/train_text_to_image.py).
+The scripts step the scheduler once a process, over lengths multiplied by the number of processes, so that an update has the rate
+of a run with a single process (diffusers 0.42.1, optimization.py: `get_scheduler`;
+examples/text_to_image/train_text_to_image.py).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _KOHYA = {"lr_scheduler_num_cycles", "lr_scheduler_power", "network_module", "ma
 
 
 def is_one(content: Any) -> bool:
-    """Whether it looks like arguments of a training script of diffusers; those of kohya's scripts are called otherwise."""
+    """Whether the content looks like arguments of a training script of diffusers; kohya's scripts have different names."""
     own = {"lr_warmup_steps", "lr_num_cycles", "lr_power"}
     return isinstance(content, Mapping) and bool(own & content.keys()) and not _KOHYA & content.keys()
 

@@ -28,7 +28,7 @@ _OWN: dict[str, tuple[str, ...]] = {
 
 
 def is_one(content: Any) -> bool:
-    """Whether it looks like a configuration, or a command, of fairseq."""
+    """Whether the content looks like a configuration, or a command, of fairseq."""
     if has(content, "optimization", "lr_scheduler"):
         return True
     return has(content, "lr", "lr_scheduler") and bool(
@@ -148,7 +148,7 @@ def _step(sched: Section, run: Section, rate: float) -> Schedule:
 
 
 def _fixed(sched: Section, rates: list[float]) -> Schedule:
-    """The rates of the epochs, the last of which is shrunk from epoch force_anneal on; (t + 1)/W of it in the warmup."""
+    """The rates of the epochs, the last rate shrunk from epoch force_anneal on; times (t + 1)/W in the warmup."""
     anneal, warmup = sched.get("force_anneal"), int(_optional(sched, "warmup_updates", 0))
     schedule: Schedule = Constant(rates[0])
     if anneal is not None or len(rates) > 1:

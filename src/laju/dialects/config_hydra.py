@@ -1,6 +1,6 @@
-"""Hydra's YAML with a scheduler under `_target_`, and the optimizer's rate beside it.
+"""Hydra's YAML with a scheduler under `_target_`, and the optimizer's rate in the same file.
 
-Hydra instantiates what stands there; the code steps it once an epoch or once an update, as an `interval` beside it says.
+Hydra instantiates the target; the code steps the scheduler once an epoch or once an update, by the `interval` next to `_target_`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _OF_HYDRA = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_", "opt
 
 
 def is_one(content: Any) -> bool:
-    """Whether it has a scheduler under `_target_`."""
+    """Whether the content has a scheduler under `_target_`."""
     return any(_dialect(at["_target_"]) for _, at, _ in _targets(content))
 
 
@@ -103,7 +103,7 @@ def _dialect(path: Any) -> str | None:
 def _targets(
     content: Any, path: str = "", above: Any = None
 ) -> Iterator[tuple[str, Mapping[str, Any], Mapping[str, Any]]]:
-    """Each mapping with a `_target_`, with its path and the mapping above it."""
+    """Each mapping with a `_target_`, with its path and its parent mapping."""
     if isinstance(content, Mapping):
         if "_target_" in content:
             yield path, content, above if isinstance(above, Mapping) else {}

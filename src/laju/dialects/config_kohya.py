@@ -1,7 +1,7 @@
 """Settings of kohya's training scripts (sd-scripts), as TOML, JSON or the command itself.
 
-A warmup or decay that is a fraction is a share of the run, and a whole one counts steps of the scheduler, of which every
-update makes one a process (kohya-ss/sd-scripts, library/train_util.py: `get_scheduler_fix`).
+A fractional warmup or decay is a share of the run, and a whole number counts steps of the scheduler, of which an update makes as
+many as there are processes (kohya-ss/sd-scripts, library/train_util.py: `get_scheduler_fix`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MAX_TRAIN_STEPS = 1600
 
 
 def is_one(content: Any) -> bool:
-    """Whether it looks like settings of kohya's scripts."""
+    """Whether the content looks like settings of kohya's scripts."""
     own = {
         "lr_scheduler_num_cycles",
         "lr_scheduler_power",

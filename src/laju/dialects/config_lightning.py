@@ -15,12 +15,12 @@ from laju.dialects.sections import Section, has
 
 
 def is_one(content: Any) -> bool:
-    """Whether it looks like a configuration of LightningCLI."""
+    """Whether the content looks like a configuration of LightningCLI."""
     return has(content, "lr_scheduler.class_path") or has(content, "optimizer.class_path")
 
 
 def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
-    """The schedule of updates, in each epoch one rate.
+    """The schedule of updates, constant within each epoch.
 
     Raises:
         DialectError: as `read_config`.

@@ -1,6 +1,6 @@
 """LLaMA-Factory's YAML for its version 1; its earlier files are TrainingArguments of Transformers, and read as these.
 
-The trainer steps a rate that is constant, unless a plugin schedules it (LLaMA-Factory 0.9.5, v1/core/base_trainer.py:
+The trainer steps a constant rate, unless a plugin schedules the rate (LLaMA-Factory 0.9.5, v1/core/base_trainer.py:
 `_init_lr_scheduler`; v1/config/training_args.py).
 """
 
@@ -20,7 +20,7 @@ LEARNING_RATE = 1e-4
 
 
 def is_one(content: Any) -> bool:
-    """Whether it looks like a configuration of LLaMA-Factory's version 1."""
+    """Whether the content looks like a configuration of LLaMA-Factory's version 1."""
     own = has(content, "model", "train_dataset") and "per_device_train_batch_size" not in content
     return own and isinstance(content["model"], str)  # of MMEngine, a dict
 

@@ -1,7 +1,7 @@
 """Arguments of Megatron-LM: the command itself, or its arguments as YAML or JSON.
 
 Lengths are iterations, or samples of which an update takes global_batch_size (Megatron-LM core_v0.16.1, megatron/training/
-training.py: `get_optimizer_param_scheduler`); what the scheduler does with them is the dialect's.
+training.py: `get_optimizer_param_scheduler`); the dialect has the scheduler's use of the lengths.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _KEYS = (
 
 
 def is_one(content: Any) -> bool:
-    """Whether it looks like arguments of Megatron-LM."""
+    """Whether the content looks like arguments of Megatron-LM."""
     own = {"lr_decay_style", "lr_warmup_fraction", "lr_warmup_iters", "train_iters", "train_samples", "lr_decay_iters"}
     return has(content, "lr") and bool(own & content.keys())
 

@@ -1,4 +1,4 @@
-"""MMEngine's configurations: `param_scheduler`, with `optim_wrapper` and `train_cfg` beside it, as Python, JSON or YAML."""
+"""MMEngine's configurations: `param_scheduler`, with `optim_wrapper` and `train_cfg`, as Python, JSON or YAML."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from laju.dialects.python_config import Unread
 
 
 def is_one(content: Any) -> bool:
-    """Whether it looks like a configuration of MMEngine, or like its list of schedulers."""
+    """Whether the content looks like a configuration of MMEngine, or like its list of schedulers."""
     if isinstance(content, list):
         return bool(content) and all(isinstance(item, Mapping) and "type" in item for item in content)
     return isinstance(content, Mapping) and "param_scheduler" in content

@@ -1,7 +1,7 @@
 """nanoGPT's Python files, or JSON, with `learning_rate`, `warmup_iters`, `lr_decay_iters`, `min_lr` and `decay_lr`.
 
 A linear warmup and half a cosine (karpathy/nanoGPT, train.py: `get_lr`; there are no releases). Older copies warm up
-from 0 as learning_rate·it/warmup_iters, later ones as learning_rate·(it + 1)/(warmup_iters + 1).
+from 0 as learning_rate·it/warmup_iters, later copies as learning_rate·(it + 1)/(warmup_iters + 1).
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from laju.core.schedule import Schedule
 from laju.dialects.base import DialectError
 from laju.dialects.configs import Configured, constant, mapping, no_other_rates
 
-# What train.py has.
+# The defaults of train.py.
 _DEFAULTS: dict[str, Any] = {
     "learning_rate": 6e-4, "warmup_iters": 2000, "lr_decay_iters": 600_000, "min_lr": 6e-5, "decay_lr": True,
 }  # fmt: skip
 
 
 def is_one(content: Any) -> bool:
-    """Whether it looks like a configuration of nanoGPT; Megatron calls the rate `lr`."""
+    """Whether the content looks like a configuration of nanoGPT; Megatron calls the rate `lr`."""
     return (
         isinstance(content, Mapping) and bool({"lr_decay_iters", "decay_lr"} & content.keys()) and "lr" not in content
     )
 
 
 def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
-    """The schedule of updates; the fact `warmup_from=0` says that the copy of train.py is one whose warmup begins at 0.
+    """The schedule of updates; the fact `warmup_from=0` is for a copy of train.py whose warmup begins at 0.
 
     Raises:
         DialectError: as `read_config`.

@@ -23,7 +23,7 @@ _DECAYS = {"linear": "linear", "cosine": "cosine", "1-sqrt": "sqrt"}
 
 
 def is_one(content: Any) -> bool:
-    """Whether it looks like a configuration of nanotron."""
+    """Whether the content looks like a configuration of nanotron."""
     return has(content, "optimizer.learning_rate_scheduler")
 
 
@@ -56,7 +56,7 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
         )
         return given.configured(Constant(rate * rate))
     body: Schedule = Ramp(rate, low, decay, shape) if decay else Constant(low)
-    # Update W is the warmup's last one, also where it is the decay's first.
+    # Update W is the last update of the warmup, also where the decay begins there.
     head: Schedule
     if style == "constant":
         head, done = Constant(rate, warmup + 1), warmup + 1

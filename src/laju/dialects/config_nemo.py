@@ -25,7 +25,7 @@ _TAKES = {
 
 
 def is_one(content: Any) -> bool:
-    """Whether it looks like a configuration of NeMo."""
+    """Whether the content looks like a configuration of NeMo."""
     return has(content, "model.optim.lr") or has(content, "optim.sched.name")
 
 

@@ -1,7 +1,7 @@
 """OLMo's YAML, and the `config.json` that OLMo-core writes.
 
-Both count a step before they ask for its rate, so that update t has what stands after t + 1 steps or their tokens
-(ai2-olmo 0.6.0, olmo/optim.py: `build_scheduler`, olmo/train.py; ai2-olmo-core 3.0.0, olmo_core/optim/scheduler.py).
+Both count a step before asking for its rate, so that update t has the rate after t + 1 steps or their tokens (ai2-olmo 0.6.0,
+olmo/optim.py: `build_scheduler`, olmo/train.py; ai2-olmo-core 3.0.0, olmo_core/optim/scheduler.py).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from laju.dialects.base import DialectError
 from laju.dialects.configs import Configured
 from laju.dialects.sections import Section, has
 
-# What OLMo and OLMo-core call the same shapes.
+# The names of the same shapes in OLMo and OLMo-core.
 _SHAPES = {
     "cosine_with_warmup": "cosine", "linear_with_warmup": "linear", "inverse_sqrt_with_warmup": "inverse", "constant": "constant",
     "max_scheduler": "max", "cosine_linear_envelope": "envelope", "constant_with_warmup": "flat",
@@ -43,7 +43,7 @@ _CORE = (
 
 
 def is_one(content: Any) -> bool:
-    """Whether it looks like a configuration of OLMo or OLMo-core."""
+    """Whether the content looks like a configuration of OLMo or OLMo-core."""
     return has(content, "scheduler.name", "optimizer.learning_rate") or has(content, "train_module.scheduler")
 
 

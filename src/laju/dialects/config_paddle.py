@@ -1,4 +1,4 @@
-"""YAML of PaddleDetection (`LearningRate`) and PaddleClas (`Optimizer.lr`), with the `_BASE_` files beside it.
+"""YAML of PaddleDetection (`LearningRate`) and PaddleClas (`Optimizer.lr`), with the `_BASE_` files in its folder.
 
 Lengths are epochs, which `updates_per_epoch` turns into iterations (paddledet 2.6.0, ppdet/optimizer/optimizer.py; PaddleClas
 2.5, ppcls/optimizer/learning_rate.py).
@@ -31,7 +31,7 @@ _DECAYS = {
 
 
 def is_one(content: Any) -> bool:
-    """Whether it looks like a configuration of PaddleDetection or PaddleClas."""
+    """Whether the content looks like a configuration of PaddleDetection or PaddleClas."""
     return has(content, "LearningRate.base_lr") or has(content, "Optimizer.lr.name")
 
 
@@ -96,7 +96,7 @@ def _piecewise(decay: Section, rate: float, each: int) -> Schedule:
     milestones, gamma = decay.get("milestones", [8, 11]), decay.get("gamma", [0.1, 0.01])
     if not isinstance(milestones, list):
         raise DialectError(f"milestones must be a list, got {shown(milestones)}")
-    if not isinstance(gamma, list):  # a number is divided by 10 from one milestone to the next
+    if not isinstance(gamma, list):  # a number is divided by 10 from milestone to milestone
         gamma = [number("gamma", gamma) / 10**i for i in range(len(milestones))]
     at = [each * whole(f"milestones[{i}]", epoch) for i, epoch in enumerate(milestones)]
     if len(gamma) != len(at) or sorted(at) != at:

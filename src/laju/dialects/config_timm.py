@@ -1,6 +1,6 @@
 """timm's training arguments, such as the `args.yaml` beside its checkpoints, or the command itself.
 
-Lengths are epochs; with sched_on_updates they are multiplied by the updates of an epoch (timm 1.0.31,
+Lengths are epochs; with sched_on_updates lengths are multiplied by the updates of an epoch (timm 1.0.31,
 scheduler/scheduler_factory.py: `scheduler_kwargs`, `create_scheduler_v2`; train.py).
 """
 
@@ -28,7 +28,7 @@ _KEYS = (
 
 
 def is_one(content: Any) -> bool:
-    """Whether it looks like training arguments of timm."""
+    """Whether the content looks like training arguments of timm."""
     return has(content, "sched") and bool(
         {"warmup_lr", "lr_cycle_mul", "decay_epochs", "warmup_epochs"} & content.keys()
     )

@@ -17,7 +17,7 @@ _KEYS = ("warmup_steps", "total_steps", "decay_ratio", "decay_type", "min_lr_fac
 
 
 def is_one(content: Any) -> bool:
-    """Whether it looks like a configuration of torchtitan."""
+    """Whether the content looks like a configuration of torchtitan."""
     section = content.get("lr_scheduler") if isinstance(content, Mapping) else None
     others = {"_component_", "_name", "class_path", "_target_"}
     return isinstance(section, Mapping) and not others & section.keys()

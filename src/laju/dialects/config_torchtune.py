@@ -1,6 +1,6 @@
 """torchtune's YAML: `lr_scheduler` with a `_component_` of `torchtune.training.lr_schedulers`, and the optimizer's rate.
 
-Its `get_cosine_schedule_with_warmup` is the one of Transformers; its constant one with a warmup likewise.
+torchtune's `get_cosine_schedule_with_warmup` is the function of Transformers; its constant schedule with a warmup likewise.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _KNOWN = ("get_cosine_schedule_with_warmup",)
 
 
 def is_one(content: Any) -> bool:
-    """Whether it looks like a configuration of torchtune."""
+    """Whether the content looks like a configuration of torchtune."""
     sections = [content.get(key) for key in ("lr_scheduler", "optimizer")] if isinstance(content, Mapping) else []
     return any(isinstance(section, Mapping) and "_component_" in section for section in sections)
 
@@ -44,7 +44,7 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
     if not scheduled:
         return constant(lr, "torchtune", "lr_scheduler is not given", notes)
     total, epochs, most = section.pop("num_training_steps", None), given.get("epochs"), given.get("max_steps_per_epoch")
-    # max_steps_per_epoch cuts an epoch short; where the epoch's own length is not known, the cut is taken for it.
+    # max_steps_per_epoch cuts an epoch short; where the epoch's own length is not known, the cut stands for the length.
     lengths = [length for length in (facts.get("updates_per_epoch"), most) if length is not None]
     if total is None and facts.get("total") is None and epochs is not None and lengths:
         total = math.ceil(epochs * min(lengths))

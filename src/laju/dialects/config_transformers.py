@@ -19,7 +19,7 @@ _KEYS = (
 
 
 def is_one(content: Any) -> bool:
-    """Whether it looks like TrainingArguments."""
+    """Whether the content looks like TrainingArguments."""
     # axolotl has the ratio, and training scripts of diffusers the epochs.
     shared = {"lr_scheduler_type", "warmup_ratio", "num_train_epochs", "lr_scheduler_kwargs"}
     others = {"base_model", "lr_warmup_steps", "lr_scheduler_num_cycles", "train_dataset"}
@@ -75,7 +75,7 @@ def _updates(given: Mapping[str, Any], facts: Mapping[str, Any], notes: list[str
         )
         batches = math.ceil(whole("samples", facts["samples"], least=1) / size)
         accumulate = given.get("gradient_accumulation_steps") or 1
-        # Trainer makes an update of an epoch's last micro-batches, however few they are.
+        # Trainer makes an update of an epoch's last micro-batches, however few.
         per_epoch = max(-(-batches // accumulate), 1)
     per_epoch = fact(
         "updates_per_epoch",

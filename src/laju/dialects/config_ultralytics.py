@@ -15,7 +15,7 @@ from laju.core.schedule import Schedule
 from laju.dialects.base import DialectError
 from laju.dialects.configs import Configured, fact, mapping, no_other_rates
 
-# What default.yaml has.
+# The defaults of default.yaml.
 _DEFAULTS: dict[str, Any] = {
     "lr0": 0.01,
     "lrf": 0.01,
@@ -29,7 +29,7 @@ _KEYS = ("lr0", "lrf", "cos_lr", "warmup_epochs", "warmup_bias_lr", "warmup_mome
 
 
 def is_one(content: Any) -> bool:
-    """Whether it looks like settings of Ultralytics."""
+    """Whether the content looks like settings of Ultralytics."""
     return isinstance(content, Mapping) and {"lr0", "lrf"} <= content.keys()
 
 

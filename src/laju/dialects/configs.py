@@ -59,11 +59,11 @@ class Configured:
 
     Attributes:
         schedule: of the learning rate.
-        system: whose configuration it is.
-        call: the scheduler's call as the dialect has it, such as "get_scheduler(3e-05, 'cosine', 10, 100)".
+        system: the system of the configuration.
+        call: the scheduler's call in the dialect, such as "get_scheduler(3e-05, 'cosine', 10, 100)".
         notes: sentences for the reader, such as on a value that was taken by default.
         dialect: that has the call: the system's, that of the schedulers that the system takes, or laju itself.
-        length: of the run, in what the schedule counts, where the configuration says it.
+        length: of the run, in the unit that the schedule counts, where the configuration has a length.
     """
 
     schedule: Schedule
@@ -87,9 +87,9 @@ def read_config(
     Args:
         config: a file (.json, .toml, .yaml, a .sh with a command, or a .py of MMEngine or nanoGPT, which is not run), or the
             content of a file.
-        system: one of `READERS`, such as "transformers"; by default the system that the keys belong to.
+        system: a key of `READERS`, such as "transformers"; by default the system that the keys belong to.
         facts: values that the schedule needs and the configuration leaves out, such as `total` (updates of the run), `lr` (the
-            optimizer's rate), `updates_per_epoch` or `warmup` (updates, where a trainer fills it in).
+            optimizer's rate), `updates_per_epoch` or `warmup` (updates, where a trainer fills in the warmup).
 
     Raises:
         DialectError: an unknown system, a configuration of no known system, a fact that is missing (the message names the fact)
@@ -162,7 +162,7 @@ def read_config(
 
 
 class _Asked(dict[str, Any]):
-    """Facts, and the names of those that a reader has looked for."""
+    """Facts, and the names that a reader has looked for."""
 
     def __init__(self, facts: Mapping[str, Any]) -> None:
         super().__init__(facts)
@@ -201,7 +201,7 @@ def fact(name: str, facts: Mapping[str, Any], *values: Any, what: str) -> Any:
     """The first given value, in the configuration or as a fact.
 
     Raises:
-        DialectError: no value is given; `what` says what the value stands for.
+        DialectError: no value is given; `what` is the value's description in the message.
     """
     found = next((value for value in (facts.get(name), *values) if value is not None), None)
     if found is None:
@@ -233,13 +233,13 @@ def decimal(name: str, value: Any) -> Any:
 def no_other_rates(section: Mapping[str, Any], known: Collection[str], system: str, where: str = "") -> tuple[str, ...]:
     """Refuse a section with a key that speaks of rates and is not read; return notes on the rates of other parameter groups.
 
-    A schedule that leaves such a key out would be another one than the system's, without a word. Keys that are not set (null,
-    false or empty), and keys of other things, such as `weight_decay` and `drop_rate`, are ignored.
+    A schedule that leaves such a key out would differ from the system's, without a word. Keys that are not set (null, false or
+    empty), and keys of unrelated quantities, such as `weight_decay` and `drop_rate`, are ignored.
 
     Args:
         section: of the configuration.
-        known: the keys of the section that are read, as far as they speak of rates.
-        system: whose configuration it is.
+        known: the keys of the section that are read, as far as these keys speak of rates.
+        system: the system of the configuration.
         where: the section's place in the file, such as "optimizer".
 
     Raises:
@@ -273,7 +273,7 @@ _GROUPS = re.compile(
     r"(?:^|_)(?:aligner|backbone|bias|decoder|dion|embed|embedding|embeddings|encoder|groups?|head|layers?|layerwise|llrd|loraplus|projector"
     r"|tower|vision|vit)(?:_|$)"
 )
-# What other things have a rate, a schedule, a warmup or a decay; no word of a schedule's own, such as start, end, step or length.
+# Unrelated quantities with a rate, a schedule, a warmup or a decay; no word of a schedule's own, such as start, end or length.
 _ELSE = re.compile(
     r"(?:^|_)(?:acceptance|attention|attn|audio|augment|augmentation|benchmark|beta|betas|bit|clip|compile|compression|corruption"
     r"|curriculum|ddpm|diffusion|dilation|discriminator|distance|drop|dropout|ema|entropy|eps|epsilon|error|expansion|exploration"
@@ -284,7 +284,7 @@ _ELSE = re.compile(
 
 
 def _subject(key: str) -> str | None:
-    """What a key decides, by its words: the "rate", that of other "groups", or neither."""
+    """The subject of a key, by its words: the "rate", the rate of other "groups", or None."""
     words = re.findall(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+", key)
     text = "_".join(words).lower().replace("warm_up", "warmup")
     own = _LR.search(text)

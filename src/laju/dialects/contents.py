@@ -1,4 +1,4 @@
-"""What the file of a configuration holds: JSON, TOML, YAML, Python that is not run, or the arguments of a command.
+"""The content of a configuration's file: JSON, TOML, YAML, Python that is not run, or the arguments of a command.
 
 A file that names its bases under `_BASE_`, as detectron2 and PaddlePaddle's tools do, holds the keys of these, too.
 """
@@ -91,9 +91,9 @@ _ASSIGNED = re.compile(r"(?:export\s+)?([A-Za-z_]\w*)=(.*)", re.DOTALL)
 
 
 def arguments(text: str) -> dict[str, Any]:
-    """The arguments of a command, or of a script that has one: `--lr 1e-4` is lr, and `--lr-decay-style=cosine` lr_decay_style.
+    """The arguments of a command, or of a script with a command: `--lr 1e-4` is lr, `--lr-decay-style=cosine` lr_decay_style.
 
-    A variable that the script assigns is its value; a variable of one branch (`if`, `case`, a loop) has the value in that branch
+    A variable that the script assigns is its value; a variable of a branch (`if`, `case`, a loop) has the value in that branch
     only. A flag without a value is true. An argument that two commands give with different values is `Unread`.
 
     >>> arguments("LR=1e-4; python train.py --lr ${LR} --lr-decay-style=cosine --bf16 # a comment")
@@ -126,7 +126,7 @@ _OPEN, _SHUT, _BRANCH = {"if", "case", "for", "while", "until"}, {"fi", "esac", 
 
 
 def _said(text: str, own: dict[str, str], quoted: bool = False) -> dict[str, dict[tuple[bool, int], Any]]:
-    """The values of each argument, by the place that gives it: whether that is assigned to a variable, and which command it is.
+    """The values of each argument, by place: whether a variable is assigned there, and the number of the command.
 
     Args:
         text: of the script.
@@ -171,7 +171,7 @@ def _said(text: str, own: dict[str, str], quoted: bool = False) -> dict[str, dic
             name = None
         elif name is not None:
             value, before = _filled(word, own), found[name][place]
-            if word.startswith("$") and (before is not True or "--" in value):  # other arguments, such as $GPT_ARGS
+            if word.startswith("$") and (before is not True or "--" in value):  # more arguments, such as $GPT_ARGS
                 name = None
             else:
                 more = [*(before if isinstance(before, list) else [before]), value]

@@ -153,7 +153,7 @@ def convert(
     return replace(conversion, traps=tuple(dict.fromkeys(traps)))
 
 
-# --- what is given ---------------------------------------------------------------------------------------------------
+# --- the arguments ---------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -576,7 +576,7 @@ def _best(
         area = float(apart.mean())
         if area <= 1e-6 * size and _equal(outline.schedule, approximation, _past(outline), writing.single):
             return suggestion, approximation, True
-        # A later call has to be better by more than rounding, in the run or else after it: the first ones are the plain ones.
+        # A later call has to be better by more than rounding, in the run or else afterwards: the first calls are the plain calls.
         nearer = area < least[0] - 1e-9 * size
         if math.isfinite(area) and (nearer or (area <= least[0] and beyond < least[1] - 1e-9 * size)):
             best, least = (suggestion, approximation), (area, beyond)
@@ -632,7 +632,7 @@ def _equal(a: Schedule, b: Schedule, n: int, single: bool) -> bool:
     return True
 
 
-# --- what to look out for --------------------------------------------------------------------------------------------
+# --- warnings --------------------------------------------------------------------------------------------------------
 
 
 def _traps(conversion: Conversion, outline: Outline, writing: Writer, target: str) -> Iterator[str]:

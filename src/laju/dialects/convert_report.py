@@ -212,7 +212,7 @@ def _plural(unit: str, n: int) -> str:
 
 def save(c: Conversion, folder: Path, command: str | None = None) -> list[Path]:
     """Write everything into the folder, which is created where missing."""
-    drawn = c.picture()  # first, as it needs Matplotlib: the folder gets all of the files or none
+    drawn = c.picture()  # first, as drawing needs Matplotlib: the folder gets all of the files or none
     folder.mkdir(parents=True, exist_ok=True)
     code, picture, markdown, page = (folder / name for name in FILES)
     if c.target.startswith("yaml:"):

@@ -1,15 +1,16 @@
 """Dive into Deep Learning: the scheduler classes of its chapter "Learning Rate Scheduling", as plotted and as its loops use them.
 
-The chapter has one text and three tabs of code. Without `loop` a function here is what a new object of the class gives when it is
-called with 0, 1, 2, … in turn, as the chapter's plots call it. With `loop` it is what the training of that tab really uses:
+The chapter has one text and three tabs of code. Without `loop` a function here has the values of a new object of the class called
+with 0, 1, 2, … in turn, as in the chapter's plots. With `loop` the function has the rates that the training of that tab really
+uses:
 
-- "pytorch" asks after epoch e, with e, so that epoch 0 runs at the optimizer's own rate and every other one at the rate before:
+- "pytorch" asks after epoch e, with e, so that epoch 0 runs at the optimizer's own rate and every later epoch at the rate before:
   a warmup begins with an epoch at the full rate;
-- "tensorflow" asks before epoch e, with e: as plotted. Keras keeps the rate as a float32, and takes none that is no float;
-- "mxnet" asks at every minibatch, from 1: what is meant as epochs are minibatches, and the first value is never used.
+- "tensorflow" asks before epoch e, with e: as plotted. Keras keeps the rate as a float32, and takes no rate that is no float;
+- "mxnet" asks at every minibatch, from 1: numbers meant as epochs are minibatches, and the first value is never used.
 
-`FactorScheduler` and `MultiFactorScheduler` keep a state, so that a plot before the training has moved them on. `plotted` says by
-how many values; with a `loop` it is what the chapter itself plots. Plots change nothing about the square root and the cosine. The
+`FactorScheduler` and `MultiFactorScheduler` keep a state, so that a plot before the training moves the state on, by `plotted`
+values; with a `loop` the default is the chapter's own plot. Plots change nothing about the square root and the cosine. The
 classes are in the book's text, not in the package d2l.
 """
 
@@ -48,11 +49,11 @@ def SquareRootScheduler(lr: float = 0.1, *, loop: Loop | None = None, optimizer_
 
     Args:
         lr: the value at t = 0.
-        loop: None as plotted, or the tab whose loop uses it; see the module.
+        loop: None as plotted, or the tab of the loop; see the module.
         optimizer_lr: of epoch 0 with loop="pytorch"; `lr` by default.
 
     Raises:
-        DialectError: another loop, or an `optimizer_lr` where no loop uses one.
+        DialectError: another loop, or an `optimizer_lr` where no loop uses such a rate.
 
     >>> SquareRootScheduler(1.0).values(4).round(3)
     array([1.   , 0.707, 0.577, 0.5  ])
@@ -72,23 +73,23 @@ def FactorScheduler(
     optimizer_lr: float | None = None,
     plotted: int | None = None,
 ) -> Schedule:
-    """Multiplied at every call, the first one included: η(n) = max(stop, factor·η(n - 1)) from η(-1) = base.
+    """Multiplied at every call, the first call included: η(n) = max(stop, factor·η(n - 1)) from η(-1) = base.
 
-    The base itself is never given, and where a plot has gone before, the plot's last value takes its place. The class multiplies
-    what it gave before, so its errors add up: this is within t + 3 ulp of it.
+    The base itself is never a value, and after a plot the plot's last value takes the base's place. The class multiplies the
+    previous value, so its errors add up: this is within t + 3 ulp of the class.
 
     Args:
         factor: of each call.
         stop_factor_lr: the smallest value.
         base_lr: before the first call.
-        loop: None as plotted, or the tab whose loop uses it; the chapter itself trains with it in none.
+        loop: None as plotted, or the tab of the loop; no tab of the chapter itself trains with this class.
         optimizer_lr: of epoch 0 with loop="pytorch"; `base_lr` by default.
-        plotted: calls before the first value, as a plot makes them: 50 with a loop, as in the chapter, and else 0.
+        plotted: calls before the first value, as in a plot: 50 with a loop, as in the chapter, and else 0.
 
     Raises:
-        NotASchedule: loop="mxnet", which asks once for every few parameter arrays, so that one update has several rates, unless
+        NotASchedule: loop="mxnet", which asks once for every few parameter arrays, so that an update has several rates, unless
             the value no longer changes.
-        DialectError: another loop, or an `optimizer_lr` where no loop uses one.
+        DialectError: another loop, or an `optimizer_lr` where no loop uses such a rate.
 
     >>> FactorScheduler(factor=0.5, stop_factor_lr=0.1, base_lr=1.0).values(5)
     array([0.5  , 0.25 , 0.125, 0.1  , 0.1  ])
@@ -116,19 +117,19 @@ def MultiFactorScheduler(
     """Multiplied by a factor at given times, by another class in every tab.
 
     - By default and with "tensorflow", the class that the TensorFlow tab prints, multiplied at every call whose number is in
-      `step`. What a plot has multiplied stays, and the training multiplies again: base·factor^(steps < plotted + steps ≤ t).
+      `step`. A plot's multiplications stay, and the training multiplies again: base·factor^(steps < plotted + steps ≤ t).
     - "pytorch": torch's `MultiStepLR`, which a plot has stepped on: base·factor^(steps ≤ t + plotted).
     - "mxnet": MXNet's own class, in minibatches: base·factor^(steps ≤ t), where steps below plotted - 1 count from the start.
 
-    The values are the class's to the last digit. `laju.multi_factor` is what the text means.
+    The values are the class's to the last digit. `laju.multi_factor` is the schedule that the text means.
 
     Args:
         step: calls, epochs or minibatches; for "mxnet" a list of increasing numbers of at least 1. A number that never comes, as
             a negative number or a fraction, does nothing in the first two; a number twice counts twice in the second.
         factor: at most 1 for "mxnet".
         base_lr: before the first step.
-        loop: None as plotted in the TensorFlow tab, or the tab whose loop uses it.
-        plotted: calls before the first value, as a plot makes them: 30 with a loop, as in the chapter, and else 0.
+        loop: None as plotted in the TensorFlow tab, or the tab of the loop.
+        plotted: calls before the first value, as in a plot: 30 with a loop, as in the chapter, and else 0.
 
     Raises:
         DialectError: steps, a factor or a base that MXNet refuses.
@@ -189,13 +190,13 @@ def CosineScheduler(
         final_lr: the bottom.
         warmup_steps: w; a cosine with a negative w begins part-way down.
         warmup_begin_lr: the value at t = 0 of a warmup.
-        warmup_mode: for "mxnet" alone, whose own class it is: "linear", or "constant" at `warmup_begin_lr`.
-        loop: None as plotted in the PyTorch and TensorFlow tabs, or the tab whose loop uses it; see the module.
+        warmup_mode: of MXNet's own class, for "mxnet" alone: "linear", or "constant" at `warmup_begin_lr`.
+        loop: None as plotted in the PyTorch and TensorFlow tabs, or the tab of the loop; see the module.
         optimizer_lr: of epoch 0 with loop="pytorch"; `base_lr` by default.
 
     Raises:
         DialectError: no whole number from w to T, or T = w: at the end of the warmup the printed class has no value to give, or
-            divides by 0. For "mxnet" what MXNet refuses; see `laju.dialects.mxnet.CosineScheduler`.
+            divides by 0. For "mxnet" arguments that MXNet refuses; see `laju.dialects.mxnet.CosineScheduler`.
 
     >>> CosineScheduler(4, base_lr=1.0, warmup_steps=2).values(6).round(3)
     array([0. , 0.5, 1. , 0.5, 0. , 0. ])
@@ -254,7 +255,7 @@ def _multiplied_every_time(first: float, factor: float, stop: float) -> Schedule
         following = max(stop, first * factor)
         rest = _multiplied_every_time(following, factor, stop) if following < 0 else Constant(max(stop, 0.0))
         return Constant(first, 1) >> rest
-    # Below 0 and above it in turn; only the values below 0 meet the stop.
+    # In turn below and above 0; only the values below 0 meet the stop.
     below = Maximum((powers(first, factor * factor, 2), Constant(stop)))
     return Product((below, Table((1.0, factor)).repeat()))
 

@@ -1,15 +1,16 @@
 """DeepSpeed: the schedulers of `deepspeed.runtime.lr_schedules`, which its engine steps once after every update.
 
-What surprises people most:
+The most surprising behaviour:
 
-- A scheduler sets the rate when it is made and counts from there, so update t has the value of DeepSpeed's step t - 1: all but
-  `LRRangeTest` are one update late, and the warmups train two updates at their first rate (logarithmic) or at it twice (linear).
+- A scheduler sets the rate when made and counts from there, so update t has the value of DeepSpeed's step t - 1: all but
+  `LRRangeTest` are an update late, and the warmups train two updates at their first rate (logarithmic) or at that rate twice
+  (linear).
 - The default warmup is logarithmic: log(t)/log(W), half-way up after √W updates.
 - `WarmupLR` warms up to the optimizer's own rate, `WarmupDecayLR` to its argument, 0.001 by default.
-- `WarmupCosineLR` trains update 0 at rate 0 whatever `warmup_min_ratio` is, and its cosine is one step ahead.
+- `WarmupCosineLR` trains update 0 at rate 0 whatever `warmup_min_ratio` is, and its cosine is a step ahead.
 - `OneCycle` passes its lowest rate over: the decay after it begins at once with its second value.
 
-The real ones take an optimizer; where they use its rate, these take it as `lr`. `last_batch_iteration` is not taken.
+DeepSpeed's classes take an optimizer; where a class uses its rate, the function takes `lr`. `last_batch_iteration` is not taken.
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ def WarmupLR(
         lr: the optimizer's rate, used when there is no warmup_max_lr.
         warmup_min_lr: the first rate.
         warmup_max_lr: the last; the optimizer's rate by default.
-        warmup_num_steps: W, taken for 2 when it is 1.
-        warmup_type: "log" or "linear"; DeepSpeed takes any other for "log", with a warning.
+        warmup_num_steps: W; a W of 1 is taken for 2.
+        warmup_type: "log" or "linear"; DeepSpeed takes any further text for "log", with a warning.
 
     Raises:
         DialectError: a length that is not above 0, which DeepSpeed refuses.
@@ -70,14 +71,14 @@ def WarmupDecayLR(
     warmup_num_steps: Steps = 1000,
     warmup_type: str = "log",
 ) -> Schedule:
-    """The warmup of `WarmupLR`, then linearly down to warmup_min_lr at update N + 1, where it stays.
+    """The warmup of `WarmupLR`, then linearly down to warmup_min_lr at update N + 1, which then holds.
 
     Args:
         total_num_steps: N.
         warmup_min_lr: the first and last rate.
-        warmup_max_lr: the peak; the optimizer's rate has no part in it.
-        warmup_num_steps: W, taken for 2 when it is 1.
-        warmup_type: "log" or "linear"; DeepSpeed takes any other for "log", with a warning.
+        warmup_max_lr: the peak, whatever the optimizer's rate.
+        warmup_num_steps: W; a W of 1 is taken for 2.
+        warmup_type: "log" or "linear"; DeepSpeed takes any further text for "log", with a warning.
 
     Raises:
         DialectError: a length that is not above 0, which DeepSpeed refuses.
@@ -101,15 +102,15 @@ def WarmupCosineLR(
     cos_min_ratio: float = 0.0001,
     warmup_type: str = "log",
 ) -> Schedule:
-    """0 in update 0, the warmup of `WarmupLR` in shares of lr, then a cosine down to cos_min_ratio·lr, where it stays.
+    """0 in update 0, the warmup of `WarmupLR` in shares of lr, then a cosine down to cos_min_ratio·lr, which then holds.
 
     Args:
         lr: the optimizer's rate.
         total_num_steps: N. The cosine is through at update N.
         warmup_min_ratio: the share that the warmup begins at, in update 1.
-        warmup_num_steps: W, taken for 2 when it is 1.
+        warmup_num_steps: W; a W of 1 is taken for 2.
         cos_min_ratio: the share that is left.
-        warmup_type: "log" or "linear"; DeepSpeed takes any other for "log", with a warning.
+        warmup_type: "log" or "linear"; DeepSpeed takes any further text for "log", with a warning.
 
     Raises:
         DialectError: a length that is not above 0, which DeepSpeed refuses.
@@ -137,9 +138,9 @@ def LRRangeTest(
 
     Args:
         lr_range_test_min_lr: the first rate.
-        lr_range_test_step_size: updates in which it grows by step_rate times the first.
+        lr_range_test_step_size: updates in which the rate grows by step_rate times the first rate.
         lr_range_test_step_rate: that growth.
-        lr_range_test_staircase: all of it at once.
+        lr_range_test_staircase: the whole growth at once.
 
     Raises:
         DialectError: a size that is not above 0, which DeepSpeed refuses.
@@ -170,7 +171,7 @@ def OneCycle(
 ) -> Schedule | Made:
     """From min to max in A updates and back in B, then min/(1 + decay_lr_rate·n/decay_step_size), n since the cycle.
 
-    The momentum that it cycles the other way is a schedule of its own, and not this one.
+    DeepSpeed also cycles the momentum, against the rate; that is a schedule of its own, not included here.
 
     Args:
         cycle_min_lr: the first rate.
@@ -180,7 +181,7 @@ def OneCycle(
         cycle_second_step_size: B; A by default.
         cycle_first_stair_count: stairs on the way up; 0 for a line.
         cycle_second_stair_count: stairs on the way down; as many as up by default.
-        decay_step_size: updates of one decay; 0 for none.
+        decay_step_size: updates of a decay; 0 for none.
 
     Raises:
         DialectError: sizes that DeepSpeed refuses.
@@ -232,7 +233,7 @@ def OneCycle(
 
     if first or second:
         return by_steps("a cycle with stairs has no closed form", at)
-    # The update at or after `total` still belongs to the cycle, where it begins anew: at its first value if `total` is whole.
+    # The update at or after `total` still belongs to the cycle, which begins anew there: at its first value if `total` is whole.
     cycle = Ramp(low, peak, up) >> (Ramp(peak, low, down) if down else Constant(low))
     whole_cycle = cycle.take(total) if down else Ramp(low, peak, up).take(total)
     begins_whole = total == int(total)
@@ -247,7 +248,7 @@ def OneCycle(
 
 
 def _rise(low: float, peak: float, length: int, kind: str) -> Schedule:
-    """The warmup by DeepSpeed's own count; its last value holds for one more."""
+    """The warmup by DeepSpeed's own count; its last value holds for a count more."""
     if kind == "linear":
         return Ramp(low, peak, length)
     return Ramp(low, peak, length - 1, f"log({length})").take(length)

@@ -1,16 +1,16 @@
-"""fastai: the schedules of `fastai.callback.schedule`, as `Learner` asks for them before every batch.
+"""fastai: the schedules of `fastai.callback.schedule`, as `Learner` asks for the values before every batch.
 
-They are functions of progress from 0 to 1: the batch's number over n_epoch·n_iter, with `n_iter` batches an epoch. What surprises
-people most:
+Schedules are functions of progress from 0 to 1: the batch's number over n_epoch·n_iter, with `n_iter` batches an epoch. The most
+surprising behaviour:
 
-- `combine_scheds`, and so every `fit_…`, computes progress in float32: rates have 6 or 7 digits, and boundaries may move by one
+- `combine_scheds`, and so every `fit_…`, computes progress in float32: rates have 6 or 7 digits, and boundaries may move by a
   batch.
 - `Learner` adds 1/(n_epoch·n_iter) to the progress at every batch of an epoch, and begins anew at each epoch.
-- The last batch is one short of the end: no training ever has the rate lr_max/div_final.
+- The last batch is a step short of the end: no training ever has the rate lr_max/div_final.
 - The shares of `combine_scheds` must have a sum of exactly 1 in floats, so that some calls of `fit_sgdr` fail.
-- `fine_tune` is two cycles: one of the head alone to base_lr, and one to half of it.
+- `fine_tune` is two cycles: a cycle of the head alone to base_lr, and a cycle to half of base_lr.
 
-Schedules have no more batches than the training; past it these hold the last value.
+Schedules have no more batches than the training; after the training the functions here hold the last value.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def SchedLin(start: float, end: float, *, n_epoch: int | None = None, n_iter: in
 def SchedCos(start: float, end: float, *, n_epoch: int | None = None, n_iter: int | None = None) -> Schedule | Made:
     """Half a cosine: start + (1 + cos π(1 - p))·(end - start)/2.
 
-    The arguments are those of `SchedLin`.
+    The arguments are as for `SchedLin`.
 
     >>> SchedCos(1.0, 0.0, n_iter=4).values(5).round(3)
     array([1.   , 0.854, 0.5  , 0.146, 0.   ])
@@ -77,7 +77,7 @@ def SchedCos(start: float, end: float, *, n_epoch: int | None = None, n_iter: in
 
 @SYSTEM.declare
 def SchedNo(start: float, end: float, *, n_epoch: int | None = None, n_iter: int | None = None) -> Schedule | Made:
-    """`start` always; `end` changes nothing. The arguments are those of `SchedLin`.
+    """`start` always; `end` changes nothing. The arguments are as for `SchedLin`.
 
     >>> SchedNo(0.1, 0.0)(0.5)
     0.1
@@ -88,7 +88,7 @@ def SchedNo(start: float, end: float, *, n_epoch: int | None = None, n_iter: int
 
 @SYSTEM.declare
 def SchedExp(start: float, end: float, *, n_epoch: int | None = None, n_iter: int | None = None) -> Schedule | Made:
-    """start·(end/start)^p. The arguments are those of `SchedLin`.
+    """start·(end/start)^p. The arguments are as for `SchedLin`.
 
     Raises:
         DialectError: a start or end of 0, or of different signs, for which fastai divides by 0 or has complex values.
@@ -111,10 +111,10 @@ def SchedPoly(
     n_epoch: int | None = None,
     n_iter: int | None = None,
 ) -> Schedule | Made:
-    """start + (end - start)·p^power. The other arguments are those of `SchedLin`.
+    """start + (end - start)·p^power. All further arguments are as for `SchedLin`.
 
     Args:
-        power: of at least 0; fastai divides by 0 for a negative one.
+        power: of at least 0; fastai divides by 0 for a negative power.
 
     >>> SchedPoly(0.0, 1.0, 2, n_iter=4).values(5)
     array([0.    , 0.0625, 0.25  , 0.5625, 1.    ])
@@ -138,9 +138,9 @@ def combine_scheds(
     n_epoch: int | None = None,
     n_iter: int | None = None,
 ) -> Schedule | Made:
-    """One schedule after another, each from its beginning to its end over its share of the training.
+    """Schedules in sequence, each from its beginning to its end over its share of the training.
 
-    fastai computes with float32 tensors: this is within 4/(the smallest share) ulp of float32, of the largest value, of it.
+    fastai computes with float32 tensors: the values here are within 4/(the smallest share) float32 ulp of the largest value.
     Boundaries are at the batches at which fastai's are.
 
     Args:
@@ -174,7 +174,7 @@ def combined_cos(
 ) -> Schedule | Made:
     """Half a cosine from start to middle over the share `pct`, and another from there to the end.
 
-    The other arguments, the accuracy and the errors are those of `combine_scheds`.
+    All further arguments, the accuracy and the errors are as for `combine_scheds`.
 
     >>> combined_cos(0.5, 0.0, 1.0, 0.0, n_iter=8).values(9).round(3)
     array([0.   , 0.146, 0.5  , 0.854, 1.   , 0.854, 0.5  , 0.146, 0.   ])
@@ -199,10 +199,10 @@ def fit_one_cycle(
 
     Args:
         n_epoch: epochs.
-        lr_max: the top; by default that of a `Learner`. A slice gives groups of layers rates of their own: give one of them.
+        lr_max: the top; a `Learner`'s by default. A slice gives groups of layers rates of their own: give one of these rates.
         div, div_final: from the top to the first rate and to the last.
         pct_start: share of the training that rises.
-        wd, moms: change other things than the rate.
+        wd, moms: no effect on the rate.
         n_iter: batches of an epoch.
 
     Raises:
@@ -229,7 +229,7 @@ def fit_flat_cos(
 ) -> Schedule | Made:
     """The rate of `Learner.fit_flat_cos`: `lr` for the share `pct_start`, then half a cosine down to lr/div_final.
 
-    The other arguments and errors are those of `fit_one_cycle`.
+    All further arguments and errors are as for `fit_one_cycle`.
 
     >>> fit_flat_cos(2, 1.0, n_iter=4).values(8).round(3)
     array([1. , 1. , 1. , 1. , 1. , 1. , 1. , 0.5])
@@ -248,11 +248,11 @@ def fit_sgdr(
     *,
     n_iter: int | None = None,
 ) -> Schedule | Made:
-    """The rate of `Learner.fit_sgdr`: half cosines from lr_max to 0, each `cycle_mult` times as long as the one before.
+    """The rate of `Learner.fit_sgdr`: half cosines from lr_max to 0, each `cycle_mult` times as long as the cosine before.
 
     Args:
         n_cycles: how many.
-        cycle_len: epochs of the first one.
+        cycle_len: epochs of the first cycle.
         lr_max: the top of each.
         cycle_mult: of the lengths; not 1, for which fastai divides by 0.
         n_iter: as for `fit_one_cycle`.
@@ -286,16 +286,16 @@ def fine_tune(
     *,
     n_iter: int | None = None,
 ) -> Schedule:
-    """The rate of the head in `Learner.fine_tune`: one cycle to base_lr for the frozen epochs, then one to base_lr/2.
+    """The rate of the head in `Learner.fine_tune`: a cycle to base_lr for the frozen epochs, then a cycle to base_lr/2.
 
-    The frozen cycle rises for 99% of it; its `div` is `fit_one_cycle`'s own, 25. The body of the network has rates that are
-    smaller by up to `lr_mult`.
+    The frozen cycle rises for 99% of its length; its `div` is `fit_one_cycle`'s own, 25. The body of the network has rates that
+    are smaller by up to `lr_mult`.
 
     Args:
         epochs: after the frozen ones.
         base_lr: top of the first cycle.
         freeze_epochs: epochs of the head alone.
-        lr_mult: changes the rates of the body, not these.
+        lr_mult: changes the rates of the body only.
         pct_start, div: of the second cycle.
         div_final, n_iter: as for `fit_one_cycle`.
 
@@ -322,7 +322,7 @@ def _made(curve: Curve, n_epoch: int | None, n_iter: int | None) -> Made:
 
 
 def _progress(t: int, epochs: int, batches: int) -> float:
-    """A `Learner`'s progress before batch t, which it adds up within an epoch."""
+    """A `Learner`'s progress before batch t, summed up within an epoch."""
     epoch, batch = divmod(t, batches)
     added = np.cumsum([epoch / epochs, *[1.0 / (batches * epochs)] * batch])
     return float(added[-1])
@@ -386,7 +386,7 @@ def _combined(pcts: list[Any], curves: list[Curve], n_epoch: int | None, n_iter:
 
 
 def _reached(index: Callable[[float], int], i: int, near: float, epochs: int, batches: int) -> int:
-    """The first batch at which part i, or a later one, is in force."""
+    """The first batch at which part i, or a later part, is in force."""
     t = max(math.floor(near) - 2, 0)
     while t < epochs * batches and index(_progress(t, epochs, batches)) < i:
         t += 1

@@ -1,17 +1,18 @@
 """fvcore and Detectron2: the schedulers of `fvcore.common.param_scheduler`, and `LRMultiplier` and `WarmupParamScheduler`.
 
-fvcore's are functions of progress, `where`, from 0 to 1; `LRMultiplier` calls them with t/max_iter for update t. What surprises
-people most:
+fvcore's schedulers are functions of progress, `where`, from 0 to 1; `LRMultiplier` asks for t/max_iter in update t. The most
+surprising behaviour:
 
 - A boundary comes up to 1e-6 of the run too early: 5 updates in a run of 5,000,000.
-- `CosineParamScheduler` climbs again past the end; `LinearParamScheduler` goes on along its line, below 0 if it falls to there.
+- `CosineParamScheduler` climbs again past the end; `LinearParamScheduler` goes on along its line, even below 0.
 - `StepParamScheduler` takes `num_updates` and never uses it; its last step fails in the last millionth of the run.
-- `MultiStepParamScheduler` without `num_updates` ends with its last milestone, so that there is no drop at that one.
-- `WarmupParamScheduler` leads to where its scheduler is when the warmup ends, not to where it begins, and its beginning is cut
+- `MultiStepParamScheduler` without `num_updates` ends with its last milestone, so that there is no drop at that milestone.
+- `WarmupParamScheduler` leads to the scheduler's value when the warmup ends, not to its first value, and its beginning is cut
   off, unless `rescale_interval=True`.
-- `CompositeParamScheduler` changes the last of its lengths, also in the list that one gave, to make their sum 1.
+- `CompositeParamScheduler` changes the last of its lengths, also in the caller's list, to make their sum 1.
 
-All functions but `LRMultiplier` take one argument more, `max_iter`: the updates of the whole run. Without it, t is `where`.
+All functions but `LRMultiplier` take a further argument, `max_iter`: the updates of the whole run. Without `max_iter`, t is
+`where`.
 """
 
 from __future__ import annotations
@@ -48,11 +49,11 @@ SYSTEM = System(
 
 @SYSTEM.declare
 def ConstantParamScheduler(value: float, *, max_iter: int | None = None) -> Schedule | Made:
-    """The same value always; at `where` = 1 and past it fvcore raises, and this holds.
+    """The same value always; at `where` = 1 and past 1 fvcore raises, and here the value holds.
 
     Args:
         value: at every update.
-        max_iter: updates of the run; without it, t is `where`.
+        max_iter: updates of the run; by default t is `where`.
 
     >>> ConstantParamScheduler(0.1)(0.5)
     0.1
@@ -69,7 +70,7 @@ def ConstantParamScheduler(value: float, *, max_iter: int | None = None) -> Sche
 
 @SYSTEM.declare
 def CosineParamScheduler(start_value: float, end_value: float, *, max_iter: int | None = None) -> Schedule | Made:
-    """Half a cosine: end + (start - end)·(1 + cos(π·where))/2; past the end it climbs again, and falls again, for ever.
+    """Half a cosine: end + (start - end)·(1 + cos(π·where))/2; past the end the value climbs again, and falls again, for ever.
 
     Args:
         start_value, end_value: at `where` 0 and 1.
@@ -96,7 +97,7 @@ def ExponentialParamScheduler(start_value: float, decay: Above0, *, max_iter: in
         max_iter: as for `ConstantParamScheduler`.
 
     Raises:
-        ValueError: a decay that is not above 0; for a negative one fvcore's values are complex.
+        ValueError: a decay that is not above 0; for a negative decay fvcore's values are complex.
 
     >>> ExponentialParamScheduler(2.0, 0.25, max_iter=2).values(4)
     array([2.  , 1.  , 0.5 , 0.25])
@@ -128,11 +129,11 @@ def LinearParamScheduler(start_value: float, end_value: float, *, max_iter: int 
 
 @SYSTEM.declare
 def PolynomialDecayParamScheduler(base_value: float, power: From0, *, max_iter: int | None = None) -> Schedule | Made:
-    """base·(1 - where)^power; past the end the same for a whole power, and for others fvcore's value is complex and this holds 0.
+    """base·(1 - where)^power; past the end the same for a whole power, and 0 for a fractional power (fvcore's value is complex).
 
     Args:
         base_value: at `where` 0.
-        power: of at least 0; a negative one divides by 0 at the end.
+        power: of at least 0; a negative power divides by 0 at the end.
         max_iter: as for `ConstantParamScheduler`.
 
     >>> PolynomialDecayParamScheduler(1.0, 2, max_iter=4).values(6)
@@ -153,7 +154,7 @@ def PolynomialDecayParamScheduler(base_value: float, power: From0, *, max_iter: 
             return fall >> _line(0.0, -base, n or 1)
         if power != int(power) or n is None:
             return fall
-        # Its own clock begins one update past the end, as an offset of 0 is none.
+        # Its own clock begins an update past the end, as an offset of 0 is none.
         return Chain((fall, Constant(0.0, 1), Power(-base if power % 2 else base, -power, 1 / n, n)))
 
     return _made(Curve(at, over), max_iter)
@@ -167,12 +168,12 @@ def MultiStepParamScheduler(
     *,
     max_iter: int | None = None,
 ) -> Schedule | Made:
-    """One value after another, the next one from each milestone on: values[milestones ≤ ⌊(where + 1e-6)·num_updates⌋].
+    """Values in sequence, the next value from each milestone on: values[milestones ≤ ⌊(where + 1e-6)·num_updates⌋].
 
     Args:
         values: one more than milestones, or as many where `num_updates` is not given.
-        num_updates: what the milestones are counted in, which need not be updates; by default the last milestone, which is then
-            no milestone.
+        num_updates: the count that the milestones refer to, which need not be updates; by default the last milestone, which is
+            then no milestone.
         milestones: where the next value begins, in rising order; by default the values divide `num_updates` evenly.
         max_iter: as for `ConstantParamScheduler`.
 
@@ -226,13 +227,13 @@ def StepParamScheduler(
     *,
     max_iter: int | None = None,
 ) -> Schedule | Made:
-    """One value after another, each for an equal share of the run: values[⌊(where + 1e-6)·len(values)⌋].
+    """Values in sequence, each for an equal share of the run: values[⌊(where + 1e-6)·len(values)⌋].
 
-    From `where` = 1 - 1e-6 on fvcore's index is past the last value and it raises; this holds the last one.
+    From `where` = 1 - 1e-6 on fvcore's index is past the last value and fvcore raises; here the last value holds.
 
     Args:
-        num_updates: above 0; it changes nothing.
-        values: at least one.
+        num_updates: above 0; no effect.
+        values: at least a single value.
         max_iter: as for `ConstantParamScheduler`.
 
     >>> StepParamScheduler(4, [1.0, 0.5], max_iter=4).values(5)
@@ -253,13 +254,13 @@ def StepWithFixedGammaParamScheduler(
 ) -> Schedule | Made:
     """base, base·γ, base·γ², … for an equal share of the run each, with `num_decays` drops.
 
-    The end is that of `StepParamScheduler`.
+    The end is as for `StepParamScheduler`.
 
     Args:
         base_value: at `where` 0.
         num_decays: how many drops.
-        gamma: the factor of one.
-        num_updates: at least 1; it changes nothing.
+        gamma: the factor of a drop.
+        num_updates: at least 1; no effect.
         max_iter: as for `ConstantParamScheduler`.
 
     Raises:
@@ -289,15 +290,15 @@ def CompositeParamScheduler(
     *,
     max_iter: int | None = None,
 ) -> Schedule | Made:
-    """One scheduler after another, each for its share of the run: "rescaled" ones from their beginning to their end, "fixed" ones
-    as if they had been running since the beginning.
+    """Schedulers in sequence, each for its share of the run: "rescaled" schedulers from their beginning to their end, "fixed"
+    schedulers as if running since the beginning.
 
-    The next one is in force where `where` + 1e-6 is above the sum of the lengths before. In the last 1e-6 before that sum a
-    "rescaled" one is asked for a time before its beginning; this holds its first value there.
+    The next scheduler is in force where `where` + 1e-6 is above the sum of the lengths before. In the last 1e-6 before that sum a
+    "rescaled" scheduler is asked for a time before its beginning; here its first value holds there.
 
     Args:
         schedulers: schedules of this module's functions.
-        lengths: a share of the run each, with a sum of 1 within 1e-3; the last one is corrected.
+        lengths: a share of the run each, with a sum of 1 within 1e-3; the last share is corrected.
         interval_scaling: "rescaled" or "fixed" for each.
         max_iter: as for `ConstantParamScheduler`.
 
@@ -327,12 +328,13 @@ def WarmupParamScheduler(
     """Detectron2's warmup before a scheduler, from `warmup_factor` times its first value to its value when the warmup ends.
 
     Args:
-        scheduler: a schedule of this module's functions; it runs underneath, so the share `warmup_length` of it is cut off.
+        scheduler: a schedule of this module's functions, which runs underneath, so that its first share `warmup_length` is cut
+            off.
         warmup_factor: of its first value.
         warmup_length: the warmup's share of the run.
         warmup_method: "linear", or "constant": at the first value, with a jump at the end.
         rescale_interval: the scheduler runs from its beginning to its end in the rest of the run, and the warmup leads to where
-            it begins; Detectron2 0.6 does not have it.
+            its first value; Detectron2 0.6 does not have this option.
         max_iter: as for `ConstantParamScheduler`.
 
     Raises:
@@ -364,7 +366,7 @@ def LRMultiplier(lr: float, multiplier: Schedule, max_iter: Count1, last_iter: i
 
     Args:
         lr: the optimizer's rate.
-        multiplier: a schedule of this module's other functions.
+        multiplier: a schedule of any further function of this module.
         max_iter: updates of the run.
         last_iter: changes nothing here; a schedule begins at 0.
 

@@ -1,12 +1,12 @@
 """GluonCV: `LRScheduler` and `LRSequential` of `gluoncv.utils`, which MXNet's `Trainer` calls with the update's number, from 1.
 
-Update t has the value at t + 1, and the value at 0 is never used: `counts="trainer"`, the default; `counts="raw"` is what 0, 1,
-2, … give, as a plot asks. What surprises people most:
+Update t has the value at t + 1, and the value at 0 is never used: `counts="trainer"`, the default; `counts="raw"` is the answer
+to 0, 1, 2, …, as in a plot. The most surprising behaviour:
 
-- A schedule of `niters` ends at `niters` - 1, so that together with the count from 1 it reaches its target one update before its
+- A schedule of `niters` ends at `niters` - 1, so that together with the count from 1 the target is reached an update before the
   last.
-- A sequence holds the last value of its last part: with the count from 1, the last update has the value of the one before.
-- Every part begins one update early: the first update of a training has the second value of a warmup.
+- A sequence holds the last value of its last part: with the count from 1, the last update has the value of the update before.
+- Every part begins an update early: the first update of a training has the second value of a warmup.
 - `offset` is overwritten in a sequence, and steps past `niters` - 1 never come.
 - Steps in epochs are passed over unless `nepochs` and `iters_per_epoch` are given; the rate then never changes.
 - Without `niters` the rate is the target throughout.
@@ -67,16 +67,17 @@ def LRScheduler(
         base_lr: at first.
         target_lr: at last, but for "constant" and "step".
         niters: updates; nepochs·iters_per_epoch instead, where that is not 0.
-        nepochs, iters_per_epoch: epochs, and updates of one.
-        offset: updates before this schedule, at whose first value it waits.
+        nepochs, iters_per_epoch: epochs, and updates of an epoch.
+        offset: updates before this schedule, during which the first value holds.
         power: of "poly", at least 0.
         step_iter, step_epoch: where "step" changes, in updates or in epochs.
         step_factor: of each change, at least 0.
-        baselr, targetlr: old names of `base_lr` and `target_lr`, which count where those have their defaults.
+        baselr, targetlr: old names of `base_lr` and `target_lr`, in effect where the new arguments have their defaults.
         counts: "trainer" for update t = n - 1, or "raw" for t = n, MXNet's count.
 
     Raises:
-        DialectError: what GluonCV refuses: another mode, "step" without steps; 1 for `niters`, where it divides by 0.
+        DialectError: arguments that GluonCV refuses: another mode, "step" without steps; 1 for `niters`, where GluonCV divides by
+            0.
 
     Source: GluonCV, `gluoncv/utils/lr_scheduler.py`.
 
@@ -109,14 +110,14 @@ def LRScheduler(
 
 @SYSTEM.declare
 def LRSequential(schedulers: Sequence[Schedule], *, counts: Counts = "trainer") -> Schedule:
-    """One after another, each over its own `niters` of MXNet's counts; after the last one its last value is held.
+    """Schedulers in sequence, each over its own `niters` of MXNet's counts; after the last scheduler its last value holds.
 
     Args:
         schedulers: made by this module's `LRScheduler`; their `offset` and `counts` are passed over.
         counts: as for `LRScheduler`.
 
     Raises:
-        DialectError: no scheduler, or one that is not GluonCV's `LRScheduler` (such as a sequence), as GluonCV asserts.
+        DialectError: no scheduler, or any but GluonCV's `LRScheduler` (such as a sequence), as GluonCV asserts.
 
     Source: GluonCV, `gluoncv/utils/lr_scheduler.py`.
 

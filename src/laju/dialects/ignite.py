@@ -1,16 +1,16 @@
 """PyTorch-Ignite: the parameter schedulers of `ignite.handlers.param_scheduler`, attached to `Events.ITERATION_STARTED`.
 
-Event t sets the value of update t, so nothing is set late. What surprises people most:
+Event t sets the value of update t, so no value is late. The most surprising behaviour:
 
-- `LRScheduler` around one of torch's that multiply asks it once too often at the first event: `ExponentialLR` begins at lr·γ,
-  `LinearLR` at lr times the square of its first factor, which it never makes up for, and `CosineAnnealingLR` above lr.
+- `LRScheduler` around a torch scheduler that multiplies asks once too often at the first event: `ExponentialLR` begins at lr·γ,
+  `LinearLR` at lr times the square of its first factor, for good, and `CosineAnnealingLR` above lr.
 - The same wrapper skips the first value of `CosineAnnealingWarmRestarts`, and never moves `SWALR`.
 - `create_lr_scheduler_with_warmup` has reached the end value at event warmup_duration - 1, and inserts an event where that is not
   the first value of torch's scheduler.
-- Cycles are cut to whole events each time that they grow: a `cycle_mult` of 1.1 never lengthens a cycle of 9.
+- Cycles are cut to whole events at every growth: a `cycle_mult` of 1.1 never lengthens a cycle of 9.
 
 The optimizer is left out, as are `save_history` and `param_group_index`, which change no value; `param_name` may be any, and the
-schedule does not depend on it.
+schedule does not depend on the name.
 """
 
 from __future__ import annotations
@@ -72,20 +72,20 @@ def LinearCyclicalScheduler(
     *,
     monotonic: bool = False,
 ) -> Made:
-    """Straight lines from start to end and back within a cycle of n events: end + (start - end)·|2u/n - 1| with u of them done.
+    """Straight lines from start to end and back within a cycle of n events: end + (start - end)·|2u/n - 1| at event u of a cycle.
 
     With `monotonic` from start to end alone, after which the cycle begins anew. After each cycle the lengths and both values are
     multiplied. Within 4 + 2·(cycles done) ulp of the larger end.
 
     Args:
-        param_name: any; the values do not depend on it.
+        param_name: any name; the values do not depend on the name.
         start_value: at the beginning of the first cycle.
         end_value: in its middle, or at its end when monotonic.
         cycle_size: n, events of the first cycle, at least 2.
-        cycle_mult: how many times as long each cycle is as the one before, cut to whole events each time. Below 1, cycles
+        cycle_mult: ratio of the lengths of successive cycles, cut to whole events each time. Below 1, cycles
             shrink to nothing, where ignite divides by 0 and this holds its last value.
         start_value_mult, end_value_mult: of the values, after each cycle.
-        warmup_duration: events after the cycle's, from its end value to the next one's start; only with `monotonic`.
+        warmup_duration: events after the cycle's, from its end value to the next cycle's start; only with `monotonic`.
         save_history, param_group_index: change no value.
         monotonic: see above.
 
@@ -123,8 +123,8 @@ def CosineAnnealingScheduler(
 ) -> Made:
     """Half cosines from start to end, begun again and again: start + (end - start)·(1 - cos(π·u/n))/2 with u of n events done.
 
-    Arguments, multipliers, errors and accuracy are those of `LinearCyclicalScheduler`. Without a warmup the end value is never
-    reached: the cycle's last event is one short of it.
+    Arguments, multipliers, errors and accuracy are as for `LinearCyclicalScheduler`. Without a warmup the end value is never
+    reached: the cycle's last event is a step short of the end value.
 
     >>> CosineAnnealingScheduler("lr", 1.0, 0.0, cycle_size=2, warmup_duration=2).values(6).round(3)
     array([1. , 0.5, 0. , 0.5, 1. , 0.5])
@@ -147,12 +147,12 @@ def PiecewiseLinear(
     save_history: bool = False,
     param_group_index: int | None = None,
 ) -> Schedule:
-    """Straight lines through points (event, value); before the first and after the last one their values hold.
+    """Straight lines through points (event, value); the first value holds before the first point, the last value after the last.
 
     Of two points at one event the later is in force there: a jump. Within 4 ulp of the larger end of a line.
 
     Args:
-        param_name: any; the values do not depend on it.
+        param_name: any name; the values do not depend on the name.
         milestones_values: tuples of an event, which may not fall, and the value there.
         save_history, param_group_index: change no value.
 
@@ -187,7 +187,7 @@ def PiecewiseLinear(
         if at[k + 1] > max(at[k], 0):
             parts.append(
                 ramp if at[k] >= 0 else ramp.shift(at[k])
-            )  # one that began before event 0 is joined on its way
+            )  # a ramp that began before event 0 is joined on its way
     return Chain((*parts, Constant(levels[-1], 0)))
 
 
@@ -197,10 +197,10 @@ def ConcatScheduler(
     durations: Sequence[Any],
     save_history: bool = False,
 ) -> Made:
-    """One scheduler after another, each on its own clock, for `durations` of events; the last one for ever.
+    """Schedulers in sequence, each on its own clock, for `durations` of events; the last scheduler for ever.
 
-    A duration of 0 skips the first scheduler. A negative one, and one of 0 for any other, never ends in ignite, so that the rest
-    is left out. A `LRScheduler` that multiplies goes on from the value that it finds.
+    A duration of 0 skips the first scheduler. A negative duration, and a duration of 0 after the first, never ends in ignite, so
+    that the rest is left out. A `LRScheduler` that multiplies goes on from the current value.
 
     Args:
         schedulers: at least two schedules of this module's functions.
@@ -208,7 +208,7 @@ def ConcatScheduler(
         save_history: changes no value.
 
     Raises:
-        DialectError: fewer than two schedulers, another number of durations, durations that are no ints, or more than one
+        DialectError: fewer than two schedulers, another number of durations, durations that are no ints, or several
             `LRScheduler`, which share torch's state.
 
     >>> ConcatScheduler([PiecewiseLinear("lr", [(0, 0.0), (2, 1.0)]), PiecewiseLinear("lr", [(0, 0.5)])], [3]).values(5)
@@ -253,9 +253,9 @@ def ConcatScheduler(
 
 @SYSTEM.declare
 def LRScheduler(lr_scheduler: Schedule, save_history: bool = False, use_legacy: bool = False) -> Made:
-    """One of torch's schedulers, asked at the beginning of every update instead of stepped at the end.
+    """A torch scheduler, asked at the beginning of every update instead of stepped at the end.
 
-    The first event asks it for epoch 0 once more, which multiplies a second time: by γ (`ExponentialLR`), by the first factor
+    The first event asks for epoch 0 once more, which multiplies a second time: by γ (`ExponentialLR`), by the first factor
     (`LinearLR`, `ConstantLR`), by (n/(n + 1))^power (`PolynomialLR`), by 2/(1 + cos(π/T_max)) above `eta_min`
     (`CosineAnnealingLR`, at the first event only). `CosineAnnealingWarmRestarts` begins with its second value; `SWALR` never
     moves. `LambdaLR`, `StepLR`, `CyclicLR` and `OneCycleLR` are as in torch.
@@ -298,19 +298,19 @@ def create_lr_scheduler_with_warmup(
     """A line from a start to an end value in `warmup_duration` events, the last of which has the end value; then a scheduler.
 
     Around a scheduler of ignite's whose first value is the end value, that event is its first, so that the value does not come
-    twice. Around one of torch's its first value is the warmup's last one; if the end value is another, an event with torch's
-    first value comes between.
+    twice. Around a torch scheduler, the scheduler's first value is the warmup's last value; if the end value differs, an event
+    with torch's first value comes between.
 
     Args:
         lr_scheduler: a schedule of this module's functions, or of `laju.dialects.torch`.
         warmup_start_value: at event 0.
         warmup_duration: events, an int of at least 2.
-        warmup_end_value: by default the optimizer's rate, which is torch's first one where the scheduler is torch's.
+        warmup_end_value: by default the optimizer's rate, which is the first value of a torch scheduler.
         save_history, output_simulated_values: change no value.
-        lr: the optimizer's rate, where it is needed and the scheduler does not say it.
+        lr: the optimizer's rate, where the rate is needed and the scheduler has none.
 
     Raises:
-        DialectError: a duration that is no int above 1, no end value where there is no rate to take it from, or a scheduler that
+        DialectError: a duration that is no int above 1, no end value and no rate for its default, or a scheduler that
             ignite cannot ask for a rate.
 
     >>> cosine = CosineAnnealingScheduler("lr", 1.0, 0.0, cycle_size=4)
@@ -353,7 +353,7 @@ def create_lr_scheduler_with_warmup(
             )
         end = lr
     points = [(0, start), (warmup_duration - 1, end)]
-    # ignite compares its own first value, which rounding may have taken away from the one that was asked for.
+    # ignite compares its own first value, which rounding may have moved away from the requested value.
     rule = getattr(lr_scheduler, "rule", None)
     first = rule.first if isinstance(rule, Part) and rule.first is not None else lr_scheduler(0)
     if first == end:
@@ -370,11 +370,11 @@ Curve = Callable[[float, float, int], Schedule]
 
 @dataclass(frozen=True)
 class Part:
-    """What ignite's composite schedulers ask of their parts.
+    """The facts that ignite's composite schedulers need from their parts.
 
     Args:
         first: the first value in ignite's own arithmetic; None where that is the schedule's.
-        found: the schedule from the rate on that the scheduler finds; None where it finds none.
+        found: the schedule as a function of the current rate; None where the part ignores the current rate.
     """
 
     first: float | None = None
@@ -392,7 +392,7 @@ def _by(schedule: Any, system: str, name: str | None = None) -> bool:
 def _cyclical(
     start: float, end: float, lengths: tuple[int, int], mults: tuple[float, float, float], value: Value, curve: Curve
 ) -> Made:
-    """Cycles of `lengths`: their own and that of the warmup after them; `mults` multiply the lengths and both values."""
+    """Cycles of `lengths`: the cycle's length and the length of the warmup afterwards; `mults` multiply lengths and values."""
     growth, rise, fall = mults
 
     def cycle(start: float, end: float, size: int, warmup: int) -> Schedule:
@@ -411,7 +411,7 @@ def _cyclical(
             raise NoClosedForm("a start_value_mult or end_value_mult of 0 or less has no closed form")
         if growth >= 1 and growth == int(growth):
             return repeated(start, end, *lengths, int(growth))
-        # Lengths are cut to whole events, so they follow no formula; but they end, or grow so quickly that a few cycles are all.
+        # Lengths are cut to whole events, so no formula gives the lengths; but cycles end, or grow so quickly that a few are all.
         parts: list[Schedule] = []
         begin, top, bottom, (size, warmup) = 0, start, end, lengths
         while size and begin < 2**48:
@@ -425,7 +425,7 @@ def _cyclical(
             parts.append(cycle(top, bottom, size, warmup).take(size + warmup))
             begin += size + warmup
             top, bottom, (size, warmup) = top * rise, bottom * fall, after
-        # A last cycle that no run comes to the end of leaves the whole without one.
+        # A last cycle that no run comes to the end of leaves the whole without an end.
         return Chain((*parts, repeated(top, bottom, size, warmup)) if size else tuple(parts))
 
     def replay(n: int) -> list[float]:
@@ -437,7 +437,7 @@ def _cyclical(
 def _cycles(
     start: float, end: float, size: int, warmup: int, mults: tuple[float, float, float], value: Callable[..., float]
 ) -> Iterator[float]:
-    """ignite's values in its own arithmetic, up to where it divides by 0."""
+    """ignite's values in its own arithmetic, up to the division by 0."""
     growth, rise, fall = mults
     while size:
         for u in range(size):
@@ -475,7 +475,7 @@ def _fresh(rule: Any) -> tuple[Any, Any]:
 
 
 def _next(rule: Any, running: Any, epoch: int) -> float:
-    """The rate that torch gives when it is asked for one without being stepped."""
+    """The rate that torch gives when asked without being stepped."""
     if rule.name == "SWALR":  # which counts its own steps
         epoch = 0
     if rule.name == "CosineAnnealingLR" and epoch > 0:
@@ -484,7 +484,7 @@ def _next(rule: Any, running: Any, epoch: int) -> float:
 
 
 def _asked(rule: Any, n: int, epoch: int, *, found: float | None = None, own: bool = False) -> tuple[float, ...]:
-    """The first rates of a wrapped scheduler from an epoch on, after the rate `found`; with `own`, torch's first one too."""
+    """The first rates of a wrapped scheduler from an epoch on, after the rate `found`; with `own`, torch's first rate too."""
     running, group = _fresh(rule)
     group.lr = group.lr if found is None else found
     restarts = rule.name == "CosineAnnealingWarmRestarts"
@@ -513,14 +513,14 @@ def _found(rule: Any, lr: float) -> Schedule:
         return rule.closed(rule.lr).shift(-1)  # type: ignore[no-any-return]
     if not rule.multiplies:
         return rule.schedule()  # type: ignore[no-any-return]
-    # What a rate of 1 becomes when the scheduler is made is its factor at 0.
+    # A rate of 1 becomes the scheduler's factor at 0 when the scheduler is made.
     group = Group(1.0)
     rule.make(group)
     return rule.closed(first / group.lr if group.lr else 0.0)  # type: ignore[no-any-return]
 
 
 def _past(rule: Any, epoch: int) -> Schedule:
-    """The schedule of a wrapped scheduler from an epoch of torch's on, where it goes on from torch's own rate."""
+    """The schedule of a wrapped scheduler from an epoch of torch's on, for a scheduler that goes on from torch's own rate."""
     if rule.name == "SWALR":
         return Constant(_fresh(rule)[1].lr)
     schedule: Schedule = rule.schedule()

@@ -1,16 +1,16 @@
 """Keras 3: `keras.optimizers.schedules`, called by the optimizer with the number of completed updates.
 
-What surprises people most:
+The most surprising behaviour:
 
 - Values are float32 on every backend; these are the same formulas in float64.
-- A boundary of `PiecewiseConstantDecay` belongs to the value before it: the next one begins an update later.
+- A boundary of `PiecewiseConstantDecay` belongs to the value before: the next value begins an update later.
 - `decay_steps` of `CosineDecay` does not include the warmup, and `warmup_steps` does nothing without a `warmup_target`.
-- `PolynomialDecay(cycle=True)` is no repetition: each cycle is longer than all before it, and begins lower.
+- `PolynomialDecay(cycle=True)` is no repetition: each cycle is longer than all cycles before, and begins lower.
 - `alpha` is a share of the first value (of the warmup's target), `end_learning_rate` is absolute and 0.0001 by default.
 - Where `initial_learning_rate` is an int, Keras computes in whole numbers: `CosineDecay(0, 90, warmup_target=0.001, …)` stays
   at 0. An int is refused here.
-- `CosineDecayRestarts` finds its cycle by logarithms in float32, and may be an update late; here it is on time. So may be a stair
-  or a restart where `decay_steps` is a fraction that float32 rounds, such as 0.1.
+- `CosineDecayRestarts` finds its cycle by logarithms in float32, and may be an update late; here cycles are on time. So may be a
+  stair or a restart where `decay_steps` is a fraction that float32 rounds, such as 0.1.
 """
 
 from __future__ import annotations
@@ -67,9 +67,9 @@ def ExponentialDecay(
 
     Args:
         initial_learning_rate: at t = 0.
-        decay_steps: updates in which it falls by the rate.
+        decay_steps: updates in which the rate falls by the factor.
         decay_rate: the factor, not negative.
-        staircase: all of it at once.
+        staircase: the whole fall at once.
 
     Raises:
         DialectError: decay_steps that are not above 0, which Keras refuses; a negative rate, whose powers do not exist.
@@ -90,8 +90,8 @@ def PiecewiseConstantDecay(boundaries: Sequence[float], values: Sequence[float])
     """values[i] for boundaries[i - 1] < t ≤ boundaries[i].
 
     Raises:
-        DialectError: not one value more than boundaries, which Keras refuses; no boundaries, or some that fall, with
-            which it fails or adds values up.
+        DialectError: not one value more than boundaries, which Keras refuses; no boundaries, or boundaries that fall, with which
+            Keras fails or adds values up.
 
     >>> PiecewiseConstantDecay([2, 4], [1.0, 0.5, 0.1]).values(6)
     array([1. , 1. , 1. , 0.5, 0.5, 0.1])
@@ -180,14 +180,14 @@ def CosineDecay(
     warmup_target: float | None = None,
     warmup_steps: From0 = 0,
 ) -> Schedule:
-    """initial·((1 - α)·(1 + cos πt/T)/2 + α), or first linearly to warmup_target and then that from there; then α times it.
+    """initial·((1 - α)·(1 + cos πt/T)/2 + α); with a warmup linearly to warmup_target, then the same from warmup_target on.
 
     Args:
         initial_learning_rate: at t = 0.
         decay_steps: T, of the cosine alone.
         alpha: the share that is left.
         warmup_target: the peak; None for no warmup.
-        warmup_steps: updates to it.
+        warmup_steps: updates of the warmup.
 
     Raises:
         DialectError: decay_steps that are not above 0, which Keras refuses.
@@ -216,9 +216,9 @@ def CosineDecayRestarts(
     Args:
         initial_learning_rate: at t = 0.
         first_decay_steps: length of cycle 0.
-        t_mul: how many times as long each is as the one before, at least 1. With a fraction cycles begin between two updates;
-            they are laid out up to update 10⁹.
-        m_mul: how many times as high; with 0 nothing is left after the first.
+        t_mul: ratio of the lengths of successive cycles, at least 1. With a fraction cycles begin between two updates; these
+            cycles are laid out up to update 10⁹.
+        m_mul: ratio of the heights; with 0 nothing is left after the first cycle.
         alpha: the share that is left at the end of each.
 
     Raises:

@@ -1,10 +1,10 @@
-"""Megatron-LM: the learning rate and the weight decay of `OptimizerParamScheduler`, as update t (from 0) gets them.
+"""Megatron-LM: the learning rate and the weight decay of `OptimizerParamScheduler`, by update t (from 0).
 
-What surprises people most:
+The most surprising behaviour:
 
-- It counts samples: `step(increment)` adds the global batch, and update t has what stands after t·increment of them. A batch
-  that grows makes it another curve; give the increment, 1 for lengths in iterations.
-- The warmup includes its last step (`<=`), so the decay begins one step later than its formula, at its second value.
+- The scheduler counts samples: `step(increment)` adds the global batch, and update t has the value after t·increment samples. A
+  batch that grows makes another curve; give the increment, 1 for lengths in iterations.
+- The warmup includes its last step (`<=`), so the decay begins a step later than its formula, at its second value.
 - `inverse-square-root` falls from the peak only if there is a warmup, and jumps to `min_lr` after `lr_decay_steps`.
 - An exponential cooldown of WSD is 2·0.5^p - 1, and `minus_sqrt` is 1 - √p.
 - Arguments that do not fit are assertions there, without a text.
@@ -45,7 +45,7 @@ def OptimizerParamScheduler(
     *,
     increment: Count1 = 1,
 ) -> Schedule:
-    """From init_lr to max_lr in W steps, then by the style to min_lr at `lr_decay_steps`, where it stays.
+    """From init_lr to max_lr in W steps, then by the style to min_lr at `lr_decay_steps`, which then holds.
 
     Args:
         init_lr: at step 0.
@@ -56,10 +56,10 @@ def OptimizerParamScheduler(
         lr_decay_style: "constant" (which never falls), "linear", "cosine", "inverse-square-root" or "WSD".
         wsd_decay_steps: of the cooldown that ends at N, for "WSD".
         lr_wsd_decay_style: "linear", "cosine", "exponential" or "minus_sqrt", for "WSD".
-        increment: steps that one update counts for: the global batch where lengths are samples.
+        increment: steps that an update counts for: the global batch where lengths are samples.
 
     Raises:
-        DialectError: what Megatron-LM's assertions refuse, and another style.
+        DialectError: arguments that Megatron-LM's assertions refuse, and another style.
 
     Source: `megatron/core/optimizer_param_scheduler.py`.
 
@@ -102,7 +102,7 @@ def _decay(peak: float, low: float, warmup: int, total: int, style: str, cooldow
         scale = max(warmup, 1)
         root: Schedule = Power(peak, 0.5, warmup / scale, scale) if warmup else Constant(peak, 1) >> Power(peak, 0.5)
         return root.clip(low=low).take(length + 1) >> low
-    # The whole cooldown may not fit after the warmup; what was before is then never seen.
+    # The whole cooldown may not fit after the warmup; its first part is then never seen.
     begun = max(cooldown - length, 0)
     if not cooldown:
         return Constant(peak, length + 1) >> low
@@ -112,7 +112,7 @@ def _decay(peak: float, low: float, warmup: int, total: int, style: str, cooldow
     else:
         fall = Ramp(peak, low, cooldown, {"minus_sqrt": "sqrt"}.get(shape, shape))
     if begun:
-        # The first step is still the peak of the warmup or, without one, what the cooldown has come to.
+        # The first step is still the peak of the warmup or, without a warmup, the cooldown's value so far.
         return Constant(peak, 1) >> fall.shift(-begun - 1) if warmup else fall.shift(-begun)
     return Constant(peak, length - cooldown) >> fall if length > cooldown else fall
 
@@ -133,10 +133,10 @@ def weight_decay(
         end_wd: in the end, not below start_wd.
         wd_incr_steps: the length.
         wd_incr_style: "constant", "linear" or "cosine".
-        increment: steps that one update counts for.
+        increment: steps that an update counts for.
 
     Raises:
-        DialectError: what Megatron-LM's assertions refuse, and another style.
+        DialectError: arguments that Megatron-LM's assertions refuse, and another style.
 
     >>> weight_decay(0.0, 0.1, 4, "linear").values(6)
     array([0.   , 0.025, 0.05 , 0.075, 0.1  , 0.1  ])

@@ -412,9 +412,8 @@ def CosineRestartLR(
     """Cosines down, a cosine for each period: eta_min + (wᵢ·lr - eta_min)·(1 + cos(π·u/Pᵢ))/2 at step u of period i.
 
     A period begins at its weight times the optimizer's rate, whatever the current rate, and its last step is one short of
-    `eta_min`.
-    After the last period that rate holds. MMEngine's errors add up within a period; this is within 4 + 2·Pᵢ ulp of its larger
-    end.
+    `eta_min`. After the last period that rate holds. MMEngine's errors add up within a period; this is within 4 + 2·Pᵢ ulp of its
+    larger end.
 
     Args:
         lr: the optimizer's rate.
@@ -478,8 +477,7 @@ def param_scheduler(
 
     At every iteration schedulers by iteration step in the order of the list, and at an epoch's end schedulers by epoch follow.
     Where the windows do not overlap each goes on from the current rate; where windows overlap, schedulers that multiply make a
-    product.
-    The schedule counts iterations; epochs where all schedulers are by epoch and `epoch_length` is not given.
+    product. The schedule counts iterations; epochs where all schedulers are by epoch and `epoch_length` is not given.
 
     Args:
         lr: the optimizer's rate.

@@ -1,18 +1,18 @@
 """MXNet: the schedulers of `mxnet.lr_scheduler`, as `gluon.Trainer` and every optimizer of MXNet call them.
 
 An optimizer calls its scheduler with the number of the update, from 1, so that update t has the value at t + 1, and the value at
-0 is never used: this is `counts="trainer"`, the default. `counts="raw"` is what the scheduler gives when it is called with 0, 1,
-2, … as a plot does. What surprises people most:
+0 is never used: this is `counts="trainer"`, the default. `counts="raw"` is the scheduler's answer to calls with 0, 1, 2, …, as in
+a plot. The most surprising behaviour:
 
-- With a warmup from 0 the first update is no longer at 0, and a cosine reaches its end one update before `max_update` of them are
+- With a warmup from 0 the first update is no longer at 0, and a cosine reaches its end an update before `max_update` updates are
   over.
 - A step is late, not early: `FactorScheduler(step=10)` drops after 10 updates, `MultiFactorScheduler([10])` too.
-- The steps of both count from the first update, with the warmup: they are made up for at its end, at once.
-- The schedulers keep a state, which only goes forward. One that has been plotted, or has served another run, begins where it was
-  left. A new `PolyScheduler` or `CosineScheduler` that is first called past `max_update`, as after a resume, gives the *full*
-  rate.
-- An optimizer with a `learning_rate` of its own overwrites the scheduler's base, and prints so; `Adam` has one by default, 0.001.
-  The warmup still climbs to the old base, and `PolyScheduler` and `CosineScheduler` do not follow at all. Give it here as
+- The steps of both count from the first update, with the warmup: steps within the warmup are made up for at its end, at once.
+- The schedulers keep a state, which only goes forward. A scheduler that has been plotted, or has served another run, begins where
+  it was left. A new `PolyScheduler` or `CosineScheduler` that is first called past `max_update`, as after a resume, gives the
+  *full* rate.
+- An optimizer with a `learning_rate` of its own overwrites the scheduler's base, and prints so; `Adam` has 0.001 by default.
+  The warmup still climbs to the old base, and `PolyScheduler` and `CosineScheduler` do not follow at all. Give that rate here as
   `learning_rate`.
 """
 
@@ -67,8 +67,8 @@ def FactorScheduler(
 ) -> Schedule:
     """A factor after every `step` updates: base·factor^⌊(n - 1)/step⌋ at MXNet's count n, never under the stop once changed.
 
-    MXNet's documentation says ⌊n/step⌋. It multiplies what it had, so that rounding errors add up: this is within 2 ulp for every
-    change. A base below the stop is raised to it at the first change.
+    MXNet's documentation says ⌊n/step⌋. MXNet multiplies the previous value, so that rounding errors add up: this is within 2 ulp
+    for every change. A base below the stop is raised to the stop at the first change.
 
     Args:
         step: updates between two changes.
@@ -78,11 +78,11 @@ def FactorScheduler(
         warmup_steps, warmup_begin_lr, warmup_mode: updates at first that climb from `warmup_begin_lr` to the base in a line, or
             stay there with "constant".
         counts: "trainer" for update t = n - 1, or "raw" for t = n.
-        learning_rate: the optimizer's own, where it has one; it takes the place of the base after the warmup.
+        learning_rate: the optimizer's own rate, if any, in place of the base after the warmup.
 
     Raises:
-        DialectError: what MXNet refuses: a step below 1, a factor above 1, a warmup from above the base or of fewer than 0
-            updates. A negative factor is refused here.
+        DialectError: arguments that MXNet refuses: a step below 1, a factor above 1, a warmup from above the base or of fewer
+            than 0 updates. A negative factor is refused here.
 
     Source: Apache MXNet, `python/mxnet/lr_scheduler.py`.
 
@@ -118,13 +118,14 @@ def MultiFactorScheduler(
 ) -> Schedule:
     """A factor after each of the given counts: base·factor^(number of steps below n) at MXNet's count n.
 
-    MXNet's documentation says "at or below". The accuracy and the other arguments are those of `FactorScheduler`.
+    MXNet's documentation says "at or below". The accuracy and all further arguments are as for `FactorScheduler`.
 
     Args:
         step: a list of increasing counts of at least 1.
 
     Raises:
-        DialectError: what MXNet refuses: another list, a factor above 1, or the warmup's. A negative factor is refused here.
+        DialectError: arguments that MXNet refuses: another list, a factor above 1, or the warmup's. A negative factor is refused
+            here.
 
     Source: Apache MXNet, `python/mxnet/lr_scheduler.py`.
 
@@ -160,19 +161,19 @@ def PolyScheduler(
 ) -> Schedule:
     """A polynomial: final + (base - final)·(1 - (n - w)/(max_update - w))^pwr at MXNet's count n, from the warmup's end w on.
 
-    It holds its last value from `max_update` on; MXNet's documentation says 0. Within 4 ulp of the larger end.
+    From `max_update` on the last value holds; MXNet's documentation says 0. Within 4 ulp of the larger end.
 
     Args:
-        max_update: the count at which it ends, with the warmup. With a longer warmup nothing follows it but the base.
+        max_update: the count of the end, with the warmup. After a longer warmup the rate is the base.
         base_lr: at the end of the warmup.
         pwr: of at least 0; with 0 the rate stays at the base.
         final_lr: the last value.
         warmup_steps, warmup_begin_lr, warmup_mode, counts: as for `FactorScheduler`.
-        learning_rate: the optimizer's own; it changes nothing, but for a warmup that is longer than `max_update`.
+        learning_rate: the optimizer's own rate; no effect, but for a warmup that is longer than `max_update`.
 
     Raises:
-        DialectError: what MXNet refuses: a `max_update` below 1, or the warmup's; a warmup of just `max_update` or a negative
-            power, for which it divides by 0.
+        DialectError: arguments that MXNet refuses: a `max_update` below 1, or the warmup's; a warmup of just `max_update` or a
+            negative power, for which MXNet divides by 0.
 
     Source: Apache MXNet, `python/mxnet/lr_scheduler.py`.
 
@@ -201,7 +202,7 @@ def CosineScheduler(
 ) -> Schedule:
     """Half a cosine: final + (base - final)·(1 + cos π(n - w)/(max_update - w))/2 at MXNet's count n, from the warmup's end w on.
 
-    The arguments, the accuracy and the errors are those of `PolyScheduler`.
+    The arguments, the accuracy and the errors are as for `PolyScheduler`.
 
     Source: Apache MXNet, `python/mxnet/lr_scheduler.py`.
 
@@ -216,7 +217,7 @@ def CosineScheduler(
 
 
 def asked_by(counts: Any, raw: Schedule) -> Schedule:
-    """What a scheduler's values at MXNet's counts 0, 1, 2, … are for updates 0, 1, 2, …"""
+    """A scheduler's values at MXNet's counts 0, 1, 2, … as a schedule of updates 0, 1, 2, …"""
     return raw.shift(-1) if _first(counts) else raw
 
 
@@ -227,7 +228,7 @@ def _first(counts: Any) -> int:
 
 
 class _Warmup:
-    """The part of MXNet's schedulers that they have in common."""
+    """The part that MXNet's schedulers have in common."""
 
     def __init__(self, base_lr: Any, warmup_steps: Any, warmup_begin_lr: Any, warmup_mode: Any) -> None:
         self.base, self.begin = number("base_lr", base_lr, least=0), number("warmup_begin_lr", warmup_begin_lr)
@@ -249,7 +250,7 @@ class _Warmup:
         return asked_by(counts, Chain((climb, decay)))
 
     def beside(self, decay: Schedule, counts: Any) -> Schedule:
-        """The warmup, and after it a decay that has counted from the beginning."""
+        """The warmup, followed by a decay that has counted from the beginning."""
         return self.then(decay.shift(-self.steps) if self.steps else decay, counts)
 
 

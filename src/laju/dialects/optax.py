@@ -1,16 +1,16 @@
 """optax: the functions of `optax.schedules`, called with the number of completed updates, as every optax optimizer does.
 
-What surprises people most:
+The most surprising behaviour:
 
 - Values are float32, also in the table that a schedule is; these are the same formulas in float64.
-- `decay_steps` of `warmup_cosine_decay_schedule` includes the warmup; `transition_steps` of the exponential one does not.
+- `decay_steps` of `warmup_cosine_decay_schedule` includes the warmup; `transition_steps` of the exponential schedule does not.
 - `exponential_decay` without `staircase` goes on for ever unless there is an `end_value`, and a rate of 0 switches it off.
 - `alpha` is a share of the first value, `end_value` is absolute.
-- Compiled, a staircase may come one update late: XLA multiplies by 1/T in float32, and 47·(1/47) is less than 1. Here it is
-  on time.
+- Compiled, a staircase may come an update late: XLA multiplies by 1/T in float32, and 47·(1/47) is less than 1. Here the steps
+  are on time.
 - A schedule joined by `join_schedules` counts from its own boundary.
-- A non-positive length makes a constant, with a log line, where `cosine_decay_schedule` refuses it.
-- `warmup_constant_schedule` and the others with a warmup start from `init_value`, which has no default.
+- A non-positive length makes a constant, with a log line; `cosine_decay_schedule` refuses such a length.
+- `warmup_constant_schedule` and all further schedules with a warmup start from `init_value`, which has no default.
 """
 
 from __future__ import annotations
@@ -62,10 +62,10 @@ def polynomial_schedule(
     """(init - end)·(1 - (t - B)/T)^power + end from update B to B + T; init before, end after.
 
     Args:
-        init_value, end_value: the two.
+        init_value, end_value: first and last value.
         power: of the decay; 0 leaves init for ever.
-        transition_steps: T; one that is not above 0 leaves init for ever.
-        transition_begin: B; a negative one is taken for 0.
+        transition_steps: T; a T that is not above 0 leaves init for ever.
+        transition_begin: B; a negative B is taken for 0.
 
     Raises:
         DialectError: a negative power, with which the last value is infinite.
@@ -153,9 +153,9 @@ def exponential_decay(
 
     Args:
         init_value: the first value.
-        transition_steps: T; one that is not above 0 leaves init for ever.
+        transition_steps: T; a T that is not above 0 leaves init for ever.
         decay_rate: the factor of T updates; 0 leaves init for ever.
-        transition_begin: B; a negative one is taken for 0.
+        transition_begin: B; a negative B is taken for 0.
         staircase: whole powers only.
         end_value: the least value for a rate below 1, else the largest, of the first value, too.
 
@@ -211,7 +211,7 @@ def linear_onecycle_schedule(
 ) -> Schedule:
     """From peak/div up to the peak, down to peak/div, and on to peak/(div·final_div), each linearly.
 
-    Boundaries are ⌊pct·steps⌋. Of two that fall together the scale of the later is the only one.
+    Boundaries are ⌊pct·steps⌋. Of two boundaries that fall together the later scale alone counts.
 
     Raises:
         DialectError: transition_steps not above 0, which optax refuses.
@@ -257,7 +257,7 @@ def cosine_onecycle_schedule(
 
 @SYSTEM.declare
 def warmup_constant_schedule(init_value: float, peak_value: float, warmup_steps: int) -> Schedule:
-    """`linear_schedule` from init to the peak, which then holds; without steps it stays at init.
+    """`linear_schedule` from init to the peak, which then holds; without steps init holds.
 
     >>> warmup_constant_schedule(0.0, 1.0, 2).values(4)
     array([0. , 0.5, 1. , 1. ])
@@ -315,10 +315,10 @@ def warmup_exponential_decay_schedule(
 
 @SYSTEM.declare
 def sgdr_schedule(cosine_kwargs: Iterable[Mapping[str, Any]]) -> Schedule:
-    """`warmup_cosine_decay_schedule` with each of the given arguments, one after the other; each lasts its own decay_steps.
+    """`warmup_cosine_decay_schedule` with each of the given arguments in turn; each cycle lasts its own decay_steps.
 
     Raises:
-        DialectError: none at all, or what one of them refuses.
+        DialectError: no cycle at all, or arguments that `warmup_cosine_decay_schedule` refuses.
 
     Source: Loshchilov and Hutter, arXiv 1608.03983.
 
@@ -342,10 +342,10 @@ def sgdr_schedule(cosine_kwargs: Iterable[Mapping[str, Any]]) -> Schedule:
 
 @SYSTEM.declare
 def join_schedules(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> Schedule:
-    """One schedule after the other; each counts from its own boundary. Of boundaries that do not rise, the later ones win.
+    """Schedules in sequence, each on a clock from its own boundary. Of boundaries that do not rise, the later boundaries win.
 
     Raises:
-        DialectError: no schedules, or another number of boundaries than between them. (optax leaves out what is over.)
+        DialectError: no schedules, or another number of boundaries than between the schedules. (optax leaves out the surplus.)
 
     >>> join_schedules([constant_schedule(1.0), linear_schedule(0.5, 0.0, 2)], [2]).values(5)
     array([1.  , 1.  , 0.5 , 0.25, 0.  ])

@@ -4,10 +4,9 @@ Making a scheduler steps it once, so value t is the value after t more steps. Th
 
 - `NoamDecay` counts from 0: the first rate is 0, and the peak is at t = warmup_steps.
 - `CosineAnnealingDecay` climbs again after `T_max`, as torch's does; inside a `LinearWarmup` a second formula gives different
-last digits.
+  last digits.
 - `OneCycleLR` counts the steps of its phases from 0, and raises at the step after `total_steps`; the value of that last step is
-past the
-  bottom.
+  past the bottom.
 - `PolynomialDecay` ends at 0.0001 by default, whatever its first rate, and with a smaller first rate the rate climbs.
 - `LinearWarmup` takes `end_lr` and the rate afterwards separately: nothing makes the two meet.
 - `CosineAnnealingWarmRestarts` in a `LinearWarmup` finds its cycle by a logarithm, which can fall short: the update of a restart

@@ -1,7 +1,7 @@
-"""Configurations in Python, as MMEngine has them, read from the syntax tree of a file and never run.
+"""Configurations in Python, such as MMEngine's, read from the syntax tree of a file and never run.
 
-What is read: assignments of literals, `dict(...)`, arithmetic and names assigned before. `_base_` files are read first, and dicts
-merged into theirs, as MMEngine does; `_delete_=True` puts a dict in the place of the base's.
+Assignments of literals, `dict(...)`, arithmetic and names assigned before are read. `_base_` files are read first, and dicts
+merged into the dicts of the base, as in MMEngine; `_delete_=True` puts a dict in the place of the base's.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from laju.dialects.base import DialectError
 
 
 class Unread:
-    """Something in a file that cannot be known without running it."""
+    """A value in a file that cannot be known without running the file."""
 
     def __init__(self, text: str, line: int | None = None) -> None:
         self.text, self.line = text, line
@@ -28,11 +28,11 @@ class Unread:
 
 
 def python(path: Path, above: tuple[Path, ...] = (), files: list[Path] | None = None) -> dict[str, Any]:
-    """What a Python configuration assigns, its bases included.
+    """The assignments of a Python configuration, its bases included.
 
     Raises:
-        DialectError: it is not Python, imports its base (`read_base()`), or is its own base.
-        OSError: it, or a base, cannot be read.
+        DialectError: a file that is not Python, imports its base (`read_base()`), or is its own base.
+        OSError: the file, or a base, cannot be read.
     """
     if path.resolve() in above:
         raise DialectError(f"{path} is its own _base_")
@@ -110,7 +110,7 @@ def _value(at: ast.expr, known: Mapping[str, Any]) -> Any:
 
 
 def merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """A base with the keys of its own file; mappings are merged inside, and `_delete_` puts one in the place of the base's."""
+    """A base with the keys of its own file; mappings are merged inside, and `_delete_` replaces the base's mapping."""
     result = dict(base)
     for key, value in own.items():
         if isinstance(value, Mapping):

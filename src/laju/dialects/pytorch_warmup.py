@@ -1,9 +1,9 @@
 """pytorch_warmup: warmups that dampen whatever another scheduler sets.
 
 The rate of step t is s(t)·ω(t), with s the schedule that is dampened, on its own clock underneath, and ω rising from above 0 to
-1: no step is spent at 0. What surprises people most: inside `with warmup.dampening():`, as the documentation has it, the inner
+1: no step is spent at 0. The most surprising behaviour: inside `with warmup.dampening():`, as in the documentation, the inner
 scheduler sees its own rates, not the dampened ones, so that schedulers that multiply come out right. Made but left out of the
-loop, a warmup leaves the rate at ω(0) of itself: a scheduler that multiplies never gets out of it.
+loop, a warmup leaves the rate at ω(0) times its value: a scheduler that multiplies never loses that factor.
 
 The optimizer's rate stands first, or the whole schedule that is dampened. Of `last_step` only -1 is taken: a warmup begins at 0.
 """
@@ -41,10 +41,10 @@ def LinearWarmup(lr: float | Schedule, warmup_period: Period) -> Schedule:
 
     Args:
         lr: the optimizer's rate, or the schedule that is dampened.
-        warmup_period: steps until nothing is dampened; the step before that is the first one at the full rate.
+        warmup_period: steps until nothing is dampened; the step before that is the first step at the full rate.
 
     Raises:
-        DialectError: a period that is no int of at least 1; one for each parameter group is several schedules.
+        DialectError: a period that is no int of at least 1; a period for each parameter group is several schedules.
 
     >>> LinearWarmup(0.1, warmup_period=4).values(5)
     array([0.025, 0.05 , 0.075, 0.1  , 0.1  ])
@@ -77,7 +77,7 @@ def UntunedLinearWarmup(lr: float | Schedule, beta2: Beta2 = 0.999) -> Schedule:
 
     Args:
         lr: the optimizer's rate, or the schedule that is dampened.
-        beta2: β₂ of the optimizer, Adam or one like it, in [0, 1).
+        beta2: β₂ of the optimizer, Adam or a variant, in [0, 1).
 
     Raises:
         ValueError: β₂ outside [0, 1), which Adam refuses.
@@ -96,7 +96,7 @@ def UntunedExponentialWarmup(lr: float | Schedule, beta2: Beta2 = 0.999) -> Sche
 
     Args:
         lr: the optimizer's rate, or the schedule that is dampened.
-        beta2: β₂ of the optimizer, Adam or one like it, in [0, 1).
+        beta2: β₂ of the optimizer, Adam or a variant, in [0, 1).
 
     Raises:
         ValueError: β₂ outside [0, 1), which Adam refuses.
@@ -109,18 +109,18 @@ def UntunedExponentialWarmup(lr: float | Schedule, beta2: Beta2 = 0.999) -> Sche
 
 @SYSTEM.declare
 def RAdamWarmup(lr: float | Schedule, beta2: Beta2 = 0.999) -> Schedule:
-    """Dampened by RAdam's rectification, from the first step for which it is finite: see `laju.Rectification`.
+    """Dampened by RAdam's rectification, from the first step with a finite rectification: see `laju.Rectification`.
 
-    pytorch_warmup subtracts numbers near 2/(1 - β₂) from each other, which costs it digits; this, which does not, is within
-    100 + 4/(1 - β₂) ulp of the rate for β₂ up to 0.9999. At 0.999999 the lost digits make it begin a step too early, with a first
-    factor that is nothing but error.
+    pytorch_warmup subtracts numbers near 2/(1 - β₂) from each other, which costs digits; this function, which does not, is within
+    100 + 4/(1 - β₂) ulp of the rate for β₂ up to 0.9999. At 0.999999 pytorch_warmup's lost digits make its warmup begin a step
+    too early, with a first factor that is nothing but error.
 
     Args:
         lr: the optimizer's rate, or the schedule that is dampened.
         beta2: β₂ of the optimizer, above 0.6 and below 1.
 
     Raises:
-        DialectError: β₂ of 0.6 or less, as pytorch_warmup refuses it.
+        DialectError: β₂ of 0.6 or less, as in pytorch_warmup.
 
     >>> RAdamWarmup(1.0, beta2=0.9).values(4).round(3)
     array([0.156, 0.255, 0.33 , 0.392])

@@ -1,6 +1,6 @@
 """A section of a configuration, for the readers: its keys are declared, and each value is asked for by name, kind and default.
 
-What a value is not, the section says: a key that speaks of rates and is not declared, a `${…}` that stands for nothing in the
+The section reports findings: a key that speaks of rates and is not declared, a `${…}` that stands for nothing in the
 file, a default that was taken.
 """
 
@@ -20,14 +20,14 @@ from laju.dialects.python_config import Unread
 
 
 class Section:
-    """A mapping in a configuration, with the notes that reading it makes.
+    """A mapping in a configuration, with the notes made while reading.
 
     Args:
-        content: the mapping; None is an empty one.
+        content: the mapping; None for an empty mapping.
         where: the file, or the section's place in the file, such as "optimizer".
-        system: whose configuration it is.
-        known: the keys that are read, as far as they speak of rates.
-        facts: what only the run knows.
+        system: the system of the configuration.
+        known: the keys that are read, as far as these keys speak of rates.
+        facts: values that only the run knows.
 
     Raises:
         DialectError: the content is no mapping, or another key speaks of rates.
@@ -80,7 +80,7 @@ class Section:
         return checks.whole(self.place + name, self._needed(name, default), least=least)
 
     def choice(self, name: str, valid: Collection[str], default: str | None = None) -> str:
-        """One of the valid names; without a default the key is needed."""
+        """A value among the valid names; without a default the key is needed."""
         value = self._needed(name, default)
         if not isinstance(value, str) or value not in valid:
             raise DialectError(
@@ -90,7 +90,7 @@ class Section:
         return value
 
     def flag(self, name: str, default: bool = False) -> bool:
-        """True or false; a default is what the system has, and not noted."""
+        """True or false; a default is the system's own, and not noted."""
         value = self.get(name)
         return default if value is None else checks.flag(self.place + name, value)
 
@@ -125,7 +125,7 @@ class Section:
         return schedule.per("epoch").resolve(RunPlan(samples=each, batch_size=1, epochs=1))
 
     def configured(self, schedule: Schedule, counts: str = "updates", call: str = "", dialect: str = "") -> Configured:
-        """The result: a schedule of updates, or of what `counts` says, with the call of a dialect where one has it."""
+        """The result: a schedule of updates, or of the unit in `counts`, with the call of a dialect if a dialect has the call."""
         notes = (*dict.fromkeys(self.notes), f"the schedule counts {counts}")
         dialect = dialect or ("" if call else "laju")
         return Configured(schedule, self.system, call or str(schedule), notes, dialect, self.length)

@@ -1,17 +1,18 @@
 """timm: the schedulers of `timm.scheduler`, given their own count: `step(epoch + 1)` after each epoch, or `step_update(n)`.
 
-What surprises people most:
+The most surprising behaviour:
 
-- A warmup cuts the beginning of a cosine off unless `warmup_prefix=True`: it is counted from 0, and jumps down after the warmup.
-- `StepLRScheduler` and `MultiStepLRScheduler` have `warmup_prefix=True` by default, the others do not.
-- A milestone m of `MultiStepLRScheduler` applies from count m - 1 on, one before torch's.
+- A warmup cuts off the beginning of a cosine unless `warmup_prefix=True`: the cosine counts from 0, and jumps down after the
+  warmup.
+- `StepLRScheduler` and `MultiStepLRScheduler` have `warmup_prefix=True` by default, unlike the cyclic schedulers.
+- A milestone m of `MultiStepLRScheduler` applies from count m - 1 on, a count before torch's.
 - `TanhLRScheduler` neither begins at the rate nor ends at `lr_min`: tanh is not 1 at either end.
-- The first count is never computed: it trains at the optimizer's rate, or at `warmup_lr_init`.
-- `WSDLRScheduler` reaches `lr_min` one count after its last: the last one trained is a whole step of the decay above it.
-- After `cycle_limit` cycles, one by default, the others are at `lr_min`.
+- The first count is never computed: count 0 trains at the optimizer's rate, or at `warmup_lr_init`.
+- `WSDLRScheduler` reaches `lr_min` a count after its last: the last count trained is a whole step of the decay above `lr_min`.
+- After `cycle_limit` cycles, 1 by default, cyclic schedulers are at `lr_min`.
 - With `t_in_epochs` the counts are epochs: `.per("epoch")` of the schedule.
 
-The real ones take an optimizer; these take its rate, `lr`. Noise is random and refused; `initialize` is not taken.
+timm's classes take an optimizer; these functions take its rate, `lr`. Noise is random and refused; `initialize` is not taken.
 """
 
 from __future__ import annotations
@@ -73,13 +74,13 @@ def CosineLRScheduler(
         lr: the optimizer's rate.
         t_initial: length of the first cycle.
         lr_min: the lowest rate.
-        cycle_mul: how many times as long each cycle is as the one before.
-        cycle_decay: γ, how many times as high.
+        cycle_mul: ratio of the lengths of successive cycles.
+        cycle_decay: γ, ratio of the heights.
         cycle_limit: how many cycles.
         warmup_t: length of the warmup.
         warmup_lr_init: its first rate.
         warmup_prefix: whether the cycles begin after the warmup, or at 0, with their beginning cut off.
-        t_in_epochs: counts are epochs, not updates; it changes no value.
+        t_in_epochs: counts are epochs, not updates; no effect on the values.
         k_decay: k (Zhang and Li, arXiv 2004.05909).
 
     Raises:
@@ -113,7 +114,7 @@ def PolyLRScheduler(
     Args:
         power: of the decay.
 
-    The other arguments and errors are those of `CosineLRScheduler`; a power that is not above 0 is refused, too.
+    All further arguments and errors are as for `CosineLRScheduler`; a power that is not above 0 is refused, too.
 
     >>> PolyLRScheduler(1.0, 4, power=1).values(6)
     array([1.  , 0.75, 0.5 , 0.25, 0.  , 0.  ])
@@ -138,12 +139,13 @@ def TanhLRScheduler(
     warmup_prefix: bool = False,
     t_in_epochs: bool = True,
 ) -> Schedule:
-    """Cycles lr_min + (lr·γⁱ - lr_min)·(1 - tanh(lb + (ub - lb)·t/T))/2; a warmup over them leads to where they are then.
+    """Cycles lr_min + (lr·γⁱ - lr_min)·(1 - tanh(lb + (ub - lb)·t/T))/2; a warmup over the cycles leads to their value at its
+    end.
 
     Args:
         lb, ub: where tanh begins and ends.
 
-    The other arguments and errors are those of `CosineLRScheduler`; lb must be below ub.
+    All further arguments and errors are as for `CosineLRScheduler`; lb must be below ub.
 
     Source: Hsueh, Li and Wu, arXiv 1806.01593.
 
@@ -172,12 +174,12 @@ def StepLRScheduler(
 
     Args:
         decay_t: counts between two drops.
-        decay_rate: the factor of one; negative only where decay_t is whole.
+        decay_rate: the factor of a drop; negative only where decay_t is whole.
 
-    The other arguments are those of `CosineLRScheduler`.
+    All further arguments are as for `CosineLRScheduler`.
 
     Raises:
-        DialectError: a decay_t that is not above 0, or a negative rate with a fractional one.
+        DialectError: a decay_t that is not above 0, or a negative rate with a fractional decay_t.
 
     >>> StepLRScheduler(1.0, 2, 0.5, warmup_t=1).values(6)
     array([0.  , 1.  , 1.  , 0.5 , 0.5 , 0.25])
@@ -205,13 +207,13 @@ def MultiStepLRScheduler(
     warmup_prefix: bool = True,
     t_in_epochs: bool = True,
 ) -> Schedule:
-    """lr·rate^(milestones that are at most t + 1): each applies one count before its number.
+    """lr·rate^(milestones that are at most t + 1): each milestone applies a count before its number.
 
     Args:
-        decay_t: the milestones, in rising order; in another one the number is what a binary search for t + 1 finds.
-        decay_rate: the factor of one.
+        decay_t: the milestones, in rising order; in any further order the number is the result of a binary search for t + 1.
+        decay_rate: the factor of a drop.
 
-    The other arguments are those of `StepLRScheduler`.
+    All further arguments are as for `StepLRScheduler`.
 
     >>> MultiStepLRScheduler(1.0, [2, 4], 0.5).values(5)
     array([1.  , 0.5 , 0.5 , 0.25, 0.25])
@@ -240,13 +242,13 @@ def WSDLRScheduler(
 ) -> Schedule:
     """Warmup, stable, decay: lr_min + (max(lr·stable(s), lr_min) - lr_min)·decay(p), with s counted from the end of the warmup.
 
-    p goes from 0 to 1 over the last `decay_t` of `t_initial`; the warmup stands before them. lr_min is reached one count after
-    the last one that is trained.
+    p goes from 0 to 1 over the last `decay_t` of `t_initial`; the warmup comes first, outside `t_initial`. lr_min is reached a
+    count after the last count that is trained.
 
     Args:
         t_initial: counts of the stable part and the decay.
         decay_t: counts of the decay, from 1 to `t_initial`.
-        lr_min: what the decay ends at, not negative.
+        lr_min: the end of the decay, not negative.
         stable_fn: "constant" 1, "rsqrt" (1 + s/timescale)^-1/2, or "power" (1 + s/timescale)^-stable_power.
         stable_timescale: see above; `warmup_t` by default.
         stable_power: see above.
@@ -254,7 +256,7 @@ def WSDLRScheduler(
         decay_power: see above.
         decay_ratio: r, between 0 and 1.
 
-    The other arguments are those of `CosineLRScheduler`.
+    All further arguments are as for `CosineLRScheduler`.
 
     Raises:
         DialectError: arguments that timm refuses, or a function for `decay_fn`.
@@ -302,7 +304,7 @@ def _cycles(
     decay: float,
     limit: int,
 ) -> Schedule:
-    """Cycles of growing length, each between two shares of the way from the lowest rate to its own highest one."""
+    """Cycles of growing length, each between two shares of the way from the lowest rate to the cycle's own highest rate."""
 
     def cycle(i: int) -> Schedule:
         height = lr * decay**i - low
@@ -320,8 +322,8 @@ def _cycles(
 def _warmed(
     base: float, decay: Schedule, warmup: int, first: float, prefix: bool, target: float | None = None
 ) -> Schedule:
-    """The warmup and what follows, where count 0 is never computed."""
+    """The warmup and the rest, where count 0 is never computed."""
     if warmup:
         return Ramp(first, base if target is None else target, warmup) >> (decay if prefix else decay.shift(-warmup))
-    # What the formula gives for 0 is another value for some, such as a milestone at 1.
+    # The formula's value at 0 differs for some, such as a milestone at 1.
     return decay if decay(0) == base else Constant(base, 1) >> decay.shift(-1)

@@ -1,11 +1,11 @@
 """torchtitan: the linear warmup, stable rate and decay of its `LRSchedulersContainer.Config`, stepped once after every update.
 
-What surprises people most:
+The most surprising behaviour:
 
 - Update 0 trains at lr/W, not at 0, and the peak is reached in the last update of the warmup.
-- One update is added to the stable part: the decay reaches its end one update after the run, which thus never trains at 0.
+- An update is added to the stable part: the decay reaches its end an update after the run, which thus never trains at 0.
 - A warmup or decay that does not fit is shortened with a log line, not refused.
-- One step more than the run has no value: torchtitan's own scheduler raises there if there is no decay.
+- A step after the run's last has no value: torchtitan's own scheduler raises there if there is no decay.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def LRSchedulersContainer(
         lr: the optimizer's rate.
         training_steps: of the run, `training.steps`.
         warmup_steps: W, at most T.
-        total_steps: T, at least the run's; those by default.
+        total_steps: T, at least the run's steps, which are the default.
         decay_ratio: the part of T that decays, as far as the warmup leaves room.
         decay_type: "linear", "sqrt" (1 - √p) or "cosine".
         min_lr_factor: the lowest rate, as a share of the rate.
@@ -77,7 +77,7 @@ def LRSchedulersContainer(
         decay = min(round(total * decay_ratio), total - warmup)
     stable = total + 1 - warmup - decay
 
-    # In order: the warmup one update ahead, the peak, and the decay one update ahead.
+    # In order: the warmup an update ahead, the peak, and the decay an update ahead.
     schedule: Schedule = Ramp(lr, low * lr, decay, _DECAYS[decay_type]).shift(-1) if decay else Constant(lr)
     schedule = Constant(lr, stable) >> schedule
     if warmup:

@@ -1,12 +1,12 @@
 """Hugging Face Transformers: `get_scheduler` and the functions behind its names, stepped once after every update.
 
-What surprises people most:
+The most surprising behaviour:
 
 - Update 0 of every warmup trains at rate 0, and the peak is reached in the update after the warmup.
-- `get_cosine_schedule_with_warmup` climbs again after `num_training_steps`; the linear one stays at 0.
-- `cosine_warmup_with_min_lr` counts from 1 instead: its first update is not at 0, and its cosine is one update ahead.
-- `inverse_sqrt` without warmup has a timescale of 10,000 updates; with one, the warmup's length.
-- `warmup_stable_decay` begins at `min_lr_ratio` of the rate, not at 0, and jumps to it when `num_cycles` leaves it elsewhere.
+- `get_cosine_schedule_with_warmup` climbs again after `num_training_steps`; the linear schedule stays at 0.
+- `cosine_warmup_with_min_lr` counts from 1 instead: its first update is not at 0, and its cosine is an update ahead.
+- `inverse_sqrt` without warmup has a timescale of 10,000 updates; with a warmup, the warmup's length.
+- `warmup_stable_decay` begins at `min_lr_ratio` of the rate, not at 0, and at last jumps there when `num_cycles` ends elsewhere.
 - All are factors of each parameter group's own rate, so an absolute `min_lr` is right for the optimizer's default rate alone.
 
 The real functions take an optimizer; these take its rate, `lr`. Of `last_epoch` only -1 is taken: a schedule begins at 0.
@@ -86,12 +86,12 @@ def get_constant_schedule_with_warmup(lr: Rate, num_warmup_steps: int) -> Schedu
 
 @SYSTEM.declare
 def get_linear_schedule_with_warmup(lr: Rate, num_warmup_steps: int, num_training_steps: int) -> Schedule:
-    """lr·t/W for t < W, then lr·(N - t)/(N - W) down to 0, where it stays.
+    """lr·t/W for t < W, then lr·(N - t)/(N - W) down to 0, which then holds.
 
     Args:
         lr: the optimizer's rate.
         num_warmup_steps: W; 0 for none.
-        num_training_steps: N. One that is not above W leaves 0 after the warmup.
+        num_training_steps: N. An N that is not above W leaves 0 after the warmup.
 
     >>> get_linear_schedule_with_warmup(1.0, 2, 6).values(8)
     array([0.  , 0.5 , 1.  , 0.75, 0.5 , 0.25, 0.  , 0.  ])
@@ -109,7 +109,7 @@ def get_cosine_schedule_with_warmup(
 ) -> Schedule:
     """lr·t/W for t < W, then lr·(1 + cos(2π·num_cycles·(t - W)/(N - W)))/2, which goes on as a wave after N.
 
-    With the default half a cycle it is 0 at N and climbs again afterwards. With N not above W the wave has the period
+    With the default half a cycle the rate is 0 at N and climbs again afterwards. With N not above W the wave has the period
     1/num_cycles.
 
     Args:
@@ -136,7 +136,7 @@ def get_cosine_with_hard_restarts_schedule_with_warmup(
         lr: the optimizer's rate.
         num_warmup_steps: W; 0 for none.
         num_training_steps: N.
-        num_cycles: how many; a part of one is cut off at N.
+        num_cycles: how many; a part of a cycle is cut off at N.
 
     Raises:
         DialectError: a negative num_cycles, with which Transformers' cosine runs backwards.
@@ -166,15 +166,15 @@ def get_polynomial_decay_schedule_with_warmup(
     """lr·t/W for t < W, then (lr - lr_end)·(1 - (t - W)/(N - W))^power + lr_end; lr_end after N.
 
     Args:
-        lr: the optimizer's rate, its default one where groups have others.
+        lr: the optimizer's rate, its default rate where groups have rates of their own.
         num_warmup_steps: W; 0 for none.
         num_training_steps: N.
         lr_end: the last rate.
         power: of the decay.
 
     Raises:
-        DialectError: an lr_end that is not below lr, which Transformers refuses; N = W or a negative power, with which it divides
-            by zero on the way.
+        DialectError: an lr_end that is not below lr, which Transformers refuses; N = W or a negative power, with which
+            Transformers divides by zero on the way.
 
     >>> get_polynomial_decay_schedule_with_warmup(1.0, 0, 4, lr_end=0.0, power=2).values(6)
     array([1.    , 0.5625, 0.25  , 0.0625, 0.    , 0.    ])
@@ -229,15 +229,15 @@ def get_cosine_with_min_lr_schedule_with_warmup(
     min_lr: float | None = None,
     min_lr_rate: float | None = None,
 ) -> Schedule:
-    """As `get_cosine_schedule_with_warmup`, between lr and min_lr; it, too, climbs again after N. The warmup begins at 0.
+    """As `get_cosine_schedule_with_warmup`, between lr and min_lr, climbing again after N, too. The warmup begins at 0.
 
     Args:
-        lr: the optimizer's rate, its default one where groups have others.
+        lr: the optimizer's rate, its default rate where groups have rates of their own.
         num_warmup_steps: W; 0 for none.
         num_training_steps: N.
         num_cycles: whole waves from W to N.
         min_lr: the lowest rate; or
-        min_lr_rate: it as a share of the rate.
+        min_lr_rate: min_lr as a share of the rate.
 
     Raises:
         DialectError: both or neither of min_lr and min_lr_rate, which Transformers refuses, too.
@@ -258,17 +258,17 @@ def get_cosine_with_min_lr_schedule_with_warmup_lr_rate(
     min_lr_rate: float | None = None,
     warmup_lr_rate: float | None = None,
 ) -> Schedule:
-    """A warmup lr·(t + 1)/W that trains its first update, then a cosine from lr to min_lr that is one update ahead.
+    """A warmup lr·(t + 1)/W that trains its first update, then a cosine from lr to min_lr that is an update ahead.
 
     With warmup_lr_rate r the warmup goes from r·lr to lr in W - 1 updates. Update W has the cosine's second value already.
 
     Args:
-        lr: the optimizer's rate, its default one where groups have others.
+        lr: the optimizer's rate, its default rate where groups have rates of their own.
         num_warmup_steps: W; 0 for none.
         num_training_steps: N.
         num_cycles: whole waves from W - 1 to N - 1.
         min_lr: the lowest rate; or
-        min_lr_rate: it as a share of the rate.
+        min_lr_rate: min_lr as a share of the rate.
         warmup_lr_rate: the first rate as a share of the rate; 1/W by default.
 
     Raises:
@@ -303,7 +303,7 @@ def get_wsd_schedule(
     min_lr_ratio: float = 0,
     num_cycles: float = 0.5,
 ) -> Schedule:
-    """From min_lr_ratio·lr up to lr in W updates, lr for S, down to min_lr_ratio·lr in D, where it stays.
+    """From min_lr_ratio·lr up to lr in W updates, lr for S, down to min_lr_ratio·lr in D, which then holds.
 
     Args:
         lr: the optimizer's rate.
@@ -314,7 +314,7 @@ def get_wsd_schedule(
         warmup_type: "linear", "cosine" or "1-sqrt".
         decay_type: "linear", "cosine" or "1-sqrt".
         min_lr_ratio: the share of the rate to begin and end at.
-        num_cycles: waves of a cosine decay; other than half ones end with a jump.
+        num_cycles: waves of a cosine decay; any number but odd halves ends with a jump.
 
     Raises:
         DialectError: neither length, or another type, which Transformers refuses, too.
@@ -332,7 +332,7 @@ def get_wsd_schedule(
     else:
         raise DialectError("give num_training_steps or num_stable_steps; Transformers refuses neither")
     low, cycles = min_lr_ratio, num_cycles
-    # Parts end where the sums of the lengths before them say, also where one of these is negative.
+    # Parts end at the sums of the lengths so far, also where a length is negative.
     ends = max(length, 0), max(length + stable, length, 0), max(length + stable + decay, length + stable, length, 0)
     parts: list[Schedule] = []
     if length > 0:
@@ -363,17 +363,17 @@ def get_scheduler(
     num_training_steps: int | None = None,
     scheduler_specific_kwargs: Mapping[str, Any] | None = None,
 ) -> Schedule:
-    """The scheduler of a name, as `lr_scheduler_type` of `TrainingArguments` has it.
+    """The scheduler of a name, as in `lr_scheduler_type` of `TrainingArguments`.
 
     Args:
         lr: the optimizer's rate.
         name: such as "cosine"; any of `NAMES`.
-        num_warmup_steps, num_training_steps: for those that need them.
+        num_warmup_steps, num_training_steps: for schedulers that need lengths.
         scheduler_specific_kwargs: more arguments, `lr_scheduler_kwargs` of `TrainingArguments`.
 
     Raises:
         NotASchedule: "reduce_lr_on_plateau" and "greedy" follow a metric.
-        DialectError: an unknown name, a length that the name needs, or an argument that it does not take.
+        DialectError: an unknown name, a length that the name needs, or an argument that the scheduler does not take.
 
     >>> get_scheduler(1.0, "linear", 2, 6)(3)
     0.75

@@ -346,8 +346,7 @@ def _capped(last: float, cap: float, norms: Floats) -> tuple[list[float], float]
     """Rates from the last to the first that are optimal below the cap for some distance D, and (D/their sum)².
 
     λ_k = (D/S)² + Σ_{j<k} (η_j·G_j/X_j)² is the gain of the earlier updates from a larger η_k: below the cap λ_k =
-    2·η_k·G_k²/X_k.
-    `last` is η_T; above the cap it stands for λ_T = G_T²·last/cap.
+    2·η_k·G_k²/X_k. `last` is η_T; above the cap it stands for λ_T = G_T²·last/cap.
     """
     *earlier, g = norms.tolist()
     rates = [min(last, cap)]

@@ -1,4 +1,4 @@
-"""Configurations of other systems: blocks that may make a system follow a schedule, in the file format that the system reads.
+"""Configurations of further systems: blocks that may make a system follow a schedule, in the system's own file format.
 
 A suggested block may be wrong: `laju.dialects.convert` reads each as `laju.dialects.configs` does and keeps a block whose
 schedule has the values. Names and units of a block are the system's.
@@ -238,7 +238,7 @@ def _speed(optimizer: Block, name: str, params: Block) -> Block:
 
 
 def _composer(outline: Outline, in_epochs: bool, per_epoch: int | None) -> Iterator[Block]:
-    # Composer's Trainer trains two batches at the first rate, so that its schedulers are one batch late.
+    # Composer's Trainer trains two batches at the first rate, so that its schedulers are a batch late.
     n = outline.updates
     early = Outline(outline.schedule.shift(-1), n)
     first, lr, up = early.rest[0], early.peak, _up(early)

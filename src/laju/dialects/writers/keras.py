@@ -75,7 +75,7 @@ def _decays(rest: tuple[Part, ...]) -> Iterator[str]:
                     alpha=plain(final / start) or None,
                 )
     if 1 < len(rest) <= FEW and all(part.level is not None for part in rest):
-        # A boundary belongs to the value before it.
+        # A boundary belongs to the value before the boundary.
         ends = [part.begin - 1 for part in rest[1:]]
         yield text("PiecewiseConstantDecay", boundaries=ends, values=[part.first for part in rest])
 

@@ -14,7 +14,8 @@ from laju.inspect.outline import Outline
 
 
 def suggestions(outline: Outline) -> Iterator[Suggestion]:
-    """Calls of MXNet's schedulers, which a Trainer asks from 1 on: a curve is one update ahead, so it begins one early."""
+    """Calls of MXNet's schedulers, which a Trainer asks from 1 on: a curve is an update ahead, so the call begins an update
+    early."""
     warm, rest = outline.warmup, outline.rest
     up: dict[str, Any] = {}
     before = 0
@@ -26,7 +27,7 @@ def suggestions(outline: Outline) -> Iterator[Suggestion]:
         case Transition(start, final, length, name) if first.whole and whole(length):
             end = before + int(length)
             power = 1.0 if name == "linear" else float(name[6:-1]) if name.startswith("power(") else None
-            # The same curve a count later, which begins above its start, and the one with the same numbers.
+            # The same curve a count later, which begins above its start, and the curve with the same numbers.
             for late in (0, 1):
                 if name == "cosine":
                     yield Suggestion(

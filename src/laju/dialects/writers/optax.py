@@ -11,7 +11,7 @@ from laju.inspect.outline import Outline, Part
 
 
 def suggestions(outline: Outline) -> Iterator[Suggestion]:
-    """Calls of optax's schedules: those with a warmup of their own, several pieces in one, and pieces joined."""
+    """Calls of optax's schedules: schedules with a warmup of their own, several pieces in a call, and pieces joined."""
     for call in (*_named(outline), *_pieces(outline.parts), *_joined(outline)):
         yield Suggestion(call)
 
@@ -42,7 +42,7 @@ def _named(outline: Outline) -> Iterator[str]:
 
 
 def _pieces(parts: tuple[Part, ...]) -> Iterator[str]:
-    """Constants, or curves between knots, in one call."""
+    """Constants, or curves between knots, in a single call."""
     values = [part.first for part in parts]
     if len(parts) <= FEW and all(part.level is not None for part in parts) and len(parts) > 1 and all(values[:-1]):
         scales = {part.begin: plain(b / a) for part, (a, b) in zip(parts[1:], itertools.pairwise(values), strict=True)}
@@ -80,7 +80,7 @@ def _joined(outline: Outline) -> Iterator[str]:
 
 
 def _alone(part: Part, bound: float | None) -> str | None:
-    """One part as a schedule; `bound` is where an exponential stops."""
+    """A part as a schedule; `bound` is where an exponential stops."""
     match part.form:
         case Level(value):
             return text("constant_schedule", value)

@@ -12,7 +12,7 @@ from laju.inspect.outline import Outline, Part
 
 
 def suggestions(outline: Outline) -> Iterator[Suggestion]:
-    """Calls of Paddle's schedulers, with `LinearWarmup` around one where there is a warmup."""
+    """Calls of Paddle's schedulers, inside `LinearWarmup` where there is a warmup."""
     warm = outline.warmup
     for call in _decays(outline.rest):
         if warm is None:

@@ -14,7 +14,7 @@ from laju.inspect.outline import Outline, Part
 
 
 def suggestions(outline: Outline) -> Iterator[Suggestion]:
-    """Calls of timm's schedulers: one decay, with the warmup before or over it."""
+    """Calls of timm's schedulers: a decay, with the warmup before or over the decay."""
     warm, rest, lr = outline.warmup, outline.rest, outline.peak
     if not lr > 0:
         return
@@ -44,7 +44,7 @@ def suggestions(outline: Outline) -> Iterator[Suggestion]:
                 )
     steps = torch.milestones(rest)
     if steps is not None and rest[0].first == lr:
-        # A milestone of timm applies one count before its number.
+        # A milestone of timm applies a count before its number.
         yield Suggestion(
             text("MultiStepLRScheduler", decay_t=[at + 1 for at in steps[0]], decay_rate=steps[1], **up), lr
         )

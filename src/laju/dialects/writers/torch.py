@@ -172,7 +172,7 @@ def _rate(found: Suggestion, setting: Setting) -> float:
 
 
 def adapter(setting: Setting, note: str = "") -> str:
-    """The program with laju's scheduler; a `note` stands behind the line that makes it, or above it where it is long."""
+    """The program with laju's scheduler; a `note` stands after the scheduler's line, or above a long line."""
     made = "scheduler = Scheduler(optimizer, lr=schedule)"
     made = f"{made}  # {note}" if len(made) + len(note) < 112 else f"# {note}\n{made}"
     return f"""import torch
