@@ -1,4 +1,4 @@
-"""The ledger: the values that updates really used, and the audit of them against a plan."""
+"""The ledger: the values that updates really used, and the audit of these values against a plan."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _HEADER = ("update", "parameter", "group", "value")
 
 @dataclass(frozen=True)
 class Entry:
-    """What one update used for one hyper-parameter of one group."""
+    """The value that an update used for a hyper-parameter of a group."""
 
     update: int
     parameter: str
@@ -45,7 +45,7 @@ class Ledger:
     entries: list[Entry] = field(default_factory=list)
 
     def record(self, update: int, **used: float | Sequence[float]) -> None:
-        """Write down what an update used: a number, or one a group, for each hyper-parameter."""
+        """Record the values of an update: for each hyper-parameter a number, or a number for each group."""
         update = whole("update", update)
         new = []
         for parameter, values in used.items():
@@ -54,7 +54,7 @@ class Ledger:
         self.entries += new
 
     def values(self, parameter: str = "lr", group: int = 0) -> list[float]:
-        """The values of one hyper-parameter and group, in the order of the updates."""
+        """The values of a hyper-parameter and group, in the order of the updates."""
         return [e.value for e in self.entries if e.parameter == parameter and e.group == group]
 
     def __iter__(self) -> Iterator[Entry]:
@@ -65,7 +65,7 @@ class Ledger:
 
     @classmethod
     def of(cls, optimizer: Any, parameters: Sequence[str] = ("lr",), start: int = 0) -> Ledger:
-        """A ledger that writes itself: what each update of a torch optimizer finds in its groups when it begins.
+        """A ledger that records itself: the values in the groups of a torch optimizer at the begin of each update.
 
         Args:
             optimizer: a torch optimizer.
@@ -99,7 +99,7 @@ class Ledger:
         return ledger
 
     def write_csv(self, path: str | os.PathLike[str]) -> Path:
-        """One line an entry: update, parameter, group, value (with every digit)."""
+        """Write a line for each entry: update, parameter, group, value (with every digit)."""
         target = Path(path)
         part = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
@@ -134,14 +134,14 @@ class Ledger:
         return cls(entries)
 
     def write_tensorboard(self, writer: ScalarWriter, prefix: str = "laju") -> None:
-        """One scalar a hyper-parameter and group, such as `laju/lr/0`, into a TensorBoard writer."""
+        """Write a scalar for each hyper-parameter and group, such as `laju/lr/0`, into a TensorBoard writer."""
         for e in self.entries:
             writer.add_scalar(f"{prefix}/{e.parameter}/{e.group}", e.value, e.update)
 
 
 @dataclass(frozen=True)
 class Audit:
-    """The outcome of an audit: `first` is the first entry that differs from the plan, and `planned` what it should have been."""
+    """The outcome of an audit: `first` is the first entry that differs from the plan, and `planned` the value in the plan."""
 
     checked: int
     first: Entry | None = None
@@ -170,16 +170,16 @@ def audit(
     bases: Sequence[float] | None = None,
     tolerance: float = 0.0,
 ) -> Audit:
-    """Compare what updates used with what a plan says, and name the first update that differs.
+    """Compare the values that updates used with a plan, and name the first update that differs.
 
     Args:
         plan: a schedule for "lr", or schedules by hyper-parameter.
-        ledger: what was used.
-        bases: of the groups, when the learning rate's schedule was a factor of them.
+        ledger: the used values.
+        bases: of the groups, when the learning rate's schedule is a factor of the bases.
         tolerance: relative difference that passes; 1e-6 where a framework computes in float32.
 
     Raises:
-        ValueError: a ledger with nothing of what the plan is for.
+        ValueError: a ledger without any hyper-parameter of the plan.
 
     >>> import laju
     >>> ledger = Ledger()

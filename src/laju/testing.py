@@ -1,13 +1,13 @@
-"""One conformance suite that every adapter passes, for laju's own and for those of others.
+"""A conformance suite that every adapter passes: laju's own adapters and anybody's.
 
 Write an `Adapter` for the framework, subclass `Conformance` in a test module, and pytest runs the rest:
 
     class TestMine(laju.testing.Conformance):
         adapter = MyAdapter()
 
-An adapter says what its framework can do: `at` and `move` for positions, `micro` and `skip` for what is no update, `policies` and
-`factors`. Tests of what it does not say are skipped. Values are those that updates really use: an adapter trains one parameter
-per group with gradient 1 and plain gradient descent, so that the change of the weight is the rate.
+An adapter declares the abilities of its framework: `at` and `move` for positions, `micro` and `skip` for calls that are no
+update, `policies` and `factors`. Tests of undeclared abilities are skipped. Values are the rates of real updates: an adapter
+trains a parameter per group with gradient 1 and plain gradient descent, so that the change of the weight is the rate.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ SCHEDULES: dict[str, Schedule] = {
 
 
 class Run(Protocol):
-    """A training run that can be asked for what its updates used."""
+    """A training run that reports the rates that its updates used."""
 
     def train(self, updates: int) -> list[list[float]]:
-        """Make so many updates; the rates that they used, one list an update, one number a group."""
+        """Make so many updates; the rates used, a list for each update with a number for each group."""
 
     def save(self) -> Any:
         """A checkpoint of everything that a user would save: weights, optimizer, scheduler."""
@@ -61,7 +61,7 @@ class Adapter(abc.ABC):
     tolerance: ClassVar[float] = 0.0
     """Relative error that the framework's own float brings; 0 for float64."""
     load_orders: ClassVar[Sequence[str]] = ("build, load",)
-    """The orders in which objects can be built and their checkpoints loaded, as `resume` understands them."""
+    """The orders in which objects can be built and their checkpoints loaded, in the words that `resume` understands."""
     policies: ClassVar[bool] = False
     """Whether `resume` follows policy="strict" | "new" | "saved"."""
     factors: ClassVar[bool] = False
@@ -69,7 +69,7 @@ class Adapter(abc.ABC):
 
     @abc.abstractmethod
     def start(self, schedule: Schedule, *, bases: Sequence[float] | None = None) -> Run:
-        """A run from update 0; with `bases`, one group each, whose base the schedule multiplies."""
+        """A run from update 0; with `bases`, a group for each base, which the schedule multiplies."""
 
     @abc.abstractmethod
     def resume(self, saved: Any, schedule: Schedule, *, order: str, policy: str = "strict") -> Run:
@@ -84,7 +84,7 @@ class Adapter(abc.ABC):
         pytest.skip("this adapter has no way to set a position")
 
     def micro(self, run: Run, n: int) -> None:
-        """Make `n` micro-batches of an accumulated gradient, as a loop makes them: none of them is an update."""
+        """Make `n` micro-batches of an accumulated gradient, as a loop does: no micro-batch is an update."""
         pytest.skip("this adapter makes no micro-batches")
 
     def skip(self, run: Run) -> None:
@@ -93,7 +93,7 @@ class Adapter(abc.ABC):
 
 
 class Conformance:
-    """The promises of a schedule's semantics, as tests of one adapter."""
+    """The promises of a schedule's semantics, as tests of an adapter."""
 
     adapter: ClassVar[Adapter]
 
@@ -224,5 +224,5 @@ class Conformance:
 
 
 def plain(state: Any) -> Any:
-    """The state after a way through JSON, which shows that it holds nothing but plain values."""
+    """The state after a round trip through JSON, which shows that the state holds nothing but plain values."""
     return json.loads(json.dumps(state, allow_nan=False))

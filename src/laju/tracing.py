@@ -1,4 +1,4 @@
-"""What an existing scheduler does, as a schedule: run on a copy, so that the caller's object is as it was."""
+"""An existing scheduler as a schedule: the scheduler runs as a copy, so that the caller's object is unchanged."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from laju.core.pieces import Table
 from laju.core.schedule import Schedule
 
 Rates = Callable[[int], float]
-"""The rate of the next update, when it is asked for every update from the first on."""
+"""The rate of the next update, by a function that is called for every update in order, from the first on."""
 
 _FOLLOW_A_METRIC = ("ReduceLROnPlateau", "ReduceOnPlateau", "PlateauLRScheduler", "ReduceOnPlateauLR", "LRFinder")
 
 
 def trace(scheduler: Any, updates: int, *, start: int = 0, group: int = 0, key: str | None = None) -> Table:
-    """The rates that a scheduler of any system gives to the next updates, as a `Table`; its last one holds.
+    """The rates that a scheduler of any system gives to the next updates, as a `Table`; the last rate holds.
 
-    The scheduler is copied, with its optimizer but without its weights and their state, and the copy is run; what is given is not
-    changed. What is taken, and when the copy is asked for update t:
+    The scheduler is copied, with its optimizer but without the weights and their state, and the copy is run. The value for
+    update t is:
 
-    - torch's `LRScheduler`, and what else has an `optimizer` and a `step()` (Transformers, mmengine, DeepSpeed, ...): the
+    - torch's `LRScheduler`, and any object with an `optimizer` and a `step()` (Transformers, mmengine, DeepSpeed, ...): the
       optimizer's rate now, then after each `step()`
-    - timm's `Scheduler`: the rate now, then after `step(t)` or `step_update(t)`, whichever it counts
+    - timm's `Scheduler`: the rate now, then after `step(t)` or `step_update(t)`, whichever method counts
     - ignite's parameter schedulers: after each call
     - PaddlePaddle's `LRScheduler`: `get_lr()` now, then after each `step()`
     - MXNet's and GluonCV's `LRScheduler`: at t + 1, as a `Trainer` asks
@@ -39,15 +39,15 @@ def trace(scheduler: Any, updates: int, *, start: int = 0, group: int = 0, key: 
 
     Args:
         scheduler: see above.
-        updates: how many values; what is stepped once an epoch has one an epoch.
-        start: t of the first one, for what is asked with t. What counts by itself goes on from where it is.
+        updates: the number of values; a scheduler that is stepped once an epoch gives a value for each epoch.
+        start: t of the first value, for a scheduler that is called with t. A scheduler that counts by itself goes on by itself.
         group: whose rate is read, of the optimizer's parameter groups.
-        key: what is read in the group; by default "lr", or what a scheduler of timm or ignite itself changes.
+        key: the hyper-parameter to read from the group; by default "lr", or as set by a scheduler of timm or ignite.
 
     Raises:
-        TypeError: no scheduler, one that follows a metric, or one that cannot be copied.
-        ValueError: it gives no number, or raises before the last update (the message says at which); a `start` for what counts by
-            itself; no such group or key.
+        TypeError: no scheduler, a scheduler that follows a metric, or a scheduler that cannot be copied.
+        ValueError: no number, or an error before the last update (the message names the update); a `start` for a scheduler that
+            counts by itself; no such group or key.
 
     >>> def halved(step):
     ...     return 0.1 * 0.5**step
@@ -58,7 +58,7 @@ def trace(scheduler: Any, updates: int, *, start: int = 0, group: int = 0, key: 
     rates = _rates(scheduler, first, whole("group", group), key)
     values: list[float] = []
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # such as torch's of steps without an optimizer's
+        warnings.simplefilter("ignore")  # such as torch's warning of a step without an update
         for t in range(first, first + n):
             try:
                 value = rates(t)
@@ -130,17 +130,17 @@ def _rates(scheduler: Any, start: int, group: int, key: str | None) -> Rates:
 
 
 def _classes(scheduler: Any) -> Iterator[tuple[str, str]]:
-    """(package, name) of its classes; nothing is imported to find out what it is."""
+    """(package, name) of each of its classes; no package is imported to find out the kind of a scheduler."""
     for kind in type(scheduler).__mro__:
         package = kind.__module__.partition(".")[0]
         yield ("keras" if package in ("tensorflow", "tf_keras") else package, kind.__name__)
 
 
 def _copied(scheduler: Any) -> Any:
-    """A copy that shares nothing that it changes; weights, gradients and the optimizer's state are left out.
+    """A copy that shares no state with the original; weights, gradients and the optimizer's state are left out.
 
     Raises:
-        TypeError: it cannot be copied.
+        TypeError: the scheduler cannot be copied.
     """
     memo: dict[int, Any] = {}
     for optimizer in _optimizers(scheduler):
@@ -260,7 +260,7 @@ def _keras_callback(callback: Any) -> Rates:
                 ) from error
             found = schedule(t)
         value = _number(found, t)
-        now = None if now is None else float(np.float32(value))  # as Keras keeps it
+        now = None if now is None else float(np.float32(value))  # the precision in which Keras keeps the rate
         return value
 
     return rate

@@ -1,4 +1,4 @@
-"""A rule and its state for a training loop, and what a rule would have decided, as a plain schedule."""
+"""A rule and its state for a training loop; the decisions of a rule as a plain schedule."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def _rule(rule: Any) -> None:
 
 
 class Controller:
-    """A rule and its state, for a training loop: `observe(metric)` gives the factor that the schedule's value is multiplied by.
+    """A rule and its state, for a training loop: `observe(metric)` returns the factor on the schedule's value.
 
     Args:
         rule: `Plateau`, `Greedy`, or another `Rule`.
-        reduce: what turns the metric that is observed here into the one that decides, such as its mean over all ranks.
+        reduce: the function from the observed metric to the metric that decides, such as the mean over all ranks.
 
-    A run on several ranks needs one decision: every rank must observe the same number, for a rank that sees only its own loss
-    goes its own way. With torch.distributed, where every rank calls `observe` at the same point:
+    A run on several ranks needs a common decision: every rank must observe the same number, since a rank that sees only its own
+    loss goes its own way. With torch.distributed, where every rank calls `observe` at the same point:
 
         def of_all_ranks(metric):
             metrics = [None] * torch.distributed.get_world_size()
@@ -40,7 +40,7 @@ class Controller:
 
         controller = Controller(Plateau(0.1, patience=2), reduce=of_all_ranks)
 
-    `across_ranks` does not depend on the order of ranks, so all of them compute the same float and have the same state.
+    `across_ranks` does not depend on the order of ranks, so all ranks compute the same float and have the same state.
 
     >>> from laju.adaptive import Plateau
     >>> controller = Controller(Plateau(0.5, patience=0, floor=0.25))
@@ -66,12 +66,12 @@ class Controller:
 
     @property
     def state(self) -> State:
-        """The rule's state now: immutable, and one object per observation."""
+        """The rule's state now: immutable, and a new object for each observation."""
         return self._state
 
     @property
     def factor(self) -> float:
-        """What the schedule's value is multiplied by now."""
+        """The factor on the schedule's value now."""
         return self._state.factor
 
     @property
@@ -80,15 +80,15 @@ class Controller:
         return self._state.exhausted
 
     def observe(self, metric: Any, at: int | None = None) -> float:
-        """The factor after one more observation.
+        """The factor after a further observation.
 
         Args:
-            metric: one number, also as an array or tensor of one; NaN counts as bad.
-            at: completed updates by now; the factor is in force from update `at` on. Only `recorded` needs it, and then it must
-                be said at every observation.
+            metric: a number, or an array or tensor with a single value; NaN counts as bad.
+            at: completed updates by now; the factor is in force from update `at` on. Only `recorded` needs `at`, and then needs
+                `at` with every observation.
 
         Raises:
-            TypeError: the metric is not one number.
+            TypeError: the metric is not a single number.
             ValueError: `at` goes backwards, or was left out before.
         """
         if at is not None:
@@ -113,7 +113,7 @@ class Controller:
         """The schedule times the factors of this run so far, as a plain schedule with the very values that the run had.
 
         Raises:
-            ValueError: observations that did not say `at` which update they came.
+            ValueError: observations without `at`.
 
         >>> from laju import cosine
         >>> from laju.adaptive import Plateau
@@ -127,14 +127,14 @@ class Controller:
             raise ValueError(
                 "recorded needs to know when decisions were made: call observe(metric, at=completed updates)"
             )
-        factors = dict([(0, 1.0), *self._decisions])  # of two decisions at one update the later is in force
+        factors = dict([(0, 1.0), *self._decisions])  # of two decisions at the same update, the later is in force
         begins = list(factors)
         parts = [Constant(factors[a], b - a) for a, b in itertools.pairwise(begins)]
         last = Constant(factors[begins[-1]])
         return as_schedule(schedule, "schedule") * (Chain((*parts, last)) if parts else last)
 
     def state_dict(self) -> dict[str, Any]:
-        """The rule and its state as a JSON object, with nothing in it but numbers, texts, lists and objects."""
+        """The rule and its state as a JSON object of numbers, texts, lists and objects alone."""
         decisions = None if self._decisions is None else [list(decision) for decision in self._decisions]
         return {
             "version": VERSION,
@@ -145,10 +145,10 @@ class Controller:
         }
 
     def load_state_dict(self, data: Mapping[str, Any]) -> None:
-        """Go on from a saved state, all of it or, with an error, none of it.
+        """Go on from a saved state: from all of the state or, with an error, from nothing.
 
         Raises:
-            StateError: of another version, of another rule, of the same rule with other parameters, or not a state.
+            StateError: another version, another rule, the same rule with different parameters, or no state.
         """
         if not isinstance(data, Mapping) or "version" not in data:
             raise StateError(
@@ -191,7 +191,7 @@ def _same_rule(own: Mapping[str, Any], saved: Any) -> None:
 def apply(schedule: Schedule | float, *controllers: Controller) -> Callable[[Any], Any]:
     """The schedule's value times the factor that each controller has at the moment: t -> schedule(t)·factor₁·factor₂…
 
-    The schedule and the controllers stay as they are. `schedule * controller.factor` is the same product as a plain schedule
+    The schedule and the controllers are not changed. `schedule * controller.factor` is the same product as a plain schedule
     that later observations do not change.
 
     >>> from laju import linear
@@ -242,13 +242,13 @@ def record(
 
     Args:
         rule: `Plateau`, `Greedy`, or another `Rule`.
-        schedule: what the factors multiply.
+        schedule: multiplied by the factors.
         metrics: the observations in order.
-        every: updates from one observation to the next, or text with a unit, such as "1 epoch".
+        every: updates between observations, or text with a unit, such as "1 epoch".
         start: updates before the rule begins to observe. The first observation comes when start + every updates are complete,
             so its decision is in force from update start + every on.
 
-    A warmup with a plateau that begins after it (`start`) is cut only from the second observation on:
+    A warmup before a plateau (`start`) is cut only from the second observation on:
 
     >>> from laju import Ramp
     >>> from laju.adaptive import Plateau
@@ -265,7 +265,7 @@ def record(
 
 
 def across_ranks(metrics: Iterable[Any], how: Literal["mean", "min", "max"] = "mean") -> float:
-    """One metric of the metrics that the ranks of a distributed run have, for all of them to observe.
+    """A common metric of the ranks of a distributed run, for every rank to observe.
 
     NaN on any rank is NaN. The result does not depend on the order of the ranks: the sum behind the mean is rounded once.
 

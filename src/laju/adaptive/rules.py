@@ -1,16 +1,17 @@
 """Factors that a metric drives, as pure state machines: `rule.observe(state, metric)` is the next state.
 
-A schedule stays a value; what a metric decided is a factor beside it, and the two multiply. A rule (`Plateau`, `Greedy`) is a
-value too, and its state is small JSON, so a resumed run decides as an uninterrupted one. `Controller` holds a rule and its state
-for a training loop; `simulate` and `record` say what a rule would have decided; what it did decide becomes a plain schedule.
+A schedule stays a value; the decision of a metric is a factor beside the schedule, and the two multiply. A rule (`Plateau`,
+`Greedy`) is a value too, and its state is small JSON, so a resumed run decides as an uninterrupted run does. `Controller` holds
+a rule and its state for a training loop, and records the decisions as a plain schedule; `simulate` and `record` give the
+decisions for known metrics.
 
 Every rule shares these promises:
 
 | question | answer |
 | --- | --- |
-| which factor does a run begin with | 1: until the first decision the schedule is what was written |
-| what is better (mode "min") | metric < best - threshold·abs(best) ("rel"), or < best - threshold ("abs"); "max" is the mirror |
-| patience | the observations in a row that are tolerated: the factor changes on the one after them |
+| which factor does a run begin with | 1: until the first decision the schedule is unchanged |
+| when is a metric better ("min") | metric < best - threshold·abs(best) ("rel"), or < best - threshold ("abs"); "max": mirrored |
+| patience | the number of observations in a row that are tolerated: the factor changes on the next |
 | the first finite metric | becomes the best, and decides nothing by itself |
 | NaN, an infinity, or beyond ±1e300 | counts as bad and is kept out of the best and of any average |
 | during a pause | nothing is counted and both counts stay at 0, NaN included; a better metric still becomes the best |
@@ -34,20 +35,20 @@ _FINITE = 1e300  # far from overflow, so that sums and differences of what passe
 
 
 class StateError(ValueError):
-    """A saved state that does not belong to this controller, or is not one."""
+    """A saved state that does not belong to this controller, or is no state."""
 
 
 @dataclasses.dataclass(frozen=True)
 class State:
-    """What a rule remembers between two observations: numbers only, which `to_json` writes as they are.
+    """The memory of a rule between two observations: numbers only, which `to_json` writes unchanged.
 
     Args:
-        factor: what the schedule is multiplied by now.
-        best: the best metric so far; None before the first finite one.
+        factor: the factor on the schedule now.
+        best: the best metric so far; None before the first finite metric.
         bad: bad observations in a row that count.
         waiting: observations that are left of the pause after a change.
         exhausted: the factor is at its floor and more than `patience` bad observations in a row came since, so the rule would
-            cut again and cannot: time to stop the run. It becomes false again with the next better metric.
+            cut again and cannot: time to stop the run. The next better metric sets `exhausted` to False.
     """
 
     factor: float = 1.0
@@ -99,7 +100,7 @@ def _flag(name: str, value: Any) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class PlateauState(State):
-    """The state of a `Plateau`: with the moving average of the metric, and the weight that its observations have in it."""
+    """The state of a `Plateau`: with the moving average of the metric, and the total weight of its observations."""
 
     average: float = 0.0
     weight: float = 0.0
@@ -125,7 +126,7 @@ class Rule(abc.ABC, Generic[S]):
 
     @abc.abstractmethod
     def observe(self, state: S, metric: Any) -> S:
-        """The state after one more observation: a number, or an array or tensor with a single value."""
+        """The state after a further observation: a number, or an array or tensor with a single value."""
 
     def to_json(self) -> dict[str, Any]:
         """The rule's name and parameters as a JSON object."""
@@ -145,7 +146,7 @@ def _choice(name: str, value: Any, valid: tuple[str, ...]) -> None:
 
 
 def _check(rule: Plateau | Greedy) -> None:
-    """What both rules ask of their parameters."""
+    """Check the parameters that both rules share."""
     _choice("threshold_mode", rule.threshold_mode, ("rel", "abs"))
     _choice("mode", rule.mode, ("min", "max"))
     set_fields(
@@ -159,16 +160,16 @@ def _check(rule: Plateau | Greedy) -> None:
 
 
 def _finite(metric: Any) -> float | None:
-    """The metric as a float; None for what counts as bad whatever the best is."""
+    """The metric as a float; None for a metric that counts as bad whatever the best is."""
     value = one_number("metric", metric)
     return value if abs(value) <= _FINITE else None
 
 
 def one_number(name: str, metric: Any) -> float:
-    """One number as a float, from a number or an array or tensor of one; too large is infinite."""
+    """The value as a float, from a number or an array or tensor with a single number; too large is infinite."""
     value = metric
     if not is_number(value) and hasattr(value, "item"):
-        # It has more than one number, or none.
+        # An array with several numbers, or none, stays an array, and gets the error below.
         with contextlib.suppress(TypeError, ValueError, RuntimeError):
             value = value.item()
     if not is_number(value):
@@ -186,7 +187,7 @@ def _better(rule: Plateau | Greedy, metric: float | None, best: float | None) ->
     if rule.threshold_mode == "abs":
         edge = best + sign * rule.threshold
     else:
-        # best ± threshold·|best| in one rounding: on the side of a negative best the margin is added, never taken off.
+        # best ± threshold·|best| in a single rounding: for a negative best the margin is added on the same side, never taken off.
         edge = best * (1 + sign * math.copysign(rule.threshold, best))
     return metric > edge if rule.mode == "max" else metric < edge
 
@@ -195,31 +196,31 @@ def _better(rule: Plateau | Greedy, metric: float | None, best: float | None) ->
 class Plateau(Rule[PlateauState]):
     """Multiply by `factor` when the metric has not become better for more than `patience` observations in a row.
 
-    factor ← max(factor·cut, floor) on the (patience+1)-th bad observation in a row; the next `cooldown` ones are a pause, in
-    which bad ones are not counted. A metric that stays the same is cut every cooldown + patience + 1 observations.
+    factor ← max(factor·cut, floor) on the (patience+1)-th bad observation in a row; in a pause of `cooldown` observations after
+    the cut, no observation is counted. A metric that stays the same is cut every cooldown + patience + 1 observations.
 
     Args:
-        factor: what a cut multiplies by, above 0 and below 1.
+        factor: the factor of a cut, above 0 and below 1.
         patience: bad observations in a row that are tolerated.
         threshold: how much better than the best a metric must be, as a fraction of |best| ("rel") or absolute ("abs").
         threshold_mode: "rel" or "abs".
-        mode: "min" when a smaller metric is better, "max" when a larger one is.
+        mode: "min" when smaller metrics are better, "max" when larger metrics are.
         cooldown: observations after a cut in which none is counted as bad.
-        floor: the lowest factor, of which a cut never falls short. It is relative to the schedule.
+        floor: the lowest factor, relative to the schedule.
         smoothing: β of an exponential moving average of the metric, m ← β·m + (1-β)·metric over its own weight, so that
-            early averages are not drawn to 0; 0 is the metric itself. Metrics that are not finite stay out of it.
+            early averages are not drawn to 0; 0 is the metric itself. Metrics that are not finite are left out of the average.
 
     Raises:
-        TypeError, ValueError: a parameter outside its bounds, at construction; a metric that is not one number.
+        TypeError, ValueError: a parameter outside its bounds, at construction; a metric that is not a single number.
 
     Elsewhere, with patience 2, cooldown 2 and a constant metric:
 
     | | cuts at observations | because |
     | --- | --- | --- |
-    | laju | 4, 9 | the cut comes on the third bad one; two are not counted |
+    | laju | 4, 9 | the cut comes on the third bad observation; two are not counted |
     | torch `ReduceLROnPlateau` | 4, 9 | the same |
-    | Keras `ReduceLROnPlateau` | 3, 6 | the cut comes on the second bad one; the last of the cooldown counts |
-    | optax `contrib.reduce_on_plateau` | 3, 7 | the cut comes on the second bad one |
+    | Keras `ReduceLROnPlateau` | 3, 6 | the cut comes on the second bad observation; the last of the cooldown counts |
+    | optax `contrib.reduce_on_plateau` | 3, 7 | the cut comes on the second bad observation |
 
     - torch: "rel" is best·(1 - threshold), so a negative metric that becomes worse counts as better; an infinity of the good
       sign becomes the best for ever; a cut of the rate by 1e-8 or less is left out (`eps`); the floor is a rate (`min_lr`).
@@ -273,30 +274,30 @@ class Plateau(Rule[PlateauState]):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Greedy(Rule[GreedyState]):
-    """Raise while the metric keeps becoming better, lower while it does not.
+    """Raise the factor while the metric keeps becoming better, lower the factor while the metric does not.
 
     factor ← min(factor/cut, ceiling) on the (patience+1)-th better observation in a row, factor ← max(factor·cut, floor) on the
-    (patience+1)-th bad one. After a raise the next `warmup` observations are a pause, after a cut the next `cooldown` ones.
-    A ceiling of 1 makes a plateau that recovers: it takes back its cuts and goes no higher than the schedule.
+    (patience+1)-th bad observation. A raise is followed by a pause of `warmup` observations, a cut by a pause of `cooldown`.
+    A ceiling of 1 makes a plateau that recovers: cuts are taken back, and the factor never exceeds the schedule.
 
     Args:
-        factor: what a cut multiplies by and a raise divides by, above 0 and below 1.
+        factor: the factor of a cut and the divisor of a raise, above 0 and below 1.
         patience: better or bad observations in a row that are tolerated.
-        ceiling: the highest factor, 1 or more. It has no default: who lets a loss raise the rate should say how far.
+        ceiling: the highest factor, 1 or more; without default, since whoever lets a loss raise the rate should set a limit.
         floor: the lowest factor.
         threshold: how much better than the best a metric must be, as a fraction of |best| ("rel") or absolute ("abs").
         threshold_mode: "rel" or "abs".
-        mode: "min" when a smaller metric is better, "max" when a larger one is.
+        mode: "min" when smaller metrics are better, "max" when larger metrics are.
         cooldown: observations after a cut that are not counted.
         warmup: observations after a raise that are not counted.
-        window: the metric is the mean of the latest so many finite ones; 1 is the metric itself.
+        window: the metric is the mean of the latest `window` finite metrics; 1 is the metric itself.
 
     Raises:
-        TypeError, ValueError: a parameter outside its bounds, at construction; a metric that is not one number.
+        TypeError, ValueError: a parameter outside its bounds, at construction; a metric that is not a single number.
 
     Source: Subramanian, Krishnamoorthy and Murthy, "Dynamic Learning Rate Scheduling based on Loss Changes Leads to Faster
-    Convergence" (GreedyLR), arXiv 2512.14527. Its plain rule divides the rate by F when the loss fell and multiplies it by F when
-    it did not; patience, bounds, pauses and the mean over a window guard it against noise.
+    Convergence" (GreedyLR), arXiv 2512.14527. Its plain rule divides the rate by F when the loss fell and otherwise multiplies by
+    F; patience, bounds, pauses and the mean over a window guard the rule against noise.
 
     Elsewhere: Transformers `GreedyLR`, whose bounds are rates (`min_lr`, `max_lr`), whose first metric already counts as better,
     whose best stands still during pauses, whose relative test is torch's, and which begins anew after `reset_start` cuts at its

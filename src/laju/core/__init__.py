@@ -1,6 +1,6 @@
-"""Schedules as values: what every other room of laju builds on. NumPy alone is needed.
+"""Schedules as values: the foundation of every other room of laju. NumPy is the only dependency.
 
-The files stand on one another, from the ground up: `limits`, `checks`, `arrays`, `units`, `shapes`, `node`, `functions` and
+The files build on one another, from the ground up: `limits`, `checks`, `arrays`, `units`, `shapes`, `node`, `functions` and
 `written`; `schedule`; `pieces`, `clocks` and `algebra`, whose classes register as they are defined; `measure`, `policy`, `joins`
 and `data_clock`.
 """

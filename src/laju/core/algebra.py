@@ -1,4 +1,4 @@
-"""Schedules made from schedules: one after another, or combined on one clock. Those that change time are in `clocks`."""
+"""Compositions of schedules: in sequence, or combined on the same clock. Schedules that change time are in `clocks`."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ class Composed(Schedule):
 
     @staticmethod
     def _bounds(bounds: list[float]) -> float:
-        """What the values do not exceed in size, from what the values of the children do not."""
+        """The bound on the size of the values, from the bounds of the children."""
         return max(bounds)
 
 
 @node
 class Chain(Composed):
-    """One schedule after another, each on its own clock: `a >> b` is a for its length, then b(t - length of a).
+    """Schedules in sequence, each on its own clock: `a >> b` is a for its length, then b(t - length of a).
 
     At a boundary the new part is in force; parts of length 0 are skipped; after the end the last value holds.
 
@@ -162,7 +162,7 @@ class Chain(Composed):
         return (next((part for part in self.parts[:-1] if part.length), self.parts[-1]),)
 
     def _in_updates(self, scale: Scale) -> Schedule:
-        """Boundaries are rounded where they fall in the run, so that rounding does not add up over the parts."""
+        """Round each boundary at its position in the run, so that rounding does not add up over the parts."""
         parts, exact, begin = [], Fraction(0), 0
         for part in self.parts[:-1]:
             exact += scale.updates(part.length)  # type: ignore[arg-type]
@@ -186,7 +186,7 @@ class Chain(Composed):
 
 @dataclass(frozen=True, repr=False)
 class Combination(Composed):
-    """Schedules on one clock, combined value by value."""
+    """Schedules on the same clock, combined value by value."""
 
     parts: tuple[Schedule, ...] = schedules()
 
@@ -195,12 +195,12 @@ class Combination(Composed):
 
     @staticmethod
     def _numbers(f: ScalarFunction, g: ScalarFunction) -> ScalarFunction:
-        """Two functions of one number as one."""
+        """The function that combines the values of two functions."""
         raise NotImplementedError  # every subclass has its own
 
     @staticmethod
     def _arrays(ns: Namespace, a: Any, b: Any) -> Any:
-        """Two arrays of values as one."""
+        """Two arrays of values, combined elementwise."""
         raise NotImplementedError  # every subclass has its own
 
     def _initial(self) -> float:
@@ -226,7 +226,7 @@ class Combination(Composed):
             yield from self._combined(at, stop, row)
 
     def _combined(self, begin: Any, end: Any, row: tuple[Part, ...]) -> Iterator[Part]:
-        """The outline where one part of each child is in force."""
+        """The outline of an interval in which each child has a single part."""
         levels = [part.piece.level for part in row if part.piece.level is not None]
         moving = [part for part in row if part.piece.level is None]
         level: Any = reduce(self._numbers, [Constant(value)._scalar() for value in levels])(0) if levels else None
@@ -248,7 +248,7 @@ class Combination(Composed):
         return None
 
     def _repeats(self, part: Part) -> bool:
-        """Whether cycles whose values decay still do so when they are combined with a constant."""
+        """Whether the cycles of a part are still cycles when a constant is combined with their values."""
         return all(cycle.decay == 1 for cycle in part.cycles)
 
     @property
@@ -268,7 +268,7 @@ class Combination(Composed):
 
 @node
 class Product(Combination):
-    """The product of schedules on one clock: `a * b`.
+    """The product of schedules on the same clock: `a * b`.
 
     >>> from laju import linear
     >>> (0.1 * linear(1, 0, total=2)).values(3)
@@ -311,7 +311,7 @@ class Product(Combination):
 
 @node
 class Sum(Combination):
-    """The sum of schedules on one clock: `a + b`.
+    """The sum of schedules on the same clock: `a + b`.
 
     >>> from laju import linear
     >>> (linear(1, 0, total=2) + 1).values(3)
@@ -341,7 +341,7 @@ class Sum(Combination):
 
 
 class _Extreme(Combination):
-    """The smallest or the largest of schedules, each in force up to where another one crosses it."""
+    """The smallest or the largest of schedules, each in force up to where another curve crosses its own."""
 
     _pick: ClassVar[Callable[..., Any]]
 
@@ -360,7 +360,7 @@ class _Extreme(Combination):
 
 @node
 class Minimum(_Extreme):
-    """The smallest of schedules on one clock.
+    """The smallest of schedules on the same clock.
 
     >>> from laju import linear
     >>> linear(1, 0, total=2).minimum(0.7).values(3)
@@ -384,7 +384,7 @@ class Minimum(_Extreme):
 
 @node
 class Maximum(_Extreme):
-    """The largest of schedules on one clock.
+    """The largest of schedules on the same clock.
 
     >>> from laju import linear
     >>> linear(1, 0, total=2).maximum(0.1).values(3)

@@ -14,7 +14,7 @@ import numpy as np
 
 
 class Scalar:
-    """The functions of a formula for one Python number."""
+    """The functions of a formula for a Python number."""
 
     pi = math.pi
     sin = staticmethod(math.sin)
@@ -31,9 +31,9 @@ class Scalar:
 
 
 class Namespace:
-    """The functions of a formula for arrays of one framework, and arithmetic on positions that keeps integers exact.
+    """The functions of a formula for arrays of a framework, and arithmetic on positions that keeps integers exact.
 
-    A position is subtracted as an integer before it becomes a float, so that t = 2**24 + 1 is right in float32.
+    A position is subtracted as an integer before the conversion to float, so that t = 2**24 + 1 is right in float32.
     """
 
     pi = math.pi
@@ -60,7 +60,7 @@ class Namespace:
         return Namespace(self.xp, self._like, self.dtype, None)
 
     def grouped(self, t: Any, group: Any, values: Callable[[int, Any], Any]) -> Any:
-        """values(i, the t of group i) for every group, put back in place: NumPy only, each group computed just where it is."""
+        """values(i, the t of group i) for every group, in the order of t, with NumPy: each group is computed where needed."""
         result = np.empty(np.shape(t))
         for i in np.unique(group).tolist():
             here = group == i
@@ -68,7 +68,7 @@ class Namespace:
         return result
 
     def real(self, t: Any) -> Any:
-        """Positions, or differences of them, as floats."""
+        """Positions, or differences of positions, as floats."""
         return t if t.dtype == self.dtype else self.xp.astype(t, self.dtype)
 
     def scaled(self, fresh: Any, by: float) -> Any:
@@ -86,30 +86,30 @@ class Namespace:
         return self.largest is None or n <= self.largest
 
     def whole(self, n: float) -> float:
-        """A whole number as positions have it: beside floats a Python integer beyond 2^31 is an error in JAX."""
+        """A whole number in the kind of the positions: beside floats, a Python integer beyond 2^31 is an error in JAX."""
         return float(n) if self.largest is None else n
 
     def upto(self, t: Any, n: float) -> Any:
         """min(t, n)."""
         if not self.reaches(n):
             return t
-        # A fractional bound makes all positions floats, so a whole one is kept whole.
+        # A fractional bound makes all positions floats, so a whole bound stays an integer.
         if n != int(n):
             return self.where(t < n, self.real(t), n)
         n = self.whole(n)
         return self.where(t < n, t, n)
 
     def minus(self, t: Any, n: float) -> Any:
-        """t - n, exact in integers where n is one."""
+        """t - n, exact in integers where n is an integer."""
         if not self.reaches(n):  # n itself is no number of this integer type
             return self.real(t) - float(n)
-        # The whole part goes off in integers, where nothing is rounded, and the fraction off a difference that is small.
+        # The whole part is subtracted in integers, without rounding, and the fraction from the difference, which is small.
         floor = math.floor(n)
         less = t - self.whole(floor)
         return less if floor == n else self.real(less) - (n - floor)
 
     def plus(self, t: Any, n: float) -> tuple[Any, Namespace]:
-        """(t + n, the namespace of it): as floats where the integers of this type end before that."""
+        """(t + n, its namespace): floats where the integers of this type end before the sum."""
         if self.reaches(n + self.furthest(t)):
             return t + n, self
         return self.real(t) + float(n), self.of_floats()

@@ -1,4 +1,4 @@
-"""Checks of what users pass in: each returns the value in its canonical form or says what would be valid."""
+"""Checks of arguments: each check returns the value in canonical form, or raises an error that says the valid values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from laju.core import limits
 
 
 class _Shortened(reprlib.Repr):
-    """Texts of values that are cut before they are written out, however large the values are."""
+    """A `repr` that is cut during its construction, so that the size of the value does not matter."""
 
     def __init__(self, limit: int) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class _Shortened(reprlib.Repr):
 
 
 def shown(value: object, limit: int = 80) -> str:
-    """A value as error messages show it, cut to a readable length."""
+    """A value in the form of error messages, cut to a readable length."""
     text = _Shortened(limit).repr(value)
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
@@ -93,7 +93,7 @@ def _bounds(above: float | None, least: float | None, below: float | None, most:
 
 
 def whole(name: str, value: Any, *, least: int = 0) -> int:
-    """A whole number of at least `least`; a float such as 1e6 is taken when it is whole."""
+    """A whole number of at least `least`; floats without a fraction, such as 1e6, are accepted."""
     wanted = f"a whole number of at least {least}"
     if not is_number(value):
         raise TypeError(f"{name} must be {wanted}, got {shown(value)}")
@@ -120,7 +120,7 @@ def flag(name: str, value: Any) -> bool:
 
 
 def choice(name: str, value: Any, valid: tuple[str, ...]) -> str:
-    """One of the valid texts; an error proposes the nearest."""
+    """A text of `valid`; the error proposes the nearest."""
     if not isinstance(value, str) or value not in valid:
         raise ValueError(f"{name} must be one of {', '.join(valid)}, got {shown(value)}{nearest(str(value), valid)}")
     return value
@@ -134,7 +134,7 @@ def sequence(name: str, values: Any, example: str) -> list[Any]:
 
 
 class ScheduleWarning(RuntimeWarning):
-    """A training whose rates may not be those of its schedule; the message names the cure."""
+    """The rates of a training may differ from its schedule; the message names the cure."""
 
 
 class SpecError(ValueError):

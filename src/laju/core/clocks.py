@@ -1,6 +1,6 @@
 """Schedules whose time is changed: cut, shifted, stretched, held in steps, reversed, repeated, read in epochs or in data.
 
-Clocks are integers as long as the user's lengths are, so boundaries and cycles are exact however late they come.
+Clocks stay integers while the user's lengths are integers, so boundaries and cycles are exact at any position.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ def require_end(child: Schedule, what: str) -> Duration:
 
 
 def bounded(length: Duration | None, what: str) -> None:
-    """Refuse a length beyond the limits: lengths are multiplied where schedules repeat or are stretched inside one another."""
+    """Refuse a length beyond the limits: lengths multiply where repeated or stretched schedules are nested."""
     for amount in [amount for _, amount in length.terms] if isinstance(length, Length) else [length]:
         time(what, amount)
 
 
 class Retimed(Schedule):
-    """The values of a schedule at other times."""
+    """The values of a schedule on a changed clock."""
 
     if TYPE_CHECKING:
         child: Schedule
@@ -278,7 +278,7 @@ class Staircase(Retimed):
 
 
 def _steps(held: tuple[Any, Any] | None, every: Any) -> tuple[Any, Any] | None:
-    """The steps of what is held for `every` updates; None where they are no steps of one length."""
+    """The steps of a schedule held for `every` updates; None where its steps have no common length."""
     if held is None:
         return 0, every
     begin, length = held
@@ -318,7 +318,7 @@ class Reverse(Retimed):
         if len(parts) > _MOST:
             parts = [Part(0, length, self.child, 0, self.child)]
         at: Any = 0
-        # A boundary itself is in the later part, so where the value jumps the change is just after it.
+        # A boundary belongs to the later part, so where the value jumps, the change comes just after the boundary.
         if begin < _JUST and parts and not math.isclose(parts[-1].arrives, begins := self._at(0)):
             yield Part(0, _JUST, self._constant(begins), 0, self)
             at = _JUST
@@ -353,7 +353,7 @@ _JUST = Fraction(1, 1 << 40)
 """Just after a position, as a fraction, which survives being moved far out."""
 
 _MOST = 10_000
-"""Parts of a schedule that are turned round one by one."""
+"""The most parts of a schedule that are reversed individually."""
 
 _LATEST = 2**63
 _EXACT_CYCLES = 1000
@@ -387,8 +387,8 @@ def _growing_begin(period: Any, growth: float, i: int) -> Any:
 class Repeat(Retimed):
     """A schedule over and over, `count` times or for ever.
 
-    Cycle i lasts growth^i times as long and is decay^i times as high; with `mirror`, every second one runs backwards.
-    Cycles begin at whole updates, found with integers, so that no restart is missed or doubled however late it comes.
+    Cycle i lasts growth^i times as long and is decay^i times as high; with `mirror`, every second cycle runs backwards.
+    Cycles begin at whole updates, computed in integers, so that no restart is missed or doubled at any position.
     """
 
     child: Schedule = schedule()
@@ -424,19 +424,19 @@ class Repeat(Retimed):
         return self.cycle_begin(self.count)
 
     def cycle_begin(self, i: int) -> Any:
-        """The update at which cycle i begins, at most 2^63: a whole one, unless the first cycle has a fractional length."""
+        """The update at which cycle i begins, at most 2^63: whole, unless the first cycle has a fractional length."""
         period: Any = self.child.length
         if self.growth == 1:
             return _integral(Fraction(period) * i)
         return _growing_begin(period, self.growth, i)
 
     def cycle_at(self, t: Any) -> int:
-        """The number of the cycle that update t is in; the last one after the end."""
+        """The number of the cycle that contains update t; after the end, of the last cycle."""
         period = self.child.length
         if self.growth == 1:
             i = int(t // period)
         else:
-            # The inverse of the sum of lengths is near enough for the exact comparison to go a step or two from there.
+            # The closed form in floats is near enough for the exact comparison to need a step or two.
             i = int(math.log1p(min(t, _LATEST) * (self.growth - 1) / period) / math.log(self.growth))
             while i > 0 and self.cycle_begin(i) > t:
                 i -= 1
@@ -462,7 +462,7 @@ class Repeat(Retimed):
         period: Any = self.child.length
         if self.growth == 1:
             decay = self.decay
-            # Closures and not one compiled text: which direction and power of decay holds is known at the call alone.
+            # Closures instead of a compiled expression: the direction and the power of the decay are only known at the call.
             one = self.child._scalar()
             other = self.child.reverse()._scalar() if self.mirror else one
 
@@ -477,7 +477,7 @@ class Repeat(Retimed):
 
             return at
         end: Any = self.length
-        # Calls come in order, so the function of a cycle is asked for thousands of times before the next one's.
+        # Calls come in order, so the function of a cycle is kept: thousands of calls need the same cycle.
         cycles: dict[int, tuple[Any, ScalarFunction]] = {}
 
         def growing(t: Any) -> float:
@@ -498,7 +498,7 @@ class Repeat(Retimed):
         if self.growth != 1:
             return self._growing(t, ns, end)
         period: Any = self.child.length
-        # In integers the place in a cycle is exact however late it is; a float32 has no 2^24 + 1.
+        # In integers the position in a cycle is exact at any t; float32 cannot represent 2^24 + 1.
         if isinstance(period, int) and ns.largest is not None and ns.reaches(period):
             i = ns.floor_divide(t, period)
             u = t - i * ns.whole(period)
@@ -519,7 +519,7 @@ class Repeat(Retimed):
         return value if self.decay == 1 else value * self.decay ** ns.real(i)
 
     def _growing(self, t: Any, ns: Namespace, end: Any) -> Any:
-        """Cycles of unequal lengths, each computed where it is; inside a graph, all of them are."""
+        """Cycles of unequal lengths, each computed at its own positions; inside a graph, all cycles at all positions."""
         if ns.host:
             if not np.size(t):
                 return np.empty(np.shape(t))
@@ -532,7 +532,7 @@ class Repeat(Retimed):
             begins = [self.cycle_begin(k) for k in range(first, last + 1)]
             i = first + np.searchsorted(begins, t, side="right") - 1
             return ns.grouped(t, i, lambda k, u: self.cycle(k)._array(ns.minus(u, begins[k - first]), ns))
-        # A graph is made before positions have values, so every cycle that one may be in is part of it, and `where` chooses.
+        # A graph is made before positions have values, so every cycle in reach is part of the graph, and `where` chooses.
         last = self.cycle_at(_LATEST if ns.largest is None else ns.largest)
         if last >= _TRACED_CYCLES:
             raise ValueError(
@@ -542,7 +542,7 @@ class Repeat(Retimed):
         result = self.cycle(0)._array(t, ns)
         for k in range(1, last + 1):
             local = ns.minus(t, self.cycle_begin(k))
-            # Also where it is not chosen a cycle is computed; from 0 on, since NaN of a negative place would spoil gradients.
+            # A cycle is also computed where `where` discards the result; from 0 on, as NaN of a negative t would spoil gradients.
             result = ns.where(local >= 0, self.cycle(k)._array(ns.where(local >= 0, local, 0 * local), ns), result)
         return result
 
@@ -643,7 +643,7 @@ class Clock(Retimed):
 
     Args:
         child: on a clock of samples.
-        pace: (first update, samples before it, samples an update) of every stretch with one batch size.
+        pace: (first update, samples before that update, samples per update) for each stretch of a constant batch size.
 
     >>> from laju import linear
     >>> Clock(linear(1, 0, total=8), [(0, 0, 1), (2, 2, 3)]).values(5)
@@ -712,7 +712,7 @@ class Clock(Retimed):
         return at
 
     def _array(self, t: Any, ns: Namespace) -> Any:
-        # A 32-bit counter cannot count the samples of a long run, and no integer of an array what comes after 2^63.
+        # A 32-bit counter cannot count the samples of a long run, and no integer array can hold positions beyond 2^63.
         if ns.host:
             furthest = max(ns.furthest(t), 1)
             samples = (seen + max(begin, furthest) * each for begin, seen, each in self.pace if ns.reaches(begin))

@@ -14,10 +14,10 @@ from laju.core.units import RunPlan
 
 
 def on_data(schedule: Schedule, plan: RunPlan) -> Schedule:
-    """A schedule in units of data as one in updates of a run with a batch ramp.
+    """A schedule in units of data, in updates of a run with a batch ramp.
 
     Raises:
-        ValueError: one formula counts updates and data at once.
+        ValueError: a formula counts both updates and data.
     """
     return _on_data(schedule, plan, 0)
 
@@ -54,7 +54,7 @@ def _pace_from(plan: RunPlan, begin: int) -> tuple[tuple[int, int, int], ...]:
 
 
 def _counts_updates(schedule: Schedule) -> bool:
-    """Whether a length in plain updates is in it; those inside `per` count that unit."""
+    """Whether the schedule has a length in plain updates; lengths inside `per` are in its unit."""
     if hasattr(schedule, "unit"):
         return False
     for field in dataclasses.fields(schedule):  # type: ignore[arg-type]

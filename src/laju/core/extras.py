@@ -34,7 +34,7 @@ _OF_DEVELOPERS = frozenset({"dev", "docs", "trainers"})
 
 
 class MissingPackage(ModuleNotFoundError):
-    """An optional package is not installed; the message says what needs the package, and how to install it."""
+    """An optional package is not installed; the message names the feature that needs the package, and how to install it."""
 
 
 def missing(what: str, package: str, extra: str | None = None) -> MissingPackage:
@@ -43,7 +43,7 @@ def missing(what: str, package: str, extra: str | None = None) -> MissingPackage
     Args:
         what: the subject of the message, such as "drawing" or "framework 'jax'".
         package: the name that is imported.
-        extra: the extra that `what` needs as a whole; without it, or if it lacks the package, the smallest extra that has it.
+        extra: the extra for all of `what`; if None, or if the extra lacks the package, the smallest extra with the package.
 
     >>> raise missing("drawing", "nosuch")
     Traceback (most recent call last):
@@ -57,7 +57,7 @@ def missing(what: str, package: str, extra: str | None = None) -> MissingPackage
 def needed_by(what: str, extra: str | None = None) -> Iterator[None]:
     """Turn a failed import of another project's package into the error of `missing`.
 
-    Contexts may be nested. The outer one speaks if its `extra` holds the package, as it knows better what the user asked for.
+    Contexts may be nested. The outer context words the error if its `extra` holds the package, being nearer to the user.
 
     >>> with needed_by("this example"):
     ...     import nosuch
@@ -74,14 +74,14 @@ def needed_by(what: str, extra: str | None = None) -> Iterator[None]:
 
 
 def explained(error: ModuleNotFoundError, what: str, extra: str | None = None) -> ModuleNotFoundError:
-    """A failed import as the error of `missing`, or the same error where that has nothing to add.
+    """A failed import as the error of `missing`, or the original error where `missing` has nothing to add.
 
     Args:
         error: of the import.
         what, extra: as in `missing`.
     """
     package = error.name or ""
-    if not package or package == "laju" or "." in package:  # with a dot the package is there, and not all of it
+    if not package or package == "laju" or "." in package:  # with a dot, the package is installed and a submodule is missing
         return error
     if isinstance(error, MissingPackage) and _distribution(package) not in _extras(_installed()).get(extra or "", {}):
         return error
@@ -89,9 +89,9 @@ def explained(error: ModuleNotFoundError, what: str, extra: str | None = None) -
 
 
 def install_command(package: str, extra: str | None = None) -> str:
-    """The command that installs a package into the environment of this Python, by an extra of laju where one holds it.
+    """The command that installs a package into the environment of this Python, by an extra of laju that holds the package.
 
-    An extra is installed from where laju was: a folder, an archive, a URL. Where that is not known, or no longer there, the
+    An extra is installed from the origin of laju: a folder, an archive, a URL. Where the origin is unknown or gone, the
     command names the requirements of the extra, since no index can be relied on to have laju.
 
     Args:
@@ -137,7 +137,7 @@ def _distribution(package: str) -> str:
 
 
 def _origin(laju: Distribution, extra: str) -> list[str]:
-    """What to install for an extra of a laju that came from a folder, an archive or a URL; empty if it came from an index."""
+    """The requirement for an extra of a laju from a folder, an archive or a URL; empty for a laju from an index."""
     from urllib.parse import urlsplit
     from urllib.request import url2pathname
 

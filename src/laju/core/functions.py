@@ -1,4 +1,4 @@
-"""Functions by their name, "module:name": the only place where laju imports what a schedule names."""
+"""Functions by name, "module:name": the only place where laju imports a function that a schedule names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from laju.core.checks import shown
 
 
 class DataName(str):
-    """The name of a function that was read from data: a text, JSON, a checkpoint. It equals the name, and is never imported."""
+    """The name of a function, read from data (a text, JSON, a checkpoint): equal to the plain text, and never imported."""
 
     __slots__ = ()
 
@@ -21,7 +21,7 @@ def checked_name(name: str) -> str:
     """A name as written, "module:name".
 
     Raises:
-        ValueError: it is written in another way.
+        ValueError: the name is written in another way.
     """
     module, _, path = name.partition(":")
     if not all(part.isidentifier() for part in (*module.split("."), *path.split("."))):
@@ -30,10 +30,10 @@ def checked_name(name: str) -> str:
 
 
 def importable_name(function: Callable[..., Any]) -> str:
-    """`module:name` of a function that can be imported again by it.
+    """The name `module:name` under which a function can be imported again.
 
     Raises:
-        ValueError: it cannot be, as a lambda or a function inside another cannot.
+        ValueError: the function cannot be imported, such as a lambda or a function inside another.
     """
     module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
     if module and name and module != "__main__" and "<" not in name:
@@ -55,7 +55,7 @@ def imported(name: str) -> Any:
     """The function of that name.
 
     Raises:
-        ValueError: it cannot be imported.
+        ValueError: the function cannot be imported.
     """
     module, _, path = checked_name(name).partition(":")
     try:

@@ -1,4 +1,4 @@
-"""Schedules joined: functions of schedules, which texts know by name and some of which are methods of schedules, too."""
+"""Functions that join schedules, known to texts by name; some are methods of schedules, too."""
 
 from __future__ import annotations
 
@@ -37,23 +37,23 @@ stretch = joint(method("stretch")(clocks.stretch))
 
 @joint
 def chain(*parts: Schedule | float) -> Schedule:
-    """Schedules one after another; the same as `a >> b >> …`."""
+    """Schedules in sequence; the same as `a >> b >> …`."""
     return Chain(parts)  # type: ignore[arg-type]
 
 
 @joint
 def product(*parts: Schedule | float) -> Schedule:
-    """The product of schedules on one clock; the same as `a * b * …`."""
+    """The product of schedules on the same clock; the same as `a * b * …`."""
     return Product(parts)  # type: ignore[arg-type]
 
 
 @joint
 @method("clip")
 def clip(schedule: Schedule, low: float | None = None, high: float | None = None, relative: bool = False) -> Schedule:
-    """A schedule kept between two bounds, either of which may be None; `relative` ones are fractions of its peak.
+    """A schedule kept between two bounds, either of which may be None; `relative` bounds are fractions of its peak.
 
     Raises:
-        ValueError: no bound, a lower bound above the upper one, or a peak that is not known because the schedule has no end.
+        ValueError: no bound, a lower bound above the upper, or an unknown peak because the schedule has no end.
     """
     if not isinstance(schedule, Schedule):
         raise TypeError(f"schedule must be a schedule, got {shown(schedule)}")
@@ -72,7 +72,7 @@ def clip(schedule: Schedule, low: float | None = None, high: float | None = None
 
 @joint
 def splice(before: Schedule, after: Schedule | float, at: int) -> Schedule:
-    """`before` up to update `at`, then `after` as if it had been running from the start."""
+    """`before` up to update `at`, then `after` as if running from the start."""
     return Overlay(Take(before, at), as_schedule(after))
 
 
@@ -86,7 +86,7 @@ def warmup(
     shape: str = "linear",
     first: bool = False,
 ) -> Schedule:
-    """A warmup joined to any schedule, in one of three senses.
+    """A warmup joined to any schedule, in three senses.
 
     With W = length and s the schedule:
 
@@ -95,9 +95,9 @@ def warmup(
     - `times`: s runs from t = 0, multiplied by a ramp from `start` (a factor, here) to 1.
 
     Args:
-        schedule: what comes after, under, or is multiplied.
+        schedule: comes after the warmup, runs underneath, or is multiplied.
         length: updates of the warmup; 0 gives the schedule itself.
-        start: value (for `times`: factor) at t = 0; by default 0. A warmup of shape "constant" needs one.
+        start: value (for `times`: factor) at t = 0; by default 0, and required for the shape "constant".
         how: "then", "overlay" or "times".
         shape: "constant" holds `start` during the warmup; else a name from `laju.core.shapes`.
         first: values (t+1)/W, so that no update is spent at `start`.

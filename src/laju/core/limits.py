@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 DEPTH = 100
-"""Schedules inside one another. Python's own recursion ends at 1,000 calls, and printing or resolving takes a few a level."""
+"""The deepest nesting of schedules. Python's own recursion ends at 1,000 calls, and printing or resolving takes a few a level."""
 
 TEXT = 300_000
 """Characters of a schedule's text."""

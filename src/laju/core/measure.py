@@ -1,15 +1,15 @@
-"""What a schedule comes to over a run: how long the run is, its largest and smallest value, and its sums.
+"""Totals of a schedule over a run: the length of the run, the largest and smallest value, and sums.
 
 Up to some millions of updates, each value is computed. A longer run is measured part by part of the outline, with bounded work:
 
-- A piece that only rises, or only falls, is largest and smallest at its two ends. Elsewhere some thousands of updates are looked
-  at, dense at both ends of a part, and around the best of these the search goes on down to single updates.
-- The first and last values of a part are summed one by one. Between them the sum is the integral from half an update before to
+- A piece that only rises, or only falls, is largest and smallest at its two ends. Elsewhere some thousands of updates are
+  evaluated, dense at both ends of a part, and around the best of these the search goes on down to single updates.
+- The first and last values of a part are summed individually. Between them the sum is the integral from half an update before to
   half an update after, less its first correction (Euler and Maclaurin), by the rule of Gauss and Legendre. Its panels double in
   width from both ends, and are halved until two halves agree with the whole to 1e-12 of the sum. Of curves that are smooth
-  between boundaries the sum is right to 1e-9; a function of one's own that oscillates faster than a panel is only estimated.
-- Cycles of one length are measured once, and the rest is a geometric series.
-- After two thousand parts, the rest of the run is estimated from values spread evenly over it.
+  between boundaries the sum is right to 1e-9; a user's function that oscillates faster than a panel is only estimated.
+- Cycles of the same length are measured once, and the rest is a geometric series.
+- After two thousand parts, the rest of the run is estimated from values spread evenly over the rest.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ EACH = 1 << 22
 
 _PARTS = 2_000
 _EDGE = 256
-"""Updates at both ends of a part that are computed one by one."""
+"""Updates at both ends of a part that are computed individually."""
 
 _SPREAD = 1 << 12
 _PANELS = 4096
@@ -51,9 +51,9 @@ def _rule() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
 
 @dataclass(frozen=True)
 class Measure:
-    """What the values of some consecutive updates come to; a step is no rise and no fall within `noise`.
+    """Extremes and sums of the values of consecutive updates; a step within `noise` is neither a rise nor a fall.
 
-    `first` and `last` are the values at both ends; `rises` and `falls` say whether any value is above or below the one before.
+    `first` and `last` are the values at both ends; `rises` and `falls` say whether any value is above or below the value before.
     """
 
     first: float
@@ -68,7 +68,7 @@ class Measure:
     falls: bool
 
     def then(self, other: Measure) -> Measure:
-        """The measure of both, one after the other."""
+        """The measure of both in sequence."""
         step, noise = other.first - self.last, _noise(self.peak, self.lowest, other.peak, other.lowest)
         higher, lower = other.peak > self.peak, other.lowest < self.lowest
         return Measure(
@@ -94,12 +94,12 @@ class Measure:
 
 
 def _noise(*values: float) -> float:
-    """What a formula's last digit may change by, which is no rise."""
+    """The rounding error of a formula, which is no rise."""
     return float(4 * np.spacing(max(map(abs, values))))
 
 
 def run_length(schedule: Schedule, updates: int | None = None) -> int:
-    """The updates of a run: as given, else those until the schedule ends."""
+    """The updates of a run: as given, else the length of the schedule."""
     if not isinstance(schedule, Schedule):
         raise TypeError(f"schedule must be a laju schedule, got {shown(schedule)}")
     schedule.require_resolved()
@@ -121,7 +121,7 @@ def peak(schedule: Schedule) -> float:
 
 
 def measure(schedule: Schedule, updates: int) -> Measure:
-    """What the values at t = 0 … updates - 1 come to.
+    """Extremes and sums of the values at t = 0 … updates - 1.
 
     >>> from laju import cosine
     >>> found = measure(cosine(0.3, total=10**10, warmup=1000), 10**10)
@@ -217,7 +217,7 @@ def places(schedules: Iterable[Schedule], updates: int) -> npt.NDArray[np.int64]
 
 
 def _alike(part: Part, begin: int, end: int) -> tuple[int, int]:
-    """(length of two cycles, how many such pairs begin here): each pair has the values of the one before, but for the decay."""
+    """(length of two cycles, number of such pairs from here on): each pair has the values of the last pair, but for the decay."""
     for cycle in reversed(part.cycles):
         twice = 2 * (cycle.end - cycle.begin)
         if cycle.even and cycle.begin == begin and twice == int(twice):
@@ -226,7 +226,7 @@ def _alike(part: Part, begin: int, end: int) -> tuple[int, int]:
 
 
 def _series(one: Measure, twice: int, pairs: int, part: Part) -> Measure:
-    """Of pairs of cycles, the first of which is measured."""
+    """The measure of pairs of cycles, from the measure of the first pair."""
     decay = next(c.decay for c in reversed(part.cycles) if c.even and 2 * (c.end - c.begin) == twice) ** 2
     log = math.log(decay)
     over = _power(log, pairs - 1)
@@ -266,7 +266,7 @@ def _require_counted(end: int) -> None:
 
 
 def _of_part(part: Part, begin: int, end: int) -> Measure:
-    """Of the updates from `begin` to `end` - 1, which lie in one part."""
+    """The measure of the updates from `begin` to `end` - 1, which lie in a single part."""
     piece, count = part.piece, end - begin
     if (v := piece.level) is not None:
         return Measure(v, v, v, begin, v, begin, v * count, v * v * count, False, False)
@@ -364,7 +364,7 @@ def _searched(part: Part, begin: int, end: int) -> Measure:
 
 
 def _refined(part: Part, t: Any, values: Any, sign: int) -> tuple[float, int]:
-    """The largest value times `sign` around the best of some places, and where it is."""
+    """(value times `sign`, position) of the largest value times `sign`, searched around the best of some positions."""
     while True:
         i = int((sign * values).argmax())
         low, high = int(t[max(i - 1, 0)]), int(t[min(i + 1, len(t) - 1)])

@@ -1,11 +1,11 @@
-"""What every node of a schedule is: a frozen dataclass whose fields say what they take, known by its name to text and JSON.
+"""The nodes of a schedule: frozen dataclasses whose fields declare the valid values, known by name to text and JSON.
 
     @node
     class Ramp(Schedule):
         start: float = real()
         length: Duration = span()
 
-The declaration of a field is the only place where its bounds stand: the constructor checks by it, and the schema prints it.
+The declaration of a field is the only place for its bounds: the constructor and the schema both read the declaration.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ Duration = Any
 text as well, which type checkers could not tell from what the field then holds."""
 
 ScalarFunction = Callable[[Any], float]
-"""A function from one Python number to the value there."""
+"""A function from a Python number to the value there."""
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Node:
-    """What `Schedule` is to the files below its own."""
+    """The part of `Schedule` that the modules below `schedule` need."""
 
     @property
     def normal(self) -> Any:
-        """The same as nodes of the core: itself, unless a room above has put more around it."""
+        """The schedule as nodes of the core: the node itself, unless a room above has wrapped the node."""
         return self
 
 
@@ -45,10 +45,10 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {}
 """Every function by its name that makes schedules in texts: policies, and the functions of the algebra."""
 
 METHODS: dict[str, Callable[..., Any]] = {}
-"""What the methods of `Schedule` call, by name: a schedule's class does not know the classes that are made of it."""
+"""The functions behind methods of `Schedule`, by name: the class does not know its subclasses."""
 
 HOOKS: dict[str, Callable[..., Any]] = {}
-"""What a schedule asks of rooms above this one, by name: "on_data" for runs with a batch ramp, "html" for notebooks."""
+"""The functions of rooms above that a schedule calls, by name: "on_data" for runs with a batch ramp, "html" for notebooks."""
 
 _MISSING = dataclasses.MISSING
 
@@ -57,9 +57,9 @@ def checked(check: Callable[[str, Any], Any], schema: dict[str, Any], default: A
     """A field of a node.
 
     Args:
-        check: (name, value) to the value in its canonical form, or an error that says what would be valid.
+        check: (name, value) to the value in canonical form, or an error that says the valid values.
         schema: the JSON Schema of the field.
-        default: of the field; it must be given where there is none.
+        default: of the field; a field without a default is required.
         metadata: more that the algebra asks for, such as `time`.
     """
     return dataclasses.field(default=default, metadata={"check": check, "schema": schema, **metadata})
@@ -69,11 +69,11 @@ _KEYWORDS = {"above": "exclusiveMinimum", "least": "minimum", "below": "exclusiv
 
 
 def real(*, default: Any = _MISSING, scales: bool = False, **bounds: float) -> Any:
-    """A field that holds a finite number; `above`, `least`, `below` and `most` bound it.
+    """A field that holds a finite number, bounded by `above`, `least`, `below` and `most`.
 
     Args:
         default: of the field.
-        scales: whether the values of a schedule are multiplied where all such fields of it are.
+        scales: whether multiplying all such fields of a schedule multiplies its values.
         bounds: of the number.
     """
     schema = {"type": "number", **{_KEYWORDS[name]: bound for name, bound in bounds.items()}}
@@ -96,7 +96,7 @@ def span(*, default: Any = _MISSING, zero: bool = True, rounded: bool = True) ->
     Args:
         default: of the field.
         zero: whether 0 is a length.
-        rounded: to whole updates when a plan resolves it.
+        rounded: to whole updates when a plan resolves the length.
     """
     optional = default is None
     schema = {"$ref": "#/$defs/length" if zero else "#/$defs/positive_length"}
@@ -114,7 +114,7 @@ def flag(*, default: Any = _MISSING) -> Any:
 
 
 def choice(*valid: str, default: Any = _MISSING) -> Any:
-    """A field that holds one of some texts."""
+    """A field that holds a text of `valid`."""
     return checked(partial(checks.choice, valid=valid), {"type": "string", "enum": list(valid)}, default=default)
 
 
@@ -143,7 +143,7 @@ def _are_nodes(name: str, values: Any) -> tuple[Any, ...]:
 
 
 def schedules() -> Any:
-    """A field that holds schedules, at least one; a number is a constant one."""
+    """A field that holds schedules, at least one; a number becomes a constant."""
     return checked(_are_nodes, {"type": "array", "items": {"$ref": "#/$defs/schedule"}, "minItems": 1})
 
 
@@ -167,7 +167,7 @@ def node(cls: type[T]) -> type[T]:
 
 
 def method(name: str) -> Callable[[F], F]:
-    """Register a function as what the method `name` of schedules calls, the schedule being its first argument."""
+    """Register a function as the method `name` of schedules; the schedule is its first argument."""
 
     def register(function: F) -> F:
         METHODS[name] = function
@@ -179,10 +179,10 @@ def method(name: str) -> Callable[[F], F]:
 def compile_expression(formula: Callable[[Callable[[Any], str]], str]) -> ScalarFunction:
     """A function of t from the text of its expression.
 
-    A chain of ramps called through closures costs a call for each part and shape; put together as one expression, the whole is
-    one call. The text is laju's own: `formula` writes numbers by `repr` and gets a name for everything else from `bind`.
+    A chain of ramps called through closures costs a call for each part and shape; compiled as an expression, the whole costs
+    a single call. The text is laju's own: `formula` writes numbers by `repr` and gets a name for everything else from `bind`.
     """
-    names: dict[str, Any] = {"inf": float("inf"), "nan": float("nan")}  # as repr writes them
+    names: dict[str, Any] = {"inf": float("inf"), "nan": float("nan")}  # the names that repr gives these floats
 
     def bind(value: Any) -> str:
         name = f"_{len(names)}"
@@ -194,6 +194,6 @@ def compile_expression(formula: Callable[[Callable[[Any], str]], str]) -> Scalar
 
 
 def set_fields(self: object, **values: Any) -> None:
-    """Set fields of a frozen node while it is being made."""
+    """Set fields of a frozen node during its construction."""
     for name, value in values.items():
         object.__setattr__(self, name, value)

@@ -1,7 +1,7 @@
 """The outline of a schedule: which piece is in force from where to where, and where the piece came from.
 
-Every node says its own outline (`Schedule.outline`), whatever it is made of. What asks about the structure of a schedule (its
-boundaries, its sums, its warmup, the same in the words of another system) reads the outline, and never which class a node is.
+Every node defines its own outline (`Schedule.outline`). Code that asks about the structure of a schedule (its boundaries, its
+sums, its warmup, its translation to another system) reads the outline, and never the class of a node.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class InversePower(NamedTuple):
 
 
 Form = Level | Transition | Geometric | InversePower
-"""The formulas that have a name in every system. A schedule says whether it is one: `Schedule.form`."""
+"""The formulas that have a name in every system; `Schedule.form` gives the formula of a schedule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +63,9 @@ class Cycle:
     Args:
         number: of the cycle, from 0.
         begin, end: of the cycle.
-        since, until: the begin of the first cycle and the end of the last one, which is infinity where no cycle is the last.
-        decay: by which the values of each cycle are multiplied in the next one.
-        even: whether every cycle is as long as this one, and two cycles later the same but for the decay.
+        since, until: begin of the first cycle and end of the last; `until` is infinity for cycles without end.
+        decay: the factor on the values from each cycle to the next.
+        even: whether all cycles have the same length, and values repeat after two cycles but for the decay.
     """
 
     number: int
@@ -84,10 +84,10 @@ class Part:
     Args:
         begin, end: positions, which may lie between two updates; `end` is infinity where the part never ends.
         piece: a schedule that is no composition of others where that is possible, such as a `Constant` or a `Ramp`.
-        origin: the position at which the clock of the piece shows 0. It is before `begin` where the piece was cut.
+        origin: the position at which the clock of the piece shows 0, before `begin` where the piece was cut.
         node: the node that says this part.
-        inside: the parts of its children that are in force, where the node combines or changes the values of them.
-        how: what the node does with the parts inside: "×", "+", "reversed", "in samples" …; "listed" of values of a table.
+        inside: the children's parts in force, where the node combines or changes the values.
+        how: the operation of the node on the parts inside: "×", "+", "reversed", "in samples" …; "listed" for values of a table.
         cycles: the cycles in which the part lies, the innermost first.
         held: (begin, length) of steps, where the value at the beginning of each is held for its length.
         crosses: the part begins where two curves cross, which no length says.
@@ -112,7 +112,7 @@ class Part:
                 return level
             if t == self.origin and self.held is None:
                 return piece._initial()
-            # On the clock of the piece first: the difference of two integers is exact beyond those that an array can hold.
+            # Subtract the origin first: the difference of two Python integers is exact even beyond the integers of an array.
             local = max(self._step(t) - self.origin, 0)
             return float(
                 self._local(np.array([local if abs(local) < 2**62 and isinstance(local, int) else float(local)]))[0]
@@ -137,7 +137,7 @@ class Part:
 
     @property
     def leaf(self) -> Any:
-        """The node whose values these are before they were scaled or raised; the node itself where several parts are inside."""
+        """The node that gives the values before any scaling or raising; the node itself where several parts are inside."""
         moving = [part for part in self.inside if part.piece.level is None] or self.inside[:1]
         return moving[0].leaf if len(moving) == 1 else self.node
 
@@ -174,7 +174,7 @@ class Part:
             at = stop
 
     def _value(self, t: Any) -> float:
-        """The value of the piece as a call gives it, which is quick for many positions of one piece."""
+        """The value of the piece by a scalar call, which is quick for many positions of the same piece."""
         try:
             return float(self.piece._at(max(t, 0)))
         except (ArithmeticError, ValueError):
@@ -201,7 +201,7 @@ class Part:
         return replace(self, **{**place, **changes})
 
     def uneven(self) -> tuple[Cycle, ...]:
-        """The cycles, for values that do not repeat as those of the part do."""
+        """The cycles, marked as uneven, for values that do not repeat with the part."""
         return tuple(replace(cycle, even=False) for cycle in self.cycles)
 
 
@@ -237,7 +237,7 @@ def stepwise(parts: Iterable[Part]) -> Iterator[Part]:
 
 
 _PASSED = 10
-"""Parts between two positions of a clock that are passed over one by one."""
+"""Parts between two positions of a clock that are skipped individually."""
 
 
 def met(
@@ -261,7 +261,7 @@ def met(
 
 
 def abreast(outlines: list[Iterator[Part]], end: Any) -> Iterator[tuple[Any, Any, tuple[Part, ...]]]:
-    """(begin, end, one part of each outline) for as long as none of the parts changes, up to `end`."""
+    """(begin, end, the parts of all outlines in force) for each interval in which no part changes, up to `end`."""
     rows = [next(outline, None) for outline in outlines]
     row = [part for part in rows if part is not None]
     at = max((part.begin for part in row), default=end)
@@ -281,10 +281,10 @@ _CLOSE = 4096
 
 
 def crossings(row: tuple[Part, ...], begin: Any, end: Any, pick: Callable[..., Any]) -> Iterator[tuple[Any, Part]]:
-    """(begin, part) of which part has the smallest or largest value, for begin ≤ t < end.
+    """(begin, part) for each change of the part with the smallest or largest value, for begin ≤ t < end.
 
-    All updates are looked at where these are few, else some thousands, dense at both ends; between two of them there may be
-    one crossing, which is found exactly. So nothing is missed of curves that only rise, or only fall, beside a constant.
+    All updates are evaluated where these are few, else some thousands, dense at both ends; a crossing between two of these
+    is found exactly, if there is a single crossing. So no crossing of a monotone curve with a constant is missed.
     """
 
     def winners(t: Any) -> Any:

@@ -77,15 +77,15 @@ def _shape_name(name: str, value: Any) -> str:
 class Ramp(Schedule):
     """From `start` to `final` over `length` updates along a shape: start·fall(p) + final·rise(p) with p = t/length.
 
-    At t = length the value is `final`, which then holds; the last update of the ramp, length - 1, is one short of it.
+    The value reaches `final` at t = length and stays there; update length - 1 is the last before `final`.
 
     Args:
         start: value at t = 0.
         final: value at t = length and ever after.
         length: updates, or text with a unit; 0 skips the ramp.
         shape: a name from `laju.core.shapes`, such as "linear", "cosine", "power(2)".
-        first: p = (t+1)/length, so that no update is spent at `start` and the last one has `final`.
-        endpoint: p = t/(length-1), so that the first update has `start` and the last one `final`, as in `numpy.linspace`.
+        first: p = (t+1)/length, so that no update is spent at `start` and the last update has `final`.
+        endpoint: p = t/(length-1), so that the first update has `start` and the last `final`, as in `numpy.linspace`.
 
     >>> Ramp(0, 1, 4).values(6), Ramp(0, 1, 4, first=True).values(4)
     (array([0.  , 0.25, 0.5 , 0.75, 1.  , 1.  ]), array([0.25, 0.5 , 0.75, 1.  ]))
@@ -127,7 +127,7 @@ class Ramp(Schedule):
         start, final, shape = self.start, self.final, shapes.shape(self.shape)
         if shape.geometric:
             ratio = final / start
-            if not 0 < ratio < math.inf:  # outside the floats, though every value is in them
+            if not 0 < ratio < math.inf:  # the ratio leaves the floats, although no value does
                 return start * ns.exp((math.log(abs(final)) - math.log(abs(start))) * (done / n))
             return start * ratio ** (done / n)
         if self._falls():
@@ -160,7 +160,7 @@ class Ramp(Schedule):
         return f"({inside} if t < {begin + n - lead!r} else {self.final!r})" if lead else inside
 
     def _inside(self, begin: Any, bind: Callable[[Any], str]) -> str:
-        """`_curve` for one number, as an expression in t of a ramp that begins at `begin`."""
+        """`_curve` for a number, as an expression in t of a ramp that begins at `begin`."""
         lead, n = self.grid
         start, final, shape = self.start, self.final, shapes.shape(self.shape)
         done, left = f"t - {begin - lead!r}" if begin != lead else "t", f"{begin - lead + n!r} - t"
@@ -257,7 +257,7 @@ class Exponential(Schedule):
 
     def _array(self, t: Any, ns: Namespace) -> Any:
         if ns.single:
-            # A power in float32 knows its base to 8 digits, of which 10^6 updates leave 2; so the logarithm comes in two parts.
+            # float32 has 8 digits of the base, and 10^6 updates leave 2 of these; so the logarithm comes in two parts.
             rate = math.log(self.factor) / float(self.every)
             high = float(np.float32(rate))
             return self.start * ns.exp(ns.real(t) * high + ns.real(t) * (rate - high))
@@ -317,9 +317,9 @@ def _entries(name: str, values: Any) -> tuple[float, ...]:
 
 @node
 class Table(Schedule):
-    """Given values, one for every `every` updates, the last of which holds.
+    """A table of values at steps of `every` updates; the last value holds.
 
-    `interpolation` "hold" keeps each value until the next; "linear" joins them by straight lines.
+    `interpolation` "hold" keeps each value until the next; "linear" joins values by straight lines.
 
     >>> Table([1.0, 0.5, 0.1]).values(5), Table([1.0, 0.5], every=2, interpolation="linear").values(4)
     (array([1. , 0.5, 0.1, 0.1, 0.1]), array([1.  , 0.75, 0.5 , 0.5 ]))
@@ -364,7 +364,7 @@ class Table(Schedule):
         here = ns.take(self._numbers, i)
         if self.interpolation == "hold" or last == 0:
             return here
-        # Of an entry longer than the counter can count, only the first one is ever met.
+        # Where an entry outlasts the counter, only the first entry is ever reached.
         done = ns.upto(t, every * last) - i * every if ns.reaches(every) else t
         x = ns.real(done) / float(every)
         following = ns.take(self._numbers, ns.upto(i + 1, last))
@@ -383,7 +383,7 @@ class Table(Schedule):
 
 
 def _function(name: str, value: Any) -> Any:
-    """A function by its name where it has one, so that both ways to write it are one schedule."""
+    """A function by its importable name where possible, so that both ways to write the function give equal schedules."""
     if isinstance(value, str):
         return value if isinstance(value, DataName) and checked_name(value) else checked_name(value)
     if not callable(value):
@@ -396,14 +396,14 @@ def _function(name: str, value: Any) -> Any:
 
 @node
 class Function(Schedule):
-    """A function of one's own as a schedule: function(t), for `length` updates or without end.
+    """A user's function as a schedule: function(t), for `length` updates or without end.
 
-    The function is called with an int, or with an array inside JAX or torch. It may be given by its name, "module:name", which
-    is imported when the first value is asked for. Text, JSON and fingerprints need a function that can be imported by its name.
-    A name that was read from a text, JSON or a checkpoint is never imported, unless the reader was told `functions=True`.
+    The function is called with an int, or with an array inside JAX or torch. A function given by its name, "module:name", is
+    imported for the first value. Text, JSON and fingerprints need a function that can be imported by its name. A name that was
+    read from a text, JSON or a checkpoint is never imported, unless the reader was called with `functions=True`.
 
     Raises:
-        ValueError: of a value, where the name cannot be imported, or was read from data.
+        ValueError: at a value, if the name cannot be imported, or was read from data.
 
     >>> Function("math:sqrt")(9)
     3.0
@@ -451,7 +451,7 @@ def calls_functions(schedule: Schedule) -> bool:
 
 @node
 class Rectification(Schedule):
-    """RAdam's factor for updates whose adaptive rate has too large a variance, from the first one for which it is finite.
+    """RAdam's variance rectification, a factor, from the first update for which the factor is finite.
 
     With n = t + m, where m is the smallest number with ρ(m) > 4:
     √((ρ(n) - 4)(ρ(n) - 2)ρ∞ / ((ρ∞ - 4)(ρ∞ - 2)ρ(n))), ρ(n) = ρ∞ - 2n·β₂ⁿ/(1 - β₂ⁿ), ρ∞ = 2/(1 - β₂) - 1.

@@ -1,4 +1,4 @@
-"""Functions that make schedules: known to texts by their name, and printed as they were called."""
+"""Policies: functions that make schedules, known to texts by name, with results that print as the call."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ _ARGUMENTS_ELSEWHERE = {
     "every": ("step_size", "T_0", "decay_t"),
     "factor": ("gamma", "decay_rate"),
 }
-"""What other systems call the arguments of policies."""
+"""Names of the arguments of policies in other systems."""
 
 
 def elsewhere(name: str, valid: list[str]) -> str:
-    """How a policy calls the argument of another system, or a misspelled one, as the end of an error message."""
+    """The end of an error message: laju's name for an argument of another system, or the nearest valid name."""
     known = next((own for own, others in _ARGUMENTS_ELSEWHERE.items() if own in valid and name in others), None)
     return f"; in laju that is {known!r}" if known else nearest(name, valid)
 
@@ -48,7 +48,7 @@ def elsewhere(name: str, valid: list[str]) -> str:
 def policy(function: Callable[P, S]) -> Callable[P, S]:
     """A function from numbers, lengths and texts to a schedule, which prints as the call.
 
-    The function must depend on nothing but its arguments, since its call is what a schedule is written down as.
+    The function must depend on its arguments alone, since a schedule is written down as the call.
 
     Raises:
         ValueError: another function has this name.
@@ -57,7 +57,7 @@ def policy(function: Callable[P, S]) -> Callable[P, S]:
 
 
 def joint(function: Callable[P, S]) -> Callable[P, S]:
-    """A function that joins schedules: the result prints as the call where one of the schedules prints as it was written."""
+    """A function that joins schedules: the result prints as the call where any of the schedules prints as written."""
 
     def says(args: tuple[Any, ...], keywords: dict[str, Any]) -> bool:
         return any(isinstance(value, Schedule) and value.spoken for value in (*args, *keywords.values()))
@@ -90,7 +90,7 @@ def _registered(function: Callable[P, S], says: Callable[[tuple[Any, ...], dict[
 
 
 def _with_units(function: Callable[..., Schedule]) -> str | None:
-    """The docstring of a policy, with one paragraph below its first sentence that says how the lengths may be written."""
+    """The docstring of a policy, with a paragraph below its first sentence on how to write lengths."""
     lengths = [f"`{name}`" for name, kind in function.__annotations__.items() if "Span" in str(kind)]
     if function.__doc__ is None or not lengths:
         return function.__doc__

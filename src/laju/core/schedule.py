@@ -1,7 +1,7 @@
 """Schedule: a function of the number of completed updates, as an immutable value.
 
 `s(t)` is the value that the next update uses after `t` completed ones. Pieces are half-open, the last value holds for ever,
-and calling has no side effect. Subclasses in `pieces`, `clocks` and `algebra` say what the value is; this file says how a
+and calling has no side effect. Subclasses in `pieces`, `clocks` and `algebra` define the value; this file defines how a
 schedule is called, combined, compared and printed.
 """
 
@@ -31,13 +31,13 @@ from laju.core.units import Length, RunPlan, Scale, Span, UnresolvedError, neare
 from laju.core.written import Method, Operation, Written
 
 VERSION = 1
-"""Of the JSON form."""
+"""The version of the JSON form."""
 
 
 class Schedule(Node):
-    """A value for each number of completed updates, from 0; immutable, comparable, and printed as it was written.
+    """A value for each number of completed updates, from 0; immutable, comparable, and printed as written.
 
-    Call it with an int for a float, or with an integer array of NumPy, torch or JAX for an array of that kind.
+    Call a schedule with an int for a float, or with an integer array of NumPy, torch or JAX for an array of that kind.
 
     >>> from laju import cosine
     >>> s = cosine(0.3, total=20, final=0.01, warmup=5)
@@ -57,13 +57,13 @@ class Schedule(Node):
 
     @classmethod
     def adopt(cls, made: type[Any]) -> None:
-        """Let schedules have the method that a class of nodes is printed as."""
+        """Add the method under which a class of nodes is printed to `Schedule`."""
         name = made._method
         METHODS[name] = made
         if hasattr(Schedule, name):
             return
 
-        # The node of someone who cannot write the method here.
+        # A class outside the core cannot add its method to this file, so the method is made from the signature of the class.
         def called(self: Schedule, *args: Any, **keywords: Any) -> Schedule:
             return self._apply(name, *args, **keywords)
 
@@ -85,11 +85,12 @@ class Schedule(Node):
             raise ValueError(f"a schedule may be made of at most {limits.ITEMS:,} others, got {size:,}")
 
     def _check(self) -> None:
-        """What a node asks of its fields together; each is checked by its own declaration before."""
+        """Check the fields together; each field has been checked by its own declaration before."""
 
     # --- calling -------------------------------------------------------------------------------------------------
 
     def __call__(self, t: Any = None) -> Any:
+        # The hot path of a training loop: an exact test of the class is the cheapest, and excludes bool. All else goes to `_call`.
         if t.__class__ is int and t >= 0:
             try:
                 return self._at(t)
@@ -113,7 +114,7 @@ class Schedule(Node):
                 if not math.isfinite(t):
                     raise ValueError(f"t must be finite, got {t!r}")
             if t < 0:
-                # optax.join_schedules asks every schedule at every step, and uses the value of one.
+                # optax.join_schedules calls every schedule at every step, also before its begin, and selects a value afterwards.
                 hint = "; give optax's combinators laju.frameworks.jax.schedule(s)" if "optax" in sys.modules else ""
                 raise ValueError(f"t must be 0 or more, got {shown(t)}: a schedule has no value before update 0{hint}")
             try:
@@ -161,23 +162,23 @@ class Schedule(Node):
         return checked_at
 
     def _bound(self) -> float | None:
-        """What no value exceeds in size: infinity where values may leave the floats, None where a function of the user's says."""
+        """The bound on the size of the values: infinity where values may leave the floats, None for a user's function."""
         raise NotImplementedError  # every subclass has its own
 
     def _finite(self, values: Any, where: Any) -> Any:
-        """The values, if none has left the floats; an error as a call with that position raises otherwise."""
+        """The values, if all are finite; otherwise raise the error of a call at the first position that is not."""
         if self._bound() == math.inf and not np.isfinite(values).all():
             i = int(np.argmin(np.isfinite(np.ravel(values))))
             raise _outside(self, where + i if isinstance(where, int) else np.ravel(where)[i].item())
         return values
 
     def _scalar(self) -> ScalarFunction:
-        """The value at one Python number as a closure, which is the quickest that Python can call."""
+        """The value at a Python number as a closure, which is the quickest that Python can call."""
         raise NotImplementedError  # every subclass has its own
 
     def _formula(self, begin: Any, bind: Callable[[Any], str]) -> str:
-        """The value as a Python expression in t, for a schedule that begins at `begin` of a longer one; right for
-        begin ≤ t < begin + length. `bind` names an object in it."""
+        """The value as a Python expression in t, for a schedule that begins at `begin` of a longer schedule; valid for
+        begin ≤ t < begin + length. `bind` gives an object its name in the expression."""
         return f"{bind(self._scalar())}(t - {begin!r})"
 
     def _array(self, t: Any, ns: Namespace) -> Any:
@@ -185,7 +186,7 @@ class Schedule(Node):
         raise NotImplementedError  # every subclass has its own
 
     def _range(self, start: int, stop: int) -> npt.NDArray[np.float64]:
-        """The values of consecutive updates; composites compute each part only where it is in force."""
+        """The values of consecutive updates; a composite computes each part only where the part is in force."""
         t, ns = counted(start, stop)
         result: npt.NDArray[np.float64] = self._array(t, ns)
         return result
@@ -200,7 +201,7 @@ class Schedule(Node):
 
     @cached_property
     def children(self) -> tuple[Schedule, ...]:
-        """The schedules that this one is made of."""
+        """The schedules directly inside this schedule."""
         found: list[Schedule] = []
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
@@ -209,7 +210,7 @@ class Schedule(Node):
 
     @cached_property
     def _extent(self) -> tuple[int, int]:
-        """How deep schedules lie inside one another, and how many there are."""
+        """(depth of nesting, number of schedules), this schedule included."""
         inside = [child._extent for child in self.children]
         return 1 + max((depth for depth, _ in inside), default=0), 1 + sum(size for _, size in inside)
 
@@ -246,7 +247,7 @@ class Schedule(Node):
         return self.in_updates(plan.scale)
 
     def in_updates(self, scale: Scale) -> Schedule:
-        """The schedule with every length in updates, by a scale; printed as it was written where the same words still make it."""
+        """The schedule with every length in updates, by a scale; printed as written where the written form still is equal."""
         if not self.units:
             return self
         if id(self) not in scale.known:  # operands of what was written are also parts of the normal form
@@ -262,7 +263,7 @@ class Schedule(Node):
         return found
 
     def _again(self, change: Callable[[Any], Any]) -> Schedule | None:
-        """What the words that this was written in make of changed arguments; None where they refuse these."""
+        """The schedule that the written form gives for changed arguments; None where the arguments are refused."""
         assert self._written is not None
         try:
             again: Schedule = self._written.again(change)
@@ -286,7 +287,7 @@ class Schedule(Node):
     def outline(self, begin: float = 0, end: float = math.inf) -> Iterator[Part]:
         """The parts of the schedule in order: which piece is in force from where to where.
 
-        The parts are found one by one as they are asked for, since a schedule without end may have parts without end.
+        Parts are generated lazily, since a schedule without end may have parts without end.
 
         Args:
             begin, end: the parts that are in force anywhere in begin ≤ t < end; the first may begin and the last may end outside.
@@ -320,7 +321,7 @@ class Schedule(Node):
 
     @property
     def form(self) -> Form | None:
-        """The formula of a schedule that is no composition, in terms that every system has; None where it has no name there.
+        """The formula in terms that every system has; None for compositions, and for formulas without a name elsewhere.
 
         >>> from laju import Ramp
         >>> Ramp(0, 1, 5).form
@@ -330,7 +331,7 @@ class Schedule(Node):
 
     @property
     def level(self) -> float | None:
-        """The value of a constant; None of every other schedule."""
+        """The value of a constant; None for any schedule that is not constant."""
         return None
 
     @property
@@ -344,12 +345,12 @@ class Schedule(Node):
         return self.children
 
     def without(self, child: Schedule) -> Schedule:
-        """The schedule without one of its children, which must be one among others."""
+        """The schedule without `child`, for schedules with at least two children."""
         rest = tuple(part for part in self.children if part is not child)
         return rest[0] if len(rest) == 1 else type(self)(rest)  # type: ignore[call-arg]
 
     def lasting(self, length: Duration) -> Schedule:
-        """This schedule with another length: a piece that has a length of its own is made anew, all others are cut or hold."""
+        """This schedule with another length: a piece with a `length` gets the new length, any other schedule is cut or holds."""
         if self.length == length:
             return self
         if any(field.name == "length" for field in dataclasses.fields(self)):  # type: ignore[arg-type]
@@ -358,11 +359,11 @@ class Schedule(Node):
         return made
 
     def with_fields(self, **changes: Any) -> Self:
-        """The same node with other values in some of its fields."""
+        """The same node with some fields changed."""
         return dataclasses.replace(self, **changes)  # type: ignore[type-var]
 
     def times(self, by: float, digits: int | None = None) -> Schedule:
-        """The schedule times a number that is written into its values where that is possible.
+        """The schedule times a number, which is multiplied into the values of pieces where possible.
 
         Args:
             by: the number.
@@ -388,13 +389,13 @@ class Schedule(Node):
         return _operation("*", self._constant(by), self)
 
     def _raised(self, by: float) -> Schedule | None:
-        """The schedule plus a number that is written into its values; None where that is not possible."""
+        """The schedule plus a number, which is added to the values of pieces; None where that is not possible."""
         return None
 
     def rebuild(
         self, child: Callable[[Schedule], Schedule], length: Callable[[Duration, str], Duration] | None = None
     ) -> Self:
-        """The same expression with other children and lengths.
+        """The same expression with children and lengths replaced.
 
         Args:
             child: of each schedule inside.
@@ -412,14 +413,14 @@ class Schedule(Node):
         return self.with_fields(**changes) if changes else self
 
     def _initial(self) -> float:
-        """The value at t = 0 where no plan can change it."""
+        """The value at t = 0, without a plan where no plan can change that value."""
         self.require_resolved()
         return self._at(0)
 
     # --- algebra -------------------------------------------------------------------------------------------------
 
     def then(self, other: Schedule | float) -> Schedule:
-        """This schedule for its length, then the other one on its own clock; also written `a >> b`."""
+        """This schedule for its length, then `other` on its own clock; also written `a >> b`."""
         return _operation(">>", self, other)
 
     def __rshift__(self, other: Any) -> Schedule:
@@ -527,7 +528,7 @@ class Schedule(Node):
         return self._apply("warmup", length, start, how=how, shape=shape, first=first)
 
     def _apply(self, name: str, *args: Any, **keywords: Any) -> Schedule:
-        """What the method of that name makes, which remembers the words if the schedules in it do."""
+        """The result of the named method, with the call as its written form where the operands have a written form."""
         made: Schedule = METHODS[name](self, *args, **keywords)
         if not any(isinstance(s, Schedule) and s.spoken for s in (self, *args)):
             return made  # pieces, which print as pieces
@@ -540,7 +541,7 @@ class Schedule(Node):
     def fingerprint(self) -> str:
         """A hash of the schedule's canonical JSON: the same in every process and on every machine.
 
-        It is the SHA-256 of the tree, with sorted keys, no spaces and floats in their shortest form.
+        The hash is the SHA-256 of the tree, with sorted keys, no spaces and floats in their shortest form.
         """
         return fingerprint_of(self.tree())
 
@@ -548,7 +549,7 @@ class Schedule(Node):
         """The normal form for JSON: {"kind": …, fields that differ from their defaults}.
 
         Raises:
-            SpecError: a function in it cannot be imported by its name.
+            SpecError: a function in the schedule cannot be imported by its name.
         """
         return {"kind": type(self).__name__, **{name: _plain(value) for name, value in self._fields().items()}}
 
@@ -558,7 +559,7 @@ class Schedule(Node):
         {"laju": version, "schedule": the normal form, "written": the text, where that says more}.
 
         Raises:
-            SpecError: a function in it cannot be imported by its name.
+            SpecError: a function in the schedule cannot be imported by its name.
 
         >>> from laju import linear
         >>> linear(1, 0, total=5).to_json()
@@ -570,7 +571,7 @@ class Schedule(Node):
         return found
 
     def written_as(self, words: Written) -> Self:
-        """The same schedule, printed in these words, which must make it."""
+        """The same schedule, printed as `words`, whose evaluation must give this schedule."""
         depth = 1 + max((s.spoken for s in words.schedules), default=0)
         if depth > limits.DEPTH:
             return self
@@ -582,14 +583,14 @@ class Schedule(Node):
 
     @cached_property
     def spoken(self) -> int:
-        """How deep the words are in which this was written; 0 where nothing but pieces was."""
+        """The depth of the written form; 0 for a schedule made of pieces alone."""
         inside = self.children if self._written is None else self._written.schedules
         depth = max((s.spoken for s in inside), default=0)
         return depth + 1 if depth or self._written is not None else 0
 
     @property
     def operator(self) -> str | None:
-        """The operator that stands between the parts of the text, if one does."""
+        """The operator between the parts of the text; None where the text is no operation."""
         if self._written is not None:
             return self._written.operator if isinstance(self._written, Operation) else None
         return self._operator if 2 <= len(self.children) <= 20 else None
@@ -643,7 +644,7 @@ def _changed(value: Any, change: Callable[[float], float]) -> Any:
 
 
 def as_schedule(value: Schedule | float, name: str = "value") -> Schedule:
-    """A schedule; a number is a constant one. `name` is the argument that an error speaks of."""
+    """The value as a schedule: a number becomes a constant. `name` is the argument's name in errors."""
     if isinstance(value, Schedule):
         return value.normal  # type: ignore[no-any-return]
     if not is_number(value):
@@ -657,7 +658,7 @@ def _outside(schedule: Schedule, t: Any) -> ValueError:
 
 
 def _given(name: str, args: tuple[Any, ...], keywords: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-    """The arguments of a method as a reader would write them: without those that are as by default."""
+    """The arguments of a method as a reader would write the call: without the defaults."""
     values = {**dict(zip(signature(getattr(Schedule, name)).parameters, (None, *args), strict=False)), **keywords}
     given: tuple[list[Any], dict[str, Any]] = [], {}
     for i, parameter in enumerate(list(signature(getattr(Schedule, name)).parameters.values())[1:]):
@@ -692,7 +693,7 @@ def _operation(operator: str, a: Any, b: Any) -> Schedule:
 
 
 def _in_updates(value: Any, scale: Scale, exact: bool) -> Any:
-    """An argument of what was written, with its lengths in updates."""
+    """An argument of the written form, with its lengths in updates."""
     if isinstance(value, Schedule):
         return value.in_updates(scale)
     if isinstance(value, tuple):
@@ -705,7 +706,7 @@ def _in_updates(value: Any, scale: Scale, exact: bool) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """A field's value as JSON has it."""
+    """The value of a field as JSON."""
     if isinstance(value, Schedule):
         return value.tree()
     if isinstance(value, Length):

@@ -28,7 +28,7 @@ Curve = Callable[[Any, Any, Any, Any], Any]
 class Shape:
     """A curve on [0, 1] by its canonical name, with p = done/n: `rise` goes from 0 to 1 and `fall` is 1 - rise.
 
-    `geometric` marks the one shape that multiplies instead of adding: start·(final/start)^p.
+    `geometric` marks the only shape that multiplies instead of adding: start·(final/start)^p.
     """
 
     name: str
@@ -50,7 +50,7 @@ def _less_power(k: float, done: Any, left: Any, n: Any, xp: Any) -> Any:
 
 
 def _raised(exponent: float, rise: Curve, fall: Curve) -> tuple[Curve, Curve]:
-    """The curve whose fall is the given one to a power."""
+    """The curve whose fall is the given fall to a power."""
 
     def raised(done: Any, left: Any, n: Any, xp: Any) -> Any:
         return -xp.expm1(exponent * _log(fall(done, left, n, xp), rise(done, left, n, xp), xp))
@@ -160,7 +160,7 @@ def log(base: float) -> tuple[Curve, Curve]:
 
 
 def exponential() -> tuple[Curve, Curve]:
-    """start·(final/start)^p: a straight line on a logarithmic axis; both ends must be non-zero and of one sign."""
+    """start·(final/start)^p: a straight line on a logarithmic axis; both ends must be non-zero and of the same sign."""
     return linear()
 
 

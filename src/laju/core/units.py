@@ -1,4 +1,4 @@
-"""Lengths in epochs, tokens, samples or percent of the run, and the plan of a run that turns them into updates."""
+"""Lengths in epochs, tokens, samples or percent of the run, and the run plan that converts lengths to updates."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SYNONYMS = {
     "iterations": "updates",
 }
 MULTIPLES = {"k": 10**3, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
-"""What stands between a number and its unit, as in 2B tokens."""
+"""Multipliers between a number and its unit, as in 2B tokens."""
 _TERM = re.compile(
     r"\s*([+-]?)\s*(\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?)"
     rf"(?:\s*([{''.join(MULTIPLES)}])(?![A-Za-z]))?\s*(%|[A-Za-z]+)?\s*"
@@ -165,7 +165,7 @@ def as_length(value: str | Length | int | float) -> Length | int | float:
 
 
 Span = int | float | str | Length
-"""A length as users write it: updates, or text with a unit."""
+"""A length in the user's form: updates, or text with a unit."""
 
 
 def updates(name: str, value: Any, *, zero: bool = True, real: bool = False, optional: bool = False) -> Any:
@@ -206,17 +206,17 @@ def span(name: str, value: Any, *, zero: bool = False) -> Any:
 
 
 def plain(length: Any) -> Any:
-    """A length as users write it: text where it has units."""
+    """A length in the user's form: text for a length in units."""
     return str(length) if isinstance(length, Length) else length
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How many updates one of each unit is, as exact fractions; what is absent is not known for the run."""
+    """The updates in each unit, as exact fractions; absent units are unknown for the run."""
 
     per: tuple[tuple[str, Fraction], ...]
     known: dict[int, Any] = field(default_factory=dict, compare=False, repr=False)
-    """What this scale has turned into updates, by identity, with the thing itself so that it lives as long."""
+    """Schedules already resolved by this scale: id(schedule) → (schedule, result), as a kept schedule keeps its identity."""
 
     def updates(self, length: Length | int | float) -> Fraction:
         """A length in updates, exactly (not yet rounded)."""
@@ -252,13 +252,13 @@ class RunPlan:
 
     Args:
         samples: training examples in an epoch.
-        batch_size: examples in a micro-batch of one process.
+        batch_size: examples in a micro-batch of a process.
         epochs: passes over the data.
-        accumulate: micro-batches whose gradients make one update.
+        accumulate: micro-batches whose gradients make an update.
         world_size: processes that train together.
         drop_last: an incomplete last batch of an epoch is left out.
         tokens_per_sample: for lengths in tokens.
-        batch_ramp: later batch sizes, each with the place from which it holds, in samples, tokens, epochs or percent of the
+        batch_ramp: later batch sizes, each with its first position, in samples, tokens, epochs or percent of the
             data: `[("1e6 samples", 512), ("10%", 1024)]`. Epochs then follow one another without a gap, and every unit but
             updates counts data: a schedule in tokens has the same value at the same token whatever the batch size.
 
@@ -336,7 +336,7 @@ class RunPlan:
 
     @property
     def pace(self) -> tuple[tuple[int, int, int], ...]:
-        """(first update, samples before it, samples an update) of every stretch of the run with one batch size."""
+        """(first update, samples before that update, samples per update) for each stretch of a constant batch size."""
         stretches = [(0, 0, self.samples_per_update)]
         for place, size in self.batch_ramp:
             update, seen, each = stretches[-1]

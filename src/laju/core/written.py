@@ -1,7 +1,7 @@
-"""What was written: the call, the method or the operators that made a schedule, kept beside its normal form.
+"""The written form: the call, the method or the operators that made a schedule, kept beside its normal form.
 
-`cosine(0.3, total=1000, warmup=50)` is two ramps inside, and prints as it was written. What was written is no part of a
-schedule's equality, hash, fingerprint or values. Evaluating it gives the schedule again, because the functions that make
+`cosine(0.3, total=1000, warmup=50)` is two ramps inside, and prints as written. The written form is no part of a schedule's
+equality, hash, fingerprint or values. Evaluating the written form gives the schedule again, because the functions that make
 schedules depend on nothing but their arguments.
 """
 
@@ -21,7 +21,7 @@ from laju.core.units import Length, as_length
 _PRECEDENCE = {">>": 1, "+": 2, "*": 3}
 _METHOD = 4
 MOST = 1000
-"""Items of a sequence that is kept: a longer one is as well told by the pieces."""
+"""The most items of a sequence that is kept: pieces describe a longer sequence as well."""
 
 
 class Written(Protocol):
@@ -83,7 +83,7 @@ class Method:
 
 @dataclass(frozen=True)
 class Operation:
-    """`a >> b`, `a * b` or `a + b`; more than two where one operator stands between all."""
+    """`a >> b`, `a * b` or `a + b`, with two or more operands."""
 
     operator: str
     operands: tuple[Any, ...]
@@ -110,10 +110,10 @@ class Operation:
 
 
 def plain(value: Any) -> Any:
-    """An argument as it is kept: numbers of Python, texts, lengths, schedules, and short sequences of these, copied.
+    """An argument in the form that is kept: numbers of Python, texts, lengths, schedules, and short sequences of these, copied.
 
     Raises:
-        ValueError: it has no text that makes it again.
+        ValueError: no text makes the argument again.
     """
     if value is None or isinstance(value, bool | str):
         if isinstance(value, str) and len(value) > limits.TEXT:
@@ -135,7 +135,7 @@ def plain(value: Any) -> Any:
 
 
 def call(name: str, args: Sequence[Any], keywords: Mapping[str, Any]) -> Call | None:
-    """The call with these arguments; None where one of them has no text."""
+    """The call with these arguments; None where an argument has no text."""
     try:
         return Call(name, tuple(map(plain, args)), tuple((k, plain(v)) for k, v in keywords.items()))
     except ValueError:
@@ -152,14 +152,14 @@ def argument(value: Any) -> str:
 
 
 def operand(value: Any, level: int) -> str:
-    """The text of an operand, in parentheses where an operator in it binds less than the one around it."""
+    """The text of an operand, in parentheses where its operator binds less than the operator around."""
     operator = value.operator if isinstance(value, Node) else None  # type: ignore[attr-defined]
     text = repr(value)
     return f"({text})" if operator is not None and _PRECEDENCE[operator] < level else text
 
 
 def length_of(value: Any) -> Any:
-    """A length in units where an argument is one, in text or not; else None."""
+    """The `Length` of an argument, given as a `Length` or as text; else None."""
     if isinstance(value, str):
         try:
             value = as_length(value)

@@ -1,1 +1,1 @@
-"""Adapters: one file a framework, each imported only by who uses that framework."""
+"""Adapters: a file for each framework, imported only by users of that framework."""

@@ -1,4 +1,4 @@
-"""What the trainers' callbacks share: the forecast beside the training, planned and used rates, and errors that become notes."""
+"""The common base of the trainers' callbacks: the forecast beside the training, planned and used rates, and errors as notes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Forecasting:
             schedule = given("schedule", schedule, resolved=False)
         if not isinstance(level, int | float) or not 0 < level < 1:
             raise ValueError(f"level must lie between 0 and 1, got {shown(level)}")
-        portable(prior)  # a mistake is told before the training
+        portable(prior)  # a mistake is reported before the training
         self.monitor = monitor
         self.live: LiveEnding | None = None
         self.plan: Plan | None = None
@@ -48,7 +48,7 @@ class Forecasting:
         """The latest answer; None before the first answer."""
         return self._ending if self.live is None else self.live.ending
 
-    def __getstate__(self) -> dict[str, Any]:  # a trainer that starts processes sends them its callbacks
+    def __getstate__(self) -> dict[str, Any]:  # a trainer that starts processes sends its callbacks to each
         return {**vars(self), "live": None, "_ending": self.ending}
 
     @contextmanager
@@ -112,7 +112,7 @@ class Forecasting:
 
 
 class Tracking(Forecasting):
-    """Planned and used rates among the figures that a callback logs, beside those of the forecast."""
+    """Planned and used rates among the figures that a callback logs, beside the figures of the forecast."""
 
     _row: Mapping[str, float] = {}
 
@@ -129,10 +129,10 @@ class Tracking(Forecasting):
 
 
 def rates_of(scheduler: Any, updates: int, done: int) -> Rates:
-    """The rates of all updates of a run, by its scheduler, which has made `done` of them.
+    """The rates of all updates of a run, by its scheduler after `done` updates.
 
     Raises:
-        TypeError, ValueError: a scheduler that follows a metric, or that tells only the rates to come.
+        TypeError, ValueError: a scheduler that follows a metric, or that gives only future rates.
     """
     inner = getattr(scheduler, "scheduler", scheduler)  # Accelerate's wrapper, and laju's callback for Transformers
     slots = getattr(inner, "slots", None)

@@ -1,10 +1,10 @@
-"""Schedules for JAX. A schedule is an optax schedule as it is; here is what optax has no word for.
+"""Schedules for JAX. A schedule is an optax schedule unchanged; this module adds features that optax lacks.
 
     optax.adamw(laju.cosine(3e-4, total=10_000, warmup=500))
 
-It runs under `jit`, `vmap` and `scan`, and reads no value back from the device. Positions are subtracted as integers, so counts
-beyond 2²⁴ are exact in float32. The position is optax's own `count`, which is a part of the optimizer's state: a checkpoint of
-the state resumes the schedule.
+The schedule runs under `jit`, `vmap` and `scan`, and reads no value back from the device. Positions are subtracted as
+integers, so counts beyond 2²⁴ are exact in float32. The position is optax's own `count`, which is a part of the optimizer's
+state: a checkpoint of the state resumes the schedule.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ with needed_by("laju.frameworks.jax", "jax"):
 def scheduled(factory: Callable[..., Any], *, plan: RunPlan | None = None, **hyper_parameters: Any) -> Any:
     """An optax optimizer, each of whose hyper-parameters may be a schedule: weight decay, momentum, betas …
 
-    It is `optax.inject_hyperparams`, whose state shows the values of the last update as `state.hyperparams`, with two
-    differences: only schedules are schedules, so that a `mask` that is a function stays one; and names are checked.
+    The transformation is `optax.inject_hyperparams`, whose state shows the values of the last update as `state.hyperparams`,
+    with two differences: a `mask` that is a function stays a function, since only schedules are schedules; and names are checked.
 
     Args:
         factory: a function that makes an optax transformation, such as `optax.adamw`.
         plan: the run, for schedules in epochs or percent.
-        hyper_parameters: its arguments by name: schedules, numbers, and whatever else it takes. A text with a parenthesis in it
-            is the text of a schedule; any other text (the name of a dtype, say) is left to the factory.
+        hyper_parameters: arguments of `factory` by name: schedules, numbers, or any value. A text with a parenthesis is the text
+            of a schedule; any other text (the name of a dtype, say) is left to the factory.
 
     Raises:
-        TypeError: not a function; an argument that it needs is missing; a `Factor`, which has no base here.
-        ValueError: an argument that it does not take, or a text that is not a schedule's (`SpecError`).
+        TypeError: not a function; a required argument is missing; a `Factor`, which has no base here.
+        ValueError: an unknown argument, or a text that is not a schedule's (`SpecError`).
         UnresolvedError: a schedule's lengths are not in updates, and there is no plan.
 
     >>> import jax.numpy as jnp, laju, optax
@@ -63,7 +63,7 @@ def scheduled(factory: Callable[..., Any], *, plan: RunPlan | None = None, **hyp
         if isinstance(value, Schedule | Factor) or (isinstance(value, str) and "(" in value):
             hyper_parameters[name] = given(name, value, plan, hint="it has no base here; write base * schedule")
     fixed = [name for name, value in hyper_parameters.items() if not (isinstance(value, Schedule) or is_number(value))]
-    # What is left out has its default, which may be a function too.
+    # An argument that is left out has its default, which may be a function too.
     fixed += [name for name, p in names.items() if name not in hyper_parameters and callable(p.default)]
     return optax.inject_hyperparams(factory, static_args=[name for name in fixed if name in names])(**hyper_parameters)
 
@@ -122,11 +122,11 @@ class FactorState(NamedTuple):
 
 
 def scale_by_factor() -> optax.GradientTransformation:
-    """A transformation that multiplies updates by a number in its state, which `set_factor` sets: last in a chain, it
-    multiplies the learning rate.
+    """A transformation that multiplies updates by a number in its state, which `set_factor` sets: as the last of a chain, the
+    transformation multiplies the learning rate.
 
     A metric decides on the host, between steps, and the compiled step takes the new number without compiling again. A
-    checkpoint of the optimizer's state has the factor in it; save `controller.state_dict()`, which is JSON, beside it.
+    checkpoint of the optimizer's state has the factor; save `controller.state_dict()`, which is JSON, beside the checkpoint.
 
     >>> import jax.numpy as jnp, laju, optax
     >>> from laju.adaptive import Controller, Plateau

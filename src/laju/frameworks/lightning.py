@@ -29,7 +29,7 @@ with needed_by("laju.frameworks.lightning", "lightning"):
 
     if (
         find_spec("lightning") is None and find_spec("pytorch_lightning") is not None
-    ):  # its other name, with other classes
+    ):  # the package's old name, with classes of its own
         from pytorch_lightning.callbacks import Callback
         from pytorch_lightning.utilities.types import LRSchedulerConfig
     else:
@@ -38,23 +38,23 @@ with needed_by("laju.frameworks.lightning", "lightning"):
 
 
 class Schedule(Deferred, Callback):
-    """Drives the optimizers of a `LightningModule` by schedules whose lengths are those of the trainer's run.
+    """Drives the optimizers of a `LightningModule` by schedules with lengths in units of the trainer's run.
 
     A percent is of `trainer.estimated_stepping_batches`; an epoch has as many updates as the trainer makes of its batches. The
-    schedulers become the trainer's own when `fit` begins: it steps them after each update, writes them into its checkpoints,
-    restores them with `ckpt_path`, and `LearningRateMonitor` shows them. Where the module optimizes by hand, each optimizer's
-    own updates are counted.
+    schedulers become the trainer's own when `fit` begins: the trainer steps the schedulers after each update, writes their state
+    into its checkpoints, restores the state with `ckpt_path`, and `LearningRateMonitor` shows the rates. Where the module
+    optimizes by hand, each optimizer's own updates are counted.
 
     Args:
-        lr: what drives the learning rate, as in `laju.frameworks.torch.Scheduler`: a schedule or its text, a `Factor` of each
-            group's own rate, or a mapping from groups to these. A list has one of these for each optimizer of the module.
-        controller: a metric-driven rule such as `laju.adaptive.Plateau`, for a module with one optimizer; it is told `monitor`
-            after each validation.
+        lr: the drive of the learning rate, as in `laju.frameworks.torch.Scheduler`: a schedule or its text, a `Factor` of each
+            group's own rate, or a mapping from groups to these. A list has such a drive for each optimizer of the module.
+        controller: a metric-driven rule such as `laju.adaptive.Plateau`, for a module with a single optimizer; the controller
+            observes `monitor` after each validation.
         monitor: the metric that the controller observes.
-        options: any other argument of `laju.frameworks.torch.Scheduler`, such as `weight_decay` or `policy`.
+        options: further arguments of `laju.frameworks.torch.Scheduler`, such as `weight_decay` or `policy`.
 
     Raises:
-        TypeError, ValueError: what the scheduler raises, when `fit` begins; a module that has schedulers of its own; a list of
+        TypeError, ValueError: any error of the scheduler, when `fit` begins; a module that has schedulers of its own; a list of
             another length than there are optimizers; a metric that is not logged.
         UnresolvedError: a length that the trainer does not know, as the percents of a run without an end.
 
@@ -104,7 +104,7 @@ class Schedule(Deferred, Callback):
 
 
 class Forecast(Forecasting, Callback):
-    """Forecasts what a run ends at while the run is going on, in a process beside the training, on rank 0.
+    """Forecasts the end of a run while the run is going on, in a process beside the training, on rank 0.
 
     Of the latest answer the module logs `forecast/end`, the band `forecast/low` and `forecast/high`, and `forecast/update`, the
     last update that the answer is from. Losses are fetched from the device every `log_every_n_steps` updates. Errors become
@@ -112,14 +112,14 @@ class Forecast(Forecasting, Callback):
 
     Args:
         schedule: of the whole run, as `laju.forecast.ending` takes a schedule, or with lengths in percent or epochs of the
-            trainer's run. By default what the trainer's first scheduler does.
+            trainer's run. By default the schedule of the trainer's first scheduler.
         monitor: the metric of a validation whose end is forecast; None for the loss of each update.
         level: probability of the band.
         prior: past runs, as `laju.forecast.ending` takes a prior.
 
     Attributes:
         ending: the latest answer, a `laju.forecast.Ending`; None before the first answer.
-        note: what went wrong; None while all is well.
+        note: the error that stopped the forecast; None while all is well.
 
     Raises:
         ValueError, OSError: a mistake in the arguments, before the training.
@@ -204,7 +204,7 @@ class Forecast(Forecasting, Callback):
             self._rows = list(zip(state_dict["updates"].tolist(), state_dict["losses"].tolist(), strict=True))
 
     def _flush(self) -> None:
-        """The losses since the last time, of each update the mean of its micro-batches; one copy from the device for all."""
+        """The losses since the last flush, for each update the mean of its micro-batches; one copy from the device for all."""
         losses, self._losses = self._losses, []
         if not losses:
             return
@@ -230,12 +230,12 @@ class Track(Tracking, Forecast):
         Trainer(logger=WandbLogger(), callbacks=[Track("cosine(3e-4, total='100%')")])
 
     Any logger will do: W&B, MLflow, TensorBoard, CSV. The hyper-parameters get `laju/schedule`, the schedule's text, and
-    `laju/fingerprint`; the metrics `lr/planned`, `lr/used` and those of `Forecast`. The first update that uses another rate than
-    the plan's is warned of. The used rate is the one of the first optimizer's first group.
+    `laju/fingerprint`; the metrics `lr/planned`, `lr/used` and the figures of `Forecast`. A warning names the first update that
+    uses another rate than the plan's. The used rate is the rate of the first optimizer's first group.
 
     Args:
-        schedule: the plan, as in `Forecast`. By default what the trainer's first scheduler does.
-        options: any other argument of `Forecast`.
+        schedule: the plan, as in `Forecast`. By default the schedule of the trainer's first scheduler.
+        options: further arguments of `Forecast`.
 
     Raises:
         ValueError, OSError: a mistake in the arguments, before the training.
@@ -258,7 +258,7 @@ class Track(Tracking, Forecast):
 
 
 def _scale(trainer: Any) -> Scale:
-    """How many updates the units of a schedule are in the trainer's run, as far as it knows."""
+    """The updates in each unit of the trainer's run, as far as the trainer knows."""
     per = [("updates", Fraction(1))]
     total = trainer.estimated_stepping_batches
     if 0 < total < math.inf:

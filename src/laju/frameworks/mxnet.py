@@ -1,8 +1,8 @@
 """A schedule as an MXNet learning-rate scheduler, for `gluon.Trainer` and any `mxnet.optimizer.Optimizer`.
 
-MXNet's optimizer owns the clock: it calls the scheduler with 1 for the first update, so `Scheduler` answers n with
-schedule(n - 1). What needs more than a rate (a position, weight decay, a metric, a checkpoint) has to know that clock:
-`attach` shows it.
+MXNet's optimizer owns the clock: the optimizer calls the scheduler with 1 for the first update, so `Scheduler` answers n with
+schedule(n - 1). Features beyond a rate (a position, weight decay, a metric, a checkpoint) need to know that clock: `attach`
+passes the optimizer to the scheduler.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ KIND = "mxnet.Scheduler"
 
 
 class _Found(NamedTuple):
-    """What a checkpoint says, read and checked against the scheduler that will follow it."""
+    """The contents of a checkpoint, read and checked against the scheduler that will follow the checkpoint."""
 
     position: int
     schedules: dict[str, Schedule]
@@ -43,7 +43,7 @@ class _Found(NamedTuple):
 
 
 class _Loading:
-    """The scheduler that is to take the place of the one in the trainer's file."""
+    """The scheduler that will replace the scheduler in the trainer's file."""
 
     def __init__(self, scheduler: Scheduler, policy: Policy) -> None:
         self.scheduler, self.policy = scheduler, policy
@@ -56,21 +56,22 @@ _LOADING: contextvars.ContextVar[_Loading | None] = contextvars.ContextVar("load
 class Scheduler(LRScheduler):  # type: ignore[misc]  # MXNet has no types
     """Gives an MXNet optimizer the rate schedule(t) for update t, t from 0.
 
-    MXNet's count n is 1 in the first update: rate(n) = schedule(n - 1)·factor. Each parameter's `lr_mult` multiplies it, so
+    MXNet's count n is 1 in the first update: rate(n) = schedule(n - 1)·factor. Each parameter's `lr_mult` multiplies the rate, so
     parameters keep their ratios. `trainer.learning_rate` is the rate of the last update, and schedule(0) before the first.
 
     Args:
         schedule: absolute learning rates; a schedule, or its text.
-        wd: a schedule (or its text) of the optimizer's weight decay `wd`; each parameter's `wd_mult` multiplies it.
+        wd: a schedule (or its text) of the optimizer's weight decay `wd`; each parameter's `wd_mult` multiplies the value.
         controller: a metric-driven rule such as `laju.adaptive.Plateau`, or a `Controller`; its factor multiplies the rate.
         observe_within: updates within which `observe` must be called, again and again; by default a warning after 10,000.
-        policy: what a checkpoint of other schedules does: "strict" is an error that shows both, "new" follows the code's from
+        policy: the effect of a checkpoint of other schedules: "strict" is an error that shows both, "new" follows the code's from
             the saved position, "saved" goes on with the checkpoint's.
         plan: the run, for schedules in epochs or percent.
 
-    Give it to the optimizer as `lr_scheduler`, or to an existing trainer by `attach`. `wd`, a controller and checkpoints need
-    `attach` in any case. `trainer.save_states` writes the schedule too; load it with `scheduler.load_states(trainer, file)`.
-    `trainer.load_states` alone would put the file's schedule unseen in the place of the code's, and is an error.
+    Pass the scheduler to the optimizer as `lr_scheduler`, or to an existing trainer by `attach`. `wd`, a controller and
+    checkpoints need `attach` in any case. `trainer.save_states` writes the schedule too; load with
+    `scheduler.load_states(trainer, file)`. `trainer.load_states` alone would silently put the file's schedule in the place of the
+    code's, and is an error.
 
     - `begin_num_update=k` starts at schedule(k), also without a checkpoint.
     - A parameter that has missed updates (`ignore_stale_grad`) can get the value of the update before: MXNet hands over the
@@ -130,7 +131,7 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # MXNet has no types
 
     @property
     def base_lr(self) -> float:
-        """The value of update 0; writing it changes nothing."""
+        """The value of update 0; an assignment changes nothing."""
         return self._values.at(0)
 
     @base_lr.setter
@@ -151,7 +152,7 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # MXNet has no types
             t -= 1
         rate = self._values.at(t)
         if optimizer is not None:
-            if self._wd is not None:  # optimizers read it after the rate
+            if self._wd is not None:  # optimizers read the weight decay after the rate
                 optimizer.wd = self._wd.at(t)
             if self.controller is not None:
                 self._check_fed(t - self._fed)
@@ -165,17 +166,17 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # MXNet has no types
         return bool(self._offset) or self._pending is not None or self._wd is not None or self.controller is not None
 
     def attach(self, trainer: Any) -> Self:
-        """Follow the count of a trainer's optimizer, and be its scheduler if it has none.
+        """Follow the count of a trainer's optimizer, and become its scheduler if there is none.
 
         Args:
-            trainer: a `gluon.Trainer`, or an `mxnet.optimizer.Optimizer`, as the Module API takes one.
+            trainer: a `gluon.Trainer`, or an `mxnet.optimizer.Optimizer` for the Module API.
 
         Returns:
             The scheduler itself.
 
         Raises:
             TypeError: something else, or an optimizer that has no use for a rate.
-            ValueError: it has another scheduler, this one is attached to another trainer, or MXNet's servers make the updates.
+            ValueError: the trainer has another scheduler, this scheduler another trainer, or MXNet's servers make the updates.
         """
         optimizer = _optimizer(trainer)
         _check_order(optimizer, wd=self._wd is not None)
@@ -198,7 +199,7 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # MXNet has no types
         """The optimizer whose count this scheduler follows.
 
         Raises:
-            RuntimeError: none, or one that has another scheduler by now.
+            RuntimeError: no optimizer, or an optimizer that has another scheduler by now.
         """
         owner = None if self._owner is None else self._owner()
         if owner is None:
@@ -215,7 +216,7 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # MXNet has no types
         return optimizer
 
     def _clock(self, n: int) -> Any:
-        """The optimizer, which must be the one that asks."""
+        """The optimizer, which must be the optimizer that asks."""
         optimizer = self._following()
         if n != optimizer.num_update:
             raise RuntimeError(
@@ -236,7 +237,7 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # MXNet has no types
         return int(self._following().num_update) + self._offset
 
     def set_position(self, t: int) -> None:
-        """Go to the point after `t` completed updates; doing it twice is the same as once."""
+        """Go to the point after `t` completed updates; a second call with the same `t` changes nothing."""
         self._go(whole("t", t), 0)
 
     def _go(self, t: int, observed: int) -> None:
@@ -249,7 +250,7 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # MXNet has no types
     # --- metrics -------------------------------------------------------------------------------------------------
 
     def observe(self, metric: Any) -> float:
-        """Tell the controller a metric, and apply what it decides to the next update.
+        """Pass a metric to the controller, and apply its decision to the next update.
 
         Returns:
             The factor that multiplies the rate from now on.
@@ -305,14 +306,14 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # MXNet has no types
     def load_state_dict(self, state_dict: dict[str, Any], policy: Policy | None = None) -> None:
         """Go to the saved position; `state_dict` is not changed, and after an error neither is the scheduler.
 
-        It is for a run whose trainer's states were not saved, or is called besides `load_states`, before or after it.
+        Use this for a run whose trainer's states were not saved, or besides `load_states`, before or after.
 
         Args:
-            state_dict: what `state_dict()` returned.
+            state_dict: returned by `state_dict()`.
             policy: for this time, instead of the scheduler's own.
 
         Raises:
-            StateError: a state of something else or another version; with "strict", of other schedules.
+            StateError: no state of this kind, or another version; with "strict", different schedules.
         """
         found = self._read(state_dict, self.policy if policy is None else check_policy(policy))
         if self._owner is not None:
@@ -321,17 +322,17 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # MXNet has no types
         self._go(found.position, found.observed)
 
     def load_states(self, trainer: Any, fname: str | os.PathLike[str], policy: Policy | None = None) -> None:
-        """`trainer.load_states(fname)`, with this scheduler in the place of the one in the file, at the position of the file.
+        """`trainer.load_states(fname)`, with this scheduler in the place of the file's, at the position of the file.
 
-        A file or a schedule that is refused leaves the trainer and the scheduler as they were.
+        A file or a schedule that is refused leaves the trainer and the scheduler unchanged.
 
         Args:
             trainer: a `gluon.Trainer`.
-            fname: what `trainer.save_states` wrote.
+            fname: a file that `trainer.save_states` wrote.
             policy: for this time, instead of the scheduler's own.
 
         Raises:
-            StateError: the file has no schedule of laju; with "strict", another one.
+            StateError: the file has no schedule of laju; with "strict", another schedule.
         """
         if not _is_trainer(trainer):
             raise TypeError(f"trainer must be a gluon.Trainer, got {shown(trainer)}")
@@ -365,7 +366,7 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # MXNet has no types
             have, had = ("a", "none") if self.controller is not None else ("no", "one")
             raise StateError(f"this scheduler has {have} controller, but the state was saved with {had}")
         if self.controller is not None and saved is not None:
-            copy.copy(self.controller).load_state_dict(saved)  # what is wrong with it is said before anything changes
+            copy.copy(self.controller).load_state_dict(saved)  # an error comes before anything changes
         observed, offset = whole("observed", more.get("observed", 0)), int(more.get("offset", 0))
         return _Found(position, schedules, saved, observed, offset)
 
@@ -380,7 +381,7 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # MXNet has no types
     # --- copies --------------------------------------------------------------------------------------------------
 
     def __reduce__(self) -> tuple[Callable[[dict[str, Any]], Scheduler], tuple[dict[str, Any]]]:
-        """As `save_states` writes it, which pickles the optimizer with its scheduler."""
+        """The form for `save_states`, which pickles the optimizer with its scheduler."""
         position = self.position if self._needs_clock else 0
         return _restored, (self._state(position, offset=self._offset),)
 
@@ -398,7 +399,7 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # MXNet has no types
 
 
 def _restored(state: dict[str, Any]) -> Scheduler:
-    """What stands for a scheduler in a pickle: the one that is being loaded, which has checked the state."""
+    """The replacement of a scheduler in a pickle: the scheduler that is being loaded, which has checked the state."""
     loading = _LOADING.get()
     if loading is not None:
         loading.found = loading.scheduler._read(state, loading.policy)
@@ -457,7 +458,7 @@ def trace(scheduler: Callable[[int], float], n: int) -> list[float]:
     """The sequence that an MXNet scheduler really uses in the first `n` updates of a `gluon.Trainer`.
 
     Args:
-        scheduler: an MXNet `LRScheduler` or any function of MXNet's count. It is copied, so the caller's is not used up.
+        scheduler: an MXNet `LRScheduler` or any function of MXNet's count. A copy runs, so the caller's is not used up.
         n: updates.
 
     Raises:
@@ -488,7 +489,7 @@ def trace(scheduler: Callable[[int], float], n: int) -> list[float]:
 
 
 class _Recording(mx_optimizer.SGD):  # type: ignore[misc]  # MXNet has no types
-    """SGD that keeps the rates that its updates used, as the scheduler gave them."""
+    """SGD that keeps the rates of its updates, as the scheduler gave the rates."""
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)

@@ -29,21 +29,21 @@ KIND = "paddle.Scheduler"
 class Scheduler(LRScheduler):  # type: ignore[misc]  # Paddle is not installed where types are checked
     """Gives a Paddle optimizer the rate schedule(t)·factor for update t, t from 0.
 
-    Give it to the optimizer as `learning_rate`, and call `step()` after each `optimizer.step()`, as for Paddle's own;
-    `paddle.Model` calls it. A group's "learning_rate" and a parameter's `optimize_attr["learning_rate"]` multiply the rate, so
-    that they keep their ratios.
+    Pass the scheduler to the optimizer as `learning_rate`, and call `step()` after each `optimizer.step()`, as for Paddle's own
+    schedulers; `paddle.Model` calls `step()` itself. A group's "learning_rate" and a parameter's `optimize_attr["learning_rate"]`
+    multiply the rate, so groups and parameters keep their ratios.
 
     Args:
         schedule: absolute learning rates; a schedule, or its text.
         controller: a metric-driven rule such as `laju.adaptive.Plateau`, or a `Controller`; its factor multiplies the rate.
         observe_within: updates within which `observe` must be called, again and again; by default a warning after 10,000.
-        policy: what a checkpoint of other schedules does: "strict" is an error that shows both, "new" follows the code's from
+        policy: the effect of a checkpoint of other schedules: "strict" is an error that shows both, "new" follows the code's from
             the saved position, "saved" goes on with the checkpoint's.
-        count: "applied" counts a call of `step` only if the rate was asked for since the last one, which leaves out the
+        count: "applied" counts a call of `step` only if the rate was asked for since the last call, which leaves out the
             micro-batches of an accumulated gradient; "calls" counts every call.
         plan: the run, for a schedule in epochs or percent.
 
-    An update that a `GradScaler` skips asks for the rate all the same: call `step()` only after those that were applied.
+    An update that a `GradScaler` skips asks for the rate all the same: call `step()` only after updates that were applied.
 
     Raises:
         TypeError: not a schedule, or not a rule.
@@ -72,7 +72,7 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # Paddle is not installed w
         count: Literal["applied", "calls"] = "applied",
         plan: RunPlan | None = None,
     ) -> None:
-        # LRScheduler's own __init__ is left out on purpose: it takes a step.
+        # LRScheduler's own __init__ is left out on purpose: that method takes a step.
         hint = "a Paddle optimizer has no base of its own; write base * schedule, and give groups their ratios by 'learning_rate'"
         schedule = given("schedule", schedule, plan, hint=hint)
         if count not in ("applied", "calls"):
@@ -111,7 +111,7 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # Paddle is not installed w
         return self._values.at(self.last_epoch) * (1.0 if self.controller is None else self.controller.factor)
 
     def step(self, epoch: int | None = None) -> None:
-        """Count one completed update; with a position, as Paddle's composite schedulers call it, go there.
+        """Count a completed update; with a position, as Paddle's composite schedulers pass, go to that position.
 
         Raises:
             RuntimeError: a metric-driven factor was not fed within `observe_within` updates.
@@ -132,13 +132,13 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # Paddle is not installed w
         self.set_position(self.last_epoch + 1)
 
     def set_position(self, t: int) -> None:
-        """Go to the point after `t` completed updates; doing it twice is the same as once."""
+        """Go to the point after `t` completed updates; a second call with the same `t` changes nothing."""
         self.last_epoch = whole("t", t)
         self.last_lr = self.get_lr()
         self._asked = False
 
     def observe(self, metric: Any) -> float:
-        """Tell the controller a metric, and apply what it decides to the next update.
+        """Pass a metric to the controller, and apply its decision to the next update.
 
         Returns:
             The factor that multiplies the rate from now on.
@@ -173,7 +173,7 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # Paddle is not installed w
     def state_dict(self) -> dict[str, Any]:
         """The counter, the schedule and the controller's state: plain numbers, texts and lists.
 
-        The optimizer's `state_dict()` holds it as "LR_Scheduler".
+        The optimizer's `state_dict()` holds this state as "LR_Scheduler".
         """
         return save(
             KIND,
@@ -186,11 +186,11 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # Paddle is not installed w
     def set_state_dict(self, state_dict: Mapping[str, Any], policy: Policy | None = None) -> None:
         """Go to the saved position; `state_dict` is not changed, and after an error neither is the scheduler.
 
-        The optimizer's `set_state_dict` calls it. An optimizer that has no scheduler yet drops the state, so give it this
+        The optimizer's `set_state_dict` calls this method. An optimizer without a scheduler drops the state, so attach this
         scheduler before, or load the scheduler's own state after.
 
         Args:
-            state_dict: what `state_dict()` returned.
+            state_dict: returned by `state_dict()`.
             policy: for this time, instead of the scheduler's own.
 
         Raises:
@@ -215,7 +215,7 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # Paddle is not installed w
     set_dict = set_state_dict
 
     def state_keys(self) -> None:
-        """Paddle's own way to name what is saved, which `state_dict` does without."""
+        """Paddle's own way to name the saved attributes, which `state_dict` does without."""
         self.keys = list(self.state_dict())
 
     def __repr__(self) -> str:
@@ -226,7 +226,7 @@ def trace(scheduler: LRScheduler, n: int) -> list[float]:
     """The sequence that a Paddle scheduler really uses in the next `n` updates, stepped once after each.
 
     Args:
-        scheduler: any of Paddle's schedulers. It is copied, so the caller's is not used up.
+        scheduler: any of Paddle's schedulers. A copy runs, so the caller's is not used up.
         n: updates.
 
     Raises:

@@ -1,8 +1,8 @@
 """Checkpoints of adapters: a counter, the schedules with their fingerprint, and the state of a metric-driven controller.
 
-A state is one flat object of numbers and texts, with the same keys whatever is scheduled. JSON takes it, and so does
-`torch.load(weights_only=True)`; a loader that merges by key, such as torch.distributed.checkpoint, cannot mix two states. What is
-nested, schedules above all, is one text of JSON each; version 1 had objects there.
+A state is a flat object of numbers and texts, with the same keys whatever is scheduled. JSON takes such an object, and so does
+`torch.load(weights_only=True)`; a loader that merges by key, such as torch.distributed.checkpoint, cannot mix two states. Nested
+values, schedules above all, are a text of JSON each; version 1 had objects there.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ VERSION = 2
 Policy = Literal["strict", "new", "saved"]
 POLICIES = ("strict", "new", "saved")
 _OWN = ("laju", "kind", "position", "fingerprint", "schedules", "checksum")
-_PLAIN = ("laju", "kind", "position", "fingerprint", "checksum")  # every other text is JSON
+_PLAIN = ("laju", "kind", "position", "fingerprint", "checksum")  # all further texts are JSON
 
 
 def check_policy(policy: str) -> Policy:
@@ -34,7 +34,7 @@ def check_policy(policy: str) -> Policy:
 
 
 def fingerprint(schedules: Mapping[str, Schedule]) -> str:
-    """One hash for the schedules of all hyper-parameters."""
+    """A common hash for the schedules of all hyper-parameters."""
     return _of_all({name: schedule.fingerprint for name, schedule in schedules.items()})
 
 
@@ -43,7 +43,7 @@ def _of_all(fingerprints: Mapping[str, str]) -> str:
 
 
 def save(kind: str, position: int, schedules: Mapping[str, Schedule], **more: Any) -> dict[str, Any]:
-    """The state of an adapter of that kind at a position; `more` are its own numbers and, as JSON, whatever else it knows."""
+    """The state of an adapter of that kind at a position; `more` are its own numbers and, as JSON, its further values."""
     trees = {name: schedule.to_json() for name, schedule in schedules.items()}
     return sealed(
         {
@@ -58,7 +58,7 @@ def save(kind: str, position: int, schedules: Mapping[str, Schedule], **more: An
 
 
 def with_schedules(state: Mapping[str, Any], schedules: Mapping[str, Schedule]) -> dict[str, Any]:
-    """The same state with other schedules, in the present layout."""
+    """The same state with its schedules replaced, in the present layout."""
     more = {name: value for name, value in opened(state).items() if name not in _OWN}
     return save(state["kind"], state["position"], schedules, **more)
 
@@ -102,7 +102,7 @@ def load(
     With "new", the state of another library's scheduler gives the position too, by its `last_epoch`.
 
     Raises:
-        StateError: a state of something else or of another version; with "strict", other schedules, which the message shows.
+        StateError: no state of this kind, or another version; with "strict", different schedules, which the message shows.
     """
     if not isinstance(state, Mapping) or "laju" not in state or "position" not in state:
         return _of_others(kind, state, policy), dict(schedules), {}
@@ -118,7 +118,7 @@ def load(
         intact = state.get("fingerprint") == _of_all({name: fingerprint_of(tree) for name, tree in trees.items()})
         if state["laju"] != 1:
             intact = intact and state.get("checksum") == _checksum(sealed)
-        # As trees: a schedule that is not the code's own is built only where that is asked for, or to show it.
+        # As trees: a schedule that is not the code's own is built only on request, or to show it.
         same = trees == {name: schedule.tree() for name, schedule in schedules.items()}
         keeps = policy == "new" or same
         follow = dict(schedules) if keeps else {name: from_json(tree) for name, tree in saved.items()}
@@ -165,11 +165,11 @@ def _of_others(kind: str, state: Any, policy: Policy) -> int:
 def load_controller(controller: Controller | None, saved: Any, policy: Policy) -> Controller | None:
     """A copy of the controller that goes on from the saved state; None when there is nothing to take over.
 
-    With "new" the code's rule goes on from what the saved one knew, or from its beginning where it is another kind of rule;
-    with "saved" the checkpoint's rule goes on.
+    With "new" the code's rule goes on from the state of the saved rule, or from its beginning where the saved rule is of another
+    kind; with "saved" the checkpoint's rule goes on.
 
     Raises:
-        StateError: a controller on one side only, unless "new"; with "strict", another rule or other parameters.
+        StateError: a controller on one side only, unless "new"; with "strict", another rule or different parameters.
     """
     if controller is None or saved is None:
         if policy != "new" and (controller is None) != (saved is None):

@@ -31,22 +31,22 @@ with needed_by("laju.frameworks.transformers", "transformers"):
 
 
 class Schedule(Deferred, TrainerCallback):
-    """Drives the optimizer of a `Trainer` by schedules whose lengths are those of the trainer's run.
+    """Drives the optimizer of a `Trainer` by schedules with lengths in units of the trainer's run.
 
-    The schedule is both the scheduler and a callback of the trainer, since a trainer tells callbacks alone what the run is. A
+    The schedule is both the scheduler and a callback of the trainer, since a trainer describes the run to callbacks alone. A
     percent is of `max_steps`; an epoch has as many updates as the trainer makes of its batches. Checkpoints and
     `resume_from_checkpoint` are the trainer's own: a state that is loaded before training begins waits for the optimizer. Each
     `train()` begins anew otherwise.
 
     Args:
-        lr: what drives the learning rate, as in `laju.frameworks.torch.Scheduler`: a schedule or its text, a `Factor` of the
+        lr: the drive of the learning rate, as in `laju.frameworks.torch.Scheduler`: a schedule or its text, a `Factor` of the
             trainer's `learning_rate`, or a mapping from groups to these.
-        controller: a metric-driven rule such as `laju.adaptive.Plateau`; it is told `monitor` at each evaluation.
+        controller: a metric-driven rule such as `laju.adaptive.Plateau`, which observes `monitor` at each evaluation.
         monitor: the metric of an evaluation that the controller observes.
-        options: any other argument of `laju.frameworks.torch.Scheduler`, such as `weight_decay` or `policy`.
+        options: further arguments of `laju.frameworks.torch.Scheduler`, such as `weight_decay` or `policy`.
 
     Raises:
-        TypeError, ValueError: what the scheduler raises, when training begins.
+        TypeError, ValueError: any error of the scheduler, when training begins.
         RuntimeError: training began without the callback or with another scheduler; `callbacks=[s]` or `optimizers=(None, s)`
             is missing.
         UnresolvedError: a length that the run of the trainer does not say, such as tokens.
@@ -86,7 +86,7 @@ class Schedule(Deferred, TrainerCallback):
                 f"the trainer steps a {type(lr_scheduler).__name__}, and {shown(self)} is a callback alone, so its rates would "
                 "not be used: give it as the scheduler as well, Trainer(…, optimizers=(None, s), callbacks=[s])"
             )
-        inner = getattr(optimizer, "optimizer", optimizer)  # Accelerate's wrapper steps it, or skips it
+        inner = getattr(optimizer, "optimizer", optimizer)  # Accelerate's wrapper steps or skips the inner optimizer
         self.scheduler = Scheduler(inner, plan=_scale(args, state, train_dataloader), **self._arguments)
         if self._pending is not None:
             self.scheduler.load_state_dict(self._pending)
@@ -107,7 +107,7 @@ class Schedule(Deferred, TrainerCallback):
         return self.scheduler
 
     def step(self, *metric: Any) -> None:
-        """Count one completed update and put the values of the next one in place."""
+        """Count a completed update and write the values of the next update into the optimizer."""
         self._bound().step(*metric)
 
     def get_last_lr(self) -> list[Any]:
@@ -124,26 +124,26 @@ class Schedule(Deferred, TrainerCallback):
 
 
 class Forecast(Forecasting, TrainerCallback):
-    """Forecasts what a run ends at while the run is going on, in a process beside the training, on rank 0.
+    """Forecasts the end of a run while the run is going on, in a process beside the training, on rank 0.
 
         trainer = Trainer(…)
         trainer.add_callback(Forecast(trainer))
 
-    Each time the trainer logs `monitor`, it logs the latest answer too: `forecast/end`, the band `forecast/low` and
+    Each time the trainer logs `monitor`, the trainer logs the latest answer too: `forecast/end`, the band `forecast/low` and
     `forecast/high`, and `forecast/update`, the last update that the answer is from. A resumed run goes on with the losses of
     `log_history`. Errors become `note`, and refusals are in `ending`; the training goes on.
 
     Args:
         trainer: the trainer, which tells callbacks too little otherwise.
         schedule: of the whole run, as `laju.forecast.ending` takes a schedule, or with lengths in percent, epochs or samples of
-            the trainer's run. By default what the trainer's scheduler does.
+            the trainer's run. By default the schedule of the trainer's scheduler.
         monitor: the logged metric whose end is forecast, such as "loss" or "eval_loss".
         level: probability of the band.
         prior: past runs, as `laju.forecast.ending` takes a prior.
 
     Attributes:
         ending: the latest answer, a `laju.forecast.Ending`; None before the first answer.
-        note: what went wrong; None while all is well.
+        note: the error that stopped the forecast; None while all is well.
 
     Raises:
         TypeError, ValueError, OSError: a mistake in the arguments, before the training.
@@ -200,14 +200,14 @@ class Track(Tracking, Forecast):
         trainer = Trainer(…)
         trainer.add_callback(Track(trainer, "cosine(3e-4, total='100%')"))
 
-    The trackers of `report_to` get `laju/schedule`, the schedule's text, and `laju/fingerprint` as the run's configuration. Each
-    time the trainer logs `monitor`, it logs `lr/planned`, `lr/used` and the figures of `Forecast` too. The first update that uses
-    another rate than the plan's is warned of. The used rate is the one of the first group.
+    The trackers of `report_to` get `laju/schedule`, the schedule's text, and `laju/fingerprint` as the run's configuration. With
+    `monitor`, the trainer also logs `lr/planned`, `lr/used` and the figures of `Forecast`. A warning names the first update that
+    uses another rate than the plan's. The used rate is the rate of the first group.
 
     Args:
         trainer: the trainer.
-        schedule: the plan, as in `Forecast`. By default what the trainer's scheduler does.
-        options: any other argument of `Forecast`.
+        schedule: the plan, as in `Forecast`. By default the schedule of the trainer's scheduler.
+        options: further arguments of `Forecast`.
 
     Raises:
         TypeError, ValueError, OSError: a mistake in the arguments, before the training.
@@ -241,7 +241,7 @@ def _runs(trainer: Any) -> Iterator[Any]:
 
 
 def _scale(args: Any, state: Any, train_dataloader: Any) -> Scale:
-    """How many updates the units of a schedule are in the trainer's run, as far as it knows."""
+    """The updates in each unit of the trainer's run, as far as the trainer knows."""
     per = [("updates", Fraction(1)), ("%", Fraction(state.max_steps, 100))]
     per.append(("samples", Fraction(1, args.train_batch_size * args.gradient_accumulation_steps * args.world_size)))
     if isinstance(train_dataloader, Sized):  # a stream has no length, and a schedule in epochs will say so

@@ -1,4 +1,4 @@
-"""What adapters share: schedules as they are given, their values of consecutive updates, and factors of each group's base."""
+"""The common base of adapters: schedules as arguments, values of consecutive updates, and factors of each group's base."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _FOREIGN = {
         "the last value is the schedule's own: lr=laju.cosine(0.1, total=9, final=0.01)",
     ),
 }
-"""Words of other schedulers' constructors, and how laju says the same."""
+"""Arguments of other schedulers' constructors, and the same in laju."""
 
 
 def given(
@@ -43,10 +43,10 @@ def given(
 
     Args:
         name: of the argument, for errors.
-        value: what was given.
+        value: the argument.
         plan: of the run, or the lengths of its units in updates; a schedule in updates needs no plan.
         resolved: whether lengths in units need a plan here.
-        hint: what to write instead of a `Factor`, where the framework has no base that a factor could multiply.
+        hint: the replacement of a `Factor`, where the framework has no base that a factor could multiply.
 
     Raises:
         TypeError: neither a schedule nor a text.
@@ -87,13 +87,13 @@ class Factor:
 
 
 Driven = Schedule | Factor | float | str
-"""What drives a hyper-parameter: absolute values as a schedule or its text, a factor of each group's base, or one number."""
+"""The drive of a hyper-parameter: absolute values as a schedule or its text, a factor of each group's base, or a number."""
 
 
 def driven(
     name: str, value: Any, plan: RunPlan | Scale | None = None, *, resolved: bool = True
 ) -> Schedule | Factor | float:
-    """What drives a hyper-parameter: as `given`, or a number, or a factor whose schedule is resolved as well.
+    """The drive of a hyper-parameter: as `given`, or a number, or a factor whose schedule is resolved as well.
 
     Raises:
         TypeError: neither a schedule nor its text, a `Factor` nor a number.
@@ -117,7 +117,7 @@ def by_epoch(schedule: Schedule, plan: RunPlan | Scale | None = None) -> tuple[S
     the plan of the run.
 
     Raises:
-        UnresolvedError: lengths in other units, or updates beside epochs, without a plan.
+        UnresolvedError: lengths in units besides epochs, or updates beside epochs, without a plan.
 
     >>> from laju import linear
     >>> by_epoch(linear(1, 0, total="4 epochs"))
@@ -162,7 +162,7 @@ def _in_updates(schedule: Schedule) -> bool:
 
 
 def foreign(word: str) -> str:
-    """How laju says what an argument of another library's scheduler says, as the end of an error message."""
+    """The end of an error message: laju's equivalent for an argument of another library's scheduler."""
     return f"; {_FOREIGN[word]}" if word in _FOREIGN else ""
 
 
@@ -173,7 +173,7 @@ class Values:
 
     Args:
         schedule: in updates.
-        stride: updates of the schedule from one position to the next, for a clock that counts epochs.
+        stride: updates of the schedule for each position, for a clock that counts epochs.
     """
 
     __slots__ = ("begin", "block", "end", "schedule", "stride")

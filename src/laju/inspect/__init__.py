@@ -1,4 +1,4 @@
-"""What a schedule does, before a run: its facts, its findings, what differs between two, and longer or shorter runs."""
+"""Schedules before a run: facts, findings, the difference of two schedules, and longer or shorter runs."""
 
 from laju.core.measure import run_length
 from laju.inspect.description import Description, Jump, Segment, breakpoints, describe, formula, jumps

@@ -1,4 +1,4 @@
-"""What a schedule does over a run: its segments, extremes, sums, and where it jumps."""
+"""The facts of a schedule over a run: segments, extremes, sums and jumps."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _MOST = 1_000
 
 @dataclass(frozen=True)
 class Segment:
-    """Updates `begin` to `end` - 1, in which one formula is in force; `end` is None when it never ends.
+    """Updates `begin` to `end` - 1, all by the same formula; `end` is None for a segment without end.
 
-    `first` is the value at `begin`, `last` the one that the segment arrives at, at `end`.
+    `first` is the value at `begin`, `last` the value that the segment arrives at, at `end`.
     """
 
     begin: int
@@ -47,9 +47,9 @@ class Jump:
 class Description:
     """The facts of a schedule over a run of `updates` updates.
 
-    `final` is the value of the last update, `end` the one that it arrives at; `sum` is Σ s(t) and `sum_of_squares` Σ s(t)²
+    `final` is the value of the last update, `end` the value after the last update; `sum` is Σ s(t) and `sum_of_squares` Σ s(t)²
     over t = 0 … updates - 1; `monotone` is "constant", "rising", "falling" or None. `breakpoints`, `jumps` and `segments` are
-    those of the first 1,000 segments; `complete` says whether these are all.
+    cover the first 1,000 segments; `complete` says whether these are all.
     """
 
     updates: int
@@ -77,7 +77,7 @@ class Description:
 def describe(schedule: Schedule, updates: int | None = None) -> Description:
     """The facts of a schedule over a run.
 
-    Each value is computed in runs of up to four million updates; for longer ones see `laju.core.measure`.
+    Each value is computed in runs of up to four million updates; for longer runs see `laju.core.measure`.
 
     Args:
         schedule: a schedule in updates.
@@ -135,10 +135,10 @@ def jumps(schedule: Schedule, updates: int | None = None) -> list[Jump]:
 
 
 def _rows(schedule: Schedule, n: int) -> Iterator[tuple[int, Part]]:
-    """(first update, part) of the outline, with each step of a staircase; the last one of those that begin at one update."""
+    """(first update, part) of the outline, with each step of a staircase; of parts that begin at the same update, the last."""
     at, last = 0, None
     for part in stepwise(schedule.outline(0, n)):
-        begin = math.ceil(part.begin)  # a boundary between two updates shows at the second one
+        begin = math.ceil(part.begin)  # a boundary between two updates shows at the later update
         if begin >= n:
             break
         if last is not None and begin > at:
@@ -160,17 +160,17 @@ def _jumps(schedule: Schedule, rows: Sequence[tuple[int, Part]]) -> Iterator[Jum
 
 
 _RESIDUE = 1e-15
-"""What rounding may leave of a difference, as a share of what was subtracted."""
+"""The rounding error of a difference, as a share of the values subtracted."""
 
 
 def _size(schedule: Schedule, known: float) -> float:
-    """What the values are differences of: what no value exceeds in size, else the largest that is known."""
+    """The size of the values that are subtracted: the bound of the schedule, else the largest known value."""
     bound = schedule._bound()
     return known if bound is None or not math.isfinite(bound) else bound
 
 
 def _plain(value: float, size: float) -> float:
-    """A limit from the left without the trace of the tiny step to it: 0 where nothing but rounding is left of it."""
+    """A limit from the left without the trace of the tiny step before the limit: 0 where only rounding is left."""
     return 0.0 if abs(value) <= _RESIDUE * size else float(f"{value:.12g}")
 
 
@@ -178,14 +178,14 @@ def _segments(schedule: Schedule, rows: Sequence[tuple[int, Part]], n: int, size
     for (begin, part), (end, _) in itertools.pairwise([*rows, (n, None)]):
         assert part is not None
         last = part.arrives if part.end <= n else part.at(n)
-        if not isinstance(part.piece.form, Geometric | InversePower):  # which may well come as near to 0 as that
+        if not isinstance(part.piece.form, Geometric | InversePower):  # whose values may truly be as small as rounding errors
             last = _plain(last, size)
         yield Segment(begin, end, schedule(begin), float(f"{last:.12g}"), _words(part))
 
 
 def breakpoints(schedule: Schedule, until: int) -> Iterator[int]:
     """Updates in (0, until) at which another formula comes into force, in order.
-
+Updates in (0, until) at which another formula comes into force, in order.
     >>> from laju import cosine, linear
     >>> list(breakpoints(cosine(1, total=10, warmup=4) * linear(1, 0, total=7), until=100))
     [4, 7, 10]
@@ -194,7 +194,7 @@ def breakpoints(schedule: Schedule, until: int) -> Iterator[int]:
 
 
 def formula(schedule: Schedule, t: int) -> str:
-    """What is in force at update t, in words.
+    """The formula in force at update t, in words.
 
     >>> from laju import cosine
     >>> formula(cosine(0.3, total=20, warmup=5), 7)

@@ -28,15 +28,15 @@ class Difference:
     Args:
         updates: that were compared.
         tolerance: values count as equal up to tolerance·max(|a|, |b|).
-        first: the first update at which they differ; None when they are equal.
+        first: the first update at which the values differ; None when all are equal.
         first_values: (a, b) there.
         peak: the largest finite |a| or |b| among the updates.
-        matters: the first update at which |a - b| is more than a thousandth of the peak (`SHARE`); None where there is none.
+        matters: the first update at which |a - b| is more than a thousandth of the peak (`SHARE`); None if there is none.
         matters_values: (a, b) there.
         largest: the largest |a - b|.
-        largest_at, largest_values: where it is first, and (a, b) there.
+        largest_at, largest_values: the first update with that difference, and (a, b) there.
         relative: the largest |a - b| / max(|a|, |b|), which is 0 where both are 0, and at most 2.
-        relative_at: where it is first.
+        relative_at: the first update with that relative difference.
         area: Σ |a - b|.
         relative_area: Σ |a - b| / max(Σ |a|, Σ |b|).
     """
@@ -84,7 +84,7 @@ class Difference:
 
 
 def _pair(a: float, b: float) -> str:
-    """Two values with as many digits as tell them apart."""
+    """Two values with as many digits as distinguish the values."""
     digits = next((n for n in (6, 9, 12, 15) if f"{a:.{n}g}" != f"{b:.{n}g}"), 17)
     return f"{a:.{digits}g} and {b:.{digits}g}"
 
@@ -104,7 +104,7 @@ def diff(
 
     Args:
         a, b: schedules in updates, or in units of the plan; rates of updates 0, 1, 2, …, shape (n,); schedulers of frameworks
-            and functions of the update, of which `laju.trace` runs a copy. For a group but the first: `laju.trace(…, group=1)`.
+            and functions of the update, of which `laju.trace` runs a copy. For a later group: `laju.trace(…, group=1)`.
         updates: of the run; by default the plan's, else until both schedules end. A scheduler has no end.
         plan: the run, for schedules in epochs, tokens or percent.
         tolerance: relative: values count as equal when |a - b| ≤ tolerance·max(|a|, |b|). The default of 1e-12 is some
@@ -142,7 +142,7 @@ def diff(
     for t, x, y in _blocks(a, b, n, relative=tolerance):
         with np.errstate(all="ignore"):
             apart = np.where((x == y) | (np.isnan(x) & np.isnan(y)), 0.0, np.abs(x - y))
-            apart[np.isnan(apart)] = np.inf  # a number and none are as far apart as can be
+            apart[np.isnan(apart)] = np.inf  # a number and NaN are as far apart as can be
             size = np.maximum(np.abs(x), np.abs(y))
             ratio = np.where(apart == 0, 0.0, np.where(np.isfinite(apart), apart / size, 2.0))
             beyond = np.flatnonzero((apart > 0) & ~(apart <= tolerance * np.where(np.isfinite(size), size, 0.0)))
@@ -186,7 +186,7 @@ def diff(
 
 
 def _resolved(given: Any, plan: RunPlan | None) -> Any:
-    """A schedule in updates, of a schedule or of rates; a scheduler as it is."""
+    """A schedule in updates, of a schedule or of rates; a scheduler unchanged."""
     if isinstance(given, np.ndarray | list | tuple):
         given = Table(tuple(np.asarray(given, float).tolist()))
     if not isinstance(given, Schedule):

@@ -1,4 +1,4 @@
-"""Runs that become longer or shorter than planned: hold, extend, cool down. Each says what jumps."""
+"""Runs that become longer or shorter than planned: hold, extend, cool down. Each change lists its jumps."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from laju.inspect.description import Jump, jumps
 
 @dataclass(frozen=True)
 class Change:
-    """A new schedule, and where it jumps from `at` on; the updates before `at` are as they were."""
+    """A new schedule, and its jumps from `at` on; the updates before `at` are unchanged."""
 
     schedule: Schedule
     at: int
@@ -56,7 +56,7 @@ def hold(schedule: Schedule, at: int) -> Change:
 def cooldown(schedule: Schedule, at: int, length: int, shape: str = "linear", final: float = 0.0) -> Change:
     """The schedule up to update `at`, then from the value there down to `final` over `length` updates.
 
-    The schedule itself is not touched, so that several cooldowns can branch from one run.
+    The schedule itself is not changed, so that several cooldowns can branch from the same run.
 
     >>> from laju import constant
     >>> cooldown(constant(1.0), at=2, length=4).schedule.values(7)
@@ -72,11 +72,11 @@ def extend(schedule: Schedule, total: int, keep: Literal["value", "phase"] = "va
 
     - `value`: the rest of the schedule is stretched over the rest of the new run: s(at + (t - at)·(L - at)/(total - at)).
       Nothing jumps.
-    - `phase`: the schedule as if it had been that long from the start: s(t·L/total). The value jumps at `at`.
+    - `phase`: the schedule as if that long from the start: s(t·L/total). The value jumps at `at`.
 
     Args:
         schedule: with an end, at L.
-        total: updates of the whole run, those that were made included; shorter than L cuts the run down.
+        total: updates of the whole run, those already made included; a total below L shortens the run.
         keep: "value" or "phase".
         at: updates made already.
 
@@ -103,7 +103,7 @@ def extend(schedule: Schedule, total: int, keep: Literal["value", "phase"] = "va
         rest = stretch(schedule, float(Fraction(total) / Fraction(length)))
         rest = rest.shift(-at) if at else rest
     elif at >= length:
-        rest = schedule.shift(-at)  # it is over: the last value goes on holding
+        rest = schedule.shift(-at)  # the schedule is over: the last value goes on holding
     else:
         rest = stretch(schedule.shift(-at) if at else schedule, float(Fraction(total - at) / Fraction(length - at)))
     return _change(Chain((Take(schedule, at), rest)) if at else rest, at)

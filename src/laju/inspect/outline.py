@@ -1,7 +1,7 @@
-"""A schedule laid out in a row for the writers of other systems: the formula in force over each range of updates.
+"""A schedule as a sequence of formulas for the writers to systems outside laju: the formula of each range of updates.
 
-Schedules of most systems are such a row: a warmup, a decay, a tail. `Outline` reads the row from the outline of any schedule, in
-whole updates, so that `laju.dialects.writers` can write the row in the words of another system.
+Schedules of most systems are such a sequence: a warmup, a decay, a tail. `Outline` reads the sequence from the outline of any
+schedule, in whole updates, so that `laju.dialects.writers` can write the sequence in the terms of a system.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from laju.core.schedule import Schedule
 from laju.core.shapes import shape
 
 _FEW, _MOST = 12, 200
-"""Parts that are laid out however late they come, and however early; the rest is one part more, which no writer reads."""
+"""The numbers of parts that are laid out: at least 12, at most 200; the rest becomes a last part, which no writer reads."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class Outline:
         """Plain schedules near this schedule: a warmup up to the peak, and a curve to the last value."""
         n, peak, last = self.updates, self.peak, self.parts[-1]
         if last.level is not None and 0 < last.begin < n:
-            n = last.begin  # where it has come to its end
+            n = last.begin  # the update at which the constant tail begins
         top = int(self.places[self.values.argmax()])
         first, final = self.schedule(0), self.schedule(n)
         rises = 0 < top < n and first < peak

@@ -18,7 +18,7 @@ _MOST = 2_000
 
 
 def reworded(written: Schedule, corrected: Schedule) -> Schedule:
-    """The corrected schedule, printed like the written one with one argument changed, where that makes it.
+    """The corrected schedule, printed like the written schedule with a single argument changed, where that is possible.
 
     >>> import laju
     >>> reworded(laju.cosine(0.3, total=20), laju.Ramp(0.3, 0, 30, "cosine"))
@@ -43,7 +43,7 @@ def _numbers(tree: Any) -> set[Any]:
 
 
 def _variants(schedule: Schedule, values: list[Any]) -> Iterator[Schedule]:
-    """The schedule with one argument of one call in its words changed, or one of the schedules in it."""
+    """The schedule with a single argument changed in a call of its written form, or in a schedule inside."""
     words = schedule._written
     if isinstance(words, Call):
         yield from _changed(words, values)
@@ -63,7 +63,7 @@ def _variants(schedule: Schedule, values: list[Any]) -> Iterator[Schedule]:
 
 
 def _changed(call: Call, values: list[Any]) -> Iterator[Schedule]:
-    """What the call makes with one argument changed, then with two, such as a total and the warmup in it."""
+    """The results of the call with a single argument changed, then with two, such as a total and the warmup."""
     function = FUNCTIONS[call.name]
     choices: dict[tuple[int, str], list[Any]] = {}
     for i, (name, parameter) in enumerate(inspect.signature(function).parameters.items()):

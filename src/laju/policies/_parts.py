@@ -1,4 +1,4 @@
-"""What the policies share: what is left of a total, the lengths between boundaries, and the ramp that comes before a decay."""
+"""Shared parts of the policies: the rest of a total, the lengths between boundaries, and the ramp before a decay."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from laju.core.units import Length, plain
 
 
 def rest(total: Duration, used: Duration, name: str, *, empty: bool = False) -> Any:
-    """What `name` leaves of the total; `empty` allows nothing."""
+    """The length that `name` leaves of the total; `empty` allows 0."""
     left = total - used
     amount = left if not isinstance(left, Length) else left.single
     if amount is not None and (amount < 0 or (amount == 0 and not empty)):

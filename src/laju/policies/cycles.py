@@ -26,7 +26,7 @@ def one_cycle(
     phases: Literal[2, 3] = 2,
     first: bool = False,
 ) -> Schedule:
-    """One cycle: up to the peak, and down far under the start.
+    """A single cycle: up to the peak, and down far under the start.
 
     In two phases: start → peak in `warmup` updates, peak → final in the rest of the total. In three: start → peak and
     peak → start in `warmup` updates each, start → final in the rest.
@@ -124,7 +124,7 @@ def triangular2(start: float, peak: float, up: Span, down: Span | None = None) -
 
     Args:
         start: value at the beginning of every cycle, of at most the peak.
-        peak: value in the middle of the first one.
+        peak: value in the middle of the first cycle.
         up: updates from `start` up.
         down: updates down to `start`; by default as many as up.
 
@@ -143,9 +143,9 @@ def exp_range(start: float, peak: float, up: Span, gamma: float, down: Span | No
 
     Args:
         start: value at the beginning of every cycle, of at most the peak.
-        peak: value in the middle of the first one, but for the decay.
+        peak: value in the middle of the first cycle, but for the decay.
         up: updates from `start` up.
-        gamma: γ, the factor of one update, above 0 and of at most 1.
+        gamma: γ, the factor per update, above 0 and of at most 1.
         down: updates down to `start`; by default as many as up.
 
     >>> exp_range(0.0, 1.0, up=2, gamma=0.5).values(5)
@@ -181,8 +181,8 @@ def cosine_restarts(
         peak: value that the first cycle comes down from.
         every: updates of the first cycle, its warmup included.
         final: value that every cycle goes down to.
-        growth: how many times as long each cycle is as the one before, at least 1.
-        decay: how many times as high each peak is as the one before, above 0.
+        growth: length of each cycle as a multiple of the cycle before, at least 1.
+        decay: height of each peak as a multiple of the peak before, above 0.
         count: number of cycles, after which `final` holds; None for no end.
         warmup: updates of the first cycle's warmup, which grows with the cycles; 0 for none.
         start: value at the beginning of every cycle that has a warmup.

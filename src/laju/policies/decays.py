@@ -1,4 +1,4 @@
-"""Decays: one way down, for a total or without end."""
+"""Decays: a single way down, for a total or without end."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def cosine(
         warmup: updates of the warmup; 0 for none.
         start: value at t = 0 when there is a warmup.
         exponent: of the cosine, above 0.
-        k: exponent of the time, above 0; a larger one stays longer near the peak.
+        k: exponent of the time, above 0; a larger exponent stays longer near the peak.
         first: (t + 1)/warmup in the warmup, so that no update is spent at `start`.
 
     Raises:
@@ -150,7 +150,7 @@ def cosine(
 def flat_cosine(peak: float, total: Span, flat: Span, final: float = 0.0) -> Schedule:
     """The peak for `flat` updates, then half a cosine down to `final`.
 
-    Elsewhere: fastai `fit_flat_cos` (whose `pct_start` is flat/total); with a warmup it is `wsd` with `shape="cosine"`.
+    Elsewhere: fastai `fit_flat_cos` (whose `pct_start` is flat/total); the same with a warmup is `wsd` with `shape="cosine"`.
 
     Args:
         peak: value of the flat part.
@@ -200,7 +200,7 @@ def exponential(
 def natural_exponential(base: float, rate: float, every: Span = 1) -> Schedule:
     """Decay by a rate of time: base·e^(-rate·t/every).
 
-    The error is at most 4 + 3·rate·t/every ulp: as floats go, not more can be said of t/every.
+    The error is at most 4 + 3·rate·t/every ulp, from the rounding of t/every.
 
     Elsewhere: Paddle `NaturalExpDecay`, TensorFlow 1 `natural_exp_decay`.
 
@@ -220,7 +220,7 @@ def inverse_time(base: float, rate: float, every: Span = 1) -> Schedule:
     """Decay by the inverse of time: base/(1 + rate·t/every).
 
     Elsewhere: Keras `InverseTimeDecay` (`every` is `decay_steps`), Paddle `InverseTimeDecay`, Caffe "inv" with power 1;
-    other exponents are `polynomial_decay`.
+    the general exponent is `polynomial_decay`.
 
     Args:
         base: value at t = 0.
@@ -299,7 +299,7 @@ def tanh_decay(
 ) -> Schedule:
     """Hyperbolic-tangent decay: final + (peak - final)/2·(1 - tanh(L + (U - L)·p)) with p = (t - warmup)/(total - warmup).
 
-    It begins a little under the peak, and ends and holds a little above `final`: at (1 - tanh U)/2 of the way from it.
+    The curve begins a little under the peak, and ends and holds above `final`, by (1 - tanh U)/2·(peak - final).
     The error is at most 8 + 2·max(|L|, |U|) ulp.
 
     Source: Hsueh et al., arXiv 1806.01593 (HTD). Elsewhere: timm `TanhLRScheduler`.
@@ -309,7 +309,7 @@ def tanh_decay(
         total: updates of warmup and decay together.
         final: value that the curve goes down to.
         lower: L, the tangent's argument at the beginning of the decay.
-        upper: U, the one at the end; above L.
+        upper: U, the tangent's argument at the end of the decay; above L.
         warmup: updates of the warmup; 0 for none.
         start: value at t = 0 when there is a warmup.
         first: (t + 1)/warmup in the warmup, so that no update is spent at `start`.
@@ -369,7 +369,7 @@ def polynomial_decay(base: float, alpha: float = 0.5, beta: float = 1.0) -> Sche
     Args:
         base: value at t = 0.
         alpha: α, above 0.
-        beta: β, of one update, above 0.
+        beta: β, per update, above 0.
 
     >>> polynomial_decay(1.0, alpha=0.5, beta=0.1)(30)
     0.5
@@ -381,7 +381,7 @@ def polynomial_decay(base: float, alpha: float = 0.5, beta: float = 1.0) -> Sche
 def welling_teh(a: float, b: float, gamma: float = 0.55) -> Schedule:
     """Step sizes whose sum diverges and whose sum of squares does not: a·(b + t)^-γ.
 
-    Source: Welling & Teh, "Bayesian Learning via Stochastic Gradient Langevin Dynamics", 2011; they ask for γ in (1/2, 1].
+    Source: Welling & Teh, "Bayesian Learning via Stochastic Gradient Langevin Dynamics", 2011, with γ in (1/2, 1].
 
     Args:
         a: scale.
@@ -398,7 +398,7 @@ def welling_teh(a: float, b: float, gamma: float = 0.55) -> Schedule:
 def welling_teh_between(
     start: float, final: float, total: int, gamma: float = 0.55, endpoint: bool = False
 ) -> Schedule:
-    """The polynomial a·(b + t)^-γ that goes from one value to another: start·(1 + t/b)^-γ, which then holds.
+    """The polynomial a·(b + t)^-γ from `start` to `final`: start·(1 + t/b)^-γ for t < total, then `final`.
 
     b = total/((start/final)^(1/γ) - 1) and a = start·b^γ; with `endpoint`, total - 1 takes the place of the total.
     The error is at most 8 + 2·ln(start/final) ulp.
@@ -408,7 +408,7 @@ def welling_teh_between(
     Args:
         start: value at t = 0, above 0.
         final: value at t = total and ever after, above 0 and below `start`.
-        total: updates of the decay; it sets b, so units are not taken.
+        total: updates of the decay, as a number without unit, since the total sets b.
         gamma: γ, above 0.
         endpoint: the last update, total - 1, already has `final`, as in `numpy.linspace`.
 
@@ -435,7 +435,7 @@ def _decay(peak: float, total: Span, final: float, warmup: Span, start: float, f
 
 
 def _per(rate: Any, every: Any, name: str = "rate") -> Any:
-    """The time in which something with a rate per `every` changes by one: every/rate."""
+    """The time in which a quantity with a rate per `every` changes by 1: every/rate."""
     rate, every = number(name, rate, above=0), span("every", every)
     timescale = every * (1 / rate) if isinstance(every, Length) else every / rate
     if is_number(timescale) and not 0 < timescale < math.inf:

@@ -29,7 +29,7 @@ def wsd(
     shape: str = "linear",
     first: bool = False,
 ) -> Schedule:
-    """Warmup, stable, decay: up to the peak, hold it, and come down to `final` in the last `cooldown` updates.
+    """Warmup, stable, decay: up to the peak, hold the peak, and come down to `final` in the last `cooldown` updates.
 
     With W = warmup, C = cooldown and T = total: start + (peak - start)·t/W for t < W, the peak for t < T - C, then
     final + (peak - final)·fall((t - T + C)/C). With `first` no update is wasted at either end: (t + 1)/W, and
@@ -46,7 +46,7 @@ def wsd(
         final: value at t = total and ever after; above 0 for an exponential cooldown.
         start: value at t = 0 when there is a warmup.
         shape: of the cooldown: "linear", "cosine", "1-sqrt", "1-square", "exponential", or another of `laju.core.shapes`.
-        first: the first update is already above `start` and the last one still above `final`.
+        first: the first update is already above `start` and the last still above `final`.
 
     Raises:
         ValueError: warmup and cooldown are longer than the total together.
@@ -92,7 +92,7 @@ def trapezoid(
         cooldown: updates of the way down.
         final: value at t = total and ever after.
         start: value at t = 0 when there is a warmup.
-        first: the first update is already above `start` and the last one still above `final`, as in `wsd`.
+        first: the first update is already above `start` and the last still above `final`, as in `wsd`.
 
     >>> trapezoid(1.0, total=7, warmup=2, cooldown=2).values(8)
     array([0. , 0.5, 1. , 1. , 1. , 1. , 0.5, 0. ])
@@ -129,7 +129,7 @@ def wsd_s(
         first: (t + 1)/warmup in the warmup, so that no update is spent at `start`.
 
     Raises:
-        ValueError: an end that leaves no time for the cooldown before it.
+        ValueError: an end that leaves no time for its cooldown.
 
     >>> wsd_s(1.0, ends=[4, 8], cooldown=2).values(9)
     array([1. , 1. , 1. , 0.5, 1. , 1. , 1. , 0.5, 0. ])
@@ -161,9 +161,9 @@ def swa(schedule: Schedule | float, final: float, at: Span, anneal: Span = 0, sh
     Source: Izmailov et al., arXiv 1803.05407. Elsewhere: torch `SWALR`.
 
     Args:
-        schedule: what is trained with before; a number is a constant.
+        schedule: the rates before `at`; a number is a constant.
         final: value while weights are averaged.
-        at: update at which the annealing begins; a schedule that is not constant needs it in updates.
+        at: update at which the annealing begins; in updates for a schedule that is not constant.
         anneal: updates from s(at) to `final`; 0 for a jump.
         shape: of the annealing, such as "cosine" or "linear".
 
@@ -187,7 +187,7 @@ def swa_cyclic(schedule: Schedule | float, peak: float, final: float, at: Span, 
     1802.10026, whose cycles go up again as slowly (`triangular`).
 
     Args:
-        schedule: what is trained with before; a number is a constant.
+        schedule: the rates before `at`; a number is a constant.
         peak: value that every cycle comes down from (the paper's α₁).
         final: value of the last update of a cycle (α₂), of at most `peak`.
         at: update at which the first cycle begins.

@@ -20,7 +20,7 @@ from laju.policies._parts import gaps
 def square_root(base: float) -> Schedule:
     """Inverse square-root decay: base·(t + 1)^-1/2.
 
-    Source: Dive into Deep Learning, "Learning Rate Scheduling" (`SquareRootScheduler`). With a warmup it is `inverse_sqrt`.
+    Source: Dive into Deep Learning, "Learning Rate Scheduling" (`SquareRootScheduler`). `inverse_sqrt` adds a warmup.
 
     >>> square_root(0.1)(3)
     0.05
@@ -59,7 +59,7 @@ def multi_factor(base: float, milestones: Iterable[Span], factor: float) -> Sche
     """Multiplied by a factor at every milestone: base·factor^(number of milestones ≤ t).
 
     Source: Dive into Deep Learning, "Learning Rate Scheduling" (`MultiFactorScheduler`). Elsewhere: multi-step; torch
-    `MultiStepLR`, timm `MultiStepLRScheduler` (which changes one update earlier), MXNet `MultiFactorScheduler`, Caffe
+    `MultiStepLR`, timm `MultiStepLRScheduler` (which changes an update earlier), MXNet `MultiFactorScheduler`, Caffe
     "multistep".
 
     Args:
@@ -81,12 +81,12 @@ def multi_factor(base: float, milestones: Iterable[Span], factor: float) -> Sche
 def piecewise_constant(boundaries: Iterable[Span], values: Iterable[float]) -> Schedule:
     """Given values, each from its boundary on: values[number of boundaries ≤ t].
 
-    Elsewhere: Keras `PiecewiseConstantDecay` (which changes one update later), Paddle `PiecewiseDecay`, optax
+    Elsewhere: Keras `PiecewiseConstantDecay` (which changes an update later), Paddle `PiecewiseDecay`, optax
     `piecewise_constant_schedule` (whose values are factors).
 
     Args:
         boundaries: updates at which the next value comes into force, increasing.
-        values: one more than there are boundaries.
+        values: the value before the first boundary, then a value for each boundary.
 
     >>> piecewise_constant([2, 4], [1.0, 0.3, 0.1]).values(6)
     array([1. , 1. , 0.3, 0.3, 0.1, 0.1])
@@ -103,7 +103,7 @@ def piecewise_constant(boundaries: Iterable[Span], values: Iterable[float]) -> S
 
 @policy
 def knots(points: Iterable[Sequence[Span]], shape: str = "linear") -> Schedule:
-    """A curve through points (t, value): between two of them a ramp of the given shape; outside, the nearest one's value.
+    """A curve through points (t, value): between two points a ramp of the given shape; outside, the value of the nearest point.
 
     Elsewhere: `numpy.interp`, optax `piecewise_interpolate_schedule` (whose values are factors), fastai `combine_scheds`.
 
@@ -136,7 +136,7 @@ def chebyshev(
 ) -> Schedule:
     """Chebyshev steps: the inverses of the roots of the Chebyshev polynomial of degree `total` on [1/peak, 1/low].
 
-    Step i of i = 1 … total, from the largest, is 1/((1/low + 1/peak)/2 - (1/low - 1/peak)/2·cos((i - 1/2)·π/total)); they
+    Step i of i = 1 … total, from the largest, is 1/((1/low + 1/peak)/2 - (1/low - 1/peak)/2·cos((i - 1/2)·π/total)); the steps
     minimise the error of gradient descent on quadratics with curvatures from 1/peak to 1/low. The fractal order
     σ₂ₙ = (σₙ(1), 2n + 1 - σₙ(1), σₙ(2), …) keeps the iterates from growing. Repeat the schedule for longer runs.
 

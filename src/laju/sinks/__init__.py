@@ -1,4 +1,4 @@
-"""A run's rates in the tracker of the run: planned and used rate, what the schedule is, and the forecast beside the loss.
+"""A run's rates in the tracker of the run: planned and used rate, the schedule, and the forecast beside the loss.
 
     track = laju.sinks.Track(wandb.init(project="mine"), schedule)     # or mlflow.start_run(), trackio.init(…), SummaryWriter()
     track.log(update, lr=optimizer.param_groups[0]["lr"], loss=loss)   # in each update

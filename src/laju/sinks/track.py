@@ -1,4 +1,4 @@
-"""What a tracker is told of each update: the rate that was planned, the rate that was used, and what the loss will end at."""
+"""The rows for a tracker: the planned rate, the used rate, and the forecast of the final loss."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _FLOAT32 = 1e-6
 
 
 class Plan:
-    """The planned rate of each update, and one warning at the first update that uses another rate.
+    """The planned rate of each update, and a warning at the first update that uses another rate.
 
     Args:
-        rates: the schedule, or one rate for each update of the run.
+        rates: the schedule, or a rate for each update of the run.
 
     >>> import laju
     >>> plan = Plan(laju.linear(1, 0, total=4))
@@ -43,13 +43,13 @@ class Plan:
         return float(self.rates[update]) if update < len(self.rates) else None
 
     def settings(self) -> dict[str, str]:
-        """What a run's configuration says of the schedule: the text and the fingerprint. Empty where the plan is numbers."""
+        """The entries of a run's configuration: text and fingerprint of the schedule. Empty where the plan is numbers."""
         if not isinstance(self.rates, Schedule):
             return {}
         return {"laju/schedule": str(self.rates), "laju/fingerprint": self.rates.fingerprint}
 
     def row(self, update: int, used: float | None, *, stacklevel: int = 3) -> dict[str, float]:
-        """The planned rate of an update and the rate that it used, by the names that trackers show."""
+        """The planned and the used rate of an update, by the names that trackers show."""
         planned = self.rate(update)
         row = {} if planned is None else {"lr/planned": planned}
         if used is None:
@@ -70,15 +70,15 @@ class Plan:
 
 
 class Track:
-    """Writes a run's planned and used rates, its metrics and the forecast of its loss into a tracker, one row an update.
+    """Writes a run's planned and used rates, its metrics and the forecast of its loss into a tracker, a row for each update.
 
     The configuration of the run gets `laju/schedule`, the schedule's text, and `laju/fingerprint`. Rows have `lr/planned`,
     `lr/used`, the metrics, and from a process beside the training `forecast/end`, `forecast/low`, `forecast/high` and
-    `forecast/update`, as `laju.forecast.LiveEnding` says. The first rate that differs from the plan is warned of.
+    `forecast/update`, as in `laju.forecast.LiveEnding`. A warning names the first rate that differs from the plan.
 
     Args:
-        run: what `wandb.init`, `mlflow.start_run` or `trackio.init` returned, or a TensorBoard `SummaryWriter`. A run of several
-            processes has one `Track`, on rank 0.
+        run: the run from `wandb.init`, `mlflow.start_run` or `trackio.init`, or a TensorBoard `SummaryWriter`. A run of several
+            processes has a single `Track`, on rank 0.
         schedule: of the learning rate, or its text.
         plan: of the run, for a schedule in epochs, percent, samples or tokens.
         forecast: the metric whose end is forecast; None for no forecast.
@@ -127,7 +127,7 @@ class Track:
         self._tracker.config(self._plan.settings())
 
     def log(self, update: int, lr: float | None = None, **metrics: Any) -> None:
-        """Write one row.
+        """Write the row of an update.
 
         Args:
             update: the update that was made, from 0, as the schedule counts: its planned rate is `schedule(update)`.

@@ -20,7 +20,7 @@ class Tracker(Protocol):
         """Note settings of the run, once."""
 
     def log(self, update: int, row: Mapping[str, float]) -> None:
-        """Write the metrics of one update."""
+        """Write the metrics of an update."""
 
 
 class WandB:
@@ -119,7 +119,7 @@ def tracker_of(run: Any) -> Tracker:
     """The tracker of a run, by the package of the run's class.
 
     Args:
-        run: what `wandb.init`, `mlflow.start_run` or `trackio.init` returned, or a `SummaryWriter`.
+        run: the run from `wandb.init`, `mlflow.start_run` or `trackio.init`, or a `SummaryWriter`.
 
     Raises:
         TypeError: anything else; a package itself instead of its run.

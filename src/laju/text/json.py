@@ -20,7 +20,7 @@ def from_json(data: Mapping[str, Any] | str, *, functions: bool = False) -> Sche
 
     Args:
         data: {"laju": version, "schedule": tree} and, where that says more, "written": the text that makes the same schedule.
-        functions: whether a function in it, "module:name", may be imported when a value is asked for; see `laju.parse`.
+        functions: whether a function in the JSON, "module:name", may be imported for its values; see `laju.parse`.
 
     Raises:
         SpecError: another version, an unknown kind or field, or values that the schedule refuses.
@@ -47,7 +47,7 @@ def from_json(data: Mapping[str, Any] | str, *, functions: bool = False) -> Sche
     if isinstance(text, str):
         try:
             again = parse(text, functions=functions)
-        except SpecError:  # words of a later release, say: the tree is what counts
+        except SpecError:  # the text of a later release, say: the tree is what counts
             return schedule
         return again if again == schedule else schedule
     return schedule

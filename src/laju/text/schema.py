@@ -1,7 +1,7 @@
-"""The JSON Schema of a schedule's JSON, for editors, other languages and configuration files.
+"""The JSON Schema of a schedule's JSON, for editors, programming languages and configuration files.
 
 The schema is generated from the classes of the nodes: the declarations of their fields, and their docstrings. After a change of
-a node, write it anew: `python -m laju.text.schema src/laju/text/schema.json`.
+a node, write the schema again: `python -m laju.text.schema src/laju/text/schema.json`.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _NUMBER = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of what `laju.to_json` writes; `laju/text/schema.json` in the package is the same.
+    """The JSON Schema (draft 2020-12) of the output of `laju.to_json`; `laju/text/schema.json` in the package is the same.
 
-    It accepts all that `to_json` writes. Some of what it accepts laju still refuses, because a schema cannot say it: that an
-    endless part of a chain must be the last one, or that the ends of an exponential ramp must be of one sign.
+    All output of `to_json` is valid. Some valid JSON is still refused by laju, for rules that a schema cannot express: an
+    endless part of a chain must be the last, or the ends of an exponential ramp must be of the same sign.
 
     >>> schema = json_schema()
     >>> schema["$id"], schema["$defs"]["Constant"]["required"]
@@ -112,7 +112,7 @@ def _usage(name: str) -> str:
 
 
 def _shape_pattern(name: str) -> str:
-    """A name with its arguments, those without a default being required."""
+    """A name with its arguments; arguments without a default are required."""
     parameters = list(inspect.signature(shapes._SHAPES[name]).parameters.values())
     if not parameters:
         return name
@@ -146,7 +146,7 @@ def _node(cls: type[Schedule]) -> dict[str, Any]:
 
 
 def _words(cls: type[Schedule]) -> dict[str, str]:
-    """What the docstring says of the class (under "") and, in its Args, of each field."""
+    """The docstring's first paragraph for the class (under "") and, from its Args, the text of each field."""
     text = inspect.getdoc(cls) or ""
     found = {"": " ".join(text.partition("\n\n")[0].split())}
     arguments = re.search(r"^Args:\n((?: +.*\n?)+)", text, re.MULTILINE)
@@ -157,7 +157,7 @@ def _words(cls: type[Schedule]) -> dict[str, str]:
 
 
 def text() -> str:
-    """What `schema.json` holds."""
+    """The text of `schema.json`."""
     return json.dumps(generated(), indent=2, ensure_ascii=False) + "\n"
 
 

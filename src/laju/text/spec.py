@@ -23,7 +23,7 @@ from laju.core.policy import elsewhere
 from laju.core.schedule import Schedule
 
 REFUSED = (TypeError, ValueError, ArithmeticError, AttributeError, RecursionError, MemoryError)
-"""What a schedule's constructor may raise for a value that came from a text or from JSON."""
+"""The errors of a schedule's constructor for values from a text or from JSON."""
 
 
 def parse(text: str, *, functions: bool = False) -> Schedule:
@@ -31,11 +31,11 @@ def parse(text: str, *, functions: bool = False) -> Schedule:
 
     Args:
         text: an expression of laju's policies, pieces, methods and the operators `>>`, `*` and `+`.
-        functions: whether a `Function("module:name")` in the text may import its module when a value is asked for. That runs
-            code, so say so only of a text that you trust with it. By default such a schedule can be looked at, but has no values.
+        functions: whether a `Function("module:name")` in the text may import its module when a value is asked for. An import runs
+            code, so allow functions only in a trusted text. By default such a schedule can be looked at, but has no values.
 
     Raises:
-        SpecError: anything else; it points at the column and proposes the nearest valid name.
+        SpecError: anything else; the message points at the column and proposes the nearest valid name.
 
     >>> parse("cosine(0.3, total=20, final=0.01, warmup=5).per('epoch')")
     cosine(0.3, total=20, final=0.01, warmup=5).per('epoch')
@@ -92,7 +92,7 @@ _CALLED_ELSEWHERE = {
     "plateau": "laju.adaptive.Plateau, which follows a metric and stands in no text",
     "reduceonplateau": "laju.adaptive.Plateau, which follows a metric and stands in no text",
 }
-"""What laju has for the names that several systems use, in small letters alone."""
+"""laju's names for names that several systems use, in lower case."""
 
 
 def in_laju(name: str, names: Mapping[str, Any]) -> str:
@@ -160,7 +160,7 @@ class _Reader:
             raise self.fail(str(error), at) from None
 
     def operation(self, at: ast.BinOp) -> Any:
-        """A row of operations of one kind, without a recursion per operand."""
+        """A row of operations of the same kind, without a recursion per operand."""
         operands: list[ast.expr] = []
         kind = type(at.op)
         left: ast.expr = at

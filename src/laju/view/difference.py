@@ -1,4 +1,4 @@
-"""Two schedules and what differs between them, as a picture."""
+"""Two schedules and their difference, as a picture."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from laju.view.plot import INK, Picture, curve_id, draw_steps, legend, need, pri
 
 
 def picture(a: Schedule, b: Schedule, updates: int, names: tuple[str, str] = ("a", "b")) -> Picture:
-    """Both schedules, and below them b - a, in Matplotlib.
+    """Both schedules, with b - a below, in Matplotlib.
 
     Raises:
         ModuleNotFoundError: Matplotlib is not installed.

@@ -1,6 +1,6 @@
 """A schedule in a notebook: its curve as a small drawing, and its text below.
 
-The drawing takes the notebook's own text colour, so that it is readable on light and dark pages.
+The drawing takes the notebook's own text colour, so that the picture is readable on light and dark pages.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MOST = 1 << 20
 
 
 def html(schedule: Schedule) -> str:
-    """The curve and the text of a schedule as HTML; of one whose lengths wait for a plan, the text and what it waits for.
+    """The curve and the text of a schedule as HTML; where lengths wait for a plan, the text and the units to be resolved.
 
     >>> from laju import cosine
     >>> html(cosine(0.3, total=20)).startswith("<figure")
@@ -114,7 +114,7 @@ def _curve(schedule: Schedule, n: int, unit: str, per: int = 1) -> str:
 
 
 def _step(end: float) -> int:
-    """A round number of which at most six fit into `end`."""
+    """A round number that fits into `end` at most six times."""
     steps = (k * 10**e for e in range(40) for k in (1, 2, 5))
     step: int = next(step for step in steps if end / step <= 6)
     return step

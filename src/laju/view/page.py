@@ -1,7 +1,7 @@
-"""One HTML page for every report: a file that opens anywhere and for ever, since nothing is loaded from elsewhere.
+"""The HTML page of every report: a file that opens anywhere and for ever, since nothing is loaded from elsewhere.
 
-A picture is Matplotlib's SVG, so a page without JavaScript shows everything. The page's own script (`page.js`) only touches what
-is there: it reads curves out under the pointer, hides and enlarges them, and sorts tables. A library of charts would draw each
+A picture is Matplotlib's SVG, so a page without JavaScript shows everything. The page's own script (`page.js`) adds no content:
+the script reads curves out under the pointer, hides and enlarges curves, and sorts tables. A library of charts would draw each
 picture a second time, from 50 kB (uPlot) to 4.8 MB (Plotly) a page.
 """
 
@@ -63,12 +63,12 @@ def _part(name: str) -> str:
 
 
 def opening(over: str, verdict: str, command: str | None) -> str:
-    """The begin of a page: what it is about, its verdict, and the command that made it.
+    """The begin of a page: its subject, its verdict, and the command that made the page.
 
     Args:
         over: a few words above the verdict, as text.
         verdict: as HTML, see `sentence`.
-        command: as typed; the page has a button that copies it. None where there was none.
+        command: as typed, with a button to copy; None for a page made without a command.
     """
     typed = ""
     if command is not None:
@@ -83,9 +83,9 @@ def sentence(text: str) -> str:
 
 
 def table(headings: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
-    """A table that can be sorted, in a box of its own in which it can be scrolled; cells are texts, numbers or None."""
+    """A table that can be sorted, in a scrollable box of its own; cells are texts, numbers or None."""
     rows = [[_shown(cell) for cell in row] for row in rows]
-    # A column of words stands at the left, one of numbers at the right.
+    # A column of words stands at the left, a column of numbers at the right.
     words = [i for i in range(1, len(headings)) if any(len(row[i]) > 24 or row[i].isalpha() for row in rows)]
     kinds = [' class="text"' if i in words else "" for i in range(len(headings))]
     head = "".join(
@@ -110,7 +110,7 @@ def _shown(value: Any) -> str:
 
 
 def image(png: bytes, title: str) -> str:
-    """A `<figure>` with a picture that stays as it is."""
+    """A `<figure>` with a static picture."""
     source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
     return f'<figure><img alt="{html.escape(title)}" src="{source}"></figure>\n'
 
@@ -128,10 +128,10 @@ def made(packages: Iterable[str] = ()) -> dict[str, str]:
     """When and where a page is made: date, versions of laju, Python and packages, and machine.
 
     Args:
-        packages: distributions, of which those that are installed are named.
+        packages: distributions; the installed ones are named.
     """
     versions = [f"{name} {version}" for name in packages if (version := _version(name))]
-    # The parent package is loaded by now; to import it would make this room depend on those above.
+    # The parent package is loaded by now; an import here would make this room depend on the rooms above.
     laju = sys.modules["laju"].__version__
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return {
@@ -181,10 +181,10 @@ def picture(
     Args:
         figure: drawn; a line's label names its curve, as text.
         title: above the picture.
-        prefix: of every id in the picture, since those of several pictures would collide in one page.
+        prefix: of every id in the picture, since the ids of several pictures would collide in the same page.
         unit: of the horizontal axis, such as "epoch".
-        per: updates in one of these units; the update is then read out, too.
-        wide: keep the picture near its own size; on a narrow screen it is scrolled.
+        per: updates in such a unit; the update is then read out, too.
+        wide: keep the picture near its own size; on a narrow screen the picture is scrolled.
     """
     drawn = svg(figure, prefix, title, wide)
     panels = [_panel(ax, figure, number) for number, ax in enumerate(figure.axes)]
@@ -199,7 +199,7 @@ def svg(figure: Figure, prefix: str, label: str, wide: bool = False) -> str:
     """The figure as an `<svg>` element to put into an HTML page.
 
     Every id starts with `prefix`. Ink, grid and curve colours become the page's CSS variables `--ink`, `--grid` and `--c0`,
-    `--c1`, … so that they follow its dark mode. Groups with a `curve_id` have `data-curve`.
+    `--c1`, … so that the picture follows the page's dark mode. Groups with a `curve_id` have `data-curve`.
     """
     import matplotlib
 
@@ -240,7 +240,7 @@ def svg(figure: Figure, prefix: str, label: str, wide: bool = False) -> str:
 
 
 def _panel(ax: Any, figure: Any, number: int) -> dict[str, Any]:
-    """Where axes lie in the picture, their limits, and their curves: what a script needs to tell what is under the pointer."""
+    """The box of axes in the picture, limits and curves: the facts by which a script finds the curve under the pointer."""
     from matplotlib.ticker import PercentFormatter
 
     width, height = (72 * inches for inches in figure.get_size_inches())  # an SVG counts in points
@@ -249,7 +249,7 @@ def _panel(ax: Any, figure: Any, number: int) -> dict[str, Any]:
     curves = []
     for line in ax.lines:
         found = _CURVE.match(line.get_gid() or "")
-        if found and line.get_linestyle() != "None":  # a mark alone, at the edge of what left the axes, has no value
+        if found and line.get_linestyle() != "None":  # a mark alone, at the edge of a clipped curve, has no value
             points = [
                 (float(f"{x:.10g}"), float(f"{y:.6g}"))
                 for x, y in zip(*(map(float, values) for values in line.get_data()), strict=True)

@@ -47,7 +47,7 @@ class LettersMissing(UserWarning):
 
 @contextmanager
 def letters() -> Iterator[None]:
-    """Collect Matplotlib's warnings, one a letter and picture, of what is saved in the block into a single `LettersMissing`."""
+    """Collect Matplotlib's warnings, which come for every letter saved in the block, into a single `LettersMissing`."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield
@@ -64,7 +64,7 @@ def letters() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawn picture: Matplotlib's figure and axes, to change further or to save; notebooks show it."""
+    """A drawn picture: Matplotlib's figure and axes, to change further or to save; notebooks show the figure."""
 
     figure: Any
     axes: Any
@@ -103,22 +103,22 @@ def plot(
     label: str = "learning rate",
     log: bool = False,
 ) -> Picture:
-    """Draw one schedule or several over the updates of a run.
+    """Draw a schedule, or several, over the updates of a run.
 
     The value of update t is drawn from t to t + 1, so a jump looks like a jump. Long runs are thinned to a few thousand
     points that keep every peak, every valley and the largest jumps.
 
     Args:
-        schedules: a schedule, a dict of them by name, or a list.
+        schedules: a schedule, a dict of schedules by name, or a list.
         updates: how many updates to draw; when not given, the plan's, else the longest schedule's.
         plan: the run; turns epochs and percentages into updates, and marks the epochs above the picture.
         ax: Matplotlib axes to draw into; new ones when not given.
         title: above the picture; nothing when not given.
-        label: what the values are, along the vertical axis.
+        label: the quantity along the vertical axis.
         log: a logarithmic vertical axis.
 
     Raises:
-        ValueError: nothing to draw, or no length to draw it over.
+        ValueError: no schedule to draw, or no length.
         ModuleNotFoundError: Matplotlib is not installed.
 
     >>> from laju import cosine
@@ -178,18 +178,18 @@ def sketch(
     height: int = 20,
     color: bool | None = None,
 ) -> str:
-    """Draw one schedule or several as text.
+    """Draw a schedule, or several, as text.
 
     Args:
         schedules, updates, plan: as in `plot`.
-        width, height: of the text in characters, without the legend below it; the terminal's width when not given.
-        color: curves told apart by colour; when not given, only if the output is a terminal that shows colours.
+        width, height: of the text in characters, without the legend below; the terminal's width when not given.
+        color: curves distinguished by colour; when not given, only if the output is a terminal that shows colours.
 
     Returns:
         Lines of text: plain characters without `color`, otherwise with ANSI colour codes.
 
     Raises:
-        ValueError: nothing to draw, no length to draw it over, or less than 20 by 5 characters.
+        ValueError: no schedule to draw, no length, or a size below 20 by 5 characters.
         ModuleNotFoundError: plotext is not installed.
     """
     named, n = _prepare(schedules, updates, plan)
@@ -225,7 +225,7 @@ def sketch(
 
 
 def text_figure(width: int, height: int, color: bool) -> tuple[Any, Any]:
-    """The module plotext and an empty figure of it, of a size in characters.
+    """The module plotext and an empty figure of a size in characters.
 
     Raises:
         ModuleNotFoundError: plotext is not installed.
@@ -244,13 +244,13 @@ def text_figure(width: int, height: int, color: bool) -> tuple[Any, Any]:
 
 
 def need(package: str) -> Any:
-    """Import an optional package, or say how to get it."""
+    """Import an optional package, or say how to install the package."""
     with needed_by("drawing", "plot"):
         return importlib.import_module(package)
 
 
 def thin(values: NDArray[np.float64], limit: int = 4000) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The updates and values that a picture of a long run needs; all of them when there are at most `limit`.
+    """The updates and values that suffice for a picture of a long run; all when there are at most `limit`.
 
     The first, last, smallest and largest value of each of `limit / 8` stretches are kept, which leaves the picture the
     same as long as a stretch is narrower than a pixel, and both sides of the largest jumps.
@@ -286,7 +286,7 @@ def curve_id(i: int) -> str:
 def draw_steps(ax: Any, values: NDArray[np.float64], i: int, per: float = 1, limit: int = 4000, **style: Any) -> Any:
     """Draw values as steps, the t-th from t / per to (t + 1) / per, in the style of the i-th curve.
 
-    More than `limit` values are thinned, and what is left is joined by straight lines: a step would last for several updates.
+    More than `limit` values are thinned, and the rest is joined by straight lines: a step would last for several updates.
     """
     t, v = thin(values, limit)
     style = {**line_style(i), "linewidth": 1.8, "solid_capstyle": "butt", **style}
@@ -309,7 +309,7 @@ def tidy(ax: Any) -> None:
 
 
 def legend(where: Any, lines: Sequence[Any], names: Sequence[str], **options: Any) -> Any:
-    """A legend of axes or a figure whose names stay as they are: no mathematics between dollars, no hidden `_names`."""
+    """A legend of axes or a figure with the names unchanged: no mathematics between dollars, no hidden `_names`."""
     box = where.legend(
         lines, ["name"] * len(names), frameon=False, **{"labelcolor": INK, "handlelength": 2.4, **options}
     )

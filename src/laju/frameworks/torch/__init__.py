@@ -1,13 +1,13 @@
-"""Schedules in torch: a scheduler of torch's own kind, and help for loops that want none.
+"""Schedules in torch: a scheduler of torch's own kind, and help for loops without a scheduler.
 
-`Scheduler` drives any hyper-parameter of one or several optimizers. `after_epoch` is for loops that ask for the rate when an
-epoch is over, and `trace` shows which rates another scheduler of torch makes.
+`Scheduler` drives any hyper-parameter of an optimizer or of several. `after_epoch` is for loops that ask for the rate when an
+epoch is over, and `trace` shows the rates of any torch scheduler.
 """
 
 from laju.core.extras import needed_by
 
 with needed_by("laju.frameworks.torch", "torch"):
-    import torch as _torch  # noqa: F401 - said here once, for all files of the folder
+    import torch as _torch  # noqa: F401 - the error of a missing torch is worded here, for all files of the folder
 
 from laju.frameworks.torch.clock import optimizer_hooks
 from laju.frameworks.torch.loops import after_epoch, trace

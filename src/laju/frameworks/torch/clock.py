@@ -1,10 +1,10 @@
-"""When a call of `step()` moves a schedule: how updates are heard, and what a call means that comes without any.
+"""The clock of a schedule in torch: how updates are heard, and the meaning of a call of `step()` without an update.
 
-One hook for the whole process hears every `optimizer.step()` before it begins. It finds the scheduler by an attribute on the
-optimizer, as a look into a table costs more. A call of `step()` without an update since the last is a micro-batch, an update that
-was skipped, a repeated call, a schedule moved forward before the training, or an update that no hook can hear. Versions of
-parameters and gradients tell these apart; where they cannot, the schedule stands still or moves as torch's own schedulers do,
-and one warning says so.
+A single hook for the whole process hears every `optimizer.step()` before the step begins. The hook finds the scheduler by an
+attribute on the optimizer, since a look into a table costs more. A call of `step()` without an update since the last call is a
+micro-batch, an update that was skipped, a repeated call, a schedule moved forward before the training, or an update that no hook
+can hear. Versions of parameters and gradients distinguish these; where the versions do not, the schedule stands still or moves as
+torch's own schedulers do, and a warning says so, once.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _EAR = "_laju_ear"
 _WATCHED = 16
 _SUMMED = 1 << 22
 _PATIENCE = 100
-_MANY = 64  # groups, from which on a turn of a loop is worth more than one of them
+_MANY = 64  # groups; from here on, eight stores in a turn of the loop are worth the longer way
 
 
 class Scheduler(Protocol):
-    """What the clock needs of its scheduler."""
+    """The clock's view of its scheduler."""
 
     optimizers: tuple[Optimizer, ...]
     slots: list[Slot]
@@ -48,7 +48,7 @@ class Scheduler(Protocol):
         """The classes of the optimizers, for messages."""
 
     def _arrange(self) -> None:
-        """Find the groups, which are other ones than before."""
+        """Find the groups after a change."""
 
     def _put(self) -> None:
         """Write the values of update `last_epoch`."""
@@ -60,16 +60,16 @@ class Scheduler(Protocol):
         """An update is being captured in a CUDA graph."""
 
     def _holds(self) -> bool:
-        """Whether nobody wrote other values."""
+        """Whether the groups still have the scheduler's values."""
 
     def _constant(self) -> bool:
-        """Whether the schedules have one value for ever."""
+        """Whether every schedule is constant."""
 
 
 class Ear:
-    """What the hook notes of one optimizer for one scheduler, and what the usual `step()` needs.
+    """The notes of the hook about an optimizer and a scheduler, with all that the usual `step()` needs.
 
-    The hook and `step()` read it millions of times, so its fields are plain slots and nothing is computed.
+    The hook and `step()` read the notes millions of times, so the fields are plain slots and nothing is computed.
     """
 
     __slots__ = (
@@ -80,9 +80,9 @@ class Ear:
     def __init__(self, scheduler: Scheduler | None = None, optimizer: Optimizer | None = None) -> None:
         self.heard = 0  # updates since the last step()
         self.arranged: list[Group] = []
-        self.groups: list[Group] | None = None  # those arranged, or None where the next update needs more than a note
+        self.groups: list[Group] | None = None  # the arranged groups, or None where the next update needs more than a note
         self.wary = False
-        self.several: list[Ear] = []  # the ears of all schedulers of this optimizer, if more than one
+        self.several: list[Ear] = []  # the ears of all schedulers of this optimizer, if there are several
         self.scheduler = None if scheduler is None else weakref.ref(scheduler)
         self.optimizer = None if optimizer is None else weakref.ref(optimizer)
         self.handle: Any = None
@@ -91,11 +91,11 @@ class Ear:
         self.more = False  # whether there are eights or slots
         self.eights: list[list[Group]] = []
         self.slots: list[Slot] = []
-        self.upcoming: Iterator[float] = iter(())  # the values after the present one
+        self.upcoming: Iterator[float] = iter(())  # the values after the current value
         self.values: Values | None = None
 
     def renew(self, t: int) -> float:
-        """The value of update `t`; those of the same block come next."""
+        """The value of update `t`; the rest of its block comes next."""
         assert self.values is not None
         value = self.values.at(t)
         self.upcoming = iter(self.values.block[t - self.values.begin + 1 :])
@@ -123,10 +123,11 @@ _HOOK: list[Any] = []
 
 def _before(optimizer: Any, args: Any, kwargs: Any) -> None:
     try:
+        # Runs in every optimizer.step() of the process, so the usual case is an attribute, a comparison and a store.
         ear = optimizer._laju_ear
         if ear is None:  # an optimizer without a scheduler
             return
-        # Groups are compared by identity first; one that is equal holds this update's values.
+        # Lists compare groups by identity first; a group that is merely equal holds this update's values all the same.
         if not ear.heard and optimizer.param_groups == ear.groups:
             ear.heard = 1
             return
@@ -209,7 +210,7 @@ def _detach(ears: list[Ear]) -> None:
 
 
 def _inside(optimizer: Optimizer, seen: set[int]) -> Iterator[Optimizer]:
-    """The optimizers that one holds, in attributes, lists and dicts, and those that they hold."""
+    """The optimizers inside an optimizer, in attributes, lists and dicts, at any depth."""
     if id(optimizer) in seen:
         return
     seen.add(id(optimizer))
@@ -244,12 +245,12 @@ def _same(a: Any, b: Any) -> bool:
 
 
 class Look:
-    """What parameters and autograd look like in a `step()` that heard no update.
+    """The state of parameters and autograd in a `step()` that heard no update.
 
     Args:
-        parameters: some of those that are driven.
+        parameters: some of the driven parameters.
         position: of the schedule.
-        sums: also add the parameters up, as updates of `.data` and fused ones that no hook hears keep the version.
+        sums: also add the parameters up, as updates of `.data` and fused updates that no hook hears keep the version.
     """
 
     def __init__(self, parameters: Sequence[torch.Tensor], position: int, *, sums: bool) -> None:
@@ -263,7 +264,7 @@ class Look:
         return before is not None and (before.position, before.thread) == (self.position, self.thread)
 
     def moved(self, before: Look) -> bool:
-        """Whether at least half of the parameters changed. One that went to another device or dtype has not."""
+        """Whether at least half of the parameters changed. A move to another device or dtype is no change."""
         changed = [
             now[:2] == then[:2] and (now[2] != then[2] or (None not in (now[3], then[3]) and now[3] != then[3]))
             for now, then in zip(self.weights, before.weights, strict=True)
@@ -277,7 +278,7 @@ class Look:
         )
 
     def grew(self, before: Look) -> bool:
-        """Whether gradients were added to those that were there, as micro-batches do."""
+        """Whether gradients were added to earlier gradients, as micro-batches do."""
         pairs = [
             (now, then)
             for now, then in zip(self.gradients, before.gradients, strict=True)
@@ -316,7 +317,7 @@ def _sum(parameter: torch.Tensor) -> Any:
 
 
 class Clock:
-    """Which calls of one scheduler's `step()` count, from the moment that it was bound to its optimizers.
+    """Which calls of a scheduler's `step()` count, from the moment that the scheduler was bound to its optimizers.
 
     Args:
         calls: every call counts, whatever was heard.
@@ -331,9 +332,9 @@ class Clock:
         self.inferred = 0  # calls whose update the weights showed
         self.idle = 0  # calls with training and without update, before the first update
         self.twice = 0  # calls that came after two updates
-        self.lumps = 0  # calls that came after more than one
+        self.lumps = 0  # calls that came after several updates
         self.passed = False  # updates, where their number does not matter
-        self.together = False  # two optimizers of one clock have made updates before the same call
+        self.together = False  # two optimizers of the same clock have made updates before the same call
         self.turns: dict[int, int] = {}  # calls that came after updates of one of several optimizers alone, by its ear
         self.others: set[str] = set()  # optimizers that update the same parameters
         self.told: set[str] = set()
@@ -343,8 +344,8 @@ class Clock:
     # --- optimizers ----------------------------------------------------------------------------------------------
 
     def bind(self, scheduler: Scheduler) -> None:
-        """Hear of the updates of the scheduler's optimizers, and of what is loaded into them."""
-        for optimizer in list(_DISMISSED):  # which may be wrappers of these, or inside of them
+        """Hear of the updates of the scheduler's optimizers, and of loads into these optimizers."""
+        for optimizer in list(_DISMISSED):  # which may be wrappers of these, or inside of these
             if getattr(optimizer, _EAR, None) is None:
                 optimizer.__dict__.pop(_EAR, None)
         _DISMISSED.clear()
@@ -360,7 +361,7 @@ class Clock:
         _detach(self.ears)
 
     def meet(self, scheduler: Scheduler, optimizer: Optimizer) -> None:
-        """Listen to an optimizer that shares a group with the scheduler, and holds no other that does: its updates are these."""
+        """Listen to an optimizer that shares a group with the scheduler, unless an optimizer inside shares a group, too."""
         groups = {id(group) for o in scheduler.optimizers for group in o.param_groups}
         if not any(id(group) in groups for group in optimizer.param_groups):
             self._note(scheduler, optimizer)
@@ -379,7 +380,7 @@ class Clock:
         self.tune(scheduler)
 
     def _note(self, scheduler: Scheduler, optimizer: Optimizer) -> None:
-        """Keep the name of another optimizer over the same parameters, unless one of the scheduler's holds it."""
+        """Keep the name of a foreign optimizer over the same parameters: an optimizer outside the scheduler's own."""
         if any(optimizer is inner for own in scheduler.optimizers for inner in _inside(own, set())):
             return
         driven = {id(p) for slot in scheduler.slots for group in slot.groups for p in group["params"]}
@@ -387,7 +388,7 @@ class Clock:
             self.others.add(type(optimizer).__name__)
 
     def arranged(self, scheduler: Scheduler) -> None:
-        """The groups are other ones than before."""
+        """Take over the groups after a change."""
         for ear in self.ears:
             optimizer = ear.optimizer() if ear.optimizer is not None else None
             if optimizer is not None:
@@ -441,7 +442,7 @@ class Clock:
             scheduler._put()
         if self._early():
             self.source, self.bare, self.inferred, self.look = None, 0, 0, None
-            scheduler.last_epoch = max(0, scheduler.last_epoch - 1)  # others may have set it
+            scheduler.last_epoch = max(0, scheduler.last_epoch - 1)  # a trainer may have set the position
             scheduler._put()
             self.tune(scheduler)
         if self.calls or self.epochs:
@@ -453,9 +454,9 @@ class Clock:
             self._tell_of_epochs(scheduler)
 
     def _early(self) -> bool:
-        """Whether the schedule has moved by one for an update that is still to come, should one be heard now.
+        """Whether an update heard now would show that the schedule had moved by 1 too early.
 
-        `step()` came before the update; or weights that were loaded, or broadcast to other ranks, looked like one.
+        Either `step()` came before the update, or weights that were loaded, or broadcast to all ranks, looked like an update.
         """
         return (self.source is None and self.bare == 1) or (self.source == "weights" and self.inferred == 1)
 
@@ -472,7 +473,7 @@ class Clock:
         return heard
 
     def begin(self, scheduler: Scheduler) -> None:
-        """The position was set, or something was loaded: forget what was heard."""
+        """Forget the heard updates, after the position was set or something was loaded."""
         self.acknowledge()
         self.bare = self.inferred = 0
         self.tune(scheduler)
@@ -516,7 +517,7 @@ class Clock:
             _listen()
             self._tell_of_weights(scheduler)
             return self._moves(trained or moved)
-        if self.epochs and (moved or trained):  # an epoch, whose updates were skipped or made in other ways
+        if self.epochs and (moved or trained):  # an epoch, whose updates were skipped or made without the optimizer
             return self._moves(True)
         if moved and self.source == "hook":
             self.tell(
@@ -528,7 +529,7 @@ class Clock:
             self.source = "weights"
             self.inferred += 1
             self.tune(scheduler)
-            if self.inferred > 1 or self.others:  # one alone may be weights that were loaded
+            if self.inferred > 1 or self.others:  # a single change may be weights that were loaded
                 self._tell_of_weights(scheduler)
             return self._moves(True)
         if trained:
@@ -628,7 +629,7 @@ _CURE = (
 
 
 def _wary(optimizer: Optimizer) -> bool:
-    """Whether each update needs a look at what GradScaler found, or at a graph that is being captured."""
+    """Whether each update needs a look at GradScaler's verdict, or at a graph that is being captured."""
     return bool(getattr(optimizer, "_step_supports_amp_scaling", False)) or torch.cuda.is_available()
 
 
@@ -670,13 +671,13 @@ def _callers_level() -> int:
 
 
 def optimizer_hooks(optimizer: Optimizer, before: Any, after: Any) -> list[Any]:
-    """Register two functions around every update; the handles remove them."""
+    """Register two functions around every update; the returned handles remove the functions."""
     optimizer = _innermost(optimizer)
     return [optimizer.register_step_pre_hook(before), optimizer.register_step_post_hook(after)]
 
 
 def _innermost(optimizer: Optimizer) -> Optimizer:
-    """The optimizer that calls hooks: wrappers, such as Accelerate's, that are optimizers by name pass calls on to it."""
+    """The optimizer that calls hooks, inside any wrappers that are optimizers by name alone, such as Accelerate's."""
     while not getattr(type(optimizer).step, "hooked", False):
         inside = [part for part in vars(optimizer).values() if isinstance(part, Optimizer)]
         if len(inside) != 1:

@@ -18,8 +18,8 @@ from laju.frameworks.values import given
 def after_epoch(schedule: Schedule | str, optimizer: torch.optim.Optimizer) -> Callable[[int], float]:
     """Return epoch ↦ schedule(epoch + 1), for a loop that asks when an epoch is over; the first rate is set at once.
 
-    Loops such as the one of *Dive into Deep Learning* end epoch e with `group["lr"] = scheduler(e)`, so a schedule itself would
-    come one epoch late. One count of the schedule is an epoch here, and epochs count from 0.
+    Loops such as in *Dive into Deep Learning* end epoch e with `group["lr"] = scheduler(e)`, so a schedule itself would come an
+    epoch late. A count of the schedule is an epoch here, and epochs count from 0.
 
     Args:
         schedule: of absolute rates, or its text; the loop gives the same rate to every group of parameters.
@@ -28,7 +28,7 @@ def after_epoch(schedule: Schedule | str, optimizer: torch.optim.Optimizer) -> C
     Raises:
         TypeError: neither a schedule nor text, or not an optimizer.
         SpecError: a text that cannot be read.
-        UnresolvedError: lengths in other units than epochs.
+        UnresolvedError: lengths in units besides epochs.
 
     >>> import torch
     >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))])
@@ -48,7 +48,7 @@ def after_epoch(schedule: Schedule | str, optimizer: torch.optim.Optimizer) -> C
             f"after_epoch counts epochs, but {shown(by_epoch)} has lengths in {', '.join(sorted(by_epoch.units))}; "
             "give its lengths in epochs"
         )
-    by_epoch = by_epoch.resolve(RunPlan(samples=1, batch_size=1, epochs=1))  # in which an epoch is one update
+    by_epoch = by_epoch.resolve(RunPlan(samples=1, batch_size=1, epochs=1))  # a plan with an update for each epoch
     for group in optimizer.param_groups:
         group["lr"] = by_epoch(0)
     return lambda epoch: float(by_epoch(epoch + 1))
@@ -60,7 +60,7 @@ def trace(
     """The sequence that any torch scheduler really uses in the first `n` updates, stepped once after each.
 
     Args:
-        make_scheduler: makes the scheduler for an optimizer; it gets an optimizer of its own, so nothing of the caller's is
+        make_scheduler: makes the scheduler for an optimizer. The optimizer is a new optimizer, so the caller's objects are not
             touched.
         n: updates.
         base: the optimizer's rate before the scheduler is made.
@@ -68,7 +68,7 @@ def trace(
 
     Raises:
         TypeError: not a function that makes a scheduler, or a scheduler that follows a metric.
-        ValueError: a scheduler of another optimizer than the one given, or a hyper-parameter that SGD does not have.
+        ValueError: a scheduler of another optimizer than the given optimizer, or a hyper-parameter that SGD does not have.
 
     >>> trace(lambda optimizer: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=4), 6)[4:]
     [0.0, 0.1464466094067262]

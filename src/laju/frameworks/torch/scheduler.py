@@ -31,28 +31,28 @@ _UNFED = 10_000
 class Scheduler(LRScheduler):
     """Sets hyper-parameters of an optimizer to schedule(t) before update t.
 
-    Call `step()` after each `optimizer.step()`. It counts updates that were applied: one that a `GradScaler` skipped, a
-    micro-batch of an accumulated gradient, or a second call for the same update (Accelerate makes one a process) does not move
-    the schedule. Where a call may mean something else than it does, one `laju.ScheduleWarning` says so, at the first such call.
+    Call `step()` after each `optimizer.step()`. The count is of applied updates: an update that a `GradScaler` skipped, a
+    micro-batch of an accumulated gradient, or a second call for the same update (Accelerate calls once a process) does not move
+    the schedule. Where the meaning of a call is in doubt, a `laju.ScheduleWarning` says so, at the first such call.
 
     Args:
         optimizer: a torch optimizer, or several that update together, such as Muon for the matrices and AdamW for the rest. These
-            have one clock: `step()` comes after all of them.
+            have a common clock: `step()` comes after all of them.
         lr: a `Schedule` of absolute values or its text, a `Factor` of each group's base, a number, or a mapping from groups (by
             index, or by the group's "name") to these; with several optimizers also a list of one each. The base is the group's
             own rate when the scheduler is built, or its "initial_lr".
-        betas: beta1 alone, or a pair of which either may be None.
+        betas: beta1 alone, or a pair in which either may be None.
         plan: the run, for schedules in epochs, percent, samples or tokens.
         every: "update" calls `step()` after each update, and "epoch" once an epoch; lengths in epochs then need no plan, and a
             number without a unit is a number of epochs.
-        last_epoch: begin after that many counts plus one, as torch's schedulers do with what they were saved with.
+        last_epoch: begin after that many counts plus 1, as torch's schedulers do with the saved count.
         controller: a metric-driven rule such as `laju.adaptive.Plateau`, or a `Controller`; its factor multiplies `lr`.
         observe_within: updates within which a metric must be observed, again and again; by default a warning after 10,000.
-        policy: what a checkpoint of other schedules does: "strict" is an error that shows both, "new" follows the code's from
+        policy: the effect of a checkpoint of other schedules: "strict" is an error that shows both, "new" follows the code's from
             the saved position, "saved" goes on with the checkpoint's.
         count: "applied" counts the optimizer's own updates; "calls" counts the calls of `step`, for updates that torch does not
             see. An update that is captured in a CUDA graph goes over to calls by itself, as its replays are not seen.
-        hyper_parameters: any other of the optimizer's by name (`weight_decay`, `momentum` …), driven as `lr` is.
+        hyper_parameters: further hyper-parameters of the optimizer by name (`weight_decay`, `momentum` …), driven as `lr` is.
 
     Raises:
         TypeError: not an optimizer, or not a schedule.
@@ -74,7 +74,7 @@ class Scheduler(LRScheduler):
     """
 
     _clock: Clock
-    # Trainers write it; nothing here reads it but `get_lr`, for ignite.
+    # Trainers write this attribute; here only `get_lr` reads it, for ignite.
     _get_lr_called_within_step = False
 
     def __init__(
@@ -92,7 +92,7 @@ class Scheduler(LRScheduler):
         count: Literal["applied", "calls"] = "applied",
         **hyper_parameters: Any,
     ) -> None:
-        # LRScheduler's own __init__ is left out on purpose: it wraps optimizer.step and takes a step of its own.
+        # LRScheduler's own __init__ is left out on purpose: that method wraps optimizer.step and takes a step of its own.
         optimizers = _optimizers(optimizer)
         choice("count", count, ("applied", "calls"))
         choice("every", every, ("update", "epoch"))
@@ -165,14 +165,14 @@ class Scheduler(LRScheduler):
         return [group for optimizer in self.optimizers for group in optimizer.param_groups]
 
     def _arrange(self) -> None:
-        """Find which slot drives which group, where the groups are other ones than before."""
+        """Find which slot drives which group, after a change of the groups."""
         parts = [optimizer.param_groups for optimizer in self.optimizers]
         if len(parts) == len(self._parts) and all(
             new is old and len(new) == len(dicts) and all(map(_is, new, dicts))
             for new, (old, dicts) in zip(parts, self._parts, strict=True)
         ):
             return
-        # A list of the same length is the same groups, with what a checkpoint had in them.
+        # A list of the same length holds the same groups, with the values of a checkpoint.
         reloaded = [len(dicts) for _, dicts in self._parts] == [len(part) for part in parts] and any(
             new is not old for new, (old, _) in zip(parts, self._parts, strict=True)
         )
@@ -206,14 +206,14 @@ class Scheduler(LRScheduler):
         self._clock.begin(self)
 
     def _holds(self) -> bool:
-        """Whether the values in place are those of this scheduler."""
+        """Whether the groups still have this scheduler's values."""
         factor = 1.0 if self.controller is None else self.controller.factor
         return all(
             slot.holds(slot.values.at(self.last_epoch) * (factor if slot.key == "lr" else 1.0)) for slot in self.slots
         )
 
     def _constant(self) -> bool:
-        """Whether no schedule has another value at another time, so that a clock that counts too little changes nothing."""
+        """Whether every schedule is constant, so that a clock that counts too little changes nothing."""
         return all(slot.schedule.level is not None for slot in self.slots)
 
     def _captured(self) -> None:
@@ -255,10 +255,10 @@ class Scheduler(LRScheduler):
         """Accelerate counts micro-batches here."""
 
     def step(self, metrics: Any = None, epoch: int | None = None) -> None:  # type: ignore[override]
-        """Count one completed update and put the values of the next one in place.
+        """Count a completed update and write the values of the next update into the groups.
 
         Args:
-            metrics: what the controller observes, for trainers that pass a metric on.
+            metrics: observed by the controller, for trainers that pass a metric on.
             epoch: is refused; see `set_position`.
 
         Raises:
@@ -269,7 +269,7 @@ class Scheduler(LRScheduler):
         if ear.heard != 1 or metrics is not None or epoch is not None:
             self._step(metrics, epoch)
             return
-        # The usual case, in as few operations as Python needs for it.
+        # The usual case, in as few operations as Python needs: a step costs less than reading the clock.
         ear.heard = 0
         self._t += 1
         for value in ear.upcoming:  # noqa: B007 - the fastest way to the next value of a list
@@ -327,7 +327,7 @@ class Scheduler(LRScheduler):
             self._check_ever_fed()
 
     def _check_ever_fed(self) -> None:
-        """An epoch is over, or a checkpoint is saved: a controller that nobody told a metric has done nothing."""
+        """Warn, at the end of an epoch or at a checkpoint, about a controller that has never observed a metric."""
         controller = self.controller
         if controller is None or not self._unfed or controller.state != controller.rule.initial():
             return
@@ -338,13 +338,13 @@ class Scheduler(LRScheduler):
         )
 
     def set_position(self, t: int) -> None:
-        """Go to the point after `t` completed updates; doing it twice is the same as once."""
+        """Go to the point after `t` completed updates; a second call with the same `t` changes nothing."""
         self.last_epoch = whole("t", t)
         self._write()
         self._clock.begin(self)
 
     def observe(self, metric: Any) -> float:
-        """Tell the controller a metric, and apply what it decides to the next update.
+        """Pass a metric to the controller, and apply its decision to the next update.
 
         Returns:
             The factor that multiplies `lr` from now on.
@@ -409,11 +409,11 @@ class Scheduler(LRScheduler):
         """Go to the saved position; `state_dict` is not changed, and after an error neither is the scheduler.
 
         Args:
-            state_dict: what `state_dict()` returned.
+            state_dict: returned by `state_dict()`.
             policy: for this time, instead of the scheduler's own.
 
         Raises:
-            StateError: a state of something else or another version; with "strict", of other schedules or bases.
+            StateError: no state of this kind, or another version; with "strict", different schedules or bases.
         """
         policy = self.policy if policy is None else check_policy(policy)
         position, schedules, more = load(KIND, state_dict, self._schedules(), policy)

@@ -1,4 +1,4 @@
-"""What a scheduler drives: which hyper-parameter of which groups, by which schedule, and how a value is written there."""
+"""The targets of a scheduler: a hyper-parameter of some groups, its schedule, and the way to write a value there."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Where = tuple[int, Group]
 
 
 class Slot:
-    """One hyper-parameter of some of the groups, and the schedule that drives it.
+    """A hyper-parameter in some of the groups, and the schedule that drives the hyper-parameter.
 
     Args:
-        name: what errors and checkpoints call it: "lr", "betas[0]", "weight_decay of group 'head'", "lr (factor)".
+        name: in errors and checkpoints: "lr", "betas[0]", "weight_decay of group 'head'", "lr (factor)".
         key: in the groups.
         index: in a pair such as betas.
         group: its index or name; None for all.
-        optimizer: the index of the only optimizer that is meant; None for all.
+        optimizer: the index of the only optimizer; None for all.
         drive: by absolute values, or by a factor of the groups' own.
         stride: updates of the schedule for each count of the scheduler's clock.
     """
@@ -44,7 +44,7 @@ class Slot:
         self.key, self.index, self.group, self.optimizer = key, index, group, optimizer
         self.factor = isinstance(drive, Factor)
         self.name = f"{name} (factor)" if self.factor else name
-        # "initial_lr" is torch's own name; bases travel in the optimizer's state under it.
+        # "initial_lr" is torch's own name; under that name, bases travel in the optimizer's state.
         self.base_key = f"initial_{key}" if index is None else f"initial_{key}_{index}"
         schedule = drive.schedule if isinstance(drive, Factor) else drive
         self.follow(schedule if isinstance(schedule, Schedule) else constant(schedule), stride)
@@ -57,7 +57,7 @@ class Slot:
         self.schedule, self.stride, self.values = schedule, stride, Values(schedule, stride)
 
     def find(self, groups: Sequence[Where], *, reloaded: bool) -> None:
-        """Find its groups and their bases; `reloaded` are the same groups as before, with what a checkpoint had in them."""
+        """Find the slot's groups and bases; with `reloaded`, the groups are the same as before, with values from a checkpoint."""
         known = {id(group): base for group, base in zip(self.groups, self.bases, strict=True)}
         self.groups = [
             group
@@ -66,7 +66,7 @@ class Slot:
             and self.optimizer in (None, optimizer)
             and (self.group is None or self.group in (i, group.get("name")))
         ]
-        # Eight stores a turn of a loop cost less than one each.
+        # Eight stores in a turn of a loop cost less than eight turns.
         self.eights = [self.groups[i : i + 8] for i in range(0, len(self.groups) - 7, 8)]
         self.rest = self.groups[8 * len(self.eights) :]
         values = [self.read(group) for group in self.groups]
@@ -126,7 +126,7 @@ class Slot:
 def slots_of(
     optimizers: Sequence[torch.optim.Optimizer], given: Mapping[str, Any], plan: RunPlan | Scale | None, *, epochs: bool
 ) -> list[Slot]:
-    """The slots for what a user gave by hyper-parameter; with `epochs` the clock counts these and not updates."""
+    """The slots for the drives by hyper-parameter; with `epochs`, the clock counts epochs instead of updates."""
     return [
         slot
         for key, value in given.items()
@@ -136,12 +136,12 @@ def slots_of(
 
 
 class _Wanted:
-    """One hyper-parameter that shall be scheduled, in all the optimizers that have it."""
+    """A hyper-parameter to be scheduled, in all the optimizers that have this hyper-parameter."""
 
     def __init__(
         self, optimizers: Sequence[torch.optim.Optimizer], key: str, plan: RunPlan | Scale | None, epochs: bool
     ) -> None:
-        # Groups of one optimizer may differ, as those of a Muon with AdamW for what is no matrix do.
+        # Groups may differ within an optimizer, as in a Muon with AdamW for parameters that are no matrices.
         having = [group for o in optimizers for group in o.param_groups if key != "params" and key in group]
         if not having:
             names = list(dict.fromkeys(name for o in optimizers for name in o.defaults if name != "params"))
@@ -165,7 +165,7 @@ class _Wanted:
             yield from self._parts(self.key, value, None)
 
     def _parts(self, name: str, value: Any, optimizer: int | None) -> Iterator[Slot]:
-        """Of a pair such as betas, either may be None; a single schedule is for the first."""
+        """For a pair such as betas, either may be None; a single schedule is for the first."""
         if not isinstance(self.first, tuple | list):
             yield from self._of_groups(name, None, value, optimizer)
             return

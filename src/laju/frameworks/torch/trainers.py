@@ -1,4 +1,4 @@
-"""What the callbacks for trainers share, which know the run and its optimizer only when training begins."""
+"""The common base of the trainers' callbacks, which know the run and its optimizer only when training begins."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What is probably not meant in a schedule: updates at rate 0, a peak that is never reached, lengths in the wrong unit.
+"""Probable mistakes in a schedule: updates at rate 0, a peak that is never reached, lengths in the wrong unit.
 
-Every finding has a stable code, says where it is and why it matters, and gives what to write instead.
+Every finding has a stable code, a position, a reason, and a correction.
 """
 
 from laju.inspect.lint.checking import check, fixed

@@ -25,15 +25,15 @@ def check(
     groups: Iterable[float] | None = None,
     parameter: str = "lr",
 ) -> list[Finding]:
-    """What is probably not meant in a schedule, in the order of the updates; an empty list is a clean schedule.
+    """The probable mistakes in a schedule, in the order of the updates; an empty list is a clean schedule.
 
     Args:
         schedule: in updates, or in units of the plan.
-        plan: the run, or how many updates it has. Without it the schedule is looked at until its end (an endless one for
-            twice its last boundary, at least 1,000 updates), and nothing is said about runs that are shorter or longer.
-        optimizer: its name, such as "adamw", or the optimizer itself; for peaks that are too large for it.
-        groups: the base rates of the parameter groups. A schedule whose peak is 1 is read as a factor of them.
-        parameter: what is scheduled: "lr", "weight_decay", "momentum", "beta1", "betas[0]" …
+        plan: the run, or its number of updates. Without a plan the schedule is checked until its end (an endless schedule for
+            twice its last boundary, at least 1,000 updates), and no finding is about runs that are shorter or longer.
+        optimizer: its name, such as "adamw", or the optimizer itself; for peaks that are too large for the optimizer.
+        groups: the base rates of the parameter groups. A schedule whose peak is 1 is read as a factor of the base rates.
+        parameter: the scheduled hyper-parameter: "lr", "weight_decay", "momentum", "beta1", "betas[0]" …
 
     Raises:
         UnresolvedError: the schedule's lengths are in units that the plan does not know.
@@ -78,7 +78,7 @@ def _found(
 
 
 def _proven(finding: Finding, found: Callable[[Schedule], list[Finding]]) -> Finding:
-    """The finding, whose corrected schedule stays only if it can be read and does not have the finding itself."""
+    """The finding, whose correction stays only if the corrected schedule can be read and does not have the finding itself."""
     if finding.fix is None:
         return finding
     try:
@@ -92,12 +92,12 @@ def _proven(finding: Finding, found: Callable[[Schedule], list[Finding]]) -> Fin
 def fixed(
     schedule: Schedule, found: Callable[[Schedule], list[Finding]], wanted: Callable[[Finding], bool]
 ) -> Schedule:
-    """The schedule without the findings that are wanted away, corrected one after another as far as corrections are known.
+    """The schedule without the wanted findings, corrected step by step as far as corrections are known.
 
     Args:
         schedule: to begin with.
-        found: the findings of a schedule, as `check` gives them.
-        wanted: which of them to correct.
+        found: the function from a schedule to its findings, such as `check`.
+        wanted: whether a finding is to be corrected.
     """
     seen = {schedule}
     while True:
@@ -116,7 +116,7 @@ def _plan_for(schedule: Schedule, plan: RunPlan | int | None) -> RunPlan:
     if isinstance(plan, RunPlan):
         return plan
     assert plan is not None
-    return RunPlan(samples=plan, batch_size=1, epochs=1)  # knows what 100% is
+    return RunPlan(samples=plan, batch_size=1, epochs=1)  # a plan in which 100% has a length
 
 
 def _optimizer_name(optimizer: Any) -> str | None:

@@ -34,9 +34,9 @@ LEVELS: dict[str, Level] = {
     **dict.fromkeys(
         ("LAJU011", "LAJU012", "LAJU016", "LAJU017", "LAJU018"), "error"
     ),  # nothing is trained, or it diverges
-    "LAJU001": "note",  # one update, and most systems do so
+    "LAJU001": "note",  # a single update, and most systems do the same
 }
-"""How bad each finding is: a note is told, and is no reason to fail."""
+"""The severity of each finding: a note is reported, and is no reason to fail."""
 
 WHY = {
     "LAJU001": "an update at rate 0 costs as much as any other and leaves the weights as they are",
@@ -64,7 +64,7 @@ WHY = {
     "rate of 0",
 }
 
-# Hyper-parameters by name, with what they may be.
+# Hyper-parameters by name, with their valid ranges.
 RATE, _DECAY, AVERAGE = "rate", "decay", "average"
 PARAMETERS = {
     "lr": RATE,
@@ -86,7 +86,7 @@ NEVER_ZERO: dict[str, str] = {
     "rprop": "torch's Rprop reads the rate in its first update alone, and its steps begin at the smallest size",
     "schedulefreewrapper": "schedulefree's ScheduleFreeWrapper divides by a sum of rates, and its first update is an error",
 }
-"""Optimizers for which a first rate of exactly 0 is not one lost update, and what happens instead."""
+"""Optimizers for which a first rate of exactly 0 is worse than a lost update, and the effect."""
 
 OTHERS = (
     *NEVER_ZERO,
@@ -95,7 +95,7 @@ OTHERS = (
 
 SMALLEST = 1e-8
 ALL = 1 << 22
-"""Updates of the longest run that is looked at one by one; of a longer one, a grid, all boundaries and both ends."""
+"""The longest run in which every update is checked; in a longer run, a grid, all boundaries and both ends are."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The rules, each of which yields the findings of one code."""
+"""The rules, each of which yields the findings of a single code."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _zero(run: Run) -> Iterator[Finding]:
 
 
 def _first_step(run: Run) -> str | None:
-    """The advice to begin the warmup one step above 0; None where no warmup begins at 0."""
+    """The advice to begin the warmup a step above 0; None where no warmup begins at 0."""
     ramp = first_ramp(run.given)
     if ramp is None or getattr(ramp, "start", None) != 0 or getattr(ramp, "first", True):
         return None
@@ -105,7 +105,7 @@ def _unreached_peak(run: Run) -> Iterator[Finding]:
 
 
 def _then(schedule: Schedule, target: float) -> Schedule:
-    """The schedule with its warmup before the rest instead of over it or as its factor."""
+    """The schedule with its warmup before the rest instead of over the rest or as a factor."""
     children = schedule.children
     rising = [part for part in children if rises(part)]
     if len(children) > 1 and len(rising) == 1 and not any(schedule.begins):
@@ -124,7 +124,7 @@ def _then(schedule: Schedule, target: float) -> Schedule:
 
 
 def _begun(schedule: Schedule, used: Any) -> Schedule:
-    """A decay that has `used` updates less, since a warmup takes them."""
+    """A decay that is `used` updates shorter, to make room for a warmup."""
     length: Any = schedule.length
     if length is None or isinstance(length, Length) or isinstance(used, Length) or length <= used:
         return schedule
@@ -198,7 +198,7 @@ def _shorter(run: Run) -> Iterator[Finding]:
     stops, final = value_at(run.schedule, run.n - 1), value_at(run.schedule, end)
     rest = {value_at(run.schedule, run.n + i * (end - run.n) // 64) for i in range(65)}
     if rest == {stops} or _incomplete(run, end - run.n):
-        return  # what is missing is more of the same value
+        return  # the missing part has the same value
     message = (
         f"the run has {many(run.n)}, the schedule {end:,}: it stops at {figure(stops)} on its way to {figure(final)}"
     )
@@ -219,7 +219,7 @@ def _longer(run: Run) -> Iterator[Finding]:
 
 
 def _incomplete(run: Run, gap: int) -> bool:
-    """Whether the gap is that of incomplete batches, at most one an epoch, in a schedule that counts samples or tokens."""
+    """Whether incomplete batches, at most one an epoch, explain the gap, in a schedule that counts samples or tokens."""
     return run.plan is not None and bool(run.given.units & {"samples", "tokens"}) and gap <= run.plan.epochs
 
 
@@ -247,7 +247,7 @@ def _ends_constant(schedule: Schedule, end: int) -> bool:
 def _unreached_boundary(run: Run) -> Iterator[Finding]:
     if run.updates is None or run.end is not None or run.mistaken:
         return
-    own = run.warmup.length if run.warmup else None  # that one is LAJU009's
+    own = run.warmup.length if run.warmup else None  # the warmup's end is the subject of LAJU009
     late = sorted({at for at in run.boundaries if at >= run.n and at != own})
     late = [at for at in late if at > run.n or _jumps_at(run.schedule, at)]
     if not late:
@@ -293,7 +293,7 @@ def _warmup_is_all(run: Run) -> Iterator[Finding]:
         f"the highest value is {figure(run.peak)} of {figure(warmup.target)}"
     )
     instead, parts = 'a warmup of a small part of the run, such as warmup="5%"', run.given.children
-    # Only where the rest has a length of its own does a shorter warmup leave it time.
+    # A shorter warmup leaves time to the rest only where the rest has a length of its own.
     if run.n > 1 and len(parts) == 2 and any(run.given.begins) and rises(parts[0]) and not run.given.units:
         shorter, rest = max(1, run.n // 20), parts[1]
         instead = run.write(

@@ -83,7 +83,7 @@ class Run:
 
     @cached_property
     def scale(self) -> float:
-        """The largest absolute value, by which small values are told."""
+        """The largest absolute value, the scale by which values count as small."""
         return float(np.abs(self.v).max()) if self.v.size else 0.0
 
     @cached_property

@@ -1,4 +1,4 @@
-"""What a rule asks of a schedule's structure, read from its outline: its warmup, its boundaries, its cycles."""
+"""The structure of a schedule for the rules, read from its outline: its warmup, its boundaries, its cycles."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _MOST = 2_000
 """Parts of an outline that are read."""
 
 _AGAIN = 50
-"""Parts without a boundary among them, after which no other is looked for: they are cycles."""
+"""The number of parts without a boundary among them after which the search for boundaries ends: these are cycles."""
 
 
 @dataclass(frozen=True)
 class Warmup:
-    """A rise at the beginning, before, over or as a factor of something else.
+    """A rise at the beginning: before, over or as a factor of the rest of the schedule.
 
-    It lasts `length` updates, heads for `target`, arrives at `arrives`, and `after` is the value in force then, which
-    changes by `step` in the next update. `after_all`: what follows never ends.
+    The rise lasts `length` updates, heads for `target` and arrives at `arrives`; `after` is the value in force then, which
+    changes by `step` in the next update. `after_all`: the rest of the schedule never ends.
     """
 
     length: Any
@@ -54,15 +54,15 @@ def warmup_of(schedule: Schedule) -> Warmup | None:
     others = [part for part in _factors(first) if part is not rising[0]]
     alone = rising[0].leaf is following.leaf or following.begin == schedule.length
     if alone and not others:
-        return None  # nothing comes after it
+        return None  # nothing comes after the rise
     length: Any = following.begin
-    # The rise may go on over parts of the rest, such as a step of a decay that it multiplies; it arrives in the last of these.
+    # The rise may go on over parts of the rest, such as steps of a decay times the rise, and arrives in the last of these.
     climbing = [part for part in later if part.begin < length and any(_climbs(f, rising[0]) for f in _factors(part))]
     last = climbing[-1] if climbing else first
     arrives, after = replace(last, held=None).arrives, value_at(schedule, length)
     held = first.held or following.held or (0, 1)
     step = abs(value_at(schedule, length + held[1]) - after)
-    # Where the rest has run underneath since update 0, the value that it had there is what the warmup heads for.
+    # Where the rest has run underneath since update 0, the warmup heads for the rest's value at update 0.
     target = max(arrives, following.at(max(following.origin, 0))) if following.origin < following.begin else arrives
     if any(part.piece.level is None for part in others):
         target = max(target, rising[0].arrives * math.prod(part.at(0) for part in others))
@@ -90,7 +90,7 @@ def _climbs(part: Part, ramp: Part) -> bool:
 
 
 def _factors(part: Part) -> tuple[Part, ...]:
-    """The parts whose values are multiplied in one, else the part itself."""
+    """The parts whose values are multiplied together, else the part itself."""
     return tuple(itertools.chain.from_iterable(map(_factors, part.inside))) if part.how == "×" else (part,)
 
 
@@ -107,7 +107,7 @@ def first_ramp(schedule: Schedule) -> Schedule | None:
 
 
 def boundaries_of(schedule: Schedule) -> Iterator[Any]:
-    """Where another part comes into force, in order; of cycles without end only the first one's end."""
+    """The begin of each new part, in order; for cycles without end, only the end of the first cycle."""
     since = 0
     for before, part in itertools.pairwise(itertools.islice(schedule.outline(), _MOST)):
         since = 0 if (changes := _changes(before, part)) else since + 1
@@ -142,7 +142,7 @@ def cycles_of(schedule: Schedule, until: int) -> set[tuple[Any, Any]]:
     for i, part in enumerate(schedule.outline(0, until)):
         found.update(_meant(part))
         if i == _MOST:
-            found.add((part.begin, math.inf))  # what is not read is taken to be meant
+            found.add((part.begin, math.inf))  # a part that is not read is taken to be intended
         if any(end == math.inf for _, end in found):
             break
     return found
@@ -176,7 +176,7 @@ def without_empty(schedule: Schedule) -> Schedule:
 
 
 def looked_at(schedule: Schedule) -> int:
-    """The updates in which a schedule shows what it does: until its end, or twice its last boundary and at least 1,000."""
+    """The number of updates to check: until the schedule's end, or twice its last boundary and at least 1,000."""
     length: Any = schedule.length
     if length is None:
         length = max(1000, 2 * max((b for b in boundaries_of(schedule) if b < 2**50), default=0))
@@ -185,7 +185,7 @@ def looked_at(schedule: Schedule) -> int:
 
 
 def end(length: Any) -> int:
-    """The first update after a length; one that was multiplied, such as 3.0000000000000004, ends where it was meant to."""
+    """The first update after a length; a product such as 3.0000000000000004 ends at its intended whole number."""
     end: int = math.ceil(length * (1 - 1e-12) if isinstance(length, float) else length)
     return end
 
