@@ -1,7 +1,7 @@
-"""Why the rates of a run are not those that were meant: what was done to the schedule, and from which update on.
+"""Why the rates of a run differ from the planned rates: the change of the schedule, and the update from which on.
 
-What happens to a schedule changes the positions at which the schedule is read (twice as fast, 3 behind, from 0 again) or the
-level of its rates. Each is searched for, and computed at all rows before it is told.
+A change of a schedule is a change of the positions at which the schedule is read (twice as fast, 3 behind, from 0 again), or of
+the level of its rates. Each change is searched for, and computed at all rows before the report.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from laju.logs import Log, LogError
 Array = npt.NDArray[np.float64]
 
 _RELATIVE = 2e-7
-"""What float32 and sums of many steps change of a rate."""
+"""The change of a rate by float32 and by sums of many steps."""
 
 _GRID = 1 << 20
 """Updates of the meant schedule that are looked at for a rate; of longer schedules every 2nd, 4th, …"""
@@ -86,14 +86,14 @@ _CULPRITS = {
 
 @dataclass(frozen=True)
 class Cause:
-    """One thing that turns the meant rates into those of the log.
+    """A single change that turns the meant rates into the rates of the log.
 
     Attributes:
         kind: "counted", "slow", "epoch", "behind", "ahead", "skipped", "restart", "total", "climb", "scale", "floor" or "end".
-        text: what happened.
+        text: the change.
         begins: the update from which on the rates differ lies after the first and up to the second of these; (0, 0) is the start.
         parameters: the numbers in the text.
-        culprits: what usually does this.
+        culprits: the usual reasons.
     """
 
     kind: str
@@ -116,14 +116,14 @@ class Cause:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What `diagnose` says.
+    """The result of `diagnose`.
 
     Attributes:
-        healthy: whether the rates are the meant ones, by one of the writer's conventions of time.
-        causes: the explanations that have all the rates; several where they give the same rates at the rows of the log.
+        healthy: whether the rates are the meant rates, by any of the writer's conventions of time.
+        causes: the explanations of all the rates; several where these give the same rates at the rows of the log.
         rows: how many rates were compared.
         first: the first update at which the rates are not the meant ones, and the rates (logged, meant) there.
-        note: the convention of time, or what no explanation was found for.
+        note: the convention of time, or the change for which no explanation was found.
     """
 
     healthy: bool
@@ -134,7 +134,7 @@ class Diagnosis:
 
     @property
     def certain(self) -> bool:
-        """Whether one explanation alone has the rates."""
+        """Whether a single explanation has the rates."""
         return self.healthy or len(self.causes) == 1
 
     def to_json(self) -> dict[str, Any]:
@@ -157,7 +157,7 @@ class Diagnosis:
 
 
 def diagnose(log: Log, meant: Schedule, *, rate: str | None = None, updates_per_epoch: int | None = None) -> Diagnosis:
-    """Say why the rates of a log are not those of the schedule that was meant.
+    """Say why the rates of a log differ from the rates of the schedule that was meant.
 
     Args:
         log: of the run.
@@ -351,7 +351,7 @@ def _lines(case: _Case, j: int, begins: tuple[int, int], end: int) -> Iterator[C
     as_meant = case.meant(t)
 
     def search(numbers: Array, position: Callable[[Array, Array], Array], folds: bool = False) -> float | None:
-        """The number with which the positions give all rates; of several the middle one. A cosine may climb beyond its end."""
+        """The number with which the positions give all rates; the middle of several. A cosine may climb beyond its end."""
         some = np.unique(np.linspace(j, len(t) - 1, 16).round().astype(int))
         fits: set[float] = set()
         for part in np.array_split(numbers, max(1, len(numbers) // 20_000)):
@@ -398,7 +398,7 @@ def _lines(case: _Case, j: int, begins: tuple[int, int], end: int) -> Iterator[C
             if at is not None:
                 yield _cause("counted", f"every update is counted {times} times", begins, k=float(times))
                 break
-    # Another total, with the warmup as it was or with the warmup, too.
+    # Another total, with the warmup unchanged or changed in proportion.
     grid, step = _grid(case, end)
     for fixed in dict.fromkeys((float(_peak_at(case, end)), 0.0)):
         totals: set[float] = set()
@@ -438,7 +438,7 @@ def _updates(count: float) -> str:
 
 
 def _stairs(case: _Case, j: int, begins: tuple[int, int], end: int) -> Iterator[Cause]:
-    """One step of the schedule in k updates: p = t // k."""
+    """A step of the schedule for every k updates: p = t // k."""
     if j:
         return
     some = np.unique(np.linspace(0, len(case.t) - 1, 16).round().astype(int))

@@ -1,4 +1,4 @@
-"""The command line: one file a verb, each loaded only when it is asked for, so that `laju --help` starts at once."""
+"""The command line: a file for each verb, loaded only when the verb is called, so that `laju --help` starts at once."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ARGUMENTS = "laju.arguments"
 
 
 class Verbs(click.Group):
-    """The verbs by name; an unknown one is answered with the nearest."""
+    """The verbs by name; the error of an unknown verb names the nearest."""
 
     def list_commands(self, context: click.Context) -> list[str]:
         return list(VERBS)
@@ -63,7 +63,7 @@ class Verbs(click.Group):
         return super().parse_args(context, args)
 
     def invoke(self, context: click.Context) -> Any:
-        # Ctrl-C at any moment, even while a verb is still being loaded. A verb that has more to say says it itself.
+        # Ctrl-C at any moment, even while a verb is still being loaded. A verb with a message of its own prints that itself.
         try:
             return self._with_packages(context)
         except KeyboardInterrupt:
@@ -97,10 +97,10 @@ class Verbs(click.Group):
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(laju.__version__, "-V", "--version", prog_name="laju")
 def cli() -> None:
-    """Learning-rate schedules: see them, check them, and train with them on real data.
+    """Learning-rate schedules: draw, check and compare schedules, and train with schedules on real data.
 
-    A SCHEDULE is an expression such as 'cosine(0.3, total=20, warmup=5).per("epoch")', with a name in front of it if you
-    like: 'short=cosine(0.3, total=20)'.
+    A SCHEDULE is an expression such as 'cosine(0.3, total=20, warmup=5).per("epoch")', with an optional name in front:
+    'short=cosine(0.3, total=20)'.
 
     The exit status is 0 when all is well; 1 for a finding, a difference, a cause or a refusal, and when a training fails; 2 when
     the command or its input is wrong; 3 when something is missing; and 130 after Ctrl-C.
@@ -110,7 +110,7 @@ def cli() -> None:
 class _Pipe(io.FileIO):
     """Output into a pipe or a file. After the reader has gone, the rest is dropped, and the exit status stays the answer.
 
-    What else cannot be written, such as to a disk that is full, is an error once, and not again when Python ends.
+    Any failure to write besides that, such as to a full disk, is a single error, and not a second error when Python ends.
     """
 
     lost = False

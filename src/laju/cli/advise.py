@@ -1,4 +1,4 @@
-"""laju advise: what the run of a log will end at, when to cool down, and which run to make next."""
+"""laju advise: the forecast end of the run of a log, when to cool down, and which run to make next."""
 
 from __future__ import annotations
 
@@ -88,11 +88,11 @@ def command(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Say what the run of LOG will end at, how sure that is, when to cool down, and which run to make next.
+    """Forecast the end of the run of LOG, with its uncertainty, and say when to cool down and which run to make next.
 
     Of several logs: which schedule and peak suit the next long run, and with --budget which run of so many updates tells most.
 
-    The exit status is 1 when the question cannot be answered; the reason and what would help are printed.
+    The exit status is 1 when the question cannot be answered; the reason and the remedy are printed.
 
     \b
     laju advise metrics.csv --schedule 'wsd(3e-4, total=24000, warmup=2000, cooldown=4800)'
@@ -178,7 +178,7 @@ def _print(as_json: bool, told: dict[str, Any], lines: Sequence[str], notes: Seq
     width = sys.stdout.isatty() and shutil.get_terminal_size().columns
     for line in "\n".join(lines).split("\n"):
         indent = "  " * line.startswith("  ")
-        prose = width and (not indent or "no answer: " in line)  # tables and schedules stay as they are
+        prose = width and (not indent or "no answer: " in line)  # tables and schedules are printed unchanged
         click.echo(click.wrap_text(line.strip(), width, indent, "  " + indent) if prose else line)
 
 
@@ -252,7 +252,7 @@ class _Run:
         return cls(log, losses, at, schedule, rates, verdict, later)
 
     def taken(self) -> list[str]:
-        """What was taken, a line for each."""
+        """The columns and rows that the answer is from, a line for each."""
         line = (
             f"losses: {self.losses.name!r}, updates {self.at[0]:,.0f} … {self.at[-1]:,.0f}"
             if self.at.size
@@ -283,7 +283,7 @@ class _Run:
 def _curve(
     options: LogOptions, file: str, spec: str | None, loss_column: str | None, per_epoch: int | None, notes: list[str]
 ) -> Curve:
-    """The curve of one of several logs; what was found while reading is added to the notes."""
+    """The curve of one of several logs; findings of the reader are added to the notes."""
     from laju.forecast import ForecastWarning, read_curve
 
     log = options.read(file)
@@ -321,7 +321,7 @@ def _in_updates(spec: str, per_epoch: int | None, updates: int | None) -> Schedu
 def run_schedule(
     log: Log, options: LogOptions, spec: str | None, per_epoch: int | None, updates: int | None
 ) -> Schedule:
-    """The schedule of a log's run: as the option has it, or found in the rates."""
+    """The schedule of a log's run: as the option gives, or found in the rates."""
     if spec is not None:
         return _in_updates(spec, per_epoch, updates)
     if not log.rates:
@@ -378,7 +378,7 @@ def used_rates(
 def past_runs(
     names: Sequence[str], options: LogOptions, loss_column: str | None, per_epoch: int | None, own: str
 ) -> Prior | str | None:
-    """What `--prior` names: logs of finished runs, a file of `laju forecast learn`, shipped runs, or none.
+    """The runs that `--prior` names: logs of finished runs, a file of `laju forecast learn`, shipped runs, or none.
 
     A run cannot be judged by its own log, which knows the end that is asked about.
     """
@@ -410,7 +410,7 @@ def past_runs(
 
 
 def _came_out(run: _Run, found: Ending) -> tuple[dict[str, Any] | None, str]:
-    """What the rows after --until say of the answer."""
+    """The verdict of the rows after --until on the answer."""
     assert run.later is not None
     at, losses = run.later
     i = int(np.abs(at - (found.at or at[-1])).argmin())
@@ -438,7 +438,7 @@ def _chance(found: Ending, bar: float) -> float:
 def _cooldowns(
     run: _Run, found: Ending, prior: Prior | str | None, updates: int | None
 ) -> tuple[tuple[Way, ...], list[str]]:
-    """The ways to cool down, and the lines that say them."""
+    """The ways to cool down, and the lines to print."""
     from laju.forecast import cooldowns
     from laju.forecast.prior import SHIPPED
 
@@ -449,7 +449,7 @@ def _cooldowns(
     schedule = run.schedule if updates is None else run.schedule.take(updates)
     if found.law == "measured":
         return (), ["  the run is over"]
-    # One prior for all ways, or their ends could not be compared.
+    # The same prior for all ways, or their ends could not be compared.
     if prior == "auto":
         prior = found.prior if found.prior in SHIPPED else None
     ways = cooldowns(run.at, run.losses.values, schedule, prior=prior)
@@ -472,14 +472,14 @@ def _cooldowns(
         for way in ways
         if way.name != "as planned" and way.ending.value is not None
     ]
-    # The same reason with other distances is said once.
+    # The same reason with different distances is printed once.
     whys = [way.ending.refused for way in ways if way.ending.refused]
     reasons = {re.sub(r"[\d.]+", "", why): why for why in reversed(whys)}.values()
     return ways, lines + [f"  no answer: {reason}" for reason in reasons]
 
 
 def _verdict(ways: Sequence[Way]) -> str | None:
-    """What the ends of the same length say."""
+    """The comparison of the ends of the same length."""
     by = {way.name: way.ending for way in ways}
     planned, later = by["as planned"], by["later"]
     if planned.value is None or later.value is None or planned.high is None or later.high is None:
@@ -506,7 +506,7 @@ def _next(
 ) -> tuple[dict[str, Any], list[str], bool]:
     """Which schedule and peak the next run of so many updates should have, and which short run would tell most.
 
-    What is to be told is the end of the schedule that is unknown, or else of the best one at several peaks.
+    The question is the end of the unknown schedule, or else of the best schedule at several peaks.
     """
     from laju.forecast import ForecastWarning, fit, next_run
 

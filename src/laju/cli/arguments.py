@@ -51,7 +51,7 @@ def schedule_argument() -> Callable[[F], F]:
 
 
 def functions_allowed() -> bool:
-    """Whether the user said --functions: a text on the command line may have come from anywhere."""
+    """Whether the user gave --functions: a text on the command line may have come from anywhere."""
     context = click.get_current_context(silent=True)
     return context is not None and bool(context.meta.get(_FUNCTIONS))
 
@@ -76,7 +76,7 @@ def store_option() -> Callable[[F], F]:
 
 def read_schedules(texts: tuple[str, ...]) -> dict[str, Schedule]:
     """The schedules by name: of `name=spec` the name, else the spec itself. `chapter` is the chapter's set, and
-    `chapter:NAME` one of the set."""
+    `chapter:NAME` a schedule of the set."""
     named: dict[str, Schedule] = {}
     for text in texts:
         if text.strip() == "chapter":
@@ -144,7 +144,7 @@ def _of_task(spec: str) -> str:
 
 
 def _foreign(spec: str) -> str:
-    """Where a text calls a scheduler of another system: the command that reads it."""
+    """Where a text calls a scheduler of another system: the command that reads such a call."""
     from laju.core.node import FUNCTIONS, NODES
     from laju.dialects.base import SYSTEMS, system
 
@@ -162,7 +162,7 @@ def _foreign(spec: str) -> str:
 
 
 def _split(text: str) -> tuple[str, str]:
-    """The name and the spec of `name=spec`: the first '=' outside parentheses, since a spec has them inside only."""
+    """The name and the spec of `name=spec`: the first '=' outside parentheses, since a spec has '=' inside only."""
     depth = 0
     for i, letter in enumerate(text):
         depth += (letter == "(") - (letter == ")")

@@ -1,4 +1,4 @@
-"""laju chapter: a tab of the chapter as printed, with its published figures beside one's own."""
+"""laju chapter: a tab of the chapter as printed, with the published figures beside the user's."""
 
 from __future__ import annotations
 
@@ -75,8 +75,8 @@ def command(
     """Train a tab of "Learning Rate Scheduling" in Dive into Deep Learning as printed, and set its figures beside yours.
 
     The chapter's three tabs are three experiments: each has its own network, initial weights, order of data and rates, which are
-    not always those that the text describes. A tab's figures are of one run each, on all of Fashion-MNIST with 30 epochs, and are
-    compared with such a run alone. Finished trials are kept: the same command runs only what is missing.
+    always as the text describes. A tab's figures are of a single run each, on all of Fashion-MNIST with 30 epochs, and are
+    compared with such a run alone. Finished trials are kept: the same command runs only missing trials.
 
     \b
     laju chapter                 # the PyTorch tab; downloads Fashion-MNIST
@@ -179,7 +179,7 @@ def _table(result: Result) -> Table:
         text = Text("-" if ours is None else ours.text())
         if line.published is not None:
             theirs = number(getattr(line.published, figure))
-            # The numbers stand one above the other, so what follows ours, such as " ± 0.000", is blank below it.
+            # Numbers are aligned, so the end of our cell, such as " ± 0.000", becomes blanks in the cell below.
             text.append(
                 "\n" + theirs.ljust(len(theirs) + len(text) - len(number(ours.mean))) if ours else f"\n{theirs}", "dim"
             )

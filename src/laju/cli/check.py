@@ -1,4 +1,4 @@
-"""laju check: what is probably not meant in a schedule."""
+"""laju check: the probable mistakes in a schedule."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def command(
     fix: bool,
     as_json: bool,
 ) -> None:
-    """Say what is probably not meant in SCHEDULE, over a run.
+    """List the probable mistakes in SCHEDULE, over a run.
 
     The exit status is 0 when no more than notes are found, 1 when a warning or an error is, and 2 when the question itself is
     wrong. A project sets select, ignore and exit-zero in the table [tool.laju] of its pyproject.toml.

@@ -156,8 +156,8 @@ def command(
 
     Every schedule sees the same initial weights and order of data for a seed, in every framework: Xavier's weights with torch's
     biases. The word `chapter` stands for the schedules of "Learning Rate Scheduling" in Dive into Deep Learning as its text
-    describes them. No tab of the chapter has these weights; `laju chapter` trains the tabs. Finished trials are kept: the same
-    command runs only what is missing.
+    describes the schedules. No tab of the chapter has these weights; `laju chapter` trains the tabs. Finished trials are
+    kept: the same command runs only missing trials.
 
     \b
     laju compare chapter
@@ -265,7 +265,7 @@ def _print_means(console: Console, result: Comparison) -> None:
 
 
 def _beside(logs: tuple[str, ...], loss_column: str | None) -> tuple[LoggedRun, ...]:
-    """The logs, read before anything trains; what is no log is a usage error."""
+    """The logs, read before anything trains; a file that is no log is a usage error."""
     from laju.lab.comparison.beside import logged, read_beside
 
     if loss_column is not None and not logs:
@@ -278,7 +278,7 @@ def _beside(logs: tuple[str, ...], loss_column: str | None) -> tuple[LoggedRun, 
 
 
 def _program(command: str | None, samples: int | None, every: str | None, store: str) -> Any:
-    """The program as a task, its trials' folders beside the store; options that do not go with it are usage errors."""
+    """The program as a task, its trials' folders beside the store; unsuitable options are usage errors."""
     from laju.lab.programs.task import Program
     from laju.lab.store import is_url
 

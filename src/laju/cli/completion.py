@@ -1,4 +1,4 @@
-"""What a shell completes: policies, the chapter's schedules, systems, tasks, studies, tabs and codes of findings."""
+"""Shell completion: policies, the chapter's schedules, systems, tasks, studies, tabs and codes of findings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""laju diagnose: why the rates of a log are not those that were meant."""
+"""laju diagnose: why the rates of a log differ from the planned rates."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _CONFIGS = (".json", ".yaml", ".yml", ".toml", ".py")
 @click.option("--lr", type=click.FloatRange(min=0), help="The optimizer's rate, where a configuration lacks it.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def command(file: str, meant: str | None, options: LogOptions, run: Run, lr: float | None, as_json: bool) -> None:
-    """Say why the rates of LOG are not those that were meant: what happened, from which update on, and what usually does that.
+    """Say why the rates of LOG differ from the planned rates: the change, its first update, and its usual cause.
 
-    Without --meant: the formula of the rates, and what `laju check` finds in that.
+    Without --meant: the formula of the rates, and the findings of `laju check` for that formula.
 
     The exit status is 0 when the rates are as meant, 1 when a cause is found or no cause explains the rates, and 2 when the
     question itself is wrong.

@@ -29,9 +29,9 @@ from laju.view.difference import picture
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Picture to write: .png, .svg or .pdf.")
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
 def command(a: str, b: str, run: Run, tolerance: float, out: Path | None, as_json: bool) -> None:
-    """Compare the schedules A and B over a run. One of them may be a log, whose rates are compared at the rows of the log.
+    """Compare the schedules A and B over a run. Either may be a log, whose rates are compared at the rows of the log.
 
-    The exit status is 0 when they are equal, 1 when they differ, and 2 when the question itself is wrong.
+    The exit status is 0 when A and B are equal, 1 when A and B differ, and 2 when the question itself is wrong.
 
     \b
     laju diff 'cosine(0.3, total=1000)' 'linear(0.3, 0, total=1000)'

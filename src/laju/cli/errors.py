@@ -1,4 +1,4 @@
-"""Errors as a person at a command line reads them: one sentence, options by their names, and the exit status.
+"""Errors for a person at a command line: a sentence, options by their names, and the exit status.
 
 0 all is well; 1 a finding, a difference, a cause, a refusal; 2 the command or its input is wrong; 3 something is missing;
 130 Ctrl-C.
@@ -19,7 +19,7 @@ class Wrong(click.ClickException):
 
 
 class Missing(click.ClickException):
-    """A package or a device that the command needs is missing; the message says how to get it, where laju knows."""
+    """A package or a device that the command needs is missing; the message names the remedy, where laju knows a remedy."""
 
     exit_code = 3
 
@@ -82,5 +82,5 @@ def in_options(message: str, command: click.Command | None) -> str:
         argument = argument and not re.search(r"\ban? $", message[: match.start()])
         return options[name] if name is not None and ("_" in name or argument) else match[0]
 
-    # What names its option beside the argument would now name the option twice.
+    # A message that names its option beside the argument would now name the option twice.
     return re.sub(r"(--[\w-]+), on the command line \1\b", r"\1", found.sub(option_of, message))

@@ -48,8 +48,8 @@ def command(
 ) -> None:
     """Train a task while the rate rises from --low to --high, and suggest rates by the rules in common use.
 
-    Each seed has its own initial weights and order of data; an interval says how far a suggestion depends on them. A rule that
-    finds nothing in a curve suggests nothing, and the reason stands below the table.
+    Each seed has its own initial weights and order of data; an interval shows how far a suggestion depends on the seed. A
+    rule that finds nothing in a curve suggests nothing, and the reason stands below the table.
 
     \b
     laju find

@@ -1,4 +1,4 @@
-"""laju forecast: what a schedule would give, by loss curves of runs that were made."""
+"""laju forecast: the result that a schedule would give, by loss curves of earlier runs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class _Verbs(click.Group):
 
 @click.group("forecast", cls=_Verbs)
 def command() -> None:
-    """Predict what a schedule would give from the loss curves of a few short runs, and find the best one.
+    """Predict the result of a schedule from the loss curves of a few short runs, and find the best schedule.
 
     A CURVE is a log: a table, JSON lines, trainer_state.json, printed lines or TensorBoard's event files, which has updates,
     losses and rates. Where a file has no rates, the run's schedule stands after an @; a name may stand in front:
@@ -50,7 +50,7 @@ def command() -> None:
     'run1.csv@cosine(3e-4, total=24000, warmup=2160)'
     'short=runs/17@wsd(3e-4, total=8000, cooldown=2000)'
 
-    Bring two runs or more that differ in their schedule, best one whose rate falls slowly and one whose rate falls suddenly.
+    Bring two runs or more with different schedules, best a run whose rate falls slowly and a run whose rate falls suddenly.
     """
 
 
@@ -122,7 +122,7 @@ def fit_command(
 def predict_command(
     source: Source, schedules: tuple[str, ...], length: Length, out: Path | None, as_json: bool
 ) -> None:
-    """Predict the loss of schedules that were not run, with the interval in which it lies with 90 %.
+    """Predict the loss of schedules that were not run, with an interval of 90 %.
 
     \b
     laju forecast predict a.csv b.csv c.csv --updates 24000 \\
@@ -166,7 +166,7 @@ def predict_command(
 def best_command(
     source: Source, length: Length, peak: float | None, family: str, warmup: int | None, out: Path | None, as_json: bool
 ) -> None:
-    """Find the schedule whose predicted loss at the end is lowest, and print it as every adapter and verb takes it.
+    """Find the schedule with the lowest predicted loss at the end, and print the schedule for any adapter or verb.
 
     \b
     laju forecast best a.csv b.csv c.csv --updates 24000
@@ -229,10 +229,10 @@ def best_command(
 @_picture_option("Picture to write")
 @_json_option
 def extend_command(source: Source, spec: str, at: int, length: Length, out: Path | None, as_json: bool) -> None:
-    """Say how to go on with a run that shall become longer than planned: the ways, side by side.
+    """Compare the ways to go on with a run that shall become longer than planned.
 
-    The column `bound` is the convex bound's opinion, which knows no curves: how much more it allows than its own best rest of the
-    run, when the rate so far suited the run as it was planned.
+    The column `bound` is the convex bound's opinion, without curves: how much more the bound allows than its own best rest of the
+    run, when the rate so far suited the run as planned.
 
     \b
     laju forecast extend a.csv b.csv c.csv --schedule 'cosine(3e-4, total=24000, warmup=2000)' --at 20000 --updates 48000
@@ -436,7 +436,7 @@ def learn_command(
     name: str | None,
     out: Path,
 ) -> None:
-    """Learn from finished runs what the end of the next one can be told by: `laju advise LOG --prior out.json`.
+    """Learn from finished runs how to forecast the end of the next run: `laju advise LOG --prior out.json`.
 
     \b
     laju forecast learn run1.csv run2.csv --out mine.json
@@ -487,7 +487,7 @@ def _headline(law: FittedLaw) -> str:
 
 
 def _parameters(law: FittedLaw) -> str:
-    """Errors of the nonlinear parameters are relative, as they were fitted as logarithms."""
+    """The lines of the parameters. Errors of the nonlinear parameters are relative, since the fit is of their logarithms."""
     rows = []
     for weight, member in zip(law.weights, law.members, strict=True):
         label = member.law.name if len(law.members) == 1 else f"{member.law.name} ({weight:.0%})"

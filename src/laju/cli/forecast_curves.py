@@ -79,10 +79,10 @@ class Source:
     filters: dict[str, Any] = field(default_factory=dict)
 
     def read(self, schedules: Sequence[str] = (), updates_per_epoch: int | None = None) -> Curves:
-        """The curves of the files, then those of the store.
+        """The curves of the files, then the curves of the store.
 
         Args:
-            schedules: of the files' runs, one for all or one each, for those that have none after an @.
+            schedules: of the files' runs, one for all or one for each, for files without a schedule after an @.
             updates_per_epoch: for schedules in epochs.
         """
         if not self.texts and self.store is None:
@@ -144,7 +144,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Curves:
-    """The curves, and the longest plan of the trials where they are from a store."""
+    """The curves, and the longest plan of the trials for curves from a store."""
 
     all: tuple[Curve, ...]
     plan: RunPlan | None = None
@@ -177,7 +177,7 @@ class Length:
     updates_per_epoch: int | None
 
     def plan(self, curves: Curves, schedules: Iterable[Schedule] = ()) -> RunPlan:
-        """As a plan; of updates alone, where no epoch is known. Without options the schedules say it, if all have one end."""
+        """The plan; of updates alone, where no epoch is known. Without options the schedules decide, if all have the same end."""
         per_epoch = self.updates_per_epoch or (curves.plan.updates_per_epoch if curves.plan is not None else None)
         if self.updates is not None:
             if self.epochs is not None:

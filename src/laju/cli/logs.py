@@ -24,7 +24,7 @@ _OPTIONS = (
 
 @dataclass(frozen=True)
 class LogOptions:
-    """What the options say."""
+    """The values of the options."""
 
     update: str | None = None
     rate: str | None = None
@@ -32,13 +32,13 @@ class LogOptions:
 
     def read(self, path: str) -> Log:
         log = read(path, update=self.update, rate=self.rate, run=self.run)
-        # The rate of a configuration in JSON would pass for a log of one row.
+        # The rate of a configuration in JSON would pass for a log of a single row.
         if path.lower().endswith(".json") and log.unit == "row" and len(log.at) == 1:
             _no_configuration(path)
         return log
 
     def pairs(self, log: Log, updates_per_epoch: int | None = None) -> list[tuple[int, str]]:
-        """Positions that are whole, and rates as the log writes them, moved by the convention of a writer that is known.
+        """Positions that are whole, and rates as written in the log, moved by the convention of a known writer.
 
         Raises:
             LogError: epochs that are no whole numbers, without `updates_per_epoch`.
@@ -74,7 +74,7 @@ def _no_configuration(path: str) -> None:
 
 
 def log_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the options, and passes what they say as `options`."""
+    """Adds the options, and passes their values as `options`."""
 
     @functools.wraps(command)
     def with_options(*args: Any, update: str | None, rate: str | None, run: int | None, **kwargs: Any) -> Any:

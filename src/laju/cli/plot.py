@@ -26,7 +26,7 @@ def command(
     out: Path | None,
     log: bool,
 ) -> None:
-    """Draw one picture with all the schedules.
+    """Draw all the schedules into a single picture.
 
     \b
     laju plot 'cosine(0.3, total=1000, warmup=50)' 'short=cosine(0.3, total=500)' --out rates.png

@@ -21,7 +21,7 @@ def command(
 ) -> None:
     """Say which schedule has the rates of LOG.
 
-    A LOG is a table, JSON lines, trainer_state.json, printed lines, event files, a folder with one of these, or one rate a line.
+    A LOG is a table, JSON lines, trainer_state.json, printed lines, event files, a folder with any of these, or a rate per line.
 
     \b
     laju recognise trainer_state.json

@@ -126,7 +126,7 @@ def _option(name: str) -> str:
 
 
 def read_one(text: str) -> tuple[str, Schedule]:
-    """The name and the schedule of one SCHEDULE."""
+    """The name and the schedule of a single SCHEDULE."""
     found = read_schedules((text,))
     if len(found) != 1:
         names = ", ".join(f"{text.strip()}:{name.replace(' ', '-')}" for name in found)
@@ -138,7 +138,7 @@ def read_one(text: str) -> tuple[str, Schedule]:
 
 @contextmanager
 def usage_errors() -> Iterator[None]:
-    """The errors of `plain_errors`, and those of the arithmetic of a schedule."""
+    """The errors of `plain_errors`, and the errors of the arithmetic of a schedule."""
     try:
         with plain_errors(), np.errstate(all="ignore"):
             yield
@@ -150,7 +150,7 @@ def usage_errors() -> Iterator[None]:
 
 
 def sketched(draw: Callable[[], str], updates: int) -> str:
-    """A drawing in the terminal, or one line that says why there is none."""
+    """A drawing in the terminal, or a line with the reason why there is no drawing."""
     if updates > 1 << 23:
         return f"(no sketch: {updates:,} updates are too many to draw)"
     try:

@@ -17,7 +17,7 @@ _KEYS = ("select", "ignore", "exit-zero")
 
 @dataclass(frozen=True)
 class Settings:
-    """Findings by their code; `select` of None is all of them."""
+    """Findings by code; `select` of None means all."""
 
     select: frozenset[str] | None = None
     ignore: frozenset[str] = frozenset()
@@ -65,7 +65,7 @@ def _codes(values: Any, where: str) -> frozenset[str]:
 
 
 def code(value: Any, where: str) -> str:
-    """The code of a finding, as `CODES` has it."""
+    """The code of a finding, in the spelling of `CODES`."""
     found = str(value).strip().upper()
     if found not in CODES:
         raise click.UsageError(f"{where}: {found!r} is no code{nearest(found, CODES)}")

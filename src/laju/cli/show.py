@@ -1,4 +1,4 @@
-"""laju show: everything about one schedule."""
+"""laju show: everything about a schedule."""
 
 from __future__ import annotations
 

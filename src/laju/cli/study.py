@@ -1,4 +1,4 @@
-"""laju study: the questions of the chapter's exercises, answered by trainings of one's own."""
+"""laju study: the questions of the chapter's exercises, answered by trainings."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def command(
 ) -> None:
     """Answer a question of the chapter's exercises by training; without NAME, list the questions.
 
-    The answer is made from the figures of the trainings, and says so where they do not decide. It is printed, and written with
-    its pictures into a folder. Finished trials are kept: the same command goes on.
+    The answer is made from the figures of the trainings, or says that the figures do not decide. The answer is printed, and
+    written with pictures into a folder. Finished trials are kept: the same command goes on.
 
     \b
     laju study
@@ -89,7 +89,7 @@ def command(
         from laju.lab.workers import TrialsLost
 
         out = check_writable(Path("laju-study") / name if out is None else out)
-        # What a program reads goes to standard output alone.
+        # Output for a program goes to standard output alone.
         console = console_for(as_json)
         began = time.monotonic()
         options = Options(task, data_dir, epochs, seeds, small, jobs, store, display(console))
@@ -116,7 +116,7 @@ def command(
 
 
 def _settings(texts: Sequence[str]) -> dict[str, Any]:
-    """Settings by name; values are numbers, lists or booleans as Python writes them, or else text."""
+    """Settings by name; values are numbers, lists or booleans as Python writes such values, or else text."""
     found: dict[str, Any] = {}
     for text in texts:
         name, equals, value = text.partition("=")

@@ -56,7 +56,7 @@ def _line(row: Sequence[str], widths: Sequence[int], text: Sequence[int]) -> str
 
 
 def _listed(cells: Sequence[Sequence[str]], room: int) -> str:
-    """A row below the other, each cell with its head in front."""
+    """Rows below each other, every cell with its head in front."""
     head, *rows = cells
     found = [
         "\n".join(
@@ -68,14 +68,14 @@ def _listed(cells: Sequence[Sequence[str]], room: int) -> str:
 
 
 def _room() -> int | None:
-    """Columns of the terminal; None for a pipe or a file, whose lines are as long as they are."""
+    """Columns of the terminal; None for a pipe or a file, whose lines have any length."""
     if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit():
         return max(shutil.get_terminal_size().columns, 1)
     return None
 
 
 def _broken(text: str, width: int) -> list[str]:
-    """A text in lines of a width, broken at blanks where there is one in the second half."""
+    """A text in lines of a width, broken at a blank where the second half has a blank."""
     lines = []
     while _wide(text) > width:
         end, used = 0, 0

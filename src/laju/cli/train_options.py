@@ -1,4 +1,4 @@
-"""The options that say what is trained, the same for every verb that trains."""
+"""The options of a training, the same for every verb that trains."""
 
 from __future__ import annotations
 

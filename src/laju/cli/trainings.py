@@ -57,13 +57,13 @@ def train_and_report(
     """Run `compare` with a display and a report in `out`; Ctrl-C and a lost worker end the program and name the kept trials.
 
     Args:
-        console: where it is shown.
-        schedules, task, store, options: as `laju.lab.comparison.compare.compare` takes them.
+        console: for the display.
+        schedules, task, store, options: as in `laju.lab.comparison.compare.compare`.
         out: folder for the report.
         difference: that the report's number of seeds asks about.
         foretold: print the expected time once known.
-        annotate: the verdict that opens the page, sentences that become the first of the comparison's notes, and figures of
-            others for the page; without it the page opens with the comparison's own verdict.
+        annotate: the verdict that opens the page, sentences that become the first of the comparison's notes, and figures from
+            elsewhere for the page; without `annotate` the page opens with the comparison's own verdict.
     """
     from laju.lab.comparison.compare import Interrupted, Unfinished, compare
     from laju.lab.live import display

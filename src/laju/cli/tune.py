@@ -130,8 +130,8 @@ def command(
 ) -> None:
     """Search the parameters of a POLICY that train a task best, then train the best with seeds that the search did not see.
 
-    A space gives NAME=LOW..HIGH (with `log` or `step S` behind it), NAME=A|B|C or NAME=VALUE, with commas between. Everything is
-    kept: the same command goes on where it stopped, and with more --trials it goes on from there. `optuna-dashboard` opens on the
+    A space gives NAME=LOW..HIGH (with `log` or `step S` behind), NAME=A|B|C or NAME=VALUE, with commas between. Everything is
+    kept: the same command goes on after a stop, and with more --trials extends the search. `optuna-dashboard` opens on the
     same storage.
 
     \b
@@ -158,7 +158,7 @@ def command(
             raise click.BadParameter(text, param_hint="--task")
         parsed = Space.parse(policy, space, per)
         check_writable(out)
-        # What a program reads goes to standard output alone.
+        # Output for a program goes to standard output alone.
         console = Console(stderr=as_json)
         if not console.is_terminal:
             console = Console(stderr=as_json, width=120)

@@ -1,4 +1,4 @@
-"""laju watch: what a run will end at, said anew as its log grows."""
+"""laju watch: the forecast end of a run, renewed as its log grows."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def command(
     every: float,
     as_json: bool,
 ) -> None:
-    """Follow the log of a run that is going on, and say what the run will end at each time that the log has grown.
+    """Follow the log of a run that is going on, and forecast the end of the run each time that the log has grown.
 
     On a terminal the answer is drawn anew; elsewhere each answer is a line. The command ends when the run has reached its end,
     or by Ctrl-C. A log that is not there yet is waited for.
@@ -93,7 +93,7 @@ def command(
                         if _is_over(at, end):
                             return
             except (click.ClickException, OSError, ValueError, OverflowError, ArithmeticError) as error:
-                # What a file lacks that is being written may be there at the next look.
+                # A part that a half-written file lacks may be there at the next look.
                 text = error.message if isinstance(error, click.ClickException) else str(error)
                 if not as_json:
                     screen.show(f"waiting: {text}")
@@ -124,7 +124,7 @@ class Screen:
 
 
 def _stamp(path: Path) -> Any:
-    """What changes when a log grows, shrinks or is written anew."""
+    """A value that changes when a log grows, shrinks or is written anew."""
     try:
         files = [path] if not path.is_dir() else [each for each in path.rglob("*") if each.is_file()]
         return tuple((str(each), (status := each.stat()).st_size, status.st_mtime_ns) for each in files[:10_000])
@@ -148,7 +148,7 @@ def _read(file: str, options: LogOptions) -> Log:
             stream.name = str(where)
             try:
                 return read(stream, update=options.update, rate=options.rate, run=options.run)
-            except LogError:  # one JSON value, or no whole line yet
+            except LogError:  # a single JSON value, or no whole line yet
                 pass
     return log
 
@@ -165,7 +165,7 @@ def _ending(
     from laju.forecast.ending import whole_run
 
     end = whole_run(schedule, updates)[1]
-    seen = at <= end  # some loggers count one update more
+    seen = at <= end  # some loggers count an update more
     return end, ending(at[seen], losses.values[seen], rates, updates, prior=prior)
 
 
@@ -191,7 +191,7 @@ def _told(found: Ending, losses: Series, row: float, end: int) -> dict[str, Any]
 def _lines(
     log: Log, losses: Series, row: float, end: int, found: Ending, schedule: Schedule, target: float | None
 ) -> list[str]:
-    """The line that a pipe has, and what a terminal has below it."""
+    """The line for a pipe, and the lines below for a terminal."""
     where = f"update {row:,.0f} of {end:,}: loss {losses.values[-1]:.5g}"
     if found.law == "measured":
         return [f"update {row:,.0f} of {end:,}: ended at {losses.values[-1]:.5g}"]

@@ -90,7 +90,7 @@ class Schedule(Node):
     # --- calling -------------------------------------------------------------------------------------------------
 
     def __call__(self, t: Any = None) -> Any:
-        # The hot path of a training loop: an exact test of the class is the cheapest, and excludes bool. All else goes to `_call`.
+        # The hot path of a training loop: an exact test of the class is the cheapest, and excludes bool; all else is `_call`'s.
         if t.__class__ is int and t >= 0:
             try:
                 return self._at(t)

@@ -1,4 +1,4 @@
-"""Logs of trainings as their writers write them: updates, rates, losses and metrics, with the writer's convention of time.
+"""Logs of trainings in the form of their writers: updates, rates, losses and metrics, with the writer's convention of time.
 
 >>> import io
 >>> log = read(io.StringIO('{"step": 10, "learning_rate": 0.1}\\n{"step": 20, "learning_rate": 0.05}\\n'))

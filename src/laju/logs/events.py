@@ -11,7 +11,7 @@ from laju.core.extras import needed_by
 from laju.logs.log import Format, LogError, Row
 
 MAGIC = b"brain.Event"
-"""Every event file's first record has it: the version of the format."""
+"""The content of every event file's first record: the version of the format."""
 
 
 def is_events(path: Path) -> bool:
@@ -30,7 +30,7 @@ def is_events(path: Path) -> bool:
 
 
 def files(folder: Path) -> dict[Path, list[Path]]:
-    """Event files below a folder, by the folder that they are in."""
+    """Event files below a folder, by their own folder."""
     found: dict[Path, list[Path]] = {}
     for each, _, inside in os.walk(folder):
         mine = sorted(Path(each, name) for name in inside if "tfevents" in name)
@@ -40,14 +40,14 @@ def files(folder: Path) -> dict[Path, list[Path]]:
 
 
 def rows(paths: list[Path], notes: list[str]) -> Iterator[Row]:
-    """A row for each scalar, in the order in which they were written.
+    """A row for each scalar, in the order of writing.
 
     Raises:
         ModuleNotFoundError: the package tensorboard is not installed.
         LogError: a file that is broken before its end.
     """
     with needed_by("reading TensorBoard's event files", "logs"):
-        # The reader of the package's stub: tensorboard's usual one imports TensorFlow where that is installed.
+        # The reader of the package's stub: tensorboard's usual reader imports TensorFlow where that is installed.
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.tensorflow_stub import errors
         from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import (

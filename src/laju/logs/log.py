@@ -39,11 +39,11 @@ UNITS = ("update", "epoch", "sample", "token")
 
 
 class LogError(ValueError):
-    """A file that is no log, or a log that does not tell what is asked; the message names the columns and the option."""
+    """A file that is no log, or a log without the requested column; the message names the columns and the option."""
 
 
 class Row(NamedTuple):
-    """One record of a file: the line where the record ends, the names of its cells, and the cells."""
+    """A record of a file: the line where the record ends, the names of its cells, and the cells."""
 
     line: int
     names: tuple[str, ...]
@@ -51,7 +51,7 @@ class Row(NamedTuple):
 
 
 class Series(NamedTuple):
-    """A column without its blanks: positions in the log's unit, numbers, and the numbers as the file writes them."""
+    """A column without its blanks: positions in the log's unit, numbers, and the numbers as written in the file."""
 
     name: str
     at: Array
@@ -65,11 +65,11 @@ class Series(NamedTuple):
 
 @dataclass(frozen=True)
 class Format:
-    """Who writes a log, and what the writer means by a position.
+    """The writer of a log, and the writer's meaning of a position.
 
     Args:
-        name: of the format, as messages have it.
-        shifts: the row at position k has the rate s(k + shift) of a healthy run, for one of these shifts; the usual shift first.
+        name: of the format, in messages.
+        shifts: the row at position k has the rate s(k + shift) of a healthy run, for any of these shifts; the usual shift first.
         known: whether the writer is known, so that the shifts are the writer's and not all that are in use.
     """
 
@@ -89,19 +89,19 @@ def completed(unit: str, at: Array) -> Array:
 
 @dataclass(frozen=True)
 class Log:
-    """What a file has logged of a run.
+    """The rows that a run has logged in a file.
 
     Args:
         path: of the file.
         format: who wrote the file, and the writer's convention of time.
-        columns: the numbers of each column, one entry a row and NaN where a cell is blank; rows rise by position.
+        columns: the numbers of each column, an entry for each row and NaN where a cell is blank; rows rise by position.
         rates, losses, others: the names of the columns of rates, of losses, and of everything else; the first rate and the first
-            loss are what answers are about.
+            loss are the defaults of answers.
         unit: of the positions: "update", "epoch", "sample", "token", or "row" where the file counts nothing.
         position: the column of the positions; None where rows are counted.
         at: the positions; shape (rows,).
-        notes: what was found on the way: runs, repeated rows, cut lines, another encoding.
-        runs: the logs of all runs in the file; this log is one of these.
+        notes: the findings of the reader: runs, repeated rows, cut lines, another encoding.
+        runs: the logs of all runs in the file, this log among these.
 
     >>> import io
     >>> from laju.logs import read
@@ -126,7 +126,7 @@ class Log:
     _texts: dict[str, list[str]] = field(default_factory=dict, repr=False, compare=False)
 
     def until(self, position: float) -> Log:
-        """The log as it was when the run had come to a position, which is the last that is kept.
+        """The log at the time when the run had come to a position; rows after the position are left out.
 
         >>> import io
         >>> from laju.logs import read
@@ -258,11 +258,11 @@ def build(path: str, writer: Format, rows: Iterable[Row], given: Given, notes: I
     """The log of a file's rows.
 
     Raises:
-        LogError: no rows, a column that is named and missing, a text where a chosen column must have a number, or positions that
-            cannot be told.
+        LogError: no rows, a column that is named and missing, a text where a chosen column must have a number, or rows without
+            recognisable positions.
     """
     kept, stride, count = bounded(rows)
-    told = list(notes)  # which reading the rows adds to
+    told = list(notes)  # the reading of the rows adds its own
     if not kept:
         raise LogError(f"{path} has no rows" if not told else f"{path} has no rows ({'; '.join(told)})")
     if stride > 1:
@@ -409,7 +409,7 @@ class _Table:
         return any(self.text(name, i) for i in range(len(self.rows)))
 
     def numeric(self, name: str) -> bool:
-        """Whether a column has numbers, and more of them than texts."""
+        """Whether a column has numbers, and more numbers than texts."""
         values, wrong = self.parsed(name)
         return int((~np.isnan(values)).sum()) > len(wrong) or (not wrong and self.filled(name))
 
@@ -439,7 +439,7 @@ def parse(cell: Any) -> float | None:
 
 def _of_kind(table: _Table, kind: str, given: str | None, position: str | None) -> tuple[str, ...]:
     found = [name for name in table.cells if name != position and names.kind(name) == kind and table.filled(name)]
-    # A summary of the whole run has one value; a curve beside it is what was meant.
+    # A summary of the whole run has a single value; a curve beside the summary is the wanted column.
     count = {name: int((~np.isnan(table.numbers(name))).sum()) for name in found}
     curves = [name for name in found if count[name] > 1]
     summaries = [name for name in found if name not in curves] if curves else []
@@ -532,10 +532,10 @@ def _whole_run(table: _Table, position: str, at: Array, notes: list[str]) -> Arr
 
 
 def _runs(at: Array) -> tuple[list[npt.NDArray[np.intp]], list[str]]:
-    """The rows of each run in the order of positions; what was out of order.
+    """The rows of each run in the order of positions, with notes on rows out of order.
 
     A run begins anew where the position falls to or below the run's first position. A position that falls less is a resumed run,
-    of which the later rows count, or rows out of order, where single rows fall.
+    whose later rows count, or rows out of order, where single rows fall.
     """
     rows = np.flatnonzero(~np.isnan(at))
     falls = np.flatnonzero(np.diff(at[rows]) < 0) + 1
@@ -555,7 +555,7 @@ def _runs(at: Array) -> tuple[list[npt.NDArray[np.intp]], list[str]]:
 
 
 def resumed(last: float, first: float) -> str:
-    """What is told of a log that goes back."""
+    """The note about a log that goes back."""
     return f"after {last:,.12g} the log goes on from {first:,.12g}: a resumed run, of which the later rows count"
 
 
@@ -577,7 +577,7 @@ def _resumed(at: Array, rows: npt.NDArray[np.intp], notes: list[str]) -> npt.NDA
 
 
 def _one(base: Log, table: _Table, columns: Sequence[str], order: npt.NDArray[np.intp]) -> Log:
-    """The log of one run, the rows of a position merged."""
+    """The log of a single run, with the rows of a position merged."""
     at = base.at[order]
     first = np.flatnonzero(np.diff(at, prepend=-1.0) != 0)
     merged: dict[str, Array] = {}
@@ -613,7 +613,7 @@ def _halves(texts: Sequence[str], values: Array) -> Array:
     with np.errstate(divide="ignore"):
         decades = np.floor(np.log10(np.abs(values)))
     own = np.where(values != 0, 0.5 * 10.0 ** (np.where(values != 0, decades, 0.0) + 1 - most), 0.0)
-    # 0.1 is one tenth, and no number between 0.05 and 0.15: no log has fewer than three digits.
+    # 0.1 is exactly a tenth, and no number between 0.05 and 0.15: no log has fewer than three digits.
     result: Array = np.minimum(np.maximum(own, 0.5 * 10.0**-places), 0.005 * np.abs(values).max())
     return result
 

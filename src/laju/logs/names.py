@@ -1,4 +1,4 @@
-"""What a column of a log is, by its name: without case, prefix, suffix and plural."""
+"""The meaning of a column of a log, by its name: without case, prefix, suffix and plural."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ def is_smoothed(name: str) -> bool:
 
 
 def is_neutral(name: str) -> bool:
-    """Whether a name says nothing of what the column has."""
+    """Whether a name says nothing about its column."""
     return " ".join(words(name)) in _NEUTRAL
 
 
 def kind(name: str) -> str:
-    """One of `KINDS`.
+    """The kind of a column, from `KINDS`.
 
     >>> [kind(name) for name in ("Step", "x/lr0", "lr-AdamW", "run - train/loss", "loss_rate", "Wall time", "val_acc")]
     ['update', 'rate', 'rate', 'loss', 'metric', 'time', 'metric']
@@ -103,7 +103,7 @@ def rank(name: str, of: str) -> tuple[int, ...]:
     """The order in which names of a kind are preferred: the smallest first."""
     mine, every = own(name), words(name)
     if of == "update":
-        # W&B's own Step counts calls of log; a trainer's step is beside it.
+        # W&B's own Step counts calls of log; a trainer's step is a column of its own.
         order = (("global", "step"), ("update",), ("iteration",), ("iter",), ("step",))
         plain = tuple(word.removesuffix("s") for word in mine)
         return (order.index(plain) if plain in order else len(order), int(name.startswith("_")))
@@ -111,8 +111,8 @@ def rank(name: str, of: str) -> tuple[int, ...]:
         plain_rate = mine in (("lr",), ("learning", "rate"), ("rate",), ("learningrate",))
         return (int(bool({"base", "max", "min", "initial"} & {*mine})), int(not plain_rate))
     if of == "loss":
-        # A part, such as box_loss, is not the loss. A held-out loss is what a run is judged by; but Trainer's eval_loss has
-        # few rows beside those of its loss.
+        # A part, such as box_loss, is not the loss. A run is judged by a held-out loss; but Trainer's eval_loss has few rows
+        # beside those of its loss.
         whole = tuple(word for word in mine if word not in HELD_OUT | _SMOOTHED | {"train", "training"})
         part = whole not in ((), ("loss",), ("total", "loss"), ("lm", "loss"))
         held = HELD_OUT & {*every}

@@ -1,4 +1,4 @@
-"""Finding out what a log is: a folder, a packed file, a table, JSON, printed lines or event files."""
+"""The kind of a log: a folder, a packed file, a table, JSON, printed lines or event files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from laju.logs.log import Format, Given, Log, LogError, Row, build, resumed
 
 _SAMPLE = 1 << 16
 _MOST_JSON = 1 << 29
-"""Bytes of JSON that is one value, which cannot be read line by line."""
+"""The most bytes of JSON that is a single value, which cannot be read line by line."""
 
 _NAMED = (
     "trainer_state.json",
@@ -52,13 +52,13 @@ def read(
     """The log in a file or folder.
 
     Read are tables (CSV, semicolons, tabs; with a header or without), JSON lines, JSON, Trainer's `trainer_state.json`, lines
-    that a training printed, TensorBoard's event files, and `.gz` of these; a folder is searched for one of these. Files are read
+    printed by a training, TensorBoard's event files, and `.gz` of these; a folder is searched for any of these. Files are read
     row by row; of more than a million cells every 2nd, 4th, … row is kept.
 
     Args:
         path: a file, a folder, "-" for standard input, or an open file.
         update, rate, loss: names of columns, where the names or the contents of the columns do not tell.
-        run: which of several runs in the file, from 1; the last by default.
+        run: the number of the run, in a file of several runs, from 1; the last by default.
 
     Raises:
         OSError: the file cannot be read.
@@ -136,7 +136,7 @@ def _events(path: str, files: list[Path], given: Given, notes: Iterable[str] = (
 
 
 def _by_step(rows: list[Row], notes: list[str]) -> list[Row]:
-    """The rows of a step as one. Of a resumed run the later values of each tag count, as in TensorBoard."""
+    """The rows of a step, merged. In a resumed run the later values of each tag count, as in TensorBoard."""
     back: set[tuple[float, float]] = set()
     last: dict[str, float] = {}
     kept: dict[str, dict[float, float]] = {}
@@ -248,7 +248,7 @@ def _json(begin: str, lines: Iterator[str], path: str, given: Given, notes: list
 
 
 def _table_format(sample: str, name: str) -> Format:
-    """Whose table it is, by its header."""
+    """The writer of a table, by its header."""
     header = sample.lstrip().splitlines()[0]
     cells = {cell.strip().strip('"') for cell in re.split(r"[,;\t]", header)}
     if any(cell.startswith(("lr/pg", "x/lr")) for cell in cells):
@@ -286,7 +286,7 @@ def _encoding(head: bytes, path: str, notes: list[str]) -> str:
 
 
 class _Joined(io.RawIOBase):
-    """The bytes that were looked at, and those after them."""
+    """The bytes that were looked at, and the bytes after."""
 
     def __init__(self, head: bytes, rest: IO[bytes]) -> None:
         self._head, self._rest = head, rest

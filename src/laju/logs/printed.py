@@ -103,7 +103,7 @@ def _dict(text: str) -> dict[str, Any] | None:
 
 
 def _counts(text: str) -> dict[str, str]:
-    """What a line counts: updates, epochs, and the updates of an epoch."""
+    """The counts in a line: updates, epochs, and the updates of an epoch."""
     counts = list(_COUNT.finditer(text))
     count = next(
         (each for each in counts if each["name"].lower().startswith(("global", "num"))), counts[0] if counts else None

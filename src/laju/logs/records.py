@@ -36,7 +36,7 @@ def line_rows(lines: Iterable[str], path: str, notes: list[str]) -> Iterator[Row
         try:
             found = json.loads(text)
         except ValueError as error:
-            # Only the last line may be cut, which the next one tells.
+            # Only the last line may be cut; a next line shows that this line was not the last.
             wrong = f"{path}, line {number} is no JSON object: {error}"
             continue
         if not isinstance(found, dict):
@@ -56,7 +56,7 @@ def format_of(first: Mapping[str, Any]) -> Format:
 
 
 def whole(text: str, path: str) -> tuple[Format, list[Row]]:
-    """The rows of a JSON text that is one value.
+    """The rows of a JSON text that is a single value.
 
     Raises:
         LogError: no JSON, or JSON that is no log.

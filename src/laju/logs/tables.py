@@ -16,7 +16,7 @@ DELIMITERS = ",;\t"
 def delimiter(sample: str) -> str | None:
     """The delimiter of a text that begins like a table; None where the text does not.
 
-    A line of a table has at least one cell that is a number and nothing else.
+    A line of a table has at least one cell with a bare number.
 
     >>> delimiter("step;lr\\n0;0.1\\n"), delimiter("0.1\\n0.2\\n"), delimiter("iter 0: loss 10.9, time 3 ms")
     (';', ',', None)
@@ -64,8 +64,8 @@ def rows(lines: Iterator[str], path: str, between: str, notes: list[str], tag: s
         lines: of the file, with their ends.
         path: for messages.
         between: the delimiter.
-        notes: gets what was left out.
-        tag: the name of a column that is called "Value", where the file's name says it.
+        notes: gets a note for each omission.
+        tag: the name for a column called "Value", where the file's name gives the tag.
 
     Raises:
         LogError: a row that has more or fewer cells than the header.
@@ -115,7 +115,7 @@ def _chain(first: Row, rest: Iterator[Row]) -> Iterator[Row]:
 
 
 class _Watched:
-    """Lines, counted, with whether the last one had no end."""
+    """Lines, counted, with whether the last line had no end."""
 
     def __init__(self, lines: Iterator[str]) -> None:
         self._lines = lines

@@ -1,4 +1,4 @@
-"""Which schedule is behind given rates: the formula and its parameters that have them, or the rates as they are."""
+"""The schedule behind given rates: a formula with parameters that give the rates, or the rates unchanged."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ _FLOAT64 = float(np.finfo(np.float64).eps)
 
 @dataclass(frozen=True)
 class Recognised:
-    """What `recognise` proposes.
+    """The proposal of `recognise`.
 
     Args:
-        schedule: it; a `Table` of the rates where no formula was found.
+        schedule: the proposed schedule; a `Table` of the rates where no formula was found.
         text: the same as a call of laju's policies, which `laju.parse` reads.
-        values: how many rates it was compared with.
-        error: the largest difference from them.
+        values: the number of rates that were compared.
+        error: the largest difference from the rates.
         ulp: that in units of the last place of the largest rate, in float64.
         tolerance: up to which differences counted as rounding.
-        note: what else is to be known, such as the rounding that was taken for granted; empty where there is nothing.
+        note: further facts, such as the rounding that was assumed; empty where there are none.
         lag: the last rate is the schedule's of so many updates earlier; the error is that of rates so moved.
     """
 
@@ -53,13 +53,13 @@ class Recognised:
 
     @property
     def name(self) -> str:
-        """The policy, such as "cosine"; "chain" or the like where it takes more than one call."""
+        """The policy, such as "cosine"; "chain" or the like for a text of several calls."""
         call = _call(self.text)
         return type(self.schedule).__name__.lower() if call is None else call[0]
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """Its arguments by name; empty where it takes more than one call."""
+        """The policy's arguments by name; empty for a text of several calls."""
         call = _call(self.text)
         policy = getattr(laju.policies, call[0], None) if call is not None else None
         if call is None or policy is None:
@@ -89,17 +89,17 @@ def recognise(values: Any, *, updates_per_epoch: int | None = None, tolerance: f
     """Propose the schedule that has given rates: a policy and its parameters, a few curves in a row, or else a `Table`.
 
     The rates are cut where their differences jump, each part is solved for the parameters of laju's curves, and
-    parameters become the shortest numbers with which the rates still come out. Whatever is proposed has been evaluated
-    at all of them. Looked for are constants, lines, cosines, powers, exponentials, inverse roots and times, with a
-    warmup or a plateau before them, steps at a factor or at milestones, one cycle, restarts, triangles and Chebyshev steps.
+    parameters become the shortest numbers that still give the rates. Every proposal has been evaluated at all rates. The
+    search covers constants, lines, cosines, powers, exponentials, inverse roots and times, with a warmup or a plateau before
+    these, steps at a factor or at milestones, a single cycle, restarts, triangles and Chebyshev steps.
 
     Args:
         values: rates of updates 0, 1, 2, …, as numbers or as texts of a log; or pairs (update, rate), of which some
             may be missing.
         updates_per_epoch: the rates are of epochs, each of which has so many updates.
         tolerance: differences that count as rounding. By default tried in turn: that of float64; more, for rates that
-            were computed from the ones before; float32's where the rates are float32 numbers; and half a unit of the
-            last digit where they are short.
+            were computed from earlier rates; float32's where the rates are float32 numbers; and half a unit of the
+            last digit where the rates are short.
 
     Raises:
         TypeError: values that are no numbers.
@@ -130,7 +130,7 @@ def recognise(values: Any, *, updates_per_epoch: int | None = None, tolerance: f
 
 
 def _call(text: str) -> tuple[str, list[Any], dict[str, Any]] | None:
-    """A text's policy and arguments, if it is one call with plain arguments."""
+    """A text's policy and arguments, if the text is a call with plain arguments."""
     tree = ast.parse(text, mode="eval").body
     if not isinstance(tree, ast.Call) or not isinstance(tree.func, ast.Name):
         return None
@@ -142,7 +142,7 @@ def _call(text: str) -> tuple[str, list[Any], dict[str, Any]] | None:
 
 
 def _proposals(t: Numbers, y: Numbers, ladder: list[tuple[Numbers, str, bool]]) -> Iterator[tuple[Proposal, Log, str]]:
-    """What is to be compared, with the rows and the rounding; rows of few digits, or with gaps, are solved as a log."""
+    """The proposals, with the rows and the rounding to compare; rows of few digits, or with gaps, are solved as a log."""
     every = bool((t == np.arange(len(t))).all())
     levels = len(np.unique(y)) <= 6
     rungs = [(Log(t, y, half), note, printed or coarse(y, float(half.max()))) for half, note, printed in ladder]
@@ -170,7 +170,7 @@ def _texts(t: Numbers, y: Numbers, tolerance: float) -> Iterator[Proposal]:
 
 
 def _verified(proposal: Proposal, log: Log) -> Schedule | None:
-    """The schedule of a text, if every row allows it."""
+    """The schedule of a text, if every row allows that schedule."""
     try:
         schedule = parse(proposal.text)
         values = np.asarray(schedule(np.maximum(log.t - proposal.lag, 0).astype(int)), float)
@@ -216,7 +216,7 @@ def _table(t: Numbers, y: Numbers) -> Table:
 
 
 def _tolerances(y: Numbers, digits: list[Numbers], given: float | None) -> Iterator[tuple[Numbers, str, bool]]:
-    """Differences that count as rounding, of each rate; what they take for granted; whether they are those of printed digits."""
+    """(differences that count as rounding for each rate, the assumption behind, whether printed digits are the assumption)."""
     size, same = float(np.abs(y).max()), np.ones(len(y))
     if given is not None:
         yield max(given, 8 * _FLOAT64 * size) * same, "", False
@@ -240,7 +240,7 @@ def _tolerances(y: Numbers, digits: list[Numbers], given: float | None) -> Itera
 
 
 def _read(values: Any) -> tuple[Numbers, Numbers, list[Numbers]]:
-    """Updates, rates, and what half a unit of the last digit may be where the rates have few digits."""
+    """Updates, rates, and the possible halves of a unit of the last digit where the rates have few digits."""
     if isinstance(values, Schedule):
         raise TypeError(f"values must be rates, got the schedule {shown(values)}; give its .values(n)")
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
@@ -279,7 +279,7 @@ def _rate(i: int, item: Any) -> float:
 
 
 def _digits(items: list[Any], y: Numbers) -> list[Numbers]:
-    """What half a unit of each one's last digit may be, of rates that have at most nine: of a place, or of their own digits."""
+    """The possible halves of a unit of the last digit, of a common place or of each rate's own, for rates of at most nine digits."""
     texts = [item.strip().lower() if isinstance(item, str) else repr(float(item)) for item in items]
     most, places, kinds = 0, 0, list[tuple[int, bool]]()
     for text in texts:
@@ -295,7 +295,7 @@ def _digits(items: list[Any], y: Numbers) -> list[Numbers]:
     decades[sizes > 0] = 10.0 ** np.floor(np.log10(sizes[sizes > 0]))
     own, place = 0.5 * decades * 10.0 ** (1 - most), np.full(len(y), 0.5 * 10.0**-places)
     large = [after for (after, _), decade in zip(kinds, decades, strict=True) if decade == decades.max()]
-    # Of so many large values one would have as many places as the small ones, were the places the same.
+    # If the places were the same, one of so many large values would have as many places as the small values.
     if all(scientific for _, scientific in kinds) or (len(large) > 8 and max(large) < places):
         return [own]
     return [place] if len(set(kinds)) == 1 else sorted([place, own], key=lambda half: float(half.max()))

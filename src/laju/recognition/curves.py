@@ -1,4 +1,4 @@
-"""One curve through given values: which of laju's pieces has them, and with which parameters."""
+"""A single curve through given values: the piece of laju that has the values, with its parameters."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Part:
 
     Args:
         piece: on its own clock, which is 0 at `origin`.
-        parameters: how many numbers it took.
+        parameters: how many numbers the piece has.
     """
 
     piece: Schedule
@@ -41,7 +41,7 @@ class Part:
 
     @property
     def schedule(self) -> Schedule:
-        """On the clock that begins where it does, cut where it ends."""
+        """The piece on a clock that begins with the part, cut where the part ends."""
         own = self.piece
         late = self.begin - self.origin
         if late and own.level is None:
@@ -108,10 +108,10 @@ def curves(
 
     Args:
         begin: the first update at which the part is in force.
-        end: where the next one begins; None where the values end.
+        end: where the next part begins; None where the values end.
         following: the value there.
         tolerance: how far a value may be away.
-        origins: where its clock may be 0, besides `begin`.
+        origins: where the clock may be 0, besides `begin`.
     """
     seen = np.unique(np.linspace(0, len(t) - 1, _SAMPLED).astype(int))
 
@@ -211,7 +211,7 @@ def _exponential(
 
 def _power(u: Numbers, y: Numbers, tolerance: float) -> Iterator[Schedule]:
     def fitted(k: float) -> tuple[float, float, float]:
-        """Intercept and slope of y^(-1/k), which is a line, and how far it is from one."""
+        """Intercept and slope of y^(-1/k), a line for the right k, and the largest relative distance from the line."""
         z = y ** (-1 / k)
         slope = (z[-1] - z[0]) / (u[-1] - u[0])
         first = z[0] - slope * u[0]
@@ -277,7 +277,7 @@ def _ramps(
 
 
 def _to_zero(begin: int, t: Numbers, y: Numbers, loose: float) -> Iterator[tuple[str, float, float, float, float]]:
-    """A power of what is left, down to 0 at an end that is not reached: its root of that degree is a line."""
+    """Powers of the distance to an end beyond the values, where the curve is 0: the k-th root of such a power is a line."""
     u = t - begin
 
     def line(k: float) -> tuple[float, float]:

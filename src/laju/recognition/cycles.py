@@ -49,7 +49,7 @@ def stairs(y: Numbers, tolerance: float) -> Iterator[str]:
 
 
 def _ratio(levels: Numbers, tolerance: float) -> float | None:
-    """The factor between each of them and the next, if it is one."""
+    """The factor between neighbouring levels, if the factor is the same for all."""
     with np.errstate(all="ignore"):
         ratios = levels[1:] / levels[:-1]
     if not np.isfinite(ratios).all() or not (levels[0] > 0):
@@ -61,7 +61,7 @@ def _ratio(levels: Numbers, tolerance: float) -> float | None:
 
 
 def cycles(y: Numbers, tolerance: float) -> Iterator[str]:
-    """Restarts, triangles, and what else is the same again and again."""
+    """Restarts, triangles, and any curve that repeats."""
     n = len(y)
     step = np.diff(y)
     size = float(np.abs(y).max())
@@ -150,7 +150,7 @@ def _level_at_end(y: Numbers) -> float | None:
 
 
 def texts(y: Numbers, tolerance: float) -> Iterator[str]:
-    """What the values of updates 0, 1, 2, … may be, the plainest first; each is to be compared with them."""
+    """Texts that the values of updates 0, 1, 2, … may have, the plainest first; each is still to be compared with the values."""
     t = np.arange(len(y), dtype=float)
     varies = float(y.max() - y.min()) > 2 * tolerance
     again = varies and len(y) > 4
@@ -198,7 +198,7 @@ def chebyshev(y: Numbers, tolerance: float) -> Iterator[str]:
 
 
 def _units(y: Numbers) -> Iterator[str]:
-    """Warmups of one scale, which are no curve of the others."""
+    """Warmups of a single scale, which no general curve covers."""
     n = len(y)
     calls = ["untuned_linear({}, {})", "untuned_exponential({}, {})", "radam_warmup({}, {})"]
     for text in calls:
@@ -208,7 +208,7 @@ def _units(y: Numbers) -> Iterator[str]:
                 scale = float(f"{y[-1] / unit[-1]:.12g}")
                 yield text.format(repr(scale), beta2)
     step = np.diff(y)
-    if y[0] >= 0 and (step > 0).all() and len(y) > 3:  # towards a level, by a part of what is left each time
+    if y[0] >= 0 and (step > 0).all() and len(y) > 3:  # towards a level, by the same share of the distance each time
         ratio = float(np.clip((step[-1] / step[0]) ** (1 / (len(step) - 1)), 1e-9, 1 - 1e-9))
         peak = y[0] + step[0] / (1 - ratio)
         for timescale in (-1 / math.log(ratio), float(round(-1 / math.log(ratio))) or 1.0):

@@ -43,8 +43,8 @@ class Proposal:
 
     Args:
         text: a call that `laju.parse` reads.
-        lag: how many updates late the rates are, of all rows or of each.
-        note: what the rows leave open.
+        lag: by how many updates the rates are late, for all rows or for each.
+        note: the facts that the rows leave open.
     """
 
     text: str
@@ -53,7 +53,7 @@ class Proposal:
 
 
 def logged(log: Log) -> Iterator[Proposal]:
-    """What may be behind the rows of a log, the plainest first."""
+    """The possible texts behind the rows of a log, the plainest first."""
     note = ""
     if log.t[0] == 0 and log.y[0] < log.y[1] > log.y[2:3].max(initial=0.0) - 2 * log.half[1] and log.t[1] > 1:
         note = f"what the rows leave open lies between them: the rise ends at 1 to {int(log.t[1]):,}"
@@ -78,7 +78,7 @@ def _sane(proposals: Iterator[_T]) -> Iterator[_T]:
 
 
 def _steps(log: Log) -> Iterator[Proposal]:
-    """Levels one after another, that change by a factor or not."""
+    """Successive levels, with or without a common factor."""
     t, y, half = log.t, log.y, log.half
     edges = np.flatnonzero(np.abs(np.diff(y)) > half[1:] + half[:-1]) + 1
     if not 0 < len(edges) <= min(_MOST_STEPS, len(y) / 2.5):
@@ -117,7 +117,7 @@ def _steps(log: Log) -> Iterator[Proposal]:
 
 
 def _knots(log: Log) -> Iterator[Proposal]:
-    """Straight lines one after another, that meet between two rows or at one."""
+    """Successive straight lines, that meet at a row or between two rows."""
     lines: list[tuple[float, float]] = []
     edges: list[tuple[float, float]] = []
     i = 0
@@ -158,7 +158,7 @@ def _knots(log: Log) -> Iterator[Proposal]:
 
 
 def _hats(log: Log, places: Numbers) -> list[float] | None:
-    """The shortest values at given knots that all rows allow, one after another."""
+    """The shortest values at given knots that all rows allow, found in order."""
     basis = np.stack([np.interp(log.t, places, unit) for unit in np.eye(len(places))], 1) / log.half[:, None]
     rest = log.y / log.half
     values: list[float] = []
@@ -182,7 +182,7 @@ def _hats(log: Log, places: Numbers) -> list[float] | None:
 
 
 def _straight(log: Log) -> tuple[float, float] | None:
-    """Intercept and slope of the line through all rows, if there is one."""
+    """Intercept and slope of the line through all rows, if there is such a line."""
     spend(1)
     if len(log.t) == 2:
         slope = float((log.y[1] - log.y[0]) / (log.t[1] - log.t[0]))
@@ -307,7 +307,7 @@ def _triangles(log: Log, tops: Any) -> Iterator[Proposal]:
 
 
 def _growing(log: Log) -> Iterator[Proposal]:
-    """A lag that grows: the formula of the first rows, and for each row the least lag, no less than before, that it allows."""
+    """A lag that grows: the formula of the first rows, and for each row the least lag, never falling, that the row allows."""
     for share in (0.5, 0.25):
         first = log[slice(0, int(len(log.t) * share))]
         if len(first.t) < 8:

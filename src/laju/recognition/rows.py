@@ -1,4 +1,4 @@
-"""Curves in a row: where one ends and the next begins, and what such a row is called."""
+"""Curves in sequence: where a curve ends and the next begins, and the text of such a sequence."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from laju.text.spec import parse
 _MOST_PARTS = 8
 _MOST_EVENTS = 80
 _MOST_WORK = 450
-"""Curves that are solved for before a row is given up, by where they may begin: schedules take up to 400, noise thousands."""
+"""Curves to solve for before the search is given up, weighted by their origins: schedules take up to 400, noise thousands."""
 _MOST_ROUGH_WORK = 100
 """The same for values of few digits, where almost anything fits for a while."""
 
 
 def row(t: Numbers, y: Numbers, tolerance: float) -> list[Part] | None:
-    """The values as few curves one after another, or None."""
+    """The values as a sequence of few curves, or None."""
     marks = events(t, y, tolerance)
     if len(marks) > _MOST_EVENTS:
         return None
@@ -48,7 +48,7 @@ class _Rows:
         self._parts: dict[tuple[int, int, tuple[float, ...]], Part | None] = {}
 
     def best(self, i: int, arrived: float, left: int) -> _Row | None:
-        """The shortest row from value i on, of up to `left` curves; the one before came to its end at `arrived`."""
+        """The shortest sequence from value i on, of up to `left` curves; the curve before came to its end at `arrived`."""
         if i == len(self.t):
             return 0, ()
         if not left or self._left < 0:
@@ -65,7 +65,7 @@ class _Rows:
         if math.isfinite(arrived) and arrived != round(arrived):
             origins.append(arrived)
         found: _Row | None = None
-        # A curve reaches as far as it can; the value at its end may also be the first of the next one.
+        # A curve reaches as far as possible; the value at its end may also be the first value of the next curve.
         for j in sorted({n, *later[-4:], *later[:12]}, reverse=True):
             if self._left < 0:
                 return None
@@ -87,7 +87,7 @@ class _Rows:
         return found
 
     def through(self, i: int, j: int, origins: list[float]) -> Part | None:
-        """One curve through values i to j - 1."""
+        """A single curve through values i to j - 1."""
         key = (i, j, tuple(origins))
         if key not in self._parts:
             self._left -= 1 + len(origins) / 8
@@ -98,7 +98,7 @@ class _Rows:
             except (
                 ValueError,
                 ArithmeticError,
-            ):  # what is solved for leaves the floats where rates are near their limits
+            ):  # the solved parameters leave the floats where rates are near their limits
                 part = None
             self._parts[key] = part
         return self._parts[key]
@@ -145,7 +145,7 @@ def named(parts: list[Part]) -> Iterator[str]:
 
 
 def call(policy: str, *values: Any, **named: Any) -> str:
-    """A call as a person would write it, without what is 0 or absent."""
+    """A call as a person would write the call, without arguments that are 0 or absent."""
     said = [_text(v) for v in values] + [f"{k}={_text(v)}" for k, v in named.items() if v not in (None, 0, "")]
     return f"{policy}({', '.join(said)})"
 
@@ -183,7 +183,7 @@ def _named(parts: list[Part]) -> Iterator[str]:
                 scale = float(f"{decay.base * math.sqrt(d_model * (rise + 1)):.12g}")
                 if d_model == 1 or len(repr(scale)) <= 6:
                     yield f"noam({d_model}, {rise}" + (")" if scale == 1 else f", scale={scale!r})")
-    # The level that everything ends at is the end of the curve before it.
+    # The final level of the run is the end of the curve before.
     ends = (forms[-2], forms[-1]) if len(parts) > 1 else (None, None)
     if isinstance(ends[0], Transition) and isinstance(ends[1], Level) and ends[0].final == ends[1].value:
         parts, forms = parts[:-1], forms[:-1]
@@ -248,7 +248,7 @@ def _first(form: Form | None) -> float | None:
 
 
 def _decay(form: Form | None, w: float, warm: dict[str, Any]) -> Iterator[str]:
-    """One curve, after a warmup or not."""
+    """A single curve, after a warmup or not."""
     then = f"{call('linear', warm['start'], _first(form), total=w)} >> " if warm else ""
     match form:
         case Level(value) if warm:

@@ -1,9 +1,9 @@
 """Rates of a log, of few digits or of some updates: a rise, a level and a fall, each solved for all of its rows at once.
 
-Neither rounding nor a gap shows where one curve ends and the next begins, so that edges are unknowns like any other: of a
-shape whose edges are given, peak and floor are a linear least-squares problem, and the edges are found by Gauss-Newton steps
-(variable projection: Golub & Pereyra, SIAM J. Numer. Anal. 10, 1973). Near each solution whole updates and the shortest
-decimals are tried, and kept where no row is further away than half a unit of its last digit.
+Neither rounding nor a gap shows where a curve ends and the next begins, so edges are unknowns, too: for a shape with given edges,
+peak and floor are a linear least-squares problem, and the edges are found by Gauss-Newton steps (variable projection: Golub &
+Pereyra, SIAM J. Numer. Anal. 10, 1973). Near each solution whole updates and the shortest decimals are tried, and kept where no
+row is further away than half a unit of its last digit.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from laju.recognition.work import OutOfWork, spend
 from laju.text.spec import parse
 
 _CLOCKED = ("cosine", "sqrt", "rex", "tanh", "square", "quarter_cosine")
-"""Falls that tell where they begin; a line, a power and an exponential go on backwards as they are."""
+"""Falls whose begin shows in the curve; a line, a power and an exponential go on backwards as the same curve."""
 _POWERS = (1.0, 2.0, 0.9, 0.5, 3.0, 1.5)
 _EXPONENTS = (0.5, 1.0, 2.0, 1 / 3, 1.5, 0.55, 0.75, 0.25)
 MOST_LAG = 64
@@ -58,7 +58,7 @@ class Log:
 
 @dataclass(frozen=True)
 class _Split:
-    """A log cut at its top: rows of the rise, of the level (with the rows that rounding makes equal to it), and of the fall."""
+    """A log cut at its top: rows of the rise, of the level (with rows that rounding makes equal to the level), and of the fall."""
 
     log: Log
     rise: Log
@@ -87,7 +87,7 @@ def _split(log: Log) -> _Split | None:
 
 
 def unimodal(log: Log) -> Iterator[tuple[str, int]]:
-    """What may be behind rows that rise, stay at a level and fall, each no more than once: text and lag, the shortest first."""
+    """Proposals for rows that rise, stay at a level and fall, each no more than once: (text, lag), the shortest first."""
     split = _split(log) if len(log.t) >= 4 else None
     if split is None:
         return
@@ -101,7 +101,7 @@ def unimodal(log: Log) -> Iterator[tuple[str, int]]:
                 break
         for text in (*_of_one_scale(split), *_one_cycle(split)):
             found.setdefault((text, 0), cost_of(text))
-    except OutOfWork:  # what has been found is still to be compared
+    except OutOfWork:  # proposals found so far are still to be compared
         pass
     yield from sorted(found, key=found.__getitem__)[:_MOST]
 
@@ -111,7 +111,7 @@ def lags(log: Log) -> list[int]:
     split = _split(log) if len(log.t) >= 4 else None
     if split is None or not len(split.rise.t):
         return []
-    if len(split.rise.t) == 1:  # no line goes through one row alone; most loggers that are late are late by 1
+    if len(split.rise.t) == 1:  # no line goes through a single row; most loggers that are late are late by 1
         return [1] * bool(split.rise.y[0] > 0)
     rise = split.rise[split.rise.y > split.rise.y[0] * (split.rise.y[0] == split.rise.y[1])]
     if len(rise.t) < 2:
@@ -126,7 +126,7 @@ def lags(log: Log) -> list[int]:
 def _told(
     ramp: Ramp | None, end: int, piece: Schedule, peak: float, begin: int, log: Log
 ) -> Iterator[tuple[str, int, float]]:
-    """Texts for a rise, a level and a fall, how late they are, and what they cost."""
+    """(text, lag, cost) of the texts for a rise, a level and a fall."""
     parts = [] if ramp is None else [Part(ramp, 0, end, 0, 3)]
     fall = Part(piece, max(begin, 0), None, begin, 3)
     if piece.level is not None:
@@ -154,7 +154,7 @@ def cost_of(text: str) -> float:
 
 
 def _residual(model: _Model, log: Log, x: Numbers) -> Numbers | None:
-    """What is left of the rates, in half units, by the best factors of the model's curves."""
+    """The remainder of the rates, in half units, after the best factors of the model's curves."""
     spend(1)
     curves = model(x)
     if curves is None:
@@ -169,7 +169,7 @@ def _residual(model: _Model, log: Log, x: Numbers) -> Numbers | None:
         if not 0 < size < math.inf:
             return None
         basis.append(q / size)
-    for _ in range(2):  # the second time for the digits that the first one lost
+    for _ in range(2):  # the second time for the digits lost in the first
         for q in basis:
             rest = rest - q * float(q @ rest)
     return rest if math.isfinite(float(rest @ rest)) else None
@@ -239,7 +239,7 @@ def _solve(model: _Model, log: Log, starts: Sequence[tuple[float, ...]], span: f
 
 
 def _falls(split: _Split) -> Iterator[tuple[Schedule, float, int]]:
-    """Curves down from the level, the level, and where they begin."""
+    """(curve down from the level, level, begin of the curve)."""
     below, log = split.below, split.fall
     if not len(below.y) and not split.ended:
         low, high = float((log.y - log.half).max()), float((log.y + log.half).min())
@@ -257,7 +257,7 @@ def _falls(split: _Split) -> Iterator[tuple[Schedule, float, int]]:
 
 
 def _modes(split: _Split) -> tuple[float | None, ...]:
-    """Floors as shares of the peak that are tried; None is one that is solved for."""
+    """The floors to try, as shares of the peak; None stands for a floor that is solved for."""
     return (0.0, None) if float(split.log.half.max()) < 1e-9 * split.top else (0.0, *_SHARES[:3], None)
 
 
@@ -401,7 +401,7 @@ def _checked(ramp: Ramp, log: Log, begin: int) -> Ramp | None:
 
 
 def _crossings(split: _Split, curve: Callable[[Numbers], Numbers], slope: float) -> list[int]:
-    """Whole updates at which a curve that goes on backwards meets the rise or the level before it."""
+    """Whole updates at which a curve, extended backwards, meets the rise or the level before."""
     rise, below = split.rise, split.below
     first = float(below.t[0])
     if split.level:
@@ -423,7 +423,7 @@ def _crossings(split: _Split, curve: Callable[[Numbers], Numbers], slope: float)
 
 
 def _rising(rise: Log) -> tuple[float, float]:
-    """Intercept and slope of the rise as a line; from 0 where there is but one row of it."""
+    """Intercept and slope of the rise as a line; from 0 where the rise has a single row."""
     below = rise
     if len(below.t) == 1:
         return 0.0, float(below.y[0] / max(below.t[0], 1.0))
@@ -432,7 +432,7 @@ def _rising(rise: Log) -> tuple[float, float]:
 
 
 def _lines(split: _Split) -> Iterator[tuple[Schedule, float, int]]:
-    """Straight falls, to 0 where they point at a whole update."""
+    """Straight falls, down to 0 where the line points at 0 in a whole update."""
     below, log = split.below, split.fall
     if len(below.t) < 2:
         return
@@ -464,7 +464,7 @@ def _lines(split: _Split) -> Iterator[tuple[Schedule, float, int]]:
 
 
 def _powered(split: _Split) -> Iterator[tuple[Schedule, float, int]]:
-    """Powers of what is left to an end."""
+    """Powers of the distance to an end."""
     below, log = split.below, split.fall
     few = below.few
     if len(below.t) < 4:
@@ -561,7 +561,7 @@ def _endless(split: _Split) -> Iterator[tuple[Schedule, float, int]]:
 
 
 def _geometric(log: Log, begin: int, end: int, peak: float, final: float) -> Ramp | None:
-    """A fall by the same factor at every update from one update to another."""
+    """A fall by the same factor at every update between two updates."""
     later = log[log.t >= begin]
     if end <= begin or not (peak > 0 and final > 0):
         return None
@@ -594,7 +594,7 @@ def _inverse(
     t, y = inside.t, inside.y
 
     def pole(k: float) -> tuple[float, float]:
-        """Where the power would be infinite, and how far the rows are from it, in half units."""
+        """Where the power would be infinite, and the largest distance of the rows from the power, in half units."""
         spend(1)
         z = y ** (-1 / k)
         line = _line(t, z, (y / inside.half / z) ** 2)
@@ -622,7 +622,7 @@ def _inverse(
 
 
 def _rises(rise: Log, piece: Schedule, peak: float, begin: int, fall: Log) -> Iterator[tuple[Ramp | None, int]]:
-    """Ramps from update 0 up to the level, and where they end."""
+    """Ramps from update 0 up to the level, and the ends of these ramps."""
     if not len(rise.t):
         yield None, 0
         return
@@ -632,7 +632,7 @@ def _rises(rise: Log, piece: Schedule, peak: float, begin: int, fall: Log) -> It
         slack = 2 * float(rise.half.max()) / slope + 1e-4 + (1 if len(rise.t) < 2 else 0)
         slack += abs(peak - a) / slope * 4 * float(rise.half[-1] / max(float(rise.y[-1]), 1e-300))
         ends += _whole((peak - a) / slope, slack, (int(rise.t[-1]) + 1,))
-    elif len(rise.t) == 1 and rise.t[0] == 0:  # it ends somewhere before the next row
+    elif len(rise.t) == 1 and rise.t[0] == 0:  # the rise ends somewhere before the next row
         ends.append(roundest(1, int(fall.t[0])))
     latest = float(fall.t[min(1, len(fall.t) - 1)]) + (4 * float(fall.half[0]) / slope if slope > 0 else 0.0)
     latest = latest if piece.level is not None else min(latest, begin)
@@ -701,7 +701,7 @@ def _of_one_scale(split: _Split) -> Iterator[str]:
 
 
 def _one_cycle(split: _Split) -> Iterator[str]:
-    """One cycle with the usual start and end, peak/25 and that/10,000."""
+    """A one-cycle policy with the usual start, peak/25, and final, start/10,000."""
     few = split.log.few
     if not (split.rise.t.size and split.below.t.size > 3):
         return
@@ -736,7 +736,7 @@ def _one_cycle(split: _Split) -> Iterator[str]:
 
 
 def _timescales(log: Log) -> Iterator[str]:
-    """Of an exponential rise to a level, with ", first=True" where it is counted from 1."""
+    """The timescales of an exponential rise to a level, with ", first=True" where the rise is counted from 1."""
     few = log.few
     span = float(few.t[-1] - few.t[0])
     for first in (0, 1):
@@ -754,7 +754,7 @@ def _timescales(log: Log) -> Iterator[str]:
 
 
 def _between(low: Numbers, high: Numbers) -> tuple[float, float] | None:
-    """What all intervals have in common."""
+    """The intersection of all intervals."""
     least, most = float(low.max()), float(high.min())
     return (least, most) if math.isfinite(least) and math.isfinite(most) and least <= most else None
 

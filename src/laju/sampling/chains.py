@@ -1,4 +1,4 @@
-"""What a sampler returns: the positions that were kept, when, and with which step; and how good they are, by ArviZ."""
+"""The result of a sampler: the kept positions with their updates and steps, and diagnostics of their quality by ArviZ."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Chains:
     """Kept positions of several chains.
 
     Attributes:
-        draws: positions, of shape (chains, kept, *shape of one position).
+        draws: positions, of shape (chains, kept, *shape of a position).
         updates: how many updates were completed at each, of shape (kept,).
         steps: ε of the update that made each, of shape (kept,).
 
@@ -46,7 +46,7 @@ class Chains:
 
         Args:
             weighted: Σ ε_t·θ_t / Σ ε_t (Welling & Teh, 2011): with decreasing steps every draw counts as much as
-                the time of the diffusion that it stands for.
+                the time of the diffusion that the draw stands for.
         """
         return self._average(self.draws, weighted)
 
@@ -65,10 +65,10 @@ class Chains:
         return np.average(per_update, axis=0, weights=self.steps)
 
     def ess(self, method: Literal["bulk", "tail", "mean"] = "bulk") -> Any:
-        """The effective sample size of each coordinate: of how many independent draws all of them are worth.
+        """The effective sample size of each coordinate: the number of independent draws with the same information.
 
         Args:
-            method: "bulk", "tail" or "mean", as ArviZ has them; Vehtari et al., arXiv 1903.08008.
+            method: "bulk", "tail" or "mean", as in ArviZ; Vehtari et al., arXiv 1903.08008.
 
         Raises:
             ValueError: an unknown method, or fewer than four draws a chain.
@@ -79,7 +79,7 @@ class Chains:
         return self._by_arviz("ess", method=method)
 
     def rhat(self) -> Any:
-        """Rank-normalised split R-hat of each coordinate: 1 where the chains agree, above 1.01 where they do not.
+        """Rank-normalised split R-hat of each coordinate: 1 where the chains agree, above 1.01 where the chains do not.
 
         Raises:
             ValueError: fewer than two chains, or than four draws a chain.
@@ -102,13 +102,13 @@ class Chains:
             raise ValueError(f"{function} needs at least 4 draws a chain, got {self.draws.shape[1]}")
         arviz = need_arviz()
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="More chains")  # which is what it is
+            warnings.filterwarnings("ignore", message="More chains")  # many short chains are the intended use
             found = getattr(arviz, function)(arviz.convert_to_dataset({"position": self.draws}), **options)
         return found["position"].to_numpy()[()]
 
 
 def need_arviz() -> Any:
-    """ArviZ, or how to get it."""
+    """ArviZ, or the error that names the command to install ArviZ."""
     with needed_by("a diagnostic of chains", "sampling"), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of its own next version; the requirement is below that
         import arviz

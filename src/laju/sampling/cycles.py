@@ -1,4 +1,4 @@
-"""Cyclical Langevin dynamics: every cycle of the step looks for a mode without noise, then samples from it."""
+"""Cyclical Langevin dynamics: every cycle of the step searches a mode without noise, then samples from the mode."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from laju.sampling.targets import Target
 
 @dataclass(frozen=True)
 class Stages:
-    """Where the cycles of a run begin, and where in each sampling begins.
+    """The begin of each cycle of a run, and of the sampling stage in each cycle.
 
     Attributes:
         begins: first update of every cycle.
-        samples: first update of every cycle's sampling stage; what lies before it in the cycle is exploration.
+        samples: first update of every cycle's sampling stage; the updates before belong to the exploration stage.
         updates: of the run.
     """
 
@@ -47,7 +47,7 @@ class Stages:
 
     @property
     def temperature(self) -> Schedule:
-        """0 while a cycle explores and 1 while it samples, as a schedule."""
+        """A schedule of 0 in exploration stages and 1 in sampling stages."""
         parts: list[Schedule] = []
         for begin, first, end in zip(self.begins, self.samples, (*self.begins[1:], self.updates), strict=True):
             parts += [Constant(0.0, first - begin)] if first > begin else []
@@ -58,9 +58,8 @@ class Stages:
 def stages(step: Schedule, updates: int, explore: float = 0.25) -> Stages:
     """The stages of a run, by the cycles of its step: exploration is the first part of each.
 
-    Update u of a cycle of n explores if u/n < `explore`. The cycles are those that the schedule is written in: of
-    `cosine_restarts`, `triangular`, or anything with `.repeat()`, of growing ones too; what comes before them (a warmup)
-    belongs to the first.
+    Update u of a cycle of n explores if u/n < `explore`. The cycles are the repetitions in the schedule: of `cosine_restarts`,
+    `triangular`, or anything with `.repeat()`, growing cycles included. An earlier part (a warmup) belongs to the first cycle.
 
     Args:
         step: ε, a schedule in updates that repeats.
@@ -111,7 +110,7 @@ def cyclical(
     every: int = 1,
     seed: int | torch.Generator = 0,
 ) -> Chains:
-    """Cyclical stochastic-gradient Langevin dynamics: large steps find new modes, small ones sample from them.
+    """Cyclical stochastic-gradient Langevin dynamics: large steps find new modes, small steps sample from the modes.
 
     The update of `laju.sampling.sample`, at a temperature of 0 in every cycle's exploration stage. Only positions of the
     sampling stages are kept.
@@ -121,7 +120,7 @@ def cyclical(
         step: ε, a schedule in updates that repeats; its cycles are found by `stages`. In Zhang et al. a step is ε/2.
         explore: β, the share of a cycle that explores.
         temperature: of the sampling stages.
-        every: of the positions of the sampling stages, one in so many is kept.
+        every: of the positions of the sampling stages, every `every`-th is kept.
 
     Raises:
         ValueError: as of `sample` and `stages`.
@@ -161,7 +160,7 @@ def _cycles(schedule: Schedule, updates: int) -> set[tuple[int, ...]]:
 
 
 def _outermost(part: Part, place: tuple[int, ...] = (), by: Any = 0) -> Iterator[tuple[tuple[int, ...], Cycle, Any]]:
-    """The outermost cycle in which a part lies, or each of the parts that are combined in it, and how much later it is."""
+    """(path, cycle, shift) of the outermost cycle in which a part lies; for combined parts, of the outermost cycle of each."""
     if part.cycles:
         yield place, part.cycles[-1], by
         return

@@ -1,4 +1,4 @@
-"""What Langevin dynamics does to a Gaussian, exactly: its mean and variance after every update, for any schedule.
+"""Langevin dynamics on a Gaussian, exactly: mean and variance after every update, for any schedule.
 
 With precision Λ and a gradient noise of variance σ², an update of step ε at temperature T gives
 
@@ -43,22 +43,22 @@ def moments(
 ) -> Moments:
     """The exact mean and variance of Langevin dynamics on a Gaussian, in each of its independent directions.
 
-    The recursion at the top of this module. It also shows divergence, as moments that grow.
+    The moments follow the recursion at the top of this module, and grow without end where the dynamics diverges.
 
     Args:
         step: ε of every update, at least 0.
         updates: how many.
-        precision: Λ, the curvature of -log p, above 0: a number, or one for each direction.
+        precision: Λ, the curvature of -log p, above 0: a number, or a number for each direction.
         mean, variance: of the start.
         target: μ, the mean of the Gaussian.
         temperature: T of every update, at least 0; 0 is gradient descent with rate ε/2.
-        gradient_noise: σ², the variance of a stochastic gradient of log p about the true one; for mini-batches of n of N
-            samples with replacement N²/n times the variance of one sample's gradient.
+        gradient_noise: σ², the variance of a stochastic gradient of log p about the true gradient; for mini-batches of n of N
+            samples with replacement N²/n times the variance of a sample's gradient.
 
     Raises:
         ValueError: a step, temperature, variance or noise below 0, or a precision that is not above 0.
 
-    Source: Welling & Teh, 2011, for the update; its moments are one line of algebra.
+    Source: Welling & Teh, 2011, for the update; the moments follow by a line of algebra.
 
     >>> import laju
     >>> moments(0.5, 200, precision=1.0).variance[-1].round(7)  # 1/(1 - 0.5/4)
@@ -75,7 +75,7 @@ def moments(
     away = np.broadcast_to(np.asarray(mean, dtype=float), shape) - centre
     spread = np.broadcast_to(start, shape).astype(float)
     means[0], variances[0] = centre + away, spread
-    with np.errstate(over="ignore", invalid="ignore"):  # what diverges ends as infinity
+    with np.errstate(over="ignore", invalid="ignore"):  # a diverging recursion ends as infinity
         for t, (e, temp) in enumerate(zip(eps.tolist(), hot.tolist(), strict=True), start=1):
             shrink = 1 - e * curvature / 2
             away = shrink * away
@@ -128,9 +128,9 @@ def largest_step(precision: ArrayLike, bias: float = 0.01) -> float:
 
 
 def contraction(step: Schedule | float, updates: int, precision: float) -> float:
-    """What is left of the distance to the target's mean after a run: Π(1 - ε_tΛ/2).
+    """The remaining share of the distance to the target's mean after a run: Π(1 - ε_tΛ/2).
 
-    It goes to 0 in a long run only if Σε_t grows without end; otherwise the start is never forgotten.
+    The share goes to 0 in a long run only if Σε_t grows without end; otherwise the start is never forgotten.
 
     Args:
         step: ε of every update, at least 0.

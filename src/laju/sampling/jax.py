@@ -42,15 +42,15 @@ def sample(
 
     Args:
         algorithm: `blackjax.sgld(gradient)` or the contour variant `blackjax.csgld(log_density, gradient, …)`; their functions
-            take a position and a mini-batch, as those of `blackjax.sgmcmc.gradients.grad_estimator` do.
+            take a position and a mini-batch, as the functions of `blackjax.sgmcmc.gradients.grad_estimator` do.
         start: first positions, an array (chains, *shape).
         step: ε, a schedule or a number, at least 0.
         updates: how many.
         temperature: T, a schedule or a number, at least 0.
         data: an array (N, ...), or a tree of such; None if the algorithm's functions need no mini-batch, which is then None.
-        batch_size: how many of them an update sees, drawn with replacement for each chain; None for all.
+        batch_size: samples in an update, drawn with replacement for each chain; None for all.
         burn_in: updates at the beginning whose positions are not kept.
-        every: of the updates after these, one position in so many is kept.
+        every: of the updates after these, every `every`-th position is kept.
         seed: of all randomness.
         parameters: more that the algorithm's step takes by name, as numbers or schedules, such as `step_size_stoch` of csgld.
 
@@ -132,7 +132,7 @@ def sample(
 
 
 def _step_of(algorithm: Any) -> str:
-    """What the algorithm calls its step."""
+    """The algorithm's own name for its step."""
     module = getattr(getattr(algorithm, "step", None), "__module__", None)
     if module not in _KERNELS:
         raise TypeError(f"algorithm must be blackjax.sgld(…) or blackjax.csgld(…), got {shown(algorithm)}")

@@ -33,12 +33,12 @@ def sample(
     every: int = 1,
     seed: int | torch.Generator = 0,
 ) -> Chains:
-    """Stochastic-gradient Langevin dynamics: gradient ascent on a log density, with noise that makes it a sampler.
+    """Stochastic-gradient Langevin dynamics: gradient ascent on a log density, with the noise that makes a sampler.
 
     θ ← θ + (ε/2)·∇log p(θ) + √(ε·T)·N(0, 1), with ε = step(t) and T = temperature(t) at update t.
 
     A constant step samples from a somewhat wider distribution (`stationary_variance`); steps that go to 0 while their sum
-    grows without end (`laju.welling_teh`) from the right one; T = 0 is gradient descent at rate ε/2.
+    grows without end (`laju.welling_teh`) from p itself; T = 0 is gradient descent at rate ε/2.
 
     Args:
         target: from positions (chains, *shape) to log densities (chains,), as of `laju.sampling.targets`; a `Posterior` draws
@@ -49,13 +49,13 @@ def sample(
         temperature: T, a schedule or a number, at least 0; 1 samples from p, T from p^(1/T).
         preconditioner: makes ε suit directions of different curvature.
         burn_in: updates at the beginning whose positions are not kept.
-        every: of the updates after these, one position in so many is kept.
+        every: of the updates after these, every `every`-th position is kept.
         seed: of all randomness, or a generator on the device of `start`; nothing else is random.
 
     Raises:
         TypeError: a start that is not a tensor of a floating type.
         ValueError: a step or temperature below 0, a start without chains or that is not finite, or a target that does not
-            return one number a chain.
+            return a number for each chain.
         UnresolvedError: a schedule's lengths are not in updates.
         Diverged: a step is too large for the curvature.
 
@@ -86,7 +86,7 @@ def run(
     preconditioner: RMSProp | None,
     seed: int | torch.Generator,
 ) -> Chains:
-    """`sample` with the values of every update: its step, its temperature, and whether the position after it is kept."""
+    """`sample` with the values of every update: step, temperature, and whether the position after the update is kept."""
     if not isinstance(start, torch.Tensor) or not start.is_floating_point():
         found = start.dtype if isinstance(start, torch.Tensor) else shown(start)
         raise TypeError(f"start must be a tensor of a floating type, got {found}")
@@ -145,7 +145,7 @@ def gradient_of(target: Target) -> Gradient:
 
 
 def as_generator(seed: int | torch.Generator, device: torch.device) -> torch.Generator:
-    """A generator with that seed on that device, or the one that is given."""
+    """A generator with the seed on the device, or the given generator."""
     if isinstance(seed, torch.Generator):
         if seed.device.type != device.type:
             raise ValueError(f"seed must be a generator on {device}, got one on {seed.device}")
@@ -156,8 +156,8 @@ def as_generator(seed: int | torch.Generator, device: torch.device) -> torch.Gen
 class _Watch:
     """Looks now and then whether the chains diverge.
 
-    A local curvature of Λ ≥ 4/ε alone is none: on a mixture it is what carries a chain from mode to mode. So only gradients
-    that have grown out of all proportion are a reason to look at the curvature.
+    A local curvature of Λ ≥ 4/ε alone is no divergence: on a mixture, such a curvature carries a chain from mode to mode. So only
+    gradients that have grown out of all proportion are a reason to look at the curvature.
     """
 
     def __init__(self, at: torch.Tensor) -> None:
@@ -204,7 +204,7 @@ def largest_curvature(gradient: Gradient, at: torch.Tensor, scale: torch.Tensor 
         return None
     try:
         base = gradient(at)
-    except (RuntimeError, ValueError):  # a mini-batch for all chains does not fit some of them
+    except (RuntimeError, ValueError):  # a mini-batch drawn for all chains does not fit a part of the chains
         return None
     axes = tuple(range(1, at.ndim))
 
@@ -213,7 +213,7 @@ def largest_curvature(gradient: Gradient, at: torch.Tensor, scale: torch.Tensor 
 
     reach = torch.finfo(at.dtype).eps ** 0.5 * (1 + norm(at))
     largest = torch.zeros_like(reach)
-    for _ in range(2):  # the second time shifted by the largest in size, which may be a negative one
+    for _ in range(2):  # the second time shifted by the eigenvalue that is largest in size, which may be negative
         shift = largest
         direction = torch.ones_like(at) + 0.1 * torch.linspace(-1, 1, at.numel()).to(at).reshape(at.shape)
         for _ in range(30):

@@ -1,4 +1,4 @@
-"""Langevin dynamics as a torch optimizer, for the weights of a model; `laju.frameworks.torch.Scheduler` drives it."""
+"""Langevin dynamics as a torch optimizer for the weights of a model, to be driven by `laju.frameworks.torch.Scheduler`."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Langevin(torch.optim.Optimizer):
     θ ← θ + (ε/2)·∇log p + √(ε·T)·N(0, 1) with ε = lr and log p = -N·loss - Λ₀·|θ|²/2: the loss is the mean over a mini-batch
     of the samples' negative log likelihood, such as cross-entropy, and N the number of samples.
 
-    Both ε and T are hyper-parameters of the groups, so a `Scheduler` drives them: `Scheduler(optimizer, lr=step,
-    temperature=stages(step, updates).temperature)`. The randomness is its own, and a part of `state_dict`: a resumed run
-    equals an uninterrupted one.
+    Both ε and T are hyper-parameters of the groups, so a `Scheduler` can drive both: `Scheduler(optimizer, lr=step,
+    temperature=stages(step, updates).temperature)`. The optimizer has its own randomness, a part of `state_dict`: a resumed run
+    equals an uninterrupted run.
 
     Args:
-        params: parameters, or groups of them.
+        params: parameters, or groups of parameters.
         lr: ε, at least 0. Gradient descent at rate η on the mean loss is T = 0 and ε = 2η/N.
         temperature: T, at least 0.
         data_size: N, above 0.
@@ -35,7 +35,7 @@ class Langevin(torch.optim.Optimizer):
         seed: of the noise, or a generator on the parameters' device.
 
     Raises:
-        ValueError: an argument outside these bounds, at once or, where a schedule sets it, at the step.
+        ValueError: an argument outside these bounds, at construction or, where a schedule sets the argument, at the step.
         Diverged: at a step, when weights are no longer finite.
 
     Source: Welling & Teh, 2011; the temperature as in Zhang et al., arXiv 1902.03932.
@@ -82,7 +82,7 @@ class Langevin(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One update; returns what `closure`, which computes the loss and its gradients, returns."""
+        """Make an update; returns the result of `closure`, which computes the loss and its gradients."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -131,7 +131,7 @@ class Langevin(torch.optim.Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a `state_dict`, with the same noise as if there had been no break."""
         super().load_state_dict({k: v for k, v in state_dict.items() if k not in ("generator", "done")})
-        if "generator" in state_dict:  # one of another optimizer with the same groups has none
+        if "generator" in state_dict:  # the state of another optimizer with the same groups has no generator
             self.generator.set_state(state_dict["generator"].cpu())
             self._done = int(state_dict["done"])
 

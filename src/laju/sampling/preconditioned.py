@@ -1,4 +1,4 @@
-"""A diagonal preconditioner from the gradients' own size, so that one step suits directions of different curvature."""
+"""A diagonal preconditioner from the gradients' own size, so that a single step suits directions of different curvature."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ class RMSProp:
 
     G = 1/(λ + √V)        V ← V + max(1 - α, 1/t)·((∇log p/N)² - V)
 
-    V is the mean of the squared gradients at first and a moving one from update 1/(1 - α) on; Li et al. begin with 0 there. A
-    coordinate whose gradients are all but 0 at the beginning gets a G of 1/λ and with it much noise, so begin where gradients
+    V is the mean of the squared gradients at first and a moving mean from update 1/(1 - α) on; Li et al. begin with 0 there. A
+    coordinate whose gradients are all but 0 at the beginning gets a G of 1/λ and hence much noise, so begin where gradients
     are typical, not at a maximum, or raise λ.
-    As in their experiments, the term Γ = ∂G/∂θ, which costs second derivatives, is left out; what that does goes to 0 with
+    As in their experiments, the term Γ = ∂G/∂θ, which costs second derivatives, is left out; the effect of that goes to 0 with
     1 - α.
 
     Args:
         decay: α, at least 0 and below 1.
         damping: λ, above 0, in the units of a gradient over N.
-        data_size: N, the number of samples whose log likelihoods add up in log p; it only sets the scale of ε, as G is then
+        data_size: N, the number of samples whose log likelihoods add up in log p; N only sets the scale of ε, as G is then
             about N times as large.
 
     Source: Li, Chen, Carlson & Carin, "Preconditioned Stochastic Gradient Langevin Dynamics for Deep Neural Networks",
@@ -46,7 +46,7 @@ class RMSProp:
         number("data_size", self.data_size, above=0)
 
     def observe(self, squares: torch.Tensor, gradient: torch.Tensor, t: int) -> torch.Tensor:
-        """Bring V up to date in place with the gradient of update t = 0, 1, …, and return G; all of one shape."""
+        """Update V in place with the gradient of update t = 0, 1, …, and return G; all of the same shape."""
         scaled = gradient / self.data_size
         squares.lerp_(scaled * scaled, max(1 - self.decay, 1 / (t + 1)))
         return (squares.sqrt() + self.damping).reciprocal_()

@@ -1,4 +1,4 @@
-"""Step sizes and temperatures of a run, read from schedules and checked; and what is said when a step is too large."""
+"""Step sizes and temperatures of a run, read from schedules and checked; and the error of a step that is too large."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Diverged(ArithmeticError):
 
     Attributes:
         step: ε.
-        curvature: Λ, the largest that was found where the run still was finite; None when it could not be.
-        update: at which it was noticed; None outside a run.
+        curvature: Λ, the largest that was found where the run still was finite; None if no curvature was found.
+        update: the update at which the divergence was noticed; None outside a run.
     """
 
     def __init__(self, *, step: float, curvature: float | None = None, update: int | None = None) -> None:

@@ -1,8 +1,8 @@
-"""What is sampled: log densities of many positions at once, exact ones to check samplers with, and posteriors of data.
+"""Targets of sampling: log densities of many positions at once, exact densities to check samplers, and posteriors of data.
 
-A target is a function from positions (chains, *shape) to log densities (chains,), up to a constant. It may have a method
-`gradient`, from positions to gradients of their shape, which is then used instead of automatic differentiation; and a method
-`draw(chains, generator)`, which returns the target of one update: an estimate from a mini-batch.
+A target is a function from positions (chains, *shape) to log densities (chains,), up to a constant. A target may have a method
+`gradient`, from positions to gradients of the same shape, which replaces automatic differentiation; and a method
+`draw(chains, generator)`, which returns the target of a single update: an estimate from a mini-batch.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Gaussian:
     """A Gaussian with independent directions: log p(θ) = -Σ Λ_i·(θ_i - μ_i)²/2.
 
     Args:
-        precision: Λ, above 0, of shape (directions,) or a number for one direction.
+        precision: Λ, above 0, of shape (directions,) or a number for a single direction.
         mean: μ, of that shape.
 
     >>> Gaussian([1.0, 4.0])(torch.tensor([[1.0, 1.0]]))
@@ -87,7 +87,7 @@ class GaussianMixture:
     def shares(self, draws: ArrayLike) -> NDArray[np.float64]:
         """The share of draws that each mode has, of shape (modes,), by the nearest mean within 3 standard deviations.
 
-        What is left up to 1 lies between the modes; exact draws in the plane leave exp(-9/2) = .011.
+        The rest, up to 1, lies between the modes; exact draws in the plane leave exp(-9/2) = .011.
 
         Args:
             draws: positions, of shape (..., directions).
@@ -109,7 +109,7 @@ class Posterior:
 
     Args:
         log_prior: from positions (chains, *shape) to (chains,).
-        log_likelihood: from positions and one tensor (chains, n, ...) for each of the data to (chains, n).
+        log_likelihood: from positions and, for each of the data, a tensor (chains, n, ...) to (chains, n).
         data: tensors (N, ...), all equally long.
         batch_size: n; None for all data in every update.
 
