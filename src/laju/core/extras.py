@@ -81,7 +81,8 @@ def explained(error: ModuleNotFoundError, what: str, extra: str | None = None) -
         what, extra: as in `missing`.
     """
     package = error.name or ""
-    if not package or package == "laju" or "." in package:  # with a dot, the package is installed and a submodule is missing
+    # With a dot in the name, the package is installed and a submodule is missing.
+    if not package or package == "laju" or "." in package:
         return error
     if isinstance(error, MissingPackage) and _distribution(package) not in _extras(_installed()).get(extra or "", {}):
         return error

@@ -178,14 +178,14 @@ def _segments(schedule: Schedule, rows: Sequence[tuple[int, Part]], n: int, size
     for (begin, part), (end, _) in itertools.pairwise([*rows, (n, None)]):
         assert part is not None
         last = part.arrives if part.end <= n else part.at(n)
-        if not isinstance(part.piece.form, Geometric | InversePower):  # whose values may truly be as small as rounding errors
+        if not isinstance(part.piece.form, Geometric | InversePower):  # whose values may truly be that small
             last = _plain(last, size)
         yield Segment(begin, end, schedule(begin), float(f"{last:.12g}"), _words(part))
 
 
 def breakpoints(schedule: Schedule, until: int) -> Iterator[int]:
     """Updates in (0, until) at which another formula comes into force, in order.
-Updates in (0, until) at which another formula comes into force, in order.
+
     >>> from laju import cosine, linear
     >>> list(breakpoints(cosine(1, total=10, warmup=4) * linear(1, 0, total=7), until=100))
     [4, 7, 10]

@@ -279,7 +279,7 @@ def _rate(i: int, item: Any) -> float:
 
 
 def _digits(items: list[Any], y: Numbers) -> list[Numbers]:
-    """The possible halves of a unit of the last digit, of a common place or of each rate's own, for rates of at most nine digits."""
+    """The possible halves of a unit of the last digit, of a common place or of each rate's own, for at most nine digits."""
     texts = [item.strip().lower() if isinstance(item, str) else repr(float(item)) for item in items]
     most, places, kinds = 0, 0, list[tuple[int, bool]]()
     for text in texts:

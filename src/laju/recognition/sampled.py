@@ -58,7 +58,7 @@ class Log:
 
 @dataclass(frozen=True)
 class _Split:
-    """A log cut at its top: rows of the rise, of the level (with rows that rounding makes equal to the level), and of the fall."""
+    """A log cut at its top: rows of the rise, of the level (with rows that rounding makes equal to it), and of the fall."""
 
     log: Log
     rise: Log

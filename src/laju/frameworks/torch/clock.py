@@ -80,7 +80,7 @@ class Ear:
     def __init__(self, scheduler: Scheduler | None = None, optimizer: Optimizer | None = None) -> None:
         self.heard = 0  # updates since the last step()
         self.arranged: list[Group] = []
-        self.groups: list[Group] | None = None  # the arranged groups, or None where the next update needs more than a note
+        self.groups: list[Group] | None = None  # the arranged groups; None where the next update needs more than a note
         self.wary = False
         self.several: list[Ear] = []  # the ears of all schedulers of this optimizer, if there are several
         self.scheduler = None if scheduler is None else weakref.ref(scheduler)
