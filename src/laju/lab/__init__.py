@@ -1,4 +1,4 @@
-"""The lab: train with schedules on real data and compare them honestly.
+"""The lab: train with schedules on real data and compare the schedules honestly.
 
 >>> import laju
 >>> from laju.lab import compare

@@ -1,4 +1,4 @@
-"""Engines: trials in one framework each, around the loop that they share."""
+"""Engines: trials in one framework each, around a shared training loop."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def check(framework: Framework, task: Task) -> None:
 
     Raises:
         ModuleNotFoundError: the framework is not installed.
-        ValueError: the task has no model in it.
+        ValueError: the task has no model in the framework.
     """
     if framework == "mxnet":
         from laju.lab.engines.mxnet import interpreter
 
         interpreter()
-    if task.engine == "program":  # which brings its own
+    if task.engine == "program":  # which brings its own framework
         return
     for package in _PACKAGES.get(framework, ()):
         if find_spec(package) is None:
@@ -37,15 +37,15 @@ def check(framework: Framework, task: Task) -> None:
     if framework == "torch" and task.engine == "accelerate" and find_spec("accelerate") is None:
         raise missing(f"task {task.name!r}", "accelerate", "large")
     if framework != "torch" and type(task).network is Task.network:
-        task.network(framework, 0)  # says what is missing
+        task.network(framework, 0)  # the error names the missing method
 
 
 def train(trial: Trial, report: Report | None = None) -> Outcome:
-    """Run one trial in its framework, from its beginning, and return its records.
+    """Run a trial in its framework, from its beginning, and return its records.
 
     Args:
-        trial: what to run.
-        report: is called with every record as it is made.
+        trial: the trial to run.
+        report: called with every new record.
 
     Raises:
         ModuleNotFoundError: the framework is not installed.
@@ -64,7 +64,7 @@ def train_part(
     """Make the updates of a trial up to `stop`, and with `keep` a branch point there; see `laju.lab.engines.torch.train_part`.
 
     Raises:
-        ValueError: the trial is not one that `shares_prefixes`.
+        ValueError: a trial without `shares_prefixes`.
     """
     if not trial.shares_prefixes:
         raise ValueError(f"a trial in {trial.framework} by {trial.task.engine!r} is trained at once, not in parts")

@@ -1,7 +1,8 @@
 """Trials that Hugging Face Accelerate trains: in mixed precision, with accumulated gradients, by several processes.
 
-What an update sees does not depend on these: the shared loop gives its examples, they are split over the processes and over
-each one's micro-batches, and every part's loss is weighed by its size, so that the gradient is that of the mean over all.
+An update sees the same examples in every such setting: the shared loop gives the update's examples, which are split over the
+processes and over each process's micro-batches, and every part's loss is weighed by its size, so that the gradient is the
+gradient of the mean over all examples.
 """
 
 from __future__ import annotations
@@ -42,21 +43,21 @@ _LEAST_EVALUATION = 64
 
 
 def train(trial: Trial, report: Report | None = None, how: Accelerated | None = None) -> Outcome:
-    """Run one trial from its beginning and return its records.
+    """Run a trial from its beginning and return its records.
 
-    In one process, in full precision and without accumulation the outcome is, on a CPU, that of the lab's own loop, but for the
-    rounding of test losses, since test examples are read in smaller batches. With
-    `processes` above 1 they are started on this machine; a process that `torchrun` or `accelerate launch` has started joins the
-    others instead, each calls this, and each gets the same outcome.
+    In one process, in full precision and without accumulation the outcome is, on a CPU, the outcome of the lab's own loop, but
+    for the rounding of test losses, since test examples are read in smaller batches. With `processes` above 1 this function
+    starts the processes on this machine; a process that `torchrun` or `accelerate launch` has started instead joins the processes
+    launched with it, each of which calls this function and gets the same outcome.
 
     Args:
-        trial: what to run.
-        report: is called with every record as it is made, in the first process.
+        trial: the trial to run.
+        report: called with every new record, in the first process.
         how: precision, processes and more; the task's own `accelerated` by default.
 
     Raises:
         ValueError: a trial with a rule; fp16 without a GPU; another number of processes than were launched.
-        RuntimeError: one of the processes ended before it was done.
+        RuntimeError: a process ended before its work was done.
     """
     how = how or getattr(trial.task, "accelerated", None) or Accelerated()
     if trial.rule is not None:
@@ -96,7 +97,7 @@ def _here(trial: Trial, report: Report | None, how: Accelerated) -> Outcome:
 
 @contextlib.contextmanager
 def _own_state(keep_processes: bool) -> Iterator[None]:
-    """Accelerate has one state for a whole process: the caller's, if there is one, is put back afterwards."""
+    """Accelerate has one state for a whole process: the caller's state, if any, is put back afterwards."""
     kinds: list[Any] = [accelerate.state.AcceleratorState, accelerate.state.GradientState]
     if not keep_processes:
         kinds.append(accelerate.state.PartialState)
@@ -120,7 +121,7 @@ class _Training:
         task.inputs("train", np.zeros(1, dtype=np.int64))  # the first reading may draw random numbers
         _seed(trial.seed)
         model = task.model(trial.seed).train()
-        if self.rank:  # weights are the same everywhere, but what dropout leaves out is not
+        if self.rank:  # weights are the same everywhere, but dropout masks are not
             _seed(int(np.random.SeedSequence((trial.seed, self.rank)).generate_state(1, np.uint64)[0] >> 1))
         if accelerator.device.type == "cuda":
             torch.cuda.manual_seed(torch.initial_seed())
@@ -187,7 +188,7 @@ class _Training:
     def evaluate(self) -> tuple[float, float]:
         # The model itself: processes may have different numbers of batches, and DDP would wait for as many as its own.
         model = self.accelerator.unwrap_model(self.model)
-        if self.world > 1:  # all test with the running means of the first, as all go on with them
+        if self.world > 1:  # all test with the running means of the first process, as all go on with these means
             for buffer in model.buffers():
                 torch.distributed.broadcast(buffer, 0)
         model.eval()
@@ -210,7 +211,7 @@ class _Training:
 
 
 def split(batch: Batch, parts: int) -> list[Batch]:
-    """A batch as equal parts, of which the first may be larger by one; they are empty where it is too small.
+    """A batch as equal parts, the first of which may be larger by one; parts of too small a batch are empty.
 
     >>> [part.tolist() for part in split(np.arange(5), 3)]
     [[0, 1], [2, 3], [4]]
@@ -219,7 +220,7 @@ def split(batch: Batch, parts: int) -> list[Batch]:
 
 
 class _Micro(torch.utils.data.Sampler[Any]):
-    """The micro-batches of one process, as (epoch, indices), in the order of the shared loop."""
+    """The micro-batches of a process, as (epoch, indices), in the order of the shared loop."""
 
     def __init__(self, trial: Trial, rank: int, world: int, accumulate: int) -> None:
         self.trial, self.rank, self.world, self.accumulate = trial, rank, world, accumulate
@@ -261,14 +262,14 @@ def _same(batch: Any) -> Any:
 
 
 def _started(trial: Trial, report: Report | None, how: Accelerated) -> Outcome:
-    """Start the processes of a trial on this machine, and wait for them."""
+    """Start the processes of a trial on this machine, and wait for their end."""
     import cloudpickle
 
     gpus = 0 if how.cpu else torch.cuda.device_count()
     if 0 < gpus < how.processes:
         raise ValueError(f"processes={how.processes}, but this machine has {gpus} GPUs; give as many, or cpu=True")
     work = cloudpickle.dumps((trial, how))
-    # Where they meet. Held here, as torchrun does it, so that no port has to be guessed.
+    # Where the processes meet. Held here, as in torchrun, so that no port has to be guessed.
     meeting = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     together = {
         "MASTER_ADDR": "127.0.0.1",
@@ -310,7 +311,7 @@ def _started(trial: Trial, report: Report | None, how: Accelerated) -> Outcome:
 
 
 class _Rank:
-    """One process of several, as the one that started it sees it."""
+    """A process of several, from the side of the process that started it."""
 
     def __init__(self, number: int, environment: dict[str, str]) -> None:
         self.number = number
@@ -324,12 +325,12 @@ class _Rank:
         )
 
     def begin(self, work: bytes, heard: queue.SimpleQueue[tuple[int, Any]]) -> None:
-        """Give it its work, and put into `heard` whatever it answers, and None when it has ended."""
+        """Send the process its work, and put into `heard` whatever the process answers, and None at its end."""
         threading.Thread(target=self._listen, args=(heard,), daemon=True, name=f"laju-rank-{self.number}").start()
         assert self.process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it ended already, which the listener says
+        with contextlib.suppress(BrokenPipeError):  # the process has ended already, which the listener reports
             self.process.stdin.write(len(work).to_bytes(8) + work)
-            self.process.stdin.flush()  # and left open: its end tells the process that this one is gone
+            self.process.stdin.flush()  # and left open: its end tells the child that this process is gone
 
     def _listen(self, heard: queue.SimpleQueue[tuple[int, Any]]) -> None:
         assert self.process.stdout is not None
@@ -339,7 +340,7 @@ class _Rank:
         heard.put((self.number, None))
 
     def end(self) -> str:
-        """How it ended, and what it wrote last."""
+        """How the process ended, and its last lines of output."""
         code = self.process.wait()
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
         self.errors.seek(0)
@@ -349,7 +350,7 @@ class _Rank:
         )
 
     def close(self) -> None:
-        self.process.kill()  # all that it knows has been sent
+        self.process.kill()  # all results have been sent
         self.process.wait()
         for stream in (self.process.stdin, self.errors):  # its answers are the listener's to read to their end
             assert stream is not None
@@ -358,10 +359,10 @@ class _Rank:
 
 
 def _rank() -> None:
-    """What a process of several does."""
+    """The main function of a process among several."""
     answers: IO[bytes] = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what libraries print is no answer
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
+    os.dup2(2, 1)  # output of libraries is no answer
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent process
     given = sys.stdin.buffer
 
     def tell(message: Any) -> None:
@@ -384,4 +385,4 @@ def _rank() -> None:
             tell((pickle.loads(pickle.dumps(error)), trace))
         except Exception:  # an error of somebody's own that does not travel: its words do
             tell((RuntimeError(f"{type(error).__name__}: {error}"), trace))
-        os._exit(1)  # without waiting for the others, who may wait for this one
+        os._exit(1)  # without waiting for further processes, which may wait for this process

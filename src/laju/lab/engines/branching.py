@@ -30,29 +30,29 @@ def branch(
     where: str | None = None,
     agree: bool = True,
 ) -> dict[str, Any]:
-    """The checkpoint of a run as the checkpoint of another one, which has made the same updates and goes on differently.
+    """The checkpoint of a run as the checkpoint of a new run, which has made the same updates and goes on differently.
 
-    One long run at a constant rate thus gives a result for every length: branch off a cooldown from each of its checkpoints. The
-    checkpoint stays as it is, and tensors are copied, since torch's optimizers train in the very buffers that they load.
+    A single long run at a constant rate thus gives a result for every length: branch off a cooldown from each checkpoint. The
+    checkpoint stays unchanged, and tensors are copied, since torch's optimizers train in the very buffers that they load.
 
     Args:
-        checkpoint: a file of `torch.save`, or what is in it, with the `state_dict()` of a laju scheduler anywhere inside.
+        checkpoint: a file of `torch.save`, or its content, with the `state_dict()` of a laju scheduler anywhere inside.
         schedule: the whole schedule of the new run from update 0 on, as a value or its text, or a function that makes it of the
             saved schedule and the number of updates that were made, such as `lambda s, at: laju.cooldown(s, at, 1000)`.
         parameter: which of the scheduled hyper-parameters goes on differently.
-        where: of several schedulers in the checkpoint, the key of the one that is meant, such as "scheduler".
+        where: the key of a scheduler in a checkpoint with several, such as "scheduler".
         agree: refuse a schedule that would have given another value before this point.
 
     Returns:
-        What the loop loads: the same as before, but for the scheduler's state. The code must make its scheduler with the new
-        schedule, too, or with `policy="saved"`.
+        The content that the loop loads: the same as before, but for the scheduler's state. The code must make its scheduler with
+        the new schedule, too, or with `policy="saved"`.
 
     Raises:
         StateError: no scheduler of laju's in the checkpoint, several, or none that drives `parameter`.
         ValueError: a schedule that differs before this point; the message says where first.
         OSError: the file cannot be read.
 
-    Source: Hu et al., "MiniCPM", arXiv 2404.06395 (one stable run, cooldowns from several of its checkpoints).
+    Source: Hu et al., "MiniCPM", arXiv 2404.06395 (a single stable run, cooldowns from several of its checkpoints).
 
     >>> import laju, torch
     >>> from laju.frameworks.torch import Scheduler

@@ -1,4 +1,4 @@
-"""An update that is launched at once: the one place where a GPU and a CPU are driven differently."""
+"""An update that is launched at once: the single place where a GPU and a CPU are driven differently."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _WARM_UP = 3
 
 
 class Capturer:
-    """Makes graphs of functions on one device; those of a capturer share their memory, as they never run at the same time."""
+    """Makes graphs of functions on a device; all graphs of a capturer share their memory, as no two run at the same time."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -19,11 +19,11 @@ class Capturer:
         self._stream: Any = None
 
     def capture(self, function: Callable[[], None], state: Iterable[torch.Tensor]) -> Callable[[], None]:
-        """A function that does what `function` does: on a GPU as a replay of its kernels, launched in one call; else itself.
+        """A function with the effect of `function`: on a GPU a replay of its kernels, launched in a single call; else `function`.
 
         Args:
             function: reads and writes tensors that stay where they are, and neither waits for the device nor looks at a value.
-            state: every tensor that it changes. It runs a few times before it is captured, which must leave no trace.
+            state: every tensor that `function` changes. A few runs before the capture must leave no trace in these tensors.
         """
         if self.device.type != "cuda":
             return function

@@ -1,6 +1,6 @@
-"""Trials in JAX: `optax.sgd` with a schedule as it is, compiled, and no read of a result before a record needs it.
+"""Trials in JAX: `optax.sgd` with a compiled schedule, and no read of a result before a record needs the result.
 
-Momentum is optax's trace, which is torch's: v ← μv + g, w ← w - ηv. The weight decay is added to the gradient before it.
+Momentum is optax's trace, which is torch's: v ← μv + g, w ← w - ηv. The weight decay is added to the gradient first.
 """
 
 from __future__ import annotations
@@ -30,15 +30,13 @@ Apply = Callable[[Any, jax.Array], jax.Array]
 
 
 def train(trial: Trial, report: Report | None = None) -> Outcome:
-    """Run one trial on the CPU, from its beginning, and return its records; the same trial gives the same outcome, bit by bit.
+    """Run a trial on the CPU, from its beginning, and return its records; the same trial gives the same outcome, bit by bit.
 
     Args:
-        trial: what to run.
-        report: is called with every record as it is made.
+        trial: the trial to run.
+        report: called with every new record.
     """
-    with environment(
-        NPROC="1"
-    ):  # read by XLA when it starts: a trial at a time has one thread, as in the other engines
+    with environment(NPROC="1"):  # read by XLA when it starts: a trial at a time has one thread, as in all engines
         cpu = jax.devices("cpu")[0]
     with jax.default_device(cpu), enable_x64(False):
         return run(trial, Training(trial), report)

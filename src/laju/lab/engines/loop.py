@@ -1,6 +1,6 @@
-"""The training loop that every framework's engine shares: which examples an update sees, and what is recorded when.
+"""The training loop that every framework's engine shares: the examples of each update, and the moments of records.
 
-An engine gives a `Training`; what differs between frameworks is in it, and nothing else is.
+An engine gives a `Training`, which holds all differences between frameworks, and nothing else.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ Report = Callable[[Record], None]
 
 
 class Training(Protocol):
-    """A model, its optimizer and its data in one framework, at the beginning of a trial."""
+    """A model, its optimizer and its data in a framework, at the beginning of a trial."""
 
     def rate(self) -> float:
-        """The rate that the next update uses, as the framework's own optimizer has it."""
+        """The rate of the next update, read from the framework's own optimizer."""
 
     def update(self, batch: Batch) -> None:
-        """Make one update with the training examples of these numbers; need not wait for it."""
+        """Make an update with the training examples of these numbers, possibly without waiting for its end."""
 
     def read(self) -> tuple[npt.NDArray[np.float64], int]:
         """The losses of the updates since the last reading, and how many of their examples were right, before each update."""
 
     def evaluate(self) -> tuple[float, float]:
-        """The mean loss of the test examples, and the share of them that are right, now."""
+        """The current mean loss of the test examples, and the share of test examples classified correctly."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a trial is: `update` completed updates, their records, and the sums of the epoch that it is in.
+    """The progress of a trial: `update` completed updates, their records, and the sums of the current epoch.
 
-    `checked` counts the updates of the epoch whose losses have been read, `seconds` are those of training until here.
+    `checked` counts the updates of the epoch whose losses have been read, `seconds` the time of training until here.
     """
 
     update: int = 0
@@ -66,10 +66,10 @@ def run(
     """Make every update of the trial, from its beginning to its end or to the first loss that is not finite.
 
     Args:
-        trial: what to run.
-        training: it, ready to begin.
-        report: is called with every record as it is made.
-        observe: lets the trial's rule see the validation loss, and returns it; called at the end of every epoch.
+        trial: the trial to run.
+        training: the trial's training, ready to begin.
+        report: called with every new record.
+        observe: shows the trial's rule the validation loss, and returns that loss; called at the end of every epoch.
     """
     return outcome(trial, advance(trial, training, Progress(), trial.plan.updates, report, observe))
 
@@ -84,8 +84,8 @@ def advance(
 ) -> Progress:
     """Make the updates from where the trial is to `stop`, or to the first loss that is not finite.
 
-    Whether a trial is run at once or in parts makes no difference to what comes out, when `training` is the same at the beginning
-    of a part as it was at the end of the one before.
+    A trial run in parts has the outcome of a trial run at once, when `training` is the same at the beginning of a part as at the
+    end of the part before.
     """
     in_epoch = trial.plan.updates_per_epoch
     records, observed = list(progress.records), list(progress.observed)

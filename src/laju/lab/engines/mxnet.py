@@ -1,6 +1,6 @@
 """Trials in MXNet, which needs an old NumPy and so an environment of its own: a child process there trains.
 
-One child a trial; `mxnet_worker` is what it runs. An update is sent and not waited for, so the child is never idle between two
+A child per trial runs `mxnet_worker`. An update is sent without waiting for its end, so the child is never idle between two
 records.
 """
 
@@ -38,19 +38,19 @@ _LINES = 20
 
 
 def train(trial: Trial, report: Report | None = None) -> Outcome:
-    """Run one trial from its beginning and return its records; the same trial gives the same outcome, bit by bit.
+    """Run a trial from its beginning and return its records; the same trial gives the same outcome, bit by bit.
 
     MXNet's momentum has the rate inside the velocity, v ← m·v - η(t)·g, w ← w + v, where torch has v ← m·v + g,
-    w ← w - η(t)·v. They agree while the rate does not change; when it does, MXNet's goes on with the old rate for a while.
+    w ← w - η(t)·v. Both agree while the rate is constant; after a change, MXNet's velocity keeps the old rate for a while.
 
     Args:
-        trial: what to run.
-        report: is called with every record as it is made.
+        trial: the trial to run.
+        report: called with every new record.
 
     Raises:
         ModuleNotFoundError: there is no Python with MXNet and laju.
         ImportError: its laju is of another version.
-        RuntimeError: the process that trains ended; the message holds the last lines that it wrote.
+        RuntimeError: the process that trains ended; the message holds its last lines of output.
         ValueError: the task has no model in MXNet.
     """
     network, weights = trial.task.network("mxnet", trial.seed)
@@ -59,12 +59,12 @@ def train(trial: Trial, report: Report | None = None) -> Outcome:
 
 
 def interpreter() -> str:
-    """The Python that has MXNet: the one that LAJU_MXNET_PYTHON names, this one, or that of `.venv-mxnet`.
+    """The Python that has MXNet: the Python that LAJU_MXNET_PYTHON names, this Python, or the Python of `.venv-mxnet`.
 
     `.venv-mxnet` is looked for in the current folder and in the checkout that laju is imported from.
 
     Raises:
-        ModuleNotFoundError: there is none.
+        ModuleNotFoundError: no such Python.
     """
     named = os.environ.get(VARIABLE)
     if named:
@@ -88,15 +88,15 @@ def interpreter() -> str:
 
 
 class Worker:
-    """The child process: whatever happens, it has ended and nothing of it is left when the `with` ends.
+    """The child process, which has ended without remains when the `with` block ends, whatever happens.
 
     Args:
-        python: the interpreter to run it with.
+        python: the interpreter of the child.
     """
 
     def __init__(self, python: str) -> None:
         self.python = python
-        # A file and no pipe, which the child could fill; it has no name, so nothing stays behind even when this process dies.
+        # A file and no pipe, which the child could fill; an unnamed file, so nothing stays behind even when this process dies.
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115  # closed in __exit__
         try:
             self.process = subprocess.Popen(
@@ -104,9 +104,9 @@ class Worker:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self.errors,
-                # One thread a trial: several trials run side by side, and sums do not depend on the machine.
+                # A single thread for each trial: several trials run side by side, and sums do not depend on the machine.
                 env=os.environ | {"OMP_NUM_THREADS": "1", "MXNET_CPU_WORKER_NTHREADS": "1"},
-                process_group=0,  # so that Ctrl-C does not reach it before it can ignore that
+                process_group=0,  # so that Ctrl-C does not reach the child before the child can ignore Ctrl-C
             )
         except BaseException as error:
             self.errors.close()
@@ -126,16 +126,16 @@ class Worker:
         self.close()
 
     def close(self) -> None:
-        """End it, wait for its end, and close what connects it."""
-        self.process.kill()  # all that it knows has been sent
+        """End the child, wait for its end, and close its streams."""
+        self.process.kill()  # all results have been sent
         self.process.wait()
         for stream in (self.process.stdin, self.process.stdout, self.errors):
             assert stream is not None
-            with contextlib.suppress(OSError):  # something that it was no longer there to read
+            with contextlib.suppress(OSError):  # unread data of a process that is gone
                 stream.close()
 
     def _greeted(self) -> None:
-        """Raises an error unless the interpreter has what training needs."""
+        """Raise an error unless the interpreter has all packages that training needs."""
         try:
             hello, _ = self._receive()
         except ValueError as error:
@@ -231,7 +231,7 @@ class _Training:
 
 
 def _portable(trial: Trial) -> Any:
-    """The schedule in updates, as JSON that means something in the other environment."""
+    """The schedule in updates, as JSON that can be read in the MXNet environment."""
     schedule = trial.schedule.resolve(trial.plan)
     if calls_functions(schedule):  # whose module may not be there
         schedule = laju.Table(tuple(schedule.values(trial.plan.updates).tolist()))

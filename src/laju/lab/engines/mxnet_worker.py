@@ -1,7 +1,7 @@
-"""The half of the MXNet engine that runs in MXNet's own environment: one trial's model, trained as the other half asks.
+"""The half of the MXNet engine in MXNet's own environment: trains the model of a trial on requests from the first half.
 
-It is run by its path and imports laju's core and adapter alone, since the lab's dependencies are not there. Messages go over
-stdin and stdout: a header in JSON, then the bytes of arrays, because no pickle is read by NumPy 1.23 and 2 alike.
+The file is run by its path and imports laju's core and adapter alone, since the lab's dependencies are not there. Messages go
+over stdin and stdout: a header in JSON, then the bytes of arrays, because no pickle is read by NumPy 1.23 and 2 alike.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Arrays = Mapping[str, Any]
 
 
 def send(stream: IO[bytes], kind: str, fields: Mapping[str, Any] | None = None, arrays: Arrays | None = None) -> None:
-    """Write one message: its kind, fields that JSON knows, and NumPy arrays of numbers."""
+    """Write a message: its kind, fields that JSON knows, and NumPy arrays of numbers."""
     arrays = arrays or {}
     for name, array in arrays.items():
         if array.dtype.hasobject:
@@ -36,13 +36,13 @@ def send(stream: IO[bytes], kind: str, fields: Mapping[str, Any] | None = None, 
 
 
 def receive(stream: IO[bytes]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Read one message: its fields, its kind among them, and its arrays.
+    """Read a message: its fields, its kind included, and its arrays.
 
     Raises:
-        EOFError: the other side has gone.
-        ValueError: this is no message; the error holds what it is.
+        EOFError: the sender has gone.
+        ValueError: bytes that are no message; the error holds the bytes.
     """
-    import numpy as np  # not at the top: an interpreter without it has to say so
+    import numpy as np  # not at the top: an interpreter without NumPy has to say so
 
     start = stream.read(len(MAGIC) + 4)
     if start[: len(MAGIC)] != MAGIC[: len(start)]:
@@ -65,13 +65,13 @@ def _expect(whole: bool) -> None:
 
 
 def main() -> None:
-    """Say what is installed here, then train the one trial that is sent, until the other side has gone."""
+    """Report the installed versions, then train the trial that is sent, until the sender has gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of the terminal; the lab's decides
     requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     # MXNet and models print; nothing of that may come between the messages.
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
-    # This file's folder would come first, and in it are modules with the names of frameworks.
+    # This file's folder would come first, with modules that have the names of frameworks.
     here = os.path.dirname(os.path.abspath(__file__))
     sys.path[:] = [path for path in sys.path if os.path.abspath(path) != here]
     try:
@@ -115,7 +115,7 @@ def _serve(requests: IO[bytes], replies: IO[bytes]) -> None:
 
 
 class _Training:
-    """Everything of the trial that is MXNet's; arrays stay on its side, and are waited for when they are read."""
+    """Everything of the trial that is MXNet's; arrays stay in MXNet, and are waited for when read."""
 
     def __init__(self, start: Mapping[str, Any], arrays: Arrays) -> None:
         import mxnet as mx
@@ -127,7 +127,7 @@ class _Training:
         self.mx = mx
         seed = int(start["seed"])
         mx.random.seed(seed % 2**31)
-        np.random.seed(seed % 2**32)  # noqa: NPY002  # some of MXNet's initializers draw from it
+        np.random.seed(seed % 2**32)  # noqa: NPY002  # some of MXNet's initializers draw from NumPy's generator
         random.seed(seed)
         self.inputs, self.test_inputs = mx.nd.array(arrays["train_inputs"]), mx.nd.array(arrays["test_inputs"])
         self.labels, self.test_labels = mx.nd.array(arrays["train_labels"]), arrays["test_labels"]

@@ -1,8 +1,9 @@
-"""Trials in torch several at once, made for a GPU, where one small model alone mostly waits for its kernels to be launched.
+"""Trials in torch several at once, made for a GPU, where a small model alone mostly waits for the launch of its kernels.
 
-Everything that an update needs lies on the device: the data, the order of an epoch, its rates and the place in it. So an update
-is captured once and replayed, and the host waits for nothing before an epoch is over. A stack is trials of one model whose
-parameters lie in one matrix, a row each, so that one launch computes a layer of all. On a CPU the same code runs as plain calls.
+Everything that an update needs lies on the device: the data, the order of an epoch, the rates and the position in the epoch. So
+an update is captured once and replayed, and the host waits for nothing before an epoch is over. A stack is trials of one model
+whose parameters lie in one matrix, a row each, so that a single launch computes a layer of all trials. On a CPU the same code
+runs as plain calls.
 """
 
 from __future__ import annotations
@@ -39,10 +40,10 @@ Told = Callable[[int, Record], None]
 
 
 def train(trial: Trial, report: Report | None = None) -> Outcome:
-    """Run one trial by itself, with the numerics that it names, and return its records.
+    """Run a trial by itself, with its own numerics, and return its records.
 
     Args:
-        trial: what to run.
+        trial: the trial to run.
         report: is called with every record, an epoch's together at its end.
     """
     return train_stack([trial], None if report is None else lambda _, record: report(record))[0]
@@ -61,29 +62,29 @@ def train_stack(
 ) -> list[Outcome]:
     """Run trials that are `alike`, as many at once as fit, and return the outcome of each.
 
-    A trial sees the examples and rates that it would see alone. Its figures agree with those of one alone to rounding, and what
-    dropout leaves out is drawn for the stack as a whole. One that diverges stops where it is, and the others go on as if it had
-    not been there. The `seconds` of a trial are its share of those of its stack.
+    A trial sees the examples and rates that the trial would see alone. Its figures agree with a trial run alone to rounding, and
+    dropout masks are drawn for the stack as a whole. A trial that diverges stops, and the rest go on as if that trial had not
+    been there. The `seconds` of a trial are its share of the seconds of its stack.
 
     Args:
-        trials: what to run.
-        report: is called with the place of a trial among `trials` and a record of it, an epoch's together at its end.
-        stack: at most so many at once; by default as many as memory is estimated to hold, up to 128. When they do not fit, half
-            as many are tried, with a warning that says so.
-        finished: is called with the place of a trial and its outcome when its stack is over, before the next one begins.
+        trials: the trials to run.
+        report: called with the index of a trial in `trials` and a new record, an epoch's together at its end.
+        stack: at most so many trials at once; by default as many as memory is estimated to hold, up to 128. Trials that do not
+            fit are tried again half as many at once, with a warning.
+        finished: called with the index of a trial and its outcome when its stack is over, before the next stack begins.
 
     Raises:
         ValueError: trials that are not alike, that have a rule or are trained by Accelerate, a stack with channels_last, a model
             that cannot be stacked.
         RuntimeError: the device is not there.
-        MemoryError: not even one trial fits.
+        MemoryError: not even a single trial fits.
     """
     trials = list(trials)
     if stack is not None:
         stack = whole("stack", stack, least=1)
     if not trials:
         return []
-    with one_thread_and_own_randomness():  # to compare tasks reads their data
+    with one_thread_and_own_randomness():  # a comparison of tasks reads their data
         _check(trials, stack)
     numerics = trials[0].numerics
     told = _Once(report, len(trials))
@@ -92,7 +93,7 @@ def train_stack(
         resident = _Resident(trials[0], device)
         width = stack or (1 if numerics.channels_last else _fitting(trials[0], resident, device, len(trials)))
         while left := len(trials) - len(outcomes):
-            size = math.ceil(left / math.ceil(left / width))  # stacks of about one size
+            size = math.ceil(left / math.ceil(left / width))  # stacks of about equal size
             first = len(outcomes)
             done = _attempt(trials[first : first + size], resident, partial(told, first))
             if done is not None:
@@ -132,13 +133,13 @@ def _check(trials: Sequence[Trial], stack: int | None) -> None:
 
 
 def _attempt(trials: Sequence[Trial], resident: _Resident, report: Told) -> list[Outcome] | None:
-    """The outcomes of one stack, or None where memory does not suffice."""
+    """The outcomes of a stack, or None where memory does not suffice."""
     try:
         return _run(trials, resident, report)
     except RuntimeError as error:
         if not _out_of_memory(error):
             raise
-    # Only here, as until now the error has held the tensors; and an update and its stack hold each other.
+    # Only here, as until now the error has held the tensors; and an update and its stack refer to each other.
     gc.collect()
     if resident.device.type == "cuda":
         torch.cuda.empty_cache()
@@ -182,7 +183,7 @@ class _Once:
 
 
 class _Seen:
-    """What a trial of a stack did in an epoch, told to the shared loop as if it did it now."""
+    """A trial's epoch in a stack, replayed to the shared loop."""
 
     def __init__(self, losses: Any, right: Any, rates: Any, test_loss: Any, test_accuracy: Any) -> None:
         self.losses, self.right, self.rates = losses, right, rates
@@ -244,7 +245,7 @@ class Stack:
         def empty(*shape: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
             return torch.zeros(shape, dtype=dtype, device=self.device)
 
-        # What an update reads, and what it writes.
+        # Inputs and outputs of an update.
         self.position = empty(1, dtype=torch.int64)
         self.order, self.rates = empty(width, self.samples, dtype=torch.int64), empty(width, self.in_epoch)
         self.alive = empty(width, dtype=torch.bool).logical_not_()
@@ -308,7 +309,7 @@ class Stack:
     def _loss(
         self, row: torch.Tensor, buffers: dict[str, torch.Tensor], inputs: torch.Tensor, targets: torch.Tensor
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, dict[str, torch.Tensor]]]:
-        buffers = {name: buffer.clone() for name, buffer in buffers.items()}  # normalisation writes to them
+        buffers = {name: buffer.clone() for name, buffer in buffers.items()}  # normalisation writes to its buffers
         outputs = self._outputs(row, buffers, inputs)
         loss = self.task.loss(outputs, targets)
         return loss, (self.task.correct(outputs.detach(), targets), buffers)
@@ -320,7 +321,7 @@ class Stack:
         return self.task.loss(outputs, targets), self.task.correct(outputs, targets)
 
     def _update(self, size: int) -> None:
-        """One update of every trial, with `size` examples."""
+        """An update of every trial, with `size` examples."""
         at = self.position
         chosen = self.order.index_select(1, at * self.batch + self.offsets[:size])
         inputs, targets = self.resident.inputs[chosen], self.resident.labels[chosen]
@@ -336,7 +337,7 @@ class Stack:
         at += 1
 
     def _go_on(self, tensor: torch.Tensor, after: torch.Tensor) -> None:
-        """Take what an update gave, but for trials that have diverged."""
+        """Keep the result of an update, but for trials that have diverged."""
         alive = self.alive.view(-1, *[1] * (tensor.ndim - 1))
         tensor.copy_(torch.where(alive, after, tensor))
 
@@ -350,7 +351,7 @@ class Stack:
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """What the model does that a stack or a graph cannot, in words."""
+        """Explain operations of the model that a stack or a graph cannot do."""
         try:
             yield
         except RuntimeError as error:
@@ -389,7 +390,7 @@ class Stack:
         self.position.zero_()
 
     def train_epoch(self) -> None:
-        """Launch every update of the epoch that is prepared; it does not wait for them."""
+        """Launch every update of the prepared epoch, without waiting for the updates."""
         self.model.train()
         whole, rest = divmod(self.samples, self.batch)
         updates = [self._captured(self.batch)] * whole if whole else []
@@ -400,7 +401,7 @@ class Stack:
                 update()
 
     def evaluate(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """The mean loss of the test examples and the share of them that are right, now, of each trial, on the device."""
+        """The current mean loss of the test examples and the share classified correctly, of each trial, on the device."""
         self.model.eval()
         total = torch.zeros(len(self.trials), dtype=torch.float64, device=self.device)
         right = torch.zeros(len(self.trials), dtype=torch.int64, device=self.device)
@@ -414,14 +415,14 @@ class Stack:
         return total / len(labels), right.double() / len(labels)
 
     def read(self, *evaluated: torch.Tensor) -> tuple[npt.NDArray[Any], ...]:
-        """Losses, right examples and rates of the epoch's updates, and what was evaluated: here the host waits for the device."""
+        """Losses, right examples and rates of the epoch's updates, and `evaluated`: here the host waits for the device."""
         return tuple(part.cpu().numpy() for part in (self.losses, self.right, self.used, *evaluated))
 
 
 def _single(
     function: Callable[..., Any], in_dims: tuple[int | None, ...] = (0, 0, 0, 0), randomness: str = "different"
 ) -> Callable[..., Any]:
-    """What vmap does, for a stack of one: the function itself, which may then do what vmap cannot."""
+    """vmap for a stack of a single trial: the function itself, which may then use operations that vmap cannot."""
 
     def call(*arguments: Any) -> Any:
         taken = [a if dim is None else _each(a, lambda t: t[0]) for a, dim in zip(arguments, in_dims, strict=True)]
@@ -431,7 +432,9 @@ def _single(
 
 
 def _channels_last(tensor: torch.Tensor) -> torch.Tensor:
-    if tensor.ndim == 4 and tensor.shape[1] == 1:  # both layouts are one, and its strides are to name the other
+    if (
+        tensor.ndim == 4 and tensor.shape[1] == 1
+    ):  # both layouts are the same, and the strides are to name channels-last
         return tensor.squeeze(1).unsqueeze(-1).movedim(-1, 1)
     return images_last(tensor)
 
@@ -456,7 +459,7 @@ def _computing(numerics: Numerics) -> Iterator[torch.device]:
         if device.type == "cuda":
             device = torch.device("cuda", torch.cuda.current_device())
             stack.enter_context(torch.random.fork_rng(devices=[device]))
-            # float32 in full, where cuDNN would round what it multiplies to 10 bits; and the same kernels every time.
+            # float32 in full, where cuDNN would round factors to 10 bits; and the same kernels every time.
             stack.enter_context(
                 torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
             )
@@ -467,7 +470,7 @@ def _computing(numerics: Numerics) -> Iterator[torch.device]:
 
 
 def _fitting(trial: Trial, resident: _Resident, device: torch.device, trials: int) -> int:
-    """How many trials should fit: the free memory by what one update and one evaluation of a trial take."""
+    """How many trials should fit: the free memory over the memory of an update and an evaluation of a single trial."""
     most = min(trials, MOST)
     if device.type != "cuda" or most == 1:
         return most
@@ -491,7 +494,7 @@ def _fitting(trial: Trial, resident: _Resident, device: torch.device, trials: in
 
 
 def _out_of_memory(error: RuntimeError) -> bool:
-    # The libraries for convolutions and matrix products have words of their own for it.
+    # The libraries for convolutions and matrix products have messages of their own for a lack of memory.
     texts = "not enough memory", "can't allocate memory", "STATUS_ALLOC_FAILED"
     return isinstance(error, torch.cuda.OutOfMemoryError) or any(text in str(error) for text in texts)
 

@@ -1,4 +1,4 @@
-"""torch's SGD, Adam and RAdam over a matrix of parameters with one row a trial, everything that they read on the device.
+"""torch's SGD, Adam and RAdam over a matrix of parameters with a row a trial, with all inputs on the device.
 
 The rate, the count of updates and every setting are tensors, so that an update can be captured once and replayed.
 """
@@ -15,10 +15,10 @@ _EPSILON = 1e-8  # torch's default
 
 
 class StackOptimizer:
-    """One kind of optimizer for a stack of trials, each with its own settings and state.
+    """A kind of optimizer for a stack of trials, each with its own settings and state.
 
     Args:
-        chosen: a trial's each, all of one kind.
+        chosen: an optimizer for each trial, all of the same kind.
         parameters: (trials, parameters), where the state will lie.
     """
 
@@ -56,11 +56,11 @@ class StackOptimizer:
         first, second = self.betas
         self.mean.lerp_(gradients, (1 - first).to(like))
         self.square.mul_(second.to(like)).addcmul_(gradients, gradients * (1 - second).to(like))
-        rest_1, rest_2 = 1 - first**self.count, 1 - second**self.count  # in float64, since they begin near 0
+        rest_1, rest_2 = 1 - first**self.count, 1 - second**self.count  # in float64, since both begin near 0
         if self.kind == "adam":
             size = self.square.sqrt() / rest_2.sqrt().to(like) + _EPSILON
             return parameters - (rate / rest_1).to(like) * (self.mean / size)
-        # RAdam: as long as too few gradients were seen for their size to be known, a step that does not use it.
+        # RAdam: as long as too few gradients were seen for a known size, a step without that size.
         longest = 2 / (1 - second) - 1
         length = longest - 2 * self.count * second**self.count / rest_2
         known = length > 5

@@ -1,8 +1,8 @@
-"""Trials in TensorFlow: a Keras model and Keras' SGD with laju's `LearningRate`, in one compiled update.
+"""Trials in TensorFlow: a Keras model and Keras' SGD with laju's `LearningRate`, in a single compiled update.
 
 The momentum is Keras' own, which has the rate inside: v ← μv - ηg, w ← w + v. Under a schedule that is not torch's
 v ← μv + g, w ← w - ηv: a change of the rate takes some 1 / (1 - μ) updates to arrive. The weight decay is torch's, added to the
-gradient, as Keras' own stands apart from it (decoupled).
+gradient, as Keras' own decay is decoupled from the gradient.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from laju.lab.trials import Outcome, Trial
 from laju.lab.trials.environment import environment, quiet
 from laju.lab.trials.models.keras_on_tensorflow import keras, tf
 
-# Afterwards, because it imports Keras, too.
+# Afterwards, because this module imports Keras, too.
 from laju.frameworks.keras import LearningRate  # isort: skip
 
 
 def train(trial: Trial, report: Report | None = None) -> Outcome:
-    """Run one trial on the CPU, from its beginning, and return its records; the same trial gives the same outcome, bit by bit.
+    """Run a trial on the CPU, from its beginning, and return its records; the same trial gives the same outcome, bit by bit.
 
-    TensorFlow fixes its threads when it starts, and the order of its sums depends on them; it is told to use one if it has not
-    started in this process, and there is a `RuntimeWarning` if it has started with another number.
+    TensorFlow fixes its threads when it starts, and the order of its sums depends on the threads. A TensorFlow not yet started in
+    this process is set to a single thread; a `RuntimeWarning` reports a TensorFlow started with another number.
 
     Args:
-        trial: what to run.
-        report: is called with every record as it is made.
+        trial: the trial to run.
+        report: called with every new record.
     """
     _use_one_thread()
     with _own_randomness(), tf.device("/device:CPU:0"):
@@ -44,7 +44,7 @@ def train(trial: Trial, report: Report | None = None) -> Outcome:
 def _use_one_thread() -> None:
     threading = tf.config.threading
     if not threading.get_intra_op_parallelism_threads() and not threading.get_inter_op_parallelism_threads():
-        with suppress(RuntimeError):  # it has started
+        with suppress(RuntimeError):  # TensorFlow has started
             threading.set_intra_op_parallelism_threads(1)
             threading.set_inter_op_parallelism_threads(1)
     if threading.get_intra_op_parallelism_threads() != 1:
@@ -70,7 +70,7 @@ def _own_randomness() -> Iterator[None]:
 class Training:
     def __init__(self, trial: Trial) -> None:
         data = trial.task.data()
-        # Afterwards, because the data are not read for every trial, and reading them may have drawn numbers.
+        # Afterwards, because the data are not read for every trial, and reading data may have drawn random numbers.
         random.seed(trial.seed)
         np.random.seed(trial.seed % 2**32)  # noqa: NPY002
         with environment(TF_CPP_MIN_LOG_LEVEL="1"), quiet():  # TensorFlow starts here

@@ -1,4 +1,5 @@
-"""Trials in PyTorch: data resident as tensors, no per-image Python work, and no read of a result before a record needs it."""
+"""Trials in PyTorch: data resident as tensors, no per-image Python work, and no read of a result before a record needs the
+result."""
 
 from __future__ import annotations
 
@@ -17,11 +18,11 @@ from laju.lab.trials import Optimizer, Outcome, Record, Trial
 
 
 def train(trial: Trial, report: Report | None = None) -> Outcome:
-    """Run one trial from its beginning and return its records; the same trial gives the same outcome, bit by bit.
+    """Run a trial from its beginning and return its records; the same trial gives the same outcome, bit by bit.
 
     Args:
-        trial: what to run.
-        report: is called with every record as it is made.
+        trial: the trial to run.
+        report: called with every new record.
     """
     with one_thread_and_own_randomness():
         training = Training(trial)
@@ -31,14 +32,14 @@ def train(trial: Trial, report: Report | None = None) -> Outcome:
 def train_part(
     trial: Trial, start: bytes | None, stop: int, keep: bool, report: Report | None = None
 ) -> tuple[Progress, bytes | None]:
-    """Make the updates of a trial up to `stop`; parts give, bit by bit, what one run gives.
+    """Make the updates of a trial up to `stop`; a trial in parts has, bit by bit, the outcome of a trial run at once.
 
     Args:
-        trial: of which.
-        start: the branch point to begin at, as an earlier part kept it; None for the trial's beginning.
+        trial: the trial to run.
+        start: the branch point to begin at, kept by an earlier part; None for the trial's beginning.
         stop: completed updates in the end.
         keep: give a branch point at the end.
-        report: is called with the records before the branch point, then with every record as it is made.
+        report: called with the records before the branch point, then with every new record.
     """
     with one_thread_and_own_randomness():
         training = Training(trial)
@@ -54,7 +55,7 @@ def train_part(
 def one_thread_and_own_randomness() -> Iterator[None]:
     """The caller's thread count and random state, put back afterwards.
 
-    One thread is the quicker way to run several trials on a CPU, and sums in an order that does not depend on the machine.
+    A single thread is the quicker way to run several trials on a CPU, and sums in an order that does not depend on the machine.
     """
     threads, grad = torch.get_num_threads(), torch.is_grad_enabled()
     torch.set_num_threads(1)
@@ -63,17 +64,19 @@ def one_thread_and_own_randomness() -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(threads)
-        torch.set_grad_enabled(grad)  # an interrupt can come while torch itself has it switched off
+        torch.set_grad_enabled(grad)  # an interrupt can come while torch itself has gradients switched off
 
 
 class Training:
-    """A trial at its beginning, in torch; studies watch one by a class of their own over this."""
+    """A trial at its beginning, in torch; studies watch a trial by a subclass."""
 
     def __init__(self, trial: Trial) -> None:
         task = self.task = trial.task
         _seed(trial.seed)
         data = task.data()
-        _seed(trial.seed)  # again: the data are not read for every trial, and reading them may have drawn numbers
+        _seed(
+            trial.seed
+        )  # again: the data are not read for every trial, and reading data may have drawn random numbers
         self.inputs, self.labels = _tensor(data.train_inputs), _tensor(data.train_labels)
         self.test = _tensor(data.test_inputs), _tensor(data.test_labels)
         self.model = task.model(trial.seed)
@@ -110,12 +113,12 @@ class Training:
         return losses, right
 
     def kept(self, progress: Progress) -> bytes:
-        """A branch point: everything that the next update depends on, and what is recorded of those before."""
+        """A branch point: everything that the next update depends on, and the records so far."""
         content = {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "random": torch.default_generator.get_state(),
-            "losses": self.losses,  # those that no record has read yet
+            "losses": self.losses,  # losses that no record has read yet
             "right": self.right,
             "progress": {**vars(progress), "records": [tuple(vars(record).values()) for record in progress.records]},
         }
@@ -124,7 +127,7 @@ class Training:
         return file.getvalue()
 
     def restore(self, state: bytes) -> Progress:
-        """Go to a branch point of a trial that has agreed with this one until there."""
+        """Go to a branch point of a trial that has agreed with this trial until there."""
         content = torch.load(io.BytesIO(state), weights_only=True)
         self.model.load_state_dict(content["model"])
         self.optimizer.load_state_dict(content["optimizer"])
@@ -139,14 +142,14 @@ class Training:
         return self._evaluated(*self.test)
 
     def observe(self) -> float:
-        """Let the trial's rule see the validation loss, which it decides by; the loss."""
+        """Show the trial's rule the validation loss, by which the rule decides; the loss."""
         assert self.held_out is not None
         loss, _ = self._evaluated(*self.held_out)
         self.scheduler.observe(loss)
         return loss
 
     def _evaluated(self, inputs: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
-        """The mean loss of these examples, and the share of them that are right."""
+        """The mean loss of these examples, and the share of examples classified correctly."""
         self.model.eval()
         loss, right = 0.0, 0
         with torch.inference_mode():
@@ -167,7 +170,7 @@ def _optimizer(chosen: Optimizer, model: torch.nn.Module) -> torch.optim.Optimiz
 
 
 def _seed(seed: int) -> None:
-    # Not torch.manual_seed, which would change the random state of the caller's other devices, too.
+    # Not torch.manual_seed, which would change the random state of the caller's further devices, too.
     torch.default_generator.manual_seed(seed)
 
 
@@ -177,7 +180,7 @@ def images_last(inputs: torch.Tensor) -> torch.Tensor:
 
 
 def _tensor(array: npt.NDArray[np.generic]) -> torch.Tensor:
-    """An array as a tensor, in place where that is possible; nothing here writes to it."""
+    """An array as a tensor, without a copy where possible; nothing here writes to the tensor."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(np.ascontiguousarray(array))

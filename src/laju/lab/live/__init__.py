@@ -1,4 +1,4 @@
-"""What is shown while trials run: curves on a terminal or in a notebook, plain lines elsewhere."""
+"""Live displays of running trials: curves on a terminal or in a notebook, plain lines elsewhere."""
 
 from __future__ import annotations
 

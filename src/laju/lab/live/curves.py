@@ -1,4 +1,4 @@
-"""What is shown of running trials: their curves, in which colours, and how far all is."""
+"""The curves of running trials, their colours, and the progress of the whole run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Panels = dict[str, Points]
 
 @dataclass(frozen=True)
 class Curve:
-    """The records of one trial, and the number of its colour; None for a finished trial, which is drawn faintly."""
+    """The records of a trial, and the number of its colour; None for a finished trial, which is drawn faintly."""
 
     records: Sequence[Record]
     color: int | None
@@ -46,7 +46,7 @@ class Curve:
 def by_panel(curves: Sequence[Curve]) -> Panels:
     """The curves of every panel, by its title.
 
-    A program of the user's may report no accuracies, which can be said after its first epoch. It has no panel for them.
+    A program of the user's may report no accuracies, as is known after its first epoch, and then has no panel of accuracies.
     """
     begun = any(curve.records and curve.records[-1].epoch >= 1 for curve in curves)
     found: Panels = {}
@@ -87,7 +87,8 @@ class Pace:
 
 
 class Palette:
-    """Gives every running trial a colour of `laju.view.plot.PALETTE`: that of its schedule, unless another one has it."""
+    """Gives every running trial a colour of `laju.view.plot.PALETTE`: its schedule's colour, unless another trial has that
+    colour."""
 
     def __init__(self) -> None:
         self._schedules: dict[str, int] = {}
@@ -97,7 +98,7 @@ class Palette:
         return self._schedules.setdefault(name, len(self._schedules)) % len(PALETTE)
 
     def of_trials(self, trials: Iterable[Running]) -> dict[tuple[str, int], int]:
-        """The colours of the trials that run now, by name and seed; a trial keeps its colour while it runs."""
+        """The colours of the trials that run now, by name and seed; a trial keeps its colour while running."""
         keys = [(trial.name, trial.seed) for trial in trials]
         self._trials = {key: color for key, color in self._trials.items() if key in keys}
         for key in keys:
@@ -144,7 +145,7 @@ class Tally:
         return left if left > 1 else None
 
     def curves(self, trials: Iterable[Running], colors: dict[tuple[str, int], int]) -> list[Curve]:
-        """The running trials, and faintly before them the latest finished trial of each of their schedules."""
+        """The running trials, preceded by the latest finished trial of each of their schedules, drawn faintly."""
         trials = list(trials)
         names = dict.fromkeys(trial.name for trial in trials)
         past = [Curve(outcome.records, None) for name in names if (outcome := self.latest.get(name)) is not None]

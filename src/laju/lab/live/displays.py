@@ -1,4 +1,4 @@
-"""Who is shown the trials of a run: what an argument `display` asks for."""
+"""The display that an argument `display` asks for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the running trials will end at, for those whose ends can be told."""
+"""Forecasts of the final losses of running trials, where a forecast is possible."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SHARE = 0.05
 
 
 class Endings:
-    """Forecasts of the running trials' training losses, one at a time, in a process of its own."""
+    """Forecasts of the running trials' training losses, made in turn in a process of its own."""
 
     def __init__(self) -> None:
         self._process: Process | None = None

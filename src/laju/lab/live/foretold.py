@@ -1,4 +1,4 @@
-"""How long a run will take, told once its first seconds have shown how fast it trains."""
+"""A forecast of a run's duration, once its first seconds have shown how fast the run trains."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ LEAST_SECONDS = 3.0
 
 
 class Foretold:
-    """A display that passes everything on to another one, and tells once how long the run will take.
+    """A display that passes everything on to a second display, and reports once how long the run will take.
 
     The time is (updates of the run) / (updates a second), the latter summed over the trials that run at once. The speed of a
-    trial is measured between two of its records, so that it holds no start of a process. A run that is over before says nothing.
+    trial is measured between two of its records, so that the start of a process does not count. A shorter run gets no report.
 
     Args:
-        display: is told everything.
-        tell: is called with the sentence, from the thread that watches.
+        display: the second display.
+        tell: called with the sentence, from the thread that watches.
         clock: seconds.
     """
 

@@ -1,4 +1,4 @@
-"""One figure with the curves of the running trials in a notebook, drawn anew as they grow; it stays when all is done."""
+"""A figure with the curves of the running trials in a notebook, redrawn as the curves grow, and kept at the end."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class NotebookFigure:
 
     def _drawn(self, curves: Sequence[Curve], names: Mapping[str, int | None], when: str) -> bytes:
         panels = by_panel(curves)
-        # The place for names never shrinks, so that what is below the figure in the notebook does not jump.
+        # The place for names never shrinks, so that the cells below the figure in the notebook do not jump.
         self.rows = max(self.rows, (len(names) + 1) // 2)
         tops = {title: highest(title, points) for title, points in panels.items()}
         if self.frame is None or self.frame.what != (tops, self.epochs, self.rows):

@@ -30,7 +30,7 @@ _LEAST_HEIGHT, _MOST_HEIGHT = 7, 16
 
 
 class Lines:
-    """One line for every trial that ends."""
+    """A line for every trial that ends."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -89,7 +89,7 @@ class Terminal(Lines):
         self.lock = threading.RLock()  # the main thread prints lines, the watching thread draws
 
     def _new_live(self) -> Live:
-        # Without a thread of its own, which would draw what has not changed.
+        # Without a thread of its own, which would redraw unchanged curves.
         return Live(Text(), console=self.console, auto_refresh=False, transient=True)
 
     def _line(self, text: str) -> None:
@@ -210,7 +210,7 @@ def _plots(curves: Sequence[Curve], epochs: float, width: int, height: int) -> T
     """Plots side by side, of so many characters at most; None where there is no room for them in a readable size.
 
     Args:
-        curves: what to draw, the most important curves last.
+        curves: the curves to draw, the most important last.
         epochs: length of the longest trial.
         width, height: room in characters.
     """

@@ -1,9 +1,9 @@
 """The range test: train while the rate rises from very low to very high, and read off which rates are worth a try.
 
 - `run`: the test, on a torch loop of one's own (`range_test`) or on a task of the lab (`find`).
-- `state`: everything as it was before, bit by bit.
+- `state`: restore everything as before the test, bit by bit.
 - `curve`: smoothing, and the rules that read a rate off a curve.
-- `result`: what came out, with intervals over seeds; `picture` draws it.
+- `result`: the sweeps and suggestions, with intervals over seeds; `picture` draws both.
 """
 
 from laju.lab.range_test.curve import RULES

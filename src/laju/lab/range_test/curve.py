@@ -1,4 +1,4 @@
-"""A loss curve over the logarithm of the rate: smoothed without lag, and the rules that read a rate off it."""
+"""A loss curve over the logarithm of the rate: smoothing without lag, and the rules that read a rate off the curve."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ mere noise has, one differs from its first by so much in less than one curve of 
 
 class Smoothed(NamedTuple):
     """Local straight lines through a curve: their values, their slopes for each point, and √Σl² of the weights l of a value,
-    which times the standard deviation of one loss is the standard error of the value."""
+    which times the standard deviation of a loss is the standard error of the value."""
 
     values: Floats
     slopes: Floats
@@ -30,12 +30,12 @@ class Smoothed(NamedTuple):
 
 
 def smooth(losses: npt.ArrayLike, width: float) -> Smoothed:
-    """Fit a straight line around every point, by least squares with Gaussian weights, and take its value there.
+    """Fit a straight line around every point, by least squares with Gaussian weights, and take the line's value there.
 
-    The value at point i is a of the a + b·d that minimises Σ exp(-d²/(2·width²))·(loss[i + d] - a - b·d)². It is centred, so it
-    does not lag behind the curve, as means of the past do: an exponential mean with the usual 0.98 shows what happened fifty
-    updates earlier, half of a usual range test, and a correction of its bias at the beginning does not change that. And a line
-    has no bias at the ends, where a centred mean has one, so it gives back every straight line as it is.
+    The value at point i is a of the a + b·d that minimises Σ exp(-d²/(2·width²))·(loss[i + d] - a - b·d)². The weights are
+    centred, so the values do not lag behind the curve, as means of the past do: an exponential mean with the usual 0.98 is fifty
+    updates late, half of a usual range test, and a correction of its bias at the beginning does not change that. And a line has
+    no bias at the ends, where a centred mean has a bias, so every straight line comes back unchanged.
 
     Args:
         losses: of the updates, shape (n,), finite, with rates that grow by the same factor each.
@@ -84,12 +84,12 @@ def noise(losses: npt.ArrayLike) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """The part of a sweep before it diverged, smoothed.
+    """The part of a sweep before the divergence, smoothed.
 
     Attributes:
         rates, losses: shape (n,).
         width: of the smoothing, in updates.
-        diverged_at: the rate of the update after it, where that one diverged.
+        diverged_at: the rate of the update after the curve, if that update diverged.
     """
 
     rates: Floats
@@ -120,11 +120,11 @@ class Curve:
 
     @property
     def nothing(self) -> str | None:
-        """Why no rule can read a rate off this curve, or None where one can."""
+        """Why no rule can read a rate off this curve, or None where a rule can."""
         n, at = len(self.losses), self.diverged_at
         if n < LEAST_POINTS:
             return f"the loss diverged at once, at a rate of {at:.2g} in update {n}: lower `low`"
-        if self.lower_than(self.losses[: max(1, self.lowest // 3)]):  # at rates that do next to nothing yet
+        if self.lower_than(self.losses[: max(1, self.lowest // 3)]):  # at rates that hardly train yet
             return None
         if at is None:
             return f"the loss never fell between {self.rates[0]:.2g} and {self.rates[-1]:.2g} by more than its noise"
@@ -135,7 +135,7 @@ class Curve:
 
     @property
     def open_end(self) -> str | None:
-        """Why the curve has no end yet, or None where it has diverged or has risen again."""
+        """Why the curve has no end yet, or None for a curve that has diverged or has risen again."""
         last = len(self.losses) - 1
         if self.diverged_at is not None or self.lower_than(self.losses[last - max(0, (last - self.lowest) // 3 - 1) :]):
             return None
@@ -148,7 +148,7 @@ def steepest(curve: Curve) -> float | str:
     Elsewhere: fastai `steep`, torch-lr-finder and Lightning `suggestion`, on differences of neighbouring losses.
     """
     last, slopes = curve.lowest, curve.smoothed.slopes
-    # The slope at an end of the curve, known from one side only, is several times as noisy as any other.
+    # The slope at an end of the curve, known from one side only, is several times as noisy as any inner slope.
     edge = math.ceil(2 * curve.width)
     end = len(slopes) - edge
     inside = slice(edge, min(last + 1, end)) if edge < min(last, end) else slice(0, last + 1)
@@ -162,7 +162,7 @@ def valley(curve: Curve) -> float | str:
     """The rate half way down the longest valley: fastai's default.
 
     With the longest strictly decreasing subsequence of the smoothed losses, whose last point is e and whose number of points is
-    k, it is the rate of point e - k + ⌊k/3⌋ + ⌊k/6⌋, where fastai counts the k points back from e as if nothing lay between them.
+    k, the rate is that of point e - k + ⌊k/3⌋ + ⌊k/6⌋, where fastai counts the k points back from e as if all were neighbours.
 
     Source: fastai `valley`, after ESRI's `arcgis.learn`. fastai leaves out the first tenth and the last five points, and smooths
     by an exponential mean of the past.
@@ -193,6 +193,6 @@ RULES: dict[str, Callable[[Curve], float | str]] = {"steepest": steepest, "valle
 
 
 def read(curve: Curve) -> dict[str, float | str]:
-    """What each rule says: a rate, or why there is none."""
+    """The reading of each rule: a rate, or why there is none."""
     nothing = curve.nothing
     return {name: rule(curve) if nothing is None else nothing for name, rule in RULES.items()}

@@ -16,9 +16,10 @@ _DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
 
 
 def picture(result: RangeTest, *, title: str | None = None) -> Picture:
-    """Draw it: points are losses, thin lines smoothed ones of each seed, the thick line their mean over the seeds.
+    """Draw a range test: points are losses, thin lines the smoothed losses of each seed, the thick line their mean over the
+    seeds.
 
-    A suggestion is an upright line, and its interval a bar across it; crosses at the top are where seeds diverged.
+    A suggestion is an upright line, and its interval a bar across that line; crosses at the top are where seeds diverged.
     """
     need("matplotlib")
     from matplotlib.figure import Figure
@@ -69,7 +70,7 @@ def picture(result: RangeTest, *, title: str | None = None) -> Picture:
 
 
 def _limits(curves: list[Any]) -> tuple[float, float]:
-    """Axes that hold every smoothed loss up to the beginning, and something of what rises beyond that."""
+    """Axes that hold every smoothed loss up to the beginning, and a part of the rise beyond."""
     values = [curve.smoothed.values for curve in curves if len(curve.losses)]
     if not values:
         return 0.0, 1.0

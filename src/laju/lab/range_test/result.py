@@ -1,4 +1,4 @@
-"""What came out of a range test: the sweeps, and rates that they suggest, with intervals over the seeds."""
+"""The result of a range test: the sweeps, and rates that the sweeps suggest, with intervals over the seeds."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Sweep:
-    """One training with a rate that rises.
+    """A training with a rising rate.
 
     Attributes:
         seed: where its random numbers began.
         rates, losses: of every update that was begun, shape (n,); a loss is that before the update, the mean over its
             micro-batches. The last may be NaN or infinite.
         width: of the smoothing, in updates.
-        diverged_at: the update, counted from 0, in which the test stopped, or None where it reached the highest rate.
+        diverged_at: the update, counted from 0, in which the test stopped, or None for a sweep up to the highest rate.
     """
 
     seed: int
@@ -37,14 +37,14 @@ class Sweep:
 
     @cached_property
     def curve(self) -> Curve:
-        """The updates before it diverged, smoothed."""
+        """The updates before the divergence, smoothed."""
         n, at = self.diverged_at, self.diverged_at
         rate = None if at is None else float(self.rates[at])
         return Curve(self.rates[:n], self.losses[:n], self.width, rate)
 
     @cached_property
     def suggestions(self) -> dict[str, float | str]:
-        """By rule, the rate that it suggests, or why it suggests none."""
+        """By rule, the suggested rate, or the reason for no suggestion."""
         return read(self.curve)
 
 
@@ -52,15 +52,15 @@ class Sweep:
 class Suggestion:
     """A rate that a rule reads off several sweeps: their geometric mean, with a 95 % interval, on the logarithm of the rate.
 
-    The interval is Student's t over the sweeps, and half a step from one rate to the next on either side: sweeps that agree on a
-    point do not know the rate better than that.
+    The interval is Student's t over the sweeps, and half a step from rate to rate on either side: sweeps that agree on a point do
+    not know the rate better than that.
 
     Attributes:
         rule: its name.
-        rate: or None where no more than half of the sweeps gave one.
+        rate: or None where no more than half of the sweeps gave a rate.
         low, high: the interval; None where less than two sweeps gave a rate.
         given, of: the sweeps that gave a rate, and all.
-        reason: why a sweep gave none, where one did.
+        reason: why a sweep gave no rate, if any did not.
     """
 
     rule: str
@@ -74,12 +74,12 @@ class Suggestion:
 
 @dataclass(frozen=True, eq=False)
 class RangeTest:
-    """The sweeps of a range test, one a seed.
+    """The sweeps of a range test, a sweep for each seed.
 
     Attributes:
         schedule: the rates: from exactly `low` to exactly `high`.
         updates: of a whole sweep.
-        sweeps: what was measured.
+        sweeps: the measurements.
     """
 
     schedule: Schedule
@@ -96,12 +96,12 @@ class RangeTest:
 
     @cached_property
     def suggestions(self) -> dict[str, Suggestion]:
-        """By rule, the rate that it suggests, or none and the reason."""
+        """By rule, the suggested rate, or no rate and the reason."""
         return {rule: self._suggestion(rule) for rule in RULES}
 
     @cached_property
     def diverged(self) -> Suggestion:
-        """The rates at which the sweeps diverged, in the form of a suggestion (which it is not)."""
+        """The rates at which the sweeps diverged, in the form of a suggestion (which divergence is not)."""
         rates = [None if s.diverged_at is None else float(s.rates[s.diverged_at]) for s in self.sweeps]
         none = f"no divergence up to a rate of {self.high:.3g}" if None in rates else None
         return self._combined("diverged", [rate for rate in rates if rate is not None], none)
@@ -124,7 +124,7 @@ class RangeTest:
         return Suggestion(rule, 10**found.mean, low, high, given, of, reason)
 
     def notes(self) -> list[str]:
-        """What a reader of the suggestions has to know."""
+        """The remarks that a reader of the suggestions needs."""
         notes = []
         stopped, n = self.diverged.given, len(self.sweeps)
         if stopped == 0:

@@ -37,28 +37,29 @@ def range_test(
     divergence: float = 4.0,
     report: Report | None = None,
 ) -> RangeTest:
-    """Train while the rate rises from `low` to `high`, then put everything back as it was, bit by bit.
+    """Train while the rate rises from `low` to `high`, then restore everything, bit by bit.
 
     Update t of n uses the rate low·(high/low)^(t/(n - 1)), so the first uses exactly `low` and the last exactly `high`; groups
-    whose own rates differ keep their ratios to the largest. Every seed begins with the model and the optimizer as they are now,
-    and has its own order of data and its own random numbers. Afterwards, also after an error or Ctrl-C, weights, buffers,
-    gradients, modes, the optimizer's state and groups, schedulers, loaders and all random generators are what they were.
+    whose own rates differ keep their ratios to the largest. Every seed begins with the current model and optimizer, and has its
+    own order of data and its own random numbers. Afterwards, also after an error or Ctrl-C, weights, buffers, gradients, modes,
+    the optimizer's state and groups, schedulers, loaders and all random generators are restored.
 
     Args:
-        model: a module, which is put into training mode; one in it already keeps the modes of its parts.
+        model: a module, which is put into training mode; a module already in training mode keeps the modes of its parts.
         loss: a scalar from (outputs, targets) where a batch is a pair of inputs and targets, else from (model, batch).
         data: batches, something that can be iterated again and again such as a `DataLoader`, or a function that returns
             an iterator. Tensors are brought to the model's device.
         optimizer: of the model, any that needs no closure.
         low, high: the range of rates, above 0.
-        updates: of one sweep, at least 10; a sweep that diverges makes less.
-        accumulate: micro-batches whose mean gradient makes one update. They make one point.
+        updates: of a sweep, at least 10; a sweep that diverges makes fewer.
+        accumulate: micro-batches whose mean gradient makes an update, and a single point of the curve.
         seeds: how many (0, 1, …), or which.
-        scheduler: to be brought back, too. It is not stepped here, so it is needed only where a hook or the loss steps it.
+        scheduler: to be restored, too. This function never steps the scheduler, so give a scheduler only where a hook or the loss
+            steps it.
         smoothing: standard deviation of the smoothing, in decades of the rate.
-        divergence: a sweep stops where its loss is not finite, or where a mean of the past losses is above this multiple of the
-            lowest that it was, and above the first.
-        report: is called with every sweep as it ends.
+        divergence: a sweep stops where its loss is not finite, or where a mean of the past losses is above this multiple of its
+            lowest value so far, and above the first.
+        report: called with every finished sweep.
 
     Raises:
         ValueError: a range that is none, counts below their least, no data, data that can be iterated once only, an optimizer
@@ -125,7 +126,7 @@ def find(
         task: "digits", "fashion-mnist", or a `Task` of your own.
         low, high, updates, seeds, smoothing, divergence, report: as in `range_test`.
         batch_size: examples an update; the task's own by default.
-        optimizer: what makes the updates; plain SGD by default.
+        optimizer: of the updates; plain SGD by default.
         data_dir: folder with a task's files.
 
     Raises:

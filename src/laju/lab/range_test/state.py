@@ -1,7 +1,7 @@
-"""Everything as it was before, bit by bit: models, optimizers, schedulers, the order of data, random numbers.
+"""Restore everything, bit by bit: models, optimizers, schedulers, the order of data, random numbers.
 
-What is there is found by going through the objects themselves, so that it does not matter which of them a framework's
-`state_dict` leaves out: state that did not exist before, buffers that are not persistent, gradients, hooks with a memory.
+State is found by going through the objects themselves, so that a framework's `state_dict` may leave out any part:
+state that did not exist before, buffers that are not persistent, gradients, hooks with a memory.
 """
 
 from __future__ import annotations
@@ -29,17 +29,19 @@ _OWNED = (torch.nn.Module, torch.optim.Optimizer, LRScheduler, DataLoader, Sampl
 _INHERITING = (dict, list, set, deque, tuple, frozenset, torch.Tensor, np.ndarray)
 _CALLED = (types.FunctionType, types.MethodType, functools.partial)
 _LONG = 10_000  # a container of more, such as a data set's list of files, is kept but not searched
-_FOREIGN = {*sys.stdlib_module_names, "torch", "numpy"} - {"__main__"}  # what is theirs holds nothing of the user's
+_FOREIGN = {*sys.stdlib_module_names, "torch", "numpy"} - {
+    "__main__"
+}  # these modules' objects hold nothing of the user's
 
 Restore = Callable[[], None]
 
 
 class Snapshot:
-    """What can change in a training, as it is now; `restore` brings it back, as often as it is called.
+    """A snapshot of all that can change in a training; `restore` brings the snapshot back, as often as called.
 
-    Objects keep their identity: a tensor's old content is written into it, a dictionary gets its old entries. Attributes come
-    back of what is torch's (modules, optimizers, schedulers, loaders, samplers, data sets) or laju's, and of what is given; of
-    other objects, which may be anything, only the random generators in them do.
+    Objects keep their identity: a tensor's old content is written into the tensor, a dictionary gets its old entries. Attributes
+    are restored for torch's objects (modules, optimizers, schedulers, loaders, samplers, data sets), for laju's, and for the
+    arguments; in all further objects, which may be anything, only the random generators are restored.
 
     Args:
         changing: objects with tensors that change.
@@ -51,7 +53,7 @@ class Snapshot:
 
     def __init__(self, *changing: Any, data: tuple[Any, ...] = ()) -> None:
         self.generators: list[Any] = []
-        self._seen: dict[int, tuple[Any, bool]] = {}  # the object too, or another could get its id
+        self._seen: dict[int, tuple[Any, bool]] = {}  # the object too, or a new object could get its id
         self._restores: list[Restore] = [_global_random_state()]
         self._visit([*changing], tensors=True)
         self._visit([*data], tensors=False)
@@ -63,12 +65,12 @@ class Snapshot:
                 restore()
 
     def seed(self, seed: int) -> None:
-        """Start every random generator, the global ones and those that were found, from a seed."""
+        """Start every random generator, the global generators and all that were found, from a seed."""
         torch.default_generator.manual_seed(seed)
-        if torch.cuda.is_initialized():  # a seed for a device that is not there yet would wait for it
+        if torch.cuda.is_initialized():  # a seed would wait for a device that is not there yet
             torch.cuda.manual_seed_all(seed)
         random.seed(seed)
-        np.random.seed(seed % 2**32)  # noqa: NPY002 - a user's code may draw from it
+        np.random.seed(seed % 2**32)  # noqa: NPY002 - a user's code may draw from this generator
         for generator in self.generators:
             if isinstance(generator, torch.Generator):
                 generator.manual_seed(seed)
@@ -95,7 +97,7 @@ class Snapshot:
             waiting += ((part, owned) for part in parts)
 
     def _keep(self, value: Any, owned: bool, tensors: bool) -> list[Any]:
-        """Note how to bring one object back; returns what is in it."""
+        """Note how to restore an object; returns the object's content."""
         if isinstance(value, torch.Tensor):
             return self._tensor(value) if tensors else []
         if isinstance(value, np.ndarray):
@@ -168,7 +170,7 @@ def _home(of: Any) -> str:
 
 
 def _variables(function: types.FunctionType) -> list[Any]:
-    """What a function refers to: values of variables around it, its defaults, and the global names in it."""
+    """The references of a function: values of enclosing variables, its defaults, and its global names."""
     inside: list[Any] = [function.__defaults__, function.__kwdefaults__]
     for cell in function.__closure__ or ():
         with suppress(ValueError):  # a variable without a value yet
@@ -212,7 +214,7 @@ def _elements(value: Any) -> Restore:
 
 
 def _written_once(tensor: torch.Tensor) -> torch.Tensor:
-    """The part of a tensor that holds each of its numbers once: one that was expanded cannot be written as a whole."""
+    """The part of a tensor that holds each of its numbers once: an expanded tensor cannot be written as a whole."""
     if tensor.layout == torch.strided:
         for axis, (size, stride) in enumerate(zip(tensor.shape, tensor.stride(), strict=True)):
             if size > 1 and stride == 0:
@@ -258,7 +260,8 @@ def _global_random_state() -> Restore:
 
 
 class OneInterrupt:
-    """In the block, the first Ctrl-C goes through at once, but not while it is `held`; every other waits for the block's end."""
+    """In the block, the first Ctrl-C goes through at once, but not while `held`; every further Ctrl-C waits for the block's
+    end."""
 
     def __init__(self) -> None:
         self._holding = self._gone = False
@@ -266,7 +269,7 @@ class OneInterrupt:
         self._before: Any = None
 
     def __enter__(self) -> OneInterrupt:
-        # Only the main thread may change it, and None is a handler that Python knows nothing of.
+        # Only the main thread may change a handler, and None is a handler that Python knows nothing of.
         if threading.current_thread() is threading.main_thread() and callable(signal.getsignal(signal.SIGINT)):
             self._before = signal.signal(signal.SIGINT, self._handle)
         return self

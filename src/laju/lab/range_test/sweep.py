@@ -1,4 +1,4 @@
-"""One sweep: a torch training whose rate is set before every update, until its end or until it diverges."""
+"""A sweep: a torch training whose rate is set before every update, until its end or its divergence."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MEMORY = 5
 
 
 def check(model: Any, loss: Any, data: Any, optimizer: Any) -> None:
-    """What a sweep would trip over is found before anything is touched."""
+    """Refuse arguments that a sweep would fail on, before anything is touched."""
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"model must be a torch module, got {shown(model)}")
     if not callable(loss):
@@ -75,7 +75,7 @@ def sweep(
     width: float,
     divergence: float,
 ) -> Sweep:
-    """Make the updates, and leave everything as they have left it.
+    """Make the updates of a sweep, without restoring any state.
 
     Args:
         begin: begins a pass over the data.
@@ -115,9 +115,9 @@ def sweep(
 
 
 class _Limit:
-    """Whether the mean of the past losses, with the weights e^(-age/memory), is above what counts as divergence.
+    """Whether the mean of the past losses, with the weights e^(-age/memory), is above the limit of divergence.
 
-    The sum of the weights that were given so far divides it, so the beginning is not biased towards 0.
+    The mean is over the sum of the weights given so far, so the beginning is not biased towards 0.
     """
 
     def __init__(self, memory: float, multiple: float) -> None:
@@ -130,12 +130,12 @@ class _Limit:
         level = self.mean / self.weight
         self.count += 1
         if self.count < _MEMORY:
-            # The first mean is of one batch, which may have been an easy one, so at first much more must have happened.
+            # The first mean is of a single batch, which may have been easy, so at first much more must have happened.
             self.first = loss if self.count == 1 else self.first
             return not level <= self.first + (self.multiple**2 - 1) * abs(self.first)
         self.first = level if self.count == _MEMORY else self.first
         self.best = min(self.best, level)
-        # Of a loss near 0 or below it, a multiple says little; but one that is worse than at the beginning does.
+        # Of a loss near or below 0, a multiple says little; but a loss worse than at the beginning does.
         return not level <= max(self.best + (self.multiple - 1) * abs(self.best), self.first)
 
 
@@ -179,7 +179,7 @@ def _moved(batch: Any, device: torch.device) -> Any:
 
 
 def _shares(optimizer: torch.optim.Optimizer) -> list[float]:
-    """The rate of each group in relation to the largest: as they are meant to be, where a schedule has changed them since."""
+    """The rate of each group in relation to the largest: the initial rates, where a schedule has changed the rates since."""
     bases = [float(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups]
     largest = max(bases)
     return [base / largest if largest > 0 else 1.0 for base in bases]

@@ -1,4 +1,4 @@
-"""Reports of a comparison: one HTML page that needs nothing beside it, pictures, and tables for other programs."""
+"""Reports of a comparison: an HTML page without outside files, pictures, and tables for programs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def check_writable(folder: str | os.PathLike[str]) -> Path:
     """Create the folder, with its parents, and prove that a report can be written there; for before a long training.
 
     Raises:
-        OSError: it cannot; the message names the folder and says why.
+        OSError: the folder cannot be written; the message names the folder and the reason.
     """
     path = Path(folder)
     try:
@@ -62,14 +62,14 @@ def write_report(
     verdict: str | None = None,
     command: str | None = None,
 ) -> list[Path]:
-    """Write the report's files into a folder, in place of those of an earlier report.
+    """Write the report's files into a folder, in place of the files of an earlier report.
 
-    Every file is complete or not there: it gets its name once it is fully written.
+    Every file is complete or not there: a file gets its name once fully written.
 
     Args:
-        comparison: what to report.
+        comparison: the comparison to report.
         folder: where to; made if need be.
-        difference: in test accuracy; the page says how many seeds would show it.
+        difference: in test accuracy; the page says how many seeds would show a difference of this size.
         elsewhere: figures of others that the page shows beside these.
         verdict: the sentence that opens the page; the comparison's own by default.
         command: that made the comparison, for the page's reader to run again.
@@ -111,7 +111,7 @@ def write_report(
 
 
 def _write(target: Path, write: Callable[[Path], object]) -> None:
-    # A name of this process, so that two reports into one folder do not write into each other's files.
+    # A name of this process, so that two reports into the same folder do not write into each other's files.
     unfinished = target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
     try:
         write(unfinished)

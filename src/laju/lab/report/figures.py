@@ -41,7 +41,7 @@ _MARKS: dict[str, dict[str, Any]] = {
 
 
 def overview(comparison: Comparison) -> Figure:
-    """All four panels with one legend below them."""
+    """All four panels with a shared legend at the bottom."""
     names = list(comparison.schedules)
     columns = min(4 if max(map(len, names)) < 22 else 2, len(names))
     lines = math.ceil(len(names) / columns)
@@ -65,7 +65,7 @@ def overview(comparison: Comparison) -> Figure:
 
 
 def single(comparison: Comparison, panel: str) -> Figure:
-    """One panel, with its legend to the right of it."""
+    """A single panel, with its legend on the right."""
     longest = min(max(map(len, comparison.schedules)), 60)
     figure = Figure(figsize=(7.4 + 0.085 * longest, 4.6), facecolor="white", layout="constrained")
     handles = draw(figure.subplots(), comparison, panel)
@@ -77,7 +77,7 @@ def single(comparison: Comparison, panel: str) -> Figure:
 
 
 def bare(comparison: Comparison, panel: str) -> Figure:
-    """One panel without a legend and title, for a page that has its own."""
+    """A single panel without a legend and title, for a page that has its own."""
     return _bare(lambda ax: draw(ax, comparison, panel, points=800))
 
 
@@ -92,7 +92,7 @@ def _bare(draw: Callable[[Any], object]) -> Figure:
 
 
 def best(comparison: Comparison) -> Figure:
-    """How probable it is that each schedule is the best, by epoch, with the legend to the right."""
+    """The probability of each schedule to be the best, by epoch, with the legend on the right."""
     longest = min(max(map(len, comparison.schedules)), 60)
     figure = Figure(figsize=(7.4 + 0.085 * longest, 4.6), facecolor="white", layout="constrained")
     handles = draw_best(figure.subplots(), comparison)
@@ -148,7 +148,7 @@ def bare_race(race: Race) -> Figure:
 
 
 def draw_race(ax: Any, race: Race) -> None:
-    """Draw a bar a schedule: the epochs of all of its runs, a colour for each length, and where it was dropped."""
+    """Draw a bar for each schedule: the epochs of all its runs, a colour for each length, and where the schedule was dropped."""
     dropped = {d.name: d for d in race.dropped}
     lengths = sorted(race.trained)
     met = set()
@@ -178,7 +178,7 @@ def draw_race(ax: Any, race: Race) -> None:
 
 
 def draw(ax: Any, comparison: Comparison, panel: str, points: int = 4000) -> list[Any]:
-    """Draw one panel into Matplotlib axes, with so many points a rate at most; returns a line for each schedule, for a legend."""
+    """Draw a panel into Matplotlib axes, with so many points a rate at most; returns a line for each schedule, for a legend."""
     lines = _rates(ax, comparison, points) if panel == "rate" else _curves(ax, comparison, panel)
     _draw_logs(ax, comparison, panel)
     tidy(ax)
@@ -211,7 +211,7 @@ def _key_of_logs(comparison: Comparison) -> tuple[list[Any], list[str]]:
 
 
 def _draw_logs(ax: Any, comparison: Comparison, panel: str) -> None:
-    """The curves of logs, dashed, and axes that hold what the logs have from a fifth of the run on."""
+    """The curves of logs, dashed, and axes that hold the values of logs from a fifth of the run on."""
     for i, run in enumerate(comparison.beside):
         curve = run.curve(panel, comparison.plan)
         if curve is None:
@@ -235,7 +235,7 @@ def _draw_logs(ax: Any, comparison: Comparison, panel: str) -> None:
 
 
 def looks(comparison: Comparison) -> list[int]:
-    """Which curve style each line has: of one schedule in several frameworks the colour is the same and the dash is not."""
+    """The curve style of each line: a schedule in several frameworks has the same colour and a dash for each framework."""
     schedules = list(dict.fromkeys(comparison.schedules.values()))
     frameworks = list(dict.fromkeys(comparison.frameworks.values()))
     if len(frameworks) == 1 or len(schedules) > len(PALETTE) or len(frameworks) > len(DASHES):
@@ -260,7 +260,9 @@ def _rates(ax: Any, comparison: Comparison, points: int) -> list[Any]:
 
 def _curves(ax: Any, comparison: Comparison, panel: str) -> list[Any]:
     lines, means_shown, failed = [], [], []
-    faint = 0.15 if len(comparison.schedules) <= len(PALETTE) else 0.06  # many bands on each other would hide the lines
+    faint = (
+        0.15 if len(comparison.schedules) <= len(PALETTE) else 0.06
+    )  # many bands on top of each other would hide the lines
     for k, (i, name) in enumerate(zip(looks(comparison), comparison.schedules, strict=True)):
         style = line_style(i)
         finished: dict[float, list[float]] = {}
@@ -303,7 +305,7 @@ def _curves(ax: Any, comparison: Comparison, panel: str) -> list[Any]:
 
 
 def _draw_failed(ax: Any, points: list[tuple[float, float]], color: str, status: str, of: dict[str, str]) -> None:
-    """A trial that is in no mean: a dotted line that ends in a mark, at the edge when it left the axes."""
+    """A trial that is in no mean: a dotted line that ends in a mark, at the edge for a loss outside the axes."""
     if points:
         x, y = np.array(points).T
         low, high = ax.get_ylim()

@@ -1,4 +1,4 @@
-"""The report of a comparison as one HTML page that loads nothing from elsewhere, so that it opens anywhere and for ever."""
+"""The report of a comparison as an HTML page that loads nothing from elsewhere, so that the page opens anywhere and for ever."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def page(
     """The whole page as text.
 
     Args:
-        comparison: what to report.
+        comparison: the comparison to report.
         difference: as in `Comparison.verdict`.
         elsewhere: figures of others, shown beside these.
         verdict: the sentence that opens the page; the comparison's own by default.
-        command: that made the comparison; without it the page has none to copy.
-        made: when and where, as `laju.view.page.made` gives it.
+        command: that made the comparison; by default the page shows no command to copy.
+        made: when and where, from `laju.view.page.made`.
     """
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 def table(comparison: Comparison) -> Table:
-    """The means over the finished seeds, each with its 95 % interval, one schedule a row; fits 100 columns.
+    """The means over the finished seeds, each with its 95 % interval, a row for each schedule; fits 100 columns.
 
-    A difference is coloured when the interval that holds for all of the table's together excludes zero. What went wrong stands
-    below the schedule's name.
+    A difference is coloured when its interval, simultaneous over the table, excludes zero. Failures stand below the schedule's
+    name.
     """
     plan, seeds = comparison.plan, comparison.seeds
     title = f"{comparison.task}: {counted(plan.epochs, 'epoch')} of {counted(plan.updates_per_epoch, 'update')}, "
@@ -56,7 +56,7 @@ def ranking_table(comparison: Comparison, difference: float = 0.01) -> Table:
 
     Args:
         comparison: of two schedules or more, with a seed that was run with all of them.
-        difference: the last column says how many seeds would show one of that size.
+        difference: the last column says how many seeds would show a difference of that size.
     """
     size = f"seeds for {difference:g}"
     rows, standings = {row.name: row for row in comparison.summary()}, comparison.standings(difference)
@@ -126,7 +126,7 @@ def why_dropped(dropped: Dropped) -> str:
 
 
 def leads(comparison: Comparison) -> str:
-    """Who led when, such as `best by epoch: constant 1-3; cosine 4-30`; empty with one schedule."""
+    """The leaders by epoch, such as `best by epoch: constant 1-3; cosine 4-30`; empty with a single schedule."""
     spans: dict[str, list[str]] = {}
     for lead in comparison.leads():
         text = f"{lead.first:g}" if lead.first == lead.last else f"{lead.first:g}-{lead.last:g}"
@@ -137,7 +137,7 @@ def leads(comparison: Comparison) -> str:
 
 
 def rank(standing: Standing) -> str:
-    """`2 (1-4)`: the rank, and between which the true one lies; without the latter where that is the same."""
+    """`2 (1-4)`: the rank, and the interval of the true rank; without the interval where all three are the same."""
     low, high = standing.rank_low, standing.rank_high
     return str(standing.rank) if low == high == standing.rank else f"{standing.rank} ({low}-{high})"
 
@@ -148,7 +148,7 @@ def p_value(p: float) -> str:
 
 
 def needed(standing: Standing) -> str:
-    """`12 (6-110)`: how many seeds, and between what that lies."""
+    """`12 (6-110)`: the number of seeds, and its interval."""
     counts = (standing.seeds, standing.seeds_low, standing.seeds_high)
     seeds, low, high = ("many" if n is None or n > 9999 else str(n) for n in counts)
     return f"{seeds} ({low}-{high})"
@@ -200,7 +200,7 @@ def _name(row: Row) -> Text:
 
 
 def _cell(value: Estimate | None, *, signed: bool = False) -> Text:
-    """The mean with its interval below, or two values one below the other: narrow, so that a table of them fits a terminal."""
+    """The mean with its interval below, or two values stacked: narrow, so that a table of such cells fits a terminal."""
     if value is None:
         return Text("-", style="dim")
     mean, _, interval = value.text(signed=signed).partition(" ")

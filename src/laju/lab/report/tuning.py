@@ -105,7 +105,7 @@ def picture(tuned: Tuned) -> Figure:
 
 
 def page(tuned: Tuned, command: str | None = None) -> str:
-    """The search as one HTML page that loads nothing: the verdict, every trial in a table that can be sorted, and the picture.
+    """The search as an HTML page that loads nothing: the verdict, every trial in a table that can be sorted, and the picture.
 
     Args:
         tuned: a search.

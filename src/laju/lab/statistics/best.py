@@ -1,4 +1,4 @@
-"""Which of several is best by its mean, as far as the seeds can tell, and the words for it."""
+"""Which of several means is best, as far as the seeds can show, and the words for the result."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ _NAMED = 4
 
 @dataclass(frozen=True)
 class Ranking:
-    """The best by the mean of a figure, and those that may be the best as well.
+    """The best by the mean of a figure, and the rivals that may be the best as well.
 
-    The best is chosen by the same seeds, so nothing is said of a single other one: the claim is that the true best is among the
-    best and its rivals, and none is left only where the best is shown to be better than each.
+    The best is chosen by the same seeds, so there is no claim about any single rival: the claim is that the true best is among
+    the best and its rivals, and no rival is left only where the best is shown to be better than each.
 
     Attributes:
         best: the name with the best mean; the first of several.
         value: its mean, with an interval.
-        level: those whose mean is the same.
-        rivals: those that are not shown to be worse, the nearest first. The intervals of the paired differences to the best hold
+        level: names with the same mean as the best.
+        rivals: names that are not shown to be worse, the nearest first. The intervals of the paired differences to the best hold
             together in 95 % (Bonferroni). With fewer than three seeds everything is a rival.
-        lead: over the next of all, paired by seed, with that interval; positive, whichever sign is better. None without another.
-        next: the name of the next; empty without another.
-        probability: that the best is really the best, see `laju.lab.statistics.probability_best`; None with one seed.
-        others: how many there are beside the best.
-        nearest: the lead over the nearest rival; None without one.
+        lead: over the next of all, paired by seed, with that interval; positive, whichever sign is better. None for a single
+            name.
+        next: the name of the next; empty for a single name.
+        probability: that the best is really the best, see `laju.lab.statistics.probability_best`; None with a single seed.
+        others: the number of names beside the best.
+        nearest: the lead over the nearest rival; None without a rival.
     """
 
     best: str
@@ -76,10 +77,10 @@ def rank(
 
     Args:
         figures: a figure of every seed, by name; the same seeds for each.
-        smallest: whether a smaller one is better.
+        smallest: whether smaller figures are better.
         resolution, bounds: as in `estimate`.
         failed: as in `probability_best`, by the order of the names.
-        ties: another figure by name, such as a training loss; of equal means the one with the smallest is ahead.
+        ties: a second figure by name, such as a training loss; of equal means the name with the smallest second figure is ahead.
 
     >>> found = rank({"a": {0: 0.91, 1: 0.92, 2: 0.93}, "b": {0: 0.5, 1: 0.52, 2: 0.52}, "c": {0: 0.92, 1: 0.9, 2: 0.93}})
     >>> found.best, found.rivals, found.decided, found.lead.text(signed=True)
@@ -93,7 +94,7 @@ def rank(
     if not means:
         return None
     sign = -1 if smallest else 1
-    # Rounded, because equal accuracies of other seeds have sums that differ in the last digit.
+    # Rounded, because equal accuracies over different seeds have sums that differ in the last digit.
     order = {name: (round(-sign * value.mean, 12), (ties or {}).get(name, 0.0)) for name, value in means.items()}
     best, *others = sorted(means, key=order.__getitem__)
     seeds = list(figures[best])
@@ -141,14 +142,14 @@ def counted(n: int, thing: str) -> str:
 def verdict(
     ranking: Ranking, what: str, command: str, difference: float = 0.01, *, by: str = "test accuracy", unit: str = ""
 ) -> str:
-    """One sentence: which is shown to be the best or is only ahead, and the command that would settle it.
+    """The verdict in one sentence: which is shown to be the best or is only ahead, and the command that would settle the rest.
 
     Args:
         ranking: of the things, by a figure.
-        what: what they are, such as "schedule".
-        command: that would train more of them, without its number of seeds, such as "laju compare …".
-        difference: in the figure; the sentence says how many seeds would show one of this size.
-        by, unit: the figure's name, and what it is counted in, if it is.
+        what: the kind of the names, such as "schedule".
+        command: that would train more seeds, without its number of seeds, such as "laju compare …".
+        difference: in the figure; the sentence says how many seeds would show a difference of this size.
+        by, unit: the figure's name, and its unit, if any.
 
     >>> seeds = {"a": {0: 0.91, 1: 0.92, 2: 0.93}, "b": {0: 0.5, 1: 0.52, 2: 0.52}}
     >>> print(verdict(rank(seeds), "rate", "laju study fixed-rates …"))
@@ -167,7 +168,7 @@ def verdict(
 
 
 def opening(ranking: Ranking, digits: int = 3) -> str:
-    """Which is ahead of an open ranking and what the seeds do not tell it from, for the middle of a sentence."""
+    """The leader of an open ranking and the rivals that the seeds do not separate from the leader, for a sentence's middle."""
     n = ranking.value.n
     if ranking.level:
         level = [ranking.best, *ranking.level]
@@ -181,7 +182,7 @@ def opening(ranking: Ranking, digits: int = 3) -> str:
 
 
 def settled_by(ranking: Ranking, command: str, difference: float = 0.01, unit: str = "") -> str:
-    """What would settle an open ranking, for the end of a sentence."""
+    """The command that would settle an open ranking, for the end of a sentence."""
     if ranking.nearest is None:
         return "nothing is open"
     to = f"{unit} to {ranking.rivals[0]}".lstrip()
@@ -191,17 +192,17 @@ def settled_by(ranking: Ranking, command: str, difference: float = 0.01, unit: s
 def settled(
     open_: Estimate, command: str, size: float, comparisons: int = 1, to: str = "", what: str = "a difference"
 ) -> str:
-    """What would settle a difference that the seeds leave open, for the end of a sentence.
+    """The command that would settle a difference left open by the seeds, for the end of a sentence.
 
-    The size is asked for and not measured: the power to see what was just seen says no more than its p-value. Where the seeds
-    that there are would have shown it already, it is a half, a quarter and so on of that.
+    The size is given and not measured: the power for the difference just seen says no more than its p-value. Where the seeds so
+    far would have shown the size already, the size is halved until more seeds are needed.
 
     Args:
         open_: the difference.
-        command: that would train more of them, without its number of seeds.
+        command: that would train more seeds, without its number of seeds.
         size: of a difference that should be seen in 8 of 10 cases, above 0.
         comparisons: how many differences are looked at together.
-        to, what: words for the other side of the difference, and for the difference itself.
+        to, what: words for the second side of the difference, and for the difference itself.
 
     >>> from laju.lab.statistics import estimate
     >>> print(settled(estimate([0.02, 0.0, 0.01]), "laju compare …", 0.01, to="to linear"))

@@ -1,4 +1,4 @@
-"""A whole curve as one number."""
+"""A whole curve as a number."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 def area_under_curve(positions: Sequence[float], values: Sequence[float]) -> float:
     """The mean height of a curve: its area by the trapezoidal rule, over its width.
 
-    For test accuracy by epoch it rewards who is early as well as who is good at the end: 1 for a network that is always right.
+    For test accuracy by epoch the area rewards early as well as final accuracy: 1 for a network that is always right.
 
     Args:
         positions: where the curve is known, such as epochs; increasing.
-        values: its heights there. A single one is the area.
+        values: its heights there. A single value is the area.
 
     Raises:
         ValueError: no values, another number of values than positions, or positions that do not increase.

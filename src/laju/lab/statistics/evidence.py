@@ -1,4 +1,4 @@
-"""What a difference may be said to show: the one gate that every sentence about two schedules goes through."""
+"""The evidence of a difference: the gate that every sentence about two schedules goes through."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ Words = TypeVar("Words")
 class Evidence(StrEnum):
     """How far a difference may be believed.
 
-    SHOWN: its interval, of three seeds or more, lies on one side of zero. AHEAD: one mean is larger, and its interval does not
-    carry that. OPEN: the means are equal, or there is no difference to look at.
+    SHOWN: the interval, of three seeds or more, lies on one side of zero. AHEAD: one mean is larger, but the interval does not
+    exclude zero. OPEN: the means are equal, or there is no difference to look at.
     """
 
     SHOWN = "shown"
@@ -23,7 +23,7 @@ class Evidence(StrEnum):
 
 
 def evidence(difference: Estimate | None) -> Evidence:
-    """What a difference shows.
+    """The evidence of a difference.
 
     Args:
         difference: with an interval as wide as the number of differences that are looked at asks for; see `joint_difference`.
@@ -37,9 +37,10 @@ def evidence(difference: Estimate | None) -> Evidence:
 
 
 def claim(difference: Estimate | None, *, above: Words, below: Words, otherwise: Words) -> Words:
-    """The words for a difference: `above` where it is shown to be above zero, `below` where below, `otherwise` where neither.
+    """The words for a difference: `above` where shown to be above zero, `below` where shown below, `otherwise` in all further
+    cases.
 
-    A sentence that says that something is better, larger or worse takes its words from here, so that it says no more than the
+    A sentence that calls a result better, larger or worse takes its words from here, and so claims no more than the
     interval.
 
     >>> gap = Estimate(0.02, 0.01, 5)

@@ -1,4 +1,4 @@
-"""Means with intervals: what a handful of seeds can, and cannot, say."""
+"""Means with intervals: the evidence, and its limits, of a handful of seeds."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Estimate:
         mean: of the values.
         half_width: t · s / √n, half of the Student t interval; None for fewer than three values.
         n: how many values there are.
-        bounds: between what the mean can lie. `low` and `high` never leave them.
+        bounds: of the mean. `low` and `high` never leave the bounds.
         values: the two values themselves, where there are two: all there is to say.
         spread: s, the standard deviation of single values, at least their resolution; None for fewer than three.
     """
@@ -55,9 +55,9 @@ class Estimate:
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether the whole interval lies on one side of zero; False where there is none, or one of no width.
+        """Whether the whole interval lies on one side of zero; False without an interval, or with an interval of no width.
 
-        Runs that all differ by the same one test image show no spread, which does not mean that there is none.
+        Runs that all differ by the same single test image show no spread, which does not mean that there is none.
         """
         return self.half_width is not None and self.half_width > NO_SPREAD and abs(self.mean) > self.half_width
 
@@ -108,7 +108,7 @@ class Estimate:
 
 
 def number(value: float, digits: int = 3, *, signed: bool = False) -> str:
-    """A number with that many decimals, or in scientific form when these would not show it.
+    """A number with that many decimals, or in scientific form when decimals would not show the value.
 
     >>> number(0.25), number(-1.5, signed=True), number(3e-6), number(2.5e9)
     ('0.250', '-1.500', '3.0e-06', '2.5e+09')
@@ -123,20 +123,20 @@ def estimate(
     """The mean of independent runs, with its Student t interval.
 
     The half width is h = t · s / √n, with s the sample standard deviation and t the quantile of n - 1 degrees of freedom. The
-    interval is m ± h; of an accuracy it is logit(m) ± h / (m (1 - m)) and of a loss ln(m) ± h / m, taken back to their scale, so
-    that it never leaves what is possible (for the logit: Brown, Cai and DasGupta, 2001, *Interval estimation for a binomial
-    proportion*, Statistical Science 16). Within other bounds it is cut off at them, which takes no true mean from it (Mandelkern,
-    2002, *Setting confidence intervals for bounded parameters*, Statistical Science 17).
+    interval is m ± h; of an accuracy logit(m) ± h / (m (1 - m)) and of a loss ln(m) ± h / m, taken back to their scale, so that
+    the interval never leaves the possible range (for the logit: Brown, Cai and DasGupta, 2001, *Interval estimation for a
+    binomial proportion*, Statistical Science 16). Any further bounds cut off the interval, which takes no true mean from the
+    interval (Mandelkern, 2002, *Setting confidence intervals for bounded parameters*, Statistical Science 17).
 
     Args:
-        values: one number a run.
+        values: a number for each run.
         confidence: how often such an interval holds the true mean, between 0 and 1.
         resolution: the smallest difference that two values can have, such as 1 / (test examples) of accuracies; s is at least
-            this, since values can be the same by coarseness alone. 0 where there is none, or it is unknown.
-        bounds: between what values can lie: `ACCURACY`, `LOSS` or any others.
+            this, since values can be the same by coarseness alone. 0 where there is none, or where the resolution is unknown.
+        bounds: of the values: `ACCURACY`, `LOSS` or any pair.
 
     Returns:
-        None when there are no values; an estimate without an interval for one or two of them.
+        None when there are no values; an estimate without an interval for one or two values.
 
     Raises:
         ValueError: an argument out of its range, or a value outside the bounds.
@@ -170,8 +170,8 @@ def paired_difference(
 ) -> Estimate | None:
     """How much larger `a` is than `b` where the two share their seeds: the mean of a - b, with its interval.
 
-    Runs of one seed share their initial weights and data order, so what these add to both cancels in the difference;
-    the interval is narrower than that of two unrelated means. The other arguments are those of `estimate`; `bounds` are those of
+    Runs of one seed share their initial weights and data order, so these shared effects cancel in the difference; the interval is
+    narrower than the interval of two unrelated means. All further arguments are as for `estimate`; `bounds` are bounds of
     `a` and `b`, and cut off the interval of the difference.
 
     Raises:

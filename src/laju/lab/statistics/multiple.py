@@ -1,9 +1,9 @@
-"""Several comparisons at once: what remains of a difference when many were looked at.
+"""Several comparisons at once: the evidence of a difference when many were looked at.
 
 Holm's step-down of paired t tests, each with the spread of its own differences. Dunnett's test pools the spread, and schedules
-do not share one: with six schedules whose spreads differ (standard deviations log-normal, σ = 0.8) it cries wolf in 11 % of
-comparisons instead of 5 %. The maximum of correlated t values, with correlations from three seeds, does so in 12 %, Holm in
-5 %. Three seeds have eight changes of sign, so a permutation test could not give p below 1/4.
+do not share a spread: with six schedules whose spreads differ (standard deviations log-normal, σ = 0.8) Dunnett's test is wrong
+in 11 % of comparisons instead of 5 %. The maximum of correlated t values, with correlations from three seeds, does so in 12 %,
+Holm in 5 %. Three seeds have eight changes of sign, so a permutation test could not give p below 1/4.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ def paired_p_value(
     Args:
         a, b: values of the same seeds.
         resolution: the smallest difference that two values can have, such as 1 / (test examples) of accuracies; s is at least
-            this. Seeds that all differ by one image are then no proof. 0 where there is none, or it is unknown.
+            this. Seeds that all differ by a single image are then no proof. 0 where there is none, or where the resolution is
+            unknown.
         alternative: "two-sided", or "less" to count only chances that `a` is so far below `b`.
 
     Returns:
@@ -63,10 +64,10 @@ def paired_p_value(
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """p-values that stay honest when all of them are looked at: rejecting those below α rejects a true one in at most α.
+    """p-values that stay valid when many are looked at: rejecting all below α rejects any true hypothesis in at most α of cases.
 
-    The k-th smallest of m becomes (m - k + 1) p, made monotone and at most 1; nothing is assumed of how they depend on one
-    another. A p-value of None stays so and does not count. Holm (1979), *A simple sequentially rejective multiple test
+    The k-th smallest of m becomes (m - k + 1) p, made monotone and at most 1; nothing is assumed of how the p-values depend on
+    each other. A p-value of None stays so and does not count. Holm (1979), *A simple sequentially rejective multiple test
     procedure*, Scandinavian Journal of Statistics 6.
 
     Raises:
@@ -95,7 +96,7 @@ def joint_difference(
     resolution: float = 0.0,
     bounds: Bounds = ANY,
 ) -> Estimate | None:
-    """The paired difference, with an interval so wide that those of all comparisons hold together.
+    """The paired difference, with an interval so wide that the intervals of all comparisons hold together.
 
     Each is the t interval of confidence 1 - (1 - confidence) / comparisons (Bonferroni).
 

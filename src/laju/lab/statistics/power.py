@@ -1,4 +1,4 @@
-"""How many seeds it takes to see a difference."""
+"""How many seeds show a difference."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def seeds_needed(
     """The fewest seeds with which a paired t test finds a true difference of that size often enough.
 
     Args:
-        difference: what should be seen, such as 0.01 of accuracy; not zero.
+        difference: the size to be seen, such as 0.01 of accuracy; not zero.
         sd: the standard deviation of the differences of single seeds, such as that of an earlier comparison.
-        power: how often it should be seen, between 0 and 1.
+        power: the probability of seeing the difference, between 0 and 1.
         confidence: of the test, between 0 and 1.
         comparisons: how many differences are looked at together (Bonferroni); each then needs more seeds.
 
@@ -77,7 +77,7 @@ def seeds_needed(
 
 
 def sd_interval(sd: float, n: int, confidence: float = 0.8) -> tuple[float, float]:
-    """Between what a standard deviation lies that was measured on `n` normal values: s √((n - 1) / χ²).
+    """The interval of a standard deviation that was measured on `n` normal values: s √((n - 1) / χ²).
 
     Raises:
         ValueError: a negative `sd`, fewer than two values, or a confidence outside 0 to 1.

@@ -21,7 +21,7 @@ def rank_intervals(
 ) -> list[tuple[int, int]]:
     """Between which ranks each true mean lies, 1 for the largest.
 
-    Every mean is compared with every other by a paired t test. With Holm's correction over its own comparisons, a mean that is
+    Each pair of means is compared by a paired t test. With Holm's correction over its own comparisons, a mean that is
     below a others and above b of m has a rank from 1 + a to m - b. Each interval holds its true rank with the confidence,
     also when means are equal, where intervals by resampling fail: Mogstad, Romano, Shaikh and Wilhelm (2024), *Inference for
     ranks*, Review of Economic Studies 91; Al Mohamad, Goeman and van Zwet (2022), Biometrics 78.
@@ -62,26 +62,27 @@ def probability_best(
     *,
     resolution: float = 0.0,
 ) -> list[float] | None:
-    """How probable it is that each of the means is the largest, if nothing was known before.
+    """The probability of each mean to be the largest, without prior knowledge.
 
     Every mean gets its own Student t posterior with n - 1 degrees of freedom, under a prior that is flat within the bounds, and
-    20,000 draws of all of them say how often each is the largest. A seed that is good for all says nothing about their order,
-    so its mean over the m schedules is taken away before the spread s is measured, and s² multiplied by m / (m - 1) for what
-    that takes from it.
+    20,000 draws of all means count how often each is the largest. A seed that is good for all says nothing about their order, so
+    its mean over the m schedules is taken away before the spread s is measured, and s² multiplied by m / (m - 1) to make up for
+    the subtracted mean.
 
-    Chosen by simulation. With three seeds and six schedules that differ by half of the noise it gives its favourite 0.50 on
-    average, which is right in 0.47 of cases. A bootstrap over the seeds gives 0.70 and is right no more often; pooling the
-    spread gives 0.58, and lets one schedule that fails now and then blur all the others.
+    Chosen by simulation. With three seeds and six schedules that differ by half of the noise this method gives its favourite 0.50
+    on average, which is right in 0.47 of cases. A bootstrap over the seeds gives 0.70 and is right no more often; pooling the
+    spread gives 0.58, and lets a schedule that fails now and then blur all schedules.
 
     Args:
         scores: of shape (seeds, schedules), the larger the better.
-        failed: which schedules hold the score of a trial that failed, and so say nothing about what seeds share; none by default.
-        bounds: between what a mean can lie, such as (0, 1) for accuracies.
+        failed: which schedules hold the score of a trial that failed, and so say nothing about effects that seeds share; none by
+            default.
+        bounds: of a mean, such as (0, 1) for accuracies.
         resolution: the smallest difference that two scores can have, such as 1 / (test examples); the spread of a schedule's
             scores is at least this over √2, that of a difference of two then the resolution.
 
     Returns:
-        One probability a schedule, which add up to 1; None with one seed, which shows no spread.
+        A probability for each schedule, which add up to 1; None with a single seed, which shows no spread.
 
     Raises:
         ValueError: scores of another shape, not finite or outside the bounds, or `failed` of another length.
@@ -104,7 +105,7 @@ def probability_best(
     if shared >= 2:
         rest = y[:, sound] - y[:, sound].mean(axis=1, keepdims=True)
         within = rest.std(axis=0, ddof=1) * math.sqrt(shared / (shared - 1))
-        # All-equal differences come from the coarseness of an accuracy: then what the seeds share stays in the spread.
+        # All-equal differences come from the coarseness of an accuracy: then the effects that seeds share stay in the spread.
         spread[sound] = np.where(within > NO_SPREAD, within, spread[sound])
     spread = np.maximum(spread, number("resolution", resolution, least=0) / math.sqrt(2))
     rng = np.random.default_rng(0)  # the same comparison gives the same probabilities

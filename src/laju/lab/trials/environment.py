@@ -1,4 +1,4 @@
-"""What surrounds a library while it starts: environment variables that it reads once, and what it writes to standard error."""
+"""The environment of a library while it starts: variables that the library reads once, and its output to standard error."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def environment(**defaults: str) -> Iterator[None]:
-    """Environment variables for the duration of a block; those that the user has set stay as they are."""
+    """Environment variables for the duration of a block; variables set by the user stay unchanged."""
     added = {name: value for name, value in defaults.items() if name not in os.environ}
     os.environ.update(added)
     try:
@@ -25,7 +25,7 @@ def environment(**defaults: str) -> Iterator[None]:
 def quiet() -> Iterator[None]:
     """Standard error of this process for the duration of a block, native code's too, is shown only if the block fails.
 
-    TensorFlow greets on it, past every setting of its own, and would write into a live display.
+    TensorFlow greets on standard error, past every setting of its own, and would write into a live display.
     """
     sys.stderr.flush()
     kept = os.dup(2)

@@ -1,4 +1,4 @@
-"""On what and in which arithmetic a trial is computed: what changes its numbers without changing what it is."""
+"""Device and arithmetic of a trial: settings that change a trial's numbers without changing the experiment."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 class DeviceError(RuntimeError):
-    """This machine cannot compute as it was asked to."""
+    """A machine that cannot compute as asked."""
 
 
 @dataclass(frozen=True)
 class Numerics:
     """Device, precision and memory layout of a trial in torch; the default is float32 on the CPU.
 
-    None of them changes the data, their order, the initial weights or the rates. What they change:
+    All settings leave the data, their order, the initial weights and the rates unchanged. The effects of each:
 
     Args:
         device: "cuda", a GPU, adds in another order than the CPU, so figures differ in their last digits, and these differences
-            grow as training goes on. Dropout draws other numbers there.
+            grow as training goes on. Dropout draws different numbers there.
         precision: "bf16" computes matrix products and convolutions in bfloat16, which has 8 significant bits where float32 has
             24, by torch's autocast. Weights, losses, normalisation and the optimizer stay in float32. A result may then differ by
-            as much as one of another seed.
+            as much as a result of another seed.
         channels_last: images lie in memory with their channels last, which GPUs need for their fastest convolutions in bf16.
-            They add in another order. Such a trial is trained by itself, never in a stack, where the channels of all trials lie
-            together. (On the CPU in float32 the lab's own loop always lays them so.)
+            Sums are in another order. Such a trial is trained by itself, never in a stack, where the channels of all trials lie
+            together. (On the CPU in float32 the lab's own loop always has this layout.)
 
     Raises:
         ValueError: an unknown device or precision.
@@ -61,7 +61,7 @@ class Numerics:
         """Find out whether this machine can compute so; a trial is a value, and may be meant for another machine.
 
         Raises:
-            DeviceError: there is no GPU that torch can use, or it has no bfloat16.
+            DeviceError: there is no GPU that torch can use, or the GPU has no bfloat16.
         """
         if self.device == "cpu":
             return

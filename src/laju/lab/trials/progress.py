@@ -1,4 +1,4 @@
-"""How running trials tell whoever watches where they are: a file of records per trial, in a folder that both sides know.
+"""The progress of running trials for watchers: a file of records per trial, in a folder that both sides know.
 
 Files work the same for this process, for other processes of this machine, and for workers that are killed half-way. A file only
 grows, so a watcher misses no record between two looks, and a late watcher sees the whole curve.
@@ -19,7 +19,7 @@ from laju.lab.trials.trial import Record
 
 @dataclass(frozen=True)
 class Running:
-    """A running trial: its records so far, of which there is one at least, and how many updates it will make.
+    """A running trial: its records so far, at least a single record, and the number of its updates.
 
     `schedule` is the JSON of the trial's schedule in updates, where its rates are known beforehand.
     """
@@ -44,14 +44,14 @@ class Running:
 class Channel:
     """The folder. A worker has a channel per job and tells records; the watcher has one channel and reads all trials.
 
-    The first line of a file is the trial's name, seed, updates and schedule; every other line is a record.
+    The first line of a file is the trial's name, seed, updates and schedule; every further line is a record.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
         # Part of the names of files that this channel begins: a file of an earlier job that was killed is never continued.
         self._job = uuid.uuid4().hex[:8]
-        self._separators: dict[str, bytes] = {}  # what precedes the next line of a file that this channel has begun
+        self._separators: dict[str, bytes] = {}  # the bytes before the next line of a file that this channel has begun
         self._followed: dict[str, _Followed] = {}
 
     def tell(
@@ -104,7 +104,7 @@ def _stem(fingerprint: str) -> str:
 
 
 class _Followed:
-    """A file that grows, and what was read of it."""
+    """A file that grows, and the content read so far."""
 
     def __init__(self) -> None:
         self.offset = 0

@@ -1,6 +1,6 @@
-"""A trial: one training run as a value, and what came out of it.
+"""A trial: a training run as a value, and the run's outcome.
 
-Two trials with the same fingerprint are the same experiment, so a finished one never needs to run again.
+Two trials with the same fingerprint are the same experiment, so a finished trial never needs to run again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ RECIPE = 2
 
 @dataclass(frozen=True)
 class Optimizer:
-    """What turns gradients into updates, with the learning rate left to the schedule: SGD by default.
+    """The rule that turns gradients into updates, with the learning rate left to the schedule: SGD by default.
 
     Args:
         momentum: μ of SGD, in [0, 1).
@@ -38,7 +38,7 @@ class Optimizer:
         betas: β₁ and β₂ of Adam and RAdam, each in [0, 1).
 
     Raises:
-        ValueError: a value outside of its range, or one that the kind has no use for.
+        ValueError: a value outside of its range, or a value that the kind has no use for.
 
     >>> str(Optimizer(momentum=0.9)), str(Optimizer(kind="adam", betas=(0.9, 0.99)))
     ('sgd(momentum=0.9)', 'adam(betas=(0.9, 0.99))')
@@ -76,12 +76,12 @@ class Optimizer:
 
 @dataclass(frozen=True)
 class Trial:
-    """One run: a task trained with a schedule, an optimizer and a seed, for a number of epochs, in a framework.
+    """A run: a task trained with a schedule, an optimizer and a seed, for a number of epochs, in a framework.
 
     With a `rule` such as `laju.adaptive.Plateau`, the rate is the schedule times the rule's factor. The rule observes the loss on
     the task's validation part (see `HeldOut`) at the end of every epoch; only torch's engine does so.
 
-    With other `numerics` than float32 on the CPU it is trained by `laju.lab.engines.stack`, and is another trial.
+    With `numerics` different from float32 on the CPU the trial is trained by `laju.lab.engines.stack`, and is another trial.
     """
 
     task: Task
@@ -120,17 +120,17 @@ class Trial:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of everything that makes it what it is; trials with the same one give the same outcome."""
+        """Hash of everything that makes the trial what it is; trials with the same hash give the same outcome."""
         return _hash({**self._run(), "schedule": self.schedule.fingerprint, "epochs": self.epochs})
 
     @property
     def family(self) -> str:
-        """Hash of all but the schedule and the length: two of a family are one training for as long as their rates agree."""
+        """Hash of all but the schedule and the length: two of a family are the same training for as long as their rates agree."""
         return _hash(self._run())
 
     @property
     def shares_prefixes(self) -> bool:
-        """Whether it can be trained in parts: in torch with all data in memory, in float32 on the CPU, and without a rule."""
+        """Whether the trial can run in parts: in torch with all data in memory, in float32 on the CPU, and without a rule."""
         own = self.framework == "torch" and self.task.engine == "torch" and self.numerics == Numerics()
         return own and self.rule is None
 
@@ -142,7 +142,7 @@ class Trial:
             "seed": self.seed,
             "batch_size": self.batch_size,
         }
-        if self.framework != "torch":  # trials of earlier stores had no other
+        if self.framework != "torch":  # trials of earlier stores had torch alone
             content["framework"] = self.framework
         if self.rule is not None:
             content["rule"] = self.rule.to_json()
@@ -151,7 +151,7 @@ class Trial:
         return content
 
     def recorded(self, outcome: Outcome) -> Schedule:
-        """The schedule that the run had, as a plain one with the very same values: with a rule, times the factors of its own."""
+        """The run's schedule as a plain schedule with the very same values: with a rule, times the factors of that rule."""
         if self.rule is None:
             return self.schedule
         controller = Controller(self.rule)
@@ -166,11 +166,11 @@ def _hash(content: dict[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Record:
-    """What was known after `update` completed updates; train figures are running means over the current epoch.
+    """The figures after `update` completed updates; train figures are running means over the current epoch.
 
-    `train_accuracy` is NaN where a program of the user's does not report it. `test_loss` and `test_accuracy` are those of the
-    weights at the end of an epoch, over all test examples; None within an epoch. `test_loss` is None, too, where it was not
-    recorded: in programs that do not report it, and in trials that an earlier laju stored.
+    `train_accuracy` is NaN where a program of the user's does not report an accuracy. `test_loss` and `test_accuracy` are figures
+    of the weights at the end of an epoch, over all test examples; None within an epoch. `test_loss` is None, too, where no test
+    loss was recorded: in programs that do not report a test loss, and in trials that an earlier laju stored.
     """
 
     update: int

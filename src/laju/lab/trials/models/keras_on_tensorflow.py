@@ -1,4 +1,4 @@
-"""Keras and TensorFlow as the lab uses them: Keras on TensorFlow, which is decided where a process first imports Keras."""
+"""Keras on TensorFlow for the lab: the backend is decided where a process first imports Keras."""
 
 from __future__ import annotations
 

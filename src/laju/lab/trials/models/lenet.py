@@ -1,8 +1,8 @@
 """The LeNet of the chapter "Learning Rate Scheduling", with initial weights that every framework can take.
 
 Zhang, Lipton, Li and Smola, "Dive into Deep Learning", section 12.11: LeNet-5 (LeCun et al., 1998) with ReLU in place
-of the sigmoid and max pooling in place of average pooling. The common weights are those of no tab of the chapter, whose
-tabs each have their own network or weights, see `laju.lab.trials.tasks.tabs`.
+of the sigmoid and max pooling in place of average pooling. No tab of the chapter has the common weights: each tab has a network
+or weights of its own, see `laju.lab.trials.tasks.tabs`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ COMMON = (
 )
 """What a report says of the network."""
 
-# Layer: shape of its weight as torch has it, (out, in, height, width) or (out, in).
+# Layer: shape of its weight in torch's layout, (out, in, height, width) or (out, in).
 WEIGHTS = {
     "conv1": (6, 1, 5, 5),
     "conv2": (16, 6, 5, 5),
@@ -39,7 +39,7 @@ def initial_weights(seed: int) -> dict[str, npt.NDArray[np.float32]]:
 
     Weights are uniform in ±√(6 / (fan_in + fan_out)) (Glorot and Bengio, 2010), biases in ±1/√fan_in, which is torch's
     default, where fan_in and fan_out are the numbers of inputs and outputs times the size of the kernel. NumPy draws
-    them for every framework, so that a seed means the same network everywhere.
+    the weights for every framework, so that a seed means the same network everywhere.
 
     Raises `ValueError` for a negative seed.
 
@@ -63,8 +63,7 @@ def lenet(seed: int) -> torch.nn.Module:
     """The network with the initial weights of `seed`, from images (N, 1, 28, 28) to ten logits (N, 10).
 
     5x5 convolution to 6 channels with padding 2, ReLU, 2x2 max pooling, 5x5 convolution to 16, ReLU, 2x2 max pooling,
-    then layers of 120, 84 and 10, with ReLU between: 61,706 parameters. The state of torch's random generator stays as
-    it is.
+    then layers of 120, 84 and 10, with ReLU between: 61,706 parameters. The state of torch's random generator stays unchanged.
 
     >>> sum(p.numel() for p in lenet(seed=0).parameters())
     61706
@@ -79,7 +78,7 @@ def lenet(seed: int) -> torch.nn.Module:
 def lenet_of_torch(seed: int) -> torch.nn.Module:
     """The network of `lenet` with the initial weights that torch itself draws after `torch.manual_seed(seed)`.
 
-    Weights and biases are then uniform in ±1/√fan_in. The state of torch's random generator stays as it is.
+    Weights and biases are then uniform in ±1/√fan_in. The state of torch's random generator stays unchanged.
 
     >>> float(lenet_of_torch(seed=0).fc3.bias.detach().abs().max()) < 84**-0.5
     True
@@ -88,12 +87,12 @@ def lenet_of_torch(seed: int) -> torch.nn.Module:
     from torch import nn
 
     with torch.random.fork_rng(devices=[]):
-        # Not torch.manual_seed, which would change the random state of the caller's other devices, too.
+        # Not torch.manual_seed, which would change the random state of the caller's further devices, too.
         torch.default_generator.manual_seed(seed)
         network = nn.Sequential(
             OrderedDict[str, nn.Module](
                 conv1=nn.Conv2d(1, 6, kernel_size=5, padding=2),
-                # ReLU and maximum give the same in either order, bit by bit, and after it there is a quarter to do.
+                # ReLU and maximum give the same in either order, bit by bit, and after the maximum a quarter of the work is left.
                 pool1=nn.MaxPool2d(2),
                 relu1=nn.ReLU(),
                 conv2=nn.Conv2d(6, 16, kernel_size=5),
@@ -107,13 +106,13 @@ def lenet_of_torch(seed: int) -> torch.nn.Module:
                 fc3=nn.Linear(84, 10),
             )
         )
-    # Convolutions on a CPU are a quarter faster so, and what they give follows the layout of their weights.
+    # Convolutions on a CPU are a quarter faster so, and their results follow the layout of their weights.
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network
 
 
 def lenet_in(framework: str, seed: int) -> Any:
-    """The same network in another framework, as `Task.network` has it.
+    """The same network in a further framework, in the form of `Task.network`.
 
     Raises `ValueError` for a framework in which there is none.
     """

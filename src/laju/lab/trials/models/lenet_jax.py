@@ -22,7 +22,7 @@ def lenet(
     """The network with these weights as a pair (parameters, apply).
 
     Args:
-        weights: by the names and in the layout of torch, as `initial_weights` gives them.
+        weights: by the names and in the layout of torch, from `initial_weights`.
     """
     return {name: jnp.asarray(array) for name, array in weights.items()}, apply
 
@@ -43,7 +43,7 @@ def apply(parameters: Parameters, images: jax.Array) -> jax.Array:
 
 
 def _convolution(x: jax.Array, weight: jax.Array) -> jax.Array:
-    """The convolution of (channels, rows, columns, N) as one product with the shifted windows.
+    """The convolution of (channels, rows, columns, N) as a product with the shifted windows.
 
     XLA has no quick convolution for the CPU: `jax.lax.conv` and its gradients take several times as long as this.
     """

@@ -1,4 +1,4 @@
-"""The lab's LeNet in Keras, on TensorFlow, and the one of the chapter's TensorFlow tab."""
+"""The lab's LeNet in Keras, on TensorFlow, and the LeNet of the chapter's TensorFlow tab."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def lenet(weights: Mapping[str, npt.NDArray[np.float32]]) -> Any:
     """A built Keras model with these weights, from images (N, 1, 28, 28) to ten logits (N, 10).
 
     Args:
-        weights: by the names and in the layout of torch, as `initial_weights` gives them.
+        weights: by the names and in the layout of torch, from `initial_weights`.
     """
-    # The zeros keep it from drawing random numbers.
+    # Zeros, as any further initializer would draw random numbers.
     model = _network(keras.layers.MaxPooling2D, "relu", lambda: "zeros")
     for name, array in weights.items():
         layer, kind = name.split(".")
@@ -39,7 +39,7 @@ def lenet_of_the_tab(seed: int) -> Any:
     """The network of the chapter's TensorFlow tab, a built Keras model from images (N, 1, 28, 28) to ten logits (N, 10).
 
     Average pooling, ReLU, and a sigmoid in the layer of 84; Glorot-uniform weights and zero biases, which are Keras' defaults.
-    The weights are those that Keras draws after `keras.utils.set_random_seed(seed)`.
+    Keras draws the weights, after `keras.utils.set_random_seed(seed)`.
     """
     # Keras seeds an initializer that has no seed by a number from Python's generator, in this range.
     seeds = random.Random(seed)

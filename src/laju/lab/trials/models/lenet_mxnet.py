@@ -1,6 +1,6 @@
-"""The chapter's LeNet as a Gluon block, with the lab's weights or those of the chapter's MXNet tab.
+"""The chapter's LeNet as a Gluon block, with the lab's weights or the weights of the chapter's MXNet tab.
 
-It is loaded by its path in MXNet's environment, so it imports nothing of laju.
+The file is loaded by its path in MXNet's environment, so no import of laju is allowed.
 """
 
 from __future__ import annotations

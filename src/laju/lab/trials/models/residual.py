@@ -34,8 +34,8 @@ class _Block(nn.Module):
 def residual(classes: int, widths: Sequence[int] = (16, 32, 64), blocks: int = 1) -> nn.Module:
     """A residual network from images (N, 3, height, width) to logits (N, classes).
 
-    A 3×3 convolution, then for each of `widths` that many `blocks` of two 3×3 convolutions and a connection around them, the
-    first with stride 2, then the mean over all places and one linear layer. Weights are drawn from N(0, 2 / (fan_out)), from
+    A 3×3 convolution, then for each of `widths` that many `blocks` of two 3×3 convolutions and a skip connection, the first with
+    stride 2, then the mean over all positions and a linear layer. Weights are drawn from N(0, 2 / (fan_out)), from
     torch's random state.
 
     Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016.

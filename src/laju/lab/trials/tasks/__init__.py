@@ -1,4 +1,4 @@
-"""Tasks: what to train. `Digits` needs no download, `FashionMNIST` is the chapter's; subclass `Task` for your own."""
+"""Tasks for training: `Digits` needs no download, `FashionMNIST` is the chapter's; subclass `Task` for your own."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TASKS = (Digits.name, FashionMNIST.name)
 
 
 def get_task(name: str, data_dir: str | os.PathLike[str] | None = None) -> Task:
-    """The task of this name, one of `TASKS`, with its files in the folder `data_dir` if it takes files.
+    """The task of this name, a name in `TASKS`, with its files in the folder `data_dir` if the task takes files.
 
     Raises `ValueError` for an unknown name or a folder given to a task that takes none, and `DataError` for a folder
     that lacks a file.
@@ -52,7 +52,7 @@ def get_task(name: str, data_dir: str | os.PathLike[str] | None = None) -> Task:
 def read_task(task: object, data_dir: str | os.PathLike[str] | None = None) -> Task:
     """A task, given itself or by name; `data_dir` is for names.
 
-    Raises `TypeError` for anything else, and what `get_task` raises.
+    Raises `TypeError` for anything else, and the errors of `get_task`.
 
     >>> read_task("digits")
     Digits()

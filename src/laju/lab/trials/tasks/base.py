@@ -1,4 +1,4 @@
-"""What a task is: images (or other inputs) with labels, a model to train on them, and a loss.
+"""A task: images (or further inputs) with labels, a model to train, and a loss.
 
 Everything that trains takes a `Task`; write a subclass to compare schedules on data and a model of your own.
 """
@@ -23,7 +23,7 @@ Indices = npt.NDArray[np.int64]
 
 
 class DataError(ValueError):
-    """Data that are missing, damaged or do not fit together; the message names the file and what is wrong with it."""
+    """Data that are missing, damaged or do not fit together; the message names the file and its fault."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +74,7 @@ class Data:
         digest = hashlib.sha256(f"classes={self.classes}".encode())
         for name in ("train_inputs", "train_labels", "test_inputs", "test_labels"):
             array = getattr(self, name)
-            # Little-endian on every machine, so that the same data agree wherever they are.
+            # Little-endian on every machine, so that the same data agree everywhere.
             array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
             digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
             digest.update(array.data)
@@ -90,9 +90,9 @@ def permutation(seed: int, epoch: int, samples: int) -> Indices:
 class Task(abc.ABC):
     """Something to train: data, a model and a loss, the same for every schedule that is compared.
 
-    A subclass gives `name`, `data` and `model`; it may set `batch_size` and override `loss` and `correct`. Two things
-    are asked of it. `data` is called often, so it should load once and keep the result, in a `cached_property`: cached
-    properties stay behind when a task is pickled, so that it travels to another process without its arrays. And `model`
+    A subclass gives `name`, `data` and `model`; it may set `batch_size` and override `loss` and `correct`. There are two
+    requirements. `data` is called often, so `data` should load once and keep the result, in a `cached_property`: cached
+    properties stay behind when a task is pickled, so that a task travels to another process without its arrays. And `model`
     must depend on nothing but the seed.
 
     >>> from functools import cached_property
@@ -123,11 +123,11 @@ class Task(abc.ABC):
     @property
     @abc.abstractmethod
     def name(self) -> str:
-        """What the task is called; a new name makes earlier results of the task not count any more."""
+        """The name of the task; a new name makes earlier results of the task count no longer."""
 
     @property
     def batch_size(self) -> int:
-        """How many samples one update sees, unless the user says otherwise."""
+        """How many samples an update sees, unless the user says otherwise."""
         return 64
 
     @abc.abstractmethod
@@ -149,7 +149,7 @@ class Task(abc.ABC):
     def network(self, framework: str, seed: int) -> Any:
         """The same model, with the same weights, in another framework than torch.
 
-        - "tensorflow": a built Keras model, from inputs as `Data` has them to logits.
+        - "tensorflow": a built Keras model, from inputs in the form of `Data` to logits.
         - "jax": a pair (parameters, apply); `apply(parameters, inputs)` are logits.
         - "mxnet": a pair ("path of a Python file:function", arrays by name); MXNet runs in another process, which calls the
           function with the arrays and gets a Gluon block, from inputs to logits.
@@ -162,9 +162,9 @@ class Task(abc.ABC):
         )
 
     def batches(self, seed: int, epoch: int, batch_size: int) -> list[Indices]:
-        """The training examples of each update of an epoch: a permutation of all of them, cut into batches.
+        """The training examples of each update of an epoch: a permutation of all examples, cut into batches.
 
-        The last batch may be smaller. The permutation depends on `seed`, `epoch` and the number of examples alone, so it is the
+        The last batch may be smaller. The permutation depends on `seed`, `epoch` and the number of examples alone, and so is the
         same for every schedule and framework. A task whose data come in another order overrides this; each example must come
         once an epoch.
 
@@ -181,7 +181,7 @@ class Task(abc.ABC):
         return ""
 
     def validation(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-        """Inputs and labels, as `Data` has them, that are neither trained on nor tested with; a rule decides by the loss on them.
+        """Inputs and labels, in the form of `Data`, for neither training nor testing; a rule decides by their loss.
 
         Raises `ValueError` where the task has none, as by default.
         """
@@ -201,7 +201,7 @@ class Task(abc.ABC):
 
     @property
     def engine(self) -> str:
-        """What trains it in torch: "torch" with all data in memory, or "accelerate", see `laju.lab.engines.accelerate`."""
+        """The trainer in torch: "torch" with all data in memory, or "accelerate", see `laju.lab.engines.accelerate`."""
         return "torch"
 
     def labels(self, part: Part) -> npt.NDArray[np.int64]:
@@ -211,12 +211,12 @@ class Task(abc.ABC):
     def inputs(
         self, part: Part, indices: npt.NDArray[np.int64], drawn: tuple[int, int] | None = None
     ) -> npt.NDArray[np.float32]:
-        """The inputs of some examples, as `Data` has them; a task that does not fit in memory reads them here, and has `labels`.
+        """The inputs of some examples, in the form of `Data`; a task too large for memory reads files here, and has `labels`.
 
         Args:
             part: "train" or "test".
             indices: which.
-            drawn: (seed, epoch) for what is random in training inputs, so that it is the same for every schedule.
+            drawn: (seed, epoch) for random effects in training inputs, which are then the same for every schedule.
         """
         data = self.data()
         return (data.train_inputs if part == "train" else data.test_inputs)[indices]
@@ -241,15 +241,15 @@ class Task(abc.ABC):
 
     @property
     def resolution(self) -> float:
-        """The smallest difference of two test accuracies: one test example; 0 where their number is not known."""
+        """The smallest difference of two test accuracies: a single test example; 0 where their number is not known."""
         return 1 / len(self.labels("test"))
 
     @functools.cached_property
     def fingerprint(self) -> str:
         """SHA-256, in hexadecimal, over the qualified name of the class, the name of the task and its data.
 
-        The same data agree wherever they were read from. The model and the loss are not looked at: give a task another
-        `name` when you change them.
+        The same data agree wherever read from. The model and the loss are not looked at: give a task another `name` when you
+        change them.
         """
         content = "\0".join((type(self).__qualname__, self.name, self.data().fingerprint))
         return hashlib.sha256(content.encode()).hexdigest()

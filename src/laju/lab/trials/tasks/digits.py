@@ -65,8 +65,8 @@ def _enlarged(images: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
     Pixels are areas: the middle of pixel i of 20 lies at (i + 1/2)·8/20 - 1/2 = (4i - 3)/10 of the 8, cut off at the
     outermost middles, so that the picture is neither shifted nor stretched (as `scipy.ndimage.zoom(grid_mode=True)` and
-    `torch.nn.functional.interpolate(align_corners=False)` do it). All weights are multiples of 1/10, so integers give
-    the exact result, hence the same fingerprint on every machine.
+    `torch.nn.functional.interpolate(align_corners=False)` do). All weights are multiples of 1/10, so integers give the exact
+    result, hence the same fingerprint on every machine.
     """
     place = np.clip(4 * np.arange(20) - 3, 0, 7 * 10)
     # The weight of source pixel j in tenths falls from 10 at j to 0 at its neighbours.

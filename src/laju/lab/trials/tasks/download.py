@@ -1,4 +1,4 @@
-"""Fetching a file once, whole and right, whatever the network, the mirrors and other processes do.
+"""Fetch a file once, complete and verified, whatever the network, the mirrors and concurrent processes do.
 
 Written on urllib because the libraries that verify and cache (pooch, torchvision) begin a broken transfer again from
 its start.
@@ -20,10 +20,10 @@ CHUNK = 1 << 16
 
 
 class DownloadError(DataError, OSError):
-    """No mirror gave the file; the message lists them with what went wrong at each, and what to do instead."""
+    """No mirror gave the file; the message lists the mirrors with their failures, and the remedy."""
 
     def __reduce__(self) -> tuple[type[DownloadError], tuple[object, ...]]:
-        # tblib, by which clusters send errors, would else make it by a __new__ that is not its own.
+        # tblib, by which clusters send errors, would else call a __new__ of a base class.
         return type(self), self.args
 
 
@@ -45,11 +45,11 @@ def fetch(
     timeout: float = 30.0,
     hint: str = "",
 ) -> Path:
-    """The path of `folder`/`name`, downloaded from the first of `urls` that gives it unless it is already there.
+    """The path of `folder`/`name`, downloaded from the first of `urls` that has the file unless already there.
 
-    `checksum` is "sha256:..." or "md5:..." in hexadecimal; content with another one never gets the file's name. What
-    has arrived before an interruption, even a kill, is kept as `name`.part, and the next attempt asks for the rest
-    only, from whichever mirror. Processes that want the same file at once wait for the one that downloads it.
+    `checksum` is "sha256:..." or "md5:..." in hexadecimal; content with a different checksum never gets the file's name. Bytes
+    that arrived before an interruption, even a kill, are kept as `name`.part, and the next attempt asks for the rest only, from
+    whichever mirror. Processes that want the same file at once wait for the process that downloads the file.
     `timeout`, in seconds, is for each wait for the network. Raises `DownloadError`, ending with `hint`, if every mirror
     fails.
     """
@@ -64,7 +64,7 @@ def fetch(
         return target
     folder.mkdir(parents=True, exist_ok=True)
     failures = []
-    # The lock belongs to the process, so the system releases it however the process ends.
+    # The lock belongs to the process, so the system releases the lock however the process ends.
     with FileLock(folder / f"{name}.lock"):
         if _digest(target, algorithm) == expected:
             return target
@@ -85,11 +85,11 @@ def fetch(
 
 
 class _MirrorFailed(Exception):
-    """Why one mirror did not give the file."""
+    """Why a mirror did not give the file."""
 
 
 def _download(url: str, part: Path, algorithm: str, expected: str, timeout: float) -> None:
-    """Complete `part` from one mirror, for as long as each new connection brings it forward."""
+    """Complete `part` from a mirror, for as long as each new connection adds bytes."""
     from_here = _size(part) == 0
     while True:
         before = _size(part)
@@ -106,12 +106,12 @@ def _download(url: str, part: Path, algorithm: str, expected: str, timeout: floa
         part.unlink(missing_ok=True)
         if from_here:
             raise _MirrorFailed(f"wrong {algorithm}: expected {expected}, found {found} ({size:,} bytes)")
-        # The beginning came from another mirror or an earlier attempt, so this one may be right: ask it for the whole.
+        # The beginning came from another mirror or an earlier attempt, so this mirror may be right: ask for the whole file.
         from_here = True
 
 
 def _transfer(url: str, part: Path, timeout: float) -> bool:
-    """Read one response to its end into `part`; true if it was the whole file rather than the rest of it."""
+    """Read a response to its end into `part`; true for the whole file, false for the rest of the file."""
     start = _size(part)
     headers = {"User-Agent": "laju", "Accept-Encoding": "identity"}
     if start:
@@ -120,7 +120,7 @@ def _transfer(url: str, part: Path, timeout: float) -> bool:
         response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout)
     except urllib.error.HTTPError as error:
         if error.code == 416 and start:
-            return False  # there is nothing after what we have: the checksum will tell whether it is the file
+            return False  # there is nothing after the bytes so far: the checksum decides whether the file is complete
         raise _MirrorFailed(f"HTTP {error.code} {error.reason}") from error
     except (OSError, http.client.HTTPException) as error:
         raise _MirrorFailed(str(getattr(error, "reason", error)) or type(error).__name__) from error

@@ -18,8 +18,8 @@ from laju.lab.trials.tasks.idx import read_idx
 if TYPE_CHECKING:
     import torch
 
-# The digests of the files whose MD5s the README of zalandoresearch/fashion-mnist publishes; SHA-256 because one of the
-# mirrors speaks plain HTTP only.
+# The digests of the files whose MD5s the README of zalandoresearch/fashion-mnist publishes; SHA-256 because a mirror speaks plain
+# HTTP only.
 FILES = {
     "train-images-idx3-ubyte.gz": "sha256:3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
     "train-labels-idx1-ubyte.gz": "sha256:a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
@@ -39,7 +39,7 @@ class FashionMNIST(Task):
     """Fashion-MNIST with the LeNet of the chapter.
 
     The four official files are read from the folder `data_dir`, compressed (`train-images-idx3-ubyte.gz`, ...) or not
-    (without `.gz`); they may hold fewer images than the official ones. Without a folder they are downloaded, once, to
+    (without `.gz`); fewer images than in the official files are allowed. Without a folder the files are downloaded, once, to
     the cache folder (`$LAJU_CACHE`, else the user's cache folder). Pixels 0 to 255 become values in
     [0, 1], of shape (N, 1, 28, 28).
 

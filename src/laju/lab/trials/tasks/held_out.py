@@ -1,4 +1,4 @@
-"""A task with a validation part, for what decides by a loss while it trains."""
+"""A task with a validation part, for rules that decide by a loss during training."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class HeldOut(Task):
     """A task less every n-th of its training examples, which become its validation part; its test part stays as it is.
 
     Args:
-        task: what is trained otherwise.
+        task: the task to train in all further respects.
         every: n, at least 2; example n - 1 is the first that is held out.
 
     Raises:

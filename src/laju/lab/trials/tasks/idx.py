@@ -1,6 +1,6 @@
 """The IDX file format, in which MNIST and its successors are published.
 
-Two zero bytes, one for the type, one for the number of axes, their lengths as big-endian 32-bit integers, then the
+Two zero bytes, a byte for the type, a byte for the number of axes, their lengths as big-endian 32-bit integers, then the
 values in C order, big-endian. The format is described at the end of http://yann.lecun.com/exdb/mnist/.
 """
 
@@ -25,8 +25,8 @@ TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">
 def read_idx(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
     """The array in an IDX file, compressed with gzip or not, in the shape and type that its header states.
 
-    Whether the file is compressed is told from its content, not from its name. Raises `DataError` if it is not such a
-    file, is damaged, ends too early or goes on too long, and `OSError` if it cannot be read at all.
+    Compression is detected from the content, not from the name. Raises `DataError` if the file is not such a file, is damaged,
+    ends too early or goes on too long, and `OSError` if it cannot be read at all.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Any folder of images with a folder for each class, as ImageNet is laid out, and any torch model for them."""
+"""Any folder of images with a folder for each class, in ImageNet's layout, and any torch model for such images."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ Network = str | Callable[[int], "torch.nn.Module"]
 class Accelerated:
     """How Accelerate trains a task: in which precision, with how many processes, and in how many pieces an update.
 
-    A trial's batch size is of one update, whatever these are: it is split over the processes, and each splits its part
-    into `accumulate` micro-batches, of whose gradients the mean over all examples is taken.
+    A trial's batch size is the size of an update, whatever these settings: the batch is split over the processes, and each splits
+    its part into `accumulate` micro-batches, of whose gradients the mean over all examples is taken.
 
     Args:
         mixed_precision: "no", "bf16", or "fp16" (on a GPU).
         accumulate: micro-batches an update, in each process.
-        processes: that share an update's examples, started on this machine; those of `torchrun` or `accelerate launch`,
-            where one of these has started this process.
-        workers: processes that read data, for each of those that train; 0 to read between the updates.
+        processes: that share an update's examples, started on this machine; the processes of `torchrun` or `accelerate launch`,
+            where either has started this process.
+        workers: processes that read data, for each process that trains; 0 to read between the updates.
         cpu: leave a GPU alone.
 
     >>> Accelerated(mixed_precision="bf16", accumulate=4)
@@ -75,9 +75,10 @@ class ImageFolder(Task):
     An image is made upright as its camera says, brought to RGB, resized so that its shorter side is `size` / `crop` pixels,
     and its middle `size` × `size` pixels become (value / 255 - mean) / std. With `augment`, a training image is instead
     an area of 8 % to 100 % of the picture, of an aspect from 3:4 to 4:3, and mirrored every second time, drawn anew in
-    every epoch from the seed. Files of other suffixes than images', and hidden ones, are no images.
+    every epoch from the seed. Files with a suffix that is no image's, and hidden files, are no images.
 
-    Without `accelerated` the images are held in memory, decoded once. With it they are read when an update needs them.
+    Without `accelerated` the images are held in memory, decoded once. With `accelerated` images are read when an update needs
+    them.
 
     Args:
         path: the folder.
@@ -86,12 +87,12 @@ class ImageFolder(Task):
         size: pixels of a side that the model sees.
         crop: the part of the shorter side that is seen of a test image.
         augment: random crops and mirror images in training, which needs `accelerated`.
-        mean, std: of the channels red, green and blue, those of ImageNet by default.
+        mean, std: of the channels red, green and blue, ImageNet's by default.
         batch_size: images an update, unless the user says otherwise.
-        skip_unreadable: leave files out that are no readable images, which takes the time to decode every one; `skipped` has
-            them. Otherwise the first such file that is met is an error.
-        accelerated: how Accelerate is to train it; None for the lab's own loop.
-        name: what the task is called; two functions that make models must differ in their own names or in this.
+        skip_unreadable: leave out files that are no readable images, which takes the time to decode every file; `skipped` lists
+            the files left out. Otherwise the first such file is an error.
+        accelerated: how Accelerate trains the task; None for the lab's own loop.
+        name: of the task; two functions that make models must differ in their own names or in this name.
 
     Raises:
         DataError: no such folder, another layout, a class without images, a single class, classes that differ between
@@ -99,7 +100,7 @@ class ImageFolder(Task):
         ModuleNotFoundError: the model's library is not installed.
         ValueError: an unknown library or another argument that cannot be used.
 
-    Source of the crops: Szegedy et al., "Going Deeper with Convolutions" (2015), as torchvision has them.
+    Source of the crops: Szegedy et al., "Going Deeper with Convolutions" (2015), in torchvision's form.
 
     >>> import tempfile
     >>> import torch
@@ -173,12 +174,12 @@ class ImageFolder(Task):
     def engine(self) -> str:
         return "torch" if self.accelerated is None else "accelerate"
 
-    # Not a cached property: the listing and its fingerprint travel with the task, so that no worker lists or reads it again.
+    # Not a cached property: the listing and its fingerprint travel with the task, so that no worker reads the folder again.
     @property
     def fingerprint(self) -> str:
         """SHA-256, in hexadecimal, over all that a trial's result depends on, the folder's own place and name left out.
 
-        Of up to 256 MiB of images it is over their contents, beyond that over their names and sizes.
+        Up to 256 MiB of images are hashed by content, more images by their names and sizes.
         """
         return self._digest
 
@@ -204,7 +205,7 @@ class ImageFolder(Task):
         )
 
     def file(self, part: Part, index: int) -> Path:
-        """One image's file."""
+        """The file of an image."""
         starts = self._starts[part]
         i = int(np.searchsorted(starts, index, side="right")) - 1
         folder, names = self._files[part][i]
@@ -217,7 +218,7 @@ class ImageFolder(Task):
         }
 
     def image(self, part: Part, index: int, random: np.random.Generator | None = None) -> npt.NDArray[np.float32]:
-        """One image as the model sees it: (3, size, size).
+        """An image as the model sees the image: (3, size, size).
 
         Args:
             part: "train" or "test".
@@ -254,12 +255,12 @@ class ImageFolder(Task):
         return Data(arrays["train"], self.labels("train"), arrays["test"], self.labels("test"), self.classes)
 
     def model(self, seed: int) -> torch.nn.Module:
-        """A freshly initialised model; torch's random state stays as it is.
+        """A freshly initialised model; torch's random state stays unchanged.
 
         Raises:
             ModuleNotFoundError: the model's library is not installed.
-            ImportError: it is, but cannot be used with this torch.
-            ValueError: it has no such model.
+            ImportError: the library is installed, but cannot be used with this torch.
+            ValueError: the library has no such model.
         """
         import torch
 
@@ -281,7 +282,7 @@ class ImageFolder(Task):
         """Find out now whether the model takes the images, and has an output for each class.
 
         Raises:
-            ValueError: it does not.
+            ValueError: the model refuses the images, or has another number of outputs.
         """
         import torch
 
@@ -363,7 +364,7 @@ Listing = list[tuple[Path, tuple[str, ...]]]
 
 
 def _listing(train: Path, test: Path) -> tuple[tuple[str, ...], dict[Part, Listing]]:
-    """The names of the classes, and for both parts each class's folder with the images in it, all sorted."""
+    """The names of the classes, and for both parts each class's folder with the folder's images, all sorted."""
     classes = {part: _classes(part) for part in (train, test)}
     names = tuple(classes[train])
     if len(names) == 1:
@@ -387,7 +388,7 @@ def _classes(part: Path) -> dict[str, tuple[Path, tuple[str, ...]]]:
 
 
 def _images(folder: Path) -> tuple[str, ...]:
-    """The images in a class's folder and those below it, by their path from it."""
+    """The images in a class's folder and in all folders below, by their relative path."""
     found: list[str] = []
     others: list[str] = []
     for place, below, names in os.walk(folder, followlinks=True):
@@ -417,7 +418,7 @@ def _opened(file: Path) -> Image.Image:
             return ImageOps.exif_transpose(image).convert("RGB")
     except FileNotFoundError:
         raise DataError(f"{file} is no longer there") from None
-    # What Pillow raises for damaged files depends on the format.
+    # The error that Pillow raises for damaged files depends on the format.
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise DataError(
             f"{file} is not a readable image ({str(error) or type(error).__name__}); repair or remove it, or give "
@@ -493,7 +494,7 @@ def _default(classes: int) -> torch.nn.Module:
 
 
 def _called(model: Any, name: str | None) -> str:
-    """What a model is called in a task's name and fingerprint."""
+    """The name of a model in a task's name and fingerprint."""
     if isinstance(model, str):
         library, colon, rest = model.partition(":")
         if library not in LIBRARIES or not colon or not rest:
@@ -530,7 +531,7 @@ def _made(network: Network, classes: int) -> torch.nn.Module:
             else:
                 from torchvision import models
 
-                known = models.list_models(module=models)  # those that classify images
+                known = models.list_models(module=models)  # models that classify images
     except MissingPackage:
         raise
     except (RuntimeError, OSError, ImportError, AttributeError) as error:  # a build for another torch

@@ -1,7 +1,7 @@
 """The networks, initial weights and orders of data of the chapter's three tabs, on the data of another task.
 
 The text of the chapter has its code in three tabs, PyTorch, MXNet and TensorFlow, and these do not train the same network. The
-common tasks train none of the three; they have one network with the same initial weights in every framework.
+common tasks train none of the three, but a single network with the same initial weights in every framework.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Tab(Task):
-    """The data of `task` with the network of a tab, which is in one framework alone."""
+    """The data of `task` with the network of a tab, which is in a single framework alone."""
 
     task: Task
 
