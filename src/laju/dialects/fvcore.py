@@ -290,8 +290,7 @@ def CompositeParamScheduler(
     *,
     max_iter: int | None = None,
 ) -> Schedule | Made:
-    """Schedulers in sequence, each for its share of the run: "rescaled" schedulers from their beginning to their end, "fixed"
-    schedulers as if running since the beginning.
+    """Schedulers in sequence, each for its share of the run: "rescaled" to that share, or "fixed", running from the run's start.
 
     The next scheduler is in force where `where` + 1e-6 is above the sum of the lengths before. In the last 1e-6 before that sum a
     "rescaled" scheduler is asked for a time before its beginning; here its first value holds there.

@@ -139,8 +139,7 @@ def TanhLRScheduler(
     warmup_prefix: bool = False,
     t_in_epochs: bool = True,
 ) -> Schedule:
-    """Cycles lr_min + (lr·γⁱ - lr_min)·(1 - tanh(lb + (ub - lb)·t/T))/2; a warmup over the cycles leads to their value at its
-    end.
+    """Cycles lr_min + (lr·γⁱ - lr_min)·(1 - tanh(lb + (ub - lb)·t/T))/2; a warmup leads to the cycle's value at its end.
 
     Args:
         lb, ub: where tanh begins and ends.

@@ -190,8 +190,7 @@ class Prior:
         return amplitudes(self._tracks)
 
     def judges_of_twins(self, share: float) -> Judges | None:
-        """The evidence of the runs on a run that no law describes: each run judges alone, however badly a law describes the
-        run."""
+        """The evidence of the runs on a run that no law describes: each judges alone, whatever the law's fit."""
         key = (round(share, 2), "twins")
         if key not in self._judged:
             names = [str(i) for i in range(len(self.runs))]

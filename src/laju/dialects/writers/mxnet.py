@@ -14,8 +14,7 @@ from laju.inspect.outline import Outline
 
 
 def suggestions(outline: Outline) -> Iterator[Suggestion]:
-    """Calls of MXNet's schedulers, which a Trainer asks from 1 on: a curve is an update ahead, so the call begins an update
-    early."""
+    """Calls of MXNet's schedulers, which a Trainer asks from 1 on: curves are an update ahead, so calls begin an update early."""
     warm, rest = outline.warmup, outline.rest
     up: dict[str, Any] = {}
     before = 0

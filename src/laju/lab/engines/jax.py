@@ -1,4 +1,4 @@
-"""Trials in JAX: `optax.sgd` with a compiled schedule, and no read of a result before a record needs the result.
+"""Trials in JAX: compiled updates of `optax.sgd` with the schedule itself, and no read of a result before its record.
 
 Momentum is optax's trace, which is torch's: v ← μv + g, w ← w - ηv. The weight decay is added to the gradient first.
 """

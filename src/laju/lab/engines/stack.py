@@ -432,9 +432,7 @@ def _single(
 
 
 def _channels_last(tensor: torch.Tensor) -> torch.Tensor:
-    if (
-        tensor.ndim == 4 and tensor.shape[1] == 1
-    ):  # both layouts are the same, and the strides are to name channels-last
+    if tensor.ndim == 4 and tensor.shape[1] == 1:  # both layouts are the same; strides are to name channels-last
         return tensor.squeeze(1).unsqueeze(-1).movedim(-1, 1)
     return images_last(tensor)
 

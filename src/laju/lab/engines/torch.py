@@ -1,5 +1,4 @@
-"""Trials in PyTorch: data resident as tensors, no per-image Python work, and no read of a result before a record needs the
-result."""
+"""Trials in PyTorch: data resident as tensors, no per-image Python work, and no read of a result before its record."""
 
 from __future__ import annotations
 
@@ -74,9 +73,7 @@ class Training:
         task = self.task = trial.task
         _seed(trial.seed)
         data = task.data()
-        _seed(
-            trial.seed
-        )  # again: the data are not read for every trial, and reading data may have drawn random numbers
+        _seed(trial.seed)  # again: the data are not read for every trial, and reading may have drawn random numbers
         self.inputs, self.labels = _tensor(data.train_inputs), _tensor(data.train_labels)
         self.test = _tensor(data.test_inputs), _tensor(data.test_labels)
         self.model = task.model(trial.seed)

@@ -87,8 +87,7 @@ class Pace:
 
 
 class Palette:
-    """Gives every running trial a colour of `laju.view.plot.PALETTE`: its schedule's colour, unless another trial has that
-    colour."""
+    """Gives every running trial a colour of `laju.view.plot.PALETTE`: its schedule's colour, unless taken."""
 
     def __init__(self) -> None:
         self._schedules: dict[str, int] = {}

@@ -18,7 +18,7 @@ _SHARE = 0.05
 
 
 class Endings:
-    """Forecasts of the running trials' training losses, made in turn in a process of its own."""
+    """Forecasts of the running trials' training losses, made in turn in a process of their own."""
 
     def __init__(self) -> None:
         self._process: Process | None = None

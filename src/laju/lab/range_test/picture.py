@@ -16,8 +16,7 @@ _DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
 
 
 def picture(result: RangeTest, *, title: str | None = None) -> Picture:
-    """Draw a range test: points are losses, thin lines the smoothed losses of each seed, the thick line their mean over the
-    seeds.
+    """Draw a range test: points are losses, thin lines the smoothed losses of each seed, the thick line their mean.
 
     A suggestion is an upright line, and its interval a bar across that line; crosses at the top are where seeds diverged.
     """

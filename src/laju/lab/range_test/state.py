@@ -29,9 +29,7 @@ _OWNED = (torch.nn.Module, torch.optim.Optimizer, LRScheduler, DataLoader, Sampl
 _INHERITING = (dict, list, set, deque, tuple, frozenset, torch.Tensor, np.ndarray)
 _CALLED = (types.FunctionType, types.MethodType, functools.partial)
 _LONG = 10_000  # a container of more, such as a data set's list of files, is kept but not searched
-_FOREIGN = {*sys.stdlib_module_names, "torch", "numpy"} - {
-    "__main__"
-}  # these modules' objects hold nothing of the user's
+_FOREIGN = {*sys.stdlib_module_names, "torch", "numpy"} - {"__main__"}  # their objects hold nothing of the user's
 
 Restore = Callable[[], None]
 
@@ -260,8 +258,7 @@ def _global_random_state() -> Restore:
 
 
 class OneInterrupt:
-    """In the block, the first Ctrl-C goes through at once, but not while `held`; every further Ctrl-C waits for the block's
-    end."""
+    """In the block, the first Ctrl-C goes through at once, but not while `held`; any further Ctrl-C waits for the end."""
 
     def __init__(self) -> None:
         self._holding = self._gone = False

@@ -260,9 +260,7 @@ def _rates(ax: Any, comparison: Comparison, points: int) -> list[Any]:
 
 def _curves(ax: Any, comparison: Comparison, panel: str) -> list[Any]:
     lines, means_shown, failed = [], [], []
-    faint = (
-        0.15 if len(comparison.schedules) <= len(PALETTE) else 0.06
-    )  # many bands on top of each other would hide the lines
+    faint = 0.15 if len(comparison.schedules) <= len(PALETTE) else 0.06  # many overlaid bands would hide the lines
     for k, (i, name) in enumerate(zip(looks(comparison), comparison.schedules, strict=True)):
         style = line_style(i)
         finished: dict[float, list[float]] = {}

@@ -37,8 +37,7 @@ def evidence(difference: Estimate | None) -> Evidence:
 
 
 def claim(difference: Estimate | None, *, above: Words, below: Words, otherwise: Words) -> Words:
-    """The words for a difference: `above` where shown to be above zero, `below` where shown below, `otherwise` in all further
-    cases.
+    """The words for a difference: `above` where shown to be above zero, `below` where shown below, else `otherwise`.
 
     A sentence that calls a result better, larger or worse takes its words from here, and so claims no more than the
     interval.

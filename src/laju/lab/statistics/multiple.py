@@ -1,9 +1,9 @@
 """Several comparisons at once: the evidence of a difference when many were looked at.
 
-Holm's step-down of paired t tests, each with the spread of its own differences. Dunnett's test pools the spread, and schedules
-do not share a spread: with six schedules whose spreads differ (standard deviations log-normal, σ = 0.8) Dunnett's test is wrong
-in 11 % of comparisons instead of 5 %. The maximum of correlated t values, with correlations from three seeds, does so in 12 %,
-Holm in 5 %. Three seeds have eight changes of sign, so a permutation test could not give p below 1/4.
+Holm's step-down of paired t tests, each with the spread of its own differences. Dunnett's test pools the spread, and schedules do
+not share a spread: with six schedules whose spreads differ (standard deviations log-normal, σ = 0.8) Dunnett's test finds false
+differences in 11 % of comparisons instead of 5 %. The maximum of correlated t values, with correlations from three seeds, does so
+in 12 %, Holm in 5 %. Three seeds have eight changes of sign, so a permutation test could not give p below 1/4.
 """
 
 from __future__ import annotations

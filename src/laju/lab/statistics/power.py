@@ -1,4 +1,4 @@
-"""How many seeds show a difference."""
+"""The number of seeds needed to show a difference."""
 
 from __future__ import annotations
 

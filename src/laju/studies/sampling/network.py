@@ -76,8 +76,7 @@ class Method:
         return stages(schedule, updates, _EXPLORE).temperature * self.temperature
 
     def samples(self, schedule: Schedule, updates: int) -> tuple[int, ...]:
-        """After which updates the network predicts: evenly over the second half of the run or of each cycle, or the last
-        update."""
+        """After which updates the network predicts: evenly over the second half of the run or each cycle, or the last."""
         from laju.sampling import stages
 
         if self.way == "SGD":
