@@ -61,7 +61,7 @@ def WarmupCosineLR(
     Args:
         max_iters: of the cosine.
 
-    All further arguments are as for `WarmupMultiStepLR`.
+    The other arguments are as for `WarmupMultiStepLR`.
 
     Source: detectron2 0.6, `solver/lr_scheduler.py`.
 

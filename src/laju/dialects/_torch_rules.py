@@ -250,7 +250,7 @@ def rule_of(schedule: Schedule) -> Any:
     """The rule that a schedule of this module was made by.
 
     Raises:
-        DialectError: a schedule of any further kind.
+        DialectError: a schedule of any other kind.
     """
     if not (isinstance(schedule, SystemSchedule) and schedule.system == "torch"):
         raise DialectError(

@@ -46,7 +46,7 @@ class System:
         counts: the unit of the scheduler's count, such as "calls of step()".
         schedulers: by the system's own names, in the order in which the module declares them.
         refused: schedulers that are no schedules, with the reason and laju's alternative.
-        aliases: further names for schedulers, such as "cosine" for "CosineLRScheduler".
+        aliases: other names for schedulers, such as "cosine" for "CosineLRScheduler".
         also: arguments that every scheduler takes last, with the only value that a schedule can have, such as last_epoch=-1.
     """
 
@@ -146,7 +146,7 @@ _OTHER_NAMES = {
 
 
 def read(name: str, text: str, *, updates: int | None = None, **given: Any) -> Schedule:
-    """The schedule that a call to a system's scheduler, as text, stands for.
+    """Read a call to a system's scheduler, as text, as a schedule.
 
     The text is read from its syntax tree and never run: calls to the system's own schedulers, numbers, texts, lists and dicts. A
     leading path such as `torch.optim.lr_scheduler.` and an argument `optimizer` are passed over.

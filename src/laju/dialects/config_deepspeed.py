@@ -9,7 +9,7 @@ from typing import Any
 from laju.dialects.base import DialectError, call, system
 from laju.dialects.configs import Configured, constant, fact, mapping, no_other_rates
 
-# Keys that no further system's file has at its top.
+# Keys that no other system's file has at its top.
 _OWN = {"train_micro_batch_size_per_gpu", "zero_optimization", "zero_allow_untested_optimizer", "steps_per_print"}
 
 # The values that the trainers of Transformers and Accelerate fill in for "auto"

@@ -25,7 +25,7 @@ def is_one(content: Any) -> bool:
 
 
 def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
-    """The schedule of updates; the fact `interval` says "step" or "epoch" where the file does not.
+    """The schedule of updates; the fact `interval` is "step" or "epoch", where the file has none.
 
     Raises:
         DialectError: as `read_config`; also several schedulers.

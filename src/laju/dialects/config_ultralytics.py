@@ -34,7 +34,7 @@ def is_one(content: Any) -> bool:
 
 
 def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
-    """The schedule of the weights at every batch; `updates_per_epoch` says how many batches an epoch has.
+    """The schedule of the weights at every batch; `updates_per_epoch` is the number of batches of an epoch.
 
     Raises:
         DialectError: as `read_config`; also a run whose length is a time, and a rate that the trainer chooses (optimizer "auto").

@@ -152,7 +152,7 @@ def read_config(
         )
     if not found.dialect:
         found = replace(found, dialect=_DIALECTS.get(system, "laju"))
-    for name in facts.keys() - asked.names - {"lr", "total", "updates_per_epoch"}:  # which every system may be told
+    for name in facts.keys() - asked.names - {"lr", "total", "updates_per_epoch"}:  # facts that every system may get
         known = sorted(asked.names)
         raise DialectError(
             f"the fact {name!r} has no place in this configuration of {system}{nearest(name, known)} "

@@ -243,7 +243,7 @@ def _title(target: str) -> str:
 
 
 def _read(text: str, origin: str, given: _Given, reader: str | None) -> Configured:
-    """The schedule that a text or a configuration stands for."""
+    """The schedule of a text or a configuration."""
     if origin == "laju":
         if given.lr is not None:
             raise DialectError("lr is the optimizer's rate, and the values of laju's schedules are rates: leave lr out")
@@ -280,7 +280,7 @@ def _read(text: str, origin: str, given: _Given, reader: str | None) -> Configur
 
 
 def _rates(dialect: System, given: str) -> tuple[bool, list[Any]]:
-    """Whether a scheduler in the text takes the optimizer's rate, and the rates that the text says itself."""
+    """Whether a scheduler in the text takes the optimizer's rate, and the rates that the text itself has."""
     try:
         tree = ast.parse(given, mode="eval")
     except (SyntaxError, RecursionError, MemoryError, ValueError):

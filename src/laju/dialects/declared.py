@@ -1,4 +1,4 @@
-"""Schedulers of further systems, declared: the signature alone has the valid values of each argument.
+"""Schedulers of other systems, declared: the signature alone has the valid values of each argument.
 
     @SYSTEM.declare
     def StepLR(lr: Rate, step_size: Annotated[int, integer("torch divides by it", nonzero=True)], gamma: float = 0.1) -> Schedule:
@@ -112,7 +112,7 @@ def fixed(valid: Any, hint: str) -> Check:
 
 
 def listed(item: Check | None, example: str = "[30, 60]") -> Check:
-    """A sequence, of which each item is checked."""
+    """A sequence whose items are checked."""
 
     def check(name: str, values: Any) -> list[Any]:
         if isinstance(values, str | bytes | Mapping | Schedule) or not isinstance(values, collections.abc.Iterable):
@@ -210,7 +210,7 @@ def by_steps(why: str, at: Callable[[int], float], rule: Any = None) -> Made:
 
 
 class SystemSchedule(Schedule):
-    """A schedule made by a scheduler of a further system: the values, the call, and the system's own rule.
+    """A schedule made by a scheduler of another system: the values, the call, and the system's own rule.
 
     A `SystemSchedule` is valid wherever a schedule is, and as a part of its own system's composite schedulers. Two are equal when
     their calls are the same, whatever plain schedule has the same values; copies and pickles are the same call, too.

@@ -49,7 +49,7 @@ def WarmupLR(
         warmup_min_lr: the first rate.
         warmup_max_lr: the last; the optimizer's rate by default.
         warmup_num_steps: W; a W of 1 is taken for 2.
-        warmup_type: "log" or "linear"; DeepSpeed takes any further text for "log", with a warning.
+        warmup_type: "log" or "linear"; DeepSpeed takes any other text for "log", with a warning.
 
     Raises:
         DialectError: a length that is not above 0, which DeepSpeed refuses.
@@ -78,7 +78,7 @@ def WarmupDecayLR(
         warmup_min_lr: the first and last rate.
         warmup_max_lr: the peak, whatever the optimizer's rate.
         warmup_num_steps: W; a W of 1 is taken for 2.
-        warmup_type: "log" or "linear"; DeepSpeed takes any further text for "log", with a warning.
+        warmup_type: "log" or "linear"; DeepSpeed takes any other text for "log", with a warning.
 
     Raises:
         DialectError: a length that is not above 0, which DeepSpeed refuses.
@@ -110,7 +110,7 @@ def WarmupCosineLR(
         warmup_min_ratio: the share that the warmup begins at, in update 1.
         warmup_num_steps: W; a W of 1 is taken for 2.
         cos_min_ratio: the share that is left.
-        warmup_type: "log" or "linear"; DeepSpeed takes any further text for "log", with a warning.
+        warmup_type: "log" or "linear"; DeepSpeed takes any other text for "log", with a warning.
 
     Raises:
         DialectError: a length that is not above 0, which DeepSpeed refuses.

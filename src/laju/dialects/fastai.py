@@ -111,7 +111,7 @@ def SchedPoly(
     n_epoch: int | None = None,
     n_iter: int | None = None,
 ) -> Schedule | Made:
-    """start + (end - start)·p^power. All further arguments are as for `SchedLin`.
+    """start + (end - start)·p^power. The other arguments are as for `SchedLin`.
 
     Args:
         power: of at least 0; fastai divides by 0 for a negative power.
@@ -174,7 +174,7 @@ def combined_cos(
 ) -> Schedule | Made:
     """Half a cosine from start to middle over the share `pct`, and another from there to the end.
 
-    All further arguments, the accuracy and the errors are as for `combine_scheds`.
+    The other arguments, the accuracy and the errors are as for `combine_scheds`.
 
     >>> combined_cos(0.5, 0.0, 1.0, 0.0, n_iter=8).values(9).round(3)
     array([0.   , 0.146, 0.5  , 0.854, 1.   , 0.854, 0.5  , 0.146, 0.   ])
@@ -229,7 +229,7 @@ def fit_flat_cos(
 ) -> Schedule | Made:
     """The rate of `Learner.fit_flat_cos`: `lr` for the share `pct_start`, then half a cosine down to lr/div_final.
 
-    All further arguments and errors are as for `fit_one_cycle`.
+    The other arguments and errors are as for `fit_one_cycle`.
 
     >>> fit_flat_cos(2, 1.0, n_iter=4).values(8).round(3)
     array([1. , 1. , 1. , 1. , 1. , 1. , 1. , 0.5])

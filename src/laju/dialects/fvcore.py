@@ -11,7 +11,7 @@ surprising behaviour:
   off, unless `rescale_interval=True`.
 - `CompositeParamScheduler` changes the last of its lengths, also in the caller's list, to make their sum 1.
 
-All functions but `LRMultiplier` take a further argument, `max_iter`: the updates of the whole run. Without `max_iter`, t is
+All functions but `LRMultiplier` take an extra argument, `max_iter`: the updates of the whole run. Without `max_iter`, t is
 `where`.
 """
 
@@ -233,7 +233,7 @@ def StepParamScheduler(
 
     Args:
         num_updates: above 0; no effect.
-        values: at least a single value.
+        values: at least one.
         max_iter: as for `ConstantParamScheduler`.
 
     >>> StepParamScheduler(4, [1.0, 0.5], max_iter=4).values(5)
@@ -365,7 +365,7 @@ def LRMultiplier(lr: float, multiplier: Schedule, max_iter: Count1, last_iter: i
 
     Args:
         lr: the optimizer's rate.
-        multiplier: a schedule of any further function of this module.
+        multiplier: a schedule of this module's other functions.
         max_iter: updates of the run.
         last_iter: changes nothing here; a schedule begins at 0.
 

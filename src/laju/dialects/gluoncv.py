@@ -65,7 +65,7 @@ def LRScheduler(
     Args:
         mode: see above.
         base_lr: at first.
-        target_lr: at last, but for "constant" and "step".
+        target_lr: the last value, except for "constant" and "step".
         niters: updates; nepochs·iters_per_epoch instead, where that is not 0.
         nepochs, iters_per_epoch: epochs, and updates of an epoch.
         offset: updates before this schedule, during which the first value holds.

@@ -246,7 +246,7 @@ _MOST_CYCLES = 300
 
 
 def _uneven(height: float, first: float, growth: float, decay: float) -> Schedule:
-    """Cycles that begin between two updates, up to update 10⁹, where the last one's end holds."""
+    """Cycles that begin between two updates, up to update 10⁹, where the last cycle's end holds."""
     parts: list[Schedule] = []
     begin, length = 0.0, float(first)
     while begin < _FAR:

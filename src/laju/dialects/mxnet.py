@@ -118,7 +118,7 @@ def MultiFactorScheduler(
 ) -> Schedule:
     """A factor after each of the given counts: base·factor^(number of steps below n) at MXNet's count n.
 
-    MXNet's documentation says "at or below". The accuracy and all further arguments are as for `FactorScheduler`.
+    MXNet's documentation says "at or below". The accuracy and the other arguments are as for `FactorScheduler`.
 
     Args:
         step: a list of increasing counts of at least 1.
@@ -169,7 +169,7 @@ def PolyScheduler(
         pwr: of at least 0; with 0 the rate stays at the base.
         final_lr: the last value.
         warmup_steps, warmup_begin_lr, warmup_mode, counts: as for `FactorScheduler`.
-        learning_rate: the optimizer's own rate; no effect, but for a warmup that is longer than `max_update`.
+        learning_rate: the optimizer's own rate; no effect, except with a warmup that is longer than `max_update`.
 
     Raises:
         DialectError: arguments that MXNet refuses: a `max_update` below 1, or the warmup's; a warmup of just `max_update` or a

@@ -10,7 +10,7 @@ The most surprising behaviour:
   are on time.
 - A schedule joined by `join_schedules` counts from its own boundary.
 - A non-positive length makes a constant, with a log line; `cosine_decay_schedule` refuses such a length.
-- `warmup_constant_schedule` and all further schedules with a warmup start from `init_value`, which has no default.
+- `warmup_constant_schedule` and the other schedules with a warmup start from `init_value`, which has no default.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def piecewise_constant_schedule(
 def piecewise_interpolate_schedule(
     interpolate_type: str, init_value: float, boundaries_and_scales: Mapping[int, float] | None = None
 ) -> Schedule:
-    """From each boundary's value to the next one's, linearly or by half a cosine; the values are multiplied by the scales.
+    """From each boundary's value to the next value, linearly or by half a cosine; the values are multiplied by the scales.
 
     Raises:
         DialectError: another type or a negative scale, which optax refuses; a negative boundary, which means nothing.

@@ -78,8 +78,8 @@ def PiecewiseDecay(boundaries: Sequence[int], values: Sequence[float]) -> Schedu
     """Given values: the value of the first boundary that t is below; past all, the last.
 
     Args:
-        boundaries: at least a single boundary; a boundary that does not rise above all before gives its value no update.
-        values: more than boundaries; values between these and the last are passed over.
+        boundaries: at least one; a boundary that does not rise above all before gives its value no update.
+        values: more values than boundaries; surplus values before the last are passed over.
 
     Raises:
         DialectError: no boundary, or too few values, as Paddle asks.

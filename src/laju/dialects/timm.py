@@ -114,7 +114,7 @@ def PolyLRScheduler(
     Args:
         power: of the decay.
 
-    All further arguments and errors are as for `CosineLRScheduler`; a power that is not above 0 is refused, too.
+    The other arguments and errors are as for `CosineLRScheduler`; a power that is not above 0 is refused, too.
 
     >>> PolyLRScheduler(1.0, 4, power=1).values(6)
     array([1.  , 0.75, 0.5 , 0.25, 0.  , 0.  ])
@@ -144,7 +144,7 @@ def TanhLRScheduler(
     Args:
         lb, ub: where tanh begins and ends.
 
-    All further arguments and errors are as for `CosineLRScheduler`; lb must be below ub.
+    The other arguments and errors are as for `CosineLRScheduler`; lb must be below ub.
 
     Source: Hsueh, Li and Wu, arXiv 1806.01593.
 
@@ -175,7 +175,7 @@ def StepLRScheduler(
         decay_t: counts between two drops.
         decay_rate: the factor of a drop; negative only where decay_t is whole.
 
-    All further arguments are as for `CosineLRScheduler`.
+    The other arguments are as for `CosineLRScheduler`.
 
     Raises:
         DialectError: a decay_t that is not above 0, or a negative rate with a fractional decay_t.
@@ -209,10 +209,10 @@ def MultiStepLRScheduler(
     """lr·rate^(milestones that are at most t + 1): each milestone applies a count before its number.
 
     Args:
-        decay_t: the milestones, in rising order; in any further order the number is the result of a binary search for t + 1.
+        decay_t: the milestones, in rising order; in any other order the number is the result of a binary search for t + 1.
         decay_rate: the factor of a drop.
 
-    All further arguments are as for `StepLRScheduler`.
+    The other arguments are as for `StepLRScheduler`.
 
     >>> MultiStepLRScheduler(1.0, [2, 4], 0.5).values(5)
     array([1.  , 0.5 , 0.5 , 0.25, 0.25])
@@ -255,7 +255,7 @@ def WSDLRScheduler(
         decay_power: see above.
         decay_ratio: r, between 0 and 1.
 
-    All further arguments are as for `CosineLRScheduler`.
+    The other arguments are as for `CosineLRScheduler`.
 
     Raises:
         DialectError: arguments that timm refuses, or a function for `decay_fn`.

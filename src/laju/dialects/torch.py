@@ -204,7 +204,7 @@ def ConstantLR(lr: Rate, factor: Share = 1.0 / 3, total_iters: int = 5) -> Sched
     """The rate times a factor for `total_iters` steps, then the rate itself; the values are torch's to the last digit.
 
     torch comes back by a product with 1/factor, which may miss the rate by an ulp. With `total_iters` of 0 or less the factor
-    stays for ever, but for a later part of `SequentialLR`, which then has no factor at all.
+    stays for ever, except in a later part of `SequentialLR`, which then has no factor at all.
 
     Args:
         lr: the optimizer's rate.
@@ -480,12 +480,12 @@ def CyclicLR(
         step_size_down: steps down; `step_size_up` by default. With 0 the rate falls from a step short of the top at once.
         mode: see above.
         gamma: γ of "exp_range".
-        scale_fn: a function of one's own is not taken.
+        scale_fn: not taken, as a function has no text.
         scale_mode: the argument of `scale_fn`; no effect here.
         cycle_momentum, base_momentum, max_momentum: torch also cycles the momentum against the rate, by default; ignored here.
 
     Raises:
-        DialectError: another mode, a `scale_fn`, or lengths of which torch can make no cycle.
+        DialectError: another mode, a `scale_fn`, or lengths that make no cycle in torch.
 
     >>> CyclicLR(0.1, 0.5, step_size_up=2, cycle_momentum=False).values(5)
     array([0.1, 0.3, 0.5, 0.3, 0.1])

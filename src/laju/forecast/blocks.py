@@ -23,11 +23,11 @@ _SINGLE, _GROWTH = 16, 0.06
 class History:
     """The inputs of the laws at each of n moments of a run, in units of a reference rate and a reference length.
 
-    `progress` is S_t, shape (n,). All further arrays have a row a moment and a column a block. `before` and `after` are the rates
-    at the beginning and the end of a block; `changed` is the distance back to the block's changes of rate, weighed by size, `ago`
-    the same distance in updates over `length`; `rate_then` is the logarithm of the rate after these changes. `weight` is the
-    block's sum of rates, `rate` the mean logarithm of its rates, and `distance` their distance back. Changes before the peak (a
-    warmup) are left out.
+    `progress` is S_t, shape (n,). The other arrays have a row per moment and a column per block. `before` and `after` are the
+    rates at the beginning and the end of a block; `changed` is the distance back to the block's changes of rate, weighed by size,
+    `ago` the same distance in updates over `length`; `rate_then` is the logarithm of the rate after these changes. `weight` is
+    the block's sum of rates, `rate` the mean logarithm of its rates, and `distance` their distance back. Changes before the peak
+    (a warmup) are left out.
     """
 
     progress: Array

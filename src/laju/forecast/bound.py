@@ -136,7 +136,7 @@ def transfer_rate(
 def distance(schedule: Schedule | ArrayLike, updates: int | None = None, G: float | ArrayLike = 1.0) -> float:
     """The D for which a tuned schedule is the best multiple of itself: 1/γ for D = 1.
 
-    A tuned rate so becomes the constant D, with which further runs are planned.
+    So a rate that was tuned by trying becomes the constant D, with which other runs are planned.
 
     Args:
         schedule: a laju schedule at its tuned rate, or an array with a rate for each update.

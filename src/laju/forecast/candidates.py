@@ -1,6 +1,6 @@
 """Many small linear models of the rest of a loss curve, all solved at once.
 
-A model says, in units of the last loss seen, at update n:
+A model predicts, in units of the last loss seen, at update n:
 
     loss(u) / loss(n) = c₀ + c₁·P(u) - B·(x(u) - x(n))        P = (s^-α - 1) / α,  s = S(u) / S(n)
 

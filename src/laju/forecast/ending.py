@@ -342,7 +342,7 @@ def _check(rows: Updates, loss: Array, rates: Array) -> None:
 
 
 def _noise(losses: Array, level: float) -> float:
-    """Half width of the band of a further loss after n losses that differ by noise: Student's t, to the first order in 1/n."""
+    """Half width of the band of another loss after n losses that differ by noise: Student's t, to the first order in 1/n."""
     n = len(losses)
     z = NormalDist().inv_cdf((1 + level) / 2)
     return float(losses.std(ddof=1) * np.sqrt(1 + 1 / n) * z * (1 + (z**2 + 1) / (4 * (n - 1))))

@@ -149,7 +149,7 @@ def _search(
 
     def loss(rest: Schedule) -> float:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # said once, of the schedule that is found
+            warnings.simplefilter("ignore")  # reported once, for the schedule that is found
             return law.final(whole_run(rest), updates)
 
     if family == "knots":

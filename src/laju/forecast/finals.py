@@ -54,7 +54,7 @@ class FittedFinals:
 
     Attributes:
         runs: the runs of the fit.
-        held_out: for each run, the error (predicted less measured) of a forecast from all further runs; empty with five runs.
+        held_out: for each run, the error (predicted less measured) of a forecast from the other runs; empty with five runs.
     """
 
     runs: tuple[Curve, ...]
@@ -63,7 +63,7 @@ class FittedFinals:
 
     @property
     def error(self) -> float:
-        """The root mean square of `held_out`, nan with five runs: candidates closer than that cannot be told apart."""
+        """The root mean square of `held_out`, nan with five runs: closer candidates cannot be separated."""
         return math.sqrt(np.mean(np.square(self.held_out))) if self.held_out else math.nan
 
     def rank(self, candidates: Mapping[str, Rates], updates: int) -> list[Ranked]:

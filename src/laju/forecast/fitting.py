@@ -100,7 +100,7 @@ class FittedLaw:
         name: "average", or the law's.
         curves: the curves of the fit.
         members: the laws in the average; `weights` is the weight of each.
-        held_out: for each curve, its prediction from all further curves; empty with fewer than three curves.
+        held_out: for each curve, its prediction from the other curves; empty with fewer than three curves.
     """
 
     name: str

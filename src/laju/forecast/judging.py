@@ -136,7 +136,8 @@ def judges(
     truth = np.array([q.track.loss[q.until] / q.track.loss[q.seen - 1] for q in questions])
     last = np.abs(1 / truth - 1)
     errors = np.log(done.end / truth[:, None])
-    ends = done.end if beside else _corrected(done.end, weights, errors)  # branches beside are corrected by themselves
+    # Finished branches beside the run correct the model already, within the least squares.
+    ends = done.end if beside else _corrected(done.end, weights, errors)
     scores = np.log(np.abs(ends / truth[:, None] - 1) / (last[:, None] + 0.003) + 0.02)
     answers, spread, _ = vote(ends, done.misfit, scores, weights)
     nearest = np.where(others, distance, np.inf).min(axis=1, initial=np.inf)
@@ -144,7 +145,7 @@ def judges(
     akin = np.where(others, _akin(distance, levels[:, None] - levels), np.inf).min(axis=1, initial=np.inf)
     blind = np.array([q.track.annealed(q.seen - 1, q.until) < ANNEALED for q in questions]) & (akin > NEAR)
     ratios = np.abs(answers / truth - 1) / unit(answers, spread)
-    # A run that would itself be refused says nothing about the errors of answers.
+    # A run that would itself be refused is no evidence on the errors of answers.
     ratios[blind & ~np.array([q.known for q in questions])] = np.nan
     return Judges(np.array(index), vectors, group, sound, errors, scores, answers / truth, ratios, nearest, levels, b)
 

@@ -221,7 +221,7 @@ class Process:
                 self.begun += 1
             try:
                 before, (row, answer, cost) = cost, self._answer(row, question)
-                # The smaller of two in a row: the first answer loads past runs and says nothing about the next.
+                # The smaller of two in a row: the first answer loads past runs and does not predict the time of the next.
                 due = time.monotonic() + min(before, cost) * (1 / self._share - 1)
                 if isinstance(answer, Ending):
                     self.answers[key] = row, answer

@@ -34,8 +34,8 @@ def picture(
     """Draw a law's predictions for schedules, with bands, beside the measured losses.
 
     A curve of `measured` that has the name of a schedule has the schedule's colour, so that forecast and outcome can be compared;
-    all further curves are grey. Rates are drawn below. The losses of a run's beginning lie above the axis, which would else show
-    little of its end.
+    the remaining curves are grey. Rates are drawn below. The losses of a run's beginning lie above the axis, which would else
+    show little of its end.
 
     Args:
         law: fitted to curves.

@@ -110,7 +110,7 @@ class Prior:
     """Finished runs in groups, from `learn` or from a file.
 
     Attributes:
-        name: said in every answer that rests on the prior.
+        name: of the prior in every answer that rests on the prior.
         runs: the finished runs.
         source: where the curves come from.
         licence: of the curves.
@@ -253,14 +253,14 @@ class Prior:
 def offset(u: Updates, loss: Array, rates: Array, u2: Updates, loss2: Array, rates2: Array) -> float | None:
     """How far the second of two branches of one trunk lies above the first; None where the trunks differ.
 
-    Branches have the same rates over the peak past a warmup, and the same losses there but for a constant, as another validation
+    Branches have the same rates over the peak past a warmup, and the same losses there up to a constant, as another validation
     set, seed or machine brings. Beside a constant losses have to agree more closely, as runs of two peaks may go side by side; so
     have losses of a log that begins near its branch and shares a row or two.
     """
     shared = min(int(u[-1]), int(u2[-1]))
     first = max(int(u[0]), int(u2[0]))
     if abs(np.log(np.interp(first, u, loss) / np.interp(first, u2, loss2))) > 0.1:
-        return None  # nothing alike: the usual case, told at once
+        return None  # nothing alike: the usual case, decided at once
     until = same_until(rates[:shared], rates2[:shared])
     warm = int(np.argmax(rates > 0.999 * rates.max()))
     low, high = max(warm + 1, first), min(until, shared)

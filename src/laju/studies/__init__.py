@@ -1,4 +1,4 @@
-"""Studies: the questions of the chapter's exercises, each answered by trainings of one's own.
+"""Studies: the questions of the chapter's exercises, each answered by new trainings.
 
 A study is a module here with a function `study(options) -> Answer`; `STUDIES` lists the studies in the order of the exercises.
 """

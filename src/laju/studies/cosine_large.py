@@ -280,7 +280,7 @@ def _answer(
 
 
 def _differences(accuracies: Mapping[str, Mapping[int, float]], image: float) -> dict[str, Estimate]:
-    """The cosine's test accuracy less the accuracy of each further policy, paired by seed, with simultaneous intervals."""
+    """The cosine's test accuracy less the accuracy of each other policy, paired by seed, with simultaneous intervals."""
     if _ASKED not in accuracies:
         return {}
     seeds = list(accuracies[_ASKED])

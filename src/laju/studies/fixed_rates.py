@@ -66,8 +66,8 @@ class Boundary:
 def boundary(failed: Mapping[float, tuple[int, int]]) -> Boundary | None:
     """The boundary by (failed, all) trials at each rate; None where none failed, or all did.
 
-    The likelihood of the logistic curve is looked through on a grid, which does not mind seeds that are told apart by a rate
-    completely: there the curve is a step that may lie anywhere between two rates, and `half` is the middle.
+    The likelihood of the logistic curve is maximised on a grid, which also handles failures that a rate separates completely:
+    the curve then is a step anywhere between two rates, and `half` is the middle.
 
     >>> found = boundary({0.1: (0, 5), 0.2: (0, 5), 0.4: (3, 5), 0.8: (5, 5)})
     >>> found.safe, found.fatal, 0.2 < found.low < found.half < found.high < 0.8

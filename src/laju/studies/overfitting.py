@@ -439,7 +439,7 @@ def _task(options: Options) -> str:
 
 
 def _more_seeds(open_: Sequence[Matched], others: int, command: str) -> str:
-    """How many seeds would tell the schedule with the largest spread from the reference."""
+    """The number of seeds that would separate the schedule with the largest spread from the reference."""
     n = min(len(row.pairs) for row in open_)
     if n < LEAST_SEEDS:
         return f"intervals begin with {LEAST_SEEDS} seeds: {command} 5"

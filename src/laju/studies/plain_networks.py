@@ -60,7 +60,7 @@ class Plain(Task):
     """Another task's data with a deep plain network as the model.
 
     Args:
-        task: the task to train in all further respects.
+        task: the task whose data, batches and loss are used.
         depth, width, gain: as in `plain`.
 
     >>> from laju.lab import Digits

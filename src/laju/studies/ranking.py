@@ -57,7 +57,7 @@ def interval_of(seeds: int) -> str:
 
 
 def untold(ranking: Ranking, what: str) -> str:
-    """The sentence that says how sure a ranking is."""
+    """The sentence on the certainty of a ranking."""
     n = ranking.value.n
     if n < LEAST_SEEDS:
         return (

@@ -429,7 +429,7 @@ def _verdict(asked: Mapping[str, tuple[str, str, Mapping[str, Estimate]]], seeds
 
 
 def _shown(differences: Mapping[str, Estimate], sign: int) -> list[str]:
-    """The schedules of which a difference of that sign is shown."""
+    """The schedules with a shown difference of that sign."""
     return [
         f"{name} ({d.text(signed=True)})"
         for name, d in differences.items()

@@ -46,8 +46,8 @@ def run_watched(
 
     Args:
         function: trains the trial that is its first argument, and calls its argument `report` with every record; returns the
-            outcome and a further result, a value that JSON restores unchanged.
-        work: its further arguments by (display name, seed): the trial, then values for JSON.
+            outcome and a second result, a value that JSON restores unchanged.
+        work: its other arguments by (display name, seed): the trial, then values for JSON.
         recipe: everything that a result depends on beside the arguments: the name and version of the method, and the
             constants of the function.
         jobs: trainings at once; None for a training per core.
@@ -56,7 +56,7 @@ def run_watched(
 
     Raises:
         StoreError: the store cannot be opened or written.
-        TrialsLost: trainings whose worker was lost again and again; all further results are kept.
+        TrialsLost: trainings whose worker was lost again and again; all other results are kept.
     """
     watcher = as_display(display)
     fingerprints = {key: _fingerprint(recipe, *arguments) for key, arguments in work.items()}
@@ -126,7 +126,7 @@ def _fingerprint(recipe: str, trial: Trial, *others: Any) -> str:
 
 
 def _train(function: Callable[..., Found], arguments: tuple[Any, ...], key: Key, folder: Path, number: str) -> Found:
-    """Call the function where the job runs; whoever waits is told its records."""
+    """Call the function where the job runs, and send its records to the waiting process."""
     trial: Trial = arguments[0]
     channel = Channel(folder)
 

@@ -1,4 +1,4 @@
-"""Code for further systems: a file for each target, with calls of the target's own schedulers, and whole programs.
+"""Code for other systems: a file for each target, with calls of the target's own schedulers, and whole programs.
 
 A suggestion may be wrong: `laju.dialects.convert` reads each with the target's dialect and keeps the calls that the values prove.
 """

@@ -1,4 +1,4 @@
-"""Configurations of further systems: blocks that may make a system follow a schedule, in the system's own file format.
+"""Configurations of other systems: blocks that may make a system follow a schedule, in the system's own file format.
 
 A suggested block may be wrong: `laju.dialects.convert` reads each as `laju.dialects.configs` does and keeps a block whose
 schedule has the values. Names and units of a block are the system's.

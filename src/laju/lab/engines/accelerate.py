@@ -330,7 +330,7 @@ class _Rank:
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # the process has ended already, which the listener reports
             self.process.stdin.write(len(work).to_bytes(8) + work)
-            self.process.stdin.flush()  # and left open: its end tells the child that this process is gone
+            self.process.stdin.flush()  # and left open: its end is the sign that this process is gone
 
     def _listen(self, heard: queue.SimpleQueue[tuple[int, Any]]) -> None:
         assert self.process.stdout is not None
@@ -385,4 +385,4 @@ def _rank() -> None:
             tell((pickle.loads(pickle.dumps(error)), trace))
         except Exception:  # an error of somebody's own that does not travel: its words do
             tell((RuntimeError(f"{type(error).__name__}: {error}"), trace))
-        os._exit(1)  # without waiting for further processes, which may wait for this process
+        os._exit(1)  # without waiting for the other processes, which may wait for this process

@@ -1,4 +1,4 @@
-"""Branches of one's own training: a checkpoint goes on with another schedule, which agrees with the first until there."""
+"""Branches of a training: a checkpoint goes on with another schedule, which agrees with the first until there."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def branch(
 
     Raises:
         StateError: no scheduler of laju's in the checkpoint, several, or none that drives `parameter`.
-        ValueError: a schedule that differs before this point; the message says where first.
+        ValueError: a schedule that differs before this point; the message has the first difference.
         OSError: the file cannot be read.
 
     Source: Hu et al., "MiniCPM", arXiv 2404.06395 (a single stable run, cooldowns from several of its checkpoints).

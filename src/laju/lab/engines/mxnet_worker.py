@@ -78,7 +78,7 @@ def main() -> None:
         _greet(replies)
         _serve(requests, replies)
     except (EOFError, BrokenPipeError):
-        os._exit(0)  # at once: nobody is there to wait
+        os._exit(0)  # at once: no process is waiting
 
 
 def _greet(replies: IO[bytes]) -> None:

@@ -337,7 +337,7 @@ class Stack:
         at += 1
 
     def _go_on(self, tensor: torch.Tensor, after: torch.Tensor) -> None:
-        """Keep the result of an update, but for trials that have diverged."""
+        """Keep the result of an update, except in trials that have diverged."""
         alive = self.alive.view(-1, *[1] * (tensor.ndim - 1))
         tensor.copy_(torch.where(alive, after, tensor))
 

@@ -167,7 +167,7 @@ def _optimizer(chosen: Optimizer, model: torch.nn.Module) -> torch.optim.Optimiz
 
 
 def _seed(seed: int) -> None:
-    # Not torch.manual_seed, which would change the random state of the caller's further devices, too.
+    # Not torch.manual_seed, which would change the random state of the caller's other devices, too.
     torch.default_generator.manual_seed(seed)
 
 

@@ -69,7 +69,7 @@ def highest(title: str, points: Points) -> float:
 
 
 class Pace:
-    """Says when to draw again: after so long that drawing takes no more than `SHARE` of a core."""
+    """Decides when to draw again: after so long that drawing takes at most `SHARE` of a core."""
 
     def __init__(self) -> None:
         self._due = self._cost = 0.0
@@ -81,7 +81,7 @@ class Pace:
     def drawing(self) -> Iterator[None]:
         began = time.thread_time()
         yield
-        # The smaller of two in a row: a drawing that loads modules or fonts says nothing about the next.
+        # The smaller of two in a row: a drawing that loads modules or fonts does not predict the time of the next.
         before, self._cost = self._cost, time.thread_time() - began
         self._due = time.monotonic() + min(before, self._cost) / SHARE
 
@@ -135,7 +135,7 @@ class Tally:
         return time.monotonic() - self.began
 
     def left(self, trials: Iterable[Running]) -> float | None:
-        """About how many seconds are left; None before that can be said, and when next to nothing is left."""
+        """The estimated seconds left; None before an estimate is possible, and shortly before the end."""
         begun = sum(trial.record.update / trial.updates for trial in trials)
         done = self.done - self.kept + begun
         if done <= 0.5:

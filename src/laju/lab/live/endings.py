@@ -38,7 +38,7 @@ class Endings:
             self._process.ask(key, update, lambda trial=trial: _question(trial))
 
     def of(self, trial: Running) -> str:
-        """The end of a trial and half of its band, such as `0.21 ± 0.02`; empty where the end cannot be told."""
+        """The end of a trial and half of its band, such as `0.21 ± 0.02`; empty without a forecast."""
         if self._process is None or (trial.name, trial.seed) not in self._process.answers:
             return ""
         _, found = self._process.answers[trial.name, trial.seed]

@@ -1,6 +1,6 @@
 """The range test: train while the rate rises from very low to very high, and read off which rates are worth a try.
 
-- `run`: the test, on a torch loop of one's own (`range_test`) or on a task of the lab (`find`).
+- `run`: the test, on your own torch loop (`range_test`) or on a task of the lab (`find`).
 - `state`: restore everything as before the test, bit by bit.
 - `curve`: smoothing, and the rules that read a rate off a curve.
 - `result`: the sweeps and suggestions, with intervals over seeds; `picture` draws both.

@@ -71,7 +71,7 @@ def smooth(losses: npt.ArrayLike, width: float) -> Smoothed:
 
 
 def noise(losses: npt.ArrayLike) -> float:
-    """The standard deviation of the losses around their curve, of which a few wild ones at the end say nothing.
+    """The standard deviation of the losses around their curve, robust to a few outliers at the end.
 
     1.4826·median|yᵢ₋₁ - 2yᵢ + yᵢ₊₁|/√6: second differences leave little of the curve itself.
 

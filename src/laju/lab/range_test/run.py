@@ -1,4 +1,4 @@
-"""The range test itself, on a torch loop of one's own or on a task of the lab."""
+"""The range test itself, on your own torch loop or on a task of the lab."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class Snapshot:
 
     Objects keep their identity: a tensor's old content is written into the tensor, a dictionary gets its old entries. Attributes
     are restored for torch's objects (modules, optimizers, schedulers, loaders, samplers, data sets), for laju's, and for the
-    arguments; in all further objects, which may be anything, only the random generators are restored.
+    arguments; in other objects, which may be anything, only the random generators are restored.
 
     Args:
         changing: objects with tensors that change.
@@ -258,7 +258,7 @@ def _global_random_state() -> Restore:
 
 
 class OneInterrupt:
-    """In the block, the first Ctrl-C goes through at once, but not while `held`; any further Ctrl-C waits for the end."""
+    """In the block, the first Ctrl-C goes through at once, but not while `held`; any later Ctrl-C waits for the end."""
 
     def __init__(self) -> None:
         self._holding = self._gone = False

@@ -135,7 +135,7 @@ class _Limit:
             return not level <= self.first + (self.multiple**2 - 1) * abs(self.first)
         self.first = level if self.count == _MEMORY else self.first
         self.best = min(self.best, level)
-        # Of a loss near or below 0, a multiple says little; but a loss worse than at the beginning does.
+        # A multiple of a loss near or below 0 means little; a loss worse than at the beginning does count.
         return not level <= max(self.best + (self.multiple - 1) * abs(self.best), self.first)
 
 

@@ -70,7 +70,7 @@ def write_report(
         comparison: the comparison to report.
         folder: where to; made if need be.
         difference: in test accuracy; the page says how many seeds would show a difference of this size.
-        elsewhere: figures of others that the page shows beside these.
+        elsewhere: published figures that the page shows next to the comparison's.
         verdict: the sentence that opens the page; the comparison's own by default.
         command: that made the comparison, for the page's reader to run again.
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """Figures from elsewhere that a report shows beside its own: a table of texts, whose first column names schedules."""
+    """Figures from elsewhere that a report shows next to its own: a table of texts, whose first column names schedules."""
 
     title: str
     columns: tuple[str, ...]
@@ -46,7 +46,7 @@ def page(
     Args:
         comparison: the comparison to report.
         difference: as in `Comparison.verdict`.
-        elsewhere: figures of others, shown beside these.
+        elsewhere: published figures, shown next to the comparison's.
         verdict: the sentence that opens the page; the comparison's own by default.
         command: that made the comparison; by default the page shows no command to copy.
         made: when and where, from `laju.view.page.made`.

@@ -52,7 +52,7 @@ def table(comparison: Comparison) -> Table:
 
 
 def ranking_table(comparison: Comparison, difference: float = 0.01) -> Table:
-    """Where each schedule stands, the best first; fits 100 columns. Columns of which nothing is known are left out.
+    """The standing of each schedule, the best first; fits 100 columns. Columns without values are left out.
 
     Args:
         comparison: of two schedules or more, with a seed that was run with all of them.

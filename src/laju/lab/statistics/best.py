@@ -50,7 +50,7 @@ class Ranking:
 
     @property
     def decided(self) -> bool:
-        """Whether the best is told from all others."""
+        """Whether the best is shown to be better than all others."""
         return not self.rivals
 
     def to_json(self) -> dict[str, Any]:
@@ -229,7 +229,7 @@ def short(value: Estimate, digits: int = 3) -> str:
 
 
 def percent(probability: float | None) -> str:
-    """A probability from 20,000 draws in whole percent, with neither 0 nor 100, which nobody can know."""
+    """A probability from 20,000 draws in whole percent, but never 0 or 100, which the draws cannot show."""
     if probability is None:
         return "-"
     return "< 1 %" if probability < 0.01 else "> 99 %" if probability > 0.99 else f"{100 * probability:.0f} %"

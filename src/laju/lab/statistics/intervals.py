@@ -125,7 +125,7 @@ def estimate(
     The half width is h = t · s / √n, with s the sample standard deviation and t the quantile of n - 1 degrees of freedom. The
     interval is m ± h; of an accuracy logit(m) ± h / (m (1 - m)) and of a loss ln(m) ± h / m, taken back to their scale, so that
     the interval never leaves the possible range (for the logit: Brown, Cai and DasGupta, 2001, *Interval estimation for a
-    binomial proportion*, Statistical Science 16). Any further bounds cut off the interval, which takes no true mean from the
+    binomial proportion*, Statistical Science 16). Other bounds cut off the interval, which takes no true mean from the
     interval (Mandelkern, 2002, *Setting confidence intervals for bounded parameters*, Statistical Science 17).
 
     Args:
@@ -171,7 +171,7 @@ def paired_difference(
     """How much larger `a` is than `b` where the two share their seeds: the mean of a - b, with its interval.
 
     Runs of one seed share their initial weights and data order, so these shared effects cancel in the difference; the interval is
-    narrower than the interval of two unrelated means. All further arguments are as for `estimate`; `bounds` are bounds of
+    narrower than the interval of two unrelated means. The other arguments are as for `estimate`; `bounds` are bounds of
     `a` and `b`, and cut off the interval of the difference.
 
     Raises:

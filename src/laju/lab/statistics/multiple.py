@@ -37,7 +37,7 @@ def paired_p_value(
         alternative: "two-sided", or "less" to count only chances that `a` is so far below `b`.
 
     Returns:
-        None where there is nothing to tell by: fewer than three pairs, or, without a resolution, differences that are all the
+        None without evidence: fewer than three pairs, or, without a resolution, differences that are all the
         same but not zero.
 
     Raises:

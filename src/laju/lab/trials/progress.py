@@ -42,9 +42,9 @@ class Running:
 
 
 class Channel:
-    """The folder. A worker has a channel per job and tells records; the watcher has one channel and reads all trials.
+    """The folder. A worker has a channel per job and writes records; the watcher has one channel and reads all trials.
 
-    The first line of a file is the trial's name, seed, updates and schedule; every further line is a record.
+    The first line of a file is the trial's name, seed, updates and schedule; every later line is a record.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -124,7 +124,7 @@ class _Followed:
             try:
                 values = json.loads(line)
                 if self.head is None:
-                    name, seed, updates, *schedule = values  # a worker of an earlier laju tells no schedule
+                    name, seed, updates, *schedule = values  # a worker of an earlier laju writes no schedule
                     self.head = name, seed, updates, schedule[0] if schedule else None
                     continue
                 record = Record(*values)

@@ -112,7 +112,7 @@ def verdict(findings: Findings) -> str:
 
 
 def _shown(differences: Mapping[str, Estimate], score: Score) -> tuple[list[str], list[str], list[str]]:
-    """The methods shown to be better, the methods shown to be worse, both with differences, and all further methods."""
+    """The methods shown to be better, the methods shown to be worse, both with differences, and the rest."""
     better, worse, open_ = list[str](), list[str](), list[str]()
     for name, apart in differences.items():
         good, bad = (better, worse) if score.larger else (worse, better)

@@ -35,7 +35,7 @@ WEIGHTS = {
 
 
 def initial_weights(seed: int) -> dict[str, npt.NDArray[np.float32]]:
-    """The parameters that a seed stands for, by the names and in the layout of torch, as float32.
+    """The parameters of a seed, by the names and in the layout of torch, as float32.
 
     Weights are uniform in ±√(6 / (fan_in + fan_out)) (Glorot and Bengio, 2010), biases in ±1/√fan_in, which is torch's
     default, where fan_in and fan_out are the numbers of inputs and outputs times the size of the kernel. NumPy draws
@@ -87,7 +87,7 @@ def lenet_of_torch(seed: int) -> torch.nn.Module:
     from torch import nn
 
     with torch.random.fork_rng(devices=[]):
-        # Not torch.manual_seed, which would change the random state of the caller's further devices, too.
+        # Not torch.manual_seed, which would change the random state of the caller's other devices, too.
         torch.default_generator.manual_seed(seed)
         network = nn.Sequential(
             OrderedDict[str, nn.Module](
@@ -112,7 +112,7 @@ def lenet_of_torch(seed: int) -> torch.nn.Module:
 
 
 def lenet_in(framework: str, seed: int) -> Any:
-    """The same network in a further framework, in the form of `Task.network`.
+    """The same network in another framework, in the form of `Task.network`.
 
     Raises `ValueError` for a framework in which there is none.
     """

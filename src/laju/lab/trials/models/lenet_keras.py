@@ -18,7 +18,7 @@ def lenet(weights: Mapping[str, npt.NDArray[np.float32]]) -> Any:
     Args:
         weights: by the names and in the layout of torch, from `initial_weights`.
     """
-    # Zeros, as any further initializer would draw random numbers.
+    # Zeros, as Keras' own initializers would draw random numbers.
     model = _network(keras.layers.MaxPooling2D, "relu", lambda: "zeros")
     for name, array in weights.items():
         layer, kind = name.split(".")

@@ -9,7 +9,7 @@ from torch import nn
 
 
 class _Block(nn.Module):
-    """Two 3×3 convolutions beside the identity, or beside a 1×1 convolution where the shape changes."""
+    """Two 3×3 convolutions plus the identity, or plus a 1×1 convolution where the shape changes."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()

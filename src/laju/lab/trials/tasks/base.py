@@ -1,4 +1,4 @@
-"""A task: images (or further inputs) with labels, a model to train, and a loss.
+"""A task: images (or other inputs) with labels, a model to train, and a loss.
 
 Everything that trains takes a `Task`; write a subclass to compare schedules on data and a model of your own.
 """
@@ -30,7 +30,7 @@ class DataError(ValueError):
 class Data:
     """A labelled training set and test set in memory.
 
-    `train_inputs` and `test_inputs` are float32 of shape (N, ...), the same but for N; images are (N, 1, 28, 28) with
+    `train_inputs` and `test_inputs` are float32 of shape (N, ...), with the same shape after N; images are (N, 1, 28, 28) with
     values in [0, 1]. `train_labels` and `test_labels` are int64 of shape (N,), each from 0 to `classes` - 1.
 
     Raises `DataError` where shapes, lengths, types or labels are not so, or an input is not finite.
@@ -127,7 +127,7 @@ class Task(abc.ABC):
 
     @property
     def batch_size(self) -> int:
-        """How many samples an update sees, unless the user says otherwise."""
+        """The default number of samples of an update."""
         return 64
 
     @abc.abstractmethod

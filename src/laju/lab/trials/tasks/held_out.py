@@ -22,7 +22,7 @@ class HeldOut(Task):
     """A task less every n-th of its training examples, which become its validation part; its test part stays as it is.
 
     Args:
-        task: the task to train in all further respects.
+        task: the task whose training examples are split.
         every: n, at least 2; example n - 1 is the first that is held out.
 
     Raises:

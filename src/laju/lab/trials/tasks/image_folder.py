@@ -72,10 +72,10 @@ class Accelerated:
 class ImageFolder(Task):
     """Images in `train/CLASS/` and `val/CLASS/` (or `test/CLASS/`), as ImageNet is laid out, with a torch model.
 
-    An image is made upright as its camera says, brought to RGB, resized so that its shorter side is `size` / `crop` pixels,
-    and its middle `size` × `size` pixels become (value / 255 - mean) / std. With `augment`, a training image is instead
-    an area of 8 % to 100 % of the picture, of an aspect from 3:4 to 4:3, and mirrored every second time, drawn anew in
-    every epoch from the seed. Files with a suffix that is no image's, and hidden files, are no images.
+    An image is turned upright by its EXIF orientation, converted to RGB, resized so that its shorter side is `size` / `crop`
+    pixels, and its middle `size` × `size` pixels become (value / 255 - mean) / std. With `augment`, a training image is instead
+    an area of 8 % to 100 % of the picture, of an aspect from 3:4 to 4:3, and mirrored every second time, drawn anew in every
+    epoch from the seed. Files with a suffix that is no image's, and hidden files, are no images.
 
     Without `accelerated` the images are held in memory, decoded once. With `accelerated` images are read when an update needs
     them.
@@ -88,7 +88,7 @@ class ImageFolder(Task):
         crop: the part of the shorter side that is seen of a test image.
         augment: random crops and mirror images in training, which needs `accelerated`.
         mean, std: of the channels red, green and blue, ImageNet's by default.
-        batch_size: images an update, unless the user says otherwise.
+        batch_size: the default number of images of an update.
         skip_unreadable: leave out files that are no readable images, which takes the time to decode every file; `skipped` lists
             the files left out. Otherwise the first such file is an error.
         accelerated: how Accelerate trains the task; None for the lab's own loop.
