@@ -1,4 +1,4 @@
-"""Why the rates of a run differ from the planned rates: the change of the schedule, and the update from which on.
+"""Why the rates of a run differ from the planned rates: the change of the schedule, and the update at which it begins.
 
 A change of a schedule is a change of the positions at which the schedule is read (twice as fast, 3 behind, from 0 again), or of
 the level of its rates. Each change is searched for, and computed at all rows before the report.
@@ -90,10 +90,10 @@ class Cause:
 
     Attributes:
         kind: "counted", "slow", "epoch", "behind", "ahead", "skipped", "restart", "total", "climb", "scale", "floor" or "end".
-        text: the change.
+        text: the change in words.
         begins: the update from which on the rates differ lies after the first and up to the second of these; (0, 0) is the start.
         parameters: the numbers in the text.
-        culprits: the usual reasons.
+        culprits: the usual reasons for the change.
     """
 
     kind: str
@@ -352,6 +352,7 @@ def _lines(case: _Case, j: int, begins: tuple[int, int], end: int) -> Iterator[C
 
     def search(numbers: Array, position: Callable[[Array, Array], Array], folds: bool = False) -> float | None:
         """The number with which the positions give all rates; the middle of several. A cosine may climb beyond its end."""
+        # 16 rows refuse nearly every wrong number, so that all rows are computed for few candidates only.
         some = np.unique(np.linspace(j, len(t) - 1, 16).round().astype(int))
         fits: set[float] = set()
         for part in np.array_split(numbers, max(1, len(numbers) // 20_000)):
@@ -370,6 +371,7 @@ def _lines(case: _Case, j: int, begins: tuple[int, int], end: int) -> Iterator[C
         return whole[len(whole) // 2] if whole else None
 
     # Behind or ahead by a whole number.
+    # A bound on the work: every whole number up to here is a candidate.
     most = min(max(last, end), 200_000)
     behind = search(np.arange(1.0, min(last, most) + 1), lambda x, k: x - k)
     ahead = search(np.arange(1.0, most + 1), lambda x, k: x + k)

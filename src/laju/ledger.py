@@ -65,7 +65,7 @@ class Ledger:
 
     @classmethod
     def of(cls, optimizer: Any, parameters: Sequence[str] = ("lr",), start: int = 0) -> Ledger:
-        """A ledger that records itself: the values in the groups of a torch optimizer at the begin of each update.
+        """A ledger that records every update of a torch optimizer: the values in its groups when the update begins.
 
         Args:
             optimizer: a torch optimizer.

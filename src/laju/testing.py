@@ -1,4 +1,4 @@
-"""A conformance suite that every adapter passes: laju's own adapters and anybody's.
+"""A conformance suite that every adapter passes: laju's own adapters and third parties'.
 
 Write an `Adapter` for the framework, subclass `Conformance` in a test module, and pytest runs the rest:
 

@@ -16,7 +16,7 @@ from laju.core.pieces import Table
 from laju.core.schedule import Schedule
 
 Rates = Callable[[int], float]
-"""The rate of the next update, by a function that is called for every update in order, from the first on."""
+"""A function that gives the rate of the next update, called for every update in order from the first on."""
 
 _FOLLOW_A_METRIC = ("ReduceLROnPlateau", "ReduceOnPlateau", "PlateauLRScheduler", "ReduceOnPlateauLR", "LRFinder")
 
@@ -40,9 +40,9 @@ def trace(scheduler: Any, updates: int, *, start: int = 0, group: int = 0, key: 
     Args:
         scheduler: see above.
         updates: the number of values; a scheduler that is stepped once an epoch gives a value for each epoch.
-        start: t of the first value, for a scheduler that is called with t. A scheduler that counts by itself goes on by itself.
+        start: t of the first value, for a scheduler that is called with t. A scheduler with a count of its own goes on.
         group: whose rate is read, of the optimizer's parameter groups.
-        key: the hyper-parameter to read from the group; by default "lr", or as set by a scheduler of timm or ignite.
+        key: the hyper-parameter to read from the group; by default "lr", or the parameter that timm or ignite schedules.
 
     Raises:
         TypeError: no scheduler, a scheduler that follows a metric, or a scheduler that cannot be copied.

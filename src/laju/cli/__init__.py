@@ -140,6 +140,7 @@ def main() -> None:
         # Names and letters must come out where the terminal's encoding lacks a character, too.
         stream.reconfigure(errors="replace")
         if not stream.isatty():
+            # Python flushes its own stream at exit, and a reader that is gone would turn the exit status into 120.
             pipe = io.BufferedWriter(_Pipe(stream.fileno(), "wb", closefd=False))
             buffered = stream.line_buffering
             setattr(sys, name, io.TextIOWrapper(pipe, stream.encoding, "replace", line_buffering=buffered))

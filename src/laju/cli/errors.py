@@ -19,7 +19,7 @@ class Wrong(click.ClickException):
 
 
 class Missing(click.ClickException):
-    """A package or a device that the command needs is missing; the message names the remedy, where laju knows a remedy."""
+    """A package or a device that the command needs is missing; the message names the remedy, where laju knows it."""
 
     exit_code = 3
 

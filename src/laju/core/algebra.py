@@ -96,6 +96,7 @@ class Chain(Composed):
     def _scalar(self) -> ScalarFunction:
         starts, parts = self.placed
         length: Any = parts[-1].length
+        # Few parts are compiled into a single expression; in a long chain, bisect saves comparing t with every boundary.
         if len(parts) <= 8:
 
             def formula(bind: Callable[[Any], str]) -> str:
@@ -220,6 +221,7 @@ class Combination(Composed):
     _sign = ""  # of what the parts are combined by, in an outline
 
     def _outline(self, begin: Any, end: Any) -> Iterator[Part]:
+        # The steps of a single moving child are steps of the whole; several moving children are cut at every step.
         moving = sum(part.level is None for part in self.parts)
         outlines = [part._outline(begin, end) for part in self.parts]
         for at, stop, row in abreast(outlines if moving < 2 else [stepwise(outline) for outline in outlines], end):

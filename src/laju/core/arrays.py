@@ -60,7 +60,7 @@ class Namespace:
         return Namespace(self.xp, self._like, self.dtype, None)
 
     def grouped(self, t: Any, group: Any, values: Callable[[int, Any], Any]) -> Any:
-        """values(i, the t of group i) for every group, in the order of t, with NumPy: each group is computed where needed."""
+        """values(i, the t of group i) for every group, in the order of t; NumPy only, each group at its own positions."""
         result = np.empty(np.shape(t))
         for i in np.unique(group).tolist():
             here = group == i

@@ -1,4 +1,4 @@
-"""Checks of arguments: each check returns the value in canonical form, or raises an error that says the valid values."""
+"""Checks of arguments: each check returns the value in canonical form, or raises an error that names the valid values."""
 
 from __future__ import annotations
 

@@ -485,6 +485,7 @@ class Repeat(Retimed):
                 t = end
             i = self.cycle_at(t)
             if i not in cycles:
+                # A bound on memory: calls at random positions would otherwise keep a function for every cycle.
                 if len(cycles) >= 1000:
                     cycles.clear()
                 cycles[i] = self.cycle_begin(i), self.cycle(i)._scalar()
@@ -552,6 +553,7 @@ class Repeat(Retimed):
             return super()._range(start, stop)
         first = start // period
         cycles = -(-stop // period) - first
+        # A cycle of whole updates is computed once and copied, instead of a formula at every position.
         values = np.tile(self.child._range(0, period), cycles)
         if self.decay != 1:
             values *= np.repeat(self.decay ** np.arange(first, first + cycles, dtype=np.float64), period)

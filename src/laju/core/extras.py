@@ -90,7 +90,7 @@ def explained(error: ModuleNotFoundError, what: str, extra: str | None = None) -
 
 
 def install_command(package: str, extra: str | None = None) -> str:
-    """The command that installs a package into the environment of this Python, by an extra of laju that holds the package.
+    """The command that installs a package into this Python's environment, by an extra of laju where an extra holds the package.
 
     An extra is installed from the origin of laju: a folder, an archive, a URL. Where the origin is unknown or gone, the
     command names the requirements of the extra, since no index can be relied on to have laju.

@@ -143,7 +143,7 @@ def measure(schedule: Schedule, updates: int) -> Measure:
 def unchecked(schedule: Schedule, at: int | npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """The values of so many updates, or at an array of positions, infinite or NaN where these leave the floats.
 
-    A schedule itself raises an error there; who looks for such values asks here.
+    A schedule itself raises an error there; this function is for callers that look for such values.
     """
     schedule.require_resolved()
     with np.errstate(all="ignore"):
@@ -183,6 +183,7 @@ def _by_parts(schedule: Schedule, begin: int, end: int) -> Measure:
                 if not left:
                     yield _spread(schedule, at, end)
                     return
+                # Pairs, since with `mirror` only every second cycle has the same values.
                 twice, pairs = _alike(part, at, end)
                 if pairs > 2:
                     one = _by_parts(schedule, at, at + twice)
@@ -234,6 +235,7 @@ def _series(one: Measure, twice: int, pairs: int, part: Part) -> Measure:
     def sums(power: int) -> float:
         if decay == 1:
             return float(pairs)
+        # A geometric series by expm1, which keeps its digits where the decay is near 1; exp overflows beyond 709.
         top, bottom = (math.expm1(x) if x < 700 else math.inf for x in (power * pairs * log, power * log))
         return top / bottom
 
@@ -250,6 +252,7 @@ def _spread(values_at: Callable[[Any], Any], begin: int, end: int) -> Measure:
     _require_counted(end)
     count = min(_SPREAD, end - begin)
     step = (end - begin) / count
+    # Multiples of the golden ratio do not resonate with cycles of any length, as an even grid would.
     golden = np.arange(count) * 0.6180339887498949 % 1
     t = np.minimum(begin + ((np.arange(count) + golden) * step).astype(np.int64), end - 1)
     t[0], t[-1] = begin, end - 1
@@ -329,6 +332,7 @@ def _inner_sums(part: Part, begin: int, end: int) -> tuple[float, float]:
         found = halves.sum(axis=0)
         scale = 1e-12 * (abs(total) + np.abs(found[:, 0]).sum()), 1e-12 * (squares + found[:, 1].sum())
         open_ = (np.abs(found - whole) > np.array(scale) / len(a)).any(axis=1)
+        # A curve that oscillates within a panel never agrees with its halves: bound the work and accept the estimate.
         if 2 * open_.sum() > _PANELS:
             open_[:] = False
         total, squares = total + float(found[~open_, 0].sum()), squares + float(found[~open_, 1].sum())
@@ -338,6 +342,7 @@ def _inner_sums(part: Part, begin: int, end: int) -> tuple[float, float]:
         whole = np.concatenate([halves[0][open_], halves[1][open_]])
     else:
         total, squares = total + float(whole[:, 0].sum()), squares + float(whole[:, 1].sum())
+    # Euler and Maclaurin: the midpoint rule differs from the integral by 1/24 of the slopes at both ends.
     edges = part.at(np.array([begin - 1, begin, end - 1, end - 2]))
     values = np.stack([edges, edges * edges])
     slopes = (values[:, 2] - values[:, 3]) - (values[:, 1] - values[:, 0])

@@ -57,7 +57,7 @@ def checked(check: Callable[[str, Any], Any], schema: dict[str, Any], default: A
     """A field of a node.
 
     Args:
-        check: (name, value) to the value in canonical form, or an error that says the valid values.
+        check: (name, value) to the value in canonical form, or an error that names the valid values.
         schema: the JSON Schema of the field.
         default: of the field; a field without a default is required.
         metadata: more that the algebra asks for, such as `time`.

@@ -451,7 +451,7 @@ def calls_functions(schedule: Schedule) -> bool:
 
 @node
 class Rectification(Schedule):
-    """RAdam's variance rectification, a factor, from the first update for which the factor is finite.
+    """RAdam's rectification of the adaptive rate's variance, a factor, from the first update at which the factor is finite.
 
     With n = t + m, where m is the smallest number with ρ(m) > 4:
     √((ρ(n) - 4)(ρ(n) - 2)ρ∞ / ((ρ∞ - 4)(ρ∞ - 2)ρ(n))), ρ(n) = ρ∞ - 2n·β₂ⁿ/(1 - β₂ⁿ), ρ∞ = 2/(1 - β₂) - 1.

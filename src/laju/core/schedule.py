@@ -37,7 +37,7 @@ VERSION = 1
 class Schedule(Node):
     """A value for each number of completed updates, from 0; immutable, comparable, and printed as written.
 
-    Call a schedule with an int for a float, or with an integer array of NumPy, torch or JAX for an array of that kind.
+    A schedule called with an int gives a float; with an integer array of NumPy, torch or JAX, an array of that kind.
 
     >>> from laju import cosine
     >>> s = cosine(0.3, total=20, final=0.01, warmup=5)
@@ -247,7 +247,7 @@ class Schedule(Node):
         return self.in_updates(plan.scale)
 
     def in_updates(self, scale: Scale) -> Schedule:
-        """The schedule with every length in updates, by a scale; printed as written where the written form still is equal."""
+        """The schedule with all lengths in updates, by a scale; printed as written where the written form gives the same."""
         if not self.units:
             return self
         if id(self) not in scale.known:  # operands of what was written are also parts of the normal form

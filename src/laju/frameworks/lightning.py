@@ -46,8 +46,8 @@ class Schedule(Deferred, Callback):
     optimizes by hand, each optimizer's own updates are counted.
 
     Args:
-        lr: the drive of the learning rate, as in `laju.frameworks.torch.Scheduler`: a schedule or its text, a `Factor` of each
-            group's own rate, or a mapping from groups to these. A list has such a drive for each optimizer of the module.
+        lr: as in `laju.frameworks.torch.Scheduler`: a schedule of learning rates or its text, a `Factor` of each group's own
+            rate, or a mapping from groups to these. A list has such an entry for each optimizer of the module.
         controller: a metric-driven rule such as `laju.adaptive.Plateau`, for a module with a single optimizer; the controller
             observes `monitor` after each validation.
         monitor: the metric that the controller observes.

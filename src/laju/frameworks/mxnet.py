@@ -64,7 +64,7 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # MXNet has no types
         wd: a schedule (or its text) of the optimizer's weight decay `wd`; each parameter's `wd_mult` multiplies the value.
         controller: a metric-driven rule such as `laju.adaptive.Plateau`, or a `Controller`; its factor multiplies the rate.
         observe_within: updates within which `observe` must be called, again and again; by default a warning after 10,000.
-        policy: the effect of a checkpoint of other schedules: "strict" is an error that shows both, "new" follows the code's from
+        policy: for a checkpoint of other schedules: "strict" is an error that shows both, "new" follows the code's from
             the saved position, "saved" goes on with the checkpoint's.
         plan: the run, for schedules in epochs or percent.
 
@@ -216,7 +216,7 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # MXNet has no types
         return optimizer
 
     def _clock(self, n: int) -> Any:
-        """The optimizer, which must be the optimizer that asks."""
+        """The followed optimizer, which must be the optimizer that asks."""
         optimizer = self._following()
         if n != optimizer.num_update:
             raise RuntimeError(
@@ -339,12 +339,14 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # MXNet has no types
         _check_order(trainer.optimizer, wd=self._wd is not None)
         _check_local(trainer)
         fname = os.fspath(fname)
+        # The module's name stands in the pickle of a Scheduler; looking for the name runs nothing from the file.
         if __name__.encode() not in Path(fname).read_bytes():
             raise StateError(
                 f"{fname!r} was not saved with laju's {KIND}; to go on from it, let trainer.load_states load it, and give the "
                 "trainer's optimizer this scheduler: trainer.optimizer.lr_scheduler = scheduler"
             )
         loading = _Loading(self, self.policy if policy is None else check_policy(policy))
+        # MXNet unpickles the file's scheduler deep inside `load_states`; `_restored` reads this variable there.
         token = _LOADING.set(loading)
         try:
             trainer.load_states(fname)
@@ -489,7 +491,7 @@ def trace(scheduler: Callable[[int], float], n: int) -> list[float]:
 
 
 class _Recording(mx_optimizer.SGD):  # type: ignore[misc]  # MXNet has no types
-    """SGD that keeps the rates of its updates, as the scheduler gave the rates."""
+    """SGD that records the rate of each update, as given by the scheduler."""
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)

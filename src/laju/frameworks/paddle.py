@@ -37,7 +37,7 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # Paddle is not installed w
         schedule: absolute learning rates; a schedule, or its text.
         controller: a metric-driven rule such as `laju.adaptive.Plateau`, or a `Controller`; its factor multiplies the rate.
         observe_within: updates within which `observe` must be called, again and again; by default a warning after 10,000.
-        policy: the effect of a checkpoint of other schedules: "strict" is an error that shows both, "new" follows the code's from
+        policy: for a checkpoint of other schedules: "strict" is an error that shows both, "new" follows the code's from
             the saved position, "saved" goes on with the checkpoint's.
         count: "applied" counts a call of `step` only if the rate was asked for since the last call, which leaves out the
             micro-batches of an accumulated gradient; "calls" counts every call.

@@ -116,6 +116,7 @@ def load(
         position = whole("position", state["position"])
         trees = {name: tree.get("schedule") for name, tree in saved.items()}
         intact = state.get("fingerprint") == _of_all({name: fingerprint_of(tree) for name, tree in trees.items()})
+        # States of version 1 had no checksum.
         if state["laju"] != 1:
             intact = intact and state.get("checksum") == _checksum(sealed)
         # As trees: a schedule that is not the code's own is built only on request, or to show it.

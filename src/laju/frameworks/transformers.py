@@ -39,7 +39,7 @@ class Schedule(Deferred, TrainerCallback):
     `train()` begins anew otherwise.
 
     Args:
-        lr: the drive of the learning rate, as in `laju.frameworks.torch.Scheduler`: a schedule or its text, a `Factor` of the
+        lr: as in `laju.frameworks.torch.Scheduler`: a schedule of learning rates or its text, a `Factor` of the
             trainer's `learning_rate`, or a mapping from groups to these.
         controller: a metric-driven rule such as `laju.adaptive.Plateau`, which observes `monitor` at each evaluation.
         monitor: the metric of an evaluation that the controller observes.

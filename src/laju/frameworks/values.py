@@ -87,13 +87,13 @@ class Factor:
 
 
 Driven = Schedule | Factor | float | str
-"""The drive of a hyper-parameter: absolute values as a schedule or its text, a factor of each group's base, or a number."""
+"""An argument for a hyper-parameter: absolute values as a schedule or its text, a factor of each group's base, or a number."""
 
 
 def driven(
     name: str, value: Any, plan: RunPlan | Scale | None = None, *, resolved: bool = True
 ) -> Schedule | Factor | float:
-    """The drive of a hyper-parameter: as `given`, or a number, or a factor whose schedule is resolved as well.
+    """The argument for a hyper-parameter: as `given`, or a number, or a factor whose schedule is resolved as well.
 
     Raises:
         TypeError: neither a schedule nor its text, a `Factor` nor a number.
@@ -188,6 +188,7 @@ class Values:
         if not self.begin <= t < self.end:
             if t < 0:
                 return float(self.schedule(t))  # refused, with the step that was asked
+            # NumPy's vector loops and their scalar tails may differ in the last digit, so a block never moves.
             self.begin = t - t % _BLOCK
             self.end = self.begin + _BLOCK
             if self.stride == 1:

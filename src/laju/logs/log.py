@@ -96,7 +96,7 @@ class Log:
         format: who wrote the file, and the writer's convention of time.
         columns: the numbers of each column, an entry for each row and NaN where a cell is blank; rows rise by position.
         rates, losses, others: the names of the columns of rates, of losses, and of everything else; the first rate and the first
-            loss are the defaults of answers.
+            loss are used by default.
         unit: of the positions: "update", "epoch", "sample", "token", or "row" where the file counts nothing.
         position: the column of the positions; None where rows are counted.
         at: the positions; shape (rows,).

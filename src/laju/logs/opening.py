@@ -1,4 +1,4 @@
-"""The kind of a log: a folder, a packed file, a table, JSON, printed lines or event files."""
+"""Detection of the kind of a log: a folder, a packed file, a table, JSON, printed lines or event files."""
 
 from __future__ import annotations
 

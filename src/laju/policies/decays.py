@@ -1,4 +1,4 @@
-"""Decays: a single way down, for a total or without end."""
+"""Decays: the value falls once, for a total or without end."""
 
 from __future__ import annotations
 

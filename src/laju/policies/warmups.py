@@ -45,7 +45,7 @@ def untuned_linear(peak: float = 1.0, beta2: float = 0.999) -> Schedule:
 
     Args:
         peak: value at the end; 1 makes a factor.
-        beta2: Adam's β₂, in [0, 1), taken as the decimal number that is printed.
+        beta2: Adam's β₂, in [0, 1), taken as its decimal text: 0.999 is exactly 999/1000.
 
     >>> untuned_linear(beta2=0.5).values(5)
     array([0.25, 0.5 , 0.75, 1.  , 1.  ])
@@ -64,7 +64,7 @@ def untuned_exponential(peak: float = 1.0, beta2: float = 0.999) -> Schedule:
 
     Args:
         peak: value that is approached; 1 makes a factor.
-        beta2: Adam's β₂, in [0, 1), taken as the decimal number that is printed.
+        beta2: Adam's β₂, in [0, 1), taken as its decimal text: 0.999 is exactly 999/1000.
 
     >>> untuned_exponential(beta2=0.5).values(3).round(3)
     array([0.393, 0.632, 0.777])
@@ -86,7 +86,7 @@ def radam_warmup(peak: float = 1.0, beta2: float = 0.999) -> Schedule:
 
     Args:
         peak: value that is approached; 1 makes a factor.
-        beta2: Adam's β₂, above 0.6 and below 1, taken as the decimal number that is printed.
+        beta2: Adam's β₂, above 0.6 and below 1, taken as its decimal text: 0.999 is exactly 999/1000.
 
     >>> radam_warmup(beta2=0.9).values(4).round(3)
     array([0.156, 0.255, 0.33 , 0.392])

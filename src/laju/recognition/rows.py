@@ -66,6 +66,7 @@ class _Rows:
             origins.append(arrived)
         found: _Row | None = None
         # A curve reaches as far as possible; the value at its end may also be the first value of the next curve.
+        # The nearest 12 marks and the last 4: a bound on the search, since noise marks nearly every row.
         for j in sorted({n, *later[-4:], *later[:12]}, reverse=True):
             if self._left < 0:
                 return None
@@ -145,7 +146,7 @@ def named(parts: list[Part]) -> Iterator[str]:
 
 
 def call(policy: str, *values: Any, **named: Any) -> str:
-    """A call as a person would write the call, without arguments that are 0 or absent."""
+    """A call as a person would write it, without arguments that are 0 or absent."""
     said = [_text(v) for v in values] + [f"{k}={_text(v)}" for k, v in named.items() if v not in (None, 0, "")]
     return f"{policy}({', '.join(said)})"
 

@@ -191,6 +191,7 @@ def _solve(model: _Model, log: Log, starts: Sequence[tuple[float, ...]], span: f
         for _ in range(40):
             if r is None:
                 break
+            # Differences instead of derivatives: the best factors of the curves change with the parameters, too.
             columns = []
             for k in range(len(x)):
                 moved = x.copy()
@@ -222,6 +223,7 @@ def _solve(model: _Model, log: Log, starts: Sequence[tuple[float, ...]], span: f
                 damping *= 10
             if not better:
                 break
+        # In half units an exact formula stays within 1; up to 2, round parameters nearby may still suit every row.
         if r is None or np.abs(r).max() > 2:
             continue
         try:

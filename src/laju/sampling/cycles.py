@@ -1,4 +1,4 @@
-"""Cyclical Langevin dynamics: every cycle of the step searches a mode without noise, then samples from the mode."""
+"""Cyclical Langevin dynamics: every cycle of the step searches for a mode without noise, then samples from it."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def sample(
     every: int = 1,
     seed: int | torch.Generator = 0,
 ) -> Chains:
-    """Stochastic-gradient Langevin dynamics: gradient ascent on a log density, with the noise that makes a sampler.
+    """Stochastic-gradient Langevin dynamics: gradient ascent on a log density, with noise that turns it into a sampler.
 
     θ ← θ + (ε/2)·∇log p(θ) + √(ε·T)·N(0, 1), with ε = step(t) and T = temperature(t) at update t.
 

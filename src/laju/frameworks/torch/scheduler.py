@@ -48,7 +48,7 @@ class Scheduler(LRScheduler):
         last_epoch: begin after that many counts plus 1, as torch's schedulers do with the saved count.
         controller: a metric-driven rule such as `laju.adaptive.Plateau`, or a `Controller`; its factor multiplies `lr`.
         observe_within: updates within which a metric must be observed, again and again; by default a warning after 10,000.
-        policy: the effect of a checkpoint of other schedules: "strict" is an error that shows both, "new" follows the code's from
+        policy: for a checkpoint of other schedules: "strict" is an error that shows both, "new" follows the code's from
             the saved position, "saved" goes on with the checkpoint's.
         count: "applied" counts the optimizer's own updates; "calls" counts the calls of `step`, for updates that torch does not
             see. An update that is captured in a CUDA graph goes over to calls by itself, as its replays are not seen.
@@ -269,7 +269,7 @@ class Scheduler(LRScheduler):
         if ear.heard != 1 or metrics is not None or epoch is not None:
             self._step(metrics, epoch)
             return
-        # The usual case, in as few operations as Python needs: a step costs less than reading the clock.
+        # The usual case, in as few operations as Python needs: nothing is looked up that `tune` knew before.
         ear.heard = 0
         self._t += 1
         for value in ear.upcoming:  # noqa: B007 - the fastest way to the next value of a list

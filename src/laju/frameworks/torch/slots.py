@@ -19,7 +19,7 @@ Where = tuple[int, Group]
 
 
 class Slot:
-    """A hyper-parameter in some of the groups, and the schedule that drives the hyper-parameter.
+    """A hyper-parameter of some of the groups, and the schedule that drives it.
 
     Args:
         name: in errors and checkpoints: "lr", "betas[0]", "weight_decay of group 'head'", "lr (factor)".
@@ -126,7 +126,7 @@ class Slot:
 def slots_of(
     optimizers: Sequence[torch.optim.Optimizer], given: Mapping[str, Any], plan: RunPlan | Scale | None, *, epochs: bool
 ) -> list[Slot]:
-    """The slots for the drives by hyper-parameter; with `epochs`, the clock counts epochs instead of updates."""
+    """The slots for the user's schedules by hyper-parameter; with `epochs`, the clock counts epochs instead of updates."""
     return [
         slot
         for key, value in given.items()
@@ -136,7 +136,7 @@ def slots_of(
 
 
 class _Wanted:
-    """A hyper-parameter to be scheduled, in all the optimizers that have this hyper-parameter."""
+    """A hyper-parameter to be scheduled, in all the optimizers that have it."""
 
     def __init__(
         self, optimizers: Sequence[torch.optim.Optimizer], key: str, plan: RunPlan | Scale | None, epochs: bool
