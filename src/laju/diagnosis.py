@@ -24,10 +24,10 @@ _RELATIVE = 2e-7
 """The change of a rate by float32 and by sums of many steps."""
 
 _GRID = 1 << 20
-"""Updates of the meant schedule that are looked at for a rate; of longer schedules every 2nd, 4th, …"""
+"""The most updates of the meant schedule that are searched for a rate; of longer schedules every 2nd, 4th, … is."""
 
 _BRANCHES = 12
-"""A rate that the meant schedule has at more places than this tells no position."""
+"""A rate at more places of the meant schedule than this determines no position."""
 
 _TWICE = "two calls of step() in an update"
 _CULPRITS = {
@@ -259,7 +259,7 @@ def _cause(kind: str, text: str, begins: tuple[int, int], culprits: str | None =
 
 
 def _constants(case: _Case, end: int) -> Iterator[Cause]:
-    """The same rate in all rows, of a schedule that changes: nearly any stretch of positions would have that."""
+    """The same rate in all rows, for a schedule that changes: nearly any slow clock would give the same rates."""
     rows = f"all {len(case.y):,} rates"
     grid, step = _grid(case, end)
     other = np.flatnonzero(np.abs(grid - case.y[0]) > float(case.tolerance.max()))
@@ -301,7 +301,7 @@ def _levels(case: _Case, j: int, begins: tuple[int, int], end: int) -> Iterator[
         return
 
     def slope(x: Array, y: Array) -> float:
-        """Of a line through the origin, by least squares over the decay."""
+        """The slope of a line through the origin, by least squares over the decay."""
         return float(x[decay] @ y[decay] / max(float(x[decay] @ x[decay]), 1e-300))
 
     # Another peak over the same floor: with the group's warmup, or with the warmup moved, too.
@@ -332,7 +332,7 @@ def _grid(case: _Case, end: int) -> tuple[Array, int]:
 
 
 def _places(grid: Array, step: int, value: float, slack: float) -> list[float]:
-    """Where the meant schedule has a rate; empty where that tells no position."""
+    """The positions at which the meant schedule has a rate; empty where the rate determines no position."""
     apart = grid - value
     crossing = np.flatnonzero((apart[:-1] < 0) != (apart[1:] < 0))
     flat = np.flatnonzero(np.abs(apart) <= slack)
@@ -345,7 +345,7 @@ def _places(grid: Array, step: int, value: float, slack: float) -> list[float]:
 
 
 def _lines(case: _Case, j: int, begins: tuple[int, int], end: int) -> Iterator[Cause]:
-    """Positions that go with the updates in a line: p = a + b·t."""
+    """Positions that are linear in the updates: p = a + b·t."""
     t, last = case.t, int(case.t[-1])
     before = np.arange(len(t)) < j
     as_meant = case.meant(t)
@@ -419,7 +419,7 @@ def _lines(case: _Case, j: int, begins: tuple[int, int], end: int) -> Iterator[C
         if length is not None:
             yield _cause("total", f"the total is {length:,.0f}, where {end:,} is meant", begins, total=length)
             break
-        # A log that ends on a plateau tells no position there, but how long the plateau lasts at least.
+        # A log that ends on a plateau determines no position there, only the least length of the plateau.
         level = np.flatnonzero(np.abs(grid - case.y[-1]) <= case.tolerance[-1]) * step
         if level.size and fixed < level[-1] < t[-1]:
             least = float(math.ceil(fixed + (end - fixed) * (t[-1] - fixed) / (level[-1] - fixed)))
@@ -482,7 +482,7 @@ def _skips(case: _Case, j: int, begins: tuple[int, int]) -> Iterator[Cause]:
 
 
 def _short(value: float, slack: float) -> float:
-    """The shortest decimal within the slack; 0 where that is within the slack."""
+    """The shortest decimal within the slack; 0 if 0 is within the slack."""
     if abs(value) <= slack:
         return 0.0
     for digits in range(1, 17):

@@ -117,7 +117,7 @@ class Ledger:
         """The ledger that `write_csv` wrote.
 
         Raises:
-            ValueError: another header, or a line that is none; the message names the file and the line.
+            ValueError: another header, or a line that is no entry; the message names the file and the line.
         """
         with Path(path).open(newline="", encoding="utf-8") as file:
             rows = csv.reader(file)

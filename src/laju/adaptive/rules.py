@@ -12,7 +12,7 @@ Every rule shares these promises:
 | which factor does a run begin with | 1: until the first decision the schedule is unchanged |
 | when is a metric better ("min") | metric < best - threshold·abs(best) ("rel"), or < best - threshold ("abs"); "max": mirrored |
 | patience | the number of observations in a row that are tolerated: the factor changes on the next |
-| the first finite metric | becomes the best, and decides nothing by itself |
+| the first finite metric | becomes the best, and changes no factor |
 | NaN, an infinity, or beyond ±1e300 | counts as bad and is kept out of the best and of any average |
 | during a pause | nothing is counted and both counts stay at 0, NaN included; a better metric still becomes the best |
 | at a bound | no further decision and no new pause; bad observations go on being counted, which makes `exhausted` true |
@@ -223,7 +223,7 @@ class Plateau(Rule[PlateauState]):
     | optax `contrib.reduce_on_plateau` | 3, 7 | the cut comes on the second bad observation |
 
     - torch: "rel" is best·(1 - threshold), so a negative metric that becomes worse counts as better; an infinity of the good
-      sign becomes the best for ever; a cut of the rate by 1e-8 or less is left out (`eps`); the floor is a rate (`min_lr`).
+      sign becomes the best forever; a cut of the rate by 1e-8 or less is left out (`eps`); the floor is a rate (`min_lr`).
     - Keras: the threshold is absolute (`min_delta`); the floor is a rate (`min_lr`).
     - optax: torch's relative test (`rtol`) with an absolute margin besides (`atol`), in mode "min" only; decides on the mean of
       `accumulation_size` metrics; the floor is a factor (`min_scale`).

@@ -128,7 +128,7 @@ class _Pipe(io.FileIO):
 
 
 def reader_is_gone() -> bool:
-    """Whether standard output went into a pipe whose reader has gone, for verbs that would go on for ever."""
+    """Whether standard output went into a pipe whose reader has gone, for verbs that never end by themselves."""
     return bool(getattr(getattr(getattr(sys.stdout, "buffer", None), "raw", None), "lost", False))
 
 

@@ -90,7 +90,7 @@ def command(
 ) -> None:
     """Forecast the end of the run of LOG, with its uncertainty, and say when to cool down and which run to make next.
 
-    Of several logs: which schedule and peak suit the next long run, and with --budget which run of so many updates tells most.
+    For several logs: which schedule and peak suit the next long run, and with --budget the most informative run of that length.
 
     The exit status is 1 when the question cannot be answered; the reason and the remedy are printed.
 
@@ -504,7 +504,7 @@ def _way(way: Way) -> dict[str, Any]:
 def _next(
     curves: Sequence[Curve], budget: int | None, updates: int, unknown: Schedule | None
 ) -> tuple[dict[str, Any], list[str], bool]:
-    """Which schedule and peak the next run of so many updates should have, and which short run would tell most.
+    """The schedule and peak for the next run of `updates` updates, and the most informative short run.
 
     The question is the end of the unknown schedule, or else of the best schedule at several peaks.
     """

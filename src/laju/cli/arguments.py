@@ -137,7 +137,7 @@ def _of_task(spec: str) -> str:
         return ""
     try:
         from laju.lab.trials.tasks import TASKS
-    except ImportError:  # the text is wrong whatever is installed
+    except ImportError:  # the text is wrong with or without the package
         return ""
     name = spec.strip()
     return f"\n{name} is a task: --task {name}, beside the schedules to train it with" if name in TASKS else ""

@@ -287,7 +287,7 @@ def _named(text: str) -> tuple[str | None, str]:
 
 
 def _short(path: str, others: Sequence[str]) -> str:
-    """A file's name without its ending, or a folder's; more of the path where that is another's, too."""
+    """The name of a file without its ending, or of a folder; with more of the path where two names are equal."""
 
     def name(text: str) -> str:
         where = Path(text)

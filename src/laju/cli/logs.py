@@ -1,4 +1,4 @@
-"""The options that say which columns of a log are meant, the same for every verb that reads a log."""
+"""The options that choose columns of a log, the same for every verb that reads a log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`[tool.laju]` in the nearest pyproject.toml: which findings `laju check` reports, for everybody who works on a project."""
+"""`[tool.laju]` in the nearest pyproject.toml: which findings `laju check` reports in a project."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Settings:
 
 
 def read_settings(folder: Path | None = None) -> Settings:
-    """The table `[tool.laju]` of the nearest pyproject.toml, from a folder upwards; the defaults where there is none.
+    """The table `[tool.laju]` of the nearest pyproject.toml, from a folder upwards; the defaults without such a table.
 
     Raises:
         click.UsageError: the file cannot be read, or a key or a code in the table is unknown.

@@ -1,4 +1,4 @@
-"""Tables of plain text that fit the terminal: text columns are broken, and where that is not enough each row is a list."""
+"""Tables of plain text that fit the terminal: text columns are wrapped, and in a table still too wide each row is a list."""
 
 from __future__ import annotations
 

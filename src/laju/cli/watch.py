@@ -47,8 +47,8 @@ def command(
 ) -> None:
     """Follow the log of a run that is going on, and forecast the end of the run each time that the log has grown.
 
-    On a terminal the answer is drawn anew; elsewhere each answer is a line. The command ends when the run has reached its end,
-    or by Ctrl-C. A log that is not there yet is waited for.
+    On a terminal each answer replaces the last; elsewhere each answer is a line. The command ends when the run has reached its
+    end, or by Ctrl-C. A log that is not there yet is waited for.
 
     \b
     laju watch metrics.csv --schedule 'wsd(3e-4, total=24000, warmup=2000, cooldown=4800)'
@@ -124,7 +124,7 @@ class Screen:
 
 
 def _stamp(path: Path) -> Any:
-    """A value that changes when a log grows, shrinks or is written anew."""
+    """A value that changes when a log grows, shrinks or is rewritten."""
     try:
         files = [path] if not path.is_dir() else [each for each in path.rglob("*") if each.is_file()]
         return tuple((str(each), (status := each.stat()).st_size, status.st_mtime_ns) for each in files[:10_000])

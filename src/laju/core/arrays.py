@@ -1,4 +1,4 @@
-"""The array namespace of whatever t is, so that each formula is written once for numbers and every framework's arrays.
+"""The array namespace of t, so that each formula is written once for numbers and the arrays of every framework.
 
 Frameworks are never imported here: an array that is passed in shows that its framework is loaded.
 """
@@ -72,7 +72,7 @@ class Namespace:
         return t if t.dtype == self.dtype else self.xp.astype(t, self.dtype)
 
     def scaled(self, fresh: Any, by: float) -> Any:
-        """by·fresh, of an array that nobody else holds: in place where that is possible, which spares the memory."""
+        """by·fresh for an array without further references: in place where possible, which saves the memory."""
         if self.host and np.ndim(fresh):
             fresh *= by
             return fresh
@@ -101,7 +101,7 @@ class Namespace:
 
     def minus(self, t: Any, n: float) -> Any:
         """t - n, exact in integers where n is an integer."""
-        if not self.reaches(n):  # n itself is no number of this integer type
+        if not self.reaches(n):  # n does not fit this integer type
             return self.real(t) - float(n)
         # The whole part is subtracted in integers, without rounding, and the fraction from the difference, which is small.
         floor = math.floor(n)
@@ -183,7 +183,7 @@ def namespace(t: Any) -> tuple[Any, Namespace]:
     elif api.is_jax_array(t):
         dtype = xp.result_type(float)
         concrete = False
-        t = xp.maximum(t, 0)  # a traced value cannot be looked at, so it has the first value before 0
+        t = xp.maximum(t, 0)  # a traced t cannot be checked, so t < 0 gets the first value
     if xp.isdtype(t.dtype, "integral"):
         if xp.isdtype(t.dtype, "unsigned integer") or xp.iinfo(t.dtype).bits < 32:
             t = xp.astype(t, xp.int32 if dtype == getattr(xp, "float32", None) else xp.int64)
@@ -236,13 +236,13 @@ class TensorFlow:
 
 
 def _tensorflow(t: Any, tf: Any) -> tuple[Any, Namespace]:
-    """TensorFlow converts no integers to floats by itself, so positions are float64 from the start, which is exact to 2**53."""
+    """TensorFlow never converts integers to floats implicitly, so positions are float64 from the start, exact to 2**53."""
     t = tf.convert_to_tensor(t)
     if not (t.dtype.is_integer or t.dtype.is_floating):
         raise TypeError(f"t must hold whole numbers of completed updates, got an array of {t.dtype.name}")
     largest = int(t.dtype.max) if t.dtype.is_integer else None
     t = tf.cast(t, tf.float64)
-    # As elsewhere, only values that can be read without waiting are looked at.
+    # As elsewhere, only values that can be read without waiting are checked.
     if tf.executing_eagerly() and "CPU" in t.device and not bool(tf.reduce_all(t >= 0)):
         raise ValueError(
             f"t must be 0 or more, got an array that holds {float(tf.reduce_min(t))}: a schedule has no value before update 0"

@@ -249,7 +249,7 @@ class Staircase(Retimed):
             return super()._range(start, stop)
         first, last = start // every, (stop - 1) // every
         steps, ns = counted(first, last + 1)
-        # How often each value comes, so that a step longer than all that is asked for costs no more than that.
+        # How often each value comes, so that a step longer than the requested range costs no more than the range.
         edges = np.append(np.maximum(steps * every, start), stop)
         return np.repeat(self.child._array(steps * every, ns), np.diff(edges))
 
@@ -338,7 +338,7 @@ class Reverse(Retimed):
         match part.piece:
             case Constant():
                 piece, origin = part.piece, begin
-            case Ramp(start, final, n, "linear" | "cosine" as shape):  # of which the rise is the fall turned round
+            case Ramp(start, final, n, "linear" | "cosine" as shape):  # shapes whose rise is the fall reversed
                 piece, origin = Ramp(final, start, n, shape), length - part.origin - n
             case Ramp(length=n) if part.origin + n == part.end:
                 piece, origin = Reverse(part.piece), length - part.end
@@ -367,14 +367,14 @@ def _geometric_sum(growth: Fraction, i: int) -> Fraction:
 
 @lru_cache(maxsize=4096)
 def _growing_begin(period: Any, growth: float, i: int) -> Any:
-    """Where cycle i of growing ones begins, at most 2^63, after which no update is counted."""
-    # In floats, which is enough to know that it is far out.
+    """The update at which cycle i of growing cycles begins, at most 2^63, after which no update is counted."""
+    # Floats suffice to see that the begin is far beyond the last update.
     if i and math.log(period) + math.log(growth) * (i - 1) > math.log(_LATEST) + 1:
         return _LATEST
     if i <= _EXACT_CYCLES:
         exact = Fraction(period) * _geometric_sum(Fraction(growth), i)
     else:
-        # Hundreds of thousands of cycles that hardly grow: 100 digits tell the nearest update as exact fractions would.
+        # Hundreds of thousands of cycles that hardly grow: 100 digits give the same nearest update as exact fractions.
         with decimal.localcontext(prec=100):
             factor = Decimal(growth)
             exact = Fraction(Decimal(period) * (factor**i - 1) / (factor - 1))
@@ -385,7 +385,7 @@ def _growing_begin(period: Any, growth: float, i: int) -> Any:
 
 @node
 class Repeat(Retimed):
-    """A schedule over and over, `count` times or for ever.
+    """A schedule over and over, `count` times or forever.
 
     Cycle i lasts growth^i times as long and is decay^i times as high; with `mirror`, every second cycle runs backwards.
     Cycles begin at whole updates, computed in integers, so that no restart is missed or doubled at any position.
@@ -568,7 +568,7 @@ class Repeat(Retimed):
             at, stop = self.cycle_begin(i), self.cycle_begin(i + 1)
             if at >= min(end, until):
                 break
-            if self.growth != 1 and stop >= _LATEST:  # the last cycle that is counted goes on for ever
+            if self.growth != 1 and stop >= _LATEST:  # the last cycle that is counted never ends
                 stop = math.inf
             cycle = Cycle(i, at, stop, 0, until, self.decay, self.growth == 1)
             for part in within(self.cycle(i)._outline(max(begin - at, 0), min(end, stop) - at), at, stop, at):

@@ -141,7 +141,7 @@ def measure(schedule: Schedule, updates: int) -> Measure:
 
 
 def unchecked(schedule: Schedule, at: int | npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """The values of so many updates, or at an array of positions, infinite or NaN where these leave the floats.
+    """The values of the first `at` updates, or at an array of positions, infinite or NaN where a value leaves the floats.
 
     A schedule itself raises an error there; this function is for callers that look for such values.
     """
@@ -161,7 +161,7 @@ def _joined(measures: Iterator[Measure]) -> Measure:
 
 
 def _of_values(values: npt.NDArray[np.float64], begin: int, count: int) -> Measure:
-    """Of values at updates from `begin` on, or of some that stand for `count` updates."""
+    """The measure of values at the updates from `begin` on, or of samples that represent `count` updates."""
     top, low = int(values.argmax()), int(values.argmin())
     steps = np.diff(values)
     noise = _noise(float(values[top]), float(values[low]))
@@ -194,7 +194,7 @@ def _by_parts(schedule: Schedule, begin: int, end: int) -> Measure:
                 if stop > at:
                     yield _of_part(part, at, stop)
                 at = max(at, stop)
-            if at == before:  # where floats do not tell positions apart
+            if at == before:  # where floats cannot separate positions
                 yield _spread(schedule, at, end)
                 return
 
@@ -289,7 +289,7 @@ def _of_part(part: Part, begin: int, end: int) -> Measure:
 
 
 def _of_steps(part: Part, begin: int, end: int) -> Measure:
-    """Of values that are held: the steps are the updates of the piece on a slower clock."""
+    """The measure of held values: the steps are the updates of the piece on a slower clock."""
     assert part.held is not None
     start, every = part.held
     first, stop = math.ceil((begin - start) / every), (end - start) // every

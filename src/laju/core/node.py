@@ -20,7 +20,7 @@ from laju.core.units import updates
 
 Duration = Any
 """A length of a schedule: whole updates (a real number where a stretch made it so), or a `Length` in units. Constructors take
-text as well, which type checkers could not tell from what the field then holds."""
+text as well; the type does not say so, since type checkers could not distinguish the argument from the field."""
 
 ScalarFunction = Callable[[Any], float]
 """A function from a Python number to the value there."""

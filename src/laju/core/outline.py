@@ -63,7 +63,7 @@ class Cycle:
     Args:
         number: of the cycle, from 0.
         begin, end: of the cycle.
-        since, until: begin of the first cycle and end of the last; `until` is infinity for cycles without end.
+        since, until: start of the first cycle and end of the last; `until` is infinity for cycles without end.
         decay: the factor on the values from each cycle to the next.
         even: whether all cycles have the same length, and values repeat after two cycles but for the decay.
     """
@@ -143,7 +143,7 @@ class Part:
 
     @property
     def arrives(self) -> float:
-        """The value to which the part has come at its end."""
+        """The value that the part reaches at its end."""
         end = self.end if math.isfinite(self.end) else self.begin
         before = math.nextafter(end, self.begin)
         if self.held is not None:
@@ -231,7 +231,7 @@ def within(parts: Iterable[Part], begin: Any, end: Any, by: Any = 0) -> Iterator
 
 
 def stepwise(parts: Iterable[Part]) -> Iterator[Part]:
-    """Parts, with every step by itself where values are held."""
+    """Parts, split into single steps where values are held."""
     for part in parts:
         yield from part.steps()
 

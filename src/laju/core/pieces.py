@@ -147,7 +147,7 @@ class Ramp(Schedule):
         lead, n = self.grid
         start, final = self.start, self.final
         if n == 0:
-            alone = 1 if self.length else 0  # endpoint=True with a single update: it is the start
+            alone = 1 if self.length else 0  # endpoint=True with a single update: the value is `start`
             return lambda t: start if t < alone else final
         return compile_expression(lambda bind: f"{self._inside(0, bind)} if t < {n - lead!r} else {final!r}")
 

@@ -1,6 +1,6 @@
 """Schedule: a function of the number of completed updates, as an immutable value.
 
-`s(t)` is the value that the next update uses after `t` completed ones. Pieces are half-open, the last value holds for ever,
+`s(t)` is the value that the next update uses after `t` completed updates. Pieces are half-open, the last value holds forever,
 and calling has no side effect. Subclasses in `pieces`, `clocks` and `algebra` define the value; this file defines how a
 schedule is called, combined, compared and printed.
 """
@@ -99,7 +99,7 @@ class Schedule(Node):
         return self._call(t)
 
     def _call(self, t: Any) -> Any:
-        if t is None:  # as Keras' optimizers call a rate that is none of Keras' own schedules
+        if t is None:  # Keras' optimizers call a rate without argument unless the rate is one of Keras' own schedules
             raise TypeError(
                 "schedule(t) needs t, the number of completed updates, got NoneType; a Keras optimizer takes "
                 "laju.frameworks.keras.LearningRate(schedule)"
@@ -114,7 +114,7 @@ class Schedule(Node):
                 if not math.isfinite(t):
                     raise ValueError(f"t must be finite, got {t!r}")
             if t < 0:
-                # optax.join_schedules calls every schedule at every step, also before its begin, and selects a value afterwards.
+                # optax.join_schedules calls every schedule at every step, also before its start, and selects a value afterwards.
                 hint = "; give optax's combinators laju.frameworks.jax.schedule(s)" if "optax" in sys.modules else ""
                 raise ValueError(f"t must be 0 or more, got {shown(t)}: a schedule has no value before update 0{hint}")
             try:
@@ -492,7 +492,7 @@ class Schedule(Node):
         return self._apply("reverse")
 
     def repeat(self, count: int | None = None, growth: float = 1, decay: float = 1, mirror: bool = False) -> Schedule:
-        """The schedule over and over: `count` times or for ever, each time `growth` times as long and `decay` times as high.
+        """The schedule over and over: `count` times or forever, each time `growth` times as long and `decay` times as high.
 
         >>> from laju import linear
         >>> linear(1, 0, total=2).repeat(decay=0.5).values(6)
@@ -728,5 +728,5 @@ def _text(value: Any) -> str:
         try:
             return repr(importable_name(value))
         except ValueError:
-            pass  # it has no text that rebuilds it, but it can still be looked at
+            pass  # no text rebuilds a lambda, but a schedule with a lambda can still be printed
     return repr(value)

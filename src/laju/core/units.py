@@ -36,7 +36,7 @@ class _Resolvable(Protocol[T]):
 
 
 class UnresolvedError(ValueError):
-    """A schedule whose lengths are in epochs, tokens or percent was asked for a value."""
+    """A schedule with lengths in epochs, tokens or percent was called before its lengths were resolved."""
 
 
 def unit(name: object) -> str:
@@ -350,7 +350,7 @@ class RunPlan:
         return seen + (update - begin) * each
 
     def update_at(self, samples: int | Fraction) -> int:
-        """The first update before which at least so many samples were seen."""
+        """The first update before which at least `samples` samples were seen."""
         begin, seen, each = [stretch for stretch in self.pace if stretch[1] < samples or stretch[0] == 0][-1]
         return begin + max(0, int(-((seen - samples) // each)))
 

@@ -21,7 +21,7 @@ from laju.tracing import trace
 
 
 class Forecasting:
-    """The forecast of a trainer's run, which the trainer's callback tells losses. Nothing that fails here stops the training."""
+    """The forecast of a trainer's run, from the losses of the trainer's callback. No failure here stops the training."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Forecasting:
         """Begin the forecast of a run.
 
         Args:
-            scheduler: the trainer's own, which tells the rates where no schedule was given.
+            scheduler: the trainer's own, for the rates where no schedule was given.
             scale: of the units of a schedule.
             updates: of the whole run, where the trainer knows.
             done: completed updates of a run that is resumed.

@@ -148,7 +148,7 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # MXNet has no types
         n = num_update if num_update.__class__ is int and num_update >= 0 else whole("num_update", num_update)
         optimizer = self._clock(n) if self._needs_clock else None
         t = n + self._offset
-        if t:  # 0 is asked for before the first update only
+        if t:  # MXNet asks for 0 only before the first update
             t -= 1
         rate = self._values.at(t)
         if optimizer is not None:

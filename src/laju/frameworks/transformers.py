@@ -134,7 +134,7 @@ class Forecast(Forecasting, TrainerCallback):
     `log_history`. Errors become `note`, and refusals are in `ending`; the training goes on.
 
     Args:
-        trainer: the trainer, which tells callbacks too little otherwise.
+        trainer: the trainer itself, since callbacks get too few facts.
         schedule: of the whole run, as `laju.forecast.ending` takes a schedule, or with lengths in percent, epochs or samples of
             the trainer's run. By default the schedule of the trainer's scheduler.
         monitor: the logged metric whose end is forecast, such as "loss" or "eval_loss".

@@ -13,7 +13,7 @@ from laju.core.outline import Geometric, InversePower, Level, Part, Transition, 
 from laju.core.schedule import Schedule
 
 _MOST = 1_000
-"""Segments and jumps that are listed: more are read by nobody, and take seconds to find."""
+"""The most segments and jumps that are listed: a longer list takes seconds, and has no readers."""
 
 
 @dataclass(frozen=True)

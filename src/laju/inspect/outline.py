@@ -27,7 +27,7 @@ _FEW, _MOST = 12, 200
 
 @dataclass(frozen=True)
 class Part:
-    """`piece`, whose own clock is 0 at `origin`, in force at updates `begin` … `end` - 1; `end` is None without an end.
+    """`piece`, whose own clock is 0 at `origin`, in force at updates `begin` … `end` - 1; `end` is None for a part without end.
 
     A piece that was cut at its beginning is rewritten to begin there where its kind allows.
     """
@@ -81,7 +81,7 @@ def _value(piece: Schedule, t: Any) -> float:
 class Outline:
     """A schedule as parts, for a run of `updates` and a while beyond.
 
-    `complete`: the parts are all of the schedule, for ever.
+    `complete`: the parts cover the whole schedule.
     """
 
     schedule: Schedule
@@ -179,7 +179,7 @@ def natural_end(schedule: Schedule) -> int | None:
 
 
 def _parts(schedule: Schedule, until: float, most: int) -> Iterator[Part]:
-    """The first parts, at most so many and not many that begin after `until`; the rest of the schedule is the last part."""
+    """The first parts, at most `most` and few after `until`; the rest of the schedule is the last part."""
     count, at = 0, 0
     for found, _, _ in met(schedule.outline, 0, lambda at: at if at == math.inf else math.ceil(at)):
         slow = _steps(found)

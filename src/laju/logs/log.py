@@ -173,7 +173,7 @@ class Log:
         eight values goes behind the columns that have more.
 
         Raises:
-            LogError: no such column, no column of losses, or several that no name tells apart.
+            LogError: no such column, no column of losses, or several that no name distinguishes.
         """
         if name is None and len(self.losses) > 1:
             first, second = (_loss_rank(each, len(self.series(each).at)) for each in self.losses[:2])
@@ -492,7 +492,7 @@ def _counts(table: _Table, name: str) -> bool:
 
 
 def _whole_run(table: _Table, position: str, at: Array, notes: list[str]) -> Array:
-    """Updates counted through all epochs, where a column counts the updates of each epoch anew.
+    """Updates counted through all epochs, where a column restarts its count in each epoch.
 
     Raises:
         LogError: such a column, and how many updates an epoch has is not known.
@@ -505,7 +505,7 @@ def _whole_run(table: _Table, position: str, at: Array, notes: list[str]) -> Arr
     rises = np.diff(epochs)
     stated = table.numbers(PER_EPOCH)[rows] if PER_EPOCH in table.cells else np.array([])
     length = float(stated[0]) if stated.size and (stated == stated[0]).all() and stated[0] >= at[rows].max() else None
-    # Every fall is the begin of the next epoch, and each epoch begins with a fall, or, of rows at the ends, with the same count.
+    # Every fall is the start of the next epoch, and each epoch begins with a fall, or, of rows at the ends, with the same count.
     anew = rises == 1
     if (
         not (np.isfinite(epochs).all() and (epochs % 1 == 0).all() and anew.any() and (rises[~anew] == 0).all())
@@ -534,7 +534,7 @@ def _whole_run(table: _Table, position: str, at: Array, notes: list[str]) -> Arr
 def _runs(at: Array) -> tuple[list[npt.NDArray[np.intp]], list[str]]:
     """The rows of each run in the order of positions, with notes on rows out of order.
 
-    A run begins anew where the position falls to or below the run's first position. A position that falls less is a resumed run,
+    A new run begins where the position falls to or below the run's first position. A position that falls less is a resumed run,
     whose later rows count, or rows out of order, where single rows fall.
     """
     rows = np.flatnonzero(~np.isnan(at))

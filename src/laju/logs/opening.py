@@ -57,7 +57,7 @@ def read(
 
     Args:
         path: a file, a folder, "-" for standard input, or an open file.
-        update, rate, loss: names of columns, where the names or the contents of the columns do not tell.
+        update, rate, loss: names of columns, where neither names nor contents decide.
         run: the number of the run, in a file of several runs, from 1; the last by default.
 
     Raises:
@@ -286,7 +286,7 @@ def _encoding(head: bytes, path: str, notes: list[str]) -> str:
 
 
 class _Joined(io.RawIOBase):
-    """The bytes that were looked at, and the bytes after."""
+    """The bytes already read for detection, and the bytes after."""
 
     def __init__(self, head: bytes, rest: IO[bytes]) -> None:
         self._head, self._rest = head, rest

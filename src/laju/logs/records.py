@@ -23,7 +23,7 @@ def line_rows(lines: Iterable[str], path: str, notes: list[str]) -> Iterator[Row
     """The rows of a file with a JSON object on each line.
 
     Raises:
-        LogError: a line that is no JSON object, but for a last line that is cut.
+        LogError: a line that is no JSON object, except a last line that is cut.
     """
     number, wrong = 0, ""
     for line in lines:

@@ -98,7 +98,7 @@ def one_cycle_momentum(
 
 @policy
 def triangular(start: float, peak: float, up: Span, down: Span | None = None) -> Schedule:
-    """Cycles in straight lines: start → peak in `up` updates, peak → start in `down`, for ever.
+    """Cycles in straight lines: start → peak in `up` updates, peak → start in `down`, forever.
 
     Source: Smith, "Cyclical Learning Rates", arXiv 1506.01186. Elsewhere: torch `CyclicLR` and Paddle `CyclicLR` with
     mode "triangular", TensorFlow Addons `TriangularCyclicalLearningRate`.

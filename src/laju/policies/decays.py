@@ -385,7 +385,7 @@ def welling_teh(a: float, b: float, gamma: float = 0.55) -> Schedule:
 
     Args:
         a: scale.
-        b: updates by which the decay is put off, above 0.
+        b: offset of the decay, in updates, above 0.
         gamma: γ, above 0.
 
     >>> welling_teh(1.0, b=4, gamma=0.5)(5)

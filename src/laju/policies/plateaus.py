@@ -156,7 +156,7 @@ def wsd_s(
 def swa(schedule: Schedule | float, final: float, at: Span, anneal: Span = 0, shape: str = "cosine") -> Schedule:
     """A schedule up to the update at which weight averaging begins, then down to a constant.
 
-    s(t) for t < at, then final + (s(at) - final)·fall((t - at)/anneal), then `final` for ever.
+    s(t) for t < at, then final + (s(at) - final)·fall((t - at)/anneal), then `final` forever.
 
     Source: Izmailov et al., arXiv 1803.05407. Elsewhere: torch `SWALR`.
 

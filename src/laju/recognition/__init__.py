@@ -39,7 +39,7 @@ class Recognised:
         ulp: that in units of the last place of the largest rate, in float64.
         tolerance: up to which differences counted as rounding.
         note: further facts, such as the rounding that was assumed; empty where there are none.
-        lag: the last rate is the schedule's of so many updates earlier; the error is that of rates so moved.
+        lag: updates by which the last rate is late; the error is for rates moved by the lag.
     """
 
     schedule: Schedule
@@ -96,7 +96,7 @@ def recognise(values: Any, *, updates_per_epoch: int | None = None, tolerance: f
     Args:
         values: rates of updates 0, 1, 2, …, as numbers or as texts of a log; or pairs (update, rate), of which some
             may be missing.
-        updates_per_epoch: the rates are of epochs, each of which has so many updates.
+        updates_per_epoch: the updates in an epoch, where the rates are of epochs.
         tolerance: differences that count as rounding. By default tried in turn: that of float64; more, for rates that
             were computed from earlier rates; float32's where the rates are float32 numbers; and half a unit of the
             last digit where the rates are short.
@@ -161,7 +161,7 @@ def _proposals(t: Numbers, y: Numbers, ladder: list[tuple[Numbers, str, bool]]) 
 
 
 def _texts(t: Numbers, y: Numbers, tolerance: float) -> Iterator[Proposal]:
-    """Texts for a rate of every update, or of every so many, as if these were the updates."""
+    """Texts for the rates of all updates, or of every k-th update, as if these were the updates."""
     if (t == np.arange(len(t))).all():
         yield from map(Proposal, texts(y, tolerance))
     elif len(t) > 2 and t[0] == 0 and (np.diff(t) == t[1]).all():
@@ -221,7 +221,7 @@ def _tolerances(y: Numbers, digits: list[Numbers], given: float | None) -> Itera
     if given is not None:
         yield max(given, 8 * _FLOAT64 * size) * same, "", False
         return
-    if not (digits and len(np.unique(y)) > 40):  # of so many short numbers only a line's are exact
+    if not (digits and len(np.unique(y)) > 40):  # among many short numbers, only a line's are exact
         yield 8 * _FLOAT64 * size * same, "", False
     single = bool((y.astype(np.float32).astype(float) == y).all())
     if single:

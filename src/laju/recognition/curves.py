@@ -21,7 +21,7 @@ Numbers = npt.NDArray[np.float64]
 _FIXED = ("cosine", "sqrt", "square", "power(2)", "rex", "tanh")
 _EXPONENTS = ("power({})", "rising_power({})", "cosine(1.0, {})", "cosine({})")
 _SAMPLED = 40
-"""Values by which parameters are looked for; whatever is found is then compared with all."""
+"""The number of values for the search of parameters; a result is then compared with all values."""
 
 
 @dataclass(frozen=True)

@@ -158,7 +158,7 @@ def texts(y: Numbers, tolerance: float) -> Iterator[str]:
         yield from stairs(y, tolerance)
         yield from chebyshev(y, tolerance)
     turning = np.count_nonzero(np.diff(np.sign(np.diff(y))))
-    if again and turning > 3:  # cycles are seen sooner than a row of so many parts
+    if again and turning > 3:  # cycles are found sooner than a sequence of as many parts
         yield from cycles(y, tolerance)
         yield from _warm_cycles(y, tolerance)
     found = row(t, y, tolerance)

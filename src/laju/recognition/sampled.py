@@ -47,7 +47,7 @@ class Log:
 
     @property
     def few(self) -> Log:
-        """Rows by which parameters are solved for; whatever comes out is then compared with all."""
+        """The number of rows in a solution for parameters; a result is then compared with all rows."""
         if len(self.t) <= _SOLVED_ROWS:
             return self
         return self[np.unique(np.linspace(0, len(self.t) - 1, _SOLVED_ROWS).astype(int))]
@@ -241,7 +241,7 @@ def _solve(model: _Model, log: Log, starts: Sequence[tuple[float, ...]], span: f
 
 
 def _falls(split: _Split) -> Iterator[tuple[Schedule, float, int]]:
-    """(curve down from the level, level, begin of the curve)."""
+    """(curve down from the level, level, first update of the curve)."""
     below, log = split.below, split.fall
     if not len(below.y) and not split.ended:
         low, high = float((log.y - log.half).max()), float((log.y + log.half).min())
@@ -310,7 +310,7 @@ def _clocked(split: _Split) -> Iterator[tuple[Schedule, float, int]]:
 
 
 def _edges(x: Numbers, covariance: Numbers, likely: tuple[int, ...]) -> Iterator[tuple[int, int]]:
-    """Whole updates near a solution, round ones first: the end, and then the begin that goes with each end."""
+    """Whole updates near a solution, round numbers first: the end, and then the start that suits each end."""
     spread = 4 * np.sqrt(np.maximum(np.diag(covariance), 0)) + 1e-6 * np.abs(x) + 1e-4
     lean = covariance[0, 1] / covariance[1, 1] if covariance[1, 1] > 0 else 0.0
     left = 4 * math.sqrt(max(float(covariance[0, 0] - lean * covariance[0, 1]), 0.0)) + 1e-6 * abs(float(x[0])) + 1e-4
@@ -592,7 +592,7 @@ def _geometric(log: Log, begin: int, end: int, peak: float, final: float) -> Ram
 def _inverse(
     split: _Split, inside: Log, begin: int, top: Callable[[Schedule, int], float | None]
 ) -> Iterator[tuple[Schedule, float, int]]:
-    """Powers of the update that fall for ever: base·(1 + (t - begin)/timescale)^-exponent."""
+    """Powers of the update that fall without end: base·(1 + (t - begin)/timescale)^-exponent."""
     t, y = inside.t, inside.y
 
     def pole(k: float) -> tuple[float, float]:
@@ -665,7 +665,7 @@ def roundest(low: int, high: int) -> int:
 
 
 def _of_one_scale(split: _Split) -> Iterator[str]:
-    """Policies whose rates are all known but for a factor."""
+    """Policies whose rates are known up to a factor."""
     log, rise = split.log, split.rise
     t = log.t.astype(int)
 

@@ -28,7 +28,7 @@ def counted() -> Iterator[None]:
 
 
 def spend(amount: float) -> None:
-    """Count so many comparisons, and give up after `MOST`."""
+    """Count `amount` comparisons, and give up after `MOST`."""
     now = spent.get() + amount
     spent.set(now)
     if now > MOST:

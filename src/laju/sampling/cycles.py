@@ -25,7 +25,7 @@ from laju.sampling.targets import Target
 
 @dataclass(frozen=True)
 class Stages:
-    """The begin of each cycle of a run, and of the sampling stage in each cycle.
+    """The starts of the cycles of a run, and of the sampling stage in each cycle.
 
     Attributes:
         begins: first update of every cycle.

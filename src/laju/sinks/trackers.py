@@ -24,7 +24,7 @@ class Tracker(Protocol):
 
 
 class WandB:
-    """A run of W&B. Metrics have the update as their x axis, whatever else the program logs."""
+    """A run of W&B. Metrics have the update as their x axis, independent of the program's own steps."""
 
     def __init__(self, run: Any) -> None:
         self._run = run
@@ -39,7 +39,7 @@ class WandB:
         row = {"update": update, **row}
         if update >= self._run.step:
             self._run.log(row, step=update)
-        else:  # the program has logged by itself, and W&B drops rows that lie before: join its next row
+        else:  # the program has logged rows of its own, and W&B drops earlier steps: join the program's next row
             self._run.log(row, commit=False)
 
 

@@ -31,7 +31,7 @@ def html(schedule: Schedule) -> str:
     """
     try:
         text = str(schedule)
-    except Exception as error:  # a notebook shows something whatever the parts are
+    except Exception as error:  # a notebook must show something even for a broken schedule
         text = f"{type(schedule).__name__} ({type(error).__name__})"
     text = text if len(text) <= 1000 else f"{text[:999]}…"
     try:

@@ -1,4 +1,4 @@
-"""The HTML page of every report: a file that opens anywhere and for ever, since nothing is loaded from elsewhere.
+"""The HTML page of every report: a file that opens anywhere and at any time, since nothing is loaded from elsewhere.
 
 A picture is Matplotlib's SVG, so a page without JavaScript shows everything. The page's own script (`page.js`) adds no content:
 the script reads curves out under the pointer, hides and enlarges curves, and sorts tables. A library of charts would draw each
@@ -63,7 +63,7 @@ def _part(name: str) -> str:
 
 
 def opening(over: str, verdict: str, command: str | None) -> str:
-    """The begin of a page: its subject, its verdict, and the command that made the page.
+    """The start of a page: its subject, its verdict, and the command that made the page.
 
     Args:
         over: a few words above the verdict, as text.
@@ -149,7 +149,7 @@ def _version(name: str) -> str | None:
 
 
 def _processor() -> str:
-    """The processor's own name where the system tells, else that of its kind."""
+    """The processor's own name where the system gives a name, else the name of its kind."""
     if sys.platform == "linux":
         try:
             with open("/proc/cpuinfo", encoding="utf-8") as file:

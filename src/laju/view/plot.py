@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 Schedules = Schedule | Mapping[str, Schedule] | Sequence[Schedule]
 
-# Okabe and Ito's colours, which readers with any colour vision tell apart, less the yellow that white paper swallows.
+# Okabe and Ito's colours, distinct for any colour vision, without the yellow, which is hard to see on white paper.
 # From the eighth curve on the colours come again with another dash.
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#3b3b3b")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (5, 1.5, 1.2, 1.5)))
@@ -375,7 +375,7 @@ def _whole_ticks() -> Any:
 
 
 def _ticks(end: float, most: int) -> list[int]:
-    """Round whole numbers from 0 to `end`, at most so many."""
+    """At most `most` round whole numbers from 0 to `end`."""
     steps = (k * 10**e for e in range(20) for k in (1, 2, 5))
     step = next(s for s in steps if end / s + 1 <= most)
     return list(range(0, int(end) + 1, step))

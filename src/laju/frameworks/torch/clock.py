@@ -320,8 +320,8 @@ class Clock:
     """Which calls of a scheduler's `step()` count, from the moment that the scheduler was bound to its optimizers.
 
     Args:
-        calls: every call counts, whatever was heard.
-        epochs: a call ends an epoch, so many updates between two calls are meant.
+        calls: every call counts, with or without an update.
+        epochs: a call ends an epoch, so many updates between two calls are expected.
     """
 
     def __init__(self, calls: bool, epochs: bool) -> None:

@@ -51,7 +51,7 @@ class Scheduler(LRScheduler):
         policy: for a checkpoint of other schedules: "strict" is an error that shows both, "new" follows the code's from
             the saved position, "saved" goes on with the checkpoint's.
         count: "applied" counts the optimizer's own updates; "calls" counts the calls of `step`, for updates that torch does not
-            see. An update that is captured in a CUDA graph goes over to calls by itself, as its replays are not seen.
+            see. An update that is captured in a CUDA graph switches to calls, since its replays are not seen.
         hyper_parameters: further hyper-parameters of the optimizer by name (`weight_decay`, `momentum` …), driven as `lr` is.
 
     Raises:

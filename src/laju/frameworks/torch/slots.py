@@ -111,7 +111,7 @@ class Slot:
                 group[key] = new if index is None else (*old[:index], new, *old[index + 1 :])
 
     def holds(self, value: float) -> bool:
-        """Whether its groups have that value, and nobody wrote another."""
+        """Whether the slot's groups still have that value."""
         return all(
             abs(self.read(group) - new) <= 1e-6 * abs(new)  # a rate may be a tensor in float32
             for group, base in zip(self.groups, self.bases, strict=True)

@@ -57,7 +57,7 @@ class Run:
     @cached_property
     def t(self) -> npt.NDArray[np.int64]:
         """The updates that the rules read: all updates, unless the run is very long."""
-        n = min(self.n, 2**62)  # farther than an integer of 64 bits counts nothing is looked at
+        n = min(self.n, 2**62)  # updates beyond an integer of 64 bits are not checked
         if n <= ALL:
             return np.arange(n, dtype=np.int64)
         points = list(itertools.islice(breakpoints(self.schedule, n), 2_000))

@@ -107,7 +107,7 @@ def first_ramp(schedule: Schedule) -> Schedule | None:
 
 
 def boundaries_of(schedule: Schedule) -> Iterator[Any]:
-    """The begin of each new part, in order; for cycles without end, only the end of the first cycle."""
+    """The first update of each new part, in order; for cycles without end, only the end of the first cycle."""
     since = 0
     for before, part in itertools.pairwise(itertools.islice(schedule.outline(), _MOST)):
         since = 0 if (changes := _changes(before, part)) else since + 1
