@@ -180,7 +180,7 @@ def CosineDecay(
     warmup_target: float | None = None,
     warmup_steps: From0 = 0,
 ) -> Schedule:
-    """initial·((1 - α)·(1 + cos πt/T)/2 + α); with a warmup linearly to warmup_target, then the same from warmup_target on.
+    """initial·((1 - α)·(1 + cos πt/T)/2 + α), and α·initial after T; a warmup rises linearly to warmup_target, the new initial.
 
     Args:
         initial_learning_rate: at t = 0.

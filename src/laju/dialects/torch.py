@@ -212,7 +212,7 @@ def ConstantLR(lr: Rate, factor: Share = 1.0 / 3, total_iters: int = 5) -> Sched
         total_iters: steps.
 
     Raises:
-        DialectError: a factor outside [0, 1], or 0, by which torch divides at the last step.
+        DialectError: a factor outside [0, 1], or 0, by which torch divides at t = total_iters.
 
     >>> ConstantLR(0.1, factor=0.5, total_iters=2).values(4)
     array([0.05, 0.05, 0.1 , 0.1 ])

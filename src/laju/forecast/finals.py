@@ -1,4 +1,4 @@
-"""Ranking schedules and peak rates of a longer run by the final losses of short ones.
+"""Ranking schedules and peak rates of a longer run by the final losses of short runs.
 
 A curve shows how the loss of one run falls; final losses of several runs show how schedules and peaks compare. One loss a run is
 too little for a law with all of its parameters free, so the functional law keeps its prior centres here, and the law's error is

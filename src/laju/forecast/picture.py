@@ -1,4 +1,4 @@
-"""A forecast as a picture: measured losses as points, predicted ones as lines with bands, and the rates below."""
+"""A forecast as a picture: measured losses as points, predicted losses as lines with bands, and the rates below."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ class Prior:
     """Finished runs in groups, from `learn` or from a file.
 
     Attributes:
-        name: of the prior in every answer that rests on the prior.
+        name: of the prior, shown in its answers.
         runs: the finished runs.
         source: where the curves come from.
         licence: of the curves.
@@ -254,8 +254,8 @@ def offset(u: Updates, loss: Array, rates: Array, u2: Updates, loss2: Array, rat
     """How far the second of two branches of one trunk lies above the first; None where the trunks differ.
 
     Branches have the same rates over the peak past a warmup, and the same losses there up to a constant, as another validation
-    set, seed or machine brings. Beside a constant losses have to agree more closely, as runs of two peaks may go side by side; so
-    have losses of a log that begins near its branch and shares a row or two.
+    set, seed or machine brings. With a constant between the losses, the agreement has to be closer, as runs of two peaks may stay
+    parallel; so has the agreement with a log that begins near its branch and shares a row or two.
     """
     shared = min(int(u[-1]), int(u2[-1]))
     first = max(int(u[0]), int(u2[0]))
@@ -299,7 +299,7 @@ def learn(
         curves: finished runs, each with its rates up to its last loss.
         groups: a name for each curve; runs of one recipe, task or peak share a name. A run is never judged by its own group. By
             default each curve is a group of its own.
-        name: of the prior in the answers that rest on the prior.
+        name: of the prior, shown in its answers.
         source: where the curves come from.
         licence: of the curves.
 

@@ -71,7 +71,7 @@ def study(
     """Train with every policy on the images in `options.data_dir`, and say whether the cosine is better.
 
     A folder that takes up to 2 GiB decoded, with nothing asked of Accelerate, is trained by the lab's own loop from memory; any
-    folder is trained by Accelerate, which reads images when the images are needed.
+    other folder by Accelerate, which reads an image when an update needs the image.
 
     Without a folder, and small, the study is a smoke run on `sample_pictures`, with a size, batch size and rates of its own.
 
@@ -169,7 +169,7 @@ def _tried(
 
 
 def _best(scores: Tried) -> float:
-    """The peak rate of the best test accuracy; of equal ones that of the lowest training loss.
+    """The peak rate of the best test accuracy; of equal accuracies, the rate of the lowest training loss.
 
     >>> _best({0.1: End(0.9, 0.5), 0.2: End(0.9, 0.3), 0.3: End(0.8, 0.1), 0.4: None})
     0.2

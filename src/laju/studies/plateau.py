@@ -227,7 +227,7 @@ def _ranking(test: Mapping[str, Mapping[int, float]], resolution: float) -> Rank
 
 
 def _verdict(test: Mapping[str, Mapping[int, float]], ranking: Ranking | None) -> str:
-    """Whether to let the loss decide is better, in one sentence."""
+    """Whether letting the loss decide is better, in one sentence."""
     if ranking is None:
         return "No schedule was survived by every seed, so nothing is said of the plateau."
     if OWN not in test:

@@ -27,7 +27,7 @@ def write(folder: Path) -> Path:
     """Write pictures of five classes, parts of the photographs china.jpg and flower.jpg, as `train/CLASS` and `val/CLASS`.
 
     A picture is a part of 40 to 120 pixels a side, enlarged by 1 to 2, mirrored every second time, lighter or darker; the same
-    ones every time.
+    pictures every time.
 
     >>> import tempfile
     >>> folder = write(Path(tempfile.mkdtemp()) / "pictures")
