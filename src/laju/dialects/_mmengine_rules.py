@@ -108,6 +108,7 @@ def _played(rules: Sequence[Rule], lr: float, each: int | None, n: int) -> list[
         running.append((rule, bases_of([rule], group)[0]))
         step(k)
     values = [group.lr]
+    # The Runner steps schedulers by iteration after every iteration, and schedulers by epoch at the epoch's end.
     ordered = [k for k, rule in enumerate(rules) if not rule.window.by_epoch]
     late = [k for k, rule in enumerate(rules) if rule.window.by_epoch]
     while len(values) < n:
@@ -134,6 +135,7 @@ def _closed(rules: Sequence[Rule], lr: float, each: int | None) -> Schedule:
             spans.append((window.first * every, math.inf if window.open else window.end * every))
         else:  # never stepped after being made
             spans.append((0, math.inf) if window.begin <= 0 < window.end else (0, 0))
+    # From one cut to the next the same schedulers act.
     cuts = sorted({0, *(float(c) for span in spans for c in span if 0 <= c < math.inf)})
     parts: list[Schedule] = []
     wholes: list[Schedule] = []

@@ -75,6 +75,7 @@ class Running:
     def __init__(self, rule: Rule, group: Group) -> None:
         if rule.enters:
             rule.enters(group)
+        # torch keeps the first rate as initial_lr, which schedulers that are made later take as their base.
         if group.initial is None:
             group.initial = group.lr
         self.rule, self.group, self.base, self.epoch, self.count = rule, group, group.initial, -1, 0
@@ -160,6 +161,7 @@ class InSequence(Composite):
 class RunningSequence:
     def __init__(self, parts: list[Any], milestones: tuple[int, ...], group: Group) -> None:
         self.parts, self.milestones, self.epoch = parts, milestones, 0
+        # As torch does: back to the optimizer's rate, undo the steps of making the parts, and begin with the part in force at 0.
         group.lr = group.initial if group.initial is not None else group.lr
         self.undo()
         parts[bisect_right(milestones, 0)].begin()
@@ -194,7 +196,9 @@ class Together(Composite):
             return rules[0].schedule()
         if all(rule.multiplies for rule in rules):
             assert self.lr is not None
+            # The first part has the rate, all later parts are factors.
             return Product((rules[0].closed(self.lr), *(rule.closed(1.0) for rule in rules[1:])))
+        # A last part that sets the rate undoes the steps of all parts before.
         if rules[-1].sets and self.lr is not None and not any(rule.enters for rule in rules):
             return rules[-1].closed(self.lr)
         other = next(rule.name for rule in rules if not rule.multiplies)

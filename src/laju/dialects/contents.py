@@ -146,13 +146,13 @@ def _said(text: str, own: dict[str, str], quoted: bool = False) -> dict[str, dic
         place = (bool(depth), command)
         if set(word) <= _ENDS:
             depth = max(0, depth + word.count("(") - word.count(")"))
-            if depth and set(word) <= set("(\n"):
+            if depth and set(word) <= set("(\n"):  # an array, such as ARGS=(…), goes on over lines
                 continue
             name = None
             if not depth and (set(word) & set(";|\n") or word in ("&", "&&")):
                 command, first = command + 1, True
             first = first or (")" in word and not depth)  # a pattern of `case`
-            if ";;" in word and branches:
+            if ";;" in word and branches:  # the end of a branch of `case`
                 _forget(own, branches)
             continue
         begins, first = first, first and (word in _BRANCH | _OPEN)

@@ -151,11 +151,13 @@ def solve(questions: Sequence[Question], drawn: Array) -> Solved:
         used = (run.at[:n] > run.warm) & (s[k, :n] > 0)
         mask[k, :n] = used if used.sum() >= 3 else s[k, :n] > 0
     s = np.maximum(s, 1e-9)
+    # P in place of s^-α keeps its column apart from the constant for small α, where P → -ln s.
     power = (s[:, None, :] ** -_ALPHAS[:, None] - 1) / _ALPHAS[:, None]
+    # Errors are relative, hence the loss in the divisor; s^w gives late rows more weight.
     weight = (s[:, None, :] ** _WEIGHTS[:, None] / y[:, None, :]) ** 2 * mask[:, None, :]
     weight /= np.maximum(weight.sum(axis=2, keepdims=True), 1e-300)
 
-    # Moments. Axes: run, weight, then α or law.
+    # Moments, as all candidates of a question are 2×2 systems in the same few sums. Axes: run, weight, then α or law.
     def mean(*factors: Array) -> Array:
         left, right = (np.swapaxes(f if f.ndim == 3 else f[:, None, :], 1, 2) for f in factors)
         joined = (left[..., :, None] * right[..., None, :]).reshape(len(runs), rows, -1)
@@ -182,6 +184,7 @@ def solve(questions: Sequence[Question], drawn: Array) -> Solved:
     pp, py = (part.transpose(0, 2, 1)[:, None, :, :, None] for part in (pp, py))
     xx, xy = (part.transpose(0, 2, 1)[:, :, None, :, None] for part in (xx, -xy))
     px = -px.transpose(0, 3, 2, 1)[..., None]
+    # Cramer's rule for all candidates at once. The ridge draws B towards b₀; 1e-12 is for rows without progress.
     a, c = pp + 1e-12, xx + _RIDGES
     g = xy + _RIDGES * drawn[:, :, None, None, None]
     determinant = np.maximum(a * c - px * px, 1e-300)

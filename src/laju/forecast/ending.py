@@ -297,12 +297,14 @@ def _rows(updates: Any, losses: Any, notes: list[str]) -> tuple[Updates, Array]:
     at, loss = at[at > 0], loss[at > 0]
     back = np.flatnonzero(np.diff(at) <= 0)
     if back.size:
+        # Back in the first tenth of the log begins a new run; farther on a resumed run goes on from a checkpoint.
         again = back[at[back + 1] < at[0] + 0.1 * (at[back] - at[0])]
         if any(at[i] > 2 * at[i + 1] and i + 1 >= LEAST_ROWS for i in again):
             i = int(again[0])
             raise _Refusal(
                 f"the log holds two runs: after update {at[i]:,} it begins again at {at[i + 1]:,}; give the rows of one run"
             )
+        # A resumed run writes its updates again: a row stands only if all later rows have higher numbers.
         keep = np.minimum.accumulate(at[::-1])[::-1] == at
         keep &= np.append(np.diff(at) != 0, True)
         last = {int(u): k for k, u in enumerate(at) if keep[k]}
@@ -428,6 +430,7 @@ def _choose(
             found = answer(Question(run, seen, to), past, level)
             base, measured = float(run.loss[seen - 1]), float(run.loss[to])
             tested.append(Tested(int(rows[seen - 1]), base * found.answer, measured))
+            # Relative to the error of the last loss seen as a forecast; the logarithm keeps a single cut from deciding.
             last = abs(base / measured - 1)
             score.append(np.log(abs(tested[-1].error) / (last + 0.003) + 0.02))
         scored.append((float(np.mean(score)) if score else 0.0, prior, tuple(tested)))

@@ -159,6 +159,7 @@ def _search(
 
     results = []
     for rest_of, grids in FAMILIES[family]:
+        # A grid first, as there may be several minima; then Nelder-Mead, as lengths are whole and rates rounded.
         grid = [np.array(point) for point in product(*grids)]
         start = min(grid, key=lambda p: loss(rest_of(value, n, p)))
         bounds = [(min(g), max(g)) for g in grids]
@@ -176,6 +177,7 @@ def _search(
 
 
 def _simplex(start: Any, bounds: list[tuple[float, float]]) -> Any:
+    # scipy's own simplex steps by 5 % of a coordinate, and hardly at all from a coordinate of 0.
     points = [start]
     for i, (low, high) in enumerate(bounds):
         point = start.copy()

@@ -347,6 +347,7 @@ class _Problem:
         if self.law.transient:
             A, b = np.vstack([A, [0.0, 0.0, self.ridge]]), np.append(b, 0.0)
         every = range(A.shape[1])
+        # Fewer parameters until the signs are right: all, without L0, without the transient, A alone.
         for kept in ([*every], [*every][1:], [0, 1], [1]):
             found, q = _solved(A[:, kept], b)
             c = np.zeros(A.shape[1])
@@ -366,8 +367,9 @@ class _Problem:
         z = (logs - self.centre) / self.spread
         log = np.log1p((z / _DOUBT) ** 2)
         root = math.sqrt(self.law.weight)
+        # The square of this residual is ψ, so that least squares minimises the robust prior, too.
         prior = root * np.sign(z) * _DOUBT * np.sqrt(log)
-        near = np.abs(z) < 1e-6
+        near = np.abs(z) < 1e-6  # where the slope is 0/0, with the limit 1
         slope = np.divide(np.abs(z), _DOUBT * np.sqrt(log) * (1 + (z / _DOUBT) ** 2), out=np.ones_like(z), where=~near)
         return np.asarray(np.append(r, prior)), np.asarray(np.vstack([J, np.diag(root * slope / self.spread)]))
 
@@ -377,6 +379,7 @@ class _Problem:
         found = [self._descend(start, self.weight) for start in starts]
         logs = min(found, key=lambda f: f[1])[0]
         weight = self.weight
+        # Huber's loss by reweighting, from the least-squares solution on, until the weights settle.
         for _ in range(10):
             off = self._off(logs, weight)
             new = self.weight * np.sqrt(np.minimum(1.0, _OUTLIER / np.maximum(np.abs(off), 1e-12)))
@@ -402,6 +405,7 @@ class _Problem:
         def both(logs: Array) -> tuple[Array, Array]:
             # Far out an exponential would overflow; the priors lead back from there.
             logs = np.clip(logs, self.centre - _FAR, self.centre + _FAR)
+            # scipy asks for residuals and derivatives separately, mostly at the same point.
             if "at" not in last or not np.array_equal(last["at"], logs):
                 last.update(at=logs.copy(), found=self.residuals(logs, weight))
             result: tuple[Array, Array] = last["found"]
@@ -432,6 +436,7 @@ class _Problem:
         information[np.arange(k), np.arange(k)] += 1 / self.spread**2
         if self.law.transient:
             information[-1, -1] += self.ridge**2
+        # Linear parameters have no prior, so a direction of theirs may be without information.
         return np.asarray(np.linalg.pinv(information, hermitian=True))
 
 

@@ -291,6 +291,7 @@ def _costs_in_blocks(norms: Floats, before: float) -> Floats:
     gain = np.maximum(gain - loss * np.log(inverse[1:] / inverse[:-1]) / gain, gain / 4)
     starts = 1 / (1 / before + np.concatenate([[0.0], np.cumsum(gain)[:-1]]))
     steps, settled = np.empty_like(g), False
+    # Each pass makes at least the next block exact, so count + 1 passes always suffice.
     for _ in range(count + 1):
         c, slope = starts.copy(), np.ones(count)
         for i in range(size):
@@ -304,6 +305,7 @@ def _costs_in_blocks(norms: Floats, before: float) -> Floats:
         for end, tilt, start in zip(c.tolist(), slope.tolist(), starts.tolist(), strict=True):
             change = max(change, abs(met[-1] / start - 1))
             met.append(end + tilt * (met[-1] - start))
+        # The next pass squares the error, to below rounding, and so is the last.
         starts, settled = np.array(met[:-1]), change < 1e-7
     return steps.T.ravel()[:n]
 
@@ -336,7 +338,7 @@ def _root(weights: Floats, tails: Floats, c: float) -> float:
         ratio = weights / (tails + x)
         value, slope = float(np.sum(ratio**2)), float(np.sum(ratio**2 / (tails + x)))
         step = value / slope * (math.sqrt(value / c) - 1)
-        if not x + step > x:
+        if not x + step > x:  # x comes from below, until the step is lost in rounding
             break
         x += step
     return x
@@ -385,6 +387,7 @@ def _increasing_root(f: Callable[[float], float], start: float) -> float:
         y = f(x)
         if abs(y) < 1e-14:
             return x
+        # Illinois' rule: an end that stays twice in a row counts half, or the bracket would shrink from one side only.
         if y < 0:
             low, at_low = x, y
             at_high = at_high / 2 if side < 0 else at_high

@@ -68,6 +68,7 @@ class PastRun:
             return False
         at = self._rows[self._rows < len(rates)]
         logged, planned = self.every_rate / self.every_rate.max(), rates / rates.max()
+        # Loggers differ by an update in the rate that belongs to a row.
         near = np.stack([np.abs(planned[np.clip(at + k, 0, len(planned) - 1)] - logged[at - 1]) for k in (-2, -1, 0)])
         return bool((near.min(axis=0) <= 0.02).all()) and self._begins_with(updates, losses)
 
@@ -268,6 +269,7 @@ def offset(u: Updates, loss: Array, rates: Array, u2: Updates, loss2: Array, rat
     late = max(int(u[0]) / len(rates), int(u2[0]) / len(rates2)) > 0.2
     if not len(rows) or (len(rows) < 3 and not late):
         return None
+    # The last two thirds of the shared rows, as runs part with time.
     theirs, ours = (np.interp(rows, at, values)[len(rows) // 3 :] for at, values in ((u2, loss2), (u, loss)))
     off = np.log(theirs / ours)
     if float(np.sqrt(np.mean(off**2))) <= (_ALIKE if len(rows) > 2 else _ALIKE / 3):

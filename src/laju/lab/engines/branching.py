@@ -101,6 +101,7 @@ def _content(checkpoint: Any) -> Any:
         raise TypeError(f"checkpoint must be a file or a mapping, got {shown(checkpoint)}")
     import torch
 
+    # weights_only, so that a checkpoint from elsewhere runs no code.
     content = torch.load(checkpoint, map_location="cpu", weights_only=True)
     if not isinstance(content, Mapping):
         raise StateError(f"checkpoint {os.fspath(checkpoint)} holds {type(content).__name__}, not a mapping")

@@ -45,6 +45,7 @@ def receive(stream: IO[bytes]) -> tuple[dict[str, Any], dict[str, Any]]:
     import numpy as np  # not at the top: an interpreter without NumPy has to say so
 
     start = stream.read(len(MAGIC) + 4)
+    # A part of the mark is a stream that ended; other bytes are the output of a program that is no worker.
     if start[: len(MAGIC)] != MAGIC[: len(start)]:
         raise ValueError(repr(start))
     _expect(len(start) == len(MAGIC) + 4)
@@ -54,6 +55,7 @@ def receive(stream: IO[bytes]) -> tuple[dict[str, Any], dict[str, Any]]:
     fields = json.loads(header)
     arrays = {}
     for name, dtype, shape in fields.pop("arrays"):
+        # Read into the array itself: a data set is then in memory once.
         array = arrays[name] = np.empty(shape, dtype)
         _expect(stream.readinto(array.reshape(-1).view(np.uint8).data) == array.nbytes)  # type: ignore[attr-defined]
     return fields, arrays

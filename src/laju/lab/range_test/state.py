@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, type, types.ModuleType, torch.dtype, torch.device)
 _OWNED = (torch.nn.Module, torch.optim.Optimizer, LRScheduler, DataLoader, Sampler, Dataset)
+# Containers are owned or foreign as their holder is; calls lead anywhere, so their content is foreign.
 _INHERITING = (dict, list, set, deque, tuple, frozenset, torch.Tensor, np.ndarray)
 _CALLED = (types.FunctionType, types.MethodType, functools.partial)
 _LONG = 10_000  # a container of more, such as a data set's list of files, is kept but not searched
@@ -87,6 +88,7 @@ class Snapshot:
             if not isinstance(value, _INHERITING):
                 owned = isinstance(value, _OWNED) or _home(type(value)) == "laju" or id(value) in given
             known = self._seen.get(id(value))
+            # An object first met as foreign and now as owned is visited again, so that its attributes are noted.
             if known is not None and (known[1] or not owned):
                 continue
             self._seen[id(value)] = value, owned
@@ -130,6 +132,7 @@ class Snapshot:
         grad = tensor.grad if tensor.is_leaf else None
 
         def restore() -> None:
+            # The training may have given the tensor new memory, by `tensor.data = …`.
             if content.layout == torch.strided and tensor.data_ptr() != content.data_ptr():
                 tensor.data = content
             place.copy_(saved)

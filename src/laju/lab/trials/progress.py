@@ -68,8 +68,10 @@ class Channel:
                 with path.open("ab") as file:
                     file.write(self._separators[fingerprint] + line)
             else:
+                # Of earlier jobs of this trial, which were killed.
                 for earlier in self.folder.glob(f"{_stem(fingerprint)}-*.jsonl"):
                     earlier.unlink(missing_ok=True)
+                # By a rename, so that a watcher never sees a file without its first line.
                 part = path.with_suffix(".part")
                 part.write_bytes(json.dumps([name, seed, updates, schedule]).encode() + b"\n" + line)
                 os.replace(part, path)
