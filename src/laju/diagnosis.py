@@ -267,7 +267,7 @@ def _constants(case: _Case, end: int) -> Iterator[Cause]:
         return
     if other[0]:
         yield _cause("epoch", f"the schedule does not move on: {rows} are those of update 0", (0, 0), "still")
-    # Of the schedule itself: a cosine, too, hardly falls at first.
+    # The schedule itself may be flat: even a cosine hardly falls at first.
     plateau = float(int(np.argmax(np.abs(grid - grid[0]) > 1e-9 * float(grid.max()))) - 1) * step
     if other[0] and case.t[1] <= plateau < case.t[-1]:
         total = float(math.ceil(end * case.t[-1] / plateau))
@@ -454,7 +454,7 @@ def _stairs(case: _Case, j: int, begins: tuple[int, int], end: int) -> Iterator[
 
 
 def _climbs(case: _Case, j: int, begins: tuple[int, int], end: int) -> Iterator[Cause]:
-    """As meant until the end, then up again."""
+    """The meant rates until the end, then a rise."""
     if j and case.t[j] > end and case.explains(case.meant(_folded(case.t, end))):
         text = f"after its end at update {end:,} the schedule climbs again"
         yield _cause("climb", text, (min(end, begins[1] - 1), begins[1]), at=float(end))

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 _TRUSTED = 0.01
-"""Relative error (root mean square) of the curves that were held out, up to which a law may choose a schedule."""
+"""The largest relative error (root mean square) on held-out curves with which a law may choose a schedule."""
 _REACH = 4
 """How many times the longest curve a schedule may last that a law chooses."""
 
@@ -231,7 +231,7 @@ class _Run:
             diagnosed = diagnose(log, intended, rate=options.rate, updates_per_epoch=epochs)
             verdict = f"as meant, {intended}" if diagnosed.healthy else f"not the meant ones: {diagnosed}"
             if not diagnosed.healthy:
-                intended = None  # says nothing of how the run goes on
+                intended = None  # the run does not follow the meant schedule
         schedule = intended if spec is None and intended is not None else None
         schedule = schedule or run_schedule(log, options, spec, per_epoch, updates)
         length = schedule.length

@@ -14,7 +14,7 @@ def _completing(names: Callable[[], Iterable[str]], files: bool = False) -> Comp
     def complete(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
         try:
             found = [CompletionItem(name) for name in names() if name.startswith(incomplete)]
-        except ImportError:  # a message would stand in the middle of the line that is being typed
+        except ImportError:  # a message would appear in the middle of the line being typed
             found = []
         return [*found, CompletionItem(incomplete, type="file")] if files and not found else found
 

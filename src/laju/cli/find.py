@@ -49,7 +49,7 @@ def command(
     """Train a task while the rate rises from --low to --high, and suggest rates by the rules in common use.
 
     Each seed has its own initial weights and order of data; an interval shows how far a suggestion depends on the seed. A
-    rule that finds nothing in a curve suggests nothing, and the reason stands below the table.
+    rule that finds nothing in a curve suggests nothing, and the reason is printed below the table.
 
     \b
     laju find

@@ -43,7 +43,7 @@ def command() -> None:
     """Predict the result of a schedule from the loss curves of a few short runs, and find the best schedule.
 
     A CURVE is a log: a table, JSON lines, trainer_state.json, printed lines or TensorBoard's event files, which has updates,
-    losses and rates. Where a file has no rates, the run's schedule stands after an @; a name may stand in front:
+    losses and rates. For a file without rates, the run's schedule follows an @; a name may come first:
 
     \b
     run1.csv
@@ -229,7 +229,7 @@ def best_command(
 @_picture_option("Picture to write")
 @_json_option
 def extend_command(source: Source, spec: str, at: int, length: Length, out: Path | None, as_json: bool) -> None:
-    """Compare the ways to go on with a run that shall become longer than planned.
+    """Compare the ways to go on with a run that will be longer than planned.
 
     The column `bound` is the convex bound's opinion, without curves: how much more the bound allows than its own best rest of the
     run, when the rate so far suited the run as planned.
@@ -373,7 +373,7 @@ def _forecast(law: FittedLaw, name: str, schedule: Schedule, updates: int) -> di
 
 
 def _ways_on(law: FittedLaw, run: Schedule, at: int, updates: int) -> tuple[dict[str, Schedule], dict[str, float]]:
-    """Whole runs by name, and how far the convex bound of each lies above that of its own best rest, as a share."""
+    """Whole runs by name, each with the relative excess of its convex bound over the bound of its own best rest."""
     import warnings
 
     import laju

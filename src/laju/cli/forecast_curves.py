@@ -1,4 +1,4 @@
-"""Where `laju forecast` has its curves from: files, with schedules where these hold no rates, and the lab's store."""
+"""The sources of curves for `laju forecast`: files, with schedules for files without rates, and the lab's store."""
 
 from __future__ import annotations
 

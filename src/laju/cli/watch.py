@@ -170,7 +170,7 @@ def _ending(
 
 
 def _is_over(at: np.ndarray[Any, np.dtype[np.float64]], end: int) -> bool:
-    """Whether no row is to come: the last update has a row, counted from 1 or 0, or the next row would lie beyond the end."""
+    """Whether the log is complete: the last update has a row, counted from 1 or 0, or the next row would be beyond the end."""
     gap = float(np.median(np.diff(at))) if len(at) > 2 else 0.0
     return bool(at[-1] >= end - 1 or at[-1] + gap > end)
 

@@ -82,7 +82,7 @@ class Chain(Composed):
 
     @cached_property
     def placed(self) -> tuple[list[Any], list[Schedule]]:
-        """Where each part that has a length begins, and these parts."""
+        """(starts, parts): the parts with a length, and the update at which each begins."""
         starts: list[Any] = []
         parts: list[Schedule] = []
         at: Any = 0
@@ -102,7 +102,7 @@ class Chain(Composed):
             def formula(bind: Callable[[Any], str]) -> str:
                 values = [part._formula(at, bind) for part, at in zip(parts, starts, strict=True)]
                 ends = starts[1:]
-                if length is not None:  # the value that holds at the end is known beforehand
+                if length is not None:  # the value after the end is a constant, computed once
                     values.append(repr(parts[-1]._scalar()(length)))
                     ends = [*ends, starts[-1] + length]
                 choices = [f"{value} if t < {end!r} else " for value, end in zip(values, ends, strict=False)]
@@ -218,7 +218,7 @@ class Combination(Composed):
         _, ns = counted(0, 0)
         return reduce(lambda a, b: self._arrays(ns, a, b), [part._range(start, stop) for part in self.parts])
 
-    _sign = ""  # of what the parts are combined by, in an outline
+    _sign = ""  # the operator between the parts, in an outline
 
     def _outline(self, begin: Any, end: Any) -> Iterator[Part]:
         # The steps of a single moving child are steps of the whole; several moving children are cut at every step.
@@ -238,7 +238,7 @@ class Combination(Composed):
         elif len(moving) == 1:
             one = moving[0]
             piece = self._with(one.piece, level) if levels else one.piece
-            if piece is None and one.held is not None:  # whose steps this combination has, too
+            if piece is None and one.held is not None:  # the steps of the child are steps of the combination
                 piece = type(self)((one.piece, Constant(level)))
             if piece is not None:
                 cycles = one.cycles if self._repeats(one) else one.uneven()
@@ -299,7 +299,7 @@ class Product(Combination):
     def _bounds(bounds: list[float]) -> float:
         product = 1.0
         for bound in bounds:
-            product *= max(bound, 1.0)  # of a part that is small, so that no product on the way is too large
+            product *= max(bound, 1.0)  # at least 1 for each part, so that the bound also covers partial products
         return product
 
     @staticmethod

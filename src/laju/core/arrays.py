@@ -24,7 +24,7 @@ class Scalar:
 
     @staticmethod
     def log1p(x: float) -> float:
-        return math.log1p(x) if x > -1 else -math.inf  # as arrays have it
+        return math.log1p(x) if x > -1 else -math.inf  # as in arrays
 
     sqrt = staticmethod(math.sqrt)
     tanh = staticmethod(math.tanh)
@@ -192,7 +192,7 @@ def namespace(t: Any) -> tuple[Any, Namespace]:
         t, largest = xp.astype(t, dtype), None
         if concrete and bool(xp.any(xp.isnan(t))):
             raise ValueError("t must hold numbers of completed updates, got NaN")
-    # Where values can be read without waiting for a device or a trace; elsewhere a negative t is the caller's.
+    # Where values can be read without waiting for a device or a trace; elsewhere a negative t is the caller's concern.
     if concrete and 0 not in t.shape and bool(xp.any(t < 0)):
         raise ValueError(
             f"t must be 0 or more, got an array that holds {xp.min(t)}: a schedule has no value before update 0"

@@ -76,7 +76,7 @@ class Take(Retimed):
         end = min(stop, max(start, math.ceil(self.length)))
         if end == stop:
             return self.child._range(start, stop)
-        t, ns = counted(0, 1)  # as an array, which may differ from a number in the last digit
+        t, ns = counted(0, 1)  # as an array, since arrays and numbers may differ in the last digit
         held = self.child._array(ns.real(t) + self.length if self.length != int(self.length) else t + self.length, ns)
         return np.concatenate([self.child._range(start, end), np.repeat(held, stop - end)])
 
@@ -471,7 +471,7 @@ class Repeat(Retimed):
                 if count is not None and i >= count:
                     i, u = last, period
                 else:
-                    u = t % period  # which is never negative, as t - i * period may be in floats
+                    u = t % period  # never negative, unlike t - i * period in floats
                 value = other(u) if i % 2 else one(u)
                 return value if decay == 1 else value * decay**i
 

@@ -71,7 +71,7 @@ def size(content: Any) -> Any:
         if not isinstance(value, Mapping | list | tuple | set):
             return 1
         if id(value) not in known:
-            known[id(value)] = ITEMS + 1  # of a value that is met again inside itself
+            known[id(value)] = ITEMS + 1  # for a value that contains itself
             inside = value.values() if isinstance(value, Mapping) else value
             known[id(value)] = min(1 + sum(map(items, inside)), ITEMS + 1)
         return known[id(value)]

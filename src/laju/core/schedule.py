@@ -57,7 +57,7 @@ class Schedule(Node):
 
     @classmethod
     def adopt(cls, made: type[Any]) -> None:
-        """Add the method under which a class of nodes is printed to `Schedule`."""
+        """Add to `Schedule` the method under which a class of nodes is printed."""
         name = made._method
         METHODS[name] = made
         if hasattr(Schedule, name):

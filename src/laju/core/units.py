@@ -317,7 +317,7 @@ class RunPlan:
 
     @property
     def samples_per_update(self) -> int:
-        """Of the first update, if there is a batch ramp."""
+        """Samples in an update; with a batch ramp, in the first update."""
         return self.batch_size * self.accumulate * self.world_size
 
     @property

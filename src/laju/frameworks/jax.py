@@ -102,7 +102,7 @@ def schedule(s: Schedule | str, plan: RunPlan | None = None) -> Callable[[Any], 
 def resumed(schedule: Schedule | str, completed: int) -> Schedule:
     """The schedule for an optimizer whose own count begins at 0 after `completed` updates: t ↦ schedule(completed + t).
 
-    A restored optimizer state needs nothing of this, as its count goes on.
+    A restored optimizer state does not need this, since its count goes on.
 
     Raises:
         TypeError: not a schedule.

@@ -119,7 +119,7 @@ class Forecast(Forecasting, Callback):
 
     Attributes:
         ending: the latest answer, a `laju.forecast.Ending`; None before the first answer.
-        note: the error that stopped the forecast; None while all is well.
+        note: the latest failure of the forecast; None while all is well.
 
     Raises:
         ValueError, OSError: a mistake in the arguments, before the training.

@@ -143,7 +143,7 @@ class Forecast(Forecasting, TrainerCallback):
 
     Attributes:
         ending: the latest answer, a `laju.forecast.Ending`; None before the first answer.
-        note: the error that stopped the forecast; None while all is well.
+        note: the latest failure of the forecast; None while all is well.
 
     Raises:
         TypeError, ValueError, OSError: a mistake in the arguments, before the training.

@@ -1,4 +1,4 @@
-"""Where two schedules differ, and by how much."""
+"""The difference of two schedules: at which updates, and by how much."""
 
 from __future__ import annotations
 

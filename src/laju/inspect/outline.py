@@ -159,7 +159,7 @@ class Outline:
 
 
 def natural_end(schedule: Schedule) -> int | None:
-    """Where a schedule without an end has plainly ended: the decay is over, or the cosine begins to climb again.
+    """Where a schedule without an end has effectively ended: the decay is over, or the cosine begins to climb again.
 
     >>> from laju import constant, cosine
     >>> natural_end(cosine(1, total=10) >> constant(0)), natural_end(constant(1))

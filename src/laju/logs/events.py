@@ -88,7 +88,7 @@ def _number(value: Any, make_ndarray: Any) -> float | None:
 
 
 def format_of(tags: set[str]) -> Format:
-    """Whose event files these are, by their tags."""
+    """The writer of event files, by their tags."""
     if {"train/learning_rate", "train/epoch"} <= tags:
         return Format("TensorBoard's events of Transformers' Trainer", (0, -1), known=True)
     if "lr/pg0" in tags:

@@ -69,7 +69,7 @@ class Format:
 
     Args:
         name: of the format, in messages.
-        shifts: the row at position k has the rate s(k + shift) of a healthy run, for any of these shifts; the usual shift first.
+        shifts: the row at position k has the rate s(k + shift) of a healthy run, for one of these shifts; the usual shift first.
         known: whether the writer is known, so that the shifts are the writer's and not all that are in use.
     """
 

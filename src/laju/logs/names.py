@@ -94,7 +94,7 @@ def _is_rate(mine: Sequence[str], every: Sequence[str]) -> bool:
         return True
     if mine in (("rate",), ("rates",)):
         return True
-    # Of groups: lr/pg0, learning_rate/group1.
+    # Columns of parameter groups: lr/pg0, learning_rate/group1.
     of_rates = re.search(r"\b(lr|learning ?rate)\b", " ".join(every[:-1]))
     return bool(of_rates and re.fullmatch(r"(pg|group|g|param)?\d+", mine[-1]))
 

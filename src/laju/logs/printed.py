@@ -52,7 +52,7 @@ def looks_like_dicts(sample: str) -> bool:
 
 
 def format_of(sample: str) -> Format | None:
-    """Whose printed lines these are; None where no line counts updates or epochs."""
+    """The writer of printed lines; None where no line counts updates or epochs."""
     plain = ANSI.sub("", sample)
     if looks_like_dicts(plain):
         return TRAINER
@@ -126,7 +126,7 @@ def _counts(text: str) -> dict[str, str]:
 
 
 def _line(number: int, text: str, head: dict[str, str]) -> Row | None:
-    """The row of a line, whose counts may stand in a line above."""
+    """The row of a line; its counts may come from an earlier line."""
     at = _counts(text) or head
     done = _DONE.match(text)
     if not at or (at is head and done and done[1] != done[2]):

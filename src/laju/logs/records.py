@@ -47,7 +47,7 @@ def line_rows(lines: Iterable[str], path: str, notes: list[str]) -> Iterator[Row
 
 
 def format_of(first: Mapping[str, Any]) -> Format:
-    """Whose lines these are, by the names in the first."""
+    """The writer of lines, by the names in the first line."""
     if {"iteration", "total_loss"} <= first.keys() or {"iteration", "data_time"} <= first.keys():
         return _DETECTRON
     if {"iter", "step"} <= first.keys() or {"data_time", "lr", "epoch"} <= first.keys():
@@ -76,7 +76,7 @@ def whole(text: str, path: str) -> tuple[Format, list[Row]]:
         lists = {name: value for name, value in found.items() if isinstance(value, list)}
         for name in ("metrics", "logs", "history", "values", "data", "rows"):
             if name in lists and lists[name] and all(isinstance(each, dict) for each in lists[name]):
-                # trackio's `get metric --json`: the name of the values stands beside the list.
+                # trackio's `get metric --json`: the name of the values is a key beside the list.
                 tag = found.get("metric", "value")
                 named = [{tag if key == "value" else key: x for key, x in row.items()} for row in lists[name]]
                 return _WHOLE, _records(named, path, name)

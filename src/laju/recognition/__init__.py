@@ -229,7 +229,7 @@ def _tolerances(y: Numbers, digits: list[Numbers], given: float | None) -> Itera
     elif not digits:
         yield 4096 * _FLOAT64 * size * same, "as if each value had been computed from the one before", False
     for half in digits:
-        half = half + 4 * _FLOAT64 * size  # which ties need
+        half = half + 4 * _FLOAT64 * size  # room for ties in rounding
         yield half, f"up to the rounding of the values, {half.max():.2g}", True
     if single and not digits:
         yield (

@@ -314,7 +314,7 @@ def _solved(
         rise = np.asarray(curve.rise(done, length - done, length, np), float)
     if not (np.isfinite(fall).all() and np.isfinite(rise).all()):
         return None
-    if t[0] == origin:  # whose value is the start, to the last bit
+    if t[0] == origin:  # the value at the origin is `start`, to the last bit
         start = float(y[0])
         weight = float(rise @ rise)
         final = float(rise @ (y - start * fall)) / weight if weight else start
@@ -371,7 +371,7 @@ def _of_unknown_exponent(
 
 
 def least(f: Callable[[float], float], grid: Any) -> float | None:
-    """Where f is least: the best of a grid, and then by golden sections between its neighbours."""
+    """The minimum of f: the best of a grid, refined by golden sections between its neighbours."""
     with np.errstate(all="ignore"):
         found = [f(float(x)) for x in grid]
         i = int(np.nanargmin(found)) if np.isfinite(found).any() else -1

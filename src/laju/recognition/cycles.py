@@ -178,7 +178,7 @@ def chebyshev(y: Numbers, tolerance: float) -> Iterator[str]:
     if y.min() <= 0 or coarse(y, tolerance):
         return
     again = np.flatnonzero(np.abs(y - y[0]) <= tolerance)
-    level = int(np.argmax(np.abs(y[::-1] - y[-1]) > tolerance))  # how often the last value stands at the end
+    level = int(np.argmax(np.abs(y[::-1] - y[-1]) > tolerance))  # the length of the final plateau
     for total in dict.fromkeys((n - level + 1, *(int(i) for i in again[1:3]), n)):
         one = y[:total]
         held = np.concatenate([one, np.full(n - total, one[-1])])

@@ -1,4 +1,4 @@
-"""Logs with gaps: steps and cycles whose updates lie between two rows, and rates that are some updates late."""
+"""Logs with gaps: steps and cycles with boundaries between two rows, and rates that are some updates late."""
 
 from __future__ import annotations
 

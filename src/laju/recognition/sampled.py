@@ -132,7 +132,7 @@ def _told(
     if piece.level is not None:
         parts.append(Part(piece, end, None, end, 1))
     elif ramp is None and 0 < begin <= log.t[0]:
-        # Where the fall began, nothing had been logged: taken for a warmup from 0.
+        # The fall began before the first row: assume a warmup from 0 before the fall.
         parts = [Part(Ramp(0.0, peak, begin), 0, begin, 0, 1), fall]
     else:
         if begin > end:
@@ -372,7 +372,7 @@ def _shared(first: Numbers, second: Numbers, near: float, log: Log) -> float | N
     def apart(x: float) -> float:
         spend(0.5)
         gap = float((low - x * slope).max() - (high - x * slope).min())
-        if not free.all():  # of rates that the first curve has to itself
+        if not free.all():  # rows to which only the first curve contributes
             off = float((np.abs(x * tied - log.y[~free]) - log.half[~free]).max())
             gap = max(gap, off) if off > 0 else gap
         return gap
@@ -506,7 +506,7 @@ def _powered(split: _Split) -> Iterator[tuple[Schedule, float, int]]:
                     return np.asarray(float(factors[0]) * ((x[0] - t) / span) ** own + floor)
 
                 slope = float(np.diff(back(np.array([first - 1, first])))[0])
-                if not own > 0 or own == 1:  # which is a line
+                if not own > 0 or own == 1:  # a line, which another search covers
                     continue
                 shape = f"power({own!r})"
                 done = False
@@ -732,7 +732,7 @@ def _one_cycle(split: _Split) -> Iterator[str]:
                 continue
             if w == round(w):
                 yield f"one_cycle({peak!r}, total={e}" + f", warmup={w}" * (w != usual) + ")"
-            else:  # as torch counts, whose last update has the final rate
+            else:  # torch's count, in which the last update has the final rate
                 ramps = Ramp(peak / 25, peak, w, "cosine"), Ramp(peak, peak / 25 / 10_000, e - w, "cosine")
                 yield f"{ramps[0]} >> {ramps[1]}"
 

@@ -102,7 +102,7 @@ class Chains:
             raise ValueError(f"{function} needs at least 4 draws a chain, got {self.draws.shape[1]}")
         arviz = need_arviz()
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="More chains")  # many short chains are the intended use
+            warnings.filterwarnings("ignore", message="More chains")  # more chains than draws are a valid result here
             found = getattr(arviz, function)(arviz.convert_to_dataset({"position": self.draws}), **options)
         return found["position"].to_numpy()[()]
 

@@ -64,7 +64,7 @@ class Plan:
         return {**row, "lr/used": used}
 
     def _same(self, used: float, planned: float) -> bool:
-        # Of the largest rate so far: near the end of a decay, float32 has lost the digits of small rates.
+        # Relative to the largest rate so far: near the end of a decay, float32 has lost the digits of small rates.
         self._largest = max(self._largest, abs(planned))
         return abs(used - planned) <= _FLOAT32 * self._largest
 

@@ -14,7 +14,7 @@ _MLFLOW_PARAMETER = 6000
 
 
 class Tracker(Protocol):
-    """Where rows of metrics go."""
+    """The destination of rows of metrics."""
 
     def config(self, settings: Mapping[str, str]) -> None:
         """Note settings of the run, once."""

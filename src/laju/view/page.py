@@ -1,6 +1,6 @@
 """The HTML page of every report: a file that opens anywhere and at any time, since nothing is loaded from elsewhere.
 
-A picture is Matplotlib's SVG, so a page without JavaScript shows everything. The page's own script (`page.js`) adds no content:
+A picture is Matplotlib's SVG, so a page without JavaScript shows everything. The page's own script (`page.js`) works on that:
 the script reads curves out under the pointer, hides and enlarges curves, and sorts tables. A library of charts would draw each
 picture a second time, from 50 kB (uPlot) to 4.8 MB (Plotly) a page.
 """

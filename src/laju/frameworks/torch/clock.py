@@ -306,9 +306,9 @@ def _sum(parameter: torch.Tensor) -> Any:
         return None
     try:
         local = parameter.detach()
-        if hasattr(local, "to_local"):  # of a distributed tensor the part that is here: no rank may wait for others
+        if hasattr(local, "to_local"):  # the local part of a distributed tensor: no rank may wait for the rest
             local = local.to_local()
-        return repr(local.sum().item())  # as text, in which NaN is equal to itself
+        return repr(local.sum().item())  # as text, since NaN as a number differs from itself
     except (RuntimeError, NotImplementedError, TypeError):  # tensors without storage, quantised ones
         return None
 

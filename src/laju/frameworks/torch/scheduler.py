@@ -238,7 +238,7 @@ class Scheduler(LRScheduler):
 
     @property
     def last_epoch(self) -> int:
-        """The same by torch's name. That which is set is in force from the next `step()` on; see `set_position`."""
+        """The position, by torch's name. An assignment is in force from the next `step()` on; see `set_position`."""
         return self._t
 
     @last_epoch.setter

@@ -161,7 +161,7 @@ def empty_parts(schedule: Schedule, begin: Any = 0) -> Iterator[tuple[Any, Sched
         return
     row = len(schedule.opening) < len(schedule.children)
     for child, at in zip(schedule.children, schedule.begins, strict=True):
-        if not (row and child is schedule.children[-1] and child.level is not None):  # which names the end value
+        if not (row and child is schedule.children[-1] and child.level is not None):  # it names the end value
             yield from empty_parts(child, begin + at)
 
 
