@@ -27,6 +27,7 @@ import laju
 from laju.dialects import DialectError, read
 from laju.dialects import composer as dialect
 
+from . import drawn
 from .conftest import importable
 
 torch = pytest.importorskip("torch")
@@ -92,6 +93,7 @@ def composer(dialects_path: Path) -> Iterator[Any]:
                 del sys.modules[name]
 
 
+TRAINERS = ("lr", "max_duration", "scale_schedule_ratio", "step_schedulers_every_batch")
 KNOWN = {"batches_per_epoch": 7, "batch_size": 4, "tokens_per_batch": 30}
 
 
@@ -193,6 +195,38 @@ def test_factors_are_its_own(name: str, data: st.DataObject, composer: Any, pari
     schedule = ours(**kwargs, **known)
     assert laju.parse(str(schedule)) == schedule.normal
     parity("composer", name, RELEASE, theirs, schedule.values(len(theirs)), of=[1.0], most=8)
+
+
+HUGE = [f"{10**9}{unit}" for unit in ("ep", "ba", "sp", "tok")]
+odd_times = times() | st.sampled_from(
+    ["-1ba", "2.5ep", "1e2tok", "7.0ba", "1e-3dur", "2.5dur", "-0.5dur", " 3ba", "3 BA", *HUGE]
+)
+TIMES: dict[str, st.SearchStrategy[Any]] = {
+    **dict.fromkeys(("step_size", "t_max", "decay_period", "t_0", "t_warmup"), odd_times),
+    "milestones": st.lists(odd_times, max_size=4),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_whatever_the_arguments_factors_are_its_own(name: str, composer: Any) -> None:
+    ours = getattr(dialect, name)
+
+    @settings(few, max_examples=100)
+    @given(
+        kwargs=drawn.calls(ours, tuple(KNOWN) + TRAINERS, TIMES),
+        duration=st.sampled_from(["3ep", "20ba", "80sp", "500tok"]),
+        ratio=st.sampled_from([1.0, 0.1, 0.3, 2.5]),
+    )
+    def check(kwargs: dict[str, Any], duration: str, ratio: float) -> None:
+        known = {**KNOWN, "lr": 1.0, "max_duration": duration, "scale_schedule_ratio": ratio}
+        drawn.same_or_refused(
+            lambda: ours(**kwargs, **known).values(60),
+            lambda: asked(composer, name, kwargs, duration, ratio)[:60],
+            of=1.0,
+        )
+
+    check()
 
 
 def trained(composer: Any, schedulers: Any, **arguments: Any) -> np.ndarray:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 import laju
 from laju.dialects import DialectError, NotASchedule, d2l, read
 from tests.chapter_text import Chapter, interpreter, opened, printed, recorded
+from tests.dialects.drawn import LENGTHS, calls, same_or_refused
 from tests.dialects.test_torch import survives
 
 RELEASE = "1.0.3"
@@ -119,6 +120,23 @@ def test_the_printed_class_fresh_and_after_its_plot(tab: str, name: str, chapter
             assert ours.normal == getattr(d2l, name)(**arguments).normal, "fresh without being told of a plot"
 
     run()
+
+
+@pytest.mark.parametrize("name", ANY)
+def test_whatever_the_arguments_values_are_those_of_the_printed_class(name: str, chapter: Chapter) -> None:
+    printed_class = chapter.classes("tensorflow" if name == "MultiFactorScheduler" else "pytorch")[name]
+    ours = getattr(d2l, name)
+
+    @settings(few, max_examples=200)
+    @given(calls(ours, ("loop", "optimizer_lr", "plotted", "warmup_mode"), {"step": st.lists(LENGTHS, max_size=4)}))
+    def check(arguments: Arguments) -> None:
+        same_or_refused(
+            lambda: ours(**arguments).values(N),
+            lambda: called(printed_class(**arguments), 0),
+            of=max(largest(name, arguments) or [0.0]),
+        )
+
+    check()
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,24 @@ def test_a_learner_trains_with_these_rates(name: str, data: st.DataObject, fasta
     parity("fastai", name, RELEASE, theirs, schedule.values(n), dtype=np.float32, most=8, of=theirs)
 
 
+@pytest.mark.parametrize("name", FITS)
+@given(data=st.data(), batches=st.integers(1, 9))
+@few
+def test_whatever_the_arguments_a_learner_trains_with_these_rates(
+    name: str, data: st.DataObject, batches: int, fastai: Any
+) -> None:
+    ours = getattr(dialect, name)
+    few_epochs = st.sampled_from([-1, 0, 1, 2, 3, 2.5])
+    lengths = dict.fromkeys(("n_epoch", "epochs", "freeze_epochs", "n_cycles", "cycle_len"), few_epochs)
+    lengths["cycle_mult"] = st.sampled_from([-1, 0, 1, 2, 3, 1.5])
+    kwargs = data.draw(calls(ours, ("n_iter",), lengths))
+    same_or_refused(
+        lambda: ours(**kwargs, n_iter=batches).values(200),
+        lambda: trained(fastai, name, batches, **kwargs)[:200],
+        most=1e-5,
+    )
+
+
 ends = st.sampled_from([1e-3, 0.01, 0.3, 1.0])
 CURVES: dict[str, st.SearchStrategy[tuple[float, ...]]] = {
     "SchedLin": st.tuples(ends, ends),
@@ -132,6 +150,27 @@ def test_whatever_the_arguments_values_are_its_own(name: str, data: st.DataObjec
         lambda: getattr(dialect, name)(**kwargs, n_iter=n).values(n + 1),
         lambda: [float(getattr(fastai, name)(**kwargs)(t / n)) for t in range(n + 1)],
         most=1e-12,
+    )
+
+
+@given(data=st.data(), n=st.integers(1, 60))
+@few
+def test_whatever_the_arguments_combined_curves_are_its_own(data: st.DataObject, n: int, fastai: Any) -> None:
+    names = data.draw(st.lists(st.sampled_from(sorted(CURVES)), max_size=3))
+    kwargs = [data.draw(calls(getattr(dialect, name), ("n_epoch", "n_iter"))) for name in names]
+    shares = st.sampled_from([0, 0.1, 0.25, 0.5, 0.75, 1, 1.5, -0.5])
+    pcts = data.draw(
+        st.lists(shares, min_size=len(names), max_size=len(names)).map(lambda p: [*p[:-1], 1 - sum(p[:-1])][: len(p)])
+    )
+
+    def curves(system: Any) -> list[Any]:
+        return [getattr(system, name)(**given) for name, given in zip(names, kwargs, strict=True)]
+
+    progress = np.cumsum([0.0, *[1.0 / n] * (n - 1)])  # as a Learner adds it up
+    same_or_refused(
+        lambda: dialect.combine_scheds(pcts, curves(dialect), n_iter=n).values(n),
+        lambda: [float(fastai.combine_scheds(pcts, curves(fastai))(p)) for p in progress],
+        most=1e-5,
     )
 
 

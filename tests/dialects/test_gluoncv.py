@@ -22,6 +22,7 @@ if package is None or package.origin is None:
 import laju  # noqa: E402
 from laju.dialects import DialectError, read  # noqa: E402
 from laju.dialects import gluoncv as dialect  # noqa: E402
+from tests.dialects.drawn import calls, same_or_refused  # noqa: E402
 
 spec = importlib.util.spec_from_file_location(
     "gluoncv_schedulers", Path(package.origin).parent / "utils" / "lr_scheduler.py"
@@ -74,6 +75,30 @@ def test_values_are_its_own(kwargs: dict[str, Any], counts: str, parity: Any) ->
     schedule = dialect.LRScheduler(**kwargs, counts=counts)
     assert laju.parse(str(schedule)) == schedule.normal
     parity("gluoncv", "LRScheduler", RELEASE, theirs, schedule.values(N), of=[*theirs, kwargs.get("base_lr", 0.1)])
+
+
+@given(kwargs=calls(dialect.LRScheduler, ("counts",)), counts=st.sampled_from(["trainer", "raw"]))
+@few
+def test_whatever_the_arguments_values_are_its_own(kwargs: dict[str, Any], counts: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        same_or_refused(
+            lambda: dialect.LRScheduler(**kwargs, counts=counts).values(N),
+            lambda: asked(real.LRScheduler(**kwargs), counts),
+            of=max(abs(kwargs.get(name) or 0.1) for name in ("base_lr", "target_lr", "baselr", "targetlr")),
+        )
+
+
+@given(parts=st.lists(calls(dialect.LRScheduler, ("counts",)), max_size=4), counts=st.sampled_from(["trainer", "raw"]))
+@few
+def test_whatever_the_arguments_sequences_are_its_own(parts: list[dict[str, Any]], counts: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        same_or_refused(
+            lambda: dialect.LRSequential([dialect.LRScheduler(**kwargs) for kwargs in parts], counts=counts).values(N),
+            lambda: asked(real.LRSequential([real.LRScheduler(**kwargs) for kwargs in parts]), counts),
+            of=40.0,
+        )
 
 
 @given(parts=st.lists(one, max_size=4), counts=st.sampled_from(["trainer", "raw"]))

@@ -23,7 +23,7 @@ from laju.core.schedule import Schedule  # noqa: E402
 from laju.dialects import DialectError, NotASchedule, ignite, read, system  # noqa: E402
 from laju.dialects import torch as dialect  # noqa: E402
 from tests.dialects import test_torch as torch_tests  # noqa: E402
-from tests.dialects.drawn import calls, same_or_refused  # noqa: E402
+from tests.dialects.drawn import FLOATS, LENGTHS, WHOLE, calls, changed, same_or_refused  # noqa: E402
 
 RELEASE = "0.5.5"
 N = 120
@@ -285,6 +285,94 @@ def test_one_after_another(parity: Any) -> None:
         torch_tests.survives(ours)
 
     run()
+
+
+odd_points = st.lists(st.tuples(LENGTHS, FLOATS), max_size=4) | points
+whole = WHOLE.filter(lambda n: n < 100)
+sound = cycles.map(lambda kwargs: {**kwargs, "warmup_duration": 0})
+odd_parts = st.one_of(
+    st.tuples(
+        st.just("PiecewiseLinear"), st.fixed_dictionaries({"milestones_values": odd_points | odd_points.map(sorted)})
+    ),
+    *(
+        st.tuples(st.just(name), changed(sound, getattr(ignite, name)))
+        for name in ("LinearCyclicalScheduler", "CosineAnnealingScheduler")
+    ),
+    st.tuples(st.just("LRScheduler"), torch_tests.parts),
+)
+
+
+def of_either(module: Any, of: Any, lr: float, part: tuple[str, Any]) -> Any:
+    name, given = part
+    if name == "LRScheduler":
+        return module.LRScheduler(torch_tests.ours(given, lr) if of is None else torch_tests.real(of, given))
+    return getattr(module, name)(*([] if of is None else [of]), "lr", **given)
+
+
+def until(ended: type[Exception], scheduler: Any, of: Any, n: int = 60) -> list[float]:
+    values: list[float] = []
+    try:
+        for _ in range(n):
+            values.extend(called(scheduler, 1, of))
+    except ended:
+        pass
+    return values
+
+
+@settings(few, max_examples=300)
+@given(
+    parts=st.lists(odd_parts, max_size=3),
+    durations=st.lists(whole, min_size=2, max_size=2) | st.lists(LENGTHS, max_size=3),
+    lr=torch_tests.rates,
+)
+def test_whatever_the_arguments_one_after_another_is_as_ignite_has_it(parts: Any, durations: Any, lr: float) -> None:
+    durations = durations[: max(0, len(parts) - 1)]
+
+    def theirs() -> list[float]:
+        of = torch_tests.optimizer(lr)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            made = [of_either(handlers, of, lr, part) for part in parts]
+            return until(ZeroDivisionError, handlers.ConcatScheduler(made, durations), of)
+
+    same_or_refused(
+        lambda: ignite.ConcatScheduler([of_either(ignite, None, lr, part) for part in parts], durations).values(60),
+        theirs,
+        of=40.0,
+    )
+
+
+@settings(few, max_examples=300)
+@given(
+    part=odd_parts,
+    kwargs=calls(
+        ignite.create_lr_scheduler_with_warmup, ("lr_scheduler", "lr", "save_history", "output_simulated_values")
+    ),
+    lr=torch_tests.rates,
+)
+def test_whatever_the_arguments_a_warmup_is_as_ignite_has_it(part: Any, kwargs: dict[str, Any], lr: float) -> None:
+    def theirs() -> list[float]:
+        of = torch_tests.optimizer(lr)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            main = torch_tests.real(of, part[1]) if part[0] == "LRScheduler" else of_either(handlers, of, lr, part)
+            return until(ZeroDivisionError, handlers.create_lr_scheduler_with_warmup(main, **kwargs), of)
+
+    def ours() -> Any:
+        main = torch_tests.ours(part[1], lr) if part[0] == "LRScheduler" else of_either(ignite, None, lr, part)
+        return ignite.create_lr_scheduler_with_warmup(main, **kwargs, lr=lr).values(60)
+
+    same_or_refused(ours, theirs, of=40.0)
+
+
+@settings(few, max_examples=200)
+@given(points=odd_points | odd_points.map(sorted))
+def test_whatever_the_points_lines_are_as_ignite_has_them(points: Any) -> None:
+    same_or_refused(
+        lambda: ignite.PiecewiseLinear("lr", points).values(60),
+        lambda: real("PiecewiseLinear", 60, milestones_values=points),
+        of=40.0,
+    )
 
 
 # --- what is refused ----------------------------------------------------------------------------------------------

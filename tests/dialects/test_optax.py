@@ -17,7 +17,7 @@ import laju  # noqa: E402
 from laju.core.schedule import Schedule  # noqa: E402
 from laju.dialects import DialectError, NotASchedule, read, system  # noqa: E402
 from laju.dialects import optax as dialect  # noqa: E402
-from tests.dialects.drawn import calls, changed, same_or_refused  # noqa: E402
+from tests.dialects.drawn import LENGTHS, calls, changed, same_or_refused  # noqa: E402
 
 RELEASE = optax.__version__
 N = 130
@@ -152,12 +152,7 @@ def test_text_and_what_is_refused() -> None:
         dialect.join_schedules([dialect.constant_schedule(1)], [3])
 
 
-OF_NUMBERS = [
-    n for n in dialect.SYSTEM.schedulers if "piecewise" not in n and n not in ("sgdr_schedule", "join_schedules")
-]
-
-
-@pytest.mark.parametrize("name", OF_NUMBERS)
+@pytest.mark.parametrize("name", [name for name in CALLS if name != "sgdr_schedule"])
 def test_whatever_the_arguments_values_are_optaxs(name: str) -> None:
     make = getattr(dialect, name)
 
@@ -172,3 +167,32 @@ def test_whatever_the_arguments_values_are_optaxs(name: str) -> None:
         )
 
     check()
+
+
+lines = changed(CALLS["linear_schedule"], dialect.linear_schedule)
+cosines = changed(CALLS["warmup_cosine_decay_schedule"], dialect.warmup_cosine_decay_schedule)
+
+
+@few
+@given(st.lists(cosines, max_size=3))
+def test_whatever_the_arguments_restarts_are_optaxs(kwargs: list[dict[str, Any]]) -> None:
+    same_or_refused(
+        lambda: dialect.sgdr_schedule(kwargs).values(60),
+        lambda: theirs(optax.sgdr_schedule(kwargs), 60, compiled=False),
+        most=2e-5,
+        of=40.0,
+    )
+
+
+@few
+@given(st.lists(lines, max_size=4), st.lists(LENGTHS.filter(lambda n: n == int(n)), min_size=3, max_size=4))
+def test_whatever_the_arguments_joined_schedules_are_optaxs(parts: list[dict[str, Any]], boundaries: list[int]) -> None:
+    boundaries = boundaries[: max(0, len(parts) - 1)]
+    same_or_refused(
+        lambda: dialect.join_schedules([dialect.linear_schedule(**k) for k in parts], boundaries).values(60),
+        lambda: theirs(
+            optax.join_schedules([optax.linear_schedule(**k) for k in parts], boundaries), 60, compiled=False
+        ),
+        most=2e-5,
+        of=40.0,
+    )

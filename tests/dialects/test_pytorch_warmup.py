@@ -16,7 +16,9 @@ torch = pytest.importorskip("torch")
 import laju  # noqa: E402
 from laju.dialects import DialectError, pytorch_warmup, read  # noqa: E402
 from laju.dialects import torch as dialect  # noqa: E402
+from tests.dialects import test_torch as torch_tests  # noqa: E402
 from tests.dialects.conftest import importable  # noqa: E402
+from tests.dialects.drawn import FLOATS, calls, same_or_refused  # noqa: E402
 
 RELEASE = "0.2.0"
 few = settings(max_examples=30, deadline=None, derandomize=True)
@@ -31,15 +33,21 @@ def package(dialects_path: Path) -> Any:
 
 
 def used(
-    package: Any, name: str, lr: float, n: int, gamma: float | None = None, beta2: float = 0.999, **kwargs: Any
+    package: Any,
+    name: str,
+    lr: float,
+    n: int,
+    inner: torch_tests.Call | None = None,
+    beta2: float = 0.999,
+    **kwargs: Any,
 ) -> Any:
     """The rates of a loop as the package's documentation has it."""
-    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], lr=lr, betas=(0.9, beta2))
-    scheduler = None if gamma is None else torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma)
-    warmup = getattr(package, name)(optimizer, **kwargs)
+    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], lr=lr, betas=(0.9, float(beta2)))
     values = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        scheduler = None if inner is None else torch_tests.real(optimizer, inner)
+        warmup = getattr(package, name)(optimizer, **kwargs)
         for _ in range(n):
             values.append(optimizer.param_groups[0]["lr"])
             optimizer.step()
@@ -54,7 +62,8 @@ def test_a_given_period(name: str, package: Any, parity: Any) -> None:
     @few
     @given(lr=st.sampled_from([1e-4, 0.1, 1.0]), period=st.integers(1, 400), gamma=st.none() | st.floats(0.9, 1))
     def run(lr: float, period: int, gamma: float | None) -> None:
-        expected = used(package, name, lr, 300, gamma, warmup_period=period)
+        inner = None if gamma is None else ("ExponentialLR", {"gamma": gamma})
+        expected = used(package, name, lr, 300, inner, warmup_period=period)
         ours = getattr(pytorch_warmup, name)(lr if gamma is None else dialect.ExponentialLR(lr, gamma), period)
         # torch's own errors add up, within t + 2 ulp.
         parity("pytorch_warmup", name, RELEASE, expected, ours.values(300), most=2 if gamma is None else 304, of=[lr])
@@ -75,6 +84,23 @@ def test_an_untuned_period(name: str, package: Any, parity: Any) -> None:
         assert laju.parse(str(ours)) == ours.normal
 
     run()
+
+
+@pytest.mark.parametrize("name", pytorch_warmup.SYSTEM.schedulers)
+def test_whatever_the_arguments_rates_are_its_own(name: str, package: Any) -> None:
+    ours = getattr(pytorch_warmup, name)
+
+    @settings(few, max_examples=100)
+    @given(kwargs=calls(ours, ("last_step",), {"lr": FLOATS}), inner=st.none() | torch_tests.parts)
+    def check(kwargs: dict[str, Any], inner: torch_tests.Call | None) -> None:
+        lr, n = kwargs["lr"], min(60, (inner or ("", {}))[1].get("total_steps", 60))
+        same_or_refused(
+            lambda: ours(**{**kwargs, "lr": torch_tests.ours(inner, lr) if inner else lr}).values(n),
+            lambda: used(package, name, n=n, inner=inner, **kwargs),
+            of=1.0,
+        )
+
+    check()
 
 
 def test_the_untuned_period_is_cut_to_1999_at_the_default(package: Any) -> None:

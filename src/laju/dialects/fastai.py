@@ -279,7 +279,7 @@ def fine_tune(
     epochs: int,
     base_lr: float = 2e-3,
     freeze_epochs: int = 1,
-    lr_mult: float = 100,
+    lr_mult: Divisor = 100,
     pct_start: float = 0.3,
     div: Divisor = 5.0,
     div_final: Divisor = 1e5,

@@ -22,6 +22,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
+from laju.core import limits
 from laju.core.algebra import Chain, Product, Sum
 from laju.core.checks import number, shown, whole
 from laju.core.pieces import Constant, Exponential, Power, Ramp
@@ -245,9 +246,9 @@ def StepParamScheduler(
 
 @SYSTEM.declare
 def StepWithFixedGammaParamScheduler(
-    base_value: float,
-    num_decays: Int1,
-    gamma: float,
+    base_value: Annotated[float, real("fvcore asks for it", above=0)],
+    num_decays: Annotated[int, exactly(int, "fvcore asks for it", least=1, most=limits.ITEMS)],
+    gamma: Annotated[float, real("fvcore asks for it", above=0)],
     num_updates: Int1,
     *,
     max_iter: int | None = None,
@@ -258,27 +259,17 @@ def StepWithFixedGammaParamScheduler(
 
     Args:
         base_value: at `where` 0.
-        num_decays: how many drops.
+        num_decays: how many drops, at most a million.
         gamma: the factor of a drop.
         num_updates: at least 1; no effect.
         max_iter: as for `ConstantParamScheduler`.
 
-    Raises:
-        DialectError: numbers that are not positive.
-
     >>> StepWithFixedGammaParamScheduler(1.0, 2, 0.5, 6, max_iter=6).values(6)
     array([1.  , 1.  , 0.5 , 0.5 , 0.25, 0.25])
     """
-    base, factor = base_value, gamma
-    for name, value in (("base_value", base), ("gamma", factor)):
-        if value <= 0:
-            raise DialectError(f"{name} must be above 0, as fvcore asks, got {value!r}")
-    for name, value in (("num_decays", num_decays), ("num_updates", num_updates)):
-        if not isinstance(value, int) or value <= 0:
-            raise DialectError(f"{name} must be an int of at least 1, as fvcore asks, got {value!r}")
-    levels = [base]
+    levels = [base_value]
     for _ in range(num_decays):
-        levels.append(levels[-1] * factor)
+        levels.append(levels[-1] * gamma)
     return _made(_steps("StepWithFixedGammaParamScheduler", levels), max_iter)
 
 

@@ -17,9 +17,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from laju.core.checks import nearest, number, shown
+from laju.core.checks import number, shown
 from laju.core.pieces import Constant, Exponential, Ramp
 from laju.core.schedule import Schedule
 from laju.dialects.base import DialectError, System
@@ -115,19 +115,18 @@ def piecewise_constant_schedule(
 
 @SYSTEM.declare
 def piecewise_interpolate_schedule(
-    interpolate_type: str, init_value: float, boundaries_and_scales: Mapping[int, float] | None = None
+    interpolate_type: Literal["linear", "cosine"],
+    init_value: float,
+    boundaries_and_scales: Mapping[int, float] | None = None,
 ) -> Schedule:
     """From each boundary's value to the next value, linearly or by half a cosine; the values are multiplied by the scales.
 
     Raises:
-        DialectError: another type or a negative scale, which optax refuses; a negative boundary, which means nothing.
+        DialectError: a negative scale, which optax refuses; a negative boundary, which means nothing.
 
     >>> piecewise_interpolate_schedule("linear", 1.0, {2: 0.5, 4: 0.0}).values(6)
     array([1.  , 0.75, 0.5 , 0.25, 0.  , 0.  ])
     """
-    if interpolate_type not in ("linear", "cosine"):
-        text = f"interpolate_type must be 'linear' or 'cosine', got {shown(interpolate_type)}"
-        raise DialectError(text + nearest(str(interpolate_type), ("linear", "cosine")))
     value, before = init_value, 0
     parts: list[Schedule] = []
     for boundary, scale in _scales(boundaries_and_scales):
