@@ -133,6 +133,21 @@ def test_kohya_scripts(name, warmup, decay, total, cycles, processes):
     assert any("unet_lr is left out" in note for note in found.notes)
 
 
+def test_the_sections_and_the_rates_of_a_network_of_kohya(tmp_path):
+    file = tmp_path / "lora.toml"
+    file.write_text(
+        '[network]\nnetwork_module = "networks.lora"\n[optimizer]\nlearning_rate = 1e-4\nunet_lr = 5e-5\n'
+        'lr_scheduler = "linear"\n[training]\nmax_train_steps = 200\n'
+    )
+    found = read_config(file)
+    assert (found.system, found.call) == ("kohya", "get_scheduler(0.0001, 'linear', 0, 200)")
+    for more in ("text_encoder_lr = 1e-5\n", "network_train_unet_only = true\n"):
+        (tmp_path / "more.toml").write_text(file.read_text() + more)
+        found = read_config(tmp_path / "more.toml")
+        assert found.call == "get_scheduler(5e-05, 'linear', 0, 200)"
+        assert "learning_rate is the rate of no parameter: the rate is unet_lr" in found.notes
+
+
 def test_settings_of_kohya_that_are_not_said_or_not_read(tmp_path):
     config = {"learning_rate": 1e-4, "lr_scheduler": "cosine", "network_module": "networks.lora"}
     assert "max_train_steps is not given: 1600" in read_config(config).notes
@@ -184,6 +199,32 @@ def test_llamafactory_of_version_1_has_a_constant_rate_and_earlier_files_are_tra
     file.write_text(json.dumps(old))
     found = read_config(file, updates_per_epoch=100)
     assert (found.system, found.call) == ("transformers", "get_scheduler(0.0001, 'cosine', 30, 300)")
+    share = read_config({**old, "warmup_ratio": None, "warmup_steps": 0.1}, updates_per_epoch=100)
+    assert share.schedule == found.schedule
+    assert (
+        "warmup_steps 0.1 is a share of the run, as Transformers 5 takes it; earlier releases refuse it" in share.notes
+    )
+
+
+def test_llamafactory_fills_in_the_lengths_of_a_stable_part_and_a_decay():
+    old = {
+        "stage": "sft",
+        "learning_rate": 1e-4,
+        "max_steps": 300,
+        "lr_scheduler_type": "warmup_stable_decay",
+        "warmup_steps": 30,
+    }
+    found = read_config(old)
+    assert any("LLaMA-Factory fills in" in note for note in found.notes)
+    both = {"num_stable_steps": 90, "num_decay_steps": 180}
+    for kwargs in (both, json.dumps(both)):
+        said = read_config({**old, "lr_scheduler_kwargs": kwargs})
+        assert said.schedule == found.schedule
+        assert not said.notes
+    with pytest.raises(DialectError, match="missing a required argument: 'num_decay_steps'"):
+        read_config({key: value for key, value in old.items() if key != "stage"})
+    with pytest.raises(DialectError, match="lr_scheduler_kwargs must be a mapping, got "):
+        read_config({**old, "lr_scheduler_kwargs": "{num_cycles: 2}"})
 
 
 def test_a_file_with_the_keys_of_two_systems_is_told(tmp_path):

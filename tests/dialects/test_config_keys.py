@@ -70,6 +70,10 @@ SYSTEMS: dict[str, tuple[Any, dict[str, Any], list[tuple[str, ...]]]] = {
     ),
     "timm": ({"sched": "cosine", "lr": 0.1, "epochs": 20, "warmup_epochs": 2}, {"updates_per_epoch": 3}, [()]),
     "megatron": ({"lr": 1e-4, "train_iters": 100, "lr_decay_style": "cosine"}, {}, [()]),
+    "gptneox": (
+        {"optimizer": {"params": {"lr": 1e-4}}, "train-iters": 100, "lr-decay-style": "cosine", "zero_optimization": {}}, {},
+        [(), ("optimizer", "params")],
+    ),
     "nemo": (
         {"optim": {"lr": 1e-4, "sched": {"name": "CosineAnnealing"}}, "trainer": {"max_steps": 30}}, {},
         [(), ("optim",), ("optim", "sched")],
@@ -123,6 +127,10 @@ OWN = {
     ("timm", "sched"),
     ("fairseq", "lr"),
     ("megatron", "min_lr"),
+    ("gptneox", "min_lr"),
+    ("gptneox", "min-lr"),
+    ("gptneox", "lr"),
+    ("gptneox", "warmup"),
     ("nemo", "min_lr"),
     ("detectron2", "WARMUP_FACTOR"),
     ("detectron2", "WARMUP_ITERS"),
@@ -340,12 +348,15 @@ def test_the_cosine_of_axolotl_is_no_line() -> None:
         ({"warmup_ratio": 0.0125}, 12, "rounds down"),
         ({"warmup_steps": 0}, 0, "earlier ones"),
         ({"warmup_steps": 20, "warmup_ratio": 0.5}, 20, None),
+        ({"max_steps": -1, "warmup_ratio": 0.5}, 0, "a share makes no warmup"),
+        ({"max_steps": -1, "warmup_steps": 20}, 20, "no limit"),
     ],
 )
 def test_the_warmup_of_axolotl(changes: dict[str, Any], warmup: int, note: str | None) -> None:
     config = {"base_model": "m", "lr_scheduler": "linear", "learning_rate": 1e-4, "max_steps": 1000} | changes
-    found = read_config(config)
-    assert found.call == f"get_scheduler(0.0001, 'linear', {warmup}, {config['max_steps']})"
+    found = read_config(config, updates_per_epoch=1000)
+    total = config["max_steps"] if config["max_steps"] > 0 else 1000
+    assert found.call == f"get_scheduler(0.0001, 'linear', {warmup}, {total})"
     assert any(note in text for text in found.notes) if note else not found.notes
 
 

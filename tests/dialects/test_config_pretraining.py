@@ -685,3 +685,58 @@ def test_what_of_fairseq_is_refused():
     ):
         with pytest.raises(DialectError, match=message):
             read_config({**config, **changes}, "fairseq")
+
+
+# --- GPT-NeoX -------------------------------------------------------------------------------------------------------------
+
+
+@some
+@given(
+    style=st.sampled_from(["constant", "linear", "cosine", "exponential"]),
+    run=st.integers(1, 80),
+    length=st.none() | st.integers(1, 60),
+    share=st.none() | st.sampled_from([0.0, 0.5, 1.5]),
+    warmup=st.none() | st.sampled_from([0, 0.01, 0.1, 0.25, 0.33, 0.5, 0.6, 1.0]),
+    low=st.none() | st.sampled_from([0.0, 1e-4, 1e-2]),
+    hyphens=st.booleans(),
+)
+def test_gptneox(style, run, length, share, warmup, low, hyphens):
+    """As the published formula: the decay is counted from the warmup's end, over the whole length, and held before its end."""
+    settings_ = {"train_iters": run, "lr_decay_iters": length, "lr_decay_fraction": share, "lr_decay_style": style,
+                 "warmup": warmup, "min_lr": low, "zero_optimization": {"stage": 1}}  # fmt: skip
+    config = {key.replace("_", "-") if hyphens else key: value for key, value in settings_.items() if value is not None}
+    config["optimizer"] = {"type": "Adam", "params": {"lr": LR}}
+    end = length or max(1, math.floor(run * (1 if share is None else share)))
+    warm, floor = (0.01 if warmup is None else warmup) * end, low or 0.0
+    if 2 * warm > end:
+        with pytest.raises(DialectError, match="at most half"):
+            read_config(config)
+        return
+    curves = {
+        "constant": lambda n: LR,
+        "linear": lambda n: LR * (1 - n / end),
+        "cosine": lambda n: LR / 2 * (1 + math.cos(math.pi * n / end)),
+        "exponential": lambda n: LR * math.exp(-0.693 * n / end),
+    }
+    wanted = []
+    for t in range(run):
+        n = min(t, end - warm)
+        wanted.append(LR * n / warm if warm > 0 and t <= warm else max(curves[style](n - warm), floor))
+    found = read_config(config)
+    assert (found.system, found.length) == ("gptneox", run)
+    same(found, wanted)
+
+
+def test_gptneox_with_a_scheduler_of_deepspeed_is_refused():
+    config = {"train_iters": 9, "optimizer": {"params": {"lr": LR}}, "scheduler": {"type": "WarmupLR", "params": {}}}
+    with pytest.raises(DialectError, match="has the keys of deepspeed and of gptneox"):
+        read_config(config)
+    with pytest.raises(DialectError, match="scheduler seems to decide the rate"):
+        read_config(config, "gptneox")
+
+
+def test_a_run_of_olmo_that_begins_with_a_checkpoint_is_told():
+    config = {"optimizer": {"learning_rate": LR}, "scheduler": {"name": "cosine_with_warmup"}, "max_duration": 300}
+    note = "load_path: a run that begins with a checkpoint begins at the update of the checkpoint"
+    assert note in read_config({**config, "load_path": "step100"}).notes
+    assert note not in read_config({**config, "load_path": "step100", "reset_trainer_state": True}).notes

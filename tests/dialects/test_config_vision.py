@@ -298,6 +298,34 @@ def test_lightning_cli_steps_its_scheduler_once_an_epoch(tmp_path):
             read_config({**config, "lr_scheduler": section}, updates_per_epoch=3)
 
 
+def test_the_files_that_hydra_composes_are_read(tmp_path):
+    """As Hydra 1.3 composes these files: the file's own keys at last, groups in their sections or where @package says."""
+    for name, text in {
+        "config": """
+            defaults: [base, {optimizer: sgd}, {scheduler: cosine}, {optional logger: none}, {experiment: null},
+                       {override hydra/launcher: joblib}]
+            optimizer: {lr: 0.5}""",
+        "base": "{epochs: 7, optimizer: {lr: 9, momentum: 0.9}}",
+        "optimizer/sgd": "{_target_: torch.optim.SGD, lr: 0.1}",
+        "scheduler/cosine": "# @package train.schedule\ndefaults: [{inner@_here_: half}]\nT_max: ${epochs}",
+        "scheduler/inner/half": "{_target_: torch.optim.lr_scheduler.CosineAnnealingLR, eta_min: 0.25}",
+    }.items():
+        file = tmp_path / f"{name}.yaml"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text)
+    found = read_config(tmp_path / "config.yaml", interval="step")
+    assert (found.system, found.schedule) == ("hydra", read("torch", "CosineAnnealingLR(7, 0.25)", lr=0.5))
+    assert "defaults names other files" in found.notes[-1]
+    assert "logger" in found.notes[-1]
+    (tmp_path / "config.yaml").write_text("defaults: [{scheduler: cosine}, {override scheduler/inner: half}]")
+    with pytest.raises(DialectError, match="override scheduler/inner"):
+        read_config(tmp_path / "config.yaml", interval="step")
+    (tmp_path / "base.yaml").write_text("defaults: [config]")
+    (tmp_path / "config.yaml").write_text("defaults: [base]")
+    with pytest.raises(DialectError, match="is its own"):
+        read_config(tmp_path / "config.yaml", interval="step")
+
+
 def test_hydra():
     steps = {
         "_target_": "torch.optim.lr_scheduler.SequentialLR", "_partial_": True, "milestones": [5],

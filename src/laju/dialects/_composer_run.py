@@ -3,43 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import inspect
 import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, ParamSpec, Required, TypedDict
+from typing import NamedTuple
 
-from laju.core.checks import number, shown, whole
+from laju.core.checks import flag, number, shown, whole
 from laju.core.clocks import Clock
 from laju.core.pieces import Constant
 from laju.core.schedule import Schedule
 from laju.dialects.base import DialectError
-
-Asked = ParamSpec("Asked")
-
-
-class Trainer(TypedDict, total=False):
-    """The facts that the Trainer knows.
-
-    Args:
-        lr: the optimizer's rate.
-        max_duration: of the run, before scaling: a text, or an int of epochs.
-        batches_per_epoch: needed where a time is in epochs or a share of a run in epochs.
-        batch_size: samples of a batch on all devices together, needed for times in samples.
-        tokens_per_batch: on all devices together, needed for times in tokens.
-        scale_schedule_ratio: multiplies the run and the scheduler's times.
-        step_schedulers_every_batch: or else after every epoch.
-    """
-
-    lr: Required[float]
-    max_duration: Required[str | int]
-    batches_per_epoch: int | None
-    batch_size: int | None
-    tokens_per_batch: int | None
-    scale_schedule_ratio: float
-    step_schedulers_every_batch: bool
 
 
 class Time(NamedTuple):
@@ -178,7 +152,17 @@ def run_of(
     scale_schedule_ratio: float = 1.0,
     step_schedulers_every_batch: bool = True,
 ) -> Run:
-    """The run of a `Trainer`."""
+    """The run that the Trainer knows.
+
+    Args:
+        lr: the optimizer's rate.
+        max_duration: of the run, before it is scaled: a text, or an int of epochs.
+        batches_per_epoch: needed where a time is in epochs or a share of a run in epochs.
+        batch_size: samples of a batch on all devices together, needed for times in samples.
+        tokens_per_batch: on all devices together, needed for times in tokens.
+        scale_schedule_ratio: multiplies the run and the scheduler's times.
+        step_schedulers_every_batch: or else after every epoch.
+    """
     if not isinstance(max_duration, str):
         max_duration = f"{whole('max_duration', max_duration, least=1)}ep"
     value, unit = time("max_duration", max_duration)
@@ -193,8 +177,6 @@ def run_of(
     def known(name: str, count: int | None) -> int | None:
         return None if count is None else whole(name, count, least=1)
 
-    if not isinstance(step_schedulers_every_batch, bool):
-        raise TypeError(f"step_schedulers_every_batch must be True or False, got {shown(step_schedulers_every_batch)}")
     return Run(
         number("lr", lr),
         Whole(int(value), unit),
@@ -202,7 +184,7 @@ def run_of(
         known("batch_size", batch_size),
         known("tokens_per_batch", tokens_per_batch),
         scale,
-        step_schedulers_every_batch,
+        flag("step_schedulers_every_batch", step_schedulers_every_batch),
     )
 
 
@@ -218,18 +200,3 @@ def stepped(rates: Callable[[Run], Schedule], run: Run) -> Schedule:
     each = run.fact("batches_per_epoch", "batches into epochs")
     held = after.staircase(each)
     return held if after(0) == start else Constant(start, each) >> held.shift(-each)
-
-
-def with_the_trainer(scheduler: Callable[Asked, Schedule]) -> Callable[Asked, Schedule]:
-    """Put the arguments of `run_of` into the signature of a function with `**trainer`."""
-    *own, _ = inspect.signature(scheduler).parameters.values()
-    signature = inspect.Signature([*own, *inspect.signature(run_of).parameters.values()], return_annotation="Schedule")
-
-    @functools.wraps(scheduler)
-    def made(*args: Asked.args, **kwargs: Asked.kwargs) -> Schedule:
-        signature.bind(*args, **kwargs)
-        return scheduler(*args, **kwargs)
-
-    shown_as: Any = made
-    shown_as.__signature__ = signature
-    return made

@@ -16,23 +16,25 @@ The most surprising behaviour:
 
 Times are Composer's texts: "10ep", "500ba", "1000sp", "2e6tok" or "0.1dur", cut to whole units, where epochs count as so many
 batches. Negative times, which Composer takes, are refused, as are wall-clock times and iterations. Every function takes the
-Trainer's facts by name (`Trainer` lists the facts): `lr` and `max_duration` always, the rest where a time needs a fact. All
-batches are taken to be full. Rates are within 4 ulp of the schedule's largest.
+Trainer's facts by name (`run_of` lists the facts): `lr` and `max_duration` always, the rest where a time needs a fact. All
+batches are taken to be full. A text that is no time, a time of 0 by which Composer divides, and a missing fact are errors. Rates
+are within 4 ulp of the schedule's largest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Unpack
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import Annotated, Any
 
 from laju.core.algebra import Chain
-from laju.core.checks import number, shown
+from laju.core.checks import flag, shown
 from laju.core.clocks import Take
 from laju.core.pieces import Constant, Exponential, Ramp
 from laju.core.schedule import Schedule
-from laju.dialects._composer_run import Run, Trainer, Whole, run_of, stepped, with_the_trainer
+from laju.dialects._composer_run import Run, Whole, run_of, stepped
 from laju.dialects.base import DialectError, System, powers
-from laju.dialects.declared import From0, real
+from laju.dialects.declared import From0, SystemSchedule, Together, listed, real
 
 SYSTEM = System(
     name="composer",
@@ -51,98 +53,89 @@ SYSTEM = System(
 )  # fmt: skip
 """Composer's schedulers, with the names that LLM Foundry's configurations have for three of them."""
 
+Known = Annotated[Run, Together(run_of)]
+Times = Annotated[Iterable[str], listed(None, "['10ep', '20ep']")]
+Flag = Annotated[bool, flag]
+Exponent = Annotated[float, real("with a negative one Composer divides by 0 at t_max", least=0)]
 
-@SYSTEM.declare
-@with_the_trainer
+
+def of_the_trainer(rates: Callable[..., Schedule]) -> Callable[..., SystemSchedule]:
+    """The dialect's function for a scheduler, from its rates by the batches that the Trainer has counted."""
+
+    @wraps(rates)
+    def used(*, run: Run, **own: Any) -> Schedule:
+        return stepped(lambda run: rates(**own, run=run), run)
+
+    return SYSTEM.declare_shared(used)
+
+
+@of_the_trainer
 def StepScheduler(
     step_size: str,
     gamma: float = 0.1,
-    **trainer: Unpack[Trainer],
+    *,
+    run: Known,
 ) -> Schedule:
     """Multiplied by γ after every `step_size`: lr·γ^⌊u/step_size⌋, u being the time that the Trainer has counted.
 
     Args:
         step_size: time between two drops.
         gamma: γ; 0 and negative factors are Composer's too.
-        trainer: the Trainer's facts, by name; see `Trainer`.
-
-    Raises:
-        DialectError: a step of 0, by which Composer divides, a time that Composer cannot read, or a missing fact for its
-            conversion.
+        run: the Trainer's facts, argument by argument; see `run_of`.
 
     >>> StepScheduler("2ba", 0.5, lr=0.8, max_duration="6ba").values(6)
     array([0.8, 0.8, 0.8, 0.4, 0.4, 0.2])
     """
-    run = run_of(**trainer)
-
-    def rates(run: Run) -> Schedule:
-        step = run.span("step_size", step_size)
-        return run.clocked(powers(run.lr, gamma, step.value), step.unit)
-
-    return stepped(rates, run)
+    step = run.span("step_size", step_size)
+    return run.clocked(powers(run.lr, gamma, step.value), step.unit)
 
 
-@SYSTEM.declare
-@with_the_trainer
+@of_the_trainer
 def MultiStepScheduler(
-    milestones: Iterable[str],
+    milestones: Times,
     gamma: float = 0.1,
-    **trainer: Unpack[Trainer],
+    *,
+    run: Known,
 ) -> Schedule:
     """Multiplied by γ at every milestone: lr·γ^(number of milestones ≤ u).
 
     Args:
         milestones: times in any order and of any units; a time that is listed twice counts twice.
         gamma: γ.
-        trainer: see `Trainer`.
-
-    Raises:
-        DialectError: a time that Composer cannot read, or a missing fact for its conversion.
 
     >>> MultiStepScheduler(["1ba", "6sp"], 0.5, lr=0.8, max_duration="6ba", batch_size=2).values(6)
     array([0.8, 0.8, 0.4, 0.4, 0.2, 0.2])
     """
-    run = run_of(**trainer)
-    times = _milestones(milestones)
-    return stepped(lambda run: _steps(run, times, gamma, 0), run)
+    return _steps(run, milestones, gamma, 0)
 
 
-@SYSTEM.declare
-@with_the_trainer
+@of_the_trainer
 def ConstantScheduler(
     alpha: float = 1.0,
     t_max: str = "1dur",
-    **trainer: Unpack[Trainer],
+    *,
+    run: Known,
 ) -> Schedule:
     """The rate times α up to `t_max`, and the rate itself from there on.
 
     Args:
         alpha: α.
         t_max: how long α acts.
-        trainer: see `Trainer`.
-
-    Raises:
-        DialectError: a time that Composer cannot read, or a missing fact for its conversion.
 
     >>> ConstantScheduler(0.5, "2ba", lr=0.8, max_duration="6ba").values(5)
     array([0.4, 0.4, 0.4, 0.8, 0.8])
     """
-    run = run_of(**trainer)
-
-    def rates(run: Run) -> Schedule:
-        end = run.time("t_max", t_max)
-        return run.clocked(Constant(run.lr * alpha, end.value) >> run.lr, end.unit)
-
-    return stepped(rates, run)
+    end = run.time("t_max", t_max)
+    return run.clocked(Constant(run.lr * alpha, end.value) >> run.lr, end.unit)
 
 
-@SYSTEM.declare
-@with_the_trainer
+@of_the_trainer
 def LinearScheduler(
     alpha_i: float = 1.0,
     alpha_f: float = 0.0,
     t_max: str = "1dur",
-    **trainer: Unpack[Trainer],
+    *,
+    run: Known,
 ) -> Schedule:
     """A line from lr·α_i to lr·α_f over `t_max`, which then holds.
 
@@ -150,93 +143,63 @@ def LinearScheduler(
         alpha_i: α_i, of the first batches.
         alpha_f: α_f, from `t_max` on.
         t_max: how long the line is.
-        trainer: see `Trainer`.
-
-    Raises:
-        DialectError: a `t_max` of 0, by which Composer divides, a time that Composer cannot read, or a fact that is needed.
 
     >>> LinearScheduler(lr=0.8, max_duration="4ba").values(6)
     array([0.8, 0.8, 0.6, 0.4, 0.2, 0. ])
     """
-    run = run_of(**trainer)
-    first, final = alpha_i, alpha_f
-
-    def rates(run: Run) -> Schedule:
-        end = run.span("t_max", t_max)
-        return run.clocked(Ramp(run.lr * first, run.lr * final, end.value), end.unit)
-
-    return stepped(rates, run)
+    end = run.span("t_max", t_max)
+    return run.clocked(Ramp(run.lr * alpha_i, run.lr * alpha_f, end.value), end.unit)
 
 
-@SYSTEM.declare
-@with_the_trainer
+@of_the_trainer
 def ExponentialScheduler(
     gamma: Annotated[float, real("between two periods Composer's rate would be a complex number", least=0)],
     decay_period: str = "1ep",
-    **trainer: Unpack[Trainer],
+    *,
+    run: Known,
 ) -> Schedule:
     """Multiplied by γ over every `decay_period`, smoothly: lr·γ^(u/decay_period).
 
     Args:
         gamma: γ, 0 or more.
         decay_period: the time in which the rate falls by γ.
-        trainer: see `Trainer`.
-
-    Raises:
-        DialectError: a negative γ, whose powers between two periods are complex numbers in Composer; a period of 0, by which
-            Composer divides; a time that Composer cannot read, or a fact that is needed.
 
     >>> ExponentialScheduler(0.25, lr=0.8, max_duration="4ep", batches_per_epoch=2).values(5)
     array([0.8, 0.8, 0.4, 0.2, 0.1])
     """
-    run = run_of(**trainer)
-
-    def rates(run: Run) -> Schedule:
-        period = run.span("decay_period", decay_period)
-        if gamma == 0:
-            return Constant(run.lr, 1) >> 0.0
-        return run.clocked(Exponential(run.lr, gamma, period.value), period.unit)
-
-    return stepped(rates, run)
+    period = run.span("decay_period", decay_period)
+    if gamma == 0:
+        return Constant(run.lr, 1) >> 0.0
+    return run.clocked(Exponential(run.lr, gamma, period.value), period.unit)
 
 
-@SYSTEM.declare
-@with_the_trainer
+@of_the_trainer
 def CosineAnnealingScheduler(
     t_max: str = "1dur",
     alpha_f: float = 0.0,
-    **trainer: Unpack[Trainer],
+    *,
+    run: Known,
 ) -> Schedule:
     """Half a cosine from lr to lr·α_f over `t_max`, which then holds.
 
     Args:
         t_max: length of the cosine.
         alpha_f: α_f, from `t_max` on.
-        trainer: see `Trainer`.
-
-    Raises:
-        DialectError: a `t_max` of 0, by which Composer divides, a time that Composer cannot read, or a fact that is needed.
 
     >>> CosineAnnealingScheduler(lr=0.8, max_duration="2ba").values(4).round(3)
     array([0.8, 0.8, 0.4, 0. ])
     """
-    run = run_of(**trainer)
-    final = alpha_f
-
-    def rates(run: Run) -> Schedule:
-        end = run.span("t_max", t_max)
-        return run.clocked(Ramp(run.lr, run.lr * final, end.value, "cosine"), end.unit)
-
-    return stepped(rates, run)
+    end = run.span("t_max", t_max)
+    return run.clocked(Ramp(run.lr, run.lr * alpha_f, end.value, "cosine"), end.unit)
 
 
-@SYSTEM.declare
-@with_the_trainer
+@of_the_trainer
 def CosineAnnealingWarmRestartsScheduler(
     t_0: str,
     t_mult: From0 = 1.0,
     alpha_f: float = 0.0,
-    **trainer: Unpack[Trainer],
+    *,
+    run: Known,
 ) -> Schedule:
     """Half cosines from lr to lr·α_f, begun again and again, each `t_mult` times as long as the cosine before.
 
@@ -247,47 +210,39 @@ def CosineAnnealingWarmRestartsScheduler(
         t_0: length of the first cycle.
         t_mult: ratio of the lengths of successive cycles; below 1 cycles shrink.
         alpha_f: α_f, which no cycle reaches.
-        trainer: see `Trainer`.
 
     Raises:
-        DialectError: cycles that shrink to 0 within the run, at which Composer raises; a negative `t_mult`, with which Composer
-            never returns; a time that Composer cannot read, or a fact that is needed.
+        DialectError: cycles that shrink to 0 within the run, at which Composer raises.
 
     >>> CosineAnnealingWarmRestartsScheduler("2ba", lr=0.8, max_duration="8ba").values(6).round(3)
     array([0.8, 0.8, 0.4, 0.8, 0.4, 0.8])
     """
-    run = run_of(**trainer)
-    growth, final = t_mult, alpha_f
-
-    def rates(run: Run) -> Schedule:
-        first = run.time("t_0", t_0)
-        if first.value == 0:
-            raise DialectError(f"t_0 must be above 0, got {shown(t_0)}, which is {first}: Composer refuses cycles of 0")
-        cycle = Ramp(run.lr, run.lr * final, first.value, "cosine")
-        if int(growth * first.value) == first.value or growth == int(growth) >= 1:
-            steady = int(growth * first.value) == first.value
-            return run.clocked(cycle.repeat(growth=1.0 if steady else growth), first.unit)
-        lengths, last = [first.value], run.batches * run.per(first.unit)
-        while sum(lengths) <= last:
-            lengths.append(int(growth * lengths[-1]))
-            if lengths[-1] == 0:
-                raise DialectError(
-                    f"the cycles of {first} times {growth!r} have shrunk to 0 at {Whole(sum(lengths), first.unit)}, where "
-                    "Composer raises; take a longer t_0 or a larger t_mult"
-                )
-        cycles = tuple(Ramp(run.lr, run.lr * final, length, "cosine") for length in lengths)
-        return run.clocked(Chain(cycles) if len(cycles) > 1 else cycles[0], first.unit)
-
-    return stepped(rates, run)
+    first, last = run.time("t_0", t_0), run.lr * alpha_f
+    if first.value == 0:
+        raise DialectError(f"t_0 must be above 0, got {shown(t_0)}, which is {first}: Composer refuses cycles of 0")
+    steady = int(t_mult * first.value) == first.value
+    if steady or t_mult == int(t_mult) >= 1:
+        cycle = Ramp(run.lr, last, first.value, "cosine")
+        return run.clocked(cycle.repeat(growth=1.0 if steady else t_mult), first.unit)
+    lengths, end = [first.value], run.batches * run.per(first.unit)
+    while sum(lengths) <= end:
+        lengths.append(int(t_mult * lengths[-1]))
+        if lengths[-1] == 0:
+            raise DialectError(
+                f"the cycles of {first} times {t_mult!r} have shrunk to 0 at {Whole(sum(lengths), first.unit)}, where "
+                "Composer raises; take a longer t_0 or a larger t_mult"
+            )
+    cycles = tuple(Ramp(run.lr, last, length, "cosine") for length in lengths)
+    return run.clocked(Chain(cycles) if len(cycles) > 1 else cycles[0], first.unit)
 
 
-@SYSTEM.declare
-@with_the_trainer
+@of_the_trainer
 def PolynomialScheduler(
-    power: float,
+    power: Exponent,
     t_max: str = "1dur",
     alpha_f: float = 0.0,
-    **trainer: Unpack[Trainer],
+    *,
+    run: Known,
 ) -> Schedule:
     """From lr to lr·α_f by a power of the time that is left: lr·(α_f + (1 - α_f)·(1 - u/t_max)^power), which then holds.
 
@@ -295,33 +250,22 @@ def PolynomialScheduler(
         power: 0 or more.
         t_max: length of the decay.
         alpha_f: α_f, from `t_max` on.
-        trainer: see `Trainer`.
-
-    Raises:
-        DialectError: a negative power, with which Composer divides by 0 at `t_max`; a `t_max` of 0, a time that Composer cannot
-            read, or a fact that is needed.
 
     >>> PolynomialScheduler(2.0, lr=0.8, max_duration="2ba").values(4)
     array([0.8, 0.8, 0.2, 0. ])
     """
-    run = run_of(**trainer)
-    power, final = _power(power), alpha_f
-
-    def rates(run: Run) -> Schedule:
-        end = run.span("t_max", t_max)
-        return run.clocked(_polynomial(run.lr, final, end.value, power), end.unit)
-
-    return stepped(rates, run)
+    end = run.span("t_max", t_max)
+    return run.clocked(_polynomial(run.lr, alpha_f, end.value, power), end.unit)
 
 
-@SYSTEM.declare
-@with_the_trainer
+@of_the_trainer
 def MultiStepWithWarmupScheduler(
     t_warmup: str,
-    milestones: Iterable[str],
+    milestones: Times,
     gamma: float = 0.1,
-    scale_warmup: bool = False,
-    **trainer: Unpack[Trainer],
+    scale_warmup: Flag = False,
+    *,
+    run: Known,
 ) -> Schedule:
     """A line from 0 to lr over `t_warmup`, then multiplied by γ at every milestone; milestones in the warmup count at its end.
 
@@ -330,36 +274,25 @@ def MultiStepWithWarmupScheduler(
         milestones: times from the beginning of the run, not from the end of the warmup.
         gamma: γ.
         scale_warmup: stretch the line, but not the warmup; see the module.
-        trainer: see `Trainer`.
-
-    Raises:
-        DialectError: a warmup that is scaled to 0, by which Composer divides, a time that Composer cannot read, or a fact that is
-            needed.
 
     >>> MultiStepWithWarmupScheduler("2ba", ["4ba"], 0.5, lr=0.8, max_duration="8ba").values(7)
     array([0. , 0. , 0.4, 0.8, 0.8, 0.4, 0.4])
     """
-    run = run_of(**trainer)
-    times = _milestones(milestones)
-
-    def rates(run: Run) -> Schedule:
-        warm, end = _warmup(run, t_warmup, scale_warmup, 1.0)
-        if warm is None:
-            return _steps(run, times, gamma, 0)
-        begin = run.first_batch(end)
-        return Take(run.clocked(warm, end.unit), begin) >> _steps(run, times, gamma, begin)
-
-    return stepped(rates, run)
+    warm, end = _warmup(run, t_warmup, scale_warmup, 1.0)
+    if warm is None:
+        return _steps(run, milestones, gamma, 0)
+    begin = run.first_batch(end)
+    return Take(run.clocked(warm, end.unit), begin) >> _steps(run, milestones, gamma, begin)
 
 
-@SYSTEM.declare
-@with_the_trainer
+@of_the_trainer
 def ConstantWithWarmupScheduler(
     t_warmup: str,
     alpha: float = 1.0,
     t_max: str = "1dur",
-    scale_warmup: bool = False,
-    **trainer: Unpack[Trainer],
+    scale_warmup: Flag = False,
+    *,
+    run: Known,
 ) -> Schedule:
     """A line from 0 to lr·α over `t_warmup`, which then holds, after `t_max` as well.
 
@@ -368,32 +301,25 @@ def ConstantWithWarmupScheduler(
         alpha: α.
         t_max: changes no value, and must not be shorter than the run.
         scale_warmup: stretch the line, but not the warmup; see the module.
-        trainer: see `Trainer`.
 
     Raises:
-        DialectError: a `t_max` shorter than the run or of another unit than `t_warmup`, a warmup that is scaled to 0, by which
-            Composer divides, a time that Composer cannot read, or a fact that is needed.
+        DialectError: a `t_max` shorter than the run or of another unit than `t_warmup`.
 
     >>> ConstantWithWarmupScheduler("2ba", lr=0.8, max_duration="8ba").values(5)
     array([0. , 0. , 0.4, 0.8, 0.8])
     """
-    run = run_of(**trainer)
-
-    def after(peak: float, length: int) -> Schedule:
-        return Constant(peak * alpha)
-
-    return stepped(lambda run: _warmed(run, t_warmup, t_max, scale_warmup, alpha, after), run)
+    return _warmed(run, t_warmup, t_max, scale_warmup, alpha, lambda peak, length: Constant(peak * alpha))
 
 
-@SYSTEM.declare
-@with_the_trainer
+@of_the_trainer
 def LinearWithWarmupScheduler(
     t_warmup: str,
     alpha_i: float = 1.0,
     alpha_f: float = 0.0,
     t_max: str = "1dur",
-    scale_warmup: bool = False,
-    **trainer: Unpack[Trainer],
+    scale_warmup: Flag = False,
+    *,
+    run: Known,
 ) -> Schedule:
     """A line from 0 to lr·α_i over `t_warmup`, and a second line to lr·α_f at `t_max`, which then holds.
 
@@ -405,7 +331,6 @@ def LinearWithWarmupScheduler(
         alpha_f: α_f, from `t_max` on.
         t_max: the end of the second line, from the beginning of the run.
         scale_warmup: stretch the first line, but not the warmup; see the module.
-        trainer: see `Trainer`.
 
     Raises:
         DialectError: as `ConstantWithWarmupScheduler`.
@@ -413,23 +338,21 @@ def LinearWithWarmupScheduler(
     >>> LinearWithWarmupScheduler("2ba", lr=0.8, max_duration="4ba").values(6)
     array([0. , 0. , 0.4, 0.8, 0.4, 0. ])
     """
-    run = run_of(**trainer)
-    first, final = alpha_i, alpha_f
 
     def after(peak: float, length: int) -> Schedule:
-        return Ramp(peak * first, peak * final, length)
+        return Ramp(peak * alpha_i, peak * alpha_f, length)
 
-    return stepped(lambda run: _warmed(run, t_warmup, t_max, scale_warmup, first, after), run)
+    return _warmed(run, t_warmup, t_max, scale_warmup, alpha_i, after)
 
 
-@SYSTEM.declare
-@with_the_trainer
+@of_the_trainer
 def CosineAnnealingWithWarmupScheduler(
     t_warmup: str,
     t_max: str = "1dur",
     alpha_f: float = 0.0,
-    scale_warmup: bool = False,
-    **trainer: Unpack[Trainer],
+    scale_warmup: Flag = False,
+    *,
+    run: Known,
 ) -> Schedule:
     """A line from 0 to lr over `t_warmup`, and half a cosine to lr·α_f at `t_max`, which then holds.
 
@@ -440,7 +363,6 @@ def CosineAnnealingWithWarmupScheduler(
         t_max: the end of the cosine, from the beginning of the run.
         alpha_f: α_f, from `t_max` on.
         scale_warmup: stretch the line, but not the warmup; see the module.
-        trainer: see `Trainer`.
 
     Raises:
         DialectError: as `ConstantWithWarmupScheduler`.
@@ -448,24 +370,22 @@ def CosineAnnealingWithWarmupScheduler(
     >>> CosineAnnealingWithWarmupScheduler("2ba", lr=0.8, max_duration="4ba").values(6).round(3)
     array([0. , 0. , 0.4, 0.8, 0.4, 0. ])
     """
-    run = run_of(**trainer)
-    final = alpha_f
 
     def after(peak: float, length: int) -> Schedule:
-        return Ramp(peak, peak * final, length, "cosine")
+        return Ramp(peak, peak * alpha_f, length, "cosine")
 
-    return stepped(lambda run: _warmed(run, t_warmup, t_max, scale_warmup, 1.0, after), run)
+    return _warmed(run, t_warmup, t_max, scale_warmup, 1.0, after)
 
 
-@SYSTEM.declare
-@with_the_trainer
+@of_the_trainer
 def PolynomialWithWarmupScheduler(
     t_warmup: str,
-    power: float = 2.0,
+    power: Exponent = 2.0,
     t_max: str = "1dur",
     alpha_f: float = 0.0,
-    scale_warmup: bool = False,
-    **trainer: Unpack[Trainer],
+    scale_warmup: Flag = False,
+    *,
+    run: Known,
 ) -> Schedule:
     """A line from 0 to lr over `t_warmup`, and from there to lr·α_f at `t_max` by a power of the time that is left.
 
@@ -477,30 +397,21 @@ def PolynomialWithWarmupScheduler(
         t_max: the end, from the beginning of the run.
         alpha_f: α_f, from `t_max` on.
         scale_warmup: stretch the line, but not the warmup; see the module.
-        trainer: see `Trainer`.
 
     Raises:
-        DialectError: a negative power, with which Composer divides by 0 at `t_max`; otherwise as `ConstantWithWarmupScheduler`.
+        DialectError: as `ConstantWithWarmupScheduler`.
 
     >>> PolynomialWithWarmupScheduler("2ba", lr=0.8, max_duration="4ba").values(6)
     array([0. , 0. , 0.4, 0.8, 0.2, 0. ])
     """
-    run = run_of(**trainer)
-    power, final = _power(power), alpha_f
 
     def after(peak: float, length: int) -> Schedule:
-        return _polynomial(peak, final, length, power)
+        return _polynomial(peak, alpha_f, length, power)
 
-    return stepped(lambda run: _warmed(run, t_warmup, t_max, scale_warmup, 1.0, after), run)
-
-
-def _milestones(times: Iterable[str]) -> tuple[str, ...]:
-    if isinstance(times, str | Mapping) or not isinstance(times, Iterable):
-        raise TypeError(f"milestones must be a sequence such as ['10ep', '20ep'], got {shown(times)}")
-    return tuple(times)
+    return _warmed(run, t_warmup, t_max, scale_warmup, 1.0, after)
 
 
-def _steps(run: Run, milestones: tuple[str, ...], gamma: float, begin: int) -> Schedule:
+def _steps(run: Run, milestones: Iterable[str], gamma: float, begin: int) -> Schedule:
     """The rate from batch `begin` on, on a clock of its own."""
     at = sorted(run.first_batch(run.time(f"milestones[{i}]", text)) for i, text in enumerate(milestones))
     parts: list[Schedule] = []
@@ -516,8 +427,6 @@ def _steps(run: Run, milestones: tuple[str, ...], gamma: float, begin: int) -> S
 
 def _warmup(run: Run, t_warmup: str, scale_warmup: bool, top: float) -> tuple[Schedule | None, Whole]:
     """The line from 0, if there is a warmup, and where the line is cut."""
-    if not isinstance(scale_warmup, bool):
-        raise TypeError(f"scale_warmup must be True or False, got {shown(scale_warmup)}")
     end = run.time("t_warmup", t_warmup, scaled=False)
     if end.value == 0:
         return None, end
@@ -545,15 +454,6 @@ def _warmed(
         )
     curve = after(run.lr, end.value - begin.value) if end.value > begin.value else Constant(run.lr * top)
     return run.clocked(curve if warm is None else warm >> curve, end.unit)
-
-
-def _power(power: float) -> float:
-    power = number("power", power)
-    if power < 0:
-        raise DialectError(
-            f"power must be 0 or more, got {shown(power)}: with a negative one Composer divides by 0 at t_max"
-        )
-    return power
 
 
 def _polynomial(peak: float, final: float, length: int, power: float) -> Schedule:

@@ -46,7 +46,8 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
     notes = list(no_other_rates(given, _KEYS, "axolotl"))
     if not given.get("lr_scheduler"):
         notes.append("lr_scheduler is not given: cosine")
-    most = given.get("max_steps") or facts.get("total")
+    limit = decimal("max_steps", given.get("max_steps")) or 0
+    most = limit if limit > 0 else facts.get("total")
     if most is None:
         if given.get("num_epochs") is None:
             notes.append("num_epochs is not given: 1")
@@ -54,7 +55,11 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
         epochs = number("num_epochs", decimal("num_epochs", given.get("num_epochs") or 1.0), above=0)
         most = math.ceil(epochs * whole("updates_per_epoch", each, least=1))
     total = whole("max_steps", most, least=1)
-    warmup = _warmup(given, total, notes)
+    warmup = _warmup(given, total if limit >= 0 else 0, notes)
+    if limit < 0:
+        notes.append(
+            "max_steps below 0 is no limit, but axolotl takes the warmup's share of it: a share makes no warmup"
+        )
     kwargs = given.get("lr_scheduler_kwargs") or {}
     floor = decimal("cosine_min_lr_ratio", given.get("cosine_min_lr_ratio"))
     if floor and name == "cosine":

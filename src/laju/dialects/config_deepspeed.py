@@ -20,7 +20,7 @@ _AUTO = {"total_num_steps": "total", "warmup_num_steps": "warmup", "warmup_max_l
 def is_one(content: Any) -> bool:
     """Whether the content looks like a configuration of DeepSpeed."""
     if isinstance(content, Mapping) and _OWN & set(content) and "scheduler" not in content:
-        return True
+        return not {"train_iters", "train-iters"} & set(content)  # of GPT-NeoX
     section = content.get("scheduler") if isinstance(content, Mapping) else None
     return isinstance(section, Mapping) and "params" in section and "type" in section
 

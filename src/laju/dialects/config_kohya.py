@@ -28,8 +28,17 @@ MAX_TRAIN_STEPS = 1600
 """What the scripts have by default."""
 
 
+def _flat(content: Any) -> Any:
+    """The settings of all sections, whose names the scripts pass over (library/train_util.py: `read_config_from_file`)."""
+    if not isinstance(content, Mapping):
+        return content
+    sections = [value if isinstance(value, Mapping) else {key: value} for key, value in content.items()]
+    return {key: value for section in sections for key, value in section.items()}
+
+
 def is_one(content: Any) -> bool:
     """Whether the content looks like settings of kohya's scripts."""
+    content = _flat(content)
     own = {
         "lr_scheduler_num_cycles",
         "lr_scheduler_power",
@@ -46,7 +55,7 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
     Raises:
         DialectError: as `read_config`; also a scheduler of another library.
     """
-    given = Section(content, where, "kohya", _KEYS, facts)
+    given = Section(_flat(content), where, "kohya", _KEYS, facts)
     for key in ("lr_scheduler_type", "lr_scheduler_args"):
         if given.get(key):
             raise DialectError(f"{key} takes a scheduler of another library, or arguments, which laju does not read")
@@ -60,8 +69,12 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
             "relative_step=False (and no warmup_init=True)"
         )
     groups = [key for key in ("unet_lr", "text_encoder_lr") if given.get(key) is not None]
+    own = "learning_rate"
+    if groups and groups[0] == "unet_lr" and (len(groups) == 2 or given.get("network_train_unet_only")):
+        own, *groups = groups
+        given.notes.append("learning_rate is the rate of no parameter: the rate is unet_lr")
     given.notes += [f"{key} is left out: the rate of its own parameters, on the same schedule" for key in groups]
-    rate = given.lr("learning_rate")
+    rate = given.lr(own)
     name = given.choice("lr_scheduler", NAMES, "constant")
     each = whole("num_processes", facts.get("num_processes") or 1, least=1)
     epochs = given.get("max_train_epochs") is not None  # which go before max_train_steps there
@@ -79,7 +92,7 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
         raise DialectError(f"lr_warmup_steps must be 0 with 'constant', as the scripts ask for, got {warmup}")
     cycles, low = given.whole("lr_scheduler_num_cycles", 1), given.get("lr_scheduler_min_lr_ratio")
     timescale = given.get("lr_scheduler_timescale")
-    own: dict[str, dict[str, Any]] = {
+    each_own: dict[str, dict[str, Any]] = {
         "cosine_with_restarts": {"num_cycles": cycles},
         "polynomial": {"power": given.number("lr_scheduler_power", 1.0)},
         "inverse_sqrt": {} if timescale is None else {"timescale": timescale},
@@ -89,7 +102,7 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
             "min_lr_ratio": 0.0 if low is None else low,
         },
     }  # fmt: skip
-    kwargs = own.get(name, {})
+    kwargs = each_own.get(name, {})
     schedule = get_scheduler(rate, name, warmup, total, kwargs)
     if each > 1:
         return given.configured(schedule.stretch(1 / each))

@@ -22,10 +22,9 @@ _DEFAULTS: dict[str, Any] = {
 
 
 def is_one(content: Any) -> bool:
-    """Whether the content looks like a configuration of nanoGPT; Megatron calls the rate `lr`."""
-    return (
-        isinstance(content, Mapping) and bool({"lr_decay_iters", "decay_lr"} & content.keys()) and "lr" not in content
-    )
+    """Whether the content looks like a configuration of nanoGPT; Megatron has an `lr`, and GPT-NeoX `train_iters`."""
+    own = {"lr_decay_iters", "decay_lr"}
+    return isinstance(content, Mapping) and bool(own & content.keys()) and not {"lr", "train_iters"} & content.keys()
 
 
 def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:

@@ -72,6 +72,8 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
     else:
         run = given.total("max_duration")
     given.length = run
+    if given.get("load_path") and not given.flag("reset_trainer_state"):
+        given.notes.append("load_path: a run that begins with a checkpoint begins at the update of the checkpoint")
     each = tokens if by_tokens and tokens else 1
     end = _count(duration[:-1]) if by_tokens and duration.endswith("T") else run * each
     end = end if sched.get("t_max") is None else int(sched.number("t_max", above=0))

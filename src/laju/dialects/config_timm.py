@@ -30,7 +30,7 @@ _KEYS = (
 def is_one(content: Any) -> bool:
     """Whether the content looks like training arguments of timm."""
     return has(content, "sched") and bool(
-        {"warmup_lr", "lr_cycle_mul", "decay_epochs", "warmup_epochs"} & content.keys()
+        {"warmup_lr", "lr_cycle_mul", "decay_epochs", "warmup_epochs", "lr_base"} & content.keys()
     )
 
 

@@ -1,6 +1,7 @@
 """torchtune's YAML: `lr_scheduler` with a `_component_` of `torchtune.training.lr_schedulers`, and the optimizer's rate.
 
-torchtune's `get_cosine_schedule_with_warmup` is the function of Transformers; its constant schedule with a warmup likewise.
+The module has one scheduler, `get_cosine_schedule_with_warmup`, which is that of Transformers (torchtune 0.6.1,
+torchtune/training/lr_schedulers.py).
 """
 
 from __future__ import annotations

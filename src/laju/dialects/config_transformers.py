@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from laju.core.checks import number, shown, whole
+from laju.dialects import contents
 from laju.dialects.base import DialectError
 from laju.dialects.configs import Configured, decimal, fact, mapping, no_other_rates
 from laju.dialects.transformers import get_scheduler
 
+_LLAMA_FACTORY = {"stage", "finetuning_type"}
+"""Keys of LLaMA-Factory, which fills in a `warmup_stable_decay` (0.9.5, train/trainer_utils.py: `create_custom_scheduler`)."""
 LEARNING_RATE = 5e-5
 """What `TrainingArguments` has by default."""
 _KEYS = (
@@ -45,11 +50,26 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
     ratio = given.get("warmup_ratio") or 0.0
     # In Transformers 5 a warmup of less than 1 update is a share of the run, and there is no ratio of its own.
     steps = math.ceil(total * warmup) if 0 < warmup < 1 else whole("warmup_steps", warmup)
+    if 0 < warmup < 1:
+        notes.append(
+            f"warmup_steps {warmup:g} is a share of the run, as Transformers 5 takes it; earlier releases refuse it"
+        )
     if not steps and ratio:
         steps = math.ceil(total * number("warmup_ratio", ratio, least=0, most=1))
     elif steps and ratio:
         notes.append("warmup_steps and warmup_ratio are both given: warmup_steps is taken, as Trainer does")
     kwargs = given.get("lr_scheduler_kwargs") or {}
+    if isinstance(kwargs, str) and kwargs.lstrip().startswith("{"):  # which Trainer takes, too
+        with suppress(ValueError):
+            kwargs = contents.numbers(json.loads(kwargs))
+    if name == "warmup_stable_decay" and _LLAMA_FACTORY & given.keys() and isinstance(kwargs, Mapping):
+        stable = (total - steps) // 3
+        filled_in = {"num_stable_steps": stable, "num_decay_steps": total - steps - stable}
+        if filled_in.keys() - kwargs.keys():
+            notes.append(
+                "LLaMA-Factory fills in a stable part of a third of the run after the warmup, and a decay over the rest"
+            )
+        kwargs = {**filled_in, **kwargs}
     if not isinstance(kwargs, Mapping):
         raise DialectError(f"lr_scheduler_kwargs must be a mapping, got {shown(kwargs)}")
     schedule = get_scheduler(lr, name, steps, total, kwargs)

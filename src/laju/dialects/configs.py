@@ -36,6 +36,7 @@ READERS = (
     "kohya",
     "timm",
     "megatron",
+    "gptneox",
     "nemo",
     "olmo",
     "nanotron",

@@ -1,6 +1,7 @@
 """The content of a configuration's file: JSON, TOML, YAML, Python that is not run, or the arguments of a command.
 
-A file that names its bases under `_BASE_`, as detectron2 and PaddlePaddle's tools do, holds the keys of these, too.
+A file that names its bases under `_BASE_`, as detectron2 and PaddlePaddle's tools do, holds the keys of these, too; so does a
+YAML file of Hydra that names the files of its groups under `defaults`.
 """
 
 from __future__ import annotations
@@ -58,6 +59,8 @@ def content(path: Path, above: tuple[Path, ...] = (), files: list[Path] | None =
         raise DialectError(f"{path} is nested too deeply") from None
     except Exception as error:  # YAML's own errors have no base that Python knows
         raise DialectError(f"{path} cannot be read as {kind[1:]}: {error}") from None
+    if isinstance(found, Mapping) and isinstance(found.get("defaults"), list):
+        found = _composed(found, path, (*above, path.resolve()), files)
     if not isinstance(found, Mapping) or "_BASE_" not in found:
         return found
     bases = found["_BASE_"]
@@ -69,6 +72,47 @@ def content(path: Path, above: tuple[Path, ...] = (), files: list[Path] | None =
             )
         under = merged(under, content(path.parent / base, (*above, path.resolve()), files))
     return merged(under, {key: value for key, value in found.items() if key != "_BASE_"})
+
+
+_PACKAGE = re.compile(r"^\s*#\s*@package\s+(\S+)", re.MULTILINE)
+_CHOICE = re.compile(r"(?:override\s+|optional\s+)*/?([^@:]+)(?:@([^:]+))?")
+
+
+def _composed(own: Mapping[str, Any], path: Path, above: tuple[Path, ...], files: list[Path]) -> dict[str, Any]:
+    """The keys of a file of Hydra and of the files beside it that its `defaults` choose; later ones win, its own at last.
+
+    What `defaults` names and no file has stays there. A group's keys are in the section of its name, or where `@package` says.
+
+    Source: Hydra 1.3, "The Defaults List" and "Packages".
+    """
+    rest = {key: value for key, value in own.items() if key != "defaults"}
+    entries = own["defaults"] if "_self_" in own["defaults"] else [*own["defaults"], "_self_"]
+    result: dict[str, Any] = {}
+    unread = []
+    for entry in entries:
+        if entry == "_self_":
+            result = merged(result, rest)
+            continue
+        name, choice = next(iter(entry.items())) if isinstance(entry, Mapping) and len(entry) == 1 else ("", entry)
+        for chosen in choice if isinstance(choice, list) else [choice] if choice is not None else []:
+            said = _CHOICE.fullmatch(str(name)) if name else None
+            if str(name).startswith("override") and not (said and said[1].startswith("hydra/")):
+                raise DialectError(
+                    f"{path}: defaults has {shown(entry)}, which is not read: write the choice where it is made"
+                )
+            group = said[1].strip() if said else ""
+            file = path.parent / group / f"{str(chosen).removesuffix('.yaml')}.yaml"
+            if not isinstance(chosen, str) or not file.is_file():
+                unread.append(entry)
+                continue
+            package = _PACKAGE.search(file.read_text(encoding="utf-8", errors="replace"))
+            place = (said[2] if said else None) or (package[1] if package else group.replace("/", "."))
+            place = place.replace("_group_", group.replace("/", "."))
+            part = content(file, above, files)
+            for key in reversed([key for key in place.split(".") if key not in ("", "_global_", "_here_")]):
+                part = {key: part}
+            result = merged(result, part if isinstance(part, Mapping) else {})
+    return {**result, "defaults": unread} if unread else result
 
 
 def _parsed(text: str, kind: str, path: Path) -> Any:
