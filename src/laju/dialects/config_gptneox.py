@@ -54,7 +54,7 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
         raise DialectError(
             f"warmup of {warmup:g} of {length:,} iterations never ends in GPT-NeoX: at most half of them"
         )
-    style, low = given.choice("lr_decay_style", _STYLES, "linear"), given.number("min_lr", 0.0, least=0)
+    style, low = given.choice("lr_decay_style", _STYLES, "linear"), given.number("min_lr", 0.0, least=0, most=peak)
     decay: Schedule = Constant(peak)
     if style == "exponential":
         decay = Exponential(peak, math.exp(-0.693), length)
