@@ -195,8 +195,10 @@ def stepped(rates: Callable[[Run], Schedule], run: Run) -> Schedule:
     after = rates(dataclasses.replace(run, duration=Whole(int(value * run.scale), unit)))
     if after.level == start:
         return after
+    # The Trainer counts a batch after stepping: batch t has the rate of count t - 1, batch 0 the rate of the scheduler's making.
     if run.every_batch:
         return after.shift(1) if after(0) == start else Constant(start, 1) >> after
+    # By epoch no step is late, but epoch 0 has the rate of the scheduler's making.
     each = run.fact("batches_per_epoch", "batches into epochs")
     held = after.staircase(each)
     return held if after(0) == start else Constant(start, each) >> held.shift(-each)

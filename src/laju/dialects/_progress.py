@@ -43,6 +43,7 @@ def curve_of(name: str, schedule: Any, system: str) -> Curve:
 
 def first(reached: Callable[[int], bool], near: float) -> int:
     """The first update from 0 on at which a condition holds that then holds for ever; the search begins at `near`."""
+    # A bracket by doubled steps, then bisection: `near` is usually off by rounding alone.
     low = high = max(math.floor(near), 0)
     step = 1
     while low > 0 and reached(low):

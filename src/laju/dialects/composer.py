@@ -224,6 +224,7 @@ def CosineAnnealingWarmRestartsScheduler(
     if steady or t_mult == int(t_mult) >= 1:
         cycle = Ramp(run.lr, last, first.value, "cosine")
         return run.clocked(cycle.repeat(growth=1.0 if steady else t_mult), first.unit)
+    # Lengths that are cut to whole units follow no formula, so the cycles of the run are laid out.
     lengths, end = [first.value], run.batches * run.per(first.unit)
     while sum(lengths) <= end:
         lengths.append(int(t_mult * lengths[-1]))

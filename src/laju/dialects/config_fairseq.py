@@ -143,7 +143,7 @@ def _triangular(sched: Section, run: Section, rate: float) -> Schedule:
 
 def _step(sched: Section, run: Section, rate: float) -> Schedule:
     low = _optional(sched, "min_lr", 0)
-    every = int(_optional(sched, "lr_deacy_period", 25000))
+    every = int(_optional(sched, "lr_deacy_period", 25000))  # fairseq's own spelling
     return _warmed(sched, rate, low, powers(rate, _optional(sched, "lr_decay", 0.5), every).clip(low=low))
 
 

@@ -394,6 +394,7 @@ def _reached(index: Callable[[float], int], i: int, near: float, epochs: int, ba
 
 
 def _near(value: float) -> float:
+    # Shares such as 0.3 are not exact, so a length next to a whole number of batches is whole.
     return round(value) if abs(value - round(value)) < 1e-9 * max(value, 1) else value
 
 

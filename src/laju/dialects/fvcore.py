@@ -412,6 +412,7 @@ def _steps(name: str, levels: list[float]) -> Curve:
 def _stairs(levels: list[float], index: Callable[[float], int], edges: list[float], n: int | None) -> Schedule:
     """Levels that change at shares of the run, or at the updates where the system's own index does."""
     begins: list[float] = [0, *(edge - _EPSILON for edge in edges)]
+    # Searched in fvcore's own arithmetic, since rounding decides the update of an edge.
     if n is not None:
         begins = [0, *(first(lambda t, i=i: index(t / n) >= i, edge * n) for i, edge in enumerate(edges, 1))]  # type: ignore[misc]
     return joined([(Constant(level), begin) for level, begin in zip(levels, begins, strict=True)], begins)

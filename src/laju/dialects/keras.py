@@ -241,7 +241,7 @@ def CosineDecayRestarts(
     return wave + low if alpha else wave
 
 
-_FAR = 10**9
+_FAR = 10**9  # updates up to which cycles are laid out, as no formula finds the cycle of an update
 _MOST_CYCLES = 300
 
 

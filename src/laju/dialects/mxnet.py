@@ -263,6 +263,7 @@ def _decay(
         raise DialectError(f"max_update must be at least 1, as MXNet asks, got {total}")
     if warmup.steps == total:
         raise DialectError(f"warmup_steps must not be max_update={total}: MXNet divides by 0 there")
+    # A warmup past max_update leaves the base alone, which an optimizer's own rate overwrites.
     if warmup.steps > total:
         return warmup.then(Constant(overwritten), counts)
     if shape is None:
