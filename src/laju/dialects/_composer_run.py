@@ -156,7 +156,7 @@ def run_of(
 
     Args:
         lr: the optimizer's rate.
-        max_duration: of the run, before it is scaled: a text, or an int of epochs.
+        max_duration: of the run, before scaling: a text, or an int of epochs.
         batches_per_epoch: needed where a time is in epochs or a share of a run in epochs.
         batch_size: samples of a batch on all devices together, needed for times in samples.
         tokens_per_batch: on all devices together, needed for times in tokens.

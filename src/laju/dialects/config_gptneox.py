@@ -1,6 +1,6 @@
 """GPT-NeoX's YAML, whose keys have hyphens or underscores, and the optimizer's rate under `optimizer.params`.
 
-The decay is counted from the end of the warmup, but its length is that of the whole run, so that it never ends (GPT-NeoX
+The decay counts from the end of the warmup, but has the length of the whole run, and so never ends (GPT-NeoX
 0535bfbb, megatron/learning_rates.py: `AnnealingLR`; 43cc879d, megatron/training.py: `get_learning_rate_scheduler`).
 """
 
@@ -31,7 +31,7 @@ def _underscored(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_one(content: Any) -> bool:
-    """Whether it looks like a configuration of GPT-NeoX."""
+    """Whether the content looks like a configuration of GPT-NeoX."""
     return has(content, "optimizer.params") and "train_iters" in _underscored(content)
 
 

@@ -1,6 +1,6 @@
 """torchtune's YAML: `lr_scheduler` with a `_component_` of `torchtune.training.lr_schedulers`, and the optimizer's rate.
 
-The module has one scheduler, `get_cosine_schedule_with_warmup`, which is that of Transformers (torchtune 0.6.1,
+The module has a single scheduler, `get_cosine_schedule_with_warmup`, the same as in Transformers (torchtune 0.6.1,
 torchtune/training/lr_schedulers.py).
 """
 

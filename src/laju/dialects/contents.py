@@ -79,9 +79,9 @@ _CHOICE = re.compile(r"(?:override\s+|optional\s+)*/?([^@:]+)(?:@([^:]+))?")
 
 
 def _composed(own: Mapping[str, Any], path: Path, above: tuple[Path, ...], files: list[Path]) -> dict[str, Any]:
-    """The keys of a file of Hydra and of the files beside it that its `defaults` choose; later ones win, its own at last.
+    """The keys of a Hydra file and of the files that its `defaults` choose; later keys win, by default the file's own.
 
-    What `defaults` names and no file has stays there. A group's keys are in the section of its name, or where `@package` says.
+    Entries of `defaults` without a file stay there. A group's keys are in the section of its name, or where `@package` says.
 
     Source: Hydra 1.3, "The Defaults List" and "Packages".
     """
