@@ -301,6 +301,43 @@ def test_a_program_without_the_updates_of_an_epoch_stops_and_says_what_is_missin
     assert "UPDATES_PER_EPOCH = 391  # len(train_loader)\n\n" in given.code
 
 
+@pytest.mark.parametrize(
+    ("text", "epochs", "whole"),
+    [
+        ("cosine(0.1, total='6 epochs', warmup='2 epochs')", None, True),
+        ("cosine(0.1, total='6 epochs', warmup='0.5 epochs')", None, False),
+        ("cosine(0.1, total='100%', warmup='1 epoch')", 4, True),
+        ("constant(0.1).take('3 epochs') >> constant(0.01)", 5, True),
+    ],
+)
+def test_a_schedule_of_laju_in_epochs_becomes_a_program_with_the_updates_of_an_epoch(
+    text: str, epochs: int | None, whole: bool
+) -> None:
+    n = epochs or 6
+    for target in ("laju", "optax", "transformers"):
+        found = convert(text, "laju", target, epochs=epochs)
+        assert said(found, "stops until the number stands there")
+        if target == "laju":
+            for each in (4, 7, 391):
+                space: dict[str, Any] = {}
+                exec(found.code.replace("UPDATES_PER_EPOCH = ...", f"UPDATES_PER_EPOCH = {each}"), space)
+                plan = laju.RunPlan(samples=each, batch_size=1, epochs=n)
+                assert space["schedule"] == laju.parse(text).resolve(plan)
+                assert space["update"] == n * each - 1
+        elif target == "optax":
+            assert found.own == whole
+            if found.call is not None:
+                ours = laju.parse(text).resolve(laju.RunPlan(samples=391, batch_size=1, epochs=n))
+                theirs = read("optax", found.call.replace("UPDATES_PER_EPOCH", "391"))
+                np.testing.assert_allclose(theirs.values(n * 391), ours.values(n * 391), rtol=1e-6, atol=1e-9)
+            else:
+                assert "for every number of updates in an epoch" in found.report
+    with pytest.raises(DialectError, match=r"has lengths in .*tokens: say what the run is"):
+        convert(f"Ramp(0.0, 0.1, '9 tokens') >> ({text})", "laju", "optax", epochs=5)
+    with pytest.raises(DialectError, match=r"configurations count updates, .*give updates_per_epoch"):
+        convert(text, "laju", "yaml:nanogpt", epochs=epochs)
+
+
 def test_the_targets_own_call_has_its_lengths_in_multiples() -> None:
     found = convert("MultiStepLRScheduler(decay_t=[3, 7], decay_rate=0.1)", "timm", "keras", lr=0.1, epochs=9)
     assert found.own

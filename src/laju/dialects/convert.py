@@ -42,6 +42,8 @@ from laju.text.spec import parse
 
 _BLOCK = 1 << 18
 _MOST_ULP = 4
+_FINE = 1000
+"""Updates in an epoch for a look at a schedule whose run has not said the number."""
 _EPOCH_LENGTH = {"mmengine": "epoch_length", "composer": "batches_per_epoch"}
 """Arguments of schedulers that turn epochs into updates themselves."""
 
@@ -425,21 +427,30 @@ def _resolved(found: Schedule, given: _Given) -> _Clock:
         return _Clock(found.resolve(plan), given.updates)
     if per is not None and given.updates is not None:
         epochs = math.ceil(given.updates / per)
-    if per is None or epochs is None or not found.units <= {"epochs", "%"}:
+    symbolic = per is None and given.updates is None and (epochs is not None or found.units == {"epochs"})
+    if not found.units <= {"epochs", "%"} or not (symbolic or (per is not None and epochs is not None)):
         units = ", ".join("percent" if unit == "%" else unit for unit in sorted(found.units))
         raise DialectError(
             f"{shown(found)} has lengths in {units}: say what the run is, with updates_per_epoch and epochs, or resolve it with "
             "a RunPlan first"
         )
 
+    if epochs is None:
+        n, _ = _length(found.resolve(RunPlan(samples=_FINE, batch_size=1, epochs=1)), "update")
+        epochs = math.ceil(n / _FINE)
+
     def each(updates: int) -> Schedule:
         return found.resolve(RunPlan(samples=updates, batch_size=1, epochs=epochs))
 
     adapter = f".resolve(laju.RunPlan(samples={NAME}, batch_size=1, epochs={epochs}))"
-    return _Clock(
-        each(per), given.updates or epochs * per, each=each, text=str(found), adapter=adapter, epochs=epochs, per_epoch=per,
-        exactly=given.updates,
-    )  # fmt: skip
+    shared: dict[str, Any] = {"each": each, "text": str(found), "adapter": adapter, "epochs": epochs}
+    if per is None:
+        note = (
+            f"the program has {NAME} for the lengths in epochs, and stops until the number stands there; updates_per_epoch "
+            f"(--updates-per-epoch N) writes the number; all else here is of {_FINE:,} updates in an epoch"
+        )
+        return _Clock(each(_FINE), epochs * _FINE, notes=(note,), **shared)
+    return _Clock(each(per), given.updates or epochs * per, per_epoch=per, exactly=given.updates, **shared)
 
 
 def _in_multiples(goal: str, clock: _Clock, writing: Writer, own: Suggestion | None) -> Suggestion | None:
@@ -499,6 +510,8 @@ def _what_counts(target: str, clock: _Clock, title: str) -> str:
         return "epochs: step once an epoch"
     if clock.unit == "epoch":
         return f"epochs, of {NAME} updates each; {_stepping(target, title)}"
+    if clock.each is not None and not clock.known:
+        return f"updates, of which an epoch has {NAME}, here {_FINE:,}; {_stepping(target, title)}"
     return "completed updates" if target == "laju" else f"updates: {_stepping(target, title)}"
 
 
@@ -516,7 +529,7 @@ def _configuration(begins: Configured, goal: str, given: _Given, each: int | Non
     name, title = goal.partition(":")[2], _title(goal)
     said, origin = begins.call, begins.dialect
     clock = _clock(begins.schedule, said, origin, goal, given)
-    if clock.unit == "epoch" and not clock.in_epochs:
+    if clock.each is not None and not clock.known:
         raise DialectError(
             f"{possessive(title)} configurations count updates, and {shown(said)} epochs: give updates_per_epoch"
         )

@@ -167,7 +167,7 @@ def _verdict(c: Conversion) -> str:
     whose = possessive(_title(c))
     if c.own:
         return f"{whose} own scheduler gives these values, over the run and past it: {_with_rate(c)}"
-    if c.nearest is None and NAME in c.code and c.unit == "epoch":
+    if c.nearest is None and f"{NAME} = ..." in c.code:
         return (
             f"No scheduler of {whose} own has these values for every number of updates in an epoch; the code uses laju. With "
             "updates_per_epoch (--updates-per-epoch N), the nearest is named."
