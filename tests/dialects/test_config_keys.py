@@ -13,9 +13,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from laju.dialects import DialectError
+from laju.dialects import DialectError, convert
 from laju.dialects.configs import read_config
-from laju.dialects.convert import convert
 
 # Of each system: a configuration, what it needs beside it, and the keys that lead to each section that may hold a rate.
 SYSTEMS: dict[str, tuple[Any, dict[str, Any], list[tuple[str, ...]]]] = {

@@ -13,9 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import laju
-from laju.dialects import DialectError, NotASchedule
+from laju.dialects import DialectError, NotASchedule, convert
 from laju.dialects.configs import read_config
-from laju.dialects.convert import convert
 
 from .conftest import loaded
 

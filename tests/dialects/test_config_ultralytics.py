@@ -14,9 +14,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from laju.dialects import DialectError
+from laju.dialects import DialectError, convert
 from laju.dialects.configs import read_config
-from laju.dialects.convert import convert
 
 ARGS = {
     "lr0": 0.02,

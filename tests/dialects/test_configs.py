@@ -14,9 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import laju
-from laju.dialects import DialectError, NotASchedule, read
+from laju.dialects import DialectError, NotASchedule, convert, read
 from laju.dialects.configs import read_config
-from laju.dialects.convert import convert
 
 from .test_config_keys import SYSTEMS as CONFIGURATIONS
 

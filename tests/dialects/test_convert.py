@@ -16,9 +16,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import laju
+from laju.convert.writers import TARGETS
 from laju.dialects import Conversion, DialectError, NotASchedule, convert, read
 from laju.dialects.base import SYSTEMS
-from laju.dialects.writers import TARGETS
 from laju.inspect.outline import Outline, natural_end
 from tests.pages import check
 

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from laju.convert.writers import TARGETS
 from laju.dialects import convert
-from laju.dialects.writers import TARGETS
 
 from .test_convert import NEEDS, PYTHONS, ROOT, rates
 

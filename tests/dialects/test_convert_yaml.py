@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import laju
+from laju.convert.writers.configurations import FORMATS, TITLES
 from laju.dialects import DialectError, convert
 from laju.dialects.configs import read_config
-from laju.dialects.writers.configurations import FORMATS, TITLES
 
 few = settings(max_examples=25, deadline=None, derandomize=True)
 rate = st.sampled_from([3e-4, 0.1, 2e-5, 0.037])

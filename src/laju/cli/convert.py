@@ -108,8 +108,8 @@ def command(
     laju convert --from torch 'CosineAnnealingLR(T_max=1000)' --lr 3e-4 --to yaml:axolotl
     """
     with usage_errors():
-        from laju.dialects.convert import convert
-        from laju.dialects.convert_report import facts as said
+        from laju.convert.report import facts as said
+        from laju.dialects import convert
         from laju.text.spec import parse
 
         trusted = source == "laju" and functions_allowed()

@@ -8,10 +8,12 @@ True
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from laju.dialects.base import SYSTEMS, DialectError, NotASchedule, System, read, system
-from laju.dialects.convert import Conversion, convert
+
+if TYPE_CHECKING:
+    from laju.convert import Conversion, convert
 
 __all__ = ["SYSTEMS", "Conversion", "DialectError", "NotASchedule", "System", "convert", "read", "system"]
 
@@ -19,4 +21,6 @@ __all__ = ["SYSTEMS", "Conversion", "DialectError", "NotASchedule", "System", "c
 def __getattr__(name: str) -> Any:
     if name in SYSTEMS:
         return import_module(f"{__name__}.{name}")
+    if name in ("Conversion", "convert"):  # of the room above, by the names that they had here
+        return getattr(import_module("laju.convert"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,7 +1,7 @@
 """A schedule as a sequence of formulas for the writers to systems outside laju: the formula of each range of updates.
 
 Schedules of most systems are such a sequence: a warmup, a decay, a tail. `Outline` reads the sequence from the outline of any
-schedule, in whole updates, so that `laju.dialects.writers` can write the sequence in the terms of a system.
+schedule, in whole updates, so that `laju.convert.writers` can write the sequence in the terms of a system.
 """
 
 from __future__ import annotations

@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from laju.convert.writers import Setting, Suggestion, Writer, code, plain, text, whole
+from laju.convert.writers import called as names_of
+from laju.convert.writers.torch import milestones
 from laju.core.outline import Geometric, Level, Transition
-from laju.dialects.writers import Setting, Suggestion, Writer, code, plain, text, whole
-from laju.dialects.writers import called as names_of
-from laju.dialects.writers.torch import milestones
 from laju.inspect.outline import Outline
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from laju.convert.writers import FEW, Raw, Setting, Suggestion, Writer, code, plain, text, whole
+from laju.convert.writers import called as names_of
+from laju.convert.writers.torch import milestones
 from laju.core.outline import Geometric, InversePower, Level, Transition
-from laju.dialects.writers import FEW, Raw, Setting, Suggestion, Writer, code, plain, text, whole
-from laju.dialects.writers import called as names_of
-from laju.dialects.writers.torch import milestones
 from laju.inspect.outline import Outline, Part
 
 

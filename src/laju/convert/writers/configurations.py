@@ -13,9 +13,9 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from laju.convert.writers import plain, torch, transformers, whole
 from laju.core.extras import needed_by
 from laju.core.outline import Geometric, Transition
-from laju.dialects.writers import plain, torch, transformers, whole
 from laju.inspect.outline import Outline, Part
 
 Block = dict[str, Any]

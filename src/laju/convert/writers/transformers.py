@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from laju.convert.writers import Setting, Suggestion, Writer, code, plain, text, torch, torch_loop, whole
+from laju.convert.writers import called as names_of
 from laju.core.outline import InversePower, Level, Transition
-from laju.dialects.writers import Setting, Suggestion, Writer, code, plain, text, torch, torch_loop, whole
-from laju.dialects.writers import called as names_of
 from laju.inspect.outline import Outline, Part
 
 _WSD = {"linear": "linear", "cosine": "cosine", "sqrt": "1-sqrt"}

@@ -6,8 +6,7 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
-from laju.core.outline import Geometric, Level, Transition
-from laju.dialects.writers import (
+from laju.convert.writers import (
     FEW,
     Raw,
     Setting,
@@ -20,6 +19,7 @@ from laju.dialects.writers import (
     torch_loop,
     whole,
 )
+from laju.core.outline import Geometric, Level, Transition
 from laju.inspect.outline import Outline, Part
 
 _ENDLESS = Raw("10**9")

@@ -9,10 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from laju.convert.writers import writer
+from laju.convert.writers.configurations import FORMATS, TITLES
+from laju.convert.writers.per_epoch import NAME
 from laju.core.schedule import Schedule
-from laju.dialects.writers import writer
-from laju.dialects.writers.configurations import FORMATS, TITLES
-from laju.dialects.writers.per_epoch import NAME
 from laju.inspect.difference import SHARE, Difference
 
 if TYPE_CHECKING:
@@ -194,8 +194,8 @@ def _with_rate(c: Conversion) -> str:
 
 
 def _title(c: Conversion) -> str:
+    from laju.convert.writers import TARGETS
     from laju.dialects.base import system
-    from laju.dialects.writers import TARGETS
 
     if c.target.startswith("yaml:"):
         return TITLES[c.target.partition(":")[2]]

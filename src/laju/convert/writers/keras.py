@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from laju.convert.writers import FEW, Setting, Suggestion, Writer, code, plain, text, whole
 from laju.core.outline import Geometric, InversePower, Level, Transition
-from laju.dialects.writers import FEW, Setting, Suggestion, Writer, code, plain, text, whole
 from laju.inspect.outline import Outline, Part
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
+from laju.convert.writers import FEW, Raw, Setting, Suggestion, Writer, code, plain, text, whole
 from laju.core.outline import Geometric, Level, Transition
-from laju.dialects.writers import FEW, Raw, Setting, Suggestion, Writer, code, plain, text, whole
 from laju.inspect.outline import Outline, Part
 
 

@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from laju.convert.writers import Setting, Suggestion, Writer, code, plain, text, torch, torch_loop, whole
+from laju.convert.writers import called as names_of
 from laju.core.outline import Geometric, Level, Transition
 from laju.core.shapes import shape
-from laju.dialects.writers import Setting, Suggestion, Writer, code, plain, text, torch, torch_loop, whole
-from laju.dialects.writers import called as names_of
 from laju.inspect.outline import Outline, Part
 
 

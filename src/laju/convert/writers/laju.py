@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from laju.dialects.writers import Setting, Suggestion, Writer
+from laju.convert.writers import Setting, Suggestion, Writer
 from laju.inspect.outline import Outline
 
 

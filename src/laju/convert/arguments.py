@@ -1,0 +1,159 @@
+"""The arguments of a conversion: what is given, the systems by name, and the schedule of a text or a file."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from laju.convert.writers import TARGETS, Writer, called, configurations, writer
+from laju.core.checks import nearest as near_name
+from laju.core.checks import number, shown, whole
+from laju.dialects.base import SYSTEMS, DialectError, System, filled, read, system
+from laju.dialects.configs import Configured, read_config
+from laju.text.spec import parse
+
+EPOCH_LENGTH = {"mmengine": "epoch_length", "composer": "batches_per_epoch"}
+"""Arguments of schedulers that turn epochs into updates themselves."""
+
+
+@dataclass(frozen=True)
+class Given:
+    lr: float | None
+    updates: int | None
+    epochs: int | None
+    updates_per_epoch: int | None
+    more: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        if self.lr is not None:
+            number("lr", self.lr, least=0)
+        for name in ("updates", "epochs", "updates_per_epoch"):
+            if getattr(self, name) is not None:
+                whole(name, getattr(self, name), least=1)
+        if self.updates is not None and self.epochs is not None:
+            raise DialectError("updates and epochs both say how long the run is: give one of them")
+
+
+def source_of(name: str) -> str:
+    if name in ("laju", "config"):
+        return name
+    if not isinstance(name, str) or not _known(name):
+        raise DialectError(
+            f"{shown(name)} is not a system that laju converts from{near_name(str(name), (*SYSTEMS, 'laju', 'config'))} "
+            f"(laju, config, {', '.join(SYSTEMS)})"
+        )
+    return system(name).name
+
+
+def target_of(name: str) -> str:
+    kind, _, own = name.strip().lower().partition(":") if isinstance(name, str) else ("", "", "")
+    if kind == "yaml":
+        return f"yaml:{written(own)}" if own else kind
+    if isinstance(name, str) and name.strip().lower() in TARGETS:
+        return name.strip().lower()
+    if not isinstance(name, str) or not _known(name):
+        others = [other for other in SYSTEMS if other not in TARGETS]
+        raise DialectError(
+            f"{shown(name)} is not a system that laju converts to{near_name(str(name), (*TARGETS, *others))} "
+            f"({', '.join(TARGETS)}; with torch's adapter: {', '.join(others)}; yaml:SYSTEM for configurations)"
+        )
+    return system(name).name
+
+
+def written(name: str) -> str:
+    """The name of a system whose configurations are written."""
+    if name not in configurations.TITLES:
+        raise DialectError(
+            f"configurations of {shown(name)} are not written{near_name(name, configurations.TITLES)}: name a system, such as "
+            f"yaml:transformers ({', '.join(configurations.TITLES)})"
+        )
+    return name
+
+
+def _known(name: str) -> bool:
+    try:
+        system(name)
+    except DialectError:
+        return False
+    return True
+
+
+def writer_of(target: str) -> Writer:
+    """The target's writer; for a target without a writer, torch's, without schedulers of its own."""
+    if target in TARGETS:
+        return writer(target)
+    if target.startswith("yaml:"):
+        return replace(writer("laju"), title=title_of(target), counts_epochs=target == "yaml:mmengine")
+    from laju.convert.writers import torch
+
+    title = system(target).title
+    return Writer(
+        title=title,
+        suggestions=lambda outline: iter(()),
+        own=torch.own,
+        adapter=lambda setting: torch.adapter(setting, f"a torch LRScheduler, which {title} takes"),
+        counts_epochs=target in ("ignite", "mmengine", "d2l"),
+    )
+
+
+def title_of(target: str) -> str:
+    if target.startswith("yaml:"):
+        return configurations.TITLES[target.partition(":")[2]]
+    return writer(target).title if target in TARGETS else system(target).title
+
+
+def read_text(text: str, origin: str, given: Given, reader: str | None) -> Configured:
+    """The schedule of a text or a configuration."""
+    if origin == "laju":
+        if given.lr is not None:
+            raise DialectError("lr is the optimizer's rate, and the values of laju's schedules are rates: leave lr out")
+        if given.more:
+            raise DialectError("facts fill in other systems' code and configurations, and laju's schedules need none")
+        return Configured(parse(text), origin, text.strip(), dialect=origin)
+    if origin == "config":
+        known: dict[str, Any] = {"lr": given.lr, "total": given.updates}
+        return read_config(
+            text, reader, **{name: value for name, value in known.items() if value is not None}, **given.more
+        )
+    dialect = system(origin)
+    text = filled(text, given.more)
+    takes, says = rates_in(dialect, text)
+    if given.lr is not None and not takes:
+        raise DialectError(f"no scheduler in {shown(text)} takes the optimizer's rate: leave lr out")
+    if given.lr is not None and any(rate != given.lr for rate in says):
+        raise DialectError(f"lr is {says[0]!r} in {shown(text)} and {given.lr!r} beside it: say it once")
+    more: dict[str, Any] = {} if given.lr is None else {"lr": given.lr}
+    each = EPOCH_LENGTH.get(origin)
+    if each is not None and given.updates_per_epoch is not None:
+        more[each] = given.updates_per_epoch
+    run = given.updates if given.epochs is None else given.epochs * (given.updates_per_epoch or 1)
+    try:
+        return Configured(read(origin, text, updates=run, **more), origin, text.strip(), dialect=origin)
+    except DialectError as error:
+        if given.lr is None and takes and not says and "'lr'" in str(error):
+            raise DialectError(
+                f"lr is missing: {dialect.title}'s schedulers change the optimizer's rate, so give the rate: lr=0.1"
+            ) from None
+        if each is not None and each not in more and each in str(error):
+            raise DialectError(f"{error}; give updates_per_epoch") from None
+        raise
+
+
+def rates_in(dialect: System, given: str) -> tuple[bool, list[Any]]:
+    """Whether a scheduler in the text takes the optimizer's rate, and the rates that the text itself has."""
+    try:
+        tree = ast.parse(given, mode="eval")
+    except (SyntaxError, RecursionError, MemoryError, ValueError):
+        return True, []  # which `read` explains
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    takes = False
+    for name in called(given):
+        try:
+            takes = takes or "lr" in inspect.signature(dialect.scheduler(name)).parameters
+        except DialectError:
+            return True, []
+    said = [k.value for call in calls for k in call.keywords if k.arg == "lr"]
+    return takes, [value.value for value in said if isinstance(value, ast.Constant)]
