@@ -117,6 +117,7 @@ class Screen:
             return
         width = max(shutil.get_terminal_size().columns, 20)
         text = "\n".join(click.wrap_text(line, width, "", "  ") for line in (first, *more) for line in line.split("\n"))
+        # Move the cursor up over the last answer and clear to the end of the screen.
         if self._height:
             click.echo(f"\x1b[{self._height}A\x1b[J", nl=False)
         click.echo(text)
@@ -144,6 +145,7 @@ def _read(file: str, options: LogOptions) -> Log:
         content = where.read_bytes()
         whole = content.rfind(b"\n") + 1
         if whole < len(content) and b"\0" not in content[:1000]:
+            # A writer may be in the middle of the last line, whose numbers would be cut.
             stream = io.BytesIO(content[:whole])
             stream.name = str(where)
             try:
@@ -171,6 +173,7 @@ def _ending(
 
 def _is_over(at: np.ndarray[Any, np.dtype[np.float64]], end: int) -> bool:
     """Whether the log is complete: the last update has a row, counted from 1 or 0, or the next row would be beyond the end."""
+    # Logs are written every n updates, so that the last row may come some updates before the end.
     gap = float(np.median(np.diff(at))) if len(at) > 2 else 0.0
     return bool(at[-1] >= end - 1 or at[-1] + gap > end)
 

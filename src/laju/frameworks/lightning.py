@@ -81,6 +81,7 @@ class Schedule(Deferred, Callback):
                 f"the module has schedulers of its own ({', '.join(type(c.scheduler).__name__ for c in configs)}), which would "
                 "write the same rates; let configure_optimizers return optimizers alone, or leave this callback out"
             )
+        # A text is a sequence, too: only a list or tuple holds a schedule for each optimizer.
         lr = self._arguments["lr"]
         rates = list(lr) if isinstance(lr, Sequence) and not isinstance(lr, str) else [lr] * len(optimizers)
         if len(rates) != len(optimizers):
@@ -164,6 +165,7 @@ class Forecast(Forecasting, Callback):
             update = self._update(trainer)
             loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
             if self.monitor is None and loss is not None:
+                # Lightning divides a loss by the micro-batches of an update. No `.item()` here: that waits for the device.
                 self._losses.append((update, loss.detach() * trainer.accumulate_grad_batches))
                 if trainer.fit_loop._should_accumulate() or not update:
                     self._losses[-1] = (update + 1, self._losses[-1][1])  # of the update to come

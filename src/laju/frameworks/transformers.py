@@ -88,6 +88,7 @@ class Schedule(Deferred, TrainerCallback):
             )
         inner = getattr(optimizer, "optimizer", optimizer)  # Accelerate's wrapper steps or skips the inner optimizer
         self.scheduler = Scheduler(inner, plan=_scale(args, state, train_dataloader), **self._arguments)
+        # The trainer loads a checkpoint's scheduler before it tells callbacks that training begins.
         if self._pending is not None:
             self.scheduler.load_state_dict(self._pending)
             self._pending = None
@@ -175,6 +176,7 @@ class Forecast(Forecasting, TrainerCallback):
         with self._stopping_nothing():
             scale = _scale(args, state, train_dataloader)
             self._begin(lr_scheduler, scale, int(state.max_steps), int(state.global_step))
+            # A resumed run has its earlier rows in the state of the trainer.
             for entry in state.log_history:
                 if self.monitor in entry:
                     self._add(entry["step"], entry[self.monitor])

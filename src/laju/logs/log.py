@@ -332,6 +332,7 @@ def build(path: str, writer: Format, rows: Iterable[Row], given: Given, notes: I
         )
         told.append(f"{len(logs)} runs in this file ({spans}); run {which} was taken, another by run=, or --run")
         logs = [replace(log, notes=(*told, *log.notes[len(base.notes) :])) for log in logs]
+    # Each run refers to all runs, which only exist once all are made; the class is frozen.
     for log in logs:
         object.__setattr__(log, "runs", tuple(logs))
     return logs[which - 1]
@@ -361,6 +362,7 @@ def bounded(rows: Iterable[Row]) -> tuple[list[Row], int, int]:
             continue
         kept.append((row, number))
         cells += len(row.names)
+        # Halve the rows whenever the limit is reached, so that memory is bounded for a file of any length.
         if cells > MOST_CELLS:
             stride *= 2
             kept = [pair for pair in kept if pair[1] % stride == 0]
@@ -426,6 +428,7 @@ def parse(cell: Any) -> float | None:
         text = cell.strip()
         if text.lower() in BLANKS:
             return math.nan
+        # Printed lines group digits as 1,000; a float literal of Python such as 1_000 is no number of a log.
         if _THOUSANDS.fullmatch(text):
             text = text.replace(",", "")
         try:

@@ -109,6 +109,7 @@ def _folder(folder: Path, given: Given) -> Log:
         raise LogError(f"{folder} has runs in several folders: {several}; name one of them")
     if (folder / "metrics").is_dir():
         return _mlflow(folder / "metrics", given)
+    # By number: as texts, checkpoint-1000 comes before checkpoint-200.
     states = sorted(
         folder.glob("checkpoint-*/trainer_state.json"), key=lambda each: int(re.sub(r"\D", "", each.parent.name) or 0)
     )
@@ -178,6 +179,7 @@ def _mlflow(folder: Path, given: Given) -> Log:
 
 def _text(file: IO[bytes], path: str, given: Given, name: str = "") -> Log:
     notes: list[str] = []
+    # A pipe cannot be read twice: the sample for detection is joined with the rest afterwards.
     head = b""
     while len(head) < _SAMPLE and (part := file.read(_SAMPLE - len(head))):
         head += part
@@ -241,6 +243,7 @@ def _json(begin: str, lines: Iterator[str], path: str, given: Given, notes: list
     for line in lines:
         parts.append(line)
         size += len(line)
+        # Without line breaks between objects, the whole text must be in memory at once.
         if size > _MOST_JSON:
             raise LogError(f"{path} is one JSON value of more than {_MOST_JSON >> 20} MB; write a JSON object a line")
     writer, rows = records.whole("".join(parts).lstrip("\ufeff"), path)

@@ -88,6 +88,7 @@ def shortest(value: float, tolerance: float) -> float:
     """The number with the fewest digits within a tolerance."""
     if abs(value) <= tolerance:
         return 0.0
+    # 17 digits determine a float, so a longer decimal never helps.
     for digits in range(17):
         text = float(f"{value:.{digits}e}")
         if abs(text - value) <= tolerance:

@@ -103,6 +103,7 @@ def _steps(log: Log) -> Iterator[Proposal]:
                 continue
             low = max(math.ceil(a / n) for (a, _), n in zip(places, counts, strict=True))
             high = min(math.floor(b / n) for (_, b), n in zip(places, counts, strict=True))
+            # The step after the last row has not come yet, which bounds `every` from below.
             over = math.floor(t[-1] / (counts[-1] + 1)) + 1
             low = max(low, over)
             if low <= high and (len(edges) > 1 or t[0] == 0):
@@ -166,6 +167,7 @@ def _hats(log: Log, places: Numbers) -> list[float] | None:
         spend(2)
         free = basis[:, k:]
         near = np.linalg.lstsq(free, rest, rcond=None)[0]
+        # Least squares do not minimise the largest difference: 1.5 half units leave room for a solution within 1.
         if np.abs(rest - free @ near).max() > 1.5:
             return None
         candidates = [0.0, *(float(f"{near[0]:.{digits}g}") for digits in (1, 2, 3, 4, 6, 8, 12, 17))]
@@ -188,6 +190,7 @@ def _straight(log: Log) -> tuple[float, float] | None:
         slope = float((log.y[1] - log.y[0]) / (log.t[1] - log.t[0]))
         return float(log.y[0] - slope * log.t[0]), slope
     line = _line(log.t, log.y, 1 / log.half**2)
+    # Room for the same reason as in `_hats`.
     return line if line is not None and log.fits(line[0] + line[1] * log.t, times=1.3) else None
 
 

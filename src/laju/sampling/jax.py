@@ -105,10 +105,12 @@ def sample(
             chosen = jax.random.randint(choice, (batch_size,), 0, size)
             batch = jax.tree.map(lambda part: part[chosen], data)
         values = {name: value(t) if isinstance(value, Schedule) else value for name, value in driven.items()}
+        # BlackJAX's SGLD moves by its step times the gradient, where ε/2 is meant.
         values[own] = values[own] / 2
         return algorithm.step(key, state, batch, **values)
 
     def update(states: Any, t: Any) -> tuple[Any, None]:
+        # Keys by update: the draws do not depend on `every` and `burn_in`.
         keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), t), len(start))
         return jax.vmap(one, in_axes=(0, None, 0))(states, t, keys), None
 

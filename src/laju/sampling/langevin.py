@@ -106,6 +106,7 @@ def run(
         scale = None
         if preconditioner is not None and squares is not None:
             scale = preconditioner.observe(squares, slope, t)
+        # The look reads values from the device, so it comes once in many updates.
         if t % _WATCH == 0 or t == len(eps) - 1:
             watch.look(t, e, temperature, at, slope, gradient, scale)
         watch.largest = max(watch.largest, e)
@@ -211,10 +212,12 @@ def largest_curvature(gradient: Gradient, at: torch.Tensor, scale: torch.Tensor 
     def norm(x: torch.Tensor) -> torch.Tensor:
         return (x * x).sum(dim=axes, keepdim=True).sqrt() if axes else x.abs()
 
+    # The square root of the precision balances rounding against curvature in a difference of gradients.
     reach = torch.finfo(at.dtype).eps ** 0.5 * (1 + norm(at))
     largest = torch.zeros_like(reach)
     for _ in range(2):  # the second time shifted by the eigenvalue that is largest in size, which may be negative
         shift = largest
+        # A fixed start, so that the diagnosis draws no random numbers.
         direction = torch.ones_like(at) + 0.1 * torch.linspace(-1, 1, at.numel()).to(at).reshape(at.shape)
         for _ in range(30):
             direction = direction / norm(direction)

@@ -52,6 +52,7 @@ class MLflow:
         self._client, self._id = MlflowClient(), run.info.run_id
 
     def config(self, settings: Mapping[str, str]) -> None:
+        # MLflow refuses to log a parameter again with another value, as a resumed run may.
         there = self._client.get_run(self._id).data.params
         for name, value in settings.items():
             text = value if len(value) <= _MLFLOW_PARAMETER else value[: _MLFLOW_PARAMETER - 1] + "…"

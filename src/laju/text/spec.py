@@ -111,6 +111,7 @@ class _Reader:
         self.names = _names()
 
     def fail(self, message: str, at: ast.expr | ast.keyword, end: bool = False) -> SpecError:
+        # Python counts columns in bytes of UTF-8; the caret of the message needs characters.
         column = at.end_col_offset if end else at.col_offset
         if at.lineno != 1 or column is None:
             return SpecError(message)
@@ -138,6 +139,7 @@ class _Reader:
                 if not isinstance(schedule, Schedule):
                     raise self.fail(f"{shown(schedule)} is not a schedule, so it has no method {name!r}", receiver)
                 if name not in METHODS:
+                    # The node of an attribute begins at its receiver; the caret belongs under the name.
                     column = (function.end_col_offset or 0) - len(name.encode())
                     function.col_offset = column
                     raise self.fail(
@@ -161,6 +163,7 @@ class _Reader:
 
     def operation(self, at: ast.BinOp) -> Any:
         """A row of operations of the same kind, without a recursion per operand."""
+        # `a >> b >> c` is a tree that leans to the left, so a text of many operands would exhaust Python's stack.
         operands: list[ast.expr] = []
         kind = type(at.op)
         left: ast.expr = at
@@ -225,6 +228,7 @@ class _Reader:
             inspect.signature(function).bind(*args, **kwargs)
         except TypeError as error:
             raise self.fail(f"{name}: {error}; it takes {_usage(function, name)}", at) from None
+        # A name from data stays a text that is never imported, so that reading a schedule runs no code.
         if function is Function and not self.functions:
             args = [DataName(value) if isinstance(value, str) and not i else value for i, value in enumerate(args)]
             kwargs = {k: DataName(v) if k == "function" and isinstance(v, str) else v for k, v in kwargs.items()}

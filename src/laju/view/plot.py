@@ -266,6 +266,7 @@ def thin(values: NDArray[np.float64], limit: int = 4000) -> tuple[NDArray[np.int
     for start, stop in pairwise(edges):
         stretch = values[start:stop]
         kept.append(start + np.array([stretch.argmin(), stretch.argmax()]))
+    # Inside a stretch only the extremes are kept, which would turn a jump into a slope: keep both sides of the largest.
     jumps = np.abs(np.diff(values))
     largest = np.argpartition(jumps, -(limit // 8))[-(limit // 8) :]
     kept += [largest, largest + 1]

@@ -196,6 +196,7 @@ def _shorter(run: Run) -> Iterator[Finding]:
     if run.updates is None or end is None or run.n >= end or run.mistaken:
         return
     stops, final = value_at(run.schedule, run.n - 1), value_at(run.schedule, end)
+    # 65 samples decide whether the rest is constant; the rest may be of any length.
     rest = {value_at(run.schedule, run.n + i * (end - run.n) // 64) for i in range(65)}
     if rest == {stops} or _incomplete(run, end - run.n):
         return  # the missing part has the same value
