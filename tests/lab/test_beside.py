@@ -81,7 +81,7 @@ def test_curves_lie_on_the_axis_of_epochs() -> None:
 def test_nothing_that_is_compared_changes() -> None:
     alone = comparison(SCHEDULES)
     beside = replace(alone, beside=(of(KERAS), of("step,loss\n0,3\n20,nan\n", "nano.csv")))
-    mine, theirs = beside.to_json(), alone.to_json()
+    mine, theirs = beside.findings().to_json(), alone.findings().to_json()
     logs = mine.pop("beside")
     assert theirs.pop("beside") == []
     assert mine == theirs
@@ -99,12 +99,12 @@ def test_nothing_that_is_compared_changes() -> None:
 def test_the_page_and_its_pictures_show_the_logs_as_not_paired() -> None:
     hostile = "<script>$x_1$.csv"
     beside = replace(comparison(SCHEDULES), beside=(of(KERAS, hostile), of("tokens,loss\n0,3\n20,2.125\n", "t.csv")))
-    text = page(beside)
+    text = page(beside.findings())
     assert "From logs, not paired" in text
     check(text)
     assert "&lt;script&gt;$x_1$.csv (not paired)" in text
     assert "2.125" in text
-    assert "From logs" not in page(comparison(SCHEDULES))
+    assert "From logs" not in page(comparison(SCHEDULES).findings())
     drawn = figures.overview(beside)
     assert [len(ax.lines) for ax in drawn.axes] == [3, 3, 3, 3]  # the log in tokens has no place on the axis
     loss = drawn.axes[1]

@@ -461,9 +461,9 @@ def test_a_schedule_made_of_pieces_is_named_alike_in_every_output_and_its_stored
     for given in (pieces, "Ramp(0, 0.3, 5) >> Ramp(0.3, 0, 15, 'cosine')"):
         found = compare({"a": given}, Sides(), epochs=1, seeds=1, store=store, display=watcher)
         assert found.outcomes == first.outcomes  # with its seconds: read, not trained
-        assert found.to_json()["schedules"] == {"a": name}
-        assert found.to_json()["summary"][0]["schedule"] == name
-        write_report(found, tmp_path / "report")
+        assert found.findings().to_json()["schedules"] == {"a": name}
+        assert found.findings().to_json()["summary"][0]["schedule"] == name
+        write_report(found.findings(), tmp_path / "report")
         page = (tmp_path / "report" / "report.html").read_text()
         assert "cosine(0.3, total=20, warmup=5)" in page
         assert "Ramp(" not in page

@@ -115,7 +115,7 @@ def test_a_failed_trial_is_counted_and_in_no_mean() -> None:
     assert row.difference == Estimate(pytest.approx(B[1] - A[1]), None, 1, (-1, 1))
     assert row.seconds == 10
     assert row.note == "1 of 3 diverged at update 7; 1 of 3 collapsed"
-    assert any(w.startswith("b: 1 of 3 diverged at update 7") for w in comparison(outcomes).warnings())
+    assert any(w.startswith("b: 1 of 3 diverged at update 7") for w in comparison(outcomes).findings().warnings)
 
 
 def test_a_difference_pairs_only_seeds_that_finished_in_both() -> None:
@@ -160,7 +160,7 @@ def test_trials_and_records_are_frames_for_pandas() -> None:
 def test_json_has_no_number_that_json_lacks() -> None:
     outcomes = two().outcomes
     outcomes["b", 0] = outcome(np.float64(0.1), 0.1, math.inf, status="diverged", diverged_at=7)
-    text = json.dumps(comparison(outcomes).to_json(), allow_nan=False)
+    text = json.dumps(comparison(outcomes).findings().to_json(), allow_nan=False)
     back = json.loads(text)
     diverged = next(t for t in back["trials"] if t["status"] == "diverged")
     assert diverged["train_loss"] is None
@@ -170,11 +170,11 @@ def test_json_has_no_number_that_json_lacks() -> None:
 
 
 def test_the_reader_is_warned_unless_rates_were_tuned() -> None:
-    assert any("not tuned" in w for w in two().warnings())
-    assert replace(two(), tuned=True).warnings() == []
+    assert any("not tuned" in w for w in two().findings().warnings)
+    assert replace(two(), tuned=True).findings().warnings == ()
     alone = comparison({("a", 0): outcome(0.9, 0.8)}, seeds=(0,))
-    assert len(alone.warnings()) == 1
-    assert alone.warnings()[0].startswith("1 seed gives no intervals")
+    assert len(alone.findings().warnings) == 1
+    assert alone.findings().warnings[0].startswith("1 seed gives no intervals")
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def in_frameworks(jax: list[float], **changes) -> Comparison:
 
 
 def test_frameworks_agree_where_the_paired_interval_holds_zero() -> None:
-    [row] = in_frameworks([A[0] + 0.01, A[1] - 0.01, A[2]]).agreement()
+    [row] = in_frameworks([A[0] + 0.01, A[1] - 0.01, A[2]]).findings().agreement
     assert list(row.accuracies) == ["torch", "jax"]
     assert row.accuracies["torch"] == estimate(A, bounds=ACCURACY)
     assert row.differences["jax"] == joint_difference([A[0] + 0.01, A[1] - 0.01, A[2]], A, 1, bounds=ACCURACY)
@@ -208,10 +208,10 @@ def test_frameworks_agree_where_the_paired_interval_holds_zero() -> None:
 
 def test_frameworks_that_differ_are_said_to() -> None:
     found = in_frameworks([a - 0.05 - 0.001 * i for i, a in enumerate(A)])
-    assert found.agreement()[0].agree is False
-    assert any("test accuracy in jax differs from that in torch" in w for w in found.warnings())
-    assert not any("not tuned" in w for w in found.warnings())
-    json.dumps(found.to_json(), allow_nan=False)
+    assert found.findings().agreement[0].agree is False
+    assert any("test accuracy in jax differs from that in torch" in w for w in found.findings().warnings)
+    assert not any("not tuned" in w for w in found.findings().warnings)
+    json.dumps(found.findings().to_json(), allow_nan=False)
 
 
 def test_one_seed_cannot_tell_whether_frameworks_agree() -> None:
@@ -221,8 +221,8 @@ def test_one_seed_cannot_tell_whether_frameworks_agree() -> None:
         frameworks={"a": "torch", "b": "mxnet"},
         optimizer=Optimizer(momentum=0.9),
     )
-    assert found.agreement()[0].agree is None
-    assert any("Momentum is each framework's own" in w for w in found.warnings())
+    assert found.findings().agreement[0].agree is None
+    assert any("Momentum is each framework's own" in w for w in found.findings().warnings)
 
 
 def test_frameworks_of_other_names_are_refused() -> None:

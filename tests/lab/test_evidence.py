@@ -285,7 +285,7 @@ def test_a_comparison_claims_a_difference_exactly_where_its_interval_excludes_ze
     accuracies: dict[str, list[int | None]],
 ) -> None:
     found = compared(accuracies)
-    text = found.verdict()
+    text = found.findings().verdict
     ranking = rank(
         {
             name: {seed: 0.1 if right is None else right / IMAGES for seed, right in enumerate(images)}
@@ -318,7 +318,10 @@ def test_a_schedule_that_lost_seeds_is_not_called_better_by_those_that_are_left(
     lost = compared({"first": [80, 81, 80, 82], "other": [95, 97, 96, None]})
     worse = compared({"first": [80, 81, 80, 82], "other": [60, 61, 60, None]})
     assert [c.summary()[1].differs for c in (whole, lost, worse)] == [True, False, True]
-    assert whole.verdict() == "Shown to be the best by test accuracy is other (0.960), ahead of first by 0.152 ± 0.016."
+    assert (
+        whole.findings().verdict
+        == "Shown to be the best by test accuracy is other (0.960), ahead of first by 0.152 ± 0.016."
+    )
 
 
 def test_one_schedule_in_two_frameworks_is_told_apart_only_beyond_its_interval() -> None:
@@ -327,25 +330,31 @@ def test_one_schedule_in_two_frameworks_is_told_apart_only_beyond_its_interval()
         same = dict.fromkeys(found.schedules, laju.constant(0.1))
         return replace(found, schedules=same, frameworks={"a (torch)": "torch", "a (jax)": "jax"})
 
-    assert frameworks([81, 80, 83]).verdict() == "3 seeds tell no framework from torch: jax (+0.003 ± 0.052)."
-    assert frameworks([60, 62, 61]).verdict().startswith("Shown to differ from torch in test accuracy: jax (-0.200")
+    assert frameworks([81, 80, 83]).findings().verdict == "3 seeds tell no framework from torch: jax (+0.003 ± 0.052)."
+    assert (
+        frameworks([60, 62, 61])
+        .findings()
+        .verdict.startswith("Shown to differ from torch in test accuracy: jax (-0.200")
+    )
 
 
 def test_what_was_not_run_is_said_so() -> None:
     nothing = compared({"a": [None, None, None], "b": [None, None, None]})
-    assert nothing.verdict() == "No trial finished, so there is nothing to compare."
+    assert nothing.findings().verdict == "No trial finished, so there is nothing to compare."
     full = compared({"a": [80, 81, 82], "b": [83, 84, 85]})
     half = replace(full, outcomes={key: o for key, o in full.outcomes.items() if key[0] == "a"})
-    assert half.verdict() == "No seed was run with every schedule, so there is nothing to compare."
-    assert compared({"a": [80, 81, 82]}).verdict() == "There is nothing to compare a (0.810) with."
-    assert full.to_json()["verdict"] == full.verdict()
+    assert half.findings().verdict == "No seed was run with every schedule, so there is nothing to compare."
+    assert compared({"a": [80, 81, 82]}).findings().verdict == "There is nothing to compare a (0.810) with."
+    assert full.findings().to_json()["verdict"] == full.findings().verdict
 
 
 def test_the_page_begins_with_the_verdict() -> None:
     found = compared({"a": [80, 81, 82], "b": [83, 79, 85]})
-    html = page(found, verdict=found.verdict(command="laju chapter …"), command="laju chapter --seeds 3")
+    html = page(
+        found.findings(), verdict=found.findings(command="laju chapter …").verdict, command="laju chapter --seeds 3"
+    )
     assert ('class="better"' in html or 'class="worse"' in html) == any(row.differs for row in found.summary())
-    assert found.verdict(command="laju chapter …").partition(" (laju")[0] in html
+    assert found.findings(command="laju chapter …").verdict.partition(" (laju")[0] in html
     assert html.index("<h1>") < html.index("laju chapter --seeds 3") < html.index('<dl class="facts">')
     assert "<code>laju chapter … --seeds " in html
 

@@ -274,9 +274,9 @@ def test_the_report_says_who_was_dropped_when_and_why(tmp_path: Path) -> None:
     console = Console(width=100, record=True, file=(tmp_path / "out").open("w"))
     console.print(dropped_table(found))
     shown = console.export_text()
-    html = page(comparison)
-    content = json.loads(json.dumps(comparison.to_json(), allow_nan=False))
-    files = {f.name for f in write_report(comparison, tmp_path)}
+    html = page(comparison.findings())
+    content = json.loads(json.dumps(comparison.findings().to_json(), allow_nan=False))
+    files = {f.name for f in write_report(comparison.findings(), tmp_path)}
     with (tmp_path / "dropped.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert found.dropped
@@ -293,19 +293,21 @@ def test_the_report_says_who_was_dropped_when_and_why(tmp_path: Path) -> None:
 
 def test_a_report_without_a_race_leaves_no_files_of_an_earlier_race(tmp_path: Path) -> None:
     found, comparison = raced()
-    write_report(comparison, tmp_path)
+    write_report(comparison.findings(), tmp_path)
     plain = Comparison("digits", comparison.schedules, PLAN, Optimizer(), found.seeds, found.outcomes)
-    files = write_report(plain, tmp_path)
+    files = write_report(plain.findings(), tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(f.name for f in files)
-    assert "Dropped" not in page(plain)
-    assert plain.to_json()["race"] is None
+    assert "Dropped" not in page(plain.findings())
+    assert plain.findings().to_json()["race"] is None
 
 
 def test_a_report_says_that_the_first_schedule_was_dropped() -> None:
     turned = dict(reversed(SCHEDULES.items()))
     found = race(turned, range(3), PLAN, trainer(clear))
     left = {name: turned[name] for name in found.left}
-    warnings = Comparison("digits", left, PLAN, Optimizer(), found.seeds, found.outcomes, race=found).warnings()
+    warnings = (
+        Comparison("digits", left, PLAN, Optimizer(), found.seeds, found.outcomes, race=found).findings().warnings
+    )
     assert any("f, the first schedule, was dropped on the way: differences are to b." in w for w in warnings)
 
 

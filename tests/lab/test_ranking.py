@@ -49,7 +49,7 @@ def three() -> Comparison:
 
 
 def test_standings_are_those_of_the_final_accuracies_best_first() -> None:
-    found = three().standings()
+    found = three().findings().standings
     scores = np.array([[0.80, 0.85, 0.30], [0.82, 0.875, 0.32], [0.81, 0.87, 0.33]])
     assert [s.name for s in found] == ["b", "a", "c"]
     assert [s.rank for s in found] == [1, 2, 3]
@@ -62,7 +62,7 @@ def test_standings_are_those_of_the_final_accuracies_best_first() -> None:
 
 @pytest.mark.parametrize(("status", "last"), [("diverged", ()), ("collapsed", (0.13,))])
 def test_a_trial_that_failed_counts_as_guessing(status: str, last: tuple[float, ...]) -> None:
-    found = comparison({"a": A, "b": [*B[:2], trial(0.9, 0.9, *last, status=status)]}).standings()
+    found = comparison({"a": A, "b": [*B[:2], trial(0.9, 0.9, *last, status=status)]}).findings().standings
     assert {s.name: s.score for s in found} == pytest.approx({"a": 0.81, "b": (0.85 + 0.875 + 0.1) / 3})
     # It may well be the better one: two of three say so.
     assert found[1].name == "b"
@@ -71,31 +71,30 @@ def test_a_trial_that_failed_counts_as_guessing(status: str, last: tuple[float, 
 
 
 def test_only_seeds_that_were_run_with_every_schedule_are_ranked() -> None:
-    found = comparison({"a": A, "b": B[:2]}).standings()
+    found = comparison({"a": A, "b": B[:2]}).findings().standings
     assert {s.name: s.score for s in found} == pytest.approx({"a": 0.81, "b": 0.8625})
-    empty = comparison({"a": A, "b": []})
-    assert (empty.standings(), empty.leads(), empty.anytime()) == ([], [], [])
+    empty = comparison({"a": A, "b": []}).findings()
+    assert (empty.standings, empty.leads, empty.anytime) == ((), (), ())
 
 
 def test_equal_means_share_a_rank() -> None:
-    assert [s.rank for s in comparison({"a": A, "b": C, "same": A}).standings()] == [1, 1, 3]
+    assert [s.rank for s in comparison({"a": A, "b": C, "same": A}).findings().standings] == [1, 1, 3]
 
 
 def test_one_seed_gives_ranks_but_nothing_about_how_sure_they_are() -> None:
-    for standing in comparison({"a": A[:1], "b": B[:1]}, seeds=(0,)).standings():
+    for standing in comparison({"a": A[:1], "b": B[:1]}, seeds=(0,)).findings().standings:
         assert (standing.rank_low, standing.rank_high) == (1, 2)
         assert standing.best is standing.seeds is None
 
 
 def test_the_seeds_needed_follow_from_the_spread_of_the_paired_differences() -> None:
-    found = {s.name: s for s in three().standings(0.02)}
+    found = {s.name: s for s in three().findings(0.02).standings}
     spread = np.std([0.05, 0.055, 0.06], ddof=1)
-    assert three().spread("b") == (pytest.approx(spread), 3)
     assert found["b"].seeds == seeds_needed(0.02, spread, comparisons=2)
     assert found["b"].seeds_low <= found["b"].seeds <= found["b"].seeds_high  # type: ignore[operator]
-    assert found["a"].seeds is three().spread("a") is None
+    assert found["a"].seeds is None
     with pytest.raises(ValueError, match="difference"):
-        three().standings(0)
+        three().findings(0)
 
 
 def test_the_p_values_of_a_summary_are_corrected_for_all_of_them() -> None:
@@ -114,7 +113,7 @@ def test_a_difference_that_many_comparisons_explain_is_not_coloured() -> None:
         trials = {"a": A} | {f"other {i}": [trial(x) for x in (0.82, 0.85, 0.83)] for i in range(others)}
         found = comparison(trials)
         assert all(row.difference.excludes_zero for row in found.summary()[1:])  # type: ignore[union-attr]
-        return page(found).count('class="better"')
+        return page(found.findings()).count('class="better"')
 
     assert coloured(1) == 3  # in each table that has the difference
     assert coloured(6) == 0
@@ -124,23 +123,23 @@ def test_a_difference_that_many_comparisons_explain_is_not_coloured() -> None:
 
 
 def test_who_leads_when_is_read_off_the_means() -> None:
-    assert three().leads() == [Lead("a", 1, 1), Lead("b", 2, 3)]
-    assert leads(three()) == "best by epoch: a 1; b 2-3"
-    rows = three().anytime()
+    assert three().findings().leads == (Lead("a", 1, 1), Lead("b", 2, 3))
+    assert leads(three().findings()) == "best by epoch: a 1; b 2-3"
+    rows = three().findings().anytime
     assert len(rows) == 9
     last = {row["schedule"]: row for row in rows if row["epoch"] == 3}
-    assert {s.name: s.best for s in three().standings()} == {name: row["best"] for name, row in last.items()}
-    assert leads(comparison({"a": A})) == ""
+    assert {s.name: s.best for s in three().findings().standings} == {name: row["best"] for name, row in last.items()}
+    assert leads(comparison({"a": A}).findings()) == ""
 
 
 def test_a_tie_leaves_the_lead_where_it_is() -> None:
     same = [trial(0.1, 0.7, 0.9)] * 3
-    assert comparison({"b": same, "a": A}).leads() == [Lead("a", 1, 2), Lead("b", 3, 3)]
+    assert comparison({"b": same, "a": A}).findings().leads == (Lead("a", 1, 2), Lead("b", 3, 3))
 
 
 def test_a_trial_that_diverges_is_guessing_from_then_on() -> None:
     found = comparison({"a": A, "b": [trial(0.9, status="diverged"), *B[1:]]})
-    means = [row["test_accuracy"] for row in found.anytime() if row["schedule"] == "b"]
+    means = [row["test_accuracy"] for row in found.findings().anytime if row["schedule"] == "b"]
     assert means == pytest.approx([(0.9 + 0.3 + 0.1) / 3, (0.1 + 0.8 + 0.8) / 3, (0.1 + 0.875 + 0.87) / 3])
 
 
@@ -150,7 +149,7 @@ def test_a_trial_that_diverges_is_guessing_from_then_on() -> None:
 def test_the_ranking_fits_the_terminal_and_shows_names_as_written() -> None:
     trials = {"[red]first[/red]": A, "b" * 40: B, "failing": [C[0], *[trial(0.5, status="diverged")] * 2]}
     output = StringIO()
-    Console(file=output, width=100).print(ranking_table(comparison(trials), 0.005))
+    Console(file=output, width=100).print(ranking_table(comparison(trials).findings(0.005)))
     text = output.getvalue()
     assert max(map(len, text.splitlines())) <= 100
     for part in ("[red]first[/red]", "seeds for 0.005", "first", "%", "rank"):
@@ -159,7 +158,7 @@ def test_the_ranking_fits_the_terminal_and_shows_names_as_written() -> None:
 
 
 def test_the_report_holds_the_ranking_and_the_curves(tmp_path: Path) -> None:
-    write_report(three(), tmp_path, 0.02)
+    write_report(three().findings(0.02), tmp_path)
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", (tmp_path / "report.html").read_text("utf-8")))
     assert "Ranking" in text
     assert "seeds for 0.02" in text
@@ -170,11 +169,11 @@ def test_the_report_holds_the_ranking_and_the_curves(tmp_path: Path) -> None:
 
 
 def test_one_schedule_is_not_ranked() -> None:
-    assert "Ranking" not in page(comparison({"a": A}))
+    assert "Ranking" not in page(comparison({"a": A}).findings())
 
 
 def test_json_holds_the_ranking() -> None:
-    found = json.loads(json.dumps(three().to_json(0.02), allow_nan=False))
+    found = json.loads(json.dumps(three().findings(0.02).to_json(), allow_nan=False))
     assert [s["name"] for s in found["standings"]] == ["b", "a", "c"]
     assert found["leads"][0] == {"name": "a", "first": 1.0, "last": 1.0}
     assert found["difference"] == 0.02

@@ -72,7 +72,7 @@ def comparison(schedules: dict = HOSTILE, task: str = "<b>digits</b>") -> Compar
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("reports") / "deep" / "down"
     with pytest.warns(LettersMissing, match="lacks the letters 余弦预热$") as told:  # once, and not for each picture
-        assert write_report(comparison(), path) == [path / name for name in FILES]
+        assert write_report(comparison().findings(), path) == [path / name for name in FILES]
     assert len(told) == 1
     return path
 
@@ -94,7 +94,7 @@ def test_the_page_says_what_was_run_and_what_went_wrong(html: Page) -> None:
     text = re.sub(r"\s+", " ", "".join(html.text))
     for fact in ("1,000", "40 (10 an epoch)", "sgd(momentum=0.9)", "0, 1, 2", "32 of 33"):
         assert fact in text
-    for warning in comparison().warnings():
+    for warning in comparison().findings().warnings:
         assert re.sub(r"\s+", " ", warning) in text
     assert "1 of 3 diverged at update 17" in text
     assert "3 of 3 diverged at update 17" in text
@@ -110,7 +110,7 @@ def test_figures_take_their_colours_from_the_page_so_that_dark_mode_changes_them
 
 
 def test_the_same_comparison_gives_the_same_page() -> None:
-    assert page(comparison()) == page(comparison())
+    assert page(comparison().findings()) == page(comparison().findings())
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if name.endswith(".png")])
@@ -146,7 +146,7 @@ def test_no_cell_of_a_table_is_a_formula(folder: Path) -> None:
 def test_the_terminal_table_shows_names_as_written_and_fits() -> None:
     for width in (100, 120):
         output = StringIO()
-        Console(file=output, width=width).print(table(comparison()))
+        Console(file=output, width=width).print(table(comparison().findings()))
         text = output.getvalue()
         assert max(map(len, text.splitlines())) <= width
         for part in ("[red]boo[/red]", "$x_1$", "_hidden", "<script>", "1 of 3 collapsed", "12 s", "difference"):
@@ -163,7 +163,7 @@ def test_a_difference_has_a_colour_only_when_its_interval_excludes_zero() -> Non
             for name, more in (("a", 0.0), ("b", amount + 0.001 * seed)):
                 record = Record(40, 4.0, 0.1, 0.5, 0.9, base[seed] + more)
                 outcomes[name, seed] = Outcome("finished", (record,), 1.0)
-        return page(Comparison("digits", schedules, PLAN, Optimizer(), SEEDS, outcomes))
+        return page(Comparison("digits", schedules, PLAN, Optimizer(), SEEDS, outcomes).findings())
 
     assert 'class="better"' in shift(0.05)
     assert 'class="worse"' in shift(-0.05)
@@ -173,7 +173,7 @@ def test_a_difference_has_a_colour_only_when_its_interval_excludes_zero() -> Non
 def test_a_report_replaces_an_earlier_one_and_leaves_nothing_half_written(tmp_path: Path) -> None:
     (tmp_path / "report.html").write_text("old")
     (tmp_path / "notes.txt").write_text("mine")
-    write_report(comparison({"a": laju.constant(0.1)}, task="digits"), tmp_path)
+    write_report(comparison({"a": laju.constant(0.1)}, task="digits").findings(), tmp_path)
     assert "old" not in (tmp_path / "report.html").read_text("utf-8")[:10]
     assert {p.name for p in tmp_path.iterdir()} == {*FILES, "notes.txt"}
 
@@ -182,13 +182,13 @@ def test_a_failed_write_leaves_the_earlier_file(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "report.html").write_text("old")
     monkeypatch.setattr("laju.lab.report.html.page", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        write_report(comparison(), tmp_path)
+        write_report(comparison().findings(), tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
     assert (tmp_path / "report.html").read_text() == "old"
 
 
 def test_a_comparison_of_which_nothing_was_run_still_gives_a_report(tmp_path: Path) -> None:
-    write_report(Comparison("digits", {"a": laju.constant(0.1)}, PLAN, Optimizer(), SEEDS, {}), tmp_path)
+    write_report(Comparison("digits", {"a": laju.constant(0.1)}, PLAN, Optimizer(), SEEDS, {}).findings(), tmp_path)
     assert "3 of 3 not run" in (tmp_path / "report.html").read_text("utf-8")
 
 
@@ -214,6 +214,6 @@ def test_a_report_leaves_matplotlib_as_it_was(tmp_path: Path) -> None:
     from matplotlib import pyplot
 
     before = dict(matplotlib.rcParams)
-    write_report(comparison({"a": laju.constant(0.1)}), tmp_path)
+    write_report(comparison({"a": laju.constant(0.1)}).findings(), tmp_path)
     assert dict(matplotlib.rcParams) == before
     assert pyplot.get_fignums() == []

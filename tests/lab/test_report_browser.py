@@ -41,7 +41,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Pages of six, twenty and hostile schedules."""
     folder = tmp_path_factory.mktemp("pages")
     for name, schedules in (("six", dict(list(TWENTY.items())[:6])), ("twenty", TWENTY), ("hostile", HOSTILE)):
-        page = html.page(comparison(schedules, task="digits"), command=COMMAND, made=made())
+        page = html.page(comparison(schedules, task="digits").findings(), command=COMMAND, made=made())
         (folder / f"{name}.html").write_text(page, encoding="utf-8")
     return folder
 

@@ -340,7 +340,7 @@ def test_rates_that_the_tab_did_not_use_are_held_against_no_figure() -> None:
 
 def test_the_page_of_the_report_has_the_published_figures() -> None:
     found = trained()
-    page = html.page(found.comparison, elsewhere=found.beside()[2], verdict=found.verdict)
+    page = html.page(found.comparison.findings(), elsewhere=found.beside()[2], verdict=found.verdict)
     table = page[page.index("Beside the figures of the PyTorch tab") :].partition("</table>")[0]
     cells = [re.sub(r"<[^>]*>", "", cell) for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", table)]
     assert cells[:4] == ["schedule", "verdict", "train loss", "published"]

@@ -99,7 +99,7 @@ def command(
         check(which.framework, what)
         console = console_for(as_json)
         began = time.monotonic()
-        comparison, files = train_and_report(
+        comparison, findings, files = train_and_report(
             console,
             rates(which, epochs, as_meant),
             what,
@@ -126,7 +126,7 @@ def command(
                 console.print(
                     f"\n{_title(result)}; --full prints the intervals", style="dim", markup=False, highlight=False
                 )
-            for note in comparison.warnings():
+            for note in findings.warnings:
                 console.print(f"note: {note}", style="yellow", markup=False, highlight=False)
         console.print(
             f"\nreport: {files[0]}   ({time.monotonic() - began:.0f} s)", markup=False, highlight=False, soft_wrap=True

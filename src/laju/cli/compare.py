@@ -29,7 +29,7 @@ from laju.view.plot import printable
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from laju.lab.comparison import Comparison
+    from laju.lab.comparison import Findings
     from laju.lab.comparison.beside import LoggedRun
 
 
@@ -185,7 +185,7 @@ def command(
         beside = _beside(logs, loss_column)
         console = console_for(as_json)
         began = time.monotonic()
-        result, files = train_and_report(
+        result, findings, files = train_and_report(
             console,
             named,
             what,
@@ -210,15 +210,15 @@ def command(
             beside=beside,
         )
         if as_json:
-            click.echo(as_text(result.to_json(difference)))
+            click.echo(as_text(findings.to_json()))
         else:
             console.print()
-            console.print(result.verdict(difference), style="bold", markup=False, highlight=False)
+            console.print(findings.verdict, style="bold", markup=False, highlight=False)
             console.print()
             if full:
-                console.print(full_table(result))
+                console.print(full_table(findings))
             else:
-                _print_means(console, result)
+                _print_means(console, findings)
             for run in result.beside:
                 console.print(printable(run.sentence()), markup=False, highlight=False)
             if result.race is not None:
@@ -226,18 +226,18 @@ def command(
                 for sentence in result.race.sentences():
                     console.print(sentence, markup=False, highlight=False)
             if full and len(result.schedules) > 1:
-                console.print(ranking_table(result, difference))
-                console.print(leads(result), markup=False, highlight=False)
-            if result.agreement():
-                console.print(agreement_table(result))
-            for warning in result.warnings():
+                console.print(ranking_table(findings))
+                console.print(leads(findings), markup=False, highlight=False)
+            if findings.agreement:
+                console.print(agreement_table(findings))
+            for warning in findings.warnings:
                 console.print(f"note: {warning}", style="yellow", markup=False, highlight=False)
         console.print(
             f"\nreport: {files[0]}   ({time.monotonic() - began:.0f} s)", markup=False, highlight=False, soft_wrap=True
         )
 
 
-def _print_means(console: Console, result: Comparison) -> None:
+def _print_means(console: Console, findings: Findings) -> None:
     """The means of each schedule, in a table that fits every terminal, and how to see more."""
     from laju.lab.statistics import Estimate, counted, number
 
@@ -249,11 +249,11 @@ def _print_means(console: Console, result: Comparison) -> None:
             f"{row.name} ({row.note})" if row.note else row.name,
             mean(row.train_loss),
             mean(row.test_accuracy),
-            "first" if row.name == result.reference else mean(row.difference, signed=True),
+            "first" if row.name == findings.comparison.reference else mean(row.difference, signed=True),
         )
-        for row in result.summary()
+        for row in findings.rows
     ]
-    plan = result.plan
+    result, plan = findings.comparison, findings.comparison.plan
     click.echo(table(("schedule", "train loss", "test accuracy", "difference"), rows))
     console.print(
         f"\n{printable(result.task)}: {counted(plan.epochs, 'epoch')} of {counted(plan.updates_per_epoch, 'update')}, batch size "

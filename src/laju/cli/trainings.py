@@ -17,7 +17,7 @@ from laju.core.checks import nearest
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from laju.lab.comparison import Comparison
+    from laju.lab.comparison import Comparison, Findings
     from laju.lab.report import Elsewhere
     from laju.lab.trials.tasks import Task
 
@@ -53,14 +53,14 @@ def train_and_report(
     foretold: bool = False,
     annotate: Callable[[Comparison], tuple[str, Sequence[str], Elsewhere | None]] | None = None,
     **options: Any,
-) -> tuple[Comparison, list[Path]]:
+) -> tuple[Comparison, Findings, list[Path]]:
     """Run `compare` with a display and a report in `out`; Ctrl-C and a lost worker end the program and name the kept trials.
 
     Args:
         console: for the display.
         schedules, task, store, options: as in `laju.lab.comparison.compare.compare`.
         out: folder for the report.
-        difference: that the report's number of seeds asks about.
+        difference: that the findings' number of seeds asks about.
         foretold: print the expected time once known.
         annotate: the verdict that opens the page, sentences that become the first of the comparison's notes, and figures from
             elsewhere for the page; without `annotate` the page opens with the comparison's own verdict.
@@ -91,10 +91,11 @@ def train_and_report(
         verdict, sentences, elsewhere = annotate(result)
         result = replace(result, notes=(*sentences, *result.notes))
     try:
-        files = write_report(result, out, difference, elsewhere, verdict=verdict, command=command_line())
+        findings = result.findings(difference)
+        files = write_report(findings, out, elsewhere, verdict=verdict, command=command_line())
     except KeyboardInterrupt:
         _stop(console, f"{_kept(result, store)}; the same command writes the report.")
-    return result, files
+    return result, findings, files
 
 
 def _kept(comparison: Comparison, store: str) -> str:

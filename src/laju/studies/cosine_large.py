@@ -273,7 +273,7 @@ def _answer(
         "cosine's lead": {policy: lead.to_json() for policy, lead in differences.items()},
         "best": None if by_test is None else by_test.to_json(),
         "smoke run": smoke,
-        "comparison": found.to_json(),
+        "comparison": found.findings().to_json(),
     }
     verdict = _smoke(folder) if smoke else verdict
     return Answer(NAME, QUESTION, verdict, "\n\n".join(text), tables, pictures, figures)

@@ -1,5 +1,7 @@
 """A comparison: schedules and seeds in a grid, the race among the schedules, the ranking, and the result as a value."""
 
-from laju.lab.comparison.comparison import Agreement, Comparison, Row
+from laju.lab.comparison.comparison import Comparison
+from laju.lab.comparison.findings import Findings
+from laju.lab.comparison.rows import Agreement, Row
 
-__all__ = ["Agreement", "Comparison", "Row"]
+__all__ = ["Agreement", "Comparison", "Findings", "Row"]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from laju.lab.comparison.rows import pairs
 from laju.lab.statistics import (
     ACCURACY,
     LEAST_SEEDS,
@@ -30,7 +33,8 @@ from laju.lab.statistics.intervals import NO_SPREAD
 from laju.lab.statistics.ranks import Scores
 
 if TYPE_CHECKING:
-    from laju.lab.comparison.comparison import Agreement, Comparison
+    from laju.lab.comparison.results import Results
+    from laju.lab.comparison.rows import Agreement, Row
     from laju.lab.trials import Outcome
 
 
@@ -70,31 +74,31 @@ class Lead:
     last: float
 
 
-def standings(comparison: Comparison, difference: float) -> list[Standing]:
+def standings(results: Results, difference: float) -> list[Standing]:
     """One standing a schedule, the best first; empty while no seed was run with every schedule."""
     if not math.isfinite(difference) or difference <= 0:
         raise ValueError(f"difference must be a finite number above 0, got {difference!r}")
-    names, seeds = list(comparison.schedules), _complete(comparison)
+    names, seeds = list(results.schedules), _complete(results)
     if not seeds:
         return []
-    scores = np.array([[_score(comparison, comparison.outcomes[name, seed]) for name in names] for seed in seeds])
-    failed, resolution = _failed(comparison, seeds), comparison.resolution
+    scores = np.array([[_score(results, results.outcomes[name, seed]) for name in names] for seed in seeds])
+    failed, resolution = _failed(results, seeds), results.resolution
     means, best = scores.mean(axis=0), probability_best(scores, failed, ACCURACY, resolution=resolution)
     found = []
     for i, (low, high) in enumerate(rank_intervals(scores, resolution=resolution)):
         place = 1 + int((means > means[i] + 1e-12).sum())
-        needed = _needed(comparison, names[i], difference)
+        needed = _needed(results, names[i], difference)
         found.append(Standing(names[i], float(means[i]), place, low, high, best[i] if best else None, *needed))
     return sorted(found, key=lambda standing: standing.rank)
 
 
-def anytime(comparison: Comparison) -> list[dict[str, Any]]:
-    """One flat row a schedule and epoch; see `Comparison.anytime`."""
-    names, seeds = list(comparison.schedules), _complete(comparison)
+def anytime(results: Results) -> list[dict[str, Any]]:
+    """One flat row a schedule and epoch; see `Findings.anytime`."""
+    names, seeds = list(results.schedules), _complete(results)
     rows = []
     leader: str | None = None
-    for epoch, scores in _curves(comparison, seeds):
-        best = probability_best(scores, _failed(comparison, seeds), ACCURACY, resolution=comparison.resolution)
+    for epoch, scores in _curves(results, seeds):
+        best = probability_best(scores, _failed(results, seeds), ACCURACY, resolution=results.resolution)
         means = scores.mean(axis=0)
         top = [name for name, mean in zip(names, means, strict=True) if mean >= means.max() - 1e-12]
         leader = leader if leader in top else top[0]  # the lead is kept until it is lost
@@ -111,10 +115,10 @@ def anytime(comparison: Comparison) -> list[dict[str, Any]]:
     return rows
 
 
-def leads(comparison: Comparison) -> list[Lead]:
-    """Who leads from when to when."""
+def leads(anytime: Iterable[Mapping[str, Any]]) -> list[Lead]:
+    """Which schedule leads from when to when, of the rows of `anytime`."""
     found: list[Lead] = []
-    for row in anytime(comparison):
+    for row in anytime:
         if row["leads"]:
             name, epoch = row["schedule"], row["epoch"]
             if found and found[-1].name == name:
@@ -124,21 +128,23 @@ def leads(comparison: Comparison) -> list[Lead]:
     return found
 
 
-def verdict(comparison: Comparison, difference: float, command: str) -> str:
-    """One sentence; see `Comparison.verdict`. A trial that failed counts as guessing."""
-    names, seeds = list(comparison.schedules), _complete(comparison)
+def verdict(
+    results: Results, rows: Sequence[Row], agreements: Sequence[Agreement], difference: float, command: str
+) -> str:
+    """One sentence; see `Findings.verdict`. A trial that failed counts as guessing."""
+    names, seeds = list(results.schedules), _complete(results)
     parts = []
-    if comparison.dropped:
-        parts.append(f"the race dropped {listed(d.name for d in comparison.dropped)}")
-    if not any(outcome.status == "finished" for outcome in comparison.outcomes.values()):
+    if results.dropped:
+        parts.append(f"the race dropped {listed(d.name for d in results.dropped)}")
+    if not any(outcome.status == "finished" for outcome in results.outcomes.values()):
         parts.append("no trial finished, so there is nothing to compare")
     elif not seeds:
         parts.append("no seed was run with every schedule, so there is nothing to compare")
-    elif len(set(comparison.frameworks.values())) > 1 and len(set(comparison.schedules.values())) == 1:
-        parts += _frameworks(comparison.agreement()[0], command)
+    elif len(set(results.frameworks.values())) > 1 and len(set(results.schedules.values())) == 1:
+        parts += _frameworks(agreements[0], command)
     else:
-        scores = {name: {seed: _score(comparison, comparison.outcomes[name, seed]) for seed in seeds} for name in names}
-        found = rank(scores, resolution=comparison.resolution, bounds=ACCURACY, failed=_failed(comparison, seeds))
+        scores = {name: {seed: _score(results, results.outcomes[name, seed]) for seed in seeds} for name in names}
+        found = rank(scores, resolution=results.resolution, bounds=ACCURACY, failed=_failed(results, seeds))
         assert found is not None
         best = f"{found.best} ({short(found.value)})"
         if found.lead is None:
@@ -148,11 +154,11 @@ def verdict(comparison: Comparison, difference: float, command: str) -> str:
                 f"shown to be the best by test accuracy is {best}, ahead of {found.next} by {found.lead.text()}"
             )
         else:
-            shown = [(row, row.joint.mean) for row in comparison.summary() if row.differs and row.joint is not None]
+            shown = [(row, row.joint.mean) for row in rows if row.differs and row.joint is not None]
             for word, sign in (("better", 1), ("worse", -1)):
                 if which := [row.name for row, mean in shown if sign * mean > 0]:
                     are = "is" if len(which) == 1 else "are"
-                    parts.append(f"{listed(which)} {are} shown to be {word} than {comparison.reference}")
+                    parts.append(f"{listed(which)} {are} shown to be {word} than {results.reference}")
             parts.append(f"no schedule is shown to be the best: {opening(found)}")
             parts.append(settled_by(found, command, difference))
     text = "; ".join(parts)
@@ -178,60 +184,59 @@ def _signed(differences: dict[str, Estimate]) -> list[str]:
     return [f"{name} ({d.text(signed=True)})" for name, d in differences.items()]
 
 
-def _complete(comparison: Comparison) -> list[int]:
+def _complete(results: Results) -> list[int]:
     """The seeds that were run with every schedule."""
-    return [
-        seed for seed in comparison.seeds if all((name, seed) in comparison.outcomes for name in comparison.schedules)
-    ]
+    return [seed for seed in results.seeds if all((name, seed) in results.outcomes for name in results.schedules)]
 
 
-def _failed(comparison: Comparison, seeds: list[int]) -> list[bool]:
-    return [
-        any(comparison.outcomes[name, seed].status != "finished" for seed in seeds) for name in comparison.schedules
-    ]
+def _failed(results: Results, seeds: list[int]) -> list[bool]:
+    return [any(results.outcomes[name, seed].status != "finished" for seed in seeds) for name in results.schedules]
 
 
-def _score(comparison: Comparison, outcome: Outcome) -> float:
+def _score(results: Results, outcome: Outcome) -> float:
     """The test accuracy at the end, or that of guessing."""
     last = outcome.records[-1].test_accuracy if outcome.records else None
-    return comparison.guessing if outcome.status != "finished" or last is None else last
+    return results.guessing if outcome.status != "finished" or last is None else last
 
 
-def _curves(comparison: Comparison, seeds: list[int]) -> list[tuple[float, Scores]]:
+def _curves(results: Results, seeds: list[int]) -> list[tuple[float, Scores]]:
     """By epoch, the test accuracies of shape (seeds, schedules).
 
     A trial that diverged has the accuracy of guessing from then on, one that collapsed at its end.
     """
-    names = list(comparison.schedules)
+    names = list(results.schedules)
     known: dict[tuple[str, int], dict[float, float]] = {}
     for name in names:
         for seed in seeds:
-            records = comparison.outcomes[name, seed].records
+            records = results.outcomes[name, seed].records
             known[name, seed] = {r.epoch: r.test_accuracy for r in records if r.test_accuracy is not None}
-    epochs = sorted({epoch for curve in known.values() for epoch in curve} | {float(comparison.plan.epochs)})
+    epochs = sorted({epoch for curve in known.values() for epoch in curve} | {float(results.plan.epochs)})
     found = []
     for epoch in epochs if seeds else []:
         scores = np.empty((len(seeds), len(names)))
         for i, seed in enumerate(seeds):
             for j, name in enumerate(names):
-                outcome = comparison.outcomes[name, seed]
+                outcome = results.outcomes[name, seed]
                 if epoch == epochs[-1]:
-                    scores[i, j] = _score(comparison, outcome)
+                    scores[i, j] = _score(results, outcome)
                 else:
-                    missing = comparison.guessing if outcome.status == "diverged" else math.nan
+                    missing = results.guessing if outcome.status == "diverged" else math.nan
                     scores[i, j] = known[name, seed].get(epoch, missing)
         if np.isfinite(scores).all():  # at an epoch that some never tested at, nobody can be said to lead
             found.append((epoch, scores))
     return found
 
 
-def _needed(comparison: Comparison, name: str, difference: float) -> tuple[int | None, int | None, int | None]:
+def _needed(results: Results, name: str, difference: float) -> tuple[int | None, int | None, int | None]:
     """How many seeds show that difference to the first schedule, and between what that lies."""
-    spread = comparison.spread(name)
-    if spread is None or spread[0] <= NO_SPREAD or spread[1] < LEAST_SEEDS:
+    of, to = pairs(results, name)
+    n = len(of)
+    if name == results.reference or n < LEAST_SEEDS:
         return None, None, None
-    sd, n = spread
-    others = len(comparison.schedules) - 1
+    sd = statistics.stdev(x - y for x, y in zip(of, to, strict=True))
+    if sd <= NO_SPREAD:
+        return None, None, None
+    others = len(results.schedules) - 1
 
     def needed(sd: float) -> int | None:
         try:

@@ -6,8 +6,8 @@
 - `result`: the sweeps and suggestions, with intervals over seeds; `picture` draws both.
 """
 
-from laju.lab.range_test.curve import RULES
-from laju.lab.range_test.result import RangeTest, Suggestion, Sweep
+from laju.lab.range_test.curve import RULES, Suggestion
+from laju.lab.range_test.result import RangeTest, Sweep
 from laju.lab.range_test.run import find, range_test
 
 __all__ = ["RULES", "RangeTest", "Suggestion", "Sweep", "find", "range_test"]

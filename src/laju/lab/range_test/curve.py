@@ -82,6 +82,30 @@ def noise(losses: npt.ArrayLike) -> float:
     return 1.4826 * float(np.median(np.abs(np.diff(y, 2)))) / math.sqrt(6) if len(y) > 2 else 0.0
 
 
+@dataclass(frozen=True)
+class Suggestion:
+    """A rate that a rule reads off several sweeps: their geometric mean, with a 95 % interval, on the logarithm of the rate.
+
+    The interval is Student's t over the sweeps, and half a step from rate to rate on either side: sweeps that agree on a point do
+    not know the rate better than that.
+
+    Attributes:
+        rule: its name.
+        rate: or None where no more than half of the sweeps gave a rate.
+        low, high: the interval; None where less than two sweeps gave a rate.
+        given, of: the sweeps that gave a rate, and all.
+        reason: why a sweep gave no rate, if any did not.
+    """
+
+    rule: str
+    rate: float | None
+    low: float | None
+    high: float | None
+    given: int
+    of: int
+    reason: str | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Curve:
     """The part of a sweep before the divergence, smoothed.

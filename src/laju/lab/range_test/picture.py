@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from laju.lab.range_test.curve import Curve, Suggestion
 from laju.view.plot import INK, PALETTE, Picture, legend, need, tidy
-
-if TYPE_CHECKING:
-    from laju.lab.range_test.result import RangeTest
 
 _COLORS = (PALETTE[1], PALETTE[2], PALETTE[3])
 _DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
 
 
-def picture(result: RangeTest, *, title: str | None = None) -> Picture:
+def picture(
+    curves: Sequence[Curve],
+    suggestions: Sequence[Suggestion],
+    ends: Sequence[float],
+    span: tuple[float, float],
+    title: str | None = None,
+) -> Picture:
     """Draw a range test: points are losses, thin lines the smoothed losses of each seed, the thick line their mean.
 
     A suggestion is an upright line, and its interval a bar across that line; crosses at the top are where seeds diverged.
+
+    Args:
+        curves: of each seed.
+        suggestions: of every rule.
+        ends: the rates at which seeds diverged.
+        span: the lowest and the highest rate of the test.
+        title: above the picture.
     """
     need("matplotlib")
     from matplotlib.figure import Figure
@@ -28,7 +40,6 @@ def picture(result: RangeTest, *, title: str | None = None) -> Picture:
     ax.set_xscale("log")
     lines: list[Any] = []
     names: list[str] = []
-    curves = [s.curve for s in result.sweeps]
     for curve in curves:
         ax.plot(curve.rates, curve.losses, ".", color="#aab2bd", ms=3, mew=0, zorder=1)
         ax.plot(curve.rates, curve.smoothed.values, color=PALETTE[0], linewidth=0.8, alpha=0.6, zorder=2)
@@ -45,20 +56,19 @@ def picture(result: RangeTest, *, title: str | None = None) -> Picture:
         names.append(f"smoothed, {len(curves)} seeds and mean")
     low, high = _limits(curves)
     ax.set_ylim(low, high)
-    for i, (suggestion, color, dash) in enumerate(zip(result.suggestions.values(), _COLORS, _DASHES, strict=True)):
+    for i, (suggestion, color, dash) in enumerate(zip(suggestions, _COLORS, _DASHES, strict=True)):
         if suggestion.rate is None:
             continue
         lines.append(ax.axvline(suggestion.rate, color=color, linestyle=dash, linewidth=1.8, zorder=3))
         names.append(f"{suggestion.rule}: {suggestion.rate:.2g}")
         if suggestion.low is not None and suggestion.high is not None:
             height = low + (0.035 + 0.04 * i) * (high - low)
-            bar = [max(suggestion.low, result.low), min(suggestion.high, result.high)]
+            bar = [max(suggestion.low, span[0]), min(suggestion.high, span[1])]
             ax.plot(bar, [height, height], color=color, linewidth=4, alpha=0.75, solid_capstyle="butt", zorder=5)
-    ends = [float(s.rates[s.diverged_at]) for s in result.sweeps if s.diverged_at is not None]
     if ends:
         lines += ax.plot(ends, [high] * len(ends), "X", color=INK, ms=7, mew=0, clip_on=False, zorder=5)
         names.append("diverged")
-    ax.set_xlim(result.low, result.high)
+    ax.set_xlim(*span)
     ax.set_xlabel("learning rate", color=INK)
     ax.set_ylabel("loss", color=INK)
     tidy(ax)
@@ -68,7 +78,7 @@ def picture(result: RangeTest, *, title: str | None = None) -> Picture:
     return Picture(figure, ax)
 
 
-def _limits(curves: list[Any]) -> tuple[float, float]:
+def _limits(curves: Sequence[Curve]) -> tuple[float, float]:
     """Axes that hold every smoothed loss up to the beginning, and a part of the rise beyond."""
     values = [curve.smoothed.values for curve in curves if len(curve.losses)]
     if not values:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from laju.core.schedule import Schedule
-from laju.lab.range_test.curve import RULES, Curve, Floats, read
+from laju.lab.range_test.curve import RULES, Curve, Floats, Suggestion, read
+from laju.lab.range_test.picture import picture
 from laju.lab.statistics import LEAST_SEEDS, counted, estimate
-
-if TYPE_CHECKING:
-    from laju.view.plot import Picture
+from laju.view.plot import Picture
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,30 +45,6 @@ class Sweep:
     def suggestions(self) -> dict[str, float | str]:
         """By rule, the suggested rate, or the reason for no suggestion."""
         return read(self.curve)
-
-
-@dataclass(frozen=True)
-class Suggestion:
-    """A rate that a rule reads off several sweeps: their geometric mean, with a 95 % interval, on the logarithm of the rate.
-
-    The interval is Student's t over the sweeps, and half a step from rate to rate on either side: sweeps that agree on a point do
-    not know the rate better than that.
-
-    Attributes:
-        rule: its name.
-        rate: or None where no more than half of the sweeps gave a rate.
-        low, high: the interval; None where less than two sweeps gave a rate.
-        given, of: the sweeps that gave a rate, and all.
-        reason: why a sweep gave no rate, if any did not.
-    """
-
-    rule: str
-    rate: float | None
-    low: float | None
-    high: float | None
-    given: int
-    of: int
-    reason: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,9 +122,8 @@ class RangeTest:
         Raises:
             ModuleNotFoundError: Matplotlib is not installed.
         """
-        from laju.lab.range_test.picture import picture
-
-        return picture(self, title=title)
+        ends = [float(s.rates[s.diverged_at]) for s in self.sweeps if s.diverged_at is not None]
+        return picture([s.curve for s in self.sweeps], [*self.suggestions.values()], ends, (self.low, self.high), title)
 
     def to_json(self) -> dict[str, Any]:
         """Everything as numbers, texts and lists that `json.dumps` takes; a loss that is not finite is None."""

@@ -14,7 +14,7 @@ from laju.view.page import made
 from laju.view.plot import letters
 
 if TYPE_CHECKING:
-    from laju.lab.comparison import Comparison
+    from laju.lab.comparison import Findings
 
 __all__ = [
     "FILES",
@@ -54,9 +54,8 @@ def check_writable(folder: str | os.PathLike[str]) -> Path:
 
 
 def write_report(
-    comparison: Comparison,
+    findings: Findings,
     folder: str | os.PathLike[str],
-    difference: float = 0.01,
     elsewhere: Elsewhere | None = None,
     *,
     verdict: str | None = None,
@@ -67,9 +66,8 @@ def write_report(
     Every file is complete or not there: a file gets its name once fully written.
 
     Args:
-        comparison: the comparison to report.
+        findings: the content of the report; see `Comparison.findings`.
         folder: where to; made if need be.
-        difference: in test accuracy; the page says how many seeds would show a difference of this size.
         elsewhere: published figures that the page shows next to the comparison's.
         verdict: the sentence that opens the page; the comparison's own by default.
         command: that made the comparison, for the page's reader to run again.
@@ -80,19 +78,19 @@ def write_report(
     Raises:
         OSError: the folder cannot be written.
     """
-    path = check_writable(folder)
+    comparison, path = findings.comparison, check_writable(folder)
     facts = made(("numpy", *dict.fromkeys(comparison.frameworks.values())))
     writers: dict[str, Callable[[Path], object]] = {
         "report.html": lambda target: target.write_text(
-            html.page(comparison, difference, elsewhere, verdict=verdict, command=command, made=facts),
+            html.page(findings, elsewhere, verdict=verdict, command=command, made=facts),
             encoding="utf-8",
             newline="\n",
         ),
         "overview.png": lambda target: figures.save(figures.overview(comparison), target),
         "trials.csv": lambda target: csv.write(comparison.trials(), target),
         "records.csv": lambda target: csv.write(comparison.records(), target),
-        "anytime.csv": lambda target: csv.write(comparison.anytime(), target),
-        "best.png": lambda target: figures.save(figures.best(comparison), target),
+        "anytime.csv": lambda target: csv.write(findings.anytime, target),
+        "best.png": lambda target: figures.save(figures.best(findings), target),
     }
     for panel in figures.PANELS:
         writers[f"{panel}.png"] = lambda target, panel=panel: figures.save(figures.single(comparison, panel), target)  # type: ignore[misc]

@@ -23,8 +23,9 @@ from laju.view.plot import DASHES, INK, PALETTE, curve_id, draw_steps, legend, l
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from laju.lab.comparison import Comparison
+    from laju.lab.comparison import Findings
     from laju.lab.comparison.race import Race
+    from laju.lab.comparison.results import Results
 
 PANELS = {
     "rate": "Learning rate",
@@ -40,7 +41,7 @@ _MARKS: dict[str, dict[str, Any]] = {
 }
 
 
-def overview(comparison: Comparison) -> Figure:
+def overview(comparison: Results) -> Figure:
     """All four panels with a shared legend at the bottom."""
     names = list(comparison.schedules)
     columns = min(4 if max(map(len, names)) < 22 else 2, len(names))
@@ -64,7 +65,7 @@ def overview(comparison: Comparison) -> Figure:
     return figure
 
 
-def single(comparison: Comparison, panel: str) -> Figure:
+def single(comparison: Results, panel: str) -> Figure:
     """A single panel, with its legend on the right."""
     longest = min(max(map(len, comparison.schedules)), 60)
     figure = Figure(figsize=(7.4 + 0.085 * longest, 4.6), facecolor="white", layout="constrained")
@@ -76,7 +77,7 @@ def single(comparison: Comparison, panel: str) -> Figure:
     return figure
 
 
-def bare(comparison: Comparison, panel: str) -> Figure:
+def bare(comparison: Results, panel: str) -> Figure:
     """A single panel without a legend and title, for a page that has its own."""
     return _bare(lambda ax: draw(ax, comparison, panel, points=800))
 
@@ -91,24 +92,24 @@ def _bare(draw: Callable[[Any], object]) -> Figure:
     return figure
 
 
-def best(comparison: Comparison) -> Figure:
+def best(findings: Findings) -> Figure:
     """The probability of each schedule to be the best, by epoch, with the legend on the right."""
-    longest = min(max(map(len, comparison.schedules)), 60)
-    figure = Figure(figsize=(7.4 + 0.085 * longest, 4.6), facecolor="white", layout="constrained")
-    handles = draw_best(figure.subplots(), comparison)
+    names = list(findings.comparison.schedules)
+    figure = Figure(figsize=(7.4 + 0.085 * min(max(map(len, names)), 60), 4.6), facecolor="white", layout="constrained")
+    handles = draw_best(figure.subplots(), findings)
     if handles:
-        legend(figure, handles, list(comparison.schedules), loc="outside right upper", fontsize=10)
+        legend(figure, handles, names, loc="outside right upper", fontsize=10)
     return figure
 
 
-def bare_best(comparison: Comparison) -> Figure:
+def bare_best(findings: Findings) -> Figure:
     """The same without a legend and title, for a page that has its own."""
-    return _bare(lambda ax: draw_best(ax, comparison))
+    return _bare(lambda ax: draw_best(ax, findings))
 
 
-def draw_best(ax: Any, comparison: Comparison) -> list[Any]:
+def draw_best(ax: Any, findings: Findings) -> list[Any]:
     """Draw each schedule's probability of being the best by epoch into Matplotlib axes; returns a line for each schedule."""
-    rows = comparison.anytime()
+    rows, comparison = findings.anytime, findings.comparison
     tidy(ax)
     ax.set_title(BEST, loc="left", color=INK, fontsize=12, fontweight="bold", pad=10)
     ax.set_xlabel("epoch", color=INK)
@@ -177,7 +178,7 @@ def draw_race(ax: Any, race: Race) -> None:
     legend(ax.figure, handles, labels, loc="outside right upper", fontsize=10)
 
 
-def draw(ax: Any, comparison: Comparison, panel: str, points: int = 4000) -> list[Any]:
+def draw(ax: Any, comparison: Results, panel: str, points: int = 4000) -> list[Any]:
     """Draw a panel into Matplotlib axes, with so many points a rate at most; returns a line for each schedule, for a legend."""
     lines = _rates(ax, comparison, points) if panel == "rate" else _curves(ax, comparison, panel)
     _draw_logs(ax, comparison, panel)
@@ -194,7 +195,7 @@ def save(figure: Figure, target: Path | IO[bytes]) -> None:
     figure.savefig(target, format="png", dpi=160)
 
 
-def _key(comparison: Comparison) -> tuple[list[Any], list[str]]:
+def _key(comparison: Results) -> tuple[list[Any], list[str]]:
     """Legend entries of the marks that failed trials end in, where there are any."""
     met = [status for status in _MARKS if any(o.status == status for o in comparison.outcomes.values())]
     return [Line2D([], [], color=INK, **_MARKS[status]) for status in met], [f"a trial that {status}" for status in met]
@@ -205,12 +206,12 @@ def log_dash(i: int) -> Any:
     return DASHES[1:][i % (len(DASHES) - 1)]
 
 
-def _key_of_logs(comparison: Comparison) -> tuple[list[Any], list[str]]:
+def _key_of_logs(comparison: Results) -> tuple[list[Any], list[str]]:
     lines = [Line2D([], [], color=INK, linewidth=1.4, linestyle=log_dash(i)) for i in range(len(comparison.beside))]
     return lines, [run.label for run in comparison.beside]
 
 
-def _draw_logs(ax: Any, comparison: Comparison, panel: str) -> None:
+def _draw_logs(ax: Any, comparison: Results, panel: str) -> None:
     """The curves of logs, dashed, and axes that hold the values of logs from a fifth of the run on."""
     for i, run in enumerate(comparison.beside):
         curve = run.curve(panel, comparison.plan)
@@ -234,7 +235,7 @@ def _draw_logs(ax: Any, comparison: Comparison, panel: str) -> None:
         ax.set_ylim(low, min(high, 1.0) if panel.endswith("accuracy") else high)
 
 
-def looks(comparison: Comparison) -> list[int]:
+def looks(comparison: Results) -> list[int]:
     """The curve style of each line: a schedule in several frameworks has the same colour and a dash for each framework."""
     schedules = list(dict.fromkeys(comparison.schedules.values()))
     frameworks = list(dict.fromkeys(comparison.frameworks.values()))
@@ -246,7 +247,7 @@ def looks(comparison: Comparison) -> list[int]:
     ]
 
 
-def _rates(ax: Any, comparison: Comparison, points: int) -> list[Any]:
+def _rates(ax: Any, comparison: Results, points: int) -> list[Any]:
     plan = comparison.plan
     values = [schedule.resolve(plan).values(plan.updates) for schedule in comparison.schedules.values()]
     lines = [
@@ -258,7 +259,7 @@ def _rates(ax: Any, comparison: Comparison, points: int) -> list[Any]:
     return lines
 
 
-def _curves(ax: Any, comparison: Comparison, panel: str) -> list[Any]:
+def _curves(ax: Any, comparison: Results, panel: str) -> list[Any]:
     lines, means_shown, failed = [], [], []
     faint = 0.15 if len(comparison.schedules) <= len(PALETTE) else 0.06  # many overlaid bands would hide the lines
     for k, (i, name) in enumerate(zip(looks(comparison), comparison.schedules, strict=True)):

@@ -20,7 +20,8 @@ from laju.view.plot import PALETTE, printable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from laju.lab.comparison import Comparison
+    from laju.lab.comparison import Findings
+    from laju.lab.comparison.results import Results
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,7 @@ class Elsewhere:
 
 
 def page(
-    comparison: Comparison,
-    difference: float = 0.01,
+    findings: Findings,
     elsewhere: Elsewhere | None = None,
     *,
     verdict: str | None = None,
@@ -44,13 +44,13 @@ def page(
     """The whole page as text.
 
     Args:
-        comparison: the comparison to report.
-        difference: as in `Comparison.verdict`.
+        findings: what the page reports.
         elsewhere: published figures, shown next to the comparison's.
         verdict: the sentence that opens the page; the comparison's own by default.
         command: that made the comparison; by default the page shows no command to copy.
         made: when and where, from `laju.view.page.made`.
     """
+    comparison = findings.comparison
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -61,8 +61,8 @@ def page(
     template = environment.from_string(resources.files(__package__).joinpath("report.html.j2").read_text("utf-8"))
     tables = [] if elsewhere is None else [elsewhere]
     tables += [_logs(comparison)] if comparison.beside else []
-    rows, names, looks = comparison.summary(), list(comparison.schedules), figures.looks(comparison)
-    verdict = comparison.verdict(difference) if verdict is None else verdict
+    rows, names, looks = findings.rows, list(comparison.schedules), figures.looks(comparison)
+    verdict = findings.verdict if verdict is None else verdict
     task, epochs = printable(comparison.task), comparison.plan.epochs
     # Markup: HTML and SVG that laju.view.page makes, in which every name is escaped.
     body = template.render(
@@ -79,8 +79,8 @@ def page(
             {"i": k, "row": row, "swatch": Markup(swatch(i)), "color": i % len(PALETTE), "dots": dots}
             for k, (i, row, dots) in enumerate(zip(looks, rows, _dots(comparison), strict=True))
         ],
-        warnings=[warning for warning in comparison.warnings() if warning != verdict],
-        agreement=comparison.agreement(),
+        warnings=[warning for warning in findings.warnings if warning != verdict],
+        agreement=findings.agreement,
         frameworks=list(dict.fromkeys(comparison.frameworks.values())),
         figures=[
             Markup(_picture(comparison, figures.bare(comparison, panel), title, panel.replace("_", "-")))
@@ -88,12 +88,12 @@ def page(
         ],
         standings=[
             {"i": i, "standing": standing, "row": rows[i], "swatch": Markup(swatch(looks[i]))}
-            for standing in comparison.standings(difference)
+            for standing in findings.standings
             for i in [names.index(standing.name)]
         ],
-        difference=f"{difference:g}",
-        leads=leads(comparison),
-        best=Markup(_picture(comparison, figures.bare_best(comparison), figures.BEST, "best")),
+        difference=f"{findings.difference:g}",
+        leads=leads(findings),
+        best=Markup(_picture(comparison, figures.bare_best(findings), figures.BEST, "best")),
         race=comparison.race,
         raced=comparison.race and Markup(picture(figures.bare_race(comparison.race), figures.RACE, "race", wide=True)),
         failed=[s for s in ("diverged", "collapsed") if any(o.status == s for o in comparison.outcomes.values())],
@@ -101,11 +101,11 @@ def page(
     return document(f"{task}: {counted(len(names), 'learning-rate schedule')} after {counted(epochs, 'epoch')}", body)
 
 
-def _picture(comparison: Comparison, figure: Any, title: str, prefix: str) -> str:
+def _picture(comparison: Results, figure: Any, title: str, prefix: str) -> str:
     return picture(figure, title, prefix, unit="epoch", per=comparison.plan.updates_per_epoch)
 
 
-def _run(comparison: Comparison) -> dict[str, str]:
+def _run(comparison: Results) -> dict[str, str]:
     plan, seeds = comparison.plan, comparison.seeds
     return {
         "task": comparison.task,
@@ -120,11 +120,11 @@ def _run(comparison: Comparison) -> dict[str, str]:
     }
 
 
-def _made(comparison: Comparison, made: Mapping[str, str]) -> dict[str, str]:
+def _made(comparison: Results, made: Mapping[str, str]) -> dict[str, str]:
     return {**made, **({"data (SHA-256)": comparison.data[:16]} if comparison.data else {})}
 
 
-def _logs(comparison: Comparison) -> Elsewhere:
+def _logs(comparison: Results) -> Elsewhere:
     """The last figures of the logs, and the column of each."""
     rows = []
     for run in comparison.beside:
@@ -135,7 +135,7 @@ def _logs(comparison: Comparison) -> Elsewhere:
     return Elsewhere("From logs, not paired", columns, tuple(rows))
 
 
-def _dots(comparison: Comparison) -> list[list[float]]:
+def _dots(comparison: Results) -> list[list[float]]:
     """Where the test accuracy of each finished trial lies between the lowest and the highest of all, in percent."""
     ends: dict[str, list[float]] = {name: [] for name in comparison.schedules}
     for trial in comparison.trials():

@@ -13,17 +13,18 @@ from laju.lab.statistics import Estimate, Evidence, counted, evidence, percent
 from laju.view.plot import printable
 
 if TYPE_CHECKING:
-    from laju.lab.comparison import Comparison, Row
+    from laju.lab.comparison import Findings, Row
     from laju.lab.comparison.race import Dropped, Race
     from laju.lab.comparison.ranking import Standing
 
 
-def table(comparison: Comparison) -> Table:
+def table(findings: Findings) -> Table:
     """The means over the finished seeds, each with its 95 % interval, a row for each schedule; fits 100 columns.
 
     A difference is coloured when its interval, simultaneous over the table, excludes zero. Failures stand below the schedule's
     name.
     """
+    comparison = findings.comparison
     plan, seeds = comparison.plan, comparison.seeds
     title = f"{comparison.task}: {counted(plan.epochs, 'epoch')} of {counted(plan.updates_per_epoch, 'update')}, "
     title += f"batch size {plan.batch_size}, {comparison.optimizer}, "
@@ -36,7 +37,7 @@ def table(comparison: Comparison) -> Table:
     result.add_column("schedule", overflow="fold", min_width=12)
     for heading in ("train loss", "train accuracy", "test accuracy", "gap", "difference", "time"):
         result.add_column(heading, justify="right", overflow="fold")
-    for row in comparison.summary():
+    for row in findings.rows:
         result.add_row(
             _name(row),
             _cell(row.train_loss),
@@ -51,15 +52,15 @@ def table(comparison: Comparison) -> Table:
     return result
 
 
-def ranking_table(comparison: Comparison, difference: float = 0.01) -> Table:
+def ranking_table(findings: Findings) -> Table:
     """The standing of each schedule, the best first; fits 100 columns. Columns without values are left out.
 
     Args:
-        comparison: of two schedules or more, with a seed that was run with all of them.
-        difference: the last column says how many seeds would show a difference of that size.
+        findings: of two schedules or more, with a seed that was run with all of them.
     """
+    difference = findings.difference
     size = f"seeds for {difference:g}"
-    rows, standings = {row.name: row for row in comparison.summary()}, comparison.standings(difference)
+    rows, standings = {row.name: row for row in findings.rows}, findings.standings
     explained = {
         "rank": "rank (95 %), where a trial that failed counts as guessing",
         "best": "chance of being the best",
@@ -71,7 +72,7 @@ def ranking_table(comparison: Comparison, difference: float = 0.01) -> Table:
     cells: dict[str, list[Text]] = {heading: [] for heading in explained}
     for standing in standings:
         row = rows[standing.name]
-        first = row.name == comparison.reference
+        first = row.name == findings.comparison.reference
         dash = Text("first" if first else "-", style="dim")
         found = (
             Text(rank(standing)),
@@ -125,13 +126,13 @@ def why_dropped(dropped: Dropped) -> str:
     return "all diverged or collapsed" if dropped.reason == "failed" else f"all {dropped.reason}"
 
 
-def leads(comparison: Comparison) -> str:
+def leads(findings: Findings) -> str:
     """The leaders by epoch, such as `best by epoch: constant 1-3; cosine 4-30`; empty with a single schedule."""
     spans: dict[str, list[str]] = {}
-    for lead in comparison.leads():
+    for lead in findings.leads:
         text = f"{lead.first:g}" if lead.first == lead.last else f"{lead.first:g}-{lead.last:g}"
         spans.setdefault(lead.name, []).append(text)
-    if len(comparison.schedules) < 2 or not spans:
+    if len(findings.rows) < 2 or not spans:
         return ""
     return "best by epoch: " + "; ".join(f"{printable(name)} {', '.join(when)}" for name, when in spans.items())
 
@@ -154,9 +155,9 @@ def needed(standing: Standing) -> str:
     return f"{seeds} ({low}-{high})"
 
 
-def agreement_table(comparison: Comparison) -> Table:
+def agreement_table(findings: Findings) -> Table:
     """The test accuracies of each schedule in the frameworks, side by side."""
-    rows = comparison.agreement()
+    rows = findings.agreement
     frameworks = list(dict.fromkeys(f for row in rows for f in row.accuracies))
     result = plain_table(
         "Test accuracy by framework", "difference to the first framework, paired by seed, in the second line"

@@ -201,7 +201,7 @@ class Tuned:
                 "The best of many trials looks better than it is, since it was chosen for that: train it with other seeds."
             )
         else:
-            found += [w for w in self.confirmation.warnings() if "diverged" in w or "collapsed" in w]
+            found += [w for w in self.confirmation.findings().warnings if "diverged" in w or "collapsed" in w]
         return found
 
     def ranked_by(self, objective: int) -> Tried:
@@ -230,7 +230,7 @@ class Tuned:
             "front": [tried.number for tried in self.front],
             "importance": dict(self.importance),
             "trials": self.trials(),
-            "confirmation": None if self.confirmation is None else self.confirmation.to_json(),
+            "confirmation": None if self.confirmation is None else self.confirmation.findings().to_json(),
             "warnings": self.warnings(),
         }
 

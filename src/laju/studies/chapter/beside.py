@@ -181,7 +181,7 @@ class Result:
         return self.verdict, self.notes(), Elsewhere(title, ("schedule", "verdict", *columns), tuple(rows))
 
     def to_json(self) -> dict[str, Any]:
-        """The comparison in the form of `Comparison.to_json`, with the tab's side as "chapter"."""
+        """The comparison in the form of `Findings.to_json`, with the tab's side as "chapter"."""
         lines = [
             {
                 "schedule": line.row.name,
@@ -199,7 +199,7 @@ class Result:
             "elsewhere": self.elsewhere,
             "lines": lines,
         }
-        return self.comparison.to_json() | {"verdict": self.verdict, "chapter": chapter}
+        return self.comparison.findings().to_json() | {"verdict": self.verdict, "chapter": chapter}
 
 
 def _same_rates(schedule: Any, used: Any, plan: RunPlan) -> bool:
