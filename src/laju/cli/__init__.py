@@ -14,6 +14,7 @@ import laju
 
 VERBS = {
     "show": "Show everything about one schedule: segments, peak, sum, curve, JSON.",
+    "studio": "Open schedules, logs and comparisons on a page in the browser, with handles.",
     "plot": "Draw schedules in the terminal or into a picture.",
     "check": "Say what is probably not meant in a schedule.",
     "diff": "Say where two schedules differ, and by how much.",

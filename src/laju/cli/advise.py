@@ -328,7 +328,7 @@ def run_schedule(
         raise ValueError(f"{log.path} has no column of rates: {log.has()}; give the run's schedule: --schedule SPEC")
     from laju.recognition import recognise
 
-    found = recognise(options.pairs(log, per_epoch), updates_per_epoch=per_epoch if log.unit == "epoch" else None)
+    found = recognise(log.pairs(options.rate, per_epoch), updates_per_epoch=per_epoch if log.unit == "epoch" else None)
     end = found.schedule.length
     if not found.is_formula or (updates is None and end is None):
         so_far = f"are {found.text}, which does not" if found.is_formula else "follow no formula, and do not"
@@ -349,7 +349,7 @@ def used_rates(
 
     # Whole epochs are not yet in updates, and the rate of an epoch may be logged with the epoch's number from 0 or from 1.
     step = per_epoch if log.unit == "epoch" and per_epoch and not (log.rate(options.rate).at % 1).any() else 1
-    pairs = [(t * step, float(text)) for t, text in options.pairs(log, per_epoch)]
+    pairs = [(t * step, float(text)) for t, text in log.pairs(options.rate, per_epoch)]
     end = updates or (int(schedule.length) if schedule.length is not None else 0)
     pairs = [pair for pair in pairs if pair[0] < end]
     if len(pairs) < 2:

@@ -63,7 +63,7 @@ def _against(
     found = diagnose(log, meant, rate=options.rate, updates_per_epoch=per_epoch)
     lines = [str(found), *notes]
     if not found.healthy and not found.causes:
-        rates = recognise(options.pairs(log, per_epoch))
+        rates = recognise(log.pairs(options.rate, per_epoch))
         lines.append(
             f"the rates are those of {rates}" if rates.is_formula else "the rates have no formula that laju knows"
         )
@@ -93,7 +93,7 @@ def _formula(log: Log, options: LogOptions, run: Run) -> dict[str, Any]:
     from laju.inspect.lint import check
     from laju.recognition import recognise
 
-    pairs = options.pairs(log)
+    pairs = log.pairs(options.rate)
     found = recognise(pairs)
     updates = run.length or _run_length([t for t, _ in pairs], found.schedule.length, found.lag)
     findings = check(found.schedule, updates) if found.is_formula else []

@@ -130,16 +130,10 @@ class Source:
 
     def _after_warmup(self, curve: Curve) -> Curve:
         """The laws do not describe a warmup."""
-        begin = self.begin
-        if begin is None:
-            begin = curve.warmup
-        kept = curve.updates >= begin
-        if not kept.any():
-            where = "--from" if self.begin is not None else "the end of its warmup"
-            raise Wrong(
-                f"{curve.name} has no losses after update {begin:,} ({where}); its last one is at {curve.updates[-1]:,}"
-            )
-        return Curve(curve.updates[kept], curve.loss[kept], curve.rates, curve.name)
+        try:
+            return curve.since(self.begin)
+        except ValueError as error:
+            raise Wrong(str(error)) from None
 
 
 @dataclass(frozen=True)

@@ -37,25 +37,6 @@ class LogOptions:
             _no_configuration(path)
         return log
 
-    def pairs(self, log: Log, updates_per_epoch: int | None = None) -> list[tuple[int, str]]:
-        """Positions that are whole, and rates as written in the log, moved by the convention of a known writer.
-
-        Raises:
-            LogError: epochs that are no whole numbers, without `updates_per_epoch`.
-        """
-        found = log.rate(self.rate)
-        at = found.at
-        if log.unit == "epoch" and (at % 1).any():
-            if updates_per_epoch is None:
-                raise LogError(
-                    f"{log.path} counts epochs alone, in {log.position!r}, and parts of epochs are no updates: "
-                    "give --updates-per-epoch, or name a column of updates, --update-column"
-                )
-            at = (at * updates_per_epoch).round()
-        shift = log.format.shifts[0] if log.format.known else 0
-        moved = [(int(t) + shift, text) for t, text in zip(at, found.texts, strict=True)]
-        return [pair for pair in moved if pair[0] >= 0]
-
 
 def _no_configuration(path: str) -> None:
     from laju.dialects.base import DialectError

@@ -32,7 +32,7 @@ def command(
         from laju.recognition import recognise
 
         log = options.read(file)
-        pairs = options.pairs(log, updates_per_epoch)
+        pairs = log.pairs(options.rate, updates_per_epoch)
         per_epoch = updates_per_epoch if log.unit in ("epoch", "row") else None
         found = recognise(pairs, updates_per_epoch=per_epoch, tolerance=tolerance)
         taken = log.taken("rate")

@@ -112,6 +112,21 @@ class Curve:
         """Updates before the first peak."""
         return warmed_up(self.rates)
 
+    def since(self, update: int | None = None) -> Curve:
+        """The curve without the losses before an update, by default those before the first peak: no law describes a warmup.
+
+        Raises:
+            ValueError: no loss is left.
+        """
+        begin = self.warmup if update is None else update
+        kept = self.updates >= begin
+        if not kept.any():
+            where = "--from" if update is not None else "the end of its warmup"
+            raise ValueError(
+                f"{self.name} has no losses after update {begin:,} ({where}); its last one is at {self.updates[-1]:,}"
+            )
+        return Curve(self.updates[kept], self.loss[kept], self.rates, self.name)
+
     def __len__(self) -> int:
         return len(self.loss)
 

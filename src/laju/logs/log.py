@@ -184,6 +184,34 @@ class Log:
                 )
         return self._chosen("loss", name, self.losses)
 
+    def pairs(self, rate: str | None = None, updates_per_epoch: int | None = None) -> list[tuple[int, str]]:
+        """Updates and rates as the file writes them; the convention of a known writer moves the updates.
+
+        Args:
+            rate: the column; the first column of rates by default.
+            updates_per_epoch: turns parts of epochs into updates.
+
+        Raises:
+            LogError: no rates, or parts of epochs without `updates_per_epoch`.
+
+        >>> import io
+        >>> from laju.logs import read
+        >>> read(io.StringIO("step,lr\\n0,0.1\\n10,0.05\\n")).pairs()
+        [(0, '0.1'), (10, '0.05')]
+        """
+        found = self.rate(rate)
+        at = found.at
+        if self.unit == "epoch" and (at % 1).any():
+            if updates_per_epoch is None:
+                raise LogError(
+                    f"{self.path} counts epochs alone, in {self.position!r}, and parts of epochs are no updates: "
+                    "give --updates-per-epoch, or name a column of updates, --update-column"
+                )
+            at = (at * updates_per_epoch).round()
+        shift = self.format.shifts[0] if self.format.known else 0
+        moved = [(int(t) + shift, text) for t, text in zip(at, found.texts, strict=True)]
+        return [pair for pair in moved if pair[0] >= 0]
+
     def _chosen(self, kind: str, name: str | None, of: tuple[str, ...]) -> Series:
         if name is not None:
             return self.series(name)

@@ -1,0 +1,101 @@
+"""The forecast of the page: a law of the logs' losses, the band of the active schedule, and the best schedule from an update on."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from laju.core.schedule import Schedule
+from laju.core.units import RunPlan
+from laju.forecast import Curve, FittedLaw, ForecastWarning, fit
+from laju.studio.axes import around, x_axis
+from laju.studio.logs import Held
+
+_POINTS = 60
+LEVEL = 0.9
+
+
+class Forecasts:
+    """The law of some logs, fitted once for each set of logs."""
+
+    def __init__(self) -> None:
+        self._fitted: tuple[tuple[Any, ...], FittedLaw, tuple[str, ...]] | None = None
+
+    def band(self, held: Sequence[Held], schedule: Schedule, plan: RunPlan | None, updates: int) -> dict[str, Any]:
+        """The losses that the law predicts for a schedule, with the band where the losses lie with probability 0.9.
+
+        Args:
+            held: logs with losses.
+            schedule: in updates.
+            plan: of the run.
+            updates: of the run.
+
+        Raises:
+            ValueError: logs without losses, or losses that make no law.
+            ModuleNotFoundError: SciPy is not installed.
+        """
+        with _noted() as notes:
+            law, said = self._law(held, schedule, plan)
+            begin = min(updates, max(1, *(int(curve.updates[0]) for curve in law.curves)))
+            at = np.unique(np.linspace(begin, updates, _POINTS).astype(np.int64))
+            loss, (low, high) = law.predict(schedule, at), law.band(schedule, at, LEVEL)
+        measured = [
+            {"name": c.name, "updates": c.updates[:: max(1, len(c) // 300)].tolist(), "values": c.loss[:: max(1, len(c) // 300)].tolist()}
+            for c in law.curves
+        ]  # fmt: skip
+        every = [*low.tolist(), *high.tolist(), *(value for curve in measured for value in curve["values"])]
+        return {
+            "end": updates, "x": x_axis("updates", plan, updates), "y": around(every),
+            "updates": at.tolist(), "loss": loss.tolist(), "low": low.tolist(), "high": high.tolist(), "measured": measured,
+            "told": f"ends at {loss[-1]:.4g} ({low[-1]:.4g} … {high[-1]:.4g}, {LEVEL:.0%})",
+            "notes": list(dict.fromkeys([*said, *notes])),
+        }  # fmt: skip
+
+    def best(
+        self, held: Sequence[Held], schedule: Schedule, plan: RunPlan | None, updates: int, begin: int
+    ) -> dict[str, Any]:
+        """The schedule that ends lowest: of a whole run with the same peak, or of what is left of the run from an update on.
+
+        Args:
+            held, schedule, plan, updates: as in `band`.
+            begin: the updates that the run has made with the schedule; 0 for a run that has not begun.
+
+        Raises:
+            ValueError: as in `band`; an update beyond the run.
+        """
+        with _noted() as notes:
+            law, said = self._law(held, schedule, plan)
+            if begin:
+                found = law.best(updates, run=schedule, at=begin)
+            else:
+                found = law.best(updates, peak=float(schedule(np.arange(min(updates, 1 << 20))).max()))
+            before = law.final(schedule, updates)
+        told = f"ends at {found.loss:.4g} ({found.low:.4g} … {found.high:.4g}); the schedule before: {before:.4g}"
+        return {"text": str(found.schedule), "told": told, "notes": list(dict.fromkeys([*said, *notes]))}
+
+    def _law(self, held: Sequence[Held], schedule: Schedule, plan: RunPlan | None) -> tuple[FittedLaw, tuple[str, ...]]:
+        # A law depends on the active schedule where a log has no rates of its own.
+        key = tuple((id(each), None if each.log.rates else schedule.fingerprint) for each in held)
+        if self._fitted is None or self._fitted[0] != key:
+            with _noted() as notes:
+                curves: list[Curve] = [each.curve(schedule, plan) for each in held]
+                law = fit(curves)
+            self._fitted = (key, law, tuple(notes))
+        return self._fitted[1:]
+
+
+@contextmanager
+def _noted() -> Iterator[list[str]]:
+    """The forecast's warnings as sentences.
+
+    The filters of warnings are the process's, so the caller forecasts one thing at a time.
+    """
+    notes: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ForecastWarning)
+        yield notes
+    notes += [str(w.message) for w in caught if issubclass(w.category, ForecastWarning)]

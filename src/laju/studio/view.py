@@ -1,0 +1,223 @@
+"""What the page draws and says of a state: curves, axes, handles, fields, findings and the difference, every value laju's own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from laju.core.checks import SpecError
+from laju.core.schedule import Schedule
+from laju.core.units import RunPlan, UnresolvedError
+from laju.inspect.description import breakpoints
+from laju.inspect.difference import diff
+from laju.inspect.lint import check
+from laju.inspect.lint.codes import CODES
+from laju.recognition.naming import named
+from laju.studio.axes import x_axis, y_axis
+from laju.studio.handles import Window, handles
+from laju.studio.spots import spots
+from laju.studio.state import State, StateError
+from laju.text.spec import parse
+from laju.view.plot import thin
+
+POINTS = 1600
+"""Points of a curve on the page, about two for each pixel of its width."""
+
+_FEW, _EDGES, _ALL = 1 << 14, 400, 1 << 22
+"""All values are computed of a run of few updates, and of a longer run with many boundaries; otherwise a grid and the boundaries."""
+
+_ENDLESS = 1000
+"""Updates shown of a schedule without an end, where nothing else says how long the run is."""
+
+REFUSED = (TypeError, ValueError, ArithmeticError, AttributeError, RecursionError, MemoryError, LookupError)
+"""What a schedule may raise whose text came from anywhere."""
+
+
+@dataclass(frozen=True)
+class Read:
+    """A schedule of the page: as written, and in updates; or the error of its text, with the column."""
+
+    given: Schedule | None = None
+    resolved: Schedule | None = None
+    error: str | None = None
+    column: int | None = None
+
+
+@lru_cache(maxsize=256)
+def read(text: str, plan: RunPlan | None) -> Read:
+    """The schedule of a text, in the updates of a plan."""
+    try:
+        given = parse(text)
+        resolved = given.resolve(plan) if plan is not None and given.units else given
+        resolved.require_resolved()
+        with np.errstate(all="ignore"):
+            resolved(0)
+        return Read(given, resolved)
+    except SpecError as error:
+        return Read(error=str(error).partition("\n")[0], column=error.column)
+    except UnresolvedError as error:
+        return Read(given=parse(text), error=f"{error}; say what the run is, under Run")
+    except REFUSED as error:
+        return Read(error=str(error) or type(error).__name__)
+
+
+def run_length(state: State, found: Iterable[Read]) -> int:
+    """Updates of the run that the page shows: the plan's, or else until the last schedule ends."""
+    if state.plan is not None and set(state.counts) != {"epochs"}:
+        return state.plan.updates
+    ends = [math.ceil(r.resolved.length) for r in found if r.resolved is not None and r.resolved.length is not None]
+    return max(ends, default=_ENDLESS if state.plan is None else state.plan.updates) or 1
+
+
+@lru_cache(maxsize=64)
+def points(schedule: Schedule, n: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """The updates and values that the picture of a run needs, the end included."""
+    with np.errstate(all="ignore"):
+        edges = list(islice(breakpoints(schedule, n), _EDGES + 1)) if n > _FEW else []
+        if n <= _FEW or (len(edges) > _EDGES and n <= _ALL):
+            t, v = thin(schedule.values(n), POINTS)
+        else:
+            # Between two boundaries a curve is smooth, so that a grid and both sides of every boundary show it.
+            near = np.array([edge + i for edge in edges for i in (-1, 0)], dtype=np.int64)
+            t = np.union1d(np.linspace(0, n - 1, POINTS // 2).astype(np.int64), near)
+            v = schedule(t)
+        kept = np.isfinite(v)
+        return t[kept], v[kept]
+
+
+def drawn(state: State, *, moving: bool = False) -> dict[str, Any]:
+    """Everything that the page shows of a state.
+
+    Args:
+        state: of the page.
+        moving: while a handle is dragged, findings and sentences are left out: only what moves is computed.
+
+    Raises:
+        StateError: the run's facts contradict one another.
+    """
+    plan = state.plan
+    found = [read(line.text, plan) for line in state.schedules]
+    n = run_length(state, found)
+    active = found[state.active]
+    lines = [_line(line.label, r, n) for line, r in zip(state.schedules, found, strict=True)]
+    tops = [max(line["values"]) for line in lines if line.get("values")]
+    lows = [min(line["values"]) for line in lines if line.get("values")]
+    top, low = max(tops, default=1.0), min(lows, default=0.0)
+    answer: dict[str, Any] = {
+        "state": state.to_json(), "fragment": state.fragment, "updates": n, "lines": lines,
+        "x": x_axis(state.axis, plan, n), "y": y_axis(low, top, state.log, [v for line in lines for v in line.get("values", ())]),
+        "error": active.error, "column": active.column,
+    }  # fmt: skip
+    if active.resolved is not None:
+        text = state.schedules[state.active].text
+        window = Window(n, top or 1.0)
+        answer["handles"] = [h.to_json() for h in handles(text, active.resolved, plan, window)]
+        answer["fields"] = [
+            {"id": s.id, "name": s.name, "call": s.call, "text": s.text, "kind": s.kind, "written": s.written}
+            for s in spots(text, plan)
+        ]
+    if state.against is not None:
+        answer["difference"] = _difference(state, found, n)
+    if not moving:
+        answer |= _said(state, active, plan, n)
+    return answer
+
+
+def _line(label: str, found: Read, n: int) -> dict[str, Any]:
+    line: dict[str, Any] = {"label": label, "error": found.error, "column": found.column}
+    if found.resolved is None:
+        return line
+    try:
+        t, v = points(found.resolved, n)
+    except REFUSED as error:
+        return {**line, "error": str(error) or type(error).__name__}
+    # A run of few updates is drawn in steps; the last value holds for one update more.
+    return {
+        **line,
+        "updates": [*t.tolist(), n],
+        "values": [*v.tolist(), float(v[-1])] if len(v) else [],
+        "steps": n <= POINTS,
+    }
+
+
+def _difference(state: State, found: list[Read], n: int) -> dict[str, Any] | None:
+    assert state.against is not None
+    one, other = found[state.active].resolved, found[state.against].resolved
+    if one is None or other is None:
+        return None
+    t = np.union1d(points(one, n)[0], points(other, n)[0])
+    with np.errstate(all="ignore"):
+        values = one(t) - other(t)
+    kept = np.isfinite(values)
+    t, values = t[kept], values[kept]
+    if not len(t):
+        return None
+    reach = float(np.abs(values).max()) or 1.0
+    return {
+        "updates": [*t.tolist(), n],
+        "values": [*values.tolist(), float(values[-1])],
+        "reach": reach,
+        "label": f"{reach:.3g}",
+    }
+
+
+def _said(state: State, active: Read, plan: RunPlan | None, n: int) -> dict[str, Any]:
+    """The sentences beside the picture: findings, name and difference of the active schedule."""
+    said: dict[str, Any] = {"findings": [], "name": None, "told": None, "checked": None}
+    if active.resolved is None or active.given is None:
+        return said
+    try:
+        with np.errstate(all="ignore"):
+            known = plan if plan is not None else n
+            asked: Any = known if active.given.units or plan is None else plan
+            findings = check(active.given, asked, optimizer=state.optimizer or None)
+        said["findings"] = [
+            {"code": f.code, "level": f.level, "title": CODES[f.code], "message": f.message, "why": f.why,
+             "instead": f.instead.partition(": `")[0] if f.fix else f.instead, "fix": f.fix, "update": f.update}
+            for f in findings
+        ]  # fmt: skip
+    except REFUSED as error:
+        said["checked"] = str(error)
+    try:
+        called = str(named(active.given))
+        said["name"] = called if called != str(active.given) else None
+        if state.against is not None:
+            other = read(state.schedules[state.against].text, plan)
+            if other.resolved is not None:
+                said["told"] = str(diff(other.resolved, active.resolved, n))
+    except REFUSED as error:
+        said["told"] = str(error)
+    return said
+
+
+def resolved_others(state: State) -> list[Schedule]:
+    """The schedules of the page beside the active schedule, in updates."""
+    found = (read(line.text, state.plan) for i, line in enumerate(state.schedules) if i != state.active)
+    return [r.resolved for r in found if r.resolved is not None]
+
+
+def window(state: State) -> Window:
+    """What the page shows of a state."""
+    found = [read(line.text, state.plan) for line in state.schedules]
+    n = run_length(state, found)
+    tops = [float(points(r.resolved, n)[1].max(initial=0.0)) for r in found if r.resolved is not None]
+    return Window(n, max(tops, default=0.0) or 1.0)
+
+
+def active(state: State) -> Schedule:
+    """The active schedule in updates.
+
+    Raises:
+        StateError: its text is wrong.
+    """
+    found = read(state.schedules[state.active].text, state.plan)
+    if found.resolved is None:
+        raise StateError(found.error or "the schedule's text is wrong")
+    return found.resolved
