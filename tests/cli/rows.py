@@ -82,6 +82,15 @@ ROWS = [
     Row("show 'constant(1)'", 2, "say how far to look: --updates N"),
     *(Row(f"show '{name}=cosine(0.3, total=20)'", 0, "cosine(0.3") for name in STRANGE),
     Row(f"show '{LONG}'", 2, "unknown name"),
+    Row(f"show {S} --studio --json", 2, "{"),
+    # --- studio
+    Row("studio --help", 0, "Usage: laju studio"),
+    Row("studio 'cosin(1)' --no-browser", 2, UNKNOWN),
+    Row("studio folder --no-browser", 2, "folder"),
+    Row("studio picture.csv --no-browser", 2, "picture.csv"),
+    Row("studio --port x", 2, "'--port'"),
+    Row("studio --nothing", 2, NO_SUCH),
+    Row("studio 'http://127.0.0.1:8421/#s=constant(1)&colour=red' --no-browser", 2, "unknown part 'colour'"),
     # --- plot
     Row("plot", 2, "Missing argument 'SCHEDULE...'"),
     Row(f"plot {S}", 0, "┌", PLOT),

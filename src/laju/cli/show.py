@@ -19,8 +19,11 @@ _ROWS = 20
 @click.command("show")
 @schedule_argument()
 @run_options
+@click.option(
+    "--studio", "in_studio", is_flag=True, help="Open SCHEDULE in the studio, a page in the browser, instead."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
-def command(schedule: str, run: Run, as_json: bool) -> None:
+def command(schedule: str, run: Run, in_studio: bool, as_json: bool) -> None:
     """Show SCHEDULE: its expression, segments, peak, sum, curve, JSON and fingerprint.
 
     \b
@@ -28,6 +31,13 @@ def command(schedule: str, run: Run, as_json: bool) -> None:
     laju show 'cosine(0.3, total=20, warmup=5).per("epoch")' --epochs 30 --updates-per-epoch 235
     """
     name, given = read_one(schedule)
+    if in_studio:
+        if as_json:
+            raise click.UsageError("--studio and --json do not go together: give one of them.")
+        from laju.cli.studio import open_one
+
+        open_one(given, "" if name == schedule.strip() else name, run)
+        return
     with usage_errors():
         resolved = run.resolve(given)
         if run.length is None and resolved.length is None:

@@ -13,6 +13,8 @@ from laju.cli import completion
 from laju.cli.arguments import functions_option, plain_errors, read_schedules
 
 if TYPE_CHECKING:
+    from laju.cli.run_options import Run
+    from laju.core.schedule import Schedule
     from laju.studio.state import State
 
 
@@ -77,6 +79,15 @@ def sorted_out(given: tuple[str, ...]) -> tuple[State | None, list[Any], list[st
         )
         state = State.of(state.to_json())  # its limits
     return state, held, stores
+
+
+def open_one(schedule: Schedule, name: str, run: Run) -> None:
+    """Open the studio for one schedule and the run that is known."""
+    from laju.studio.notebook import counts_of
+    from laju.studio.state import Line, State
+
+    with plain_errors():
+        serve(State((Line(str(schedule), name),), counts=counts_of(run.plan or run.updates)), [], [])
 
 
 def _is_store(path: str) -> bool:

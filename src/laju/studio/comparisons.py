@@ -1,4 +1,4 @@
-"""What a store of trials holds, group by group: a table of the schedules and their learning curves, read again while trials run."""
+"""The trials of a store, group by group: a table of the schedules and their learning curves, read again while trials run."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from typing import Any
 
 from laju.core.checks import shown
 from laju.lab.statistics import ACCURACY, estimate
-from laju.lab.store import Store
-from laju.lab.store.store import Kept
-from laju.lab.store.urls import is_url
+from laju.lab.store import Kept, Store, is_url
 from laju.studio.axes import around, x_axis
 
 MOST_GROUPS = 40

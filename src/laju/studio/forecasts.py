@@ -1,4 +1,4 @@
-"""The forecast of the page: a law of the logs' losses, the band of the active schedule, and the best schedule from an update on."""
+"""The forecast of the page: a law of the logs' losses, the band of the active schedule, and the best schedule from an update."""
 
 from __future__ import annotations
 
@@ -43,13 +43,15 @@ class Forecasts:
             begin = min(updates, max(1, *(int(curve.updates[0]) for curve in law.curves)))
             at = np.unique(np.linspace(begin, updates, _POINTS).astype(np.int64))
             loss, (low, high) = law.predict(schedule, at), law.band(schedule, at, LEVEL)
-        measured = [
-            {"name": c.name, "updates": c.updates[:: max(1, len(c) // 300)].tolist(), "values": c.loss[:: max(1, len(c) // 300)].tolist()}
-            for c in law.curves
-        ]  # fmt: skip
-        every = [*low.tolist(), *high.tolist(), *(value for curve in measured for value in curve["values"])]
+        measured = []
+        for curve in law.curves:
+            every = max(1, len(curve) // 300)
+            measured.append(
+                {"name": curve.name, "updates": curve.updates[::every].tolist(), "values": curve.loss[::every].tolist()}
+            )
+        levels = [*low.tolist(), *high.tolist(), *(value for curve in measured for value in curve["values"])]
         return {
-            "end": updates, "x": x_axis("updates", plan, updates), "y": around(every),
+            "end": updates, "x": x_axis("updates", plan, updates), "y": around(levels),
             "updates": at.tolist(), "loss": loss.tolist(), "low": low.tolist(), "high": high.tolist(), "measured": measured,
             "told": f"ends at {loss[-1]:.4g} ({low[-1]:.4g} … {high[-1]:.4g}, {LEVEL:.0%})",
             "notes": list(dict.fromkeys([*said, *notes])),

@@ -100,6 +100,8 @@ def handles(text: str, schedule: Schedule, plan: RunPlan | None, window: Window)
             by_value[equal[-1] if spot.name in _LATE else equal[0]] = spot
             continue
         there = [int(t) for t, v in zip(grid, on_grid, strict=True) if _same(float(v), spot.number, window.top)]
+        if spot.name == "start":  # of a warmup that is not there, no curve shows the start
+            there = [t for t in there if t == spot.origin]
         if there:
             at_update = there[-1] if spot.name in _LATE else there[0]
             alone.append(Handle(float(at_update), float(spot.number), None, spot))

@@ -31,7 +31,7 @@ def like(policy: str, schedule: Schedule, updates: int) -> str:
     """
     outline = Outline(schedule, updates)
     warm = 0 if outline.warmup is None else outline.warmup.length
-    peak, start, final = plain(float(f"{outline.peak:.12g}")), plain(schedule(0)), schedule(updates)
+    peak, final = plain(float(f"{outline.peak:.12g}")), schedule(updates)
     final_text = plain(float(f"{final:.12g}"))
     warmup = f", warmup={warm}" if warm else ""
     ends = f", final={final_text}" if final > 0 and final < outline.peak else ""
@@ -49,7 +49,8 @@ def like(policy: str, schedule: Schedule, updates: int) -> str:
         case "constant":
             return f"constant({peak}).warmup({warm})" if warm else f"constant({peak})"
         case "one_cycle":
-            return f"one_cycle({peak}, total={updates}, warmup={warm or third}, final={final_text})"
+            up = min(warm or third, updates - 1)
+            return f"one_cycle({peak}, total={updates}, warmup={up}, final={final_text})"
         case "inverse_sqrt":
             return f"inverse_sqrt({peak}, warmup={warm or max(1, updates // 20)})"
         case "cosine_restarts":
@@ -63,7 +64,7 @@ def like(policy: str, schedule: Schedule, updates: int) -> str:
         case "triangular":
             return f"triangular({plain(float(f'{outline.peak / 10:.6g}'))}, {peak}, up={max(1, updates // 4)})"
         case "knots":
-            middle = plain(float(f"{schedule(updates // 2):.4g}"))
-            points = [(0, start), (max(warm, 1), peak), (updates // 2, middle), (updates, final_text)]
+            places = sorted({0, warm, (warm + updates) // 2, updates})
+            points = [(at, plain(float(f"{schedule(at):.4g}"))) for at in places]
             return f"knots([{', '.join(f'[{at}, {value}]' for at, value in points)}])"
     raise ValueError(f"policy must be one of {', '.join(POLICIES)}, got {shown(policy)}{nearest(policy, POLICIES)}")

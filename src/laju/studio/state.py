@@ -99,7 +99,7 @@ class State:
             elif name in content:
                 raise StateError(f"the link says {name!r} twice")
             else:
-                content[name] = value == "1" if name == "log" and value in "01" else _whole(name, value)
+                content[name] = value == "1" if name == "log" and value in "01" else _value(name, value)
         if lines:
             content["schedules"] = lines
         return State.of(content)
@@ -228,8 +228,8 @@ _TITLES = {
 }  # fmt: skip
 
 
-def _whole(name: str, value: str) -> int | str:
-    if name in ("axis", "optimizer", "log"):
+def _value(name: str, value: str) -> int | str:
+    if name not in ("active", "against", *COUNTS):
         return value
     if not value.isascii() or not value.isdigit() or len(value) > 16:
         raise StateError(f"{name} must be a whole number, got {shown(value)}")

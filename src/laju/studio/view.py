@@ -31,7 +31,7 @@ POINTS = 1600
 """Points of a curve on the page, about two for each pixel of its width."""
 
 _FEW, _EDGES, _ALL = 1 << 14, 400, 1 << 22
-"""All values are computed of a run of few updates, and of a longer run with many boundaries; otherwise a grid and the boundaries."""
+"""Every value is computed of a run of few updates, and of a longer run with many boundaries; else a grid and the boundaries."""
 
 _ENDLESS = 1000
 """Updates shown of a schedule without an end, where nothing else says how long the run is."""

@@ -44,10 +44,10 @@ class Chart {
     for (const curve of content.curves) this.curve(layer, curve);
     for (const dots of content.dots || []) this.dots(layer, dots);
     this.cursor = draw(layer, "line", { class: "cursor", y1: this.top, y2: this.bottom, visibility: "hidden" });
-    // Handles stay: one may be under the pointer, or have the focus.
-    const handles = svg.querySelector("g.handles");
-    clear(svg, layer);
-    if (handles) svg.append(handles);
+    // Handles stay where they are: one may be under the pointer, or have the focus.
+    this.layer?.remove();
+    this.layer = layer;
+    svg.prepend(layer);
   }
 
   axes(layer, { x, y, updates }) {

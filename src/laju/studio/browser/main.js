@@ -86,7 +86,9 @@ class Studio {
   paint() {
     const { answer } = this;
     if (!answer) return;
-    const axes = this.dragged?.axes || { updates: answer.updates, x: answer.x, y: answer.y }; // which stay under the pointer
+    // Axes stay under the pointer, and where no text can be read.
+    if (answer.lines.some((line) => line.updates)) this.axes = { updates: answer.updates, x: answer.x, y: answer.y };
+    const axes = this.dragged?.axes || this.axes || { updates: answer.updates, x: answer.x, y: answer.y };
     this.drawn = answer.lines.map((line, i) => {
       const curve = line.updates ? line : this.good.get(i);
       return curve && !this.schedules.hidden.has(i) ? { ...curve, label: line.label, stale: !line.updates, color: i, main: i === answer.state.active } : null;
@@ -143,7 +145,7 @@ class Studio {
     this.change({ schedules, active, against: moved(this.state.against) });
   }
   typed(i, text) {
-    if (/^https?:\/\/\S+#\S+$/.test(text.trim())) { // a link that was pasted
+    if (/^https?:\/\/[^#\s]+#.+$/.test(text.trim())) { // a link that was pasted
       this.typing = false;
       this.act("link", { link: text });
       return;

@@ -1,0 +1,286 @@
+"""The studio in a real browser, Debian's Chromium driven by Playwright: by mouse, by keyboard, by links."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("uvicorn", reason="needs the extra studio, which `make setup` installs")
+
+import laju
+from laju.studio.desk import Desk
+from laju.studio.server import Studio
+
+pytestmark = pytest.mark.slow
+MEANT = laju.cosine(0.1, total=1000, warmup=100)
+LOG = "step,lr,loss\n" + "".join(f"{t},{MEANT(2 * t)!r},{2 + 1 / t}\n" for t in range(10, 500, 10))
+"""A log of a run whose scheduler is stepped twice in each update."""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    api = pytest.importorskip("playwright.sync_api", reason="needs playwright, which `make setup` installs")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("there is no Chromium here: apt install chromium")
+    api.expect.set_options(timeout=60_000)
+    with api.sync_playwright() as playwright:
+        # No sandbox: Chromium has none for root, as whom containers run.
+        opened = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def studio() -> Iterator[Studio]:
+    started = Studio(Desk(), 0).start()
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def visit(browser: Any, studio: Studio) -> Iterator[Callable[..., Any]]:
+    """Opens the studio; at the end nothing may have been asked of the outside, and nothing may have gone wrong."""
+    contexts, troubles = [], []
+
+    def visit(fragment: str = "", width: int = 1280, **options: Any) -> Any:
+        context = browser.new_context(viewport={"width": width, "height": 900}, **options)
+        contexts.append(context)
+        context.set_default_timeout(60_000)
+        page, own = context.new_page(), (f"http://127.0.0.1:{studio.port}/", "blob:", "data:")
+        page.on("request", lambda request: request.url.startswith(own) or troubles.append(f"request: {request.url}"))
+        page.on("pageerror", lambda error: troubles.append(f"error: {error}"))
+        page.on("dialog", lambda dialog: (troubles.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+        page.goto(f"{studio.address}#{fragment}")
+        page.wait_for_selector("g.handle")
+        return page
+
+    yield visit
+    for context in contexts:
+        context.close()
+    studio.desk.held.clear()
+    assert troubles == []
+
+
+def expect(thing: Any) -> Any:
+    from playwright.sync_api import expect as playwright_expect
+
+    return playwright_expect(thing)
+
+
+def text_of(page: Any, i: int = 0) -> Any:
+    return page.get_by_label(f"text of schedule {i + 1}")
+
+
+def handle(page: Any, name: str) -> Any:
+    return page.get_by_role("slider", name=name, exact=True)
+
+
+def drag(page: Any, name: str, by: tuple[float, float]) -> None:
+    box = handle(page, name).locator(".knob").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + by[0] / 2, y + by[1] / 2)
+    page.mouse.move(x + by[0], y + by[1])
+    page.mouse.up()
+
+
+def place(page: Any, name: str, at: float) -> float:
+    """Pixels from a handle to an update, by the handles at both ends of the axis."""
+    left, right, here = (
+        handle(page, n).locator(".knob").bounding_box()["x"] for n in ("start", "total and final", name)
+    )
+    return left + (right - left) * at / 1000 - here
+
+
+def test_a_dragged_handle_changes_the_text_and_the_link_and_undo_takes_it_back(visit) -> None:
+    page = visit("s=cosine(0.3, total=1000, warmup=50)")
+    drag(page, "warmup and peak", (place(page, "warmup and peak", 200), 0))
+    expect(text_of(page)).to_have_value(re.compile(r"cosine\(0\.\d+, total=1000, warmup=(19|20)\d\)"))
+    dragged = text_of(page).input_value()
+    expect(page).to_have_url(re.compile(re.escape(dragged.replace(" ", "%20"))))
+    assert "token" not in page.url
+    expect(page.get_by_label("warmup", exact=True)).to_have_value(re.search(r"warmup=(\d+)", dragged)[1])
+    page.get_by_role("button", name="Undo").click()
+    expect(text_of(page)).to_have_value("cosine(0.3, total=1000, warmup=50)")
+    page.keyboard.press("Control+y")
+    expect(text_of(page)).to_have_value(dragged)
+    # The link opens the same page again, in a second window of the same browser as well.
+    second = page.context.new_page()
+    second.goto(page.url)
+    expect(text_of(second)).to_have_value(dragged)
+
+
+def test_typing_moves_the_curve_and_a_text_that_is_wrong_half_way_keeps_the_last_curve(visit) -> None:
+    page = visit("s=cosine(0.3, total=1000, warmup=50)")
+    before = page.locator("path.curve").get_attribute("d")
+    text_of(page).fill("cosine(0.3, total=1000, warmup=500)")
+    expect(page.locator("path.curve")).not_to_have_attribute("d", before)
+    after = page.locator("path.curve").get_attribute("d")
+    text_of(page).fill("cosine(0.3, totl=1000")
+    expect(page.locator("#wrong-0")).to_contain_text("^")
+    assert page.locator("path.curve.stale").get_attribute("d") == after
+    text_of(page).fill("cosin(0.3, total=1000)")
+    expect(page.locator("#wrong-0")).to_contain_text("did you mean 'cosine'?")
+    text_of(page).fill("cosine(0.3, total=1000, warmup=50)")
+    expect(page.locator("path.curve")).to_have_attribute("d", before)
+    expect(page.locator("#wrong-0")).to_be_hidden()
+
+
+def test_the_keyboard_alone_moves_handles_changes_tabs_and_reads_values(visit) -> None:
+    page = visit("s=cosine(0.3, total=1000, warmup=50)")
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.getAttribute('aria-label')") == "warmup and peak":
+            break
+    page.keyboard.press("ArrowRight")
+    expect(text_of(page)).to_have_value("cosine(0.3, total=1000, warmup=51)")
+    page.keyboard.press("Shift+ArrowUp")
+    expect(text_of(page)).to_have_value("cosine(0.31, total=1000, warmup=51)")
+    expect(handle(page, "warmup and peak")).to_be_focused()
+    assert "warmup 51 and peak 0.31" in handle(page, "warmup and peak").get_attribute("aria-valuetext")
+    page.locator("#tab-findings").focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#panel-code")).to_be_visible()
+    page.locator("#reader").focus()
+    page.keyboard.press("End")
+    expect(page.locator("#readout")).to_contain_text("update 999")
+
+
+def test_the_fix_of_a_finding_is_applied_by_a_click(visit) -> None:
+    page = visit("s=cosine(0.3, total=1000, warmup=50)&updates=800")
+    finding = page.locator("article", has_text="LAJU005")
+    expect(finding).to_contain_text("the run has 800 updates, the schedule 1,000")
+    fix = finding.locator("code").last.inner_text()
+    finding.get_by_role("button", name="Apply fix").click()
+    expect(text_of(page)).to_have_value(fix)
+    expect(page.locator("article", has_text="LAJU005")).to_have_count(0)
+
+
+def test_find_the_wsd_that_ends_where_this_cosine_ends(visit) -> None:
+    page = visit("s=cosine(0.3, total=1000, warmup=50)")
+    page.get_by_label("New schedule").select_option("wsd")
+    page.get_by_role("button", name="Add").click()
+    expect(text_of(page, 1)).to_have_value("wsd(0.3, total=1000, cooldown=200, warmup=50)")
+    expect(page.locator("#difference")).to_be_visible()
+    drag(page, "total and final", (-150, 0))
+    expect(text_of(page, 1)).not_to_have_value("wsd(0.3, total=1000, cooldown=200, warmup=50)")
+    drag(page, "total and final", (149, 0))  # near the cosine's end, to which the handle goes
+    expect(text_of(page, 1)).to_have_value(re.compile(r"wsd\(0\.3, total=1000, "))
+
+
+def test_a_dropped_log_says_its_formula_and_why_it_is_wrong(visit, tmp_path: Path) -> None:
+    page = visit(f"s={MEANT}")
+    (tmp_path / "run <b>1<_b>.csv").write_text(LOG)
+    page.locator("#file").set_input_files(tmp_path / "run <b>1<_b>.csv")
+    panel = page.locator("#panel-logs")
+    expect(panel).to_contain_text("every update is counted 2 times")
+    expect(panel).to_contain_text("run <b>1<_b>.csv")  # a name, not markup
+    expect(panel).to_contain_text("cosine(0.1, total=500, warmup=50)")
+    expect(panel.locator("tbody tr")).to_have_count(2)
+    assert page.locator("#curves g.dots circle").count() > 20
+    panel.get_by_role("button", name="Show this schedule").click()
+    expect(text_of(page, 1)).to_have_value("cosine(0.1, total=500, warmup=50)")
+    expect(panel).to_contain_text("As meant")
+    # By a drop, a log that is none; the message says so.
+    page.evaluate(
+        """() => { const data = new DataTransfer(); data.items.add(new File(['nothing'], 'x.csv'));
+        window.dispatchEvent(new DragEvent('drop', { dataTransfer: data, bubbles: true, cancelable: true })); }"""
+    )
+    expect(page.locator("#message")).to_contain_text("x.csv")
+    # A file that is too large is refused by its size.
+    page.evaluate(
+        """() => { const file = new File(['a'], 'big.csv'); Object.defineProperty(file, 'size', { value: 2 ** 30 });
+        file.stream = file.arrayBuffer = file.text = () => { throw new Error('read'); };
+        const event = new DragEvent('drop', { bubbles: true, cancelable: true });
+        Object.defineProperty(event, 'dataTransfer', { value: { types: ['Files'], files: [file] } }); window.dispatchEvent(event); }"""
+    )
+    expect(page.locator("#message")).to_contain_text("big.csv has 1,024 MB, and the page takes 64 MB")
+    page.locator("#tab-forecast").click()
+    expect(page.locator("#forecast-told")).to_contain_text("ends at")
+
+
+def test_give_me_the_optax_code_and_it_runs(visit, tmp_path: Path) -> None:
+    pytest.importorskip("optax")
+    page = visit("s=cosine(0.3, total=20, warmup=5)", permissions=["clipboard-read", "clipboard-write"])
+    page.get_by_role("tab", name="Code").click()
+    page.get_by_role("tab", name="optax").click()
+    expect(page.locator("#code")).to_contain_text("import optax")
+    page.get_by_role("button", name="Copy code").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    code = page.evaluate("navigator.clipboard.readText()")
+    (tmp_path / "program.py").write_text(
+        f"{code}\nimport json\nprint(json.dumps([float(schedule(t)) for t in range(21)]))\n"
+    )
+    done = subprocess.run([sys.executable, "program.py"], cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    values = json.loads(done.stdout.splitlines()[-1])
+    assert values == pytest.approx(laju.cosine(0.3, total=20, warmup=5).values(21).tolist(), abs=1e-7)
+    for name, words in (
+        ("Lightning", '"interval": "step"'),
+        ("Keras", "keras"),
+        ("MXNet", "mxnet"),
+        ("timm", "timm"),
+        ("YAML", "lr_scheduler"),
+    ):
+        page.get_by_role("tab", name=name, exact=True).click()
+        expect(page.locator("#code")).to_contain_text(words)
+
+
+def test_a_pasted_link_opens_and_one_that_was_tampered_with_is_refused(visit, studio: Studio) -> None:
+    page = visit("s=constant(0.1)&colour=red")
+    expect(page.locator("#message")).to_contain_text("This link was refused: the state has an unknown part 'colour'")
+    expect(text_of(page)).to_have_value("cosine(0.3, total=1000, warmup=50)")  # and the page works
+    text_of(page).fill("http://127.0.0.1:9/#s=linear(0.2,%200,%20total=30)&n=of a friend")
+    expect(text_of(page)).to_have_value("linear(0.2, 0, total=30)")
+    expect(page.get_by_label("name of schedule 1")).to_have_value("of a friend")
+    stranger = page.context.browser.new_context().new_page()  # who has never had the token
+    stranger.goto(page.url)
+    expect(stranger.locator("#why")).to_contain_text("opens at the address that laju studio printed")
+    stranger.context.close()
+
+
+def test_a_run_in_epochs_and_tokens_has_axes_in_epochs_and_tokens(visit) -> None:
+    page = visit("s=cosine(0.3, total=20, warmup=5).per('epoch')&samples=60000&batch=256&epochs=30")
+    expect(page.locator("#run-told")).to_have_text("7,050 updates are shown.")
+    page.get_by_label("Axis").select_option("epochs")
+    expect(page.locator("#curves text.unit")).to_have_text("epochs")
+    page.get_by_label("Axis").select_option("tokens")
+    expect(page.locator("#run-error")).to_contain_text("tokens per sample")
+    page.get_by_label("tokens per sample").fill("1000")
+    page.get_by_label("tokens per sample").blur()
+    expect(page.locator("#curves text.unit")).to_have_text("tokens")
+    page.get_by_label("epochs", exact=True).fill("-3")
+    page.get_by_label("epochs", exact=True).blur()
+    expect(page.locator("#run-error")).to_contain_text("epochs must be a whole number, got -3")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 768, 1280, 2560])
+def test_nothing_is_wider_than_the_window(visit, width: int, scheme: str) -> None:
+    page = visit(
+        "s=cosine(0.3, total=1000, warmup=50)&s=wsd(0.3, total=1000, cooldown=200)&against=1",
+        width,
+        color_scheme=scheme,
+    )
+    for name in ("findings", "code", "logs", "forecast"):
+        page.locator(f"#tab-{name}").click()
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
+
+
+def test_exports_are_saved_as_files(visit, tmp_path: Path) -> None:
+    page = visit("s=cosine(0.3, total=1000, warmup=50)")
+    for button, begins in (("PNG", b"\x89PNG"), ("SVG", b"<?xml"), ("Text", b"cosine(0.3, total=1000, warmup=50)\n")):
+        with page.expect_download() as saved:
+            page.get_by_role("button", name=button, exact=True).click()
+        saved.value.save_as(tmp_path / button)
+        assert (tmp_path / button).read_bytes().startswith(begins)
