@@ -202,7 +202,8 @@ def test_a_dropped_log_says_its_formula_and_why_it_is_wrong(visit, tmp_path: Pat
         """() => { const file = new File(['a'], 'big.csv'); Object.defineProperty(file, 'size', { value: 2 ** 30 });
         file.stream = file.arrayBuffer = file.text = () => { throw new Error('read'); };
         const event = new DragEvent('drop', { bubbles: true, cancelable: true });
-        Object.defineProperty(event, 'dataTransfer', { value: { types: ['Files'], files: [file] } }); window.dispatchEvent(event); }"""
+        Object.defineProperty(event, 'dataTransfer', { value: { types: ['Files'], files: [file] } });
+        window.dispatchEvent(event); }"""
     )
     expect(page.locator("#message")).to_contain_text("big.csv has 1,024 MB, and the page takes 64 MB")
     page.locator("#tab-forecast").click()

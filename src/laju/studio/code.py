@@ -1,4 +1,4 @@
-"""The active schedule as a program for each system, by `laju.dialects.convert`."""
+"""The active schedule as a program for each system, by `laju.convert`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import textwrap
 from functools import lru_cache
 from typing import Any
 
+from laju.convert import convert
+from laju.convert.report import Conversion, facts
+from laju.convert.writers.configurations import TITLES
 from laju.core.checks import nearest, shown
 from laju.core.schedule import Schedule
 from laju.core.units import RunPlan
-from laju.dialects.convert import convert
-from laju.dialects.convert_report import Conversion, facts
-from laju.dialects.writers.configurations import TITLES
 
 TABS = {
     "torch": "torch", "lightning": "Lightning", "transformers": "Transformers", "optax": "optax", "keras": "Keras",
