@@ -7,6 +7,7 @@ where nothing is. A row is one verb's; a verb without rows fails both tests.
 from __future__ import annotations
 
 import re
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,12 +50,22 @@ def write_files(folder: Path) -> None:
     (folder / "empty.csv").touch()
     (folder / "picture.csv").write_bytes(bytes(range(256)))
     (folder / "folder").mkdir()
+    for update in (
+        100,
+        200,
+        300,
+    ):  # safetensors files of one number, by hand: a bare environment has no package for them
+        head = b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+        content = len(head).to_bytes(8, "little") + head + struct.pack("<f", update)
+        (folder / f"step{update}.safetensors").write_bytes(content)
     (folder / "file").touch()
 
 
 PLOT, DRAW = ("plotext", "plot"), ("matplotlib", "plot")
 LAB, TUNE, FIT = ("sqlalchemy", "lab"), ("rich", "tune"), ("scipy", "forecast")
 SHOWN = ("rich", "lab")
+MERGE = ("torch", "average")
+CHECKPOINTS = "step100.safetensors step200.safetensors step300.safetensors"
 TINY = "--epochs 1 --seeds 1 --jobs 1"
 UNKNOWN = "unknown policy 'cosin'; did you mean 'cosine'?"
 EXTRA = "Got unexpected extra argument"
@@ -188,6 +199,27 @@ ROWS = [
     Row("diagnose a.csv b.csv", 2, EXTRA),
     Row("diagnose a.csv --meant 'linear(0.1, 0, total=100)' --nothing", 2, NO_SUCH),
     *(Row(f"diagnose '{name}.csv' --meant 0.1", 2, "") for name in STRANGE),
+    # --- average
+    Row("average", 2, "Missing argument 'CHECKPOINT...'"),
+    Row("average step100.safetensors", 2, "Missing option '--like'"),
+    Row(f"average {CHECKPOINTS} --like 'linear(1, 0, total=200)'", 0, "checkpoint", MERGE),
+    Row(f"average {CHECKPOINTS} --like ema:0.99 --out merged.safetensors --json", 0, "{", MERGE),
+    Row(
+        f"average {CHECKPOINTS} --like latest:9", 2, "count must be at most the number of checkpoints, 3, got 9", MERGE
+    ),
+    Row(f"average {CHECKPOINTS} --like tail:400", 2, "length must be at most the 300 updates of the run", MERGE),
+    Row(f"average {CHECKPOINTS} --like 'linear(1, 0, total=300)'", 2, "off by up to 33% of the trunk's", MERGE),
+    Row(f"average {CHECKPOINTS} --like latest:2 --out step100.safetensors", 2, "--out must not be one of the", MERGE),
+    Row(f"average {CHECKPOINTS} --like latest:2 --out merged.pt", 2, "--out must end with .safetensors", MERGE),
+    Row(f"average {CHECKPOINTS} --like latest:2 --at 1,2", 2, "--at must have the update of each checkpoint", MERGE),
+    Row(f"average {CHECKPOINTS} --like latest:2 --at one --json", 2, "{"),
+    Row(f"average {CHECKPOINTS} --like latst:2", 2, "did you mean 'latest'?"),
+    Row(f"average {CHECKPOINTS} --like 'cosin(1)'", 2, UNKNOWN),
+    Row(f"average {CHECKPOINTS} --like latest:2 --trunk 'cosin(1)'", 2, UNKNOWN),
+    Row("average nowhere.pt --like latest:1", 2, "there is no file 'nowhere.pt'", MERGE),
+    Row("average folder --like latest:1", 2, "folder must hold one file of weights", MERGE),
+    Row("average picture.csv --like latest:1", 2, "picture.csv is no torch file", MERGE),
+    Row("average empty.csv --like latest:1", 2, "empty.csv is no torch file", MERGE),
     # --- compare
     Row("compare", 2, "Missing argument 'SCHEDULE...'"),
     Row(f"compare 0.1 {TINY}", 0, "1 trial", LAB),

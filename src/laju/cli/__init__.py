@@ -21,6 +21,7 @@ VERBS = {
     "convert": "Turn another system's schedule into code for a third, and say what changes.",
     "recognise": "Say which schedule has the rates of a log.",
     "diagnose": "Say why the rates of a log are not those that were meant.",
+    "average": "Merge checkpoints of a run in place of a cooldown that was not trained.",
     "compare": "Train a task with several schedules and seeds, and report which is best.",
     "chapter": "Train the chapter's schedules, and print its published figures beside yours.",
     "find": "Find which learning rates of a task are worth a try: a range test.",
