@@ -5,7 +5,8 @@
         return powers(lr, gamma, abs(step_size))
 
 The declared function takes the system's own arguments, checks every argument by its annotation and returns a `SystemSchedule`:
-the schedule, the call that made the schedule, and the system's own rule, by which composite schedulers know their parts.
+the schedule, the call that made the schedule, and the system's own rule, by which composite schedulers know their parts. An
+argument outside its annotation is an error that names the argument and the reason; docstrings have the other errors alone.
 """
 
 from __future__ import annotations

@@ -51,9 +51,6 @@ def WarmupLR(
         warmup_num_steps: W; a W of 1 is taken for 2.
         warmup_type: "log" or "linear"; DeepSpeed takes any other text for "log", with a warning.
 
-    Raises:
-        DialectError: a length that is not above 0, which DeepSpeed refuses.
-
     >>> WarmupLR(1.0, warmup_num_steps=4, warmup_type="linear").values(7)
     array([0.  , 0.  , 0.25, 0.5 , 0.75, 1.  , 1.  ])
     """
@@ -79,9 +76,6 @@ def WarmupDecayLR(
         warmup_max_lr: the peak, whatever the optimizer's rate.
         warmup_num_steps: W; a W of 1 is taken for 2.
         warmup_type: "log" or "linear"; DeepSpeed takes any other text for "log", with a warning.
-
-    Raises:
-        DialectError: a length that is not above 0, which DeepSpeed refuses.
 
     >>> WarmupDecayLR(6, 0.0, 1.0, 2, "linear").values(9)
     array([0.  , 0.  , 0.5 , 1.  , 0.75, 0.5 , 0.25, 0.  , 0.  ])
@@ -112,9 +106,6 @@ def WarmupCosineLR(
         cos_min_ratio: the share that is left.
         warmup_type: "log" or "linear"; DeepSpeed takes any other text for "log", with a warning.
 
-    Raises:
-        DialectError: a length that is not above 0, which DeepSpeed refuses.
-
     >>> WarmupCosineLR(1.0, 6, warmup_num_steps=2, cos_min_ratio=0.0, warmup_type="linear").values(8).round(3)
     array([0.   , 0.   , 0.5  , 0.854, 0.5  , 0.146, 0.   , 0.   ])
     """
@@ -141,9 +132,6 @@ def LRRangeTest(
         lr_range_test_step_size: updates in which the rate grows by step_rate times the first rate.
         lr_range_test_step_rate: that growth.
         lr_range_test_staircase: the whole growth at once.
-
-    Raises:
-        DialectError: a size that is not above 0, which DeepSpeed refuses.
 
     >>> LRRangeTest(0.1, 2, 1.0).values(5)
     array([0.1 , 0.15, 0.2 , 0.25, 0.3 ])

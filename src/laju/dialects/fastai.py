@@ -155,9 +155,6 @@ def combine_scheds(
     >>> combine_scheds([0.5, 0.5], [SchedNo(1.0, 0.0), SchedLin(1.0, 0.0)], n_iter=8).values(9)
     array([1.  , 1.  , 1.  , 1.  , 1.  , 0.75, 0.5 , 0.25, 0.  ])
     """
-    for name, value in (("pcts", pcts), ("scheds", scheds)):
-        if isinstance(value, str) or not isinstance(value, Sequence):
-            raise TypeError(f"{name} must be a list, got {shown(value)}")
     curves = [curve_of(f"scheds[{i}]", s, "fastai") for i, s in enumerate(scheds)]
     return _made(_combined(list(pcts), curves, n_epoch, n_iter), n_epoch, n_iter)
 

@@ -20,11 +20,11 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from laju.core import limits
 from laju.core.algebra import Chain, Product, Sum
-from laju.core.checks import number, shown, whole
+from laju.core.checks import whole
 from laju.core.pieces import Constant, Exponential, Power, Ramp
 from laju.core.schedule import Schedule
 from laju.dialects import _detectron2
@@ -96,9 +96,6 @@ def ExponentialParamScheduler(start_value: float, decay: Above0, *, max_iter: in
         start_value: at `where` 0.
         decay: the factor of the whole run, above 0.
         max_iter: as for `ConstantParamScheduler`.
-
-    Raises:
-        ValueError: a decay that is not above 0; for a negative decay fvcore's values are complex.
 
     >>> ExponentialParamScheduler(2.0, 0.25, max_iter=2).values(4)
     array([2.  , 1.  , 0.5 , 0.25])
@@ -192,12 +189,10 @@ def MultiStepParamScheduler(
         width = math.ceil(num_updates / float(len(levels)))  # type: ignore[operator]
         at = [width * (i + 1) for i in range(len(levels) - 1)]
     else:
-        if isinstance(milestones, str) or not isinstance(milestones, Sequence):
-            raise TypeError(f"milestones must be a list such as [30, 60], got {shown(milestones)}")
         wanted = len(levels) - (num_updates is not None)
         if len(milestones) != wanted:
             raise DialectError(f"milestones must be {wanted} for {len(levels)} values, got {len(milestones)}")
-        at = [number(f"milestones[{i}]", m) for i, m in enumerate(milestones)]  # type: ignore[misc]
+        at = list(milestones)
     if num_updates is None:
         num_updates, at = at[-1], at[:-1]
     n = num_updates
@@ -276,8 +271,8 @@ def StepWithFixedGammaParamScheduler(
 @SYSTEM.declare
 def CompositeParamScheduler(
     schedulers: Sequence[Schedule],
-    lengths: Sequence[float],
-    interval_scaling: Sequence[str],
+    lengths: Sequence[From0],
+    interval_scaling: Sequence[Literal["rescaled", "fixed"]],
     *,
     max_iter: int | None = None,
 ) -> Schedule | Made:
@@ -299,8 +294,6 @@ def CompositeParamScheduler(
     >>> CompositeParamScheduler(parts, [0.5, 0.5], ["rescaled", "rescaled"], max_iter=8).values(9).round(3)
     array([0.4  , 0.4  , 0.4  , 0.4  , 0.4  , 0.341, 0.2  , 0.059, 0.   ])
     """
-    if isinstance(schedulers, str) or not isinstance(schedulers, Sequence):
-        raise TypeError(f"schedulers must be a list of schedules, got {shown(schedulers)}")
     curves = [curve_of(f"schedulers[{i}]", s, "fvcore") for i, s in enumerate(schedulers)]
     return _made(_composite(curves, lengths, interval_scaling), max_iter)
 
@@ -309,7 +302,7 @@ def CompositeParamScheduler(
 def WarmupParamScheduler(
     scheduler: Schedule,
     warmup_factor: float,
-    warmup_length: float,
+    warmup_length: Annotated[float, real(least=0, most=1)],
     warmup_method: Literal["linear", "constant"] = "linear",
     rescale_interval: bool = False,
     *,
@@ -337,14 +330,7 @@ def WarmupParamScheduler(
     length = warmup_length
     start = warmup_factor * curve.at(0.0)
     end = curve.at(0.0 if rescale_interval else length)
-    if warmup_method == "constant":
-        warmup = ConstantParamScheduler(start)
-    elif warmup_method == "linear":
-        warmup = LinearParamScheduler(start, end)
-    else:
-        raise DialectError(
-            f"warmup_method must be 'linear' or 'constant', as Detectron2 asks, got {shown(warmup_method)}"
-        )
+    warmup = ConstantParamScheduler(start) if warmup_method == "constant" else LinearParamScheduler(start, end)
     scaling = ["rescaled", "rescaled" if rescale_interval else "fixed"]
     both = [curve_of("warmup", warmup, "fvcore"), curve]
     return _made(_composite(both, [length, 1 - length], scaling), max_iter)
@@ -382,12 +368,10 @@ def _past_end(name: str, where: float) -> DialectError:
     return DialectError(f"fvcore's {name} raises at a progress of {where:g}, past its end")
 
 
-def _levels(values: Any) -> list[float]:
-    if isinstance(values, str) or not isinstance(values, Sequence):
-        raise TypeError(f"values must be a list such as [0.1, 0.01], got {shown(values)}")
+def _levels(values: Sequence[float]) -> list[float]:
     if not values:
         raise DialectError("values must hold at least one, got none")
-    return [number(f"values[{i}]", v) for i, v in enumerate(values)]
+    return list(values)
 
 
 def _line(start: float, change: float, n: int) -> Schedule:
@@ -419,11 +403,7 @@ def _stairs(levels: list[float], index: Callable[[float], int], edges: list[floa
 
 
 def _composite(curves: list[Curve], lengths: Sequence[float], scaling: Sequence[str]) -> Curve:
-    if isinstance(lengths, str) or not isinstance(lengths, Sequence):
-        raise TypeError(f"lengths must be a list such as [0.3, 0.7], got {shown(lengths)}")
-    if isinstance(scaling, str) or not isinstance(scaling, Sequence):
-        raise TypeError(f'interval_scaling must be a list such as ["rescaled", "fixed"], got {shown(scaling)}')
-    shares = [number(f"lengths[{i}]", share, least=0) for i, share in enumerate(lengths)]
+    shares = list(lengths)
     if len(curves) != len(shares) or not curves:
         raise DialectError(
             f"schedulers and lengths must be equally many, at least one, got {len(curves)} and {len(shares)}"
@@ -432,11 +412,6 @@ def _composite(curves: list[Curve], lengths: Sequence[float], scaling: Sequence[
         raise DialectError(f"lengths must have a sum of 1, as fvcore asks, got {sum(shares):g}")
     if sum(shares) != 1.0:
         shares[-1] = 1.0 - sum(shares[:-1])
-    for i, kind in enumerate(scaling):
-        if kind not in ("rescaled", "fixed"):
-            raise DialectError(
-                f"interval_scaling[{i}] must be 'rescaled' or 'fixed', as fvcore asks, got {shown(kind)}"
-            )
     if len(scaling) < len(curves):
         raise DialectError(f"interval_scaling must be one for each of {len(curves)} schedulers, got {len(scaling)}")
     totals = [shares[0]]

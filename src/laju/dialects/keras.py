@@ -71,9 +71,6 @@ def ExponentialDecay(
         decay_rate: the factor, not negative.
         staircase: the whole fall at once.
 
-    Raises:
-        DialectError: decay_steps that are not above 0, which Keras refuses; a negative rate, whose powers do not exist.
-
     >>> ExponentialDecay(0.1, 10, 0.5)(20)
     0.025
     """
@@ -127,10 +124,6 @@ def PolynomialDecay(
         power: of the decay; 0 leaves the first value.
         cycle: begin again at every multiple of decay_steps, lower and with a longer way down.
 
-    Raises:
-        DialectError: decay_steps that are not above 0, which Keras refuses; a negative power, with which the last value is
-            infinite.
-
     >>> PolynomialDecay(1.0, 4, 0.0).values(6)
     array([1.  , 0.75, 0.5 , 0.25, 0.  , 0.  ])
     """
@@ -157,9 +150,6 @@ def InverseTimeDecay(
     staircase: bool = False,
 ) -> Schedule:
     """initial/(1 + rate·t/steps), or with a staircase initial/(1 + rate·⌊t/steps⌋), without end.
-
-    Raises:
-        DialectError: decay_steps that are not above 0, which Keras refuses; a negative rate, which divides by zero on the way.
 
     >>> InverseTimeDecay(1.0, 1, 1.0).values(3).round(3)
     array([1.   , 0.5  , 0.333])
@@ -189,9 +179,6 @@ def CosineDecay(
         warmup_target: the peak; None for no warmup.
         warmup_steps: updates of the warmup.
 
-    Raises:
-        DialectError: decay_steps that are not above 0, which Keras refuses.
-
     >>> CosineDecay(0.0, 4, warmup_target=1.0, warmup_steps=2).values(8).round(3)
     array([0.   , 0.5  , 1.   , 0.854, 0.5  , 0.146, 0.   , 0.   ])
     """
@@ -220,10 +207,6 @@ def CosineDecayRestarts(
             cycles are laid out up to update 10⁹.
         m_mul: ratio of the heights; with 0 nothing is left after the first cycle.
         alpha: the share that is left at the end of each.
-
-    Raises:
-        DialectError: first_decay_steps that are not above 0, which Keras refuses; a t_mul below 1, whose cycles come to an end;
-            a negative m_mul.
 
     Source: Loshchilov and Hutter, arXiv 1608.03983.
 

@@ -171,9 +171,6 @@ def ExponentialLR(
         gamma: γ; 0 and negative factors are MMEngine's too.
         window: see `ConstantLR`.
 
-    Raises:
-        DialectError: an `end` that is not after `begin`.
-
     >>> ExponentialLR(0.8, gamma=0.5, begin=1, end=4).values(6)
     array([0.8, 0.8, 0.4, 0.2, 0.2, 0.2])
     """
@@ -245,9 +242,6 @@ def MultiStepLR(
         milestones: steps from `begin`, in any order.
         gamma: γ.
         window: see `ConstantLR`.
-
-    Raises:
-        DialectError: an `end` that is not after `begin`.
 
     >>> MultiStepLR(0.8, [2, 3], gamma=0.5, begin=1).values(5)
     array([0.8, 0.8, 0.8, 0.4, 0.2])

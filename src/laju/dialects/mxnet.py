@@ -218,13 +218,7 @@ def CosineScheduler(
 
 def asked_by(counts: Any, raw: Schedule) -> Schedule:
     """A scheduler's values at MXNet's counts 0, 1, 2, … as a schedule of updates 0, 1, 2, …"""
-    return raw.shift(-1) if _first(counts) else raw
-
-
-def _first(counts: Any) -> int:
-    if counts not in ("trainer", "raw"):
-        raise DialectError(f"counts must be 'trainer' (from 1) or 'raw' (from 0), got {shown(counts)}")
-    return int(counts == "trainer")
+    return raw.shift(-1) if counts == "trainer" else raw
 
 
 class _Warmup:
@@ -239,8 +233,6 @@ class _Warmup:
             )
         if self.steps < 0:
             raise DialectError(f"warmup_steps must be at least 0, as MXNet asks, got {self.steps}")
-        if warmup_mode not in ("linear", "constant"):
-            raise DialectError(f"warmup_mode must be 'linear' or 'constant', as MXNet asks, got {shown(warmup_mode)}")
 
     def then(self, decay: Schedule, counts: Any) -> Schedule:
         """The warmup, and then a decay that counts from its end."""

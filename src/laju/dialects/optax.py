@@ -67,9 +67,6 @@ def polynomial_schedule(
         transition_steps: T; a T that is not above 0 leaves init for ever.
         transition_begin: B; a negative B is taken for 0.
 
-    Raises:
-        DialectError: a negative power, with which the last value is infinite.
-
     >>> polynomial_schedule(1.0, 0.0, 2, 4, transition_begin=1).values(7)
     array([1.    , 1.    , 0.5625, 0.25  , 0.0625, 0.    , 0.    ])
     """
@@ -158,9 +155,6 @@ def exponential_decay(
         staircase: whole powers only.
         end_value: the least value for a rate below 1, else the largest, of the first value, too.
 
-    Raises:
-        DialectError: a negative rate, whose powers do not exist.
-
     >>> exponential_decay(1.0, 2, 0.25, staircase=True, end_value=0.1).values(6)
     array([1.  , 1.  , 0.25, 0.25, 0.1 , 0.1 ])
     """
@@ -186,9 +180,6 @@ def cosine_decay_schedule(
 ) -> Schedule:
     """init·((1 - α)·((1 + cos πt/T)/2)^exponent + α) until T, then α·init.
 
-    Raises:
-        DialectError: decay_steps not above 0, which optax refuses; a negative exponent.
-
     >>> cosine_decay_schedule(1.0, 4, alpha=0.1).values(6).round(3)
     array([1.   , 0.868, 0.55 , 0.232, 0.1  , 0.1  ])
     """
@@ -211,9 +202,6 @@ def linear_onecycle_schedule(
     """From peak/div up to the peak, down to peak/div, and on to peak/(div·final_div), each linearly.
 
     Boundaries are ⌊pct·steps⌋. Of two boundaries that fall together the later scale alone counts.
-
-    Raises:
-        DialectError: transition_steps not above 0, which optax refuses.
 
     Source: Smith and Topin, arXiv 1708.07120.
 
@@ -239,9 +227,6 @@ def cosine_onecycle_schedule(
     final_div_factor: Divisor = 1e4,
 ) -> Schedule:
     """From peak/div up to the peak in ⌊pct_start·steps⌋ updates, then down to peak/(div·final_div), each by half a cosine.
-
-    Raises:
-        DialectError: transition_steps not above 0, which optax refuses.
 
     Source: Smith and Topin, arXiv 1708.07120.
 
@@ -300,9 +285,6 @@ def warmup_exponential_decay_schedule(
     end_value: float | None = None,
 ) -> Schedule:
     """Linearly from init to the peak, then `exponential_decay`, whose lengths are counted from the end of the warmup.
-
-    Raises:
-        DialectError: as `exponential_decay`.
 
     >>> warmup_exponential_decay_schedule(0.0, 1.0, 2, 1, 0.5).values(5)
     array([0.  , 0.5 , 1.  , 0.5 , 0.25])

@@ -83,9 +83,6 @@ def CosineLRScheduler(
         t_in_epochs: counts are epochs, not updates; no effect on the values.
         k_decay: k (Zhang and Li, arXiv 2004.05909).
 
-    Raises:
-        DialectError: a t_initial that is not above 0 or a negative lr_min, which timm asserts; a k_decay that is not above 0.
-
     >>> CosineLRScheduler(1.0, 4, warmup_t=2).values(6).round(3)
     array([0.   , 0.5  , 0.5  , 0.146, 0.   , 0.   ])
     """

@@ -141,9 +141,6 @@ def StepLR(lr: Rate, step_size: NotZero, gamma: float = 0.1) -> Schedule | Made:
         step_size: steps between two drops.
         gamma: γ; 0 and negative factors are torch's too.
 
-    Raises:
-        DialectError: a step size of 0, by which torch divides.
-
     >>> StepLR(0.1, step_size=30)(60)
     0.001...
     """
@@ -427,9 +424,6 @@ def CosineAnnealingWarmRestarts(lr: Rate, T_0: Int1, T_mult: Int1 = 1, eta_min: 
         T_mult: ratio of the lengths of successive cycles, a whole number.
         eta_min: the bottom.
 
-    Raises:
-        DialectError: a `T_0` or `T_mult` that is no int of at least 1.
-
     >>> CosineAnnealingWarmRestarts(0.1, T_0=2, T_mult=2).values(6).round(3)
     array([0.1  , 0.05 , 0.1  , 0.085, 0.05 , 0.015])
     """
@@ -483,9 +477,6 @@ def CyclicLR(
         scale_fn: not taken, as a function has no text.
         scale_mode: the argument of `scale_fn`; no effect here.
         cycle_momentum, base_momentum, max_momentum: torch also cycles the momentum against the rate, by default; ignored here.
-
-    Raises:
-        DialectError: another mode, a `scale_fn`, or lengths that make no cycle in torch.
 
     >>> CyclicLR(0.1, 0.5, step_size_up=2, cycle_momentum=False).values(5)
     array([0.1, 0.3, 0.5, 0.3, 0.1])
@@ -635,9 +626,6 @@ def SWALR(
         swa_lr: the rate at t = anneal_epochs and ever after.
         anneal_epochs: steps on the way; with 0 the rate is changed as soon as the scheduler is made.
         anneal_strategy: "cos" or "linear".
-
-    Raises:
-        DialectError: another strategy, or a number of epochs that is no int of at least 0.
 
     >>> SWALR(0.1, swa_lr=0.05, anneal_epochs=4, anneal_strategy="linear").values(5)
     array([0.1   , 0.0875, 0.075 , 0.0625, 0.05  ])

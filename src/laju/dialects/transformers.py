@@ -138,9 +138,6 @@ def get_cosine_with_hard_restarts_schedule_with_warmup(
         num_training_steps: N.
         num_cycles: how many; a part of a cycle is cut off at N.
 
-    Raises:
-        DialectError: a negative num_cycles, with which Transformers' cosine runs backwards.
-
     >>> get_cosine_with_hard_restarts_schedule_with_warmup(1.0, 0, 8, 2).values(10).round(3)
     array([1.   , 0.854, 0.5  , 0.146, 1.   , 0.854, 0.5  , 0.146, 0.   , 0.   ])
     """
