@@ -1,1 +1,1 @@
-"""Programs of users as trials: what the program imports, the task that starts the program, and the engine between the two."""
+"""Users' programs as trials: the module that a program imports, the task that starts the program, and the engine in between."""

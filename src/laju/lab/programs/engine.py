@@ -1,7 +1,7 @@
 """Trials that are whole programs, see `laju.lab.Program`: started, followed, ended, and gone on with after a kill.
 
-The folder of a trial has all that is known of it: `trial.json`, which the program reads; `records.jsonl` and `checkpoints/`,
-which it writes by `laju.lab.trial`; what it printed, in `output.txt` and `errors.txt`; and `outcome.json` when it is done.
+The folder of a trial holds its complete state: `trial.json`, which the program reads; `records.jsonl` and `checkpoints/`,
+written by the program through `laju.lab.trial`; its printed text, in `output.txt` and `errors.txt`; and finally `outcome.json`.
 """
 
 from __future__ import annotations
@@ -47,19 +47,19 @@ OUTPUT, ERRORS, OUTCOME = "output.txt", "errors.txt", "outcome.json"
 ATTEMPTS = 3
 """Times that a program is started which something kills with SIGKILL, as the system does where memory ends."""
 _PATIENCE = 30.0
-"""Seconds to wait for another process that has the trial's folder, such as what is left of a run that was killed."""
+"""Seconds to wait for another process in the trial's folder, such as the remains of a run that was killed."""
 _EVERY = 0.1
 _LINES = 20
 
 
 def train(trial: Trial, report: Report | None = None) -> Outcome:
-    """Run the program of one trial, from its latest checkpoint if there is one, and return its records.
+    """Run the program of a trial, from its latest checkpoint if there is a checkpoint, and return its records.
 
-    A trial that is finished already, by what its folder says, is not run again.
+    A trial that is already finished, according to its folder, is not run again.
 
     Args:
-        trial: what to run; its task is a `Program`.
-        report: is called with every record as it is made, those before the checkpoint included.
+        trial: the trial to run; its task is a `Program`.
+        report: is called with every new record, and first with the records before the checkpoint.
 
     Raises:
         ProgramError: the program cannot be started, failed, ended before its last update, or reported nothing; its script was
@@ -116,7 +116,7 @@ def _nobody(record: Record) -> None:
 
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[IO[bytes]]:
-    """Have a trial's folder for oneself, by a file that stays locked while this process or the launcher has it open."""
+    """Hold a trial's folder alone, by a file that stays locked while this process or the launcher has the file open."""
     until = time.monotonic() + _PATIENCE
     with (folder / LOCK).open("ab") as lock:
         while True:
@@ -146,7 +146,7 @@ def _kept(folder: Path) -> Outcome | None:
 
 
 def _describe(trial: Trial, task: Program, folder: Path) -> None:
-    """Write what the program has to know."""
+    """Write the file that describes the trial to the program."""
     content = {
         "task": task.name,
         "schedule": _portable(trial),
@@ -169,7 +169,7 @@ def _write(path: Path, content: Any) -> None:
 
 
 class _Run:
-    """One start of a program."""
+    """A single start of a program."""
 
     def __init__(self, task: Program, folder: Path, lock: IO[bytes], report: Report) -> None:
         self.task, self.folder, self.lock, self.report = task, folder, lock, report
@@ -201,13 +201,13 @@ class _Run:
                 diverged_at = self._listen()
         finally:
             try:
-                process.stdin.close()  # which asks it to end the program
+                process.stdin.close()  # the launcher then ends the program
             except BrokenPipeError:
                 pass
             finally:
                 try:
                     process.wait()
-                except BaseException:  # a second Ctrl-C; the program is killed with it
+                except BaseException:  # a second Ctrl-C; the program is killed with the launcher
                     process.kill()
                     process.wait()
                     raise
@@ -234,7 +234,7 @@ class _Run:
         beside = os.path.dirname(sys.executable)
         environment = os.environ | {"PATH": os.pathsep.join((beside, os.environ.get("PATH", os.defpath)))}
         environment |= dict(self.task.env) | {VARIABLE: str(path), LAUNCHED: "1"}
-        # A program starts with the threads that it asks for, and alone: this process may be one of several.
+        # A program starts with its own number of threads, and one program at a time: this process may be one of several.
         for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
             if name not in dict(self.task.env):
                 environment.pop(name, None)
@@ -248,7 +248,7 @@ class _Run:
         }
 
     def _listen(self) -> int | None:
-        """Pass on what is new; the update, counted from 0, of a loss that is not finite."""
+        """Pass on new records; return the update, counted from 0, of a loss that is not finite."""
         for line in self.reader.read():
             if "start" in line:
                 for earlier in self.reader.lines:
@@ -287,7 +287,7 @@ class _Run:
         return Outcome(collapsed, tuple(as_record(line) for line in lines), lines[-1]["seconds"])
 
     def error(self, how: str) -> ProgramError:
-        """It, with the last lines that the program wrote."""
+        """The error, with the last lines that the program wrote."""
         said: list[str] = []
         for name in (ERRORS, OUTPUT):
             with contextlib.suppress(FileNotFoundError), (self.folder / name).open("rb") as file:
@@ -300,7 +300,7 @@ class _Run:
 
 
 def _found(word: str, environment: dict[str, str], cwd: Path) -> str:
-    """The program that a word names there; with a folder in it, seen from `cwd`."""
+    """The path of the program that a word names; a word with a folder is relative to `cwd`."""
     if os.path.dirname(word):
         return str(cwd / word)
     return shutil.which(word, path=environment["PATH"]) or word

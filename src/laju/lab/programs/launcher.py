@@ -1,8 +1,8 @@
-"""A process between the lab and a program: runs it, and ends it with all that it has started, in every case.
+"""A process between the lab and a program: runs the program, and ends the program with all its children, in every case.
 
-Run by its path, with the standard library alone. It ends the program when its standard input ends, which the system closes even
-if the process at the other end is killed. On Linux processes whose parent has ended are handed to it, so that it finds them as
-well; and the program is killed if this process is.
+Run by its path, with the standard library alone. The launcher ends the program when its standard input ends, which the system
+closes even if the process at the far end is killed. On Linux, processes whose parent has ended become children of the launcher,
+which so finds these as well; and the program is killed if the launcher is.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def main() -> None:
 
 
 def _first_line() -> bytes:
-    """Without a buffer, so that what `select` says of the input is so."""
+    """The first line of the input, read without a buffer, so that `select` stays right about the rest of the input."""
     line = b""
     while not line.endswith(b"\n"):
         part = os.read(0, 65536)
@@ -88,7 +88,7 @@ def _first_line() -> bytes:
 
 
 def _reaped(pid: int) -> int | None:
-    """Take note of every process that has ended; how that one did, if it is among them."""
+    """Reap every process that has ended; return the exit status of the program, if the program is among these."""
     status = None
     while True:
         try:
@@ -102,7 +102,7 @@ def _reaped(pid: int) -> int | None:
 
 
 def _end(pid: int, status: int | None, grace: float) -> int | None:
-    """End the program and all that it has started: politely, and after `grace` seconds by force."""
+    """End the program and all its children: politely, and after `grace` seconds by force."""
     until = time.monotonic() + grace
     _signal(pid, status is not None, signal.SIGTERM)
     while True:
@@ -140,7 +140,7 @@ def _left(pid: int) -> list[int]:
 
 
 def _signal(pid: int, ended: bool, number: signal.Signals) -> None:
-    """To the program's group; by force, or when the program itself has ended, also to what has left the group."""
+    """Signal the program's group; by force, or after the program itself has ended, also processes that have left the group."""
     with contextlib.suppress(OSError):
         os.killpg(pid, number)
     if LINUX and (ended or number == signal.SIGKILL):

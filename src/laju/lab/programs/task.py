@@ -1,4 +1,4 @@
-"""A task that is a whole program: the lab starts it for every trial, and it says how training goes."""
+"""A task that is a whole program: the lab starts the program for every trial, and the program reports the training."""
 
 from __future__ import annotations
 
@@ -19,36 +19,37 @@ if TYPE_CHECKING:
     import torch
 
 READ_WHOLE = 16 * 2**20
-"""Bytes of a file in the command up to which its content counts; of a larger one, its size."""
+"""The most bytes of a file in the command up to which its content counts; for a larger file, its size counts."""
 
 
 class ProgramError(ChildProcessError):
-    """A program that failed; the message says how, what it wrote last, and where all that it wrote is kept."""
+    """A program that failed; the message has the reason, the last lines of output, and the folder with all output."""
 
 
 class Program(Task):
-    """A training program of one's own, in any framework, as what schedules are compared on.
+    """A user's training program, in any framework, as the task on which schedules are compared.
 
-    Each trial starts the command. In it, `laju.lab.trial()` gives the schedule and the seed, and takes reports and checkpoints;
-    the program has a model, an optimizer and data of its own. A program that was killed goes on from its latest checkpoint.
+    Each trial starts the command. In the program, `laju.lab.trial()` gives the schedule and the seed, and takes reports and
+    checkpoints; the program has a model, an optimizer and data of its own. A program that was killed goes on from its latest
+    checkpoint.
 
     Args:
-        command: words, or one text that is split as a shell does. `python`, `torchrun` and the like are those beside the Python
-            that runs the lab, if there are such. "{trial}" stands for the path of the trial's file, for what starts a program
-            without passing the environment on: "… python train.py --laju-trial {trial}".
+        command: words, or a text that is split as by a shell. `python`, `torchrun` and the like are taken from beside the Python
+            that runs the lab, if present. "{trial}" stands for the path of the trial's file, for launchers that do not pass the
+            environment on: "… python train.py --laju-trial {trial}".
         samples: training examples in an epoch.
         batch_size: examples in an update, over all of its processes, unless the user says otherwise.
-        name: what the task is called; by default after the script.
+        name: of the task; by default after the script.
         every: updates between checkpoints, or such as "1 epoch" or "10%".
-        checkpoints: further updates, or such lengths from the beginning, after which to save one.
-        classes: of labels, each as frequent as the others; says the loss and the accuracy of guessing, at which a trial has
+        checkpoints: further updates, or such lengths from the beginning, for a checkpoint.
+        classes: of labels, all equally frequent; gives the loss and the accuracy of guessing, at which a trial has
             "collapsed".
-        chance_loss: the loss of guessing, where `classes` does not say it.
+        chance_loss: the loss of guessing, where `classes` does not give that loss.
         folder: has a folder for every trial, by its fingerprint.
         cwd: where the command runs.
-        env: environment variables for the command, beside those of the lab.
-        keep: leave the last checkpoint of a finished trial where it is.
-        grace: seconds between asking a program to end (SIGTERM) and killing it.
+        env: environment variables for the command, in addition to the lab's.
+        keep: leave the last checkpoint of a finished trial in place.
+        grace: seconds between the request to end (SIGTERM) and the kill.
 
     Raises:
         ValueError: an empty command, or a number that cannot be used.
@@ -128,7 +129,7 @@ class Program(Task):
         return found
 
     def _hash(self) -> str:
-        """What `fingerprint` is now, when the files in the command may have changed."""
+        """The fingerprint now, after a possible change of the files in the command."""
         digest = hashlib.sha256()
         what = {
             "command": self.command,
@@ -176,9 +177,9 @@ class Program(Task):
     def fingerprint(self) -> str:
         """SHA-256, in hexadecimal, over the command, the name, the samples, the figures of guessing, and files of the command.
 
-        Those are the files that a word of the command names, as it stands, after an `=`, or as a module after `-m`: scripts and
-        configurations, so that a trial of a changed script is another trial. Their content counts; of one above 16 MiB the
-        size. Modules that a script imports, data, and `env` are not looked at: give another `name` when you change them.
+        A file counts if a word of the command names the file: as the whole word, after an `=`, or as a module after `-m`. These
+        are scripts and configurations, so that a changed script gives another trial. The content of a file counts; above 16 MiB,
+        the size. Modules that a script imports, data, and `env` do not count: give another `name` after a change of these.
         """
         return self._fingerprint
 

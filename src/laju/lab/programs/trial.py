@@ -1,7 +1,7 @@
-"""What a training program calls that is itself a trial: its schedule and seed, its reports, its checkpoints.
+"""The interface of a training program that is itself a trial: its schedule and seed, its reports, its checkpoints.
 
-Of any framework, or none. A trial's folder has `trial.json`, which says what to do, `records.jsonl`, and `checkpoints/`; all are
-written so that a kill at any moment leaves them whole.
+The program may use any framework, or none. A trial's folder has `trial.json`, which describes the trial, `records.jsonl`, and
+`checkpoints/`; all files stay whole if the program is killed at any moment.
 """
 
 from __future__ import annotations
@@ -54,15 +54,15 @@ def trial(
     every: int | str | None = None,
     folder: str | os.PathLike[str] | None = None,
 ) -> ProgramTrial:
-    """The trial that this program is, as the lab that started it says; by hand, the one that the arguments describe.
+    """The trial of this program, as given by the lab that started the program; by hand, the trial that the arguments describe.
 
     The lab names a file in the environment variable LAJU_TRIAL, or after `--laju-trial` on the command line, which is then taken
-    out of `sys.argv`. The arguments do not count there, so that one script serves for both. Called again, it is the same trial.
+    out of `sys.argv`. The arguments do not count there, so the same script serves for both. Every call returns the same trial.
 
     Args:
         schedule: by hand, a schedule, its text, or a number for a constant.
         seed, epochs, batch_size: by hand, of the run.
-        samples: by hand, training examples in an epoch; with `batch_size` they turn a schedule in epochs into one in updates.
+        samples: by hand, training examples in an epoch; `batch_size` and `samples` turn a schedule in epochs into updates.
         every: by hand, updates between checkpoints, or such as "1 epoch".
         folder: by hand, keeps records and checkpoints, so that a second run goes on from the latest; records are printed anyway.
 
@@ -116,7 +116,7 @@ _made: dict[Path, ProgramTrial] = {}
 
 
 def _argument() -> str | None:
-    """What follows `--laju-trial`, which is taken out so that a parser of the program's own does not trip over it."""
+    """The word after `--laju-trial`; option and word are taken out of `sys.argv`, for the program's own parser."""
     for i, word in enumerate(sys.argv):
         if word == OPTION:
             if i + 1 == len(sys.argv):
@@ -127,7 +127,7 @@ def _argument() -> str | None:
             found = sys.argv.pop(i).partition("=")[2]
         else:
             continue
-        os.environ[VARIABLE] = found  # for a second call, and for processes that this one starts
+        os.environ[VARIABLE] = found  # for a second call, and for processes that this process starts
         return found
     return None
 
@@ -164,12 +164,12 @@ def stated_updates(
 class ProgramTrial:
     """A program's own trial, from `laju.lab.trial()`.
 
-    Where several processes train together, as under torchrun and Accelerate, each makes one. Only the first, whose RANK is 0,
-    reports and saves; for the others these do nothing.
+    Where several processes train together, as under torchrun and Accelerate, each makes a `ProgramTrial`. Only the first, whose
+    RANK is 0, reports and saves; in all others `report` and `save` do nothing.
 
     Attributes:
         schedule: of the learning rate; in updates, where the length of an epoch is known.
-        seed, epochs, batch_size: of the run. `batch_size` is the examples of one update, over all processes.
+        seed, epochs, batch_size: of the run. `batch_size` is the examples in an update, over all processes.
         plan: the run that says how long an epoch is; None by hand without `samples`.
         checkpoints: the completed updates after which to save.
     """
@@ -206,7 +206,7 @@ class ProgramTrial:
 
     @property
     def folder(self) -> Path:
-        """A folder of the trial's own, the same one after a kill; by hand without `folder` one that is new in every run."""
+        """A folder of the trial's own, the same after a kill; by hand without `folder`, a new folder in every run."""
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="laju-trial-"))
         return self._folder
@@ -222,21 +222,21 @@ class ProgramTrial:
         rate: Any = None,
         test_loss: Any = None,
     ) -> None:
-        """Tell how training goes. It is kept before this returns.
+        """Report the state of training. The report is on disk before this method returns.
 
-        A `train_loss` that is not finite ends the trial as diverged. What an earlier attempt reported of later updates than this
-        one began at is replaced.
+        A `train_loss` that is not finite ends the trial as diverged. Reports of an earlier attempt about updates after the start of
+        this attempt are replaced.
 
         Args:
             update: completed updates, more with every report.
-            train_loss: such as its mean since the epoch began; a number, or a tensor of one.
+            train_loss: such as its mean since the epoch began; a number, or a tensor with a single number.
             epoch: passes over the data so far; found from `update` where the length of an epoch is known.
             train_accuracy, test_accuracy: shares in [0, 1]. The lab compares by the test accuracy of the last report.
             rate: of the last update; the schedule's by default.
             test_loss: the mean over all test examples.
 
         Raises:
-            ValueError: an update that is not later than the one before or beyond the run, or an accuracy outside [0, 1].
+            ValueError: an update that is not after the last update or is beyond the run, or an accuracy outside [0, 1].
         """
         if not self.first:
             return
@@ -276,12 +276,12 @@ class ProgramTrial:
         return update in self._stated
 
     def save(self, update: int, write: Callable[[Path], Any]) -> None:
-        """Save a checkpoint that is there as a whole or not at all; the one before goes when it is.
+        """Save a checkpoint as a whole or not at all; the checkpoint before is removed afterwards.
 
         Args:
             update: completed updates.
             write: is given a path, and makes a file or a folder there with all that the training needs to go on: model,
-                optimizer, random generators, what a running mean has summed up.
+                optimizer, random generators, the sums of running means.
 
         Raises:
             FileNotFoundError: `write` made nothing at the path.
@@ -325,13 +325,13 @@ class ProgramTrial:
 
 
 def latest(place: Path) -> Checkpoint | None:
-    """The latest whole checkpoint in a folder of them."""
+    """The latest whole checkpoint in a folder of checkpoints."""
     found = (
         [path for path in place.iterdir() if path.stem.isdigit() and path.suffix in ("", ".old")]
         if place.is_dir()
         else []
     )
-    # `.old` is what `save` put aside for a new one of the same update, and is whole, too.
+    # `save` puts a checkpoint aside as `.old` before a new checkpoint of the same update; `.old` is whole, too.
     best = max(found, key=lambda path: (int(path.stem), path.suffix == ""), default=None)
     return None if best is None else Checkpoint(int(best.stem), best)
 
@@ -382,13 +382,13 @@ def _line(content: dict[str, Any]) -> str:
 
 
 class Log:
-    """A file of JSON lines to which only is added: records, and before those of every attempt the update that it begins at."""
+    """An append-only file of JSON lines: the records of every attempt, preceded by the update at which the attempt begins."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def append(self, content: dict[str, Any]) -> None:
-        """Write a line and wait until it is on the disk."""
+        """Write a line and wait until the line is on the disk."""
         line = json.dumps(content).encode() + b"\n"
         with self.path.open("a+b") as file:
             size = file.seek(0, os.SEEK_END)
@@ -402,7 +402,7 @@ class Log:
 
 
 class Reader:
-    """Follows a log that grows: `lines` are the records that count so far, those of an attempt in the place of earlier ones."""
+    """Follows a log that grows: `lines` are the valid records so far, where a new attempt replaces records of earlier attempts."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -410,7 +410,7 @@ class Reader:
         self.lines: list[dict[str, Any]] = []
 
     def read(self) -> list[dict[str, Any]]:
-        """What was added since the last call, including starts; a line that is not complete yet is left for the next."""
+        """The lines added since the last call, including starts; an incomplete line is left for the next call."""
         try:
             with self.path.open("rb") as file:
                 file.seek(self.offset)
@@ -451,11 +451,11 @@ def as_record(line: dict[str, Any]) -> Record:
     return Record(**content, test_loss=line.get("test_loss"))  # which an earlier laju did not write
 
 
-# --- the one that started it -------------------------------------------------------------------------------------------
+# --- the process that started the program --------------------------------------------------------------------------
 
 
 def _watch(lock: Path) -> None:
-    """End this process when the one that launched the program is gone, which holds the lock for as long as it lives."""
+    """End this process when the launcher of the program is gone; the launcher holds the lock as long as the launcher lives."""
 
     def watch() -> None:
         while is_held(lock):

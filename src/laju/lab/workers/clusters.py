@@ -1,7 +1,7 @@
-"""Clusters by name and address, and how a job travels to a machine that has neither this one's files nor its modules.
+"""Clusters by name and address, and the transfer of a job to a machine without the files and modules of this machine.
 
-What is sent is pickled here, not by the cluster's own means, so that it is the same on every one: arrays apart from the rest, so
-that they are neither copied nor pickled, and modules that are not installed, such as a file beside the script, as what they hold.
+A job is pickled here, not by the cluster's own means, so that the job is the same on every cluster: arrays apart from the rest,
+neither copied nor pickled, and modules that are not installed, such as a file beside the script, by value.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ _VALID = "ray, ray://HOST:PORT, dask or dask://HOST:PORT"
 
 @dataclass(frozen=True)
 class Address:
-    """Which cluster, and what a trial takes of it.
+    """A cluster, and the resources that a trial takes.
 
     Args:
         kind: "ray" or "dask".
-        where: "HOST:PORT"; None for the one that is at hand.
-        cores: of a node, for one trial.
-        gpus: of a node, for one trial; a part of one is fine.
+        where: "HOST:PORT"; None for the cluster at hand.
+        cores: of a node, for a single trial.
+        gpus: of a node, for a single trial; may be a fraction.
     """
 
     kind: str
@@ -55,10 +55,10 @@ class Address:
 
     @classmethod
     def parse(cls, text: str) -> Address:
-        """Read `ray`, `dask`, or one with an address, with options after a `?`.
+        """Read `ray`, `dask`, or either with an address, with options after a `?`.
 
         Raises:
-            ValueError: another cluster, a host without a name, a port that is none, an unknown option or value.
+            ValueError: another cluster, a host without a name, an invalid port, an unknown option or value.
 
         >>> Address.parse("ray://head.local:10001?gpus=0.5")
         Address(kind='ray', where='head.local:10001', cores=1, gpus=0.5)
@@ -111,10 +111,10 @@ def _options(kind: str, query: str, text: str) -> dict[str, float]:
 
 
 def cluster(on: str, most: int | None = None) -> Callable[[], Place]:
-    """What makes the place for `--on`; the cluster is asked only then.
+    """The maker of the place for `--on`; the cluster is contacted only when the maker is called.
 
     Args:
-        on: as `Address.parse` reads it.
+        on: in the form that `Address.parse` reads.
         most: so many jobs at once; by default as many as there is room for.
 
     Raises:
@@ -133,7 +133,7 @@ def cluster(on: str, most: int | None = None) -> Callable[[], Place]:
 
 @dataclass(frozen=True, eq=False)
 class Parcel:
-    """A value on its way: what is pickled of it, and its arrays, which a cluster shares between the workers of a node."""
+    """A value in transit: its pickled part, and its arrays, which a cluster shares between the workers of a node."""
 
     name: str
     content: bytes
@@ -142,7 +142,7 @@ class Parcel:
     def get(self) -> Any:
         """The value; unpacked once in a process. Its arrays may be read-only."""
         if self.name not in _unpacked:
-            _unpacked.clear()  # the one of an earlier run, with its data
+            _unpacked.clear()  # the parcel of an earlier run, with its data
             _unpacked[self.name] = pickle.loads(self.content, buffers=self.arrays)
         return _unpacked[self.name]
 
@@ -154,7 +154,7 @@ def pack(value: Any) -> Parcel:
     """A value for other machines.
 
     Raises:
-        TypeError: it holds something that lives in this process alone, such as an open file.
+        TypeError: the value holds an object of this process alone, such as an open file.
     """
     buffers: list[pickle.PickleBuffer] = []
     content = _pickled(value, buffers)
@@ -163,7 +163,7 @@ def pack(value: Any) -> Parcel:
 
 @dataclass(frozen=True)
 class _Shared:
-    """Stands for a shared value in a job's arguments; the cluster hands it over beside them."""
+    """The placeholder of a shared value in a job's arguments; the cluster passes the value separately."""
 
     number: int
 
@@ -180,7 +180,7 @@ class Call:
         """A job whose arguments of the type `shared` stand for parcels.
 
         Raises:
-            TypeError: it cannot be pickled.
+            TypeError: the job cannot be pickled.
         """
         beside = tuple(a for a in arguments if isinstance(a, shared))
         sent = tuple(_Shared(beside.index(a)) if isinstance(a, shared) else a for a in arguments)
@@ -191,7 +191,7 @@ _one_at_a_time = threading.Lock()
 
 
 def run(content: bytes, version: str, *parcels: Parcel) -> Any:
-    """What a worker does: the job, one at a time in a process, since training sets what belongs to the whole process."""
+    """Run a job in a worker, a single job at a time in a process, since training sets state of the whole process."""
     if version != laju.__version__:
         raise RuntimeError(
             f"this worker has laju {laju.__version__}, the program that sends trials {version}; install the same on all"
@@ -202,7 +202,7 @@ def run(content: bytes, version: str, *parcels: Parcel) -> Any:
 
 
 def explained(error: BaseException, kind: str) -> BaseException:
-    """An error of a job as the driver raises it: that laju is not installed there, or the error itself."""
+    """The error of a job for the driver to raise: that laju is not installed there, or the original error."""
     cause: BaseException | None = error
     while cause is not None:
         if "No module named 'laju" in str(cause):
@@ -224,7 +224,7 @@ def _pickled(value: Any, buffers: list[pickle.PickleBuffer] | None) -> bytes:
         with _local_modules_by_value():
             return _dumped(value, buffers)
     except (TypeError, AttributeError, pickle.PicklingError):
-        # Something beside what is needed, such as a lock in a module; by reference it may do, where the module is.
+        # An object beside the needed value, such as a lock in a module; by reference the object may do, where the module is.
         if buffers is not None:
             buffers.clear()
     try:
@@ -255,7 +255,7 @@ def _cached_property(function: Callable[[Any], Any], name: str) -> functools.cac
 
 @contextmanager
 def _local_modules_by_value() -> Iterator[None]:
-    """Modules that no package brought, such as a file beside the script, travel as what they hold."""
+    """Modules that no package brought, such as a file beside the script, are sent by value."""
     import cloudpickle
 
     already = cloudpickle.list_registry_pickle_by_value()

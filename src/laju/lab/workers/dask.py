@@ -1,7 +1,7 @@
-"""Dask: jobs are tasks of a `distributed` scheduler, or of one on this machine.
+"""Dask: jobs are tasks of a `distributed` scheduler, or of a scheduler on this machine.
 
-A worker process trains one trial at a time, since training sets what belongs to the whole process, such as torch's random state.
-So a cluster has as many places as worker processes, however many threads they have.
+A worker process trains a single trial at a time, since training sets state of the whole process, such as torch's random state.
+So a cluster has as many places as worker processes, regardless of their threads.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _LOCAL = "local"
 
 @dataclass(eq=False)
 class _Scattered:
-    """A value on the workers. It is kept here, too: if all workers that have it are lost, it is sent again."""
+    """A value on the workers. A copy is kept here: if all workers with the value are lost, the value is sent again."""
 
     parcel: Parcel
     future: Any = None
@@ -46,10 +46,10 @@ class DaskPlace:
     """A Dask cluster.
 
     Args:
-        address: "tcp://HOST:PORT" of a scheduler; None for one of this machine, with a worker process for each core, which lasts
-            until the program ends.
-        most: so many jobs at once; by default as many as there are workers, which are counted again as they come and go.
-        gpus: for one job; workers must have been started with `--resources GPU=1`.
+        address: "tcp://HOST:PORT" of a scheduler; None for a scheduler on this machine, with a worker process for each core,
+            which lasts until the program ends.
+        most: the most jobs at once; by default the number of workers, which is counted again as workers come and go.
+        gpus: for each job; workers must have been started with `--resources GPU=1`.
 
     Raises:
         ConnectionError: there is no scheduler at the address, or no worker.
@@ -139,11 +139,11 @@ class DaskPlace:
         if kill and self._flying:
             flying = list(self._flying.values())
             self._flying.clear()
-            with contextlib.suppress(Exception):  # the scheduler may be what was lost
+            with contextlib.suppress(Exception):  # the scheduler may be the part that was lost
                 self._end(flying)
 
     def _end(self, jobs: list[Any]) -> None:
-        """A task that runs goes on when it is cancelled, so its worker is started anew."""
+        """End jobs. A running task goes on when cancelled, so its worker is restarted."""
         keys = {job.key for job in jobs}
         processing = self._client.processing()
         workers = [worker for worker, theirs in processing.items() if keys & {str(key) for key in theirs}]
@@ -183,7 +183,7 @@ def _client(address: str | None, most: int | None) -> Any:
                 "on='dask' starts processes that load this script again: put what it does under "
                 "if __name__ == '__main__':"
             )
-        # Deaf to Ctrl-C, as are the workers that it starts later. A job whose worker dies is lost at once: the driver counts.
+        # Deaf to Ctrl-C, with all later workers. A job whose worker dies is lost at once: the driver counts losses.
         with sheltered(), dask.config.set({"distributed.scheduler.allowed-failures": 0}):
             local = LocalCluster(  # type: ignore[no-untyped-call]
                 n_workers=most or cores(), threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL

@@ -12,9 +12,9 @@ from laju.lab.trials.progress import Channel, Running
 
 
 class Display(Protocol):
-    """Someone who watches: `compare` calls these methods as trials run, `running` in a thread of its own.
+    """A display of running trials: `compare` calls these methods as trials run, `running` in a thread of its own.
 
-    `planned` says how many updates will be made, and how many it would be without shared prefixes. `running` is given the trials
+    `planned` gets the number of updates to make, and the number without shared prefixes. `running` gets the trials
     that run now, each with all records so far; a trial without news is the same object as before.
     """
 

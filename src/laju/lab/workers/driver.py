@@ -1,7 +1,7 @@
-"""The driver: keeps jobs running wherever they run, and alone writes the store.
+"""The driver: keeps jobs running at any place, and alone writes the store.
 
 A finished trial is stored at once. A job whose worker is lost runs again; a job that is lost again and again, or exceeds the time
-limit, is left out and reported at the end, so that one bad trial does not stop the rest.
+limit, is left out and reported at the end, so that a bad trial does not stop the rest.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from laju.lab.workers.interrupts import Interrupts
 from laju.lab.workers.job import Job, Work, work
 from laju.lab.workers.prefixes import Key, Stretch, plan, resumed, updates
 
-_LOOK = 1.0  # seconds between two looks at what other programs have finished
+_LOOK = 1.0  # seconds between two checks for trials that another program has finished
 _LOCK = "lock"  # of the folder of a live run
-_YOUNG = 3600.0  # seconds after which a folder without a lock is one that was left behind
+_YOUNG = 3600.0  # seconds after which a folder without a lock is taken as left behind
 
 ATTEMPTS = 3
 """A job whose worker is lost runs again, the last time alone, in case there was too little memory for several."""
@@ -43,10 +43,10 @@ class Where:
     """Where and how trials run.
 
     Args:
-        jobs: so many at once; one runs in this process.
+        jobs: the most jobs at once; a single job runs in this process.
         share_prefixes: trials that agree up to an update are trained once up to there.
-        time_limit: seconds that a job may take, after which it is ended.
-        stack: trials at once in a stack, of those with other numerics than the default; by default as many as fit.
+        time_limit: the most seconds for a job; the job is then ended.
+        stack: trials in a stack, for trials with numerics other than the default; by default as many as fit.
         cluster: makes the place on a cluster, instead of this machine.
     """
 
@@ -75,7 +75,7 @@ class TrialsLost(RuntimeError):
 
 @dataclass
 class _Flight:
-    """A job that runs, or waits for it."""
+    """A job that runs, or waits to run."""
 
     stretch: Stretch
     rank: tuple[int, ...]
@@ -91,7 +91,7 @@ class Driver:
 
     Args:
         trials: different ones, by (display name, seed).
-        finished: told every outcome as it comes, once it is in the store.
+        finished: is called with every outcome, once the outcome is in the store.
         kept: keeps outcomes and branch points.
     """
 
@@ -106,7 +106,7 @@ class Driver:
     _told: set[str] = field(default_factory=set, init=False)
 
     def run(self) -> None:
-        """Train all; those that came to no end are in `reasons` afterwards."""
+        """Train all; afterwards, trials without an outcome are in `reasons`."""
         if not self.trials:
             return
         with ExitStack() as stack:
@@ -155,7 +155,7 @@ class Driver:
             self.display.planned(updates(flight.stretch for flight in ready), separately)
         flying: dict[Future[Any], _Flight] = {}
         shared = place.share(Work.of(self.trials, with_data=place.remote))
-        elsewhere: dict[Key, Trial] = {}  # what other programs that use the store are training
+        elsewhere: dict[Key, Trial] = {}  # trials that another program with the same store is training
         looked = -math.inf
 
         while ready or flying or elsewhere:
@@ -184,7 +184,7 @@ class Driver:
             done, _ = wait(flying, timeout=patience, return_when=FIRST_COMPLETED)
             landed: list[tuple[_Flight, Any]] = []
             for future in done:
-                if future not in flying:  # it was lost together with another one
+                if future not in flying:  # the future was lost together with another
                     continue
                 flight = flying.pop(future)
                 error = future.exception()
@@ -209,7 +209,7 @@ class Driver:
                 if place.together:
                     ready += [other for f, other in flying.items() if not f.done()]
                     flying = {f: other for f, other in flying.items() if f.done()}
-            # What follows begins before anything is written, so that workers do not wait for the disk.
+            # New jobs begin before anything is written, so that workers do not wait for the disk.
             ready += self._land_all(landed, rank)
 
     def _job(self, flight: _Flight, folder: Path | None) -> Job:
@@ -222,13 +222,13 @@ class Driver:
         start = flight.start
         if isinstance(start, str):
             with self.interrupts.held():
-                # It may have given way to others meanwhile; then everything before is trained again.
+                # The branch point may have been evicted meanwhile; then everything before is trained again.
                 start = self.kept.branch_point(start)
         fingerprint = self.trials[key].fingerprint
         return Job((key,), (fingerprint,), name, folder, start, stretch.stop, keep=bool(stretch.then))
 
     def _land_all(self, landed: list[tuple[_Flight, Any]], rank: Callable[[Stretch], Any]) -> list[_Flight]:
-        """Store what came out; the flights that can begin now."""
+        """Store the results; return the flights that can begin now."""
         following: list[_Flight] = []
         for flight, result in landed:
             stretch = flight.stretch
@@ -253,7 +253,7 @@ class Driver:
             self.finished(key, result)
 
     def _claim(self, flight: _Flight) -> bool:
-        """Whether the trials that a job is for are this program's to train."""
+        """Whether this program may train the trials of a job."""
         if self._claims is None or flight.claimed:
             return True
         with self.interrupts.held():
@@ -261,7 +261,7 @@ class Driver:
         return flight.claimed
 
     def _free_again(self, elsewhere: dict[Key, Trial]) -> dict[Key, Trial]:
-        """The unfinished trials that nobody trains any more; finished trials are told.
+        """The unfinished trials that nobody trains any more; finished trials are reported.
 
         Both are taken out of `elsewhere`.
         """
@@ -308,7 +308,7 @@ class Driver:
 
 
 _OUT_OF_MEMORY = "not enough memory", "out of memory", "can't allocate memory", "STATUS_ALLOC_FAILED"
-"""What torch says, on the CPU, on a GPU and in its libraries."""
+"""Messages of torch, on the CPU, on a GPU and in its libraries."""
 
 
 def given_up(reason: str) -> str:
@@ -317,7 +317,7 @@ def given_up(reason: str) -> str:
 
 
 def loss_of(error: BaseException) -> str | None:
-    """Why a job that failed may run again, or None where it would fail the same way."""
+    """Why a job that failed may run again; None for a failure that would repeat."""
     if isinstance(error, BrokenExecutor):
         return "its worker process died (killed, or the machine ran out of memory: fewer --jobs need less)"
     if isinstance(error, RuntimeError) and "DataLoader worker" in str(error):

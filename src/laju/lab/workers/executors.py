@@ -1,7 +1,7 @@
 """Where jobs run: this process, or worker processes of this machine. Clusters are in files of their own.
 
-A job is a function with its arguments. What every job of a run needs, such as the trials with their data, is put where jobs
-run once, by `share`.
+A job is a function with its arguments. Values that every job of a run needs, such as the trials with their data, are put
+where jobs run once, by `share`.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from laju.lab.workers.interrupts import Interrupts, sheltered
 
 
 class Shared(Protocol):
-    """What `share` gives: an argument of jobs that stands for a value."""
+    """The result of `share`: an argument of jobs that stands for a value."""
 
     def get(self) -> Any:
         """The value, where a job runs; the same object for every job that runs there."""
 
 
 class Place(Protocol):
-    """Where jobs run, so many at once.
+    """The place where jobs run, up to `slots` at once.
 
-    `remote`: jobs may run on machines that have neither this one's files nor the tasks' data. `together`: a job that is stopped,
-    or whose worker dies, takes the others that run with it.
+    `remote`: jobs may run on machines with neither the files of this machine nor the tasks' data. `together`: a job that is
+    stopped, or whose worker dies, takes along the jobs that run beside.
     """
 
     slots: int
@@ -43,17 +43,17 @@ class Place(Protocol):
         """Put a value where jobs run.
 
         Raises:
-            TypeError: it cannot be sent there.
+            TypeError: the value cannot be sent there.
         """
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        """Begin a job; its future fails with `BrokenExecutor` when the process or machine that ran it is lost."""
+        """Begin a job; its future fails with `BrokenExecutor` when the process or machine of the job is lost."""
 
     def stop(self, future: Future[Any]) -> None:
-        """End a job that runs; its future fails then, and those of other jobs may, too."""
+        """End a job that runs; its future fails, and futures of concurrent jobs may fail, too."""
 
     def close(self, kill: bool = False) -> None:
-        """Let workers go; with `kill`, without waiting for what they do. A later `submit` starts new ones."""
+        """Release the workers; with `kill`, without waiting for running jobs. A later `submit` starts new workers."""
 
 
 class Here:
@@ -87,7 +87,7 @@ _HANDED_OUT = 2.0
 class Processes:
     """Worker processes on this machine, one thread each; deaf to Ctrl-C, and gone when this process is.
 
-    They stay for the next run when this one ends well, since starting one takes seconds.
+    Workers stay for the next run when a run ends well, since starting a worker takes seconds.
     """
 
     remote = False
@@ -110,7 +110,7 @@ class Processes:
         )
 
     def share(self, value: Any) -> Shared:
-        # In a file, since what is sent with a job would be sent with every one.
+        # In a file, since a value sent with a job would be sent with every job.
         path = self.folder / f"shared-{uuid.uuid4().hex}.pickle"
         path.write_bytes(pickled(value))
         return _InFile(path)
@@ -142,7 +142,7 @@ def pickled(value: Any) -> bytes:
     """A value as bytes, functions and classes of the main program included.
 
     Raises:
-        TypeError: it holds something that lives in this process alone, such as an open file.
+        TypeError: the value holds an object of this process alone, such as an open file.
     """
     import cloudpickle
 
@@ -167,7 +167,7 @@ class _InFile:
 
     def get(self) -> Any:
         if self.path not in _read:
-            _read.clear()  # the one of an earlier run, with its data
+            _read.clear()  # the value of an earlier run, with its data
             _read[self.path] = pickle.loads(self.path.read_bytes())
         return _read[self.path]
 

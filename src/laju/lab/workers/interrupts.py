@@ -1,4 +1,4 @@
-"""Ctrl-C while trials run: once, not in the middle of what must be whole, and not in worker processes."""
+"""Ctrl-C while trials run: once, outside critical sections, and not in worker processes."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from types import FrameType
 
 
 class Interrupts:
-    """Ctrl-C in the block raises KeyboardInterrupt once: not while it is held, and not again while all is cleared up."""
+    """Ctrl-C in the block raises KeyboardInterrupt once: not in a held section, and not again during the cleanup."""
 
     def __init__(self) -> None:
         self._holding = self._waiting = self._raised = False
 
     def __enter__(self) -> Interrupts:
-        # Another handler than Python's own is somebody's wish, and only the main thread may change it.
+        # A handler other than Python's own is somebody's wish, and only the main thread may change handlers.
         self._ours = (
             threading.current_thread() is threading.main_thread()
             and signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -32,7 +32,7 @@ class Interrupts:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._raised:
             return
-        if self._holding and not self._waiting:  # who presses it twice does not want to wait
+        if self._holding and not self._waiting:  # a second Ctrl-C means that the user does not want to wait
             self._waiting = True
             return
         self._raised = True
@@ -40,7 +40,7 @@ class Interrupts:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """What is in the block is done as a whole; an interrupt is raised after it."""
+        """The block runs as a whole; an interrupt is raised after the block."""
         self._holding = True
         try:
             yield

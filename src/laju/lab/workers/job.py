@@ -1,4 +1,4 @@
-"""The work at the place of a job: a stretch of a trial is trained, and the waiting process is told the progress."""
+"""The work of a job at its place: a stretch of a trial is trained, and the progress is sent to the waiting process."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class Work:
 
 @dataclass(frozen=True)
 class Job:
-    """A stretch to train: of the first of `keys`, to `stop`, or all of each trial where `stop` is None.
+    """A stretch to train: of the first of `keys`, up to `stop`, or all of each trial where `stop` is None.
 
-    `start` is the branch point that it begins at, and `keep` asks for one at its end. `name` is shown to who waits, in `folder`.
+    `start` is the branch point at the beginning, and `keep` asks for a branch point at the end. `name` is for the display, through `folder`.
     """
 
     keys: tuple[Key, ...]
@@ -64,7 +64,7 @@ def work(shared: Shared, job: Job) -> list[Outcome] | tuple[Progress, bytes | No
     trials = [known[key] for key in job.keys]
     channel = None if job.folder is None else Channel(job.folder)
 
-    # A stretch that keeps a branch point is one that several trials share, whose rates go on in several ways.
+    # A stretch that keeps a branch point is shared by several trials, whose rates go on in several ways.
     known_rates = [None if job.keep else _schedule(trial) for trial in trials]
 
     def tell(i: int, record: Record) -> None:

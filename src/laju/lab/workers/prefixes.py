@@ -1,7 +1,8 @@
-"""Shared prefixes: trials that agree up to an update are one training up to there.
+"""Shared prefixes: trials that agree up to an update are a single training up to that update.
 
-Schedules are values, so where two part is found by comparing their rates, exactly. The trials of a family (one task, optimizer,
-seed and batch size) make a tree whose stretches are each trained once; no plan trains fewer updates.
+Schedules are values, so the update at which two schedules part is found by comparing their rates, exactly. The trials of a
+family (same task, optimizer, seed and batch size) make a tree, and each stretch of the tree is trained once; no plan trains fewer
+updates.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ SHORTEST = 16
 
 
 STACK = 128
-"""Trials that are one job at most, when they are trained as a stack."""
+"""The most trials in a job, for trials that are trained as a stack."""
 
 
 @dataclass(eq=False)
@@ -35,7 +36,7 @@ class Stretch:
     """The updates from `start` to `stop` of all trials in `keys`, which agree up to `stop`.
 
     `then` are the stretches that begin at its branch point, the state of the training after `stop` updates. `ends` are the trials
-    that end there. `rates` are those of the updates until `stop`; None where nothing is shared, which is of one trial or a stack.
+    that end there. `rates` are the rates of the updates until `stop`; None where nothing is shared: a single trial, or a stack.
     """
 
     keys: tuple[Key, ...]
@@ -58,23 +59,23 @@ class Stretch:
 
     @property
     def waiting(self) -> tuple[Key, ...]:
-        """The trials that it, and what follows it, will end."""
+        """The trials that this stretch and the stretches after will end."""
         return self.ends + tuple(key for after in self.then for key in after.waiting)
 
     def all(self) -> Iterable[Stretch]:
-        """It and those that follow."""
+        """This stretch and the stretches after."""
         yield self
         for stretch in self.then:
             yield from stretch.all()
 
 
 def plan(trials: Mapping[Key, Trial], share: bool = True, stack: int | None = None) -> list[Stretch]:
-    """The stretches that begin at update 0, with those that follow them.
+    """The stretches that begin at update 0, with the stretches that follow each.
 
     Args:
-        trials: what to train.
-        share: whether trials may have stretches in common; those that cannot be trained in parts have none in any case.
-        stack: of trials with other numerics than the default, so many at most are one job; by default as many as a stack holds.
+        trials: the trials to train.
+        share: whether trials may have stretches in common; trials that cannot be trained in parts never have.
+        stack: the most trials in a job, for trials with numerics other than the default; by default as many as a stack holds.
     """
     roots: list[Stretch] = []
     families: dict[str, list[Key]] = {}
@@ -99,7 +100,7 @@ def plan(trials: Mapping[Key, Trial], share: bool = True, stack: int | None = No
 
 
 def batched(keys: list[Key], n: int) -> Iterator[tuple[Key, ...]]:
-    """They in their order, in groups of n and one of what is left."""
+    """The keys in order, in groups of n, with the rest in a last group."""
     for i in range(0, len(keys), n):
         yield tuple(keys[i : i + n])
 
@@ -116,7 +117,7 @@ def _grown(family: str, keys: list[Key], rates: dict[Key, Rates], start: int, si
         if key not in ends:
             branches.setdefault(rates[key][stop].tobytes(), []).append(key)
     if stop - start < SHORTEST and len(branches) + bool(ends) > 1:
-        # Not worth a branch point: each goes on from where this one would have begun.
+        # Not worth a branch point: each goes on from the beginning of this stretch.
         found = [stretch for branch in branches.values() for stretch in _grown(family, branch, rates, start, stop)]
         if ends:
             found.append(Stretch(ends, family, start, stop, ends, rates[ends[0]]))
@@ -133,9 +134,9 @@ def updates(roots: Iterable[Stretch]) -> int:
 
 
 def resumed(roots: Iterable[Stretch], points: Callable[[str], Mapping[str, int]]) -> list[tuple[Stretch, str | None]]:
-    """The stretches to begin with, each with the name of the stored branch point that it begins at, or None.
+    """The stretches to begin with, each with the name of the stored branch point at its beginning, or None.
 
-    One that has been trained in part begins where that part ended; one that only led to others that are further is left out.
+    A stretch that has been trained in part begins where that part ended; a stretch is left out if all that follow are further.
 
     Args:
         roots: a plan.
@@ -144,7 +145,7 @@ def resumed(roots: Iterable[Stretch], points: Callable[[str], Mapping[str, int]]
     begin: list[tuple[Stretch, str | None]] = []
 
     def waits(stretch: Stretch, stored: Mapping[str, int]) -> bool:
-        """Whether it waits for the one before it, since nothing stored is further."""
+        """Whether the stretch waits for the stretch before, since no stored branch point is further."""
         following = stretch.then
         stretch.then = [after for after in following if waits(after, stored)]
         if following and not stretch.then and not stretch.ends:

@@ -1,7 +1,7 @@
-"""Ray: jobs are tasks of a Ray cluster, or of one on this machine where there is none.
+"""Ray: jobs are tasks of a Ray cluster, or of a new cluster on this machine where there is none.
 
-Tasks, not joblib's Ray backend: that is a pool of actors, and when the node of one dies, the whole run ends with an error. The
-driver puts the shared value into the object store of its own node once; every node fetches one copy, which its workers share.
+Tasks, not joblib's Ray backend: that backend is a pool of actors, and when the node of an actor dies, the whole run ends with an
+error. The driver puts the shared value into the object store of its own node once; every node fetches a copy for its workers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from laju.lab.workers.clusters import Address, Call, Lost, Parcel, explained, pa
 from laju.lab.workers.executors import Shared
 
 _REFRESH = 1.0  # seconds for which a count of the cluster's room is believed
-_ENDS = 15  # times that a task is told to end
+_ENDS = 15  # times that a task is asked to end
 _LOCAL = "local"
 _connected: dict[str, str] = {}  # of what this module has connected to: its address, as asked
 
@@ -45,10 +45,10 @@ class RayPlace:
 
     Args:
         address: "ray://HOST:PORT", the cluster's client server; None for the cluster that RAY_ADDRESS names or that this machine
-            belongs to, else one of this machine alone, which lasts until the program ends.
-        most: so many jobs at once; by default as many as there is room for, which is counted again as nodes come and go.
-        cores: for one job.
-        gpus: for one job.
+            belongs to, else a cluster of this machine alone, which lasts until the program ends.
+        most: the most jobs at once; by default as many as fit, which is counted again as nodes come and go.
+        cores: for each job.
+        gpus: for each job.
 
     Raises:
         ConnectionError: there is no cluster at the address.
@@ -75,7 +75,7 @@ class RayPlace:
             )
 
     def _count(self) -> int:
-        """How many jobs the nodes have room for when they do nothing else; sets `slots`."""
+        """The number of jobs that fit on otherwise idle nodes; sets `slots`."""
         import ray
 
         room = 0
@@ -123,10 +123,10 @@ class RayPlace:
             ray.cancel(reference, force=True)
 
     def close(self, kill: bool = False) -> None:
-        # A task that is just being given to a worker may miss its end, so the end is said until each task has ended.
+        # A task that is just being given to a worker may miss the request, so the request is repeated until each task has ended.
         for _ in range(_ENDS if kill else 0):
             for future in list(self._flying):
-                with contextlib.suppress(Exception):  # the cluster may be what was lost
+                with contextlib.suppress(Exception):  # the cluster may be the part that was lost
                     self.stop(future)
             if not self._flying:
                 break
@@ -145,7 +145,7 @@ def _needs(cores: float, gpus: float) -> str:
 
 
 def _connect(address: str | None) -> None:
-    # Before Ray is loaded: nothing is sent to its makers, and it leaves the terminal alone.
+    # Before Ray is loaded: send no usage data to Ray's makers, and leave the terminal alone.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
 
@@ -181,7 +181,7 @@ def _connect(address: str | None) -> None:
 
 
 def _connect_as_client(address: str, options: dict[str, Any]) -> None:
-    """The head starts a process for each client, by a fork among threads that now and then dies; the next one does not."""
+    """Connect to the head, which forks a process for each client among threads; a fork that dies now and then is retried."""
     import ray
 
     for left in (2, 1, 0):
@@ -208,7 +208,7 @@ def _check_reachable(address: str | None) -> None:
 
 
 def _quieten() -> None:
-    """Ray prints what it thinks of a node's death to standard output, in the middle of a table or of JSON."""
+    """Keep Ray's opinion about a node's death out of standard output, in the middle of a table or of JSON."""
     from ray._private import worker
 
     if hasattr(worker, "print_to_stdstream"):
