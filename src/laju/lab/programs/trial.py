@@ -224,8 +224,8 @@ class ProgramTrial:
     ) -> None:
         """Report the state of training. The report is on disk before this method returns.
 
-        A `train_loss` that is not finite ends the trial as diverged. Reports of an earlier attempt about updates after the start of
-        this attempt are replaced.
+        A `train_loss` that is not finite ends the trial as diverged. Reports of an earlier attempt about updates after the start
+        of this attempt are replaced.
 
         Args:
             update: completed updates, more with every report.
@@ -402,7 +402,7 @@ class Log:
 
 
 class Reader:
-    """Follows a log that grows: `lines` are the valid records so far, where a new attempt replaces records of earlier attempts."""
+    """Follows a log that grows: `lines` are the valid records so far, where a new attempt replaces records of earlier ones."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

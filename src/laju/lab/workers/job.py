@@ -44,7 +44,8 @@ class Work:
 class Job:
     """A stretch to train: of the first of `keys`, up to `stop`, or all of each trial where `stop` is None.
 
-    `start` is the branch point at the beginning, and `keep` asks for a branch point at the end. `name` is for the display, through `folder`.
+    `start` is the branch point at the beginning, and `keep` asks for a branch point at the end.
+    `name` is for the display, through `folder`.
     """
 
     keys: tuple[Key, ...]
