@@ -1,4 +1,4 @@
-"""What a comparison is asked for, read and checked before anything is trained."""
+"""The arguments of a comparison, read and checked before anything is trained."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def fitted(name: str, schedule: Schedule | Callable[[int], Any], plan: RunPlan) 
 
 
 def _sampled(name: str, schedule: Schedule | Callable[[int], Any], plan: RunPlan) -> Schedule:
-    """A function as the table of its values, which is what a trial of it is known by."""
+    """A function as the table of its values, by which a trial of the function is identified."""
     if isinstance(schedule, Schedule):
         return schedule
     values = []
@@ -101,7 +101,7 @@ def read_seeds(seeds: int | Iterable[int]) -> tuple[int, ...]:
 
 
 def _check_fit(name: str, schedule: Schedule, plan: RunPlan) -> None:
-    """What training would trip over after minutes is found now."""
+    """Find, before training, errors that would stop the training after minutes."""
     try:
         values = schedule.resolve(plan).values(plan.updates)
     except ValueError as error:

@@ -1,7 +1,7 @@
-"""The base rate of every schedule, tuned before they are compared: a schedule that trails only by its peak rate does not lose.
+"""The base rate of every schedule, tuned before the comparison: a schedule that trails only by its peak rate does not lose.
 
-A search along one axis needs no model of it: factors evenly spaced in the logarithm, then ever closer ones around the best. Which
-ones are tried depends on results alone, so a comparison that is run again finds all of them in its store.
+A search along a single axis needs no model: factors evenly spaced in the logarithm, then ever closer factors around the best.
+The choice depends on results alone, so a comparison that is run again finds all trials in its store.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Run = Callable[[Mapping[Key, Schedule]], Mapping[Key, Outcome]]
 
 @dataclass(frozen=True)
 class BaseRate:
-    """The factor that was best for a schedule, and whether it lies at an end of those that were tried."""
+    """The best factor for a schedule, and whether the factor is the smallest or largest that was tried."""
 
     factor: float
     at_end: bool
@@ -39,7 +39,7 @@ def tune_base_rates(
 
     Args:
         schedules: by name.
-        seeds: of the tuning; not those of the comparison, or the tuned schedules would be chosen for the luck of its seeds.
+        seeds: of the tuning; not the seeds of the comparison, or the tuned schedules would be chosen for the luck of those seeds.
         trials: factors for each schedule, at least 3.
         run: trains schedules by (name, seed).
 
@@ -90,7 +90,7 @@ def scaled(schedule: Schedule, by: float) -> Schedule:
 
 
 def tuned_name(name: str, by: float) -> str:
-    """What a schedule is called whose rates were multiplied.
+    """The name of a schedule whose rates were multiplied.
 
     >>> tuned_name("cosine", 0.562)
     'cosine ×0.562'

@@ -1,4 +1,4 @@
-"""What a comparison shows, computed once: the value that the table, the page, the pictures, the CSV files and the JSON take."""
+"""The findings of a comparison, computed once: the value for the table, the page, the pictures, the CSV files and the JSON."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from laju.lab.statistics import LEAST_SEEDS, Estimate, Evidence, counted, eviden
 
 @dataclass(frozen=True)
 class Findings:
-    """What a comparison shows.
+    """The findings of a comparison.
 
     Attributes:
         comparison: the trials that the findings are of.
         difference: in test accuracy; `standings` and `verdict` say how many seeds would show the difference.
-        rows: one a schedule, in the order asked.
+        rows: a row for each schedule, in the order asked.
         standings: where each schedule stands, the best first: the rank, the probability of being the best, and the seeds to see
             more. Empty while no seed was run with every schedule.
-        anytime: one flat row an epoch and schedule, for `pandas.DataFrame`: the mean test accuracy with failed trials as
+        anytime: a flat row for each epoch and schedule, for `pandas.DataFrame`: the mean test accuracy with failed trials as
             guessing, the probability of being the best, and whether the schedule leads.
         leads: which schedule has the best mean test accuracy, from which epoch to which.
-        agreement: what several frameworks made of the same schedule, for every schedule that was trained in more than one.
-        warnings: what a reader should know before believing the table, most serious first.
-        verdict: the comparison in one sentence: what is shown, what is only ahead, and the command that would settle it.
+        agreement: the results of the same schedule in several frameworks, for every schedule that was trained in several.
+        warnings: facts that a reader should know before believing the table, most serious first.
+        verdict: the comparison in a sentence: the proven differences, the mere leads, and the command that would decide.
     """
 
     comparison: Results

@@ -1,4 +1,4 @@
-"""What a comparison trained: the schedules, the seeds, and the outcome of every trial."""
+"""The results of a comparison: the schedules, the seeds, and the outcome of every trial."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Results:
-    """The trials of a `Comparison`, which says what each field is: what every finding is computed from."""
+    """The trials of a `Comparison`, where each field is described: the basis of every finding."""
 
     task: str
     schedules: dict[str, Schedule]
@@ -61,7 +61,7 @@ class Results:
         return self.race.dropped if self.race else ()
 
     def trials(self) -> list[dict[str, Any]]:
-        """One flat row a trial with its final figures, for `pandas.DataFrame`; one not run is `missing`."""
+        """A flat row for each trial with its final figures, for `pandas.DataFrame`; a trial not run is `missing`."""
         rows = []
         for name, seed in self._asked():
             outcome = self.outcomes.get((name, seed))
@@ -88,7 +88,7 @@ class Results:
         return rows
 
     def records(self) -> list[dict[str, Any]]:
-        """One flat row a record of every trial, for `pandas.DataFrame`."""
+        """A flat row for each record of every trial, for `pandas.DataFrame`."""
         return [
             {
                 "schedule": name,
@@ -103,7 +103,7 @@ class Results:
         ]
 
     def finals(self, name: str, figure: Callable[[Record], float | None]) -> dict[int, float]:
-        """A final figure of each seed that finished (and has it)."""
+        """A final figure of each seed that finished with this figure."""
         finals = {}
         for seed in self.seeds:
             outcome = self.outcomes.get((name, seed))

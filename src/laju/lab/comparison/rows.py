@@ -1,6 +1,6 @@
 """The means of each schedule over the seeds that finished, their differences, and frameworks side by side.
 
-A trial that diverged or collapsed has no place in a mean, so it is counted, shown and warned about instead.
+A trial that diverged or collapsed has no place in a mean, so such trials are counted, shown and warned about instead.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Row:
-    """One schedule's line in the end table: counts of its trials, and estimates over the seeds that finished.
+    """A schedule's line in the end table: counts of its trials, and estimates over the seeds that finished.
 
     `gap` is train accuracy minus test accuracy, the sign of overfitting. `difference` is in test accuracy to the first
     schedule, paired over the seeds that finished in both; None for the first itself. `seconds` is the mean of a
     finished trial. `diverged_at` holds the first bad update of each diverged trial, in the order of the seeds.
 
-    Of many differences some exclude zero by chance. `joint` is the difference with an interval so wide that all of them hold
-    together in 95 %; `differs` whether that interval excludes zero, and no seed failed that would have told against it.
-    `p_value` is that of a paired t test with Holm's correction over all the differences of the comparison. `area` is the mean
+    Of many differences some exclude zero by chance. `joint` is the difference with an interval so wide that all intervals hold
+    together in 95 %; `differs` whether that interval excludes zero, and no failed seed speaks against the difference.
+    `p_value` is from a paired t test with Holm's correction over all the differences of the comparison. `area` is the mean
     height of the curve of test accuracy by epoch. `at_rate_zero`: the rate of every update is 0, so that no trial can learn.
     """
 
@@ -70,7 +70,7 @@ class Row:
 
     @property
     def note(self) -> str:
-        """What went wrong, such as `2 of 3 diverged at update 431`; empty when every trial finished."""
+        """The failures, such as `2 of 3 diverged at update 431`; empty when every trial finished."""
         parts = []
         if self.diverged:
             where = sorted(set(self.diverged_at))
@@ -86,9 +86,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Agreement:
-    """One schedule, and its name, in several frameworks.
+    """A schedule, and its name, in several frameworks.
 
-    `accuracies` are test accuracies by framework; `differences` those to the first framework, paired over the seeds that
+    `accuracies` are test accuracies by framework; `differences` are to the first framework, paired over the seeds that
     finished in both, with intervals that hold together for all schedules and frameworks.
     """
 
@@ -107,14 +107,14 @@ class Agreement:
 
 
 def rows(results: Results) -> list[Row]:
-    """One row a schedule, in the order asked."""
+    """A row for each schedule, in the order asked."""
     found = [_row(results, name) for name in results.schedules]
     p_values = holm([row.p_value for row in found])
     return [replace(row, p_value=p_value) for row, p_value in zip(found, p_values, strict=True)]
 
 
 def agreements(results: Results) -> list[Agreement]:
-    """What several frameworks made of the same schedule, for every schedule that was trained in more than one."""
+    """The results of the same schedule in several frameworks, for every schedule that was trained in several."""
     found = []
     groups: dict[Schedule, list[str]] = {}
     for name, schedule in results.schedules.items():
@@ -181,14 +181,14 @@ def _accuracy(results: Results, by_seed: dict[int, float]) -> Estimate | None:
 
 
 def _apart(results: Results, a: dict[int, float], b: dict[int, float], comparisons: int) -> Estimate | None:
-    """How much larger the accuracies by seed of `a` are than those of `b`, over the seeds that both have."""
+    """The difference of the accuracies by seed, `a` minus `b`, over the seeds in both."""
     both = [seed for seed in a if seed in b]
     pairs = [a[seed] for seed in both], [b[seed] for seed in both]
     return joint_difference(*pairs, comparisons, resolution=results.resolution, bounds=ACCURACY)
 
 
 def _flattered(results: Results, name: str) -> bool:
-    """Whether a trial of the schedule failed, so that those that are left are the better ones."""
+    """Whether a trial of the schedule failed, so that only the better trials may be left."""
     found = (results.outcomes.get((name, seed)) for seed in results.seeds)
     return any(outcome is not None and outcome.status != "finished" for outcome in found)
 

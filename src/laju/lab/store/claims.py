@@ -1,4 +1,4 @@
-"""Which trials a program is training, told to the other programs that use the store, so that no trial is trained twice.
+"""Claims on trials: the trials that a program is training, visible to all users of the store, so that none is trained twice.
 
 A program that claims trials adds 1 to its beat every few seconds. Another program takes the claims over when the process is
 known to have ended, or when the beat has stood still for a minute of the other program's own monotonic clock: no two clocks are
@@ -26,11 +26,11 @@ STILL = 60.0  # seconds without a beat after which a holder counts as dead
 
 
 class Claims:
-    """The claims of one run; leaving the block gives back those that are left.
+    """The claims of a run; leaving the block gives back the remaining claims.
 
     Args:
         kept_in: where the store is.
-        lock: of the store, which one thread at a time uses.
+        lock: of the store, which threads use in turn.
     """
 
     def __init__(self, kept_in: File | Server, lock: threading.RLock) -> None:
@@ -122,11 +122,11 @@ class Claims:
         own = holders.c.holder == self._holder
         beat = sa.update(holders).where(own).values(beat=holders.c.beat + 1)
         if connection.execute(beat.execution_options(preserve_rowcount=True)).rowcount == 0:
-            # The file was made anew, or this program stood still for so long that another one took its trials over.
+            # The file was recreated, or this program stood still for so long that another program took its trials over.
             self._write(connection, sorted(self._ours))
 
     def done(self, fingerprint: str) -> None:
-        """A trial is finished: its claim, which went with the store's writing, is not told again."""
+        """Forget the claim of a finished trial; the claim ended when the outcome was stored."""
         with self._lock:
             self._ours.discard(fingerprint)
 

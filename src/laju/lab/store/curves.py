@@ -21,7 +21,7 @@ from laju.view.plot import printable
 
 @dataclass(frozen=True)
 class StoredCurve:
-    """A curve, the schedule and the plan of its trials, and how many seeds it is the mean of."""
+    """A curve, the schedule and the plan of its trials, and the number of seeds in the mean."""
 
     curve: Curve
     schedule: Schedule
@@ -37,16 +37,16 @@ def stored_curves(
     batch_size: int | None = None,
     optimizer: str | None = None,
 ) -> list[StoredCurve]:
-    """The training losses of finished trials, one curve a schedule and run length: the mean over its seeds.
+    """The training losses of finished trials, a curve for each schedule and run length: the mean over its seeds.
 
-    A record holds the mean over its epoch so far. The difference of two of them is the mean loss of the updates between, and
-    stands at the middle of these. The first such stretch of a run is left out: the loss falls too steeply in it for any point to
-    stand for the mean. Trials that diverged or collapsed are left out, too.
+    A record holds the mean over its epoch so far. The difference of two records gives the mean loss of the updates between,
+    placed at the middle of these updates. The first such stretch of a run is left out: the loss falls too steeply for any point
+    to represent the mean. Trials that diverged or collapsed are left out, too.
 
     Args:
         store: a store, or its file or URL.
-        task, framework, batch_size, optimizer: whose trials to take, where the store has several; losses of different ones are
-            not one law's. The optimizer is its text, such as "sgd(momentum=0.9)".
+        task, framework, batch_size, optimizer: whose trials to take, where the store has several; losses of different tasks,
+            say, do not follow the same law. The optimizer is its text, such as "sgd(momentum=0.9)".
 
     Warns:
         ForecastWarning: a curve that is left out because its loss rises.
@@ -104,7 +104,7 @@ def stored_curves(
 
 
 def updates_per_epoch(kept: Kept) -> int:
-    """Told by a record's update and epoch, since a store does not know how large a task is.
+    """The updates in an epoch, by a record's update and epoch, since a store does not know how large a task is.
 
     Raises:
         ValueError: a trial without records.
@@ -116,7 +116,7 @@ def updates_per_epoch(kept: Kept) -> int:
 
 
 def stretches(records: Sequence[Record], per_epoch: int) -> tuple[list[int], list[float]]:
-    """The middles of the stretches between records, in completed updates, and the mean losses in them; without the first."""
+    """The middles of the stretches between records, in completed updates, and the mean losses of these; without the first."""
     at: list[int] = []
     losses: list[float] = []
     begin, total = 0, 0.0  # of the stretch; the sum of losses in its epoch so far
@@ -133,7 +133,7 @@ def stretches(records: Sequence[Record], per_epoch: int) -> tuple[list[int], lis
 def _one(
     trials: list[Kept], where: str, what: str, chosen: str | int | None, of: Callable[[Kept], str | int]
 ) -> list[Kept]:
-    """Those of one task (framework, …): the chosen one, or the only one that there is."""
+    """The trials of a single task (framework, …): the chosen value, or the only value present."""
     there = sorted({of(kept) for kept in trials}, key=str)
     if chosen is None and len(there) > 1:
         raise ValueError(f"{where} has finished trials of several {what}s: {_listed(there)}; say which one")

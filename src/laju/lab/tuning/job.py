@@ -1,4 +1,4 @@
-"""One trial of a search, here or in a worker process."""
+"""A single trial of a search, here or in a worker process."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class _Pruned(Exception):
 
 
 def work(task: Shared, job: Job) -> Ran:
-    """Train one trial, here or in a worker; with a study to watch, report every epoch to it and stop when it says so."""
+    """Train a trial, here or in a worker; with a study to watch, report every epoch to the study and stop on its advice."""
     trial = Trial(task.get(), **job.fields)
     channel, updates, records = Channel(job.folder), trial.plan.updates, list[Record]()
     watching = None if job.watch is None else _watched(*job.watch)

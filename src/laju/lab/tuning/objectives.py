@@ -1,4 +1,4 @@
-"""What a search is after: the test accuracy at the end, or how soon a test accuracy is reached."""
+"""The objective of a search: the test accuracy at the end, or the updates until a test accuracy is reached."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ class Objective:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Between what the figure of a run can lie."""
+        """The bounds of the figure of a run."""
         return ACCURACY if self.target is None else LOSS
 
     def value(self, outcome: Outcome, plan: RunPlan) -> float:
-        """The figure of one run. One that diverged has no model, so its accuracy is 0 and it reached nothing."""
+        """The figure of a run. A run that diverged has no model, so its accuracy is 0 and no target is reached."""
         tests = [r for r in outcome.records if r.test_accuracy is not None]
         failed = outcome.status == "diverged" or not tests
         if self.target is None:
@@ -55,12 +55,12 @@ class Objective:
         return float(PENALTY * plan.updates if failed or not reached else reached[0])
 
     def step(self, record: Record) -> float:
-        """What a pruner goes by at the end of an epoch, in the direction of the objective."""
+        """The figure for a pruner at the end of an epoch, in the direction of the objective."""
         accuracy = record.test_accuracy or 0.0
         return accuracy if self.target is None else 1 - accuracy
 
     def course(self, records: Iterable[Record]) -> Iterator[tuple[int, float]]:
-        """(epoch, what a pruner goes by) at the end of every epoch."""
+        """(epoch, figure for a pruner) at the end of every epoch."""
         return ((round(r.epoch), self.step(r)) for r in records if r.test_accuracy is not None)
 
     def __str__(self) -> str:
@@ -71,7 +71,7 @@ def read_objectives(given: str | Sequence[str]) -> tuple[Objective, ...]:
     """Objectives from their texts.
 
     Raises:
-        ValueError: an unknown one, one twice, none, or a target outside (0, 1].
+        ValueError: an unknown objective, an objective given twice, none, or a target outside (0, 1].
 
     >>> read_objectives(["accuracy", "updates-to=0.9"])
     (Objective(target=None), Objective(target=0.9))

@@ -1,4 +1,4 @@
-"""The space of a search: which of a policy's parameters vary, and between what.
+"""The space of a search: the parameters of a policy that vary, and their ranges.
 
     peak=1e-3..1 log, warmup=0%..20%, final=0..0.1, shape=linear|cosine|sqrt
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 DIGITS = 4
-"""Significant digits of a suggested number, so that the best schedule is a text that one would write."""
+"""Significant digits of a suggested number, so that the best schedule is a text that a person would write."""
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _CORNERS = 256
 
@@ -58,7 +58,7 @@ class Range:
         return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
 
     def value(self, suggested: float) -> Any:
-        """What the policy is given: rounded to a few digits, and with its unit."""
+        """The argument for the policy: rounded to a few digits, and with its unit."""
         if self.whole:
             number: float = int(suggested)
         else:
@@ -69,7 +69,7 @@ class Range:
         return self.low, self.high
 
     def points(self, many: int) -> list[float]:
-        """Evenly spaced points for a grid; those of the step where there is one."""
+        """Evenly spaced points for a grid; the multiples of the step where there is a step."""
         if self.step is not None:
             steps = [self.low + i * self.step for i in range(int((self.high - self.low) / self.step + 1e-9) + 1)]
             return [int(x) for x in steps] if self.whole else steps
@@ -90,7 +90,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Choice:
-    """One of several values."""
+    """A choice between several values."""
 
     values: tuple[Any, ...]
 
@@ -114,7 +114,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Space:
-    """A policy with parameters that vary and others that are fixed; `Space.parse` reads one from text.
+    """A policy with parameters that vary and parameters that are fixed; `Space.parse` reads a space from text.
 
     >>> space = Space.parse("cosine", "peak=1e-3..1 log, warmup=0%..20%, final=0")
     >>> print(space)
@@ -133,16 +133,16 @@ class Space:
         """Read `name=LOW..HIGH [step S] [log]`, `name=A|B|C` or `name=VALUE`, with commas between.
 
         Whether a range holds numbers, integers or lengths is the policy's own business: a `float`, an `int` or a length, whose
-        unit may stand at both ends or at the last. `total` is the whole run where it is not given.
+        unit may stand at both ends or at the last. `total` is the whole run where not given.
 
         Args:
-            policy: one of `laju.policies`.
-            text: what varies and what is fixed.
+            policy: a name from `laju.policies`.
+            text: the parameters that vary and the fixed parameters.
             per: the unit that the policy's clock counts, such as "epoch"; updates by default.
 
         Raises:
-            SpaceError: an unknown policy or parameter, one twice, one that the policy needs and that is missing, a low end over
-                the high one, a logarithm of 0 or less, a kind that does not suit the parameter, or nothing that varies.
+            SpaceError: an unknown policy or parameter, a parameter given twice, a missing parameter that the policy needs, a low
+                end over the high end, a logarithm of 0 or less, a kind that does not suit the parameter, or nothing that varies.
         """
         parameters = inspect.signature(_policy(policy)).parameters
         varied: dict[str, Range | Choice] = {}
@@ -186,11 +186,11 @@ class Space:
         return cls(policy, varied, fixed, per)
 
     def values(self, suggested: Mapping[str, Any]) -> dict[str, Any]:
-        """What the policy is given for the numbers of a suggestion, those that are fixed left out."""
+        """The arguments for the policy from the numbers of a suggestion, without the fixed arguments."""
         return {name: kind.value(suggested[name]) for name, kind in self.varied.items()}
 
     def schedule(self, suggested: Mapping[str, Any]) -> Schedule:
-        """The policy's schedule for one suggestion.
+        """The policy's schedule for a suggestion.
 
         Args:
             suggested: a number or a choice for each parameter that varies, lengths in their unit.
@@ -202,7 +202,7 @@ class Space:
         return made if self.per is None else made.per(self.per)
 
     def spec(self, suggested: Mapping[str, Any]) -> str:
-        """The schedule of one suggestion as the text that the policy is written with, which `laju.parse` reads.
+        """The schedule of a suggestion as the text of the policy's call, which `laju.parse` reads.
 
         >>> Space.parse("cosine", "peak=0.1..1").spec({"peak": 0.5})
         "cosine(peak=0.5, total='100%')"
@@ -238,7 +238,7 @@ class Space:
             yield dict(zip(self.varied, corner, strict=True))
 
     def grid(self, points: int) -> dict[str, list[Any]]:
-        """The values of a grid, by parameter: `points` of each range, or all of those with a step."""
+        """The values of a grid, by parameter: `points` of each range, or all multiples of the step."""
         return {name: kind.points(points) for name, kind in self.varied.items()}
 
     def __str__(self) -> str:
@@ -349,7 +349,7 @@ def _end(given: str, text: str) -> tuple[float, str | None]:
 
 
 def _value(name: str, text: str, kind: str) -> Any:
-    """A value that is written out, as the policy takes it."""
+    """A written value, in the policy's own type."""
     if not text:
         raise SpaceError(f"{name} has an empty value")
     try:

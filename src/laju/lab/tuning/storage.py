@@ -1,4 +1,4 @@
-"""Where a search is kept: an Optuna study in a SQLite file or a database, so that it goes on where it stopped.
+"""The storage of a search: an Optuna study in a SQLite file or a database, so that a search continues after a stop.
 
 `optuna-dashboard` opens on the same storage. Everything here may be used from several processes at once.
 """
@@ -31,7 +31,7 @@ _CONNECT = 10  # seconds that a server has to answer
 
 
 class StorageError(OSError):
-    """A storage that cannot be opened or written, or that holds another search under the name of this one."""
+    """A storage that cannot be opened or written, or that holds another search under the same name."""
 
 
 def storage_url(storage: str | os.PathLike[str]) -> str:
@@ -60,7 +60,7 @@ def open_storage(url: str) -> RDBStorage:
     """Connect, making the tables where there are none.
 
     Raises:
-        StorageError: the server does not answer, the file is something else, or it is of another version of Optuna.
+        StorageError: the server does not answer, the file is something else, or the version of Optuna differs.
         ModuleNotFoundError: the database's driver is not installed.
     """
     from optuna.storages import RDBStorage
@@ -104,7 +104,7 @@ def _no_driver(url: sa.URL, error: ImportError) -> ModuleNotFoundError:
 
 
 def _check_file(path: str | None) -> None:
-    """Refuse files that Optuna would write its tables into although they are something else."""
+    """Refuse files of another kind, into which Optuna would write its tables."""
     if not path or path == ":memory:":
         raise StorageError(
             "storage must be a file or a database, since several processes use it; memory cannot be shared"
@@ -136,7 +136,7 @@ def _check_file(path: str | None) -> None:
 
 
 def as_storage_error(error: BaseException, url: str) -> StorageError | None:
-    """The failure of a database as one that names the storage; None of an error that is none."""
+    """The failure of a database as an error that names the storage; None for any error that is no such failure."""
     from optuna.exceptions import StorageInternalError
 
     cause: BaseException | None = error
@@ -157,7 +157,7 @@ def open_study(
         storage: where.
         name: of the study.
         directions: "maximize" or "minimize" for each objective.
-        facts: what the search is, by name, as values of JSON; they must be those of the study that is there.
+        facts: the description of the search, by name, as values of JSON; must equal the facts of an existing study.
         url: of the storage, for messages.
 
     Raises:
