@@ -151,9 +151,90 @@ def ultralytics(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
+@st.composite
+def llamafactory(draw: st.DrawFn) -> dict[str, Any]:
+    return {"learning_rate": draw(rate), "max_steps": draw(run)}
+
+
+@st.composite
+def diffusers(draw: st.DrawFn) -> dict[str, Any]:
+    names = ["linear", "cosine", "constant_with_warmup", "cosine_with_restarts", "polynomial"]
+    more = {"lr_num_cycles": 2, "lr_power": 2.0, "lr_warmup_steps": draw(up), "max_train_steps": draw(run)}
+    return {"learning_rate": draw(rate), "lr_scheduler": draw(st.sampled_from(names)), **more}
+
+
+@st.composite
+def kohya(draw: st.DrawFn) -> dict[str, Any]:
+    names = {"lr_num_cycles": "lr_scheduler_num_cycles", "lr_power": "lr_scheduler_power"}
+    return {names.get(key, key): value for key, value in draw(diffusers()).items()}
+
+
+@st.composite
+def megatron(draw: st.DrawFn) -> dict[str, Any]:
+    lr, total = draw(rate), draw(run)
+    style = draw(st.sampled_from(["constant", "linear", "cosine", "WSD"]))
+    wsd = {"lr_wsd_decay_iters": 5, "lr_wsd_decay_style": draw(st.sampled_from(["linear", "cosine", "minus_sqrt"]))}
+    block = {
+        "lr": lr,
+        "min_lr": lr * draw(share),
+        "lr_decay_style": style,
+        "lr_warmup_iters": draw(up),
+        "train_iters": total,
+    }
+    return {**block, "lr_decay_iters": total - draw(st.integers(0, 3)), **(wsd if style == "WSD" else {})}
+
+
+@st.composite
+def nemo(draw: st.DrawFn) -> dict[str, Any]:
+    lr = draw(rate)
+    sched = {"warmup_steps": draw(up), "constant_steps": draw(st.sampled_from([0, 3])), "min_lr": lr * draw(share)}
+    return {"optim": {"lr": lr, "sched": {"name": "CosineAnnealing", **sched}}, "trainer": {"max_steps": draw(run)}}
+
+
+@st.composite
+def nanotron(draw: st.DrawFn) -> dict[str, Any]:
+    lr, warmup, total = draw(rate), draw(up), draw(run)
+    named = {
+        "learning_rate": lr, "lr_warmup_steps": warmup, "lr_warmup_style": "linear", "min_decay_lr": lr * draw(share),
+        "lr_decay_style": draw(st.sampled_from(["linear", "cosine", "1-sqrt"])),
+        "lr_decay_starting_step": draw(st.integers(warmup, total - 3)),
+    }  # fmt: skip
+    named["lr_decay_steps"] = total - named["lr_decay_starting_step"]
+    return {"optimizer": {"learning_rate_scheduler": named}, "tokens": {"train_steps": total}}
+
+
+@st.composite
+def fairseq(draw: st.DrawFn) -> dict[str, Any]:
+    warmup, total = draw(st.integers(1, 20)), draw(run)
+    schedulers = [
+        {"_name": "inverse_sqrt", "warmup_updates": warmup},
+        {"_name": "polynomial_decay", "warmup_updates": warmup, "total_num_update": total},
+        {"_name": "cosine", "warmup_updates": warmup, "lr_period_updates": total - warmup, "min_lr": 1e-6},
+    ]
+    return {
+        "optimization": {"lr": [draw(rate)], "max_update": total},
+        "lr_scheduler": draw(st.sampled_from(schedulers)),
+    }
+
+
+@st.composite
+def detectron2(draw: st.DrawFn) -> dict[str, Any]:
+    solver = {"BASE_LR": draw(rate), "MAX_ITER": draw(run), "WARMUP_ITERS": draw(up), "WARMUP_FACTOR": 0.1}
+    steps = {"STEPS": draw(st.sampled_from([[], [21], [21, 24]])), "GAMMA": 0.1}
+    cosine = {"LR_SCHEDULER_NAME": "WarmupCosineLR", "BASE_LR_END": solver["BASE_LR"] * draw(share)}
+    return {"SOLVER": {**solver, **draw(st.sampled_from([steps, cosine]))}}
+
+
+LENGTHS = ("max_steps", "max_train_steps", "train_iters", "train_steps", "max_update", "MAX_ITER")
+
+
 def lasts(block: dict[str, Any], schedule: laju.Schedule) -> int:
     """The length of the run that the block is for."""
-    for value in (block.get("max_steps"), block.get("training", {}).get("steps"), block.get("lr_decay_iters")):
+    for section in (block, *(value for value in block.values() if isinstance(value, dict))):
+        for name in LENGTHS:
+            if name in section:
+                return int(section[name])
+    for value in (block.get("training", {}).get("steps"), block.get("lr_decay_iters")):
         if value is not None:
             return int(value)
     if "max_duration" in block:
@@ -172,6 +253,8 @@ def lasts(block: dict[str, Any], schedule: laju.Schedule) -> int:
 SYSTEMS = {
     "axolotl": axolotl, "transformers": transformers, "deepspeed": deepspeed, "torchtitan": torchtitan, "torchtune": torchtune,
     "mmengine": mmengine, "composer": composer, "ultralytics": ultralytics, "nanogpt": nanogpt,
+    "llamafactory": llamafactory, "diffusers": diffusers, "kohya": kohya, "megatron": megatron, "nemo": nemo,
+    "nanotron": nanotron, "fairseq": fairseq, "detectron2": detectron2,
 }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import ast
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from laju.convert.writers import plain, torch, transformers, whole
@@ -23,9 +23,11 @@ Block = dict[str, Any]
 TITLES = {
     "axolotl": "axolotl", "transformers": "Transformers", "deepspeed": "DeepSpeed", "torchtitan": "torchtitan",
     "torchtune": "torchtune", "mmengine": "MMEngine", "composer": "Composer", "ultralytics": "Ultralytics", "nanogpt": "nanoGPT",
+    "llamafactory": "LLaMA-Factory", "diffusers": "diffusers", "kohya": "kohya's scripts", "megatron": "Megatron-LM",
+    "nemo": "NeMo", "nanotron": "nanotron", "fairseq": "fairseq", "detectron2": "Detectron2",
 }  # fmt: skip
 """Systems that a block is written for, as their authors write them."""
-FORMATS = {"deepspeed": "json", "torchtitan": "toml", "mmengine": "py", "nanogpt": "py"}
+FORMATS = {"deepspeed": "json", "torchtitan": "toml", "kohya": "toml", "mmengine": "py", "nanogpt": "py"}
 """File formats by system; all other systems read YAML."""
 NOTES = {
     "deepspeed": 'optimizer.type "AdamW" stands for the optimizer of the run',
@@ -133,6 +135,29 @@ def _torchtune(outline: Outline, in_epochs: bool, per_epoch: int | None) -> Iter
             if per_epoch is not None and total % per_epoch == 0:
                 run = {"epochs": total // per_epoch}
             yield {"optimizer": {"lr": block["learning_rate"]}, "lr_scheduler": scheduler, **run}
+
+
+def _scripts(outline: Outline, names: Mapping[str, str]) -> Iterator[Block]:
+    """The settings that diffusers' and kohya's scripts share, with a script's names of the arguments that are passed on."""
+    for block in _transformers(outline, False, None):
+        kwargs = block.get("lr_scheduler_kwargs", {})
+        own = {name: kwargs[key] for key, name in names.items() if key in kwargs}
+        if "min_lr" in own:  # as a share of the rate
+            own[names["min_lr_rate"]] = plain(own.pop("min_lr") / block["learning_rate"])
+        yield {
+            "learning_rate": block["learning_rate"], "lr_scheduler": block["lr_scheduler_type"],
+            "lr_warmup_steps": block["warmup_steps"], **own, "max_train_steps": outline.updates,
+        }  # fmt: skip
+
+
+def _diffusers(outline: Outline, in_epochs: bool, per_epoch: int | None) -> Iterator[Block]:
+    yield from _scripts(outline, {"num_cycles": "lr_num_cycles", "power": "lr_power"})
+
+
+def _kohya(outline: Outline, in_epochs: bool, per_epoch: int | None) -> Iterator[Block]:
+    names = {key: f"lr_scheduler_{key}" for key in ("num_cycles", "power")}
+    for block in _scripts(outline, {**names, "min_lr": "min_lr", "min_lr_rate": "lr_scheduler_min_lr_ratio"}):
+        yield {"optimizer": block, "training": {"max_train_steps": block.pop("max_train_steps")}}
 
 
 # --- systems with schedulers of their own --------------------------------------------------------------------------------
@@ -331,3 +356,74 @@ def _ultralytics(outline: Outline, in_epochs: bool, per_epoch: int | None) -> It
             "lr0": lr0, "lrf": low, "cos_lr": cosine, "epochs": epochs, "warmup_epochs": plain(batches / per_epoch),
             "optimizer": "SGD",
         }  # fmt: skip
+
+
+def _llamafactory(outline: Outline, in_epochs: bool, per_epoch: int | None) -> Iterator[Block]:
+    yield {"learning_rate": outline.peak, "max_steps": outline.updates}
+
+
+def _shapes(outline: Outline) -> Iterator[tuple[float, int, int, float, str]]:
+    """The plateau and the fall behind the warmup: the peak, the begin and the length of the fall, the end value, the shape."""
+    rest, n = _rest(outline), outline.updates
+    if len(rest) == 1 and rest[0].level is not None:
+        yield rest[0].level, n, 0, rest[0].level, "constant"
+    fall = _fall(outline)
+    if fall is not None and isinstance(fall.form, Transition) and (length := whole(fall.form.length)):
+        yield fall.form.start, _up(outline) + fall.begin, length, fall.form.final, fall.form.shape
+
+
+def _megatron(outline: Outline, in_epochs: bool, per_epoch: int | None) -> Iterator[Block]:
+    first = {} if outline.warmup is None or not outline.warmup.first else {"lr_warmup_init": outline.warmup.first}
+    for lr, begin, length, low, shape in _shapes(outline):
+        common = {"lr": lr, "min_lr": low, "lr_warmup_iters": _up(outline), **first, "train_iters": outline.updates}
+        ends = {"lr_decay_iters": begin + length}
+        if begin == _up(outline) or shape == "constant":
+            yield {**common, **ends, "lr_decay_style": shape}
+        decay = {"lr_wsd_decay_style": {"sqrt": "minus_sqrt"}.get(shape, shape), "lr_wsd_decay_iters": length}
+        yield {**common, **ends, "lr_decay_style": "WSD", **decay}
+
+
+def _nemo(outline: Outline, in_epochs: bool, per_epoch: int | None) -> Iterator[Block]:
+    for lr, begin, length, low, _ in _shapes(outline):
+        for held in dict.fromkeys((0, outline.updates - begin - length)):
+            sched = {"name": "CosineAnnealing", "warmup_steps": _up(outline), "constant_steps": held, "min_lr": low}
+            yield {"trainer": {"max_steps": outline.updates}, "model": {"optim": {"lr": lr, "sched": sched}}}
+
+
+def _nanotron(outline: Outline, in_epochs: bool, per_epoch: int | None) -> Iterator[Block]:
+    for lr, begin, length, low, shape in _shapes(outline):
+        for late in (0, 1):
+            named = {
+                "learning_rate": lr, "lr_warmup_steps": _up(outline), "lr_warmup_style": "linear",
+                "lr_decay_style": {"sqrt": "1-sqrt", "constant": "linear"}.get(shape, shape),
+                "lr_decay_starting_step": begin - late, "lr_decay_steps": length or 1, "min_decay_lr": low,
+            }  # fmt: skip
+            yield {"optimizer": {"learning_rate_scheduler": named}, "tokens": {"train_steps": outline.updates}}
+
+
+def _fairseq(outline: Outline, in_epochs: bool, per_epoch: int | None) -> Iterator[Block]:
+    n, up = outline.updates, _up(outline)
+    run = {"optimization": {"lr": [outline.peak], "max_update": n}}
+    first = {} if outline.warmup is None else {"warmup_init_lr": outline.warmup.first}
+    if up:
+        yield {**run, "lr_scheduler": {"_name": "inverse_sqrt", "warmup_updates": up, **first}}
+    for _, begin, length, low, shape in _shapes(outline):
+        ends = {"warmup_updates": up, "total_num_update": begin + length or n}
+        if shape == "linear":
+            yield {**run, "lr_scheduler": {"_name": "polynomial_decay", **ends, "end_learning_rate": low}}
+        elif shape == "cosine":
+            cosine = {"_name": "cosine", "warmup_updates": up, **first, "min_lr": low, "lr_period_updates": length}
+            yield {**run, "lr_scheduler": cosine}
+
+
+def _detectron2(outline: Outline, in_epochs: bool, per_epoch: int | None) -> Iterator[Block]:
+    def solver(lr: float, **more: Any) -> Block:
+        first = {} if outline.warmup is None else {"WARMUP_FACTOR": plain(outline.warmup.first / lr)}
+        return {"SOLVER": {"BASE_LR": lr, "MAX_ITER": outline.updates, "WARMUP_ITERS": _up(outline), **first, **more}}
+
+    drops = torch.milestones(tuple(_rest(outline)))
+    if drops is not None or len(_rest(outline)) == 1:
+        at, gamma = ([], 0.1) if drops is None else drops
+        yield solver(outline.peak, STEPS=[_up(outline) + m for m in at], GAMMA=gamma)
+    for lr, *_, low, _ in _shapes(outline):
+        yield solver(lr, LR_SCHEDULER_NAME="WarmupCosineLR", BASE_LR_END=low)
