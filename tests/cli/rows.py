@@ -290,6 +290,10 @@ ROWS = [
     Row("watch a.csv --schedule 'StepLR(10)'", 2, "laju convert --from torch"),
     Row("watch a.csv --prior nowhere.json", 2, "nowhere.json"),
     Row("watch a.csv b.csv", 2, EXTRA),
+    Row("watch nowhere/a.csv", 2, "there is no folder"),
+    # --- verbs of other tools
+    Row("predict a.csv", 2, "did you mean 'forecast'?"),
+    Row("chek a.csv", 2, "did you mean 'check'?"),
     # --- forecast
     Row("forecast", 2, "Usage: laju forecast"),
     Row("forecast nothing", 2, "No such command 'nothing'"),

@@ -32,6 +32,18 @@ VERBS = {
     "forecast": "Predict what a schedule would give from a few loss curves, and find the best one.",
 }
 
+ELSEWHERE = {
+    "explain": "diagnose",
+    "lint": "check",
+    "lr-find": "find",
+    "lr_find": "find",
+    "predict": "forecast",
+    "range-test": "find",
+    "recognize": "recognise",
+    "sweep": "tune",
+    "train": "compare",
+}
+"""Verbs of other tools, or other spellings, and the verb here."""
 
 _JSON = "laju.json"
 ARGUMENTS = "laju.arguments"
@@ -56,7 +68,9 @@ class Verbs(click.Group):
         from laju.core.checks import nearest
 
         if args and not args[0].startswith("-") and args[0] not in VERBS:
-            context.fail(f"No such command {args[0]!r}{nearest(args[0], VERBS)} (commands: {', '.join(VERBS)})")
+            same = ELSEWHERE.get(args[0])
+            hint = f"; did you mean {same!r}?" if same else nearest(args[0], VERBS)
+            context.fail(f"No such command {args[0]!r}{hint} (commands: {', '.join(VERBS)})")
         return super().resolve_command(context, args)
 
     def parse_args(self, context: click.Context, args: list[str]) -> list[str]:

@@ -56,6 +56,12 @@ def command(
     """
     if file == "-":
         raise click.UsageError("standard input cannot be followed: give a file or a folder, or use laju advise -")
+    if (
+        not Path(file).absolute().parent.is_dir()
+    ):  # a log that is not there yet is waited for, a folder with a wrong name is not
+        raise click.UsageError(
+            f"there is no folder {Path(file).absolute().parent} in which {Path(file).name} could appear"
+        )
     with usage_errors():
         if spec is not None:
             from laju.cli.run_options import read_one
@@ -135,10 +141,12 @@ def _stamp(path: Path) -> Any:
 
 def _read(file: str, options: LogOptions) -> Log:
     """The log, without a last line that is being written."""
+    from laju.core.checks import nearest
     from laju.logs import LogError, read
 
     if not Path(file).exists():
-        raise LogError(f"{file} is not there yet")
+        beside = [each.name for each in Path(file).absolute().parent.iterdir()]
+        raise LogError(f"{file} is not there yet{nearest(Path(file).name, beside)}")
     log = options.read(file)
     where = Path(log.path)
     if where.is_file() and where.suffix != ".gz":
