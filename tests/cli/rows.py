@@ -7,7 +7,9 @@ where nothing is. A row is one verb's; a verb without rows fails both tests.
 from __future__ import annotations
 
 import re
+import sqlite3
 import struct
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +38,7 @@ class Row:
 
     @property
     def verb(self) -> str:
-        found = re.match(r"(forecast [a-z]+|[\w-]+)", self.arguments)
+        found = re.match(r"((?:forecast|store) [a-z]+|[\w-]+)", self.arguments)
         assert found is not None, self.arguments
         return found[1]
 
@@ -49,6 +51,8 @@ def write_files(folder: Path) -> None:
     (folder / "c.json").write_text('{"learning_rate": 0.1, "lr_scheduler_type": "linear", "max_steps": 100}')
     (folder / "empty.csv").touch()
     (folder / "picture.csv").write_bytes(bytes(range(256)))
+    with closing(sqlite3.connect(folder / "kept.sqlite")) as connection:
+        connection.execute(f"PRAGMA application_id = {int.from_bytes(b'laju')}")
     (folder / "folder").mkdir()
     for update in (
         100,
@@ -270,6 +274,20 @@ ROWS = [
     Row("tune cosine extra --space peak=1..2", 2, EXTRA),
     Row("tune StepLR --space gamma=1..2", 2, "", TUNE),
     *(Row(f"tune '{name}' --space peak=1..2", 2, "", TUNE) for name in STRANGE),
+    # --- store
+    *(Row(f"store {verb}", 2, "Missing argument 'FILE|URL'") for verb in ("list", "check", "recover", "export")),
+    Row("store list nowhere.sqlite", 2, "there is no store nowhere.sqlite", LAB),
+    Row("store list nowhere.sqlite --json", 2, "{", LAB),
+    Row("store list a.csv", 2, "a.csv is not a SQLite file", LAB),
+    Row("store list kept.sqlite", 0, "kept.sqlite: 0 trials", LAB),
+    Row("store check folder --json", 2, "{", LAB),
+    Row("store check a.csv", 2, "a.csv holds nothing of a store", LAB),
+    Row("store check kept.sqlite", 0, "kept.sqlite is whole: 0 trials", LAB),
+    Row("store recover a.csv --json", 2, "{", LAB),
+    Row("store recover kept.sqlite --out a.csv", 2, "--out: a.csv is there already", LAB),
+    Row("store recover kept.sqlite", 0, "kept-recovered.sqlite: 0 trials", LAB),
+    Row("store export kept.sqlite --out a.docx", 2, "a.docx must end in .jsonl or .csv", LAB),
+    Row("store export kept.sqlite --out kept.csv", 0, "", LAB),
     # --- advise
     Row("advise", 2, "Missing argument 'LOG"),
     Row("advise a.csv --updates 100", 0, "losses: 'loss'", FIT),

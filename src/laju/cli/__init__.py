@@ -27,6 +27,7 @@ VERBS = {
     "find": "Find which learning rates of a task are worth a try: a range test.",
     "study": "Answer a question of the chapter's exercises by training.",
     "tune": "Search the best parameters of a policy for a task.",
+    "store": "Show, check and export a store of finished trials, and recover a damaged one.",
     "advise": "Say what the run of a log will end at, when to cool down, and what to run next.",
     "watch": "Follow the log of a run, and say what the run will end at as the log grows.",
     "forecast": "Predict what a schedule would give from a few loss curves, and find the best one.",

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import tempfile
+import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
@@ -19,7 +20,7 @@ from typing import Any, TypeVar
 
 from laju.core.checks import whole
 from laju.lab.live.displays import as_display
-from laju.lab.store import Store
+from laju.lab.store import Store, StoreWarning
 from laju.lab.trials import Outcome, Record, Trial
 from laju.lab.trials.progress import Channel
 from laju.lab.workers import Display, Key, TrialsLost
@@ -66,9 +67,16 @@ def run_watched(
         with interrupts.held():
             kept = store if isinstance(store, Store) else stack.enter_context(Store(store))
             there = kept.results(list(fingerprints.values()))
-        done: dict[Key, tuple[Outcome, Found]] = {
-            key: _from_json(there[fingerprint]) for key, fingerprint in fingerprints.items() if fingerprint in there
-        }
+        done: dict[Key, tuple[Outcome, Found]] = {}
+        for key, fingerprint in fingerprints.items():
+            if fingerprint in there:
+                try:
+                    done[key] = _from_json(there[fingerprint])
+                except (ValueError, TypeError, LookupError, AttributeError):
+                    with interrupts.held():
+                        kept.drop_result(fingerprint)
+                    text = f"{kept.name}: the result of {key[0]!r} with seed {key[1]} is damaged, and is made again"
+                    warnings.warn(text, StoreWarning, stacklevel=2)
         ready = deque(key for key in work if key not in done)
         numbers = {key: str(number) for number, key in enumerate(ready)}
         lost, flying = Counter[Key](), dict[Future[tuple[Outcome, Found]], Key]()

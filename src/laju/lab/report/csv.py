@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 
 def write(rows: Sequence[dict[str, Any]], target: Path) -> None:
@@ -15,10 +15,16 @@ def write(rows: Sequence[dict[str, Any]], target: Path) -> None:
     apostrophe. Numbers stay as they are.
     """
     with target.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\r\n")
-        if rows:
-            writer.writerow(rows[0])
-        writer.writerows([_guarded(value) for value in row.values()] for row in rows)
+        write_to(file, rows)
+
+
+def write_to(file: TextIO, rows: Iterable[dict[str, Any]]) -> None:
+    """Write rows into a file that is open."""
+    writer = csv.writer(file, lineterminator="\r\n")
+    for i, row in enumerate(rows):
+        if i == 0:
+            writer.writerow(row)
+        writer.writerow([_guarded(value) for value in row.values()])
 
 
 def _guarded(value: Any) -> Any:

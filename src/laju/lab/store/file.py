@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from laju.lab.store.tables import VERSION, StoreError, StoreFull, StoreWarning, metadata, records, trials
+from laju.lab.store.tables import VERSION, StoreDamaged, StoreError, StoreFull, StoreWarning, metadata, records, trials
 
 APPLICATION = int.from_bytes(b"laju")  # SQLite keeps it, and the version, in the head of the file
 _LOG_LIMIT = 2**26  # bytes that the log may keep on the disk when it is empty
@@ -48,6 +48,7 @@ class File:
         self._path = path
         self._wait = wait
         self._again: list[Callable[[sa.Connection], bool]] = []
+        self._rescue: tuple[Any, File] | None = None
         with self._plain_errors():
             self._open()
 
@@ -55,9 +56,32 @@ class File:
         """An insertion that leaves a row that is there already as it is."""
         return insert(table).on_conflict_do_nothing()
 
+    def replace(self, table: sa.Table) -> sa.Insert:
+        """An insertion in the place of rows that a recovery has left without their trial."""
+        return insert(table).prefix_with("OR REPLACE")
+
     def read(self, work: Callable[[sa.Connection], T]) -> T:
-        """Do `work` in a transaction."""
-        return self._do(work, "BEGIN")
+        """Do `work` in a transaction; of a damaged file, with the rows that can still be read."""
+        try:
+            return self._do(work, "BEGIN")
+        except StoreDamaged:
+            if self._path is None:
+                raise
+            return self._rescued(self._path).read(work)
+
+    def _rescued(self, path: Path) -> File:
+        """The rows that a damaged file still holds, in memory."""
+        from laju.lab.store.recovery import recovery
+
+        state = [_state(file) for file in (path, *_beside(path))]
+        if self._rescue is None or self._rescue[0] != state:
+            found = recovery(path)
+            rescued = File(None, 0)
+            rescued.write(found.write)
+            if self._rescue is None:
+                warnings.warn(f"{self.name} is damaged: {found.told()}. {_mend(self.name)}", StoreWarning, stacklevel=6)
+            self._rescue = state, rescued
+        return self._rescue[1]
 
     def write(self, work: Callable[[sa.Connection], T]) -> T:
         """Do `work` in a transaction of its own that no other program writes in."""
@@ -110,6 +134,8 @@ class File:
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.is_dir():
                 raise StoreError(f"{path} is a folder, so it cannot be a store; give a file")
+            if path.exists() and not path.is_file():
+                raise StoreError(f"{path} is a device or a pipe, so it cannot be a store; give a file")
             if path.exists() and 0 < path.stat().st_size < 512:  # SQLite would write over it as if empty
                 raise self._error(sqlite3.DatabaseError("file is not a database"))
             _clear_leftovers(path)
@@ -120,6 +146,7 @@ class File:
         )
         try:
             with self._engine.connect() as connection:
+                connection.exec_driver_sql("PRAGMA trusted_schema = OFF")
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
                 self._prepare(connection)
                 connection.commit()
@@ -142,6 +169,14 @@ class File:
         if application != APPLICATION and (application or there):
             holds = f": it holds {', '.join(sorted(there)[:5])}" if there else ""
             raise StoreError(f"{self.name} is a SQLite file but not a store of laju's{holds}; give another file")
+        foreign = connection.exec_driver_sql(
+            "SELECT type, name FROM sqlite_schema WHERE type IN ('trigger', 'view')"
+        ).first()
+        if foreign is not None:
+            raise StoreError(
+                f"{self.name} has the {foreign[0]} {foreign[1]!r}, which is not laju's and could change what is kept: drop it, "
+                f"or write the trials into a new file without it: laju store recover {self.name}"
+            )
         if version > VERSION:
             raise StoreError(
                 f"{self.name} was made by a newer laju (store version {version}; this one reads up to {VERSION}): "
@@ -195,7 +230,9 @@ class File:
             self._engine.dispose(close=False)
             self._open()
         if _identity(self._path) == self._identity:
-            return
+            if self._path.stat().st_size > 0:
+                return
+            self._path.unlink()  # emptied: SQLite would write the log back into it
         deleted = not self._path.exists()
         self._engine.dispose()
         for identity, beside in self._beside.items():  # the log of the former file would be read into the new one
@@ -215,9 +252,18 @@ class File:
                 stacklevel=5,
             )
 
+    def _was_a_store(self) -> bool:
+        """Whether the first page, without its beginning, is that of a store."""
+        if self._path is None or not self._path.is_file():
+            return False
+        with self._path.open("rb") as file:
+            return b"CREATE TABLE trials" in file.read(65536)
+
     def _error(self, error: Exception) -> StoreError:
         reason = str(getattr(error, "orig", None) or getattr(error, "strerror", None) or error)
         name = self.name
+        if "malformed" in reason or ("not a database" in reason and self._was_a_store()):
+            return StoreDamaged(f"{name} is damaged ({reason}). {_mend(name)}")
         if "not a database" in reason:
             return StoreError(f"{name} is not a SQLite file, so it cannot be a store; give another file")
         if "locked" in reason:
@@ -238,6 +284,18 @@ class File:
         if "readonly" in reason or "unable to open" in reason:
             return StoreError(f"{name} cannot be opened or written: {reason}; may you write in its folder?")
         return StoreError(f"{name} cannot be opened or written: {reason}")
+
+
+def _mend(name: str) -> str:
+    return f"`laju store check {name}` says what is lost, and `laju store recover {name}` writes what can be read into a new file"
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
 
 
 def _identity(path: Path | None) -> tuple[int, int] | None:

@@ -24,6 +24,7 @@ from laju.lab.store import tables
 from laju.lab.store.claims import Claims
 from laju.lab.store.file import File
 from laju.lab.store.locations import is_url, read_url, shown
+from laju.lab.store.rows import INCOMPLETE, fault
 from laju.lab.store.server import Server
 from laju.lab.store.tables import StoreError, StoreFull, StoreWarning
 from laju.lab.trials import Outcome, Record, Trial
@@ -110,7 +111,7 @@ class Store:
         return self._read(self._reading(lambda connection: connection.execute(which).scalars().all()))
 
     def put(self, trial: Trial, outcome: Outcome) -> None:
-        """Keep a trial's outcome; of a trial that is there already, the first one stays.
+        """Keep a trial's outcome; of a trial that is there already, the first one stays, unless the first is damaged.
 
         Should the file have been deleted or replaced, it is made anew with all that was put through this object, and a
         StoreWarning says so. A server that is away is waited for.
@@ -139,13 +140,21 @@ class Store:
             insert = self._kept_in.insert
             connection.execute(sa.delete(tables.claims).where(tables.claims.c.fingerprint == fingerprint))
             if not _is_new(connection, insert(tables.trials).values(row)):
-                return False
+                if _read(connection, [fingerprint])[0]:
+                    return False
+                for table in (tables.records, tables.observed):
+                    connection.execute(sa.delete(table).where(table.c.trial == fingerprint))
+                connection.execute(sa.delete(tables.trials).where(tables.trials.c.fingerprint == fingerprint))
+                connection.execute(insert(tables.trials).values(row))
+            replace = self._kept_in.replace
             if outcome.records:
-                connection.execute(insert(tables.records), [{"trial": fingerprint, **vars(r)} for r in outcome.records])
+                connection.execute(
+                    replace(tables.records), [{"trial": fingerprint, **vars(r)} for r in outcome.records]
+                )
             if outcome.observed:
                 names = ("trial", "update", "validation_loss")
                 rows = [dict(zip(names, (fingerprint, *pair), strict=True)) for pair in outcome.observed]
-                connection.execute(insert(tables.observed), rows)
+                connection.execute(replace(tables.observed), rows)
             return True
 
         with self._one_at_a_time:
@@ -178,10 +187,18 @@ class Store:
         table = tables.results
         found: dict[str, str] = {}
         for part in tables.parts(fingerprints):
-            query = sa.select(table.c.fingerprint, table.c.content).where(table.c.fingerprint.in_(part))
+            query = sa.select(table).where(table.c.fingerprint.in_(part))
             rows = self._reading(lambda connection, query=query: connection.execute(query).all())  # type: ignore[misc]
-            found.update((fingerprint, content) for fingerprint, content in rows)
+            found.update((row.fingerprint, row.content) for row in rows if fault(table, row._mapping) is None)
         return found
+
+    def drop_result(self, fingerprint: str) -> None:
+        """Forget a result that turned out to be damaged."""
+        table = tables.results
+        with self._one_at_a_time:
+            self._kept_in.write(
+                lambda connection: connection.execute(sa.delete(table).where(table.c.fingerprint == fingerprint))
+            )
 
     def count_results(self) -> int:
         """How many results of `put_result` are kept."""
@@ -266,10 +283,10 @@ class Store:
 
     def __len__(self) -> int:
         """How many trainings are kept: trials, and those with a result of their own."""
-        trials, results = (
-            sa.select(sa.func.count()).select_from(t).scalar_subquery() for t in (tables.trials, tables.results)
-        )
-        return int(self._reading(lambda connection: connection.execute(sa.select(trials + results)).scalar_one()))
+        trials, results = (sa.select(sa.func.count()).select_from(t) for t in (tables.trials, tables.results))
+        whole = trials.where(tables.trials.c.status != INCOMPLETE).scalar_subquery()
+        both = sa.select(whole + results.scalar_subquery())
+        return int(self._reading(lambda connection: connection.execute(both).scalar_one()))
 
     def close(self) -> None:
         self._last()
@@ -289,7 +306,14 @@ class Store:
     def _read(self, fingerprints: Sequence[str]) -> Iterator[Kept]:
         """Those that are there, in the order asked for; nothing is held open between them."""
         for part in tables.parts(fingerprints):
-            found = self._reading(lambda connection, part=part: _read(connection, part))  # type: ignore[misc]
+            found, left_out = self._reading(lambda connection, part=part: _read(connection, part))  # type: ignore[misc]
+            if left_out:
+                more = f" and {len(left_out) - 1} more" if len(left_out) > 1 else ""
+                warnings.warn(
+                    f"{self.name}: left out {left_out[0]}{more}; who asks for such a trial gets it trained again",
+                    StoreWarning,
+                    stacklevel=3,
+                )
             yield from (found[fingerprint] for fingerprint in part if fingerprint in found)
 
 
@@ -298,25 +322,42 @@ def _is_new(connection: sa.Connection, insertion: sa.Insert) -> bool:
     return connection.execute(insertion.execution_options(preserve_rowcount=True)).rowcount == 1
 
 
-def _read(connection: sa.Connection, fingerprints: Sequence[str]) -> dict[str, Kept]:
+def _read(connection: sa.Connection, fingerprints: Sequence[str]) -> tuple[dict[str, Kept], list[str]]:
+    """The trials that are there, and what is wrong with those that are left out."""
     # The trials first: of one that another program writes meanwhile, the records are there by then.
     trials = connection.execute(sa.select(tables.trials).where(tables.trials.c.fingerprint.in_(fingerprints))).all()
+    faults: dict[str, str] = {}
+
+    def good(table: sa.Table, trial: str, row: sa.Row[Any]) -> bool:
+        reason = fault(table, row._mapping)
+        if reason is not None:
+            faults.setdefault(trial, f"whose {table.name} cannot be right: {reason}")
+        return reason is None
+
     records: dict[str, list[Record]] = {}
     for row in connection.execute(_of(tables.records, fingerprints)):
-        values = {**row._mapping, "train_accuracy": math.nan if row.train_accuracy is None else row.train_accuracy}
-        records.setdefault(values.pop("trial"), []).append(Record(**values))
+        if good(tables.records, row.trial, row):
+            values = {**row._mapping, "train_accuracy": math.nan if row.train_accuracy is None else row.train_accuracy}
+            records.setdefault(values.pop("trial"), []).append(Record(**values))
     observed: dict[str, list[tuple[int, float]]] = {}
-    for trial, update, loss in connection.execute(_of(tables.observed, fingerprints)):
-        observed.setdefault(trial, []).append((update, math.nan if loss is None else loss))
+    for row in connection.execute(_of(tables.observed, fingerprints)):
+        if good(tables.observed, row.trial, row):
+            loss = math.nan if row.validation_loss is None else row.validation_loss
+            observed.setdefault(row.trial, []).append((row.update, loss))
     names = ("fingerprint", "task", "schedule", "optimizer", "seed", "epochs", "batch_size", "framework")
-    found = {}
+    found, left_out = {}, []
     for row in trials:
         own = row.fingerprint
-        outcome = Outcome(
-            row.status, tuple(records.get(own, ())), row.seconds, row.diverged_at, tuple(observed.get(own, ()))
-        )
-        found[own] = Kept(**{name: getattr(row, name) for name in names}, outcome=outcome)
-    return found
+        if row.status == INCOMPLETE:
+            faults[own] = "of which a recovery found not all"
+        elif good(tables.trials, own, row) and own not in faults:
+            outcome = Outcome(
+                row.status, tuple(records.get(own, ())), row.seconds, row.diverged_at, tuple(observed.get(own, ()))
+            )
+            found[own] = Kept(**{name: getattr(row, name) for name in names}, outcome=outcome)
+            continue
+        left_out.append(f"the trial of {shown_value(row.schedule)} with seed {shown_value(row.seed)}, {faults[own]}")
+    return found, left_out
 
 
 def _of(table: sa.Table, fingerprints: Sequence[str]) -> sa.Select[Any]:
@@ -334,6 +375,12 @@ def _close(kept_in: File | Server, process: int) -> None:
 
 def _file(place: str | os.PathLike[str]) -> Path:
     text = os.fspath(place)
+    try:
+        named = os.fsencode(text)
+    except ValueError:  # such as half of a pair of surrogates
+        named = b"\0"
+    if b"\0" in named:
+        raise StoreError(f"store {text!r} cannot be the name of a file; give another")
     if found := re.match(r"(postgres\w*(\+\w+)?):/", text):  # a Path makes one slash of two
         raise StoreError(
             f"store {shown(text.replace(':/', '://', 1))!r} must be given as text, not as a Path ({found[1]})"

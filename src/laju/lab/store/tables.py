@@ -96,6 +96,10 @@ class StoreError(OSError):
     """A store that cannot be opened or written; the message names it and what can be done."""
 
 
+class StoreDamaged(StoreError):
+    """A file whose pages are damaged; the message says how to check the file and to recover what is left."""
+
+
 class StoreFull(StoreError):
     """There is no room on the disk."""
 

@@ -1,0 +1,230 @@
+"""laju store: what a store holds, whether the store is whole, and a new file with what a damaged one still holds."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+from laju.cli.arguments import plain_errors
+from laju.cli.run_options import as_text
+from laju.cli.tables import table
+
+if TYPE_CHECKING:
+    from laju.lab.store import Kept
+
+_place = click.argument("place", metavar="FILE|URL")
+_json = click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
+
+
+@click.group("store")
+def command() -> None:
+    """Say what a store of finished trials holds, and save what a damaged one still holds.
+
+    A store is a SQLite file, laju.sqlite by default, or postgresql://USER@HOST/DATABASE. None of these commands changes what a
+    store holds.
+
+    \b
+    laju store list laju.sqlite
+    laju store check laju.sqlite
+    laju store recover laju.sqlite --out recovered.sqlite
+    laju store export laju.sqlite --out trials.csv
+    """
+
+
+@command.command("check")
+@_place
+@_json
+def check_command(place: str, as_json: bool) -> None:
+    """Say what is damaged, and what can still be read; exit status 1 when something is.
+
+    \b
+    laju store check laju.sqlite
+    """
+    with plain_errors():
+        from laju.lab.store import shown
+        from laju.lab.store.repair import check
+
+        found = check(place)
+        name = shown(place)
+        if as_json:
+            click.echo(as_text({"store": name, "holds": found.holds, "damage": found.findings, "notes": found.notes}))
+        elif found.findings:
+            for finding in found.findings:
+                click.echo(finding)
+            click.echo(f"{found.holds}; `laju store recover {name}` writes what can be read into a new file")
+        else:
+            click.echo(f"{name} is whole: {found.holds}")
+        for note in () if as_json else found.notes:
+            click.echo(f"note: {note}", err=True)
+    if found.findings:
+        click.get_current_context().exit(1)
+
+
+@command.command("recover")
+@_place
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="The new file.  [default: FILE, with -recovered]"
+)
+@_json
+def recover_command(place: str, out: Path | None, as_json: bool) -> None:
+    """Write every row that can be read into a new file; the store itself, and a file that is there, stay as they are.
+
+    A trial of which records are lost is kept as incomplete: it counts for nothing, and `laju compare` trains it again. States
+    from which trainings go on are left out, since they save time alone and a damaged one would not show.
+
+    \b
+    laju store recover laju.sqlite --out recovered.sqlite
+    laju store recover postgresql://me@host/trials --out trials.sqlite
+    """
+    with plain_errors():
+        from laju.lab.store import is_url, shown
+        from laju.lab.store.repair import recover
+
+        if out is None:
+            path = Path("laju.sqlite" if is_url(place) else place)
+            out = path.with_name(f"{path.stem}-recovered{path.suffix or '.sqlite'}")
+        try:
+            found = recover(place, out)
+        except FileExistsError:
+            raise click.BadParameter(
+                f"{out} is there already, and is left as it is; name another file", param_hint="--out"
+            ) from None
+        if as_json:
+            click.echo(
+                as_text({"store": shown(place), "out": str(out), "holds": found.holds, "damage": found.findings})
+            )
+        else:
+            click.echo(f"{out}: {found.holds}")
+
+
+@command.command("list")
+@_place
+@_json
+def list_command(place: str, as_json: bool) -> None:
+    """Show what is in a store: a line for each schedule of a task.
+
+    \b
+    laju store list laju.sqlite
+    """
+    with plain_errors():
+        from laju.lab.statistics import counted, number
+        from laju.lab.store import shown
+        from laju.lab.store.repair import reading
+
+        groups: dict[tuple[Any, ...], list[Kept]] = {}
+        with reading(place) as store:
+            for kept in store.trials():
+                key = (kept.task, kept.schedule, kept.epochs, kept.batch_size, kept.optimizer, kept.framework)
+                groups.setdefault(key, []).append(kept)
+            results = store.count_results()
+        names = ("task", "schedule", "epochs", "batch_size", "optimizer", "framework")
+        found: list[dict[str, Any]] = []
+        for key, trials in groups.items():
+            ends = [kept.outcome.status for kept in trials]
+            last = [
+                kept.outcome.records[-1]
+                for kept in trials
+                if kept.outcome.status == "finished" and kept.outcome.records
+            ]
+            accuracies = [record.test_accuracy for record in last if record.test_accuracy is not None]
+            mean = math.fsum(accuracies) / len(accuracies) if accuracies else None
+            statuses = {status: ends.count(status) for status in sorted(set(ends))}
+            seeds = sorted(kept.seed for kept in trials)
+            found.append(
+                {**dict(zip(names, key, strict=True)), "seeds": seeds, "statuses": statuses, "test_accuracy": mean}
+            )
+        if as_json:
+            click.echo(as_text({"store": shown(place), "kept": found, "results": results}))
+            return
+        if found:
+            rows = [
+                (
+                    row["task"],
+                    row["schedule"],
+                    f"{row['epochs']}",
+                    f"{row['batch_size']}",
+                    row["optimizer"] if row["framework"] == "torch" else f"{row['optimizer']}, {row['framework']}",
+                    ", ".join(f"{n} {status}" for status, n in row["statuses"].items()),
+                    "-" if row["test_accuracy"] is None else number(row["test_accuracy"]),
+                )
+                for row in found
+            ]
+            head = ("task", "schedule", "epochs", "batch", "optimizer", "seeds", "test accuracy")
+            click.echo(table(head, rows, text=(0, 1, 4, 5)))
+            click.echo()
+        more = f", {counted(results, 'result')} of studies" if results else ""
+        click.echo(f"{shown(place)}: {counted(sum(map(len, groups.values())), 'trial')}{more}")
+
+
+@command.command("export")
+@_place
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File to write: .jsonl, a trial a line, or .csv, a record a line.  [default: JSON lines on standard output]",
+)
+@click.option("--format", "form", type=click.Choice(["jsonl", "csv"]), help="By default what the file's name says.")
+def export_command(place: str, out: Path | None, form: str | None) -> None:
+    """Write all trials with their records as JSON lines or CSV.
+
+    \b
+    laju store export laju.sqlite --out trials.jsonl
+    laju store export laju.sqlite --format csv | head
+    """
+    with plain_errors():
+        from laju.lab.store.repair import reading
+
+        if form is None:
+            ending = "" if out is None else out.suffix.lower()
+            forms = {"": "jsonl", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv"}
+            if ending not in forms:
+                raise click.BadParameter(f"{out} must end in .jsonl or .csv, or give --format", param_hint="--out")
+            form = forms[ending]
+        write = _write_lines if form == "jsonl" else _write_table
+        with reading(place) as store:
+            if out is None:
+                write(store.trials(), sys.stdout)
+            else:
+                with out.open("w", encoding="utf-8", newline="") as file:
+                    write(store.trials(), file)
+
+
+def _facts(kept: Kept) -> dict[str, Any]:
+    outcome = kept.outcome
+    own = {name: value for name, value in vars(kept).items() if name != "outcome"}
+    return own | {"status": outcome.status, "diverged_at": outcome.diverged_at, "seconds": outcome.seconds}
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN and no infinity, which stand as text."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _write_lines(trials: Iterator[Kept], file: TextIO) -> None:
+    for kept in trials:
+        records = [{name: _plain(value) for name, value in asdict(record).items()} for record in kept.outcome.records]
+        observed = [[update, _plain(loss)] for update, loss in kept.outcome.observed]
+        content = _facts(kept) | {"records": records, "observed": observed}
+        file.write(json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _write_table(trials: Iterator[Kept], file: TextIO) -> None:
+    from laju.lab.report import csv
+    from laju.lab.trials import Record
+
+    nothing = dict.fromkeys(Record.__dataclass_fields__)
+    csv.write_to(
+        file,
+        (
+            _facts(kept) | (nothing if record is None else vars(record))
+            for kept in trials
+            for record in kept.outcome.records or (None,)
+        ),
+    )
