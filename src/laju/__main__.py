@@ -1,6 +1,6 @@
 """`python -m laju` is `laju`."""
 
-from laju.cli import main
+from laju_start import main
 
 if __name__ == "__main__":
     main()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shlex
 import signal
 import subprocess
@@ -220,8 +221,18 @@ main()
 
 
 @posix
-@pytest.mark.parametrize("wait", [0, 0.05, 0.1, 0.2, 0.4])
-def test_ctrl_c_is_one_line_from_the_first_import_on(wait: float) -> None:
+@pytest.mark.parametrize(
+    ("wait", "number"),
+    [
+        *((wait, signal.SIGINT) for wait in (0, 0.1, 0.4)),
+        *((wait, signal.SIGTERM) for wait in (0, 0.3)),
+        *(
+            pytest.param(random.Random(i).uniform(0, 0.5), number, marks=pytest.mark.slow)
+            for i, number in enumerate([signal.SIGINT] * 20 + [signal.SIGTERM] * 5)
+        ),
+    ],
+)
+def test_ctrl_c_is_one_line_from_the_first_import_on(wait: float, number: signal.Signals) -> None:
     # A log from a pipe that nobody writes to: a command that cannot be done before the signal comes.
     command = [sys.executable, "-c", BEGUN, "recognise", "-"]
     pipe = subprocess.PIPE
@@ -229,9 +240,9 @@ def test_ctrl_c_is_one_line_from_the_first_import_on(wait: float) -> None:
     assert process.stdout is not None
     assert process.stdout.readline() == "begun\n"
     time.sleep(wait)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
-    assert (process.returncode, stderr) == (130, "\nStopped.\n")
+    assert (process.returncode, stderr) == (128 + number, "\nStopped.\n")
 
 
 @posix

@@ -99,7 +99,7 @@ def command(
         check(which.framework, what)
         console = console_for(as_json)
         began = time.monotonic()
-        comparison, findings, files = train_and_report(
+        comparison, findings, report = train_and_report(
             console,
             rates(which, epochs, as_meant),
             what,
@@ -129,7 +129,7 @@ def command(
             for note in findings.warnings:
                 console.print(f"note: {note}", style="yellow", markup=False, highlight=False)
         console.print(
-            f"\nreport: {files[0]}   ({time.monotonic() - began:.0f} s)", markup=False, highlight=False, soft_wrap=True
+            f"\nreport: {report()}   ({time.monotonic() - began:.0f} s)", markup=False, highlight=False, soft_wrap=True
         )
 
 

@@ -185,7 +185,7 @@ def command(
         beside = _beside(logs, loss_column)
         console = console_for(as_json)
         began = time.monotonic()
-        result, findings, files = train_and_report(
+        result, findings, report = train_and_report(
             console,
             named,
             what,
@@ -233,7 +233,7 @@ def command(
             for warning in findings.warnings:
                 console.print(f"note: {warning}", style="yellow", markup=False, highlight=False)
         console.print(
-            f"\nreport: {files[0]}   ({time.monotonic() - began:.0f} s)", markup=False, highlight=False, soft_wrap=True
+            f"\nreport: {report()}   ({time.monotonic() - began:.0f} s)", markup=False, highlight=False, soft_wrap=True
         )
 
 

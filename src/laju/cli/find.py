@@ -10,6 +10,7 @@ import click
 from laju.cli.arguments import plain_errors
 from laju.cli.run_options import as_text
 from laju.cli.train_options import batch_size_option, json_option, momentum_option, seeds_option, task_options
+from laju.cli.trainings import kept_anyway
 from laju.core.checks import nearest
 
 if TYPE_CHECKING:
@@ -95,13 +96,14 @@ def command(
                 report=report,
             )
             title = f"{task}, {optimizer}"
-            result.plot(title=title).save(out)
         if as_json:
             click.echo(as_text({"task": task, **result.to_json()}))
         else:
             console.print(_table(result, title))
         for note in result.notes():
             console.print(f"note: {note}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        with kept_anyway(console, "The answer is complete", "picture"):
+            result.plot(title=title).save(out)
         console.print(f"picture: {out}", markup=False, highlight=False, soft_wrap=True)
 
 

@@ -16,7 +16,7 @@ from laju.cli.arguments import command_line, plain_errors, store_option
 from laju.cli.run_options import as_text
 from laju.cli.tables import table
 from laju.cli.train_options import jobs_option, task_options
-from laju.cli.trainings import console_for
+from laju.cli.trainings import console_for, kept_anyway
 from laju.core.checks import nearest
 from laju.view.plot import printable
 
@@ -95,7 +95,6 @@ def command(
         options = Options(task, data_dir, epochs, seeds, small, jobs, store, display(console))
         try:
             answer = run(name, options, **_settings(settings))
-            files = write(answer, out, command_line())
         except KeyboardInterrupt:
             _stop(console, store)
         except TypeError as error:
@@ -110,6 +109,8 @@ def command(
             click.echo(as_text(content))
         else:
             _print(console, answer)
+        with kept_anyway(console, _kept(store), "answer"):
+            files = write(answer, out, command_line())
         console.print(
             f"\nanswer: {files[1]}   ({time.monotonic() - began:.0f} s)", markup=False, highlight=False, soft_wrap=True
         )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from laju.cli.arguments import command_line
+from laju.cli.errors import of_system
 from laju.core.checks import nearest
 
 if TYPE_CHECKING:
@@ -53,8 +55,8 @@ def train_and_report(
     foretold: bool = False,
     annotate: Callable[[Comparison], tuple[str, Sequence[str], Elsewhere | None]] | None = None,
     **options: Any,
-) -> tuple[Comparison, Findings, list[Path]]:
-    """Run `compare` with a display and a report in `out`; Ctrl-C and a lost worker end the program and name the kept trials.
+) -> tuple[Comparison, Findings, Callable[[], Path]]:
+    """Run `compare` with a display; Ctrl-C and a lost worker end the program and name the kept trials.
 
     Args:
         console: for the display.
@@ -64,6 +66,10 @@ def train_and_report(
         foretold: print the expected time once known.
         annotate: the verdict that opens the page, sentences that become the first of the comparison's notes, and figures from
             elsewhere for the page; without `annotate` the page opens with the comparison's own verdict.
+
+    Returns:
+        The comparison, the findings, and a function that writes the report and returns the report's page: for after the answer
+        is printed, so that a disk that is full costs the report alone.
     """
     from laju.lab.comparison.compare import Interrupted, Unfinished, compare
     from laju.lab.live import display
@@ -90,12 +96,30 @@ def train_and_report(
     if annotate is not None:
         verdict, sentences, elsewhere = annotate(result)
         result = replace(result, notes=(*sentences, *result.notes))
-    try:
+
+    with kept_anyway(console, _kept(result, store), "report"):
         findings = result.findings(difference)
-        files = write_report(findings, out, elsewhere, verdict=verdict, command=command_line())
+
+    def report() -> Path:
+        with kept_anyway(console, _kept(result, store), "report"):
+            return write_report(findings, out, elsewhere, verdict=verdict, command=command_line())[0]
+
+    return result, findings, report
+
+
+@contextmanager
+def kept_anyway(console: Console, kept: str, what: str) -> Iterator[None]:
+    """What is written in the block is made again by the same command; an error is one sentence that says what is kept."""
+    try:
+        yield
     except KeyboardInterrupt:
-        _stop(console, f"{_kept(result, store)}; the same command writes the report.")
-    return result, findings, files
+        _stop(console, f"{kept}; the same command writes the {what}.")
+    except OSError as error:
+        click.echo(
+            f"Error: the {what} is not written: {of_system(error)}. {kept}; the same command writes the {what}",
+            err=True,
+        )
+        sys.exit(1)
 
 
 def _kept(comparison: Comparison, store: str) -> str:

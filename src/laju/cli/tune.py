@@ -22,6 +22,7 @@ from laju.cli.train_options import (
     seeds_option,
     task_options,
 )
+from laju.cli.trainings import kept_anyway
 from laju.core.checks import nearest
 
 if TYPE_CHECKING:
@@ -191,10 +192,6 @@ def command(
             _stop(console, f"{_kept(stopped.tuned)}; the same command runs the rest.")
         except SearchWorkerLost as error:
             raise click.ClickException(f"{error}. {_kept(error.tuned)}.") from error
-        try:
-            files = write_search(tuned, out, command_line())
-        except KeyboardInterrupt:
-            _stop(console, f"{_kept(tuned)}; the same command writes the files.")
         if as_json:
             click.echo(as_text(tuned.to_json()))
         else:
@@ -206,6 +203,8 @@ def command(
                 console.print(line, markup=False, highlight=False, soft_wrap=True)
             for warning in tuned.warnings():
                 console.print(f"note: {warning}", style="yellow", markup=False, highlight=False)
+        with kept_anyway(console, _kept(tuned), "report"):
+            files = write_search(tuned, out, command_line())
         console.print(
             f"\nreport: {files[0]}   ({time.monotonic() - began:.0f} s)", markup=False, highlight=False, soft_wrap=True
         )

@@ -176,8 +176,9 @@ _read: dict[Path, Any] = {}
 
 
 def _become_worker(parent: int) -> None:
-    """A worker leaves Ctrl-C to the process that the user started, and ends when that is killed."""
+    """A worker leaves Ctrl-C and SIGTERM to the process that the user started, and ends when that is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
     def watch() -> None:
         while os.getppid() == parent:
