@@ -141,6 +141,9 @@ def test_the_sections_and_the_rates_of_a_network_of_kohya(tmp_path):
     )
     found = read_config(file)
     assert (found.system, found.call) == ("kohya", "get_scheduler(0.0001, 'linear', 0, 200)")
+    others = {"huber_schedule": "snr", "token_warmup_min": 1, "token_warmup_step": 0.5}
+    config = {"network_module": "n", "learning_rate": 1e-4, "lr_scheduler": "linear", "max_train_steps": 200}
+    assert read_config({**config, **others}) == read_config(config)
     for more in ("text_encoder_lr = 1e-5\n", "network_train_unet_only = true\n"):
         (tmp_path / "more.toml").write_text(file.read_text() + more)
         found = read_config(tmp_path / "more.toml")

@@ -331,6 +331,12 @@ def test_axolotl(peak: float, warmup: int, total: int, floor: float | None, name
         assert found.schedule(t) == pytest.approx(expected, rel=1e-9, abs=1e-15 * peak)
 
 
+def test_a_warmup_before_a_constant_rate_is_told_to_have_no_effect() -> None:
+    config = {"learning_rate": 1e-4, "max_steps": 100, "warmup_steps": 10, "lr_scheduler_type": "constant"}
+    assert any("have no effect with 'constant'" in note for note in read_config(config).notes)
+    assert not read_config({**config, "lr_scheduler_type": "constant_with_warmup"}).notes
+
+
 def test_the_cosine_of_axolotl_is_no_line() -> None:
     config, facts, _ = SYSTEMS["axolotl"]
     assert read_config(config, **facts).schedule(325) == pytest.approx(1.7071068e-4, rel=1e-7)

@@ -735,6 +735,12 @@ def test_gptneox_with_a_scheduler_of_deepspeed_is_refused():
         read_config(config, "gptneox")
 
 
+def test_gptneox_has_a_key_in_one_spelling():
+    config = {"train-iters": 9, "train_iters": 10, "optimizer": {"params": {"lr": LR}}}
+    with pytest.raises(DialectError, match="a key with hyphens and with underscores"):
+        read_config(config, "gptneox")
+
+
 def test_a_run_of_olmo_that_begins_with_a_checkpoint_is_told():
     config = {"optimizer": {"learning_rate": LR}, "scheduler": {"name": "cosine_with_warmup"}, "max_duration": 300}
     note = "load_path: a run that begins with a checkpoint begins at the update of the checkpoint"

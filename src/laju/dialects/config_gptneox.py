@@ -42,6 +42,8 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
         DialectError: as `read_config`; also a warmup of more than half of the decay.
     """
     given = Section(_underscored(content), where, "gptneox", _KEYS, facts)
+    if len(given.content) < len(content):
+        raise DialectError(f"{where} has a key with hyphens and with underscores: give one of the two")
     peak = given.section("optimizer", ()).section("params", ("lr",)).lr("lr")
     run = given.total("train_iters")
     length = run

@@ -23,6 +23,7 @@ _KEYS = (
     "learning_rate", "lr_scheduler", "lr_warmup_steps", "lr_decay_steps", "lr_scheduler_num_cycles", "lr_scheduler_power",
     "lr_scheduler_timescale", "lr_scheduler_min_lr_ratio", "lr_scheduler_args", "lr_scheduler_type",
     "unet_lr", "text_encoder_lr", "max_train_steps", "max_train_epochs",
+    "huber_schedule", "token_warmup_min", "token_warmup_step",  # of the loss, and of captions
 )  # fmt: skip
 MAX_TRAIN_STEPS = 1600
 """What the scripts have by default."""

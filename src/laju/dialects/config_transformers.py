@@ -72,6 +72,10 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
         kwargs = {**filled_in, **kwargs}
     if not isinstance(kwargs, Mapping):
         raise DialectError(f"lr_scheduler_kwargs must be a mapping, got {shown(kwargs)}")
+    if name == "constant" and steps:
+        notes.append(
+            "warmup_steps and warmup_ratio have no effect with 'constant'; 'constant_with_warmup' has a warmup"
+        )
     schedule = get_scheduler(lr, name, steps, total, kwargs)
     more = f", {dict(kwargs)!r}" if kwargs else ""
     return Configured(
