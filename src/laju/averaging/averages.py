@@ -101,7 +101,7 @@ class EMA(Average):
 class Tail(Average):
     """Equal shares of every checkpoint of the last `length` updates (Polyak and Ruppert's tail average; SWA of a plateau).
 
-    Checkpoints after more than T - length updates count, where T is the last one.
+    Checkpoints after more than T - length updates count, where T is the last update.
 
     Source: Polyak and Juditsky, 1992; Izmailov et al., arXiv 1803.05407.
 

@@ -1,6 +1,6 @@
 """Checkpoints on disk: safetensors files, torch files of tensors alone, and folders of either; nothing that runs code is read.
 
-Tensors are read one at a time, so that a merge of many checkpoints needs the memory of one.
+Tensors are read singly, so that a merge of many checkpoints needs the memory of a single checkpoint.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Checkpoint:
         metadata: of the file: safetensors' metadata, or the entries of a torch file that are no weights.
         key: under which a torch file keeps the weights; None where the file is the weights.
         others: entries among the weights that are no tensors.
-        unmerged: names of what is beside the weights and has no mean, such as the optimizer's state.
+        unmerged: names of entries beside the weights that have no mean, such as the optimizer's state.
     """
 
     path: Path
@@ -255,7 +255,7 @@ def _key_of_weights(content: Mapping[Any, Any], file: Path) -> str | None:
 
 
 def updates_of(checkpoints: Sequence[Checkpoint]) -> list[tuple[int, str]]:
-    """The completed updates of each checkpoint, and where they stand.
+    """The completed updates of each checkpoint, and the place of that number.
 
     Metadata come first, then `trainer_state.json` beside the weights, then the number in the checkpoint's name.
 

@@ -35,7 +35,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Merge:
-    """What was merged, and what was not.
+    """The entries merged, and the entries left.
 
     Args:
         average: the rule of the shares.
@@ -86,7 +86,7 @@ def merge(
     trunk: Schedule | None = None,
     within: float = 0.25,
 ) -> Merge:
-    """Merge checkpoints of one run into one, tensor by tensor in float32; tensors keep their dtype.
+    """Merge checkpoints of a run into a new checkpoint, tensor by tensor in float32; tensors keep their dtype.
 
     Integers and other entries without a mean are those of the last checkpoint. The optimizer's state is not merged. The new
     checkpoint says in its metadata what was merged: under "laju" in the metadata of safetensors, and beside the weights of a

@@ -1,4 +1,4 @@
-"""Schedules that spend the same total learning rate, so that what is compared is their shape."""
+"""Schedules that spend the same total learning rate, so that a comparison is of their shapes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def equal_area(schedules: Mapping[str, Schedule], plan: RunPlan) -> dict[str, Sc
 
     Args:
         schedules: by name.
-        plan: the run, which says how many updates there are and what other units mean.
+        plan: the run, with the number of updates and the lengths of its units.
 
     Raises:
         ValueError: a schedule whose rates sum to zero, or two that end with the same name.

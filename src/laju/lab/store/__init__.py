@@ -1,7 +1,7 @@
-"""The store: trials and their outcomes by fingerprint, in one SQLite file or in a PostgreSQL database for a team.
+"""The store: trials and their outcomes by fingerprint, in a SQLite file or in a PostgreSQL database for a team.
 
-A trial is written with all its records in a single transaction, so that a kill at any moment leaves it whole or absent. Several
-programs may use one store at once.
+A trial is written with all its records in a single transaction, so that a kill at any moment leaves the trial whole or absent.
+Several programs may use a store at once.
 """
 
 from laju.lab.store.claims import Claims

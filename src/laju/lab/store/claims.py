@@ -1,7 +1,7 @@
 """Claims on trials: the trials that a program is training, visible to all users of the store, so that none is trained twice.
 
 A program that claims trials adds 1 to its beat every few seconds. Another program takes the claims over when the process is
-known to have ended, or when the beat has stood still for a minute of the other program's own monotonic clock: no two clocks are
+known to have ended, or when the beat has stood still for a minute of the second program's own monotonic clock: no two clocks are
 compared, so neither a clock that jumps nor machines that differ change anything.
 """
 
@@ -38,7 +38,9 @@ class Claims:
         self._holder = uuid.uuid4().hex
         self._process = this_process()
         self._ours: set[str] = set()
-        self._beats: dict[str, tuple[int, float]] = {}  # of other holders: the last beat, and when it was new here
+        self._beats: dict[
+            str, tuple[int, float]
+        ] = {}  # of other programs: the last beat, and when that beat was new here
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._keep_beating, name="laju-claims", daemon=True)
 
@@ -51,7 +53,7 @@ class Claims:
         wanted = sorted(set(fingerprints))
 
         def work(connection: sa.Connection) -> None:
-            if not self._ours:  # once in a run: what killed programs have left behind
+            if not self._ours:  # once in a run: the claims of killed programs
                 there = connection.execute(sa.select(holders.c.holder, holders.c.process)).all()
                 _end(connection, [holder for holder, process in there if is_dead(process)])
             if _select(connection, trials.c.fingerprint, wanted) or self._of_others(connection, wanted):
@@ -84,7 +86,7 @@ class Claims:
         self._ended.set()
         if self._thread.ident is not None:
             self._thread.join()
-            # What cannot be written now is over by itself: the process ends, or its beat stands still.
+            # A claim that cannot be taken back now ends by itself: the process ends, or its beat stands still.
             with suppress(StoreError), self._lock:
                 self._kept_in.write(lambda connection: _end(connection, [self._holder]))
 

@@ -74,7 +74,7 @@ def stored_curves(
     schedules: dict[str, Schedule] = {}
     for kept in trials:
         schedule = parse(kept.schedule)
-        schedules.setdefault(schedule.fingerprint, schedule)  # one schedule may have been written in several ways
+        schedules.setdefault(schedule.fingerprint, schedule)  # a schedule may have been written in several ways
         groups.setdefault((schedule.fingerprint, kept.epochs), []).append(kept)
     several = len({epochs for _, epochs in groups}) > 1
     found: list[StoredCurve] = []

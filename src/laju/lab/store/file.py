@@ -1,8 +1,8 @@
 """A store in a SQLite file, or in memory.
 
-The file has a write-ahead log where its file system is known to bear one: a trial is written without waiting for the disk, and is
-kept when the program is killed at any moment; only a power cut may lose the last ones. Elsewhere, as on network drives, where
-machines share no memory, SQLite's rollback journal does the same, slower.
+The file has a write-ahead log where its file system is known to bear a log: a trial is written without waiting for the disk, and
+is kept when the program is killed at any moment; only a power cut may lose the last trials. Elsewhere, as on network drives,
+where machines share no memory, SQLite's rollback journal does the same, slower.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from laju.lab.store.tables import VERSION, StoreDamaged, StoreError, StoreFull, StoreWarning, metadata, records, trials
 
-APPLICATION = int.from_bytes(b"laju")  # SQLite keeps it, and the version, in the head of the file
-_LOG_LIMIT = 2**26  # bytes that the log may keep on the disk when it is empty
+APPLICATION = int.from_bytes(b"laju")  # SQLite keeps this number, and the version, in the head of the file
+_LOG_LIMIT = 2**26  # bytes that an empty log may keep on the disk
 _LOCAL = frozenset(
     ("btrfs", "ext2", "ext3", "ext4", "f2fs", "jfs", "overlay", "ramfs", "reiserfs", "tmpfs", "xfs", "zfs")
 )
@@ -35,7 +35,7 @@ class File:
     """A SQLite file that is open, or a database in memory without a path.
 
     Args:
-        path: the file; it is made when it is not there yet.
+        path: the file, made if missing.
         wait: seconds to wait for another program that is writing.
     """
 
@@ -53,7 +53,7 @@ class File:
             self._open()
 
     def insert(self, table: sa.Table) -> sa.Insert:
-        """An insertion that leaves a row that is there already as it is."""
+        """An insertion that leaves an existing row unchanged."""
         return insert(table).on_conflict_do_nothing()
 
     def replace(self, table: sa.Table) -> sa.Insert:
@@ -84,7 +84,7 @@ class File:
         return self._rescue[1]
 
     def write(self, work: Callable[[sa.Connection], T]) -> T:
-        """Do `work` in a transaction of its own that no other program writes in."""
+        """Do `work` in a transaction of its own, in which no other program writes."""
         return self._do(work, "BEGIN IMMEDIATE")
 
     def try_to_write(self, work: Callable[[sa.Connection], object]) -> None:
@@ -105,7 +105,7 @@ class File:
         if self._path is not None:
             self._again.append(work)
             with self._plain_errors():
-                self._find()  # it may have got lost just before
+                self._find()  # the file may have got lost just before
 
     def close(self) -> None:
         self._engine.dispose()
@@ -136,7 +136,7 @@ class File:
                 raise StoreError(f"{path} is a folder, so it cannot be a store; give a file")
             if path.exists() and not path.is_file():
                 raise StoreError(f"{path} is a device or a pipe, so it cannot be a store; give a file")
-            if path.exists() and 0 < path.stat().st_size < 512:  # SQLite would write over it as if empty
+            if path.exists() and 0 < path.stat().st_size < 512:  # SQLite would write over such a file as if empty
                 raise self._error(sqlite3.DatabaseError("file is not a database"))
             _clear_leftovers(path)
         self._engine = sa.create_engine(
@@ -160,7 +160,7 @@ class File:
             raise
 
     def _prepare(self, connection: sa.Connection) -> None:
-        """Check whose file it is, and make the tables in one transaction, so that no other process sees half of them."""
+        """Check the owner of the file, and make the tables in a single transaction, so that no process sees some alone."""
         application, version = (
             int(connection.exec_driver_sql(f"PRAGMA {name}").scalar_one())
             for name in ("application_id", "user_version")
@@ -202,7 +202,7 @@ class File:
         connection.exec_driver_sql(f"PRAGMA user_version = {VERSION}")
 
     def _choose_journal(self, local: bool) -> None:
-        """The log where it works, else the rollback journal; what another program is in the way of stays as it is."""
+        """The log where possible, else the rollback journal; a mode that another program is in the way of stays unchanged."""
         wanted = "wal" if local else "delete"
         end = time.monotonic() + min(self._wait, 5)
         with self._engine.connect() as connection:
@@ -210,7 +210,7 @@ class File:
                 try:
                     mode = connection.exec_driver_sql(f"PRAGMA journal_mode = {wanted}").scalar_one()
                     break
-                except sa.exc.OperationalError as error:  # SQLite itself waits for no other program here
+                except sa.exc.OperationalError as error:  # SQLite itself does not wait for other programs here
                     if "locked" not in str(error.orig) or time.monotonic() > end:
                         mode = None
                         break
@@ -223,10 +223,10 @@ class File:
                 ).all()  # the log is there from the first statement on
 
     def _find(self) -> None:
-        """Make the file anew where it was deleted or replaced: SQLite would go on writing into what nobody can open again."""
+        """Make a deleted or replaced file anew: SQLite would go on writing into a file that no program can open again."""
         if self._path is None:
             return
-        if self._process != os.getpid():  # a connection must not be used in a process that is forked from its own
+        if self._process != os.getpid():  # a connection must not be used in a forked process
             self._engine.dispose(close=False)
             self._open()
         if _identity(self._path) == self._identity:
@@ -235,7 +235,7 @@ class File:
             self._path.unlink()  # emptied: SQLite would write the log back into it
         deleted = not self._path.exists()
         self._engine.dispose()
-        for identity, beside in self._beside.items():  # the log of the former file would be read into the new one
+        for identity, beside in self._beside.items():  # the log of the former file would be read into the new file
             if identity is not None and _identity(beside) == identity:
                 beside.unlink(missing_ok=True)
         self._open()
@@ -299,7 +299,7 @@ def _state(path: Path) -> tuple[int, int] | None:
 
 
 def _identity(path: Path | None) -> tuple[int, int] | None:
-    """Tells one file from another of the same name."""
+    """The identity of a file, which differs for another file of the same name."""
     if path is None:
         return None
     try:
@@ -315,7 +315,7 @@ def _beside(path: Path) -> list[Path]:
 
 
 def _clear_leftovers(path: Path) -> None:
-    """Remove the log of a file that was deleted without it, which would not fit a new file."""
+    """Remove the log of a deleted file, which would not fit a new file."""
     left = [file for file in _beside(path) if file.exists()]
     if left and not path.exists():  # in this order: another program makes the file first
         for file in left:
@@ -323,7 +323,7 @@ def _clear_leftovers(path: Path) -> None:
 
 
 def _is_local(path: Path) -> bool:
-    """Whether the file system is one that is known to be of this machine alone; told on Linux only."""
+    """Whether the file system is known to be of this machine alone; decided on Linux only."""
     try:
         text = Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
     except OSError:

@@ -1,4 +1,4 @@
-"""Files and databases as users name them, and as messages name them: without passwords."""
+"""Names of files and databases, from users and for messages: messages have no passwords."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def read_url(text: str) -> sa.URL | None:
 
 
 def shown(place: str | os.PathLike[str]) -> str:
-    """A place as messages show it: a file's path, or a URL without its password.
+    """A place for messages: a file's path, or a URL without its password.
 
     >>> shown("laju.sqlite"), shown("postgresql://me:secret@host/trials")
     ('laju.sqlite', 'postgresql://me:***@host/trials')

@@ -20,7 +20,7 @@ def alive(pid: int) -> bool:
 
 
 def this_process() -> str:
-    """This process, such that a later process with the same number is not taken for this one."""
+    """An identity of this process that a later process with the same number does not have."""
     return json.dumps([socket.gethostname(), os.getpid(), _begin(os.getpid()), _numbering()])
 
 
@@ -32,7 +32,7 @@ def _begin(pid: int) -> str | None:
 
 
 def _numbering() -> str | None:
-    """The namespace that process numbers are of: containers of one machine count their processes separately."""
+    """The namespace of process numbers: containers of a machine count their processes separately."""
     try:
         return os.readlink("/proc/self/ns/pid")
     except OSError:
@@ -55,6 +55,6 @@ def works_on(process: str | None) -> bool:
 
 
 def named(process: str) -> str:
-    """A process as messages name it."""
+    """The name of a process in messages."""
     host, pid, *_ = json.loads(process)
     return f"process {pid}" if host == socket.gethostname() else f"process {pid} on {host}"

@@ -1,4 +1,4 @@
-"""What a damaged SQLite file still holds, read page by page, whatever has become of the tree that the pages made.
+"""The content of a damaged SQLite file, read page by page, whatever has become of the tree that the pages made.
 
 SQLite's own `.recover` does the same, but Python's sqlite3 lacks `.recover`. The format: https://www.sqlite.org/fileformat2.html.
 SQLite keeps no checksums. So a row is taken only where the row's values can be laju's, and a row that reaches into 512 bytes of
@@ -28,7 +28,7 @@ from laju.lab.store.rows import INCOMPLETE, fault
 
 _TABLE_LEAF, _INDEX_LEAF, _INDEX_INTERIOR = 0x0D, 0x0A, 0x02
 _BLOCK = 512
-# Who trains what is over. States of trainings save time alone, and one that is damaged would not show.
+# Claims are over. Branch points only save time, and damage to a branch point would not show.
 KEPT = (tables.trials, tables.records, tables.observed, tables.results)
 _FORMER = {  # columns in the order of files that an earlier laju made
     "trials": (_PLAIN := tuple(c.name for c in tables.trials.columns if c.name != "framework"), (*_PLAIN, "framework")),
@@ -53,7 +53,7 @@ class Recovery:
     def incomplete(self) -> dict[str, str]:
         """The trials whose records are not all there, or not known to be: the reason by fingerprint.
 
-        A trial is written in one transaction, so the numbers of its records follow one another without a gap.
+        A trial is written in a single transaction, so the numbers of its records are consecutive.
         """
         found: dict[str, str] = {}
         if not self.damage:
@@ -73,7 +73,7 @@ class Recovery:
                 first, last = min(numbers), max(numbers)
                 whole = last - first + 1 == len(numbers) and (first == 1 or first - 1 in known)
                 if whole and last == most and table == "records" and trial in trials:
-                    # Nothing says that nothing came after it, but its last epoch does.
+                    # No later row proves the last records whole, but a last epoch that is the trial's last does.
                     ended = self.rows[table][last]["epoch"] >= trials[trial]["epochs"]
                     whole = ended or trials[trial]["status"] == "diverged"
                 elif whole:
@@ -121,7 +121,7 @@ class Recovery:
 
 
 def recovery(path: Path) -> Recovery:
-    """Read what a file holds; the file itself is not changed.
+    """Read the content of a file, which is not changed.
 
     Raises:
         OSError: the file cannot be read.
@@ -146,7 +146,7 @@ def recovery(path: Path) -> Recovery:
                 for values in pages.entries(number, kind):
                     if [type(value) for value in values] == [str, int, int]:
                         owners[name][values[2]] = values[0]
-    for table in KEPT:  # the first copy of a row is the one that counts
+    for table in KEPT:  # the first copy of a row counts
         key = [column.name for column in table.primary_key]
         seen, found = set[tuple[Any, ...]](), rows[table.name]
         for rowid in sorted(found):
@@ -182,7 +182,7 @@ def _content(path: Path) -> bytes:
     log, index, journal = (found.exists() for found in beside.values())
     if not (log or journal):
         return path.read_bytes()
-    if index or not log:  # another program has it open, perhaps
+    if index or not log:  # another program may have the file open
         try:
             with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=10)) as connection:
                 connection.execute("BEGIN")
@@ -202,7 +202,7 @@ def _content(path: Path) -> bytes:
 
 
 def _inspected(content: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What SQLite says of the pages, and what is wrong with the rows of pages that are whole."""
+    """SQLite's findings on the pages, and the faults of rows where all pages are whole."""
     with closing(sqlite3.connect(":memory:")) as connection:
         try:
             # Written with a log, which a database in memory cannot have.

@@ -1,4 +1,4 @@
-"""What is wrong with a store, and a new file with all that can still be read: of a SQLite file, or of a PostgreSQL database."""
+"""Faults of a store, and a new file with all that can still be read, from a SQLite file or a PostgreSQL database."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SHOWN = 5  # of each kind of finding
 
 @dataclass(frozen=True)
 class Checked:
-    """What a store holds, and what is wrong: one sentence each."""
+    """The content of a store, and its faults, a sentence each."""
 
     holds: str
     findings: tuple[str, ...]
@@ -35,7 +35,7 @@ class Checked:
 
 
 def check(place: str | os.PathLike[str]) -> Checked:
-    """Say what is wrong with a store, without changing the store.
+    """Find the faults of a store, without changing the store.
 
     Raises:
         FileNotFoundError: no such file.
@@ -71,7 +71,7 @@ def check(place: str | os.PathLike[str]) -> Checked:
 def recover(place: str | os.PathLike[str], out: Path) -> Checked:
     """Write every row that can be read into a new file; the store itself is not changed.
 
-    A trial of which records are lost gets the status "incomplete" there: it is not used, and is trained again when asked for.
+    A trial with lost records gets the status "incomplete" there: such a trial is not used, and is trained again on request.
 
     Args:
         place: a file, or postgresql://USER@HOST/DATABASE.
@@ -97,7 +97,7 @@ def recover(place: str | os.PathLike[str], out: Path) -> Checked:
 
 @contextmanager
 def reading(place: str | os.PathLike[str]) -> Iterator[Store]:
-    """A store to read: of a file that cannot be opened any more, what the file still holds.
+    """A store to read: for a file that cannot be opened any more, the recovered content.
 
     Raises:
         FileNotFoundError: no such file.
@@ -141,7 +141,7 @@ def _is_ours(path: Path) -> bool:
 
 
 def _of_server(store: Store) -> Recovery:
-    """The rows of a database, one by one where several at once cannot be read."""
+    """The rows of a database, singly where several at once cannot be read."""
     rows: dict[str, dict[int, dict[str, Any]]] = {table.name: {} for table in KEPT}
     damage, faults = list[str](), list[str]()
 

@@ -1,4 +1,4 @@
-"""What the rows of a store must be: a file may have been damaged, or changed by another program."""
+"""Checks of a store's rows: a file may have been damaged, or changed by another program."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NOT_NEGATIVE = ("seed", "epochs", "batch_size", "diverged_at", "seconds", "upda
 
 
 def fault(table: sa.Table, row: Mapping[Any, Any]) -> str | None:
-    """Why a row cannot be one that laju wrote, or None.
+    """Why laju cannot have written a row, or None.
 
     >>> good = {"fingerprint": "ab", "content": "[1]", "written": "2026-11-30"}
     >>> fault(tables.results, good), fault(tables.results, good | {"content": None})

@@ -15,7 +15,7 @@ from laju.core.extras import missing
 from laju.lab.store.locations import shown
 from laju.lab.store.tables import VERSION, StoreError, StoreFull, StoreWarning, metadata, trials
 
-SCHEMA = "laju_store"  # not "laju": the schema of a user of that name is where other programs put their tables
+SCHEMA = "laju_store"  # not "laju": programs of a user laju put their tables into the schema of that name
 _LOCK = int.from_bytes(b"laju")  # of all programs that open a store in the database
 # In seconds, but for tcp_user_timeout in milliseconds: a server that is cut off is noticed within half a minute.
 _CONNECTION = {
@@ -68,7 +68,7 @@ class Server:
             raise
 
     def insert(self, table: sa.Table) -> sa.Insert:
-        """An insertion that leaves a row that is there already as it is."""
+        """An insertion that leaves an existing row unchanged."""
         return insert(table).on_conflict_do_nothing()
 
     def replace(self, table: sa.Table) -> sa.Insert:
@@ -87,7 +87,7 @@ class Server:
         """Do `work` in a transaction; a server that is away is not waited for.
 
         Raises:
-            StoreError: it could not be written.
+            StoreError: the work could not be written.
         """
         try:
             self._once(work)
@@ -131,7 +131,7 @@ class Server:
             return work(connection)
 
     def _prepare(self, connection: sa.Connection) -> None:
-        """Check whose tables there are, and make them; all in a transaction that one program at a time is in."""
+        """Check the owner of existing tables, and make missing tables; all in a transaction of a single program at a time."""
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
         query = sa.text("SELECT tablename FROM pg_tables WHERE schemaname = :schema")
         there = set(connection.execute(query, {"schema": SCHEMA}).scalars())

@@ -1,4 +1,4 @@
-"""What is kept and read back; `file` and `server` know where."""
+"""Keeping and reading trials; `file` and `server` know the place."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Kept:
-    """A trial as a store holds it: what it was, with its schedule and optimizer as text, and its outcome.
+    """A stored trial: its settings, with schedule and optimizer as text, and its outcome.
 
-    Of a trial with a rule, the schedule is the one that the rule made.
+    For a trial with a rule, the schedule is the rule's own record.
     """
 
     fingerprint: str
@@ -53,15 +53,15 @@ class Kept:
 class Store:
     """Finished trials in a SQLite file, in a PostgreSQL database, or in memory when no place is given.
 
-    Beside them it keeps branch points: states of trainings from which several trials go on.
+    The store also keeps branch points: states of trainings from which several trials go on.
 
     Args:
-        place: a file, which is made when it is not there yet, or postgresql://USER@HOST/DATABASE.
-        branch_bytes: what branch points may take in all; those that were not used for longest give way.
+        place: a file, made if missing, or postgresql://USER@HOST/DATABASE.
+        branch_bytes: the size of all branch points together; the longest unused branch points give way.
         wait: seconds to wait for another program that is writing, and for a server that went away.
 
     Raises:
-        StoreError: not a SQLite file, not a store of laju's, one of a newer version, a place that cannot be written, a server
+        StoreError: not a SQLite file, not a store of laju's, a store of a newer version, a place that cannot be written, a server
             that does not answer, or a URL of another kind.
         ModuleNotFoundError: a URL without the driver for PostgreSQL.
 
@@ -94,12 +94,12 @@ class Store:
         return self.get_many([trial]).get(trial.fingerprint)
 
     def get_many(self, trials: Iterable[Trial]) -> dict[str, Outcome]:
-        """The outcomes of those trials that are finished, by fingerprint: a few queries for hundreds of trials."""
+        """The outcomes of the finished trials among `trials`, by fingerprint: a few queries for hundreds of trials."""
         wanted = list(dict.fromkeys(trial.fingerprint for trial in trials))
         return {kept.fingerprint: kept.outcome for kept in self._read(wanted)}
 
     def trials(self, task: str | None = None) -> Iterator[Kept]:
-        """Every trial that is kept, or those of one task, in the order in which they were written.
+        """Every stored trial, or the trials of a single task, in the order of writing.
 
         >>> with Store() as store:
         ...     list(store.trials())
@@ -111,13 +111,13 @@ class Store:
         return self._read(self._reading(lambda connection: connection.execute(which).scalars().all()))
 
     def put(self, trial: Trial, outcome: Outcome) -> None:
-        """Keep a trial's outcome; of a trial that is there already, the first one stays, unless the first is damaged.
+        """Keep a trial's outcome; for a stored trial the first outcome stays, unless damaged.
 
-        Should the file have been deleted or replaced, it is made anew with all that was put through this object, and a
-        StoreWarning says so. A server that is away is waited for.
+        A file that was deleted or replaced is made anew with all outcomes put through this object, and a StoreWarning says so. A
+        server that is away is waited for.
 
         Raises:
-            StoreError: it could not be kept; what was kept before still is.
+            StoreError: the outcome could not be kept; everything kept before still is.
         """
         fingerprint = trial.fingerprint
         row = {
@@ -161,14 +161,14 @@ class Store:
             self._kept_in.write_lasting(write)
 
     def put_result(self, fingerprint: str, content: str) -> None:
-        """Keep the result of a training that is more than an outcome; of one that is there already, the first one stays.
+        """Keep the result of a training that is more than an outcome; for a stored result, the first stays.
 
         Args:
             fingerprint: hash of everything that the result depends on.
             content: the result as text, such as JSON.
 
         Raises:
-            StoreError: the result could not be kept; what was kept before still is.
+            StoreError: the result could not be kept; everything kept before still is.
         """
         row = {"fingerprint": fingerprint, "content": content, "written": _now()}
         with self._one_at_a_time:
@@ -177,7 +177,7 @@ class Store:
             )
 
     def results(self, fingerprints: Sequence[str]) -> dict[str, str]:
-        """Those results that are there, by fingerprint.
+        """The stored results, by fingerprint.
 
         >>> with Store() as store:
         ...     store.put_result("a", "[1, 2]")
@@ -212,13 +212,13 @@ class Store:
         return Claims(self._kept_in, self._one_at_a_time)
 
     def keep_branch_point(self, family: str, prefix: str, update: int, state: bytes) -> None:
-        """Keep the state of a training after `update` updates, if there is room for it.
+        """Keep the state of a training after `update` updates, if there is room.
 
         Args:
-            family: what the training is, but for its schedule.
-            prefix: the family and the rates up to `update`; of one that is there already, the first state stays.
+            family: the identity of the training but for its schedule.
+            prefix: the family and the rates up to `update`; for a stored prefix, the first state stays.
             update: completed updates.
-            state: what `branch_point` gives back.
+            state: the result of `branch_point`.
 
         Raises:
             StoreError: the store cannot be written.
@@ -282,7 +282,7 @@ class Store:
             return self._kept_in.write(take)
 
     def __len__(self) -> int:
-        """How many trainings are kept: trials, and those with a result of their own."""
+        """The number of stored trainings: trials, and trainings with a result of their own."""
         trials, results = (sa.select(sa.func.count()).select_from(t) for t in (tables.trials, tables.results))
         whole = trials.where(tables.trials.c.status != INCOMPLETE).scalar_subquery()
         both = sa.select(whole + results.scalar_subquery())
@@ -304,7 +304,7 @@ class Store:
             return self._kept_in.read(work)
 
     def _read(self, fingerprints: Sequence[str]) -> Iterator[Kept]:
-        """Those that are there, in the order asked for; nothing is held open between them."""
+        """The stored trials, in the order asked for; nothing is held open between two trials."""
         for part in tables.parts(fingerprints):
             found, left_out = self._reading(lambda connection, part=part: _read(connection, part))  # type: ignore[misc]
             if left_out:
@@ -323,8 +323,8 @@ def _is_new(connection: sa.Connection, insertion: sa.Insert) -> bool:
 
 
 def _read(connection: sa.Connection, fingerprints: Sequence[str]) -> tuple[dict[str, Kept], list[str]]:
-    """The trials that are there, and what is wrong with those that are left out."""
-    # The trials first: of one that another program writes meanwhile, the records are there by then.
+    """The stored trials, and the faults of trials that are left out."""
+    # The trials first: the records of a trial that another program writes meanwhile are there by then.
     trials = connection.execute(sa.select(tables.trials).where(tables.trials.c.fingerprint.in_(fingerprints))).all()
     faults: dict[str, str] = {}
 
@@ -381,7 +381,7 @@ def _file(place: str | os.PathLike[str]) -> Path:
         named = b"\0"
     if b"\0" in named:
         raise StoreError(f"store {text!r} cannot be the name of a file; give another")
-    if found := re.match(r"(postgres\w*(\+\w+)?):/", text):  # a Path makes one slash of two
+    if found := re.match(r"(postgres\w*(\+\w+)?):/", text):  # a Path turns two slashes into a single slash
         raise StoreError(
             f"store {shown(text.replace(':/', '://', 1))!r} must be given as text, not as a Path ({found[1]})"
         )

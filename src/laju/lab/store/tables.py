@@ -1,4 +1,4 @@
-"""What a store holds, wherever it is, and what goes wrong with one."""
+"""The tables of a store, the same in every place, and a store's errors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-_AT_ONCE = 500  # values in one query
+_AT_ONCE = 500  # values in a query
 VERSION = 4
 """1: without frameworks. 2: without branch points, and every record had a training accuracy. 3: without test losses."""
 
@@ -39,7 +39,7 @@ records = sa.Table(
     sa.Column("epoch", sa.Float, nullable=False),
     sa.Column("rate", sa.Float, nullable=False),
     sa.Column("train_loss", sa.Float, nullable=False),
-    sa.Column("train_accuracy", sa.Float),  # NULL where a program does not report it
+    sa.Column("train_accuracy", sa.Float),  # NULL where a program reports no accuracy
     sa.Column("test_accuracy", sa.Float),
     sa.Column("test_loss", sa.Float),
 )
@@ -59,7 +59,7 @@ results = sa.Table(
     sa.Column("content", sa.Text, nullable=False),
     sa.Column("written", sa.String, nullable=False),
 )
-# Who trains what at the moment; tables of their own, so that stores of earlier versions need no change.
+# The trials in training at the moment; tables of their own, so that stores of earlier versions need no change.
 holders = sa.Table(
     "holders",
     metadata,
@@ -73,7 +73,7 @@ claims = sa.Table(
     sa.Column("fingerprint", sa.String, primary_key=True),
     sa.Column("holder", sa.ForeignKey("holders.holder", ondelete="CASCADE"), nullable=False, index=True),
 )
-# The state stands last, so that the sizes and times are read without it.
+# The state stands last, so that sizes and times are read without states.
 branch_points = sa.Table(
     "branch_points",
     metadata,
@@ -87,17 +87,17 @@ branch_points = sa.Table(
 
 
 def parts(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    """The values in groups that one query takes."""
+    """The values in groups that fit a query."""
     for i in range(0, len(values), _AT_ONCE):
         yield values[i : i + _AT_ONCE]
 
 
 class StoreError(OSError):
-    """A store that cannot be opened or written; the message names it and what can be done."""
+    """A store that cannot be opened or written; the message names the store and the remedy."""
 
 
 class StoreDamaged(StoreError):
-    """A file whose pages are damaged; the message says how to check the file and to recover what is left."""
+    """A file whose pages are damaged; the message says how to check the file and to recover the rest."""
 
 
 class StoreFull(StoreError):
