@@ -236,6 +236,9 @@ ROWS = [
     Row("compare 0.1 --beside nowhere.csv", 2, "nowhere.csv", LAB),
     Row("compare 0.1 --out file", 2, "cannot write a report into", LAB),
     Row("compare 0.1 --store folder", 2, "folder", LAB),
+    Row("compare 0.1 --average em:0.9", 2, "did you mean 'ema'?", LAB),
+    Row("compare 0.1 --epochs 2 --average tail:5000", 2, "length must be at most the 46 updates of the run", LAB),
+    Row("compare 0.1 --average ema:0.9 --race", 2, "is of averaged weights, which go with no race", LAB),
     Row("compare 0.1 --tuned --equal-area", 2, "--equal-area", LAB),
     # --- chapter
     Row(f"chapter --task digits {TINY}", 0, "5 trials", LAB),

@@ -29,6 +29,7 @@ from laju.view.plot import printable
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from laju.core.schedule import Schedule
     from laju.lab.comparison import Findings
     from laju.lab.comparison.beside import LoggedRun
 
@@ -110,6 +111,13 @@ if TYPE_CHECKING:
     help="Say how many seeds would show a difference in test accuracy of this size.",
 )
 @click.option(
+    "--average",
+    "averages",
+    metavar="AVERAGE",
+    multiple=True,
+    help="A row more for each schedule, of averaged weights: ema:0.999, tail:20%, latest:50, or a cooldown's schedule.",
+)
+@click.option(
     "--beside",
     "logs",
     metavar="LOG",
@@ -147,6 +155,7 @@ def command(
     race: bool,
     race_error: float | None,
     difference: float,
+    averages: tuple[str, ...],
     logs: tuple[str, ...],
     loss_column: str | None,
     full: bool,
@@ -168,6 +177,7 @@ def command(
     laju compare chapter --tuned
     laju compare chapter --seeds 12 --race
     laju compare 'cosine(0.3, total=30).per("epoch")' --beside lightning_logs/version_0/metrics.csv
+    laju compare 'constant(0.1)' 'wsd(0.1, total="100%", cooldown="20%")' --average ema:0.99 --average 'linear(1, 0, total="20%")'
     laju compare chapter --program 'python train.py' --samples 60000 --batch-size 256 --checkpoint-every '1 epoch'
     """
     named = read_schedules(schedules)
@@ -183,11 +193,12 @@ def command(
         if program is None:
             check_task(task)
         beside = _beside(logs, loss_column)
+        rows = _averaged(named, averages)
         console = console_for(as_json)
         began = time.monotonic()
         result, findings, report = train_and_report(
             console,
-            named,
+            rows,
             what,
             store,
             out,
@@ -262,6 +273,17 @@ def _print_means(console: Console, findings: Findings) -> None:
         markup=False,
         highlight=False,
     )
+
+
+def _averaged(named: dict[str, Schedule], averages: tuple[str, ...]) -> dict[str, Any]:
+    """The schedules, and a row more of each with each average."""
+    from laju.lab import Averaged
+
+    try:
+        more = {f"{name}, {text}": Averaged(named[name], text) for name in named for text in averages}
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--average") from None
+    return {**named, **more}
 
 
 def _beside(logs: tuple[str, ...], loss_column: str | None) -> tuple[LoggedRun, ...]:

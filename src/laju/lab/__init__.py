@@ -11,6 +11,7 @@ from laju.core.extras import needed_by
 
 with needed_by("laju.lab", "lab"):
     from laju.lab.comparison import Agreement, Comparison, Findings, Row
+    from laju.lab.comparison.arguments import Averaged
     from laju.lab.comparison.compare import Interrupted, Unfinished, compare, run_trials
     from laju.lab.comparison.race import Dropped, Race
     from laju.lab.comparison.ranking import Lead, Standing
@@ -44,6 +45,7 @@ __all__ = [
     "FRAMEWORKS",
     "Accelerated",
     "Agreement",
+    "Averaged",
     "Checkpoint",
     "Comparison",
     "Data",

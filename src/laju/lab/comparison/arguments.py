@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 
+from laju.averaging import Average
+from laju.averaging import parse as parse_average
 from laju.core.checks import is_number, nearest, shown, whole
 from laju.core.pieces import Table
 from laju.core.schedule import Schedule
@@ -17,19 +20,45 @@ from laju.policies import constant
 from laju.recognition.naming import named as called
 from laju.text.spec import parse
 
-Given = Schedule | str | float | Sequence[float] | Callable[[int], Any]
+
+@dataclass(frozen=True)
+class Averaged:
+    """A row of a comparison whose test figures are of averaged weights, at the same number of updates.
+
+    Args:
+        schedule: as `compare` takes schedules.
+        average: an average such as `laju.averaging.EMA(0.999)`, or its text.
+
+    >>> Averaged(0.1, "ema:0.999").average
+    EMA(0.999)
+    """
+
+    schedule: Any
+    average: Any
+
+    def __post_init__(self) -> None:
+        if isinstance(self.average, str):
+            object.__setattr__(self, "average", parse_average(self.average))
+        if not isinstance(self.average, Average):
+            raise TypeError(f"average must be an Average, or text such as 'ema:0.999', got {shown(self.average)}")
 
 
-def read_schedules(schedules: Mapping[str, Given]) -> dict[str, Schedule | Callable[[int], Any]]:
+Given = Schedule | str | float | Sequence[float] | Callable[[int], Any] | Averaged
+Read = Schedule | Callable[[int], Any] | Averaged
+
+
+def read_schedules(schedules: Mapping[str, Given]) -> dict[str, Read]:
     """By name, schedules, and functions that only a run can make schedules of."""
     if not isinstance(schedules, Mapping) or not schedules:
         raise ValueError(f"schedules must be a dict of at least one schedule by name, got {shown(schedules)}")
-    named: dict[str, Schedule | Callable[[int], Any]] = {}
+    named: dict[str, Read] = {}
     for name, schedule in schedules.items():
         if not isinstance(name, str) or not name.strip():
             raise ValueError(f"schedules must have names that are not empty, got {shown(name)}")
         try:
-            if isinstance(schedule, str):
+            if isinstance(schedule, Averaged):
+                named[name] = Averaged(read_schedules({name: schedule.schedule})[name], schedule.average)
+            elif isinstance(schedule, str):
                 named[name] = called(parse(schedule))
             elif is_number(schedule):
                 named[name] = constant(schedule)
@@ -48,9 +77,9 @@ def read_schedules(schedules: Mapping[str, Given]) -> dict[str, Schedule | Calla
     return named
 
 
-def fitted(name: str, schedule: Schedule | Callable[[int], Any], plan: RunPlan) -> Schedule:
+def fitted(name: str, schedule: Read, plan: RunPlan) -> Schedule:
     """A schedule that has been found to suit the run."""
-    sampled = _sampled(name, schedule, plan)
+    sampled = _sampled(name, schedule.schedule if isinstance(schedule, Averaged) else schedule, plan)
     _check_fit(name, sampled, plan)
     return sampled
 

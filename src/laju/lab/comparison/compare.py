@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
 
+from laju.averaging import Average
 from laju.core.checks import is_number, shown, whole
 from laju.core.schedule import Schedule
 from laju.core.units import RunPlan
 from laju.lab.comparison import base_rates
-from laju.lab.comparison.arguments import Given, fitted, read_frameworks, read_schedules, read_seeds
+from laju.lab.comparison.arguments import Averaged, Given, Read, fitted, read_frameworks, read_schedules, read_seeds
 from laju.lab.comparison.beside import LoggedRun, read_beside
 from laju.lab.comparison.comparison import Comparison
 from laju.lab.comparison.equal_area import equal_area as scaled_to_equal_area
@@ -169,13 +169,20 @@ def compare(
             given = {name: entered[name] for name in raced.left}
         named: dict[str, Schedule] = {}
         homes: dict[str, Framework] = {}
+        averages: dict[str, Average] = {}
         for (name, schedule), home in product(given.items(), frameworks):
             label = name if len(frameworks) == 1 else f"{name} ({home})"
             named[label] = fitted(name, schedule, plan)
             homes[label] = home
+            if isinstance(schedule, Averaged):
+                averages[label] = schedule.average
+        if averages:
+            notes += (
+                "Rows with an average make the updates of their schedule's row; their test figures are of the averaged weights.",
+            )
         # Framework by framework, since a worker that has loaded several grows, and seed by seed, so that every schedule has some.
         trials = {
-            (name, seed): replace(model, schedule=schedule, seed=seed, framework=home)
+            (name, seed): replace(model, schedule=schedule, seed=seed, framework=home, average=averages.get(name))
             for home, seed, (name, schedule) in product(frameworks, chosen, named.items())
             if homes[name] == home
         }
@@ -216,7 +223,11 @@ def _carrying(comparison: Callable[[], Comparison]) -> Iterator[None]:
         raise Unfinished(comparison(), lost) from None
 
 
-def _all_fitted(schedules: Mapping[str, Schedule | Callable[[int], Any]], plan: RunPlan) -> dict[str, Schedule]:
+def _all_fitted(schedules: Mapping[str, Read], plan: RunPlan) -> dict[str, Schedule]:
+    if averaged := [name for name, schedule in schedules.items() if isinstance(schedule, Averaged)]:
+        raise ValueError(
+            f"schedule {averaged[0]!r} is of averaged weights, which go with no race, tuned rates or equal areas; leave these out"
+        )
     return {name: fitted(name, schedule, plan) for name, schedule in schedules.items()}
 
 

@@ -10,7 +10,9 @@ from contextlib import contextmanager
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.optim.swa_utils import update_bn
 
+from laju.averaging.torch import averaged
 from laju.frameworks.torch import Scheduler
 from laju.lab.engines.loop import EVALUATION_BATCH, Batch, Progress, Report, advance, run
 from laju.lab.trials import Optimizer, Outcome, Record, Trial
@@ -84,6 +86,7 @@ class Training:
         if trial.rule is not None:
             inputs, labels = task.validation()
             self.held_out = _tensor(inputs), _tensor(labels)
+        self.average = None if trial.average is None else _Average(self.model, trial)
         self.losses: list[torch.Tensor] = []
         self.right = torch.zeros((), dtype=torch.int64)
 
@@ -100,6 +103,8 @@ class Training:
         loss.backward()
         self.optimizer.step()
         self.scheduler.step()
+        if self.average is not None:
+            self.average.update(self.model)
         self.losses.append(loss.detach())
         self.right += self.task.correct(outputs.detach(), targets)
 
@@ -136,7 +141,7 @@ class Training:
         return progress
 
     def evaluate(self) -> tuple[float, float]:
-        return self._evaluated(*self.test)
+        return self._evaluated(*self.test, None if self.average is None else self.average.model(self.inputs))
 
     def observe(self) -> float:
         """Show the trial's rule the validation loss, by which the rule decides; the loss."""
@@ -145,17 +150,46 @@ class Training:
         self.scheduler.observe(loss)
         return loss
 
-    def _evaluated(self, inputs: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
+    def _evaluated(
+        self, inputs: torch.Tensor, labels: torch.Tensor, mean: torch.nn.Module | None = None
+    ) -> tuple[float, float]:
         """The mean loss of these examples, and the share of examples classified correctly."""
-        self.model.eval()
+        model = self.model if mean is None else mean
+        model.eval()
         loss, right = 0.0, 0
         with torch.inference_mode():
             for x, y in zip(inputs.split(EVALUATION_BATCH), labels.split(EVALUATION_BATCH), strict=True):
-                outputs = self.model(x)
+                outputs = model(x)
                 loss += float(self.task.loss(outputs, y)) * len(y)
                 right += int(self.task.correct(outputs, y))
-        self.model.train()
+        model.train()
         return loss / len(labels), right / len(labels)
+
+
+class _Average:
+    """The averaged weights of a trial, from the first checkpoint of the average on."""
+
+    def __init__(self, model: torch.nn.Module, trial: Trial) -> None:
+        assert trial.average is not None
+        average, total = trial.average.resolve(trial.plan), trial.plan.updates
+        self.done, self.first = 0, average.begins(total)
+        self.mean = averaged(model, average, range(self.first, total + 1))
+        if self.first == 0:
+            self.mean.update_parameters(model)
+
+    def update(self, model: torch.nn.Module) -> None:
+        """Take in the weights after one more update."""
+        self.done += 1
+        if self.done >= self.first:
+            self.mean.update_parameters(model)
+
+    def model(self, inputs: torch.Tensor) -> torch.nn.Module | None:
+        """A model with the averaged weights, and batch statistics of these weights; None before the first checkpoint."""
+        if not int(self.mean.n_averaged):
+            return None
+        with torch.no_grad():
+            update_bn(inputs.split(EVALUATION_BATCH), self.mean.module)
+        return self.mean.module
 
 
 def _optimizer(chosen: Optimizer, model: torch.nn.Module) -> torch.optim.Optimizer:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from laju.adaptive import Controller, Rule
+from laju.averaging import Average
 from laju.core.checks import nearest, shown
 from laju.core.schedule import Schedule
 from laju.core.units import RunPlan
@@ -81,6 +82,10 @@ class Trial:
     With a `rule` such as `laju.adaptive.Plateau`, the rate is the schedule times the rule's factor. The rule observes the loss on
     the task's validation part (see `HeldOut`) at the end of every epoch; only torch's engine does so.
 
+    With an `average` such as `laju.averaging.EMA(0.999)` the test figures are of the averaged weights from the average's first
+    checkpoint on; the updates stay the same. Batch statistics of averaged weights are computed anew. Only torch's engine
+    does so.
+
     With `numerics` different from float32 on the CPU the trial is trained by `laju.lab.engines.stack`, and is another trial.
     """
 
@@ -93,8 +98,21 @@ class Trial:
     framework: Framework = "torch"
     rule: Rule[Any] | None = None
     numerics: Numerics = field(default_factory=Numerics)
+    average: Average | None = None
 
     def __post_init__(self) -> None:
+        if self.average is not None:
+            if not isinstance(self.average, Average):
+                raise TypeError(f"average must be an Average such as EMA(0.999), got {shown(self.average)}")
+            for name, value, wanted in (
+                ("framework", self.framework, "torch"),
+                ("rule", self.rule, None),
+                ("numerics", self.numerics, Numerics()),
+                ("task.engine", self.task.engine, "torch"),
+            ):
+                if value != wanted:
+                    raise ValueError(f"average {self.average} needs {name}={wanted!s}, got {shown(value)}")
+            self.average.resolve(self.plan).begins(self.plan.updates)
         if self.rule is not None and self.framework != "torch":
             raise ValueError(f"a trial with a rule must be trained in torch, got framework={self.framework!r}")
         if self.optimizer.kind != "sgd" and self.framework != "torch":
@@ -130,9 +148,9 @@ class Trial:
 
     @property
     def shares_prefixes(self) -> bool:
-        """Whether the trial can run in parts: in torch with all data in memory, in float32 on the CPU, and without a rule."""
+        """Whether the trial can run in parts: in torch, data in memory, in float32 on the CPU, with no rule and no average."""
         own = self.framework == "torch" and self.task.engine == "torch" and self.numerics == Numerics()
-        return own and self.rule is None
+        return own and self.rule is None and self.average is None
 
     def _run(self) -> dict[str, Any]:
         content = {
@@ -148,6 +166,8 @@ class Trial:
             content["rule"] = self.rule.to_json()
         if self.numerics != Numerics():
             content["numerics"] = vars(self.numerics)
+        if self.average is not None:
+            content["average"] = str(self.average)
         return content
 
     def recorded(self, outcome: Outcome) -> Schedule:

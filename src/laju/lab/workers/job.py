@@ -92,8 +92,9 @@ def work(shared: Shared, job: Job) -> list[Outcome] | tuple[Progress, bytes | No
 
 
 def _schedule(trial: Trial) -> str | None:
-    """The JSON of a trial's schedule in updates; None where a rule changes its rates, or the schedule has no JSON."""
-    if trial.rule is not None:
+    """The JSON of a trial's schedule in updates; None where a rule changes its rates, its losses are of an average, or the
+    schedule has no JSON."""
+    if trial.rule is not None or trial.average is not None:
         return None
     try:
         return json.dumps(trial.schedule.resolve(trial.plan).to_json())
