@@ -124,6 +124,8 @@ def test_torchtune_without_a_scheduler_keeps_the_rate() -> None:
     found = read_config({"optimizer": optimizer, "epochs": 3, "optimizer_in_bwd": True})
     assert (found.system, found.schedule) == ("torchtune", laju.constant(2e-5))
     assert found.notes == ("lr_scheduler is not given: the rate is constant",)
+    referred = read_config({"optimizer": {**optimizer, "lr": "${lr}"}, "lr": "2e-5", "epochs": 3})
+    assert referred.schedule == found.schedule
     with pytest.raises(DialectError, match="lr_schedule seems to decide the rate"):
         read_config({"optimizer": optimizer, "lr_schedule": {"num_warmup_steps": 5}})
 

@@ -72,7 +72,7 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
         "max_steps": total,
     }  # fmt: skip
     found = config_transformers.read(arguments, where, {})
-    return Configured(found.schedule, "axolotl", found.call, (*notes, *found.notes))
+    return Configured(found.schedule, "axolotl", found.call, (*notes, *found.notes), length=total)
 
 
 def _warmup(given: Mapping[str, Any], total: int, notes: list[str]) -> Any:

@@ -50,4 +50,6 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
         notes.append(f"lr_scheduler.warmup_steps is not given: {WARMUP}")
     schedule = LRSchedulersContainer(lr, steps, **section)
     more = "".join(f", {key}={value!r}" for key, value in section.items())
-    return Configured(schedule, "torchtitan", f"LRSchedulersContainer({lr!r}, {steps!r}{more})", tuple(notes))
+    return Configured(
+        schedule, "torchtitan", f"LRSchedulersContainer({lr!r}, {steps!r}{more})", tuple(notes), length=steps
+    )

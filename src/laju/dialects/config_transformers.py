@@ -79,7 +79,7 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
     schedule = get_scheduler(lr, name, steps, total, kwargs)
     more = f", {dict(kwargs)!r}" if kwargs else ""
     return Configured(
-        schedule, "transformers", f"get_scheduler({lr!r}, {name!r}, {steps}, {total}{more})", tuple(notes)
+        schedule, "transformers", f"get_scheduler({lr!r}, {name!r}, {steps}, {total}{more})", tuple(notes), length=total
     )
 
 
