@@ -330,7 +330,9 @@ def test_a_killed_search_goes_on_and_takes_back_the_suggestion_of_the_dead_proce
 def test_a_pruned_trial_stops_at_once_and_is_no_result(tmp_path: Path) -> None:
     space, store = "value=1e-6|2e-6|3e-6|0.4|0.41|0.42|0.43|0.44", tmp_path / "t.sqlite"
     options = {"trials": 14, "epochs": 5, "seeds": 2, "confirm": 0, "jobs": 1, "store": store}
-    tuned = tune("constant", Sides(), space, sampler="random", pruner="median", seed=3, **options)
+    with pytest.warns(UserWarning, match="'median' stops trials .* favours schedules that decay early"):
+        tuned = tune("constant", Sides(), space, sampler="random", pruner="median", seed=3, **options)
+    assert any("stopped by the test accuracy at an early epoch" in text for text in tuned.warnings())
     pruned = [t for t in tuned.tried if t.pruned]
     assert pruned
     assert all(len(t.course) < 5 and not t.values for t in pruned)
@@ -344,6 +346,23 @@ def test_a_pruned_trial_stops_at_once_and_is_no_result(tmp_path: Path) -> None:
             other = [t for t in tuned.tried if t.schedule == tried.schedule and not t.pruned]
             assert other or opened.get(trial) is None
     picture(tuned)
+
+
+def test_a_trial_that_cannot_end_above_the_best_is_left_without_its_other_seeds(tmp_path: Path) -> None:
+    space, store = "value=1e-6|2e-6|3e-6|0.4|0.41|0.42|0.43|0.44", tmp_path / "t.sqlite"
+    options = {"trials": 14, "epochs": 2, "seeds": 6, "confirm": 0, "jobs": 1, "store": store}
+    tuned = tune("constant", Sides(), space, sampler="random", pruner="seeds", seed=3, **options)
+    pruned = [t for t in tuned.tried if t.pruned]
+    assert any(t.parameters["value"] < 0.1 for t in pruned)
+    assert tuned.best.parameters["value"] > 0.1
+    assert all(len(t.course) == 2 for t in tuned.tried)  # every run was whole
+    assert all(len(t.by_seed[0]) == 6 for t in tuned.tried if not t.pruned)
+    assert not any("early epoch" in text for text in tuned.warnings())
+    with Store(store) as opened:
+        for tried in pruned:
+            kept = [opened.get(Trial(Sides(), tried.schedule, seed, 2, 64, Optimizer())) for seed in range(6)]
+            assert kept[0] is not None
+            assert kept[5] is None or any(t.schedule == tried.schedule for t in tuned.ranked)
 
 
 # --- the storage -------------------------------------------------------------------------------------------------------
@@ -424,7 +443,8 @@ def test_a_search_in_postgresql_goes_on_in_parallel_and_refuses_another(
     with pytest.raises(StorageError, match="holds another search"):
         tune("cosine", Sides(), "peak=1..2", trials=12, **options)
     parallel = {"storage": database, "trials": 8, "pruner": "median", "study": "parallel", "seeds": 2}
-    tuned = tune("cosine", Sides(), SPACE, **(ONE | parallel | {"jobs": 2, "epochs": 3}))
+    with pytest.warns(UserWarning, match="equal epochs"):
+        tuned = tune("cosine", Sides(), SPACE, **(ONE | parallel | {"jobs": 2, "epochs": 3}))
     assert len(tuned.tried) == 8
     assert all(len(t.course) == 3 for t in tuned.tried if not t.pruned)
     # What ran in parallel has the figures of what runs alone.
@@ -485,6 +505,7 @@ def test_optuna_dashboard_opens_on_the_same_storage(whole: Tuned, kept: Path, tm
         ({"objective": ["accuracy", "accuracy"]}, "twice"),
         ({"objective": []}, "at least one"),
         ({"objective": ["accuracy", "updates-to=0.9"], "pruner": "median"}, "needs one objective"),
+        ({"pruner": "seeds", "seeds": 2}, "pruner 'seeds' needs 3 seeds or more, got 2"),
         ({"task": "digit"}, "did you mean 'digits'"),
         ({"framework": "theano"}, "framework 'theano'"),
         ({"seeds": []}, "at least one seed"),

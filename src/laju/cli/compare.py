@@ -96,12 +96,14 @@ if TYPE_CHECKING:
     "--equal-area", is_flag=True, help="Scale each schedule so that its rates sum to what those of the first do."
 )
 @click.option(
-    "--race", is_flag=True, help="Drop schedules that are worse as soon as shorter runs and few seeds can tell."
+    "--race",
+    is_flag=True,
+    help="Train with few seeds first, and drop schedules that can no longer end above the best (by .2 points).",
 )
 @click.option(
     "--race-error",
     type=click.FloatRange(min=0, max=1, min_open=True, max_open=True),
-    help="The probability, at most, that a race drops the schedule that is best at every length.  [default: 0.05]",
+    help="The probability, at most, that a race drops a schedule that would have ended above its pick.  [default: 0.05]",
 )
 @click.option(
     "--difference",
@@ -233,7 +235,8 @@ def command(
             for run in result.beside:
                 console.print(printable(run.sentence()), markup=False, highlight=False)
             if result.race is not None:
-                console.print(dropped_table(result.race))
+                if result.dropped:
+                    console.print(dropped_table(result.race))
                 for sentence in result.race.sentences():
                     console.print(sentence, markup=False, highlight=False)
             if full and len(result.schedules) > 1:

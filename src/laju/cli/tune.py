@@ -80,10 +80,11 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--pruner",
-    type=click.Choice(["none", "median", "hyperband"]),
+    type=click.Choice(["none", "seeds", "median", "hyperband"]),
     default="none",
     show_default=True,
-    help="Which trials are stopped early.",
+    help="Which trials are spared: seeds, by whole runs of their first seeds; Optuna's median and hyperband stop by early "
+    "epochs, which favours early decays.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the sampler.")
 @jobs_option

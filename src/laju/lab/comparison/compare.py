@@ -17,7 +17,7 @@ from laju.lab.comparison.arguments import Averaged, Given, Read, fitted, read_fr
 from laju.lab.comparison.beside import LoggedRun, read_beside
 from laju.lab.comparison.comparison import Comparison
 from laju.lab.comparison.equal_area import equal_area as scaled_to_equal_area
-from laju.lab.comparison.race import ERROR, Race
+from laju.lab.comparison.race import ERROR, Race, check_race
 from laju.lab.comparison.race import race as run_race
 from laju.lab.engines import check
 from laju.lab.live.displays import as_display
@@ -96,8 +96,8 @@ def compare(
         on: "ray", "ray://HOST:PORT", "dask" or "dask://HOST:PORT" to train on a cluster; `jobs` is then what it has room for.
         numerics: the device, such as a GPU, and the precision; float32 on the CPU by default.
         stack: trials at once in a stack on a GPU; by default as many as fit.
-        race: drop schedules that are worse as soon as few seeds or a shorter run can tell, with at most this probability of
-            losing the best at a length, see `laju.lab.comparison.race.race`; True for 5 %. The result has no dropped schedule.
+        race: train with few seeds first and drop schedules that can no longer end above the best, with at most this probability
+            of a wrong drop, see `laju.lab.comparison.race.race`; True for 5 %. The result has no dropped schedule.
         beside: logs of other runs, whose figures and curves the report shows as not paired; no ranking, interval or verdict has
             these. Files, folders, or what `laju.logs.read` or `laju.lab.comparison.beside.logged` has read.
 
@@ -108,7 +108,8 @@ def compare(
         StoreError: the store cannot be opened or written.
         LogError: a log in `beside` without a loss, or with columns that cannot be told.
         ValueError: no schedules, an unknown task, one without a model in a framework, no seeds, epochs below 1, a schedule that
-            does not fit the run, `equal_area` and `tuned` together, a race in several frameworks or with fewer than two seeds.
+            does not fit the run, `equal_area` and `tuned` together, a race in several frameworks, of fewer than two
+            schedules or with fewer than three seeds.
 
     >>> result = compare({"a": 0.1, "b": "cosine(0.3, total=1).per('epoch')"}, epochs=1, seeds=[7], jobs=1)
     >>> [(trial["schedule"], trial["seed"], trial["status"]) for trial in result.trials()]
@@ -138,8 +139,7 @@ def compare(
     if race is not False:
         if len(frameworks) > 1:
             raise ValueError(f"a race is run in one framework, got {', '.join(frameworks)}")
-        if len(chosen) < 2:
-            raise ValueError(f"a race needs two seeds or more, as one shows no spread; got seeds={shown(seeds)}")
+        check_race(tuple(given), chosen)
         if not (is_number(error) and 0 < error < 1):
             raise ValueError(f"race must be True or an error probability between 0 and 1, got {shown(race)}")
     task = read_task(task, data_dir)
@@ -258,21 +258,17 @@ def _with_tuned_rates(
 def _raced(schedules: dict[str, Schedule], seeds: tuple[int, ...], model: Trial, lab: _Lab, error: float) -> Race:
     """Who is left of the schedules, and what became of the others."""
 
-    def run(wanted: Mapping[tuple[str, int, int], Schedule]) -> dict[tuple[str, int, int], Outcome]:
-        def key(name: str, seed: int, epochs: int) -> Key:
-            return (name if epochs == model.epochs else f"{name} in {epochs} epoch{'s' if epochs > 1 else ''}"), seed
-
-        trials = {key(*k): replace(model, schedule=s, seed=k[1], epochs=k[2]) for k, s in wanted.items()}
-        outcomes = lab.run(trials)
-        finished.update({k[:2]: outcomes[key(*k)] for k in wanted if k[2] == model.epochs})
-        return {k: outcomes[key(*k)] for k in wanted}
+    def run(wanted: Mapping[Key, Schedule]) -> dict[Key, Outcome]:
+        outcomes = lab.run({key: replace(model, schedule=schedule, seed=key[1]) for key, schedule in wanted.items()})
+        finished.update(outcomes)
+        return outcomes
 
     task, finished = model.task, dict[Key, Outcome]()
     with _carrying(lambda: Comparison(task.name, schedules, model.plan, model.optimizer, seeds, finished)):
         return run_race(
             schedules,
             seeds,
-            model.plan,
+            model.epochs,
             run,
             error=error,
             guessing=task.chance_accuracy,

@@ -134,6 +134,8 @@ def verdict(
     """One sentence; see `Findings.verdict`. A trial that failed counts as guessing."""
     names, seeds = list(results.schedules), _complete(results)
     parts = []
+    if results.race and not results.dropped:
+        parts.append("the race could drop no schedule, so all were trained with every seed")
     if results.dropped:
         parts.append(f"the race dropped {listed(d.name for d in results.dropped)}")
     if not any(outcome.status == "finished" for outcome in results.outcomes.values()):

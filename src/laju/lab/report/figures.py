@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from laju.lab.report.table import why_dropped
-from laju.lab.statistics import ACCURACY, LOSS, estimate
+from laju.lab.statistics import ACCURACY, LOSS, counted, estimate
 from laju.view.plot import DASHES, INK, PALETTE, curve_id, draw_steps, legend, line_style, printable, thin, tidy
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ PANELS = {
     "test_accuracy": "Test accuracy",
 }
 BEST = "Probability of being the best so far"
-RACE = "Epochs that each schedule was trained for"
+RACE = "Seeds that each schedule was trained with"
 _MARKS: dict[str, dict[str, Any]] = {
     "diverged": {"marker": "X", "markersize": 8, "markeredgewidth": 0, "linestyle": "none"},
     "collapsed": {"marker": "v", "markersize": 8, "markeredgewidth": 0, "linestyle": "none"},
@@ -149,30 +149,23 @@ def bare_race(race: Race) -> Figure:
 
 
 def draw_race(ax: Any, race: Race) -> None:
-    """Draw a bar for each schedule: the epochs of all its runs, a colour for each length, and where the schedule was dropped."""
+    """Draw a bar for each schedule: the seeds of its runs, and why it was dropped."""
     dropped = {d.name: d for d in race.dropped}
-    lengths = sorted(race.trained)
-    met = set()
     for i, name in enumerate(race.entered):
-        begin = 0
-        for epochs, count in race.runs(name).items():
-            color = PALETTE[lengths.index(epochs) % len(PALETTE)]
-            label = None if epochs in met else f"runs of {epochs} epoch{'s' if epochs > 1 else ''}"
-            ax.barh(i, epochs * count, left=begin, height=0.62, color=color, edgecolor="none", label=label)
-            met.add(epochs)
-            begin += epochs * count
+        seeds = race.trained(name)
+        ax.barh(i, seeds, height=0.62, color=PALETTE[0], edgecolor="none")
         if name in dropped:
             why = printable(why_dropped(dropped[name]), most=60)
             place = {"xytext": (6, 0), "textcoords": "offset points", "va": "center"}
-            ax.annotate(why, (begin, i), color=INK, fontsize=9.5, parse_math=False, **place)
+            ax.annotate(why, (seeds, i), color=INK, fontsize=9.5, parse_math=False, **place)
     tidy(ax)
     ax.grid(axis="y", visible=False)
     names = [printable(name, most=40) for name in race.entered]
     ax.set_yticks(range(len(names)), names, parse_math=False)
     ax.invert_yaxis()
-    ax.axvline(race.epochs * len(race.seeds), color=INK, linewidth=1.2, linestyle=(0, (4, 3)), label="without a race")
+    ax.axvline(len(race.seeds), color=INK, linewidth=1.2, linestyle=(0, (4, 3)), label="without a race")
     ax.set_title(RACE, loc="left", color=INK, fontsize=12, fontweight="bold", pad=10)
-    ax.set_xlabel("epochs of all seeds together", color=INK)
+    ax.set_xlabel(f"seeds, runs of {counted(race.epochs, 'epoch')} each", color=INK)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     handles, labels = ax.get_legend_handles_labels()
     legend(ax.figure, handles, labels, loc="outside right upper", fontsize=10)

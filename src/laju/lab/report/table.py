@@ -97,32 +97,30 @@ def ranking_table(findings: Findings) -> Table:
 def dropped_table(race: Race) -> Table:
     """Who was dropped on the way, in the order of time, with the reason; fits 100 columns."""
     caption = (
-        "difference in test accuracy to the schedule named, with a 95 % interval, in runs of so many epochs and seeds;"
+        "difference in mean test accuracy to the schedule named, with the seeds so far and its 95 % interval; at most: with all "
+        f"{len(race.seeds)} seeds, by the race's bound"
     )
-    caption += " p of being no worse, corrected for every decision of the race"
     result = plain_table("Dropped on the way", caption)
     result.add_column("schedule", overflow="fold", min_width=12)
-    result.add_column("epochs", justify="right")
     result.add_column("seeds", justify="right")
     result.add_column("reason", overflow="fold", min_width=12)
     result.add_column("difference", justify="right")
-    result.add_column("p", justify="right")
+    result.add_column("at most", justify="right")
     for d in race.dropped:
         result.add_row(
             Text(printable(d.name)),
-            f"{d.epochs} of {race.epochs}",
             f"{d.seeds} of {len(race.seeds)}",
             Text(printable(why_dropped(d))),
             _cell(d.difference, signed=True),
-            Text("-", style="dim") if d.p_value is None else p_value(d.p_value),
+            Text("-", style="dim") if d.most is None else f"{d.most:+.4f}",
         )
     return result
 
 
 def why_dropped(dropped: Dropped) -> str:
-    """Such as `worse than cosine`, or `all diverged`."""
-    if dropped.reason == "worse":
-        return f"worse than {dropped.rival}"
+    """Such as `no better than cosine`, or `all diverged`."""
+    if dropped.reason == "no better":
+        return f"no better than {dropped.rival}"
     return "all diverged or collapsed" if dropped.reason == "failed" else f"all {dropped.reason}"
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from laju.lab.statistics import Estimate, Ranking, estimate, rank, verdict
+from laju.lab.statistics import Estimate, Ranking, counted, estimate, rank, verdict
 from laju.lab.tuning.objectives import Objective
 from laju.lab.tuning.search_space import Range, Space
 
@@ -194,6 +194,11 @@ class Tuned:
                     found.append(
                         f"The best {name} lies at the end of its range ({name}={best.parameters[name]} of {kind}): widen it."
                     )
+        if early := sum(t.pruned and bool(t.course) and t.course[-1][0] < self.plan.epochs for t in self.tried):
+            found.append(
+                f"{counted(early, 'trial')} {'was' if early == 1 else 'were'} stopped by the test accuracy at an early epoch, "
+                "which favours schedules that decay early and punishes warmups and late decays."
+            )
         for objective in (o for i, o in enumerate(self.objectives) if self._missed(i)):
             found.append(f"No trial reached a test accuracy of {objective.target:g} with all its seeds.")
         if self.confirmation is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+import statistics
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from laju.core.extras import needed_by
 from laju.core.schedule import Schedule
 from laju.core.units import RunPlan
+from laju.lab.comparison.race import ERROR, MARGIN, seed_counts, test_level, upper_bounds
 from laju.lab.store import Store
 from laju.lab.store.processes import this_process, works_on
 from laju.lab.trials import Framework, Optimizer, Outcome, Trial
@@ -29,6 +32,11 @@ from laju.lab.workers.interrupts import Interrupts
 
 if TYPE_CHECKING:
     import optuna
+
+BY_EPOCHS = ("median", "hyperband")
+"""Optuna's pruners, which compare trials at equal epochs of their first seed."""
+_COMPARED = 5
+"""Finished trials, the best of all, that a trial is compared with by the pruner "seeds"."""
 
 
 @dataclass
@@ -62,6 +70,7 @@ class Search:
     folder: Path
     interrupts: Interrupts
     study: optuna.Study | None = None
+    trials: int = 0
     active: list[Suggestion] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -102,6 +111,7 @@ class Search:
                 total *= size
             trials = min(trials, total)
         self.study.pruner = pruner_of(self.pruner)
+        self.trials = trials
         done = self._finished()
         if self.display is not None:
             self.display.start(
@@ -178,8 +188,8 @@ class Search:
             suggestion = Suggestion(asked, self.space.schedule(asked.params))
             asked.set_user_attr("schedule", self.space.spec(asked.params))
             self.active.append(suggestion)
-        first = self.seeds if self.pruner == "none" else self.seeds[:1]
-        queue.extend((suggestion, seed) for seed in first)
+        rounds = {"none": len(self.seeds), "seeds": self._rounds()[0]}
+        queue.extend((suggestion, seed) for seed in self.seeds[: rounds.get(self.pruner, 1)])
         return True
 
     def _landed(self, suggestion: Suggestion, seed: int, ran: Ran, queue: deque[tuple[Suggestion, int]]) -> None:
@@ -196,7 +206,7 @@ class Search:
         if self.display is not None:
             name = f"trial {asked.number}" + (" (pruned)" if ran.pruned else "")
             self.display.finished(name, seed, ran.outcome)
-        if ran.pruned:
+        if ran.pruned or self._cannot_lead(suggestion):
             self.study.tell(asked, state=TrialState.PRUNED)
             self.active.remove(suggestion)
             return
@@ -206,8 +216,36 @@ class Search:
             asked.set_user_attr("status", [suggestion.outcomes[s].status for s in self.seeds])
             self.study.tell(asked, [sum(values) / len(values) for values in by_seed])
             self.active.remove(suggestion)
-        elif first and self.pruner != "none":  # it survived, so its other seeds are worth their time
+        elif first and self.pruner in BY_EPOCHS:  # it survived, so its other seeds are worth their time
             queue.extend((suggestion, other) for other in self.seeds[1:])
+        elif self.pruner == "seeds" and (count := len(suggestion.outcomes)) in self._rounds():
+            following = self._rounds()[self._rounds().index(count) + 1]
+            queue.extend((suggestion, other) for other in self.seeds[count:following])
+
+    def _rounds(self) -> tuple[int, ...]:
+        return seed_counts(len(self.seeds))
+
+    def _cannot_lead(self, suggestion: Suggestion) -> bool:
+        """Whether a trial cannot end above the best finished one in the mean of all seeds, by the bound of a race."""
+        from optuna.trial import TrialState
+
+        count = len(suggestion.outcomes)
+        if self.pruner != "seeds" or count == len(self.seeds) or count not in self._rounds():
+            return False
+        assert self.study is not None
+        objective, first = self.objectives[0], self.seeds[:count]
+        trials = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        finished = {t.number: [objective.better * x for x in t.user_attrs["by seed"][0]] for t in trials}
+        best = heapq.nlargest(_COMPARED, finished, key=lambda number: statistics.fmean(finished[number]))
+        if not best:
+            return False
+        scores = {str(number): finished[number][:count] for number in best}
+        scores["asked"] = [objective.better * objective.value(suggestion.outcomes[seed], self.plan) for seed in first]
+        is_accuracy = objective.target is None
+        resolution = self.task.resolution if is_accuracy else self.plan.updates_per_epoch
+        level = test_level(ERROR, max(self.trials, len(finished) + 1))
+        bounds = upper_bounds(scores, str(best[0]), len(self.seeds), level, resolution)
+        return bounds["asked"] < (MARGIN if is_accuracy else 0.0)
 
     def _give_back(self, number: int, params: Mapping[str, Any]) -> None:
         """A suggestion that nobody trains any more: it failed, and the next to ask gets it again."""
@@ -225,7 +263,7 @@ class Search:
         return Trial(self.task, suggestion.schedule, seed, self.epochs, self.batch_size, self.optimizer, self.framework)
 
     def _job(self, suggestion: Suggestion, seed: int, trial: Trial) -> Job:
-        watched = self.pruner != "none" and seed == self.seeds[0]
+        watched = self.pruner in BY_EPOCHS and seed == self.seeds[0]
         return Job(
             folder=self.folder,
             name=f"trial {suggestion.asked.number}",

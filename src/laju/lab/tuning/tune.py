@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import ExitStack
@@ -19,6 +20,7 @@ from laju.core.checks import nearest, shown, whole
 from laju.core.extras import needed_by
 from laju.lab.comparison.arguments import read_frameworks, read_seeds
 from laju.lab.comparison.compare import Interrupted, Unfinished, compare
+from laju.lab.comparison.race import LEAST_SEEDS
 from laju.lab.engines import check
 from laju.lab.live.displays import as_display
 from laju.lab.store import Store
@@ -26,7 +28,7 @@ from laju.lab.trials import Optimizer
 from laju.lab.trials.tasks import Task, read_task
 from laju.lab.tuning.objectives import read_objectives
 from laju.lab.tuning.result import Tuned
-from laju.lab.tuning.search import Search
+from laju.lab.tuning.search import BY_EPOCHS, Search
 from laju.lab.tuning.search_space import Space
 from laju.lab.tuning.storage import as_storage_error, open_storage, quiet, storage_url
 from laju.lab.workers.display import Display
@@ -45,6 +47,7 @@ SAMPLERS = {
 }
 PRUNERS = {
     "none": "every trial runs to its end",
+    "seeds": "left without its other seeds when it cannot end above the best, as in a race",
     "median": "stopped when its best epoch is worse than the median of earlier trials at that epoch",
     "hyperband": "successive halving in brackets",
 }
@@ -112,7 +115,9 @@ def tune(
         data_dir: folder with a task's files.
         per: the unit that the policy counts in, such as "epoch"; updates by default.
         sampler: "tpe", "gp", "cma", "random" or "grid".
-        pruner: "none", "median" or "hyperband": stops trials early by their test accuracy at the ends of epochs.
+        pruner: "none"; "seeds", which trains a trial's seeds in rounds and leaves out the others of a trial that cannot end
+            above the best finished one (an error of 5 % a search, see `laju.lab.comparison.race.race`); "median" or "hyperband",
+            Optuna's own, which stop trials by their test accuracy at equal epochs and so favour schedules that decay early.
         points: of a grid, along each range that has no step.
         seed: of the sampler.
         jobs: trials at once, one thread each; by default one for each core.
@@ -127,7 +132,11 @@ def tune(
         StorageError: the storage cannot be reached, or holds another search under this name.
         SearchInterrupted: Ctrl-C; carries what is finished.
         SearchWorkerLost: a worker process was killed; carries what is finished.
-        ValueError: an unknown task, sampler, pruner or objective, a pruner with several objectives, no trials.
+        ValueError: an unknown task, sampler, pruner or objective, a pruner with several objectives or, by seeds,
+            with fewer than three seeds, no trials.
+
+    Warns:
+        UserWarning: a pruner that compares trials at equal epochs.
 
     Source: Akiba et al., "Optuna", arXiv 1907.10902; Bergstra et al., "Algorithms for Hyper-Parameter Optimization", 2011 (TPE).
 
@@ -149,6 +158,17 @@ def tune(
     _one_of("pruner", pruner, PRUNERS)
     if len(objectives) > 1 and pruner != "none":
         raise ValueError(f"pruner {pruner!r} needs one objective, and there are {len(objectives)}; use pruner='none'")
+    if pruner == "seeds" and len(chosen) < LEAST_SEEDS:
+        raise ValueError(
+            f"pruner 'seeds' needs {LEAST_SEEDS} seeds or more, got {len(chosen)}: with fewer, no trial can be pruned without "
+            "guessing its end; use pruner='none'"
+        )
+    if pruner in BY_EPOCHS:
+        warnings.warn(
+            f"pruner {pruner!r} stops trials by their test accuracy at equal epochs, which favours schedules that decay early "
+            "and punishes warmups and late decays; pruner 'seeds' compares ends",
+            stacklevel=2,
+        )
     if len(objectives) > 1 and sampler == "cma":
         raise ValueError("sampler 'cma' needs one objective; use 'tpe' for several")
     if isinstance(space, Space):
