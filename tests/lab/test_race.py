@@ -249,6 +249,7 @@ def raced() -> tuple[Race, Comparison]:
     return found, Comparison("digits", left, PLAN, Optimizer(), found.seeds, found.outcomes, race=found)
 
 
+@pytest.mark.slow
 def test_the_report_says_who_was_dropped_when_and_why(tmp_path: Path) -> None:
     found, comparison = raced()
     assert comparison.dropped == found.dropped
@@ -272,6 +273,7 @@ def test_the_report_says_who_was_dropped_when_and_why(tmp_path: Path) -> None:
     assert {"race.png", "dropped.csv"} <= files
 
 
+@pytest.mark.slow
 def test_a_report_without_a_race_leaves_no_files_of_an_earlier_race(tmp_path: Path) -> None:
     found, comparison = raced()
     write_report(comparison.findings(), tmp_path)
@@ -290,6 +292,13 @@ def test_a_report_says_that_the_first_schedule_was_dropped() -> None:
         Comparison("digits", left, PLAN, Optimizer(), found.seeds, found.outcomes, race=found).findings().warnings
     )
     assert any("f, the first schedule, was dropped on the way: differences are to b." in w for w in warnings)
+
+
+def test_the_verdict_says_who_was_left_alone() -> None:
+    run = trainer(lambda name, seed: 0.9 - 0.1 * NAMES.index(name) + 0.001 * (seed % 2))
+    found = race(SCHEDULES, range(4), 8, run, resolution=0.001)
+    comparison = Comparison("digits", {"a": SCHEDULES["a"]}, PLAN, Optimizer(), found.seeds, found.outcomes, race=found)
+    assert comparison.verdict().startswith("The race dropped b, c, d, e and f; left alone is a (0.9")
 
 
 def test_a_comparison_has_only_those_that_the_race_left() -> None:
