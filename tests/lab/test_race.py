@@ -112,7 +112,7 @@ def test_where_nobody_can_be_dropped_all_are_trained_and_the_race_says_so() -> N
     (sentence,) = found.sentences()
     assert "saved nothing" in sentence
     comparison = Comparison("digits", SCHEDULES, PLAN, Optimizer(), found.seeds, found.outcomes, race=found)
-    assert "could drop no schedule, so all were trained" in comparison.verdict().lower()
+    assert "could drop no schedule, so all were trained" in comparison.findings().verdict.lower()
 
 
 def test_seeds_come_in_rounds_that_end_with_all() -> None:
@@ -298,7 +298,7 @@ def test_the_verdict_says_who_was_left_alone() -> None:
     run = trainer(lambda name, seed: 0.9 - 0.1 * NAMES.index(name) + 0.001 * (seed % 2))
     found = race(SCHEDULES, range(4), 8, run, resolution=0.001)
     comparison = Comparison("digits", {"a": SCHEDULES["a"]}, PLAN, Optimizer(), found.seeds, found.outcomes, race=found)
-    assert comparison.verdict().startswith("The race dropped b, c, d, e and f; left alone is a (0.9")
+    assert comparison.findings().verdict.startswith("The race dropped b, c, d, e and f; left alone is a (0.9")
 
 
 def test_a_comparison_has_only_those_that_the_race_left() -> None:

@@ -149,7 +149,7 @@ def verdict(
         found = rank(scores, resolution=results.resolution, bounds=ACCURACY, failed=_failed(results, seeds))
         assert found is not None
         best = f"{found.best} ({short(found.value)})"
-        if found.lead is None and comparison.dropped:
+        if found.lead is None and results.dropped:
             parts.append(f"left alone is {best}")
         elif found.lead is None:
             parts.append(f"there is nothing to compare {best} with")
