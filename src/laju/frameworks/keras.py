@@ -1,7 +1,7 @@
 """Schedules for Keras 3, on TensorFlow, JAX and torch alike.
 
-`LearningRate` is a Keras learning-rate schedule, and all that most runs need. `Scheduled` is an optimizer around another one:
-it schedules weight decay, momentum and other hyper-parameters too, multiplies by a metric-driven factor, and keeps both in the
+`LearningRate` is a Keras learning-rate schedule, and enough for most runs. `Scheduled` wraps an optimizer: `Scheduled` also
+schedules weight decay, momentum and other hyper-parameters, multiplies by a metric-driven factor, and keeps all state in the
 model's checkpoints. Values are computed inside the compiled step, from the optimizer's own counter.
 """
 
@@ -41,7 +41,7 @@ with needed_by("laju.frameworks.keras", "keras"):
 KIND = "keras.Scheduled"
 _STORED = "laju"
 _UNFED = 10_000
-# What Keras looks at while it builds or compiles, or what is no number that an update uses.
+# Attributes that Keras reads while it builds or compiles, or that are no numbers of an update.
 _FIXED = (
     "learning_rate", "clipnorm", "clipvalue", "global_clipnorm", "loss_scale_factor", "gradient_accumulation_steps",
     "ema_overwrite_frequency",
@@ -52,8 +52,8 @@ T = TypeVar("T")
 
 
 def _registered(cls: type[T]) -> type[T]:
-    """Known to Keras' files by the module that one imports for it, which Keras' own error about an unknown class names."""
-    keras.saving.get_custom_objects()[f"laju>{cls.__name__}"] = cls  # what files of laju before 0.2 have
+    """Register a class for Keras' files under the module to import, which Keras' own error about an unknown class names."""
+    keras.saving.get_custom_objects()[f"laju>{cls.__name__}"] = cls  # the name in files of laju before 0.2
     registered: type[T] = keras.saving.register_keras_serializable(package=__name__)(cls)
     return registered
 
@@ -62,11 +62,11 @@ def _registered(cls: type[T]) -> type[T]:
 class LearningRate(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
     """A schedule as the `learning_rate` of any Keras optimizer: update t uses schedule(t), t from 0.
 
-    It counts updates: under `gradient_accumulation_steps` Keras shows schedules its count of micro-batches, which is divided
-    here by the optimizer's own number. An update that `LossScaleOptimizer` skipped does not count.
+    The clock counts updates: under `gradient_accumulation_steps` Keras shows schedules its count of micro-batches, which is
+    divided here by the optimizer's own number. An update that `LossScaleOptimizer` skipped does not count.
 
-    It is saved with the model as the schedule's JSON; import this module before `keras.saving.load_model`. A loaded model goes
-    on where it was, in `fit(initial_epoch=…)` too, as the position is the optimizer's counter and not the epoch. An optimizer
+    The schedule is saved with the model as JSON; import this module before `keras.saving.load_model`. A loaded model goes on from
+    its position, in `fit(initial_epoch=…)` too, as the position is the optimizer's counter and not the epoch. An optimizer
     that is built anew begins at 0: see `set_position`. For values that change once an epoch use `schedule.per("epoch")` with
     a plan, or give the schedule itself to Keras' own callback: `keras.callbacks.LearningRateScheduler(schedule)`.
 
@@ -128,7 +128,7 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):  # type: ig
 
 
 class Slot:
-    """One hyper-parameter of an optimizer, and the schedule that drives it."""
+    """A hyper-parameter of an optimizer, and the schedule that drives the hyper-parameter."""
 
     def __init__(self, key: str, driven: Driven, base: Any, plan: Plan) -> None:
         self.key = key
@@ -144,7 +144,7 @@ class Slot:
         self.values = _values(key, constant(schedule) if is_number(schedule) else schedule, plan)
 
     def at(self, t: Any) -> Any:
-        """The value at a number of updates, or in a graph the tensor of it."""
+        """The value at a number of updates: a number, or in a graph a tensor."""
         value = _value(self.values, t)
         return value * self.scale if self.factor else value
 
@@ -153,25 +153,25 @@ class Slot:
 class Scheduled(keras.optimizers.Optimizer):  # type: ignore[misc]
     """An optimizer whose hyper-parameters follow schedules: update t uses schedule(t) of each, t from 0.
 
-    While the inner optimizer makes an update, its attributes have the values of that update; at any other time they have their
+    While the inner optimizer makes an update, its attributes have the values of that update; outside of updates they have their
     own. All clocks are the inner optimizer's counter of updates; micro-batches of `gradient_accumulation_steps` and updates
-    that `LossScaleOptimizer` skipped do not count. Loss scaling goes around it: `LossScaleOptimizer(Scheduled(…))`.
+    that `LossScaleOptimizer` skipped do not count. Loss scaling goes outside: `LossScaleOptimizer(Scheduled(…))`.
 
     The schedules are saved with the model, and with its weights a fingerprint and the controller's state, so that
-    `keras.callbacks.BackupAndRestore` and `ModelCheckpoint` restore all of it.
+    `keras.callbacks.BackupAndRestore` and `ModelCheckpoint` restore the whole state.
 
     Args:
-        optimizer: a Keras optimizer, not yet used. A `LearningRate` that it has is taken over.
+        optimizer: a Keras optimizer, not yet used. Its own `LearningRate`, if any, is taken over.
         learning_rate: a `Schedule` of absolute values or its text, a `Factor` of the optimizer's own rate, or a number.
         controller: a metric-driven rule such as `laju.adaptive.Plateau`, or a `Controller`; its factor multiplies the learning
-            rate. Feed it with `observe`, in `fit` with the callback `Observe`.
+            rate. Feed the controller with `observe`, in `fit` with the callback `Observe`.
         observe_within: updates within which a metric must be observed, again and again; by default a warning after 10,000. A
             compiled step cannot look, so this is checked by `Observe`, and when the model is saved.
-        policy: what weights that were saved with other schedules do: "strict" is an error that shows both, "new" follows the
+        policy: for weights that were saved with other schedules: "strict" is an error that shows both, "new" follows the
             code's from the saved position, "saved" goes on with the checkpoint's.
         plan: the run, for schedules in epochs or percent; "fit" waits for `fit` with the callback `FitPlan` to say its length.
-        hyper_parameters: any other of the optimizer's by name (`weight_decay`, `momentum`, `beta_1` …), driven as
-            `learning_rate` is. Those that Keras reads while it compiles, such as `clipnorm`, cannot be scheduled.
+        hyper_parameters: further hyper-parameters of the optimizer by name (`weight_decay`, `momentum`, `beta_1` …), driven as
+            `learning_rate` is. Hyper-parameters that Keras reads while compiling, such as `clipnorm`, cannot be scheduled.
 
     Raises:
         TypeError: not an optimizer, or not a schedule.
@@ -242,7 +242,7 @@ class Scheduled(keras.optimizers.Optimizer):  # type: ignore[misc]
             super().build(variables)
 
     def apply(self, grads: Any, trainable_variables: Any = None) -> None:
-        """Make one update with the values of its schedules."""
+        """Make an update with the values of the schedules."""
         if not self.built and trainable_variables is not None:
             trainable_variables = list(trainable_variables)
             self.build(trainable_variables)
@@ -259,7 +259,7 @@ class Scheduled(keras.optimizers.Optimizer):  # type: ignore[misc]
             self._check_fed(t, error_only=True)
         else:
             self._compiled = True
-        # Not by setattr, which would make Keras track what is there for one update.
+        # Not by setattr, which would make Keras track values that last for a single update.
         attributes = vars(self.inner_optimizer)
         try:
             for slot in self._slots.values():
@@ -284,7 +284,7 @@ class Scheduled(keras.optimizers.Optimizer):  # type: ignore[misc]
             )
         return value if isinstance(t, int) else _tensor(value)
 
-    # --- what Keras asks of an optimizer -------------------------------------------------------------------------
+    # --- the interface that Keras expects of an optimizer --------------------------------------------------------
 
     @property
     def variables(self) -> list[Any]:
@@ -348,7 +348,7 @@ class Scheduled(keras.optimizers.Optimizer):  # type: ignore[misc]
             observe_within=config["observe_within"],
             policy=config["policy"],
             name=config["name"],
-            plan="fit",  # of which those schedules that are saved in updates need nothing
+            plan="fit",  # which schedules that were saved in updates do not use
             **driven,
         )
 
@@ -360,7 +360,7 @@ class Scheduled(keras.optimizers.Optimizer):  # type: ignore[misc]
         return position(self)
 
     def observe(self, metric: Any) -> float:
-        """Tell the controller a metric, and apply what it decides to the next update.
+        """Pass a metric to the controller, and apply the controller's factor to the next update.
 
         Returns:
             The factor that multiplies the learning rate from now on.
@@ -398,7 +398,7 @@ class Scheduled(keras.optimizers.Optimizer):  # type: ignore[misc]
         return {slot.name: slot.values.schedule for slot in self._slots.values()}
 
     def state_dict(self) -> dict[str, Any]:
-        """The position, the schedules and the controller's state: plain numbers, texts and lists. It is saved with weights."""
+        """The position, the schedules and the controller's state: plain numbers, texts and lists, saved with the weights."""
         return save(
             KIND,
             self.position,
@@ -413,12 +413,12 @@ class Scheduled(keras.optimizers.Optimizer):  # type: ignore[misc]
         """Go to the saved position; after an error nothing is changed. The moments are in the inner optimizer's variables.
 
         Args:
-            state_dict: what `state_dict()` returned.
+            state_dict: the result of `state_dict()`.
             policy: for this time, instead of the optimizer's own.
 
         Raises:
-            StateError: a state of something else or another version; with "strict", of other schedules or bases; of another
-                number of micro-batches in an update; or, with "saved", other schedules than those that are compiled already.
+            StateError: a state of another kind or version; with "strict", of other schedules or bases; of another number of
+                micro-batches in an update; or, with "saved", schedules that differ from those already compiled.
         """
         policy = self.policy if policy is None else check_policy(policy)
         now, schedules, more = load(KIND, state_dict, self._schedules(), policy)
@@ -468,7 +468,7 @@ class Scheduled(keras.optimizers.Optimizer):  # type: ignore[misc]
         return found
 
     def save_own_variables(self, store: Any) -> None:
-        """Write the state into a file of weights; Keras writes the inner optimizer's variables beside it."""
+        """Write the state into a file of weights, next to the inner optimizer's variables, which Keras writes."""
         self._check_fed(self.position)
         store[_STORED] = np.frombuffer(json.dumps(self.state_dict()).encode(), dtype=np.uint8)
 
@@ -494,7 +494,7 @@ class Observe(keras.callbacks.Callback):  # type: ignore[misc]
     Raises:
         TypeError: the model's optimizer is not `Scheduled`.
         ValueError: the optimizer has no controller, or the logs do not have the metric.
-        RuntimeError: the whole of `fit` never had it; `fit(initial_epoch=…)` with an optimizer that made no update yet.
+        RuntimeError: the metric never appeared in `fit`; `fit(initial_epoch=…)` with an optimizer that made no update yet.
 
     >>> import keras, laju, numpy
     >>> from laju.adaptive import Plateau
@@ -550,16 +550,16 @@ class Observe(keras.callbacks.Callback):  # type: ignore[misc]
     def _scheduled(self) -> Scheduled:
         optimizer = self.model.optimizer
         inner = getattr(optimizer, "inner_optimizer", None)
-        for found in (optimizer, inner):  # LossScaleOptimizer is around it in mixed precision
+        for found in (optimizer, inner):  # in mixed precision, LossScaleOptimizer wraps the Scheduled
             if isinstance(found, Scheduled):
                 return found
         raise TypeError(f"the model's optimizer must be a laju.frameworks.keras.Scheduled, got {shown(optimizer)}")
 
 
 class FitPlan(keras.callbacks.Callback):  # type: ignore[misc]
-    """Says to the schedules of the model's optimizer how long `fit` is, so that they can be in epochs and percent.
+    """Passes the length of `fit` to the schedules of the model's optimizer, so that schedules can be in epochs and percent.
 
-    A percent is of the updates of `fit`'s `epochs`, those before `initial_epoch` included. The lengths that the first `fit` gave
+    A percent is of the updates of `fit`'s `epochs`, epochs before `initial_epoch` included. The lengths that the first `fit` gave
     stay: a later `fit` of another length goes on with the same schedule, and a warning says so.
 
     Raises:
@@ -597,7 +597,7 @@ class FitPlan(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 class Forecast(Forecasting, keras.callbacks.Callback):  # type: ignore[misc]
-    """Forecasts what `fit` ends at while it is going on, in a process beside the training.
+    """Forecasts the final loss of `fit` during `fit`, in a process beside the training.
 
     At the end of each epoch the logs have `forecast/end`, the band `forecast/low` and `forecast/high`, and `forecast/update`, the
     last update that the answer is from; NaN where there is no answer. Put `Forecast` before callbacks that write logs, such as
@@ -613,7 +613,7 @@ class Forecast(Forecasting, keras.callbacks.Callback):  # type: ignore[misc]
 
     Attributes:
         ending: the latest answer, a `laju.forecast.Ending`; None before the first answer.
-        note: what went wrong; None while all is well.
+        note: the last error; None while all is well.
 
     Raises:
         ValueError, OSError: a mistake in the arguments, before the training.
@@ -697,9 +697,9 @@ class Track(Tracking, Forecast):
     the plan's is warned of. Put `Track` before callbacks that write logs.
 
     Args:
-        run: of a tracker, as `laju.sinks.Track` takes a run; None leaves the writing to other callbacks, such as `TensorBoard`.
+        run: of a tracker, as `laju.sinks.Track` takes a run; None leaves the writing to callbacks such as `TensorBoard`.
         schedule: the plan, as in `Forecast`. By default the learning rate of the model's optimizer.
-        options: any other argument of `Forecast`.
+        options: further arguments of `Forecast`.
 
     Raises:
         TypeError, ValueError, OSError: a mistake in the arguments, before the training.
@@ -747,10 +747,10 @@ def position(optimizer: Any) -> int:
 
 
 def set_position(optimizer: Any, t: int) -> None:
-    """Put a Keras optimizer at the point after `t` completed updates; doing it twice is the same as once.
+    """Put a Keras optimizer at the point after `t` completed updates; a second call with the same `t` changes nothing.
 
-    Use it where an optimizer is built anew in the middle of a run, as for `fit(initial_epoch=…)` without the optimizer's state.
-    Adam and its kin count with it too, and with moments that are new take many updates to get up to speed;
+    For an optimizer that is built anew in the middle of a run, as for `fit(initial_epoch=…)` without the optimizer's state. Adam
+    and its kin use this count too, and with new moments take many updates to get up to speed;
     `LearningRate(schedule.shift(-t))` moves the schedule alone.
 
     Raises:
@@ -771,11 +771,11 @@ def set_position(optimizer: Any, t: int) -> None:
 
 
 class _Slots(dict[str, Slot]):
-    """Keras wraps plain dicts that are set on an optimizer; this it leaves alone."""
+    """A dict that Keras leaves alone; plain dicts that are set on an optimizer are wrapped."""
 
 
 class _Positive:
-    """A number inside a graph, which Keras finds above 0 when it compiles."""
+    """A number inside a graph, which Keras finds above 0 while compiling."""
 
     def __init__(self, tensor: Any) -> None:
         self.tensor, self.dtype, self.shape = tensor, tensor.dtype, ()
@@ -827,7 +827,7 @@ def _is_first_process() -> bool:
 
 
 def _rates_of(optimizer: Any) -> Any:
-    """What tells the rates of a model's optimizer: a schedule of laju or of Keras, or a constant."""
+    """The source of the rates of a model's optimizer: a schedule of laju or of Keras, or a constant."""
     while optimizer is not None:
         if isinstance(optimizer, Scheduled) and "learning_rate" in optimizer._slots:
             if optimizer.controller is not None:
@@ -849,7 +849,7 @@ def _rates_of(optimizer: Any) -> Any:
 
 
 def _accumulate(optimizer: Any) -> int:
-    """The micro-batches that make an update, each of which moves Keras' counter by one."""
+    """The micro-batches of an update; each micro-batch moves Keras' counter by 1."""
     return int(optimizer.gradient_accumulation_steps or 1)
 
 
@@ -939,7 +939,7 @@ def _values(name: str, schedule: Any, plan: Plan, hint: str = "") -> Values:
 
 
 def _all_values(optimizer: Any) -> list[Values]:
-    """The values of every schedule in an optimizer and in the optimizers inside it."""
+    """The values of every schedule in an optimizer and in the optimizers inside."""
     found = []
     while optimizer is not None:
         if isinstance(optimizer, Scheduled):
@@ -955,14 +955,14 @@ _COUNTERS: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
 
 def _count(counter: Any, fit: Mapping[str, Any], variables: list[Any]) -> int:
-    """What a counter says outside of the step that is being compiled, `fit` being the names that fit has."""
+    """A counter's value outside of the step that is being compiled, `fit` being the local names of `fit`."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
         with tf.init_scope():
             return int(counter.value.numpy())
     value = counter._value
-    if value is None:  # on JAX, `fit` takes the values out of the variables and has them itself
+    if value is None:  # on JAX, `fit` takes the values out of the variables and holds the values itself
         value = fit["state"][2][next(i for i, variable in enumerate(variables) if variable is counter)]
     return int(value)
 
@@ -970,7 +970,7 @@ def _count(counter: Any, fit: Mapping[str, Any], variables: list[Any]) -> int:
 def _tell_beginning(optimizer: Any) -> None:
     """Warn where the first update of an optimizer is not the first of its model's training.
 
-    Keras tells an optimizer neither the epoch nor what came before it, so `fit` is sought among the callers.
+    Keras gives an optimizer neither the epoch nor its history, so `fit` is sought among the callers.
     """
     frame: Any = None if optimizer is None else sys._getframe(1)
     while frame is not None and not (frame.f_code.co_name == "fit" and "initial_epoch" in frame.f_locals):
@@ -1023,7 +1023,7 @@ def _slots(optimizer: Any, given: Mapping[str, Any], plan: Plan) -> dict[str, Sl
             if not known and not isinstance(rate, LearningRate):
                 raise ValueError(f"learning_rate is scheduled twice: the optimizer has {shown(rate)}")
             slot = Slot(key, driven, float(keras.ops.convert_to_numpy(rate)) if known else None, plan)
-            slot.base = rate  # what is put back
+            slot.base = rate  # the value to put back
         elif key in _FIXED:
             raise ValueError(f"{key} of {kind} cannot be scheduled: Keras reads it when it compiles; {_have(names)}")
         elif key not in names or key not in vars(optimizer):
@@ -1048,7 +1048,7 @@ def _have(names: list[str]) -> str:
 
 
 def _read(tree: Any) -> Schedule:
-    """The schedule of a saved model; a function in it may be imported by its name where Keras allows a file to run code."""
+    """The schedule of a saved model; its functions may be imported by name where Keras allows a file to run code."""
     from keras.src.saving.serialization_lib import in_safe_mode
 
     if not isinstance(tree, Mapping):

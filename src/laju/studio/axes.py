@@ -1,4 +1,4 @@
-"""Axes with round numbers, as the page draws them."""
+"""Axes with round numbers, drawn by the page."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from laju.studio.state import Axis
 
 
 def x_axis(axis: Axis, plan: RunPlan | None, n: int) -> dict[str, Any]:
-    """The horizontal axis of a run of n updates: the unit, the updates in one of the unit, and round places of it.
+    """The horizontal axis of a run of n updates: the unit, the updates per unit, and round places.
 
     >>> x_axis("updates", None, 100)["ticks"][1]
     {'at': 20.0, 'label': '20'}
@@ -30,7 +30,7 @@ def x_axis(axis: Axis, plan: RunPlan | None, n: int) -> dict[str, Any]:
 
 
 def y_axis(low: float, top: float, log: bool, values: Sequence[float]) -> dict[str, Any]:
-    """The vertical axis of rates, which has 0 unless it is logarithmic.
+    """The vertical axis of rates, which includes 0 unless logarithmic.
 
     >>> [tick["label"] for tick in y_axis(0.0, 0.3, False, [0.3])["ticks"]]
     ['0', '0.1', '0.2', '0.3']

@@ -18,7 +18,7 @@ _MOST_RECORDS = 400
 
 
 def results(place: str) -> list[dict[str, Any]]:
-    """The finished trials of a store, one table for each task, framework, run length, batch size and optimizer.
+    """The finished trials of a store, a table for each task, framework, run length, batch size and optimizer.
 
     Raises:
         FileNotFoundError: no such file.

@@ -1,4 +1,4 @@
-"""What the page asks for, by name, and the answers; the logs, the stores and the fitted law that one server holds."""
+"""The requests of the page, by name, and the answers; the logs, the stores and the fitted law that a server holds."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _LONG = frozenset({"logs", "forecast", "best", "stores", "code"})
 
 
 class Desk:
-    """The studio behind the page, for one server.
+    """The studio behind the page, for a server.
 
     Args:
-        state: what a page without a fragment shows.
+        state: the state of a page without a fragment.
         held: logs that are there from the beginning.
         stores: files or URLs of stores, whose results the page shows.
     """
@@ -34,7 +34,7 @@ class Desk:
         self.held = list(held)
         self.stores = tuple(stores)
         self._forecasts = Forecasts()
-        # What takes long is done in turn, and the picture does not wait for it.
+        # Long computations are done in turn, and the picture does not wait for any.
         self._long = threading.Lock()
         self._actions: dict[str, Callable[[Answer], Answer]] = {
             "start": self._start, "view": self._view, "drag": self._drag, "nudge": self._nudge, "field": self._field,

@@ -1,4 +1,4 @@
-"""The page's picture as PNG or SVG, and the schedules as text, for other programs."""
+"""The page's picture as PNG or SVG, and the schedules as text, for use elsewhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ KINDS = {"png": "image/png", "svg": "image/svg+xml", "txt": "text/plain; charset
 
 
 def exported(state: State, kind: str) -> bytes:
-    """The picture of the schedules that can be read, or their texts, one a line.
+    """The picture of the schedules that can be read, or their texts, a line each.
 
     Args:
         state: of the page.

@@ -60,7 +60,7 @@ class Forecasts:
     def best(
         self, held: Sequence[Held], schedule: Schedule, plan: RunPlan | None, updates: int, begin: int
     ) -> dict[str, Any]:
-        """The schedule that ends lowest: of a whole run with the same peak, or of what is left of the run from an update on.
+        """The schedule that ends lowest: of a whole run with the same peak, or of the rest of the run from an update on.
 
         Args:
             held, schedule, plan, updates: as in `band`.
@@ -94,7 +94,7 @@ class Forecasts:
 def _noted() -> Iterator[list[str]]:
     """The forecast's warnings as sentences.
 
-    The filters of warnings are the process's, so the caller forecasts one thing at a time.
+    The filters of warnings are the process's, so the caller makes a single forecast at a time.
     """
     notes: list[str] = []
     with warnings.catch_warnings(record=True) as caught:

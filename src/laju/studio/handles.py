@@ -1,7 +1,7 @@
 """Handles: the places of a curve that can be dragged, and the text that a drag makes.
 
 A number of the text has a handle where the curve shows the number: a length at a boundary of the curve, a value where the curve
-has the value. A length and a value at one place share a handle, as the warmup's end and the peak do.
+has the value. A length and a value at the same place share a handle, as the warmup's end and the peak do.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Handle:
 
 @dataclass(frozen=True)
 class Window:
-    """What the page shows of the run: its updates, and the largest value."""
+    """The part of the run that the page shows: its updates, and the largest value."""
 
     updates: int
     top: float
@@ -67,7 +67,7 @@ def handles(text: str, schedule: Schedule, plan: RunPlan | None, window: Window)
         text: of the schedule.
         schedule: the same in updates.
         plan: of the run, for lengths in units.
-        window: what the page shows.
+        window: the part of the run that the page shows.
     """
     found = spots(text, plan)
     n = window.updates
@@ -207,7 +207,7 @@ def _applied(text: str, changes: list[tuple[Spot, str]]) -> str:
 
 
 def _unit(spot: Spot, plan: RunPlan | None) -> tuple[str, float]:
-    """The unit of a length as the text has it, empty for plain counts, and the updates in one of it."""
+    """The unit of a length in the text, empty for plain counts, and the updates per unit."""
     if isinstance(spot.number, Length) and plan is not None:
         known = in_units(spot.number, plan.scale.updates)
         if known is not None:

@@ -27,7 +27,7 @@ MOST_LOGS = 12
 _POINTS = 600
 
 
-@dataclass(frozen=True, eq=False)  # a log is the one that was read, whatever another holds
+@dataclass(frozen=True, eq=False)  # logs differ when read separately, even with the same content
 class Held:
     """A log that the page has, by the name of its file."""
 
@@ -52,7 +52,7 @@ class Held:
         return read_curve(self.log, rates, self.name, updates_per_epoch=per_epoch).since()
 
     def shown(self, meant: Schedule | None, plan: RunPlan | None, *, explain: bool = True) -> dict[str, Any]:
-        """What the page says of the log.
+        """The page's description of the log.
 
         Args:
             meant: the active schedule in updates, which the rates are compared with.
@@ -98,7 +98,7 @@ class Held:
 
 @lru_cache(maxsize=2 * MOST_LOGS)
 def recognised(held: Held, updates_per_epoch: int | None) -> Recognised:
-    """The formula of a log's rates, which takes too long to search for it at every change of the page.
+    """The formula of a log's rates, whose search takes too long to repeat at every change of the page.
 
     Raises:
         ValueError: no rates.

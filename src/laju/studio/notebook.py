@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Page:
-    """The studio while it answers; a notebook shows the page.
+    """The studio while running; a notebook shows the page.
 
     Attributes:
         address: of the page, for a browser on this machine.
@@ -73,7 +73,7 @@ def open_studio(
 
 
 def counts_of(plan: RunPlan | int | None) -> dict[str, int]:
-    """The facts of a run by the names that the page has for them.
+    """The facts of a run by the page's names.
 
     >>> counts_of(RunPlan(samples=60_000, batch_size=256, epochs=30))
     {'samples': 60000, 'batch': 256, 'epochs': 30}

@@ -1,4 +1,4 @@
-"""The page as one document: markup, style and script in it, and the policy that lets nothing else in."""
+"""The page as a single document: markup, style and script inside, and a policy that lets nothing else in."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def document(token: str) -> str:
 
 
 def locked() -> str:
-    """The page for who comes without a token: it opens the studio where this browser has been given the token before."""
+    """The page for visitors without a token, which opens the studio where this browser already has the token."""
     return _document(_part("browser/locked.html"), _part("browser/locked.js"), "")
 
 

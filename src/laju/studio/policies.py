@@ -18,7 +18,7 @@ def like(policy: str, schedule: Schedule, updates: int) -> str:
     """The text of a policy with the peak, the warmup and the end of a schedule.
 
     Args:
-        policy: one of `POLICIES`.
+        policy: a name in `POLICIES`.
         schedule: in updates.
         updates: of the run.
 

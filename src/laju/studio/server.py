@@ -1,4 +1,4 @@
-"""The server of the page: on loopback, for the one who has the token, without a request to anywhere else.
+"""The server of the page: on loopback, for the holder of the token, without requests to any place else.
 
 A page of another origin cannot ask: the Host must be this server's own (which stops names that are rebound to loopback), an
 Origin must be the server's, and every request carries the token. No cookie is set, so nothing is sent by itself.
@@ -50,10 +50,10 @@ class PortError(OSError):
 
 
 class Studio:
-    """A server of the studio that listens, and answers once it is run.
+    """A server of the studio that listens, and answers once started.
 
     Args:
-        desk: what is behind the page.
+        desk: the studio behind the page.
         port: to listen at; by default `PORT`, or any free port where that is in use.
 
     Raises:
@@ -115,7 +115,7 @@ def _listening(port: int | None) -> socket.socket:
 
 
 class _Guarded:
-    """Lets through what comes from the page itself."""
+    """Lets through requests of the page itself."""
 
     def __init__(self, app: ASGIApp, hosts: set[str], token: str) -> None:
         self.app, self.hosts, self.token = app, hosts, token
@@ -167,7 +167,7 @@ class _TooLarge(Exception):
 
 
 async def _body(request: Request, most: int) -> bytes:
-    """The body, refused by its announced size before anything is read, and by its real size while it is read."""
+    """The body, refused by its announced size before anything is read, and by its real size during the reading."""
     announced = request.headers.get("content-length", "0")
     if not announced.isdigit() or int(announced) > most:
         raise _TooLarge

@@ -1,4 +1,4 @@
-"""The numbers in a schedule's text: where each stands, what each means, and the text with another number there.
+"""The numbers in a schedule's text: the place and meaning of each, and the text with a new number there.
 
 The text stays the user's own: a change replaces the characters of a single number, or adds an argument to a call.
 """
@@ -82,7 +82,7 @@ def spots(text: str, plan: RunPlan | None = None) -> list[Spot]:
     """The numbers of a text that `laju.parse` reads, in the order of the text.
 
     Args:
-        text: of a schedule, on one line.
+        text: of a schedule, on a single line.
         plan: of the run, for lengths in units.
 
     Raises:
@@ -167,7 +167,7 @@ class _Walker:
         return None if length is None or isinstance(length, Length) else float(length) * scale
 
     def updates_in(self, unit: str) -> float:
-        """Updates in one of a unit; 1 where no plan knows."""
+        """Updates per unit; 1 where no plan knows the unit."""
         try:
             assert self.plan is not None
             return float(self.plan.scale.updates(as_length(f"1 {unit}")))
@@ -293,7 +293,7 @@ def _number(at: ast.expr) -> int | float | Length | None:
 
 
 def in_units(length: Length, scale: Callable[[Length], Fraction]) -> tuple[str, float] | None:
-    """The unit of a length with a single unit, and the updates in one of the unit."""
+    """The unit of a length with a single unit, and the updates per unit."""
     if len(length.terms) != 1:
         return None
     unit = length.terms[0][0]

@@ -1,7 +1,7 @@
-"""What the page shows, as a value: schedules, run plan and axes, in the fragment of a link and back.
+"""The content of the page as a value: schedules, run plan and axes, in the fragment of a link and back.
 
-A fragment may come from anywhere, so reading one is strict and bounded: an unknown name, a number out of range or too many
-schedules is one clear error.
+A fragment may come from anywhere, so reading is strict and bounded: an unknown name, a number out of range or too many schedules
+is a clear error.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class StateError(ValueError):
 
 @dataclass(frozen=True)
 class Line:
-    """A schedule of the page: its text as typed, and a name where one was given."""
+    """A schedule of the page: its text as typed, and its name, if any."""
 
     text: str
     name: str = ""
@@ -51,13 +51,13 @@ class State:
     """The page.
 
     Attributes:
-        schedules: in the order of the page, at least one.
+        schedules: in the order of the page, at least a single schedule.
         active: the number of the schedule that has the handles.
         against: the number of the schedule that the active schedule is compared with; None for no comparison.
         axis: the unit of the horizontal axis.
         log: whether the vertical axis is logarithmic.
-        optimizer: for the findings; empty where it is not known.
-        updates, samples, batch, epochs, processes, accumulate, tokens: the run, as far as it is known.
+        optimizer: for the findings; empty where unknown.
+        updates, samples, batch, epochs, processes, accumulate, tokens: the run, as far as known.
 
     >>> State.read("s=cosine(0.3, total=100)&epochs=3&axis=epochs").fragment
     's=cosine(0.3,%20total=100)&axis=epochs&epochs=3'
@@ -106,7 +106,7 @@ class State:
 
     @staticmethod
     def of(content: Any) -> State:
-        """The state of an object as a request or a link has it.
+        """The state in an object from a request or a link.
 
         Raises:
             StateError: an unknown name, or a value that the name cannot have.
@@ -176,7 +176,7 @@ class State:
         return replace(self, schedules=tuple(lines))
 
     def with_line(self, line: Line) -> State:
-        """The state with one schedule more, which is active.
+        """The state with a schedule more, which is active.
 
         Raises:
             StateError: there are as many as there can be.
@@ -189,7 +189,7 @@ class State:
     def plan(self) -> RunPlan | None:
         """The run, as far as its facts make a plan; None where nothing is known.
 
-        `updates` alone is a run of so many updates; epochs alone count as one update each.
+        `updates` alone is a run of so many updates; epochs alone count as an update each.
 
         Raises:
             StateError: facts that contradict or do not suffice, in the page's words.

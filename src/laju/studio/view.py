@@ -1,4 +1,4 @@
-"""What the page draws and says of a state: curves, axes, handles, fields, findings and the difference, every value laju's own."""
+"""The page's drawings and texts for a state: curves, axes, handles, fields, findings and the difference, all from laju."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def points(schedule: Schedule, n: int) -> tuple[npt.NDArray[np.int64], npt.NDArr
         if n <= _FEW or (len(edges) > _EDGES and n <= _ALL):
             t, v = thin(schedule.values(n), POINTS)
         else:
-            # Between two boundaries a curve is smooth, so that a grid and both sides of every boundary show it.
+            # Between two boundaries a curve is smooth, so that a grid and both sides of every boundary show the curve.
             near = np.array([edge + i for edge in edges for i in (-1, 0)], dtype=np.int64)
             t = np.union1d(np.linspace(0, n - 1, POINTS // 2).astype(np.int64), near)
             v = schedule(t)
@@ -97,10 +97,10 @@ def drawn(state: State, *, moving: bool = False) -> dict[str, Any]:
 
     Args:
         state: of the page.
-        moving: while a handle is dragged, findings and sentences are left out: only what moves is computed.
+        moving: while a handle is dragged, findings and sentences are left out: only the moving parts are computed.
 
     Raises:
-        StateError: the run's facts contradict one another.
+        StateError: the run's facts contradict each other.
     """
     plan = state.plan
     found = [read(line.text, plan) for line in state.schedules]
@@ -204,7 +204,7 @@ def resolved_others(state: State) -> list[Schedule]:
 
 
 def window(state: State) -> Window:
-    """What the page shows of a state."""
+    """The part of the run that the page shows for a state."""
     found = [read(line.text, state.plan) for line in state.schedules]
     n = run_length(state, found)
     tops = [float(points(r.resolved, n)[1].max(initial=0.0)) for r in found if r.resolved is not None]

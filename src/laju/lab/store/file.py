@@ -160,7 +160,7 @@ class File:
             raise
 
     def _prepare(self, connection: sa.Connection) -> None:
-        """Check the owner of the file, and make the tables in a single transaction, so that no process sees some alone."""
+        """Check the owner of the file, and make the tables in a single transaction, so that no process sees a part."""
         application, version = (
             int(connection.exec_driver_sql(f"PRAGMA {name}").scalar_one())
             for name in ("application_id", "user_version")
