@@ -348,6 +348,11 @@ def test_what_was_not_run_is_said_so() -> None:
     assert full.findings().to_json()["verdict"] == full.findings().verdict
 
 
+def test_a_verdict_that_begins_with_a_schedules_name_has_the_name_as_given() -> None:
+    found = compared({"a": [90, 91, 92, 90, 91], "wsd": [50, 51, 52, 50, 51], "b": [90, 92, 91, 91, 90]})
+    assert found.findings().verdict.startswith("wsd is shown to be worse than a; no schedule is shown to be the best")
+
+
 def test_the_page_begins_with_the_verdict() -> None:
     found = compared({"a": [80, 81, 82], "b": [83, 79, 85]})
     html = page(

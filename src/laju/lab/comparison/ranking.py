@@ -166,7 +166,9 @@ def verdict(
             parts.append(f"no schedule is shown to be the best: {opening(found)}")
             parts.append(settled_by(found, command, difference))
     text = "; ".join(parts)
-    return f"{text[0].upper()}{text[1:]}."
+    # A name keeps its letters: "wsd" is a policy, and "Wsd" none.
+    named = text.startswith(tuple(f"{name}{end}" for name in names for end in (" ", ",")))
+    return f"{text}." if named else f"{text[0].upper()}{text[1:]}."
 
 
 def _frameworks(agreement: Agreement, command: str) -> list[str]:
