@@ -90,7 +90,7 @@ test-paddle: setup-paddle
 	.venv-paddle/bin/python -m pytest tests/frameworks/test_paddle.py tests/dialects/test_paddle.py tests/test_trace.py
 
 benchmark: setup setup-vision
-	for file in $(filter-out benchmarks/language_model.py benchmarks/race_grids.py,$(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python $$file; done
+	for file in $(filter-out benchmarks/language_model.py benchmarks/race_grids.py benchmarks/averaging.py,$(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python $$file; done
 
 clean:
 	rm -rf $(VENV) .vision .dialects .trackers .venv-mxnet .venv-paddle site laju.sqlite laju-report

@@ -123,7 +123,7 @@ def averages(total: int) -> Iterator[tuple[str, Average, bool]]:
     yield "EMA", EMA(1 - 12 / total), False
 
 
-def trained(task: str, seed: int, data_dir: Path) -> dict[str, float]:
+def trained(task: str, seed: int, data_dir: Path, beside: bool) -> dict[str, float]:
     """The test losses of each row, of one seed."""
     make = lenet if task == "lenet" else language
     training, total, rate = make(seed, data_dir)
@@ -156,8 +156,8 @@ def trained(task: str, seed: int, data_dir: Path) -> dict[str, float]:
     at = [t for t in (*kept, *down) if t >= total // 2]
     shares = torch.from_numpy(EMA(1 - 12 / total).weights(at)).float()
     losses["EMA of the trained cooldown"] = training.test_of(shares @ torch.stack([{**kept, **down}[t] for t in at]))
-    for name, loss in others(task, training, start, total, rate, warmup):
-        losses[name] = loss
+    if beside:
+        losses.update(others(task, training, start, total, rate, warmup))
     return losses
 
 
@@ -203,6 +203,7 @@ def main() -> None:
     parser.add_argument("task", choices=("lenet", "language"))
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--no-others", dest="others", action="store_false", help="no Schedule-Free and no Prodigy")
     parser.add_argument("--data-dir", type=Path, help="of Fashion-MNIST, for lenet")
     options = parser.parse_args()
     if options.seeds < 2:
@@ -210,7 +211,7 @@ def main() -> None:
     torch.set_num_threads(1)
     began, rows = time.process_time(), []
     for seed in range(options.first_seed, options.first_seed + options.seeds):
-        rows.append(trained(options.task, seed, options.data_dir))
+        rows.append(trained(options.task, seed, options.data_dir, options.others))
         print(f"seed {seed}: " + ", ".join(f"{name} {loss:.4f}" for name, loss in rows[-1].items()), flush=True)
     names = list(rows[0])
     table = {name: np.array([row[name] for row in rows]) for name in names}
