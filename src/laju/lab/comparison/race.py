@@ -1,11 +1,11 @@
-"""A race: all schedules train with few seeds, and those that can no longer end above the best are spared the others.
+"""A race: all schedules train with few seeds, and schedules that can no longer end above the best get no further seeds.
 
 All runs are whole. A run that is stopped early favours schedules that decay early, and a run that is compressed to fewer epochs
 ranks schedules by another length; `benchmarks/race_replay.py` prints how far both are from the end, and why neither pays. The
 error is therefore about the end, and needs no agreement between lengths.
 
 Freezing arms of a bandit by confidence bounds: Maron and Moore (1994), *Hoeffding races*, NeurIPS; Even-Dar, Mannor and Mansour
-(2006), *Action elimination*, JMLR 7. Variances moderated by those of the other arms: Smyth (2004), *Linear models and empirical
+(2006), *Action elimination*, JMLR 7. Variances moderated by the other arms' variances: Smyth (2004), *Linear models and empirical
 Bayes methods*, Statistical Applications in Genetics and Molecular Biology 3.
 """
 
@@ -80,7 +80,7 @@ class Round:
 
 @dataclass(frozen=True)
 class Race:
-    """The rounds of a race, the dropped schedules, and the runs of those that were left.
+    """The rounds of a race, the dropped schedules, and the runs of the schedules left.
 
     Attributes:
         entered: the names of all schedules, in the order given.
@@ -119,7 +119,7 @@ class Race:
 
     @property
     def trainings_to_pick(self) -> int:
-        """Runs until one schedule was left: `trainings` without the further seeds of a sole schedule left."""
+        """Runs until a single schedule was left: `trainings` without the further seeds of a sole schedule left."""
         last = max((d.seeds for d in self.dropped), default=0) if len(self.left) == 1 else len(self.seeds)
         return sum(min(self.trained(name), last) for name in self.entered)
 
@@ -134,7 +134,7 @@ class Race:
         return 1 - self.trainings / self.grid_trainings
 
     def rows(self) -> list[dict[str, Any]]:
-        """One flat row a dropped schedule, for `pandas.DataFrame`."""
+        """A flat row for each dropped schedule, for `pandas.DataFrame`."""
         return [
             {
                 "schedule": d.name,
@@ -151,7 +151,7 @@ class Race:
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """All but the outcomes, which are those of the comparison, as values that `json.dumps` takes."""
+        """All but the outcomes, which are the comparison's, as values that `json.dumps` takes."""
         return {
             "entered": list(self.entered),
             "left": list(self.left),
@@ -192,16 +192,16 @@ def race(
     guessing: float = 0.0,
     resolution: float = 0.0,
 ) -> Race:
-    """Train all schedules with few seeds, drop those that will not end above the leader, and go on with more seeds.
+    """Train all schedules with few seeds, drop schedules that will not end above the leader, and go on with more seeds.
 
     Seeds come in rounds of 2, 3, 4, 6, 9 and so on, up to all N. After a round of n < N seeds, with d the paired differences in
     final test accuracy to the schedule that leads, a schedule is dropped where even the bound on its mean over all N seeds,
 
         mean(d) + t · s · √(1/n − 1/N)
 
-    is below `margin`. s² is the variance of d, moderated by the variances of the other schedules that are left, which count as
-    up to 4 degrees of freedom; t is Student's quantile at 1 − error / (2 · (schedules − 1)). The bound of a leader that is
-    dropped itself later adds to those that were dropped by that leader. So a schedule whose mean over all seeds is more than
+    is below `margin`. s² is the variance of d, moderated by the variances of the other schedules that are left, which count as up
+    to 4 degrees of freedom; t is Student's quantile at 1 − error / (2 · (schedules − 1)). The bound of a leader that is dropped
+    itself later adds to the bounds of the schedules dropped by that leader. So a schedule whose mean over all seeds is more than
     `margin` above the mean of the race's pick is dropped with a probability of at most `error`. The factor 2 for looking several
     times is measured and not proved: on normal differences of equal and very different spreads, and on replayed grids.
 
@@ -223,7 +223,7 @@ def race(
         The race, with the runs of the schedules that were left.
 
     Raises:
-        ValueError: fewer than two schedules, fewer than three seeds or one twice, or another argument out of its range.
+        ValueError: fewer than two schedules, fewer than three seeds or a seed twice, or another argument out of its range.
 
     >>> from laju import constant
     >>> from laju.lab.trials import Outcome, Record
@@ -244,7 +244,7 @@ def race(
     level = test_level(error, len(names))
 
     left = list(names)
-    above = dict.fromkeys(names, 0.0)  # how far those that a schedule dropped may end above that schedule
+    above = dict.fromkeys(names, 0.0)  # how far the schedules dropped by a leader may end above that leader
     rounds: list[Round] = []
     dropped: list[Dropped] = []
     outcomes: dict[Key, Outcome] = {}
@@ -312,7 +312,7 @@ def test_level(error: float, schedules: int) -> float:
 def upper_bounds(
     scores: Mapping[str, Sequence[float]], leader: str, seeds: int, level: float, resolution: float
 ) -> dict[str, float]:
-    """The mean difference of each other schedule to the leader over so many seeds, at most, each with an error of `level`."""
+    """Upper bounds on the mean difference of each schedule to the leader over so many seeds, each with an error of `level`."""
     from scipy.special import stdtrit
 
     others = [name for name in scores if name != leader]
@@ -331,7 +331,7 @@ def upper_bounds(
 
 
 def _failure(outcomes: Sequence[Outcome]) -> Reason | None:
-    """How all of them failed; None where one did not."""
+    """How all outcomes failed; None where an outcome did not."""
     statuses = {outcome.status for outcome in outcomes}
     if "finished" in statuses:
         return None

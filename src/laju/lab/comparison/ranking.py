@@ -1,4 +1,4 @@
-"""Who is best, at the end and on the way, with every trial counted: one that failed has the accuracy of guessing."""
+"""The ranking at the end and on the way, with every trial counted: a failed trial has the accuracy of guessing."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Standing:
-    """Where one schedule stands among those compared.
+    """The standing of a schedule among those compared.
 
     Attributes:
         name: the schedule's.
         score: its mean test accuracy over the seeds that were run with every schedule; a trial that diverged or collapsed counts
             as the accuracy of guessing.
-        rank: of that mean, 1 for the best; equal means share one.
+        rank: of that mean, 1 for the best; equal means share a rank.
         rank_low, rank_high: between which ranks the true mean lies, in 95 %; see `laju.lab.statistics.rank_intervals`.
-        best: the probability that it is the best, see `laju.lab.statistics.probability_best`; None with one seed.
+        best: the probability to be the best, see `laju.lab.statistics.probability_best`; None with a single seed.
         seeds: how many would show a difference of the size asked for to the first schedule (80 % power, with Bonferroni's
             correction); None for the first, or without a spread to tell by.
-        seeds_low, seeds_high: between how many that lies, as the measured spread is itself uncertain (80 %).
+        seeds_low, seeds_high: the interval of that number, as the measured spread is itself uncertain (80 %).
     """
 
     name: str
@@ -67,7 +67,7 @@ class Standing:
 
 @dataclass(frozen=True)
 class Lead:
-    """The schedule with the best mean test accuracy from one epoch to another, both included."""
+    """The schedule with the best mean test accuracy from epoch `first` to epoch `last`, both included."""
 
     name: str
     first: float
@@ -75,7 +75,7 @@ class Lead:
 
 
 def standings(results: Results, difference: float) -> list[Standing]:
-    """One standing a schedule, the best first; empty while no seed was run with every schedule."""
+    """A standing for each schedule, the best first; empty while no seed was run with every schedule."""
     if not math.isfinite(difference) or difference <= 0:
         raise ValueError(f"difference must be a finite number above 0, got {difference!r}")
     names, seeds = list(results.schedules), _complete(results)
@@ -93,7 +93,7 @@ def standings(results: Results, difference: float) -> list[Standing]:
 
 
 def anytime(results: Results) -> list[dict[str, Any]]:
-    """One flat row a schedule and epoch; see `Findings.anytime`."""
+    """A flat row for each schedule and epoch; see `Findings.anytime`."""
     names, seeds = list(results.schedules), _complete(results)
     rows = []
     leader: str | None = None
@@ -101,7 +101,7 @@ def anytime(results: Results) -> list[dict[str, Any]]:
         best = probability_best(scores, _failed(results, seeds), ACCURACY, resolution=results.resolution)
         means = scores.mean(axis=0)
         top = [name for name, mean in zip(names, means, strict=True) if mean >= means.max() - 1e-12]
-        leader = leader if leader in top else top[0]  # the lead is kept until it is lost
+        leader = leader if leader in top else top[0]  # a leader leads until overtaken
         for i, name in enumerate(names):
             rows.append(
                 {
@@ -131,7 +131,7 @@ def leads(anytime: Iterable[Mapping[str, Any]]) -> list[Lead]:
 def verdict(
     results: Results, rows: Sequence[Row], agreements: Sequence[Agreement], difference: float, command: str
 ) -> str:
-    """One sentence; see `Findings.verdict`. A trial that failed counts as guessing."""
+    """The verdict in a sentence; see `Findings.verdict`. A failed trial counts as guessing."""
     names, seeds = list(results.schedules), _complete(results)
     parts = []
     if results.race and not results.dropped:
@@ -172,7 +172,7 @@ def verdict(
 
 
 def _frameworks(agreement: Agreement, command: str) -> list[str]:
-    """Whether frameworks differ that trained one schedule."""
+    """Whether frameworks that trained the same schedule differ."""
     first, *others = agreement.accuracies
     shown = {f: d for f, d in agreement.differences.items() if d is not None and evidence(d) is Evidence.SHOWN}
     if shown:
@@ -208,7 +208,7 @@ def _score(results: Results, outcome: Outcome) -> float:
 def _curves(results: Results, seeds: list[int]) -> list[tuple[float, Scores]]:
     """By epoch, the test accuracies of shape (seeds, schedules).
 
-    A trial that diverged has the accuracy of guessing from then on, one that collapsed at its end.
+    A trial that diverged has the accuracy of guessing from then on, a trial that collapsed at its end.
     """
     names = list(results.schedules)
     known: dict[tuple[str, int], dict[float, float]] = {}
@@ -234,7 +234,7 @@ def _curves(results: Results, seeds: list[int]) -> list[tuple[float, Scores]]:
 
 
 def _needed(results: Results, name: str, difference: float) -> tuple[int | None, int | None, int | None]:
-    """How many seeds show that difference to the first schedule, and between what that lies."""
+    """How many seeds show that difference to the first schedule, with the interval of that number."""
     of, to = pairs(results, name)
     n = len(of)
     if name == results.reference or n < LEAST_SEEDS:

@@ -1,4 +1,4 @@
-"""What a search found: every schedule that was tried, the best, and what to be careful about."""
+"""The result of a search: every schedule that was tried, the best, and warnings."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _EDGE = 0.03  # of a range, from either end
 
 @dataclass(frozen=True)
 class Tried:
-    """One schedule of a search.
+    """A schedule of a search.
 
     Attributes:
         number: Optuna's, the same as in its dashboard.
-        schedule, spec, parameters: what was trained, also as text of the policy; lengths have their unit.
+        schedule, spec, parameters: the schedule trained, also as text of the policy; lengths have their unit.
         suggested: the numbers that Optuna suggested, before rounding.
-        pruned: stopped before its end, so it has no values.
+        pruned: stopped before its end, and so without values.
         values: the mean over the seeds, for each objective.
         by_seed: for each objective, the figures of the seeds.
         course: (epoch, test accuracy; of a search for few updates, the error) of the first seed.
@@ -51,14 +51,14 @@ class Tuned:
     """A search of a policy's parameters, finished or not.
 
     Attributes:
-        space: what was varied.
+        space: the parameters that were varied.
         task, plan, optimizer, framework, seeds: of every trial.
-        objectives: what was looked for.
+        objectives: of the search.
         tried: in the order of the search, pruned ones too.
         importance: the share of the first objective's variance that each parameter explains (fANOVA), where that can be told.
         confirmation: the best, or all of the Pareto front, trained with seeds that the search did not see.
-        study, storage: where it is kept; `storage` is None of a temporary one.
-        resolution: the smallest difference of two test accuracies, 1 / (test examples); 0 where it is unknown.
+        study, storage: where the search is kept; `storage` is None for a temporary storage.
+        resolution: the smallest difference of two test accuracies, 1 / (test examples); 0 where unknown.
     """
 
     space: Space
@@ -77,7 +77,7 @@ class Tuned:
 
     @property
     def ranked(self) -> list[Tried]:
-        """Those that finished, best first by the first objective, then by the next ones; of equals, the earlier first."""
+        """The finished trials, best first by the first objective, then by the next ones; of equals, the earlier first."""
         finished = [tried for tried in self.tried if not tried.pruned]
         signs = [objective.better for objective in self.objectives]
         return sorted(finished, key=lambda t: [-s * v for s, v in zip(signs, t.values, strict=True)])
@@ -96,7 +96,7 @@ class Tuned:
 
     @property
     def front(self) -> list[Tried]:
-        """Those that no other beats: of one objective the best alone, of several the Pareto front."""
+        """The trials that no trial beats: for a single objective the best alone, for several the Pareto front."""
         found: list[Tried] = []
         for tried in self.ranked:
             if not any(_no_worse(other.values, tried.values, self.objectives) for other in found):
@@ -109,7 +109,7 @@ class Tuned:
         return self.best.schedule
 
     def estimate(self, tried: Tried, objective: int = 0) -> Estimate | None:
-        """The mean of a trial over the seeds by one of the objectives, with its interval; None for a pruned trial."""
+        """The mean of a trial over the seeds by an objective, with its interval; None for a pruned trial."""
         if not tried.by_seed:
             return None
         bounds = self.objectives[objective].bounds
@@ -130,11 +130,11 @@ class Tuned:
         return rank(figures, smallest=smallest, resolution=resolution, bounds=objective.bounds)
 
     def verdict(self, difference: float = 0.01) -> str:
-        """The search in one sentence: what is shown of its best trial, what is only ahead, and the command that would settle it.
+        """The search in one sentence: the evidence on its best trial, or the leader, and the command that would settle the rest.
 
         Args:
-            difference: in test accuracy, above 0; the sentence says how many seeds would show it. For updates to an accuracy
-                it is one epoch.
+            difference: in test accuracy, above 0; the sentence says how many seeds would show a difference of this size. For
+                updates to an accuracy the difference is an epoch.
         """
         ranking = self.ranking()
         if ranking is None:
@@ -165,7 +165,7 @@ class Tuned:
         return self.objectives[objective].target is not None and best > self.plan.updates
 
     def trials(self) -> list[dict[str, Any]]:
-        """One flat row a trial, for `pandas.DataFrame`."""
+        """A flat row for each trial, for `pandas.DataFrame`."""
         front = {tried.number for tried in self.front}
         return [
             {
@@ -181,7 +181,7 @@ class Tuned:
         ]
 
     def warnings(self) -> list[str]:
-        """What a reader should know before believing the result."""
+        """Warnings to read before believing the result."""
         found: list[str] = []
         if not self.ranked:
             return ["No trial has finished yet."]
@@ -210,7 +210,7 @@ class Tuned:
         return found
 
     def ranked_by(self, objective: int) -> Tried:
-        """The best by one of the objectives."""
+        """The best trial by an objective."""
         sign = self.objectives[objective].better
         return max(self.ranked, key=lambda t: sign * t.values[objective])
 
