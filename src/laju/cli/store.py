@@ -1,4 +1,4 @@
-"""laju store: what a store holds, whether the store is whole, and a new file with what a damaged one still holds."""
+"""laju store: the content of a store, its damage, and a new file with all that a damaged store still holds."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print the answer a
 
 @click.group("store")
 def command() -> None:
-    """Say what a store of finished trials holds, and save what a damaged one still holds.
+    """Show the content of a store of finished trials, and save all that a damaged store still holds.
 
-    A store is a SQLite file, laju.sqlite by default, or postgresql://USER@HOST/DATABASE. None of these commands changes what a
-    store holds.
+    A store is a SQLite file, laju.sqlite by default, or postgresql://USER@HOST/DATABASE. None of these commands changes a
+    store.
 
     \b
     laju store list laju.sqlite
@@ -42,7 +42,7 @@ def command() -> None:
 @_place
 @_json
 def check_command(place: str, as_json: bool) -> None:
-    """Say what is damaged, and what can still be read; exit status 1 when something is.
+    """Show the damage of a store, and all that can still be read; exit status 1 with damage.
 
     \b
     laju store check laju.sqlite
@@ -74,10 +74,10 @@ def check_command(place: str, as_json: bool) -> None:
 )
 @_json
 def recover_command(place: str, out: Path | None, as_json: bool) -> None:
-    """Write every row that can be read into a new file; the store itself, and a file that is there, stay as they are.
+    """Write every row that can be read into a new file; the store itself, and an existing file, stay unchanged.
 
-    A trial of which records are lost is kept as incomplete: it counts for nothing, and `laju compare` trains it again. States
-    from which trainings go on are left out, since they save time alone and a damaged one would not show.
+    A trial with lost records is kept as incomplete: such a trial counts for nothing, and `laju compare` trains it again. States
+    from which trainings go on are left out, since states only save time, and damage to a state would not show.
 
     \b
     laju store recover laju.sqlite --out recovered.sqlite
@@ -108,7 +108,7 @@ def recover_command(place: str, out: Path | None, as_json: bool) -> None:
 @_place
 @_json
 def list_command(place: str, as_json: bool) -> None:
-    """Show what is in a store: a line for each schedule of a task.
+    """Show the content of a store: a line for each schedule of a task.
 
     \b
     laju store list laju.sqlite
