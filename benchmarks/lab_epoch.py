@@ -26,7 +26,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from laju import Schedule, constant, wsd
-from laju.lab import Data, Digits, Task, Trial, compare
+from laju.lab import Data, Digits, Execution, Task, Trial, compare
 from laju.lab.engines.torch import train
 from laju.lab.trials.models.lenet import lenet
 from laju.studies.chapter import schedules
@@ -154,7 +154,7 @@ def first(schedules: dict[str, Schedule]) -> dict[str, Schedule]:
 def compared(task: Task, schedules: dict[str, Schedule], epochs: int, share: bool) -> float:
     """Seconds of a comparison with three seeds, per epoch that is asked for."""
     begin = time.perf_counter()
-    compare(schedules, task, epochs=epochs, seeds=3, share_prefixes=share)
+    compare(schedules, task, epochs=epochs, seeds=3, execution=Execution(share_prefixes=share))
     return (time.perf_counter() - begin) / (len(schedules) * 3 * epochs)
 
 

@@ -1,4 +1,4 @@
-"""Shows the doctests of a docstring as examples: the sources leave out the heading that the site's reader needs."""
+"""Shows the doctests of a docstring as examples, whose heading the sources leave out, and the options of laju's table."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from typing import Any
 
 import griffe
 
+from laju.options import with_options
+
 
 class Examples(griffe.Extension):
     """Puts every run of doctest lines under an `Examples:` heading."""
 
     def on_instance(self, *, obj: griffe.Object, **_: Any) -> None:
-        if obj.docstring is not None and ">>>" in obj.docstring.value:
-            obj.docstring.value = with_heading(obj.docstring.value)
+        if obj.docstring is not None:
+            obj.docstring.value = with_heading(with_options(obj.docstring.value))
 
 
 def with_heading(text: str) -> str:

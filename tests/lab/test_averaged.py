@@ -9,7 +9,7 @@ import torch
 
 from laju import constant, linear
 from laju.averaging import EMA, Cooldown, Latest, Tail
-from laju.lab import Averaged, Optimizer, Trial, compare, run_trials
+from laju.lab import Averaged, Optimizer, Selection, Trial, compare, run_trials
 from laju.lab.engines.loop import Progress, advance
 from laju.lab.engines.torch import Training, one_thread_and_own_randomness
 from tests.lab.tiny import Sides
@@ -90,7 +90,10 @@ def test_a_comparison_has_averages_as_rows_and_keeps_them_apart() -> None:
         (lambda: trial(Sides(), "ema:0.9"), "average must be an Average"),
         (lambda: Trial(Sides(), constant(0.1), 0, 1, 50, framework="jax", average=EMA(0.9)), "needs framework=torch"),
         (lambda: Averaged(0.1, 0.9), "average must be an Average, or text"),
-        (lambda: compare({"a": Averaged(0.1, "ema:0.9")}, Sides(), epochs=1, tuned=True), "of averaged weights"),
+        (
+            lambda: compare({"a": Averaged(0.1, "ema:0.9")}, Sides(), epochs=1, selection=Selection(tuned=True)),
+            "of averaged weights",
+        ),
     ],
 )
 def test_what_an_average_does_not_go_with_is_told(wrong, says: str) -> None:

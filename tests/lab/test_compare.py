@@ -20,7 +20,7 @@ import torch
 import laju
 from laju import cosine
 from laju.frameworks.torch import trace
-from laju.lab import Comparison, Interrupted, Optimizer, Outcome, Store, Trial, compare
+from laju.lab import Comparison, Execution, Grid, Interrupted, Optimizer, Outcome, Store, Trial, compare
 from laju.lab.comparison.compare import Unfinished
 from laju.lab.report import write_report
 from laju.lab.store import StoreError
@@ -281,10 +281,10 @@ def test_a_trial_whose_data_loader_is_killed_runs_again(tmp_path: Path, plain: C
 
 @pytest.mark.slow
 def test_a_trial_that_hangs_is_given_up_and_the_others_are_kept(tmp_path: Path, plain: Comparison) -> None:
-    arguments = {"epochs": 2, "seeds": [4, 1], "store": tmp_path / "a.sqlite", "time_limit": 30}
+    arguments = {"epochs": 2, "seeds": [4, 1], "store": tmp_path / "a.sqlite"}
     only = {"a": SCHEDULES["a"]}
     with pytest.raises(Unfinished, match=r"seed 1.*longer than the time limit of 30 seconds") as unfinished:
-        compare(only, Stuck(seed=1), jobs=2, **arguments)
+        compare(only, Stuck(seed=1), execution=Execution(jobs=2, time_limit=30), **arguments)
     kept = unfinished.value.comparison
     assert set(kept.outcomes) == {("a", 4)}
     assert results(compare(only, Sides(), jobs=1, **arguments)).items() <= results(plain).items()
@@ -292,8 +292,8 @@ def test_a_trial_that_hangs_is_given_up_and_the_others_are_kept(tmp_path: Path, 
 
 @pytest.mark.parametrize("limit", [0, -1, float("inf"), "10", True])
 def test_a_time_limit_without_sense_is_refused(limit: object) -> None:
-    with pytest.raises(ValueError, match="time_limit must be a number of seconds above 0"):
-        compare({"a": 0.1}, Forbidden(), epochs=1, time_limit=limit)
+    with pytest.raises((TypeError, ValueError), match="time_limit must be a finite number above 0"):
+        Execution(time_limit=limit)  # type: ignore[arg-type]
 
 
 @pytest.mark.slow
@@ -342,8 +342,6 @@ def test_workers_end_when_the_process_that_started_them_is_killed(tmp_path: Path
         ({"task": "digit"}, ValueError, "did you mean 'digits'"),
         ({"task": 3}, TypeError, "name or a Task"),
         ({"task": Sides}, TypeError, "name or a Task"),
-        ({"task": "digits", "data_dir": "."}, ValueError, "takes no data_dir"),
-        ({"data_dir": "."}, ValueError, "data_dir"),
         ({"epochs": 0}, ValueError, "epochs.*at least 1, got 0"),
         ({"epochs": -3}, ValueError, "epochs"),
         ({"epochs": 1.5}, ValueError, "epochs"),
@@ -355,7 +353,6 @@ def test_workers_end_when_the_process_that_started_them_is_killed(tmp_path: Path
         ({"seeds": [2**63]}, ValueError, "less than"),
         ({"seeds": "3"}, TypeError, "number of seeds"),
         ({"seeds": True}, TypeError, "seeds"),
-        ({"seeds": None}, TypeError, "seeds"),
         ({"batch_size": 0}, ValueError, "batch_size"),
         ({"jobs": 0}, ValueError, "jobs"),
         ({"jobs": -1}, ValueError, "jobs"),
@@ -438,7 +435,7 @@ def test_rates_that_are_none_are_refused(schedule: object, message: str) -> None
 )
 def test_frameworks_that_are_none_are_refused(framework: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        compare({"a": 0.1}, Forbidden(), epochs=1, seeds=1, jobs=1, framework=framework)
+        Grid({"a": 0.1}, framework=framework)
 
 
 def test_a_task_for_torch_alone_is_refused_in_other_frameworks_before_its_data_are_read() -> None:
@@ -447,7 +444,7 @@ def test_a_task_for_torch_alone_is_refused_in_other_frameworks_before_its_data_a
             raise AssertionError("the data were read")
 
     with pytest.raises(ValueError, match="has a model for torch alone, so it cannot be trained in jax"):
-        compare({"a": 0.1}, Unread(), epochs=1, seeds=1, jobs=1, framework=["torch", "jax"])
+        compare(Grid({"a": 0.1}, 1, 1, framework=["torch", "jax"]), Unread(), jobs=1)
 
 
 def test_a_schedule_made_of_pieces_is_named_alike_in_every_output_and_its_stored_trials_are_found(

@@ -22,6 +22,7 @@ import laju
 from laju.cli import cli as laju_cli
 from laju.lab import (
     DataError,
+    Execution,
     Optimizer,
     Outcome,
     Program,
@@ -642,7 +643,7 @@ def test_a_program_that_hangs_is_given_up_with_all_that_it_started_however_deaf(
     )
     task = small(command, grace=0.5)
     with pytest.raises(Unfinished, match="took longer than the time limit of 5 seconds"):
-        compare({"a": 0.1}, task, epochs=2, seeds=1, jobs=1, time_limit=5)
+        compare({"a": 0.1}, task, epochs=2, seeds=1, execution=Execution(jobs=1, time_limit=5))
     assert "start_new_session" in Path("train.py").read_text()
     until(lambda: not processes(str(tmp_path / "laju-programs")))
 

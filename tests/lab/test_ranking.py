@@ -15,7 +15,7 @@ from rich.console import Console
 
 import laju
 from laju.cli import cli
-from laju.lab import Comparison, Lead, Optimizer, Outcome, Record, compare, seeds_needed
+from laju.lab import Comparison, Lead, Optimizer, Outcome, Record, Selection, compare, seeds_needed
 from laju.lab.comparison.equal_area import equal_area
 from laju.lab.report import leads, ranking_table, write_report
 from laju.lab.report.html import page
@@ -203,7 +203,9 @@ def test_schedules_that_cannot_have_equal_areas_are_refused() -> None:
 
 def test_compare_trains_with_the_scaled_rates_and_knows_what_guessing_gives() -> None:
     task = Sides()
-    found = compare({"a": 0.1, "b": [0.4] * 7 + [0.0] * 7}, task, epochs=2, seeds=1, jobs=1, equal_area=True)
+    found = compare(
+        {"a": 0.1, "b": [0.4] * 7 + [0.0] * 7}, task, epochs=2, seeds=1, jobs=1, selection=Selection(equal_area=True)
+    )
     assert list(found.schedules) == ["a", "b × 0.5"]
     assert found.outcomes["b × 0.5", 0].records[0].rate == pytest.approx(0.2)
     labels = task.data().train_labels

@@ -30,6 +30,7 @@ from laju.lab import (
     Outcome,
     Record,
     SearchInterrupted,
+    Selection,
     Space,
     StorageError,
     Store,
@@ -546,26 +547,26 @@ def test_tuned_rates_are_found_with_other_seeds_and_the_table_says_the_factors(t
     schedules = {"slow": 0.002, "good": "constant(0.5)"}
     options = {"epochs": 2, "seeds": [0, 2], "jobs": 1, "store": store}
     plain = compare(schedules, Sides(), **options)
-    assert any("was not tuned" in w for w in plain.warnings())
-    tuned = compare(schedules, Sides(), tuned=5, **options)
+    assert any("was not tuned" in w for w in plain.findings().warnings)
+    tuned = compare(schedules, Sides(), selection=Selection(tuned=5), **options)
     assert tuned.tuned
-    assert not any("was not tuned" in w for w in tuned.warnings())
+    assert not any("was not tuned" in w for w in tuned.findings().warnings)
     slow, _ = tuned.schedules
     assert slow.startswith("slow ×")
     assert tuned.schedules[slow] == laju.constant(0.002).scale(float(slow.partition("×")[2]))
-    assert any("slow: its best base rate lies at the end" in w for w in tuned.warnings())  # even 0.02 is slow
+    assert any("slow: its best base rate lies at the end" in w for w in tuned.findings().warnings)  # even 0.02 is slow
     assert tuned.summary()[0].test_accuracy.mean >= plain.summary()[0].test_accuracy.mean
     connection = sqlite3.connect(store)
     seeds = dict(connection.execute("select seed, count(*) from trials group by seed"))
     connection.close()
     assert seeds[1] <= 2 * 5  # the tuning's, and no other
     assert set(seeds) == {0, 1, 2}
-    again = compare(schedules, Forbidden(), tuned=5, **options)
+    again = compare(schedules, Forbidden(), selection=Selection(tuned=5), **options)
     assert again.outcomes == tuned.outcomes
 
 
 def test_bad_requests_to_tune_a_comparison_are_refused() -> None:
     with pytest.raises(ValueError, match="tuned must be a whole number of at least 3, got 2"):
-        compare({"a": 0.1}, Forbidden(), tuned=2)
+        Selection(tuned=2)
     with pytest.raises(ValueError, match="use one of them"):
-        compare({"a": 0.1}, Forbidden(), tuned=True, equal_area=True)
+        Selection(tuned=True, equal_area=True)

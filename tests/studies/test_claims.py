@@ -8,14 +8,15 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import cache
 from importlib import import_module
+from typing import Any
 
 import numpy as np
 import pytest
 
 import laju.studies
-from laju.lab import Outcome, Record, Trial
+from laju.lab import Execution, Outcome, Record, Trial
 from laju.studies import Answer, Options, run
 from laju.studies.restarts_and_averaging import LINE, Point, Weights
 from laju.studies.sampling.calibration import BINS
@@ -97,7 +98,11 @@ def answer(monkeypatch: pytest.MonkeyPatch, name: str, quality: Quality, seeds: 
     for function in ("compare", "run_trials"):
         if hasattr(module, function):
             whole = getattr(import_module("laju.lab.comparison.compare"), function)
-            monkeypatch.setattr(module, function, partial(whole, share_prefixes=False))
+
+            def separately(*what: object, jobs: int | None = None, whole: Any = whole, **options: object) -> object:
+                return whole(*what, execution=Execution(jobs=jobs, share_prefixes=False), **options)
+
+            monkeypatch.setattr(module, function, separately)
 
     def averaged(
         trial: Trial, taken: Sequence[int], report: object = None

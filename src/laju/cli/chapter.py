@@ -86,8 +86,10 @@ def command(
     laju chapter --task digits   # a first look in a minute
     """
     with plain_errors():
+        from laju.lab.comparison.grid import Grid
         from laju.lab.engines import check
         from laju.lab.trials.tasks import get_task
+        from laju.lab.workers import Execution
         from laju.studies.chapter import Result, get_tab, rates
 
         try:
@@ -101,16 +103,13 @@ def command(
         began = time.monotonic()
         comparison, findings, report = train_and_report(
             console,
-            rates(which, epochs, as_meant),
+            Grid(rates(which, epochs, as_meant), seeds, epochs, framework=which.framework),
             what,
             store,
             out,
             foretold=True,
             annotate=lambda comparison: Result(which, comparison, as_meant).beside(),
-            epochs=epochs,
-            seeds=seeds,
-            jobs=jobs,
-            framework=which.framework,
+            execution=Execution(jobs=jobs),
         )
         result = Result(which, comparison, as_meant)
         if as_json:

@@ -15,12 +15,16 @@ from laju.cli.tables import table
 from laju.cli.train_options import (
     batch_size_option,
     epochs_option,
+    execution_options,
     frameworks_option,
-    jobs_option,
+    gathered,
     json_option,
+    logs_options,
     momentum_option,
+    program_options,
     report_option,
     seeds_option,
+    selection_options,
     task_options,
 )
 from laju.cli.trainings import check_task, console_for, train_and_report
@@ -37,74 +41,19 @@ if TYPE_CHECKING:
 @click.command("compare")
 @schedules_argument()
 @task_options()
-@click.option(
-    "--program",
-    metavar="COMMAND",
-    help="Train a program of your own, which calls laju.lab.trial(), instead of a task; needs --samples.",
+@program_options
+@gathered(
+    "grid",
+    epochs_option,
+    seeds_option(3, "Runs of every schedule."),
+    batch_size_option,
+    momentum_option,
+    frameworks_option,
 )
-@click.option("--samples", type=click.IntRange(min=1), help="Training examples in an epoch of the program.")
-@click.option(
-    "--checkpoint-every", metavar="LENGTH", help="When the program is to save, such as 1000 (updates) or '1 epoch'."
-)
-@epochs_option
-@seeds_option(3, "Runs of every schedule.")
-@batch_size_option
-@momentum_option
-@frameworks_option
-@jobs_option
-@click.option(
-    "--on",
-    metavar="CLUSTER",
-    help="Train on a cluster: ray, ray://HOST:PORT, dask or dask://HOST:PORT; --jobs is then the most at once.",
-)
-@click.option(
-    "--device",
-    type=click.Choice(["cpu", "cuda"]),
-    default="cpu",
-    show_default=True,
-    help="Where torch computes; on a GPU several trials at once, as a stack.",
-)
-@click.option(
-    "--precision",
-    type=click.Choice(["float32", "bf16"]),
-    default="float32",
-    show_default=True,
-    help="Of torch's products.",
-)
-@click.option("--channels-last", is_flag=True, help="Images with their channels last in memory.")
-@click.option("--stack", type=click.IntRange(min=1), help="Trials in a stack; by default as many as fit.")
-@click.option(
-    "--time-limit", type=click.FloatRange(min=0, min_open=True), help="Seconds after which a trial is given up."
-)
-@click.option(
-    "--share-prefixes/--no-share-prefixes",
-    default=True,
-    show_default=True,
-    help="Train what schedules have in common, such as a warmup, once; nothing that comes out changes.",
-)
+@execution_options
 @store_option()
 @report_option
-@click.option("--tuned", is_flag=True, help="First find the best base rate of each schedule, with another seed.")
-@click.option(
-    "--tuning-trials",
-    type=click.IntRange(min=3),
-    default=9,
-    show_default=True,
-    help="Base rates that --tuned tries of each schedule.",
-)
-@click.option(
-    "--equal-area", is_flag=True, help="Scale each schedule so that its rates sum to what those of the first do."
-)
-@click.option(
-    "--race",
-    is_flag=True,
-    help="Train with few seeds first, and drop schedules that can no longer end above the best (by .2 points).",
-)
-@click.option(
-    "--race-error",
-    type=click.FloatRange(min=0, max=1, min_open=True, max_open=True),
-    help="The probability, at most, that a race drops a schedule that would have ended above its pick.  [default: 0.05]",
-)
+@selection_options
 @click.option(
     "--difference",
     type=click.FloatRange(min=0, max=1, min_open=True, max_open=True),
@@ -119,47 +68,22 @@ if TYPE_CHECKING:
     multiple=True,
     help="A row more for each schedule, of averaged weights: ema:0.999, tail:20%, latest:50, or a cooldown's schedule.",
 )
-@click.option(
-    "--beside",
-    "logs",
-    metavar="LOG",
-    multiple=True,
-    help="Show the log of another run beside, as not paired: a file or folder; may be given again.",
-)
-@click.option("--loss-column", metavar="NAME", help="The column of losses in the logs of --beside.")
+@logs_options
 @click.option("--full", is_flag=True, help="Print the intervals, ranks, p-values and numbers of seeds as well.")
 @json_option
 def command(
     schedules: tuple[str, ...],
     task: str,
     data_dir: Path | None,
-    program: str | None,
-    samples: int | None,
-    checkpoint_every: str | None,
-    epochs: int,
-    seeds: int,
-    batch_size: int | None,
-    momentum: float,
-    frameworks: tuple[str, ...],
-    jobs: int | None,
-    on: str | None,
-    device: str,
-    precision: str,
-    channels_last: bool,
-    stack: int | None,
-    time_limit: float | None,
-    share_prefixes: bool,
+    program: dict[str, Any],
+    grid: dict[str, Any],
+    execution: dict[str, Any],
     store: str,
     out: Path,
-    tuned: bool,
-    tuning_trials: int,
-    equal_area: bool,
-    race: bool,
-    race_error: float | None,
+    selection: dict[str, Any],
     difference: float,
     averages: tuple[str, ...],
-    logs: tuple[str, ...],
-    loss_column: str | None,
+    logs: dict[str, Any],
     full: bool,
     as_json: bool,
 ) -> None:
@@ -184,43 +108,36 @@ def command(
     """
     named = read_schedules(schedules)
     with plain_errors():
-        what: Any = task
-        if program is not None or samples is not None or checkpoint_every is not None:
-            what = _program(program, samples, checkpoint_every, store)
+        is_program = any(value is not None for value in program.values())
+        what: Any = _program(store=store, **program) if is_program else task
+        from laju.lab.comparison.grid import Grid, Selection
         from laju.lab.report import agreement_table, dropped_table, leads, ranking_table
         from laju.lab.report import table as full_table
         from laju.lab.trials import Optimizer
-        from laju.lab.trials.numerics import Numerics
+        from laju.lab.trials.tasks import get_task
+        from laju.lab.workers import Execution
 
-        if program is None:
+        if not is_program:
             check_task(task)
-        beside = _beside(logs, loss_column)
-        rows = _averaged(named, averages)
+            what = get_task(task, data_dir)
+        optimizer = Optimizer(momentum=grid.pop("momentum"))
+        beside = _beside(**logs)
         console = console_for(as_json)
         began = time.monotonic()
         result, findings, report = train_and_report(
             console,
-            rows,
+            Grid(_averaged(named, averages), optimizer=optimizer, **grid),
             what,
             store,
             out,
             difference=difference,
-            epochs=epochs,
-            seeds=seeds,
-            batch_size=batch_size,
-            optimizer=Optimizer(momentum=momentum),
-            data_dir=data_dir,
-            jobs=jobs,
-            on=on,
-            race=race_error or race,
-            numerics=Numerics(device, precision, channels_last),  # type: ignore[arg-type]  # click has checked them
-            stack=stack,
-            time_limit=time_limit,
-            share_prefixes=share_prefixes,
-            framework=frameworks,
-            equal_area=equal_area,
-            tuned=tuned and tuning_trials,
             beside=beside,
+            execution=Execution(**execution),
+            selection=Selection(
+                selection["tuned"] and selection["tuning_trials"],
+                selection["race_error"] or selection["race"],
+                selection["equal_area"],
+            ),
         )
         if as_json:
             click.echo(as_text(findings.to_json()))
@@ -289,41 +206,40 @@ def _averaged(named: dict[str, Schedule], averages: tuple[str, ...]) -> dict[str
     return {**named, **more}
 
 
-def _beside(logs: tuple[str, ...], loss_column: str | None) -> tuple[LoggedRun, ...]:
+def _beside(beside: tuple[str, ...], loss_column: str | None) -> tuple[LoggedRun, ...]:
     """The logs, read before anything trains; a file that is no log is a usage error."""
     from laju.lab.comparison.beside import logged, read_beside
 
-    if loss_column is not None and not logs:
+    if loss_column is not None and not beside:
         raise click.BadParameter("it is of --beside LOG, which is not given", param_hint="--loss-column")
     try:
-        return read_beside([logged(path, loss=loss_column) for path in logs])
+        return read_beside([logged(path, loss=loss_column) for path in beside])
     except (OSError, ValueError) as error:
         text = of_system(error) if isinstance(error, OSError) else str(error)
         raise click.BadParameter(text, param_hint="--beside") from error
 
 
-def _program(command: str | None, samples: int | None, every: str | None, store: str) -> Any:
+def _program(program: str | None, samples: int | None, checkpoint_every: str | None, store: str) -> Any:
     """The program as a task, its trials' folders beside the store; unsuitable options are usage errors."""
     from laju.lab.programs.task import Program
     from laju.lab.store import is_url
 
     context = click.get_current_context()
-    if command is None:
+    if program is None:
         name = "--samples" if samples is not None else "--checkpoint-every"
         raise click.BadParameter("it is of --program COMMAND, which is not given", param_hint=name)
     for name, why in (
         ("task", "a program is the task"),
         ("data_dir", "a program knows its own data"),
         ("momentum", "a program has an optimizer of its own"),
-        ("frameworks", "a program is of a framework of its own"),
+        ("framework", "a program is of a framework of its own"),
         ("on", "a program is started on this machine"),
     ):
         if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
-            option = {"frameworks": "--framework"}.get(name, f"--{name.replace('_', '-')}")
-            raise click.BadParameter(f"it does not go with --program: {why}", param_hint=option)
+            raise click.BadParameter(f"it does not go with --program: {why}", param_hint=f"--{name.replace('_', '-')}")
     if samples is None:
         raise click.BadParameter(
             "needs --samples, the training examples in an epoch, to know how long the run is", param_hint="--program"
         )
     folder = Path("laju-programs") if is_url(store) else Path(store).parent / "laju-programs"
-    return Program(command, samples=samples, every=every, folder=folder)
+    return Program(program, samples=samples, every=checkpoint_every, folder=folder)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from laju.cli import completion
+from laju.options import BY_NAME, EXECUTION, Choice, Count, Flag, Seconds, Text
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Option = Callable[[Command], Command]
@@ -40,10 +43,57 @@ def seeds_option(default: int, runs: str) -> Option[Any]:
     return click.option("--seeds", type=_COUNT, default=default, show_default=True, help=runs)
 
 
-epochs_option = click.option(
-    "--epochs", type=_COUNT, default=30, show_default=True, help="Passes over the training data."
-)
-batch_size_option = click.option("--batch-size", type=_COUNT, help="Examples an update; the task's own by default.")
+def _in_dashes(sentence: str) -> str:
+    """A sentence with the options for the arguments that stand in backquotes."""
+    return re.sub(r"`(\w+)`", lambda argument: f"--{argument[1].replace('_', '-')}", sentence)
+
+
+def _click(name: str) -> Option[Any]:
+    """An option of laju's table as an option of click."""
+    option = BY_NAME[name]
+    dashed, settings = (
+        f"--{name.replace('_', '-')}",
+        {"default": option.default, "help": _in_dashes(option.sentence)},
+    )
+    match option.kind:
+        case Count():
+            settings |= {"type": _COUNT}
+        case Seconds():
+            settings |= {"type": click.FloatRange(min=0, min_open=True)}
+        case Choice(valid):
+            settings |= {"type": click.Choice(valid)}
+        case Text(metavar):
+            settings |= {"metavar": metavar}
+        case Flag() if option.default:
+            dashed += f"/--no-{dashed[2:]}"
+        case _:
+            settings |= {"is_flag": True}
+    shown = option.default is not None and not settings.get("is_flag")
+    return click.option(dashed, show_default=shown, **settings)
+
+
+def gathered(argument: str, *options: Option[Any]) -> Option[Any]:
+    """Options whose values a command takes as a single argument: a dict by name."""
+
+    def add(command: Command) -> Command:
+        names: list[str] = []
+
+        @functools.wraps(command)
+        def with_values(*args: Any, **kwargs: Any) -> Any:
+            return command(*args, **{argument: {name: kwargs.pop(name) for name in names}}, **kwargs)
+
+        known = {param.name for param in getattr(command, "__click_params__", ())}
+        for option in reversed(options):
+            option(with_values)
+        params: list[click.Parameter] = vars(with_values)["__click_params__"]
+        names += [str(param.name) for param in params if param.name not in known]
+        return with_values  # type: ignore[return-value]  # the same command, called with fewer arguments
+
+    return add
+
+
+epochs_option = _click("epochs")
+batch_size_option = _click("batch_size")
 momentum_option = click.option(
     "--momentum",
     type=click.FloatRange(min=0, max=1, max_open=True),
@@ -56,14 +106,13 @@ framework_option = click.option(
 )
 frameworks_option = click.option(
     "--framework",
-    "frameworks",
     type=_FRAMEWORK,
     multiple=True,
     default=("torch",),
     show_default=True,
     help="Where to train; given more than once, every schedule is trained in each.",
 )
-jobs_option = click.option("--jobs", type=_COUNT, help="Trials at once; by default one for each core.")
+jobs_option = _click("jobs")
 report_option = click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -72,3 +121,46 @@ report_option = click.option(
     help="Folder for the report.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the results as JSON instead of the table.")
+execution_options = gathered("execution", *(_click(option.name) for option in EXECUTION))
+selection_options = gathered(
+    "selection",
+    _click("tuned"),
+    click.option(
+        "--tuning-trials",
+        type=click.IntRange(min=3),
+        default=9,
+        show_default=True,
+        help="Base rates that --tuned tries of each schedule.",
+    ),
+    _click("equal_area"),
+    _click("race"),
+    click.option(
+        "--race-error",
+        type=click.FloatRange(min=0, max=1, min_open=True, max_open=True),
+        help="The probability, at most, that a race drops a schedule that would have ended above its pick.  [default: 0.05]",
+    ),
+)
+program_options = gathered(
+    "program",
+    click.option(
+        "--program",
+        metavar="COMMAND",
+        help="Train a program of your own, which calls laju.lab.trial(), instead of a task; needs --samples.",
+    ),
+    click.option("--samples", type=_COUNT, help="Training examples in an epoch of the program."),
+    click.option(
+        "--checkpoint-every",
+        metavar="LENGTH",
+        help="When the program is to save, such as 1000 (updates) or '1 epoch'.",
+    ),
+)
+logs_options = gathered(
+    "logs",
+    click.option(
+        "--beside",
+        metavar="LOG",
+        multiple=True,
+        help="Show the log of another run beside, as not paired: a file or folder; may be given again.",
+    ),
+    click.option("--loss-column", metavar="NAME", help="The column of losses in the logs of --beside."),
+)

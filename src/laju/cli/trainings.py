@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from laju.lab.comparison import Comparison, Findings
+    from laju.lab.comparison.beside import LoggedRun
+    from laju.lab.comparison.grid import Grid, Selection
     from laju.lab.report import Elsewhere
     from laju.lab.trials.tasks import Task
+    from laju.lab.workers import Execution
 
 
 def check_task(task: str) -> None:
@@ -46,24 +49,27 @@ def console_for(as_json: bool) -> Console:
 
 def train_and_report(
     console: Console,
-    schedules: Mapping[str, Any],
-    task: str | Task,
+    grid: Grid,
+    task: Task,
     store: str,
     out: Path,
     *,
     difference: float = 0.01,
     foretold: bool = False,
     annotate: Callable[[Comparison], tuple[str, Sequence[str], Elsewhere | None]] | None = None,
-    **options: Any,
+    beside: Sequence[LoggedRun] = (),
+    execution: Execution | None = None,
+    selection: Selection | None = None,
 ) -> tuple[Comparison, Findings, Callable[[], Path]]:
     """Run `compare` with a display; Ctrl-C and a lost worker end the program and name the kept trials.
 
     Args:
         console: for the display.
-        schedules, task, store, options: as in `laju.lab.comparison.compare.compare`.
+        grid, task, store, execution, selection: as in `laju.lab.compare`.
         out: folder for the report.
         difference: that the findings' number of seeds asks about.
         foretold: print the expected time once known.
+        beside: logs of other runs, which the report shows as not paired.
         annotate: the verdict that opens the page, sentences that become the first of the comparison's notes, and figures from
             elsewhere for the page; without `annotate` the page opens with the comparison's own verdict.
 
@@ -82,11 +88,13 @@ def train_and_report(
     check_writable(out)
     shown = Foretold(display(console), tell) if foretold else display(console)
     try:
-        result = compare(schedules, task, store=store, display=shown, **options)
+        result = compare(grid, task, execution=execution, selection=selection, store=store, display=shown).with_logs(
+            *beside
+        )
     except Interrupted as stopped:
         others = (
             ", and so are finished runs of the race or of the tuning"
-            if options.get("race") or options.get("tuned")
+            if selection is not None and (selection.race or selection.tuned)
             else ""
         )
         _stop(console, f"{_kept(stopped.comparison, store)}{others}; the same command runs the rest.")

@@ -13,6 +13,7 @@ with needed_by("laju.lab", "lab"):
     from laju.lab.comparison import Agreement, Comparison, Findings, Row
     from laju.lab.comparison.arguments import Averaged
     from laju.lab.comparison.compare import Interrupted, Unfinished, compare, run_trials
+    from laju.lab.comparison.grid import Grid, Selection
     from laju.lab.comparison.race import Dropped, Race
     from laju.lab.comparison.ranking import Lead, Standing
     from laju.lab.engines.branching import branch
@@ -39,7 +40,7 @@ with needed_by("laju.lab", "lab"):
     from laju.lab.tuning.search_space import Space, SpaceError
     from laju.lab.tuning.storage import StorageError
     from laju.lab.tuning.tune import SearchInterrupted, tune
-    from laju.lab.workers import TrialsLost
+    from laju.lab.workers import Execution, TrialsLost
 
 __all__ = [
     "FRAMEWORKS",
@@ -53,8 +54,10 @@ __all__ = [
     "Digits",
     "Dropped",
     "Estimate",
+    "Execution",
     "FashionMNIST",
     "Findings",
+    "Grid",
     "HeldOut",
     "ImageFolder",
     "Interrupted",
@@ -71,6 +74,7 @@ __all__ = [
     "Record",
     "Row",
     "SearchInterrupted",
+    "Selection",
     "Space",
     "SpaceError",
     "Standing",

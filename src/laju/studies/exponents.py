@@ -29,6 +29,7 @@ from laju.lab.statistics import (
     paired_difference,
     verdict,
 )
+from laju.lab.trials.tasks import read_task
 from laju.policies import constant, poly, polynomial_decay
 from laju.studies.base import Answer, Options, Table
 from laju.studies.ranking import Ranking, ahead, extreme, finals, interval_of, listed, rank, untold
@@ -69,10 +70,9 @@ def study(options: Options) -> Answer:
     decays = [Decay("α", 0.0), *(Decay("α", a) for a in alphas), *(Decay("p", p) for p in powers)]
     found = compare(
         {_name(decay, base): decay.schedule(base) for decay in decays for base in bases},
-        options.task,
+        read_task(options.task, options.data_dir),
         epochs=options.epochs or (4 if options.small else 20),
         seeds=options.seeds or (2 if options.small else 3),
-        data_dir=options.data_dir,
         jobs=options.jobs,
         store=options.store,
         display=options.display,

@@ -15,6 +15,7 @@ import numpy as np
 from laju.lab.comparison import Comparison
 from laju.lab.comparison.compare import compare
 from laju.lab.statistics import Estimate, claim, counted, number, opening, settled_by, short
+from laju.lab.trials.tasks import read_task
 from laju.studies.base import Answer, Options, Table
 from laju.studies.ranking import (
     Ranking,
@@ -104,10 +105,9 @@ def study(options: Options) -> Answer:
     def train(rates: Sequence[float]) -> Comparison:
         return compare(
             {_name(rate): rate for rate in sorted(rates)},
-            options.task,
+            read_task(options.task, options.data_dir),
             epochs=epochs,
             seeds=seeds,
-            data_dir=options.data_dir,
             jobs=options.jobs,
             store=options.store,
             display=options.display,

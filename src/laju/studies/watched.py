@@ -26,7 +26,7 @@ from laju.lab.trials.progress import Channel
 from laju.lab.workers import Display, Key, TrialsLost
 from laju.lab.workers.display import Watching
 from laju.lab.workers.driver import ATTEMPTS, given_up, loss_of
-from laju.lab.workers.executors import Here, Place, Processes, cores
+from laju.lab.workers.executors import Executor, InProcess, Processes, cores
 from laju.lab.workers.interrupts import Interrupts
 
 Found = TypeVar("Found")
@@ -88,7 +88,7 @@ def run_watched(
             stack.callback(watcher.stop)
             watcher.start(len(work), len(done), at_once)
         stack.enter_context(Watching(Channel(folder), watcher))
-        place: Place = Here() if at_once <= 1 else Processes(at_once, folder, interrupts)
+        place: Executor = InProcess() if at_once <= 1 else Processes(at_once, folder, interrupts)
         try:
             while ready or flying:
                 while ready and len(flying) < at_once:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from laju.lab import compare
+from laju.lab import Execution, compare
 from laju.lab.workers.clusters import Address, Call, cluster, explained, pack, run
 from tests.lab.tiny import Forbidden, Sides
 
@@ -50,7 +50,7 @@ def test_addresses_that_are_none(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Address.parse(text)
     with pytest.raises(ValueError, match=message):
-        compare({"a": 0.1}, Forbidden(), epochs=1, on=text)
+        compare({"a": 0.1}, Forbidden(), epochs=1, execution=Execution(on=text))
 
 
 def test_a_cluster_whose_package_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

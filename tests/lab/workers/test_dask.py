@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from laju.core.pieces import Constant, Ramp
-from laju.lab import Interrupted, Store, Unfinished, compare
+from laju.lab import Execution, Interrupted, Store, Unfinished, compare
 from tests.lab.test_compare import Watcher
 from tests.lab.tiny import Deadly, Sides, Stuck
 from tests.lab.workers.test_ray import SCHEDULES, Content, Killing, fail, look, results
@@ -22,6 +22,7 @@ from tests.lab.workers.test_ray import SCHEDULES, Content, Killing, fail, look, 
 distributed = pytest.importorskip("distributed")
 from laju.lab.workers.dask import DaskPlace  # noqa: E402
 
+SEPARATELY = Execution(jobs=1, share_prefixes=False)
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="kills processes")]
 
 
@@ -44,7 +45,7 @@ def on(cluster: Any) -> str:
 
 
 def test_outcomes_are_those_of_this_machine_bit_by_bit(on: str) -> None:
-    there = compare(SCHEDULES, Sides(), epochs=4, seeds=3, on=on)
+    there = compare(SCHEDULES, Sides(), epochs=4, seeds=3, execution=Execution(on=on))
     assert results(there) == results(compare(SCHEDULES, Sides(), epochs=4, seeds=3, jobs=1))
 
 
@@ -84,27 +85,33 @@ def test_a_worker_killed_in_the_middle_costs_no_trial_and_none_is_stored_twice(
     watcher = Killing(2, kill_one)
     cooldowns = {f"cooldown {n}": Constant(0.2, 1000 - n) >> Ramp(0.2, 0, n) for n in (600, 400, 200)}
     options = {"epochs": 2, "seeds": 2, "batch_size": 16}
-    there = compare(cooldowns, Sides(n=8000), on=on, display=watcher, store=tmp_path / "s.sqlite", **options)
+    there = compare(
+        cooldowns, Sides(n=8000), execution=Execution(on=on), display=watcher, store=tmp_path / "s.sqlite", **options
+    )
     assert watcher.after <= 0
     with Store(tmp_path / "s.sqlite") as store:
         assert len(store) == 6
-    assert results(there) == results(compare(cooldowns, Sides(n=8000), jobs=1, share_prefixes=False, **options))
+    assert results(there) == results(compare(cooldowns, Sides(n=8000), execution=SEPARATELY, **options))
 
 
 def test_a_trial_that_kills_every_worker_or_hangs_is_left_out(on: str, tmp_path: Path) -> None:
     with pytest.raises(Unfinished, match=r"'a' with seed 1: its worker process died .* 3 times") as caught:
-        compare({"a": 0.1}, Deadly(seed=1, mark=tmp_path / "d", always=True), epochs=1, seeds=3, on=on)
+        compare(
+            {"a": 0.1}, Deadly(seed=1, mark=tmp_path / "d", always=True), epochs=1, seeds=3, execution=Execution(on=on)
+        )
     assert set(caught.value.comparison.outcomes) == {("a", 0), ("a", 2)}
     with pytest.raises(Unfinished, match="'a' with seed 0: took longer than the time limit of 40 seconds"):
-        compare({"a": 0.1}, Stuck(seed=0), epochs=1, seeds=3, on=on, time_limit=40)
+        compare({"a": 0.1}, Stuck(seed=0), epochs=1, seeds=3, execution=Execution(on=on, time_limit=40))
 
 
 def test_ctrl_c_keeps_what_is_finished(on: str) -> None:
     with pytest.raises(Interrupted) as caught:
-        compare({"a": 0.1}, Stuck(seed=1), epochs=1, seeds=2, on=on, display=Watcher(interrupt_after=1))
+        compare(
+            {"a": 0.1}, Stuck(seed=1), epochs=1, seeds=2, execution=Execution(on=on), display=Watcher(interrupt_after=1)
+        )
     assert set(caught.value.comparison.outcomes) == {("a", 0)}
 
 
 def test_a_scheduler_that_is_not_there_is_said() -> None:
     with pytest.raises(ConnectionError, match=r"no connection to the Dask scheduler tcp://127.0.0.1:9"):
-        compare({"a": 0.1}, Sides(), epochs=1, seeds=1, on="dask://127.0.0.1:9")
+        compare({"a": 0.1}, Sides(), epochs=1, seeds=1, execution=Execution(on="dask://127.0.0.1:9"))

@@ -14,13 +14,14 @@ import torch
 
 from laju import Schedule, constant, cosine
 from laju.core.pieces import Constant, Ramp, Table
-from laju.lab import Comparison, Interrupted, Optimizer, Outcome, Store, Task, Trial, compare, get_task
+from laju.lab import Comparison, Execution, Interrupted, Optimizer, Outcome, Store, Task, Trial, compare, get_task
 from laju.lab.engines import train, train_part
 from laju.lab.engines.loop import outcome
 from laju.lab.trials import Record
 from tests.lab.test_compare import Watcher
 from tests.lab.tiny import Explosion, Sides
 
+SEPARATELY = Execution(jobs=1, share_prefixes=False)
 COOLDOWNS: dict[str, Schedule] = {
     **{f"cooldown {n}": Ramp(0, 0.2, 13) >> Constant(0.2, 87 - n) >> Ramp(0.2, 0, n) for n in (61, 40, 22, 21)},
     "no warmup": constant(0.2),
@@ -39,7 +40,7 @@ def both(
     """Separately and with shared prefixes, and who watched the latter."""
     watcher = Watcher()
     shared = compare(schedules, task, jobs=jobs, display=watcher, **options)
-    return compare(schedules, task, jobs=1, share_prefixes=False, **options), shared, watcher
+    return compare(schedules, task, execution=SEPARATELY, **options), shared, watcher
 
 
 @pytest.mark.slow
@@ -118,7 +119,7 @@ def test_a_schedule_that_is_added_later_goes_on_where_the_others_parted(tmp_path
     all_of_them = compare({**some, "cooldown 22": COOLDOWNS["cooldown 22"]}, Sides(n=400), display=watcher, **options)
     # The two parted after update 13 + 26 + 1, where the longest cooldown leaves the peak.
     assert watcher.plans == [(100 - 40, 100)]
-    separate = compare(COOLDOWNS, Sides(n=400), epochs=4, batch_size=16, seeds=1, jobs=1, share_prefixes=False)
+    separate = compare(COOLDOWNS, Sides(n=400), epochs=4, batch_size=16, seeds=1, execution=SEPARATELY)
     assert results(all_of_them).items() <= results(separate).items()
 
 
@@ -132,7 +133,9 @@ def test_what_was_reached_before_ctrl_c_is_not_trained_again(tmp_path: Path) -> 
     ((trained, separately),) = watcher.plans
     assert trained <= separately - 40
     assert results(rest) == results(
-        compare(schedules, Sides(n=400), epochs=4, batch_size=16, seeds=1, jobs=2, share_prefixes=False)
+        compare(
+            schedules, Sides(n=400), epochs=4, batch_size=16, seeds=1, execution=Execution(jobs=2, share_prefixes=False)
+        )
     )
 
 
@@ -143,7 +146,7 @@ def test_branch_points_that_are_gone_are_trained_again(tmp_path: Path, monkeypat
     # Another program's have taken their place after this one has made its plan.
     monkeypatch.setattr(Store, "branch_point", lambda self, name: None)
     found = compare({"cooldown 22": COOLDOWNS["cooldown 22"]}, Sides(n=400), **options)
-    separate = compare(COOLDOWNS, Sides(n=400), epochs=4, batch_size=16, seeds=1, jobs=1, share_prefixes=False)
+    separate = compare(COOLDOWNS, Sides(n=400), epochs=4, batch_size=16, seeds=1, execution=SEPARATELY)
     assert results(found).items() <= results(separate).items()
 
 
@@ -160,7 +163,7 @@ def test_a_worker_killed_in_a_shared_part_costs_only_that_part(tmp_path: Path) -
 
     options = {"epochs": 4, "batch_size": 16, "seeds": 2}
     found = compare(COOLDOWNS, Sides(n=400), jobs=2, display=Killer(), store=tmp_path / "a.sqlite", **options)
-    assert results(found) == results(compare(COOLDOWNS, Sides(n=400), jobs=1, share_prefixes=False, **options))
+    assert results(found) == results(compare(COOLDOWNS, Sides(n=400), execution=SEPARATELY, **options))
 
 
 def workers() -> list[psutil.Process]:

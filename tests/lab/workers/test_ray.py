@@ -19,13 +19,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from laju.lab import Comparison, Interrupted, Outcome, Store, Unfinished, compare
+from laju.lab import Comparison, Execution, Interrupted, Outcome, Store, Unfinished, compare
 from tests.lab.test_compare import Watcher
 from tests.lab.tiny import Deadly, Sides, Stuck
 
 ray = pytest.importorskip("ray")
 from laju.lab.workers.ray import RayPlace  # noqa: E402
 
+RAY = Execution(on="ray")
+SEPARATELY = Execution(jobs=1, share_prefixes=False)
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(os.name != "posix", reason="Ray's cluster of several nodes on one machine needs Linux or macOS"),
@@ -35,10 +37,11 @@ ROOT = Path(__file__).parents[3]
 SCHEDULES = {"a": 0.1, "b": "cosine(0.5, total=4).per('epoch')", "wild": 1e38}
 PROGRAM = """
 import sys
-from laju.lab import compare
+from laju.lab import Execution, compare
 from tests.lab.tiny import Sides
 
-compare({"a": 0.1, "b": 0.2}, Sides(n=8000), epochs=8, seeds=6, batch_size=16, store=sys.argv[1], on=sys.argv[2])
+compare({"a": 0.1, "b": 0.2}, Sides(n=8000), epochs=8, seeds=6, batch_size=16, store=sys.argv[1],
+        execution=Execution(on=sys.argv[2]))
 """
 
 
@@ -106,7 +109,7 @@ def fail(text: str) -> None:
 
 
 def test_outcomes_are_those_of_this_machine_bit_by_bit(nodes: Nodes, capfd: pytest.CaptureFixture[str]) -> None:
-    there = compare(SCHEDULES, Sides(), epochs=4, seeds=3, on="ray")
+    there = compare(SCHEDULES, Sides(), epochs=4, seeds=3, execution=RAY)
     assert results(there) == results(compare(SCHEDULES, Sides(), epochs=4, seeds=3, jobs=1))
     assert there.outcomes["wild", 0].status != "finished"
     assert capfd.readouterr() == ("", "")  # Ray itself says nothing
@@ -196,7 +199,14 @@ def test_a_node_killed_in_the_middle_costs_no_trial_and_none_is_stored_twice(nod
     watcher = Killing(2, nodes.kill_one)
     task = Sides(n=8000)
     options = {"epochs": 4, "seeds": 4, "batch_size": 16}
-    there = compare({"a": 0.1, "b": 0.2}, task, on="ray", display=watcher, store=tmp_path / "s.sqlite", **options)
+    there = compare(
+        {"a": 0.1, "b": 0.2},
+        task,
+        execution=RAY,
+        display=watcher,
+        store=tmp_path / "s.sqlite",
+        **options,
+    )
     assert watcher.after <= 0
     assert sorted(told[:2] for told in watcher.told if told[0] in ("a", "b")) == sorted(there.outcomes)
     with Store(tmp_path / "s.sqlite") as store:
@@ -210,24 +220,32 @@ def test_stretches_that_wait_for_others_go_on_after_a_killed_node(nodes: Nodes) 
     cooldowns = {f"cooldown {n}": Constant(0.2, 1000 - n) >> Ramp(0.2, 0, n) for n in (600, 400, 200)}
     watcher = Killing(1, nodes.kill_one)
     options = {"epochs": 2, "seeds": 2, "batch_size": 16}
-    there = compare(cooldowns, Sides(n=8000), on="ray", display=watcher, **options)
+    there = compare(cooldowns, Sides(n=8000), execution=RAY, display=watcher, **options)
     assert watcher.plans[0][0] < watcher.plans[0][1]
-    assert results(there) == results(compare(cooldowns, Sides(n=8000), jobs=1, share_prefixes=False, **options))
+    assert results(there) == results(compare(cooldowns, Sides(n=8000), execution=SEPARATELY, **options))
 
 
 def test_a_worker_killed_once_costs_nothing_and_always_is_said(nodes: Nodes, tmp_path: Path) -> None:
-    once = compare({"a": 0.1}, Deadly(seed=1, mark=tmp_path / "died"), epochs=1, seeds=3, on="ray")
+    once = compare({"a": 0.1}, Deadly(seed=1, mark=tmp_path / "died"), epochs=1, seeds=3, execution=RAY)
     assert (tmp_path / "died").exists()
     assert results(once) == results(compare({"a": 0.1}, Sides(), epochs=1, seeds=3, jobs=1))
     with pytest.raises(Unfinished, match=r"'a' with seed 1: its worker process died .* 3 times") as caught:
-        compare({"a": 0.1}, Deadly(seed=1, mark=tmp_path / "died", always=True), epochs=1, seeds=3, on="ray")
+        compare(
+            {"a": 0.1},
+            Deadly(seed=1, mark=tmp_path / "died", always=True),
+            epochs=1,
+            seeds=3,
+            execution=RAY,
+        )
     assert set(caught.value.comparison.outcomes) == {("a", 0), ("a", 2)}
 
 
 def test_a_trial_that_hangs_is_ended_at_its_time_limit_and_frees_its_place(nodes: Nodes) -> None:
-    compare({"a": 0.2}, Sides(), epochs=1, seeds=2, on="ray")  # workers that load torch first would count that, too
+    compare(
+        {"a": 0.2}, Sides(), epochs=1, seeds=2, execution=RAY
+    )  # workers that load torch first would count that, too
     with pytest.raises(Unfinished, match="'a' with seed 0: took longer than the time limit of 30 seconds"):
-        compare({"a": 0.1}, Stuck(seed=0), epochs=1, seeds=3, on="ray", time_limit=30)
+        compare({"a": 0.1}, Stuck(seed=0), epochs=1, seeds=3, execution=Execution(on="ray", time_limit=30))
     deadline = time.monotonic() + 300  # Ray takes long to end a worker on a busy machine
     while ray.available_resources().get("CPU") != 2 and time.monotonic() < deadline:
         time.sleep(0.2)
@@ -236,7 +254,14 @@ def test_a_trial_that_hangs_is_ended_at_its_time_limit_and_frees_its_place(nodes
 
 def test_ctrl_c_keeps_what_is_finished_and_ends_what_runs(nodes: Nodes) -> None:
     with pytest.raises(Interrupted) as caught:
-        compare({"a": 0.1}, Stuck(seed=1), epochs=1, seeds=2, on="ray", display=Watcher(interrupt_after=1))
+        compare(
+            {"a": 0.1},
+            Stuck(seed=1),
+            epochs=1,
+            seeds=2,
+            execution=RAY,
+            display=Watcher(interrupt_after=1),
+        )
     assert set(caught.value.comparison.outcomes) == {("a", 0)}
     deadline = time.monotonic() + 300  # Ray takes long to end a worker on a busy machine
     while ray.available_resources().get("CPU") != 2 and time.monotonic() < deadline:
@@ -273,7 +298,9 @@ def kept(store: Path) -> int:
 
 
 def test_a_cluster_that_is_not_there_is_said(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = "from laju.lab import compare\ncompare({'a': 0.1}, 'digits', epochs=1, seeds=1, on='ray')"
+    program = (
+        "from laju.lab import Execution, compare\ncompare({'a': 0.1}, epochs=1, seeds=1, execution=Execution(on='ray'))"
+    )
     environment = os.environ | {"RAY_ADDRESS": "127.0.0.1:9"}
     ended = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from laju.lab import Numerics, Optimizer, Store, Trial, compare
+from laju.lab import Execution, Numerics, Optimizer, Store, Trial, compare
 from laju.lab.engines import train
 from laju.lab.workers.prefixes import plan, updates
 from laju.policies import constant
@@ -29,7 +29,8 @@ class Lines(Sides):
 @pytest.mark.parametrize(("jobs", "stack"), [(1, None), (1, 2), (2, 3)])
 def test_a_comparison_in_stacks_has_what_each_trial_alone_gives(tmp_path: Path, jobs: int, stack: int | None) -> None:
     schedules = {"a": 0.1, "b": 0.3, "wild": 1e38}
-    options = {"epochs": 2, "seeds": 2, "jobs": jobs, "stack": stack, "numerics": BF16, "store": tmp_path / "a.sqlite"}
+    options = {"epochs": 2, "seeds": 2, "store": tmp_path / "a.sqlite"}
+    options |= {"execution": Execution(jobs=jobs, precision="bf16", stack=stack)}
     found = compare(schedules, Lines(), **options)
     assert any("bf16" in note for note in found.notes)
     for (name, seed), outcome in found.outcomes.items():
@@ -71,6 +72,6 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_trained() -> N
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     with pytest.raises(RuntimeError, match="device 'cuda' needs a GPU"):
-        compare({"a": 0.1}, Sides(), epochs=1, seeds=1, numerics=Numerics("cuda"))
-    with pytest.raises(TypeError, match="numerics must be a Numerics"):
-        compare({"a": 0.1}, Sides(), epochs=1, seeds=1, numerics="cuda")
+        compare({"a": 0.1}, Sides(), epochs=1, seeds=1, execution=Execution(device="cuda"))
+    with pytest.raises(ValueError, match="device must be one of cpu, cuda, got 'gpu'"):
+        Execution(device="gpu")  # type: ignore[arg-type]

@@ -87,7 +87,7 @@ class LoggedRun:
 
 
 def logged(log: str | os.PathLike[str] | Log, loss: str | None = None) -> LoggedRun:
-    """The curves of a log for `compare(…, beside=…)`: its training and test loss, its accuracies, and its rates.
+    """The curves of a log for `Comparison.with_logs`: its training and test loss, its accuracies, and its rates.
 
     A name with "val", "eval" or "test" is of test figures, another of training figures. Accuracies above 1 are percent.
 

@@ -9,15 +9,15 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from laju.averaging import Average
-from laju.core.checks import is_number, shown, whole
+from laju.core.checks import shown
 from laju.core.schedule import Schedule
 from laju.core.units import RunPlan
 from laju.lab.comparison import base_rates
 from laju.lab.comparison.arguments import Averaged, Given, Read, fitted, read_frameworks, read_schedules, read_seeds
-from laju.lab.comparison.beside import LoggedRun, read_beside
 from laju.lab.comparison.comparison import Comparison
 from laju.lab.comparison.equal_area import equal_area as scaled_to_equal_area
-from laju.lab.comparison.race import ERROR, Race, check_race
+from laju.lab.comparison.grid import Grid, Selection, as_execution, as_grid
+from laju.lab.comparison.race import Race, check_race
 from laju.lab.comparison.race import race as run_race
 from laju.lab.engines import check
 from laju.lab.live.displays import as_display
@@ -25,9 +25,7 @@ from laju.lab.store import Store
 from laju.lab.trials import Framework, Optimizer, Outcome, Trial
 from laju.lab.trials.numerics import Numerics
 from laju.lab.trials.tasks import Task, read_task
-from laju.lab.workers import Display, Driver, Interrupts, Key, TrialsLost, Where
-from laju.lab.workers.executors import cores
-from laju.logs import Log
+from laju.lab.workers import Display, Driver, Execution, Interrupts, Key, TrialsLost
 from laju.policies import constant
 
 
@@ -49,123 +47,81 @@ class Unfinished(RuntimeError):
 
 
 def compare(
-    schedules: Mapping[str, Given],
+    schedules: Grid | Mapping[str, Given],
     task: str | Task = "digits",
     *,
-    epochs: int = 30,
-    seeds: int | Iterable[int] = 3,
+    seeds: int | Iterable[int] | None = None,
+    epochs: int | None = None,
     batch_size: int | None = None,
     optimizer: Optimizer | None = None,
-    data_dir: str | os.PathLike[str] | None = None,
     jobs: int | None = None,
+    execution: Execution | None = None,
+    selection: Selection | None = None,
     store: Store | str | os.PathLike[str] | None = None,
     display: Display | bool | None = None,
-    framework: str | Iterable[str] = "torch",
-    equal_area: bool = False,
-    tuned: bool | int = False,
-    share_prefixes: bool = True,
-    time_limit: float | None = None,
-    on: str | None = None,
-    numerics: Numerics | None = None,
-    stack: int | None = None,
-    race: bool | float = False,
-    beside: Iterable[str | os.PathLike[str] | Log | LoggedRun] = (),
 ) -> Comparison:
     """Train a task with every schedule and seed, the same initial weights and order of data for each.
 
     Args:
-        schedules: by display name; a schedule, its text, a number for a constant, a list of the rates of all updates, or any
-            function from the number of completed updates to a rate, such as an optax schedule. The first is the reference.
+        schedules: a `Grid`, or its schedules by display name.
         task: "digits", "fashion-mnist", or a `Task` of your own.
-        epochs: passes over the training data.
-        seeds: how many (0, 1, …), or which.
-        batch_size: examples an update; the task's own by default.
-        optimizer: SGD's momentum and weight decay; plain SGD by default.
-        data_dir: folder with a task's files.
-        jobs: trials at once, one thread each; by default one for each core.
-        store: file that keeps the trials; those that are in it already are not run again. In memory by default.
+        seeds, epochs, batch_size, optimizer: as in `Grid`, where no `Grid` is given: 3 seeds and 30 epochs by default.
+        jobs: as in `Execution`, where none is given.
+        execution: how trials run: how many at once, where, on which device, and for how long.
+        selection: how schedules are chosen: a race, tuned base rates, equal areas. The result of a race has no dropped schedule.
+        store: file that keeps the trials; trials that are in the file already are not run again. In memory by default.
         display: True shows curves of the running trials, on a terminal or in a notebook, and lines elsewhere. By default only a
             notebook shows them; False shows nothing. A `Display` of your own is told how it goes.
-        framework: "torch", "tensorflow", "jax" or "mxnet"; of several, every schedule is trained in each.
-        equal_area: scale each schedule so that the sum of its rates is that of the first; its name then says the factor.
-        tuned: first find a factor from 1/10 to 10 on each schedule's rates, with a seed that the comparison does not use: True
-            for 9 trials a schedule, or how many. Names then say the factor. Of several frameworks the first is tuned in.
-        share_prefixes: train what schedules have in common once, such as a warmup, and go on from there with each; what comes out
-            is the same, bit by bit. In torch alone; a model must have all that it changes in its state_dict.
-        time_limit: seconds after which a trial, or a part of one that others share, is given up.
-        on: "ray", "ray://HOST:PORT", "dask" or "dask://HOST:PORT" to train on a cluster; `jobs` is then what it has room for.
-        numerics: the device, such as a GPU, and the precision; float32 on the CPU by default.
-        stack: trials at once in a stack on a GPU; by default as many as fit.
-        race: train with few seeds first and drop schedules that can no longer end above the best, with at most this probability
-            of a wrong drop, see `laju.lab.comparison.race.race`; True for 5 %. The result has no dropped schedule.
-        beside: logs of other runs, whose figures and curves the report shows as not paired; no ranking, interval or verdict has
-            these. Files, folders, or what `laju.logs.read` or `laju.lab.comparison.beside.logged` has read.
 
     Raises:
         ModuleNotFoundError: a framework is not installed.
-        Interrupted: Ctrl-C; carries what is finished.
-        Unfinished: trials whose worker was killed again and again, or that took longer than `time_limit`; carries the others.
+        Interrupted: Ctrl-C; carries the finished trials.
+        Unfinished: trials whose worker was killed again and again, or that took longer than the time limit; carries the others.
         StoreError: the store cannot be opened or written.
-        LogError: a log in `beside` without a loss, or with columns that cannot be told.
-        ValueError: no schedules, an unknown task, one without a model in a framework, no seeds, epochs below 1, a schedule that
-            does not fit the run, `equal_area` and `tuned` together, a race in several frameworks, of fewer than two
-            schedules or with fewer than three seeds.
+        ValueError: no schedules, an unknown task, a task without a model in a framework, no seeds, epochs below 1, a schedule
+            that does not fit the run, a race in several frameworks, of fewer than two schedules or with fewer than three seeds,
+            a `Grid` beside a keyword of it, or an `Execution` beside jobs.
 
     >>> result = compare({"a": 0.1, "b": "cosine(0.3, total=1).per('epoch')"}, epochs=1, seeds=[7], jobs=1)
     >>> [(trial["schedule"], trial["seed"], trial["status"]) for trial in result.trials()]
     [('a', 7, 'finished'), ('b', 7, 'finished')]
     """
-    given = read_schedules(schedules)
-    chosen = read_seeds(seeds)
-    logs = read_beside(beside)
-    frameworks = read_frameworks(framework)
-    epochs = whole("epochs", epochs, least=1)
-    batch_size = None if batch_size is None else whole("batch_size", batch_size, least=1)
-    numerics = numerics or Numerics()
-    if not isinstance(numerics, Numerics):
-        raise TypeError(f"numerics must be a Numerics, got {shown(numerics)}")
-    if numerics.channels_last and stack is not None and stack > 1:
-        raise ValueError(f"stack must be 1 with channels_last, since such trials are trained one by one, got {stack!r}")
-    if on is None:
-        numerics.check()
-    if jobs is None and numerics.device == "cuda":
-        jobs = 1  # a stack fills a GPU
-    where = _where(jobs, share_prefixes, time_limit, on, stack)
+    grid = as_grid(schedules, seeds=seeds, epochs=epochs, batch_size=batch_size, optimizer=optimizer)
+    execution, selection = as_execution(execution, jobs), selection or Selection()
+    if not isinstance(selection, Selection):
+        raise TypeError(f"selection must be a Selection, got {shown(selection)}")
+    given, chosen, frameworks = read_schedules(grid.schedules), read_seeds(grid.seeds), read_frameworks(grid.framework)
+    execution.check()
     watcher = as_display(display)
-    rates = base_rates.TRIALS if tuned is True else whole("tuned", tuned, least=base_rates.LEAST) if tuned else 0
-    if rates and equal_area:
-        raise ValueError("tuned=… and equal_area=… both set the rates of a schedule; use one of them")
-    error = ERROR if race is True else race
-    if race is not False:
+    numerics, rates = execution.numerics, selection.factors
+    if selection.race:
         if len(frameworks) > 1:
             raise ValueError(f"a race is run in one framework, got {', '.join(frameworks)}")
         check_race(tuple(given), chosen)
-        if not (is_number(error) and 0 < error < 1):
-            raise ValueError(f"race must be True or an error probability between 0 and 1, got {shown(race)}")
-    task = read_task(task, data_dir)
+    task = read_task(task)
     for home in frameworks:
         check(home, task)
-    optimizer = optimizer or Optimizer()
+    optimizer = grid.optimizer or Optimizer()
 
     with ExitStack() as exits:
         interrupts = exits.enter_context(Interrupts())
         # Opened before the data are read, which may be a download. An interrupt inside SQLAlchemy would print a traceback.
         with interrupts.held():
             kept = store if isinstance(store, Store) else exits.enter_context(Store(store))
-        lab = _Lab(kept, where, watcher, interrupts)
-        batch = task.batch_size if batch_size is None else batch_size
-        plan = RunPlan(samples=task.train_size, batch_size=batch, epochs=epochs)
-        model = Trial(task, constant(0), 0, epochs, batch, optimizer, frameworks[0], numerics=numerics)
+        lab = _Lab(kept, execution, watcher, interrupts)
+        batch = task.batch_size if grid.batch_size is None else grid.batch_size
+        plan = RunPlan(samples=task.train_size, batch_size=batch, epochs=grid.epochs)
+        model = Trial(task, constant(0), 0, grid.epochs, batch, optimizer, frameworks[0], numerics=numerics)
         notes: tuple[str, ...] = () if numerics == Numerics() else (f"Computed on {numerics}.",)
-        if equal_area:
+        if selection.equal_area:
             given = {**scaled_to_equal_area(_all_fitted(given, plan), plan)}
         if rates:
             scaled, found = _with_tuned_rates(_all_fitted(given, plan), rates, chosen, model, lab)
             given, notes = {**scaled}, notes + found
         raced: Race | None = None
-        if race is not False:
+        if selection.race:
             entered = _all_fitted(given, plan)
-            raced = _raced(entered, chosen, model, lab, float(error))
+            raced = _raced(entered, chosen, model, lab, selection.error)
             given = {name: entered[name] for name in raced.left}
         named: dict[str, Schedule] = {}
         homes: dict[str, Framework] = {}
@@ -204,7 +160,6 @@ def compare(
                 race=raced,
                 description=task.description,
                 data=task.fingerprint,
-                beside=logs,
             )
 
         with _carrying(comparison):
@@ -282,15 +237,13 @@ def run_trials(
     jobs: int | None = None,
     store: Store | str | os.PathLike[str] | None = None,
     display: Display | bool | None = None,
-    share_prefixes: bool = True,
-    time_limit: float | None = None,
-    on: str | None = None,
+    execution: Execution | None = None,
 ) -> dict[Key, Outcome]:
     """Run any trials as `compare` does, and return their outcomes: for what is no grid of schedules and seeds.
 
     Args:
         trials: by (display name, seed).
-        jobs, store, display, share_prefixes, time_limit, on: as in `compare`.
+        jobs, store, display, execution: as in `compare`.
 
     Raises:
         KeyboardInterrupt: Ctrl-C; what is finished is in the store.
@@ -305,13 +258,13 @@ def run_trials(
     >>> run_trials({("plateau", 0): trial}, jobs=1)["plateau", 0].status
     'finished'
     """
-    where = _where(jobs, share_prefixes, time_limit, on)
+    execution = as_execution(execution, jobs)
     watcher = as_display(display)
     with ExitStack() as stack:
         interrupts = stack.enter_context(Interrupts())
         with interrupts.held():
             kept = store if isinstance(store, Store) else stack.enter_context(Store(store))
-        return _Lab(kept, where, watcher, interrupts).run(trials)
+        return _Lab(kept, execution, watcher, interrupts).run(trials)
 
 
 @dataclass(frozen=True)
@@ -319,7 +272,7 @@ class _Lab:
     """What trials run with: the store that keeps them, where they run, and who watches."""
 
     kept: Store
-    where: Where
+    execution: Execution
     display: Display | None
     interrupts: Interrupts
 
@@ -351,7 +304,7 @@ class _Lab:
             work = {keys[0]: trials[keys[0]] for fingerprint, keys in same.items() if fingerprint not in found}
             if display is not None:
                 stack.callback(display.stop)
-                display.start(len(trials), len(outcomes), min(self.where.jobs, len(work)))
+                display.start(len(trials), len(outcomes), min(self.execution.slots, len(work)))
 
             def finished(first: Key, outcome: Outcome) -> None:
                 for key in same[trials[first].fingerprint]:
@@ -359,21 +312,7 @@ class _Lab:
                     if display is not None:
                         display.finished(*key, outcome)
 
-            driver = Driver(work, self.kept, self.where, self.interrupts, finished, display)
+            driver = Driver(work, self.kept, self.execution, self.interrupts, finished, display)
             driver.run()
         if driver.reasons:
             raise TrialsLost(driver.reasons)
-
-
-def _where(
-    jobs: int | None, share_prefixes: bool, time_limit: float | None, on: str | None, stack: int | None = None
-) -> Where:
-    if time_limit is not None and not (is_number(time_limit) and 0 < time_limit < float("inf")):
-        raise ValueError(f"time_limit must be a number of seconds above 0, got {shown(time_limit)}")
-    stack = None if stack is None else whole("stack", stack, least=1)
-    many = None if jobs is None else whole("jobs", jobs, least=1)
-    if on is None:
-        return Where(cores() if many is None else many, share_prefixes, time_limit, stack)
-    from laju.lab.workers.clusters import cluster
-
-    return Where(many or cores(), share_prefixes, time_limit, stack, cluster(on, many))

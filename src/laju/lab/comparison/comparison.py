@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 
 from laju.lab.comparison import rows
+from laju.lab.comparison.beside import LoggedRun, read_beside
 from laju.lab.comparison.findings import Findings, findings
 from laju.lab.comparison.results import Results
+from laju.logs import Log
 
 
 @dataclass(frozen=True)
@@ -50,3 +53,19 @@ class Comparison(Results):
             ValueError: a difference that is not a finite number above 0.
         """
         return findings(self, difference, command)
+
+    def with_logs(self, *logs: str | os.PathLike[str] | Log | LoggedRun) -> Comparison:
+        """The comparison with logs of other runs, whose figures and curves the report shows as not paired.
+
+        No ranking, interval or verdict has the logs.
+
+        Args:
+            logs: files, folders, or the result of `laju.logs.read` or `laju.lab.comparison.beside.logged`.
+
+        Raises:
+            OSError: a file cannot be read.
+            LogError: a log without a loss, or with columns that cannot be told.
+            ValueError: a log twice.
+            TypeError: another value.
+        """
+        return replace(self, beside=read_beside([*self.beside, *logs]))

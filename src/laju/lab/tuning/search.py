@@ -27,7 +27,7 @@ from laju.lab.tuning.result import Tried, Tuned
 from laju.lab.tuning.search_space import Space
 from laju.lab.tuning.storage import open_study
 from laju.lab.workers.display import Display, Watching
-from laju.lab.workers.executors import Here, Processes
+from laju.lab.workers.executors import InProcess, Processes
 from laju.lab.workers.interrupts import Interrupts
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class Search:
         queue: deque[tuple[Suggestion, int]] = deque()
         flying: dict[Future[Ran], tuple[Suggestion, int]] = {}
         twins: dict[str, list[tuple[Suggestion, int]]] = {}
-        pool = Here() if self.jobs == 1 else Processes(self.jobs, self.folder, self.interrupts)
+        pool = InProcess() if self.jobs == 1 else Processes(self.jobs, self.folder, self.interrupts)
         task = pool.share(self.task)
         try:
             while True:

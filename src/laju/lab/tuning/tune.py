@@ -20,6 +20,7 @@ from laju.core.checks import nearest, shown, whole
 from laju.core.extras import needed_by
 from laju.lab.comparison.arguments import read_frameworks, read_seeds
 from laju.lab.comparison.compare import Interrupted, Unfinished, compare
+from laju.lab.comparison.grid import Grid
 from laju.lab.comparison.race import LEAST_SEEDS
 from laju.lab.engines import check
 from laju.lab.live.displays import as_display
@@ -244,17 +245,13 @@ def _confirmed(
     """The best trained with the first seeds that the search did not use."""
     fresh = other_seeds(found.seeds, confirm)
     try:
+        front = {f"trial {tried.number}": tried.schedule for tried in found.front}
         comparison = compare(
-            {f"trial {tried.number}": tried.schedule for tried in found.front},
+            Grid(front, fresh, found.plan.epochs, found.plan.batch_size, found.optimizer, found.framework),
             task,
-            epochs=found.plan.epochs,
-            seeds=fresh,
-            batch_size=found.plan.batch_size,
-            optimizer=found.optimizer,
             jobs=jobs,
             store=store,
             display=False if display is None else display,
-            framework=found.framework,
         )
     except Interrupted:
         raise SearchInterrupted(found) from None

@@ -29,7 +29,7 @@ import numpy as np
 import laju
 from laju.core.checks import nearest, shown, whole
 from laju.core.extras import missing
-from laju.lab.workers.executors import Place
+from laju.lab.workers.executors import Executor
 
 _PACKAGES = {"ray": "ray", "dask": "distributed"}
 _PORTS = {"ray": 10001, "dask": 8786}
@@ -110,8 +110,8 @@ def _options(kind: str, query: str, text: str) -> dict[str, float]:
     return options
 
 
-def cluster(on: str, most: int | None = None) -> Callable[[], Place]:
-    """The maker of the place for `--on`; the cluster is contacted only when the maker is called.
+def cluster(on: str, most: int | None = None) -> Callable[[], Executor]:
+    """The maker of the executor for `--on`; the cluster is contacted only when the maker is called.
 
     Args:
         on: in the form that `Address.parse` reads.
@@ -127,7 +127,7 @@ def cluster(on: str, most: int | None = None) -> Callable[[], Place]:
     if find_spec(package) is None:
         raise missing(f"training on {address.kind}", package, address.kind)
     module = import_module(f"laju.lab.workers.{address.kind}")
-    place: Callable[[Address, int | None], Place] = module.place
+    place: Callable[[Address, int | None], Executor] = module.place
     return functools.partial(place, address, most)
 
 

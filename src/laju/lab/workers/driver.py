@@ -25,7 +25,8 @@ from laju.lab.store.processes import named
 from laju.lab.trials import Outcome, Trial
 from laju.lab.trials.progress import Channel
 from laju.lab.workers.display import Display, Watching
-from laju.lab.workers.executors import Here, Place, Processes
+from laju.lab.workers.execution import Execution
+from laju.lab.workers.executors import Executor, InProcess, Processes
 from laju.lab.workers.interrupts import Interrupts
 from laju.lab.workers.job import Job, Work, work
 from laju.lab.workers.prefixes import Key, Stretch, plan, resumed, updates
@@ -36,25 +37,6 @@ _YOUNG = 3600.0  # seconds after which a folder without a lock is taken as left 
 
 ATTEMPTS = 3
 """A job whose worker is lost runs again, the last time alone, in case there was too little memory for several."""
-
-
-@dataclass(frozen=True)
-class Where:
-    """Where and how trials run.
-
-    Args:
-        jobs: the most jobs at once; a single job runs in this process.
-        share_prefixes: trials that agree up to an update are trained once up to there.
-        time_limit: the most seconds for a job; the job is then ended.
-        stack: trials in a stack, for trials with numerics other than the default; by default as many as fit.
-        cluster: makes the place on a cluster, instead of this machine.
-    """
-
-    jobs: int = 1
-    share_prefixes: bool = True
-    time_limit: float | None = None
-    stack: int | None = None
-    cluster: Callable[[], Place] | None = None
 
 
 class TrialsLost(RuntimeError):
@@ -97,7 +79,7 @@ class Driver:
 
     trials: dict[Key, Trial]
     kept: Store
-    where: Where
+    execution: Execution
     interrupts: Interrupts
     finished: Callable[[Key, Outcome], None]
     display: Display | None = None
@@ -123,15 +105,15 @@ class Driver:
                 place.close(kill=True)
                 raise
 
-    def _place(self, folder: Path) -> Place:
-        if self.where.cluster is not None:
-            return self.where.cluster()
-        jobs = min(self.where.jobs, len(self.trials))
-        if jobs == 1 and self.where.time_limit is None:
-            return Here()
+    def _place(self, folder: Path) -> Executor:
+        if (cluster := self.execution.cluster()) is not None:
+            return cluster()
+        jobs = min(self.execution.slots, len(self.trials))
+        if jobs == 1 and self.execution.time_limit is None:
+            return InProcess()
         return Processes(jobs, folder, self.interrupts)
 
-    def _loop(self, place: Place, folder: Path) -> None:
+    def _loop(self, place: Executor, folder: Path) -> None:
         order = {key: i for i, key in enumerate(self.trials)}
         frameworks = list(dict.fromkeys(trial.framework for trial in self.trials.values()))
 
@@ -144,7 +126,7 @@ class Driver:
             return frameworks.index(self.trials[stretch.keys[0]].framework), -stretch.left, first
 
         def begun(trials: Mapping[Key, Trial]) -> list[_Flight]:
-            roots = plan(trials, self.where.share_prefixes, self.where.stack)
+            roots = plan(trials, self.execution.share_prefixes, self.execution.stack)
             with self.interrupts.held():
                 begin = resumed(roots, lambda family: {name: u for u, name in self.kept.branch_points(family)})
             return [_Flight(stretch, rank(stretch), start) for stretch, start in begin]
@@ -204,7 +186,7 @@ class Driver:
             if late is not None:
                 flight = flying.pop(late)
                 place.stop(late)
-                limit = self.where.time_limit
+                limit = self.execution.time_limit
                 self._give_up(flight, f"took longer than the time limit of {limit:g} seconds (--time-limit)")
                 if place.together:
                     ready += [other for f, other in flying.items() if not f.done()]
@@ -218,7 +200,7 @@ class Driver:
         name = key[0] if len(stretch.keys) == 1 else f"{key[0]} and {len(stretch.keys) - 1} more"
         if stretch.rates is None:
             fingerprints = tuple(self.trials[k].fingerprint for k in stretch.keys)
-            return Job(stretch.keys, fingerprints, name, folder, stack=self.where.stack)
+            return Job(stretch.keys, fingerprints, name, folder, stack=self.execution.stack)
         start = flight.start
         if isinstance(start, str):
             with self.interrupts.held():
@@ -298,13 +280,13 @@ class Driver:
         self.reasons.update(dict.fromkeys(flight.stretch.waiting, reason))
 
     def _is_late(self, flight: _Flight) -> bool:
-        return self.where.time_limit is not None and time.monotonic() - flight.began > self.where.time_limit
+        return self.execution.time_limit is not None and time.monotonic() - flight.began > self.execution.time_limit
 
     def _patience(self, flying: Mapping[Future[Any], _Flight]) -> float | None:
-        if self.where.time_limit is None or not flying:
+        if self.execution.time_limit is None or not flying:
             return None
         first = min(flight.began for flight in flying.values())
-        return max(first + self.where.time_limit - time.monotonic(), 0.0) + 0.05
+        return max(first + self.execution.time_limit - time.monotonic(), 0.0) + 0.05
 
 
 _OUT_OF_MEMORY = "not enough memory", "out of memory", "can't allocate memory", "STATUS_ALLOC_FAILED"

@@ -28,8 +28,8 @@ class Shared(Protocol):
         """The value, where a job runs; the same object for every job that runs there."""
 
 
-class Place(Protocol):
-    """The place where jobs run, up to `slots` at once.
+class Executor(Protocol):
+    """Runs jobs, up to `slots` at once.
 
     `remote`: jobs may run on machines with neither the files of this machine nor the tasks' data. `together`: a job that is
     stopped, or whose worker dies, takes along the jobs that run beside.
@@ -56,7 +56,7 @@ class Place(Protocol):
         """Release the workers; with `kill`, without waiting for running jobs. A later `submit` starts new workers."""
 
 
-class Here:
+class InProcess:
     """This process: a job is done when `submit` returns."""
 
     slots = 1

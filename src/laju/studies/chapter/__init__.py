@@ -82,17 +82,15 @@ def run(
     "No verdict on the PyTorch tab's figures"
     """
     from laju.lab.comparison.compare import compare
+    from laju.lab.comparison.grid import Grid
     from laju.lab.trials.tasks import read_task
 
     which = get_tab(tab)
     comparison = compare(
-        rates(which, epochs, as_meant),
+        Grid(rates(which, epochs, as_meant), seeds, epochs, framework=which.framework),
         which.task(read_task(task, data_dir)),
-        epochs=epochs,
-        seeds=seeds,
         jobs=jobs,
         store=store,
         display=display,
-        framework=which.framework,
     )
     return Result(which, comparison, as_meant)
