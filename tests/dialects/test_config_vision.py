@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 import laju
 from laju.dialects import DialectError, paddle, read
 from laju.dialects.configs import read_config
+from laju.dialects.contents import content
 
 from .conftest import loaded, standing
 
@@ -324,6 +327,22 @@ def test_the_files_that_hydra_composes_are_read(tmp_path):
     (tmp_path / "config.yaml").write_text("defaults: [base]")
     with pytest.raises(DialectError, match="is its own"):
         read_config(tmp_path / "config.yaml", interval="step")
+
+
+entries = st.none() | st.integers() | st.sampled_from(
+    ["a", "b", "_self_", "", "../x", "g", "override g", "g@", "g@p.q", "optional g", ":", "/g", "hydra/x", "a\0b"]
+)  # fmt: skip
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(entries | st.dictionaries(entries, entries | st.lists(entries, max_size=2), max_size=2), max_size=4))
+def test_defaults_of_any_kind_are_composed_or_refused(tmp_path, defaults):
+    (tmp_path / "g").mkdir(exist_ok=True)
+    (tmp_path / "g" / "a.yaml").write_text("x: 1")
+    (tmp_path / "b.yaml").write_text("[1, 2]")
+    (tmp_path / "config.yaml").write_text(json.dumps({"defaults": defaults, "y": 2}))
+    with suppress(DialectError):
+        assert content(tmp_path / "config.yaml")["y"] == 2
 
 
 def test_hydra():

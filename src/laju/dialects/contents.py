@@ -40,7 +40,7 @@ def content(path: Path, above: tuple[Path, ...] = (), files: list[Path] | None =
         raise DialectError(f"{path} must be a {', '.join(KINDS[:-1])} or {KINDS[-1]} file")
     files = [] if files is None else files
     if path.resolve() in above:
-        raise DialectError(f"{path} is its own _BASE_")
+        raise DialectError(f"{path} is its own _BASE_ or in its own defaults")
     files.append(path)
     if len(files) > limits.FILES:
         raise DialectError(f"{path}: a configuration may be made of at most {limits.FILES} files, its bases counted")
@@ -102,7 +102,7 @@ def _composed(own: Mapping[str, Any], path: Path, above: tuple[Path, ...], files
                 )
             group = said[1].strip() if said else ""
             file = path.parent / group / f"{str(chosen).removesuffix('.yaml')}.yaml"
-            if not isinstance(chosen, str) or not file.is_file():
+            if not isinstance(chosen, str) or (name and said is None) or not file.is_file():
                 unread.append(entry)
                 continue
             package = _PACKAGE.search(file.read_text(encoding="utf-8", errors="replace"))
