@@ -60,7 +60,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Python:
-    """A value that the command line has other options for; the lab checks the value itself."""
+    """A value for which the command line has options of its own; the lab checks the value itself."""
 
     def read(self, name: str, value: Any) -> Any:
         return value
@@ -72,7 +72,7 @@ class Option:
 
     Args:
         name: the argument of functions and, with dashes, the option of the command line.
-        kind: what values there are.
+        kind: of valid values.
         default: None where a default depends on the task or the machine.
         help: the meaning, a phrase that begins in lower case and has no full stop.
     """

@@ -1,4 +1,4 @@
-"""Logs of other runs beside a comparison: curves and last figures, which take no part in rankings, intervals or verdicts."""
+"""Logs of earlier runs beside a comparison: curves and last figures, without a part in rankings, intervals or verdicts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FIGURES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 
 @dataclass(frozen=True)
 class LoggedRun:
-    """What a log has of another run.
+    """The curves and figures in the log of an earlier run.
 
     Args:
         name: of the log.
@@ -121,7 +121,7 @@ def read_beside(beside: Iterable[str | os.PathLike[str] | Log | LoggedRun]) -> t
     """The logs of `compare`'s argument.
 
     Raises:
-        TypeError: `beside` is one path, or holds another thing than logs.
+        TypeError: `beside` is a single path, or holds a value that is no log.
         ValueError: a log twice, or as `logged`.
     """
     if isinstance(beside, str | os.PathLike | Log | LoggedRun):
@@ -153,7 +153,7 @@ def _side(loss: str) -> str:
 
 
 def _plainest(several: list[str]) -> str | None:
-    """The only name, or the only one that is plainly the loss."""
+    """The only name, or the only name that is plainly the loss."""
     plain = [name for name in several if names.own(name) in (("loss",), ("total", "loss"), ("lm", "loss"))]
     return several[0] if len(several) == 1 else plain[0] if len(plain) == 1 else None
 

@@ -1,4 +1,4 @@
-"""compare: train one task with several schedules and seeds, and keep what came out."""
+"""compare: train a task with several schedules and seeds, and keep the outcomes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from laju.policies import constant
 
 
 class Interrupted(KeyboardInterrupt):
-    """The user stopped a comparison; `comparison` holds the trials that are finished, and the store keeps them."""
+    """The user stopped a comparison; `comparison` holds the finished trials, and the store keeps them."""
 
     def __init__(self, comparison: Comparison) -> None:
         super().__init__("the comparison was interrupted")
@@ -71,7 +71,7 @@ def compare(
         selection: how schedules are chosen: a race, tuned base rates, equal areas. The result of a race has no dropped schedule.
         store: file that keeps the trials; trials that are in the file already are not run again. In memory by default.
         display: True shows curves of the running trials, on a terminal or in a notebook, and lines elsewhere. By default only a
-            notebook shows them; False shows nothing. A `Display` of your own is told how it goes.
+            notebook shows curves; False shows nothing. A `Display` of your own is called with the progress.
 
     Raises:
         ModuleNotFoundError: a framework is not installed.
@@ -80,7 +80,7 @@ def compare(
         StoreError: the store cannot be opened or written.
         ValueError: no schedules, an unknown task, a task without a model in a framework, no seeds, epochs below 1, a schedule
             that does not fit the run, a race in several frameworks, of fewer than two schedules or with fewer than three seeds,
-            a `Grid` beside a keyword of it, or an `Execution` beside jobs.
+            a `Grid` beside a keyword of the grid, or an `Execution` beside jobs.
 
     >>> result = compare({"a": 0.1, "b": "cosine(0.3, total=1).per('epoch')"}, epochs=1, seeds=[7], jobs=1)
     >>> [(trial["schedule"], trial["seed"], trial["status"]) for trial in result.trials()]
@@ -169,7 +169,7 @@ def compare(
 
 @contextmanager
 def _carrying(comparison: Callable[[], Comparison]) -> Iterator[None]:
-    """What stops the block carries the comparison as it is then."""
+    """Let an exception that stops the block carry the comparison so far."""
     try:
         yield
     except KeyboardInterrupt:
@@ -189,7 +189,7 @@ def _all_fitted(schedules: Mapping[str, Read], plan: RunPlan) -> dict[str, Sched
 def _with_tuned_rates(
     schedules: dict[str, Schedule], trials: int, seeds: tuple[int, ...], model: Trial, lab: _Lab
 ) -> tuple[dict[str, Schedule], tuple[str, ...]]:
-    """The schedules with the factor on their rates that was best with another seed, named after it, and what to say of them."""
+    """The schedules with their best factor at a seed of its own, with the factor in their names, and notes on the tuning."""
     seed = next(s for s in range(len(seeds) + 1) if s not in seeds)
 
     def run(wanted: Mapping[Key, Schedule]) -> dict[Key, Outcome]:
@@ -211,7 +211,7 @@ def _with_tuned_rates(
 
 
 def _raced(schedules: dict[str, Schedule], seeds: tuple[int, ...], model: Trial, lab: _Lab, error: float) -> Race:
-    """Who is left of the schedules, and what became of the others."""
+    """Race the schedules: the schedules left, and the reasons of the schedules dropped."""
 
     def run(wanted: Mapping[Key, Schedule]) -> dict[Key, Outcome]:
         outcomes = lab.run({key: replace(model, schedule=schedule, seed=key[1]) for key, schedule in wanted.items()})
@@ -239,14 +239,14 @@ def run_trials(
     display: Display | bool | None = None,
     execution: Execution | None = None,
 ) -> dict[Key, Outcome]:
-    """Run any trials as `compare` does, and return their outcomes: for what is no grid of schedules and seeds.
+    """Run an arbitrary set of trials and return their outcomes. Use `compare` for a grid of schedules and seeds.
 
     Args:
         trials: by (display name, seed).
         jobs, store, display, execution: as in `compare`.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C; what is finished is in the store.
+        KeyboardInterrupt: Ctrl-C; finished trials are in the store.
         TrialsLost: trials whose worker was killed again and again, or that took longer than `time_limit`; the others are stored.
         StoreError: the store cannot be opened or written.
 
@@ -269,7 +269,7 @@ def run_trials(
 
 @dataclass(frozen=True)
 class _Lab:
-    """What trials run with: the store that keeps them, where they run, and who watches."""
+    """The surroundings of trials: the store that keeps outcomes, the place to run, and the display."""
 
     kept: Store
     execution: Execution
@@ -287,14 +287,14 @@ class _Lab:
         return outcomes
 
     def finish(self, trials: Mapping[Key, Trial], outcomes: dict[Key, Outcome]) -> None:
-        """Put the outcome of every trial into `outcomes`, from the store or from training it now.
+        """Put the outcome of every trial into `outcomes`, from the store or from training.
 
         Raises:
             TrialsLost: of some there is no outcome, while all others are there.
         """
         display = self.display
         with ExitStack() as stack:
-            same: dict[str, list[Key]] = {}  # two names may stand for one trial, which runs once
+            same: dict[str, list[Key]] = {}  # two names may stand for the same trial, which runs once
             for key, trial in trials.items():
                 same.setdefault(trial.fingerprint, []).append(key)
             with self.interrupts.held():

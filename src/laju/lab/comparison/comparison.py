@@ -1,4 +1,4 @@
-"""A comparison of schedules as a value: what was trained, and the way to what it shows."""
+"""A comparison of schedules as a value: the trials, and the way to their findings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from laju.logs import Log
 
 @dataclass(frozen=True)
 class Comparison(Results):
-    """Schedules trained on one task with the same seeds, and how each trial ended.
+    """Schedules trained on a task with the same seeds, and the outcome of each trial.
 
     Args:
         task: the task's name.
@@ -26,20 +26,20 @@ class Comparison(Results):
         tuned: whether the base rate was tuned for each schedule.
         frameworks: in which framework each of the schedules was trained, by the same names; torch by default.
         guessing: the accuracy of guessing, which a trial that failed counts as in a ranking.
-        notes: what else a reader should know, such as from the tuning of base rates.
-        resolution: the smallest difference of two test accuracies, 1 / (test examples); 0 where it is unknown.
-        race: what left these schedules of a larger number, if there was a race.
+        notes: further remarks for readers, such as from the tuning of base rates.
+        resolution: the smallest difference of two test accuracies, 1 / (test examples); 0 where unknown.
+        race: the race that left these schedules of a larger number, if any.
         description: of the task's network and initial weights, a sentence for reports.
-        data: the fingerprint of the task with its data, see `Task.fingerprint`; empty where it is unknown.
-        beside: logs of other runs, shown in reports as not paired; no figure of the comparison has these.
+        data: the fingerprint of the task with its data, see `Task.fingerprint`; empty where unknown.
+        beside: logs of earlier runs, shown in reports as not paired; no figure of the comparison uses these logs.
 
     Raises:
         ValueError: no schedule, no seed, a seed twice, an outcome of a schedule or seed that was not asked for, frameworks of
-            other names than the schedules', or other schedules than those that the race left.
+            names that differ from the schedules', or schedules that differ from those left by the race.
     """
 
     def summary(self) -> list[rows.Row]:
-        """One row a schedule, in the order asked."""
+        """A row for each schedule, in the order asked."""
         return rows.rows(self)
 
     def findings(self, difference: float = 0.01, command: str = "laju compare …") -> Findings:
@@ -55,7 +55,7 @@ class Comparison(Results):
         return findings(self, difference, command)
 
     def with_logs(self, *logs: str | os.PathLike[str] | Log | LoggedRun) -> Comparison:
-        """The comparison with logs of other runs, whose figures and curves the report shows as not paired.
+        """The comparison with logs of earlier runs, whose figures and curves the report shows as not paired.
 
         No ranking, interval or verdict has the logs.
 

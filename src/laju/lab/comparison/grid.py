@@ -1,4 +1,4 @@
-"""What a comparison trains: a grid of schedules and seeds, and how the schedules are chosen before or during the training."""
+"""The trials of a comparison: a grid of schedules and seeds, and the choice of schedules before or during the training."""
 
 from __future__ import annotations
 

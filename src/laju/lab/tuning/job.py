@@ -86,7 +86,7 @@ def _watched(url: str, name: str, pruner: str, trial: int) -> optuna.Trial:
         study = _studies.get((url, name))
         if study is None:
             _studies.clear()
-            # The sampler is never asked here; a random one does nothing on its own.
+            # The sampler is never asked here; a random sampler does nothing on its own.
             study = _studies[url, name] = optuna.load_study(
                 study_name=name, storage=open_storage(url), sampler=optuna.samplers.RandomSampler()
             )

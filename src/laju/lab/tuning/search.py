@@ -1,4 +1,4 @@
-"""A search: asks Optuna for suggestions, has them trained, and tells it what came out."""
+"""A search: asks Optuna for suggestions, has the suggestions trained, and reports the outcomes to Optuna."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ class Search:
                         found = self.store.get(trial)
                     if found is not None:
                         self._landed(suggestion, seed, Ran(found, reported=False), queue)
-                    elif trial.fingerprint in twins:  # it is being trained for another suggestion
+                    elif trial.fingerprint in twins:  # the trial is being trained for another suggestion
                         twins[trial.fingerprint].append((suggestion, seed))
                     else:
                         twins[trial.fingerprint] = []
@@ -182,7 +182,7 @@ class Search:
             # A sampler of its own for every suggestion: the i-th is the same whether or not the search was interrupted.
             self.study.sampler = self._sampler(index)
             asked = self.study.ask({name: kind.distribution() for name, kind in self.space.varied.items()})
-            # One that is told nothing: a grid's would try to stop Optuna's own loop, which does not run, after its last point.
+            # A sampler that gets no reports: after its last point, a grid's would stop Optuna's own loop, which does not run.
             self.study.sampler = RandomSampler()
             asked.set_user_attr("process", this_process())
             suggestion = Suggestion(asked, self.space.schedule(asked.params))
@@ -193,7 +193,7 @@ class Search:
         return True
 
     def _landed(self, suggestion: Suggestion, seed: int, ran: Ran, queue: deque[tuple[Suggestion, int]]) -> None:
-        """Take an outcome of one seed; after the last one, tell Optuna."""
+        """Take an outcome of a seed; after the last seed, report to Optuna."""
         from optuna.trial import TrialState
 
         assert self.study is not None
@@ -216,7 +216,7 @@ class Search:
             asked.set_user_attr("status", [suggestion.outcomes[s].status for s in self.seeds])
             self.study.tell(asked, [sum(values) / len(values) for values in by_seed])
             self.active.remove(suggestion)
-        elif first and self.pruner in BY_EPOCHS:  # it survived, so its other seeds are worth their time
+        elif first and self.pruner in BY_EPOCHS:  # not pruned, so the remaining seeds are worth their time
             queue.extend((suggestion, other) for other in self.seeds[1:])
         elif self.pruner == "seeds" and (count := len(suggestion.outcomes)) in self._rounds():
             following = self._rounds()[self._rounds().index(count) + 1]
@@ -226,7 +226,7 @@ class Search:
         return seed_counts(len(self.seeds))
 
     def _cannot_lead(self, suggestion: Suggestion) -> bool:
-        """Whether a trial cannot end above the best finished one in the mean of all seeds, by the bound of a race."""
+        """Whether a trial cannot end above the best finished trial in the mean of all seeds, by the bound of a race."""
         from optuna.trial import TrialState
 
         count = len(suggestion.outcomes)
@@ -248,13 +248,13 @@ class Search:
         return bounds["asked"] < (MARGIN if is_accuracy else 0.0)
 
     def _give_back(self, number: int, params: Mapping[str, Any]) -> None:
-        """A suggestion that nobody trains any more: it failed, and the next to ask gets it again."""
+        """Give back a suggestion that is no longer trained: Optuna marks the trial as failed, and suggests the same again."""
         from optuna.trial import TrialState
 
         assert self.study is not None
         try:
             self.study.tell(number, state=TrialState.FAIL)
-        except (ValueError, RuntimeError, KeyError):  # somebody else has taken it back
+        except (ValueError, RuntimeError, KeyError):  # another process has taken the suggestion back
             return
         if set(params) == set(self.space.varied):
             self.study.enqueue_trial(dict(params))
@@ -287,7 +287,7 @@ class Search:
         match self.sampler:
             case "random":
                 return samplers.RandomSampler(seed=seed)
-            case "grid":  # its seed numbers the points, so it stays the same
+            case "grid":  # the seed numbers the points, and so stays the same
                 return samplers.GridSampler(self.space.grid(self.points), seed=self.seed % 2**32)
             case "gp":
                 return samplers.GPSampler(seed=seed)
@@ -304,7 +304,7 @@ class Search:
         return len(self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
 
     def tuned(self) -> Tuned:
-        """What the study holds now."""
+        """The present content of the study."""
         from optuna.trial import TrialState
 
         tried: list[Tried] = []

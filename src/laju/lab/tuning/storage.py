@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from laju.core.extras import missing
 from laju.lab.store.file import APPLICATION
 from laju.lab.store.locations import is_url, read_url
-from laju.lab.store.locations import shown as shown  # for those who use a storage
+from laju.lab.store.locations import shown as shown  # for modules that use a storage
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage

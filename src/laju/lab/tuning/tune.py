@@ -1,7 +1,7 @@
 """tune: search a policy's parameters on a task; every suggestion is trained as ordinary trials, and kept.
 
-This process asks Optuna for suggestions and tells it what came out; trials run here or in worker processes. What is finished is
-in the storage and the store at once, so a search that was stopped or killed goes on where it was.
+This process asks Optuna for suggestions and reports the outcomes; trials run here or in worker processes. Finished trials are in
+the storage and the store at once, so a search that was stopped or killed goes on from there.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ PRUNERS = {
 
 
 class SearchInterrupted(KeyboardInterrupt):
-    """The user stopped a search; `tuned` holds what is finished, and the same search later goes on."""
+    """The user stopped a search; `tuned` holds the finished trials, and the same search later goes on."""
 
     def __init__(self, tuned: Tuned) -> None:
         super().__init__("the search was interrupted")
@@ -63,7 +63,7 @@ class SearchInterrupted(KeyboardInterrupt):
 
 
 class SearchWorkerLost(RuntimeError):
-    """A worker process died; `tuned` holds what is finished, and the same search later goes on."""
+    """A worker process died; `tuned` holds the finished trials, and the same search later goes on."""
 
     def __init__(self, tuned: Tuned) -> None:
         super().__init__(
@@ -101,15 +101,15 @@ def tune(
     """Search the best parameters of a policy for a task, then train the best anew with seeds that the search did not see.
 
     Args:
-        policy: one of `laju.policies`.
+        policy: a name in `laju.policies`.
         task: "digits", "fashion-mnist", or a `Task` of your own.
-        space: what varies, such as "peak=1e-3..1 log, warmup=0%..20%"; see `Space.parse`.
-        trials: how many the study holds in the end, those of an earlier run included; a grid has no more than its points.
+        space: the parameters that vary, such as "peak=1e-3..1 log, warmup=0%..20%"; see `Space.parse`.
+        trials: how many the study holds in the end, trials of an earlier run included; a grid has no more than its points.
         objective: "accuracy" (of the test set, at the end), "updates-to=0.9" (updates until the test accuracy is that), or
             several, of which the search finds the Pareto front.
         epochs: passes over the training data.
         seeds: of every trial; its figure is their mean.
-        confirm: how many other seeds the best is trained with afterwards, for its figures; 0 for none.
+        confirm: how many new seeds the best is trained with afterwards, for its figures; 0 for none.
         batch_size: examples an update; the task's own by default.
         optimizer: SGD's momentum and weight decay; plain SGD by default.
         framework: "torch", "tensorflow", "jax" or "mxnet".
@@ -117,22 +117,22 @@ def tune(
         per: the unit that the policy counts in, such as "epoch"; updates by default.
         sampler: "tpe", "gp", "cma", "random" or "grid".
         pruner: "none"; "seeds", which trains a trial's seeds in rounds and leaves out the others of a trial that cannot end
-            above the best finished one (an error of 5 % a search, see `laju.lab.comparison.race.race`); "median" or "hyperband",
-            Optuna's own, which stop trials by their test accuracy at equal epochs and so favour schedules that decay early.
+            above the best finished trial (an error of 5 % a search, see `laju.lab.comparison.race.race`); "median" or
+            "hyperband", Optuna's own, which stop trials by test accuracy at equal epochs and so favour early decays.
         points: of a grid, along each range that has no step.
         seed: of the sampler.
-        jobs: trials at once, one thread each; by default one for each core.
+        jobs: trials at once, a single thread each; by default as many as cores.
         storage: keeps the search: a file for SQLite, or a URL such as "postgresql://user@host/database". Temporary by default.
         study: the search's name in the storage; "POLICY on TASK" by default.
-        store: file that keeps trials; a suggestion that is in it already is not trained again. In memory by default.
+        store: file that keeps trials; a suggestion with a stored trial is not trained again. In memory by default.
         display: as in `laju.lab.compare`.
 
     Raises:
         ModuleNotFoundError: Optuna, a sampler's package, a framework or a database driver is not installed.
         SpaceError: the space cannot be read, contradicts itself or does not suit the policy and the run.
         StorageError: the storage cannot be reached, or holds another search under this name.
-        SearchInterrupted: Ctrl-C; carries what is finished.
-        SearchWorkerLost: a worker process was killed; carries what is finished.
+        SearchInterrupted: Ctrl-C; carries the finished trials.
+        SearchWorkerLost: a worker process was killed; carries the finished trials.
         ValueError: an unknown task, sampler, pruner or objective, a pruner with several objectives or, by seeds,
             with fewer than three seeds, no trials.
 

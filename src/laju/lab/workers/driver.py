@@ -118,8 +118,8 @@ class Driver:
         frameworks = list(dict.fromkeys(trial.framework for trial in self.trials.values()))
 
         def rank(stretch: Stretch) -> tuple[int, ...]:
-            # One at a time: trial after trial. Several: what has the longest way to go first, framework by framework, since a
-            # worker that has loaded several grows.
+            # One at a time: trial after trial. Several: the longest way to go first, so that no long job is left at the end,
+            # framework by framework, since a worker that has loaded several grows.
             first = order[stretch.keys[0]]
             if place.slots == 1:
                 return (first,)
@@ -148,6 +148,7 @@ class Driver:
                 looked = time.monotonic()
             ready.sort(key=lambda flight: flight.rank)
             while ready and len(flying) < place.slots:
+                # A job on its last attempt runs alone: lost again, no neighbour was to blame, such as for the memory.
                 alone = next((f for f in flying.values() if f.attempts == ATTEMPTS - 1), None)
                 if alone is not None or (flying and ready[0].attempts == ATTEMPTS - 1):
                     break
@@ -177,6 +178,7 @@ class Driver:
                 if reason is None:
                     self._land_all(landed, rank)
                     raise error
+                # A process pool breaks as a whole, and does not tell which job killed its worker: all its jobs are lost.
                 lost = [flight]
                 if place.together and isinstance(error, BrokenExecutor):
                     lost += [other for f, other in flying.items() if not f.done()]

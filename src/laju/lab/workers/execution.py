@@ -61,7 +61,7 @@ class Execution:
         return 1 if self.device == "cuda" else cores()  # a stack fills a GPU
 
     def cluster(self) -> Callable[[], Executor] | None:
-        """What makes the executor on the cluster; None for this machine.
+        """The function that makes the executor on the cluster; None for this machine.
 
         Raises:
             ModuleNotFoundError: the cluster's package is not installed.

@@ -57,7 +57,7 @@ def sheltered() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    # Python's own helper process, which workers need, would take the mask off when it is started.
+    # Python's own helper process, which workers need, would take the mask off at its start.
     from multiprocessing import resource_tracker
 
     resource_tracker.ensure_running()

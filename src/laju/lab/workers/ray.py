@@ -24,7 +24,7 @@ from laju.lab.workers.executors import Shared
 _REFRESH = 1.0  # seconds for which a count of the cluster's room is believed
 _ENDS = 15  # times that a task is asked to end
 _LOCAL = "local"
-_connected: dict[str, str] = {}  # of what this module has connected to: its address, as asked
+_connected: dict[str, str] = {}  # the address that this module has connected to, as asked
 
 
 @dataclass(frozen=True, eq=False)
