@@ -171,6 +171,11 @@ def test_the_trunk_and_at_are_taken_and_the_order_of_the_files_does_not_matter(t
         (["epoch=1-step=300.ckpt", "epoch=2-step=600.ckpt"], [300, 600]),
         (["global_step10.bin", "global_step20.bin"], [10, 20]),
         (["iter_0000500.pth", "iter_0001000.pth"], [500, 1000]),
+        (["1k.pt", "2k.pt"], [1000, 2000]),
+        (["step-1.5k.pt", "step-2k.pt"], [1500, 2000]),
+        (["iter_1,000.pt", "iter_2,000.pt"], [1000, 2000]),
+        (["step_1e3.pt", "step_2e3.pt"], [1000, 2000]),
+        (["step-1M.pt", "step-2M.pt"], [10**6, 2 * 10**6]),
     ],
 )
 def test_the_update_is_read_from_the_name(tmp_path: Path, names: list[str], updates: list[int]) -> None:
@@ -179,7 +184,9 @@ def test_the_update_is_read_from_the_name(tmp_path: Path, names: list[str], upda
     assert [part.update for part in merge([tmp_path / name for name in names], Latest(2)).parts] == updates
 
 
-@pytest.mark.parametrize("names", [["a.pt", "b.pt"], ["epoch-1.pt", "epoch-2.pt"], ["a1c2.pt", "a3c4.pt"]])
+@pytest.mark.parametrize(
+    "names", [["a.pt", "b.pt"], ["epoch-1.pt", "epoch-2.pt"], ["a1c2.pt", "a3c4.pt"], ["step1.2.3.pt", "step2.pt"]]
+)
 def test_a_name_that_tells_no_update_is_refused(tmp_path: Path, names: list[str]) -> None:
     for name in names:
         torch.save({"w": torch.ones(1)}, tmp_path / name)
@@ -225,6 +232,24 @@ def test_quantized_weights_are_refused(tmp_path: Path) -> None:
         safetensors.save_file({"q": torch.full((4,), update, dtype=torch.int8)}, tmp_path / f"{update}.safetensors")
     with pytest.raises(ValueError, match=r"'q' has whole numbers .* have no mean"):
         merge([tmp_path / "1.safetensors", tmp_path / "2.safetensors"], Latest(2), tmp_path / "out.safetensors")
+
+
+def test_eight_bit_numbers_are_quantized_weights_and_refused(tmp_path: Path) -> None:
+    for update in (1, 2):
+        weights = {"w": torch.full((4,), float(update)).to(torch.float8_e4m3fn), "w_scale_inv": torch.ones(1)}
+        safetensors.save_file(weights, tmp_path / f"{update}.safetensors")
+    with pytest.raises(ValueError, match=r"'w' is quantized .* merge checkpoints from before quantization"):
+        merge([tmp_path / "1.safetensors", tmp_path / "2.safetensors"], Latest(2))
+
+
+def test_a_mask_of_infinities_that_never_changes_is_kept(tmp_path: Path) -> None:
+    mask = torch.full((3, 3), -torch.inf).triu(1)
+    for update in (1, 2):
+        torch.save({"mask": mask, "w": torch.full((2,), float(update))}, tmp_path / f"{update}.pt")
+    merge([tmp_path / "1.pt", tmp_path / "2.pt"], Latest(2), tmp_path / "out.pt")
+    out = torch.load(tmp_path / "out.pt", weights_only=True)
+    assert torch.equal(out["mask"], mask)
+    assert out["w"].tolist() == [1.5, 1.5]
 
 
 class Evil:
@@ -299,6 +324,11 @@ def test_a_folder_is_written_new(tmp_path: Path) -> None:
         (lambda f: torch.save([1, 2], f / "step1.pt"), "must hold a mapping of names to tensors, got list"),
         (lambda f: torch.save({"a": 1}, f / "step1.pt"), r"holds no tensors by name \(keys: 'a'\)"),
         (lambda f: torch.save({"x": {"w": torch.ones(1)}, "y": {"w": torch.ones(1)}}, f / "step1.pt"), "several sets"),
+        (lambda f: torch.save({0: torch.ones(1)}, f / "step1.pt"), "has the name 0 among its weights"),
+        (lambda f: torch.save({"b": torch.ones(2), "m": {"a": torch.ones(1)}}, f / "step1.pt"), r"several sets .*\(m, b\)"),
+        (lambda f: torch.save({"model": {"b": torch.ones(1), "m": {"a": torch.ones(1)}}}, f / "step1.pt"), r"within 'm' \('a'\)"),
+        (lambda f: torch.save({"a": torch.eye(2).to_sparse()}, f / "step1.pt"), "'a' is a sparse tensor"),
+        (lambda f: torch.save({"a": torch.ones(2, device="meta")}, f / "step1.pt"), "'a' is a meta tensor"),
         (lambda f: (f / "step1").mkdir(), "must hold one file of weights"),
         (lambda f: ((f / "step1").mkdir(), (f / "step1" / ".metadata").touch()), "dcp_to_torch"),
         (lambda f: (f / "step1.index.json").write_text("[]"), "is no index of shards"),
@@ -329,3 +359,21 @@ def test_one_update_twice_is_told(tmp_path: Path) -> None:
         merge(paths[:2], Latest(2), at=[5, 5])
     with pytest.raises(ValueError, match="2 numbers for 2 checkpoints, got 1"):
         merge(paths[:2], Latest(2), at=[5])
+
+
+@pytest.mark.parametrize("within", [float("nan"), -0.1, float("inf")])
+def test_a_tolerance_that_is_no_distance_is_refused(tmp_path: Path, within: float) -> None:
+    with pytest.raises(ValueError, match="within must be a finite number of at least 0"):
+        merge(as_safetensors(tmp_path), LIKE, within=within)
+
+
+@pytest.mark.parametrize("at", ["1__0,3", "8k,9k", "-1,2", "1e3,2e3", "99999999999999999999,3", ""])
+def test_updates_on_the_command_line_are_whole_numbers(tmp_path: Path, at: str) -> None:
+    from click.testing import CliRunner
+
+    from laju.cli.average import command
+
+    paths = as_safetensors(tmp_path)[:2]
+    run = CliRunner().invoke(command, [*map(str, paths), "--like", "latest:2", "--at", at])
+    assert run.exit_code == 2, run.output
+    assert "--at" in run.output

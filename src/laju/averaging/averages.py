@@ -281,9 +281,10 @@ class Cooldown(Average):
         """
         updates = _updates(at)
         first, last = int(updates[0]), int(updates[-1])
-        wanted = self._between(0, last, trunk)
+        begin = min(first, last - len(self.factors(last, trunk)))
+        wanted = self._between(begin, last, trunk)
         means = np.repeat(self._means(updates, trunk), np.diff(updates))
-        return float(np.abs(wanted - np.concatenate([np.ones(first), means])).max(initial=0.0))
+        return float(np.abs(wanted - np.concatenate([np.ones(first - begin), means])).max(initial=0.0))
 
     def begins(self, total: int) -> int:
         return total - len(self.factors(total))
@@ -389,6 +390,8 @@ def _updates(at: Iterable[int]) -> npt.NDArray[np.int64]:
     found = [whole(f"at[{i}]", update) for i, update in enumerate(sequence("at", at, "[8000, 9000, 10000]"))]
     if not found:
         raise ValueError("at must have at least one checkpoint's update, got none")
+    if max(found) >= 2**62:
+        raise ValueError(f"at must be below 2**62, got {shown(max(found))}")
     for before, after in pairwise(found):
         if before >= after:
             raise ValueError(f"at must increase, got {before} before {after}")

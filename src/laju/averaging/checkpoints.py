@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -30,8 +31,8 @@ _STATE = re.compile(r"optim|sched|scaler|rng|random|loops|callbacks", re.IGNOREC
 
 _COUNTERS = ("update", "updates", "global_step", "step", "steps", "num_updates", "iteration", "iter_num", "iter")
 _WORD = r"(?:global[-_]?step|steps?|updates?|iterations?|iter|checkpoint|ckpt|batch)"
-_NAMED = re.compile(rf"{_WORD}[-_=. ]*(\d+)(k(?![a-z]))?", re.IGNORECASE)
-_NUMBER = re.compile(r"(?<![\d.])(\d+)(?![\d.]*[bBmM](?![a-zA-Z]))")
+_NAMED = re.compile(rf"{_WORD}[-_=. ]*(\d[\d.,]*(?:e\d+)?)(?:([kmb])(?![a-z]))?", re.IGNORECASE)
+_NUMBER = re.compile(r"(?<![\d.])(\d+)(k(?![a-zA-Z]))?(?![\d.]*[bBmM](?![a-zA-Z]))")
 _EPOCH = re.compile(r"epochs?[-_=. ]*\d+", re.IGNORECASE)
 
 
@@ -194,6 +195,16 @@ def _torch(found: Checkpoint, file: Path, stack: ExitStack) -> None:
     key = _key_of_weights(content, file)
     weights: Mapping[Any, Any] = content if key is None else content[key]
     tensors = {name: value for name, value in weights.items() if isinstance(value, torch.Tensor)}
+    for name, value in weights.items():
+        if not isinstance(name, str):
+            raise CheckpointError(f"{file} has the name {shown(name)} among its weights: names must be text")
+        if inner := _tensor_within(value):
+            raise CheckpointError(
+                f"{file} holds weights within {shown(name)} ({shown(inner)}): a state dict with one name a tensor is needed"
+            )
+        if name in tensors and (value.layout is not torch.strided or value.is_quantized or value.is_meta):
+            kind = "meta" if value.is_meta else "quantized" if value.is_quantized else "sparse"
+            raise CheckpointError(f"{name!r} is a {kind} tensor in {file}: dense tensors of numbers are needed")
     found._open[file] = tensors
     found.key = key
     found.others.update({name: value for name, value in weights.items() if name not in tensors})
@@ -231,6 +242,18 @@ def _loaded(file: Path) -> Any:
         ) from error
 
 
+def _tensor_within(value: object) -> str | None:
+    """The name of a tensor in a nested mapping; the state of a module (`_extra_state`) may be bytes, which are kept."""
+    if not isinstance(value, Mapping):
+        return None
+    for name, item in value.items():
+        if isinstance(item, torch.Tensor):
+            return str(name)
+        if inner := _tensor_within(item):
+            return f"{name}.{inner}"
+    return None
+
+
 def _is_weights(value: object) -> bool:
     return isinstance(value, Mapping) and any(isinstance(item, torch.Tensor) for item in value.values())
 
@@ -239,6 +262,10 @@ def _key_of_weights(content: Mapping[Any, Any], file: Path) -> str | None:
     """The key of the weights; None where the file holds the weights alone."""
     inside = [str(name) for name, value in content.items() if _is_weights(value) and not _STATE.search(str(name))]
     usual = [name for name in _WEIGHTS if name in inside]
+    if inside and not usual:  # tensors of one number, such as a loss, are no weights
+        inside += [
+            str(name) for name, value in content.items() if isinstance(value, torch.Tensor) and value.numel() > 1
+        ]
     if usual or len(inside) == 1:
         return (usual or inside)[0]
     if inside:
@@ -298,6 +325,10 @@ def _in_names(paths: Sequence[Path]) -> list[int]:
         if len(varying) == 1:
             every = [[number] for number in varying[0]]
     for path, text, numbers in zip(paths, texts, every, strict=True):
+        if numbers == [-1]:
+            raise CheckpointError(
+                f"{path} has no whole number of updates in its name: at must say the updates of each checkpoint"
+            )
         if len(numbers) != 1:
             why = "counts epochs" if _EPOCH.search(text) and not numbers else "no number" if not numbers else "several"
             has = {"no number": "no number", "several": f"the numbers {', '.join(map(str, numbers))}"}.get(
@@ -320,6 +351,16 @@ def _words(path: Path) -> str:
 
 
 def _numbers(text: str) -> list[int]:
-    if counted := [int(number) * (1000 if k else 1) for number, k in _NAMED.findall(text)]:
+    if counted := [_count(number, unit) for number, unit in _NAMED.findall(text)]:
         return counted
-    return [int(number) for number in _NUMBER.findall(_EPOCH.sub("", text))]
+    return [_count(number, unit) for number, unit in _NUMBER.findall(_EPOCH.sub("", text))]
+
+
+def _count(number: str, unit: str) -> int:
+    """The updates of `1000`, `1,000`, `1k`, `1.5k`, `1e3` or `2M` in a name; a part of an update is -1, which no run has."""
+    plain = re.sub(r",(?=\d{3}(?!\d))", "", number).rstrip(".,")
+    try:
+        count = Fraction(plain) * {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}[unit.lower()]
+    except ValueError:
+        return -1
+    return int(count) if count.denominator == 1 else -1

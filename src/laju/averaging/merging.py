@@ -17,7 +17,7 @@ import torch
 
 from laju.averaging.averages import Average, Cooldown
 from laju.averaging.checkpoints import _STATE, Checkpoint, CheckpointError, opened, updates_of
-from laju.core.checks import nearest, whole
+from laju.core.checks import nearest, number, whole
 from laju.core.schedule import Schedule
 
 _STATISTICS = re.compile(r"(^|\.)running_(mean|var)$")
@@ -107,6 +107,7 @@ def merge(
         ValueError: as `Average.weights`.
     """
     paths = [Path(path) for path in checkpoints]
+    within = number("within", within, least=0)
     if isinstance(average, Schedule):
         average = Cooldown(average)
     if not paths:
@@ -216,6 +217,11 @@ class _Merged:
         for name in self.last.places:
             if name not in self.ties:
                 kind = self.last.kind(name)[1].lower()
+                if re.match(r"f(loat)?[468](_|$)", kind):
+                    # Without the scales beside such numbers their mean is no weight, and 3 bits round the mean away.
+                    raise CheckpointError(
+                        f"{name!r} is quantized ({kind}) in {self.last.path}: merge checkpoints from before quantization"
+                    )
                 (self.floating if re.match(r"b?f(loat)?\d|c(omplex)?\d", kind) else self.fixed).append(name)
 
     def tensor(self, name: str) -> torch.Tensor:
@@ -225,6 +231,9 @@ class _Merged:
             return last.clone()
         exact = last.dtype if last.dtype in (torch.float64, torch.complex64, torch.complex128) else torch.float32
         total = torch.zeros(last.shape, dtype=exact)
+        finite = bool(torch.isfinite(last).all())
+        if not finite and all(torch.equal(each.tensor(name), last) for each in self.checkpoints):
+            return last.clone()  # a mask of -inf, the same in every checkpoint
         for each, part in zip(self.checkpoints, self.parts, strict=True):
             if part.share:
                 tensor = each.tensor(name)

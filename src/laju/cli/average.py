@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 def _counts(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> list[int] | None:
     found = []
     for text in (part for each in given for part in each.split(",")):
-        if not text.strip().replace("_", "").isdecimal():
+        if not re.fullmatch(r"\d+(_\d+)*", text.strip()):
             raise click.BadParameter(f"{text.strip()!r} is no number of updates, such as 8000 or 8000,9000,10000")
         found.append(int(text))
     return found or None
