@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 
-from laju.core.checks import number, shown, whole
+from laju.core.checks import number, whole
 from laju.lab.statistics.intervals import ANY, LEAST_SEEDS, NO_SPREAD, Bounds, Estimate, paired_difference
 
 
@@ -22,8 +21,6 @@ def paired_p_value(
     a: Sequence[float],
     b: Sequence[float],
     resolution: float = 0.0,
-    *,
-    alternative: Literal["two-sided", "less"] = "two-sided",
 ) -> float | None:
     """The p-value of a paired t test: how often chance alone gives a mean difference at least as far from zero.
 
@@ -34,7 +31,6 @@ def paired_p_value(
         resolution: the smallest difference that two values can have, such as 1 / (test examples) of accuracies; s is at least
             this. Seeds that all differ by a single image are then no proof. 0 where there is none, or where the resolution is
             unknown.
-        alternative: "two-sided", or "less" to count only chances that `a` is so far below `b`.
 
     Returns:
         None without evidence: fewer than three pairs, or, without a resolution, differences that are all the
@@ -48,8 +44,6 @@ def paired_p_value(
     """
     if len(a) != len(b):
         raise ValueError(f"paired values must be equally many, got {len(a)} and {len(b)}")
-    if alternative not in ("two-sided", "less"):
-        raise ValueError(f"alternative must be 'two-sided' or 'less', got {shown(alternative)}")
     resolution = number("resolution", resolution, least=0)
     d = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
     if d.size < LEAST_SEEDS:
@@ -60,7 +54,7 @@ def paired_p_value(
     from scipy.special import stdtr
 
     t = mean * math.sqrt(d.size) / spread
-    return float(stdtr(d.size - 1, t)) if alternative == "less" else 2 * float(stdtr(d.size - 1, -abs(t)))
+    return 2 * float(stdtr(d.size - 1, -abs(t)))
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
