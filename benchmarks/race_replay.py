@@ -129,7 +129,7 @@ def shorter_tells(grid: Grid, shorter: Values) -> float:
         spread = float(np.square(x - x.mean()).sum())
         slope = float((x - x.mean()) @ y) / spread
         residual = math.sqrt(float(np.square(y - y.mean() - slope * (x - x.mean())).sum()) / (len(x) - 2))
-        t = float(stdtrit(len(x) - 2, 1 - racing.test_level(racing.ERROR, len(long))))
+        t = float(stdtrit(len(x) - 2, 1 - racing.level_of_tests(racing.ERROR, len(long))))
         widths.append(t * residual * math.sqrt(1 + 1 / len(x) + (short[i] - x.mean()) ** 2 / spread))
     return statistics.median(widths)
 
@@ -138,7 +138,7 @@ def seeds_tell(grid: Grid, seeds: int) -> float:
     """The same of so many whole runs: half the width for a contender's difference to the best (median)."""
     rows = contenders(grid)
     scores = {grid.schedules[i]: list(grid.whole[i][:seeds]) for i in rows}
-    leader, level = grid.schedules[rows[0]], racing.test_level(racing.ERROR, len(grid.schedules))
+    leader, level = grid.schedules[rows[0]], racing.level_of_tests(racing.ERROR, len(grid.schedules))
     bounds = racing.upper_bounds(scores, leader, grid.whole.shape[1], level, 1 / grid.images)
     leads = statistics.fmean(scores[leader])
     return statistics.median(bound - statistics.fmean(scores[name]) + leads for name, bound in bounds.items())

@@ -241,7 +241,7 @@ def race(
     margin = number("margin", margin, least=0, most=1)
     guessing = number("guessing", guessing, least=0, most=1)
     resolution = number("resolution", resolution, least=0)
-    level = test_level(error, len(names))
+    level = level_of_tests(error, len(names))
 
     left = list(names)
     above = dict.fromkeys(names, 0.0)  # how far the schedules dropped by a leader may end above that leader
@@ -304,7 +304,7 @@ def seed_counts(most: int) -> tuple[int, ...]:
     return tuple(counts)
 
 
-def test_level(error: float, schedules: int) -> float:
+def level_of_tests(error: float, schedules: int) -> float:
     """The level of each test of a race, for an error of the whole race."""
     return error / (_LOOKS * max(schedules - 1, 1))
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from laju.core.extras import needed_by
 from laju.core.schedule import Schedule
 from laju.core.units import RunPlan
-from laju.lab.comparison.race import ERROR, MARGIN, seed_counts, test_level, upper_bounds
+from laju.lab.comparison.race import ERROR, MARGIN, level_of_tests, seed_counts, upper_bounds
 from laju.lab.store import Store
 from laju.lab.store.processes import this_process, works_on
 from laju.lab.trials import Framework, Optimizer, Outcome, Trial
@@ -243,7 +243,7 @@ class Search:
         scores["asked"] = [objective.better * objective.value(suggestion.outcomes[seed], self.plan) for seed in first]
         is_accuracy = objective.target is None
         resolution = self.task.resolution if is_accuracy else self.plan.updates_per_epoch
-        level = test_level(ERROR, max(self.trials, len(finished) + 1))
+        level = level_of_tests(ERROR, max(self.trials, len(finished) + 1))
         bounds = upper_bounds(scores, str(best[0]), len(self.seeds), level, resolution)
         return bounds["asked"] < (MARGIN if is_accuracy else 0.0)
 
