@@ -83,6 +83,37 @@ def test_a_comparison_has_averages_as_rows_and_keeps_them_apart() -> None:
     assert trial(Sides(), EMA(0.8)).fingerprint != trial(Sides()).fingerprint != trial(Sides(), EMA(0.9)).fingerprint
 
 
+def test_schedule_free_and_prodigy_are_those_of_their_packages() -> None:
+    schedulefree, prodigyopt = pytest.importorskip("schedulefree"), pytest.importorskip("prodigyopt")
+    task = Sides()
+
+    def by_hand(make) -> float:
+        """The test loss after the same updates, by the package's own usage."""
+        with one_thread_and_own_randomness():
+            training = Training(Trial(task, constant(0.3), 0, 4, 50))
+            training.optimizer = optimizer = make(training.model.parameters())
+            for epoch in range(4):
+                for batch in task.batches(0, epoch, 50):
+                    if hasattr(optimizer, "train"):
+                        optimizer.train()
+                    optimizer.zero_grad()
+                    chosen = torch.from_numpy(batch)
+                    task.loss(training.model(training.inputs[chosen]), training.labels[chosen]).backward()
+                    optimizer.step()
+                if hasattr(optimizer, "eval"):
+                    optimizer.eval()
+                loss, _ = training._evaluated(*training.test)
+        return loss
+
+    trials = {
+        ("free", 0): Trial(task, constant(0.3), 0, 4, 50, Optimizer(kind="schedule-free")),
+        ("prodigy", 0): Trial(task, constant(1.0), 0, 4, 50, Optimizer(kind="prodigy")),
+    }
+    ends = {name: outcome.records[-1].test_loss for (name, _), outcome in run_trials(trials, jobs=1).items()}
+    assert ends["free"] == pytest.approx(by_hand(lambda p: schedulefree.SGDScheduleFree(p, lr=0.3)), rel=1e-4)
+    assert ends["prodigy"] == pytest.approx(by_hand(lambda p: prodigyopt.Prodigy(p, lr=1.0)), rel=1e-4)
+
+
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [

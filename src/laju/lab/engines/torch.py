@@ -6,6 +6,7 @@ import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ import torch
 from torch.optim.swa_utils import update_bn
 
 from laju.averaging.torch import averaged
+from laju.core.extras import needed_by
 from laju.frameworks.torch import Scheduler
 from laju.lab.engines.loop import EVALUATION_BATCH, Batch, Progress, Report, advance, run
 from laju.lab.trials import Optimizer, Outcome, Record, Trial
@@ -156,12 +158,14 @@ class Training:
         """The mean loss of these examples, and the share of examples classified correctly."""
         model = self.model if mean is None else mean
         model.eval()
+        _mode(self.optimizer, training=False)
         loss, right = 0.0, 0
         with torch.inference_mode():
             for x, y in zip(inputs.split(EVALUATION_BATCH), labels.split(EVALUATION_BATCH), strict=True):
                 outputs = model(x)
                 loss += float(self.task.loss(outputs, y)) * len(y)
                 right += int(self.task.correct(outputs, y))
+        _mode(self.optimizer, training=True)
         model.train()
         return loss / len(labels), right / len(labels)
 
@@ -194,10 +198,29 @@ class _Average:
 
 def _optimizer(chosen: Optimizer, model: torch.nn.Module) -> torch.optim.Optimizer:
     parameters, weight_decay = model.parameters(), chosen.weight_decay
+    if chosen.kind == "schedule-free":
+        with needed_by("optimizer 'schedule-free'", "optimizers"):
+            from schedulefree import SGDScheduleFree
+        free: torch.optim.Optimizer = SGDScheduleFree(
+            parameters, lr=1.0, momentum=chosen.momentum, weight_decay=weight_decay
+        )
+        _mode(free, training=True)
+        return free
     if chosen.betas is None:
         return torch.optim.SGD(parameters, lr=0.0, momentum=chosen.momentum, weight_decay=weight_decay)
+    if chosen.kind == "prodigy":
+        with needed_by("optimizer 'prodigy'", "optimizers"):
+            from prodigyopt import Prodigy
+        prodigy: torch.optim.Optimizer = Prodigy(parameters, lr=1.0, betas=chosen.betas, weight_decay=weight_decay)
+        return prodigy
     kind = torch.optim.RAdam if chosen.kind == "radam" else torch.optim.Adam
     return kind(parameters, lr=0.0, betas=chosen.betas, weight_decay=weight_decay)
+
+
+def _mode(optimizer: Any, *, training: bool) -> None:
+    """Put the weights in place that Schedule-Free trains, or those that it has found; nothing for other optimizers."""
+    if hasattr(optimizer, "eval"):
+        (optimizer.train if training else optimizer.eval)()
 
 
 def _seed(seed: int) -> None:

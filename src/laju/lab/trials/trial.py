@@ -21,8 +21,10 @@ from laju.lab.trials.tasks import Task
 Status = Literal["finished", "diverged", "collapsed"]
 Framework = Literal["torch", "tensorflow", "jax", "mxnet"]
 FRAMEWORKS: tuple[Framework, ...] = get_args(Framework)
-Kind = Literal["sgd", "adam", "radam"]
+Kind = Literal["sgd", "adam", "radam", "schedule-free", "prodigy"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+OF_PACKAGES = {"schedule-free": "schedulefree", "prodigy": "prodigyopt"}
+"""Kinds that a package of their authors holds, with the package."""
 
 RECIPE = 2
 """Part of every trial's fingerprint: raised when training changes in a way that changes what comes out."""
@@ -33,10 +35,12 @@ class Optimizer:
     """The rule that turns gradients into updates, with the learning rate left to the schedule: SGD by default.
 
     Args:
-        momentum: μ of SGD, in [0, 1).
+        momentum: μ of SGD, in [0, 1); of Schedule-Free its β, above 0, and .9 where none is given.
         weight_decay: λ, added to the gradient as λ·w.
-        kind: "sgd"; "adam" (Kingma & Ba, arXiv 1412.6980) or "radam" (Liu et al., arXiv 1908.03265), in torch alone.
-        betas: β₁ and β₂ of Adam and RAdam, each in [0, 1).
+        kind: "sgd"; "adam" (Kingma & Ba, arXiv 1412.6980) or "radam" (Liu et al., arXiv 1908.03265), in torch alone; or, of their
+            own packages, "schedule-free" (SGD of Defazio et al., arXiv 2405.15682, which wants a constant rate) and "prodigy"
+            (Mishchenko & Defazio, arXiv 2306.06101, which estimates the rate; the schedule is a factor, usually from 1).
+        betas: β₁ and β₂ of Adam, RAdam and Prodigy, each in [0, 1).
 
     Raises:
         ValueError: a value outside of its range, or a value that the kind has no use for.
@@ -59,9 +63,11 @@ class Optimizer:
             raise ValueError(f"momentum must lie in [0, 1), got {self.momentum!r}")
         if not 0 <= self.weight_decay < float("inf"):
             raise ValueError(f"weight_decay must be a finite number that is not negative, got {self.weight_decay!r}")
-        if self.kind == "sgd":
+        if self.kind in ("sgd", "schedule-free"):
             if self.betas is not None:
-                raise ValueError(f"betas are of kind 'adam' or 'radam', and this is 'sgd'; got {self.betas!r}")
+                raise ValueError(f"betas are of kind 'adam' or 'radam', and this is {self.kind!r}; got {self.betas!r}")
+            if self.kind == "schedule-free" and not self.momentum:
+                object.__setattr__(self, "momentum", 0.9)
             return
         if self.momentum:
             raise ValueError(f"momentum is of kind 'sgd', and {self.kind!r} has betas; got {self.momentum!r}")
@@ -117,6 +123,11 @@ class Trial:
             raise ValueError(f"a trial with a rule must be trained in torch, got framework={self.framework!r}")
         if self.optimizer.kind != "sgd" and self.framework != "torch":
             raise ValueError(f"optimizer {self.optimizer} is in torch alone, and {self.framework!r} has sgd")
+        if self.optimizer.kind in OF_PACKAGES and (self.task.engine != "torch" or self.numerics != Numerics()):
+            raise ValueError(
+                f"optimizer {self.optimizer} is in torch alone, in float32 on the CPU with all data in memory, got "
+                f"task.engine={self.task.engine!r} and numerics {self.numerics}"
+            )
         if not isinstance(self.numerics, Numerics):
             raise TypeError(f"numerics must be a Numerics such as Numerics('cuda'), got {shown(self.numerics)}")
         if self.numerics != Numerics():
