@@ -15,12 +15,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 pytest.importorskip("uvicorn", reason="needs the extra studio, which `make setup` installs")
 
 import laju
+from laju.cli.studio import command
 from laju.studio.desk import Desk
-from laju.studio.logs import MOST_BYTES
+from laju.studio.logs import MOST_BYTES, opened
 from laju.studio.server import PortError, Studio
 from laju.studio.state import Line, State
 
@@ -122,6 +124,41 @@ def test_a_text_that_is_wrong_half_way_keeps_the_other_curves_and_shows_the_colu
     assert answer["lines"][0]["column"] is not None
     assert "updates" not in answer["lines"][0]
     assert answer["lines"][1]["values"][0] == 0.1
+
+
+@pytest.mark.parametrize("text", ["cosine(1, total=1e30)", "wsd(1, total=1e18, cooldown=10)"])
+def test_a_run_that_is_too_long_for_a_page_is_an_error_of_its_line(studio: Studio, text: str) -> None:
+    state = {"schedules": [{"text": text}, {"text": "constant(0.1)"}]}
+    status, answer = ask(studio, "/api/view", {"state": state})
+    assert status == 200, answer
+    assert "at most 1,000,000,000,000,000 updates" in json.loads(answer)["lines"][0]["error"]
+    assert json.loads(answer)["lines"][1]["values"][0] == 0.1
+
+
+def test_a_negative_schedule_is_drawn_with_its_handles(studio: Studio) -> None:
+    status, answer = ask(studio, "/api/view", {"state": {"schedules": [{"text": "cosine(-1, total=10)"}]}})
+    assert status == 200, answer
+    assert -1 in [handle["value"] for handle in json.loads(answer)["handles"]]
+
+
+def test_a_log_is_not_compared_with_the_example_that_nobody_chose() -> None:
+    log = opened("run.csv", b"step,lr\n" + b"".join(b"%d,%g\n" % (t, 0.2 - t / 1000) for t in range(100)))
+    for chosen, compared in ((None, False), (State(), True)):
+        desk = Desk(chosen, [log])
+        asked = {"state": State().to_json(), "explain": True}
+        (shown,) = desk.answer("logs", asked)["logs"]
+        assert shown["formula"]
+        assert (shown["diagnosis"] is not None) is compared
+    typed = {"state": {"schedules": [{"text": "constant(0.1)"}]}, "explain": True}
+    assert Desk(None, [log]).answer("logs", typed)["logs"][0]["diagnosis"]
+
+
+@pytest.mark.parametrize("path", ["trainer_state.json", "laju.sqlite", "runs/12/log.csv"])
+def test_a_file_that_is_not_there_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = CliRunner().invoke(command, [path, "--no-browser"])
+    assert run.exit_code == 2, run.output
+    assert re.search("there is no (file|folder)", run.output)
 
 
 def test_a_dropped_gigabyte_is_refused_before_it_is_read(studio: Studio) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import webbrowser
+from errno import ENOENT
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +61,8 @@ def sorted_out(given: tuple[str, ...]) -> tuple[State | None, list[Any], list[st
             from laju.studio.logs import Held
 
             held.append(Held(Path(text).name, read(text)))
+        elif re.fullmatch(r"[^()'\"=]*(/[^()'\"=]*|\.[A-Za-z]\w*)", text):  # no schedule: the path of a log or a store
+            raise FileNotFoundError(ENOENT, os.strerror(ENOENT), text)
         else:
             for name, schedule in read_schedules((text,)).items():
                 spec = str(schedule)

@@ -31,6 +31,7 @@ class Desk:
 
     def __init__(self, state: State | None = None, held: Iterable[Held] = (), stores: Iterable[str] = ()) -> None:
         self.state = state or State()
+        self._chosen = state is not None
         self.held = list(held)
         self.stores = tuple(stores)
         self._forecasts = Forecasts()
@@ -153,6 +154,8 @@ class Desk:
         return code.program(given, _text(asked, "target"), state.plan, view.window(state).updates)
 
     def _meant(self, state: State) -> Any:
+        if not self._chosen and state.schedules == State().schedules:
+            return None  # the example that a page begins with was meant by nobody
         return view.read(state.schedules[state.active].text, state.plan).resolved
 
     def _logs(self, asked: Answer) -> Answer:

@@ -113,7 +113,7 @@ def handles(text: str, schedule: Schedule, plan: RunPlan | None, window: Window)
 
 
 def _same(a: float, b: float, top: float) -> bool:
-    return math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-12 * top)
+    return math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-12 * abs(top))
 
 
 def _place(spot: Spot, plan: RunPlan | None, ends: set[int]) -> tuple[float, bool] | None:

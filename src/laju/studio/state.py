@@ -26,7 +26,8 @@ _MOST_NAME = 200
 COUNTS = ("updates", "samples", "batch", "epochs", "processes", "accumulate", "tokens")
 """The run, as the page names its facts; `tokens` is the number of tokens in a sample."""
 
-_LARGEST = 10**15
+LARGEST = 10**15
+"""Updates, samples or another count of a run."""
 
 
 class StateError(ValueError):
@@ -123,8 +124,8 @@ class State:
             value = content.get(name)
             if value is None:
                 continue
-            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _LARGEST:
-                raise StateError(f"{name} must be a whole number from 1 to {_LARGEST:,}, got {shown(value)}")
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= LARGEST:
+                raise StateError(f"{name} must be a whole number from 1 to {LARGEST:,}, got {shown(value)}")
             counts[name] = value
         axis = content.get("axis", "updates")
         if axis not in AXES:

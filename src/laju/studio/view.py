@@ -23,7 +23,7 @@ from laju.recognition.naming import named
 from laju.studio.axes import x_axis, y_axis
 from laju.studio.handles import Window, handles
 from laju.studio.spots import spots
-from laju.studio.state import State, StateError
+from laju.studio.state import LARGEST, State, StateError
 from laju.text.spec import parse
 from laju.view.plot import thin
 
@@ -59,6 +59,10 @@ def read(text: str, plan: RunPlan | None) -> Read:
         resolved.require_resolved()
         with np.errstate(all="ignore"):
             resolved(0)
+        if resolved.length is not None and resolved.length > LARGEST:
+            return Read(
+                given=given, error=f"the page shows at most {LARGEST:,} updates, got {float(resolved.length):g}"
+            )
         return Read(given, resolved)
     except SpecError as error:
         return Read(error=str(error).partition("\n")[0], column=error.column)

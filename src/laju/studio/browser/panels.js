@@ -107,6 +107,8 @@ class Panels {
     if (log.diagnosis) {
       const verdict = log.healthy === null ? "" : log.healthy ? "As meant. " : "Not as meant. ";
       parts.push(make("p", { className: log.healthy ? "good" : "bad" }, verdict, "Against the active schedule:"), make("pre", { className: "told" }, log.diagnosis));
+    } else if (log.formula) {
+      parts.push(make("p", { className: "quiet" }, "Type the schedule that was meant to see here why the rates are others."));
     }
     if (log.formula) {
       parts.push(make("p", {}, "Formula of the rates: ", make("code", {}, log.formula)));
