@@ -86,7 +86,10 @@ def test_the_fingerprint_of_a_trial_stays_so_that_stores_stay_of_use() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"kind": "adan"}, "kind must be one of sgd, adam, radam, schedule-free, prodigy, got 'adan'; did you mean 'adam'"),
+        (
+            {"kind": "adan"},
+            "kind must be one of sgd, adam, radam, schedule-free, prodigy, got 'adan'; did you mean 'adam'",
+        ),
         ({"kind": "adam", "momentum": 0.9}, "momentum is of kind 'sgd', and 'adam' has betas; got 0.9"),
         ({"betas": (0.9, 0.999)}, "betas are of kind 'adam' or 'radam', and this is 'sgd'"),
         ({"kind": "adam", "betas": (0.9, 1.0)}, "betas must be two numbers in"),
