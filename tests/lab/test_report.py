@@ -87,6 +87,7 @@ def test_names_are_on_the_page_as_text(html: Page) -> None:
     for name, schedule in HOSTILE.items():
         assert text.count(printable(name)) >= 3, name
         assert str(schedule) in text
+    assert "laju studio 'constant(0.3)' " in text
     assert "<b>digits</b>" in text
 
 

@@ -16,8 +16,11 @@ import pytest
 pytest.importorskip("uvicorn", reason="needs the extra studio, which `make setup` installs")
 
 import laju
+from laju.lab import Store
+from laju.studio.comparisons import results
 from laju.studio.desk import Desk
 from laju.studio.server import Studio
+from tests.lab.test_store import outcome, trial
 
 pytestmark = pytest.mark.slow
 MEANT = laju.cosine(0.1, total=1000, warmup=100)
@@ -276,6 +279,35 @@ def test_nothing_is_wider_than_the_window(visit, width: int, scheme: str) -> Non
     for name in ("findings", "code", "logs", "forecast"):
         page.locator(f"#tab-{name}").click()
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
+
+
+def test_the_results_of_a_store_are_sorted_hidden_and_there_as_trials_finish(browser, tmp_path: Path) -> None:
+    with Store(tmp_path / "a.sqlite") as store:
+        for seed in range(3):
+            store.put(trial(seed), outcome(seed))
+        started = Studio(Desk(stores=[str(tmp_path / "a.sqlite")]), 0).start()
+        page = browser.new_page()
+        try:
+            page.set_default_timeout(60_000)
+            page.goto(started.address)
+            rows = page.locator("#panel-stores tbody tr")
+            expect(rows).to_have_count(1)
+            shown = results(str(tmp_path / "a.sqlite"))[0]["rows"][0]
+            expect(rows.first).to_contain_text(shown["accuracy_text"])
+            store.put(trial(schedule=laju.cosine(0.1, total=10)), outcome(9))  # while the page is open
+            expect(rows).to_have_count(2)
+            page.locator("#panel-stores thead button").first.click()
+            expect(rows.first).to_contain_text("constant(0.1)")
+            page.locator("#panel-stores thead button").first.click()
+            expect(rows.first).to_contain_text("cosine(0.1, total=10)")
+            expect(page.locator("#panel-stores path.curve")).to_have_count(2)
+            page.get_by_label("show constant(0.1)").uncheck()
+            expect(page.locator("#panel-stores path.curve")).to_have_count(1)
+            page.get_by_label("edit constant(0.1)").click()
+            expect(text_of(page, 1)).to_have_value("constant(0.1)")
+        finally:
+            page.close()
+            started.stop()
 
 
 def test_exports_are_saved_as_files(visit, tmp_path: Path) -> None:

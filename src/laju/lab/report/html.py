@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -18,10 +19,13 @@ from laju.view.page import document, facts, opening, picture, sentence, swatch
 from laju.view.plot import PALETTE, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from laju.lab.comparison import Findings
     from laju.lab.comparison.results import Results
+
+_TYPED, _OPENED = 200, 12
+"""Characters of a schedule's text in a command, and schedules that the studio holds."""
 
 
 @dataclass(frozen=True)
@@ -96,9 +100,16 @@ def page(
         best=Markup(_picture(comparison, figures.bare_best(findings), figures.BEST, "best")),
         race=comparison.race,
         raced=comparison.race and Markup(picture(figures.bare_race(comparison.race), figures.RACE, "race", wide=True)),
+        studio=_studio(row.schedule for row in rows),
         failed=[s for s in ("diverged", "collapsed") if any(o.status == s for o in comparison.outcomes.values())],
     )
     return document(f"{task}: {counted(len(names), 'learning-rate schedule')} after {counted(epochs, 'epoch')}", body)
+
+
+def _studio(schedules: Iterable[str]) -> str:
+    """The command that opens the schedules in the studio; empty where no text is short enough for a command."""
+    texts = [text for text in dict.fromkeys(schedules) if len(text) <= _TYPED][:_OPENED]
+    return shlex.join(("laju", "studio", *texts)) if texts else ""
 
 
 def _picture(comparison: Results, figure: Any, title: str, prefix: str) -> str:

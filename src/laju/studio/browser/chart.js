@@ -36,7 +36,8 @@ class Chart {
     const { svg } = this;
     this.width = Math.max(240, svg.parentElement.clientWidth);
     this.height = Math.round(Math.min(this.most, Math.max(this.least, this.width * this.share)));
-    Object.assign(this, { left: 58, right: this.width - 22, top: 14, bottom: this.height - 34 });
+    const longest = Math.max(3, ...content.y.ticks.map(({ label }) => label.length));
+    Object.assign(this, { left: 20 + 7.2 * longest, right: this.width - 22, top: 14, bottom: this.height - 34 });
     svg.setAttribute("viewBox", `0 0 ${this.width} ${this.height}`);
     const layer = document.createElementNS(SVG, "g");
     this.axes(layer, content);
@@ -54,7 +55,7 @@ class Chart {
     const grid = draw(layer, "g", { class: "grid" });
     for (const { at, label } of y.ticks) {
       draw(grid, "line", { x1: this.left, x2: this.right, y1: this.y(at), y2: this.y(at) });
-      draw(grid, "text", { x: this.left - 6, y: this.y(at) + 4, "text-anchor": "end" }, label);
+      draw(grid, "text", { x: this.left - 12, y: this.y(at) + 4, "text-anchor": "end" }, label);
     }
     const room = Math.max(1, Math.ceil(x.ticks.length * 62 / (this.right - this.left)));
     x.ticks.forEach(({ at, label }, i) => {

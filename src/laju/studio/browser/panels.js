@@ -1,6 +1,12 @@
 // --- what laju says: findings, code, logs, forecast, comparisons -----------------------------------------------------
 const list = (texts) => texts.map((text) => make("li", {}, text));
 
+const mark = (color) => {
+  const dot = make("span", { className: "line-swatch dot" });
+  dot.style.background = `var(--c${color % 7})`;
+  return dot;
+};
+
 class Panels {
   constructor(studio) {
     this.studio = studio;
@@ -72,7 +78,7 @@ class Panels {
     if (!items.length) items.push(make("p", { className: "quiet" }, checked || "Nothing in this schedule looks like a mistake."));
     if (name) items.push(make("p", { className: "small" }, "By name: ", make("code", {}, name)));
     clear(byId("panel-findings"), ...items);
-    byId("difference-told").textContent = told ? `Difference: ${told.replaceAll("\n", " ")}` : "";
+    byId("difference-told").textContent = told || "";
   }
 
   showCode({ code, own, facts, traps }) {
@@ -101,9 +107,8 @@ class Panels {
   log(log, i) {
     const remove = make("button", { type: "button", textContent: "Remove", aria: { label: `remove ${log.name}` } });
     remove.onclick = async () => { await ask("forget", { name: log.name }); this.refreshAll(); };
-    const swatch = make("span", { className: "line-swatch dot" });
-    swatch.style.background = `var(--c${(i + 3) % 7})`;
-    const parts = [make("h3", {}, swatch, ` ${log.name} `, remove)];
+    const parts = [make("h3", {}, mark(i + 3), ` ${log.name} `, remove)];
+    if (log.rates && !log.formula && !log.diagnosis) parts.push(make("p", { className: "quiet" }, "Looking for the formula and the cause…"));
     if (log.diagnosis) {
       const verdict = log.healthy === null ? "" : log.healthy ? "As meant. " : "Not as meant. ";
       parts.push(make("p", { className: log.healthy ? "good" : "bad" }, verdict, "Against the active schedule:"), make("pre", { className: "told" }, log.diagnosis));
@@ -137,7 +142,7 @@ class Panels {
     byId("forecast-told").textContent = `The active schedule ${answer.told}.`;
     this.losses.show({ updates: answer.end, x: answer.x, y: answer.y, dots: measured, band: answer,
       curves: [{ updates: answer.updates, values: answer.loss, color: this.studio.state.active, main: true }] });
-    clear(byId("forecast-notes"), ...list(answer.notes), ...measured.map(({ name }) => make("li", {}, `measured: ${name}`)));
+    clear(byId("forecast-notes"), ...list(answer.notes), ...measured.map(({ name, color }) => make("li", {}, mark(color), ` measured: ${name}`)));
   }
   noForecast({ message: text }) {
     byId("forecast-told").textContent = text;

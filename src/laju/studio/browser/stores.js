@@ -35,8 +35,12 @@ class Stores {
       return (a[by] < b[by] ? -1 : a[by] > b[by] ? 1 : 0) * (down ? -1 : 1);
     });
     const head = make("tr", {}, ...Stores.COLUMNS.map(([name, label]) => {
-      const button = make("button", { type: "button", textContent: label });
-      button.onclick = () => { this.order = { by: name, down: by === name ? !down : name !== "schedule" }; this.paint(); };
+      const sort = `${place}|${title}|${name}`, button = make("button", { type: "button", textContent: label, data: { sort } });
+      button.onclick = () => {
+        this.order = { by: name, down: by === name ? !down : name !== "schedule" };
+        this.paint();
+        byId("panel-stores").querySelector(`[data-sort="${CSS.escape(sort)}"]`)?.focus(); // the table is a new one
+      };
       const cell = make("th", { scope: "col" }, button);
       if (by === name) cell.setAttribute("aria-sort", down ? "descending" : "ascending");
       return cell;
