@@ -88,6 +88,8 @@ def handle(page: Any, name: str) -> Any:
 
 
 def drag(page: Any, name: str, by: tuple[float, float]) -> None:
+    # No answer is to come that draws the handles anew.
+    page.locator("main[aria-busy=false]").wait_for(state="attached")
     box = handle(page, name).locator(".knob").bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     page.mouse.move(x, y)
@@ -99,6 +101,7 @@ def drag(page: Any, name: str, by: tuple[float, float]) -> None:
 
 def place(page: Any, name: str, at: float) -> float:
     """Pixels from a handle to an update, by the handles at both ends of the axis."""
+    page.locator("main[aria-busy=false]").wait_for(state="attached")
     left, right, here = (
         handle(page, n).locator(".knob").bounding_box()["x"] for n in ("start", "total and final", name)
     )

@@ -15,6 +15,11 @@ try { localStorage.setItem("laju-token", token); } catch { /* a browser that sto
 // The token stays out of what a user copies from the address bar.
 history.replaceState(null, "", location.pathname + location.hash);
 
+let waiting = 0;
+const wait = (more) => { // said to screen readers, too
+  waiting += more;
+  document.querySelector("main").setAttribute("aria-busy", waiting > 0);
+};
 const post = async (path, body, type = "application/json") => {
   let response;
   try {
@@ -28,7 +33,12 @@ const post = async (path, body, type = "application/json") => {
   }
   return response;
 };
-const ask = async (action, content) => (await post(`/api/${action}`, JSON.stringify(content))).json();
+const ask = async (action, content) => {
+  wait(1);
+  try { return await (await post(`/api/${action}`, JSON.stringify(content))).json(); } finally {
+    setTimeout(() => wait(-1)); // when the answer has been shown
+  }
+};
 
 // Of questions that follow each other fast, such as those of a drag, the last one alone is asked after the one under way.
 const latest = (answered) => {
