@@ -331,3 +331,20 @@ def test_a_block_needs_a_system_and_the_units_of_the_system(tmp_path: Path) -> N
     assert found.target == "yaml:deepspeed"
     assert '"type": "WarmupDecayLR"' in found.code
     assert math.isclose(found.schedule(20), read_config(path).schedule(20))
+
+
+def test_the_run_is_as_long_as_the_configuration_says(tmp_path: Path) -> None:
+    recipe = tmp_path / "mpt.yaml"
+    recipe.write_text(
+        "scheduler: {name: cosine_with_warmup, t_warmup: 100ba, alpha_f: 0.1}\noptimizer: {lr: 6e-4}\nmax_duration: 4800ba\n"
+    )
+    assert convert(str(recipe), "config", "laju").updates == 4800
+    assert "max_duration: 4800ba" in convert(str(recipe), "config", "yaml").code
+    steps = tmp_path / "mask_rcnn.py"
+    steps.write_text(
+        "optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.02))\ntrain_cfg = dict(by_epoch=True, max_epochs=12)\n"
+        "param_scheduler = [dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=500),\n"
+        "    dict(type='MultiStepLR', begin=0, end=12, by_epoch=True, milestones=[8, 11], gamma=0.1)]\n"
+    )
+    assert convert(str(steps), "config", "laju", updates_per_epoch=100).updates == 1200
+    assert "max_iters=1200" in convert(str(steps), "config", "yaml", updates_per_epoch=100).code

@@ -135,6 +135,12 @@ class Run:
         return schedule if each == 1 or schedule.level is not None else Clock(schedule, ((0, 0, each),))
 
     @property
+    def scaled(self) -> Run:
+        """The run that the Trainer makes of this run by `scale_schedule_ratio`."""
+        value, unit = self.duration
+        return dataclasses.replace(self, duration=Whole(int(value * self.scale), unit))
+
+    @property
     def batches(self) -> int:
         """How many the run has."""
         if self.duration.unit == "ep":
@@ -191,8 +197,7 @@ def run_of(
 def stepped(rates: Callable[[Run], Schedule], run: Run) -> Schedule:
     """The rates by the Trainer's stepping: rates(run) is a schedule of the batches that the Trainer has counted."""
     start = rates(run)(0)  # the scheduler is made before the run is scaled
-    value, unit = run.duration
-    after = rates(dataclasses.replace(run, duration=Whole(int(value * run.scale), unit)))
+    after = rates(run.scaled)
     if after.level == start:
         return after
     # The Trainer counts a batch after stepping: batch t has the rate of count t - 1, batch 0 the rate of the scheduler's making.

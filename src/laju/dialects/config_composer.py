@@ -9,6 +9,7 @@ from typing import Any
 
 from laju.core.checks import shown
 from laju.dialects import composer
+from laju.dialects._composer_run import run_of
 from laju.dialects.base import DialectError, call
 from laju.dialects.configs import Configured, decimal, fact, mapping, no_other_rates
 from laju.dialects.sections import has, resolved
@@ -64,7 +65,11 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
     )
     if several > 1:
         notes.append(f"of {several} schedulers the last one wins in Composer")
-    return Configured(schedule, "composer", f"{own}({said})", tuple(notes))
+    try:
+        updates = run_of(**known).scaled.batches
+    except DialectError:  # a duration in epochs, samples or tokens whose size in batches nothing says
+        updates = None
+    return Configured(schedule, "composer", f"{own}({said})", tuple(notes), length=updates)
 
 
 def _scheduler(given: Mapping[str, Any]) -> tuple[str, dict[str, Any], int]:

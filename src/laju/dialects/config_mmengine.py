@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from laju.core.checks import shown
+from laju.core.checks import shown, whole
 from laju.dialects.base import DialectError
 from laju.dialects.configs import Configured, constant, fact, mapping, no_other_rates
 from laju.dialects.mmengine import param_scheduler
@@ -62,7 +62,21 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
         notes.append("auto_scale_lr multiplies the rate by the real batch size over its base_batch_size: give lr=…")
     schedule = param_scheduler(lr, schedulers, **known)
     said = "".join(f", {key}={value!r}" for key, value in known.items())
-    return Configured(schedule, "mmengine", f"param_scheduler({lr!r}, {schedulers!r}{said})", tuple(notes))
+    call = f"param_scheduler({lr!r}, {schedulers!r}{said})"
+    return Configured(schedule, "mmengine", call, tuple(notes), length=_length(known, schedulers))
+
+
+def _length(known: Mapping[str, Any], schedulers: list[dict[str, Any]]) -> int | None:
+    """The run in iterations, or in epochs where every entry counts epochs and no epoch has a length."""
+    by_epoch = [entry.get("by_epoch", True) is True for entry in schedulers]
+    if "max_iters" in known:
+        return None if any(by_epoch) else whole("max_iters", known["max_iters"], least=1)
+    if "max_epochs" not in known:
+        return None
+    epochs = whole("max_epochs", known["max_epochs"], least=1)
+    if "epoch_length" in known:
+        return epochs * whole("epoch_length", known["epoch_length"], least=1)
+    return epochs if all(by_epoch) else None
 
 
 def _known(name: str, value: Any) -> Any:
