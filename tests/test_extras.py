@@ -63,7 +63,9 @@ def test_every_package_that_laju_imports_is_in_an_extra() -> None:
                 names = [node.module or ""]
             imported |= {name.partition(".")[0]: str(file) for name in names}
     others = {
-        name: file for name, file in imported.items() if name not in sys.stdlib_module_names | REQUIRED | {"laju", "laju_start"}
+        name: file
+        for name, file in imported.items()
+        if name not in sys.stdlib_module_names | REQUIRED | {"laju", "laju_start"}
     }
     assert {"torch", "yaml", "sklearn", "mxnet", "paddle"} <= set(others)
     users = {name: found for name, found in extras._extras(distribution("laju")).items() if name not in ("dev", "docs")}
