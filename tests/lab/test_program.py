@@ -277,14 +277,33 @@ def test_a_torn_line_is_ignored_and_what_follows_it_is_not() -> None:
     log = Log(path)
     log.append({"start": 0})
     for update in (1, 2):
-        log.append({"update": update, "train_loss": 1.0})
+        log.append(reported(update, 1.0))
     whole = path.read_bytes()
     for cut in range(len(whole)):
         path.write_bytes(whole[:cut])
-        log.append({"update": 9, "train_loss": 2.0})
+        log.append(reported(9, 2.0))
         lines = read(path)
-        assert lines[-1] == {"update": 9, "train_loss": 2.0}
+        assert lines[-1] == reported(9, 2.0)
         assert [line["update"] for line in lines[:-1]] in ([], [1], [1, 2])
+
+
+def reported(update: int, loss: float) -> dict[str, Any]:
+    figures = {"rate": 0.1, "train_loss": loss, "train_accuracy": None, "test_accuracy": None, "seconds": 1.0}
+    return {"update": update, "epoch": update / 10, **figures}
+
+
+@proc
+@pytest.mark.parametrize("line", ['{"updat": 5}', "[]", "7", '{"update": "5"}', '{"start": null}', '{"update": 5}'])
+def test_records_that_are_damaged_are_one_sentence_and_a_damaged_outcome_is_made_again(line: str) -> None:
+    trial = asked(small())
+    outcome = train(trial)
+    (folder(trial) / "outcome.json").write_text('{"status": "fin')
+    assert train(trial).records == outcome.records
+    (folder(trial) / "outcome.json").unlink()
+    with (folder(trial) / "records.jsonl").open("a") as file:
+        file.write(f"{line}\n")
+    with pytest.raises(ProgramError, match=r"records\.jsonl has a line that is no record: .*; remove the folder"):
+        train(trial)
 
 
 def kept(number: int = 5) -> ProgramTrial:
@@ -656,17 +675,18 @@ def test_what_a_finished_program_leaves_behind_is_ended(tmp_path: Path) -> None:
 
 
 @proc
-def test_a_program_ends_when_the_process_that_looks_after_it_is_killed(tmp_path: Path) -> None:
+def test_a_program_runs_again_when_the_process_that_looks_after_it_is_killed(tmp_path: Path) -> None:
     script("time.sleep(0.1 if mark.exists() else 3600)")
     process = driver(1, 100, 10, 5)
     started = "LAJU_TRIAL=" + str(tmp_path)
     until(lambda: processes(started))
     time.sleep(0.5)
     (launcher,) = [pid for pid in processes("programs/launcher") if process.pid == parent(pid)]
+    Path("mark").touch()
     os.kill(launcher, signal.SIGKILL)
     process.communicate(timeout=120)
-    assert "the process that looks after it was killed" in Path("driver-errors.txt").read_text()
-    until(lambda: not processes(started))
+    assert process.returncode == 0, Path("driver-errors.txt").read_text()
+    assert not processes(started)
 
 
 def parent(pid: int) -> int:

@@ -32,6 +32,7 @@ from laju.lab.programs.trial import (
     RECORDS,
     TRIAL,
     VARIABLE,
+    DamagedRecords,
     Reader,
     as_record,
     stated_updates,
@@ -45,10 +46,12 @@ except ImportError:
 
 OUTPUT, ERRORS, OUTCOME = "output.txt", "errors.txt", "outcome.json"
 ATTEMPTS = 3
-"""Times that a program is started which something kills with SIGKILL, as the system does where memory ends."""
+"""Times that a program is started which something kills with SIGKILL, as the system does where memory ends, or the launcher."""
 _PATIENCE = 30.0
 """Seconds to wait for another process in the trial's folder, such as the remains of a run that was killed."""
 _EVERY = 0.1
+_LEAVE = 1.5
+"""Seconds in which processes that a launcher has left behind see that the lock of the trial's folder is free, and end."""
 _LINES = 20
 
 
@@ -93,8 +96,13 @@ def train(trial: Trial, report: Report | None = None) -> Outcome:
             return kept
         _describe(trial, task, folder)
         for attempt in range(1, ATTEMPTS + 1):
-            run = _Run(task, folder, lock, heard)
-            status, diverged_at = run.follow()
+            try:
+                run = _Run(task, folder, lock, heard)
+                status, diverged_at = run.follow()
+            except DamagedRecords as error:
+                raise ProgramError(
+                    f"task {task.name!r}: {error}; remove the folder {folder}, and the trial begins anew"
+                ) from error
             if status != -signal.SIGKILL or diverged_at is not None:
                 break
             if attempt == ATTEMPTS:
@@ -117,32 +125,36 @@ def _nobody(record: Record) -> None:
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[IO[bytes]]:
     """Hold a trial's folder alone, by a file that stays locked while this process or the launcher has the file open."""
-    until = time.monotonic() + _PATIENCE
     with (folder / LOCK).open("ab") as lock:
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    raise ProgramError(
-                        f"another process runs the same trial, and has not ended in {_PATIENCE:g} seconds; wait or end it "
-                        f"(its folder: {folder})"
-                    ) from None
-                time.sleep(_EVERY)
-            except OSError:  # a file system without locks
-                break
+        _take(lock, folder)
         yield lock
+
+
+def _take(lock: IO[bytes], folder: Path) -> None:
+    until = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise ProgramError(
+                    f"another process runs the same trial, and has not ended in {_PATIENCE:g} seconds; wait or end it "
+                    f"(its folder: {folder})"
+                ) from None
+            time.sleep(_EVERY)
+        except OSError:  # a file system without locks
+            return
 
 
 def _kept(folder: Path) -> Outcome | None:
     """The outcome of a trial that was finished before."""
     try:
         content = json.loads((folder / OUTCOME).read_text())
-    except FileNotFoundError:
+        records = tuple(Record(**record) for record in content["records"])
+        return Outcome(content["status"], records, content["seconds"], content["diverged_at"])
+    except (FileNotFoundError, ValueError, TypeError, LookupError):  # not there, or damaged: it is made again
         return None
-    records = tuple(Record(**record) for record in content["records"])
-    return Outcome(content["status"], records, content["seconds"], content["diverged_at"])
 
 
 def _describe(trial: Trial, task: Program, folder: Path) -> None:
@@ -216,9 +228,12 @@ class _Run:
         if diverged_at is not None:
             return None, diverged_at
         if not said:
-            raise self.error(
-                "was lost, since the process that looks after it was killed; the same command goes on with it"
-            )
+            # The process that looks after the program was killed, and took the program with it; what the program has started ends
+            # when nobody holds the lock.
+            fcntl.flock(self.lock, fcntl.LOCK_UN)
+            time.sleep(_LEAVE)
+            _take(self.lock, self.folder)
+            return -signal.SIGKILL, None
         answer = json.loads(said)
         if "error" in answer:
             raise ProgramError(

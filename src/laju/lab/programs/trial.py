@@ -401,6 +401,17 @@ class Log:
             os.fsync(file.fileno())
 
 
+class DamagedRecords(ValueError):
+    """A line of a log that laju did not write."""
+
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    "update": (int,),
+    **dict.fromkeys(("epoch", "rate", "train_loss", "seconds"), (int, float)),
+    **dict.fromkeys(("train_accuracy", "test_accuracy"), (int, float, type(None))),
+}
+
+
 class Reader:
     """Follows a log that grows: `lines` are the valid records so far, where a new attempt replaces records of earlier ones."""
 
@@ -425,6 +436,11 @@ class Reader:
                 line = json.loads(text)
             except ValueError:  # torn
                 continue
+            kinds = {"start": (int,)} if isinstance(line, dict) and "start" in line else _KINDS
+            if not isinstance(line, dict) or any(type(line.get(name, "")) not in kind for name, kind in kinds.items()):
+                raise DamagedRecords(
+                    f"{self.path} has a line that is no record: {shown(text.decode(errors='replace'))}"
+                )
             after = line["start"] + 1 if "start" in line else line["update"]
             while self.lines and self.lines[-1]["update"] >= after:
                 self.lines.pop()
