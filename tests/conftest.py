@@ -35,7 +35,7 @@ ENVIRONMENTS = {
 
 NO_MATTER = (
     r"CUDA device|finds no GPU|there is a GPU|GiB of the GPU|GPU has no bfloat16",
-    r"a small disk",  # which a container may forbid
+    r"a small disk|unshare --pid",  # which a container may forbid
     r"inductor needs a C\+\+ compiler",
     r"what it writes is kept in tests/data/logs",  # and read there; the package needs an environment of its own
     r"(timm|torchvision) is installed",  # the test is of its absence

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -235,9 +237,12 @@ def test_processes_of_other_machines_and_containers_are_not_known_to_be_dead() -
     assert named(json.dumps(["elsewhere", 7, begin, numbering])) == "process 7 on elsewhere"
 
 
+@pytest.mark.parametrize("among", [[], ["unshare", "--pid", "--fork"]], ids=["one machine", "a container"])
 def test_the_folder_of_a_live_run_is_left_and_that_of_a_dead_one_is_removed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, among: list[str]
 ) -> None:
+    if among and (shutil.which(among[0]) is None or subprocess.run([*among, "true"], check=False).returncode):
+        pytest.skip("processes may not be numbered anew here: unshare --pid")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     new, old, dead = (tmp_path / f"laju-run-{name}" for name in ("new", "old", "dead"))
     for folder in (new, old, dead):
@@ -250,7 +255,22 @@ def test_the_folder_of_a_live_run_is_left_and_that_of_a_dead_one_is_removed(
             "from laju.lab.workers.driver import _temporary_folder\nwith _temporary_folder(): pass"
         )
         environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
-        subprocess.run([sys.executable, "-c", code], check=True, timeout=120, env=environment)
+        subprocess.run([*among, sys.executable, "-c", code], check=True, timeout=120, env=environment)
         assert Path(live).is_dir()
         assert {path.name for path in tmp_path.iterdir()} == {Path(live).name, "laju-run-new"}
     assert not Path(live).exists()
+
+
+def test_a_clock_that_jumps_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alone: list[tuple[str, int, float]]
+) -> None:
+    real, jumps = time.time, itertools.cycle([0, 86400, -86400, 3e8, -3e8])
+    monkeypatch.setattr(time, "time", lambda: real() + next(jumps))
+    monkeypatch.setattr(claims_module, "BEAT", 0.01)
+    with Store(tmp_path / "s.sqlite") as store:
+        found = compare(
+            {"a": 0.1, "b": 0.2, "c": 0.1 * 3}, Sides(), epochs=2, seeds=2, jobs=1, store=store, display=False
+        )
+    got = sorted((*key, outcome.records[-1].train_loss) for key, outcome in found.outcomes.items())
+    assert got == alone
+    assert all(0 <= outcome.seconds < 3600 for outcome in found.outcomes.values())
