@@ -18,6 +18,7 @@ import sqlite3
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -93,12 +94,10 @@ def start(work: Callable[..., Any], arguments: tuple[Any, ...], out: Path, state
         part.write_text(content)
         os.replace(part, out)
     except BaseException:
-        import traceback
-
         traceback.print_exc()
-    finally:
         sys.stderr.flush()
-        os._exit(0)
+        os._exit(1)
+    os._exit(0)
 
 
 def kill_at(statement: int) -> None:
@@ -141,11 +140,13 @@ def stored(store: Path) -> dict[str, str]:
             return {}
 
 
-def ended(pid: int, seconds: float) -> bool:
-    """Whether a child ends within so many seconds."""
+def ended(pid: int, seconds: float, strict: bool = True) -> bool:
+    """Whether a child ends within so many seconds; where nothing but a kill may end it early, an error of its own is one."""
     end = time.monotonic() + seconds
     while True:
-        if os.waitpid(pid, os.WNOHANG)[0]:
+        there, status = os.waitpid(pid, os.WNOHANG)
+        if there:
+            assert not strict or os.WIFSIGNALED(status) or status == 0, "it failed by itself"
             return True
         if time.monotonic() >= end:
             return False
@@ -169,7 +170,7 @@ def soak(name: str, work: Callable[..., Any], kills: int, moments: random.Random
             jobs = 2 if workers and moments.random() < 0.5 else 1
             statement = moments.randint(1, placed) if placed else None
             child = start(work, (store, jobs, *more), out, statement)
-            if ended(child, 600 if placed else moments.uniform(0, longest)):
+            if ended(child, 600 if placed else moments.uniform(0, longest), placed > 0):
                 made += placed > 0 and not out.exists()
             else:
                 made += 1
@@ -184,7 +185,7 @@ def soak(name: str, work: Callable[..., Any], kills: int, moments: random.Random
                         victim.kill()
                     except psutil.NoSuchProcess:
                         continue
-                if not ended(child, 0 if len(victims) > 1 or not family else moments.uniform(0, longest)):
+                if not ended(child, 0 if len(victims) > 1 or not family else moments.uniform(0, longest), False):
                     psutil.Process(child).kill()
                     os.waitpid(child, 0)
             now = stored(store)
