@@ -28,7 +28,7 @@ import psutil
 import torch
 
 from laju.core.pieces import Constant, Ramp
-from laju.lab import Data, Task, compare
+from laju.lab import Data, Execution, Task, compare
 
 SCHEDULES: dict[str, Any] = {f"cooldown {n}": Constant(0.2, 400 - n) >> Ramp(0.2, 0, n) for n in (200, 120, 60)}
 SCHEDULES |= {"a": 0.1, "wild": 1e38}
@@ -52,7 +52,10 @@ class Sides(Task):
 
 
 def comparing(store: Path, jobs: int, on: str | None = None) -> Any:
-    found = compare(SCHEDULES, Sides(), epochs=4, seeds=3, batch_size=20, jobs=jobs, on=on, store=store, display=False)
+    execution = Execution(jobs=jobs, on=on)
+    found = compare(
+        SCHEDULES, Sides(), epochs=4, seeds=3, batch_size=20, execution=execution, store=store, display=False
+    )
     return found.findings().to_json()
 
 
