@@ -51,6 +51,17 @@ ARGUMENTS = "laju.arguments"
 """The key of the command line's arguments, as typed, among a context's `meta`."""
 
 
+def _of_another_package(name: str) -> click.Command | None:
+    """The verb of another package (an entry point of the group `laju.verbs`); a click command."""
+    from laju import plugins
+
+    try:
+        command: click.Command | None = plugins.load("verbs", name)
+    except plugins.PluginError as error:
+        raise click.ClickException(str(error)) from error
+    return command
+
+
 class Verbs(click.Group):
     """The verbs by name; the error of an unknown verb names the nearest."""
 
@@ -59,7 +70,7 @@ class Verbs(click.Group):
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in VERBS:
-            return None
+            return _of_another_package(name)
         command: click.Command = importlib.import_module(f"laju.cli.{name}").command
         return command
 
@@ -68,7 +79,7 @@ class Verbs(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         from laju.core.checks import nearest
 
-        if args and not args[0].startswith("-") and args[0] not in VERBS:
+        if args and not args[0].startswith("-") and args[0] not in VERBS and _of_another_package(args[0]) is None:
             same = ELSEWHERE.get(args[0])
             hint = f"; did you mean {same!r}?" if same else nearest(args[0], VERBS)
             context.fail(f"No such command {args[0]!r}{hint} (commands: {', '.join(VERBS)})")

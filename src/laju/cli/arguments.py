@@ -136,11 +136,11 @@ def _of_task(spec: str) -> str:
     if context is None or all(parameter.name != "task" for parameter in context.command.params):
         return ""
     try:
-        from laju.lab.trials.tasks import TASKS
+        from laju.lab.trials.tasks import task_names
     except ImportError:  # the text is wrong with or without the package
         return ""
     name = spec.strip()
-    return f"\n{name} is a task: --task {name}, beside the schedules to train it with" if name in TASKS else ""
+    return f"\n{name} is a task: --task {name}, beside the schedules to train it with" if name in task_names() else ""
 
 
 def _foreign(spec: str) -> str:

@@ -41,9 +41,9 @@ def _systems() -> list[str]:
 
 
 def _tasks() -> Iterable[str]:
-    from laju.lab.trials.tasks import TASKS
+    from laju.lab.trials.tasks import task_names
 
-    return TASKS
+    return task_names()
 
 
 def _studies() -> Iterable[str]:

@@ -10,8 +10,7 @@ import click
 from laju.cli.arguments import plain_errors
 from laju.cli.run_options import as_text
 from laju.cli.train_options import batch_size_option, json_option, momentum_option, seeds_option, task_options
-from laju.cli.trainings import kept_anyway
-from laju.core.checks import nearest
+from laju.cli.trainings import check_task, kept_anyway
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -62,12 +61,9 @@ def command(
 
         from laju.lab.range_test import find
         from laju.lab.trials import Optimizer
-        from laju.lab.trials.tasks import TASKS
         from laju.view.plot import SUFFIXES, need
 
-        if task not in TASKS:
-            text = f"{task!r} is not a task{nearest(task, TASKS)} (tasks: {', '.join(TASKS)})"
-            raise click.BadParameter(text, param_hint="--task")
+        check_task(task)
         if out.suffix.lower() not in SUFFIXES:
             raise click.BadParameter(f"{str(out)!r} must end in {' or '.join(SUFFIXES)}", param_hint="--out")
         need("matplotlib")

@@ -16,7 +16,7 @@ from laju.cli.arguments import command_line, plain_errors, store_option
 from laju.cli.run_options import as_text
 from laju.cli.tables import table
 from laju.cli.train_options import jobs_option, task_options
-from laju.cli.trainings import console_for, kept_anyway
+from laju.cli.trainings import check_task, console_for, kept_anyway
 from laju.core.checks import nearest
 from laju.view.plot import printable
 
@@ -77,11 +77,7 @@ def command(
             text = f"{name!r} is not a study{nearest(name, STUDIES)} (studies: {', '.join(STUDIES)})"
             raise click.BadParameter(text, param_hint="NAME")
 
-        from laju.lab.trials.tasks import TASKS
-
-        if task not in TASKS:
-            text = f"{task!r} is not a task{nearest(task, TASKS)} (tasks: {', '.join(TASKS)})"
-            raise click.BadParameter(text, param_hint="--task")
+        check_task(task)
 
         from laju.lab.comparison.compare import Unfinished
         from laju.lab.live import display

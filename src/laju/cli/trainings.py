@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 def check_task(task: str) -> None:
     """Refuse an unknown task with a usage error that names the nearest task."""
-    from laju.lab.trials.tasks import TASKS
+    from laju.lab.trials.tasks import TASKS, task_names
 
-    if task not in TASKS:
-        text = f"{task!r} is not a task{nearest(task, TASKS)} (tasks: {', '.join(TASKS)})"
+    if task not in TASKS and task not in (known := task_names()):
+        text = f"{task!r} is not a task{nearest(task, known)} (tasks: {', '.join(known)})"
         raise click.BadParameter(text, param_hint="--task")
 
 

@@ -22,8 +22,7 @@ from laju.cli.train_options import (
     seeds_option,
     task_options,
 )
-from laju.cli.trainings import kept_anyway
-from laju.core.checks import nearest
+from laju.cli.trainings import check_task, kept_anyway
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -151,13 +150,10 @@ def command(
         from laju.lab.report import check_writable
         from laju.lab.report.tuning import search_summary, search_table, write_search
         from laju.lab.trials import Optimizer
-        from laju.lab.trials.tasks import TASKS
         from laju.lab.tuning.search_space import Space
         from laju.lab.tuning.tune import SearchInterrupted, SearchWorkerLost, tune
 
-        if task not in TASKS:
-            text = f"{task!r} is not a task{nearest(task, TASKS)} (tasks: {', '.join(TASKS)})"
-            raise click.BadParameter(text, param_hint="--task")
+        check_task(task)
         parsed = Space.parse(policy, space, per)
         check_writable(out)
         # Output for a program goes to standard output alone.

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.util import find_spec
+from typing import Any
 
+from laju import plugins
+from laju.core.checks import nearest, shown
 from laju.core.extras import missing
 from laju.lab.engines.loop import Progress, Report
 from laju.lab.trials import Framework, Outcome, Trial
@@ -18,12 +21,20 @@ _PACKAGES: dict[Framework, tuple[str, ...]] = {
 }
 
 
+ENGINES = {
+    **{name: f"laju.lab.engines.{name}" for name in ("torch", "tensorflow", "jax", "mxnet", "accelerate", "stack")},
+    "program": "laju.lab.programs.engine",
+}
+"""The modules of laju's engines; other packages add engines through entry points of the group `laju.engines`."""
+
+
 def check(framework: Framework, task: Task) -> None:
     """Find out whether the task can be trained in the framework, without loading the framework or the data.
 
     Raises:
         ModuleNotFoundError: the framework is not installed.
-        ValueError: the task has no model in the framework.
+        ValueError: the task has no model in the framework, or an unknown engine.
+        PluginError: the engine of another package cannot be loaded.
     """
     if framework == "mxnet":
         from laju.lab.engines.mxnet import interpreter
@@ -31,6 +42,8 @@ def check(framework: Framework, task: Task) -> None:
         interpreter()
     if task.engine == "program":  # which brings its own framework
         return
+    if task.engine not in ENGINES:
+        _engine(task.engine)
     for package in _PACKAGES.get(framework, ()):
         if find_spec(package) is None:
             raise missing(f"framework {framework!r}", package, framework)
@@ -53,9 +66,19 @@ def train(trial: Trial, report: Report | None = None) -> Outcome:
     """
     name = trial.task.engine if trial.framework == "torch" else trial.framework
     name = name if trial.numerics == Numerics() else "stack"
-    engine = import_module("laju.lab.programs.engine" if name == "program" else f"laju.lab.engines.{name}")
-    outcome: Outcome = engine.train(trial, report)
+    outcome: Outcome = _engine(name).train(trial, report)
     return outcome
+
+
+def _engine(name: str) -> Any:
+    """The engine of a name: a module, or another object, with a function `train(trial, report)`."""
+    if name in ENGINES:
+        return import_module(ENGINES[name])
+    engine = plugins.load("engines", name)
+    if engine is None:
+        valid = (*ENGINES, *plugins.names("engines"))
+        raise ValueError(f"engine {shown(name)} is not one of {', '.join(valid)}{nearest(name, valid)}")
+    return engine
 
 
 def train_part(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from laju import plugins
 from laju.core.checks import nearest, shown
 from laju.lab.trials.tasks.base import Data, DataError, Task
 from laju.lab.trials.tasks.digits import Digits
@@ -25,13 +26,14 @@ __all__ = [
     "Task",
     "get_task",
     "read_task",
+    "task_names",
 ]
 
 TASKS = (Digits.name, FashionMNIST.name)
 
 
 def get_task(name: str, data_dir: str | os.PathLike[str] | None = None) -> Task:
-    """The task of this name, a name in `TASKS`, with its files in the folder `data_dir` if the task takes files.
+    """The task of this name, laju's own or of another package, with its files in the folder `data_dir` if the task takes files.
 
     Raises `ValueError` for an unknown name or a folder given to a task that takes none, and `DataError` for a folder
     that lacks a file.
@@ -45,8 +47,20 @@ def get_task(name: str, data_dir: str | os.PathLike[str] | None = None) -> Task:
         if data_dir is not None:
             raise ValueError(f"task {name!r} takes no data_dir: its data come with scikit-learn; got {str(data_dir)!r}")
         return Digits()
-    meant = nearest(name.lower().replace("_", "-"), TASKS, cutoff=0.4)
-    raise ValueError(f"unknown task {name!r}{meant} (valid: {', '.join(map(repr, TASKS))})")
+    make = plugins.load("tasks", name)
+    if make is None:
+        valid = task_names()
+        meant = nearest(name.lower().replace("_", "-"), valid, cutoff=0.4)
+        raise ValueError(f"unknown task {name!r}{meant} (valid: {', '.join(map(repr, valid))})")
+    task = make() if data_dir is None else make(data_dir)
+    if not isinstance(task, Task):
+        raise TypeError(f"task {name!r} of another package must be a Task, got {shown(task)}")
+    return task
+
+
+def task_names() -> tuple[str, ...]:
+    """The names of laju's tasks, and of the tasks of other packages (entry points of the group `laju.tasks`)."""
+    return (*TASKS, *plugins.names("tasks"))
 
 
 def read_task(task: object, data_dir: str | os.PathLike[str] | None = None) -> Task:
