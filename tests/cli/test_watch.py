@@ -75,9 +75,9 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 @pytest.mark.slow
 def test_a_growing_log_is_followed_to_its_end(tmp_path: Path, rows: list[str]) -> None:
     log = tmp_path / "run.csv"
-    (tmp_path / "run.txt").touch()
+    (tmp_path / "runs.csv").touch()
     with watching(log, "--schedule", RUN) as watch:
-        assert "run.csv is not there yet; did you mean 'run.txt'?" in watch.until("waiting")
+        assert "run.csv is not there yet; did you mean 'runs.csv'?" in watch.until("waiting")
         log.write_text("".join(rows[:3]))
         watch.until("update 40 of 2,000: loss")
         with log.open("a") as file:
