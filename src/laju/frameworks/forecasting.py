@@ -138,10 +138,7 @@ def rates_of(scheduler: Any, updates: int, done: int) -> Rates:
     slots = getattr(inner, "slots", None)
     if slots is not None:
         if inner.controller is not None:
-            raise TypeError(
-                f"the rates follow {shown(inner.controller)}, so what they will be is not known; give schedule=… for a forecast "
-                "as if nothing happens any more"
-            )
+            raise of_metric(inner.controller)
         for slot in slots:
             if slot.key == "lr":
                 rates: Rates = slot.schedule.values(updates)
@@ -154,3 +151,11 @@ def rates_of(scheduler: Any, updates: int, done: int) -> Rates:
             f"the run was resumed at update {done:,}, and {type(inner).__name__} tells only the rates to come: give schedule=…"
         )
     return np.array(trace(inner, updates).values(updates))
+
+
+def of_metric(controller: Any) -> TypeError:
+    """The error of rates that follow a metric."""
+    return TypeError(
+        f"the rates follow {shown(controller)}, so what they will be is not known; give schedule=… for a forecast as if nothing "
+        "happens any more"
+    )
