@@ -18,8 +18,8 @@ import numpy as np
 from laju import constant
 from laju.lab import Outcome, Trial
 from laju.lab.trials.tasks import get_task
+from laju.studies.instrumented import run_instrumented
 from laju.studies.overfitting import FALLING, PEAK, RECIPE, REFERENCE, Curve, Point, curve, matched, watch
-from laju.studies.watched import run_watched
 
 
 def recorded(outcome: Outcome) -> Curve:
@@ -47,7 +47,7 @@ def main() -> None:
         for name, schedule in {REFERENCE: constant(PEAK), **FALLING}.items()
         for seed in seeds
     }
-    found = run_watched(
+    found = run_instrumented(
         watch,
         {key: (trial,) for key, trial in trials.items()},
         recipe=RECIPE,

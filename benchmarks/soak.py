@@ -66,7 +66,7 @@ def tuning(store: Path, jobs: int) -> Any:
         "cosine", Sides(), "peak=0.01..1 log", trials=6, epochs=4, seeds=[1], confirm=2, sampler="grid", points=6, jobs=jobs,
         storage=store.with_suffix(".optuna"), store=store, display=False,
     )  # fmt: skip
-    return sorted([one.spec, str(one.values)] for one in found.tried)
+    return sorted([one.spec, str(one.values)] for one in found.evaluations)
 
 
 def finding(store: Path, jobs: int) -> Any:

@@ -26,17 +26,17 @@ from hypothesis import strategies as st
 import laju
 from laju.core.units import RunPlan
 from laju.lab import (
+    Evaluation,
     Optimizer,
     Outcome,
     Record,
     SearchInterrupted,
+    SearchResult,
     Selection,
     Space,
     StorageError,
     Store,
     Trial,
-    Tried,
-    Tuned,
     compare,
     tune,
 )
@@ -54,9 +54,9 @@ SPACE = "peak=1e-3..3 log, warmup=0%..30%"
 ONE = {"epochs": 2, "confirm": 0, "jobs": 1}
 
 
-def found(tuned: Tuned) -> list:
+def found(tuned: SearchResult) -> list:
     """The suggestions and their figures, in the order of the search."""
-    return [(t.parameters, t.by_seed, t.pruned) for t in tuned.tried]
+    return [(t.parameters, t.by_seed, t.pruned) for t in tuned.evaluations]
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(kept: Path) -> Tuned:
+def whole(kept: Path) -> SearchResult:
     """A search that nothing interrupted; past the tenth trial the sampler learns from the earlier ones."""
     return tune("cosine", Sides(), SPACE, trials=12, seeds=[4, 1], store=kept, **ONE)
 
@@ -73,18 +73,20 @@ def whole(kept: Path) -> Tuned:
 # --- what a search gives -----------------------------------------------------------------------------------------------
 
 
-def test_every_figure_is_the_mean_over_the_seeds_of_what_training_the_schedule_gives(whole: Tuned, kept: Path) -> None:
-    schedules = {str(t.number): laju.parse(t.spec) for t in whole.tried}
-    assert schedules == {str(t.number): t.schedule for t in whole.tried}
+def test_every_figure_is_the_mean_over_the_seeds_of_what_training_the_schedule_gives(
+    whole: SearchResult, kept: Path
+) -> None:
+    schedules = {str(t.number): laju.parse(t.spec) for t in whole.evaluations}
+    assert schedules == {str(t.number): t.schedule for t in whole.evaluations}
     fresh = compare(dict(list(schedules.items())[:2]), Sides(), epochs=2, seeds=[4, 1], jobs=1)
     for name in fresh.schedules:
         accuracies = tuple(fresh.outcomes[name, seed].records[-1].test_accuracy for seed in (4, 1))
-        assert whole.tried[int(name)].by_seed == (accuracies,)
-        assert whole.tried[int(name)].values == (pytest.approx(sum(accuracies) / 2),)
-    for tried in whole.tried:
-        assert whole.estimate(tried).mean == pytest.approx(tried.values[0])
-        assert whole.estimate(tried).n == 2
-    assert whole.best.values[0] == max(t.values[0] for t in whole.tried)
+        assert whole.evaluations[int(name)].by_seed == (accuracies,)
+        assert whole.evaluations[int(name)].values == (pytest.approx(sum(accuracies) / 2),)
+    for evaluation in whole.evaluations:
+        assert whole.estimate(evaluation).mean == pytest.approx(evaluation.values[0])
+        assert whole.estimate(evaluation).n == 2
+    assert whole.best.values[0] == max(t.values[0] for t in whole.evaluations)
     assert whole.front == [whole.best]
     assert sum(whole.importance.values()) == pytest.approx(1)
     assert set(whole.importance) == {"peak", "warmup"}
@@ -107,12 +109,18 @@ def test_several_objectives_give_the_pareto_front() -> None:
         epochs=4, confirm=0, jobs=1,
     )  # fmt: skip
     beaten = [
-        any(o.values[0] >= t.values[0] and o.values[1] <= t.values[1] and o.values != t.values for o in tuned.tried)
-        for t in tuned.tried
+        any(
+            o.values[0] >= t.values[0] and o.values[1] <= t.values[1] and o.values != t.values
+            for o in tuned.evaluations
+        )
+        for t in tuned.evaluations
     ]
-    assert {t.values for t in tuned.front} == {t.values for t, b in zip(tuned.tried, beaten, strict=True) if not b}
+    assert {t.values for t in tuned.front} == {
+        t.values for t, b in zip(tuned.evaluations, beaten, strict=True) if not b
+    }
     assert len({t.values for t in tuned.front}) == len(tuned.front)
-    assert {t.values[1] for t in tuned.tried} <= {7 * e for e in (1, 2, 3, 4, 8)}  # the ends of epochs, or two runs
+    ends = {7 * e for e in (1, 2, 3, 4, 8)}  # of epochs, or two runs
+    assert {t.values[1] for t in tuned.evaluations} <= ends
     picture(tuned)
 
 
@@ -130,7 +138,7 @@ def test_a_run_that_misses_its_target_or_diverges_counts_as_worse_than_any_that_
 def test_a_grid_has_every_combination_once_and_no_more() -> None:
     space = "peak=0.01..1 log, warmup=0%..20% step 10%"
     tuned = tune("cosine", Sides(n=64), space, trials=99, sampler="grid", points=2, epochs=1, confirm=0, jobs=1)
-    got = sorted((t.parameters["peak"], t.parameters["warmup"]) for t in tuned.tried)
+    got = sorted((t.parameters["peak"], t.parameters["warmup"]) for t in tuned.evaluations)
     assert got == [(peak, warmup) for peak in (0.01, 1) for warmup in ("0%", "10%", "20%")]
 
 
@@ -138,8 +146,10 @@ def test_a_grid_has_every_combination_once_and_no_more() -> None:
 def test_other_samplers_suggest_inside_the_space(sampler: str, kept: Path) -> None:
     space = "peak=0.1..1 log, cooldown=10%..50%, shape=linear|sqrt"
     tuned = tune("wsd", Sides(n=64), space, trials=12, sampler=sampler, epochs=1, confirm=0, jobs=1)
-    assert len({str(t.parameters) for t in tuned.tried}) == 12
-    assert all(0.1 <= t.parameters["peak"] <= 1 and t.parameters["shape"] in ("linear", "sqrt") for t in tuned.tried)
+    assert len({str(t.parameters) for t in tuned.evaluations}) == 12
+    assert all(
+        0.1 <= t.parameters["peak"] <= 1 and t.parameters["shape"] in ("linear", "sqrt") for t in tuned.evaluations
+    )
 
 
 def test_the_end_of_a_range_is_pointed_out() -> None:
@@ -149,7 +159,7 @@ def test_the_end_of_a_range_is_pointed_out() -> None:
     assert any("best value lies at the end of its range" in w for w in tuned.warnings())
 
 
-def test_the_files_of_a_search_hold_its_trials(whole: Tuned, tmp_path: Path) -> None:
+def test_the_files_of_a_search_hold_its_trials(whole: SearchResult, tmp_path: Path) -> None:
     files = write_search(whole, tmp_path / "out")
     assert [f.name for f in files] == ["search.html", "search.png", "search.csv", "search.json"]
     content = json.loads(files[3].read_text())
@@ -159,32 +169,36 @@ def test_the_files_of_a_search_hold_its_trials(whole: Tuned, tmp_path: Path) -> 
     assert search_table(whole).row_count == 10
 
 
-def test_the_page_of_a_search_opens_with_its_verdict_and_has_every_trial(whole: Tuned) -> None:
+def test_the_page_of_a_search_opens_with_its_verdict_and_has_every_trial(whole: SearchResult) -> None:
     text = page(whole, command="laju tune '<b>'")
     opened = check(text, images=True)
     verdict = re.sub("<[^>]*>", "", text.partition("<h1>")[2].partition("</h1>")[0])
     assert unescape(verdict) == whole.verdict()
     assert "laju tune '<b>'" in opened.words
-    assert text.count('<th scope="row">') == len(whole.tried) == 12
-    for tried in whole.tried:
-        assert tried.spec in opened.words
+    assert text.count('<th scope="row">') == len(whole.evaluations) == 12
+    for evaluation in whole.evaluations:
+        assert evaluation.spec in opened.words
 
 
 # --- the verdict -------------------------------------------------------------------------------------------------------
 
 
-def searched(figures: list[list[float]], objective: Objective | None = None) -> Tuned:
+def searched(figures: list[list[float]], objective: Objective | None = None) -> SearchResult:
     """A search whose trials came to such figures, one a seed; 100 test examples, 10 updates an epoch, 100 in all."""
-    tried = []
+    evaluations = []
     for number, by_seed in enumerate(figures):
         schedule = laju.constant(0.1 * (number + 1))
         mean = sum(by_seed) / len(by_seed)
         parameters = {"value": 0.1 * (number + 1)}
-        tried.append(Tried(number, schedule, str(schedule), parameters, parameters, False, (mean,), (tuple(by_seed),)))
+        evaluations.append(
+            Evaluation(number, schedule, str(schedule), parameters, parameters, False, (mean,), (tuple(by_seed),))
+        )
     plan = RunPlan(samples=640, batch_size=64, epochs=10)
     space, seeds = Space.parse("constant", "value=0.1..9"), tuple(range(len(figures[0])))
     objectives = (objective or Objective(),)
-    return Tuned(space, "digits", plan, Optimizer(), "torch", objectives, seeds, tuple(tried), resolution=0.01)
+    return SearchResult(
+        space, "digits", plan, Optimizer(), "torch", objectives, seeds, tuple(evaluations), resolution=0.01
+    )
 
 
 @settings(max_examples=60, deadline=None)
@@ -203,8 +217,8 @@ def test_a_search_claims_the_best_exactly_where_the_intervals_of_all_leads_carry
     if len(figures[0]) < 3:
         assert not ranking.decided
         assert text.endswith("--seeds 5).")
-    for tried in tuned.tried:
-        found = tuned.estimate(tried)
+    for evaluation in tuned.evaluations:
+        found = tuned.estimate(evaluation)
         assert found.half_width is None or 0 <= found.low <= found.mean <= found.high <= 1
 
 
@@ -213,19 +227,19 @@ def test_the_verdict_of_a_search_names_the_command_that_would_settle_it() -> Non
     text = open_.verdict()
     assert text.startswith("No trial is shown to be the best: ahead is trial 1 (0.920; ")
     ours, theirs, seeds = re.search(r"\(laju compare '(.+)' '(.+)' … --seeds (\d+)\)\.$", text).groups()
-    assert [laju.parse(ours), laju.parse(theirs)] == [open_.tried[1].schedule, open_.tried[0].schedule]
+    assert [laju.parse(ours), laju.parse(theirs)] == [open_.evaluations[1].schedule, open_.evaluations[0].schedule]
     assert int(seeds) > 3
     assert open_.to_json()["verdict"] == text
     clear = searched([[0.90, 0.93, 0.91], [0.2, 0.21, 0.2]])
     assert clear.verdict().startswith("Shown to be the best trial by test accuracy: trial 0 (0.913), ahead of trial 1")
     assert searched([[0.9, 0.8]]).verdict() == "There is no other trial to compare with: trial 0 (0.900, 0.800)."
-    nothing = replace(open_, tried=())
+    nothing = replace(open_, evaluations=())
     assert nothing.verdict() == "No trial of the search has finished, so there is nothing to compare."
 
 
 def test_a_schedule_that_was_suggested_twice_is_not_compared_with_itself() -> None:
     tuned = searched([[0.90, 0.93, 0.91], [0.2, 0.21, 0.2]])
-    again = replace(tuned, tried=(*tuned.tried, replace(tuned.tried[0], number=2)))
+    again = replace(tuned, evaluations=(*tuned.evaluations, replace(tuned.evaluations[0], number=2)))
     assert again.verdict() == tuned.verdict()
 
 
@@ -235,7 +249,7 @@ def test_a_search_for_few_updates_counts_updates_and_knows_them_to_an_epoch() ->
     assert re.search(r"a difference of (10|5|2\.5) updates to trial 1 \(laju tune constant … --study NEW --seeds", text)
     level = searched([[20, 20, 20], [30, 30, 30]], Objective(0.9))  # one epoch apart, which could be next to nothing
     assert "No trial is shown" in level.verdict()
-    assert level.estimate(level.tried[0]).half_width > 10
+    assert level.estimate(level.evaluations[0]).half_width > 10
     clear = searched([[20, 20, 20], [90, 90, 100]], Objective(0.9)).verdict()
     assert clear.startswith("Shown to be the best trial by updates to 0.9: trial 0 (20), ahead of trial 1 by 73 ± ")
     missed = searched([[200, 200, 200], [200, 90, 200]], Objective(0.9)).verdict()
@@ -245,28 +259,30 @@ def test_a_search_for_few_updates_counts_updates_and_knows_them_to_an_epoch() ->
 # --- going on ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_search_that_goes_on_equals_one_that_was_left_in_peace(whole: Tuned, kept: Path, tmp_path: Path) -> None:
+def test_a_search_that_goes_on_equals_one_that_was_left_in_peace(
+    whole: SearchResult, kept: Path, tmp_path: Path
+) -> None:
     options = {"storage": tmp_path / "a.sqlite", "store": kept, "seeds": [4, 1], **ONE}
     for trials in (3, 11, 12, 5):  # the last asks for fewer than there are
         tuned = tune("cosine", Forbidden(), SPACE, trials=trials, **options)
-        assert found(tuned) == found(whole)[: max(trials, len(tuned.tried))]
-    assert len(tuned.tried) == 12
+        assert found(tuned) == found(whole)[: max(trials, len(tuned.evaluations))]
+    assert len(tuned.evaluations) == 12
 
 
-def test_what_the_store_holds_is_not_trained_again(whole: Tuned, kept: Path) -> None:
+def test_what_the_store_holds_is_not_trained_again(whole: SearchResult, kept: Path) -> None:
     assert found(tune("cosine", Forbidden(), SPACE, trials=12, seeds=[4, 1], store=kept, **ONE)) == found(whole)
     with pytest.raises(AssertionError, match="trained again"):
         tune("cosine", Forbidden(), SPACE, trials=1, seeds=[5], store=kept, **ONE)
 
 
 def test_an_interrupted_search_keeps_every_finished_seed_and_goes_on_where_it_stopped(
-    whole: Tuned, tmp_path: Path
+    whole: SearchResult, tmp_path: Path
 ) -> None:
     store, storage = tmp_path / "trials.sqlite", tmp_path / "search.sqlite"
     options = {"trials": 12, "seeds": [4, 1], "storage": storage, "store": store, **ONE}
     with pytest.raises(SearchInterrupted) as stopped:
         tune("cosine", Sides(), SPACE, display=Watcher(interrupt_after=5), **options)
-    assert found(stopped.value.tuned) == found(whole)[:2]
+    assert found(stopped.value.result) == found(whole)[:2]
     with Store(store) as opened:
         assert len(opened) == 5  # the third has one of its two seeds
     assert found(tune("cosine", Sides(), SPACE, **options)) == found(whole)
@@ -282,9 +298,9 @@ def test_a_killed_worker_loses_nothing_that_is_finished(tmp_path: Path) -> None:
     with Store(tmp_path / "t.sqlite") as opened:
         before = len(opened)
     tuned = tune("cosine", task, SPACE, **(ONE | options))
-    assert len(tuned.tried) == 4
-    assert {json.dumps(dict(t.parameters)) for t in lost.value.tuned.tried} <= {
-        json.dumps(dict(t.parameters)) for t in tuned.tried
+    assert len(tuned.evaluations) == 4
+    assert {json.dumps(dict(t.parameters)) for t in lost.value.result.evaluations} <= {
+        json.dumps(dict(t.parameters)) for t in tuned.evaluations
     }
     with Store(tmp_path / "t.sqlite") as opened:
         assert before <= len(opened) == 8
@@ -320,8 +336,8 @@ def test_a_killed_search_goes_on_and_takes_back_the_suggestion_of_the_dead_proce
         "cosine", Sides(n=4000), "peak=1e-3..3 log", trials=trials, epochs=4, confirm=0, batch_size=8, jobs=1,
         storage=storage, store=store,
     )  # fmt: skip
-    assert len(tuned.tried) == trials
-    assert all(params in [t.suggested for t in tuned.tried] for params in running)
+    assert len(tuned.evaluations) == trials
+    assert all(params in [t.suggested for t in tuned.evaluations] for params in running)
     assert not study.get_trials(states=(optuna.trial.TrialState.RUNNING,))
 
 
@@ -334,17 +350,17 @@ def test_a_pruned_trial_stops_at_once_and_is_no_result(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="'median' stops trials .* favours schedules that decay early"):
         tuned = tune("constant", Sides(), space, sampler="random", pruner="median", seed=3, **options)
     assert any("stopped by the test accuracy at an early epoch" in text for text in tuned.warnings())
-    pruned = [t for t in tuned.tried if t.pruned]
+    pruned = [t for t in tuned.evaluations if t.pruned]
     assert pruned
     assert all(len(t.course) < 5 and not t.values for t in pruned)
-    assert all(len(t.course) == 5 and len(t.by_seed[0]) == 2 for t in tuned.tried if not t.pruned)
+    assert all(len(t.course) == 5 and len(t.by_seed[0]) == 2 for t in tuned.evaluations if not t.pruned)
     assert any(t.parameters["value"] < 0.1 for t in pruned)
     assert tuned.best.parameters["value"] > 0.1
     assert not any(t.pruned for t in tuned.ranked)
     with Store(store) as opened:
-        for tried in pruned:
-            trial = Trial(Sides(), tried.schedule, 1, 5, 64, Optimizer())
-            other = [t for t in tuned.tried if t.schedule == tried.schedule and not t.pruned]
+        for evaluation in pruned:
+            trial = Trial(Sides(), evaluation.schedule, 1, 5, 64, Optimizer())
+            other = [t for t in tuned.evaluations if t.schedule == evaluation.schedule and not t.pruned]
             assert other or opened.get(trial) is None
     picture(tuned)
 
@@ -353,17 +369,17 @@ def test_a_trial_that_cannot_end_above_the_best_is_left_without_its_other_seeds(
     space, store = "value=1e-6|2e-6|3e-6|0.4|0.41|0.42|0.43|0.44", tmp_path / "t.sqlite"
     options = {"trials": 14, "epochs": 2, "seeds": 6, "confirm": 0, "jobs": 1, "store": store}
     tuned = tune("constant", Sides(), space, sampler="random", pruner="seeds", seed=3, **options)
-    pruned = [t for t in tuned.tried if t.pruned]
+    pruned = [t for t in tuned.evaluations if t.pruned]
     assert any(t.parameters["value"] < 0.1 for t in pruned)
     assert tuned.best.parameters["value"] > 0.1
-    assert all(len(t.course) == 2 for t in tuned.tried)  # every run was whole
-    assert all(len(t.by_seed[0]) == 6 for t in tuned.tried if not t.pruned)
+    assert all(len(t.course) == 2 for t in tuned.evaluations)  # every run was whole
+    assert all(len(t.by_seed[0]) == 6 for t in tuned.evaluations if not t.pruned)
     assert not any("early epoch" in text for text in tuned.warnings())
     with Store(store) as opened:
-        for tried in pruned:
-            kept = [opened.get(Trial(Sides(), tried.schedule, seed, 2, 64, Optimizer())) for seed in range(6)]
+        for evaluation in pruned:
+            kept = [opened.get(Trial(Sides(), evaluation.schedule, seed, 2, 64, Optimizer())) for seed in range(6)]
             assert kept[0] is not None
-            assert kept[5] is None or any(t.schedule == tried.schedule for t in tuned.ranked)
+            assert kept[5] is None or any(t.schedule == evaluation.schedule for t in tuned.ranked)
 
 
 # --- the storage -------------------------------------------------------------------------------------------------------
@@ -436,7 +452,7 @@ def database() -> Iterator[str]:
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="the server is started over a socket")
 def test_a_search_in_postgresql_goes_on_in_parallel_and_refuses_another(
-    database: str, whole: Tuned, kept: Path
+    database: str, whole: SearchResult, kept: Path
 ) -> None:
     options = {"storage": database, "store": kept, "seeds": [4, 1], **ONE}
     assert found(tune("cosine", Forbidden(), SPACE, trials=5, **options)) == found(whole)[:5]
@@ -446,8 +462,8 @@ def test_a_search_in_postgresql_goes_on_in_parallel_and_refuses_another(
     parallel = {"storage": database, "trials": 8, "pruner": "median", "study": "parallel", "seeds": 2}
     with pytest.warns(UserWarning, match="equal epochs"):
         tuned = tune("cosine", Sides(), SPACE, **(ONE | parallel | {"jobs": 2, "epochs": 3}))
-    assert len(tuned.tried) == 8
-    assert all(len(t.course) == 3 for t in tuned.tried if not t.pruned)
+    assert len(tuned.evaluations) == 8
+    assert all(len(t.course) == 3 for t in tuned.evaluations if not t.pruned)
     # What ran in parallel has the figures of what runs alone.
     alone = compare({"a": tuned.schedule}, Sides(), epochs=3, seeds=2, jobs=1).summary()[0]
     best = tuned.estimate(tuned.best)
@@ -456,7 +472,7 @@ def test_a_search_in_postgresql_goes_on_in_parallel_and_refuses_another(
     assert names == {"cosine on sides", "parallel"}
 
 
-def test_optuna_dashboard_opens_on_the_same_storage(whole: Tuned, kept: Path, tmp_path: Path) -> None:
+def test_optuna_dashboard_opens_on_the_same_storage(whole: SearchResult, kept: Path, tmp_path: Path) -> None:
     storage = tmp_path / "search.sqlite"
     tune("cosine", Forbidden(), SPACE, trials=3, seeds=[4, 1], storage=storage, store=kept, **ONE)
     with socket.socket() as free:
@@ -485,7 +501,7 @@ def test_optuna_dashboard_opens_on_the_same_storage(whole: Tuned, kept: Path, tm
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
-    assert [t["values"] for t in trials] == [list(t.values) for t in whole.tried[:3]]
+    assert [t["values"] for t in trials] == [list(t.values) for t in whole.evaluations[:3]]
 
 
 # --- bad arguments -----------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from laju.cli.run_options import as_text
 from laju.cli.tables import table
 
 if TYPE_CHECKING:
-    from laju.lab.store import Kept
+    from laju.lab.store import StoredTrial
 
 _place = click.argument("place", metavar="FILE|URL")
 _json = click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
@@ -118,25 +118,25 @@ def list_command(place: str, as_json: bool) -> None:
         from laju.lab.store import shown
         from laju.lab.store.repair import reading
 
-        groups: dict[tuple[Any, ...], list[Kept]] = {}
+        groups: dict[tuple[Any, ...], list[StoredTrial]] = {}
         with reading(place) as store:
-            for kept in store.trials():
-                key = (kept.task, kept.schedule, kept.epochs, kept.batch_size, kept.optimizer, kept.framework)
-                groups.setdefault(key, []).append(kept)
+            for trial in store.trials():
+                key = (trial.task, trial.schedule, trial.epochs, trial.batch_size, trial.optimizer, trial.framework)
+                groups.setdefault(key, []).append(trial)
             results = store.count_results()
         names = ("task", "schedule", "epochs", "batch_size", "optimizer", "framework")
         found: list[dict[str, Any]] = []
         for key, trials in groups.items():
-            ends = [kept.outcome.status for kept in trials]
+            ends = [trial.outcome.status for trial in trials]
             last = [
-                kept.outcome.records[-1]
-                for kept in trials
-                if kept.outcome.status == "finished" and kept.outcome.records
+                trial.outcome.records[-1]
+                for trial in trials
+                if trial.outcome.status == "finished" and trial.outcome.records
             ]
             accuracies = [record.test_accuracy for record in last if record.test_accuracy is not None]
             mean = math.fsum(accuracies) / len(accuracies) if accuracies else None
             statuses = {status: ends.count(status) for status in sorted(set(ends))}
-            seeds = sorted(kept.seed for kept in trials)
+            seeds = sorted(trial.seed for trial in trials)
             found.append(
                 {**dict(zip(names, key, strict=True)), "seeds": seeds, "statuses": statuses, "test_accuracy": mean}
             )
@@ -196,9 +196,9 @@ def export_command(place: str, out: Path | None, form: str | None) -> None:
                     write(store.trials(), file)
 
 
-def _facts(kept: Kept) -> dict[str, Any]:
-    outcome = kept.outcome
-    own = {name: value for name, value in vars(kept).items() if name != "outcome"}
+def _facts(trial: StoredTrial) -> dict[str, Any]:
+    outcome = trial.outcome
+    own = {name: value for name, value in vars(trial).items() if name != "outcome"}
     return own | {"status": outcome.status, "diverged_at": outcome.diverged_at, "seconds": outcome.seconds}
 
 
@@ -207,15 +207,15 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _write_lines(trials: Iterator[Kept], file: TextIO) -> None:
-    for kept in trials:
-        records = [{name: _plain(value) for name, value in asdict(record).items()} for record in kept.outcome.records]
-        observed = [[update, _plain(loss)] for update, loss in kept.outcome.observed]
-        content = _facts(kept) | {"records": records, "observed": observed}
+def _write_lines(trials: Iterator[StoredTrial], file: TextIO) -> None:
+    for trial in trials:
+        records = [{name: _plain(value) for name, value in asdict(record).items()} for record in trial.outcome.records]
+        observed = [[update, _plain(loss)] for update, loss in trial.outcome.observed]
+        content = _facts(trial) | {"records": records, "observed": observed}
         file.write(json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def _write_table(trials: Iterator[Kept], file: TextIO) -> None:
+def _write_table(trials: Iterator[StoredTrial], file: TextIO) -> None:
     from laju.lab.report import csv
     from laju.lab.trials import Record
 
@@ -223,8 +223,8 @@ def _write_table(trials: Iterator[Kept], file: TextIO) -> None:
     csv.write_to(
         file,
         (
-            _facts(kept) | (nothing if record is None else vars(record))
-            for kept in trials
-            for record in kept.outcome.records or (None,)
+            _facts(trial) | (nothing if record is None else vars(record))
+            for trial in trials
+            for record in trial.outcome.records or (None,)
         ),
     )

@@ -27,7 +27,7 @@ from laju.cli.trainings import check_task, kept_anyway
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from laju.lab.tuning.result import Tuned
+    from laju.lab.tuning.result import SearchResult
 
 
 @click.command("tune")
@@ -162,7 +162,7 @@ def command(
             console = Console(stderr=as_json, width=120)
         began = time.monotonic()
         try:
-            tuned = tune(
+            search = tune(
                 policy,
                 task,
                 parsed,
@@ -186,30 +186,30 @@ def command(
                 display=display(console),
             )
         except SearchInterrupted as stopped:
-            _stop(console, f"{_kept(stopped.tuned)}; the same command runs the rest.")
+            _stop(console, f"{_kept(stopped.result)}; the same command runs the rest.")
         except SearchWorkerLost as error:
-            raise click.ClickException(f"{error}. {_kept(error.tuned)}.") from error
+            raise click.ClickException(f"{error}. {_kept(error.result)}.") from error
         if as_json:
-            click.echo(as_text(tuned.to_json()))
+            click.echo(as_text(search.to_json()))
         else:
             console.print()
-            console.print(tuned.verdict(), style="bold", markup=False, highlight=False, soft_wrap=True)
+            console.print(search.verdict(), style="bold", markup=False, highlight=False, soft_wrap=True)
             console.print()
-            console.print(search_table(tuned))
-            for line in search_summary(tuned):
+            console.print(search_table(search))
+            for line in search_summary(search):
                 console.print(line, markup=False, highlight=False, soft_wrap=True)
-            for warning in tuned.warnings():
+            for warning in search.warnings():
                 console.print(f"note: {warning}", style="yellow", markup=False, highlight=False)
-        with kept_anyway(console, _kept(tuned), "report"):
-            files = write_search(tuned, out, command_line())
+        with kept_anyway(console, _kept(search), "report"):
+            files = write_search(search, out, command_line())
         console.print(
             f"\nreport: {files[0]}   ({time.monotonic() - began:.0f} s)", markup=False, highlight=False, soft_wrap=True
         )
 
 
-def _kept(tuned: Tuned) -> str:
-    n = len(tuned.tried)
-    return f"{n} trial{'s' if n != 1 else ''} of {tuned.study!r} {'are' if n != 1 else 'is'} kept in {tuned.storage}"
+def _kept(search: SearchResult) -> str:
+    n = len(search.evaluations)
+    return f"{n} trial{'s' if n != 1 else ''} of {search.study!r} {'are' if n != 1 else 'is'} kept in {search.storage}"
 
 
 def _stop(console: Console, message: str) -> NoReturn:

@@ -21,7 +21,7 @@ with needed_by("laju.lab", "lab"):
     from laju.lab.programs.trial import Checkpoint, ProgramTrial, trial
     from laju.lab.range_test import RangeTest, Suggestion, Sweep, find, range_test
     from laju.lab.statistics import Estimate, seeds_needed
-    from laju.lab.store import Kept, Store, StoreError
+    from laju.lab.store import Store, StoredTrial, StoreError
     from laju.lab.store.curves import stored_curves
     from laju.lab.trials import FRAMEWORKS, Optimizer, Outcome, Record, Trial
     from laju.lab.trials.numerics import Numerics
@@ -36,7 +36,7 @@ with needed_by("laju.lab", "lab"):
         Task,
         get_task,
     )
-    from laju.lab.tuning.result import Tried, Tuned
+    from laju.lab.tuning.result import Evaluation, SearchResult
     from laju.lab.tuning.search_space import Space, SpaceError
     from laju.lab.tuning.storage import StorageError
     from laju.lab.tuning.tune import SearchInterrupted, tune
@@ -54,6 +54,7 @@ __all__ = [
     "Digits",
     "Dropped",
     "Estimate",
+    "Evaluation",
     "Execution",
     "FashionMNIST",
     "Findings",
@@ -61,7 +62,6 @@ __all__ = [
     "HeldOut",
     "ImageFolder",
     "Interrupted",
-    "Kept",
     "Lead",
     "Numerics",
     "Optimizer",
@@ -74,6 +74,7 @@ __all__ = [
     "Record",
     "Row",
     "SearchInterrupted",
+    "SearchResult",
     "Selection",
     "Space",
     "SpaceError",
@@ -81,13 +82,12 @@ __all__ = [
     "StorageError",
     "Store",
     "StoreError",
+    "StoredTrial",
     "Suggestion",
     "Sweep",
     "Task",
     "Trial",
     "TrialsLost",
-    "Tried",
-    "Tuned",
     "Unfinished",
     "branch",
     "compare",

@@ -126,7 +126,7 @@ def study(
                 display=options.display,
             )
 
-        tried: dict[str, Tried] = {}
+        tried: dict[str, Scores] = {}
         chosen = dict.fromkeys(POLICIES, peaks[0])
         if len(peaks) > 1:  # with a seed that the comparison does not have
             tried = _tried(train, peaks, seeds, more=rates is None and not smoke)
@@ -142,13 +142,13 @@ class End(NamedTuple):
     train_loss: float
 
 
-Tried = Mapping[float, End | None]
+Scores = Mapping[float, End | None]
 """By peak rate; None where training failed."""
 
 
 def _tried(
     train: Callable[[Mapping[str, Schedule], Sequence[int]], Comparison], peaks: Sequence[float], seed: int, more: bool
-) -> dict[str, Tried]:
+) -> dict[str, Scores]:
     """The ends of every policy by peak rate; with `more`, at larger rates, too, while a policy is best at its largest."""
     tried: dict[str, dict[float, End | None]] = {policy: {} for policy in POLICIES}
     ask = {policy: list(peaks) for policy in POLICIES}
@@ -168,7 +168,7 @@ def _tried(
     return dict(tried)
 
 
-def _best(scores: Tried) -> float:
+def _best(scores: Scores) -> float:
     """The peak rate of the best test accuracy; of equal accuracies, the rate of the lowest training loss.
 
     >>> _best({0.1: End(0.9, 0.5), 0.2: End(0.9, 0.3), 0.3: End(0.8, 0.1), 0.4: None})
@@ -178,7 +178,7 @@ def _best(scores: Tried) -> float:
     return max(finished, key=lambda peak: (finished[peak].test_accuracy, -finished[peak].train_loss))
 
 
-def _alone(scores: Tried, peak: float) -> bool:
+def _alone(scores: Scores, peak: float) -> bool:
     """Whether every other peak rate has a lower test accuracy."""
     end = scores[peak]
     others = (other for rate, other in scores.items() if rate != peak and other is not None)
@@ -200,7 +200,7 @@ def _peaks(rates: Sequence[float] | None, batch_size: int) -> list[float]:
 def _answer(
     folder: ImageFolder,
     found: Comparison,
-    tried: Mapping[str, Tried],
+    tried: Mapping[str, Scores],
     chosen: Mapping[str, float],
     smoke: bool = False,
 ) -> Answer:
@@ -408,7 +408,7 @@ def _curves(found: Comparison, policy: str) -> dict[float, list[float]]:
     return values
 
 
-def _rates(tried: Mapping[str, Tried], chosen: Mapping[str, float], seed: int) -> str:
+def _rates(tried: Mapping[str, Scores], chosen: Mapping[str, float], seed: int) -> str:
     if not tried:
         peak = next(iter(chosen.values()))
         return (
@@ -436,7 +436,7 @@ def _rates(tried: Mapping[str, Tried], chosen: Mapping[str, float], seed: int) -
     return text
 
 
-def _score(scores: Tried, peak: float) -> str:
+def _score(scores: Scores, peak: float) -> str:
     if peak not in scores:
         return ""
     return "failed" if (end := scores[peak]) is None else f"{end.test_accuracy:.3f}"
@@ -471,7 +471,7 @@ def _leads(differences: Mapping[str, Estimate]) -> Figure:
     return figure
 
 
-def _chosen(tried: Mapping[str, Tried], chosen: Mapping[str, float]) -> Figure:
+def _chosen(tried: Mapping[str, Scores], chosen: Mapping[str, float]) -> Figure:
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, NullFormatter
 

@@ -36,7 +36,7 @@ from laju.lab.trials import Optimizer, Outcome, Trial
 from laju.lab.trials.tasks import Digits, FashionMNIST, Task, get_task
 from laju.policies import constant, cosine, multi_factor, square_root
 from laju.studies.base import Answer, Options, Table
-from laju.studies.watched import run_watched
+from laju.studies.instrumented import run_instrumented
 from laju.view.plot import INK, legend, line_style, tidy
 
 if TYPE_CHECKING:
@@ -242,7 +242,7 @@ def study(options: Options) -> Answer:
         for schedules, optimizer in families
         for name, schedule in schedules.items()
     }
-    found = run_watched(
+    found = run_instrumented(
         watch,
         {key: (trial,) for key, trial in trials.items()},
         recipe=RECIPE,

@@ -35,7 +35,7 @@ from laju.lab.trials.tasks import Task, get_task
 from laju.lab.workers import Key
 from laju.policies import constant, cosine, cosine_restarts, swa, swa_cyclic, triangular
 from laju.studies.base import Answer, Options, Table
-from laju.studies.watched import run_watched
+from laju.studies.instrumented import run_instrumented
 from laju.view.plot import INK, PALETTE, tidy
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def study(options: Options) -> Answer:
         for name, (schedule, taken) in chosen.items()
     }
     recipe = f"study {NAME}, 1: EMA {DECAY}, line {LINE}"
-    found = run_watched(look, work, recipe=recipe, jobs=options.jobs, display=options.display, store=options.store)
+    found = run_instrumented(look, work, recipe=recipe, jobs=options.jobs, display=options.display, store=options.store)
     outcomes = {key: outcome for key, (outcome, _) in found.items()}
     weights = {key: Weights.from_json(w) for key, (_, w) in found.items() if w is not None}
     named = {name: schedule for name, (schedule, _) in chosen.items()}

@@ -36,8 +36,8 @@ from laju.lab.trials.tasks import Task, get_task
 from laju.lab.workers import Key
 from laju.policies import constant, radam_warmup, untuned_linear, warmup
 from laju.studies.base import Answer, Options, Table
+from laju.studies.instrumented import run_instrumented
 from laju.studies.plain_networks import Plain
-from laju.studies.watched import run_watched
 from laju.view.plot import INK, tidy
 
 if TYPE_CHECKING:
@@ -455,7 +455,9 @@ def _freeze(
             for way, half in FREEZING.items():
                 work[_name(setting, way, rate), seed] = trials[name, seed], half, updates
     recipe = f"study {NAME}, 1: {WATCHED} updates"
-    found = run_watched(watch, work, recipe=recipe, jobs=options.jobs, display=options.display, store=options.store)
+    found = run_instrumented(
+        watch, work, recipe=recipe, jobs=options.jobs, display=options.display, store=options.store
+    )
     assert isinstance(deep.task, Plain)
     keys = {way: (way, 0) for way in ways} | {way: (_name(setting, way, probe), 0) for way in FREEZING}
     sizes = {way: np.array(found[key][1]).reshape(-1, deep.task.depth) for way, key in keys.items()}

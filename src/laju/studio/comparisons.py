@@ -10,7 +10,7 @@ from typing import Any
 
 from laju.core.checks import shown
 from laju.lab.statistics import ACCURACY, estimate
-from laju.lab.store import Kept, Store, is_url
+from laju.lab.store import Store, StoredTrial, is_url
 from laju.studio.axes import around, x_axis
 
 MOST_GROUPS = 40
@@ -26,18 +26,18 @@ def results(place: str) -> list[dict[str, Any]]:
     """
     if not is_url(place) and not os.path.exists(place):
         raise FileNotFoundError(f"there is no store {place}")
-    groups: dict[tuple[Any, ...], list[Kept]] = defaultdict(list)
+    groups: dict[tuple[Any, ...], list[StoredTrial]] = defaultdict(list)
     with Store(place) as store:
-        for kept in store.trials():
-            groups[kept.task, kept.framework, kept.epochs, kept.batch_size, kept.optimizer].append(kept)
+        for trial in store.trials():
+            groups[trial.task, trial.framework, trial.epochs, trial.batch_size, trial.optimizer].append(trial)
     return [_group(key, trials) for key, trials in list(groups.items())[-MOST_GROUPS:]]
 
 
-def _group(key: tuple[Any, ...], trials: Sequence[Kept]) -> dict[str, Any]:
+def _group(key: tuple[Any, ...], trials: Sequence[StoredTrial]) -> dict[str, Any]:
     task, framework, epochs, batch, optimizer = key
-    by_schedule: dict[str, list[Kept]] = defaultdict(list)
-    for kept in trials:
-        by_schedule[kept.schedule].append(kept)
+    by_schedule: dict[str, list[StoredTrial]] = defaultdict(list)
+    for trial in trials:
+        by_schedule[trial.schedule].append(trial)
     rows = [_row(schedule, each) for schedule, each in by_schedule.items()]
     curves = [row["curve"] for row in rows if row["curve"] is not None]
     end = int(max((curve["updates"][-1] for curve in curves), default=1))
@@ -50,9 +50,9 @@ def _group(key: tuple[Any, ...], trials: Sequence[Kept]) -> dict[str, Any]:
     }
 
 
-def _row(schedule: str, trials: Sequence[Kept]) -> dict[str, Any]:
-    finished = [kept for kept in trials if kept.outcome.status == "finished" and kept.outcome.records]
-    lasts = [kept.outcome.records[-1] for kept in finished]
+def _row(schedule: str, trials: Sequence[StoredTrial]) -> dict[str, Any]:
+    finished = [trial for trial in trials if trial.outcome.status == "finished" and trial.outcome.records]
+    lasts = [trial.outcome.records[-1] for trial in finished]
     tests = [last.test_accuracy for last in lasts if last.test_accuracy is not None]
     accuracy = estimate(tests, bounds=ACCURACY)
     losses = [last.test_loss for last in lasts if last.test_loss is not None]
@@ -64,16 +64,16 @@ def _row(schedule: str, trials: Sequence[Kept]) -> dict[str, Any]:
         "accuracy_text": "" if accuracy is None else accuracy.text(),
         "test_loss": statistics.fmean(losses) if losses else None,
         "train_loss": statistics.fmean(last.train_loss for last in lasts) if lasts else None,
-        "seconds": statistics.fmean(kept.outcome.seconds for kept in trials),
+        "seconds": statistics.fmean(trial.outcome.seconds for trial in trials),
         "curve": _curve(finished),
     }
 
 
-def _curve(trials: Sequence[Kept]) -> dict[str, list[float]] | None:
+def _curve(trials: Sequence[StoredTrial]) -> dict[str, list[float]] | None:
     """The training loss by update, the mean over the seeds that have a record there."""
     at: dict[int, list[float]] = defaultdict(list)
-    for kept in trials:
-        for record in kept.outcome.records:
+    for trial in trials:
+        for record in trial.outcome.records:
             at[record.update].append(record.train_loss)
     if not at:
         return None

@@ -214,7 +214,7 @@ def test_a_node_killed_in_the_middle_costs_no_trial_and_none_is_stored_twice(nod
     assert results(there) == results(compare({"a": 0.1, "b": 0.2}, task, jobs=1, **options))
 
 
-def test_stretches_that_wait_for_others_go_on_after_a_killed_node(nodes: Nodes) -> None:
+def test_segments_that_wait_for_others_go_on_after_a_killed_node(nodes: Nodes) -> None:
     from laju.core.pieces import Constant, Ramp
 
     cooldowns = {f"cooldown {n}": Constant(0.2, 1000 - n) >> Ramp(0.2, 0, n) for n in (600, 400, 200)}

@@ -22,59 +22,62 @@ from laju.view.page import document, facts, image, made, opening, sentence, tabl
 from laju.view.plot import INK, PALETTE, legend, printable, tidy
 
 if TYPE_CHECKING:
-    from laju.lab.tuning.result import Tried, Tuned
+    from laju.lab.tuning.result import Evaluation, SearchResult
 
 FILES = ("search.html", "search.png", "search.csv", "search.json")
 
 
-def search_table(tuned: Tuned, most: int = 10) -> Table:
+def search_table(search: SearchResult, most: int = 10) -> Table:
     """The best trials, a row each; with several objectives, trials of the Pareto front have a star."""
-    plan, seeds = tuned.plan, tuned.seeds
-    title = f"{tuned.space.policy} on {tuned.task}: {plan.epochs} epoch{'s' * (plan.epochs > 1)}, batch size "
-    title += f"{plan.batch_size}, {tuned.optimizer}, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
-    pruned = sum(tried.pruned for tried in tuned.tried)
-    ranked = tuned.ranked
-    caption = f"the best {min(most, len(ranked))} of {len(tuned.tried)} trials" + f", {pruned} of them pruned" * (
-        pruned > 0
+    plan, seeds = search.plan, search.seeds
+    title = f"{search.space.policy} on {search.task}: {plan.epochs} epoch{'s' * (plan.epochs > 1)}, batch size "
+    title += f"{plan.batch_size}, {search.optimizer}, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+    pruned = sum(evaluation.pruned for evaluation in search.evaluations)
+    ranked = search.ranked
+    caption = (
+        f"the best {min(most, len(ranked))} of {len(search.evaluations)} trials"
+        + f", {pruned} of them pruned" * (pruned > 0)
     )
-    if len(tuned.objectives) > 1:
+    if len(search.objectives) > 1:
         caption += "; * on the Pareto front"
     result = plain_table(printable(title), caption)
     result.add_column("trial", justify="right")
-    for objective in tuned.objectives:
+    for objective in search.objectives:
         result.add_column(objective.label, justify="right")
-    for name in tuned.space.varied:
+    for name in search.space.varied:
         result.add_column(name, justify="right", overflow="fold")
-    front = {tried.number for tried in tuned.front}
-    for tried in ranked[:most]:
-        star = "*" if tried.number in front and len(tuned.objectives) > 1 else ""
-        cells = [_figure(tuned, tried, i) for i in range(len(tuned.objectives))]
-        parameters = [Text(printable(_short(value))) for value in tried.parameters.values()]
-        result.add_row(f"{tried.number}{star}", *cells, *parameters, style="bold" if tried is ranked[0] else "")
+    front = {evaluation.number for evaluation in search.front}
+    for evaluation in ranked[:most]:
+        star = "*" if evaluation.number in front and len(search.objectives) > 1 else ""
+        cells = [_figure(search, evaluation, i) for i in range(len(search.objectives))]
+        parameters = [Text(printable(_short(value))) for value in evaluation.parameters.values()]
+        result.add_row(
+            f"{evaluation.number}{star}", *cells, *parameters, style="bold" if evaluation is ranked[0] else ""
+        )
     return result
 
 
-def search_summary(tuned: Tuned) -> list[str]:
+def search_summary(search: SearchResult) -> list[str]:
     """The best schedule and its figures, a line each, and the parameters that explain the figures where these are known."""
     lines = []
-    rows = {} if tuned.confirmation is None else {row.name: row for row in tuned.confirmation.summary()}
-    for tried in tuned.front:
-        lines.append(f"{'best' if len(tuned.front) == 1 else f'trial {tried.number}'}: {tried.spec}")
-        row = rows.get(f"trial {tried.number}")
-        if row is not None and row.test_accuracy is not None and tuned.confirmation is not None:
-            fresh = ", ".join(map(str, tuned.confirmation.seeds))
+    rows = {} if search.confirmation is None else {row.name: row for row in search.confirmation.summary()}
+    for evaluation in search.front:
+        lines.append(f"{'best' if len(search.front) == 1 else f'trial {evaluation.number}'}: {evaluation.spec}")
+        row = rows.get(f"trial {evaluation.number}")
+        if row is not None and row.test_accuracy is not None and search.confirmation is not None:
+            fresh = ", ".join(map(str, search.confirmation.seeds))
             lines.append(f"  test accuracy {row.test_accuracy.text()} with seeds that the search did not see ({fresh})")
             if row.note:
                 lines.append(f"  {row.note}")
         elif row is not None:
             lines.append(f"  with seeds that the search did not see: {row.note or 'no test accuracy'}")
-    if tuned.importance:
-        shares = ", ".join(f"{name} {share:.0%}" for name, share in tuned.importance.items())
+    if search.importance:
+        shares = ", ".join(f"{name} {share:.0%}" for name, share in search.importance.items())
         lines.append(f"what the differences come from: {shares}")
     return lines
 
 
-def picture(tuned: Tuned) -> Figure:
+def picture(search: SearchResult) -> Figure:
     """The search's history, or its Pareto front, and a slice along every parameter.
 
     A slice shows every trial at its value of a parameter. Pruned trials are crosses at their last accuracy.
@@ -82,10 +85,10 @@ def picture(tuned: Tuned) -> Figure:
     Raises:
         ValueError: no trial has finished.
     """
-    if not tuned.ranked:
+    if not search.ranked:
         raise ValueError("no trial of the search has finished, so there is nothing to draw")
-    several = len(tuned.objectives) > 1
-    panels = 1 + several + len(tuned.space.varied)
+    several = len(search.objectives) > 1
+    panels = 1 + several + len(search.space.varied)
     columns = 2 if panels == 4 else min(3, panels)
     rows = math.ceil(panels / columns)
     figure = Figure(figsize=(4.0 * columns, 3.3 * rows + 0.5), facecolor="white", layout="constrained")
@@ -94,42 +97,42 @@ def picture(tuned: Tuned) -> Figure:
         ax.set_axis_off()
     for ax in axes[:panels]:
         tidy(ax)
-    _history(axes[0], tuned)
+    _history(axes[0], search)
     if several:
-        _front(axes[1], tuned)
-    for ax, name in zip(axes[1 + several : panels], tuned.space.varied, strict=True):
-        _slice(ax, tuned, name)
+        _front(axes[1], search)
+    for ax, name in zip(axes[1 + several : panels], search.space.varied, strict=True):
+        _slice(ax, search, name)
     handles, names = axes[0].get_legend_handles_labels()
     legend(figure, handles, names, loc="outside lower center", ncols=len(names), fontsize=10)
     return figure
 
 
-def page(tuned: Tuned, command: str | None = None) -> str:
+def page(search: SearchResult, command: str | None = None) -> str:
     """The search as an HTML page that loads nothing: the verdict, every trial in a table that can be sorted, and the picture.
 
     Args:
-        tuned: a search.
+        search: a search.
         command: that made the search, for the page's reader to run again.
     """
-    plan, trials = tuned.plan, tuned.trials()
+    plan, trials = search.plan, search.trials()
     run = {
-        "task": tuned.task,
-        "space": str(tuned.space),
+        "task": search.task,
+        "space": str(search.space),
         "epochs": f"{plan.epochs:,}",
         "batch size": f"{plan.batch_size:,}",
-        "optimizer": str(tuned.optimizer),
-        "seeds": ", ".join(map(str, tuned.seeds)),
-        "trials": f"{len(tuned.tried):,}",
+        "optimizer": str(search.optimizer),
+        "seeds": ", ".join(map(str, search.seeds)),
+        "trials": f"{len(search.evaluations):,}",
     }
-    about = f"A search of {tuned.space.policy} on {tuned.task}"
-    parts = [opening(about, sentence(tuned.verdict()), command), facts(run), facts(made(("numpy", "torch", "optuna")))]
-    if warnings := tuned.warnings():
+    about = f"A search of {search.space.policy} on {search.task}"
+    parts = [opening(about, sentence(search.verdict()), command), facts(run), facts(made(("numpy", "torch", "optuna")))]
+    if warnings := search.warnings():
         listed = "".join(f"<li>{escape(printable(warning))}</li>" for warning in warnings)
         parts.append(f'<section class="warnings" aria-label="Warnings"><ul>{listed}</ul></section>')
-    parts += [f"<p>{escape(printable(line))}</p>" for line in search_summary(tuned)]
-    if tuned.ranked:
+    parts += [f"<p>{escape(printable(line))}</p>" for line in search_summary(search)]
+    if search.ranked:
         buffer = io.BytesIO()
-        figures.save(picture(tuned), buffer)
+        figures.save(picture(search), buffer)
         parts.append(image(buffer.getvalue(), "the trials by number and by each parameter"))
     if trials:
         headings = list(dict.fromkeys(key for trial in trials for key in trial))
@@ -137,11 +140,11 @@ def page(tuned: Tuned, command: str | None = None) -> str:
     return document(about, "\n".join(parts))
 
 
-def write_search(tuned: Tuned, folder: str | os.PathLike[str], command: str | None = None) -> list[Path]:
+def write_search(search: SearchResult, folder: str | os.PathLike[str], command: str | None = None) -> list[Path]:
     """Write `search.html`, `search.png`, `search.csv` and `search.json` into a folder, as far as finished trials allow.
 
     Args:
-        tuned: a search.
+        search: a search.
         folder: where to; made if need be.
         command: that made the search, for the page to name.
 
@@ -151,22 +154,24 @@ def write_search(tuned: Tuned, folder: str | os.PathLike[str], command: str | No
     from laju.lab.report import _write, check_writable
 
     path = check_writable(folder)
-    _write(path / "search.html", lambda target: target.write_text(page(tuned, command), encoding="utf-8"))
-    if tuned.ranked:
-        _write(path / "search.png", lambda target: figures.save(picture(tuned), target))
-    _write(path / "search.csv", lambda target: csv.write(tuned.trials(), target))
-    text = json.dumps(tuned.to_json(), indent=2, allow_nan=False) + "\n"
+    _write(path / "search.html", lambda target: target.write_text(page(search, command), encoding="utf-8"))
+    if search.ranked:
+        _write(path / "search.png", lambda target: figures.save(picture(search), target))
+    _write(path / "search.csv", lambda target: csv.write(search.trials(), target))
+    text = json.dumps(search.to_json(), indent=2, allow_nan=False) + "\n"
     _write(path / "search.json", lambda target: target.write_text(text, encoding="utf-8"))
-    return [path / name for name in FILES if tuned.ranked or name != "search.png"]
+    return [path / name for name in FILES if search.ranked or name != "search.png"]
 
 
-def _figure(tuned: Tuned, tried: Tried, objective: int) -> Text:
-    found = tuned.estimate(tried, objective) or Estimate(tried.values[objective], None, 1)
-    if tuned.objectives[objective].target is None:
+def _figure(search: SearchResult, evaluation: Evaluation, objective: int) -> Text:
+    found = search.estimate(evaluation, objective) or Estimate(evaluation.values[objective], None, 1)
+    if search.objectives[objective].target is None:
         return Text(found.text())
-    missed = sum(value > tuned.plan.updates for value in tried.by_seed[objective]) if tried.by_seed else 0
+    missed = sum(value > search.plan.updates for value in evaluation.by_seed[objective]) if evaluation.by_seed else 0
     if missed:
-        return Text(f"not reached by {missed} of {len(tuned.seeds)}" if len(tuned.seeds) > 1 else "not reached", "dim")
+        return Text(
+            f"not reached by {missed} of {len(search.seeds)}" if len(search.seeds) > 1 else "not reached", "dim"
+        )
     return Text(found.text(0))
 
 
@@ -174,11 +179,11 @@ def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _value(tried: Tried, tuned: Tuned) -> float:
+def _value(evaluation: Evaluation, search: SearchResult) -> float:
     """The drawn value of a trial: the first objective, or the last test accuracy of a pruned trial."""
-    if tried.values:
-        return tried.values[0]
-    return tried.course[-1][1] if tried.course and tuned.objectives[0].target is None else math.nan
+    if evaluation.values:
+        return evaluation.values[0]
+    return evaluation.course[-1][1] if evaluation.course and search.objectives[0].target is None else math.nan
 
 
 _DOT: dict[str, Any] = {"marker": "o", "linestyle": "none", "markersize": 5, "markeredgewidth": 0, "alpha": 0.75}
@@ -196,24 +201,24 @@ def _title(ax: Any, text: str) -> None:
     ax.set_title(text, loc="left", color=INK, fontsize=12, fontweight="bold", pad=8)
 
 
-def _points(ax: Any, tuned: Tuned, x: Any) -> None:
-    """Every trial at x(tried) and its figure, the best as a star."""
-    finished = [t for t in tuned.tried if not t.pruned]
-    pruned = [t for t in tuned.tried if t.pruned]
-    ax.plot([x(t) for t in finished], [_value(t, tuned) for t in finished], color=PALETTE[0], label="trial", **_DOT)
+def _points(ax: Any, search: SearchResult, x: Any) -> None:
+    """Every trial at x(evaluation) and its figure, the best as a star."""
+    finished = [t for t in search.evaluations if not t.pruned]
+    pruned = [t for t in search.evaluations if t.pruned]
+    ax.plot([x(t) for t in finished], [_value(t, search) for t in finished], color=PALETTE[0], label="trial", **_DOT)
     if pruned:
-        ax.plot([x(t) for t in pruned], [_value(t, tuned) for t in pruned], label="pruned trial", **_CROSS)
-    best = tuned.best
-    ax.plot([x(best)], [_value(best, tuned)], label="best", zorder=5, clip_on=False, **_BEST)
-    _limit(ax, tuned)
+        ax.plot([x(t) for t in pruned], [_value(t, search) for t in pruned], label="pruned trial", **_CROSS)
+    best = search.best
+    ax.plot([x(best)], [_value(best, search)], label="best", zorder=5, clip_on=False, **_BEST)
+    _limit(ax, search)
 
 
-def _limit(ax: Any, tuned: Tuned) -> None:
+def _limit(ax: Any, search: SearchResult) -> None:
     """Limit an axis to the good trials. Failed trials would squeeze the rest into a line, so their number is written instead."""
-    values = sorted(t.values[0] for t in tuned.ranked)
+    values = sorted(t.values[0] for t in search.ranked)
     if len(values) < 4:
         return
-    better = tuned.objectives[0].better
+    better = search.objectives[0].better
     good = values[len(values) // 4 :] if better > 0 else values[: -(len(values) // 4)]
     low, high = good[0], good[-1]
     margin = 0.12 * (high - low) or 0.02 * abs(high) or 0.02
@@ -225,15 +230,15 @@ def _limit(ax: Any, tuned: Tuned) -> None:
         ax.text(0.985, y, text, transform=ax.transAxes, ha="right", va=va, color="#6b6b6b", fontsize=9)
 
 
-def _history(ax: Any, tuned: Tuned) -> None:
-    _points(ax, tuned, lambda tried: tried.number)
-    better, so_far, steps = tuned.objectives[0].better, None, []
-    for tried in tuned.tried:
-        if tried.values and (so_far is None or better * tried.values[0] > better * so_far):
-            so_far = tried.values[0]
+def _history(ax: Any, search: SearchResult) -> None:
+    _points(ax, search, lambda evaluation: evaluation.number)
+    better, so_far, steps = search.objectives[0].better, None, []
+    for evaluation in search.evaluations:
+        if evaluation.values and (so_far is None or better * evaluation.values[0] > better * so_far):
+            so_far = evaluation.values[0]
         steps.append(math.nan if so_far is None else so_far)
     ax.plot(
-        [tried.number for tried in tuned.tried],
+        [evaluation.number for evaluation in search.evaluations],
         steps,
         drawstyle="steps-post",
         color=PALETTE[1],
@@ -242,35 +247,35 @@ def _history(ax: Any, tuned: Tuned) -> None:
     )
     _title(ax, "History")
     ax.set_xlabel("trial", color=INK)
-    ax.set_ylabel(tuned.objectives[0].label, color=INK)
+    ax.set_ylabel(search.objectives[0].label, color=INK)
     ax.xaxis.get_major_locator().set_params(integer=True)
 
 
-def _front(ax: Any, tuned: Tuned) -> None:
-    finished, front = tuned.ranked, tuned.front
+def _front(ax: Any, search: SearchResult) -> None:
+    finished, front = search.ranked, search.front
     ax.plot([t.values[1] for t in finished], [t.values[0] for t in finished], color=PALETTE[0], **_DOT)
     line = sorted((t.values[1], t.values[0]) for t in front)
     ax.plot(*zip(*line, strict=True), color=PALETTE[1], linewidth=1.2, marker="o", markersize=7)
     _title(ax, "Pareto front")
-    ax.set_xlabel(tuned.objectives[1].label, color=INK)
-    _limit(ax, tuned)
+    ax.set_xlabel(search.objectives[1].label, color=INK)
+    _limit(ax, search)
 
 
-def _slice(ax: Any, tuned: Tuned, name: str) -> None:
-    kind = tuned.space.varied[name]
+def _slice(ax: Any, search: SearchResult, name: str) -> None:
+    kind = search.space.varied[name]
     unit = ""
     if isinstance(kind, Choice):
         places = {value: i for i, value in enumerate(kind.values)}
-        _points(ax, tuned, lambda tried: places[tried.suggested[name]])
+        _points(ax, search, lambda evaluation: places[evaluation.suggested[name]])
         ax.set_xticks(range(len(places)), [printable(str(value), most=14) for value in places])
         ax.set_xlim(-0.5, len(places) - 0.5)
     else:
-        _points(ax, tuned, lambda tried: tried.suggested[name])
+        _points(ax, search, lambda evaluation: evaluation.suggested[name])
         if kind.log:
             ax.set_xscale("log")
         ax.set_xlim(kind.low, kind.high)
         unit = f" ({kind.unit})" if isinstance(kind, Range) and kind.unit else ""
-    share = tuned.importance.get(name)
+    share = search.importance.get(name)
     _title(ax, name + (f": {share:.0%} of the variance" if share is not None else ""))
     ax.set_xlabel(name + unit, color=INK)
 

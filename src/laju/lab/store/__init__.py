@@ -6,7 +6,7 @@ Several programs may use a store at once.
 
 from laju.lab.store.claims import Claims
 from laju.lab.store.locations import is_url, shown
-from laju.lab.store.store import Kept, Store
+from laju.lab.store.store import Store, StoredTrial
 from laju.lab.store.tables import VERSION, StoreError, StoreWarning
 
-__all__ = ["VERSION", "Claims", "Kept", "Store", "StoreError", "StoreWarning", "is_url", "shown"]
+__all__ = ["VERSION", "Claims", "Store", "StoreError", "StoreWarning", "StoredTrial", "is_url", "shown"]

@@ -13,7 +13,7 @@ from laju.core.checks import nearest
 from laju.core.schedule import Schedule
 from laju.core.units import RunPlan
 from laju.forecast.curves import Curve, ForecastWarning
-from laju.lab.store import Kept, Store, is_url
+from laju.lab.store import Store, StoredTrial, is_url
 from laju.lab.trials import Record
 from laju.text.spec import parse
 from laju.view.plot import printable
@@ -62,20 +62,20 @@ def stored_curves(
         with Store(store) as opened:
             return stored_curves(opened, task, framework=framework, batch_size=batch_size, optimizer=optimizer)
     where = "the store" if store.name == "memory" else store.name
-    trials = [kept for kept in store.trials() if kept.outcome.status == "finished" and kept.outcome.records]
+    trials = [trial for trial in store.trials() if trial.outcome.status == "finished" and trial.outcome.records]
     if not trials:
         raise ValueError(f"{where} has no finished trials")
-    trials = _one(trials, where, "task", task, lambda kept: kept.task)
-    trials = _one(trials, where, "framework", framework, lambda kept: kept.framework)
-    trials = _one(trials, where, "batch size", batch_size, lambda kept: kept.batch_size)
-    trials = _one(trials, where, "optimizer", optimizer, lambda kept: kept.optimizer)
+    trials = _one(trials, where, "task", task, lambda trial: trial.task)
+    trials = _one(trials, where, "framework", framework, lambda trial: trial.framework)
+    trials = _one(trials, where, "batch size", batch_size, lambda trial: trial.batch_size)
+    trials = _one(trials, where, "optimizer", optimizer, lambda trial: trial.optimizer)
 
-    groups: dict[tuple[str, int], list[Kept]] = {}
+    groups: dict[tuple[str, int], list[StoredTrial]] = {}
     schedules: dict[str, Schedule] = {}
-    for kept in trials:
-        schedule = parse(kept.schedule)
+    for trial in trials:
+        schedule = parse(trial.schedule)
         schedules.setdefault(schedule.fingerprint, schedule)  # a schedule may have been written in several ways
-        groups.setdefault((schedule.fingerprint, kept.epochs), []).append(kept)
+        groups.setdefault((schedule.fingerprint, trial.epochs), []).append(trial)
     several = len({epochs for _, epochs in groups}) > 1
     found: list[StoredCurve] = []
     for (fingerprint, epochs), group in groups.items():
@@ -87,7 +87,7 @@ def stored_curves(
         per_epoch = updates_per_epoch(group[0])
         batch = group[0].batch_size
         plan = RunPlan(samples=per_epoch * batch, batch_size=batch, epochs=epochs)
-        windows = [stretches(kept.outcome.records, per_epoch) for kept in group]
+        windows = [stretches(trial.outcome.records, per_epoch) for trial in group]
         at = windows[0][0]
         if len(at) == 0:
             continue
@@ -103,15 +103,15 @@ def stored_curves(
     return found
 
 
-def updates_per_epoch(kept: Kept) -> int:
+def updates_per_epoch(trial: StoredTrial) -> int:
     """The updates in an epoch, by a record's update and epoch, since a store does not know how large a task is.
 
     Raises:
         ValueError: a trial without records.
     """
-    if not kept.outcome.records:
+    if not trial.outcome.records:
         raise ValueError("a trial without records does not say how long an epoch is")
-    last = kept.outcome.records[-1]
+    last = trial.outcome.records[-1]
     return round(last.update / last.epoch)
 
 
@@ -131,16 +131,16 @@ def stretches(records: Sequence[Record], per_epoch: int) -> tuple[list[int], lis
 
 
 def _one(
-    trials: list[Kept], where: str, what: str, chosen: str | int | None, of: Callable[[Kept], str | int]
-) -> list[Kept]:
+    trials: list[StoredTrial], where: str, what: str, chosen: str | int | None, of: Callable[[StoredTrial], str | int]
+) -> list[StoredTrial]:
     """The trials of a single task (framework, …): the chosen value, or the only value present."""
-    there = sorted({of(kept) for kept in trials}, key=str)
+    there = sorted({of(trial) for trial in trials}, key=str)
     if chosen is None and len(there) > 1:
         raise ValueError(f"{where} has finished trials of several {what}s: {_listed(there)}; say which one")
     if chosen is not None and chosen not in there:
         hint = nearest(str(chosen), map(str, there))
         raise ValueError(f"{where} has no finished trials of {what} {chosen!r}{hint}; it has {_listed(there)}")
-    return [kept for kept in trials if of(kept) == (there[0] if chosen is None else chosen)]
+    return [trial for trial in trials if of(trial) == (there[0] if chosen is None else chosen)]
 
 
 def _listed(values: Iterable[str | int]) -> str:

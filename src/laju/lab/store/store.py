@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredTrial:
     """A stored trial: its settings, with schedule and optimizer as text, and its outcome.
 
     For a trial with a rule, the schedule is the rule's own record.
@@ -96,9 +96,9 @@ class Store:
     def get_many(self, trials: Iterable[Trial]) -> dict[str, Outcome]:
         """The outcomes of the finished trials among `trials`, by fingerprint: a few queries for hundreds of trials."""
         wanted = list(dict.fromkeys(trial.fingerprint for trial in trials))
-        return {kept.fingerprint: kept.outcome for kept in self._read(wanted)}
+        return {trial.fingerprint: trial.outcome for trial in self._read(wanted)}
 
-    def trials(self, task: str | None = None) -> Iterator[Kept]:
+    def trials(self, task: str | None = None) -> Iterator[StoredTrial]:
         """Every stored trial, or the trials of a single task, in the order of writing.
 
         >>> with Store() as store:
@@ -303,7 +303,7 @@ class Store:
         with self._one_at_a_time:
             return self._kept_in.read(work)
 
-    def _read(self, fingerprints: Sequence[str]) -> Iterator[Kept]:
+    def _read(self, fingerprints: Sequence[str]) -> Iterator[StoredTrial]:
         """The stored trials, in the order asked for; nothing is held open between two trials."""
         for part in tables.parts(fingerprints):
             found, left_out = self._reading(lambda connection, part=part: _read(connection, part))  # type: ignore[misc]
@@ -322,7 +322,7 @@ def _is_new(connection: sa.Connection, insertion: sa.Insert) -> bool:
     return connection.execute(insertion.execution_options(preserve_rowcount=True)).rowcount == 1
 
 
-def _read(connection: sa.Connection, fingerprints: Sequence[str]) -> tuple[dict[str, Kept], list[str]]:
+def _read(connection: sa.Connection, fingerprints: Sequence[str]) -> tuple[dict[str, StoredTrial], list[str]]:
     """The stored trials, and the faults of trials that are left out."""
     # The trials first: the records of a trial that another program writes meanwhile are there by then.
     trials = connection.execute(sa.select(tables.trials).where(tables.trials.c.fingerprint.in_(fingerprints))).all()
@@ -354,7 +354,7 @@ def _read(connection: sa.Connection, fingerprints: Sequence[str]) -> tuple[dict[
             outcome = Outcome(
                 row.status, tuple(records.get(own, ())), row.seconds, row.diverged_at, tuple(observed.get(own, ()))
             )
-            found[own] = Kept(**{name: getattr(row, name) for name in names}, outcome=outcome)
+            found[own] = StoredTrial(**{name: getattr(row, name) for name in names}, outcome=outcome)
             continue
         left_out.append(f"the trial of {shown_value(row.schedule)} with seed {shown_value(row.seed)}, {faults[own]}")
     return found, left_out

@@ -35,7 +35,7 @@ class Job:
     name: str
     fields: dict[str, Any]
     fingerprint: str
-    watch: tuple[str, str, str, int] | None
+    study: tuple[str, str, str, int] | None
     objective: Objective
 
 
@@ -56,30 +56,30 @@ class _Pruned(Exception):
 
 
 def work(task: Shared, job: Job) -> Ran:
-    """Train a trial, here or in a worker; with a study to watch, report every epoch to the study and stop on its advice."""
+    """Train a trial, here or in a worker; with a study, report every epoch to the study and stop on its advice."""
     trial = Trial(task.get(), **job.fields)
     channel, updates, records = Channel(job.folder), trial.plan.updates, list[Record]()
-    watching = None if job.watch is None else _watched(*job.watch)
+    asked = None if job.study is None else _trial_of(*job.study)
     begin = time.perf_counter()
 
     def report(record: Record) -> None:
         records.append(record)
         channel.tell(job.fingerprint, job.name, trial.seed, updates, record)
-        if watching is not None and record.test_accuracy is not None:
+        if asked is not None and record.test_accuracy is not None:
             with quiet():
-                watching.report(job.objective.step(record), round(record.epoch))
-                if record.update < updates and watching.should_prune():
+                asked.report(job.objective.step(record), round(record.epoch))
+                if record.update < updates and asked.should_prune():
                     raise _Pruned
 
     try:
-        return Ran(train(trial, report), reported=watching is not None)
+        return Ran(train(trial, report), reported=asked is not None)
     except _Pruned:
         return Ran(Outcome("finished", tuple(records), time.perf_counter() - begin), pruned=True)
     finally:
         channel.done(job.fingerprint)
 
 
-def _watched(url: str, name: str, pruner: str, trial: int) -> optuna.Trial:
+def _trial_of(url: str, name: str, pruner: str, trial: int) -> optuna.Trial:
     import optuna
 
     with quiet():

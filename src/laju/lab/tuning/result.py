@@ -22,7 +22,7 @@ _EDGE = 0.03  # of a range, from either end
 
 
 @dataclass(frozen=True)
-class Tried:
+class Evaluation:
     """A schedule of a search.
 
     Attributes:
@@ -47,14 +47,14 @@ class Tried:
 
 
 @dataclass(frozen=True)
-class Tuned:
+class SearchResult:
     """A search of a policy's parameters, finished or not.
 
     Attributes:
         space: the parameters that were varied.
         task, plan, optimizer, framework, seeds: of every trial.
         objectives: of the search.
-        tried: in the order of the search, pruned ones too.
+        evaluations: in the order of the search, pruned ones too.
         importance: the share of the first objective's variance that each parameter explains (fANOVA), where that can be told.
         confirmation: the best, or all of the Pareto front, trained with seeds that the search did not see.
         study, storage: where the search is kept; `storage` is None for a temporary storage.
@@ -68,7 +68,7 @@ class Tuned:
     framework: str
     objectives: tuple[Objective, ...]
     seeds: tuple[int, ...]
-    tried: tuple[Tried, ...]
+    evaluations: tuple[Evaluation, ...]
     importance: Mapping[str, float] = field(default_factory=dict)
     confirmation: Comparison | None = None
     study: str = ""
@@ -76,14 +76,14 @@ class Tuned:
     resolution: float = 0.0
 
     @property
-    def ranked(self) -> list[Tried]:
+    def ranked(self) -> list[Evaluation]:
         """The finished trials, best first by the first objective, then by the next ones; of equals, the earlier first."""
-        finished = [tried for tried in self.tried if not tried.pruned]
+        finished = [evaluation for evaluation in self.evaluations if not evaluation.pruned]
         signs = [objective.better for objective in self.objectives]
         return sorted(finished, key=lambda t: [-s * v for s, v in zip(signs, t.values, strict=True)])
 
     @property
-    def best(self) -> Tried:
+    def best(self) -> Evaluation:
         """The best by the first objective.
 
         Raises:
@@ -95,12 +95,12 @@ class Tuned:
         return ranked[0]
 
     @property
-    def front(self) -> list[Tried]:
+    def front(self) -> list[Evaluation]:
         """The trials that no trial beats: for a single objective the best alone, for several the Pareto front."""
-        found: list[Tried] = []
-        for tried in self.ranked:
-            if not any(_no_worse(other.values, tried.values, self.objectives) for other in found):
-                found.append(tried)
+        found: list[Evaluation] = []
+        for evaluation in self.ranked:
+            if not any(_no_worse(other.values, evaluation.values, self.objectives) for other in found):
+                found.append(evaluation)
         return found
 
     @property
@@ -108,22 +108,22 @@ class Tuned:
         """The best schedule by the first objective."""
         return self.best.schedule
 
-    def estimate(self, tried: Tried, objective: int = 0) -> Estimate | None:
+    def estimate(self, evaluation: Evaluation, objective: int = 0) -> Estimate | None:
         """The mean of a trial over the seeds by an objective, with its interval; None for a pruned trial."""
-        if not tried.by_seed:
+        if not evaluation.by_seed:
             return None
         bounds = self.objectives[objective].bounds
-        return estimate(tried.by_seed[objective], resolution=self._resolution(objective), bounds=bounds)
+        return estimate(evaluation.by_seed[objective], resolution=self._resolution(objective), bounds=bounds)
 
     def ranking(self) -> Ranking | None:
         """The trials that finished by the first objective, as `trial 0`, …; None without any.
 
         Of trials with the same schedule the first stands for all.
         """
-        first: dict[str, Tried] = {}
-        for tried in sorted(self.ranked, key=lambda tried: tried.number):
-            if tried.by_seed:
-                first.setdefault(tried.spec, tried)
+        first: dict[str, Evaluation] = {}
+        for evaluation in sorted(self.ranked, key=lambda evaluation: evaluation.number):
+            if evaluation.by_seed:
+                first.setdefault(evaluation.spec, evaluation)
         figures = {f"trial {t.number}": dict(zip(self.seeds, t.by_seed[0], strict=True)) for t in first.values()}
         objective = self.objectives[0]
         resolution, smallest = self._resolution(0), objective.better < 0
@@ -142,7 +142,7 @@ class Tuned:
         objective = self.objectives[0]
         if self._missed(0):
             return f"No trial reached a test accuracy of {objective.target:g} with all its seeds, so none is ahead."
-        specs = {f"trial {tried.number}": tried.spec for tried in self.ranked}
+        specs = {f"trial {evaluation.number}": evaluation.spec for evaluation in self.ranked}
         if objective.target is None:
             rivals = (ranking.best, *ranking.rivals[:1])
             command = f"laju compare {' '.join(shlex.quote(specs[name]) for name in rivals)} …"
@@ -166,18 +166,18 @@ class Tuned:
 
     def trials(self) -> list[dict[str, Any]]:
         """A flat row for each trial, for `pandas.DataFrame`."""
-        front = {tried.number for tried in self.front}
+        front = {evaluation.number for evaluation in self.front}
         return [
             {
-                "trial": tried.number,
-                "state": "pruned" if tried.pruned else "finished",
+                "trial": evaluation.number,
+                "state": "pruned" if evaluation.pruned else "finished",
                 **dict.fromkeys(map(str, self.objectives)),
-                **dict(zip(map(str, self.objectives), tried.values, strict=False)),
-                "best": tried.number in front,
-                **tried.parameters,
-                "schedule": tried.spec,
+                **dict(zip(map(str, self.objectives), evaluation.values, strict=False)),
+                "best": evaluation.number in front,
+                **evaluation.parameters,
+                "schedule": evaluation.spec,
             }
-            for tried in self.tried
+            for evaluation in self.evaluations
         ]
 
     def warnings(self) -> list[str]:
@@ -194,7 +194,7 @@ class Tuned:
                     found.append(
                         f"The best {name} lies at the end of its range ({name}={best.parameters[name]} of {kind}): widen it."
                     )
-        if early := sum(t.pruned and bool(t.course) and t.course[-1][0] < self.plan.epochs for t in self.tried):
+        if early := sum(t.pruned and bool(t.course) and t.course[-1][0] < self.plan.epochs for t in self.evaluations):
             found.append(
                 f"{counted(early, 'trial')} {'was' if early == 1 else 'were'} stopped by the test accuracy at an early epoch, "
                 "which favours schedules that decay early and punishes warmups and late decays."
@@ -209,7 +209,7 @@ class Tuned:
             found += [w for w in self.confirmation.findings().warnings if "diverged" in w or "collapsed" in w]
         return found
 
-    def ranked_by(self, objective: int) -> Tried:
+    def ranked_by(self, objective: int) -> Evaluation:
         """The best trial by an objective."""
         sign = self.objectives[objective].better
         return max(self.ranked, key=lambda t: sign * t.values[objective])
@@ -232,7 +232,7 @@ class Tuned:
             "best": None
             if best is None
             else {"trial": best.number, "schedule": best.spec, "parameters": dict(best.parameters)},
-            "front": [tried.number for tried in self.front],
+            "front": [evaluation.number for evaluation in self.front],
             "importance": dict(self.importance),
             "trials": self.trials(),
             "confirmation": None if self.confirmation is None else self.confirmation.findings().to_json(),

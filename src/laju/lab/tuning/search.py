@@ -23,10 +23,10 @@ from laju.lab.trials.tasks import Task
 from laju.lab.tuning import storage
 from laju.lab.tuning.job import Job, Ran, pruner_of, work
 from laju.lab.tuning.objectives import Objective
-from laju.lab.tuning.result import Tried, Tuned
+from laju.lab.tuning.result import Evaluation, SearchResult
 from laju.lab.tuning.search_space import Space
 from laju.lab.tuning.storage import open_study
-from laju.lab.workers.display import Display, Watching
+from laju.lab.workers.display import Display, DisplayThread
 from laju.lab.workers.executors import InProcess, Processes
 from laju.lab.workers.interrupts import Interrupts
 
@@ -118,7 +118,7 @@ class Search:
                 max(trials, done) * len(self.seeds), done * len(self.seeds), min(self.jobs, max(trials - done, 1))
             )
         try:
-            with Watching(Channel(self.folder), self.display):
+            with DisplayThread(Channel(self.folder), self.display):
                 self._loop(trials)
         except BaseException:
             with self.interrupts.held():
@@ -131,38 +131,38 @@ class Search:
 
     def _loop(self, trials: int) -> None:
         queue: deque[tuple[Suggestion, int]] = deque()
-        flying: dict[Future[Ran], tuple[Suggestion, int]] = {}
+        pending: dict[Future[Ran], tuple[Suggestion, int]] = {}
         twins: dict[str, list[tuple[Suggestion, int]]] = {}
         pool = InProcess() if self.jobs == 1 else Processes(self.jobs, self.folder, self.interrupts)
         task = pool.share(self.task)
         try:
             while True:
-                while len(flying) < self.jobs and (queue or self._ask(trials, queue)):
+                while len(pending) < self.jobs and (queue or self._ask(trials, queue)):
                     suggestion, seed = queue.popleft()
                     trial = self._trial(suggestion, seed)
                     with self.interrupts.held():
                         found = self.store.get(trial)
                     if found is not None:
-                        self._landed(suggestion, seed, Ran(found, reported=False), queue)
+                        self._take(suggestion, seed, Ran(found, reported=False), queue)
                     elif trial.fingerprint in twins:  # the trial is being trained for another suggestion
                         twins[trial.fingerprint].append((suggestion, seed))
                     else:
                         twins[trial.fingerprint] = []
-                        flying[pool.submit(work, task, self._job(suggestion, seed, trial))] = suggestion, seed
-                if not flying:
+                        pending[pool.submit(work, task, self._job(suggestion, seed, trial))] = suggestion, seed
+                if not pending:
                     pool.close()
                     return
-                done, _ = wait(flying, return_when=FIRST_COMPLETED)
+                done, _ = wait(pending, return_when=FIRST_COMPLETED)
                 for future in done:
-                    suggestion, seed = flying.pop(future)
+                    suggestion, seed = pending.pop(future)
                     ran = future.result()
                     trial = self._trial(suggestion, seed)
                     with self.interrupts.held():
                         if not ran.pruned:
                             self.store.put(trial, ran.outcome)
-                        self._landed(suggestion, seed, ran, queue)
+                        self._take(suggestion, seed, ran, queue)
                         for twin, _ in twins.pop(trial.fingerprint):
-                            self._landed(twin, seed, replace(ran, reported=False), queue)
+                            self._take(twin, seed, replace(ran, reported=False), queue)
         except BaseException:
             with self.interrupts.held():
                 pool.close(kill=True)
@@ -192,7 +192,7 @@ class Search:
         queue.extend((suggestion, seed) for seed in self.seeds[: rounds.get(self.pruner, 1)])
         return True
 
-    def _landed(self, suggestion: Suggestion, seed: int, ran: Ran, queue: deque[tuple[Suggestion, int]]) -> None:
+    def _take(self, suggestion: Suggestion, seed: int, ran: Ran, queue: deque[tuple[Suggestion, int]]) -> None:
         """Take an outcome of a seed; after the last seed, report to Optuna."""
         from optuna.trial import TrialState
 
@@ -263,7 +263,7 @@ class Search:
         return Trial(self.task, suggestion.schedule, seed, self.epochs, self.batch_size, self.optimizer, self.framework)
 
     def _job(self, suggestion: Suggestion, seed: int, trial: Trial) -> Job:
-        watched = self.pruner in BY_EPOCHS and seed == self.seeds[0]
+        by_epochs = self.pruner in BY_EPOCHS and seed == self.seeds[0]
         return Job(
             folder=self.folder,
             name=f"trial {suggestion.asked.number}",
@@ -276,7 +276,7 @@ class Search:
                 "framework": self.framework,
             },
             fingerprint=trial.fingerprint,
-            watch=(self.url, self.study_name, self.pruner, suggestion.asked._trial_id) if watched else None,
+            study=(self.url, self.study_name, self.pruner, suggestion.asked._trial_id) if by_epochs else None,
             objective=self.objectives[0],
         )
 
@@ -303,17 +303,17 @@ class Search:
         assert self.study is not None
         return len(self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
 
-    def tuned(self) -> Tuned:
+    def result(self) -> SearchResult:
         """The present content of the study."""
         from optuna.trial import TrialState
 
-        tried: list[Tried] = []
+        evaluations: list[Evaluation] = []
         importance: dict[str, float] = {}
         if self.study is not None:
             for trial in self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)):
                 done = trial.state == TrialState.COMPLETE
-                tried.append(
-                    Tried(
+                evaluations.append(
+                    Evaluation(
                         number=trial.number,
                         schedule=self.space.schedule(trial.params),
                         spec=self.space.spec(trial.params),
@@ -325,8 +325,8 @@ class Search:
                         course=tuple(sorted(trial.intermediate_values.items())),
                     )
                 )
-            importance = _importance(self.study, tried, len(self.space.varied))
-        return Tuned(
+            importance = _importance(self.study, evaluations, len(self.space.varied))
+        return SearchResult(
             space=self.space,
             task=self.task.name,
             plan=self.plan,
@@ -334,7 +334,7 @@ class Search:
             framework=self.framework,
             objectives=self.objectives,
             seeds=self.seeds,
-            tried=tuple(tried),
+            evaluations=tuple(evaluations),
             importance=importance,
             study=self.study_name,
             storage=storage.shown(self.url),
@@ -342,11 +342,11 @@ class Search:
         )
 
 
-def _importance(study: optuna.Study, tried: Sequence[Tried], parameters: int) -> dict[str, float]:
+def _importance(study: optuna.Study, evaluations: Sequence[Evaluation], parameters: int) -> dict[str, float]:
     """How much of the variance of the first objective each parameter explains, by fANOVA, where that can be told."""
     from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
-    values = {t.values[0] for t in tried if t.values}
+    values = {t.values[0] for t in evaluations if t.values}
     if parameters < 2 or len(values) < 4:
         return {}
     found = get_param_importances(

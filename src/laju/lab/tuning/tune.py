@@ -28,7 +28,7 @@ from laju.lab.store import Store
 from laju.lab.trials import Optimizer
 from laju.lab.trials.tasks import Task, read_task
 from laju.lab.tuning.objectives import read_objectives
-from laju.lab.tuning.result import Tuned
+from laju.lab.tuning.result import SearchResult
 from laju.lab.tuning.search import BY_EPOCHS, Search
 from laju.lab.tuning.search_space import Space
 from laju.lab.tuning.storage import as_storage_error, open_storage, quiet, storage_url
@@ -55,22 +55,22 @@ PRUNERS = {
 
 
 class SearchInterrupted(KeyboardInterrupt):
-    """The user stopped a search; `tuned` holds the finished trials, and the same search later goes on."""
+    """The user stopped a search; `result` holds the finished trials, and the same search later goes on."""
 
-    def __init__(self, tuned: Tuned) -> None:
+    def __init__(self, result: SearchResult) -> None:
         super().__init__("the search was interrupted")
-        self.tuned = tuned
+        self.result = result
 
 
 class SearchWorkerLost(RuntimeError):
-    """A worker process died; `tuned` holds the finished trials, and the same search later goes on."""
+    """A worker process died; `result` holds the finished trials, and the same search later goes on."""
 
-    def __init__(self, tuned: Tuned) -> None:
+    def __init__(self, result: SearchResult) -> None:
         super().__init__(
             "a worker process died: it was killed, or the machine ran out of memory (fewer --jobs need less). "
             "What was finished is kept; the same search later runs the rest"
         )
-        self.tuned = tuned
+        self.result = result
 
 
 def tune(
@@ -97,7 +97,7 @@ def tune(
     study: str | None = None,
     store: Store | str | os.PathLike[str] | None = None,
     display: Display | bool | None = None,
-) -> Tuned:
+) -> SearchResult:
     """Search the best parameters of a policy for a task, then train the best anew with seeds that the search did not see.
 
     Args:
@@ -142,7 +142,7 @@ def tune(
     Source: Akiba et al., "Optuna", arXiv 1907.10902; Bergstra et al., "Algorithms for Hyper-Parameter Optimization", 2011 (TPE).
 
     >>> found = tune("constant", "digits", "value=0.01..1 log", trials=2, epochs=1, confirm=0, jobs=1)
-    >>> len(found.tried), sorted(found.best.parameters)
+    >>> len(found.evaluations), sorted(found.best.parameters)
     (2, ['value'])
     """
     _need_optuna()
@@ -218,15 +218,15 @@ def tune(
             search.open(opened)
             search.run(trials)
         except KeyboardInterrupt:
-            raise SearchInterrupted(search.tuned()) from None
+            raise SearchInterrupted(search.result()) from None
         except BrokenExecutor as error:
-            raise SearchWorkerLost(search.tuned()) from error
+            raise SearchWorkerLost(search.result()) from error
         except Exception as error:
             failure = as_storage_error(error, url)
             if failure is None:
                 raise
             raise failure from error
-        found = search.tuned()
+        found = search.result()
         temporary = storage is None
         found = replace(found, storage=None) if temporary else found
     if confirm and found.front:
@@ -235,17 +235,17 @@ def tune(
 
 
 def _confirmed(
-    found: Tuned,
+    found: SearchResult,
     task: Task,
     confirm: int,
     jobs: int,
     store: Store | str | os.PathLike[str] | None,
     display: Display | None,
-) -> Tuned:
+) -> SearchResult:
     """The best trained with the first seeds that the search did not use."""
     fresh = other_seeds(found.seeds, confirm)
     try:
-        front = {f"trial {tried.number}": tried.schedule for tried in found.front}
+        front = {f"trial {evaluation.number}": evaluation.schedule for evaluation in found.front}
         comparison = compare(
             Grid(front, fresh, found.plan.epochs, found.plan.batch_size, found.optimizer, found.framework),
             task,

@@ -1,4 +1,4 @@
-"""Running trials: the stretches to train, where to train, and recovery from lost workers."""
+"""Running trials: the segments to train, where to train, and recovery from lost workers."""
 
 from laju.lab.workers.display import Display
 from laju.lab.workers.driver import Driver, TrialsLost

@@ -62,7 +62,7 @@ class DaskPlace:
         self._client = _client(address, most)
         self._most = most
         self._resources = {"GPU": gpus} if gpus else None
-        self._flying: dict[Future[Any], Any] = {}
+        self._pending: dict[Future[Any], Any] = {}
         self._counted = 0.0
         self.slots = 1
         try:
@@ -111,10 +111,10 @@ class DaskPlace:
         )
         future: Future[Any] = Future()
         future.set_running_or_notify_cancel()
-        self._flying[future] = inner
+        self._pending[future] = inner
 
         def ended(inner: Any) -> None:
-            if self._flying.pop(future, None) is None:
+            if self._pending.pop(future, None) is None:
                 return  # stopped
             try:
                 result = inner.result()
@@ -129,18 +129,18 @@ class DaskPlace:
         return future
 
     def stop(self, future: Future[Any]) -> None:
-        inner = self._flying.pop(future, None)
+        inner = self._pending.pop(future, None)
         if inner is None:
             return
         self._end([inner])
         future.set_exception(Lost("stopped"))
 
     def close(self, kill: bool = False) -> None:
-        if kill and self._flying:
-            flying = list(self._flying.values())
-            self._flying.clear()
+        if kill and self._pending:
+            pending = list(self._pending.values())
+            self._pending.clear()
             with contextlib.suppress(Exception):  # the scheduler may be the part that was lost
-                self._end(flying)
+                self._end(pending)
 
     def _end(self, jobs: list[Any]) -> None:
         """End jobs. A running task goes on when cancelled, so its worker is restarted."""

@@ -25,7 +25,7 @@ class Display(Protocol):
     def stop(self) -> None: ...
 
 
-class Watching:
+class DisplayThread:
     """Shows the running trials while the block runs."""
 
     def __init__(self, channel: Channel, display: Display | None) -> None:

@@ -24,12 +24,12 @@ from laju.lab.store import Claims, Store, StoreWarning
 from laju.lab.store.processes import named
 from laju.lab.trials import Outcome, Trial
 from laju.lab.trials.progress import Channel
-from laju.lab.workers.display import Display, Watching
+from laju.lab.workers.display import Display, DisplayThread
 from laju.lab.workers.execution import Execution
 from laju.lab.workers.executors import Executor, InProcess, Processes
 from laju.lab.workers.interrupts import Interrupts
 from laju.lab.workers.job import Job, Work, work
-from laju.lab.workers.prefixes import Key, Stretch, plan, resumed, updates
+from laju.lab.workers.prefixes import Key, Segment, plan, resumed, updates
 
 _LOOK = 1.0  # seconds between two checks for trials that another program has finished
 _LOCK = "lock"  # of the folder of a live run
@@ -56,10 +56,10 @@ class TrialsLost(RuntimeError):
 
 
 @dataclass
-class _Flight:
+class _Pending:
     """A job that runs, or waits to run."""
 
-    stretch: Stretch
+    segment: Segment
     rank: tuple[int, ...]
     start: bytes | str | None = None
     attempts: int = 0
@@ -97,7 +97,7 @@ class Driver:
             if self._claims is not None:
                 stack.enter_context(self._claims)
             place = self._place(folder)
-            stack.enter_context(Watching(Channel(folder), self.display))
+            stack.enter_context(DisplayThread(Channel(folder), self.display))
             try:
                 self._loop(place, folder)
                 place.close()
@@ -117,116 +117,116 @@ class Driver:
         order = {key: i for i, key in enumerate(self.trials)}
         frameworks = list(dict.fromkeys(trial.framework for trial in self.trials.values()))
 
-        def rank(stretch: Stretch) -> tuple[int, ...]:
+        def rank(segment: Segment) -> tuple[int, ...]:
             # One at a time: trial after trial. Several: the longest way to go first, so that no long job is left at the end,
             # framework by framework, since a worker that has loaded several grows.
-            first = order[stretch.keys[0]]
+            first = order[segment.keys[0]]
             if place.slots == 1:
                 return (first,)
-            return frameworks.index(self.trials[stretch.keys[0]].framework), -stretch.left, first
+            return frameworks.index(self.trials[segment.keys[0]].framework), -segment.left, first
 
-        def begun(trials: Mapping[Key, Trial]) -> list[_Flight]:
+        def begun(trials: Mapping[Key, Trial]) -> list[_Pending]:
             roots = plan(trials, self.execution.share_prefixes, self.execution.stack)
             with self.interrupts.held():
                 begin = resumed(roots, lambda family: {name: u for u, name in self.kept.branch_points(family)})
-            return [_Flight(stretch, rank(stretch), start) for stretch, start in begin]
+            return [_Pending(segment, rank(segment), start) for segment, start in begin]
 
         ready = begun(self.trials)
         if self.display is not None:
             separately = sum(trial.plan.updates for trial in self.trials.values())
-            self.display.planned(updates(flight.stretch for flight in ready), separately)
-        flying: dict[Future[Any], _Flight] = {}
+            self.display.planned(updates(item.segment for item in ready), separately)
+        pending: dict[Future[Any], _Pending] = {}
         shared = place.share(Work.of(self.trials, with_data=place.remote))
         elsewhere: dict[Key, Trial] = {}  # trials that another program with the same store is training
         looked = -math.inf
 
-        while ready or flying or elsewhere:
-            if elsewhere and not (ready or flying):
+        while ready or pending or elsewhere:
+            if elsewhere and not (ready or pending):
                 time.sleep(_LOOK)
             if elsewhere and time.monotonic() - looked >= _LOOK:
                 ready += begun(self._free_again(elsewhere))
                 looked = time.monotonic()
-            ready.sort(key=lambda flight: flight.rank)
-            while ready and len(flying) < place.slots:
+            ready.sort(key=lambda item: item.rank)
+            while ready and len(pending) < place.slots:
                 # A job on its last attempt runs alone: lost again, no neighbour was to blame, such as for the memory.
-                alone = next((f for f in flying.values() if f.attempts == ATTEMPTS - 1), None)
-                if alone is not None or (flying and ready[0].attempts == ATTEMPTS - 1):
+                alone = next((f for f in pending.values() if f.attempts == ATTEMPTS - 1), None)
+                if alone is not None or (pending and ready[0].attempts == ATTEMPTS - 1):
                     break
-                flight = ready.pop(0)
-                if not self._claim(flight):
-                    elsewhere.update((key, self.trials[key]) for key in flight.stretch.waiting)
+                item = ready.pop(0)
+                if not self._claim(item):
+                    elsewhere.update((key, self.trials[key]) for key in item.segment.waiting)
                     continue
-                job = self._job(flight, None if place.remote else folder)
-                flight.began = time.monotonic()
-                flying[place.submit(work, shared, job)] = flight
-            if not flying:
+                job = self._job(item, None if place.remote else folder)
+                item.began = time.monotonic()
+                pending[place.submit(work, shared, job)] = item
+            if not pending:
                 continue
-            patience = self._patience(flying)
+            patience = self._patience(pending)
             if elsewhere:
                 patience = _LOOK if patience is None else min(patience, _LOOK)
-            done, _ = wait(flying, timeout=patience, return_when=FIRST_COMPLETED)
-            landed: list[tuple[_Flight, Any]] = []
+            done, _ = wait(pending, timeout=patience, return_when=FIRST_COMPLETED)
+            results: list[tuple[_Pending, Any]] = []
             for future in done:
-                if future not in flying:  # the future was lost together with another
+                if future not in pending:  # the future was lost together with another
                     continue
-                flight = flying.pop(future)
+                item = pending.pop(future)
                 error = future.exception()
                 if error is None:
-                    landed.append((flight, future.result()))
+                    results.append((item, future.result()))
                     continue
                 reason = loss_of(error)
                 if reason is None:
-                    self._land_all(landed, rank)
+                    self._store_all(results, rank)
                     raise error
                 # A process pool breaks as a whole, and does not tell which job killed its worker: all its jobs are lost.
-                lost = [flight]
+                lost = [item]
                 if place.together and isinstance(error, BrokenExecutor):
-                    lost += [other for f, other in flying.items() if not f.done()]
-                    flying = {f: other for f, other in flying.items() if f.done()}
+                    lost += [other for f, other in pending.items() if not f.done()]
+                    pending = {f: other for f, other in pending.items() if f.done()}
                 ready += [f for f in lost if self._again(f, reason)]
-            late = next((f for f, flight in flying.items() if self._is_late(flight) and not f.done()), None)
+            late = next((f for f, item in pending.items() if self._is_late(item) and not f.done()), None)
             if late is not None:
-                flight = flying.pop(late)
+                item = pending.pop(late)
                 place.stop(late)
                 limit = self.execution.time_limit
-                self._give_up(flight, f"took longer than the time limit of {limit:g} seconds (--time-limit)")
+                self._give_up(item, f"took longer than the time limit of {limit:g} seconds (--time-limit)")
                 if place.together:
-                    ready += [other for f, other in flying.items() if not f.done()]
-                    flying = {f: other for f, other in flying.items() if f.done()}
+                    ready += [other for f, other in pending.items() if not f.done()]
+                    pending = {f: other for f, other in pending.items() if f.done()}
             # New jobs begin before anything is written, so that workers do not wait for the disk.
-            ready += self._land_all(landed, rank)
+            ready += self._store_all(results, rank)
 
-    def _job(self, flight: _Flight, folder: Path | None) -> Job:
-        stretch = flight.stretch
-        key = stretch.keys[0]
-        name = key[0] if len(stretch.keys) == 1 else f"{key[0]} and {len(stretch.keys) - 1} more"
-        if stretch.rates is None:
-            fingerprints = tuple(self.trials[k].fingerprint for k in stretch.keys)
-            return Job(stretch.keys, fingerprints, name, folder, stack=self.execution.stack)
-        start = flight.start
+    def _job(self, item: _Pending, folder: Path | None) -> Job:
+        segment = item.segment
+        key = segment.keys[0]
+        name = key[0] if len(segment.keys) == 1 else f"{key[0]} and {len(segment.keys) - 1} more"
+        if segment.rates is None:
+            fingerprints = tuple(self.trials[k].fingerprint for k in segment.keys)
+            return Job(segment.keys, fingerprints, name, folder, stack=self.execution.stack)
+        start = item.start
         if isinstance(start, str):
             with self.interrupts.held():
                 # The branch point may have been evicted meanwhile; then everything before is trained again.
                 start = self.kept.branch_point(start)
         fingerprint = self.trials[key].fingerprint
-        return Job((key,), (fingerprint,), name, folder, start, stretch.stop, keep=bool(stretch.then))
+        return Job((key,), (fingerprint,), name, folder, start, segment.stop, keep=bool(segment.then))
 
-    def _land_all(self, landed: list[tuple[_Flight, Any]], rank: Callable[[Stretch], Any]) -> list[_Flight]:
-        """Store the results; return the flights that can begin now."""
-        following: list[_Flight] = []
-        for flight, result in landed:
-            stretch = flight.stretch
+    def _store_all(self, results: list[tuple[_Pending, Any]], rank: Callable[[Segment], Any]) -> list[_Pending]:
+        """Store the results; return the items that can begin now."""
+        following: list[_Pending] = []
+        for item, result in results:
+            segment = item.segment
             if isinstance(result, list):
-                for key, each in zip(stretch.keys, result, strict=True):
+                for key, each in zip(segment.keys, result, strict=True):
                     self._store(key, each)
                 continue
             progress, state = result
-            for key in stretch.ends if progress.diverged_at is None else stretch.waiting:
+            for key in segment.ends if progress.diverged_at is None else segment.waiting:
                 self._store(key, outcome(self.trials[key], progress))
             if state is not None and progress.diverged_at is None:
                 with self.interrupts.held():
-                    self.kept.keep_branch_point(stretch.family, stretch.prefix(stretch.stop), stretch.stop, state)
-                following += [_Flight(after, rank(after), state, claimed=True) for after in stretch.then]
+                    self.kept.keep_branch_point(segment.family, segment.prefix(segment.stop), segment.stop, state)
+                following += [_Pending(after, rank(after), state, claimed=True) for after in segment.then]
         return following
 
     def _store(self, key: Key, result: Outcome) -> None:
@@ -236,13 +236,13 @@ class Driver:
                 self._claims.done(self.trials[key].fingerprint)
             self.finished(key, result)
 
-    def _claim(self, flight: _Flight) -> bool:
+    def _claim(self, item: _Pending) -> bool:
         """Whether this program may train the trials of a job."""
-        if self._claims is None or flight.claimed:
+        if self._claims is None or item.claimed:
             return True
         with self.interrupts.held():
-            flight.claimed = self._claims.take(self.trials[key].fingerprint for key in flight.stretch.waiting)
-        return flight.claimed
+            item.claimed = self._claims.take(self.trials[key].fingerprint for key in item.segment.waiting)
+        return item.claimed
 
     def _free_again(self, elsewhere: dict[Key, Trial]) -> dict[Key, Trial]:
         """The unfinished trials that nobody trains any more; finished trials are reported.
@@ -271,23 +271,23 @@ class Driver:
             del elsewhere[key]
         return free
 
-    def _again(self, flight: _Flight, reason: str) -> bool:
-        flight.attempts += 1
-        if flight.attempts < ATTEMPTS:
+    def _again(self, item: _Pending, reason: str) -> bool:
+        item.attempts += 1
+        if item.attempts < ATTEMPTS:
             return True
-        self._give_up(flight, given_up(reason))
+        self._give_up(item, given_up(reason))
         return False
 
-    def _give_up(self, flight: _Flight, reason: str) -> None:
-        self.reasons.update(dict.fromkeys(flight.stretch.waiting, reason))
+    def _give_up(self, item: _Pending, reason: str) -> None:
+        self.reasons.update(dict.fromkeys(item.segment.waiting, reason))
 
-    def _is_late(self, flight: _Flight) -> bool:
-        return self.execution.time_limit is not None and time.monotonic() - flight.began > self.execution.time_limit
+    def _is_late(self, item: _Pending) -> bool:
+        return self.execution.time_limit is not None and time.monotonic() - item.began > self.execution.time_limit
 
-    def _patience(self, flying: Mapping[Future[Any], _Flight]) -> float | None:
-        if self.execution.time_limit is None or not flying:
+    def _patience(self, pending: Mapping[Future[Any], _Pending]) -> float | None:
+        if self.execution.time_limit is None or not pending:
             return None
-        first = min(flight.began for flight in flying.values())
+        first = min(item.began for item in pending.values())
         return max(first + self.execution.time_limit - time.monotonic(), 0.0) + 0.05
 
 

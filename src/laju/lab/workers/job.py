@@ -1,4 +1,4 @@
-"""The work of a job at its place: a stretch of a trial is trained, and the progress is sent to the waiting process."""
+"""The work of a job at its place: a segment of a trial is trained, and the progress is sent to the waiting process."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Job:
-    """A stretch to train: of the first of `keys`, up to `stop`, or all of each trial where `stop` is None.
+    """A segment to train: of the first of `keys`, up to `stop`, or all of each trial where `stop` is None.
 
     `start` is the branch point at the beginning, and `keep` asks for a branch point at the end.
     `name` is for the display, through `folder`.
@@ -59,13 +59,13 @@ class Job:
 
 
 def work(shared: Shared, job: Job) -> list[Outcome] | tuple[Progress, bytes | None]:
-    """Train a stretch: the outcome of each whole trial, or the progress of a trial and a branch point."""
+    """Train a segment: the outcome of each whole trial, or the progress of a trial and a branch point."""
     content: Work = shared.get()
     known = content.unpack()
     trials = [known[key] for key in job.keys]
     channel = None if job.folder is None else Channel(job.folder)
 
-    # A stretch that keeps a branch point is shared by several trials, whose rates go on in several ways.
+    # A segment that keeps a branch point is shared by several trials, whose rates go on in several ways.
     known_rates = [None if job.keep else _schedule(trial) for trial in trials]
 
     def tell(i: int, record: Record) -> None:

@@ -1,7 +1,7 @@
 """Shared prefixes: trials that agree up to an update are a single training up to that update.
 
 Schedules are values, so the update at which two schedules part is found by comparing their rates, exactly. The trials of a
-family (same task, optimizer, seed and batch size) make a tree, and each stretch of the tree is trained once; no plan trains fewer
+family (same task, optimizer, seed and batch size) make a tree, and each segment of the tree is trained once; no plan trains fewer
 updates.
 """
 
@@ -24,7 +24,7 @@ Key = tuple[str, int]
 Rates = npt.NDArray[np.float64]
 
 SHORTEST = 16
-"""Updates. To begin at a branch point takes as long as a few updates, so shorter stretches are trained again by each trial."""
+"""Updates. To begin at a branch point takes as long as a few updates, so shorter segments are trained again by each trial."""
 
 
 STACK = 128
@@ -32,10 +32,10 @@ STACK = 128
 
 
 @dataclass(eq=False)
-class Stretch:
+class Segment:
     """The updates from `start` to `stop` of all trials in `keys`, which agree up to `stop`.
 
-    `then` are the stretches that begin at its branch point, the state of the training after `stop` updates. `ends` are the trials
+    `then` are the segments that begin at its branch point, the state of the training after `stop` updates. `ends` are the trials
     that end there. `rates` are the rates of the updates until `stop`; None where nothing is shared: a single trial, or a stack.
     """
 
@@ -45,7 +45,7 @@ class Stretch:
     stop: int
     ends: tuple[Key, ...]
     rates: Rates | None = None
-    then: list[Stretch] = field(default_factory=list)
+    then: list[Segment] = field(default_factory=list)
 
     def prefix(self, update: int) -> str:
         """The name of the branch point after so many updates: of a training of that family with these rates until there."""
@@ -59,25 +59,25 @@ class Stretch:
 
     @property
     def waiting(self) -> tuple[Key, ...]:
-        """The trials that this stretch and the stretches after will end."""
+        """The trials that this segment and the segments after will end."""
         return self.ends + tuple(key for after in self.then for key in after.waiting)
 
-    def all(self) -> Iterable[Stretch]:
-        """This stretch and the stretches after."""
+    def all(self) -> Iterable[Segment]:
+        """This segment and the segments after."""
         yield self
-        for stretch in self.then:
-            yield from stretch.all()
+        for segment in self.then:
+            yield from segment.all()
 
 
-def plan(trials: Mapping[Key, Trial], share: bool = True, stack: int | None = None) -> list[Stretch]:
-    """The stretches that begin at update 0, with the stretches that follow each.
+def plan(trials: Mapping[Key, Trial], share: bool = True, stack: int | None = None) -> list[Segment]:
+    """The segments that begin at update 0, with the segments that follow each.
 
     Args:
         trials: the trials to train.
-        share: whether trials may have stretches in common; trials that cannot be trained in parts never have.
+        share: whether trials may have segments in common; trials that cannot be trained in parts never have.
         stack: the most trials in a job, for trials with numerics other than the default; by default as many as a stack holds.
     """
-    roots: list[Stretch] = []
+    roots: list[Segment] = []
     families: dict[str, list[Key]] = {}
     stacks: dict[tuple[Any, ...], list[Key]] = {}
     for key, trial in trials.items():
@@ -88,10 +88,10 @@ def plan(trials: Mapping[Key, Trial], share: bool = True, stack: int | None = No
         elif share and trial.shares_prefixes:
             families.setdefault(trial.family, []).append(key)
         else:
-            roots.append(Stretch((key,), "", 0, trial.plan.updates, (key,)))
+            roots.append(Segment((key,), "", 0, trial.plan.updates, (key,)))
     for together in stacks.values():
         for keys in batched(together, stack or STACK):
-            roots.append(Stretch(keys, "", 0, trials[keys[0]].plan.updates, keys))
+            roots.append(Segment(keys, "", 0, trials[keys[0]].plan.updates, keys))
     for family, members in families.items():
         runs = {key: trials[key].plan for key in members}
         rates = {key: first(trials[key].schedule.resolve(run), run.updates) for key, run in runs.items()}
@@ -105,8 +105,8 @@ def batched(keys: list[Key], n: int) -> Iterator[tuple[Key, ...]]:
         yield tuple(keys[i : i + n])
 
 
-def _grown(family: str, keys: list[Key], rates: dict[Key, Rates], start: int, since: int) -> list[Stretch]:
-    """The stretches from `start` on of trials that agree up to `since`."""
+def _grown(family: str, keys: list[Key], rates: dict[Key, Rates], start: int, since: int) -> list[Segment]:
+    """The segments from `start` on of trials that agree up to `since`."""
     shortest = min(len(rates[key]) for key in keys)
     table = np.stack([rates[key][since:shortest] for key in keys]).view(np.uint64)
     parted = (table != table[0]).any(axis=0)
@@ -117,45 +117,45 @@ def _grown(family: str, keys: list[Key], rates: dict[Key, Rates], start: int, si
         if key not in ends:
             branches.setdefault(rates[key][stop].tobytes(), []).append(key)
     if stop - start < SHORTEST and len(branches) + bool(ends) > 1:
-        # Not worth a branch point: each goes on from the beginning of this stretch.
-        found = [stretch for branch in branches.values() for stretch in _grown(family, branch, rates, start, stop)]
+        # Not worth a branch point: each goes on from the beginning of this segment.
+        found = [segment for branch in branches.values() for segment in _grown(family, branch, rates, start, stop)]
         if ends:
-            found.append(Stretch(ends, family, start, stop, ends, rates[ends[0]]))
+            found.append(Segment(ends, family, start, stop, ends, rates[ends[0]]))
         return found
-    stretch = Stretch(tuple(keys), family, start, stop, ends, rates[keys[0]][:stop])
+    segment = Segment(tuple(keys), family, start, stop, ends, rates[keys[0]][:stop])
     for branch in branches.values():
-        stretch.then += _grown(family, branch, rates, stop, stop)
-    return [stretch]
+        segment.then += _grown(family, branch, rates, stop, stop)
+    return [segment]
 
 
-def updates(roots: Iterable[Stretch]) -> int:
+def updates(roots: Iterable[Segment]) -> int:
     """How many updates a plan trains."""
     return sum((s.stop - s.start) * (1 if s.rates is not None else len(s.keys)) for root in roots for s in root.all())
 
 
-def resumed(roots: Iterable[Stretch], points: Callable[[str], Mapping[str, int]]) -> list[tuple[Stretch, str | None]]:
-    """The stretches to begin with, each with the name of the stored branch point at its beginning, or None.
+def resumed(roots: Iterable[Segment], points: Callable[[str], Mapping[str, int]]) -> list[tuple[Segment, str | None]]:
+    """The segments to begin with, each with the name of the stored branch point at its beginning, or None.
 
-    A stretch that has been trained in part begins where that part ended; a stretch is left out if all that follow are further.
+    A segment that has been trained in part begins where that part ended; a segment is left out if all that follow are further.
 
     Args:
         roots: a plan.
         points: the stored branch points of a family: updates by name.
     """
-    begin: list[tuple[Stretch, str | None]] = []
+    begin: list[tuple[Segment, str | None]] = []
 
-    def waits(stretch: Stretch, stored: Mapping[str, int]) -> bool:
-        """Whether the stretch waits for the stretch before, since no stored branch point is further."""
-        following = stretch.then
-        stretch.then = [after for after in following if waits(after, stored)]
-        if following and not stretch.then and not stretch.ends:
+    def waits(segment: Segment, stored: Mapping[str, int]) -> bool:
+        """Whether the segment waits for the segment before, since no stored branch point is further."""
+        following = segment.then
+        segment.then = [after for after in following if waits(after, stored)]
+        if following and not segment.then and not segment.ends:
             return False
-        within = {u for u in stored.values() if stretch.start < u <= stretch.stop}
-        found = next((u for u in sorted(within, reverse=True) if stretch.prefix(u) in stored), None)
+        within = {u for u in stored.values() if segment.start < u <= segment.stop}
+        found = next((u for u in sorted(within, reverse=True) if segment.prefix(u) in stored), None)
         if found is None:
             return True
-        begin.append((stretch, stretch.prefix(found)))
-        stretch.start = found
+        begin.append((segment, segment.prefix(found)))
+        segment.start = found
         return False
 
     of_family = functools.cache(points)

@@ -64,7 +64,7 @@ class RayPlace:
 
         self._most, self._cores, self._gpus = most, cores, gpus
         self._run = ray.remote(run).options(num_cpus=cores, num_gpus=gpus, max_retries=0, name="laju trial")
-        self._flying: dict[Future[Any], Any] = {}
+        self._pending: dict[Future[Any], Any] = {}
         self._counted = 0.0
         self.slots = 1
         if self._count() == 0:
@@ -100,10 +100,10 @@ class RayPlace:
         reference = self._run.remote(call.content, laju.__version__, *(shared.reference for shared in call.shared))
         future: Future[Any] = Future()
         future.set_running_or_notify_cancel()
-        self._flying[future] = reference
+        self._pending[future] = reference
 
         def ended(inner: Future[Any]) -> None:
-            self._flying.pop(future, None)
+            self._pending.pop(future, None)
             error = inner.exception()
             if error is None:
                 future.set_result(inner.result())
@@ -118,17 +118,17 @@ class RayPlace:
     def stop(self, future: Future[Any]) -> None:
         import ray
 
-        reference = self._flying.get(future)
+        reference = self._pending.get(future)
         if reference is not None:
             ray.cancel(reference, force=True)
 
     def close(self, kill: bool = False) -> None:
         # A task that is just being given to a worker may miss the request, so the request is repeated until each task has ended.
         for _ in range(_ENDS if kill else 0):
-            for future in list(self._flying):
+            for future in list(self._pending):
                 with contextlib.suppress(Exception):  # the cluster may be the part that was lost
                     self.stop(future)
-            if not self._flying:
+            if not self._pending:
                 break
             time.sleep(0.2)
 

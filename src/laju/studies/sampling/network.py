@@ -22,8 +22,8 @@ from laju.lab.trials.tasks import HeldOut, Task
 from laju.lab.workers import Key
 from laju.policies import constant, cosine, cosine_restarts, welling_teh_between
 from laju.studies.base import Options
+from laju.studies.instrumented import run_instrumented
 from laju.studies.sampling.calibration import Scores
-from laju.studies.watched import run_watched
 
 if TYPE_CHECKING:
     from laju.lab.engines.loop import Batch, Report
@@ -250,7 +250,7 @@ def run_methods(task: Task, options: Options) -> Runs:
 
 
 def _run(trials: Mapping[Key, tuple[Trial, str]], part: str, options: Options) -> dict[Key, dict[str, Any] | None]:
-    found = run_watched(
+    found = run_instrumented(
         predict,
         {key: (*arguments, part) for key, arguments in trials.items()},
         recipe=f"study sampling, {_RECIPE}, prior {PRIOR}",

@@ -24,7 +24,7 @@ from laju.lab.store import Store, StoreWarning
 from laju.lab.trials import Outcome, Record, Trial
 from laju.lab.trials.progress import Channel
 from laju.lab.workers import Display, Key, TrialsLost
-from laju.lab.workers.display import Watching
+from laju.lab.workers.display import DisplayThread
 from laju.lab.workers.driver import ATTEMPTS, given_up, loss_of
 from laju.lab.workers.executors import Executor, InProcess, Processes, cores
 from laju.lab.workers.interrupts import Interrupts
@@ -32,7 +32,7 @@ from laju.lab.workers.interrupts import Interrupts
 Found = TypeVar("Found")
 
 
-def run_watched(
+def run_instrumented(
     function: Callable[..., tuple[Outcome, Found]],
     work: Mapping[Key, tuple[Any, ...]],
     *,
@@ -79,27 +79,27 @@ def run_watched(
                     warnings.warn(text, StoreWarning, stacklevel=2)
         ready = deque(key for key in work if key not in done)
         numbers = {key: str(number) for number, key in enumerate(ready)}
-        lost, flying = Counter[Key](), dict[Future[tuple[Outcome, Found]], Key]()
+        lost, pending = Counter[Key](), dict[Future[tuple[Outcome, Found]], Key]()
         at_once = min(cores() if jobs is None else whole("jobs", jobs, least=1), len(ready))
         folder = Path(
-            stack.enter_context(tempfile.TemporaryDirectory(prefix="laju-watched-", ignore_cleanup_errors=True))
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="laju-instrumented-", ignore_cleanup_errors=True))
         )
         if watcher is not None:
             stack.callback(watcher.stop)
             watcher.start(len(work), len(done), at_once)
-        stack.enter_context(Watching(Channel(folder), watcher))
+        stack.enter_context(DisplayThread(Channel(folder), watcher))
         place: Executor = InProcess() if at_once <= 1 else Processes(at_once, folder, interrupts)
         try:
-            while ready or flying:
-                while ready and len(flying) < at_once:
-                    if flying and any(lost[key] == ATTEMPTS - 1 for key in (ready[0], *flying.values())):
+            while ready or pending:
+                while ready and len(pending) < at_once:
+                    if pending and any(lost[key] == ATTEMPTS - 1 for key in (ready[0], *pending.values())):
                         break
                     key = ready.popleft()
-                    flying[place.submit(_train, function, work[key], key, folder, numbers[key])] = key
-                for future in wait(flying, return_when=FIRST_COMPLETED).done:
-                    if future not in flying:  # lost together with another trial
+                    pending[place.submit(_train, function, work[key], key, folder, numbers[key])] = key
+                for future in wait(pending, return_when=FIRST_COMPLETED).done:
+                    if future not in pending:  # lost together with another trial
                         continue
-                    key, error = flying.pop(future), future.exception()
+                    key, error = pending.pop(future), future.exception()
                     if error is None:
                         done[key] = future.result()
                         with interrupts.held():
@@ -113,9 +113,9 @@ def run_watched(
                     gone = [key]
                     if place.together and isinstance(error, BrokenExecutor):
                         gone += [
-                            k for f, k in flying.items() if not f.done() or isinstance(f.exception(), BrokenExecutor)
+                            k for f, k in pending.items() if not f.done() or isinstance(f.exception(), BrokenExecutor)
                         ]
-                        flying = {f: k for f, k in flying.items() if k not in gone}
+                        pending = {f: k for f, k in pending.items() if k not in gone}
                     lost.update(gone)
                     ready += [key for key in gone if lost[key] < ATTEMPTS]
                     reasons |= {key: given_up(reason) for key in gone if lost[key] == ATTEMPTS}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from laju import Schedule, constant, cosine, wsd
 from laju.core.pieces import Constant, Ramp, Table
 from laju.lab import Trial
-from laju.lab.workers.prefixes import SHORTEST, Key, Stretch, plan, resumed, updates
+from laju.lab.workers.prefixes import SHORTEST, Key, Segment, plan, resumed, updates
 from laju.policies import exponential
 from tests.lab.tiny import Sides
 
@@ -29,15 +29,15 @@ def cooldowns(lengths: Iterable[int]) -> dict[str, Schedule]:
     return {f"cooldown {n}": Ramp(0, 0.1, 10) >> Constant(0.1, 90 - n) >> Ramp(0.1, 0, n) for n in lengths}
 
 
-def paths(roots: list[Stretch]) -> dict[Key, list[tuple[int, int]]]:
-    """The stretches that each trial goes through."""
+def paths(roots: list[Segment]) -> dict[Key, list[tuple[int, int]]]:
+    """The segments that each trial goes through."""
     found: dict[Key, list[tuple[int, int]]] = {}
 
-    def walk(stretch: Stretch, before: list[tuple[int, int]]) -> None:
-        path = [*before, (stretch.start, stretch.stop)]
-        for key in stretch.ends:
+    def walk(segment: Segment, before: list[tuple[int, int]]) -> None:
+        path = [*before, (segment.start, segment.stop)]
+        for key in segment.ends:
             found[key] = path
-        for after in stretch.then:
+        for after in segment.then:
             walk(after, path)
 
     for root in roots:
@@ -102,7 +102,7 @@ rates = st.lists(st.sampled_from([0.1, 0.2]), min_size=1, max_size=5)
 
 @given(st.lists(rates, min_size=1, max_size=6), st.lists(st.integers(1, 5), min_size=6, max_size=6))
 def test_the_plan_trains_every_distinct_prefix_once_and_nothing_else(parts: list, epochs: list[int]) -> None:
-    # Each rate holds for two epochs of 10 updates, so every stretch is worth its branch point.
+    # Each rate holds for two epochs of 10 updates, so every segment is worth its branch point.
     work = {
         (str(i), 0): Trial(TASK, Table(tuple(np.repeat(part, 20))), 0, 2 * n, 40)
         for i, (part, n) in enumerate(zip(parts, epochs, strict=False))
@@ -121,7 +121,7 @@ def test_the_plan_trains_every_distinct_prefix_once_and_nothing_else(parts: list
 def test_what_is_stored_is_not_planned() -> None:
     work = trials(cooldowns([60, 40, 20]))
     whole = {s.stop: s.prefix(s.stop) for root in plan(work) for s in root.all()}
-    # The whole trunk and 5 more updates of the last stretch of one cooldown.
+    # The whole trunk and 5 more updates of the last segment of one cooldown.
     part = next(s for root in plan(work) for s in root.all() if s.ends == (("cooldown 20", 0),)).prefix(66)
     begin = resumed(plan(work), lambda family: {whole[61]: 61, part: 66})
     found = {(s.start, s.stop, s.ends, name) for s, name in begin}
@@ -137,8 +137,8 @@ def test_of_several_stored_points_the_furthest_counts_and_one_of_other_rates_doe
     work = trials({"a": exponential(0.1, 0.01, total=100)})
     (root,) = plan(work)
     points = {root.prefix(30): 30, root.prefix(70): 70, hashlib.sha256(b"other").hexdigest(): 90}
-    ((stretch, name),) = resumed([root], lambda family: points)
-    assert (stretch.start, name) == (70, points and next(n for n, u in points.items() if u == 70))
+    ((segment, name),) = resumed([root], lambda family: points)
+    assert (segment.start, name) == (70, points and next(n for n, u in points.items() if u == 70))
 
 
 def test_the_names_of_branch_points_stand_for_the_family_and_the_rates() -> None:

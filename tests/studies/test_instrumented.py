@@ -11,14 +11,14 @@ import laju
 from laju.lab import Outcome, Store, Trial, TrialsLost, compare
 from laju.lab.engines import train
 from laju.lab.engines.loop import Report
-from laju.studies.watched import run_watched
+from laju.studies.instrumented import run_instrumented
 from tests.lab.test_compare import Watcher
 from tests.lab.tiny import Deadly, Sides
 
 pytestmark = pytest.mark.slow
 
 
-def watched(trial: Trial, report: Report) -> tuple[Outcome, int]:
+def instrumented(trial: Trial, report: Report) -> tuple[Outcome, int]:
     return train(trial, report), os.getpid()
 
 
@@ -40,7 +40,7 @@ def work() -> dict[tuple[str, int], tuple[Trial]]:
 def test_they_follow_a_comparison_in_the_same_processes(work: dict[tuple[str, int], tuple[Trial]], jobs: int) -> None:
     compared = compare({"a": 0.1}, Sides(), epochs=1, batch_size=64, seeds=3, jobs=2)
     watcher = Watcher()
-    found = run_watched(watched, work, recipe="watched", jobs=jobs, display=watcher)
+    found = run_instrumented(instrumented, work, recipe="instrumented", jobs=jobs, display=watcher)
     assert list(found) == list(work)
     assert {key: outcome.records for key, (outcome, _) in found.items()} == {
         key: outcome.records for key, outcome in compared.outcomes.items()
@@ -53,14 +53,14 @@ def test_they_follow_a_comparison_in_the_same_processes(work: dict[tuple[str, in
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_an_error_is_told_as_it_is(work: dict[tuple[str, int], tuple[Trial]], jobs: int) -> None:
     with pytest.raises(OSError, match="no more of it"):
-        run_watched(fails, work, recipe="fails", jobs=jobs)
+        run_instrumented(fails, work, recipe="fails", jobs=jobs)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 def test_a_training_whose_worker_is_killed_runs_again(tmp_path: Path) -> None:
     task = Deadly(seed=1, mark=tmp_path / "killed")
     work = {("a", seed): (Trial(task, laju.constant(0.1), seed, 1, 64),) for seed in range(3)}
-    found = run_watched(watched, work, recipe="watched", jobs=2)
+    found = run_instrumented(instrumented, work, recipe="instrumented", jobs=2)
     assert task.mark.exists()
     assert {key: outcome.records for key, (outcome, _) in found.items()} == {
         key: train(Trial(Sides(), laju.constant(0.1), key[1], 1, 64)).records for key in work
@@ -72,7 +72,7 @@ def test_a_training_that_kills_every_worker_is_named_and_the_others_are_kept(tmp
     task = Deadly(seed=1, mark=tmp_path / "killed", always=True)
     work = {("a", seed): (Trial(task, laju.constant(0.1), seed, 1, 64),) for seed in range(4)}
     with pytest.raises(TrialsLost, match=r"'a' with seed 1: its worker process died \(killed, .* 3 times") as lost:
-        run_watched(watched, work, recipe="watched", jobs=2, store=tmp_path / "a.sqlite")
+        run_instrumented(instrumented, work, recipe="instrumented", jobs=2, store=tmp_path / "a.sqlite")
     assert list(lost.value.reasons) == [("a", 1)]
     with Store(tmp_path / "a.sqlite") as store:
         assert len(store) == 3
@@ -83,16 +83,16 @@ def test_results_are_kept_by_recipe_and_arguments_and_come_back_as_they_were(
 ) -> None:
     path = tmp_path / "a.sqlite"
     with pytest.raises(KeyboardInterrupt):
-        run_watched(looks, work, recipe="looks", jobs=1, display=Watcher(interrupt_after=1), store=path)
+        run_instrumented(looks, work, recipe="looks", jobs=1, display=Watcher(interrupt_after=1), store=path)
     with Store(path) as store:
         kept = len(store)
         assert 1 <= kept < len(work)
     watcher = Watcher()
-    found = run_watched(looks, work, recipe="looks", jobs=1, display=watcher, store=path)
+    found = run_instrumented(looks, work, recipe="looks", jobs=1, display=watcher, store=path)
     assert watcher.told[0][:3] == ("start", len(work), kept)
     assert sum(len(told) == 3 for told in watcher.told) == len(work) - kept
     with Store(path) as store:
-        again = run_watched(fails, work, recipe="looks", store=store)  # nothing is left to do
+        again = run_instrumented(fails, work, recipe="looks", store=store)  # nothing is left to do
     for key, (trial,) in work.items():
         assert found[key][0].records == again[key][0].records == train(trial).records
         assert repr(found[key]) == repr(again[key])  # NaN, too
@@ -101,4 +101,4 @@ def test_results_are_kept_by_recipe_and_arguments_and_come_back_as_they_were(
         ("looks", {key: (*arguments, "more") for key, arguments in work.items()}),
     ):
         with pytest.raises((OSError, TypeError)):  # from the function, which takes no "more"
-            run_watched(fails, changed, recipe=recipe, jobs=1, store=path)
+            run_instrumented(fails, changed, recipe=recipe, jobs=1, store=path)
