@@ -193,6 +193,12 @@ def test_ema_and_tail_are_those_of_torch() -> None:
         (lambda: parse("emma:0.9"), "did you mean 'ema'"),
         (lambda: parse("ema:"), "an average is ema:DECAY"),
         (lambda: parse("latest:x"), "'x' is not a number"),
+        (lambda: parse("latest:0"), "at least 1, got 0$"),
+        (lambda: parse("tail:500%").weights([9, 23]), "at most the 23 updates of the run, got '500%'"),
+        (
+            lambda: parse("tail:500%").resolve(RunPlan(samples=23, batch_size=1, epochs=1)),
+            "at most the 23 updates of the run, got '500%'",
+        ),
         (lambda: parse("linea(1, 0, total=3)"), "did you mean 'linear'"),
     ],
 )

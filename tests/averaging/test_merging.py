@@ -377,3 +377,19 @@ def test_updates_on_the_command_line_are_whole_numbers(tmp_path: Path, at: str) 
     run = CliRunner().invoke(command, [*map(str, paths), "--like", "latest:2", "--at", at])
     assert run.exit_code == 2, run.output
     assert "--at" in run.output
+
+
+def test_a_trunk_without_a_cooldown_is_refused_and_one_tensor_is_one(tmp_path: Path) -> None:
+    from click.testing import CliRunner
+
+    from laju.cli.average import command
+
+    for update in (8, 9):
+        torch.save({"w": torch.ones(1)}, tmp_path / f"step{update}.pt")
+    given = [str(tmp_path / "step8.pt"), str(tmp_path / "step9.pt"), "--like"]
+    for rule in ("latest:2", "tail:2", "ema:0.9"):
+        run = CliRunner().invoke(command, [*given, rule, "--trunk", "constant(1)"])
+        assert run.exit_code == 2, run.output
+        assert f"--trunk must be left out with {rule}" in run.output
+    assert CliRunner().invoke(command, [*given, "linear(1, 0, total=2)", "--trunk", "constant(1)"]).exit_code == 0
+    assert "1 tensor, 1 number\n" in CliRunner().invoke(command, [*given, "latest:2"]).output

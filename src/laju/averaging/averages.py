@@ -7,6 +7,7 @@ long as the gradients are the same: an average is a decay, and a decay is an ave
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -124,15 +125,17 @@ class Tail(Average):
         return inside / float(inside.sum())
 
     def begins(self, total: int) -> int:
-        length = _in_run("length", self.length, total)
-        if length > total:
-            raise ValueError(f"length must be at most the {total:,} updates of the run, got {shown(str(self.length))}")
-        return total - length + 1
+        return total - self._within(_in_run("length", self.length, total), total) + 1
 
     def resolve(self, plan: RunPlan) -> Self:
         if not isinstance(self.length, Length):
             return self
-        return type(self)(max(1, nearest_update(plan.scale.updates(self.length))))
+        return type(self)(self._within(max(1, nearest_update(plan.scale.updates(self.length))), plan.updates))
+
+    def _within(self, updates: int, total: int) -> int:
+        if updates > total:
+            raise ValueError(f"length must be at most the {total:,} updates of the run, got {shown(str(self.length))}")
+        return updates
 
     def __repr__(self) -> str:
         return f"Tail({str(self.length) if isinstance(self.length, Length) else self.length!r})"
@@ -375,7 +378,7 @@ def parse(text: str) -> Average:
         argument: Any = value
         if kind != "tail":
             try:
-                argument = float(value)
+                argument = int(value) if re.fullmatch(r"[-+]?\d+", value) else float(value)
             except ValueError:
                 raise ValueError(f"{wanted}, got {shown(text)}: {shown(value)} is not a number") from None
         return KINDS[kind](argument)

@@ -98,18 +98,23 @@ def merge(
         out: the file to write, or the folder for checkpoints that are folders or sharded; None writes nothing. The checkpoint
             appears when it is complete.
         at: completed updates of each checkpoint, in the order of `checkpoints`; by default from the metadata, else the name.
-        trunk: rate of the run that wrote the checkpoints; constant by default.
+        trunk: rate of the run that wrote the checkpoints, for a cooldown alone; constant by default.
         within: how far the rates of a cooldown may be from those that the merge stands for, as a part of the trunk's rate.
 
     Raises:
         OSError: a file that is not there, or cannot be written.
-        CheckpointError: checkpoints that do not fit together, a cooldown that they cannot stand for, an output that is an input.
+        CheckpointError: checkpoints that do not fit together, a cooldown that they cannot stand for, a trunk without
+            a cooldown, an output that is an input.
         ValueError: as `Average.weights`.
     """
     paths = [Path(path) for path in checkpoints]
     within = number("within", within, least=0)
     if isinstance(average, Schedule):
         average = Cooldown(average)
+    if trunk is not None and not isinstance(average, Cooldown):
+        raise CheckpointError(
+            f"trunk must be left out with {average}, whose shares are the same at any rate; a cooldown alone needs the rate"
+        )
     if not paths:
         raise CheckpointError("at least one checkpoint is needed, got none")
     if at is not None and len(at) != len(paths):

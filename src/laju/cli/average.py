@@ -101,7 +101,8 @@ def _sentences(result: Merge) -> Iterator[str]:
         yield f"stands for {result.average}, its rates off by up to {result.distance:.1%} of the trunk's"
     if any(part.share < 0 for part in result.parts):
         yield "note: shares below 0, since the rate rises: the mean lies outside of the checkpoints"
-    yield f"merged in float32: {result.tensors:,} tensors, {result.numbers:,} numbers"
+    tensors, numbers = "tensor" if result.tensors == 1 else "tensors", "number" if result.numbers == 1 else "numbers"
+    yield f"merged in float32: {result.tensors:,} {tensors}, {result.numbers:,} {numbers}"
     if result.kept:
         yield f"taken from the last checkpoint, since they have no mean: {_some(result.kept)}"
     if result.statistics:
