@@ -17,8 +17,10 @@ import laju
 from laju.cli import cli
 from laju.lab import Comparison, Lead, Optimizer, Outcome, Record, Selection, compare, seeds_needed
 from laju.lab.comparison.equal_area import equal_area
+from laju.lab.comparison.ranking import Standing
 from laju.lab.report import leads, ranking_table, write_report
 from laju.lab.report.html import page
+from laju.lab.report.table import needed
 from laju.lab.statistics import estimate, holm, paired_p_value, probability_best, rank_intervals
 from tests.lab.tiny import Sides
 
@@ -106,6 +108,19 @@ def test_the_p_values_of_a_summary_are_corrected_for_all_of_them() -> None:
     assert [row.differs for row in rows] == [False, True, True]
     area = estimate([(0.1 + 0.8 + 0.425) / 2, (0.15 + 0.8 + 0.4375) / 2, (0.05 + 0.8 + 0.435) / 2])
     assert (rows[1].area.mean, rows[1].area.half_width) == pytest.approx((area.mean, area.half_width))  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("counts", "cell"),
+    [
+        ((12, 6, 110), "12 (6-110)"),
+        ((900, 30, 20_000), "900 (30-many)"),
+        ((2400, 1000, 9000), "2400 (1000-9000)"),
+        ((5747, 2498, None), "more than 1,000"),
+    ],
+)
+def test_seeds_that_nobody_trains_are_not_counted(counts: tuple[int | None, ...], cell: str) -> None:
+    assert needed(Standing("a", 0.5, 1, 1, 1, None, *counts)) == cell
 
 
 def test_a_difference_that_many_comparisons_explain_is_not_coloured() -> None:

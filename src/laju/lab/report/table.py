@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from laju.lab.comparison.race import Dropped, Race
     from laju.lab.comparison.ranking import Standing
 
+_MOST_SEEDS = 1000  # more than anybody trains
+
 
 def table(findings: Findings) -> Table:
     """The means over the finished seeds, each with its 95 % interval, a row for each schedule; fits 100 columns.
@@ -147,7 +149,9 @@ def p_value(p: float) -> str:
 
 
 def needed(standing: Standing) -> str:
-    """`12 (6-110)`: the number of seeds, and its interval."""
+    """`12 (6-110)`: the number of seeds, and its interval; `more than 1,000` where the interval begins above that."""
+    if standing.seeds_low is None or standing.seeds_low > _MOST_SEEDS:
+        return f"more than {_MOST_SEEDS:,}"
     counts = (standing.seeds, standing.seeds_low, standing.seeds_high)
     seeds, low, high = ("many" if n is None or n > 9999 else str(n) for n in counts)
     return f"{seeds} ({low}-{high})"
