@@ -49,6 +49,10 @@ def write_files(folder: Path) -> None:
     (folder / "b.csv").write_text(LOG)
     (folder / "c.yaml").write_text("learning_rate: 0.1\nlr_scheduler_type: linear\nmax_steps: 100\n")
     (folder / "c.json").write_text('{"learning_rate": 0.1, "lr_scheduler_type": "linear", "max_steps": 100}')
+    (folder / "ds.json").write_text('{"optimizer": {"params": {"lr": 0.1}}, "scheduler": {"type": "WarmupLR"}}')
+    (folder / "betas.json").write_text(
+        '{\n"learning_rate": 0.1, "lr_scheduler_type": "linear", "betas": [0.9, 0.99]\n}'
+    )
     (folder / "empty.csv").touch()
     (folder / "picture.csv").write_bytes(bytes(range(256)))
     with closing(sqlite3.connect(folder / "kept.sqlite")) as connection:
@@ -103,6 +107,13 @@ ROWS = [
     Row("studio 'cosin(1)' --no-browser", 2, UNKNOWN),
     Row("studio folder --no-browser", 2, "folder"),
     Row("studio picture.csv --no-browser", 2, "picture.csv"),
+    Row("studio ds.json --no-browser", 2, "laju convert --from config ds.json --to laju"),
+    Row(
+        "studio c.json --no-browser",
+        2,
+        "c.json is a configuration of transformers, not a log; its schedule: laju convert",
+    ),
+    Row("studio betas.json --no-browser", 2, "betas.json is a configuration of transformers, not a log"),
     Row("studio --port x", 2, "'--port'"),
     Row("studio --nothing", 2, NO_SUCH),
     Row("studio 'http://127.0.0.1:8421/#s=constant(1)&colour=red' --no-browser", 2, "unknown part 'colour'"),
@@ -191,6 +202,8 @@ ROWS = [
     Row("recognise picture.csv", 2, "picture.csv"),
     Row("recognise a.csv b.csv", 2, EXTRA),
     *(Row(f"recognise '{name}.csv'", 2, "") for name in STRANGE),
+    Row("recognise ds.json", 2, "laju convert --from config ds.json --to laju"),
+    Row("recognise betas.json", 2, "betas.json is a configuration of transformers, not a log"),
     # --- diagnose
     Row("diagnose", 2, "Missing argument 'LOG"),
     Row("diagnose a.csv --meant 'linear(0.1, 0, total=100)'", 0, "healthy"),

@@ -32,8 +32,8 @@ class LogOptions:
 
     def read(self, path: str) -> Log:
         log = read(path, update=self.update, rate=self.rate, run=self.run)
-        # The rate of a configuration in JSON would pass for a log of a single row.
-        if path.lower().endswith(".json") and log.unit == "row" and len(log.at) == 1:
+        # The rate of a configuration in JSON would pass for a log of a single row, and its betas for two rows.
+        if path.lower().endswith(".json") and log.unit == "row":
             _no_configuration(path)
         return log
 

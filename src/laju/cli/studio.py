@@ -57,10 +57,10 @@ def sorted_out(given: tuple[str, ...]) -> tuple[State | None, list[Any], list[st
 
             stores.append(checked(text))
         elif os.path.exists(text):
-            from laju.logs import read
+            from laju.cli.logs import LogOptions
             from laju.studio.logs import Held
 
-            held.append(Held(Path(text).name, read(text)))
+            held.append(Held(Path(text).name, LogOptions().read(text)))
         elif re.fullmatch(r"[^()'\"=]*(/[^()'\"=]*|\.[A-Za-z]\w*)", text):  # no schedule: the path of a log or a store
             raise FileNotFoundError(ENOENT, os.strerror(ENOENT), text)
         else:

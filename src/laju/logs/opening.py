@@ -8,7 +8,6 @@ import io
 import json
 import os
 import re
-import shlex
 import sys
 import zlib
 from collections.abc import Iterable, Iterator
@@ -216,8 +215,7 @@ def _text(file: IO[bytes], path: str, given: Given, name: str = "") -> Log:
         first = sample.strip().splitlines()[0][:80]
         raise LogError(
             f"{path} is no log that laju knows: a table with a header, JSON lines, trainer_state.json, event files, or lines "
-            f"that name steps and losses or rates; it begins {first!r}. The schedule of a configuration: laju convert "
-            f"--from config {shlex.quote(str(path))} --to laju"
+            f"that name steps and losses or rates; it begins {first!r}. {records.of_configuration(str(path))}"
         )
     return build(path, writer, printed.rows(lines, notes), given, notes)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -55,6 +56,11 @@ def format_of(first: Mapping[str, Any]) -> Format:
     return _LINES
 
 
+def of_configuration(path: str) -> str:
+    """The remedy for a file that is a configuration and no log."""
+    return f"The schedule of a configuration: laju convert --from config {shlex.quote(path)} --to laju"
+
+
 def whole(text: str, path: str) -> tuple[Format, list[Row]]:
     """The rows of a JSON text that is a single value.
 
@@ -86,7 +92,8 @@ def whole(text: str, path: str) -> tuple[Format, list[Row]]:
             keys = tuple(columns)
             return _WHOLE, [Row(i + 1, keys, cells) for i, cells in enumerate(zip(*columns.values(), strict=True))]
         raise LogError(
-            f"{path} is JSON and no log: it has no rows; its keys are {', '.join(map(repr, list(found)[:12])) or 'none'}"
+            f"{path} is JSON and no log: it has no rows; its keys are {', '.join(map(repr, list(found)[:12])) or 'none'}. "
+            + of_configuration(path)
         )
     raise LogError(f"{path} is JSON and no log: it is {type(found).__name__}")
 
