@@ -169,6 +169,15 @@ def test_json_has_no_number_that_json_lacks() -> None:
     assert back["summary"][1]["difference"]["n"] == 2
 
 
+def test_the_reader_is_warned_of_a_first_epoch_at_rate_0() -> None:
+    by_epoch = laju.cosine(0.3, total=2, warmup=1).per("epoch")
+    first = laju.cosine(0.3, total=2, warmup=1, first=True).per("epoch")
+    schedules = {"a": by_epoch, "b": laju.cosine(0.3, total=20, warmup=10), "c": first, "d": laju.constant(0.0)}
+    found = comparison({(name, s): outcome(0.9, A[s]) for name in schedules for s in SEEDS}, schedules=schedules)
+    warned = [w.partition(":")[0] for w in found.findings().warnings if "10 of 20 updates change nothing" in w]
+    assert warned == ["a", "d"]
+
+
 def test_the_reader_is_warned_unless_rates_were_tuned() -> None:
     assert any("not tuned" in w for w in two().findings().warnings)
     assert replace(two(), tuned=True).findings().warnings == ()

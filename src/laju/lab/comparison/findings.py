@@ -100,6 +100,13 @@ def _warnings(results: Results, rows: list[Row], agreements: list[Agreement]) ->
             found.append(f"{row.name}: {row.note}; {left}.")
         elif row.missing:
             found.append(f"{row.name}: {row.note}; the comparison was interrupted.")
+    for name, schedule in results.schedules.items():
+        rate, updates = schedule.resolve(results.plan), min(results.plan.updates_per_epoch, results.plan.updates)
+        if rate(0) == 0 and not rate.values(updates).any():
+            found.append(
+                f"{name}: the rate is 0 in the whole first epoch, so {updates:,} of {results.plan.updates:,} updates change "
+                "nothing; with first=True a warmup starts a step above 0."
+            )
     for shared in agreements:
         apart = [f for f, d in shared.differences.items() if evidence(d) is Evidence.SHOWN]
         if apart:
