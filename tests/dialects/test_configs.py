@@ -374,3 +374,38 @@ def test_nothing_but_a_dialect_error_comes_out_of_any_reader(data):
     with contextlib.suppress(DialectError):
         found = read_config(config, system, **facts)
         assert math.isfinite(found.schedule(0))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        (
+            "a.json",
+            '{"learning_rate": 0.1, "max_steps": 9, "learning_rate": 0.2}',
+            "'learning_rate' .* 0.1 and with 0.2",
+        ),
+        (
+            "a.json",
+            '{"scheduler": {"type": "WarmupLR", "type": "OneCycle"}}',
+            "'type' .* 'WarmupLR' and with 'OneCycle'",
+        ),
+        ("a.yaml", "lr: 0.1\nmax_steps: 9\nlr: 0.2\n", "'lr' is there twice, with 0.1 and with 0.2"),
+        ("a.yaml", "SOLVER:\n  BASE_LR: 1\nSOLVER:\n  BASE_LR: 2\n", "'SOLVER' .* BASE_LR: 1 and with BASE_LR: 2"),
+        ("a.yaml", f"a: [{1200 * '1'}]\na: [{1200 * '1'}]\n", "'a' is there twice"),  # too long to compare
+        ("a.toml", "lr = 0.1\nlr = 0.2\n", "Cannot overwrite a value .at line 2"),
+    ],
+)
+def test_a_key_with_two_values_is_refused(tmp_path: Path, name: str, text: str, message: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DialectError, match=message):
+        read_config(tmp_path / name)
+
+
+def test_a_key_with_one_value_twice_is_read_and_so_is_a_key_of_a_merge(tmp_path: Path) -> None:
+    own = {"learning_rate": 0.1, "lr_scheduler_type": "linear", "max_steps": 9}
+    text = ", ".join(f'"{key}": {json.dumps(value)}' for key, value in own.items())
+    (tmp_path / "a.json").write_text(f"{{{text}, {text}}}")
+    lines = "".join(f"{key}: {value}\n" for key, value in own.items())
+    (tmp_path / "a.yaml").write_text(f"x: &x {{learning_rate: 7}}\ny: &y {{<<: *x}}\n<<: *y\n{lines}{lines}y: *y\n")
+    expected = read_config(own).schedule
+    assert read_config(tmp_path / "a.json").schedule == expected == read_config(tmp_path / "a.yaml").schedule

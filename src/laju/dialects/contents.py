@@ -117,7 +117,7 @@ def _composed(own: Mapping[str, Any], path: Path, above: tuple[Path, ...], files
 
 def _parsed(text: str, kind: str, path: Path) -> Any:
     if kind == ".json":
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_once)
     if kind == ".toml":
         import tomllib
 
@@ -129,6 +129,23 @@ def _parsed(text: str, kind: str, path: Path) -> Any:
     if len(text) > limits.TEXT:
         raise DialectError(f"{path} must have at most {limits.TEXT:,} characters")
     return arguments(text)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The mapping of JSON's pairs, without a key that has two values: most readers take the last value, others the first.
+
+    Source: DeepSpeed 0.19.8, runtime/config_utils.py: `dict_raise_error_on_duplicate_keys`.
+    """
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found and found[key] != value:
+            raise _twice(key, shown(found[key]), shown(value))
+        found[key] = value
+    return found
+
+
+def _twice(key: str, before: str, after: str) -> ValueError:
+    return ValueError(f"{key!r} is there twice, with {before} and with {after}: leave the value that counts")
 
 
 _ASSIGNED = re.compile(r"(?:export\s+)?([A-Za-z_]\w*)=(.*)", re.DOTALL)
@@ -249,7 +266,17 @@ def _loader(yaml: Any) -> Any:
     """
 
     class Loader(yaml.SafeLoader):  # type: ignore[misc]
-        pass
+        def compose_mapping_node(self, anchor: Any) -> Any:
+            # Keys are compared here, since a merge (<<) adds pairs that the mapping's own keys may replace.
+            node = super().compose_mapping_node(anchor)
+            found: dict[tuple[str, str], Any] = {}
+            for key, value in node.value:
+                if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                    before = found.setdefault((key.tag, key.value), value)
+                    texts = ("", "") if before is value else (_written(before), _written(value))
+                    if texts[0] != texts[1] or len(texts[0]) > _COMPARED:
+                        raise _twice(key.value, *(" ".join(text.split())[:80] for text in texts))
+            return node
 
     def unread(loader: Any, suffix: str, node: Any) -> Any:
         if isinstance(node, yaml.MappingNode) and not suffix.startswith("tag:"):
@@ -259,6 +286,15 @@ def _loader(yaml: Any) -> Any:
 
     Loader.add_multi_constructor("", unread)
     return Loader
+
+
+_COMPARED = 1000  # characters of a value, so that aliases of long values cost no more than their own size
+
+
+def _written(node: Any) -> str:
+    """The text of a node of YAML in its file, as far as texts are compared."""
+    begin, end = node.start_mark, node.end_mark
+    return str(begin.buffer[begin.pointer : min(end.pointer, begin.pointer + _COMPARED + 1)])
 
 
 _NUMBER = re.compile(r"\s*[-+]?(\d[\d_]*)?(\.\d*)?([eE][-+]?\d+)?\s*")
