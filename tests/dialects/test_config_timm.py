@@ -114,3 +114,32 @@ def test_args_yaml_converts(tmp_path):
     assert found.updates == 120
     assert found.schedule(119) == pytest.approx(1e-4 + (0.1 - 1e-4) * (1 + math.cos(math.pi * 11 / 12)) / 2)
     assert convert(str(file), "config", "timm").own
+
+
+DEIT = "torchrun --nproc_per_node=4 {} --sched cosine --lr 5e-4 --warmup-epochs 5 --batch-size 256"
+
+
+@pytest.mark.parametrize(
+    ("command", "facts", "scaled"),
+    [
+        (DEIT.format("main.py"), {}, True),
+        (DEIT.format("deit/main.py") + " --epochs 300\n", {}, True),
+        (f"# train.py\n{DEIT.format('main.py')}", {}, True),
+        (DEIT.format("main.py") + " --unscale-lr", {}, False),
+        (DEIT.format("main.py"), {"lr": 1e-3}, False),
+    ],
+)
+def test_a_script_that_is_not_train_py_may_scale_the_rate(
+    tmp_path: Path, command: str, facts: Any, scaled: bool
+) -> None:
+    (tmp_path / "run.sh").write_text(command)
+    found = read_config(tmp_path / "run.sh", **facts)
+    assert found.system == "timm"
+    assert any("main.py is not timm's train.py" in note for note in found.notes)
+    assert any("may scale lr" in note for note in found.notes) == scaled
+
+
+@pytest.mark.parametrize("script", ["train.py", "timm/train.py && python validate.py", "./distributed_train.sh 4"])
+def test_no_script_but_train_py_is_told(tmp_path: Path, script: str) -> None:
+    (tmp_path / "run.sh").write_text(DEIT.format(script))
+    assert not any("train.py" in note for note in read_config(tmp_path / "run.sh").notes)

@@ -12,6 +12,7 @@ from typing import Any
 from laju.core.checks import shown, whole
 from laju.dialects.base import DialectError, call, system
 from laju.dialects.configs import Configured, constant, fact
+from laju.dialects.contents import SCRIPTS
 from laju.dialects.sections import Section, has
 
 _SCHEDULERS = {
@@ -23,7 +24,7 @@ _KEYS = (
     "lr", "lr_base", "lr_base_size", "lr_base_scale", "sched", "sched_on_updates", "decay_epochs", "decay_milestones",
     "warmup_epochs", "warmup_lr", "warmup_prefix", "min_lr", "decay_rate", "lr_noise", "lr_noise_pct", "lr_noise_std",
     "lr_cycle_mul", "lr_cycle_decay", "lr_cycle_limit", "lr_k_decay", "lr_decay_fn", "lr_stable_timescale",
-    "cooldown_epochs", "patience_epochs",
+    "cooldown_epochs", "patience_epochs", "unscale_lr",
 )  # fmt: skip
 
 
@@ -43,6 +44,7 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
     given = Section(content, where, "timm", _KEYS, facts)
     sched = given.choice("sched", (*_SCHEDULERS, "none"))
     rate = _rate(given)
+    given.notes += _of_another_script(given)
     if sched == "none":
         return constant(rate, "timm", "sched is none", given.notes)
     if given.get("lr_noise") is not None:
@@ -92,6 +94,26 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
         return given.configured(given.epochs(schedule))
     said = ", ".join([repr(rate), *(f"{key}={value!r}" for key, value in arguments.items())])
     return given.configured(schedule, "updates" if by_update else "epochs", f"{name}({said})", "timm")
+
+
+def _of_another_script(given: Section) -> list[str]:
+    """Notes on a command of another script than timm's train.py, which may have timm's arguments and another meaning of these.
+
+    Source: facebookresearch/deit, main.py at 100e3cd: `linear_scaled_lr`, and `lr_scheduler.step(epoch)` after the epoch. Later
+    releases have `--unscale-lr`.
+    """
+    scripts = given.content.get(SCRIPTS, [])
+    if not scripts or "train.py" in scripts:
+        return []
+    notes = [
+        f"{scripts[-1]} is not timm's train.py, whose defaults and epochs are read: DeiT's main.py is an epoch behind"
+    ]
+    if given.facts.get("lr") is None and not given.flag("unscale_lr"):
+        notes.append(
+            f"{scripts[-1]} may scale lr, as DeiT's main.py does (lr · batch_size · world_size / 512): give the scaled rate, "
+            "lr=…, on the command line --lr …"
+        )
+    return notes
 
 
 def _rate(given: Section) -> float:

@@ -20,6 +20,8 @@ from laju.core.extras import needed_by
 from laju.dialects.base import DialectError
 from laju.dialects.python_config import Unread, merged, python
 
+SCRIPTS = "_scripts_"
+"""The key of the names of the Python scripts in the content of a file with commands."""
 KINDS = (".json", ".toml", ".yaml", ".yml", ".py", ".sh", ".txt", ".args")
 
 
@@ -128,7 +130,9 @@ def _parsed(text: str, kind: str, path: Path) -> Any:
         return yaml.load(text, _loader(yaml))
     if len(text) > limits.TEXT:
         raise DialectError(f"{path} must have at most {limits.TEXT:,} characters")
-    return arguments(text)
+    found = arguments(text)
+    scripts = re.findall(r"(?<![^\s/'\"])[\w.-]+\.py(?=[\s;'\"]|$)", re.sub(r"^\s*#.*$", "", text, flags=re.MULTILINE))
+    return {**found, SCRIPTS: list(dict.fromkeys(scripts))} if scripts else found
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
