@@ -109,6 +109,7 @@ def test_the_json_of_check_has_every_field_of_a_finding():
     (finding,) = json.loads(done.stdout)["findings"]
     assert set(finding) == {"code", "level", "title", "page", "update", "message", "why", "instead", "fix"}
     assert (finding["code"], finding["level"], finding["update"]) == ("LAJU005", "warning", 20)
+    assert finding["page"] == "checks/LAJU005/"
     assert finding["fix"] == "linear(1, 0, total=20)"
 
 

@@ -129,8 +129,8 @@ class Finding:
 
     @property
     def page(self) -> str:
-        """Where the documentation explains the code."""
-        return f"docs/checks/{self.code}.md"
+        """The page of the documentation's site that explains the code, from the site's root."""
+        return f"checks/{self.code}/"
 
     def to_json(self) -> dict[str, Any]:
         facts = {"code": self.code, "level": self.level, "title": CODES[self.code], "page": self.page, "fix": self.fix}
@@ -139,5 +139,5 @@ class Finding:
     def __str__(self) -> str:
         return (
             f"{self.code} {self.level} at update {self.update:,}: {self.message}\n"
-            f"  why: {self.why} ({self.page})\n  instead: {self.instead}"
+            f"  why: {self.why}\n  instead: {self.instead}"
         )
