@@ -285,6 +285,8 @@ ROWS = [
     Row("tune constant --space value=0.1..1 --trials 1 --confirm 0 --epochs 1 --jobs 1", 0, "1 trial", TUNE),
     Row("tune cosin --space 'peak=1e-3..1 log'", 2, "did you mean 'cosine'?", TUNE),
     Row("tune cosine --space peak=2..1 --json", 2, "{", TUNE),
+    Row("tune wsd --space peak=0.1..0.3", 2, "cooldown must be given with total='100%', such as cooldown='20%'", TUNE),
+    Row("tune trapezoid --space peak=0.1..0.3", 2, "trapezoid needs warmup and cooldown", TUNE),
     Row("tune constant --space value=0.1..1 --objective loss", 2, "--objective", TUNE),
     Row("tune cosine", 2, "Missing option '--space'"),
     Row("tune cosine extra --space peak=1..2", 2, EXTRA),
