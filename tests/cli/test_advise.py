@@ -248,6 +248,41 @@ def test_ways_to_cool_down_stand_beside_the_planned_one_and_can_be_pasted(tmp_pa
     assert ways["longer"]["value"] < ways["as planned"]["value"] < ways["now"]["value"]
 
 
+def with_averages(log: Path, column: str, gain: float) -> Path:
+    """The log with a column of losses that are lower by a share."""
+    head, *rows = log.read_text().splitlines()
+    lines = [f"{head},{column}", *(f"{row},{float(row.rpartition(',')[2]) * (1 - gain):.5f}" for row in rows)]
+    log.write_text("\n".join(lines) + "\n")
+    return log
+
+
+def test_averaged_weights_are_a_way_beside_the_cooldown(tmp_path: Path, prior: Path) -> None:
+    log = with_averages(write(tmp_path / "run.csv", RUN, 1100, seed=9), "val_loss_ema", 0.03)
+    arguments = ("advise", log, "--prior", prior, "--schedule", str(RUN))
+    done = invoke(*arguments)
+    assert done.exit_code == 0, done.output
+    (line,) = (line for line in done.output.splitlines() if "averaged weights" in line)
+    assert "('val_loss_ema') end at" in line
+    assert "with the rate held, without a cooldown" in line
+    told = json.loads(invoke(*arguments, "--json").output)["averages"]
+    assert told["value"] == pytest.approx(0.97 * told["raw"], rel=1e-3)
+    assert told["low"] < told["value"] < told["high"]
+    assert told["held"]
+    held = laju.warmup(0.1, 20).take(20) >> laju.Constant(0.1)
+    s = np.cumsum(held.values(TOTAL))[-1] / 0.1 / 100
+    assert told["raw"] == pytest.approx(3.0 + 0.6 * s**-0.4, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("column", "gain"), [("train_loss_ema", 0.03), ("val_loss_avg", -0.01), ("val_loss_other", 0.03)]
+)
+def test_nothing_is_said_of_averages_that_are_none(tmp_path: Path, prior: Path, column: str, gain: float) -> None:
+    log = with_averages(write(tmp_path / "run.csv", RUN, 1100, seed=9), column, gain)
+    done = invoke("advise", log, "--prior", prior, "--schedule", str(RUN), "--loss-column", "val_loss")
+    assert done.exit_code == 0, done.output
+    assert "averaged weights" not in done.output
+
+
 def test_what_is_refused_for_all_ways_is_said_once(tmp_path: Path) -> None:
     log = write(tmp_path / "run.csv", RUN, 1000)
     done = invoke("advise", log, "--schedule", str(RUN), "--prior", "none")

@@ -23,7 +23,7 @@ from laju.core.checks import nearest
 from laju.core.schedule import Schedule
 from laju.core.units import RunPlan
 from laju.logs import completed
-from laju.logs.names import is_smoothed
+from laju.logs.names import averaged_beside, is_smoothed
 from laju.recognition.naming import named
 from laju.view.plot import SUFFIXES
 
@@ -150,6 +150,8 @@ def command(
         ways, when = _cooldowns(run, found, used, updates)
         told["cooldowns"] = [_way(way) for way in ways]
         lines += ["", "when to cool down", *when]
+        told["averages"], of_averages = _averages(run, found, used, updates)
+        lines += of_averages
         told["next"] = None
         if (single := run.curve()) is not None:
             end = int(found.at or run.at[-1])
@@ -196,6 +198,8 @@ class _Run:
     rates: Any
     verdict: str | None
     later: tuple[Floats, Floats] | None = None
+    averaged: tuple[str, Floats, Floats] | None = None
+    """Losses of averaged weights: the column's name, completed updates, and losses."""
 
     @classmethod
     def read(
@@ -222,6 +226,10 @@ class _Run:
             later = at[rows:], losses.values[rows:]
             log = log.until(losses.at[rows - 1])
             losses, at = log.loss(losses.name), at[:rows]
+        averaged = None
+        if (beside := averaged_beside(losses.name, log.losses)) is not None:
+            means = log.series(beside)
+            averaged = beside, _updates(log, means, per_epoch), means.values
         verdict, intended = None, None
         if meant is not None:
             from laju.diagnosis import diagnose
@@ -249,7 +257,7 @@ class _Run:
         if spec is not None and log.rates:
             rates, note = used_rates(log, options, schedule, per_epoch, updates)
             verdict = verdict if note is None else note if verdict is None else f"{verdict}\n{note}"
-        return cls(log, losses, at, schedule, rates, verdict, later)
+        return cls(log, losses, at, schedule, rates, verdict, later, averaged)
 
     def taken(self) -> list[str]:
         """The columns and rows that the answer is from, a line for each."""
@@ -496,6 +504,56 @@ def _way(way: Way) -> dict[str, Any]:
         "name": way.name, "schedule": str(named(way.schedule)), "json": way.schedule.to_json(), "at": e.at, "value": e.value,
         "low": e.low, "high": e.high, "refused": e.refused,
     }  # fmt: skip
+
+
+def _averages(
+    run: _Run, found: Ending, prior: Prior | str | None, updates: int | None
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """The end of the averaged weights, and the lines to print; nothing where the log has no averages, or too few to tell.
+
+    A run that is to cool down far has little left to average: of its plateau, averages are told as a way without the cooldown.
+    """
+    from laju.core.joins import chain
+    from laju.core.pieces import Constant
+    from laju.forecast import ending, fit_averages
+    from laju.forecast.averages import LOWEST
+    from laju.forecast.prior import SHIPPED
+
+    how, held = "with the rates as planned", False
+    if run.averaged is None or found.seen is None or found.law == "measured":
+        return None, []
+    name, rows, means = run.averaged
+    at = np.union1d(run.at, rows)
+    raw, averaged = np.full(len(at), np.nan), np.full(len(at), np.nan)
+    raw[np.searchsorted(at, run.at)] = run.losses.values
+    averaged[np.searchsorted(at, rows)] = means
+    end, seen = int(found.at or at[-1]), found.seen
+    schedule = run.rates
+    if isinstance(schedule, Schedule):
+        schedule = schedule if updates is None else schedule.take(updates)
+        rates = schedule.values(end)
+        if rates[-1] < LOWEST * rates.max() and rates[seen - 1] == rates.max():
+            schedule = chain(schedule.take(seen), Constant(float(rates.max()), end - seen))
+            how, held = "with the rate held, without a cooldown", True
+            if prior == "auto":  # the same past runs as for the ways to cool down
+                prior = found.prior if found.prior in SHIPPED else None
+            found = ending(run.at, run.losses.values, schedule, prior=prior)
+    try:
+        law = fit_averages(at, raw, averaged, schedule)
+    except ValueError as error:  # rows that do not rise: of several runs, or repeated
+        return {"column": name, "value": None, "refused": str(error)}, []
+    answer = law.ending(found, schedule)
+    told = {
+        "column": name, "window": law.window, "at": answer.at, "value": answer.value, "low": answer.low, "high": answer.high,
+        "raw": found.value, "held": held, "refused": answer.refused,
+    }  # fmt: skip
+    if answer.value is None:
+        return told, []
+    of = "averaged weights" if law.window is None else f"weights averaged over {law.window:,} updates"
+    return told, [
+        f"  {of} ({name!r}) end at {answer.value:.4f} after {end:,} updates {how}, {answer.level:.0%} between "
+        f"{answer.low:.4f} and {answer.high:.4f}; not averaged, {found.value:.4f}"
+    ]
 
 
 # --- the next run ------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@
 True
 """
 
+from laju.forecast.averages import FittedAverages, fit_averages
 from laju.forecast.bound import BestRate, anytime_bound, best_rate, bound, distance, transfer_rate
 from laju.forecast.cooldowns import Way, cooldowns
 from laju.forecast.curves import Curve, ForecastWarning
@@ -31,6 +32,7 @@ __all__ = [
     "BestRate",
     "Curve",
     "Ending",
+    "FittedAverages",
     "FittedFinals",
     "FittedLaw",
     "ForecastWarning",
@@ -53,6 +55,7 @@ __all__ = [
     "ending",
     "errors",
     "fit",
+    "fit_averages",
     "fit_finals",
     "learn",
     "next_run",

@@ -19,6 +19,7 @@ _NO_RATE = frozenset({
 _NEUTRAL = frozenset({"", "value", "values", "y", "unnamed 0"})
 HELD_OUT = frozenset({"val", "valid", "validation", "eval", "test", "dev"})
 _SMOOTHED = frozenset({"smooth", "smoothed", "avg", "average", "mean", "ema"})
+_AVERAGES = frozenset({"ema", "avg", "average", "averaged", "swa", "wa", "lawa"})
 _DERIVED = ("__MIN", "__MAX")
 _TIMES = frozenset({"time", "timestamp", "runtime", "seconds", "eta", "elapsed"})
 
@@ -50,6 +51,20 @@ def is_derived(name: str) -> bool:
 def is_smoothed(name: str) -> bool:
     """Whether the column is of averages over time."""
     return not _SMOOTHED.isdisjoint(words(name))
+
+
+def averaged_beside(name: str, others: Sequence[str]) -> str | None:
+    """The column of the same losses for averaged weights: the name with a word for an average; None where there is none.
+
+    >>> averaged_beside("val_loss", ["train_loss_ema", "ema_val_loss"]), averaged_beside("val/loss", ["val/loss_wa"])
+    ('ema_val_loss', 'val/loss_wa')
+    """
+    plain = sorted(words(name))
+    for other in others:
+        left = [word for word in words(other) if word not in _AVERAGES]
+        if sorted(left) == plain and len(left) < len(words(other)):
+            return other
+    return None
 
 
 def is_neutral(name: str) -> bool:
