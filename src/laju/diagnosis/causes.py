@@ -1,34 +1,19 @@
-"""Why the rates of a run differ from the planned rates: the change of the schedule, and the update at which it begins.
-
-A change of a schedule is a change of the positions at which the schedule is read (twice as fast, 3 behind, from 0 again), or of
-the level of its rates. Each change is searched for, and computed at all rows before the report.
-"""
+"""The changes of a schedule that would explain the rates of a log, each searched for and computed at all rows."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
-from laju.core.checks import shown
-from laju.core.schedule import Schedule
-from laju.logs import Log, LogError
-
-Array = npt.NDArray[np.float64]
-
-_RELATIVE = 2e-7
-"""The change of a rate by float32 and by sums of many steps."""
+from laju.diagnosis.rows import Array, Case
 
 _GRID = 1 << 20
 """The most updates of the meant schedule that are searched for a rate; of longer schedules every 2nd, 4th, … is."""
-
 _BRANCHES = 12
 """A rate at more places of the meant schedule than this determines no position."""
-
 _TWICE = "two calls of step() in an update"
 _CULPRITS = {
     "counted": (
@@ -114,125 +99,7 @@ class Cause:
         return f"{self.text}, {when}\n  usual culprits: " + ";\n    ".join(self.culprits)
 
 
-@dataclass(frozen=True)
-class Diagnosis:
-    """The result of `diagnose`.
-
-    Attributes:
-        healthy: whether the rates are the meant rates, by any of the writer's conventions of time.
-        causes: the explanations of all the rates; several where these give the same rates at the rows of the log.
-        rows: how many rates were compared.
-        first: the first update at which the rates are not the meant ones, and the rates (logged, meant) there.
-        note: the convention of time, or the change for which no explanation was found.
-    """
-
-    healthy: bool
-    causes: tuple[Cause, ...]
-    rows: int
-    first: tuple[int, float, float] | None = None
-    note: str = ""
-
-    @property
-    def certain(self) -> bool:
-        """Whether a single explanation has the rates."""
-        return self.healthy or len(self.causes) == 1
-
-    def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "certain": self.certain}
-
-    def __str__(self) -> str:
-        if self.healthy:
-            text = f"healthy: all {self.rows:,} rates are the meant ones"
-            return f"{text} ({self.note})" if self.note else text
-        lines = []
-        if self.first is not None:
-            at, logged, meant = self.first
-            lines.append(f"at update {at:,} the rate is {logged:g}, and {meant:g} is meant")
-        if not self.causes:
-            lines.append(self.note or "no cause was found")
-        elif len(self.causes) > 1:
-            lines.append(f"{len(self.causes)} causes give the same rates at the rows of this log:")
-        lines += [str(cause) for cause in self.causes]
-        return "\n".join(lines)
-
-
-def diagnose(log: Log, meant: Schedule, *, rate: str | None = None, updates_per_epoch: int | None = None) -> Diagnosis:
-    """Say why the rates of a log differ from the rates of the schedule that was meant.
-
-    Args:
-        log: of the run.
-        meant: the schedule that the run should have had, in the unit of the log.
-        rate: the column of rates; the log's first by default.
-        updates_per_epoch: turns the epochs of a log into updates.
-
-    Raises:
-        LogError: no rates in the log, or a column that is missing.
-        UnresolvedError: a schedule that is not in updates.
-
-    >>> import io, laju
-    >>> from laju.logs import read
-    >>> meant = laju.cosine(0.1, total=1000, warmup=100)
-    >>> rows = [f"{t},{meant(2 * t)}" for t in range(0, 500, 10)]
-    >>> found = diagnose(read(io.StringIO("step,lr\\n" + "\\n".join(rows))), meant)
-    >>> found.causes[0].kind, found.causes[0].text
-    ('counted', 'every update is counted 2 times')
-    """
-    if not isinstance(meant, Schedule):
-        raise TypeError(f"meant must be a laju schedule, got {shown(meant)}")
-    meant.require_resolved()
-    series = log.rate(rate)
-    if not len(series.at):
-        raise LogError(f"{log.path} has no rates in column {series.name!r}")
-    at = series.at * (updates_per_epoch or 1) if log.unit == "epoch" else series.at
-    case = _Case(meant, np.round(at), series.values, series.precision())
-    for shift in log.format.shifts:
-        if case.explains(case.meant(case.t + shift)):
-            note = "" if shift == 0 else f"row k has the rate of update k {'-' if shift < 0 else '+'} {abs(shift)}"
-            if note:
-                note += f", as {log.format.name} writes" if log.format.known else ", logged before or after the update"
-            return Diagnosis(True, (), len(at), note=note)
-    found: list[Cause] = []
-    for shift in log.format.shifts:  # the writer's usual convention first
-        found = _causes(replace(case, t=case.t + shift))
-        if found:
-            break
-    predicted = case.meant(case.t + log.format.shifts[0])
-    apart = np.flatnonzero(np.abs(predicted - case.y) > case.tolerance)
-    i = int(apart[0]) if apart.size else 0
-    note = "" if found else "no known cause turns the meant rates into these: another schedule?"
-    return Diagnosis(False, tuple(found), len(at), (int(case.t[i]), float(case.y[i]), float(predicted[i])), note)
-
-
-@dataclass(frozen=True)
-class _Case:
-    """The meant schedule, and the rows: positions, rates, and half a unit of the rates' last digits."""
-
-    schedule: Schedule
-    t: Array
-    y: Array
-    half: Array
-
-    @property
-    def tolerance(self) -> Array:
-        return self.half * 1.001 + _RELATIVE * np.abs(self.y) + 1e-9 * max(float(np.abs(self.y).max()), 1e-300)
-
-    def meant(self, positions: Array) -> Array:
-        """The meant rates at real positions; before 0 the first rate."""
-        with np.errstate(all="ignore"):
-            return np.asarray(self.schedule(np.maximum(positions, 0.0)), float)
-
-    def explains(self, predicted: Array) -> bool:
-        return bool((np.abs(predicted - self.y) <= self.tolerance).all())
-
-    def begin(self) -> int:
-        """The first row that is not as meant."""
-        return int(np.argmax(np.abs(self.meant(self.t) - self.y) > self.tolerance))
-
-
-# --- explanations ------------------------------------------------------------------------------------------------------
-
-
-def _causes(case: _Case) -> list[Cause]:
+def causes_of(case: Case) -> list[Cause]:
     """The explanations that have all rates: of the whole run, else from the first row that is not as meant."""
     j = case.begin()
     end = case.schedule.length or int(case.t[-1]) + 1
@@ -258,7 +125,7 @@ def _cause(kind: str, text: str, begins: tuple[int, int], culprits: str | None =
     return Cause(kind, text, begins, numbers, named)
 
 
-def _constants(case: _Case, end: int) -> Iterator[Cause]:
+def _constants(case: Case, end: int) -> Iterator[Cause]:
     """The same rate in all rows, for a schedule that changes: nearly any slow clock would give the same rates."""
     rows = f"all {len(case.y):,} rates"
     grid, step = _grid(case, end)
@@ -277,7 +144,7 @@ def _constants(case: _Case, end: int) -> Iterator[Cause]:
         yield _cause("ahead", f"{rows} are those of update {k:,.0f} or later", (0, 0), k=k)
 
 
-def _levels(case: _Case, j: int, begins: tuple[int, int], end: int) -> Iterator[Cause]:
+def _levels(case: Case, j: int, begins: tuple[int, int], end: int) -> Iterator[Cause]:
     """The meant rates scaled, or moved: y = α + β·s."""
     s = case.meant(case.t)
     before = np.arange(len(s)) < j
@@ -321,12 +188,12 @@ def _levels(case: _Case, j: int, begins: tuple[int, int], end: int) -> Iterator[
         yield _cause("end", f"the rates go down to {final:.4g}, where {floor:g} is meant", begins, final=final)
 
 
-def _peak_at(case: _Case, end: int) -> int:
+def _peak_at(case: Case, end: int) -> int:
     grid, step = _grid(case, end)
     return int(np.argmax(grid >= grid.max() * (1 - 1e-12))) * step
 
 
-def _grid(case: _Case, end: int) -> tuple[Array, int]:
+def _grid(case: Case, end: int) -> tuple[Array, int]:
     step = max(1, -(-(end + 1) // _GRID))
     return case.meant(np.arange(0, end + step, step, dtype=float)), step
 
@@ -344,7 +211,7 @@ def _places(grid: Array, step: int, value: float, slack: float) -> list[float]:
     return found[:_BRANCHES]
 
 
-def _lines(case: _Case, j: int, begins: tuple[int, int], end: int) -> Iterator[Cause]:
+def _lines(case: Case, j: int, begins: tuple[int, int], end: int) -> Iterator[Cause]:
     """Positions that are linear in the updates: p = a + b·t."""
     t, last = case.t, int(case.t[-1])
     before = np.arange(len(t)) < j
@@ -439,7 +306,7 @@ def _updates(count: float) -> str:
     return f"{count:,.0f} update{'s' if count != 1 else ''}"
 
 
-def _stairs(case: _Case, j: int, begins: tuple[int, int], end: int) -> Iterator[Cause]:
+def _stairs(case: Case, j: int, begins: tuple[int, int], end: int) -> Iterator[Cause]:
     """A step of the schedule for every k updates: p = t // k."""
     if j:
         return
@@ -453,14 +320,14 @@ def _stairs(case: _Case, j: int, begins: tuple[int, int], end: int) -> Iterator[
         yield _cause("epoch", f"the schedule moves on once in {about} updates", begins, k=float(k))
 
 
-def _climbs(case: _Case, j: int, begins: tuple[int, int], end: int) -> Iterator[Cause]:
+def _climbs(case: Case, j: int, begins: tuple[int, int], end: int) -> Iterator[Cause]:
     """The meant rates until the end, then a rise."""
     if j and case.t[j] > end and case.explains(case.meant(_folded(case.t, end))):
         text = f"after its end at update {end:,} the schedule climbs again"
         yield _cause("climb", text, (min(end, begins[1] - 1), begins[1]), at=float(end))
 
 
-def _skips(case: _Case, j: int, begins: tuple[int, int]) -> Iterator[Cause]:
+def _skips(case: Case, j: int, begins: tuple[int, int]) -> Iterator[Cause]:
     """Behind by more and more updates: each was skipped."""
     if len(case.t) > 2000:
         kept = np.unique(np.linspace(0, len(case.t) - 1, 2000).round().astype(int))
@@ -490,31 +357,3 @@ def _short(value: float, slack: float) -> float:
         if abs(short - value) <= max(abs(slack), 1e-12 * abs(value)):
             return short
     return value
-
-
-Rows = list[tuple[int, float, float]]
-
-
-def beside(log: Log, schedule: Schedule, rate: str | None = None) -> Rows:
-    """Rows (update, rate of the log, rate of the schedule) that differ beyond the digits of the log."""
-    series = log.rate(rate)
-    case = _Case(schedule, series.at, series.values, series.precision())
-    return _different(case.t, case.y, case.meant(case.t), case.tolerance)
-
-
-def apart(a: Log, b: Log) -> tuple[Rows, int]:
-    """Rows (update, rate of a, rate of b) that differ beyond the digits of both logs, and how many rows both logs have.
-
-    Raises:
-        LogError: no update is in both logs.
-    """
-    one, two = a.rate(), b.rate()
-    at, i, j = np.intersect1d(one.at, two.at, return_indices=True)
-    if not at.size:
-        raise LogError(f"{a.path} and {b.path} have no update in both")
-    slack = one.precision()[i] + two.precision()[j] + _RELATIVE * np.abs(one.values[i])
-    return _different(at, one.values[i], two.values[j], slack), len(at)
-
-
-def _different(at: Array, x: Array, y: Array, slack: Array) -> Rows:
-    return [(int(at[i]), float(x[i]), float(y[i])) for i in np.flatnonzero(np.abs(x - y) > slack)]
