@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 import laju
 from laju.cli import cli
-from laju.logs import LogError, log, names, read
+from laju.logs import LogError, columns, names, read
 
 
 def text(content: str, **options):
@@ -490,7 +490,7 @@ def test_rows_out_of_order_and_twice() -> None:
 
 
 def test_large_logs_are_read_in_bounded_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log, "MOST_CELLS", 1 << 12)
+    monkeypatch.setattr(columns, "MOST_CELLS", 1 << 12)
     path = tmp_path / "log.csv"
     with path.open("w") as file:
         file.write("step,lr,loss\n")

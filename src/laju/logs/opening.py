@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from laju.logs import events, names, printed, records, tables
-from laju.logs.log import Format, Given, Log, LogError, Row, build, resumed
+from laju.logs.columns import Given, build, resumed
+from laju.logs.log import Format, Log, LogError, Row
 
 _SAMPLE = 1 << 16
 _MOST_JSON = 1 << 29

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from laju.logs import names
-from laju.logs.log import PER_EPOCH, Format, Row
+from laju.logs.columns import PER_EPOCH
+from laju.logs.log import Format, Row
 
 TRAINER = Format("lines that Transformers' Trainer printed", (0, -1), known=True)
 MEGATRON = Format("Megatron's lines", (0,), known=True)

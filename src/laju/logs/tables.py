@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 from laju.core.checks import shown
 from laju.logs import names
-from laju.logs.log import LogError, Row, parse, pivoted
+from laju.logs.columns import parse, pivoted
+from laju.logs.log import LogError, Row
 
 DELIMITERS = ",;\t"
 
