@@ -10,8 +10,8 @@ import pytest
 import laju
 from laju.forecast import Curve, FittedLaw, ForecastWarning, errors, fit
 from laju.forecast.blocks import history
-from laju.forecast.fitting import Units, _terms
 from laju.forecast.laws import LAWS, Law
+from laju.forecast.problem import Units, _terms
 
 PEAK, N, WARMUP = 3e-4, 6000, 300
 UNITS = Units(rate=PEAK, length=5000.0, level=3.0, first=0.05, noise=1e-3)
