@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import laju
-from laju.recognition import Recognised, recognise, sampled, work
+from laju.recognition import Recognised, falls, recognise, sampled, solving, work
 
 
 def ulps(found: Recognised, values: np.ndarray) -> float:
@@ -451,7 +451,8 @@ def test_a_search_that_finds_nothing_is_bounded(shape: str, monkeypatch: pytest.
     }[shape]
     rows = list(zip(t.tolist(), rates.tolist(), strict=True))
     compared = []
-    monkeypatch.setattr(sampled, "spend", lambda amount: (compared.append(amount), work.spend(amount)))
+    for module in (falls, sampled, solving):
+        monkeypatch.setattr(module, "spend", lambda amount: (compared.append(amount), work.spend(amount)))
     found = recognise(rows)
     assert not found.is_formula
     assert "no formula was found" in found.note

@@ -20,7 +20,7 @@ from laju.recognition import work
 from laju.recognition.curves import Numbers, coarse
 from laju.recognition.cycles import texts
 from laju.recognition.gaps import Proposal, logged
-from laju.recognition.sampled import Log
+from laju.recognition.solving import Log
 from laju.text.spec import parse
 
 _FLOAT32 = float(np.finfo(np.float32).eps)

@@ -14,7 +14,8 @@ from laju.core.pieces import Ramp
 from laju.core.schedule import Schedule
 from laju.recognition.curves import Numbers, coarse, shortest
 from laju.recognition.rows import call, chained, named, row
-from laju.recognition.sampled import Log, unimodal
+from laju.recognition.sampled import unimodal
+from laju.recognition.solving import Log
 from laju.text.spec import parse
 
 _MOST_STEPS = 40

@@ -12,19 +12,8 @@ import numpy as np
 
 from laju.recognition.curves import Numbers, coarse, shortest
 from laju.recognition.rows import call
-from laju.recognition.sampled import (
-    MOST_LAG,
-    Log,
-    _allowed,
-    _line,
-    _solve,
-    _whole,
-    cost_of,
-    lags,
-    roundest,
-    two_factors,
-    unimodal,
-)
+from laju.recognition.sampled import MOST_LAG, cost_of, lags, roundest, unimodal
+from laju.recognition.solving import Log, allowed_factor, line_through, solve, two_factors, whole_near
 from laju.recognition.work import OutOfWork, spend
 from laju.text.spec import parse
 
@@ -144,12 +133,12 @@ def _knots(log: Log) -> Iterator[Proposal]:
     for (a, s), (b, r), (before, last), (first, _) in zip(lines, lines[1:], edges, edges[1:], strict=False):
         at = (b - a) / (s - r) if s != r else math.inf
         slack = 6 * float(log.half.max()) / abs(s - r) + 1e-3 if s != r else 0.0
-        places.append([w for w in _whole(at, slack, (int(last), int(first))) if before < w < 2 * first - last][:4])
+        places.append([w for w in whole_near(at, slack, (int(last), int(first))) if before < w < 2 * first - last][:4])
     a, s = lines[-1]
     zero = -a / s if s < 0 else math.inf
     after = int(log.t[-1]) + 1
     slack = 1e-2 + 8 * float(log.half[-1]) / -s if s < 0 else 0.0
-    places.append([*(_whole(zero, slack, (after,))[:3] if after - 1 <= zero < 3 * after else []), after])
+    places.append([*(whole_near(zero, slack, (after,))[:3] if after - 1 <= zero < 3 * after else []), after])
     for each in itertools.islice(itertools.product(*places), _MOST_PLACES):
         values = _hats(log, np.array(each, float)) if (np.diff(each) > 0).all() else None
         if values is not None:
@@ -189,7 +178,7 @@ def _straight(log: Log) -> tuple[float, float] | None:
     if len(log.t) == 2:
         slope = float((log.y[1] - log.y[0]) / (log.t[1] - log.t[0]))
         return float(log.y[0] - slope * log.t[0]), slope
-    line = _line(log.t, log.y, 1 / log.half**2)
+    line = line_through(log.t, log.y, 1 / log.half**2)
     # Room for the same reason as in `_hats`.
     return line if line is not None and log.fits(line[0] + line[1] * log.t, times=1.3) else None
 
@@ -242,12 +231,12 @@ def _restarts(log: Log, up: Any) -> Iterator[Proposal]:
                 return curves if decay != 1 else [*curves, np.sin(math.pi / 2 * p) ** 2]
 
             starts = [(float(every),) for every in np.linspace(low, high, 7)]
-            solved = _solve(model, few, starts, min(span, 1.0))
+            solved = solve(model, few, starts, min(span, 1.0))
             if solved is None:
                 continue
             slack = 4 * math.sqrt(float(solved[1][0, 0])) + 1e-3
             more = {k: v for k, v in (("growth", growth), ("decay", decay)) if v != 1}
-            for every in _whole(float(solved[0][0]), slack, ()):
+            for every in whole_near(float(solved[0][0]), slack, ()):
                 p, n = folded(float(every), log.t)
                 fall, rise = decay**n * np.cos(math.pi / 2 * p) ** 2, np.sin(math.pi / 2 * p) ** 2
                 for peak, final in _heights(log, fall, rise):
@@ -257,7 +246,7 @@ def _restarts(log: Log, up: Any) -> Iterator[Proposal]:
 def _heights(log: Log, fall: Numbers, rise: Numbers) -> Iterator[tuple[float, float]]:
     """Peak and floor, the shortest first."""
     spend(2)
-    alone = _allowed(np.zeros(len(fall)), fall, log)
+    alone = allowed_factor(np.zeros(len(fall)), fall, log)
     if alone is not None:
         yield alone, 0.0
         return
@@ -291,11 +280,11 @@ def _triangles(log: Log, tops: Any) -> Iterator[Proposal]:
             for arm in np.linspace(low, high, 9)
             for rate in ((0.3, 1.0, 4.0) if policy == "exp_range" else (0.0,))
         ]
-        solved = _solve(model, few, starts, 1.0)
+        solved = solve(model, few, starts, 1.0)
         if solved is None:
             continue
         x, covariance = solved
-        for arm in _whole(float(x[0]), 4 * math.sqrt(float(covariance[0, 0])) + 1e-3, ()):
+        for arm in whole_near(float(x[0]), 4 * math.sqrt(float(covariance[0, 0])) + 1e-3, ()):
             gammas = [0.0]
             if policy == "exp_range":
                 slack = 4 * math.sqrt(float(covariance[1, 1])) / span**2
