@@ -18,7 +18,7 @@ import torch
 
 import laju
 from laju import RunPlan, ScheduleWarning, UnresolvedError, constant, cosine
-from laju.frameworks.torch import Factor, Scheduler, clock
+from laju.frameworks.torch import Factor, Scheduler, hook
 
 SCHEDULE = cosine(1, total=8, warmup=2, final=0.1)
 FROM_ONE = cosine(1, total=8, final=0.1)
@@ -586,7 +586,7 @@ def test_calls_count_without_a_word_where_that_is_said() -> None:
 def test_hooks_of_the_whole_process_that_are_cleared_are_put_back_and_told() -> None:
     def clear(loop: Loop, i: int) -> None:
         if i in (0, 4):
-            clock._HOOK[0].hooks_dict_ref().clear()
+            hook._HOOK[0].hooks_dict_ref().clear()
 
     with says("not by step() of the SGD"):
         assert Loop(between=clear).run() == near(PLAN)

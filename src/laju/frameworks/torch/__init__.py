@@ -9,7 +9,7 @@ from laju.core.extras import needed_by
 with needed_by("laju.frameworks.torch", "torch"):
     import torch as _torch  # noqa: F401 - the error of a missing torch is worded here, for all files of the folder
 
-from laju.frameworks.torch.clock import optimizer_hooks
+from laju.frameworks.torch.inside import optimizer_hooks
 from laju.frameworks.torch.loops import after_epoch, trace
 from laju.frameworks.torch.scheduler import KIND, Scheduler
 from laju.frameworks.torch.slots import Slot

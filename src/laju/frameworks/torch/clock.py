@@ -1,10 +1,8 @@
-"""The clock of a schedule in torch: how updates are heard, and the meaning of a call of `step()` without an update.
+"""The clock of a schedule in torch: the meaning of a call of `step()`, with an update since the last call or without.
 
-A single hook for the whole process hears every `optimizer.step()` before the step begins. The hook finds the scheduler by an
-attribute on the optimizer, since a look into a table costs more. A call of `step()` without an update since the last call is a
-micro-batch, an update that was skipped, a repeated call, a schedule moved forward before the training, or an update that no hook
-can hear. Versions of parameters and gradients distinguish these; where the versions do not, the schedule stands still or moves as
-torch's own schedulers do, and a warning says so, once.
+A call of `step()` without an update since the last call is a micro-batch, an update that was skipped, a repeated call, a schedule
+moved forward before the training, or an update that no hook can hear. Versions of parameters and gradients distinguish these;
+where the versions do not, the schedule stands still or moves as torch's own schedulers do, and a warning says so, once.
 """
 
 from __future__ import annotations
@@ -12,164 +10,21 @@ from __future__ import annotations
 import heapq
 import os
 import sys
-import threading
 import warnings
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
-from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from laju.core.checks import ScheduleWarning
-from laju.frameworks.torch.slots import Group, Slot
-from laju.frameworks.values import Values
+from laju.frameworks.torch.hook import BOUND, DEAF, DISMISSED, EAR, Ear, Scheduler, attach, detach, listen, listening
+from laju.frameworks.torch.hook import _no_ear as _no_ear  # pickles of whole optimizers may name this module
+from laju.frameworks.torch.inside import Optimizer, optimizers_inside
+from laju.frameworks.torch.look import Look, size_of
 
-Optimizer = torch.optim.Optimizer
-_EAR = "_laju_ear"
 _WATCHED = 16
-_SUMMED = 1 << 22
 _PATIENCE = 100
 _MANY = 64  # groups; from here on, eight stores in a turn of the loop are worth the longer way
-
-
-class Scheduler(Protocol):
-    """The clock's view of its scheduler."""
-
-    optimizers: tuple[Optimizer, ...]
-    slots: list[Slot]
-    controller: Any
-    last_epoch: int
-    _clock: Clock
-    _ear: Ear
-
-    @property
-    def _kinds(self) -> str:
-        """The classes of the optimizers, for messages."""
-
-    def _arrange(self) -> None:
-        """Find the groups after a change."""
-
-    def _put(self) -> None:
-        """Write the values of update `last_epoch`."""
-
-    def _loaded(self) -> None:
-        """Something was loaded into the optimizer."""
-
-    def _captured(self) -> None:
-        """An update is being captured in a CUDA graph."""
-
-    def _holds(self) -> bool:
-        """Whether the groups still have the scheduler's values."""
-
-    def _constant(self) -> bool:
-        """Whether every schedule is constant."""
-
-
-class Ear:
-    """The notes of the hook about an optimizer and a scheduler, with all that the usual `step()` needs.
-
-    The hook and `step()` read the notes millions of times, so the fields are plain slots and nothing is computed.
-    """
-
-    __slots__ = (
-        "__weakref__", "arranged", "eights", "groups", "handle", "heard", "key", "more", "optimizer", "rest",
-        "scheduler", "several", "slots", "upcoming", "values", "wary",
-    )  # fmt: skip
-
-    def __init__(self, scheduler: Scheduler | None = None, optimizer: Optimizer | None = None) -> None:
-        self.heard = 0  # updates since the last step()
-        self.arranged: list[Group] = []
-        self.groups: list[Group] | None = None  # the arranged groups; None where the next update needs more than a note
-        self.wary = False
-        self.several: list[Ear] = []  # the ears of all schedulers of this optimizer, if there are several
-        self.scheduler = None if scheduler is None else weakref.ref(scheduler)
-        self.optimizer = None if optimizer is None else weakref.ref(optimizer)
-        self.handle: Any = None
-        self.key = ""
-        self.rest: list[Group] = []
-        self.more = False  # whether there are eights or slots
-        self.eights: list[list[Group]] = []
-        self.slots: list[Slot] = []
-        self.upcoming: Iterator[float] = iter(())  # the values after the current value
-        self.values: Values | None = None
-
-    def renew(self, t: int) -> float:
-        """The value of update `t`; the rest of its block comes next."""
-        assert self.values is not None
-        value = self.values.at(t)
-        self.upcoming = iter(self.values.block[t - self.values.begin + 1 :])
-        return value
-
-    def __reduce__(self) -> tuple[Any, tuple[()]]:
-        return _no_ear, ()  # a copy of an optimizer has no scheduler yet
-
-
-def _no_ear() -> None:
-    return None
-
-
-DEAF = Ear()
-"""Hears nothing, so that every `step()` takes the longer way."""
-
-_UNMET = Ear()
-_BOUND: weakref.WeakSet[Scheduler] = weakref.WeakSet()
-_DISMISSED: weakref.WeakSet[Optimizer] = weakref.WeakSet()
-_HOOK: list[Any] = []
-
-
-# --- the hook ----------------------------------------------------------------------------------------------------------
-
-
-def _before(optimizer: Any, args: Any, kwargs: Any) -> None:
-    try:
-        # Runs in every optimizer.step() of the process, so the usual case is an attribute, a comparison and a store.
-        ear = optimizer._laju_ear
-        if ear is None:  # an optimizer without a scheduler
-            return
-        # Lists compare groups by identity first; a group that is merely equal holds this update's values all the same.
-        if not ear.heard and optimizer.param_groups == ear.groups:
-            ear.heard = 1
-            return
-    except (AttributeError, RuntimeError):  # not met before; tensors were compared
-        pass
-    _unusual(optimizer)
-
-
-# dynamo cannot trace the comparison; a wrapper around the hook would cost more than the hook.
-_before._torchdynamo_disable = True  # type: ignore[attr-defined]
-
-
-def _unusual(optimizer: Optimizer) -> None:
-    ear = getattr(optimizer, _EAR, _UNMET)
-    if ear is _UNMET:
-        ear = _meet(optimizer)
-    if ear is None:
-        return
-    for each in ear.several or (ear,):
-        scheduler = each.scheduler() if each.scheduler is not None else None
-        if scheduler is not None:
-            scheduler._clock.hear(scheduler, each, optimizer)
-
-
-def _meet(optimizer: Optimizer) -> Ear | None:
-    """Find the schedulers of an optimizer that makes its first update."""
-    for scheduler in list(_BOUND):
-        scheduler._clock.meet(scheduler, optimizer)
-    if getattr(optimizer, _EAR, None) is None:
-        optimizer._laju_ear = None  # type: ignore[attr-defined]
-        _DISMISSED.add(optimizer)
-    found: Ear | None = optimizer._laju_ear  # type: ignore[attr-defined]
-    return found
-
-
-def _listening() -> bool:
-    return bool(_HOOK) and _HOOK[0].id in (_HOOK[0].hooks_dict_ref() or ())
-
-
-def _listen() -> None:
-    if not _listening():
-        _HOOK[:] = [register_optimizer_step_pre_hook(_before)]
 
 
 def _capturing() -> bool:
@@ -177,143 +32,11 @@ def _capturing() -> bool:
     return torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
 
 
-def _attach(scheduler: Scheduler, optimizer: Optimizer) -> Ear:
-    ear = Ear(scheduler, optimizer)
-    there = getattr(optimizer, _EAR, None)
-    if there is None:
-        optimizer._laju_ear = ear  # type: ignore[attr-defined]
-    elif there.several:
-        there.several.append(ear)
-    else:
-        both = Ear()
-        both.several = [there, ear]
-        optimizer._laju_ear = both  # type: ignore[attr-defined]
-    return ear
-
-
-def _detach(ears: list[Ear]) -> None:
-    """Take a scheduler's ears off their optimizers."""
-    for ear in ears:
-        optimizer = ear.optimizer() if ear.optimizer is not None else None
-        if ear.handle is not None:
-            ear.handle.remove()
-        if optimizer is None:
-            continue
-        there = getattr(optimizer, _EAR, None)
-        if there is ear:
-            del optimizer._laju_ear  # type: ignore[attr-defined]
-        elif there is not None and ear in there.several:
-            there.several.remove(ear)
-            if len(there.several) == 1:
-                optimizer._laju_ear = there.several[0]  # type: ignore[attr-defined]
-    ears.clear()
-
-
-def _inside(optimizer: Optimizer, seen: set[int]) -> Iterator[Optimizer]:
-    """The optimizers inside an optimizer, in attributes, lists and dicts, at any depth."""
-    if id(optimizer) in seen:
-        return
-    seen.add(id(optimizer))
-    for name, value in vars(optimizer).items():
-        if name in ("state", "param_groups", "defaults"):
-            continue
-        parts: Iterable[Any] = (value,)
-        if isinstance(value, list | tuple):
-            parts = value
-        elif isinstance(value, dict):
-            parts = value.values()
-        for part in parts:
-            if isinstance(part, Optimizer) and id(part) not in seen:
-                yield part
-                yield from _inside(part, seen)
-
-
-def inner_optimizer(thing: Any) -> str:
-    """The attribute of something that is an optimizer, for an error message."""
-    found = [name for name, value in getattr(thing, "__dict__", {}).items() if isinstance(value, Optimizer)]
-    return f"; its {found[0]} is an optimizer" if found else ""
-
-
 def _same(a: Any, b: Any) -> bool:
     try:
         return bool(a == b)
     except RuntimeError:  # tensors were compared, of groups that are others
         return False
-
-
-# --- the look ----------------------------------------------------------------------------------------------------------
-
-
-class Look:
-    """The state of parameters and autograd in a `step()` that heard no update.
-
-    Args:
-        parameters: some of the driven parameters.
-        position: of the schedule.
-        sums: also add the parameters up, as updates of `.data` and fused updates that no hook hears keep the version.
-    """
-
-    def __init__(self, parameters: Sequence[torch.Tensor], position: int, *, sums: bool) -> None:
-        self.position = position
-        self.thread = threading.get_ident()
-        self.nodes = torch.autograd._get_sequence_nr()  # type: ignore[attr-defined]
-        self.weights = [(p.device, p.dtype, _version(p), _sum(p) if sums else None) for p in parameters]
-        self.gradients = [None if p.grad is None else (id(p.grad), _version(p.grad)) for p in parameters]
-
-    def compares(self, before: Look | None) -> bool:
-        return before is not None and (before.position, before.thread) == (self.position, self.thread)
-
-    def moved(self, before: Look) -> bool:
-        """Whether at least half of the parameters changed. A move to another device or dtype is no change."""
-        changed = [
-            now[:2] == then[:2] and (now[2] != then[2] or (None not in (now[3], then[3]) and now[3] != then[3]))
-            for now, then in zip(self.weights, before.weights, strict=True)
-        ]
-        return bool(changed) and 2 * sum(changed) >= len(changed)
-
-    def trained(self, before: Look) -> bool:
-        """Whether a gradient has arrived, or autograd has seen a forward pass."""
-        return self.nodes != before.nodes or any(
-            now is not None and now != then for now, then in zip(self.gradients, before.gradients, strict=True)
-        )
-
-    def grew(self, before: Look) -> bool:
-        """Whether gradients were added to earlier gradients, as micro-batches do."""
-        pairs = [
-            (now, then)
-            for now, then in zip(self.gradients, before.gradients, strict=True)
-            if now is not None and then is not None
-        ]
-        return bool(pairs) and all(now[0] == then[0] and now[1] > then[1] for now, then in pairs)
-
-
-def _size(parameter: torch.Tensor) -> float:
-    try:
-        return parameter.numel()
-    except (RuntimeError, TypeError, ValueError):  # a lazy module's, that has no shape yet
-        return float("inf")
-
-
-def _version(tensor: torch.Tensor) -> int:
-    try:
-        return tensor._version
-    except RuntimeError:  # inference tensors have none
-        return 0
-
-
-def _sum(parameter: torch.Tensor) -> Any:
-    if _size(parameter) > _SUMMED:
-        return None
-    try:
-        local = parameter.detach()
-        if hasattr(local, "to_local"):  # the local part of a distributed tensor: no rank may wait for the rest
-            local = local.to_local()
-        return repr(local.sum().item())  # as text, since NaN as a number differs from itself
-    except (RuntimeError, NotImplementedError, TypeError):  # tensors without storage, quantised ones
-        return None
-
-
-# --- the clock ---------------------------------------------------------------------------------------------------------
 
 
 class Clock:
@@ -345,20 +68,20 @@ class Clock:
 
     def bind(self, scheduler: Scheduler) -> None:
         """Hear of the updates of the scheduler's optimizers, and of loads into these optimizers."""
-        for optimizer in list(_DISMISSED):  # which may be wrappers of these, or inside of these
-            if getattr(optimizer, _EAR, None) is None:
-                optimizer.__dict__.pop(_EAR, None)
-        _DISMISSED.clear()
+        for optimizer in list(DISMISSED):  # which may be wrappers of these, or inside of these
+            if getattr(optimizer, EAR, None) is None:
+                optimizer.__dict__.pop(EAR, None)
+        DISMISSED.clear()
         for optimizer in scheduler.optimizers:
-            for each in (optimizer, *_inside(optimizer, set())):
+            for each in (optimizer, *optimizers_inside(optimizer, set())):
                 self.meet(scheduler, each)
-        _BOUND.add(scheduler)
-        _listen()
-        end = weakref.finalize(scheduler, _detach, self.ears)
+        BOUND.add(scheduler)
+        listen()
+        end = weakref.finalize(scheduler, detach, self.ears)
         end.atexit = False
 
     def release(self) -> None:
-        _detach(self.ears)
+        detach(self.ears)
 
     def meet(self, scheduler: Scheduler, optimizer: Optimizer) -> None:
         """Listen to an optimizer that shares a group with the scheduler, unless an optimizer inside shares a group, too."""
@@ -368,10 +91,10 @@ class Clock:
             return
         if any(ear.optimizer is not None and ear.optimizer() is optimizer for ear in self.ears):
             return
-        for inner in _inside(optimizer, set()):
+        for inner in optimizers_inside(optimizer, set()):
             if any(id(group) in groups for group in inner.param_groups):
                 return
-        ear = _attach(scheduler, optimizer)
+        ear = attach(scheduler, optimizer)
         if hasattr(optimizer, "_optimizer_load_state_dict_post_hooks"):
             ear.handle = optimizer.register_load_state_dict_post_hook(_loaded(weakref.ref(scheduler)))
         ear.arranged = list(optimizer.param_groups)
@@ -381,7 +104,7 @@ class Clock:
 
     def _note(self, scheduler: Scheduler, optimizer: Optimizer) -> None:
         """Keep the name of a foreign optimizer over the same parameters: an optimizer outside the scheduler's own."""
-        if any(optimizer is inner for own in scheduler.optimizers for inner in _inside(own, set())):
+        if any(optimizer is inner for own in scheduler.optimizers for inner in optimizers_inside(own, set())):
             return
         driven = {id(p) for slot in scheduler.slots for group in slot.groups for p in group["params"]}
         if any(id(p) in driven for group in optimizer.param_groups for p in group["params"]):
@@ -396,7 +119,7 @@ class Clock:
                 ear.wary = _wary(optimizer)
         parameters = [p for slot in scheduler.slots for group in slot.groups for p in group["params"]]
         trained = [p for p in parameters if p.requires_grad]
-        self.watched = heapq.nsmallest(_WATCHED, dict.fromkeys(trained or parameters), key=_size)
+        self.watched = heapq.nsmallest(_WATCHED, dict.fromkeys(trained or parameters), key=size_of)
         self.look = None
         self.tune(scheduler)
 
@@ -513,8 +236,8 @@ class Clock:
         trained = not compares or now.trained(before)  # type: ignore[arg-type]
         if self.source == "hook" and not compares:  # an update was heard since
             self.bare = 0
-        if not _listening():
-            _listen()
+        if not listening():
+            listen()
             self._tell_of_weights(scheduler)
             return self._moves(trained or moved)
         if self.epochs and (moved or trained):  # an epoch, whose updates were skipped or made without the optimizer
@@ -665,22 +388,3 @@ def _callers_level() -> int:
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("laju", "torch"):
         level, frame = level + 1, frame.f_back
     return level
-
-
-# --- the ledger's hooks ------------------------------------------------------------------------------------------------
-
-
-def optimizer_hooks(optimizer: Optimizer, before: Any, after: Any) -> list[Any]:
-    """Register two functions around every update; the returned handles remove the functions."""
-    optimizer = _innermost(optimizer)
-    return [optimizer.register_step_pre_hook(before), optimizer.register_step_post_hook(after)]
-
-
-def _innermost(optimizer: Optimizer) -> Optimizer:
-    """The optimizer that calls hooks, inside any wrappers that are optimizers by name alone, such as Accelerate's."""
-    while not getattr(type(optimizer).step, "hooked", False):
-        inside = [part for part in vars(optimizer).values() if isinstance(part, Optimizer)]
-        if len(inside) != 1:
-            break
-        optimizer = inside[0]
-    return optimizer

@@ -20,7 +20,9 @@ from laju.core.checks import choice, number, shown, whole
 from laju.core.schedule import Schedule
 from laju.core.units import RunPlan, Scale, as_length
 from laju.frameworks.state import Policy, check_policy, load, load_controller, save
-from laju.frameworks.torch.clock import DEAF, Clock, Ear, inner_optimizer
+from laju.frameworks.torch.clock import Clock
+from laju.frameworks.torch.hook import DEAF, Ear
+from laju.frameworks.torch.inside import inner_optimizer
 from laju.frameworks.torch.slots import Group, Slot, slots_of
 from laju.frameworks.values import Driven
 

@@ -1,0 +1,80 @@
+"""What a `step()` that heard no update sees: versions of parameters and gradients, and of autograd."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+_SUMMED = 1 << 22
+
+
+class Look:
+    """The state of parameters and autograd in a `step()` that heard no update.
+
+    Args:
+        parameters: some of the driven parameters.
+        position: of the schedule.
+        sums: also add the parameters up, as updates of `.data` and fused updates that no hook hears keep the version.
+    """
+
+    def __init__(self, parameters: Sequence[torch.Tensor], position: int, *, sums: bool) -> None:
+        self.position = position
+        self.thread = threading.get_ident()
+        self.nodes = torch.autograd._get_sequence_nr()  # type: ignore[attr-defined]
+        self.weights = [(p.device, p.dtype, _version(p), _sum(p) if sums else None) for p in parameters]
+        self.gradients = [None if p.grad is None else (id(p.grad), _version(p.grad)) for p in parameters]
+
+    def compares(self, before: Look | None) -> bool:
+        return before is not None and (before.position, before.thread) == (self.position, self.thread)
+
+    def moved(self, before: Look) -> bool:
+        """Whether at least half of the parameters changed. A move to another device or dtype is no change."""
+        changed = [
+            now[:2] == then[:2] and (now[2] != then[2] or (None not in (now[3], then[3]) and now[3] != then[3]))
+            for now, then in zip(self.weights, before.weights, strict=True)
+        ]
+        return bool(changed) and 2 * sum(changed) >= len(changed)
+
+    def trained(self, before: Look) -> bool:
+        """Whether a gradient has arrived, or autograd has seen a forward pass."""
+        return self.nodes != before.nodes or any(
+            now is not None and now != then for now, then in zip(self.gradients, before.gradients, strict=True)
+        )
+
+    def grew(self, before: Look) -> bool:
+        """Whether gradients were added to earlier gradients, as micro-batches do."""
+        pairs = [
+            (now, then)
+            for now, then in zip(self.gradients, before.gradients, strict=True)
+            if now is not None and then is not None
+        ]
+        return bool(pairs) and all(now[0] == then[0] and now[1] > then[1] for now, then in pairs)
+
+
+def size_of(parameter: torch.Tensor) -> float:
+    try:
+        return parameter.numel()
+    except (RuntimeError, TypeError, ValueError):  # a lazy module's, that has no shape yet
+        return float("inf")
+
+
+def _version(tensor: torch.Tensor) -> int:
+    try:
+        return tensor._version
+    except RuntimeError:  # inference tensors have none
+        return 0
+
+
+def _sum(parameter: torch.Tensor) -> Any:
+    if size_of(parameter) > _SUMMED:
+        return None
+    try:
+        local = parameter.detach()
+        if hasattr(local, "to_local"):  # the local part of a distributed tensor: no rank may wait for the rest
+            local = local.to_local()
+        return repr(local.sum().item())  # as text, since NaN as a number differs from itself
+    except (RuntimeError, NotImplementedError, TypeError):  # tensors without storage, quantised ones
+        return None
