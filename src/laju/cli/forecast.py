@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
 from laju.cli.arguments import F, plain_errors, read_schedules
-from laju.cli.forecast_curves import Length, Source, curve_options, finite, length_options, noted
+from laju.cli.forecast_curves import Length, Source, curve_options, length_options, noted
+from laju.cli.forecast_results import (
+    LEVEL,
+    draw,
+    error_row,
+    errors_table,
+    final_row,
+    fit_law,
+    forecast_of,
+    forecast_table,
+    headline,
+    parameters_table,
+    ways_on,
+)
 from laju.cli.run_options import as_text, read_one
 from laju.cli.tables import table
 from laju.core.checks import nearest
@@ -19,10 +31,6 @@ from laju.core.schedule import Schedule
 from laju.recognition.naming import named
 from laju.view.plot import SUFFIXES
 
-if TYPE_CHECKING:
-    from laju.forecast import Curve, FittedLaw
-
-_LEVEL = 0.9
 _VERBS = ("fit", "predict", "best", "extend", "check", "learn")
 
 
@@ -89,16 +97,16 @@ def fit_command(
     """
     with plain_errors(), noted() as notes:
         curves = source.read(schedules, updates_per_epoch)
-        law = _fit(curves.all, source.law)
+        law = fit_law(curves.all, source.law)
         if as_json:
             click.echo(as_text({**law.to_json(), "notes": notes}))
         else:
-            click.echo(_headline(law))
+            click.echo(headline(law))
             click.echo()
-            click.echo(_parameters(law))
+            click.echo(parameters_table(law))
             if law.held_out:
                 click.echo("\neach curve, predicted by the others")
-                click.echo(_errors_table([_error_row(row.curve, row) for row in law.held_out]))
+                click.echo(errors_table([error_row(row.curve, row) for row in law.held_out]))
             else:
                 click.echo("\nwith three curves or more, each is predicted by the others here")
         if out is not None:
@@ -135,16 +143,16 @@ def predict_command(
         curves = source.read((), length.updates_per_epoch)
         plan = length.plan(curves, named.values())
         wanted = {name: length.resolve(schedule, plan) for name, schedule in named.items()}
-        law = _fit(curves.all, source.law)
-        rows = [_forecast(law, name, schedule, plan.updates) for name, schedule in wanted.items()]
+        law = fit_law(curves.all, source.law)
+        rows = [forecast_of(law, name, schedule, plan.updates) for name, schedule in wanted.items()]
         if as_json:
             click.echo(
-                as_text({"law": law.name, "updates": plan.updates, "level": _LEVEL, "schedules": rows, "notes": notes})
+                as_text({"law": law.name, "updates": plan.updates, "level": LEVEL, "schedules": rows, "notes": notes})
             )
         else:
-            click.echo(f"{_headline(law)}\nafter {plan.updates:,} updates:\n")
-            click.echo(_forecast_table(rows))
-        _draw(law, wanted, plan.updates, out, as_json)
+            click.echo(f"{headline(law)}\nafter {plan.updates:,} updates:\n")
+            click.echo(forecast_table(rows))
+        draw(law, wanted, plan.updates, out, as_json)
 
 
 @command.command("best", short_help="Find the schedule that ends lowest.")
@@ -179,7 +187,7 @@ def best_command(
 
         curves = source.read((), length.updates_per_epoch)
         updates = length.plan(curves).updates
-        law = _fit(curves.all, source.law)
+        law = fit_law(curves.all, source.law)
         warmup = own_warmup(law.curves) if warmup is None else warmup
         best = law.best(updates, peak=peak, family=family, warmup=warmup)
 
@@ -194,7 +202,7 @@ def best_command(
             "cosine to 10 %": down_to(0.1 * best.peak, "cosine"),
             "linear to 0": down_to(0.0, "linear"),
         }
-        rows = [_forecast(law, name, schedule, updates) for name, schedule in wanted.items()]
+        rows = [forecast_of(law, name, schedule, updates) for name, schedule in wanted.items()]
         if as_json:
             found = {
                 "schedule": str(named_best),
@@ -207,7 +215,7 @@ def best_command(
                     {
                         "law": law.name,
                         "updates": updates,
-                        "level": _LEVEL,
+                        "level": LEVEL,
                         "best": found,
                         "schedules": rows,
                         "notes": notes,
@@ -215,10 +223,10 @@ def best_command(
                 )
             )
         else:
-            click.echo(f"{_headline(law)}\nthe best of family {family} for {updates:,} updates:\n")
+            click.echo(f"{headline(law)}\nthe best of family {family} for {updates:,} updates:\n")
             click.echo(f"{named_best}\n")
-            click.echo(_forecast_table(rows))
-        _draw(law, wanted, updates, out, as_json)
+            click.echo(forecast_table(rows))
+        draw(law, wanted, updates, out, as_json)
 
 
 @command.command("extend", short_help="Say how to go on with a run that becomes longer.")
@@ -245,32 +253,34 @@ def extend_command(source: Source, spec: str, at: int, length: Length, out: Path
         updates, run = plan.updates, length.resolve(given, plan)
         if at >= updates:
             raise click.UsageError(f"--at {at} leaves nothing of the {updates:,} updates of the whole run.")
-        law = _fit(curves.all, source.law)
-        wanted, bounds = _ways_on(law, run, at, updates)
-        rows = [{**_forecast(law, name, schedule, updates), "bound": bounds[name]} for name, schedule in wanted.items()]
+        law = fit_law(curves.all, source.law)
+        wanted, bounds = ways_on(law, run, at, updates)
+        rows = [
+            {**forecast_of(law, name, schedule, updates), "bound": bounds[name]} for name, schedule in wanted.items()
+        ]
         planned = None
         if run.length is not None and at <= run.length < updates:
-            planned = _forecast(law, "as planned", run, int(run.length))
+            planned = forecast_of(law, "as planned", run, int(run.length))
         if as_json:
             found = {
                 "law": law.name,
                 "at": at,
                 "updates": updates,
-                "level": _LEVEL,
+                "level": LEVEL,
                 "as_planned": planned,
                 "schedules": rows,
             }
             click.echo(as_text({**found, "notes": notes}))
         else:
-            click.echo(f"{_headline(law)}\nfrom update {at:,} to {updates:,}:\n")
-            click.echo(_forecast_table(rows))
+            click.echo(f"{headline(law)}\nfrom update {at:,} to {updates:,}:\n")
+            click.echo(forecast_table(rows))
             if planned is not None:
                 loss, low, high = (planned[key] for key in ("loss", "low", "high"))
                 click.echo(f"\nas planned, at update {int(run.length or 0):,}: {loss:.4f} ({low:.4f} – {high:.4f})")
             click.echo()
             for name, schedule in wanted.items():
                 click.echo(f"{name}: {named(schedule)}")
-        _draw(law, wanted, updates, out, as_json)
+        draw(law, wanted, updates, out, as_json)
 
 
 @command.command("check", short_help="Predict curves that were not fitted, and compare.")
@@ -309,29 +319,29 @@ def check_command(
             raise click.UsageError("every curve is fitted, so there is none to check the forecast against.")
         if not known and len(unseen) < 2:
             raise click.UsageError("one curve alone cannot be predicted by others: bring more.")
-        law = _fit(known, source.law) if known else None
+        law = fit_law(known, source.law) if known else None
         rows = []
         for curve in unseen:
-            by = law or _fit(tuple(other for other in curves.all if other is not curve), source.law, held_out=False)
-            row = _error_row(curve.name, errors(curve, by.predict(curve.rates, curve.updates)))
+            by = law or fit_law(tuple(other for other in curves.all if other is not curve), source.law, held_out=False)
+            row = error_row(curve.name, errors(curve, by.predict(curve.rates, curve.updates)))
             last = int(curve.updates[-1])
             row |= {"update": last, "measured": float(curve.loss[-1]), "loss": by.final(curve.rates, last)}
             if law is not None:
-                low, high = law.band(curve.rates, [last], _LEVEL)
+                low, high = law.band(curve.rates, [last], LEVEL)
                 row |= {"low": float(low[0]), "high": float(high[0])}
             rows.append(row)
         if as_json:
-            head = {"law": source.law, "fitted": [curve.name for curve in known], "level": _LEVEL}
+            head = {"law": source.law, "fitted": [curve.name for curve in known], "level": LEVEL}
             click.echo(as_text({**head, "curves": rows, "notes": notes}))
         else:
-            click.echo(_headline(law) if law is not None else f"{source.law}: each curve predicted by the others")
+            click.echo(headline(law) if law is not None else f"{source.law}: each curve predicted by the others")
             click.echo()
-            click.echo(_errors_table(rows))
+            click.echo(errors_table(rows))
             click.echo("\nat their last update")
             click.echo(
                 table(
                     ("curve", "update", "measured", "predicted", "90 % interval"),
-                    [_final(row) for row in rows],
+                    [final_row(row) for row in rows],
                     most=60,
                 )
             )
@@ -345,72 +355,6 @@ def check_command(
                 measured=unseen,
             )
             click.echo(f"wrote {drawn.save(out)}", err=as_json)
-
-
-# --- forecasts ---------------------------------------------------------------------------------------------------------
-
-
-def _fit(curves: Sequence[Curve], law: str, held_out: bool = True) -> FittedLaw:
-    from laju.forecast import fit
-
-    try:
-        return fit(curves, law, held_out=held_out)
-    except ValueError as error:
-        if law == "average" and "cannot be fitted" in str(error):
-            raise ValueError(f"{error}; or try --law functional, which has fewer terms") from error
-        raise
-
-
-def _forecast(law: FittedLaw, name: str, schedule: Schedule, updates: int) -> dict[str, Any]:
-    low, high = law.band(schedule, [updates], _LEVEL)
-    return {
-        "name": name,
-        "schedule": str(schedule),
-        "loss": law.final(schedule, updates),
-        "low": float(low[0]),
-        "high": float(high[0]),
-    }
-
-
-def _ways_on(law: FittedLaw, run: Schedule, at: int, updates: int) -> tuple[dict[str, Schedule], dict[str, float]]:
-    """Whole runs by name, each with the relative excess of its convex bound over the bound of its own best rest."""
-    import warnings
-
-    import laju
-    from laju.forecast import ForecastWarning, best_continuation, bound
-    from laju.forecast.bound import distance
-
-    ways = {"hold, cool down": law.best(updates, run=run, at=at).schedule}
-    made = run.values(at)
-    now, peak = float(made[-1]), float(made.max())
-    if run.length is not None and run.length > at:
-        ways["stretch the rest"] = laju.extend(run, updates, "value", at).schedule
-        anew = laju.extend(run, updates, "phase", at)
-        if anew.jumps:
-            ways["as if planned so"] = anew.schedule
-    again = max(1, (updates - at) // 20)
-    if now < 0.9 * peak and at + again < updates:
-        warmed = laju.chain(run.take(at), laju.Ramp(now, peak, again))
-        ways["warm up, hold, cool"] = law.best(updates, run=warmed, at=at + again).schedule
-        if not any(_warms_up_again(curve.rates) for curve in law.curves):
-            warnings.warn(
-                "no curve's rate rises again after it has fallen, so what that costs is a guess of the law; bring one that "
-                "does, or take such ways with caution",
-                ForecastWarning,
-                stacklevel=2,
-            )
-    planned = int(run.length) if run.length is not None and run.length >= at else updates
-    D = distance(run, planned)
-    rest = best_continuation(made, updates, D=D)
-    ways["convex bound's rest"] = laju.chain(run.take(at), rest.schedule(tolerance=0.01))
-    return ways, {name: bound(way, updates, D=D) / rest.bound - 1 for name, way in ways.items()}
-
-
-def _warms_up_again(rates: Any) -> bool:
-    import numpy as np
-
-    lowest = np.minimum.accumulate(rates[int(np.argmax(rates > 0.99 * rates.max())) :])
-    return bool((rates[-len(lowest) :] > 1.05 * lowest).any())
 
 
 @command.command("learn", short_help="Learn a prior for laju advise from finished runs.")
@@ -460,14 +404,6 @@ def learn_command(
             )
 
 
-def _draw(law: FittedLaw, schedules: Mapping[str, Schedule], updates: int, out: Path | None, as_json: bool) -> None:
-    if out is None:
-        return
-    from laju.forecast.picture import picture
-
-    click.echo(f"wrote {picture(law, schedules, updates).save(out)}", err=as_json)
-
-
 def _check_suffix(out: Path | None) -> None:
     """Before anything is fitted."""
     if out is not None and out.suffix.lower() not in SUFFIXES:
@@ -475,65 +411,3 @@ def _check_suffix(out: Path | None) -> None:
             f"cannot save {str(out)!r}: the name must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}",
             param_hint="--out",
         )
-
-
-# --- tables ------------------------------------------------------------------------------------------------------------
-
-
-def _headline(law: FittedLaw) -> str:
-    losses = sum(map(len, law.curves))
-    count = len(law.curves)
-    return f"law: {law.name}, fitted to {count} curve{'s' if count > 1 else ''} with {losses:,} losses"
-
-
-def _parameters(law: FittedLaw) -> str:
-    """The lines of the parameters. Errors of the nonlinear parameters are relative, since the fit is of their logarithms."""
-    rows = []
-    for weight, member in zip(law.weights, law.members, strict=True):
-        label = member.law.name if len(law.members) == 1 else f"{member.law.name} ({weight:.0%})"
-        for name, found in law.parameters[member.law.name].items():
-            relative = name in member.law.parameters
-            percent = 100 * found.error
-            error = f"± {percent:.{0 if percent >= 10 else 1}f} %" if relative else f"± {found.error:.2g}"
-            rows.append((label, name, f"{found.value:.4g}", error))
-            label = ""
-    return table(("law", "parameter", "value", "error"), rows, text=(0, 1), most=60)
-
-
-def _error_row(name: str, found: Any) -> dict[str, Any]:
-    return {"curve": name, "mae": found.mae, "rmse": found.rmse, "r2": finite(found.r2), "worst": found.worst}
-
-
-def _errors_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    cells = [
-        (
-            row["curve"],
-            f"{row['mae']:.4f}",
-            f"{row['rmse']:.4f}",
-            "–" if row["r2"] is None else f"{row['r2']:.4f}",
-            f"{100 * row['worst']:.2f} %",
-        )
-        for row in rows
-    ]
-    return table(("curve", "MAE", "RMSE", "R²", "worst"), cells, most=60)
-
-
-def _final(row: Mapping[str, Any]) -> tuple[str, ...]:
-    interval = f"{row['low']:.4f} – {row['high']:.4f}" if "low" in row else "–"
-    return row["curve"], f"{row['update']:,}", f"{row['measured']:.4f}", f"{row['loss']:.4f}", interval
-
-
-def _forecast_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    lowest = min(row["loss"] for row in rows)
-    bounds = ("bound",) if "bound" in rows[0] else ()
-    cells = [
-        (
-            row["name"],
-            f"{row['loss']:.4f}",
-            f"{row['low']:.4f} – {row['high']:.4f}",
-            "lowest" if row["loss"] == lowest else f"{row['loss'] - lowest:+.4f}",
-            *(f"{100 * row['bound']:+.1f} %" for _ in bounds),
-        )
-        for row in rows
-    ]
-    return table(("schedule", "loss", "90 % interval", "difference", *bounds), cells, most=60)
