@@ -51,7 +51,7 @@ for line in sys.stdin:
         os.environ["SOAK"] = store
         result = compare(schedules, Sides(n=2000), epochs=4, seeds=3, batch_size=20, jobs=jobs, store=store)
         with open(out + ".part", "w") as file:
-            json.dump(result.to_json(), file)
+            json.dump(result.findings().to_json(), file)
         os.replace(out + ".part", out)
         os._exit(0)
     print(child, flush=True)

@@ -137,7 +137,7 @@ def test_a_comparison_finds_its_trials_in_the_database(url: str) -> None:
     with Store(url) as store:
         assert len(store) == 4
     again = compare(schedules, Sides(n=64), jobs=1, **options)
-    assert again.to_json() == first.to_json()  # with its seconds: what was read back, not trained
+    assert again.findings().to_json() == first.findings().to_json()  # with its seconds: what was read back, not trained
     assert {curve.seeds for curve in stored_curves(url)} == {2}
 
 
