@@ -15,9 +15,11 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-import torch
-
 from laju.core.checks import shown
+from laju.core.extras import needed_by
+
+with needed_by("laju average", "average"):
+    import torch
 
 INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 FILES = ("model.safetensors", "adapter_model.safetensors", "pytorch_model.bin", "model.pt", "model.pth")

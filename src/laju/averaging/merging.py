@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from laju.averaging.averages import Average, Cooldown
 from laju.averaging.checkpoints import _STATE, Checkpoint, CheckpointError, opened, updates_of
 from laju.core.checks import nearest, number, whole
+from laju.core.extras import needed_by
 from laju.core.schedule import Schedule
+
+with needed_by("laju average", "average"):
+    import torch
 
 _STATISTICS = re.compile(r"(^|\.)running_(mean|var)$")
 

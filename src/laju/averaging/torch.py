@@ -17,11 +17,14 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from torch.optim.swa_utils import AveragedModel
 
 from laju.averaging.averages import Average
+from laju.core.extras import needed_by
 from laju.core.schedule import Schedule
+
+with needed_by("laju.averaging.torch", "torch"):
+    import torch
+    from torch.optim.swa_utils import AveragedModel
 
 MultiAverage = Callable[[Sequence[torch.Tensor], Sequence[torch.Tensor], Any], None]
 

@@ -10,6 +10,9 @@
 from laju.core.extras import needed_by
 
 with needed_by("laju.lab", "lab"):
+    # Asked for before any file of the lab is loaded: files that stay loaded would give a second import another error.
+    import sqlalchemy as _sqlalchemy  # noqa: F401
+
     from laju.lab.comparison import Agreement, Comparison, Findings, Row
     from laju.lab.comparison.arguments import Averaged
     from laju.lab.comparison.compare import Interrupted, Unfinished, compare, run_trials
