@@ -27,6 +27,7 @@ TRAIN = ("compare", "chapter", "find", "study", "tune")
 """Verbs that train. Their examples are made small by what is put behind them, of which the last value of an option counts."""
 SMALL = {
     "compare": "--epochs 1 --seeds 2 --jobs 2",
+    "compare --race": "--epochs 1 --seeds 3 --jobs 2",
     "compare --tuned": "--epochs 1 --seeds 1 --tuning-trials 3 --jobs 2",
     "find": "--updates 10 --seeds 1",
     "study": "--small",
@@ -143,7 +144,8 @@ def test_every_command_runs_and_prints_what_stands_there(
     command: str, output: str | None, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     verb = command.split()[1]
-    small = SMALL.get(f"{verb} --tuned" if "--tuned" in command else verb, "")
+    option = next((name for name in ("--tuned", "--race") if name in command), "")
+    small = SMALL.get(f"{verb} {option}".strip(), "")
     if "{data}" in small:
         small = small.format(data=request.getfixturevalue("shared") / "data" / "fashion-mnist-mini")
     command = re.sub(r"\s+#.*", "", command)

@@ -186,8 +186,9 @@ def _client(address: str | None, most: int | None) -> Any:
         # Deaf to Ctrl-C, with all later workers. A job whose worker dies is lost at once: the driver counts losses.
         with sheltered(), dask.config.set({"distributed.scheduler.allowed-failures": 0}):
             local = LocalCluster(  # type: ignore[no-untyped-call]
-                n_workers=most or cores(), threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL
-            )
+                n_workers=most or cores(), threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL,
+                scheduler_kwargs={"dashboard_address": ":0"},  # any free port: Dask warns where its own is another cluster's
+            )  # fmt: skip
             client = Client(local, set_as_default=False)  # type: ignore[no-untyped-call]
         atexit.register(_close, client, local)
     _clients[name] = client
