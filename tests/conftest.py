@@ -1,7 +1,9 @@
 import json
 import os
 import re
+import shutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -87,6 +89,21 @@ def chapter(shared: Path) -> Chapter:
         return Chapter.read(shared)
     except NoChapter as reason:
         pytest.skip(str(reason))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator:
+    """Debian's Chromium, driven by Playwright."""
+    api = pytest.importorskip("playwright.sync_api", reason="needs playwright, which `make setup` installs")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("there is no Chromium here: apt install chromium")
+    api.expect.set_options(timeout=60_000)
+    with api.sync_playwright() as playwright:
+        # No sandbox: Chromium has none for root, as whom containers run.
+        opened = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield opened
+        opened.close()
 
 
 def scenarios() -> list[dict]:

@@ -1,4 +1,4 @@
-"""Additions of other packages to laju's tables, found through entry points.
+"""Additions of separate packages to laju's tables, found through entry points.
 
 The groups are `laju.tasks`, `laju.engines` and `laju.verbs`. Entry points are looked up only for a name that is
 not laju's own, so an install that is broken or out of date loses none of laju's own.
@@ -17,12 +17,12 @@ class PluginError(RuntimeError):
 
 
 def names(group: Group) -> tuple[str, ...]:
-    """The names that other packages add to a table, in alphabetical order."""
+    """The names that packages add to a table, in alphabetical order."""
     return tuple(sorted({entry.name for entry in entry_points(group=f"laju.{group}")}))
 
 
 def load(group: Group, name: str) -> Any:
-    """What another package adds under a name; None where no package adds the name.
+    """The addition of a package under a name; None where no package adds the name.
 
     Raises:
         PluginError: the addition cannot be imported; the message names the package and the reason.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,20 +19,6 @@ from tests.lab.test_report import HOSTILE, SEEDS, comparison
 pytestmark = pytest.mark.slow
 COMMAND = "laju compare chapter 'a name=cosine(0.3, total=40)' --seeds 3"
 TWENTY = {f"cosine with {k} updates of warmup": laju.cosine(0.3, total=40, warmup=k) for k in range(20)}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="needs playwright, which `make setup` installs")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("there is no Chromium here: apt install chromium")
-    api.expect.set_options(timeout=60_000)
-    with api.sync_playwright() as playwright:
-        # No sandbox: Chromium has none for root, as whom containers run.
-        opened = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")

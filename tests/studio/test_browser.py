@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -26,20 +25,6 @@ pytestmark = pytest.mark.slow
 MEANT = laju.cosine(0.1, total=1000, warmup=100)
 LOG = "step,lr,loss\n" + "".join(f"{t},{MEANT(2 * t)!r},{2 + 1 / t}\n" for t in range(10, 500, 10))
 """A log of a run whose scheduler is stepped twice in each update."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="needs playwright, which `make setup` installs")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("there is no Chromium here: apt install chromium")
-    api.expect.set_options(timeout=60_000)
-    with api.sync_playwright() as playwright:
-        # No sandbox: Chromium has none for root, as whom containers run.
-        opened = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,9 @@ long as the gradients are the same: an average is a decay, and a decay is an ave
 
 from __future__ import annotations
 
+import abc
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Self
@@ -26,7 +27,7 @@ from laju.text.spec import parse as parse_schedule
 Array = npt.NDArray[np.float64]
 
 
-class Average:
+class Average(abc.ABC):
     """A rule that gives each checkpoint of a run its share in a mean.
 
     Averages are immutable, equal by their fields, and print as the text that `parse` reads.
@@ -44,16 +45,17 @@ class Average:
         """
         return self._weights(_updates(at), trunk)
 
+    @abc.abstractmethod
     def _weights(self, at: npt.NDArray[np.int64], trunk: Schedule | None) -> Array:
-        raise NotImplementedError
+        """The shares of checkpoints whose updates are checked."""
 
+    @abc.abstractmethod
     def begins(self, total: int) -> int:
         """Completed updates of the first checkpoint that has a share in the average after `total` updates.
 
         >>> Tail(200).begins(1000), Latest(3).begins(1000), EMA(0.99).begins(1000)
         (801, 998, 1)
         """
-        raise NotImplementedError
 
     def resolve(self, plan: RunPlan) -> Self:
         """The average with every length in updates of the run of `plan`."""
@@ -353,7 +355,7 @@ def imitated(shares: Iterable[float], at: Iterable[int], trunk: Schedule | None 
     return factors if trunk is None else trunk * factors
 
 
-KINDS = {"ema": EMA, "tail": Tail, "latest": Latest}
+KINDS: dict[str, Callable[[Any], Average]] = {"ema": EMA, "tail": Tail, "latest": Latest}
 
 
 def parse(text: str) -> Average:

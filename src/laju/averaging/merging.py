@@ -42,7 +42,7 @@ class Merge:
     Args:
         average: the rule of the shares.
         parts: the checkpoints by update.
-        distance: of a cooldown, the largest difference between its rates and those that the merge stands for, as a part of the
+        distance: of a cooldown, the largest difference between its rates and the rates of the merge, as a part of the
             trunk's rate; None for another average.
         tensors: how many tensors were merged.
         numbers: how many numbers these tensors have.
@@ -90,7 +90,7 @@ def merge(
 ) -> Merge:
     """Merge checkpoints of a run into a new checkpoint, tensor by tensor in float32; tensors keep their dtype.
 
-    Integers and other entries without a mean are those of the last checkpoint. The optimizer's state is not merged. The new
+    Integers and entries without a mean come from the last checkpoint. The optimizer's state is not merged. The new
     checkpoint says in its metadata what was merged: under "laju" in the metadata of safetensors, and beside the weights of a
     torch file (in `_metadata` of a state dict alone, which `load_state_dict` does not mind).
 
@@ -101,7 +101,7 @@ def merge(
             appears when it is complete.
         at: completed updates of each checkpoint, in the order of `checkpoints`; by default from the metadata, else the name.
         trunk: rate of the run that wrote the checkpoints, for a cooldown alone; constant by default.
-        within: how far the rates of a cooldown may be from those that the merge stands for, as a part of the trunk's rate.
+        within: how far the rates of a cooldown may be from the rates of the merge, as a part of the trunk's rate.
 
     Raises:
         OSError: a file that is not there, or cannot be written.
@@ -250,7 +250,7 @@ class _Merged:
         return total.to(last.dtype)
 
     def _check_fixed(self, name: str, last: torch.Tensor) -> None:
-        """Whole numbers may differ where they count, one number a tensor; others must be the same everywhere."""
+        """Whole numbers may differ where they count, a number per tensor; all remaining tensors must be the same everywhere."""
         if last.numel() <= 1:
             return
         for each, part in zip(self.checkpoints, self.parts, strict=True):

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def command(given: tuple[str, ...], port: int | None, no_browser: bool) -> None:
     """Open the studio: a page in the browser where curves have handles, beside text, findings, code, logs and forecasts.
 
-    A LOG is shown with its columns, its formula and why its rates are not those that were meant; a STORE with the results of its
+    A LOG is shown with its columns, its formula and why its rates differ from the meant rates; a STORE with the results of its
     comparisons, live while trials run; a LINK is a link that the page's button copied. The page is served on this machine alone,
     to who has the address; nothing is loaded from elsewhere. Ctrl-C ends the studio.
 
@@ -86,7 +86,7 @@ def sorted_out(given: tuple[str, ...]) -> tuple[State | None, list[Any], list[st
 
 
 def open_one(schedule: Schedule, name: str, run: Run) -> None:
-    """Open the studio for one schedule and the run that is known."""
+    """Open the studio for a schedule and the run that is known."""
     from laju.studio.notebook import counts_of
     from laju.studio.state import Line, State
 
@@ -105,7 +105,7 @@ def _is_store(path: str) -> bool:
 def serve(
     state: State | None, held: list[Any], stores: list[str], *, port: int | None = None, browser: bool = True
 ) -> None:
-    """Print the address in one line, open the browser, and answer until Ctrl-C."""
+    """Print the address on a line, open the browser, and answer until Ctrl-C."""
     from laju.studio.desk import Desk
     from laju.studio.server import Studio
 

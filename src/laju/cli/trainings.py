@@ -69,7 +69,7 @@ def train_and_report(
         out: folder for the report.
         difference: that the findings' number of seeds asks about.
         foretold: print the expected time once known.
-        beside: logs of other runs, which the report shows as not paired.
+        beside: logs of runs outside the comparison, which the report shows as not paired.
         annotate: the verdict that opens the page, sentences that become the first of the comparison's notes, and figures from
             elsewhere for the page; without `annotate` the page opens with the comparison's own verdict.
 
@@ -117,7 +117,7 @@ def train_and_report(
 
 @contextmanager
 def kept_anyway(console: Console, kept: str, what: str) -> Iterator[None]:
-    """What is written in the block is made again by the same command; an error is one sentence that says what is kept."""
+    """The same command writes the files of the block again; an error is a sentence that names the kept results."""
     try:
         yield
     except KeyboardInterrupt:

@@ -1,7 +1,7 @@
 """Let the loss decide when the rate falls, against fixed schedules that end at the same rate.
 
 The validation loss of every seed's own run drives `laju.Plateau`. The decisions are recorded as a plain schedule, which is then
-trained again: with the same seed, where every figure must come out the same, and with the other seeds, which separates the
+trained again: with the same seed, where every figure must come out the same, and with different seeds, which separates the
 use of this very run's loss from the shape of the schedule.
 """
 
@@ -227,7 +227,7 @@ def _ranking(test: Mapping[str, Mapping[int, float]], resolution: float) -> Rank
 
 
 def _verdict(test: Mapping[str, Mapping[int, float]], ranking: Ranking | None) -> str:
-    """Whether letting the loss decide is better, in one sentence."""
+    """Whether letting the loss decide is better, in a sentence."""
     if ranking is None:
         return "No schedule was survived by every seed, so nothing is said of the plateau."
     if OWN not in test:
@@ -291,7 +291,7 @@ def _replayed(driven: Sequence[Driven]) -> str:
 
 
 def _worth(test: Mapping[str, Mapping[int, float]], resolution: float) -> Estimate | None:
-    """The gain of a run's own plateau over the plateaus of other seeds, paired by seed."""
+    """The gain of a run's own plateau over the plateaus of different seeds, paired by seed."""
     if OWN not in test or OTHERS not in test:
         return None
     own, others = ([test[which][seed] for seed in test[OWN]] for which in (OWN, OTHERS))

@@ -13,7 +13,7 @@ Words = TypeVar("Words")
 class Evidence(StrEnum):
     """How far a difference may be believed.
 
-    SHOWN: the interval, of three seeds or more, lies on one side of zero. AHEAD: one mean is larger, but the interval does not
+    SHOWN: the interval, of three seeds or more, lies on one side of zero. AHEAD: a mean is larger, but the interval does not
     exclude zero. OPEN: the means are equal, or there is no difference to look at.
     """
 
