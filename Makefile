@@ -34,7 +34,11 @@ export LAJU_VISION := $(CURDIR)/.vision
 export LAJU_DIALECTS := $(CURDIR)/.dialects
 export LAJU_TRACKERS := $(CURDIR)/.trackers
 
-# PYTEST="-n 2" runs them in two processes, in about half of the time.
+# Two processes, since many tests wait; PYTEST= runs them in this one. Each has one thread: threads of several processes that wait for
+# one another's cores make small models up to six times slower.
+PYTEST ?= --numprocesses 2
+test test-all test-mxnet test-paddle: export OMP_NUM_THREADS ?= 1
+
 test: setup setup-vision setup-dialects setup-trackers
 	$(BIN)/python -m pytest -m "not slow" $(PYTEST)
 
