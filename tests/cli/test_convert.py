@@ -108,7 +108,7 @@ def test_a_configuration_is_read(tmp_path: Path):
         ("--from laju 'cosin(1, total=9)' --to torch", "did you mean 'cosine'"),
         ("--from laju 'cosine(1, total=9)' --to torch --updates 9 --epochs 9", "give one of them"),
         ("--from torch 'OneCycleLR(max_lr=1)' --to keras", "needs total_steps"),
-        ("--from torch 'ReduceLROnPlateau()' --to keras --lr 0.1", "is no schedule"),
+        ("--from torch 'ReduceLROnPlateau()' --to keras --lr 0.1", "is not a schedule"),
         ("--from torch 'StepLR(step_size=a)' --lr 0.1 --to optax --updates 5", "is neither a number"),
         ("--from torch 'StepLR(step_size=True)' --lr 0.1 --to optax --updates 5", "step_size must be"),
         ("--from torch 'ExponentialLR(gamma=2.0)' --lr 0.1 --to optax --updates 5000", "beyond what a float can hold"),

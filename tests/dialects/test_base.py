@@ -78,7 +78,7 @@ def test_a_rate_that_is_said_counts_more_than_one_that_is_given() -> None:
         ("StepLR(step_size=n)", "'n' is neither a number"),
         ("StepLR(step_size=open('x').read())", "neither a number|not a scheduler"),
         ("__import__('os').getcwd()", "not a scheduler"),
-        ("LambdaLR(lr_lambda=lambda t: 1 / t)", "a lambda is not run"),
+        ("LambdaLR(lr_lambda=lambda t: 1 / t)", "a lambda is not executed"),
         ("[1, 2]", "is not a call of a scheduler"),
         ("StepLR(step_size=[0] * 10**9)", "neither a number|must be"),
     ],
@@ -89,7 +89,7 @@ def test_what_is_no_call_of_a_scheduler_is_refused_and_not_run(text: str, messag
 
 
 def test_what_is_no_schedule_is_refused_with_the_reason() -> None:
-    with pytest.raises(NotASchedule, match="ReduceLROnPlateau is no schedule: "):
+    with pytest.raises(NotASchedule, match="ReduceLROnPlateau is not a schedule: "):
         read("torch", "ReduceLROnPlateau(patience=3)", lr=0.1)
 
 

@@ -322,7 +322,7 @@ def test_a_call_as_text_is_read() -> None:
         ("LinearScheduler(t_max='2ep')", "batches_per_epoch must be given"),
         ("LinearScheduler(t_max='0ba')", "Composer divides by it"),
         ("LinearWithWarmupScheduler('2ba', t_max='3ba')", "must not be shorter than the run"),
-        ("LinearWithWarmupScheduler('2tok', t_max='10ba')", "of one unit"),
+        ("LinearWithWarmupScheduler('2tok', t_max='10ba')", "have the same unit"),
         ("ExponentialScheduler(-1.0, '2ba')", "gamma must be"),
         ("LinearSchedular()", "did you mean 'LinearScheduler'"),
     ],

@@ -96,7 +96,7 @@ def test_the_rate_is_that_of_the_batch_where_lr_is_not_given():
 def test_what_is_no_schedule_is_refused(tmp_path):
     assert read_config({**ARGS, "sched": "none"}).schedule == laju.constant(0.1)
     for changes, error, message in (
-        ({"sched": "plateau"}, NotASchedule, "PlateauLRScheduler is no schedule"),
+        ({"sched": "plateau"}, NotASchedule, "PlateauLRScheduler is not a schedule"),
         ({"lr_noise": [0.4, 0.9]}, DialectError, "makes the rate random"),
         ({"sched": "cosin"}, DialectError, "did you mean 'cosine'"),
         ({"warmup_epoch": 3}, DialectError, "did you mean 'warmup_epochs'"),

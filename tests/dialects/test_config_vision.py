@@ -93,7 +93,7 @@ def test_detectron2s_functions(cosine, method, warmup, factor, milestones, gamma
 
 
 def test_what_detectron2s_functions_refuse():
-    with pytest.raises(DialectError, match="milestones must rise"):
+    with pytest.raises(DialectError, match="milestones must increase"):
         read("detectron2", "WarmupMultiStepLR([3, 2])", lr=0.1)
     with pytest.raises(ValueError, match="warmup_method must be one of linear, constant"):
         read("detectron2", "WarmupCosineLR(10, warmup_method='exp')", lr=0.1)
@@ -292,8 +292,8 @@ def test_lightning_cli_steps_its_scheduler_once_an_epoch(tmp_path):
     alone = {key: value for key, value in config.items() if key != "lr_scheduler"}
     assert read_config(alone).schedule == laju.constant(0.1)
     for section, message in (
-        ({"class_path": "ReduceLROnPlateau", "init_args": {"monitor": "loss"}}, "is no schedule"),
-        ({"class_path": "my.Scheduler"}, "my.Scheduler is no scheduler that laju reads"),
+        ({"class_path": "ReduceLROnPlateau", "init_args": {"monitor": "loss"}}, "is not a schedule"),
+        ({"class_path": "my.Scheduler"}, "my.Scheduler is not a scheduler that laju reads"),
         ({"class_path": "StepLR", "init_args": {"stepsize": 3}}, "did you mean 'step_size'"),
         ({"class_path": "StepLR", "init_args": {"step_size": "${steps}"}}, "stands for nothing in the configuration"),
     ):

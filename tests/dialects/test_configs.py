@@ -252,7 +252,7 @@ def test_pasted_code_is_read_with_what_only_the_run_knows(tmp_path):
     assert read("torch", "scheduler = StepLR(optimizer, 30)", lr=0.1) == read("torch", "StepLR(30)", lr=0.1)
     with pytest.raises(DialectError, match=r"--fact 'len\(train_loader\)=…'"):
         read("torch", text, lr=0.1)
-    with pytest.raises(DialectError, match="the fact 'x' is nowhere in"):
+    with pytest.raises(DialectError, match="the fact 'x' does not occur in"):
         convert(text, "torch", "laju", lr=0.1, facts={"x": 3})
 
 

@@ -58,7 +58,7 @@ def test_copies_compose_as_their_originals_do() -> None:
     decay = torch.ExponentialLR(0.1, 0.9)
     kept = pickle.loads(pickle.dumps(decay))
     assert torch.SequentialLR(0.1, [kept, kept], [5]) == torch.SequentialLR(0.1, [decay, decay], [5])
-    with pytest.raises(DialectError, match="not as a function of"):
+    with pytest.raises(DialectError, match="not a schedule returned by a function of"):
         torch.SequentialLR(0.1, [decay, decay.schedule], [5])
 
 
@@ -89,7 +89,7 @@ def test_without_a_formula_the_values_are_computed_as_far_as_they_are_asked_for(
         lambda: chained.to_json(),
         lambda: read("torch", CHAINED, lr=0.1),
     ):
-        with pytest.raises(DialectError, match="how many updates the run has"):
+        with pytest.raises(DialectError, match="give the number of updates of the run"):
             asked()
     found = convert(CHAINED, "torch", "laju", lr=0.1, updates=30)
     assert found.schedule.values(30).tolist() == values.tolist()
@@ -103,7 +103,7 @@ def test_without_a_formula_the_values_are_computed_as_far_as_they_are_asked_for(
         (lambda: torch.StepLR(0.1, 0), "step_size must not be 0: torch divides by it"),
         (
             lambda: torch.LinearLR(0.1, start_factor=1.5),
-            "start_factor must be .* of at most 1, got 1.5: torch asks for it",
+            "start_factor must be .* of at most 1, got 1.5: torch requires it",
         ),
         (lambda: torch.StepLR(0.1, 30, last_epoch=4), "last_epoch must be -1, got 4: a schedule begins at 0"),
         (lambda: torch.CyclicLR(0.1, 1.0, mode="triangle"), "mode must be one of triangular, .*did you mean"),

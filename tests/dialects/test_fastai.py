@@ -232,7 +232,7 @@ def test_a_call_as_text_is_read() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        ("fit_one_cycle(2, 1.0)", "n_iter, the batches of an epoch"),
+        ("fit_one_cycle(2, 1.0)", "n_iter, the number of batches per epoch"),
         ("fit_one_cycle(2, 1.0, div=0, n_iter=3)", "div must not be 0"),
         ("fit_one_cycle(2, 1.0, pct_start=1.5, n_iter=3)", "must not be negative"),
         ("fit_sgdr(2, 1, 1.0, cycle_mult=1, n_iter=3)", "cycle_mult must not be 1"),

@@ -335,7 +335,7 @@ def test_what_is_refused_says_why() -> None:
         dialect.LRMultiplier(0.1, 0.1, 10)  # type: ignore[arg-type]
     with pytest.raises(DialectError, match="made by a function of laju's dialect of fvcore"):
         dialect.LRMultiplier(0.1, laju.linear(1, 0, total=3), 10)
-    with pytest.raises(DialectError, match=r"sum of 1, as fvcore asks, got 0\.9"):
+    with pytest.raises(DialectError, match=r"sum of 1, as fvcore requires, got 0\.9"):
         dialect.CompositeParamScheduler([dialect.ConstantParamScheduler(1)], [0.9], ["fixed"])
     with pytest.raises(DialectError, match="warmup_method must be one of linear, constant"):
         dialect.WarmupParamScheduler(dialect.ConstantParamScheduler(1), 0, 0.1, "cosine")  # type: ignore[arg-type]

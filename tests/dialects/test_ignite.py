@@ -420,16 +420,22 @@ def test_both_refuse_the_same_lists(durations: Any, count: int) -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: ignite.LRScheduler(laju.cosine(1, 10)), "not as a function of laju.dialects.torch returned it"),
+        (
+            lambda: ignite.LRScheduler(laju.cosine(1, 10)),
+            "not a schedule returned by a function of laju.dialects.torch",
+        ),
         (
             lambda: ignite.LRScheduler(dialect.SequentialLR(0.1, [dialect.StepLR(0.1, 3)], [])),
             "raises at the first event",
         ),
         (lambda: ignite.ConcatScheduler([dialect.StepLR(0.1, 3)] * 2, [3]), r"inside LRScheduler\(…\)"),
-        (lambda: ignite.LinearCyclicalScheduler("lr", 1, 0.1, 9, start_value_mult=-1.0).schedule, "how many updates"),
+        (
+            lambda: ignite.LinearCyclicalScheduler("lr", 1, 0.1, 9, start_value_mult=-1.0).schedule,
+            "give the number of updates",
+        ),
         (
             lambda: ignite.create_lr_scheduler_with_warmup(ignite.PiecewiseLinear("lr", [(0, 1.0)]), 0.0, 5),
-            "give it, or lr",
+            "give warmup_end_value or lr",
         ),
     ],
 )

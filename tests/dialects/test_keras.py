@@ -77,7 +77,7 @@ def test_values_are_those_of_the_real_schedule(name: str, parity: Any) -> None:
         real = theirs(real_kind(**arguments))
         if arguments.get("cycle"):
             ours = make()
-            with pytest.raises(DialectError, match="how many updates"):
+            with pytest.raises(DialectError, match="give the number of updates"):
                 ours.normal
         else:
             ours = make()
@@ -113,7 +113,7 @@ def test_text_and_what_is_refused() -> None:
         read("keras", "ReduceLROnPlateau()")
     with pytest.raises(DialectError, match=r"must be a float, such as 0\.0, got 0: with an int, Keras"):
         dialect.CosineDecay(0, 90, warmup_target=1e-3, warmup_steps=10)
-    with pytest.raises(DialectError, match="boundaries must be at least one, and not fall"):
+    with pytest.raises(DialectError, match="boundaries must have at least one update and must not decrease"):
         dialect.PiecewiseConstantDecay([5, 3], [1, 2, 3])
 
 

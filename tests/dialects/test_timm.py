@@ -135,7 +135,10 @@ def test_text_and_what_is_refused() -> None:
         read("timm", "PlateauLRScheduler(optimizer)", lr=0.1)
     with pytest.raises(DialectError, match="has no argument 'noise_pct'"):
         read("timm", "CosineLRScheduler(optimizer, t_initial=3, noise_pct=0.5)", lr=0.1)
-    with pytest.raises(DialectError, match=r"cycle_mul must be a finite number of at least 1, got 0\.5: shorter"):
+    with pytest.raises(
+        DialectError,
+        match=r"cycle_mul must be a finite number of at least 1, got 0\.5: the number of ever shorter cycles",
+    ):
         dialect.CosineLRScheduler(0.1, 10, cycle_mul=0.5)
 
 

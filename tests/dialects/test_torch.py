@@ -239,7 +239,7 @@ def test_a_listed_factor_for_each_step(parity: Any) -> None:
 
 def test_a_schedule_of_factors_has_products_but_no_closed_form() -> None:
     factors = laju.linear(0.5, 1.1, total=9)
-    with pytest.raises(DialectError, match="how many updates"):
+    with pytest.raises(DialectError, match="give the number of updates"):
         dialect.MultiplicativeLR(0.3, factors).normal
     expected = theirs(("MultiplicativeLR", {"lr_lambda": factors}), 0.3, 30)
     assert (dialect.MultiplicativeLR(0.3, factors).values(30) == expected).all()
@@ -405,10 +405,10 @@ def test_a_negative_rate_is_refused_as_the_optimizer_does() -> None:
             lambda: dialect.SequentialLR(0.2, [dialect.StepLR(0.1, 3)], []),
             "share one optimizer and so one lr, got 0.1, 0.2",
         ),
-        (lambda: dialect.SequentialLR(0.1, [dialect.StepLR(0.1, 3)] * 3, [5, 4]), "must not fall"),
+        (lambda: dialect.SequentialLR(0.1, [dialect.StepLR(0.1, 3)] * 3, [5, 4]), "must not decrease"),
         (lambda: dialect.ChainedScheduler([2 * dialect.StepLR(0.1, 3)]), "joined with >>"),
         (lambda: dialect.LambdaLR(0.1, math.sqrt), "Function"),  # type: ignore[arg-type]
-        (lambda: dialect.CyclicLR(0.1, 1.0, scale_fn=math.sqrt), "no text"),  # type: ignore[arg-type]
+        (lambda: dialect.CyclicLR(0.1, 1.0, scale_fn=math.sqrt), "a Python function is not accepted"),  # type: ignore[arg-type]
         (lambda: dialect.StepLR(0.1, 10.5), "whole number, got 10.5"),  # type: ignore[arg-type]
     ],
 )

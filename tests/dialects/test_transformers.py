@@ -153,7 +153,7 @@ def test_text_with_the_systems_own_order_of_arguments() -> None:
         (lambda: dialect.get_scheduler(1.0, "cosine", 1, 2, {"cycles": 3}), "do not suit 'cosine'"),
         (lambda: dialect.get_wsd_schedule(1.0, 1, 2), "num_training_steps or num_stable_steps"),
         (lambda: dialect.get_wsd_schedule(1.0, 1, 2, 9, decay_type="cosin"), "did you mean 'cosine'"),
-        (lambda: dialect.get_cosine_with_min_lr_schedule_with_warmup(1.0, 1, 9), "one of min_lr and min_lr_rate"),
+        (lambda: dialect.get_cosine_with_min_lr_schedule_with_warmup(1.0, 1, 9), "either min_lr or min_lr_rate"),
         (lambda: dialect.get_polynomial_decay_schedule_with_warmup(1e-8, 1, 9), "lr_end must be smaller"),
         (lambda: dialect.get_linear_schedule_with_warmup(-1.0, 1, 9), "lr"),
         (lambda: dialect.get_linear_schedule_with_warmup(1.0, 1.5, 9), "num_warmup_steps must be a whole number"),

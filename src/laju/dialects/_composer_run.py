@@ -1,4 +1,4 @@
-"""Composer's Trainer: the facts of its run, the conversion of times, and the stepping of a scheduler."""
+"""Composer's Trainer: the facts of a run, the conversion of times, and how the Trainer steps a scheduler."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def time(name: str, text: object) -> Time:
     """Read a time in Composer's syntax.
 
     Raises:
-        DialectError: not such a text, or a unit that no schedule can follow.
+        DialectError: if the text is not a time, or its unit is wall-clock time or iterations.
 
     >>> time("t_warmup", "3e4tok")
     Time(value=30000, unit='tok')
@@ -77,13 +77,13 @@ def time(name: str, text: object) -> Time:
     if unit == "dur":
         return Time(value, unit)
     if value != int(value):
-        raise DialectError(f"{name} must be a whole number of {unit!r}, as Composer asks, got {shown(text)}")
+        raise DialectError(f"{name} must be a whole number of {unit!r}, as Composer requires, got {shown(text)}")
     return Time(int(value), unit)
 
 
 @dataclass(frozen=True)
 class Run:
-    """The Trainer's facts; `scale` is for the scheduler's times, and `duration` may be scaled already."""
+    """Facts of a Trainer's run; `scale` multiplies the scheduler's times, and `duration` may already be scaled."""
 
     lr: float
     duration: Whole
@@ -100,13 +100,13 @@ class Run:
         return value
 
     def per(self, unit: str) -> int:
-        """How many of the unit a batch has."""
+        """Return the number of units per batch."""
         if unit == "ba":
             return 1
         return self.fact(*(("batch_size", "samples") if unit == "sp" else ("tokens_per_batch", "tokens")))
 
     def time(self, name: str, text: str, scaled: bool = True) -> Whole:
-        """A time in batches, samples or tokens, by Composer's arithmetic."""
+        """Convert a time to batches, samples or tokens with Composer's arithmetic."""
         value, unit = time(name, text)
         if unit == "dur":
             if self.duration.unit == "ep":
@@ -119,30 +119,30 @@ class Run:
         return Whole(int(value * (self.scale if scaled else 1.0)), unit)
 
     def span(self, name: str, text: str) -> Whole:
-        """A time by which Composer divides."""
+        """Convert a time that must be above 0, because Composer divides by the time."""
         found = self.time(name, text)
         if found.value == 0:
             raise DialectError(f"{name} must be above 0, got {text!r}, which is {found} here: Composer divides by it")
         return found
 
     def first_batch(self, at: Whole) -> int:
-        """The first batch that the Trainer counts at that time or later."""
+        """Return the first batch that the Trainer counts at a time or later."""
         return -(-at.value // self.per(at.unit))
 
     def clocked(self, schedule: Schedule, unit: str) -> Schedule:
-        """A schedule over that unit, by batches."""
+        """Convert a schedule that counts a unit to a schedule that counts batches."""
         each = self.per(unit)
         return schedule if each == 1 or schedule.level is not None else Clock(schedule, ((0, 0, each),))
 
     @property
     def scaled(self) -> Run:
-        """The run that the Trainer makes of this run by `scale_schedule_ratio`."""
+        """The run after the Trainer has scaled its duration by `scale_schedule_ratio`."""
         value, unit = self.duration
         return dataclasses.replace(self, duration=Whole(int(value * self.scale), unit))
 
     @property
     def batches(self) -> int:
-        """How many the run has."""
+        """Number of batches of the run."""
         if self.duration.unit == "ep":
             return self.duration.value * self.fact("batches_per_epoch", f"max_duration '{self.duration}'")
         return self.first_batch(self.duration)
@@ -158,16 +158,16 @@ def run_of(
     scale_schedule_ratio: float = 1.0,
     step_schedulers_every_batch: bool = True,
 ) -> Run:
-    """The run that the Trainer knows.
+    """Return the facts of a run that the Trainer knows.
 
     Args:
-        lr: the optimizer's rate.
-        max_duration: of the run, before scaling: a text, or an int of epochs.
-        batches_per_epoch: needed where a time is in epochs or a share of a run in epochs.
-        batch_size: samples of a batch on all devices together, needed for times in samples.
-        tokens_per_batch: on all devices together, needed for times in tokens.
-        scale_schedule_ratio: multiplies the run and the scheduler's times.
-        step_schedulers_every_batch: or else after every epoch.
+        lr: the optimizer's learning rate.
+        max_duration: length of the run before scaling: a time such as "500ba", or an int of epochs.
+        batches_per_epoch: only needed for times in epochs, and for "dur" if the run is in epochs.
+        batch_size: samples per batch, on all devices together; only needed for times in samples.
+        tokens_per_batch: tokens per batch, on all devices together; only needed for times in tokens.
+        scale_schedule_ratio: factor of the length of the run and of the scheduler's times.
+        step_schedulers_every_batch: whether the scheduler is stepped after every batch (the default) or after every epoch.
     """
     if not isinstance(max_duration, str):
         max_duration = f"{whole('max_duration', max_duration, least=1)}ep"
@@ -195,15 +195,15 @@ def run_of(
 
 
 def stepped(rates: Callable[[Run], Schedule], run: Run) -> Schedule:
-    """The rates by the Trainer's stepping: rates(run) is a schedule of the batches that the Trainer has counted."""
-    start = rates(run)(0)  # the scheduler is made before the run is scaled
+    """Return the learning rate of each batch, from `rates(run)`, a schedule of the batches that the Trainer has counted."""
+    start = rates(run)(0)  # the scheduler is constructed before the run is scaled
     after = rates(run.scaled)
     if after.level == start:
         return after
-    # The Trainer counts a batch after stepping: batch t has the rate of count t - 1, batch 0 the rate of the scheduler's making.
+    # The Trainer counts a batch after stepping: batch t has the rate of count t - 1, and batch 0 the initial rate.
     if run.every_batch:
         return after.shift(1) if after(0) == start else Constant(start, 1) >> after
-    # By epoch no step is late, but epoch 0 has the rate of the scheduler's making.
+    # By epoch no step is late, but epoch 0 has the initial rate.
     each = run.fact("batches_per_epoch", "batches into epochs")
     held = after.staircase(each)
     return held if after(0) == start else Constant(start, each) >> held.shift(-each)

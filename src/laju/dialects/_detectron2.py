@@ -18,18 +18,18 @@ def WarmupMultiStepLR(
     warmup_iters: int = 1000,
     warmup_method: str = "linear",
 ) -> Schedule:
-    """lr·gamma^(number of milestones ≤ t), times the warmup's factor before `warmup_iters`.
+    """Learning rate lr·γ^(number of milestones ≤ t), times the factor of a warmup in the first `warmup_iters` iterations.
 
     Args:
-        lr: the optimizer's rate.
-        milestones: in rising order.
-        gamma: the factor of a milestone.
-        warmup_factor: the share of the rate at t = 0.
-        warmup_iters: W; 0 for none.
-        warmup_method: "linear", from the factor to 1 in W iterations, or "constant".
+        lr: the optimizer's learning rate.
+        milestones: iterations, in increasing order.
+        gamma: γ, the factor of a drop.
+        warmup_factor: factor of the learning rate at t = 0.
+        warmup_iters: W, iterations of the warmup; 0 for no warmup.
+        warmup_method: "linear", from `warmup_factor` to 1 in W iterations, or "constant".
 
     Raises:
-        DialectError: milestones that do not rise, as detectron2 asks.
+        DialectError: if the milestones do not increase, as detectron2 requires.
 
     Source: detectron2 0.6, `solver/lr_scheduler.py`.
 
@@ -41,7 +41,7 @@ def WarmupMultiStepLR(
         raise TypeError(f"milestones must be a list of iterations, got {shown(milestones)}")
     at = [whole(f"milestones[{i}]", milestone) for i, milestone in enumerate(milestones)]
     if at != sorted(at):
-        raise DialectError(f"milestones must rise, got {shown(milestones)}")
+        raise DialectError(f"milestones must increase, got {shown(milestones)}")
     schedule: Schedule = Constant(rate * factor ** len(at))
     for k in reversed(range(len(at))):
         length = at[k] - (at[k - 1] if k else 0)
@@ -56,12 +56,14 @@ def WarmupCosineLR(
     warmup_iters: int = 1000,
     warmup_method: str = "linear",
 ) -> Schedule:
-    """lr·(1 + cos(π·t/max_iters))/2, times the warmup's factor; the cosine has begun at t = 0, and climbs again after its end.
+    """Cosine decay lr·(1 + cos(π·t/max_iters))/2, times the factor of a warmup in the first `warmup_iters` iterations.
+
+    The cosine begins at t = 0, under the warmup, and climbs again after its end.
 
     Args:
-        max_iters: of the cosine.
-
-    The other arguments are as for `WarmupMultiStepLR`.
+        lr: the optimizer's learning rate.
+        max_iters: iterations of the decay.
+        warmup_factor, warmup_iters, warmup_method: the warmup; see `WarmupMultiStepLR`.
 
     Source: detectron2 0.6, `solver/lr_scheduler.py`.
 

@@ -1,4 +1,4 @@
-"""Windows of steps, MMEngine's schedulers in their windows, and the schedules with the same rates."""
+"""MMEngine's schedulers in their windows, step by step, and schedules with the same values."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ INF = 10**9
 
 @dataclass(frozen=True)
 class Window:
-    """The steps begin ≤ step < end in which a scheduler acts, and by how much converting to iterations multiplies."""
+    """Steps begin ≤ step < end in which a scheduler acts, and the iterations per step if converted to iterations."""
 
     begin: int
     end: int
@@ -43,11 +43,11 @@ class Window:
         return self.end >= INF
 
     def reaches(self, t: int) -> bool:
-        """Whether the scheduler's step t ever comes."""
+        """Return whether the window contains the scheduler's step t."""
         return not self.open and self.first + t < self.end
 
     def within(self, t: int) -> bool:
-        """Whether no step after t comes."""
+        """Return whether the window has no step after t."""
         return not self.open and self.end - self.first <= t + 1
 
 
@@ -56,12 +56,15 @@ class Rule:
     """The rule of an MMEngine scheduler.
 
     Attributes:
-        name, lr, window: see above.
-        advance: (the group, the base, the step in the window) to the rate, in MMEngine's arithmetic.
-        curve: from the current rate and the base to the schedule of the window.
-        factor: each step is a factor, whatever else changes the rate.
-        bottom: from the base to the end of the curve; each step is a factor of the difference to that end, up to step `until`.
-        enters: the change that making the scheduler first does to the group.
+        name: MMEngine's name of the scheduler.
+        lr: the optimizer's learning rate.
+        window: the steps in which the scheduler acts.
+        advance: function of the group, the base rate and the step in the window that returns the rate, in MMEngine's arithmetic.
+        curve: function of the current rate and the base rate that returns the schedule of the window.
+        factor: whether each step multiplies the rate, independent of further changes of the rate.
+        bottom: function of the base rate that returns the end of the curve; up to step `until` each step multiplies the
+            difference to that end.
+        enters: change of the group when the scheduler is constructed.
     """
 
     name: str
@@ -75,12 +78,12 @@ class Rule:
     enters: Callable[[Group], None] | None = None
 
     def low(self, base: float) -> float | None:
-        """The level above which each step is a factor."""
+        """Return the level such that each step multiplies the difference to the level; None for no such level."""
         return 0.0 if self.factor else self.bottom(base) if self.bottom else None
 
 
 def bases_of(rules: Sequence[Rule], group: Group) -> list[float]:
-    """The optimizer's rate as read by each scheduler when all are made in this order and never stepped."""
+    """Return the optimizer's rate that each scheduler reads when all are constructed in the given order."""
     bases = []
     for rule in rules:
         if rule.enters:
@@ -92,7 +95,7 @@ def bases_of(rules: Sequence[Rule], group: Group) -> list[float]:
 
 
 def _played(rules: Sequence[Rule], lr: float, each: int | None, n: int) -> list[float]:
-    """The first rates in MMEngine's own arithmetic; fewer where MMEngine raises."""
+    """Return the first n rates in MMEngine's own arithmetic, or fewer if MMEngine raises."""
     group = Group(lr)
     running: list[tuple[Rule, float]] = []
     steps = [-1] * len(rules)
@@ -159,7 +162,7 @@ def _closed(rules: Sequence[Rule], lr: float, each: int | None) -> Schedule:
 
 
 def _one_acts(rule: Rule, base: float, done: int, every: int | None, now: float) -> Schedule:
-    """A rule's schedule from `done` updates into its window on, where the rate is `now`."""
+    """Return a rule's schedule from `done` updates after the start of its window on, beginning at the rate `now`."""
     if done:  # another acted in the window as well, and both multiply
         step = (done - 1) // every if every else 0
         if step >= rule.until:
@@ -172,7 +175,7 @@ def _one_acts(rule: Rule, base: float, done: int, every: int | None, now: float)
 
 
 def _several_act(placed: Sequence[tuple[Rule, float, int, int | None]], now: float, span: float) -> Schedule:
-    """The product of several that act at the same time."""
+    """Return the product of schedulers that act at the same time."""
     rate = now
     factors: list[Schedule] = []
     for rule, base, done, every in placed:
@@ -191,7 +194,7 @@ def _several_act(placed: Sequence[tuple[Rule, float, int, int | None]], now: flo
 
 
 def _unit(rule: Rule) -> Schedule:
-    """The factors of a rule that goes to 0."""
+    """Return the factors of a rule that decays to 0."""
     return rule.curve(1.0, 1.0)
 
 
@@ -200,7 +203,7 @@ def _share_at(rule: Rule, step: int) -> float:
 
 
 def _paced(local: Schedule, every: int | None, done: int) -> Schedule:
-    """A schedule of steps as a schedule of updates, from `done` updates on."""
+    """Convert a schedule of steps to a schedule of updates, from `done` updates on."""
     if every is None:
         return Constant(local(0))
     if every > 1 and local.level is None:
@@ -209,7 +212,7 @@ def _paced(local: Schedule, every: int | None, done: int) -> Schedule:
 
 
 def _holds(before: Schedule, length: Any, after: Schedule) -> bool:
-    """Whether the schedule before a last constant comes to rest by itself within `length`, so that no cut is needed."""
+    """Return whether a schedule before a last constant becomes constant within `length`, so that no cut is needed."""
     match before.form:
         case Level(value):
             return before.length is None and value == after.level
@@ -236,31 +239,31 @@ def window_of(
     convert_to_iter_based: bool = False,
     epoch_length: Count1 | None = None,
 ) -> Window:
-    """The window in which a scheduler acts.
+    """Return the window in which a scheduler acts.
 
     Args:
-        begin, end: the steps from and before which the scheduler acts. Whole numbers; fractions of epochs only with
+        begin, end: the scheduler acts in steps begin ≤ step < end; whole numbers, or fractions of epochs with
             `convert_to_iter_based`.
-        last_step: only -1.
-        by_epoch: whether a step is an epoch, or else an iteration.
-        verbose: changes nothing.
-        convert_to_iter_based: from epochs to iterations, as the Runner does.
-        epoch_length: iterations of an epoch, for that.
+        last_step: must be -1.
+        by_epoch: whether a step is an epoch (the default) or an iteration.
+        verbose: no effect.
+        convert_to_iter_based: whether epochs are converted to iterations, as the Runner does.
+        epoch_length: iterations per epoch; only needed for the conversion.
 
     Raises:
-        DialectError: an `end` that is not after `begin`.
+        DialectError: if `end` is not after `begin`, or the conversion lacks by_epoch=True or `epoch_length`.
     """
     scale = 1
     if convert_to_iter_based:
         if not by_epoch:
-            raise DialectError("convert_to_iter_based needs by_epoch=True, as MMEngine asks")
+            raise DialectError("convert_to_iter_based needs by_epoch=True, as MMEngine requires")
         if epoch_length is None:
-            raise DialectError("convert_to_iter_based needs epoch_length, the iterations of an epoch")
+            raise DialectError("convert_to_iter_based needs epoch_length, the number of iterations per epoch")
         scale = epoch_length
         begin, end = int(begin * scale), end if end == INF else int(end * scale)
     first, last = integer()("begin", begin), integer()("end", end)
     if last <= first:
-        raise DialectError(f"end must be after begin, as MMEngine asks, got {first} and {last}")
+        raise DialectError(f"end must be after begin, as MMEngine requires, got {first} and {last}")
     return Window(first, last, bool(by_epoch) and not convert_to_iter_based, scale)
 
 

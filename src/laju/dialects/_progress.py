@@ -1,4 +1,4 @@
-"""Schedulers that are functions of progress from 0 to 1, for the dialects of systems that have such."""
+"""Schedulers that are functions of progress from 0 to 1, for the dialects of fvcore and fastai."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from laju.dialects.declared import DialectError, SystemSchedule
 
 @dataclass(frozen=True)
 class Curve:
-    """A function of progress.
+    """A scheduler as a function of progress.
 
     Args:
-        at: the value at a progress, in the system's own arithmetic, with a `DialectError` where the system raises.
-        over: the same as a schedule over so many updates, or with None over progress itself.
+        at: function of the progress that returns the value in the system's own arithmetic, and raises `DialectError` if the
+            system raises.
+        over: function of the number of updates that returns the schedule; None for a schedule of progress itself.
     """
 
     at: Callable[[float], float]
@@ -27,11 +28,11 @@ class Curve:
 
 
 def curve_of(name: str, schedule: Any, system: str) -> Curve:
-    """The curve that a schedule was made of.
+    """Return the curve from which a schedule of the system was made.
 
     Raises:
-        TypeError: an argument that is no schedule.
-        DialectError: a schedule of another system.
+        TypeError: if the argument is not a schedule.
+        DialectError: if the schedule was not made by the system's dialect.
     """
     if not isinstance(schedule, Schedule):
         raise TypeError(f"{name} must be one of {system}'s schedulers, got {shown(schedule)}")
@@ -42,7 +43,7 @@ def curve_of(name: str, schedule: Any, system: str) -> Curve:
 
 
 def first(reached: Callable[[int], bool], near: float) -> int:
-    """The first update from 0 on at which a condition holds that then holds for ever; the search begins at `near`."""
+    """Return the first update at which a condition holds that holds from then on; the search begins at `near`."""
     # A bracket by doubled steps, then bisection: `near` is usually off by rounding alone.
     low = high = max(math.floor(near), 0)
     step = 1
@@ -58,7 +59,7 @@ def first(reached: Callable[[int], bool], near: float) -> int:
 
 
 def joined(parts: Sequence[tuple[Schedule, float]], begins: Sequence[float]) -> Schedule:
-    """Schedules in sequence: each with the time at which its own clock is 0, and when the schedule comes into force."""
+    """Join schedules in sequence: each has the time at which its own clock is 0, and `begins` has its first update."""
     placed: list[Schedule] = []
     for i, (part, zero) in enumerate(parts):
         begin = begins[i]

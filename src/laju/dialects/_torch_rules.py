@@ -17,8 +17,8 @@ from laju.dialects.declared import DialectError, Made, NoClosedForm, SystemSched
 
 @dataclass
 class Group:
-    """A parameter group: its rate, the initial rate that schedulers read once some scheduler has been made, and the rates that
-    `OneCycleLR` and `SWALR` write into the group, so that the last of several decides for all.
+    """A parameter group: its learning rate, the initial rate that schedulers read once any scheduler has been constructed, and
+    the rates that `OneCycleLR` and `SWALR` write into the group, so that the scheduler constructed last decides for all.
     """
 
     lr: float
@@ -258,7 +258,7 @@ def rule_of(schedule: Schedule) -> Any:
     """
     if not (isinstance(schedule, SystemSchedule) and schedule.system == "torch"):
         raise DialectError(
-            f"{shown(schedule)} is not as a function of laju.dialects.torch returned it; laju's own schedules are joined "
+            f"{shown(schedule)} is not a schedule returned by a function of laju.dialects.torch; laju's own schedules are joined "
             "with >> and multiplied with *"
         )
     return schedule.rule

@@ -1,8 +1,8 @@
-"""The base of every dialect: a system with its schedulers by their own names, and the text of a call to a scheduler.
+"""The base of every dialect: systems with their schedulers, and the reader of calls to a scheduler written as text.
 
-A dialect's function has the name, the arguments and the defaults that its system has, and returns a laju schedule with the
-values that the system really gives, counted from 0: `schedule(t)` is the rate of update (or epoch) number t when the scheduler is
-stepped after each, as the system's documentation shows.
+A function of a dialect has the name, the arguments and the defaults of the system's scheduler, and returns a laju schedule with
+the values that the system really gives, counted from 0: `schedule(t)` is the learning rate of update (or epoch) t if the
+scheduler is stepped after every update (or epoch), as the system's documentation shows.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ UNFIT = (TypeError, ArithmeticError, LookupError, AttributeError)
 
 
 class NotASchedule(DialectError):
-    """A scheduler that depends on metrics or on the way of calling, and so is no function of the update."""
+    """The scheduler depends on metrics or on how often the scheduler is called, so it is not a function of the update."""
 
 
 @dataclass(frozen=True)
 class System:
-    """A system whose schedulers a dialect knows.
+    """A system, such as PyTorch or timm, whose schedulers laju reads.
 
     Args:
-        name: the module's, such as "timm".
-        title: the name as the authors write it.
-        package: the distribution, or None where no distribution can be installed.
-        releases: for which the dialect was checked against the real package.
-        counts: the unit of the scheduler's count, such as "calls of step()".
-        schedulers: by the system's own names, in the order in which the module declares them.
-        refused: schedulers that are no schedules, with the reason and laju's alternative.
-        aliases: other names for schedulers, such as "cosine" for "CosineLRScheduler".
-        also: arguments that every scheduler takes last, with the only value that a schedule can have, such as last_epoch=-1.
+        name: name of the module in `laju.dialects`, such as "timm".
+        title: the system's name as its authors write it.
+        package: name of the distribution on PyPI, or None if the system cannot be installed from there.
+        releases: releases of the package that the dialect was compared with.
+        counts: the unit in which schedulers count, such as "calls of step()".
+        schedulers: the dialect's functions by the system's own names, in the order of declaration.
+        refused: schedulers that are not functions of the update, with the reason and laju's alternative.
+        aliases: alternative names of schedulers, such as "cosine" for "CosineLRScheduler".
+        also: arguments that every scheduler takes last, with the only accepted value, such as last_epoch=-1.
     """
 
     name: str
@@ -61,26 +61,26 @@ class System:
     also: Mapping[str, Any] = field(default_factory=dict)
 
     def declare(self, function: Callable[P, Schedule | Made]) -> Callable[P, SystemSchedule]:
-        """Declare a scheduler's function, which then checks its arguments and returns a schedule that knows the call."""
+        """Register the function of a scheduler and wrap the function: arguments are checked, and the result records the call."""
         self.schedulers[function.__name__] = scheduler = declared(self.name, function, self.also)
         return scheduler
 
     def declare_shared(self, function: Callable[..., Schedule | Made]) -> Callable[..., SystemSchedule]:
-        """As `declare`, for a function with a `Together` among its arguments, whose signature no type checker knows."""
+        """Register a function with a `Together` argument like `declare`; its signature is only known at run time."""
         return self.declare(function)
 
     def scheduler(self, name: str) -> Dialect:
-        """The dialect's function of that name.
+        """Return the function of a scheduler, by the scheduler's name or an alias.
 
         Raises:
-            NotASchedule: the system's scheduler follows metrics or calls.
-            DialectError: an unknown name; the message has the nearest ones.
+            NotASchedule: if the scheduler depends on metrics or on how often the scheduler is called.
+            DialectError: if the name is unknown; the message has the nearest valid names.
         """
         own = self.aliases.get(name, name)
         if own in self.schedulers:
             return self.schedulers[own]
         if own in self.refused:
-            raise NotASchedule(f"{self.title}'s {own} is no schedule: {self.refused[own]}")
+            raise NotASchedule(f"{self.title}'s {own} is not a schedule: {self.refused[own]}")
         known = [*self.schedulers, *self.aliases, *self.refused]
         if owners := [other for other in map(system, SYSTEMS) if name in other.schedulers]:
             titles = ", ".join(other.title for other in owners)
@@ -114,14 +114,14 @@ SYSTEMS = (
     "paddle",
     "d2l",
 )
-"""The modules of this package that are dialects."""
+"""Names of all dialects, which are modules of this package."""
 
 
 def system(name: str) -> System:
-    """The system of that name.
+    """Return the system with a name such as "torch", "PyTorch" or "huggingface".
 
     Raises:
-        DialectError: an unknown name; the message has the nearest valid name.
+        DialectError: if the name is unknown; the message has the nearest valid name.
 
     >>> system("torch").title
     'PyTorch'
@@ -146,19 +146,20 @@ _OTHER_NAMES = {
 
 
 def read(name: str, text: str, *, updates: int | None = None, **given: Any) -> Schedule:
-    """Read a call to a system's scheduler, as text, as a schedule.
+    """Read the text of a call to a system's scheduler and return the schedule.
 
-    The text is read from its syntax tree and never run: calls to the system's own schedulers, numbers, texts, lists and dicts. A
-    leading path such as `torch.optim.lr_scheduler.` and an argument `optimizer` are passed over.
+    The text is parsed and never executed: calls to the system's own schedulers, numbers, strings, lists and dicts are understood.
+    A leading path such as `torch.optim.lr_scheduler.` and an argument `optimizer` are ignored.
 
     Args:
-        name: of the system.
-        text: such as "CosineAnnealingLR(T_max=100)".
-        updates: of the run, for a scheduler without a closed form, whose values are then a table.
-        given: more arguments, such as `lr` for the optimizer's rate, for calls that take these arguments and leave them out.
+        name: name of the system, such as "torch".
+        text: the call, such as "CosineAnnealingLR(T_max=100)".
+        updates: number of updates of the run; needed for a scheduler without a closed form, which becomes a table of values.
+        given: values for arguments that the text leaves out, such as `lr`, the optimizer's learning rate.
 
     Raises:
-        DialectError: an unknown system or scheduler, text that is not such a call, or arguments that the scheduler does not take.
+        DialectError: if the system or the scheduler is unknown, the text is not a call, or the scheduler does not take the
+            arguments.
 
     >>> read("torch", "torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=100)", lr=0.1)(0)
     0.1
@@ -180,10 +181,14 @@ def read(name: str, text: str, *, updates: int | None = None, **given: Any) -> S
 
 
 def filled(text: str, facts: Mapping[str, Any]) -> str:
-    """The expression of pasted code, with the value of each fact in the place of its expression.
+    """Replace expressions in pasted code by their values, and return the text of the call.
+
+    Args:
+        text: the code, an expression or an assignment.
+        facts: values by expression, such as {"len(train_loader)": 391}.
 
     Raises:
-        DialectError: a fact that the text does not speak of, or that is no expression.
+        DialectError: if a fact does not occur in the text or is not a Python expression.
 
     >>> filled("scheduler = StepLR(optimizer, 3 * len(train_loader))", {"len(train_loader)": 391})
     'StepLR(optimizer, 3 * 391)'
@@ -193,7 +198,7 @@ def filled(text: str, facts: Mapping[str, Any]) -> str:
         tree = _expression(text)
     except (SyntaxError, RecursionError, MemoryError, ValueError) as error:
         if not facts:
-            return text.strip()  # which `read` explains
+            return text.strip()  # `read` reports the error
         raise DialectError(f"{shown(text)} with the facts {', '.join(facts)} cannot be read: {error}") from None
     if not facts:
         return (ast.get_source_segment(text.strip(), tree) or text).strip()
@@ -211,12 +216,12 @@ def filled(text: str, facts: Mapping[str, Any]) -> str:
     text = ast.unparse(Fill().visit(tree))
     for name in facts:
         if name not in met:
-            raise DialectError(f"the fact {name!r} is nowhere in {shown(text)}")
+            raise DialectError(f"the fact {name!r} does not occur in {shown(text)}")
     return text
 
 
 def _expression(text: str) -> ast.expr:
-    """The expression of the text, without the name in an assignment."""
+    """Return the syntax tree of an expression, or of the value of an assignment."""
     match ast.parse(text.strip()).body:
         case [ast.Expr(value=tree) | ast.Assign(value=tree) | ast.AnnAssign(value=ast.expr() as tree)]:
             return tree
@@ -226,17 +231,17 @@ def _expression(text: str) -> ast.expr:
 def call(
     dialect: System, name: str, positional: list[Any], named: dict[str, Any], given: Mapping[str, Any]
 ) -> Schedule:
-    """Call a system's scheduler by name; errors show the scheduler and its arguments.
+    """Call a system's scheduler by name, and return its schedule; errors name the scheduler and its arguments.
 
     Raises:
-        DialectError: as `read`.
+        DialectError: if the scheduler is unknown or does not take the arguments.
     """
     function = dialect.scheduler(name)
     signature = inspect.signature(function)
     takes = list(signature.parameters)
     room = sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in signature.parameters.values())
     if takes and takes[0] in given and positional and takes[0] not in named and len(positional) < room:
-        # The optimizer's rate stands first in a dialect, where the system has the optimizer.
+        # The learning rate is the first argument in a dialect, in the position of the system's `optimizer`.
         positional = [given[takes[0]], *positional]
     named = {
         **{key: value for key, value in given.items() if key in takes and (key != takes[0] or not positional)},
@@ -255,11 +260,12 @@ def call(
 
 
 def replayed(first: float, step: Callable[[int, float], float], n: int) -> Table:
-    """The first `n` values of a scheduler that computes each value from the previous value, in its own arithmetic.
+    """Table of the first `n` values of a scheduler that computes each value from the previous value, in its own arithmetic.
 
     Args:
-        first: its value at 0.
-        step: from (t, the value at t - 1) to the value at t, for t = 1, 2, …
+        first: value at t = 0.
+        step: function of t and the value at t - 1 that returns the value at t, for t = 1, 2, …
+        n: number of values.
 
     >>> replayed(1.0, lambda t, value: value * 0.5, 4).values(4)
     array([1.   , 0.5  , 0.25 , 0.125])
@@ -271,7 +277,7 @@ def replayed(first: float, step: Callable[[int, float], float], n: int) -> Table
 
 
 def powers(start: float, gamma: float, every: int = 1) -> Schedule:
-    """start·γ^⌊t/every⌋ for any γ, 0 and negative ones too."""
+    """Schedule start·γ^⌊t/every⌋ at step t, for any γ including 0 and negative values."""
     if gamma == 0:
         return Constant(start, every) >> 0.0
     size: Schedule = Exponential(start, abs(gamma), every)
@@ -280,7 +286,7 @@ def powers(start: float, gamma: float, every: int = 1) -> Schedule:
 
 
 def integer(name: str, value: Any) -> int:
-    """A whole number of any type, such as 3.0."""
+    """Return a whole number of any type, such as 3.0, as an int."""
     if not is_number(value):
         raise TypeError(f"{name} must be a whole number, got {shown(value)}")
     if not math.isfinite(value) or value != int(value):
@@ -327,7 +333,7 @@ def _value(at: ast.expr, dialect: System, text: str, given: Mapping[str, Any]) -
             return call(dialect, name, positional, {k: v for k, v in named.items() if k is not None}, given)
     if isinstance(at, ast.Lambda):
         raise DialectError(
-            f"in {shown(text)}, a lambda is not run; give a laju schedule or a list of factors from Python"
+            f"in {shown(text)}, a lambda is not executed; give a laju schedule or a list of factors from Python"
         )
     raise DialectError(
         f"in {shown(text)}, {ast.unparse(at)!r} is neither a number, text or list nor a call of one of {dialect.title}'s "

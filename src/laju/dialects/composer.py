@@ -2,23 +2,23 @@
 
 The most surprising behaviour:
 
-- The Trainer steps a scheduler before counting the batch: batch t (from 0) trains with α(max(t - 1, 0)). A warmup from 0 gives
-  two batches a rate of 0, and the last batch of a run is two short of the end value.
+- The Trainer steps a scheduler before counting the batch: batch t (from 0) trains with α(max(t - 1, 0)). With a warmup from 0,
+  two batches train at a learning rate of 0, and the last batch of a run is two batches short of the end value.
 - Stepped by epoch (`step_schedulers_every_batch=False`) the rate is not late: epoch e trains with α at its own first batch.
 - `scale_warmup` stretches the warmup's line by `scale_schedule_ratio`, but batches from the unscaled `t_warmup` on follow the
-  decay: with a ratio of 2 the line is cut at half of its height, and the rate jumps.
-- A warmup in "dur" is a share of the scaled run, so such a warmup is scaled with or without `scale_warmup`.
-- With a ratio below 1 a `t_max` of as many epochs as the run is refused by the schedulers with a warmup, since the Trainer makes
-  schedulers before shortening the run. "1dur" is not.
-- The rate of the first batch too is set before the run is shortened; `trainer.fit(duration=…)` is not followed here.
-- `ConstantWithWarmupScheduler` never comes back to 1 after `t_max`, against its documentation.
-- Of several schedulers the last alone counts; schedulers do not multiply, against the documentation.
+  decay: with a ratio of 2 the line ends at half of its height, and the rate jumps.
+- A warmup in "dur" is a fraction of the scaled run, so such a warmup is scaled with or without `scale_warmup`.
+- With a ratio below 1, schedulers with a warmup refuse a `t_max` of as many epochs as the run, since the Trainer constructs the
+  schedulers before shortening the run; they accept "1dur".
+- The rate of the first batch is also set before the run is shortened; `trainer.fit(duration=…)` is not supported here.
+- `ConstantWithWarmupScheduler` never returns to 1 after `t_max`, contrary to its documentation.
+- Of several schedulers only the last has an effect; schedulers do not multiply, contrary to the documentation.
 
-Times are Composer's texts: "10ep", "500ba", "1000sp", "2e6tok" or "0.1dur", cut to whole units, where epochs count as so many
-batches. Negative times, which Composer takes, are refused, as are wall-clock times and iterations. Every function takes the
-Trainer's facts by name (`run_of` lists the facts): `lr` and `max_duration` always, the rest where a time needs a fact. All
-batches are taken to be full. A text that is no time, a time of 0 by which Composer divides, and a missing fact are errors. Rates
-are within 4 ulp of the schedule's largest.
+Times are written as in Composer: "10ep", "500ba", "1000sp", "2e6tok" or "0.1dur", rounded down to whole units; epochs are
+converted to batches. Negative times, which Composer accepts, are refused, as are wall-clock times and iterations. Every function
+takes the Trainer's facts by name (see `run_of`): `lr` and `max_duration` always, the other facts if a time needs them. All
+batches are assumed to be full. An invalid time, a time of 0 by which Composer divides, and a missing fact raise `DialectError`.
+Values are within 4 ulp of Composer's, relative to the largest value of the schedule.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ SYSTEM = System(
     releases=("0.32.1",),
     counts="batches that the Trainer trains on",
     refused={
-        "ComposerScheduler": "it stands for any function of the Trainer's state; write laju's schedule instead",
+        "ComposerScheduler": "it is the interface of any function of the Trainer's state; write a laju schedule instead",
     },
     aliases={
         "constant_with_warmup": "ConstantWithWarmupScheduler",
@@ -51,16 +51,16 @@ SYSTEM = System(
         "linear_decay_with_warmup": "LinearWithWarmupScheduler",
     },
 )  # fmt: skip
-"""Composer's schedulers, with the names that LLM Foundry's configurations have for three of them."""
+"""Composer's schedulers, with the aliases of LLM Foundry's configurations."""
 
 Known = Annotated[Run, Together(run_of)]
 Times = Annotated[Iterable[str], listed(None, "['10ep', '20ep']")]
 Flag = Annotated[bool, flag]
-Exponent = Annotated[float, real("with a negative one Composer divides by 0 at t_max", least=0)]
+Exponent = Annotated[float, real("with a negative power Composer divides by 0 at t_max", least=0)]
 
 
 def of_the_trainer(rates: Callable[..., Schedule]) -> Callable[..., SystemSchedule]:
-    """The dialect's function for a scheduler, from its rates by the batches that the Trainer has counted."""
+    """Return the public function of a scheduler, from its learning rates as a function of the batches counted by the Trainer."""
 
     @wraps(rates)
     def used(*, run: Run, **own: Any) -> Schedule:
@@ -76,12 +76,12 @@ def StepScheduler(
     *,
     run: Known,
 ) -> Schedule:
-    """Multiplied by γ after every `step_size`: lr·γ^⌊u/step_size⌋, u being the time that the Trainer has counted.
+    """Learning rate that is multiplied by γ after every `step_size`: lr·γ^⌊u/step_size⌋ at the Trainer's time u.
 
     Args:
         step_size: time between two drops.
-        gamma: γ; 0 and negative factors are Composer's too.
-        run: the Trainer's facts, argument by argument; see `run_of`.
+        gamma: γ; Composer also accepts 0 and negative factors.
+        run: the Trainer's facts as keyword arguments, such as `lr` and `max_duration`; see `run_of`.
 
     >>> StepScheduler("2ba", 0.5, lr=0.8, max_duration="6ba").values(6)
     array([0.8, 0.8, 0.8, 0.4, 0.4, 0.2])
@@ -97,10 +97,10 @@ def MultiStepScheduler(
     *,
     run: Known,
 ) -> Schedule:
-    """Multiplied by γ at every milestone: lr·γ^(number of milestones ≤ u).
+    """Learning rate that is multiplied by γ at every milestone: lr·γ^(number of milestones ≤ u) at the Trainer's time u.
 
     Args:
-        milestones: times in any order and of any units; a time that is listed twice counts twice.
+        milestones: times in any order and unit; a time that is listed twice counts twice.
         gamma: γ.
 
     >>> MultiStepScheduler(["1ba", "6sp"], 0.5, lr=0.8, max_duration="6ba", batch_size=2).values(6)
@@ -116,11 +116,11 @@ def ConstantScheduler(
     *,
     run: Known,
 ) -> Schedule:
-    """The rate times α up to `t_max`, and the rate itself from there on.
+    """Learning rate lr·α up to `t_max`, then lr.
 
     Args:
-        alpha: α.
-        t_max: how long α acts.
+        alpha: α, a factor.
+        t_max: duration of the factor.
 
     >>> ConstantScheduler(0.5, "2ba", lr=0.8, max_duration="6ba").values(5)
     array([0.4, 0.4, 0.4, 0.8, 0.8])
@@ -137,12 +137,12 @@ def LinearScheduler(
     *,
     run: Known,
 ) -> Schedule:
-    """A line from lr·α_i to lr·α_f over `t_max`, which then holds.
+    """Linear change of the learning rate from lr·α_i to lr·α_f over `t_max`; lr·α_f then holds.
 
     Args:
-        alpha_i: α_i, of the first batches.
-        alpha_f: α_f, from `t_max` on.
-        t_max: how long the line is.
+        alpha_i: α_i, the factor of the first batches.
+        alpha_f: α_f, the factor from `t_max` on.
+        t_max: duration of the change.
 
     >>> LinearScheduler(lr=0.8, max_duration="4ba").values(6)
     array([0.8, 0.8, 0.6, 0.4, 0.2, 0. ])
@@ -158,11 +158,11 @@ def ExponentialScheduler(
     *,
     run: Known,
 ) -> Schedule:
-    """Multiplied by γ over every `decay_period`, smoothly: lr·γ^(u/decay_period).
+    """Exponential decay of the learning rate: lr·γ^(u/decay_period) at the Trainer's time u.
 
     Args:
         gamma: γ, 0 or more.
-        decay_period: the time in which the rate falls by γ.
+        decay_period: time in which the rate is multiplied by γ.
 
     >>> ExponentialScheduler(0.25, lr=0.8, max_duration="4ep", batches_per_epoch=2).values(5)
     array([0.8, 0.8, 0.4, 0.2, 0.1])
@@ -180,11 +180,11 @@ def CosineAnnealingScheduler(
     *,
     run: Known,
 ) -> Schedule:
-    """Half a cosine from lr to lr·α_f over `t_max`, which then holds.
+    """Cosine decay of the learning rate from lr to lr·α_f over `t_max`; lr·α_f then holds.
 
     Args:
-        t_max: length of the cosine.
-        alpha_f: α_f, from `t_max` on.
+        t_max: duration of the decay, half a cosine wave.
+        alpha_f: α_f, the factor from `t_max` on.
 
     >>> CosineAnnealingScheduler(lr=0.8, max_duration="2ba").values(4).round(3)
     array([0.8, 0.8, 0.4, 0. ])
@@ -201,18 +201,18 @@ def CosineAnnealingWarmRestartsScheduler(
     *,
     run: Known,
 ) -> Schedule:
-    """Half cosines from lr to lr·α_f, begun again and again, each `t_mult` times as long as the cosine before.
+    """Cosine decay of the learning rate from lr to lr·α_f with warm restarts, in cycles that grow by the factor `t_mult`.
 
-    A length is cut to whole units each time, so that a `t_mult` of 1.1 never lengthens a cycle of 9. Where the lengths follow no
+    Composer rounds each length down to whole units, so a `t_mult` of 1.1 never lengthens a cycle of 9. If the lengths follow no
     rule for that reason, the last cycle is the cycle in which the run ends, and its end value holds.
 
     Args:
         t_0: length of the first cycle.
         t_mult: ratio of the lengths of successive cycles; below 1 cycles shrink.
-        alpha_f: α_f, which no cycle reaches.
+        alpha_f: α_f, the factor at the end of a cycle, which no batch reaches.
 
     Raises:
-        DialectError: cycles that shrink to 0 within the run, at which Composer raises.
+        DialectError: if cycles shrink to 0 within the run, at which Composer raises.
 
     >>> CosineAnnealingWarmRestartsScheduler("2ba", lr=0.8, max_duration="8ba").values(6).round(3)
     array([0.8, 0.8, 0.4, 0.8, 0.4, 0.8])
@@ -245,12 +245,12 @@ def PolynomialScheduler(
     *,
     run: Known,
 ) -> Schedule:
-    """From lr to lr·α_f by a power of the time that is left: lr·(α_f + (1 - α_f)·(1 - u/t_max)^power), which then holds.
+    """Polynomial decay of the learning rate: lr·(α_f + (1 - α_f)·(1 - u/t_max)^power) at the Trainer's time u, then lr·α_f.
 
     Args:
-        power: 0 or more.
-        t_max: length of the decay.
-        alpha_f: α_f, from `t_max` on.
+        power: exponent, 0 or more.
+        t_max: duration of the decay.
+        alpha_f: α_f, the factor from `t_max` on.
 
     >>> PolynomialScheduler(2.0, lr=0.8, max_duration="2ba").values(4)
     array([0.8, 0.8, 0.2, 0. ])
@@ -268,13 +268,13 @@ def MultiStepWithWarmupScheduler(
     *,
     run: Known,
 ) -> Schedule:
-    """A line from 0 to lr over `t_warmup`, then multiplied by γ at every milestone; milestones in the warmup count at its end.
+    """Linear warmup from 0 to lr, then multiplication by γ at every milestone; milestones in the warmup apply at its end.
 
     Args:
-        t_warmup: how long the warmup is; not scaled, unless in "dur".
+        t_warmup: duration of the warmup; scaled only if in "dur".
         milestones: times from the beginning of the run, not from the end of the warmup.
         gamma: γ.
-        scale_warmup: stretch the line, but not the warmup; see the module.
+        scale_warmup: whether the slope of the warmup is scaled, though not its end; see the module.
 
     >>> MultiStepWithWarmupScheduler("2ba", ["4ba"], 0.5, lr=0.8, max_duration="8ba").values(7)
     array([0. , 0. , 0.4, 0.8, 0.8, 0.4, 0.4])
@@ -295,16 +295,16 @@ def ConstantWithWarmupScheduler(
     *,
     run: Known,
 ) -> Schedule:
-    """A line from 0 to lr·α over `t_warmup`, which then holds, after `t_max` as well.
+    """Linear warmup from 0 to lr·α, which then holds, also after `t_max`.
 
     Args:
-        t_warmup: how long the warmup is; not scaled, unless in "dur".
-        alpha: α.
-        t_max: changes no value, and must not be shorter than the run.
-        scale_warmup: stretch the line, but not the warmup; see the module.
+        t_warmup: duration of the warmup; scaled only if in "dur".
+        alpha: α, the final factor.
+        t_max: no effect, but must not be shorter than the run.
+        scale_warmup: whether the slope of the warmup is scaled, though not its end; see the module.
 
     Raises:
-        DialectError: a `t_max` shorter than the run or of another unit than `t_warmup`.
+        DialectError: if `t_max` is shorter than the run, or its unit differs from the unit of `t_warmup`.
 
     >>> ConstantWithWarmupScheduler("2ba", lr=0.8, max_duration="8ba").values(5)
     array([0. , 0. , 0.4, 0.8, 0.8])
@@ -322,19 +322,19 @@ def LinearWithWarmupScheduler(
     *,
     run: Known,
 ) -> Schedule:
-    """A line from 0 to lr·α_i over `t_warmup`, and a second line to lr·α_f at `t_max`, which then holds.
+    """Linear warmup from 0 to lr·α_i, then linear decay to lr·α_f at `t_max`; lr·α_f then holds.
 
-    With a `t_max` that is not after `t_warmup`, lr·α_i holds for ever.
+    If `t_max` is not after `t_warmup`, lr·α_i holds indefinitely.
 
     Args:
-        t_warmup: how long the warmup is; not scaled, unless in "dur".
-        alpha_i: α_i, at the top.
-        alpha_f: α_f, from `t_max` on.
-        t_max: the end of the second line, from the beginning of the run.
-        scale_warmup: stretch the first line, but not the warmup; see the module.
+        t_warmup: duration of the warmup; scaled only if in "dur".
+        alpha_i: α_i, the factor at the peak.
+        alpha_f: α_f, the factor from `t_max` on.
+        t_max: end of the decay, counted from the beginning of the run.
+        scale_warmup: whether the slope of the warmup is scaled, though not its end; see the module.
 
     Raises:
-        DialectError: as `ConstantWithWarmupScheduler`.
+        DialectError: if `t_max` is shorter than the run, or its unit differs from the unit of `t_warmup`.
 
     >>> LinearWithWarmupScheduler("2ba", lr=0.8, max_duration="4ba").values(6)
     array([0. , 0. , 0.4, 0.8, 0.4, 0. ])
@@ -355,18 +355,18 @@ def CosineAnnealingWithWarmupScheduler(
     *,
     run: Known,
 ) -> Schedule:
-    """A line from 0 to lr over `t_warmup`, and half a cosine to lr·α_f at `t_max`, which then holds.
+    """Linear warmup from 0 to lr, then cosine decay to lr·α_f at `t_max`; lr·α_f then holds.
 
-    With a `t_max` that is not after `t_warmup`, lr holds for ever.
+    If `t_max` is not after `t_warmup`, lr holds indefinitely.
 
     Args:
-        t_warmup: how long the warmup is; not scaled, unless in "dur".
-        t_max: the end of the cosine, from the beginning of the run.
-        alpha_f: α_f, from `t_max` on.
-        scale_warmup: stretch the line, but not the warmup; see the module.
+        t_warmup: duration of the warmup; scaled only if in "dur".
+        t_max: end of the decay, counted from the beginning of the run.
+        alpha_f: α_f, the factor from `t_max` on.
+        scale_warmup: whether the slope of the warmup is scaled, though not its end; see the module.
 
     Raises:
-        DialectError: as `ConstantWithWarmupScheduler`.
+        DialectError: if `t_max` is shorter than the run, or its unit differs from the unit of `t_warmup`.
 
     >>> CosineAnnealingWithWarmupScheduler("2ba", lr=0.8, max_duration="4ba").values(6).round(3)
     array([0. , 0. , 0.4, 0.8, 0.4, 0. ])
@@ -388,19 +388,20 @@ def PolynomialWithWarmupScheduler(
     *,
     run: Known,
 ) -> Schedule:
-    """A line from 0 to lr over `t_warmup`, and from there to lr·α_f at `t_max` by a power of the time that is left.
+    """Linear warmup from 0 to lr, then polynomial decay to lr·α_f at `t_max`, which then holds.
 
-    With a `t_max` that is not after `t_warmup`, lr holds for ever.
+    The decay is lr·(α_f + (1 - α_f)·(1 - p)^power), where p goes from 0 at the end of the warmup to 1 at `t_max`. If `t_max` is
+    not after `t_warmup`, lr holds indefinitely.
 
     Args:
-        t_warmup: how long the warmup is; not scaled, unless in "dur".
-        power: 0 or more.
-        t_max: the end, from the beginning of the run.
-        alpha_f: α_f, from `t_max` on.
-        scale_warmup: stretch the line, but not the warmup; see the module.
+        t_warmup: duration of the warmup; scaled only if in "dur".
+        power: exponent, 0 or more.
+        t_max: end of the decay, counted from the beginning of the run.
+        alpha_f: α_f, the factor from `t_max` on.
+        scale_warmup: whether the slope of the warmup is scaled, though not its end; see the module.
 
     Raises:
-        DialectError: as `ConstantWithWarmupScheduler`.
+        DialectError: if `t_max` is shorter than the run, or its unit differs from the unit of `t_warmup`.
 
     >>> PolynomialWithWarmupScheduler("2ba", lr=0.8, max_duration="4ba").values(6)
     array([0. , 0. , 0.4, 0.8, 0.2, 0. ])
@@ -413,7 +414,7 @@ def PolynomialWithWarmupScheduler(
 
 
 def _steps(run: Run, milestones: Iterable[str], gamma: float, begin: int) -> Schedule:
-    """The rate from batch `begin` on, on a clock of its own."""
+    """Learning rate from batch `begin` on, counted from that batch."""
     at = sorted(run.first_batch(run.time(f"milestones[{i}]", text)) for i, text in enumerate(milestones))
     parts: list[Schedule] = []
     factor, before = 1.0, begin
@@ -427,7 +428,7 @@ def _steps(run: Run, milestones: Iterable[str], gamma: float, begin: int) -> Sch
 
 
 def _warmup(run: Run, t_warmup: str, scale_warmup: bool, top: float) -> tuple[Schedule | None, Whole]:
-    """The line from 0, if there is a warmup, and where the line is cut."""
+    """Return the warmup's line from 0, or None without a warmup, and the time at which the line ends."""
     end = run.time("t_warmup", t_warmup, scaled=False)
     if end.value == 0:
         return None, end
@@ -439,18 +440,18 @@ def _warmup(run: Run, t_warmup: str, scale_warmup: bool, top: float) -> tuple[Sc
 def _warmed(
     run: Run, t_warmup: str, t_max: str, scale_warmup: bool, top: float, after: Callable[[float, int], Schedule]
 ) -> Schedule:
-    """A warmup, then the curve from there to `t_max`."""
+    """Return a warmup followed by a curve that ends at `t_max`."""
     warm, begin = _warmup(run, t_warmup, scale_warmup, top)
     end, duration = run.time("t_max", t_max), run.duration
     if begin.unit != end.unit:
         raise DialectError(
-            f"t_warmup and t_max must be of one unit, as Composer asks, got {t_warmup!r}, which is {begin}, and {t_max!r}, which "
-            f"is {end}"
+            f"t_warmup and t_max must have the same unit, as Composer requires, got {t_warmup!r}, which is {begin}, and "
+            f"{t_max!r}, which is {end}"
         )
     least = run.batches if (end.unit, duration.unit) == ("ba", "ep") else duration.value
     if (end.unit == duration.unit or (end.unit, duration.unit) == ("ba", "ep")) and end.value < least:
         raise DialectError(
-            f"t_max must not be shorter than the run, as Composer asks, got {t_max!r}, which is {end}, for a max_duration of "
+            f"t_max must not be shorter than the run, as Composer requires, got {t_max!r}, which is {end}, for a max_duration of "
             f"{duration}"
         )
     curve = after(run.lr, end.value - begin.value) if end.value > begin.value else Constant(run.lr * top)

@@ -75,7 +75,7 @@ def instantiated(path: str, named: Mapping[str, Any], rate: float, root: Mapping
     name = _dialect(path)
     if name is None:
         raise DialectError(
-            f"{path} is no scheduler that laju reads{nearest(path, _MODULES)} (those of {', '.join(_MODULES)})"
+            f"{path} is not a scheduler that laju reads{nearest(path, _MODULES)} (those of {', '.join(_MODULES)})"
         )
 
     def value(at: Any) -> Any:

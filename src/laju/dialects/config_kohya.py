@@ -90,7 +90,7 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
             total = given.total(*(() if epochs else ("max_train_steps",)), epochs="max_train_epochs") * each
     warmup, decay = _steps(given, "lr_warmup_steps", total), _steps(given, "lr_decay_steps", total)
     if name == "constant" and warmup:
-        raise DialectError(f"lr_warmup_steps must be 0 with 'constant', as the scripts ask for, got {warmup}")
+        raise DialectError(f"lr_warmup_steps must be 0 with 'constant', as the scripts require, got {warmup}")
     cycles, low = given.whole("lr_scheduler_num_cycles", 1), given.get("lr_scheduler_min_lr_ratio")
     timescale = given.get("lr_scheduler_timescale")
     each_own: dict[str, dict[str, Any]] = {

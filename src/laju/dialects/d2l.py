@@ -1,17 +1,18 @@
 """Dive into Deep Learning: the scheduler classes of its chapter "Learning Rate Scheduling", as plotted and as its loops use them.
 
-The chapter has one text and three tabs of code. Without `loop` a function here has the values of a new object of the class called
-with 0, 1, 2, … in turn, as in the chapter's plots. With `loop` the function has the rates that the training of that tab really
-uses:
+The chapter has code in tabs for three frameworks. Without `loop`, a function here has the values of a new object of the class
+called with 0, 1, 2, … in turn, as in the chapter's plots. With `loop`, the function has the learning rates that the training loop
+of the tab really uses:
 
-- "pytorch" asks after epoch e, with e, so that epoch 0 runs at the optimizer's own rate and every later epoch at the rate before:
-  a warmup begins with an epoch at the full rate;
-- "tensorflow" asks before epoch e, with e: as plotted. Keras keeps the rate as a float32, and takes no rate that is no float;
-- "mxnet" asks at every minibatch, from 1: numbers meant as epochs are minibatches, and the first value is never used.
+- "pytorch" calls the scheduler with e after epoch e, so epoch 0 trains at the optimizer's own rate and every later epoch at the
+  value of the previous epoch: a warmup begins with an epoch at the full rate;
+- "tensorflow" calls the scheduler with e before epoch e, as plotted. Keras stores the rate as a float32 and requires a float;
+- "mxnet" calls the scheduler at every minibatch, from 1 on: lengths meant in epochs are in minibatches, and the value at 0 is
+  never used.
 
-`FactorScheduler` and `MultiFactorScheduler` keep a state, so that a plot before the training moves the state on, by `plotted`
-values; with a `loop` the default is the chapter's own plot. Plots change nothing about the square root and the cosine. The
-classes are in the book's text, not in the package d2l.
+`FactorScheduler` and `MultiFactorScheduler` have a state, so a plot before the training advances the state by `plotted` values;
+with a `loop`, `plotted` is by default the length of the chapter's own plot. Plots do not affect the square root and the cosine.
+The classes are part of the book's text, not of the package d2l.
 """
 
 from __future__ import annotations
@@ -45,15 +46,15 @@ SYSTEM = System(
 
 @SYSTEM.declare
 def SquareRootScheduler(lr: float = 0.1, *, loop: Loop | None = None, optimizer_lr: float | None = None) -> Schedule:
-    """Inverse square-root decay: lr·(t + 1)^-1/2, in epochs; in minibatches with loop="mxnet".
+    """Inverse-square-root decay of the learning rate: lr·(t + 1)^-1/2 in epoch t, or in minibatch t with loop="mxnet".
 
     Args:
         lr: the value at t = 0.
-        loop: None as plotted, or the tab of the loop; see the module.
-        optimizer_lr: of epoch 0 with loop="pytorch"; `lr` by default.
+        loop: "pytorch", "tensorflow" or "mxnet" for the values of the training loop in that tab; by default as plotted.
+        optimizer_lr: learning rate of epoch 0 with loop="pytorch"; `lr` by default.
 
     Raises:
-        DialectError: another loop, or an `optimizer_lr` where no loop uses such a rate.
+        DialectError: if the loop is unknown, or `optimizer_lr` is given without loop="pytorch".
 
     >>> SquareRootScheduler(1.0).values(4).round(3)
     array([1.   , 0.707, 0.577, 0.5  ])
@@ -73,23 +74,24 @@ def FactorScheduler(
     optimizer_lr: float | None = None,
     plotted: int | None = None,
 ) -> Schedule:
-    """Multiplied at every call, the first call included: η(n) = max(stop, factor·η(n - 1)) from η(-1) = base.
+    """Learning rate that every call multiplies by a factor: η(n) = max(stop_factor_lr, factor·η(n - 1)), η(-1) = base_lr.
 
-    The base itself is never a value, and after a plot the plot's last value takes the base's place. The class multiplies the
-    previous value, so its errors add up: this is within t + 3 ulp of the class.
+    The first call already multiplies, so `base_lr` itself is never a value; after a plot the last plotted value replaces
+    `base_lr`. The class multiplies the previous value, so rounding errors accumulate: values are within t + 3 ulp of the class's.
 
     Args:
-        factor: of each call.
-        stop_factor_lr: the smallest value.
-        base_lr: before the first call.
-        loop: None as plotted, or the tab of the loop; no tab of the chapter itself trains with this class.
-        optimizer_lr: of epoch 0 with loop="pytorch"; `base_lr` by default.
-        plotted: calls before the first value, as in a plot: 50 with a loop, as in the chapter, and else 0.
+        factor: factor of each call.
+        stop_factor_lr: the minimum.
+        base_lr: value before the first call.
+        loop: "pytorch", "tensorflow" or "mxnet" for the values of the training loop in that tab; by default as plotted. The
+            chapter itself has no training run with this class.
+        optimizer_lr: learning rate of epoch 0 with loop="pytorch"; `base_lr` by default.
+        plotted: number of calls before the first value, as in a plot: 50 with a loop, as in the chapter, otherwise 0.
 
     Raises:
-        NotASchedule: loop="mxnet", which asks once for every few parameter arrays, so that an update has several rates, unless
-            the value no longer changes.
-        DialectError: another loop, or an `optimizer_lr` where no loop uses such a rate.
+        NotASchedule: if loop="mxnet", which calls the scheduler for every few parameter arrays, so that an update has several
+            rates, unless the value no longer changes.
+        DialectError: if the loop is unknown, or `optimizer_lr` is given without loop="pytorch".
 
     >>> FactorScheduler(factor=0.5, stop_factor_lr=0.1, base_lr=1.0).values(5)
     array([0.5  , 0.25 , 0.125, 0.1  , 0.1  ])
@@ -103,8 +105,8 @@ def FactorScheduler(
     first = max(stop, state * factor)
     if loop == "mxnet" and max(stop, first * factor) != first:
         raise NotASchedule(
-            "the chapter's FactorScheduler changes at every call, and MXNet's Trainer calls it once for every few parameter "
-            "arrays, so that one update has several rates; laju.factor(base, factor) is what is meant"
+            "the chapter's FactorScheduler changes at every call, and MXNet's Trainer calls the scheduler for every few "
+            "parameter arrays, so that an update has several rates; laju.factor(base, factor) is the intended schedule"
         )
     values = _multiplied_every_time(first, factor, stop)
     return _in_loop(values, loop, optimizer_lr, base)
@@ -114,25 +116,28 @@ def FactorScheduler(
 def MultiFactorScheduler(
     step: Collection[int], factor: float, base_lr: float, *, loop: Loop | None = None, plotted: int | None = None
 ) -> Schedule:
-    """Multiplied by a factor at given times, by another class in every tab.
+    """Learning rate that is multiplied by a factor at the given steps; each tab of the chapter uses a different class.
 
-    - By default and with "tensorflow", the class that the TensorFlow tab prints, multiplied at every call whose number is in
-      `step`. A plot's multiplications stay, and the training multiplies again: base·factor^(steps < plotted + steps ≤ t).
-    - "pytorch": torch's `MultiStepLR`, which a plot has stepped on: base·factor^(steps ≤ t + plotted).
-    - "mxnet": MXNet's own class, in minibatches: base·factor^(steps ≤ t), where steps below plotted - 1 count from the start.
+    - By default and with "tensorflow": the class in the TensorFlow tab, which multiplies at every call whose number is in `step`.
+      A plot before the training already multiplies, and the training multiplies again:
+      base·factor^(number of steps < plotted + number of steps ≤ t).
+    - "pytorch": torch's `MultiStepLR`, which a plot has already stepped: base·factor^(number of steps ≤ t + plotted).
+    - "mxnet": MXNet's own class, in minibatches: base·factor^(number of steps ≤ t); steps below plotted - 1 apply from the start.
 
-    The values are the class's to the last digit. `laju.multi_factor` is the schedule that the text means.
+    The values equal the class's bit for bit. `laju.multi_factor` is the schedule that the chapter describes.
 
     Args:
-        step: calls, epochs or minibatches; for "mxnet" a list of increasing numbers of at least 1. A number that never comes, as
-            a negative number or a fraction, does nothing in the first two; a number twice counts twice in the second.
-        factor: at most 1 for "mxnet".
-        base_lr: before the first step.
-        loop: None as plotted in the TensorFlow tab, or the tab of the loop.
-        plotted: calls before the first value, as in a plot: 30 with a loop, as in the chapter, and else 0.
+        step: numbers of calls, epochs or minibatches; for "mxnet" a list of increasing numbers of at least 1. By default and with
+            "tensorflow" or "pytorch", negative numbers and fractions have no effect; with "pytorch" a repeated number counts
+            twice.
+        factor: factor of a step; at most 1 for "mxnet".
+        base_lr: value before the first step.
+        loop: "pytorch", "tensorflow" or "mxnet" for the values of the training loop in that tab; by default as plotted in the
+            TensorFlow tab.
+        plotted: number of calls before the first value, as in a plot: 30 with a loop, as in the chapter, otherwise 0.
 
     Raises:
-        DialectError: steps, a factor or a base that MXNet refuses.
+        DialectError: if MXNet refuses the steps, the factor or the base.
 
     >>> MultiFactorScheduler([2, 4], factor=0.5, base_lr=1.0).values(6)
     array([1.  , 1.  , 0.5 , 0.5 , 0.25, 0.25])
@@ -153,12 +158,12 @@ def MultiFactorScheduler(
         listed = isinstance(step, list) and len(step) > 0 and step[0] >= 1
         if not listed or not all(a < b for a, b in itertools.pairwise(step)):
             raise DialectError(
-                f"step must be a list of increasing numbers of at least 1, as MXNet asks, got {shown(step)}"
+                f"step must be a list of increasing numbers of at least 1, as MXNet requires, got {shown(step)}"
             )
         if factor > 1:
-            raise DialectError(f"factor must be at most 1, as MXNet asks, got {factor!r}")
+            raise DialectError(f"factor must be at most 1, as MXNet requires, got {factor!r}")
         if base < 0:
-            raise DialectError(f"base_lr must be at least 0, as MXNet asks, got {base!r}")
+            raise DialectError(f"base_lr must be at least 0, as MXNet requires, got {base!r}")
         return _multiplied_at(base, factor, [0 if s < before - 1 else math.floor(s) for s in step if math.isfinite(s)])
     come = sorted({int(s) for s in step if math.isfinite(s) and s >= 0 and s == int(s)})
     for s in come:
@@ -179,24 +184,25 @@ def CosineScheduler(
     loop: Loop | None = None,
     optimizer_lr: float | None = None,
 ) -> Schedule:
-    """A warmup, then half a cosine to `final_lr`: final + (base - final)·(1 + cos(π·(t - w)/(T - w)))/2, whose last value holds.
+    """Warmup, then cosine decay: final + (base - final)·(1 + cos(π·(t - w)/(T - w)))/2, whose last value holds.
 
-    The cosine is at the base at t = w and at `final_lr` at t = T. The class's 1 + cos loses digits near the bottom: this is
-    within 4 ulp of the largest of the three rates.
+    The cosine has the value `base_lr` at t = w and `final_lr` at t = T. The class's 1 + cos loses digits near the minimum: values
+    are within 4 ulp of the class's, relative to the largest of the three rates.
 
     Args:
-        max_update: T, with the warmup; the value at the last whole number up to T holds.
-        base_lr: the top.
-        final_lr: the bottom.
-        warmup_steps: w; a cosine with a negative w begins part-way down.
-        warmup_begin_lr: the value at t = 0 of a warmup.
-        warmup_mode: of MXNet's own class, for "mxnet" alone: "linear", or "constant" at `warmup_begin_lr`.
-        loop: None as plotted in the PyTorch and TensorFlow tabs, or the tab of the loop; see the module.
-        optimizer_lr: of epoch 0 with loop="pytorch"; `base_lr` by default.
+        max_update: T, which includes the warmup; the value at the last whole number up to T holds.
+        base_lr: base, the peak.
+        final_lr: final, the minimum.
+        warmup_steps: w, length of the warmup; with a negative w the cosine has already begun at t = 0.
+        warmup_begin_lr: value at t = 0 of a warmup.
+        warmup_mode: argument of MXNet's own class, for "mxnet" only: "linear", or "constant" at `warmup_begin_lr`.
+        loop: "pytorch", "tensorflow" or "mxnet" for the values of the training loop in that tab; by default as plotted in the
+            PyTorch and TensorFlow tabs.
+        optimizer_lr: learning rate of epoch 0 with loop="pytorch"; `base_lr` by default.
 
     Raises:
-        DialectError: no whole number from w to T, or T = w: at the end of the warmup the printed class has no value to give, or
-            divides by 0. For "mxnet" arguments that MXNet refuses; see `laju.dialects.mxnet.CosineScheduler`.
+        DialectError: if no whole number is between w and T, or T = w, with which the chapter's class returns no value or divides
+            by 0; for "mxnet", if MXNet refuses the arguments (see `laju.dialects.mxnet.CosineScheduler`).
 
     >>> CosineScheduler(4, base_lr=1.0, warmup_steps=2).values(6).round(3)
     array([0. , 0.5, 1. , 0.5, 0. , 0. ])
@@ -205,7 +211,7 @@ def CosineScheduler(
     """
     if loop == "mxnet":
         _check_loop(loop, optimizer_lr)
-        # MXNet checks the arguments itself, and asks for counts that are ints.
+        # MXNet checks the arguments itself, and requires ints.
         last, first = (int(n) if n == int(n) else n for n in (max_update, warmup_steps))
         own: dict[str, Any] = {
             "max_update": last,
@@ -246,7 +252,7 @@ def _calls(plotted: int | None, by_default: int, loop: Any) -> int:
 
 
 def _multiplied_every_time(first: float, factor: float, stop: float) -> Schedule:
-    """max(stop, factor·the value before), from a first value of at least the stop."""
+    """Schedule max(stop, factor·previous value), from a first value of at least `stop`."""
     if max(stop, first * factor) == first:
         return Constant(first)
     if factor >= 0:
@@ -255,13 +261,13 @@ def _multiplied_every_time(first: float, factor: float, stop: float) -> Schedule
         following = max(stop, first * factor)
         rest = _multiplied_every_time(following, factor, stop) if following < 0 else Constant(max(stop, 0.0))
         return Constant(first, 1) >> rest
-    # In turn below and above 0; only the values below 0 meet the stop.
+    # Alternately below and above 0; only values below 0 are limited by the stop.
     below = Maximum((powers(first, factor * factor, 2), Constant(stop)))
     return Product((below, Table((1.0, factor)).repeat()))
 
 
 def _multiplied_at(base: float, factor: float, times: Iterable[int]) -> Schedule:
-    """The base, multiplied once for each of some ordered times."""
+    """Base that is multiplied by the factor at each of the increasing times."""
     parts: list[Schedule] = []
     begin = 0
     for t in times:

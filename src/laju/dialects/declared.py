@@ -1,12 +1,12 @@
-"""Schedulers of other systems, declared: the signature alone has the valid values of each argument.
+"""Declaration of other systems' schedulers: the signature of a function has the valid values of each argument.
 
     @SYSTEM.declare
     def StepLR(lr: Rate, step_size: Annotated[int, integer("torch divides by it", nonzero=True)], gamma: float = 0.1) -> Schedule:
         return powers(lr, gamma, abs(step_size))
 
-The declared function takes the system's own arguments, checks every argument by its annotation and returns a `SystemSchedule`:
-the schedule, the call that made the schedule, and the system's own rule, by which composite schedulers know their parts. An
-argument outside its annotation is an error that names the argument and the reason; docstrings have the other errors alone.
+The declared function takes the system's own arguments, checks every argument against its annotation and returns a
+`SystemSchedule`: the schedule, the call that made the schedule, and the system's own rule, which composite schedulers need from
+their parts. An invalid value is an error that names the argument and the reason; docstrings list only the remaining errors.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ Check = Callable[[str, Any], Any]
 
 
 class DialectError(ValueError):
-    """An unknown system or scheduler, or a call that the system itself would refuse; the message has the valid alternatives."""
+    """The system or scheduler is unknown, or the system itself would refuse the call; the message has the valid alternatives."""
 
 
 class NoClosedForm(DialectError):
-    """A schedule without a formula: each value has to be computed from the previous value, as in the system."""
+    """The scheduler has no formula: each value can only be computed from the previous value, as the system does."""
 
 
 # --- checks of arguments --------------------------------------------------------------------------------------------
 
 
 def _hinted(check: Check, hint: str) -> Check:
-    """A check whose errors about values are the dialect's, and say the reason."""
+    """Return a check that raises `DialectError` instead of ValueError, with the reason `hint`."""
 
     def checked(name: str, value: Any) -> Any:
         try:
@@ -56,7 +56,7 @@ def _hinted(check: Check, hint: str) -> Check:
 
 
 def real(hint: str = "", *, nonzero: bool = False, **bounds: float) -> Check:
-    """A finite number within `above`, `least`, `below` and `most`; `hint` is the reason in errors."""
+    """Return a check for a finite number within the bounds `above`, `least`, `below`, `most`; errors give the reason `hint`."""
 
     def check(name: str, value: Any) -> float:
         found = checks.number(name, value, **bounds)
@@ -68,7 +68,7 @@ def real(hint: str = "", *, nonzero: bool = False, **bounds: float) -> Check:
 
 
 def integer(hint: str = "", *, least: int | None = None, nonzero: bool = False) -> Check:
-    """A whole number of whatever type, such as 3.0."""
+    """Return a check for a whole number of any type, such as 3.0; errors give the reason `hint`."""
 
     def check(name: str, value: Any) -> int:
         if not checks.is_number(value):
@@ -85,7 +85,7 @@ def integer(hint: str = "", *, least: int | None = None, nonzero: bool = False) 
 
 
 def exactly(kind: type, hint: str = "", **bounds: float) -> Check:
-    """A number of just the type that the system asks for: an int, or a float."""
+    """Return a check for a number of exactly the type that the system requires: int or float."""
     article = "an int" if kind is int else "a float"
 
     def check(name: str, value: Any) -> Any:
@@ -102,7 +102,7 @@ def exactly(kind: type, hint: str = "", **bounds: float) -> Check:
 
 
 def fixed(valid: Any, hint: str) -> Check:
-    """The default, spelled out; nothing else is taken, and `hint` says why."""
+    """Return a check that accepts only the default; errors give the reason `hint`."""
 
     def check(name: str, value: Any) -> Any:
         if value != valid:
@@ -113,7 +113,7 @@ def fixed(valid: Any, hint: str) -> Check:
 
 
 def listed(item: Check | None, example: str = "[30, 60]") -> Check:
-    """A sequence whose items are checked."""
+    """Return a check for a sequence, each item of which passes the check `item`; errors show `example`."""
 
     def check(name: str, values: Any) -> list[Any]:
         if isinstance(values, str | bytes | Mapping | Schedule) or not isinstance(values, collections.abc.Iterable):
@@ -125,11 +125,11 @@ def listed(item: Check | None, example: str = "[30, 60]") -> Check:
 
 @dataclass(frozen=True)
 class Together:
-    """An argument that stands for several, which many schedulers of a system share: `make` has their declarations.
+    """Annotation of an argument that stands for several arguments, which many schedulers of a system share.
 
     Args:
-        make: from the arguments to the value that the scheduler's function is given.
-        first: the argument of `make` that this scheduler has first, where the order differs.
+        make: function whose signature declares the shared arguments, and whose result the scheduler's function receives.
+        first: the argument of `make` that comes first in the scheduler's signature, if the order differs.
     """
 
     make: Callable[..., Any]
@@ -142,7 +142,7 @@ class Together:
 
 
 Rate = Annotated[float, real(least=0)]
-"""The optimizer's rate."""
+"""The optimizer's learning rate."""
 From0 = Annotated[float, real(least=0)]
 Above0 = Annotated[float, real(above=0)]
 Count = Annotated[int, integer(least=0)]
@@ -150,7 +150,7 @@ Count1 = Annotated[int, integer(least=1)]
 
 
 def _check_of(hint: Any) -> Check | None:
-    """The check of an annotation; None for an annotation without a check."""
+    """Return the check of an annotation, or None for an annotation without a check."""
     origin = get_origin(hint)
     if origin is Annotated:
         inner, *marks = get_args(hint)
@@ -176,13 +176,13 @@ def _check_of(hint: Any) -> Check | None:
 
 @dataclass(frozen=True)
 class Made:
-    """The result of a declared function whose schedule needs a rule or a replay.
+    """Result of a declared function whose schedule needs a rule or a replay.
 
     Args:
-        closed: the schedule; None where there is no closed form.
+        closed: the schedule; None if there is no closed form.
         rule: the rule that composite schedulers need from a part.
-        replay: from n to the first n values, in the system's own arithmetic; fewer where the system raises then.
-        why: there is no closed form.
+        replay: function of n that returns the first n values in the system's own arithmetic; fewer if the system raises.
+        why: reason why there is no closed form.
     """
 
     closed: Schedule | None
@@ -192,36 +192,36 @@ class Made:
 
 
 def made(closed: Callable[[], Schedule], replay: Callable[[int], Sequence[float]], rule: Any = None) -> Made:
-    """The closed form, or the replayed values where there is none.
+    """Return the closed form, or the replayed values if there is no closed form.
 
     Args:
-        closed: makes the schedule, or raises `NoClosedForm`.
+        closed: function that returns the schedule or raises `NoClosedForm`.
         replay, rule: see `Made`.
     """
     try:
         return Made(closed(), rule)
     except NoClosedForm as error:
-        replay(1)  # a scheduler that cannot be made at all is refused now
+        replay(1)  # a scheduler that cannot be constructed at all is refused now
         return Made(None, rule, replay, str(error))
 
 
 def by_steps(why: str, at: Callable[[int], float], rule: Any = None) -> Made:
-    """A result without a closed form: the value at every t, and why there is no formula."""
+    """Return a result without a closed form: `at(t)` is the value at t, and `why` is the reason why there is no formula."""
     return Made(None, rule, lambda n: [at(t) for t in range(n)], why)
 
 
 class SystemSchedule(Schedule):
-    """A schedule made by a scheduler of another system: the values, the call, and the system's own rule.
+    """A schedule made by a scheduler of another system: its values, the call, and the system's own rule.
 
-    A `SystemSchedule` is valid wherever a schedule is, and as a part of its own system's composite schedulers. Two are equal when
-    their calls are the same, whatever plain schedule has the same values; copies and pickles are the same call, too.
-    Text and JSON have the schedule alone.
+    A `SystemSchedule` can be used wherever a schedule can, and as a part of its system's composite schedulers. Two system
+    schedules are equal if their calls are equal; a plain schedule with the same values is not equal. Copies and pickles keep the
+    call; text and JSON keep the schedule only.
 
     Args:
-        system: its name, such as "torch".
+        system: name of the system, such as "torch".
         function: the declared function of the scheduler.
-        arguments: as the scheduler was called, in their canonical form.
-        made: the result of the scheduler's function.
+        arguments: arguments of the call, in canonical form, without arguments at their defaults.
+        made: result of the scheduler's function.
 
     >>> from laju.dialects import torch
     >>> decay = torch.ExponentialLR(0.1, gamma=0.5)
@@ -251,14 +251,14 @@ class SystemSchedule(Schedule):
 
     @property
     def schedule(self) -> Schedule:
-        """The schedule alone, as laju's own pieces.
+        """The schedule made of laju's own pieces, without the call.
 
         Raises:
-            DialectError: a schedule without a closed form; `over` gives the values of a run.
+            DialectError: if the schedule has no closed form; `over` gives the values of a run.
         """
         if self.closed is None:
             raise DialectError(
-                f"{self.made.why}: say how many updates the run has, "
+                f"{self.made.why}: give the number of updates of the run, "
                 "as in read(…, updates=1000), `.over(1000)` or --updates 1000"
             )
         return self.closed
@@ -268,7 +268,7 @@ class SystemSchedule(Schedule):
         return self.schedule
 
     def over(self, updates: int | None) -> Schedule:
-        """The schedule alone for a run of so many updates: its closed form, or a table where there is no closed form.
+        """Return the closed form, or a table of the values of the first `updates` updates if there is no closed form.
 
         >>> from laju.dialects import keras
         >>> keras.PolynomialDecay(1.0, 2, 0.0, cycle=True).over(5)
@@ -313,7 +313,7 @@ def _same(value: Any, default: Any) -> bool:
 
 
 class _Replayed(Schedule):
-    """Values that a system computes from each other, as far as asked for; past the system's own end the last value holds."""
+    """Values that a system computes each from the previous value, on demand; after the system's own end the last value holds."""
 
     units: Any = frozenset()
     children: Any = ()
@@ -326,14 +326,14 @@ class _Replayed(Schedule):
         set_fields(self, replay=replay, known=np.empty(0), ended=False)
 
     def _first(self, n: int) -> Any:
-        """The first n values, or as many as there are."""
+        """Return the first n values, or fewer if the system ends earlier."""
         known = self.known
         if n > limits.ITEMS:
             raise DialectError(
                 f"values without a closed form are computed up to update {limits.ITEMS:,}, got {shown(n)}"
             )
         if n > len(known) and not self.ended:
-            try:  # ahead, so that asking for value after value takes no time that grows
+            try:  # twice as many as needed, so that reading the values one by one takes linear time
                 known = np.array(self.replay(min(2 * n, limits.ITEMS)), float)
             except DialectError:
                 known = np.array(self.replay(n), float)
@@ -382,7 +382,7 @@ for _name in {*vars(Schedule), "length"} - {"adopt", "_method", "_abc_impl"}:
 
 
 def _together(function: Any, annotation: Any) -> Together | None:
-    """The declaration behind an annotation that is the name of an alias; None for a plain argument."""
+    """Return the declaration of shared arguments behind the name of an alias; None for a plain argument."""
     hint = function.__globals__.get(annotation) if isinstance(annotation, str) else None
     marks = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
     return next((mark for mark in marks if isinstance(mark, Together)), None)
@@ -392,7 +392,7 @@ def _together(function: Any, annotation: Any) -> Together | None:
 
 
 def _made_of(result: Any, system: str) -> Made:
-    """The result of a function, also where the function returns another scheduler's schedule."""
+    """Return the result of a function, also if the function returned the schedule of another scheduler."""
     if isinstance(result, SystemSchedule):
         return replace(result.made, rule=result.rule if result.system == system else None)
     return result if isinstance(result, Made) else Made(result.normal)
@@ -401,11 +401,12 @@ def _made_of(result: Any, system: str) -> Made:
 def declared(
     system: str, function: Callable[P, Schedule | Made], also: Mapping[str, Any]
 ) -> Callable[P, SystemSchedule]:
-    """The function of a dialect for users: checked arguments, and a `SystemSchedule` as the result.
+    """Return the public function of a scheduler, which checks its arguments and returns a `SystemSchedule`.
 
     Args:
-        system, function: the system's name, and the function that makes the schedule.
-        also: arguments that every scheduler of the system takes after its own, with the only value that changes nothing.
+        system: name of the system, such as "torch".
+        function: function that makes the schedule from checked arguments.
+        also: arguments that every scheduler of the system takes after its own, with the only accepted value of each.
     """
     own = list(inspect.signature(function).parameters.values())
     shared = {p.name: mark for p in own if (mark := _together(function, p.annotation)) is not None}

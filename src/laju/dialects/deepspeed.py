@@ -2,15 +2,15 @@
 
 The most surprising behaviour:
 
-- A scheduler sets the rate when made and counts from there, so update t has the value of DeepSpeed's step t - 1: all but
-  `LRRangeTest` are an update late, and the warmups train two updates at their first rate (logarithmic) or at that rate twice
-  (linear).
-- The default warmup is logarithmic: log(t)/log(W), half-way up after √W updates.
+- A scheduler sets the learning rate when constructed and counts from there, so update t has the value of DeepSpeed's step t - 1:
+  all schedulers but `LRRangeTest` are an update late, and warmups train two updates at their first rate.
+- The default warmup is logarithmic: log(t)/log(W), half of the peak after √W updates.
 - `WarmupLR` warms up to the optimizer's own rate, `WarmupDecayLR` to its argument, 0.001 by default.
 - `WarmupCosineLR` trains update 0 at rate 0 whatever `warmup_min_ratio` is, and its cosine is a step ahead.
-- `OneCycle` passes its lowest rate over: the decay after it begins at once with its second value.
+- `OneCycle` skips its minimum at the end of the cycle: the decay afterwards begins with its second value.
 
-DeepSpeed's classes take an optimizer; where a class uses its rate, the function takes `lr`. `last_batch_iteration` is not taken.
+DeepSpeed's classes take an optimizer; if a class uses the optimizer's rate, the function takes `lr`. There is no argument
+`last_batch_iteration`.
 """
 
 from __future__ import annotations
@@ -42,14 +42,16 @@ def WarmupLR(
     warmup_num_steps: Steps = 1000,
     warmup_type: str = "log",
 ) -> Schedule:
-    """min + (max - min)·log(t)/log(W), or ·(t - 1)/W when linear; min in update 0, max after the warmup.
+    """Warmup of the learning rate: min + (max - min)·log(t)/log(W) in update t, or min + (max - min)·(t - 1)/W if linear.
+
+    Update 0 has min; updates after the warmup have max.
 
     Args:
-        lr: the optimizer's rate, used when there is no warmup_max_lr.
-        warmup_min_lr: the first rate.
-        warmup_max_lr: the last; the optimizer's rate by default.
-        warmup_num_steps: W; a W of 1 is taken for 2.
-        warmup_type: "log" or "linear"; DeepSpeed takes any other text for "log", with a warning.
+        lr: the optimizer's learning rate, used if warmup_max_lr is not given.
+        warmup_min_lr: min, the first rate.
+        warmup_max_lr: max, the last rate; the optimizer's rate by default.
+        warmup_num_steps: W; DeepSpeed replaces 1 by 2.
+        warmup_type: "log" or "linear"; DeepSpeed treats any unknown name as "log", with a warning.
 
     >>> WarmupLR(1.0, warmup_num_steps=4, warmup_type="linear").values(7)
     array([0.  , 0.  , 0.25, 0.5 , 0.75, 1.  , 1.  ])
@@ -68,14 +70,14 @@ def WarmupDecayLR(
     warmup_num_steps: Steps = 1000,
     warmup_type: str = "log",
 ) -> Schedule:
-    """The warmup of `WarmupLR`, then linearly down to warmup_min_lr at update N + 1, which then holds.
+    """Warmup of `WarmupLR`, then linear decay of the learning rate to warmup_min_lr at update N + 1, which then holds.
 
     Args:
-        total_num_steps: N.
+        total_num_steps: N, updates of the run.
         warmup_min_lr: the first and last rate.
-        warmup_max_lr: the peak, whatever the optimizer's rate.
-        warmup_num_steps: W; a W of 1 is taken for 2.
-        warmup_type: "log" or "linear"; DeepSpeed takes any other text for "log", with a warning.
+        warmup_max_lr: the peak, independent of the optimizer's rate.
+        warmup_num_steps: W; DeepSpeed replaces 1 by 2.
+        warmup_type: "log" or "linear"; DeepSpeed treats any unknown name as "log", with a warning.
 
     >>> WarmupDecayLR(6, 0.0, 1.0, 2, "linear").values(9)
     array([0.  , 0.  , 0.5 , 1.  , 0.75, 0.5 , 0.25, 0.  , 0.  ])
@@ -96,15 +98,15 @@ def WarmupCosineLR(
     cos_min_ratio: float = 0.0001,
     warmup_type: str = "log",
 ) -> Schedule:
-    """0 in update 0, the warmup of `WarmupLR` in shares of lr, then a cosine down to cos_min_ratio·lr, which then holds.
+    """Warmup of `WarmupLR` as a factor of lr, then cosine decay to cos_min_ratio·lr, which then holds; update 0 has rate 0.
 
     Args:
-        lr: the optimizer's rate.
-        total_num_steps: N. The cosine is through at update N.
-        warmup_min_ratio: the share that the warmup begins at, in update 1.
-        warmup_num_steps: W; a W of 1 is taken for 2.
-        cos_min_ratio: the share that is left.
-        warmup_type: "log" or "linear"; DeepSpeed takes any other text for "log", with a warning.
+        lr: the optimizer's learning rate.
+        total_num_steps: N; the decay ends at update N.
+        warmup_min_ratio: factor of lr at the beginning of the warmup, in update 1.
+        warmup_num_steps: W; DeepSpeed replaces 1 by 2.
+        cos_min_ratio: factor of lr at the end of the decay.
+        warmup_type: "log" or "linear"; DeepSpeed treats any unknown name as "log", with a warning.
 
     >>> WarmupCosineLR(1.0, 6, warmup_num_steps=2, cos_min_ratio=0.0, warmup_type="linear").values(8).round(3)
     array([0.   , 0.   , 0.5  , 0.854, 0.5  , 0.146, 0.   , 0.   ])
@@ -125,13 +127,15 @@ def LRRangeTest(
     lr_range_test_step_rate: float = 1.0,
     lr_range_test_staircase: bool = False,
 ) -> Schedule:
-    """min·(1 + rate·t/size), without end; with a staircase min·(1 + rate·⌊t/size⌋).
+    """Learning rate of a range test, which grows without end: min·(1 + step_rate·t/size) in update t.
+
+    With a staircase the rate is min·(1 + step_rate·⌊t/size⌋).
 
     Args:
-        lr_range_test_min_lr: the first rate.
-        lr_range_test_step_size: updates in which the rate grows by step_rate times the first rate.
-        lr_range_test_step_rate: that growth.
-        lr_range_test_staircase: the whole growth at once.
+        lr_range_test_min_lr: min, the first rate.
+        lr_range_test_step_size: size, updates in which the rate grows by step_rate·min.
+        lr_range_test_step_rate: step_rate, the growth relative to min.
+        lr_range_test_staircase: whether the rate grows in steps or continuously.
 
     >>> LRRangeTest(0.1, 2, 1.0).values(5)
     array([0.1 , 0.15, 0.2 , 0.25, 0.3 ])
@@ -157,22 +161,23 @@ def OneCycle(
     cycle_second_stair_count: Count | None = None,
     decay_step_size: float = 0,
 ) -> Schedule | Made:
-    """From min to max in A updates and back in B, then min/(1 + decay_lr_rate·n/decay_step_size), n since the cycle.
+    """A single cycle of the learning rate: from min to max in A updates and back in B updates, then a decay.
 
-    DeepSpeed also cycles the momentum, against the rate; that is a schedule of its own, not included here.
+    The decay is min/(1 + decay_lr_rate·n/decay_step_size), n updates after the cycle. DeepSpeed also cycles the momentum,
+    opposite to the rate; the momentum's schedule is not included here.
 
     Args:
-        cycle_min_lr: the first rate.
-        cycle_max_lr: the peak, at update A.
-        decay_lr_rate: of the decay; 0 for none.
+        cycle_min_lr: min, the first rate.
+        cycle_max_lr: max, the peak, at update A.
+        decay_lr_rate: strength of the decay; 0 for no decay.
         cycle_first_step_size: A.
         cycle_second_step_size: B; A by default.
-        cycle_first_stair_count: stairs on the way up; 0 for a line.
-        cycle_second_stair_count: stairs on the way down; as many as up by default.
-        decay_step_size: updates of a decay; 0 for none.
+        cycle_first_stair_count: number of stairs on the way up; 0 for a line.
+        cycle_second_stair_count: number of stairs on the way down; `cycle_first_stair_count` by default.
+        decay_step_size: updates per step of the decay; 0 for no decay.
 
     Raises:
-        DialectError: sizes that DeepSpeed refuses.
+        DialectError: if DeepSpeed refuses the sizes, or would divide by 0.
 
     Source: Smith, arXiv 1803.09820.
 
@@ -236,7 +241,7 @@ def OneCycle(
 
 
 def _rise(low: float, peak: float, length: int, kind: str) -> Schedule:
-    """The warmup by DeepSpeed's own count; its last value holds for a count more."""
+    """Warmup in DeepSpeed's own count; its last value holds for another count."""
     if kind == "linear":
         return Ramp(low, peak, length)
     return Ramp(low, peak, length - 1, f"log({length})").take(length)

@@ -1,16 +1,16 @@
-"""fastai: the schedules of `fastai.callback.schedule`, as `Learner` asks for the values before every batch.
+"""fastai: the schedules of `fastai.callback.schedule`, which `Learner` evaluates before every batch.
 
-Schedules are functions of progress from 0 to 1: the batch's number over n_epoch·n_iter, with `n_iter` batches an epoch. The most
-surprising behaviour:
+Schedules are functions of the progress of the run from 0 to 1: the number of the batch divided by n_epoch·n_iter, with `n_iter`
+batches per epoch. The most surprising behaviour:
 
-- `combine_scheds`, and so every `fit_…`, computes progress in float32: rates have 6 or 7 digits, and boundaries may move by a
-  batch.
-- `Learner` adds 1/(n_epoch·n_iter) to the progress at every batch of an epoch, and begins anew at each epoch.
-- The last batch is a step short of the end: no training ever has the rate lr_max/div_final.
-- The shares of `combine_scheds` must have a sum of exactly 1 in floats, so that some calls of `fit_sgdr` fail.
-- `fine_tune` is two cycles: a cycle of the head alone to base_lr, and a cycle to half of base_lr.
+- `combine_scheds`, and so every `fit_…` method, computes progress in float32: learning rates have 6 or 7 correct digits, and
+  boundaries may move by a batch.
+- `Learner` adds 1/(n_epoch·n_iter) to the progress at every batch of an epoch, and computes the progress afresh at each epoch.
+- The last batch is a step before the end: no run ever trains at lr_max/div_final.
+- The fractions given to `combine_scheds` must have a sum of exactly 1 in floats, so some calls of `fit_sgdr` fail.
+- `fine_tune` has two cycles: a cycle of the head alone up to base_lr, and a cycle up to half of base_lr.
 
-Schedules have no more batches than the training; after the training the functions here hold the last value.
+fastai's schedules end with the run; the functions here hold the last value afterwards.
 """
 
 from __future__ import annotations
@@ -49,11 +49,12 @@ SYSTEM = System(
 
 @SYSTEM.declare
 def SchedLin(start: float, end: float, *, n_epoch: int | None = None, n_iter: int | None = None) -> Schedule | Made:
-    """A line: start + p·(end - start).
+    """Linear change from start to end: start + p·(end - start) at progress p.
 
     Args:
-        start, end: at progress 0 and 1.
-        n_epoch, n_iter: epochs of the training, 1 by default, and batches of each; without `n_iter`, t is progress itself.
+        start, end: values at progress 0 and 1.
+        n_epoch: number of epochs of the run, 1 by default.
+        n_iter: batches per epoch; without `n_iter` the schedule's argument is the progress itself.
 
     >>> SchedLin(1.0, 0.0, n_iter=4).values(5)
     array([1.  , 0.75, 0.5 , 0.25, 0.  ])
@@ -64,9 +65,9 @@ def SchedLin(start: float, end: float, *, n_epoch: int | None = None, n_iter: in
 
 @SYSTEM.declare
 def SchedCos(start: float, end: float, *, n_epoch: int | None = None, n_iter: int | None = None) -> Schedule | Made:
-    """Half a cosine: start + (1 + cos π(1 - p))·(end - start)/2.
+    """Cosine change from start to end: start + (1 + cos π(1 - p))·(end - start)/2 at progress p.
 
-    The arguments are as for `SchedLin`.
+    The arguments are described in `SchedLin`.
 
     >>> SchedCos(1.0, 0.0, n_iter=4).values(5).round(3)
     array([1.   , 0.854, 0.5  , 0.146, 0.   ])
@@ -77,7 +78,7 @@ def SchedCos(start: float, end: float, *, n_epoch: int | None = None, n_iter: in
 
 @SYSTEM.declare
 def SchedNo(start: float, end: float, *, n_epoch: int | None = None, n_iter: int | None = None) -> Schedule | Made:
-    """`start` always; `end` changes nothing. The arguments are as for `SchedLin`.
+    """Constant value `start`; `end` has no effect. The arguments are described in `SchedLin`.
 
     >>> SchedNo(0.1, 0.0)(0.5)
     0.1
@@ -88,17 +89,17 @@ def SchedNo(start: float, end: float, *, n_epoch: int | None = None, n_iter: int
 
 @SYSTEM.declare
 def SchedExp(start: float, end: float, *, n_epoch: int | None = None, n_iter: int | None = None) -> Schedule | Made:
-    """start·(end/start)^p. The arguments are as for `SchedLin`.
+    """Exponential change from start to end: start·(end/start)^p at progress p. The arguments are described in `SchedLin`.
 
     Raises:
-        DialectError: a start or end of 0, or of different signs, for which fastai divides by 0 or has complex values.
+        DialectError: if start or end is 0, or their signs differ, for which fastai divides by 0 or gives complex values.
 
     >>> SchedExp(1.0, 0.01, n_iter=2).values(3)
     array([1.  , 0.1 , 0.01])
     """
     a, b = start, end
     if not a * b > 0:
-        raise DialectError(f"start and end must not be 0 and must have one sign, got {a!r} and {b!r}")
+        raise DialectError(f"start and end must not be 0 and must have the same sign, got {a!r} and {b!r}")
     return _made(Curve(lambda p: a * (b / a) ** p, lambda n: Ramp(a, b, n or 1, "exponential")), n_epoch, n_iter)
 
 
@@ -111,10 +112,12 @@ def SchedPoly(
     n_epoch: int | None = None,
     n_iter: int | None = None,
 ) -> Schedule | Made:
-    """start + (end - start)·p^power. The other arguments are as for `SchedLin`.
+    """Polynomial change from start to end: start + (end - start)·p^power at progress p.
 
     Args:
-        power: of at least 0; fastai divides by 0 for a negative power.
+        power: exponent, at least 0; fastai divides by 0 for a negative power.
+
+    The other arguments are described in `SchedLin`.
 
     >>> SchedPoly(0.0, 1.0, 2, n_iter=4).values(5)
     array([0.    , 0.0625, 0.25  , 0.5625, 1.    ])
@@ -138,19 +141,19 @@ def combine_scheds(
     n_epoch: int | None = None,
     n_iter: int | None = None,
 ) -> Schedule | Made:
-    """Schedules in sequence, each from its beginning to its end over its share of the training.
+    """Schedules in sequence, each from its beginning to its end within its fraction of the run.
 
-    fastai computes with float32 tensors: the values here are within 4/(the smallest share) float32 ulp of the largest value.
-    Boundaries are at the batches at which fastai's are.
+    fastai computes with float32 tensors: values are within 4/(smallest fraction) float32 ulp of fastai's, relative to the largest
+    value. Boundaries are at the same batches as fastai's.
 
     Args:
-        pcts: shares, not negative, with a sum of exactly 1.
-        scheds: schedules of this module's functions.
-        n_epoch, n_iter: as for `SchedLin`.
+        pcts: the fraction of the run of each schedule, at least 0, with a sum of exactly 1.
+        scheds: schedules made by functions of this module.
+        n_epoch, n_iter: number of epochs, and batches per epoch; see `SchedLin`.
 
     Raises:
-        DialectError: a sum that is not 1 (0.1 + 0.2 + 0.3 + 0.4 is, but not each such sum of floats), negative shares, or fewer
-            schedules than shares.
+        DialectError: if the sum in floats is not exactly 1 (0.1 + 0.2 + 0.3 + 0.4 is), a fraction is negative, or there are fewer
+            schedules than fractions.
 
     >>> combine_scheds([0.5, 0.5], [SchedNo(1.0, 0.0), SchedLin(1.0, 0.0)], n_iter=8).values(9)
     array([1.  , 1.  , 1.  , 1.  , 1.  , 0.75, 0.5 , 0.25, 0.  ])
@@ -169,9 +172,13 @@ def combined_cos(
     n_epoch: int | None = None,
     n_iter: int | None = None,
 ) -> Schedule | Made:
-    """Half a cosine from start to middle over the share `pct`, and another from there to the end.
+    """Cosine change from start to middle over the fraction `pct` of the run, then cosine change to end.
 
-    The other arguments, the accuracy and the errors are as for `combine_scheds`.
+    Args:
+        pct: length of the first part as a fraction of the run.
+        start, middle, end: values at the beginning, at the boundary and at the end.
+
+    The other arguments, the precision and the errors are described in `combine_scheds`.
 
     >>> combined_cos(0.5, 0.0, 1.0, 0.0, n_iter=8).values(9).round(3)
     array([0.   , 0.146, 0.5  , 0.854, 1.   , 0.854, 0.5  , 0.146, 0.   ])
@@ -192,18 +199,19 @@ def fit_one_cycle(
     *,
     n_iter: int | None = None,
 ) -> Schedule | Made:
-    """The rate of `Learner.fit_one_cycle`: cosines from lr_max/div up to lr_max, and down to lr_max/div_final.
+    """Learning rate of `Learner.fit_one_cycle`: a cosine from lr_max/div up to lr_max, then a cosine down to lr_max/div_final.
 
     Args:
-        n_epoch: epochs.
-        lr_max: the top; a `Learner`'s by default. A slice gives groups of layers rates of their own: give one of these rates.
-        div, div_final: from the top to the first rate and to the last.
-        pct_start: share of the training that rises.
-        wd, moms: no effect on the rate.
-        n_iter: batches of an epoch.
+        n_epoch: number of epochs.
+        lr_max: the peak; the default of `Learner` by default. fastai also accepts a slice of learning rates for groups of layers:
+            give the rate of a single group.
+        div, div_final: ratio of the peak to the first and to the last learning rate.
+        pct_start: fraction of the run in which the learning rate rises.
+        wd, moms: no effect on the learning rate.
+        n_iter: batches per epoch.
 
     Raises:
-        DialectError: no `n_iter`, a share outside [0, 1], or a divisor of 0.
+        DialectError: if `n_iter` is missing, the fraction is outside [0, 1], or a divisor is 0.
 
     >>> fit_one_cycle(2, 1.0, n_iter=4).values(8).round(3)
     array([0.04 , 0.52 , 1.   , 0.933, 0.75 , 0.5  , 0.25 , 0.067])
@@ -224,9 +232,13 @@ def fit_flat_cos(
     *,
     n_iter: int | None = None,
 ) -> Schedule | Made:
-    """The rate of `Learner.fit_flat_cos`: `lr` for the share `pct_start`, then half a cosine down to lr/div_final.
+    """Learning rate of `Learner.fit_flat_cos`: constant `lr`, then cosine decay to lr/div_final.
 
-    The other arguments and errors are as for `fit_one_cycle`.
+    Args:
+        lr: the learning rate before the decay; the default of `Learner` by default.
+        pct_start: length of the constant part as a fraction of the run.
+
+    The other arguments and the errors are described in `fit_one_cycle`.
 
     >>> fit_flat_cos(2, 1.0, n_iter=4).values(8).round(3)
     array([1. , 1. , 1. , 1. , 1. , 1. , 1. , 0.5])
@@ -245,17 +257,17 @@ def fit_sgdr(
     *,
     n_iter: int | None = None,
 ) -> Schedule | Made:
-    """The rate of `Learner.fit_sgdr`: half cosines from lr_max to 0, each `cycle_mult` times as long as the cosine before.
+    """Learning rate of `Learner.fit_sgdr`: cosine decays from lr_max to 0, each `cycle_mult` times as long as the previous.
 
     Args:
-        n_cycles: how many.
-        cycle_len: epochs of the first cycle.
-        lr_max: the top of each.
-        cycle_mult: of the lengths; not 1, for which fastai divides by 0.
-        n_iter: as for `fit_one_cycle`.
+        n_cycles: number of cycles.
+        cycle_len: number of epochs of the first cycle.
+        lr_max: the peak of every cycle; the default of `Learner` by default.
+        cycle_mult: ratio of the lengths of successive cycles; not 1, for which fastai divides by 0.
+        n_iter: batches per epoch.
 
     Raises:
-        DialectError: a `cycle_mult` of 1, or cycles whose shares have no sum of 1 in floats.
+        DialectError: if `cycle_mult` is 1, or the cycles' fractions of the run do not have a sum of exactly 1 in floats.
 
     >>> fit_sgdr(2, 1, 1.0, n_iter=2).values(6).round(3)
     array([1.   , 0.5  , 1.   , 0.854, 0.5  , 0.146])
@@ -263,7 +275,7 @@ def fit_sgdr(
     cycles, first = n_cycles, cycle_len
     top, mult = lr_max, cycle_mult
     if mult == 1:
-        raise DialectError("cycle_mult must not be 1: fastai divides by 0 for cycles of one length")
+        raise DialectError("cycle_mult must not be 1: fastai divides by 0 for cycles of equal length")
     epochs = first * (mult**cycles - 1) // (mult - 1)
     pcts = [first * mult**i / epochs for i in range(cycles)]
     n_iter = _needed(n_iter)
@@ -283,18 +295,19 @@ def fine_tune(
     *,
     n_iter: int | None = None,
 ) -> Schedule:
-    """The rate of the head in `Learner.fine_tune`: a cycle to base_lr for the frozen epochs, then a cycle to base_lr/2.
+    """Learning rate of the head in `Learner.fine_tune`: a cycle up to base_lr in the frozen epochs, then a cycle to base_lr/2.
 
-    The frozen cycle rises for 99% of its length; its `div` is `fit_one_cycle`'s own, 25. The body of the network has rates that
-    are smaller by up to `lr_mult`.
+    The first cycle rises for 99% of its length; its `div` is 25, the default of `fit_one_cycle`. The learning rates of the body
+    of the network are smaller by up to a factor of `lr_mult`.
 
     Args:
-        epochs: after the frozen ones.
-        base_lr: top of the first cycle.
-        freeze_epochs: epochs of the head alone.
-        lr_mult: changes the rates of the body only.
-        pct_start, div: of the second cycle.
-        div_final, n_iter: as for `fit_one_cycle`.
+        epochs: number of epochs after the frozen epochs.
+        base_lr: peak of the first cycle.
+        freeze_epochs: number of epochs in which only the head trains.
+        lr_mult: no effect on the head's learning rate.
+        pct_start, div: arguments of `fit_one_cycle` for the second cycle.
+        div_final: ratio of the peak to the last learning rate of a cycle.
+        n_iter: batches per epoch.
 
     >>> fine_tune(1, 1.0, n_iter=4).values(8).round(3)
     array([0.04 , 0.183, 0.528, 0.867, 0.1  , 0.473, 0.406, 0.142])
@@ -312,14 +325,14 @@ def fine_tune(
 def _made(curve: Curve, n_epoch: int | None, n_iter: int | None) -> Made:
     if n_iter is None:
         if n_epoch is not None:
-            raise DialectError("n_epoch is given without n_iter, the batches of an epoch: give n_iter=…")
+            raise DialectError("n_epoch is given without n_iter, the number of batches per epoch: give n_iter=…")
         return Made(curve.over(None), curve)
     epochs, batches = whole("n_epoch", 1 if n_epoch is None else n_epoch, least=1), whole("n_iter", n_iter, least=1)
     return Made(curve.over(epochs * batches), curve)
 
 
 def _progress(t: int, epochs: int, batches: int) -> float:
-    """A `Learner`'s progress before batch t, summed up within an epoch."""
+    """Return the progress of a `Learner` before batch t, accumulated within an epoch as in fastai."""
     epoch, batch = divmod(t, batches)
     added = np.cumsum([epoch / epochs, *[1.0 / (batches * epochs)] * batch])
     return float(added[-1])
@@ -328,7 +341,7 @@ def _progress(t: int, epochs: int, batches: int) -> float:
 def _needed(n_iter: int | None) -> int:
     if n_iter is None:
         raise DialectError(
-            "n_iter, the batches of an epoch (len(dls.train)), must be given: the progress depends on it"
+            "n_iter, the number of batches per epoch (len(dls.train)), must be given: the progress depends on it"
         )
     return whole("n_iter", n_iter, least=1)
 
@@ -354,7 +367,7 @@ def _combined(pcts: list[Any], curves: list[Curve], n_epoch: int | None, n_iter:
     if min(shares) < 0:
         raise DialectError(f"pcts must not be negative, as fastai asserts, got {min(shares)!r}")
     if len(curves) < len(shares):
-        raise DialectError(f"scheds must be one for each of {len(shares)} pcts, got {len(curves)}")
+        raise DialectError(f"scheds must have a schedule for each of {len(shares)} pcts, got {len(curves)}")
     # Sums of float32 are made in doubles.
     edges = np.cumsum([0.0, *np.array(shares, np.float32).astype(float)]).astype(np.float32)
 
@@ -383,7 +396,7 @@ def _combined(pcts: list[Any], curves: list[Curve], n_epoch: int | None, n_iter:
 
 
 def _reached(index: Callable[[float], int], i: int, near: float, epochs: int, batches: int) -> int:
-    """The first batch at which part i, or a later part, is in force."""
+    """Return the first batch of part i or of a later part."""
     t = max(math.floor(near) - 2, 0)
     while t < epochs * batches and index(_progress(t, epochs, batches)) < i:
         t += 1

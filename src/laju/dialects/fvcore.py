@@ -1,18 +1,18 @@
 """fvcore and Detectron2: the schedulers of `fvcore.common.param_scheduler`, and `LRMultiplier` and `WarmupParamScheduler`.
 
-fvcore's schedulers are functions of progress, `where`, from 0 to 1; `LRMultiplier` asks for t/max_iter in update t. The most
-surprising behaviour:
+fvcore's schedulers are functions of the progress of the run, `where`, from 0 to 1; `LRMultiplier` evaluates a scheduler at
+where = t/max_iter in update t. The most surprising behaviour:
 
 - A boundary comes up to 1e-6 of the run too early: 5 updates in a run of 5,000,000.
-- `CosineParamScheduler` climbs again past the end; `LinearParamScheduler` goes on along its line, even below 0.
-- `StepParamScheduler` takes `num_updates` and never uses it; its last step fails in the last millionth of the run.
+- `CosineParamScheduler` climbs again past the end; `LinearParamScheduler` continues along its line, even below 0.
+- `StepParamScheduler` never uses its argument `num_updates`; its last step fails in the last millionth of the run.
 - `MultiStepParamScheduler` without `num_updates` ends with its last milestone, so that there is no drop at that milestone.
-- `WarmupParamScheduler` leads to the scheduler's value when the warmup ends, not to its first value, and its beginning is cut
-  off, unless `rescale_interval=True`.
+- `WarmupParamScheduler` leads to the scheduler's value at the end of the warmup, not to the scheduler's first value, and skips
+  the beginning of the scheduler, unless `rescale_interval=True`.
 - `CompositeParamScheduler` changes the last of its lengths, also in the caller's list, to make their sum 1.
 
-All functions but `LRMultiplier` take an extra argument, `max_iter`: the updates of the whole run. Without `max_iter`, t is
-`where`.
+All functions but `LRMultiplier` take an additional argument `max_iter`, the number of updates of the run. Without `max_iter` the
+schedule's argument t is the progress `where` itself.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _EPSILON = 1e-6
 """What fvcore adds to `where` before it compares."""
 
 
-Int1 = Annotated[int, exactly(int, "fvcore asks for it", least=1)]
+Int1 = Annotated[int, exactly(int, "fvcore requires it", least=1)]
 
 SYSTEM = System(
     name="fvcore",
@@ -50,11 +50,11 @@ SYSTEM = System(
 
 @SYSTEM.declare
 def ConstantParamScheduler(value: float, *, max_iter: int | None = None) -> Schedule | Made:
-    """The same value always; at `where` = 1 and past 1 fvcore raises, and here the value holds.
+    """A constant value; fvcore raises from where = 1 on, where the value holds here.
 
     Args:
-        value: at every update.
-        max_iter: updates of the run; by default t is `where`.
+        value: the value at every update.
+        max_iter: number of updates of the run; without `max_iter` the schedule's argument is the progress `where`.
 
     >>> ConstantParamScheduler(0.1)(0.5)
     0.1
@@ -71,11 +71,11 @@ def ConstantParamScheduler(value: float, *, max_iter: int | None = None) -> Sche
 
 @SYSTEM.declare
 def CosineParamScheduler(start_value: float, end_value: float, *, max_iter: int | None = None) -> Schedule | Made:
-    """Half a cosine: end + (start - end)·(1 + cos(π·where))/2; past the end the value climbs again, and falls again, for ever.
+    """Cosine decay: end + (start - end)·(1 + cos(π·where))/2; after the end of the run the cosine wave continues.
 
     Args:
-        start_value, end_value: at `where` 0 and 1.
-        max_iter: as for `ConstantParamScheduler`.
+        start_value, end_value: values at where = 0 and where = 1.
+        max_iter: number of updates of the run; without `max_iter` the schedule's argument is the progress `where`.
 
     >>> CosineParamScheduler(1.0, 0.0, max_iter=4).values(7).round(3)
     array([1.   , 0.854, 0.5  , 0.146, 0.   , 0.146, 0.5  ])
@@ -90,12 +90,12 @@ def CosineParamScheduler(start_value: float, end_value: float, *, max_iter: int 
 
 @SYSTEM.declare
 def ExponentialParamScheduler(start_value: float, decay: Above0, *, max_iter: int | None = None) -> Schedule | Made:
-    """start·decay^where, and so on past the end.
+    """Exponential decay: start·decay^where, which continues after the end of the run.
 
     Args:
-        start_value: at `where` 0.
-        decay: the factor of the whole run, above 0.
-        max_iter: as for `ConstantParamScheduler`.
+        start_value: value at where = 0.
+        decay: ratio of the values at the end and at the start of the run, above 0.
+        max_iter: number of updates of the run; without `max_iter` the schedule's argument is the progress `where`.
 
     >>> ExponentialParamScheduler(2.0, 0.25, max_iter=2).values(4)
     array([2.  , 1.  , 0.5 , 0.25])
@@ -106,11 +106,11 @@ def ExponentialParamScheduler(start_value: float, decay: Above0, *, max_iter: in
 
 @SYSTEM.declare
 def LinearParamScheduler(start_value: float, end_value: float, *, max_iter: int | None = None) -> Schedule | Made:
-    """A line from start to end, which goes on past the end: end·where + start·(1 - where).
+    """Linear change from start to end, which continues after the end of the run: end·where + start·(1 - where).
 
     Args:
-        start_value, end_value: at `where` 0 and 1.
-        max_iter: as for `ConstantParamScheduler`.
+        start_value, end_value: values at where = 0 and where = 1.
+        max_iter: number of updates of the run; without `max_iter` the schedule's argument is the progress `where`.
 
     >>> LinearParamScheduler(1.0, 0.0, max_iter=4).values(7)
     array([ 1.  ,  0.75,  0.5 ,  0.25,  0.  , -0.25, -0.5 ])
@@ -127,12 +127,15 @@ def LinearParamScheduler(start_value: float, end_value: float, *, max_iter: int 
 
 @SYSTEM.declare
 def PolynomialDecayParamScheduler(base_value: float, power: From0, *, max_iter: int | None = None) -> Schedule | Made:
-    """base·(1 - where)^power; past the end the same for a whole power, and 0 for a fractional power (fvcore's value is complex).
+    """Polynomial decay: base·(1 - where)^power.
+
+    After the end of the run the formula continues for a whole power. For a fractional power fvcore's value is complex, and the
+    value here is 0.
 
     Args:
-        base_value: at `where` 0.
-        power: of at least 0; a negative power divides by 0 at the end.
-        max_iter: as for `ConstantParamScheduler`.
+        base_value: value at where = 0.
+        power: exponent, at least 0; with a negative power fvcore divides by 0 at the end.
+        max_iter: number of updates of the run; without `max_iter` the schedule's argument is the progress `where`.
 
     >>> PolynomialDecayParamScheduler(1.0, 2, max_iter=4).values(6)
     array([1.    , 0.5625, 0.25  , 0.0625, 0.    , 0.0625])
@@ -166,25 +169,25 @@ def MultiStepParamScheduler(
     *,
     max_iter: int | None = None,
 ) -> Schedule | Made:
-    """Values in sequence, the next value from each milestone on: values[milestones ≤ ⌊(where + 1e-6)·num_updates⌋].
+    """Piecewise constant values: values[i] with i = number of milestones ≤ ⌊(where + 1e-6)·num_updates⌋.
 
     Args:
-        values: one more than milestones, or as many where `num_updates` is not given.
-        num_updates: the count that the milestones refer to, which need not be updates; by default the last milestone, which is
-            then no milestone.
-        milestones: where the next value begins, in rising order; by default the values divide `num_updates` evenly.
-        max_iter: as for `ConstantParamScheduler`.
+        values: the values; one more than milestones, or as many as milestones if `num_updates` is not given.
+        num_updates: length of the run in the unit of the milestones, which may be epochs; by default the last milestone, which
+            then only marks the end of the run.
+        milestones: counts at which the next value begins, in increasing order; by default the values divide `num_updates` evenly.
+        max_iter: number of updates of the run; without `max_iter` the schedule's argument is the progress `where`.
 
     Raises:
-        DialectError: neither milestones nor updates, numbers of values and milestones that do not fit, or milestones that do not
-            rise between 0 and `num_updates`.
+        DialectError: if neither `milestones` nor `num_updates` is given, the numbers of values and milestones do not match, or
+            the milestones do not increase between 0 and `num_updates`.
 
     >>> MultiStepParamScheduler([1.0, 0.5, 0.1], num_updates=6, milestones=[2, 4], max_iter=6).values(6)
     array([1. , 1. , 0.5, 0.5, 0.1, 0.1])
     """
     levels = _levels(values)
     if num_updates is None and milestones is None:
-        raise DialectError("num_updates and milestones must not both be left out, as fvcore asks")
+        raise DialectError("num_updates and milestones must not both be left out, as fvcore requires")
     if milestones is None:
         width = math.ceil(num_updates / float(len(levels)))  # type: ignore[operator]
         at = [width * (i + 1) for i in range(len(levels) - 1)]
@@ -201,7 +204,7 @@ def MultiStepParamScheduler(
     for before, milestone in zip([0, *at], at, strict=False):
         if not before < milestone < n:
             raise DialectError(
-                f"milestones must rise between 0 and num_updates, {n:g}, got {milestone:g} after {before:g}"
+                f"milestones must increase between 0 and num_updates, {n:g}, got {milestone:g} after {before:g}"
             )
 
     def index(where: float) -> int:
@@ -218,19 +221,19 @@ def MultiStepParamScheduler(
 
 @SYSTEM.declare
 def StepParamScheduler(
-    num_updates: Annotated[float, real("fvcore asks for it", above=0)],
+    num_updates: Annotated[float, real("fvcore requires it", above=0)],
     values: Sequence[float],
     *,
     max_iter: int | None = None,
 ) -> Schedule | Made:
-    """Values in sequence, each for an equal share of the run: values[⌊(where + 1e-6)·len(values)⌋].
+    """Piecewise constant values, each for an equal part of the run: values[⌊(where + 1e-6)·len(values)⌋].
 
-    From `where` = 1 - 1e-6 on fvcore's index is past the last value and fvcore raises; here the last value holds.
+    From where = 1 - 1e-6 on fvcore's index exceeds the list and fvcore raises; here the last value holds.
 
     Args:
-        num_updates: above 0; no effect.
-        values: at least one.
-        max_iter: as for `ConstantParamScheduler`.
+        num_updates: a number above 0; no effect.
+        values: the values, at least one.
+        max_iter: number of updates of the run; without `max_iter` the schedule's argument is the progress `where`.
 
     >>> StepParamScheduler(4, [1.0, 0.5], max_iter=4).values(5)
     array([1. , 1. , 0.5, 0.5, 0.5])
@@ -241,23 +244,23 @@ def StepParamScheduler(
 
 @SYSTEM.declare
 def StepWithFixedGammaParamScheduler(
-    base_value: Annotated[float, real("fvcore asks for it", above=0)],
-    num_decays: Annotated[int, exactly(int, "fvcore asks for it", least=1, most=limits.ITEMS)],
-    gamma: Annotated[float, real("fvcore asks for it", above=0)],
+    base_value: Annotated[float, real("fvcore requires it", above=0)],
+    num_decays: Annotated[int, exactly(int, "fvcore requires it", least=1, most=limits.ITEMS)],
+    gamma: Annotated[float, real("fvcore requires it", above=0)],
     num_updates: Int1,
     *,
     max_iter: int | None = None,
 ) -> Schedule | Made:
-    """base, base·γ, base·γ², … for an equal share of the run each, with `num_decays` drops.
+    """Values base, base·γ, base·γ², … with `num_decays` drops, each value for an equal part of the run.
 
-    The end is as for `StepParamScheduler`.
+    From where = 1 - 1e-6 on fvcore raises; here the last value holds.
 
     Args:
-        base_value: at `where` 0.
-        num_decays: how many drops, at most a million.
-        gamma: the factor of a drop.
-        num_updates: at least 1; no effect.
-        max_iter: as for `ConstantParamScheduler`.
+        base_value: value at where = 0.
+        num_decays: number of drops, at most a million.
+        gamma: γ, the factor of a drop.
+        num_updates: a number of at least 1; no effect.
+        max_iter: number of updates of the run; without `max_iter` the schedule's argument is the progress `where`.
 
     >>> StepWithFixedGammaParamScheduler(1.0, 2, 0.5, 6, max_iter=6).values(6)
     array([1.  , 1.  , 0.5 , 0.5 , 0.25, 0.25])
@@ -276,19 +279,21 @@ def CompositeParamScheduler(
     *,
     max_iter: int | None = None,
 ) -> Schedule | Made:
-    """Schedulers in sequence, each for its share of the run: "rescaled" to that share, or "fixed", running from the run's start.
+    """Schedulers in sequence, each for a fraction of the run.
 
-    The next scheduler is in force where `where` + 1e-6 is above the sum of the lengths before. In the last 1e-6 before that sum a
-    "rescaled" scheduler is asked for a time before its beginning; here its first value holds there.
+    A "rescaled" scheduler runs from its beginning to its end within its fraction; a "fixed" scheduler is evaluated at the
+    progress of the whole run. The next scheduler takes over when `where` + 1e-6 exceeds the sum of the previous lengths. In the
+    last 1e-6 before that sum fvcore evaluates a "rescaled" scheduler before its beginning; here the scheduler's first value
+    holds.
 
     Args:
-        schedulers: schedules of this module's functions.
-        lengths: a share of the run each, with a sum of 1 within 1e-3; the last share is corrected.
-        interval_scaling: "rescaled" or "fixed" for each.
-        max_iter: as for `ConstantParamScheduler`.
+        schedulers: schedules made by functions of this module.
+        lengths: the fraction of the run of each scheduler; the sum must be 1 within 1e-3, and the last fraction is corrected.
+        interval_scaling: "rescaled" or "fixed" for each scheduler.
+        max_iter: number of updates of the run; without `max_iter` the schedule's argument is the progress `where`.
 
     Raises:
-        DialectError: lists of different lengths, shares whose sum is not 1, or another scaling.
+        DialectError: if the lists differ in length, the sum of the lengths is not 1, or a scaling is unknown.
 
     >>> parts = [ConstantParamScheduler(0.4), CosineParamScheduler(0.4, 0.0)]
     >>> CompositeParamScheduler(parts, [0.5, 0.5], ["rescaled", "rescaled"], max_iter=8).values(9).round(3)
@@ -308,20 +313,19 @@ def WarmupParamScheduler(
     *,
     max_iter: int | None = None,
 ) -> Schedule | Made:
-    """Detectron2's warmup before a scheduler, from `warmup_factor` times its first value to its value when the warmup ends.
+    """Detectron2's warmup before a scheduler: from `warmup_factor` times the first value to the value at the end of the warmup.
 
     Args:
-        scheduler: a schedule of this module's functions, which runs underneath, so that its first share `warmup_length` is cut
-            off.
-        warmup_factor: of its first value.
-        warmup_length: the warmup's share of the run.
-        warmup_method: "linear", or "constant": at the first value, with a jump at the end.
-        rescale_interval: the scheduler runs from its beginning to its end in the rest of the run, and the warmup leads to where
-            its first value; Detectron2 0.6 does not have this option.
-        max_iter: as for `ConstantParamScheduler`.
+        scheduler: a schedule made by a function of this module, whose first part, of length `warmup_length`, is replaced.
+        warmup_factor: initial value of the warmup, relative to the scheduler's first value.
+        warmup_length: length of the warmup as a fraction of the run.
+        warmup_method: "linear", or "constant" for the initial value throughout and a jump at the end.
+        rescale_interval: whether the scheduler runs from its beginning to its end in the rest of the run, so that the warmup
+            leads to the scheduler's first value; Detectron2 0.6 does not have this option.
+        max_iter: number of updates of the run; without `max_iter` the schedule's argument is the progress `where`.
 
     Raises:
-        DialectError: another method.
+        DialectError: if the method is unknown, or the scheduler was not made by this module.
 
     >>> WarmupParamScheduler(CosineParamScheduler(1.0, 0.0), 0.0, 0.5, max_iter=8).values(9).round(3)
     array([0.   , 0.125, 0.25 , 0.375, 0.5  , 0.309, 0.146, 0.038, 0.   ])
@@ -338,16 +342,16 @@ def WarmupParamScheduler(
 
 @SYSTEM.declare
 def LRMultiplier(lr: float, multiplier: Schedule, max_iter: Count1, last_iter: int = -1) -> Schedule | Made:
-    """Detectron2's scheduler: the optimizer's rate times fvcore's value at t/max_iter.
+    """Detectron2's scheduler: the optimizer's learning rate times the value of an fvcore scheduler at where = t/max_iter.
 
     Args:
-        lr: the optimizer's rate.
-        multiplier: a schedule of this module's other functions.
-        max_iter: updates of the run.
-        last_iter: changes nothing here; a schedule begins at 0.
+        lr: the optimizer's learning rate.
+        multiplier: a schedule made by another function of this module.
+        max_iter: number of updates of the run.
+        last_iter: no effect; a schedule begins at 0.
 
     Raises:
-        DialectError: a multiplier that is none of these.
+        DialectError: if the multiplier was not made by this module.
 
     >>> LRMultiplier(0.1, CosineParamScheduler(1.0, 0.0), max_iter=4).values(5).round(4)
     array([0.1   , 0.0854, 0.05  , 0.0146, 0.    ])
@@ -370,12 +374,12 @@ def _past_end(name: str, where: float) -> DialectError:
 
 def _levels(values: Sequence[float]) -> list[float]:
     if not values:
-        raise DialectError("values must hold at least one, got none")
+        raise DialectError("values must have at least one value, got none")
     return list(values)
 
 
 def _line(start: float, change: float, n: int) -> Schedule:
-    """start + change·t/n without end."""
+    """Line start + change·t/n without end."""
     return Sum((Constant(start - change), Power(change, -1.0, 1.0, n)))
 
 
@@ -394,7 +398,7 @@ def _steps(name: str, levels: list[float]) -> Curve:
 
 
 def _stairs(levels: list[float], index: Callable[[float], int], edges: list[float], n: int | None) -> Schedule:
-    """Levels that change at shares of the run, or at the updates where the system's own index does."""
+    """Levels that change at fractions of the run, or at the updates at which the system's own index changes."""
     begins: list[float] = [0, *(edge - _EPSILON for edge in edges)]
     # Searched in fvcore's own arithmetic, since rounding decides the update of an edge.
     if n is not None:
@@ -406,14 +410,16 @@ def _composite(curves: list[Curve], lengths: Sequence[float], scaling: Sequence[
     shares = list(lengths)
     if len(curves) != len(shares) or not curves:
         raise DialectError(
-            f"schedulers and lengths must be equally many, at least one, got {len(curves)} and {len(shares)}"
+            f"schedulers and lengths must have the same length, at least 1, got {len(curves)} and {len(shares)}"
         )
     if abs(sum(shares) - 1.0) >= 1e-3:
-        raise DialectError(f"lengths must have a sum of 1, as fvcore asks, got {sum(shares):g}")
+        raise DialectError(f"lengths must have a sum of 1, as fvcore requires, got {sum(shares):g}")
     if sum(shares) != 1.0:
         shares[-1] = 1.0 - sum(shares[:-1])
     if len(scaling) < len(curves):
-        raise DialectError(f"interval_scaling must be one for each of {len(curves)} schedulers, got {len(scaling)}")
+        raise DialectError(
+            f"interval_scaling must have an entry for each of {len(curves)} schedulers, got {len(scaling)}"
+        )
     totals = [shares[0]]
     for share in shares[1:]:
         totals.append(totals[-1] + share)
@@ -447,7 +453,7 @@ def _composite(curves: list[Curve], lengths: Sequence[float], scaling: Sequence[
 
 
 def _over(curve: Curve, n: int | None, share: float) -> Schedule:
-    """A curve over a share of the run, whose boundaries are the run's own."""
+    """A curve over a fraction of the run, whose boundaries are in updates of the run."""
     from laju.core.joins import stretch
 
     if not share:

@@ -1,15 +1,15 @@
 """GluonCV: `LRScheduler` and `LRSequential` of `gluoncv.utils`, which MXNet's `Trainer` calls with the update's number, from 1.
 
-Update t has the value at t + 1, and the value at 0 is never used: `counts="trainer"`, the default; `counts="raw"` is the answer
-to 0, 1, 2, …, as in a plot. The most surprising behaviour:
+With `counts="trainer"`, the default, update t has the value at t + 1, and the value at 0 is never used; with `counts="raw"` the
+values are those of calls with 0, 1, 2, …, as in a plot. The most surprising behaviour:
 
-- A schedule of `niters` ends at `niters` - 1, so that together with the count from 1 the target is reached an update before the
-  last.
-- A sequence holds the last value of its last part: with the count from 1, the last update has the value of the update before.
-- Every part begins an update early: the first update of a training has the second value of a warmup.
-- `offset` is overwritten in a sequence, and steps past `niters` - 1 never come.
-- Steps in epochs are passed over unless `nepochs` and `iters_per_epoch` are given; the rate then never changes.
-- Without `niters` the rate is the target throughout.
+- A scheduler of `niters` updates ends at `niters` - 1; as counting begins at 1, the update before the last already has the
+  target.
+- A sequence holds the last value of its last scheduler; as counting begins at 1, the last two updates have the same value.
+- Every scheduler begins an update early: the first update of a training run has the second value of a warmup.
+- A sequence overwrites `offset`; steps after `niters` - 1 have no effect.
+- Steps in epochs are ignored unless `nepochs` and `iters_per_epoch` are given; the learning rate then never changes.
+- Without `niters` the learning rate is the target throughout.
 """
 
 from __future__ import annotations
@@ -56,27 +56,27 @@ def LRScheduler(
     *,
     counts: Counts = "trainer",
 ) -> Schedule | Made:
-    """target + (base - target)·f(T/(niters - 1)) with T = MXNet's count less `offset`, held at both ends.
+    """Learning rate target + (base - target)·f(T/(niters - 1)) with T = MXNet's count minus `offset`, constant before and after.
 
-    f(p) is 1 - p ("linear"), (1 - p)^power ("poly"), (1 + cos πp)/2 ("cosine"); "constant" stays at the base, and "step" is
-    base·step_factor^(number of steps ≤ T). Within 4 ulp of the larger end.
+    f(p) is 1 - p ("linear"), (1 - p)^power ("poly") or (1 + cos πp)/2 ("cosine"); "constant" stays at the base, and "step" is
+    base·step_factor^(number of steps ≤ T). Values are within 4 ulp of GluonCV's, relative to the larger end.
 
     Args:
-        mode: see above.
-        base_lr: at first.
-        target_lr: the last value, except for "constant" and "step".
-        niters: updates; nepochs·iters_per_epoch instead, where that is not 0.
-        nepochs, iters_per_epoch: epochs, and updates of an epoch.
-        offset: updates before this schedule, during which the first value holds.
-        power: of "poly", at least 0.
-        step_iter, step_epoch: where "step" changes, in updates or in epochs.
-        step_factor: of each change, at least 0.
-        baselr, targetlr: old names of `base_lr` and `target_lr`, in effect where the new arguments have their defaults.
-        counts: "trainer" for update t = n - 1, or "raw" for t = n, MXNet's count.
+        mode: "linear", "poly", "cosine", "constant" or "step".
+        base_lr: the first value.
+        target_lr: the last value; no effect for "constant" and "step".
+        niters: number of updates; replaced by nepochs·iters_per_epoch if that is not 0.
+        nepochs, iters_per_epoch: number of epochs, and updates per epoch.
+        offset: number of updates before the scheduler begins, during which the first value holds.
+        power: exponent of "poly", at least 0.
+        step_iter, step_epoch: the steps of "step", in updates or in epochs.
+        step_factor: factor of each step, at least 0.
+        baselr, targetlr: old names of `base_lr` and `target_lr`, used if the new arguments have their defaults.
+        counts: "trainer" if update t has the value at count t + 1, or "raw" for the value at count t.
 
     Raises:
-        DialectError: arguments that GluonCV refuses: another mode, "step" without steps; 1 for `niters`, where GluonCV divides by
-            0.
+        DialectError: if GluonCV refuses the arguments, such as an unknown mode or "step" without steps, or `niters` is 1, for
+            which GluonCV divides by 0.
 
     Source: GluonCV, `gluoncv/utils/lr_scheduler.py`.
 
@@ -106,14 +106,15 @@ def LRScheduler(
 
 @SYSTEM.declare
 def LRSequential(schedulers: Sequence[Schedule], *, counts: Counts = "trainer") -> Schedule:
-    """Schedulers in sequence, each over its own `niters` of MXNet's counts; after the last scheduler its last value holds.
+    """Schedulers in sequence, each for its own `niters` counts; after the last scheduler its last value holds.
 
     Args:
-        schedulers: made by this module's `LRScheduler`; their `offset` and `counts` are passed over.
-        counts: as for `LRScheduler`.
+        schedulers: schedules made by `LRScheduler` of this module; their `offset` and `counts` are ignored.
+        counts: "trainer" if update t has the value at count t + 1, or "raw" for the value at count t.
 
     Raises:
-        DialectError: no scheduler, or any but GluonCV's `LRScheduler` (such as a sequence), as GluonCV asserts.
+        DialectError: if there is no scheduler, or a scheduler is not an `LRScheduler` (for example a sequence), as GluonCV
+            asserts.
 
     Source: GluonCV, `gluoncv/utils/lr_scheduler.py`.
 
@@ -122,7 +123,9 @@ def LRSequential(schedulers: Sequence[Schedule], *, counts: Counts = "trainer") 
     array([0.5, 1. , 1. , 0.5, 0. , 0. ])
     """
     if isinstance(schedulers, str) or not isinstance(schedulers, Sequence) or not schedulers:
-        raise DialectError(f"schedulers must be a list of at least one, as GluonCV asserts, got {shown(schedulers)}")
+        raise DialectError(
+            f"schedulers must be a list of at least one scheduler, as GluonCV asserts, got {shown(schedulers)}"
+        )
     parts: list[tuple[Schedule, int]] = []
     for i, scheduler in enumerate(schedulers):
         if not isinstance(scheduler, SystemSchedule) or (scheduler.system, scheduler.name) != (
@@ -140,7 +143,7 @@ def LRSequential(schedulers: Sequence[Schedule], *, counts: Counts = "trainer") 
 def _curve(
     mode: str, base: float, target: float, n: int, power: float, steps: Sequence[int] | None, factor: float
 ) -> Schedule:
-    """The values at T = 0, 1, … up to n - 1, held from there on."""
+    """Values at T = 0, 1, …, n - 1; the last value holds."""
     if mode == "constant":
         return Constant(base)
     if mode == "step":

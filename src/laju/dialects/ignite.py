@@ -2,15 +2,16 @@
 
 Event t sets the value of update t, so no value is late. The most surprising behaviour:
 
-- `LRScheduler` around a torch scheduler that multiplies asks once too often at the first event: `ExponentialLR` begins at lr·γ,
-  `LinearLR` at lr times the square of its first factor, for good, and `CosineAnnealingLR` above lr.
+- `LRScheduler` around a torch scheduler that multiplies evaluates the scheduler once too often at the first event:
+  `ExponentialLR` begins at lr·γ, `LinearLR` permanently at lr times the square of its first factor, and `CosineAnnealingLR` above
+  lr.
 - The same wrapper skips the first value of `CosineAnnealingWarmRestarts`, and never moves `SWALR`.
-- `create_lr_scheduler_with_warmup` has reached the end value at event warmup_duration - 1, and inserts an event where that is not
-  the first value of torch's scheduler.
-- Cycles are cut to whole events at every growth: a `cycle_mult` of 1.1 never lengthens a cycle of 9.
+- `create_lr_scheduler_with_warmup` reaches the end value at event warmup_duration - 1, and inserts an event if the end value
+  differs from the first value of the torch scheduler.
+- ignite rounds the length of every cycle down to whole events: a `cycle_mult` of 1.1 never lengthens a cycle of 9.
 
-The optimizer is left out, as are `save_history` and `param_group_index`, which change no value; `param_name` may be any, and the
-schedule does not depend on the name.
+The functions here have no argument for the optimizer; `param_name`, `save_history` and `param_group_index` have no effect on the
+values.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from laju.dialects.declared import Count, From0, Made, NoClosedForm, Rate, Syste
 
 
 class _WithTorch(System):
-    """ignite's schedulers take torch's, so their text may have both."""
+    """ignite with torch's schedulers, which may be arguments of ignite's schedulers in a text."""
 
     def scheduler(self, name: str) -> Dialect:
         theirs = _torch.SYSTEM
@@ -62,7 +63,7 @@ def LinearCyclicalScheduler(
     param_name: str,
     start_value: float,
     end_value: float,
-    cycle_size: Annotated[int, integer("ignite asks for it", least=2)],
+    cycle_size: Annotated[int, integer("ignite requires it", least=2)],
     cycle_mult: From0 = 1.0,
     start_value_mult: float = 1.0,
     end_value_mult: float = 1.0,
@@ -72,31 +73,32 @@ def LinearCyclicalScheduler(
     *,
     monotonic: bool = False,
 ) -> Made:
-    """Straight lines from start to end and back within a cycle of n events: end + (start - end)·|2u/n - 1| at event u of a cycle.
+    """Triangular cycles from start to end and back: end + (start - end)·|2u/n - 1| at event u of a cycle of n events.
 
-    With `monotonic` from start to end alone, after which the cycle begins anew. After each cycle the lengths and both values are
-    multiplied. Within 4 + 2·(cycles done) ulp of the larger end.
+    With `monotonic` a cycle is a line from start to end. After each cycle the length and both values are multiplied. Values are
+    within 4 + 2·(completed cycles) ulp of ignite's, relative to the larger end.
 
     Args:
-        param_name: any name; the values do not depend on the name.
-        start_value: at the beginning of the first cycle.
-        end_value: in its middle, or at its end when monotonic.
-        cycle_size: n, events of the first cycle, at least 2.
-        cycle_mult: ratio of the lengths of successive cycles, cut to whole events each time. Below 1, cycles
-            shrink to nothing, where ignite divides by 0 and this holds its last value.
-        start_value_mult, end_value_mult: of the values, after each cycle.
-        warmup_duration: events after the cycle's, from its end value to the next cycle's start; only with `monotonic`.
-        save_history, param_group_index: change no value.
-        monotonic: see above.
+        param_name: any name; no effect.
+        start_value: value at the beginning of the first cycle.
+        end_value: value in the middle of the first cycle, or at its end if `monotonic`.
+        cycle_size: n, number of events of the first cycle, at least 2.
+        cycle_mult: ratio of the lengths of successive cycles; lengths are rounded down to whole events. Below 1, cycles shrink to
+            a length of 0, by which ignite divides; here the last value then holds.
+        start_value_mult, end_value_mult: factors of the start value and of the end value after each cycle.
+        warmup_duration: number of events between two cycles, from the end value to the next start value; only with `monotonic`.
+        save_history, param_group_index: no effect.
+        monotonic: whether a cycle only goes from start to end, and not back.
 
     Raises:
-        DialectError: a cycle of fewer than 2 events, a warmup without `monotonic`, or a negative multiplier of lengths.
+        DialectError: if the cycle has fewer than 2 events, `warmup_duration` is given without `monotonic`, or `cycle_mult` is
+            negative.
 
     >>> LinearCyclicalScheduler("lr", 0.0, 1.0, cycle_size=4).values(6)
     array([0. , 0.5, 1. , 0.5, 0. , 0.5])
     """
     if warmup_duration > 0 and not monotonic:
-        raise DialectError("warmup_duration needs monotonic=True, as ignite asks, or must be 0")
+        raise DialectError("warmup_duration needs monotonic=True, as ignite requires, or must be 0")
 
     def value(start: float, end: float, p: float) -> float:
         return start + (end - start) * p if monotonic else end + (start - end) * abs(p - 0.5) * 2
@@ -113,7 +115,7 @@ def CosineAnnealingScheduler(
     param_name: str,
     start_value: float,
     end_value: float,
-    cycle_size: Annotated[int, integer("ignite asks for it", least=2)],
+    cycle_size: Annotated[int, integer("ignite requires it", least=2)],
     cycle_mult: From0 = 1.0,
     start_value_mult: float = 1.0,
     end_value_mult: float = 1.0,
@@ -121,10 +123,10 @@ def CosineAnnealingScheduler(
     save_history: bool = False,
     param_group_index: int | None = None,
 ) -> Made:
-    """Half cosines from start to end, begun again and again: start + (end - start)·(1 - cos(π·u/n))/2 with u of n events done.
+    """Cosine change from start to end with restarts: start + (end - start)·(1 - cos(π·u/n))/2 at event u of a cycle of n events.
 
-    Arguments, multipliers, errors and accuracy are as for `LinearCyclicalScheduler`. Without a warmup the end value is never
-    reached: the cycle's last event is a step short of the end value.
+    Arguments, errors and precision are described in `LinearCyclicalScheduler`. Without a warmup no event has the end value: the
+    last event of a cycle is u = n - 1.
 
     >>> CosineAnnealingScheduler("lr", 1.0, 0.0, cycle_size=2, warmup_duration=2).values(6).round(3)
     array([1. , 0.5, 0. , 0.5, 1. , 0.5])
@@ -147,17 +149,18 @@ def PiecewiseLinear(
     save_history: bool = False,
     param_group_index: int | None = None,
 ) -> Schedule:
-    """Straight lines through points (event, value); the first value holds before the first point, the last value after the last.
+    """Piecewise linear interpolation of points (event, value), constant before the first and after the last point.
 
-    Of two points at one event the later is in force there: a jump. Within 4 ulp of the larger end of a line.
+    If two points have the same event, the later point gives the value, and the schedule jumps. Values are within 4 ulp of
+    ignite's, relative to the larger end of a line.
 
     Args:
-        param_name: any name; the values do not depend on the name.
-        milestones_values: tuples of an event, which may not fall, and the value there.
-        save_history, param_group_index: change no value.
+        param_name: any name; no effect.
+        milestones_values: tuples (event, value) whose events do not decrease.
+        save_history, param_group_index: no effect.
 
     Raises:
-        DialectError: no points, points that are no such tuples, or events that fall.
+        DialectError: if there are no points, a point is not a tuple (event, value), or events decrease.
 
     >>> PiecewiseLinear("lr", [(2, 0.0), (4, 1.0), (4, 0.5)]).values(6)
     array([0. , 0. , 0. , 0.5, 0.5, 0.5])
@@ -167,18 +170,18 @@ def PiecewiseLinear(
             f"milestones_values must be a list such as [(0, 0.1), (10, 0.0)], got {shown(milestones_values)}"
         )
     if not milestones_values:
-        raise DialectError("milestones_values must hold at least one (event, value), as ignite asks, got none")
+        raise DialectError("milestones_values must have at least one (event, value), as ignite requires, got none")
     at: list[int] = []
     levels: list[float] = []
     for i, pair in enumerate(milestones_values):
         if not isinstance(pair, tuple) or len(pair) != 2:
             raise DialectError(
-                f"milestones_values[{i}] must be a tuple (event, value), as ignite asks, got {shown(pair)}"
+                f"milestones_values[{i}] must be a tuple (event, value), as ignite requires, got {shown(pair)}"
             )
         if not isinstance(pair[0], numbers.Integral):
-            raise DialectError(f"milestones_values[{i}][0] must be an int, as ignite asks, got {shown(pair[0])}")
+            raise DialectError(f"milestones_values[{i}][0] must be an int, as ignite requires, got {shown(pair[0])}")
         if at and pair[0] < at[-1]:
-            raise DialectError(f"milestones_values must not fall, as ignite asks, got {pair[0]} after {at[-1]}")
+            raise DialectError(f"milestones_values must not decrease, as ignite requires, got {pair[0]} after {at[-1]}")
         at.append(int(pair[0]))
         levels.append(number(f"milestones_values[{i}][1]", pair[1]))
     parts: list[Schedule] = [Constant(levels[0], at[0])] if at[0] > 0 else []
@@ -197,19 +200,19 @@ def ConcatScheduler(
     durations: Sequence[Any],
     save_history: bool = False,
 ) -> Made:
-    """Schedulers in sequence, each on its own clock, for `durations` of events; the last scheduler for ever.
+    """Schedulers in sequence, each of which counts from 0 and has a duration; the last scheduler has no end.
 
-    A duration of 0 skips the first scheduler. A negative duration, and a duration of 0 after the first, never ends in ignite, so
-    that the rest is left out. A `LRScheduler` that multiplies goes on from the current value.
+    A duration of 0 skips the first scheduler. In ignite a negative duration, or a duration of 0 of a later scheduler, never ends,
+    so the schedulers after it are never used. An `LRScheduler` that multiplies continues from the current value.
 
     Args:
-        schedulers: at least two schedules of this module's functions.
-        durations: events of all but the last.
-        save_history: changes no value.
+        schedulers: at least two schedules made by functions of this module.
+        durations: number of events of each scheduler but the last.
+        save_history: no effect.
 
     Raises:
-        DialectError: fewer than two schedulers, another number of durations, durations that are no ints, or several
-            `LRScheduler`, which share torch's state.
+        DialectError: if there are fewer than two schedulers, the number of durations is not one less, a duration is not an int,
+            or there are several `LRScheduler`s, which share the state of torch's optimizer.
 
     >>> ConcatScheduler([PiecewiseLinear("lr", [(0, 0.0), (2, 1.0)]), PiecewiseLinear("lr", [(0, 0.5)])], [3]).values(5)
     array([0. , 0.5, 1. , 0.5, 0.5])
@@ -222,18 +225,18 @@ def ConcatScheduler(
         if _by(schedule, "torch"):
             raise DialectError(f"schedulers[{i}] is one of torch's; ignite takes it inside LRScheduler(…)")
     if len(schedulers) < 2:
-        raise DialectError(f"schedulers must be two or more, as ignite asks, got {len(schedulers)}")
+        raise DialectError(f"schedulers must have at least two schedulers, as ignite requires, got {len(schedulers)}")
     if not isinstance(durations, list | tuple):
         raise TypeError(f"durations must be a list or tuple of ints, got {shown(durations)}")
     if not all(isinstance(n, numbers.Integral) for n in durations):
-        raise DialectError(f"durations must be ints, as ignite asks, got {shown(durations)}")
+        raise DialectError(f"durations must be ints, as ignite requires, got {shown(durations)}")
     if len(durations) != len(schedulers) - 1:
         raise DialectError(
             f"durations must be one fewer than the schedulers, so {len(schedulers) - 1}, got {len(durations)}"
         )
     if sum(_by(schedule, "ignite", "LRScheduler") for schedule in schedulers) > 1:
         raise DialectError(
-            "of several LRSchedulers every one changes the rate that the others' go on from; laju takes one"
+            "schedulers must not have more than one LRScheduler: each changes the rate from which the next would continue"
         )
     parts: list[Schedule] = []
     ends = [*map(int, durations), -1]
@@ -253,20 +256,21 @@ def ConcatScheduler(
 
 @SYSTEM.declare
 def LRScheduler(lr_scheduler: Schedule, save_history: bool = False, use_legacy: bool = False) -> Made:
-    """A torch scheduler, asked at the beginning of every update instead of stepped at the end.
+    """A torch scheduler that is evaluated at the beginning of every update, instead of stepped at the end.
 
-    The first event asks for epoch 0 once more, which multiplies a second time: by γ (`ExponentialLR`), by the first factor
-    (`LinearLR`, `ConstantLR`), by (n/(n + 1))^power (`PolynomialLR`), by 2/(1 + cos(π/T_max)) above `eta_min`
+    The first event evaluates epoch 0 a second time, so the learning rate is multiplied twice: by γ (`ExponentialLR`), by the
+    first factor (`LinearLR`, `ConstantLR`), by (n/(n + 1))^power (`PolynomialLR`), by 2/(1 + cos(π/T_max)) above `eta_min`
     (`CosineAnnealingLR`, at the first event only). `CosineAnnealingWarmRestarts` begins with its second value; `SWALR` never
     moves. `LambdaLR`, `StepLR`, `CyclicLR` and `OneCycleLR` are as in torch.
 
     Args:
-        lr_scheduler: a schedule of `laju.dialects.torch`.
-        save_history: changes no value.
-        use_legacy: attached to `Events.ITERATION_COMPLETED` then, where the rates are torch's own.
+        lr_scheduler: a schedule made by a function of `laju.dialects.torch`.
+        save_history: no effect.
+        use_legacy: whether the scheduler is attached to `Events.ITERATION_COMPLETED`, with which the values are torch's own.
 
     Raises:
-        DialectError: another schedule; `SequentialLR` and `ChainedScheduler`, which ignite cannot ask for a rate.
+        DialectError: if the schedule was not made by `laju.dialects.torch`, or is a `SequentialLR` or `ChainedScheduler`, which
+            ignite cannot evaluate.
 
     >>> from laju.dialects import torch
     >>> LRScheduler(torch.ExponentialLR(1.0, gamma=0.5)).values(3)
@@ -288,30 +292,30 @@ def LRScheduler(lr_scheduler: Schedule, save_history: bool = False, use_legacy: 
 def create_lr_scheduler_with_warmup(
     lr_scheduler: Schedule,
     warmup_start_value: float,
-    warmup_duration: Annotated[int, exactly(int, "ignite asks for it", least=2)],
+    warmup_duration: Annotated[int, exactly(int, "ignite requires it", least=2)],
     warmup_end_value: float | None = None,
     save_history: bool = False,
     output_simulated_values: None = None,
     *,
     lr: Rate | None = None,
 ) -> Schedule | Made:
-    """A line from a start to an end value in `warmup_duration` events, the last of which has the end value; then a scheduler.
+    """Linear warmup from a start to an end value in `warmup_duration` events, whose last has the end value; then a scheduler.
 
-    Around a scheduler of ignite's whose first value is the end value, that event is its first, so that the value does not come
-    twice. Around a torch scheduler, the scheduler's first value is the warmup's last value; if the end value differs, an event
-    with torch's first value comes between.
+    If the first value of an ignite scheduler equals the end value, the last event of the warmup is the first of the scheduler, so
+    the value does not occur twice. The first value of a torch scheduler is the last value of the warmup; if the end value
+    differs, an additional event has torch's first value.
 
     Args:
-        lr_scheduler: a schedule of this module's functions, or of `laju.dialects.torch`.
-        warmup_start_value: at event 0.
-        warmup_duration: events, an int of at least 2.
-        warmup_end_value: by default the optimizer's rate, which is the first value of a torch scheduler.
-        save_history, output_simulated_values: change no value.
-        lr: the optimizer's rate, where the rate is needed and the scheduler has none.
+        lr_scheduler: a schedule made by a function of this module or of `laju.dialects.torch`.
+        warmup_start_value: value at event 0.
+        warmup_duration: number of events of the warmup, an int of at least 2.
+        warmup_end_value: value at the end of the warmup; by default the optimizer's learning rate.
+        save_history, output_simulated_values: no effect.
+        lr: the optimizer's learning rate; only needed if `warmup_end_value` is not given and the scheduler has no learning rate.
 
     Raises:
-        DialectError: a duration that is no int above 1, no end value and no rate for its default, or a scheduler that
-            ignite cannot ask for a rate.
+        DialectError: if the duration is not an int of at least 2, neither an end value nor a learning rate is given, or ignite
+            cannot evaluate the scheduler.
 
     >>> cosine = CosineAnnealingScheduler("lr", 1.0, 0.0, cycle_size=4)
     >>> create_lr_scheduler_with_warmup(cosine, 0.0, warmup_duration=3, warmup_end_value=1.0).values(6).round(3)
@@ -323,7 +327,7 @@ def create_lr_scheduler_with_warmup(
         )
     if not isinstance(warmup_duration, int) or not warmup_duration > 1:
         raise DialectError(
-            f"warmup_duration must be an int of at least 2, as ignite asks, got {shown(warmup_duration)}"
+            f"warmup_duration must be an int of at least 2, as ignite requires, got {shown(warmup_duration)}"
         )
     start = warmup_start_value
     end = warmup_end_value
@@ -349,7 +353,7 @@ def create_lr_scheduler_with_warmup(
     if end is None:
         if lr is None:
             raise DialectError(
-                "warmup_end_value is the optimizer's rate by default, which nothing says: give it, or lr"
+                "warmup_end_value is the optimizer's rate by default, which is not known: give warmup_end_value or lr"
             )
         end = lr
     points = [(0, start), (warmup_duration - 1, end)]
@@ -370,11 +374,11 @@ Curve = Callable[[float, float, int], Schedule]
 
 @dataclass(frozen=True)
 class Part:
-    """The facts that ignite's composite schedulers need from their parts.
+    """Facts about a scheduler that ignite's composite schedulers need.
 
     Args:
-        first: the first value in ignite's own arithmetic; None where that is the schedule's.
-        found: the schedule as a function of the current rate; None where the part ignores the current rate.
+        first: the first value in ignite's own arithmetic; None if equal to the schedule's first value.
+        found: function of the current learning rate that returns the schedule; None if the part ignores the current rate.
     """
 
     first: float | None = None
@@ -382,7 +386,7 @@ class Part:
 
 
 def _by(schedule: Any, system: str, name: str | None = None) -> bool:
-    """Whether the schedule is a scheduler of that system, and of that name."""
+    """Return whether a schedule was made by a scheduler of the system, and with the name if given."""
     return isinstance(schedule, SystemSchedule) and schedule.system == system and name in (None, schedule.name)
 
 
@@ -392,7 +396,7 @@ def _by(schedule: Any, system: str, name: str | None = None) -> bool:
 def _cyclical(
     start: float, end: float, lengths: tuple[int, int], mults: tuple[float, float, float], value: Value, curve: Curve
 ) -> Made:
-    """Cycles of `lengths`: the cycle's length and the length of the warmup afterwards; `mults` multiply lengths and values."""
+    """Cycles with `lengths` (of the cycle and of the warmup after it); `mults` multiply the lengths and the values."""
     growth, rise, fall = mults
 
     def cycle(start: float, end: float, size: int, warmup: int) -> Schedule:
@@ -420,7 +424,7 @@ def _cyclical(
                 return Chain((*parts, repeated(top, bottom, size, warmup)))
             if len(parts) == 2000:
                 raise NoClosedForm(
-                    f"cycle_mult={growth!r} makes more than 2000 cycles of different lengths, and no closed form"
+                    f"cycle_mult={growth!r} gives more than 2000 cycles of different lengths, which have no closed form"
                 )
             parts.append(cycle(top, bottom, size, warmup).take(size + warmup))
             begin += size + warmup
@@ -437,7 +441,7 @@ def _cyclical(
 def _cycles(
     start: float, end: float, size: int, warmup: int, mults: tuple[float, float, float], value: Callable[..., float]
 ) -> Iterator[float]:
-    """ignite's values in its own arithmetic, up to the division by 0."""
+    """Yield ignite's values in ignite's own arithmetic, up to a division by 0."""
     growth, rise, fall = mults
     while size:
         for u in range(size):
@@ -449,7 +453,7 @@ def _cycles(
 
 
 def _through(at: Sequence[int], levels: Sequence[float], t: int) -> float:
-    """ignite's value at event t of lines through points, in its own arithmetic."""
+    """Return ignite's value at event t of lines through points, in ignite's own arithmetic."""
     if t < at[0]:
         return levels[0]
     k = max(k for k, m in enumerate(at) if m <= t)
@@ -464,18 +468,18 @@ def _through(at: Sequence[int], levels: Sequence[float], t: int) -> float:
 def _rule(schedule: Schedule) -> Any:
     rule = rule_of(schedule)
     if not isinstance(rule, Rule):
-        raise DialectError(f"ignite cannot ask torch's {rule.name} for a rate, so it raises at the first event")
+        raise DialectError(f"ignite cannot evaluate torch's {rule.name}, so ignite raises at the first event")
     return rule
 
 
 def _fresh(rule: Any) -> tuple[Any, Any]:
-    """A scheduler that has just been made, and its group."""
+    """Construct a scheduler, and return the scheduler and its parameter group."""
     group = Group(rule.lr or 0.0)
     return rule.make(group), group
 
 
 def _next(rule: Any, running: Any, epoch: int) -> float:
-    """The rate that torch gives when asked without being stepped."""
+    """Return the rate of torch's `get_lr` without a step."""
     if rule.name == "SWALR":  # which counts its own steps
         epoch = 0
     if rule.name == "CosineAnnealingLR" and epoch > 0:
@@ -484,7 +488,7 @@ def _next(rule: Any, running: Any, epoch: int) -> float:
 
 
 def _asked(rule: Any, n: int, epoch: int, *, found: float | None = None, own: bool = False) -> tuple[float, ...]:
-    """The first rates of a wrapped scheduler from an epoch on, after the rate `found`; with `own`, torch's first rate too."""
+    """Return the first rates of a wrapped scheduler from an epoch on, after the rate `found`; `own` adds torch's first rate."""
     running, group = _fresh(rule)
     group.lr = group.lr if found is None else found
     restarts = rule.name == "CosineAnnealingWarmRestarts"
@@ -495,7 +499,7 @@ def _asked(rule: Any, n: int, epoch: int, *, found: float | None = None, own: bo
             group.lr = _next(rule, running, epoch)
         except (DialectError, ZeroDivisionError):
             if not values:
-                raise DialectError(f"torch divides by 0 when ignite asks {rule.name} for its first rate") from None
+                raise DialectError(f"torch divides by 0 when ignite evaluates {rule.name} at the first event") from None
             break
         values.append(float(group.lr))
         epoch += 1
@@ -503,7 +507,7 @@ def _asked(rule: Any, n: int, epoch: int, *, found: float | None = None, own: bo
 
 
 def _found(rule: Any, lr: float) -> Schedule:
-    """The schedule of a wrapped scheduler whose first event finds the rate `lr`."""
+    """Return the schedule of a wrapped scheduler at whose first event the optimizer's rate is `lr`."""
     (first,) = _asked(rule, 1, 0, found=lr)
     if rule.name == "SWALR":
         return Constant(first)
@@ -520,7 +524,7 @@ def _found(rule: Any, lr: float) -> Schedule:
 
 
 def _past(rule: Any, epoch: int) -> Schedule:
-    """The schedule of a wrapped scheduler from an epoch of torch's on, for a scheduler that goes on from torch's own rate."""
+    """Return the schedule of a wrapped scheduler that continues from torch's own rate at an epoch."""
     if rule.name == "SWALR":
         return Constant(_fresh(rule)[1].lr)
     schedule: Schedule = rule.schedule()

@@ -2,15 +2,15 @@
 
 The most surprising behaviour:
 
-- Values are float32 on every backend; these are the same formulas in float64.
-- A boundary of `PiecewiseConstantDecay` belongs to the value before: the next value begins an update later.
-- `decay_steps` of `CosineDecay` does not include the warmup, and `warmup_steps` does nothing without a `warmup_target`.
-- `PolynomialDecay(cycle=True)` is no repetition: each cycle is longer than all cycles before, and begins lower.
-- `alpha` is a share of the first value (of the warmup's target), `end_learning_rate` is absolute and 0.0001 by default.
-- Where `initial_learning_rate` is an int, Keras computes in whole numbers: `CosineDecay(0, 90, warmup_target=0.001, …)` stays
-  at 0. An int is refused here.
-- `CosineDecayRestarts` finds its cycle by logarithms in float32, and may be an update late; here cycles are on time. So may be a
-  stair or a restart where `decay_steps` is a fraction that float32 rounds, such as 0.1.
+- Keras computes float32 values on every backend; the functions here have the same formulas in float64.
+- A boundary of `PiecewiseConstantDecay` belongs to the previous value: the next value begins an update later.
+- `decay_steps` of `CosineDecay` does not include the warmup, and `warmup_steps` has no effect without a `warmup_target`.
+- `PolynomialDecay(cycle=True)` does not repeat: each cycle is longer than all previous cycles, and begins lower.
+- `alpha` is relative to the first value (or to the warmup's target); `end_learning_rate` is absolute and 0.0001 by default.
+- If `initial_learning_rate` is an int, Keras computes in whole numbers: `CosineDecay(0, 90, warmup_target=0.001, …)` stays at 0.
+  An int is refused here.
+- `CosineDecayRestarts` computes its cycle with logarithms in float32, and may restart an update late; here restarts are on time.
+  Keras may also be late if `decay_steps` is a fraction that float32 rounds, such as 0.1.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Steps = Annotated[float, real("Keras refuses it", above=0)]
 
 
 def _initial(name: str, value: Any) -> float:
-    """The first rate, whose type is that of all that Keras computes: an int makes 0 of a warmup_target of 0.001."""
+    """Check a first rate, whose type Keras uses for all values: with an int, a warmup_target of 0.001 would become 0."""
     found = number(name, value)
     if isinstance(value, Integral):
         raise DialectError(
@@ -60,16 +60,16 @@ SYSTEM = System(
 def ExponentialDecay(
     initial_learning_rate: Initial,
     decay_steps: Steps,
-    decay_rate: Annotated[float, real("the powers are no numbers", least=0)],
+    decay_rate: Annotated[float, real("powers of a negative rate are not real numbers", least=0)],
     staircase: bool = False,
 ) -> Schedule:
-    """initial·rate^(t/steps), or with a staircase initial·rate^⌊t/steps⌋, without end.
+    """Exponential decay of the learning rate: initial·decay_rate^(t/decay_steps) in update t, without end.
 
     Args:
-        initial_learning_rate: at t = 0.
-        decay_steps: updates in which the rate falls by the factor.
-        decay_rate: the factor, not negative.
-        staircase: the whole fall at once.
+        initial_learning_rate: learning rate at t = 0.
+        decay_steps: updates in which the learning rate is multiplied by decay_rate.
+        decay_rate: the factor, at least 0.
+        staircase: whether the exponent is ⌊t/decay_steps⌋, so that the learning rate falls in steps.
 
     >>> ExponentialDecay(0.1, 10, 0.5)(20)
     0.025
@@ -84,21 +84,25 @@ def ExponentialDecay(
 
 @SYSTEM.declare
 def PiecewiseConstantDecay(boundaries: Sequence[float], values: Sequence[float]) -> Schedule:
-    """values[i] for boundaries[i - 1] < t ≤ boundaries[i].
+    """Piecewise constant learning rate: values[i] for boundaries[i - 1] < t ≤ boundaries[i].
+
+    Args:
+        boundaries: the last update of each value but the last, in increasing order.
+        values: learning rates, one more than boundaries.
 
     Raises:
-        DialectError: not one value more than boundaries, which Keras refuses; no boundaries, or boundaries that fall, with which
-            Keras fails or adds values up.
+        DialectError: if the number of values is not the number of boundaries plus 1; if there are no boundaries, or boundaries
+            decrease, with which Keras fails or adds up values.
 
     >>> PiecewiseConstantDecay([2, 4], [1.0, 0.5, 0.1]).values(6)
     array([1. , 1. , 1. , 0.5, 0.5, 0.1])
     """
     if len(boundaries) != len(values) - 1:
         raise DialectError(
-            f"boundaries must be one fewer than the {len(values)} values, got {len(boundaries)}; Keras refuses it"
+            f"boundaries must be one fewer than the {len(values)} values, as Keras requires, got {len(boundaries)}"
         )
     if not boundaries or any(a > b for a, b in pairwise(boundaries)):
-        raise DialectError(f"boundaries must be at least one, and not fall, got {shown(boundaries)}")
+        raise DialectError(f"boundaries must have at least one update and must not decrease, got {shown(boundaries)}")
     begins = [0, *(max(math.trunc(boundary) + 1, 0) for boundary in boundaries)]
     parts = [Constant(value, b - a) for value, (a, b) in zip(values, pairwise(begins), strict=False) if b > a]
     return Chain((*parts, Constant(values[-1])))
@@ -112,17 +116,17 @@ def PolynomialDecay(
     power: Annotated[float, real("Keras' last value is then infinite", least=0)] = 1.0,
     cycle: bool = False,
 ) -> Schedule | Made:
-    """(initial - end)·(1 - t/T)^power + end until T = decay_steps; then end.
+    """Polynomial decay of the learning rate: (initial - end)·(1 - t/T)^power + end until update T, then end.
 
-    With `cycle`, T is the first multiple of decay_steps that is not below t. That has no closed form and is
-    computed step by step.
+    With `cycle`, T is the smallest multiple of decay_steps that is at least t: after every multiple the learning rate jumps up,
+    to a smaller value each time. Such a schedule has no closed form and is computed step by step.
 
     Args:
-        initial_learning_rate: at t = 0.
-        decay_steps: T.
-        end_learning_rate: at T.
-        power: of the decay; 0 leaves the first value.
-        cycle: begin again at every multiple of decay_steps, lower and with a longer way down.
+        initial_learning_rate: learning rate at t = 0.
+        decay_steps: T, number of updates.
+        end_learning_rate: learning rate at T.
+        power: exponent of the decay; with 0 the first value holds.
+        cycle: whether the decay begins again at every multiple of decay_steps.
 
     >>> PolynomialDecay(1.0, 4, 0.0).values(6)
     array([1.  , 0.75, 0.5 , 0.25, 0.  , 0.  ])
@@ -146,10 +150,16 @@ def PolynomialDecay(
 def InverseTimeDecay(
     initial_learning_rate: Initial,
     decay_steps: Steps,
-    decay_rate: Annotated[float, real("it divides by zero on the way", least=0)],
+    decay_rate: Annotated[float, real("Keras would divide by zero", least=0)],
     staircase: bool = False,
 ) -> Schedule:
-    """initial/(1 + rate·t/steps), or with a staircase initial/(1 + rate·⌊t/steps⌋), without end.
+    """Inverse-time decay of the learning rate: initial/(1 + decay_rate·t/decay_steps) in update t, without end.
+
+    Args:
+        initial_learning_rate: learning rate at t = 0.
+        decay_steps: updates in which the denominator grows by decay_rate.
+        decay_rate: strength of the decay, at least 0.
+        staircase: whether ⌊t/decay_steps⌋ replaces t/decay_steps, so that the learning rate falls in steps.
 
     >>> InverseTimeDecay(1.0, 1, 1.0).values(3).round(3)
     array([1.   , 0.5  , 0.333])
@@ -170,14 +180,16 @@ def CosineDecay(
     warmup_target: float | None = None,
     warmup_steps: From0 = 0,
 ) -> Schedule:
-    """initial·((1 - α)·(1 + cos πt/T)/2 + α), and α·initial after T; a warmup rises linearly to warmup_target, the new initial.
+    """Cosine decay of the learning rate: initial·((1 - α)·(1 + cos πt/T)/2 + α) in update t, and α·initial after T.
+
+    A warmup rises linearly from the first learning rate to warmup_target, which then replaces the initial rate in the formula.
 
     Args:
-        initial_learning_rate: at t = 0.
-        decay_steps: T, of the cosine alone.
-        alpha: the share that is left.
-        warmup_target: the peak; None for no warmup.
-        warmup_steps: updates of the warmup.
+        initial_learning_rate: learning rate at t = 0.
+        decay_steps: T, length of the decay without the warmup, in updates.
+        alpha: α, the last learning rate relative to the initial learning rate (or to warmup_target).
+        warmup_target: learning rate at the end of the warmup; None for no warmup.
+        warmup_steps: length of the warmup in updates.
 
     >>> CosineDecay(0.0, 4, warmup_target=1.0, warmup_steps=2).values(8).round(3)
     array([0.   , 0.5  , 1.   , 0.854, 0.5  , 0.146, 0.   , 0.   ])
@@ -194,19 +206,21 @@ def CosineDecay(
 def CosineDecayRestarts(
     initial_learning_rate: Initial,
     first_decay_steps: Steps,
-    t_mul: Annotated[float, real("shorter and shorter cycles come to an end", least=1)] = 2.0,
+    t_mul: Annotated[float, real("ever shorter cycles come to an end", least=1)] = 2.0,
     m_mul: From0 = 1.0,
     alpha: float = 0.0,
 ) -> Schedule:
-    """Cosines without end: cycle i lasts first_decay_steps·t_mulⁱ and falls from initial·((1 - α)·m_mulⁱ + α) to α·initial.
+    """Cosine decay with warm restarts: cycle i falls from initial·((1 - α)·m_mulⁱ + α) to α·initial.
+
+    Cycle i lasts first_decay_steps·t_mulⁱ updates; the cycles have no end.
 
     Args:
-        initial_learning_rate: at t = 0.
-        first_decay_steps: length of cycle 0.
-        t_mul: ratio of the lengths of successive cycles, at least 1. With a fraction cycles begin between two updates; these
-            cycles are laid out up to update 10⁹.
-        m_mul: ratio of the heights; with 0 nothing is left after the first cycle.
-        alpha: the share that is left at the end of each.
+        initial_learning_rate: learning rate at t = 0.
+        first_decay_steps: length of cycle 0 in updates.
+        t_mul: ratio of the lengths of successive cycles, at least 1. With a fractional ratio, cycles begin between two updates;
+            such cycles are computed up to update 10⁹.
+        m_mul: ratio of the heights of successive cycles; with 0 the rate is α·initial after the first cycle.
+        alpha: α, the learning rate at the end of a cycle relative to the initial learning rate.
 
     Source: Loshchilov and Hutter, arXiv 1608.03983.
 
@@ -229,7 +243,7 @@ _MOST_CYCLES = 300
 
 
 def _uneven(height: float, first: float, growth: float, decay: float) -> Schedule:
-    """Cycles that begin between two updates, up to update 10⁹, where the last cycle's end holds."""
+    """Cycles that begin between two updates, up to update 10⁹; afterwards the last cycle's end value holds."""
     parts: list[Schedule] = []
     begin, length = 0.0, float(first)
     while begin < _FAR:

@@ -2,12 +2,12 @@
 
 The most surprising behaviour:
 
-- The scheduler counts samples: `step(increment)` adds the global batch, and update t has the value after t·increment samples. A
-  batch that grows makes another curve; give the increment, 1 for lengths in iterations.
+- The scheduler counts samples: `step(increment)` adds the global batch size, and update t has the value after t·increment
+  samples. A growing batch size (rampup) gives a different curve. Use increment=1 if lengths are in iterations.
 - The warmup includes its last step (`<=`), so the decay begins a step later than its formula, at its second value.
-- `inverse-square-root` falls from the peak only if there is a warmup, and jumps to `min_lr` after `lr_decay_steps`.
-- An exponential cooldown of WSD is 2·0.5^p - 1, and `minus_sqrt` is 1 - √p.
-- Arguments that do not fit are assertions there, without a text.
+- `inverse-square-root` is max_lr·√(W/t) with W = 1 if there is no warmup, and jumps to `min_lr` after `lr_decay_steps`.
+- The exponential cooldown of WSD is 2·0.5^p - 1, and `minus_sqrt` is 1 - √p.
+- Megatron-LM reports invalid arguments as assertions without a message.
 """
 
 from __future__ import annotations
@@ -45,21 +45,21 @@ def OptimizerParamScheduler(
     *,
     increment: Count1 = 1,
 ) -> Schedule:
-    """From init_lr to max_lr in W steps, then by the style to min_lr at `lr_decay_steps`, which then holds.
+    """Linear warmup of the learning rate from init_lr to max_lr in W steps, then decay to min_lr at step N, which then holds.
 
     Args:
-        init_lr: at step 0.
+        init_lr: learning rate at step 0.
         max_lr: the peak.
-        min_lr: the lowest rate, not below 0.
-        lr_warmup_steps: W; 0 for none.
-        lr_decay_steps: N, from step 0 on.
-        lr_decay_style: "constant" (which never falls), "linear", "cosine", "inverse-square-root" or "WSD".
-        wsd_decay_steps: of the cooldown that ends at N, for "WSD".
-        lr_wsd_decay_style: "linear", "cosine", "exponential" or "minus_sqrt", for "WSD".
-        increment: steps that an update counts for: the global batch where lengths are samples.
+        min_lr: the minimum, at least 0.
+        lr_warmup_steps: W; 0 for no warmup.
+        lr_decay_steps: N, counted from step 0.
+        lr_decay_style: "constant" (no decay), "linear", "cosine", "inverse-square-root" or "WSD".
+        wsd_decay_steps: steps of the cooldown that ends at N; only for "WSD".
+        lr_wsd_decay_style: "linear", "cosine", "exponential" or "minus_sqrt"; only for "WSD".
+        increment: steps per update: the global batch size if lengths are in samples, 1 if lengths are in iterations.
 
     Raises:
-        DialectError: arguments that Megatron-LM's assertions refuse, and another style.
+        DialectError: if Megatron-LM's assertions refuse the arguments, or a style is unknown.
 
     Source: `megatron/core/optimizer_param_scheduler.py`.
 
@@ -91,14 +91,14 @@ def OptimizerParamScheduler(
 
 
 def _decay(peak: float, low: float, warmup: int, total: int, style: str, cooldown: int, shape: str) -> Schedule:
-    """From step `warmup` on."""
+    """Learning rate from step `warmup` on."""
     length = total - warmup
     if style == "constant":
         return Constant(peak)
     if style in ("linear", "cosine"):
         return Ramp(peak, low, length, style)
     if style == "inverse-square-root":
-        # Counted from step 0, where there is no warmup as from step 1.
+        # Counted from step 0; without a warmup the value at step 0 is the value at step 1.
         scale = max(warmup, 1)
         root: Schedule = Power(peak, 0.5, warmup / scale, scale) if warmup else Constant(peak, 1) >> Power(peak, 0.5)
         return root.clip(low=low).take(length + 1) >> low
@@ -126,17 +126,17 @@ def weight_decay(
     *,
     increment: Count1 = 1,
 ) -> Schedule:
-    """The weight decay of `OptimizerParamScheduler`: from start_wd to end_wd in `wd_incr_steps`.
+    """The weight decay of `OptimizerParamScheduler`: from start_wd to end_wd in `wd_incr_steps` steps.
 
     Args:
-        start_wd: at step 0, not below 0.
-        end_wd: in the end, not below start_wd.
-        wd_incr_steps: the length.
+        start_wd: weight decay at step 0, at least 0.
+        end_wd: final weight decay, at least start_wd.
+        wd_incr_steps: number of steps of the change.
         wd_incr_style: "constant", "linear" or "cosine".
-        increment: steps that an update counts for.
+        increment: steps per update: the global batch size if lengths are in samples, 1 if lengths are in iterations.
 
     Raises:
-        DialectError: arguments that Megatron-LM's assertions refuse, and another style.
+        DialectError: if Megatron-LM's assertions refuse the arguments, or the style is unknown.
 
     >>> weight_decay(0.0, 0.1, 4, "linear").values(6)
     array([0.   , 0.025, 0.05 , 0.075, 0.1  , 0.1  ])
@@ -148,7 +148,7 @@ def weight_decay(
         (end < start, f"end_wd must be at least start_wd, {start_wd!r}, got {end_wd!r}"),
         (
             wd_incr_style == "constant" and start != end,
-            f"a constant end_wd must be start_wd, {start_wd!r}, got {end_wd!r}",
+            f"end_wd must equal start_wd, {start_wd!r}, with the style 'constant', got {end_wd!r}",
         ),
         (wd_incr_style != "constant" and length == 0, "wd_incr_steps must be above 0"),
     ):

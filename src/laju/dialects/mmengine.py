@@ -2,18 +2,21 @@
 
 The most surprising behaviour:
 
-- `begin` and `end` are a window of the run in which the scheduler acts; milestones, periods and `T_max` count from `begin`.
-- A line or a polynomial ends a step before the window does: `LinearLR` has its end factor at `end` - 1, `PolyLR` its minimum.
-- `CosineAnnealingLR` without `T_max` takes end - begin and so never reaches `eta_min`; with a shorter `T_max` rates rise again.
-- A factor stays when its window is over: `LinearLR` with an end factor of 0.5 leaves half of the rate to whatever comes next.
-- A window of a single step leaves `ConstantLR` and `LinearLR` at their first factor for ever.
-- The Runner gives a scheduler without `end` the end of the run. In a loop over iterations its run is of 1 epoch, and schedulers
-  by epoch take their first step alone, so that a `LinearLR` without by_epoch=False keeps its start factor for the whole run.
-- Iterations are counted, not updates: with `accumulative_counts` of 4 four iterations make an update.
+- `begin` and `end` are the window of the run in which the scheduler acts; milestones, periods and `T_max` count from `begin`.
+- A linear or polynomial change ends a step before the window: at `end` - 1 `LinearLR` has its end factor and `PolyLR` its
+  minimum.
+- `CosineAnnealingLR` without `T_max` uses end - begin and so never reaches `eta_min`; with a smaller `T_max` the rate rises
+  again.
+- A factor stays after the window: `LinearLR` with an end factor of 0.5 leaves half of the learning rate to the next scheduler.
+- A window of a single step leaves `ConstantLR` and `LinearLR` at their first factor permanently.
+- The Runner gives a scheduler without `end` the end of the run. A loop over iterations is a run of 1 epoch, in which schedulers
+  by epoch only take their first step, so a `LinearLR` without by_epoch=False keeps its start factor for the whole run.
+- Iterations are counted, not updates: with `accumulative_counts` of 4 an update takes four iterations.
 
-Where MMEngine takes an optimizer, these functions take its rate, `lr`. Of `last_step` only -1 is taken, since a schedule begins
-at 0; `verbose` changes nothing. A schedule counts epochs, with by_epoch=False or convert_to_iter_based=True iterations. Every
-rate is computed from the previous rate, so rounding errors add up; `laju.trace` has the bits of real runs.
+Where MMEngine takes an optimizer, the functions here take its learning rate, `lr`. `last_step` must be -1, because a schedule
+begins at 0; `verbose` has no effect. A schedule counts epochs, or iterations with by_epoch=False or convert_to_iter_based=True.
+MMEngine computes every rate from the previous rate, so rounding errors accumulate; `laju.trace` records the exact values of a
+real run.
 """
 
 from __future__ import annotations
@@ -36,7 +39,7 @@ from laju.dialects.declared import Count, Count1, Made, Rate, SystemSchedule, To
 
 
 class _WithDict(System):
-    """MMEngine's configurations write an entry as dict(type='LinearLR', …)."""
+    """MMEngine, whose configurations write an entry as dict(type='LinearLR', …)."""
 
     def scheduler(self, name: str) -> Dialect:
         return _dict if name == "dict" else super().scheduler(name)
@@ -44,7 +47,7 @@ class _WithDict(System):
 
 Acting = Annotated[Window, Together(window_of)]
 ActingLast = Annotated[Window, Together(window_of, first="last_step")]
-Share = Annotated[float, real("MMEngine asks for it", least=0, most=1)]
+Share = Annotated[float, real("MMEngine requires it", least=0, most=1)]
 
 SYSTEM = _WithDict(
     name="mmengine",
@@ -66,18 +69,19 @@ def ConstantLR(
     *,
     window: Acting,
 ) -> Schedule | Made:
-    """The rate times a factor from `begin` on, and back at step `end` - 1, the last step of the window.
+    """Learning rate lr·factor from step `begin` on, and lr again from step `end` - 1, the last step of the window.
 
-    MMEngine comes back by a product with 1/factor, which may miss the rate by an ulp; the values are the same to the last digit.
-    In a window of a single step the factor stays.
+    MMEngine restores the rate by a multiplication by 1/factor, which may miss `lr` by an ulp; the values here equal MMEngine's
+    bit for bit. In a window of a single step the factor stays.
 
     Args:
-        lr: the optimizer's rate.
-        factor: in [0, 1]; 0 only where the factor stays.
-        window: `begin`, `end` and the rest; see `laju.dialects._mmengine_rules.window_of`.
+        lr: the optimizer's learning rate.
+        factor: in [0, 1]; 0 is accepted only if the factor stays.
+        window: the arguments `begin`, `end` and others of the window; see `laju.dialects._mmengine_rules.window_of`.
 
     Raises:
-        DialectError: a factor outside [0, 1], or 0, by which MMEngine divides; or an `end` that is not after `begin`.
+        DialectError: if the factor is outside [0, 1], the factor is 0 and MMEngine would divide by 0, or `end` is not after
+            `begin`.
 
     >>> ConstantLR(0.1, factor=0.5, end=3).values(4)
     array([0.05, 0.05, 0.1 , 0.1 ])
@@ -107,21 +111,22 @@ def CosineAnnealingLR(
     window: Acting,
     eta_min_ratio: float | None = None,
 ) -> Schedule | Made:
-    """A cosine down, up and down again if there is time: eta_min + (lr - eta_min)·(1 + cos(π·u/T_max))/2 at step u of the window.
+    """Cosine wave within the window: eta_min + (lr - eta_min)·(1 + cos(π·u/T_max))/2 at step u of the window.
 
-    The cosine begins at the current rate, and after a minimum climbs to the optimizer's rate. By default `T_max` is end - begin,
-    and the window ends a step earlier, so that the rate then stays a little above `eta_min`. In half-wave c = 0, 1, … this
-    is within (4 + T_max)·(1 + 4·c) ulp of the larger end.
+    The wave begins at the current learning rate, and climbs to the optimizer's rate after a minimum. By default `T_max` is
+    end - begin, and the last step of the window is end - begin - 1, so the rate stays slightly above `eta_min`. In half-wave
+    c = 0, 1, … values are within (4 + T_max)·(1 + 4·c) ulp of MMEngine's, relative to the larger end.
 
     Args:
-        lr: the optimizer's rate.
-        T_max: steps from the top to the bottom.
-        eta_min: the bottom; 0 by default.
+        lr: the optimizer's learning rate.
+        T_max: number of steps from the maximum to the minimum, a whole number.
+        eta_min: the minimum; 0 by default.
         window: see `ConstantLR`.
-        eta_min_ratio: the bottom as a share of the optimizer's rate, instead of `eta_min`.
+        eta_min_ratio: the minimum relative to the optimizer's rate, instead of `eta_min`.
 
     Raises:
-        DialectError: both `eta_min` and `eta_min_ratio`, a `T_max` that is not whole, or an `end` that is not after `begin`.
+        DialectError: if both `eta_min` and `eta_min_ratio` are given, `T_max` is not a whole number, or `end` is not after
+            `begin`.
 
     >>> CosineAnnealingLR(0.1, end=4).values(6).round(3)
     array([0.1  , 0.085, 0.05 , 0.015, 0.015, 0.015])
@@ -129,7 +134,7 @@ def CosineAnnealingLR(
     array([0.1 , 0.05, 0.  , 0.05, 0.1 , 0.05])
     """
     if eta_min is not None and eta_min_ratio is not None:
-        raise DialectError("eta_min and eta_min_ratio must not both be given, as MMEngine asks")
+        raise DialectError("eta_min and eta_min_ratio must not both be given, as MMEngine requires")
     bottom = _bottom(0.0 if eta_min is None and eta_min_ratio is None else eta_min, eta_min_ratio)
     half = None if T_max is None else abs(integer()("T_max", T_max * window.scale))
     n = half or window.end - window.begin
@@ -161,14 +166,14 @@ def ExponentialLR(
     *,
     window: Acting,
 ) -> Schedule | Made:
-    """Multiplied by γ at every step of the window but the first: lr·γᵘ at step u of the window.
+    """Learning rate that every step of the window but the first multiplies by γ: lr·γᵘ at step u of the window.
 
-    Converted to iterations, the rate is multiplied at every iteration: γ is not converted. MMEngine's errors add up: the value
-    here is within u + 2 ulp of MMEngine's.
+    If converted to iterations, every iteration multiplies the rate by γ, which is not converted. MMEngine's rounding errors
+    accumulate: the value here is within u + 2 ulp of MMEngine's.
 
     Args:
-        lr: the optimizer's rate.
-        gamma: γ; 0 and negative factors are MMEngine's too.
+        lr: the optimizer's learning rate.
+        gamma: γ; MMEngine also accepts 0 and negative factors.
         window: see `ConstantLR`.
 
     >>> ExponentialLR(0.8, gamma=0.5, begin=1, end=4).values(6)
@@ -192,20 +197,20 @@ def LinearLR(
     *,
     window: Acting,
 ) -> Schedule | Made:
-    """The rate times a line over the window: lr·(s + (e - s)·u/n) at step u of the window, with n = end - begin - 1.
+    """Learning rate times a linear factor: lr·(s + (e - s)·u/n) at step u of the window, with n = end - begin - 1.
 
-    So the window's last step has the end factor. In a window of a single step the start factor stays. Without an `end` the line
-    is a thousand million steps long, and a run sees the start factor alone. MMEngine's errors add up: this is within 2 + u/2 ulp
-    of the larger end.
+    The last step of the window has the end factor. In a window of a single step the start factor stays. Without an `end` the line
+    is 10⁹ steps long, so a run only has the start factor. MMEngine's rounding errors accumulate: values are within 2 + u/2 ulp of
+    MMEngine's, relative to the larger end.
 
     Args:
-        lr: the optimizer's rate.
-        start_factor: s, at `begin`; in [0, 1], and 0 only in a window of a single step.
-        end_factor: e, at `end` - 1; in [0, 1].
+        lr: the optimizer's learning rate.
+        start_factor: s, the factor at step `begin`; in [0, 1], and 0 only in a window of a single step.
+        end_factor: e, the factor at step `end` - 1; in [0, 1].
         window: see `ConstantLR`.
 
     Raises:
-        DialectError: factors outside [0, 1], a start factor of 0, by which MMEngine divides at the second step, or an `end` that
+        DialectError: if a factor is outside [0, 1], the start factor is 0, by which MMEngine divides at the second step, or `end`
             is not after `begin`.
 
     >>> LinearLR(0.1, start_factor=0.5, end=5).values(6)
@@ -232,13 +237,14 @@ def MultiStepLR(
     *,
     window: ActingLast,
 ) -> Schedule | Made:
-    """Multiplied by γ at every milestone, counted from `begin`: lr·γ^(number of milestones ≤ u), u steps into the window.
+    """Learning rate that is multiplied by γ at every milestone: lr·γ^(number of milestones ≤ u) at step u of the window.
 
-    With begin=5 a milestone of 8 is step 13. A milestone listed twice counts twice, a milestone at 0 at once; milestones after
-    the window, before 0 or between two steps never come. The values are MMEngine's to the last digit.
+    Milestones count from `begin`: with begin=5 a milestone of 8 is step 13. A milestone that is listed twice counts twice, and a
+    milestone at 0 applies from the first step; milestones after the window, before 0 or between two steps have no effect. The
+    values equal MMEngine's bit for bit.
 
     Args:
-        lr: the optimizer's rate.
+        lr: the optimizer's learning rate.
         milestones: steps from `begin`, in any order.
         gamma: γ.
         window: see `ConstantLR`.
@@ -267,8 +273,8 @@ def MultiStepLR(
 def OneCycleLR(
     lr: Rate,
     eta_max: float = 0,
-    total_steps: Annotated[int, exactly(int, "MMEngine asks for it", least=1)] | None = None,
-    pct_start: Annotated[float, exactly(float, "MMEngine asks for it", least=0, most=1)] = 0.3,
+    total_steps: Annotated[int, exactly(int, "MMEngine requires it", least=1)] | None = None,
+    pct_start: Annotated[float, exactly(float, "MMEngine requires it", least=0, most=1)] = 0.3,
     anneal_strategy: Literal["cos", "linear"] = "cos",
     div_factor: float = 25.0,
     final_div_factor: float = 1e4,
@@ -276,21 +282,22 @@ def OneCycleLR(
     *,
     window: Acting,
 ) -> Schedule | Made:
-    """torch's cycle within the window: from eta_max/div_factor up to `eta_max`, then down to that over `final_div_factor`.
+    """torch's one-cycle schedule within the window: from eta_max/div_factor up to `eta_max`, then down to a minimum.
 
-    As `laju.dialects.torch.OneCycleLR`, with total_steps = end - begin by default. By default `eta_max` is 0, and so is every
-    rate. Before the window the rate is the optimizer's. Past `total_steps` MMEngine raises, unless the window is over by then;
-    here the last value holds. Within 4 ulp of `eta_max` of MMEngine.
+    The minimum is eta_max/(div_factor·final_div_factor). Before the window the learning rate is the optimizer's. After
+    `total_steps` MMEngine raises, unless the window is over; here the last value holds. Values are within 4 ulp of MMEngine's,
+    relative to `eta_max`.
 
     Args:
-        lr: the optimizer's rate, which matters before `begin` alone.
-        eta_max: the top.
-        total_steps: T, an int.
+        lr: the optimizer's learning rate, which only has an effect before `begin`.
+        eta_max: the maximum; with the default 0 every rate is 0.
+        total_steps: number of steps of the cycle, an int; end - begin by default.
         pct_start, anneal_strategy, div_factor, final_div_factor, three_phase: see `laju.dialects.torch.OneCycleLR`.
         window: see `ConstantLR`.
 
     Raises:
-        DialectError: arguments that torch's refuses, rates for several parameter groups, or an `end` that is not after `begin`.
+        DialectError: if torch's `OneCycleLR` refuses the arguments, there are rates for several parameter groups, or `end` is not
+            after `begin`.
 
     >>> OneCycleLR(0.5, eta_max=1.0, total_steps=10, anneal_strategy="linear").values(10).round(2)
     array([0.04, 0.52, 1.  , 0.86, 0.71, 0.57, 0.43, 0.29, 0.14, 0.  ])
@@ -322,19 +329,20 @@ def PolyLR(
     *,
     window: Acting,
 ) -> Schedule | Made:
-    """Polynomial decay from the current rate: eta_min + (lr - eta_min)·(1 - u/n)^p at step u of the window, n = end - begin - 1.
+    """Polynomial decay of the learning rate: eta_min + (lr - eta_min)·(1 - u/n)^p at step u of the window, n = end - begin - 1.
 
-    So the window's last step has `eta_min`. MMEngine's errors add up: this is within 2·(1 + p)·(2 + u) ulp of the larger end.
+    The decay begins at the current rate, and the last step of the window has `eta_min`. MMEngine's rounding errors accumulate:
+    values are within 2·(1 + p)·(2 + u) ulp of MMEngine's, relative to the larger end.
 
     Args:
-        lr: the optimizer's rate.
-        eta_min: the end, which may be above the rate.
-        power: p, of at least 0; with 0 the rate never changes.
+        lr: the optimizer's learning rate.
+        eta_min: the last value, which may be above `lr`.
+        power: p, at least 0; with 0 the rate never changes.
         window: see `ConstantLR`.
 
     Raises:
-        DialectError: a negative power, with which MMEngine divides by 0 at the window's last step, or an `end` that is not after
-            `begin`.
+        DialectError: if the power is negative, with which MMEngine divides by 0 at the last step of the window, or `end` is not
+            after `begin`.
 
     >>> PolyLR(0.1, power=2, end=5).values(6)
     array([0.1    , 0.05625, 0.025  , 0.00625, 0.     , 0.     ])
@@ -364,18 +372,18 @@ def StepLR(
     *,
     window: Acting,
 ) -> Schedule | Made:
-    """Multiplied by γ every `step_size` steps, counted from `begin`: lr·γ^⌊u/step_size⌋, u steps into the window.
+    """Learning rate that is multiplied by γ every `step_size` steps: lr·γ^⌊u/step_size⌋ at step u of the window.
 
     MMEngine multiplies the previous rate, so its n-th drop may be n ulp off; the value here is within n + 2 ulp of MMEngine's.
 
     Args:
-        lr: the optimizer's rate.
-        step_size: steps between two drops.
-        gamma: γ; 0 and negative factors are MMEngine's too.
+        lr: the optimizer's learning rate.
+        step_size: number of steps between two drops.
+        gamma: γ; MMEngine also accepts 0 and negative factors.
         window: see `ConstantLR`.
 
     Raises:
-        DialectError: a step size of 0, by which MMEngine divides, or an `end` that is not after `begin`.
+        DialectError: if the step size is 0, by which MMEngine divides, or `end` is not after `begin`.
 
     >>> StepLR(0.8, step_size=2, gamma=0.5, begin=1).values(6)
     array([0.8, 0.8, 0.8, 0.4, 0.4, 0.2])
@@ -403,35 +411,35 @@ def CosineRestartLR(
     *,
     window: Acting,
 ) -> Schedule | Made:
-    """Cosines down, a cosine for each period: eta_min + (wᵢ·lr - eta_min)·(1 + cos(π·u/Pᵢ))/2 at step u of period i.
+    """Cosine decay with warm restarts: eta_min + (wᵢ·lr - eta_min)·(1 + cos(π·u/Pᵢ))/2 at step u of period i.
 
-    A period begins at its weight times the optimizer's rate, whatever the current rate, and its last step is one short of
-    `eta_min`. After the last period that rate holds. MMEngine's errors add up within a period; this is within 4 + 2·Pᵢ ulp of its
-    larger end.
+    A period begins at its weight times the optimizer's learning rate, independent of the current rate, and never reaches
+    `eta_min`: its last step is u = Pᵢ - 1. After the last period the last value holds. MMEngine's rounding errors accumulate
+    within a period: values are within 4 + 2·Pᵢ ulp of MMEngine's, relative to the larger end of the period.
 
     Args:
-        lr: the optimizer's rate.
-        periods: P, steps of each.
-        restart_weights: w, as many.
-        eta_min: the bottom.
-        eta_min_ratio: the bottom as a share of the optimizer's rate; either `eta_min` or `eta_min_ratio` must be given.
+        lr: the optimizer's learning rate.
+        periods: Pᵢ, the number of steps of each period.
+        restart_weights: wᵢ, a factor for each period.
+        eta_min: the minimum.
+        eta_min_ratio: the minimum relative to the optimizer's rate; either `eta_min` or `eta_min_ratio` must be given.
         window: see `ConstantLR`.
 
     Raises:
-        DialectError: neither or both bottoms, another number of weights than periods, a period that is negative or not whole, or
-            an `end` that is not after `begin`.
+        DialectError: if neither or both of `eta_min` and `eta_min_ratio` are given, the number of weights differs from the number
+            of periods, a period is negative or not a whole number, or `end` is not after `begin`.
 
     >>> CosineRestartLR(0.1, [2, 3], [1, 0.5], eta_min=0.0).values(6)
     array([0.1   , 0.05  , 0.05  , 0.0375, 0.0125, 0.0125])
     """
     if (eta_min is None) == (eta_min_ratio is None):
-        raise DialectError("one of eta_min and eta_min_ratio must be given, and not both, as MMEngine asks")
+        raise DialectError("one of eta_min and eta_min_ratio must be given, and not both, as MMEngine requires")
     bottom = _bottom(eta_min, eta_min_ratio)
     lengths = [integer(least=0)(f"periods[{i}]", p * window.scale) for i, p in enumerate(periods)]
     weights = restart_weights
     if len(lengths) != len(weights):
         raise DialectError(
-            f"restart_weights must be as many as the periods, so {len(lengths)}, got {len(weights)}; MMEngine asks for that"
+            f"restart_weights must be as many as the periods, so {len(lengths)}, got {len(weights)}; MMEngine requires it"
         )
     ends = list(itertools.accumulate(lengths))
 
@@ -467,23 +475,25 @@ def param_scheduler(
     max_epochs: Count | None = None,
     max_iters: Count | None = None,
 ) -> Schedule | Made:
-    """The schedule of the Runner's `param_scheduler`: schedulers that act in turn on one rate, each within its window.
+    """Schedule of the Runner's `param_scheduler`: several schedulers that change the learning rate, each within its window.
 
-    At every iteration schedulers by iteration step in the order of the list, and at an epoch's end schedulers by epoch follow.
-    Where the windows do not overlap each goes on from the current rate; where windows overlap, schedulers that multiply make a
-    product. The schedule counts iterations; epochs where all schedulers are by epoch and `epoch_length` is not given.
+    At every iteration the schedulers by iteration step, in the order of the list; at the end of an epoch the schedulers by epoch
+    follow. If windows do not overlap, each scheduler continues from the current rate; if windows overlap, schedulers that
+    multiply give a product. The schedule counts iterations, or epochs if all schedulers are by epoch and `epoch_length` is not
+    given.
 
     Args:
-        lr: the optimizer's rate.
-        schedulers: schedules of this module's functions, or entries such as {"type": "LinearLR", "end": 5}, in MMEngine's order.
-            Entries for the momentum are passed over.
-        epoch_length: iterations of an epoch, len(train_dataloader).
-        max_epochs: of a loop over epochs, the default `end` of entries.
-        max_iters: of a loop over iterations, likewise; such a loop never steps schedulers by epoch before the loop is over.
+        lr: the optimizer's learning rate.
+        schedulers: schedules made by functions of this module, or entries such as {"type": "LinearLR", "end": 5}, in MMEngine's
+            order. Entries for the momentum are ignored.
+        epoch_length: iterations per epoch, len(train_dataloader).
+        max_epochs: length of a loop over epochs, the default `end` of entries.
+        max_iters: length of a loop over iterations, the default `end` of entries; such a loop does not step schedulers by epoch
+            before its end.
 
     Raises:
-        DialectError: an unknown scheduler or argument, a missing `epoch_length`, or a rate at which MMEngine fails.
-        NotASchedule: an entry that follows a metric.
+        DialectError: if a scheduler or an argument is unknown, `epoch_length` is missing, or MMEngine fails with the schedulers.
+        NotASchedule: if an entry depends on a metric.
 
     >>> warmup = {"type": "LinearLR", "start_factor": 0.5, "by_epoch": False, "end": 3}
     >>> param_scheduler(0.1, [warmup, {"type": "MultiStepLR", "milestones": [2]}], epoch_length=2, max_epochs=3).values(6)
@@ -509,7 +519,9 @@ def param_scheduler(
                 f"{shown(item)}"
             )
         if rule.lr != lr:
-            raise DialectError(f"schedulers[{i}] has an lr of {rule.lr!r}: all share the optimizer's, which is {lr!r}")
+            raise DialectError(
+                f"schedulers[{i}] has lr={rule.lr!r}, but all schedulers share the optimizer's rate, {lr!r}"
+            )
         rules.append(rule)
     by_epoch = [rule for rule in rules if rule.window.by_epoch]
     if iters is not None:
@@ -517,7 +529,7 @@ def param_scheduler(
     elif by_epoch and each is None:
         if len(by_epoch) < len(rules):
             raise DialectError(
-                f"epoch_length is needed: {by_epoch[0].name} steps by epoch, and others by iteration (by_epoch=False)"
+                f"epoch_length is needed: {by_epoch[0].name} steps by epoch, and other schedulers by iteration (by_epoch=False)"
             )
         each = 1
     return made(tuple(rules), lr, each)
@@ -526,7 +538,7 @@ def param_scheduler(
 def _entry(
     where: str, entry: Mapping[str, Any], lr: float, each: int | None, epochs: int | None, iters: int | None
 ) -> Schedule | None:
-    """The schedule of an entry of the Runner's list; None for an entry of another parameter."""
+    """Return the schedule of an entry of the Runner's list, or None for an entry that schedules a different parameter."""
     given = dict(entry)
     name = given.pop("type", None)
     if not isinstance(name, str):
@@ -547,7 +559,7 @@ def _entry(
         given["end"] = end
     elif "end" not in given and epochs is not None:
         raise DialectError(
-            f"epoch_length is needed: {where} is by iteration and ends with the run, after {epochs} epochs"
+            f"epoch_length is needed: {where} steps by iteration and ends with the run, after {epochs} epochs"
         )
     given.setdefault("epoch_length", each)
     try:

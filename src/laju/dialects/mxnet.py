@@ -1,19 +1,18 @@
 """MXNet: the schedulers of `mxnet.lr_scheduler`, as `gluon.Trainer` and every optimizer of MXNet call them.
 
-An optimizer calls its scheduler with the number of the update, from 1, so that update t has the value at t + 1, and the value at
-0 is never used: this is `counts="trainer"`, the default. `counts="raw"` is the scheduler's answer to calls with 0, 1, 2, …, as in
-a plot. The most surprising behaviour:
+An optimizer calls its scheduler with the number of the update, from 1, so update t (from 0) has the value at count t + 1, and the
+value at 0 is never used: `counts="trainer"`, the default. `counts="raw"` gives the values of calls with 0, 1, 2, …, as in a plot.
+The most surprising behaviour:
 
-- With a warmup from 0 the first update is no longer at 0, and a cosine reaches its end an update before `max_update` updates are
-  over.
-- A step is late, not early: `FactorScheduler(step=10)` drops after 10 updates, `MultiFactorScheduler([10])` too.
-- The steps of both count from the first update, with the warmup: steps within the warmup are made up for at its end, at once.
-- The schedulers keep a state, which only goes forward. A scheduler that has been plotted, or has served another run, begins where
-  it was left. A new `PolyScheduler` or `CosineScheduler` that is first called past `max_update`, as after a resume, gives the
+- With a warmup from 0 the first update does not have rate 0, and a cosine ends an update before `max_update` updates are over.
+- A step is not an update early: `FactorScheduler(step=10)` and `MultiFactorScheduler([10])` drop the rate after 10 updates.
+- The steps of both schedulers count from the first update, including the warmup: all steps within the warmup apply at its end.
+- The schedulers have a state, which only moves forward. A scheduler that has been plotted, or used in another run, continues from
+  its state. A new `PolyScheduler` or `CosineScheduler` whose first call is after `max_update`, as after a resume, gives the
   *full* rate.
-- An optimizer with a `learning_rate` of its own overwrites the scheduler's base, and prints so; `Adam` has 0.001 by default.
-  The warmup still climbs to the old base, and `PolyScheduler` and `CosineScheduler` do not follow at all. Give that rate here as
-  `learning_rate`.
+- An optimizer with its own `learning_rate` overwrites the scheduler's base and prints a message; `Adam` has 0.001 by default. The
+  warmup still rises to the old base, and `PolyScheduler` and `CosineScheduler` ignore the new base. Give the optimizer's rate
+  here as `learning_rate`.
 """
 
 from __future__ import annotations
@@ -34,8 +33,8 @@ Counts = Literal["trainer", "raw"]
 WarmupMode = Literal["linear", "constant"]
 
 
-Ratio = Annotated[float, real("MXNet asks for it", least=0, most=1)]
-Int = Annotated[int, exactly(int, "MXNet asks for it")]
+Ratio = Annotated[float, real("MXNet requires it", least=0, most=1)]
+Int = Annotated[int, exactly(int, "MXNet requires it")]
 
 SYSTEM = System(
     name="mxnet",
@@ -65,24 +64,27 @@ def FactorScheduler(
     counts: Counts = "trainer",
     learning_rate: From0 | None = None,
 ) -> Schedule:
-    """A factor after every `step` updates: base·factor^⌊(n - 1)/step⌋ at MXNet's count n, never under the stop once changed.
+    """Learning rate multiplied by a factor after every `step` updates: base·factor^⌊(n - 1)/step⌋ at MXNet's count n.
 
-    MXNet's documentation says ⌊n/step⌋. MXNet multiplies the previous value, so that rounding errors add up: this is within 2 ulp
-    for every change. A base below the stop is raised to the stop at the first change.
+    From the first change on, the learning rate is at least stop_factor_lr; a base below stop_factor_lr is then raised. MXNet's
+    documentation says ⌊n/step⌋. MXNet multiplies the previous value, so rounding errors accumulate: values are within 2 ulp of
+    MXNet's per change.
 
     Args:
-        step: updates between two changes.
-        factor: from 0 to 1.
-        stop_factor_lr: the smallest value after a change.
-        base_lr: before the first change, not negative.
-        warmup_steps, warmup_begin_lr, warmup_mode: updates at first that climb from `warmup_begin_lr` to the base in a line, or
-            stay there with "constant".
-        counts: "trainer" for update t = n - 1, or "raw" for t = n.
-        learning_rate: the optimizer's own rate, if any, in place of the base after the warmup.
+        step: number of updates between two changes.
+        factor: factor of a change, from 0 to 1.
+        stop_factor_lr: the minimum after a change.
+        base_lr: base, the learning rate before the first change, at least 0.
+        warmup_steps: number of updates of the warmup.
+        warmup_begin_lr: first learning rate of the warmup.
+        warmup_mode: "linear" from warmup_begin_lr to the base, or "constant" at warmup_begin_lr.
+        counts: "trainer" if update t has the value at count n = t + 1, or "raw" for the value at count n = t.
+        learning_rate: the optimizer's own learning rate, which replaces the base after the warmup; None if the optimizer has
+            none.
 
     Raises:
-        DialectError: arguments that MXNet refuses: a step below 1, a factor above 1, a warmup from above the base or of fewer
-            than 0 updates. A negative factor is refused here.
+        DialectError: if MXNet refuses the arguments: a step below 1, a factor above 1, a warmup from above the base, or a
+            negative warmup length. A negative factor is also refused.
 
     Source: Apache MXNet, `python/mxnet/lr_scheduler.py`.
 
@@ -94,7 +96,7 @@ def FactorScheduler(
     warmup = _Warmup(base_lr, warmup_steps, warmup_begin_lr, warmup_mode)
     ratio, stop = factor, stop_factor_lr
     if step < 1:
-        raise DialectError(f"step must be at least 1, as MXNet asks, got {step}")
+        raise DialectError(f"step must be at least 1, as MXNet requires, got {step}")
     base = warmup.base if learning_rate is None else learning_rate
     changed: Schedule
     if base < stop or ratio in (0.0, 1.0) or base == 0:
@@ -116,16 +118,17 @@ def MultiFactorScheduler(
     counts: Counts = "trainer",
     learning_rate: From0 | None = None,
 ) -> Schedule:
-    """A factor after each of the given counts: base·factor^(number of steps below n) at MXNet's count n.
+    """Learning rate multiplied by a factor after each of the given counts: base·factor^(number of steps < n) at MXNet's count n.
 
-    MXNet's documentation says "at or below". The accuracy and the other arguments are as for `FactorScheduler`.
+    MXNet's documentation says ≤ n. Values are within 2 ulp of MXNet's per change.
 
     Args:
         step: a list of increasing counts of at least 1.
 
+    The other arguments are described in `FactorScheduler`.
+
     Raises:
-        DialectError: arguments that MXNet refuses: another list, a factor above 1, or the warmup's. A negative factor is refused
-            here.
+        DialectError: if MXNet refuses the list, a factor above 1, or the warmup. A negative factor is also refused.
 
     Source: Apache MXNet, `python/mxnet/lr_scheduler.py`.
 
@@ -137,7 +140,7 @@ def MultiFactorScheduler(
         raise DialectError(f"step must be a list of at least one number, as MXNet asserts, got {shown(step)}")
     at = [_whole(f"step[{i}]", s) for i, s in enumerate(step)]
     if at[0] < 1 or any(after <= before for before, after in itertools.pairwise(at)):
-        raise DialectError(f"step must hold increasing numbers of at least 1, as MXNet asks, got {shown(step)}")
+        raise DialectError(f"step must hold increasing numbers of at least 1, as MXNet requires, got {shown(step)}")
     ratio = factor
     base = warmup.base if learning_rate is None else learning_rate
     after = [s + 1 for s in at]
@@ -159,21 +162,22 @@ def PolyScheduler(
     counts: Counts = "trainer",
     learning_rate: float | None = None,
 ) -> Schedule:
-    """A polynomial: final + (base - final)·(1 - (n - w)/(max_update - w))^pwr at MXNet's count n, from the warmup's end w on.
+    """Polynomial decay of the learning rate: final + (base - final)·(1 - (n - w)/(max_update - w))^pwr at MXNet's count n.
 
-    From `max_update` on the last value holds; MXNet's documentation says 0. Within 4 ulp of the larger end.
+    w is the length of the warmup. From `max_update` on the last value holds; MXNet's documentation says 0. Values are within 4
+    ulp of MXNet's, relative to the larger end.
 
     Args:
-        max_update: the count of the end, with the warmup. After a longer warmup the rate is the base.
-        base_lr: at the end of the warmup.
-        pwr: of at least 0; with 0 the rate stays at the base.
-        final_lr: the last value.
-        warmup_steps, warmup_begin_lr, warmup_mode, counts: as for `FactorScheduler`.
-        learning_rate: the optimizer's own rate; no effect, except with a warmup that is longer than `max_update`.
+        max_update: count at the end of the decay, including the warmup. After a longer warmup the rate is the base.
+        base_lr: base, the learning rate at the end of the warmup.
+        pwr: exponent, at least 0; with 0 the rate stays at the base.
+        final_lr: final, the last value.
+        warmup_steps, warmup_begin_lr, warmup_mode, counts: see `FactorScheduler`.
+        learning_rate: the optimizer's own learning rate; no effect unless the warmup is longer than `max_update`.
 
     Raises:
-        DialectError: arguments that MXNet refuses: a `max_update` below 1, or the warmup's; a warmup of just `max_update` or a
-            negative power, for which MXNet divides by 0.
+        DialectError: if MXNet refuses a `max_update` below 1 or the warmup, or would divide by 0: if the length of the warmup
+            equals `max_update`, or the power is negative.
 
     Source: Apache MXNet, `python/mxnet/lr_scheduler.py`.
 
@@ -200,9 +204,9 @@ def CosineScheduler(
     counts: Counts = "trainer",
     learning_rate: float | None = None,
 ) -> Schedule:
-    """Half a cosine: final + (base - final)·(1 + cos π(n - w)/(max_update - w))/2 at MXNet's count n, from the warmup's end w on.
+    """Cosine decay of the learning rate: final + (base - final)·(1 + cos π(n - w)/(max_update - w))/2 at MXNet's count n.
 
-    The arguments, the accuracy and the errors are as for `PolyScheduler`.
+    w is the length of the warmup. Arguments, precision and errors are described in `PolyScheduler`.
 
     Source: Apache MXNet, `python/mxnet/lr_scheduler.py`.
 
@@ -217,32 +221,32 @@ def CosineScheduler(
 
 
 def asked_by(counts: Any, raw: Schedule) -> Schedule:
-    """A scheduler's values at MXNet's counts 0, 1, 2, … as a schedule of updates 0, 1, 2, …"""
+    """Convert a scheduler's values at MXNet's counts 0, 1, 2, … to a schedule of updates 0, 1, 2, …"""
     return raw.shift(-1) if counts == "trainer" else raw
 
 
 class _Warmup:
-    """The part that MXNet's schedulers have in common."""
+    """Warmup that all of MXNet's schedulers have."""
 
     def __init__(self, base_lr: Any, warmup_steps: Any, warmup_begin_lr: Any, warmup_mode: Any) -> None:
         self.base, self.begin = number("base_lr", base_lr, least=0), number("warmup_begin_lr", warmup_begin_lr)
         self.steps, self.mode = _whole("warmup_steps", warmup_steps), warmup_mode
         if self.begin > self.base:
             raise DialectError(
-                f"warmup_begin_lr must be at most base_lr={self.base!r}, as MXNet asks, got {self.begin!r}"
+                f"warmup_begin_lr must be at most base_lr={self.base!r}, as MXNet requires, got {self.begin!r}"
             )
         if self.steps < 0:
-            raise DialectError(f"warmup_steps must be at least 0, as MXNet asks, got {self.steps}")
+            raise DialectError(f"warmup_steps must be at least 0, as MXNet requires, got {self.steps}")
 
     def then(self, decay: Schedule, counts: Any) -> Schedule:
-        """The warmup, and then a decay that counts from its end."""
+        """Return the warmup followed by a decay that counts from the end of the warmup."""
         if not self.steps:
             return asked_by(counts, decay)
         climb = Ramp(self.begin, self.base, self.steps) if self.mode == "linear" else Constant(self.begin, self.steps)
         return asked_by(counts, Chain((climb, decay)))
 
     def beside(self, decay: Schedule, counts: Any) -> Schedule:
-        """The warmup, followed by a decay that has counted from the beginning."""
+        """Return the warmup followed by a decay that counts from the beginning of the warmup."""
         return self.then(decay.shift(-self.steps) if self.steps else decay, counts)
 
 
@@ -252,9 +256,9 @@ def _decay(
     total, final = max_update, number("final_lr", final_lr)
     overwritten = warmup.base if learning_rate is None else number("learning_rate", learning_rate, least=0)
     if total < 1:
-        raise DialectError(f"max_update must be at least 1, as MXNet asks, got {total}")
+        raise DialectError(f"max_update must be at least 1, as MXNet requires, got {total}")
     if warmup.steps == total:
-        raise DialectError(f"warmup_steps must not be max_update={total}: MXNet divides by 0 there")
+        raise DialectError(f"warmup_steps must differ from max_update={total}: MXNet would divide by 0")
     # A warmup past max_update leaves the base alone, which an optimizer's own rate overwrites.
     if warmup.steps > total:
         return warmup.then(Constant(overwritten), counts)

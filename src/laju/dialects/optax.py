@@ -2,15 +2,15 @@
 
 The most surprising behaviour:
 
-- Values are float32, also in the table that a schedule is; these are the same formulas in float64.
+- optax computes float32 values; the functions here have the same formulas in float64.
 - `decay_steps` of `warmup_cosine_decay_schedule` includes the warmup; `transition_steps` of the exponential schedule does not.
-- `exponential_decay` without `staircase` goes on for ever unless there is an `end_value`, and a rate of 0 switches it off.
-- `alpha` is a share of the first value, `end_value` is absolute.
-- Compiled, a staircase may come an update late: XLA multiplies by 1/T in float32, and 47·(1/47) is less than 1. Here the steps
-  are on time.
+- `exponential_decay` has no end unless there is an `end_value`, and a `decay_rate` of 0 gives a constant.
+- `alpha` is relative to the first value; `end_value` is absolute.
+- In compiled code a staircase may change an update late: XLA multiplies by 1/T in float32, and 47·(1/47) is less than 1. Here the
+  changes are on time.
 - A schedule joined by `join_schedules` counts from its own boundary.
-- A non-positive length makes a constant, with a log line; `cosine_decay_schedule` refuses such a length.
-- `warmup_constant_schedule` and the other schedules with a warmup start from `init_value`, which has no default.
+- A length of 0 or less gives a constant, with a log message; `cosine_decay_schedule` refuses such a length.
+- `warmup_constant_schedule` and all schedules with a warmup start from `init_value`, which has no default.
 """
 
 from __future__ import annotations
@@ -43,7 +43,10 @@ SYSTEM = System(
 
 @SYSTEM.declare
 def constant_schedule(value: float) -> Schedule:
-    """The value, always.
+    """Constant schedule.
+
+    Args:
+        value: value at every update.
 
     >>> constant_schedule(5)(100)
     5.0
@@ -55,17 +58,17 @@ def constant_schedule(value: float) -> Schedule:
 def polynomial_schedule(
     init_value: float,
     end_value: float,
-    power: Annotated[float, real("optax's last value is then infinite", least=0)],
+    power: Annotated[float, real("optax's last value would be infinite", least=0)],
     transition_steps: int,
     transition_begin: int = 0,
 ) -> Schedule:
-    """(init - end)·(1 - (t - B)/T)^power + end from update B to B + T; init before, end after.
+    """Polynomial transition, (init - end)·(1 - (t - B)/T)^power + end from update B to B + T; init before, end afterwards.
 
     Args:
         init_value, end_value: first and last value.
-        power: of the decay; 0 leaves init for ever.
-        transition_steps: T; a T that is not above 0 leaves init for ever.
-        transition_begin: B; a negative B is taken for 0.
+        power: exponent; with 0 the value is constant at init.
+        transition_steps: T, number of updates; if T is 0 or less the value is constant at init.
+        transition_begin: B, first update of the transition; a negative B is replaced by 0.
 
     >>> polynomial_schedule(1.0, 0.0, 2, 4, transition_begin=1).values(7)
     array([1.    , 1.    , 0.5625, 0.25  , 0.0625, 0.    , 0.    ])
@@ -80,7 +83,12 @@ def polynomial_schedule(
 
 @SYSTEM.declare
 def linear_schedule(init_value: float, end_value: float, transition_steps: int, transition_begin: int = 0) -> Schedule:
-    """`polynomial_schedule` with power 1.
+    """Linear transition from init_value to end_value: `polynomial_schedule` with power 1.
+
+    Args:
+        init_value, end_value: first and last value.
+        transition_steps: number of updates of the transition; if 0 or less the value is constant at init_value.
+        transition_begin: first update of the transition.
 
     >>> linear_schedule(0.0, 1.0, 4).values(6)
     array([0.  , 0.25, 0.5 , 0.75, 1.  , 1.  ])
@@ -92,10 +100,14 @@ def linear_schedule(init_value: float, end_value: float, transition_steps: int, 
 def piecewise_constant_schedule(
     init_value: float, boundaries_and_scales: Mapping[int, float] | None = None
 ) -> Schedule:
-    """The first value times the scales of all boundaries that t has reached.
+    """Piecewise constant schedule: the first value times the scales of all boundaries ≤ t.
+
+    Args:
+        init_value: the first value.
+        boundaries_and_scales: scale by boundary, an update; no boundaries by default.
 
     Raises:
-        DialectError: a negative scale, which optax refuses.
+        DialectError: if a scale is negative, which optax refuses.
 
     >>> piecewise_constant_schedule(1.0, {2: 0.5, 4: 0.1}).values(6)
     array([1.  , 1.  , 0.5 , 0.5 , 0.05, 0.05])
@@ -116,10 +128,15 @@ def piecewise_interpolate_schedule(
     init_value: float,
     boundaries_and_scales: Mapping[int, float] | None = None,
 ) -> Schedule:
-    """From each boundary's value to the next value, linearly or by half a cosine; the values are multiplied by the scales.
+    """Interpolation between boundaries; the value at a boundary is the previous boundary's value times the scale.
+
+    Args:
+        interpolate_type: "linear", or "cosine" for half a cosine wave.
+        init_value: value at t = 0.
+        boundaries_and_scales: scale by boundary, an update; no boundaries by default.
 
     Raises:
-        DialectError: a negative scale, which optax refuses; a negative boundary, which means nothing.
+        DialectError: if a scale is negative, which optax refuses, or a boundary is negative.
 
     >>> piecewise_interpolate_schedule("linear", 1.0, {2: 0.5, 4: 0.0}).values(6)
     array([1.  , 0.75, 0.5 , 0.25, 0.  , 0.  ])
@@ -140,20 +157,20 @@ def piecewise_interpolate_schedule(
 def exponential_decay(
     init_value: float,
     transition_steps: int,
-    decay_rate: Annotated[float, real("optax's values are then no numbers", least=0)],
+    decay_rate: Annotated[float, real("optax's values would be NaN", least=0)],
     transition_begin: int = 0,
     staircase: bool = False,
     end_value: float | None = None,
 ) -> Schedule:
-    """init·rate^((t - B)/T) from update B on, bounded by end_value.
+    """Exponential decay, init·decay_rate^((t - B)/T) from update B on, bounded by end_value.
 
     Args:
         init_value: the first value.
-        transition_steps: T; a T that is not above 0 leaves init for ever.
-        decay_rate: the factor of T updates; 0 leaves init for ever.
-        transition_begin: B; a negative B is taken for 0.
-        staircase: whole powers only.
-        end_value: the least value for a rate below 1, else the largest, of the first value, too.
+        transition_steps: T, number of updates; if T is 0 or less the value is constant at init.
+        decay_rate: factor per T updates; with 0 the value is constant at init.
+        transition_begin: B, first update of the decay; a negative B is replaced by 0.
+        staircase: whether the exponent is rounded down to a whole number.
+        end_value: lower bound of all values if decay_rate is below 1, otherwise upper bound; no bound by default.
 
     >>> exponential_decay(1.0, 2, 0.25, staircase=True, end_value=0.1).values(6)
     array([1.  , 1.  , 0.25, 0.25, 0.1 , 0.1 ])
@@ -176,9 +193,15 @@ def cosine_decay_schedule(
     init_value: float,
     decay_steps: Annotated[float, real("optax refuses it", above=0)],
     alpha: float = 0.0,
-    exponent: Annotated[float, real("optax's last value is then infinite", least=0)] = 1.0,
+    exponent: Annotated[float, real("optax's last value would be infinite", least=0)] = 1.0,
 ) -> Schedule:
-    """init·((1 - α)·((1 + cos πt/T)/2)^exponent + α) until T, then α·init.
+    """Cosine decay, init·((1 - α)·((1 + cos πt/T)/2)^exponent + α) in update t, and α·init after update T.
+
+    Args:
+        init_value: the first value.
+        decay_steps: T, number of updates.
+        alpha: α, the last value relative to the first value.
+        exponent: exponent of the cosine, at least 0.
 
     >>> cosine_decay_schedule(1.0, 4, alpha=0.1).values(6).round(3)
     array([1.   , 0.868, 0.55 , 0.232, 0.1  , 0.1  ])
@@ -199,9 +222,17 @@ def linear_onecycle_schedule(
     div_factor: Divisor = 25.0,
     final_div_factor: Divisor = 1e4,
 ) -> Schedule:
-    """From peak/div up to the peak, down to peak/div, and on to peak/(div·final_div), each linearly.
+    """Linear one-cycle schedule: from peak/div up to the peak, down to peak/div, and on to peak/(div·final_div).
 
-    Boundaries are ⌊pct·steps⌋. Of two boundaries that fall together the later scale alone counts.
+    Phases end at update ⌊pct·transition_steps⌋. If two phases end at the same update, only the later scale has an effect.
+
+    Args:
+        transition_steps: number of updates of the cycle.
+        peak_value: the maximum.
+        pct_start: end of the first phase, as a fraction of transition_steps.
+        pct_final: end of the second phase, as a fraction of transition_steps.
+        div_factor: div, ratio of the peak to the first value.
+        final_div_factor: final_div, ratio of the first value to the last value.
 
     Source: Smith and Topin, arXiv 1708.07120.
 
@@ -226,7 +257,14 @@ def cosine_onecycle_schedule(
     div_factor: Divisor = 25.0,
     final_div_factor: Divisor = 1e4,
 ) -> Schedule:
-    """From peak/div up to the peak in ⌊pct_start·steps⌋ updates, then down to peak/(div·final_div), each by half a cosine.
+    """Cosine one-cycle schedule: from peak/div up to the peak, then down to peak/(div·final_div), each along half a cosine wave.
+
+    Args:
+        transition_steps: number of updates of the cycle.
+        peak_value: the maximum, at update ⌊pct_start·transition_steps⌋.
+        pct_start: length of the first phase, as a fraction of transition_steps.
+        div_factor: div, ratio of the peak to the first value.
+        final_div_factor: final_div, ratio of the first value to the last value.
 
     Source: Smith and Topin, arXiv 1708.07120.
 
@@ -241,7 +279,7 @@ def cosine_onecycle_schedule(
 
 @SYSTEM.declare
 def warmup_constant_schedule(init_value: float, peak_value: float, warmup_steps: int) -> Schedule:
-    """`linear_schedule` from init to the peak, which then holds; without steps init holds.
+    """Linear warmup from init_value to peak_value in warmup_steps updates, then constant; without a warmup, init_value.
 
     >>> warmup_constant_schedule(0.0, 1.0, 2).values(4)
     array([0. , 0.5, 1. , 1. ])
@@ -258,10 +296,16 @@ def warmup_cosine_decay_schedule(
     end_value: float = 0.0,
     exponent: float = 1.0,
 ) -> Schedule:
-    """Linearly from init to the peak, then a cosine to end_value; `decay_steps` is the length of both together.
+    """Linear warmup from init_value to peak_value, then cosine decay to end_value.
+
+    Args:
+        init_value, peak_value, end_value: first value, value at the end of the warmup, and last value.
+        warmup_steps: length of the warmup in updates.
+        decay_steps: length of the warmup and the decay together, in updates.
+        exponent: exponent of the cosine; see `cosine_decay_schedule`.
 
     Raises:
-        DialectError: a decay that is not longer than the warmup, which optax refuses.
+        DialectError: if decay_steps is not above warmup_steps, which optax refuses.
 
     >>> warmup_cosine_decay_schedule(0.0, 1.0, 2, 6).values(8).round(3)
     array([0.   , 0.5  , 1.   , 0.854, 0.5  , 0.146, 0.   , 0.   ])
@@ -284,7 +328,12 @@ def warmup_exponential_decay_schedule(
     staircase: bool = False,
     end_value: float | None = None,
 ) -> Schedule:
-    """Linearly from init to the peak, then `exponential_decay`, whose lengths are counted from the end of the warmup.
+    """Linear warmup from init_value to peak_value, then `exponential_decay`, which counts from the end of the warmup.
+
+    Args:
+        init_value, peak_value: first value, and value at the end of the warmup.
+        warmup_steps: length of the warmup in updates.
+        transition_steps, decay_rate, transition_begin, staircase, end_value: arguments of `exponential_decay`.
 
     >>> warmup_exponential_decay_schedule(0.0, 1.0, 2, 1, 0.5).values(5)
     array([0.  , 0.5 , 1.  , 0.5 , 0.25])
@@ -296,10 +345,13 @@ def warmup_exponential_decay_schedule(
 
 @SYSTEM.declare
 def sgdr_schedule(cosine_kwargs: Iterable[Mapping[str, Any]]) -> Schedule:
-    """`warmup_cosine_decay_schedule` with each of the given arguments in turn; each cycle lasts its own decay_steps.
+    """Cosine decays with warm restarts, each a `warmup_cosine_decay_schedule` with its own arguments and decay_steps long.
+
+    Args:
+        cosine_kwargs: arguments of `warmup_cosine_decay_schedule` for each cycle.
 
     Raises:
-        DialectError: no cycle at all, or arguments that `warmup_cosine_decay_schedule` refuses.
+        DialectError: if there is no cycle, or `warmup_cosine_decay_schedule` refuses the arguments.
 
     Source: Loshchilov and Hutter, arXiv 1608.03983.
 
@@ -323,10 +375,16 @@ def sgdr_schedule(cosine_kwargs: Iterable[Mapping[str, Any]]) -> Schedule:
 
 @SYSTEM.declare
 def join_schedules(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> Schedule:
-    """Schedules in sequence, each on a clock from its own boundary. Of boundaries that do not rise, the later boundaries win.
+    """Schedules in sequence, each of which counts from its own boundary.
+
+    Args:
+        schedules: schedules, or numbers for constant schedules.
+        boundaries: the update at which the second and each later schedule begins; if boundaries decrease, the later schedule
+            wins.
 
     Raises:
-        DialectError: no schedules, or another number of boundaries than between the schedules. (optax leaves out the surplus.)
+        DialectError: if there are no schedules, or the number of boundaries is not one less than the number of schedules, of
+            which optax ignores the surplus.
 
     >>> join_schedules([constant_schedule(1.0), linear_schedule(0.5, 0.0, 2)], [2]).values(5)
     array([1.  , 1.  , 0.5 , 0.25, 0.  ])
@@ -340,7 +398,7 @@ def join_schedules(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> 
     for begin, part in zip(reversed([0, *ends]), reversed(given), strict=True):
         first = max(begin, 0)
         if first < limit:
-            # A boundary before 0 is over: its schedule is met on the way.
+            # A schedule that begins before update 0 has already advanced.
             own = part.shift(begin) if begin < 0 else part
             parts.append(own if limit == math.inf else own.take(int(limit) - first))
             limit = first

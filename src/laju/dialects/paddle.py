@@ -1,18 +1,18 @@
 """PaddlePaddle: the schedulers of `paddle.optimizer.lr`, stepped after every update or epoch.
 
-Making a scheduler steps it once, so value t is the value after t more steps. The most surprising behaviour:
+Constructing a scheduler steps the scheduler once, so value t is the value after t further steps. The most surprising behaviour:
 
-- `NoamDecay` counts from 0: the first rate is 0, and the peak is at t = warmup_steps.
-- `CosineAnnealingDecay` climbs again after `T_max`, as torch's does; inside a `LinearWarmup` a second formula gives different
-  last digits.
-- `OneCycleLR` counts the steps of its phases from 0, and raises at the step after `total_steps`; the value of that last step is
-  past the bottom.
-- `PolynomialDecay` ends at 0.0001 by default, whatever its first rate, and with a smaller first rate the rate climbs.
-- `LinearWarmup` takes `end_lr` and the rate afterwards separately: nothing makes the two meet.
-- `CosineAnnealingWarmRestarts` in a `LinearWarmup` finds its cycle by a logarithm, which can fall short: the update of a restart
-  then has `eta_min`.
+- `NoamDecay` counts from 0: the first learning rate is 0, and the peak is at t = warmup_steps.
+- `CosineAnnealingDecay` climbs again after `T_max`, as in torch; inside a `LinearWarmup` Paddle uses a second formula, whose last
+  digits differ.
+- `OneCycleLR` counts the steps of its phases from 0, and raises at the step after `total_steps`; the value at step `total_steps`
+  is beyond the minimum.
+- `PolynomialDecay` ends at 0.0001 by default, independent of its first rate; if the first rate is smaller, the rate rises.
+- `LinearWarmup` takes `end_lr` and the rate afterwards as separate arguments, which need not be equal.
+- `CosineAnnealingWarmRestarts` in a `LinearWarmup` computes its cycle with a logarithm, which can be too small: the update of a
+  restart then has `eta_min`.
 
-Of `last_epoch` only -1 is taken, since a schedule begins at 0.
+`last_epoch` must be -1, because a schedule begins at 0.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from laju.dialects.base import DialectError, System
 from laju.dialects.declared import From0, Made, SystemSchedule, by_steps, exactly, integer, real
 from laju.policies import factor, inverse_time, multi_factor, natural_exponential, noam, piecewise_constant
 
-Int1 = Annotated[int, exactly(int, "Paddle asks for it", least=1)]
+Int1 = Annotated[int, exactly(int, "Paddle requires it", least=1)]
 
 
-Rate0 = Annotated[float, real("Paddle asks for it", least=0)]
-Below1 = Annotated[float, real("Paddle asks for it", least=0, below=1)]
+Rate0 = Annotated[float, real("Paddle requires it", least=0)]
+Below1 = Annotated[float, real("Paddle requires it", least=0, below=1)]
 
 SYSTEM = System(
     name="paddle",
@@ -53,16 +53,16 @@ SYSTEM = System(
 
 @SYSTEM.declare
 def NoamDecay(
-    d_model: Annotated[int, integer("Paddle asks for it", least=1)],
+    d_model: Annotated[int, integer("Paddle requires it", least=1)],
     warmup_steps: Annotated[int, integer("Paddle divides by it", least=1)],
     learning_rate: Rate0 = 1.0,
 ) -> Schedule:
-    """learning_rate·d_model^-1/2·min(t^-1/2, t·warmup_steps^-3/2), which is 0 at t = 0.
+    """Transformer schedule of Vaswani et al.: learning_rate·d_model^-1/2·min(t^-1/2, t·warmup_steps^-3/2) at step t, 0 at t = 0.
 
     Args:
         d_model: width of the model, at least 1.
-        warmup_steps: t of the peak, at least 1.
-        learning_rate: a factor.
+        warmup_steps: step of the peak, at least 1.
+        learning_rate: factor of the schedule.
 
     >>> NoamDecay(1, 4).values(6).round(3)
     array([0.   , 0.125, 0.25 , 0.375, 0.5  , 0.447])
@@ -72,24 +72,25 @@ def NoamDecay(
 
 @SYSTEM.declare
 def PiecewiseDecay(boundaries: Sequence[int], values: Sequence[float]) -> Schedule:
-    """Given values: the value of the first boundary that t is below; past all, the last.
+    """Piecewise constant learning rate: values[i] for the first boundary i with t < boundaries[i], and the last value afterwards.
 
     Args:
-        boundaries: at least one; a boundary that does not rise above all before gives its value no update.
-        values: more values than boundaries; surplus values before the last are passed over.
+        boundaries: steps at which values change, at least one; the value of a boundary that is not above all previous boundaries
+            is never used.
+        values: learning rates, at least one more than boundaries; surplus values before the last are ignored.
 
     Raises:
-        DialectError: no boundary, or too few values, as Paddle asks.
+        DialectError: if there is no boundary, or there are too few values, as Paddle requires.
 
     >>> PiecewiseDecay([2, 4], [1.0, 0.5, 0.1]).values(5)
     array([1. , 1. , 0.5, 0.5, 0.1])
     """
     at, levels = boundaries, values
     if not at:
-        raise DialectError("boundaries must not be empty, as Paddle asks")
+        raise DialectError("boundaries must not be empty, as Paddle requires")
     if len(levels) <= len(at):
         raise DialectError(
-            f"values must be one more than the {len(at)} boundaries, as Paddle asks, got {len(levels)}: {shown(levels)}"
+            f"values must be more than the {len(at)} boundaries, as Paddle requires, got {len(levels)}: {shown(levels)}"
         )
     edges: list[int] = []
     kept: list[float] = []
@@ -102,11 +103,11 @@ def PiecewiseDecay(boundaries: Sequence[int], values: Sequence[float]) -> Schedu
 
 @SYSTEM.declare
 def NaturalExpDecay(learning_rate: Rate0, gamma: Annotated[float, real("Paddle asserts it", above=0)]) -> Schedule:
-    """learning_rate·exp(-gamma·t).
+    """Exponential decay of the learning rate: learning_rate·exp(-gamma·t) at step t.
 
     Args:
-        learning_rate: at t = 0.
-        gamma: above 0.
+        learning_rate: learning rate at t = 0.
+        gamma: decay rate per step, above 0.
 
     >>> NaturalExpDecay(1.0, 0.5).values(3).round(4)
     array([1.    , 0.6065, 0.3679])
@@ -117,11 +118,11 @@ def NaturalExpDecay(learning_rate: Rate0, gamma: Annotated[float, real("Paddle a
 
 @SYSTEM.declare
 def InverseTimeDecay(learning_rate: Rate0, gamma: From0) -> Schedule:
-    """learning_rate/(1 + gamma·t).
+    """Inverse-time decay of the learning rate: learning_rate/(1 + gamma·t) at step t.
 
     Args:
-        learning_rate: at t = 0.
-        gamma: of at least 0.
+        learning_rate: learning rate at t = 0.
+        gamma: strength of the decay, at least 0.
 
     >>> InverseTimeDecay(1.0, 0.5).values(3).round(4)
     array([1.    , 0.6667, 0.5   ])
@@ -138,17 +139,17 @@ def PolynomialDecay(
     power: Annotated[float, real("Paddle asserts it", above=0)] = 1.0,
     cycle: bool = False,
 ) -> Schedule | Made:
-    """(learning_rate - end)·(1 - t/T)^power + end until T = decay_steps; then end.
+    """Polynomial decay: (learning_rate - end_lr)·(1 - t/T)^power + end_lr until step T, then end_lr.
 
-    With `cycle`, T is the first multiple of decay_steps that is not below t, so that the rate jumps up after each. That has no
-    closed form and is computed step by step.
+    With `cycle`, T is the smallest multiple of decay_steps that is at least t, so the learning rate jumps up after every
+    multiple; such a schedule has no closed form and is computed step by step.
 
     Args:
-        learning_rate: at t = 0.
-        decay_steps: T, at least 1.
-        end_lr: at T; not 0 by default.
-        power: above 0.
-        cycle: see above.
+        learning_rate: learning rate at t = 0.
+        decay_steps: T, number of steps, at least 1.
+        end_lr: learning rate at T; 0.0001 by default.
+        power: exponent of the decay, above 0.
+        cycle: whether the decay begins again at every multiple of decay_steps.
 
     >>> PolynomialDecay(1.0, 4, 0.0).values(6)
     array([1.  , 0.75, 0.5 , 0.25, 0.  , 0.  ])
@@ -173,15 +174,16 @@ def LinearWarmup(
     start_lr: Rate0,
     end_lr: float,
 ) -> Schedule | Made:
-    """A line from `start_lr` at t = 0 to `end_lr` at t = warmup_steps, where `learning_rate` begins.
+    """Linear warmup from `start_lr` towards `end_lr`; from t = warmup_steps on, the rate or schedule `learning_rate` applies.
 
     Args:
-        learning_rate: the rate after the warmup, or a schedule of this module, from its own t = 0 on.
-        warmup_steps: at least 1.
-        start_lr, end_lr: ends of the line; `end_lr` itself is never used.
+        learning_rate: learning rate after the warmup, or a schedule made by a function of this module, which begins at its t = 0.
+        warmup_steps: number of steps of the warmup, at least 1.
+        start_lr: learning rate at t = 0.
+        end_lr: end of the line, at t = warmup_steps, where `learning_rate` already applies.
 
     Raises:
-        DialectError: steps that Paddle refuses, or an `end_lr` that is not above `start_lr`, as Paddle asserts.
+        DialectError: if Paddle refuses the number of steps, or `end_lr` is not above `start_lr`, as Paddle asserts.
 
     >>> LinearWarmup(CosineAnnealingDecay(1.0, 4), 2, 0.0, 1.0).values(7).round(3)
     array([0.   , 0.5  , 1.   , 0.854, 0.5  , 0.146, 0.   ])
@@ -212,11 +214,11 @@ def LinearWarmup(
 def ExponentialDecay(
     learning_rate: Rate0, gamma: Annotated[float, real("Paddle asserts it", above=0, below=1)]
 ) -> Schedule:
-    """learning_rate·gamma^t.
+    """Exponential decay of the learning rate: learning_rate·gamma^t at step t.
 
     Args:
-        learning_rate: at t = 0.
-        gamma: between 0 and 1.
+        learning_rate: learning rate at t = 0.
+        gamma: factor per step, between 0 and 1.
 
     >>> ExponentialDecay(1.0, 0.5).values(3)
     array([1.  , 0.5 , 0.25])
@@ -227,15 +229,16 @@ def ExponentialDecay(
 
 @SYSTEM.declare
 def MultiStepDecay(learning_rate: Rate0, milestones: Sequence[int], gamma: Below1 = 0.1) -> Schedule:
-    """learning_rate·gamma^(number of milestones ≤ t).
+    """Step decay at milestones: learning_rate·gamma^(number of milestones ≤ t) at step t.
 
     Args:
-        learning_rate: before the first milestone.
-        milestones: a list that rises.
-        gamma: from 0 to below 1.
+        learning_rate: learning rate before the first milestone.
+        milestones: steps, in increasing order.
+        gamma: factor of a drop, in [0, 1).
 
     Raises:
-        DialectError: milestones that do not rise, or a gamma of 1 or more, as Paddle asks; a negative gamma is refused here.
+        DialectError: if the milestones do not increase or gamma is 1 or more, as Paddle requires; a negative gamma is also
+            refused.
 
     >>> MultiStepDecay(1.0, [2, 4], 0.5).values(5)
     array([1.  , 1.  , 0.5 , 0.5 , 0.25])
@@ -243,7 +246,7 @@ def MultiStepDecay(learning_rate: Rate0, milestones: Sequence[int], gamma: Below
     base = learning_rate
     at = milestones
     if any(b <= a for a, b in itertools.pairwise(at)):
-        raise DialectError(f"milestones must rise, as Paddle asks, got {shown(milestones)}")
+        raise DialectError(f"milestones must increase, as Paddle requires, got {shown(milestones)}")
     passed, later = sum(m <= 0 for m in at), [m for m in at if m > 0]
     first = base * gamma**passed
     closed: Schedule
@@ -256,12 +259,12 @@ def MultiStepDecay(learning_rate: Rate0, milestones: Sequence[int], gamma: Below
 
 @SYSTEM.declare
 def StepDecay(learning_rate: Rate0, step_size: Int1, gamma: Below1 = 0.1) -> Schedule:
-    """learning_rate·gamma^⌊t/step_size⌋.
+    """Step decay of the learning rate: learning_rate·gamma^⌊t/step_size⌋ at step t.
 
     Args:
-        learning_rate: of the first step.
-        step_size: at least 1.
-        gamma: from 0 to below 1.
+        learning_rate: learning rate at t = 0.
+        step_size: number of steps between two drops, at least 1.
+        gamma: factor of a drop, in [0, 1).
 
     >>> StepDecay(1.0, 2, 0.5).values(5)
     array([1.  , 1.  , 0.5 , 0.5 , 0.25])
@@ -272,15 +275,15 @@ def StepDecay(learning_rate: Rate0, step_size: Int1, gamma: Below1 = 0.1) -> Sch
 
 @SYSTEM.declare
 def LambdaDecay(learning_rate: Rate0, lr_lambda: Schedule | Sequence[float]) -> Schedule:
-    """The rate times a function of the epoch: learning_rate·lr_lambda(t).
+    """Learning rate times a function of the step: learning_rate·lr_lambda(t) at step t.
 
     Args:
-        learning_rate: the rate.
-        lr_lambda: the factors, as a schedule or a factor for each step, the last of which holds. A Python function has no text;
-            `laju.Function("module:name")` is the schedule of a function that can be imported.
+        learning_rate: the learning rate that the factors multiply.
+        lr_lambda: the factors: a schedule, or a sequence with a factor for each step, whose last factor holds. A Python function
+            is not accepted; `laju.Function("module:name")` is the schedule of an importable function.
 
     Raises:
-        DialectError: a function.
+        DialectError: if `lr_lambda` is a Python function.
 
     >>> LambdaDecay(0.5, [1.0, 0.5]).values(3)
     array([0.5 , 0.25, 0.25])
@@ -291,15 +294,15 @@ def LambdaDecay(learning_rate: Rate0, lr_lambda: Schedule | Sequence[float]) -> 
 
 @SYSTEM.declare
 def MultiplicativeDecay(learning_rate: Rate0, lr_lambda: float | Schedule | Sequence[float]) -> Schedule:
-    """Multiplied at every step: learning_rate·f(1)·…·f(t); the factor of epoch 0 is never asked for.
+    """Learning rate that each step multiplies by a factor: learning_rate·f(1)·…·f(t) at step t; f(0) is never used.
 
     Args:
-        learning_rate: at t = 0.
-        lr_lambda: a factor for every step, a sequence f(0), f(1), … after whose end the rate holds, or a schedule
-            of factors, whose products are computed step by step.
+        learning_rate: learning rate at t = 0.
+        lr_lambda: a constant factor; or a sequence f(0), f(1), …, after whose end the rate holds; or a schedule of factors, whose
+            products are computed step by step.
 
     Raises:
-        DialectError: a function.
+        DialectError: if `lr_lambda` is a Python function.
 
     >>> MultiplicativeDecay(0.8, [9, 0.5, 0.5]).values(4)
     array([0.8, 0.4, 0.2, 0.2])
@@ -309,15 +312,15 @@ def MultiplicativeDecay(learning_rate: Rate0, lr_lambda: float | Schedule | Sequ
 
 @SYSTEM.declare
 def CosineAnnealingDecay(learning_rate: Rate0, T_max: Int1, eta_min: float = 0) -> Schedule:
-    """eta_min + (learning_rate - eta_min)·(1 + cos(πt/T_max))/2, for ever: the rate climbs again after T_max.
+    """Cosine wave without end: eta_min + (learning_rate - eta_min)·(1 + cos(πt/T_max))/2 at step t.
 
-    Paddle computes each value from the previous value, as torch does, and its errors add up; see torch's `CosineAnnealingLR`. In
-    a `LinearWarmup` Paddle uses the formula.
+    The learning rate climbs again after T_max. Paddle computes each value from the previous value, as torch does, so rounding
+    errors accumulate; see `laju.dialects.torch.CosineAnnealingLR` for bounds. In a `LinearWarmup` Paddle uses the formula.
 
     Args:
-        learning_rate: the top.
-        T_max: steps down, at least 1.
-        eta_min: the bottom.
+        learning_rate: the maximum.
+        T_max: number of steps from the maximum to the minimum, at least 1.
+        eta_min: the minimum.
 
     >>> CosineAnnealingDecay(1.0, 2).values(5).round(3)
     array([1. , 0.5, 0. , 0.5, 1. ])
@@ -333,26 +336,27 @@ def OneCycleLR(
     total_steps: Int1,
     divide_factor: Annotated[float, real("Paddle refuses a negative rate", above=0)] = 25.0,
     end_learning_rate: Rate0 = 0.0001,
-    phase_pct: Annotated[float, exactly(float, "Paddle asks for it", least=0, most=1)] = 0.3,
+    phase_pct: Annotated[float, exactly(float, "Paddle requires it", least=0, most=1)] = 0.3,
     anneal_strategy: Literal["cos", "linear"] = "cos",
     three_phase: bool = False,
 ) -> Schedule:
-    """From max/divide_factor up to the maximum at t = phase_pct·T - 1, then down to `end_learning_rate` at T - 1.
+    """A single learning-rate cycle: from max/divide_factor up to max at t = phase_pct·T - 1, then down to the end at T - 1.
 
-    This is torch's `OneCycleLR` with the last rate given by itself: in three phases the rate first goes down to its beginning,
-    and a step more, at T, is past the bottom; then Paddle raises, and here that value holds.
+    The schedule is torch's `OneCycleLR` with an absolute last learning rate. At step T the value is beyond the minimum; Paddle
+    then raises, and here the value of step T holds.
 
     Args:
-        max_learning_rate: the top.
+        max_learning_rate: max, the peak.
         total_steps: T, at least 1.
-        divide_factor: from the top to the first rate.
-        end_learning_rate: the last rate, not negative.
-        phase_pct: share of the steps that rise, a float.
+        divide_factor: ratio of the peak to the first learning rate.
+        end_learning_rate: the last learning rate, at least 0.
+        phase_pct: fraction of the steps in which the rate rises, a float.
         anneal_strategy: "cos" or "linear".
-        three_phase: see above; `phase_pct` must then be below 0.5.
+        three_phase: whether the rate falls to the first learning rate in as many steps as it rose, and then on to the last;
+            `phase_pct` must then be below 0.5.
 
     Raises:
-        DialectError: arguments that Paddle refuses, such as a phase of no steps, for which Paddle divides by 0.
+        DialectError: if Paddle refuses the arguments, or a phase has no steps, for which Paddle divides by 0.
 
     >>> OneCycleLR(1.0, 10, end_learning_rate=0.0, anneal_strategy="linear").values(10).round(2)
     array([0.04, 0.52, 1.  , 0.86, 0.71, 0.57, 0.43, 0.29, 0.14, 0.  ])
@@ -360,7 +364,7 @@ def OneCycleLR(
     top, last = max_learning_rate, end_learning_rate
     steps, divide = total_steps, divide_factor
     if three_phase and phase_pct >= 0.5:
-        raise DialectError(f"phase_pct must be below 0.5 with three_phase=True, as Paddle asks, got {phase_pct!r}")
+        raise DialectError(f"phase_pct must be below 0.5 with three_phase=True, as Paddle requires, got {phase_pct!r}")
     first = top / divide
     if three_phase:
         ends, rates = [phase_pct * steps - 1, 2 * phase_pct * steps - 2, steps - 1.0], [first, top, first, last]
@@ -395,24 +399,25 @@ def CyclicLR(
     step_size_up: Int1,
     step_size_down: Int1 | None = None,
     mode: Literal["triangular", "triangular2", "exp_range"] = "triangular",
-    exp_gamma: Annotated[float, exactly(float, "Paddle asks for it")] = 1.0,
+    exp_gamma: Annotated[float, exactly(float, "Paddle requires it")] = 1.0,
     scale_fn: None = None,
     scale_mode: Literal["cycle", "iterations"] = "cycle",
 ) -> Schedule:
-    """Triangles between two rates, `step_size_up` steps up and `step_size_down` down, as torch's `CyclicLR`.
+    """Triangular cycles between two learning rates, `step_size_up` steps up and `step_size_down` steps down.
 
-    Paddle and torch subtract the cycle's number from the time, so that digits are lost with every cycle: exactly on a triangle
-    here.
+    Paddle subtracts the number of the cycle from the time, which loses digits with every cycle; the values here are exactly on
+    the triangle.
 
     Args:
-        base_learning_rate, max_learning_rate: bottom and top.
-        step_size_up, step_size_down: at least 1; the second is the first by default.
-        mode: "triangular"; "triangular2", half as high each time; "exp_range", lower by exp_gamma^t.
-        exp_gamma: see above, a float.
-        scale_fn, scale_mode: a Python function has no text, so `scale_fn` must be None, and `scale_mode` changes nothing then.
+        base_learning_rate, max_learning_rate: minimum, and maximum of the first cycle.
+        step_size_up, step_size_down: number of rising and of falling steps, at least 1; `step_size_up` for both by default.
+        mode: "triangular"; "triangular2", which halves the height of each cycle; or "exp_range", with a height times exp_gamma^t.
+        exp_gamma: factor per step of "exp_range", a float.
+        scale_fn: must be None; a Python function is not accepted.
+        scale_mode: no effect.
 
     Raises:
-        DialectError: arguments that Paddle refuses, or a `scale_fn`.
+        DialectError: if Paddle refuses the arguments, or `scale_fn` is given.
 
     >>> CyclicLR(0.0, 1.0, 2).values(5)
     array([0. , 0.5, 1. , 0.5, 0. ])
@@ -427,18 +432,18 @@ def CyclicLR(
 def LinearLR(
     learning_rate: Rate0,
     total_steps: Int1,
-    start_factor: Annotated[float, real("Paddle asks for it", above=0, most=1)] = 1.0 / 3,
-    end_factor: Annotated[float, real("Paddle asks for it", least=0, most=1)] = 1.0,
+    start_factor: Annotated[float, real("Paddle requires it", above=0, most=1)] = 1.0 / 3,
+    end_factor: Annotated[float, real("Paddle requires it", least=0, most=1)] = 1.0,
 ) -> Schedule:
-    """A line of factors from `start_factor` to `end_factor` at t = total_steps, which holds.
+    """Learning rate times a linear factor, from `start_factor` at t = 0 to `end_factor` at t = total_steps, which then holds.
 
-    Paddle computes each value from the previous value, as torch's `LinearLR` does, and its errors add up.
+    Paddle computes each value from the previous value, as torch's `LinearLR` does, so rounding errors accumulate.
 
     Args:
-        learning_rate: the rate that the factors multiply.
-        total_steps: at least 1.
-        start_factor: above 0 and at most 1.
-        end_factor: from 0 to 1.
+        learning_rate: the learning rate that the factors multiply.
+        total_steps: number of steps of the change, at least 1.
+        start_factor: factor at t = 0, in (0, 1].
+        end_factor: factor from t = total_steps on, in [0, 1].
 
     >>> LinearLR(1.0, 4, start_factor=0.2).values(6)
     array([0.2, 0.4, 0.6, 0.8, 1. , 1. ])
@@ -453,13 +458,13 @@ def LinearLR(
 def CosineAnnealingWarmRestarts(
     learning_rate: Rate0, T_0: Int1, T_mult: Int1 = 1, eta_min: float = 0
 ) -> Schedule | Made:
-    """Half a cosine down to `eta_min` in T_0 steps, begun anew at the top each time, `T_mult` times as long as before.
+    """Cosine decay to `eta_min` with warm restarts; each cycle is `T_mult` times as long as the previous.
 
     Args:
-        learning_rate: the top.
-        T_0: steps of the first cycle, at least 1.
+        learning_rate: the maximum.
+        T_0: number of steps of the first cycle, at least 1.
         T_mult: ratio of the lengths of successive cycles, at least 1.
-        eta_min: the bottom, which no step reaches.
+        eta_min: the minimum, which no step reaches.
 
     >>> CosineAnnealingWarmRestarts(1.0, 2).values(5)
     array([1. , 0.5, 1. , 0.5, 1. ])

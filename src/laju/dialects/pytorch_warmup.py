@@ -1,11 +1,13 @@
-"""pytorch_warmup: warmups that dampen whatever another scheduler sets.
+"""pytorch_warmup: warmup factors that dampen the learning rate of another scheduler.
 
-The rate of step t is s(t)·ω(t), with s the schedule that is dampened, on its own clock underneath, and ω rising from above 0 to
-1: no step is spent at 0. The most surprising behaviour: inside `with warmup.dampening():`, as in the documentation, the inner
-scheduler sees its own rates, not the dampened ones, so that schedulers that multiply come out right. Made but left out of the
-loop, a warmup leaves the rate at ω(0) times its value: a scheduler that multiplies never loses that factor.
+The learning rate of step t is s(t)·ω(t): s is the dampened schedule, which counts from step 0 during the warmup, and ω rises from
+a value above 0 to 1, so no step has rate 0. The most surprising behaviour: inside `with warmup.dampening():`, as in the
+documentation, the inner scheduler sees its own rates and not the dampened rates, so schedulers that multiply give correct rates.
+A warmup that is constructed but not used in the loop leaves the rate at ω(0) times its value, and a scheduler that multiplies
+keeps that factor.
 
-The optimizer's rate stands first, or the whole schedule that is dampened. Of `last_step` only -1 is taken: a warmup begins at 0.
+The first argument is the optimizer's learning rate or the dampened schedule. `last_step` must be -1, because a warmup begins at
+0.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from laju.core.schedule import Schedule
 from laju.dialects.base import System
 from laju.dialects.declared import exactly, real
 
-Period = Annotated[int, exactly(int, "pytorch_warmup asks for it", least=1)]
+Period = Annotated[int, exactly(int, "pytorch_warmup requires it", least=1)]
 
 Beta2 = Annotated[float, real(least=0, below=1)]
 
@@ -37,11 +39,11 @@ SYSTEM = System(
 
 @SYSTEM.declare
 def LinearWarmup(lr: float | Schedule, warmup_period: Period) -> Schedule:
-    """Dampened by a line: lr(t)·min(1, (t + 1)/warmup_period).
+    """Linear warmup of a learning rate or schedule: lr(t)·min(1, (t + 1)/warmup_period) at step t.
 
     Args:
-        lr: the optimizer's rate, or the schedule that is dampened.
-        warmup_period: steps until nothing is dampened; the step before that is the first step at the full rate.
+        lr: the optimizer's learning rate, or the schedule that is dampened.
+        warmup_period: number of steps of the warmup, whose last step has the full rate.
 
     >>> LinearWarmup(0.1, warmup_period=4).values(5)
     array([0.025, 0.05 , 0.075, 0.1  , 0.1  ])
@@ -51,11 +53,11 @@ def LinearWarmup(lr: float | Schedule, warmup_period: Period) -> Schedule:
 
 @SYSTEM.declare
 def ExponentialWarmup(lr: float | Schedule, warmup_period: Period) -> Schedule:
-    """Dampened by an approach that never ends: lr(t)·(1 - e^(-(t + 1)/warmup_period)).
+    """Exponential warmup of a learning rate or schedule, without end: lr(t)·(1 - e^(-(t + 1)/warmup_period)) at step t.
 
     Args:
-        lr: the optimizer's rate, or the schedule that is dampened.
-        warmup_period: steps after which 1 - 1/e of the rate is reached.
+        lr: the optimizer's learning rate, or the schedule that is dampened.
+        warmup_period: number of steps after which the factor is 1 - 1/e.
 
     >>> ExponentialWarmup(1.0, warmup_period=2).values(3).round(3)
     array([0.393, 0.632, 0.777])
@@ -65,13 +67,13 @@ def ExponentialWarmup(lr: float | Schedule, warmup_period: Period) -> Schedule:
 
 @SYSTEM.declare
 def UntunedLinearWarmup(lr: float | Schedule, beta2: Beta2 = 0.999) -> Schedule:
-    """`LinearWarmup` with the period 2/(1 - β₂) of the optimizer, cut to a whole number of steps.
+    """`LinearWarmup` over 2/(1 - β₂) steps, rounded down.
 
-    The period is that of floats: 2/(1 - 0.999) is 1999.99…, so 0.999 gives 1999 steps, not 2000.
+    The period is computed with floats: 2/(1 - 0.999) is 1999.99…, so β₂ = 0.999 gives 1999 steps, not 2000.
 
     Args:
-        lr: the optimizer's rate, or the schedule that is dampened.
-        beta2: β₂ of the optimizer, Adam or a variant, in [0, 1).
+        lr: the optimizer's learning rate, or the schedule that is dampened.
+        beta2: β₂ of the optimizer (Adam or a variant), in [0, 1).
 
     >>> UntunedLinearWarmup(1.0, beta2=0.5).values(5)
     array([0.25, 0.5 , 0.75, 1.  , 1.  ])
@@ -81,13 +83,13 @@ def UntunedLinearWarmup(lr: float | Schedule, beta2: Beta2 = 0.999) -> Schedule:
 
 @SYSTEM.declare
 def UntunedExponentialWarmup(lr: float | Schedule, beta2: Beta2 = 0.999) -> Schedule:
-    """`ExponentialWarmup` with the period 1/(1 - β₂) of the optimizer, cut to a whole number of steps.
+    """`ExponentialWarmup` with the period 1/(1 - β₂) steps, rounded down.
 
-    The period is that of floats: 1/(1 - 0.999) is 999.99…, so 0.999 gives 999 steps, not 1000.
+    The period is computed with floats: 1/(1 - 0.999) is 999.99…, so β₂ = 0.999 gives 999 steps, not 1000.
 
     Args:
-        lr: the optimizer's rate, or the schedule that is dampened.
-        beta2: β₂ of the optimizer, Adam or a variant, in [0, 1).
+        lr: the optimizer's learning rate, or the schedule that is dampened.
+        beta2: β₂ of the optimizer (Adam or a variant), in [0, 1).
 
     >>> UntunedExponentialWarmup(1.0, beta2=0.5).values(3).round(3)
     array([0.393, 0.632, 0.777])
@@ -97,16 +99,16 @@ def UntunedExponentialWarmup(lr: float | Schedule, beta2: Beta2 = 0.999) -> Sche
 
 @SYSTEM.declare
 def RAdamWarmup(
-    lr: float | Schedule, beta2: Annotated[float, real("pytorch_warmup asks for it", above=0.6, below=1)] = 0.999
+    lr: float | Schedule, beta2: Annotated[float, real("pytorch_warmup requires it", above=0.6, below=1)] = 0.999
 ) -> Schedule:
-    """Dampened by RAdam's rectification, from the first step with a finite rectification: see `laju.Rectification`.
+    """Warmup of a learning rate or schedule by RAdam's rectification term, from the first step at which the term is finite.
 
-    pytorch_warmup subtracts numbers near 2/(1 - β₂) from each other, which costs digits; this function, which does not, is within
-    100 + 4/(1 - β₂) ulp of the rate for β₂ up to 0.9999. At 0.999999 pytorch_warmup's lost digits make its warmup begin a step
-    too early, with a first factor that is nothing but error.
+    The term is described in `laju.Rectification`. pytorch_warmup subtracts numbers near 2/(1 - β₂), which costs digits; the
+    values here, which avoid that, are within 100 + 4/(1 - β₂) ulp of pytorch_warmup's for β₂ up to 0.9999. At 0.999999 the lost
+    digits make pytorch_warmup begin a step too early, with a first factor that is pure rounding error.
 
     Args:
-        lr: the optimizer's rate, or the schedule that is dampened.
+        lr: the optimizer's learning rate, or the schedule that is dampened.
         beta2: β₂ of the optimizer, above 0.6 and below 1.
 
     >>> RAdamWarmup(1.0, beta2=0.9).values(4).round(3)

@@ -1,18 +1,19 @@
-"""timm: the schedulers of `timm.scheduler`, given their own count: `step(epoch + 1)` after each epoch, or `step_update(n)`.
+"""timm: the schedulers of `timm.scheduler`, stepped as in timm's scripts: `step(epoch + 1)` per epoch, or `step_update(n)`.
 
 The most surprising behaviour:
 
-- A warmup cuts off the beginning of a cosine unless `warmup_prefix=True`: the cosine counts from 0, and jumps down after the
-  warmup.
+- A warmup replaces the beginning of a cosine unless `warmup_prefix=True`: the cosine counts from 0, and the learning rate jumps
+  down after the warmup.
 - `StepLRScheduler` and `MultiStepLRScheduler` have `warmup_prefix=True` by default, unlike the cyclic schedulers.
-- A milestone m of `MultiStepLRScheduler` applies from count m - 1 on, a count before torch's.
-- `TanhLRScheduler` neither begins at the rate nor ends at `lr_min`: tanh is not 1 at either end.
+- A milestone m of `MultiStepLRScheduler` applies from count m - 1 on, a count earlier than in torch.
+- `TanhLRScheduler` neither begins at the optimizer's rate nor ends at `lr_min`: tanh is not ±1 at the ends.
 - The first count is never computed: count 0 trains at the optimizer's rate, or at `warmup_lr_init`.
-- `WSDLRScheduler` reaches `lr_min` a count after its last: the last count trained is a whole step of the decay above `lr_min`.
-- After `cycle_limit` cycles, 1 by default, cyclic schedulers are at `lr_min`.
-- With `t_in_epochs` the counts are epochs: `.per("epoch")` of the schedule.
+- `WSDLRScheduler` reaches `lr_min` a count after the last trained count, whose rate is a whole decay step above `lr_min`.
+- After `cycle_limit` cycles, 1 by default, cyclic schedulers stay at `lr_min`.
+- With `t_in_epochs`, the default, a schedule counts epochs; `.per("epoch")` converts the schedule to updates.
 
-timm's classes take an optimizer; these functions take its rate, `lr`. Noise is random and refused; `initialize` is not taken.
+timm's classes take an optimizer; the functions here take its learning rate, `lr`. Random noise is refused, and there is no
+argument `initialize`.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _MOST_CYCLES = 1000
 Above0 = Annotated[float, real("timm asserts it", above=0)]
 From0 = Annotated[float, real("timm asserts it", least=0)]
 
-Growth = Annotated[float, real("shorter and shorter cycles have no end", least=1)]
+Growth = Annotated[float, real("the number of ever shorter cycles is unlimited", least=1)]
 
 SYSTEM = System(
     name="timm",
@@ -68,19 +69,19 @@ def CosineLRScheduler(
     t_in_epochs: bool = True,
     k_decay: Annotated[float, real(above=0)] = 1.0,
 ) -> Schedule:
-    """Cycles lr_min + (lr·γⁱ - lr_min)·(1 + cos π(t/T)ᵏ)/2, after or over a linear warmup; then lr_min.
+    """Cosine decay with restarts: lr_min + (lr·γⁱ - lr_min)·(1 + cos π(t/T)ᵏ)/2 at count t of cycle i, then lr_min.
 
     Args:
-        lr: the optimizer's rate.
-        t_initial: length of the first cycle.
-        lr_min: the lowest rate.
+        lr: the optimizer's learning rate.
+        t_initial: T of the first cycle, its length.
+        lr_min: the minimum.
         cycle_mul: ratio of the lengths of successive cycles.
-        cycle_decay: γ, ratio of the heights.
-        cycle_limit: how many cycles.
-        warmup_t: length of the warmup.
-        warmup_lr_init: its first rate.
-        warmup_prefix: whether the cycles begin after the warmup, or at 0, with their beginning cut off.
-        t_in_epochs: counts are epochs, not updates; no effect on the values.
+        cycle_decay: γ, ratio of the peaks of successive cycles.
+        cycle_limit: number of cycles.
+        warmup_t: length of a linear warmup; 0 for no warmup.
+        warmup_lr_init: learning rate at the beginning of the warmup.
+        warmup_prefix: whether the cycles begin after the warmup, or at 0, so that the warmup replaces the beginning of a cycle.
+        t_in_epochs: whether counts are epochs or updates; no effect on the values.
         k_decay: k (Zhang and Li, arXiv 2004.05909).
 
     >>> CosineLRScheduler(1.0, 4, warmup_t=2).values(6).round(3)
@@ -106,12 +107,12 @@ def PolyLRScheduler(
     t_in_epochs: bool = True,
     k_decay: Annotated[float, real(above=0)] = 1.0,
 ) -> Schedule:
-    """Cycles lr_min + (lr·γⁱ - lr_min)·(1 - (t/T)ᵏ)^power, after or over a linear warmup; then lr_min.
+    """Polynomial decay with restarts: lr_min + (lr·γⁱ - lr_min)·(1 - (t/T)ᵏ)^power at count t of cycle i, then lr_min.
 
     Args:
-        power: of the decay.
+        power: exponent of the decay, above 0.
 
-    The other arguments and errors are as for `CosineLRScheduler`; a power that is not above 0 is refused, too.
+    The other arguments are described in `CosineLRScheduler`.
 
     >>> PolyLRScheduler(1.0, 4, power=1).values(6)
     array([1.  , 0.75, 0.5 , 0.25, 0.  , 0.  ])
@@ -136,12 +137,17 @@ def TanhLRScheduler(
     warmup_prefix: bool = False,
     t_in_epochs: bool = True,
 ) -> Schedule:
-    """Cycles lr_min + (lr·γⁱ - lr_min)·(1 - tanh(lb + (ub - lb)·t/T))/2; a warmup leads to the cycle's value at its end.
+    """Hyperbolic-tangent decay with restarts: lr_min + (lr·γⁱ - lr_min)·(1 - tanh(lb + (ub - lb)·t/T))/2 at count t of cycle i.
+
+    A warmup leads to the value of the cycle at the end of the warmup.
 
     Args:
-        lb, ub: where tanh begins and ends.
+        lb, ub: arguments of tanh at the beginning and at the end of a cycle; lb must be below ub.
 
-    The other arguments and errors are as for `CosineLRScheduler`; lb must be below ub.
+    The other arguments are described in `CosineLRScheduler`.
+
+    Raises:
+        DialectError: if lb is not below ub.
 
     Source: Hsueh, Li and Wu, arXiv 1806.01593.
 
@@ -166,16 +172,18 @@ def StepLRScheduler(
     warmup_prefix: bool = True,
     t_in_epochs: bool = True,
 ) -> Schedule:
-    """lr·rate^⌊t/decay_t⌋, counted from the end of the warmup, or with warmup_prefix=False from 0.
+    """Step decay of the learning rate: lr·decay_rate^⌊t/decay_t⌋, with t counted from the end of the warmup.
+
+    With warmup_prefix=False, t is counted from 0.
 
     Args:
         decay_t: counts between two drops.
-        decay_rate: the factor of a drop; negative only where decay_t is whole.
+        decay_rate: factor of a drop; negative only if decay_t is a whole number.
 
-    The other arguments are as for `CosineLRScheduler`.
+    The other arguments are described in `CosineLRScheduler`.
 
     Raises:
-        DialectError: a decay_t that is not above 0, or a negative rate with a fractional decay_t.
+        DialectError: if decay_t is not above 0, or decay_rate is negative and decay_t fractional.
 
     >>> StepLRScheduler(1.0, 2, 0.5, warmup_t=1).values(6)
     array([0.  , 1.  , 1.  , 0.5 , 0.5 , 0.25])
@@ -183,7 +191,7 @@ def StepLRScheduler(
     if decay_t == int(decay_t):
         decay = powers(lr, decay_rate, int(decay_t))
     elif decay_rate < 0:
-        raise DialectError(f"decay_rate must not be negative where decay_t is not whole, got {decay_rate!r}")
+        raise DialectError(f"decay_rate must not be negative if decay_t is not a whole number, got {decay_rate!r}")
     else:
         decay = (
             Exponential(lr, decay_rate, decay_t).staircase(decay_t)
@@ -203,13 +211,13 @@ def MultiStepLRScheduler(
     warmup_prefix: bool = True,
     t_in_epochs: bool = True,
 ) -> Schedule:
-    """lr·rate^(milestones that are at most t + 1): each milestone applies a count before its number.
+    """Step decay at milestones: lr·decay_rate^(number of milestones ≤ t + 1), so a milestone applies a count before its number.
 
     Args:
-        decay_t: the milestones, in rising order; in any other order the number is the result of a binary search for t + 1.
-        decay_rate: the factor of a drop.
+        decay_t: the milestones, in increasing order; in a different order, timm's binary search for t + 1 gives the number.
+        decay_rate: factor of a drop.
 
-    The other arguments are as for `StepLRScheduler`.
+    The other arguments are described in `StepLRScheduler` and `CosineLRScheduler`.
 
     >>> MultiStepLRScheduler(1.0, [2, 4], 0.5).values(5)
     array([1.  , 0.5 , 0.5 , 0.25, 0.25])
@@ -223,50 +231,50 @@ def MultiStepLRScheduler(
 @SYSTEM.declare
 def WSDLRScheduler(
     lr: Rate,
-    t_initial: Annotated[int, integer("timm asks for it", least=1)],
-    decay_t: Annotated[int, integer("timm asks for it", least=1)],
+    t_initial: Annotated[int, integer("timm requires it", least=1)],
+    decay_t: Annotated[int, integer("timm requires it", least=1)],
     lr_min: From0 = 0.0,
     stable_fn: Literal["constant", "rsqrt", "power"] = "constant",
     stable_timescale: float | None = None,
     stable_power: Above0 = 0.5,
     decay_fn: Literal["linear", "1-sqrt", "cosine", "power", "exp"] = "1-sqrt",
     decay_power: Above0 = 0.5,
-    decay_ratio: Annotated[float, real("timm asks for it", above=0, below=1)] = 0.1,
+    decay_ratio: Annotated[float, real("timm requires it", above=0, below=1)] = 0.1,
     warmup_t: Count = 0,
     warmup_lr_init: float = 0.0,
     t_in_epochs: bool = True,
 ) -> Schedule:
-    """Warmup, stable, decay: lr_min + (max(lr·stable(s), lr_min) - lr_min)·decay(p), with s counted from the end of the warmup.
+    """Warmup-stable-decay schedule: lr_min + (max(lr·stable(s), lr_min) - lr_min)·decay(p) at count s after the warmup.
 
-    p goes from 0 to 1 over the last `decay_t` of `t_initial`; the warmup comes first, outside `t_initial`. lr_min is reached a
-    count after the last count that is trained.
+    p goes from 0 to 1 over the last `decay_t` counts of `t_initial`; the warmup comes before `t_initial`. The learning rate
+    reaches lr_min a count after the last trained count.
 
     Args:
-        t_initial: counts of the stable part and the decay.
+        t_initial: counts of the stable part and the decay together.
         decay_t: counts of the decay, from 1 to `t_initial`.
         lr_min: the end of the decay, not negative.
         stable_fn: "constant" 1, "rsqrt" (1 + s/timescale)^-1/2, or "power" (1 + s/timescale)^-stable_power.
-        stable_timescale: see above; `warmup_t` by default.
-        stable_power: see above.
+        stable_timescale: timescale of "rsqrt" and "power"; `warmup_t` by default.
+        stable_power: exponent of "power".
         decay_fn: "linear" 1 - p, "1-sqrt" 1 - √p, "cosine" (1 + cos πp)/2, "power" 1 - p^decay_power, "exp" (r^p - r)/(1 - r).
-        decay_power: see above.
-        decay_ratio: r, between 0 and 1.
+        decay_power: exponent of the decay "power".
+        decay_ratio: r of "exp", between 0 and 1.
 
-    The other arguments are as for `CosineLRScheduler`.
+    The other arguments are described in `CosineLRScheduler`.
 
     Raises:
-        DialectError: arguments that timm refuses, or a function for `decay_fn`.
+        DialectError: if timm refuses the arguments, or `decay_fn` is a function.
 
     >>> WSDLRScheduler(1.0, 6, decay_t=4, warmup_t=2).values(9).round(3)
     array([0.   , 0.5  , 1.   , 1.   , 1.   , 0.5  , 0.293, 0.134, 0.   ])
     """
     if decay_t > t_initial:
-        raise DialectError(f"decay_t must be at most t_initial, {t_initial}, as timm asks, got {decay_t}")
+        raise DialectError(f"decay_t must be at most t_initial, {t_initial}, as timm requires, got {decay_t}")
     timescale = warmup_t if stable_timescale is None else stable_timescale
     if stable_fn != "constant" and timescale <= 0:
         raise DialectError(
-            f"stable_timescale must be above 0 with stable_fn={stable_fn!r}, as timm asks, got {timescale!r}; it is "
-            "warmup_t where none is given"
+            f"stable_timescale must be above 0 with stable_fn={stable_fn!r}, as timm requires, got {timescale!r}; the "
+            "default is warmup_t"
         )
     kinds = {"linear": "linear", "1-sqrt": "sqrt", "cosine": "cosine", "power": f"rising_power({decay_power!r})"}
 
@@ -300,7 +308,7 @@ def _cycles(
     decay: float,
     limit: int,
 ) -> Schedule:
-    """Cycles of growing length, each between two shares of the way from the lowest rate to the cycle's own highest rate."""
+    """Cycles of growing length; `ends` are the first and last value of a cycle as fractions of its height above `low`."""
 
     def cycle(i: int) -> Schedule:
         height = lr * decay**i - low
@@ -308,9 +316,7 @@ def _cycles(
 
     if limit > _MOST_CYCLES:
         if mul != 1 or decay != 1:
-            raise DialectError(
-                f"cycle_limit must be at most {_MOST_CYCLES} where cycles are not all the same, got {limit}"
-            )
+            raise DialectError(f"cycle_limit must be at most {_MOST_CYCLES} if cycles differ, got {limit}")
         return cycle(0).repeat(limit) >> low
     return Chain((*(cycle(i).take(first * mul**i) for i in range(limit)), Constant(low)))
 
@@ -318,7 +324,7 @@ def _cycles(
 def _warmed(
     base: float, decay: Schedule, warmup: int, first: float, prefix: bool, target: float | None = None
 ) -> Schedule:
-    """The warmup and the rest, where count 0 is never computed."""
+    """Return a warmup followed by a decay; without a warmup, count 0 has the base rate, because timm never computes count 0."""
     if warmup:
         return Ramp(first, base if target is None else target, warmup) >> (decay if prefix else decay.shift(-warmup))
     # The formula's value at 0 differs for some, such as a milestone at 1.

@@ -2,14 +2,16 @@
 
 The most surprising behaviour:
 
-- `CosineAnnealingLR` does not stop at `T_max`: the rate climbs back to the base and falls again, for ever.
+- `CosineAnnealingLR` does not stop at `T_max`: the learning rate climbs back to its base and falls again, indefinitely.
 - `OneCycleLR` reaches its last value at `total_steps - 1`; the next step overshoots, and the step after that raises.
-- `CyclicLR` and `OneCycleLR` ignore the optimizer's rate, and change the base rate of schedulers made later.
-- A part of `SequentialLR` begins at its own first value at its milestone, whatever the part before ended with.
-- `ChainedScheduler` is a product only of schedulers that multiply; a scheduler that sets the rate undoes all before it.
-- Most schedulers compute each rate from the previous rate, so rounding errors add up; `laju.trace` has the bits of real runs.
+- `CyclicLR` and `OneCycleLR` ignore the optimizer's learning rate, and change the base rate of schedulers constructed later.
+- A part of `SequentialLR` begins with its own first value at its milestone, whatever the last value of the previous part.
+- `ChainedScheduler` is a product only of schedulers that multiply; a scheduler that sets the rate overrides earlier schedulers.
+- Most schedulers compute each rate from the previous rate, so rounding errors accumulate; `laju.trace` records the exact values
+  of a real run.
 
-Where torch takes an optimizer, these functions take its rate, `lr`. Of `last_epoch` only -1 is taken: a schedule begins at 0.
+Where torch takes an optimizer, the functions of this module take its learning rate, `lr`. `last_epoch` must be -1, because a
+schedule begins at 0.
 """
 
 from __future__ import annotations
@@ -29,12 +31,12 @@ from laju.dialects._torch_rules import Group, InSequence, Rule, Together, made, 
 from laju.dialects.base import DialectError, System, powers, replayed
 from laju.dialects.declared import Above0, From0, Made, NoClosedForm, Rate, exactly, fixed, integer, listed, real
 
-# --- multiplied now and then ---------------------------------------------------------------------------------------
+# --- schedulers that multiply the rate -----------------------------------------------------------------------------
 
 
 NotZero = Annotated[int, integer("torch divides by it", nonzero=True)]
-Int1 = Annotated[int, exactly(int, "torch asks for it", least=1)]
-Share = Annotated[float, real("torch asks for it", least=0, most=1)]
+Int1 = Annotated[int, exactly(int, "torch requires it", least=1)]
+Share = Annotated[float, real("torch requires it", least=0, most=1)]
 Divisor = Annotated[float, real("torch divides by it", nonzero=True)]
 Milestones = Annotated[list[float], listed(real())]
 Anneal = Literal["cos", "linear"]
@@ -55,15 +57,15 @@ SYSTEM = System(
 
 @SYSTEM.declare
 def LambdaLR(lr: Rate, lr_lambda: Schedule | Sequence[float]) -> Schedule | Made:
-    """The optimizer's rate times a function of the epoch: lr·lr_lambda(t).
+    """The optimizer's learning rate times a function of the step: lr·lr_lambda(t) at step t.
 
     Args:
-        lr: the optimizer's rate.
-        lr_lambda: the factors, as a schedule or a factor for each step, the last of which holds. A Python function has no text;
-            `laju.Function("module:name")` is the schedule of a function that can be imported.
+        lr: the optimizer's learning rate.
+        lr_lambda: the factors: a schedule, or a sequence with a factor for each step, whose last factor holds. A Python function
+            is not accepted; `laju.Function("module:name")` is the schedule of an importable function.
 
     Raises:
-        DialectError: a Python function, or several functions.
+        DialectError: if `lr_lambda` is a Python function or a list of functions.
 
     >>> from laju import linear
     >>> LambdaLR(0.1, linear(1, 0, total=4)).values(3)
@@ -82,17 +84,17 @@ def LambdaLR(lr: Rate, lr_lambda: Schedule | Sequence[float]) -> Schedule | Made
 
 @SYSTEM.declare
 def MultiplicativeLR(lr: Rate, lr_lambda: float | Schedule | Sequence[float]) -> Schedule | Made:
-    """Multiplied at every step by a factor: lr·f(1)·f(2)·…·f(t); the factor of epoch 0 is never asked for.
+    """Learning rate that each step multiplies by a factor: lr·f(1)·f(2)·…·f(t) at step t; f(0) is never used.
 
-    As a later part of `SequentialLR` the scheduler goes on from the current rate, and multiplies by f(0) as well.
+    As a later part of `SequentialLR` the scheduler continues from the current rate, and multiplies by f(0) as well.
 
     Args:
-        lr: the optimizer's rate.
-        lr_lambda: a factor for every step, or a sequence f(0), f(1), …, after whose end the rate holds, or a schedule of
-            factors, whose products have no closed form and are computed step by step.
+        lr: the optimizer's learning rate.
+        lr_lambda: a constant factor; or a sequence f(0), f(1), …, after whose end the rate holds; or a schedule of factors, whose
+            products have no closed form and are computed step by step.
 
     Raises:
-        DialectError: a function.
+        DialectError: if `lr_lambda` is a Python function.
 
     >>> MultiplicativeLR(0.8, [9, 0.5, 0.5]).values(4)
     array([0.8, 0.4, 0.2, 0.2])
@@ -132,14 +134,14 @@ def MultiplicativeLR(lr: Rate, lr_lambda: float | Schedule | Sequence[float]) ->
 
 @SYSTEM.declare
 def StepLR(lr: Rate, step_size: NotZero, gamma: float = 0.1) -> Schedule | Made:
-    """Multiplied by γ every `step_size` steps: lr·γ^⌊t/step_size⌋.
+    """Learning rate that is multiplied by γ every `step_size` steps: lr·γ^⌊t/step_size⌋ at step t.
 
     torch multiplies the previous rate, so its n-th drop may be n ulp off; the value here is within n + 2 ulp of torch's.
 
     Args:
-        lr: the optimizer's rate.
+        lr: the optimizer's learning rate.
         step_size: steps between two drops.
-        gamma: γ; 0 and negative factors are torch's too.
+        gamma: γ; torch also accepts 0 and negative factors.
 
     >>> StepLR(0.1, step_size=30)(60)
     0.001...
@@ -158,13 +160,13 @@ def StepLR(lr: Rate, step_size: NotZero, gamma: float = 0.1) -> Schedule | Made:
 
 @SYSTEM.declare
 def MultiStepLR(lr: Rate, milestones: Milestones, gamma: float = 0.1) -> Schedule | Made:
-    """Multiplied by γ at every milestone: lr·γ^(number of milestones ≤ t); the values are torch's to the last digit.
+    """Learning rate that is multiplied by γ at every milestone: lr·γ^(number of milestones ≤ t) at step t.
 
-    A milestone that is listed twice counts twice; a milestone at 0 counts at once. torch passes over negative milestones and
-    fractions without a word.
+    The values equal torch's bit for bit. A milestone that is listed twice counts twice; a milestone at 0 applies from the first
+    step. torch silently ignores negative and fractional milestones.
 
     Args:
-        lr: the optimizer's rate.
+        lr: the optimizer's learning rate.
         milestones: steps, in any order.
         gamma: γ.
 
@@ -198,18 +200,18 @@ def MultiStepLR(lr: Rate, milestones: Milestones, gamma: float = 0.1) -> Schedul
 
 @SYSTEM.declare
 def ConstantLR(lr: Rate, factor: Share = 1.0 / 3, total_iters: int = 5) -> Schedule | Made:
-    """The rate times a factor for `total_iters` steps, then the rate itself; the values are torch's to the last digit.
+    """Learning rate lr·factor for `total_iters` steps, then lr; the values equal torch's bit for bit.
 
-    torch comes back by a product with 1/factor, which may miss the rate by an ulp. With `total_iters` of 0 or less the factor
-    stays for ever, except in a later part of `SequentialLR`, which then has no factor at all.
+    torch restores the rate by a multiplication by 1/factor, which may miss `lr` by an ulp. If `total_iters` is 0 or less, the
+    factor stays indefinitely, except in a later part of `SequentialLR`, which then has no factor at all.
 
     Args:
-        lr: the optimizer's rate.
-        factor: in (0, 1]; 0 only where torch never comes back.
-        total_iters: steps.
+        lr: the optimizer's learning rate.
+        factor: in (0, 1]; 0 is accepted only if `total_iters` is 0 or less.
+        total_iters: number of steps with the factor.
 
     Raises:
-        DialectError: a factor outside [0, 1], or 0, by which torch divides at t = total_iters.
+        DialectError: if the factor is outside [0, 1], or is 0 while torch would divide by it at t = total_iters.
 
     >>> ConstantLR(0.1, factor=0.5, total_iters=2).values(4)
     array([0.05, 0.05, 0.1 , 0.1 ])
@@ -240,23 +242,23 @@ def ConstantLR(lr: Rate, factor: Share = 1.0 / 3, total_iters: int = 5) -> Sched
 @SYSTEM.declare
 def LinearLR(
     lr: Rate,
-    start_factor: Annotated[float, real("torch asks for it", above=0, most=1)] = 1.0 / 3,
+    start_factor: Annotated[float, real("torch requires it", above=0, most=1)] = 1.0 / 3,
     end_factor: Share = 1.0,
     total_iters: int = 5,
 ) -> Schedule | Made:
-    """The rate times a line: lr·(s + (e - s)·min(t, n)/n).
+    """The optimizer's learning rate times a linear factor: lr·(s + (e - s)·min(t, n)/n) at step t.
 
-    torch multiplies the previous rate, so its errors add up: the value here is within 1 + t/2 ulp of the larger end. With
-    `total_iters` of 0 or less the rate stays at `start_factor` for ever.
+    torch multiplies the previous rate, so its rounding errors accumulate: values are within 1 + t/2 ulp of torch's, relative to
+    the larger end of the line. If `total_iters` is 0 or less, the factor stays at `start_factor` indefinitely.
 
     Args:
-        lr: the optimizer's rate.
+        lr: the optimizer's learning rate.
         start_factor: s, the factor at t = 0, in (0, 1].
         end_factor: e, the factor at t = n, in [0, 1].
-        total_iters: n, steps.
+        total_iters: n, number of steps.
 
     Raises:
-        DialectError: a factor outside these bounds.
+        DialectError: if a factor is outside its bounds.
 
     >>> LinearLR(0.1, start_factor=0.5, total_iters=4).values(6)
     array([0.05  , 0.0625, 0.075 , 0.0875, 0.1   , 0.1   ])
@@ -286,13 +288,13 @@ def LinearLR(
 
 @SYSTEM.declare
 def ExponentialLR(lr: Rate, gamma: float) -> Schedule | Made:
-    """Multiplied by γ at every step: lr·γᵗ.
+    """Learning rate that every step multiplies by γ: lr·γᵗ at step t.
 
-    torch multiplies the previous rate, so its errors add up: the value here is within t + 2 ulp of torch's.
+    torch multiplies the previous rate, so its rounding errors accumulate: the value here is within t + 2 ulp of torch's.
 
     Args:
-        lr: the optimizer's rate.
-        gamma: γ; 0 and negative factors are torch's too.
+        lr: the optimizer's learning rate.
+        gamma: γ; torch also accepts 0 and negative factors.
 
     >>> ExponentialLR(0.1, gamma=0.5).values(4)
     array([0.1   , 0.05  , 0.025 , 0.0125])
@@ -310,18 +312,18 @@ def ExponentialLR(lr: Rate, gamma: float) -> Schedule | Made:
 
 @SYSTEM.declare
 def PolynomialLR(lr: Rate, total_iters: int = 5, power: float = 1.0) -> Schedule | Made:
-    """Polynomial decay to 0: lr·(1 - min(t, n)/n)^p.
+    """Polynomial decay of the learning rate to 0: lr·(1 - min(t, n)/n)^p at step t.
 
-    torch multiplies the rate before, so its errors add up: this is within 2·(1 + p)·(2 + t) ulp of the rate at t = 0. With
-    `total_iters` of 0 or less, or a power of 0, the rate never changes.
+    torch multiplies the previous rate, so its rounding errors accumulate: values are within 2·(1 + p)·(2 + t) ulp of torch's,
+    relative to the rate at t = 0. If `total_iters` is 0 or less, or the power is 0, the rate never changes.
 
     Args:
-        lr: the optimizer's rate.
-        total_iters: n, steps.
-        power: p, of at least 0.
+        lr: the optimizer's learning rate.
+        total_iters: n, number of steps.
+        power: p, at least 0.
 
     Raises:
-        DialectError: a negative power, for which torch divides by 0 at step n.
+        DialectError: if the power is negative, because torch then divides by 0 at step n.
 
     >>> PolynomialLR(0.1, total_iters=4, power=2).values(5)
     array([0.1    , 0.05625, 0.025  , 0.00625, 0.     ])
@@ -365,21 +367,22 @@ def PolynomialLR(lr: Rate, total_iters: int = 5, power: float = 1.0) -> Schedule
 def CosineAnnealingLR(
     lr: Rate, T_max: Annotated[float, real("torch divides by it", nonzero=True)], eta_min: float = 0.0
 ) -> Schedule | Made:
-    """Cosines down and up again without end: eta_min + (lr - eta_min)·(1 + cos(π·t/T_max))/2.
+    """Cosine wave between `lr` and `eta_min`, without end: eta_min + (lr - eta_min)·(1 + cos(π·t/T_max))/2 at step t.
 
-    The rate reaches `eta_min` at t = T_max and then climbs back, in as many steps. torch computes each rate from the previous
-    rate, anew after every minimum; near a minimum its rounding errors are large in proportion to the small rate, and its cosine's
-    argument loses digits as the argument grows. In half-wave c = 0, 1, … this is within (4 + T_max)·(1 + 4·c) ulp of the larger
-    end.
+    The learning rate reaches `eta_min` at t = T_max and then climbs back in as many steps. torch computes each rate from the
+    previous rate, and starts afresh after every minimum; near a minimum its rounding errors are large relative to the small rate,
+    and the argument of its cosine loses digits as it grows. In half-wave c = 0, 1, … values are within (4 + T_max)·(1 + 4·c) ulp
+    of torch's, relative to the larger end.
 
     Args:
-        lr: the optimizer's rate.
-        T_max: steps from the top to the bottom. A fraction has no closed form but for halves up to 1000: torch
-            multiplies by the quotient of two small numbers at a minimum between two steps, and its rounding errors grow.
-        eta_min: the bottom.
+        lr: the optimizer's learning rate.
+        T_max: number of steps from the maximum to the minimum. A fractional `T_max` has no closed form, except multiples of 1/2
+            up to 1000: at a minimum between two steps torch multiplies by the quotient of two small numbers, and its rounding
+            errors grow.
+        eta_min: the minimum.
 
     Raises:
-        DialectError: a `T_max` of 0, by which torch divides.
+        DialectError: if `T_max` is 0, because torch divides by `T_max`.
 
     >>> CosineAnnealingLR(0.1, T_max=2).values(6).round(3)
     array([0.1 , 0.05, 0.  , 0.05, 0.1 , 0.05])
@@ -413,16 +416,16 @@ def CosineAnnealingLR(
 
 @SYSTEM.declare
 def CosineAnnealingWarmRestarts(lr: Rate, T_0: Int1, T_mult: Int1 = 1, eta_min: float = 0.0) -> Schedule | Made:
-    """Cosines down, begun again and again: eta_min + (lr - eta_min)·(1 + cos(π·u/Tᵢ))/2 with u steps of cycle i done.
+    """Cosine decay with warm restarts: eta_min + (lr - eta_min)·(1 + cos(π·u/Tᵢ))/2 at step u of cycle i.
 
-    Cycle i lasts Tᵢ = T_0·T_multⁱ steps. The cycle's last step is one short of `eta_min`, which is never reached. torch's
-    1 + cos loses digits near the bottom; this is within 4 ulp of the larger end.
+    Cycle i lasts Tᵢ = T_0·T_multⁱ steps. The learning rate never reaches `eta_min`: the last step of a cycle is u = Tᵢ - 1.
+    torch's 1 + cos loses digits near the minimum; values are within 4 ulp of torch's, relative to the larger end.
 
     Args:
-        lr: the optimizer's rate.
-        T_0: steps of the first cycle.
+        lr: the optimizer's learning rate.
+        T_0: number of steps of the first cycle.
         T_mult: ratio of the lengths of successive cycles, a whole number.
-        eta_min: the bottom.
+        eta_min: the minimum.
 
     >>> CosineAnnealingWarmRestarts(0.1, T_0=2, T_mult=2).values(6).round(3)
     array([0.1  , 0.05 , 0.1  , 0.085, 0.05 , 0.015])
@@ -455,28 +458,30 @@ def CyclicLR(
     step_size_down: From0 | None = None,
     mode: Literal["triangular", "triangular2", "exp_range"] = "triangular",
     gamma: float = 1.0,
-    scale_fn: Annotated[None, fixed(None, "a function of one's own has no text; torch's three modes are taken")] = None,
+    scale_fn: Annotated[None, fixed(None, "a Python function is not accepted; use torch's modes")] = None,
     scale_mode: Literal["cycle", "iterations"] = "cycle",
     cycle_momentum: bool = True,
     base_momentum: float = 0.8,
     max_momentum: float = 0.9,
 ) -> Schedule | Made:
-    """Cycles in straight lines between two rates: base_lr + (max_lr - base_lr)·triangle(t)·scale.
+    """Triangular cycles between two learning rates: base_lr + (max_lr - base_lr)·triangle(t)·scale at step t.
 
-    The scale is 1 in mode "triangular", 1/2 to the number of full cycles in "triangular2", and γᵗ in "exp_range". The
-    optimizer's own rate does not matter. torch finds the place in a cycle by a difference of numbers near the number of cycles c,
-    which costs digits: this is within 4 + 2·(2 + c)·(up + down)/min(up, down) ulp of the largest value.
+    triangle(t) rises linearly from 0 to 1 in `step_size_up` steps and falls back in `step_size_down`. The scale is 1 in mode
+    "triangular", (1/2)^(number of completed cycles) in "triangular2", and γᵗ in "exp_range". The optimizer's own learning rate
+    has no effect. torch computes the position in a cycle as a difference of numbers near the number of cycles c, which costs
+    digits: values are within 4 + 2·(2 + c)·(up + down)/min(up, down) ulp of torch's, relative to the largest value.
 
     Args:
-        base_lr: the bottom.
-        max_lr: the top of the first cycle.
-        step_size_up: steps up.
-        step_size_down: steps down; `step_size_up` by default. With 0 the rate falls from a step short of the top at once.
-        mode: see above.
+        base_lr: the minimum.
+        max_lr: the maximum of the first cycle.
+        step_size_up: number of rising steps.
+        step_size_down: number of falling steps; `step_size_up` by default. With 0 the rate rises to a step short of the maximum
+            and then drops to the minimum.
+        mode: "triangular", "triangular2" or "exp_range".
         gamma: γ of "exp_range".
-        scale_fn: not taken, as a function has no text.
+        scale_fn: must be None; a Python function is not accepted.
         scale_mode: the argument of `scale_fn`; no effect here.
-        cycle_momentum, base_momentum, max_momentum: torch also cycles the momentum against the rate, by default; ignored here.
+        cycle_momentum, base_momentum, max_momentum: ignored; torch also cycles the momentum, opposite to the rate, by default.
 
     >>> CyclicLR(0.1, 0.5, step_size_up=2, cycle_momentum=False).values(5)
     array([0.1, 0.3, 0.5, 0.3, 0.1])
@@ -515,7 +520,7 @@ def OneCycleLR(
     total_steps: Int1 | None = None,
     epochs: Any = None,
     steps_per_epoch: Any = None,
-    pct_start: Annotated[float, exactly(float, "torch asks for it", least=0, most=1)] = 0.3,
+    pct_start: Annotated[float, exactly(float, "torch requires it", least=0, most=1)] = 0.3,
     anneal_strategy: Anneal = "cos",
     cycle_momentum: bool = True,
     base_momentum: float = 0.85,
@@ -524,27 +529,29 @@ def OneCycleLR(
     final_div_factor: Divisor = 1e4,
     three_phase: bool = False,
 ) -> Schedule | Made:
-    """A single cycle: from max_lr/div_factor up to `max_lr`, then down to max_lr/(div_factor·final_div_factor) at T - 1.
+    """A single learning-rate cycle: from max_lr/div_factor up to `max_lr`, then down to max_lr/(div_factor·final_div_factor).
 
-    The top is at t = pct_start·T - 1, which need not be whole, and the bottom at T - 1; in three phases the way down to the first
-    rate ends at 2·pct_start·T - 2. With a top before 0 the run begins on the way down. One step more, at t = T, torch goes on
-    along the same curve, up again with the cosine and below the bottom (even below 0) with the line; then torch raises, and here
-    that value holds. Within 4 ulp of `max_lr` of torch, whose 1 + cos loses digits near the bottom.
+    With T steps in all, the maximum is at t = pct_start·T - 1, which need not be a whole number, and the minimum at T - 1; with
+    `three_phase` the fall to the first rate ends at 2·pct_start·T - 2. If the maximum is before 0, the run begins with the fall.
+    At t = T torch continues along the same curve for one more step: up again with the cosine, or below the minimum (even below 0)
+    with the line. torch raises at t = T + 1; here the value of t = T holds. Values are within 4 ulp of torch's, relative to
+    `max_lr`, as torch's 1 + cos loses digits near the minimum.
 
     Args:
-        max_lr: the top. The optimizer's own rate does not matter.
-        total_steps: T; or else `epochs` times `steps_per_epoch`.
-        pct_start: share of the steps that rise, a float.
+        max_lr: the maximum. The optimizer's own learning rate has no effect.
+        total_steps: T; by default `epochs` times `steps_per_epoch`.
+        epochs, steps_per_epoch: epochs of the run, and steps per epoch; only used if `total_steps` is not given.
+        pct_start: fraction of the steps in which the rate rises, a float.
         anneal_strategy: "cos" or "linear".
-        cycle_momentum, base_momentum, max_momentum: the momentum runs against the rate, and by default; see
-            `laju.one_cycle_momentum` for the momentum's schedule.
-        div_factor: from the top to the first rate.
-        final_div_factor: from the first rate to the last.
-        three_phase: down to the first rate in as many steps as up, then on to the bottom.
+        cycle_momentum, base_momentum, max_momentum: ignored; torch also cycles the momentum, opposite to the rate, by default.
+            `laju.one_cycle_momentum` is the schedule of the momentum.
+        div_factor: ratio of the maximum to the first rate.
+        final_div_factor: ratio of the first rate to the last rate.
+        three_phase: whether the rate falls to the first rate in as many steps as it rose, and then on to the minimum.
 
     Raises:
-        DialectError: no number of steps, or arguments at which torch raises: among these pct_start·T = 1, where torch divides
-            by 0.
+        DialectError: if the number of steps is not given, or torch refuses the arguments, such as pct_start·T = 1, for which
+            torch divides by 0.
 
     >>> OneCycleLR(1.0, total_steps=10, anneal_strategy="linear").values(10).round(2)
     array([0.04, 0.52, 1.  , 0.86, 0.71, 0.57, 0.43, 0.29, 0.14, 0.  ])
@@ -559,7 +566,7 @@ def OneCycleLR(
         if value is None:
             raise DialectError("OneCycleLR needs total_steps, or both epochs and steps_per_epoch")
         if not isinstance(value, int) or value <= 0:
-            raise DialectError(f"{name} must be an int of at least 1, as torch asks, got {shown(value)}")
+            raise DialectError(f"{name} must be an int of at least 1, as torch requires, got {shown(value)}")
     steps = math.prod(given.values())
     first = high / div_factor
     last = first / final_div_factor
@@ -612,19 +619,20 @@ def OneCycleLR(
 def SWALR(
     lr: Rate,
     swa_lr: float,
-    anneal_epochs: Annotated[int, exactly(int, "torch asks for it", least=0)] = 10,
+    anneal_epochs: Annotated[int, exactly(int, "torch requires it", least=0)] = 10,
     anneal_strategy: Anneal = "cos",
 ) -> Schedule | Made:
-    """From the current rate to the constant rate of weight averaging in `anneal_epochs` steps.
+    """Annealing from the current learning rate to the constant rate of stochastic weight averaging in `anneal_epochs` steps.
 
-    After another scheduler, `torch.optim.swa_utils` hands over once an epoch is past `swa_start`, so that the whole is
-    `before.take(swa_start + 1) >> SWALR(before(swa_start + 1), …)`. torch solves each step for where it came from, so errors
-    add up; this is within 4 + 2·anneal_epochs ulp of the larger end.
+    A training loop as in the documentation of `torch.optim.swa_utils` steps `SWALR` instead of the previous scheduler from the
+    first epoch after `swa_start` on, so the schedule of the whole run is
+    `before.take(swa_start + 1) >> SWALR(before(swa_start + 1), …)`. torch recomputes the initial rate in each step, so rounding
+    errors accumulate: values are within 4 + 2·anneal_epochs ulp of torch's, relative to the larger end.
 
     Args:
-        lr: the optimizer's rate at the first step of the scheduler.
-        swa_lr: the rate at t = anneal_epochs and ever after.
-        anneal_epochs: steps on the way; with 0 the rate is changed as soon as the scheduler is made.
+        lr: the optimizer's learning rate at the first step of the scheduler.
+        swa_lr: the rate from t = anneal_epochs on.
+        anneal_epochs: number of steps of the annealing; with 0 the rate changes when the scheduler is constructed.
         anneal_strategy: "cos" or "linear".
 
     >>> SWALR(0.1, swa_lr=0.05, anneal_epochs=4, anneal_strategy="linear").values(5)
@@ -653,26 +661,26 @@ def SWALR(
     return made(rule)
 
 
-# --- of several ----------------------------------------------------------------------------------------------------
+# --- schedulers made of other schedulers ---------------------------------------------------------------------------
 
 
 @SYSTEM.declare
 def SequentialLR(lr: Rate, schedulers: Sequence[Schedule], milestones: Sequence[int]) -> Schedule | Made:
-    """Schedulers in sequence, each on its own clock from its milestone on: part k is in force for mₖ ≤ t < mₖ₊₁.
+    """Schedulers in sequence: scheduler k sets the learning rate for mₖ ≤ t < mₖ₊₁ and counts its own steps from milestone mₖ.
 
-    Every part begins at its own first value, computed from the optimizer's rate, not at the end of the part before (only
-    `MultiplicativeLR` and `SWALR` go on from there). The milestone's step is the part's t = 0, so nothing is skipped or doubled.
-    Making an `OneCycleLR` changes the optimizer's rate for the first part and all parts made later; a `CyclicLR` that is made
-    first does so too.
+    Every scheduler begins with its own first value, computed from the optimizer's learning rate, not with the last value of the
+    previous scheduler; only `MultiplicativeLR` and `SWALR` continue from the current rate. The step of the milestone is t = 0 of
+    the scheduler, so no value is skipped or repeated. Constructing a `OneCycleLR` changes the optimizer's rate for the first
+    scheduler and for all schedulers constructed later; so does a `CyclicLR` that is constructed first.
 
     Args:
-        lr: the optimizer's rate.
-        schedulers: schedules of this module's functions, in the order in which torch's are made.
-        milestones: steps at which the next part begins, for all parts but the first.
+        lr: the optimizer's learning rate.
+        schedulers: schedules made by functions of this module, in the order in which torch's schedulers are constructed.
+        milestones: the steps at which the second scheduler and each later scheduler begins.
 
     Raises:
-        DialectError: another number of milestones, milestones that fall, parts that no optimizer could share, or a combination
-            at which torch fails.
+        DialectError: if the number of milestones is not one less than the number of schedulers, if milestones decrease, if the
+            schedulers could not share an optimizer, or if torch fails with the combination.
 
     >>> warmup = LinearLR(0.1, start_factor=0.5, total_iters=2)
     >>> SequentialLR(0.1, [warmup, ExponentialLR(0.1, 0.9)], milestones=[2]).values(4)
@@ -683,25 +691,26 @@ def SequentialLR(lr: Rate, schedulers: Sequence[Schedule], milestones: Sequence[
     if len(at) != len(rules) - 1:
         raise DialectError(f"milestones must be one fewer than the schedulers, so {len(rules) - 1}, got {len(at)}")
     if any(b < a for a, b in itertools.pairwise(at)):
-        raise DialectError(f"milestones must not fall: torch would look up the wrong part, got {shown(at)}")
+        raise DialectError(f"milestones must not decrease: torch would look up the wrong scheduler, got {shown(at)}")
     return made(InSequence("SequentialLR", lr, tuple(rules), tuple(at)))
 
 
 @SYSTEM.declare
 def ChainedScheduler(schedulers: Sequence[Schedule], *, lr: Rate | None = None) -> Schedule | Made:
-    """Schedulers that step in turn at every step, each on the rate that the schedulers before left.
+    """Schedulers that all step at every step, in order, each changing the learning rate that the previous scheduler left.
 
-    The schedule is the product of schedulers that multiply (`StepLR`, `MultiStepLR`, `ConstantLR`, `LinearLR`, `ExponentialLR`,
-    `PolynomialLR`, `MultiplicativeLR`). `LambdaLR`, `CosineAnnealingWarmRestarts`, `CyclicLR` and `OneCycleLR` set the rate, so
-    schedulers before such a scheduler have no effect, and schedulers after such a scheduler only change the rate by their change
-    of that single step. `CosineAnnealingLR` with `eta_min=0` multiplies up to `T_max` and adds after `T_max`.
+    Schedulers that multiply (`StepLR`, `MultiStepLR`, `ConstantLR`, `LinearLR`, `ExponentialLR`, `PolynomialLR`,
+    `MultiplicativeLR`) give a product. `LambdaLR`, `CosineAnnealingWarmRestarts`, `CyclicLR` and `OneCycleLR` set the rate, so
+    earlier schedulers have no effect, and later schedulers contribute only the change of the single step. `CosineAnnealingLR`
+    with `eta_min=0` multiplies up to `T_max` and adds after `T_max`.
 
     Args:
-        schedulers: schedules of this module's functions, in the order in which torch's are made and stepped.
-        lr: the optimizer's rate, where no scheduler in the list has the rate.
+        schedulers: schedules made by functions of this module, in the order in which torch's schedulers are constructed and
+            stepped.
+        lr: the optimizer's learning rate; only needed if no scheduler in the list has a learning rate.
 
     Raises:
-        DialectError: parts that no optimizer could share.
+        DialectError: if the schedulers could not share an optimizer.
 
     >>> ChainedScheduler([ConstantLR(1.0, factor=0.1, total_iters=2), ExponentialLR(1.0, 0.9)]).values(5).round(4)
     array([0.1   , 0.09  , 0.81  , 0.729 , 0.6561])
@@ -718,7 +727,7 @@ def _rules(name: str, schedulers: Any, lr: float | None) -> list[Any]:
     if isinstance(schedulers, Schedule | str) or not isinstance(schedulers, Sequence):
         raise TypeError(f"schedulers must be a list of schedules of this module's functions, got {shown(schedulers)}")
     if not schedulers:
-        raise DialectError(f"{name} needs at least one scheduler, as torch asks, got none")
+        raise DialectError(f"{name} needs at least one scheduler, as torch requires, got none")
     rules = []
     for i, schedule in enumerate(schedulers):
         if not isinstance(schedule, Schedule):
@@ -743,14 +752,14 @@ def factors_of(given: Any) -> Schedule:
         return given
     if callable(given):
         raise DialectError(
-            f"lr_lambda must be a schedule or a sequence of factors, got the function {shown(given)}, which has no text; "
-            "laju.Function('module:name') is a schedule made of one that can be imported"
+            f"lr_lambda must be a schedule or a sequence of factors, got the function {shown(given)}; "
+            "laju.Function('module:name') is the schedule of an importable function"
         )
     if isinstance(given, str) or not isinstance(given, Iterable):
         raise TypeError(f"lr_lambda must be a schedule or a sequence of factors, got {shown(given)}")
     given = list(given)
     if any(callable(item) for item in given):
         raise DialectError(
-            "lr_lambda must be of one parameter group: a schedule, or a sequence of factors, one for each step"
+            "lr_lambda must be for a single parameter group: a schedule, or a sequence with a factor for each step"
         )
     return Table(tuple(number(f"lr_lambda[{i}]", f) for i, f in enumerate(given)))

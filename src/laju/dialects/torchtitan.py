@@ -2,10 +2,10 @@
 
 The most surprising behaviour:
 
-- Update 0 trains at lr/W, not at 0, and the peak is reached in the last update of the warmup.
-- An update is added to the stable part: the decay reaches its end an update after the run, which thus never trains at 0.
-- A warmup or decay that does not fit is shortened with a log line, not refused.
-- A step after the run's last has no value: torchtitan's own scheduler raises there if there is no decay.
+- Update 0 trains at lr/W, not at 0, and the last update of the warmup trains at the peak.
+- The stable part has an additional update: the decay ends an update after the run, so the run never trains at 0.
+- torchtitan shortens a warmup or decay that does not fit, with a log message, and does not refuse the arguments.
+- The step after the last update of the run has no value: torchtitan's scheduler raises there if there is no decay.
 """
 
 from __future__ import annotations
@@ -39,22 +39,24 @@ def LRSchedulersContainer(
     decay_type: str = "linear",
     min_lr_factor: float = 0.0,
 ) -> Schedule:
-    """lr·(t + 1)/W for t < W, then lr, then down to min_lr_factor·lr over D updates, whose end is update T, after the run.
+    """Linear warmup of the learning rate, lr·(t + 1)/W in update t < W, then lr, then decay to min_lr_factor·lr over D updates.
 
-    With T the total steps and D = round(T·decay_ratio), or T - W without a ratio, the decay at update t ≥ T + 1 - D has made
-    (t - (T + 1 - D) + 1)/D of its way. The lowest rate holds here from update T on; torchtitan has no more updates then.
+    D is round(T·decay_ratio), or T - W without a ratio. The decay ends at update T, an update after the run: in update
+    t ≥ T + 1 - D its progress is p = (t - (T + 1 - D) + 1)/D. The minimum holds here from update T on; torchtitan has no further
+    updates.
 
     Args:
-        lr: the optimizer's rate.
-        training_steps: of the run, `training.steps`.
+        lr: the optimizer's learning rate.
+        training_steps: number of updates of the run, `training.steps`.
         warmup_steps: W, at most T.
-        total_steps: T, at least the run's steps, which are the default.
-        decay_ratio: the part of T that decays, as far as the warmup leaves room.
-        decay_type: "linear", "sqrt" (1 - √p) or "cosine".
-        min_lr_factor: the lowest rate, as a share of the rate.
+        total_steps: T, at least training_steps, the default.
+        decay_ratio: length of the decay as a fraction of T, limited by the length of the warmup.
+        decay_type: "linear" (1 - p), "sqrt" (1 - √p) or "cosine".
+        min_lr_factor: the minimum relative to lr.
 
     Raises:
-        DialectError: another decay type; total steps that end before the run, after which torchtitan's rates fall below 0.
+        DialectError: if the decay type is unknown, or total_steps is below training_steps, after which torchtitan's rates would
+            fall below 0.
 
     Source: torchtitan, `components/optimizer/lr_scheduler.py`; Hu et al., arXiv 2404.06395.
 

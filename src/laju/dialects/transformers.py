@@ -2,14 +2,17 @@
 
 The most surprising behaviour:
 
-- Update 0 of every warmup trains at rate 0, and the peak is reached in the update after the warmup.
+- Update 0 of every warmup trains at a learning rate of 0, and the update after the warmup is the first at the peak.
 - `get_cosine_schedule_with_warmup` climbs again after `num_training_steps`; the linear schedule stays at 0.
 - `cosine_warmup_with_min_lr` counts from 1 instead: its first update is not at 0, and its cosine is an update ahead.
-- `inverse_sqrt` without warmup has a timescale of 10,000 updates; with a warmup, the warmup's length.
-- `warmup_stable_decay` begins at `min_lr_ratio` of the rate, not at 0, and at last jumps there when `num_cycles` ends elsewhere.
-- All are factors of each parameter group's own rate, so an absolute `min_lr` is right for the optimizer's default rate alone.
+- `inverse_sqrt` has a timescale of 10,000 updates without a warmup, and of the warmup's length with a warmup.
+- `warmup_stable_decay` begins at `min_lr_ratio` times the rate, not at 0, and jumps to that value at the end if `num_cycles`
+  leads to a different value.
+- All schedules are factors of each parameter group's own rate, so an absolute `min_lr` is correct for the optimizer's default
+  rate only.
 
-The real functions take an optimizer; these take its rate, `lr`. Of `last_epoch` only -1 is taken: a schedule begins at 0.
+Transformers' functions take an optimizer; the functions here take its learning rate, `lr`. `last_epoch` must be -1, because a
+schedule begins at 0.
 """
 
 from __future__ import annotations
@@ -59,10 +62,10 @@ SYSTEM = System(
 
 @SYSTEM.declare
 def get_constant_schedule(lr: Rate) -> Schedule:
-    """The optimizer's rate, always.
+    """Constant schedule at the optimizer's learning rate.
 
     Args:
-        lr: the optimizer's rate.
+        lr: the optimizer's learning rate.
 
     >>> get_constant_schedule(0.1)(5)
     0.1
@@ -72,11 +75,11 @@ def get_constant_schedule(lr: Rate) -> Schedule:
 
 @SYSTEM.declare
 def get_constant_schedule_with_warmup(lr: Rate, num_warmup_steps: int) -> Schedule:
-    """lr·t/W for t < W, then lr.
+    """Linear warmup of the learning rate, lr·t/W in update t < W, then constant at lr.
 
     Args:
-        lr: the optimizer's rate.
-        num_warmup_steps: W; 0 for none.
+        lr: the optimizer's learning rate.
+        num_warmup_steps: W; 0 for no warmup.
 
     >>> get_constant_schedule_with_warmup(1.0, 4).values(6)
     array([0.  , 0.25, 0.5 , 0.75, 1.  , 1.  ])
@@ -86,12 +89,12 @@ def get_constant_schedule_with_warmup(lr: Rate, num_warmup_steps: int) -> Schedu
 
 @SYSTEM.declare
 def get_linear_schedule_with_warmup(lr: Rate, num_warmup_steps: int, num_training_steps: int) -> Schedule:
-    """lr·t/W for t < W, then lr·(N - t)/(N - W) down to 0, which then holds.
+    """Linear warmup, lr·t/W in update t < W, then linear decay to 0, lr·(N - t)/(N - W); 0 from update N on.
 
     Args:
-        lr: the optimizer's rate.
-        num_warmup_steps: W; 0 for none.
-        num_training_steps: N. An N that is not above W leaves 0 after the warmup.
+        lr: the optimizer's learning rate.
+        num_warmup_steps: W; 0 for no warmup.
+        num_training_steps: N, updates of the run. If N is not above W, the rate is 0 after the warmup.
 
     >>> get_linear_schedule_with_warmup(1.0, 2, 6).values(8)
     array([0.  , 0.5 , 1.  , 0.75, 0.5 , 0.25, 0.  , 0.  ])
@@ -107,16 +110,16 @@ def get_linear_schedule_with_warmup(lr: Rate, num_warmup_steps: int, num_trainin
 def get_cosine_schedule_with_warmup(
     lr: Rate, num_warmup_steps: int, num_training_steps: int, num_cycles: float = 0.5
 ) -> Schedule:
-    """lr·t/W for t < W, then lr·(1 + cos(2π·num_cycles·(t - W)/(N - W)))/2, which goes on as a wave after N.
+    """Linear warmup, lr·t/W in update t < W, then a cosine, lr·(1 + cos(2π·num_cycles·(t - W)/(N - W)))/2, also after update N.
 
-    With the default half a cycle the rate is 0 at N and climbs again afterwards. With N not above W the wave has the period
-    1/num_cycles.
+    With the default of half a wave the learning rate is 0 at N and climbs again afterwards. If N is not above W, the period of
+    the wave is 1/num_cycles updates.
 
     Args:
-        lr: the optimizer's rate.
-        num_warmup_steps: W; 0 for none.
-        num_training_steps: N.
-        num_cycles: whole waves from W to N.
+        lr: the optimizer's learning rate.
+        num_warmup_steps: W; 0 for no warmup.
+        num_training_steps: N, updates of the run.
+        num_cycles: number of cosine waves from W to N; 0.5 is a decay to 0.
 
     >>> get_cosine_schedule_with_warmup(1.0, 1, 5).values(8).round(3)
     array([0.   , 1.   , 0.854, 0.5  , 0.146, 0.   , 0.146, 0.5  ])
@@ -128,15 +131,15 @@ def get_cosine_schedule_with_warmup(
 def get_cosine_with_hard_restarts_schedule_with_warmup(
     lr: Rate, num_warmup_steps: int, num_training_steps: int, num_cycles: From0 = 1
 ) -> Schedule:
-    """lr·t/W for t < W, then num_cycles cosines from lr to 0, each of (N - W)/num_cycles updates; 0 from N on.
+    """Linear warmup, lr·t/W in update t < W, then `num_cycles` cosine decays from lr to 0, with restarts; 0 from update N on.
 
-    With N not above W, update W alone has lr.
+    Each decay lasts (N - W)/num_cycles updates. If N is not above W, only update W has the rate lr.
 
     Args:
-        lr: the optimizer's rate.
-        num_warmup_steps: W; 0 for none.
-        num_training_steps: N.
-        num_cycles: how many; a part of a cycle is cut off at N.
+        lr: the optimizer's learning rate.
+        num_warmup_steps: W; 0 for no warmup.
+        num_training_steps: N, updates of the run.
+        num_cycles: number of decays; the last decay of a fractional number ends early, at N.
 
     >>> get_cosine_with_hard_restarts_schedule_with_warmup(1.0, 0, 8, 2).values(10).round(3)
     array([1.   , 0.854, 0.5  , 0.146, 1.   , 0.854, 0.5  , 0.146, 0.   , 0.   ])
@@ -160,18 +163,20 @@ def get_polynomial_decay_schedule_with_warmup(
     lr_end: float = 1e-7,
     power: Annotated[float, real("Transformers divides by zero at the last step", least=0)] = 1.0,
 ) -> Schedule:
-    """lr·t/W for t < W, then (lr - lr_end)·(1 - (t - W)/(N - W))^power + lr_end; lr_end after N.
+    """Linear warmup, lr·t/W in update t < W, then polynomial decay, (lr - lr_end)·(1 - (t - W)/(N - W))^power + lr_end.
+
+    The learning rate is lr_end after update N.
 
     Args:
-        lr: the optimizer's rate, its default rate where groups have rates of their own.
-        num_warmup_steps: W; 0 for none.
-        num_training_steps: N.
-        lr_end: the last rate.
-        power: of the decay.
+        lr: the optimizer's learning rate; the default rate if parameter groups have their own.
+        num_warmup_steps: W; 0 for no warmup.
+        num_training_steps: N, updates of the run.
+        lr_end: the last learning rate, below lr.
+        power: exponent of the decay, at least 0.
 
     Raises:
-        DialectError: an lr_end that is not below lr, which Transformers refuses; N = W or a negative power, with which
-            Transformers divides by zero on the way.
+        DialectError: if lr_end is not below lr, which Transformers refuses; if N = W or the power is negative, with which
+            Transformers divides by zero.
 
     >>> get_polynomial_decay_schedule_with_warmup(1.0, 0, 4, lr_end=0.0, power=2).values(6)
     array([1.    , 0.5625, 0.25  , 0.0625, 0.    , 0.    ])
@@ -181,11 +186,11 @@ def get_polynomial_decay_schedule_with_warmup(
     end = lr_end
     if not lr > end:
         raise DialectError(
-            f"lr_end must be smaller than the optimizer's rate {lr!r}, got {end!r}; Transformers refuses it"
+            f"lr_end must be smaller than the optimizer's rate {lr!r}, as Transformers requires, got {end!r}"
         )
     if total == length:
         raise DialectError(
-            f"num_training_steps must not be num_warmup_steps, {length}: Transformers divides by zero then"
+            f"num_training_steps must differ from num_warmup_steps, {length}: Transformers would divide by zero"
         )
     decay: Schedule = Constant(end)
     if total > length:
@@ -196,15 +201,15 @@ def get_polynomial_decay_schedule_with_warmup(
 
 @SYSTEM.declare
 def get_inverse_sqrt_schedule(lr: Rate, num_warmup_steps: int, timescale: float | None = None) -> Schedule:
-    """lr·t/W for t < W, then lr/√((t - W + τ)/τ), without end.
+    """Linear warmup, lr·t/W in update t < W, then inverse-square-root decay without end, lr/√((t - W + τ)/τ).
 
     Args:
-        lr: the optimizer's rate.
-        num_warmup_steps: W; 0 for none.
-        timescale: τ; W by default, or 10,000 without a warmup.
+        lr: the optimizer's learning rate.
+        num_warmup_steps: W; 0 for no warmup.
+        timescale: τ in updates; W by default, or 10,000 without a warmup.
 
     Raises:
-        DialectError: a timescale that is not above 0, with which the root does not exist.
+        DialectError: if the timescale is not above 0.
 
     >>> get_inverse_sqrt_schedule(1.0, 4).values(17)[[0, 2, 4, 16]]
     array([0. , 0.5, 1. , 0.5])
@@ -226,18 +231,18 @@ def get_cosine_with_min_lr_schedule_with_warmup(
     min_lr: float | None = None,
     min_lr_rate: float | None = None,
 ) -> Schedule:
-    """As `get_cosine_schedule_with_warmup`, between lr and min_lr, climbing again after N, too. The warmup begins at 0.
+    """Linear warmup from 0 to lr in W updates, then a cosine wave between lr and min_lr, which continues after update N.
 
     Args:
-        lr: the optimizer's rate, its default rate where groups have rates of their own.
-        num_warmup_steps: W; 0 for none.
-        num_training_steps: N.
-        num_cycles: whole waves from W to N.
-        min_lr: the lowest rate; or
-        min_lr_rate: min_lr as a share of the rate.
+        lr: the optimizer's learning rate; the default rate if parameter groups have their own.
+        num_warmup_steps: W; 0 for no warmup.
+        num_training_steps: N, updates of the run.
+        num_cycles: number of cosine waves from W to N; 0.5 is a decay to min_lr.
+        min_lr: the minimum.
+        min_lr_rate: the minimum relative to lr, instead of min_lr.
 
     Raises:
-        DialectError: both or neither of min_lr and min_lr_rate, which Transformers refuses, too.
+        DialectError: if both or neither of min_lr and min_lr_rate are given, which Transformers also refuses.
 
     >>> get_cosine_with_min_lr_schedule_with_warmup(1.0, 0, 4, min_lr=0.1).values(6).round(3)
     array([1.   , 0.868, 0.55 , 0.232, 0.1  , 0.232])
@@ -255,21 +260,22 @@ def get_cosine_with_min_lr_schedule_with_warmup_lr_rate(
     min_lr_rate: float | None = None,
     warmup_lr_rate: float | None = None,
 ) -> Schedule:
-    """A warmup lr·(t + 1)/W that trains its first update, then a cosine from lr to min_lr that is an update ahead.
+    """Linear warmup that does not begin at 0, lr·(t + 1)/W in update t < W, then a cosine wave between lr and min_lr.
 
-    With warmup_lr_rate r the warmup goes from r·lr to lr in W - 1 updates. Update W has the cosine's second value already.
+    With warmup_lr_rate = r the warmup rises from r·lr to lr in W - 1 updates. The wave is an update ahead: update W has its
+    second value.
 
     Args:
-        lr: the optimizer's rate, its default rate where groups have rates of their own.
-        num_warmup_steps: W; 0 for none.
-        num_training_steps: N.
-        num_cycles: whole waves from W - 1 to N - 1.
-        min_lr: the lowest rate; or
-        min_lr_rate: min_lr as a share of the rate.
-        warmup_lr_rate: the first rate as a share of the rate; 1/W by default.
+        lr: the optimizer's learning rate; the default rate if parameter groups have their own.
+        num_warmup_steps: W; 0 for no warmup.
+        num_training_steps: N, updates of the run.
+        num_cycles: number of cosine waves from W - 1 to N - 1; 0.5 is a decay to min_lr.
+        min_lr: the minimum.
+        min_lr_rate: the minimum relative to lr, instead of min_lr.
+        warmup_lr_rate: the first learning rate relative to lr; 1/W by default.
 
     Raises:
-        DialectError: both or neither of min_lr and min_lr_rate, which Transformers refuses, too.
+        DialectError: if both or neither of min_lr and min_lr_rate are given, which Transformers also refuses.
 
     >>> get_cosine_with_min_lr_schedule_with_warmup_lr_rate(1.0, 2, 6, min_lr=0.0).values(7).round(3)
     array([0.5  , 1.   , 0.854, 0.5  , 0.146, 0.   , 0.146])
@@ -300,21 +306,22 @@ def get_wsd_schedule(
     min_lr_ratio: float = 0,
     num_cycles: float = 0.5,
 ) -> Schedule:
-    """From min_lr_ratio·lr up to lr in W updates, lr for S, down to min_lr_ratio·lr in D, which then holds.
+    """Warmup-stable-decay schedule: min_lr_ratio·lr to lr in W updates, lr for S updates, back to min_lr_ratio·lr in D updates.
 
     Args:
-        lr: the optimizer's rate.
-        num_warmup_steps: W; 0 for none.
+        lr: the optimizer's learning rate.
+        num_warmup_steps: W; 0 for no warmup.
         num_decay_steps: D.
-        num_training_steps: W + S + D; or
-        num_stable_steps: S, which wins when both are given.
+        num_training_steps: W + S + D, instead of num_stable_steps.
+        num_stable_steps: S, which takes precedence if both are given.
         warmup_type: "linear", "cosine" or "1-sqrt".
         decay_type: "linear", "cosine" or "1-sqrt".
-        min_lr_ratio: the share of the rate to begin and end at.
-        num_cycles: waves of a cosine decay; any number but odd halves ends with a jump.
+        min_lr_ratio: first and last learning rate, relative to lr.
+        num_cycles: number of cosine waves of a cosine decay; unless an odd multiple of 0.5, the decay ends with a jump.
 
     Raises:
-        DialectError: neither length, or another type, which Transformers refuses, too.
+        DialectError: if neither num_training_steps nor num_stable_steps is given, or a type is unknown; Transformers also refuses
+            both.
 
     Source: Hu et al., "MiniCPM", arXiv 2404.06395.
 
@@ -327,7 +334,7 @@ def get_wsd_schedule(
     elif num_training_steps is not None:
         stable = num_training_steps - length - decay
     else:
-        raise DialectError("give num_training_steps or num_stable_steps; Transformers refuses neither")
+        raise DialectError("give num_training_steps or num_stable_steps, as Transformers requires")
     low, cycles = min_lr_ratio, num_cycles
     # Parts end at the sums of the lengths so far, also where a length is negative.
     ends = max(length, 0), max(length + stable, length, 0), max(length + stable + decay, length + stable, length, 0)
@@ -360,17 +367,17 @@ def get_scheduler(
     num_training_steps: int | None = None,
     scheduler_specific_kwargs: Mapping[str, Any] | None = None,
 ) -> Schedule:
-    """The scheduler of a name, as in `lr_scheduler_type` of `TrainingArguments`.
+    """Return the schedule of a scheduler by the name that `lr_scheduler_type` of `TrainingArguments` has.
 
     Args:
-        lr: the optimizer's rate.
-        name: such as "cosine"; any of `NAMES`.
-        num_warmup_steps, num_training_steps: for schedulers that need lengths.
-        scheduler_specific_kwargs: more arguments, `lr_scheduler_kwargs` of `TrainingArguments`.
+        lr: the optimizer's learning rate.
+        name: such as "cosine"; a key of `NAMES`.
+        num_warmup_steps, num_training_steps: updates of the warmup and of the run, if the scheduler needs the lengths.
+        scheduler_specific_kwargs: further arguments, `lr_scheduler_kwargs` of `TrainingArguments`.
 
     Raises:
-        NotASchedule: "reduce_lr_on_plateau" and "greedy" follow a metric.
-        DialectError: an unknown name, a length that the name needs, or an argument that the scheduler does not take.
+        NotASchedule: if the name is "reduce_lr_on_plateau" or "greedy", which depend on a metric.
+        DialectError: if the name is unknown, a required length is missing, or the scheduler does not take an argument.
 
     >>> get_scheduler(1.0, "linear", 2, 6)(3)
     0.75
@@ -384,11 +391,11 @@ def get_scheduler(
     if name == "constant":
         return function(lr)
     if num_warmup_steps is None:
-        raise DialectError(f"{name!r} needs num_warmup_steps; Transformers refuses it without")
+        raise DialectError(f"{name!r} needs num_warmup_steps, as Transformers requires")
     lengths: dict[str, Any] = {"num_warmup_steps": num_warmup_steps}
     if name not in ("constant_with_warmup", "inverse_sqrt"):
         if num_training_steps is None and name != "warmup_stable_decay":
-            raise DialectError(f"{name!r} needs num_training_steps; Transformers refuses it without")
+            raise DialectError(f"{name!r} needs num_training_steps, as Transformers requires")
         lengths["num_training_steps"] = num_training_steps
     more = {} if name == "constant_with_warmup" else dict(scheduler_specific_kwargs or {})
     try:
@@ -407,18 +414,18 @@ def _after(warm: Schedule | None, decay: Schedule) -> Schedule:
 
 
 def _begun(decay: Schedule, length: int) -> Schedule:
-    """A decay that has begun before update 0, where the warmup is negative."""
+    """A decay that began before update 0, because the warmup is negative."""
     return decay.shift(length) if length < 0 and decay.level is None else decay
 
 
 def _share(lr: float, low: float | None, share: float | None) -> float:
     if (low is None) == (share is None):
-        raise DialectError("give one of min_lr and min_lr_rate; Transformers refuses both and neither")
+        raise DialectError("give either min_lr or min_lr_rate, as Transformers requires")
     return number("min_lr", low) / lr if low is not None else number("min_lr_rate", share)
 
 
 def _wave(lr: float, low: float, steps: int, cycles: float) -> Schedule:
-    """The wave from lr to low·lr and back, `cycles` times in `steps` updates, without end."""
+    """Wave from lr to low·lr and back, `cycles` times in `steps` updates, without end."""
     if cycles == 0:
         return Constant(lr)
     half = steps / (2 * abs(cycles))
@@ -441,5 +448,5 @@ def _not_negative(schedule: Schedule, low: float) -> Schedule:
 
 
 def _negative_end(schedule: Schedule, until: int, end: float) -> Schedule:
-    """Transformers does not let the factor fall below 0 on the way, but does at the end."""
+    """Clip a decay at 0 before its end, as Transformers does, which does not clip the end value."""
     return schedule.clip(low=0.0).take(until) >> end if until else Constant(end)
