@@ -24,7 +24,7 @@ from laju.lab.engines.torch import Training, one_thread_and_own_randomness
 from laju.lab.range_test import RULES, Sweep
 from laju.lab.range_test.curve import Curve, noise, smooth
 from laju.lab.range_test.result import RangeTest
-from laju.lab.range_test.state import OneInterrupt, Snapshot
+from laju.lab.range_test.state import Snapshot
 from laju.lab.trials.tasks import Digits
 from laju.lab.trials.tasks.base import permutation as order
 from laju.policies import exponential
@@ -558,19 +558,6 @@ def test_ctrl_c_while_all_is_brought_back_waits_until_it_is() -> None:
     with pytest.raises(KeyboardInterrupt):
         world.test()
     assert world.everything() == before
-
-
-def test_ctrl_c_goes_to_the_handler_that_was_there() -> None:
-    heard = []
-    old = signal.signal(signal.SIGINT, lambda *_: heard.append(1))
-    try:
-        with OneInterrupt() as interrupts:
-            signal.raise_signal(signal.SIGINT)
-            with interrupts.held():
-                signal.raise_signal(signal.SIGINT)
-        assert heard == [1]
-    finally:
-        signal.signal(signal.SIGINT, old)
 
 
 def test_it_runs_in_a_thread_which_may_set_no_handler() -> None:

@@ -12,6 +12,7 @@ from laju.lab.comparison.arguments import read_seeds
 from laju.lab.range_test.result import RangeTest, Sweep
 from laju.lab.trials import Optimizer, Trial
 from laju.lab.trials.tasks import Task, read_task
+from laju.lab.workers.interrupts import Interrupts
 from laju.policies import exponential
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def range_test(
     >>> optimizer.param_groups[0]["lr"], optimizer.state
     (0.1, defaultdict(<class 'dict'>, {}))
     """
-    from laju.lab.range_test.state import OneInterrupt, Snapshot
+    from laju.lab.range_test.state import Snapshot
     from laju.lab.range_test.sweep import check, passes, sweep
 
     schedule, updates = _schedule(low, high, updates)
@@ -89,7 +90,7 @@ def range_test(
     check(model, loss, data, optimizer)
     batches = passes(data)
     runs = []
-    with OneInterrupt() as interrupts:
+    with Interrupts() as interrupts:
         with interrupts.held():
             snapshot = Snapshot(model, loss, optimizer, scheduler, data=(data,))
         for seed in chosen:
@@ -99,7 +100,7 @@ def range_test(
                     sweep(model, loss, batches, optimizer, schedule, updates, accumulate, seed, width, divergence)
                 )
             finally:
-                with interrupts.held():
+                with interrupts.held(whole=True):
                     snapshot.restore()
             if report is not None:
                 report(runs[-1])

@@ -1,54 +1,68 @@
-"""Ctrl-C while trials run: once, outside critical sections, and not in worker processes."""
+"""Ctrl-C while laju trains: outside critical sections, and not in worker processes."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
+
+SAME = 0.5
+"""Seconds within which signals are one Ctrl-C: `timeout` sends a signal to its child, and again to the child's group."""
 
 
 class Interrupts:
-    """Ctrl-C in the block raises KeyboardInterrupt once: not in a held section, and not again during the cleanup."""
+    """In the block, Ctrl-C reaches the caller's handler, usually Python's, at once or after the section that is `held`.
+
+    A second Ctrl-C ends a held section, or the cleanup after the first. Only the main thread may change handlers; in other
+    threads, and where Ctrl-C is ignored, the block changes nothing.
+    """
 
     def __init__(self) -> None:
-        self._holding = self._waiting = self._raised = False
+        self._before: Callable[[int, FrameType | None], Any] | None = None
+        self._held = self._whole = False
+        self._waiting: tuple[int, FrameType | None] | None = None
+        self._last = float("-inf")
 
     def __enter__(self) -> Interrupts:
-        # A handler other than Python's own is somebody's wish, and only the main thread may change handlers.
-        self._ours = (
-            threading.current_thread() is threading.main_thread()
-            and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        )
-        if self._ours:
+        before = signal.getsignal(signal.SIGINT)
+        if callable(before) and threading.current_thread() is threading.main_thread():
+            self._before = before
             signal.signal(signal.SIGINT, self._handle)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._ours:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._raised:
+        since, self._last = time.monotonic() - self._last, time.monotonic()
+        if since < SAME:
             return
-        if self._holding and not self._waiting:  # a second Ctrl-C means that the user does not want to wait
-            self._waiting = True
-            return
-        self._raised = True
-        raise KeyboardInterrupt
+        if self._held and (self._waiting is None or self._whole):
+            self._waiting = number, frame
+        else:
+            self._pass_on(number, frame)
+
+    def _pass_on(self, number: int, frame: FrameType | None) -> None:
+        self._waiting = None
+        if self._before is not None:
+            self._before(number, frame)
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """The block runs as a whole; an interrupt is raised after the block."""
-        self._holding = True
+    def held(self, *, whole: bool = False) -> Iterator[None]:
+        """Let Ctrl-C wait for the end of the block; a second Ctrl-C too, if the block must be `whole`."""
+        before = self._held, self._whole
+        self._held, self._whole = True, whole or self._whole
         try:
             yield
         finally:
-            self._holding = False
-        if self._waiting and not self._raised:
-            self._raised = True
-            raise KeyboardInterrupt
+            self._held, self._whole = before
+            if self._waiting is not None and not self._held:
+                self._pass_on(*self._waiting)
 
 
 @contextmanager
