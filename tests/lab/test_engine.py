@@ -9,15 +9,17 @@ import subprocess
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from laju import Schedule, constant, cosine, linear
-from laju.lab import Digits, Optimizer, Outcome, Record, Trial
+from laju.lab import Digits, Optimizer, Outcome, Record, Trial, compare, engines
 from laju.lab.engines.torch import train
 from laju.lab.trials.tasks.base import permutation as order
+from tests.lab import lying
 from tests.lab.tiny import Explosion, Sides, Slope
 
 ROOT = Path(__file__).parents[2]
@@ -192,7 +194,7 @@ def test_train_figures_are_running_means_over_the_epoch_of_all_its_samples() -> 
         (7, 0, [7]),  # in the second epoch
         (120, 63, [50]),  # between two records
         (50, 39, []),  # in the minibatch that ends with a record
-        (50, 40, [50]),  # in the one after it, the first of an epoch
+        (100, 40, [50]),  # in the first minibatch after a record
     ],
 )
 def test_a_diverged_trial_says_in_which_update_the_loss_was_first_not_finite(
@@ -205,11 +207,62 @@ def test_a_diverged_trial_says_in_which_update_the_loss_was_first_not_finite(
     assert all(np.isfinite(r.train_loss) for r in outcome.records)
 
 
+def test_a_test_loss_that_is_not_finite_is_a_divergence_in_the_update_before() -> None:
+    # Ten updates whose losses are finite; the tenth makes the weight too large for the test loss.
+    outcome = train(Trial(Explosion(10), constant(50.5), 0, epochs=1, batch_size=1))
+    assert (outcome.status, outcome.diverged_at, outcome.records) == ("diverged", 9, ())
+
+
 def test_a_loss_that_is_large_but_finite_has_a_finite_mean() -> None:
     # The last of ten updates has the loss 10³⁶, which float32 holds, but not 1,000 times that.
-    outcome = train(Trial(Explosion(10_000), constant(50.5), 0, epochs=1, batch_size=1000))
+    schedule = linear(50.5, 50.5, total=9) >> constant(0.0)
+    outcome = train(Trial(Explosion(10_000), schedule, 0, epochs=1, batch_size=1000))
     assert outcome.status != "diverged"
     assert outcome.records[-1].train_loss == pytest.approx(1e35, rel=1e-3)
+
+
+SHARES = [float("nan"), float("inf"), -0.01, 1.01, 100.0, "0.5", True, None]
+
+
+@pytest.mark.parametrize("metric", ["train_accuracy", "test_accuracy", "train_loss", "test_loss", "rate", "epoch"])
+@pytest.mark.parametrize("value", SHARES, ids=repr)
+def test_a_figure_that_no_training_has_is_told_in_one_sentence(
+    metric: str, value: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fine = Record(20, 1.0, 0.1, 0.5, 0.9, 0.9, 0.5)
+    monkeypatch.setitem(engines.ENGINES, "torch", "tests.lab.lying")
+    monkeypatch.setattr(lying, "record", replace(fine, **{metric: value}))
+    optional = metric.startswith("test") and value is None
+    number = metric.endswith(("loss", "rate", "epoch")) and value in (1.01, 100.0) and value is not True
+    negative = metric in ("train_loss", "test_loss", "rate") and value == -0.01
+    if optional or number or negative:
+        assert engines.train(sides()).records == (lying.record,)
+        return
+    with pytest.raises(engines.MetricError, match=rf"^task 'sides', seed 3, update 20: {metric} must .*, got "):
+        engines.train(sides())
+
+
+def test_an_engine_that_returns_no_outcome_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(engines.ENGINES, "torch", "tests.lab.lying")
+    monkeypatch.setattr(lying, "record", {"update": 20})
+    with pytest.raises(
+        TypeError, match="engine 'torch' must return an Outcome with a Record of each report, got Outcome"
+    ):
+        engines.train(sides())
+
+
+class Tokens(Sides):
+    """Counts right tokens, of which an example has many, where right examples are asked for."""
+
+    def correct(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return 7 * super().correct(outputs, targets)
+
+
+def test_a_task_that_counts_wrongly_is_told_and_enters_no_mean() -> None:
+    with pytest.raises(
+        engines.MetricError, match=r"task 'sides', seed 0, update 50: train_accuracy must lie in \[0, 1\]"
+    ):
+        compare({"a": 0.1}, Tokens(), epochs=1, seeds=1, jobs=1, batch_size=4)
 
 
 def test_a_trial_that_never_learns_is_recorded_as_collapsed() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import signal
@@ -15,7 +16,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
 import laju
@@ -37,7 +40,7 @@ from laju.lab import (
 from laju.lab import trial as own_trial
 from laju.lab.engines import train
 from laju.lab.programs import engine
-from laju.lab.programs.trial import Log, read
+from laju.lab.programs.protocol import DamagedRecords, append, read
 
 pytestmark = [
     pytest.mark.slow,
@@ -239,6 +242,8 @@ def test_what_is_missing_by_hand_is_said(call: Callable[[], Any], error: type[Ex
             "test_accuracy must lie in [0, 1] (a percentage divided by 100)",
         ),
         ({"update": 5, "train_loss": "low"}, TypeError, "train_loss must be a number, got 'low'"),
+        ({"update": 5, "rate": math.nan}, ValueError, "rate must be a finite number, got nan"),
+        ({"update": 5, "test_loss": "0.5"}, TypeError, "test_loss must be a number, got '0.5'"),
     ],
 )
 def test_a_wrong_report_is_said(report: dict[str, Any], error: type[Exception], message: str) -> None:
@@ -246,6 +251,38 @@ def test_a_wrong_report_is_said(report: dict[str, Any], error: type[Exception], 
     run.report(update=4, train_loss=1)
     with pytest.raises(error, match=re.escape(message)):
         run.report(**{"train_loss": 1.0, **report})
+
+
+WRONG_SHARES = [math.nan, math.inf, -0.01, 1.01, 100, "0.5", True, np.True_, torch.tensor(False), torch.zeros(2)]
+
+
+@pytest.mark.parametrize("metric", ["train_accuracy", "test_accuracy"])
+@pytest.mark.parametrize("value", WRONG_SHARES, ids=repr)
+def test_an_accuracy_that_is_none_is_said_and_not_recorded(metric: str, value: Any) -> None:
+    run = own_trial(0.1, epochs=1, batch_size=10, samples=100, folder="kept")
+    with pytest.raises((ValueError, TypeError), match=rf"^{metric} must (lie in \[0, 1\]|be a number)"):
+        run.report(update=5, train_loss=0.3, **{metric: value})
+    assert read(Path("kept/records.jsonl")) == []
+    run.report(update=5, train_loss=math.inf, **{metric: math.nan})  # of a model that has diverged
+
+
+@pytest.mark.parametrize("metric", ["train_accuracy", "test_accuracy"])
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-0.5", "1.5", '"0.5"', "true", "[1]"])
+def test_records_with_an_accuracy_that_is_none_are_damaged(metric: str, value: str) -> None:
+    append(Path("records.jsonl"), reported(1, 0.5))
+    with Path("records.jsonl").open("a") as file:
+        file.write(json.dumps(reported(2, 0.5) | {metric: "HERE"}).replace('"HERE"', value) + "\n")
+    with pytest.raises(DamagedRecords, match=rf"has a line that is no record: .* \({metric} must .* got "):
+        read(Path("records.jsonl"))
+
+
+def test_a_file_that_is_no_description_of_a_trial_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("other.json").write_text('{"name": "other"}')
+    monkeypatch.setenv("LAJU_TRIAL", "other.json")
+    with pytest.raises(
+        ValueError, match=r"other\.json, which LAJU_TRIAL or --laju-trial names, is no file of the lab's"
+    ):
+        own_trial()
 
 
 def test_only_the_first_of_several_processes_reports_and_saves(
@@ -274,14 +311,13 @@ def test_a_named_trial_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch
 
 def test_a_torn_line_is_ignored_and_what_follows_it_is_not() -> None:
     path = Path("records.jsonl")
-    log = Log(path)
-    log.append({"start": 0})
+    append(path, {"start": 0})
     for update in (1, 2):
-        log.append(reported(update, 1.0))
+        append(path, reported(update, 1.0))
     whole = path.read_bytes()
     for cut in range(len(whole)):
         path.write_bytes(whole[:cut])
-        log.append(reported(9, 2.0))
+        append(path, reported(9, 2.0))
         lines = read(path)
         assert lines[-1] == reported(9, 2.0)
         assert [line["update"] for line in lines[:-1]] in ([], [1], [1, 2])
@@ -431,10 +467,16 @@ def test_a_failed_trial_is_run_again_by_the_same_command() -> None:
 
 
 @pytest.mark.parametrize(
-    ("bad", "end"), [("math.nan", "pass"), ("math.inf", "time.sleep(3600)"), ("-math.inf", "sys.exit(1)")]
+    ("bad", "end"),
+    [
+        ("train_loss=math.nan", "pass"),
+        ("train_loss=math.inf", "time.sleep(3600)"),
+        ("train_loss=-math.inf", "sys.exit(1)"),
+        ("train_loss=1.0, test_loss=math.nan", "time.sleep(3600)"),
+    ],
 )
 def test_a_loss_that_is_not_finite_ends_the_program_and_the_trial_has_diverged(bad: str, end: str) -> None:
-    report = f"if update == 8: run.report(update=8, train_loss={bad}, train_accuracy=math.nan); {end}"
+    report = f"if update == 8: run.report(update=8, {bad}, train_accuracy=math.nan); {end}"
     outcome = train(asked(small(script(report))))
     assert (outcome.status, outcome.diverged_at) == ("diverged", 7)
     assert [record.update for record in outcome.records] == [5]

@@ -362,7 +362,7 @@ def test_a_trial_that_diverges_is_not_updated_any_more() -> None:
         (100, 0, []),  # in the first minibatches
         (7, 0, [7]),  # in the second epoch
         (120, 63, [50]),  # between two records
-        (50, 40, [50]),  # in the first minibatch of an epoch
+        (100, 40, [50]),  # in the first minibatch after a record
     ],
 )
 def test_a_diverged_trial_says_in_which_update_the_loss_was_first_not_finite(

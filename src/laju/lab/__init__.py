@@ -20,8 +20,9 @@ with needed_by("laju.lab", "lab"):
     from laju.lab.comparison.race import Dropped, Race
     from laju.lab.comparison.ranking import Lead, Standing
     from laju.lab.engines.branching import branch
+    from laju.lab.programs.protocol import Checkpoint
     from laju.lab.programs.task import Program, ProgramError
-    from laju.lab.programs.trial import Checkpoint, ProgramTrial, trial
+    from laju.lab.programs.trial import ProgramTrial, trial
     from laju.lab.range_test import RangeTest, Suggestion, Sweep, find, range_test
     from laju.lab.statistics import Estimate, seeds_needed
     from laju.lab.store import Store, StoredTrial, StoreError

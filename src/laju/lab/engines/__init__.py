@@ -9,8 +9,8 @@ from typing import Any
 from laju import plugins
 from laju.core.checks import nearest, shown
 from laju.core.extras import missing
-from laju.lab.engines.loop import Progress, Report
-from laju.lab.trials import Framework, Outcome, Trial
+from laju.lab.engines.loop import MetricError, Progress, Report, check_record
+from laju.lab.trials import Framework, Outcome, Record, Trial
 from laju.lab.trials.numerics import Numerics
 from laju.lab.trials.tasks import Task
 
@@ -20,6 +20,8 @@ _PACKAGES: dict[Framework, tuple[str, ...]] = {
     "jax": ("jax", "optax"),
 }
 
+
+__all__ = ["ENGINES", "MetricError", "Progress", "Report", "check", "train", "train_part"]
 
 ENGINES = {
     **{name: f"laju.lab.engines.{name}" for name in ("torch", "tensorflow", "jax", "mxnet", "accelerate", "stack")},
@@ -63,10 +65,17 @@ def train(trial: Trial, report: Report | None = None) -> Outcome:
     Raises:
         ModuleNotFoundError: the framework is not installed.
         ValueError: the task has no model in the framework.
+        MetricError: a figure outside of its range, such as an accuracy above 1.
+        TypeError: the engine of another package returned no outcome.
     """
     name = trial.task.engine if trial.framework == "torch" else trial.framework
     name = name if trial.numerics == Numerics() else "stack"
-    outcome: Outcome = _engine(name).train(trial, report)
+    outcome = _engine(name).train(trial, report)
+    if not isinstance(outcome, Outcome) or not all(isinstance(record, Record) for record in outcome.records):
+        raise TypeError(f"engine {name!r} must return an Outcome with a Record of each report, got {shown(outcome)}")
+    for record in outcome.records:
+        if outcome.status != "diverged" or not record.diverged:
+            check_record(trial, record)
     return outcome
 
 

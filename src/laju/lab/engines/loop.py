@@ -5,6 +5,7 @@ An engine gives a `Training`, which holds all differences between frameworks, an
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +26,22 @@ that of guessing, has collapsed. Both are asked, because a loss that overshoots 
 
 Batch = Indices
 Report = Callable[[Record], None]
+
+
+class MetricError(ValueError):
+    """A trial has given a figure that no training has, such as an accuracy above 1."""
+
+
+def check_record(trial: Trial, record: Record) -> None:
+    """Refuse a record whose figures would spoil the means over seeds.
+
+    Raises:
+        MetricError: a figure outside of its range, or no number; the message names the figure and the update.
+    """
+    try:
+        record.check(optional=trial.task.engine == "program")
+    except (TypeError, ValueError) as error:
+        raise MetricError(f"task {trial.task.name!r}, seed {trial.seed}, update {record.update}: {error}") from None
 
 
 class Training(Protocol):
@@ -64,6 +81,8 @@ def run(
     trial: Trial, training: Training, report: Report | None = None, observe: Callable[[], float] | None = None
 ) -> Outcome:
     """Make every update of the trial, from its beginning to its end or to the first loss that is not finite.
+
+    A test loss counts for the update before.
 
     Args:
         trial: the trial to run.
@@ -122,6 +141,8 @@ def advance(
         right += hits
         checked = done
         test_loss, test_accuracy = training.evaluate() if last else (None, None)
+        if test_loss is not None and not math.isfinite(test_loss):  # the update has lost the weights
+            return reached(update + 1, update)
         record = Record(
             update=update + 1,
             epoch=epoch + done / in_epoch,
@@ -131,6 +152,7 @@ def advance(
             test_accuracy=test_accuracy,
             test_loss=test_loss,
         )
+        check_record(trial, record)
         records.append(record)
         if report is not None:
             report(record)

@@ -1,8 +1,4 @@
-"""Trials that are whole programs, see `laju.lab.Program`: started, followed, ended, and gone on with after a kill.
-
-The folder of a trial holds its complete state: `trial.json`, which the program reads; `records.jsonl` and `checkpoints/`,
-written by the program through `laju.lab.trial`; its printed text, in `output.txt` and `errors.txt`; and finally `outcome.json`.
-"""
+"""Trials that are whole programs, see `laju.lab.Program`: started, followed, ended, and gone on with after a kill."""
 
 from __future__ import annotations
 
@@ -19,24 +15,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from laju.lab.engines.loop import _GUESSING, Report
 from laju.lab.engines.mxnet import _portable
-from laju.lab.programs import launcher
+from laju.lab.programs import launcher, protocol
+from laju.lab.programs.protocol import ERRORS, OUTCOME, OUTPUT, DamagedRecords, Description, Reader, as_record
 from laju.lab.programs.task import Program, ProgramError
-from laju.lab.programs.trial import (
-    CHECKPOINTS,
-    LAUNCHED,
-    LOCK,
-    RECORDS,
-    TRIAL,
-    VARIABLE,
-    DamagedRecords,
-    Reader,
-    as_record,
-    stated_updates,
-)
 from laju.lab.trials import Optimizer, Outcome, Record, Status, Trial
 
 try:
@@ -44,7 +29,6 @@ try:
 except ImportError:
     fcntl = None  # type: ignore[assignment]
 
-OUTPUT, ERRORS, OUTCOME = "output.txt", "errors.txt", "outcome.json"
 ATTEMPTS = 3
 """Times that a program is started which something kills with SIGKILL, as the system does where memory ends, or the launcher."""
 _PATIENCE = 30.0
@@ -94,7 +78,16 @@ def train(trial: Trial, report: Report | None = None) -> Outcome:
             for record in kept.records:
                 heard(record)
             return kept
-        _describe(trial, task, folder)
+        description = Description(
+            task=task.name,
+            schedule=_portable(trial),
+            seed=trial.seed,
+            epochs=trial.epochs,
+            batch_size=trial.batch_size,
+            samples=task.samples,
+            checkpoints=protocol.stated_updates(task.every, task.checkpoints, trial.plan),
+        )
+        protocol.write(folder / protocol.TRIAL, description._asdict())
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 run = _Run(task, folder, lock, heard)
@@ -108,13 +101,9 @@ def train(trial: Trial, report: Report | None = None) -> Outcome:
             if attempt == ATTEMPTS:
                 raise run.error(f"was killed by SIGKILL {ATTEMPTS} times (did the machine run out of memory?)")
         outcome = run.outcome(trial, status, diverged_at)
-        _write(
-            folder / OUTCOME,
-            {"status": outcome.status, "seconds": outcome.seconds, "diverged_at": outcome.diverged_at}
-            | {"records": [asdict(record) for record in outcome.records]},
-        )
+        protocol.write(folder / OUTCOME, asdict(outcome))
         if not task.keep:
-            shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+            shutil.rmtree(folder / protocol.CHECKPOINTS, ignore_errors=True)
         return outcome
 
 
@@ -125,7 +114,7 @@ def _nobody(record: Record) -> None:
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[IO[bytes]]:
     """Hold a trial's folder alone, by a file that stays locked while this process or the launcher has the file open."""
-    with (folder / LOCK).open("ab") as lock:
+    with (folder / protocol.LOCK).open("ab") as lock:
         _take(lock, folder)
         yield lock
 
@@ -152,32 +141,11 @@ def _kept(folder: Path) -> Outcome | None:
     try:
         content = json.loads((folder / OUTCOME).read_text())
         records = tuple(Record(**record) for record in content["records"])
+        for record in records:
+            record.check(optional=True)
         return Outcome(content["status"], records, content["seconds"], content["diverged_at"])
     except (FileNotFoundError, ValueError, TypeError, LookupError):  # not there, or damaged: it is made again
         return None
-
-
-def _describe(trial: Trial, task: Program, folder: Path) -> None:
-    """Write the file that describes the trial to the program."""
-    content = {
-        "task": task.name,
-        "schedule": _portable(trial),
-        "seed": trial.seed,
-        "epochs": trial.epochs,
-        "batch_size": trial.batch_size,
-        "samples": task.samples,
-        "checkpoints": stated_updates(task.every, task.checkpoints, trial.plan),
-    }
-    _write(folder / TRIAL, content)
-
-
-def _write(path: Path, content: Any) -> None:
-    part = path.with_suffix(".part")
-    with part.open("w") as file:
-        json.dump(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
 
 
 class _Run:
@@ -185,27 +153,15 @@ class _Run:
 
     def __init__(self, task: Program, folder: Path, lock: IO[bytes], report: Report) -> None:
         self.task, self.folder, self.lock, self.report = task, folder, lock, report
-        self.reader = Reader(folder / RECORDS)
+        self.reader = Reader(folder / protocol.RECORDS)
         self.reader.read()
         self.before = {name: _size(folder / name) for name in (OUTPUT, ERRORS)}
 
     def follow(self) -> tuple[int | None, int | None]:
         """Run the program to its end or to the first loss that is not finite: its exit status, and the update of that loss."""
-        process = subprocess.Popen(
-            [sys.executable, "-I", "-S", launcher.__file__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            pass_fds=[self.lock.fileno()],
-            start_new_session=True,
-        )
-        assert process.stdin is not None
-        assert process.stdout is not None
+        process = launcher.launch(self._order(), self.lock.fileno())
+        diverged_at, ended = None, False
         try:
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.write(json.dumps(self._order()).encode() + b"\n")
-                process.stdin.flush()
-            diverged_at = None
-            ended = False
             while not ended and diverged_at is None:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(_EVERY)
@@ -213,54 +169,40 @@ class _Run:
                 diverged_at = self._listen()
         finally:
             try:
-                process.stdin.close()  # the launcher then ends the program
-            except BrokenPipeError:
-                pass
-            finally:
-                try:
-                    process.wait()
-                except BaseException:  # a second Ctrl-C; the program is killed with the launcher
-                    process.kill()
-                    process.wait()
-                    raise
-        with process.stdout:
-            said = process.stdout.read()
-        if diverged_at is not None:
-            return None, diverged_at
-        if not said:
+                status = launcher.end(process)
+            except OSError as error:
+                raise ProgramError(
+                    f"task {self.task.name!r}: {shlex.join(self.task.command)} cannot be started: {error}"
+                ) from None
+        if status is None and diverged_at is None:
             # The process that looks after the program was killed, and took the program with it; what the program has started ends
             # when nobody holds the lock.
             fcntl.flock(self.lock, fcntl.LOCK_UN)
             time.sleep(_LEAVE)
             _take(self.lock, self.folder)
-            return -signal.SIGKILL, None
-        answer = json.loads(said)
-        if "error" in answer:
-            raise ProgramError(
-                f"task {self.task.name!r}: {shlex.join(self.task.command)} cannot be started: {answer['error']}"
-            )
-        return answer["status"], None
+            status = -signal.SIGKILL
+        return status, diverged_at
 
-    def _order(self) -> dict[str, Any]:
-        path = self.folder / TRIAL
+    def _order(self) -> launcher.Order:
+        path = self.folder / protocol.TRIAL
         command = [word.replace("{trial}", str(path)) for word in self.task.command]
         if command[0] in ("python", "python3"):
             command[0] = sys.executable
         beside = os.path.dirname(sys.executable)
         environment = os.environ | {"PATH": os.pathsep.join((beside, os.environ.get("PATH", os.defpath)))}
-        environment |= dict(self.task.env) | {VARIABLE: str(path), LAUNCHED: "1"}
+        environment |= dict(self.task.env) | {protocol.VARIABLE: str(path), protocol.LAUNCHED: "1"}
         # A program starts with its own number of threads, and one program at a time: this process may be one of several.
         for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
             if name not in dict(self.task.env):
                 environment.pop(name, None)
-        return {
-            "command": [_found(command[0], environment, self.task.cwd), *command[1:]],
-            "cwd": str(self.task.cwd),
-            "env": environment,
-            "output": str(self.folder / OUTPUT),
-            "errors": str(self.folder / ERRORS),
-            "grace": self.task.grace,
-        }
+        return launcher.Order(
+            command=[_found(command[0], environment, self.task.cwd), *command[1:]],
+            cwd=str(self.task.cwd),
+            env=environment,
+            output=str(self.folder / OUTPUT),
+            errors=str(self.folder / ERRORS),
+            grace=self.task.grace,
+        )
 
     def _listen(self) -> int | None:
         """Pass on new records; return the update, counted from 0, of a loss that is not finite."""
@@ -269,10 +211,10 @@ class _Run:
                 for earlier in self.reader.lines:
                     if earlier["update"] <= line["start"]:
                         self.report(as_record(earlier))
-            elif not math.isfinite(line["train_loss"]):
-                return int(line["update"]) - 1
+            elif (record := as_record(line)).diverged:
+                return record.update - 1
             else:
-                self.report(as_record(line))
+                self.report(record)
         return None
 
     def outcome(self, trial: Trial, status: int | None, diverged_at: int | None) -> Outcome:

@@ -1,8 +1,8 @@
 """A process between the lab and a program: runs the program, and ends the program with all its children, in every case.
 
 Run by its path, with the standard library alone. The launcher ends the program when its standard input ends, which the system
-closes even if the process at the far end is killed. On Linux, processes whose parent has ended become children of the launcher,
-which so finds these as well; and the program is killed if the launcher is.
+closes even if the process at the far end is killed, and says on its standard output how the program ended. On Linux, processes
+whose parent has ended become children of the launcher, which so finds these as well; the program is killed if the launcher is.
 """
 
 from __future__ import annotations
@@ -16,10 +16,57 @@ import signal
 import subprocess
 import sys
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 LINUX = sys.platform == "linux"
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+
+
+class Order(NamedTuple):
+    """A program to run: its standard output and errors are added to files, and `grace` seconds lie between request and kill."""
+
+    command: list[str]
+    cwd: str
+    env: dict[str, str]
+    output: str
+    errors: str
+    grace: float
+
+
+def launch(order: Order, *keep: int) -> subprocess.Popen[bytes]:
+    """Start a launcher, which keeps the file descriptors open."""
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-S", __file__],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        pass_fds=keep,
+        start_new_session=True,
+    )
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.write(json.dumps(order).encode() + b"\n")
+        process.stdin.flush()
+    return process
+
+
+def end(process: subprocess.Popen[bytes]) -> int | None:
+    """End the program if the program still runs: its exit status, or None where something has killed the launcher.
+
+    Raises:
+        OSError: the program could not be started.
+    """
+    try:
+        answer, _ = process.communicate()  # closes the launcher's input
+    except BaseException:  # a second Ctrl-C; the program is killed with the launcher
+        process.kill()
+        process.wait()
+        raise
+    if not answer:
+        return None
+    status = json.loads(answer)
+    if isinstance(status, str):
+        raise OSError(status)
+    return None if status is None else int(status)
 
 
 class _Asked(BaseException):
@@ -35,7 +82,7 @@ def main() -> None:
     # A handler and not SIG_IGN, which the program would inherit.
     signal.signal(signal.SIGINT, lambda number, frame: None)
     signal.signal(signal.SIGTERM, _asked)
-    asked = json.loads(_first_line())
+    order = Order(*json.loads(_first_line()))
     libc = ctypes.CDLL(None) if LINUX else None
     if libc is not None:
         libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -50,11 +97,11 @@ def main() -> None:
     status: int | None = None
     program: subprocess.Popen[bytes] | None = None
     try:
-        with open(asked["output"], "ab") as output, open(asked["errors"], "ab") as errors:
+        with open(order.output, "ab") as output, open(order.errors, "ab") as errors:
             program = subprocess.Popen(
-                asked["command"],
-                cwd=asked["cwd"],
-                env=asked["env"],
+                order.command,
+                cwd=order.cwd,
+                env=order.env,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=errors,
@@ -64,16 +111,16 @@ def main() -> None:
         while status is None and not select.select([0], [], [], 0.05)[0]:
             status = _reaped(program.pid)
     except OSError as error:
-        print(json.dumps({"error": str(error)}), flush=True)
+        print(json.dumps(str(error)), flush=True)
         return
     except _Asked:
         pass
     finally:
         if program is not None:
             signal.signal(signal.SIGTERM, lambda number, frame: None)
-            status = _end(program.pid, status, asked["grace"])
+            status = _end(program.pid, status, order.grace)
             program.returncode = status
-    print(json.dumps({"status": status}), flush=True)
+    print(json.dumps(status), flush=True)
 
 
 def _first_line() -> bytes:

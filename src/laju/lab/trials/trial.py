@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from laju.adaptive import Controller, Rule
 from laju.averaging import Average
-from laju.core.checks import nearest, shown
+from laju.core.checks import is_number, nearest, number, shown, whole
 from laju.core.schedule import Schedule
 from laju.core.units import RunPlan
 from laju.lab.trials.numerics import Numerics
@@ -211,6 +212,40 @@ class Record:
     train_accuracy: float
     test_accuracy: float | None = None
     test_loss: float | None = None
+
+    @property
+    def diverged(self) -> bool:
+        """Whether a loss is NaN or infinite."""
+        return not (math.isfinite(self.train_loss) and (self.test_loss is None or math.isfinite(self.test_loss)))
+
+    def check(self, *, optional: bool = False) -> None:
+        """Refuse figures that no training has: these would enter means.
+
+        Args:
+            optional: accept NaN as an accuracy in training that was not reported.
+
+        Raises:
+            ValueError: a loss, rate or epoch that is not finite, or an accuracy outside [0, 1], NaN included.
+            TypeError: a figure that is no number.
+        """
+        whole("update", self.update, least=1)
+        number("epoch", self.epoch, least=0)
+        number("rate", self.rate)
+        number("train_loss", self.train_loss)
+        if self.test_loss is not None:
+            number("test_loss", self.test_loss)
+        if self.test_accuracy is not None:
+            _check_share("test_accuracy", self.test_accuracy)
+        if not (optional and isinstance(self.train_accuracy, float) and math.isnan(self.train_accuracy)):
+            _check_share("train_accuracy", self.train_accuracy)
+
+
+def _check_share(name: str, value: Any) -> None:
+    """Refuse all but a number in [0, 1]."""
+    if not is_number(value):
+        raise TypeError(f"{name} must be a number in [0, 1], got {shown(value)}")
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} must lie in [0, 1] (a percentage divided by 100), got {shown(value)}")
 
 
 @dataclass(frozen=True)
