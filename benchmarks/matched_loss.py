@@ -18,8 +18,9 @@ import numpy as np
 from laju import constant
 from laju.lab import Outcome, Trial
 from laju.lab.trials.tasks import get_task
+from laju.studies.equal_loss import REFERENCE, Curve, Point, matched
 from laju.studies.instrumented import run_instrumented
-from laju.studies.overfitting import FALLING, PEAK, RECIPE, REFERENCE, Curve, Point, curve, matched, watch
+from laju.studies.overfitting import FALLING, PEAK, RECIPE, curve, watch
 
 
 def recorded(outcome: Outcome) -> Curve:

@@ -17,7 +17,7 @@ from laju.core import extras
 from laju.core.extras import MissingPackage, explained, install_command, missing, needed_by
 
 SOURCE = Path(laju.__file__).parent
-REQUIRED = {"array_api_compat", "click", "numpy"}
+REQUIRED = {"array_api_compat", "click", "numpy", "rich"}
 IN_NO_EXTRA = {
     "IPython",  # is there where a notebook is
     "cmaes",  # of one sampler of Optuna
@@ -84,9 +84,9 @@ def test_every_package_that_laju_imports_is_in_an_extra() -> None:
         ("torch", None, "torch"),
         ("torch", "lab", "lab"),
         ("torch", "sampling", "sampling"),
-        ("rich", "tune", "tune"),
+        ("joblib", "tune", "tune"),
         ("jax", "lab", "jax"),  # which lab does not hold
-        ("rich", "compare", "lab"),  # no extra
+        ("joblib", "compare", "lab"),  # no extra
         ("PIL", None, "large"),
         ("tensorflow", "tensorflow", "tensorflow"),
         ("arviz", None, "sampling"),

@@ -70,8 +70,7 @@ def write_files(folder: Path) -> None:
 
 
 PLOT, DRAW = ("plotext", "plot"), ("matplotlib", "plot")
-LAB, TUNE, FIT = ("sqlalchemy", "lab"), ("rich", "tune"), ("scipy", "forecast")
-SHOWN = ("rich", "lab")
+LAB, TUNE, FIT = ("sqlalchemy", "lab"), ("sqlalchemy", "tune"), ("scipy", "forecast")
 MERGE = ("torch", "average")
 CHECKPOINTS = "step100.safetensors step200.safetensors step300.safetensors"
 TINY = "--epochs 1 --seeds 1 --jobs 1"
@@ -262,12 +261,12 @@ ROWS = [
     Row("chapter --nothing", 2, NO_SUCH),
     Row("chapter --epochs x --json", 2, "{"),
     # --- find
-    Row("find --updates 10 --seeds 1", 0, "digits", SHOWN),
-    Row("find --updates 10 --seeds 1 --json", 0, "{", SHOWN),
-    Row("find --low 1 --high 0.1", 2, "--low must be below high", SHOWN),
-    Row("find --task digit", 2, "did you mean 'digits'?", SHOWN),
-    Row("find --out a.jpg", 2, "--out: ", SHOWN),
-    Row("find --out file/a.png", 2, "cannot write the picture 'file/a.png'", SHOWN),
+    Row("find --updates 10 --seeds 1", 0, "digits", LAB),
+    Row("find --updates 10 --seeds 1 --json", 0, "{", LAB),
+    Row("find --low 1 --high 0.1", 2, "--low must be below high", LAB),
+    Row("find --task digit", 2, "did you mean 'digits'?", LAB),
+    Row("find --out a.jpg", 2, "--out: ", LAB),
+    Row("find --out file/a.png", 2, "cannot write the picture 'file/a.png'", LAB),
     Row("find extra", 2, EXTRA),
     Row("find --seeds 0 --json", 2, "{"),
     # --- study
@@ -275,9 +274,9 @@ ROWS = [
     Row("study --json", 0, "{"),
     Row("study nothing", 2, "'nothing' is not a study"),
     Row("study nothing --json", 2, "{"),
-    Row("study fixed-rates --task digit", 2, "did you mean 'digits'?", SHOWN),
-    Row("study fixed-rates --small --set nothing", 2, "'nothing' is not SETTING=VALUE", SHOWN),
-    Row("study fixed-rates --small --out file/a", 2, "cannot write a report into", SHOWN),
+    Row("study fixed-rates --task digit", 2, "did you mean 'digits'?", LAB),
+    Row("study fixed-rates --small --set nothing", 2, "'nothing' is not SETTING=VALUE", LAB),
+    Row("study fixed-rates --small --out file/a", 2, "cannot write a report into", LAB),
     Row("study fixed-rates extra", 2, EXTRA),
     *(Row(f"study '{name}'", 2, "is not a study") for name in STRANGE),
     # --- tune

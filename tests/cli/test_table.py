@@ -21,7 +21,7 @@ from click.testing import CliRunner
 
 import laju.cli
 from laju.cli import VERBS, cli
-from tests.cli.rows import LAB, LONG, ROWS, SHOWN, STRANGE, TINY, TUNE, Row, S, write_files
+from tests.cli.rows import LAB, LONG, ROWS, STRANGE, TINY, TUNE, Row, S, write_files
 from tests.cli.test_cli import posix
 
 SCHEMA = json.loads((Path(laju.cli.__file__).parent / "output.schema.json").read_text(encoding="utf-8"))
@@ -35,7 +35,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def marked(row: Row) -> object:
-    trains = row.code == 0 and row.bare in (LAB, SHOWN, TUNE)
+    trains = row.code == 0 and row.bare in (LAB, TUNE)
     return pytest.param(row, id=row.arguments.replace(LONG, "LONG")[:80], marks=[pytest.mark.slow] if trains else [])
 
 

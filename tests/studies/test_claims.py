@@ -18,10 +18,10 @@ import pytest
 import laju.studies
 from laju.lab import Execution, Outcome, Record, Trial
 from laju.studies import Answer, Options, run
-from laju.studies.restarts_and_averaging import LINE, Point, Weights
+from laju.studies.averaged_weights import LINE, Point, Weights
+from laju.studies.first_updates import WATCHED
 from laju.studies.sampling.calibration import BINS
 from laju.studies.sampling.targets import sample_targets
-from laju.studies.warmup_length import WATCHED
 
 STUDIES = tuple(study for study in laju.studies.STUDIES)
 Quality = Callable[[Trial], float]

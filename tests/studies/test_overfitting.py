@@ -15,7 +15,8 @@ from laju.core.units import RunPlan
 from laju.lab import Comparison, Optimizer, Outcome, Record, Trial
 from laju.lab.engines.torch import train
 from laju.studies import Answer, Options, run, write
-from laju.studies.overfitting import ADAM, FALLING, LOWER, REFERENCE, Curve, Point, answer, matched, pair, watch
+from laju.studies.equal_loss import REFERENCE, Curve, Point, matched, pair
+from laju.studies.overfitting import ADAM, FALLING, LOWER, answer, watch
 from tests.lab.tiny import Sides
 
 TASK = Sides(n=400)

@@ -15,7 +15,7 @@ from laju.lab.engines import train
 from laju.lab.engines.loop import run
 from laju.lab.engines.torch import Training, one_thread_and_own_randomness
 from laju.lab.statistics import Estimate
-from laju.studies import Options
+from laju.studies import Options, averaged_weights
 from laju.studies import restarts_and_averaging as study
 from laju.studies.base import Answer
 from tests.lab.test_compare import Watcher
@@ -65,13 +65,13 @@ def history(trial: Trial) -> list[np.ndarray]:
 
 def test_averaged_weights_equal_the_means_computed_by_hand() -> None:
     weights = history(trial())
-    _, found, averages = study.averaged(trial(), TAKEN)
+    _, found, averages = averaged_weights.averaged(trial(), TAKEN)
     assert found is not None
     np.testing.assert_array_equal(averages["last"], weights[-1])
     np.testing.assert_allclose(averages["swa"], np.mean([weights[u - 1] for u in TAKEN], axis=0), atol=1e-6)
     moving = weights[0]
     for w in weights[1:]:
-        moving = study.DECAY * moving + (1 - study.DECAY) * w
+        moving = averaged_weights.DECAY * moving + (1 - averaged_weights.DECAY) * w
     np.testing.assert_allclose(averages["ema"], moving, atol=1e-6)
     last, swa = averages["last"], averages["swa"]
     assert found.distance == pytest.approx(np.linalg.norm(swa - last) / np.linalg.norm(last), rel=1e-5)
@@ -79,22 +79,22 @@ def test_averaged_weights_equal_the_means_computed_by_hand() -> None:
 
 @pytest.mark.parametrize("task", [Sides, Normalised])
 def test_averaging_changes_nothing_about_the_training(task: type[Sides]) -> None:
-    outcome, _, _ = study.averaged(trial(task), TAKEN)
+    outcome, _, _ = averaged_weights.averaged(trial(task), TAKEN)
     assert outcome.records == train(trial(task)).records
 
 
 @pytest.mark.parametrize("task", [Sides, Normalised])
 def test_the_ends_of_the_line_are_the_evaluated_weights(task: type[Sides]) -> None:
-    _, found, _ = study.averaged(trial(task), TAKEN)
+    _, found, _ = averaged_weights.averaged(trial(task), TAKEN)
     assert found is not None
     line = dict(zip(found.alphas, found.line, strict=True))
     assert (line[0.0], line[1.0]) == (found.last, found.swa)
     assert (min(line), max(line)) == (-0.5, 1.5)
-    assert study.lowest(found, "test_loss") == min(line, key=lambda alpha: line[alpha].test_loss)
+    assert averaged_weights.lowest(found, "test_loss") == min(line, key=lambda alpha: line[alpha].test_loss)
 
 
 def test_the_line_goes_to_the_moving_average_where_fewer_than_two_weights_are_taken() -> None:
-    _, found, averages = study.averaged(trial(), (30,))
+    _, found, averages = averaged_weights.averaged(trial(), (30,))
     assert found is not None
     assert found.swa is None
     assert "swa" not in averages
@@ -102,7 +102,7 @@ def test_the_line_goes_to_the_moving_average_where_fewer_than_two_weights_are_ta
 
 
 def test_losses_are_means_over_all_examples() -> None:
-    _, found, averages = study.averaged(trial(), TAKEN)
+    _, found, averages = averaged_weights.averaged(trial(), TAKEN)
     assert found is not None and found.swa is not None  # noqa: PT018
     task, model = trial().task, trial().task.model(0).eval()
     torch.nn.utils.vector_to_parameters(torch.from_numpy(averages["swa"]), model.parameters())
@@ -115,7 +115,7 @@ def test_losses_are_means_over_all_examples() -> None:
 
 
 def test_normalisation_statistics_of_an_average_are_computed_from_the_training_data() -> None:
-    _, found, averages = study.averaged(trial(Normalised), TAKEN)
+    _, found, averages = averaged_weights.averaged(trial(Normalised), TAKEN)
     assert found is not None and found.swa is not None  # noqa: PT018
     data, model = Normalised().data(), Normalised().model(0)
     torch.nn.utils.vector_to_parameters(torch.from_numpy(averages["swa"]), model.parameters())
@@ -130,11 +130,11 @@ def test_normalisation_statistics_of_an_average_are_computed_from_the_training_d
 
 def test_what_is_kept_comes_back_as_it_was() -> None:
     for taken in (TAKEN, (30,)):
-        outcome, found, _ = study.averaged(trial(), taken)
+        outcome, found, _ = averaged_weights.averaged(trial(), taken)
         again, fields = study.look(trial(), taken)
         assert found is not None
         assert again.records == outcome.records
-        assert study.Weights.from_json(json.loads(json.dumps(fields))) == found
+        assert averaged_weights.Weights.from_json(json.loads(json.dumps(fields))) == found
 
 
 def test_a_study_that_goes_on_trains_nothing_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,7 +151,7 @@ def test_a_study_that_goes_on_trains_nothing_twice(tmp_path: Path, monkeypatch: 
 
 
 def test_a_training_that_diverges_has_no_averages() -> None:
-    outcome, found, _ = study.averaged(Trial(Explosion(), laju.constant(50.5), 0, 1, 5), (10, 20))
+    outcome, found, _ = averaged_weights.averaged(Trial(Explosion(), laju.constant(50.5), 0, 1, 5), (10, 20))
     assert (outcome.status, found) == ("diverged", None)
 
 

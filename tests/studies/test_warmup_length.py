@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 import laju
 from laju.lab import Digits, Optimizer, Trial
 from laju.lab.engines import train
-from laju.studies import Options
+from laju.studies import Options, first_updates, trained_rates
 from laju.studies import warmup_length as study
 from laju.studies.base import Answer
 from laju.studies.plain_networks import Plain, plain
@@ -132,8 +132,8 @@ def test_a_plain_network_refuses_impossible_sizes(name: str, value: float) -> No
 
 
 def test_the_first_update_of_a_warmup_of_n_updates_is_an_nth_of_that_without() -> None:
-    without = np.array(study.watch(deep(laju.constant(1e-3)))[1])
-    outcome, sizes = study.watch(deep(laju.warmup(1e-3, UPDATES, first=True)))
+    without = np.array(first_updates.watch(deep(laju.constant(1e-3)))[1])
+    outcome, sizes = first_updates.watch(deep(laju.warmup(1e-3, UPDATES, first=True)))
     warmed = np.array(sizes)
     assert warmed.shape == (UPDATES, 16)
     # To the float32 rounding of weights that change by 1e-5 of their norm.
@@ -143,7 +143,7 @@ def test_the_first_update_of_a_warmup_of_n_updates_is_an_nth_of_that_without() -
 
 def test_frozen_layers_stay_and_the_others_move_until_they_thaw() -> None:
     for half, still in (("upper", slice(8, 16)), ("lower", slice(0, 8))):
-        sizes = np.array(study.watch(deep(laju.constant(1e-3)), half, updates=5)[1])
+        sizes = np.array(first_updates.watch(deep(laju.constant(1e-3)), half, updates=5)[1])
         moving = np.ones(16, dtype=bool)
         moving[still] = False
         assert (sizes[:5, still] == 0).all()
@@ -155,7 +155,7 @@ def test_a_warmup_lets_a_deep_network_train_at_a_rate_that_diverges_at_once_with
     for seed in range(2):
         assert train(deep(laju.constant(0.04), seed)).status == "diverged"
         outcome = train(deep(laju.warmup(0.04, UPDATES, first=True), seed, epochs=4))
-        assert study.trains(outcome, DEEP.chance_loss)
+        assert trained_rates.trains(outcome, DEEP.chance_loss)
 
 
 # --- what is made of it ------------------------------------------------------------------------------------------------
@@ -163,10 +163,10 @@ def test_a_warmup_lets_a_deep_network_train_at_a_rate_that_diverges_at_once_with
 
 def test_the_boundary_is_the_last_rate_before_the_first_failure_above_a_success() -> None:
     rates = [0.1, 0.2, 0.4, 0.8]
-    assert study.boundary(rates, [True, True, True, True]) == 0.8
-    assert study.boundary(rates, [False, True, True, False]) == 0.4
-    assert study.boundary(rates, [True, False, True, True]) == 0.1
-    assert study.boundary(rates, [False, False, False, False]) is None
+    assert trained_rates.boundary(rates, [True, True, True, True]) == 0.8
+    assert trained_rates.boundary(rates, [False, True, True, False]) == 0.4
+    assert trained_rates.boundary(rates, [True, False, True, True]) == 0.1
+    assert trained_rates.boundary(rates, [False, False, False, False]) is None
 
 
 RATES = [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4]
@@ -205,7 +205,7 @@ RATES = [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4]
 def test_words_claim_no_more_than_the_interval_of_the_steps_carries(
     ones: list[float | None], others: list[float | None], words: str
 ) -> None:
-    assert study.Change.of(RATES, ones, others, 1).text == words
+    assert trained_rates.Change.of(RATES, ones, others, 1).text == words
 
 
 def test_the_study_finds_that_warmup_widens_the_stable_range_of_the_deep_network(small: Answer) -> None:

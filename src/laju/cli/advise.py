@@ -18,7 +18,6 @@ import numpy as np
 
 from laju.cli.logs import LogOptions, log_options
 from laju.cli.run_options import as_text, read_one, usage_errors
-from laju.cli.tables import table
 from laju.core.checks import nearest
 from laju.core.schedule import Schedule
 from laju.core.units import RunPlan
@@ -26,6 +25,7 @@ from laju.logs import completed
 from laju.logs.names import averaged_beside, is_smoothed
 from laju.recognition.naming import named
 from laju.view.plot import SUFFIXES
+from laju.view.table import table
 
 if TYPE_CHECKING:
     from laju.forecast import Curve, Ending, FittedLaw, NextRun, Prior, Way

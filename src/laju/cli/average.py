@@ -12,7 +12,7 @@ import click
 from laju.cli import completion
 from laju.cli.arguments import plain_errors
 from laju.cli.run_options import as_text
-from laju.cli.tables import table
+from laju.view.table import table
 
 if TYPE_CHECKING:
     from laju.averaging.merging import Merge

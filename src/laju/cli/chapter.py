@@ -11,7 +11,6 @@ import click
 from laju.cli import completion
 from laju.cli.arguments import plain_errors, store_option
 from laju.cli.run_options import as_text
-from laju.cli.tables import table
 from laju.cli.train_options import (
     epochs_option,
     jobs_option,
@@ -21,9 +20,9 @@ from laju.cli.train_options import (
     task_options,
 )
 from laju.cli.trainings import check_task, console_for, train_and_report
+from laju.view.table import Grid, table
 
 if TYPE_CHECKING:
-    from rich.table import Table
     from rich.text import Text
 
     from laju.studies.chapter import Beside, Result
@@ -159,19 +158,14 @@ def _title(result: Result) -> str:
     return title
 
 
-def _table(result: Result) -> Table:
+def _table(result: Result) -> Grid:
     from rich.text import Text
 
-    from laju.lab.report.table import plain_table
     from laju.lab.statistics import number
 
     seeds = result.comparison.seeds
     caption = {1: "one seed, so no interval", 2: "the values of both seeds"}.get(len(seeds), "mean and 95 % interval")
-    shown = plain_table(_title(result), f"{caption}; below it the published figure")
-    shown.add_column("schedule", overflow="fold", min_width=12)
-    for figure in _FIGURES:
-        shown.add_column(figure.replace("_", " "), justify="right")
-    shown.add_column("published")
+    caption += "; below it the published figure"
 
     def cell(line: Beside, figure: str) -> Text:
         ours = getattr(line.row, figure)
@@ -184,6 +178,7 @@ def _table(result: Result) -> Table:
             )
         return text
 
+    rows = []
     for line in result.lines():
         name = Text(line.row.name)
         if line.row.note:
@@ -191,5 +186,6 @@ def _table(result: Result) -> Table:
         judgement = Text(line.judgement)
         if line.differ is not None:
             judgement.stylize("bold red" if line.differ else "bold green")
-        shown.add_row(name, *(cell(line, figure) for figure in _FIGURES), judgement)
-    return shown
+        rows.append((name, *(cell(line, figure) for figure in _FIGURES), judgement))
+    head = ("schedule", *(figure.replace("_", " ") for figure in _FIGURES), "published")
+    return Grid(head, rows, (0, 4), title=_title(result), caption=caption)

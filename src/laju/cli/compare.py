@@ -11,7 +11,6 @@ import click
 from laju.cli.arguments import plain_errors, read_schedules, schedules_argument, store_option
 from laju.cli.errors import of_system
 from laju.cli.run_options import as_text
-from laju.cli.tables import table
 from laju.cli.train_options import (
     batch_size_option,
     epochs_option,
@@ -29,6 +28,7 @@ from laju.cli.train_options import (
 )
 from laju.cli.trainings import check_task, console_for, train_and_report
 from laju.view.plot import printable
+from laju.view.table import table
 
 if TYPE_CHECKING:
     from rich.console import Console

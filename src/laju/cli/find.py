@@ -13,9 +13,8 @@ from laju.cli.train_options import batch_size_option, json_option, momentum_opti
 from laju.cli.trainings import check_task, kept_anyway
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from laju.lab.range_test import RangeTest, Suggestion
+    from laju.view.table import Grid
 
 
 @click.command("find")
@@ -115,29 +114,19 @@ def _check_writable(out: Path) -> None:
         raise OSError(f"cannot write the picture {str(out)!r}: {error.strerror or error}") from error
 
 
-def _table(result: RangeTest, title: str) -> Table:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
+def _table(result: RangeTest, title: str) -> Grid:
+    from laju.view.table import Grid
 
-    table = Table(
-        title=Text(f"{title}: {result.updates} updates from {result.low:g} to {result.high:g}", style="bold"),
-        caption=Text("rate: geometric mean over the seeds; interval: 95 %, on the logarithm of the rate", style="dim"),
-        title_justify="left",
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-    )
-    table.add_column("rule", no_wrap=True)
-    table.add_column("rate", justify="right", no_wrap=True)
-    table.add_column("interval", justify="right", no_wrap=True)
-    table.add_column("seeds", justify="right", no_wrap=True)
-    table.add_column("why not", overflow="fold")
-    for suggestion in result.suggestions.values():
-        table.add_row(*_row(suggestion))
     rule, rate, interval, seeds, _ = _row(result.diverged)
-    table.add_row(rule, rate if rate != "none" else "-", interval, seeds, "", style="dim")
-    return table
+    rows = [*map(_row, result.suggestions.values()), (rule, rate if rate != "none" else "-", interval, seeds, "")]
+    return Grid(
+        ("rule", "rate", "interval", "seeds", "why not"),
+        rows,
+        (0, 4),
+        title=f"{title}: {result.updates} updates from {result.low:g} to {result.high:g}",
+        caption="rate: geometric mean over the seeds; interval: 95 %, on the logarithm of the rate",
+        styles={len(rows) - 1: "dim"},
+    )
 
 
 def _row(found: Suggestion) -> tuple[str, str, str, str, str]:

@@ -25,11 +25,11 @@ from laju.cli.forecast_results import (
     ways_on,
 )
 from laju.cli.run_options import as_text, read_one
-from laju.cli.tables import table
 from laju.core.checks import nearest
 from laju.core.schedule import Schedule
 from laju.recognition.naming import named
 from laju.view.plot import SUFFIXES
+from laju.view.table import table
 
 _VERBS = ("fit", "predict", "best", "extend", "check", "learn")
 

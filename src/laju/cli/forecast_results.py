@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from laju.cli.forecast_curves import finite
-from laju.cli.tables import table
 from laju.core.schedule import Schedule
+from laju.view.table import table
 
 if TYPE_CHECKING:
     from laju.forecast import Curve, FittedLaw

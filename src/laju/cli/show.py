@@ -8,10 +8,10 @@ import click
 
 from laju.cli.arguments import schedule_argument
 from laju.cli.run_options import Run, as_text, read_one, run_options, sketched, usage_errors
-from laju.cli.tables import table
 from laju.inspect.description import Description, describe
 from laju.recognition.naming import named
 from laju.view.plot import printable
+from laju.view.table import table
 
 _ROWS = 20
 

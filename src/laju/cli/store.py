@@ -14,7 +14,7 @@ import click
 
 from laju.cli.arguments import plain_errors
 from laju.cli.run_options import as_text
-from laju.cli.tables import table
+from laju.view.table import table
 
 if TYPE_CHECKING:
     from laju.lab.store import StoredTrial

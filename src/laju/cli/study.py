@@ -14,11 +14,11 @@ import click
 from laju.cli import completion
 from laju.cli.arguments import command_line, plain_errors, store_option
 from laju.cli.run_options import as_text
-from laju.cli.tables import table
 from laju.cli.train_options import jobs_option, task_options
 from laju.cli.trainings import check_task, console_for, kept_anyway
 from laju.core.checks import nearest
 from laju.view.plot import printable
+from laju.view.table import table
 
 if TYPE_CHECKING:
     from rich.console import Console

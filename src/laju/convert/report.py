@@ -14,6 +14,7 @@ from laju.convert.writers.configurations import FORMATS, TITLES
 from laju.convert.writers.per_epoch import NAME
 from laju.core.schedule import Schedule
 from laju.inspect.difference import SHARE, Difference
+from laju.view.table import markdown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -225,19 +226,15 @@ def save(c: Conversion, folder: Path, command: str | None = None) -> list[Path]:
 
 
 def as_markdown(c: Conversion) -> str:
-    rows = "\n".join(f"| {name} | {_cell(value)} |" for name, value in facts(c).items())
-    parts = [f"# {_heading(c)}", f"| | |\n| --- | --- |\n{rows}", _sentence(c)]
+    known = markdown(("", ""), [(name, f"`{value}`") for name, value in facts(c).items()])
+    parts = [f"# {_heading(c)}", known, _sentence(c)]
     parts.append(f"![{_caption(c)}](difference.png)")
     if c.difference is not None and not c.own:
-        parts.append(_table(c))
+        parts.append(markdown(_HEAD, _rows(c)))
     if c.traps:
         parts.append("## Look out\n\n" + "\n".join(f"- {trap}" for trap in c.traps))
     parts.append(f"## Code\n\n```python\n{c.code}```")
     return "\n\n".join(parts) + "\n"
-
-
-def _cell(value: str) -> str:
-    return f"`{value}`".replace("|", "\\|")
 
 
 def _heading(c: Conversion) -> str:
@@ -278,11 +275,6 @@ _HEAD = (
 )  # fmt: skip
 
 
-def _table(c: Conversion) -> str:
-    lines = [_HEAD, tuple("---" for _ in _HEAD), *_rows(c)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 def as_html(c: Conversion, figure: Figure, command: str | None = None) -> str:
     """The page; everything that a user wrote is escaped."""
     from laju.view import page
@@ -295,14 +287,11 @@ def as_html(c: Conversion, figure: Figure, command: str | None = None) -> str:
     if c.nearest is not None:
         verdict = verdict.replace(html.escape(_with_rate(c)), code(_with_rate(c)))
         nearest = "" if c.own else f"<p>Nearest of its own: {code(_with_rate(c))}</p>\n"
-    parts = [
-        page.opening(_heading(c), verdict, command) + nearest + page.facts(facts(c)) + page.facts(page.made()),
-        f"<h2>{html.escape(_caption(c))}</h2>",
-        page.picture(figure, "Values", "curves", unit=c.unit, wide=True),
-    ]
+    sections = [("", nearest)] if nearest else []
+    sections.append((_caption(c), page.picture(figure, "Values", "curves", unit=c.unit, wide=True)))
     if c.difference is not None and not c.own:
-        parts.append(f"<h2>Differences</h2>{page.table(_HEAD, _rows(c))}")
+        sections.append(("Differences", page.table(_HEAD, _rows(c))))
     if c.traps:
-        parts.append(f"<h2>Look out</h2><ul>{''.join(f'<li>{html.escape(trap)}</li>' for trap in c.traps)}</ul>")
-    parts.append(f'<h2>Code</h2><pre tabindex="0">{code(c.code)}</pre>')
-    return page.document(_heading(c), "\n".join(parts))
+        sections.append(("Look out", page.items(c.traps)))
+    sections.append(("Code", f'<pre tabindex="0">{code(c.code)}</pre>'))
+    return page.report(_heading(c), verdict, command, (facts(c), page.made()), sections)

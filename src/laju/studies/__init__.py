@@ -11,21 +11,9 @@ from typing import Any
 
 from laju.core.checks import nearest, shown
 from laju.core.extras import needed_by
-from laju.studies.base import Answer, Options, Table, write
+from laju.studies.base import STUDIES, Answer, Options, Table, write
 
 __all__ = ["STUDIES", "Answer", "Options", "Table", "run", "write"]
-
-STUDIES: dict[str, str] = {
-    "fixed-rates": "Which constant rate is best, and where does training diverge?",
-    "exponents": "Which exponent of a polynomial decay is best?",
-    "cosine-large": "Is a cosine better on a larger vision problem?",
-    "warmup-length": "How long should a warmup be?",
-    "sampling": "What has a schedule to do with sampling?",
-    "restarts-and-averaging": "What do restarts and averages of the weights give?",
-    "plateau": "Is it better to let the loss decide when the rate falls?",
-    "overfitting": "Does a falling rate overfit less at the same training loss?",
-}
-"""By name, the question; the module has the name with underscores."""
 
 
 def run(name: str, options: Options | None = None, **settings: Any) -> Answer:

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from html import escape
+from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from laju.core.checks import whole
+from laju.view.table import markdown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from laju.lab.statistics import Estimate
     from laju.lab.store import Store
     from laju.lab.workers import Display
+
+
+STUDIES: dict[str, str] = {
+    "fixed-rates": "Which constant rate is best, and where does training diverge?",
+    "exponents": "Which exponent of a polynomial decay is best?",
+    "cosine-large": "Is a cosine better on a larger vision problem?",
+    "warmup-length": "How long should a warmup be?",
+    "sampling": "What has a schedule to do with sampling?",
+    "restarts-and-averaging": "What do restarts and averages of the weights give?",
+    "plateau": "Is it better to let the loss decide when the rate falls?",
+    "overfitting": "Does a falling rate overfit less at the same training loss?",
+}
+"""By name, the question; the module has the name with underscores."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +56,61 @@ class Options:
     store: Store | str | os.PathLike[str] | None = None
     display: Display | bool | None = None
 
+    def size(self, *, small: tuple[int, int], full: tuple[int, int], least_epochs: int = 1) -> tuple[int, range]:
+        """Epochs and seeds of every trial: the user's, or else a study's own for that size.
+
+        Args:
+            small, full: epochs and number of seeds of the study.
+            least_epochs: fewer are refused.
+
+        Raises:
+            ValueError: too few epochs, or no seed.
+        """
+        epochs, seeds = small if self.small else full
+        epochs = whole("epochs", epochs if self.epochs is None else self.epochs, least=least_epochs)
+        return epochs, range(whole("seeds", seeds if self.seeds is None else self.seeds, least=1))
+
+    @property
+    def running(self) -> dict[str, Any]:
+        """The arguments of `compare`, `run_trials` and `run_instrumented` that say how trials run."""
+        return {"jobs": self.jobs, "store": self.store, "display": self.display}
+
+
+def cell(value: Estimate | None, digits: int = 3, *, signed: bool = False) -> str:
+    """An estimate in a table, or `-` for none."""
+    return "-" if value is None else value.text(digits, signed=signed)
+
+
+def as_json(value: Any) -> Any:
+    """Figures as values that `json.dumps` takes: what has a `to_json` becomes the result, other classes their fields.
+
+    >>> from laju.lab.statistics import Estimate
+    >>> as_json({"a": (Estimate(0.5, None, 1), None)})
+    {'a': [{'mean': 0.5, 'low': None, 'high': None, 'half_width': None, 'n': 1}, None]}
+    """
+    if hasattr(value, "to_json"):
+        return value.to_json()
+    if is_dataclass(value) and not isinstance(value, type):
+        return as_json(vars(value))
+    if hasattr(value, "_asdict"):
+        return as_json(value._asdict())
+    if isinstance(value, Mapping):
+        return {key: as_json(each) for key, each in value.items()}
+    return [as_json(each) for each in value] if isinstance(value, list | tuple | range) else value
+
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under headings; cells are texts or numbers."""
+    """Rows under headings; cells are texts, numbers, estimates or None."""
 
     headings: Sequence[str]
     rows: Sequence[Sequence[Any]]
+
+    def __post_init__(self) -> None:
+        from laju.lab.statistics import Estimate  # tables are made where the lab is installed
+
+        rows = [tuple(cell(c) if c is None or isinstance(c, Estimate) else c for c in row) for row in self.rows]
+        object.__setattr__(self, "rows", rows)
 
 
 @dataclass(frozen=True)
@@ -55,31 +118,36 @@ class Answer:
     """The findings of a study.
 
     Attributes:
-        name, question: the study's.
+        name: the study's, in `STUDIES`.
         verdict: the answer in one sentence: the evidence shown, the leader without evidence, and the command that would settle
             the rest.
         text: the answer in a few sentences, made from the figures, in Markdown.
         tables: by title.
         pictures: by file name without its ending.
-        figures: every number that the text uses and more, as values that `json.dumps` takes.
+        figures: every number that the text uses and more, kept as `as_json` returns the numbers.
     """
 
     name: str
-    question: str
     verdict: str
     text: str
     tables: Mapping[str, Table] = field(default_factory=dict)
     pictures: Mapping[str, Figure] = field(default_factory=dict)
     figures: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "figures", as_json(self.figures))
+
+    @property
+    def question(self) -> str:
+        """The study's question."""
+        return STUDIES[self.name]
+
     def markdown(self) -> str:
         """The answer as a page, with its pictures by file name."""
         parts = [f"# {self.question}", f"**{self.verdict}**", self.text.strip()]
         parts += [f"![{title.replace('-', ' ')}]({title}.png)" for title in self.pictures]
         for title, table in self.tables.items():
-            lines = ["| " + " | ".join(map(str, row)) + " |" for row in (table.headings, *table.rows)]
-            lines.insert(1, "| " + " | ".join("---" for _ in table.headings) + " |")
-            parts += [f"## {title}", "\n".join(lines)]
+            parts += [f"## {title}", markdown(table.headings, table.rows)]
         return "\n\n".join(parts) + "\n"
 
     def html(self, command: str | None = None) -> str:
@@ -92,18 +160,12 @@ class Answer:
 
         from laju.view import page
 
-        parts = [
-            page.opening(self.question, page.sentence(self.verdict), command),
-            page.facts(page.made(("numpy", "torch"))),
-        ]
-        parts.append(MarkdownIt("commonmark", {"html": False}).disable(["autolink", "image", "link"]).render(self.text))
-        for title, figure in self.pictures.items():
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format="png", dpi=110, facecolor="white")
-            parts.append(page.image(buffer.getvalue(), title.replace("-", " ")))
-        for title, table in self.tables.items():
-            parts.append(f"<h2>{escape(title)}</h2>\n{page.table(table.headings, table.rows)}")
-        return page.document(self.question, "\n".join(parts))
+        text = MarkdownIt("commonmark", {"html": False}).disable(["autolink", "image", "link"]).render(self.text)
+        sections = [("", text)]
+        sections += [("", page.image(figure, title.replace("-", " "))) for title, figure in self.pictures.items()]
+        sections += [(title, page.table(table.headings, table.rows)) for title, table in self.tables.items()]
+        known = [page.made(("numpy", "torch"))]
+        return page.report(self.question, page.sentence(self.verdict), command, known, sections)
 
 
 def write(answer: Answer, folder: str | os.PathLike[str], command: str | None = None) -> list[Path]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -20,21 +20,34 @@ from laju.core.schedule import Schedule
 from laju.lab.comparison import Comparison
 from laju.lab.comparison.compare import compare
 from laju.lab.report.figures import overview
-from laju.lab.statistics import ACCURACY, LEAST_SEEDS, Estimate, claim, counted, joint_difference, paired_difference
+from laju.lab.statistics import ACCURACY, LEAST_SEEDS, Estimate, claim, counted, paired_difference
 from laju.lab.statistics import number as number_text
 from laju.lab.trials import Optimizer
 from laju.lab.trials.tasks.image_folder import Accelerated, ImageFolder
 from laju.policies import constant, cosine, linear, multi_factor, square_root
 from laju.studies import sample_pictures
-from laju.studies.base import Answer, Options, Table
-from laju.studies.ranking import ahead, finals, interval_of, listed, rank, untold
-from laju.view.plot import INK, legend, line_style, tidy
+from laju.studies.base import Answer, Options, Table, cell
+from laju.studies.pictures import interval, mean_by_epoch, names_down, panels, plain_numbers
+from laju.studies.ranking import (
+    ahead,
+    by_claim,
+    finals,
+    interval_of,
+    listed,
+    not_told,
+    paired,
+    rank,
+    sentence,
+    untold,
+    with_values,
+)
+from laju.view.plot import INK, legend, line_style, titled
 
 if TYPE_CHECKING:
     import torch
     from matplotlib.figure import Figure
 
-NAME, QUESTION = "cosine-large", "Is a cosine better on a larger vision problem?"
+NAME = "cosine-large"
 _ASKED = "cosine"
 _IN_MEMORY = 2**31
 _MORE = 3
@@ -112,18 +125,17 @@ def study(
             folder = folder.by(how, augment=augment)
         folder.check()
         peaks = _peaks(_SMOKE_RATES if smoke and rates is None else rates, folder.batch_size)
-        seeds = options.seeds or (2 if options.small else 3)
+        epochs, runs = options.size(small=(4, 2), full=(30, 3))
+        seeds = len(runs)
 
         def train(schedules: Mapping[str, Schedule], seeds: Sequence[int]) -> Comparison:
             return compare(
                 schedules,
                 folder,
-                epochs=options.epochs or (4 if options.small else 30),
+                epochs=epochs,
                 seeds=seeds,
                 optimizer=optimizer or Optimizer(momentum=0.9, weight_decay=1e-4),
-                jobs=1 if processes > 1 else options.jobs,
-                store=options.store,
-                display=options.display,
+                **options.running | ({"jobs": 1} if processes > 1 else {}),
             )
 
         tried: dict[str, Scores] = {}
@@ -131,7 +143,7 @@ def study(
         if len(peaks) > 1:  # with a seed that the comparison does not have
             tried = _tried(train, peaks, seeds, more=rates is None and not smoke)
             chosen = {policy: _best(scores) for policy, scores in tried.items()}
-        result = train({policy: POLICIES[policy](chosen[policy]) for policy in POLICIES}, range(seeds))
+        result = train({policy: POLICIES[policy](chosen[policy]) for policy in POLICIES}, runs)
         return _answer(folder, replace(result, tuned=len(peaks) > 1), tried, chosen, smoke)
 
 
@@ -237,11 +249,8 @@ def _answer(
         (
             row.name,
             f"{chosen[row.name]:g}",
-            *(
-                "-" if value is None else value.text()
-                for value in (row.train_loss, row.train_accuracy, row.test_accuracy)
-            ),
-            "" if row.name == _ASKED else _cell(differences.get(row.name)),
+            *(row.train_loss, row.train_accuracy, row.test_accuracy),
+            "" if row.name == _ASKED else cell(differences.get(row.name), signed=True),
             row.note,
         )
         for row in found.summary()
@@ -264,32 +273,28 @@ def _answer(
         "images": {"train": len(folder.labels("train")), "test": len(folder.labels("test"))},
         "skipped": [str(file) for file in folder.skipped],
         "classes": list(folder.class_names),
-        "accelerated": None if folder.accelerated is None else vars(folder.accelerated),
+        "accelerated": folder.accelerated,
         "peak rates": dict(chosen),
         "test accuracy by peak rate": {
             policy: {f"{peak:g}": None if end is None else end.test_accuracy for peak, end in scores.items()}
             for policy, scores in tried.items()
         },
-        "cosine's lead": {policy: lead.to_json() for policy, lead in differences.items()},
-        "best": None if by_test is None else by_test.to_json(),
+        "cosine's lead": differences,
+        "best": by_test,
         "smoke run": smoke,
-        "comparison": found.findings().to_json(),
+        "comparison": found.findings(),
     }
     verdict = _smoke(folder) if smoke else verdict
-    return Answer(NAME, QUESTION, verdict, "\n\n".join(text), tables, pictures, figures)
+    return Answer(NAME, verdict, "\n\n".join(text), tables, pictures, figures)
 
 
 def _differences(accuracies: Mapping[str, Mapping[int, float]], image: float) -> dict[str, Estimate]:
     """The cosine's test accuracy less the accuracy of each other policy, paired by seed, with simultaneous intervals."""
     if _ASKED not in accuracies:
         return {}
-    seeds = list(accuracies[_ASKED])
-    found = {}
-    for policy in accuracies:
-        a, b = ([accuracies[which][s] for s in seeds] for which in (_ASKED, policy))
-        if policy == _ASKED:
-            continue
-        lead = joint_difference(a, b, max(len(accuracies) - 1, 1), resolution=image, bounds=ACCURACY)
+    found, others = {}, [policy for policy in accuracies if policy != _ASKED]
+    for policy in others:
+        lead = paired(accuracies[_ASKED], accuracies[policy], len(others), resolution=image, bounds=ACCURACY)
         if lead is not None:
             # Shares of the same images: a difference below this is rounding of their sums.
             found[policy] = lead if abs(lead.mean) > 1e-12 else replace(lead, mean=0.0)
@@ -318,25 +323,20 @@ def _verdict(
         return f"There is no answer: with the cosine not every trial finished ({row.note})."
     if not leads:
         return "There is no answer: with no other policy did every trial finish."
-    signs = {policy: claim(lead, above=1, below=-1, otherwise=0) for policy, lead in leads.items()}
     # Seeds that all differ by the same single image are no more evidence than that image.
-    signs = {policy: sign if abs(leads[policy].mean) > 1.001 * image else 0 for policy, sign in signs.items()}
-
-    def which(sign: int) -> str:
-        return listed(f"{policy} ({leads[policy].text(signed=True)})" for policy in signs if signs[policy] == sign)
-
+    small = {policy: lead for policy, lead in leads.items() if abs(lead.mean) <= 1.001 * image}
+    told = by_claim({policy: lead for policy, lead in leads.items() if policy not in small})
+    told[0] = {policy: lead for policy, lead in leads.items() if policy in small or policy in told[0]}
     n = len(found.seeds)
-    parts = [
-        f"{word} {which(sign)}"
-        for sign, word in (
-            (1, "the cosine is shown to be better than"),
-            (-1, "the cosine is shown to be worse than"),
-            (0, f"{counted(n, 'seed')} do{'es' if n == 1 else ''} not tell the cosine from"),
-        )
-        if sign in signs.values()
-    ]
-    text = "; ".join(parts) + (f": {command} --seeds {max(2 * n, LEAST_SEEDS)}" if 0 in signs.values() else "")
-    return text[0].upper() + text[1:] + "."
+    words = {
+        1: "the cosine is shown to be better than",
+        -1: "the cosine is shown to be worse than",
+        0: f"{not_told(n)} the cosine from",
+    }
+    parts = [f"{word} {listed(with_values(told[sign]))}" for sign, word in words.items() if told[sign]]
+    if told[0]:
+        parts[-1] += f": {command} --seeds {max(2 * n, LEAST_SEEDS)}"
+    return sentence(parts)
 
 
 def _what(folder: ImageFolder, found: Comparison) -> str:
@@ -363,9 +363,7 @@ def _warmup(accuracies: Mapping[str, Mapping[int, float]], resolution: float) ->
     warm = "cosine with warmup"
     if _ASKED not in accuracies or warm not in accuracies:
         return ""
-    seeds = list(accuracies[_ASKED])
-    ours, theirs = ([accuracies[policy][s] for s in seeds] for policy in (warm, _ASKED))
-    gain = paired_difference(ours, theirs, resolution=resolution, bounds=ACCURACY)
+    gain = paired(accuracies[warm], accuracies[_ASKED], resolution=resolution, bounds=ACCURACY)
     said = claim(gain, above="adds to", below="costs", otherwise="")
     if gain is None or not said:
         return ""
@@ -374,17 +372,11 @@ def _warmup(accuracies: Mapping[str, Mapping[int, float]], resolution: float) ->
 
 def _overtakes(found: Comparison, resolution: float) -> str:
     """From when on the cosine is shown to be ahead of the constant rate."""
-    curves = [_curves(found, policy) for policy in (_ASKED, "constant")]
-    shown = {
-        epoch: claim(
-            paired_difference(curves[0][epoch], curves[1][epoch], resolution=resolution),
-            above=True,
-            below=False,
-            otherwise=False,
-        )
-        for epoch in curves[0]
-        if epoch in curves[1]
-    }
+    if any(found.outcomes[p, seed].status != "finished" for p in (_ASKED, "constant") for seed in found.seeds):
+        return ""
+    ours, theirs = (mean_by_epoch(found, policy, "test_accuracy") for policy in (_ASKED, "constant"))
+    leads = {epoch: paired_difference(ours[epoch], theirs[epoch], resolution=resolution) for epoch in ours}
+    shown = {epoch: claim(lead, above=True, below=False, otherwise=False) for epoch, lead in leads.items()}
     if not shown or not shown[max(shown)]:
         return ""
     since = max([0.0, *(epoch for epoch in shown if not shown[epoch])])
@@ -393,19 +385,6 @@ def _overtakes(found: Comparison, resolution: float) -> str:
         f"From the end of epoch {first:g} on the cosine's test accuracy is shown to be above that of the constant rate, each "
         "epoch for itself."
     )
-
-
-def _curves(found: Comparison, policy: str) -> dict[float, list[float]]:
-    """Test accuracies of all seeds by epoch, of a policy with which every seed finished."""
-    outcomes = [found.outcomes[policy, seed] for seed in found.seeds]
-    if any(outcome.status != "finished" for outcome in outcomes):
-        return {}
-    values: dict[float, list[float]] = {}
-    for outcome in outcomes:
-        for record in outcome.records:
-            if record.test_accuracy is not None:
-                values.setdefault(record.epoch, []).append(record.test_accuracy)
-    return values
 
 
 def _rates(tried: Mapping[str, Scores], chosen: Mapping[str, float], seed: int) -> str:
@@ -442,29 +421,16 @@ def _score(scores: Scores, peak: float) -> str:
     return "failed" if (end := scores[peak]) is None else f"{end.test_accuracy:.3f}"
 
 
-def _cell(lead: Estimate | None) -> str:
-    return "-" if lead is None else lead.text(signed=True)
-
-
 # --- pictures ----------------------------------------------------------------------------------------------------------
 
 
 def _leads(differences: Mapping[str, Estimate]) -> Figure:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.2, 1.2 + 0.42 * len(differences)), facecolor="white", layout="constrained")
-    ax = figure.subplots()
+    figure, (ax,) = panels(1, 1, 7.2, 1.2 + 0.42 * len(differences))
     for i, (policy, lead) in enumerate(differences.items()):
-        color = line_style(list(POLICIES).index(policy))["color"]
-        if lead.half_width is None:  # one or two seeds
-            ax.scatter(lead.values or [lead.mean], [i] * lead.n, color=color, s=22)
-        else:
-            ax.errorbar(lead.mean, i, xerr=lead.half_width, color=color, marker="o", capsize=4, linewidth=1.8)
+        interval(ax, lead, i, line_style(list(POLICIES).index(policy))["color"])
     ax.axvline(0, color=INK, linewidth=1)
-    tidy(ax)
-    ax.set_yticks(range(len(differences)), list(differences))
-    ax.set_ylim(len(differences) - 0.5, -0.5)
-    ax.set_title("The cosine's lead in test accuracy", loc="left", color=INK, fontsize=12, fontweight="bold", pad=10)
+    titled(ax, "The cosine's lead in test accuracy")
+    names_down(ax, list(differences))
     few = any(lead.half_width is None for lead in differences.values())
     what = "a dot a seed" if few else "95 % intervals for all together"
     ax.set_xlabel(f"over each policy, paired by seed; {what}", color=INK)
@@ -472,11 +438,7 @@ def _leads(differences: Mapping[str, Estimate]) -> Figure:
 
 
 def _chosen(tried: Mapping[str, Scores], chosen: Mapping[str, float]) -> Figure:
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, NullFormatter
-
-    figure = Figure(figsize=(8.6, 4.2), facecolor="white", layout="constrained")
-    ax = figure.subplots()
+    figure, (ax,) = panels(1, 1, 8.6, 4.2)
     lines = []
     for i, (policy, scores) in enumerate(tried.items()):
         style = line_style(i)
@@ -485,37 +447,25 @@ def _chosen(tried: Mapping[str, Scores], chosen: Mapping[str, float]) -> Figure:
         lines.append(line)
         best = scores[chosen[policy]]
         if best is not None:
-            ax.plot(
-                [chosen[policy]],
-                [best.test_accuracy],
-                marker="o",
-                markersize=9,
-                color=style["color"],
-                markerfacecolor="white",
-                zorder=5,
-            )
+            ring: dict[str, Any] = {"marker": "o", "markersize": 9, "markerfacecolor": "white", "zorder": 5}
+            ax.plot([chosen[policy]], [best.test_accuracy], color=style["color"], **ring)
     ax.set_xscale("log")
     peaks = sorted({peak for scores in tried.values() for peak in scores})
     ax.set_xticks(peaks)
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ax.xaxis.set_minor_formatter(NullFormatter())
-    tidy(ax)
-    ax.set_title(
-        "Test accuracy by peak rate (ring: chosen)", loc="left", color=INK, fontsize=12, fontweight="bold", pad=10
-    )
-    ax.set_xlabel("peak rate", color=INK)
+    plain_numbers(ax.xaxis, ticks=False)
+    titled(ax, "Test accuracy by peak rate (ring: chosen)", "peak rate")
     legend(figure, lines, list(tried), loc="outside right upper", fontsize=10)
     return figure
 
 
 def _sheet(folder: ImageFolder, columns: int = 8) -> Figure:
     """A few of the pictures that were trained on, a row for each class."""
-    from matplotlib.figure import Figure
     from PIL import Image
 
-    figure = Figure(figsize=(1.1 * columns, 1.15 * folder.classes), facecolor="white", layout="constrained")
+    figure, axes = panels(folder.classes, columns, 1.1 * columns, 1.15 * folder.classes)
     labels, files = folder.labels("train"), folder.files("train")
-    for i, row in enumerate(figure.subplots(folder.classes, columns)):
+    for i in range(folder.classes):
+        row = axes[i * columns : (i + 1) * columns]
         for ax, j in zip(row, np.flatnonzero(labels == i), strict=False):
             ax.set_anchor("NW")
             with Image.open(files[j]) as image:

@@ -14,31 +14,32 @@ import numpy as np
 import numpy.typing as npt
 
 from laju.core.schedule import Schedule
-from laju.lab.comparison import Comparison, Row
+from laju.lab.comparison import Comparison
 from laju.lab.comparison.compare import compare
-from laju.lab.statistics import (
-    ACCURACY,
-    LOSS,
-    Estimate,
-    Evidence,
-    claim,
-    counted,
-    estimate,
-    evidence,
-    joint_difference,
-    paired_difference,
-    verdict,
-)
+from laju.lab.statistics import ACCURACY, LOSS, claim, counted, estimate, paired_difference, verdict
 from laju.lab.trials.tasks import read_task
 from laju.policies import constant, poly, polynomial_decay
 from laju.studies.base import Answer, Options, Table
-from laju.studies.ranking import Ranking, ahead, extreme, finals, interval_of, listed, rank, untold
-from laju.view.plot import INK, PALETTE, draw_steps, legend, tidy
+from laju.studies.pictures import mean_by_epoch, panels, plain_numbers
+from laju.studies.ranking import (
+    Ranking,
+    ahead,
+    by_claim,
+    extreme,
+    finals,
+    interval_of,
+    listed,
+    paired,
+    rank,
+    untold,
+    with_values,
+)
+from laju.view.plot import PALETTE, draw_steps, legend, titled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-NAME, QUESTION = "exponents", "Which exponent of a polynomial decay is best?"
+NAME = "exponents"
 _ALPHAS, _POWERS, _BASES = (0.5, 1.0, 2.0), (0.5, 1.0, 2.0), (0.1, 0.2, 0.5)
 _SMALL = (0.5, 6.0), (1.0,), (0.1, 0.3)
 _HALF_WAY = 0.5
@@ -66,16 +67,15 @@ class Decay:
 
 def study(options: Options) -> Answer:
     """Train with every exponent from every base rate, and compare the exponents at the best base rate of each."""
+    epochs, seeds = options.size(small=(4, 2), full=(20, 3))
     alphas, powers, bases = _SMALL if options.small else (_ALPHAS, _POWERS, _BASES)
     decays = [Decay("α", 0.0), *(Decay("α", a) for a in alphas), *(Decay("p", p) for p in powers)]
     found = compare(
         {_name(decay, base): decay.schedule(base) for decay in decays for base in bases},
         read_task(options.task, options.data_dir),
-        epochs=options.epochs or (4 if options.small else 20),
-        seeds=options.seeds or (2 if options.small else 3),
-        jobs=options.jobs,
-        store=options.store,
-        display=options.display,
+        epochs=epochs,
+        seeds=seeds,
+        **options.running,
     )
     return _answer(options.task, found, decays, bases)
 
@@ -100,6 +100,7 @@ def _tuned(found: Comparison, decays: list[Decay], bases: tuple[float, ...], fig
 
 def _answer(task: str, found: Comparison, decays: list[Decay], bases: tuple[float, ...]) -> Answer:
     rows = {row.name: row for row in found.summary()}
+    ends = {(decay, base): rows[_name(decay, base)] for decay in decays for base in bases}
     by_name = {decay.name: decay for decay in decays}
     tuned = _tuned(found, decays, bases, "test_accuracy")
     names = {name: _name(by_name[name], base) for name, base in tuned.items()}
@@ -117,11 +118,11 @@ def _answer(task: str, found: Comparison, decays: list[Decay], bases: tuple[floa
         text.append("**No exponent was survived by every seed at any base rate, so there is no best one.**")
     else:
         loss = finals(found, "train_loss", names.values())
-        ends = {name: loss[full] for name, full in names.items()}
-        by_loss = rank(ends, smallest=True, bounds=LOSS)
+        last = {name: loss[full] for name, full in names.items()}
+        by_loss = rank(last, smallest=True, bounds=LOSS)
         text += [
             _best(by_test, tuned, by_name),
-            _convergence(found, names, halves, ends),
+            _convergence(found, names, halves, last),
             _base(found, decays, bases, tuned),
         ]
     figures = {
@@ -130,13 +131,24 @@ def _answer(task: str, found: Comparison, decays: list[Decay], bases: tuple[floa
         "seeds": list(found.seeds),
         "bases": list(bases),
         "tuned base": tuned,
-        "best by test accuracy": None if by_test is None else by_test.to_json(),
-        "best by training loss": None if by_loss is None else by_loss.to_json(),
-        "train loss half-way": {name: None if s is None else s.to_json() for name, s in speed.items()},
-        "trials": [_figures(rows[_name(decay, base)], decay, base) for decay in decays for base in bases],
+        "best by test accuracy": by_test,
+        "best by training loss": by_loss,
+        "train loss half-way": speed,
+        "trials": [
+            {
+                "family": decay.family,
+                "exponent": decay.exponent,
+                "base": base,
+                "finished": row.finished,
+                "failed": row.diverged + row.collapsed,
+                "test_accuracy": row.test_accuracy,
+                "train_loss": row.train_loss,
+            }
+            for (decay, base), row in ends.items()
+        ],
     }
     headings = ("exponent", "base rate", "last rate", "train loss half-way", "train loss", "test accuracy", "gap")
-    lines = []
+    lines: list[tuple[Any, ...]] = []
     for decay in decays:
         if decay.name not in names:
             lines.append((decay.name, *["-"] * 6))
@@ -147,13 +159,12 @@ def _answer(task: str, found: Comparison, decays: list[Decay], bases: tuple[floa
                 decay.name,
                 f"{base:g}",
                 f"{_last(found, row.name):.2g}",
-                *map(_cell, (speed[decay.name], row.train_loss, row.test_accuracy, row.gap)),
+                *(speed[decay.name], row.train_loss, row.test_accuracy, row.gap),
             )
         )
-    every = [(decay.name, *(_outcome(rows[_name(decay, base)]) for base in bases)) for decay in decays]
+    every = [(decay.name, *(ends[decay, b].note or ends[decay, b].test_accuracy for b in bases)) for decay in decays]
     return Answer(
         NAME,
-        QUESTION,
         "No exponent was survived by every seed at any base rate, so none is ahead."
         if by_test is None
         else verdict(by_test, "exponent", f"laju study {NAME} …"),
@@ -165,27 +176,6 @@ def _answer(task: str, found: Comparison, decays: list[Decay], bases: tuple[floa
         {"exponents": _picture(found, decays, bases, names)},
         figures,
     )
-
-
-def _cell(value: Estimate | None) -> str:
-    return "-" if value is None else value.text()
-
-
-def _outcome(row: Row) -> str:
-    return row.note or _cell(row.test_accuracy)
-
-
-def _figures(row: Row, decay: Decay, base: float) -> dict[str, Any]:
-    test, loss = row.test_accuracy, row.train_loss
-    return {
-        "family": decay.family,
-        "exponent": decay.exponent,
-        "base": base,
-        "finished": row.finished,
-        "failed": row.diverged + row.collapsed,
-        "test_accuracy": None if test is None else test.to_json(),
-        "train_loss": None if loss is None else loss.to_json(),
-    }
 
 
 def _last(found: Comparison, name: str) -> float:
@@ -256,23 +246,20 @@ def _base(found: Comparison, decays: list[Decay], bases: tuple[float, ...], tune
         there = {base: test[name] for base in bases if (name := _name(decay, base)) in test}
         ordered = sorted(there, key=lambda base: -sum(there[base].values()))
         for more, less in combinations(ordered, 2):
-            pairs[f"{decay.name}, {more:g} over {less:g}"] = list(there[more].values()), list(there[less].values())
+            pairs[f"{decay.name}, {more:g} over {less:g}"] = there[more], there[less]
     apart = {
-        which: joint_difference(a, b, len(pairs), resolution=found.resolution, bounds=ACCURACY)
-        for which, (a, b) in pairs.items()
+        which: paired(*pair, len(pairs), resolution=found.resolution, bounds=ACCURACY) for which, pair in pairs.items()
     }
-    ordered_apart = sorted(apart.items(), key=lambda item: -item[1].mean if item[1] else 0.0)
-    texts = [(f"{which} ({d.text(signed=True)})", evidence(d)) for which, d in ordered_apart if d is not None]
-    shown = [text for text, seen in texts if seen is Evidence.SHOWN]
+    apart = dict(sorted(apart.items(), key=lambda item: -item[1].mean if item[1] else 0.0))
+    told = by_claim(apart)
+    shown, open_ = with_values(told[1] | told[-1]), with_values(told[0])
     text = ""
     if shown:
         text = f"Between base rates of one exponent differences in test accuracy are shown for {listed(shown[:_NAMED])}"
         text += f" and {len(shown) - _NAMED} more" if len(shown) > _NAMED else ""
         text += ": compare exponents at one common base rate and you compare base rates."
-    elif texts:
-        text = (
-            f"Between base rates of one exponent no difference in test accuracy is shown; the largest is {texts[0][0]}."
-        )
+    elif open_:
+        text = f"Between base rates of one exponent no difference in test accuracy is shown; the largest is {open_[0]}."
     edge = [name for name, base in tuned.items() if base == max(bases)]
     if edge:
         text += f" For {listed(edge)} the largest base rate has the highest mean, so a larger one may be better still."
@@ -282,28 +269,17 @@ def _base(found: Comparison, decays: list[Decay], bases: tuple[float, ...], tune
 
 
 def _picture(found: Comparison, decays: list[Decay], bases: tuple[float, ...], names: Mapping[str, str]) -> Figure:
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, NullFormatter
-
-    figure = Figure(figsize=(12.0, 4.6), facecolor="white", layout="constrained")
-    rates, losses, tests = figure.subplots(1, 3)
+    figure, (rates, losses, tests) = panels(1, 3, 12.0, 4.6)
     lines, labels = [], []
     for i, decay in enumerate(decays):
         if decay.name not in names:
             continue
         full = names[decay.name]
-        style: dict[str, Any] = {
-            "color": PALETTE[i % len(PALETTE)],
-            "linestyle": "-" if decay.family == "α" else (0, (4, 1.5)),
-        }
-        per = found.plan.updates_per_epoch
-        lines.append(draw_steps(rates, _rates(found, full), i, per=per, **style))
+        dash = "-" if decay.family == "α" else (0, (4, 1.5))
+        style: dict[str, Any] = {"color": PALETTE[i % len(PALETTE)], "linestyle": dash}
+        lines.append(draw_steps(rates, _rates(found, full), i, per=found.plan.updates_per_epoch, **style))
         labels.append(f"{decay.name} from {float(full.rpartition(' ')[2]):g}")
-        curve: dict[float, list[float]] = {}
-        for seed in found.seeds:
-            for record in found.outcomes[full, seed].records:
-                if record.test_accuracy is not None:
-                    curve.setdefault(record.epoch, []).append(record.train_loss)
+        curve = mean_by_epoch(found, full, "train_loss")
         losses.plot(list(curve), [np.mean(v) for v in curve.values()], lw=1.8, **style)
     for family, color in (("α", PALETTE[0]), ("p", PALETTE[1])):
         shown = [d for d in decays if d.family == family and d.name in names]
@@ -316,20 +292,14 @@ def _picture(found: Comparison, decays: list[Decay], bases: tuple[float, ...], n
         line.set_label({"α": "α: (1 + e)^-α, 0 is constant", "p": "p: (1 - e/epochs)^p"}[family])
     handles, texts = tests.get_legend_handles_labels()
     legend(tests, handles, texts, loc="best", fontsize=9)
-    for ax, title, label in (
-        (rates, "Learning rate", "epoch"),
-        (losses, "Training loss", "epoch"),
-        (tests, "Test accuracy at the best base rate", "exponent"),
-    ):
-        tidy(ax)
-        ax.set_title(title, loc="left", color=INK, fontsize=12, fontweight="bold", pad=10)
-        ax.set_xlabel(label, color=INK)
+    titled(rates, "Learning rate", "epoch")
+    titled(losses, "Training loss", "epoch")
+    titled(tests, "Test accuracy at the best base rate", "exponent")
     rates.set_xlim(0, found.plan.epochs)
     rates.set_ylim(bottom=0)
     losses.set_xlim(0, found.plan.epochs)
     losses.set_yscale("log")
-    losses.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    losses.yaxis.set_minor_formatter(NullFormatter())
+    plain_numbers(losses.yaxis, ticks=False)
     if lines:
         legend(figure, lines, labels, loc="outside lower center", ncols=min(5, len(lines)), fontsize=9.5)
     return figure

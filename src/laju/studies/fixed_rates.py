@@ -14,9 +14,10 @@ import numpy as np
 
 from laju.lab.comparison import Comparison
 from laju.lab.comparison.compare import compare
-from laju.lab.statistics import Estimate, claim, counted, number, opening, settled_by, short
+from laju.lab.statistics import Estimate, claim, counted, opening, settled_by, short
 from laju.lab.trials.tasks import read_task
 from laju.studies.base import Answer, Options, Table
+from laju.studies.pictures import panels, plain_numbers
 from laju.studies.ranking import (
     Ranking,
     accuracy_ranking,
@@ -29,15 +30,16 @@ from laju.studies.ranking import (
     rank,
     untold,
 )
-from laju.view.plot import INK, PALETTE, legend, tidy
+from laju.view.plot import INK, PALETTE, legend, titled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-NAME, QUESTION = "fixed-rates", "Which constant rate is best, and where does training diverge?"
+NAME = "fixed-rates"
 _GRID = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _SMALL = (0.1, 0.3, 30.0)
 _DOUBLINGS = 4
+_FAILURES = ("collapsed", "diverged")
 
 
 @dataclass(frozen=True)
@@ -99,8 +101,7 @@ def boundary(failed: Mapping[float, tuple[int, int]]) -> Boundary | None:
 
 def study(options: Options) -> Answer:
     """Train with constant rates, and find the best rate and the boundary."""
-    epochs = options.epochs or (6 if options.small else 20)
-    seeds = options.seeds or (2 if options.small else 5)
+    epochs, seeds = options.size(small=(6, 2), full=(20, 5))
 
     def train(rates: Sequence[float]) -> Comparison:
         return compare(
@@ -108,9 +109,7 @@ def study(options: Options) -> Answer:
             read_task(options.task, options.data_dir),
             epochs=epochs,
             seeds=seeds,
-            jobs=options.jobs,
-            store=options.store,
-            display=options.display,
+            **options.running,
         )
 
     rates = set(_SMALL if options.small else _GRID)
@@ -172,25 +171,22 @@ def _answer(task: str, found: Comparison) -> Answer:
                 "finished": row.finished,
                 "diverged": row.diverged,
                 "collapsed": row.collapsed,
-                **{
-                    figure: None if (value := getattr(row, figure)) is None else value.to_json()
-                    for figure in ("train_loss", "test_accuracy", "gap")
-                },
+                "train_loss": row.train_loss,
+                "test_accuracy": row.test_accuracy,
+                "gap": row.gap,
             }
             for row in found.summary()
         ],
-        "best by test accuracy": None if by_test is None else by_test.to_json(),
-        "best by training loss": None if by_loss is None else by_loss.to_json(),
-        "boundary": None if edge is None else vars(edge),
+        "best by test accuracy": by_test,
+        "best by training loss": by_loss,
+        "boundary": edge,
     }
     headings = ("rate", "train loss", "test accuracy", "train - test accuracy", "diverged", "collapsed")
     rows = [
-        (row.name, *map(_cell, (row.train_loss, row.test_accuracy, row.gap)), row.diverged, row.collapsed)
-        for row in found.summary()
+        (row.name, row.train_loss, row.test_accuracy, row.gap, row.diverged, row.collapsed) for row in found.summary()
     ]
     return Answer(
         NAME,
-        QUESTION,
         _verdict(found, by_test, edge),
         "\n\n".join(text),
         {f"Constant rates, {interval_of(len(found.seeds))}": Table(headings, rows)},
@@ -223,10 +219,6 @@ def _known(edge: Boundary) -> str:
     if edge.low is None or edge.high is None:
         return f"somewhere above {edge.safe:g}" if edge.fatal is None else f"{edge.safe:g} to {edge.fatal:g}"
     return f"95 % interval {edge.low:.2g} to {edge.high:.2g}"
-
-
-def _cell(value: Estimate | None) -> str:
-    return "-" if value is None else value.text()
 
 
 def _best(by_test: Ranking, by_loss: Ranking, found: Comparison) -> str:
@@ -293,36 +285,21 @@ def _fails(found: Comparison, by_test: Ranking | None, edge: Boundary | None) ->
 
 
 def _picture(found: Comparison, edge: Boundary | None) -> Figure:
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    figure = Figure(figsize=(12.0, 4.0), facecolor="white", layout="constrained")
-    for ax, panel, title in zip(
-        figure.subplots(1, 3),
-        ("test_accuracy", "train_loss", "failed"),
-        ("Test accuracy", "Training loss", "Share of seeds that fail"),
-        strict=True,
-    ):
-        tidy(ax)
+    figure, axes = panels(1, 3, 12.0, 4.0)
+    rates = [float(name) for name in found.schedules]
+    for ax, title in zip(axes, ("Test accuracy", "Training loss", "Share of seeds that fail"), strict=True):
+        titled(ax, title, "constant rate")
         ax.set_xscale("log")
-        ax.set_title(title, loc="left", color=INK, fontsize=12, fontweight="bold", pad=10)
-        ax.set_xlabel("constant rate", color=INK)
-        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        ax.xaxis.set_minor_formatter(NullFormatter())
-        rates = [float(name) for name in found.schedules]
+        plain_numbers(ax.xaxis)
         ax.set_xlim(min(rates) / 1.3, max(rates) * 1.3)
-        if panel == "failed":
-            _draw_failed(ax, found, edge)
-        else:
-            _draw_figure(ax, found, panel)
+    _draw_figure(axes[0], found, "test_accuracy")
+    _draw_figure(axes[1], found, "train_loss")
+    _draw_failed(axes[2], found, edge)
     return figure
 
 
 def _draw_figure(ax: Any, found: Comparison, panel: str) -> None:
     """A dot for every seed, and the means of the rates that every seed survived."""
-    from matplotlib.ticker import FuncFormatter, NullFormatter
-
     dots = [row for row in found.trials() if row["status"] == "finished"]
     ax.scatter([float(d["schedule"]) for d in dots], [d[panel] for d in dots], s=14, color=PALETTE[0], alpha=0.45, lw=0)
     whole = finals(found, panel)
@@ -331,22 +308,15 @@ def _draw_figure(ax: Any, found: Comparison, panel: str) -> None:
     best = rank(whole, smallest=panel == "train_loss")
     if best is not None:
         ax.plot(float(best.best), best.value.mean, "o", ms=9, mfc="none", mec=PALETTE[1], mew=1.8)
-        above = panel == "train_loss"
-        ax.annotate(
-            f"{'lowest' if panel == 'train_loss' else 'highest'} mean: {best.best}",
-            (float(best.best), best.value.mean),
-            xytext=(0, -16 if above else 10),
-            textcoords="offset points",
-            ha="center",
-            color=PALETTE[1],
-        )
+        which, offset = ("lowest", -16) if panel == "train_loss" else ("highest", 10)
+        place: dict[str, Any] = {"xytext": (0, offset), "textcoords": "offset points", "ha": "center"}
+        ax.annotate(f"{which} mean: {best.best}", (float(best.best), best.value.mean), color=PALETTE[1], **place)
     if panel == "train_loss":
         ax.set_yscale("log")
         values = [d[panel] for d in dots]
         if values:
             ax.set_ylim(min(values) / 2.5, max(values) * 1.6)
-        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value) if value >= 1e-3 else f"{value:g}"))
-        ax.yaxis.set_minor_formatter(NullFormatter())
+        plain_numbers(ax.yaxis, ticks=False)
     elif whole:  # survivors of the remaining rates may be anywhere down to guessing
         values = [value for seeds in whole.values() for value in seeds.values()]
         low, high = min(values), max(values)
@@ -354,25 +324,15 @@ def _draw_figure(ax: Any, found: Comparison, panel: str) -> None:
 
 
 def _draw_failed(ax: Any, found: Comparison, edge: Boundary | None) -> None:
-    names, handles = [], []
-    for kind, color, below in (("collapsed", PALETTE[4], False), ("diverged", PALETTE[1], True)):
-        shares = {
-            float(row.name): (getattr(row, kind) + (row.collapsed if below else 0)) / row.trials
-            for row in found.summary()
-        }
-        bottoms = [row.collapsed / row.trials if below else 0.0 for row in found.summary()]
-        rates = np.array(list(shares))
-        handles.append(
-            ax.bar(
-                rates,
-                np.array(list(shares.values())) - bottoms,
-                bottom=bottoms,
-                width=0.16 * rates,
-                color=color,
-                lw=0,
-            )
-        )
-        names.append(kind)
+    rows = found.summary()
+    rates = np.array([float(row.name) for row in rows])
+    collapsed, diverged = (np.array([getattr(row, kind) / row.trials for row in rows]) for kind in _FAILURES)
+    bar: dict[str, Any] = {"width": 0.16 * rates, "lw": 0}
+    names = [*_FAILURES]
+    handles = [
+        ax.bar(rates, collapsed, color=PALETTE[4], **bar),
+        ax.bar(rates, diverged, bottom=collapsed, color=PALETTE[1], **bar),
+    ]
     if edge is not None:
         low, high = ax.get_xlim()
         rates = np.geomspace(low, high, 400)

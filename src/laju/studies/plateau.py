@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -20,29 +20,19 @@ from laju.core.pieces import Constant
 from laju.core.schedule import Schedule
 from laju.lab.comparison import Comparison
 from laju.lab.comparison.compare import compare, run_trials
-from laju.lab.statistics import (
-    ACCURACY,
-    LOSS,
-    Estimate,
-    claim,
-    counted,
-    estimate,
-    opening,
-    paired_difference,
-    settled_by,
-    short,
-)
+from laju.lab.statistics import ACCURACY, LOSS, Estimate, claim, counted, estimate, opening, settled_by, short
 from laju.lab.trials import Outcome, Trial
 from laju.lab.trials.tasks import HeldOut, get_task
 from laju.policies import constant, cosine, linear
 from laju.studies.base import Answer, Options, Table
-from laju.studies.ranking import Ranking, ahead, finals, interval_of, listed, rank, untold
-from laju.view.plot import INK, PALETTE, draw_steps, legend, tidy
+from laju.studies.pictures import names_down, panels, plain_numbers, seed_dots
+from laju.studies.ranking import Ranking, ahead, finals, interval_of, listed, paired, rank, untold
+from laju.view.plot import INK, PALETTE, draw_steps, legend, titled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-NAME, QUESTION = "plateau", "Is it better to let the loss decide when the rate falls?"
+NAME = "plateau"
 OWN, OTHERS = "plateau", "another seed's plateau"
 _BASE = 0.3
 _RULE = Plateau(0.3, patience=1, floor=0.01)
@@ -67,11 +57,10 @@ class Driven:
 def study(options: Options) -> Answer:
     """Train with a plateau, record its decisions, and train the records and fixed schedules on the same seeds."""
     rule = _SMALL_RULE if options.small else _RULE
-    epochs = options.epochs or (5 if options.small else 20)
-    seeds = range(options.seeds or (2 if options.small else 3))
+    epochs, seeds = options.size(small=(5, 2), full=(20, 3))
     task = HeldOut(get_task(options.task, options.data_dir))
     trials = {(OWN, seed): Trial(task, constant(_BASE), seed, epochs, task.batch_size, rule=rule) for seed in seeds}
-    outcomes = run_trials(trials, jobs=options.jobs, store=options.store, display=options.display)
+    outcomes = run_trials(trials, **options.running)
     driven = [_driven(trial, outcomes[key], rule) for key, trial in trials.items()]
     last = math.exp(float(np.mean([math.log(run.last_rate) for run in driven])))
     between = math.sqrt(_BASE * last)
@@ -86,14 +75,9 @@ def study(options: Options) -> Answer:
         task,
         epochs=epochs,
         seeds=seeds,
-        jobs=options.jobs,
-        store=options.store,
-        display=options.display,
+        **options.running,
     )
-    driven = [
-        Driven(**vars(run) | {"same": _same(run.outcome, found.outcomes[_replay(run.seed), run.seed])})
-        for run in driven
-    ]
+    driven = [replace(run, same=_same(run.outcome, found.outcomes[_replay(run.seed), run.seed])) for run in driven]
     return _answer(options.task, task, rule, found, driven, list(fixed), last)
 
 
@@ -167,7 +151,7 @@ def _answer(
         )
         for which in test
     }
-    rows = [(which, *("-" if value is None else value.text() for value in pair)) for which, pair in estimates.items()]
+    rows = [(which, *pair) for which, pair in estimates.items()]
     decisions = [
         (
             run.seed,
@@ -185,10 +169,10 @@ def _answer(
         "base": _BASE,
         "epochs": found.plan.epochs,
         "last rate of the fixed schedules": last,
-        "best": None if ranking is None else ranking.to_json(),
-        "test accuracy": {which: pair[1].to_json() for which, pair in estimates.items() if pair[1] is not None},
-        "train loss": {which: pair[0].to_json() for which, pair in estimates.items() if pair[0] is not None},
-        "own less others'": None if worth is None else worth.to_json(),
+        "best": ranking,
+        "test accuracy": {which: test for which, (_, test) in estimates.items() if test is not None},
+        "train loss": {which: loss for which, (loss, _) in estimates.items() if loss is not None},
+        "own less others'": worth,
         "runs": [
             {
                 "seed": run.seed,
@@ -203,7 +187,6 @@ def _answer(
     }
     return Answer(
         NAME,
-        QUESTION,
         _verdict(test, ranking),
         "\n\n".join(text),
         {
@@ -294,8 +277,7 @@ def _worth(test: Mapping[str, Mapping[int, float]], resolution: float) -> Estima
     """The gain of a run's own plateau over the plateaus of different seeds, paired by seed."""
     if OWN not in test or OTHERS not in test:
         return None
-    own, others = ([test[which][seed] for seed in test[OWN]] for which in (OWN, OTHERS))
-    return paired_difference(own, others, resolution=resolution, bounds=ACCURACY)
+    return paired(test[OWN], test[OTHERS], resolution=resolution, bounds=ACCURACY)
 
 
 def _own(worth: Estimate) -> str:
@@ -311,62 +293,34 @@ def _own(worth: Estimate) -> str:
 def _picture(
     found: Comparison, driven: Sequence[Driven], fixed: Sequence[str], test: Mapping[str, Mapping[int, float]]
 ) -> Figure:
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
-
-    figure = Figure(figsize=(12.0, 4.4), facecolor="white", layout="constrained")
-    rates, losses, tests = figure.subplots(1, 3)
-    per, lines, labels = found.plan.updates_per_epoch, [], []
+    figure, (rates, losses, tests) = panels(1, 3, 12.0, 4.4)
+    plan, lines = found.plan, {}
+    per = plan.updates_per_epoch
+    faint: dict[str, Any] = {"color": INK, "alpha": 0.25, "linewidth": 1.2}
     for name in fixed:
-        values = found.schedules[name].resolve(found.plan).values(found.plan.updates)
-        draw_steps(rates, values, 0, per=per, color=INK, alpha=0.25, linewidth=1.2)
+        draw_steps(rates, found.schedules[name].resolve(plan).values(plan.updates), 0, per=per, **faint)
     for i, run in enumerate(driven):
         color = PALETTE[i % len(PALETTE)]
-        values = run.recorded.values(found.plan.updates)
-        lines.append(draw_steps(rates, values, i, per=per, color=color, linestyle="-"))
-        labels.append(f"seed {run.seed}")
-        epochs = [update / per for update, _ in run.outcome.observed]
+        values = run.recorded.values(plan.updates)
+        lines[f"seed {run.seed}"] = draw_steps(rates, values, i, per=per, color=color, linestyle="-")
         seen = dict(run.outcome.observed)
-        losses.plot(epochs, list(seen.values()), color=color, lw=1.8)
+        losses.plot([update / per for update in seen], list(seen.values()), color=color, lw=1.8)
         cuts = [update for update, _ in run.cuts]
         losses.plot([u / per for u in cuts], [seen[u] for u in cuts], "v", color=color, ms=8, mew=0)
-    (mark,) = losses.plot([], [], "v", color=INK, ms=8, mew=0)
-    (grey,) = rates.plot([], [], color=INK, alpha=0.25, lw=1.2)
+    (lines["fixed schedules"],) = rates.plot([], [], **faint)
+    (lines["the plateau cuts"],) = losses.plot([], [], "v", color=INK, ms=8, mew=0)
     legend(
-        figure,
-        [*lines, grey, mark],
-        [*labels, "fixed schedules", "the plateau cuts"],
-        loc="outside lower center",
-        ncols=min(7, len(lines) + 2),
-        fontsize=9.5,
+        figure, list(lines.values()), list(lines), loc="outside lower center", ncols=min(7, len(lines)), fontsize=9.5
     )
-    _strips(tests, test)
     for ax, title in ((rates, "Learning rate"), (losses, "Validation loss"), (tests, "Test accuracy")):
-        tidy(ax)
-        ax.set_title(title, loc="left", color=INK, fontsize=12, fontweight="bold", pad=10)
+        titled(ax, title, "" if ax is tests else "epoch")
     for ax in (rates, losses):
-        ax.set_xlabel("epoch", color=INK)
-        ax.set_xlim(0, found.plan.epochs)
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    rates.set_yscale("log")
-    losses.set_yscale("log")
-    for ax in (rates, losses):
-        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        ax.yaxis.set_minor_formatter(NullFormatter())
+        ax.set_xlim(0, plan.epochs)
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.set_yscale("log")
+        plain_numbers(ax.yaxis)
+    colors = [PALETTE[1] if name in (OWN, OTHERS) else PALETTE[0] for name in test]
+    seed_dots(tests, [list(seeds.values()) for seeds in test.values()], colors, 0.25)
+    names_down(tests, list(test), 0.4)
+    tests.locator_params(axis="x", nbins=5)
     return figure
-
-
-def _strips(ax: Any, test: Mapping[str, Mapping[int, float]]) -> None:
-    """A row of dots a schedule, a dot for each seed, and the mean of the dots."""
-    from matplotlib.ticker import MaxNLocator
-
-    names = list(test)[::-1]
-    for y, name in enumerate(names):
-        values = list(test[name].values())
-        color = PALETTE[1] if name in (OWN, OTHERS) else PALETTE[0]
-        ax.scatter(values, [y] * len(values), s=18, color=color, alpha=0.45, lw=0)
-        ax.plot([np.mean(values)] * 2, [y - 0.25, y + 0.25], color=color, lw=2.2)
-    ax.set_yticks(range(len(names)), names)
-    ax.set_ylim(-0.6, len(names) - 0.4)
-    ax.xaxis.set_major_locator(MaxNLocator(nbins=5))

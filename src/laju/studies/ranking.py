@@ -2,22 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from laju.lab.comparison import Comparison
-from laju.lab.statistics import ACCURACY, LEAST_SEEDS, LOSS, Ranking, counted, listed, percent, rank
+from laju.lab.statistics import (
+    ACCURACY,
+    LEAST_SEEDS,
+    LOSS,
+    Estimate,
+    Ranking,
+    claim,
+    counted,
+    joint_difference,
+    listed,
+    percent,
+    rank,
+)
 
 __all__ = [
     "Ranking",
     "accuracy_ranking",
     "ahead",
+    "by_claim",
     "extreme",
     "finals",
     "interval_of",
     "listed",
     "loss_ranking",
+    "not_told",
+    "paired",
     "rank",
+    "sentence",
     "untold",
+    "with_values",
 ]
 
 
@@ -43,6 +61,47 @@ def accuracy_ranking(comparison: Comparison, names: Iterable[str] | None = None)
 def loss_ranking(comparison: Comparison, names: Iterable[str] | None = None) -> Ranking | None:
     """The schedules by their final training loss, the lowest first."""
     return rank(finals(comparison, "train_loss", names), smallest=True, bounds=LOSS)
+
+
+def paired(ours: Mapping[int, float], theirs: Mapping[int, float], comparisons: int = 1, **how: Any) -> Estimate | None:
+    """The mean difference over the seeds that both have, with an interval that holds together with other comparisons.
+
+    Args:
+        ours, theirs: a figure by seed.
+        comparisons: how many differences are looked at together.
+        how: `resolution` and `bounds`, as in `estimate`.
+    """
+    both = [seed for seed in ours if seed in theirs]
+    return joint_difference([ours[s] for s in both], [theirs[s] for s in both], comparisons, **how)
+
+
+def by_claim(differences: Mapping[str, Estimate | None]) -> dict[int, dict[str, Estimate]]:
+    """The differences shown to be above zero, as 1, the differences shown to be below, as -1, and the open ones, as 0."""
+    found: dict[int, dict[str, Estimate]] = {1: {}, -1: {}, 0: {}}
+    for name, difference in differences.items():
+        if difference is not None:
+            found[claim(difference, above=1, below=-1, otherwise=0)][name] = difference
+    return found
+
+
+def with_values(differences: Mapping[str, Estimate]) -> list[str]:
+    """Names with their differences, such as `cosine (+0.010 ± 0.004)`."""
+    return [f"{name} ({difference.text(signed=True)})" for name, difference in differences.items()]
+
+
+def not_told(n: int) -> str:
+    """The beginning `5 seeds do not tell`."""
+    return f"{counted(n, 'seed')} do{'es' if n == 1 else ''} not tell"
+
+
+def sentence(parts: Iterable[str]) -> str:
+    """Clauses as a sentence.
+
+    >>> sentence(["the cosine is ahead", "the rest is open"])
+    'The cosine is ahead; the rest is open.'
+    """
+    text = "; ".join(parts)
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def interval_of(seeds: int) -> str:
@@ -87,8 +146,7 @@ def extreme(ranking: Ranking, what: str, name: str = "The lowest mean training l
         return f"{text}."
     if ranking.decided:
         return f"{text}, shown to be {than} that of every other {what}."
-    n = ranking.value.n
-    return f"{text}; {counted(n, 'seed')} do{'es' if n == 1 else ''} not tell it from {listed(ranking.rivals)}."
+    return f"{text}; {not_told(ranking.value.n)} it from {listed(ranking.rivals)}."
 
 
 def ahead(ranking: Ranking) -> str:

@@ -57,6 +57,31 @@ def document(title: str, body: str) -> str:
     )
 
 
+def report(
+    over: str,
+    verdict: str,
+    command: str | None,
+    known: Iterable[Mapping[str, str]],
+    sections: Iterable[tuple[str, str]],
+) -> str:
+    """A whole page of a verdict, facts and sections.
+
+    Args:
+        over, verdict, command: as in `opening`; `over` is the window's title, too.
+        known: grids of facts.
+        sections: heading, as text, and content, as HTML; an empty heading for a section without.
+    """
+    parts = [opening(over, verdict, command), *map(facts, known)]
+    for heading, content in sections:
+        parts.append((f"<h2>{html.escape(printable(heading))}</h2>\n" if heading else "") + content)
+    return document(over, "\n".join(parts))
+
+
+def items(texts: Iterable[str]) -> str:
+    """Texts as a list with points."""
+    return f"<ul>{''.join(f'<li>{html.escape(printable(text))}</li>' for text in texts)}</ul>\n"
+
+
 @cache
 def _part(name: str) -> str:
     return resources.files(__package__).joinpath(name).read_text("utf-8")
@@ -109,9 +134,11 @@ def _shown(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else printable(str(value))
 
 
-def image(png: bytes, title: str) -> str:
+def image(figure: Figure, title: str) -> str:
     """A `<figure>` with a static picture."""
-    source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=110, facecolor="white")
+    source = f"data:image/png;base64,{base64.b64encode(png.getvalue()).decode()}"
     return f'<figure><img alt="{html.escape(title)}" src="{source}"></figure>\n'
 
 

@@ -309,6 +309,14 @@ def tidy(ax: Any) -> None:
     ax.set_axisbelow(True)
 
 
+def titled(ax: Any, title: str, xlabel: str = "", size: float = 12) -> None:
+    """Tidy axes with a bold title at the left, and the words along the horizontal axis."""
+    tidy(ax)
+    ax.set_title(title, loc="left", color=INK, fontsize=size, fontweight="bold", pad=10 if size >= 12 else None)
+    if xlabel:
+        ax.set_xlabel(xlabel, color=INK)
+
+
 def legend(where: Any, lines: Sequence[Any], names: Sequence[str], **options: Any) -> Any:
     """A legend of axes or a figure with the names unchanged: no mathematics between dollars, no hidden `_names`."""
     box = where.legend(

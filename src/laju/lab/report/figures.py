@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from laju.lab.report.table import why_dropped
 from laju.lab.statistics import ACCURACY, LOSS, counted, estimate
-from laju.view.plot import DASHES, INK, PALETTE, curve_id, draw_steps, legend, line_style, printable, thin, tidy
+from laju.view.plot import DASHES, INK, PALETTE, curve_id, draw_steps, legend, line_style, printable, thin, titled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,9 +110,7 @@ def bare_best(findings: Findings) -> Figure:
 def draw_best(ax: Any, findings: Findings) -> list[Any]:
     """Draw each schedule's probability of being the best by epoch into Matplotlib axes; returns a line for each schedule."""
     rows, comparison = findings.anytime, findings.comparison
-    tidy(ax)
-    ax.set_title(BEST, loc="left", color=INK, fontsize=12, fontweight="bold", pad=10)
-    ax.set_xlabel("epoch", color=INK)
+    titled(ax, BEST, "epoch")
     if not rows or any(row["best"] is None for row in rows):
         ax.text(0.5, 0.5, "needs two seeds that were run with every schedule", ha="center", va="center", color=INK)
         ax.set_axis_off()
@@ -158,14 +156,12 @@ def draw_race(ax: Any, race: Race) -> None:
             why = printable(why_dropped(dropped[name]), most=60)
             place = {"xytext": (6, 0), "textcoords": "offset points", "va": "center"}
             ax.annotate(why, (seeds, i), color=INK, fontsize=9.5, parse_math=False, **place)
-    tidy(ax)
+    titled(ax, RACE, f"seeds, runs of {counted(race.epochs, 'epoch')} each")
     ax.grid(axis="y", visible=False)
     names = [printable(name, most=40) for name in race.entered]
     ax.set_yticks(range(len(names)), names, parse_math=False)
     ax.invert_yaxis()
     ax.axvline(len(race.seeds), color=INK, linewidth=1.2, linestyle=(0, (4, 3)), label="without a race")
-    ax.set_title(RACE, loc="left", color=INK, fontsize=12, fontweight="bold", pad=10)
-    ax.set_xlabel(f"seeds, runs of {counted(race.epochs, 'epoch')} each", color=INK)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     handles, labels = ax.get_legend_handles_labels()
     legend(ax.figure, handles, labels, loc="outside right upper", fontsize=10)
@@ -175,9 +171,7 @@ def draw(ax: Any, comparison: Results, panel: str, points: int = 4000) -> list[A
     """Draw a panel into Matplotlib axes, with so many points a rate at most; returns a line for each schedule, for a legend."""
     lines = _rates(ax, comparison, points) if panel == "rate" else _curves(ax, comparison, panel)
     _draw_logs(ax, comparison, panel)
-    tidy(ax)
-    ax.set_title(PANELS[panel], loc="left", color=INK, fontsize=12, fontweight="bold", pad=10)
-    ax.set_xlabel("epoch", color=INK)
+    titled(ax, PANELS[panel], "epoch")
     ax.set_xlim(0, comparison.plan.epochs)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     return lines

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich import box
-from rich.table import Table
 from rich.text import Text
 
 from laju.lab.live.duration import duration
 from laju.lab.statistics import Estimate, Evidence, counted, evidence, percent
 from laju.view.plot import printable
+from laju.view.table import Grid
 
 if TYPE_CHECKING:
     from laju.lab.comparison import Findings, Row
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 _MOST_SEEDS = 1000  # more than anybody trains
 
 
-def table(findings: Findings) -> Table:
+def table(findings: Findings) -> Grid:
     """The means over the finished seeds, each with its 95 % interval, a row for each schedule; fits 100 columns.
 
     A difference is coloured when its interval, simultaneous over the table, excludes zero. Failures stand below the schedule's
@@ -35,26 +34,23 @@ def table(findings: Findings) -> Table:
         len(seeds), "mean and 95 % interval over the seeds that finished;"
     )
     caption += " gap = train - test accuracy; difference in test accuracy to the first schedule, paired by seed"
-    result = plain_table(printable(title), caption)
-    result.add_column("schedule", overflow="fold", min_width=12)
-    for heading in ("train loss", "train accuracy", "test accuracy", "gap", "difference", "time"):
-        result.add_column(heading, justify="right", overflow="fold")
-    for row in findings.rows:
-        result.add_row(
+    head = ("schedule", "train loss", "train accuracy", "test accuracy", "gap", "difference", "time")
+    rows: list[tuple[str | Text, ...]] = [
+        (
             _name(row),
-            _cell(row.train_loss),
-            _cell(row.train_accuracy),
-            _cell(row.test_accuracy),
+            *map(_cell, (row.train_loss, row.train_accuracy, row.test_accuracy)),
             _cell(None if row.gap is None else Estimate(row.gap.mean, None, row.gap.n), signed=True),
             Text("first", style="dim")
             if row.name == comparison.reference
             else _difference(row.difference, differs=row.differs),
             "" if row.seconds is None else duration(row.seconds),
         )
-    return result
+        for row in findings.rows
+    ]
+    return Grid(head, rows, title=printable(title), caption=caption)
 
 
-def ranking_table(findings: Findings) -> Table:
+def ranking_table(findings: Findings) -> Grid:
     """The standing of each schedule, the best first; fits 100 columns. Columns without values are left out.
 
     Args:
@@ -87,36 +83,29 @@ def ranking_table(findings: Findings) -> Table:
         for column, cell in zip(cells.values(), found, strict=True):
             column.append(cell)
     known = {heading: column for heading, column in cells.items() if {c.plain for c in column} - {"-", "first"}}
-    result = plain_table("Ranking by test accuracy", "; ".join(explained[heading] for heading in known))
-    result.add_column("schedule", overflow="fold", min_width=12)
-    for heading in known:
-        result.add_column(heading, justify="right", overflow="fold")
-    for i, standing in enumerate(standings):
-        result.add_row(Text(printable(standing.name)), *(column[i] for column in known.values()))
-    return result
+    lines = [(standing.name, *cells) for standing, *cells in zip(standings, *known.values(), strict=True)]
+    caption = "; ".join(explained[heading] for heading in known)
+    return Grid(("schedule", *known), lines, title="Ranking by test accuracy", caption=caption)
 
 
-def dropped_table(race: Race) -> Table:
+def dropped_table(race: Race) -> Grid:
     """Who was dropped on the way, in the order of time, with the reason; fits 100 columns."""
     caption = (
         "difference in mean test accuracy to the schedule named, with the seeds so far and its 95 % interval; at most: with all "
         f"{len(race.seeds)} seeds, by the race's bound"
     )
-    result = plain_table("Dropped on the way", caption)
-    result.add_column("schedule", overflow="fold", min_width=12)
-    result.add_column("seeds", justify="right")
-    result.add_column("reason", overflow="fold", min_width=12)
-    result.add_column("difference", justify="right")
-    result.add_column("at most", justify="right")
-    for d in race.dropped:
-        result.add_row(
-            Text(printable(d.name)),
+    rows = [
+        (
+            d.name,
             f"{d.seeds} of {len(race.seeds)}",
-            Text(printable(why_dropped(d))),
+            why_dropped(d),
             _cell(d.difference, signed=True),
             Text("-", style="dim") if d.most is None else f"{d.most:+.4f}",
         )
-    return result
+        for d in race.dropped
+    ]
+    head = ("schedule", "seeds", "reason", "difference", "at most")
+    return Grid(head, rows, (0, 2), title="Dropped on the way", caption=caption)
 
 
 def why_dropped(dropped: Dropped) -> str:
@@ -157,18 +146,11 @@ def needed(standing: Standing) -> str:
     return f"{seeds} ({low}-{high})"
 
 
-def agreement_table(findings: Findings) -> Table:
+def agreement_table(findings: Findings) -> Grid:
     """The test accuracies of each schedule in the frameworks, side by side."""
-    rows = findings.agreement
-    frameworks = list(dict.fromkeys(f for row in rows for f in row.accuracies))
-    result = plain_table(
-        "Test accuracy by framework", "difference to the first framework, paired by seed, in the second line"
-    )
-    result.add_column("schedule", overflow="fold", min_width=12)
-    for framework in frameworks:
-        result.add_column(framework, justify="right")
-    result.add_column("agree", justify="right")
-    for row in rows:
+    frameworks = list(dict.fromkeys(f for row in findings.agreement for f in row.accuracies))
+    rows: list[tuple[str | Text, ...]] = []
+    for row in findings.agreement:
         cells = []
         for framework in frameworks:
             cell = _cell(row.accuracies.get(framework))
@@ -177,25 +159,12 @@ def agreement_table(findings: Findings) -> Table:
                 differs = evidence(found) is Evidence.SHOWN
                 cell.append("\n").append_text(_difference(found, differs=differs))
             cells.append(cell)
-        result.add_row(Text(printable(row.name)), *cells, {True: "yes", False: "no", None: "-"}[row.agree])
-    return result
-
-
-def plain_table(title: str, caption: str) -> Table:
-    return Table(
-        title=Text(title, style="bold"),
-        caption=Text(caption, style="dim"),
-        title_justify="left",
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1),
-        collapse_padding=True,
-        pad_edge=False,
-    )
+        rows.append((row.name, *cells, {True: "yes", False: "no", None: "-"}[row.agree]))
+    caption = "difference to the first framework, paired by seed, in the second line"
+    return Grid(("schedule", *frameworks, "agree"), rows, title="Test accuracy by framework", caption=caption)
 
 
 def _name(row: Row) -> Text:
-    # A Text, not a string: Rich would read "[red]" in a string as markup.
     name = Text(printable(row.name))
     if row.note:
         name.append(f"\n{row.note}", style="yellow")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import os
@@ -11,15 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
-from rich.table import Table
 from rich.text import Text
 
 from laju.lab.report import csv, figures
-from laju.lab.report.table import plain_table
 from laju.lab.statistics import Estimate
 from laju.lab.tuning.search_space import Choice, Range
-from laju.view.page import document, facts, image, made, opening, sentence, table
-from laju.view.plot import INK, PALETTE, legend, printable, tidy
+from laju.view.page import image, items, made, report, sentence, table
+from laju.view.plot import INK, PALETTE, legend, printable, titled
+from laju.view.table import Grid
 
 if TYPE_CHECKING:
     from laju.lab.tuning.result import Evaluation, SearchResult
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
 FILES = ("search.html", "search.png", "search.csv", "search.json")
 
 
-def search_table(search: SearchResult, most: int = 10) -> Table:
+def search_table(search: SearchResult, most: int = 10) -> Grid:
     """The best trials, a row each; with several objectives, trials of the Pareto front have a star."""
     plan, seeds = search.plan, search.seeds
     title = f"{search.space.policy} on {search.task}: {plan.epochs} epoch{'s' * (plan.epochs > 1)}, batch size "
@@ -40,21 +38,14 @@ def search_table(search: SearchResult, most: int = 10) -> Table:
     )
     if len(search.objectives) > 1:
         caption += "; * on the Pareto front"
-    result = plain_table(printable(title), caption)
-    result.add_column("trial", justify="right")
-    for objective in search.objectives:
-        result.add_column(objective.label, justify="right")
-    for name in search.space.varied:
-        result.add_column(name, justify="right", overflow="fold")
     front = {evaluation.number for evaluation in search.front}
+    rows: list[tuple[str | Text, ...]] = []
     for evaluation in ranked[:most]:
         star = "*" if evaluation.number in front and len(search.objectives) > 1 else ""
         cells = [_figure(search, evaluation, i) for i in range(len(search.objectives))]
-        parameters = [Text(printable(_short(value))) for value in evaluation.parameters.values()]
-        result.add_row(
-            f"{evaluation.number}{star}", *cells, *parameters, style="bold" if evaluation is ranked[0] else ""
-        )
-    return result
+        rows.append((f"{evaluation.number}{star}", *cells, *map(_short, evaluation.parameters.values())))
+    head = ("trial", *(objective.label for objective in search.objectives), *search.space.varied)
+    return Grid(head, rows, (), title=printable(title), caption=caption, styles={0: "bold"})
 
 
 def search_summary(search: SearchResult) -> list[str]:
@@ -95,8 +86,6 @@ def picture(search: SearchResult) -> Figure:
     axes: list[Any] = list(figure.subplots(rows, columns, squeeze=False).flat)
     for ax in axes[panels:]:
         ax.set_axis_off()
-    for ax in axes[:panels]:
-        tidy(ax)
     _history(axes[0], search)
     if several:
         _front(axes[1], search)
@@ -124,20 +113,17 @@ def page(search: SearchResult, command: str | None = None) -> str:
         "seeds": ", ".join(map(str, search.seeds)),
         "trials": f"{len(search.evaluations):,}",
     }
-    about = f"A search of {search.space.policy} on {search.task}"
-    parts = [opening(about, sentence(search.verdict()), command), facts(run), facts(made(("numpy", "torch", "optuna")))]
+    sections = [("", f"<p>{escape(printable(line))}</p>") for line in search_summary(search)]
     if warnings := search.warnings():
-        listed = "".join(f"<li>{escape(printable(warning))}</li>" for warning in warnings)
-        parts.append(f'<section class="warnings" aria-label="Warnings"><ul>{listed}</ul></section>')
-    parts += [f"<p>{escape(printable(line))}</p>" for line in search_summary(search)]
+        listed = f'<section class="warnings" aria-label="Warnings">{items(warnings)}</section>'
+        sections.insert(0, ("", listed))
     if search.ranked:
-        buffer = io.BytesIO()
-        figures.save(picture(search), buffer)
-        parts.append(image(buffer.getvalue(), "the trials by number and by each parameter"))
+        sections.append(("", image(picture(search), "the trials by number and by each parameter")))
     if trials:
         headings = list(dict.fromkeys(key for trial in trials for key in trial))
-        parts.append("<h2>Trials</h2>" + table(headings, ([trial.get(key) for key in headings] for trial in trials)))
-    return document(about, "\n".join(parts))
+        sections.append(("Trials", table(headings, ([trial.get(key) for key in headings] for trial in trials))))
+    about = f"A search of {search.space.policy} on {search.task}"
+    return report(about, sentence(search.verdict()), command, (run, made(("numpy", "torch", "optuna"))), sections)
 
 
 def write_search(search: SearchResult, folder: str | os.PathLike[str], command: str | None = None) -> list[Path]:
@@ -197,10 +183,6 @@ _BEST: dict[str, Any] = {
 }
 
 
-def _title(ax: Any, text: str) -> None:
-    ax.set_title(text, loc="left", color=INK, fontsize=12, fontweight="bold", pad=8)
-
-
 def _points(ax: Any, search: SearchResult, x: Any) -> None:
     """Every trial at x(evaluation) and its figure, the best as a star."""
     finished = [t for t in search.evaluations if not t.pruned]
@@ -245,8 +227,7 @@ def _history(ax: Any, search: SearchResult) -> None:
         linewidth=1.6,
         label="best so far",
     )
-    _title(ax, "History")
-    ax.set_xlabel("trial", color=INK)
+    titled(ax, "History", "trial")
     ax.set_ylabel(search.objectives[0].label, color=INK)
     ax.xaxis.get_major_locator().set_params(integer=True)
 
@@ -256,8 +237,7 @@ def _front(ax: Any, search: SearchResult) -> None:
     ax.plot([t.values[1] for t in finished], [t.values[0] for t in finished], color=PALETTE[0], **_DOT)
     line = sorted((t.values[1], t.values[0]) for t in front)
     ax.plot(*zip(*line, strict=True), color=PALETTE[1], linewidth=1.2, marker="o", markersize=7)
-    _title(ax, "Pareto front")
-    ax.set_xlabel(search.objectives[1].label, color=INK)
+    titled(ax, "Pareto front", search.objectives[1].label)
     _limit(ax, search)
 
 
@@ -276,8 +256,7 @@ def _slice(ax: Any, search: SearchResult, name: str) -> None:
         ax.set_xlim(kind.low, kind.high)
         unit = f" ({kind.unit})" if isinstance(kind, Range) and kind.unit else ""
     share = search.importance.get(name)
-    _title(ax, name + (f": {share:.0%} of the variance" if share is not None else ""))
-    ax.set_xlabel(name + unit, color=INK)
+    titled(ax, name + (f": {share:.0%} of the variance" if share is not None else ""), name + unit)
 
 
 __all__ = ["FILES", "page", "picture", "search_summary", "search_table", "write_search"]

@@ -8,7 +8,7 @@ from laju.studies.base import Answer, Options
 from laju.studies.sampling import ensembles, targets
 from laju.studies.sampling.network import run_methods
 
-NAME, QUESTION = "sampling", "What has a schedule to do with sampling?"
+NAME = "sampling"
 
 
 def study(options: Options) -> Answer:
@@ -30,7 +30,6 @@ def study(options: Options) -> Answer:
     figures = {**known.figures, "network": ensembles.figures(findings)}
     return Answer(
         NAME,
-        QUESTION,
         f"{targets.verdict(known.figures)}, and {ensembles.verdict(findings)}.",
         f"{targets.text(known.figures)}\n\n{ensembles.text(findings)}",
         tables=dict(known.tables) | ensembles.tables(findings),

@@ -8,20 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from laju.lab.statistics import (
-    ACCURACY,
-    LOSS,
-    Estimate,
-    claim,
-    counted,
-    estimate,
-    evidence,
-    joint_difference,
-    listed,
-)
+from laju.lab.statistics import ACCURACY, LOSS, Estimate, counted, estimate, evidence, joint_difference, listed
 from laju.studies.base import Table
+from laju.studies.pictures import names_down, panels, seed_dots
+from laju.studies.ranking import by_claim, with_values
 from laju.studies.sampling.calibration import BINS, Reliability
 from laju.studies.sampling.network import COLD, METHODS, PRIOR, SAMPLES, SGD, Method, Runs
+from laju.view.plot import INK, PALETTE, draw_steps, legend, titled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -113,12 +106,9 @@ def verdict(findings: Findings) -> str:
 
 def _shown(differences: Mapping[str, Estimate], score: Score) -> tuple[list[str], list[str], list[str]]:
     """The methods shown to be better, the methods shown to be worse, both with differences, and the rest."""
-    better, worse, open_ = list[str](), list[str](), list[str]()
-    for name, apart in differences.items():
-        good, bad = (better, worse) if score.larger else (worse, better)
-        names = claim(apart, above=good, below=bad, otherwise=open_)
-        names.append(name if names is open_ else f"{name} ({apart.text(signed=True)})")
-    return better, worse, open_
+    told = by_claim(differences)
+    above, below = with_values(told[1]), with_values(told[-1])
+    return (above, below, list(told[0])) if score.larger else (below, above, list(told[0]))
 
 
 def text(findings: Findings) -> str:
@@ -263,22 +253,18 @@ def pictures(findings: Findings) -> dict[str, Figure]:
 
 def _draw_reliability(findings: Findings) -> Figure:
     """Accuracy over confidence in bins, a row a schedule and a column a temperature, all seeds together; SGD in grey behind."""
-    from matplotlib.figure import Figure
-
-    from laju.view.plot import INK, PALETTE, tidy
-
     methods = findings.methods
     ways = list(dict.fromkeys(m.way for m in methods if m != SGD)) or [SGD.way]
     temperatures = [
         t for t in dict.fromkeys(m.temperature for m in METHODS) if t is None or t in {m.temperature for m in methods}
     ]
-    figure = Figure(figsize=(0.6 + 2.7 * len(temperatures), 0.6 + 2.8 * len(ways)), layout="constrained")
-    axes = figure.subplots(len(ways), len(temperatures), squeeze=False, sharex=True, sharey=True)
-    empty = set(axes.flat)
+    columns = len(temperatures)
+    figure, axes = panels(len(ways), columns, 0.6 + 2.7 * columns, 0.6 + 2.8 * len(ways), sharex=True, sharey=True)
+    empty = set(axes)
     sgd = findings.reliability(SGD) if SGD in methods else None
     for method in methods:
         row = 0 if method == SGD else ways.index(method.way)
-        ax = axes[row, temperatures.index(method.temperature)]
+        ax = axes[row * columns + temperatures.index(method.temperature)]
         empty.discard(ax)
         own = findings.reliability(method)
         ax.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=(0, (2, 2)))
@@ -290,11 +276,9 @@ def _draw_reliability(findings: Findings) -> Figure:
         ax.vlines(confidence, confidence, accuracy, color=color, linewidth=3, alpha=0.35)
         ax.plot(confidence, accuracy, "o-", color=color, markersize=4, linewidth=1.6, clip_on=False)
         error = np.mean(findings.values(method, "calibration_error"))
-        ax.set_title(f"{method.name}: {error:.3f}", loc="left", color=INK, fontsize=10.5)
-        ax.set_xlim(0, 1)
-        ax.set_ylim(0, 1)
+        titled(ax, f"{method.name}: {error:.3f}", size=10.5)
+        ax.set(xlim=(0, 1), ylim=(0, 1))
         ax.tick_params(labelbottom=True, labelleft=True)
-        tidy(ax)
     for ax in empty:
         ax.set_visible(False)
     figure.supxlabel(
@@ -319,13 +303,8 @@ def _points(reliability: Reliability) -> tuple[Any, Any]:
 
 def _draw_scores(findings: Findings) -> Figure:
     """The rates with the updates at which weights are sampled, and the scores of every seed."""
-    from matplotlib.figure import Figure
-
-    from laju.view.plot import INK, PALETTE, draw_steps, legend, tidy
-
     runs = findings.runs
-    figure = Figure(figsize=(11.2, 4.2), layout="constrained")
-    rates, *panels = figure.subplots(1, 4, width_ratios=(1.3, 1, 1, 1))
+    figure, (rates, *axes) = panels(1, 4, 11.2, 4.2, width_ratios=(1.3, 1, 1, 1))
     ways = {m.way: m for m in findings.methods}  # a schedule each
     lines = []
     for i, method in enumerate(ways.values()):
@@ -335,20 +314,13 @@ def _draw_scores(findings: Findings) -> Figure:
         rates.plot(at, schedule.values(runs.updates)[at - 1], "o", color=PALETTE[i], markersize=4)
     rates.set_ylim(0, None)
     rates.set_xlabel("updates (points: weights that predict)", color=INK, fontsize=9)
-    rates.set_title("rate / base rate", loc="left", color=INK, fontsize=10.5)
+    titled(rates, "rate / base rate", size=10.5)
     legend(figure, lines, list(ways), loc="outside upper left", ncols=3, fontsize=9)
-    tidy(rates)
-    names = [m.name for m in findings.methods]
-    for ax, score in zip(panels, SCORES[:3], strict=True):
-        for y, method in enumerate(findings.methods):
-            color = PALETTE[list(ways).index(method.way)]
-            values = findings.values(method, score.key)
-            ax.scatter(values, [y] * len(values), s=18, color=color, alpha=0.5, linewidth=0)
-            ax.plot([np.mean(values)] * 2, [y - 0.28, y + 0.28], color=color, linewidth=2.2)
-        ax.set_yticks(range(len(names)), names if ax is panels[0] else [""] * len(names), fontsize=9)
-        ax.invert_yaxis()
+    names, colors = zip(*((m.name, PALETTE[list(ways).index(m.way)]) for m in findings.methods), strict=True)
+    for ax, score in zip(axes, SCORES[:3], strict=True):
+        seed_dots(ax, [findings.values(method, score.key) for method in findings.methods], colors, 0.28)
+        names_down(ax, names if ax is axes[0] else [""] * len(names), fontsize=9)
         ax.locator_params(axis="x", nbins=4)
         ax.tick_params(axis="x", labelsize=9)
-        ax.set_title(score.name, loc="left", color=INK, fontsize=10.5)
-        tidy(ax)
+        titled(ax, score.name, size=10.5)
     return figure

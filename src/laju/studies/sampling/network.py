@@ -213,8 +213,7 @@ def run_methods(task: Task, options: Options) -> Runs:
     Raises:
         ValueError: too few updates for the cycles and their samples.
     """
-    epochs = (4 if options.small else 30) if options.epochs is None else options.epochs
-    seeds = tuple(range((2 if options.small else 5) if options.seeds is None else options.seeds))
+    epochs, seeds = options.size(small=(4, 2), full=(30, 5))
     rates = RATES[2:4] if options.small else RATES
     methods = [m for m in METHODS if not options.small or m.temperature in (None, 0, 1)]
     updates = trial_of(task, SGD, rates[0], 0, epochs).plan.updates
@@ -254,8 +253,6 @@ def _run(trials: Mapping[Key, tuple[Trial, str]], part: str, options: Options) -
         predict,
         {key: (*arguments, part) for key, arguments in trials.items()},
         recipe=f"study sampling, {_RECIPE}, prior {PRIOR}",
-        jobs=options.jobs,
-        display=options.display,
-        store=options.store,
+        **options.running,
     )
     return {key: result for key, (_, result) in found.items()}

@@ -34,6 +34,8 @@ from laju.sampling import (
 )
 from laju.sampling.chains import need_arviz
 from laju.studies.base import Options, Table
+from laju.studies.pictures import panels
+from laju.view.plot import INK, PALETTE, draw_steps, legend, line_style, tidy, titled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -144,12 +146,7 @@ def _divergence() -> dict[str, Any]:
 
 
 def _draw_gaussian(courses: dict[str, tuple[Floats, Any, Any, Any]]) -> Figure:
-    from matplotlib.figure import Figure
-
-    from laju.view.plot import INK, draw_steps, legend, line_style, tidy
-
-    figure = Figure(figsize=(7.6, 7.4), layout="constrained")
-    steps, means, variances = figure.subplots(3, 1, sharex=True, height_ratios=(2, 3, 3))
+    figure, (steps, means, variances) = panels(3, 1, 7.6, 7.4, sharex=True, height_ratios=(2, 3, 3))
     lines = []
     for i, (steps_of, mean, variance, exact) in enumerate(courses.values()):
         n = len(steps_of)
@@ -294,18 +291,11 @@ class _Grid:
 
 
 def _draw_regression(exact: _Grid, clouds: dict[str, NDArray[np.floating[Any]]]) -> Figure:
-    from matplotlib.figure import Figure
-
-    from laju.view.plot import INK, PALETTE, tidy
-
-    figure = Figure(figsize=(7.6, 6.6), layout="constrained")
-    for ax, (i, (name, cloud)) in zip(
-        figure.subplots(2, 2, sharex=True, sharey=True).ravel(), enumerate(clouds.items()), strict=True
-    ):
-        tidy(ax)
+    figure, axes = panels(2, 2, 7.6, 6.6, sharex=True, sharey=True)
+    for i, (ax, (name, cloud)) in enumerate(zip(axes, clouds.items(), strict=True)):
+        titled(ax, name, size=10)
         ax.plot(*cloud.T, "o", color=PALETTE[i], ms=3, mew=0, alpha=0.6)
         ax.contour(exact.bias, exact.slope, exact.share.T, exact.levels(), colors=INK, linewidths=1.0)
-        ax.set_title(name, loc="left", color=INK, fontsize=10)
         ax.set_xlim(exact.mean[0] - 5 * exact.sd[0], exact.mean[0] + 5 * exact.sd[0])
         ax.set_ylim(exact.mean[1] - 5 * exact.sd[1], exact.mean[1] + 5 * exact.sd[1])
     figure.supxlabel("bias (contours: 50% and 95% of the exact posterior)", color=INK, fontsize=10)
@@ -354,12 +344,8 @@ def _mixture(chains: int, updates: int) -> Part:
             )
         )
     headings = (
-        "step ε",
-        "modes of 25, a chain",
-        "distance from even shares",
-        "R-hat",
-        "effective draws",
-        "variances (8.03)",
+        *("step ε", "modes of 25, a chain", "distance from even shares"),
+        *("R-hat", "effective draws", "variances (8.03)"),
     )
     title = f"25 Gaussians, {chains} chains of {updates:,} updates each"
     return Part(
@@ -368,30 +354,23 @@ def _mixture(chains: int, updates: int) -> Part:
 
 
 def _draw_mixture(grid: GaussianMixture, got: dict[str, tuple[Schedule, Chains]], updates: int, cycle: int) -> Figure:
-    from matplotlib.figure import Figure
     from matplotlib.patches import Circle
 
-    from laju.view.plot import INK, PALETTE, draw_steps, tidy
-
-    figure = Figure(figsize=(9.6, 4.9), layout="constrained")
-    axes = figure.subplots(2, len(got), height_ratios=(1, 3))
+    figure, axes = panels(2, len(got), 9.6, 4.9, height_ratios=(1, 3))
     for i, (name, (step, run)) in enumerate(got.items()):
-        above, below = axes[0, i], axes[1, i]
+        above, below = axes[i], axes[len(got) + i]
+        titled(above, name, size=10)
         draw_steps(above, step.values(min(updates, 10 * cycle)), i)
         above.set_ylim(0, 0.16)
-        above.set_title(name, loc="left", color=INK, fontsize=10)
         above.set_xlabel("update", color=INK, fontsize=9)
         above.tick_params(labelsize=8)
         for mean in grid.means.tolist():
             below.add_patch(Circle(mean, 2 * math.sqrt(grid.variance), fill=False, edgecolor="#8a94a3", linewidth=0.9))
         first = run.draws[0]
         below.plot(*first[:: max(1, len(first) // 2000)].T, "o", color=PALETTE[i], ms=1.8, mew=0, alpha=0.5)
-        below.set_xlim(-5.4, 5.4)
-        below.set_ylim(-5.4, 5.4)
-        below.set_aspect("equal")
-        for ax in (above, below):
-            tidy(ax)
-    axes[0, 0].set_ylabel("step ε", color=INK)
+        below.set(xlim=(-5.4, 5.4), ylim=(-5.4, 5.4), aspect="equal")
+        tidy(below)
+    axes[0].set_ylabel("step ε", color=INK)
     figure.supxlabel("draws of one chain; circles: two standard deviations about the modes", color=INK, fontsize=9)
     return figure
 
