@@ -428,7 +428,7 @@ good = Controller(Plateau(0.1, 2)).state_dict()
     [
         (None, "must be an object"),
         ({}, "must be an object"),
-        (good | {"version": 2}, "of version 2; this laju reads version 1"),
+        (good | {"version": 2}, "version 2; this laju reads version 1"),
         ({k: v for k, v in good.items() if k != "state"}, "lacks state"),
         (Controller(Greedy(0.1, 2, 3)).state_dict(), "is of 'Greedy'; the controller's rule is 'Plateau'"),
         (Controller(Plateau(0.2, 2)).state_dict(), "other parameters: factor was 0.2 and is 0.1"),

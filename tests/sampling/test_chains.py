@@ -55,7 +55,7 @@ def test_what_cannot_be_said_is_refused():
         chains_of(np.zeros((2, 0, 1))).mean()
     with pytest.raises(ValueError, match="at least 2, got 1"):
         chains_of(np.zeros((1, 10, 1))).rhat()
-    with pytest.raises(ValueError, match="ess needs at least 4 draws a chain, got 3"):
+    with pytest.raises(ValueError, match="ess needs at least 4 draws per chain, got 3"):
         chains_of(np.zeros((2, 3, 1))).ess()
     with pytest.raises(ValueError, match="method must be 'bulk', 'tail' or 'mean', got 'fat'"):
         chains_of(np.zeros((2, 5, 1))).ess("fat")

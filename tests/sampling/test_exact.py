@@ -88,7 +88,7 @@ def test_the_largest_step_has_the_bias_asked_for():
         ({"step": -0.1}, "step must be a finite number of at least 0, got -0.1"),
         (
             {"step": laju.linear(0.1, -0.1, total=10)},
-            "step must be finite and of at least 0 at every update, got -0.02 at",
+            "step must be finite and at least 0 at every update, got -0.02 at",
         ),
         ({"temperature": -1}, "temperature must be a finite number of at least 0, got -1"),
         ({"precision": 0.0}, "precision must be finite and above 0, got 0.0"),

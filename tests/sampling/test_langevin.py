@@ -172,7 +172,7 @@ def test_targets_refuse_what_they_cannot_be():
         GaussianMixture([1.0], 1.0)
     with pytest.raises(ValueError, match="variance must be a finite number above 0, got 0"):
         GaussianMixture.grid(variance=0)
-    with pytest.raises(ValueError, match=r"equally long and not empty, got lengths \[3, 2\]"):
+    with pytest.raises(ValueError, match=r"same length and not be empty, got lengths \[3, 2\]"):
         Posterior(lambda m: m, lambda m, x, y: m, [torch.zeros(3), torch.zeros(2)])
     with pytest.raises(ValueError, match="batch_size must be a whole number of at least 1, got 0"):
         Posterior(lambda m: m, lambda m, x: m, [torch.zeros(3)], batch_size=0)

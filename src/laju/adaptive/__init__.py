@@ -1,4 +1,4 @@
-"""Factors that a metric drives: rules, controllers for training loops, and decisions as plain schedules."""
+"""Factors that depend on a metric: rules, controllers for training loops, and recorded decisions as plain schedules."""
 
 from laju.adaptive.controller import Controller, across_ranks, apply, record, simulate
 from laju.adaptive.rules import Greedy, GreedyState, Plateau, PlateauState, Rule, State, StateError

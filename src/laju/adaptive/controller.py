@@ -1,4 +1,4 @@
-"""A rule and its state for a training loop; the decisions of a rule as a plain schedule."""
+"""`Controller` holds a rule and its state for a training loop, and returns the rule's decisions as a plain schedule."""
 
 from __future__ import annotations
 
@@ -27,11 +27,12 @@ class Controller:
     """A rule and its state, for a training loop: `observe(metric)` returns the factor on the schedule's value.
 
     Args:
-        rule: `Plateau`, `Greedy`, or another `Rule`.
-        reduce: the function from the observed metric to the metric that decides, such as the mean over all ranks.
+        rule: `Plateau`, `Greedy`, or a custom subclass of `Rule`.
+        reduce: function from the observed metric to the metric that the rule sees, such as the mean over all ranks; None,
+            the default, passes the metric on.
 
-    A run on several ranks needs a common decision: every rank must observe the same number, since a rank that sees only its own
-    loss goes its own way. With torch.distributed, where every rank calls `observe` at the same point:
+    Every rank of a distributed run must observe the same number, or the ranks' learning rates diverge. With
+    torch.distributed, if every rank calls `observe` at the same point:
 
         def of_all_ranks(metric):
             metrics = [None] * torch.distributed.get_world_size()
@@ -40,7 +41,7 @@ class Controller:
 
         controller = Controller(Plateau(0.1, patience=2), reduce=of_all_ranks)
 
-    `across_ranks` does not depend on the order of ranks, so all ranks compute the same float and have the same state.
+    `across_ranks` does not depend on the order of ranks, so all ranks compute the same float and stay in the same state.
 
     >>> from laju.adaptive import Plateau
     >>> controller = Controller(Plateau(0.5, patience=0, floor=0.25))
@@ -66,39 +67,41 @@ class Controller:
 
     @property
     def state(self) -> State:
-        """The rule's state now: immutable, and a new object for each observation."""
+        """The rule's current state, an immutable object that each observation replaces."""
         return self._state
 
     @property
     def factor(self) -> float:
-        """The factor on the schedule's value now."""
+        """The current factor on the schedule's value."""
         return self._state.factor
 
     @property
     def exhausted(self) -> bool:
-        """Whether the factor is at its floor and the metric is still bad, so that the loop may as well stop."""
+        """Whether the factor is at its floor and the metric still does not improve, so that the loop can stop."""
         return self._state.exhausted
 
     def observe(self, metric: Any, at: int | None = None) -> float:
-        """The factor after a further observation.
+        """Observe a metric, and return the factor on the schedule's value from now on.
 
         Args:
-            metric: a number, or an array or tensor with a single value; NaN counts as bad.
-            at: completed updates by now; the factor is in force from update `at` on. Only `recorded` needs `at`, and then needs
-                `at` with every observation.
+            metric: a number, or an array or tensor with a single value; NaN counts as a bad observation.
+            at: number of completed updates; the factor is in force from update `at` on. Only `recorded` needs `at`, in every
+                observation.
 
         Raises:
-            TypeError: the metric is not a single number.
-            ValueError: `at` goes backwards, or was left out before.
+            TypeError: if the metric is not a single number.
+            ValueError: if `at` decreases, or is passed in some observations only.
         """
         if at is not None:
             at = whole("at", at)
             if self._decisions is None:
-                raise ValueError(f"at must be said at every observation or at none, got {at} after one without it")
+                raise ValueError(
+                    f"at must be passed at every observation or at none, got {at} after an observation without at"
+                )
             if self._at is not None and at < self._at:
                 raise ValueError(f"at must not go backwards, got {at} after {self._at}")
         elif self._at is not None:
-            raise ValueError(f"at must be said at every observation or at none, got none after {self._at}")
+            raise ValueError(f"at must be passed at every observation or at none, got None after {self._at}")
         before = self.factor
         self._state = self._rule.observe(self._state, metric if self._reduce is None else self._reduce(metric))
         if at is None:
@@ -110,10 +113,10 @@ class Controller:
         return self.factor
 
     def recorded(self, schedule: Schedule | float = 1.0) -> Schedule:
-        """The schedule times the factors of this run so far, as a plain schedule with the very values that the run had.
+        """The schedule times the factors of this run so far, as a plain schedule with exactly the values that the run used.
 
         Raises:
-            ValueError: observations without `at`.
+            ValueError: if observations were made without `at`.
 
         >>> from laju import cosine
         >>> from laju.adaptive import Plateau
@@ -124,9 +127,7 @@ class Controller:
         cosine(0.3, total=40) * (Constant(1.0, 20) >> Constant(0.1, 10) >> Constant(0.010000000000000002))
         """
         if self._decisions is None:
-            raise ValueError(
-                "recorded needs to know when decisions were made: call observe(metric, at=completed updates)"
-            )
+            raise ValueError("recorded needs the updates of the decisions: call observe(metric, at=completed updates)")
         factors = dict([(0, 1.0), *self._decisions])  # of two decisions at the same update, the later is in force
         begins = list(factors)
         parts = [Constant(factors[a], b - a) for a, b in itertools.pairwise(begins)]
@@ -134,7 +135,7 @@ class Controller:
         return as_schedule(schedule, "schedule") * (Chain((*parts, last)) if parts else last)
 
     def state_dict(self) -> dict[str, Any]:
-        """The rule and its state as a JSON object of numbers, texts, lists and objects alone."""
+        """The rule and its state as a JSON object, which contains only numbers, texts, lists and objects."""
         decisions = None if self._decisions is None else [list(decision) for decision in self._decisions]
         return {
             "version": VERSION,
@@ -145,17 +146,18 @@ class Controller:
         }
 
     def load_state_dict(self, data: Mapping[str, Any]) -> None:
-        """Go on from a saved state: from all of the state or, with an error, from nothing.
+        """Continue from a saved state; after an error, the controller is unchanged.
 
         Raises:
-            StateError: another version, another rule, the same rule with different parameters, or no state.
+            StateError: if the state is invalid, of an unknown version, or of a different rule or a rule with different
+                parameters.
         """
         if not isinstance(data, Mapping) or "version" not in data:
             raise StateError(
                 f"a controller's state must be an object with 'version', 'rule' and 'state', got {shown(data)}"
             )
         if data["version"] != VERSION:
-            raise StateError(f"this state is of version {shown(data['version'])}; this laju reads version {VERSION}")
+            raise StateError(f"this state has version {shown(data['version'])}; this laju reads version {VERSION}")
         missing = {"rule", "state", "at", "decisions"} - set(data)
         if missing:
             raise StateError(f"this state lacks {', '.join(sorted(missing))}")
@@ -177,7 +179,7 @@ class Controller:
 def _same_rule(own: Mapping[str, Any], saved: Any) -> None:
     kind = saved.get("kind") if isinstance(saved, Mapping) else None
     if kind != own["kind"]:
-        raise StateError(f"this state is of {shown(kind)}; the controller's rule is {own['kind']!r}")
+        raise StateError(f"this state belongs to a {shown(kind)}; the controller's rule is {own['kind']!r}")
     names = [*own, *(name for name in saved if name not in own)]
     other = [
         f"{name} was {shown(saved.get(name))} and is {own.get(name)!r}"
@@ -185,14 +187,14 @@ def _same_rule(own: Mapping[str, Any], saved: Any) -> None:
         if own.get(name) != saved.get(name)
     ]
     if other:
-        raise StateError(f"this state is of a {kind} with other parameters: {'; '.join(other)}")
+        raise StateError(f"this state belongs to a {kind} with different parameters: {'; '.join(other)}")
 
 
 def apply(schedule: Schedule | float, *controllers: Controller) -> Callable[[Any], Any]:
-    """The schedule's value times the factor that each controller has at the moment: t -> schedule(t)·factor₁·factor₂…
+    """Return the function t -> schedule(t)·factor₁·factor₂…, with each controller's factor at the time of the call.
 
-    The schedule and the controllers are not changed. `schedule * controller.factor` is the same product as a plain schedule
-    that later observations do not change.
+    The schedule and the controllers are not changed. `schedule * controller.factor`, in contrast, is a plain schedule that
+    later observations do not change.
 
     >>> from laju import linear
     >>> from laju.adaptive import Plateau
@@ -219,7 +221,7 @@ def apply(schedule: Schedule | float, *controllers: Controller) -> Callable[[Any
 
 
 def simulate(rule: Rule[Any], metrics: Iterable[Any]) -> npt.NDArray[np.float64]:
-    """The factor after each of these observations, in float64.
+    """The factor that the rule gives after each of the metrics, as a float64 array.
 
     >>> from laju.adaptive import Plateau
     >>> simulate(Plateau(0.5, patience=1, floor=0.3), [3, 2, 2, 2, float("nan"), 2])
@@ -241,8 +243,8 @@ def record(
     """The schedule times the factors that the rule gives for these metrics, as a plain schedule: schedule * Table(…).
 
     Args:
-        rule: `Plateau`, `Greedy`, or another `Rule`.
-        schedule: multiplied by the factors.
+        rule: `Plateau`, `Greedy`, or a custom subclass of `Rule`.
+        schedule: the schedule that the factors multiply.
         metrics: the observations in order.
         every: updates between observations, or text with a unit, such as "1 epoch".
         start: updates before the rule begins to observe. The first observation comes when start + every updates are complete,
@@ -265,22 +267,22 @@ def record(
 
 
 def across_ranks(metrics: Iterable[Any], how: Literal["mean", "min", "max"] = "mean") -> float:
-    """A common metric of the ranks of a distributed run, for every rank to observe.
+    """Combine the metrics of all ranks of a distributed run into a common metric, which every rank observes.
 
-    NaN on any rank is NaN. The result does not depend on the order of the ranks: the sum behind the mean is rounded once.
+    NaN on any rank gives NaN. The result does not depend on the order of the ranks: the sum behind the mean is rounded once.
 
     Raises:
-        ValueError: no metric, or another `how`.
+        ValueError: if there is no metric, or for an unknown `how`.
 
     >>> across_ranks([0.5, 0.75]), across_ranks([0.5, float("nan")], "max")
     (0.625, nan)
     """
     choice("how", how, ("mean", "min", "max"))
     if isinstance(metrics, str) or not isinstance(metrics, Iterable):
-        raise TypeError(f"metrics must be a sequence of numbers, one of each rank, got {shown(metrics)}")
+        raise TypeError(f"metrics must be a sequence of numbers, one per rank, got {shown(metrics)}")
     values = [one_number(f"metrics[{i}]", metric) for i, metric in enumerate(metrics)]
     if not values:
-        raise ValueError("metrics must hold one number of each rank, got none")
+        raise ValueError("metrics must hold one number per rank, got none")
     if any(math.isnan(v) for v in values):
         return math.nan
     if how != "mean":

@@ -1,6 +1,6 @@
-"""Factors that a metric drives, as pure state machines: `rule.observe(state, metric)` is the next state.
+"""Factors that depend on a metric, as pure state machines: `rule.observe(state, metric)` is the next state.
 
-A schedule stays a value; the decision of a metric is a factor beside the schedule, and the two multiply. A rule (`Plateau`,
+A schedule stays a value; the metric decides on a factor, which multiplies the schedule. A rule (`Plateau`,
 `Greedy`) is a value too, and its state is small JSON, so a resumed run decides as an uninterrupted run does. `Controller` holds
 a rule and its state for a training loop, and records the decisions as a plain schedule; `simulate` and `record` give the
 decisions for known metrics.
@@ -9,7 +9,7 @@ Every rule shares these promises:
 
 | question | answer |
 | --- | --- |
-| which factor does a run begin with | 1: until the first decision the schedule is unchanged |
+| initial factor | 1: until the first decision the schedule is unchanged |
 | when is a metric better ("min") | metric < best - threshold·abs(best) ("rel"), or < best - threshold ("abs"); "max": mirrored |
 | patience | the number of observations in a row that are tolerated: the factor changes on the next |
 | the first finite metric | becomes the best, and changes no factor |
@@ -35,7 +35,7 @@ _FINITE = 1e300  # far from overflow, so that sums and differences of what passe
 
 
 class StateError(ValueError):
-    """A saved state that does not belong to this controller, or is no state."""
+    """Error of a saved state that does not belong to this controller, or is invalid."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,12 +43,12 @@ class State:
     """The memory of a rule between two observations: numbers only, which `to_json` writes unchanged.
 
     Args:
-        factor: the factor on the schedule now.
+        factor: the current factor on the schedule.
         best: the best metric so far; None before the first finite metric.
-        bad: bad observations in a row that count.
-        waiting: observations that are left of the pause after a change.
-        exhausted: the factor is at its floor and more than `patience` bad observations in a row came since, so the rule would
-            cut again and cannot: time to stop the run. The next better metric sets `exhausted` to False.
+        bad: number of consecutive bad observations that count.
+        waiting: remaining observations of the pause after a change.
+        exhausted: whether the factor is at its floor and more than `patience` consecutive bad observations followed, so that
+            the rule would cut again but cannot: time to stop the run. The next better metric sets `exhausted` to False.
     """
 
     factor: float = 1.0
@@ -63,10 +63,10 @@ class State:
 
     @classmethod
     def from_json(cls, data: Any) -> Self:
-        """The state that `to_json` wrote.
+        """Read the state that `to_json` wrote.
 
         Raises:
-            StateError: another class's state, or values that no state has.
+            StateError: if the data is the state of a different class, or has invalid values.
         """
         names = [field.name for field in dataclasses.fields(cls)]
         if not isinstance(data, Mapping) or set(data) != set(names):
@@ -74,7 +74,7 @@ class State:
         try:
             return cls(**{name: _read(name, data[name], getattr(cls, name)) for name in names})
         except (TypeError, ValueError) as error:
-            raise StateError(f"a {cls.__name__} cannot have this: {error}") from None
+            raise StateError(f"this {cls.__name__} is invalid: {error}") from None
 
 
 def _read(name: str, value: Any, default: Any) -> Any:
@@ -100,7 +100,7 @@ def _flag(name: str, value: Any) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class PlateauState(State):
-    """The state of a `Plateau`: with the moving average of the metric, and the total weight of its observations."""
+    """The state of a `Plateau`, with the moving average of the metric and the total weight of the averaged observations."""
 
     average: float = 0.0
     weight: float = 0.0
@@ -108,7 +108,7 @@ class PlateauState(State):
 
 @dataclasses.dataclass(frozen=True)
 class GreedyState(State):
-    """The state of a `Greedy`: with the good observations in a row, and the latest finite metrics."""
+    """The state of a `Greedy`, with the number of consecutive good observations and the latest finite metrics."""
 
     good: int = 0
     recent: tuple[float, ...] = ()
@@ -118,7 +118,7 @@ S = TypeVar("S", bound=State)
 
 
 class Rule(abc.ABC, Generic[S]):
-    """A state machine that a metric drives: a frozen dataclass with `initial()` and a pure `observe(state, metric)`."""
+    """A state machine with a metric as its input: a frozen dataclass with `initial()` and a pure `observe(state, metric)`."""
 
     @abc.abstractmethod
     def initial(self) -> S:
@@ -126,7 +126,7 @@ class Rule(abc.ABC, Generic[S]):
 
     @abc.abstractmethod
     def observe(self, state: S, metric: Any) -> S:
-        """The state after a further observation: a number, or an array or tensor with a single value."""
+        """The state after a further metric, which is a number, or an array or tensor with a single value."""
 
     def to_json(self) -> dict[str, Any]:
         """The rule's name and parameters as a JSON object."""
@@ -166,7 +166,7 @@ def _finite(metric: Any) -> float | None:
 
 
 def one_number(name: str, metric: Any) -> float:
-    """The value as a float, from a number or an array or tensor with a single number; too large is infinite."""
+    """Convert a number, or an array or tensor with a single number, to a float; a number beyond the floats is infinite."""
     value = metric
     if not is_number(value) and hasattr(value, "item"):
         # An array with several numbers, or none, stays an array, and gets the error below.
@@ -194,24 +194,25 @@ def _better(rule: Plateau | Greedy, metric: float | None, best: float | None) ->
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Plateau(Rule[PlateauState]):
-    """Multiply by `factor` when the metric has not become better for more than `patience` observations in a row.
+    """Cut the learning rate on a plateau: multiply by `factor` after more than `patience` observations without improvement.
 
     factor ← max(factor·cut, floor) on the (patience+1)-th bad observation in a row; in a pause of `cooldown` observations after
-    the cut, no observation is counted. A metric that stays the same is cut every cooldown + patience + 1 observations.
+    the cut, no observation is counted. With a constant metric, a cut follows every cooldown + patience + 1 observations.
 
     Args:
         factor: the factor of a cut, above 0 and below 1.
-        patience: bad observations in a row that are tolerated.
+        patience: number of consecutive bad observations that are tolerated.
         threshold: how much better than the best a metric must be, as a fraction of |best| ("rel") or absolute ("abs").
         threshold_mode: "rel" or "abs".
-        mode: "min" when smaller metrics are better, "max" when larger metrics are.
-        cooldown: observations after a cut in which none is counted as bad.
-        floor: the lowest factor, relative to the schedule.
-        smoothing: β of an exponential moving average of the metric, m ← β·m + (1-β)·metric over its own weight, so that
-            early averages are not drawn to 0; 0 is the metric itself. Metrics that are not finite are left out of the average.
+        mode: "min" if smaller metrics are better, "max" if larger metrics are better.
+        cooldown: observations after a cut that are not counted.
+        floor: the lowest factor.
+        smoothing: β of an exponential moving average of the metric, m ← β·m + (1-β)·metric, with bias correction; 0 uses the
+            metric itself. Metrics that are not finite are left out of the average.
 
     Raises:
-        TypeError, ValueError: a parameter outside its bounds, at construction; a metric that is not a single number.
+        TypeError, ValueError: at construction, if a parameter is outside its bounds.
+        TypeError: in `observe`, if the metric is not a single number.
 
     Elsewhere, with patience 2, cooldown 2 and a constant metric:
 
@@ -223,9 +224,10 @@ class Plateau(Rule[PlateauState]):
     | optax `contrib.reduce_on_plateau` | 3, 7 | the cut comes on the second bad observation |
 
     - torch: "rel" is best·(1 - threshold), so a negative metric that becomes worse counts as better; an infinity of the good
-      sign becomes the best forever; a cut of the rate by 1e-8 or less is left out (`eps`); the floor is a rate (`min_lr`).
-    - Keras: the threshold is absolute (`min_delta`); the floor is a rate (`min_lr`).
-    - optax: torch's relative test (`rtol`) with an absolute margin besides (`atol`), in mode "min" only; decides on the mean of
+      sign stays the best forever; a cut of the learning rate by 1e-8 or less is skipped (`eps`); the floor is a learning rate
+      (`min_lr`).
+    - Keras: the threshold is absolute (`min_delta`); the floor is a learning rate (`min_lr`).
+    - optax: torch's relative test (`rtol`) plus an absolute margin (`atol`), in mode "min" only; decides on the mean of
       `accumulation_size` metrics; the floor is a factor (`min_scale`).
 
     >>> rule = Plateau(0.1, patience=2)
@@ -274,7 +276,7 @@ class Plateau(Rule[PlateauState]):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Greedy(Rule[GreedyState]):
-    """Raise the factor while the metric keeps becoming better, lower the factor while the metric does not.
+    """Raise the factor while the metric keeps improving, and lower the factor while the metric does not improve.
 
     factor ← min(factor/cut, ceiling) on the (patience+1)-th better observation in a row, factor ← max(factor·cut, floor) on the
     (patience+1)-th bad observation. A raise is followed by a pause of `warmup` observations, a cut by a pause of `cooldown`.
@@ -282,26 +284,27 @@ class Greedy(Rule[GreedyState]):
 
     Args:
         factor: the factor of a cut and the divisor of a raise, above 0 and below 1.
-        patience: better or bad observations in a row that are tolerated.
-        ceiling: the highest factor, 1 or more; without default, since whoever lets a loss raise the rate should set a limit.
+        patience: number of consecutive better or bad observations before a change.
+        ceiling: the highest factor, 1 or more; no default, since a rule that raises the learning rate needs a chosen limit.
         floor: the lowest factor.
         threshold: how much better than the best a metric must be, as a fraction of |best| ("rel") or absolute ("abs").
         threshold_mode: "rel" or "abs".
-        mode: "min" when smaller metrics are better, "max" when larger metrics are.
+        mode: "min" if smaller metrics are better, "max" if larger metrics are better.
         cooldown: observations after a cut that are not counted.
         warmup: observations after a raise that are not counted.
         window: the metric is the mean of the latest `window` finite metrics; 1 is the metric itself.
 
     Raises:
-        TypeError, ValueError: a parameter outside its bounds, at construction; a metric that is not a single number.
+        TypeError, ValueError: at construction, if a parameter is outside its bounds.
+        TypeError: in `observe`, if the metric is not a single number.
 
     Source: Subramanian, Krishnamoorthy and Murthy, "Dynamic Learning Rate Scheduling based on Loss Changes Leads to Faster
-    Convergence" (GreedyLR), arXiv 2512.14527. Its plain rule divides the rate by F when the loss fell and otherwise multiplies by
-    F; patience, bounds, pauses and the mean over a window guard the rule against noise.
+    Convergence" (GreedyLR), arXiv 2512.14527. Its plain rule divides the learning rate by F if the loss fell and otherwise
+    multiplies by F; patience, bounds, pauses and the mean over a window protect the rule from noise.
 
-    Elsewhere: Transformers `GreedyLR`, whose bounds are rates (`min_lr`, `max_lr`), whose first metric already counts as better,
-    whose best stands still during pauses, whose relative test is torch's, and which begins anew after `reset_start` cuts at its
-    floor, where laju says `exhausted`.
+    Elsewhere: Transformers `GreedyLR`, whose bounds are learning rates (`min_lr`, `max_lr`), whose first metric already counts
+    as better, whose best is not updated during pauses, whose relative test is torch's, and which resets after `reset_start`
+    cuts at its floor, where laju's rule is `exhausted`.
 
     >>> rule = Greedy(0.5, patience=1, ceiling=4)
     >>> from laju.adaptive import simulate

@@ -1,4 +1,4 @@
-"""Schedules as values: the foundation of every other room of laju. NumPy is the only dependency.
+"""Schedules as values: the foundation of every other package of laju. NumPy is the only dependency.
 
 The files build on one another, from the ground up: `limits`, `checks`, `arrays`, `units`, `shapes`, `node`, `functions` and
 `written`; `schedule`; `pieces`, `clocks` and `algebra`, whose classes register as they are defined; `measure`, `policy`, `joins`

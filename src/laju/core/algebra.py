@@ -36,7 +36,7 @@ def _lay_flat(self: Any) -> None:
 
 
 class Composed(Schedule):
-    """Schedules that are made of several others."""
+    """A schedule that is composed of several child schedules."""
 
     def _bound(self) -> float | None:
         bounds = [child._bound() for child in self.children]
@@ -51,7 +51,7 @@ class Composed(Schedule):
 
 @node
 class Chain(Composed):
-    """Schedules in sequence, each on its own clock: `a >> b` is a for its length, then b(t - length of a).
+    """Schedules in sequence, each on its own clock: `a >> b` is a(t) for t < length of a, then b(t - length of a).
 
     At a boundary the new part is in force; parts of length 0 are skipped; after the end the last value holds.
 
@@ -170,7 +170,7 @@ class Chain(Composed):
             end = nearest_update(exact)
             if end < begin:
                 raise ValueError(
-                    f"{shown(part)} would last {end - begin} updates in this run: the parts before it take it all"
+                    f"{shown(part)} would last {end - begin} updates in this run: the parts before fill all of its time"
                 )
             parts.append(part.in_updates(scale).lasting(end - begin))
             begin = end
@@ -180,14 +180,14 @@ class Chain(Composed):
         end = nearest_update(exact + scale.updates(last.length))
         if end < begin:
             raise ValueError(
-                f"{shown(last)} would last {end - begin} updates in this run: the parts before it take it all"
+                f"{shown(last)} would last {end - begin} updates in this run: the parts before fill all of its time"
             )
         return Chain((*parts, last.in_updates(scale).lasting(end - begin)))
 
 
 @dataclass(frozen=True, repr=False)
 class Combination(Composed):
-    """Schedules on the same clock, combined value by value."""
+    """A combination of schedules on the same clock: their values at each update are combined."""
 
     parts: tuple[Schedule, ...] = schedules()
 
@@ -410,7 +410,7 @@ class Maximum(_Extreme):
 
 @node
 class Overlay(Composed):
-    """`top` for its length, then `bottom`, which has been running underneath since update 0."""
+    """`top` for its length, then `bottom`, both on the same clock: top(t) for t < length of `top`, then bottom(t)."""
 
     top: Schedule = schedule()
     bottom: Schedule = schedule()

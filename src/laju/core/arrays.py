@@ -31,7 +31,7 @@ class Scalar:
 
 
 class Namespace:
-    """The functions of a formula for arrays of a framework, and arithmetic on positions that keeps integers exact.
+    """The functions of a formula for a framework's arrays, and arithmetic on positions that keeps integers exact.
 
     A position is subtracted as an integer before the conversion to float, so that t = 2**24 + 1 is right in float32.
     """
@@ -60,7 +60,7 @@ class Namespace:
         return Namespace(self.xp, self._like, self.dtype, None)
 
     def grouped(self, t: Any, group: Any, values: Callable[[int, Any], Any]) -> Any:
-        """values(i, the t of group i) for every group, in the order of t; NumPy only, each group at its own positions."""
+        """Evaluate values(i, positions of group i) for every group, and return the results in the order of t (NumPy only)."""
         result = np.empty(np.shape(t))
         for i in np.unique(group).tolist():
             here = group == i
@@ -72,7 +72,7 @@ class Namespace:
         return t if t.dtype == self.dtype else self.xp.astype(t, self.dtype)
 
     def scaled(self, fresh: Any, by: float) -> Any:
-        """by·fresh for an array without further references: in place where possible, which saves the memory."""
+        """Return by·fresh, in place where possible to save memory; `fresh` must have no further references."""
         if self.host and np.ndim(fresh):
             fresh *= by
             return fresh
@@ -86,7 +86,7 @@ class Namespace:
         return self.largest is None or n <= self.largest
 
     def whole(self, n: float) -> float:
-        """A whole number in the kind of the positions: beside floats, a Python integer beyond 2^31 is an error in JAX."""
+        """A whole number as a float for float positions: JAX refuses a Python integer beyond 2^31 beside a float array."""
         return float(n) if self.largest is None else n
 
     def upto(self, t: Any, n: float) -> Any:
@@ -109,13 +109,13 @@ class Namespace:
         return less if floor == n else self.real(less) - (n - floor)
 
     def plus(self, t: Any, n: float) -> tuple[Any, Namespace]:
-        """(t + n, its namespace): floats where the integers of this type end before the sum."""
+        """(t + n, its namespace), in floats if the sum is beyond the positions' integer type."""
         if self.reaches(n + self.furthest(t)):
             return t + n, self
         return self.real(t) + float(n), self.of_floats()
 
     def furthest(self, t: Any) -> Any:
-        """The largest position where values can be read without waiting, else 0."""
+        """The largest position if the array is in host memory, so that reading does not wait for a device; else 0."""
         return np.max(t).item() if self.host and self.largest is not None and np.size(t) else 0
 
     def left(self, n: float, t: Any) -> Any:

@@ -46,7 +46,7 @@ def is_number(value: object) -> TypeGuard[float]:
 
 
 def is_finite(value: float) -> bool:
-    """Whether a real number is no NaN and no infinity; whole numbers beyond the floats are finite, too."""
+    """Whether a real number is neither NaN nor infinite; whole numbers beyond the range of floats are finite, too."""
     return isinstance(value, numbers.Rational) or math.isfinite(value)
 
 
@@ -105,7 +105,7 @@ def whole(name: str, value: Any, *, least: int = 0) -> int:
 
 
 def time(name: str, value: Any) -> Any:
-    """A finite length or shift of time that is 0, or from 1e-100 to 1e100 in size; the others are beyond `limits.LARGEST`."""
+    """A finite length or shift of time: 0, or from 1e-100 to 1e100 in size (1e100 is `limits.LARGEST`)."""
     if value and not 1e-100 <= abs(value) <= limits.LARGEST:
         size = shown(int(value) if abs(value) > 1 else float(value))
         raise ValueError(f"{name} must be 0, or from 1e-100 to 1e100 in size, got {size}")
@@ -113,32 +113,35 @@ def time(name: str, value: Any) -> Any:
 
 
 def flag(name: str, value: Any) -> bool:
-    """True or False itself."""
+    """The value, which must be True or False; 0, 1 and None are refused."""
     if not isinstance(value, bool):
         raise TypeError(f"{name} must be True or False, got {shown(value)}")
     return value
 
 
 def choice(name: str, value: Any, valid: tuple[str, ...]) -> str:
-    """A text of `valid`; the error proposes the nearest."""
+    """The value, which must be a text in `valid`; the error proposes the nearest text."""
     if not isinstance(value, str) or value not in valid:
         raise ValueError(f"{name} must be one of {', '.join(valid)}, got {shown(value)}{nearest(str(value), valid)}")
     return value
 
 
 def sequence(name: str, values: Any, example: str) -> list[Any]:
-    """The items of an iterable that is no text."""
+    """The items of an iterable as a list; texts are refused."""
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
         raise TypeError(f"{name} must be a sequence such as {example}, got {shown(values)}")
     return list(values)
 
 
 class ScheduleWarning(RuntimeWarning):
-    """The rates of a training may differ from its schedule; the message names the cure."""
+    """Warning that the learning rates of a training run may differ from its schedule; the message names the cure."""
 
 
 class SpecError(ValueError):
-    """A text or JSON that is not a schedule, or a schedule that has none; the message points at the place."""
+    """Error of a text or JSON that is no schedule, or of a schedule that cannot be written as text or JSON.
+
+    The message shows the position of the error in the text.
+    """
 
     def __init__(self, message: str, text: str = "", column: int | None = None) -> None:
         self.column = column

@@ -59,7 +59,7 @@ class Retimed(Schedule):
 
 @node
 class Take(Retimed):
-    """The first `length` updates of a schedule, after which the value there holds: child(min(t, length))."""
+    """The first `length` updates of a schedule, after which the value at t = length holds: child(min(t, length))."""
 
     child: Schedule = schedule()
     length: Duration = span()
@@ -99,7 +99,7 @@ def _signed_updates(name: str, by: Any) -> int | float:
 
 @node
 class Shift(Retimed):
-    """A schedule `by` updates later, its first value held until then; a negative `by` skips its first updates."""
+    """A schedule delayed by `by` updates, during which its first value holds; a negative `by` skips its first updates."""
 
     child: Schedule = schedule()
     by: int = checked(_signed_updates, {"type": "number"})
@@ -143,7 +143,7 @@ class Shift(Retimed):
 
 @node
 class Stretch(Retimed):
-    """A schedule `by` times as long: child(t / by), for children whose lengths cannot be multiplied instead."""
+    """A schedule `by` times as long: child(t / by). Used if the child's lengths cannot be multiplied exactly."""
 
     child: Schedule = schedule()
     by: float = real(above=0)
@@ -184,7 +184,7 @@ def _integral(exact: Fraction | float) -> int | float:
 
 
 def stretch(child: Schedule, by: float) -> Schedule:
-    """The schedule `by` times as long, s(t / by), with the factor multiplied into its lengths wherever that is exact.
+    """The schedule `by` times as long, s(t / by), with the factor multiplied into its lengths if the products are exact.
 
     >>> stretch(Ramp(1, 0, 2), 2)
     Ramp(1.0, 0.0, 4)
@@ -385,7 +385,7 @@ def _growing_begin(period: Any, growth: float, i: int) -> Any:
 
 @node
 class Repeat(Retimed):
-    """A schedule over and over, `count` times or forever.
+    """A schedule repeated `count` times, or forever if `count` is None.
 
     Cycle i lasts growth^i times as long and is decay^i times as high; with `mirror`, every second cycle runs backwards.
     Cycles begin at whole updates, computed in integers, so that no restart is missed or doubled at any position.
@@ -621,31 +621,31 @@ class Per(Retimed):
 def _pace(name: str, values: Any) -> tuple[tuple[int, int, int], ...]:
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise TypeError(
-            f"{name} must be a sequence of (update, samples before it, samples an update), got {shown(values)}"
+            f"{name} must be a sequence of (update, samples before it, samples per update), got {shown(values)}"
         )
     found = []
     for i, step in enumerate(values):
         if not isinstance(step, tuple | list) or len(step) != 3:
-            raise ValueError(f"{name}[{i}] must be (update, samples before it, samples an update), got {shown(step)}")
+            raise ValueError(f"{name}[{i}] must be (update, samples before it, samples per update), got {shown(step)}")
         update, seen, each = (whole(f"{name}[{i}][{k}]", value, least=k // 2) for k, value in enumerate(step))
         found.append((update, seen, each))
     if not found or found[0][0] != 0 or any(b[0] < a[0] for a, b in pairwise(found)):
-        raise ValueError(f"{name} must begin at update 0 and go on from there, got {shown(values)}")
+        raise ValueError(f"{name} must begin at update 0 and have increasing updates, got {shown(values)}")
     for i, (a, b) in enumerate(pairwise(found), 1):
         if b[1] != (seen := a[1] + (b[0] - a[0]) * a[2]):
             raise ValueError(
-                f"{name}[{i}] must have {shown(seen)} samples before it, as those before say, got {shown(b[1])}"
+                f"{name}[{i}] must have {shown(seen)} samples before it, as the previous entry implies, got {shown(b[1])}"
             )
     return tuple(found)
 
 
 @node
 class Clock(Retimed):
-    """A schedule that counts samples, read in updates: child(samples seen before update t).
+    """A schedule of the number of samples, as a schedule of updates: child(samples seen before update t).
 
     Args:
-        child: on a clock of samples.
-        pace: (first update, samples before that update, samples per update) for each stretch of a constant batch size.
+        child: a schedule whose t counts samples.
+        pace: (first update, samples before that update, samples per update) for each segment of constant batch size.
 
     >>> from laju import linear
     >>> Clock(linear(1, 0, total=8), [(0, 0, 1), (2, 2, 3)]).values(5)

@@ -14,10 +14,10 @@ from laju.core.units import RunPlan
 
 
 def on_data(schedule: Schedule, plan: RunPlan) -> Schedule:
-    """A schedule in units of data, in updates of a run with a batch ramp.
+    """Convert a schedule in units of data (samples, tokens, epochs, percent) to updates of a run with a batch ramp.
 
     Raises:
-        ValueError: a formula counts both updates and data.
+        ValueError: if a formula counts both updates and data.
     """
     return _on_data(schedule, plan, 0)
 

@@ -30,7 +30,7 @@ _DISTRIBUTIONS = {
 """Distributions by the name of their package, where the names differ."""
 
 _OF_DEVELOPERS = frozenset({"dev", "docs", "trainers"})
-"""Extras that no user is sent to."""
+"""Extras for laju's developers, which no message proposes to a user."""
 
 
 class MissingPackage(ModuleNotFoundError):
@@ -38,12 +38,13 @@ class MissingPackage(ModuleNotFoundError):
 
 
 def missing(what: str, package: str, extra: str | None = None) -> MissingPackage:
-    """The error of a package that is not installed.
+    """Return the error for a package that is not installed; the message has the command that installs the package.
 
     Args:
         what: the subject of the message, such as "drawing" or "framework 'jax'".
         package: the name that is imported.
-        extra: the extra for all of `what`; if None, or if the extra lacks the package, the smallest extra with the package.
+        extra: the extra with all packages of `what`; if None, or if the extra lacks the package, the smallest extra with
+            the package.
 
     >>> raise missing("drawing", "nosuch")
     Traceback (most recent call last):
@@ -74,11 +75,12 @@ def needed_by(what: str, extra: str | None = None) -> Iterator[None]:
 
 
 def explained(error: ModuleNotFoundError, what: str, extra: str | None = None) -> ModuleNotFoundError:
-    """A failed import as the error of `missing`, or the original error where `missing` has nothing to add.
+    """Turn the error of a failed import into the error of `missing`, unless `missing` has nothing to add.
 
     Args:
-        error: of the import.
-        what, extra: as in `missing`.
+        error: the error that the import raised.
+        what: the subject of the message, such as "drawing".
+        extra: the extra with all packages of `what`, or None.
     """
     package = error.name or ""
     # With a dot in the name, the package is installed and a submodule is missing.
@@ -90,13 +92,14 @@ def explained(error: ModuleNotFoundError, what: str, extra: str | None = None) -
 
 
 def install_command(package: str, extra: str | None = None) -> str:
-    """The command that installs a package into this Python's environment, by an extra of laju where an extra holds the package.
+    """The command that installs a package into this Python's environment, by an extra of laju if an extra has the package.
 
     An extra is installed from the origin of laju: a folder, an archive, a URL. Where the origin is unknown or gone, the
     command names the requirements of the extra, since no index can be relied on to have laju.
 
     Args:
-        package, extra: as in `missing`.
+        package: the name that is imported.
+        extra: the preferred extra, or None for the smallest extra with the package.
     """
     laju = _installed()
     extras = _extras(laju)

@@ -18,10 +18,10 @@ class DataName(str):
 
 
 def checked_name(name: str) -> str:
-    """A name as written, "module:name".
+    """The name, checked to be of the form "module:name".
 
     Raises:
-        ValueError: the name is written in another way.
+        ValueError: if the name has a different form.
     """
     module, _, path = name.partition(":")
     if not all(part.isidentifier() for part in (*module.split("."), *path.split("."))):
@@ -33,7 +33,7 @@ def importable_name(function: Callable[..., Any]) -> str:
     """The name `module:name` under which a function can be imported again.
 
     Raises:
-        ValueError: the function cannot be imported, such as a lambda or a function inside another.
+        ValueError: if the function cannot be imported, such as a lambda or a function defined inside a function.
     """
     module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
     if module and name and module != "__main__" and "<" not in name:
@@ -52,10 +52,10 @@ def importable_name(function: Callable[..., Any]) -> str:
 
 
 def imported(name: str) -> Any:
-    """The function of that name.
+    """Import the function with this name, "module:name".
 
     Raises:
-        ValueError: the function cannot be imported.
+        ValueError: if the function cannot be imported.
     """
     module, _, path = checked_name(name).partition(":")
     try:

@@ -50,10 +50,12 @@ def product(*parts: Schedule | float) -> Schedule:
 @joint
 @method("clip")
 def clip(schedule: Schedule, low: float | None = None, high: float | None = None, relative: bool = False) -> Schedule:
-    """A schedule kept between two bounds, either of which may be None; `relative` bounds are fractions of its peak.
+    """A schedule limited to values from `low` to `high`, either of which may be None: max(low, min(high, s(t))).
+
+    With `relative`, the bounds are fractions of the schedule's peak.
 
     Raises:
-        ValueError: no bound, a lower bound above the upper, or an unknown peak because the schedule has no end.
+        ValueError: without a bound, if `low` is above `high`, or if the peak is unknown because the schedule has no end.
     """
     if not isinstance(schedule, Schedule):
         raise TypeError(f"schedule must be a schedule, got {shown(schedule)}")
@@ -72,7 +74,7 @@ def clip(schedule: Schedule, low: float | None = None, high: float | None = None
 
 @joint
 def splice(before: Schedule, after: Schedule | float, at: int) -> Schedule:
-    """`before` up to update `at`, then `after` as if running from the start."""
+    """Switch from `before` to `after` at update `at`, both on the same clock: before(t) for t < at, then after(t)."""
     return Overlay(Take(before, at), as_schedule(after))
 
 
@@ -86,7 +88,7 @@ def warmup(
     shape: str = "linear",
     first: bool = False,
 ) -> Schedule:
-    """A warmup joined to any schedule, in three senses.
+    """A warmup joined to any schedule, in three ways.
 
     With W = length and s the schedule:
 
@@ -95,15 +97,15 @@ def warmup(
     - `times`: s runs from t = 0, multiplied by a ramp from `start` (a factor, here) to 1.
 
     Args:
-        schedule: comes after the warmup, runs underneath, or is multiplied.
-        length: updates of the warmup; 0 gives the schedule itself.
+        schedule: s, or a number for a constant.
+        length: W, in updates; 0 returns s itself.
         start: value (for `times`: factor) at t = 0; by default 0, and required for the shape "constant".
         how: "then", "overlay" or "times".
         shape: "constant" holds `start` during the warmup; else a name from `laju.core.shapes`.
-        first: values (t+1)/W, so that no update is spent at `start`.
+        first: the ramp uses (t + 1)/W instead of t/W, so that no update is spent at `start`.
 
     Raises:
-        ValueError: an unknown sense, or a constant warmup without a start.
+        ValueError: for an unknown `how`, or a constant warmup without a start.
 
     >>> from laju import linear
     >>> warmup(linear(1, 0, total=4), 2).values(6)
@@ -136,7 +138,11 @@ def warmup(
 
 
 def value_at(schedule: Schedule, at: Duration, name: str) -> float:
-    """A value that no plan can change, or the error that asks for the plan; `name` is the argument that says where."""
+    """The schedule's value at a position, if no `RunPlan` can change that value; `name` is the argument's name in errors.
+
+    Raises:
+        UnresolvedError: if the value depends on the plan.
+    """
     if isinstance(at, Length):
         if schedule.level is not None:
             return schedule.level

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 DEPTH = 100
-"""The deepest nesting of schedules. Python's own recursion ends at 1,000 calls, and printing or resolving takes a few a level."""
+"""The deepest nesting of schedules: Python stops recursion at 1,000 calls, and printing takes a few calls per level."""
 
 TEXT = 300_000
 """Characters of a schedule's text."""
@@ -36,10 +36,10 @@ FILES = 100
 
 
 def number(value: Any) -> Any:
-    """A value, unless arithmetic with the value would not end: whole numbers of thousands of digits are refused.
+    """The value, unless the value is a whole number of thousands of digits, with which arithmetic would not end.
 
     Raises:
-        ValueError: the value is such a number.
+        ValueError: if the value has more than `BITS` binary digits.
     """
     if isinstance(value, int) and value.bit_length() > BITS:
         raise ValueError(f"a number may have at most {BITS:,} binary digits")
@@ -50,7 +50,7 @@ def power(a: Any, b: Any) -> Any:
     """a to the power of b; a power of thousands of digits is refused before the power is computed.
 
     Raises:
-        ValueError: the power would have more than `BITS` binary digits.
+        ValueError: if the power would have more than `BITS` binary digits.
     """
     if isinstance(a, int) and isinstance(b, int) and a.bit_length() * abs(b) > 2 * BITS:
         raise ValueError(f"a number may have at most {BITS:,} binary digits")
@@ -58,12 +58,12 @@ def power(a: Any, b: Any) -> Any:
 
 
 def size(content: Any) -> Any:
-    """Nested lists and mappings, which hold no more than `ITEMS` items when written out.
+    """Nested lists and mappings, checked to hold at most `ITEMS` items when written out.
 
     A short file that names a list again and again, as YAML's aliases do, stands for more items than any memory holds.
 
     Raises:
-        ValueError: the content holds more items, or holds itself.
+        ValueError: if the content holds more items, or contains itself.
     """
     known: dict[int, int] = {}
 

@@ -99,7 +99,11 @@ def _noise(*values: float) -> float:
 
 
 def run_length(schedule: Schedule, updates: int | None = None) -> int:
-    """The updates of a run: as given, else the length of the schedule."""
+    """The number of updates of a run: `updates` unless None, else the schedule's length, rounded up.
+
+    Raises:
+        ValueError: if `updates` is None and the schedule has no end.
+    """
     if not isinstance(schedule, Schedule):
         raise TypeError(f"schedule must be a laju schedule, got {shown(schedule)}")
     schedule.require_resolved()
@@ -115,7 +119,7 @@ def peak(schedule: Schedule) -> float:
     """The largest value of a schedule that ends.
 
     Raises:
-        ValueError: the schedule has no end.
+        ValueError: if the schedule has no end.
     """
     return measure(schedule, run_length(schedule)).peak
 
@@ -141,9 +145,9 @@ def measure(schedule: Schedule, updates: int) -> Measure:
 
 
 def unchecked(schedule: Schedule, at: int | npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """The values of the first `at` updates, or at an array of positions, infinite or NaN where a value leaves the floats.
+    """The values of the first `at` updates, or at an array of positions, without the check for values beyond the floats.
 
-    A schedule itself raises an error there; this function is for callers that look for such values.
+    Values beyond the floats are infinite or NaN here, for callers that look for them; the schedule itself raises an error.
     """
     schedule.require_resolved()
     with np.errstate(all="ignore"):
@@ -203,7 +207,7 @@ def _by_parts(schedule: Schedule, begin: int, end: int) -> Measure:
 
 
 def places(schedules: Iterable[Schedule], updates: int) -> npt.NDArray[np.int64]:
-    """Some thousands of updates of a long run: all around both ends and each boundary, and others between these."""
+    """A few thousand updates of a long run, sorted: dense around both ends and each boundary, evenly spread between."""
     edges = {0, updates}
     for schedule in schedules:
         starts = (part.begin for part in itertools.islice(schedule.outline(0, updates), _PARTS))

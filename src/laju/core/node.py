@@ -57,10 +57,10 @@ def checked(check: Callable[[str, Any], Any], schema: dict[str, Any], default: A
     """A field of a node.
 
     Args:
-        check: (name, value) to the value in canonical form, or an error that names the valid values.
+        check: function of (name, value) that returns the value in canonical form, or raises an error with the valid values.
         schema: the JSON Schema of the field.
-        default: of the field; a field without a default is required.
-        metadata: more that the algebra asks for, such as `time`.
+        default: the field's default; without a default, the field is required.
+        metadata: further properties of the field that the algebra reads, such as `time`.
     """
     return dataclasses.field(default=default, metadata={"check": check, "schema": schema, **metadata})
 
@@ -72,9 +72,9 @@ def real(*, default: Any = _MISSING, scales: bool = False, **bounds: float) -> A
     """A field that holds a finite number, bounded by `above`, `least`, `below` and `most`.
 
     Args:
-        default: of the field.
-        scales: whether multiplying all such fields of a schedule multiplies its values.
-        bounds: of the number.
+        default: the field's default; without a default, the field is required.
+        scales: whether multiplying all fields with `scales` multiplies the schedule's values.
+        bounds: `above`, `least`, `below` and `most`, as in `checks.number`.
     """
     schema = {"type": "number", **{_KEYWORDS[name]: bound for name, bound in bounds.items()}}
     return checked(partial(checks.number, **bounds), schema, default=default, scales=scales)  # type: ignore[arg-type]
@@ -94,9 +94,9 @@ def span(*, default: Any = _MISSING, zero: bool = True, rounded: bool = True) ->
     """A field that holds a length: updates, or text with a unit; None where that is the default.
 
     Args:
-        default: of the field.
-        zero: whether 0 is a length.
-        rounded: to whole updates when a plan resolves the length.
+        default: the field's default; without a default, the field is required.
+        zero: whether 0 is a valid length.
+        rounded: whether a plan that resolves the length rounds the length to whole updates.
     """
     optional = default is None
     schema = {"$ref": "#/$defs/length" if zero else "#/$defs/positive_length"}
@@ -114,7 +114,7 @@ def flag(*, default: Any = _MISSING) -> Any:
 
 
 def choice(*valid: str, default: Any = _MISSING) -> Any:
-    """A field that holds a text of `valid`."""
+    """A field that holds a text in `valid`."""
     return checked(partial(checks.choice, valid=valid), {"type": "string", "enum": list(valid)}, default=default)
 
 
@@ -154,7 +154,7 @@ def node(cls: type[T]) -> type[T]:
     """A class of schedules: a frozen dataclass that text, JSON and schema know by its name.
 
     Raises:
-        ValueError: another node has this name.
+        ValueError: if another node has this name.
     """
     made = dataclasses.dataclass(frozen=True, repr=False)(cls)
     known = NODES.setdefault(cls.__name__, made)

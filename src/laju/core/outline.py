@@ -26,7 +26,7 @@ class Level(NamedTuple):
 
 
 class Transition(NamedTuple):
-    """From `start` to `final` over `length` updates along a shape."""
+    """A transition from `start` to `final` over `length` updates along a shape."""
 
     start: float
     final: float
@@ -35,7 +35,7 @@ class Transition(NamedTuple):
 
 
 class Geometric(NamedTuple):
-    """start·factor^(t/every); each value is held for `steps` updates where these are not 0."""
+    """Geometric decay, start·factor^(t/every); each value is held for `steps` updates unless `steps` is 0."""
 
     start: float
     factor: float
@@ -44,7 +44,7 @@ class Geometric(NamedTuple):
 
 
 class InversePower(NamedTuple):
-    """base·(offset + t/timescale)^-exponent."""
+    """Inverse-power decay, base·(offset + t/timescale)^-exponent."""
 
     base: float
     exponent: float
@@ -61,11 +61,11 @@ class Cycle:
     """The cycle of a repetition in which a part lies.
 
     Args:
-        number: of the cycle, from 0.
-        begin, end: of the cycle.
-        since, until: start of the first cycle and end of the last; `until` is infinity for cycles without end.
+        number: index of the cycle, from 0.
+        begin, end: positions between which the cycle lies.
+        since, until: begin of the first cycle and end of the last cycle; `until` is infinity for endless cycles.
         decay: the factor on the values from each cycle to the next.
-        even: whether all cycles have the same length, and values repeat after two cycles but for the decay.
+        even: whether all cycles have the same length, and values repeat after two cycles except for the decay.
     """
 
     number: int
@@ -82,15 +82,15 @@ class Part:
     """A part of a schedule: its value at t is piece(t - origin) for begin ≤ t < end, up to rounding.
 
     Args:
-        begin, end: positions, which may lie between two updates; `end` is infinity where the part never ends.
-        piece: a schedule that is no composition of others where that is possible, such as a `Constant` or a `Ramp`.
-        origin: the position at which the clock of the piece shows 0, before `begin` where the piece was cut.
-        node: the node that says this part.
-        inside: the children's parts in force, where the node combines or changes the values.
+        begin, end: positions, which may lie between two updates; `end` is infinity if the part never ends.
+        piece: a schedule that is not composed of other schedules if possible, such as a `Constant` or a `Ramp`.
+        origin: the position at which the clock of the piece shows 0; before `begin` if the piece was cut.
+        node: the node that produced this part.
+        inside: the children's parts in force, if the node combines or changes their values.
         how: the operation of the node on the parts inside: "×", "+", "reversed", "in samples" …; "listed" for values of a table.
         cycles: the cycles in which the part lies, the innermost first.
-        held: (begin, length) of steps, where the value at the beginning of each is held for its length.
-        crosses: the part begins where two curves cross, which no length says.
+        held: (begin, length) of steps if the value at the beginning of each step is held for the whole step.
+        crosses: whether the part begins where two curves cross, at a position that no length of the schedule determines.
     """
 
     begin: Any
@@ -105,7 +105,7 @@ class Part:
     crosses: bool = False
 
     def at(self, t: Any) -> Any:
-        """The value at a position, or the values at an array of positions; infinity or NaN where there is no finite value."""
+        """The value at a position, or the values at an array of positions; infinity or NaN if there is no finite value."""
         piece, level = self.piece, self.piece.level
         if not isinstance(t, np.ndarray):
             if level is not None:
@@ -137,7 +137,7 @@ class Part:
 
     @property
     def leaf(self) -> Any:
-        """The node that gives the values before any scaling or raising; the node itself where several parts are inside."""
+        """The node that gives the values before any scaling or raising; the node itself if several parts are inside."""
         moving = [part for part in self.inside if part.piece.level is None] or self.inside[:1]
         return moving[0].leaf if len(moving) == 1 else self.node
 
@@ -156,7 +156,7 @@ class Part:
         return value
 
     def steps(self) -> Iterator[Part]:
-        """The part, or each of its steps where values are held."""
+        """The part, or each of its steps if values are held."""
         if self.held is None:
             yield self
             return
@@ -181,14 +181,14 @@ class Part:
             return math.inf
 
     def moved(self, by: Any) -> Part:
-        """The part `by` later."""
+        """The part, moved `by` updates later."""
         if by == 0:
             return self
         held = None if self.held is None else (self.held[0] + by, self.held[1])
         return self.on(lambda position: position + by, held=held)
 
     def among(self, cycle: Cycle) -> Part:
-        """The part in a cycle."""
+        """The part, marked as lying in a cycle."""
         return replace(self, cycles=(*self.cycles, cycle))
 
     def on(self, clock: Callable[[Any], Any], **changes: Any) -> Part:
@@ -243,7 +243,7 @@ _PASSED = 10
 def met(
     outline: Callable[[Any], Iterator[Part]], begin: Any, clock: Callable[[Any], Any]
 ) -> Iterator[tuple[Part, Any, Any]]:
-    """(part, begin, end) of the parts that a slower clock meets, on that clock; of the others there may be any number.
+    """Yield (part, begin, end) for each part that a slower clock meets, on that clock; any number of parts may be skipped.
 
     Args:
         outline: the parts from a position of the slower clock on.
@@ -261,7 +261,7 @@ def met(
 
 
 def abreast(outlines: list[Iterator[Part]], end: Any) -> Iterator[tuple[Any, Any, tuple[Part, ...]]]:
-    """(begin, end, the parts of all outlines in force) for each interval in which no part changes, up to `end`."""
+    """Yield (begin, end, parts in force in all outlines) for each interval in which no part changes, up to `end`."""
     rows = [next(outline, None) for outline in outlines]
     row = [part for part in rows if part is not None]
     at = max((part.begin for part in row), default=end)
@@ -281,10 +281,10 @@ _CLOSE = 4096
 
 
 def crossings(row: tuple[Part, ...], begin: Any, end: Any, pick: Callable[..., Any]) -> Iterator[tuple[Any, Part]]:
-    """(begin, part) for each change of the part with the smallest or largest value, for begin ≤ t < end.
+    """Yield (begin, part) for each change of the part with the smallest or largest value, for begin ≤ t < end.
 
-    All updates are evaluated where these are few, else some thousands, dense at both ends; a crossing between two of these
-    is found exactly, if there is a single crossing. So no crossing of a monotone curve with a constant is missed.
+    A short interval is evaluated at every update, a long interval at some thousands of updates, dense at both ends. A single
+    crossing between two evaluated updates is found exactly, so no crossing of a monotone curve with a constant is missed.
     """
 
     def winners(t: Any) -> Any:

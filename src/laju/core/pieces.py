@@ -75,17 +75,17 @@ def _shape_name(name: str, value: Any) -> str:
 
 @node
 class Ramp(Schedule):
-    """From `start` to `final` over `length` updates along a shape: start·fall(p) + final·rise(p) with p = t/length.
+    """A ramp from `start` to `final` over `length` updates along a shape: start·fall(p) + final·rise(p) with p = t/length.
 
     The value reaches `final` at t = length and stays there; update length - 1 is the last before `final`.
 
     Args:
         start: value at t = 0.
-        final: value at t = length and ever after.
+        final: value at t = length and from then on.
         length: updates, or text with a unit; 0 skips the ramp.
         shape: a name from `laju.core.shapes`, such as "linear", "cosine", "power(2)".
-        first: p = (t+1)/length, so that no update is spent at `start` and the last update has `final`.
-        endpoint: p = t/(length-1), so that the first update has `start` and the last `final`, as in `numpy.linspace`.
+        first: use p = (t+1)/length, so that no update is spent at `start` and the last update has `final`.
+        endpoint: use p = t/(length-1), so that the first update has `start` and the last `final`, as in `numpy.linspace`.
 
     >>> Ramp(0, 1, 4).values(6), Ramp(0, 1, 4, first=True).values(4)
     (array([0.  , 0.25, 0.5 , 0.75, 1.  , 1.  ]), array([0.25, 0.5 , 0.75, 1.  ]))
@@ -226,7 +226,7 @@ class Ramp(Schedule):
 
 @node
 class Exponential(Schedule):
-    """start·factor^(t/every), without end.
+    """Geometric decay or growth without end: start·factor^(t/every).
 
     >>> Exponential(1.0, 0.5).values(4)
     array([1.   , 0.5  , 0.25 , 0.125])
@@ -266,7 +266,7 @@ class Exponential(Schedule):
 
 @node
 class Power(Schedule):
-    """base·(offset + t/timescale)^-exponent, without end.
+    """Inverse-power decay without end: base·(offset + t/timescale)^-exponent.
 
     >>> Power(1.0, 0.5).values(4)
     array([1.        , 0.70710678, 0.57735027, 0.5       ])
@@ -317,9 +317,9 @@ def _entries(name: str, values: Any) -> tuple[float, ...]:
 
 @node
 class Table(Schedule):
-    """A table of values at steps of `every` updates; the last value holds.
+    """A table of values, a value for every `every` updates; the last value holds from then on.
 
-    `interpolation` "hold" keeps each value until the next; "linear" joins values by straight lines.
+    The `interpolation` "hold" keeps each value until the next value; "linear" joins the values by straight lines.
 
     >>> Table([1.0, 0.5, 0.1]).values(5), Table([1.0, 0.5], every=2, interpolation="linear").values(4)
     (array([1. , 0.5, 0.1, 0.1, 0.1]), array([1.  , 0.75, 0.5 , 0.5 ]))
@@ -403,7 +403,7 @@ class Function(Schedule):
     read from a text, JSON or a checkpoint is never imported, unless the reader was called with `functions=True`.
 
     Raises:
-        ValueError: at a value, if the name cannot be imported, or was read from data.
+        ValueError: at the first value, if the name cannot be imported, or was read from data.
 
     >>> Function("math:sqrt")(9)
     3.0
@@ -445,7 +445,7 @@ class Function(Schedule):
 
 
 def calls_functions(schedule: Schedule) -> bool:
-    """Whether a value of the schedule comes from a function of the user's."""
+    """Whether the schedule contains a `Function`, so that values come from a user's function."""
     return isinstance(schedule, Function) or any(map(calls_functions, schedule.children))
 
 

@@ -46,18 +46,18 @@ def elsewhere(name: str, valid: list[str]) -> str:
 
 
 def policy(function: Callable[P, S]) -> Callable[P, S]:
-    """A function from numbers, lengths and texts to a schedule, which prints as the call.
+    """Register a function from numbers, lengths and texts to a schedule, and make its schedules print as the call.
 
-    The function must depend on its arguments alone, since a schedule is written down as the call.
+    The function must depend on its arguments alone, since the schedule is saved as the call.
 
     Raises:
-        ValueError: another function has this name.
+        ValueError: if another function has this name.
     """
     return _registered(function, lambda args, keywords: True)
 
 
 def joint(function: Callable[P, S]) -> Callable[P, S]:
-    """A function that joins schedules: the result prints as the call where any of the schedules prints as written."""
+    """Register a function that joins schedules; the result prints as the call if any joined schedule prints as a call."""
 
     def says(args: tuple[Any, ...], keywords: dict[str, Any]) -> bool:
         return any(isinstance(value, Schedule) and value.spoken for value in (*args, *keywords.values()))

@@ -225,7 +225,7 @@ class Schedule(Node):
         return frozenset(found.union(*(child.units for child in self.children)))
 
     def require_resolved(self) -> None:
-        """Raise `UnresolvedError` where lengths are in units that only a run can turn into updates."""
+        """Raise `UnresolvedError` if any length is in a unit that only a `RunPlan` can turn into updates."""
         if self.units:
             raise UnresolvedError(
                 f"{shown(self)} has no values yet: its lengths are in {', '.join(sorted(self.units))}. "
@@ -233,7 +233,7 @@ class Schedule(Node):
             )
 
     def resolve(self, plan: RunPlan) -> Schedule:
-        """The schedule with every length in updates of that run; boundaries are rounded to the nearest update.
+        """The schedule with every length converted to updates of the planned run, and boundaries rounded to whole updates.
 
         >>> from laju import RunPlan, cosine
         >>> cosine(0.3, total="100%", warmup="5 epochs").resolve(RunPlan(samples=1000, batch_size=10, epochs=20))
@@ -247,7 +247,7 @@ class Schedule(Node):
         return self.in_updates(plan.scale)
 
     def in_updates(self, scale: Scale) -> Schedule:
-        """The schedule with all lengths in updates, by a scale; printed as written where the written form gives the same."""
+        """The schedule with all lengths converted to updates by a scale, printed as written if that text gives the same."""
         if not self.units:
             return self
         if id(self) not in scale.known:  # operands of what was written are also parts of the normal form
@@ -285,7 +285,7 @@ class Schedule(Node):
     # --- outline -------------------------------------------------------------------------------------------------
 
     def outline(self, begin: float = 0, end: float = math.inf) -> Iterator[Part]:
-        """The parts of the schedule in order: which piece is in force from where to where.
+        """The parts of the schedule in order: each piece, and the updates from `begin` to `end` at which the piece is in force.
 
         Parts are generated lazily, since a schedule without end may have parts without end.
 
@@ -293,7 +293,7 @@ class Schedule(Node):
             begin, end: the parts that are in force anywhere in begin ≤ t < end; the first may begin and the last may end outside.
 
         Raises:
-            UnresolvedError: lengths in units that wait for a plan.
+            UnresolvedError: if lengths are in units that need a plan.
 
         >>> from laju import cosine
         >>> [(part.begin, part.end, part.piece) for part in cosine(0.3, total=20, warmup=5).outline(end=20)]
@@ -336,7 +336,7 @@ class Schedule(Node):
 
     @property
     def begins(self) -> tuple[Any, ...]:
-        """Where each of the children begins."""
+        """The position at which each child begins."""
         return (0,) * len(self.children)
 
     @property
@@ -367,7 +367,7 @@ class Schedule(Node):
 
         Args:
             by: the number.
-            digits: to which each value is rounded; all by default.
+            digits: significant digits to which each product is rounded; None, the default, does not round.
 
         >>> from laju import Ramp
         >>> Ramp(1, 0.1, 5).times(0.5)
@@ -395,11 +395,11 @@ class Schedule(Node):
     def rebuild(
         self, child: Callable[[Schedule], Schedule], length: Callable[[Duration, str], Duration] | None = None
     ) -> Self:
-        """The same expression with children and lengths replaced.
+        """The same node with its children and lengths replaced.
 
         Args:
-            child: of each schedule inside.
-            length: of each length, with "rounded" or "real"; lengths stay by default.
+            child: function from each child to its replacement.
+            length: function from each length, and "rounded" or "real", to the new length; by default lengths stay.
         """
         changes: dict[str, Any] = {}
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
@@ -442,11 +442,11 @@ class Schedule(Node):
         return _operation("+", other, self) if _combines(other) else NotImplemented
 
     def minimum(self, other: Schedule | float) -> Schedule:
-        """The smaller of the two at every update."""
+        """The smaller of this schedule and `other` at every update."""
         return self._apply("minimum", other)
 
     def maximum(self, other: Schedule | float) -> Schedule:
-        """The larger of the two at every update."""
+        """The larger of this schedule and `other` at every update."""
         return self._apply("maximum", other)
 
     def scale(self, by: float) -> Schedule:
@@ -454,7 +454,7 @@ class Schedule(Node):
         return self * by
 
     def clip(self, low: float | None = None, high: float | None = None, relative: bool = False) -> Schedule:
-        """The value kept between two bounds, which are absolute or, with `relative`, fractions of the schedule's peak.
+        """The schedule limited to values from `low` to `high`; with `relative`, the bounds are fractions of its peak.
 
         >>> from laju import linear
         >>> linear(2, 0, total=4).clip(0.1, 0.75, relative=True).values(5)
@@ -463,7 +463,7 @@ class Schedule(Node):
         return self._apply("clip", low, high, relative)
 
     def take(self, length: Span) -> Schedule:
-        """Only the first `length` updates, after which the value there holds: s(min(t, length)).
+        """The first `length` updates of the schedule, after which the value at t = length holds: s(min(t, length)).
 
         >>> from laju import constant
         >>> (constant(0.5).take(3) >> 0.3).values(5)
@@ -472,11 +472,11 @@ class Schedule(Node):
         return self._apply("take", length)
 
     def overlay(self, under: Schedule | float) -> Schedule:
-        """This schedule for its length; then `under`, which has been running underneath on the same clock."""
+        """This schedule for its length, then `under` on the same clock: under(t) for t from the length on."""
         return self._apply("overlay", under)
 
     def shift(self, by: int) -> Schedule:
-        """The schedule `by` updates later, its first value held until then; a negative shift skips its first updates."""
+        """The schedule delayed by `by` updates, during which its first value holds; a negative shift skips first updates."""
         return self._apply("shift", by)
 
     def stretch(self, by: float) -> Schedule:
@@ -484,7 +484,7 @@ class Schedule(Node):
         return self._apply("stretch", by)
 
     def staircase(self, every: Span) -> Schedule:
-        """The value held for `every` updates at a time: s(every·⌊t/every⌋)."""
+        """The schedule in steps, each value held for `every` updates: s(every·⌊t/every⌋)."""
         return self._apply("staircase", every)
 
     def reverse(self) -> Schedule:
@@ -492,7 +492,9 @@ class Schedule(Node):
         return self._apply("reverse")
 
     def repeat(self, count: int | None = None, growth: float = 1, decay: float = 1, mirror: bool = False) -> Schedule:
-        """The schedule over and over: `count` times or forever, each time `growth` times as long and `decay` times as high.
+        """The schedule repeated `count` times, or forever if `count` is None.
+
+        Each cycle is `growth` times as long and `decay` times as high as the last; with `mirror`, every second runs backwards.
 
         >>> from laju import linear
         >>> linear(1, 0, total=2).repeat(decay=0.5).values(6)
@@ -549,17 +551,17 @@ class Schedule(Node):
         """The normal form for JSON: {"kind": …, fields that differ from their defaults}.
 
         Raises:
-            SpecError: a function in the schedule cannot be imported by its name.
+            SpecError: if a function in the schedule cannot be imported by its name.
         """
         return {"kind": type(self).__name__, **{name: _plain(value) for name, value in self._fields().items()}}
 
     def to_json(self) -> dict[str, Any]:
         """The schedule as a versioned JSON object, which `laju.from_json` reads.
 
-        {"laju": version, "schedule": the normal form, "written": the text, where that says more}.
+        The object is {"laju": version, "schedule": the normal form, "written": the text, if different from the normal form}.
 
         Raises:
-            SpecError: a function in the schedule cannot be imported by its name.
+            SpecError: if a function in the schedule cannot be imported by its name.
 
         >>> from laju import linear
         >>> linear(1, 0, total=5).to_json()
@@ -590,7 +592,7 @@ class Schedule(Node):
 
     @property
     def operator(self) -> str | None:
-        """The operator between the parts of the text; None where the text is no operation."""
+        """The operator between the parts of the text; None if the text is not an operation."""
         if self._written is not None:
             return self._written.operator if isinstance(self._written, Operation) else None
         return self._operator if 2 <= len(self.children) <= 20 else None

@@ -197,10 +197,10 @@ def _read(text: str) -> Shape:
 
 
 def shape(text: str | Shape) -> Shape:
-    """The shape of that name: `shape("cosine")`, `shape("power(2)")`.
+    """The shape with this name and these arguments: `shape("cosine")`, `shape("power(2)")`.
 
     Raises:
-        ValueError: an unknown name (the nearest is proposed), or arguments that the shape does not take.
+        ValueError: for an unknown name (the message proposes the nearest), or arguments that the shape does not take.
 
     >>> shape("power(2.0)").name
     'power(2)'

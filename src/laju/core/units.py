@@ -36,7 +36,7 @@ class _Resolvable(Protocol[T]):
 
 
 class UnresolvedError(ValueError):
-    """A schedule with lengths in epochs, tokens or percent was called before its lengths were resolved."""
+    """Error of a schedule with lengths in epochs, tokens or percent that was called before a `RunPlan` resolved its lengths."""
 
 
 def unit(name: object) -> str:
@@ -69,7 +69,7 @@ class Length:
 
     @property
     def single(self) -> Fraction | None:
-        """The amount when there is a single unit."""
+        """The amount if the length has a single unit, else None."""
         return self.terms[0][1] if len(self.terms) == 1 else None
 
     def _combine(self, other: Any, sign: int) -> Any:
@@ -129,7 +129,7 @@ def _decimal(amount: Fraction) -> str:
 
 
 def as_length(value: str | Length | int | float) -> Length | int | float:
-    """Read a length: a sum of numbers with a unit, each perhaps in thousands (k), millions (M), billions (B) or trillions (T).
+    """Read a length: a sum of numbers with units; a number may end with k (thousands), M, B or T (millions to trillions).
 
     >>> as_length("2B tokens"), as_length("1.5e9 tokens"), as_length("90 epochs - 500 updates")
     (Length('2000000000 tokens'), Length('1500000000 tokens'), Length('90 epochs - 500 updates'))
@@ -199,7 +199,7 @@ def updates(name: str, value: Any, *, zero: bool = True, real: bool = False, opt
 
 
 def span(name: str, value: Any, *, zero: bool = False) -> Any:
-    """A length that must be there: updates, or text with a unit."""
+    """A required length: updates, or text with a unit; None is refused."""
     if value is None:
         raise TypeError(f"{name} must be a length such as 100 or '5 epochs', got None")
     return updates(name, value, zero=zero)
@@ -229,7 +229,7 @@ class Scale:
         return sum((known[name] * amount for name, amount in length.terms), Fraction(0))
 
     def counted_in(self, name: str) -> Scale:
-        """The same run on a clock that counts epochs, say, instead of updates."""
+        """The same run on a clock that counts the named unit, such as epochs, instead of updates."""
         unit_length = self.updates(Length(((name, Fraction(1)),)))
         per = {**dict(self.per), "updates": unit_length}  # its own numbers count the named unit
         return Scale(tuple((u, n / unit_length) for u, n in per.items()))
@@ -246,24 +246,24 @@ _MISSING = {
 
 @dataclass(frozen=True)
 class RunPlan:
-    """The facts of a run that turn epochs, tokens and percentages into updates.
+    """The properties of a run that convert epochs, tokens, samples and percentages to updates.
 
     An epoch has ceil(samples / (batch_size·accumulate·world_size)) updates (the floor, with `drop_last`).
 
     Args:
-        samples: training examples in an epoch.
-        batch_size: examples in a micro-batch of a process.
+        samples: training examples per epoch.
+        batch_size: examples per micro-batch and process.
         epochs: passes over the data.
-        accumulate: micro-batches whose gradients make an update.
-        world_size: processes that train together.
-        drop_last: an incomplete last batch of an epoch is left out.
-        tokens_per_sample: for lengths in tokens.
+        accumulate: micro-batches per update (gradient accumulation); 1 by default.
+        world_size: data-parallel processes; 1 by default.
+        drop_last: whether an incomplete last batch of an epoch is left out.
+        tokens_per_sample: tokens per example, required for lengths in tokens.
         batch_ramp: later batch sizes, each with its first position, in samples, tokens, epochs or percent of the
-            data: `[("1e6 samples", 512), ("10%", 1024)]`. Epochs then follow one another without a gap, and every unit but
+            data: `[("1e6 samples", 512), ("10%", 1024)]`. A batch may then span two epochs, and every unit but
             updates counts data: a schedule in tokens has the same value at the same token whatever the batch size.
 
     Raises:
-        ValueError: a number that is not positive, an epoch without an update, a ramp whose places do not increase.
+        ValueError: for a number that is not positive, an epoch without an update, or a ramp whose positions do not increase.
 
     >>> plan = RunPlan(samples=60_000, batch_size=256, epochs=30)
     >>> plan.updates_per_epoch, plan.updates
@@ -292,7 +292,7 @@ class RunPlan:
             steps = [(at, size) for at, size in self.batch_ramp]
         except (TypeError, ValueError):
             raise TypeError(
-                f"batch_ramp must be pairs of a place and a batch size, got {shown(self.batch_ramp)}"
+                f"batch_ramp must be pairs of a position and a batch size, got {shown(self.batch_ramp)}"
             ) from None
         for i, (at, size) in enumerate(steps):
             place = as_length(at) if isinstance(at, str) else at
@@ -301,12 +301,12 @@ class RunPlan:
             exact = self._data_scale.updates(place)
             if exact <= (ramp[-1][0] if ramp else 0) or exact > self.samples * self.epochs:
                 raise ValueError(
-                    f"batch_ramp must have places that increase, inside the run, got {shown(self.batch_ramp)}"
+                    f"batch_ramp must have increasing positions inside the run, got {shown(self.batch_ramp)}"
                 )
             ramp.append((-int(-exact // 1), whole(f"batch_ramp[{i}]", size, least=1)))
         object.__setattr__(self, "batch_ramp", tuple(ramp))
         if ramp and self.drop_last:
-            raise ValueError("drop_last=True does not go with a batch_ramp, under which epochs follow without a gap")
+            raise ValueError("drop_last=True cannot be combined with a batch_ramp, where batches may span two epochs")
         if self.updates > limits.POSITION:
             raise ValueError(f"a run may have at most 2^63 - 1 updates, got {shown(self.updates)}")
         if not ramp and self.updates_per_epoch < 1:
@@ -317,13 +317,14 @@ class RunPlan:
 
     @property
     def samples_per_update(self) -> int:
-        """Samples in an update; with a batch ramp, in the first update."""
+        """Samples per update, batch_size·accumulate·world_size; with a batch ramp, of the first update."""
         return self.batch_size * self.accumulate * self.world_size
 
     @property
     def updates_per_epoch(self) -> int:
+        """Updates per epoch. A run with a batch ramp has no such number: ValueError."""
         if self.batch_ramp:
-            raise ValueError("updates_per_epoch is not one number in a run with a batch_ramp")
+            raise ValueError("updates_per_epoch is not constant in a run with a batch_ramp")
         full, rest = divmod(self.samples, self.samples_per_update)
         return full + (1 if rest and not self.drop_last else 0)
 
@@ -336,7 +337,7 @@ class RunPlan:
 
     @property
     def pace(self) -> tuple[tuple[int, int, int], ...]:
-        """(first update, samples before that update, samples per update) for each stretch of a constant batch size."""
+        """(first update, samples before that update, samples per update) for each segment of constant batch size."""
         stretches = [(0, 0, self.samples_per_update)]
         for place, size in self.batch_ramp:
             update, seen, each = stretches[-1]
@@ -345,17 +346,18 @@ class RunPlan:
         return tuple(stretches)
 
     def samples_before(self, update: int) -> int:
-        """Samples that were seen before an update."""
+        """The number of samples seen before an update."""
         begin, seen, each = [stretch for stretch in self.pace if stretch[0] <= update][-1]
         return seen + (update - begin) * each
 
     def update_at(self, samples: int | Fraction) -> int:
-        """The first update before which at least `samples` samples were seen."""
+        """The first update before which at least `samples` samples have been seen."""
         begin, seen, each = [stretch for stretch in self.pace if stretch[1] < samples or stretch[0] == 0][-1]
         return begin + max(0, int(-((seen - samples) // each)))
 
     @property
     def scale(self) -> Scale:
+        """The number of updates in each unit of length."""
         per = [
             ("updates", Fraction(1)),
             ("epochs", Fraction(self.updates_per_epoch)),
@@ -379,7 +381,7 @@ class RunPlan:
         return Scale(tuple(per))
 
     def resolve(self, schedule: _Resolvable[T]) -> T:
-        """The schedule with every length in updates of this run."""
+        """The schedule with every length converted to updates of this run."""
         return schedule.resolve(self)
 
 

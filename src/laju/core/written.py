@@ -113,7 +113,7 @@ def plain(value: Any) -> Any:
     """An argument in the form that is kept: numbers of Python, texts, lengths, schedules, and short sequences of these, copied.
 
     Raises:
-        ValueError: no text makes the argument again.
+        ValueError: if no text can reproduce the argument.
     """
     if value is None or isinstance(value, bool | str):
         if isinstance(value, str) and len(value) > limits.TEXT:
@@ -135,7 +135,7 @@ def plain(value: Any) -> Any:
 
 
 def call(name: str, args: Sequence[Any], keywords: Mapping[str, Any]) -> Call | None:
-    """The call with these arguments; None where an argument has no text."""
+    """The call with these arguments; None if an argument has no text."""
     try:
         return Call(name, tuple(map(plain, args)), tuple((k, plain(v)) for k, v in keywords.items()))
     except ValueError:
@@ -152,7 +152,7 @@ def argument(value: Any) -> str:
 
 
 def operand(value: Any, level: int) -> str:
-    """The text of an operand, in parentheses where its operator binds less than the operator around."""
+    """The text of an operand, in parentheses if its operator binds less tightly than the operator around the operand."""
     operator = value.operator if isinstance(value, Node) else None  # type: ignore[attr-defined]
     text = repr(value)
     return f"({text})" if operator is not None and _PRECEDENCE[operator] < level else text

@@ -1,4 +1,4 @@
-"""Schedules before a run: facts, findings, the difference of two schedules, and longer or shorter runs."""
+"""Inspect schedules before a run: facts, probable mistakes, the difference of two schedules, and longer or shorter runs."""
 
 from laju.core.measure import run_length
 from laju.inspect.description import Description, Jump, Segment, breakpoints, describe, formula, jumps

@@ -13,14 +13,14 @@ from laju.core.outline import Geometric, InversePower, Level, Part, Transition, 
 from laju.core.schedule import Schedule
 
 _MOST = 1_000
-"""The most segments and jumps that are listed: a longer list takes seconds, and has no readers."""
+"""The most segments and jumps that are listed; a longer list takes seconds to compute and is hardly read."""
 
 
 @dataclass(frozen=True)
 class Segment:
-    """Updates `begin` to `end` - 1, all by the same formula; `end` is None for a segment without end.
+    """Updates `begin` to `end` - 1 with the same formula; `end` is None for a segment without end.
 
-    `first` is the value at `begin`, `last` the value that the segment arrives at, at `end`.
+    `first` is the value at `begin`, `last` the value that the segment reaches at `end`.
     """
 
     begin: int
@@ -32,7 +32,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Jump:
-    """A step in the value at update `at`: from `before`, which the earlier part arrives at, to `after`."""
+    """A jump in the value at update `at`: from `before`, which the earlier part reaches there, to `after`."""
 
     at: int
     before: float
@@ -48,8 +48,8 @@ class Description:
     """The facts of a schedule over a run of `updates` updates.
 
     `final` is the value of the last update, `end` the value after the last update; `sum` is Σ s(t) and `sum_of_squares` Σ s(t)²
-    over t = 0 … updates - 1; `monotone` is "constant", "rising", "falling" or None. `breakpoints`, `jumps` and `segments` are
-    cover the first 1,000 segments; `complete` says whether these are all.
+    over t = 0 … updates - 1; `monotone` is "constant", "rising", "falling" or None. `breakpoints`, `jumps` and `segments`
+    cover the first 1,000 segments; `complete` says whether the schedule has no more segments.
     """
 
     updates: int
@@ -75,16 +75,17 @@ class Description:
 
 
 def describe(schedule: Schedule, updates: int | None = None) -> Description:
-    """The facts of a schedule over a run.
+    """Describe a schedule over a run: peak, mean, sums, boundaries, jumps and segments.
 
-    Each value is computed in runs of up to four million updates; for longer runs see `laju.core.measure`.
+    In runs of up to four million updates, each value is computed; longer runs are measured by integrals, as
+    `laju.core.measure` explains.
 
     Args:
         schedule: a schedule in updates.
-        updates: of the run; by default until the schedule ends.
+        updates: number of updates of the run; by default until the schedule ends.
 
     Raises:
-        ValueError: an endless schedule without `updates`, or a run of no update.
+        ValueError: if the schedule has no end and `updates` is None, or `updates` is below 1.
 
     >>> from laju import cosine
     >>> facts = describe(cosine(0.3, total=20, warmup=5))
@@ -124,7 +125,7 @@ def describe(schedule: Schedule, updates: int | None = None) -> Description:
 
 
 def jumps(schedule: Schedule, updates: int | None = None) -> list[Jump]:
-    """Where the value steps, inside a run.
+    """The jumps of the value inside a run, in order.
 
     >>> from laju import multi_factor
     >>> jumps(multi_factor(1.0, [3, 5], 0.5), updates=10)
@@ -184,7 +185,7 @@ def _segments(schedule: Schedule, rows: Sequence[tuple[int, Part]], n: int, size
 
 
 def breakpoints(schedule: Schedule, until: int) -> Iterator[int]:
-    """Updates in (0, until) at which another formula comes into force, in order.
+    """Updates in (0, until) at which a new formula comes into force, in order.
 
     >>> from laju import cosine, linear
     >>> list(breakpoints(cosine(1, total=10, warmup=4) * linear(1, 0, total=7), until=100))

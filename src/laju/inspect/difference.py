@@ -18,24 +18,24 @@ from laju.tracing import trace
 
 _BLOCK = 1 << 18
 SHARE = 1e-3
-"""Differences of at most this share of the peak are smaller than any that matters to a training."""
+"""Differences of at most this share of the peak are too small to matter for a training run."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How schedules a and b differ over the updates 0 … updates - 1.
+    """The difference of the schedules a and b over the updates 0 … updates - 1.
 
     Args:
-        updates: that were compared.
-        tolerance: values count as equal up to tolerance·max(|a|, |b|).
-        first: the first update at which the values differ; None when all are equal.
-        first_values: (a, b) there.
+        updates: number of updates that were compared.
+        tolerance: values count as equal if |a - b| ≤ tolerance·max(|a|, |b|).
+        first: the first update at which the values differ; None if all values are equal.
+        first_values: (a, b) at update `first`.
         peak: the largest finite |a| or |b| among the updates.
-        matters: the first update at which |a - b| is more than a thousandth of the peak (`SHARE`); None if there is none.
-        matters_values: (a, b) there.
+        matters: the first update at which |a - b| is more than a thousandth of the peak (`SHARE`); None without such an update.
+        matters_values: (a, b) at update `matters`.
         largest: the largest |a - b|.
-        largest_at, largest_values: the first update with that difference, and (a, b) there.
-        relative: the largest |a - b| / max(|a|, |b|), which is 0 where both are 0, and at most 2.
+        largest_at, largest_values: the first update with the largest |a - b|, and (a, b) at this update.
+        relative: the largest |a - b| / max(|a|, |b|), which is at most 2, and counts as 0 if a = b = 0.
         relative_at: the first update with that relative difference.
         area: Σ |a - b|.
         relative_area: Σ |a - b| / max(Σ |a|, Σ |b|).
@@ -97,23 +97,25 @@ def diff(
     plan: RunPlan | None = None,
     tolerance: float = 1e-12,
 ) -> Difference:
-    """How two schedules differ over a run: |a(t) - b(t)| for t = 0 … updates - 1.
+    """Compare two schedules over a run: |a(t) - b(t)| for t = 0 … updates - 1.
 
-    In runs of more than four million updates, some thousands are compared, all around each boundary among these, and the areas
-    are measured as `laju.core.measure` says.
+    In runs of more than four million updates, some thousands of updates are compared, among them all around each boundary,
+    and the areas are computed by integrals, as `laju.core.measure` explains.
 
     Args:
-        a, b: schedules in updates, or in units of the plan; rates of updates 0, 1, 2, …, shape (n,); schedulers of frameworks
-            and functions of the update, of which `laju.trace` runs a copy. For a later group: `laju.trace(…, group=1)`.
-        updates: of the run; by default the plan's, else until both schedules end. A scheduler has no end.
+        a, b: schedules in updates, or in units of the plan; learning rates of updates 0, 1, 2, …, of shape (n,); or schedulers
+            of frameworks and functions of the update, a copy of which `laju.trace` runs. A scheduler's first parameter group
+            is compared; for a later group, pass `laju.trace(…, group=1)`.
+        updates: number of updates of the run; by default the plan's, else until both schedules end. Required for schedulers,
+            which have no end.
         plan: the run, for schedules in epochs, tokens or percent.
-        tolerance: relative: values count as equal when |a - b| ≤ tolerance·max(|a|, |b|). The default of 1e-12 is some
-            thousands of ulps, so that formulas that differ in rounding alone are equal; 0 asks for the same bits.
+        tolerance: values count as equal if |a - b| ≤ tolerance·max(|a|, |b|). The default of 1e-12 is some thousands of ulps,
+            so that formulas that differ only in rounding are equal; 0 requires the same bits.
 
     Raises:
-        UnresolvedError: lengths in units without a plan.
-        TypeError: no schedule, rates or scheduler, or a scheduler that follows a metric.
-        ValueError: two schedules without an end and no `updates`; a scheduler that raises or gives no number.
+        UnresolvedError: if lengths are in units and there is no plan.
+        TypeError: if `a` or `b` is no schedule, learning rates or scheduler, or is a scheduler that follows a metric.
+        ValueError: if both schedules are endless and `updates` is None, or a scheduler raises or returns no number.
 
     >>> from laju import cosine, linear
     >>> difference = diff(linear(1, 0, total=4), linear(1, 0, total=5))

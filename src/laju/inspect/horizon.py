@@ -17,7 +17,7 @@ from laju.inspect.description import Jump, jumps
 
 @dataclass(frozen=True)
 class Change:
-    """A new schedule, and its jumps from `at` on; the updates before `at` are unchanged."""
+    """A changed schedule, and its jumps from update `at` on; the values before `at` are those of the original schedule."""
 
     schedule: Schedule
     at: int
@@ -42,7 +42,7 @@ def _resolved(schedule: Schedule) -> None:
 
 
 def hold(schedule: Schedule, at: int) -> Change:
-    """The schedule up to update `at`, whose value then holds.
+    """Hold the schedule's value at update `at` from then on: s(min(t, at)).
 
     >>> from laju import linear
     >>> hold(linear(1, 0, total=10), at=4).schedule.values(7)
@@ -54,9 +54,9 @@ def hold(schedule: Schedule, at: int) -> Change:
 
 
 def cooldown(schedule: Schedule, at: int, length: int, shape: str = "linear", final: float = 0.0) -> Change:
-    """The schedule up to update `at`, then from the value there down to `final` over `length` updates.
+    """Follow the schedule up to update `at`, then decay from s(at) to `final` over `length` updates.
 
-    The schedule itself is not changed, so that several cooldowns can branch from the same run.
+    The original schedule is not changed, so several cooldowns can branch from the same run.
 
     >>> from laju import constant
     >>> cooldown(constant(1.0), at=2, length=4).schedule.values(7)
@@ -68,20 +68,20 @@ def cooldown(schedule: Schedule, at: int, length: int, shape: str = "linear", fi
 
 
 def extend(schedule: Schedule, total: int, keep: Literal["value", "phase"] = "value", at: int = 0) -> Change:
-    """A run that has made `at` updates gets `total` instead of the schedule's own length.
+    """Lengthen or shorten the schedule of a run after `at` updates, to `total` updates instead of the schedule's length L.
 
     - `value`: the rest of the schedule is stretched over the rest of the new run: s(at + (t - at)·(L - at)/(total - at)).
-      Nothing jumps.
-    - `phase`: the schedule as if that long from the start: s(t·L/total). The value jumps at `at`.
+      The value does not jump.
+    - `phase`: the schedule continues as if planned for `total` updates from the start: s(t·L/total). The value jumps at `at`.
 
     Args:
-        schedule: with an end, at L.
-        total: updates of the whole run, those already made included; a total below L shortens the run.
+        schedule: a schedule that ends, at update L.
+        total: updates of the whole run, including the updates already made; a total below L shortens the run.
         keep: "value" or "phase".
-        at: updates made already.
+        at: number of updates already made; 0 by default.
 
     Raises:
-        ValueError: an endless schedule, or a total that is over already.
+        ValueError: if the schedule has no end, or `total` is not above `at`.
 
     >>> from laju import linear
     >>> extend(linear(1, 0, total=10), total=20, at=5).schedule(20)

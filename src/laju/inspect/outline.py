@@ -1,6 +1,6 @@
-"""A schedule as a sequence of formulas for the writers to systems outside laju: the formula of each range of updates.
+"""A schedule as a sequence of formulas, each for a range of updates, from which a schedule is written for other systems.
 
-Schedules of most systems are such a sequence: a warmup, a decay, a tail. `Outline` reads the sequence from the outline of any
+Schedules of most systems are a sequence of a warmup, a decay and a tail. `Outline` reads the sequence from the outline of any
 schedule, in whole updates, so that `laju.convert.writers` can write the sequence in the terms of a system.
 """
 
@@ -47,7 +47,7 @@ class Part:
 
     @property
     def whole(self) -> bool:
-        """Whether the clock begins with the part."""
+        """Whether the piece's clock shows 0 at the beginning of the part."""
         return self.origin == self.begin
 
     @property
@@ -61,7 +61,7 @@ class Part:
 
     @property
     def arrives(self) -> float:
-        """The value at the end."""
+        """The value that the part reaches at its end."""
         return _value(self.piece, (self.begin if self.end is None else self.end) - self.origin)
 
     def later(self, by: int) -> Part:
@@ -79,9 +79,9 @@ def _value(piece: Schedule, t: Any) -> float:
 
 @dataclass(frozen=True)
 class Outline:
-    """A schedule as parts, for a run of `updates` and a while beyond.
+    """A schedule as a sequence of parts, for a run of `updates` updates and some time beyond.
 
-    `complete`: the parts cover the whole schedule.
+    `complete`: whether the parts cover the whole schedule.
     """
 
     schedule: Schedule
@@ -98,7 +98,7 @@ class Outline:
 
     @cached_property
     def warmup(self) -> Part | None:
-        """The straight line up at the beginning, if another part follows."""
+        """The linear rise at the beginning, if another part follows; else None."""
         first = self.parts[0]
         match first.form:
             case Transition(start, final, _, "linear") if first.whole and 0 <= start < final and len(self.parts) > 1:
@@ -131,7 +131,7 @@ class Outline:
         return np.unique(np.concatenate([ends, np.linspace(0, n - 1, 10_000).astype(np.int64), n - 1 - ends]))
 
     def simpler(self) -> Iterator[Outline]:
-        """Plain schedules near this schedule: a warmup up to the peak, and a curve to the last value."""
+        """Simpler schedules close to this schedule: a warmup to the peak, then a curve to the last value."""
         n, peak, last = self.updates, self.peak, self.parts[-1]
         if last.level is not None and 0 < last.begin < n:
             n = last.begin  # the update at which the constant tail begins
@@ -159,7 +159,7 @@ class Outline:
 
 
 def natural_end(schedule: Schedule) -> int | None:
-    """Where a schedule without an end has effectively ended: the decay is over, or the cosine begins to climb again.
+    """The update at which an endless schedule has effectively ended: the decay is over, or the cosine begins to rise again.
 
     >>> from laju import constant, cosine
     >>> natural_end(cosine(1, total=10) >> constant(0)), natural_end(constant(1))

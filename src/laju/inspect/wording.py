@@ -18,7 +18,7 @@ _MOST = 2_000
 
 
 def reworded(written: Schedule, corrected: Schedule) -> Schedule:
-    """The corrected schedule, printed like the written schedule with a single argument changed, where that is possible.
+    """The corrected schedule, printed like the original schedule with a single argument changed if possible.
 
     >>> import laju
     >>> reworded(laju.cosine(0.3, total=20), laju.Ramp(0.3, 0, 30, "cosine"))

@@ -1,10 +1,10 @@
-"""The named policies of the literature, each a sentence in the algebra.
+"""The named policies of the literature (functions that return schedules), each a short expression in the algebra.
 
 Numbers are absolute values; lengths are in updates or text with a unit; `total` is the whole run, its warmup included. A
 policy from a first value to a second reaches the second at t = total, the update after the last.
 
-A value is within 8 ulp of its formula where the docstring does not say otherwise; between values of opposite signs, within
-8 ulp of the larger.
+A value is within 8 ulp of its formula unless the docstring says otherwise; between values of opposite signs, within 8 ulp of
+the larger.
 """
 
 from laju.policies.cycles import (

@@ -12,7 +12,7 @@ from laju.core.units import Length, plain
 
 
 def rest(total: Duration, used: Duration, name: str, *, empty: bool = False) -> Any:
-    """The length that `name` leaves of the total; `empty` allows 0."""
+    """The total less the length `used`; `name` is the argument of `used` in errors, and `empty` allows a rest of 0."""
     left = total - used
     amount = left if not isinstance(left, Length) else left.single
     if amount is not None and (amount < 0 or (amount == 0 and not empty)):

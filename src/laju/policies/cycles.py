@@ -1,4 +1,4 @@
-"""Cycles: once up and down, or over and over."""
+"""Cycles: a single rise and fall, or repeated cycles."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ def one_cycle(
     phases: Literal[2, 3] = 2,
     first: bool = False,
 ) -> Schedule:
-    """A single cycle: up to the peak, and down far under the start.
+    """A single cycle: up to the peak, and down far below the start.
 
     In two phases: start → peak in `warmup` updates, peak → final in the rest of the total. In three: start → peak and
     peak → start in `warmup` updates each, start → final in the rest.
 
     Source: Smith & Topin, arXiv 1708.07120. Elsewhere: torch and Paddle `OneCycleLR` (which puts `final` on the last
-    update), fastai `fit_one_cycle`, optax `cosine_onecycle_schedule` and `linear_onecycle_schedule`. Its momentum is
+    update), fastai `fit_one_cycle`, optax `cosine_onecycle_schedule` and `linear_onecycle_schedule`. The matching momentum is
     `one_cycle_momentum`.
 
     Args:
         peak: value at t = warmup.
         total: updates of all phases together.
         warmup: updates of the way up; by default 30% of the total.
-        start: value at t = 0, of at most the peak; by default peak/25.
-        final: value at t = total and ever after, of at most `start`; by default start/10⁴.
-        shape: of every phase, such as "cosine" or "linear".
+        start: value at t = 0, at most the peak; by default peak/25.
+        final: value at t = total and from then on, at most `start`; by default start/10⁴.
+        shape: shape of every phase, such as "cosine" or "linear".
         phases: 2 or 3.
-        first: (t + 1)/warmup in the warmup, so that no update is spent at `start`.
+        first: the warmup uses (t + 1)/warmup, so that no update is spent at `start`.
 
     >>> one_cycle(1.0, total=10, warmup=4, start=0.2, final=0.0, shape="linear").values(11).round(3)
     array([0.2  , 0.4  , 0.6  , 0.8  , 1.   , 0.833, 0.667, 0.5  , 0.333, 0.167, 0.   ])
@@ -77,13 +77,13 @@ def one_cycle_momentum(
     Source: Smith, arXiv 1803.09820. Elsewhere: torch `OneCycleLR` with `cycle_momentum`, fastai `moms`.
 
     Args:
-        total: updates of all phases together, as of the `one_cycle`.
+        total: updates of all phases together; the same as for `one_cycle`.
         warmup: updates of the way down; by default 30% of the total.
         start: momentum at t = 0 and at the end, in [0, 1).
-        low: momentum at t = warmup, of at most `start`.
-        shape: of every phase.
+        low: momentum at t = warmup, at most `start`.
+        shape: shape of every phase, such as "cosine" or "linear".
         phases: 2 or 3.
-        first: (t + 1)/warmup in the warmup, so that no update is spent at `start`.
+        first: the warmup uses (t + 1)/warmup, so that no update is spent at `start`.
 
     >>> one_cycle_momentum(total=6, warmup=2, shape="linear").values(7)
     array([0.95 , 0.9  , 0.85 , 0.875, 0.9  , 0.925, 0.95 ])
@@ -98,14 +98,14 @@ def one_cycle_momentum(
 
 @policy
 def triangular(start: float, peak: float, up: Span, down: Span | None = None) -> Schedule:
-    """Cycles in straight lines: start → peak in `up` updates, peak → start in `down`, forever.
+    """Endless cycles in straight lines: start → peak in `up` updates, peak → start in `down` updates.
 
     Source: Smith, "Cyclical Learning Rates", arXiv 1506.01186. Elsewhere: torch `CyclicLR` and Paddle `CyclicLR` with
     mode "triangular", TensorFlow Addons `TriangularCyclicalLearningRate`.
 
     Args:
-        start: value at the beginning of every cycle, of at most the peak.
-        peak: value in its middle.
+        start: value at the beginning of every cycle, at most the peak.
+        peak: value in the middle of every cycle.
         up: updates from `start` to the peak (the paper's stepsize).
         down: updates from the peak to `start`; by default as many as up.
 
@@ -118,15 +118,15 @@ def triangular(start: float, peak: float, up: Span, down: Span | None = None) ->
 
 @policy
 def triangular2(start: float, peak: float, up: Span, down: Span | None = None) -> Schedule:
-    """Cycles in straight lines whose height is halved each time: start + (peak - start)·triangle(t)/2^cycle.
+    """Cycles in straight lines whose height halves with each cycle: start + (peak - start)·triangle(t)/2^cycle.
 
     Source: Smith, arXiv 1506.01186. Elsewhere: torch and Paddle `CyclicLR` with mode "triangular2".
 
     Args:
-        start: value at the beginning of every cycle, of at most the peak.
+        start: value at the beginning of every cycle, at most the peak.
         peak: value in the middle of the first cycle.
-        up: updates from `start` up.
-        down: updates down to `start`; by default as many as up.
+        up: updates from `start` to the top of a cycle.
+        down: updates from the top to `start`; by default as many as up.
 
     >>> triangular2(0.0, 1.0, up=2).values(8)
     array([0.  , 0.5 , 1.  , 0.5 , 0.  , 0.25, 0.5 , 0.25])
@@ -142,11 +142,11 @@ def exp_range(start: float, peak: float, up: Span, gamma: float, down: Span | No
     Source: Smith, arXiv 1506.01186. Elsewhere: torch and Paddle `CyclicLR` with mode "exp_range".
 
     Args:
-        start: value at the beginning of every cycle, of at most the peak.
-        peak: value in the middle of the first cycle, but for the decay.
-        up: updates from `start` up.
-        gamma: γ, the factor per update, above 0 and of at most 1.
-        down: updates down to `start`; by default as many as up.
+        start: value at the beginning of every cycle, at most the peak.
+        peak: value in the middle of the first cycle, before the factor γᵗ.
+        up: updates from `start` to the top of a cycle.
+        gamma: γ, the factor per update, above 0 and at most 1.
+        down: updates from the top to `start`; by default as many as up.
 
     >>> exp_range(0.0, 1.0, up=2, gamma=0.5).values(5)
     array([0.    , 0.25  , 0.25  , 0.0625, 0.    ])
@@ -168,7 +168,7 @@ def cosine_restarts(
     start: float = 0.0,
     first: bool = False,
 ) -> Schedule:
-    """Half a cosine from the peak to `final`, begun again and again: in cycle i = 0, 1, …, with u updates of its n done,
+    """Cosine decay from the peak to `final` with warm restarts: in cycle i = 0, 1, …, after u of its n updates,
 
     final + (peak·decayⁱ - final)·(1 + cos(π·(u - w)/(n - w)))/2 with n = every·growthⁱ and w = warmup·growthⁱ, after
     start + (peak·decayⁱ - start)·u/w for u < w. Cycles begin at whole updates, the nearest.
@@ -186,7 +186,7 @@ def cosine_restarts(
         count: number of cycles, after which `final` holds; None for no end.
         warmup: updates of the first cycle's warmup, which grows with the cycles; 0 for none.
         start: value at the beginning of every cycle that has a warmup.
-        first: (t + 1)/warmup in the warmup, so that no update is spent at `start`.
+        first: the warmup uses (t + 1)/warmup, so that no update is spent at `start`.
 
     >>> cosine_restarts(1.0, every=2, growth=2, decay=0.5).values(6).round(3)
     array([1.   , 0.5  , 0.5  , 0.427, 0.25 , 0.073])

@@ -1,4 +1,4 @@
-"""Decays: the value falls once, for a total or without end."""
+"""Decays: the value falls once, over `total` updates or without end."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def linear(start: float, final: float, total: Span) -> Schedule:
 
     Args:
         start: value at t = 0.
-        final: value at t = total and ever after.
+        final: value at t = total and from then on.
         total: updates of the line.
 
     >>> linear(1, 0, total=4).values(5)
@@ -58,7 +58,7 @@ def linear_to_zero(peak: float, total: Span, warmup: Span = 0, start: float = 0.
         total: updates of warmup and decay together.
         warmup: updates of the warmup; 0 for none.
         start: value at t = 0 when there is a warmup.
-        first: (t + 1)/warmup in the warmup, so that no update is spent at `start`.
+        first: the warmup uses (t + 1)/warmup, so that no update is spent at `start`.
 
     >>> linear_to_zero(1.0, total=6, warmup=2).values(7)
     array([0.  , 0.5 , 1.  , 0.75, 0.5 , 0.25, 0.  ])
@@ -89,11 +89,11 @@ def poly(
         base: value at the end of the warmup.
         total: updates of warmup and decay together.
         power: exponent, above 0.
-        final: value at t = total and ever after.
-        k: exponent of the time, above 0.
+        final: value at t = total and from then on.
+        k: exponent of the time p, above 0.
         warmup: updates of the warmup; 0 for none.
         start: value at t = 0 when there is a warmup.
-        first: (t + 1)/warmup in the warmup, so that no update is spent at `start`.
+        first: the warmup uses (t + 1)/warmup, so that no update is spent at `start`.
 
     >>> poly(1.0, total=4, power=2).values(5)
     array([1.    , 0.5625, 0.25  , 0.0625, 0.    ])
@@ -129,15 +129,15 @@ def cosine(
     Args:
         peak: value at the end of the warmup.
         total: updates of warmup and decay together.
-        final: value at t = total and ever after.
+        final: value at t = total and from then on.
         warmup: updates of the warmup; 0 for none.
         start: value at t = 0 when there is a warmup.
-        exponent: of the cosine, above 0.
-        k: exponent of the time, above 0; a larger exponent stays longer near the peak.
-        first: (t + 1)/warmup in the warmup, so that no update is spent at `start`.
+        exponent: exponent of the cosine term, above 0.
+        k: exponent of the time p, above 0; with a larger k the value stays near the peak for longer.
+        first: the warmup uses (t + 1)/warmup, so that no update is spent at `start`.
 
     Raises:
-        ValueError: a warmup that is not shorter than the total.
+        ValueError: if the warmup is not shorter than the total.
 
     >>> cosine(1.0, total=10, warmup=4).values(11).round(3)
     array([0.   , 0.25 , 0.5  , 0.75 , 1.   , 0.933, 0.75 , 0.5  , 0.25 , 0.067, 0.   ])
@@ -156,7 +156,7 @@ def flat_cosine(peak: float, total: Span, flat: Span, final: float = 0.0) -> Sch
         peak: value of the flat part.
         total: updates of both parts together.
         flat: updates before the decay begins; 0 for none.
-        final: value at t = total and ever after.
+        final: value at t = total and from then on.
 
     >>> flat_cosine(1.0, total=6, flat=2).values(7).round(3)
     array([1.   , 1.   , 1.   , 0.854, 0.5  , 0.146, 0.   ])
@@ -179,11 +179,11 @@ def exponential(
 
     Args:
         peak: value at the end of the warmup; not 0.
-        final: value at t = total and ever after; not 0 and of the peak's sign.
+        final: value at t = total and from then on; not 0 and of the peak's sign.
         total: updates of warmup and decay together.
         warmup: updates of the warmup; 0 for none.
         start: value at t = 0 when there is a warmup.
-        first: (t + 1)/warmup in the warmup, so that no update is spent at `start`.
+        first: the warmup uses (t + 1)/warmup, so that no update is spent at `start`.
 
     >>> exponential(1.0, 0.0625, total=4).values(5)
     array([1.    , 0.5   , 0.25  , 0.125 , 0.0625])
@@ -198,7 +198,7 @@ def exponential(
 
 @policy
 def natural_exponential(base: float, rate: float, every: Span = 1) -> Schedule:
-    """Decay by a rate of time: base·e^(-rate·t/every).
+    """Exponential decay at a constant rate: base·e^(-rate·t/every).
 
     The error is at most 4 + 3·rate·t/every ulp, from the rounding of t/every.
 
@@ -206,8 +206,8 @@ def natural_exponential(base: float, rate: float, every: Span = 1) -> Schedule:
 
     Args:
         base: value at t = 0.
-        rate: decay in every `every` updates, above 0.
-        every: updates, or another unit of time, to which the rate belongs.
+        rate: decay rate per `every` updates, above 0.
+        every: the time to which `rate` refers, in updates or text with a unit.
 
     >>> natural_exponential(1.0, 0.5).values(3).round(3)
     array([1.   , 0.607, 0.368])
@@ -217,15 +217,15 @@ def natural_exponential(base: float, rate: float, every: Span = 1) -> Schedule:
 
 @policy
 def inverse_time(base: float, rate: float, every: Span = 1) -> Schedule:
-    """Decay by the inverse of time: base/(1 + rate·t/every).
+    """Inverse-time decay: base/(1 + rate·t/every).
 
     Elsewhere: Keras `InverseTimeDecay` (`every` is `decay_steps`), Paddle `InverseTimeDecay`, Caffe "inv" with power 1;
     the general exponent is `polynomial_decay`.
 
     Args:
         base: value at t = 0.
-        rate: growth of the divisor in every `every` updates, above 0.
-        every: updates, or another unit of time, to which the rate belongs.
+        rate: growth of the divisor per `every` updates, above 0.
+        every: the time to which `rate` refers, in updates or text with a unit.
 
     >>> inverse_time(1.0, 0.5).values(4)
     array([1.        , 0.66666667, 0.5       , 0.4       ])
@@ -239,7 +239,7 @@ def inverse_sqrt(
 ) -> Schedule:
     """A linear warmup, then inverse square-root decay without end: peak·√(τ/(τ + t - warmup)).
 
-    With the timescale τ = warmup, which is the default, that is peak·√(warmup/t).
+    With the default timescale, τ = warmup, the decay is peak·√(warmup/t).
 
     Source: Vaswani et al., arXiv 1706.03762; the timescale from Zhai et al., arXiv 2106.04560. Elsewhere: Transformers
     and fairseq `inverse_sqrt`, big_vision "rsqrt".
@@ -247,9 +247,9 @@ def inverse_sqrt(
     Args:
         peak: value at the end of the warmup.
         warmup: updates of the warmup; 0 for none, which needs a timescale.
-        timescale: updates τ of decay after which peak/√2 is left.
+        timescale: τ, the updates of decay after which the value is peak/√2; by default the warmup.
         start: value at t = 0 when there is a warmup.
-        first: (t + 1)/warmup in the warmup, so that no update is spent at `start`.
+        first: the warmup uses (t + 1)/warmup, so that no update is spent at `start`.
 
     >>> inverse_sqrt(1.0, warmup=4).values(17)[[0, 2, 4, 16]]
     array([0. , 0.5, 1. , 0.5])
@@ -274,8 +274,8 @@ def noam(d_model: int, warmup: int, scale: float = 1.0) -> Schedule:
 
     Args:
         d_model: width of the model.
-        warmup: updates of the warmup; the value depends on their number, so units are not taken.
-        scale: a factor.
+        warmup: updates of the warmup, as a number without unit, since the value depends on the number.
+        scale: factor on all values.
 
     >>> noam(512, warmup=4000)(3999)
     0.00069877...
@@ -299,7 +299,7 @@ def tanh_decay(
 ) -> Schedule:
     """Hyperbolic-tangent decay: final + (peak - final)/2·(1 - tanh(L + (U - L)·p)) with p = (t - warmup)/(total - warmup).
 
-    The curve begins a little under the peak, and ends and holds above `final`, by (1 - tanh U)/2·(peak - final).
+    The curve begins slightly below the peak, and ends at (1 - tanh U)/2·(peak - final) above `final`, where the value holds.
     The error is at most 8 + 2·max(|L|, |U|) ulp.
 
     Source: Hsueh et al., arXiv 1806.01593 (HTD). Elsewhere: timm `TanhLRScheduler`.
@@ -312,7 +312,7 @@ def tanh_decay(
         upper: U, the tangent's argument at the end of the decay; above L.
         warmup: updates of the warmup; 0 for none.
         start: value at t = 0 when there is a warmup.
-        first: (t + 1)/warmup in the warmup, so that no update is spent at `start`.
+        first: the warmup uses (t + 1)/warmup, so that no update is spent at `start`.
 
     >>> tanh_decay(1.0, total=6).values(7).round(4)
     array([1.    , 0.9999, 0.9975, 0.9526, 0.5   , 0.0474, 0.0025])
@@ -347,11 +347,11 @@ def rex(
     Args:
         peak: value at the end of the warmup.
         total: updates of warmup and decay together.
-        final: value at t = total and ever after.
-        beta: β, of at least 0 and below 1.
+        final: value at t = total and from then on.
+        beta: β, at least 0 and below 1.
         warmup: updates of the warmup; 0 for none.
         start: value at t = 0 when there is a warmup.
-        first: (t + 1)/warmup in the warmup, so that no update is spent at `start`.
+        first: the warmup uses (t + 1)/warmup, so that no update is spent at `start`.
 
     >>> rex(1.0, total=4).values(5).round(3)
     array([1.   , 0.857, 0.667, 0.4  , 0.   ])
@@ -384,7 +384,7 @@ def welling_teh(a: float, b: float, gamma: float = 0.55) -> Schedule:
     Source: Welling & Teh, "Bayesian Learning via Stochastic Gradient Langevin Dynamics", 2011, with γ in (1/2, 1].
 
     Args:
-        a: scale.
+        a: scale factor.
         b: offset of the decay, in updates, above 0.
         gamma: γ, above 0.
 
@@ -398,19 +398,19 @@ def welling_teh(a: float, b: float, gamma: float = 0.55) -> Schedule:
 def welling_teh_between(
     start: float, final: float, total: int, gamma: float = 0.55, endpoint: bool = False
 ) -> Schedule:
-    """The polynomial a·(b + t)^-γ from `start` to `final`: start·(1 + t/b)^-γ for t < total, then `final`.
+    """Welling & Teh's polynomial a·(b + t)^-γ from `start` to `final`: start·(1 + t/b)^-γ for t < total, then `final`.
 
-    b = total/((start/final)^(1/γ) - 1) and a = start·b^γ; with `endpoint`, total - 1 takes the place of the total.
+    b = total/((start/final)^(1/γ) - 1) and a = start·b^γ; with `endpoint`, total - 1 replaces the total.
     The error is at most 8 + 2·ln(start/final) ulp.
 
-    Source: as `welling_teh`.
+    Source: Welling & Teh, "Bayesian Learning via Stochastic Gradient Langevin Dynamics", 2011.
 
     Args:
         start: value at t = 0, above 0.
-        final: value at t = total and ever after, above 0 and below `start`.
+        final: value at t = total and from then on, above 0 and below `start`.
         total: updates of the decay, as a number without unit, since the total sets b.
         gamma: γ, above 0.
-        endpoint: the last update, total - 1, already has `final`, as in `numpy.linspace`.
+        endpoint: whether the last update, total - 1, already has the value `final`, as in `numpy.linspace`.
 
     >>> s = welling_teh_between(0.01, 0.0001, total=10_000, endpoint=True)
     >>> s(0), s(9_999), s.parts[0].child.timescale
@@ -439,5 +439,5 @@ def _per(rate: Any, every: Any, name: str = "rate") -> Any:
     rate, every = number(name, rate, above=0), span("every", every)
     timescale = every * (1 / rate) if isinstance(every, Length) else every / rate
     if is_number(timescale) and not 0 < timescale < math.inf:
-        raise ValueError(f"{name} must not be so {'large' if rate > 1 else 'small'}, got {rate!r}")
+        raise ValueError(f"{name} is too {'large' if rate > 1 else 'small'}, got {rate!r}")
     return timescale

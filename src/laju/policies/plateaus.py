@@ -29,7 +29,7 @@ def wsd(
     shape: str = "linear",
     first: bool = False,
 ) -> Schedule:
-    """Warmup, stable, decay: up to the peak, hold the peak, and come down to `final` in the last `cooldown` updates.
+    """Warmup-stable-decay: rise to the peak, hold the peak, and fall to `final` in the last `cooldown` updates.
 
     With W = warmup, C = cooldown and T = total: start + (peak - start)·t/W for t < W, the peak for t < T - C, then
     final + (peak - final)·fall((t - T + C)/C). With `first` no update is wasted at either end: (t + 1)/W, and
@@ -43,13 +43,14 @@ def wsd(
         total: updates of the three parts together; None for a run without a known end, which holds the peak.
         cooldown: updates of the decay; left out when total is None.
         warmup: updates of the warmup; 0 for none.
-        final: value at t = total and ever after; above 0 for an exponential cooldown.
+        final: value at t = total and from then on; above 0 for an exponential cooldown.
         start: value at t = 0 when there is a warmup.
-        shape: of the cooldown: "linear", "cosine", "1-sqrt", "1-square", "exponential", or another of `laju.core.shapes`.
-        first: the first update is already above `start` and the last still above `final`.
+        shape: shape of the cooldown: "linear", "cosine", "1-sqrt", "1-square", "exponential", or a name from
+            `laju.core.shapes`.
+        first: whether the first update is already above `start` and the last still above `final`.
 
     Raises:
-        ValueError: warmup and cooldown are longer than the total together.
+        ValueError: if warmup and cooldown together are longer than the total.
 
     >>> wsd(1.0, total=8, cooldown=4, warmup=2).values(9)
     array([0.  , 0.5 , 1.  , 1.  , 1.  , 0.75, 0.5 , 0.25, 0.  ])
@@ -68,7 +69,7 @@ def wsd(
         return Chain((*rise, Constant(peak))) if rise else Constant(peak)
     if cooldown is None:
         raise ValueError(
-            f"cooldown must be given with total={total!r}, such as cooldown='20%'; without total the rate stays at the peak"
+            f"cooldown must be given with total={total!r}, such as cooldown='20%'; without total the peak is held"
         )
     down = span("cooldown", cooldown)
     stable = rest(span("total", total), up + down, "warmup and cooldown together", empty=True)
@@ -81,7 +82,7 @@ def wsd(
 def trapezoid(
     peak: float, total: Span, warmup: Span, cooldown: Span, final: float = 0.0, start: float = 0.0, first: bool = False
 ) -> Schedule:
-    """Up in a straight line, flat, and down in a straight line: `wsd` with a linear cooldown.
+    """A linear rise, a flat part, and a linear fall: `wsd` with a linear cooldown.
 
     Source: Xing et al., "A Walk with SGD", arXiv 1802.08770. Elsewhere: trapezoidal; slanted triangular when nothing is flat.
 
@@ -90,9 +91,9 @@ def trapezoid(
         total: updates of the three parts together.
         warmup: updates of the way up; 0 for none.
         cooldown: updates of the way down.
-        final: value at t = total and ever after.
+        final: value at t = total and from then on.
         start: value at t = 0 when there is a warmup.
-        first: the first update is already above `start` and the last still above `final`, as in `wsd`.
+        first: whether the first update is already above `start` and the last still above `final`, as in `wsd`.
 
     >>> trapezoid(1.0, total=7, warmup=2, cooldown=2).values(8)
     array([0. , 0.5, 1. , 1. , 1. , 1. , 0.5, 0. ])
@@ -111,7 +112,7 @@ def wsd_s(
     shape: str = "linear",
     first: bool = False,
 ) -> Schedule:
-    """Repeated warmup-stable-decay: the peak is taken up again after every cooldown, which ends in a usable model.
+    """Repeated warmup-stable-decay: the value returns to the peak after every cooldown, each of which ends in a usable model.
 
     Between two ends E < E' with C = cooldown: the peak for t < E' - C, then final + (peak - final)·fall((t - E' + C)/C);
     a single warmup comes first, and `final` holds after the last end.
@@ -123,13 +124,13 @@ def wsd_s(
         ends: updates at which a cooldown ends, increasing; the last is the total.
         cooldown: updates of each decay.
         warmup: updates of the warmup; 0 for none.
-        final: value that each cooldown arrives at.
+        final: value that each cooldown reaches.
         start: value at t = 0 when there is a warmup.
-        shape: of the cooldowns, as in `wsd`.
-        first: (t + 1)/warmup in the warmup, so that no update is spent at `start`.
+        shape: shape of the cooldowns, as in `wsd`.
+        first: the warmup uses (t + 1)/warmup, so that no update is spent at `start`.
 
     Raises:
-        ValueError: an end that leaves no time for its cooldown.
+        ValueError: if an end leaves no time for its cooldown.
 
     >>> wsd_s(1.0, ends=[4, 8], cooldown=2).values(9)
     array([1. , 1. , 1. , 0.5, 1. , 1. , 1. , 0.5, 0. ])
@@ -154,18 +155,18 @@ def wsd_s(
 
 @policy
 def swa(schedule: Schedule | float, final: float, at: Span, anneal: Span = 0, shape: str = "cosine") -> Schedule:
-    """A schedule up to the update at which weight averaging begins, then down to a constant.
+    """A schedule up to the update at which weight averaging begins, then annealing to a constant.
 
     s(t) for t < at, then final + (s(at) - final)·fall((t - at)/anneal), then `final` forever.
 
     Source: Izmailov et al., arXiv 1803.05407. Elsewhere: torch `SWALR`.
 
     Args:
-        schedule: the rates before `at`; a number is a constant.
+        schedule: the learning rate before `at`; a number is a constant.
         final: value while weights are averaged.
-        at: update at which the annealing begins; in updates for a schedule that is not constant.
+        at: update at which the annealing begins; without unit unless the schedule is constant.
         anneal: updates from s(at) to `final`; 0 for a jump.
-        shape: of the annealing, such as "cosine" or "linear".
+        shape: shape of the annealing, such as "cosine" or "linear".
 
     >>> swa(1.0, final=0.2, at=2, anneal=4, shape="linear").values(8)
     array([1. , 1. , 1. , 0.8, 0.6, 0.4, 0.2, 0.2])
@@ -184,12 +185,12 @@ def swa_cyclic(schedule: Schedule | float, peak: float, final: float, at: Span, 
     s(t) for t < at, then peak + (final - peak)·(u + 1)/every with u = (t - at) mod every.
 
     Source: Izmailov et al., arXiv 1803.05407; also the fast geometric ensembling of Garipov et al., arXiv
-    1802.10026, whose cycles go up again as slowly (`triangular`).
+    1802.10026, whose cycles rise as slowly as they fall (`triangular`).
 
     Args:
-        schedule: the rates before `at`; a number is a constant.
+        schedule: the learning rate before `at`; a number is a constant.
         peak: value that every cycle comes down from (the paper's α₁).
-        final: value of the last update of a cycle (α₂), of at most `peak`.
+        final: value of the last update of a cycle (α₂), at most `peak`.
         at: update at which the first cycle begins.
         every: updates of a cycle.
 

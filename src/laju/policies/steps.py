@@ -30,7 +30,7 @@ def square_root(base: float) -> Schedule:
 
 @policy
 def factor(base: float, factor: float, every: Span = 1, floor: float | None = None) -> Schedule:
-    """Multiplied by a factor every so often: base·factor^⌊t/every⌋, never under the floor.
+    """Step decay, a multiplication by `factor` every `every` updates: max(base·factor^⌊t/every⌋, floor).
 
     Source: Dive into Deep Learning, "Learning Rate Scheduling" (`FactorScheduler`). Elsewhere: step; torch `StepLR` (`every`
     above 1) and `ExponentialLR` (every update), timm `StepLRScheduler`, MXNet `FactorScheduler`, Keras `ExponentialDecay` with
@@ -38,9 +38,9 @@ def factor(base: float, factor: float, every: Span = 1, floor: float | None = No
 
     Args:
         base: value at t = 0.
-        factor: above 0, of at most 1.
+        factor: factor of each drop, above 0 and at most 1.
         every: updates between two drops.
-        floor: the smallest value, of at most the base.
+        floor: the smallest value, at most the base; None for no floor.
 
     >>> factor(1.0, 0.5, every=2, floor=0.2).values(7)
     array([1.  , 1.  , 0.5 , 0.5 , 0.25, 0.25, 0.2 ])
@@ -56,7 +56,7 @@ def factor(base: float, factor: float, every: Span = 1, floor: float | None = No
 
 @policy
 def multi_factor(base: float, milestones: Iterable[Span], factor: float) -> Schedule:
-    """Multiplied by a factor at every milestone: base·factor^(number of milestones ≤ t).
+    """Step decay at milestones: base·factor^(number of milestones ≤ t).
 
     Source: Dive into Deep Learning, "Learning Rate Scheduling" (`MultiFactorScheduler`). Elsewhere: multi-step; torch
     `MultiStepLR`, timm `MultiStepLRScheduler` (which changes an update earlier), MXNet `MultiFactorScheduler`, Caffe
@@ -64,8 +64,8 @@ def multi_factor(base: float, milestones: Iterable[Span], factor: float) -> Sche
 
     Args:
         base: value at t = 0.
-        milestones: updates at which the value drops, increasing; the new value is in force there.
-        factor: above 0.
+        milestones: increasing updates at which the value changes; the new value is in force from the milestone on.
+        factor: factor at each milestone, above 0.
 
     >>> multi_factor(0.5, milestones=[2, 4], factor=0.5).values(6)
     array([0.5  , 0.5  , 0.25 , 0.25 , 0.125, 0.125])
@@ -79,13 +79,13 @@ def multi_factor(base: float, milestones: Iterable[Span], factor: float) -> Sche
 
 @policy
 def piecewise_constant(boundaries: Iterable[Span], values: Iterable[float]) -> Schedule:
-    """Given values, each from its boundary on: values[number of boundaries ≤ t].
+    """A constant value between boundaries: values[number of boundaries ≤ t].
 
     Elsewhere: Keras `PiecewiseConstantDecay` (which changes an update later), Paddle `PiecewiseDecay`, optax
     `piecewise_constant_schedule` (whose values are factors).
 
     Args:
-        boundaries: updates at which the next value comes into force, increasing.
+        boundaries: increasing updates at which the next value comes into force.
         values: the value before the first boundary, then a value for each boundary.
 
     >>> piecewise_constant([2, 4], [1.0, 0.3, 0.1]).values(6)
@@ -103,7 +103,7 @@ def piecewise_constant(boundaries: Iterable[Span], values: Iterable[float]) -> S
 
 @policy
 def knots(points: Iterable[Sequence[Span]], shape: str = "linear") -> Schedule:
-    """A curve through points (t, value): between two points a ramp of the given shape; outside, the value of the nearest point.
+    """A curve through points (t, value): ramps of the given shape between points, and the nearest point's value outside.
 
     Elsewhere: `numpy.interp`, optax `piecewise_interpolate_schedule` (whose values are factors), fastai `combine_scheds`.
 
@@ -144,9 +144,9 @@ def chebyshev(
 
     Args:
         low: the inverse of the largest curvature, above 0.
-        peak: the inverse of the smallest, of at least `low`.
+        peak: the inverse of the smallest curvature, at least `low`.
         total: updates, at most 4096; a power of 2 for the fractal order.
-        order: "fractal", "falling" or "rising".
+        order: order of the steps: "fractal", "falling" or "rising".
 
     >>> chebyshev(0.1, 1.0, total=4).values(4).round(3)
     array([0.745, 0.104, 0.265, 0.138])

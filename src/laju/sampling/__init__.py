@@ -1,4 +1,4 @@
-"""Sampling: with noise in every update, a schedule's last part decides whether training ends at a point or samples from all.
+"""Langevin sampling: with noise in every update, the step-size schedule decides whether training converges or samples.
 
 >>> import torch, laju
 >>> from laju.sampling import Gaussian, sample
@@ -6,7 +6,7 @@
 >>> abs(chains.mean(weighted=True)[0]) < 0.2
 np.True_
 
-`laju.sampling.jax` does the same by BlackJAX.
+`laju.sampling.jax` does the same with BlackJAX.
 """
 
 from laju.core.extras import needed_by

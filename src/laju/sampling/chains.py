@@ -1,4 +1,4 @@
-"""The result of a sampler: the kept positions with their updates and steps, and diagnostics of their quality by ArviZ."""
+"""The result of a sampler: the kept positions with their updates and steps, and diagnostics of their quality with ArviZ."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Chains:
-    """Kept positions of several chains.
+    """The kept positions of several chains, with the update and the step size of each position.
 
     Attributes:
         draws: positions, of shape (chains, kept, *shape of a position).
-        updates: how many updates were completed at each, of shape (kept,).
-        steps: ε of the update that made each, of shape (kept,).
+        updates: number of completed updates at each kept position, of shape (kept,).
+        steps: ε of the update that produced each kept position, of shape (kept,).
 
     >>> chains = Chains(np.array([[1.0, 2.0, 6.0]]), np.array([1, 2, 3]), np.array([3.0, 2.0, 1.0]))
     >>> chains.mean(), chains.mean(weighted=True).round(3)
@@ -45,13 +45,17 @@ class Chains:
         """The mean of all draws of all chains, for each coordinate.
 
         Args:
-            weighted: Σ ε_t·θ_t / Σ ε_t (Welling & Teh, 2011): with decreasing steps every draw counts as much as
-                the time of the diffusion that the draw stands for.
+            weighted: whether to weight each draw by its step, Σ ε_t·θ_t / Σ ε_t (Welling & Teh, 2011): with decreasing steps,
+                a draw then counts in proportion to the diffusion time of its update.
         """
         return self._average(self.draws, weighted)
 
     def variance(self, *, weighted: bool = False) -> Any:
-        """The variance of all draws of all chains about their common mean, for each coordinate; `weighted` as in `mean`."""
+        """The variance of all draws of all chains about their common mean, for each coordinate.
+
+        Args:
+            weighted: whether to weight each draw by its step ε_t, in the mean and in the variance.
+        """
         return self._average((self.draws - self.mean(weighted=weighted)) ** 2, weighted)
 
     def _average(self, values: NDArray[Any], weighted: bool) -> Any:
@@ -71,35 +75,35 @@ class Chains:
             method: "bulk", "tail" or "mean", as in ArviZ; Vehtari et al., arXiv 1903.08008.
 
         Raises:
-            ValueError: an unknown method, or fewer than four draws a chain.
-            ModuleNotFoundError: ArviZ is not installed.
+            ValueError: for an unknown method, or fewer than four draws per chain.
+            ModuleNotFoundError: if ArviZ is not installed.
         """
         if method not in ("bulk", "tail", "mean"):
             raise ValueError(f"method must be 'bulk', 'tail' or 'mean', got {shown(method)}")
         return self._by_arviz("ess", method=method)
 
     def rhat(self) -> Any:
-        """Rank-normalised split R-hat of each coordinate: 1 where the chains agree, above 1.01 where the chains do not.
+        """Rank-normalised split R-hat of each coordinate: near 1 if the chains agree, above 1.01 if the chains disagree.
 
         Raises:
-            ValueError: fewer than two chains, or than four draws a chain.
-            ModuleNotFoundError: ArviZ is not installed.
+            ValueError: for fewer than two chains, or fewer than four draws per chain.
+            ModuleNotFoundError: if ArviZ is not installed.
         """
         if len(self.draws) < 2:
-            raise ValueError("R-hat compares chains, so it needs at least 2, got 1")
+            raise ValueError("R-hat needs at least 2 chains, got 1")
         return self._by_arviz("rhat")
 
     def to_arviz(self, name: str = "position") -> Any:
-        """The draws as ArviZ's `InferenceData`, for its plots and summaries.
+        """The draws as ArviZ's `InferenceData`, for ArviZ's plots and summaries; `name` names the variable.
 
         Raises:
-            ModuleNotFoundError: ArviZ is not installed.
+            ModuleNotFoundError: if ArviZ is not installed.
         """
         return need_arviz().convert_to_inference_data({name: self.draws})
 
     def _by_arviz(self, function: str, **options: Any) -> Any:
         if self.draws.shape[1] < 4:
-            raise ValueError(f"{function} needs at least 4 draws a chain, got {self.draws.shape[1]}")
+            raise ValueError(f"{function} needs at least 4 draws per chain, got {self.draws.shape[1]}")
         arviz = need_arviz()
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="More chains")  # more chains than draws are a valid result here
@@ -108,7 +112,7 @@ class Chains:
 
 
 def need_arviz() -> Any:
-    """ArviZ, or the error that names the command to install ArviZ."""
+    """Import ArviZ; if ArviZ is not installed, the error has the command that installs ArviZ."""
     with needed_by("a diagnostic of chains", "sampling"), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of its own next version; the requirement is below that
         import arviz

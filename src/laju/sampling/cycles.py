@@ -1,4 +1,4 @@
-"""Cyclical Langevin dynamics: every cycle of the step searches for a mode without noise, then samples from it."""
+"""Cyclical Langevin dynamics: every cycle of the step size searches for a mode without noise, then samples around the mode."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from laju.sampling.targets import Target
 
 @dataclass(frozen=True)
 class Stages:
-    """The starts of the cycles of a run, and of the sampling stage in each cycle.
+    """The first update of every cycle of a run, and of every cycle's sampling stage.
 
     Attributes:
         begins: first update of every cycle.
-        samples: first update of every cycle's sampling stage; the updates before belong to the exploration stage.
-        updates: of the run.
+        samples: first update of every cycle's sampling stage; the cycle's earlier updates are the exploration stage.
+        updates: number of updates of the run.
     """
 
     begins: tuple[int, ...]
@@ -39,7 +39,7 @@ class Stages:
 
     @property
     def sampling(self) -> NDArray[np.bool_]:
-        """Whether an update is of a sampling stage, of shape (updates,)."""
+        """Whether each update belongs to a sampling stage, an array of shape (updates,)."""
         mask = np.zeros(self.updates, dtype=bool)
         for begin, end in zip(self.samples, (*self.begins[1:], self.updates), strict=True):
             mask[begin:end] = True
@@ -47,7 +47,7 @@ class Stages:
 
     @property
     def temperature(self) -> Schedule:
-        """A schedule of 0 in exploration stages and 1 in sampling stages."""
+        """A temperature schedule with the value 0 in exploration stages and 1 in sampling stages."""
         parts: list[Schedule] = []
         for begin, first, end in zip(self.begins, self.samples, (*self.begins[1:], self.updates), strict=True):
             parts += [Constant(0.0, first - begin)] if first > begin else []
@@ -56,19 +56,20 @@ class Stages:
 
 
 def stages(step: Schedule, updates: int, explore: float = 0.25) -> Stages:
-    """The stages of a run, by the cycles of its step: exploration is the first part of each.
+    """Divide each cycle of the step-size schedule into an exploration stage, which comes first, and a sampling stage.
 
-    Update u of a cycle of n explores if u/n < `explore`. The cycles are the repetitions in the schedule: of `cosine_restarts`,
-    `triangular`, or anything with `.repeat()`, growing cycles included. An earlier part (a warmup) belongs to the first cycle.
+    Update u of a cycle of n updates explores if u/n < `explore`. The cycles are the repetitions in the schedule: of
+    `cosine_restarts`, `triangular`, or any schedule with `.repeat()`, growing cycles included. An earlier part (a warmup)
+    belongs to the first cycle.
 
     Args:
         step: ε, a schedule in updates that repeats.
-        updates: of the run, at least 1.
+        updates: number of updates of the run, at least 1.
         explore: β, the share of a cycle that explores, at least 0 and below 1.
 
     Raises:
-        TypeError: not a schedule.
-        ValueError: a schedule that does not repeat, or whose parts repeat in different ways.
+        TypeError: if `step` is not a schedule.
+        ValueError: if the schedule does not repeat, or its parts repeat in different ways.
 
     Source: Zhang et al., "Cyclical Stochastic Gradient MCMC for Bayesian Deep Learning", arXiv 1902.03932, algorithm 1.
 
@@ -86,7 +87,7 @@ def stages(step: Schedule, updates: int, explore: float = 0.25) -> Stages:
     found = _cycles(step, updates)
     if not found:
         raise ValueError(
-            f"step must have cycles, as laju.cosine_restarts or a schedule with .repeat() has, got {shown(step)}"
+            f"step must have cycles, such as laju.cosine_restarts or a schedule with .repeat(), got {shown(step)}"
         )
     if len(found) > 1:
         raise ValueError(
@@ -110,27 +111,34 @@ def cyclical(
     every: int = 1,
     seed: int | torch.Generator = 0,
 ) -> Chains:
-    """Cyclical stochastic-gradient Langevin dynamics: large steps find new modes, small steps sample from the modes.
+    """Cyclical stochastic-gradient Langevin dynamics: large steps find new modes, small steps sample around the modes.
 
-    The update of `laju.sampling.sample`, at a temperature of 0 in every cycle's exploration stage. Only positions of the
-    sampling stages are kept.
+    Each update is an update of `laju.sampling.sample`, with temperature 0 in the exploration stage of every cycle. Only
+    positions of the sampling stages are kept.
 
     Args:
-        target, start, updates, preconditioner, seed: as of `laju.sampling.sample`.
-        step: ε, a schedule in updates that repeats; its cycles are found by `stages`. In Zhang et al. a step is ε/2.
-        explore: β, the share of a cycle that explores.
-        temperature: of the sampling stages.
-        every: of the positions of the sampling stages, every `every`-th is kept.
+        target: the log density to sample from, as for `laju.sampling.sample`.
+        start: first positions, a tensor of shape (chains, *shape).
+        step: ε, a schedule in updates that repeats; `stages` finds its cycles. The step in Zhang et al. is ε/2.
+        updates: number of updates.
+        explore: β, the share of a cycle that explores; 0.25 by default.
+        temperature: T in the sampling stages, a schedule or a number.
+        preconditioner: scales ε per direction to its curvature.
+        every: positions of the sampling stages are kept every `every` updates.
+        seed: seed of all randomness, or a generator on the device of `start`.
+
+    Returns:
+        The kept positions, with the update and the step size of each.
 
     Raises:
-        ValueError: as of `sample` and `stages`.
-        Diverged: a step is too large for the curvature.
+        ValueError: if the schedule does not repeat, or for an invalid step, temperature, start or target.
+        Diverged: if a step is too large for the curvature.
 
     Source: Zhang et al., arXiv 1902.03932.
 
     >>> import laju
     >>> from laju.sampling import GaussianMixture
-    >>> grid = GaussianMixture.grid()  # of 25
+    >>> grid = GaussianMixture.grid()  # 25 modes
     >>> start = torch.randn(50, 2, generator=torch.Generator().manual_seed(0))
     >>> chains = cyclical(grid, start, laju.cosine_restarts(0.15, every=100), updates=1000)
     >>> chains.draws.shape

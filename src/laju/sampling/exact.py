@@ -1,11 +1,12 @@
-"""Langevin dynamics on a Gaussian, exactly: mean and variance after every update, for any schedule.
+"""Exact Langevin dynamics on a Gaussian: mean and variance after every update, for any schedule.
 
 With precision Λ and a gradient noise of variance σ², an update of step ε at temperature T gives
 
     mean - μ  ←  (1 - εΛ/2)·(mean - μ)
     variance  ←  (1 - εΛ/2)²·variance + ε·T + (ε/2)²·σ²
 
-so a constant step forgets its start when 0 < εΛ < 4, and settles at a variance of (T + εσ²/4)/(Λ·(1 - εΛ/4)).
+so a chain with a constant step forgets its start if 0 < εΛ < 4, and its variance converges to
+(T + εσ²/4)/(Λ·(1 - εΛ/4)).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Moments:
-    """Means and variances before the first update and after each: both of shape (updates + 1, *directions)."""
+    """Means and variances before the first update and after every update, each of shape (updates + 1, *directions)."""
 
     mean: Floats
     variance: Floats
@@ -41,29 +42,30 @@ def moments(
     temperature: Schedule | float = 1.0,
     gradient_noise: ArrayLike = 0.0,
 ) -> Moments:
-    """The exact mean and variance of Langevin dynamics on a Gaussian, in each of its independent directions.
+    """The exact mean and variance of Langevin dynamics on a Gaussian with independent directions, after every update.
 
-    The moments follow the recursion at the top of this module, and grow without end where the dynamics diverges.
+    mean - μ ← (1 - εΛ/2)·(mean - μ) and variance ← (1 - εΛ/2)²·variance + ε·T + (ε/2)²·σ²; both grow without bound if the
+    dynamics diverges.
 
     Args:
         step: ε of every update, at least 0.
-        updates: how many.
+        updates: number of updates.
         precision: Λ, the curvature of -log p, above 0: a number, or a number for each direction.
-        mean, variance: of the start.
+        mean, variance: mean and variance of the start.
         target: μ, the mean of the Gaussian.
-        temperature: T of every update, at least 0; 0 is gradient descent with rate ε/2.
+        temperature: T of every update, at least 0; 0 is gradient descent with learning rate ε/2.
         gradient_noise: σ², the variance of a stochastic gradient of log p about the true gradient; for mini-batches of n of N
-            samples with replacement N²/n times the variance of a sample's gradient.
+            samples, drawn with replacement, N²/n times the variance of a sample's gradient.
 
     Raises:
-        ValueError: a step, temperature, variance or noise below 0, or a precision that is not above 0.
+        ValueError: if a step, temperature, variance or noise is below 0, or a precision is not above 0.
 
-    Source: Welling & Teh, 2011, for the update; the moments follow by a line of algebra.
+    Source: Welling & Teh, 2011, for the update; the recursions of the moments follow from the update.
 
     >>> import laju
     >>> moments(0.5, 200, precision=1.0).variance[-1].round(7)  # 1/(1 - 0.5/4)
     np.float64(1.1428571)
-    >>> moments(laju.natural_exponential(0.5, 0.5), 400, 1.0, mean=10.0).mean[-1].round(2)  # it will never arrive at 0
+    >>> moments(laju.natural_exponential(0.5, 0.5), 400, 1.0, mean=10.0).mean[-1].round(2)  # never reaches 0
     np.float64(5.0)
     """
     eps, hot = read_steps(step, updates), read_temperatures(temperature, updates)
@@ -87,17 +89,17 @@ def moments(
 def stationary_variance(
     step: float, precision: ArrayLike, *, temperature: float = 1.0, gradient_noise: ArrayLike = 0.0
 ) -> Floats:
-    """The variance that a constant step settles at: (T + εσ²/4)/(Λ·(1 - εΛ/4)); right is 1/Λ, at ε → 0.
+    """The stationary variance of a constant step: (T + εσ²/4)/(Λ·(1 - εΛ/4)). The target's variance is 1/Λ, reached as ε → 0.
 
     Args:
         step: ε, above 0.
         precision: Λ, above 0: a number or an array.
         temperature: T, at least 0.
-        gradient_noise: σ² of `moments`.
+        gradient_noise: σ², the variance of a stochastic gradient of log p, at least 0.
 
     Raises:
-        ValueError: an argument outside these bounds.
-        Diverged: εΛ ≥ 4 in some direction; there is no such variance.
+        ValueError: if an argument is outside its bounds.
+        Diverged: if εΛ ≥ 4 in any direction, where no stationary variance exists.
 
     >>> stationary_variance(0.5, precision=1.0).round(7)
     np.float64(1.1428571)
@@ -117,8 +119,8 @@ def largest_step(precision: ArrayLike, bias: float = 0.01) -> float:
     """The largest constant step whose stationary variance is at most `bias` too large: 4·bias/((1 + bias)·Λ).
 
     Args:
-        precision: Λ, above 0; of several the largest counts.
-        bias: the excess relative to 1/Λ, above 0.
+        precision: Λ, above 0: a number or an array, whose largest value counts.
+        bias: the largest relative excess over 1/Λ, above 0; 0.01 by default.
 
     >>> round(largest_step(precision=1.0, bias=1 / 7), 7)
     0.5
@@ -128,13 +130,13 @@ def largest_step(precision: ArrayLike, bias: float = 0.01) -> float:
 
 
 def contraction(step: Schedule | float, updates: int, precision: float) -> float:
-    """The remaining share of the distance to the target's mean after a run: Π(1 - ε_tΛ/2).
+    """The factor by which a run shrinks the distance of the mean to the target's mean: Π(1 - ε_tΛ/2).
 
-    The share goes to 0 in a long run only if Σε_t grows without end; otherwise the start is never forgotten.
+    The factor goes to 0 in a long run only if Σε_t grows without bound; otherwise the start is never forgotten.
 
     Args:
         step: ε of every update, at least 0.
-        updates: how many.
+        updates: number of updates.
         precision: Λ, above 0.
 
     >>> import laju

@@ -1,7 +1,7 @@
 """BlackJAX's stochastic-gradient Langevin kernels, driven by the same schedules.
 
-BlackJAX's step is half of Welling & Teh's: θ + s·∇log p + √(2·s·T)·N(0, 1) with s = ε/2. Here as everywhere in
-`laju.sampling` a step is ε.
+BlackJAX's step is half of Welling & Teh's: θ + s·∇log p + √(2·s·T)·N(0, 1) with s = ε/2. Here, as everywhere in
+`laju.sampling`, the step is ε.
 """
 
 from __future__ import annotations
@@ -38,32 +38,34 @@ def sample(
     seed: int = 0,
     **parameters: Schedule | float,
 ) -> Chains:
-    """Stochastic-gradient Langevin dynamics by BlackJAX on many chains at once, compiled, with a schedule as its step.
+    """Run BlackJAX's stochastic-gradient Langevin dynamics on many chains at once, compiled, with a schedule as its step.
 
     Args:
         algorithm: `blackjax.sgld(gradient)` or the contour variant `blackjax.csgld(log_density, gradient, …)`; their functions
             take a position and a mini-batch, as the functions of `blackjax.sgmcmc.gradients.grad_estimator` do.
         start: first positions, an array (chains, *shape).
         step: ε, a schedule or a number, at least 0.
-        updates: how many.
+        updates: number of updates.
         temperature: T, a schedule or a number, at least 0.
-        data: an array (N, ...), or a tree of such; None if the algorithm's functions need no mini-batch, which is then None.
-        batch_size: samples in an update, drawn with replacement for each chain; None for all.
+        data: an array of shape (N, ...), or a tree of such arrays; None, the default, if the algorithm's functions need no
+            mini-batch: their mini-batch is then None.
+        batch_size: samples per update, drawn with replacement for each chain; None for all samples.
         burn_in: updates at the beginning whose positions are not kept.
-        every: of the updates after these, every `every`-th position is kept.
-        seed: of all randomness.
-        parameters: more that the algorithm's step takes by name, as numbers or schedules, such as `step_size_stoch` of csgld.
+        every: after the burn-in, positions are kept every `every` updates.
+        seed: seed of all randomness.
+        parameters: further arguments of the algorithm's step by name, as numbers or schedules, such as `step_size_stoch` of
+            csgld.
 
     Returns:
-        The chains, as of `laju.sampling.sample`.
+        The kept positions, with the update and the step size of each.
 
     Raises:
-        TypeError: another algorithm than these two.
-        ValueError: a step or temperature below 0, an unknown parameter, or a batch size without data.
-        Diverged: positions are no longer finite.
+        TypeError: if `algorithm` is neither of the two.
+        ValueError: if a step or temperature is below 0, a parameter is unknown, or a batch size is passed without data.
+        Diverged: if positions are no longer finite.
 
     >>> import blackjax, laju
-    >>> algorithm = blackjax.sgld(lambda position, batch: -position)  # of a standard Gaussian
+    >>> algorithm = blackjax.sgld(lambda position, batch: -position)  # the gradient of a standard Gaussian's log density
     >>> chains = sample(algorithm, jnp.zeros((2000, 1)), laju.welling_teh(0.5, b=10), updates=300, burn_in=200)
     >>> chains.draws.shape
     (2000, 100, 1)
@@ -87,11 +89,11 @@ def sample(
     if batch_size is not None:
         batch_size = whole("batch_size", batch_size, least=1)
         if data is None:
-            raise ValueError(f"batch_size is {batch_size}, but there are no data")
+            raise ValueError(f"batch_size needs data, got batch_size={batch_size} and data=None")
     data = jax.tree.map(jnp.asarray, data)  # of None, too
     lengths = [part.shape[0] if part.ndim else 0 for part in jax.tree.leaves(data)]
     if lengths and (len(set(lengths)) > 1 or not lengths[0]):
-        raise ValueError(f"data must be equally long and not empty, got lengths {lengths}")
+        raise ValueError(f"arrays of data must have the same length and not be empty, got lengths {lengths}")
     size = lengths[0] if lengths else 0
     start = jnp.asarray(start)
     if start.ndim < 1 or not start.size or not jnp.issubdtype(start.dtype, jnp.floating):

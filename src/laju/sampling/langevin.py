@@ -33,31 +33,34 @@ def sample(
     every: int = 1,
     seed: int | torch.Generator = 0,
 ) -> Chains:
-    """Stochastic-gradient Langevin dynamics: gradient ascent on a log density, with noise that turns it into a sampler.
+    """Sample from a log density by stochastic-gradient Langevin dynamics: gradient ascent with noise in every update.
 
     θ ← θ + (ε/2)·∇log p(θ) + √(ε·T)·N(0, 1), with ε = step(t) and T = temperature(t) at update t.
 
-    A constant step samples from a somewhat wider distribution (`stationary_variance`); steps that go to 0 while their sum
-    grows without end (`laju.welling_teh`) from p itself; T = 0 is gradient descent at rate ε/2.
+    With a constant step, the samples are from a somewhat wider distribution (`stationary_variance`); with steps that go to 0
+    while their sum grows without bound (`laju.welling_teh`), from p itself. T = 0 is gradient descent with learning rate ε/2.
 
     Args:
-        target: from positions (chains, *shape) to log densities (chains,), as of `laju.sampling.targets`; a `Posterior` draws
-            mini-batches.
-        start: first positions, of shape (chains, *shape), of a floating type; its device is where all is computed.
+        target: function from positions (chains, *shape) to log densities (chains,), such as a target of
+            `laju.sampling.targets`; a `Posterior` draws mini-batches.
+        start: first positions, a tensor of shape (chains, *shape) and a floating type; the run is computed on its device.
         step: ε, a schedule or a number, at least 0.
-        updates: how many.
+        updates: number of updates.
         temperature: T, a schedule or a number, at least 0; 1 samples from p, T from p^(1/T).
-        preconditioner: makes ε suit directions of different curvature.
+        preconditioner: scales ε per direction to its curvature.
         burn_in: updates at the beginning whose positions are not kept.
-        every: of the updates after these, every `every`-th position is kept.
-        seed: of all randomness, or a generator on the device of `start`; nothing else is random.
+        every: after the burn-in, positions are kept every `every` updates.
+        seed: seed of all randomness, or a generator on the device of `start`.
+
+    Returns:
+        The kept positions, with the update and the step size of each.
 
     Raises:
-        TypeError: a start that is not a tensor of a floating type.
-        ValueError: a step or temperature below 0, a start without chains or that is not finite, or a target that does not
-            return a number for each chain.
-        UnresolvedError: a schedule's lengths are not in updates.
-        Diverged: a step is too large for the curvature.
+        TypeError: if `start` is not a tensor of a floating type.
+        ValueError: if a step or temperature is below 0, `start` is not finite or has no chains, or `target` does not return a
+            number for each chain.
+        UnresolvedError: if a schedule's lengths are not in updates.
+        Diverged: if a step is too large for the curvature.
 
     Source: Welling & Teh, "Bayesian Learning via Stochastic Gradient Langevin Dynamics", 2011.
 
@@ -86,7 +89,7 @@ def run(
     preconditioner: RMSProp | None,
     seed: int | torch.Generator,
 ) -> Chains:
-    """`sample` with the values of every update: step, temperature, and whether the position after the update is kept."""
+    """Run `sample` with arrays for every update: step, temperature, and whether the position after the update is kept."""
     if not isinstance(start, torch.Tensor) or not start.is_floating_point():
         found = start.dtype if isinstance(start, torch.Tensor) else shown(start)
         raise TypeError(f"start must be a tensor of a floating type, got {found}")
@@ -124,7 +127,7 @@ def run(
 
 
 def gradient_of(target: Target) -> Gradient:
-    """The gradient of a target's log densities, its own or by automatic differentiation."""
+    """The gradient function of a target: its method `gradient` if present, else by automatic differentiation."""
     own: Gradient | None = getattr(target, "gradient", None)
     if own is not None:
         return own
@@ -136,7 +139,7 @@ def gradient_of(target: Target) -> Gradient:
             if not isinstance(values, torch.Tensor) or values.shape != at.shape[:1]:
                 found = tuple(values.shape) if isinstance(values, torch.Tensor) else shown(values)
                 raise ValueError(
-                    f"target must return one log density a chain, a shape ({len(at)},), got {found} for positions "
+                    f"target must return one log density per chain, a shape ({len(at)},), got {found} for positions "
                     f"{tuple(at.shape)}"
                 )
             (slope,) = torch.autograd.grad(values.sum(), at)
@@ -146,7 +149,7 @@ def gradient_of(target: Target) -> Gradient:
 
 
 def as_generator(seed: int | torch.Generator, device: torch.device) -> torch.Generator:
-    """A generator with the seed on the device, or the given generator."""
+    """A new generator on the device with the given seed, or the given generator."""
     if isinstance(seed, torch.Generator):
         if seed.device.type != device.type:
             raise ValueError(f"seed must be a generator on {device}, got one on {seed.device}")

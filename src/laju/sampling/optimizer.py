@@ -16,27 +16,28 @@ _WATCH = 100  # updates between two looks at whether the weights are finite
 
 
 class Langevin(torch.optim.Optimizer):
-    """Stochastic-gradient Langevin dynamics on the weights of a model.
+    """Torch optimizer that samples the weights of a model by stochastic-gradient Langevin dynamics.
 
     θ ← θ + (ε/2)·∇log p + √(ε·T)·N(0, 1) with ε = lr and log p = -N·loss - Λ₀·|θ|²/2: the loss is the mean over a mini-batch
-    of the samples' negative log likelihood, such as cross-entropy, and N the number of samples.
+    of the samples' negative log likelihood, such as cross-entropy, and N is the number of samples.
 
-    Both ε and T are hyper-parameters of the groups, so a `Scheduler` can drive both: `Scheduler(optimizer, lr=step,
-    temperature=stages(step, updates).temperature)`. The optimizer has its own randomness, a part of `state_dict`: a resumed run
-    equals an uninterrupted run.
+    Both ε and T are hyper-parameters of the parameter groups, so a `Scheduler` can set both: `Scheduler(optimizer, lr=step,
+    temperature=stages(step, updates).temperature)`. The state of the optimizer's random generator is part of `state_dict`, so
+    a resumed run equals an uninterrupted run.
 
     Args:
         params: parameters, or groups of parameters.
-        lr: ε, at least 0. Gradient descent at rate η on the mean loss is T = 0 and ε = 2η/N.
+        lr: ε, at least 0. Gradient descent on the mean loss with learning rate η is T = 0 and ε = 2η/N.
         temperature: T, at least 0.
         data_size: N, above 0.
-        prior_precision: Λ₀, at least 0: of a Gaussian prior about 0; weight decay on the mean loss of λ is N·λ.
-        preconditioner: makes ε suit weights of different curvature (pSGLD); its `data_size` should be N.
-        seed: of the noise, or a generator on the parameters' device.
+        prior_precision: Λ₀, at least 0: the precision of a Gaussian prior about 0. A weight decay λ on the mean loss is
+            Λ₀ = N·λ.
+        preconditioner: scales ε per weight to its curvature (pSGLD); its `data_size` should be N.
+        seed: seed of the noise, or a generator on the parameters' device.
 
     Raises:
-        ValueError: an argument outside these bounds, at construction or, where a schedule sets the argument, at the step.
-        Diverged: at a step, when weights are no longer finite.
+        ValueError: if an argument is outside its bounds, at construction or, if a schedule sets the argument, in `step`.
+        Diverged: in `step`, if weights are no longer finite.
 
     Source: Welling & Teh, 2011; the temperature as in Zhang et al., arXiv 1902.03932.
 
@@ -82,7 +83,7 @@ class Langevin(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Make an update; returns the result of `closure`, which computes the loss and its gradients."""
+        """Make an update; return the result of `closure`, which computes the loss and its gradients, or None without closure."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -125,11 +126,11 @@ class Langevin(torch.optim.Optimizer):
                 raise Diverged(step=float(group["lr"]), update=self._done - 1)
 
     def state_dict(self) -> dict[str, Any]:
-        """The state of torch's optimizers, and that of the randomness."""
+        """The state of a torch optimizer, and the state of the random generator."""
         return {**super().state_dict(), "generator": self.generator.get_state(), "done": self._done}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a `state_dict`, with the same noise as if there had been no break."""
+        """Continue from a `state_dict`, with the same noise as in an uninterrupted run."""
         super().load_state_dict({k: v for k, v in state_dict.items() if k not in ("generator", "done")})
         if "generator" in state_dict:  # the state of another optimizer with the same groups has no generator
             self.generator.set_state(state_dict["generator"].cpu())

@@ -17,17 +17,17 @@ class RMSProp:
 
     G = 1/(λ + √V)        V ← V + max(1 - α, 1/t)·((∇log p/N)² - V)
 
-    V is the mean of the squared gradients at first and a moving mean from update 1/(1 - α) on; Li et al. begin with 0 there. A
-    coordinate whose gradients are all but 0 at the beginning gets a G of 1/λ and hence much noise, so begin where gradients
-    are typical, not at a maximum, or raise λ.
-    As in their experiments, the term Γ = ∂G/∂θ, which costs second derivatives, is left out; the effect of that goes to 0 with
-    1 - α.
+    V is the mean of the squared gradients up to update 1/(1 - α), and from then on a moving mean; Li et al. begin with V = 0.
+    A coordinate whose first gradients are almost 0 gets G ≈ 1/λ and hence much noise, so start where gradients have a typical
+    size, not at a maximum, or raise λ.
+    As in the experiments of Li et al., the term Γ = ∂G/∂θ, which needs second derivatives, is left out; the resulting error
+    goes to 0 with 1 - α.
 
     Args:
         decay: α, at least 0 and below 1.
         damping: λ, above 0, in the units of a gradient over N.
-        data_size: N, the number of samples whose log likelihoods add up in log p; N only sets the scale of ε, as G is then
-            about N times as large.
+        data_size: N, the number of samples whose log likelihoods add up in log p. N only sets the scale of ε: G is about N
+            times as large as with N = 1.
 
     Source: Li, Chen, Carlson & Carin, "Preconditioned Stochastic Gradient Langevin Dynamics for Deep Neural Networks",
     arXiv 1512.07666.
@@ -46,7 +46,7 @@ class RMSProp:
         number("data_size", self.data_size, above=0)
 
     def observe(self, squares: torch.Tensor, gradient: torch.Tensor, t: int) -> torch.Tensor:
-        """Update V in place with the gradient of update t = 0, 1, …, and return G; all of the same shape."""
+        """Update V (`squares`) in place with the gradient of update t = 0, 1, …, and return G; all have the same shape."""
         scaled = gradient / self.data_size
         squares.lerp_(scaled * scaled, max(1 - self.decay, 1 / (t + 1)))
         return (squares.sqrt() + self.damping).reciprocal_()

@@ -12,12 +12,12 @@ Floats = NDArray[np.float64]
 
 
 class Diverged(ArithmeticError):
-    """The positions grow without end, because a step ε is too large for the curvature Λ of -log p: εΛ ≥ 4.
+    """Error of positions that grow without bound, because a step ε is too large for the curvature Λ of -log p: εΛ ≥ 4.
 
     Attributes:
         step: ε.
-        curvature: Λ, the largest that was found where the run still was finite; None if no curvature was found.
-        update: the update at which the divergence was noticed; None outside a run.
+        curvature: Λ, the largest curvature found while the run was finite; None if no curvature was computed.
+        update: the update at which the divergence was detected; None outside a run.
     """
 
     def __init__(self, *, step: float, curvature: float | None = None, update: int | None = None) -> None:
@@ -44,18 +44,18 @@ def _diverged(step: float, curvature: float | None, update: int | None) -> Diver
 
 
 def read_steps(step: Schedule | float, updates: int) -> Floats:
-    """ε of every update, as an array (updates,).
+    """The step ε of every update, as an array of shape (updates,), checked to be finite and at least 0.
 
     >>> import laju
     >>> read_steps(laju.linear(1, -1, total=4), 5)
     Traceback (most recent call last):
-    ValueError: step must be finite and of at least 0 at every update, got -0.5 at update 3
+    ValueError: step must be finite and at least 0 at every update, got -0.5 at update 3
     """
     return _read("step", step, updates)
 
 
 def read_temperatures(temperature: Schedule | float, updates: int) -> Floats:
-    """T of every update, as an array (updates,)."""
+    """The temperature T of every update, as an array of shape (updates,), checked to be finite and at least 0."""
     return _read("temperature", temperature, updates)
 
 
@@ -69,6 +69,6 @@ def _read(name: str, value: Schedule | float, updates: int) -> Floats:
     wrong = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
     if wrong.size:
         raise ValueError(
-            f"{name} must be finite and of at least 0 at every update, got {values[wrong[0]]:g} at update {wrong[0]}"
+            f"{name} must be finite and at least 0 at every update, got {values[wrong[0]]:g} at update {wrong[0]}"
         )
     return values

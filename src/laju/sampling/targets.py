@@ -25,7 +25,7 @@ class Gaussian:
 
     Args:
         precision: Λ, above 0, of shape (directions,) or a number for a single direction.
-        mean: μ, of that shape.
+        mean: μ, of the same shape as the precision, or a number for all directions; 0 by default.
 
     >>> Gaussian([1.0, 4.0])(torch.tensor([[1.0, 1.0]]))
     tensor([-2.5000])
@@ -35,7 +35,7 @@ class Gaussian:
         array = np.atleast_1d(np.asarray(precision, dtype=float))
         if array.ndim != 1 or not np.isfinite(array).all() or array.min() <= 0:
             raise ValueError(
-                f"precision must be finite and above 0, a number or one a direction, got {shown(precision)}"
+                f"precision must be finite and above 0, a number or one per direction, got {shown(precision)}"
             )
         self.precision = torch.from_numpy(array)
         self.mean = torch.from_numpy(np.broadcast_to(np.asarray(mean, dtype=float), array.shape).copy())
@@ -49,11 +49,11 @@ class Gaussian:
 
 
 class GaussianMixture:
-    """Equal Gaussians with different means: log p(θ) = log Σ_k exp(-|θ - μ_k|²/(2v)).
+    """A mixture of Gaussians with equal weights and variances: log p(θ) = log Σ_k exp(-|θ - μ_k|²/(2v)).
 
     Args:
-        means: of shape (modes, directions).
-        variance: v of each, above 0.
+        means: μ, of shape (modes, directions).
+        variance: v, the variance of every Gaussian in each direction, above 0.
 
     >>> GaussianMixture.grid().means.shape
     torch.Size([25, 2])
@@ -68,7 +68,7 @@ class GaussianMixture:
 
     @classmethod
     def grid(cls, side: int = 5, spacing: float = 2.0, variance: float = 0.03) -> GaussianMixture:
-        """A grid of side × side Gaussians in the plane; by default the 25 of Zhang et al., arXiv 1902.03932."""
+        """A grid of side × side Gaussians in the plane; by default the 25 Gaussians of Zhang et al., arXiv 1902.03932."""
         side, spacing = whole("side", side, least=1), number("spacing", spacing, above=0)
         at = [spacing * (i - (side - 1) / 2) for i in range(side)]
         return cls(list(itertools.product(at, at)), variance)
@@ -85,9 +85,9 @@ class GaussianMixture:
         return (away * away).sum(-1)
 
     def shares(self, draws: ArrayLike) -> NDArray[np.float64]:
-        """The share of draws that each mode has, of shape (modes,), by the nearest mean within 3 standard deviations.
+        """The share of draws that belong to each mode, of shape (modes,): to the nearest mean within 3 standard deviations.
 
-        The rest, up to 1, lies between the modes; exact draws in the plane leave exp(-9/2) = .011.
+        The remaining draws lie between the modes; for exact draws in the plane, their share is exp(-9/2) = 0.011.
 
         Args:
             draws: positions, of shape (..., directions).
@@ -108,13 +108,14 @@ class Posterior:
     Every chain has a mini-batch of its own, drawn with replacement, so that chains stay independent.
 
     Args:
-        log_prior: from positions (chains, *shape) to (chains,).
-        log_likelihood: from positions and, for each of the data, a tensor (chains, n, ...) to (chains, n).
-        data: tensors (N, ...), all equally long.
-        batch_size: n; None for all data in every update.
+        log_prior: function from positions (chains, *shape) to log densities (chains,).
+        log_likelihood: function from positions, and a tensor (chains, n, ...) for each tensor of `data`, to the samples' log
+            likelihoods (chains, n).
+        data: tensors of shape (N, ...), all with the same N.
+        batch_size: n; None, the default, for all data in every update.
 
     Raises:
-        ValueError: no data, tensors of different lengths, or a batch size that is not at least 1.
+        ValueError: if there are no data, the tensors have different lengths, or the batch size is not at least 1.
 
     >>> heights = torch.tensor([1.2, 0.7, 1.6])
     >>> posterior = Posterior(lambda m: -m[:, 0]**2 / 2, lambda m, x: -(x - m)**2 / 2, [heights])
@@ -133,17 +134,17 @@ class Posterior:
             raise ValueError(f"data must be tensors of shape (N, ...), got {shown(data)}")
         lengths = [len(part) for part in data]
         if len(set(lengths)) > 1 or not lengths[0]:
-            raise ValueError(f"data must be equally long and not empty, got lengths {lengths}")
+            raise ValueError(f"tensors of data must have the same length and not be empty, got lengths {lengths}")
         self.log_prior, self.log_likelihood, self.data = log_prior, log_likelihood, tuple(data)
         self.size = lengths[0]
         self.batch_size = None if batch_size is None else whole("batch_size", batch_size, least=1)
 
     def __call__(self, positions: torch.Tensor) -> torch.Tensor:
-        """The log density from all data."""
+        """The log density of each position, computed from all data."""
         return self._on(positions, [part.expand(len(positions), *part.shape) for part in self.data], 1.0)
 
     def draw(self, chains: int, generator: torch.Generator) -> Target:
-        """The estimate from a mini-batch for each chain."""
+        """Draw a mini-batch for each chain, and return the log density estimated from the mini-batches."""
         n = self.batch_size
         if n is None:
             return self

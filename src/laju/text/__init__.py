@@ -1,4 +1,4 @@
-"""Schedules as text and as JSON: reading never imports a module and never runs anything."""
+"""Schedules as text and as JSON: by default, reading imports no module and runs no code."""
 
 from laju.core.checks import SpecError
 from laju.text.json import from_json

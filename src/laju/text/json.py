@@ -16,14 +16,15 @@ from laju.text.spec import REFUSED, parse
 
 
 def from_json(data: Mapping[str, Any] | str, *, functions: bool = False) -> Schedule:
-    """The schedule that `to_json` wrote, from the object or its JSON text.
+    """Read the schedule that `to_json` wrote, from the JSON object or its text.
 
     Args:
-        data: {"laju": version, "schedule": tree} and, where that says more, "written": the text that makes the same schedule.
-        functions: whether a function in the JSON, "module:name", may be imported for its values; see `laju.parse`.
+        data: {"laju": version, "schedule": tree}, and optionally "written": the text that makes the same schedule.
+        functions: whether a function in the JSON, "module:name", may be imported when a value is needed. An import runs code,
+            so allow functions only in trusted JSON.
 
     Raises:
-        SpecError: another version, an unknown kind or field, or values that the schedule refuses.
+        SpecError: for an unknown version, kind or field, or invalid values of a field.
 
     >>> from laju import linear
     >>> from_json(linear(1, 0, total=5).to_json())
@@ -38,7 +39,7 @@ def from_json(data: Mapping[str, Any] | str, *, functions: bool = False) -> Sche
         raise SpecError(f"a schedule's JSON must be an object with 'laju' and 'schedule', got {shown(data)}")
     version = data.get("laju")
     if isinstance(version, bool) or version != VERSION:
-        raise SpecError(f"this JSON is of version {shown(version)}; this laju reads version {VERSION}")
+        raise SpecError(f"this JSON has version {shown(version)}; this laju reads version {VERSION}")
     try:
         schedule = _read(data["schedule"], "schedule", functions)
     except RecursionError:
@@ -57,7 +58,7 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         double = next(name for i, (name, _) in enumerate(pairs) if name in dict(pairs[:i]))
-        raise ValueError(f"the key {double!r} stands twice in one object")
+        raise ValueError(f"the key {double!r} occurs twice in one object")
     return found
 
 

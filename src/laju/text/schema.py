@@ -1,7 +1,7 @@
 """The JSON Schema of a schedule's JSON, for editors, programming languages and configuration files.
 
-The schema is generated from the classes of the nodes: the declarations of their fields, and their docstrings. After a change of
-a node, write the schema again: `python -m laju.text.schema src/laju/text/schema.json`.
+The schema is generated from the classes of the nodes: the declarations of their fields, and their docstrings. After a change to
+a node, regenerate the schema: `python -m laju.text.schema src/laju/text/schema.json`.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _NUMBER = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 def json_schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of the output of `laju.to_json`; `laju/text/schema.json` in the package is the same.
 
-    All output of `to_json` is valid. Some valid JSON is still refused by laju, for rules that a schema cannot express: an
-    endless part of a chain must be the last, or the ends of an exponential ramp must be of the same sign.
+    All output of `to_json` is valid. Some JSON that is valid under the schema is still refused by laju, for rules that a schema
+    cannot express: an endless part of a chain must be the last, and the ends of an exponential ramp must have the same sign.
 
     >>> schema = json_schema()
     >>> schema["$id"], schema["$defs"]["Constant"]["required"]

@@ -1,6 +1,6 @@
 """Schedules as text: the Python expression that `repr` prints.
 
-The text is read from its syntax tree, never evaluated: only laju's own names, numbers, texts and lists mean anything.
+The text is read from its syntax tree, never evaluated: only laju's own names, numbers, texts and lists are allowed.
 """
 
 from __future__ import annotations
@@ -31,11 +31,12 @@ def parse(text: str, *, functions: bool = False) -> Schedule:
 
     Args:
         text: an expression of laju's policies, pieces, methods and the operators `>>`, `*` and `+`.
-        functions: whether a `Function("module:name")` in the text may import its module when a value is asked for. An import runs
-            code, so allow functions only in a trusted text. By default such a schedule can be looked at, but has no values.
+        functions: whether a `Function("module:name")` in the text may import its module when a value is needed. An import runs
+            code, so allow functions only in a trusted text. By default, a schedule with a function can be printed and
+            inspected, but has no values.
 
     Raises:
-        SpecError: anything else; the message points at the column and proposes the nearest valid name.
+        SpecError: if the text is not such an expression; the message shows the column and proposes the nearest valid name.
 
     >>> parse("cosine(0.3, total=20, final=0.01, warmup=5).per('epoch')")
     cosine(0.3, total=20, final=0.01, warmup=5).per('epoch')
@@ -96,7 +97,7 @@ _CALLED_ELSEWHERE = {
 
 
 def in_laju(name: str, names: Mapping[str, Any]) -> str:
-    """Laju's name for a scheduler of another system, or else the nearest of the names, as the end of an error's message."""
+    """The end of an error message: laju's name for a scheduler of another system, or else the nearest of `names`."""
     plain = name.lower().replace("_", "").removesuffix("scheduler").removesuffix("schedule").removesuffix("lr")
     known = _CALLED_ELSEWHERE.get(plain) or _CALLED_ELSEWHERE.get(plain.removesuffix("decay"))
     return f"; in laju that is {known}" if known else nearest(name, names)
@@ -152,7 +153,7 @@ class _Reader:
                     raise self.fail(f"{name} needs its arguments: {_usage(self.names[name], name)}", at)
                 raise self.fail(f"unknown name {name!r}{in_laju(name, self.names)}; put text in quotes", at)
         raise self.fail(
-            "only laju's policies, methods, numbers, texts, lists and the operators >> * + can stand here", at
+            "only laju's policies, methods, numbers, texts, lists and the operators >> * + are allowed here", at
         )
 
     def bounded(self, value: Any, at: ast.expr) -> Any:
@@ -207,12 +208,12 @@ class _Reader:
         positional = []
         for argument in at.args:
             if isinstance(argument, ast.Starred):
-                raise self.fail("arguments are written out one by one", argument)
+                raise self.fail("arguments must be written individually, without * and **", argument)
             positional.append(self.read(argument))
         keywords: dict[str, Any] = {}
         for keyword in at.keywords:
             if keyword.arg is None:
-                raise self.fail("arguments are written out one by one", keyword)
+                raise self.fail("arguments must be written individually, without * and **", keyword)
             if keyword.arg not in valid:
                 raise self.fail(
                     f"{name} has no argument {keyword.arg!r}{elsewhere(keyword.arg, valid)}; it takes {_usage(function, name)}",

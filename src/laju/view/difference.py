@@ -7,10 +7,10 @@ from laju.view.plot import INK, Picture, curve_id, draw_steps, legend, need, pri
 
 
 def picture(a: Schedule, b: Schedule, updates: int, names: tuple[str, str] = ("a", "b")) -> Picture:
-    """Both schedules, with b - a below, in Matplotlib.
+    """Draw both schedules, and their difference b - a below, with Matplotlib.
 
     Raises:
-        ModuleNotFoundError: Matplotlib is not installed.
+        ModuleNotFoundError: if Matplotlib is not installed.
 
     >>> from laju import cosine, linear
     >>> [axes.get_ylabel() for axes in picture(cosine(1, total=9), linear(1, 0, total=9), 9).figure.axes]

@@ -1,6 +1,6 @@
 """A schedule in a notebook: its curve as a small drawing, and its text below.
 
-The drawing takes the notebook's own text colour, so that the picture is readable on light and dark pages.
+The drawing uses the notebook's own text colour, so that the picture is readable on light and dark pages.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MOST = 1 << 20
 
 
 def html(schedule: Schedule) -> str:
-    """The curve and the text of a schedule as HTML; where lengths wait for a plan, the text and the units to be resolved.
+    """The curve and the text of a schedule as HTML; if lengths need a plan, the text and the units to be resolved.
 
     >>> from laju import cosine
     >>> html(cosine(0.3, total=20)).startswith("<figure")
@@ -45,10 +45,10 @@ def html(schedule: Schedule) -> str:
 
 
 def svg(schedule: Schedule) -> str:
-    """The curve alone.
+    """The curve of a schedule as an SVG drawing.
 
     Raises:
-        UnresolvedError: its lengths wait for a plan.
+        UnresolvedError: if the schedule's lengths need a plan.
     """
     schedule.require_resolved()
     return _curve(schedule, looked_at(schedule), "update")

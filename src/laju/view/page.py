@@ -1,8 +1,8 @@
-"""The HTML page of every report: a file that opens anywhere and at any time, since nothing is loaded from elsewhere.
+"""The HTML page of every report: a self-contained file that loads nothing from the network.
 
-A picture is Matplotlib's SVG, so a page without JavaScript shows everything. The page's own script (`page.js`) works on that:
-the script reads curves out under the pointer, hides and enlarges curves, and sorts tables. A library of charts would draw each
-picture a second time, from 50 kB (uPlot) to 4.8 MB (Plotly) a page.
+A picture is Matplotlib's SVG, so a page without JavaScript shows everything. The page's own script (`page.js`) shows the values
+of curves under the pointer, hides and enlarges curves, and sorts tables. A library of charts would draw each picture a second
+time, at 50 kB (uPlot) to 4.8 MB (Plotly) per page.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ _CURVE = re.compile(r"curve-(\d+)-")
 
 
 def document(title: str, body: str) -> str:
-    """A whole page.
+    """A complete HTML page, with styles and script.
 
     Args:
-        title: of the window, as text.
-        body: the content as HTML, in which everything that a user wrote is escaped.
+        title: title of the window, as text.
+        body: the content as HTML, in which all user input must be escaped.
     """
     script = _part("page.js")
     # The browser runs the script with this hash alone, even if a name found a way to write another into the page.
@@ -92,8 +92,8 @@ def opening(over: str, verdict: str, command: str | None) -> str:
 
     Args:
         over: a few words above the verdict, as text.
-        verdict: as HTML, see `sentence`.
-        command: as typed, with a button to copy; None for a page made without a command.
+        verdict: the verdict as HTML; see `sentence`.
+        command: the command as typed, shown with a button to copy; None for a page made without a command.
     """
     typed = ""
     if command is not None:
@@ -103,12 +103,12 @@ def opening(over: str, verdict: str, command: str | None) -> str:
 
 
 def sentence(text: str) -> str:
-    """A sentence as HTML, with a command such as `(laju compare … --seeds 12)` as code."""
+    """Convert a sentence to HTML, with a command such as `(laju compare … --seeds 12)` as code."""
     return re.sub(r"\((\w[^()]* --seeds \d+)\)", r"(<code>\1</code>)", html.escape(printable(text)))
 
 
 def table(headings: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
-    """A table that can be sorted, in a scrollable box of its own; cells are texts, numbers or None."""
+    """A sortable HTML table in a scrollable box; cells are texts, numbers or None."""
     rows = [[_shown(cell) for cell in row] for row in rows]
     # A column of words stands at the left, a column of numbers at the right.
     words = [i for i in range(1, len(headings)) if any(len(row[i]) > 24 or row[i].isalpha() for row in rows)]
@@ -143,7 +143,7 @@ def image(figure: Figure, title: str) -> str:
 
 
 def facts(named: Mapping[str, str]) -> str:
-    """Names and values, as a grid."""
+    """Names and values as an HTML grid."""
     cells = "".join(
         f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(printable(value))}</dd></div>"
         for name, value in named.items()
@@ -152,10 +152,10 @@ def facts(named: Mapping[str, str]) -> str:
 
 
 def made(packages: Iterable[str] = ()) -> dict[str, str]:
-    """When and where a page is made: date, versions of laju, Python and packages, and machine.
+    """The facts of a page's creation: date, versions of laju, Python and packages, and machine.
 
     Args:
-        packages: distributions; the installed ones are named.
+        packages: names of distributions; the versions of the installed distributions are listed.
     """
     versions = [f"{name} {version}" for name in packages if (version := _version(name))]
     # The parent package is loaded by now; an import here would make this room depend on the rooms above.
@@ -192,7 +192,7 @@ def _processor() -> str:
 
 
 def swatch(i: int | None, dash: Any = "-") -> str:
-    """A short line in the look of the i-th curve, or in ink with a dash."""
+    """A short line in the style of the i-th curve, or in the text colour with a dash."""
     color = "ink" if i is None else f"c{i % len(PALETTE)}"
     dash = dash if i is None else DASHES[i // len(PALETTE) % len(DASHES)]
     dashes = "" if dash == "-" else f' stroke-dasharray="{" ".join(str(3 * d) for d in dash[1])}"'
@@ -203,15 +203,15 @@ def swatch(i: int | None, dash: Any = "-") -> str:
 def picture(
     figure: Figure, title: str, prefix: str, *, unit: str = "", per: float | None = None, wide: bool = False
 ) -> str:
-    """A `<figure>` with a picture that can be touched: lines with the group id of a `curve_id` are read out, hidden and enlarged.
+    """A `<figure>` with an interactive picture: lines with the group id of a `curve_id` can be read out, hidden and enlarged.
 
     Args:
-        figure: drawn; a line's label names its curve, as text.
-        title: above the picture.
-        prefix: of every id in the picture, since the ids of several pictures would collide in the same page.
-        unit: of the horizontal axis, such as "epoch".
-        per: updates in such a unit; the update is then read out, too.
-        wide: keep the picture near its own size; on a narrow screen the picture is scrolled.
+        figure: the drawn figure; a line's label names its curve, as text.
+        title: title above the picture.
+        prefix: prefix of every id in the picture, so that the ids of several pictures on a page do not collide.
+        unit: unit of the horizontal axis, such as "epoch".
+        per: updates per unit; if given, the update is shown, too.
+        wide: whether to keep the picture near its own size, so that a narrow screen scrolls the picture.
     """
     drawn = svg(figure, prefix, title, wide)
     panels = [_panel(ax, figure, number) for number, ax in enumerate(figure.axes)]

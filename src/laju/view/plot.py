@@ -42,12 +42,12 @@ ANSI = (12, 9, 10, 13, 11, 14, 7)  # the palette's nearest among the sixteen tha
 
 
 class LettersMissing(UserWarning):
-    """A picture shows boxes in place of letters that its fonts lack."""
+    """Warning that a picture shows boxes in place of letters that its fonts lack."""
 
 
 @contextmanager
 def letters() -> Iterator[None]:
-    """Collect Matplotlib's warnings, which come for every letter saved in the block, into a single `LettersMissing`."""
+    """Collect Matplotlib's warnings about missing letters, one per letter, into a single `LettersMissing` at the block's end."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield
@@ -73,8 +73,8 @@ class Picture:
         """Write the picture as .png, .svg or .pdf.
 
         Raises:
-            ValueError: another suffix.
-            OSError: the file cannot be written.
+            ValueError: for an unknown suffix.
+            OSError: if the file cannot be written.
         """
         target = Path(path)
         if target.suffix.lower() not in SUFFIXES:
@@ -103,23 +103,23 @@ def plot(
     label: str = "learning rate",
     log: bool = False,
 ) -> Picture:
-    """Draw a schedule, or several, over the updates of a run.
+    """Draw one or more schedules over the updates of a run.
 
     The value of update t is drawn from t to t + 1, so a jump looks like a jump. Long runs are thinned to a few thousand
     points that keep every peak, every valley and the largest jumps.
 
     Args:
         schedules: a schedule, a dict of schedules by name, or a list.
-        updates: how many updates to draw; when not given, the plan's, else the longest schedule's.
-        plan: the run; turns epochs and percentages into updates, and marks the epochs above the picture.
-        ax: Matplotlib axes to draw into; new ones when not given.
-        title: above the picture; nothing when not given.
-        label: the quantity along the vertical axis.
-        log: a logarithmic vertical axis.
+        updates: number of updates to draw; by default the plan's, else the longest schedule's.
+        plan: the run; converts epochs and percentages to updates, and marks the epochs above the picture.
+        ax: Matplotlib axes to draw into; by default a new figure.
+        title: title above the picture; no title by default.
+        label: label of the vertical axis.
+        log: whether the vertical axis is logarithmic.
 
     Raises:
-        ValueError: no schedule to draw, or no length.
-        ModuleNotFoundError: Matplotlib is not installed.
+        ValueError: if there is no schedule to draw, or no length.
+        ModuleNotFoundError: if Matplotlib is not installed.
 
     >>> from laju import cosine
     >>> picture = plot({"warmup 5": cosine(0.3, total=20, warmup=5)})
@@ -178,19 +178,21 @@ def sketch(
     height: int = 20,
     color: bool | None = None,
 ) -> str:
-    """Draw a schedule, or several, as text.
+    """Draw one or more schedules as text, for the terminal.
 
     Args:
-        schedules, updates, plan: as in `plot`.
-        width, height: of the text in characters, without the legend below; the terminal's width when not given.
-        color: curves distinguished by colour; when not given, only if the output is a terminal that shows colours.
+        schedules: a schedule, a dict of schedules by name, or a list.
+        updates: number of updates to draw; by default the plan's, else the longest schedule's.
+        plan: the run; converts epochs and percentages to updates.
+        width, height: size in characters, without the legend below; by default the terminal's width, and 20 lines.
+        color: whether colours distinguish the curves; by default only if the output is a terminal that shows colours.
 
     Returns:
         Lines of text: plain characters without `color`, otherwise with ANSI colour codes.
 
     Raises:
-        ValueError: no schedule to draw, no length, or a size below 20 by 5 characters.
-        ModuleNotFoundError: plotext is not installed.
+        ValueError: if there is no schedule to draw, no length, or the size is below 20 by 5 characters.
+        ModuleNotFoundError: if plotext is not installed.
     """
     named, n = _prepare(schedules, updates, plan)
     width = shutil.get_terminal_size().columns if width is None else width
@@ -225,11 +227,11 @@ def sketch(
 
 
 def text_figure(width: int, height: int, color: bool) -> tuple[Any, Any]:
-    """The module plotext and an empty figure of a size in characters.
+    """The module plotext and an empty figure of the given size in characters.
 
     Raises:
-        ModuleNotFoundError: plotext is not installed.
-        ImportError: plotext is too old.
+        ModuleNotFoundError: if plotext is not installed.
+        ImportError: if plotext is too old.
     """
     plotext = need("plotext")
     if not hasattr(plotext, "figure"):
@@ -244,16 +246,16 @@ def text_figure(width: int, height: int, color: bool) -> tuple[Any, Any]:
 
 
 def need(package: str) -> Any:
-    """Import an optional package, or say how to install the package."""
+    """Import an optional package for drawing; the error of a missing package has the command that installs the package."""
     with needed_by("drawing", "plot"):
         return importlib.import_module(package)
 
 
 def thin(values: NDArray[np.float64], limit: int = 4000) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The updates and values that suffice for a picture of a long run; all when there are at most `limit`.
+    """The updates and values that suffice to draw a long run; all values if there are at most `limit`.
 
-    The first, last, smallest and largest value of each of `limit / 8` stretches are kept, which leaves the picture the
-    same as long as a stretch is narrower than a pixel, and both sides of the largest jumps.
+    The first, last, smallest and largest value of each of `limit / 8` segments are kept, which does not change the picture as
+    long as a segment is narrower than a pixel, and also both sides of the largest jumps.
 
     >>> thin(np.r_[np.zeros(70_001), np.ones(29_999)], limit=80)[0].tolist().count(70_001)
     1
@@ -280,7 +282,7 @@ def line_style(i: int) -> dict[str, Any]:
 
 
 def curve_id(i: int) -> str:
-    """The group id of an artist of the i-th curve of a page, by which the page's script finds the curve; see `laju.view.page`."""
+    """The group id for an artist of the i-th curve of a page; the script of `laju.view.page` finds the curve by this id."""
     return f"curve-{i}-"
 
 
@@ -297,7 +299,7 @@ def draw_steps(ax: Any, values: NDArray[np.float64], i: int, per: float = 1, lim
 
 
 def tidy(ax: Any) -> None:
-    """Two spines, a faint grid, and the same ink for all text."""
+    """Style axes: two spines, a faint grid, and the same colour for all text."""
     ax.set_facecolor("none")
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)

@@ -1,4 +1,4 @@
-"""Probable mistakes in a schedule: updates at rate 0, a peak that is never reached, lengths in the wrong unit.
+"""Probable mistakes in a schedule: updates at learning rate 0, a peak that is never reached, lengths in the wrong unit.
 
 Every finding has a stable code, a position, a reason, and a correction.
 """

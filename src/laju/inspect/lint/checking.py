@@ -1,4 +1,4 @@
-"""check: the findings of all rules, each with a correction that has been tried."""
+"""check: the findings of all rules, each with a correction that has been verified."""
 
 from __future__ import annotations
 
@@ -25,19 +25,20 @@ def check(
     groups: Iterable[float] | None = None,
     parameter: str = "lr",
 ) -> list[Finding]:
-    """The probable mistakes in a schedule, in the order of the updates; an empty list is a clean schedule.
+    """Find probable mistakes in a schedule. The list is in the order of the updates, and empty for a clean schedule.
 
     Args:
-        schedule: in updates, or in units of the plan.
-        plan: the run, or its number of updates. Without a plan the schedule is checked until its end (an endless schedule for
-            twice its last boundary, at least 1,000 updates), and no finding is about runs that are shorter or longer.
-        optimizer: its name, such as "adamw", or the optimizer itself; for peaks that are too large for the optimizer.
-        groups: the base rates of the parameter groups. A schedule whose peak is 1 is read as a factor of the base rates.
-        parameter: the scheduled hyper-parameter: "lr", "weight_decay", "momentum", "beta1", "betas[0]" …
+        schedule: a schedule in updates, or in units of the plan.
+        plan: the run, or its number of updates. Without a plan, the schedule is checked until its end (an endless schedule for
+            twice its last boundary, at least 1,000 updates), and mismatches of run length and schedule length are not checked.
+        optimizer: name of the optimizer, such as "adamw", or the optimizer itself; enables the check for a peak that is too
+            large for the optimizer.
+        groups: base learning rates of the parameter groups. A schedule with peak 1 is taken as a factor of the base rates.
+        parameter: the scheduled hyper-parameter: "lr" (the default), "weight_decay", "momentum", "beta1", "betas[0]" …
 
     Raises:
-        UnresolvedError: the schedule's lengths are in units that the plan does not know.
-        ValueError: an unknown optimizer or parameter, base rates that are not positive.
+        UnresolvedError: if the schedule's lengths are in units that the plan does not know.
+        ValueError: for an unknown optimizer or parameter, or base rates that are not positive.
 
     >>> from laju import cosine
     >>> for finding in check(cosine(0.3, total=100, warmup=5), 80):
@@ -92,12 +93,12 @@ def _proven(finding: Finding, found: Callable[[Schedule], list[Finding]]) -> Fin
 def fixed(
     schedule: Schedule, found: Callable[[Schedule], list[Finding]], wanted: Callable[[Finding], bool]
 ) -> Schedule:
-    """The schedule without the wanted findings, corrected step by step as far as corrections are known.
+    """Correct the findings of a schedule one after the other, as far as corrections are known, and return the result.
 
     Args:
-        schedule: to begin with.
-        found: the function from a schedule to its findings, such as `check`.
-        wanted: whether a finding is to be corrected.
+        schedule: the schedule to correct.
+        found: function from a schedule to its findings, such as `check`.
+        wanted: function that says whether a finding should be corrected.
     """
     seen = {schedule}
     while True:

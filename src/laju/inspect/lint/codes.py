@@ -25,7 +25,7 @@ CODES: dict[str, str] = {
     "LAJU015": "A rate too small to change a weight",
     "LAJU016": "A schedule that does not fit the run",
     "LAJU017": "A value that is not a finite number",
-    "LAJU018": "A first rate of 0 that the optimizer cannot bear",
+    "LAJU018": "A first rate of 0 that breaks the optimizer",
 }
 """The title of every code; each has a page in the documentation."""
 
@@ -36,32 +36,31 @@ LEVELS: dict[str, Level] = {
     ),  # nothing is trained, or it diverges
     "LAJU001": "note",  # a single update, and most systems do the same
 }
-"""The severity of each finding: a note is reported, and is no reason to fail."""
+"""The severity of each finding; a note is reported, but does not make a check fail."""
 
 WHY = {
-    "LAJU001": "an update at rate 0 costs as much as any other and leaves the weights as they are",
-    "LAJU002": "the rate that was written, and perhaps tuned, is never trained with",
-    "LAJU003": "a warmup is there to reach the rate gently; a jump at its end undoes that",
-    "LAJU004": "a rate that climbs again undoes the convergence of the decay; in some libraries a decay that goes on past "
-    "its end does so by accident",
-    "LAJU005": "what comes last in the schedule is never trained with, and at the end of a decay that is where much of the "
-    "gain is",
-    "LAJU006": "the last value holds for the rest of the run, which may be far longer than it was meant to",
-    "LAJU007": "a change that was written never happens",
-    "LAJU008": "an absolute floor is the same for every group, so a group with a small rate is trained at a larger one "
-    "instead of decaying",
+    "LAJU001": "an update at rate 0 costs as much as any other update and leaves the weights unchanged",
+    "LAJU002": "the peak that was specified, and perhaps tuned, is never used",
+    "LAJU003": "a warmup should reach the peak gently; a jump at its end defeats this purpose",
+    "LAJU004": "a learning rate that rises again undoes the convergence of the decay; in some libraries, a decay that "
+    "continues past its end rises by accident",
+    "LAJU005": "the last part of the schedule is never used, and the end of a decay brings much of the gain",
+    "LAJU006": "the last value holds for the rest of the run, which may be far longer than intended",
+    "LAJU007": "a change in the schedule never takes effect",
+    "LAJU008": "an absolute floor is the same for every group, so a group with a small base rate is trained at the larger "
+    "floor instead of decaying",
     "LAJU009": "the whole run is spent on the way up: the peak and everything after it never happen",
-    "LAJU010": "nothing is trained with it, so the run is not what the text seems to say",
-    "LAJU011": "an average with such a weight does not forget, or changes sign: it diverges",
+    "LAJU010": "the piece is in force at no update, so the run differs from what the text suggests",
+    "LAJU011": "a moving average with this weight never forgets, or changes sign: it diverges",
     "LAJU012": "the step goes uphill: it raises the loss, or makes weights grow instead of decay",
     "LAJU013": "laju counts optimizer updates wherever no unit is written",
     "LAJU014": "the peak is about as far as every single weight moves in one update of such an optimizer (Adam: Kingma & Ba, "
     "arXiv 1412.6980, section 2.1; Lion: Chen et al., arXiv 2302.06675)",
     "LAJU015": "float32 weights have 24 bits: a step below 6e-8 of a weight is rounded away",
     "LAJU016": "the lengths leave nothing, or less than nothing, for a part of the schedule in this run",
-    "LAJU017": "from there on the weights are infinite or not a number, and stay so",
-    "LAJU018": "an optimizer that divides by the rate, or takes its step sizes from the first rate, does not recover from a "
-    "rate of 0",
+    "LAJU017": "from this update on, the weights are infinite or NaN",
+    "LAJU018": "an optimizer that divides by the learning rate, or takes its step sizes from the first learning rate, does not "
+    "recover from a rate of 0",
 }
 
 # Hyper-parameters by name, with their valid ranges.
@@ -86,7 +85,7 @@ NEVER_ZERO: dict[str, str] = {
     "rprop": "torch's Rprop reads the rate in its first update alone, and its steps begin at the smallest size",
     "schedulefreewrapper": "schedulefree's ScheduleFreeWrapper divides by a sum of rates, and its first update is an error",
 }
-"""Optimizers for which a first rate of exactly 0 is worse than a lost update, and the effect."""
+"""Optimizers for which a first learning rate of exactly 0 does more harm than a lost update, and the effect."""
 
 OTHERS = (
     *NEVER_ZERO,
@@ -103,11 +102,11 @@ class Finding:
     """A probable mistake in a schedule.
 
     Args:
-        code: stable, such as "LAJU001"; `CODES` has its title.
+        code: stable code, such as "LAJU001"; `CODES` has its title.
         update: position of the mistake, in completed updates.
-        message: the mistake, with numbers.
+        message: description of the mistake, with numbers.
         why: why the mistake matters.
-        instead: the advice; between backticks, the text of a schedule without the finding.
+        instead: advice; between backticks, the text of a schedule without the mistake.
     """
 
     code: str
@@ -123,7 +122,7 @@ class Finding:
 
     @property
     def fix(self) -> str | None:
-        """The text of a schedule without the finding; None where only the author knows such a text."""
+        """The text of a corrected schedule; None if no correction could be derived."""
         _, mark, text = self.instead.partition(": `")
         return text[:-1] if mark else None
 

@@ -376,7 +376,7 @@ def _tiny(run: Run) -> Iterator[Finding]:
 
 
 def does_not_fit(schedule: Schedule, plan: RunPlan | int | None, error: ValueError) -> Finding:
-    """The finding for a schedule whose lengths leave a part nothing in this run."""
+    """The finding for a schedule whose lengths leave no updates for a part in this run."""
     n = plan.updates if isinstance(plan, RunPlan) else int(plan or 0)
     ramp, length = first_ramp(schedule), None  # in units
     if ramp is not None and isinstance(plan, RunPlan) and not plan.batch_ramp:

@@ -1,4 +1,4 @@
-"""The run as the rules see the run: values, peak, and the text of a correction."""
+"""The properties of a run that the rules read: values, peak, and the text of a correction."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Run:
 
     @cached_property
     def end(self) -> int | None:
-        """The first update of the last value, which then holds; None where nothing ends but a warmup."""
+        """The first update at which the last value is reached and holds; None if only a warmup has an end."""
         length: Any = self.schedule.length
         if length is None or (self.warmup and self.warmup.after_all):
             return None
@@ -109,11 +109,11 @@ class Run:
 
     @cached_property
     def mistaken(self) -> Finding | None:
-        """The unit that a length was probably meant in."""
+        """The finding for a length that was probably meant in a different unit, or None."""
         return _another_unit(self)
 
     def write(self, words: str, make: Callable[[], Schedule]) -> str:
-        """The remedy in words, with the corrected schedule where the text of a corrected schedule is short enough."""
+        """The correction in words, with the corrected schedule's text if that text is short enough."""
         try:
             text = str(reworded(self.given, make()))
         except (ValueError, TypeError, ArithmeticError):  # a remedy that this schedule refuses stays in words

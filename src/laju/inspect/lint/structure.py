@@ -21,10 +21,10 @@ _AGAIN = 50
 
 @dataclass(frozen=True)
 class Warmup:
-    """A rise at the beginning: before, over or as a factor of the rest of the schedule.
+    """A rise at the beginning of a schedule: before, over or as a factor of the rest.
 
-    The rise lasts `length` updates, heads for `target` and arrives at `arrives`; `after` is the value in force then, which
-    changes by `step` in the next update. `after_all`: the rest of the schedule never ends.
+    The rise lasts `length` updates, aims at `target` and reaches `arrives`; `after` is the value in force after the rise, which
+    changes by `step` in the next update. `after_all`: whether the rest of the schedule never ends.
     """
 
     length: Any
@@ -137,7 +137,7 @@ def _goes_on(part: Part) -> bool:
 
 
 def cycles_of(schedule: Schedule, until: int) -> set[tuple[Any, Any]]:
-    """(begin, end) of where rises are written down as such: cycles, and tables of values."""
+    """(begin, end) of the intervals in which rises are intended: cycles, and tables of values."""
     found: set[tuple[Any, Any]] = set()
     for i, part in enumerate(schedule.outline(0, until)):
         found.update(_meant(part))
