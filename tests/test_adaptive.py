@@ -381,7 +381,7 @@ def test_recording_needs_every_observation_to_say_where():
     controller = Controller(Plateau(0.5, 0))
     assert controller.recorded(0.3) == 0.3 * Constant(1)
     controller.observe(1.0)
-    with pytest.raises(ValueError, match="when decisions were made"):
+    with pytest.raises(ValueError, match="needs the updates of the decisions"):
         controller.recorded(0.3)
     with pytest.raises(ValueError, match="at every observation or at none"):
         controller.observe(1.0, at=3)

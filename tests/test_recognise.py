@@ -228,12 +228,12 @@ def test_random_short_lists_have_an_answer():
 @pytest.mark.parametrize(
     ("values", "error", "message"),
     [
-        ([], ValueError, "at least one rate, got none"),
+        ([], ValueError, "at least one learning rate, got none"),
         ([0.1, math.nan], ValueError, r"values\[1\] must be finite, got nan"),
         ([math.inf], ValueError, r"values\[0\] must be finite"),
         (["0.1", "x"], ValueError, r"values\[1\] must be a number, got 'x'"),
         ([0.1, None], TypeError, r"values\[1\] must be a number"),
-        ([(0, 0.1), (0, 0.2)], ValueError, "updates must rise, got 0 after 0"),
+        ([(0, 0.1), (0, 0.2)], ValueError, "updates must increase, got 0 after 0"),
         ("0.1", TypeError, "a list of rates"),
         (laju.constant(0.1), TypeError, r"give its \.values"),
     ],

@@ -177,7 +177,7 @@ def test_ema_and_tail_are_those_of_torch() -> None:
         (lambda: Tail(200).weights([50, 100]), "length must be at most the 100 updates of the run, got '200'"),
         (lambda: Latest(3).weights([50, 100]), "count must be at most the number of checkpoints, 2, got 3"),
         (lambda: weights(linear(1, 0, total=200), [50, 100]), "has 200 updates, which is more than the run's 100"),
-        (lambda: weights(linear(0, 1, total=20), [50, 100]), "must begin above 0, or a trunk must be named"),
+        (lambda: weights(linear(0, 1, total=20), [50, 100]), "must begin above 0, or a trunk must be given"),
         (lambda: weights(constant(1), [50, 100]), "schedule must have an end"),
         (lambda: weights("linear(1, 0, total=2)", [50, 100]), "schedule must be a Schedule"),
         (lambda: weights(linear(1, 0, total=20), [100, 50]), "at must increase, got 100 before 50"),
@@ -185,7 +185,7 @@ def test_ema_and_tail_are_those_of_torch() -> None:
         (lambda: weights(linear(1, 0, total=20), [9.5]), r"at\[0\] must be a whole number"),
         (
             lambda: weights(linear(1, 0, total=20), [80, 100], trunk=linear(1, 0, total=90)),
-            "trunk must have a rate above 0 in the last 20 of 100 updates",
+            "trunk must have a learning rate above 0 in the last 20 of 100 updates",
         ),
         (lambda: weights(linear(1, 0, total=20), [80, 100], trunk=0.1), "trunk must be a Schedule"),
         (lambda: imitated([0.5], [1, 2]), "shares must be 2 numbers"),

@@ -190,7 +190,7 @@ def test_the_update_is_read_from_the_name(tmp_path: Path, names: list[str], upda
 def test_a_name_that_tells_no_update_is_refused(tmp_path: Path, names: list[str]) -> None:
     for name in names:
         torch.save({"w": torch.ones(1)}, tmp_path / name)
-    with pytest.raises(ValueError, match="at must say the updates of each checkpoint"):
+    with pytest.raises(ValueError, match="pass the updates of each checkpoint as at"):
         merge([tmp_path / name for name in names], Latest(2))
 
 

@@ -125,10 +125,10 @@ def test_the_end_of_a_deep_cooldown_is_refused() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"averaged": [1.0]}, "updates and averaged must be equally many"),
+        ({"averaged": [1.0]}, "updates and averaged must have the same length"),
         ({"losses": ["a"] * len(AT)}, "losses must be numbers"),
         ({"losses": np.full(len(AT), np.nan)}, "losses must have a positive number"),
-        ({"updates": AT[::-1]}, "updates must rise"),
+        ({"updates": AT[::-1]}, "updates must increase"),
         ({"window": 0}, "window must be"),
         ({"rates": [0.1]}, "one rate for each"),
     ],

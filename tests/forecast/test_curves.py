@@ -55,9 +55,9 @@ def test_a_single_loss_is_a_curve() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"updates": [10, 20]}, "equally many, got 2 and 3"),
-        ({"updates": [10, 30, 20]}, "must rise, but 30 is followed by 20.*resumed"),
-        ({"updates": [10, 10, 20]}, "must rise"),
+        ({"updates": [10, 20]}, "same length, got 2 and 3"),
+        ({"updates": [10, 30, 20]}, "must increase, but 30 is followed by 20.*resumed"),
+        ({"updates": [10, 10, 20]}, "must increase"),
         ({"updates": [-1, 10, 20]}, "0 or more"),
         ({"updates": [0], "loss": [3.0]}, "no losses after update 0"),
         ({"updates": [10.5, 20, 30]}, "whole numbers"),
@@ -67,7 +67,7 @@ def test_a_single_loss_is_a_curve() -> None:
         ({"loss": [3.0, float("nan"), 2.0]}, "positive numbers, got nan at update 20"),
         ({"loss": [3.0, -1.0, 2.0]}, "positive numbers, got -1.0 at update 20"),
         ({"loss": [3.0, 2.5, 9.0]}, "ends at 9, above the 3 that it began with: a run that diverged"),
-        ({"loss": "low"}, "loss of curve must be numbers in one row, got 'low'"),
+        ({"loss": "low"}, "loss of curve must be a sequence of numbers, got 'low'"),
         ({"rates": [0.1] * 29}, "one for each of the 3 losses, or one for each of the 30 updates, got 29"),
         ({"rates": [0.1, float("nan"), 0.1]}, "must be finite"),
         ({"rates": [0.1, -0.1, 0.1]}, "not negative"),

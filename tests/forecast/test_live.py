@@ -163,7 +163,7 @@ def test_processes_that_end_at_once_are_begun_three_times(monkeypatch: pytest.Mo
 
 
 def test_arguments_are_checked_before_the_training(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="level must lie between 0 and 1, got 2"):
+    with pytest.raises(ValueError, match="level must be between 0 and 1, got 2"):
         LiveEnding(RUN, level=2)
     with pytest.raises(ValueError, match="has no end"):
         LiveEnding(laju.constant(0.1))

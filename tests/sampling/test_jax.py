@@ -202,7 +202,9 @@ def test_what_makes_no_sense_is_named():
         sample(gaussian(), start, 0.1, 10, friction=1.0)
     with pytest.raises(ValueError, match="batch_size needs data, got batch_size=5 and data=None"):
         sample(gaussian(), start, 0.1, 10, batch_size=5)
-    with pytest.raises(ValueError, match=r"arrays of data must have the same length and not be empty, got lengths \[3, 2\]"):
+    with pytest.raises(
+        ValueError, match=r"arrays of data must have the same length and not be empty, got lengths \[3, 2\]"
+    ):
         sample(gaussian(), start, 0.1, 10, data=(np.zeros(3), np.zeros(2)))
     with pytest.raises(ValueError, match=r"start must be an array \(chains, \*shape\)"):
         sample(gaussian(), jnp.zeros((2, 1), dtype=int), 0.1, 10)

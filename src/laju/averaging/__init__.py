@@ -1,4 +1,4 @@
-"""Averaging of weights beside decay of the rate: averages as values, and the checkpoints that stand for a cooldown.
+"""Weight averaging as an alternative to learning-rate decay: averages as values, and merges of checkpoints.
 
 >>> import laju
 >>> from laju.averaging import weights

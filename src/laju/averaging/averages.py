@@ -1,8 +1,8 @@
-"""Averages of weights as values: which share each checkpoint of a run has, and which decay of the rate the shares stand for.
+"""Averages of weights as values: the share of each checkpoint of a run, and the learning-rate decay that an average imitates.
 
-SGD moves the weights by -rate·gradient. After T updates, a mean of checkpoints with shares c has each update i with the factor
-Σ c over the checkpoints after i. A mean of checkpoints is therefore the end of a run whose rate is multiplied by that factor, as
-long as the gradients are the same: an average is a decay, and a decay is an average.
+SGD moves the weights by -(learning rate)·gradient. In a mean of checkpoints with shares c, update i has the factor Σ c over the
+checkpoints after i. If the gradients are the same, the mean of checkpoints is therefore the final point of a run whose learning
+rate is multiplied by that factor: averaging imitates a decay, and a decay imitates an average.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ Array = npt.NDArray[np.float64]
 
 
 class Average(abc.ABC):
-    """A rule that gives each checkpoint of a run its share in a mean.
+    """Base class of averages: a rule that gives each checkpoint of a run its share in a mean.
 
-    Averages are immutable, equal by their fields, and print as the text that `parse` reads.
+    Averages are immutable, compared by their fields, and `str` gives the text that `parse` reads.
     """
 
     def weights(self, at: Iterable[int], trunk: Schedule | None = None) -> Array:
-        """The share of each checkpoint, in the order of `at`; shares sum to 1.
+        """The share of each checkpoint in the mean, in the order of `at`; shares sum to 1.
 
         Args:
-            at: completed updates of each checkpoint, increasing. The average is taken at the last.
-            trunk: rate of the run that wrote the checkpoints, by completed updates; only a `Cooldown` asks for the rate.
+            at: completed updates of each checkpoint, increasing. The average is taken at the last checkpoint.
+            trunk: learning-rate schedule of the run that wrote the checkpoints; used only by a `Cooldown`.
 
         Raises:
-            ValueError: updates that do not increase, or a window that is longer than the run.
+            ValueError: if updates do not increase, or the window is longer than the run.
         """
         return self._weights(_updates(at), trunk)
 
@@ -51,14 +51,14 @@ class Average(abc.ABC):
 
     @abc.abstractmethod
     def begins(self, total: int) -> int:
-        """Completed updates of the first checkpoint that has a share in the average after `total` updates.
+        """Completed updates of the first checkpoint with a share in the average after `total` updates.
 
         >>> Tail(200).begins(1000), Latest(3).begins(1000), EMA(0.99).begins(1000)
         (801, 998, 1)
         """
 
     def resolve(self, plan: RunPlan) -> Self:
-        """The average with every length in updates of the run of `plan`."""
+        """The average with every length converted to updates of the planned run."""
         return self
 
 
@@ -66,12 +66,12 @@ class Average(abc.ABC):
 class EMA(Average):
     """Exponential moving average: after each update, average ← decay·average + (1 - decay)·weights.
 
-    The first checkpoint begins the average, as in `torch.optim.swa_utils.get_ema_multi_avg_fn`. Between checkpoints that are n
-    updates apart the average decays by decay^n, so that `decay` means the same however many checkpoints are kept. Elsewhere:
-    model EMA, Polyak averaging with exponential weights.
+    The average starts at the first checkpoint, as in `torch.optim.swa_utils.get_ema_multi_avg_fn`. Between checkpoints that are n
+    updates apart, the average decays by decay^n, so the effect of `decay` does not depend on how many checkpoints are kept.
+    Elsewhere: model EMA, Polyak averaging with exponential weights.
 
     Args:
-        decay: factor of the old average at each update, above 0 and below 1; the average looks back on 1/(1 - decay) updates.
+        decay: factor of the old average at each update, above 0 and below 1; the average covers about 1/(1 - decay) updates.
 
     >>> EMA(0.5).weights([1, 2, 3])
     array([0.25, 0.25, 0.5 ])
@@ -102,14 +102,14 @@ class EMA(Average):
 
 @dataclass(frozen=True, repr=False)
 class Tail(Average):
-    """Equal shares of every checkpoint of the last `length` updates (Polyak and Ruppert's tail average; SWA of a plateau).
+    """Equal shares for all checkpoints of the last `length` updates (Polyak–Ruppert tail averaging; SWA on a plateau).
 
-    Checkpoints after more than T - length updates count, where T is the last update.
+    Checkpoints after more than T - length completed updates have a share; T is the number of updates at the last checkpoint.
 
     Source: Polyak and Juditsky, 1992; Izmailov et al., arXiv 1803.05407.
 
     Args:
-        length: updates, or text such as "20%" (of the run until the last checkpoint) or "2 epochs".
+        length: number of updates, or text such as "20%" (of the run until the last checkpoint) or "2 epochs".
 
     >>> Tail(200).weights([700, 800, 900, 1000])
     array([0. , 0. , 0.5, 0.5])
@@ -148,12 +148,12 @@ class Tail(Average):
 
 @dataclass(frozen=True, repr=False)
 class Latest(Average):
-    """Equal shares of the latest `count` checkpoints (LAWA: latest weight averaging).
+    """Equal shares for the latest `count` checkpoints (LAWA: latest weight averaging).
 
     Source: Kaddour, arXiv 2209.14981.
 
     Args:
-        count: how many checkpoints, at least 1.
+        count: number of checkpoints, at least 1.
 
     >>> Latest(2).weights([700, 800, 900, 1000])
     array([0. , 0. , 0.5, 0.5])
@@ -185,21 +185,22 @@ class Latest(Average):
 
 @dataclass(frozen=True, repr=False)
 class Cooldown(Average):
-    """The mean of checkpoints that stands for a cooldown which was not trained (WSM: warmup, stable, merge).
+    """The mean of checkpoints that imitates a cooldown without training the cooldown (WSM: warmup, stable, merge).
 
-    With the checkpoints t₁ < … < tₙ = T and the factor f of the cooldown on the trunk's rate, the updates between two checkpoints
-    get the mean factor there, weighted by the trunk's rate: F(t) = 1 before t₁, and c(tₖ) = F(before tₖ) - F(after tₖ). With a
-    checkpoint after each update of the cooldown, SGD on the same gradients ends at the merged weights exactly.
+    For checkpoints t₁ < … < tₙ = T, F is the mean of the cooldown's factor on the trunk's learning rate between two neighbouring
+    checkpoints, weighted by the trunk's learning rate; F = 1 before t₁, and F = 0 after T. Checkpoint tₖ gets the share
+    c(tₖ) = F(before tₖ) - F(after tₖ). With a checkpoint after each update of the cooldown, SGD with the same gradients ends
+    exactly at the merged weights.
 
     Source: Tian et al., "WSM: Decay-Free Learning Rate Schedule via Checkpoint Merging", arXiv 2507.17634.
 
     Args:
-        schedule: rate of the cooldown from its first update on, which ends at the last checkpoint. The rate is in the unit of the
-            trunk where a trunk is named; without, the trunk is constant at the rate with which the cooldown begins, and only the
-            shape counts. Lengths in percent are parts of the run until the last checkpoint.
+        schedule: learning rate of the cooldown from its first update on; the cooldown ends at the last checkpoint. With a trunk,
+            values are absolute learning rates; without a trunk, the trunk is constant at the cooldown's first learning rate, and
+            only the shape counts. Lengths in percent are relative to the run until the last checkpoint.
 
     Raises:
-        ValueError: a cooldown without an end.
+        ValueError: if the cooldown has no end.
 
     >>> from laju import linear
     >>> Cooldown(linear(1, 0, total=4)).weights([96, 97, 98, 99, 100])
@@ -215,15 +216,15 @@ class Cooldown(Average):
             raise TypeError(f"schedule must be a Schedule such as linear(1, 0, total=2000), got {shown(self.schedule)}")
         if self.schedule.length is None:
             raise ValueError(
-                f"schedule must have an end, as linear(1, 0, total=2000) has, got {shown(str(self.schedule))}"
+                f"schedule must have an end, such as linear(1, 0, total=2000), got {shown(str(self.schedule))}"
             )
 
     def factors(self, total: int, trunk: Schedule | None = None) -> Array:
-        """The factor of the cooldown on the trunk's rate at each of its updates; the last is update `total - 1`.
+        """The factor of the cooldown on the trunk's learning rate at each update of the cooldown, up to update `total - 1`.
 
         Raises:
-            ValueError: a cooldown that is longer than the run, a trunk without a rate in the cooldown, or a cooldown that begins
-                at 0 without a trunk.
+            ValueError: if the cooldown is longer than the run, the trunk's learning rate is 0 in the cooldown, or the cooldown
+                begins at 0 and there is no trunk.
 
         >>> from laju import linear
         >>> Cooldown(linear(3e-3, 0, total=4)).factors(100)
@@ -239,13 +240,13 @@ class Cooldown(Average):
         if trunk is None:
             if rates[0] == 0:
                 raise ValueError(
-                    f"the cooldown must begin above 0, or a trunk must be named, got {shown(str(self.schedule))}"
+                    f"the cooldown must begin above 0, or a trunk must be given, got {shown(str(self.schedule))}"
                 )
             return np.asarray(rates / rates[0])
         before = _trunk(trunk, total - length, total)
         if not (before > 0).all():
             raise ValueError(
-                f"trunk must have a rate above 0 in the last {length:,} of {total:,} updates, got {shown(str(trunk))}"
+                f"trunk must have a learning rate above 0 in the last {length:,} of {total:,} updates, got {shown(str(trunk))}"
             )
         return np.asarray(rates / before)
 
@@ -272,13 +273,14 @@ class Cooldown(Average):
         return np.concatenate([np.ones(before), factors]) if before >= 0 else factors[-before:]
 
     def distance(self, at: Iterable[int], trunk: Schedule | None = None) -> float:
-        """The largest difference between a rate of the cooldown and the rate that the merged checkpoints stand for.
+        """The largest difference between the learning rate of the cooldown and the learning rate that the merge imitates.
 
-        The difference is a part of the trunk's rate: 0 with a checkpoint after each update of the cooldown, and about half the
-        step of the factor from checkpoint to checkpoint where there are fewer.
+        The difference is relative to the trunk's learning rate: 0 with a checkpoint after each update of the cooldown; with fewer
+        checkpoints, about half of the largest step of the factor between neighbouring checkpoints.
 
         Args:
-            at, trunk: as in `weights`.
+            at: completed updates of each checkpoint, increasing.
+            trunk: learning-rate schedule of the run that wrote the checkpoints; constant by default.
 
         >>> from laju import linear
         >>> round(Cooldown(linear(1, 0, total=400)).distance([9600, 9700, 9800, 9900, 10000]), 4)
@@ -305,15 +307,15 @@ class Cooldown(Average):
 
 
 def weights(schedule: Schedule, at: Iterable[int], trunk: Schedule | None = None) -> Array:
-    """The shares of checkpoints whose mean stands for a cooldown, see `Cooldown`.
+    """The shares of checkpoints whose mean imitates a cooldown, in the order of `at`; see `Cooldown` for the formula.
 
     Args:
-        schedule: rate of the cooldown from its first update on.
-        at: completed updates of each checkpoint, increasing; the cooldown ends at the last.
-        trunk: rate of the run that wrote the checkpoints, by completed updates; constant by default.
+        schedule: learning rate of the cooldown from its first update on.
+        at: completed updates of each checkpoint, increasing; the cooldown ends at the last checkpoint.
+        trunk: learning-rate schedule of the run that wrote the checkpoints; constant by default.
 
     Raises:
-        ValueError: updates that do not increase, a cooldown that is longer than the run.
+        ValueError: if updates do not increase, or the cooldown is longer than the run.
 
     >>> from laju import linear
     >>> weights(linear(1, 0, total=2000), at=[8000, 8500, 9000, 9500, 10000])
@@ -323,15 +325,15 @@ def weights(schedule: Schedule, at: Iterable[int], trunk: Schedule | None = None
 
 
 def imitated(shares: Iterable[float], at: Iterable[int], trunk: Schedule | None = None) -> Schedule:
-    """The schedule of a run without averaging that SGD ends at the same weights with, if the gradients are the same.
+    """The learning-rate schedule that an average imitates: with the same gradients, SGD ends at the averaged weights.
 
     Args:
-        shares: of the checkpoints, as `Average.weights` gives.
+        shares: shares of the checkpoints, as returned by `Average.weights`.
         at: completed updates of each checkpoint, increasing.
-        trunk: rate of the run that wrote the checkpoints; 1 by default.
+        trunk: learning-rate schedule of the run that wrote the checkpoints; by default the constant 1.
 
     Raises:
-        ValueError: as many shares as checkpoints are needed, and shares sum to 1.
+        ValueError: if there is not one share per checkpoint, or the shares do not sum to 1.
 
     >>> imitated(Latest(4).weights([7, 8, 9, 10]), [7, 8, 9, 10]).values(10)
     array([1.  , 1.  , 1.  , 1.  , 1.  , 1.  , 1.  , 0.75, 0.5 , 0.25])
@@ -340,7 +342,7 @@ def imitated(shares: Iterable[float], at: Iterable[int], trunk: Schedule | None 
     given = np.asarray(sequence("shares", shares, "[0.5, 0.5]"), dtype=np.float64)
     if given.shape != updates.shape or not np.isfinite(given).all() or abs(given.sum() - 1) > 1e-9:
         raise ValueError(
-            f"shares must be {len(updates)} numbers, one a checkpoint, that sum to 1, got {shown(list(given))}"
+            f"shares must be {len(updates)} numbers, one per checkpoint, that sum to 1, got {shown(list(given))}"
         )
     left = np.concatenate([1.0 - np.cumsum(given)[:-1], [0.0]])
     where = [(int(update), float(factor)) for update, factor in zip(updates, left, strict=True)]
@@ -362,7 +364,7 @@ def parse(text: str) -> Average:
     """Read an average: `ema:DECAY`, `tail:LENGTH`, `latest:COUNT`, or the schedule of a cooldown.
 
     Raises:
-        ValueError: a text that is none of these.
+        ValueError: for any other text.
 
     >>> parse("ema:0.999"), parse("tail:20%"), parse("latest:5")
     (EMA(0.999), Tail('20%'), Latest(5))
@@ -409,7 +411,7 @@ def _in_run(name: str, length: Any, total: int) -> int:
         return int(length)
     if {unit for unit, _ in length.terms} - {"%", "updates"}:
         raise ValueError(
-            f"{name} {str(length)!r} needs a RunPlan: .resolve(plan) gives it in updates; or give updates or percent"
+            f"{name} {str(length)!r} needs a RunPlan: call .resolve(plan), or give the length in updates or percent"
         )
     return max(1, nearest_update(_percent(total).scale.updates(length)))
 

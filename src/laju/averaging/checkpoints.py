@@ -1,6 +1,6 @@
-"""Checkpoints on disk: safetensors files, torch files of tensors alone, and folders of either; nothing that runs code is read.
+"""Checkpoints on disk: safetensors files, torch files of tensors, and folders of either. Reading a checkpoint never runs code.
 
-Tensors are read singly, so that a merge of many checkpoints needs the memory of a single checkpoint.
+Tensors are read individually, so that a merge of many checkpoints needs the memory of a single checkpoint.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ FILES = ("model.safetensors", "adapter_model.safetensors", "pytorch_model.bin", 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 
 _WEIGHTS = ("model", "state_dict", "model_state_dict", "model_state", "module", "weights", "net", "params")
-"""Keys under which training programs keep the weights in a torch file, the usual first."""
+"""Keys under which training programs store the weights in a torch file, the most common first."""
 
 _STATE = re.compile(r"optim|sched|scaler|rng|random|loops|callbacks", re.IGNORECASE)
-"""Names of what belongs to one moment of a training and has no mean."""
+"""Names of entries that belong to a moment of the training run and have no mean, such as the optimizer's state."""
 
 _COUNTERS = ("update", "updates", "global_step", "step", "steps", "num_updates", "iteration", "iter_num", "iter")
 _WORD = r"(?:global[-_]?step|steps?|updates?|iterations?|iter|checkpoint|ckpt|batch)"
@@ -39,7 +39,7 @@ _EPOCH = re.compile(r"epochs?[-_=. ]*\d+", re.IGNORECASE)
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be merged; the message names the checkpoint, the tensor and the cure."""
+    """Error of a checkpoint that cannot be merged; the message names the checkpoint, the tensor and the cure."""
 
 
 @dataclass
@@ -47,12 +47,12 @@ class Checkpoint:
     """An open checkpoint.
 
     Args:
-        path: as the user named the checkpoint.
-        files: of the weights, in the order of the shards.
+        path: the path as given by the user.
+        files: files of the weights, in the order of the shards.
         places: the file of each tensor.
-        metadata: of the file: safetensors' metadata, or the entries of a torch file that are no weights.
-        key: under which a torch file keeps the weights; None where the file is the weights.
-        others: entries among the weights that are no tensors.
+        metadata: safetensors' metadata, or the entries of a torch file that are not weights.
+        key: key of the weights in a torch file; None if the file itself is the state dict.
+        others: entries among the weights that are not tensors.
         unmerged: names of entries beside the weights that have no mean, such as the optimizer's state.
     """
 
@@ -84,7 +84,7 @@ class Checkpoint:
         return tuple(source[name].shape), str(source[name].dtype).removeprefix("torch.")
 
     def ties(self) -> dict[str, str]:
-        """Tensors that are another tensor of a torch file under a second name, with the first name."""
+        """Tied tensors of a torch file: the second name of a tensor, mapped to its first name."""
         if self.safetensors:
             return {}
         first: dict[Any, str] = {}
@@ -105,11 +105,11 @@ class Checkpoint:
 
 @contextmanager
 def opened(paths: Sequence[Path]) -> Iterator[list[Checkpoint]]:
-    """The checkpoints at these paths, open until the end of the block.
+    """Open the checkpoints at the given paths until the end of the `with` block.
 
     Raises:
-        OSError: a file that is not there.
-        CheckpointError: a file that is no checkpoint of tensors alone.
+        OSError: if a file does not exist.
+        CheckpointError: if a file is not a checkpoint of tensors.
     """
     with ExitStack() as stack:
         yield [_open(path, stack) for path in paths]
@@ -202,7 +202,7 @@ def _torch(found: Checkpoint, file: Path, stack: ExitStack) -> None:
             raise CheckpointError(f"{file} has the name {shown(name)} among its weights: names must be text")
         if inner := _tensor_within(value):
             raise CheckpointError(
-                f"{file} holds weights within {shown(name)} ({shown(inner)}): a state dict with one name a tensor is needed"
+                f"{file} holds weights within {shown(name)} ({shown(inner)}): a state dict with one name per tensor is needed"
             )
         if name in tensors and (value.layout is not torch.strided or value.is_quantized or value.is_meta):
             kind = "meta" if value.is_meta else "quantized" if value.is_quantized else "sparse"
@@ -223,7 +223,7 @@ def _loaded(file: Path) -> Any:
     with file.open("rb") as begin:
         if begin.read(2)[:1] not in (b"P", b"\x80"):  # an archive, or a pickle of torch before 1.6
             raise CheckpointError(
-                f"{file} is no torch file, or not a whole one: it begins like no archive and no pickle"
+                f"{file} is no torch file, or not a whole one: it begins neither like an archive nor like a pickle"
             )
     try:
         try:
@@ -284,12 +284,12 @@ def _key_of_weights(content: Mapping[Any, Any], file: Path) -> str | None:
 
 
 def updates_of(checkpoints: Sequence[Checkpoint]) -> list[tuple[int, str]]:
-    """The completed updates of each checkpoint, and the place of that number.
+    """The completed updates of each checkpoint, and the source of that number.
 
-    Metadata come first, then `trainer_state.json` beside the weights, then the number in the checkpoint's name.
+    The number is read from the metadata, else from `trainer_state.json` beside the weights, else from the checkpoint's name.
 
     Raises:
-        CheckpointError: a checkpoint without, or with more than one number.
+        CheckpointError: if a checkpoint has no such number, or several.
     """
     found = [_in_metadata(each) for each in checkpoints]
     missing = [each for each, known in zip(checkpoints, found, strict=True) if known is None]
@@ -329,7 +329,7 @@ def _in_names(paths: Sequence[Path]) -> list[int]:
     for path, text, numbers in zip(paths, texts, every, strict=True):
         if numbers == [-1]:
             raise CheckpointError(
-                f"{path} has no whole number of updates in its name: at must say the updates of each checkpoint"
+                f"{path} has no whole number of updates in its name: pass the updates of each checkpoint as at"
             )
         if len(numbers) != 1:
             why = "counts epochs" if _EPOCH.search(text) and not numbers else "no number" if not numbers else "several"
@@ -337,7 +337,7 @@ def _in_names(paths: Sequence[Path]) -> list[int]:
                 why, "epochs"
             )
             raise CheckpointError(
-                f"{path} has {has} in its name and no update in its metadata: at must say the updates of each checkpoint"
+                f"{path} has {has} in its name and no update in its metadata: pass the updates of each checkpoint as at"
             )
     return [numbers[0] for numbers in every]
 

@@ -27,7 +27,7 @@ _STATISTICS = re.compile(r"(^|\.)running_(mean|var)$")
 
 @dataclass(frozen=True)
 class Part:
-    """A checkpoint in a merge: its path, completed updates, where these stand, and its share in the mean."""
+    """A checkpoint in a merge: its path, completed updates, the source of that number, and its share in the mean."""
 
     path: Path
     update: int
@@ -37,19 +37,19 @@ class Part:
 
 @dataclass(frozen=True)
 class Merge:
-    """The entries merged, and the entries left.
+    """The result of `merge`: the merged entries, and the entries that were kept or left out.
 
     Args:
-        average: the rule of the shares.
-        parts: the checkpoints by update.
-        distance: of a cooldown, the largest difference between its rates and the rates of the merge, as a part of the
-            trunk's rate; None for another average.
-        tensors: how many tensors were merged.
-        numbers: how many numbers these tensors have.
+        average: the average whose shares were used.
+        parts: the checkpoints in the order of their updates.
+        distance: for a cooldown, the largest difference between its learning rate and the learning rate that the merge imitates,
+            relative to the trunk's learning rate; None for other averages.
+        tensors: number of merged tensors.
+        numbers: number of elements of the merged tensors.
         kept: tensors and entries that have no mean, taken from the last checkpoint.
-        statistics: batch statistics, whose mean is no statistic of the merged weights.
+        statistics: batch statistics, whose mean is not the statistics of the merged weights.
         unmerged: entries beside the weights that are left out, such as the optimizer's state.
-        out: the file or folder that was written; None if nothing was.
+        out: the file or folder that was written; None if nothing was written.
     """
 
     average: Average
@@ -90,24 +90,28 @@ def merge(
 ) -> Merge:
     """Merge checkpoints of a run into a new checkpoint, tensor by tensor in float32; tensors keep their dtype.
 
-    Integers and entries without a mean come from the last checkpoint. The optimizer's state is not merged. The new
-    checkpoint says in its metadata what was merged: under "laju" in the metadata of safetensors, and beside the weights of a
-    torch file (in `_metadata` of a state dict alone, which `load_state_dict` does not mind).
+    Integers and entries without a mean come from the last checkpoint. The optimizer's state is not merged. The new checkpoint
+    records the merged checkpoints in its metadata: under "laju" in the metadata of safetensors, or beside the weights of a torch
+    file (for a bare state dict in its `_metadata`, which `load_state_dict` ignores).
 
     Args:
         checkpoints: safetensors files, torch files that `weights_only` reads, indices of shards, or folders with any of these.
-        average: the rule of the shares, such as `EMA(0.999)`, or the schedule of a cooldown.
-        out: the file to write, or the folder for checkpoints that are folders or sharded; None writes nothing. The checkpoint
-            appears when it is complete.
+        average: the average, such as `EMA(0.999)`, or the schedule of a cooldown.
+        out: the file to write, or the folder for checkpoints that are folders or sharded; None, the default, writes nothing. The
+            checkpoint appears at `out` only when complete.
         at: completed updates of each checkpoint, in the order of `checkpoints`; by default from the metadata, else the name.
-        trunk: rate of the run that wrote the checkpoints, for a cooldown alone; constant by default.
-        within: how far the rates of a cooldown may be from the rates of the merge, as a part of the trunk's rate.
+        trunk: learning-rate schedule of the run that wrote the checkpoints, only for a cooldown; constant by default.
+        within: largest allowed difference between the learning rate of a cooldown and the learning rate that the merge imitates,
+            relative to the trunk's learning rate.
+
+    Returns:
+        A summary of the merge, with the share of each checkpoint.
 
     Raises:
-        OSError: a file that is not there, or cannot be written.
-        CheckpointError: checkpoints that do not fit together, a cooldown that they cannot stand for, a trunk without
-            a cooldown, an output that is an input.
-        ValueError: as `Average.weights`.
+        OSError: if a file does not exist or cannot be written.
+        CheckpointError: if the checkpoints do not fit together or are too few to imitate the cooldown, a trunk is given without
+            a cooldown, or `out` is an input.
+        ValueError: if updates do not increase, or the average's window is longer than the run.
     """
     paths = [Path(path) for path in checkpoints]
     within = number("within", within, least=0)
@@ -115,7 +119,7 @@ def merge(
         average = Cooldown(average)
     if trunk is not None and not isinstance(average, Cooldown):
         raise CheckpointError(
-            f"trunk must be left out with {average}, whose shares are the same at any rate; a cooldown alone needs the rate"
+            f"trunk must be left out with {average}, whose shares are the same at any rate; only a cooldown needs a trunk"
         )
     if not paths:
         raise CheckpointError("at least one checkpoint is needed, got none")
@@ -130,7 +134,7 @@ def merge(
         for i in range(1, len(updates)):
             if updates[i - 1] == updates[i]:
                 raise CheckpointError(
-                    f"{ordered[i - 1].path} and {ordered[i].path} are both of update {updates[i]:,}: each update once is needed"
+                    f"{ordered[i - 1].path} and {ordered[i].path} are both of update {updates[i]:,}; updates must be distinct"
                 )
         shares = average.weights(updates, trunk)
         distance = average.distance(updates, trunk) if isinstance(average, Cooldown) else None
@@ -178,7 +182,7 @@ def _check_alike(checkpoints: list[Checkpoint]) -> None:
     kinds = {name: last.kind(name) for name in last.places}
     for each in checkpoints[:-1]:
         if each.safetensors != last.safetensors:
-            raise CheckpointError(f"{each.path} and {last.path} must be of one kind: safetensors, or torch files")
+            raise CheckpointError(f"{each.path} and {last.path} must be of the same kind: safetensors, or torch files")
         for a, b in ((each, last), (last, each)):
             if lacking := [name for name in b.places if name not in a.places]:
                 more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""

@@ -32,33 +32,33 @@ MultiAverage = Callable[[Sequence[torch.Tensor], Sequence[torch.Tensor], Any], N
 def averaged(
     model: torch.nn.Module, average: Average, at: Iterable[int], trunk: Schedule | None = None, **options: Any
 ) -> AveragedModel:
-    """A copy of a model that holds the average of the model's weights after the updates `at`.
+    """Create a copy of a model for the average of the model's weights after the updates `at`, as torch's `AveragedModel`.
 
-    Call `update_parameters(model)` after each of these updates; the average is complete after the last. Batch statistics are
-    those of the model at the call of this function, so `torch.optim.swa_utils.update_bn` is needed after the last update.
+    Call `update_parameters(model)` after each update of `at`; the average is complete after the last call. Batch statistics are
+    not averaged but copied from the model now, so call `torch.optim.swa_utils.update_bn` after the last update.
 
     Args:
-        model: that is trained.
-        average: such as `EMA(0.999)` or `Cooldown(linear(1, 0, total=2000))`.
+        model: the model that is trained.
+        average: the average, such as `EMA(0.999)` or `Cooldown(linear(1, 0, total=2000))`.
         at: completed updates after which `update_parameters` is called, increasing.
-        trunk: rate of the training, for a `Cooldown`; constant by default.
-        options: of `AveragedModel`, such as `device`.
+        trunk: learning-rate schedule of the training run, for a `Cooldown`; constant by default.
+        options: further arguments of `AveragedModel`, such as `device`.
 
     Raises:
-        ValueError: as `Average.weights`, or shares below 0.
+        ValueError: if updates do not increase, the average's window is longer than the run, or shares are below 0.
     """
     return AveragedModel(model, multi_avg_fn=multi_avg_fn(average, at, trunk), **options)
 
 
 def multi_avg_fn(average: Average, at: Iterable[int], trunk: Schedule | None = None) -> MultiAverage:
-    """The `multi_avg_fn` of `AveragedModel` for an average; arguments as in `averaged`.
+    """The argument `multi_avg_fn` of `AveragedModel` for an average; the arguments are explained in `averaged`.
 
-    The share of a checkpoint in the mean of the checkpoints so far is c(k) / (c(1) + … + c(k)).
+    Checkpoint k gets the share c(k) / (c(1) + … + c(k)) in the mean of the checkpoints so far; c are the average's weights.
     """
     shares = average.weights(at, trunk)
     if (shares < 0).any():
         raise ValueError(
-            f"shares must be 0 or more in a training, got {shares.min():g}: the rate of {average} rises; merge "
+            f"shares must be 0 or more in a training loop, got {shares.min():g}: the learning rate of {average} rises; merge "
             "checkpoints instead"
         )
     sums = np.cumsum(shares)
@@ -67,9 +67,7 @@ def multi_avg_fn(average: Average, at: Iterable[int], trunk: Schedule | None = N
     def update(means: Sequence[torch.Tensor], weights: Sequence[torch.Tensor], count: Any) -> None:
         done = int(count)
         if done >= len(steps):
-            raise ValueError(
-                f"the average is of {len(steps):,} checkpoints, and update_parameters was called once more"
-            )
+            raise ValueError(f"the average has {len(steps):,} checkpoints, but update_parameters was called more often")
         for mean, weight in zip(means, weights, strict=True):
             if mean.is_floating_point() or mean.is_complex():
                 mean.lerp_(weight.to(mean.dtype), steps[done])

@@ -1,7 +1,7 @@
-"""Why the rates of a run differ from the planned rates: the change of the schedule, and the update at which it begins.
+"""Explain why the learning rates of a run differ from the planned ones: the kind of change, and the update of its beginning.
 
-A change of a schedule is a change of the positions at which the schedule is read (twice as fast, 3 behind, from 0 again), or of
-the level of its rates. Each change is searched for, and computed at all rows before the report.
+A change is a change of the positions at which the schedule is evaluated (twice as fast, 3 updates behind, from 0 again), or of
+the level of its values. Each reported change reproduces the learning rates of all rows.
 """
 
 from laju.diagnosis.causes import Cause

@@ -1,4 +1,4 @@
-"""The changes of a schedule that would explain the rates of a log, each searched for and computed at all rows."""
+"""Search for changes of a schedule that explain the learning rates of a log; each change is verified at all rows."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy as np
 from laju.diagnosis.rows import Array, Case
 
 _GRID = 1 << 20
-"""The most updates of the meant schedule that are searched for a rate; of longer schedules every 2nd, 4th, … is."""
+"""The most updates of the planned schedule that are searched for a rate; of longer schedules, every 2nd, 4th, … update is."""
 _BRANCHES = 12
-"""A rate at more places of the meant schedule than this determines no position."""
+"""The most positions of a rate in the planned schedule; a rate at more positions determines none."""
 _TWICE = "two calls of step() in an update"
 _CULPRITS = {
     "counted": (
@@ -71,14 +71,14 @@ _CULPRITS = {
 
 @dataclass(frozen=True)
 class Cause:
-    """A single change that turns the meant rates into the rates of the log.
+    """A change of the schedule that turns the planned learning rates into the learning rates of the log.
 
     Attributes:
         kind: "counted", "slow", "epoch", "behind", "ahead", "skipped", "restart", "total", "climb", "scale", "floor" or "end".
         text: the change in words.
-        begins: the update from which on the rates differ lies after the first and up to the second of these; (0, 0) is the start.
+        begins: (a, b): the change begins after update a and at the latest at update b; (0, 0) is the start of the run.
         parameters: the numbers in the text.
-        culprits: the usual reasons for the change.
+        culprits: common reasons for the change.
     """
 
     kind: str
@@ -100,7 +100,7 @@ class Cause:
 
 
 def causes_of(case: Case) -> list[Cause]:
-    """The explanations that have all rates: of the whole run, else from the first row that is not as meant."""
+    """The changes that reproduce all learning rates: of the whole run, else from the first row that differs from the plan."""
     j = case.begin()
     end = case.schedule.length or int(case.t[-1]) + 1
     slack = 2 * float(case.tolerance.max())

@@ -1,4 +1,4 @@
-"""The report of a run whose rates differ from the planned rates."""
+"""The report on a run whose learning rates differ from the planned ones."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Diagnosis:
     """The result of `diagnose`.
 
     Attributes:
-        healthy: whether the rates are the meant rates, by any of the writer's conventions of time.
-        causes: the explanations of all the rates; several where these give the same rates at the rows of the log.
-        rows: how many rates were compared.
-        first: the first update at which the rates are not the meant ones, and the rates (logged, meant) there.
-        note: the convention of time, or the change for which no explanation was found.
+        healthy: whether the learning rates are as planned, under any of the writer's conventions of positions.
+        causes: changes that explain all learning rates; several if they give the same learning rates at the rows of the log.
+        rows: number of learning rates that were compared.
+        first: the first update with a deviating learning rate, and the two rates (logged, planned) at this update.
+        note: the convention of positions, or the deviation for which no explanation was found.
     """
 
     healthy: bool
@@ -34,7 +34,7 @@ class Diagnosis:
 
     @property
     def certain(self) -> bool:
-        """Whether a single explanation has the rates."""
+        """Whether exactly one change explains the learning rates."""
         return self.healthy or len(self.causes) == 1
 
     def to_json(self) -> dict[str, Any]:
@@ -57,17 +57,20 @@ class Diagnosis:
 
 
 def diagnose(log: Log, meant: Schedule, *, rate: str | None = None, updates_per_epoch: int | None = None) -> Diagnosis:
-    """Say why the rates of a log differ from the rates of the schedule that was meant.
+    """Explain why the learning rates of a log differ from the planned schedule.
 
     Args:
-        log: of the run.
-        meant: the schedule that the run should have had, in the unit of the log.
-        rate: the column of rates; the log's first by default.
-        updates_per_epoch: turns the epochs of a log into updates.
+        log: log of the run, from `laju.logs.read`.
+        meant: the planned schedule, in the unit of the log.
+        rate: name of the column of learning rates; by default the log's first.
+        updates_per_epoch: number of updates per epoch, to convert a log that counts epochs to updates.
+
+    Returns:
+        Whether the run is healthy, else the changes of the schedule that reproduce all logged learning rates.
 
     Raises:
-        LogError: no rates in the log, or a column that is missing.
-        UnresolvedError: a schedule that is not in updates.
+        LogError: if the log has no learning rates, or a column is missing.
+        UnresolvedError: if the schedule is not in updates.
 
     >>> import io, laju
     >>> from laju.logs import read

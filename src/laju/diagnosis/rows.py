@@ -1,4 +1,4 @@
-"""The rows of a log beside a schedule: which differ, and by how much."""
+"""Compare the rows of a log with a schedule or a second log."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from laju.logs import Log, LogError
 
 Array = npt.NDArray[np.float64]
 RELATIVE = 2e-7
-"""The change of a rate by float32 and by sums of many steps."""
+"""Relative change of a learning rate by float32 rounding and by sums of many steps."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """The meant schedule, and the rows: positions, rates, and half a unit of the rates' last digits."""
+    """The planned schedule and the rows of a log: positions, learning rates, and half a unit of the rates' last digits."""
 
     schedule: Schedule
     t: Array
@@ -29,7 +29,7 @@ class Case:
         return self.half * 1.001 + RELATIVE * np.abs(self.y) + 1e-9 * max(float(np.abs(self.y).max()), 1e-300)
 
     def meant(self, positions: Array) -> Array:
-        """The meant rates at real positions; before 0 the first rate."""
+        """The planned learning rates at real positions; before 0 the first rate."""
         with np.errstate(all="ignore"):
             return np.asarray(self.schedule(np.maximum(positions, 0.0)), float)
 
@@ -37,7 +37,7 @@ class Case:
         return bool((np.abs(predicted - self.y) <= self.tolerance).all())
 
     def begin(self) -> int:
-        """The first row that is not as meant."""
+        """The index of the first row that differs from the plan."""
         return int(np.argmax(np.abs(self.meant(self.t) - self.y) > self.tolerance))
 
 
@@ -45,22 +45,22 @@ Rows = list[tuple[int, float, float]]
 
 
 def beside(log: Log, schedule: Schedule, rate: str | None = None) -> Rows:
-    """Rows (update, rate of the log, rate of the schedule) that differ beyond the digits of the log."""
+    """Rows (update, learning rate of the log, of the schedule) that differ by more than the log's digits explain."""
     series = log.rate(rate)
     case = Case(schedule, series.at, series.values, series.precision())
     return _different(case.t, case.y, case.meant(case.t), case.tolerance)
 
 
 def apart(a: Log, b: Log) -> tuple[Rows, int]:
-    """Rows (update, rate of a, rate of b) that differ beyond the digits of both logs, and how many rows both logs have.
+    """Rows (update, rate of a, rate of b) that differ by more than the logs' digits explain, and the number of common rows.
 
     Raises:
-        LogError: no update is in both logs.
+        LogError: if the logs have no update in common.
     """
     one, two = a.rate(), b.rate()
     at, i, j = np.intersect1d(one.at, two.at, return_indices=True)
     if not at.size:
-        raise LogError(f"{a.path} and {b.path} have no update in both")
+        raise LogError(f"{a.path} and {b.path} have no update in common")
     slack = one.precision()[i] + two.precision()[j] + RELATIVE * np.abs(one.values[i])
     return _different(at, one.values[i], two.values[j], slack), len(at)
 

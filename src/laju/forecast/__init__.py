@@ -1,4 +1,4 @@
-"""Forecast the loss under a schedule before the run, from loss curves of a few short runs or from a convex bound.
+"""Forecast the loss under a schedule before or during a run, from loss curves of earlier runs or from a convex bound.
 
 >>> import laju
 >>> from laju.forecast import bound

@@ -1,10 +1,11 @@
-"""Losses of averaged weights, predicted from the raw losses of the same run and the rates.
+"""Losses of averaged weights, predicted from the raw losses and the learning rates of the same run.
 
     L̄(t) = L(t)·(1 - g·x^p + c·d)
 
-x is the mean rate of the averaged updates as a share of the peak, d the relative fall of the raw loss over these updates. An
-average imitates a cooldown to 0 of the same length (`laju.averaging`), so that its gain is that of the extended laws' drop of
-η^p; g, the gain at the peak rate, is the run's own. An average also looks back, and takes a part c of the fall.
+L is the loss of the raw weights, x the mean learning rate of the averaged updates as a share of the peak, and d the relative fall
+of the raw loss over these updates. An average imitates a cooldown to 0 of the same length (`laju.averaging`), so its gain is
+the gain of the extended laws for a drop of η^p; g, the gain at the peak learning rate, is fitted to the run. An average also
+lags behind, and gives back a part c of the fall.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ from laju.forecast.ending import Ending, whole_run
 POWER, LAG = 0.90, 0.18
 """p and c, from 19 runs of language models with uniform means of 500 updates (arXiv 2405.18392)."""
 ERROR = 0.0006
-"""Relative error (root mean square) of the law where it answers, for runs of a model that had no part in p and c."""
+"""Relative error (root mean square) of the law where the law answers, on runs of a model that was not used to fit p and c."""
 TRUSTED = 0.0015
-"""Relative error of the rolling test on the own averages from which on the law is not trusted."""
+"""Relative error of the rolling test on the run's own averages above which the law is refused."""
 LOWEST = 0.1
-"""Share of the peak below which rates were not tested: no run with averages cooled down further."""
+"""Share of the peak below which the law was not tested: no run with averages cooled down further."""
 WINDOWS = 5
-"""How many windows a run must last: a window that is more than a fifth of the run so far mostly lags."""
+"""The least length of a run in windows: an average over more than a fifth of the run mostly lags."""
 _LEAST_ROWS = 5
 _RECENT = 8
 """Exponent of a row's weight, (t/n)^8: the gain drifts slowly, and the last rows know most."""
@@ -47,13 +48,13 @@ _CUTS = (0.7, 0.85)
 
 @dataclass(frozen=True)
 class FittedAverages:
-    """The law of a run's averaged weights: the gain over the raw loss at each rate.
+    """The fitted law of a run's averaged weights: the gain over the raw loss at each learning rate.
 
     Attributes:
-        gain: g, the part of the raw loss that averaging takes away at the peak rate; None when refused.
-        window: updates in the average; None where the averages do not show it, and then d is left out.
-        tested: the larger mean relative error of later averages that were predicted from the first 70 or 85 % of the rows.
-        refused: why there is no law; None where there is one.
+        gain: g, the fraction of the raw loss that averaging removes at the peak learning rate; None if refused.
+        window: updates in the average; None if the averages do not determine the window, and d is then left out.
+        tested: mean relative error of later averages, predicted from the first 70 or 85 % of the rows, the larger of the two.
+        refused: why the law was refused; None if the law was fitted.
     """
 
     gain: float | None
@@ -62,35 +63,35 @@ class FittedAverages:
     refused: str | None = None
 
     def predict(self, updates: Any, losses: Any, rates: Rates) -> Array:
-        """The losses of averaged weights after so many completed updates, from the raw losses.
+        """Predict the losses of averaged weights from the raw losses.
 
         Args:
-            updates: completed updates of the n rows, rising; shape (n,).
-            losses: the raw losses there; shape (n,).
-            rates: of the whole run, a Schedule in updates or a rate for each update from 0.
+            updates: completed updates of the n rows, increasing; shape (n,).
+            losses: the raw losses after these updates; shape (n,).
+            rates: learning rates of the whole run, a Schedule in updates or a rate for each update from 0.
 
         Returns:
-            The averaged losses, shape (n,); NaN where the law does not answer: in the first five windows, and at rates below a
-            tenth of the peak.
+            The averaged losses, shape (n,); NaN if the law does not answer: in the first five windows, and at learning rates
+            below a tenth of the peak.
 
         Raises:
-            ValueError: the law was refused, or arguments that are no numbers.
+            ValueError: if the law was refused, or an argument is not numeric.
         """
         if self.gain is None:
-            raise ValueError(f"the law must have an answer to predict, but was refused: {self.refused}")
+            raise ValueError(f"a refused law cannot predict: {self.refused}")
         run = _Run.of(updates, losses, rates, self.window)
         return np.where(run.answered(), run.raw * (1 - self.gain * run.share**POWER + LAG * run.fall), np.nan)
 
     def ending(self, raw: Ending, rates: Rates) -> Ending:
-        """The forecast of the averaged loss at the end, from the forecast of the raw loss there.
+        """Forecast the final loss of the averaged weights from the forecast of the raw final loss.
 
         Args:
-            raw: the forecast of the raw loss, by `laju.forecast.ending`.
-            rates: of the whole run, as `ending` took the rates.
+            raw: the forecast of the raw loss, from `laju.forecast.ending`.
+            rates: learning rates of the whole run, a Schedule in updates or a rate for each update from 0.
 
         Returns:
-            The answer, whose band adds the law's error to the raw loss's; or a refusal: of the law, of the raw loss, or because
-            the rate at the end is below a tenth of the peak.
+            The forecast, whose band includes the law's error; or a refusal, if the law or the forecast of the raw loss was
+            refused, or the final learning rate is below a tenth of the peak.
         """
         every, end = whole_run(rates, raw.at)
         back = min(self.window or 1, end)
@@ -119,24 +120,24 @@ class FittedAverages:
 
 
 def fit_averages(updates: Any, losses: Any, averaged: Any, rates: Rates, window: int | None = None) -> FittedAverages:
-    """Fit the law of averaged weights to a run that logs the losses of both.
+    """Fit the law of averaged weights to a run that logs the losses of both raw and averaged weights.
 
-    The rows' weights rise with t^8, as the gain drifts slowly. The law is tested on the run: from the first 70 and 85 % of the
-    rows, the later averages are predicted.
+    The law is L̄(t) = L(t)·(1 - g·x^p + c·d), see `laju.forecast.averages`. The rows' weights rise with t^8, as the gain drifts
+    slowly. The law is tested on the run: later averages are predicted from the first 70 and 85 % of the rows.
 
     Args:
-        updates: completed updates of the n rows, rising; shape (n,).
-        losses: the raw losses there, NaN where there is none; shape (n,).
-        averaged: the losses of the averaged weights, NaN where there is none; shape (n,).
-        rates: of the whole run, a Schedule in updates or a rate for each update from 0.
-        window: updates in the average. By default found where averages are evaluated again before the next is complete, and
-            unknown where no average stands still.
+        updates: completed updates of the n rows, increasing; shape (n,).
+        losses: the raw losses after these updates, NaN if missing; shape (n,).
+        averaged: the losses of the averaged weights, NaN if missing; shape (n,).
+        rates: learning rates of the whole run, a Schedule in updates or a rate for each update from 0.
+        window: updates in the average. By default derived from the rows, if the same average is evaluated several times before
+            the next average is complete; otherwise unknown.
 
     Returns:
-        The law; or, where the averages say too little, a refusal with its reason.
+        The fitted law; or a refusal with its reason, if the averages carry too little information.
 
     Raises:
-        ValueError: arguments that are no numbers or not equally many, rates that are too few.
+        ValueError: if arguments are not numeric or differ in length, or there are too few learning rates.
 
     >>> import laju, numpy as np
     >>> at = np.arange(100, 3001, 100)
@@ -228,7 +229,7 @@ class _Run:
         rows = at if rows is None else rows
         if np.any(np.diff(at) <= 0):
             i = int(np.flatnonzero(np.diff(at) <= 0)[0])
-            raise ValueError(f"updates must rise, but {at[i]} is followed by {at[i + 1]}")
+            raise ValueError(f"updates must increase, but {at[i]} is followed by {at[i + 1]}")
         every, _ = whole_run(rates, max(int(at.max(initial=1)), 1))
         known = np.isfinite(raw) & (raw > 0) & (at > 0)
         if not known.any():
@@ -255,8 +256,8 @@ def _losses(name: str, values: Any, updates: Any) -> Array:
     try:
         found = np.atleast_1d(np.asarray(values, dtype=np.float64))
     except (TypeError, ValueError):
-        raise ValueError(f"{name} must be numbers in one row, got {shown(values)}") from None
+        raise ValueError(f"{name} must be a sequence of numbers, got {shown(values)}") from None
     rows = np.atleast_1d(np.asarray(updates)).size
     if found.shape != (rows,):
-        raise ValueError(f"updates and {name} must be equally many, got {rows} and {found.size}")
+        raise ValueError(f"updates and {name} must have the same length, got {rows} and {found.size}")
     return found

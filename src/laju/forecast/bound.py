@@ -1,6 +1,6 @@
-"""Convex theory for a schedule: a bound on the suboptimality of the last iterate, and the rate that minimises the bound.
+"""Convex theory for a schedule: a bound on the suboptimality of the last iterate, and the learning rate that minimises the bound.
 
-With rates η₁ … η_T, bounds G_t on the gradients' norms, a distance D from the start to the optimum and S_t = η₁ + … + η_t,
+With learning rates η₁ … η_T, bounds G_t on the gradient norms, a distance D from the start to the optimum and S_t = η₁ + … + η_t,
 every term is positive and every difference of sums is itself a sum of rates, so nothing cancels:
 
     Ω_T = D²/(2·S_T) + ½·[η_T·G_T² + Σ_{k<T} η_k²·G_k²/(S_T - S_k)]
@@ -23,12 +23,12 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class BestRate:
-    """The scale at which a schedule has its smallest bound.
+    """The scale of a schedule that minimises its bound.
 
     Args:
-        factor: the multiplier of the schedule.
-        peak: largest rate of the scaled schedule over the run.
-        bound: bound of the scaled schedule.
+        factor: the best multiplier of the schedule.
+        peak: the largest learning rate of the scaled schedule over the run.
+        bound: the bound of the scaled schedule.
     """
 
     factor: float
@@ -39,24 +39,24 @@ class BestRate:
 def bound(
     schedule: Schedule | ArrayLike, updates: int | None = None, G: float | ArrayLike = 1.0, D: float = 1.0
 ) -> float:
-    """A bound on how far the loss is from its minimum at the last update of a run: E f(x_T) - f* ≤ Ω_T.
+    """Bound the distance of the loss from its minimum at the last update of a run: E f(x_T) - f* ≤ Ω_T.
 
-    Ω_T = D²/(2·S_T) + ½·[η_T·G_T² + Σ_{k<T} η_k²·G_k²/(S_T - S_k)], for convex f and x_{t+1} = x_t - η_t·g_t. The cost is O(T),
-    the relative error below 1e-13 for a hundred thousand updates. x_T is where the gradient of update T is taken, so η_T counts
-    only inside the bound. Updates at a rate of 0 move nothing and are left out.
+    Ω_T = D²/(2·S_T) + ½·[η_T·G_T² + Σ_{k<T} η_k²·G_k²/(S_T - S_k)], for convex f, x_{t+1} = x_t - η_t·g_t, learning rates η_t
+    and S_t = η₁ + … + η_t. The cost is O(T), the relative error below 1e-13 for a hundred thousand updates. x_T is the point at
+    which the gradient of update T is computed, so η_T affects only the bound, not x_T. Updates at learning rate 0 are left out.
 
     Source: Schaipp et al., arXiv 2501.18965, theorem 1, from Defazio et al., arXiv 2310.07831; there the last sum is written
     Σ_{k<T} η_k/(Σ_{s>k} η_s)·(Σ_{s≥k} η_s²·G_s²)/(Σ_{s≥k} η_s).
 
     Args:
-        schedule: a laju schedule, with η_t = schedule(t - 1), or an array with a rate for each update.
-        updates: T; the length of the schedule or array when left out.
+        schedule: a laju schedule, with η_t = schedule(t - 1), or an array with a learning rate for each update.
+        updates: T; by default the length of the schedule or array.
         G: the norm of the gradients, a number or an array with a norm for each update.
         D: the distance between the start and the optimum.
 
     Raises:
-        ValueError: rates that are negative, not finite or all 0; norms or a distance that are not above 0; wrong lengths.
-        UnresolvedError: a schedule with lengths in units other than updates, such as epochs.
+        ValueError: if learning rates are negative, not finite or all 0, norms or the distance are not above 0, or lengths differ.
+        UnresolvedError: if the schedule has lengths in units other than updates, such as epochs.
 
     >>> from laju import constant, linear
     >>> bound(linear(0.1, 0, total=100), G=1, D=1), bound(constant(0.1), updates=100)
@@ -70,20 +70,20 @@ def bound(
 def best_rate(
     schedule: Schedule | ArrayLike, updates: int | None = None, G: float | ArrayLike = 1.0, D: float = 1.0
 ) -> BestRate:
-    """The scale of a schedule that minimises its bound: γ = √(t₁/(t₂ + t₃)), at which Ω = 2·√(t₁·(t₂ + t₃)).
+    """Find the multiplier γ of a schedule that minimises its bound: γ = √(t₁/(t₂ + t₃)), at which Ω = 2·√(t₁·(t₂ + t₃)).
 
-    t₁ = D²/(2·S_T), and t₂ + t₃ is the rest of Ω_T, both for the schedule before scaling.
+    t₁ = D²/(2·S_T), and t₂ + t₃ is the rest of the `bound` Ω_T, both for the schedule before scaling.
 
     Source: Schaipp et al., arXiv 2501.18965.
 
     Args:
-        schedule: a laju schedule, or an array with a rate for each update.
-        updates: T; the length of the schedule or array when left out.
+        schedule: a laju schedule, or an array with a learning rate for each update.
+        updates: T; by default the length of the schedule or array.
         G: the norm of the gradients, a number or an array with a norm for each update.
         D: the distance between the start and the optimum.
 
     Raises:
-        ValueError: as `bound`.
+        ValueError: if learning rates are negative, not finite or all 0, norms or the distance are not above 0, or lengths differ.
 
     >>> from laju import cosine, wsd
     >>> best_rate(cosine(1, total=1000)).peak, best_rate(wsd(1, total=1000, cooldown=200)).peak
@@ -104,23 +104,24 @@ def transfer_rate(
     G: float | ArrayLike = 1.0,
     to_G: float | ArrayLike | None = None,
 ) -> float:
-    """The peak rate for a second schedule or run length, from the peak rate tuned for the first: rate·γ₂/γ₁.
+    """Transfer a tuned peak learning rate to a second schedule or run length: rate·γ₂/γ₁.
 
-    γ₁ and γ₂ are the peaks of `best_rate`, so the scales of the two schedules do not matter. D cancels, and so does a constant G.
+    γ₁ and γ₂ are the peaks of `best_rate` for the first and the second schedule, so the schedules' own scales do not matter. D
+    cancels, and so does a constant G.
 
     Source: Schaipp et al., arXiv 2501.18965.
 
     Args:
-        schedule: the schedule that was tuned, or its rates.
-        rate: its tuned peak rate.
-        to: the second schedule, or its rates.
-        updates: of the first run; the length of the schedule or array when left out.
-        to_updates: of the second run; as `updates` when left out, or the length of an array.
+        schedule: the tuned schedule, or its learning rates.
+        rate: the tuned peak learning rate of `schedule`.
+        to: the second schedule, or its learning rates.
+        updates: updates of the first run; by default the length of the schedule or array.
+        to_updates: updates of the second run; by default `updates`, or the length of an array.
         G: the norm of the gradients, a number or an array with a norm for each update.
-        to_G: the same of the second run; G when left out.
+        to_G: the norm of the gradients in the second run; by default G.
 
     Raises:
-        ValueError: as `bound`, or a rate that is not above 0.
+        ValueError: if `rate` is not above 0, or for learning rates, norms or lengths that `bound` refuses.
 
     >>> from laju import cosine, wsd
     >>> transfer_rate(cosine(1, total=1000), 1e-3, wsd(1, total=1000, cooldown=200))
@@ -134,17 +135,17 @@ def transfer_rate(
 
 
 def distance(schedule: Schedule | ArrayLike, updates: int | None = None, G: float | ArrayLike = 1.0) -> float:
-    """The D for which a tuned schedule is the best multiple of itself: 1/γ for D = 1.
+    """Estimate the distance D from a tuned schedule: the D at which the tuned scale minimises the bound, 1/γ for D = 1.
 
-    So a rate that was tuned by trying becomes the constant D, with which other runs are planned.
+    With this D, an empirically tuned learning rate calibrates the bound for planning further runs.
 
     Args:
-        schedule: a laju schedule at its tuned rate, or an array with a rate for each update.
-        updates: T; the length of the schedule or array when left out.
+        schedule: a laju schedule at its tuned scale, or an array with a learning rate for each update.
+        updates: T; by default the length of the schedule or array.
         G: the norm of the gradients, a number or an array with a norm for each update.
 
     Raises:
-        ValueError: as `bound`.
+        ValueError: if learning rates are negative, not finite or all 0, norms are not above 0, or lengths differ.
 
     >>> from laju import cosine
     >>> D = distance(cosine(3e-4, total=10_000))
@@ -157,22 +158,23 @@ def distance(schedule: Schedule | ArrayLike, updates: int | None = None, G: floa
 def anytime_bound(
     schedule: Schedule | ArrayLike, updates: int | None = None, G: float | ArrayLike = 1.0, D: float = 1.0
 ) -> Floats:
-    """The bounds Ω₁ … Ω_T after each update of one run: the loss curve by the theory.
+    """Bound the loss after each update of a run: the array Ω₁ … Ω_T, the loss curve that the theory predicts.
 
-    The cost is O(T·log), against O(T²) of the formula: terms of the distant past, Σ η_k²·G_k²/(S_t - S_k), are carried on as a
-    sum of exponentials, 1/x ≈ Σ_j w_j·exp(-λ_j·x), to a relative error below 1e-12. The bound is infinite before the first rate
-    above 0, and constant while the rate is 0.
+    The cost is about O(T·log T) instead of O(T²): the terms of the distant past, Σ η_k²·G_k²/(S_t - S_k), are approximated by a
+    sum of exponentials, 1/x ≈ Σ_j w_j·exp(-λ_j·x), with a relative error below 1e-12. The bound is infinite before the first
+    learning rate above 0, and constant while the learning rate is 0.
 
-    Source: the bound as in `bound`; the exponentials from Beylkin & Monzón, "Approximation by exponential sums revisited", 2010.
+    Source: Schaipp et al., arXiv 2501.18965, for the bound; Beylkin & Monzón, "Approximation by exponential sums revisited",
+    2010, for the exponentials.
 
     Args:
-        schedule: a laju schedule, or an array with a rate for each update.
-        updates: T; the length of the schedule or array when left out.
+        schedule: a laju schedule, or an array with a learning rate for each update.
+        updates: T; by default the length of the schedule or array.
         G: the norm of the gradients, a number or an array with a norm for each update.
         D: the distance between the start and the optimum.
 
     Raises:
-        ValueError: as `bound`.
+        ValueError: if learning rates are negative, not finite or all 0, norms or the distance are not above 0, or lengths differ.
 
     >>> from laju import linear
     >>> anytime_bound(linear(0.1, 0, total=100))[[0, 49, 98, 99]].round(3)
@@ -190,7 +192,7 @@ def anytime_bound(
 
 
 def rates_of(schedule: Any, updates: Any = None, name: str = "schedule") -> Floats:
-    """The rates of a run, η₁ … η_T, at least one above 0."""
+    """The learning rates η₁ … η_T of a run, checked: not negative, and above 0 at some update."""
     if updates is not None:
         updates = whole("updates", updates, least=1)
     if isinstance(schedule, Schedule):
@@ -211,7 +213,7 @@ def rates_of(schedule: Any, updates: Any = None, name: str = "schedule") -> Floa
 
 
 def not_negative(name: str, rates: Floats) -> None:
-    """Refuse rates that are not finite and 0 or more."""
+    """Raise ValueError unless all learning rates are finite and 0 or more."""
     bad = ~((rates >= 0) & np.isfinite(rates))
     if bad.any():
         t = int(bad.argmax())
@@ -230,7 +232,7 @@ def norms_of(G: Any, updates: int) -> Floats:
 
 
 def positive(name: str, values: Floats) -> None:
-    """Refuse an array with a number that is not finite and above 0."""
+    """Raise ValueError unless all numbers are finite and above 0."""
     bad = ~((values > 0) & np.isfinite(values))
     if bad.any():
         i = int(bad.argmax())
@@ -238,7 +240,7 @@ def positive(name: str, values: Floats) -> None:
 
 
 def numbers(name: str, values: Any, wanted: str, *, least: int = 1) -> Floats:
-    """A row of at least `least` numbers as float64."""
+    """A sequence of at least `least` numbers as a float64 array."""
     try:
         array = np.asarray(values)
         if array.size and array.dtype.kind not in "iuf":
@@ -254,7 +256,7 @@ def numbers(name: str, values: Any, wanted: str, *, least: int = 1) -> Floats:
 
 
 def running_sum(values: Floats) -> tuple[Floats, Floats]:
-    """The running sum as high + low parts, in which the rounding errors of all additions are made good."""
+    """The running sum as high + low parts, which together compensate the rounding errors of all additions."""
     high = np.cumsum(values)
     before = np.concatenate([[0.0], high[:-1]])
     # Knuth's two-sum: the exact rounding error of each addition.
@@ -305,8 +307,8 @@ def _curve(rates: Floats, norms: Floats, D: float) -> Floats:
 def exponentials(least: float, most: float) -> tuple[Floats, Floats]:
     """Rates λ and weights w with 1/x = Σ_j w_j·exp(-λ_j·x) for least ≤ x ≤ most, to a relative error below 1e-12.
 
-    The sum is the trapezoid rule for 1/x = ∫ exp(u - x·eᵘ) du; its endless lower end is summed into one exponential with the
-    same weight and mean rate.
+    The sum is the trapezoid rule for 1/x = ∫ exp(u - x·eᵘ) du; its infinite lower tail is summed into a single exponential with
+    the same weight and mean rate.
     """
     lower, upper = math.log(1e-4 / most), math.log(32 / least)
     u = np.arange(lower, upper + _STEP, _STEP)

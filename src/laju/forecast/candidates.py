@@ -1,14 +1,14 @@
-"""Many small linear models of the rest of a loss curve, all solved at once.
+"""Many small linear models of the rest of a loss curve, the candidates, all solved at once.
 
-A model predicts, in units of the last loss seen, at update n:
+A candidate predicts the loss after u updates, in units of the last loss seen, at update n:
 
     loss(u) / loss(n) = c₀ + c₁·P(u) - B·(x(u) - x(n))        P = (s^-α - 1) / α,  s = S(u) / S(n)
 
-S is the sum of rates over the peak rate, x is the gain by annealing under a law (`laws`) with fixed parameters. A candidate is a
-law, an α, a weight of the rows (s^w over the loss) and the strength by which B is drawn to the b₀ of past runs. Finished branches
-of the same trunk enter the same least squares with equal votes, and a candidate's error at the ends of like branches is added to
-its end. The candidate that fits the rows seen best is not the candidate that predicts the end best, so candidates are judged by
-their errors on past runs (`judging`).
+S is the sum of learning rates over the peak, x is the gain by annealing under a law (`laws`) with fixed parameters. A candidate
+is a law, an α, a weight of the rows (s^w over the loss) and the strength of the pull of B towards the b₀ of past runs. Finished
+branches of the same trunk enter the same least squares with equal votes, and a candidate's error at the ends of similar branches
+is added to its prediction. The candidate that fits the rows seen best is not the candidate that predicts the end best, so
+candidates are judged by their errors on past runs (`judging`).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _WEIGHTS = np.array([0.0, 1.0, 3.0])
 _RIDGES = np.array([1e-7, 0.00125, 0.01])
 CANDIDATES = len(LAWS) * len(_ALPHAS) * len(_WEIGHTS) * len(_RIDGES)
 _B0 = 0.05
-"""B of a run about which no past run says anything."""
+"""B of a run without informative past runs."""
 _LATE = 0.02
 """The rows at the end of a branch, as a share of its updates."""
 _SHAPES, _DRAWN = 0.15, 0.1
@@ -42,16 +42,16 @@ _SHAPES, _DRAWN = 0.15, 0.1
 
 @dataclass(frozen=True)
 class Track:
-    """A run in the form that candidates use: n rows and, last, the run's end.
+    """A run in the form that candidates use: n rows, followed by the run's end.
 
     Attributes:
         at: the rows and the end as shares of the run; shape (n + 1,).
-        loss: shape (n,).
-        progress: S over S at the end; shape (n + 1,).
+        loss: losses of the rows; shape (n,).
+        progress: S divided by S at the end; shape (n + 1,).
         gain: x by law; shape (3, n + 1).
-        shape: the rate over the peak at 201 evenly spaced shares of the run.
-        updates: of the whole run.
-        warm: share of the run after which the rate is at its first peak.
+        shape: the learning rate over the peak at 201 evenly spaced shares of the run.
+        updates: updates of the whole run.
+        warm: share of the run after which the learning rate is at its first peak.
     """
 
     at: Array
@@ -70,23 +70,23 @@ class Track:
         return float(np.median(np.diff(self.at[:-1]))) / 2
 
     def rows(self, share: float) -> int:
-        """Rows up to the row nearest to a share of the run."""
+        """The number of rows up to the row nearest to a share of the run."""
         return int(np.searchsorted(self.at[:-1], share + self._half_gap, side="right"))
 
     def annealed(self, row: int, until: int = -1) -> float:
-        """The share of the gain by annealing until a moment that is there at a row."""
+        """The gain by annealing at a row, as a share of the gain at the position `until`."""
         at, to = self.gain[0, row], self.gain[0, until]
         return float(at / to) if to > 1e-9 else 1.0
 
 
 def track(updates: Updates, loss: Array, rates: Array, unit: tuple[int, float] | None = None) -> Track:
-    """The track of a run.
+    """Convert a run to a `Track`.
 
     Args:
-        updates: completed updates of the rows, rising; shape (n,).
+        updates: completed updates of the rows, increasing; shape (n,).
         loss: losses of the rows; shape (n,).
-        rates: a rate for each update of the run; shape (T,).
-        unit: updates and sum of rates over the peak that are 1 in memories and progress; by default the run's own.
+        rates: a learning rate for each update of the run; shape (T,).
+        unit: number of updates, and sum of learning rates over the peak, that count as 1; by default the run's own.
     """
     total = len(rates)
     rates = rates / rates.max()
@@ -106,7 +106,10 @@ def track(updates: Updates, loss: Array, rates: Array, unit: tuple[int, float] |
 
 @dataclass(frozen=True)
 class Question:
-    """From the first `seen` rows of a track to its moment `until`, with finished runs of the same recipe and peak beside."""
+    """A prediction to make: from the first `seen` rows of a track to its position `until`.
+
+    Finished runs of the same recipe and peak are fitted together with the track.
+    """
 
     track: Track
     seen: int
@@ -115,15 +118,15 @@ class Question:
 
     @property
     def known(self) -> bool:
-        """Whether a finished run beside shows the gain by annealing."""
+        """Whether a finished run of the same recipe shows the gain by annealing."""
         return any(other.gain[0].max() > 0.1 * self.track.gain[0, self.until] for other in self.beside)
 
 
 @dataclass(frozen=True)
 class Solved:
-    """The answer of each candidate to each of N questions; shape (N, K).
+    """The predictions of K candidates for N questions; each array has shape (N, K).
 
-    `end` is the loss asked about over the last loss seen, `misfit` the root mean square of the relative residuals, `amplitude` B.
+    `end` is the predicted loss over the last loss seen, `misfit` the root mean square of the relative residuals, `amplitude` B.
     """
 
     end: Array
@@ -135,8 +138,8 @@ def solve(questions: Sequence[Question], drawn: Array) -> Solved:
     """Solve every candidate for every question.
 
     Args:
-        questions: N questions.
-        drawn: b₀ by question and law; shape (N, 3).
+        questions: the N questions.
+        drawn: b₀, the value towards which B is pulled, by question and law; shape (N, 3).
     """
     runs = [(i, q.track, q.seen, q) for i, q in enumerate(questions)]
     runs += [(i, other, len(other), q) for i, q in enumerate(questions) for other in q.beside]
@@ -226,7 +229,7 @@ def solve(questions: Sequence[Question], drawn: Array) -> Solved:
 
 
 def amplitudes(tracks: Sequence[Track]) -> Array:
-    """B of whole runs by law, from the candidates that do not draw B; shape (N, 3). The closest fits count most."""
+    """B of whole runs by law, from the candidates without a pull on B; shape (N, 3). The closest fits count most."""
     done = solve([Question(t, len(t), -1) for t in tracks], np.full((len(tracks), len(LAWS)), _B0))
     by = (len(tracks), len(LAWS), -1, len(_RIDGES))
     found, votes = done.amplitude.reshape(by)[..., 0], (done.misfit.reshape(by)[..., 0] + 3e-4) ** -4
@@ -234,7 +237,7 @@ def amplitudes(tracks: Sequence[Track]) -> Array:
 
 
 def law_shares(votes: Array) -> dict[str, float]:
-    """How much of the candidates' votes each law has."""
+    """The share of the candidates' votes by law."""
     return dict(zip(LAWS, votes.reshape(len(LAWS), -1).sum(axis=1).tolist(), strict=True))
 
 

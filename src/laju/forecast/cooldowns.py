@@ -1,4 +1,4 @@
-"""When to cool down: forecasts of a running run's final loss under several ends of its schedule."""
+"""When to cool down: forecasts of a running run's final loss under several continuations of its schedule."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _COOLDOWN = 0.2
 
 @dataclass(frozen=True)
 class Way:
-    """A schedule that begins as the run did, and the forecast of the run's final loss under the schedule.
+    """A possible continuation of a run: the schedule of the whole run, and the forecast of its final loss.
 
     Attributes:
         name: "now", "as planned", "later" or "longer".
-        schedule: of the whole run, to be pasted.
-        ending: the answer or refusal.
+        schedule: the schedule of the whole run, from update 0.
+        ending: the forecast or its refusal.
     """
 
     name: str
@@ -48,23 +48,23 @@ def cooldowns(
 ) -> tuple[Way, ...]:
     """Forecast the final loss of a run that cools down now, as planned, or later, or that runs longer.
 
-    While the rate is at its peak: "now" is a cooldown as long as the planned cooldown; "later" begins half of the planned
-    cooldown later and ends at the planned end; "longer" is the same schedule in half as many updates more. While the rate comes
-    down: "now" is down to the final rate in half of the updates left, "later" holds the rate for half of the updates left, and
-    "longer" stretches the rest to half as many updates more.
+    While the learning rate is at its peak: "now" starts a cooldown as long as the planned cooldown; "later" starts the cooldown
+    later by half its planned length and ends at the planned end; "longer" makes the run and its cooldown 1.5 times as long. While
+    the learning rate decays: "now" reaches the final learning rate in half of the updates left, "later" holds the learning rate
+    for half of the updates left, and "longer" makes the rest 1.5 times as long.
 
     Args:
-        updates: as `ending` takes updates; shape (n,).
-        losses: as `ending` takes losses; shape (n,).
-        schedule: of the whole run, with an end, in updates.
-        level: probability of the bands.
-        prior: as `ending` takes a prior. Answers by different priors are not comparable, so name a prior.
+        updates: completed updates of the n rows so far; shape (n,).
+        losses: the losses after these updates; shape (n,).
+        schedule: the schedule of the whole run, with an end, in updates.
+        level: probability of the forecast's bands.
+        prior: past runs, as for `ending`. Forecasts with different priors are not comparable, so prefer a named prior to "auto".
 
     Returns:
-        The ways, "as planned" second; none while the rate warms up, and none with fewer than four updates left.
+        The continuations, "as planned" second; empty during the warmup, and with fewer than four updates left.
 
     Raises:
-        ValueError: a schedule without an end, or arguments that `ending` refuses.
+        ValueError: if the schedule has no end, or for arguments that `ending` refuses.
 
     >>> import laju
     >>> at = np.arange(100, 1601, 100)

@@ -1,4 +1,4 @@
-"""Loss curves: the losses of a run, and the rates of its updates."""
+"""Loss curves: the losses of a run, and the learning rates of its updates."""
 
 from __future__ import annotations
 
@@ -17,39 +17,39 @@ Rates = Schedule | Sequence[float] | npt.NDArray[np.float64]
 
 
 class ForecastWarning(UserWarning):
-    """A forecast beyond the evidence of the curves; the message names the missing evidence."""
+    """Warning about a forecast beyond the evidence of the curves; the message names the missing evidence."""
 
 
 class Curve:
-    """The losses of one run and the rates of its updates.
+    """The losses of a run and the learning rates of its updates.
 
-    A schedule is exact in every update. A log has a rate a row: the rate of row n, after n completed updates, is taken as the
-    rate of the next update. Between two rows the rate is a straight line: exact in warmups and linear decays, close in cosines; a
-    jump becomes a ramp as long as the gap between two rows. After the last row the rate holds. Before the first row, n updates
-    into the run:
+    A schedule gives the exact learning rate of every update. A log has a learning rate per row: the rate in row n, after n
+    completed updates, is taken as the rate of the next update. Between two rows the rate is interpolated linearly: exact in
+    warmups and linear decays, close in cosines; a jump becomes a ramp between two rows. After the last row the rate holds. Before
+    the first row, n updates into the run:
 
-    - with `warmup` w the rate rises from 0 in a straight line until update w (at most n), then holds until n; 0 is for none;
+    - with `warmup` w, the rate rises linearly from 0 until update w (at most n), then holds until n; w = 0 is no warmup;
     - without `warmup`, if n is within the usual gap between two rows, the rate rises from 0 if the first two rates rise, and
       holds otherwise;
-    - beyond that gap the rate is taken to rise from 0 until n, with a warning.
+    - if n is beyond that gap, the rate is assumed to rise from 0 until n, with a warning.
 
     Args:
-        updates: completed updates at which a loss was measured, whole numbers that rise; shape (n,). A loss at update 0 belongs
-            to no training and is left out.
-        loss: the losses there; shape (n,).
-        rates: a schedule in updates; or the rates of a log, a rate for each of `updates`, shape (n,); or a rate for each update
-            from 0 up to the last of `updates` at least.
-        name: of the curve in messages and pictures.
-        warmup: updates of a warmup before the first row, where the rates are those of a log.
+        updates: completed updates at which a loss was measured, increasing whole numbers; shape (n,). A loss at update 0 is left
+            out, since no update preceded the loss.
+        loss: the losses after these updates; shape (n,).
+        rates: a schedule in updates; or the learning rates of a log, a rate for each of `updates`, shape (n,); or a rate for each
+            update from 0 up to at least the last of `updates`.
+        name: name of the curve in messages and pictures.
+        warmup: updates of a warmup before the first row, if the rates are from a log.
 
     Raises:
-        ValueError: lengths differ, updates that are not whole or do not rise, a loss that is not a positive number or ends above
-            where the curve began (a run that diverged), rates that are negative, not finite, too few or all 0, a warmup beside
-            rates from update 0 on.
-        UnresolvedError: a schedule that is not in updates.
+        ValueError: if lengths differ, updates are not whole or not increasing, a loss is not a positive number, the loss ends
+            above its first value (a run that diverged), rates are negative, not finite, too few or all 0, or a warmup is given
+            beside rates from update 0 on.
+        UnresolvedError: if the schedule is not in updates.
 
     Warns:
-        ForecastWarning: rates before the first row that are not known.
+        ForecastWarning: if the rates before the first row are not known.
 
     >>> import laju
     >>> curve = Curve([100, 200, 300], [4.1, 3.9, 3.8], laju.cosine(3e-4, total=300, warmup=10))
@@ -66,7 +66,9 @@ class Curve:
         rows = checked_updates(updates, f"updates of {name}", least=0)
         self.loss = _numbers(loss, f"loss of {name}")
         if len(rows) != len(self.loss):
-            raise ValueError(f"updates and loss of {name} must be equally many, got {len(rows)} and {len(self.loss)}")
+            raise ValueError(
+                f"updates and loss of {name} must have the same length, got {len(rows)} and {len(self.loss)}"
+            )
         begun = rows > 0
         self.updates, self.loss = rows[begun], self.loss[begun]
         if not len(self.loss):
@@ -75,7 +77,7 @@ class Curve:
         if back.size:
             i = int(back[0])
             raise ValueError(
-                f"updates of {name} must rise, but {self.updates[i]} is followed by {self.updates[i + 1]}; a run that was "
+                f"updates of {name} must increase, but {self.updates[i]} is followed by {self.updates[i + 1]}; a run that was "
                 "resumed from an earlier checkpoint has its last part twice: keep the later one"
             )
         bad = ~(np.isfinite(self.loss) & (self.loss > 0))
@@ -104,19 +106,19 @@ class Curve:
 
     @property
     def peak(self) -> float:
-        """The largest rate that was used."""
+        """The largest learning rate of the run up to its last loss."""
         return float(self.rates.max())
 
     @property
     def warmup(self) -> int:
-        """Updates before the first peak."""
+        """The number of updates before the first peak of the learning rate."""
         return warmed_up(self.rates)
 
     def since(self, update: int | None = None) -> Curve:
-        """The curve without the losses before an update, by default those before the first peak: no law describes a warmup.
+        """The curve without its losses before an update; by default before the first peak, since no law describes a warmup.
 
         Raises:
-            ValueError: no loss is left.
+            ValueError: if no loss is left.
         """
         begin = self.warmup if update is None else update
         kept = self.updates >= begin
@@ -135,7 +137,7 @@ class Curve:
 
 
 def as_rates(rates: Rates, updates: int, name: str = "rates") -> Array:
-    """The rates of the first `updates` updates, from a schedule or an array of rates."""
+    """The learning rates of the first `updates` updates, from a schedule or an array of learning rates."""
     if isinstance(rates, Schedule):
         found = rates.values(updates)
     else:
@@ -161,15 +163,15 @@ def between_rows(
     *,
     stacklevel: int,
 ) -> Array:
-    """The rate of each update, from the rates at the rows of a log; see `Curve` for the rules.
+    """The learning rate of each update, interpolated between the rows of a log; see `Curve` for the rules.
 
     Args:
-        rows: completed updates, rising; shape (n,).
-        rates: at these; shape (n,).
-        updates: of the run.
-        name: of the curve, for warnings.
+        rows: completed updates, increasing; shape (n,).
+        rates: the learning rates in these rows; shape (n,).
+        updates: number of updates of the run.
+        name: name of the curve, for warnings.
         warmup: updates of a warmup before the first row; None if unknown.
-        stacklevel: of the warnings, for who calls this.
+        stacklevel: stack level of the warnings.
     """
     first, gap = int(rows[0]), int(np.median(np.diff(rows))) if len(rows) > 1 else int(rows[0])
     rises = len(rates) > 1 and rates[1] > rates[0]
@@ -202,7 +204,7 @@ def checked_updates(updates: Any, name: str = "updates", least: int = 1) -> Upda
     """Numbers of completed updates as an array of integers."""
     found = np.atleast_1d(np.asarray(updates))
     if found.ndim != 1 or found.dtype.kind not in "iuf":
-        raise ValueError(f"{name} must be whole numbers in one row, got {shown(updates)}")
+        raise ValueError(f"{name} must be a sequence of whole numbers, got {shown(updates)}")
     if found.size and (not np.isfinite(found).all() or (found != np.floor(found)).any() or found.min() < least):
         raise ValueError(f"{name} must be whole numbers of {least} or more, got {shown(updates)}")
     return found.astype(np.int64)
@@ -212,9 +214,9 @@ def _numbers(values: Any, name: str) -> Array:
     try:
         found = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError):
-        raise ValueError(f"{name} must be numbers in one row, got {shown(values)}") from None
+        raise ValueError(f"{name} must be a sequence of numbers, got {shown(values)}") from None
     if found.ndim != 1:
-        raise ValueError(f"{name} must be numbers in one row, got {shown(values)}")
+        raise ValueError(f"{name} must be a sequence of numbers, got {shown(values)}")
     return found
 
 

@@ -1,8 +1,8 @@
 """The forecast of a run's final loss from its losses so far, or the refusal of a forecast with its reason.
 
-The answer is the mean of many small linear models (`candidates`). Past runs judge the models, by their errors at the same share
-of the run (`judging`). The band comes from the errors of the whole method on the past runs. The rolling test on the own curve
-decides only which prior is used: a cooldown to come is in no residual of the rows seen.
+The forecast is the mean of many small linear models (`candidates`), weighted by their errors on past runs at the same share of
+the run (`judging`). The band comes from the errors of the whole method on the past runs. A rolling test on the run's own curve
+only chooses the prior: the rows seen say nothing about a cooldown to come.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ from laju.forecast.smoothed import averaged
 _CUTS = (0.5, 0.7, 0.85)
 """Shares of the rows seen from which the rolling test predicts the last row."""
 _NOTHING = 1e-6
-"""Rate over the peak below which nothing is trained."""
+"""Learning rate over the peak below which weights hardly change."""
 _CURE = "one finished run of this recipe at this peak rate, as a past run (--prior LOG; laju.forecast.learn), would settle it"
 
 
 MOST_UPDATES = 10_000_000
-"""Of a run: every update has a rate of its own, and a longer run would take minutes and gigabytes."""
+"""The most updates of a run: each update's learning rate is kept, and a longer run would take minutes and gigabytes."""
 
 
 @dataclass(frozen=True)
 class Tested:
-    """A question of the rolling test: from the rows up to an update, the last loss seen was predicted."""
+    """A prediction of the rolling test: the last loss seen, predicted from the rows up to an earlier update."""
 
     update: int
     predicted: float
@@ -64,10 +64,10 @@ class Tested:
 
 @dataclass(frozen=True)
 class RestsOn:
-    """A past run that an answer rests on.
+    """A past run on which a forecast is based.
 
-    `weight` is the run's share of the say, `distance` its unlikeness (0 is alike), and `error` the signed relative error of the
-    run's own end, predicted at the same share with the run's group left out.
+    `weight` is the run's share of all weights, `distance` its dissimilarity (0 is identical), and `error` the signed relative
+    error of the run's own final loss, predicted at the same share of the run without the run's group.
     """
 
     run: str
@@ -79,25 +79,25 @@ class RestsOn:
 
 @dataclass(frozen=True)
 class Ending:
-    """The forecast of a run's final loss, or a refusal.
+    """The forecast of a run's final loss with a band, or a refusal with its reason.
 
     Attributes:
-        value: the loss at `at`; None when refused, as are `low` and `high`.
+        value: the forecast loss at update `at`; None if refused, like `low` and `high`.
         low: lower end of the band.
         high: upper end of the band.
-        refused: why there is no answer, and the cure; None when there is an answer.
-        law: the share of each law in the answer.
+        refused: why there is no forecast, and the cure; None if there is a forecast.
+        law: the share of each law in the forecast.
         misfit: relative root mean square of the residuals of the closest candidate on the rows seen.
-        tested: the rolling test on the own curve; reported, without effect on the answer.
-        prior: name of the past runs used; None where the curve stands alone.
-        rests_on: the past runs with the most say.
+        tested: the rolling test on the run's own curve; reported, without effect on the value.
+        prior: name of the past runs used; None if the forecast uses the curve alone.
+        rests_on: the past runs with the largest weights.
         nearest: distance to the nearest past run; None without past runs.
         annealed: share of the run's annealing that has been seen.
-        at: the update asked about.
+        at: the update of the forecast.
         seen: the last update seen.
-        last: the loss there.
+        last: the loss at update `seen`.
         level: probability of the band.
-        notes: the changes made to the log, and the reach of the answer.
+        notes: corrections made to the log, and the reach of the forecast.
     """
 
     value: float | None
@@ -148,24 +148,24 @@ def ending(
 ) -> Ending:
     """Forecast the final loss of a run from its losses so far.
 
-    The answer does not depend on the scale of the rates, and is the same each time.
+    The forecast does not depend on the scale of the learning rates, and is deterministic.
 
     Args:
         updates: completed updates of the n rows so far; shape (n,). A resumed log may repeat updates: the later rows count.
-        losses: the losses there; shape (n,). Rows whose loss is not finite are left out, with a note.
-        schedule: of the whole run, a Schedule in updates or a rate for each update from 0.
-        at: the update asked about; by default the schedule's end.
-        level: probability of the band.
+        losses: the losses after these updates; shape (n,). Rows whose loss is not finite are left out, with a note.
+        schedule: learning rates of the whole run, a Schedule in updates or a rate for each update from 0.
+        at: the update whose loss is forecast; by default the schedule's end.
+        level: probability of the band; 0.9 by default.
         prior: past runs from `learn`; the path of a prior's JSON file; the name of shipped runs ("adamw-language",
-            "muon-language", "algoperf"); None for the curve alone; or "auto", the shipped runs by which the curve's own past is
-            predicted best, and none where none helps.
+            "muon-language", "algoperf"); None for the curve alone; or "auto", the shipped runs that predict the curve's own past
+            best, and no past runs if none of the shipped runs helps.
 
     Returns:
-        The answer; or, where the losses say too little, a refusal with its reason and cure. A refusal is not an error.
+        The forecast; or, if the losses carry too little information, a refusal with its reason and cure (no exception).
 
     Raises:
-        ValueError: arguments that contradict or are no numbers, rates that are missing or too few.
-        UnresolvedError: a schedule that is not in updates.
+        ValueError: if arguments contradict each other or are not numeric, or learning rates are missing or too few.
+        UnresolvedError: if the schedule is not in updates.
 
     >>> import laju, numpy as np
     >>> at = np.arange(100, 1601, 100)
@@ -175,7 +175,7 @@ def ending(
     True
     """
     if not isinstance(level, int | float) or not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1, got {shown(level)}")
+        raise ValueError(f"level must be between 0 and 1, got {shown(level)}")
     rates, end = whole_run(schedule, at)
     used = prior_runs(prior)
     notes: list[str] = []
@@ -188,7 +188,7 @@ def ending(
     if end - 1 <= seen <= end:  # where updates are counted from 0, the last update has the number end - 1
         return Ending(last, last, last, None, "measured", annealed=1.0, at=end, seen=seen, last=last, level=level)
     if seen > end:
-        raise ValueError(f"at must not lie before the last row, at update {seen:,}; got {end:,}")
+        raise ValueError(f"at must not be before the last row, at update {seen:,}; got {end:,}")
     if averaged(values):
         notes.append(
             "neighbouring losses move together, as those of a moving average do, which lags behind a cooldown; log raw losses"
@@ -250,7 +250,7 @@ class _Refusal(Exception):
 
 
 def whole_run(schedule: Any, at: Any) -> tuple[Array, int]:
-    """The rate of each update of the whole run, and the update asked about."""
+    """The learning rate of each update of the whole run, and the update of the forecast."""
     if schedule is None:
         raise ValueError("schedule must be a Schedule or one rate for each update of the whole run, got None")
     if isinstance(schedule, str):
@@ -282,9 +282,9 @@ def _rows(updates: Any, losses: Any, notes: list[str]) -> tuple[Updates, Array]:
     try:
         loss = np.atleast_1d(np.asarray(losses, dtype=np.float64))
     except (TypeError, ValueError):
-        raise ValueError(f"losses must be numbers in one row, got {shown(losses)}") from None
+        raise ValueError(f"losses must be a sequence of numbers, got {shown(losses)}") from None
     if loss.shape != at.shape:
-        raise ValueError(f"updates and losses must be equally many, got {at.size} and {loss.size}")
+        raise ValueError(f"updates and losses must have the same length, got {at.size} and {loss.size}")
     finite = np.isfinite(loss)
     if finite.any() and not finite[-3:].any():
         raise _Refusal(
@@ -333,7 +333,7 @@ def _check(rows: Updates, loss: Array, rates: Array) -> None:
             f"{len(rows)} loss{'es' * (len(rows) != 1)} so far, and the least is {LEAST_ROWS}; wait, or evaluate more often"
         )
     if not rates[: int(rows[-1])].any():
-        raise _Refusal("all rates so far are 0, so nothing was trained")
+        raise _Refusal("all learning rates so far are 0, so nothing was trained")
     width = max(1, min(5, len(loss) // 3))
     if loss[-width:].mean() >= loss[:width].mean():
         raise _Refusal(
@@ -396,7 +396,7 @@ def _branches(rows: Updates, values: Array, rates: Array, prior: Prior) -> list[
 
 
 def prior_runs(prior: Any) -> tuple[Prior | None, ...]:
-    """The priors that an argument `prior` asks for; several where the curve is to choose."""
+    """The priors that an argument `prior` names; several if the curve chooses among them."""
     if prior is None:
         return (None,)
     if isinstance(prior, Prior):

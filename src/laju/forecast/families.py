@@ -1,8 +1,8 @@
-"""The best schedule by a fitted law, inside families of a few parameters.
+"""The best schedule under a fitted law, within families of a few parameters.
 
-Why families: with every rate free, the optimum of the multi-power law is a staircase of a few sudden drops close together. The
-law credits each drop as if the drop stood alone, and so rewards clumping, which no run has confirmed. Smooth families keep to the
-evidence of the curves. The functional law has a well-behaved optimum, so with that law alone the family "knots" is allowed.
+With every learning rate free, the optimum of the multi-power law is a staircase of a few sudden drops close together. The law
+credits each drop as if there were no other drops, and so rewards clumping, which no run has confirmed. Smooth families stay close
+to the curves of the fit. The functional law has a well-behaved optimum, so with that law the family "knots" is allowed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from laju.forecast.laws import Functional
 from laju.policies import knots
 
 Rest = Callable[[float, int, Any], Schedule]
-"""What follows a value v over n updates, at parameters between 0 and 1."""
+"""Function of a start value v, a number of updates n and parameters between 0 and 1 that returns the rest of a schedule."""
 
 _KNOTS = 12
 
@@ -43,15 +43,15 @@ class Fitted(Protocol):
     def members(self) -> tuple[Any, ...]: ...
 
     def final(self, rates: Rates, updates: int) -> float:
-        """The loss after the last update."""
+        """The predicted loss after the last of `updates` updates."""
 
     def band(self, rates: Rates, updates: Any, level: float = 0.9) -> tuple[Any, Any]:
-        """Where the losses lie with a probability of `level`."""
+        """The lower and upper ends of the band that contains the losses with probability `level`."""
 
 
 @dataclass(frozen=True)
 class Best:
-    """A schedule that a law finds best, the predicted loss after the last update, and the 90 % band of that loss."""
+    """The best schedule under a law, the predicted loss after the last update, and the 90 % band of that loss."""
 
     schedule: Schedule
     loss: float
@@ -71,23 +71,23 @@ def best(
     run: Rates | None = None,
     at: int = 0,
 ) -> Best:
-    """The schedule of a family whose predicted loss after the last update is lowest.
+    """Find the schedule of a family with the lowest predicted loss after the last update.
 
     Args:
-        law: fitted to curves.
-        updates: of the whole run.
-        peak: the rate at the end of the warmup; by default the curves' own, and for curves with several peaks, the best between
-            the lowest and the highest peak.
-        family: "wsd" (hold, then come down by a line, a cosine or 1 - √; the length of the cooldown and the final rate are
-            searched), "cosine", "linear" or "power" (from the peak on; final rate and power are searched), or "knots" (any
-            falling curve through 12 points; with a functional law alone).
-        warmup: updates from 0 to the peak in a straight line; by default the median of the curves' own warmups.
-        run: the rates, or the schedule, of a run that has made `at` updates and shall go on. Then `peak` and `warmup` are
-            not needed: the rest begins at the run's rate.
-        at: updates that `run` has made.
+        law: a fitted law.
+        updates: updates of the whole run.
+        peak: the learning rate at the end of the warmup; by default the peak of the curves, and for curves with several peaks,
+            the best peak between the lowest and the highest.
+        family: "wsd" (hold, then decay by a line, a cosine or 1 - √; the length of the cooldown and the final learning rate are
+            searched), "cosine", "linear" or "power" (decay from the peak on; the final learning rate and the power are
+            searched), or "knots" (any falling curve through 12 points; only with the functional law).
+        warmup: updates of a linear warmup from 0 to the peak; by default the median of the curves' own warmups.
+        run: the learning rates, or the schedule, of a run that has made `at` updates and will continue. Leave `peak` and
+            `warmup` out then: the rest begins at the run's learning rate.
+        at: number of updates that `run` has made.
 
     Raises:
-        ValueError: an unknown family, a family that the law is ill-posed for, or lengths that contradict.
+        ValueError: for an unknown family, a family for which the law is ill-posed, or contradicting lengths.
     """
     updates = whole("updates", updates, least=1)
     if family not in FAMILIES and family != "knots":

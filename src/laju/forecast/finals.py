@@ -1,8 +1,8 @@
-"""Ranking schedules and peak rates of a longer run by the final losses of short runs.
+"""Rank schedules and peak learning rates of a longer run by the final losses of short runs.
 
-A curve shows how the loss of one run falls; final losses of several runs show how schedules and peaks compare. One loss a run is
-too little for a law with all of its parameters free, so the functional law keeps its prior centres here, and the law's error is
-taken from similar runs.
+A curve shows how the loss of a run falls; final losses of several runs show how schedules and peaks compare. A single loss per
+run is too little to fit all parameters of a law, so the functional law keeps its prior centres here, and its error is estimated
+from similar runs.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _LEAST = 5
 
 @dataclass(frozen=True)
 class Ranked:
-    """A candidate's place among all.
+    """A candidate's rank among all candidates.
 
     Attributes:
-        place: from 1, the lowest predicted loss.
-        name: the candidate's.
-        behind: its predicted final loss less the lowest predicted final loss.
-        loss: the predicted final loss. Runs of one length do not show how much more a longer run gains, so at a length that no
-            run had only differences count.
+        place: the rank, from 1 for the lowest predicted loss.
+        name: name of the candidate.
+        behind: the candidate's predicted final loss minus the lowest predicted final loss.
+        loss: the predicted final loss. Runs of a single length do not show how much a longer run gains, so at a length that no
+            run had, only differences of losses are meaningful.
     """
 
     place: int
@@ -50,11 +50,11 @@ class Ranked:
 
 @dataclass(frozen=True)
 class FittedFinals:
-    """A summary of the final losses of runs that ranks new schedules, peak rates and lengths.
+    """A law fitted to the final losses of runs, which ranks new schedules, peak learning rates and run lengths.
 
     Attributes:
         runs: the runs of the fit.
-        held_out: for each run, the error (predicted less measured) of a forecast from the other runs; empty with five runs.
+        held_out: for each run, the error (predicted minus measured) of a forecast from the other runs; empty with five runs.
     """
 
     runs: tuple[Curve, ...]
@@ -63,23 +63,23 @@ class FittedFinals:
 
     @property
     def error(self) -> float:
-        """The root mean square of `held_out`, nan with five runs: closer candidates cannot be separated."""
+        """The root mean square of `held_out`, NaN with five runs. Candidates closer than this error cannot be separated."""
         return math.sqrt(np.mean(np.square(self.held_out))) if self.held_out else math.nan
 
     def rank(self, candidates: Mapping[str, Rates], updates: int) -> list[Ranked]:
-        """The candidates from the lowest predicted final loss to the highest.
+        """Rank candidates from the lowest predicted final loss to the highest.
 
         Args:
-            candidates: schedules, or rates from update 0 on, by name.
-            updates: of the run that the candidates are for.
+            candidates: schedules, or arrays of learning rates from update 0 on, by name.
+            updates: updates of the run for which the candidates are compared.
 
         Warns:
-            ForecastWarning: peak rates outside the range of the runs, or a run much longer than the fitted runs.
+            ForecastWarning: if a peak is outside the range of the runs, or the run is much longer than the fitted runs.
 
         Raises:
-            TypeError: candidates without names.
-            ValueError: no candidates, or rates or updates that cannot be.
-            UnresolvedError: a schedule that is not in updates.
+            TypeError: if the candidates have no names.
+            ValueError: if there are no candidates, or learning rates or `updates` are invalid.
+            UnresolvedError: if a schedule is not in updates.
         """
         if not isinstance(candidates, Mapping):
             raise TypeError(f"candidates must be a dict of schedules by name, got {shown(candidates)}")
@@ -119,42 +119,43 @@ class FittedFinals:
 
 
 def fit_finals(runs: Iterable[Curve], *, held_out: bool = True) -> FittedFinals:
-    """Sum up the final losses of runs with different schedules and peak rates, to rank the schedules of a longer run.
+    """Fit a law to the final losses of runs with different schedules and peaks, to rank the schedules of a longer run.
 
     The law is the functional law plus its error δ:
 
         L = L0 + A·s^-α + B·Σ_k η_k²·(1 + C·(s - s_k))^-κ + δ(schedule, peak)
 
-    s is the sum of rates, in units of the runs' geometric mean. α = 1/2 and κ = 1.7 stay at the centres of their priors; L0, A
-    and B, none below 0, are fitted by least squares; forecasts are averaged over the prior of C, weighted by how likely each C
-    makes the losses. Where the runs have several lengths, D·T^-α is added: T updates gain more than the sum of rates explains.
+    L is the final loss, and s the sum of the learning rates η_k, in units of the runs' geometric mean. α = 1/2 and κ = 1.7 stay
+    at the centres of their priors; L0, A and B, none below 0, are fitted by least squares; forecasts are averaged over the prior
+    of C, weighted by the likelihood of the losses under each C. If the runs have several lengths, D·T^-α is added: T updates gain
+    more than the sum of learning rates explains.
 
-    δ is a Gaussian process, the same for the same schedule and peak whatever the length, and similar for similar runs:
+    δ is a Gaussian process, equal for the same schedule and peak at any length, and similar for similar runs:
 
         cov(δ, δ') ~ exp(-d²/(2·0.4²) - ln²(peak/peak')/2)
 
-    d is the root mean square between the schedules over their peaks, at equal shares of the run. A run's own noise has 3 % of
-    δ's variance. So a schedule that was run keeps its measured difference from the law, and a new schedule is placed by the law
-    and its neighbours. The numbers 0.4, 1 and 3 % were chosen by leaving out runs, schedules and peaks among runs of one length;
-    see the guide "Loss-curve laws".
+    d is the root mean square difference of the two schedules, each divided by its peak, at equal shares of the run. A run's own
+    noise has 3 % of δ's variance. So a schedule that was run keeps its measured difference from the law, and a new schedule is
+    predicted from the law and its neighbours. The numbers 0.4, 1 and 3 % were chosen by cross-validation over runs, schedules and
+    peaks among runs of equal length; see the guide "Loss-curve laws".
 
     Source: Li et al., "Functional Scaling Laws in Kernel Regression", arXiv 2509.19189, for the law; the rest is universal
     kriging, Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006, section 2.7.
 
     Args:
-        runs: five or more, of several schedules and several peaks, of one or more lengths. Only the last loss of each run counts;
-            a run with nothing else is `Curve([updates], [loss], schedule)`.
-        held_out: whether to predict each run from the rest, too (with six or more).
+        runs: five or more runs with several schedules and several peaks, of one or more lengths. Only the last loss of each run
+            counts; a run of which nothing else is known is `Curve([updates], [loss], schedule)`.
+        held_out: whether to predict each run from the other runs, too (with six or more runs).
 
     Warns:
-        ForecastWarning: all runs of one schedule or of one peak rate, or losses without a minimum between rates that are too low
-            and too high; either leaves a part of the ranking to the law.
+        ForecastWarning: if all runs have the same schedule or the same peak, or the losses have no minimum between too low and
+            too high peaks; a part of the ranking then depends on the law alone.
 
     Raises:
-        ValueError: fewer than five runs.
+        ValueError: if there are fewer than five runs.
 
     >>> import laju
-    >>> def final(run):  # of a world where some of the noise that lay before the last updates stays
+    >>> def final(run):  # simulated: progress, and noise that the last 100 updates do not remove
     ...     return 2 + 0.5 / run.values(1000).sum() ** 0.5 + 0.4 * run(900)
     >>> tried = [laju.wsd(peak, total=1000, cooldown=n) for peak in (0.02, 0.04, 0.08) for n in (100, 300, 600)]
     >>> law = fit_finals([Curve([1000], [final(run)], run) for run in tried])
@@ -188,7 +189,7 @@ def fit_finals(runs: Iterable[Curve], *, held_out: bool = True) -> FittedFinals:
 
 @dataclass(frozen=True)
 class Units:
-    """The units of the law: a rate, a sum of rates in that rate, and a number of updates (0 where all runs have one length)."""
+    """The units of the law: a learning rate, a sum of learning rates, and a number of updates (0 if all runs have one length)."""
 
     rate: float
     length: float

@@ -37,7 +37,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """How a curve was predicted by the others: mean absolute error, root mean square, R², and the largest relative error."""
+    """Errors of a curve's prediction from the other curves: mean absolute, root mean square, R², and largest relative error."""
 
     curve: str
     mae: float
@@ -48,13 +48,13 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class FittedLaw:
-    """A law of loss curves, fitted, which predicts the losses of schedules that were not run.
+    """A fitted law of loss curves, which predicts the losses under new schedules.
 
     Attributes:
-        name: "average", or the law's.
+        name: "average", or the name of the law.
         curves: the curves of the fit.
-        members: the laws in the average; `weights` is the weight of each.
-        held_out: for each curve, its prediction from the other curves; empty with fewer than three curves.
+        members: the laws in the average; `weights` has their weights.
+        held_out: for each curve, the errors of its prediction from the other curves; empty with fewer than three curves.
     """
 
     name: str
@@ -65,27 +65,27 @@ class FittedLaw:
     held_out: tuple[HeldOut, ...] = field(default=(), repr=False)
 
     def predict(self, rates: Rates, updates: Any) -> Array:
-        """The losses after so many completed updates of a run with these rates.
+        """Predict the losses of a run with the given learning rates.
 
         Args:
-            rates: a schedule, or a rate for each update from 0.
-            updates: completed updates, each at least 1, in any order; shape (n,).
+            rates: a schedule, or a learning rate for each update from 0.
+            updates: numbers of completed updates, each at least 1, in any order; shape (n,).
 
         Returns:
-            Losses, shape (n,).
+            The predicted losses after these updates, shape (n,).
 
         Warns:
-            ForecastWarning: a peak rate that no curve had, or a run much longer than the curves.
+            ForecastWarning: if no curve had this peak, or the run is much longer than the curves.
 
         Raises:
-            ValueError: rates or updates that cannot be.
-            UnresolvedError: a schedule that is not in updates.
+            ValueError: if `rates` or `updates` are invalid.
+            UnresolvedError: if the schedule is not in updates.
         """
         run = self._run(rates, updates)
         return self._mean(run)
 
     def band(self, rates: Rates, updates: Any, level: float = 0.9) -> tuple[Array, Array]:
-        """Where the losses lie with a probability of about `level`: two arrays, lower and upper ends.
+        """The band that contains the losses with probability of about `level`: two arrays, its lower and upper ends.
 
         The half width is z·√(σ_p² + σ_l² + σ_c²): the parameters' uncertainty (Laplace: the curvature of the minimised function,
         with as many independent losses as their correlation leaves), the disagreement of the laws in an average, and the error on
@@ -95,7 +95,7 @@ class FittedLaw:
             from scipy.special import ndtri
 
         if not 0 < level < 1:
-            raise ValueError(f"level must lie between 0 and 1, got {level!r}")
+            raise ValueError(f"level must be between 0 and 1, got {level!r}")
         run = self._run(rates, updates)
         mean = self._mean(run)
         variance = np.zeros_like(mean)
@@ -106,18 +106,21 @@ class FittedLaw:
         return np.maximum(mean - half, 0.0), mean + half
 
     def final(self, rates: Rates, updates: int) -> float:
-        """The loss after the last of `updates` updates."""
+        """The predicted loss after the last of `updates` updates."""
         return float(self.predict(rates, [updates])[0])
 
     def best(self, updates: int, peak: float | None = None, family: str = "wsd", **options: Any) -> Best:
-        """The schedule of a family that ends lowest after `updates` updates; see `laju.forecast.families.best`."""
+        """Find the schedule of a family with the lowest predicted loss after `updates` updates.
+
+        The arguments are explained in `laju.forecast.families.best`.
+        """
         from laju.forecast.families import best
 
         return best(self, updates, peak=peak, family=family, **options)
 
     @property
     def parameters(self) -> dict[str, dict[str, Parameter]]:
-        """By law and name. Rates are in units of `units.rate`, sums of rates in `units.length` of these."""
+        """The fitted parameters by law and name; learning rates in units of `units.rate`, and their sums in `units.length`."""
         return {member.law.name: _parameters(member) for member in self.members}
 
     def to_json(self) -> dict[str, Any]:
@@ -171,42 +174,45 @@ class FittedLaw:
 
     @property
     def typical_error(self) -> float:
-        """The root mean square error on held-out curves, or without such curves the noise alone."""
+        """The root mean square error on held-out curves; without held-out curves, the noise alone."""
         if not self.held_out:
             return self.units.noise * self.units.level
         return float(np.sqrt(np.mean([row.rmse**2 for row in self.held_out])))
 
 
 def fit(curves: Iterable[Curve], law: str = "average", *, held_out: bool = True, seed: int = 0) -> FittedLaw:
-    """Fit a law to the curves of a few short runs.
+    """Fit a law of loss curves to the curves of a few short runs.
 
-    The minimised function of the logarithms θ of the nonlinear parameters, with L0, A and R solved for at every step (variable
+    The fit minimises, over the logarithms θ of the nonlinear parameters, with L0, A and R solved for at every step (variable
     projection):
 
         Σ_curves mean_i ρ((L(t_i) - loss_i) / (loss_i·ε)) + w·Σ_j ψ((θ_j - ln centre_j) / spread_j)
 
-    ρ is Huber's with its corner at 8; ψ(z) = 9·ln(1 + z²/9) is the square near 0 and gives in to the data far away; ε is 10⁻³, or
-    the curves' own relative noise where that is larger. Minimised by Levenberg and Marquardt's method from three starts, with
-    analytic derivatives. The guide "Loss-curve laws" explains the choice of priors and weights.
+    L(t_i) is the predicted loss after t_i updates. ρ is Huber's loss with its corner at 8; ψ(z) = 9·ln(1 + z²/9) is quadratic
+    near 0 and yields to the data far away; ε is 10⁻³, or the curves' own relative noise if larger. The minimum is found by the
+    Levenberg–Marquardt method from three starts, with analytic derivatives. The guide "Loss-curve laws" explains the choice of
+    priors and weights.
 
     Args:
-        curves: at least two, of different schedules; three are better, with a slow fall of the rate in one and a sudden fall in
-            another.
+        curves: at least two curves with different schedules; three are better, with a slow decay of the learning rate in one
+            and a sudden drop in another.
         law: "average" (of "extended multi-power" and "extended functional"), a member of that average, "multi-power",
             "functional" or "momentum".
-        held_out: whether to predict each curve from the rest, too (with three or more), which the bands use.
-        seed: of the starts beside the priors' centres.
+        held_out: whether to predict each curve from the other curves, too (with three or more curves); the bands use these
+            errors.
+        seed: seed of the random starts beside the priors' centres.
 
     Warns:
-        ForecastWarning: a single curve, or curves of one schedule, which leave the gain by annealing to the priors.
+        ForecastWarning: if there is a single curve, or all curves have the same schedule: the gain by annealing is then taken
+            from the priors.
 
     Raises:
-        ValueError: an unknown law, no curves, fewer losses than parameters, or curves whose loss does not fall with progress.
+        ValueError: for an unknown law, no curves, fewer losses than parameters, or losses that do not fall with progress.
 
     >>> import laju, numpy as np
     >>> at = np.arange(200, 4001, 50)
     >>> runs = [laju.constant(0.1), laju.cosine(0.1, total=4000), laju.wsd(0.1, total=4000, cooldown=1000)]
-    >>> def loss(run):  # of a world where half of the noise is forgotten at once
+    >>> def loss(run):  # simulated: progress by the sum of learning rates, and noise in proportion to the learning rate
     ...     s = np.cumsum(run.values(4000)) / 400
     ...     return (2 + 0.8 * s**-0.5 + 0.5 * run.values(4001)[1:])[at - 1]
     >>> law = fit([Curve(at, loss(run), run) for run in runs])
@@ -245,7 +251,7 @@ def fit(curves: Iterable[Curve], law: str = "average", *, held_out: bool = True,
     if worst is not None and worst.worst > _BAD:
         warnings.warn(
             f"the law does not describe these curves: {worst.curve}, predicted by the others, is off by up to {worst.worst:.0%}. "
-            "The laws are of losses that keep a floor, as on fresh data; a training loss that falls to almost 0 is not one",
+            "The laws describe losses with a floor, as on fresh data, and not a training loss that falls to almost 0",
             ForecastWarning,
             stacklevel=2,
         )
@@ -253,7 +259,7 @@ def fit(curves: Iterable[Curve], law: str = "average", *, held_out: bool = True,
 
 
 def errors(curve: Curve, predicted: npt.ArrayLike) -> HeldOut:
-    """The errors of predicted losses against a curve's own.
+    """The errors of predicted losses against the losses of a curve.
 
     >>> errors(Curve([1, 2], [2.0, 1.0], [0.1, 0.1]), [2.0, 1.1])
     HeldOut(curve='curve', mae=0.05..., rmse=0.0707..., r2=0.98, worst=0.1...)

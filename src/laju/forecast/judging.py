@@ -1,6 +1,6 @@
-"""Candidates are judged by their errors on near past runs, at the same share of the run.
+"""Judge candidates by their errors on similar past runs, at the same share of the run.
 
-Why not by the own curve: a cooldown that is to come is in no residual of the rows seen.
+The run's own curve cannot judge candidates, as the residuals of the rows seen contain nothing of a cooldown to come.
 """
 
 from __future__ import annotations
@@ -18,49 +18,49 @@ Flags = npt.NDArray[np.bool_]
 
 LEAST_ROWS = 5
 MISFIT = 0.006
-"""Relative misfit of the closest candidate from which on a law is said to miss its own curve."""
+"""Relative misfit of the closest candidate above which a law is said to miss its own curve."""
 SOUND = 0.01
-"""The same of a past run that is to judge."""
+"""Relative misfit of the closest candidate above which a past run does not judge candidates."""
 RISE = 0.003
-"""How far a smoothed loss may be above its lowest."""
+"""The largest relative rise of the smoothed loss above its lowest value."""
 NEAR = 0.5
-"""Distance to the nearest past run within which a flat trunk is answered."""
+"""Largest distance to the nearest past run at which a run with a flat learning rate so far gets a forecast."""
 TWIN, TWIN_AKIN = 0.35, 2.0
-"""Distances, without and with the level of the losses, to a past run beside which a run is answered that no law describes."""
+"""Largest distances, without and with the level of the losses, to a past run for a forecast of a run that no law describes."""
 _LEVEL = 25.0
 ANNEALED = 0.1
-"""Share of the annealing that has to be seen where no past run is near."""
+"""Share of the annealing that must be seen if no past run is near."""
 ALONE_ANNEALED = 0.5
-"""The same where there are no past runs."""
+"""Share of the annealing that must be seen without past runs."""
 _ALONE = 1.2
-"""Half width of a band of 90 % in units, where there are no past runs; nine tenths of the errors on the curves in the docs."""
+"""Half width of a 90 % band in units, without past runs; contains 90 % of the errors on the curves in the docs."""
 _FEW = 3
-"""Groups below which their errors alone make no band: a single past run has nothing but itself to be off by."""
+"""Number of groups below which the errors of past runs alone do not determine the band."""
 _STRANGER = 1.6
-"""How much larger errors are where no past run is of like data and model, from llama predicted by the two other families."""
+"""Factor on errors if no past run has similar data and model, measured on llama runs predicted from the two other families."""
 _LIKE, _LIKE_BAND = 0.5, 1.5
 _B0 = 0.05
 _DOUBT = 8.0
 """Power of a score in the vote of a candidate."""
 _TAKEN_OFF = (0.0, 0.5, 1.0)
-"""Shares of a candidate's mean error on near past runs that are taken off its end; each is a candidate of its own."""
+"""Shares of a candidate's mean error on near past runs that are subtracted from its prediction; each is a separate candidate."""
 
 
 @dataclass(frozen=True)
 class Judges:
-    """Past runs at a share of the run, asked about a later share.
+    """The candidates' errors on past runs, from a share of each run to a later share.
 
     Attributes:
-        index: which of the past runs; shape (N,).
-        vectors: the coordinates of likeness; shape (N, 7).
-        groups: number of the group; shape (N,).
-        sound: whether the run itself would be answered; shape (N,).
-        errors: logarithm of each candidate's end over the truth; shape (N, K).
-        scores: logarithm of the error of each candidate, less nothing, half and the whole of its mean error on the remaining
-            runs, in units of the last value's; shape (N, 3·K), or (N, K) with runs beside.
-        answers: of the whole method, the run's group left out, over the truth; shape (N,).
+        index: index of each past run; shape (N,).
+        vectors: the coordinates of similarity; shape (N, 7).
+        groups: index of the run's group; shape (N,).
+        sound: whether the run itself would get a forecast; shape (N,).
+        errors: logarithm of each candidate's predicted end over the true end; shape (N, K).
+        scores: logarithm of the error of each candidate, after subtracting nothing, half and all of its mean error on the
+            remaining runs, in units of the last value's error; shape (N, 3·K), or (N, K) with runs of the same recipe.
+        answers: forecasts of the whole method without the run's group, over the true end; shape (N,).
         ratios: errors of the answers over `unit`; shape (N,).
-        nearest: distance to the nearest sound run of another group; shape (N,).
+        nearest: distance to the nearest sound run of a different group; shape (N,).
         levels: logarithm of the last loss seen; shape (N,).
         amplitudes: B of the whole runs; shape (N, 3).
     """
@@ -82,10 +82,11 @@ class Judges:
 
 
 def likeness_vector(q: Question) -> Array:
-    """The vector by which two runs at the same share are compared.
+    """The vector by which two runs are compared at the same share of the run.
 
-    The rate now, half-way to the moment asked about and half-way back (over the peak, times 3); the logarithms of the losses at a
-    quarter, half and three quarters of the rows seen over the last loss (times 4, 8, 16); and log₁₀ of the updates.
+    Its coordinates are the learning rate now, half-way to the predicted position and half-way back (over the peak, times 3); the
+    logarithms of the losses at a quarter, half and three quarters of the rows seen over the last loss (times 4, 8, 16); and log₁₀
+    of the updates.
     """
     run, share, to = q.track, float(q.track.at[q.seen - 1]), float(q.track.at[q.until])
     rates = 3 * np.interp([share, (share + to) / 2, share / 2], np.linspace(0, 1, len(run.shape)), run.shape)
@@ -103,16 +104,16 @@ def judges(
     beside: Sequence[tuple[Track, ...]] | None = None,
     misfit: float = SOUND,
 ) -> Judges | None:
-    """The evidence of past runs on the candidates at a share of the run, or None where no past run has any.
+    """Compute the candidates' errors on past runs at a share of the run; None if no past run can be used.
 
     Args:
         tracks: the past runs.
-        groups: of each; a run is predicted with its own group left out.
-        amplitudes: B of each by law.
-        share: at which the candidates are solved.
+        groups: group of each past run; a run is predicted without its own group.
+        amplitudes: B of each past run by law.
+        share: share of the run at which the candidates are solved.
         to: the later share that is predicted.
-        beside: finished runs of the same recipe and peak of each.
-        misfit: of the closest candidate, up to which a past run is sound.
+        beside: for each past run, finished runs of the same recipe and peak.
+        misfit: largest misfit of the closest candidate at which a past run is sound.
     """
     questions, index = [], []
     for i, run in enumerate(tracks):
@@ -151,7 +152,7 @@ def judges(
 
 
 def likeness(distance: Array, groups: npt.NDArray[np.int64], allowed: Flags, width: float = _LIKE) -> Array:
-    """Weights of past runs: exp(-½((d - d_min) / width)²), shared out among the runs of a group."""
+    """Weights of past runs: exp(-½((d - d_min) / width)²), divided among the runs of a group."""
     d = np.where(allowed, distance, np.inf)
     least = d.min(axis=-1, keepdims=True)
     least = np.where(np.isfinite(least), least, 0.0)
@@ -184,10 +185,10 @@ def vote(ends: Array, misfit: Array, scores: Array, weights: Array) -> tuple[Arr
     """The candidates' mean end, the spread around the mean, and the votes: (score by past runs · misfit^.3)^-8.
 
     Args:
-        ends: by question and candidate; shape (N, K), or (N, 3·K) where errors on past runs are taken off.
-        misfit: shape (N, K).
-        scores: of the past runs; a score for each end.
-        weights: likeness of past runs; shape (N, M).
+        ends: predictions by question and candidate; shape (N, K), or (N, 3·K) if errors on past runs are subtracted.
+        misfit: misfit by question and candidate; shape (N, K).
+        scores: scores of the past runs, a score for each end.
+        weights: weights of the past runs; shape (N, M).
     """
     fit = np.tile(0.3 * np.log(misfit + 3e-4), ends.shape[1] // misfit.shape[1])
     score = _average(weights, scores, 0.0) + fit
@@ -198,7 +199,7 @@ def vote(ends: Array, misfit: Array, scores: Array, weights: Array) -> tuple[Arr
 
 
 def unit(answer: Array, spread: Array) -> Array:
-    """The scale of an answer's relative error: the geometric mean of the fall to come and the spread of the candidates."""
+    """The scale of a forecast's relative error: the geometric mean of the remaining fall and the spread of the candidates."""
     return np.asarray(np.sqrt((np.abs(1 - answer) + 0.002) * (spread + 0.0005)))
 
 
@@ -217,7 +218,7 @@ def quantile(ratios: Array, weights: Array, level: float) -> float:
 
 
 def rise(loss: Array) -> float:
-    """How far the smoothed loss is above its lowest, relative."""
+    """The relative rise of the last smoothed loss above the lowest smoothed loss."""
     width = max(1, min(5, len(loss) // 5))
     smooth = np.convolve(loss, np.ones(width) / width, mode="valid")
     return float(smooth[-1] / smooth.min() - 1)
@@ -229,7 +230,7 @@ def _alone(level: float) -> float:
 
 @dataclass(frozen=True)
 class Verdict:
-    """An answer in units of the last loss seen, with its grounds."""
+    """A forecast in units of the last loss seen, with its votes and band."""
 
     answer: float
     half: float
@@ -242,7 +243,7 @@ class Verdict:
 
 
 def answer(q: Question, past: Judges | None, level: float) -> Verdict:
-    """The answer to a question by the candidates that past runs judge; by the closest fits alone where there are none."""
+    """The forecast from the candidates as judged by past runs; without past runs, from the closest fits alone."""
     if past is None:
         done = solve([q], np.full((1, len(LAWS)), _B0))
         nothing = np.zeros((1, 0))

@@ -1,12 +1,12 @@
-"""Laws of loss curves: the loss now as a function of the rates so far.
+"""Laws of loss curves: the loss after t updates as a function of the learning rates so far.
 
-All laws have one form, in units of a rate η_ref, a progress S_ref and a level ℓ of losses (chosen in `fitting`):
+All laws have the same form, in units of a learning rate η_ref, a progress S_ref and a level ℓ of losses (chosen in `fitting`):
 
     L(t) = L0 + A·s^-α ± e·ℓ·x(t) + R·(s / s_first)^-2        s = S_t / S_ref,  S_t = Σ_{k<t} η_k
 
-L0, A and R are linear, α, the amplitude e and the law's own parameters are not. x(t) differs from law to law: the loss that
-annealing has taken away by now, or that noise has added, as a fraction of the whole effect at the reference rate. So e is the
-whole effect as a share of the loss. R is a transient of the first updates, which only the extended laws have.
+L0, A and R are linear parameters; α, the amplitude e and the law's own parameters are nonlinear. x(t) differs from law to law:
+the loss that annealing has removed so far, or that noise has added, as a fraction of the total effect at the reference rate. So e
+is the total effect as a share of the loss. R, only in the extended laws, is the amplitude of a transient of the first updates.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from laju.forecast.blocks import Array, History
 
 @dataclass(frozen=True)
 class Prior:
-    """Prior of a parameter: its logarithm lies around ln `centre` within `spread`; `weight` is the prior's weight."""
+    """Prior of a parameter: its logarithm has mean ln `centre` and standard deviation `spread`; `weight` weighs the prior."""
 
     centre: float
     spread: float
 
 
 class Law(ABC):
-    """A law as formulas: the term with the annealing in it, and its derivatives.
+    """A law of loss curves, defined by its annealing term x(t) and the term's derivatives.
 
     `parameters` are the nonlinear parameters in order, each with its prior: α first, the amplitude e last.
     """
@@ -38,10 +38,10 @@ class Law(ABC):
     source: ClassVar[str]
     parameters: ClassVar[dict[str, Prior]]
     sign: ClassVar[int]
-    """+1 where the term adds to the loss, -1 where it takes away."""
+    """+1 if the term adds to the loss, -1 if the term is subtracted."""
     transient: ClassVar[bool] = False
     weight: ClassVar[float] = 1.0
-    """Of the priors, against one relative error of the noise's size on every curve."""
+    """Weight of the priors, relative to a residual of the size of the noise on every curve."""
 
     @abstractmethod
     def term(self, run: History, p: Array) -> tuple[Array, Array]:
@@ -49,12 +49,12 @@ class Law(ABC):
 
 
 class Momentum(Law):
-    """L0 + A·s^-α - B·Σ_k (η_{k-1} - η_k)·(1 - λ^(t-k)): each drop of the rate takes effect within 1/(1 - λ) updates.
+    """Momentum law, L0 + A·s^-α - B·Σ_k (η_{k-1} - η_k)·(1 - λ^(t-k)): a drop of the learning rate acts in 1/(1 - λ) updates.
 
-    S₂ of the paper is Σ_i Σ_{k≤i} (η_{k-1} - η_k)·λ^(i-k), the same but for the constant 1/(1 - λ) in C. The parameter `memory`
-    is -1/ln λ, in updates at the reference rate as a share of the reference progress.
+    The result is the loss after t updates. S₂ of the paper is Σ_i Σ_{k≤i} (η_{k-1} - η_k)·λ^(i-k), the same up to the constant
+    1/(1 - λ) in C. The parameter `memory` is -1/ln λ, in updates at the reference rate as a share of the reference progress.
 
-    Tissue, Wang and Wang, "Scaling Law with Learning Rate Annealing", arXiv 2408.11029.
+    Source: Tissue, Wang and Wang, "Scaling Law with Learning Rate Annealing", arXiv 2408.11029.
     """
 
     name = "momentum"
@@ -75,10 +75,12 @@ class Momentum(Law):
 
 
 class MultiPower(Law):
-    """L0 + A·s^-α - B·Σ_k (η_{k-1} - η_k)·[1 - (1 + C·η_k^-γ·(S_t - S_{k-1}))^-β]: each drop takes effect by a power law.
+    """Multi-power law, L0 + A·s^-α - B·Σ_k (η_{k-1} - η_k)·[1 - (1 + C·η_k^-γ·(S_t - S_{k-1}))^-β].
 
-    Luo et al., "A Multi-Power Law for Loss Curve Prediction Across Learning Rate Schedules", arXiv 2503.12811. The priors are
-    centred at the geometric means of the values that the paper prints for its models of 25M, 100M and 400M parameters.
+    The result is the loss after t updates: each drop of the learning rate η takes effect by a power law.
+
+    Source: Luo et al., "A Multi-Power Law for Loss Curve Prediction Across Learning Rate Schedules", arXiv 2503.12811. The priors
+    are centred at the geometric means of the values that the paper prints for its models of 25M, 100M and 400M parameters.
     """
 
     name = "multi-power"
@@ -100,9 +102,9 @@ class MultiPower(Law):
 
 
 class ExtendedMultiPower(MultiPower):
-    """The multi-power law with drops of η^p in place of η, and a transient of the first updates.
+    """The multi-power law with drops of η^p instead of η, and a transient of the first updates.
 
-    With p below 1 the first part of a decay gains less than the last part, as in curves of slow decays. p is laju's own.
+    With p below 1 the first part of a decay gains less than the last part, as in curves of slow decays. p is laju's extension.
     """
 
     name = "extended multi-power"
@@ -119,9 +121,11 @@ class ExtendedMultiPower(MultiPower):
 
 
 class Functional(Law):
-    """L0 + A·s^-α + B·Σ_k η_k²·(1 + C·(S_t - S_k))^-κ: noise enters by every update and is forgotten by a power law.
+    """Functional law, L0 + A·s^-α + B·Σ_k η_k²·(1 + C·(S_t - S_k))^-κ.
 
-    Li et al., "Functional Scaling Laws in Kernel Regression", arXiv 2509.19189. B is e·ℓ·C·κ here.
+    The result is the loss after t updates: noise enters with every update, and is forgotten by a power law.
+
+    Source: Li et al., "Functional Scaling Laws in Kernel Regression", arXiv 2509.19189. B is e·ℓ·C·κ here.
     """
 
     name = "functional"
@@ -141,7 +145,7 @@ class Functional(Law):
 
 
 class ExtendedFunctional(Functional):
-    """The functional law with noise of η^(1+p) in place of η², and a transient of the first updates; p is laju's own."""
+    """The functional law with noise of η^(1+p) instead of η², and a transient of the first updates; p is laju's extension."""
 
     name = "extended functional"
     transient = True
@@ -160,7 +164,7 @@ LAWS: dict[str, Law] = {
     law.name: law for law in (Momentum(), MultiPower(), Functional(), ExtendedMultiPower(), ExtendedFunctional())
 }
 AVERAGE = {"extended multi-power": 0.75, "extended functional": 0.25}
-"""The default: the mean of two laws, with these weights."""
+"""The laws and weights of the default law, a weighted mean."""
 
 
 def _drops(run: History, C: float, beta: float, gamma: float, power: float) -> tuple[Array, Array]:

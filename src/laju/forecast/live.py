@@ -1,4 +1,4 @@
-"""Live forecasts of a running run's final loss: `ending` in a process beside the training."""
+"""Live forecasts of a running run's final loss: `ending` in a separate process beside the training."""
 
 from __future__ import annotations
 
@@ -26,34 +26,35 @@ from laju.forecast.judging import LEAST_ROWS
 from laju.forecast.prior import SHIPPED, Prior
 
 SHARE = 0.1
-"""The most of a core that endings take while a run is going on, the first two answers aside."""
+"""The largest share of a CPU core that forecasts use while a run is going on, except for the first two forecasts."""
 _TRIES = 3
-"""Processes that may be lost, as for want of memory, before no other is begun."""
+"""The number of processes that may die, such as for lack of memory, before no further process is started."""
 
 Question = tuple[Any, ...]
 Answer = tuple[int, "Ending | str"]
-"""The last update of the question's rows; and the ending, or the message of an error."""
+"""(last update of the rows, the forecast or an error message)."""
 
 
 class LiveEnding:
-    """The ending of a run that is going on, forecast in a process beside the training, one forecast at a time.
+    """Forecasts of a running run's final loss, computed by `ending` in a separate process, one forecast at a time.
 
-    `add` takes microseconds and raises nothing. While a forecast runs, rows gather; the next forecast is from all rows so far.
-    Answers take a tenth of a core at most, at a low priority.
+    `add` takes microseconds and raises no errors. While a forecast is computed, rows accumulate; the next forecast uses all rows
+    so far. Forecasts use at most a tenth of a CPU core, at low priority.
 
     Args:
-        schedule: of the whole run, as `ending` takes a schedule.
-        at: the update asked about; by default the schedule's end.
-        level: probability of the band.
-        prior: past runs, as `ending` takes a prior.
+        schedule: learning rates of the whole run, a Schedule in updates or a rate for each update from 0.
+        at: the update whose loss is forecast; by default the schedule's end.
+        level: probability of the band; 0.9 by default.
+        prior: past runs: a `Prior`, the path of its JSON file, the name of shipped runs, None, or "auto"; see `ending`.
 
     Attributes:
-        ending: the latest answer; None before the first answer.
-        row: the last update of the rows that `ending` is from; None before the first answer.
-        note: the last error; None while all is well.
+        ending: the latest forecast; None before the first forecast.
+        row: the last update of the rows on which `ending` is based; None before the first forecast.
+        note: the last error; None without an error.
 
     Raises:
-        ValueError, OSError: as `ending` does, for the arguments here.
+        ValueError: if an argument is invalid, or learning rates are too few.
+        OSError: if the prior's file cannot be read.
 
     >>> import laju
     >>> with LiveEnding(laju.linear(0.1, 0, total=50), prior=None) as live:
@@ -73,7 +74,7 @@ class LiveEnding:
         prior: Prior | str | PathLike[str] | None = "auto",
     ) -> None:
         if not isinstance(level, int | float) or not 0 < level < 1:
-            raise ValueError(f"level must lie between 0 and 1, got {shown(level)}")
+            raise ValueError(f"level must be between 0 and 1, got {shown(level)}")
         self._rates, self.at = whole_run(schedule, at)
         self._level, self._prior = level, portable(prior)
         self._updates, self._losses = array("d"), array("d")
@@ -82,7 +83,7 @@ class LiveEnding:
         weakref.finalize(self, self._process.close)
 
     def add(self, update: int, loss: Any) -> None:
-        """Take the loss after `update` completed updates. A number that cannot be read becomes a note."""
+        """Add the loss after `update` completed updates. A value that is not a number is left out, with a note."""
         try:
             row, value = int(update), float(loss)  # both before the first is kept, so that columns stay equally long
             self._updates.append(float(update))
@@ -111,9 +112,9 @@ class LiveEnding:
         return row, answer
 
     def figures(self) -> dict[str, float]:
-        """The latest answer as loggers take numbers: forecast/end, forecast/low, forecast/high, and forecast/update, its row.
+        """The latest forecast as metrics for loggers: forecast/end, forecast/low, forecast/high, and forecast/update, its row.
 
-        Empty before the first answer, and where the latest answer is a refusal.
+        The dict is empty before the first forecast, and if the latest forecast is a refusal.
         """
         row, found = self._latest()
         if row is None or found is None or found.value is None or found.low is None or found.high is None:
@@ -126,12 +127,12 @@ class LiveEnding:
         }
 
     def wait(self, timeout: float | None = None) -> Ending | None:
-        """The answer from all rows so far, as soon as there is such an answer; after `timeout` seconds the latest answer."""
+        """Wait for the forecast from all rows so far, and return it; after `timeout` seconds, return the latest forecast."""
         self._process.wait(timeout)
         return self.ending
 
     def close(self) -> None:
-        """End the process; the latest answer stays."""
+        """End the process; the latest forecast stays available."""
         self._process.close()
 
     def __enter__(self) -> Self:
@@ -142,16 +143,16 @@ class LiveEnding:
 
 
 def portable(prior: Any) -> Any:
-    """A prior in a form that the process takes: a name, None, or the pickle of past runs. A file is read once, here."""
+    """A prior in the form that is sent to the process: a name, None, or the pickle of past runs. A file is read here, once."""
     if prior is None or (isinstance(prior, str) and prior in ("auto", *SHIPPED)):
         return prior
     return pickle.dumps(prior_runs(prior)[0])
 
 
 class Process:
-    """A process that answers questions one at a time; of the questions with the same key the newest counts.
+    """A process that computes forecasts one at a time; of pending requests with the same key, only the newest is computed.
 
-    `begun` counts the questions asked. `note` is the latest error, which also goes to `tell` (by default to `logging`).
+    `begun` is the number of requests. `note` is the latest error, which is also passed to `tell` (by default to `logging`).
     """
 
     def __init__(self, share: float = SHARE, tell: Callable[[str], object] | None = None) -> None:
@@ -168,7 +169,7 @@ class Process:
         self._lost = 0
 
     def ask(self, key: Hashable, row: int, question: Any) -> None:
-        """Ask soon; `question` is called for its rows when its turn comes, in another thread."""
+        """Enqueue a request; `question` is called for its rows when the request is sent, in a different thread."""
         with self._changed:
             if self._closed:
                 return
@@ -179,7 +180,7 @@ class Process:
             self._changed.notify_all()
 
     def wait(self, timeout: float | None = None) -> None:
-        """Wait until nothing is pending."""
+        """Wait until no request is pending, at most `timeout` seconds."""
         with self._changed:
             self._hurry = True
             self._changed.notify_all()
@@ -282,7 +283,7 @@ class Process:
             self._errors.seek(0)
             last = self._errors.read()[-2000:].decode(errors="replace").strip().splitlines()[-1:]
             raise RuntimeError(
-                f"the process that forecasts ended with status {status}{''.join(f': {line}' for line in last)}"
+                f"the forecast process ended with status {status}{''.join(f': {line}' for line in last)}"
             ) from None
         return row, answer, cost
 
@@ -304,7 +305,7 @@ _LOGGED: set[str] = set()
 
 
 def log(note: str) -> None:
-    """Tell a note once, through `logging`, which raises nothing."""
+    """Log a note as a warning."""
     if note not in _LOGGED and len(_LOGGED) < 100:
         _LOGGED.add(note)
         logging.getLogger("laju.forecast").warning("no forecast: %s", note)

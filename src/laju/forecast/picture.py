@@ -1,4 +1,4 @@
-"""A forecast as a picture: measured losses as points, predicted losses as lines with bands, and the rates below."""
+"""A forecast as a picture: measured losses as points, predicted losses as lines with bands, and the learning rates below."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ def picture(
 ) -> Picture:
     """Draw a law's predictions for schedules, with bands, beside the measured losses.
 
-    A curve of `measured` that has the name of a schedule has the schedule's colour, so that forecast and outcome can be compared;
-    the remaining curves are grey. Rates are drawn below. The losses of a run's beginning lie above the axis, which would else
-    show little of its end.
+    A curve of `measured` with the name of a schedule has the schedule's colour, so that forecast and outcome can be compared; the
+    remaining curves are grey. The learning rates are drawn below. The first losses of a run are cut off at the top of the axis,
+    so that the end of the run is visible.
 
     Args:
-        law: fitted to curves.
-        schedules: schedules in updates, or rates, by name.
-        updates: of the runs; a number for all, or a number by name.
-        measured: curves to draw as points; by default the curves that the law was fitted to.
-        title: above the picture; nothing when not given.
-        level: the probability of the bands.
+        law: a fitted law.
+        schedules: schedules in updates, or arrays of learning rates, by name.
+        updates: updates of the runs; a number for all, or a number by name.
+        measured: curves to draw as points; by default the curves of the fit.
+        title: title above the picture; no title by default.
+        level: probability of the bands.
 
     Returns:
         A picture whose `axes` are the axes of the losses.
 
     Raises:
-        ValueError: no schedules and no curves, or arguments that `law.predict` refuses.
-        ModuleNotFoundError: Matplotlib is not installed.
+        ValueError: if there are neither schedules nor curves, or for arguments that `law.predict` refuses.
+        ModuleNotFoundError: if Matplotlib is not installed.
     """
     curves = law.curves if measured is None else tuple(measured)
     outcomes = set() if measured is None else set(schedules)
@@ -145,19 +145,19 @@ def ending_picture(
     later: tuple[Any, Any] | None = None,
     title: str | None = None,
 ) -> Picture:
-    """Draw the losses so far, the rates of the whole run, and the forecast of the end with its band.
+    """Draw the losses so far, the learning rates of the whole run, and the forecast of the final loss with its band.
 
     Args:
-        found: of `ending`; of a refusal the losses and rates are drawn alone.
-        updates: the updates given to `ending`; shape (n,).
-        losses: the losses given to `ending`; shape (n,).
-        schedule: the schedule given to `ending`.
-        ways: alternative schedules of `cooldowns`, whose ends and rates are drawn beside, unless `later` is given.
-        later: updates and losses that came out after the forecast; two arrays of one shape.
-        title: above the picture; nothing when not given.
+        found: the result of `ending`; for a refusal, only losses and learning rates are drawn.
+        updates: the updates passed to `ending`; shape (n,).
+        losses: the losses passed to `ending`; shape (n,).
+        schedule: the schedule passed to `ending`.
+        ways: alternative schedules from `cooldowns`, whose forecasts and learning rates are also drawn unless `later` is given.
+        later: (updates, losses) measured after the forecast, two arrays of the same shape.
+        title: title above the picture; no title by default.
 
     Raises:
-        ModuleNotFoundError: Matplotlib is not installed.
+        ModuleNotFoundError: if Matplotlib is not installed.
     """
     figure, above, below = _panels()
     at, loss = np.asarray(updates, dtype=float), np.asarray(losses, dtype=float)

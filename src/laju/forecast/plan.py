@@ -1,9 +1,10 @@
 """The best schedules under the convex bound: for a whole run, for the rest of a run, and below a cap.
 
-With X_k = η_{k+1} + … + η_T, the sum of the rates to come, the bound is Ω_T = D²/(2·X₀) + ½·[η_T·G_T² + Σ_{k<T} η_k²·G_k²/X_k].
-Ω_T is convex in the rates, and the terms after D² grow in proportion to the rates. So the best split of a given sum x over the
-updates k … T costs ½·c_k·x, whatever x is, and the constants c_k follow from each other, from the last to the first
-(docs/forecast/bound.md derives them).
+With X_k = η_{k+1} + … + η_T, the sum of the later learning rates, the bound is
+Ω_T = D²/(2·X₀) + ½·[η_T·G_T² + Σ_{k<T} η_k²·G_k²/X_k].
+Ω_T is convex in the learning rates, and the terms after D² are proportional to the scale of the learning rates. So the best split
+of a given sum x over the updates k … T costs ½·c_k·x for any x, and each constant c_k follows from c_{k+1} (derived in
+docs/forecast/bound.md).
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ _GRID = 10_000  # points at which norms are smoothed, as in the paper's own code
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Rates for the updates to come, and the bound of the whole run with these rates.
+    """Learning rates for the updates to come, and the bound of the whole run with these learning rates.
 
     Args:
-        rates: a rate for each update.
+        rates: a learning rate for each update.
         bound: Ω_T.
     """
 
@@ -40,17 +41,17 @@ class Plan:
 
     @property
     def updates(self) -> int:
-        """How many updates are planned."""
+        """The number of planned updates."""
         return len(self.rates)
 
     @property
     def peak(self) -> float:
-        """The largest rate."""
+        """The largest learning rate."""
         return float(self.rates.max())
 
     @property
     def plateau(self) -> int:
-        """The number of updates, from the first planned update on, at the first planned rate."""
+        """The number of updates, from the first planned update on, with the first planned learning rate."""
         same = self.rates == self.rates[0]
         return len(same) if same.all() else int(same.argmin())
 
@@ -58,9 +59,9 @@ class Plan:
         """The plan as a laju schedule, on its own clock from 0.
 
         Args:
-            peak: the largest rate after scaling, for a tuned rate that is known better than G and D.
-            tolerance: 0 for a `Table` of every rate; above 0 for straight lines between as few points as keep within
-                tolerance·peak of every rate, which print in a line.
+            peak: the largest learning rate after scaling, for a tuned peak that is known better than G and D; None to not scale.
+            tolerance: 0 for a `Table` of every learning rate; above 0 for straight lines between few points, which stay within
+                tolerance·peak of every learning rate and print in a line.
 
         >>> best_schedule(1000).schedule(peak=1.0, tolerance=0.01)
         knots([[0, 1.0], [999, 0.0098...]])
@@ -73,14 +74,14 @@ class Plan:
 
 
 def best_schedule(updates: int, G: float | ArrayLike = 1.0, D: float = 1.0) -> Plan:
-    """The schedule with the smallest bound of all, in O(T).
+    """Find the schedule with the smallest `bound` of all schedules, in O(T).
 
     Backwards from c_T = G_T²: r_k = √(G_k² + c_{k+1}), c_k = 2·G_k·c_{k+1}/(r_k + G_k). Forwards from R₁ = D/√c₁, the sum of all
-    rates: η_k = R_k·c_{k+1}/(r_k·(r_k + G_k)), R_{k+1} = R_k·G_k/r_k, and at last η_T = R_T. The bound is D·√c₁.
+    learning rates η_k: η_k = R_k·c_{k+1}/(r_k·(r_k + G_k)), R_{k+1} = R_k·G_k/r_k, and at last η_T = R_T. The bound is D·√c₁.
 
-    With equal norms the schedule is close to a straight line down to 0. With measured norms, which are larger at the start, the
-    schedule also warms up. The last rate stands out, 1 + √2 times the rate before with equal norms: the bounded point x_T does
-    not depend on the last rate, which is chosen for the bound alone.
+    With equal norms the schedule is close to a linear decay to 0. With measured norms, which are larger at the start, the
+    schedule also warms up. The last learning rate is larger, with equal norms 1 + √2 times the second-last: the point x_T of the
+    bound does not depend on the last learning rate, which only minimises the bound.
 
     Args:
         updates: T.
@@ -88,7 +89,7 @@ def best_schedule(updates: int, G: float | ArrayLike = 1.0, D: float = 1.0) -> P
         D: the distance between the start and the optimum (see `distance`).
 
     Raises:
-        ValueError: less than one update; norms or a distance that are not above 0; more or fewer norms than updates.
+        ValueError: if `updates` is below 1, norms or the distance are not above 0, or there is not a norm for each update.
 
     >>> best_schedule(100)
     Plan(bound=0.2001143...)
@@ -104,19 +105,19 @@ def best_schedule(updates: int, G: float | ArrayLike = 1.0, D: float = 1.0) -> P
 
 
 def best_continuation(prefix: ArrayLike, updates: int, G: float | ArrayLike = 1.0, D: float = 1.0) -> Plan:
-    """The best rest of a run whose first rates are given: the plan holds the rates of the updates to come.
+    """Find the rest of a run with the smallest bound, given the learning rates so far; the plan has the remaining learning rates.
 
-    For a sum x of the rest the bound is D²/(2·(S_m + x)) + ½·Σ_{k≤m} η_k²·G_k²/(S_m - S_k + x) + ½·c_{m+1}·x, with S the running
-    sum of the m rates so far and c as in `best_schedule`. The bound is convex in x.
+    If the remaining learning rates sum to x, the bound is D²/(2·(S_m + x)) + ½·Σ_{k≤m} η_k²·G_k²/(S_m - S_k + x) + ½·c_{m+1}·x,
+    with S the running sum of the m learning rates so far and c as in `best_schedule`. The bound is convex in x.
 
     Args:
-        prefix: the rates of the updates that were made.
-        updates: T, of the whole run, the updates made included.
+        prefix: the learning rates of the updates that were made.
+        updates: T, the updates of the whole run, including the updates made.
         G: the norm of the gradients, a number or an array with a norm for each of the T updates.
         D: the distance between the start and the optimum.
 
     Raises:
-        ValueError: a prefix that leaves no update to plan, or arguments that `best_schedule` refuses.
+        ValueError: if the prefix leaves no update to plan, or for arguments that `best_schedule` refuses.
 
     >>> from laju import constant
     >>> plan = best_continuation(constant(0.1).values(50), updates=100)
@@ -125,7 +126,7 @@ def best_continuation(prefix: ArrayLike, updates: int, G: float | ArrayLike = 1.
     """
     updates = whole("updates", updates, least=1)
     if isinstance(prefix, Schedule):
-        raise TypeError(f"prefix must be the rates that were used, schedule.values(n), got {shown(prefix)}")
+        raise TypeError(f"prefix must be the learning rates that were used, schedule.values(n), got {shown(prefix)}")
     made = numbers("prefix", prefix, "an array of rates, one for each update that was made", least=0)
     not_negative("prefix", made)
     if len(made) >= updates:
@@ -143,20 +144,19 @@ def best_continuation(prefix: ArrayLike, updates: int, G: float | ArrayLike = 1.
 
 
 def best_under_cap(updates: int, cap: float, G: float | ArrayLike = 1.0, D: float = 1.0) -> Plan:
-    """The schedule with the smallest bound among schedules that never exceed a cap, such as the largest stable rate.
+    """Find the schedule with the smallest bound that never exceeds a cap, such as the largest stable learning rate.
 
-    With equal norms the schedule is a plateau at the cap and then a decay, which `best_continuation` would also give:
-    `plan.plateau` is the number of updates at the cap. With measured norms, which may be small at any time, several plateaus can
-    lie at the cap.
+    With equal norms the schedule is a plateau at the cap and then the decay of `best_continuation`; `plan.plateau` is the number
+    of updates at the cap. With measured norms, which may be small at any time, there can be several plateaus at the cap.
 
     Args:
         updates: T.
-        cap: the largest rate that is allowed.
+        cap: the largest learning rate that is allowed.
         G: the norm of the gradients, a number or an array with a norm for each update.
         D: the distance between the start and the optimum.
 
     Raises:
-        ValueError: a cap that is not above 0, or arguments that `best_schedule` refuses.
+        ValueError: if the cap is not above 0, or for arguments that `best_schedule` refuses.
 
     >>> plan = best_under_cap(60, cap=best_schedule(60).peak / 2)
     >>> plan.bound, plan.plateau
@@ -178,20 +178,20 @@ def best_under_cap(updates: int, cap: float, G: float | ArrayLike = 1.0, D: floa
 
 
 def refined_schedule(G: ArrayLike, D: float = 1.0) -> Plan:
-    """Defazio's refined schedule from measured gradient norms, at its best rate: η_t ∝ w_t·Σ_{p>t} w_p with w_t = G_t^-2.
+    """Defazio's refined schedule from measured gradient norms, at its best scale: η_t ∝ w_t·Σ_{p>t} w_p with w_t = G_t^-2.
 
-    The run is taken to have one more point than updates, with the norm of the last update, so that no update is spent at a
-    rate of 0; equal norms give `linear(1, 0, T)`. `best_schedule(T, G)` has the smaller bound with the same norms.
+    The sum includes a point after the last update, with the last update's norm, so that no update has learning rate 0; equal
+    norms give `linear(1, 0, T)`. `best_schedule(T, G)` has a smaller bound with the same norms.
 
-    Source: Defazio et al., arXiv 2310.07831, algorithm 1. For Adam its authors use w = 1/norm of the l1 norms: give their square
-    roots, and scale the result by `plan.schedule(peak=…)`.
+    Source: Defazio et al., arXiv 2310.07831, algorithm 1. For Adam, the authors use w = 1/norm with l1 norms: pass the square
+    roots of the l1 norms as G, and scale the result by `plan.schedule(peak=…)`.
 
     Args:
         G: the norm of the gradients at each update, smoothed (see `norms_per_update`).
         D: the distance between the start and the optimum.
 
     Raises:
-        ValueError: norms or a distance that are not above 0.
+        ValueError: if norms or the distance are not above 0.
 
     >>> import numpy as np
     >>> plan = refined_schedule(1 + 4 * np.exp(-np.arange(100) / 10))
@@ -208,21 +208,21 @@ def refined_schedule(G: ArrayLike, D: float = 1.0) -> Plan:
 
 
 def norms_per_update(at: ArrayLike, norms: ArrayLike, updates: int, smoothing: float = 0.1) -> Floats:
-    """Measured gradient norms as G₁ … G_T: interpolated onto every update, and smoothed by a median over a tenth of the run.
+    """Convert measured gradient norms to G₁ … G_T: interpolate onto every update, and smooth by a median over a tenth of the run.
 
-    Single batches are too noisy for a schedule to follow. The filter is the paper's: 2·⌊τT/2⌋ + 1 wide, with the first value
-    repeated before the start and the run mirrored after the end, on a grid of at most 10,000 points.
+    Norms of single batches are too noisy to be followed by a schedule. The filter is the paper's, of width 2·⌊τT/2⌋ + 1, with the
+    first value repeated before the start and the run mirrored after the end, on a grid of at most 10,000 points.
 
     Source: Defazio et al., arXiv 2310.07831, algorithm 1.
 
     Args:
-        at: the updates at which norms were measured, rising.
-        norms: the norms there.
-        updates: T. Before the first measurement and after the last, the value of the nearest measurement is taken.
-        smoothing: τ, as a fraction of the run; 0 for none.
+        at: the updates at which norms were measured, increasing.
+        norms: the norms at these updates.
+        updates: T. Before the first and after the last measurement, the nearest measurement's value is used.
+        smoothing: τ, width of the filter as a fraction of the run; 0 for no smoothing.
 
     Raises:
-        ValueError: measurements that are not rising in time, not equally many, or not above 0.
+        ValueError: if `at` is not increasing, `at` and `norms` differ in length, or norms are not above 0.
 
     >>> norms_per_update([2, 4, 6], [3.0, 1.0, 1.0], updates=7, smoothing=0)
     array([3., 3., 2., 1., 1., 1., 1.])
@@ -232,11 +232,11 @@ def norms_per_update(at: ArrayLike, norms: ArrayLike, updates: int, smoothing: f
     positive("norms", values)
     updates, smoothing = whole("updates", updates, least=1), number("smoothing", smoothing, least=0, most=1)
     if len(times) != len(values):
-        raise ValueError(f"at and norms must be equally many, got {len(times)} and {len(values)}")
+        raise ValueError(f"at and norms must have the same length, got {len(times)} and {len(values)}")
     back = ~(np.diff(times, prepend=-1.0) > 0)
     if back.any():
         i = int(back.argmax())
-        raise ValueError(f"at must be 0 or later and rising, got {times[i]:g} at index {i}")
+        raise ValueError(f"at must be 0 or later and increasing, got {times[i]:g} at index {i}")
     t = np.arange(1.0, updates + 1)
     grid = np.linspace(1, updates, min(updates, _GRID))
     if half := int(smoothing * len(grid)) // 2:

@@ -1,4 +1,4 @@
-"""Priors: finished runs, kept with their rates, by which the forecast of another run is judged."""
+"""Priors: finished runs with their learning rates, which judge the candidates in the forecast of a new run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _RUNS, _KNOTS, _BYTES, _LONGEST = 1_000, 20_000, 20_000_000, 50_000_000
 """Limits of a prior file: runs, knots of a run's rates, bytes, updates of a run."""
 SHIPPED = ("adamw-language", "muon-language", "algoperf")
 BRANCHES = 12
-"""Finished branches of a run's trunk that are fitted beside it."""
+"""The most finished branches of a run's trunk that are fitted together with the run."""
 _ALIKE = 0.0015
 """Relative difference (root mean square) of losses up to which two runs with the same rates so far are of one trunk."""
 _OFFSET, _TOLD = 0.02, 8
@@ -34,7 +34,7 @@ _OFFSET, _TOLD = 0.02, 8
 
 @dataclass(frozen=True)
 class PastRun:
-    """A finished run: losses at completed updates, and the rates of the whole run as knots of straight lines."""
+    """A finished run: losses after completed updates, and the learning rates of the whole run as knots of straight lines."""
 
     name: str
     group: str
@@ -56,13 +56,13 @@ class PastRun:
         return np.interp(np.arange(self.length), self.knots, self.rates)
 
     def offset(self, updates: Updates, losses: Array, rates: Array) -> float | None:
-        """How far this run's losses lie above the losses of a second branch of the same trunk; None where the trunks differ."""
+        """The offset of this run's losses above the losses of a second branch of the same trunk; None if the trunks differ."""
         return offset(updates, losses, rates, self._rows, self._losses, self.every_rate)
 
     def is_the_end_of(self, updates: Updates, losses: Array, rates: Array) -> bool:
-        """Whether this is a run's own log, with the rows to come: the same losses so far, and the same rates to the end.
+        """Whether this past run is the given run itself, finished: the same losses so far, and the same learning rates.
 
-        A branch of the same trunk has the same losses and different rates.
+        A branch of the same trunk has the same losses so far, but different learning rates.
         """
         if self.updates[-1] <= updates[-1]:
             return False
@@ -90,7 +90,7 @@ class PastRun:
         return False
 
     def moved(self, offset: float) -> PastRun:
-        """The run with losses that are lower by an offset."""
+        """The run with an offset subtracted from its losses."""
         return self if offset == 0 else replace(self, losses=tuple((self._losses - offset).tolist()))
 
     @cached_property
@@ -102,19 +102,19 @@ class PastRun:
         return np.array(self.losses)
 
     def beside(self, length: int, total: float) -> Track:
-        """The track in the units of another run: its updates, and its sum of rates over the peak."""
+        """The track in the units of a different run: its updates, and its sum of learning rates over the peak."""
         return track(self._rows, self._losses, self.every_rate, (length, total))
 
 
 @dataclass(frozen=True)
 class Prior:
-    """Finished runs in groups, from `learn` or from a file.
+    """Finished runs in groups, from `learn` or from a file, on which forecasts of further runs are based.
 
     Attributes:
-        name: of the prior, shown in its answers.
+        name: name of the prior, shown in forecasts.
         runs: the finished runs.
-        source: where the curves come from.
-        licence: of the curves.
+        source: origin of the curves.
+        licence: licence of the curves.
     """
 
     name: str
@@ -144,10 +144,10 @@ class Prior:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Prior:
-        """The prior that `to_json` wrote.
+        """Read the prior that `to_json` wrote.
 
         Raises:
-            ValueError: the data is no prior, or more than a prior may hold.
+            ValueError: if the data is not a prior, or exceeds the limits of a prior.
         """
         if not isinstance(data, Mapping) or data.get("format") != _FORMAT:
             raise ValueError(
@@ -170,8 +170,8 @@ class Prior:
         """Read a prior from a JSON file.
 
         Raises:
-            ValueError: the file is no prior, or larger than 20 MB.
-            OSError: the file cannot be read.
+            ValueError: if the file is not a prior, or larger than 20 MB.
+            OSError: if the file cannot be read.
         """
         file = Path(path)
         if file.stat().st_size > _BYTES:
@@ -191,7 +191,7 @@ class Prior:
         return amplitudes(self._tracks)
 
     def judges_of_twins(self, share: float) -> Judges | None:
-        """The evidence of the runs on a run that no law describes: each judges alone, whatever the law's fit."""
+        """The candidates' errors on past runs for a run that no law describes; past runs of any misfit are included."""
         key = (round(share, 2), "twins")
         if key not in self._judged:
             names = [str(i) for i in range(len(self.runs))]
@@ -199,7 +199,7 @@ class Prior:
         return self._judged[key]
 
     def judges(self, share: float, to: float = 1.0) -> Judges | None:
-        """The evidence of the runs on the candidates at a share of a run, rounded to a hundredth, for a later share."""
+        """The candidates' errors on past runs from a share of the run, rounded to a hundredth, to the later share `to`."""
         key = (round(share, 2), round(to, 2))
         if key not in self._judged:
             groups = [run.group for run in self.runs]
@@ -207,11 +207,11 @@ class Prior:
         return self._judged[key]
 
     def judges_beside(self, share: float, longest: float) -> Judges | None:
-        """The evidence as in `judges`, each run with the finished runs of its recipe and peak beside.
+        """The candidates' errors on past runs, each fitted together with the finished runs of its recipe and peak.
 
         Args:
-            share: at which the candidates are solved.
-            longest: how long the runs beside may be, as a share of the run.
+            share: share of the run at which the candidates are solved.
+            longest: the largest length of the finished runs, as a share of the run.
         """
         key = (round(share, 2), round(longest, 1), "beside")
         if key not in self._judged:
@@ -252,11 +252,11 @@ class Prior:
 
 
 def offset(u: Updates, loss: Array, rates: Array, u2: Updates, loss2: Array, rates2: Array) -> float | None:
-    """How far the second of two branches of one trunk lies above the first; None where the trunks differ.
+    """The offset of the second of two branches of a trunk above the first; None if the trunks differ.
 
-    Branches have the same rates over the peak past a warmup, and the same losses there up to a constant, as another validation
-    set, seed or machine brings. With a constant between the losses, the agreement has to be closer, as runs of two peaks may stay
-    parallel; so has the agreement with a log that begins near its branch and shares a row or two.
+    Branches have the same learning rates over the peak until after the warmup, and the same losses there up to a constant, which
+    a different validation set, seed or machine adds. With such a constant the agreement must be closer, as runs of two peaks may
+    stay parallel; the same holds for a log that begins near its branch and shares only a few rows.
     """
     shared = min(int(u[-1]), int(u2[-1]))
     first = max(int(u[0]), int(u2[0]))
@@ -281,7 +281,7 @@ def offset(u: Updates, loss: Array, rates: Array, u2: Updates, loss2: Array, rat
 
 
 def same_until(rates: Array, rates2: Array) -> int:
-    """The update from which on two runs have different rates over their peaks."""
+    """The first update at which two runs have different learning rates over their peaks."""
     n = min(len(rates), len(rates2))
     apart = np.flatnonzero(np.abs(rates[:n] / rates.max() - rates2[:n] / rates2.max()) > 0.01)
     return int(apart[0]) if apart.size else n
@@ -295,19 +295,19 @@ def learn(
     source: str = "",
     licence: str = "",
 ) -> Prior:
-    """Learn a prior from finished runs; a single near run makes the next forecast good.
+    """Learn a prior from finished runs, for the forecasts of further runs; even a single similar run improves a forecast.
 
     Args:
-        curves: finished runs, each with its rates up to its last loss.
-        groups: a name for each curve; runs of one recipe, task or peak share a name. A run is never judged by its own group. By
-            default each curve is a group of its own.
-        name: of the prior, shown in its answers.
-        source: where the curves come from.
-        licence: of the curves.
+        curves: finished runs, each with its learning rates up to its last loss.
+        groups: a name for each curve; runs of the same recipe, task or peak share a name. A run is never judged by its own group.
+            By default, each curve is a separate group.
+        name: name of the prior, shown in forecasts.
+        source: origin of the curves.
+        licence: licence of the curves.
 
     Raises:
-        ValueError: no curves, more or fewer groups than curves, or a curve of fewer than five losses.
-        TypeError: a curve that is no Curve.
+        ValueError: if there are no curves, not a group for each curve, or a curve has fewer than five losses.
+        TypeError: if an item of `curves` is not a Curve.
 
     >>> import laju, numpy as np
     >>> at = np.arange(100, 2001, 100)
@@ -357,7 +357,7 @@ def _from_the_trunk(curve: Curve, others: Sequence[Curve]) -> tuple[Updates, Arr
 
 
 def thinned(updates: Updates, losses: Array) -> tuple[Updates, Array]:
-    """Means of blocks of rows, where there are more than `ROWS`."""
+    """Means of blocks of rows, if there are more than `ROWS` rows."""
     if len(updates) <= ROWS:
         return updates, losses
     parts = np.array_split(np.arange(len(updates)), ROWS)
@@ -367,10 +367,10 @@ def thinned(updates: Updates, losses: Array) -> tuple[Updates, Array]:
 
 @lru_cache
 def shipped(name: str) -> Prior:
-    """A prior that laju brings: "adamw-language", "muon-language" or "algoperf".
+    """Load a prior that is shipped with laju: "adamw-language", "muon-language" or "algoperf".
 
     Raises:
-        ValueError: an unknown name.
+        ValueError: for an unknown name.
     """
     if name not in SHIPPED:
         raise ValueError(f"prior {shown(name)} is not one of {', '.join(SHIPPED)}{nearest(str(name), SHIPPED)}")
@@ -379,7 +379,7 @@ def shipped(name: str) -> Prior:
 
 
 def knots_of(rates: Array) -> Updates:
-    """Updates between which straight lines are the rates, to a thousandth of the peak."""
+    """Updates between which straight lines reproduce the learning rates to a thousandth of the peak."""
     bound = 1e-3 * float(rates.max())
     keep, open_ = {0, len(rates) - 1}, [(0, len(rates) - 1)]
     while open_:
@@ -406,9 +406,9 @@ def _run(i: int, data: Any) -> PastRun:
     knots = checked_updates(_list(data, "knots", where, _KNOTS), f"knots {where}", least=0)
     losses, rates = (_numbers(data, key, where, limit) for key, limit in (("losses", 10_000), ("rates", _KNOTS)))
     if len(updates) != len(losses) or len(updates) < LEAST_ROWS or (np.diff(updates) <= 0).any():
-        raise ValueError(f"updates {where} must rise and be as many as the losses, {LEAST_ROWS} at least")
+        raise ValueError(f"updates {where} must increase and be as many as the losses, at least {LEAST_ROWS}")
     if len(knots) != len(rates) or not len(knots) or knots[0] != 0 or (np.diff(knots) <= 0).any():
-        raise ValueError(f"knots {where} must rise from 0 and be as many as the rates")
+        raise ValueError(f"knots {where} must increase from 0 and be as many as the rates")
     if not updates[-1] <= knots[-1] + 1 <= _LONGEST:
         raise ValueError(f"knots {where} must reach the run's last loss, and end before update {_LONGEST:,}")
     if min(losses) <= 0 or min(rates) < 0 or max(rates) <= 0:

@@ -15,19 +15,19 @@ from laju.forecast.curves import Curve
 from laju.forecast.laws import Law
 
 _LEAST_NOISE = 1e-3
-"""Relative error of a loss that is taken for granted; where curves scatter more, their own noise is the unit."""
+"""Assumed relative error of a loss; if curves scatter more, their own noise is used."""
 _OUTLIER = 8.0
-"""Residuals beyond so many units count by their size, not its square (Huber)."""
+"""Size of a residual, in units of the noise, beyond which residuals count linearly instead of quadratically (Huber)."""
 _DOUBT = 3.0
-"""How many spreads from a prior's centre the data may move a parameter before the prior gives in."""
+"""Distance from a prior's centre, in spreads, beyond which the prior yields to the data."""
 _STARTS = 3
 _FAR = 7.0
-"""How far from a prior's centre a logarithm is looked for; beyond, powers overflow."""
+"""Largest distance of a logarithm from its prior's centre in the search; beyond, powers overflow."""
 
 
 @dataclass(frozen=True)
 class Units:
-    """The units of a law: a rate, a sum of rates in that rate, a loss; the transient's start; a loss's relative noise."""
+    """The units of a law: learning rate, sum of learning rates, loss; the transient's start; the relative noise of a loss."""
 
     rate: float
     length: float
@@ -38,7 +38,7 @@ class Units:
 
 @dataclass(frozen=True)
 class Member:
-    """One fitted law: its nonlinear parameters (logarithms), its linear parameters, and the covariance of all parameters."""
+    """A fitted law: its nonlinear parameters (logarithms), its linear parameters, and the covariance of all parameters."""
 
     law: Law
     logs: Array
@@ -50,15 +50,15 @@ class Member:
         return np.asarray(X @ self.linear + z)
 
     def annealing(self, run: History, units: Units) -> Array:
-        """The term of the annealing in predictions; shape (n,)."""
+        """The annealing term of the predictions; shape (n,)."""
         return _terms(self.law, run, self.logs, units).z
 
     def gradient(self, run: History, units: Units) -> Array:
-        """The derivatives of predictions by all parameters, logarithms first; shape (n, parameters)."""
+        """The derivatives of the predictions with respect to all parameters, logarithms first; shape (n, parameters)."""
         return _gradient(_terms(self.law, run, self.logs, units), self.linear)
 
     def spread(self, run: History, units: Units) -> Array:
-        """The standard deviation of a prediction that the parameters' uncertainty brings."""
+        """The standard deviation of each prediction due to the uncertainty of the parameters; shape (n,)."""
         gradient = self.gradient(run, units)
         return np.asarray(np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", gradient, self.covariance, gradient), 0.0)))
 

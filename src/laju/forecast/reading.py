@@ -1,7 +1,7 @@
-"""Loss curves of logs.
+"""Read loss curves from logs.
 
-A row (n, rate, loss) is read as training loops log: after n completed updates, with the rate of the next update. Loggers that
-count an update earlier or later are off by one update, which no forecast notices.
+A row (n, rate, loss) is interpreted as training loops log: after n completed updates, with the learning rate of the next update.
+Loggers that count differently are off by one update, which does not matter for forecasts.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from laju.forecast.curves import Curve, ForecastWarning, Rates, between_rows
 from laju.logs import Log, LogError, completed, read
 
 MOST = 1000
-"""Losses that are kept of a longer curve: means of neighbours, since more would cost time and tell nothing."""
+"""The most losses that are kept of a curve; a longer curve is reduced to means of neighbours, to save time."""
 
 Point = tuple[int, float]
 
@@ -36,26 +36,28 @@ def read_curve(
     warmup: int | None = None,
     updates_per_epoch: int | None = None,
 ) -> Curve:
-    """The loss curve of a log.
+    """Read the loss curve of a training log.
 
-    A loss at update 0 belongs to no training and is left out, and of more than 1,000 losses the means of neighbours are kept.
-    See `Curve` for the rates between two logged rows and before the first.
+    A loss at update 0 is left out, and more than 1,000 losses are reduced to means of neighbours. `Curve` explains the learning
+    rates between logged rows and before the first row.
 
     Args:
-        log: a file or folder that `laju.logs.read` reads, or its log.
-        rates: the run's schedule, or a rate for each update from 0; then no rates need be logged, and logged rates are compared.
-        name: of the curve; the file's name without its ending, or the folder's, when left out.
-        loss, rate, update, run: as for `laju.logs.read`.
-        warmup: updates of a warmup before the first logged rate, as for `Curve`.
-        updates_per_epoch: turns the epochs of a log that counts epochs into updates; by default an epoch is an update.
+        log: a file or folder that `laju.logs.read` reads, or the log that `laju.logs.read` returned.
+        rates: the run's schedule, or a learning rate for each update from 0. The log then needs no learning rates; logged
+            learning rates are compared with `rates`.
+        name: name of the curve; by default the name of the file without its ending, or of the folder.
+        loss, rate, update: names of the columns; by default recognised as `laju.logs.read` does.
+        run: the run to read, if the log has several.
+        warmup: updates of a warmup before the first logged learning rate, as for `Curve`.
+        updates_per_epoch: number of updates per epoch, for a log that counts epochs; by default an epoch counts as an update.
 
     Raises:
-        OSError: the file cannot be read.
-        ValueError: no log, a column that is missing or ambiguous, a loss that is not finite, or values that `Curve` refuses.
+        OSError: if the file cannot be read.
+        ValueError: if the file is not a log, a column is missing or ambiguous, a loss is not finite, or `Curve` refuses values.
 
     Warns:
-        ForecastWarning: findings while reading, unknown rates before the first logged rate, or a schedule that the logged rates
-            contradict.
+        ForecastWarning: for irregularities in the log, unknown learning rates before the first row, or a schedule that the
+            logged learning rates contradict.
 
     >>> import tempfile
     >>> folder = tempfile.TemporaryDirectory()

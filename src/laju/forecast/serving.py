@@ -1,6 +1,6 @@
-"""The process beside a training that computes endings: questions come by standard input, answers go to standard output.
+"""The process beside a training run that computes forecasts: requests on standard input, results on standard output.
 
-Questions and answers are pickles. The end of standard input ends the process, so that no process outlives its training by long.
+Requests and results are pickles. The end of standard input ends the process, so that no process outlives its run for long.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Losses of a moving average, told apart from raw losses by their noise.
+"""Detection of losses that are moving averages, by their noise.
 
-A logger's average lags behind a cooldown. The noise shows an average: where the noise of each row is its own, a step up makes a
-step down likely, so that neighbouring steps have a correlation of -1/2. Steps of an average, exponential or of a window, have
-almost none.
+A logger's average lags behind a cooldown. The noise reveals an average: with independent noise in each row, a step up makes a
+step down likely, so neighbouring steps have a correlation of -1/2. Neighbouring steps of an average, exponential or over a
+window, are almost uncorrelated.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 from laju.forecast.blocks import Array
 
 _ROWS = 120
-"""Rows below which noise is not told from shape."""
+"""Number of rows below which noise cannot be distinguished from the shape of the curve."""
 _VISIBLE = 3e-5
 """Relative steps below which losses are smooth by nature, as those of large validation sets."""
 _AROUND = 9

@@ -1,4 +1,4 @@
-"""Which run to make next: the run whose losses say most about the ends of the runs in question."""
+"""Which run to make next: the run whose losses reduce the uncertainty about given final losses most."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from laju.forecast.prior import knots_of
 from laju.policies import knots
 
 _PEAKS = 0.6
-"""How much the logarithm of what annealing gains changes with that of the peak rate: from .035 to .080 of the loss over four
+"""Change of the logarithm of the gain by annealing with the logarithm of the peak: from .035 to .080 of the loss over four
 times the peak, in the llama-124m curves."""
 _SHARES = (0.1, 0.2, 0.5, 1.0)
 """Cooldowns of the runs that are compared, as shares of the run."""
 _ROWS = 3
 _ALIKE = 1.05
-"""Of runs whose spread is the same to 5 %, the shortest is taken."""
+"""Among runs with the same spread up to 5 %, the shortest is preferred."""
 
 
 @dataclass(frozen=True)
 class Telling:
-    """A run that could be made next.
+    """A run that could be made next, and the uncertainty that is expected after this run.
 
     Attributes:
-        schedule: of the whole run, to be pasted.
-        cost: updates to be made.
-        spread: standard deviation of the ends in question that is expected after the run (root mean square of the ends').
-        branch: name of the curve from whose last checkpoint the run goes on; None for a run from the start.
+        schedule: the schedule of the whole run.
+        cost: number of updates to be made.
+        spread: expected standard deviation of the final losses in question after the run (root mean square over these losses).
+        branch: name of the curve from whose last checkpoint the run continues; None for a run from the start.
     """
 
     schedule: Schedule
@@ -47,11 +47,11 @@ class Telling:
 
 @dataclass(frozen=True)
 class NextRun:
-    """The most telling runs within a budget.
+    """The most informative runs within a budget.
 
     Attributes:
-        spread: standard deviation of the ends in question as known so far (root mean square).
-        runs: from the most telling on.
+        spread: current standard deviation of the final losses in question (root mean square over these losses).
+        runs: possible runs, the most informative first.
     """
 
     spread: float
@@ -59,24 +59,24 @@ class NextRun:
 
 
 def next_run(law: FittedLaw, budget: int, asked: Sequence[Schedule]) -> NextRun:
-    """Find the run within a budget of updates whose losses say most about the ends of the runs in question.
+    """Find the run within a budget of updates whose losses reduce the uncertainty about given final losses most.
 
-    A run's losses change the knowledge of the ends of the runs asked about. By a fitted law both are Gaussian: the covariance K
-    of any two losses is the sum of the covariances of the law's parameters, of the disagreement of the laws in an average, and of
-    the gain by annealing at peaks that no curve has. After losses o of a run with error σ are known, the ends t have the
-    covariance K_tt - K_to·(K_oo + σ²)⁻¹·K_ot, whatever the losses turn out to be.
+    Under a fitted law, the losses of a run and the final losses in question are jointly Gaussian: the covariance K of two losses
+    is the sum of the covariances due to the law's parameters, the disagreement of the laws in an average, and the gain by
+    annealing at peaks that no curve has. Once the losses o of a run with error σ are known, the final losses t have the
+    covariance K_tt - K_to·(K_oo + σ²)⁻¹·K_ot, independent of the values of the losses.
 
-    Compared are constant rates, cooldowns of a tenth to a half, linear and cosine decays at the curves' peaks, at twice the
-    highest and half the lowest peak, in the whole budget and half the budget, with the warmup of the curves; and cooldowns from
-    the last checkpoint of curves that end near their peak.
+    The compared runs are constant learning rates, cooldowns of a tenth to a half of the run, linear and cosine decays, at the
+    curves' peaks, twice the highest and half the lowest peak, over the whole budget and half of the budget, with the warmup of
+    the curves; and cooldowns from the last checkpoint of curves that end near their peak.
 
     Args:
-        law: fitted to the curves so far; one curve is enough.
-        budget: updates that the run may take.
-        asked: schedules with an end, in updates, whose last losses are the question.
+        law: law fitted to the curves so far; a single curve is enough.
+        budget: the most updates that the run may take.
+        asked: schedules in updates, each with an end, whose final losses are in question.
 
     Raises:
-        ValueError: no schedule asked about, or a budget that ends within the warmup of the curves.
+        ValueError: if `asked` is empty, or the budget ends within the warmup of the curves.
 
     >>> import laju, warnings
     >>> from laju.forecast import fit
@@ -85,7 +85,7 @@ def next_run(law: FittedLaw, budget: int, asked: Sequence[Schedule]) -> NextRun:
     ...     warnings.simplefilter("ignore")
     ...     law = fit([Curve(at, 3 + (at / 100) ** -0.5, flat, "flat")])
     >>> found = next_run(law, 500, [laju.wsd(0.1, total=8000, cooldown=1600)])
-    >>> found.runs[0].branch, found.runs[0].spread < found.spread  # what a cooldown gains is not known
+    >>> found.runs[0].branch, found.runs[0].spread < found.spread  # a cooldown from the end of "flat" is most informative
     ('flat', True)
     """
     budget = whole("budget", budget, least=1)
@@ -101,11 +101,11 @@ def next_run(law: FittedLaw, budget: int, asked: Sequence[Schedule]) -> NextRun:
 def compared(
     law: FittedLaw, asked: Sequence[Schedule], options: Sequence[tuple[Schedule, int, str | None]]
 ) -> tuple[float, list[Telling]]:
-    """The spread of the ends in question now, and after each run that could be made: a schedule, its cost and its branch."""
+    """The spread of the final losses in question now, and after each possible run: (schedule, cost, branch)."""
     rows: list[tuple[Array, Updates]] = []  # rates, and updates at which losses would be known
     for schedule in asked:
         if schedule.length is None:
-            raise ValueError(f"schedules that are asked about must have an end, but {schedule} has none")
+            raise ValueError(f"schedules in asked must have an end, but {schedule} has none")
         end = int(schedule.length)
         rows.append((schedule.values(end), np.array([end])))
     for schedule, cost, _ in options:

@@ -1,4 +1,4 @@
-"""Logs of trainings in the form of their writers: updates, rates, losses and metrics, with the writer's convention of time.
+"""Read training logs in the formats of common loggers: updates, learning rates, losses and metrics.
 
 >>> import io
 >>> log = read(io.StringIO('{"step": 10, "learning_rate": 0.1}\\n{"step": 20, "learning_rate": 0.05}\\n'))

@@ -1,4 +1,4 @@
-"""Which of the columns of a file are updates, rates and losses, and the log that these make."""
+"""Find a file's columns of updates, learning rates and losses, and build the log from these columns."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from laju.logs import names
 from laju.logs.log import Array, Format, Log, LogError, Row, loss_rank, ordinal
 
 MOST_CELLS = 1 << 20
-"""Cells that are kept of a log; of a larger log every 2nd, 4th, … row of each kind is kept."""
+"""The most cells that are kept of a log; of a larger log, every 2nd, 4th, … row of each kind is kept."""
 
 PER_EPOCH = "updates per epoch"
-"""The column that printed lines get where each says how many updates its epoch has: `epoch: 1/10, iter: 20/300`."""
+"""Name of the column for the updates per epoch that printed lines contain, as in `epoch: 1/10, iter: 20/300`."""
 
 BLANKS = frozenset({"", "none", "null", "na", "n/a", "-", "--", "<na>"})
 _RUNS = (("run",), ("run", "id"), ("run", "name"), ("experiment",), ("seed",))
-"""Names of columns that say which run a row is of."""
+"""Names of columns that identify the run of a row."""
 
 _THOUSANDS = re.compile(r"[1-9]\d{0,2}(,\d{3})+(\.\d+)?")
 
@@ -40,11 +40,11 @@ class Given(NamedTuple):
 
 
 def build(path: str, writer: Format, rows: Iterable[Row], given: Given, notes: Iterable[str] = ()) -> Log:
-    """The log of a file's rows.
+    """Build the log from a file's rows.
 
     Raises:
-        LogError: no rows, a column that is named and missing, a text where a chosen column must have a number, or rows without
-            recognisable positions.
+        LogError: if there are no rows, a named column is missing, a chosen column contains a text instead of a number, or rows
+            have no recognisable positions.
     """
     kept, stride, count = bounded(rows)
     told = list(notes)  # the reading of the rows adds its own
@@ -124,10 +124,10 @@ def build(path: str, writer: Format, rows: Iterable[Row], given: Given, notes: I
 
 
 def bounded(rows: Iterable[Row]) -> tuple[list[Row], int, int]:
-    """Rows within `MOST_CELLS` cells, the stride at which each kind of row was kept, and the number of rows.
+    """Rows with at most `MOST_CELLS` cells, the stride at which each kind of row was kept, and the number of rows.
 
-    Rows of a kind have the same cells filled. Loggers write rates and losses in rows of their own, so that every 2nd row of all
-    would be rates alone.
+    Rows of a kind have the same cells filled. Loggers write learning rates and losses in separate rows, so that every 2nd row of
+    all rows would contain only learning rates.
     """
     kept: list[tuple[Row, int]] = []
     counts: dict[tuple[Any, ...], int] = {}
@@ -208,7 +208,7 @@ class _Table:
 
 
 def parse(cell: Any) -> float | None:
-    """A cell's number, NaN where the cell is blank, None where the cell is a text."""
+    """The number in a cell; NaN if the cell is blank, None if the cell is a text."""
     if isinstance(cell, str):
         text = cell.strip()
         if text.lower() in BLANKS:
@@ -257,7 +257,7 @@ def _position(table: _Table, given: Given) -> tuple[str, str | None]:
     if len(rising) > 1 and len(table.rows) > 2:
         several = ", ".join(map(repr, rising))
         raise LogError(
-            f"{table.path} has several columns that could be updates: {several}; say which one by update=, or --update-column"
+            f"{table.path} has several columns that could be updates: {several}; name the column by update=, or --update-column"
         )
     return "row", None
 
@@ -339,7 +339,7 @@ def _runs(at: Array) -> tuple[list[npt.NDArray[np.intp]], list[str]]:
 
 
 def resumed(last: float, first: float) -> str:
-    """The note about a log that goes back."""
+    """The note about a log whose positions go back."""
     return f"after {last:,.12g} the log goes on from {first:,.12g}: a resumed run, of which the later rows count"
 
 
@@ -387,7 +387,7 @@ def _one(base: Log, table: _Table, columns: Sequence[str], order: npt.NDArray[np
 
 
 def pivoted(rows: Iterable[Row], name: str, value: str, keep: Sequence[str]) -> Iterator[Row]:
-    """Rows of a table that has a row for each value of each name, as rows that have a column for each name."""
+    """Convert a long table, with a row for each value of each name, to rows with a column for each name."""
     for row in rows:
         cells = dict(zip(row.names, row.cells, strict=False))
         yield Row(row.line, (*keep, str(cells[name])), [*(cells[k] for k in keep), cells[value]])

@@ -30,7 +30,7 @@ def is_events(path: Path) -> bool:
 
 
 def files(folder: Path) -> dict[Path, list[Path]]:
-    """Event files below a folder, by their own folder."""
+    """The event files below a folder, grouped by folder."""
     found: dict[Path, list[Path]] = {}
     for each, _, inside in os.walk(folder):
         mine = sorted(Path(each, name) for name in inside if "tfevents" in name)
@@ -43,8 +43,8 @@ def rows(paths: list[Path], notes: list[str]) -> Iterator[Row]:
     """A row for each scalar, in the order of writing.
 
     Raises:
-        ModuleNotFoundError: the package tensorboard is not installed.
-        LogError: a file that is broken before its end.
+        ModuleNotFoundError: if the package tensorboard is not installed.
+        LogError: if a file is broken before its end.
     """
     with needed_by("reading TensorBoard's event files", "logs"):
         # The reader of the package's stub: tensorboard's usual reader imports TensorFlow where that is installed.
@@ -88,7 +88,7 @@ def _number(value: Any, make_ndarray: Any) -> float | None:
 
 
 def format_of(tags: set[str]) -> Format:
-    """The writer of event files, by their tags."""
+    """The writer of event files, recognised by their tags."""
     if {"train/learning_rate", "train/epoch"} <= tags:
         return Format("TensorBoard's events of Transformers' Trainer", (0, -1), known=True)
     if "lr/pg0" in tags:

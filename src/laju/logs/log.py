@@ -1,4 +1,4 @@
-"""A log: series of rates and losses by update, epoch, sample or token."""
+"""A log: series of learning rates and losses by update, epoch, sample or token."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 Array = npt.NDArray[np.float64]
 
 _FEW = 8
-"""Losses that make no curve beside a column that has more."""
+"""Number of losses below which a column is ranked behind columns with more losses."""
 
 
 class LogError(ValueError):
-    """A file that is no log, or a log without the requested column; the message names the columns and the option."""
+    """Error of a file that is not a log, or a log without the requested column; the message names the columns and the option."""
 
 
 class Row(NamedTuple):
-    """A record of a file: the line where the record ends, the names of its cells, and the cells."""
+    """A record of a file: the line at which the record ends, the names of its cells, and the cells."""
 
     line: int
     names: tuple[str, ...]
@@ -43,18 +43,18 @@ class Series(NamedTuple):
     texts: tuple[str, ...]
 
     def precision(self) -> Array:
-        """Half a unit of each number's last digit; 0 where the numbers have more than nine digits."""
+        """Half a unit of each number's last digit; 0 if the numbers have more than nine digits."""
         return _halves(self.texts, self.values)
 
 
 @dataclass(frozen=True)
 class Format:
-    """The writer of a log, and the writer's meaning of a position.
+    """The writer of a log, and the writer's convention of positions.
 
     Args:
-        name: of the format, in messages.
-        shifts: the row at position k has the rate s(k + shift) of a healthy run, for one of these shifts; the usual shift first.
-        known: whether the writer is known, so that the shifts are the writer's and not all that are in use.
+        name: name of the format, in messages.
+        shifts: possible shifts, the usual shift first: in a healthy run, row k has the learning rate s(k + shift).
+        known: whether the writer is known, so that the shifts are the writer's and not all shifts in use.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Format:
 
 
 def completed(unit: str, at: Array) -> Array:
-    """Positions at which losses and metrics were measured: whole epochs that are counted from 0 lie at the end of each epoch.
+    """Positions at which losses and metrics were measured: if whole epochs are counted from 0, at the end of each epoch.
 
     >>> completed("epoch", np.array([0.0, 1.0])).tolist(), completed("epoch", np.array([0.0, 0.5])).tolist()
     ([1.0, 2.0], [0.0, 0.5])
@@ -76,16 +76,16 @@ class Log:
     """The rows that a run has logged in a file.
 
     Args:
-        path: of the file.
-        format: who wrote the file, and the writer's convention of time.
-        columns: the numbers of each column, an entry for each row and NaN where a cell is blank; rows rise by position.
-        rates, losses, others: the names of the columns of rates, of losses, and of everything else; the first rate and the first
-            loss are used by default.
-        unit: of the positions: "update", "epoch", "sample", "token", or "row" where the file counts nothing.
-        position: the column of the positions; None where rows are counted.
+        path: path of the file.
+        format: the writer of the file, and the writer's convention of positions.
+        columns: the numbers of each column, an entry for each row and NaN for a blank cell; rows are sorted by position.
+        rates, losses, others: the names of the columns of learning rates, of losses, and of all further columns; by default, the
+            first column of learning rates and the first column of losses are used.
+        unit: unit of the positions: "update", "epoch", "sample", "token", or "row" if the file has no counts.
+        position: name of the column of positions; None if rows are counted.
         at: the positions; shape (rows,).
-        notes: the findings of the reader: runs, repeated rows, cut lines, another encoding.
-        runs: the logs of all runs in the file, this log among these.
+        notes: observations of the reader: several runs, repeated rows, cut lines, an unusual encoding.
+        runs: the logs of all runs in the file, including this log.
 
     >>> import io
     >>> from laju.logs import read
@@ -110,7 +110,7 @@ class Log:
     _texts: dict[str, list[str]] = field(default_factory=dict, repr=False, compare=False)
 
     def until(self, position: float) -> Log:
-        """The log at the time when the run had come to a position; rows after the position are left out.
+        """The log as it was when the run reached a position: without the rows after the position.
 
         >>> import io
         >>> from laju.logs import read
@@ -123,10 +123,10 @@ class Log:
         return replace(self, columns=columns, at=self.at[rows], _texts=texts)
 
     def series(self, name: str) -> Series:
-        """A column without its blanks.
+        """A column without its blank cells.
 
         Raises:
-            LogError: no such column.
+            LogError: if there is no such column.
         """
         if name not in self.columns:
             raise LogError(f"{self.path} has no column {name!r}{nearest(name, self.columns)}; {self.has()}")
@@ -135,10 +135,10 @@ class Log:
         return Series(name, self.at[there], self.columns[name][there], tuple(rows[i] for i in there))
 
     def rate(self, name: str | None = None) -> Series:
-        """The rates: of the column that is named, or of the first column of rates.
+        """The learning rates in the named column, or by default in the first column of learning rates.
 
         Raises:
-            LogError: no such column, no column of rates, or a rate that is negative or not finite.
+            LogError: if there is no such column, or a learning rate is negative or not finite.
         """
         found = self._chosen("rate", name, self.rates)
         bad = np.flatnonzero(~(np.isfinite(found.values) & (found.values >= 0)))
@@ -151,32 +151,32 @@ class Log:
         return found
 
     def loss(self, name: str | None = None) -> Series:
-        """The losses: of the column that is named, or of the first column of losses.
+        """The losses in the named column, or by default in the first column of losses.
 
-        Held-out losses go before training's, raw ones before smoothed, the whole before its parts; a column with fewer than
-        eight values goes behind the columns that have more.
+        Held-out losses are ranked before training losses, raw losses before smoothed losses, and a total loss before its
+        components; a column with fewer than eight values is ranked behind columns with more values.
 
         Raises:
-            LogError: no such column, no column of losses, or several that no name distinguishes.
+            LogError: if there is no such column, or several columns cannot be distinguished by their names.
         """
         if name is None and len(self.losses) > 1:
             first, second = (loss_rank(each, len(self.series(each).at)) for each in self.losses[:2])
             if first == second:
                 several = ", ".join(map(repr, self.losses))
                 raise LogError(
-                    f"{self.path} has several columns of losses: {several}; say which one by loss=, or --loss-column"
+                    f"{self.path} has several columns of losses: {several}; name the column by loss=, or --loss-column"
                 )
         return self._chosen("loss", name, self.losses)
 
     def pairs(self, rate: str | None = None, updates_per_epoch: int | None = None) -> list[tuple[int, str]]:
-        """Updates and rates as the file writes them; the convention of a known writer moves the updates.
+        """(update, learning rate) of each row, with the learning rate as text; updates follow the writer's convention if known.
 
         Args:
-            rate: the column; the first column of rates by default.
-            updates_per_epoch: turns parts of epochs into updates.
+            rate: name of the column; by default the first column of learning rates.
+            updates_per_epoch: number of updates per epoch, to convert fractions of epochs to updates.
 
         Raises:
-            LogError: no rates, or parts of epochs without `updates_per_epoch`.
+            LogError: if there are no learning rates, or positions are fractions of epochs and `updates_per_epoch` is None.
 
         >>> import io
         >>> from laju.logs import read
@@ -210,20 +210,20 @@ class Log:
         return found
 
     def to_pandas(self) -> pandas.DataFrame:
-        """The columns as a table whose index is the position.
+        """The columns as a pandas table whose index is the position.
 
         Raises:
-            ModuleNotFoundError: pandas is not installed.
+            ModuleNotFoundError: if pandas is not installed.
         """
         with needed_by("a log as a table", "logs"):
             import pandas
         return pandas.DataFrame(self.columns, index=pandas.Index(self.at, name=self.position or self.unit))
 
     def taken(self, *kinds: str) -> str:
-        """The columns that an answer took, such as `rates: 'lr', updates: 'step' 0 … 990, every 10th`.
+        """A description of the columns that were used, such as `rates: 'lr', updates: 'step' 0 … 990, every 10th`.
 
         Args:
-            kinds: "rate" and "loss", where the log has both and not all was taken.
+            kinds: the kinds of columns that were used, "rate" or "loss"; by default rates if the log has any, else losses.
         """
         parts = []
         for kind, several in (("rate", self.rates), ("loss", self.losses)):

@@ -1,4 +1,4 @@
-"""The meaning of a column of a log, by its name: without case, prefix, suffix and plural."""
+"""Recognise the meaning of a log's column by its name, without regard to case, prefix, suffix and plural."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def is_derived(name: str) -> bool:
 
 
 def is_smoothed(name: str) -> bool:
-    """Whether the column is of averages over time."""
+    """Whether the column has averages over time."""
     return not _SMOOTHED.isdisjoint(words(name))
 
 
 def averaged_beside(name: str, others: Sequence[str]) -> str | None:
-    """The column of the same losses for averaged weights: the name with a word for an average; None where there is none.
+    """The column with the same loss of averaged weights: the same name plus a word for an average; None without such a column.
 
     >>> averaged_beside("val_loss", ["train_loss_ema", "ema_val_loss"]), averaged_beside("val/loss", ["val/loss_wa"])
     ('ema_val_loss', 'val/loss_wa')
@@ -68,7 +68,7 @@ def averaged_beside(name: str, others: Sequence[str]) -> str | None:
 
 
 def is_neutral(name: str) -> bool:
-    """Whether a name says nothing about its column."""
+    """Whether a name carries no information about its column."""
     return " ".join(words(name)) in _NEUTRAL
 
 
@@ -115,7 +115,7 @@ def _is_rate(mine: Sequence[str], every: Sequence[str]) -> bool:
 
 
 def rank(name: str, of: str) -> tuple[int, ...]:
-    """The order in which names of a kind are preferred: the smallest first."""
+    """A sort key for the preference among names of a kind; the smallest is preferred."""
     mine, every = own(name), words(name)
     if of == "update":
         # W&B's own Step counts calls of log; a trainer's step is a column of its own.

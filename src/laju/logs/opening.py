@@ -20,7 +20,7 @@ from laju.logs.log import Format, Log, LogError, Row
 
 _SAMPLE = 1 << 16
 _MOST_JSON = 1 << 29
-"""The most bytes of JSON that is a single value, which cannot be read line by line."""
+"""The most bytes of a JSON file with a single value, which cannot be read line by line."""
 
 _NAMED = (
     "trainer_state.json",
@@ -49,22 +49,22 @@ def read(
     loss: str | None = None,
     run: int | None = None,
 ) -> Log:
-    """The log in a file or folder.
+    """Read a training log from a file or folder.
 
-    Read are tables (CSV, semicolons, tabs; with a header or without), JSON lines, JSON, Trainer's `trainer_state.json`, lines
-    printed by a training, TensorBoard's event files, and `.gz` of these; a folder is searched for any of these. Files are read
-    row by row; of more than a million cells every 2nd, 4th, … row is kept.
+    Supported are tables (CSV, semicolons, tabs; with or without header), JSON lines, JSON, Trainer's `trainer_state.json`, the
+    printed output of training programs, TensorBoard's event files, MLflow's file store, and gzipped files of these formats; a
+    folder is searched for them. Files are read row by row; of more than a million cells, every 2nd, 4th, … row is kept.
 
     Args:
         path: a file, a folder, "-" for standard input, or an open file.
-        update, rate, loss: names of columns, where neither names nor contents decide.
-        run: the number of the run, in a file of several runs, from 1; the last by default.
+        update, rate, loss: names of columns; by default recognised by names and contents.
+        run: the number of the run, from 1, in a file with several runs; by default the last.
 
     Raises:
-        OSError: the file cannot be read.
-        LogError: a file that is no log, a column that is missing, a row that is broken; the message names the columns and the
-            argument that decides.
-        ModuleNotFoundError: event files, and the package tensorboard is not installed.
+        OSError: if the file cannot be read.
+        LogError: if the file is not a log, a column is missing or ambiguous, or a row is broken; the message names the columns
+            and the argument that decides.
+        ModuleNotFoundError: for event files, if the package tensorboard is not installed.
 
     >>> import io
     >>> print(read(io.StringIO("step,loss,lr-AdamW\\n9,2.5,0.1\\n19,2.25,0.05\\n29,2,0\\n")))

@@ -1,4 +1,4 @@
-"""Logs that a training printed: dicts of Trainer, and lines such as `iter 100: loss 2.45, lr 1e-3`."""
+"""Logs in the printed output of training programs: dicts of Trainer, and lines such as `iter 100: loss 2.45, lr 1e-3`."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def looks_like_dicts(sample: str) -> bool:
 
 
 def format_of(sample: str) -> Format | None:
-    """The writer of printed lines; None where no line counts updates or epochs."""
+    """The writer of printed lines; None if no line counts updates or epochs."""
     plain = ANSI.sub("", sample)
     if looks_like_dicts(plain):
         return TRAINER
@@ -67,7 +67,7 @@ def format_of(sample: str) -> Format | None:
 
 
 def rows(lines: Iterable[str], notes: list[str]) -> Iterator[Row]:
-    """The rows of printed lines; lines that count nothing are left out."""
+    """The rows of printed lines; lines without a count of updates or epochs are left out."""
     skipped, head = 0, dict[str, str]()
     for number, line in enumerate(lines, 1):
         # A progress bar ends in no newline: the dict stands behind a carriage return.

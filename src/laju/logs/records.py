@@ -24,7 +24,7 @@ def line_rows(lines: Iterable[str], path: str, notes: list[str]) -> Iterator[Row
     """The rows of a file with a JSON object on each line.
 
     Raises:
-        LogError: a line that is no JSON object, except a last line that is cut.
+        LogError: if a line is not a JSON object, except for a last line that is cut.
     """
     number, wrong = 0, ""
     for line in lines:
@@ -48,7 +48,7 @@ def line_rows(lines: Iterable[str], path: str, notes: list[str]) -> Iterator[Row
 
 
 def format_of(first: Mapping[str, Any]) -> Format:
-    """The writer of lines, by the names in the first line."""
+    """The writer of JSON lines, recognised by the names in the first line."""
     if {"iteration", "total_loss"} <= first.keys() or {"iteration", "data_time"} <= first.keys():
         return _DETECTRON
     if {"iter", "step"} <= first.keys() or {"data_time", "lr", "epoch"} <= first.keys():
@@ -57,7 +57,7 @@ def format_of(first: Mapping[str, Any]) -> Format:
 
 
 def of_configuration(path: str) -> str:
-    """The remedy for a file that is a configuration and no log."""
+    """Advice for a file that is a configuration instead of a log, for the end of an error message."""
     return f"The schedule of a configuration: laju convert --from config {shlex.quote(path)} --to laju"
 
 
@@ -65,7 +65,7 @@ def whole(text: str, path: str) -> tuple[Format, list[Row]]:
     """The rows of a JSON text that is a single value.
 
     Raises:
-        LogError: no JSON, or JSON that is no log.
+        LogError: if the text is not JSON, or the JSON is not a log.
     """
     try:
         found = json.loads(text)

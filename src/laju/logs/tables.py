@@ -1,4 +1,4 @@
-"""Logs that are tables: lines of cells with commas, semicolons or tabs between, with a header or without."""
+"""Logs that are tables: lines of cells separated by commas, semicolons or tabs, with or without a header."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DELIMITERS = ",;\t"
 
 
 def delimiter(sample: str) -> str | None:
-    """The delimiter of a text that begins like a table; None where the text does not.
+    """The delimiter of a text that begins like a table; None for any other text.
 
     A line of a table has at least one cell with a bare number.
 
@@ -38,12 +38,12 @@ def delimiter(sample: str) -> str | None:
 
 
 def parted(line: str) -> str:
-    """A line whose cells have blanks between, such as of NumPy's savetxt and pandas' to_string, with tabs between."""
+    """Replace the blanks between the cells of a line by tabs, for tables of NumPy's savetxt and pandas' to_string."""
     return "\t".join(line.strip().lstrip("#").split()) + line[len(line.rstrip("\r\n")) :]
 
 
 def is_spaced(sample: str) -> bool:
-    """Whether the lines of a text have the same number of cells with blanks between.
+    """Whether the lines of a text have the same number of cells, separated by blanks.
 
     >>> is_spaced("# iter lr\\n0 0.1\\n10 0.05\\n"), is_spaced("hello world\\nthis is\\n")
     (True, False)
@@ -59,17 +59,17 @@ def is_spaced(sample: str) -> bool:
 
 
 def rows(lines: Iterator[str], path: str, between: str, notes: list[str], tag: str | None = None) -> Iterator[Row]:
-    """The rows of a table; a header that is repeated is left out, and so is a last line that is cut.
+    """The rows of a table, without repeated headers and without a last line that is cut.
 
     Args:
-        lines: of the file, with their ends.
-        path: for messages.
+        lines: lines of the file, with their line ends.
+        path: path of the file, for messages.
         between: the delimiter.
-        notes: gets a note for each omission.
-        tag: the name for a column called "Value", where the file's name gives the tag.
+        notes: list to which a note is appended for each omission.
+        tag: the name for a column called "Value", if the file's name has the tag.
 
     Raises:
-        LogError: a row that has more or fewer cells than the header.
+        LogError: if a row has more or fewer cells than the header.
     """
     watched = _Watched(line for line in lines if line.strip(between + " \r\n") and not line.startswith("#"))
     reader = csv.reader(watched, delimiter=between, skipinitialspace=True)
@@ -138,7 +138,7 @@ class _Watched:
 def _checked(row: Row, path: str, between: str) -> Row:
     if len(row.cells) != len(row.names):
         raise LogError(
-            f"{path}, line {row.line}: a row must have {len(row.names)} cells, as the header has, got {len(row.cells)}: "
+            f"{path}, line {row.line}: a row must have {len(row.names)} cells like the header, got {len(row.cells)}: "
             f"{shown(between.join(row.cells))}"
         )
     if between == ";" and any("," in cell for cell in row.cells):  # decimal commas

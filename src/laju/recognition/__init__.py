@@ -1,4 +1,4 @@
-"""The schedule behind given rates: a formula with parameters that give the rates, or the rates unchanged."""
+"""Recognise the schedule behind given learning rates: a formula with its parameters, or else a table of the rates."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ _FLOAT64 = float(np.finfo(np.float64).eps)
 
 @dataclass(frozen=True)
 class Recognised:
-    """The proposal of `recognise`.
+    """The schedule that `recognise` proposes, and its error.
 
     Args:
-        schedule: the proposed schedule; a `Table` of the rates where no formula was found.
-        text: the same as a call of laju's policies, which `laju.parse` reads.
-        values: the number of rates that were compared.
-        error: the largest difference from the rates.
-        ulp: that in units of the last place of the largest rate, in float64.
-        tolerance: up to which differences counted as rounding.
-        note: further facts, such as the rounding that was assumed; empty where there are none.
-        lag: updates by which the last rate is late; the error is for rates moved by the lag.
+        schedule: the proposed schedule; a `Table` of the learning rates if no formula was found.
+        text: the schedule as a call of laju's policies, which `laju.parse` reads.
+        values: number of learning rates that were compared.
+        error: largest difference between the schedule and the learning rates.
+        ulp: the error in units in the last place of the largest learning rate, in float64.
+        tolerance: largest difference that counts as rounding.
+        note: further facts, such as the assumed rounding; empty without such facts.
+        lag: number of updates by which the last learning rate is late; the error is computed after shifting by the lag.
     """
 
     schedule: Schedule
@@ -53,7 +53,7 @@ class Recognised:
 
     @property
     def name(self) -> str:
-        """The policy, such as "cosine"; "chain" or the like for a text of several calls."""
+        """Name of the policy, such as "cosine"; for a text of several calls the kind of the schedule, such as "chain"."""
         call = _call(self.text)
         return type(self.schedule).__name__.lower() if call is None else call[0]
 
@@ -68,7 +68,7 @@ class Recognised:
 
     @property
     def is_formula(self) -> bool:
-        """Whether a formula was found, not only a table of the rates."""
+        """Whether a formula was found, and not only a table of the learning rates."""
         call = _call(self.text)
         return call is None or call[0] != "Table"
 
@@ -86,24 +86,24 @@ class Recognised:
 
 
 def recognise(values: Any, *, updates_per_epoch: int | None = None, tolerance: float | None = None) -> Recognised:
-    """Propose the schedule that has given rates: a policy and its parameters, a few curves in a row, or else a `Table`.
+    """Find the schedule behind given learning rates: a policy with its parameters, a sequence of curves, or else a `Table`.
 
-    The rates are cut where their differences jump, each part is solved for the parameters of laju's curves, and
-    parameters become the shortest numbers that still give the rates. Every proposal has been evaluated at all rates. The
-    search covers constants, lines, cosines, powers, exponentials, inverse roots and times, with a warmup or a plateau before
-    these, steps at a factor or at milestones, a single cycle, restarts, triangles and Chebyshev steps.
+    The learning rates are split where their differences jump, each part is solved for the parameters of laju's curves, and the
+    parameters are rounded to the shortest numbers that still reproduce the learning rates. Every proposal is verified at all
+    learning rates. The search covers constants, lines, cosines, powers, exponentials, inverse roots and times, with a warmup or a
+    plateau before the curve, steps by a factor or at milestones, a single cycle, restarts, triangles and Chebyshev steps.
 
     Args:
-        values: rates of updates 0, 1, 2, …, as numbers or as texts of a log; or pairs (update, rate), of which some
-            may be missing.
-        updates_per_epoch: the updates in an epoch, where the rates are of epochs.
-        tolerance: differences that count as rounding. By default tried in turn: that of float64; more, for rates that
-            were computed from earlier rates; float32's where the rates are float32 numbers; and half a unit of the
-            last digit where the rates are short.
+        values: learning rates of updates 0, 1, 2, …, as numbers or as texts from a log; or pairs (update, learning rate), from
+            which updates may be missing.
+        updates_per_epoch: number of updates per epoch, if `values` has a learning rate per epoch.
+        tolerance: largest difference that counts as rounding. By default several are tried: the rounding of float64; a larger
+            tolerance, for learning rates that were computed recursively; the rounding of float32, if the learning rates are
+            float32 numbers; and half a unit of the last digit, if the learning rates have few digits.
 
     Raises:
-        TypeError: values that are no numbers.
-        ValueError: no values, values that are not finite, or updates that do not rise.
+        TypeError: if values are not numbers.
+        ValueError: if there are no values, values are not finite, or updates do not increase.
 
     >>> import laju
     >>> print(recognise(laju.cosine(0.3, total=100, warmup=5).values(60)))
@@ -242,18 +242,20 @@ def _tolerances(y: Numbers, digits: list[Numbers], given: float | None) -> Itera
 def _read(values: Any) -> tuple[Numbers, Numbers, list[Numbers]]:
     """Updates, rates, and the possible halves of a unit of the last digit where the rates have few digits."""
     if isinstance(values, Schedule):
-        raise TypeError(f"values must be rates, got the schedule {shown(values)}; give its .values(n)")
+        raise TypeError(f"values must be learning rates, got the schedule {shown(values)}; pass its .values(n)")
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
-        raise TypeError(f"values must be a list of rates, or of pairs (update, rate), got {shown(values)}")
+        raise TypeError(
+            f"values must be a list of learning rates, or of pairs (update, learning rate), got {shown(values)}"
+        )
     items = values.tolist() if isinstance(values, np.ndarray) else list(values)
     if not items:
-        raise ValueError("values must have at least one rate, got none")
+        raise ValueError("values must have at least one learning rate, got none")
     pairs = all(isinstance(item, Sequence) and not isinstance(item, str) and len(item) == 2 for item in items)
     if pairs:
         t = np.array([whole(f"values[{i}][0]", item[0]) for i, item in enumerate(items)], float)
         if (np.diff(t) <= 0).any():
             i = int(np.flatnonzero(np.diff(t) <= 0)[0]) + 1
-            raise ValueError(f"updates must rise, got {int(t[i])} after {int(t[i - 1])}")
+            raise ValueError(f"updates must increase, got {int(t[i])} after {int(t[i - 1])}")
         items = [item[1] for item in items]
     else:
         t = np.arange(len(items), dtype=float)

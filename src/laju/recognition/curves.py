@@ -1,4 +1,4 @@
-"""A single curve through given values: the piece of laju that has the values, with its parameters."""
+"""Find a single curve through given values: the piece of laju with these values, and its parameters."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _SAMPLED = 40
 
 @dataclass(frozen=True)
 class Part:
-    """A piece in force from update `begin` on, up to `end` (None where the values end first).
+    """A piece in force from update `begin` to `end` (None if the values end first).
 
     Args:
-        piece: on its own clock, which is 0 at `origin`.
-        parameters: how many numbers the piece has.
+        piece: the schedule on its own clock, which is 0 at `origin`.
+        parameters: number of the piece's parameters.
     """
 
     piece: Schedule
@@ -55,7 +55,7 @@ class Part:
 
 
 def evaluated(piece: Schedule, t: Numbers) -> Numbers:
-    """A piece at any times, not only whole ones."""
+    """The values of a piece at arbitrary times, which need not be whole numbers."""
     spend(1 + len(t) / 4000)
     with np.errstate(all="ignore"):
         if isinstance(form := piece.form, Transition) and form.length:
@@ -80,7 +80,7 @@ def _of(piece: Schedule, t: Numbers) -> Numbers:
 
 
 def coarse(y: Numbers, tolerance: float) -> bool:
-    """Whether the tolerance is that of few digits, which hides where curves begin."""
+    """Whether the tolerance is so large, as for values of few digits, that the beginnings of curves are hidden."""
     return tolerance > 1e-6 * float(np.abs(y).max())
 
 
@@ -109,10 +109,10 @@ def curves(
 
     Args:
         begin: the first update at which the part is in force.
-        end: where the next part begins; None where the values end.
-        following: the value there.
-        tolerance: how far a value may be away.
-        origins: where the clock may be 0, besides `begin`.
+        end: the first update of the next part; None if the values end.
+        following: the value at `end`.
+        tolerance: largest allowed difference of a value.
+        origins: positions, besides `begin`, at which the clock may be 0.
     """
     seen = np.unique(np.linspace(0, len(t) - 1, _SAMPLED).astype(int))
 

@@ -1,4 +1,4 @@
-"""Values that repeat, or change in steps."""
+"""Recognise values that repeat, or change in steps."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MOST_STEPS = 40
 
 
 def stairs(y: Numbers, tolerance: float) -> Iterator[str]:
-    """Values that are the same for a while each time: steps at a factor, at given updates, or at each epoch's end."""
+    """Texts for values in steps: by a factor, at given updates, or at the end of each epoch."""
     edges = np.flatnonzero(np.abs(np.diff(y)) > 0) + 1
     if not len(edges) or len(edges) > len(y) / 2:
         return
@@ -62,7 +62,7 @@ def _ratio(levels: Numbers, tolerance: float) -> float | None:
 
 
 def cycles(y: Numbers, tolerance: float) -> Iterator[str]:
-    """Restarts, triangles, and any curve that repeats."""
+    """Texts for restarts, triangles, and any curve that repeats."""
     n = len(y)
     step = np.diff(y)
     size = float(np.abs(y).max())
@@ -151,7 +151,7 @@ def _level_at_end(y: Numbers) -> float | None:
 
 
 def texts(y: Numbers, tolerance: float) -> Iterator[str]:
-    """Texts that the values of updates 0, 1, 2, … may have, the plainest first; each is still to be compared with the values."""
+    """Possible texts for the values of updates 0, 1, 2, …, the simplest first; each must still be compared with the values."""
     t = np.arange(len(y), dtype=float)
     varies = float(y.max() - y.min()) > 2 * tolerance
     again = varies and len(y) > 4

@@ -1,4 +1,4 @@
-"""Logs with gaps: steps and cycles with boundaries between two rows, and rates that are some updates late."""
+"""Recognise schedules in logs with gaps: boundaries between two rows, and learning rates that are some updates late."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _DECAYS = (1.0, 0.5, 0.8, 0.9, 0.7, 0.75, 0.25, 0.1)
 
 @dataclass(frozen=True)
 class Proposal:
-    """A text that may have the rates of a log.
+    """A possible text for the learning rates of a log.
 
     Args:
         text: a call that `laju.parse` reads.
-        lag: by how many updates the rates are late, for all rows or for each.
-        note: the facts that the rows leave open.
+        lag: number of updates by which the learning rates are late, for all rows or for each row.
+        note: facts that the rows do not determine.
     """
 
     text: str
@@ -42,7 +42,7 @@ class Proposal:
 
 
 def logged(log: Log) -> Iterator[Proposal]:
-    """The possible texts behind the rows of a log, the plainest first."""
+    """The possible texts for the rows of a log, the simplest first."""
     note = ""
     if log.t[0] == 0 and log.y[0] < log.y[1] > log.y[2:3].max(initial=0.0) - 2 * log.half[1] and log.t[1] > 1:
         note = f"what the rows leave open lies between them: the rise ends at 1 to {int(log.t[1]):,}"

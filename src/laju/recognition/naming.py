@@ -17,7 +17,7 @@ _MOST = 40
 
 
 def named(schedule: Schedule) -> Schedule:
-    """The same schedule, printed as calls of policies where the schedule is made of pieces and calls give the same normal form.
+    """The same schedule, printed as calls of policies if the schedule is made of pieces and calls give the same normal form.
 
     >>> from laju import Ramp
     >>> named(Ramp(0, 0.3, 5) >> Ramp(0.3, 0, 15, "cosine"))

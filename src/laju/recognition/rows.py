@@ -1,4 +1,4 @@
-"""Curves in sequence: where a curve ends and the next begins, and the text of such a sequence."""
+"""Recognise sequences of curves: the boundaries between curves, and the text of the sequence."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class _Rows:
 
 
 def events(t: Numbers, y: Numbers, tolerance: float) -> list[int]:
-    """Indices at which another curve may begin: ends of level runs, extremes, jumps and kinks."""
+    """Indices at which a new curve may begin: ends of constant runs, extremes, jumps and kinks."""
     n = len(y)
     if n < 3:
         return []
@@ -136,7 +136,7 @@ def chained(parts: list[Part]) -> Schedule:
 
 
 def named(parts: list[Part]) -> Iterator[str]:
-    """Calls of laju's policies that may say the same, the plainest first."""
+    """Calls of laju's policies that may give the same schedule, the simplest first."""
     for text in _named(parts):
         try:
             parse(text)

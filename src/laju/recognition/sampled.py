@@ -64,7 +64,7 @@ def unimodal(log: Log) -> Iterator[tuple[str, int]]:
 
 
 def lags(log: Log) -> list[int]:
-    """How many updates late the rates may be: a rise from 0 points at an update after 0."""
+    """Possible lags of the learning rates in updates: a rise from 0 may point at an update after 0."""
     split = _split(log) if len(log.t) >= 4 else None
     if split is None or not len(split.rise.t):
         return []
@@ -103,7 +103,7 @@ def _told(
 
 
 def cost_of(text: str) -> float:
-    """How much a text says: digits that are no zeros, numbers, and calls."""
+    """The complexity of a text: its non-zero digits, numbers and calls."""
     return sum(c in "123456789" for c in text) + 2 * text.count(",") + 3 * text.count("(") + 3 * text.count("-")
 
 

@@ -1,4 +1,4 @@
-"""Rows of a log, and curves solved for all rows at once.
+"""Rows of a log, and least-squares fits of curves to all rows.
 
 For a shape with given edges, peak and floor are a linear least-squares problem, and the edges are found by Gauss-Newton steps
 (variable projection: Golub & Pereyra, SIAM J. Numer. Anal. 10, 1973).
@@ -22,7 +22,7 @@ _Model = Callable[[Numbers], list[Numbers] | None]
 
 @dataclass(frozen=True)
 class Log:
-    """Rows of a log: updates t, rates y, and how far each may be from the formula."""
+    """Rows of a log: updates t, learning rates y, and the allowed distance of each rate from the formula."""
 
     t: Numbers
     y: Numbers
@@ -127,7 +127,7 @@ def solve(model: _Model, log: Log, starts: Sequence[tuple[float, ...]], span: fl
 
 
 def two_factors(a: Numbers, b: Numbers, log: Log) -> Iterator[tuple[float, float]]:
-    """Factors x and y with which x·a + y·b is nowhere further from the rates than rounding goes: shortest x, or shortest y."""
+    """Factors x and y with which x·a + y·b differs from the rates by no more than rounding: with the shortest x or y."""
     weight = 1 / log.half
     (x, y), *_ = np.linalg.lstsq(np.stack([a * weight, b * weight], 1), log.y * weight, rcond=None)
     if not float((np.abs(x * a + y * b - log.y) * weight).max()) < 3:
@@ -182,7 +182,7 @@ def between(low: Numbers, high: Numbers) -> tuple[float, float] | None:
 
 
 def allowed_factor(fixed: Numbers, factors: Numbers, log: Log) -> float | None:
-    """The shortest x with which fixed + x·factors is nowhere further from the rates than rounding goes."""
+    """The shortest x with which fixed + x·factors differs from the rates by no more than rounding."""
     free = factors > 1e-12 * float(factors.max(initial=0.0))
     if not free.any() or (np.abs(fixed[~free] - log.y[~free]) > log.half[~free]).any():
         return None
@@ -205,7 +205,7 @@ def line_through(t: Numbers, z: Numbers, weight: Numbers) -> tuple[float, float]
 
 
 def whole_near(value: float, slack: float, likely: tuple[int, ...]) -> list[int]:
-    """Whole numbers near a value, likely and round ones first."""
+    """Whole numbers near a value, likely and round numbers first."""
     if not (math.isfinite(value) and abs(value) < 1e15):
         return []
     near = [n for n in likely if abs(n - value) <= slack]

@@ -1,4 +1,4 @@
-"""How much `recognise` may look for: every search counts, so that the worst log is given up after a few seconds."""
+"""The limit on the work of `recognise`: comparisons are counted, so that the search ends after a few seconds for any log."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 MOST = 40_000
-"""Curves compared with rows; each takes some 50 µs."""
+"""The most comparisons of curves with rows; a comparison takes some 50 µs."""
 
 spent: ContextVar[float] = ContextVar("spent", default=-float("inf"))
-"""How many have been compared; not counted outside of `counted`."""
+"""The number of comparisons so far; not limited outside of `counted`."""
 
 
 class OutOfWork(Exception):
-    """The search is given up."""
+    """Raised when the search has used up its comparisons."""
 
 
 @contextmanager
 def counted() -> Iterator[None]:
-    """Count from 0."""
+    """Count the comparisons of the block from 0."""
     token = spent.set(0.0)
     try:
         yield
@@ -28,7 +28,7 @@ def counted() -> Iterator[None]:
 
 
 def spend(amount: float) -> None:
-    """Count `amount` comparisons, and give up after `MOST`."""
+    """Count `amount` comparisons; raise `OutOfWork` after `MOST` comparisons."""
     now = spent.get() + amount
     spent.set(now)
     if now > MOST:
