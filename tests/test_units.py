@@ -165,7 +165,7 @@ def test_a_total_less_its_warmup_keeps_both_units():
     assert s == parse(str(s))
     assert s.parts[1].length == Length.of({"epochs": 90, "updates": -500})
     assert s.resolve(plan).length == 9000
-    with pytest.raises(ValueError, match="the parts before it take it all"):
+    with pytest.raises(ValueError, match="the parts before fill all of its time"):
         cosine(1, total="1 epoch", warmup=500).resolve(plan)
     with pytest.raises(ValueError, match="warmup must be shorter"):
         cosine(1, total="10%", warmup="10%")
@@ -221,7 +221,7 @@ def test_with_a_batch_ramp_parts_in_updates_and_parts_in_data_follow_one_another
 @pytest.mark.parametrize(
     ("ramp", "words"),
     [
-        ([("50%", 20), ("10%", 50)], "places that increase"),
+        ([("50%", 20), ("10%", 50)], "increasing positions"),
         ([("500%", 20)], "inside the run"),
         ([("50%", 0)], r"batch_ramp\[0\]"),
         ([5], "pairs"),

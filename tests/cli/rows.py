@@ -97,7 +97,7 @@ ROWS = [
     Row(f"show {S} --nothing", 2, NO_SUCH),
     Row(f"show {S} --samples 0", 2, "'--samples'"),
     Row("show folder", 2, "unknown name 'folder'"),
-    Row("show 'constant(1)'", 2, "say how far to look: --updates N"),
+    Row("show 'constant(1)'", 2, "give the number of updates to show: --updates N"),
     *(Row(f"show '{name}=cosine(0.3, total=20)'", 0, "cosine(0.3") for name in STRANGE),
     Row(f"show '{LONG}'", 2, "unknown name"),
     Row(f"show {S} --studio --json", 2, "{"),

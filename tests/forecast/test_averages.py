@@ -106,7 +106,7 @@ def test_what_says_too_little_is_refused() -> None:
     assert "not below" in str(fit_averages(AT, raw(AT), smoothed, RUN).refused)
     none = fit_averages(AT, raw(AT), np.full(len(AT), np.nan), RUN)
     assert "0 averages" in str(none.refused)
-    with pytest.raises(ValueError, match="must have an answer to predict"):
+    with pytest.raises(ValueError, match="a refused law cannot predict"):
         none.predict(AT, raw(AT), RUN)
 
 
@@ -126,7 +126,7 @@ def test_the_end_of_a_deep_cooldown_is_refused() -> None:
     ("change", "said"),
     [
         ({"averaged": [1.0]}, "updates and averaged must have the same length"),
-        ({"losses": ["a"] * len(AT)}, "losses must be numbers"),
+        ({"losses": ["a"] * len(AT)}, "losses must be a sequence of numbers"),
         ({"losses": np.full(len(AT), np.nan)}, "losses must have a positive number"),
         ({"updates": AT[::-1]}, "updates must increase"),
         ({"window": 0}, "window must be"),

@@ -78,7 +78,7 @@ def test_a_single_loss_is_a_curve() -> None:
         ({"rates": [0.0] * 30}, "are 0 in all of the 30 updates"),
         ({"rates": [0.1] * 15 + [float("nan")] * 15}, "update 15 has nan"),
         ({"rates": [0.1] * 15 + [-0.1] * 15}, "update 15 has -0.1"),
-        ({"rates": None}, "rates of curve must be numbers"),
+        ({"rates": None}, "rates of curve must be a sequence of numbers"),
     ],
 )
 def test_what_is_no_curve_is_refused(change: dict, message: str) -> None:

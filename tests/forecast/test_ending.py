@@ -270,13 +270,13 @@ def test_a_gap_is_told() -> None:
     [
         ({"schedule": None}, "schedule must be a Schedule"),
         ({"schedule": laju.constant(0.1)}, "at must be given"),
-        ({"schedule": RUN, "at": 1000}, "at must not lie before the last row, at update 2,800"),
+        ({"schedule": RUN, "at": 1000}, "at must not be before the last row, at update 2,800"),
         ({"schedule": np.full(100, 0.1), "at": 4000}, "one rate for each of the 4000 updates, got 100"),
         ({"schedule": np.zeros(4000)}, "0 in all"),
         ({"level": 1.5}, "level must be between 0 and 1, got 1.5"),
         ({"prior": "adamw-langage"}, "prior must be"),
         ({"updates": [1, 2, 3]}, "same length"),
-        ({"losses": "abc"}, "losses must be numbers"),
+        ({"losses": "abc"}, "losses must be a sequence of numbers"),
     ],
 )
 def test_wrong_arguments_are_named(change: dict[str, object], said: str) -> None:

@@ -113,7 +113,7 @@ def test_an_error_in_the_ending_is_a_note_and_the_next_answer_comes() -> None:
             live.add(at[n], loss[n])
         assert live.wait(60) is None
         assert live.note is not None
-        assert "at must not lie before the last row" in live.note
+        assert "at must not be before the last row" in live.note
     with LiveEnding(RUN, prior=None) as live:
         for n in range(60):
             live.add(at[n] if n != 30 else 0.5, loss[n])

@@ -475,7 +475,7 @@ def test_another_rule_is_refused_and_changes_nothing(tmp_path: Path) -> None:
         lambda: second.scheduler.load_state_dict(first.scheduler.state_dict()),
         lambda: second.scheduler.load_states(second.trainer, tmp_path / "states"),
     ):
-        with pytest.raises(StateError, match="other parameters"):
+        with pytest.raises(StateError, match="different parameters"):
             load()
         assert second.scheduler.state_dict() == before
 

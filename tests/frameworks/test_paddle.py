@@ -387,7 +387,7 @@ def test_a_state_of_something_else_is_refused_and_changes_nothing(
 def test_another_rule_is_refused_and_changes_nothing() -> None:
     run = Run(Scheduler(linear(1, 0, total=10), controller=Plateau(0.1, patience=3)))
     before = run.scheduler.state_dict()
-    with pytest.raises(StateError, match="other parameters"):
+    with pytest.raises(StateError, match="different parameters"):
         run.scheduler.set_state_dict(plateau().scheduler.state_dict())
     assert run.scheduler.state_dict() == before
 

@@ -894,8 +894,8 @@ def test_the_command_line_compares_a_program_and_writes_a_report(cli: Callable[.
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--task", "digits"], "--task: it does not go with --program: a program is the task"),
-        (["--momentum", "0.9"], "--momentum: it does not go with --program: a program has an optimizer of its own"),
+        (["--task", "digits"], "--task: cannot be combined with --program: a program is the task"),
+        (["--momentum", "0.9"], "--momentum: cannot be combined with --program: a program has an optimizer of its own"),
         (["--framework", "jax"], "--framework: it does not go with --program"),
         (["--data-dir", "x"], "--data-dir: it does not go with --program"),
         (["--checkpoint-every", "banana"], "every must be a whole number of updates"),
@@ -911,7 +911,7 @@ def test_options_that_do_not_go_with_a_program_are_refused(
 
 def test_a_program_needs_samples_and_samples_a_program(cli: Callable[..., Any]) -> None:
     assert "--program: needs --samples, the training examples in an epoch" in cli("--program", "python x.py").output
-    assert "--samples: it is of --program COMMAND, which is not given" in cli("--samples", "5").output
+    assert "--samples: needs --program COMMAND, which is not given" in cli("--samples", "5").output
 
 
 def test_a_program_that_fails_is_one_message_on_the_command_line(cli: Callable[..., Any]) -> None:

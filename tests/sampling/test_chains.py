@@ -53,7 +53,7 @@ def test_what_cannot_be_said_is_refused():
         Chains(np.zeros((2, 3)), np.arange(2), np.ones(3))
     with pytest.raises(ValueError, match="no draw was kept"):
         chains_of(np.zeros((2, 0, 1))).mean()
-    with pytest.raises(ValueError, match="at least 2, got 1"):
+    with pytest.raises(ValueError, match="at least 2 chains, got 1"):
         chains_of(np.zeros((1, 10, 1))).rhat()
     with pytest.raises(ValueError, match="ess needs at least 4 draws per chain, got 3"):
         chains_of(np.zeros((2, 3, 1))).ess()

@@ -72,7 +72,7 @@ def test_the_share_of_exploration_is_that_of_the_paper():
 
 
 def test_schedules_without_cycles_are_refused():
-    with pytest.raises(ValueError, match=r"step must have cycles, as laju\.cosine_restarts"):
+    with pytest.raises(ValueError, match=r"step must have cycles, such as laju\.cosine_restarts"):
         stages(laju.cosine(1.0, total=10), 10)
     with pytest.raises(ValueError, match="parts that repeat in different ways"):
         stages(laju.cosine_restarts(1.0, every=3) * laju.cosine_restarts(1.0, every=4), 10)

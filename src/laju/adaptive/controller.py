@@ -179,7 +179,7 @@ class Controller:
 def _same_rule(own: Mapping[str, Any], saved: Any) -> None:
     kind = saved.get("kind") if isinstance(saved, Mapping) else None
     if kind != own["kind"]:
-        raise StateError(f"this state belongs to a {shown(kind)}; the controller's rule is {own['kind']!r}")
+        raise StateError(f"this state belongs to the rule {shown(kind)}; the controller's rule is {own['kind']!r}")
     names = [*own, *(name for name in saved if name not in own)]
     other = [
         f"{name} was {shown(saved.get(name))} and is {own.get(name)!r}"

@@ -44,7 +44,7 @@ ELSEWHERE = {
     "sweep": "tune",
     "train": "compare",
 }
-"""Verbs of other tools, or other spellings, and the verb here."""
+"""Verbs of other tools and alternative spellings, with laju's verb."""
 
 _JSON = "laju.json"
 ARGUMENTS = "laju.arguments"
@@ -130,8 +130,8 @@ def cli() -> None:
     A SCHEDULE is an expression such as 'cosine(0.3, total=20, warmup=5).per("epoch")', with an optional name in front:
     'short=cosine(0.3, total=20)'.
 
-    The exit status is 0 when all is well; 1 for a finding, a difference, a cause or a refusal, and when a training fails; 2 when
-    the command or its input is wrong; 3 when something is missing; and 130 after Ctrl-C.
+    The exit status is 0 on success; 1 for a finding, a difference, a cause or a refusal, and if a training run fails; 2 if the
+    command or its input is wrong; 3 if a package or device is missing; and 130 after Ctrl-C.
     """
 
 
@@ -156,7 +156,7 @@ class _Pipe(io.FileIO):
 
 
 def reader_is_gone() -> bool:
-    """Whether standard output went into a pipe whose reader has gone, for verbs that never end by themselves."""
+    """Whether standard output is a pipe whose reader has ended, for verbs that never end by themselves."""
     return bool(getattr(getattr(getattr(sys.stdout, "buffer", None), "raw", None), "lost", False))
 
 

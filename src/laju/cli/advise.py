@@ -1,4 +1,4 @@
-"""laju advise: the forecast end of the run of a log, when to cool down, and which run to make next."""
+"""laju advise: a forecast of a run's final loss from its log, when to cool down, and which run to make next."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 _TRUSTED = 0.01
-"""The largest relative error (root mean square) on held-out curves with which a law may choose a schedule."""
+"""The largest relative error (root mean square) on held-out curves at which a law may choose a schedule."""
 _REACH = 4
-"""How many times the longest curve a schedule may last that a law chooses."""
+"""The largest length of a schedule that a law chooses, as a multiple of the longest curve."""
 
 
 @click.command("advise")
@@ -46,30 +46,35 @@ _REACH = 4
 @click.option(
     "--updates",
     type=click.IntRange(min=1),
-    help="Updates of the whole run; of several logs, of the next long run. By default the schedule's end, or the longest log.",
+    help="Updates of the whole run; for several logs, of the next long run. By default the schedule's end, or the longest log.",
 )
 @click.option(
-    "--schedule", "spec", metavar="SPEC", help="The schedule of the whole run; found in the rates by default."
+    "--schedule",
+    "spec",
+    metavar="SPEC",
+    help="The schedule of the whole run; by default recognised from the learning rates.",
 )
-@click.option("--meant", metavar="SPEC", help="The schedule that the run should have had.")
+@click.option("--meant", metavar="SPEC", help="The planned schedule, to compare with the logged rates.")
 @click.option("--updates-per-epoch", type=click.IntRange(min=1), help="For a log or a schedule in epochs.")
 @click.option(
     "--until",
     type=click.IntRange(min=1),
-    help="Look at the rows up to this update alone, and say what came out after: a test on a run that is over.",
+    help="Use only the rows up to this update, and compare the forecast with the later rows: a test on a finished run.",
 )
-@click.option("--target", type=float, help="A loss to beat: how probable that is.")
-@click.option("--against", metavar="LOG", help="A log to beat: how probable its last loss is beaten.")
+@click.option("--target", type=float, help="A loss to beat; prints the probability.")
+@click.option("--against", metavar="LOG", help="A log whose last loss is to be beaten; prints the probability.")
 @click.option(
     "--prior",
     "priors",
     metavar="LOG|FILE|NAME|none",
     multiple=True,
     default=("auto",),
-    help="Past runs to judge by: logs of finished runs (given once for each), a file of `laju forecast learn`, or shipped runs; "
-    "auto, the default, is of the shipped ones those that fit.",
+    help="Past runs for the forecast: logs of finished runs (one --prior per log), a file of `laju forecast learn`, or shipped "
+    "runs; auto, the default, selects the shipped runs that fit.",
 )
-@click.option("--budget", type=click.IntRange(min=1), help="Updates that the next run may take: which run tells most.")
+@click.option(
+    "--budget", type=click.IntRange(min=1), help="The most updates of the next run; suggests the most informative run."
+)
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Picture to write: .png, .svg or .pdf.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def command(
@@ -88,11 +93,11 @@ def command(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Forecast the end of the run of LOG, with its uncertainty, and say when to cool down and which run to make next.
+    """Forecast the final loss of the run in LOG, with its uncertainty, and say when to cool down and which run to make next.
 
-    For several logs: which schedule and peak suit the next long run, and with --budget the most informative run of that length.
+    For several logs: suggest a schedule and peak for the next long run, and with --budget the most informative short run.
 
-    The exit status is 1 when the question cannot be answered; the reason and the remedy are printed.
+    The exit status is 1 if the question cannot be answered; the reason and the remedy are printed.
 
     \b
     laju advise metrics.csv --schedule 'wsd(3e-4, total=24000, warmup=2000, cooldown=4800)'
@@ -102,7 +107,7 @@ def command(
     laju advise a.csv b.csv c.csv --updates 48000 --budget 6000
     """
     if target is not None and against is not None:
-        raise click.UsageError("--target and --against both say what is to be beaten: give one of them.")
+        raise click.UsageError("--target and --against both name a loss to beat: give one of them.")
     if len(files) > 1:
         alone = {"--meant": meant, "--until": until, "--target": target, "--against": against, "--out": out}
         for name, value in alone.items():
@@ -329,7 +334,7 @@ def _in_updates(spec: str, per_epoch: int | None, updates: int | None) -> Schedu
 def run_schedule(
     log: Log, options: LogOptions, spec: str | None, per_epoch: int | None, updates: int | None
 ) -> Schedule:
-    """The schedule of a log's run: as the option gives, or found in the rates."""
+    """The schedule of a log's run: from the option, else recognised from the learning rates."""
     if spec is not None:
         return _in_updates(spec, per_epoch, updates)
     if not log.rates:
@@ -352,7 +357,7 @@ def run_schedule(
 def used_rates(
     log: Log, options: LogOptions, schedule: Schedule, per_epoch: int | None, updates: int | None
 ) -> tuple[Any, str | None]:
-    """The rates of the whole run: of the schedule, or the logged ones up to the last where these are others."""
+    """The learning rates of the whole run: of the schedule; if the log differs, logged rates up to the last row."""
     from laju.forecast.curves import between_rows
 
     # Whole epochs are not yet in updates, and the rate of an epoch may be logged with the epoch's number from 0 or from 1.
@@ -388,7 +393,7 @@ def past_runs(
 ) -> Prior | str | None:
     """The runs that `--prior` names: logs of finished runs, a file of `laju forecast learn`, shipped runs, or none.
 
-    A run cannot be judged by its own log, which knows the end that is asked about.
+    The log of the run itself is refused, since it contains the loss to be forecast.
     """
     from laju.forecast import learn
     from laju.forecast.ending import prior_runs

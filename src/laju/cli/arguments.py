@@ -34,7 +34,7 @@ functions_option = click.option(
     expose_value=False,
     is_eager=True,
     callback=_allow,
-    help="Import and call the functions that a SCHEDULE names, as in Function('module:name'): that runs their code.",
+    help="Import and call the functions that a SCHEDULE names, as in Function('module:name'). This runs their code.",
 )
 
 
@@ -51,13 +51,13 @@ def schedule_argument() -> Callable[[F], F]:
 
 
 def functions_allowed() -> bool:
-    """Whether the user gave --functions: a text on the command line may have come from anywhere."""
+    """Whether the user gave --functions; by default, functions in texts are not imported, since texts may be untrusted."""
     context = click.get_current_context(silent=True)
     return context is not None and bool(context.meta.get(_FUNCTIONS))
 
 
 def command_line() -> str | None:
-    """The command as typed, for a shell, with a URL's password left out; None outside of the command line."""
+    """The command as typed, quoted for a shell, without the password of a URL; None outside of the command line."""
     context = click.get_current_context(silent=True)
     if context is None or ARGUMENTS not in context.meta:
         return None
@@ -70,13 +70,15 @@ def store_option() -> Callable[[F], F]:
         default="laju.sqlite",
         show_default=True,
         metavar="FILE|URL",
-        help="Keeps finished trials: a SQLite file, or postgresql://USER@HOST/DATABASE.",
+        help="Where finished trials are stored: a SQLite file, or postgresql://USER@HOST/DATABASE.",
     )
 
 
 def read_schedules(texts: tuple[str, ...]) -> dict[str, Schedule]:
-    """The schedules by name: of `name=spec` the name, else the spec itself. `chapter` is the chapter's set, and
-    `chapter:NAME` a schedule of the set."""
+    """Read the schedules by name: `name=spec` is named `name`, and a plain spec is its own name.
+
+    `chapter` stands for the chapter's set of schedules, and `chapter:NAME` for a schedule of the set.
+    """
     named: dict[str, Schedule] = {}
     for text in texts:
         if text.strip() == "chapter":
@@ -176,7 +178,7 @@ def _split(text: str) -> tuple[str, str]:
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """Errors that a user can mend are shown as a message, without a traceback; laju's warnings likewise."""
+    """Show errors that a user can correct as a message, without a traceback; also laju's warnings."""
     try:
         with warnings.catch_warnings():
             usual = warnings.showwarning

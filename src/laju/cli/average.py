@@ -1,4 +1,4 @@
-"""laju average: a mean of checkpoints in place of a cooldown that was not trained."""
+"""laju average: merge checkpoints into a mean that replaces a cooldown."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _counts(context: click.Context, parameter: click.Parameter, given: tuple[str
     found = []
     for text in (part for each in given for part in each.split(",")):
         if not re.fullmatch(r"\d+(_\d+)*", text.strip()):
-            raise click.BadParameter(f"{text.strip()!r} is no number of updates, such as 8000 or 8000,9000,10000")
+            raise click.BadParameter(f"{text.strip()!r} is not a number of updates, such as 8000 or 8000,9000,10000")
         found.append(int(text))
     return found or None
 
@@ -35,29 +35,29 @@ def _counts(context: click.Context, parameter: click.Parameter, given: tuple[str
     required=True,
     metavar="SCHEDULE",
     shell_complete=completion.schedules,
-    help="Rate of the cooldown to stand for, ending at the last checkpoint; or ema:DECAY, tail:LENGTH, latest:COUNT.",
+    help="Schedule of the cooldown to imitate, ending at the last checkpoint; or ema:DECAY, tail:LENGTH, latest:COUNT.",
 )
 @click.option(
     "--trunk",
     metavar="SCHEDULE",
     shell_complete=completion.schedules,
-    help="Rate of the run that wrote the checkpoints.  [default: constant, as the cooldown begins]",
+    help="Schedule of the run that wrote the checkpoints.  [default: constant at the cooldown's first rate]",
 )
 @click.option(
     "--at",
     multiple=True,
     metavar="UPDATES",
     callback=_counts,
-    help="Completed updates of each checkpoint, such as 8000,9000; by default of its metadata, else its name.",
+    help="Completed updates of each checkpoint, such as 8000,9000; by default from its metadata, else its name.",
 )
 @click.option(
     "--within",
     type=click.FloatRange(min=0),
     default=0.25,
     show_default=True,
-    help="How far rates may be from the cooldown's, as a part of the trunk's rate.",
+    help="Largest difference between the imitated learning rates and the cooldown's, relative to the trunk's.",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Checkpoint to write; without, nothing is written.")
+@click.option("--out", type=click.Path(path_type=Path), help="Checkpoint to write; by default nothing is written.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def command(
     checkpoints: tuple[Path, ...],
@@ -68,7 +68,7 @@ def command(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Merge the weights of CHECKPOINTs of one run, so that their mean stands for a cooldown that was not trained.
+    """Merge the weights of CHECKPOINTs of a run into their mean, which imitates a cooldown without training the cooldown.
 
     A CHECKPOINT is a safetensors file, a torch file of tensors, the index of shards, or a folder with any of these. Pickles that
     need code are refused. Tensors are merged in float32 and keep their dtype; the optimizer's state is not merged.

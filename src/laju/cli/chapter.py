@@ -1,4 +1,4 @@
-"""laju chapter: a tab of the chapter as printed, with the published figures beside the user's."""
+"""laju chapter: train a tab of the chapter as printed, and compare the results with the published figures."""
 
 from __future__ import annotations
 
@@ -50,7 +50,9 @@ def _gone(context: click.Context, option: click.Parameter, value: Any) -> None:
 @task_options("fashion-mnist")
 @epochs_option
 @seeds_option(3, "Runs of every schedule.")
-@click.option("--as-meant", is_flag=True, help="Train at the rates that the text describes, the rest as printed.")
+@click.option(
+    "--as-meant", is_flag=True, help="Train at the learning rates that the text describes, all else as printed."
+)
 @jobs_option
 @store_option()
 @report_option
@@ -71,11 +73,11 @@ def command(
     full: bool,
     as_json: bool,
 ) -> None:
-    """Train a tab of "Learning Rate Scheduling" in Dive into Deep Learning as printed, and set its figures beside yours.
+    """Train a tab of "Learning Rate Scheduling" in Dive into Deep Learning as printed, and compare with the published figures.
 
-    The chapter's three tabs are three experiments: each has its own network, initial weights, order of data and rates, which are
-    always as the text describes. A tab's figures are of a single run each, on all of Fashion-MNIST with 30 epochs, and are
-    compared with such a run alone. Finished trials are kept: the same command runs only missing trials.
+    The chapter's three tabs are three experiments: each has its own network, initial weights, order of data and learning rates.
+    A published figure is from a single run on all of Fashion-MNIST with 30 epochs, and is compared only with a run of this kind.
+    Finished trials are kept: repeating the command runs only missing trials.
 
     \b
     laju chapter                 # the PyTorch tab; downloads Fashion-MNIST

@@ -18,27 +18,34 @@ from laju.inspect.lint.codes import Level
 @click.command("check")
 @schedule_argument()
 @run_options
-@click.option("--optimizer", metavar="NAME", help="The optimizer, such as adamw, for peaks that are too large for it.")
+@click.option(
+    "--optimizer",
+    metavar="NAME",
+    help="The optimizer, such as adamw, to find peaks that are too large for the optimizer.",
+)
 @click.option("--optimizer-groups", metavar="RATES", help="Base rates of the parameter groups, such as 1e-5,1e-3.")
 @click.option(
-    "--parameter", default="lr", show_default=True, help="What is scheduled: lr, weight_decay, momentum, beta1 …"
+    "--parameter",
+    default="lr",
+    show_default=True,
+    help="The scheduled hyper-parameter: lr, weight_decay, momentum, beta1 …",
 )
 @click.option(
     "--select",
     multiple=True,
     metavar="CODE",
     shell_complete=completion.codes,
-    help="Report nothing but this finding; may be repeated.",
+    help="Report only this finding; may be repeated.",
 )
 @click.option(
     "--ignore",
     multiple=True,
     metavar="CODE",
     shell_complete=completion.codes,
-    help="A finding to leave out, such as LAJU001; may be repeated.",
+    help="Do not report this finding, such as LAJU001; may be repeated.",
 )
-@click.option("--exit-zero", is_flag=True, help="Exit with 0 whatever is found.")
-@click.option("--fix", is_flag=True, help="Print the corrected text; what is left goes to standard error.")
+@click.option("--exit-zero", is_flag=True, help="Exit with 0 regardless of the findings.")
+@click.option("--fix", is_flag=True, help="Print the corrected text; remaining findings go to standard error.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def command(
     schedule: str,
@@ -52,10 +59,10 @@ def command(
     fix: bool,
     as_json: bool,
 ) -> None:
-    """List the probable mistakes in SCHEDULE, over a run.
+    """List the probable mistakes in SCHEDULE over a run.
 
-    The exit status is 0 when no more than notes are found, 1 when a warning or an error is, and 2 when the question itself is
-    wrong. A project sets select, ignore and exit-zero in the table [tool.laju] of its pyproject.toml.
+    The exit status is 0 if there are no findings or only notes, 1 for a warning or an error, and 2 if the command is wrong. A
+    project can set select, ignore and exit-zero in the table [tool.laju] of its pyproject.toml.
 
     \b
     laju check 'cosine(0.3, total=20, warmup=5).per("epoch")' --samples 60000 --batch-size 256 --epochs 30
@@ -93,7 +100,7 @@ def command(
 
 
 def _counted(findings: list[Finding]) -> str:
-    """How many findings of each level there are.
+    """The number of findings of each level, in words.
 
     >>> _counted([])
     'no findings'

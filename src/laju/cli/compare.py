@@ -1,4 +1,4 @@
-"""laju compare: which schedule trains a task best."""
+"""laju compare: train a task with several schedules, and report which schedule is best."""
 
 from __future__ import annotations
 
@@ -59,17 +59,17 @@ if TYPE_CHECKING:
     type=click.FloatRange(min=0, max=1, min_open=True, max_open=True),
     default=0.01,
     show_default=True,
-    help="Say how many seeds would show a difference in test accuracy of this size.",
+    help="Difference in test accuracy for which the necessary number of seeds is reported.",
 )
 @click.option(
     "--average",
     "averages",
     metavar="AVERAGE",
     multiple=True,
-    help="A row more for each schedule, of averaged weights: ema:0.999, tail:20%, latest:50, or a cooldown's schedule.",
+    help="Add a row with averaged weights for each schedule: ema:0.999, tail:20%, latest:50, or a cooldown's schedule.",
 )
 @logs_options
-@click.option("--full", is_flag=True, help="Print the intervals, ranks, p-values and numbers of seeds as well.")
+@click.option("--full", is_flag=True, help="Also print intervals, ranks, p-values and numbers of seeds.")
 @json_option
 def command(
     schedules: tuple[str, ...],
@@ -89,10 +89,10 @@ def command(
 ) -> None:
     """Train a task with every SCHEDULE and several seeds, then print a table and write a report.
 
-    Every schedule sees the same initial weights and order of data for a seed, in every framework: Xavier's weights with torch's
-    biases. The word `chapter` stands for the schedules of "Learning Rate Scheduling" in Dive into Deep Learning as its text
-    describes the schedules. No tab of the chapter has these weights; `laju chapter` trains the tabs. Finished trials are
-    kept: the same command runs only missing trials.
+    For each seed, all schedules get the same initial weights and order of data, in every framework: Xavier's weights with torch's
+    biases. The word `chapter` stands for the schedules that the text of "Learning Rate Scheduling" in Dive into Deep Learning
+    describes. No tab of the chapter has these weights; `laju chapter` trains the tabs. Finished trials are kept: repeating the
+    command runs only missing trials.
 
     \b
     laju compare chapter
@@ -211,7 +211,7 @@ def _beside(beside: tuple[str, ...], loss_column: str | None) -> tuple[LoggedRun
     from laju.lab.comparison.beside import logged, read_beside
 
     if loss_column is not None and not beside:
-        raise click.BadParameter("it is of --beside LOG, which is not given", param_hint="--loss-column")
+        raise click.BadParameter("needs --beside LOG, which is not given", param_hint="--loss-column")
     try:
         return read_beside([logged(path, loss=loss_column) for path in beside])
     except (OSError, ValueError) as error:
@@ -227,7 +227,7 @@ def _program(program: str | None, samples: int | None, checkpoint_every: str | N
     context = click.get_current_context()
     if program is None:
         name = "--samples" if samples is not None else "--checkpoint-every"
-        raise click.BadParameter("it is of --program COMMAND, which is not given", param_hint=name)
+        raise click.BadParameter("needs --program COMMAND, which is not given", param_hint=name)
     for name, why in (
         ("task", "a program is the task"),
         ("data_dir", "a program knows its own data"),
@@ -236,10 +236,13 @@ def _program(program: str | None, samples: int | None, checkpoint_every: str | N
         ("on", "a program is started on this machine"),
     ):
         if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
-            raise click.BadParameter(f"it does not go with --program: {why}", param_hint=f"--{name.replace('_', '-')}")
+            raise click.BadParameter(
+                f"cannot be combined with --program: {why}", param_hint=f"--{name.replace('_', '-')}"
+            )
     if samples is None:
         raise click.BadParameter(
-            "needs --samples, the training examples in an epoch, to know how long the run is", param_hint="--program"
+            "needs --samples, the number of training examples per epoch, to know the length of the run",
+            param_hint="--program",
         )
     folder = Path("laju-programs") if is_url(store) else Path(store).parent / "laju-programs"
     return Program(program, samples=samples, every=checkpoint_every, folder=folder)

@@ -1,4 +1,4 @@
-"""laju convert: another system's schedule as laju's, code for a third system, and the changes of the migration."""
+"""laju convert: read a schedule of another system, write code for a third system, and report what the migration changes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class _Source(click.types.StringParamType):
     required=True,
     metavar="SYSTEM",
     shell_complete=completion.sources,
-    help="System of SCHEDULE: timm, torch …, laju; config for a file, or the name of its system, such as nemo.",
+    help="System of SCHEDULE: timm, torch …, laju; for a configuration file, config or its system, such as nemo.",
 )
 @click.option(
     "--to",
@@ -58,15 +58,17 @@ class _Source(click.types.StringParamType):
     required=True,
     metavar="SYSTEM",
     shell_complete=completion.targets,
-    help="System to go to: torch, optax …, or laju; yaml:SYSTEM for a configuration, yaml for the source's own system.",
+    help="Target system: torch, optax …, or laju; yaml:SYSTEM for a configuration, yaml for the source's own system.",
 )
-@click.option("--lr", type=float, help="The optimizer's rate, for a source whose schedulers change the rate.")
+@click.option(
+    "--lr", type=float, help="The optimizer's learning rate, for a source whose schedulers change the optimizer's rate."
+)
 @click.option("--updates", type=_COUNT, help="Updates of the run; by default until the schedule ends.")
-@click.option("--epochs", type=_COUNT, help="Epochs of the run, instead.")
+@click.option("--epochs", type=_COUNT, help="Epochs of the run, instead of --updates.")
 @click.option(
     "--updates-per-epoch",
     type=_COUNT,
-    help="Updates in an epoch, from a source that counts epochs to a target that counts updates.",
+    help="Updates per epoch, from a source that counts epochs to a target that counts updates.",
 )
 @click.option(
     "--fact",
@@ -74,7 +76,7 @@ class _Source(click.types.StringParamType):
     multiple=True,
     metavar="NAME=VALUE",
     callback=_facts,
-    help="A value that only the run knows, such as 'len(train_loader)=391' in pasted code, or warmup=100 for a configuration.",
+    help="A value that depends on the run, such as 'len(train_loader)=391' in pasted code, or warmup=100 for a configuration.",
 )
 @click.option(
     "--out",
@@ -94,11 +96,11 @@ def command(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Convert SCHEDULE, a call of another system's scheduler, to code for a third system that gives the same values.
+    """Convert SCHEDULE, a call of a scheduler in one system, to code for a second system that gives the same values.
 
-    The code uses a scheduler of the target's own that has the values over the run and after the run, or else laju's adapter.
-    The report measures the difference to the nearest scheduler of the target's own. Lengths in epochs become multiples of
-    UPDATES_PER_EPOCH where the target counts updates.
+    The code uses the target system's own scheduler if its values are the same during and after the run, or else laju's adapter.
+    The report measures the difference to the target system's nearest scheduler. Lengths in epochs become multiples of
+    UPDATES_PER_EPOCH if the target counts updates.
 
     \b
     laju convert --from timm 'CosineLRScheduler(t_initial=300, warmup_t=5)' --lr 0.1 --to optax --updates-per-epoch 391

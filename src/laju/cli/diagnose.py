@@ -1,4 +1,4 @@
-"""laju diagnose: why the rates of a log differ from the planned rates."""
+"""laju diagnose: explain why the learning rates of a log differ from the planned schedule."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ _CONFIGS = (".json", ".yaml", ".yml", ".toml", ".py")
 
 @click.command("diagnose")
 @click.argument("file", metavar="LOG|-")
-@click.option(
-    "--meant", metavar="SCHEDULE|CONFIG", help="The schedule that was meant, or the configuration of the run."
-)
+@click.option("--meant", metavar="SCHEDULE|CONFIG", help="The planned schedule, or the configuration of the run.")
 @log_options
 @run_options
-@click.option("--lr", type=click.FloatRange(min=0), help="The optimizer's rate, where a configuration lacks it.")
+@click.option(
+    "--lr", type=click.FloatRange(min=0), help="The optimizer's learning rate, if missing in the configuration."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def command(file: str, meant: str | None, options: LogOptions, run: Run, lr: float | None, as_json: bool) -> None:
-    """Say why the rates of LOG differ from the planned rates: the change, its first update, and its usual cause.
+    """Explain why the learning rates of LOG differ from the planned ones: the change, its first update, and its usual cause.
 
-    Without --meant: the formula of the rates, and the findings of `laju check` for that formula.
+    Without --meant: print the formula of the learning rates, and the findings of `laju check` for the formula.
 
-    The exit status is 0 when the rates are as meant, 1 when a cause is found or no cause explains the rates, and 2 when the
-    question itself is wrong.
+    The exit status is 0 if the learning rates are as planned, 1 if a cause is found or no cause explains the learning rates, and
+    2 if the command is wrong.
 
     \b
     laju diagnose trainer_state.json --meant 'linear_to_zero(2e-5, total=5000, warmup=500)'

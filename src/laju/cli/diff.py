@@ -1,4 +1,4 @@
-"""laju diff: where two schedules differ, and by how much."""
+"""laju diff: compare two schedules, and print where and by how much the values differ."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from laju.view.difference import picture
     type=click.FloatRange(min=0),
     default=1e-12,
     show_default=True,
-    help="Values that differ by less, as a part of the larger one, are equal.",
+    help="Largest relative difference of values that count as equal.",
 )
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Picture to write: .png, .svg or .pdf.")
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
 def command(a: str, b: str, run: Run, tolerance: float, out: Path | None, as_json: bool) -> None:
-    """Compare the schedules A and B over a run. Either may be a log, whose rates are compared at the rows of the log.
+    """Compare the schedules A and B over a run. A or B may be a log, whose learning rates are compared at the rows of the log.
 
-    The exit status is 0 when A and B are equal, 1 when A and B differ, and 2 when the question itself is wrong.
+    The exit status is 0 if A and B are equal, 1 if A and B differ, and 2 if the command is wrong.
 
     \b
     laju diff 'cosine(0.3, total=1000)' 'linear(0.3, 0, total=1000)'
@@ -40,14 +40,14 @@ def command(a: str, b: str, run: Run, tolerance: float, out: Path | None, as_jso
     logs = [each for each in (a, b) if each == "-" or os.path.exists(each)]
     if logs:
         if out is not None:
-            raise click.UsageError("a log is not drawn by diff: leave --out away, or use `laju plot`.")
+            raise click.UsageError("diff does not draw logs: leave out --out, or use `laju plot`.")
         _beside(a, b, logs, run, as_json)
         return
     (name_a, given_a), (name_b, given_b) = read_one(a), read_one(b)
     with usage_errors():
         one, two = run.resolve(given_a), run.resolve(given_b)
         if run.length is None and one.length is None and two.length is None:
-            raise click.UsageError("neither schedule has an end, so say how far to compare: --updates N.")
+            raise click.UsageError("neither schedule has an end; give the number of updates to compare: --updates N.")
         found = diff(one, two, run.length, tolerance=tolerance)
         # Names as the user gave them; an expression alone is too long for a legend.
         names = tuple(
@@ -61,7 +61,7 @@ def command(a: str, b: str, run: Run, tolerance: float, out: Path | None, as_jso
         if out is not None:
             if found.updates > 1 << 23:
                 raise click.UsageError(
-                    f"{found.updates:,} updates are too many to draw; leave --out away or compare fewer."
+                    f"{found.updates:,} updates are too many to draw; leave out --out or compare fewer."
                 )
             click.echo(f"wrote {picture(one, two, found.updates, (label_a, label_b)).save(out)}", err=as_json)
         elif not as_json and not found.equal:

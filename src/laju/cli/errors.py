@@ -1,7 +1,7 @@
-"""Errors for a person at a command line: a sentence, options by their names, and the exit status.
+"""Errors of the command line: a sentence, options by their names, and the exit status.
 
-0 all is well; 1 a finding, a difference, a cause, a refusal; 2 the command or its input is wrong; 3 something is missing;
-130 Ctrl-C.
+0: success; 1: a finding, a difference, a cause or a refusal; 2: the command or its input is wrong; 3: a package or device is
+missing; 130: Ctrl-C.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ import click
 
 
 class Wrong(click.ClickException):
-    """The command or its input is wrong."""
+    """Error of a wrong command or input (exit status 2)."""
 
     exit_code = 2
 
 
 class Missing(click.ClickException):
-    """A package or a device that the command needs is missing; the message names the remedy, where laju knows it."""
+    """Error of a missing package or device (exit status 3); the message has the remedy if known."""
 
     exit_code = 3
 
 
 def of_system(error: OSError) -> str:
-    """An error of the operating system as a sentence, without its number; an error with words of its own stays.
+    """An error of the operating system as a sentence without error number; an error with a custom message is unchanged.
 
     >>> of_system(FileNotFoundError(2, "No such file or directory", "log.csv"))
     "there is no file 'log.csv'"
@@ -53,7 +53,7 @@ _QUOTED = r"(?<!\w)'[^']*'|\"[^\"]*\"|`[^`]*`"
 
 
 def in_options(message: str, command: click.Command | None) -> str:
-    """A message of laju's Python functions with the arguments as a command's options, outside quotes.
+    """Replace the arguments in a message of laju's Python functions by the command's options, except in quotes.
 
     >>> ran = click.Command("run", params=[click.Option(["--data-dir"]), click.Option(["--low"])])
     >>> in_options("task 'data_dir' takes no data_dir; low must be below 1, got low=2", ran)

@@ -1,4 +1,4 @@
-"""laju find: which learning rates of a task are worth a try."""
+"""laju find: suggest learning rates for a task by a learning-rate range test."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 @click.command("find")
 @task_options()
-@click.option("--low", type=float, default=1e-5, show_default=True, help="The rate of the first update.")
-@click.option("--high", type=float, default=10.0, show_default=True, help="The rate of the last update.")
-@click.option("--updates", type=click.IntRange(min=10), default=200, show_default=True, help="Updates of one sweep.")
+@click.option("--low", type=float, default=1e-5, show_default=True, help="Learning rate of the first update.")
+@click.option("--high", type=float, default=10.0, show_default=True, help="Learning rate of the last update.")
+@click.option("--updates", type=click.IntRange(min=10), default=200, show_default=True, help="Updates per sweep.")
 @seeds_option(3, "Sweeps.")
 @batch_size_option
 @momentum_option
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, dir_okay=False),
     default=Path("laju-find.png"),
     show_default=True,
-    help="Where the picture goes: a .png, .svg or .pdf file.",
+    help="Picture to write: .png, .svg or .pdf.",
 )
 @json_option
 def command(
@@ -45,10 +45,10 @@ def command(
     out: Path,
     as_json: bool,
 ) -> None:
-    """Train a task while the rate rises from --low to --high, and suggest rates by the rules in common use.
+    """Train a task while the learning rate rises from --low to --high, and suggest learning rates by the rules in common use.
 
-    Each seed has its own initial weights and order of data; an interval shows how far a suggestion depends on the seed. A
-    rule that finds nothing in a curve suggests nothing, and the reason is printed below the table.
+    Each seed has its own initial weights and order of data; an interval shows how much a suggestion depends on the seed. If a
+    rule finds no learning rate in a curve, the reason is printed below the table.
 
     \b
     laju find

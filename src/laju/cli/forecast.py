@@ -1,4 +1,4 @@
-"""laju forecast: the result that a schedule would give, by loss curves of earlier runs."""
+"""laju forecast: predict the loss under a schedule from loss curves of earlier runs."""
 
 from __future__ import annotations
 
@@ -48,17 +48,17 @@ class _Verbs(click.Group):
 
 @click.group("forecast", cls=_Verbs)
 def command() -> None:
-    """Predict the result of a schedule from the loss curves of a few short runs, and find the best schedule.
+    """Predict the loss under a schedule from the loss curves of a few short runs, and find the best schedule.
 
-    A CURVE is a log: a table, JSON lines, trainer_state.json, printed lines or TensorBoard's event files, which has updates,
-    losses and rates. For a file without rates, the run's schedule follows an @; a name may come first:
+    A CURVE is a log with updates, losses and learning rates: a table, JSON lines, trainer_state.json, printed lines or
+    TensorBoard's event files. For a file without learning rates, append @ and the run's schedule; a name may come first:
 
     \b
     run1.csv
     'run1.csv@cosine(3e-4, total=24000, warmup=2160)'
     'short=runs/17@wsd(3e-4, total=8000, cooldown=2000)'
 
-    Bring two runs or more with different schedules, best a run whose rate falls slowly and a run whose rate falls suddenly.
+    At least two runs with different schedules are needed, best with a slow decay in one run and a sudden drop in the other.
     """
 
 
@@ -74,7 +74,7 @@ _rates_option = click.option(
     "schedules",
     multiple=True,
     metavar="SPEC",
-    help="The schedule of the runs whose file has no rates: one for all, or given once for each file.",
+    help="The schedule of runs whose file has no learning rates: one --schedule for all, or one per file.",
 )
 _epoch_option = click.option("--updates-per-epoch", type=click.IntRange(min=1), help="For schedules in epochs.")
 
@@ -88,7 +88,7 @@ _epoch_option = click.option("--updates-per-epoch", type=click.IntRange(min=1), 
 def fit_command(
     source: Source, schedules: tuple[str, ...], updates_per_epoch: int | None, out: Path | None, as_json: bool
 ) -> None:
-    """Fit a law to the curves: its parameters, and how well each curve is predicted by the others.
+    """Fit a law to the curves, and print its parameters and the errors of each curve's prediction from the other curves.
 
     \b
     laju forecast fit cosine.csv constant.csv drop.csv
@@ -122,7 +122,7 @@ def fit_command(
     multiple=True,
     required=True,
     metavar="[NAME=]SPEC",
-    help="What to predict; may be repeated.",
+    help="Schedule to predict; may be repeated.",
 )
 @length_options
 @_picture_option("Picture to write, with the measured losses and the bands of the predicted ones")
@@ -130,7 +130,7 @@ def fit_command(
 def predict_command(
     source: Source, schedules: tuple[str, ...], length: Length, out: Path | None, as_json: bool
 ) -> None:
-    """Predict the loss of schedules that were not run, with an interval of 90 %.
+    """Predict the loss under new schedules, with a 90 % interval.
 
     \b
     laju forecast predict a.csv b.csv c.csv --updates 24000 \\
@@ -158,23 +158,21 @@ def predict_command(
 @command.command("best", short_help="Find the schedule that ends lowest.")
 @curve_options
 @length_options
-@click.option("--peak", type=click.FloatRange(min=0, min_open=True), help="The peak rate; by default the curves' own.")
+@click.option("--peak", type=click.FloatRange(min=0, min_open=True), help="The peak; by default the curves' own.")
 @click.option(
     "--family",
     type=click.Choice(["wsd", "cosine", "linear", "power", "knots"]),
     default="wsd",
     show_default=True,
-    help="Where to search; wsd holds the peak, then comes down. knots goes with --law functional.",
+    help="Family to search; wsd holds the peak, then decays. knots needs --law functional.",
 )
-@click.option(
-    "--warmup", type=click.IntRange(min=0), help="Updates from 0 to the peak; those of the curves by default."
-)
+@click.option("--warmup", type=click.IntRange(min=0), help="Updates from 0 to the peak; by default as in the curves.")
 @_picture_option("Picture to write")
 @_json_option
 def best_command(
     source: Source, length: Length, peak: float | None, family: str, warmup: int | None, out: Path | None, as_json: bool
 ) -> None:
-    """Find the schedule with the lowest predicted loss at the end, and print the schedule for any adapter or verb.
+    """Find the schedule with the lowest predicted final loss, and print its text for any adapter or verb.
 
     \b
     laju forecast best a.csv b.csv c.csv --updates 24000
@@ -237,10 +235,10 @@ def best_command(
 @_picture_option("Picture to write")
 @_json_option
 def extend_command(source: Source, spec: str, at: int, length: Length, out: Path | None, as_json: bool) -> None:
-    """Compare the ways to go on with a run that will be longer than planned.
+    """Compare continuations of a run that will be longer than planned.
 
-    The column `bound` is the convex bound's opinion, without curves: how much more the bound allows than its own best rest of the
-    run, when the rate so far suited the run as planned.
+    The column `bound` is from the convex bound, without curves: the relative excess of the bound over its own best continuation,
+    assuming that the learning rate was optimal for the planned run.
 
     \b
     laju forecast extend a.csv b.csv c.csv --schedule 'cosine(3e-4, total=24000, warmup=2000)' --at 20000 --updates 48000
@@ -252,7 +250,7 @@ def extend_command(source: Source, spec: str, at: int, length: Length, out: Path
         plan = length.plan(curves)
         updates, run = plan.updates, length.resolve(given, plan)
         if at >= updates:
-            raise click.UsageError(f"--at {at} leaves nothing of the {updates:,} updates of the whole run.")
+            raise click.UsageError(f"--at {at} leaves no updates of the whole run's {updates:,}.")
         law = fit_law(curves.all, source.law)
         wanted, bounds = ways_on(law, run, at, updates)
         rows = [
@@ -290,7 +288,7 @@ def extend_command(source: Source, spec: str, at: int, length: Length, out: Path
     "fitted",
     multiple=True,
     metavar="NAME",
-    help="Fit to this curve; may be repeated. A part of the name will do.",
+    help="Fit to this curve; may be repeated. A part of the name suffices.",
 )
 @_epoch_option
 @_picture_option("Picture to write, of the curves that were not fitted (with --fit)")
@@ -298,9 +296,9 @@ def extend_command(source: Source, spec: str, at: int, length: Length, out: Path
 def check_command(
     source: Source, fitted: tuple[str, ...], updates_per_epoch: int | None, out: Path | None, as_json: bool
 ) -> None:
-    """Check the forecast: predict curves that the law was not fitted to, and compare.
+    """Check the forecast: predict curves that were not used in the fit, and compare with the measured losses.
 
-    Without --fit, every curve is predicted by all the others.
+    Without --fit, every curve is predicted from all other curves.
 
     \b
     laju forecast check *.csv --fit cosine --fit constant --fit drop --out check.png
@@ -308,7 +306,7 @@ def check_command(
     """
     _check_suffix(out)
     if out is not None and not fitted:
-        raise click.UsageError("--out goes with --fit.")
+        raise click.UsageError("--out needs --fit.")
     with plain_errors(), noted() as notes:
         from laju.forecast import errors
 
@@ -316,9 +314,9 @@ def check_command(
         known = curves.pick(fitted)
         unseen = tuple(curve for curve in curves.all if curve not in known)
         if not unseen:
-            raise click.UsageError("every curve is fitted, so there is none to check the forecast against.")
+            raise click.UsageError("every curve is used in the fit, so no curve is left to check the forecast.")
         if not known and len(unseen) < 2:
-            raise click.UsageError("one curve alone cannot be predicted by others: bring more.")
+            raise click.UsageError("a single curve cannot be predicted from other curves: give more curves.")
         law = fit_law(known, source.law) if known else None
         rows = []
         for curve in unseen:
@@ -366,9 +364,9 @@ def check_command(
     "groups",
     multiple=True,
     metavar="NAME",
-    help="Recipe, task or peak of the runs: one for all, or given once for each file. By default each run is its own.",
+    help="Recipe, task or peak of the runs: one --group for all, or one per file. By default each run is a separate group.",
 )
-@click.option("--name", help="Name of the prior, said in answers; the file's name by default.")
+@click.option("--name", help="Name of the prior, shown in forecasts; by default the file's name.")
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="JSON file to write the prior to."
 )
@@ -380,7 +378,7 @@ def learn_command(
     name: str | None,
     out: Path,
 ) -> None:
-    """Learn from finished runs how to forecast the end of the next run: `laju advise LOG --prior out.json`.
+    """Learn a prior from finished runs, for forecasts of the next run: `laju advise LOG --prior out.json`.
 
     \b
     laju forecast learn run1.csv run2.csv --out mine.json
@@ -392,7 +390,7 @@ def learn_command(
         curves = replace(source, begin=1).read(schedules, updates_per_epoch).all
         if len(groups) not in (0, 1, len(curves)):
             raise click.UsageError(
-                f"--group is given {len(groups)} times for {len(curves)} runs: give one for all, or one for each."
+                f"--group is given {len(groups)} times for {len(curves)} runs: give one for all runs, or one per run."
             )
         named = None if not groups else list(groups) if len(groups) == len(curves) else [groups[0]] * len(curves)
         prior = learn(curves, named, name=name or out.stem)

@@ -26,49 +26,49 @@ from laju.forecast.laws import LAWS
 _COUNT = click.IntRange(min=1)
 _OPTIONS = (
     click.argument("curves", nargs=-1, metavar="CURVE..."),
-    click.option("--update-column", metavar="NAME", help="The column of updates, where files have several."),
-    click.option("--loss-column", metavar="NAME", help="The column or tag of losses, where files have several."),
-    click.option("--rate-column", metavar="NAME", help="The column or tag of rates, where files have several."),
-    click.option("--run", type=_COUNT, help="Which run, where a file has several; the last by default."),
+    click.option("--update-column", metavar="NAME", help="The column of updates, if files have several."),
+    click.option("--loss-column", metavar="NAME", help="The column or tag of losses, if files have several."),
+    click.option("--rate-column", metavar="NAME", help="The column or tag of learning rates, if files have several."),
+    click.option("--run", type=_COUNT, help="Number of the run, if a file has several; by default the last."),
     click.option(
         "--curve-warmup",
         type=click.IntRange(min=0),
-        help="Updates of a warmup from 0 that was over when the files begin; 0 for none.",
+        help="Updates of a warmup from 0 before the first row of the files; 0 for none.",
     ),
     click.option(
         "--from",
         "begin",
         type=_COUNT,
-        help="Leave out losses before this update; by default those before the peak rate is reached.",
+        help="Leave out losses before this update; by default before the peak is reached.",
     ),
     click.option(
         "--store",
         metavar="FILE|URL",
         callback=lambda context, option, value: _checked_store(value),
-        help="Take the trials of `laju compare` from there, too: one curve a schedule.",
+        help="Also use the trials of `laju compare` in this store, one curve per schedule.",
     ),
-    click.option("--task", metavar="NAME", help="Which task's trials, where the store has several."),
-    click.option("--framework", metavar="NAME", help="Which framework's trials, where the store has several."),
-    click.option("--batch-size", type=_COUNT, help="Which batch size's trials, where the store has several."),
-    click.option("--optimizer", metavar="TEXT", help="Which optimizer's trials, where the store has several."),
+    click.option("--task", metavar="NAME", help="Use trials of this task, if the store has several tasks."),
+    click.option("--framework", metavar="NAME", help="Use trials of this framework, if the store has several."),
+    click.option("--batch-size", type=_COUNT, help="Use trials of this batch size, if the store has several."),
+    click.option("--optimizer", metavar="TEXT", help="Use trials of this optimizer, if the store has several."),
     click.option(
         "--law",
         type=click.Choice(["average", *LAWS]),
         default="average",
         show_default=True,
-        help="The law; `average` is of the two extended ones.",
+        help="The law; `average` is the mean of the two extended laws.",
     ),
 )
 _LENGTHS = (
-    click.option("--updates", type=_COUNT, help="Updates of the whole run that is asked about."),
-    click.option("--epochs", type=_COUNT, help="The same in epochs, with --updates-per-epoch or --store."),
-    click.option("--updates-per-epoch", type=_COUNT, help="Updates in an epoch; a store's own by default."),
+    click.option("--updates", type=_COUNT, help="Updates of the whole run to be predicted."),
+    click.option("--epochs", type=_COUNT, help="Epochs of the whole run, with --updates-per-epoch or --store."),
+    click.option("--updates-per-epoch", type=_COUNT, help="Updates per epoch; by default as in the store."),
 )
 
 
 @dataclass(frozen=True)
 class Source:
-    """The options about curves, read when asked."""
+    """The options that select curves, which `read` reads."""
 
     texts: tuple[str, ...]
     law: str
@@ -82,8 +82,8 @@ class Source:
         """The curves of the files, then the curves of the store.
 
         Args:
-            schedules: of the files' runs, one for all or one for each, for files without a schedule after an @.
-            updates_per_epoch: for schedules in epochs.
+            schedules: schedules of the files' runs, one for all or one per file, for files without a schedule after an @.
+            updates_per_epoch: number of updates per epoch, for schedules in epochs.
         """
         if not self.texts and self.store is None:
             raise click.UsageError("Missing argument 'CURVE...': give files with curves, or --store.")
@@ -92,7 +92,7 @@ class Source:
             raise click.UsageError(f"--{one.replace('_', '-')} goes with --store.")
         if len(schedules) not in (0, 1, len(self.texts)):
             raise click.UsageError(
-                f"--schedule is given {len(schedules)} times for {len(self.texts)} files: give one for all, or one for each."
+                f"--schedule is given {len(schedules)} times for {len(self.texts)} files: give one for all, or one per file."
             )
         parts = [_parts(text) for text in self.texts]
         files = []
@@ -138,13 +138,13 @@ class Source:
 
 @dataclass(frozen=True)
 class Curves:
-    """The curves, and the longest plan of the trials for curves from a store."""
+    """The curves, and for curves from a store the longest plan of the trials."""
 
     all: tuple[Curve, ...]
     plan: RunPlan | None = None
 
     def pick(self, names: Sequence[str]) -> tuple[Curve, ...]:
-        """The curves of these names, or of the only names with such a beginning or part."""
+        """The curves with these names, where a unique beginning or part of a name suffices."""
         found: list[Curve] = []
         for name in names:
             ways: tuple[Callable[[str], bool], ...] = (
@@ -164,14 +164,14 @@ class Curves:
 
 @dataclass(frozen=True)
 class Length:
-    """How long the run is that is asked about."""
+    """The length of the run to be predicted, from the options."""
 
     updates: int | None
     epochs: int | None
     updates_per_epoch: int | None
 
     def plan(self, curves: Curves, schedules: Iterable[Schedule] = ()) -> RunPlan:
-        """The plan; of updates alone, where no epoch is known. Without options the schedules decide, if all have the same end."""
+        """The plan of the run; without an epoch length in updates only, and without options from the schedules' common end."""
         per_epoch = self.updates_per_epoch or (curves.plan.updates_per_epoch if curves.plan is not None else None)
         if self.updates is not None:
             if self.epochs is not None:
@@ -187,20 +187,20 @@ class Length:
             ends = {None if schedule.units else schedule.length for schedule in schedules}
             if len(ends) == 1 and isinstance(end := ends.pop(), int):
                 return RunPlan(samples=end, batch_size=1, epochs=1)
-            raise click.UsageError("say how long the run is: --updates N.")
+            raise click.UsageError("give the length of the run: --updates N.")
         return RunPlan(samples=curves.plan.updates_per_epoch, batch_size=1, epochs=curves.plan.epochs)
 
     def resolve(self, schedule: Schedule, plan: RunPlan) -> Schedule:
-        """In updates."""
+        """The schedule in updates."""
         if "epochs" in schedule.units and plan.epochs == 1 and self.epochs is None and self.updates_per_epoch is None:
             raise click.UsageError(
-                f"{str(schedule)!r} has lengths in epochs, so say how long an epoch is: --updates-per-epoch M."
+                f"{str(schedule)!r} has lengths in epochs; give the length of an epoch: --updates-per-epoch M."
             )
         return schedule.resolve(plan) if schedule.units else schedule
 
 
 def curve_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the argument and options that choose curves and law, and passes the choice as `source`."""
+    """Decorate a command with the argument and options that select curves and law, passed as `source`."""
 
     @functools.wraps(command)
     def with_source(
@@ -218,7 +218,7 @@ def curve_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def length_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the options for the length of the run in question, and passes the length as `length`."""
+    """Decorate a command with the options for the length of the run to be predicted, passed as `length`."""
 
     @functools.wraps(command)
     def with_length(
@@ -240,7 +240,7 @@ def _checked_store(place: str | None) -> str | None:
 
 @contextmanager
 def noted() -> Iterator[list[str]]:
-    """Each warning of the forecast is printed once as `note: …` on the error stream, and kept in the list."""
+    """Print each warning of the forecast once as `note: …` on standard error, and collect the warnings in the list."""
     notes: list[str] = []
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
@@ -304,5 +304,5 @@ def _in_updates(schedule: Schedule, name: str, updates_per_epoch: int | None) ->
 
 
 def finite(value: float) -> float | None:
-    """For JSON, which has no NaN."""
+    """The value, or None if not finite, since JSON has no NaN."""
     return value if math.isfinite(value) else None

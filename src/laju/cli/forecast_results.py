@@ -1,4 +1,4 @@
-"""The results of `laju forecast`: laws that are fitted, forecasts of schedules, and the tables of both."""
+"""The results of `laju forecast`: fitted laws, forecasts of schedules, and tables of both."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def forecast_of(law: FittedLaw, name: str, schedule: Schedule, updates: int) -> 
 
 
 def ways_on(law: FittedLaw, run: Schedule, at: int, updates: int) -> tuple[dict[str, Schedule], dict[str, float]]:
-    """Whole runs by name, each with the relative excess of its convex bound over the bound of its own best rest."""
+    """Continuations of a run by name, as whole schedules, and the relative excess of each bound over the best continuation's."""
     import warnings
 
     import laju
@@ -62,7 +62,7 @@ def ways_on(law: FittedLaw, run: Schedule, at: int, updates: int) -> tuple[dict[
         ways["warm up, hold, cool"] = law.best(updates, run=warmed, at=at + again).schedule
         if not any(_warms_up_again(curve.rates) for curve in law.curves):
             warnings.warn(
-                "no curve's rate rises again after it has fallen, so what that costs is a guess of the law; bring one that "
+                "no curve has a learning rate that rises again after a fall, so the law extrapolates its cost; add a curve that "
                 "does, or take such ways with caution",
                 ForecastWarning,
                 stacklevel=2,

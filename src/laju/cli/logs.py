@@ -1,4 +1,4 @@
-"""The options that choose columns of a log, the same for every verb that reads a log."""
+"""The options that select columns of a log, the same for every verb that reads a log."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from laju.logs import Log, LogError, read
 
 _OPTIONS = (
     click.option("--update-column", "--step", "update", metavar="NAME", help="The column of updates."),
-    click.option("--rate-column", "--column", "rate", metavar="NAME", help="The column or tag of rates."),
+    click.option("--rate-column", "--column", "rate", metavar="NAME", help="The column or tag of learning rates."),
     click.option(
-        "--run", type=click.IntRange(min=1), help="Which run, where the log has several; the last by default."
+        "--run", type=click.IntRange(min=1), help="Number of the run, if the log has several; by default the last."
     ),
 )
 
@@ -55,7 +55,7 @@ def _no_configuration(path: str) -> None:
 
 
 def log_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the options, and passes their values as `options`."""
+    """Decorate a command with the options, whose values are passed as `options`."""
 
     @functools.wraps(command)
     def with_options(*args: Any, update: str | None, rate: str | None, run: int | None, **kwargs: Any) -> Any:

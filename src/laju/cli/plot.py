@@ -1,4 +1,4 @@
-"""laju plot: schedules as a picture, in the terminal or a file."""
+"""laju plot: draw schedules in the terminal or into a file."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from laju.core.units import RunPlan
 @schedules_argument()
 @click.option("--updates", type=click.IntRange(min=1), help="Updates to draw; by default until the last schedule ends.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Epochs to draw, for schedules in epochs.")
-@click.option("--updates-per-epoch", type=click.IntRange(min=1), help="Updates in an epoch (with --epochs).")
+@click.option("--updates-per-epoch", type=click.IntRange(min=1), help="Updates per epoch (with --epochs).")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Picture to write: .png, .svg or .pdf.")
-@click.option("--log", is_flag=True, help="A logarithmic axis of rates.")
+@click.option("--log", is_flag=True, help="Logarithmic vertical axis.")
 def command(
     schedules: tuple[str, ...],
     updates: int | None,
@@ -26,7 +26,7 @@ def command(
     out: Path | None,
     log: bool,
 ) -> None:
-    """Draw all the schedules into a single picture.
+    """Draw all schedules in a single picture.
 
     \b
     laju plot 'cosine(0.3, total=1000, warmup=50)' 'short=cosine(0.3, total=500)' --out rates.png
@@ -40,9 +40,9 @@ def command(
     if updates is not None and (epochs is not None or updates_per_epoch is not None):
         raise click.UsageError("--updates and --epochs say the same thing: give one of them.")
     if updates_per_epoch is not None and epochs is None:
-        raise click.UsageError("--updates-per-epoch goes with --epochs.")
+        raise click.UsageError("--updates-per-epoch needs --epochs.")
     if log and out is None:
-        raise click.UsageError("--log goes with --out: the terminal has no logarithmic axis.")
+        raise click.UsageError("--log needs --out: the terminal has no logarithmic axis.")
     plan = None
     if epochs is not None:
         plan = RunPlan(samples=updates_per_epoch or 1, batch_size=1, epochs=epochs)
@@ -53,10 +53,10 @@ def command(
         if plan is None and any(schedule.units for schedule in named.values()):
             waiting = next(name for name, schedule in named.items() if schedule.units)
             raise click.UsageError(
-                f"{waiting!r} is not in updates, so say what the run is: --epochs N --updates-per-epoch M (or --epochs N alone)."
+                f"{waiting!r} is not in updates; describe the run: --epochs N --updates-per-epoch M (or only --epochs N)."
             )
         if plan is None and updates is None and all(schedule.length is None for schedule in named.values()):
-            raise click.UsageError("no schedule here has an end, so say how far to draw: --updates N.")
+            raise click.UsageError("none of the schedules has an end; give the number of updates to draw: --updates N.")
         if out is not None:
             from laju.view.plot import plot
 

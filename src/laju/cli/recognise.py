@@ -1,4 +1,4 @@
-"""laju recognise: the schedule behind the rates of a log."""
+"""laju recognise: find the schedule behind the learning rates of a log."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from laju.cli.run_options import as_text, usage_errors
 @click.command("recognise")
 @click.argument("file", metavar="LOG|-")
 @log_options
-@click.option("--updates-per-epoch", type=click.IntRange(min=1), help="The rates are of epochs of so many updates.")
-@click.option("--tolerance", type=click.FloatRange(min=0), help="Differences that count as rounding.")
+@click.option(
+    "--updates-per-epoch", type=click.IntRange(min=1), help="Updates per epoch, if the log has a rate per epoch."
+)
+@click.option("--tolerance", type=click.FloatRange(min=0), help="Largest difference that counts as rounding.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def command(
     file: str, options: LogOptions, updates_per_epoch: int | None, tolerance: float | None, as_json: bool
 ) -> None:
-    """Say which schedule has the rates of LOG.
+    """Find the schedule behind the learning rates of LOG.
 
     A LOG is a table, JSON lines, trainer_state.json, printed lines, event files, a folder with any of these, or a rate per line.
 

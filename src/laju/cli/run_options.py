@@ -22,22 +22,22 @@ from laju.core.units import RunPlan
 _COUNT = click.IntRange(min=1)
 _OPTIONS = (
     click.option("--updates", type=_COUNT, help="Optimizer updates of the run."),
-    click.option("--samples", type=_COUNT, help="Training examples in an epoch."),
-    click.option("--batch-size", type=_COUNT, help="Examples in a micro-batch of one process."),
+    click.option("--samples", type=_COUNT, help="Training examples per epoch."),
+    click.option("--batch-size", type=_COUNT, help="Examples per micro-batch and process."),
     click.option("--epochs", type=_COUNT, help="Passes over the data; alone, an epoch counts as one update."),
-    click.option("--accumulate", type=_COUNT, help="Micro-batches whose gradients make one update.  [default: 1]"),
-    click.option("--world-size", type=_COUNT, help="Processes that train together.  [default: 1]"),
-    click.option("--tokens-per-sample", type=_COUNT, help="For lengths in tokens."),
-    click.option("--drop-last", is_flag=True, help="An epoch's incomplete last batch is left out."),
-    click.option("--updates-per-epoch", type=_COUNT, help="With --epochs, instead of --samples and --batch-size."),
+    click.option("--accumulate", type=_COUNT, help="Micro-batches per update (gradient accumulation).  [default: 1]"),
+    click.option("--world-size", type=_COUNT, help="Data-parallel processes.  [default: 1]"),
+    click.option("--tokens-per-sample", type=_COUNT, help="Tokens per sample, for lengths in tokens."),
+    click.option("--drop-last", is_flag=True, help="Leave out an incomplete last batch of an epoch."),
+    click.option("--updates-per-epoch", type=_COUNT, help="Updates per epoch, instead of --samples and --batch-size."),
 )
 
 
 @dataclass(frozen=True)
 class Run:
-    """The known facts of the run: a plan, or the number of updates alone, or nothing.
+    """The known properties of the run: a plan, or only the number of updates, or nothing.
 
-    `data`: the plan counts real samples, not only updates.
+    `data`: whether the plan counts real samples, and not only updates.
     """
 
     plan: RunPlan | None = None
@@ -49,7 +49,7 @@ class Run:
         return self.plan.updates if self.plan is not None else self.updates
 
     def plan_for(self, schedule: Schedule) -> RunPlan | None:
-        """The plan that knows the schedule's units; a usage error names the options that are missing."""
+        """The plan for the schedule's units; if options are missing, a usage error names these options."""
         units = schedule.units
         if not units or (self.plan is not None and units <= {"epochs", "%"}):
             return self.plan
@@ -65,9 +65,7 @@ class Run:
         if units == {"%"}:
             ways.append("--updates N")
         named = ", ".join("percent" if unit == "%" else unit for unit in sorted(units))
-        raise click.UsageError(
-            f"{shown(schedule)} has lengths in {named}, so say what the run is: {', or '.join(ways)}."
-        )
+        raise click.UsageError(f"{shown(schedule)} has lengths in {named}, so describe the run: {', or '.join(ways)}.")
 
     def resolve(self, schedule: Schedule) -> Schedule:
         """The schedule in updates."""
@@ -76,7 +74,7 @@ class Run:
 
 
 def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the options, and passes their values as `run`."""
+    """Decorate a command with the options, whose values are passed as `run`."""
 
     @functools.wraps(command)
     def with_run(*args: Any, **kwargs: Any) -> Any:
@@ -98,14 +96,14 @@ def _run(*, updates: int | None, drop_last: bool, updates_per_epoch: int | None,
     if updates is not None:
         if given or updates_per_epoch is not None:
             other = next(iter(given), "updates_per_epoch")
-            raise click.UsageError(f"--updates and {_option(other)} both say how long the run is: give one of them.")
+            raise click.UsageError(f"--updates and {_option(other)} both give the length of the run: use only one.")
         return Run(updates=updates)
     if updates_per_epoch is not None:
         if set(given) - {"epochs"}:
             other = next(name for name in given if name != "epochs")
-            raise click.UsageError(f"--updates-per-epoch and {_option(other)} do not go together: give one of them.")
+            raise click.UsageError(f"--updates-per-epoch and {_option(other)} cannot be combined: use only one.")
         if "epochs" not in given:
-            raise click.UsageError("--updates-per-epoch goes with --epochs.")
+            raise click.UsageError("--updates-per-epoch needs --epochs.")
         return Run(RunPlan(samples=updates_per_epoch, batch_size=1, epochs=given["epochs"]), data=False)
     if not given:
         return Run()
@@ -138,7 +136,7 @@ def read_one(text: str) -> tuple[str, Schedule]:
 
 @contextmanager
 def usage_errors() -> Iterator[None]:
-    """The errors of `plain_errors`, and the errors of the arithmetic of a schedule."""
+    """Show the errors of `plain_errors`, and errors in the arithmetic of a schedule, as messages."""
     try:
         with plain_errors(), np.errstate(all="ignore"):
             yield
@@ -150,7 +148,7 @@ def usage_errors() -> Iterator[None]:
 
 
 def sketched(draw: Callable[[], str], updates: int) -> str:
-    """A drawing in the terminal, or a line with the reason why there is no drawing."""
+    """A drawing for the terminal, or a line with the reason why there is no drawing."""
     if updates > 1 << 23:
         return f"(no sketch: {updates:,} updates are too many to draw)"
     try:
@@ -160,7 +158,7 @@ def sketched(draw: Callable[[], str], updates: int) -> str:
 
 
 def as_text(data: dict[str, Any]) -> str:
-    """The output for programs: indented JSON that begins with the verb; numbers that JSON lacks are texts."""
+    """The output for programs: indented JSON that begins with the verb; numbers that are not finite are texts."""
     context = click.get_current_context(silent=True)
     verb = {} if context is None else {"verb": context.command_path.partition(" ")[2]}
     return json.dumps(_plain(verb | data), indent=2, allow_nan=False, ensure_ascii=False)

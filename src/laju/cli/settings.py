@@ -1,4 +1,4 @@
-"""`[tool.laju]` in the nearest pyproject.toml: which findings `laju check` reports in a project."""
+"""Read `[tool.laju]` in the nearest pyproject.toml: the findings that `laju check` reports in a project."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _KEYS = ("select", "ignore", "exit-zero")
 
 @dataclass(frozen=True)
 class Settings:
-    """Findings by code; `select` of None means all."""
+    """The selected and ignored codes of findings; if `select` is None, all codes are selected."""
 
     select: frozenset[str] | None = None
     ignore: frozenset[str] = frozenset()
@@ -31,7 +31,7 @@ def read_settings(folder: Path | None = None) -> Settings:
     """The table `[tool.laju]` of the nearest pyproject.toml, from a folder upwards; the defaults without such a table.
 
     Raises:
-        click.UsageError: the file cannot be read, or a key or a code in the table is unknown.
+        click.UsageError: if the file cannot be read, or a key or a code in the table is unknown.
     """
     folder = (folder or Path.cwd()).resolve()
     for file in (parent / "pyproject.toml" for parent in (folder, *folder.parents)):
@@ -68,5 +68,5 @@ def code(value: Any, where: str) -> str:
     """The code of a finding, in the spelling of `CODES`."""
     found = str(value).strip().upper()
     if found not in CODES:
-        raise click.UsageError(f"{where}: {found!r} is no code{nearest(found, CODES)}")
+        raise click.UsageError(f"{where}: {found!r} is not a code{nearest(found, CODES)}")
     return found

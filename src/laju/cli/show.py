@@ -1,4 +1,4 @@
-"""laju show: everything about a schedule."""
+"""laju show: print the properties of a schedule."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def command(schedule: str, run: Run, in_studio: bool, as_json: bool) -> None:
     name, given = read_one(schedule)
     if in_studio:
         if as_json:
-            raise click.UsageError("--studio and --json do not go together: give one of them.")
+            raise click.UsageError("--studio and --json cannot be combined: use only one.")
         from laju.cli.studio import open_one
 
         open_one(given, "" if name == schedule.strip() else name, run)
@@ -41,7 +41,7 @@ def command(schedule: str, run: Run, in_studio: bool, as_json: bool) -> None:
     with usage_errors():
         resolved = run.resolve(given)
         if run.length is None and resolved.length is None:
-            raise click.UsageError(f"{str(given)!r} has no end, so say how far to look: --updates N.")
+            raise click.UsageError(f"{str(given)!r} has no end; give the number of updates to show: --updates N.")
         facts = describe(resolved, run.length)
         if as_json:
             everything = {

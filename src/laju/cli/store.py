@@ -1,4 +1,4 @@
-"""laju store: the content of a store, its damage, and a new file with all that a damaged store still holds."""
+"""laju store: show the content and the damage of a store, and recover a damaged store into a new file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print the answer a
 
 @click.group("store")
 def command() -> None:
-    """Show the content of a store of finished trials, and save all that a damaged store still holds.
+    """Show the content of a store of finished trials, and recover a damaged store.
 
     A store is a SQLite file, laju.sqlite by default, or postgresql://USER@HOST/DATABASE. None of these commands changes a
     store.
@@ -42,7 +42,7 @@ def command() -> None:
 @_place
 @_json
 def check_command(place: str, as_json: bool) -> None:
-    """Show the damage of a store, and all that can still be read; exit status 1 with damage.
+    """Show the damage of a store and what can still be read; the exit status is 1 if the store is damaged.
 
     \b
     laju store check laju.sqlite
@@ -74,10 +74,10 @@ def check_command(place: str, as_json: bool) -> None:
 )
 @_json
 def recover_command(place: str, out: Path | None, as_json: bool) -> None:
-    """Write every row that can be read into a new file; the store itself, and an existing file, stay unchanged.
+    """Write every readable row to a new file; the store itself and existing files are not changed.
 
-    A trial with lost records is kept as incomplete: such a trial counts for nothing, and `laju compare` trains it again. States
-    from which trainings go on are left out, since states only save time, and damage to a state would not show.
+    A trial with lost records is kept as incomplete: its results are not used, and `laju compare` trains the trial again. States
+    for resuming training runs are left out, since states only save time, and damage to a state would not be noticed.
 
     \b
     laju store recover laju.sqlite --out recovered.sqlite
@@ -94,7 +94,7 @@ def recover_command(place: str, out: Path | None, as_json: bool) -> None:
             found = recover(place, out)
         except FileExistsError:
             raise click.BadParameter(
-                f"{out} is there already, and is left as it is; name another file", param_hint="--out"
+                f"{out} exists already and is not changed; choose a different file", param_hint="--out"
             ) from None
         if as_json:
             click.echo(
@@ -108,7 +108,7 @@ def recover_command(place: str, out: Path | None, as_json: bool) -> None:
 @_place
 @_json
 def list_command(place: str, as_json: bool) -> None:
-    """Show the content of a store: a line for each schedule of a task.
+    """List the content of a store: a line for each schedule of a task.
 
     \b
     laju store list laju.sqlite
@@ -168,9 +168,11 @@ def list_command(place: str, as_json: bool) -> None:
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="File to write: .jsonl, a trial a line, or .csv, a record a line.  [default: JSON lines on standard output]",
+    help="File to write: .jsonl, one trial per line, or .csv, one record per line.  [default: JSON lines on standard output]",
 )
-@click.option("--format", "form", type=click.Choice(["jsonl", "csv"]), help="By default what the file's name says.")
+@click.option(
+    "--format", "form", type=click.Choice(["jsonl", "csv"]), help="Format of the output; by default by the file's name."
+)
 def export_command(place: str, out: Path | None, form: str | None) -> None:
     """Write all trials with their records as JSON lines or CSV.
 

@@ -1,4 +1,4 @@
-"""laju studio: schedules on a page in the browser."""
+"""laju studio: edit schedules on a page in the browser."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 @functions_option
 @click.argument("given", nargs=-1, metavar="[SCHEDULE|LOG|STORE|LINK]...", shell_complete=completion.schedules)
 @click.option("--port", type=click.IntRange(0, 65535), help="The port of 127.0.0.1; by default 8421, or any free port.")
-@click.option("--no-browser", is_flag=True, help="Print the address alone.")
+@click.option("--no-browser", is_flag=True, help="Only print the address.")
 def command(given: tuple[str, ...], port: int | None, no_browser: bool) -> None:
-    """Open the studio: a page in the browser where curves have handles, beside text, findings, code, logs and forecasts.
+    """Open the studio: a page in the browser to edit curves by handles, with text, findings, code, logs and forecasts.
 
-    A LOG is shown with its columns, its formula and why its rates differ from the meant rates; a STORE with the results of its
-    comparisons, live while trials run; a LINK is a link that the page's button copied. The page is served on this machine alone,
-    to who has the address; nothing is loaded from elsewhere. Ctrl-C ends the studio.
+    A LOG is shown with its columns, its formula and why its learning rates differ from the planned ones; a STORE with the results
+    of its comparisons, live while trials run; a LINK is a link copied by the page's button. The page is served only on this
+    machine, to whoever has the address, and loads nothing from the network. Ctrl-C ends the studio.
 
     \b
     laju studio 'cosine(0.3, total=1000, warmup=50)' 'wsd(0.3, total=1000, cooldown=200)'
@@ -42,7 +42,7 @@ def command(given: tuple[str, ...], port: int | None, no_browser: bool) -> None:
 
 
 def sorted_out(given: tuple[str, ...]) -> tuple[State | None, list[Any], list[str]]:
-    """The state of schedules and links, the logs, and the stores among the arguments."""
+    """Sort the arguments: the studio's state from schedules and links, the logs, and the stores."""
     from laju.studio.desk import of_link
     from laju.studio.state import Line, State
 
@@ -86,7 +86,7 @@ def sorted_out(given: tuple[str, ...]) -> tuple[State | None, list[Any], list[st
 
 
 def open_one(schedule: Schedule, name: str, run: Run) -> None:
-    """Open the studio for a schedule and the run that is known."""
+    """Open the studio with a schedule and the known properties of the run."""
     from laju.studio.notebook import counts_of
     from laju.studio.state import Line, State
 
@@ -105,7 +105,7 @@ def _is_store(path: str) -> bool:
 def serve(
     state: State | None, held: list[Any], stores: list[str], *, port: int | None = None, browser: bool = True
 ) -> None:
-    """Print the address on a line, open the browser, and answer until Ctrl-C."""
+    """Print the address on a line, open the browser, and serve the page until Ctrl-C."""
     from laju.studio.desk import Desk
     from laju.studio.server import Studio
 

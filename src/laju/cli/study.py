@@ -1,4 +1,4 @@
-"""laju study: the questions of the chapter's exercises, answered by trainings."""
+"""laju study: answer the questions of the chapter's exercises by training runs."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 @click.command("study")
 @click.argument("name", required=False, shell_complete=completion.studies)
 @task_options(files="Folder with the task's files, or with images.")
-@click.option("--epochs", type=click.IntRange(min=1), help="Passes over the training data; the study's own by default.")
-@click.option("--seeds", type=click.IntRange(min=1), help="Runs of everything; the study's own by default.")
-@click.option("--small", is_flag=True, help="A size that takes seconds and shows only what is certain.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Passes over the training data; by default the study's own.")
+@click.option("--seeds", type=click.IntRange(min=1), help="Runs per setting; by default the study's own.")
+@click.option("--small", is_flag=True, help="A small version that takes seconds and shows only clear effects.")
 @jobs_option
 @store_option()
 @click.option(
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     "settings",
     multiple=True,
     metavar="SETTING=VALUE",
-    help="A setting of that study alone, such as model=timm:resnet18; may be given again.",
+    help="A setting of this study, such as model=timm:resnet18; may be repeated.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the answer.  [default: laju-study/NAME]")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON instead of the answer.")
@@ -58,8 +58,8 @@ def command(
 ) -> None:
     """Answer a question of the chapter's exercises by training; without NAME, list the questions.
 
-    The answer is made from the figures of the trainings, or says that the figures do not decide. The answer is printed, and
-    written with pictures into a folder. Finished trials are kept: the same command goes on.
+    The answer is derived from the results of the training runs, or says that the results do not decide. The answer is printed,
+    and written with pictures into a folder. Finished trials are kept: repeating the command continues the study.
 
     \b
     laju study

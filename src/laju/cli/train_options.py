@@ -1,4 +1,4 @@
-"""The options of a training, the same for every verb that trains."""
+"""The options of training runs, the same for every verb that trains."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FRAMEWORK = click.Choice(["torch", "tensorflow", "jax", "mxnet"])
 
 
 def task_options(default: str = "digits", files: str = "Folder with the task's files (fashion-mnist).") -> Option[Any]:
-    """--task and --data-dir."""
+    """Decorator that adds the options --task and --data-dir to a command."""
     names = "digits or fashion-mnist" if default == "digits" else "fashion-mnist or digits"
 
     def add(command: Command) -> Command:
@@ -73,7 +73,7 @@ def _click(name: str) -> Option[Any]:
 
 
 def gathered(argument: str, *options: Option[Any]) -> Option[Any]:
-    """Options whose values a command takes as a single argument: a dict by name."""
+    """Decorator that adds options to a command, whose values are passed as a single dict by name."""
 
     def add(command: Command) -> Command:
         names: list[str] = []
@@ -102,7 +102,7 @@ momentum_option = click.option(
     help="SGD's momentum.",
 )
 framework_option = click.option(
-    "--framework", type=_FRAMEWORK, default="torch", show_default=True, help="Where to train."
+    "--framework", type=_FRAMEWORK, default="torch", show_default=True, help="Framework to train in."
 )
 frameworks_option = click.option(
     "--framework",
@@ -110,7 +110,7 @@ frameworks_option = click.option(
     multiple=True,
     default=("torch",),
     show_default=True,
-    help="Where to train; given more than once, every schedule is trained in each.",
+    help="Framework to train in; if repeated, every schedule is trained in each.",
 )
 jobs_option = _click("jobs")
 report_option = click.option(
@@ -130,14 +130,14 @@ selection_options = gathered(
         type=click.IntRange(min=3),
         default=9,
         show_default=True,
-        help="Base rates that --tuned tries of each schedule.",
+        help="Number of base learning rates that --tuned tries for each schedule.",
     ),
     _click("equal_area"),
     _click("race"),
     click.option(
         "--race-error",
         type=click.FloatRange(min=0, max=1, min_open=True, max_open=True),
-        help="The probability, at most, that a race drops a schedule that would have ended above its pick.  [default: 0.05]",
+        help="The largest probability that a race drops a schedule that would have ended above its pick.  [default: 0.05]",
     ),
 )
 program_options = gathered(
@@ -145,13 +145,13 @@ program_options = gathered(
     click.option(
         "--program",
         metavar="COMMAND",
-        help="Train a program of your own, which calls laju.lab.trial(), instead of a task; needs --samples.",
+        help="Train your own program, which calls laju.lab.trial(), instead of a task; needs --samples.",
     ),
-    click.option("--samples", type=_COUNT, help="Training examples in an epoch of the program."),
+    click.option("--samples", type=_COUNT, help="Training examples per epoch of the program."),
     click.option(
         "--checkpoint-every",
         metavar="LENGTH",
-        help="When the program is to save, such as 1000 (updates) or '1 epoch'.",
+        help="Interval at which the program saves, such as 1000 (updates) or '1 epoch'.",
     ),
 )
 logs_options = gathered(
@@ -160,7 +160,7 @@ logs_options = gathered(
         "--beside",
         metavar="LOG",
         multiple=True,
-        help="Show the log of another run beside, as not paired: a file or folder; may be given again.",
+        help="Also show the log of another run, as not paired: a file or folder; may be repeated.",
     ),
     click.option("--loss-column", metavar="NAME", help="The column of losses in the logs of --beside."),
 )

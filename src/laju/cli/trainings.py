@@ -37,7 +37,7 @@ def check_task(task: str) -> None:
 
 
 def console_for(as_json: bool) -> Console:
-    """The console for people; output for programs goes to standard output alone."""
+    """The console for messages to people: standard output, or with `as_json` standard error."""
     from rich.console import Console
 
     console = Console(stderr=as_json)
@@ -64,18 +64,18 @@ def train_and_report(
     """Run `compare` with a display; Ctrl-C and a lost worker end the program and name the kept trials.
 
     Args:
-        console: for the display.
-        grid, task, store, execution, selection: as in `laju.lab.compare`.
+        console: console for the display.
+        grid, task, store, execution, selection: as for `laju.lab.compare`.
         out: folder for the report.
-        difference: that the findings' number of seeds asks about.
-        foretold: print the expected time once known.
+        difference: the difference for which the findings report the necessary number of seeds.
+        foretold: whether to print the expected time once known.
         beside: logs of runs outside the comparison, which the report shows as not paired.
-        annotate: the verdict that opens the page, sentences that become the first of the comparison's notes, and figures from
-            elsewhere for the page; without `annotate` the page opens with the comparison's own verdict.
+        annotate: function that returns the verdict that opens the page, sentences for the beginning of the comparison's notes,
+            and published figures for the page; by default the page opens with the comparison's own verdict.
 
     Returns:
-        The comparison, the findings, and a function that writes the report and returns the report's page: for after the answer
-        is printed, so that a disk that is full costs the report alone.
+        The comparison, the findings, and a function that writes the report and returns the report's page. Call the function after
+        printing the results, so that a full disk affects only the report.
     """
     from laju.lab.comparison.compare import Interrupted, Unfinished, compare
     from laju.lab.live import display
@@ -117,7 +117,7 @@ def train_and_report(
 
 @contextmanager
 def kept_anyway(console: Console, kept: str, what: str) -> Iterator[None]:
-    """The same command writes the files of the block again; an error is a sentence that names the kept results."""
+    """Turn an error while writing files into a message that says where results are kept; the same command writes the files."""
     try:
         yield
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""laju tune: search the best parameters of a policy for a task."""
+"""laju tune: search for the best parameters of a policy on a task."""
 
 from __future__ import annotations
 
@@ -32,14 +32,16 @@ if TYPE_CHECKING:
 
 @click.command("tune")
 @click.argument("policy", shell_complete=completion.policies)
-@click.option("--space", required=True, metavar="TEXT", help="What varies, such as 'peak=1e-3..1 log, warmup=0%..20%'.")
+@click.option(
+    "--space", required=True, metavar="TEXT", help="The search space, such as 'peak=1e-3..1 log, warmup=0%..20%'."
+)
 @task_options()
 @click.option(
     "--trials",
     type=click.IntRange(min=1),
     default=30,
     show_default=True,
-    help="How many the search holds in the end, those of earlier runs included.",
+    help="Total number of trials of the search, including trials of earlier runs.",
 )
 @click.option(
     "--objective",
@@ -48,7 +50,7 @@ if TYPE_CHECKING:
     default=("accuracy",),
     show_default=True,
     metavar="NAME",
-    help="accuracy, or updates-to=0.9; given more than once, the Pareto front is searched.",
+    help="accuracy, or updates-to=0.9; if repeated, the Pareto front is searched.",
 )
 @epochs_option
 @seeds_option(1, "Runs of every trial.")
@@ -57,42 +59,42 @@ if TYPE_CHECKING:
     type=click.IntRange(min=0),
     default=3,
     show_default=True,
-    help="Runs of the best afterwards, with other seeds.",
+    help="Runs of the best parameters after the search, with new seeds.",
 )
 @batch_size_option
 @momentum_option
 @framework_option
-@click.option("--per", metavar="UNIT", help="The unit that the policy counts in, such as epoch; updates by default.")
+@click.option("--per", metavar="UNIT", help="The unit in which the policy counts, such as epoch; by default updates.")
 @click.option(
     "--sampler",
     type=click.Choice(["tpe", "gp", "cma", "random", "grid"]),
     default="tpe",
     show_default=True,
-    help="How suggestions are made.",
+    help="Optuna's sampler of parameters.",
 )
 @click.option(
     "--points",
     type=click.IntRange(min=2),
     default=5,
     show_default=True,
-    help="Of a grid, along a range without a step.",
+    help="Grid points along a range without a step.",
 )
 @click.option(
     "--pruner",
     type=click.Choice(["none", "seeds", "median", "hyperband"]),
     default="none",
     show_default=True,
-    help="Which trials are spared: seeds, by whole runs of their first seeds; Optuna's median and hyperband stop by early "
-    "epochs, which favours early decays.",
+    help="Which trials are stopped early: `seeds` judges by whole runs of the first seeds; Optuna's median and hyperband judge "
+    "by early epochs, which favours early decays.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the sampler.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the sampler.")
 @jobs_option
 @click.option(
     "--storage",
     default="laju-tune.sqlite",
     show_default=True,
     metavar="FILE|URL",
-    help="Keeps the search: a SQLite file, or postgresql://USER@HOST/DATABASE.",
+    help="Where the search is stored: a SQLite file, or postgresql://USER@HOST/DATABASE.",
 )
 @click.option("--study", metavar="NAME", help="The search's name in the storage.  [default: POLICY on TASK]")
 @store_option()
@@ -129,11 +131,11 @@ def command(
     out: Path,
     as_json: bool,
 ) -> None:
-    """Search the parameters of a POLICY that train a task best, then train the best with seeds that the search did not see.
+    """Search for the parameters of a POLICY that train a task best, then train the best parameters with new seeds.
 
-    A space gives NAME=LOW..HIGH (with `log` or `step S` behind), NAME=A|B|C or NAME=VALUE, with commas between. Everything is
-    kept: the same command goes on after a stop, and with more --trials extends the search. `optuna-dashboard` opens on the
-    same storage.
+    A space is a list of NAME=LOW..HIGH (optionally followed by `log` or `step S`), NAME=A|B|C or NAME=VALUE, separated by commas.
+    All trials are kept: repeating the command continues the search, and a larger --trials extends the search.
+    `optuna-dashboard` opens the same storage.
 
     \b
     laju tune cosine --space 'peak=1e-3..1 log, warmup=0%..20%, final=0..0.1' --trials 30

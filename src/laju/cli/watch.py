@@ -1,4 +1,4 @@
-"""laju watch: the forecast end of a run, renewed as its log grows."""
+"""laju watch: a forecast of a run's final loss, updated as its log grows."""
 
 from __future__ import annotations
 
@@ -23,16 +23,20 @@ if TYPE_CHECKING:
     from laju.logs import Log, Series
 
 _SHARED = ("loss_column", "updates", "spec", "updates_per_epoch", "target", "priors")
-"""Options of `laju advise` that are the same here."""
+"""Options that `laju watch` shares with `laju advise`."""
 
 
 @click.command("watch")
 @click.argument("file", metavar="LOG|FOLDER")
 @log_options
 @click.option(
-    "--every", type=click.FloatRange(min=0.1), default=5.0, show_default=True, help="Seconds between two looks."
+    "--every",
+    type=click.FloatRange(min=0.1),
+    default=5.0,
+    show_default=True,
+    help="Seconds between two readings of the log.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 def command(
     file: str,
     options: LogOptions,
@@ -45,10 +49,10 @@ def command(
     every: float,
     as_json: bool,
 ) -> None:
-    """Follow the log of a run that is going on, and forecast the end of the run each time that the log has grown.
+    """Follow the log of a running run, and forecast the final loss whenever the log has grown.
 
-    On a terminal each answer replaces the last; elsewhere each answer is a line. The command ends when the run has reached its
-    end, or by Ctrl-C. A log that is not there yet is waited for.
+    On a terminal each forecast replaces the last; elsewhere each forecast is a line. The command ends when the run has reached
+    its end, or after Ctrl-C. If the log does not exist yet, the command waits.
 
     \b
     laju watch metrics.csv --schedule 'wsd(3e-4, total=24000, warmup=2000, cooldown=4800)'
@@ -109,7 +113,7 @@ def command(
 
 
 class Screen:
-    """Text that is drawn over the text before on a terminal; elsewhere the first line of each text, once."""
+    """Output that replaces the previous output on a terminal; elsewhere, only the first line is printed, if changed."""
 
     def __init__(self, plain: bool) -> None:
         self.plain, self._height, self._last = plain, 0, ""

@@ -439,5 +439,5 @@ def _per(rate: Any, every: Any, name: str = "rate") -> Any:
     rate, every = number(name, rate, above=0), span("every", every)
     timescale = every * (1 / rate) if isinstance(every, Length) else every / rate
     if is_number(timescale) and not 0 < timescale < math.inf:
-        raise ValueError(f"{name} is too {'large' if rate > 1 else 'small'}, got {rate!r}")
+        raise ValueError(f"{name} must be {'smaller' if rate > 1 else 'larger'}, got {rate!r}")
     return timescale
