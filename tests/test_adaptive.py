@@ -430,7 +430,10 @@ good = Controller(Plateau(0.1, 2)).state_dict()
         ({}, "must be an object"),
         (good | {"version": 2}, "version 2; this laju reads version 1"),
         ({k: v for k, v in good.items() if k != "state"}, "lacks state"),
-        (Controller(Greedy(0.1, 2, 3)).state_dict(), "belongs to the rule 'Greedy'; the controller's rule is 'Plateau'"),
+        (
+            Controller(Greedy(0.1, 2, 3)).state_dict(),
+            "belongs to the rule 'Greedy'; the controller's rule is 'Plateau'",
+        ),
         (Controller(Plateau(0.2, 2)).state_dict(), "different parameters: factor was 0.2 and is 0.1"),
         (good | {"rule": 3}, "belongs to the rule None"),
         (good | {"rule": good["rule"] | {"gamma": 1}}, "gamma was 1 and is None"),

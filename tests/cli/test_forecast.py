@@ -285,7 +285,11 @@ def test_notes_are_lines_and_no_warnings_of_pythons(run, curves) -> None:
         (["extend", *CSV, "--schedule", "0.1", "--at", "9", "--updates", "9"], 2, ["--at 9 leaves nothing"]),
         (["check", *CSV, "--fit", "co"], 2, ["'co' could be constant, cosine"]),
         (["check", *CSV, "--fit", "cosin3"], 2, ["did you mean 'cosine'"]),
-        (["check", *CSV, "--fit", "constant", "--fit", "cosine", "--fit", "drop"], 2, ["every curve is used in the fit"]),
+        (
+            ["check", *CSV, "--fit", "constant", "--fit", "cosine", "--fit", "drop"],
+            2,
+            ["every curve is used in the fit"],
+        ),
         (["check", "drop.csv"], 2, ["give more curves"]),
     ],
 )
