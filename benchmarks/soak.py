@@ -1,8 +1,9 @@
 """Kills at drawn moments, and started again until all is done: is anything that was finished lost, run again, or different?
 
 Each verb runs in a process that is forked from one with everything loaded, so that most kills hit training and writing and not
-imports. Kills of "compare, placed" hit a statement that is drawn among those that write: inside a store's transaction, or a
-claim. After every kill the store is read without laju; in the end the answer must be that of a run that was left in peace.
+imports. Kills inside a write hit a statement that is drawn among those that write: inside a store's transaction, or a claim. A
+PostgreSQL server is stopped under a running comparison, which must go on by itself once the server is there again. After every
+kill the store is read without laju; in the end the answer must be that of a run that was left in peace.
 
     python benchmarks/soak.py [--kills 200] [--others 10] [--seed 0]
 """
@@ -28,7 +29,10 @@ import psutil
 import torch
 
 from laju.core.pieces import Constant, Ramp
-from laju.lab import Data, Execution, Task, compare
+from laju.lab import Data, Execution, Grid, Task, compare
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.lab import postgres
 
 SCHEDULES: dict[str, Any] = {f"cooldown {n}": Constant(0.2, 400 - n) >> Ramp(0.2, 0, n) for n in (200, 120, 60)}
 SCHEDULES |= {"a": 0.1, "wild": 1e38}
@@ -56,6 +60,13 @@ def comparing(store: Path, jobs: int, on: str | None = None) -> Any:
     found = compare(
         SCHEDULES, Sides(), epochs=4, seeds=3, batch_size=20, execution=execution, store=store, display=False
     )
+    return found.findings().to_json()
+
+
+def comparing_in_mxnet(store: Path, jobs: int) -> Any:
+    schedules = {"a": 0.1, "b": "cosine(0.2, total=3).per('epoch')"}
+    grid = Grid(schedules, seeds=2, epochs=3, batch_size=64, framework="mxnet")
+    found = compare(grid, "digits", jobs=jobs, store=store, display=False)
     return found.findings().to_json()
 
 
@@ -123,24 +134,34 @@ def without_seconds(value: Any) -> Any:
     return [without_seconds(v) for v in value] if isinstance(value, list | tuple) else value
 
 
-def stored(store: Path) -> dict[str, str]:
+def stored(store: Path | str) -> dict[str, str]:
     """When each kept trial was written, read without laju; half of a trial is an error."""
+    if isinstance(store, str):
+        import psycopg
+
+        with psycopg.connect(store, options="-c search_path=laju_store") as connection:
+            try:
+                return rows_of(connection)
+            except psycopg.errors.UndefinedTable:
+                return {}
     if not store.exists():
         return {}
     with closing(sqlite3.connect(store, timeout=60)) as connection:
         try:
             assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-            rows = connection.execute(
-                "SELECT fingerprint, written FROM trials UNION ALL SELECT fingerprint, written FROM results"
-            )
-            found = dict(rows.fetchall())
-            half = "SELECT count(*) FROM trials WHERE status != 'diverged' AND fingerprint NOT IN (SELECT trial FROM records)"
-            assert connection.execute(half).fetchone() == (0,)
-            return found
+            return rows_of(connection)
         except sqlite3.OperationalError as error:
             if "no such table" not in str(error):
                 raise
             return {}
+
+
+def rows_of(connection: Any) -> dict[str, str]:
+    rows = "SELECT fingerprint, written FROM trials UNION ALL SELECT fingerprint, written FROM results"
+    half = "SELECT count(*) FROM trials WHERE status != 'diverged' AND fingerprint NOT IN (SELECT trial FROM records)"
+    found = dict(connection.execute(rows).fetchall())
+    assert connection.execute(half).fetchone() == (0,)
+    return found
 
 
 def ended(pid: int, seconds: float, strict: bool = True) -> bool:
@@ -198,8 +219,43 @@ def soak(name: str, work: Callable[..., Any], kills: int, moments: random.Random
             ended(start(work, (store, 1, *more), out, None), 900)
         different += not out.exists() or out.read_text() != whole.read_text()
         lost += sum(stored(store).get(one) != when for one, when in kept.items())
-    seconds = time.monotonic() - began
-    print(f"| {name} | {made} | {rounds} | {lost} | {different} | {seconds:.0f} |", flush=True)
+    print_row(name, made, rounds, lost, different, began)
+
+
+def stop_server(name: str, stops: int, moments: random.Random, folder: Path) -> None:
+    """Stop the database of a comparison so many times, and start the database again; print a row of the table."""
+    import psycopg
+
+    began = time.monotonic()
+    made = rounds = lost = different = 0
+    whole = folder / "whole.json"
+    assert ended(start(comparing, (folder / "whole.sqlite", 1), whole, None), 900), "it never came to its end"
+    programs = postgres.programs()
+    assert programs is not None
+    with postgres.server(programs) as server:
+        while made < stops:
+            rounds += 1
+            with psycopg.connect(server, autocommit=True) as connection:
+                connection.execute(f"CREATE DATABASE soak_{rounds}")
+            store, out = server.replace("/postgres?", f"/soak_{rounds}?"), folder / f"{rounds}.json"
+            child = start(comparing, (store, moments.choice((1, 2))), out, None)
+            kept: dict[str, str] = {}
+            while not ended(child, moments.uniform(0, 1) if kept else 0.05):
+                now = stored(store)
+                lost += sum(now.get(one) != when for one, when in kept.items())
+                kept = now
+                if kept and made < stops:
+                    postgres.stop(server, moments.choice(("fast", "immediate")))
+                    time.sleep(moments.uniform(0, 3))
+                    postgres.start(server)
+                    made += 1
+            lost += sum(stored(store).get(one) != when for one, when in kept.items())
+            different += not out.exists() or out.read_text() != whole.read_text()
+    print_row(name, made, rounds, lost, different, began)
+
+
+def print_row(name: str, made: int, rounds: int, lost: int, different: int, began: float) -> None:
+    print(f"| {name} | {made} | {rounds} | {lost} | {different} | {time.monotonic() - began:.0f} |", flush=True)
 
 
 def main() -> None:
@@ -236,11 +292,31 @@ def main() -> None:
             options.others,
             {"longest": 20.0, "arguments": ("ray",)},
         ),
+        (
+            "`compare` in MXNet: driver, MXNet's child or all",
+            comparing_in_mxnet,
+            options.others if has_mxnet() else 0,
+            {"longest": 25.0},
+        ),
     ):
         if kills == 0:
             continue
         with tempfile.TemporaryDirectory(prefix="laju-soak-", ignore_cleanup_errors=True) as folder:
             soak(name, work, kills, moments, Path(folder), **more)
+    if options.others and postgres.programs() is not None:
+        with tempfile.TemporaryDirectory(prefix="laju-soak-", ignore_cleanup_errors=True) as folder:
+            stop_server("PostgreSQL stopped and started under `compare`", options.others, moments, Path(folder))
+
+
+def has_mxnet() -> bool:
+    from laju.lab.engines.mxnet import interpreter
+
+    try:
+        interpreter()
+    except ModuleNotFoundError as error:
+        print(f"MXNet is left out: {error}", file=sys.stderr)
+        return False
+    return True
 
 
 if __name__ == "__main__":

@@ -23,27 +23,47 @@ def programs() -> Path | None:
 def server(programs: Path) -> Iterator[str]:
     """A running server, as the URL of its database; only a socket, no port."""
     with tempfile.TemporaryDirectory(prefix="laju-pg-") as name:
-        folder, who = Path(name), {}
+        folder = Path(name)
         if os.geteuid() == 0:  # which the server refuses to be
             import pwd  # of POSIX alone
 
             user = next(u for u in pwd.getpwall() if u.pw_name in ("postgres", "nobody"))
             os.chown(folder, user.pw_uid, user.pw_gid)
-            who = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-
-        def call(program: str, *arguments: str) -> None:
-            log = folder / f"{program}.log"
-            with log.open("a") as output:
-                done = subprocess.run(
-                    [programs / program, *arguments], cwd=folder, stdout=output, stderr=output, timeout=60, **who
-                )
-            assert done.returncode == 0, log.read_text()
-
-        data = str(folder / "data")
-        call("initdb", "-D", data, "-U", "laju", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C")
-        options = f"-c listen_addresses='' -c unix_socket_directories='{folder}' -c fsync=off"
-        call("pg_ctl", "-D", data, "-w", "-l", str(folder / "server.log"), "-o", options, "start")
+        call(folder, programs / "initdb", "-U", "laju", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C")
+        url = f"postgresql://laju@/postgres?host={folder}"
+        start(url)
         try:
-            yield f"postgresql://laju@/postgres?host={folder}"
+            yield url
         finally:
-            call("pg_ctl", "-D", data, "-m", "immediate", "stop")
+            stop(url, "immediate")
+
+
+def call(folder: Path, program: Path, *arguments: str) -> None:
+    """Run a program of the server as the user to whom the folder belongs."""
+    owner, log = folder.stat(), folder / f"{program.name}.log"
+    who = {} if owner.st_uid == os.geteuid() else {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []}
+    with log.open("a") as output:
+        command = [program, "-D", str(folder / "data"), *arguments]
+        done = subprocess.run(command, cwd=folder, stdout=output, stderr=output, timeout=60, **who)
+    assert done.returncode == 0, log.read_text()
+
+
+def start(url: str) -> None:
+    folder = _folder(url)
+    options = f"-c listen_addresses='' -c unix_socket_directories='{folder}' -c fsync=off"
+    call(folder, _pg_ctl(), "-w", "-l", str(folder / "server.log"), "-o", options, "start")
+
+
+def stop(url: str, how: str) -> None:
+    """Stop the server, `how` being "fast" or "immediate"."""
+    call(_folder(url), _pg_ctl(), "-w", "-m", how, "stop")
+
+
+def _folder(url: str) -> Path:
+    return Path(url.partition("?host=")[2])
+
+
+def _pg_ctl() -> Path:
+    found = programs()
+    assert found is not None
+    return found / "pg_ctl"

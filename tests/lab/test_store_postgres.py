@@ -7,11 +7,9 @@ import multiprocessing
 import os
 import random
 import socket
-import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -56,25 +54,6 @@ def sql(url: str, *texts: str) -> list[Any]:
         for text in texts:
             result = connection.exec_driver_sql(text)
         return [tuple(row) for row in result] if result.returns_rows else []
-
-
-def control(server: str, *arguments: str) -> None:
-    """pg_ctl, as the user whose the server is."""
-    folder = Path(sa.make_url(server).query["host"])  # type: ignore[arg-type]
-    programs = postgres.programs()
-    assert programs is not None
-    data = folder / "data"
-    who: dict[str, Any] = {}
-    if os.geteuid() == 0:
-        owner = data.stat()
-        who = {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []}
-    command = [programs / "pg_ctl", "-D", data, "-w", "-l", folder / "server.log", *arguments]
-    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL, timeout=60, **who)
-
-
-def start(server: str) -> None:
-    folder = sa.make_url(server).query["host"]
-    control(server, "-o", f"-c listen_addresses='' -c unix_socket_directories='{folder}' -c fsync=off", "start")
 
 
 @pytest.mark.parametrize(
@@ -191,8 +170,8 @@ def test_connections_that_the_server_closed_are_replaced(url: str, recwarn: pyte
 def test_a_restart_of_the_server_is_outlived(server: str, url: str, how: str) -> None:
     with Store(url) as store:
         store.put(trial(1), outcome(1))
-        control(server, "-m", how, "stop")
-        timer = threading.Timer(1.5, start, [server])
+        postgres.stop(server, how)
+        timer = threading.Timer(1.5, postgres.start, [server])
         timer.start()
         with pytest.warns(StoreWarning, match="does not answer .* trying again for up to 60 seconds") as warned:
             store.put(trial(2), outcome(2))
@@ -204,7 +183,7 @@ def test_a_restart_of_the_server_is_outlived(server: str, url: str, how: str) ->
 def test_a_server_that_stays_away_is_said_and_what_was_finished_is_kept(server: str, url: str) -> None:
     with Store(url, wait=1) as store:
         store.put(trial(1), outcome(1))
-        control(server, "-m", "fast", "stop")
+        postgres.stop(server, "fast")
         try:
             with (
                 pytest.warns(StoreWarning),
@@ -214,7 +193,7 @@ def test_a_server_that_stays_away_is_said_and_what_was_finished_is_kept(server: 
             with pytest.raises(StoreError, match="cannot be opened"):
                 Store(url)
         finally:
-            start(server)
+            postgres.start(server)
         assert store.get(trial(1)) == outcome(1)
         assert store.get(trial(2)) is None
         store.put(trial(2), outcome(2))

@@ -115,3 +115,38 @@ def test_ctrl_c_keeps_what_is_finished(on: str) -> None:
 def test_a_scheduler_that_is_not_there_is_said() -> None:
     with pytest.raises(ConnectionError, match=r"no connection to the Dask scheduler tcp://127.0.0.1:9"):
         compare({"a": 0.1}, Sides(), epochs=1, seeds=1, execution=Execution(on="dask://127.0.0.1:9"))
+
+
+def test_a_cluster_without_workers_is_waited_for_and_this_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    said, more = threading.Event(), threading.Event()
+    lacks = DaskPlace.lacks
+
+    def heard(place: DaskPlace) -> str:
+        said.set()
+        return lacks(place)
+
+    monkeypatch.setattr(DaskPlace, "lacks", heard)
+    with distributed.LocalCluster(
+        n_workers=0, threads_per_worker=1, dashboard_address=None, silence_logs=50
+    ) as cluster:
+
+        def come() -> None:
+            while not more.is_set():
+                if said.wait(0.1):
+                    said.clear()
+                    cluster.scale(1)
+
+        coming = threading.Thread(target=come)
+        coming.start()
+        try:
+            # Nobody is there at the beginning, and nobody after the first trial.
+            with pytest.warns(RuntimeWarning, match="has no worker .*; waiting for one") as warned:
+                found = compare(
+                    {"a": 0.1}, Sides(), epochs=1, seeds=3, display=Killing(1, lambda: cluster.scale(0)),
+                    execution=Execution(on=str(cluster.scheduler_address.replace("tcp://", "dask://"))),
+                )  # fmt: skip
+        finally:
+            more.set()
+            coming.join()
+    assert len(found.outcomes) == 3
+    assert len(warned) == 2

@@ -8,7 +8,9 @@ where machines share no memory, SQLite's rollback journal does the same, slower.
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -138,7 +140,6 @@ class File:
                 raise StoreError(f"{path} is a device or a pipe, so it cannot be a store; give a file")
             if path.exists() and 0 < path.stat().st_size < 512:  # SQLite would write over such a file as if empty
                 raise self._error(sqlite3.DatabaseError("file is not a database"))
-            _clear_leftovers(path)
         self._engine = sa.create_engine(
             sa.URL.create("sqlite", database=None if path is None else str(path)),
             connect_args={"timeout": self._wait, "check_same_thread": False},
@@ -203,16 +204,14 @@ class File:
 
     def _choose_journal(self, local: bool) -> None:
         """The log where possible, else the rollback journal; a mode that another program is in the way of stays unchanged."""
-        wanted = "wal" if local else "delete"
+        wanted, mode = "wal" if local else "delete", None
         end = time.monotonic() + min(self._wait, 5)
         with self._engine.connect() as connection:
-            while True:
+            while mode is None:
                 try:
                     mode = connection.exec_driver_sql(f"PRAGMA journal_mode = {wanted}").scalar_one()
-                    break
                 except sa.exc.OperationalError as error:  # SQLite itself does not wait for other programs here
                     if "locked" not in str(error.orig) or time.monotonic() > end:
-                        mode = None
                         break
                     time.sleep(0.01)
             if mode == "wal":
@@ -314,31 +313,17 @@ def _beside(path: Path) -> list[Path]:
     return [path.with_name(path.name + ending) for ending in ("-wal", "-shm", "-journal")]
 
 
-def _clear_leftovers(path: Path) -> None:
-    """Remove the log of a deleted file, which would not fit a new file."""
-    left = [file for file in _beside(path) if file.exists()]
-    if left and not path.exists():  # in this order: another program makes the file first
-        for file in left:
-            file.unlink(missing_ok=True)
-
-
 def _is_local(path: Path) -> bool:
     """Whether the file system is known to be of this machine alone; decided on Linux only."""
+    if sys.platform != "linux":
+        return False
+    file = os.open(path, os.O_PATH)  # closing a descriptor of another kind would end SQLite's own locks
     try:
-        text = Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
+        mount = re.search(r"mnt_id:\s*(\d+)", Path(f"/proc/self/fdinfo/{file}").read_text())
+        table = Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
     except OSError:
         return False
-    parts = path.resolve().parts
-    best, kind = 0, ""
-    for line in text.splitlines():
-        before, _, after = line.partition(" - ")
-        point = Path(_unescaped(before.split()[4])).parts
-        if parts[: len(point)] == point and len(point) >= best:
-            best, kind = len(point), after.split()[0]
-    return kind in _LOCAL
-
-
-def _unescaped(text: str) -> str:
-    for letter in " \t\n\\":
-        text = text.replace(f"\\{ord(letter):03o}", letter)
-    return text
+    finally:
+        os.close(file)
+    kind = mount and re.search(rf"^{mount[1]} .*? - (\S+)", table, re.MULTILINE)
+    return kind is not None and kind[1] in _LOCAL

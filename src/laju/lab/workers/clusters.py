@@ -7,14 +7,18 @@ neither copied nor pickled, and modules that are not installed, such as a file b
 from __future__ import annotations
 
 import functools
+import math
 import pickle
 import sys
 import sysconfig
 import threading
+import time
 import types
 import uuid
+import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from concurrent.futures import BrokenExecutor
+from concurrent.futures import BrokenExecutor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -34,6 +38,7 @@ from laju.lab.workers.executors import Executor
 _PACKAGES = {"ray": "ray", "dask": "distributed"}
 _PORTS = {"ray": 10001, "dask": 8786}
 _OPTIONS = {"ray": ("cores", "gpus"), "dask": ("gpus",)}
+_REFRESH = 1.0  # seconds for which a count of workers is believed
 _VALID = "ray, ray://HOST:PORT, dask or dask://HOST:PORT"
 
 
@@ -217,6 +222,78 @@ def explained(error: BaseException, kind: str) -> BaseException:
 
 class Lost(BrokenExecutor):
     """The worker or node that ran a job is gone; the job may run again elsewhere."""
+
+
+class Cluster(ABC):
+    """The executor that a cluster of any kind is.
+
+    Args:
+        most: the most jobs at once; by default as many as there is room for, which is counted again as workers come and go.
+    """
+
+    remote = True
+    together = False
+    least = 0
+    """Jobs at once where there is room for none."""
+
+    def __init__(self, most: int | None) -> None:
+        self._most = most
+        self._pending: dict[Future[Any], Any] = {}  # the cluster's own handle of each job
+        self._slots, self._counted, self._waits = 1, -math.inf, False
+
+    @abstractmethod
+    def room(self) -> int:
+        """The number of jobs that fit on the workers of this moment, if idle."""
+
+    @abstractmethod
+    def lacks(self) -> str:
+        """What is to come where there is room for no job, in words."""
+
+    @abstractmethod
+    def translated(self, error: BaseException) -> BaseException:
+        """The cluster's error of a job as an error for the driver: `Lost`, or the job's own."""
+
+    @property
+    def slots(self) -> int:
+        if time.monotonic() - self._counted > _REFRESH:
+            room = self.room()
+            self._counted = time.monotonic()
+            self._slots = max(self.least, room if self._most is None else min(room, self._most))
+            if room == 0 and not self._waits:
+                warnings.warn(f"{self.lacks()}; waiting for one", RuntimeWarning, stacklevel=2)
+            self._waits = room == 0
+        return self._slots
+
+    def following(self, job: Any, ending: Any) -> Future[Any]:
+        """The future of a job that has begun.
+
+        Args:
+            job: the cluster's handle of the job.
+            ending: the cluster's future of the job.
+        """
+        future: Future[Any] = Future()
+        future.set_running_or_notify_cancel()
+        self._pending[future] = job
+
+        def ended(inner: Any) -> None:
+            if self._pending.pop(future, None) is None:
+                return  # stopped
+            try:
+                result = inner.result()
+            except BaseException as error:
+                future.set_exception(self.translated(error))
+            else:
+                future.set_result(result)
+
+        ending.add_done_callback(ended)
+        return future
+
+
+def lost(error: BaseException) -> Lost:
+    """The loss of a worker, from the cluster's own error."""
+    made = Lost(str(error).strip() or type(error).__name__)
+    made.__cause__ = error
+    return made
 
 
 def _pickled(value: Any, buffers: list[pickle.PickleBuffer] | None) -> bytes:

@@ -12,7 +12,6 @@ import concurrent.futures
 import contextlib
 import logging
 import multiprocessing
-import time
 import uuid
 import warnings
 from collections.abc import Callable
@@ -21,11 +20,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import laju
-from laju.lab.workers.clusters import Address, Call, Lost, Parcel, explained, pack, run
+from laju.lab.workers.clusters import Address, Call, Cluster, Lost, Parcel, explained, lost, pack, run
 from laju.lab.workers.executors import Shared, cores
 from laju.lab.workers.interrupts import sheltered
 
-_REFRESH = 1.0  # seconds for which a count of workers is believed
 _PATIENCE = 60  # seconds to wait for the first worker
 _clients: dict[str, Any] = {}
 _LOCAL = "local"
@@ -42,7 +40,7 @@ class _Scattered:
         return self.parcel.get()
 
 
-class DaskPlace:
+class DaskPlace(Cluster):
     """A Dask cluster.
 
     Args:
@@ -55,37 +53,42 @@ class DaskPlace:
         ConnectionError: there is no scheduler at the address, or no worker.
     """
 
-    remote = True
-    together = False
-
     def __init__(self, address: str | None = None, most: int | None = None, gpus: float = 0) -> None:
+        super().__init__(most)
         self._client = _client(address, most)
-        self._most = most
         self._resources = {"GPU": gpus} if gpus else None
-        self._pending: dict[Future[Any], Any] = {}
-        self._counted = 0.0
-        self.slots = 1
+        _ = self.slots  # says where there are no workers yet
         try:
             self._client.wait_for_workers(1, timeout=_PATIENCE)
         except TimeoutError as error:
             raise ConnectionError(
                 f"no worker has joined the Dask scheduler {address} in {_PATIENCE} seconds: dask worker {address}"
             ) from error
-        threads = self._count()
-        if max(threads) > 1:
+        threads = max(worker["nthreads"] for worker in self._workers())
+        if threads > 1:
             warnings.warn(
-                f"a Dask worker process trains one trial at a time, but some have {max(threads)} threads; "
-                f"start them with: dask worker {address or 'ADDRESS'} --nworkers {max(threads)} --nthreads 1",
+                f"a Dask worker process trains one trial at a time, but some have {threads} threads; "
+                f"start them with: dask worker {address or 'ADDRESS'} --nworkers {threads} --nthreads 1",
                 RuntimeWarning,
                 stacklevel=2,
             )
 
-    def _count(self) -> list[int]:
-        """The workers' numbers of threads; sets `slots`."""
-        threads = list(self._client.nthreads().values())
-        self._counted = time.monotonic()
-        self.slots = max(1, len(threads) if self._most is None else min(len(threads), self._most))
-        return threads or [1]
+    def _workers(self) -> list[Any]:
+        return list(self._client.scheduler_info(n_workers=-1)["workers"].values())
+
+    def room(self) -> int:
+        needs = self._resources or {}
+        return sum(
+            all(worker["resources"].get(name, 0) >= n for name, n in needs.items()) for worker in self._workers()
+        )
+
+    def lacks(self) -> str:
+        address, gpus = self._client.scheduler.address, (self._resources or {}).get("GPU")
+        needs = f" with {gpus:g} GPU{'s' if gpus > 1 else ''}" if gpus else ""
+        return (
+            f"the Dask scheduler {address} has no worker{needs} (dask worker {address} --nthreads 1"
+            f"{f' --resources GPU={gpus:g}' if gpus else ''})"
+        )
 
     def share(self, value: Any) -> Shared:
         return self._scatter(_Scattered(pack(value)))
@@ -98,7 +101,12 @@ class DaskPlace:
         call = Call.of(function, arguments, _Scattered)
         for shared in call.shared:
             if shared.future.status != "finished":
-                self._scatter(shared)
+                try:
+                    self._scatter(shared)
+                except TimeoutError as error:  # the last worker has just gone
+                    failed: Future[Any] = Future()
+                    failed.set_exception(lost(error))
+                    return failed
         inner = self._client.submit(
             run,
             call.content,
@@ -109,24 +117,7 @@ class DaskPlace:
             retries=0,
             resources=self._resources,
         )
-        future: Future[Any] = Future()
-        future.set_running_or_notify_cancel()
-        self._pending[future] = inner
-
-        def ended(inner: Any) -> None:
-            if self._pending.pop(future, None) is None:
-                return  # stopped
-            try:
-                result = inner.result()
-            except BaseException as error:
-                future.set_exception(_translated(error))
-            else:
-                future.set_result(result)
-
-        inner.add_done_callback(ended)
-        if time.monotonic() - self._counted > _REFRESH:
-            self._count()
-        return future
+        return self.following(inner, inner)
 
     def stop(self, future: Future[Any]) -> None:
         inner = self._pending.pop(future, None)
@@ -141,6 +132,13 @@ class DaskPlace:
             self._pending.clear()
             with contextlib.suppress(Exception):  # the scheduler may be the part that was lost
                 self._end(pending)
+
+    def translated(self, error: BaseException) -> BaseException:
+        from distributed import KilledWorker
+        from distributed.comm.core import CommClosedError
+
+        losses = (KilledWorker, CommClosedError, concurrent.futures.CancelledError, asyncio.CancelledError)
+        return lost(error) if isinstance(error, losses) else explained(error, "dask")
 
     def _end(self, jobs: list[Any]) -> None:
         """End jobs. A running task goes on when cancelled, so its worker is restarted."""
@@ -199,15 +197,3 @@ def _close(client: Any, local: Any) -> None:
     with contextlib.suppress(Exception):
         client.close(timeout=2)
         local.close(timeout=5)
-
-
-def _translated(error: BaseException) -> BaseException:
-    from distributed import KilledWorker
-    from distributed.comm.core import CommClosedError
-
-    lost = (KilledWorker, CommClosedError, concurrent.futures.CancelledError, asyncio.CancelledError)
-    if isinstance(error, lost):
-        made = Lost(str(error).strip() or type(error).__name__)
-        made.__cause__ = error
-        return made
-    return explained(error, "dask")

@@ -12,9 +12,9 @@ import tempfile
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,7 +92,7 @@ class Driver:
         if not self.trials:
             return
         with ExitStack() as stack:
-            folder = Path(stack.enter_context(_temporary_folder()))
+            folder = stack.enter_context(_temporary_folder())
             self._claims = self.kept.claims()
             if self._claims is not None:
                 stack.enter_context(self._claims)
@@ -147,7 +147,8 @@ class Driver:
                 ready += begun(self._free_again(elsewhere))
                 looked = time.monotonic()
             ready.sort(key=lambda item: item.rank)
-            while ready and len(pending) < place.slots:
+            slots = place.slots  # of a cluster, counted anew
+            while ready and len(pending) < slots:
                 # A job on its last attempt runs alone: lost again, no neighbour was to blame, such as for the memory.
                 alone = next((f for f in pending.values() if f.attempts == ATTEMPTS - 1), None)
                 if alone is not None or (pending and ready[0].attempts == ATTEMPTS - 1):
@@ -160,9 +161,11 @@ class Driver:
                 item.began = time.monotonic()
                 pending[place.submit(work, shared, job)] = item
             if not pending:
+                if ready:  # a cluster without workers
+                    time.sleep(_LOOK)
                 continue
             patience = self._patience(pending)
-            if elsewhere:
+            if elsewhere or place.remote:  # workers of a cluster come and go meanwhile
                 patience = _LOOK if patience is None else min(patience, _LOOK)
             done, _ = wait(pending, timeout=patience, return_when=FIRST_COMPLETED)
             results: list[tuple[_Pending, Any]] = []
@@ -311,28 +314,23 @@ def loss_of(error: BaseException) -> str | None:
     return None
 
 
-class _temporary_folder:
+@contextmanager
+def _temporary_folder() -> Iterator[Path]:
     """A folder for the messages of workers; folders that a kill has left behind are cleared away, too.
 
     A live run holds a lock on a file in its folder. Process numbers would not do: containers share a folder and count their
     processes separately.
     """
+    from filelock import FileLock  # loaded by runs alone
 
-    def __enter__(self) -> str:
-        from filelock import FileLock  # loaded by runs alone
-
-        base = Path(tempfile.gettempdir())
-        for left in base.glob("laju-run-*"):
-            if _is_left(left / _LOCK):
-                shutil.rmtree(left, ignore_errors=True)
-        self._folder = tempfile.TemporaryDirectory(prefix="laju-run-", ignore_cleanup_errors=True)
-        self._lock = FileLock(Path(self._folder.name) / _LOCK)
-        self._lock.acquire()
-        return self._folder.name
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
-        self._folder.cleanup()
+    for left in Path(tempfile.gettempdir()).glob("laju-run-*"):
+        if _is_left(left / _LOCK):
+            shutil.rmtree(left, ignore_errors=True)
+    with (
+        tempfile.TemporaryDirectory(prefix="laju-run-", ignore_cleanup_errors=True) as name,
+        FileLock(Path(name) / _LOCK),
+    ):
+        yield Path(name)
 
 
 def _is_left(lock: Path) -> bool:

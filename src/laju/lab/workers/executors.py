@@ -35,9 +35,11 @@ class Executor(Protocol):
     stopped, or whose worker dies, takes along the jobs that run beside.
     """
 
-    slots: int
     remote: bool
     together: bool
+
+    @property
+    def slots(self) -> int: ...
 
     def share(self, value: Any) -> Shared:
         """Put a value where jobs run.
@@ -100,6 +102,7 @@ class Processes:
         self._last: Future[Any] | None = None
         # A worker that has grown by a framework's libraries is replaced between two jobs, which is of no interest.
         warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given to the executor")
+        _outlive_tracker()
 
     def _executor(self) -> Any:
         from joblib.externals.loky import get_reusable_executor
@@ -179,6 +182,7 @@ def _become_worker(parent: int) -> None:
     """A worker leaves Ctrl-C and SIGTERM to the process that the user started, and ends when that is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _outlive_tracker()
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -186,6 +190,23 @@ def _become_worker(parent: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, name="laju-parent", daemon=True).start()
+
+
+def _outlive_tracker() -> None:
+    """Say nothing of a killed resource tracker: loky starts another tracker, and no trial is touched.
+
+    The other tracker knows no semaphore of before, and would print a KeyError for each that ends. So a semaphore is registered
+    once more just before: a tracker forgets a name at once, however often the name was registered.
+    """
+    from joblib.externals.loky.backend import resource_tracker as loky
+
+    def unregister(name: str, kind: str) -> None:
+        loky.ensure_running()  # a message that finds the tracker dead starts another one, and is lost (joblib 1.6)
+        loky.register(name, kind)
+        loky._resource_tracker.unregister(name, kind)
+
+    loky.unregister = unregister
+    warnings.filterwarnings("ignore", message="resource_tracker: process died unexpectedly, relaunching")
 
 
 def cores() -> int:

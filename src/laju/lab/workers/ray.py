@@ -10,7 +10,6 @@ import contextlib
 import os
 import socket
 import time
-import warnings
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -18,10 +17,9 @@ from typing import Any
 
 import laju
 from laju.core.extras import MissingPackage, install_command
-from laju.lab.workers.clusters import Address, Call, Lost, Parcel, explained, pack, run
+from laju.lab.workers.clusters import Address, Call, Cluster, Parcel, explained, lost, pack, run
 from laju.lab.workers.executors import Shared
 
-_REFRESH = 1.0  # seconds for which a count of the cluster's room is believed
 _ENDS = 15  # times that a task is asked to end
 _LOCAL = "local"
 _connected: dict[str, str] = {}  # the address that this module has connected to, as asked
@@ -40,7 +38,7 @@ class _InStore:
         return parcel.get()
 
 
-class RayPlace:
+class RayPlace(Cluster):
     """A Ray cluster.
 
     Args:
@@ -55,27 +53,21 @@ class RayPlace:
         ValueError: an address though the program has called `ray.init` itself.
     """
 
-    remote = True
-    together = False
+    least = 1  # a cluster that grows with the demand needs some
 
     def __init__(self, address: str | None = None, most: int | None = None, cores: float = 1, gpus: float = 0) -> None:
+        super().__init__(most)
         _connect(address)
         import ray
 
-        self._most, self._cores, self._gpus = most, cores, gpus
+        self._cores, self._gpus = cores, gpus
         self._run = ray.remote(run).options(num_cpus=cores, num_gpus=gpus, max_retries=0, name="laju trial")
-        self._pending: dict[Future[Any], Any] = {}
-        self._counted = 0.0
-        self.slots = 1
-        if self._count() == 0:
-            warnings.warn(
-                f"no node of the Ray cluster has room for a trial of {_needs(cores, gpus)}; waiting for one",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+        _ = self.slots  # says where there is no room
 
-    def _count(self) -> int:
-        """The number of jobs that fit on otherwise idle nodes; sets `slots`."""
+    def lacks(self) -> str:
+        return f"no node of the Ray cluster has room for a trial of {_needs(self._cores, self._gpus)}"
+
+    def room(self) -> int:
         import ray
 
         room = 0
@@ -86,8 +78,6 @@ class RayPlace:
                 if self._gpus:
                     parts.append(has.get("GPU", 0) / self._gpus)
                 room += int(min(parts))
-        self._counted = time.monotonic()
-        self.slots = max(1, room if self._most is None else min(room, self._most))
         return room
 
     def share(self, value: Any) -> Shared:
@@ -98,22 +88,29 @@ class RayPlace:
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
         call = Call.of(function, arguments, _InStore)
         reference = self._run.remote(call.content, laju.__version__, *(shared.reference for shared in call.shared))
-        future: Future[Any] = Future()
-        future.set_running_or_notify_cancel()
-        self._pending[future] = reference
+        return self.following(reference, reference.future())
 
-        def ended(inner: Future[Any]) -> None:
-            self._pending.pop(future, None)
-            error = inner.exception()
-            if error is None:
-                future.set_result(inner.result())
-            else:
-                future.set_exception(_translated(error))
+    def translated(self, error: BaseException) -> BaseException:
+        from ray import exceptions
 
-        reference.future().add_done_callback(ended)
-        if time.monotonic() - self._counted > _REFRESH:
-            self._count()
-        return future
+        if isinstance(error, exceptions.RayTaskError):
+            cause = error.cause
+            if not isinstance(cause, BaseException):
+                return explained(error, "ray")
+            if isinstance(cause, exceptions.RayError):
+                return self.translated(cause)
+            cause.add_note(f"on the Ray cluster:\n{error}")
+            return explained(cause, "ray")
+        losses = (
+            exceptions.WorkerCrashedError,
+            exceptions.NodeDiedError,
+            exceptions.LocalRayletDiedError,
+            exceptions.OutOfMemoryError,
+            exceptions.ObjectLostError,
+            exceptions.OwnerDiedError,
+            exceptions.TaskCancelledError,
+        )
+        return lost(error) if isinstance(error, losses) else explained(error, "ray")
 
     def stop(self, future: Future[Any]) -> None:
         import ray
@@ -213,30 +210,3 @@ def _quieten() -> None:
 
     if hasattr(worker, "print_to_stdstream"):
         worker.print_to_stdstream = lambda *_, **__: None
-
-
-def _translated(error: BaseException) -> BaseException:
-    from ray import exceptions
-
-    if isinstance(error, exceptions.RayTaskError):
-        cause = error.cause
-        if not isinstance(cause, BaseException):
-            return explained(error, "ray")
-        if isinstance(cause, exceptions.RayError):
-            return _translated(cause)
-        cause.add_note(f"on the Ray cluster:\n{error}")
-        return explained(cause, "ray")
-    lost = (
-        exceptions.WorkerCrashedError,
-        exceptions.NodeDiedError,
-        exceptions.LocalRayletDiedError,
-        exceptions.OutOfMemoryError,
-        exceptions.ObjectLostError,
-        exceptions.OwnerDiedError,
-        exceptions.TaskCancelledError,
-    )
-    if isinstance(error, lost):
-        made = Lost(str(error).strip() or type(error).__name__)
-        made.__cause__ = error
-        return made
-    return explained(error, "ray")
