@@ -94,6 +94,28 @@ def test_a_worker_killed_in_the_middle_costs_no_trial_and_none_is_stored_twice(
     assert results(there) == results(compare(cooldowns, Sides(n=8000), execution=SEPARATELY, **options))
 
 
+def test_workers_that_die_while_the_data_are_sent_are_not_waited_for(
+    cluster: Any, on: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import dask
+    from distributed import scheduler
+
+    send, killed = scheduler.scatter_to_workers, list[int]()
+
+    async def kill_first(*arguments: Any, **options: Any) -> Any:
+        if not killed:
+            killed.extend(worker.process.process.pid for worker in cluster.workers.values())
+            for pid in killed:
+                os.kill(pid, 9)
+        return await send(*arguments, **options)
+
+    monkeypatch.setattr(scheduler, "scatter_to_workers", kill_first)
+    with dask.config.set({"distributed.comm.timeouts.connect": "2s"}):
+        there = compare(SCHEDULES, Sides(), epochs=2, seeds=2, execution=Execution(on=on))
+    assert len(killed) == 2
+    assert results(there) == results(compare(SCHEDULES, Sides(), epochs=2, seeds=2, jobs=1))
+
+
 def test_a_trial_that_kills_every_worker_or_hangs_is_left_out(on: str, tmp_path: Path) -> None:
     with pytest.raises(Unfinished, match=r"'a' with seed 1: its worker process died .* 3 times") as caught:
         compare(

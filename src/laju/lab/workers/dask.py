@@ -31,7 +31,7 @@ _LOCAL = "local"
 
 @dataclass(eq=False)
 class _Scattered:
-    """A value on the workers. A copy is kept here: if all workers with the value are lost, the value is sent again."""
+    """A value on workers, sent with the first job, and sent again from the copy here when all workers with the value are lost."""
 
     parcel: Parcel
     future: Any = None
@@ -91,22 +91,20 @@ class DaskPlace(Cluster):
         )
 
     def share(self, value: Any) -> Shared:
-        return self._scatter(_Scattered(pack(value)))
-
-    def _scatter(self, shared: _Scattered) -> _Scattered:
-        shared.future = self._client.scatter(shared.parcel, broadcast=True, hash=False)
-        return shared
+        return _Scattered(pack(value))
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
         call = Call.of(function, arguments, _Scattered)
-        for shared in call.shared:
-            if shared.future.status != "finished":
-                try:
-                    self._scatter(shared)
-                except TimeoutError as error:  # the last worker has just gone
-                    failed: Future[Any] = Future()
-                    failed.set_exception(lost(error))
-                    return failed
+        try:
+            for shared in call.shared:
+                if shared.future is None or shared.future.status != "finished":
+                    # To a single worker, from which the others fetch the value: with `broadcast`, Dask would wait for ever for a
+                    # worker that dies meanwhile (Scheduler.replicate of distributed 2026.8).
+                    shared.future = self._client.scatter(shared.parcel, hash=False)
+        except (OSError, KeyError) as error:  # the worker that was to get the value has just gone, or all have
+            failed: Future[Any] = Future()
+            failed.set_exception(lost(error))
+            return failed
         inner = self._client.submit(
             run,
             call.content,
