@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -305,3 +306,220 @@ def test_exports_are_saved_as_files(visit, tmp_path: Path) -> None:
             page.get_by_role("button", name=button, exact=True).click()
         saved.value.save_as(tmp_path / button)
         assert (tmp_path / button).read_bytes().startswith(begins)
+
+
+FAR = "s=cosine(30, total=1000000)&updates=1000000"
+"""A run beside which `LOG` is a point at the left end of the bottom."""
+
+
+def spread(page: Any) -> tuple[float, float]:
+    """The shares of the picture's width and height that the dots of a log fill."""
+    page.locator("main[aria-busy=false]").wait_for(state="attached")
+    box = page.locator("#curves").bounding_box()
+    dots = page.locator("#curves g.dots").bounding_box()
+    return dots["width"] / box["width"], dots["height"] / box["height"]
+
+
+def test_a_log_beside_a_far_larger_schedule_fills_the_picture_by_a_click_and_a_link_remembers(visit, tmp_path) -> None:
+    page = visit(FAR)
+    (tmp_path / "run.csv").write_text(LOG)
+    page.locator("#file").set_input_files(tmp_path / "run.csv")
+    expect(page.locator("#curves g.dots circle").first).to_be_attached()
+    assert max(spread(page)) < 0.05
+    page.get_by_role("button", name=re.compile("Zoom to the log, .* % of this picture")).click()
+    expect(page).to_have_url(re.compile("&end=490&top=0.105"))
+    assert min(spread(page)) > 0.7
+    expect(page.locator("#curves .grid text", has_text=re.compile("^0.1$"))).to_be_attached()
+    second = page.context.new_page()
+    second.goto(page.url)
+    expect(second.get_by_label("to update", exact=True)).to_have_value("490")
+    page.get_by_role("button", name="Whole run").click()
+    expect(page).not_to_have_url(re.compile("end="))
+    page.get_by_role("button", name="Undo").click()
+    expect(page).to_have_url(re.compile("&end=490&top=0.105"))
+
+
+def test_a_drag_over_the_picture_zooms_and_handles_move_in_finer_steps_there(visit) -> None:
+    page = visit("s=cosine(0.3, total=1000000, warmup=50000)")
+    page.locator("main[aria-busy=false]").wait_for(state="attached")
+    box = page.locator("#curves").bounding_box()
+    middle = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + 0.1 * box["width"], middle)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.2 * box["width"], middle + 5)
+    expect(page.locator(".zoom-frame")).to_be_visible()
+    page.mouse.up()
+    expect(page).to_have_url(re.compile(r"&begin=\d+&end=\d+$"))
+    expect(handle(page, "total and final")).to_have_count(0)
+    page.locator("#zoom summary").click()
+    page.get_by_label("from update", exact=True).fill("49,000")
+    page.get_by_label("from update", exact=True).press("Enter")
+    page.get_by_label("to update", exact=True).fill("51000")
+    page.get_by_label("to update", exact=True).press("Enter")
+    expect(page).to_have_url(re.compile(r"&begin=49000&end=51000$"))
+    handle(page, "warmup and peak").press("ArrowRight")
+    expect(text_of(page)).to_have_value("cosine(0.3, total=1000000, warmup=50001)")
+    page.get_by_label("to update", exact=True).fill("7")
+    page.get_by_label("to update", exact=True).press("Enter")
+    expect(page.locator("#message")).to_contain_text("begin must be less than end = 7, got 49000")
+    page.locator("#curves").dblclick(position={"x": box["width"] / 4, "y": 40})
+    expect(page).not_to_have_url(re.compile("end="))
+
+
+def losses(updates: int) -> str:
+    rates = MEANT.values(1000)
+    rows = [f"{t},{rates[t]},{2 + 0.8 / (1 + rates[:t].sum() / 8) + rates[t]}" for t in range(110, updates, 10)]
+    return "\n".join(["step,lr,loss", *rows]) + "\n"
+
+
+def test_a_band_that_is_not_there_yet_says_so_and_the_curve_does_not_wait(visit, studio, tmp_path, monkeypatch) -> None:
+    page = visit("s=cosine(0.1, total=1000, warmup=100)")
+    (tmp_path / "run.csv").write_text(losses(900))
+    page.locator("#file").set_input_files(tmp_path / "run.csv")
+    page.locator("#tab-forecast").click()
+    told, state = page.locator("#forecast-told"), page.locator("#forecast-state")
+    expect(told).to_contain_text("ends at")
+    expect(state).to_have_text("")
+    before, band, go = told.inner_text(), studio.desk._forecasts.band, threading.Event()
+
+    def slow(*asked: Any) -> Any:
+        assert go.wait(60)
+        return band(*asked)
+
+    monkeypatch.setattr(studio.desk._forecasts, "band", slow)
+    for peak in ("0.099", "0.0989"):  # the second asks while the first band is computed
+        handle(page, "warmup and peak").press("ArrowDown")
+        expect(text_of(page)).to_have_value(f"cosine({peak}, total=1000, warmup=100)")
+    assert told.inner_text() == before
+    expect(state).to_have_text("The band follows…")
+    expect(page.locator("#panel-forecast")).to_have_class(re.compile("is-following"))
+    go.set()
+    expect(state).to_have_text("")
+    last = band(studio.desk.held, laju.cosine(0.0989, total=1000, warmup=100), None, 1000, (0, 1000))
+    expect(told).to_have_text(f"The active schedule {last['told']}.")
+    # A text that is wrong half-way keeps the band, dim.
+    text_of(page).fill("cosine(0.0989, total=1000, warm")
+    expect(state).to_contain_text("the band is of the last one that could be read")
+    expect(page.locator("#forecast-chart path.band")).to_be_visible()
+
+
+def test_a_log_without_rates_stays_the_run_of_the_schedule_that_was_active_first(visit, tmp_path) -> None:
+    page = visit("s=cosine(0.1, total=1000, warmup=100)")
+    rows = [line.split(",") for line in losses(900).splitlines()]
+    (tmp_path / "run.csv").write_text("".join(f"{step},{loss}\n" for step, _, loss in rows))
+    page.locator("#file").set_input_files(tmp_path / "run.csv")
+    page.locator("#tab-forecast").click()
+    notes = page.locator("#forecast-notes")
+    expect(notes).to_contain_text("run.csv has no rates: taken as a run of cosine(0.1, total=1000, warmup=100)")
+    text_of(page).fill("wsd(0.1, total=1000, cooldown=300, warmup=100)")
+    expect(page.locator("#forecast-state")).to_have_text("")
+    expect(notes).to_contain_text("taken as a run of cosine(0.1")
+    notes.get_by_role("button", name="A run of the active schedule").click()
+    expect(notes).to_contain_text("taken as a run of wsd(0.1")
+
+
+def serious(page: Any) -> list[str]:
+    """The serious and critical violations that axe-core finds, with the elements."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe, which `make setup` installs")
+    page.locator("main[aria-busy=false]").wait_for(state="attached")
+    return [
+        f"{found['id']}: {found['help']}: {[node['html'][:160] for node in found['nodes']]}"
+        for found in axe.Axe().run(page).response["violations"]
+        if found["impact"] in ("serious", "critical")
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_serious_or_critical_violation_in_any_panel(visit, tmp_path, scheme: str) -> None:
+    page = visit(
+        "s=cosine(0.1, total=1000, warmup=100)&s=wsd(0.3, total=1000, cooldown=200)&s=cosin(1&against=1&updates=800",
+        color_scheme=scheme,
+    )
+    (tmp_path / "run.csv").write_text(LOG)
+    page.locator("#file").set_input_files(tmp_path / "run.csv")
+    expect(page.locator("#panel-logs")).to_contain_text("Formula of the rates")
+    for name in ("findings", "code", "logs", "forecast"):
+        page.locator(f"#tab-{name}").click()
+        if name == "forecast":
+            expect(page.locator("#forecast-told")).to_contain_text("ends at")
+        assert serious(page) == [], name
+
+
+def test_the_accessibility_tree_has_named_sliders_with_values_in_words(visit) -> None:
+    page = visit("s=wsd(0.3, total=1000, cooldown=200, warmup=50)")
+    tree = page.context.new_cdp_session(page).send("Accessibility.getFullAXTree")["nodes"]
+    sliders = {
+        node["name"]["value"]: node["value"]["value"]
+        for node in tree
+        if node.get("role", {}).get("value") == "slider" and not node["ignored"]
+    }
+    assert {"start": 0, "warmup and peak": 50, "cooldown": 800, "total and final": 1000}.items() <= sliders.items()
+    assert handle(page, "cooldown").get_attribute("aria-valuetext") == "cooldown 200, at update 800"
+    named = ("button", "textbox", "combobox", "checkbox", "radio", "tab", "slider")
+    nameless = [
+        node
+        for node in tree
+        if node.get("role", {}).get("value") in named and not node["ignored"] and not node["name"]["value"]
+    ]
+    assert nameless == []
+
+
+def test_changes_of_findings_and_verdicts_are_said_to_screen_readers(visit, tmp_path) -> None:
+    page = visit(f"s={MEANT}")
+    status = page.locator("#said")
+    assert status.get_attribute("aria-live") == "polite"
+    page.get_by_label("updates", exact=True).fill("800")
+    page.get_by_label("updates", exact=True).press("Enter")
+    expect(status).to_contain_text(re.compile(r"\d findings?: "))
+    text_of(page).fill("cosin(1, total=10)")
+    expect(status).to_contain_text("did you mean 'cosine'?")
+    text_of(page).fill(str(MEANT))
+    (tmp_path / "run.csv").write_text(LOG)
+    page.locator("#file").set_input_files(tmp_path / "run.csv")
+    expect(status).to_contain_text("run.csv: Not as meant.")
+
+
+def tab_to(page: Any, name: str) -> None:
+    """Press Tab until the element of a name has the focus, and see that the focus can be seen."""
+    for _ in range(120):
+        page.keyboard.press("Tab")
+        found = page.evaluate(
+            "[document.activeElement.getAttribute('aria-label'), document.activeElement.textContent,"
+            " document.activeElement.labels?.[0]?.textContent].map((text) => (text || '').trim())"
+        )
+        if any(text.startswith(name) for text in found):
+            break
+    else:
+        raise AssertionError(f"Tab does not come to {name}")
+    assert page.evaluate(
+        """() => { const element = document.activeElement, knob = element.querySelector?.('.knob');
+        const style = getComputedStyle(knob || element);
+        if (knob) return parseFloat(style.strokeWidth) > 3;
+        return style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) > 1; }"""
+    ), name
+
+
+def test_a_whole_task_is_done_by_the_keyboard_alone(visit) -> None:
+    """Find the wsd that ends where this cosine ends, and take its code for optax."""
+    pytest.importorskip("optax")
+    page = visit("s=cosine(0.3, total=1000, warmup=50)", permissions=["clipboard-read", "clipboard-write"])
+    tab_to(page, "New schedule, with this peak, warmup and end:")
+    page.keyboard.type("wsd")
+    tab_to(page, "Add")
+    page.keyboard.press("Enter")
+    expect(text_of(page, 1)).to_have_value("wsd(0.3, total=1000, cooldown=200, warmup=50)")
+    tab_to(page, "cooldown")
+    for i in range(1, 6):
+        page.keyboard.press("Shift+ArrowLeft")
+        expect(text_of(page, 1)).to_have_value(f"wsd(0.3, total=1000, cooldown={200 + 10 * i}, warmup=50)")
+    tab_to(page, "Findings")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#panel-code")).to_be_visible()
+    tab_to(page, "torch")
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    expect(page.locator("#code")).to_contain_text("import optax")
+    tab_to(page, "Copy code")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    assert "import optax" in page.evaluate("navigator.clipboard.readText()")

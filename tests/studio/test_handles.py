@@ -31,7 +31,8 @@ def page(text: str, plan: RunPlan | None):
     schedule = laju.parse(text)
     schedule = schedule.resolve(plan) if plan is not None and schedule.units else schedule
     n = plan.updates if plan is not None else int(schedule.length or 1000)
-    return schedule, Window(n, float(schedule.values(n).max()))
+    top = float(schedule.values(n).max())
+    return schedule, Window(n, top, n, top)
 
 
 def names(handle) -> str:

@@ -11,12 +11,23 @@ from laju.studio.state import AXES, COUNTS, MOST_SCHEDULES, Line, State, StateEr
 
 TEXT = st.text(st.characters(exclude_characters="\r\n", exclude_categories=("Cs",)), max_size=40)
 STATES = st.builds(
-    lambda lines, active, axis, log, counts: State(tuple(lines), active % len(lines), None, axis, log, "adamw", counts),
+    lambda lines, active, axis, log, counts, zoom: State(
+        tuple(lines), active % len(lines), None, axis, log, "adamw", counts, zoom
+    ),
     st.lists(st.builds(Line, TEXT, TEXT), min_size=1, max_size=MOST_SCHEDULES),
     st.integers(0, 99),
     st.sampled_from(AXES),
     st.booleans(),
     st.dictionaries(st.sampled_from(COUNTS), st.integers(1, 10**12)),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "begin": st.integers(0, 10**6),
+            "end": st.integers(10**6 + 1, 10**12),
+            "low": st.floats(-1e9, 0.0),
+            "top": st.floats(1e-9, 1e9),
+        },
+    ),
 )
 
 
@@ -39,6 +50,11 @@ def test_a_state_comes_back_from_its_link_and_from_its_json(state: State) -> Non
         ("s=constant(1)&epochs=9999999999999999", "epochs must be a whole number from 1"),
         ("s=constant(1)&log=yes", "log must be true or false"),
         ("s=constant(1)&epochs=1&epochs=2", "'epochs' twice"),
+        ("s=constant(1)&begin=-1", "begin must be a whole number"),
+        ("s=constant(1)&begin=9&end=9", "begin must be less than end = 9, got 9"),
+        ("s=constant(1)&top=high", "top must be a number, got 'high'"),
+        ("s=constant(1)&top=nan", "top must be a number, got nan"),
+        ("s=constant(1)&low=1&top=0.5", "low must be less than top = 0.5, got 1"),
         ("n=a", "before its first schedule"),
         ("nonsense", "NAME=VALUE"),
         ("&".join(["s=constant(1)"] * (MOST_SCHEDULES + 1)), f"at most {MOST_SCHEDULES} schedules"),

@@ -30,14 +30,8 @@ def fit_law(curves: Sequence[Curve], law: str, held_out: bool = True) -> FittedL
 
 
 def forecast_of(law: FittedLaw, name: str, schedule: Schedule, updates: int) -> dict[str, Any]:
-    low, high = law.band(schedule, [updates], LEVEL)
-    return {
-        "name": name,
-        "schedule": str(schedule),
-        "loss": law.final(schedule, updates),
-        "low": float(low[0]),
-        "high": float(high[0]),
-    }
+    loss, low, high = (float(each[0]) for each in law.forecast(schedule, [updates], LEVEL))
+    return {"name": name, "schedule": str(schedule), "loss": loss, "low": low, "high": high}
 
 
 def ways_on(law: FittedLaw, run: Schedule, at: int, updates: int) -> tuple[dict[str, Schedule], dict[str, float]]:

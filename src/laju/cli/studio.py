@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import webbrowser
+from dataclasses import replace
 from errno import ENOENT
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,19 +69,7 @@ def sorted_out(given: tuple[str, ...]) -> tuple[State | None, list[Any], list[st
                 spec = str(schedule)
                 lines.append(Line(spec, "" if name in (spec, text.strip()) else name))
     if lines:
-        state = (
-            State(tuple(lines))
-            if state is None
-            else State(
-                (*state.schedules, *lines),
-                state.active,
-                state.against,
-                state.axis,
-                state.log,
-                state.optimizer,
-                state.counts,
-            )
-        )
+        state = State(tuple(lines)) if state is None else replace(state, schedules=(*state.schedules, *lines))
         state = State.of(state.to_json())  # its limits
     return state, held, stores
 

@@ -145,11 +145,11 @@ def as_rates(rates: Rates, updates: int, name: str = "rates") -> Array:
         if len(found) < updates:
             raise ValueError(f"{name} must have one rate for each of the {updates} updates, got {len(found)}")
         found = found[:updates]
-    bad = ~(np.isfinite(found) & (found >= 0))
-    if bad.any():
-        t = int(bad.argmax())
+    low, high = found.min(initial=0.0), found.max(initial=0.0)  # NaN where a rate is NaN
+    if not (low >= 0 and high < np.inf):
+        t = int(np.argmax(~(np.isfinite(found) & (found >= 0))))
         raise ValueError(f"{name} must be finite and not negative, but update {t} has {found[t]}")
-    if not found.any():
+    if not high:
         raise ValueError(f"{name} are 0 in all of the {updates} updates, so nothing is trained")
     return found
 

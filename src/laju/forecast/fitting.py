@@ -82,28 +82,27 @@ class FittedLaw:
             UnresolvedError: if the schedule is not in updates.
         """
         run = self._run(rates, updates)
-        return self._mean(run)
+        return np.asarray(sum(w * m.predict(run, self.units) for w, m in zip(self.weights, self.members, strict=True)))
 
     def band(self, rates: Rates, updates: Any, level: float = 0.9) -> tuple[Array, Array]:
-        """The band that contains the losses with probability of about `level`: two arrays, its lower and upper ends.
+        """The band that contains the losses with probability of about `level`: its lower and upper ends; see `forecast`."""
+        return self._forecast(self._run(rates, updates), level)[1:]
 
-        The half width is z·√(σ_p² + σ_l² + σ_c²): the parameters' uncertainty (Laplace: the curvature of the minimised function,
-        with as many independent losses as their correlation leaves), the disagreement of the laws in an average, and the error on
-        curves that were held out.
+    def forecast(self, rates: Rates, updates: Any, level: float = 0.9) -> tuple[Array, Array, Array]:
+        """The losses of `predict` and the ends of `band`, which share most of the work.
+
+        The half width of the band is z·√(σ_p² + σ_l² + σ_c²): the parameters' uncertainty (Laplace: the curvature of the
+        minimised function, with as many independent losses as their correlation leaves), the disagreement of the laws in an
+        average, and the error on curves that were held out.
+
+        Args:
+            rates, updates: as in `predict`.
+            level: the probability, above 0 and below 1.
+
+        Returns:
+            The losses, the lower ends and the upper ends, each of shape (n,).
         """
-        with needed_by("a forecast", "forecast"):
-            from scipy.special import ndtri
-
-        if not 0 < level < 1:
-            raise ValueError(f"level must be between 0 and 1, got {level!r}")
-        run = self._run(rates, updates)
-        mean = self._mean(run)
-        variance = np.zeros_like(mean)
-        for weight, member in zip(self.weights, self.members, strict=True):
-            off = member.predict(run, self.units) - mean
-            variance += weight * (member.spread(run, self.units) ** 2 + off**2)
-        half = float(ndtri((1 + level) / 2)) * np.sqrt(variance + self.typical_error**2)
-        return np.maximum(mean - half, 0.0), mean + half
+        return self._forecast(self._run(rates, updates), level)
 
     def final(self, rates: Rates, updates: int) -> float:
         """The predicted loss after the last of `updates` updates."""
@@ -140,9 +139,18 @@ class FittedLaw:
             "held_out": [vars(row) for row in self.held_out],
         }
 
-    def _mean(self, run: History) -> Array:
-        each = [weight * m.predict(run, self.units) for weight, m in zip(self.weights, self.members, strict=True)]
-        return np.asarray(np.sum(each, axis=0))
+    def _forecast(self, run: History, level: float) -> tuple[Array, Array, Array]:
+        with needed_by("a forecast", "forecast"):
+            from scipy.special import ndtri
+
+        if not 0 < level < 1:
+            raise ValueError(f"level must be between 0 and 1, got {level!r}")
+        each, spreads = zip(*(member.prediction(run, self.units) for member in self.members), strict=True)
+        weights = np.array(self.weights)[:, None]
+        mean = np.sum(weights * each, axis=0)
+        variance = np.sum(weights * (np.square(spreads) + (each - mean) ** 2), axis=0)
+        half = float(ndtri((1 + level) / 2)) * np.sqrt(variance + self.typical_error**2)
+        return mean, np.maximum(mean - half, 0.0), mean + half
 
     def _run(self, rates: Rates, updates: Any) -> History:
         at = checked_updates(updates)

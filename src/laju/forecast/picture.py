@@ -87,8 +87,7 @@ def picture(
     for i, (name, schedule) in enumerate(schedules.items()):
         n = lengths[name]
         at = np.unique(np.round(np.linspace(min(first, n), n, 250)).astype(int))
-        mean = law.predict(schedule, at)
-        lower, upper = law.band(schedule, at, level)
+        mean, lower, upper = law.forecast(schedule, at, level)
         losses.fill_between(at, lower, upper, color=line_style(i)["color"], alpha=0.16, linewidth=0, zorder=1)
         (line,) = losses.plot(at, mean, linewidth=1.8, zorder=3, **line_style(i))
         draw_steps(rates, as_rates(schedule, n), i, linewidth=1.5)

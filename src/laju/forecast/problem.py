@@ -46,8 +46,16 @@ class Member:
     covariance: Array
 
     def predict(self, run: History, units: Units) -> Array:
-        X, z, _, _ = _terms(self.law, run, self.logs, units)
-        return np.asarray(X @ self.linear + z)
+        """The losses at a run's moments; shape (n,)."""
+        terms = _terms(self.law, run, self.logs, units)
+        return np.asarray(terms.X @ self.linear + terms.z)
+
+    def prediction(self, run: History, units: Units) -> tuple[Array, Array]:
+        """The losses, and the standard deviations that the parameters' uncertainty brings; each of shape (n,)."""
+        terms = _terms(self.law, run, self.logs, units)
+        gradient = _gradient(terms, self.linear)
+        variance = np.einsum("ij,jk,ik->i", gradient, self.covariance, gradient)
+        return terms.X @ self.linear + terms.z, np.sqrt(np.maximum(variance, 0.0))
 
     def annealing(self, run: History, units: Units) -> Array:
         """The annealing term of the predictions; shape (n,)."""
@@ -56,11 +64,6 @@ class Member:
     def gradient(self, run: History, units: Units) -> Array:
         """The derivatives of the predictions with respect to all parameters, logarithms first; shape (n, parameters)."""
         return _gradient(_terms(self.law, run, self.logs, units), self.linear)
-
-    def spread(self, run: History, units: Units) -> Array:
-        """The standard deviation of each prediction due to the uncertainty of the parameters; shape (n,)."""
-        gradient = self.gradient(run, units)
-        return np.asarray(np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", gradient, self.covariance, gradient), 0.0)))
 
 
 class Problem:

@@ -11,8 +11,8 @@ from laju.core.units import RunPlan
 from laju.studio.state import Axis
 
 
-def x_axis(axis: Axis, plan: RunPlan | None, n: int) -> dict[str, Any]:
-    """The horizontal axis of a run of n updates: the unit, the updates per unit, and round places.
+def x_axis(axis: Axis, plan: RunPlan | None, end: int, begin: int = 0) -> dict[str, Any]:
+    """The horizontal axis from an update to another: the unit, the updates per unit, and round places.
 
     >>> x_axis("updates", None, 100)["ticks"][1]
     {'at': 20.0, 'label': '20'}
@@ -24,9 +24,8 @@ def x_axis(axis: Axis, plan: RunPlan | None, n: int) -> dict[str, Any]:
         note = f"an axis in {axis} needs the run's {missing}, below"
     unit: Axis = axis if note is None else "updates"
     per = float(known[unit])
-    return {"unit": unit, "per": per, "note": note, "ticks": [
-        {"at": tick * per, "label": _short(tick)} for tick in _round(n / per, 7, whole=unit == "updates")
-    ]}  # fmt: skip
+    places = _round(begin / per, end / per, 7, whole=unit == "updates")
+    return {"unit": unit, "per": per, "note": note, "ticks": [{"at": at * per, "label": _short(at)} for at in places]}
 
 
 def y_axis(low: float, top: float, log: bool, values: Sequence[float]) -> dict[str, Any]:
@@ -39,19 +38,22 @@ def y_axis(low: float, top: float, log: bool, values: Sequence[float]) -> dict[s
     if log and positive:
         # A decay to 0 would take up the whole axis.
         begin, end = max(min(positive), 1e-4 * max(positive)) / 1.3, 1.3 * max(positive)
-        decades = range(math.floor(math.log10(begin)), math.ceil(math.log10(end)) + 1)
-        ticks = [m * 10.0**e for e in decades for m in (1, 2, 5) if begin <= m * 10.0**e <= end]
-        return {"log": True, "low": begin, "top": end, "ticks": [{"at": t, "label": f"{t:.3g}"} for t in ticks]}
+        return _axis(begin, end, _decades(begin, end), log=True)
     low = min(0.0, low)
     if top <= low:
         top = low + 1.0
-    ticks = [low + t if low < 0 else t for t in _round(top - min(low, 0.0), 6, whole=False)]
-    return {
-        "log": False,
-        "low": low,
-        "top": top + 0.04 * (top - low),
-        "ticks": [{"at": t, "label": f"{t:.4g}"} for t in ticks],
-    }
+    return _axis(low, top + 0.04 * (top - low), _round(low, top, 6))
+
+
+def zoomed(low: float, top: float, log: bool) -> dict[str, Any]:
+    """The vertical axis from a value to another, which a reader chose.
+
+    >>> [tick["label"] for tick in zoomed(0.001, 0.004, False)["ticks"]]
+    ['0.001', '0.002', '0.003', '0.004']
+    """
+    if log and low > 0:
+        return _axis(low, top, _decades(low, top), log=True)
+    return _axis(low, top, _round(low, top, 6))
 
 
 def around(values: Sequence[float]) -> dict[str, Any]:
@@ -62,26 +64,29 @@ def around(values: Sequence[float]) -> dict[str, Any]:
     """
     low, top = min(values, default=0.0), max(values, default=1.0)
     room = 0.05 * (top - low) or 0.5 * abs(top) or 1.0
-    steps = _round(top - low + 2 * room, 6, whole=False)
-    step = steps[1] if len(steps) > 1 else room
-    first = math.ceil((low - room) / step)
-    ticks = [step * i for i in range(first, math.floor((top + room) / step) + 1)]
-    return {
-        "log": False,
-        "low": low - room,
-        "top": top + room,
-        "ticks": [{"at": t, "label": f"{t:.4g}"} for t in ticks],
-    }
+    return _axis(low - room, top + room, _round(low - room, top + room, 6))
 
 
-def _round(end: float, most: int, *, whole: bool) -> list[float]:
-    """Round numbers from 0 to `end`, at most so many."""
-    if not 0 < end < math.inf:
-        return [0.0]
-    size = math.floor(math.log10(end)) - 2
+def _axis(low: float, top: float, places: Sequence[float], log: bool = False) -> dict[str, Any]:
+    return {"log": log, "low": low, "top": top, "ticks": [{"at": at, "label": f"{at:.4g}"} for at in places]}
+
+
+def _decades(low: float, top: float) -> list[float]:
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(top)) + 1)
+    places = [m * 10.0**e for e in decades for m in (1, 2, 5) if low <= m * 10.0**e <= top]
+    return places if len(places) > 1 else _round(low, top, 6)
+
+
+def _round(low: float, top: float, most: int, *, whole: bool = False) -> list[float]:
+    """Round numbers from `low` to `top`, at most so many."""
+    reach = top - low
+    if not 0 < reach < math.inf:
+        return [low]
+    size = math.floor(math.log10(reach)) - 2
     steps = (Fraction(k) * Fraction(10) ** e for e in range(size, size + 6) for k in (1, 2, 5))
-    step = next(s for s in steps if end / float(s) + 1 <= most and (not whole or s >= 1))
-    return [float(step * i) for i in range(math.floor(end / float(step) + 1e-9) + 1)]
+    step = next(s for s in steps if reach / float(s) + 1 <= most and (not whole or s >= 1))
+    first, last = math.ceil(low / float(step) - 1e-9), math.floor(top / float(step) + 1e-9)
+    return [float(step * i) for i in range(first, last + 1)]
 
 
 def _short(tick: float) -> str:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
 from laju.core.checks import nearest, shown
 from laju.studio import code, handles, policies, view
 from laju.studio.forecasts import Forecasts
-from laju.studio.logs import MOST_BYTES, MOST_LOGS, Held, opened
+from laju.studio.logs import MOST_BYTES, MOST_LOGS, Held, opened, reach
 from laju.studio.spots import changed, spots
 from laju.studio.state import Line, State, StateError
 
 Answer = dict[str, Any]
 
-_LONG = frozenset({"logs", "forecast", "best", "stores", "code"})
+_LONG = (("logs",), ("forget",), ("forecast", "best"), ("stores",), ("code",))
+"""Actions that may take seconds, by the data that the actions share."""
 
 
 class Desk:
@@ -35,8 +39,10 @@ class Desk:
         self.held = list(held)
         self.stores = tuple(stores)
         self._forecasts = Forecasts()
-        # Long computations are done in turn, and the picture does not wait for any.
-        self._long = threading.Lock()
+        # Computations of a kind are done in turn, as a forecast sets the process's filters of warnings.
+        self._turns = {
+            name: turn for names in _LONG for turn in [ThreadPoolExecutor(1, initializer=_patient)] for name in names
+        }
         self._actions: dict[str, Callable[[Answer], Answer]] = {
             "start": self._start, "view": self._view, "drag": self._drag, "nudge": self._nudge, "field": self._field,
             "add": self._add, "link": self._link, "code": self._code, "logs": self._logs, "forget": self._forget,
@@ -53,8 +59,8 @@ class Desk:
             raise ValueError(f"there is no action {action!r}{nearest(action, self._actions)}")
         if not isinstance(asked, dict):
             raise StateError(f"a request must be an object, got {shown(asked)}")
-        with self._long if action in _LONG else nullcontext():
-            return self._actions[action](asked)
+        turn = self._turns.get(action)
+        return self._actions[action](asked) if turn is None else turn.submit(self._actions[action], asked).result()
 
     def drop(self, name: str, content: bytes) -> Answer:
         """Take a log that was dropped; a log of the same name is replaced.
@@ -62,13 +68,14 @@ class Desk:
         Raises:
             ValueError: no log, or as many logs as there can be.
         """
-        with self._long:
-            held = opened(name, content)
-            others = [each for each in self.held if each.name != held.name]
-            if len(others) >= MOST_LOGS:
-                raise ValueError(f"the page holds at most {MOST_LOGS} logs; remove one first")
-            self.held = [*others, held]
-            return {"name": held.name}
+        return self._turns["forget"].submit(self._take, opened(name, content)).result()
+
+    def _take(self, held: Held) -> Answer:
+        others = [each for each in self.held if each.name != held.name]
+        if len(others) >= MOST_LOGS:
+            raise ValueError(f"the page holds at most {MOST_LOGS} logs; remove one first")
+        self.held = [*others, held]
+        return {"name": held.name}
 
     # --- actions -------------------------------------------------------------------------------------------------------
 
@@ -84,16 +91,15 @@ class Desk:
         return {**self._drawn(state), "refused": refused, "about": about}
 
     def _drawn(self, state: State, moving: bool = False) -> Answer:
+        def picture(state: State) -> Answer:
+            logs = [log for held in self.held if (log := reach(held, state.plan)) is not None]
+            return view.drawn(state, logs, moving=moving)
+
         try:
-            return view.drawn(state, moving=moving)
+            return picture(state)
         except StateError as error:  # of the run's facts: the page shows the schedules without the run
-            plain = State(state.schedules, state.active, state.against, state.axis, state.log, state.optimizer)
-            return {
-                **view.drawn(plain, moving=moving),
-                "state": state.to_json(),
-                "fragment": state.fragment,
-                "run_error": str(error),
-            }
+            said = {"state": state.to_json(), "fragment": state.fragment, "run_error": str(error)}
+            return {**picture(replace(state, counts={})), **said}
 
     def _view(self, asked: Answer) -> Answer:
         return self._drawn(State.of(asked.get("state")), bool(asked.get("moving")))
@@ -111,14 +117,8 @@ class Desk:
         state = State.of(asked.get("state"))
         x, y = (int(max(-100, min(100, _number(asked, name)))) for name in ("x", "y"))
         text = handles.nudged(
-            state.schedules[state.active].text,
-            view.active(state),
-            state.plan,
-            view.window(state),
-            _text(asked, "handle"),
-            x,
-            y,
-        )
+            state.schedules[state.active].text, view.active(state), state.plan, view.window(state), _text(asked, "handle"), x, y
+        )  # fmt: skip
         return self._moved(state, text, False)
 
     def _field(self, asked: Answer) -> Answer:
@@ -138,10 +138,8 @@ class Desk:
 
     def _add(self, asked: Answer) -> Answer:
         state, policy = State.of(asked.get("state")), _text(asked, "policy")
-        before = state.active
-        text = policies.like(policy, view.active(state), view.window(state).updates)
-        new = state.with_line(Line(text))
-        return self._drawn(State(new.schedules, new.active, before, new.axis, new.log, new.optimizer, new.counts))
+        text = policies.like(policy, view.active(state), view.run(state))
+        return self._drawn(replace(state.with_line(Line(text)), against=state.active))
 
     def _link(self, asked: Answer) -> Answer:
         return self._drawn(of_link(_text(asked, "link")))
@@ -151,7 +149,7 @@ class Desk:
         view.active(state)
         given = view.read(state.schedules[state.active].text, state.plan).given
         assert given is not None
-        return code.program(given, _text(asked, "target"), state.plan, view.window(state).updates)
+        return code.program(given, _text(asked, "target"), state.plan, view.run(state))
 
     def _meant(self, state: State) -> Any:
         if not self._chosen and state.schedules == State().schedules:
@@ -178,11 +176,14 @@ class Desk:
 
     def _forecast(self, asked: Answer) -> Answer:
         state = State.of(asked.get("state"))
-        return self._forecasts.band(self._with_losses(), view.active(state), state.plan, view.window(state).updates)
+        if asked.get("anew"):
+            self._forecasts.forget()
+        n = view.run(state)
+        return self._forecasts.band(self._with_losses(), view.active(state), state.plan, n, view.span(state, n))
 
     def _best(self, asked: Answer) -> Answer:
         state = State.of(asked.get("state"))
-        n, begin = view.window(state).updates, int(_number(asked, "begin"))
+        n, begin = view.run(state), int(_number(asked, "begin"))
         if not 0 <= begin < n:
             raise ValueError(f"from must lie between 0 and the run's last update, {n - 1:,}; got {begin:,}")
         return self._forecasts.best(self._with_losses(), view.active(state), state.plan, n, begin)
@@ -217,6 +218,12 @@ def of_link(link: str) -> State:
             "a link of the studio has the schedules after a #, as in http://127.0.0.1:8421/#s=constant(0.1)"
         )
     return State.read(fragment)
+
+
+def _patient() -> None:
+    """Let a drag go before: Linux has a priority for each thread."""
+    with suppress(AttributeError, OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
 def _text(asked: Answer, name: str) -> str:

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -24,8 +25,11 @@ class Forecasts:
 
     def __init__(self) -> None:
         self._fitted: tuple[tuple[Any, ...], FittedLaw, tuple[str, ...]] | None = None
+        self._ran: WeakKeyDictionary[Held, Schedule] = WeakKeyDictionary()
 
-    def band(self, held: Sequence[Held], schedule: Schedule, plan: RunPlan | None, updates: int) -> dict[str, Any]:
+    def band(
+        self, held: Sequence[Held], schedule: Schedule, plan: RunPlan | None, updates: int, span: tuple[int, int]
+    ) -> dict[str, Any]:
         """The losses that the law predicts for a schedule, with the band where the losses lie with probability 0.9.
 
         Args:
@@ -33,29 +37,40 @@ class Forecasts:
             schedule: in updates.
             plan: of the run.
             updates: of the run.
+            span: the updates that the picture shows.
 
         Raises:
             ValueError: logs without losses, or losses that make no law.
             ModuleNotFoundError: SciPy is not installed.
         """
+        begin, end = span
         with _noted() as notes:
             law, said = self._law(held, schedule, plan)
-            begin = min(updates, max(1, *(int(curve.updates[0]) for curve in law.curves)))
-            at = np.unique(np.linspace(begin, updates, _POINTS).astype(np.int64))
-            loss, (low, high) = law.predict(schedule, at), law.band(schedule, at, LEVEL)
+            first = max(1, begin, *(int(curve.updates[0]) for curve in law.curves))
+            last = min(end, updates)
+            grid = np.linspace(min(first, last), last, _POINTS).astype(np.int64)
+            at = np.unique(np.append(grid, updates))  # the loss at the end is told beside any part of the picture
+            loss, low, high = law.forecast(schedule, at, LEVEL)
         measured = []
         for curve in law.curves:
-            every = max(1, len(curve) // 300)
+            seen = np.flatnonzero((curve.updates >= begin) & (curve.updates <= end))
+            seen = seen[:: max(1, len(seen) // 300)]
             measured.append(
-                {"name": curve.name, "updates": curve.updates[::every].tolist(), "values": curve.loss[::every].tolist()}
+                {"name": curve.name, "updates": curve.updates[seen].tolist(), "values": curve.loss[seen].tolist()}
             )
-        levels = [*low.tolist(), *high.tolist(), *(value for curve in measured for value in curve["values"])]
+        shown = np.flatnonzero(at <= last)
+        levels = [*low[shown], *high[shown], *(value for curve in measured for value in curve["values"])]
         return {
-            "end": updates, "x": x_axis("updates", plan, updates), "y": around(levels),
-            "updates": at.tolist(), "loss": loss.tolist(), "low": low.tolist(), "high": high.tolist(), "measured": measured,
+            "begin": begin, "end": end, "x": x_axis("updates", plan, end, begin), "y": around(levels), "measured": measured,
+            "updates": at[shown].tolist(), "loss": loss[shown].tolist(), "low": low[shown].tolist(), "high": high[shown].tolist(),
             "told": f"ends at {loss[-1]:.4g} ({low[-1]:.4g} … {high[-1]:.4g}, {LEVEL:.0%})",
+            "assumed": [{"name": each.name, "schedule": str(ran)} for each in held if (ran := self._ran.get(each))],
             "notes": list(dict.fromkeys([*said, *notes])),
         }  # fmt: skip
+
+    def forget(self) -> None:
+        """Take the logs without rates as runs of the schedule that is active next."""
+        self._ran.clear()
 
     def best(
         self, held: Sequence[Held], schedule: Schedule, plan: RunPlan | None, updates: int, begin: int
@@ -80,11 +95,12 @@ class Forecasts:
         return {"text": str(found.schedule), "told": told, "notes": list(dict.fromkeys([*said, *notes]))}
 
     def _law(self, held: Sequence[Held], schedule: Schedule, plan: RunPlan | None) -> tuple[FittedLaw, tuple[str, ...]]:
-        # A law depends on the active schedule where a log has no rates of its own.
-        key = tuple((id(each), None if each.log.rates else schedule.fingerprint) for each in held)
+        # A log without rates is of a run with the schedule that was active first: a drag asks about another run.
+        ran = [None if each.log.rates else self._ran.setdefault(each, schedule) for each in held]
+        key = (plan, *((id(each), had and had.fingerprint) for each, had in zip(held, ran, strict=True)))
         if self._fitted is None or self._fitted[0] != key:
             with _noted() as notes:
-                curves: list[Curve] = [each.curve(schedule, plan) for each in held]
+                curves: list[Curve] = [each.curve(had, plan) for each, had in zip(held, ran, strict=True)]
                 law = fit(curves)
             self._fitted = (key, law, tuple(notes))
         return self._fitted[1:]

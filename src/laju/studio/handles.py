@@ -54,10 +54,12 @@ class Handle:
 
 @dataclass(frozen=True)
 class Window:
-    """The part of the run that the page shows: its updates, and the largest value."""
+    """The run, its updates and its largest value; and the lengths of the picture's axes, which are shorter in a zoom."""
 
     updates: int
     top: float
+    span: float
+    reach: float
 
 
 def handles(text: str, schedule: Schedule, plan: RunPlan | None, window: Window) -> list[Handle]:
@@ -165,7 +167,7 @@ def dragged(
         near, exact = _snapped(at, window, others)
         spot, unit, scale = found.x, *_unit(found.x, plan)
         length = spot.until - near if found.from_end and spot.until is not None else near - spot.origin
-        amount, step = max(0.0, length / scale), _step(window.updates / scale / 300, unit)
+        amount, step = max(0.0, length / scale), _step(window.span / scale / 300, unit)
         amount = amount if exact else round(amount / step) * step
         changes.append((spot, _with_unit(amount if unit else round(amount), unit)))
     if found.y is not None:
@@ -184,10 +186,10 @@ def nudged(text: str, schedule: Schedule, plan: RunPlan | None, window: Window, 
     if x and found.x is not None:
         spot, unit, scale = found.x, *_unit(found.x, plan)
         amount = spot.number.terms[0][1] if isinstance(spot.number, Length) else Fraction(spot.number or 0)
-        step = Fraction(str(_step(window.updates / scale / 300, unit)))
+        step = Fraction(str(_step(window.span / scale / 300, unit)))
         changes.append((spot, _with_unit(max(0.0, float(amount + step * (-x if found.from_end else x))), unit)))
     if y and found.y is not None and isinstance(found.y.number, int | float):
-        level = found.y.number + y * _step(window.top / 100, "value")
+        level = found.y.number + y * _step(window.reach / 100, "value")
         changes.append((found.y, plain(float(f"{max(level, 0.0):.12g}"))))
     return _applied(text, changes)
 
@@ -232,7 +234,7 @@ def _snapped(at: float, window: Window, others: Sequence[Schedule]) -> tuple[flo
         if isinstance(other.length, int | float):
             near.add(math.ceil(other.length))
     best = min(near, key=lambda end: abs(end - at))
-    return (float(best), True) if abs(best - at) <= _SNAP * window.updates else (at, False)
+    return (float(best), True) if abs(best - at) <= _SNAP * window.span else (at, False)
 
 
 def _level(value: float, window: Window, others: Sequence[Schedule]) -> str:
@@ -241,9 +243,9 @@ def _level(value: float, window: Window, others: Sequence[Schedule]) -> str:
         levels = other(np.unique(np.linspace(0, window.updates, 65).astype(np.int64)))
         near += [float(levels.max()), float(levels.min()), float(levels[-1])]
     best = min(near, key=lambda level: abs(level - value))
-    if abs(best - value) <= _SNAP * window.top:
+    if abs(best - value) <= _SNAP * window.reach:
         return plain(float(f"{best:.12g}"))
-    step = _step(window.top / 200, "value")
-    if abs(value) < 5 * step:  # near the bottom of the axis, as on a logarithmic axis
+    step = _step(window.reach / 200, "value")
+    if abs(value) < 5 * step:  # near 0, as at the bottom of a logarithmic axis
         return f"{max(value, 0.0):.2g}"
     return plain(float(f"{round(value / step) * step:.12g}"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import tempfile
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,6 +19,7 @@ from laju.forecast import Curve, read_curve
 from laju.logs import Log, LogError, completed
 from laju.logs import read as read_log
 from laju.recognition import Recognised, recognise
+from laju.studio.view import Reach
 from laju.view.plot import thin
 
 MOST_BYTES = 64 * 2**20
@@ -94,6 +96,19 @@ class Held:
         except ValueError as error:
             shown["diagnosis"] = str(error)
         return shown
+
+
+@lru_cache(maxsize=2 * MOST_LOGS)
+def reach(held: Held, plan: RunPlan | None) -> Reach | None:
+    """The extent of the rates; None for a log without rates."""
+    try:
+        rates = held.log.rate()
+    except LogError:
+        return None
+    if not len(rates.values):
+        return None
+    end = math.ceil(np.max(held.at(rates.at, plan)))
+    return Reach(held.name, max(end, 1), float(rates.values.min()), float(rates.values.max()))
 
 
 @lru_cache(maxsize=2 * MOST_LOGS)

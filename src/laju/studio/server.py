@@ -12,6 +12,7 @@ import math
 import secrets
 import socket
 import threading
+import traceback
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -68,7 +69,7 @@ class Studio:
         hosts = {f"127.0.0.1:{self.port}", f"localhost:{self.port}"}
         config = uvicorn.Config(
             _Guarded(application(desk, self.token), hosts, self.token),
-            log_level="error", access_log=False, lifespan="off", ws="none", server_header=False, timeout_graceful_shutdown=1,
+            log_level="critical", access_log=False, lifespan="off", ws="none", server_header=False, timeout_graceful_shutdown=1,
         )  # fmt: skip
         self._server = uvicorn.Server(config)
         self._thread: threading.Thread | None = None
@@ -226,11 +227,16 @@ def application(desk: Desk, token: str) -> Starlette:
         except (ValueError, TypeError, ArithmeticError, ImportError) as error:
             return _json({"error": str(error)}, 422)
 
+    async def broken(request: Request, error: Exception) -> Response:
+        traceback.print_exception(error)
+        return _json({"error": f"laju has failed: {type(error).__name__}: {error}"}, 500)
+
     return Starlette(
+        exception_handlers={Exception: broken},
         routes=[
             Route("/", root),
             Route("/api/drop", drop, methods=["POST"]),
             Route("/api/export/{kind}", export, methods=["POST"]),
             Route("/api/{action}", ask, methods=["POST"]),
-        ]
+        ],
     )

@@ -6,6 +6,7 @@ is a clear error.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, get_args
@@ -28,6 +29,9 @@ COUNTS = ("updates", "samples", "batch", "epochs", "processes", "accumulate", "t
 
 LARGEST = 10**15
 """Updates, samples or another count of a run."""
+
+ZOOM = ("begin", "end", "low", "top")
+"""The part of the picture that is shown: from an update to another, and from a value to another."""
 
 
 class StateError(ValueError):
@@ -58,7 +62,8 @@ class State:
         axis: the unit of the horizontal axis.
         log: whether the vertical axis is logarithmic.
         optimizer: for the findings; empty where unknown.
-        updates, samples, batch, epochs, processes, accumulate, tokens: the run, as far as known.
+        counts: the facts of the run that are known, by a name in `COUNTS`.
+        zoom: the sides of the picture that are not the picture's own, by a name in `ZOOM`.
 
     >>> State.read("s=cosine(0.3, total=100)&epochs=3&axis=epochs").fragment
     's=cosine(0.3,%20total=100)&axis=epochs&epochs=3'
@@ -71,6 +76,7 @@ class State:
     log: bool = False
     optimizer: str = ""
     counts: dict[str, int] = field(default_factory=dict)
+    zoom: dict[str, float] = field(default_factory=dict)
 
     @staticmethod
     def read(fragment: str) -> State:
@@ -114,19 +120,18 @@ class State:
         """
         if not isinstance(content, dict):
             raise StateError(f"the state must be an object, got {shown(content)}")
-        own = {f.name for f in fields(State)} - {"counts"}
+        own = [*(f.name for f in fields(State) if f.name not in ("counts", "zoom")), *COUNTS, *ZOOM]
         for name in content:
-            if name not in own and name not in COUNTS:
-                raise StateError(f"the state has an unknown part {shown(name)}{nearest(str(name), [*own, *COUNTS])}")
-        lines = _lines(content.get("schedules", None))
-        counts = {}
-        for name in COUNTS:
-            value = content.get(name)
-            if value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= LARGEST:
-                raise StateError(f"{name} must be a whole number from 1 to {LARGEST:,}, got {shown(value)}")
-            counts[name] = value
+            if name not in own:
+                raise StateError(f"the state has an unknown part {shown(name)}{nearest(str(name), own)}")
+        lines = _lines(content.get("schedules"))
+        given = {name: value for name, value in content.items() if value is not None}
+        counts = {name: _whole(name, given[name], 1) for name in COUNTS if name in given}
+        zoom = {name: (_whole(name, given[name], 0) if name in ("begin", "end") else _finite(name, given[name]))
+                for name in ZOOM if name in given}  # fmt: skip
+        for low, top in (("begin", "end"), ("low", "top")):
+            if low in zoom and top in zoom and zoom[low] >= zoom[top]:
+                raise StateError(f"{low} must be less than {top} = {zoom[top]:g}, got {zoom[low]:g}")
         axis = content.get("axis", "updates")
         if axis not in AXES:
             raise StateError(f"axis must be one of {', '.join(AXES)}, got {shown(axis)}")
@@ -139,7 +144,7 @@ class State:
         active = _number_of("active", content.get("active", 0), lines)
         against = content.get("against")
         against = None if against is None else _number_of("against", against, lines)
-        return State(lines, active, None if against == active else against, axis, log, optimizer, counts)
+        return State(lines, active, None if against == active else against, axis, log, optimizer, counts, zoom)
 
     @property
     def fragment(self) -> str:
@@ -154,19 +159,14 @@ class State:
         pairs += [("axis", self.axis)] if self.axis != "updates" else []
         pairs += [("log", 1)] if self.log else []
         pairs += [("optimizer", self.optimizer)] if self.optimizer else []
-        pairs += self.counts.items()
-        return "&".join(
-            f"{name}={quote(str(value), safe='(),=:/*>_-.')}"
-            if name != "s"
-            else f"s={quote(value, safe='(),=:/*>_-.')}"
-            for name, value in pairs
-        )
+        pairs += [*self.counts.items(), *self.zoom.items()]
+        return "&".join(f"{name}={quote(str(value), safe='(),=:/*>_-.')}" for name, value in pairs)
 
     def to_json(self) -> dict[str, Any]:
         lines = [{"text": line.text, "name": line.name} for line in self.schedules]
         return {
             "schedules": lines, "active": self.active, "against": self.against, "axis": self.axis, "log": self.log,
-            "optimizer": self.optimizer, **self.counts,
+            "optimizer": self.optimizer, **self.counts, **self.zoom,
         }  # fmt: skip
 
     def with_text(self, text: str, at: int | None = None) -> State:
@@ -229,12 +229,30 @@ _TITLES = {
 }  # fmt: skip
 
 
-def _value(name: str, value: str) -> int | str:
-    if name not in ("active", "against", *COUNTS):
+def _value(name: str, value: str) -> int | float | str:
+    """The value of a part of a link; a text where the part is not a number."""
+    if name in ("low", "top"):
+        try:
+            return float(value)
+        except ValueError:
+            raise StateError(f"{name} must be a number, got {shown(value)}") from None
+    if name not in ("active", "against", "begin", "end", *COUNTS):
         return value
     if not value.isascii() or not value.isdigit() or len(value) > 16:
         raise StateError(f"{name} must be a whole number, got {shown(value)}")
     return int(value)
+
+
+def _whole(name: str, value: Any, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= LARGEST:
+        raise StateError(f"{name} must be a whole number from {least} to {LARGEST:,}, got {shown(value)}")
+    return value
+
+
+def _finite(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or abs(value) > 1e100:
+        raise StateError(f"{name} must be a number, got {shown(value)}")
+    return float(value)
 
 
 def _lines(given: Any) -> tuple[Line, ...]:

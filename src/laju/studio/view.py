@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -20,7 +20,7 @@ from laju.inspect.difference import diff
 from laju.inspect.lint import check
 from laju.inspect.lint.codes import CODES
 from laju.recognition.naming import named
-from laju.studio.axes import x_axis, y_axis
+from laju.studio.axes import x_axis, y_axis, zoomed
 from laju.studio.handles import Window, handles
 from laju.studio.spots import spots
 from laju.studio.state import LARGEST, State, StateError
@@ -81,82 +81,107 @@ def run_length(state: State, found: Iterable[Read]) -> int:
 
 
 @lru_cache(maxsize=64)
-def points(schedule: Schedule, n: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """The updates and values that the picture of a run needs, the end included."""
+def points(schedule: Schedule, end: int, begin: int = 0) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """The updates and values that a picture needs, from an update up to another."""
+    n = end - begin
     with np.errstate(all="ignore"):
-        edges = list(islice(breakpoints(schedule, n), _EDGES + 1)) if n > _FEW else []
+        edges = list(islice(breakpoints(schedule, end), _EDGES + 1)) if n > _FEW else []
         if n <= _FEW or (len(edges) > _EDGES and n <= _ALL):
-            t, v = thin(schedule.values(n), POINTS)
+            t, v = thin(schedule(np.arange(begin, end)) if begin else schedule.values(end), POINTS)
+            t = t + begin
         else:
             # Between two boundaries a curve is smooth, so that a grid and both sides of every boundary show the curve.
-            near = np.array([edge + i for edge in edges for i in (-1, 0)], dtype=np.int64)
-            t = np.union1d(np.linspace(0, n - 1, POINTS // 2).astype(np.int64), near)
+            near = np.array([edge + i for edge in edges for i in (-1, 0) if edge > begin], dtype=np.int64)
+            t = np.union1d(np.linspace(begin, end - 1, POINTS // 2).astype(np.int64), near)
             v = schedule(t)
         kept = np.isfinite(v)
         return t[kept], v[kept]
 
 
-def drawn(state: State, *, moving: bool = False) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Reach:
+    """The extent of a log's rates: the last update, the lowest and the highest rate."""
+
+    name: str
+    end: int
+    low: float
+    top: float
+
+
+def drawn(state: State, logs: Sequence[Reach] = (), *, moving: bool = False) -> dict[str, Any]:
     """Everything that the page shows of a state.
 
     Args:
         state: of the page.
+        logs: of the page, which the picture has room for.
         moving: while a handle is dragged, findings and sentences are left out: only the moving parts are computed.
 
     Raises:
         StateError: the run's facts contradict each other.
     """
-    plan = state.plan
+    plan, zoom = state.plan, state.zoom
     found = [read(line.text, plan) for line in state.schedules]
     n = run_length(state, found)
+    begin, end = span(state, max([n, *(log.end for log in logs)]))
     active = found[state.active]
-    lines = [_line(line.label, r, n) for line, r in zip(state.schedules, found, strict=True)]
-    tops = [max(line["values"]) for line in lines if line.get("values")]
-    lows = [min(line["values"]) for line in lines if line.get("values")]
-    top, low = max(tops, default=1.0), min(lows, default=0.0)
+    lines = [_line(line.label, r, min(n, end), begin) for line, r in zip(state.schedules, found, strict=True)]
+    seen = [value for line in lines for value in line.get("values", ())]
+    seen += [value for log in logs for value in (log.low, log.top)]
+    y = y_axis(min(seen, default=0.0), max(seen, default=1.0), state.log, seen)
+    if "low" in zoom or "top" in zoom:
+        low, top = zoom.get("low", y["low"]), zoom.get("top", y["top"])
+        y = zoomed(low, top if top > low else low + 1.0, state.log)
     answer: dict[str, Any] = {
-        "state": state.to_json(), "fragment": state.fragment, "updates": n, "lines": lines,
-        "x": x_axis(state.axis, plan, n), "y": y_axis(low, top, state.log, [v for line in lines for v in line.get("values", ())]),
+        "state": state.to_json(), "fragment": state.fragment, "updates": n, "begin": begin, "end": end, "lines": lines,
+        "x": x_axis(state.axis, plan, end, begin), "y": y, "reaches": [vars(log) for log in logs],
         "error": active.error, "column": active.column,
     }  # fmt: skip
     if active.resolved is not None:
         text = state.schedules[state.active].text
-        window = Window(n, top or 1.0)
-        answer["handles"] = [h.to_json() for h in handles(text, active.resolved, plan, window)]
+        answer["handles"] = [h.to_json() for h in handles(text, active.resolved, plan, window(state))]
         answer["fields"] = [
             {"id": s.id, "name": s.name, "call": s.call, "text": s.text, "kind": s.kind, "written": s.written}
             for s in spots(text, plan)
         ]
     if state.against is not None:
-        answer["difference"] = _difference(state, found, n)
+        answer["difference"] = _difference(state, found, min(n, end), begin)
     if not moving:
         answer |= _said(state, active, plan, n)
     return answer
 
 
-def _line(label: str, found: Read, n: int) -> dict[str, Any]:
+def span(state: State, n: int) -> tuple[int, int]:
+    """The updates that the picture shows, of so many."""
+    begin = int(state.zoom.get("begin", 0))
+    end = int(state.zoom.get("end", n))
+    return (begin, end) if begin < end else (0, n)
+
+
+def _line(label: str, found: Read, end: int, begin: int) -> dict[str, Any]:
     line: dict[str, Any] = {"label": label, "error": found.error, "column": found.column}
     if found.resolved is None:
         return line
+    if begin >= end:  # a part of the picture beyond the run
+        return {**line, "updates": [], "values": [], "steps": False}
     try:
-        t, v = points(found.resolved, n)
+        t, v = points(found.resolved, end, begin)
     except REFUSED as error:
         return {**line, "error": str(error) or type(error).__name__}
     # A run of few updates is drawn in steps; the last value holds for one update more.
     return {
         **line,
-        "updates": [*t.tolist(), n],
+        "updates": [*t.tolist(), end],
         "values": [*v.tolist(), float(v[-1])] if len(v) else [],
-        "steps": n <= POINTS,
+        "steps": end - begin <= POINTS,
     }
 
 
-def _difference(state: State, found: list[Read], n: int) -> dict[str, Any] | None:
+def _difference(state: State, found: list[Read], end: int, begin: int) -> dict[str, Any] | None:
     assert state.against is not None
     one, other = found[state.active].resolved, found[state.against].resolved
-    if one is None or other is None:
+    if one is None or other is None or begin >= end:
         return None
-    t = np.union1d(points(one, n)[0], points(other, n)[0])
+    t = np.union1d(points(one, end, begin)[0], points(other, end, begin)[0])
     with np.errstate(all="ignore"):
         values = one(t) - other(t)
     kept = np.isfinite(values)
@@ -165,7 +190,7 @@ def _difference(state: State, found: list[Read], n: int) -> dict[str, Any] | Non
         return None
     reach = float(np.abs(values).max()) or 1.0
     return {
-        "updates": [*t.tolist(), n],
+        "updates": [*t.tolist(), end],
         "values": [*values.tolist(), float(values[-1])],
         "reach": reach,
         "label": f"{reach:.3g}",
@@ -207,12 +232,19 @@ def resolved_others(state: State) -> list[Schedule]:
     return [r.resolved for r in found if r.resolved is not None]
 
 
+def run(state: State) -> int:
+    """Updates of the run that the page shows for a state."""
+    return run_length(state, [read(line.text, state.plan) for line in state.schedules])
+
+
 def window(state: State) -> Window:
     """The part of the run that the page shows for a state."""
-    found = [read(line.text, state.plan) for line in state.schedules]
-    n = run_length(state, found)
-    tops = [float(points(r.resolved, n)[1].max(initial=0.0)) for r in found if r.resolved is not None]
-    return Window(n, max(tops, default=0.0) or 1.0)
+    n = run(state)
+    found = [read(line.text, state.plan).resolved for line in state.schedules]
+    tops = [float(points(r, n)[1].max(initial=0.0)) for r in found if r is not None]
+    top = max(tops, default=0.0) or 1.0
+    begin, end = span(state, n)
+    return Window(n, top, end - begin, state.zoom.get("top", top) - state.zoom.get("low", 0.0))
 
 
 def active(state: State) -> Schedule:

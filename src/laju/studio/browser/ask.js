@@ -61,6 +61,17 @@ const message = (text, wrong = true) => {
   box.classList.toggle("is-wrong", wrong);
 };
 
+// What has changed, for screen readers, once the page has settled; what has been said is not said again.
+const said = new Map(), unsaid = new Map();
+let speaking;
+const say = (topic, text) => {
+  if (said.get(topic) === text) return;
+  said.set(topic, text);
+  unsaid.set(topic, text);
+  clearTimeout(speaking);
+  speaking = setTimeout(() => { byId("said").textContent = [...unsaid.values()].join(" "); unsaid.clear(); }, 700);
+};
+
 const copy = async (text, button) => {
   const before = button.textContent;
   let done = true;

@@ -6,27 +6,34 @@ const draw = (parent, tag, attributes = {}, text = "") => {
   if (text) element.textContent = text;
   return parent.appendChild(element);
 };
+let charts = 0;
 const DASHES = ["", "6 3", "2 2", "6 2 2 2"];
 
 class Chart {
   constructor(svg, { share = 0.46, least = 220, most = 560 } = {}) {
-    Object.assign(this, { svg, share, least, most, content: null });
+    Object.assign(this, { svg, share, least, most, content: null, clip: `clip-${charts++}` });
     new ResizeObserver(() => this.content && this.show(this.content)).observe(svg.parentElement);
   }
 
-  x(at) { return this.left + (this.right - this.left) * at / this.content.updates; }
+  x(at) {
+    const { begin, end } = this.content;
+    return this.left + (this.right - this.left) * (at - begin) / (end - begin);
+  }
   y(value) {
     const { low, top, log } = this.content.y;
     const share = log ? Math.log(Math.max(value, low) / low) / Math.log(top / low) : (value - low) / (top - low);
     return this.bottom - (this.bottom - this.top) * share;
   }
   // From the pointer to a place, by the axes as they are drawn.
-  place(clientX, clientY) {
+  place(event) { return this.there(this.pixel(event)); }
+  pixel({ clientX, clientY }) {
     const box = this.svg.getBoundingClientRect(), scale = this.width / box.width;
-    const px = (clientX - box.left) * scale, py = (clientY - box.top) * scale;
-    const { low, top, log } = this.content.y, share = (this.bottom - py) / (this.bottom - this.top);
+    return { x: (clientX - box.left) * scale, y: (clientY - box.top) * scale };
+  }
+  there({ x, y }) {
+    const { begin, end, y: { low, top, log } } = this.content, share = (this.bottom - y) / (this.bottom - this.top);
     return {
-      at: Math.max(0, (px - this.left) / (this.right - this.left) * this.content.updates),
+      at: Math.max(0, begin + (x - this.left) / (this.right - this.left) * (end - begin)),
       value: log ? low * (top / low) ** share : low + share * (top - low),
     };
   }
@@ -41,9 +48,13 @@ class Chart {
     svg.setAttribute("viewBox", `0 0 ${this.width} ${this.height}`);
     const layer = document.createElementNS(SVG, "g");
     this.axes(layer, content);
-    if (content.band) this.band(layer, content.band);
-    for (const curve of content.curves) this.curve(layer, curve);
-    for (const dots of content.dots || []) this.dots(layer, dots);
+    // A zoom leaves parts of curves outside of the axes.
+    const clip = draw(draw(layer, "defs"), "clipPath", { id: this.clip });
+    draw(clip, "rect", { x: this.left - 3, y: this.top - 5, width: this.right - this.left + 6, height: this.bottom - this.top + 8 });
+    const inside = draw(layer, "g", { "clip-path": `url(#${this.clip})` });
+    if (content.band?.updates.length) this.band(inside, content.band);
+    for (const curve of content.curves) this.curve(inside, curve);
+    for (const dots of content.dots || []) this.dots(inside, dots);
     this.cursor = draw(layer, "line", { class: "cursor", y1: this.top, y2: this.bottom, visibility: "hidden" });
     // Handles stay where they are: one may be under the pointer, or have the focus.
     this.layer?.remove();
@@ -51,7 +62,7 @@ class Chart {
     svg.prepend(layer);
   }
 
-  axes(layer, { x, y, updates }) {
+  axes(layer, { x, y, end }) {
     const grid = draw(layer, "g", { class: "grid" });
     for (const { at, label } of y.ticks) {
       draw(grid, "line", { x1: this.left, x2: this.right, y1: this.y(at), y2: this.y(at) });
@@ -59,7 +70,7 @@ class Chart {
     }
     const room = Math.max(1, Math.ceil(x.ticks.length * 62 / (this.right - this.left)));
     x.ticks.forEach(({ at, label }, i) => {
-      if (i % room || at > updates * 1.0001) return;
+      if (i % room || at > end * 1.0001) return;
       draw(grid, "line", { x1: this.x(at), x2: this.x(at), y1: this.bottom, y2: this.bottom + 5 });
       draw(grid, "text", { x: this.x(at), y: this.bottom + 18, "text-anchor": "middle" }, label);
     });
@@ -91,8 +102,7 @@ class Chart {
   dots(layer, { updates, values, color }) {
     const group = draw(layer, "g", { class: "dots", fill: `var(--c${color % 7})` });
     for (let i = 0; i < updates.length; i++) {
-      const x = this.x(updates[i]), y = this.y(values[i]);
-      if (x <= this.right + 1) draw(group, "circle", { cx: x.toFixed(1), cy: y.toFixed(1), r: 2.2 });
+      draw(group, "circle", { cx: this.x(updates[i]).toFixed(1), cy: this.y(values[i]).toFixed(1), r: 2.2 });
     }
   }
 
@@ -122,29 +132,45 @@ class Handles {
     window.addEventListener("pointercancel", (event) => this.drag && this.end(event));
   }
 
+  // A handle stays the same element while its numbers change: the focus stays, and a screen reader says the new value alone.
   show(handles) {
-    const { svg } = this.chart;
-    const focused = document.activeElement?.closest?.("g.handle")?.dataset.key;
-    const layer = svg.querySelector("g.handles") || draw(svg, "g", { class: "handles" });
-    layer.replaceChildren();
-    handles.forEach((handle, i) => {
-      const x = this.chart.x(Math.min(handle.at, this.chart.content.updates)), y = this.chart.y(handle.value);
-      const kinds = `${handle.x ? " moves-x" : ""}${handle.y ? " moves-y" : ""}`;
-      const group = draw(layer, "g", {
-        class: `handle${kinds}`, tabindex: 0, role: "slider", transform: `translate(${x.toFixed(1)} ${y.toFixed(1)})`,
-        "aria-label": [handle.x, handle.y].filter(Boolean).join(" and "), "aria-valuetext": `${handle.label}, at update ${counted(Math.round(handle.at))}`,
-        "aria-valuenow": handle.x ? handle.at : handle.value, "aria-valuemin": 0,
-        "aria-orientation": handle.x ? "horizontal" : "vertical",
-      });
-      group.dataset.key = `${handle.x}|${handle.y}|${handles.filter((h, j) => j < i && h.x === handle.x && h.y === handle.y).length}`;
-      group.dataset.handle = handle.id;
-      draw(group, "circle", { class: "touch", r: 18 });
-      draw(group, "circle", { class: "knob", r: 7 });
-      draw(group, "title", {}, handle.label);
-      group.addEventListener("pointerdown", (event) => this.begin(event, handle));
-      group.addEventListener("keydown", (event) => this.key(event, handle));
-      if (group.dataset.key === focused) group.focus({ preventScroll: true });
-    });
+    const { svg } = this.chart, layer = svg.querySelector("g.handles") || draw(svg, "g", { class: "handles" });
+    const { begin, end, y: { low, top, log } } = this.chart.content, room = 0.02 * (top - low);
+    const before = new Map([...layer.children].map((group) => [group.dataset.key, group])), count = {}, all = [];
+    for (const handle of handles) {
+      const out = handle.at < begin || handle.at > end || handle.value > top + room || (!log && handle.value < low - room);
+      if (out && !this.drag) continue; // a zoom shows other parts of the picture
+      const name = [handle.x, handle.y].filter(Boolean).join(" and "), number = count[name] = (count[name] || 0) + 1;
+      const key = `${name} ${number}`, group = before.get(key) || this.knob(layer, key);
+      before.delete(key);
+      const x = this.chart.x(Math.min(Math.max(handle.at, begin), end)), y = this.chart.y(Math.min(Math.max(handle.value, low), top));
+      const now = {
+        class: `handle${handle.x ? " moves-x" : ""}${handle.y ? " moves-y" : ""}`, transform: `translate(${x.toFixed(1)} ${y.toFixed(1)})`,
+        "aria-label": number > 1 ? key : name, "aria-valuetext": `${handle.label}, at update ${counted(Math.round(handle.at))}`,
+        "aria-orientation": handle.x ? "horizontal" : "vertical", "aria-valuenow": handle.x ? handle.at : handle.value,
+        "aria-valuemin": handle.x ? 0 : Math.min(low, handle.value), "aria-valuemax": handle.x ? Math.max(end, handle.at) : Math.max(top, handle.value),
+      };
+      for (const [attribute, value] of Object.entries(now)) group.setAttribute(attribute, value);
+      group.lastChild.textContent = handle.label;
+      group.lastChild.setAttribute("text-anchor", x > 0.75 * this.chart.right ? "end" : x < 0.25 * this.chart.right ? "start" : "middle");
+      group.lastChild.setAttribute("y", y < this.chart.top + 24 ? 26 : -15);
+      group.handle = handle;
+      all.push(group);
+    }
+    for (const group of before.values()) group.remove();
+    // The order of Tab is that of the updates; the element with the focus is not moved, as a move would take the focus.
+    const still = all.indexOf(document.activeElement);
+    all.forEach((group, i) => { if (i < still) all[still].before(group); else if (i > still) layer.append(group); });
+  }
+  knob(layer, key) {
+    const group = draw(layer, "g", { tabindex: 0, role: "slider" });
+    group.dataset.key = key;
+    draw(group, "circle", { class: "touch", r: 18 });
+    draw(group, "circle", { class: "knob", r: 7 });
+    draw(group, "text", { y: -15 });
+    group.addEventListener("pointerdown", (event) => this.begin(event, group.handle));
+    group.addEventListener("keydown", (event) => this.key(event, group.handle));
+    return group;
   }
 
   begin(event, handle) {
@@ -156,12 +182,12 @@ class Handles {
   move(event) {
     this.drag.moved = true;
     event.preventDefault();
-    this.moved(this.drag.handle, this.chart.place(event.clientX, event.clientY));
+    this.moved(this.drag.handle, this.chart.place(event));
   }
   end(event) {
     const { handle, moved } = this.drag;
     this.drag = null;
-    if (moved) this.dropped(handle, this.chart.place(event.clientX, event.clientY));
+    if (moved) this.dropped(handle, this.chart.place(event));
   }
   key(event, handle) {
     const step = event.shiftKey ? 10 : 1;
@@ -169,5 +195,43 @@ class Handles {
     if (x === undefined) return;
     event.preventDefault();
     this.nudged(handle, x, y);
+  }
+}
+
+// --- zooming: a part of the picture, by a drag over its background ---------------------------------------------------
+class Zoom {
+  constructor(chart, zoomed) {
+    const { svg } = chart;
+    let from = null, frame = null;
+    const stop = () => { from = null; frame?.remove(); frame = null; };
+    // The frame in pixels: a drag along one axis leaves the other as it is.
+    const framed = (event) => {
+      const to = chart.pixel(event), between = (a, b, low, high) => [Math.min(a, b), Math.max(a, b)].map((v) => Math.min(Math.max(v, low), high));
+      const x = between(from.x, to.x, chart.left, chart.right), y = between(from.y, to.y, chart.top, chart.bottom);
+      const wide = x[1] - x[0] >= 12, high = y[1] - y[0] >= 24;
+      return { wide, high, x: wide ? x : [chart.left, chart.right], y: high ? y : [chart.top, chart.bottom] };
+    };
+    svg.addEventListener("pointerdown", (event) => {
+      if (event.button || event.pointerType === "touch" || event.target.closest("g.handle")) return;
+      event.preventDefault();
+      from = chart.pixel(event);
+    });
+    window.addEventListener("pointermove", (event) => {
+      if (!from) return;
+      const { x, y, wide, high } = framed(event);
+      frame ||= draw(svg, "rect", { class: "zoom-frame" });
+      const sides = { x: x[0], y: y[0], width: x[1] - x[0], height: y[1] - y[0], visibility: wide || high ? "visible" : "hidden" };
+      for (const [name, value] of Object.entries(sides)) frame.setAttribute(name, value);
+    });
+    window.addEventListener("pointerup", (event) => {
+      if (!from) return;
+      const { x, y, wide, high } = framed(event);
+      stop();
+      const low = chart.there({ x: x[0], y: y[1] }), top = chart.there({ x: x[1], y: y[0] });
+      if (wide || high) zoomed({ ...(wide && { begin: low.at, end: top.at }), ...(high && { low: low.value, top: top.value }) });
+    });
+    window.addEventListener("pointercancel", stop);
+    window.addEventListener("keydown", (event) => { if (event.key === "Escape") stop(); });
+    svg.addEventListener("dblclick", (event) => { if (!event.target.closest("g.handle")) zoomed(null); });
   }
 }

@@ -18,11 +18,12 @@ class Studio {
     this.drop = new Drop(this);
     this.askView = latest(async (state) => {
       try { this.show(await ask("view", { state })); } catch (error) { message(error.message); }
+      if (this.pending === state) this.pending = null;
     });
     this.askDrag = latest(async (content, begin) => {
       try {
         const answer = await ask("drag", content);
-        if (content.moving) this.show(answer, { moving: true }); else { this.dragged = null; this.show(answer); }
+        if (content.moving) this.show(answer, { moving: true, begin }); else { this.dragged = null; this.show(answer, { begin }); }
         message("");
         performance.measure("drag-to-curve", { start: begin });
       } catch (error) {
@@ -36,7 +37,10 @@ class Studio {
     for (const kind of ["png", "svg", "txt"]) byId(`export-${kind}`).onclick = () => this.export(kind);
     window.addEventListener("hashchange", () => { if (location.hash.slice(1) !== this.fragment) this.start(location.hash.slice(1)); });
     window.addEventListener("keydown", (event) => this.key(event));
-    byId("curves").addEventListener("pointermove", (event) => this.read(this.curves.place(event.clientX, event.clientY).at));
+    new Zoom(this.curves, (part) => this.zoom(part));
+    byId("zoom-out").onclick = () => this.zoom(null);
+    byId("zoom-log").onclick = () => this.zoomTo(this.answer.reaches);
+    byId("curves").addEventListener("pointermove", (event) => this.answer && this.read(this.curves.place(event).at));
     byId("curves").addEventListener("pointerleave", () => this.read(null));
     byId("reader").oninput = (event) => this.read(Number(event.target.value));
   }
@@ -58,7 +62,7 @@ class Studio {
   }
 
   // --- showing
-  show(answer, { moving = false, remember = true } = {}) {
+  show(answer, { moving = false, remember = true, begin = performance.now() } = {}) {
     if (!moving && remember && this.state && this.fragment !== answer.fragment) this.keep();
     this.answer = moving ? { ...this.answer, ...answer } : answer;
     if (!moving) {
@@ -72,23 +76,35 @@ class Studio {
     const active = answer.state.active;
     if (answer.fields) this.schedules.fields(answer.fields, `of ${answer.state.schedules.length > 1 ? answer.lines[active].label : "the schedule"}`);
     this.schedules.run(answer);
-    if (moving) {
-      if (this.panels.open === "forecast") this.panels.askForecast(answer.state); // the band moves with the handle
-      return;
-    }
+    if (this.panels.open === "forecast") this.panels.follow(answer, begin); // the band moves with the handle
+    if (moving) return;
     this.panels.findings(answer);
     this.panels.refresh();
     byId("undo").disabled = !this.past.length;
     byId("redo").disabled = !this.future.length;
-    byId("reader").max = answer.updates - 1;
+    byId("reader").min = answer.begin;
+    byId("reader").max = answer.end - 1;
+    this.zooms(answer);
+  }
+
+  // Which part of the picture is shown, and how much of the picture the logs fill.
+  zooms({ state, reaches, begin, end, y }) {
+    byId("zoom-out").hidden = !["begin", "end", "low", "top"].some((side) => side in state);
+    byId("zoom-log").hidden = !reaches.length;
+    const share = Math.min(...reaches.map((log) => Math.max(...reaches.map((each) => each.end)) / (end - begin)), Math.max(...reaches.map((log) => log.top)) / y.top);
+    byId("zoom-log").textContent = `Zoom to the log${reaches.length > 1 ? "s" : ""}${share < 0.2 ? `, ${Math.max(share * 100, 0.01).toPrecision(1)} % of this picture` : ""}`;
+    for (const input of document.querySelectorAll("[data-side]")) {
+      if (document.activeElement !== input) input.value = state[input.dataset.side] ?? "";
+    }
   }
 
   paint() {
     const { answer } = this;
     if (!answer) return;
     // Axes stay under the pointer, and where no text can be read.
-    if (answer.lines.some((line) => line.updates)) this.axes = { updates: answer.updates, x: answer.x, y: answer.y };
-    const axes = this.dragged?.axes || this.axes || { updates: answer.updates, x: answer.x, y: answer.y };
+    const { begin, end, x, y } = answer;
+    if (answer.lines.some((line) => line.updates)) this.axes = { begin, end, x, y };
+    const axes = this.dragged?.axes || this.axes || { begin, end, x, y };
     this.drawn = answer.lines.map((line, i) => {
       const curve = line.updates ? line : this.good.get(i);
       return curve && !this.schedules.hidden.has(i) ? { ...curve, label: line.label, stale: !line.updates, color: i, main: i === answer.state.active } : null;
@@ -102,14 +118,14 @@ class Studio {
     byId("difference").hidden = !difference;
     if (difference) {
       const reach = difference.reach, ticks = [-reach, 0, reach].map((at) => ({ at, label: at ? `${at > 0 ? "+" : "−"}${difference.label}` : "0" }));
-      this.low.show({ updates: axes.updates, x: axes.x, y: { low: -reach * 1.1, top: reach * 1.1, ticks }, curves: [{ ...difference, color: answer.state.active, main: true }] });
+      this.low.show({ ...axes, y: { low: -reach * 1.1, top: reach * 1.1, ticks }, curves: [{ ...difference, color: answer.state.active, main: true }] });
     }
   }
 
   read(at) {
     const curves = this.drawn?.filter((curve) => !curve.stale) || [];
     const main = curves.find((curve) => curve.main) || curves[0];
-    if (at === null || !main) { this.curves.point_to(null); byId("readout").textContent = ""; return; }
+    if (at === null || !main?.updates.length) { this.curves.point_to(null); byId("readout").textContent = ""; return; }
     const there = main.updates[Math.min(Chart.point(main, at), main.updates.length - 2)] ?? 0;
     const { x } = this.answer, unit = x.unit === "updates" ? "" : ` (${short(there / x.per)} ${x.unit})`;
     const values = curves.map((curve) => `${curves.length > 1 ? `${curve.label.slice(0, 24)}: ` : ""}${short(curve.values[Chart.point(curve, there)])}`);
@@ -120,17 +136,32 @@ class Studio {
   }
 
   // --- changes
+  // The state with the changes that the server has not answered yet.
+  get now() { return this.pending || this.state; }
   change(parts) {
-    const state = { ...this.state, ...parts };
+    const state = { ...this.now, ...parts };
     for (const name of Object.keys(parts)) if (parts[name] === undefined) delete state[name];
+    this.pending = state;
     this.askView(state);
   }
   line(i, parts) {
     this.typing = false;
-    this.change({ schedules: this.state.schedules.map((line, j) => (j === i ? { ...line, ...parts } : line)) });
+    this.change({ schedules: this.now.schedules.map((line, j) => (j === i ? { ...line, ...parts } : line)) });
   }
   async act(action, content) {
-    try { this.show(await ask(action, { ...content, state: this.state })); message(""); } catch (error) { message(error.message); this.schedules.fields(this.answer.fields || [], byId("numbers-of").textContent); }
+    try { this.show(await ask(action, { ...content, state: this.now })); message(""); } catch (error) { message(error.message); this.schedules.fields(this.answer.fields || [], byId("numbers-of").textContent); }
+  }
+  zoom(part) {
+    if (!part) { this.change({ begin: undefined, end: undefined, low: undefined, top: undefined }); return; }
+    const { begin, end, low, top } = part, sides = {};
+    if (begin !== undefined) Object.assign(sides, { begin: Math.floor(begin), end: Math.max(Math.ceil(end), Math.floor(begin) + 1) });
+    if (low !== undefined) Object.assign(sides, { low: Number(low.toPrecision(4)), top: Number(top.toPrecision(4)) });
+    if (sides.low !== undefined && sides.low >= sides.top) return;
+    this.change(sides);
+  }
+  zoomTo(logs) {
+    const end = Math.max(...logs.map((log) => log.end)), top = Math.max(...logs.map((log) => log.top));
+    this.change({ begin: undefined, end, low: undefined, top: top > 0 ? Number((1.05 * top).toPrecision(4)) : undefined });
   }
   addText(text, name) {
     const schedules = [...this.state.schedules, { text, name }];
@@ -151,14 +182,14 @@ class Studio {
       return;
     }
     this.typing = true;
-    this.change({ schedules: this.state.schedules.map((line, j) => (j === i ? { ...line, text } : line)) });
+    this.change({ schedules: this.now.schedules.map((line, j) => (j === i ? { ...line, text } : line)) });
     clearTimeout(this.stopped);
     this.stopped = setTimeout(() => { this.typing = false; }, 800);
   }
   drag(handle, { at, value }, moving) {
     if (!this.dragged) {
-      const { updates, x, y } = this.answer;
-      this.dragged = { state: this.state, axes: { updates, x, y } };
+      const { begin, end, x, y } = this.answer;
+      this.dragged = { state: this.state, axes: { begin, end, x, y } };
       this.typing = false;
     }
     this.askDrag({ state: this.dragged.state, handle: handle.id, at, value, moving }, performance.now());

@@ -13,6 +13,7 @@ class Panels {
     this.target = "torch";
     this.choose = tabs(byId("panels"), (tab) => {
       for (const other of byId("panels").querySelectorAll("[role=tab]")) byId(other.getAttribute("aria-controls")).hidden = other !== tab;
+      if (this.open === "forecast" && this.studio.state) this.follow(this.studio.answer);
       this.refresh();
     });
     tabs(byId("systems"), (tab) => { this.target = tab.dataset.target; this.code(); });
@@ -21,7 +22,7 @@ class Panels {
     byId("find-best").onclick = () => this.best();
     this.losses = new Chart(byId("forecast-chart"), { share: 0.6, least: 200, most: 420 });
     this.askCode = latest((state, target) => this.answered("code", { state, target }, (answer) => this.showCode(answer), (error) => this.noCode(error)));
-    this.askForecast = latest((state) => this.answered("forecast", { state }, (answer) => this.showForecast(answer), (error) => this.noForecast(error)));
+    this.askForecast = latest((content, begin, asked) => this.answered("forecast", content, (answer) => this.showForecast(answer, begin, asked), (error) => this.noForecast(error)));
     this.askLogs = latest((state) => this.answered("logs", { state, explain: this.open === "logs" }, ({ logs }) => this.showLogs(logs), (error) => message(error.message)));
     this.askStores = latest(() => this.answered("stores", {}, ({ stores }) => this.stores.show(stores), (error) => message(error.message)));
     this.stores = new Stores(studio);
@@ -54,7 +55,6 @@ class Panels {
     const { state } = this.studio;
     if (!state) return;
     if (this.open === "code") this.code();
-    if (this.open === "forecast") this.askForecast(state);
     if (this.open === "stores") this.askStores();
     // A diagnosis may take seconds: asked for when the state has settled.
     clearTimeout(this.settled);
@@ -65,7 +65,7 @@ class Panels {
     this.askCode(this.studio.state, this.target === "yaml" ? byId("yaml-system").value : this.target);
   }
 
-  findings({ findings, checked, name, told }) {
+  findings({ findings, checked, name, told, error }) {
     byId("findings-count").textContent = findings.length ? `(${findings.length})` : "";
     const items = findings.map((found) => {
       const fix = make("button", { type: "button", textContent: "Apply fix", className: "fix" });
@@ -78,6 +78,7 @@ class Panels {
     if (!items.length) items.push(make("p", { className: "quiet" }, checked || "Nothing in this schedule looks like a mistake."));
     if (name) items.push(make("p", { className: "small" }, "By name: ", make("code", {}, name)));
     clear(byId("panel-findings"), ...items);
+    if (!error) say("findings", findings.length ? `${findings.length} finding${findings.length > 1 ? "s" : ""}: ${findings.map(({ title }) => title).join("; ")}.` : "No finding.");
     byId("difference-told").textContent = told || "";
   }
 
@@ -108,9 +109,16 @@ class Panels {
     const remove = make("button", { type: "button", textContent: "Remove", aria: { label: `remove ${log.name}` } });
     remove.onclick = async () => { await ask("forget", { name: log.name }); this.refreshAll(); };
     const parts = [make("h3", {}, mark(i + 3), ` ${log.name} `, remove)];
+    const reach = this.studio.answer.reaches.find((each) => each.name === log.name);
+    if (reach) {
+      const zoom = make("button", { type: "button", textContent: "Zoom to it", aria: { label: `zoom to ${log.name}` } });
+      zoom.onclick = () => this.studio.zoomTo([reach]);
+      parts[0].append(" ", zoom);
+    }
     if (log.rates && !log.formula && !log.diagnosis) parts.push(make("p", { className: "quiet" }, "Looking for the formula and the cause…"));
     if (log.diagnosis) {
       const verdict = log.healthy === null ? "" : log.healthy ? "As meant. " : "Not as meant. ";
+      say(`log ${log.name}`, `${log.name}: ${verdict}${log.diagnosis}`);
       parts.push(make("p", { className: log.healthy ? "good" : "bad" }, verdict, "Against the active schedule:"), make("pre", { className: "told" }, log.diagnosis));
     } else if (log.formula) {
       parts.push(make("p", { className: "quiet" }, "Type the schedule that was meant to see here why the rates are others."));
@@ -132,23 +140,46 @@ class Panels {
     const head = make("tr", {}, ...["column", "taken for", "numbers"].map((text) => make("th", { scope: "col" }, text)));
     return make("div", { className: "scroll", tabIndex: 0 }, make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows)));
   }
-  refreshAll() { this.askLogs(this.studio.state); if (this.open === "forecast") this.askForecast(this.studio.state); }
+  refreshAll() { // the picture has room for the logs
+    this.askLogs(this.studio.now);
+    this.studio.change({});
+  }
 
   // --- forecast
-  showForecast(answer) {
+  // A band is never of an older schedule in silence: until the newest has been answered, the picture is dim and says so.
+  follow({ state, error }, begin = performance.now(), anew = false) {
+    this.asked = (this.asked || 0) + 1;
+    this.following(error ? "The active schedule's text is wrong; the band is of the last one that could be read." : "The band follows…");
+    if (!error) this.askForecast({ state, anew }, begin, this.asked);
+  }
+  following(text) {
+    byId("forecast-state").textContent = text;
+    byId("panel-forecast").classList.toggle("is-following", Boolean(text));
+  }
+  showForecast(answer, begin, asked) {
     const measured = answer.measured.map((curve, i) => ({ ...curve, color: i + 3 }));
     byId("forecast-chart").toggleAttribute("hidden", false);
     byId("best").hidden = false;
     byId("forecast-told").textContent = `The active schedule ${answer.told}.`;
-    this.losses.show({ updates: answer.end, x: answer.x, y: answer.y, dots: measured, band: answer,
-      curves: [{ updates: answer.updates, values: answer.loss, color: this.studio.state.active, main: true }] });
-    clear(byId("forecast-notes"), ...list(answer.notes), ...measured.map(({ name, color }) => make("li", {}, mark(color), ` measured: ${name}`)));
+    this.losses.show({ ...answer, dots: measured, band: answer, curves: [{ updates: answer.updates, values: answer.loss, color: this.studio.state.active, main: true }] });
+    const assumed = answer.assumed.map(({ name, schedule }) => make("li", {}, `${name} has no rates: taken as a run of `, make("code", {}, schedule)));
+    if (assumed.length) {
+      const anew = make("button", { type: "button", textContent: "A run of the active schedule" });
+      anew.onclick = () => this.follow(this.studio.answer, performance.now(), true);
+      assumed.at(-1).append(" ", anew);
+    }
+    clear(byId("forecast-notes"), ...assumed, ...list(answer.notes), ...measured.map(({ name, color }) => make("li", {}, mark(color), ` measured: ${name}`)));
+    performance.measure("drag-to-band", { start: begin });
+    if (asked !== this.asked) return;
+    this.following("");
+    say("forecast", byId("forecast-told").textContent);
   }
   noForecast({ message: text }) {
     byId("forecast-told").textContent = text;
     byId("forecast-chart").toggleAttribute("hidden", true);
     byId("best").hidden = true;
     clear(byId("forecast-notes"));
+    this.following("");
   }
   async best() {
     const begin = Number(byId("best-from").value.replaceAll(",", "")) || 0;

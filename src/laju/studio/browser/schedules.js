@@ -10,6 +10,7 @@ class Schedules {
     byId("log").onchange = (event) => studio.change({ log: event.target.checked });
     byId("optimizer").onchange = (event) => studio.change({ optimizer: event.target.value.trim() });
     for (const input of document.querySelectorAll("[data-count]")) input.onchange = () => this.count(input);
+    for (const input of document.querySelectorAll("[data-side]")) input.onchange = () => this.side(input);
   }
 
   count(input) {
@@ -19,6 +20,16 @@ class Schedules {
       return;
     }
     this.studio.change({ [name]: text ? Number(text) : undefined });
+  }
+
+  side(input) {
+    const name = input.dataset.side, text = input.value.replaceAll(/[,_\s]/g, ""), number = Number(text);
+    if (text && !(Number.isFinite(number) && (name === "low" || name === "top" || (Number.isInteger(number) && number >= 0)))) {
+      message(`${name} of the picture must be a ${name === "low" || name === "top" ? "number" : "whole number of updates"}, got ${input.value}`);
+      return;
+    }
+    message("");
+    this.studio.change({ [name]: text ? number : undefined });
   }
 
   row(i) {
@@ -37,7 +48,7 @@ class Schedules {
     against.onchange = () => studio.change({ against: against.checked ? i : null });
     const remove = make("button", { type: "button", textContent: "Remove", aria: { label: `remove ${name}` } });
     remove.onclick = () => studio.remove(i);
-    const wrong = make("pre", { className: "wrong", id: `wrong-${i}`, aria: { role: "alert" } });
+    const wrong = make("pre", { className: "wrong", id: `wrong-${i}` });
     text.setAttribute("aria-describedby", wrong.id);
     const compare = make("label", { className: "compare" }, against, " difference to this");
     const element = make("div", { className: "schedule" },
@@ -64,6 +75,7 @@ class Schedules {
       row.active.hidden = single;
       row.element.classList.toggle("is-active", state.active === i);
       this.error(row, line, schedule.text);
+      say(`error ${i}`, line.error ? `Schedule ${i + 1}: ${line.error}` : "");
     });
   }
 

@@ -48,9 +48,10 @@ class Stores {
     const key = (row) => `${place}|${title}|${row.schedule}`;
     const svg = document.createElementNS(SVG, "svg");
     svg.setAttribute("class", "chart");
+    svg.setAttribute("role", "img");
     svg.setAttribute("aria-label", `training loss by update, ${title}`);
     let chart = null, marked = null;
-    const paint = () => chart.show({ updates: end, x, y, curves: rows.map((row, i) => ({ ...row.curve, color: i, main: marked === i })).filter((_, i) => rows[i].curve && !this.hidden.has(key(rows[i]))) });
+    const paint = () => chart.show({ begin: 0, end, x, y, curves: rows.map((row, i) => ({ ...row.curve, color: i, main: marked === i })).filter((_, i) => rows[i].curve && !this.hidden.has(key(rows[i]))) });
     const body = make("tbody", {}, ...sorted.map((row) => {
       const shown = make("input", { type: "checkbox", checked: !this.hidden.has(key(row)), aria: { label: `show ${row.schedule}` } });
       shown.onchange = () => { if (shown.checked) this.hidden.delete(key(row)); else this.hidden.add(key(row)); paint(); };
