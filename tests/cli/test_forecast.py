@@ -114,7 +114,7 @@ def test_schedules_may_stand_for_rates_in_the_file_after_an_at_or_in_an_option(r
     named = ask(run, "fit", f"a={bare[0]}@{specs[0]}", bare[1] + "@" + specs[1], "--law", "functional")
     assert [curve["name"] for curve in named["curves"]] == ["a", "cosine-bare"]
     # One for all, which is one schedule, and that is said.
-    assert any("of one schedule" in note for note in ask(run, "fit", *bare[:1], "--schedule", "0.1")["notes"])
+    assert any("have the same schedule" in note for note in ask(run, "fit", *bare[:1], "--schedule", "0.1")["notes"])
 
 
 def test_files_may_have_signs_in_their_names(run, curves) -> None:
@@ -252,7 +252,11 @@ def test_notes_are_lines_and_no_warnings_of_pythons(run, curves) -> None:
     assert all(line.startswith("note: ") for line in lines)
     assert len(lines) == len(set(lines))
     text = " ".join(lines)
-    for part in ("no rate before update 200", "peak rate 0.3 is not among", "more than four times the longest curve"):
+    for part in (
+        "no learning rate before update 200",
+        "the peak 0.3 is outside",
+        "more than four times the longest curve",
+    ):
         assert part in text
     assert "Warning" not in done.stderr
 

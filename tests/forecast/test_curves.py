@@ -42,7 +42,7 @@ def test_a_warmup_before_the_first_row_is_given_or_assumed_with_a_warning() -> N
     known = laju.constant(0.3).warmup(900).values(2000)
     assert np.abs(Curve(rows, loss, rates, warmup=900).rates - known).max() < 1e-12
     assert Curve(rows, loss, rates, warmup=0).rates.tolist() == [0.3] * 2000
-    with pytest.warns(ForecastWarning, match="run 7 has no rate before update 1,000, so it is taken to rise") as caught:
+    with pytest.warns(ForecastWarning, match="run 7 has no learning rate before update 1,000; a linear rise") as caught:
         assumed = Curve(rows, loss, rates, "run 7")
     assert caught[0].filename == __file__
     assert assumed.rates[500] == pytest.approx(0.15)

@@ -224,7 +224,7 @@ def test_a_resumed_log_is_joined_with_a_note() -> None:
     values = np.concatenate([y[:30], y[30:40] + 0.3, y[30:]])
     found = ending(back, values, RUN, prior=PAST)
     assert found.value == ending(at, y, RUN, prior=PAST).value
-    assert "10 earlier rows gave way" in found.notes[0]
+    assert "10 earlier rows were replaced" in found.notes[0]
 
 
 def test_losses_that_are_not_finite_are_left_out_with_a_note_and_a_diverged_run_is_refused() -> None:

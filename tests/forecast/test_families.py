@@ -81,7 +81,7 @@ def test_every_rate_free_is_ill_posed_but_for_the_functional_law(law) -> None:
         ({"peak": -1}, "peak"),
         ({"run": laju.constant(PEAK)}, "at"),
         ({"run": laju.constant(PEAK), "at": N}, f"at must be less than updates = {N}"),
-        ({"run": laju.constant(PEAK), "at": 10, "peak": 1e-4}, "leave them out where run is given"),
+        ({"run": laju.constant(PEAK), "at": 10, "peak": 1e-4}, "must be left out if run is given"),
     ],
 )
 def test_what_contradicts_is_refused(law, arguments: dict, message: str) -> None:

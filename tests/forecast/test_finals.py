@@ -62,7 +62,7 @@ def real(shared: Path, updates: int) -> dict[str, tuple[laju.Schedule, float]]:
 def test_runs_of_15000_updates_rank_those_of_25000_at_least_as_well_as_what_won_then(shared: Path) -> None:
     short, long = real(shared, 15_000), real(shared, 25_000)
     law = fit_finals([Curve([15_000], [loss], made, name) for name, (made, loss) in short.items()])
-    with pytest.warns(ForecastWarning, match=r"peak rates of 0\.0001, but the runs have 0\.0005 to 0\.002"):
+    with pytest.warns(ForecastWarning, match=r"peaks of 0\.0001, but the runs have 0\.0005 to 0\.002"):
         ranked = law.rank({name: made for name, (made, _) in long.items()}, 25_000)
     predicted = {one.name: one.loss for one in ranked}
 
@@ -145,19 +145,19 @@ def test_five_runs_have_no_error_of_their_own() -> None:
 
 def test_runs_of_one_peak_or_one_schedule_say_what_to_bring() -> None:
     one_peak = {str(f): laju.wsd(0.04, total=N, cooldown=round(N * f)) for f in (0.05, 0.1, 0.2, 0.4, 0.7)}
-    with pytest.warns(ForecastWarning, match="one peak rate.*half of it and with twice of it"):
+    with pytest.warns(ForecastWarning, match="the same peak.*half and with twice"):
         law = fit_finals(runs(one_peak))
-    with pytest.warns(ForecastWarning, match=r"peak rates of 0\.08, but the runs all have 0\.04"):
+    with pytest.warns(ForecastWarning, match=r"peaks of 0\.08, but the runs all have 0\.04"):
         law.rank({"it": laju.constant(0.08)}, N)
     one_schedule = {str(p): laju.linear(p, 0, total=N) for p in (0.01, 0.02, 0.04, 0.08, 0.16)}
-    with pytest.warns(ForecastWarning, match="of one schedule.*longer cooldown"):
+    with pytest.warns(ForecastWarning, match="the same schedule.*longer cooldown"):
         fit_finals(runs(one_schedule))
 
 
 @pytest.mark.parametrize(("sign", "bring"), [(1, "lower"), (-1, "higher")])
 def test_losses_without_a_best_rate_say_which_to_bring(sign: int, bring: str) -> None:
     curves = [Curve([N], [3 + sign * 2 * made.values(N).sum() / N], made) for made in TRIED.values()]
-    with pytest.warns(ForecastWarning, match=f"bring one with a {bring} peak rate"):
+    with pytest.warns(ForecastWarning, match=f"add a run with a {bring} peak"):
         fit_finals(curves)
 
 

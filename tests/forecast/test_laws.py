@@ -178,11 +178,11 @@ def test_an_outlier_hardly_moves_the_fit() -> None:
 def test_what_the_curves_cannot_tell_is_said() -> None:
     runs = curves()
     fitted = fit(runs)
-    with pytest.warns(ForecastWarning, match="no law here transfers across peak rates"):
+    with pytest.warns(ForecastWarning, match="the laws do not transfer to peaks"):
         fitted.predict(laju.constant(2 * PEAK), [100])
     with pytest.warns(ForecastWarning, match="more than four times the longest curve"):
         fitted.final(laju.constant(PEAK), 5 * N)
-    with pytest.warns(ForecastWarning, match="all curves are of one schedule"):
+    with pytest.warns(ForecastWarning, match="all curves have the same schedule"):
         fit([runs[0]])
     with pytest.warns(ForecastWarning, match="all curves are of one schedule"):
         fit([runs[0], Curve(AT, runs[0].loss * 1.001, runs[0].rates)])

@@ -117,7 +117,7 @@ def test_a_warmup_before_the_first_log_can_be_given_and_is_assumed_with_a_warnin
     path = written(log(schedule, range(1000, 5000, 100)))
     exact = schedule.values(4900)
     assert np.abs(read_curve(path, warmup=900).rates - exact).max() < 1e-6
-    with pytest.warns(ForecastWarning, match=r"run1\.csv has no rate before update 1,000"):
+    with pytest.warns(ForecastWarning, match=r"run1\.csv has no learning rate before update 1,000"):
         assumed = read_curve(path).rates
     assert (assumed[0], assumed[500]) == (0, pytest.approx(schedule(1000) / 2))
     assert read_curve(path, warmup=0).rates[0] == schedule(1000)
@@ -134,14 +134,14 @@ def test_a_first_log_within_the_usual_gap_needs_no_word(written) -> None:
 
 def test_rates_that_end_before_the_losses_are_warned_of(written) -> None:
     path = written("step,lr,loss\n0,0.1,\n10,0.1,4\n1000,,3\n")
-    with pytest.warns(ForecastWarning, match=r"no rate after update 10,.* until the last loss, at 1,000"):
+    with pytest.warns(ForecastWarning, match=r"no learning rate after update 10;.* until the last loss, at 1,000"):
         assert read_curve(path).rates[-1] == 0.1
 
 
 def test_a_schedule_that_the_file_contradicts_is_warned_of_and_used(written) -> None:
     path = written(log(cosine(0.3, total=1000), range(0, 1001, 50)))
     read_curve(path, rates=cosine(0.3, total=1000))
-    with pytest.warns(ForecastWarning, match=r"rate 0\.1\d* at update 600, where its schedule has 0\.1"):
+    with pytest.warns(ForecastWarning, match=r"rate 0\.1\d* at update 600, but its schedule has 0\.1"):
         curve = read_curve(path, rates=cosine(0.3, total=1000).take(580) >> constant(0.12))
     assert curve.rates[999] == 0.12
 
@@ -149,7 +149,7 @@ def test_a_schedule_that_the_file_contradicts_is_warned_of_and_used(written) -> 
 def test_a_schedule_serves_where_there_is_no_column_of_rates(written) -> None:
     path = written("step,loss\n10,4\n20,3\n")
     assert read_curve(path, rates=constant(0.1)).rates.tolist() == [0.1] * 20
-    with pytest.raises(ValueError, match="leave the warmup out"):
+    with pytest.raises(ValueError, match="leave out the argument warmup"):
         read_curve(path, rates=constant(0.1), warmup=5)
 
 

@@ -20,7 +20,7 @@ from laju.core.units import Span, updates
 
 def _rule(rule: Any) -> None:
     if not isinstance(rule, Rule):
-        raise TypeError(f"rule must be a Plateau, a Greedy or another Rule, got {shown(rule)}")
+        raise TypeError(f"rule must be a Plateau, a Greedy or a subclass of Rule, got {shown(rule)}")
 
 
 class Controller:

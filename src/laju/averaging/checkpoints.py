@@ -261,7 +261,7 @@ def _is_weights(value: object) -> bool:
 
 
 def _key_of_weights(content: Mapping[Any, Any], file: Path) -> str | None:
-    """The key of the weights; None where the file holds the weights alone."""
+    """The key of the weights; None if the file holds the weights alone."""
     inside = [str(name) for name, value in content.items() if _is_weights(value) and not _STATE.search(str(name))]
     usual = [name for name in _WEIGHTS if name in inside]
     if inside and not usual:  # tensors of one number, such as a loss, are no weights

@@ -283,7 +283,7 @@ class _Run:
         return [*lines, f"schedule: {self.schedule}"]
 
     def curve(self) -> Curve | None:
-        """The curve so far; None where the losses are no curve, which the ending says."""
+        """The curve so far; None if the losses are no curve, which the ending says."""
         from laju.forecast import Curve
 
         keep = np.isfinite(self.losses.values) & (self.at > 0)

@@ -246,7 +246,7 @@ class Combination(Composed):
         yield found
 
     def _with(self, piece: Schedule, level: float) -> Schedule | None:
-        """A piece combined with a constant, as a piece; None where the result is no piece."""
+        """A piece combined with a constant, as a piece; None if the result is no piece."""
         return None
 
     def _repeats(self, part: Part) -> bool:

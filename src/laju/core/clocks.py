@@ -278,7 +278,7 @@ class Staircase(Retimed):
 
 
 def _steps(held: tuple[Any, Any] | None, every: Any) -> tuple[Any, Any] | None:
-    """The steps of a schedule held for `every` updates; None where its steps have no common length."""
+    """The steps of a schedule held for `every` updates; None if its steps have no common length."""
     if held is None:
         return 0, every
     begin, length = held

@@ -81,7 +81,7 @@ def real(*, default: Any = _MISSING, scales: bool = False, **bounds: float) -> A
 
 
 def integer(*, default: Any = _MISSING, least: int = 0) -> Any:
-    """A field that holds a whole number; None where that is the default."""
+    """A field that holds a whole number; None if that is the default."""
 
     def check(name: str, value: Any) -> int | None:
         return None if value is None and default is None else checks.whole(name, value, least=least)
@@ -91,7 +91,7 @@ def integer(*, default: Any = _MISSING, least: int = 0) -> Any:
 
 
 def span(*, default: Any = _MISSING, zero: bool = True, rounded: bool = True) -> Any:
-    """A field that holds a length: updates, or text with a unit; None where that is the default.
+    """A field that holds a length: updates, or text with a unit; None if that is the default.
 
     Args:
         default: the field's default; without a default, the field is required.

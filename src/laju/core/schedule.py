@@ -82,7 +82,7 @@ class Schedule(Node):
         if depth > limits.DEPTH:
             raise ValueError(f"schedules may lie at most {limits.DEPTH} deep inside one another, got {depth}")
         if size > limits.ITEMS:
-            raise ValueError(f"a schedule may be made of at most {limits.ITEMS:,} others, got {size:,}")
+            raise ValueError(f"a schedule may be made of at most {limits.ITEMS:,} schedules, got {size:,}")
 
     def _check(self) -> None:
         """Check the fields together; each field has been checked by its own declaration before."""
@@ -263,7 +263,7 @@ class Schedule(Node):
         return found
 
     def _again(self, change: Callable[[Any], Any]) -> Schedule | None:
-        """The schedule that the written form gives for changed arguments; None where the arguments are refused."""
+        """The schedule that the written form gives for changed arguments; None if the arguments are refused."""
         assert self._written is not None
         try:
             again: Schedule = self._written.again(change)
@@ -389,7 +389,7 @@ class Schedule(Node):
         return _operation("*", self._constant(by), self)
 
     def _raised(self, by: float) -> Schedule | None:
-        """The schedule plus a number, which is added to the values of pieces; None where that is not possible."""
+        """The schedule plus a number, which is added to the values of pieces; None if that is not possible."""
         return None
 
     def rebuild(

@@ -199,7 +199,7 @@ def _grid(case: Case, end: int) -> tuple[Array, int]:
 
 
 def _places(grid: Array, step: int, value: float, slack: float) -> list[float]:
-    """The positions at which the meant schedule has a rate; empty where the rate determines no position."""
+    """The positions at which the meant schedule has a rate; empty if the rate determines no position."""
     apart = grid - value
     crossing = np.flatnonzero((apart[:-1] < 0) != (apart[1:] < 0))
     flat = np.flatnonzero(np.abs(apart) <= slack)

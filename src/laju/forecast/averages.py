@@ -188,7 +188,7 @@ def fit_averages(updates: Any, losses: Any, averaged: Any, rates: Rates, window:
 
 
 def _block(rows: Updates, fresh: npt.NDArray[np.bool_]) -> int | None:
-    """The length of the blocks whose means are evaluated at rows, from which rows have a new mean; None where no length fits.
+    """The length of the blocks whose means are evaluated at rows, from which rows have a new mean; None if no length fits.
 
     Blocks are counted from update 0, so that a row has a new mean where a multiple of the length lies after the row before, up to
     the row. Of the lengths that fit equally well, the largest is right as soon as a row falls on the end of a block.

@@ -88,7 +88,7 @@ def cooldowns(
 
 
 def _plateau(schedule: Schedule, rates: Any, seen: int) -> tuple[Schedule, Schedule, Schedule] | None:
-    """The schedules "now", "later" and "longer" of a run whose rate is at its peak; None where the rate comes down."""
+    """The schedules "now", "later" and "longer" of a run whose rate is at its peak; None if the rate comes down."""
     end, peak = len(rates), float(rates.max())
     start = int(np.flatnonzero(rates >= (1 - 1e-9) * peak)[-1])
     if start == end - 1:

@@ -78,7 +78,7 @@ class Curve:
             i = int(back[0])
             raise ValueError(
                 f"updates of {name} must increase, but {self.updates[i]} is followed by {self.updates[i + 1]}; a run that was "
-                "resumed from an earlier checkpoint has its last part twice: keep the later one"
+                "resumed from an earlier checkpoint has a part twice: keep the later rows"
             )
         bad = ~(np.isfinite(self.loss) & (self.loss > 0))
         if bad.any():
@@ -87,7 +87,7 @@ class Curve:
         if len(self.loss) > 1 and _end(self.loss) > self.loss[0]:
             raise ValueError(
                 f"loss of {name} ends at {_end(self.loss):.4g}, above the {self.loss[0]:.4g} that it began with: a run that "
-                "diverged says nothing about the laws; leave it out, or cut it before it diverged"
+                "diverged does not follow the laws; leave the curve out, or cut the curve before the divergence"
             )
         last = int(self.updates[-1])
         if not isinstance(rates, Schedule):
@@ -183,15 +183,15 @@ def between_rows(
     else:
         start = [(0, 0.0)]
         warnings.warn(
-            f"{name} has no rate before update {first:,}, so it is taken to rise from 0 until there in a straight line; "
-            "say how long the warmup was, or give the schedule",
+            f"{name} has no learning rate before update {first:,}; a linear rise from 0 until this update is assumed. "
+            "Give the length of the warmup, or the schedule",
             ForecastWarning,
             stacklevel=stacklevel,
         )
     if updates - rows[-1] > max(10 * gap, 1):
         warnings.warn(
-            f"{name} has no rate after update {rows[-1]:,}, so the last one is taken to hold until the last loss, at "
-            f"{updates:,}; give the schedule",
+            f"{name} has no learning rate after update {rows[-1]:,}; the last learning rate is assumed to hold until the last "
+            f"loss, at {updates:,}. Give the schedule",
             ForecastWarning,
             stacklevel=stacklevel,
         )

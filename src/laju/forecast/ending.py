@@ -289,7 +289,7 @@ def _rows(updates: Any, losses: Any, notes: list[str]) -> tuple[Updates, Array]:
     if finite.any() and not finite[-3:].any():
         raise _Refusal(
             f"the loss is not finite from update {at[np.flatnonzero(finite)[-1] + 1]:,} on: the run diverged; "
-            "go back to a checkpoint before that"
+            "go back to an earlier checkpoint"
         )
     if not finite.all():
         notes.append(f"{int((~finite).sum())} of {len(loss)} losses are not finite and were left out")
@@ -302,7 +302,7 @@ def _rows(updates: Any, losses: Any, notes: list[str]) -> tuple[Updates, Array]:
         if any(at[i] > 2 * at[i + 1] and i + 1 >= LEAST_ROWS for i in again):
             i = int(again[0])
             raise _Refusal(
-                f"the log holds two runs: after update {at[i]:,} it begins again at {at[i + 1]:,}; give the rows of one run"
+                f"the log has two runs: update {at[i]:,} is followed by update {at[i + 1]:,}; give the rows of a single run"
             )
         # A resumed run writes its updates again: a row stands only if all later rows have higher numbers.
         keep = np.minimum.accumulate(at[::-1])[::-1] == at
@@ -311,14 +311,12 @@ def _rows(updates: Any, losses: Any, notes: list[str]) -> tuple[Updates, Array]:
         index = np.array(sorted(last.values()))
         notes.append(
             f"the log repeats updates {back.size} time{'s' * (back.size > 1)}, as resumed runs do; "
-            f"{len(at) - len(index)} earlier rows gave way to later ones"
+            f"{len(at) - len(index)} earlier rows were replaced by later rows"
         )
         at, loss = at[index], loss[index]
     if (loss <= 0).any():
         i = int((loss <= 0).argmax())
-        raise _Refusal(
-            f"the loss is {loss[i]:g} at update {at[i]:,}, and only positive losses are known to follow a law"
-        )
+        raise _Refusal(f"the loss is {loss[i]:g} at update {at[i]:,}, but the laws describe only positive losses")
     gaps = np.diff(at)
     if len(gaps) > 5 and gaps.max() > 10 * np.median(gaps):
         i = int(gaps.argmax())
@@ -330,7 +328,7 @@ def _check(rows: Updates, loss: Array, rates: Array) -> None:
     """Refuse rows that say too little."""
     if len(rows) < LEAST_ROWS:
         raise _Refusal(
-            f"{len(rows)} loss{'es' * (len(rows) != 1)} so far, and the least is {LEAST_ROWS}; wait, or evaluate more often"
+            f"{len(rows)} loss{'es' * (len(rows) != 1)} so far, at least {LEAST_ROWS} are needed; wait, or evaluate more often"
         )
     if not rates[: int(rows[-1])].any():
         raise _Refusal("all learning rates so far are 0, so nothing was trained")
@@ -338,8 +336,8 @@ def _check(rows: Updates, loss: Array, rates: Array) -> None:
     if loss[-width:].mean() >= loss[:width].mean():
         raise _Refusal(
             f"the loss has not fallen: {loss[:width].mean():.4g} at first, {loss[-width:].mean():.4g} now; a run that does not "
-            "learn has no end to forecast, and of a measure that rises as it learns, such as an accuracy, the error is forecast "
-            "instead (1 or 100 % less the accuracy)"
+            "learn cannot be forecast. For a metric that rises with learning, such as accuracy, forecast the error instead (1 or "
+            "100 % minus the accuracy)"
         )
 
 

@@ -95,13 +95,13 @@ def best(
         raise ValueError(f"family {shown(family)} is not one of {', '.join(valid)}{nearest(str(family), valid)}")
     if family == "knots" and not all(isinstance(member.law, Functional) for member in law.members):
         raise ValueError(
-            f"family 'knots' is ill-posed with the {law.name} law, whose optimum is a staircase of a few drops that it credits "
-            "too much; fit law='functional' for it, or use a smooth family such as 'wsd'"
+            f"family 'knots' is ill-posed with the {law.name} law, whose optimum is an artificial staircase of a few drops; fit "
+            "law='functional' instead, or use a smooth family such as 'wsd'"
         )
     if run is not None:
         at = whole("at", at, least=1)
         if peak is not None or warmup:
-            raise ValueError("peak and warmup are the run's own; leave them out where run is given")
+            raise ValueError("peak and warmup must be left out if run is given, which has its own")
         if at >= updates:
             raise ValueError(f"at must be less than updates = {updates}, got {at}")
         heads: list[tuple[Schedule | None, float]] = [(_head(run, at), float(as_rates(run, at, "run")[-1]))]

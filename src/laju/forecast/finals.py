@@ -103,16 +103,16 @@ class FittedFinals:
         if beyond:
             there = f"all have {low:g}" if high <= low * 1.001 else f"have {low:g} to {high:g}"
             warnings.warn(
-                f"candidates have peak rates of {', '.join(f'{x:g}' for x in beyond)}, but the runs {there}: what other peaks "
-                "give is taken from the law alone; bring runs with them",
+                f"candidates have peaks of {', '.join(f'{x:g}' for x in beyond)}, but the runs {there}: the effect of these "
+                "peaks is extrapolated by the law alone; add runs with these peaks",
                 ForecastWarning,
                 stacklevel=3,
             )
         longest = max(len(curve.rates) for curve in self.runs)
         if updates > 4 * longest:
             warnings.warn(
-                f"{updates:,} updates are more than four times the longest run ({longest:,}): which peak is best then is not "
-                "known; bring a longer run",
+                f"{updates:,} updates are more than four times the longest run ({longest:,}): the best peak at this length is "
+                "not known; add a longer run",
                 ForecastWarning,
                 stacklevel=3,
             )
@@ -285,15 +285,15 @@ def _warn_of_what_is_alike(curves: Sequence[Curve], runs: Sequence[Run]) -> None
     peaks = [curve.peak for curve in curves]
     if max(peaks) <= min(peaks) * 1.001:
         warnings.warn(
-            "all runs have one peak rate, so what another peak gives is taken from the law alone; bring runs with half of it and "
-            "with twice of it",
+            "all runs have the same peak, so the effect of the peak is taken from the law alone; add runs with half and with "
+            "twice this peak",
             ForecastWarning,
             stacklevel=3,
         )
     if all(np.abs(run.shape - runs[0].shape).max() < 0.02 for run in runs):
         warnings.warn(
-            "all runs are of one schedule, so what another gives is taken from the law alone; bring runs with a shorter and with "
-            "a longer cooldown",
+            "all runs have the same schedule, so the effect of the schedule is taken from the law alone; add runs with a shorter "
+            "and with a longer cooldown",
             ForecastWarning,
             stacklevel=3,
         )
@@ -307,7 +307,7 @@ def _warn_of_what_does_not_show(runs: Sequence[Run], losses: Array) -> None:
     ):
         if missing:
             warnings.warn(
-                f"no run gains by {gain}, so the runs do not show when a rate is too {bad}; bring one with a {bring} peak rate",
+                f"no run gains by {gain}, so the runs do not show when a peak is too {bad}; add a run with a {bring} peak",
                 ForecastWarning,
                 stacklevel=3,
             )

@@ -166,8 +166,8 @@ class FittedLaw:
         if not low * 0.95 <= peak <= high * 1.05:
             there = f"{low:g}" if high <= low * 1.001 else f"{low:g} to {high:g}"
             warnings.warn(
-                f"the peak rate {peak:g} is not among those of the curves ({there}): no law here transfers across peak rates "
-                "that it was not fitted at; bring curves with other peaks",
+                f"the peak {peak:g} is outside the peaks of the curves ({there}): the laws do not transfer to peaks at which "
+                "they were not fitted; add curves with further peaks",
                 ForecastWarning,
                 stacklevel=4,
             )
@@ -175,7 +175,7 @@ class FittedLaw:
         if len(used) > 4 * longest:
             warnings.warn(
                 f"{len(used):,} updates are more than four times the longest curve ({longest:,}): the power law of the progress "
-                "is not known that far; bring a longer curve",
+                "is not known that far; add a longer curve",
                 ForecastWarning,
                 stacklevel=4,
             )
@@ -242,7 +242,7 @@ def fit(curves: Iterable[Curve], law: str = "average", *, held_out: bool = True,
     needed = max(len(LAWS[name].parameters) + 2 for name in weights)
     if losses <= needed:
         raise ValueError(
-            f"the curves have {losses} losses together, and the law has {needed} parameters: bring longer curves or more of them"
+            f"the curves have {losses} losses together, and the law has {needed} parameters: add losses or curves"
         )
     _warn_of_one_schedule(used)
     _warn_of_rising(used)
@@ -311,7 +311,7 @@ def _warn_of_rising(curves: Sequence[Curve]) -> None:
             if end > (1 + _RISES) * lowest:
                 warnings.warn(
                     f"the loss of {curve.name} ends {end / lowest - 1:.0%} above its lowest: if the run is diverging or "
-                    "overfitting, leave it out, or cut it before that",
+                    "overfitting, leave the curve out, or cut the curve before the rise",
                     ForecastWarning,
                     stacklevel=3,
                 )
@@ -321,8 +321,8 @@ def _warn_of_one_schedule(curves: Sequence[Curve]) -> None:
     shapes = {tuple(np.round(curve.rates / curve.peak, 6)[:: max(1, len(curve.rates) // 64)]) for curve in curves}
     if len(shapes) == 1:
         warnings.warn(
-            "all curves are of one schedule, so what annealing gives cannot be told from progress and is taken from the priors; "
-            "bring a curve of another schedule, best one whose rate falls suddenly half-way",
+            "all curves have the same schedule, so the gain by annealing cannot be separated from progress and is taken from the "
+            "priors; add a curve with a different schedule, best with a sudden drop of the learning rate half-way",
             ForecastWarning,
             stacklevel=3,
         )

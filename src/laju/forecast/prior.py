@@ -158,7 +158,7 @@ class Prior:
             raise ValueError(f"a prior holds 1 to {_RUNS:,} runs, got {shown(runs)}")
         about = [data.get(key, "") for key in ("name", "source", "licence")]
         if not all(isinstance(text, str) and len(text) <= 2_000 for text in about):
-            raise ValueError("name, source and licence of a prior are texts of up to 2,000 characters")
+            raise ValueError("name, source and licence of a prior must be texts of up to 2,000 characters")
         return cls(about[0], tuple(_run(i, run) for i, run in enumerate(runs)), about[1], about[2])
 
     def save(self, path: str | PathLike[str]) -> None:
@@ -179,7 +179,7 @@ class Prior:
         try:
             data = json.loads(file.read_text(encoding="utf-8"))
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"{path} is no JSON: {error}") from None
+            raise ValueError(f"{path} is not JSON: {error}") from None
         return cls.from_json(data)
 
     @cached_property

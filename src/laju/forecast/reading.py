@@ -121,7 +121,7 @@ def _curve(
     bad = ~np.isfinite(loss)
     if bad.any():
         raise ValueError(
-            f"{path}: the loss is {loss[bad][0]} at update {at[bad][0]}, so the run diverged; cut it before, or leave it out"
+            f"{path}: the loss is {loss[bad][0]} at update {at[bad][0]}, so the run diverged; cut the log before, or leave it out"
         )
     last = int(at[-1])
     at, loss = _means(at, loss)
@@ -131,7 +131,7 @@ def _curve(
         rows, used = zip(*logged, strict=True)
         rates = between_rows(rows, used, last, path, warmup, stacklevel=4)
     elif warmup is not None:
-        raise ValueError(f"{path}: a schedule says how it warms up, so leave the warmup out")
+        raise ValueError(f"{path}: the schedule includes its warmup, so leave out the argument warmup")
     elif logged and isinstance(rates, Schedule):
         _compare(path, logged, rates)
     return Curve(at, loss, rates, name)
@@ -154,7 +154,7 @@ def _compare(path: str, logged: list[Point], schedule: Schedule) -> None:
         off = min(abs(rate - planned[at]), abs(rate - planned[max(at - 1, 0)]), abs(rate - planned[at + 1]))
         if off > 0.02 * max(rate, float(planned.max())):
             warnings.warn(
-                f"{path} has the rate {rate:g} at update {at:,}, where its schedule has {planned[at]:g}; the schedule is used",
+                f"{path} has the rate {rate:g} at update {at:,}, but its schedule has {planned[at]:g}; the schedule is used",
                 ForecastWarning,
                 stacklevel=4,
             )

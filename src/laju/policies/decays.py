@@ -79,7 +79,7 @@ def poly(
 ) -> Schedule:
     """Polynomial decay: final + (base - final)·(1 - pᵏ)^power with p = (t - warmup)/(total - warmup).
 
-    The error is at most 8 ulp, or 2·power where that is more.
+    The error is at most 8 ulp, or 2·power if that is larger.
 
     Source: k-decay is from Zhang & Li, arXiv 2004.05909; a larger k stays longer near the base. Elsewhere: torch
     `PolynomialLR` (final 0), Keras and Paddle `PolynomialDecay`, optax `polynomial_schedule`, Transformers `polynomial`, timm
@@ -120,7 +120,7 @@ def cosine(
     """Half a cosine from `peak` to `final`, after a linear warmup from `start`, `total` updates in all.
 
     final + (peak - final)·((1 + cos πpᵏ)/2)^exponent with p = (t - warmup)/(total - warmup). The error is at most 8 ulp, or
-    6·exponent where that is more.
+    6·exponent if that is larger.
 
     Source: Loshchilov & Hutter, arXiv 1608.03983; k-decay from Zhang & Li, arXiv 2004.05909. Elsewhere: half-cosine,
     half-cycle cosine; torch `CosineAnnealingLR`, optax `cosine_decay_schedule` and `warmup_cosine_decay_schedule`, Keras

@@ -71,7 +71,7 @@ def _zero(run: Run) -> Iterator[Finding]:
 
 
 def _first_step(run: Run) -> str | None:
-    """The advice to begin the warmup a step above 0; None where no warmup begins at 0."""
+    """The advice to begin the warmup a step above 0; None if no warmup begins at 0."""
     ramp = first_ramp(run.given)
     if ramp is None or getattr(ramp, "start", None) != 0 or getattr(ramp, "first", True):
         return None

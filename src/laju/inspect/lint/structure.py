@@ -71,7 +71,7 @@ def warmup_of(schedule: Schedule) -> Warmup | None:
 
 
 def _following(ramp: Part, later: list[Part]) -> Part | None:
-    """The part in which a ramp is no longer in force; None where the same ramp comes again."""
+    """The part in which a ramp is no longer in force; None if the same ramp comes again."""
     held = None
     for part in later:
         again = [factor for factor in _factors(part) if factor.leaf is ramp.leaf]
