@@ -53,31 +53,41 @@ class Grid:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         from rich.text import Text
 
-        room = options.max_width
+        widths = self._widths(options.max_width)
         if self.title:
-            yield Text(self.title, style="bold", overflow="fold")
-        yield self._table() if self._fits(room) else self._list()
+            yield Text(f"{self.title}\n", style="bold", overflow="fold")
+        yield self._list() if widths is None else self._table(widths)
         if self.caption:
-            yield Text(self.caption, style="dim", overflow="fold")
+            yield Text(f"\n{self.caption}", style="dim", overflow="fold")
 
-    def _fits(self, room: int) -> bool:
-        """Whether numbers stay whole and text columns keep a few letters each."""
-        least = 0
-        for i, name in enumerate(self.head):
-            cells = [_text(name), *(row[i] for row in self.rows)]
-            width = max(max((line.cell_len for line in cell.split("\n")), default=0) for cell in cells)
-            least += min(width, _NARROWEST) if i in self.text else width
-        return least + _GAP * (len(self.head) - 1) <= room
+    def _widths(self, room: int) -> list[int] | None:
+        """Widths of the columns: numbers stay whole, heads are broken between words before texts; None where that has no room."""
+        columns = list(zip(map(_text, self.head), *self.rows, strict=True))
+        widths = [min(max(map(_wide, column)), room) for column in columns]
+        least = [
+            min(width, _NARROWEST) if i in self.text else max(map(_wide, (*head.split(" "), *cells)))
+            for i, (width, (head, *cells)) in enumerate(zip(widths, columns, strict=True))
+        ]
+        over = sum(widths) + _GAP * (len(widths) - 1) - room
+        for i in range(len(widths)):
+            if i not in self.text:
+                cut = min(max(over, 0), widths[i] - least[i])
+                widths[i], over = widths[i] - cut, over - cut
+        while over > 0:
+            widest = max(self.text, key=lambda i: widths[i] - least[i], default=-1)
+            if widest < 0 or widths[widest] <= least[widest]:
+                return None
+            widths[widest], over = widths[widest] - 1, over - 1
+        return widths
 
-    def _table(self) -> Any:
+    def _table(self, widths: Sequence[int]) -> Any:
         from rich.rule import Rule
         from rich.table import Table
 
         # The heads are a row, and so is the rule, so that the rule is broken between the columns.
         table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, show_header=False)
-        for i in range(len(self.head)):
-            text = i in self.text
-            table.add_column(justify="left" if text else "right", overflow="fold", no_wrap=not text)
+        for i, width in enumerate(widths):
+            table.add_column(justify="left" if i in self.text else "right", overflow="fold", width=width)
         table.add_row(*self.head, style="bold")
         table.add_row(*(Rule(style="dim") for _ in self.head))
         for i, row in enumerate(self.rows):
@@ -138,6 +148,11 @@ def _text(cell: str | Text) -> Text:
 
     # A Text, not a string: rich would read "[red]" in a string as markup.
     return Text(printable(cell)) if isinstance(cell, str) else cell
+
+
+def _wide(text: Text) -> int:
+    """The columns of the longest line."""
+    return max((line.cell_len for line in text.split("\n")), default=0)
 
 
 def _room() -> int:
