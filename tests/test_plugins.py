@@ -1,4 +1,4 @@
-"""Other packages add tasks, engines and verbs through entry points; a broken addition is told, and takes none of laju's own."""
+"""Other packages add tasks, engines, systems and verbs; a broken addition is told, and costs none of laju's own."""
 
 from __future__ import annotations
 
@@ -40,7 +40,73 @@ def test_a_verb_from_outside_runs_and_an_unknown_verb_is_told(installed: Path) -
     assert laju(installed, "hello").stdout == "hello from outside\n"
     done = laju(installed, "helo")
     assert done.returncode == 2
-    assert "No such command 'helo'" in done.stderr
+    assert "No such command 'helo'; did you mean 'hello'?" in done.stderr
+    broken = laju(installed, "broken-verb")
+    assert broken.returncode == 1
+    assert broken.stderr == (
+        "Error: 'broken-verb' of the package laju-extension-example (laju_extension_gone:verb, among laju.verbs) cannot be "
+        "loaded: ModuleNotFoundError: No module named 'laju_extension_gone'\n"
+    )
+
+
+def test_the_help_lists_verbs_from_outside_and_imports_none(installed: Path) -> None:
+    done = laju(installed, "--help")
+    assert done.returncode == 0
+    own, _, others = done.stdout.partition("Commands of other packages:\n")
+    assert [line.split()[0] for line in others.splitlines()] == ["broken-verb", "hello"]
+    assert "hello        laju-extension-example: Says hello" in others
+    assert "Show everything about one schedule" in own  # laju's own names cannot be replaced
+
+
+def test_a_system_from_outside_is_converted_from_and_to(installed: Path) -> None:
+    def convert(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return laju(installed, "convert", *arguments)
+
+    asked = ("Halve(every=30)", "--lr", "0.1", "--epochs", "90", "--to", "optax")
+    done = convert("--from", "halving", *asked, "--updates-per-epoch", "10", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert "transition_steps=300, decay_rate=0.5" in found["call"]
+    assert "Halving counts epochs" in found["report"]
+    same = convert("--from", "halving", *asked[:-1], "halving")
+    assert "its adapter for torch runs where Halving takes torch's schedulers" in same.stdout
+    assert "Scheduler(optimizer, lr=schedule)  # a torch LRScheduler, for where Halving takes one" in same.stdout
+    assert (
+        "where Halving takes" in convert("--from", "laju", "constant(0.1)", "--updates", "9", "--to", "halving").stdout
+    )
+    wrong = convert("--from", "halvin", *asked)
+    assert wrong.returncode == 2
+    assert "did you mean 'halving'?" in wrong.stderr
+    hint = laju(installed, "check", "Halve(0.1)")
+    assert (
+        "Halve is a scheduler of Halving; its schedule in laju: laju convert --from halving 'Halve(0.1)'" in hint.stderr
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (
+            "broken-system",
+            "cannot be loaded: AttributeError: module 'laju_extension_example' has no attribute 'Missing'",
+        ),
+        ("no-system", "must be a laju.dialects.System, got <class 'laju_extension_example.Halves'>"),
+    ],
+)
+def test_a_broken_system_is_one_line_where_it_is_named_and_costs_no_other(
+    installed: Path, name: str, words: str
+) -> None:
+    for arguments in (("--from", name, "--to", "torch"), ("--from", "laju", "--updates", "5", "--to", name)):
+        broken = laju(installed, "convert", "constant(0.1)", *arguments)
+        assert broken.returncode == 1
+        assert broken.stderr.startswith(f"Error: '{name}' of the package laju-extension-example (")
+        assert words in broken.stderr
+        assert broken.stderr.count("\n") == 1
+    other = laju(
+        installed, "convert", "StepLR(step_size=3)", "--from", "torch", "--lr", "1", "--updates", "9", "--to", "optax"
+    )
+    assert other.returncode == 0
+    assert other.stderr == ""
 
 
 @pytest.mark.slow

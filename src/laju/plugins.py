@@ -1,15 +1,17 @@
 """Additions of separate packages to laju's tables, found through entry points.
 
-The groups are `laju.tasks`, `laju.engines` and `laju.verbs`. Entry points are looked up only for a name that is
+The groups are `laju.tasks`, `laju.engines`, `laju.dialects` and `laju.verbs`. Entry points are looked up only for a name that is
 not laju's own, so an install that is broken or out of date loses none of laju's own.
 """
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
-Group = Literal["tasks", "engines", "verbs"]
+from laju.core.checks import shown
+
+Group = Literal["tasks", "engines", "dialects", "verbs"]
 
 
 class PluginError(RuntimeError):
@@ -21,19 +23,38 @@ def names(group: Group) -> tuple[str, ...]:
     return tuple(sorted({entry.name for entry in entry_points(group=f"laju.{group}")}))
 
 
-def load(group: Group, name: str) -> Any:
+def summaries(group: Group) -> dict[str, str]:
+    """By name, the package of an addition and what the package says of itself; nothing is imported."""
+    found = {}
+    for entry in sorted(entry_points(group=f"laju.{group}"), key=lambda entry: entry.name):
+        summary = None if entry.dist is None else entry.dist.metadata.get("Summary")
+        found.setdefault(entry.name, f"{_owner(entry)}: {summary}" if summary else _owner(entry))
+    return found
+
+
+def load(group: Group, name: str, kind: type[Any] = object, what: str = "") -> Any:
     """The addition of a package under a name; None where no package adds the name.
 
+    Args:
+        group: the table.
+        name: in the table.
+        kind: the class of an addition to this table.
+        what: an addition of the class in words, such as "a click command".
+
     Raises:
-        PluginError: the addition cannot be imported; the message names the package and the reason.
+        PluginError: the addition cannot be imported, or is of another class; the message names the package and the reason.
     """
     for entry in entry_points(group=f"laju.{group}", name=name):
+        whose = f"{name!r} of the package {_owner(entry)} ({entry.value}, among laju.{group})"
         try:
-            return entry.load()
+            found = entry.load()
         except Exception as error:  # the code of a stranger
-            owner = entry.dist.name if entry.dist is not None else entry.value
-            raise PluginError(
-                f"{name!r} of the package {owner} ({entry.value}, among laju.{group}) cannot be loaded: "
-                f"{type(error).__name__}: {error}"
-            ) from error
+            raise PluginError(f"{whose} cannot be loaded: {type(error).__name__}: {error}") from error
+        if not isinstance(found, kind):
+            raise PluginError(f"{whose} must be {what}, got {shown(found)}")
+        return found
     return None
+
+
+def _owner(entry: EntryPoint) -> str:
+    return entry.value if entry.dist is None else entry.dist.name

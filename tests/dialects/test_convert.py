@@ -565,3 +565,10 @@ def test_json_has_everything(schedule: laju.Schedule, target: str) -> None:
     assert kept["code"] == found.code
     assume(found.difference is not None)
     assert kept["difference"]["equal"] == found.difference.equal  # type: ignore[union-attr]
+
+
+def test_code_for_a_system_that_laju_writes_no_calls_of_is_the_adapter_even_from_that_system():
+    found = convert("CosineParamScheduler(0.1, 0.01)", "fvcore", "fvcore", updates=100)
+    assert not found.own
+    assert "import CosineParamScheduler" not in found.code
+    assert "a torch LRScheduler, which fvcore takes" in found.code

@@ -1,4 +1,4 @@
-"""A package that adds a task, an engine and a verb to laju from outside."""
+"""A package that adds a task, an engine, a system of schedulers and a verb to laju from outside."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ import click
 import numpy as np
 import torch
 
+from laju.core.schedule import Schedule
+from laju.dialects import System
+from laju.dialects.base import powers
+from laju.dialects.declared import Count1, Rate
 from laju.lab import Data, Outcome, Record, Task, Trial
 
 
@@ -43,6 +47,22 @@ def train(trial: Trial, report: Any = None) -> Outcome:
 
 
 engine = SimpleNamespace(train=train)
+
+
+SYSTEM = System(
+    name="halving",
+    title="Halving",
+    package="laju-extension-example",
+    releases=("0.1",),
+    counts="epochs",
+    unit="epoch",
+)
+
+
+@SYSTEM.declare
+def Halve(lr: Rate, every: Count1 = 10) -> Schedule:
+    """The rate is halved after every so many epochs."""
+    return powers(lr, 0.5, every)
 
 
 @click.command("hello")

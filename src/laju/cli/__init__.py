@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 import laju
 
@@ -56,17 +57,30 @@ def _of_another_package(name: str) -> click.Command | None:
     from laju import plugins
 
     try:
-        command: click.Command | None = plugins.load("verbs", name)
+        command: click.Command | None = plugins.load("verbs", name, click.Command, "a click command")
     except plugins.PluginError as error:
         raise click.ClickException(str(error)) from error
     return command
+
+
+def _verbs_of_other_packages() -> dict[str, str]:
+    """By name, the package of each verb that another package adds."""
+    from laju import plugins
+
+    return {name: summary for name, summary in plugins.summaries("verbs").items() if name not in VERBS}
 
 
 class Verbs(click.Group):
     """The verbs by name; the error of an unknown verb names the nearest."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        return list(VERBS)
+        return [*VERBS, *_verbs_of_other_packages()]
+
+    def shell_complete(self, context: click.Context, incomplete: str) -> list[CompletionItem]:
+        # click would load every verb for its first line.
+        verbs = (VERBS | _verbs_of_other_packages()).items()
+        found = [CompletionItem(name, help=line) for name, line in verbs if name.startswith(incomplete)]
+        return [*found, *click.Command.shell_complete(self, context, incomplete)]
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in VERBS:
@@ -80,9 +94,9 @@ class Verbs(click.Group):
         from laju.core.checks import nearest
 
         if args and not args[0].startswith("-") and args[0] not in VERBS and _of_another_package(args[0]) is None:
-            same = ELSEWHERE.get(args[0])
-            hint = f"; did you mean {same!r}?" if same else nearest(args[0], VERBS)
-            context.fail(f"No such command {args[0]!r}{hint} (commands: {', '.join(VERBS)})")
+            same, verbs = ELSEWHERE.get(args[0]), self.list_commands(context)
+            hint = f"; did you mean {same!r}?" if same else nearest(args[0], verbs)
+            context.fail(f"No such command {args[0]!r}{hint} (commands: {', '.join(verbs)})")
         return super().resolve_command(context, args)
 
     def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
@@ -120,6 +134,9 @@ class Verbs(click.Group):
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(VERBS.items()))
+        if others := _verbs_of_other_packages():
+            with formatter.section("Commands of other packages"):
+                formatter.write_dl(list(others.items()))
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -148,12 +148,12 @@ def _of_task(spec: str) -> str:
 def _foreign(spec: str) -> str:
     """Where a text calls a scheduler of another system: the command that reads such a call."""
     from laju.core.node import FUNCTIONS, NODES
-    from laju.dialects.base import SYSTEMS, system
+    from laju.dialects.base import readable
 
     called = re.match(r"\s*(?:\w+\.)*(\w+)\s*(?:\(|$)", spec)
     if called is None or (name := called[1]) in FUNCTIONS or name in NODES:
         return ""
-    known = [found for found in map(system, SYSTEMS) if name in found.schedulers or name in found.refused]
+    known = [found for found in readable() if name in found.schedulers or name in found.refused]
     if not known:
         return ""
     titles = " and ".join(found.title for found in known)

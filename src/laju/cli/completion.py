@@ -35,9 +35,9 @@ def _schedules() -> list[str]:
 
 
 def _systems() -> list[str]:
-    from laju.dialects import SYSTEMS
+    from laju.dialects.base import systems
 
-    return ["laju", *SYSTEMS]
+    return ["laju", *systems()]
 
 
 def _tasks() -> Iterable[str]:

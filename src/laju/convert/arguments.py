@@ -11,7 +11,7 @@ from typing import Any
 from laju.convert.writers import TARGETS, Writer, called, configurations, writer
 from laju.core.checks import nearest as near_name
 from laju.core.checks import number, shown, whole
-from laju.dialects.base import SYSTEMS, DialectError, System, filled, read, system
+from laju.dialects.base import SYSTEMS, DialectError, System, filled, read, system, systems
 from laju.dialects.configs import Configured, read_config
 from laju.text.spec import parse
 
@@ -42,8 +42,8 @@ def source_of(name: str) -> str:
         return name
     if not isinstance(name, str) or not _known(name):
         raise DialectError(
-            f"{shown(name)} is not a system that laju converts from{near_name(str(name), (*SYSTEMS, 'laju', 'config'))} "
-            f"(laju, config, {', '.join(SYSTEMS)})"
+            f"{shown(name)} is not a system that laju converts from{near_name(str(name), (*systems(), 'laju', 'config'))} "
+            f"(laju, config, {', '.join(systems())})"
         )
     return system(name).name
 
@@ -55,7 +55,7 @@ def target_of(name: str) -> str:
     if isinstance(name, str) and name.strip().lower() in TARGETS:
         return name.strip().lower()
     if not isinstance(name, str) or not _known(name):
-        others = [other for other in SYSTEMS if other not in TARGETS]
+        others = [other for other in systems() if other not in TARGETS]
         raise DialectError(
             f"{shown(name)} is not a system that laju converts to{near_name(str(name), (*TARGETS, *others))} "
             f"({', '.join(TARGETS)}; with torch's adapter: {', '.join(others)}; yaml:SYSTEM for configurations)"
@@ -89,13 +89,14 @@ def writer_of(target: str) -> Writer:
         return replace(writer("laju"), title=title_of(target), counts_epochs=target == "yaml:mmengine")
     from laju.convert.writers import torch
 
-    title = system(target).title
+    found = system(target)
+    where = f"which {found.title} takes" if target in SYSTEMS else f"for where {found.title} takes one"
     return Writer(
-        title=title,
+        title=found.title,
         suggestions=lambda outline: iter(()),
         own=torch.own,
-        adapter=lambda setting: torch.adapter(setting, f"a torch LRScheduler, which {title} takes"),
-        counts_epochs=target in ("ignite", "mmengine", "d2l"),
+        adapter=lambda setting: torch.adapter(setting, f"a torch LRScheduler, {where}"),
+        counts_epochs=found.unit != "update",
     )
 
 

@@ -31,7 +31,7 @@ from laju.convert.counts import clock_of, unit_of, what_counts
 from laju.convert.own import BLOCK, best_of, compared, equal, in_multiples
 from laju.convert.report import Conversion, possessive
 from laju.convert.traps import traps_of
-from laju.convert.writers import Setting, configurations, literal
+from laju.convert.writers import TARGETS, Setting, configurations, literal
 from laju.convert.writers import number as count
 from laju.convert.writers.per_epoch import NAME, with_constant
 from laju.core import limits
@@ -123,7 +123,7 @@ def convert(
     outline = Outline(found, n)
     same = said if origin == goal and isinstance(schedule, str) and clock.each is None else None
     best = None
-    if goal != "laju" and (clock.known or clock.each is None):
+    if goal in TARGETS and goal != "laju" and (clock.known or clock.each is None):
         best = best_of(goal, outline, writing, None if same is None else (same, lr))
     own = best is not None and best[2]
     symbolic = in_multiples(goal, clock, writing, best[0] if best is not None and own else None)

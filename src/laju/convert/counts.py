@@ -115,12 +115,12 @@ def clock_of(found: Schedule, said: str, origin: str, target: str, given: Given)
 
 def unit_of(origin: str, said: str, per_epoch: bool) -> str:
     """The unit of the source's counts: an "epoch", an "update", or "either", as `step()` is called."""
-    if origin in ("torch", "paddle", "ignite"):
-        return "either"
+    if origin == "laju":
+        return "update"
     if origin == "d2l":
         return "update" if "mxnet" in said else "epoch"
     if origin not in ("timm", "mmengine"):
-        return "update"
+        return system(origin).unit
     says = _arguments(said)
     if origin == "timm":
         return "update" if False in says.get("t_in_epochs", ()) else "epoch"

@@ -16,7 +16,7 @@ from laju.convert.counts import Clock
 from laju.convert.writers import Suggestion, Writer, called
 from laju.convert.writers.per_epoch import NAME, multiples
 from laju.core.schedule import Schedule
-from laju.dialects.base import SYSTEMS, DialectError, filled, read, system
+from laju.dialects.base import DialectError, filled, read, system
 from laju.inspect.outline import Outline
 
 BLOCK = 1 << 18
@@ -27,8 +27,6 @@ def best_of(
     target: str, outline: Outline, writing: Writer, same: tuple[str, float | None] | None
 ) -> tuple[Suggestion, Schedule, bool] | None:
     """The target's own call with the schedule's values, or else the nearest call, and whether the values are equal."""
-    if target not in SYSTEMS:
-        return None
     best: tuple[Suggestion, Schedule] | None = None
     least = (math.inf, math.inf)
     size, n = abs(outline.peak) or 1.0, outline.updates

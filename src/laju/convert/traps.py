@@ -35,9 +35,8 @@ def traps_of(conversion: Conversion, outline: Outline, writing: Writer, target: 
     near, difference, after = conversion.approximation, conversion.difference, conversion.after
     title, whose = writing.title, possessive(writing.title)
     if target not in TARGETS:
-        yield f"laju writes no schedulers of {whose} own; its adapter for torch runs there"
-    elif target not in (*SYSTEMS, "laju"):
-        yield f"laju has no dialect of {title} yet, so {whose} own schedulers were not compared"
+        runs = "runs there" if target in SYSTEMS else f"runs where {title} takes torch's schedulers"
+        yield f"laju writes no schedulers of {whose} own; its adapter for torch {runs}"
     if near is not None and difference is not None and after is not None:
         yield from _shifted(schedule, near, outline, difference, unit, whose)
         yield from _tails(schedule, near, n, difference, after, unit, whose)

@@ -10,11 +10,14 @@ from __future__ import annotations
 import ast
 import inspect
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib import import_module
-from typing import Any, ParamSpec
+from typing import Any, Literal, ParamSpec
 
+from laju import plugins
 from laju.core import limits
 from laju.core.algebra import Product
 from laju.core.checks import is_number, nearest, shown
@@ -48,6 +51,7 @@ class System:
         refused: schedulers that are not functions of the update, with the reason and laju's alternative.
         aliases: alternative names of schedulers, such as "cosine" for "CosineLRScheduler".
         also: arguments that every scheduler takes last, with the only accepted value, such as last_epoch=-1.
+        unit: unit of the count unless a call says otherwise; "either" if the program decides how often the scheduler is stepped.
     """
 
     name: str
@@ -59,6 +63,7 @@ class System:
     refused: Mapping[str, str] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
     also: Mapping[str, Any] = field(default_factory=dict)
+    unit: Literal["update", "epoch", "either"] = "update"
 
     def declare(self, function: Callable[P, Schedule | Made]) -> Callable[P, SystemSchedule]:
         """Register the function of a scheduler and wrap the function: arguments are checked, and the result records the call."""
@@ -82,7 +87,7 @@ class System:
         if own in self.refused:
             raise NotASchedule(f"{self.title}'s {own} is not a schedule: {self.refused[own]}")
         known = [*self.schedulers, *self.aliases, *self.refused]
-        if owners := [other for other in map(system, SYSTEMS) if name in other.schedulers]:
+        if owners := [other for other in readable() if name in other.schedulers]:
             titles = ", ".join(other.title for other in owners)
             raise DialectError(
                 f"{name!r} is not a scheduler of {self.title} but of {titles}: name the system "
@@ -114,26 +119,52 @@ SYSTEMS = (
     "paddle",
     "d2l",
 )
-"""Names of all dialects, which are modules of this package."""
+"""Names of laju's dialects, which are modules of this package; other packages add dialects by entry points `laju.dialects`."""
+
+
+def systems() -> tuple[str, ...]:
+    """Return the names of all systems: laju's own, then the systems of other packages."""
+    return (*SYSTEMS, *(name for name in plugins.names("dialects") if name not in SYSTEMS))
 
 
 def system(name: str) -> System:
-    """Return the system with a name such as "torch", "PyTorch" or "huggingface".
+    """Return the system with a name such as "torch", "PyTorch" or "huggingface", or the system of another package.
 
     Raises:
         DialectError: if the name is unknown; the message has the nearest valid name.
+        PluginError: if the system of another package cannot be loaded.
 
     >>> system("torch").title
     'PyTorch'
     """
     key = name.strip().lower().replace("-", "_").replace(".", "_") if isinstance(name, str) else name
     key = _OTHER_NAMES.get(key, key)
-    if key not in SYSTEMS:
+    found: System | None
+    if key in SYSTEMS:
+        found = import_module(f"laju.dialects.{key}").SYSTEM
+    elif not isinstance(key, str) or (found := _of_another_package(key)) is None:
+        known = systems()
         raise DialectError(
-            f"{shown(name)} is not a system that laju knows{nearest(str(key), SYSTEMS)} ({', '.join(SYSTEMS)})"
+            f"{shown(name)} is not a system that laju knows{nearest(str(key), known)} ({', '.join(known)})"
         )
-    found: System = import_module(f"laju.dialects.{key}").SYSTEM
     return found
+
+
+@cache
+def _of_another_package(name: str) -> System | None:
+    """The system of another package under that name, as entry points write it or with `_` for `-` and `.`."""
+    for own in plugins.names("dialects"):
+        if own.lower().replace("-", "_").replace(".", "_") == name:
+            found: System = plugins.load("dialects", own, System, "a laju.dialects.System")
+            return replace(found, name=name)  # by which the system is found again
+    return None
+
+
+def readable() -> Iterator[System]:
+    """Every system that can be loaded: a broken package is told where its system is named, and is left out here."""
+    for name in systems():
+        with suppress(plugins.PluginError):
+            yield system(name)
 
 
 _OTHER_NAMES = {

@@ -40,6 +40,7 @@ SYSTEM = System(
     package=None,
     releases=("1.0.3",),
     counts="epochs; minibatches in its MXNet loop",
+    unit="epoch",
 )
 """The system that `laju.dialects.read` and `laju convert` know as d2l."""
 

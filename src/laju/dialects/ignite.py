@@ -49,6 +49,7 @@ SYSTEM = _WithTorch(
     package="pytorch-ignite",
     releases=("0.5.5",),
     counts="events to which the scheduler is attached, ITERATION_STARTED by default",
+    unit="either",
     refused={
         "ParamGroupScheduler": "it is several schedules, one for each parameter group; read them one by one",
         "ReduceLROnPlateauScheduler": "it follows a metric; laju.adaptive.Plateau does the same as a factor",

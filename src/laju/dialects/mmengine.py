@@ -55,6 +55,7 @@ SYSTEM = _WithDict(
     package="mmengine",
     releases=("0.10.7",),
     counts="epochs, or iterations with by_epoch=False or convert_to_iter_based=True",
+    unit="epoch",
     refused={
         "ReduceOnPlateauLR": "it follows a metric; laju.adaptive.Plateau does the same as a factor, recorded and replayable"
     },

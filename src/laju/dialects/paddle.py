@@ -44,6 +44,7 @@ SYSTEM = System(
     releases=("3.3.1",),
     also={"last_epoch": -1, "verbose": False},
     counts="calls of step(), after every update or every epoch",
+    unit="either",
     refused={
         "ReduceOnPlateau": "it follows a metric; laju.adaptive.Plateau does the same as a factor, recorded and replayable"
     },

@@ -42,6 +42,7 @@ SYSTEM = System(
     package="timm",
     releases=("1.0.31",),
     counts="epochs, or updates with t_in_epochs=False",
+    unit="epoch",
     refused={"PlateauLRScheduler": "it follows a metric; laju.adaptive.Plateau does the same as a factor"},
     aliases={
         "cosine": "CosineLRScheduler",

@@ -48,6 +48,7 @@ SYSTEM = System(
     releases=("2.13.0",),
     also={"last_epoch": -1, "verbose": False},
     counts="calls of step(), after every update or every epoch",
+    unit="either",
     refused={
         "ReduceLROnPlateau": "it follows a metric; laju.adaptive.Plateau does the same as a factor, recorded and replayable"
     },
