@@ -71,12 +71,12 @@ def comparing_in_mxnet(store: Path, jobs: int) -> Any:
 
 
 def tuning(store: Path, jobs: int) -> Any:
-    from laju.lab import tune
+    from laju.lab import Search, tune
 
+    search = Search(6, sampler="grid", points=6, confirm=2, storage=store.with_suffix(".optuna"))
     found = tune(
-        "cosine", Sides(), "peak=0.01..1 log", trials=6, epochs=4, seeds=[1], confirm=2, sampler="grid", points=6, jobs=jobs,
-        storage=store.with_suffix(".optuna"), store=store, display=False,
-    )  # fmt: skip
+        "cosine", Sides(), "peak=0.01..1 log", epochs=4, seeds=[1], search=search, jobs=jobs, store=store, display=False
+    )
     return sorted([one.spec, str(one.values)] for one in found.evaluations)
 
 

@@ -14,10 +14,12 @@ _PLACE = re.compile(r"^( *)\{options (\w+)\}$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Count:
-    """A whole number of at least 1."""
+    """A whole number of at least `least`."""
+
+    least: int = 1
 
     def read(self, name: str, value: Any) -> Any:
-        return whole(name, value, least=1)
+        return whole(name, value, least=self.least)
 
 
 @dataclass(frozen=True)
@@ -120,11 +122,11 @@ EXECUTION = (
         "device",
         Choice(("cpu", "cuda")),
         "cpu",
-        "where torch computes; on a GPU several trials at once, as a stack",
+        "where torch computes",
     ),
     Option("precision", Choice(("float32", "bf16")), "float32", "the arithmetic of torch's products"),
     Option("channels_last", Flag(), False, "lay images in memory with their channels last"),
-    Option("stack", Count(), None, "trials in a stack; by default as many as fit"),
+    Option("stack", Count(), None, "trials of a comparison that a GPU trains at once; by default as many as fit"),
     Option("time_limit", Seconds(), None, "seconds after which a trial, or a part that trials share, is given up"),
     Option(
         "share_prefixes",
@@ -150,7 +152,44 @@ SELECTION = (
         "equal_area", Flag(), False, "scale each schedule so that its rates sum to the same as the rates of the first"
     ),
 )
-TABLES = {"GRID": GRID, "EXECUTION": EXECUTION, "SELECTION": SELECTION}
+SEARCH = (
+    Option(
+        "trials",
+        Count(),
+        30,
+        "total number of trials of the search, including trials of earlier runs; a grid has no more than its points",
+    ),
+    Option(
+        "objective",
+        Python(),
+        "accuracy",
+        "accuracy (on the test set, at the end), or updates-to=0.9 (updates until the test accuracy is 0.9); if several, the "
+        "Pareto front is searched",
+    ),
+    Option(
+        "sampler",
+        Choice(("tpe", "gp", "cma", "random", "grid")),
+        "tpe",
+        "Optuna's sampler of parameters: a tree-structured Parzen estimator, a Gaussian process, CMA-ES (numbers and a single "
+        "objective; needs the package cmaes), independent draws, or all combinations of evenly spaced points",
+    ),
+    Option("points", Count(2), 5, "grid points along a range without a step"),
+    Option(
+        "pruner",
+        Choice(("none", "seeds", "median", "hyperband")),
+        "none",
+        "which trials are stopped early: seeds judges by whole runs of the first seeds, as a race; Optuna's median and hyperband "
+        "judge by early epochs, which favours early decays",
+    ),
+    Option("seed", Count(0), 0, "seed of the sampler"),
+    Option("confirm", Count(0), 3, "runs of the best parameters after the search, with new seeds"),
+    Option("framework", Choice(("torch", "tensorflow", "jax", "mxnet")), "torch", "framework to train in"),
+    Option(
+        "storage", Python(), None, "where the search is stored: a SQLite file, or postgresql://USER@HOST/DATABASE"
+    ),
+    Option("study", Text("NAME"), None, "the search's name in the storage; by default POLICY on TASK"),
+)
+TABLES = {"GRID": GRID, "EXECUTION": EXECUTION, "SELECTION": SELECTION, "SEARCH": SEARCH}
 BY_NAME = {option.name: option for table in TABLES.values() for option in table}
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from dataclasses import fields
 
 import click
 import pytest
 
-from laju.cli.compare import command
-from laju.lab import Execution, Grid, Optimizer, Selection, compare
+from laju.cli import compare as compare_verb
+from laju.cli import tune as tune_verb
+from laju.lab import Execution, Grid, Optimizer, Search, Selection, compare, tune
 from laju.options import BY_NAME, TABLES, with_options
 from tests.lab.tiny import Forbidden, Sides
 
-VALUES = {"GRID": Grid, "EXECUTION": Execution, "SELECTION": Selection}
+VALUES = {"GRID": Grid, "EXECUTION": Execution, "SELECTION": Selection, "SEARCH": Search}
+VERBS = {"SEARCH": tune_verb.command}
 
 
 def test_keywords_and_a_grid_are_one_comparison() -> None:
@@ -51,6 +54,8 @@ def test_both_forms_at_once_are_an_error_that_names_both(keywords: dict[str, obj
         (lambda: Execution(on="dusk"), "did you mean 'dask'"),
         (lambda: Execution(stack=2, channels_last=True), "stack must be 1 with channels_last"),
         (lambda: Selection(race=1.5), "race must be True or an error probability between 0 and 1, got 1.5"),
+        (lambda: Search(points=1), "points must be a whole number of at least 2, got 1"),
+        (lambda: Search(storage="s.sqlite", study=3), "study must be a text, got 3"),
         (lambda: compare({"a": 0.1}, Forbidden(), selection=True), "selection must be a Selection, got True"),
         (lambda: compare({"a": 0.1}, Forbidden(), execution=2), "execution must be an Execution, got 2"),
     ],
@@ -75,11 +80,14 @@ def test_help_and_documentation_are_the_tables(table: str) -> None:
     doc = inspect.getdoc(VALUES[table])
     assert doc is not None
     assert "{options" not in doc
-    params = {param.name: param for param in command.params if isinstance(param, click.Option)}
+    verb = VERBS.get(table, compare_verb.command)
+    params = {param.name: param for param in verb.params if isinstance(param, click.Option)}
     for option in TABLES[table]:
         assert f"    {option.name}: {option.help}." in doc
-        if option.name not in ("schedules", "seeds", "optimizer", "framework"):
+        if option.name not in ("schedules", "seeds", "optimizer") and (table, option.name) != ("GRID", "framework"):
             param = params[option.name]
+            if option.name in ("objective", "storage"):  # several, and a file for a command to go on with
+                continue
             assert (param.help or "").replace("--jobs", "`jobs`") == option.sentence
             assert param.default == option.default or (option.default is None and param.default is not True)
 
@@ -88,4 +96,8 @@ def test_a_docstring_without_a_table_stays() -> None:
     text = "Args:\n    epochs: passes.\n    {options of mine}\n"
     assert with_options(text) == text
     assert "epochs" in BY_NAME
-    assert len(inspect.signature(compare).parameters) <= 12
+
+
+@pytest.mark.parametrize("function", [compare, tune])
+def test_functions_take_few_arguments(function: Callable[..., object]) -> None:
+    assert len(inspect.signature(function).parameters) <= 12

@@ -14,9 +14,10 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from html import unescape
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -27,15 +28,18 @@ import laju
 from laju.core.units import RunPlan
 from laju.lab import (
     Evaluation,
+    Execution,
     Optimizer,
     Outcome,
     Record,
+    Search,
     SearchInterrupted,
     SearchResult,
     Selection,
     Space,
     StorageError,
     Store,
+    Task,
     Trial,
     compare,
     tune,
@@ -46,12 +50,18 @@ from laju.lab.tuning.objectives import Objective
 from laju.lab.tuning.tune import SearchWorkerLost
 from tests.lab import postgres
 from tests.lab.test_compare import Watcher
-from tests.lab.tiny import Deadly, Forbidden, Sides
+from tests.lab.tiny import Deadly, Forbidden, Sides, Stuck
 from tests.pages import check
 
 ROOT = Path(__file__).parents[2]
 SPACE = "peak=1e-3..3 log, warmup=0%..30%"
 ONE = {"epochs": 2, "confirm": 0, "jobs": 1}
+
+
+def sought(policy: str | Space, task: Task | str, space: str = "", **options: Any) -> SearchResult:
+    """`tune`, with the settings of the search among the other keywords."""
+    settings = {field.name: options.pop(field.name) for field in fields(Search) if field.name in options}
+    return tune(policy, task, space, search=Search(**settings), **options)
 
 
 def found(tuned: SearchResult) -> list:
@@ -67,7 +77,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def whole(kept: Path) -> SearchResult:
     """A search that nothing interrupted; past the tenth trial the sampler learns from the earlier ones."""
-    return tune("cosine", Sides(), SPACE, trials=12, seeds=[4, 1], store=kept, **ONE)
+    return sought("cosine", Sides(), SPACE, trials=12, seeds=[4, 1], store=kept, **ONE)
 
 
 # --- what a search gives -----------------------------------------------------------------------------------------------
@@ -93,7 +103,9 @@ def test_every_figure_is_the_mean_over_the_seeds_of_what_training_the_schedule_g
 
 
 def test_the_best_is_trained_again_with_seeds_that_the_search_did_not_see(kept: Path) -> None:
-    tuned = tune("constant", Sides(), "value=0.05..1 log", trials=2, epochs=1, seeds=[1], confirm=3, jobs=1, store=kept)
+    tuned = sought(
+        "constant", Sides(), "value=0.05..1 log", trials=2, epochs=1, seeds=[1], confirm=3, jobs=1, store=kept
+    )
     assert tuned.confirmation is not None
     assert tuned.confirmation.seeds == (0, 2, 3)
     assert list(tuned.confirmation.schedules.values()) == [tuned.schedule]
@@ -104,7 +116,7 @@ def test_the_best_is_trained_again_with_seeds_that_the_search_did_not_see(kept: 
 
 
 def test_several_objectives_give_the_pareto_front() -> None:
-    tuned = tune(
+    tuned = sought(
         "constant", Sides(), "value=0.01..3 log", trials=8, objective=["accuracy", "updates-to=0.85"], sampler="random",
         epochs=4, confirm=0, jobs=1,
     )  # fmt: skip
@@ -137,7 +149,7 @@ def test_a_run_that_misses_its_target_or_diverges_counts_as_worse_than_any_that_
 
 def test_a_grid_has_every_combination_once_and_no_more() -> None:
     space = "peak=0.01..1 log, warmup=0%..20% step 10%"
-    tuned = tune("cosine", Sides(n=64), space, trials=99, sampler="grid", points=2, epochs=1, confirm=0, jobs=1)
+    tuned = sought("cosine", Sides(n=64), space, trials=99, sampler="grid", points=2, epochs=1, confirm=0, jobs=1)
     got = sorted((t.parameters["peak"], t.parameters["warmup"]) for t in tuned.evaluations)
     assert got == [(peak, warmup) for peak in (0.01, 1) for warmup in ("0%", "10%", "20%")]
 
@@ -145,7 +157,7 @@ def test_a_grid_has_every_combination_once_and_no_more() -> None:
 @pytest.mark.parametrize("sampler", ["gp", "random"])
 def test_other_samplers_suggest_inside_the_space(sampler: str, kept: Path) -> None:
     space = "peak=0.1..1 log, cooldown=10%..50%, shape=linear|sqrt"
-    tuned = tune("wsd", Sides(n=64), space, trials=12, sampler=sampler, epochs=1, confirm=0, jobs=1)
+    tuned = sought("wsd", Sides(n=64), space, trials=12, sampler=sampler, epochs=1, confirm=0, jobs=1)
     assert len({str(t.parameters) for t in tuned.evaluations}) == 12
     assert all(
         0.1 <= t.parameters["peak"] <= 1 and t.parameters["shape"] in ("linear", "sqrt") for t in tuned.evaluations
@@ -154,7 +166,7 @@ def test_other_samplers_suggest_inside_the_space(sampler: str, kept: Path) -> No
 
 def test_the_end_of_a_range_is_pointed_out() -> None:
     space = Space.parse("constant", "value=0.001..0.002 log")
-    tuned = tune("constant", Sides(), space, trials=2, sampler="grid", points=2, epochs=2, confirm=0, jobs=1)
+    tuned = sought(space, Sides(), trials=2, sampler="grid", points=2, epochs=2, confirm=0, jobs=1)
     assert tuned.best.parameters == {"value": 0.002}
     assert any("best value lies at the end of its range" in w for w in tuned.warnings())
 
@@ -264,15 +276,15 @@ def test_a_search_that_goes_on_equals_one_that_was_left_in_peace(
 ) -> None:
     options = {"storage": tmp_path / "a.sqlite", "store": kept, "seeds": [4, 1], **ONE}
     for trials in (3, 11, 12, 5):  # the last asks for fewer than there are
-        tuned = tune("cosine", Forbidden(), SPACE, trials=trials, **options)
+        tuned = sought("cosine", Forbidden(), SPACE, trials=trials, **options)
         assert found(tuned) == found(whole)[: max(trials, len(tuned.evaluations))]
     assert len(tuned.evaluations) == 12
 
 
 def test_what_the_store_holds_is_not_trained_again(whole: SearchResult, kept: Path) -> None:
-    assert found(tune("cosine", Forbidden(), SPACE, trials=12, seeds=[4, 1], store=kept, **ONE)) == found(whole)
+    assert found(sought("cosine", Forbidden(), SPACE, trials=12, seeds=[4, 1], store=kept, **ONE)) == found(whole)
     with pytest.raises(AssertionError, match="trained again"):
-        tune("cosine", Forbidden(), SPACE, trials=1, seeds=[5], store=kept, **ONE)
+        sought("cosine", Forbidden(), SPACE, trials=1, seeds=[5], store=kept, **ONE)
 
 
 def test_an_interrupted_search_keeps_every_finished_seed_and_goes_on_where_it_stopped(
@@ -281,11 +293,11 @@ def test_an_interrupted_search_keeps_every_finished_seed_and_goes_on_where_it_st
     store, storage = tmp_path / "trials.sqlite", tmp_path / "search.sqlite"
     options = {"trials": 12, "seeds": [4, 1], "storage": storage, "store": store, **ONE}
     with pytest.raises(SearchInterrupted) as stopped:
-        tune("cosine", Sides(), SPACE, display=Watcher(interrupt_after=5), **options)
+        sought("cosine", Sides(), SPACE, display=Watcher(interrupt_after=5), **options)
     assert found(stopped.value.result) == found(whole)[:2]
     with Store(store) as opened:
         assert len(opened) == 5  # the third has one of its two seeds
-    assert found(tune("cosine", Sides(), SPACE, **options)) == found(whole)
+    assert found(sought("cosine", Sides(), SPACE, **options)) == found(whole)
     with Store(store) as opened:
         assert len(opened) == 24
 
@@ -294,10 +306,10 @@ def test_a_killed_worker_loses_nothing_that_is_finished(tmp_path: Path) -> None:
     options = {"trials": 4, "seeds": [0, 7], "storage": tmp_path / "s.sqlite", "store": tmp_path / "t.sqlite"}
     task = Deadly(seed=7, mark=tmp_path / "killed")
     with pytest.raises(SearchWorkerLost, match="the same search later runs the rest") as lost:
-        tune("cosine", task, SPACE, **(ONE | options | {"jobs": 2}))
+        sought("cosine", task, SPACE, **(ONE | options | {"jobs": 2}))
     with Store(tmp_path / "t.sqlite") as opened:
         before = len(opened)
-    tuned = tune("cosine", task, SPACE, **(ONE | options))
+    tuned = sought("cosine", task, SPACE, **(ONE | options))
     assert len(tuned.evaluations) == 4
     assert {json.dumps(dict(t.parameters)) for t in lost.value.result.evaluations} <= {
         json.dumps(dict(t.parameters)) for t in tuned.evaluations
@@ -308,11 +320,11 @@ def test_a_killed_worker_loses_nothing_that_is_finished(tmp_path: Path) -> None:
 
 PROGRAM = """
 import sys
-from laju.lab import tune
+from laju.lab import Search, tune
 from tests.lab.tiny import Sides
 
-tune("cosine", Sides(n=4000), "peak=1e-3..3 log", trials=8, epochs=4, confirm=0, batch_size=8, jobs=1,
-     storage=sys.argv[1], store=sys.argv[2])
+tune("cosine", Sides(n=4000), "peak=1e-3..3 log", search=Search(8, confirm=0, storage=sys.argv[1]), epochs=4, batch_size=8,
+     jobs=1, store=sys.argv[2])
 """
 
 
@@ -332,7 +344,7 @@ def test_a_killed_search_goes_on_and_takes_back_the_suggestion_of_the_dead_proce
     running = [t.params for t in before if t.state == optuna.trial.TrialState.RUNNING and t.params]
     finished = sum(t.state == optuna.trial.TrialState.COMPLETE for t in before)
     trials = max(4, finished + len(running))
-    tuned = tune(
+    tuned = sought(
         "cosine", Sides(n=4000), "peak=1e-3..3 log", trials=trials, epochs=4, confirm=0, batch_size=8, jobs=1,
         storage=storage, store=store,
     )  # fmt: skip
@@ -348,7 +360,7 @@ def test_a_pruned_trial_stops_at_once_and_is_no_result(tmp_path: Path) -> None:
     space, store = "value=1e-6|2e-6|3e-6|0.4|0.41|0.42|0.43|0.44", tmp_path / "t.sqlite"
     options = {"trials": 14, "epochs": 5, "seeds": 2, "confirm": 0, "jobs": 1, "store": store}
     with pytest.warns(UserWarning, match="'median' stops trials .* favours schedules that decay early"):
-        tuned = tune("constant", Sides(), space, sampler="random", pruner="median", seed=3, **options)
+        tuned = sought("constant", Sides(), space, sampler="random", pruner="median", seed=3, **options)
     assert any("stopped by the test accuracy at an early epoch" in text for text in tuned.warnings())
     pruned = [t for t in tuned.evaluations if t.pruned]
     assert pruned
@@ -368,7 +380,7 @@ def test_a_pruned_trial_stops_at_once_and_is_no_result(tmp_path: Path) -> None:
 def test_a_trial_that_cannot_end_above_the_best_is_left_without_its_other_seeds(tmp_path: Path) -> None:
     space, store = "value=1e-6|2e-6|3e-6|0.4|0.41|0.42|0.43|0.44", tmp_path / "t.sqlite"
     options = {"trials": 14, "epochs": 2, "seeds": 6, "confirm": 0, "jobs": 1, "store": store}
-    tuned = tune("constant", Sides(), space, sampler="random", pruner="seeds", seed=3, **options)
+    tuned = sought("constant", Sides(), space, sampler="random", pruner="seeds", seed=3, **options)
     pruned = [t for t in tuned.evaluations if t.pruned]
     assert any(t.parameters["value"] < 0.1 for t in pruned)
     assert tuned.best.parameters["value"] > 0.1
@@ -382,12 +394,39 @@ def test_a_trial_that_cannot_end_above_the_best_is_left_without_its_other_seeds(
             assert kept[5] is None or any(t.schedule == evaluation.schedule for t in tuned.ranked)
 
 
+# --- where and how long ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_trial_beyond_the_time_limit_has_no_figure_and_keeps_its_other_seeds(tmp_path: Path) -> None:
+    tuned = sought(
+        "constant", Stuck(seed=1), "value=0.1..0.5", seeds=[0, 1, 2], trials=1, objective=["accuracy", "updates-to=0.9"],
+        epochs=1, execution=Execution(jobs=2, time_limit=30), store=tmp_path / "t.sqlite",
+    )  # fmt: skip
+    assert [(t.pruned, t.late, t.values) for t in tuned.evaluations] == [(True, True, ())]
+    assert tuned.confirmation is None
+    assert "1 trial took longer than the time limit, and so has no figure." in tuned.warnings()
+    with Store(tmp_path / "t.sqlite") as opened:
+        assert len(opened) >= 1
+
+
+def test_a_search_in_another_arithmetic_is_another_search(tmp_path: Path) -> None:
+    options = {"trials": 1, "epochs": 1, "confirm": 1, "storage": tmp_path / "s.sqlite"}
+    half = Execution(jobs=1, precision="bf16", stack=1)
+    tuned = sought("cosine", Sides(n=64), SPACE, execution=half, **options)
+    again = compare({"a": tuned.schedule}, Sides(n=64), seeds=[0, 1], epochs=1, execution=half)
+    assert tuned.best.by_seed == ((again.outcomes["a", 0].records[-1].test_accuracy,),)
+    assert tuned.confirmation.outcomes["trial 0", 1].records == again.outcomes["a", 1].records
+    with pytest.raises(StorageError, match="numerics is 'cpu bf16' there and None here"):
+        sought("cosine", Sides(n=64), SPACE, jobs=1, **options)
+
+
 # --- the storage -------------------------------------------------------------------------------------------------------
 
 
 def test_another_search_under_the_same_name_is_refused_and_says_what_differs(tmp_path: Path) -> None:
     options = {"trials": 1, "storage": tmp_path / "s.sqlite", **ONE}
-    tune("cosine", Sides(n=64), SPACE, **options)
+    sought("cosine", Sides(n=64), SPACE, **options)
     for changed, text in (
         ({"space": "peak=1e-3..1 log"}, "space is 'peak=0.001..3 log, warmup=0%..30%' there"),
         ({"epochs": 3}, "epochs is 2 there and 3 here"),
@@ -398,8 +437,8 @@ def test_another_search_under_the_same_name_is_refused_and_says_what_differs(tmp
     ):
         arguments = {"policy": "cosine", "task": Sides(n=64), "space": SPACE} | options | changed
         with pytest.raises(StorageError, match=f"holds another search under the name 'cosine on sides': .*{text}"):
-            tune(**arguments)
-    other = tune("cosine", Sides(n=64), "peak=1e-3..1 log", study="second", **options)
+            sought(**arguments)
+    other = sought("cosine", Sides(n=64), "peak=1e-3..1 log", study="second", **options)
     assert other.study == "second"
 
 
@@ -407,7 +446,7 @@ def test_a_study_that_laju_did_not_make_is_left_alone(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 's.sqlite'}"
     optuna.create_study(storage=url, study_name="mine").optimize(lambda trial: trial.suggest_float("x", 0, 1), 1)
     with pytest.raises(StorageError, match="a study 'mine' that laju did not make"):
-        tune("cosine", Sides(n=64), SPACE, trials=1, storage=url, study="mine", **ONE)
+        sought("cosine", Sides(n=64), SPACE, trials=1, storage=url, study="mine", **ONE)
 
 
 def test_files_that_are_something_else_are_left_as_they_are(tmp_path: Path) -> None:
@@ -426,7 +465,7 @@ def test_files_that_are_something_else_are_left_as_they_are(tmp_path: Path) -> N
     ):
         before = path.read_bytes() if path.is_file() else None
         with pytest.raises(StorageError, match=message):
-            tune("cosine", Sides(n=64), SPACE, trials=1, storage=path, **ONE)
+            sought("cosine", Sides(n=64), SPACE, trials=1, storage=path, **ONE)
         assert before is None or path.read_bytes() == before
 
 
@@ -435,7 +474,7 @@ def test_a_server_that_does_not_answer_is_named_without_its_password() -> None:
         closed.bind(("127.0.0.1", 0))
         url = f"postgresql://laju:secret@127.0.0.1:{closed.getsockname()[1]}/db"
         with pytest.raises(StorageError, match="cannot be reached") as error:
-            tune("cosine", Sides(n=64), SPACE, trials=1, storage=url, **ONE)
+            sought("cosine", Sides(n=64), SPACE, trials=1, storage=url, **ONE)
     assert "secret" not in str(error.value)
     assert "127.0.0.1" in str(error.value)
 
@@ -455,13 +494,13 @@ def test_a_search_in_postgresql_goes_on_in_parallel_and_refuses_another(
     database: str, whole: SearchResult, kept: Path
 ) -> None:
     options = {"storage": database, "store": kept, "seeds": [4, 1], **ONE}
-    assert found(tune("cosine", Forbidden(), SPACE, trials=5, **options)) == found(whole)[:5]
-    assert found(tune("cosine", Forbidden(), SPACE, trials=12, **options)) == found(whole)
+    assert found(sought("cosine", Forbidden(), SPACE, trials=5, **options)) == found(whole)[:5]
+    assert found(sought("cosine", Forbidden(), SPACE, trials=12, **options)) == found(whole)
     with pytest.raises(StorageError, match="holds another search"):
-        tune("cosine", Sides(), "peak=1..2", trials=12, **options)
+        sought("cosine", Sides(), "peak=1..2", trials=12, **options)
     parallel = {"storage": database, "trials": 8, "pruner": "median", "study": "parallel", "seeds": 2}
     with pytest.warns(UserWarning, match="equal epochs"):
-        tuned = tune("cosine", Sides(), SPACE, **(ONE | parallel | {"jobs": 2, "epochs": 3}))
+        tuned = sought("cosine", Sides(), SPACE, **(ONE | parallel | {"jobs": 2, "epochs": 3}))
     assert len(tuned.evaluations) == 8
     assert all(len(t.course) == 3 for t in tuned.evaluations if not t.pruned)
     # What ran in parallel has the figures of what runs alone.
@@ -474,7 +513,7 @@ def test_a_search_in_postgresql_goes_on_in_parallel_and_refuses_another(
 
 def test_optuna_dashboard_opens_on_the_same_storage(whole: SearchResult, kept: Path, tmp_path: Path) -> None:
     storage = tmp_path / "search.sqlite"
-    tune("cosine", Forbidden(), SPACE, trials=3, seeds=[4, 1], storage=storage, store=kept, **ONE)
+    sought("cosine", Forbidden(), SPACE, trials=3, seeds=[4, 1], storage=storage, store=kept, **ONE)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -514,8 +553,8 @@ def test_optuna_dashboard_opens_on_the_same_storage(whole: SearchResult, kept: P
         ({"space": "peak=1..0.1"}, "must not be over"),
         ({"space": "peak=0.1..1, warmup=0%..120%"}, "warmup=120%"),
         ({"trials": 0}, "trials must be a whole number of at least 1, got 0"),
-        ({"sampler": "tpr"}, "sampler 'tpr' is not one of .*; did you mean 'tpe'"),
-        ({"pruner": "medium"}, "pruner 'medium' is not one of"),
+        ({"sampler": "tpr"}, "sampler must be one of .*, got 'tpr'; did you mean 'tpe'"),
+        ({"pruner": "medium"}, "pruner must be one of .*, got 'medium'"),
         ({"objective": "loss"}, "objective 'loss' is not one of accuracy, updates-to=ACCURACY"),
         ({"objective": "updates-to=90"}, "at most 1"),
         ({"objective": "updates-to=x"}, "must be updates-to=ACCURACY"),
@@ -524,16 +563,32 @@ def test_optuna_dashboard_opens_on_the_same_storage(whole: SearchResult, kept: P
         ({"objective": ["accuracy", "updates-to=0.9"], "pruner": "median"}, "needs one objective"),
         ({"pruner": "seeds", "seeds": 2}, "pruner 'seeds' needs 3 seeds or more, got 2"),
         ({"task": "digit"}, "did you mean 'digits'"),
-        ({"framework": "theano"}, "framework 'theano'"),
+        ({"framework": "theano"}, "framework must be one of .*, got 'theano'"),
         ({"seeds": []}, "at least one seed"),
         ({"storage": "what://is/this"}, "what|storage"),
-        ({"space": Space.parse("constant", "value=0..1")}, "space is of policy 'constant', not 'cosine'"),
+        (
+            {"policy": Space.parse("constant", "value=0..1")},
+            "space='peak=.*' and a Space with 'value=0..1' are both given",
+        ),
+        ({"space": Space.parse("constant", "value=0..1")}, "a Space knows its policy: give it in place of the policy"),
+        ({"execution": Execution(jobs=2)}, "jobs=1 and an Execution with jobs=2 are both given"),
+        ({"execution": Execution(stack=4), "jobs": None}, "stack=4 of an Execution does not go with this: a search"),
+        (
+            {"execution": Execution(on="ray"), "jobs": None, "pruner": "median"},
+            "on='ray' of an Execution .* pruner 'median'",
+        ),
+        ({"optimizer": "sgd"}, "optimizer must be an Optimizer, got 'sgd'"),
     ],
 )
 def test_bad_arguments_are_refused_before_anything_is_trained(changed: dict, message: str) -> None:
     arguments = {"policy": "cosine", "task": Forbidden(), "space": SPACE, "trials": 1, **ONE} | changed
-    with pytest.raises((ValueError, OSError, ModuleNotFoundError), match=message):
-        tune(**arguments)
+    with pytest.raises((ValueError, TypeError, OSError, ModuleNotFoundError), match=message):
+        sought(**arguments)
+
+
+def test_a_search_of_another_type_is_refused() -> None:
+    with pytest.raises(TypeError, match="search must be a Search, got 30"):
+        tune("cosine", Forbidden(), SPACE, search=30)  # type: ignore[arg-type]
 
 
 # --- base rates --------------------------------------------------------------------------------------------------------

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     momentum_option,
     frameworks_option,
 )
-@execution_options
+@execution_options()
 @store_option()
 @report_option
 @selection_options

@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 
 import click
 
+from laju import options
 from laju.cli import completion
-from laju.options import BY_NAME, EXECUTION, Choice, Count, Flag, Seconds, Text
+from laju.options import BY_NAME, EXECUTION, SEARCH, Choice, Count, Flag, Python, Seconds, Text
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Option = Callable[[Command], Command]
@@ -48,16 +49,13 @@ def _in_dashes(sentence: str) -> str:
     return re.sub(r"`(\w+)`", lambda argument: f"--{argument[1].replace('_', '-')}", sentence)
 
 
-def _click(name: str) -> Option[Any]:
-    """An option of laju's table as an option of click."""
-    option = BY_NAME[name]
-    dashed, settings = (
-        f"--{name.replace('_', '-')}",
-        {"default": option.default, "help": _in_dashes(option.sentence)},
-    )
+def _click(option: options.Option, **changes: Any) -> Option[Any]:
+    """An option of laju's table as an option of click, with changes to click's own settings."""
+    dashed = f"--{option.name.replace('_', '-')}"
+    settings: dict[str, Any] = {"default": option.default, "help": _in_dashes(option.sentence)}
     match option.kind:
-        case Count():
-            settings |= {"type": _COUNT}
+        case Count(least):
+            settings |= {"type": click.IntRange(min=least)}
         case Seconds():
             settings |= {"type": click.FloatRange(min=0, min_open=True)}
         case Choice(valid):
@@ -66,9 +64,12 @@ def _click(name: str) -> Option[Any]:
             settings |= {"metavar": metavar}
         case Flag() if option.default:
             dashed += f"/--no-{dashed[2:]}"
+        case Python() if changes:
+            pass
         case _:
             settings |= {"is_flag": True}
-    shown = option.default is not None and not settings.get("is_flag")
+    settings |= changes
+    shown = settings["default"] is not None and not settings.get("is_flag")
     return click.option(dashed, show_default=shown, **settings)
 
 
@@ -92,17 +93,14 @@ def gathered(argument: str, *options: Option[Any]) -> Option[Any]:
     return add
 
 
-epochs_option = _click("epochs")
-batch_size_option = _click("batch_size")
+epochs_option = _click(BY_NAME["epochs"])
+batch_size_option = _click(BY_NAME["batch_size"])
 momentum_option = click.option(
     "--momentum",
     type=click.FloatRange(min=0, max=1, max_open=True),
     default=0.0,
     show_default=True,
     help="SGD's momentum.",
-)
-framework_option = click.option(
-    "--framework", type=_FRAMEWORK, default="torch", show_default=True, help="Framework to train in."
 )
 frameworks_option = click.option(
     "--framework",
@@ -112,7 +110,7 @@ frameworks_option = click.option(
     show_default=True,
     help="Framework to train in; if repeated, every schedule is trained in each.",
 )
-jobs_option = _click("jobs")
+jobs_option = _click(BY_NAME["jobs"])
 report_option = click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -121,10 +119,21 @@ report_option = click.option(
     help="Folder for the report.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the results as JSON instead of the table.")
-execution_options = gathered("execution", *(_click(option.name) for option in EXECUTION))
+
+
+def execution_options(*without: str) -> Option[Any]:
+    """How trials run; `without` names options that the verb has no use for."""
+    return gathered("execution", *(_click(option) for option in EXECUTION if option.name not in without))
+
+
+_OF_SEARCH: dict[str, dict[str, Any]] = {
+    "objective": {"metavar": "NAME", "multiple": True, "default": ("accuracy",)},
+    "storage": {"metavar": "FILE|URL", "default": "laju-tune.sqlite"},
+}
+search_options = gathered("search", *(_click(option, **_OF_SEARCH.get(option.name, {})) for option in SEARCH))
 selection_options = gathered(
     "selection",
-    _click("tuned"),
+    _click(BY_NAME["tuned"]),
     click.option(
         "--tuning-trials",
         type=click.IntRange(min=3),
@@ -132,8 +141,8 @@ selection_options = gathered(
         show_default=True,
         help="Number of base learning rates that --tuned tries for each schedule.",
     ),
-    _click("equal_area"),
-    _click("race"),
+    _click(BY_NAME["equal_area"]),
+    _click(BY_NAME["race"]),
     click.option(
         "--race-error",
         type=click.FloatRange(min=0, max=1, min_open=True, max_open=True),

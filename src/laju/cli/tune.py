@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -15,10 +15,10 @@ from laju.cli.run_options import as_text
 from laju.cli.train_options import (
     batch_size_option,
     epochs_option,
-    framework_option,
-    jobs_option,
+    execution_options,
     json_option,
     momentum_option,
+    search_options,
     seeds_option,
     task_options,
 )
@@ -35,68 +35,14 @@ if TYPE_CHECKING:
 @click.option(
     "--space", required=True, metavar="TEXT", help="The search space, such as 'peak=1e-3..1 log, warmup=0%..20%'."
 )
+@click.option("--per", metavar="UNIT", help="The unit in which the policy counts, such as epoch; by default updates.")
 @task_options()
-@click.option(
-    "--trials",
-    type=click.IntRange(min=1),
-    default=30,
-    show_default=True,
-    help="Total number of trials of the search, including trials of earlier runs.",
-)
-@click.option(
-    "--objective",
-    "objectives",
-    multiple=True,
-    default=("accuracy",),
-    show_default=True,
-    metavar="NAME",
-    help="accuracy, or updates-to=0.9; if repeated, the Pareto front is searched.",
-)
+@search_options
 @epochs_option
 @seeds_option(1, "Runs of every trial.")
-@click.option(
-    "--confirm",
-    type=click.IntRange(min=0),
-    default=3,
-    show_default=True,
-    help="Runs of the best parameters after the search, with new seeds.",
-)
 @batch_size_option
 @momentum_option
-@framework_option
-@click.option("--per", metavar="UNIT", help="The unit in which the policy counts, such as epoch; by default updates.")
-@click.option(
-    "--sampler",
-    type=click.Choice(["tpe", "gp", "cma", "random", "grid"]),
-    default="tpe",
-    show_default=True,
-    help="Optuna's sampler of parameters.",
-)
-@click.option(
-    "--points",
-    type=click.IntRange(min=2),
-    default=5,
-    show_default=True,
-    help="Grid points along a range without a step.",
-)
-@click.option(
-    "--pruner",
-    type=click.Choice(["none", "seeds", "median", "hyperband"]),
-    default="none",
-    show_default=True,
-    help="Which trials are stopped early: `seeds` judges by whole runs of the first seeds; Optuna's median and hyperband judge "
-    "by early epochs, which favours early decays.",
-)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the sampler.")
-@jobs_option
-@click.option(
-    "--storage",
-    default="laju-tune.sqlite",
-    show_default=True,
-    metavar="FILE|URL",
-    help="Where the search is stored: a SQLite file, or postgresql://USER@HOST/DATABASE.",
-)
-@click.option("--study", metavar="NAME", help="The search's name in the storage.  [default: POLICY on TASK]")
+@execution_options("stack", "share_prefixes")
 @store_option()
 @click.option(
     "--out",
@@ -109,24 +55,15 @@ if TYPE_CHECKING:
 def command(
     policy: str,
     space: str,
+    per: str | None,
     task: str,
     data_dir: Path | None,
-    trials: int,
-    objectives: tuple[str, ...],
+    search: dict[str, Any],
     epochs: int,
     seeds: int,
-    confirm: int,
     batch_size: int | None,
     momentum: float,
-    framework: str,
-    per: str | None,
-    sampler: str,
-    points: int,
-    pruner: str,
-    seed: int,
-    jobs: int | None,
-    storage: str,
-    study: str | None,
+    execution: dict[str, Any],
     store: str,
     out: Path,
     as_json: bool,
@@ -152,8 +89,11 @@ def command(
         from laju.lab.report import check_writable
         from laju.lab.report.tuning import search_summary, search_table, write_search
         from laju.lab.trials import Optimizer
+        from laju.lab.trials.tasks import get_task
+        from laju.lab.tuning.search import Search
         from laju.lab.tuning.search_space import Space
         from laju.lab.tuning.tune import SearchInterrupted, SearchWorkerLost, tune
+        from laju.lab.workers import Execution
 
         check_task(task)
         parsed = Space.parse(policy, space, per)
@@ -164,26 +104,15 @@ def command(
             console = Console(stderr=as_json, width=120)
         began = time.monotonic()
         try:
-            search = tune(
-                policy,
-                task,
+            found = tune(
                 parsed,
-                trials=trials,
-                objective=objectives,
-                epochs=epochs,
+                get_task(task, data_dir),
                 seeds=seeds,
-                confirm=confirm,
+                epochs=epochs,
                 batch_size=batch_size,
                 optimizer=Optimizer(momentum=momentum),
-                framework=framework,
-                data_dir=data_dir,
-                sampler=sampler,
-                points=points,
-                pruner=pruner,
-                seed=seed,
-                jobs=jobs,
-                storage=storage,
-                study=study,
+                search=Search(**search),
+                execution=Execution(**execution),
                 store=store,
                 display=display(console),
             )
@@ -192,18 +121,18 @@ def command(
         except SearchWorkerLost as error:
             raise click.ClickException(f"{error}. {_kept(error.result)}.") from error
         if as_json:
-            click.echo(as_text(search.to_json()))
+            click.echo(as_text(found.to_json()))
         else:
             console.print()
-            console.print(search.verdict(), style="bold", markup=False, highlight=False, soft_wrap=True)
+            console.print(found.verdict(), style="bold", markup=False, highlight=False, soft_wrap=True)
             console.print()
-            console.print(search_table(search))
-            for line in search_summary(search):
+            console.print(search_table(found))
+            for line in search_summary(found):
                 console.print(line, markup=False, highlight=False, soft_wrap=True)
-            for warning in search.warnings():
+            for warning in found.warnings():
                 console.print(f"note: {warning}", style="yellow", markup=False, highlight=False)
-        with kept_anyway(console, _kept(search), "report"):
-            files = write_search(search, out, command_line())
+        with kept_anyway(console, _kept(found), "report"):
+            files = write_search(found, out, command_line())
         console.print(
             f"\nreport: {files[0]}   ({time.monotonic() - began:.0f} s)", markup=False, highlight=False, soft_wrap=True
         )

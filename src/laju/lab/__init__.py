@@ -41,6 +41,7 @@ with needed_by("laju.lab", "lab"):
         get_task,
     )
     from laju.lab.tuning.result import Evaluation, SearchResult
+    from laju.lab.tuning.search import Search
     from laju.lab.tuning.search_space import Space, SpaceError
     from laju.lab.tuning.storage import StorageError
     from laju.lab.tuning.tune import SearchInterrupted, tune
@@ -77,6 +78,7 @@ __all__ = [
     "RangeTest",
     "Record",
     "Row",
+    "Search",
     "SearchInterrupted",
     "SearchResult",
     "Selection",

@@ -16,7 +16,7 @@ from laju.lab.comparison import base_rates
 from laju.lab.comparison.arguments import Averaged, Given, Read, fitted, read_frameworks, read_schedules, read_seeds
 from laju.lab.comparison.comparison import Comparison
 from laju.lab.comparison.equal_area import equal_area as scaled_to_equal_area
-from laju.lab.comparison.grid import Grid, Selection, as_execution, as_grid
+from laju.lab.comparison.grid import Grid, Selection, as_grid
 from laju.lab.comparison.race import Race, check_race
 from laju.lab.comparison.race import race as run_race
 from laju.lab.engines import check
@@ -87,7 +87,7 @@ def compare(
     [('a', 7, 'finished'), ('b', 7, 'finished')]
     """
     grid = as_grid(schedules, seeds=seeds, epochs=epochs, batch_size=batch_size, optimizer=optimizer)
-    execution, selection = as_execution(execution, jobs), selection or Selection()
+    execution, selection = Execution.of(execution, jobs), selection or Selection()
     if not isinstance(selection, Selection):
         raise TypeError(f"selection must be a Selection, got {shown(selection)}")
     given, chosen, frameworks = read_schedules(grid.schedules), read_seeds(grid.seeds), read_frameworks(grid.framework)
@@ -258,7 +258,7 @@ def run_trials(
     >>> run_trials({("plateau", 0): trial}, jobs=1)["plateau", 0].status
     'finished'
     """
-    execution = as_execution(execution, jobs)
+    execution = Execution.of(execution, jobs)
     watcher = as_display(display)
     with ExitStack() as stack:
         interrupts = stack.enter_context(Interrupts())

@@ -11,7 +11,6 @@ from laju.lab.comparison import base_rates
 from laju.lab.comparison.arguments import Given, read_frameworks, read_schedules, read_seeds
 from laju.lab.comparison.race import ERROR
 from laju.lab.trials import Optimizer
-from laju.lab.workers import Execution
 from laju.options import GRID, SELECTION, documented
 
 
@@ -41,10 +40,7 @@ class Grid:
     def __post_init__(self) -> None:
         for option in GRID:
             object.__setattr__(self, option.name, option.read(getattr(self, option.name)))
-        optimizer = Optimizer() if self.optimizer is None else self.optimizer
-        if not isinstance(optimizer, Optimizer):
-            raise TypeError(f"optimizer must be an Optimizer, got {shown(optimizer)}")
-        object.__setattr__(self, "optimizer", optimizer)
+        object.__setattr__(self, "optimizer", Optimizer.of(self.optimizer))
         object.__setattr__(self, "schedules", read_schedules(self.schedules))
         object.__setattr__(self, "seeds", read_seeds(self.seeds))
         object.__setattr__(self, "framework", read_frameworks(self.framework))
@@ -107,19 +103,3 @@ def as_grid(schedules: Grid | Mapping[str, Given], **keywords: Any) -> Grid:
             f"{name}={shown(value)} and a Grid with {name}={shown(getattr(schedules, name))} are both given; keep one"
         )
     return schedules
-
-
-def as_execution(execution: Execution | None, jobs: int | None) -> Execution:
-    """The execution itself, or that of so many jobs.
-
-    Raises:
-        ValueError: an execution, and jobs besides.
-        TypeError: an execution of another type.
-    """
-    if execution is None:
-        return Execution(jobs=jobs)
-    if not isinstance(execution, Execution):
-        raise TypeError(f"execution must be an Execution, got {shown(execution)}")
-    if jobs is not None:
-        raise ValueError(f"jobs={shown(jobs)} and an Execution with jobs={execution.jobs!r} are both given; keep one")
-    return execution

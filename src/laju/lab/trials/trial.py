@@ -77,6 +77,17 @@ class Optimizer:
             raise ValueError(f"betas must be two numbers in [0, 1), got {self.betas!r}")
         object.__setattr__(self, "betas", betas)
 
+    @classmethod
+    def of(cls, optimizer: Optimizer | None) -> Optimizer:
+        """The optimizer itself, or plain SGD.
+
+        Raises:
+            TypeError: an optimizer of another type.
+        """
+        if optimizer is not None and not isinstance(optimizer, cls):
+            raise TypeError(f"optimizer must be an Optimizer, got {shown(optimizer)}")
+        return optimizer or cls()
+
     def __str__(self) -> str:
         options = [f"{name}={value!r}" for name, value in vars(self).items() if value and name != "kind"]
         return f"{self.kind}({', '.join(options)})"

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from laju.core.schedule import Schedule
 from laju.lab.engines import train
-from laju.lab.trials import Outcome, Record, Trial
+from laju.lab.trials import Outcome, Record
 from laju.lab.trials.progress import Channel
 from laju.lab.tuning.objectives import Objective
 from laju.lab.tuning.storage import open_storage, quiet
+from laju.lab.workers import Key
 from laju.lab.workers.executors import Shared
+from laju.lab.workers.job import Work
 
 if TYPE_CHECKING:
     import optuna
@@ -29,11 +32,18 @@ def pruner_of(name: str) -> Any:
     return pruners.NopPruner()
 
 
+MODEL: Key = ("", 0)
+"""The trial that is shared with all jobs, for its schedule and seed to be replaced."""
+
+
 @dataclass(frozen=True)
 class Job:
-    folder: Path
+    """A trial to run; `folder` takes its records, for a display."""
+
+    folder: Path | None
     name: str
-    fields: dict[str, Any]
+    schedule: Schedule
+    seed: int
     fingerprint: str
     study: tuple[str, str, str, int] | None
     objective: Objective
@@ -55,16 +65,19 @@ class _Pruned(Exception):
     pass
 
 
-def work(task: Shared, job: Job) -> Ran:
+def work(shared: Shared, job: Job) -> Ran:
     """Train a trial, here or in a worker; with a study, report every epoch to the study and stop on its advice."""
-    trial = Trial(task.get(), **job.fields)
-    channel, updates, records = Channel(job.folder), trial.plan.updates, list[Record]()
+    content: Work = shared.get()
+    trial = replace(content.unpack()[MODEL], schedule=job.schedule, seed=job.seed)
+    channel = None if job.folder is None else Channel(job.folder)
+    updates, records = trial.plan.updates, list[Record]()
     asked = None if job.study is None else _trial_of(*job.study)
     begin = time.perf_counter()
 
     def report(record: Record) -> None:
         records.append(record)
-        channel.tell(job.fingerprint, job.name, trial.seed, updates, record)
+        if channel is not None:
+            channel.tell(job.fingerprint, job.name, trial.seed, updates, record)
         if asked is not None and record.test_accuracy is not None:
             with quiet():
                 asked.report(job.objective.step(record), round(record.epoch))
@@ -76,7 +89,8 @@ def work(task: Shared, job: Job) -> Ran:
     except _Pruned:
         return Ran(Outcome("finished", tuple(records), time.perf_counter() - begin), pruned=True)
     finally:
-        channel.done(job.fingerprint)
+        if channel is not None:
+            channel.done(job.fingerprint)
 
 
 def _trial_of(url: str, name: str, pruner: str, trial: int) -> optuna.Trial:

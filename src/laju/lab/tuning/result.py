@@ -33,6 +33,7 @@ class Evaluation:
         values: the mean over the seeds, for each objective.
         by_seed: for each objective, the figures of the seeds.
         course: (epoch, test accuracy; of a search for few updates, the error) of the first seed.
+        late: pruned since a run took longer than the time limit.
     """
 
     number: int
@@ -44,6 +45,7 @@ class Evaluation:
     values: tuple[float, ...]
     by_seed: tuple[tuple[float, ...], ...] = ()
     course: tuple[tuple[int, float], ...] = ()
+    late: bool = False
 
 
 @dataclass(frozen=True)
@@ -198,6 +200,10 @@ class SearchResult:
             found.append(
                 f"{counted(early, 'trial')} {'was' if early == 1 else 'were'} stopped by the test accuracy at an early epoch, "
                 "which favours schedules that decay early and punishes warmups and late decays."
+            )
+        if late := sum(t.late for t in self.evaluations):
+            found.append(
+                f"{counted(late, 'trial')} took longer than the time limit, and so {'has' if late == 1 else 'have'} no figure."
             )
         for objective in (o for i, o in enumerate(self.objectives) if self._missed(i)):
             found.append(f"No trial reached a test accuracy of {objective.target:g} with all its seeds.")

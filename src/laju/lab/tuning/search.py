@@ -1,355 +1,69 @@
-"""A search: asks Optuna for suggestions, has the suggestions trained, and reports the outcomes to Optuna."""
+"""The settings of a search, as a value."""
 
 from __future__ import annotations
 
-import heapq
-import statistics
-from collections import deque
-from collections.abc import Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from laju.core.extras import needed_by
-from laju.core.schedule import Schedule
-from laju.core.units import RunPlan
-from laju.lab.comparison.race import ERROR, MARGIN, level_of_tests, seed_counts, upper_bounds
-from laju.lab.store import Store
-from laju.lab.store.processes import this_process, works_on
-from laju.lab.trials import Framework, Optimizer, Outcome, Trial
-from laju.lab.trials.progress import Channel
-from laju.lab.trials.tasks import Task
-from laju.lab.tuning import storage
-from laju.lab.tuning.job import Job, Ran, pruner_of, work
-from laju.lab.tuning.objectives import Objective
-from laju.lab.tuning.result import Evaluation, SearchResult
-from laju.lab.tuning.search_space import Space
-from laju.lab.tuning.storage import open_study
-from laju.lab.workers.display import Display, DisplayThread
-from laju.lab.workers.executors import InProcess, Processes
-from laju.lab.workers.interrupts import Interrupts
-
-if TYPE_CHECKING:
-    import optuna
+from laju.core.checks import shown
+from laju.lab.trials import Framework
+from laju.lab.tuning.objectives import Objective, read_objectives
+from laju.options import SEARCH, documented
 
 BY_EPOCHS = ("median", "hyperband")
 """Optuna's pruners, which compare trials at equal epochs of their first seed."""
-_COMPARED = 5
-"""Finished trials, the best of all, that a trial is compared with by the pruner "seeds"."""
 
 
-@dataclass
-class Suggestion:
-    """A trial of Optuna's that is being trained: its schedule, and the outcomes of its seeds so far."""
-
-    asked: optuna.Trial
-    schedule: Schedule
-    outcomes: dict[int, Outcome] = field(default_factory=dict)
-
-
-@dataclass
+@documented
+@dataclass(frozen=True)
 class Search:
-    space: Space
-    task: Task
-    epochs: int
-    batch_size: int
-    optimizer: Optimizer
-    framework: Framework
-    objectives: tuple[Objective, ...]
-    seeds: tuple[int, ...]
-    sampler: str
-    pruner: str
-    points: int
-    seed: int
-    jobs: int
-    url: str
-    study_name: str
-    store: Store
-    display: Display | None
-    folder: Path
-    interrupts: Interrupts
-    study: optuna.Study | None = None
-    trials: int = 0
-    active: list[Suggestion] = field(default_factory=list)
+    """How a policy's parameters are searched, and where the search is kept: without a `storage`, nowhere.
+
+    Args:
+        {options SEARCH}
+
+    Raises:
+        ValueError: a value outside of its range, an unknown sampler, pruner or objective, or several objectives with a sampler
+            or a pruner that needs one.
+        TypeError: a value of another type.
+
+    >>> Search(trials=50, objective="updates-to=0.9").objectives
+    (Objective(target=0.9),)
+    """
+
+    trials: int = 30
+    objective: str | Sequence[str] = "accuracy"
+    sampler: str = "tpe"
+    points: int = 5
+    pruner: str = "none"
+    seed: int = 0
+    confirm: int = 3
+    framework: Framework = "torch"
+    storage: str | os.PathLike[str] | None = None
+    study: str | None = None
 
     def __post_init__(self) -> None:
-        self.plan = RunPlan(samples=self.task.train_size, batch_size=self.batch_size, epochs=self.epochs)
-
-    def open(self, storage: Any) -> None:
-        """Open the study, and take back suggestions whose process has died."""
-        from optuna.trial import TrialState
-
-        facts = {
-            "policy": self.space.policy,
-            "space": str(self.space),
-            "per": self.space.per,
-            "task": self.task.name,
-            "data": self.task.fingerprint[:16],
-            "objectives": [str(o) for o in self.objectives],
-            "epochs": self.epochs,
-            "batch size": self.batch_size,
-            "optimizer": str(self.optimizer),
-            "framework": self.framework,
-            "seeds": list(self.seeds),
-        }
-        with self.interrupts.held():
-            self.study = open_study(
-                storage, self.study_name, [o.direction for o in self.objectives], facts, url=self.url
-            )
-            for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-                if not works_on(trial.user_attrs.get("process")):
-                    self._give_back(trial.number, trial.params)
-
-    def run(self, trials: int) -> None:
-        """Ask, train and tell until the study holds so many trials that are finished."""
-        assert self.study is not None
-        if self.sampler == "grid":
-            sizes = [len(values) for values in self.space.grid(self.points).values()]
-            total = 1
-            for size in sizes:
-                total *= size
-            trials = min(trials, total)
-        self.study.pruner = pruner_of(self.pruner)
-        self.trials = trials
-        done = self._finished()
-        if self.display is not None:
-            self.display.start(
-                max(trials, done) * len(self.seeds), done * len(self.seeds), min(self.jobs, max(trials - done, 1))
-            )
-        try:
-            with DisplayThread(Channel(self.folder), self.display):
-                self._loop(trials)
-        except BaseException:
-            with self.interrupts.held():
-                for suggestion in self.active:
-                    self._give_back(suggestion.asked.number, suggestion.asked.params)
-            raise
-        finally:
-            if self.display is not None:
-                self.display.stop()
-
-    def _loop(self, trials: int) -> None:
-        queue: deque[tuple[Suggestion, int]] = deque()
-        pending: dict[Future[Ran], tuple[Suggestion, int]] = {}
-        twins: dict[str, list[tuple[Suggestion, int]]] = {}
-        pool = InProcess() if self.jobs == 1 else Processes(self.jobs, self.folder, self.interrupts)
-        task = pool.share(self.task)
-        try:
-            while True:
-                while len(pending) < self.jobs and (queue or self._ask(trials, queue)):
-                    suggestion, seed = queue.popleft()
-                    trial = self._trial(suggestion, seed)
-                    with self.interrupts.held():
-                        found = self.store.get(trial)
-                    if found is not None:
-                        self._take(suggestion, seed, Ran(found, reported=False), queue)
-                    elif trial.fingerprint in twins:  # the trial is being trained for another suggestion
-                        twins[trial.fingerprint].append((suggestion, seed))
-                    else:
-                        twins[trial.fingerprint] = []
-                        pending[pool.submit(work, task, self._job(suggestion, seed, trial))] = suggestion, seed
-                if not pending:
-                    pool.close()
-                    return
-                done, _ = wait(pending, return_when=FIRST_COMPLETED)
-                for future in done:
-                    suggestion, seed = pending.pop(future)
-                    ran = future.result()
-                    trial = self._trial(suggestion, seed)
-                    with self.interrupts.held():
-                        if not ran.pruned:
-                            self.store.put(trial, ran.outcome)
-                        self._take(suggestion, seed, ran, queue)
-                        for twin, _ in twins.pop(trial.fingerprint):
-                            self._take(twin, seed, replace(ran, reported=False), queue)
-        except BaseException:
-            with self.interrupts.held():
-                pool.close(kill=True)
-            raise
-
-    def _ask(self, trials: int, queue: deque[tuple[Suggestion, int]]) -> bool:
-        """Put the next suggestion's first seed into the queue; False when there are enough."""
-        from optuna.samplers import RandomSampler
-        from optuna.trial import TrialState
-
-        assert self.study is not None
-        begun = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-        with self.interrupts.held():
-            index = len(self.study.get_trials(deepcopy=False, states=begun))
-            if index >= trials:
-                return False
-            # A sampler of its own for every suggestion: the i-th is the same whether or not the search was interrupted.
-            self.study.sampler = self._sampler(index)
-            asked = self.study.ask({name: kind.distribution() for name, kind in self.space.varied.items()})
-            # A sampler that gets no reports: after its last point, a grid's would stop Optuna's own loop, which does not run.
-            self.study.sampler = RandomSampler()
-            asked.set_user_attr("process", this_process())
-            suggestion = Suggestion(asked, self.space.schedule(asked.params))
-            asked.set_user_attr("schedule", self.space.spec(asked.params))
-            self.active.append(suggestion)
-        rounds = {"none": len(self.seeds), "seeds": self._rounds()[0]}
-        queue.extend((suggestion, seed) for seed in self.seeds[: rounds.get(self.pruner, 1)])
-        return True
-
-    def _take(self, suggestion: Suggestion, seed: int, ran: Ran, queue: deque[tuple[Suggestion, int]]) -> None:
-        """Take an outcome of a seed; after the last seed, report to Optuna."""
-        from optuna.trial import TrialState
-
-        assert self.study is not None
-        asked = suggestion.asked
-        suggestion.outcomes[seed] = ran.outcome
-        first = seed == self.seeds[0]
-        if first and not ran.reported and len(self.objectives) == 1:
-            for step, value in self.objectives[0].course(ran.outcome.records):
-                asked.report(value, step)
-        if self.display is not None:
-            name = f"trial {asked.number}" + (" (pruned)" if ran.pruned else "")
-            self.display.finished(name, seed, ran.outcome)
-        if ran.pruned or self._cannot_lead(suggestion):
-            self.study.tell(asked, state=TrialState.PRUNED)
-            self.active.remove(suggestion)
-            return
-        if len(suggestion.outcomes) == len(self.seeds):
-            by_seed = [[o.value(suggestion.outcomes[s], self.plan) for s in self.seeds] for o in self.objectives]
-            asked.set_user_attr("by seed", by_seed)
-            asked.set_user_attr("status", [suggestion.outcomes[s].status for s in self.seeds])
-            self.study.tell(asked, [sum(values) / len(values) for values in by_seed])
-            self.active.remove(suggestion)
-        elif first and self.pruner in BY_EPOCHS:  # not pruned, so the remaining seeds are worth their time
-            queue.extend((suggestion, other) for other in self.seeds[1:])
-        elif self.pruner == "seeds" and (count := len(suggestion.outcomes)) in self._rounds():
-            following = self._rounds()[self._rounds().index(count) + 1]
-            queue.extend((suggestion, other) for other in self.seeds[count:following])
-
-    def _rounds(self) -> tuple[int, ...]:
-        return seed_counts(len(self.seeds))
-
-    def _cannot_lead(self, suggestion: Suggestion) -> bool:
-        """Whether a trial cannot end above the best finished trial in the mean of all seeds, by the bound of a race."""
-        from optuna.trial import TrialState
-
-        count = len(suggestion.outcomes)
-        if self.pruner != "seeds" or count == len(self.seeds) or count not in self._rounds():
-            return False
-        assert self.study is not None
-        objective, first = self.objectives[0], self.seeds[:count]
-        trials = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        finished = {t.number: [objective.better * x for x in t.user_attrs["by seed"][0]] for t in trials}
-        best = heapq.nlargest(_COMPARED, finished, key=lambda number: statistics.fmean(finished[number]))
-        if not best:
-            return False
-        scores = {str(number): finished[number][:count] for number in best}
-        scores["asked"] = [objective.better * objective.value(suggestion.outcomes[seed], self.plan) for seed in first]
-        is_accuracy = objective.target is None
-        resolution = self.task.resolution if is_accuracy else self.plan.updates_per_epoch
-        level = level_of_tests(ERROR, max(self.trials, len(finished) + 1))
-        bounds = upper_bounds(scores, str(best[0]), len(self.seeds), level, resolution)
-        return bounds["asked"] < (MARGIN if is_accuracy else 0.0)
-
-    def _give_back(self, number: int, params: Mapping[str, Any]) -> None:
-        """Give back a suggestion that is no longer trained: Optuna marks the trial as failed, and suggests the same again."""
-        from optuna.trial import TrialState
-
-        assert self.study is not None
-        try:
-            self.study.tell(number, state=TrialState.FAIL)
-        except (ValueError, RuntimeError, KeyError):  # another process has taken the suggestion back
-            return
-        if set(params) == set(self.space.varied):
-            self.study.enqueue_trial(dict(params))
-
-    def _trial(self, suggestion: Suggestion, seed: int) -> Trial:
-        return Trial(self.task, suggestion.schedule, seed, self.epochs, self.batch_size, self.optimizer, self.framework)
-
-    def _job(self, suggestion: Suggestion, seed: int, trial: Trial) -> Job:
-        by_epochs = self.pruner in BY_EPOCHS and seed == self.seeds[0]
-        return Job(
-            folder=self.folder,
-            name=f"trial {suggestion.asked.number}",
-            fields={
-                "schedule": suggestion.schedule,
-                "seed": seed,
-                "epochs": self.epochs,
-                "batch_size": self.batch_size,
-                "optimizer": self.optimizer,
-                "framework": self.framework,
-            },
-            fingerprint=trial.fingerprint,
-            study=(self.url, self.study_name, self.pruner, suggestion.asked._trial_id) if by_epochs else None,
-            objective=self.objectives[0],
-        )
-
-    def _sampler(self, index: int) -> Any:
-        from optuna import samplers
-
-        seed = (self.seed * 1_000_003 + index) % 2**32
-        match self.sampler:
-            case "random":
-                return samplers.RandomSampler(seed=seed)
-            case "grid":  # the seed numbers the points, and so stays the same
-                return samplers.GridSampler(self.space.grid(self.points), seed=self.seed % 2**32)
-            case "gp":
-                return samplers.GPSampler(seed=seed)
-            case "cma":
-                with needed_by("sampler 'cma'"):
-                    import cmaes  # type: ignore[import-not-found,import-untyped,unused-ignore]  # noqa: F401
-                return samplers.CmaEsSampler(seed=seed)
-        return samplers.TPESampler(seed=seed)
-
-    def _finished(self) -> int:
-        from optuna.trial import TrialState
-
-        assert self.study is not None
-        return len(self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
-
-    def result(self) -> SearchResult:
-        """The present content of the study."""
-        from optuna.trial import TrialState
-
-        evaluations: list[Evaluation] = []
-        importance: dict[str, float] = {}
-        if self.study is not None:
-            for trial in self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)):
-                done = trial.state == TrialState.COMPLETE
-                evaluations.append(
-                    Evaluation(
-                        number=trial.number,
-                        schedule=self.space.schedule(trial.params),
-                        spec=self.space.spec(trial.params),
-                        parameters=self.space.values(trial.params),
-                        suggested=dict(trial.params),
-                        pruned=not done,
-                        values=tuple(trial.values) if done else (),
-                        by_seed=tuple(map(tuple, trial.user_attrs.get("by seed", ()))),
-                        course=tuple(sorted(trial.intermediate_values.items())),
+        for option in SEARCH:
+            object.__setattr__(self, option.name, option.read(getattr(self, option.name)))
+        if (many := len(self.objectives)) > 1:
+            for name, ready in (("pruner", ("none",)), ("sampler", ("tpe", "gp", "random", "grid"))):
+                if (value := getattr(self, name)) not in ready:
+                    raise ValueError(
+                        f"{name} {value!r} needs one objective, and there are {many}; use {name}={ready[0]!r}"
                     )
-                )
-            importance = _importance(self.study, evaluations, len(self.space.varied))
-        return SearchResult(
-            space=self.space,
-            task=self.task.name,
-            plan=self.plan,
-            optimizer=self.optimizer,
-            framework=self.framework,
-            objectives=self.objectives,
-            seeds=self.seeds,
-            evaluations=tuple(evaluations),
-            importance=importance,
-            study=self.study_name,
-            storage=storage.shown(self.url),
-            resolution=self.task.resolution,
-        )
 
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        return read_objectives(self.objective)
 
-def _importance(study: optuna.Study, evaluations: Sequence[Evaluation], parameters: int) -> dict[str, float]:
-    """How much of the variance of the first objective each parameter explains, by fANOVA, where that can be told."""
-    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+    @classmethod
+    def of(cls, search: Search | None) -> Search:
+        """The search itself, or the search by default.
 
-    values = {t.values[0] for t in evaluations if t.values}
-    if parameters < 2 or len(values) < 4:
-        return {}
-    found = get_param_importances(
-        study, evaluator=FanovaImportanceEvaluator(seed=0), target=lambda trial: float(trial.values[0])
-    )
-    return {name: float(share) for name, share in found.items()}
+        Raises:
+            TypeError: a search of another type.
+        """
+        if search is not None and not isinstance(search, cls):
+            raise TypeError(f"search must be a Search, got {shown(search)}")
+        return search or cls()

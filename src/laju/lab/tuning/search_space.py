@@ -148,7 +148,8 @@ class Space:
         varied: dict[str, Range | Choice] = {}
         fixed: dict[str, Any] = {}
         if not isinstance(text, str):
-            raise SpaceError(f"space must be a text such as 'peak=1e-3..1 log', got {shown(text)}")
+            hint = "; a Space knows its policy: give it in place of the policy" if isinstance(text, cls) else ""
+            raise SpaceError(f"space must be a text such as 'peak=1e-3..1 log', got {shown(text)}{hint}")
         for part in _parts(text):
             name, equals, content = (word.strip() for word in part.partition("="))
             if not equals or not name or not content:

@@ -26,7 +26,7 @@ from laju.lab.trials import Outcome, Trial
 from laju.lab.trials.progress import Channel
 from laju.lab.workers.display import Display, DisplayThread
 from laju.lab.workers.execution import Execution
-from laju.lab.workers.executors import Executor, InProcess, Processes
+from laju.lab.workers.executors import Executor
 from laju.lab.workers.interrupts import Interrupts
 from laju.lab.workers.job import Job, Work, work
 from laju.lab.workers.prefixes import Key, Segment, plan, resumed, updates
@@ -96,7 +96,7 @@ class Driver:
             self._claims = self.kept.claims()
             if self._claims is not None:
                 stack.enter_context(self._claims)
-            place = self._place(folder)
+            place = self.execution.place(folder, self.interrupts, len(self.trials))
             stack.enter_context(DisplayThread(Channel(folder), self.display))
             try:
                 self._loop(place, folder)
@@ -104,14 +104,6 @@ class Driver:
             except BaseException:
                 place.close(kill=True)
                 raise
-
-    def _place(self, folder: Path) -> Executor:
-        if (cluster := self.execution.cluster()) is not None:
-            return cluster()
-        jobs = min(self.execution.slots, len(self.trials))
-        if jobs == 1 and self.execution.time_limit is None:
-            return InProcess()
-        return Processes(jobs, folder, self.interrupts)
 
     def _loop(self, place: Executor, folder: Path) -> None:
         order = {key: i for i, key in enumerate(self.trials)}

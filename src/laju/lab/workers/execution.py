@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from pathlib import Path
 
+from laju.core.checks import shown
 from laju.lab.trials.numerics import Device, Numerics, Precision
-from laju.lab.workers.executors import Executor, cores
+from laju.lab.workers.executors import Executor, InProcess, Processes, cores
+from laju.lab.workers.interrupts import Interrupts
 from laju.options import EXECUTION, documented
 
 
@@ -48,6 +51,34 @@ class Execution:
 
             Address.parse(self.on)
 
+    @classmethod
+    def of(cls, execution: Execution | None, jobs: int | None) -> Execution:
+        """The execution itself, or the execution of so many jobs.
+
+        Raises:
+            ValueError: an execution, and jobs besides.
+            TypeError: an execution of another type.
+        """
+        if execution is None:
+            return cls(jobs=jobs)
+        if not isinstance(execution, cls):
+            raise TypeError(f"execution must be an Execution, got {shown(execution)}")
+        if jobs is not None:
+            raise ValueError(
+                f"jobs={shown(jobs)} and an Execution with jobs={execution.jobs!r} are both given; keep one"
+            )
+        return execution
+
+    def refuse(self, *names: str, why: str) -> None:
+        """Refuse options that were set and have no meaning in some kind of training.
+
+        Raises:
+            ValueError: an option of `names` differs from its default; the message has the reason.
+        """
+        for option in fields(self):
+            if option.name in names and (value := getattr(self, option.name)) != option.default:
+                raise ValueError(f"{option.name}={shown(value)} of an Execution does not go with this: {why}")
+
     @property
     def numerics(self) -> Numerics:
         """The device and the arithmetic of each trial."""
@@ -71,6 +102,24 @@ class Execution:
         from laju.lab.workers.clusters import cluster
 
         return cluster(self.on, 1 if self.jobs is None and self.device == "cuda" else self.jobs)
+
+    def place(self, folder: Path, interrupts: Interrupts, most: int) -> Executor:
+        """The executor of `most` jobs at the most: on the cluster, in worker processes or in this process.
+
+        Args:
+            folder: for messages between this process and its workers.
+            interrupts: held while workers are started.
+            most: so many jobs at once on this machine.
+
+        Raises:
+            ModuleNotFoundError: the cluster's package is not installed.
+            ConnectionError: the cluster does not answer.
+        """
+        if (cluster := self.cluster()) is not None:
+            return cluster()
+        jobs = min(self.slots, most)
+        # A job in this process cannot be given up.
+        return InProcess() if jobs <= 1 and self.time_limit is None else Processes(max(jobs, 1), folder, interrupts)
 
     def check(self) -> None:
         """Find out whether this machine can train so.
