@@ -25,10 +25,11 @@ def names(group: Group) -> tuple[str, ...]:
 
 def summaries(group: Group) -> dict[str, str]:
     """By name, the package of an addition and what the package says of itself; nothing is imported."""
-    found = {}
+    found: dict[str, str] = {}
     for entry in sorted(entry_points(group=f"laju.{group}"), key=lambda entry: entry.name):
-        summary = None if entry.dist is None else entry.dist.metadata.get("Summary")
-        found.setdefault(entry.name, f"{_owner(entry)}: {summary}" if summary else _owner(entry))
+        about = {} if entry.dist is None else entry.dist.metadata
+        summary = f": {about['Summary']}" if "Summary" in about else ""
+        found.setdefault(entry.name, f"{_owner(entry)}{summary}")
     return found
 
 
