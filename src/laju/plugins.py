@@ -27,7 +27,7 @@ def summaries(group: Group) -> dict[str, str]:
     """By name, the package of an addition and what the package says of itself; nothing is imported."""
     found: dict[str, str] = {}
     for entry in sorted(entry_points(group=f"laju.{group}"), key=lambda entry: entry.name):
-        about = {} if entry.dist is None else entry.dist.metadata
+        about: Any = {} if entry.dist is None else entry.dist.metadata
         summary = f": {about['Summary']}" if "Summary" in about else ""
         found.setdefault(entry.name, f"{_owner(entry)}{summary}")
     return found
