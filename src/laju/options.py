@@ -184,9 +184,7 @@ SEARCH = (
     Option("seed", Count(0), 0, "seed of the sampler"),
     Option("confirm", Count(0), 3, "runs of the best parameters after the search, with new seeds"),
     Option("framework", Choice(("torch", "tensorflow", "jax", "mxnet")), "torch", "framework to train in"),
-    Option(
-        "storage", Python(), None, "where the search is stored: a SQLite file, or postgresql://USER@HOST/DATABASE"
-    ),
+    Option("storage", Python(), None, "where the search is stored: a SQLite file, or postgresql://USER@HOST/DATABASE"),
     Option("study", Text("NAME"), None, "the search's name in the storage; by default POLICY on TASK"),
 )
 TABLES = {"GRID": GRID, "EXECUTION": EXECUTION, "SELECTION": SELECTION, "SEARCH": SEARCH}
