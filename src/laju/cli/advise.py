@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import re
 import shutil
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
@@ -16,22 +15,16 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
+from laju.cli.logged_run import LoggedRun, curve_of, past_runs
 from laju.cli.logs import LogOptions, log_options
-from laju.cli.run_options import as_text, read_one, usage_errors
-from laju.core.checks import nearest
+from laju.cli.run_options import as_text, usage_errors
 from laju.core.schedule import Schedule
-from laju.core.units import RunPlan
-from laju.logs import completed
-from laju.logs.names import averaged_beside, is_smoothed
 from laju.recognition.naming import named
 from laju.view.plot import SUFFIXES
 from laju.view.table import table
 
 if TYPE_CHECKING:
     from laju.forecast import Curve, Ending, FittedLaw, NextRun, Prior, Way
-    from laju.logs import Log, Series
-
-Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 _TRUSTED = 0.01
 """The largest relative error (root mean square) on held-out curves at which a law may choose a schedule."""
@@ -121,64 +114,64 @@ def command(
     with usage_errors():
         if len(files) > 1:
             notes: list[str] = []
-            curves = [_curve(options, file, spec, loss_column, updates_per_epoch, notes) for file in files]
-            told, lines, refused = _next(curves, budget, updates or max(len(c.rates) for c in curves), None)
-            _print(as_json, {"schedule": None, "notes": notes, "next": told}, lines, notes)
+            curves = [curve_of(options, file, spec, loss_column, updates_per_epoch, notes) for file in files]
+            answer, lines, refused = _next(curves, budget, updates or max(len(c.rates) for c in curves), None)
+            _print(as_json, {"schedule": None, "notes": notes, "next": answer}, lines, notes)
             if refused and budget is None:
                 click.get_current_context().exit(1)
             return
-        run = _Run.read(options, files[0], loss_column, spec, meant, updates_per_epoch, updates, until)
+        run = LoggedRun.read(options, files[0], loss_column, spec, meant, updates_per_epoch, updates, until)
         used = past_runs(priors, options, loss_column, updates_per_epoch, files[0])
         from laju.forecast import ending
 
-        found = ending(run.at, run.losses.values, run.rates, updates, prior=used)
+        forecast = ending(run.at, run.losses.values, run.rates, updates, prior=used)
         bar, what = (target, "the target") if target is not None else (None, "")
         if against is not None:
             theirs = (other := options.read(against)).loss()
             bar, what = float(theirs.values[-1]), f"the last loss of {against}, at {other.unit} {theirs.at[-1]:,g}"
-        chance = None if bar is None or found.value is None else _chance(found, bar)
-        told = {
-            **asdict(found),
+        chance = None if bar is None or forecast.value is None else probability_below(forecast, bar)
+        answer = {
+            **asdict(forecast),
             "schedule": str(run.schedule),
             "loss": run.losses.name,
             "log": list(run.log.notes),
             "rates": run.verdict,
         }
-        lines = [*run.taken(), str(found)]
+        lines = [*run.taken(), str(forecast)]
         if until is not None:
-            told["came_out"], line = _came_out(run, found)
+            answer["came_out"], line = _came_out(run, forecast)
             lines.append(line)
         if bar is not None:
-            told |= {"target": bar, "probability": chance}
+            answer |= {"target": bar, "probability": chance}
         if chance is not None:
             lines.append(f"ends below {bar:.5g} ({what}) with a probability of about {chance:.0%}")
-        ways, when = _cooldowns(run, found, used, updates)
-        told["cooldowns"] = [_way(way) for way in ways]
+        ways, when = _cooldowns(run, forecast, used, updates)
+        answer["cooldowns"] = [_way(way) for way in ways]
         lines += ["", "when to cool down", *when]
-        told["averages"], of_averages = _averages(run, found, used, updates)
+        answer["averages"], of_averages = _averages(run, forecast, used, updates)
         lines += of_averages
-        told["next"] = None
+        answer["next"] = None
         if (single := run.curve()) is not None:
-            end = int(found.at or run.at[-1])
+            end = int(forecast.at or run.at[-1])
             asked = run.schedule if updates is None else run.schedule.take(updates)
             try:
-                told["next"], next_lines, _ = _next([single], budget, end, asked if found.refused else None)
+                answer["next"], next_lines, _ = _next([single], budget, end, asked if forecast.refused else None)
             except ValueError as error:
                 next_lines = ["which run to make next", f"  no answer: {error}"]
             lines += ["", *next_lines]
-        _print(as_json, told, lines, run.log.notes)
+        _print(as_json, answer, lines, run.log.notes)
         if out is not None:
             from laju.forecast.picture import ending_picture
 
-            drawn = ending_picture(found, run.at, run.losses.values, run.rates, ways=ways, later=run.later)
+            drawn = ending_picture(forecast, run.at, run.losses.values, run.rates, ways=ways, later=run.later)
             click.echo(f"wrote {drawn.save(out)}", err=as_json)
-        if found.refused:
+        if forecast.refused:
             click.get_current_context().exit(1)
 
 
-def _print(as_json: bool, told: dict[str, Any], lines: Sequence[str], notes: Sequence[str]) -> None:
+def _print(as_json: bool, answer: dict[str, Any], lines: Sequence[str], notes: Sequence[str]) -> None:
     if as_json:
-        click.echo(as_text(told))
+        click.echo(as_text(answer))
         return
     for note in notes:
         click.echo(f"note: {note}", err=True)
@@ -189,267 +182,37 @@ def _print(as_json: bool, told: dict[str, Any], lines: Sequence[str], notes: Seq
         click.echo(click.wrap_text(line.strip(), width, indent, "  " + indent) if prose else line)
 
 
-# --- the run -----------------------------------------------------------------------------------------------------------
+# --- what came out -----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Run:
-    """The run of a log: losses by update, the schedule, and the rates of the whole run."""
-
-    log: Log
-    losses: Series
-    at: Floats
-    schedule: Schedule
-    rates: Any
-    verdict: str | None
-    later: tuple[Floats, Floats] | None = None
-    averaged: tuple[str, Floats, Floats] | None = None
-    """Losses of averaged weights: the column's name, completed updates, and losses."""
-
-    @classmethod
-    def read(
-        cls,
-        options: LogOptions,
-        file: str,
-        loss_column: str | None,
-        spec: str | None,
-        meant: str | None,
-        per_epoch: int | None,
-        updates: int | None,
-        until: int | None,
-    ) -> _Run:
-        log = options.read(file)
-        losses = log.loss(loss_column)
-        at = _updates(log, losses, per_epoch)
-        later = None
-        if until is not None:
-            rows = int(np.searchsorted(at, until, side="right"))
-            if not 0 < rows < len(at):
-                raise ValueError(
-                    f"--until must lie between the rows, which are of update {at[0]:,.0f} to {at[-1]:,.0f}; got {until:,}"
-                )
-            later = at[rows:], losses.values[rows:]
-            log = log.until(losses.at[rows - 1])
-            losses, at = log.loss(losses.name), at[:rows]
-        averaged = None
-        if (beside := averaged_beside(losses.name, log.losses)) is not None:
-            means = log.series(beside)
-            averaged = beside, _updates(log, means, per_epoch), means.values
-        verdict, intended = None, None
-        if meant is not None:
-            from laju.diagnosis import diagnose
-
-            intended = _in_updates(meant, per_epoch, updates)
-            epochs = per_epoch if log.unit == "epoch" else None
-            diagnosed = diagnose(log, intended, rate=options.rate, updates_per_epoch=epochs)
-            verdict = f"as meant, {intended}" if diagnosed.healthy else f"not the meant ones: {diagnosed}"
-            if not diagnosed.healthy:
-                intended = None  # the run does not follow the meant schedule
-        schedule = intended if spec is None and intended is not None else None
-        schedule = schedule or run_schedule(log, options, spec, per_epoch, updates)
-        length = schedule.length
-        if updates is None and length is not None and at.size and length < at[-1]:
-            if spec is None and intended is None:
-                raise ValueError(
-                    f"the rates so far are {schedule} and then flat up to update {at[-1]:,.0f}, which does "
-                    "not tell how the run goes on; give its schedule: --schedule SPEC"
-                )
-            raise ValueError(
-                f"{schedule} must not lie before the last row: the schedule ends at update {length:,g}, and the log goes on to "
-                f"{at[-1]:,.0f}; give the schedule of the whole run, or --updates"
-            )
-        rates: Any = schedule
-        if spec is not None and log.rates:
-            rates, note = used_rates(log, options, schedule, per_epoch, updates)
-            verdict = verdict if note is None else note if verdict is None else f"{verdict}\n{note}"
-        return cls(log, losses, at, schedule, rates, verdict, later, averaged)
-
-    def taken(self) -> list[str]:
-        """The columns and rows that the answer is from, a line for each."""
-        line = (
-            f"losses: {self.losses.name!r}, updates {self.at[0]:,.0f} … {self.at[-1]:,.0f}"
-            if self.at.size
-            else "no losses"
-        )
-        if unused := [name for name in self.log.losses if name != self.losses.name]:
-            line += f" (not {', '.join(map(repr, unused))}: --loss-column takes another)"
-        lines = [line]
-        if is_smoothed(self.losses.name):
-            lines.append(
-                f"{self.losses.name!r} is a smoothed column, which lags behind a cooldown, as does the answer; log raw losses"
-            )
-        if self.verdict is not None:
-            lines.append(f"rates: {self.verdict}")
-        return [*lines, f"schedule: {self.schedule}"]
-
-    def curve(self) -> Curve | None:
-        """The curve so far; None if the losses are no curve, which the ending says."""
-        from laju.forecast import Curve
-
-        keep = np.isfinite(self.losses.values) & (self.at > 0)
-        try:
-            return Curve(self.at[keep], self.losses.values[keep], self.rates, Path(self.log.path).stem)
-        except ValueError:
-            return None
-
-
-def _curve(
-    options: LogOptions, file: str, spec: str | None, loss_column: str | None, per_epoch: int | None, notes: list[str]
-) -> Curve:
-    """The curve of one of several logs; findings of the reader are added to the notes."""
-    from laju.forecast import ForecastWarning, read_curve
-
-    log = options.read(file)
-    rates = None if spec is None else _in_updates(spec, per_epoch, None)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ForecastWarning)
-        found = read_curve(log, rates, loss=log.loss(loss_column).name, rate=options.rate, updates_per_epoch=per_epoch)
-    notes += [f"{found.name}: {text}" for text in dict.fromkeys(str(warning.message) for warning in caught)]
-    return found
-
-
-def _updates(log: Log, losses: Series, per_epoch: int | None) -> np.ndarray[Any, np.dtype[np.float64]]:
-    if log.unit == "update":
-        return losses.at
-    if log.unit == "epoch" and per_epoch is not None:
-        return np.round(completed(log.unit, losses.at) * per_epoch)
-    if log.unit == "epoch":
-        raise ValueError(f"{log.path} counts epochs; say how many updates an epoch has: --updates-per-epoch M")
-    raise ValueError(f"{log.path} counts {log.unit}s, not updates; name the column of updates: --update-column")
-
-
-def _in_updates(spec: str, per_epoch: int | None, updates: int | None) -> Schedule:
-    schedule = read_one(spec)[1]
-    if not schedule.units:
-        return schedule
-    if per_epoch is None and updates is None:
-        raise ValueError(f"{spec!r} has lengths in other units than updates: give --updates-per-epoch or --updates")
-    if per_epoch is None:
-        assert updates is not None
-        return schedule.resolve(RunPlan(samples=updates, batch_size=1, epochs=1))
-    epochs = 1 if updates is None else math.ceil(updates / per_epoch)
-    return schedule.resolve(RunPlan(samples=per_epoch, batch_size=1, epochs=epochs))
-
-
-def run_schedule(
-    log: Log, options: LogOptions, spec: str | None, per_epoch: int | None, updates: int | None
-) -> Schedule:
-    """The schedule of a log's run: from the option, else recognised from the learning rates."""
-    if spec is not None:
-        return _in_updates(spec, per_epoch, updates)
-    if not log.rates:
-        raise ValueError(f"{log.path} has no column of rates: {log.has()}; give the run's schedule: --schedule SPEC")
-    from laju.recognition import recognise
-
-    found = recognise(log.pairs(options.rate, per_epoch), updates_per_epoch=per_epoch if log.unit == "epoch" else None)
-    end = found.schedule.length
-    if not found.is_formula or (updates is None and end is None):
-        so_far = f"are {found.text}, which does not" if found.is_formula else "follow no formula, and do not"
-        raise ValueError(f"the rates so far {so_far} tell how the run goes on; give its schedule: --schedule SPEC")
-    logged = log.rate(options.rate).values
-    if updates is None and str(found.schedule).startswith("knots(") and logged[-1] > 0.01 * logged.max():
-        raise ValueError(  # knots end with the log, whether or not the run does
-            f"the rates so far are {found.schedule}, which does not tell how the run goes on; give its schedule: --schedule SPEC"
-        )
-    return found.schedule
-
-
-def used_rates(
-    log: Log, options: LogOptions, schedule: Schedule, per_epoch: int | None, updates: int | None
-) -> tuple[Any, str | None]:
-    """The learning rates of the whole run: of the schedule; if the log differs, logged rates up to the last row."""
-    from laju.forecast.curves import between_rows
-
-    # Whole epochs are not yet in updates, and the rate of an epoch may be logged with the epoch's number from 0 or from 1.
-    step = per_epoch if log.unit == "epoch" and per_epoch and not (log.rate(options.rate).at % 1).any() else 1
-    pairs = [(t * step, float(text)) for t, text in log.pairs(options.rate, per_epoch)]
-    end = updates or (int(schedule.length) if schedule.length is not None else 0)
-    pairs = [pair for pair in pairs if pair[0] < end]
-    if len(pairs) < 2:
-        return schedule, None
-    if not any(rate for _, rate in pairs):
-        return schedule, "all rates in the log are 0, with which nothing is trained; the schedule counts"
-    at, logged = np.array([t for t, _ in pairs]), np.array([rate for _, rate in pairs])
-    planned = schedule.values(end)
-    near = np.stack([planned[np.clip(at + k, 0, end - 1)] for k in (-step, 0, step)])
-    scale = float(np.median(logged[logged > 0])) / max(float(np.median(near[1][logged > 0])), 1e-300)
-    off = np.abs(near * scale - logged).min(axis=0)
-    apart = np.flatnonzero(off > 0.02 * logged.max())
-    if not apart.size:
-        return schedule, None
-    i = int(apart[0])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        so_far = between_rows(at, logged, int(at[-1]) + 1, log.path, None, stacklevel=2)
-    return (
-        np.append(so_far, planned[len(so_far) :]),
-        f"the log has {logged[i]:g} at update {at[i]:,}, where the schedule has {near[1][i]:g}; up to update {at[-1]:,} the log "
-        "counts, from there on the schedule",
-    )
-
-
-def past_runs(
-    names: Sequence[str], options: LogOptions, loss_column: str | None, per_epoch: int | None, own: str
-) -> Prior | str | None:
-    """The runs that `--prior` names: logs of finished runs, a file of `laju forecast learn`, shipped runs, or none.
-
-    The log of the run itself is refused, since it contains the loss to be forecast.
-    """
-    from laju.forecast import learn
-    from laju.forecast.ending import prior_runs
-    from laju.forecast.prior import SHIPPED
-
-    logs = [name for name in names if name not in ("auto", "none", *SHIPPED) and not name.endswith(".json")]
-    if logs and len(logs) == len(names):
-        if lost := [name for name in logs if not Path(name).exists()]:
-            valid = ", ".join(("auto", "none", *SHIPPED))
-            raise ValueError(
-                f"--prior must be {valid}, a .json file of laju forecast learn, or the log of a finished run; there is no file "
-                f"{lost[0]!r}{nearest(lost[0], SHIPPED)}"
-            )
-        if itself := [name for name in logs if Path(own).exists() and Path(name).samefile(own)]:
-            raise ValueError(
-                f"--prior must be other runs than the one that is asked about, got its own log {itself[0]!r}; give the log of "
-                "another finished run, or leave --prior out"
-            )
-        curves = [_curve(options, file, None, loss_column, per_epoch, []) for file in logs]
-        return learn(curves, name=", ".join(curve.name for curve in curves))
-    if len(names) > 1:
-        other = next(name for name in names if name not in logs)
-        raise ValueError(
-            f"--prior is given {len(names)} times, so each must be the log of a finished run, got {other!r}"
-        )
-    return None if names[0] == "none" else "auto" if names[0] == "auto" else prior_runs(names[0])[0]
-
-
-def _came_out(run: _Run, found: Ending) -> tuple[dict[str, Any] | None, str]:
+def _came_out(run: LoggedRun, forecast: Ending) -> tuple[dict[str, Any] | None, str]:
     """The verdict of the rows after --until on the answer."""
     assert run.later is not None
     at, losses = run.later
-    i = int(np.abs(at - (found.at or at[-1])).argmin())
+    i = int(np.abs(at - (forecast.at or at[-1])).argmin())
     value, where = float(losses[i]), int(at[i])
-    if found.at is not None and abs(where - found.at) > np.diff(np.append(run.at[-1], at)).max():
+    if forecast.at is not None and abs(where - forecast.at) > np.diff(np.append(run.at[-1], at)).max():
         return None, f"came out: not known, as the log ends at update {at[-1]:,.0f}, with {losses[-1]:.5g}"
     inside = None
-    if found.low is not None and found.high is not None:
-        inside = bool(found.low <= value <= found.high)
+    if forecast.low is not None and forecast.high is not None:
+        inside = bool(forecast.low <= value <= forecast.high)
     verdict = "" if inside is None else ", inside the band" if inside else ", outside the band"
     return {"at": where, "value": value, "inside": inside}, f"came out: {value:.5g} at update {where:,}{verdict}"
 
 
-def _chance(found: Ending, bar: float) -> float:
+def probability_below(forecast: Ending, bar: float) -> float:
     """The probability of an end below a bar, as if errors were normal."""
-    assert found.value is not None
-    assert found.high is not None
-    spread = (found.high - found.value) / NormalDist().inv_cdf((1 + found.level) / 2)
-    return NormalDist(found.value, max(spread, 1e-12)).cdf(bar)
+    assert forecast.value is not None
+    assert forecast.high is not None
+    spread = (forecast.high - forecast.value) / NormalDist().inv_cdf((1 + forecast.level) / 2)
+    return NormalDist(forecast.value, max(spread, 1e-12)).cdf(bar)
 
 
 # --- when to cool down -------------------------------------------------------------------------------------------------
 
 
 def _cooldowns(
-    run: _Run, found: Ending, prior: Prior | str | None, updates: int | None
+    run: LoggedRun, forecast: Ending, prior: Prior | str | None, updates: int | None
 ) -> tuple[tuple[Way, ...], list[str]]:
     """The ways to cool down, and the lines to print."""
     from laju.forecast import cooldowns
@@ -457,14 +220,14 @@ def _cooldowns(
 
     if run.rates is not run.schedule:
         return (), ["  not told, as the logged rates are not those of the schedule"]
-    if found.seen is None:
+    if forecast.seen is None:
         return (), ["  not told, as the losses say too little"]
     schedule = run.schedule if updates is None else run.schedule.take(updates)
-    if found.law == "measured":
+    if forecast.law == "measured":
         return (), ["  the run is over"]
     # The same prior for all ways, or their ends could not be compared.
     if prior == "auto":
-        prior = found.prior if found.prior in SHIPPED else None
+        prior = forecast.prior if forecast.prior in SHIPPED else None
     ways = cooldowns(run.at, run.losses.values, schedule, prior=prior)
     if not ways:
         return (), ["  not told while the rate warms up, or with fewer than four updates left"]
@@ -473,12 +236,13 @@ def _cooldowns(
     rows = []
     for way in ways:
         e = way.ending
-        told = (f"{e.value:.4f}", f"{e.low:.4f} – {e.high:.4f}") if e.value is not None else ("no answer", "–")
-        rows.append((way.name, f"{e.at:,}", *told))
+        figures = (f"{e.value:.4f}", f"{e.low:.4f} – {e.high:.4f}") if e.value is not None else ("no answer", "–")
+        rows.append((way.name, f"{e.at:,}", *figures))
     lines = [
-        "  " + line for line in table(("cool down", "ends after", "loss", f"{found.level:.0%} band"), rows).splitlines()
+        "  " + line
+        for line in table(("cool down", "ends after", "loss", f"{forecast.level:.0%} band"), rows).splitlines()
     ]
-    if verdict := _verdict(ways):
+    if verdict := _compared_ends(ways):
         lines.append("  " + verdict)
     lines += [
         f"  {way.name}: {named(way.schedule)}"
@@ -491,7 +255,7 @@ def _cooldowns(
     return ways, lines + [f"  no answer: {reason}" for reason in reasons]
 
 
-def _verdict(ways: Sequence[Way]) -> str | None:
+def _compared_ends(ways: Sequence[Way]) -> str | None:
     """The comparison of the ends of the same length."""
     by = {way.name: way.ending for way in ways}
     planned, later = by["as planned"], by["later"]
@@ -512,7 +276,7 @@ def _way(way: Way) -> dict[str, Any]:
 
 
 def _averages(
-    run: _Run, found: Ending, prior: Prior | str | None, updates: int | None
+    run: LoggedRun, forecast: Ending, prior: Prior | str | None, updates: int | None
 ) -> tuple[dict[str, Any] | None, list[str]]:
     """The end of the averaged weights, and the lines to print; nothing where the log has no averages, or too few to tell.
 
@@ -525,14 +289,14 @@ def _averages(
     from laju.forecast.prior import SHIPPED
 
     how, held = "with the rates as planned", False
-    if run.averaged is None or found.seen is None or found.law == "measured":
+    if run.averaged is None or forecast.seen is None or forecast.law == "measured":
         return None, []
     name, rows, means = run.averaged
     at = np.union1d(run.at, rows)
     raw, averaged = np.full(len(at), np.nan), np.full(len(at), np.nan)
     raw[np.searchsorted(at, run.at)] = run.losses.values
     averaged[np.searchsorted(at, rows)] = means
-    end, seen = int(found.at or at[-1]), found.seen
+    end, seen = int(forecast.at or at[-1]), forecast.seen
     schedule = run.rates
     if isinstance(schedule, Schedule):
         schedule = schedule if updates is None else schedule.take(updates)
@@ -541,23 +305,23 @@ def _averages(
             schedule = chain(schedule.take(seen), Constant(float(rates.max()), end - seen))
             how, held = "with the rate held, without a cooldown", True
             if prior == "auto":  # the same past runs as for the ways to cool down
-                prior = found.prior if found.prior in SHIPPED else None
-            found = ending(run.at, run.losses.values, schedule, prior=prior)
+                prior = forecast.prior if forecast.prior in SHIPPED else None
+            forecast = ending(run.at, run.losses.values, schedule, prior=prior)
     try:
         law = fit_averages(at, raw, averaged, schedule)
     except ValueError as error:  # rows that do not rise: of several runs, or repeated
         return {"column": name, "value": None, "refused": str(error)}, []
-    answer = law.ending(found, schedule)
-    told = {
+    answer = law.ending(forecast, schedule)
+    figures = {
         "column": name, "window": law.window, "at": answer.at, "value": answer.value, "low": answer.low, "high": answer.high,
-        "raw": found.value, "held": held, "refused": answer.refused,
+        "raw": forecast.value, "held": held, "refused": answer.refused,
     }  # fmt: skip
     if answer.value is None:
-        return told, []
+        return figures, []
     of = "averaged weights" if law.window is None else f"weights averaged over {law.window:,} updates"
-    return told, [
+    return figures, [
         f"  {of} ({name!r}) end at {answer.value:.4f} after {end:,} updates {how}, {answer.level:.0%} between "
-        f"{answer.low:.4f} and {answer.high:.4f}; not averaged, {found.value:.4f}"
+        f"{answer.low:.4f} and {answer.high:.4f}; not averaged, {forecast.value:.4f}"
     ]
 
 
@@ -580,7 +344,7 @@ def _next(
         why = _distrust(law, updates)
         best = law.best(updates)
         asked = [unknown] if unknown is not None else [best.schedule, *_scaled(best.schedule, law)]
-        told = next_run(law, budget, asked)
+        suggested = next_run(law, budget, asked)
     lines = [f"which schedule and peak next, for {updates:,} updates"]
     if why is None:
         lines.append(f"  {named(best.schedule)}")
@@ -590,7 +354,7 @@ def _next(
             lines.append(f"  all curves have the peak {peaks[0]:g}, so nothing is known of other peaks")
     else:
         lines.append(f"  no answer: {why}")
-    lines += ["", f"which run tells most, within {budget:,} updates", *_telling(told, unknown)]
+    lines += ["", f"which run tells most, within {budget:,} updates", *_telling(suggested, unknown)]
     answer = None
     if why is None:
         answer = {
@@ -605,10 +369,10 @@ def _next(
             "spread": r.spread,
             "branch": r.branch,
         }
-        for r in told.runs[:3]
+        for r in suggested.runs[:3]
     ]
     return (
-        {"updates": updates, "best": answer, "refused": why, "spread": told.spread, "runs": runs},
+        {"updates": updates, "best": answer, "refused": why, "spread": suggested.spread, "runs": runs},
         lines,
         why is not None,
     )
@@ -654,10 +418,10 @@ def _scaled(schedule: Schedule, law: FittedLaw) -> list[Schedule]:
     return [schedule * (every[0] / top), schedule * (every[-1] / top)]
 
 
-def _telling(found: NextRun, unknown: Schedule | None) -> list[str]:
+def _telling(suggested: NextRun, unknown: Schedule | None) -> list[str]:
     what = "the end of this run" if unknown is not None else "the best ends, at other peaks too,"
-    lines = [f"  standard deviation of {what} by these curves: {found.spread:.4f}"]
-    for run in found.runs[:2]:
+    lines = [f"  standard deviation of {what} by these curves: {suggested.spread:.4f}"]
+    for run in suggested.runs[:2]:
         where = "" if run.branch is None else f" from the last checkpoint of {run.branch}"
         lines += [f"  {run.spread:.4f} after {run.cost:,} updates{where}:", f"    {named(run.schedule)}"]
     return lines

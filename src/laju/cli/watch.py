@@ -14,6 +14,7 @@ import numpy as np
 
 from laju.cli import advise, reader_is_gone
 from laju.cli.arguments import plain_errors
+from laju.cli.logged_run import past_runs, run_schedule, updates_of, used_rates
 from laju.cli.logs import LogOptions, log_options
 from laju.cli.run_options import as_text, usage_errors
 
@@ -71,7 +72,7 @@ def command(
             from laju.cli.run_options import read_one
 
             read_one(spec)
-        used = advise.past_runs(priors, options, loss_column, updates_per_epoch, file)
+        used = past_runs(priors, options, loss_column, updates_per_epoch, file)
     screen = Screen(plain=as_json or not sys.stdout.isatty())
     stamp: Any = None
     row, contradicted = -1.0, False
@@ -80,15 +81,15 @@ def command(
         if stamp != before:
             try:
                 with plain_errors(), np.errstate(all="ignore"):
-                    log = _read(file, options)
+                    log = _log_so_far(file, options)
                     losses = log.loss(loss_column)
-                    at = advise._updates(log, losses, updates_per_epoch)
+                    at = updates_of(log, losses, updates_per_epoch)
                     if at.size and at[-1] != row:
-                        schedule = advise.run_schedule(log, options, spec, updates_per_epoch, updates)
+                        schedule = run_schedule(log, options, spec, updates_per_epoch, updates)
                         row = float(at[-1])
                         rates, other = schedule, None
                         if spec is not None and log.rates:
-                            rates, other = advise.used_rates(log, options, schedule, updates_per_epoch, updates)
+                            rates, other = used_rates(log, options, schedule, updates_per_epoch, updates)
                         end, found = _ending(at, losses, schedule, rates, updates, used)
                         if as_json:
                             click.echo(as_text(_told(found, losses, row, end)).replace("\n", " "))
@@ -143,7 +144,7 @@ def _stamp(path: Path) -> Any:
         return "missing"
 
 
-def _read(file: str, options: LogOptions) -> Log:
+def _log_so_far(file: str, options: LogOptions) -> Log:
     """The log, without a last line that is being written."""
     from laju.core.checks import nearest
     from laju.logs import LogError, read
@@ -215,7 +216,7 @@ def _lines(
     else:
         first = f"{where}, ends at {found.value:.5g}, {found.level:.0%} between {found.low:.5g} and {found.high:.5g}"
         if target is not None:
-            first += f", below {target:g} with a probability of about {advise._chance(found, target):.0%}"
+            first += f", below {target:g} with a probability of about {advise.probability_below(found, target):.0%}"
     about = (
         f"{log.path}: losses {losses.name!r}, schedule {schedule}; seen at {time.strftime('%H:%M:%S')}, Ctrl-C stops"
     )
