@@ -14,7 +14,7 @@ optax = pytest.importorskip("optax")
 
 import jax.numpy as jnp  # noqa: E402
 
-from laju import Chain, RunPlan, UnresolvedError, constant, cosine, linear, multi_factor  # noqa: E402
+from laju import Chain, Clock, RunPlan, UnresolvedError, constant, cosine, linear, multi_factor  # noqa: E402
 from laju.adaptive import Controller, Plateau, simulate  # noqa: E402
 from laju.core.schedule import Schedule  # noqa: E402
 from laju.frameworks.jax import FactorState, resumed, scale_by_factor, scheduled, set_factor  # noqa: E402
@@ -144,6 +144,22 @@ def test_counts_beyond_the_integers_of_float32_are_exact(t: int) -> None:
     run.state = optax.tree.set(run.state, count=jnp.int32(t))
     assert run.rates(5) == [1.0, 0.75, 0.5, 0.25, 0.0]
     assert Run(optax.sgd(resumed(schedule, t))).rates(5) == [1.0, 0.75, 0.5, 0.25, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("child", "t"),
+    [
+        (linear(1, 0, total=10**10), 3_000_000),  # 3·10⁹ samples, more than an int32 counts
+        (linear(1, 0, total=10**9), 3_000_000),  # the schedule has ended by then
+        (linear(1, 0.1, total=10**9), 2**31 - 1),
+        (linear(1, 0.5, total=10**6).repeat(), 3_000_000),
+    ],
+)
+def test_samples_beyond_the_integers_of_int32_are_counted(child: Schedule, t: int) -> None:
+    clock = Clock(child, [(0, 0, 512), (1000, 512_000, 1024)])
+    found = jax.jit(clock)(jnp.array([0, 1, 999, 1000, t - 1, t]))
+    expected = clock.values(1001)[[0, 1, 999, 1000]].tolist() + [clock(t - 1), clock(t)]
+    np.testing.assert_allclose(found, expected, atol=1e-3)  # of positions in float32
 
 
 def test_every_hyper_parameter_follows_its_own_schedule() -> None:

@@ -130,6 +130,7 @@ class Shift(Retimed):
 
     def _outline(self, begin: Any, end: Any) -> Iterator[Part]:
         by = self.by
+        # Up to 1 at least: `next(later)` below needs a part even where the interval ends before the child begins.
         later = within(self.child._outline(max(begin - by, 0), max(end - by, 1)), max(by, 0), math.inf, by)
         if begin < by:
             held, first = self._at(0), next(later)
@@ -170,6 +171,8 @@ class Stretch(Retimed):
         def longer(position: Any) -> Any:
             if not math.isfinite(position):
                 return position
+            # A fraction stays one: it is a position just after a boundary (see `_JUST`), which far out a float would round back
+            # onto the boundary.
             exact = Fraction(position) * Fraction(self.by)
             return exact if isinstance(position, Fraction) else _integral(exact)
 
@@ -196,6 +199,9 @@ def stretch(child: Schedule, by: float) -> Schedule:
         return child
     if isinstance(child, Stretch):
         return stretch(child.child, child.by * by)
+    # The value of these is no function of t / length: Per still holds its value for a unit, a function has no length to
+    # multiply, a clock counts samples, and `first` and `endpoint` move the curve by a single update. Cycles that grow begin at
+    # updates that were rounded before they are stretched.
     if isinstance(child, Per | Function | Rectification | Clock) or (
         isinstance(child, Ramp) and (child.first or child.endpoint)
     ):
@@ -231,6 +237,7 @@ class Staircase(Retimed):
         length: Any = self.child.length
         if length is None or isinstance(length, Length) or isinstance(self.every, Length):
             return length
+        # The last step is held out in full: the length is rounded up to whole steps.
         return -(-length // self.every) * self.every
 
     def _scalar(self) -> ScalarFunction:
@@ -259,8 +266,10 @@ class Staircase(Retimed):
         def step(position: Any) -> Any:
             return position if position == math.inf else -(-position // every) * every
 
+        # A step takes the value at its beginning, which may lie before the position that is asked about; so the child's outline
+        # starts at the beginning of the step.
         for part, first, stop in met(lambda at: self.child._outline(at // every * every, end), begin, step):
-            held, listed = _steps(part.held, every), part.how if part.how == "listed" else ""
+            held, listed = _steps_in_common(part.held, every), part.how if part.how == "listed" else ""
             if isinstance(part.piece, Constant) or first + every == stop:
                 value = part.at(first)
                 piece = self._constant(value) if math.isfinite(value) else self
@@ -277,7 +286,7 @@ class Staircase(Retimed):
                     yield Part(at, at + every, value, at, self, (), listed, part.cycles, crosses=crosses)
 
 
-def _steps(held: tuple[Any, Any] | None, every: Any) -> tuple[Any, Any] | None:
+def _steps_in_common(held: tuple[Any, Any] | None, every: Any) -> tuple[Any, Any] | None:
     """The steps of a schedule held for `every` updates; None if its steps have no common length."""
     if held is None:
         return 0, every
@@ -448,6 +457,8 @@ class Repeat(Retimed):
         """Cycle i on its own clock."""
         child = self.child.reverse() if self.mirror and i % 2 else self.child
         if self.growth != 1:
+            # Cycles begin at whole updates, so a cycle is stretched to the distance of two rounded beginnings and not to
+            # growth^i: its last value then lies exactly at the next cycle's beginning.
             length = self.cycle_begin(i + 1) - self.cycle_begin(i)
             child = stretch(child, float(Fraction(length) / Fraction(child.length)))  # type: ignore[arg-type]
         if self.decay == 1:
@@ -559,6 +570,7 @@ class Repeat(Retimed):
             values *= np.repeat(self.decay ** np.arange(first, first + cycles, dtype=np.float64), period)
         values = values[start - first * period :][: stop - start]
         if self.count is not None and self.count * period < stop:
+            # After the last cycle its final value holds, child(period), which no copied cycle contains: cycles are half-open.
             values[max(0, self.count * period - start) :] = self._scalar()(stop)
         return values
 
@@ -615,6 +627,7 @@ class Per(Retimed):
         name = unit(self.unit)
         one = scale.updates(Length(((name, Fraction(1)),)))
         longer = stretch(self.child.in_updates(scale.counted_in(name)), _integral(one))
+        # With several of the unit in one update there is nothing to hold.
         return longer if self.smooth or one < 1 else Staircase(longer, _integral(one))
 
 
@@ -715,12 +728,18 @@ class Clock(Retimed):
 
     def _array(self, t: Any, ns: Namespace) -> Any:
         # A 32-bit counter cannot count the samples of a long run, and no integer array can hold positions beyond 2^63.
+        length: Any = self.child.length
         if ns.host:
             furthest = max(ns.furthest(t), 1)
             samples = (seen + max(begin, furthest) * each for begin, seen, each in self.pace if ns.reaches(begin))
+            exact = ns.reaches(max(samples))
+        elif length is None:
+            # In a graph positions have no values yet, and without an end any position may come.
+            exact = ns.reaches(2**62)
         else:
-            samples = (max(4 * seen, each) for _, seen, each in self.pace)
-        exact = ns.reaches(max(samples))
+            # The value holds from the end on, so that positions need to be counted up to there.
+            exact = ns.reaches(length + max(each for _, _, each in self.pace))
+            t = ns.upto(t, self.update_at(length)) if exact else t
         position: Any = None
         for begin, seen, each in self.pace:
             if not ns.reaches(begin):
