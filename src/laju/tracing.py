@@ -55,7 +55,7 @@ def trace(scheduler: Any, updates: int, *, start: int = 0, group: int = 0, key: 
     Table((0.1, 0.05, 0.025, 0.0125))
     """
     n, first = whole("updates", updates, least=1), whole("start", start)
-    rates = _rates(scheduler, first, whole("group", group), key)
+    rates = _rates_of_scheduler(scheduler, first, whole("group", group), key)
     values: list[float] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # such as torch's warning of a step without an update
@@ -82,7 +82,7 @@ class _Refused(Exception):
         self.error = error
 
 
-def _rates(scheduler: Any, start: int, group: int, key: str | None) -> Rates:
+def _rates_of_scheduler(scheduler: Any, start: int, group: int, key: str | None) -> Rates:
     if isinstance(scheduler, Schedule):
         return scheduler
     kinds = list(_classes(scheduler))
@@ -98,7 +98,7 @@ def _rates(scheduler: Any, start: int, group: int, key: str | None) -> Rates:
         )
     if ("mxnet", "LRScheduler") in kinds:
         asked = _copied(scheduler)
-        return lambda t: _number(asked(t + 1), t)
+        return lambda t: _rate_at(asked(t + 1), t)
     if ("paddle", "LRScheduler") in kinds:
         return _counting(_copied(scheduler), start, lambda own: own.step(), lambda own: own.last_lr)
     if ("timm", "Scheduler") in kinds:
@@ -108,13 +108,13 @@ def _rates(scheduler: Any, start: int, group: int, key: str | None) -> Rates:
     if ("keras", "LearningRateScheduler") in kinds:
         return _keras_callback(scheduler)
     if ("keras", "LearningRateSchedule") in kinds:
-        return lambda t: _number(scheduler(t), t)
+        return lambda t: _rate_at(scheduler(t), t)
     if hasattr(scheduler, "step") and hasattr(_optimizer(scheduler), "param_groups"):
         own = _copied(scheduler)
         if ("laju", "Scheduler") in kinds:  # which counts the optimizer's updates, not the calls of step()
             return _positioned(own, start, group, key or "lr")
-        _read(own, group, key or "lr")
-        return _counting(own, start, lambda own: own.step(), lambda own: _read(own, group, key or "lr"))
+        _value_in_group(own, group, key or "lr")
+        return _counting(own, start, lambda own: own.step(), lambda own: _value_in_group(own, group, key or "lr"))
     if isinstance(scheduler, type) or not callable(scheduler):
         kind = (
             "the class"
@@ -126,7 +126,7 @@ def _rates(scheduler: Any, start: int, group: int, key: str | None) -> Rates:
             f"to its rate, got {kind} {shown(scheduler)}"
         )
     function = _copied(scheduler)
-    return lambda t: _number(function(t), t)
+    return lambda t: _rate_at(function(t), t)
 
 
 def _classes(scheduler: Any) -> Iterator[tuple[str, str]]:
@@ -182,7 +182,7 @@ def _counting(own: Any, start: int, step: Callable[[Any], Any], read: Callable[[
     def rate(t: int) -> float:
         if t:
             step(own)
-        return _number(read(own), t)
+        return _rate_at(read(own), t)
 
     return rate
 
@@ -192,12 +192,12 @@ def _positioned(own: Any, start: int, group: int, key: str) -> Rates:
 
     def at(t: int) -> float:
         own.set_position(begin + t)
-        return _number(_read(own, group, key), t)
+        return _rate_at(_value_in_group(own, group, key), t)
 
     return at
 
 
-def _read(own: Any, group: int, key: str) -> Any:
+def _value_in_group(own: Any, group: int, key: str) -> Any:
     groups = _optimizer(own).param_groups
     if group >= len(groups):
         raise ValueError(f"group must be below {len(groups)}, the optimizer's parameter groups, got {group}")
@@ -208,13 +208,13 @@ def _read(own: Any, group: int, key: str) -> Any:
 
 def _timm(own: Any, group: int, key: str | None) -> Rates:
     field = key or own.param_group_field
-    _read(own, group, field)
+    _value_in_group(own, group, field)
     step = own.step if own.t_in_epochs else own.step_update
 
     def rate(t: int) -> float:
         if t:
             step(t)
-        return _number(_read(own, group, field), t)
+        return _rate_at(_value_in_group(own, group, field), t)
 
     return rate
 
@@ -229,7 +229,7 @@ def _ignite(own: Any, start: int, group: int, key: str | None) -> Rates:
 
     def rate(t: int) -> float:
         own(None)
-        return _number(groups[group][field], t)
+        return _rate_at(groups[group][field], t)
 
     return rate
 
@@ -259,14 +259,14 @@ def _keras_callback(callback: Any) -> Rates:
                     )
                 ) from error
             found = schedule(t)
-        value = _number(found, t)
+        value = _rate_at(found, t)
         now = None if now is None else float(np.float32(value))  # the precision in which Keras keeps the rate
         return value
 
     return rate
 
 
-def _number(value: Any, t: int) -> float:
+def _rate_at(value: Any, t: int) -> float:
     try:
         return float(value)
     except (TypeError, ValueError):

@@ -72,12 +72,12 @@ class State:
         if not isinstance(data, Mapping) or set(data) != set(names):
             raise StateError(f"a {cls.__name__} must be an object with {', '.join(names)}, got {shown(data)}")
         try:
-            return cls(**{name: _read(name, data[name], getattr(cls, name)) for name in names})
+            return cls(**{name: _checked_field(name, data[name], getattr(cls, name)) for name in names})
         except (TypeError, ValueError) as error:
             raise StateError(f"this {cls.__name__} is invalid: {error}") from None
 
 
-def _read(name: str, value: Any, default: Any) -> Any:
+def _checked_field(name: str, value: Any, default: Any) -> Any:
     """A field of a state, checked to be of its default's kind."""
     if isinstance(default, bool):
         return _flag(name, value)

@@ -87,6 +87,8 @@ class EMA(Average):
         object.__setattr__(self, "decay", number("decay", self.decay, above=0, below=1))
 
     def _weights(self, at: npt.NDArray[np.int64], trunk: Schedule | None) -> Array:
+        # The average as of a checkpoint, that checkpoint included, has decayed to decay^(T - t) in the end; the share of the
+        # checkpoint alone is the difference to the one before. The last is 1, so the shares sum to 1 without a division.
         left = self.decay ** (at[-1] - at).astype(np.float64)
         return np.diff(left, prepend=0.0)
 

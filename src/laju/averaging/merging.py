@@ -240,6 +240,8 @@ class _Merged:
         if name in self.fixed:
             self._check_fixed(name, last)
             return last.clone()
+        # Half precision has three digits or fewer, which a running sum in it would wear off; the sum is float32, and rounded
+        # once.
         exact = last.dtype if last.dtype in (torch.float64, torch.complex64, torch.complex128) else torch.float32
         total = torch.zeros(last.shape, dtype=exact)
         finite = bool(torch.isfinite(last).all())

@@ -73,7 +73,7 @@ def command(
     settings = read_settings()
     selected, ignored = _given(select, "--select"), _given(ignore, "--ignore")
     settings = Settings(selected or settings.select, settings.ignore | ignored, settings.exit_zero or exit_zero)
-    groups = None if optimizer_groups is None else _rates(optimizer_groups)
+    groups = None if optimizer_groups is None else _rates_in(optimizer_groups)
     with usage_errors():
         plan = run.plan_for(parsed) or run.updates
 
@@ -116,7 +116,7 @@ def _given(texts: tuple[str, ...], option: str) -> frozenset[str]:
     return frozenset(code(value, option) for text in texts for value in text.split(","))
 
 
-def _rates(text: str) -> list[float]:
+def _rates_in(text: str) -> list[float]:
     try:
         return [float(rate) for rate in text.split(",")]
     except ValueError:

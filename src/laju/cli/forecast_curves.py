@@ -94,12 +94,12 @@ class Source:
             raise click.UsageError(
                 f"--schedule is given {len(schedules)} times for {len(self.texts)} files: give one for all, or one per file."
             )
-        parts = [_parts(text) for text in self.texts]
+        parts = [_name_path_spec(text) for text in self.texts]
         files = []
         for i, (name, path, spec) in enumerate(parts):
             if spec is None and schedules:
                 spec = schedules[i if len(schedules) > 1 else 0]
-            files.append(self._file(name or _short(path, [p for _, p, _ in parts]), path, spec, updates_per_epoch))
+            files.append(self._file(name or _curve_name(path, [p for _, p, _ in parts]), path, spec, updates_per_epoch))
         found, plan = [self._after_warmup(curve) for curve in files], None
         if self.store is not None:
             from laju.lab.store.curves import stored_curves
@@ -260,18 +260,20 @@ def noted() -> Iterator[list[str]]:
             yield notes
 
 
-def _parts(text: str) -> tuple[str | None, str, str | None]:
+def _name_path_spec(text: str) -> tuple[str | None, str, str | None]:
     """Name, path and spec of `NAME=FILE@SPEC`. File names may contain '=' and '@', so an existing file goes first."""
     places = [i for i, letter in enumerate(text) if letter == "@"]
     ends = [len(text), *reversed(places)]
-    end = next((end for end in ends if os.path.exists(_named(text[:end])[1])), places[0] if places else len(text))
-    name, path = _named(text[:end])
+    end = next(
+        (end for end in ends if os.path.exists(_name_and_path(text[:end])[1])), places[0] if places else len(text)
+    )
+    name, path = _name_and_path(text[:end])
     if end < len(text) and not text[end + 1 :].strip():
         raise click.BadParameter(f"{text!r} has no schedule after the '@'", param_hint="CURVE")
     return name, path, text[end + 1 :] or None
 
 
-def _named(text: str) -> tuple[str | None, str]:
+def _name_and_path(text: str) -> tuple[str | None, str]:
     name, equals, path = text.partition("=")
     if not equals or os.path.exists(text):
         return None, text
@@ -280,7 +282,7 @@ def _named(text: str) -> tuple[str | None, str]:
     return name.strip(), path
 
 
-def _short(path: str, others: Sequence[str]) -> str:
+def _curve_name(path: str, others: Sequence[str]) -> str:
     """The name of a file without its ending, or of a folder; with more of the path where two names are equal."""
 
     def name(text: str) -> str:

@@ -105,6 +105,8 @@ class Chain(Composed):
                 if length is not None:  # the value after the end is a constant, computed once
                     values.append(repr(parts[-1]._scalar()(length)))
                     ends = [*ends, starts[-1] + length]
+                # Conditions are asked from left to right, so `t < end` alone is the half-open rule: at its end a part is over.
+                # `values` is one longer than `ends`, for the value that holds after the last.
                 choices = [f"{value} if t < {end!r} else " for value, end in zip(values, ends, strict=False)]
                 return "".join(choices) + values[-1]
 
@@ -128,12 +130,16 @@ class Chain(Composed):
         result = parts[0]._array(t, ns)
         for start, part in zip(starts[1:], parts[1:], strict=True):
             if ns.reaches(start):
+                # All parts are computed at all positions, and `where` chooses. A part is never computed before its beginning:
+                # NaN from there would not reach the value, but would reach the gradient.
                 local = ns.minus(t, start)
                 result = ns.where(local >= 0, part._array(ns.where(local >= 0, local, 0 * local), ns), result)
         return result
 
     def _range(self, start: int, stop: int) -> npt.NDArray[np.float64]:
         starts, parts = self.placed
+        # A part that begins between two updates is in force from the next update on. Its clock then shows fractions, which
+        # `_range` cannot count.
         edges = [min(max(math.ceil(at), start), stop) for at in starts[1:]] + [stop]
         pieces, begin = [], start
         for at, part, end in zip(starts, parts, edges, strict=True):

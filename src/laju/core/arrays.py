@@ -83,6 +83,8 @@ class Namespace:
 
     def reaches(self, n: float) -> bool:
         """Whether a position of this integer type can be as large as n."""
+        # NumPy and JAX raise OverflowError for a Python integer that the positions' type cannot hold (int32 is JAX's default).
+        # No position gets there either, so callers leave the later branch out instead of comparing.
         return self.largest is None or n <= self.largest
 
     def whole(self, n: float) -> float:
@@ -178,6 +180,7 @@ def namespace(t: Any) -> tuple[Any, Namespace]:
     if api.is_torch_array(t):
         import torch
 
+        # MPS has no float64.
         dtype = torch.float32 if t.device.type == "mps" else torch.float64
         concrete = t.device.type == "cpu" and not torch.compiler.is_compiling()
     elif api.is_jax_array(t):
@@ -185,6 +188,8 @@ def namespace(t: Any) -> tuple[Any, Namespace]:
         concrete = False
         t = xp.maximum(t, 0)  # a traced t cannot be checked, so t < 0 gets the first value
     if xp.isdtype(t.dtype, "integral"):
+        # Unsigned positions would wrap around where a beginning is subtracted, and positions of 8 or 16 bits cannot be compared
+        # with most boundaries.
         if xp.isdtype(t.dtype, "unsigned integer") or xp.iinfo(t.dtype).bits < 32:
             t = xp.astype(t, xp.int32 if dtype == getattr(xp, "float32", None) else xp.int64)
         largest = int(xp.iinfo(t.dtype).max)

@@ -39,6 +39,8 @@ def _on_data(schedule: Schedule, plan: RunPlan, begin: int) -> Schedule:
         placed = _on_data(part, plan, begin)
         if part is not schedule.parts[-1]:
             length: Any = placed.length
+            # The next part begins at a whole update, while this one's end lies within the samples of one: the part is cut where
+            # the next begins.
             placed = Take(placed, length) if part.units else placed
             begin += length
         parts.append(placed)

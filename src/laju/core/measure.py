@@ -335,6 +335,7 @@ def _inner_sums(part: Part, begin: int, end: int) -> tuple[float, float]:
         halves = np.stack([_panels(part, a, middle), _panels(part, middle, b)])
         found = halves.sum(axis=0)
         scale = 1e-12 * (abs(total) + np.abs(found[:, 0]).sum()), 1e-12 * (squares + found[:, 1].sum())
+        # Each open panel may add its share of the error, so that the error of all stays below the bound.
         open_ = (np.abs(found - whole) > np.array(scale) / len(a)).any(axis=1)
         # A curve that oscillates within a panel never agrees with its halves: bound the work and accept the estimate.
         if 2 * open_.sum() > _PANELS:

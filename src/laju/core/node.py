@@ -182,6 +182,8 @@ def compile_expression(formula: Callable[[Callable[[Any], str]], str]) -> Scalar
     A chain of ramps called through closures costs a call for each part and shape; compiled as an expression, the whole costs
     a single call. The text is laju's own: `formula` writes numbers by `repr` and gets a name for everything else from `bind`.
     """
+    # A float's repr is its shortest text that reads back as the same float, so constants lose nothing in the text. Only checked
+    # numbers enter the text; a user's names and functions come by `bind`, so `eval` never sees foreign code.
     names: dict[str, Any] = {"inf": float("inf"), "nan": float("nan")}  # the names that repr gives these floats
 
     def bind(value: Any) -> str:

@@ -165,7 +165,7 @@ class Part:
         k = (at - start) // length
         while at < self.end:
             k += 1
-            stop = min(_plain(start + k * length), self.end)
+            stop = min(_whole_as_int(start + k * length), self.end)
             value = self._value(start + (k - 1) * length - self.origin)
             if not math.isfinite(value):
                 yield replace(self, begin=at, end=stop)
@@ -205,7 +205,7 @@ class Part:
         return tuple(replace(cycle, even=False) for cycle in self.cycles)
 
 
-def _plain(position: Any) -> Any:
+def _whole_as_int(position: Any) -> Any:
     return int(position) if isinstance(position, float) and position.is_integer() else position
 
 
@@ -306,6 +306,7 @@ def crossings(row: tuple[Part, ...], begin: Any, end: Any, pick: Callable[..., A
     since, winner = begin, row[int(chosen[0])]
     for i in np.flatnonzero(np.diff(chosen)):
         low, high, new = float(places[i]), float(places[i + 1]), chosen[i + 1]
+        # Bisection down to two neighbouring floats, where the middle is one of them.
         while (middle := (low + high) / 2) not in (low, high):
             low, high = (low, middle) if winners(np.array([middle]))[0] == new else (middle, high)
         at = (
@@ -313,6 +314,6 @@ def crossings(row: tuple[Part, ...], begin: Any, end: Any, pick: Callable[..., A
         )  # curves that touch at an update cross there
         if at > since:
             yield since, winner
-            since = _plain(at)
+            since = _whole_as_int(at)
         winner = row[int(new)]
     yield since, winner

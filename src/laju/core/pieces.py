@@ -169,6 +169,8 @@ class Ramp(Schedule):
                 rate = math.log(abs(final)) - math.log(abs(start))
                 return f"{start!r} * {bind(math.exp)}({rate!r} * (({done}) / {n!r}))"
             return f"{start!r} * {final / start!r} ** (({done}) / {n!r})"
+        # `f` and `r` are local to the compiled lambda, and a branch of a chain sets its own before it reads it, so parts may
+        # share the names. By name, the shape is computed once though used twice.
         if self._falls():
             fall = f"{bind(shape.fall)}({done}, {left}, {n!r}, {bind(Scalar)})"
             if shape.name == "linear":

@@ -76,6 +76,8 @@ class Schedule(Node):
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
             if "check" in field.metadata:
                 value = field.metadata["check"](field.name, getattr(self, field.name))
+                # Checks also bring values into canonical form ("5 epochs" becomes a `Length`), on which equality, hash and text
+                # rely.
                 object.__setattr__(self, field.name, value)
         self._check()
         depth, size = self._extent
@@ -155,6 +157,7 @@ class Schedule(Node):
                 value = function(t)
             except OverflowError:
                 value = math.inf
+            # True for infinity and NaN alike, without a call.
             if value - value != 0:
                 raise _outside(self, t)
             return value
@@ -250,9 +253,14 @@ class Schedule(Node):
         """The schedule with all lengths converted to updates by a scale, printed as written if that text gives the same."""
         if not self.units:
             return self
+        # By identity, since equal schedules may be written differently. The table holds the schedule as well, so that its id is
+        # not given to another object while the table lives.
         if id(self) not in scale.known:  # operands of what was written are also parts of the normal form
             result = self._in_updates(scale)
             if self._written is not None:
+                # What was written is resolved by its own arguments, and kept only where that gives the schedule resolved part
+                # by part: rounding `total` and `warmup` may move a boundary that is rounded within the run. Whole updates are
+                # the nicer text, so they are tried first.
                 for exact in (False, True):
                     again = self._again(lambda value, exact=exact: _in_updates(value, scale, exact))  # type: ignore[misc]
                     if again == result:
@@ -553,7 +561,7 @@ class Schedule(Node):
         Raises:
             SpecError: if a function in the schedule cannot be imported by its name.
         """
-        return {"kind": type(self).__name__, **{name: _plain(value) for name, value in self._fields().items()}}
+        return {"kind": type(self).__name__, **{name: _json_of_field(value) for name, value in self._fields().items()}}
 
     def to_json(self) -> dict[str, Any]:
         """The schedule as a versioned JSON object, which `laju.from_json` reads.
@@ -577,6 +585,8 @@ class Schedule(Node):
         depth = 1 + max((s.spoken for s in words.schedules), default=0)
         if depth > limits.DEPTH:
             return self
+        # A copy without `__init__`: fields are checked already, and what was computed from them (`_at` above all) stays right,
+        # as words change no value. Only `spoken` depends on the words.
         new = object.__new__(type(self))
         new.__dict__.update(self.__dict__)
         new.__dict__.pop("spoken", None)
@@ -614,7 +624,7 @@ class Schedule(Node):
         arguments = []
         for i, (name, value) in enumerate(self._fields().items()):
             if i or not self._method:
-                text = _text(value)
+                text = _text_of_field(value)
                 arguments.append(text if name == order[i] else f"{name}={text}")
         if self._method:
             return f"{self.children[0]._operand()}.{self._method}({', '.join(arguments)})"
@@ -707,14 +717,14 @@ def _in_updates(value: Any, scale: Scale, exact: bool) -> Any:
     return float(amount) if exact and amount.denominator != 1 else nearest_update(amount)
 
 
-def _plain(value: Any) -> Any:
+def _json_of_field(value: Any) -> Any:
     """The value of a field as JSON."""
     if isinstance(value, Schedule):
         return value.tree()
     if isinstance(value, Length):
         return str(value)
     if isinstance(value, tuple):
-        return [_plain(v) for v in value]
+        return [_json_of_field(v) for v in value]
     if callable(value):
         try:
             return importable_name(value)
@@ -723,7 +733,7 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, str) else value
 
 
-def _text(value: Any) -> str:
+def _text_of_field(value: Any) -> str:
     if isinstance(value, Length):
         return repr(str(value))
     if callable(value) and not isinstance(value, Schedule):

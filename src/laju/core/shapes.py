@@ -171,7 +171,7 @@ _TEXT = re.compile(r"\s*([A-Za-z_]\w*)\s*(?:\((.*)\))?\s*")
 
 
 @lru_cache(maxsize=256)
-def _read(text: str) -> Shape:
+def _shape_of(text: str) -> Shape:
     match = _TEXT.fullmatch(text)
     name = match[1] if match else text
     if match is None or name not in _SHAPES:
@@ -209,4 +209,4 @@ def shape(text: str | Shape) -> Shape:
         return text
     if not isinstance(text, str):
         raise TypeError(f"shape must be a text such as 'cosine' or 'power(2)', got {shown(text)}")
-    return _read(text)
+    return _shape_of(text)

@@ -121,6 +121,7 @@ def _decimal(amount: Fraction) -> str:
         rest, twos = rest // 2, twos + 1
     while rest % 5 == 0:
         rest, fives = rest // 5, fives + 1
+    # A denominator with another prime factor than 2 and 5 has no finite decimal.
     if rest != 1:
         return repr(float(amount))
     digits = max(twos, fives)
@@ -341,6 +342,7 @@ class RunPlan:
         stretches = [(0, 0, self.samples_per_update)]
         for place, size in self.batch_ramp:
             update, seen, each = stretches[-1]
+            # The batch grows with the first update that begins at the place or after: an update is never of two sizes.
             more = max(0, -((seen - place) // each))
             stretches.append((update + more, seen + more * each, size * self.accumulate * self.world_size))
         return tuple(stretches)

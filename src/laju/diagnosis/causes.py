@@ -111,6 +111,8 @@ def causes_of(case: Case) -> list[Cause]:
     climbing = list(_climbs(case, j, from_j, end))
     if climbing:
         return climbing
+    # From the start first: a change of the whole run says more than the same change from the first row that shows it, such as
+    # after a warmup that hides a scale.
     for first in dict.fromkeys((0, j)):
         begins = from_j if first else (0, 0)
         found = [cause for kinds in (_levels, _lines, _stairs) for cause in kinds(case, first, begins, end)]
@@ -155,7 +157,7 @@ def _levels(case: Case, j: int, begins: tuple[int, int], end: int) -> Iterator[C
         some = rest & (s > 0)
         least = float(((case.y - case.tolerance)[some] / s[some]).max())
         most = float(((case.y + case.tolerance)[some] / s[some]).min())
-        ratio = _short((least + most) / 2, max(most - least, 0.0) / 2)
+        ratio = _shortest_within((least + most) / 2, max(most - least, 0.0) / 2)
         if abs(ratio - 1) > 1e-6 and ratio > 0 and rest.sum() > 1 and case.explains(np.where(before, s, ratio * s)):
             yield _cause("scale", f"the rates are {ratio:.6g} times the meant ones", begins, factor=ratio)
             return
@@ -172,7 +174,7 @@ def _levels(case: Case, j: int, begins: tuple[int, int], end: int) -> Iterator[C
         return float(x[decay] @ y[decay] / max(float(x[decay] @ x[decay]), 1e-300))
 
     # Another peak over the same floor: with the group's warmup, or with the warmup moved, too.
-    share = _short(
+    share = _shortest_within(
         (floor + slope(s - floor, case.y - floor) * (peak - floor)) / peak, 2 * float(case.tolerance.max()) / peak
     )
     decaying = floor + (share * peak - floor) / (peak - floor) * (s - floor)
@@ -182,7 +184,9 @@ def _levels(case: Case, j: int, begins: tuple[int, int], end: int) -> Iterator[C
             yield _cause("floor", text, begins, factor=share)
             return
     # Another floor under the same peak.
-    final = _short(max(peak - slope(peak - s, peak - case.y) * (peak - floor), 0.0), 2 * float(case.tolerance.max()))
+    final = _shortest_within(
+        max(peak - slope(peak - s, peak - case.y) * (peak - floor), 0.0), 2 * float(case.tolerance.max())
+    )
     decaying = peak - (peak - final) / (peak - floor) * (peak - s)
     if abs(final - floor) > 1e-6 * peak and case.explains(np.where(before | ~decay, s, decaying)):
         yield _cause("end", f"the rates go down to {final:.4g}, where {floor:g} is meant", begins, final=final)
@@ -348,7 +352,7 @@ def _skips(case: Case, j: int, begins: tuple[int, int]) -> Iterator[Cause]:
         yield _cause("skipped", text, begins, "behind", k=float(lag))
 
 
-def _short(value: float, slack: float) -> float:
+def _shortest_within(value: float, slack: float) -> float:
     """The shortest decimal within the slack; 0 if 0 is within the slack."""
     if abs(value) <= slack:
         return 0.0

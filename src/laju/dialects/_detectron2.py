@@ -43,6 +43,7 @@ def WarmupMultiStepLR(
     if at != sorted(at):
         raise DialectError(f"milestones must increase, got {shown(milestones)}")
     schedule: Schedule = Constant(rate * factor ** len(at))
+    # From the end: each part is joined before the rest, and parts of no length (milestones at the same iteration) are left out.
     for k in reversed(range(len(at))):
         length = at[k] - (at[k - 1] if k else 0)
         schedule = Constant(rate * factor**k, length) >> schedule if length else schedule

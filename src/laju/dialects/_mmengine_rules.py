@@ -139,6 +139,8 @@ def _closed(rules: Sequence[Rule], lr: float, each: int | None) -> Schedule:
         else:  # never stepped after being made
             spans.append((0, math.inf) if window.begin <= 0 < window.end else (0, 0))
     # From one cut to the next the same schedulers act.
+    # MMEngine's schedulers change the optimizer's rate in place, so a schedule is what the acting ones make of the rate at
+    # hand: the run is cut wherever a window begins or ends, and each stretch begins at the rate that the stretch before left.
     cuts = sorted({0, *(float(c) for span in spans for c in span if 0 <= c < math.inf)})
     parts: list[Schedule] = []
     wholes: list[Schedule] = []
@@ -156,6 +158,7 @@ def _closed(rules: Sequence[Rule], lr: float, each: int | None) -> Schedule:
             now = float(part(int(b - a) - 1))
         parts.append(part if b == math.inf or part.length == b - a else Take(part, int(b - a)))
         wholes.append(part)
+    # A cut at the end of the last window says nothing where the curve rests by then: the plain curve is the shorter text.
     if len(parts) > 1 and parts[-2] is not wholes[-2] and _holds(wholes[-2], parts[-2].length, parts[-1]):
         parts = [*parts[:-2], wholes[-2]]
     return Chain(tuple(parts)) if len(parts) > 1 else parts[0]
@@ -167,6 +170,8 @@ def _one_acts(rule: Rule, base: float, done: int, every: int | None, now: float)
         step = (done - 1) // every if every else 0
         if step >= rule.until:
             raise _no_formula(f"{rule.name} after another has acted in its window up to its minimum")
+        # The rate at hand already has the factor that this rule had multiplied in by then; without it the curve would be scaled
+        # twice.
         share = _share_at(rule, step)
         if share == 0:
             return Constant(now)

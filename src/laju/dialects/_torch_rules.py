@@ -133,6 +133,8 @@ class InSequence(Composite):
     def schedule(self) -> Schedule:
         rules, made, group = self._plain()
         assert group.initial is not None
+        # Several milestones at 0, or at the same step: torch looks a part up by `bisect_right`, so of parts that begin together
+        # the last is in force.
         first = bisect_right(self.milestones, 0)
         parts: list[Schedule] = []
         begin = 0
@@ -238,6 +240,7 @@ def played(rule: Any, n: int) -> list[float]:
         running = rule.make(group)
     except ZeroDivisionError as error:
         raise DialectError(f"torch's {rule.name} fails when it is made: {error}") from None
+    # torch raises only when the step is made, and a run may end before. So the values up to there are right, and are returned.
     values = [float(group.lr)]
     while len(values) < n:
         try:

@@ -199,7 +199,7 @@ def read(name: str, text: str, *, updates: int | None = None, **given: Any) -> S
     if not isinstance(text, str) or len(text) > limits.TEXT:
         raise DialectError(f"text must be a call of at most {limits.TEXT:,} characters, got {shown(text)}")
     try:
-        value = _value(_expression(text), dialect, text, given)
+        value = _value_in_call(_expression(text), dialect, text, given)
     except SyntaxError as error:
         raise DialectError(f"{shown(text)} is not a call such as 'CosineAnnealingLR(T_max=100)': {error.msg}") from None
     except (RecursionError, MemoryError):
@@ -325,23 +325,27 @@ def integer(name: str, value: Any) -> int:
     return int(value)
 
 
-def _value(at: ast.expr, dialect: System, text: str, given: Mapping[str, Any]) -> Any:
+def _value_in_call(at: ast.expr, dialect: System, text: str, given: Mapping[str, Any]) -> Any:
     match at:
         case ast.Constant(value=bool() | int() | float() | str() | None as value):
             return value
         case ast.List(elts=items) | ast.Set(elts=items):
-            return [_value(item, dialect, text, given) for item in items]
+            return [_value_in_call(item, dialect, text, given) for item in items]
         case ast.Tuple(elts=items):
-            return tuple(_value(item, dialect, text, given) for item in items)
+            return tuple(_value_in_call(item, dialect, text, given) for item in items)
         case ast.Dict(keys=keys, values=values) if all(key is not None for key in keys):
             pairs = zip(keys, values, strict=True)
-            return {_value(k, dialect, text, given): _value(v, dialect, text, given) for k, v in pairs if k is not None}
+            return {
+                _value_in_call(k, dialect, text, given): _value_in_call(v, dialect, text, given)
+                for k, v in pairs
+                if k is not None
+            }
         case ast.UnaryOp(op=ast.USub() | ast.UAdd() as sign, operand=operand):
-            number = _value(operand, dialect, text, given)
+            number = _value_in_call(operand, dialect, text, given)
             if isinstance(number, int | float):
                 return -number if isinstance(sign, ast.USub) else number
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATIONS:
-            a, b = _value(left, dialect, text, given), _value(right, dialect, text, given)
+            a, b = _value_in_call(left, dialect, text, given), _value_in_call(right, dialect, text, given)
             if isinstance(op, ast.Mult) and isinstance(a, list) and isinstance(b, int) and 0 <= b <= 1000:
                 if len(a) * b > limits.ITEMS:
                     raise DialectError(f"{ast.unparse(at)} has more than {limits.ITEMS:,} items")
@@ -355,9 +359,9 @@ def _value(at: ast.expr, dialect: System, text: str, given: Mapping[str, Any]) -
             isinstance(function, ast.Name) and function.id in _OF_PYTHON
         ):
             name = function.id if isinstance(function, ast.Name) else function.attr
-            positional = [_value(a, dialect, text, given) for a in args if not _is_optimizer(a)]
+            positional = [_value_in_call(a, dialect, text, given) for a in args if not _is_optimizer(a)]
             named = {
-                k.arg: _value(k.value, dialect, text, given)
+                k.arg: _value_in_call(k.value, dialect, text, given)
                 for k in keywords
                 if k.arg not in (None, "optimizer") and not _is_optimizer(k.value)
             }

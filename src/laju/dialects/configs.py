@@ -116,6 +116,8 @@ def read_config(
         )
     if system is None:
         try:
+            # Every reader is asked, and a configuration that several know is refused: the first that fits would decide by the
+            # order of a tuple.
             claims = owners(content)
         except RecursionError:
             raise DialectError(f"{where} is nested too deeply") from None
@@ -153,6 +155,8 @@ def read_config(
         )
     if not found.dialect:
         found = replace(found, dialect=_DIALECTS.get(system, "laju"))
+    # A fact that no reader looked for is a mistake of the caller's (a wrong name, or a file that says it already), and would be
+    # lost without a word.
     for name in facts.keys() - asked.names - {"lr", "total", "updates_per_epoch"}:  # facts that every system may get
         known = sorted(asked.names)
         raise DialectError(

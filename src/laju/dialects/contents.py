@@ -44,6 +44,7 @@ def content(path: Path, above: tuple[Path, ...] = (), files: list[Path] | None =
     if path.resolve() in above:
         raise DialectError(f"{path} is its own _BASE_ or in its own defaults")
     files.append(path)
+    # Files that name each other twice would be read 2^n times without being their own base.
     if len(files) > limits.FILES:
         raise DialectError(f"{path}: a configuration may be made of at most {limits.FILES} files, its bases counted")
     if kind == ".py":
@@ -127,6 +128,7 @@ def _parsed(text: str, kind: str, path: Path) -> Any:
     if kind in (".yaml", ".yml"):
         with needed_by(str(path), "convert"):
             import yaml
+        # A loader made from SafeLoader: no tag of a file makes an object.
         return yaml.load(text, _loader(yaml))
     if len(text) > limits.TEXT:
         raise DialectError(f"{path} must have at most {limits.TEXT:,} characters")

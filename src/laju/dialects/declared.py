@@ -291,6 +291,7 @@ class SystemSchedule(Schedule):
         raise AttributeError(f"a schedule is immutable: {name} cannot be set")
 
     def __reduce__(self) -> Any:
+        # A copy is the same call once more: rules and replays are closures, which pickle does not take.
         return partial(self.function, **self.arguments), ()
 
     def __repr__(self) -> str:
@@ -332,6 +333,8 @@ class _Replayed(Schedule):
             raise DialectError(
                 f"values without a closed form are computed up to update {limits.ITEMS:,}, got {shown(n)}"
             )
+        # Known values grow by doubling. A replay begins at the first value each time, so one value more for each call would
+        # cost the square of the run.
         if n > len(known) and not self.ended:
             try:  # twice as many as needed, so that reading the values one by one takes linear time
                 known = np.array(self.replay(min(2 * n, limits.ITEMS)), float)
@@ -374,6 +377,8 @@ _EVALUATED = (
     "length",
 )
 _OPERATORS = ("__rshift__", "__rrshift__", "__mul__", "__rmul__", "__add__", "__radd__")
+# Every attribute of `Schedule` is passed on, by name: values go to the closed form or to the replayed values, everything else
+# to the closed form alone. A method that `Schedule` gets later is passed on as well, which written-out methods would forget.
 for _name in {*vars(Schedule), "length"} - {"adopt", "_method", "_abc_impl"}:
     if _name in _OPERATORS:
         setattr(SystemSchedule, _name, _operator(_name))

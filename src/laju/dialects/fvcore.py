@@ -119,7 +119,7 @@ def LinearParamScheduler(start_value: float, end_value: float, *, max_iter: int 
     return _made(
         Curve(
             lambda where: end * where + start * (1 - where),
-            lambda n: Ramp(start, end, n or 1) >> _line(end, end - start, n or 1),
+            lambda n: Ramp(start, end, n or 1) >> _endless_line(end, end - start, n or 1),
         ),
         max_iter,
     )
@@ -152,7 +152,7 @@ def PolynomialDecayParamScheduler(base_value: float, power: From0, *, max_iter: 
             return Constant(base)
         fall = Ramp(base, 0.0, n or 1, "linear" if power == 1 else f"power({power!r})")
         if power == 1:
-            return fall >> _line(0.0, -base, n or 1)
+            return fall >> _endless_line(0.0, -base, n or 1)
         if power != int(power) or n is None:
             return fall
         # Its own clock begins an update past the end, as an offset of 0 is none.
@@ -378,7 +378,7 @@ def _levels(values: Sequence[float]) -> list[float]:
     return list(values)
 
 
-def _line(start: float, change: float, n: int) -> Schedule:
+def _endless_line(start: float, change: float, n: int) -> Schedule:
     """Line start + change·t/n without end."""
     return Sum((Constant(start - change), Power(change, -1.0, 1.0, n)))
 

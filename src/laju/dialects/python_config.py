@@ -59,7 +59,7 @@ def python(path: Path, above: tuple[Path, ...] = (), files: list[Path] | None = 
             and isinstance(statement.targets[0], ast.Name)
         ):
             try:
-                own[statement.targets[0].id] = limits.size(_value(statement.value, own))
+                own[statement.targets[0].id] = limits.size(_value_in_config(statement.value, own))
             except (ValueError, RecursionError) as error:
                 raise DialectError(f"{path}, line {statement.lineno}: {error}") from None
     bases = own.pop("_base_", [])
@@ -79,28 +79,28 @@ _OPERATIONS: dict[type, Any] = {
 }  # fmt: skip
 
 
-def _value(at: ast.expr, known: Mapping[str, Any]) -> Any:
+def _value_in_config(at: ast.expr, known: Mapping[str, Any]) -> Any:
     match at:
         case ast.Constant(value=value):
             return value
         case ast.List(elts=items):
-            return [_value(item, known) for item in items]
+            return [_value_in_config(item, known) for item in items]
         case ast.Tuple(elts=items):
-            return tuple(_value(item, known) for item in items)
+            return tuple(_value_in_config(item, known) for item in items)
         case ast.Dict(keys=keys, values=values) if all(isinstance(key, ast.Constant) for key in keys):
-            return {key.value: _value(v, known) for key, v in zip(keys, values, strict=True)}  # type: ignore[union-attr]
+            return {key.value: _value_in_config(v, known) for key, v in zip(keys, values, strict=True)}  # type: ignore[union-attr]
         case ast.Call(func=ast.Name(id="dict"), args=[], keywords=named) if all(k.arg for k in named):
-            return {k.arg: _value(k.value, known) for k in named}
+            return {k.arg: _value_in_config(k.value, known) for k in named}
         case ast.Name(id=name):
             return known.get(name, name)  # such as a class that was imported
         case ast.Attribute(attr=name):
             return name
         case ast.UnaryOp(op=ast.USub(), operand=operand):
-            value = _value(operand, known)
+            value = _value_in_config(operand, known)
             if isinstance(value, int | float):
                 return -value
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATIONS:
-            a, b = _value(left, known), _value(right, known)
+            a, b = _value_in_config(left, known), _value_in_config(right, known)
             if isinstance(a, int | float) and isinstance(b, int | float):
                 try:
                     return limits.number(_OPERATIONS[type(op)](a, b))

@@ -175,6 +175,8 @@ def MultiStepLR(lr: Rate, milestones: Milestones, gamma: float = 0.1) -> Schedul
     array([0.1  , 0.05 , 0.025])
     """
     at = Counter(milestones)
+    # torch asks `last_epoch in milestones`, a Counter: epochs are whole and begin at 0, so other milestones are never asked
+    # for.
     come = sorted(m for m in at if m >= 0 and m == int(m))
     missed = sum(count for m, count in at.items() if m < 0)
 

@@ -112,6 +112,7 @@ class FittedAverages:
         fall = (raw.last / raw.value - 1) * back / (end - raw.seen) if self.window else 0.0
         value = raw.value * (1 - self.gain * share**POWER + LAG * fall)
         z = NormalDist().inv_cdf((1 + raw.level) / 2)
+        # Errors of the raw loss and of the law have nothing to do with each other, so their squares add.
         half = float(np.hypot(raw.high - raw.value, z * np.hypot(ERROR, self.tested or 0.0) * value))
         return Ending(
             value, max(value - half, 0.0), value + half, None, "averages", prior=raw.prior, rests_on=raw.rests_on, at=end,
@@ -153,6 +154,8 @@ def fit_averages(updates: Any, losses: Any, averaged: Any, rates: Rates, window:
     raw = _losses("losses", losses, updates)
     there = np.isfinite(mean) & (mean > 0) & (at > 0)
     rows, mean = at[there], mean[there]
+    # A mean of blocks is evaluated at every row and changes once a block. Its repetitions are no new evidence, and the row of
+    # an average is the end of its block, not the row at which it was read.
     fresh = np.append(True, np.abs(np.diff(mean)) > _STILL * mean[:-1])[: len(mean)]
     if len(fresh) and fresh.mean() < _FRESH:
         window = window or _block(rows, fresh)

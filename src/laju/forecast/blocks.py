@@ -60,6 +60,7 @@ def history(rates: Array, updates: Updates, reference: float, length: float) -> 
     level, sums = _until(rates[:n], at, reference)
     weight, (middle, rate) = _means(sums[:3], lo, hi)
     _, (changed, then, rate_then) = _means(sums[3:], lo, hi)
+    # A block without a change of the rate adds nothing to the laws of drops; a plateau would be most of their work.
     used = (level[lo] != level[hi]).any(axis=0)
     progress = sums[0][now]
     return History(
@@ -118,6 +119,7 @@ def _until(rates: Array, at: Updates, reference: float) -> tuple[Array, Array]:
 def _means(sums: Array, lo: Updates, hi: Updates) -> tuple[Array, list[Array]]:
     """Sums of weights over blocks, from sums at edges, and weighted means of values in the blocks; 0 where there is no weight."""
     weights, *moments = sums[:, hi] - sums[:, lo]
+    # The difference of two running sums is rounding where the block has no weight.
     there = weights > 1e-13 * max(float(sums[0, -1]), 1e-300)
     means = [np.divide(moment, weights, out=np.zeros_like(weights), where=there) for moment in moments]
     return np.where(there, weights, 0.0), means

@@ -184,7 +184,7 @@ def anytime_bound(
     norms = norms_of(G, len(rates))
     D = number("D", D, above=0)
     used = rates > 0
-    curve = np.concatenate([[np.inf], _curve(rates[used], norms[used], D)])
+    curve = np.concatenate([[np.inf], _bounds_over_run(rates[used], norms[used], D)])
     return curve[np.cumsum(used)]
 
 
@@ -280,7 +280,7 @@ _BLOCK = 128
 _STEP = 0.3  # of the trapezoid rule, whose relative error is 2·|Γ(1 + 2πi/step)| = 1.2e-13
 
 
-def _curve(rates: Floats, norms: Floats, D: float) -> Floats:
+def _bounds_over_run(rates: Floats, norms: Floats, D: float) -> Floats:
     """Ω₁ … Ω_T for rates above 0: blocks of the past are summed exactly when near, by exponentials when not."""
     n = len(rates)
     high, low = running_sum(rates)
@@ -289,6 +289,7 @@ def _curve(rates: Floats, norms: Floats, D: float) -> Floats:
     firsts = rates[_BLOCK::_BLOCK]  # the smallest distance between a block and the past before the block
     decay, weight = exponentials(float(firsts.min()), float(high[-1])) if firsts.size else (np.empty(0), np.empty(0))
     memory = np.zeros_like(decay)
+    # An infinite gap for an update and those after it: 1/gap is 0, and only the past is summed.
     ahead_of_itself = np.triu(np.full((_BLOCK, _BLOCK), np.inf))
     for begin in range(0, n, _BLOCK):
         end = min(begin + _BLOCK, n)
@@ -298,6 +299,8 @@ def _curve(rates: Floats, norms: Floats, D: float) -> Floats:
         if begin:
             ahead = (top - high[begin - 1]) + (rest - low[begin - 1])
             past[begin:end] += np.exp(-ahead[:, None] * decay) @ (weight * memory)
+            # exp(-λ·x) of a sum of gaps is the product of the gaps' own, so the whole past is carried on as one number for each
+            # λ.
             memory *= np.exp(-ahead[-1] * decay)
         behind = (top[-1] - top) + (rest[-1] - rest)
         memory += own @ np.exp(-behind[:, None] * decay)

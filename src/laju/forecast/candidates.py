@@ -152,6 +152,7 @@ def solve(questions: Sequence[Question], drawn: Array) -> Solved:
         y[k, :n] = run.loss[:n] / q.track.loss[now]
         x[k, :, :n] = run.gain[:, :n] - q.track.gain[:, now, None]
         used = (run.at[:n] > run.warm) & (s[k, :n] > 0)
+        # Rows of the warmup are left out, as no law describes them, unless there are hardly others.
         mask[k, :n] = used if used.sum() >= 3 else s[k, :n] > 0
     s = np.maximum(s, 1e-9)
     # P in place of s^-α keeps its column apart from the constant for small α, where P → -ln s.
@@ -193,6 +194,8 @@ def solve(questions: Sequence[Question], drawn: Array) -> Solved:
     determinant = np.maximum(a * c - px * px, 1e-300)
     c1, amplitude = (py * c - px * g) / determinant, (a * g - px * py) / determinant
     # Progress and annealing only lower a loss; a term with the opposite sign is dropped.
+    # The best solution of nonnegative least squares with two unknowns lies inside, or on an edge: there the other unknown alone
+    # is solved for.
     grows, rises = amplitude < 0, c1 < 0
     c1, amplitude = (
         np.where(rises, 0.0, np.where(grows, np.maximum(py / a, 0.0), c1)),

@@ -153,6 +153,7 @@ def _search(
             return law.final(whole_run(rest), updates)
 
     if family == "knots":
+        # Steps of the logarithm that cannot be negative: every point of the search is a curve that only falls.
         start, bounds = np.full(_KNOTS, 0.3), [(0.0, 3.0)] * _KNOTS
         done = minimize(lambda p: loss(_through_knots(value, n, p)), start, method="L-BFGS-B", bounds=bounds)
         return float(done.fun), whole_run(_through_knots(value, n, done.x.round(3))), value

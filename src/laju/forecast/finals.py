@@ -89,8 +89,8 @@ class FittedFinals:
         names = [str(name) for name in candidates]
         rates = [as_rates(given, updates, name) for name, given in zip(names, candidates.values(), strict=True)]
         self._check_reach(rates, updates)
-        runs = [_run(curve.rates, self.units) for curve in self.runs]
-        loss = _forecast(runs, _losses(self.runs), [_run(one, self.units) for one in rates])
+        runs = [_features(curve.rates, self.units) for curve in self.runs]
+        loss = _forecast(runs, _losses(self.runs), [_features(one, self.units) for one in rates])
         order = np.argsort(loss, kind="stable").tolist()
         return [
             Ranked(place, names[i], float(loss[i] - loss[order[0]]), float(loss[i])) for place, i in enumerate(order, 1)
@@ -173,7 +173,7 @@ def fit_finals(runs: Iterable[Curve], *, held_out: bool = True) -> FittedFinals:
             "progress from noise; if you have whole curves, use laju.forecast.fit"
         )
     units = _units(used)
-    each, losses = [_run(curve.rates, units) for curve in used], _losses(used)
+    each, losses = [_features(curve.rates, units) for curve in used], _losses(used)
     _warn_of_what_is_alike(used, each)
     _warn_of_what_does_not_show(each, losses)
     off: list[float] = []
@@ -222,7 +222,7 @@ def _mean(values: Sequence[float]) -> float:
     return float(np.exp(np.mean(np.log(values))))
 
 
-def _run(rates: Array, units: Units) -> Run:
+def _features(rates: Array, units: Units) -> Run:
     past = history(rates, np.array([len(rates)]), units.rate, units.length)
     noise = np.array([_LAW.term(past, np.array([math.exp(log), _KAPPA]))[0][0] for log in _LOGS])
     peak = float(rates.max())
@@ -241,6 +241,8 @@ def _losses(curves: Sequence[Curve]) -> Array:
 def _forecast(runs: Sequence[Run], losses: Array, candidates: Sequence[Run]) -> Array:
     """The candidates' predicted losses, averaged over C."""
     n = len(losses)
+    # Whitening: with K = R·Rᵀ, R⁻¹ makes the correlated errors of the law independent, so that plain least squares on the white
+    # columns are generalised least squares on the runs.
     root = np.linalg.cholesky(_alike(runs, runs) + _NOISE * np.eye(n))
     across, b = np.linalg.solve(root, _alike(runs, candidates)), np.linalg.solve(root, losses)
     means, scores = [], []
@@ -248,6 +250,7 @@ def _forecast(runs: Sequence[Run], losses: Array, candidates: Sequence[Run]) -> 
         white = np.linalg.solve(root, _columns(runs, i))
         c = _not_negative(white, b)
         off = b - white @ c
+        # The likelihood at the best variance; a floor, since losses that the law has exactly would give one C all weight.
         variance = max(float(off @ off) / n, (1e-5 * float(losses.mean())) ** 2)
         means.append(_columns(candidates, i) @ c + across.T @ off)
         scores.append(n * math.log(variance) + z * z)
@@ -273,6 +276,7 @@ def _not_negative(X: Array, y: Array) -> Array:
     with needed_by("a forecast", "forecast"):
         from scipy.optimize import nnls
 
+    # nnls stops by one tolerance for the whole matrix, whose columns differ by orders of size.
     scale = np.abs(X).max(axis=0)
     found: Array = nnls(X / scale, y)[0] / scale
     return found

@@ -139,6 +139,8 @@ def judges(
     errors = np.log(done.end / truth[:, None])
     # Finished branches beside the run correct the model already, within the least squares.
     ends = done.end if beside else _corrected(done.end, weights, errors)
+    # Relative to the error of "it stays as it is", so that runs with a long way to go do not outvote the rest. The logarithm,
+    # with 0.02 added, keeps a candidate that happened to be right to the last digit from deciding alone.
     scores = np.log(np.abs(ends / truth[:, None] - 1) / (last[:, None] + 0.003) + 0.02)
     answers, spread, _ = vote(ends, done.misfit, scores, weights)
     nearest = np.where(others, distance, np.inf).min(axis=1, initial=np.inf)
@@ -156,6 +158,7 @@ def likeness(distance: Array, groups: npt.NDArray[np.int64], allowed: Flags, wid
     d = np.where(allowed, distance, np.inf)
     least = d.min(axis=-1, keepdims=True)
     least = np.where(np.isfinite(least), least, 0.0)
+    # Ten runs of one recipe are one witness: their votes are shared out.
     counts = allowed @ (groups[:, None] == groups)
     return np.asarray(np.where(allowed, np.exp(-0.5 * ((d - least) / width) ** 2), 0.0) / np.maximum(counts, 1))
 
@@ -210,6 +213,8 @@ def quantile(ratios: Array, weights: Array, level: float) -> float:
     if not weights.any():
         return 0.0
     order = np.argsort(ratios)
+    # n errors seen say that the next is above all of them once in n + 1 times, so one more vote stands beyond the largest
+    # error.
     share = np.cumsum(weights[order]) / (weights.sum() + weights.max())
     over = np.flatnonzero(share >= level)
     if over.size:

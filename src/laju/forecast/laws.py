@@ -171,6 +171,8 @@ def _drops(run: History, C: float, beta: float, gamma: float, power: float) -> t
     """Σ (before^p - after^p)·[1 - (1 + z)^-β], z = C·η^-γ·distance; and by ln C, ln β, ln γ, ln p."""
     from_, to = run.before**power, run.after**power
     drop = from_ - to  # a block's drops add up to the difference between its ends
+    # The rate may be almost 0 at the end of a cooldown, and its negative power beyond the floats; a drop has had its full
+    # effect long before exp(300).
     z = C * np.exp(np.minimum(-gamma * run.rate_then, 300.0)) * run.changed
     log = np.log1p(z)
     left = np.exp(-beta * log)

@@ -135,6 +135,7 @@ def best_continuation(prefix: ArrayLike, updates: int, G: float | ArrayLike = 1.
     rest = norms[len(made) :]
     costs = _costs(rest)
     used = made > 0
+    # From the last to the first, so that every S_m - S_k is a sum and no difference of large sums.
     high, low = running_sum(made[used][::-1])
     tails = np.concatenate([(high + low)[::-1], [0.0]])  # S_m, and S_m - S_k for every k
     weights = np.concatenate([[D], made[used] * norms[: len(made)][used]])
@@ -268,6 +269,7 @@ def _costs_one_by_one(norms: list[float]) -> list[float]:
     c = norms[0] ** 2
     costs, sqrt = [c], math.sqrt
     for g in norms[1:]:
+        # √(g² + c) - g, without the cancellation of two numbers that are nearly equal once c is small beside g².
         part = c / (sqrt(g * g + c) + g)
         c -= part * part  # 2·G·c/(r + G), with fewer rounding errors
         costs.append(c)
@@ -337,6 +339,7 @@ def _root(weights: Floats, tails: Floats, c: float) -> float:
     for _ in range(100):
         ratio = weights / (tails + x)
         value, slope = float(np.sum(ratio**2)), float(np.sum(ratio**2 / (tails + x)))
+        # Newton's step on f^-1/2: with f' = -2·slope, (c^-1/2 - f^-1/2) / (f^-1/2)' comes to f/slope·(√(f/c) - 1).
         step = value / slope * (math.sqrt(value / c) - 1)
         if not x + step > x:  # x comes from below, until the step is lost in rounding
             break

@@ -159,7 +159,7 @@ class Prior:
         about = [data.get(key, "") for key in ("name", "source", "licence")]
         if not all(isinstance(text, str) and len(text) <= 2_000 for text in about):
             raise ValueError("name, source and licence of a prior must be texts of up to 2,000 characters")
-        return cls(about[0], tuple(_run(i, run) for i, run in enumerate(runs)), about[1], about[2])
+        return cls(about[0], tuple(_past_run(i, run) for i, run in enumerate(runs)), about[1], about[2])
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the prior as JSON."""
@@ -395,7 +395,7 @@ def knots_of(rates: Array) -> Updates:
     return np.array(sorted(keep), dtype=np.int64)
 
 
-def _run(i: int, data: Any) -> PastRun:
+def _past_run(i: int, data: Any) -> PastRun:
     if not isinstance(data, Mapping):
         raise ValueError(f"run {i} of the prior must be an object, got {shown(data)}")
     name, group = data.get("name"), data.get("group")

@@ -73,6 +73,7 @@ class Problem:
         self.law, self.runs, self.units = law, runs, units
         self.curves = curves
         self.loss = np.concatenate([curve.loss for curve in curves])
+        # A curve counts once, however often its losses were logged.
         share = np.concatenate([np.full(len(curve), 1 / math.sqrt(len(curve))) for curve in curves])
         self.unit = self.loss * units.noise
         self.weight = share / self.unit
@@ -111,6 +112,9 @@ class Problem:
         r, J = (terms.X @ c + terms.z - self.loss) * weight, terms.by(c) * weight[:, None]
         if self.law.transient:
             r, J = np.append(r, self.ridge * c[2]), np.vstack([J, np.zeros(len(logs))])
+        # The linear parameters follow the logarithms to their best values, so of a derivative only the part counts that they
+        # cannot make up for. Kaufman's form leaves out how the basis itself turns, which is small near the solution and costs
+        # second derivatives (Kaufman, BIT 15, 1975).
         J = J - q @ (q.T @ J)
         z = (logs - self.centre) / self.spread
         log = np.log1p((z / _DOUBT) ** 2)
@@ -190,6 +194,7 @@ class Problem:
 
 def _solved(A: Array, b: Array) -> tuple[Array, Array]:
     """The solution of least squares, and an orthonormal basis of the columns."""
+    # QR and not the normal equations, whose condition is the square: for a small α the power law is nearly the constant L0.
     q, r = np.linalg.qr(A)
     size = np.abs(np.diag(r))
     if size.min() < 1e-12 * max(size.max(), 1e-300):
@@ -219,6 +224,7 @@ def _gradient(terms: Terms, linear: Array) -> Array:
 
 def _terms(law: Law, run: History, logs: Array, units: Units) -> Terms:
     values = np.exp(logs)
+    # Before the first rate above 0 there is no progress, whose power would be infinite.
     s = np.maximum(run.progress, 1e-12)
     power = np.exp(np.minimum(-values[0] * np.log(s), 300.0))  # a power that cannot overflow
     x, by = law.term(run, values[1:-1])
@@ -231,6 +237,7 @@ def _terms(law: Law, run: History, logs: Array, units: Units) -> Terms:
 
 
 def units_of(curves: Sequence[Curve]) -> Units:
+    # Geometric means, as the laws compare rates by ratios.
     rate = float(np.exp(np.mean([math.log(curve.peak) for curve in curves])))
     sums = [np.cumsum(curve.rates)[curve.updates - 1] / rate for curve in curves]
     length = max(float(s[-1]) for s in sums)
@@ -245,6 +252,8 @@ def _noise(curves: Sequence[Curve]) -> float:
     for curve in curves:
         if len(curve) >= 8:
             log = np.log(curve.loss)
+            # Second differences have no level and no slope, so a smooth curve leaves nearly nothing. Of independent noise σ
+            # they have the variance (1 + 4 + 1)·σ², hence √6; 0.6745 makes a median of sizes a normal's σ.
             second = log[2:] - 2 * log[1:-1] + log[:-2]
             found.append(float(np.median(np.abs(second - np.median(second)))) / 0.6745 / math.sqrt(6))
     return max([_LEAST_NOISE, *([float(np.median(found))] if found else [])])
@@ -255,5 +264,6 @@ def _independent(off: Array) -> float:
     n = len(off)
     if n < 4 or not off.any():
         return float(n)
+    # Not below 0: residuals that alternate would count as more losses than there are.
     r = float(np.clip((off[1:] * off[:-1]).sum() / (off**2).sum(), 0.0, 0.999))
     return max(1.0, n * (1 - r) / (1 + r))

@@ -121,6 +121,8 @@ def compared(
     for i, (schedule, cost, branch) in enumerate(options, len(asked)):
         there = np.flatnonzero(owner == i)
         cross = covariance[np.ix_(targets, there)]
+        # The formula of the docstring: what is known of the ends once the run's losses are, which does not depend on the
+        # losses.
         told = cross @ np.linalg.solve(covariance[np.ix_(there, there)] + error * np.eye(len(there)), cross.T)
         found.append(Telling(schedule, cost, _root_mean(known - told), branch))
     return _root_mean(known), found
@@ -183,6 +185,7 @@ def _covariance(law: FittedLaw, rows: Sequence[tuple[Array, Updates]]) -> Array:
     for weight, each, part in zip(weights, means, parts, strict=True):
         found += weight * (part + np.outer(each - mean, each - mean))
     # The gain by annealing at a peak that no curve has.
+    # The same rates without any fall: the difference of the two is what annealing gains.
     held = [history(np.maximum.accumulate(rates), at, law.units.rate, law.units.length) for rates, at in rows]
     gain = np.zeros(len(mean))
     for weight, member in zip(weights, law.members, strict=True):
@@ -191,6 +194,8 @@ def _covariance(law: FittedLaw, rows: Sequence[tuple[Array, Updates]]) -> Array:
     measured = np.log([curve.peak for curve in law.curves])
     logs = np.concatenate([np.full(len(at), np.log(rates.max())) for rates, at in rows])
     off = logs[:, None] - measured
+    # Like a random walk from the nearest measured peak: two new peaks on its same side share the doubt of the nearer, and peaks
+    # on two sides share none.
     off = off[np.arange(len(off)), np.abs(off).argmin(axis=1)]
     shared = np.where(np.sign(off)[:, None] == np.sign(off), np.minimum.outer(np.abs(off), np.abs(off)), 0.0)
     return np.asarray(found + _PEAKS**2 * np.outer(gain, gain) * shared)

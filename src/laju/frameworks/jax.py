@@ -58,10 +58,11 @@ def scheduled(factory: Callable[..., Any], *, plan: RunPlan | None = None, **hyp
     for name, value in hyper_parameters.items():
         if name not in names:
             raise ValueError(
-                f"{_name(factory)} has no argument {name!r}{nearest(name, names)}; it takes {', '.join(names)}"
+                f"{_factory_name(factory)} has no argument {name!r}{nearest(name, names)}; it takes {', '.join(names)}"
             )
         if isinstance(value, Schedule | Factor) or (isinstance(value, str) and "(" in value):
             hyper_parameters[name] = given(name, value, plan, hint="it has no base here; write base * schedule")
+    # optax takes every function that is not static for a schedule, and calls it with the count.
     fixed = [name for name, value in hyper_parameters.items() if not (isinstance(value, Schedule) or is_number(value))]
     # An argument that is left out has its default, which may be a function too.
     fixed += [name for name, p in names.items() if name not in hyper_parameters and callable(p.default)]
@@ -172,5 +173,5 @@ def set_factor(state: Any, factor: float) -> Any:
     return changed
 
 
-def _name(factory: Any) -> str:
+def _factory_name(factory: Any) -> str:
     return str(getattr(factory, "__name__", factory))

@@ -223,6 +223,7 @@ class Forecast(Forecasting, Callback):
 
     @staticmethod
     def _update(trainer: Any) -> int:
+        # Where a module optimizes by hand, `global_step` counts the steps of all its optimizers.
         return int(trainer.global_step) // max(1, len(trainer.optimizers))
 
 
@@ -266,5 +267,6 @@ def _scale(trainer: Any) -> Scale:
     if 0 < total < math.inf:
         per.append(("%", Fraction(int(total), 100)))
     if trainer.num_training_batches < math.inf:
+        # Rounded up: the last batches of an epoch make an update though they are fewer than accumulated otherwise.
         per.append(("epochs", Fraction(-(-int(trainer.num_training_batches) // trainer.accumulate_grad_batches))))
     return Scale(tuple(per))

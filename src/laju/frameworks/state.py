@@ -123,6 +123,8 @@ def load(
         same = trees == {name: schedule.tree() for name, schedule in schedules.items()}
         keeps = policy == "new" or same
         follow = dict(schedules) if keeps else {name: from_json(tree) for name, tree in saved.items()}
+        # A function that was only named in the checkpoint has no values, and is refused here rather than in the middle of the
+        # training.
         if policy == "saved" and not same:
             for schedule in follow.values():
                 schedule.values(1)

@@ -155,7 +155,7 @@ def _jumps(schedule: Schedule, rows: Sequence[tuple[int, Part]]) -> Iterator[Jum
     for (_, part), (at, following) in itertools.pairwise(rows):
         begins, before = following.at(following.begin), part.arrives
         largest = max(largest, abs(begins), abs(before))
-        before = _plain(before, largest)
+        before = _without_rounding(before, largest)
         if abs(begins - before) > max(1e-9 * max(abs(before), abs(begins), first), _RESIDUE * largest):
             yield Jump(at, before, schedule(at))
 
@@ -170,7 +170,7 @@ def _size(schedule: Schedule, known: float) -> float:
     return known if bound is None or not math.isfinite(bound) else bound
 
 
-def _plain(value: float, size: float) -> float:
+def _without_rounding(value: float, size: float) -> float:
     """A limit from the left without the trace of the tiny step before the limit: 0 where only rounding is left."""
     return 0.0 if abs(value) <= _RESIDUE * size else float(f"{value:.12g}")
 
@@ -180,7 +180,7 @@ def _segments(schedule: Schedule, rows: Sequence[tuple[int, Part]], n: int, size
         assert part is not None
         last = part.arrives if part.end <= n else part.at(n)
         if not isinstance(part.piece.form, Geometric | InversePower):  # whose values may truly be that small
-            last = _plain(last, size)
+            last = _without_rounding(last, size)
         yield Segment(begin, end, schedule(begin), float(f"{last:.12g}"), _words(part))
 
 

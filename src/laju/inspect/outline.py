@@ -57,12 +57,12 @@ class Part:
 
     @property
     def first(self) -> float:
-        return _value(self.piece, self.begin - self.origin)
+        return _value_or_nan(self.piece, self.begin - self.origin)
 
     @property
     def arrives(self) -> float:
         """The value that the part reaches at its end."""
-        return _value(self.piece, (self.begin if self.end is None else self.end) - self.origin)
+        return _value_or_nan(self.piece, (self.begin if self.end is None else self.end) - self.origin)
 
     def later(self, by: int) -> Part:
         return replace(
@@ -70,7 +70,7 @@ class Part:
         )
 
 
-def _value(piece: Schedule, t: Any) -> float:
+def _value_or_nan(piece: Schedule, t: Any) -> float:
     try:
         return float(piece(t))
     except (ValueError, ArithmeticError):
@@ -89,7 +89,7 @@ class Outline:
 
     @cached_property
     def parts(self) -> tuple[Part, ...]:
-        return tuple(_joined(_parts(self.schedule, 2 * self.updates + 2, _MOST)))
+        return tuple(_joined(_first_parts(self.schedule, 2 * self.updates + 2, _MOST)))
 
     @property
     def complete(self) -> bool:
@@ -165,7 +165,7 @@ def natural_end(schedule: Schedule) -> int | None:
     >>> natural_end(cosine(1, total=10) >> constant(0)), natural_end(constant(1))
     (10, None)
     """
-    found = list(_joined(_parts(schedule, math.inf, 8)))
+    found = list(_joined(_first_parts(schedule, math.inf, 8)))
     for part, after in itertools.pairwise(found):
         falls = part.level is None and part.end is not None and part.first > part.arrives
         if not falls:
@@ -178,11 +178,11 @@ def natural_end(schedule: Schedule) -> int | None:
     return None
 
 
-def _parts(schedule: Schedule, until: float, most: int) -> Iterator[Part]:
+def _first_parts(schedule: Schedule, until: float, most: int) -> Iterator[Part]:
     """The first parts, at most `most` and few after `until`; the rest of the schedule is the last part."""
     count, at = 0, 0
     for found, _, _ in met(schedule.outline, 0, lambda at: at if at == math.inf else math.ceil(at)):
-        slow = _steps(found)
+        slow = _as_staircase(found)
         for part in [slow] if slow is not None else stepwise([found]):
             end = None if part.end == math.inf else math.ceil(part.end)
             if end is not None and end <= at:
@@ -198,7 +198,7 @@ def _parts(schedule: Schedule, until: float, most: int) -> Iterator[Part]:
             at = end
 
 
-def _steps(part: Piece) -> Piece | None:
+def _as_staircase(part: Piece) -> Piece | None:
     """A part that is held for steps as a single piece: an exponential from its beginning on."""
     match part.held, part.piece.form:
         case (begin, every), Geometric(steps=0) if begin == part.origin == part.begin:

@@ -72,16 +72,16 @@ def read(
     """
     given = Given(update, rate, loss, run)
     if not isinstance(path, str | os.PathLike):
-        return _text(_stream(path), str(getattr(path, "name", "the log")), given)
+        return _log_of_text(_stream(path), str(getattr(path, "name", "the log")), given)
     if os.fspath(path) == "-":
-        return _text(_stream(sys.stdin), "standard input", given)
+        return _log_of_text(_stream(sys.stdin), "standard input", given)
     where = Path(path)
     if where.is_dir():
-        return _folder(where, given)
+        return _log_of_folder(where, given)
     if events.is_events(where):
-        return _events(str(path), [where], given)
+        return _log_of_events(str(path), [where], given)
     with where.open("rb") as file:
-        return _text(file, str(path), given, where.name)
+        return _log_of_text(file, str(path), given, where.name)
 
 
 def _stream(file: IO[Any]) -> IO[bytes]:
@@ -94,7 +94,7 @@ def _stream(file: IO[Any]) -> IO[bytes]:
 # --- folders -----------------------------------------------------------------------------------------------------------
 
 
-def _folder(folder: Path, given: Given) -> Log:
+def _log_of_folder(folder: Path, given: Given) -> Log:
     found = [folder / name for name in _NAMED if (folder / name).is_file()]
     if len(found) == 1:
         return read(found[0], **given._asdict())
@@ -103,7 +103,7 @@ def _folder(folder: Path, given: Given) -> Log:
     below = events.files(folder)
     if folder in below or len(below) == 1:
         at = folder if folder in below else next(iter(below))
-        return _events(str(folder), below[at], given, [] if at == folder else [f"read from {at}"])
+        return _log_of_events(str(folder), below[at], given, [] if at == folder else [f"read from {at}"])
     if below:
         several = ", ".join(str(each.relative_to(folder)) for each in list(below)[:12])
         raise LogError(f"{folder} has runs in several folders: {several}; name one of them")
@@ -126,7 +126,7 @@ def _folder(folder: Path, given: Given) -> Log:
     )
 
 
-def _events(path: str, files: list[Path], given: Given, notes: Iterable[str] = ()) -> Log:
+def _log_of_events(path: str, files: list[Path], given: Given, notes: Iterable[str] = ()) -> Log:
     told = list(notes)
     source = list(events.rows(files, told))
     if not source:
@@ -146,6 +146,8 @@ def _by_step(rows: list[Row], notes: list[str]) -> list[Row]:
         points = kept.setdefault(name, {})
         if step < last.get(name, -1):
             back.add((last[name], step))
+            # A resumed run writes its steps again from the checkpoint on: what the first attempt wrote beyond it was never part
+            # of the run.
             for later in [each for each in points if each >= step]:
                 del points[later]
         points[step] = value
@@ -177,14 +179,16 @@ def _mlflow(folder: Path, given: Given) -> Log:
 # --- texts -------------------------------------------------------------------------------------------------------------
 
 
-def _text(file: IO[bytes], path: str, given: Given, name: str = "") -> Log:
+def _log_of_text(file: IO[bytes], path: str, given: Given, name: str = "") -> Log:
     notes: list[str] = []
     # A pipe cannot be read twice: the sample for detection is joined with the rest afterwards.
     head = b""
     while len(head) < _SAMPLE and (part := file.read(_SAMPLE - len(head))):
         head += part
     if head.startswith(b"\x1f\x8b"):
-        return _text(cast(IO[bytes], _Unzipped(_Joined(head, file), path)), path, given, name.removesuffix(".gz"))
+        return _log_of_text(
+            cast(IO[bytes], _Unzipped(_Joined(head, file), path)), path, given, name.removesuffix(".gz")
+        )
     if not head.strip():
         raise LogError(f"{path} is empty")
     known = next((what for magic, what in _MAGIC.items() if head.startswith(magic)), None)
@@ -201,7 +205,7 @@ def _text(file: IO[bytes], path: str, given: Given, name: str = "") -> Log:
     )
     begin = sample.lstrip()
     if _is_json(begin):
-        return _json(begin, lines, path, given, notes)
+        return _log_of_json(begin, lines, path, given, notes)
     whole = printed.ANSI.sub("", sample if len(head) < _SAMPLE else sample[: sample.rfind("\n") + 1])
     parted = tables.delimiter(whole)
     if parted is not None and not printed.looks_like_dicts(sample):
@@ -228,7 +232,7 @@ def _is_json(begin: str) -> bool:
     return begin.startswith("{") and not begin.startswith("{'")
 
 
-def _json(begin: str, lines: Iterator[str], path: str, given: Given, notes: list[str]) -> Log:
+def _log_of_json(begin: str, lines: Iterator[str], path: str, given: Given, notes: list[str]) -> Log:
     try:
         first = json.loads(begin.splitlines()[0])
     except ValueError:

@@ -83,7 +83,7 @@ def rows(lines: Iterable[str], notes: list[str]) -> Iterator[Row]:
         # A progress bar is printed over and over, with carriage returns or backspaces between.
         for part in re.split(r"[\r\b]+", text.rstrip("\r\n")):
             below = _BELOW.match(part)
-            row = _line(number, part, head if below else {})
+            row = _row_of_line(number, part, head if below else {})
             if row is not None:
                 yield row
                 continue
@@ -95,6 +95,7 @@ def rows(lines: Iterable[str], notes: list[str]) -> Iterator[Row]:
 
 
 def _dict(text: str) -> dict[str, Any] | None:
+    # NumPy 2 and torch print their numbers as calls, `np.float64(0.1)`, which are no literals.
     text = re.sub(r"(?:np\.float\d+|tensor)\(([^(),]*)[^()]*\)", r"\1", text)
     try:
         found = ast.literal_eval(re.sub(r"\bnan\b", "None", re.sub(r"(?<=: )-?inf\b", "None", text)))
@@ -126,7 +127,7 @@ def _counts(text: str) -> dict[str, str]:
     return at
 
 
-def _line(number: int, text: str, head: dict[str, str]) -> Row | None:
+def _row_of_line(number: int, text: str, head: dict[str, str]) -> Row | None:
     """The row of a line; its counts may come from an earlier line."""
     at = _counts(text) or head
     done = _DONE.match(text)

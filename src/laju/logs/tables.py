@@ -85,11 +85,12 @@ def rows(lines: Iterator[str], path: str, between: str, notes: list[str], tag: s
                     if all(_is_number(cell) for cell in cells):
                         header = _headerless(len(cells))
                     else:
-                        header = _named(cells, tag)
+                        header = _column_names(cells, tag)
                         continue
                 if tuple(cells) == header:
                     notes.append("a header in the middle of the file was left out")
                     continue
+                # A row is passed on once the next has come: whether a row is the last, and so may be cut, is known only then.
                 if previous is not None:
                     yield _checked(Row(watched.line - 1, header, previous), path, between)
                 previous = cells
@@ -158,7 +159,7 @@ def _headerless(width: int) -> tuple[str, ...]:
     )
 
 
-def _named(cells: list[str], tag: str | None) -> tuple[str, ...]:
+def _column_names(cells: list[str], tag: str | None) -> tuple[str, ...]:
     """The names in a header; a name that comes twice gets a number."""
     result: list[str] = []
     for cell in cells:

@@ -111,7 +111,7 @@ def recognise(values: Any, *, updates_per_epoch: int | None = None, tolerance: f
     >>> recognise([0.1, 0.1, 0.1, 0.01, 0.01, 0.01, 0.001]).text
     'factor(0.1, 0.1, every=3)'
     """
-    t, y, digits = _read(values)
+    t, y, digits = _rows_of(values)
     if updates_per_epoch is not None:
         whole("updates_per_epoch", updates_per_epoch, least=1)
     if tolerance is not None:
@@ -125,7 +125,7 @@ def recognise(values: Any, *, updates_per_epoch: int | None = None, tolerance: f
                     return _result(schedule, proposal, log, rounding, updates_per_epoch)
         except work.OutOfWork:
             note += f" in {work.MOST:,} comparisons, after which the search is given up"
-    table = _table(t, y)
+    table = _table_of_rates(t, y)
     return _result(table, Proposal(str(table)), Log(t, y, np.zeros(len(y))), note, updates_per_epoch)
 
 
@@ -144,6 +144,8 @@ def _call(text: str) -> tuple[str, list[Any], dict[str, Any]] | None:
 def _proposals(t: Numbers, y: Numbers, ladder: list[tuple[Numbers, str, bool]]) -> Iterator[tuple[Proposal, Log, str]]:
     """The proposals, with the rows and the rounding to compare; rows of few digits, or with gaps, are solved as a log."""
     every = bool((t == np.arange(len(t))).all())
+    # Few levels are steps, which are exact however few digits a log has; many values of few digits are a rounded curve, and
+    # solved as one.
     levels = len(np.unique(y)) <= 6
     rungs = [(Log(t, y, half), note, printed or coarse(y, float(half.max()))) for half, note, printed in ladder]
     dense = every and (levels or not any(few for *_, few in rungs))
@@ -208,7 +210,7 @@ def _result(schedule: Schedule, proposal: Proposal, log: Log, rounding: str, per
     return Recognised(schedule, text, len(log.y), error, ulp, float(log.half.max()), "; ".join(notes), lag)
 
 
-def _table(t: Numbers, y: Numbers) -> Table:
+def _table_of_rates(t: Numbers, y: Numbers) -> Table:
     if (t == np.arange(len(t))).all():
         return Table(tuple(y.tolist()))
     steps = np.searchsorted(t, np.arange(int(t[-1]) + 1), side="right") - 1
@@ -239,7 +241,7 @@ def _tolerances(y: Numbers, digits: list[Numbers], given: float | None) -> Itera
         )
 
 
-def _read(values: Any) -> tuple[Numbers, Numbers, list[Numbers]]:
+def _rows_of(values: Any) -> tuple[Numbers, Numbers, list[Numbers]]:
     """Updates, rates, and the possible halves of a unit of the last digit where the rates have few digits."""
     if isinstance(values, Schedule):
         raise TypeError(f"values must be learning rates, got the schedule {shown(values)}; pass its .values(n)")
@@ -259,12 +261,12 @@ def _read(values: Any) -> tuple[Numbers, Numbers, list[Numbers]]:
         items = [item[1] for item in items]
     else:
         t = np.arange(len(items), dtype=float)
-    rates = [_rate(i, item) for i, item in enumerate(items)]
+    rates = [_checked_rate(i, item) for i, item in enumerate(items)]
     y = np.array(rates)
     return t, y, _digits(items, y)
 
 
-def _rate(i: int, item: Any) -> float:
+def _checked_rate(i: int, item: Any) -> float:
     if isinstance(item, str):
         try:
             item = float(item)

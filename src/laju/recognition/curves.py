@@ -130,7 +130,7 @@ def curves(
         yield Part(Constant(level), begin, end, begin, 1)
     if len(t) < 2:
         return
-    for piece in _line(t - begin, y, None if end is None else end - begin, following, tolerance):
+    for piece in _lines(t - begin, y, None if end is None else end - begin, following, tolerance):
         if fits(piece, begin):
             yield Part(piece, begin, end, begin, 3)
             break
@@ -164,7 +164,7 @@ def curves(
                 return
 
 
-def _line(u: Numbers, y: Numbers, end: float | None, following: float | None, tolerance: float) -> Iterator[Schedule]:
+def _lines(u: Numbers, y: Numbers, end: float | None, following: float | None, tolerance: float) -> Iterator[Schedule]:
     slope = (y[-1] - y[0]) / (u[-1] - u[0])
     start = float(y[0] - slope * u[0])
     ends: list[tuple[float, float]] = []
@@ -195,6 +195,7 @@ def _exponential(
     slack = max(tolerance / abs(float(y[-1])) / span, 1e-16)
     nice = shortest(ratio, slack * ratio)
     rate = -math.log(ratio) if ratio > 0 else 0.0
+    # A factor that somebody has typed is short. Any factor fits some number of 17 digits, which says nothing.
     if len(repr(nice)) <= 9:
         yield Exponential(start, nice)
     short = shortest(rate, slack)
@@ -255,6 +256,8 @@ def _ramps(
     """(shape, origin, length, start, final) that may have these values."""
     stop = float(t[-1] + 1 if end is None else end)
     places = list(dict.fromkeys([float(begin), float(begin - 1), *origins]))
+    # A wide net: least squares do not minimise the largest difference, and the parameters are still to be rounded to short
+    # numbers. All values are compared within `tolerance` afterwards.
     loose = 64 * tolerance
     for shape in _FIXED:
         for origin in places:

@@ -28,6 +28,7 @@ def stairs(y: Numbers, tolerance: float) -> Iterator[str]:
         return
     levels = y[np.concatenate([[0], edges])]
     lengths = np.diff(np.concatenate([[0], edges]))
+    # Levels of an epoch that repeat by chance make steps of two epochs and more; their greatest common divisor is the epoch.
     same = int(np.gcd.reduce(lengths))
     if (levels[:-1] != 0).all():
         ratio = _ratio(levels, tolerance)
@@ -66,6 +67,7 @@ def cycles(y: Numbers, tolerance: float) -> Iterator[str]:
     n = len(y)
     step = np.diff(y)
     size = float(np.abs(y).max())
+    # A restart jumps up by a good part of the range at once, and by far more than any step of its curves.
     up = np.flatnonzero((step > 0.25 * (y.max() - y.min())) & (step > 8 * np.median(np.abs(step)))) + 1
     if len(up) and up[0] > 1:
         yield from _restarts(y, up, tolerance)
@@ -186,6 +188,7 @@ def chebyshev(y: Numbers, tolerance: float) -> Iterator[str]:
         repeats = total < n and bool(np.abs(np.resize(one, n) - y).max() <= tolerance)
         if not 4 <= total <= 4096 or not (repeats or np.abs(held - y).max() <= tolerance):
             continue
+        # The steps of a period come in one of several orders; sorted, their inverses show the cosine.
         falling = np.sort(1 / one)
         middle, half = (falling[-1] + falling[0]) / 2, (falling[-1] - falling[0]) / 2 / math.cos(math.pi / (2 * total))
         made = middle - half * np.cos((np.arange(total) + 0.5) * math.pi / total)

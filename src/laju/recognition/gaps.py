@@ -46,7 +46,7 @@ def logged(log: Log) -> Iterator[Proposal]:
     note = ""
     if log.t[0] == 0 and log.y[0] < log.y[1] > log.y[2:3].max(initial=0.0) - 2 * log.half[1] and log.t[1] > 1:
         note = f"what the rows leave open lies between them: the rise ends at 1 to {int(log.t[1]):,}"
-    found = [(cost_of(each.text), each) for f in (_steps, _knots, _cycles) for each in _sane(f(log))]
+    found = [(cost_of(each.text), each) for f in (_successive_levels, _knots, _cycles) for each in _sane(f(log))]
     found += [(cost_of(text) + lag / 64, Proposal(text, lag, note)) for text, lag in _sane(unimodal(log))]
     for lag in lags(log):
         late = log[log.t >= lag]
@@ -66,9 +66,10 @@ def _sane(proposals: Iterator[_T]) -> Iterator[_T]:
         return
 
 
-def _steps(log: Log) -> Iterator[Proposal]:
+def _successive_levels(log: Log) -> Iterator[Proposal]:
     """Successive levels, with or without a common factor."""
     t, y, half = log.t, log.y, log.half
+    # Two rows differ for certain where both roundings together do not explain the difference.
     edges = np.flatnonzero(np.abs(np.diff(y)) > half[1:] + half[:-1]) + 1
     if not 0 < len(edges) <= min(_MOST_STEPS, len(y) / 2.5):
         return
@@ -114,6 +115,7 @@ def _knots(log: Log) -> Iterator[Proposal]:
     while i < len(log.t) - 1:
         if len(lines) == _MOST_LINES:
             return
+        # Bisection, as a part of rows on a line is on the line too.
         low, high = 2, len(log.t) - i
         while low < high:  # the longest line from row i on
             middle = (low + high + 1) // 2

@@ -119,6 +119,8 @@ def events(t: Numbers, y: Numbers, tolerance: float) -> list[int]:
     bend[1:-1] = np.abs(np.diff(slope))
     noise = 8 * np.spacing(np.abs(y).max()) + 4 * tolerance / float(np.diff(t).min())
     padded = np.pad(bend, 3, mode="edge")
+    # A kink bends at a single value, a curve at all of its neighbours: the bend counts where it is four times the smaller of
+    # both sides.
     around = np.minimum(np.maximum(padded[:-6], padded[1:-5])[:n], np.maximum(padded[5:-1], padded[6:])[:n])
     kinks = np.flatnonzero(bend > 4 * around + noise)
     if 3 * len(runs) + 2 * len(turns) + 2 * len(kinks) > _MOST_EVENTS and tolerance > noise / 8:
@@ -137,7 +139,7 @@ def chained(parts: list[Part]) -> Schedule:
 
 def named(parts: list[Part]) -> Iterator[str]:
     """Calls of laju's policies that may give the same schedule, the simplest first."""
-    for text in _named(parts):
+    for text in _policy_calls(parts):
         try:
             parse(text)
         except (ValueError, TypeError):
@@ -147,20 +149,22 @@ def named(parts: list[Part]) -> Iterator[str]:
 
 def call(policy: str, *values: Any, **named: Any) -> str:
     """A call as a person would write it, without arguments that are 0 or absent."""
-    said = [_text(v) for v in values] + [f"{k}={_text(v)}" for k, v in named.items() if v not in (None, 0, "")]
+    said = [_argument_text(v) for v in values] + [
+        f"{k}={_argument_text(v)}" for k, v in named.items() if v not in (None, 0, "")
+    ]
     return f"{policy}({', '.join(said)})"
 
 
-def _text(value: Any) -> str:
+def _argument_text(value: Any) -> str:
     if isinstance(value, str):
         return repr(value)
     if isinstance(value, list):
-        return "[" + ", ".join(_text(v) for v in value) + "]"
+        return "[" + ", ".join(_argument_text(v) for v in value) + "]"
     value = float(value)
     return repr(int(value)) if value == int(value) and abs(value) >= 1 and abs(value) < 1e15 else repr(value)
 
 
-def _named(parts: list[Part]) -> Iterator[str]:
+def _policy_calls(parts: list[Part]) -> Iterator[str]:
     if parts[0].begin:
         return
     forms = [part.piece.form for part in parts]
@@ -234,7 +238,7 @@ def _named(parts: list[Part]) -> Iterator[str]:
     if len(lines) == len(forms) > 2:
         knots = [(float(part.begin), line.start) for part, line in zip(parts, lines, strict=True)]
         knots.append((parts[-1].begin + float(lines[-1].length), lines[-1].final))
-        yield "knots([" + ", ".join(f"({_text(x)}, {_text(v)})" for x, v in knots) + "])"
+        yield "knots([" + ", ".join(f"({_argument_text(x)}, {_argument_text(v)})" for x, v in knots) + "])"
 
 
 def _first(form: Form | None) -> float | None:
@@ -253,7 +257,7 @@ def _decay(form: Form | None, w: float, warm: dict[str, Any]) -> Iterator[str]:
     then = f"{call('linear', warm['start'], _first(form), total=w)} >> " if warm else ""
     match form:
         case Level(value) if warm:
-            yield f"{then}{_text(value)}"
+            yield f"{then}{_argument_text(value)}"
         case Transition(start, final, length, shape):
             total = w + float(length)
             kind, _, inside = shape.partition("(")
@@ -262,7 +266,7 @@ def _decay(form: Form | None, w: float, warm: dict[str, Any]) -> Iterator[str]:
                 if final == 0 and warm:
                     yield call("linear_to_zero", start, total=total, **warm)
                 if not warm:
-                    yield f"linear({_text(start)}, {_text(final)}, total={_text(total)})"
+                    yield f"linear({_argument_text(start)}, {_argument_text(final)}, total={_argument_text(total)})"
                 elif final:
                     yield call("poly", start, total=total, final=final, **warm)
             if kind == "cosine":
@@ -280,8 +284,8 @@ def _decay(form: Form | None, w: float, warm: dict[str, Any]) -> Iterator[str]:
                 yield call("poly", start, total=total, k=k, final=final, **warm)
             if kind == "exponential":
                 yield (
-                    f"exponential({_text(start)}, {_text(final)}, total={_text(total)}"
-                    + "".join(f", {key}={_text(v)}" for key, v in warm.items() if v)
+                    f"exponential({_argument_text(start)}, {_argument_text(final)}, total={_argument_text(total)}"
+                    + "".join(f", {key}={_argument_text(v)}" for key, v in warm.items() if v)
                     + ")"
                 )
         case Geometric(base, ratio, every, 0):
@@ -319,4 +323,4 @@ def _shifted(parts: list[Part]) -> Iterator[str]:
                 yield f"{text}.shift(-{int(late)})"
     elif len(parts) == 2 and parts[1].origin == 0 and isinstance(ramp := parts[0].piece.form, Transition):
         for text in _decay(parts[1].piece.form, 0.0, {}):
-            yield f"{text}.warmup({_text(float(parts[0].end or 0))}, start={_text(ramp.start)}, how='overlay')"
+            yield f"{text}.warmup({_argument_text(float(parts[0].end or 0))}, start={_argument_text(ramp.start)}, how='overlay')"

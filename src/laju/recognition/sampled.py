@@ -30,6 +30,7 @@ def _split(log: Log) -> Split | None:
     """Rows that rise, stay and fall; None for rows that turn more often."""
     y, half = log.y, log.half
     top = int(y.argmax())
+    # Rows that may be as high as the top once both are rounded: of few digits a top is a plateau, whatever the curve is.
     high = np.flatnonzero(y >= y[top] - half - half[top])
     first, last = int(high[0]), int(high[-1])
     slack = half[1:] + half[:-1]

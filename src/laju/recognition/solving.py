@@ -50,6 +50,8 @@ def _residual(model: _Model, log: Log, x: Numbers) -> Numbers | None:
         return None
     rest = log.y / log.half
     basis: list[Numbers] = []
+    # Gram and Schmidt by hand: models have one or two curves, for which a call of LAPACK takes longer than the sums. This is
+    # the innermost loop of the search.
     for curve in curves:
         q = curve / log.half
         for other in basis:
@@ -76,6 +78,8 @@ def solve(model: _Model, log: Log, starts: Sequence[tuple[float, ...]], span: fl
     for _, start in sorted(tried)[:3]:
         x = np.array(start)
         r = _residual(model, log, x)
+        # Levenberg and Marquardt: the damping falls with each step that helps, and a step that does not is tried again,
+        # shorter.
         damping = 1e-3
         for _ in range(40):
             if r is None:

@@ -139,11 +139,11 @@ class Langevin(torch.optim.Optimizer):
 
 def _checked(group: dict[str, Any]) -> tuple[float, float, float]:
     return (
-        number("lr", _plain(group["lr"]), least=0),
-        number("temperature", _plain(group["temperature"]), least=0),
+        number("lr", _python_number(group["lr"]), least=0),
+        number("temperature", _python_number(group["temperature"]), least=0),
         number("prior_precision", group["prior_precision"], least=0),
     )
 
 
-def _plain(value: Any) -> Any:
+def _python_number(value: Any) -> Any:
     return value.item() if isinstance(value, torch.Tensor) else value

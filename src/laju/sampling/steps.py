@@ -51,15 +51,15 @@ def read_steps(step: Schedule | float, updates: int) -> Floats:
     Traceback (most recent call last):
     ValueError: step must be finite and at least 0 at every update, got -0.5 at update 3
     """
-    return _read("step", step, updates)
+    return _rates_of("step", step, updates)
 
 
 def read_temperatures(temperature: Schedule | float, updates: int) -> Floats:
     """The temperature T of every update, as an array of shape (updates,), checked to be finite and at least 0."""
-    return _read("temperature", temperature, updates)
+    return _rates_of("temperature", temperature, updates)
 
 
-def _read(name: str, value: Schedule | float, updates: int) -> Floats:
+def _rates_of(name: str, value: Schedule | float, updates: int) -> Floats:
     updates = whole("updates", updates)
     if is_number(value):
         return np.full(updates, number(name, value, least=0))

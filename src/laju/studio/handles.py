@@ -228,6 +228,7 @@ def _step(size: float, unit: str) -> float:
 
 
 def _snapped(at: float, window: Window, others: Sequence[Schedule]) -> tuple[float, bool]:
+    # A drag cannot hit an update of a million by the pixel; near a boundary of another schedule that boundary is meant.
     near = {0, window.updates}
     for other in others:
         near |= set(islice(breakpoints(other, window.updates), _MOST_BREAKS))

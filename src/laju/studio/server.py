@@ -132,12 +132,15 @@ class _Guarded:
             await refused(scope, receive, send)
 
     def _refused(self, path: str, headers: dict[str, str], query: dict[str, list[str]]) -> Response | None:
+        # A page elsewhere may have its own name resolve to 127.0.0.1; its requests then come here, but with its name as their
+        # Host.
         if headers.get("host") not in self.hosts:
             return _refusal("the studio answers at its own address alone")
         origin = headers.get("origin")
         if origin is not None and origin not in {f"http://{host}" for host in self.hosts}:
             return _refusal("a request of another page's was refused")
         given = headers.get(TOKEN) or (query.get("token", [""])[0] if path == "/" else "")
+        # Compared in constant time: the time of an ordinary comparison tells how many characters are right.
         if hmac.compare_digest(given.encode(), self.token.encode()):
             return None
         if path == "/":

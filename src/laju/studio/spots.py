@@ -176,6 +176,8 @@ class _Walker:
 
     def walk(self, at: ast.expr, origin: float, scale: float) -> Iterator[Spot]:
         match at:
+            # Numbers of the right part are on a clock that begins where the left part ends; where that has no end, the right
+            # part never comes into force and has no handles.
             case ast.BinOp(op=ast.RShift()):
                 yield from self.walk(at.left, origin, scale)
                 before = self.length(at.left, scale)

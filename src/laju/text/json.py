@@ -41,7 +41,7 @@ def from_json(data: Mapping[str, Any] | str, *, functions: bool = False) -> Sche
     if isinstance(version, bool) or version != VERSION:
         raise SpecError(f"this JSON has version {shown(version)}; this laju reads version {VERSION}")
     try:
-        schedule = _read(data["schedule"], "schedule", functions)
+        schedule = _schedule_of_tree(data["schedule"], "schedule", functions)
     except RecursionError:
         raise SpecError("this JSON is nested too deeply") from None
     text = data.get("written")
@@ -62,7 +62,7 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _read(tree: Any, where: str, functions: bool) -> Schedule:
+def _schedule_of_tree(tree: Any, where: str, functions: bool) -> Schedule:
     if not isinstance(tree, Mapping) or not isinstance(tree.get("kind"), str):
         raise SpecError(f"{where} must be an object with a 'kind', got {shown(tree)}")
     kind = tree["kind"]
@@ -78,9 +78,9 @@ def _read(tree: Any, where: str, functions: bool) -> Schedule:
             named = nearest(name, fields) if isinstance(name, str) else ""
             raise SpecError(f"{where}: {kind} has no field {shown(name)}{named}")
         if isinstance(value, Mapping):
-            value = _read(value, f"{where}.{name}", functions)
+            value = _schedule_of_tree(value, f"{where}.{name}", functions)
         elif isinstance(value, list) and value and isinstance(value[0], Mapping):
-            value = [_read(part, f"{where}.{name}[{i}]", functions) for i, part in enumerate(value)]
+            value = [_schedule_of_tree(part, f"{where}.{name}[{i}]", functions) for i, part in enumerate(value)]
         elif cls is Function and isinstance(value, str) and not functions:
             value = DataName(value) if name == "function" else value
         values[name] = value

@@ -49,6 +49,7 @@ def parse(text: str, *, functions: bool = False) -> Schedule:
     if not source:
         raise SpecError("a schedule's text must not be empty; write for example 'cosine(0.3, total=20)'")
     try:
+        # Python itself warns of some texts, such as an invalid escape, as if they were code of the caller's.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tree = ast.parse(source, mode="eval")

@@ -51,24 +51,24 @@ def svg(schedule: Schedule) -> str:
         UnresolvedError: if the schedule's lengths need a plan.
     """
     schedule.require_resolved()
-    return _curve(schedule, looked_at(schedule), "update")
+    return _svg_curve(schedule, looked_at(schedule), "update")
 
 
 def _drawn(schedule: Schedule) -> tuple[str, str]:
     unit = getattr(schedule, "unit", None)
     if unit is not None and not schedule.children[0].units:
         child = schedule.children[0]
-        return _curve(child, looked_at(child), "% of the run" if unit == "%" else unit), ""
+        return _svg_curve(child, looked_at(child), "% of the run" if unit == "%" else unit), ""
     if schedule.units == {"%"}:
         run = schedule.resolve(RunPlan(samples=1000, batch_size=1, epochs=1))
-        return _curve(run, max(1000, looked_at(run) if run.length is not None else 0), "% of the run", per=10), ""
+        return _svg_curve(run, max(1000, looked_at(run) if run.length is not None else 0), "% of the run", per=10), ""
     if schedule.units:
         units = ", ".join(sorted(schedule.units))
         return "", f"its lengths are in {units}: schedule.resolve(RunPlan(…)) has a curve"
     return svg(schedule), ""
 
 
-def _curve(schedule: Schedule, n: int, unit: str, per: int = 1) -> str:
+def _svg_curve(schedule: Schedule, n: int, unit: str, per: int = 1) -> str:
     with np.errstate(all="ignore"):
         if n <= _MOST:
             t, v = thin(schedule.values(n), limit=600)

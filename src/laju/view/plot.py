@@ -264,6 +264,8 @@ def thin(values: NDArray[np.float64], limit: int = 4000) -> tuple[NDArray[np.int
     if n <= limit:
         return np.arange(n), values
     edges = np.linspace(0, n, limit // 8 + 1).astype(np.int64)
+    # The first and last value of a stretch join it to its neighbours where they are; its smallest and largest alone could fill
+    # the gap between two stretches with a slope.
     kept = [edges[:-1], edges[1:] - 1]
     for start, stop in pairwise(edges):
         stretch = values[start:stop]

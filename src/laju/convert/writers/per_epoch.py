@@ -30,7 +30,7 @@ def multiples(first: str, second: str, updates: tuple[int, int]) -> str | None:
 def _merged(a: Any, b: Any, updates: tuple[int, int]) -> Any:
     """A node of both trees, with multiples in the place of different numbers; None where the trees differ otherwise."""
     if isinstance(a, ast.Constant) and isinstance(b, ast.Constant) and type(a.value) is type(b.value) is int:
-        return a if a.value == b.value else _line(a.value, b.value, updates)
+        return a if a.value == b.value else _linear_in_epochs(a.value, b.value, updates)
     if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
         items = [_merged(x, y, updates) for x, y in zip(a, b, strict=True)]
         return None if any(new is None is not old for new, old in zip(items, a, strict=True)) else items
@@ -44,7 +44,7 @@ def _merged(a: Any, b: Any, updates: tuple[int, int]) -> Any:
     return a if type(a) is type(b) and a == b else None
 
 
-def _line(x: int, y: int, updates: tuple[int, int]) -> ast.expr | None:
+def _linear_in_epochs(x: int, y: int, updates: tuple[int, int]) -> ast.expr | None:
     """c·UPDATES_PER_EPOCH + d, which is x and y for the two numbers."""
     times, left = divmod(y - x, updates[1] - updates[0])
     if left:

@@ -35,7 +35,7 @@ def suggestions(outline: Outline) -> Iterator[Suggestion]:
         return
     yield from (Suggestion(call, lr) for call in _cycles(outline))
     warm = outline.warmup
-    up = None if warm is None else _line(warm.first, warm.arrives, warm.length, lr)
+    up = None if warm is None else _linear_scheduler(warm.first, warm.arrives, warm.length, lr)
     for rest in _rests(outline.rest, lr):
         if warm is None:
             yield Suggestion(_sequence(rest), lr)
@@ -82,7 +82,7 @@ def _alone(part: Part, lr: float) -> str | None:
             return text("ConstantLR", factor=plain(value / lr), total_iters=part.length or _ENDLESS)
         case Transition(start, final, length, name) if part.whole and (steps := whole(length)):
             if name == "linear":
-                return _line(start, final, steps, lr)
+                return _linear_scheduler(start, final, steps, lr)
             if start != lr:
                 return None
             if name == "cosine":
@@ -96,7 +96,7 @@ def _alone(part: Part, lr: float) -> str | None:
     return None
 
 
-def _line(start: float, final: float, length: int, lr: float) -> str | None:
+def _linear_scheduler(start: float, final: float, length: int, lr: float) -> str | None:
     if start == lr and final == 0:
         return text("PolynomialLR", total_iters=length)
     if not 0 <= start <= lr or not 0 <= final <= lr:

@@ -130,6 +130,7 @@ class Scheduled(keras.optimizers.Optimizer):  # type: ignore[misc]
 
     @contextlib.contextmanager
     def _values_in_place(self) -> Iterator[None]:
+        # At the first update and not in `__init__`: only now is the model in the middle of its `fit`.
         if not self._begun:
             self._begun = True
             warn_of_beginning(self.inner_optimizer)
@@ -324,6 +325,7 @@ class Scheduled(keras.optimizers.Optimizer):  # type: ignore[misc]
             if slot.values.schedule != schedules[slot.name]:
                 slot.values = Values(schedules[slot.name])
         if self.controller is not None and controller is not None:
+            # Into the controller that the user and the callbacks hold, which another object would not reach.
             vars(self.controller).update(vars(controller))
         self._factor.assign(1.0 if self.controller is None else self.controller.factor)
         self._observed_at = observed_at
@@ -349,6 +351,7 @@ class Scheduled(keras.optimizers.Optimizer):  # type: ignore[misc]
     def save_own_variables(self, store: Any) -> None:
         """Write the state into a file of weights, next to the inner optimizer's variables, which Keras writes."""
         self._check_fed(self.position)
+        # Keras' files of weights hold arrays alone, so the text goes in as its bytes.
         store[_STORED] = np.frombuffer(json.dumps(self.state_dict()).encode(), dtype=np.uint8)
 
     def load_own_variables(self, store: Any) -> None:

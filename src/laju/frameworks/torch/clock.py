@@ -75,6 +75,7 @@ class Clock:
         for optimizer in scheduler.optimizers:
             for each in (optimizer, *optimizers_inside(optimizer, set())):
                 self.meet(scheduler, each)
+        # Weakly known: neither the hook nor the table keeps a scheduler alive, or an optimizer through the scheduler's ears.
         BOUND.add(scheduler)
         listen()
         end = weakref.finalize(scheduler, detach, self.ears)
@@ -165,6 +166,7 @@ class Clock:
             scheduler._put()
         if self._early():
             self.source, self.bare, self.inferred, self.look = None, 0, 0, None
+            # The move that came too early is taken back, so that this update gets the value of its own position.
             scheduler.last_epoch = max(0, scheduler.last_epoch - 1)  # a trainer may have set the position
             scheduler._put()
             self.tune(scheduler)
@@ -229,6 +231,9 @@ class Clock:
         return True
 
     def _moves_unheard(self, scheduler: Scheduler) -> bool:
+        # No update was heard since the last call, so weights and gradients are compared with those at that call. Weights that
+        # changed mean an update by other means; gradients alone a micro-batch or a skipped update, which move nothing; neither
+        # a repeated call, or a schedule that is moved forward before the training.
         before, now = self.look, self._look(scheduler)
         self.look = now
         compares = now.compares(before)
@@ -256,6 +261,7 @@ class Clock:
                 self._tell_of_weights(scheduler)
             return self._moves(True)
         if trained:
+            # Gradients that only grew are micro-batches, of which there may be any number before the first update.
             if self.source is None and not (compares and now.grew(before)):  # type: ignore[arg-type]
                 self.idle += 1
                 if self.idle == _PATIENCE:

@@ -150,6 +150,7 @@ def _meet(optimizer: Optimizer) -> Ear | None:
     """Find the schedulers of an optimizer that makes its first update."""
     for scheduler in list(BOUND):
         scheduler._clock.meet(scheduler, optimizer)
+    # None is noted on an optimizer that no scheduler drives, so that its next step costs the hook a look at an attribute.
     if getattr(optimizer, EAR, None) is None:
         optimizer._laju_ear = None  # type: ignore[attr-defined]
         DISMISSED.add(optimizer)
@@ -174,6 +175,8 @@ def attach(scheduler: Scheduler, optimizer: Optimizer) -> Ear:
     elif there.several:
         there.several.append(ear)
     else:
+        # Several schedulers of one optimizer: the attribute holds an ear without groups, which the hook's short way never fits,
+        # and which leads to all.
         both = Ear()
         both.several = [there, ear]
         optimizer._laju_ear = both  # type: ignore[attr-defined]

@@ -23,6 +23,8 @@ class Look:
     def __init__(self, parameters: Sequence[torch.Tensor], position: int, *, sums: bool) -> None:
         self.position = position
         self.thread = threading.get_ident()
+        # Autograd numbers the nodes of a thread's graphs in order, so a number that has grown means a forward pass since. The
+        # function is private to torch; nothing public tells a forward pass from none without a hook on the model.
         self.nodes = torch.autograd._get_sequence_nr()  # type: ignore[attr-defined]
         self.weights = [(p.device, p.dtype, _version(p), _sum(p) if sums else None) for p in parameters]
         self.gradients = [None if p.grad is None else (id(p.grad), _version(p.grad)) for p in parameters]
@@ -36,6 +38,7 @@ class Look:
             now[:2] == then[:2] and (now[2] != then[2] or (None not in (now[3], then[3]) and now[3] != then[3]))
             for now, then in zip(self.weights, before.weights, strict=True)
         ]
+        # Half and not one: weights may be written by hand (a buffer of a norm, a tied embedding), which is no update.
         return bool(changed) and 2 * sum(changed) >= len(changed)
 
     def trained(self, before: Look) -> bool:

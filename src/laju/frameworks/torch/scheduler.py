@@ -175,6 +175,8 @@ class Scheduler(LRScheduler):
         ):
             return
         # A list of the same length holds the same groups, with the values of a checkpoint.
+        # `load_state_dict` of an optimizer puts new dicts into a new list, which identity shows. Bases must not be read from
+        # these: the rates of a checkpoint are values on the way, not bases.
         reloaded = [len(dicts) for _, dicts in self._parts] == [len(part) for part in parts] and any(
             new is not old for new, (old, _) in zip(parts, self._parts, strict=True)
         )
@@ -433,6 +435,7 @@ class Scheduler(LRScheduler):
         except (TypeError, ValueError) as error:
             raise StateError(f"state_dict cannot be read: {error}") from None
         for slot in self.slots:
+            # From here on the scheduler changes: all of the state has been read, and refused where it had to be.
             if slot.schedule != schedules[slot.name]:
                 slot.follow(schedules[slot.name], strides.get(slot.name, 1))
             slot.bases = bases.get(slot.name, slot.bases)
@@ -466,6 +469,7 @@ class Scheduler(LRScheduler):
         return found
 
     def __getstate__(self) -> dict[str, Any]:
+        # Hooks, weak references and iterators can be neither pickled nor copied; `__setstate__` binds the copy anew.
         return {name: value for name, value in vars(self).items() if name not in ("_clock", "_ear", "_parts")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -70,6 +70,8 @@ class Slot:
         self.eights = [self.groups[i : i + 8] for i in range(0, len(self.groups) - 7, 8)]
         self.rest = self.groups[8 * len(self.eights) :]
         values = [self.read(group) for group in self.groups]
+        # A group that is known keeps its base, since its value may be scheduled by now. A new group, such as one of
+        # `add_param_group`, brings its own, under torch's "initial_lr" where another scheduler has noted it.
         if not (reloaded and len(self.bases) == len(values)):
             self.bases = [
                 known[id(group)] if id(group) in known else float(group.get(self.base_key, value))

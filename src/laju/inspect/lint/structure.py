@@ -45,6 +45,7 @@ def warmup_of(schedule: Schedule) -> Warmup | None:
     first, *later = itertools.islice(schedule.outline(), _AGAIN)
     if first.piece.level is not None and later and later[0].crosses:
         first, *later = later  # after a floor under the beginning of the rise
+    # More than one rising factor is no warmup over a schedule, but a schedule that rises.
     rising = [part for part in _factors(first) if _rises(part)]
     if len(rising) != 1 or any((c.begin, c.end) == (p.begin, p.end) for p in (first, *rising) for c in p.cycles):
         return None  # a rise that is a whole cycle comes again
@@ -108,6 +109,8 @@ def first_ramp(schedule: Schedule) -> Schedule | None:
 
 def boundaries_of(schedule: Schedule) -> Iterator[Any]:
     """The first update of each new part, in order; for cycles without end, only the end of the first cycle."""
+    # A repetition without end has parts without end. Its cycles differ in nothing but position, so after fifty parts without a
+    # boundary there is none to come.
     since = 0
     for before, part in itertools.pairwise(itertools.islice(schedule.outline(), _MOST)):
         since = 0 if (changes := _changes(before, part)) else since + 1

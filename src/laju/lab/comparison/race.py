@@ -15,7 +15,7 @@ import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -39,7 +39,6 @@ _BORROWED = 4
 """Degrees of freedom, at most, that the spread of a difference takes from the spreads of the others."""
 
 Reason = Literal["no better", "diverged", "collapsed", "failed"]
-REASONS: tuple[Reason, ...] = get_args(Reason)
 Key = tuple[str, int]
 Run = Callable[[Mapping[Key, Schedule]], Mapping[Key, Outcome]]
 
@@ -258,6 +257,7 @@ def race(
         gone: list[Dropped] = []
         if count < len(chosen):
             failed = {n: reason for n in left if (reason := _failure(known[n])) is not None}
+            # Where every schedule failed, failing separates none.
             if len(failed) < len(left):
                 gone = [Dropped(n, str(schedules[n]), count, reason) for n, reason in failed.items()]
                 running = {n: scores[n] for n in left if n not in failed}
@@ -265,6 +265,8 @@ def race(
                 bounds = upper_bounds(running, leader, len(chosen), level, resolution)
                 for n, bound in bounds.items():
                     if (most := bound + above[n]) < margin:
+                        # A chain of drops adds up: a schedule that was dropped by this leader may end `most` above the leader,
+                        # and the leader's own dropper must answer for both.
                         above[leader] = max(above[leader], most)
                         difference = paired_difference(
                             scores[n], scores[leader], resolution=resolution, bounds=ACCURACY
@@ -318,14 +320,19 @@ def upper_bounds(
     others = [name for name in scores if name != leader]
     if not others:
         return {}
+    # Paired by seed: what a seed does to all schedules (its weights, its order of data) cancels.
     d: npt.NDArray[np.float64] = np.array([scores[name] for name in others]) - np.array(scores[leader])
     m, n = d.shape
     variances = np.maximum(d.var(axis=1, ddof=1), max(resolution, 1e-9) ** 2)
+    # Two or three seeds say next to nothing about a spread: by chance all differences are close, and a good schedule looks
+    # beaten for certain. The other schedules' spreads say how far seeds scatter here, and count as a few further seeds.
     borrowed = min(_BORROWED, (m - 1) * (n - 1))
     of_others = (variances.sum() - variances) / (m - 1) if m > 1 else variances
     freedom = borrowed + n - 1
     spreads = np.sqrt((borrowed * of_others + (n - 1) * variances) / freedom)
     t = float(stdtrit(freedom, 1 - level))
+    # The question is the mean over these N seeds, of which n are known, not the mean over all seeds there might be. Var(mean of
+    # n - mean of N) is σ²·(1/n - 1/N): the seeds in both cancel, and with all seeds nothing is uncertain.
     bounds = d.mean(axis=1) + t * spreads * math.sqrt(1 / n - 1 / seeds)
     return dict(zip(others, bounds.tolist(), strict=True))
 

@@ -305,6 +305,8 @@ def _started(trial: Trial, report: Report | None, how: Accelerated) -> Outcome:
         for rank in ranks:
             rank.close()
     first = outcomes[0]
+    # Every process has reduced the same figures; a difference means that their weights have drifted apart, and no figure of the
+    # trial counts.
     if any(replace(outcome, seconds=first.seconds) != first for outcome in outcomes.values()):
         raise RuntimeError(f"the {how.processes} processes of a trial disagree about its records")
     return first

@@ -86,7 +86,7 @@ def branch(
             f"parameter {parameter!r} must be the name of one of those that the checkpoint schedules: {', '.join(sorted(saved))}"
         )
     position, before = int(state["position"]), saved[names[0]]
-    after = _made(schedule, before, position)
+    after = _continuation(schedule, before, position)
     if agree:
         _check(before, after, position)
     saved[names[0]] = after
@@ -120,7 +120,7 @@ def _states(content: Any, path: _Path) -> Iterator[tuple[_Path, Mapping[str, Any
             yield from _states(value, (*path, i))
 
 
-def _made(schedule: Continuation, before: Schedule, position: int) -> Schedule:
+def _continuation(schedule: Continuation, before: Schedule, position: int) -> Schedule:
     made: Any = schedule
     if isinstance(made, str):
         made = parse(made)

@@ -40,9 +40,12 @@ class Capturer:
                     tensor.copy_(value)
         torch.cuda.current_stream(self.device).wait_stream(self._stream)
         graph = torch.cuda.CUDAGraph()
+        # A capture records addresses, not values: a replay reads and writes the same tensors, wherever the caller has put new
+        # content meanwhile. So inputs are copied into place, never exchanged.
         with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
             function()
         self._pool = graph.pool()
+        # The runs before the capture have drawn random numbers, which the first replay is to draw.
         torch.cuda.set_rng_state(random, self.device)
         replay: Callable[[], None] = graph.replay
         return replay

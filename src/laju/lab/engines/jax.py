@@ -66,6 +66,7 @@ class Training:
         self.rate_at = jax.jit(schedule)
 
     def rate(self) -> float:
+        # The optimizer's own count and not the loop's, so that the record shows the rate that optax will use.
         return float(self.rate_at(optax.tree_utils.tree_get(self.state, "count")))
 
     def update(self, batch: Batch) -> None:

@@ -120,6 +120,8 @@ def advance(
         return progress
     for update in range(progress.update, stop):
         epoch, i = divmod(update, in_epoch)
+        # The batches of an epoch depend on seed and epoch alone, so a part that begins in the middle of an epoch sees the same
+        # batches.
         if i == 0 or not batches:
             batches = trial.task.batches(trial.seed, epoch, trial.batch_size)
         if i == 0:

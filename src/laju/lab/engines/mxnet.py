@@ -219,6 +219,7 @@ class _Training:
         return float(fields["value"])
 
     def update(self, batch: Batch) -> None:
+        # No answer is waited for: the child reads the next batch from the pipe while this process makes the batch after it.
         self.worker.tell("update", arrays={"batch": batch})
 
     def read(self) -> tuple[npt.NDArray[np.float64], int]:

@@ -85,7 +85,7 @@ def train_stack(
     if not trials:
         return []
     with one_thread_and_own_randomness():  # a comparison of tasks reads their data
-        _check(trials, stack)
+        _check_alike(trials, stack)
     numerics = trials[0].numerics
     told = _Once(report, len(trials))
     outcomes: list[Outcome] = []
@@ -104,17 +104,17 @@ def train_stack(
                 continue
             if size == 1:
                 raise MemoryError(
-                    f"not even one trial fits into the memory of {_named(device)}: try a smaller batch size"
+                    f"not even one trial fits into the memory of {_device_name(device)}: try a smaller batch size"
                 )
             width = size // 2
             warnings.warn(
-                f"{size} trials at once need more memory than {_named(device)} has; trying {width} at once",
+                f"{size} trials at once need more memory than {_device_name(device)} has; trying {width} at once",
                 stacklevel=2,
             )
     return outcomes
 
 
-def _check(trials: Sequence[Trial], stack: int | None) -> None:
+def _check_alike(trials: Sequence[Trial], stack: int | None) -> None:
     first = trials[0]
     for trial in trials:
         if trial.framework != "torch" or trial.task.engine != "torch":
@@ -135,7 +135,7 @@ def _check(trials: Sequence[Trial], stack: int | None) -> None:
 def _attempt(trials: Sequence[Trial], resident: _Resident, report: Told) -> list[Outcome] | None:
     """The outcomes of a stack, or None where memory does not suffice."""
     try:
-        return _run(trials, resident, report)
+        return _train_together(trials, resident, report)
     except RuntimeError as error:
         if not _out_of_memory(error):
             raise
@@ -146,7 +146,7 @@ def _attempt(trials: Sequence[Trial], resident: _Resident, report: Told) -> list
     return None
 
 
-def _run(trials: Sequence[Trial], resident: _Resident, report: Told) -> list[Outcome]:
+def _train_together(trials: Sequence[Trial], resident: _Resident, report: Told) -> list[Outcome]:
     stack = Stack(trials, resident)
     progress = [Progress()] * len(trials)
     in_epoch = trials[0].plan.updates_per_epoch
@@ -236,6 +236,8 @@ class Stack:
         self.in_epoch, self.samples = plan.updates_per_epoch, trials[0].task.train_size
         self._build()
         if width > 1:
+            # Dropout masks of a stack are drawn together, from a seed of all its seeds. A trial by itself goes on with the
+            # random state in which its model was made, as `engines.torch` does, so that its figures are the same there.
             _seed(int(np.random.SeedSequence([t.seed for t in trials]).generate_state(1, np.uint64)[0] >> 1))
         if self.device.type == "cuda":
             torch.cuda.manual_seed(torch.initial_seed())
@@ -255,6 +257,7 @@ class Stack:
         self.offsets = torch.arange(min(self.batch, self.samples), device=self.device)
 
         lift = _single if width == 1 else vmap
+        # "different": each trial draws masks of its own, as trials by themselves do.
         self._gradients = lift(grad_and_value(self._loss, has_aux=True), randomness="different")
         self._judged = lift(self._evaluated, in_dims=(0, 0, None, None))
         self._capturer = Capturer(self.device)
@@ -338,11 +341,15 @@ class Stack:
 
     def _go_on(self, tensor: torch.Tensor, after: torch.Tensor) -> None:
         """Keep the result of an update, except in trials that have diverged."""
+        # A choice by `where` and not by a branch: a captured update is replayed without asking for a value, and trials of a
+        # stack end at different updates. NaN of a dead trial is computed and dropped.
         alive = self.alive.view(-1, *[1] * (tensor.ndim - 1))
         tensor.copy_(torch.where(alive, after, tensor))
 
     def _captured(self, size: int) -> Callable[[], None]:
         if size not in self._updates:
+            # All that an update writes. The runs before a capture are undone on these tensors, so that a tensor missing here
+            # would begin the training a few updates ahead.
             state = [self.position, self.parameters, self.alive, self.losses, self.right, self.used]
             state += [*self.buffers.values(), *self.optimizer.state]
             with self._explained(), torch.no_grad():
@@ -483,6 +490,7 @@ def _fitting(trial: Trial, resident: _Resident, device: torch.device, trials: in
         torch.cuda.synchronize(device)
     except torch.cuda.OutOfMemoryError:
         return 1
+    # The peak, not the end: activations are gone after the update, and they are most of what a trial takes.
     taken = torch.cuda.max_memory_allocated(device) - before
     del one
     gc.collect()
@@ -497,5 +505,5 @@ def _out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.cuda.OutOfMemoryError) or any(text in str(error) for text in texts)
 
 
-def _named(device: torch.device) -> str:
+def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "this machine"

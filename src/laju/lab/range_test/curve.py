@@ -62,6 +62,8 @@ def smooth(losses: npt.ArrayLike, width: float) -> Smoothed:
         return np.correlate(np.pad(of, reach), by, "valid")
 
     ones = np.ones(n)
+    # The normal equations of the line at each point, from moments of weights and losses. Sums over a padded curve with ones
+    # padded alike leave out what lies beyond its ends, so that no end needs a rule of its own.
     s0, s1, s2 = (moment(ones, weight * d**k) for k in range(3))
     t0, t1 = (moment(y, weight * d**k) for k in range(2))
     q0, q1, q2 = (moment(ones, weight**2 * d**k) for k in range(3))

@@ -132,6 +132,7 @@ class _Limit:
         if self.count < _MEMORY:
             # The first mean is of a single batch, which may have been easy, so at first much more must have happened.
             self.first = loss if self.count == 1 else self.first
+            # "not … <=" and not ">": a mean that is NaN has diverged.
             return not level <= self.first + (self.multiple**2 - 1) * abs(self.first)
         self.first = level if self.count == _MEMORY else self.first
         self.best = min(self.best, level)

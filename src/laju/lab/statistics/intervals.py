@@ -97,11 +97,14 @@ class Estimate:
             return None
         low, high = self.bounds
         plain = self.mean + sign * self.half_width
+        # The delta method: h on the accuracy's scale is h / (m·(1 - m)) on the logit's, as the logit's slope is 1 / (m·(1 -
+        # m)). At 700 the exponential is still a float.
         if self.bounds == ACCURACY and low < self.mean < high:
             # logit(m) ± h / (m (1 - m)), back from the logit
             return 1 / (
                 1 + (1 / self.mean - 1) * math.exp(-sign * min(self.half_width / self.mean / (1 - self.mean), 700))
             )
+        # The same with the logarithm, whose slope is 1 / m.
         if self.bounds == LOSS and self.mean > low:
             return self.mean * math.exp(sign * min(self.half_width / self.mean, 700))
         return min(max(plain, low), high)

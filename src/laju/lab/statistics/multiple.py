@@ -76,6 +76,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     for k, (p, i) in enumerate(known):
         if not 0 <= p <= 1:
             raise ValueError(f"p_values must lie in [0, 1], got {p!r}")
+        # Monotone: a larger p-value may have a smaller product, and would then count as better evidence than a smaller p-value.
         largest = max(largest, min((len(known) - k) * p, 1.0))
         adjusted[i] = largest
     return adjusted

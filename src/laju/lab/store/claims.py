@@ -105,6 +105,7 @@ class Claims:
             return True
         now = time.monotonic()
         last, since = self._beats.get(holder, (None, now))
+        # A beat that is new starts this program's own clock anew; beats are compared with each other alone, never with a time.
         if last != beat:
             self._beats[holder] = (beat, now)
             return False

@@ -147,6 +147,8 @@ class File:
         )
         try:
             with self._engine.connect() as connection:
+                # A store may come from anybody: functions that its views, triggers and indices name do not run, unless SQLite
+                # knows them to be harmless.
                 connection.exec_driver_sql("PRAGMA trusted_schema = OFF")
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
                 self._prepare(connection)
@@ -226,6 +228,8 @@ class File:
         if self._path is None:
             return
         if self._process != os.getpid():  # a connection must not be used in a forked process
+            # Not closed: SQLite forbids every use of a connection in a forked process, its closing included
+            # (https://www.sqlite.org/howtocorrupt.html, 2.6).
             self._engine.dispose(close=False)
             self._open()
         if _identity(self._path) == self._identity:

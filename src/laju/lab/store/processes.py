@@ -11,6 +11,7 @@ from pathlib import Path
 def alive(pid: int) -> bool:
     """Whether a process of this machine has that number."""
     try:
+        # Signal 0 is checked and not sent. Another user's process is refused (PermissionError), and so is there.
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
@@ -44,6 +45,7 @@ def is_dead(process: str) -> bool:
     host, pid, begin, *numbering = json.loads(process)
     if host != socket.gethostname() or (numbering and numbering[0] != _numbering()):
         return False
+    # Numbers are given out again: a process with the same number that began at another time is another process.
     return not (alive(pid) and (begin is None or begin == _begin(pid)))
 
 

@@ -233,6 +233,8 @@ class _Pages:
     """The pages of a file, of which each may be anything."""
 
     def __init__(self, content: bytes) -> None:
+        # The header may be damaged too: 65,536 does not fit into its two bytes and is written as 1, and anything that is no
+        # power of two from 512 on is not a size of pages; SQLite's own default is tried then.
         size = int.from_bytes(content[16:18]) or 4096
         size = 65536 if size == 1 else size
         self.size = size if size >= 512 and not size & (size - 1) else 4096
@@ -252,6 +254,7 @@ class _Pages:
     def _cells(self, number: int, head: int) -> Iterator[int]:
         """Where the cells of a page begin."""
         at, start = self._head(number), (number - 1) * self.size
+        # The number of cells may be wrong as well. A cell and its pointer take more than four bytes, which bounds the loop.
         count = int.from_bytes(self.content[at + 3 : at + 5])
         for i in range(min(count, self.size // 4)):
             place = at + head + 2 * i
@@ -265,6 +268,8 @@ class _Pages:
             try:
                 length, at = self._varint(cell)
                 rowid, at = self._varint(at)
+                # U - 35 bytes of a row lie on its own page at most, with U the usable bytes of a page; the rest is in a chain
+                # of overflow pages ("B-tree Cell Format" of the file format). An index keeps (U - 12)·64/255 - 23.
                 yield rowid, _values(self._payload(cell, at, length, self.usable - 35, number))
             except (IndexError, ValueError, struct.error):
                 continue
@@ -283,6 +288,8 @@ class _Pages:
     def _payload(self, cell: int, at: int, length: int, most: int, number: int) -> bytes:
         local = length
         if length > most:
+            # SQLite fills overflow pages to the last byte: so much stays on the leaf that the rest is a whole number of pages,
+            # unless more than `most` would stay; then the least does.
             least = (self.usable - 12) * 32 // 255 - 23
             local = least + (length - least) % (self.usable - 4)
             local = least if local > most else local

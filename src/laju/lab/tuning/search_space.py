@@ -63,7 +63,7 @@ class Range:
             number: float = int(suggested)
         else:
             number = min(max(_rounded(suggested), self.low), self.high)
-        return number if self.unit in (None, "updates") else f"{_plain(number)}{_suffix(self.unit)}"
+        return number if self.unit in (None, "updates") else f"{_number_as_text(number)}{_suffix(self.unit)}"
 
     def ends(self) -> tuple[float, ...]:
         return self.low, self.high
@@ -84,8 +84,10 @@ class Range:
 
     def __str__(self) -> str:
         suffix = _suffix(self.unit) if self.unit != "updates" else ""
-        text = f"{_plain(self.low)}{suffix}..{_plain(self.high)}{suffix}"
-        return text + (f" step {_plain(self.step)}{suffix}" if self.step is not None else "") + " log" * self.log
+        text = f"{_number_as_text(self.low)}{suffix}..{_number_as_text(self.high)}{suffix}"
+        return (
+            text + (f" step {_number_as_text(self.step)}{suffix}" if self.step is not None else "") + " log" * self.log
+        )
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ class Choice:
         return list(self.values)
 
     def __str__(self) -> str:
-        return "|".join(_plain(value) for value in self.values)
+        return "|".join(_number_as_text(value) for value in self.values)
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,7 @@ class Space:
         if not isinstance(text, str):
             hint = "; a Space knows its policy: give it in place of the policy" if isinstance(text, cls) else ""
             raise SpaceError(f"space must be a text such as 'peak=1e-3..1 log', got {shown(text)}{hint}")
-        for part in _parts(text):
+        for part in _split_at_commas(text):
             name, equals, content = (word.strip() for word in part.partition("="))
             if not equals or not name or not content:
                 raise SpaceError(f"space has {part.strip()!r}, which is not NAME=LOW..HIGH, NAME=A|B or NAME=VALUE")
@@ -161,7 +163,7 @@ class Space:
             if name in varied or name in fixed:
                 raise SpaceError(f"space names {name!r} twice")
             kind = str(parameters[name].annotation)
-            found = _read(name, content, kind)
+            found = _search_of(name, content, kind)
             if isinstance(found, Range | Choice):
                 varied[name] = found
             else:
@@ -244,7 +246,7 @@ class Space:
 
     def __str__(self) -> str:
         parts = [f"{name}={kind}" for name, kind in self.varied.items()]
-        parts += [f"{name}={_plain(v)}" for name, v in self.fixed.items() if (name, v) != ("total", "100%")]
+        parts += [f"{name}={_number_as_text(v)}" for name, v in self.fixed.items() if (name, v) != ("total", "100%")]
         return ", ".join(parts)
 
 
@@ -257,7 +259,7 @@ def _policy(name: str) -> Callable[..., Schedule]:
     return policy
 
 
-def _parts(text: str) -> list[str]:
+def _split_at_commas(text: str) -> list[str]:
     """Split at the commas that stand outside brackets and quotes."""
     parts, depth, quote = [""], 0, ""
     for letter in text:
@@ -274,17 +276,17 @@ def _parts(text: str) -> list[str]:
     return [part for part in parts if part.strip()]
 
 
-def _read(name: str, content: str, kind: str) -> Any:
+def _search_of(name: str, content: str, kind: str) -> Any:
     if ".." in content and not content.startswith(("'", '"', "[", "(")):
         return _range(name, content, kind)
     if "|" in content:
-        values = tuple(_value(name, part.strip(), kind) for part in content.split("|"))
+        values = tuple(_typed_value(name, part.strip(), kind) for part in content.split("|"))
         if len(set(values)) < len(values):
             raise SpaceError(f"{name}={content}: a choice is there twice")
         if any(not isinstance(value, str | int | float | bool) for value in values):
             raise SpaceError(f"{name}={content}: a choice must be a number, a length or a word")
         return Choice(values)
-    return _value(name, content, kind)
+    return _typed_value(name, content, kind)
 
 
 def _range(name: str, content: str, kind: str) -> Range:
@@ -316,21 +318,23 @@ def _range(name: str, content: str, kind: str) -> Range:
     one = next(iter(units), "updates") if length else None
     whole = one == "updates" or (not length and "float" not in kind)
     if not low <= high:
-        raise SpaceError(f"{given}: the low end must not be over the high one, got {_plain(low)} > {_plain(high)}")
+        raise SpaceError(
+            f"{given}: the low end must not be over the high one, got {_number_as_text(low)} > {_number_as_text(high)}"
+        )
     if low == high:
-        raise SpaceError(f"{given}: both ends are equal; write {name}={_plain(low)} for a value that is fixed")
+        raise SpaceError(f"{given}: both ends are equal; write {name}={_number_as_text(low)} for a value that is fixed")
     if log and low <= 0:
-        raise SpaceError(f"{given}: a logarithmic range must begin above 0, got {_plain(low)}")
+        raise SpaceError(f"{given}: a logarithmic range must begin above 0, got {_number_as_text(low)}")
     if log and step is not None:
         raise SpaceError(f"{given}: a logarithmic range has no step")
     if step is not None and not 0 < step <= high - low:
-        raise SpaceError(f"{given}: step must be above 0 and no longer than the range, got {_plain(step)}")
+        raise SpaceError(f"{given}: step must be above 0 and no longer than the range, got {_number_as_text(step)}")
     for end in (low, high, step):
         if whole and end is not None and end != int(end):
             what = "a number of updates" if length else "a whole number"
-            raise SpaceError(f"{given}: {name} is {what}, got {_plain(end)}")
+            raise SpaceError(f"{given}: {name} is {what}, got {_number_as_text(end)}")
     if length and low < 0:
-        raise SpaceError(f"{given}: a length must not be negative, got {_plain(low)}")
+        raise SpaceError(f"{given}: a length must not be negative, got {_number_as_text(low)}")
     return Range(low, high, log, step, whole, one)
 
 
@@ -349,7 +353,7 @@ def _end(given: str, text: str) -> tuple[float, str | None]:
         raise SpaceError(f"{given}: {error}") from None
 
 
-def _value(name: str, text: str, kind: str) -> Any:
+def _typed_value(name: str, text: str, kind: str) -> Any:
     """A written value, in the policy's own type."""
     if not text:
         raise SpaceError(f"{name} has an empty value")
@@ -374,7 +378,7 @@ def _rounded(value: float) -> float:
     return float(f"{value:.{DIGITS}g}")
 
 
-def _plain(value: Any) -> str:
+def _number_as_text(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(float(value))

@@ -192,11 +192,13 @@ class Call:
         return cls(_pickled((function, sent), None), beside)
 
 
+# A Dask worker may run several jobs at once, in threads of its one process.
 _one_at_a_time = threading.Lock()
 
 
 def run(content: bytes, version: str, *parcels: Parcel) -> Any:
     """Run a job in a worker, a single job at a time in a process, since training sets state of the whole process."""
+    # Before anything is unpickled: objects of another version would fail in places that say nothing of the cause.
     if version != laju.__version__:
         raise RuntimeError(
             f"this worker has laju {laju.__version__}, the program that sends trials {version}; install the same on all"

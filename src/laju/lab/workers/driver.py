@@ -171,6 +171,7 @@ class Driver:
                     continue
                 reason = loss_of(error)
                 if reason is None:
+                    # An error of one job ends the run, and the results that came in the same turn would be lost with it.
                     self._store_all(results, rank)
                     raise error
                 # A process pool breaks as a whole, and does not tell which job killed its worker: all its jobs are lost.
@@ -179,6 +180,8 @@ class Driver:
                     lost += [other for f, other in pending.items() if not f.done()]
                     pending = {f: other for f, other in pending.items() if f.done()}
                 ready += [f for f in lost if self._again(f, reason)]
+            # One at a time: to stop a job may end its neighbours (`together`), and a neighbour that is done by now has its
+            # result taken in the next turn.
             late = next((f for f, item in pending.items() if self._is_late(item) and not f.done()), None)
             if late is not None:
                 item = pending.pop(late)
@@ -221,6 +224,7 @@ class Driver:
             if state is not None and progress.diverged_at is None:
                 with self.interrupts.held():
                     self.kept.keep_branch_point(segment.family, segment.prefix(segment.stop), segment.stop, state)
+                # Claimed already: this program took all trials that wait for the segment when it took the segment.
                 following += [_Pending(after, rank(after), state, claimed=True) for after in segment.then]
         return following
 
@@ -283,6 +287,7 @@ class Driver:
         if self.execution.time_limit is None or not pending:
             return None
         first = min(item.began for item in pending.values())
+        # A little longer, so that the next look finds the job late and not at its last millisecond.
         return max(first + self.execution.time_limit - time.monotonic(), 0.0) + 0.05
 
 

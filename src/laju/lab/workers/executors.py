@@ -70,6 +70,7 @@ class InProcess:
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
         future: Future[Any] = Future()
         try:
+            # An error is the job's, as in a worker. Ctrl-C is not an Exception, and goes through to the caller.
             future.set_result(function(*arguments))
         except Exception as error:
             future.set_exception(error)
@@ -185,6 +186,7 @@ def _become_worker(parent: int) -> None:
     _outlive_tracker()
 
     def watch() -> None:
+        # A process whose parent is gone gets another. A signal at the parent's death is not to be had on every system.
         while os.getppid() == parent:
             time.sleep(0.5)
         os._exit(1)

@@ -75,6 +75,8 @@ def sheltered() -> Iterator[None]:
     from multiprocessing import resource_tracker
 
     resource_tracker.ensure_running()
+    # A child inherits the mask of the thread that starts it. A handler in the child would come too late: between its start and
+    # the handler Ctrl-C would end it with a traceback.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -108,6 +108,8 @@ def batched(keys: list[Key], n: int) -> Iterator[tuple[Key, ...]]:
 def _grown(family: str, keys: list[Key], rates: dict[Key, Rates], start: int, since: int) -> list[Segment]:
     """The segments from `start` on of trials that agree up to `since`."""
     shortest = min(len(rates[key]) for key in keys)
+    # Compared by bits, as branches below and `prefix` are: 0.0 and -0.0 are equal numbers of different bytes, and a prefix that
+    # two trials share must have one name.
     table = np.stack([rates[key][since:shortest] for key in keys]).view(np.uint64)
     parted = (table != table[0]).any(axis=0)
     stop = since + int(parted.argmax()) if parted.any() else shortest
@@ -146,6 +148,8 @@ def resumed(roots: Iterable[Segment], points: Callable[[str], Mapping[str, int]]
 
     def waits(segment: Segment, stored: Mapping[str, int]) -> bool:
         """Whether the segment waits for the segment before, since no stored branch point is further."""
+        # From the leaves down: a segment is left out where all that follows begins from branch points of its own, so it is
+        # known last whether anybody waits for this one.
         following = segment.then
         segment.then = [after for after in following if waits(after, stored)]
         if following and not segment.then and not segment.ends:

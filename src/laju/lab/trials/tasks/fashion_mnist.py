@@ -79,7 +79,11 @@ class FashionMNIST(Task):
 
     def load(self) -> Data:
         train_images, train_labels, test_images, test_labels = self._files()
-        return Data(*_read(train_images, train_labels), *_read(test_images, test_labels), classes=CLASSES)
+        return Data(
+            *_images_and_labels(train_images, train_labels),
+            *_images_and_labels(test_images, test_labels),
+            classes=CLASSES,
+        )
 
     def _files(self) -> list[Path]:
         """The four files, in the order of `FILES`."""
@@ -109,7 +113,7 @@ def _first_file(*paths: Path) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
-def _read(images_file: Path, labels_file: Path) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+def _images_and_labels(images_file: Path, labels_file: Path) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
     images, labels = read_idx(images_file), read_idx(labels_file)
     if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (28, 28):
         raise DataError(f"{images_file}: expected images of 28x28 bytes (N, 28, 28), found {_described(images)}")
