@@ -147,6 +147,8 @@ def _copied(scheduler: Any) -> Any:
         torch = sys.modules.get("torch")
         for parameters in optimizer.param_groups:
             for parameter in parameters["params"]:
+                # `deepcopy` takes what its memo has for what is copied already, so a model of gigabytes is not copied: the
+                # scheduler's optimizer gets weights of one number.
                 memo[id(parameter)] = torch.nn.Parameter(torch.zeros(1)) if torch else None
         state = getattr(optimizer, "state", None)
         if state is not None:

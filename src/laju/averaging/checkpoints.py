@@ -227,6 +227,7 @@ def _loaded(file: Path) -> Any:
             )
     try:
         try:
+            # Mapped into memory and not read: of ten checkpoints a tensor at a time is needed.
             return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
         except RuntimeError as error:
             if "mmap" not in str(error):

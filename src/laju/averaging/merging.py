@@ -245,6 +245,7 @@ class _Merged:
         exact = last.dtype if last.dtype in (torch.float64, torch.complex64, torch.complex128) else torch.float32
         total = torch.zeros(last.shape, dtype=exact)
         finite = bool(torch.isfinite(last).all())
+        # 0 · inf is NaN, so that a mask of -inf could not be averaged even with itself.
         if not finite and all(torch.equal(each.tensor(name), last) for each in self.checkpoints):
             return last.clone()  # a mask of -inf, the same in every checkpoint
         for each, part in zip(self.checkpoints, self.parts, strict=True):

@@ -47,6 +47,7 @@ def is_number(value: object) -> TypeGuard[float]:
 
 def is_finite(value: float) -> bool:
     """Whether a real number is neither NaN nor infinite; whole numbers beyond the range of floats are finite, too."""
+    # `math.isfinite` makes a float of its argument, and raises OverflowError for a whole number beyond the floats.
     return isinstance(value, numbers.Rational) or math.isfinite(value)
 
 

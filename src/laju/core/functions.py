@@ -38,6 +38,8 @@ def importable_name(function: Callable[..., Any]) -> str:
     module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
     if module and name and module != "__main__" and "<" not in name:
         try:
+            # Imported and compared: the module may have replaced the name since, as a decorator does, and the text would name
+            # another function.
             if imported(f"{module}:{name}") is function:
                 return f"{module}:{name}"
         except ValueError:

@@ -83,6 +83,8 @@ def _registered(function: Callable[P, S], says: Callable[[tuple[Any, ...], dict[
         return made if words is None else made.written_as(words)
 
     called.__doc__ = _with_units(function)
+    # From the same module the name is taken over, as a module that is loaded again (in a notebook) registers its functions
+    # anew.
     if FUNCTIONS.setdefault(name, called).__module__ != function.__module__:
         raise ValueError(f"a function named {name!r} is registered already, by {FUNCTIONS[name].__module__}")
     FUNCTIONS[name] = called

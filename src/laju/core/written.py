@@ -127,6 +127,7 @@ def plain(value: Any) -> Any:
         return int(value)
     if isinstance(value, numbers.Real):
         return float(value)
+    # A copy: the caller may change the array afterwards, and the text must go on saying what the schedule is.
     if isinstance(value, np.ndarray):
         value = value.tolist()
     if isinstance(value, Sequence) and len(value) <= MOST:

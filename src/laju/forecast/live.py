@@ -94,6 +94,7 @@ class LiveEnding:
             self.note = f"{type(error).__name__}: {error}"
 
     def _question(self) -> Question:
+        # The training may be between its two appends this moment, in another thread.
         n = min(len(self._updates), len(self._losses))
         updates, losses = (np.array(column[:n]) for column in (self._updates, self._losses))
         return updates, losses, self._rates, self.at, self._level, self._prior

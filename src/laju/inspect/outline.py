@@ -188,6 +188,7 @@ def _first_parts(schedule: Schedule, until: float, most: int) -> Iterator[Part]:
             if end is not None and end <= at:
                 continue  # between two updates
             count += 1
+            # A repetition without end fills any number of parts; from its third cycle on there is nothing new to lay out.
             again = any(cycle.until == math.inf and cycle.number > 1 for cycle in found.cycles)
             if count > most or (at >= until and (count > _FEW or again)):
                 yield Part(at, None, schedule.shift(-at), at)
@@ -222,6 +223,8 @@ def _begun(part: Piece, begin: int, end: int | None) -> Part:
             case Geometric(_, factor, every, 0):
                 return Part(begin, end, Exponential(part.piece(moved), factor, every), begin)
             case InversePower(base, exponent, offset, timescale):
+                # base·(offset + t/timescale)^-k counted from a later t: the offset is taken into base and timescale, so that
+                # the new offset is 1, as systems write it.
                 offset = offset + moved / timescale
                 return Part(begin, end, Power(base * offset**-exponent, exponent, timescale=timescale * offset), begin)
     except (ValueError, ArithmeticError):

@@ -50,6 +50,8 @@ def from_json(data: Mapping[str, Any] | str, *, functions: bool = False) -> Sche
             again = parse(text, functions=functions)
         except SpecError:  # the text of a later release, say: the tree is what counts
             return schedule
+        # The tree counts. A text that somebody has edited, or that a later laju reads as other values, is dropped without a
+        # word: nothing about the values depends on it.
         return again if again == schedule else schedule
     return schedule
 

@@ -52,6 +52,7 @@ def tune_base_rates(
     3.16
     """
     scores: dict[str, dict[float, tuple[float, float]]] = {name: {} for name in schedules}
+    # An odd number, so that the factor 1 is among them.
     first = max(LEAST, trials // 2 + (trials // 2 + 1) % 2)
     gap = 2 * DECADES / (first - 1)
     places = {name: [-DECADES + i * gap for i in range(first)] for name in schedules}
@@ -71,6 +72,7 @@ def tune_base_rates(
         gap /= 2
         for name in schedules:
             best = _best(scores[name])
+            # Rounded, so that a place that is reached on two ways is one trial and one key of the store.
             places[name] = [round(p, 6) for p in (best - gap, best + gap) if abs(p) <= DECADES + 1e-9]
     result = {}
     for name in schedules:
@@ -109,4 +111,5 @@ def _score(outcomes: Sequence[Outcome]) -> tuple[float, float]:
 
 
 def _best(scores: Mapping[float, tuple[float, float]]) -> float:
+    # Of equals the nearest to 1: the rate that the user has written.
     return max(scores, key=lambda place: (*scores[place], -abs(place)))

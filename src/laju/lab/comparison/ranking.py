@@ -86,6 +86,7 @@ def standings(results: Results, difference: float) -> list[Standing]:
     means, best = scores.mean(axis=0), probability_best(scores, failed, ACCURACY, resolution=resolution)
     found = []
     for i, (low, high) in enumerate(rank_intervals(scores, resolution=resolution)):
+        # Means of the same accuracies in another order differ by rounding, and share a rank.
         place = 1 + int((means > means[i] + 1e-12).sum())
         needed = _needed(results, names[i], difference)
         found.append(Standing(names[i], float(means[i]), place, low, high, best[i] if best else None, *needed))

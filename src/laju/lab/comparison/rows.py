@@ -164,6 +164,8 @@ def _row(results: Results, name: str) -> Row:
         area=estimate((area for o in finished if (area := _area(o)) is not None), bounds=ACCURACY),
         differs=claim(
             joint,
+            # A schedule that lost a seed has its mean over the seeds that survived, which are the better ones. So nobody is
+            # called better whose own trial failed, and nobody worse than a schedule whose trial failed.
             above=not _flattered(results, name),
             below=not _flattered(results, results.reference),
             otherwise=False,

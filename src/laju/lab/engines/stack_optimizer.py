@@ -45,6 +45,8 @@ class StackOptimizer:
 
     def step(self, parameters: torch.Tensor, gradients: torch.Tensor, rate: torch.Tensor) -> torch.Tensor:
         """The parameters after an update, with (trials, 1) rates; the state is changed in place, the parameters are not."""
+        # In place, and on the device: a captured update adds 1 at every replay, where a Python number would have been captured
+        # as it was.
         self.count += 1
         like = parameters.dtype
         if self.weight_decay is not None:

@@ -121,6 +121,8 @@ class Training:
         content = {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            # Dropout masks of the next update. The scheduler's state is not kept: its position is the number of updates, and
+            # its schedule is the trial's own, which differs from branch to branch.
             "random": torch.default_generator.get_state(),
             "losses": self.losses,  # losses that no record has read yet
             "right": self.right,
@@ -192,6 +194,8 @@ class _Average:
         if not int(self.mean.n_averaged):
             return None
         with torch.no_grad():
+            # The means of batch statistics are no statistics of the mean weights, so these are taken anew on the training data
+            # (Izmailov et al., arXiv 1803.05407, section 3).
             update_bn(inputs.split(EVALUATION_BATCH), self.mean.module)
         return self.mean.module
 

@@ -111,6 +111,8 @@ def probability_best(
     rng = np.random.default_rng(0)  # the same comparison gives the same probabilities
     means, errors = y.mean(axis=0), spread / math.sqrt(n)
     draws = means + errors * rng.standard_t(n - 1, size=(DRAWS, count))
+    # A prior that is flat within the bounds is the posterior cut off there: draws beyond are drawn again, and not moved to the
+    # bound.
     while (beyond := np.nonzero((draws < bounds[0]) | (draws > bounds[1])))[0].size:
         column = beyond[1]
         draws[beyond] = means[column] + errors[column] * rng.standard_t(n - 1, size=column.size)

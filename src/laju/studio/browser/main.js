@@ -64,6 +64,8 @@ class Studio {
   // --- showing
   show(answer, { moving = false, remember = true, begin = performance.now() } = {}) {
     if (!moving && remember && this.state && this.fragment !== answer.fragment) this.keep();
+    // While a handle moves, answers have the curve alone, and nothing is written to the address or the way back: one drag is one
+    // step of undo.
     this.answer = moving ? { ...this.answer, ...answer } : answer;
     if (!moving) {
       this.state = answer.state;
@@ -187,6 +189,8 @@ class Studio {
     this.stopped = setTimeout(() => { this.typing = false; }, 800);
   }
   drag(handle, { at, value }, moving) {
+    // Every place of a drag is a change of the text at its beginning, not of the text so far: rounding does not add up, and a
+    // drag back to its beginning leaves the text as it was.
     if (!this.dragged) {
       const { begin, end, x, y } = this.answer;
       this.dragged = { state: this.state, axes: { begin, end, x, y } };
@@ -195,6 +199,7 @@ class Studio {
     this.askDrag({ state: this.dragged.state, handle: handle.id, at, value, moving }, performance.now());
   }
   nudge(handle, x, y) {
+    // Arrow keys repeat faster than answers come: steps gather while a question is under way, and go out as one.
     this.steps = { handle: handle.id, x: (this.steps?.x || 0) + x, y: (this.steps?.y || 0) + y };
     if (this.nudging) return;
     this.nudging = (async () => {
@@ -217,6 +222,7 @@ class Studio {
   }
   async go(from, to) {
     if (!from.length) return;
+    // The state goes to the other stack before it is replaced, so that undo and redo are each other's reverse.
     to.push(this.state);
     try {
       this.typing = false;
