@@ -158,7 +158,7 @@ def test_counts_beyond_the_integers_of_float32_are_exact(t: int) -> None:
 def test_samples_beyond_the_integers_of_int32_are_counted(child: Schedule, t: int) -> None:
     clock = Clock(child, [(0, 0, 512), (1000, 512_000, 1024)])
     found = jax.jit(clock)(jnp.array([0, 1, 999, 1000, t - 1, t]))
-    expected = clock.values(1001)[[0, 1, 999, 1000]].tolist() + [clock(t - 1), clock(t)]
+    expected = [*clock.values(1001)[[0, 1, 999, 1000]].tolist(), clock(t - 1), clock(t)]
     np.testing.assert_allclose(found, expected, atol=1e-3)  # of positions in float32
 
 

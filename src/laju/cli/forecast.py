@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from laju.cli.arguments import F, plain_errors, read_schedules
-from laju.cli.forecast_curves import Length, Source, curve_options, length_options, noted
+from laju.cli.forecast_curves import RunLength, Source, curve_options, length_options, noted
 from laju.cli.forecast_results import (
     LEVEL,
     draw,
@@ -128,7 +128,7 @@ def fit_command(
 @_picture_option("Picture to write, with the measured losses and the bands of the predicted ones")
 @_json_option
 def predict_command(
-    source: Source, schedules: tuple[str, ...], length: Length, out: Path | None, as_json: bool
+    source: Source, schedules: tuple[str, ...], length: RunLength, out: Path | None, as_json: bool
 ) -> None:
     """Predict the loss under new schedules, with a 90 % interval.
 
@@ -170,7 +170,13 @@ def predict_command(
 @_picture_option("Picture to write")
 @_json_option
 def best_command(
-    source: Source, length: Length, peak: float | None, family: str, warmup: int | None, out: Path | None, as_json: bool
+    source: Source,
+    length: RunLength,
+    peak: float | None,
+    family: str,
+    warmup: int | None,
+    out: Path | None,
+    as_json: bool,
 ) -> None:
     """Find the schedule with the lowest predicted final loss, and print its text for any adapter or verb.
 
@@ -234,7 +240,7 @@ def best_command(
 @length_options
 @_picture_option("Picture to write")
 @_json_option
-def extend_command(source: Source, spec: str, at: int, length: Length, out: Path | None, as_json: bool) -> None:
+def extend_command(source: Source, spec: str, at: int, length: RunLength, out: Path | None, as_json: bool) -> None:
     """Compare continuations of a run that will be longer than planned.
 
     The column `bound` is from the convex bound, without curves: the relative excess of the bound over its own best continuation,

@@ -163,7 +163,7 @@ class Curves:
 
 
 @dataclass(frozen=True)
-class Length:
+class RunLength:
     """The length of the run to be predicted, from the options."""
 
     updates: int | None
@@ -224,7 +224,7 @@ def length_options(command: Callable[..., Any]) -> Callable[..., Any]:
     def with_length(
         *args: Any, updates: int | None, epochs: int | None, updates_per_epoch: int | None, **kwargs: Any
     ) -> Any:
-        return command(*args, length=Length(updates, epochs, updates_per_epoch), **kwargs)
+        return command(*args, length=RunLength(updates, epochs, updates_per_epoch), **kwargs)
 
     for option in reversed(_LENGTHS):
         with_length = option(with_length)

@@ -28,7 +28,7 @@ _FINE = 1000
 
 
 @dataclass(frozen=True)
-class Clock:
+class Counts:
     """A schedule in counts of the target.
 
     Attributes:
@@ -61,7 +61,7 @@ class Clock:
         return self.per_epoch is not None
 
 
-def clock_of(found: Schedule, said: str, origin: str, target: str, given: Given) -> Clock:
+def clock_of(found: Schedule, said: str, origin: str, target: str, given: Given) -> Counts:
     """The schedule in the target's counts."""
     per, title = given.updates_per_epoch, origin if origin == "laju" else system(origin).title
     if origin == "laju" and found.units:
@@ -84,14 +84,14 @@ def clock_of(found: Schedule, said: str, origin: str, target: str, given: Given)
                 f"{title} counts calls of step(), which were taken for updates; where step() is called once an epoch, say so "
                 "with epochs or updates_per_epoch (--epochs, --updates-per-epoch)",
             )
-        return Clock(found, n, notes=notes)
+        return Counts(found, n, notes=notes)
     if given.updates is not None and per is None:
         raise DialectError(f"{title} counts epochs here: give epochs (--epochs N), or updates_per_epoch beside updates")
     n = given.epochs if per is None or given.updates is None else math.ceil(given.updates / per)
     n, notes = _length(found, "epoch") if n is None else (n, ())
     if writer_of(target).counts_epochs:
         notes += (f"counts are epochs: in {title_of(target)}, too, step the scheduler once an epoch",)
-        return Clock(found, n, "epoch", True, notes)
+        return Counts(found, n, "epoch", True, notes)
 
     def each(updates: int) -> Schedule:
         return found.per("epoch").resolve(RunPlan(samples=updates, batch_size=1, epochs=n))
@@ -108,9 +108,9 @@ def clock_of(found: Schedule, said: str, origin: str, target: str, given: Given)
             f"{title} counts epochs and {title_of(target)} counts updates: the program multiplies every length by {NAME} and "
             "stops until the number stands there; updates_per_epoch (--updates-per-epoch N) writes the number",
         )
-        return Clock(found, n, "epoch", notes=notes, **shared)
+        return Counts(found, n, "epoch", notes=notes, **shared)
     notes += (f"{title} counts epochs: each value is in force during all {per} updates of its epoch",)
-    return Clock(each(per), given.updates or n * per, notes=notes, exactly=given.updates, **shared)
+    return Counts(each(per), given.updates or n * per, notes=notes, exactly=given.updates, **shared)
 
 
 def unit_of(origin: str, said: str, per_epoch: bool) -> str:
@@ -148,12 +148,12 @@ def _arguments(said: str) -> dict[str, list[Any]]:
     return found
 
 
-def _resolved(found: Schedule, given: Given) -> Clock:
+def _resolved(found: Schedule, given: Given) -> Counts:
     """A schedule of laju with lengths in units, in updates."""
     per, epochs = given.updates_per_epoch, given.epochs
     if found.units == {"%"} and given.updates is not None:
         plan = RunPlan(samples=given.updates, batch_size=1, epochs=1)
-        return Clock(found.resolve(plan), given.updates)
+        return Counts(found.resolve(plan), given.updates)
     if per is not None and given.updates is not None:
         epochs = math.ceil(given.updates / per)
     symbolic = per is None and given.updates is None and (epochs is not None or found.units == {"epochs"})
@@ -178,8 +178,8 @@ def _resolved(found: Schedule, given: Given) -> Clock:
             f"the program has {NAME} for the lengths in epochs, and stops until the number stands there; updates_per_epoch "
             f"(--updates-per-epoch N) writes the number; all else here is of {_FINE:,} updates in an epoch"
         )
-        return Clock(each(_FINE), epochs * _FINE, notes=(note,), **shared)
-    return Clock(each(per), given.updates or epochs * per, per_epoch=per, exactly=given.updates, **shared)
+        return Counts(each(_FINE), epochs * _FINE, notes=(note,), **shared)
+    return Counts(each(per), given.updates or epochs * per, per_epoch=per, exactly=given.updates, **shared)
 
 
 def _length(found: Schedule, unit: str) -> tuple[int, tuple[str, ...]]:
@@ -198,7 +198,7 @@ def _length(found: Schedule, unit: str) -> tuple[int, tuple[str, ...]]:
     )
 
 
-def what_counts(target: str, clock: Clock, title: str) -> str:
+def what_counts(target: str, clock: Counts, title: str) -> str:
     if clock.in_epochs:
         return "epochs: step once an epoch"
     if clock.unit == "epoch":

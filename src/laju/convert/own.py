@@ -12,7 +12,7 @@ import numpy as np
 from laju.convert.arguments import (
     rates_in,
 )
-from laju.convert.counts import Clock
+from laju.convert.counts import Counts
 from laju.convert.writers import Suggestion, Writer, called
 from laju.convert.writers.per_epoch import NAME, multiples
 from laju.core.schedule import Schedule
@@ -80,7 +80,7 @@ def _cleaned(target: str, call: str, lr: float | None) -> str | None:
     return ast.unparse(tree)
 
 
-def in_multiples(goal: str, clock: Clock, writing: Writer, own: Suggestion | None) -> Suggestion | None:
+def in_multiples(goal: str, clock: Counts, writing: Writer, own: Suggestion | None) -> Suggestion | None:
     """The target's own call with lengths in multiples of UPDATES_PER_EPOCH, where the call is right for every number.
 
     The call is found for two numbers of updates in an epoch, and checked for others.

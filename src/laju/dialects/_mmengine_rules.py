@@ -52,7 +52,7 @@ class Window:
 
 
 @dataclass(frozen=True)
-class Rule:
+class MMEngineRule:
     """The rule of an MMEngine scheduler.
 
     Attributes:
@@ -82,7 +82,7 @@ class Rule:
         return 0.0 if self.factor else self.bottom(base) if self.bottom else None
 
 
-def bases_of(rules: Sequence[Rule], group: Group) -> list[float]:
+def bases_of(rules: Sequence[MMEngineRule], group: Group) -> list[float]:
     """Return the optimizer's rate that each scheduler reads when all are constructed in the given order."""
     bases = []
     for rule in rules:
@@ -94,10 +94,10 @@ def bases_of(rules: Sequence[Rule], group: Group) -> list[float]:
     return bases
 
 
-def _played(rules: Sequence[Rule], lr: float, each: int | None, n: int) -> list[float]:
+def _played(rules: Sequence[MMEngineRule], lr: float, each: int | None, n: int) -> list[float]:
     """Return the first n rates in MMEngine's own arithmetic, or fewer if MMEngine raises."""
     group = Group(lr)
-    running: list[tuple[Rule, float]] = []
+    running: list[tuple[MMEngineRule, float]] = []
     steps = [-1] * len(rules)
 
     def step(k: int) -> None:
@@ -127,7 +127,7 @@ def _played(rules: Sequence[Rule], lr: float, each: int | None, n: int) -> list[
     return values
 
 
-def _closed(rules: Sequence[Rule], lr: float, each: int | None) -> Schedule:
+def _closed(rules: Sequence[MMEngineRule], lr: float, each: int | None) -> Schedule:
     if sum(rule.enters is not None for rule in rules) > 1:
         raise _no_formula("more than one OneCycleLR, whose rates the last one made decides,")
     bases = bases_of(rules, Group(lr))
@@ -164,7 +164,7 @@ def _closed(rules: Sequence[Rule], lr: float, each: int | None) -> Schedule:
     return Chain(tuple(parts)) if len(parts) > 1 else parts[0]
 
 
-def _one_acts(rule: Rule, base: float, done: int, every: int | None, now: float) -> Schedule:
+def _one_acts(rule: MMEngineRule, base: float, done: int, every: int | None, now: float) -> Schedule:
     """Return a rule's schedule from `done` updates after the start of its window on, beginning at the rate `now`."""
     if done:  # another acted in the window as well, and both multiply
         step = (done - 1) // every if every else 0
@@ -179,7 +179,7 @@ def _one_acts(rule: Rule, base: float, done: int, every: int | None, now: float)
     return _paced(rule.curve(now, base), every, done)
 
 
-def _several_act(placed: Sequence[tuple[Rule, float, int, int | None]], now: float, span: float) -> Schedule:
+def _several_act(placed: Sequence[tuple[MMEngineRule, float, int, int | None]], now: float, span: float) -> Schedule:
     """Return the product of schedulers that act at the same time."""
     rate = now
     factors: list[Schedule] = []
@@ -198,12 +198,12 @@ def _several_act(placed: Sequence[tuple[Rule, float, int, int | None]], now: flo
     return Product((Constant(rate), *factors))
 
 
-def _unit(rule: Rule) -> Schedule:
+def _unit(rule: MMEngineRule) -> Schedule:
     """Return the factors of a rule that decays to 0."""
     return rule.curve(1.0, 1.0)
 
 
-def _share_at(rule: Rule, step: int) -> float:
+def _share_at(rule: MMEngineRule, step: int) -> float:
     return float(_unit(rule)(step))
 
 
@@ -226,11 +226,11 @@ def _holds(before: Schedule, length: Any, after: Schedule) -> bool:
     return False
 
 
-def alone(rule: Rule) -> Made:
+def alone(rule: MMEngineRule) -> Made:
     return made((rule,), rule.lr, 1, rule)
 
 
-def made(rules: Sequence[Rule], lr: float, each: int | None, rule: Rule | None = None) -> Made:
+def made(rules: Sequence[MMEngineRule], lr: float, each: int | None, rule: MMEngineRule | None = None) -> Made:
     return declared.made(lambda: _closed(rules, lr, each), lambda n: _played(rules, lr, each, n), rule)
 
 

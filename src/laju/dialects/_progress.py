@@ -14,7 +14,7 @@ from laju.dialects.declared import DialectError, SystemSchedule
 
 
 @dataclass(frozen=True)
-class Curve:
+class ProgressCurve:
     """A scheduler as a function of progress.
 
     Args:
@@ -27,7 +27,7 @@ class Curve:
     over: Callable[[int | None], Schedule]
 
 
-def curve_of(name: str, schedule: Any, system: str) -> Curve:
+def curve_of(name: str, schedule: Any, system: str) -> ProgressCurve:
     """Return the curve from which a schedule of the system was made.
 
     Raises:
@@ -37,7 +37,7 @@ def curve_of(name: str, schedule: Any, system: str) -> Curve:
     if not isinstance(schedule, Schedule):
         raise TypeError(f"{name} must be one of {system}'s schedulers, got {shown(schedule)}")
     curve = schedule.rule if isinstance(schedule, SystemSchedule) and schedule.system == system else None
-    if not isinstance(curve, Curve):
+    if not isinstance(curve, ProgressCurve):
         raise DialectError(f"{name} must be made by a function of laju's dialect of {system}, got {shown(schedule)}")
     return curve
 

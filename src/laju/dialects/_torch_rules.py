@@ -29,7 +29,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Rule:
+class TorchRule:
     """The rule of a torch scheduler.
 
     Attributes:
@@ -62,17 +62,17 @@ class Rule:
     end: int | None = None
     direct: Callable[[float, int], float] | None = None
 
-    def make(self, group: Group) -> Running:
-        return Running(self, group)
+    def make(self, group: Group) -> RunningRule:
+        return RunningRule(self, group)
 
     def schedule(self) -> Schedule:
         return self.closed(self.own if self.own is not None else self.lr or 0.0)
 
 
-class Running:
+class RunningRule:
     """A torch scheduler as run: made, then stepped."""
 
-    def __init__(self, rule: Rule, group: Group) -> None:
+    def __init__(self, rule: TorchRule, group: Group) -> None:
         if rule.enters:
             rule.enters(group)
         # torch keeps the first rate as initial_lr, which schedulers that are made later take as their base.
@@ -111,9 +111,9 @@ class Composite:
     rules: tuple[Any, ...]
     multiplies: bool = field(default=False, init=False)
 
-    def _plain(self) -> tuple[list[Rule], list[Running], Group]:
+    def _plain(self) -> tuple[list[TorchRule], list[RunningRule], Group]:
         """The parts, made in torch's way."""
-        nested = next((rule.name for rule in self.rules if not isinstance(rule, Rule)), None)
+        nested = next((rule.name for rule in self.rules if not isinstance(rule, TorchRule)), None)
         if nested is not None:
             raise no_formula(f"a {nested} inside a {self.name}")
         for kind in ("OneCycleLR", "SWALR"):
@@ -188,9 +188,9 @@ class RunningSequence:
 
 
 @dataclass(frozen=True)
-class Together(Composite):
-    def make(self, group: Group) -> RunningTogether:
-        return RunningTogether([rule.make(group) for rule in self.rules])
+class InChain(Composite):
+    def make(self, group: Group) -> RunningChain:
+        return RunningChain([rule.make(group) for rule in self.rules])
 
     def schedule(self) -> Schedule:
         rules, _, _ = self._plain()
@@ -207,7 +207,7 @@ class Together(Composite):
         raise no_formula(f"a ChainedScheduler of {other} and others")
 
 
-class RunningTogether:
+class RunningChain:
     def __init__(self, parts: list[Any]) -> None:
         self.parts = parts
 
@@ -246,7 +246,7 @@ def played(rule: Any, n: int) -> list[float]:
         try:
             running.step()
         except (ZeroDivisionError, DialectError) as error:
-            if isinstance(rule, Rule):
+            if isinstance(rule, TorchRule):
                 break
             raise DialectError(f"torch's {rule.name} fails at step {len(values)}: {error}") from None
         values.append(float(group.lr))

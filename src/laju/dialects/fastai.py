@@ -25,7 +25,7 @@ from laju.core.checks import number, shown, whole
 from laju.core.joins import stretch
 from laju.core.pieces import Constant, Ramp
 from laju.core.schedule import Schedule
-from laju.dialects._progress import Curve, curve_of, joined
+from laju.dialects._progress import ProgressCurve, curve_of, joined
 from laju.dialects.base import DialectError, System
 from laju.dialects.declared import Count, Count1, From0, Made, real
 
@@ -60,7 +60,7 @@ def SchedLin(start: float, end: float, *, n_epoch: int | None = None, n_iter: in
     array([1.  , 0.75, 0.5 , 0.25, 0.  ])
     """
     a, b = start, end
-    return _made(Curve(lambda p: a + p * (b - a), lambda n: Ramp(a, b, n or 1)), n_epoch, n_iter)
+    return _made(ProgressCurve(lambda p: a + p * (b - a), lambda n: Ramp(a, b, n or 1)), n_epoch, n_iter)
 
 
 @SYSTEM.declare
@@ -84,7 +84,7 @@ def SchedNo(start: float, end: float, *, n_epoch: int | None = None, n_iter: int
     0.1
     """
     level, _ = start, end
-    return _made(Curve(lambda p: level, lambda n: Constant(level)), n_epoch, n_iter)
+    return _made(ProgressCurve(lambda p: level, lambda n: Constant(level)), n_epoch, n_iter)
 
 
 @SYSTEM.declare
@@ -100,7 +100,9 @@ def SchedExp(start: float, end: float, *, n_epoch: int | None = None, n_iter: in
     a, b = start, end
     if not a * b > 0:
         raise DialectError(f"start and end must not be 0 and must have the same sign, got {a!r} and {b!r}")
-    return _made(Curve(lambda p: a * (b / a) ** p, lambda n: Ramp(a, b, n or 1, "exponential")), n_epoch, n_iter)
+    return _made(
+        ProgressCurve(lambda p: a * (b / a) ** p, lambda n: Ramp(a, b, n or 1, "exponential")), n_epoch, n_iter
+    )
 
 
 @SYSTEM.declare
@@ -125,7 +127,7 @@ def SchedPoly(
     a, b = start, end
     shape = "linear" if power == 1 else f"rising_power({power!r})"
     return _made(
-        Curve(
+        ProgressCurve(
             lambda p: a + (b - a) * p**power, lambda n: Ramp(a, b, n or 1, shape) if power else Constant(a + (b - a))
         ),
         n_epoch,
@@ -322,7 +324,7 @@ def fine_tune(
 # --- for the functions above -------------------------------------------------------------------------------------------
 
 
-def _made(curve: Curve, n_epoch: int | None, n_iter: int | None) -> Made:
+def _made(curve: ProgressCurve, n_epoch: int | None, n_iter: int | None) -> Made:
     if n_iter is None:
         if n_epoch is not None:
             raise DialectError("n_epoch is given without n_iter, the number of batches per epoch: give n_iter=…")
@@ -346,19 +348,19 @@ def _needed(n_iter: int | None) -> int:
     return whole("n_iter", n_iter, least=1)
 
 
-def _cosine(a: float, b: float) -> Curve:
-    return Curve(
+def _cosine(a: float, b: float) -> ProgressCurve:
+    return ProgressCurve(
         lambda p: a + (1 + math.cos(math.pi * (1 - p))) * (b - a) / 2,
         lambda n: Ramp(a, b, n or 1, "cosine") if a != b else Constant(a),
     )
 
 
-def _two_cosines(pct: Any, a: float, b: float, c: float, n_epoch: int | None, n_iter: int | None) -> Curve:
+def _two_cosines(pct: Any, a: float, b: float, c: float, n_epoch: int | None, n_iter: int | None) -> ProgressCurve:
     share = number("pct_start" if n_iter is not None else "pct", pct)
     return _combined([share, 1 - share], [_cosine(a, b), _cosine(b, c)], n_epoch, n_iter)
 
 
-def _combined(pcts: list[Any], curves: list[Curve], n_epoch: int | None, n_iter: int | None) -> Curve:
+def _combined(pcts: list[Any], curves: list[ProgressCurve], n_epoch: int | None, n_iter: int | None) -> ProgressCurve:
     shares = [number(f"pcts[{i}]", pct) for i, pct in enumerate(pcts)]
     if sum(shares) != 1.0:
         raise DialectError(
@@ -392,7 +394,7 @@ def _combined(pcts: list[Any], curves: list[Curve], n_epoch: int | None, n_iter:
         ]
         return joined([(part, _near(zero)) for part, zero in parts], begins)
 
-    return Curve(at, over)
+    return ProgressCurve(at, over)
 
 
 def _reached(index: Callable[[float], int], i: int, near: float, epochs: int, batches: int) -> int:
@@ -408,7 +410,7 @@ def _near(value: float) -> float:
     return round(value) if abs(value - round(value)) < 1e-9 * max(value, 1) else value
 
 
-def _over(curve: Curve, length: float) -> Schedule:
+def _over(curve: ProgressCurve, length: float) -> Schedule:
     if not length:
         return Constant(0.0)  # never in force
     return curve.over(length) if isinstance(length, int) else stretch(curve.over(None), length)

@@ -28,7 +28,7 @@ from laju.core.checks import whole
 from laju.core.pieces import Constant, Exponential, Power, Ramp
 from laju.core.schedule import Schedule
 from laju.dialects import _detectron2
-from laju.dialects._progress import Curve, curve_of, first, joined
+from laju.dialects._progress import ProgressCurve, curve_of, first, joined
 from laju.dialects.base import DialectError, System
 from laju.dialects.declared import Above0, Count1, From0, Made, exactly, real
 
@@ -66,7 +66,7 @@ def ConstantParamScheduler(value: float, *, max_iter: int | None = None) -> Sche
             raise _past_end("ConstantParamScheduler", where)
         return level
 
-    return _made(Curve(at, lambda n: Constant(level)), max_iter)
+    return _made(ProgressCurve(at, lambda n: Constant(level)), max_iter)
 
 
 @SYSTEM.declare
@@ -85,7 +85,7 @@ def CosineParamScheduler(start_value: float, end_value: float, *, max_iter: int 
     def at(where: float) -> float:
         return end + 0.5 * (start - end) * (1 + math.cos(math.pi * where))
 
-    return _made(Curve(at, lambda n: Ramp(start, end, n or 1, "cosine").repeat(mirror=True)), max_iter)
+    return _made(ProgressCurve(at, lambda n: Ramp(start, end, n or 1, "cosine").repeat(mirror=True)), max_iter)
 
 
 @SYSTEM.declare
@@ -101,7 +101,9 @@ def ExponentialParamScheduler(start_value: float, decay: Above0, *, max_iter: in
     array([2.  , 1.  , 0.5 , 0.25])
     """
     start, factor = start_value, decay
-    return _made(Curve(lambda where: start * (factor**where), lambda n: Exponential(start, factor, n or 1)), max_iter)
+    return _made(
+        ProgressCurve(lambda where: start * (factor**where), lambda n: Exponential(start, factor, n or 1)), max_iter
+    )
 
 
 @SYSTEM.declare
@@ -117,7 +119,7 @@ def LinearParamScheduler(start_value: float, end_value: float, *, max_iter: int 
     """
     start, end = start_value, end_value
     return _made(
-        Curve(
+        ProgressCurve(
             lambda where: end * where + start * (1 - where),
             lambda n: Ramp(start, end, n or 1) >> _endless_line(end, end - start, n or 1),
         ),
@@ -158,7 +160,7 @@ def PolynomialDecayParamScheduler(base_value: float, power: From0, *, max_iter: 
         # Its own clock begins an update past the end, as an offset of 0 is none.
         return Chain((fall, Constant(0.0, 1), Power(-base if power % 2 else base, -power, 1 / n, n)))
 
-    return _made(Curve(at, over), max_iter)
+    return _made(ProgressCurve(at, over), max_iter)
 
 
 @SYSTEM.declare
@@ -216,7 +218,7 @@ def MultiStepParamScheduler(
         return levels[index(where)]
 
     # The next value comes with the first whole count at or after a milestone.
-    return _made(Curve(value, lambda m: _stairs(levels, index, [math.ceil(a) / n for a in at], m)), max_iter)
+    return _made(ProgressCurve(value, lambda m: _stairs(levels, index, [math.ceil(a) / n for a in at], m)), max_iter)
 
 
 @SYSTEM.declare
@@ -357,14 +359,14 @@ def LRMultiplier(lr: float, multiplier: Schedule, max_iter: Count1, last_iter: i
     array([0.1   , 0.0854, 0.05  , 0.0146, 0.    ])
     """
     base, curve = lr, curve_of("multiplier", multiplier, "fvcore")
-    times = Curve(lambda where: base * curve.at(where), lambda n: Product((Constant(base), curve.over(n))))
+    times = ProgressCurve(lambda where: base * curve.at(where), lambda n: Product((Constant(base), curve.over(n))))
     return _made(times, max_iter)
 
 
 # --- for the functions above -------------------------------------------------------------------------------------------
 
 
-def _made(curve: Curve, max_iter: int | None) -> Made:
+def _made(curve: ProgressCurve, max_iter: int | None) -> Made:
     return Made(curve.over(None if max_iter is None else whole("max_iter", max_iter, least=1)), curve)
 
 
@@ -383,7 +385,7 @@ def _endless_line(start: float, change: float, n: int) -> Schedule:
     return Sum((Constant(start - change), Power(change, -1.0, 1.0, n)))
 
 
-def _steps(name: str, levels: list[float]) -> Curve:
+def _steps(name: str, levels: list[float]) -> ProgressCurve:
     def index(where: float) -> int:
         return int((where + _EPSILON) * len(levels))
 
@@ -394,7 +396,7 @@ def _steps(name: str, levels: list[float]) -> Curve:
         return levels[i]
 
     edges = [i / len(levels) for i in range(1, len(levels))]
-    return Curve(at, lambda n: _stairs(levels, index, edges, n))
+    return ProgressCurve(at, lambda n: _stairs(levels, index, edges, n))
 
 
 def _stairs(levels: list[float], index: Callable[[float], int], edges: list[float], n: int | None) -> Schedule:
@@ -406,7 +408,7 @@ def _stairs(levels: list[float], index: Callable[[float], int], edges: list[floa
     return joined([(Constant(level), begin) for level, begin in zip(levels, begins, strict=True)], begins)
 
 
-def _composite(curves: list[Curve], lengths: Sequence[float], scaling: Sequence[str]) -> Curve:
+def _composite(curves: list[ProgressCurve], lengths: Sequence[float], scaling: Sequence[str]) -> ProgressCurve:
     shares = list(lengths)
     if len(curves) != len(shares) or not curves:
         raise DialectError(
@@ -449,10 +451,10 @@ def _composite(curves: list[Curve], lengths: Sequence[float], scaling: Sequence[
                 parts.append((_over(curve, n, shares[i]), round(begin) if abs(begin - round(begin)) < 1e-9 else begin))
         return joined(parts, [0, *edges])
 
-    return Curve(at, over)
+    return ProgressCurve(at, over)
 
 
-def _over(curve: Curve, n: int | None, share: float) -> Schedule:
+def _over(curve: ProgressCurve, n: int | None, share: float) -> Schedule:
     """A curve over a fraction of the run, whose boundaries are in updates of the run."""
     from laju.core.joins import stretch
 

@@ -28,7 +28,7 @@ from laju.core.checks import number, shown
 from laju.core.pieces import Constant, Ramp
 from laju.core.schedule import Schedule
 from laju.dialects import torch as _torch
-from laju.dialects._torch_rules import Group, Rule, rule_of
+from laju.dialects._torch_rules import Group, TorchRule, rule_of
 from laju.dialects.base import Dialect, DialectError, System
 from laju.dialects.declared import Count, From0, Made, NoClosedForm, Rate, SystemSchedule, exactly, integer, made
 
@@ -286,7 +286,7 @@ def LRScheduler(lr_scheduler: Schedule, save_history: bool = False, use_legacy: 
     def found(before: float) -> Schedule:
         return _found(rule, before) if goes_on else closed()
 
-    return made(closed, lambda n: _asked(rule, n, int(use_legacy), own=use_legacy), Part(found=found))
+    return made(closed, lambda n: _asked(rule, n, int(use_legacy), own=use_legacy), PartFacts(found=found))
 
 
 @SYSTEM.declare
@@ -360,7 +360,7 @@ def create_lr_scheduler_with_warmup(
     points = [(0, start), (warmup_duration - 1, end)]
     # ignite compares its own first value, which rounding may have moved away from the requested value.
     rule = getattr(lr_scheduler, "rule", None)
-    first = rule.first if isinstance(rule, Part) and rule.first is not None else lr_scheduler(0)
+    first = rule.first if isinstance(rule, PartFacts) and rule.first is not None else lr_scheduler(0)
     if first == end:
         if warmup_duration > 2:
             points[-1] = (warmup_duration - 2, end - (end - start) / (warmup_duration - 1))
@@ -374,7 +374,7 @@ Curve = Callable[[float, float, int], Schedule]
 
 
 @dataclass(frozen=True)
-class Part:
+class PartFacts:
     """Facts about a scheduler that ignite's composite schedulers need.
 
     Args:
@@ -436,7 +436,7 @@ def _cyclical(
     def replay(n: int) -> list[float]:
         return list(itertools.islice(_cycles(start, end, *lengths, mults, value), n))
 
-    return made(closed, replay, Part(first=value(start, end, 0.0)))
+    return made(closed, replay, PartFacts(first=value(start, end, 0.0)))
 
 
 def _cycles(
@@ -468,7 +468,7 @@ def _through(at: Sequence[int], levels: Sequence[float], t: int) -> float:
 
 def _rule(schedule: Schedule) -> Any:
     rule = rule_of(schedule)
-    if not isinstance(rule, Rule):
+    if not isinstance(rule, TorchRule):
         raise DialectError(f"ignite cannot evaluate torch's {rule.name}, so ignite raises at the first event")
     return rule
 

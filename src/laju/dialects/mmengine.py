@@ -32,7 +32,7 @@ from laju.core.checks import shown
 from laju.core.pieces import Constant, Ramp
 from laju.core.schedule import Schedule
 from laju.dialects import torch as _torch
-from laju.dialects._mmengine_rules import Rule, Window, alone, made, window_of
+from laju.dialects._mmengine_rules import MMEngineRule, Window, alone, made, window_of
 from laju.dialects._torch_rules import Group, rule_of
 from laju.dialects.base import Dialect, DialectError, System, call, powers
 from laju.dialects.declared import Count, Count1, Made, Rate, SystemSchedule, Together, exactly, integer, real
@@ -100,7 +100,7 @@ def ConstantLR(
             return Constant(low)
         return Constant(low, n) >> Constant(low * (1.0 / factor), 0)
 
-    return alone(Rule("ConstantLR", lr, window, advance, curve, factor=True))
+    return alone(MMEngineRule("ConstantLR", lr, window, advance, curve, factor=True))
 
 
 @SYSTEM.declare_shared
@@ -157,7 +157,7 @@ def CosineAnnealingLR(
             return down.repeat(mirror=True)
         return down >> Ramp(low, base, n, "cosine").repeat(mirror=True)
 
-    return alone(Rule("CosineAnnealingLR", lr, window, advance, curve, bottom=bottom, until=n))
+    return alone(MMEngineRule("CosineAnnealingLR", lr, window, advance, curve, bottom=bottom, until=n))
 
 
 @SYSTEM.declare_shared
@@ -187,7 +187,7 @@ def ExponentialLR(
     def curve(top: float, base: float) -> Schedule:
         return powers(top, gamma)
 
-    return alone(Rule("ExponentialLR", lr, window, advance, curve, factor=True))
+    return alone(MMEngineRule("ExponentialLR", lr, window, advance, curve, factor=True))
 
 
 @SYSTEM.declare_shared
@@ -227,7 +227,7 @@ def LinearLR(
     def curve(top: float, base: float) -> Schedule:
         return Ramp(top * s, top * e, n) if n else Constant(top * s)
 
-    return alone(Rule("LinearLR", lr, window, advance, curve, factor=True))
+    return alone(MMEngineRule("LinearLR", lr, window, advance, curve, factor=True))
 
 
 @SYSTEM.declare_shared
@@ -267,7 +267,7 @@ def MultiStepLR(
             before, value = int(m), value * gamma ** at[m]
         return Chain((*parts, Constant(value))) if parts else Constant(value)
 
-    return alone(Rule("MultiStepLR", lr, window, advance, curve, factor=True))
+    return alone(MMEngineRule("MultiStepLR", lr, window, advance, curve, factor=True))
 
 
 @SYSTEM.declare_shared
@@ -318,7 +318,7 @@ def OneCycleLR(
     def advance(group: Group, base: float, t: int) -> float:
         return float(theirs.advance(group, base, t, False))
 
-    rule = Rule("OneCycleLR", lr, window, advance, lambda top, base: cycle, enters=theirs.enters)
+    rule = MMEngineRule("OneCycleLR", lr, window, advance, lambda top, base: cycle, enters=theirs.enters)
     return alone(rule)
 
 
@@ -362,7 +362,7 @@ def PolyLR(
             return Constant(top)
         return Ramp(top, low, n, "linear" if power == 1 else f"power({power!r})")
 
-    return alone(Rule("PolyLR", lr, window, advance, curve, bottom=lambda base: low))
+    return alone(MMEngineRule("PolyLR", lr, window, advance, curve, bottom=lambda base: low))
 
 
 @SYSTEM.declare_shared
@@ -399,7 +399,7 @@ def StepLR(
     def curve(top: float, base: float) -> Schedule:
         return powers(top, gamma, every) if every else Constant(top)
 
-    return alone(Rule("StepLR", lr, window, advance, curve, factor=True))
+    return alone(MMEngineRule("StepLR", lr, window, advance, curve, factor=True))
 
 
 @SYSTEM.declare_shared
@@ -461,7 +461,7 @@ def CosineRestartLR(
             return Constant(top)
         return Chain((*parts, Constant(parts[-1](lengths[-1] - 1 if lengths[-1] else _last(lengths)))))
 
-    return alone(Rule("CosineRestartLR", lr, window, advance, curve))
+    return alone(MMEngineRule("CosineRestartLR", lr, window, advance, curve))
 
 
 # --- of several ----------------------------------------------------------------------------------------------------
@@ -506,7 +506,7 @@ def param_scheduler(
     listed = [schedulers] if isinstance(schedulers, Schedule | Mapping) else schedulers
     if isinstance(listed, str) or not isinstance(listed, Sequence):
         raise TypeError(f"schedulers must be a list of entries such as {{'type': 'LinearLR'}}, got {shown(schedulers)}")
-    rules: list[Rule] = []
+    rules: list[MMEngineRule] = []
     for i, item in enumerate(listed):
         if isinstance(item, Mapping):
             found = _entry(f"schedulers[{i}]", item, lr, each, epochs, iters)
@@ -514,7 +514,7 @@ def param_scheduler(
                 continue
             item = found
         rule = item.rule if isinstance(item, SystemSchedule) and item.system == "mmengine" else None
-        if not isinstance(rule, Rule):
+        if not isinstance(rule, MMEngineRule):
             raise DialectError(
                 f"schedulers[{i}] must be an entry such as {{'type': 'LinearLR'}} or a schedule of this module's functions, got "
                 f"{shown(item)}"

@@ -27,7 +27,7 @@ from laju.core.checks import is_number, number, shown
 from laju.core.clocks import Take
 from laju.core.pieces import Constant, Ramp, Table
 from laju.core.schedule import Schedule
-from laju.dialects._torch_rules import Group, InSequence, Rule, Together, made, rule_of
+from laju.dialects._torch_rules import Group, InChain, InSequence, TorchRule, made, rule_of
 from laju.dialects.base import DialectError, System, powers, replayed
 from laju.dialects.declared import Above0, From0, Made, NoClosedForm, Rate, exactly, fixed, integer, listed, real
 
@@ -73,7 +73,7 @@ def LambdaLR(lr: Rate, lr_lambda: Schedule | Sequence[float]) -> Schedule | Made
     array([0.1  , 0.075, 0.05 ])
     """
     factors = factors_of(lr_lambda)
-    rule = Rule(
+    rule = TorchRule(
         "LambdaLR",
         lr,
         lambda group, base, t, initial: base * factors(t),
@@ -102,7 +102,7 @@ def MultiplicativeLR(lr: Rate, lr_lambda: float | Schedule | Sequence[float]) ->
     """
     if is_number(lr_lambda):
         gamma = number("lr_lambda", lr_lambda)
-        rule = Rule(
+        rule = TorchRule(
             "MultiplicativeLR",
             lr,
             lambda group, base, t, initial: group.lr if initial else group.lr * gamma,
@@ -122,7 +122,7 @@ def MultiplicativeLR(lr: Rate, lr_lambda: float | Schedule | Sequence[float]) ->
             raise NoClosedForm("MultiplicativeLR's product over all steps of a schedule of factors has no closed form")
         return replayed(start, lambda t, now: now * listed[t], len(listed))
 
-    rule = Rule(
+    rule = TorchRule(
         "MultiplicativeLR",
         lr,
         lambda group, base, t, initial: group.lr if initial else group.lr * factor(t),
@@ -148,7 +148,7 @@ def StepLR(lr: Rate, step_size: NotZero, gamma: float = 0.1) -> Schedule | Made:
     0.001...
     """
     every = abs(step_size)
-    rule = Rule(
+    rule = TorchRule(
         "StepLR",
         lr,
         lambda group, base, t, initial: group.lr if t == 0 or t % every else group.lr * gamma,
@@ -189,7 +189,7 @@ def MultiStepLR(lr: Rate, milestones: Milestones, gamma: float = 0.1) -> Schedul
             begin, value = int(m), value * gamma ** at[m]
         return Chain((*parts, Constant(value))) if parts else Constant(value)
 
-    rule = Rule(
+    rule = TorchRule(
         "MultiStepLR",
         lr,
         lambda group, base, t, initial: group.lr * gamma ** at[t] if t in at else group.lr,
@@ -230,7 +230,7 @@ def ConstantLR(lr: Rate, factor: Share = 1.0 / 3, total_iters: int = 5) -> Sched
         low = base * factor
         return Constant(low, n) >> Constant(low * (1.0 / factor), 0) if n > 0 else Constant(low)
 
-    rule = Rule(
+    rule = TorchRule(
         "ConstantLR",
         lr,
         advance,
@@ -286,7 +286,7 @@ def LinearLR(
     def zero(base: float) -> float:
         return base * (s + (e - s) * min(n, 0) / _divisor("LinearLR", n))
 
-    return made(Rule("LinearLR", lr, advance, line, zero=zero, follows=follows, multiplies=True))
+    return made(TorchRule("LinearLR", lr, advance, line, zero=zero, follows=follows, multiplies=True))
 
 
 @SYSTEM.declare
@@ -302,7 +302,7 @@ def ExponentialLR(lr: Rate, gamma: float) -> Schedule | Made:
     >>> ExponentialLR(0.1, gamma=0.5).values(4)
     array([0.1   , 0.05  , 0.025 , 0.0125])
     """
-    rule = Rule(
+    rule = TorchRule(
         "ExponentialLR",
         lr,
         lambda group, base, t, initial: group.lr if initial else group.lr * gamma,
@@ -351,7 +351,7 @@ def PolynomialLR(lr: Rate, total_iters: int = 5, power: float = 1.0) -> Schedule
             raise DialectError(f"power must be at least 0 here: torch raises 0 to it, got {power!r}")
         return float(base * (1.0 - min(n, 0) / divisor) ** power)
 
-    rule = Rule(
+    rule = TorchRule(
         "PolynomialLR",
         lr,
         advance,
@@ -406,7 +406,7 @@ def CosineAnnealingLR(
             )
         return Ramp(base, low, n, "cosine").repeat(mirror=True)
 
-    rule = Rule(
+    rule = TorchRule(
         "CosineAnnealingLR",
         lr,
         advance,
@@ -443,7 +443,7 @@ def CosineAnnealingWarmRestarts(lr: Rate, T_0: Int1, T_mult: Int1 = 1, eta_min: 
             t, length = t - length, length * T_mult
         return low + (base - low) * (1 + math.cos(math.pi * t / length)) / 2
 
-    rule = Rule(
+    rule = TorchRule(
         "CosineAnnealingWarmRestarts",
         lr,
         advance,
@@ -514,7 +514,7 @@ def CyclicLR(
     def take_over(group: Group) -> None:
         group.lr = low
 
-    return made(Rule("CyclicLR", None, advance, curve, sets=True, enters=take_over, own=low))
+    return made(TorchRule("CyclicLR", None, advance, curve, sets=True, enters=take_over, own=low))
 
 
 @SYSTEM.declare
@@ -615,7 +615,7 @@ def OneCycleLR(
             return Take(cycle, steps - 1)
         return Take(cycle, steps) >> Constant(after, 0)
 
-    return made(Rule("OneCycleLR", None, advance, curve, sets=True, enters=take_over, end=steps))
+    return made(TorchRule("OneCycleLR", None, advance, curve, sets=True, enters=take_over, end=steps))
 
 
 @SYSTEM.declare
@@ -660,7 +660,9 @@ def SWALR(
         shape = "cosine" if anneal_strategy == "cos" else "linear"
         return Ramp(start, high, n, shape) if n else Constant(high)
 
-    rule = Rule("SWALR", lr, advance, curve, follows=lambda base, before: curve(before), finds=True, enters=take_over)
+    rule = TorchRule(
+        "SWALR", lr, advance, curve, follows=lambda base, before: curve(before), finds=True, enters=take_over
+    )
     return made(rule)
 
 
@@ -720,7 +722,7 @@ def ChainedScheduler(schedulers: Sequence[Schedule], *, lr: Rate | None = None) 
     """
     rules = _rules("ChainedScheduler", schedulers, lr)
     known = [rule.lr for rule in rules if rule.lr is not None]
-    return made(Together("ChainedScheduler", known[0] if known else lr, tuple(rules)))
+    return made(InChain("ChainedScheduler", known[0] if known else lr, tuple(rules)))
 
 
 # --- their arguments ------------------------------------------------------------------------------------------------

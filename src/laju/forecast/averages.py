@@ -79,7 +79,7 @@ class FittedAverages:
         """
         if self.gain is None:
             raise ValueError(f"a refused law cannot predict: {self.refused}")
-        run = _Run.of(updates, losses, rates, self.window)
+        run = _Rows.of(updates, losses, rates, self.window)
         return np.where(run.answered(), run.raw * (1 - self.gain * run.share**POWER + LAG * run.fall), np.nan)
 
     def ending(self, raw: Ending, rates: Rates) -> Ending:
@@ -162,7 +162,7 @@ def fit_averages(updates: Any, losses: Any, averaged: Any, rates: Rates, window:
         rows, mean = rows[fresh], mean[fresh]
         if window is not None:
             rows = np.where(rows >= window, rows // window * window, rows)  # an average is of the end of its block
-    run = _Run.of(at, raw, rates, window, rows)
+    run = _Rows.of(at, raw, rates, window, rows)
     use = run.answered() & (rows >= rows[-1] / WINDOWS if len(rows) else True)
     if use.sum() < _LEAST_ROWS:
         return FittedAverages(
@@ -216,7 +216,7 @@ def _gain(rows: Array, x: Array, gains: Array) -> float:
 
 
 @dataclass(frozen=True)
-class _Run:
+class _Rows:
     """The variables of the law at rows: raw losses, shares of the peak, and falls of the raw loss over the window."""
 
     at: Array
@@ -226,7 +226,7 @@ class _Run:
     window: int | None
 
     @classmethod
-    def of(cls, updates: Any, losses: Any, rates: Rates, window: int | None, rows: Any = None) -> _Run:
+    def of(cls, updates: Any, losses: Any, rates: Rates, window: int | None, rows: Any = None) -> _Rows:
         at = checked_updates(updates, least=0)
         raw = _losses("losses", losses, updates)
         rows = at if rows is None else rows

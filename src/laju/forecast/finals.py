@@ -197,7 +197,7 @@ class Units:
 
 
 @dataclass(frozen=True)
-class Run:
+class Features:
     """A run in the form that a forecast uses: the law's columns, the noise column for each C, schedule over peak, ln peak."""
 
     columns: tuple[float, ...]
@@ -222,7 +222,7 @@ def _mean(values: Sequence[float]) -> float:
     return float(np.exp(np.mean(np.log(values))))
 
 
-def _features(rates: Array, units: Units) -> Run:
+def _features(rates: Array, units: Units) -> Features:
     past = history(rates, np.array([len(rates)]), units.rate, units.length)
     noise = np.array([_LAW.term(past, np.array([math.exp(log), _KAPPA]))[0][0] for log in _LOGS])
     peak = float(rates.max())
@@ -231,14 +231,14 @@ def _features(rates: Array, units: Units) -> Run:
     columns = [1.0, float(past.progress[0]) ** -_ALPHA]
     if units.updates:
         columns.append((len(rates) / units.updates) ** -_ALPHA)
-    return Run(tuple(columns), noise, shape, math.log(peak))
+    return Features(tuple(columns), noise, shape, math.log(peak))
 
 
 def _losses(curves: Sequence[Curve]) -> Array:
     return np.array([float(curve.loss[-1]) for curve in curves])
 
 
-def _forecast(runs: Sequence[Run], losses: Array, candidates: Sequence[Run]) -> Array:
+def _forecast(runs: Sequence[Features], losses: Array, candidates: Sequence[Features]) -> Array:
     """The candidates' predicted losses, averaged over C."""
     n = len(losses)
     # Whitening: with K = R·Rᵀ, R⁻¹ makes the correlated errors of the law independent, so that plain least squares on the white
@@ -259,11 +259,11 @@ def _forecast(runs: Sequence[Run], losses: Array, candidates: Sequence[Run]) -> 
     return found
 
 
-def _columns(runs: Sequence[Run], i: int) -> Array:
+def _columns(runs: Sequence[Features], i: int) -> Array:
     return np.array([[*run.columns, run.noise[i]] for run in runs])
 
 
-def _alike(runs: Sequence[Run], others: Sequence[Run]) -> Array:
+def _alike(runs: Sequence[Features], others: Sequence[Features]) -> Array:
     """The correlation of the law's errors."""
     shape = np.array([[np.mean((a.shape - b.shape) ** 2) for b in others] for a in runs])
     peak = np.subtract.outer([a.log_peak for a in runs], [b.log_peak for b in others])
@@ -285,7 +285,7 @@ def _not_negative(X: Array, y: Array) -> Array:
 # --- warnings ----------------------------------------------------------------------------------------------------------
 
 
-def _warn_of_what_is_alike(curves: Sequence[Curve], runs: Sequence[Run]) -> None:
+def _warn_of_what_is_alike(curves: Sequence[Curve], runs: Sequence[Features]) -> None:
     peaks = [curve.peak for curve in curves]
     if max(peaks) <= min(peaks) * 1.001:
         warnings.warn(
@@ -303,7 +303,7 @@ def _warn_of_what_is_alike(curves: Sequence[Curve], runs: Sequence[Run]) -> None
         )
 
 
-def _warn_of_what_does_not_show(runs: Sequence[Run], losses: Array) -> None:
+def _warn_of_what_does_not_show(runs: Sequence[Features], losses: Array) -> None:
     c = _not_negative(_columns(runs, len(_Z) // 2), losses)
     for missing, gain, bad, bring in (
         (c[1] <= 0, "higher rates or a shorter cooldown", "low", "lower"),

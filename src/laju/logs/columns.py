@@ -30,7 +30,7 @@ _THOUSANDS = re.compile(r"[1-9]\d{0,2}(,\d{3})+(\.\d+)?")
 UNITS = ("update", "epoch", "sample", "token")
 
 
-class Given(NamedTuple):
+class ChosenColumns(NamedTuple):
     """The columns that the user names."""
 
     update: str | None = None
@@ -39,7 +39,7 @@ class Given(NamedTuple):
     run: int | None = None
 
 
-def build(path: str, writer: Format, rows: Iterable[Row], given: Given, notes: Iterable[str] = ()) -> Log:
+def build(path: str, writer: Format, rows: Iterable[Row], given: ChosenColumns, notes: Iterable[str] = ()) -> Log:
     """Build the log from a file's rows.
 
     Raises:
@@ -242,7 +242,7 @@ def _of_kind(table: _Table, kind: str, given: str | None, position: str | None) 
     return tuple(found + (summaries if kind == "rate" else []))
 
 
-def _position(table: _Table, given: Given) -> tuple[str, str | None]:
+def _position(table: _Table, given: ChosenColumns) -> tuple[str, str | None]:
     """The unit and the column of the positions: by name, then by content, else the rows are counted."""
     if given.update is not None:
         kind = names.kind(given.update)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from laju.logs import events, names, printed, records, tables
-from laju.logs.columns import Given, build, resumed
+from laju.logs.columns import ChosenColumns, build, resumed
 from laju.logs.log import Format, Log, LogError, Row
 
 _SAMPLE = 1 << 16
@@ -70,7 +70,7 @@ def read(
     >>> print(read(io.StringIO("step,loss,lr-AdamW\\n9,2.5,0.1\\n19,2.25,0.05\\n29,2,0\\n")))
     rates: 'lr-AdamW', updates: 'step' 9 … 29, every 10th; also: 'loss'
     """
-    given = Given(update, rate, loss, run)
+    given = ChosenColumns(update, rate, loss, run)
     if not isinstance(path, str | os.PathLike):
         return _log_of_text(_stream(path), str(getattr(path, "name", "the log")), given)
     if os.fspath(path) == "-":
@@ -94,7 +94,7 @@ def _stream(file: IO[Any]) -> IO[bytes]:
 # --- folders -----------------------------------------------------------------------------------------------------------
 
 
-def _log_of_folder(folder: Path, given: Given) -> Log:
+def _log_of_folder(folder: Path, given: ChosenColumns) -> Log:
     found = [folder / name for name in _NAMED if (folder / name).is_file()]
     if len(found) == 1:
         return read(found[0], **given._asdict())
@@ -126,7 +126,7 @@ def _log_of_folder(folder: Path, given: Given) -> Log:
     )
 
 
-def _log_of_events(path: str, files: list[Path], given: Given, notes: Iterable[str] = ()) -> Log:
+def _log_of_events(path: str, files: list[Path], given: ChosenColumns, notes: Iterable[str] = ()) -> Log:
     told = list(notes)
     source = list(events.rows(files, told))
     if not source:
@@ -162,7 +162,7 @@ def _by_step(rows: list[Row], notes: list[str]) -> list[Row]:
     ]
 
 
-def _mlflow(folder: Path, given: Given) -> Log:
+def _mlflow(folder: Path, given: ChosenColumns) -> Log:
     """MLflow's file store: a file a metric, a line `timestamp value step` a value."""
     rows: list[Row] = []
     for file in sorted(each for each in folder.rglob("*") if each.is_file()):
@@ -179,7 +179,7 @@ def _mlflow(folder: Path, given: Given) -> Log:
 # --- texts -------------------------------------------------------------------------------------------------------------
 
 
-def _log_of_text(file: IO[bytes], path: str, given: Given, name: str = "") -> Log:
+def _log_of_text(file: IO[bytes], path: str, given: ChosenColumns, name: str = "") -> Log:
     notes: list[str] = []
     # A pipe cannot be read twice: the sample for detection is joined with the rest afterwards.
     head = b""
@@ -232,7 +232,7 @@ def _is_json(begin: str) -> bool:
     return begin.startswith("{") and not begin.startswith("{'")
 
 
-def _log_of_json(begin: str, lines: Iterator[str], path: str, given: Given, notes: list[str]) -> Log:
+def _log_of_json(begin: str, lines: Iterator[str], path: str, given: ChosenColumns, notes: list[str]) -> Log:
     try:
         first = json.loads(begin.splitlines()[0])
     except ValueError:

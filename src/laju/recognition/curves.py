@@ -25,7 +25,7 @@ _SAMPLED = 40
 
 
 @dataclass(frozen=True)
-class Part:
+class PlacedPiece:
     """A piece in force from update `begin` to `end` (None if the values end first).
 
     Args:
@@ -104,7 +104,7 @@ def curves(
     following: float | None,
     tolerance: float,
     origins: Sequence[float],
-) -> Iterator[Part]:
+) -> Iterator[PlacedPiece]:
     """Parts through the values y of the updates t, the simplest first.
 
     Args:
@@ -127,12 +127,12 @@ def curves(
         level = shortest((low + high) / 2, (2 * tolerance - (high - low)) / 2)
         if low == high:
             level = float(y[0]) if abs(level - y[0]) > tolerance else level
-        yield Part(Constant(level), begin, end, begin, 1)
+        yield PlacedPiece(Constant(level), begin, end, begin, 1)
     if len(t) < 2:
         return
     for piece in _lines(t - begin, y, None if end is None else end - begin, following, tolerance):
         if fits(piece, begin):
-            yield Part(piece, begin, end, begin, 3)
+            yield PlacedPiece(piece, begin, end, begin, 3)
             break
     step = np.diff(y)
     if len(t) < 4 or ((step > 0).any() and (step < 0).any()):  # each of the others only rises or only falls
@@ -140,12 +140,12 @@ def curves(
     if low * high > 0:
         for piece in _exponential(t - begin, y, None if end is None else end - begin, following, tolerance):
             if fits(piece, begin):
-                yield Part(piece, begin, end, begin, 2 if isinstance(piece.form, Geometric) else 3)
+                yield PlacedPiece(piece, begin, end, begin, 2 if isinstance(piece.form, Geometric) else 3)
                 break
     if low > 0:
         for piece in _power(t[seen] - begin, y[seen], tolerance):
             if fits(piece, begin):
-                yield Part(piece, begin, end, begin, 3)
+                yield PlacedPiece(piece, begin, end, begin, 3)
                 break
     for shape, origin, length, start, final in _ramps(t[seen], y[seen], begin, end, following, tolerance, origins):
         for a, b in dict.fromkeys(
@@ -160,7 +160,7 @@ def curves(
             except ValueError:
                 continue
             if fits(ramp, origin):
-                yield Part(ramp, begin, end, origin, 3 + ("(" in shape) + (origin != begin))
+                yield PlacedPiece(ramp, begin, end, origin, 3 + ("(" in shape) + (origin != begin))
                 return
 
 

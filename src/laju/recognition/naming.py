@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from laju.core.outline import Geometric
 from laju.core.schedule import Schedule
-from laju.recognition.curves import Part
+from laju.recognition.curves import PlacedPiece
 from laju.recognition.rows import named as calls
 from laju.text.spec import parse
 
@@ -55,7 +55,7 @@ def _texts(schedule: Schedule) -> Iterator[str]:
         return
     begins = [int(at) for at in (schedule.begins if len(row) > 1 else (0,))]
     ends = [*begins[1:], None]
-    parts = [Part(piece, at, end, at, 0) for piece, at, end in zip(row, begins, ends, strict=True)]
+    parts = [PlacedPiece(piece, at, end, at, 0) for piece, at, end in zip(row, begins, ends, strict=True)]
     if any(a >= b for a, b in pairwise([*begins, math.inf])):
         return  # a part that lasts no update has no place in a call
     for text in calls(parts):

@@ -12,7 +12,7 @@ import laju.policies
 from laju.core.algebra import Chain
 from laju.core.outline import Form, Geometric, InversePower, Level, Transition
 from laju.core.schedule import Schedule
-from laju.recognition.curves import Numbers, Part, coarse, curves
+from laju.recognition.curves import Numbers, PlacedPiece, coarse, curves
 from laju.text.spec import parse
 
 _MOST_PARTS = 8
@@ -23,7 +23,7 @@ _MOST_ROUGH_WORK = 100
 """The same for values of few digits, where almost anything fits for a while."""
 
 
-def row(t: Numbers, y: Numbers, tolerance: float) -> list[Part] | None:
+def row(t: Numbers, y: Numbers, tolerance: float) -> list[PlacedPiece] | None:
     """The values as a sequence of few curves, or None."""
     marks = events(t, y, tolerance)
     if len(marks) > _MOST_EVENTS:
@@ -34,7 +34,7 @@ def row(t: Numbers, y: Numbers, tolerance: float) -> list[Part] | None:
     return list(found[1])
 
 
-_Row = tuple[int, tuple[Part, ...]]
+_Row = tuple[int, tuple[PlacedPiece, ...]]
 """Curves, and how long their text is."""
 
 
@@ -45,7 +45,7 @@ class _Rows:
         self.t, self.y, self.marks, self.tolerance = t, y, marks, tolerance
         self._left = float(_MOST_ROUGH_WORK if coarse(y, tolerance) else _MOST_WORK)
         self._rows: dict[tuple[int, float, int], _Row | None] = {}
-        self._parts: dict[tuple[int, int, tuple[float, ...]], Part | None] = {}
+        self._parts: dict[tuple[int, int, tuple[float, ...]], PlacedPiece | None] = {}
 
     def best(self, i: int, arrived: float, left: int) -> _Row | None:
         """The shortest sequence from value i on, of up to `left` curves; the curve before came to its end at `arrived`."""
@@ -87,7 +87,7 @@ class _Rows:
                 break
         return found
 
-    def through(self, i: int, j: int, origins: list[float]) -> Part | None:
+    def through(self, i: int, j: int, origins: list[float]) -> PlacedPiece | None:
         """A single curve through values i to j - 1."""
         key = (i, j, tuple(origins))
         if key not in self._parts:
@@ -132,12 +132,12 @@ def events(t: Numbers, y: Numbers, tolerance: float) -> list[int]:
     return sorted(i for i in found if 0 < i < n)
 
 
-def chained(parts: list[Part]) -> Schedule:
+def chained(parts: list[PlacedPiece]) -> Schedule:
     schedules = [part.schedule for part in parts]
     return schedules[0] if len(schedules) == 1 else Chain(tuple(schedules))
 
 
-def named(parts: list[Part]) -> Iterator[str]:
+def named(parts: list[PlacedPiece]) -> Iterator[str]:
     """Calls of laju's policies that may give the same schedule, the simplest first."""
     for text in _policy_calls(parts):
         try:
@@ -164,7 +164,7 @@ def _argument_text(value: Any) -> str:
     return repr(int(value)) if value == int(value) and abs(value) >= 1 and abs(value) < 1e15 else repr(value)
 
 
-def _policy_calls(parts: list[Part]) -> Iterator[str]:
+def _policy_calls(parts: list[PlacedPiece]) -> Iterator[str]:
     if parts[0].begin:
         return
     forms = [part.piece.form for part in parts]
@@ -313,7 +313,7 @@ def _brief(value: float) -> float:
     return short if math.isclose(short, value, rel_tol=4e-16) else value
 
 
-def _shifted(parts: list[Part]) -> Iterator[str]:
+def _shifted(parts: list[PlacedPiece]) -> Iterator[str]:
     """A policy that is read from a later value, or whose warmup covers its beginning."""
     if len(parts) == 1 or (isinstance(parts[-1].piece.form, Level) and len(parts) == 2):
         part = parts[0]

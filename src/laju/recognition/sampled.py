@@ -15,7 +15,7 @@ import numpy as np
 from laju.core import shapes
 from laju.core.pieces import Constant, Ramp
 from laju.core.schedule import Schedule
-from laju.recognition.curves import Numbers, Part, evaluated
+from laju.recognition.curves import Numbers, PlacedPiece, evaluated
 from laju.recognition.falls import Split, falls, rising
 from laju.recognition.rows import chained, named
 from laju.recognition.solving import Log, allowed_factor, solve, whole_near
@@ -85,16 +85,16 @@ def _told(
     ramp: Ramp | None, end: int, piece: Schedule, peak: float, begin: int, log: Log
 ) -> Iterator[tuple[str, int, float]]:
     """(text, lag, cost) of the texts for a rise, a level and a fall."""
-    parts = [] if ramp is None else [Part(ramp, 0, end, 0, 3)]
-    fall = Part(piece, max(begin, 0), None, begin, 3)
+    parts = [] if ramp is None else [PlacedPiece(ramp, 0, end, 0, 3)]
+    fall = PlacedPiece(piece, max(begin, 0), None, begin, 3)
     if piece.level is not None:
-        parts.append(Part(piece, end, None, end, 1))
+        parts.append(PlacedPiece(piece, end, None, end, 1))
     elif ramp is None and 0 < begin <= log.t[0]:
         # The fall began before the first row: assume a warmup from 0 before the fall.
-        parts = [Part(Ramp(0.0, peak, begin), 0, begin, 0, 1), fall]
+        parts = [PlacedPiece(Ramp(0.0, peak, begin), 0, begin, 0, 1), fall]
     else:
         if begin > end:
-            parts.append(Part(Constant(peak), end, begin, end, 1))
+            parts.append(PlacedPiece(Constant(peak), end, begin, end, 1))
         parts.append(fall)
         if ramp is None and 0 < begin <= MOST_LAG:
             for k, text in enumerate((*named([replace(fall, begin=0, origin=0)]), str(piece))):
