@@ -55,6 +55,7 @@ def _shifted(
         return
     places, values = outline.places, outline.values
     apart = float(np.abs(near(places) - values).mean())
+    # Without both ends, where the values a count later or earlier lie outside of the run.
     inside = places[1:-1]
     for by, word in ((1, "late"), (-1, "early")):
         moved = np.abs(near(inside + by) - schedule(inside))

@@ -60,6 +60,7 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
     if fraction is not None and counted:
         raise DialectError(f"lr_warmup_fraction and lr_warmup_{unit} are both given, which Megatron-LM refuses")
     warmup = counted if fraction is None else number("lr_warmup_fraction", fraction, least=0, most=1) * steps
+    # A share such as 0.1 of 1,000 steps is 100.00000000000001 in floats.
     if abs(warmup - round(warmup)) < 1e-9 * steps:
         warmup = round(warmup)
     style = given.choice("lr_decay_style", _STYLES, "linear")

@@ -74,6 +74,7 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
     if sched == "multistep":
         arguments["decay_t"] = [epoch * count for epoch in given.get("decay_milestones", [90, 180, 270])]
     if name == "WSDLRScheduler":
+        # Here timm's factory takes the warmup off the epochs, unless the warmup is a prefix.
         length = (epochs if prefix else epochs - warmup) * count
         decay = given.number("decay_epochs", 90)
         scale = given.get("lr_stable_timescale")

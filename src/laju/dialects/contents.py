@@ -89,6 +89,7 @@ def _composed(own: Mapping[str, Any], path: Path, above: tuple[Path, ...], files
     Source: Hydra 1.3, "The Defaults List" and "Packages".
     """
     rest = {key: value for key, value in own.items() if key != "defaults"}
+    # Where `_self_` is not in the list, the file's own keys come last.
     entries = own["defaults"] if "_self_" in own["defaults"] else [*own["defaults"], "_self_"]
     result: dict[str, Any] = {}
     unread = []

@@ -416,6 +416,7 @@ def _composite(curves: list[ProgressCurve], lengths: Sequence[float], scaling: S
         )
     if abs(sum(shares) - 1.0) >= 1e-3:
         raise DialectError(f"lengths must have a sum of 1, as fvcore requires, got {sum(shares):g}")
+    # As fvcore does: the last share takes what rounding has left.
     if sum(shares) != 1.0:
         shares[-1] = 1.0 - sum(shares[:-1])
     if len(scaling) < len(curves):

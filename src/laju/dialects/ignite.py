@@ -407,6 +407,8 @@ def _cyclical(
     def repeated(start: float, end: float, size: int, warmup: int, growth: int = 1) -> Schedule:
         if rise == fall == 1:
             return cycle(start, end, size, warmup).repeat(growth=growth)
+        # Start and end are multiplied by different factors, which no single repetition does: the curve is linear in both, so it
+        # is the sum of a curve from the start to 0 and a curve from 0 to the end, each with its own decay.
         apart = [cycle(start, 0.0, size, warmup).repeat(growth=growth, decay=rise)]
         apart.append(cycle(0.0, end, size, warmup).repeat(growth=growth, decay=fall))
         return Sum(tuple(apart))

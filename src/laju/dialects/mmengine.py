@@ -525,6 +525,7 @@ def param_scheduler(
             )
         rules.append(rule)
     by_epoch = [rule for rule in rules if rule.window.by_epoch]
+    # A loop over iterations has one epoch, the whole run, so that schedulers by epoch stay at their first step.
     if iters is not None:
         each = None
     elif by_epoch and each is None:

@@ -223,6 +223,7 @@ def MultiStepLRScheduler(
     >>> MultiStepLRScheduler(1.0, [2, 4], 0.5).values(5)
     array([1.  , 0.5 , 0.5 , 0.25, 0.25])
     """
+    # timm looks a count t up by t + 1, so each milestone is in force a count early.
     begins = sorted({0, *(max(math.ceil(milestone) - 1, 0) for milestone in decay_t)})
     levels = [Constant(lr * decay_rate ** bisect_right(decay_t, begin + 1)) for begin in begins]
     steps = [level.lasting(end - begin) for level, begin, end in zip(levels, begins, begins[1:], strict=False)]

@@ -395,6 +395,8 @@ def CosineAnnealingLR(
     def advance(group: Group, base: float, t: int, initial: bool) -> float:
         if initial:
             return group.lr
+        # The step after a minimum: the quotient below would be 0/0 there, so torch begins anew from the difference of the
+        # cosines.
         if (t - 1 - n) % (2 * n) == 0:
             return group.lr + (base - low) * (1 - math.cos(math.pi / n)) / 2
         return (1 + math.cos(math.pi * t / n)) / (1 + math.cos(math.pi * (t - 1) / n)) * (group.lr - low) + low
@@ -500,6 +502,7 @@ def CyclicLR(
     def advance(group: Group, base: float, t: int, initial: bool) -> float:
         cycle = math.floor(1 + t / total)
         x = 1.0 + t / total - cycle
+        # torch's own arithmetic, to the bit: played values are compared with the package's.
         height = x / ratio if x <= ratio else (x - 1) / (ratio - 1)
         return base + (high - base) * height * scale(t, cycle)
 
@@ -606,6 +609,8 @@ def OneCycleLR(
                 # A phase that began before 0 is joined on its way.
                 ramps.append(ramp if begin >= 0 else ramp.shift(begin))  # type: ignore[arg-type]
             begin = end
+        # torch's step at T goes on along the last phase, once; then it raises. The value of that step is computed by the rule
+        # itself, and holds.
         cycle = Chain(tuple(ramps)) if len(ramps) > 1 else ramps[0] if ramps else Constant(last)
         try:
             group = Group(first)

@@ -335,6 +335,7 @@ def learn(
                 curve.name,
                 group,
                 tuple(updates.tolist()),
+                # Seven digits are far below the noise of a loss, and keep the file short.
                 tuple(float(f"{loss:.7g}") for loss in losses),
                 tuple(knots.tolist()),
                 tuple(float(f"{rate:.7g}") for rate in curve.rates[knots]),

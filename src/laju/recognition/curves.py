@@ -178,6 +178,7 @@ def _lines(u: Numbers, y: Numbers, end: float | None, following: float | None, t
         if after - 1 <= zero < 100 * after and abs(zero - round(zero)) * abs(slope) <= 4 * tolerance:
             ends.append((round(zero), 0.0))
         ends += [(after, start + slope * after), (u[-1], float(y[-1]))]
+        # A line without an end in the values may go anywhere: the end with the shortest number is the likely one.
         ends.sort(key=lambda pair: len(repr(shortest(pair[1], tolerance))))
     for length, final in ends:
         if length > 0:
@@ -192,6 +193,7 @@ def _exponential(
     span = u[-1] - u[0]
     ratio = float((y[-1] / y[0]) ** (1 / span))
     start = float(y[0] / ratio ** u[0])
+    # An error of the factor grows with its power, so the last value bounds the digits of the factor.
     slack = max(tolerance / abs(float(y[-1])) / span, 1e-16)
     nice = shortest(ratio, slack * ratio)
     rate = -math.log(ratio) if ratio > 0 else 0.0
@@ -382,6 +384,8 @@ def least(f: Callable[[float], float], grid: Any) -> float | None:
         if i < 0:
             return None
         a, b = float(grid[max(i - 1, 0)]), float(grid[min(i + 1, len(grid) - 1)])
+        # Golden sections: each step reuses one of the two values inside, so that it costs a single call of f, which here
+        # compares a curve with all rows.
         ratio = (math.sqrt(5) - 1) / 2
         c, d = b - ratio * (b - a), a + ratio * (b - a)
         fc, fd = f(c), f(d)

@@ -108,6 +108,8 @@ def _clocked(split: Split) -> Iterator[tuple[Schedule, float, int]]:
 def _edges(x: Numbers, covariance: Numbers, likely: tuple[int, ...]) -> Iterator[tuple[int, int]]:
     """Whole updates near a solution, round numbers first: the end, and then the start that suits each end."""
     spread = 4 * np.sqrt(np.maximum(np.diag(covariance), 0)) + 1e-6 * np.abs(x) + 1e-4
+    # Begin and end are correlated: a later end goes with an earlier begin that suits the same rows. With the end fixed at a
+    # whole update, the begin moves along and is known far better than both are together.
     lean = covariance[0, 1] / covariance[1, 1] if covariance[1, 1] > 0 else 0.0
     left = 4 * math.sqrt(max(float(covariance[0, 0] - lean * covariance[0, 1]), 0.0)) + 1e-6 * abs(float(x[0])) + 1e-4
     for e in whole_near(float(x[1]), float(spread[1]), likely):
@@ -161,6 +163,7 @@ def _crossings(split: Split, curve: Callable[[Numbers], Numbers], slope: float) 
     else:
         return [0]
     low, high = before, first
+    # Bisection for the crossing, as a curve may have no inverse; 60 halvings are more than the digits of a float.
     for _ in range(60):
         middle = (low + high) / 2
         if float(curve(np.array([middle]))[0]) > a + s * middle:
@@ -201,6 +204,7 @@ def _lines(split: Split) -> Iterator[tuple[Schedule, float, int]]:
         else:
             ends += [(e, 0.0) for e in whole_near(zero, slack, (int(last) + 1, int(last))) if e >= last][:12]
             for part in _SHARES:
+                # People end a line at a share of its peak: with the begin known, the slope says where that share is reached.
                 reach = b + (a + slope * b) * (1 - part) / -slope
                 ends += [(e, part) for e in whole_near(reach, slack, (int(last) + 1,))[:4] if e > last]
             ends += [(int(last) + 1, None), (int(last), None)]
@@ -271,6 +275,7 @@ def _powered(split: Split) -> Iterator[tuple[Schedule, float, int]]:
 def _endless(split: Split) -> Iterator[tuple[Schedule, float, int]]:
     """Exponentials and powers of the update."""
     log, below = split.fall, split.below
+    # Rates of few digits that are nearly 0 are mostly rounding, and their logarithms nothing else.
     told = below.y > 4 * below.half
     t, y = below.t[told], below.y[told]
     if len(t) < 4:
@@ -349,6 +354,7 @@ def _inverse(
         """Where the power would be infinite, and the largest distance of the rows from the power, in half units."""
         spend(1)
         z = y ** (-1 / k)
+        # Weights of a rate's own rounding, carried through the root: d(y^(-1/k)) is proportional to z/y·dy.
         line = line_through(t, z, (y / inside.half / z) ** 2)
         if line is None or line[1] <= 0 or line[0] + line[1] * t[0] <= 0:
             return -math.inf, math.inf

@@ -157,6 +157,7 @@ def _hats(log: Log, places: Numbers) -> list[float] | None:
     for k in range(len(places)):
         spend(2)
         free = basis[:, k:]
+        # Greedy: each value takes the fewest digits with which the values after it can still make up for the rounding.
         near = np.linalg.lstsq(free, rest, rcond=None)[0]
         # Least squares do not minimise the largest difference: 1.5 half units leave room for a solution within 1.
         if np.abs(rest - free @ near).max() > 1.5:
@@ -203,6 +204,8 @@ def _restarts(log: Log, up: Any) -> Iterator[Proposal]:
     ends = [k for k, i in enumerate(up) if k == 0 or i > up[k - 1] + 1]
     lows, highs = log.t[up[ends]] + 1, log.t[up[ends] + 1]
     for growth in _GROWTHS:
+        # Restart j comes after 1 + g + … + g^j lengths of the first cycle. A row before and a row after each restart bound that
+        # length from both sides, and all restarts together bound it closely.
         weights = np.array([sum(growth**i for i in range(j + 1)) for j in range(len(ends))])
         low, high = float((lows / weights).max()), float((highs / weights).min())
         if low > high + 1:
@@ -302,6 +305,7 @@ def _triangles(log: Log, tops: Any) -> Iterator[Proposal]:
 
 def _growing(log: Log) -> Iterator[Proposal]:
     """A lag that grows: the formula of the first rows, and for each row the least lag, never falling, that the row allows."""
+    # A lag that grows by skipped updates is small at first, so that the first rows give the formula by themselves.
     for share in (0.5, 0.25):
         first = log[slice(0, int(len(log.t) * share))]
         if len(first.t) < 8:

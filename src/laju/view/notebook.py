@@ -91,6 +91,7 @@ def _svg_curve(schedule: Schedule, n: int, unit: str, per: int = 1) -> str:
 
     path = f"M{x(t[0]):g} {y(v[0]):g}"
     for at, value in zip(t[1:].tolist(), v[1:].tolist(), strict=True):
+        # Horizontal and vertical moves alone: a value holds until the next, and a step of the path is as short as it can be.
         path += f"H{x(at):g}V{y(value):g}"
     path += f"H{x(n):g}"
     lines, texts = [], []

@@ -230,6 +230,8 @@ def svg(figure: Figure, prefix: str, label: str, wide: bool = False) -> str:
     """
     import matplotlib
 
+    # Fonts stay text, which a reader can select; the salt makes the ids of a picture the same in every run, so that pages of
+    # the same results are the same bytes.
     buffer = io.BytesIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": prefix}):
         figure.savefig(buffer, format="svg", transparent=True)

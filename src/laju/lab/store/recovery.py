@@ -371,6 +371,9 @@ def _values(payload: bytes) -> list[Any]:
         if kind in (8, 9):
             found.append(kind - 8)
             continue
+        # Serial types of a record: 0 is NULL, 1 to 6 whole numbers of 1, 2, 3, 4, 6 and 8 bytes, 7 a float, 8 and 9 the numbers
+        # 0 and 1 without a byte, 10 and 11 are SQLite's own; from 12 on even types are bytes and odd types text, (type - 12) //
+        # 2 long ("Record Format").
         length = 0 if kind == 0 else 8 if kind == 7 else _WHOLE[kind] if kind in _WHOLE else (kind - 12) // 2
         part = payload[place : place + length]
         place += length
@@ -384,6 +387,7 @@ def _values(payload: bytes) -> list[Any]:
             found.append(int.from_bytes(part, signed=True))
         else:
             found.append(part.decode() if kind % 2 else part)
+    # A record fills its payload to the byte; what does not is no record, whatever its header says.
     if place != len(payload):
         raise ValueError("not a record")
     return found

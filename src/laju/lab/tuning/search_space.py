@@ -62,6 +62,7 @@ class Range:
         if self.whole:
             number: float = int(suggested)
         else:
+            # Rounding may step over an end.
             number = min(max(_rounded(suggested), self.low), self.high)
         return number if self.unit in (None, "updates") else f"{_number_as_text(number)}{_suffix(self.unit)}"
 
