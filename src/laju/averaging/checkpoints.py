@@ -214,6 +214,8 @@ def _torch(found: Checkpoint, file: Path, stack: ExitStack) -> None:
         found.metadata.update({name: value for name, value in content.items() if name != key})
         found.unmerged = tuple(str(name) for name in content if name != key and _STATE.search(str(name)))
     else:
+        # An attribute of torch's state dicts with the version of each module: without it, load_state_dict takes the weights for
+        # those of an old version and may convert them.
         found.metadata["_metadata"] = getattr(weights, "_metadata", None)
     if not found.sharded:
         found.places.update(dict.fromkeys(tensors, file))

@@ -71,6 +71,8 @@ def clock_of(found: Schedule, said: str, origin: str, target: str, given: Given)
     if either:
         unit = "epoch" if per is not None or given.epochs is not None else "update"
     if unit == "update":
+        # These take updates_per_epoch for themselves (a scheduler of MMEngine's or Composer's, a configuration in epochs), so
+        # that it comes without epochs.
         spare = per is not None and (origin in EPOCH_LENGTH or target == "yaml:ultralytics")
         if (given.epochs is not None) != (per is not None) and not spare:
             lacks = "updates_per_epoch" if per is None else "epochs"
@@ -94,6 +96,7 @@ def clock_of(found: Schedule, said: str, origin: str, target: str, given: Given)
         return Counts(found, n, "epoch", True, notes)
 
     def each(updates: int) -> Schedule:
+        # A plan whose only purpose is an epoch of so many updates: as many samples, in batches of one.
         return found.per("epoch").resolve(RunPlan(samples=updates, batch_size=1, epochs=n))
 
     shared: dict[str, Any] = {
@@ -126,6 +129,8 @@ def unit_of(origin: str, said: str, per_epoch: bool) -> str:
         return "update" if False in says.get("t_in_epochs", ()) else "epoch"
     in_iterations = False in says.get("by_epoch", ()) or True in says.get("convert_to_iter_based", ())
     turned = "param_scheduler" in said and (per_epoch or "epoch_length" in says)
+    # MMEngine counts epochs unless told otherwise, but a whole configuration with the epoch's length at hand has been turned
+    # into updates by its reader.
     return "update" if in_iterations or turned else "epoch"
 
 

@@ -88,6 +88,8 @@ def in_multiples(goal: str, clock: Counts, writing: Writer, own: Suggestion | No
     if clock.each is None or goal == "laju" or (clock.known and own is None):
         return None
     known = {} if own is None or clock.per_epoch is None else {clock.per_epoch: own}
+    # Two numbers without a common factor: a length that is a multiple of the epoch differs between the two calls, and one that
+    # is not stays; any c·u + d is settled by two.
     two = [*known, *(u for u in (7, 11) if u not in known)][:2]
     for updates in two:
         if updates not in known:
@@ -99,6 +101,8 @@ def in_multiples(goal: str, clock: Counts, writing: Writer, own: Suggestion | No
     call = multiples(one.call, other.call, (two[0], two[1])) if one.lr == other.lr else None
     if call is None:
         return None
+    # Two calls may agree by chance, and in an epoch of one update a length such as u - 1 comes to nothing: the call is read
+    # again for other numbers and compared.
     for updates in (1, 2, 13):
         more: dict[str, Any] = {} if one.lr is None else {"lr": one.lr}
         try:

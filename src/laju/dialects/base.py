@@ -326,6 +326,8 @@ def integer(name: str, value: Any) -> int:
 
 
 def _value_in_call(at: ast.expr, dialect: System, text: str, given: Mapping[str, Any]) -> Any:
+    # Text of a program is read and never run: literals, arithmetic of numbers, and calls of the system's own functions. All
+    # else is refused by name, at the end.
     match at:
         case ast.Constant(value=bool() | int() | float() | str() | None as value):
             return value
@@ -346,6 +348,7 @@ def _value_in_call(at: ast.expr, dialect: System, text: str, given: Mapping[str,
                 return -number if isinstance(sign, ast.USub) else number
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATIONS:
             a, b = _value_in_call(left, dialect, text, given), _value_in_call(right, dialect, text, given)
+            # `[0.1] * 30` is common in lists of rates; the bounds keep a short text from a list that fills the memory.
             if isinstance(op, ast.Mult) and isinstance(a, list) and isinstance(b, int) and 0 <= b <= 1000:
                 if len(a) * b > limits.ITEMS:
                     raise DialectError(f"{ast.unparse(at)} has more than {limits.ITEMS:,} items")

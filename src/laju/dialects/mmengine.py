@@ -144,6 +144,7 @@ def CosineAnnealingLR(
         low = bottom(base)
         if t == 0:
             return group.lr
+        # One step after a bottom the quotient below is 0/0: MMEngine, as torch, goes up by the difference there.
         if (t - 1 - n) % (2 * n) == 0:
             return group.lr + (base - low) * (1 - math.cos(math.pi / n)) / 2
         return (1 + math.cos(math.pi * t / n)) / (1 + math.cos(math.pi * (t - 1) / n)) * (group.lr - low) + low
@@ -153,6 +154,8 @@ def CosineAnnealingLR(
         down = Ramp(top, low, n, "cosine")
         if window.within(n):
             return down
+        # MMEngine climbs to the optimizer's rate, wherever the first fall began: only where that is the optimizer's rate, too,
+        # is the whole a mirrored repeat of one cosine.
         if top == base:
             return down.repeat(mirror=True)
         return down >> Ramp(low, base, n, "cosine").repeat(mirror=True)

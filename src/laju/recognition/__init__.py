@@ -198,6 +198,8 @@ def _result(schedule: Schedule, proposal: Proposal, log: Log, rounding: str, per
             notes.append(f"{len(log.y)} value{'s' if len(log.y) > 1 else ''} would fit many schedules")
         if log.t[0] > 1:
             notes.append(f"no row tells what came before update {int(log.t[0]):,}")
+        # What follows the log is a guess. Where the schedule still changes in up to twice the log's length after it, the reader
+        # is told of the guess; where it holds, there is nothing to tell.
         later = last + 1 + np.unique(np.geomspace(1, 2 * last + 2, 24).astype(int) - 1)
         if np.ptp(np.asarray(schedule(later), float)) > 4 * log.half[-1]:
             total = (_call(text) or ("", [], {}))[2].get("total", 0)

@@ -109,8 +109,12 @@ def _restarts(y: Numbers, up: Any, tolerance: float) -> Iterator[str]:
     first = int(lengths[0])
     growths = [1.0]
     if len(lengths) > 1:
+        # The first two lengths are short, and rounding to whole updates hides the factor; the last two show it best, though not
+        # as the short number that a user wrote.
         growths = list(dict.fromkeys((shortest(lengths[1] / first, 0.5 / first), float(lengths[-1] / lengths[-2]))))
     elif len(y) - begins[-1] > first:
+        # The second cycle is longer than the first and does not end in the log, which leaves the factor open: the usual ones
+        # are tried.
         growths = [float(g) for g in (2, 3, 1.5)]
     decay = 1.0
     top = float(y[:first].max())

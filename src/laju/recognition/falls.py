@@ -68,6 +68,8 @@ def _clocked(split: Split) -> Iterator[tuple[Schedule, float, int]]:
     span = max(float(below.t[-1] - begin), 1.0)
     last = float(log.t[-1])
     before = max(float(log.t[max(int(np.searchsorted(log.t, begin)) - 1, 0)]), 0.0)
+    # A curve that starts slowly, as a cosine, is hidden by rounding at first, so that it may begin long before the first row
+    # that shows it; and the log may stop long before its end.
     near = (begin, before, (begin + before) / 2, *(begin - share * span for share in (0.02, 0.1, 0.4)), 0.0)
     for shape in _CLOCKED:
         curve = shapes.shape(shape)
@@ -327,6 +329,8 @@ def _geometric(log: Log, begin: int, end: int, peak: float, final: float) -> Ram
         near = float(f"{peak:.{digits}g}")
         if abs(near - peak) > 0.02 * peak:
             continue
+        # A row bounds the final rate by the p-th root of what is left: near the begin that says nothing, and a value of the
+        # size of its own rounding has no logarithm to speak of.
         told = (p > 0.02) & (later.y > 4 * later.half)
         if not told.any():
             return None

@@ -263,6 +263,7 @@ def _triangles(log: Log, tops: Any) -> Iterator[Proposal]:
     if not len(tops):
         return
     first = tops[0]
+    # Rows may be far apart: the highest row is not the top, which lies between the rows beside it.
     low, high = float(log.t[max(first - 1, 0)]), float(log.t[min(first + 1, len(log.t) - 1)])
     span = float(log.t[-1])
     for policy in ("triangular", "triangular2", "exp_range"):
@@ -280,6 +281,8 @@ def _triangles(log: Log, tops: Any) -> Iterator[Proposal]:
             tri = height(x, few.t)
             return [tri, np.ones(len(tri))]
 
+        # The decay per update is x[1] / span², so that both numbers are of the size of the log's updates: for its differences
+        # the solver moves either by the same amount.
         starts = [
             (float(arm), *((rate * span,) if policy == "exp_range" else ()))
             for arm in np.linspace(low, high, 9)

@@ -259,6 +259,7 @@ def _decay(form: Form | None, w: float, warm: dict[str, Any]) -> Iterator[str]:
         case Level(value) if warm:
             yield f"{then}{_argument_text(value)}"
         case Transition(start, final, length, shape):
+            # A total of a policy counts its warmup, and the length of a transition does not.
             total = w + float(length)
             kind, _, inside = shape.partition("(")
             k = float(inside[:-1].split(",")[0]) if inside else None
@@ -272,6 +273,8 @@ def _decay(form: Form | None, w: float, warm: dict[str, Any]) -> Iterator[str]:
             if kind == "cosine":
                 yield call("cosine", start, total=total, final=final, **warm)
             if kind == "tanh":
+                # The policy cuts the tanh off at both ends, so that its first value is a little below the peak and its last
+                # above 0: a fall between other shares of a peak is a Ramp and not this policy.
                 unit = laju.policies.tanh_decay(1.0, 100)
                 if math.isclose(start / unit(0) * unit(100), final, rel_tol=0.1):
                     for digits in (1, 3, 9):

@@ -66,6 +66,8 @@ def _curve(name: str, start: float, final: float) -> tuple[float, dict[str, Any]
     if kind == "tanh":
         lower, upper = [*numbers, *(-6.0, 3.0)[len(numbers) :]]
         begins, ends = (1 - math.tanh(lower)) / 2, (1 - math.tanh(upper)) / 2
+        # A tanh between -6 and 3 reaches neither 1 nor 0: the optimizer's rate and lr_min are the limits, outside the rates
+        # that it trains with.
         top = (start - final) / (begins - ends)
         low = start - top * begins
         low = 0.0 if abs(low) < 1e-15 * abs(start) else low

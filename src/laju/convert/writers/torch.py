@@ -128,12 +128,14 @@ def _cycles(outline: Outline) -> Iterator[str]:
     meets = ramps[0].origin == 0 and ramps[1].origin == up.length and up.start < up.final == down.start
     if not meets or up.shape != down.shape or up.shape not in ("cosine", "linear"):
         return
+    # OneCycleLR is at its top at update pct_start·total_steps - 1, and at its last rate at update total_steps - 1.
     steps = whole(up.length + down.length + 1)
     if len(ramps) == 3 and up.shape == "linear" and down.final == up.start:
         again = ramps[2].form
         assert isinstance(again, Transition)
         call: dict[str, Any] = {"base_lr": up.start, "max_lr": up.final, "step_size_up": _int(up.length)}
         call["step_size_down"] = _int(down.length) if down.length != up.length else None
+        # The second rise is as high as the first in triangular, and half as high in triangular2.
         halves = again.final - again.start < 0.75 * (up.final - up.start)
         yield text("CyclicLR", **call, mode="triangular2" if halves else None, cycle_momentum=False)
     elif len(ramps) == 2 and steps and up.start > 0 and down.final > 0:

@@ -55,6 +55,8 @@ def _calls(rest: tuple[Part, ...], up: int, lr: float, start: float) -> Iterator
                 yield text("get_cosine_with_min_lr_schedule_with_warmup", **lengths, min_lr=final)
             if name == "cosine" and start > 0:
                 yield text(
+                    # This function divides by num_warmup_steps - 1: it is at the peak one update before its warmup's end, and
+                    # lands as much earlier.
                     "get_cosine_with_min_lr_schedule_with_warmup_lr_rate",
                     num_warmup_steps=up + 1, num_training_steps=up + steps + 1, min_lr=final, warmup_lr_rate=plain(start / lr),
                 )  # fmt: skip

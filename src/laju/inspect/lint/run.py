@@ -150,6 +150,7 @@ def _another_unit(run: Run) -> Finding | None:
     if run.updates is None or run.given.units:
         return None
     n, plan = run.n, run.plan
+    # With fewer than ten updates in an epoch, a length in updates cannot be told from one in epochs.
     epochs = plan.epochs if plan is not None and n >= 10 * plan.epochs else 0
     decay = _vanishing(run.schedule, n, epochs) if epochs else None
     if decay is not None:
@@ -160,6 +161,7 @@ def _another_unit(run: Run) -> Finding | None:
         )
         return run.finding("LAJU013", at, message, run.write("the unit", lambda: run.given.per("epoch")))
     length = max(run.boundaries, default=None) if run.end is None else run.end
+    # A schedule that only warms up ends early on purpose, and says nothing of its unit.
     if not length or (run.warmup and run.warmup.length == length):
         return None
     cycle = run.schedule.length is None and any(until == math.inf for _, until in cycles_of(run.schedule, n))
