@@ -254,6 +254,7 @@ class Cooldown(Average):
 
     def _weights(self, at: npt.NDArray[np.int64], trunk: Schedule | None) -> Array:
         means = self._means(at, trunk)
+        # 0 - x and not -x, which would make -0.0 of the share 0.
         return np.asarray(0.0 - np.diff(means, prepend=1.0, append=0.0))
 
     def _means(self, at: npt.NDArray[np.int64], trunk: Schedule | None) -> Array:
@@ -262,6 +263,7 @@ class Cooldown(Average):
         if len(at) == 1:
             return np.empty(0)
         factors = self._between(first, last, trunk)
+        # The mean of one update is its factor, where rate·factor / rate may be off by a rounding.
         if len(factors) == len(at) - 1:  # a checkpoint after each update
             return factors
         rates = np.ones(len(factors)) if trunk is None else _trunk(trunk, first, last)

@@ -255,6 +255,8 @@ def noted() -> Iterator[list[str]]:
     with warnings.catch_warnings():
         usual = warnings.showwarning
         warnings.showwarning = show
+        # Python shows a warning once per line of code; here the same line may speak of several curves, and the list keeps each
+        # text once.
         warnings.simplefilter("always", ForecastWarning)
         with np.errstate(all="ignore"):  # an optimizer that looks far out
             yield notes

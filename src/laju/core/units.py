@@ -154,6 +154,7 @@ def as_length(value: str | Length | int | float) -> Length | int | float:
             raise ValueError(
                 f"say what {digits}{multiple} counts, as in '{digits}{multiple} tokens' or '{digits}{multiple} updates'"
             )
+        # Looked at before a Fraction is made: that of "1e999999999" would have as many digits.
         if abs(int(re.search(r"[eE]([+-]?\d+)", digits)[1]) if re.search(r"[eE]", digits) else 0) > 30:  # type: ignore[index]
             raise ValueError(f"{digits} is out of range")
         amount = Fraction(digits) * MULTIPLES.get(multiple, 1) * (-1 if sign == "-" else 1)

@@ -67,6 +67,8 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
     elif floor:
         notes.append(f"cosine_min_lr_ratio has no effect with {name!r}")
     rate = fact("lr", facts, given.get("learning_rate"), what="learning_rate")
+    # axolotl trains with Transformers' Trainer: what it decides itself is said as arguments of that, and the rest is read
+    # there.
     arguments = {
         "learning_rate": rate, "lr_scheduler_type": name, "lr_scheduler_kwargs": kwargs, "warmup_steps": warmup,
         "max_steps": total,

@@ -61,6 +61,8 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
     warm = number("warmup_epochs", own["warmup_epochs"], least=0)
     warmup = round(min(warm, max(epochs - 1, 0)) * batches)
     shape = "cosine" if own["cos_lr"] else "linear"
+    # The trainer steps its scheduler once an epoch, and during the warmup sets the rate itself at every batch: a straight line
+    # from 0 to the scheduler's rate.
     schedule: Schedule = Ramp(lr0, lr0 * lrf, epochs * batches, shape).staircase(batches)
     if warmup:
         schedule = schedule * Ramp(0.0, 1.0, warmup)

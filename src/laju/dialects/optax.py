@@ -395,6 +395,8 @@ def join_schedules(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> 
         raise DialectError(f"boundaries must be one fewer than the {len(given)} schedules, got {len(ends)}")
     parts: list[Schedule] = []
     limit: float = math.inf
+    # optax lets every boundary that is passed override what the list had before it: from the last schedule back, each gets the
+    # updates that the later ones have left.
     for begin, part in zip(reversed([0, *ends]), reversed(given), strict=True):
         first = max(begin, 0)
         if first < limit:

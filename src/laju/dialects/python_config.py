@@ -36,6 +36,8 @@ def python(path: Path, above: tuple[Path, ...] = (), files: list[Path] | None = 
     """
     if path.resolve() in above:
         raise DialectError(f"{path} is its own _base_")
+    # One list for the whole tree of bases: two bases that each name two more, and so on, would be read 2ⁿ times without being a
+    # circle.
     files = [] if files is None else files
     files.append(path)
     if len(files) > limits.FILES:

@@ -193,6 +193,7 @@ def get_polynomial_decay_schedule_with_warmup(
             f"num_training_steps must differ from num_warmup_steps, {length}: Transformers would divide by zero"
         )
     decay: Schedule = Constant(end)
+    # With power 0 the rate still is lr at N itself, as 0⁰ = 1: Transformers holds lr_end only after N.
     if total > length:
         decay = Ramp(lr, end, total - length, f"power({power!r})") if power else Constant(lr, total - length + 1) >> end
 
@@ -350,6 +351,7 @@ def get_wsd_schedule(
             down = _wave(lr, low, decay, cycles)
         else:
             down = Ramp(lr, low * lr, decay, {"linear": "linear", "1-sqrt": "sqrt"}[decay_type])
+        # With a negative S the decay has been running under the warmup, which hides its first -S updates.
         begun = ends[1] - (length + stable)
         parts.append((down.shift(-begun) if begun else down).take(ends[2] - ends[1]))
     schedule: Schedule = Constant(low * lr)

@@ -291,6 +291,7 @@ def _parameters(member: Member) -> dict[str, Parameter]:
 
 
 def _held_out(name: str, curve: Curve, others: Sequence[Curve], law: str, seed: int) -> HeldOut:
+    # What these curves lack was said of the whole set already, or holds only because one is left out.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ForecastWarning)
         rest = fit(others, law, held_out=False, seed=seed)
@@ -307,6 +308,7 @@ def _distinct(curves: Sequence[Curve]) -> list[str]:
 def _warn_of_rising(curves: Sequence[Curve]) -> None:
     for curve in curves:
         if len(curve) >= 5:
+            # Medians of five losses, since a single one is noise, and the lowest of many always lies below the end.
             lowest, end = float(np.median(np.sort(curve.loss)[:5])), float(np.median(curve.loss[-5:]))
             if end > (1 + _RISES) * lowest:
                 warnings.warn(

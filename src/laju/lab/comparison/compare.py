@@ -190,6 +190,7 @@ def _with_tuned_rates(
     schedules: dict[str, Schedule], trials: int, seeds: tuple[int, ...], model: Trial, lab: _Lab
 ) -> tuple[dict[str, Schedule], tuple[str, ...]]:
     """The schedules with their best factor at a seed of its own, with the factor in their names, and notes on the tuning."""
+    # A seed that the comparison does not use: a factor chosen at one of its seeds would profit from that seed's chance.
     seed = next(s for s in range(len(seeds) + 1) if s not in seeds)
 
     def run(wanted: Mapping[Key, Schedule]) -> dict[Key, Outcome]:

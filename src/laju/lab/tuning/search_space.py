@@ -278,6 +278,7 @@ def _split_at_commas(text: str) -> list[str]:
 
 
 def _search_of(name: str, content: str, kind: str) -> Any:
+    # In quotes or brackets, dots and bars are the argument's own.
     if ".." in content and not content.startswith(("'", '"', "[", "(")):
         return _range(name, content, kind)
     if "|" in content:
