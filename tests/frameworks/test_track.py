@@ -81,6 +81,17 @@ def test_transformers_logs_plan_and_use_into_what_it_reports_to(tmp_path: Path, 
     assert [e.step for e in events.Scalars("train/lr/used")] == list(range(2, 21, 2))
 
 
+def test_transformers_own_scheduler_is_the_plan(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    trainer = trainer_of(tmp_path, 20, warmup_steps=2)
+    trainer.add_callback(track := in_transformers.Track(trainer, prior=None))
+    trainer.train()
+    logged = [entry for entry in trainer.state.log_history if "lr/used" in entry]
+    assert track.note is None
+    assert [entry["lr/planned"] for entry in logged] == [pytest.approx(entry["lr/used"]) for entry in logged]
+    assert max(entry["lr/planned"] for entry in logged) == pytest.approx(0.1, rel=0.1)
+    assert not [w for w in recwarn if isinstance(w.message, laju.ScheduleWarning)]
+
+
 KERAS = """
 import csv, json, sys, warnings
 import keras, numpy as np, laju

@@ -68,7 +68,7 @@ class Forecasting:
             updates: of the whole run, where the trainer knows.
             done: completed updates of a run that is resumed.
         """
-        self._finish()
+        self._finish()  # of a run before: a trainer may train twice
         self.note, self._heard = None, False
         rates = scheduler if self._schedule is None and isinstance(scheduler, Schedule) else self._schedule
         if isinstance(rates, Schedule):
@@ -143,9 +143,10 @@ def rates_of(scheduler: Any, updates: int, done: int) -> Rates:
             if slot.key == "lr":
                 rates: Rates = slot.schedule.values(updates)
                 return rates
+    # The functions of torch's LambdaLR give the rates of updates that are past, too; other schedulers only go on from here.
     factors = getattr(inner, "lr_lambdas", None)
     if factors:
-        return np.array([factors[0](t) for t in range(updates)], dtype=np.float64)
+        return np.array([inner.base_lrs[0] * factors[0](t) for t in range(updates)], dtype=np.float64)
     if done:
         raise ValueError(
             f"the run was resumed at update {done:,}, and {type(inner).__name__} tells only the rates to come: give schedule=…"
