@@ -138,7 +138,7 @@ def test_other_keys_of_a_group_are_read(torch: Any) -> None:
 
 def test_a_scheduler_that_ends_says_when(torch: Any) -> None:
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer_of(torch), 0.3, total_steps=10)
-    with pytest.raises(ValueError, match=r"raised at update 11 .*; updates=11 is the most that it gives"):
+    with pytest.raises(ValueError, match=r"raised at update 11 .*; the scheduler gives at most updates=11"):
         trace(scheduler, 20)
     assert len(trace(scheduler, 11).entries) == 11
 
@@ -285,10 +285,14 @@ class Locked:
     [
         (0.1, TypeError, "scheduler must be a scheduler of torch, .* got an object"),
         (Halved, TypeError, "got the class"),
-        (Locked(), TypeError, "Locked cannot be copied .* make another one"),
+        (Locked(), TypeError, "Locked cannot be copied .* construct a second scheduler"),
         (lambda step: "fast", ValueError, "gives 'fast' at update 0, which is no number"),
         (lambda step: float("nan"), ValueError, "gives nan at update 0"),
-        (lambda step: 1.0 / (3 - step), ValueError, r"raised at update 3 \(ZeroDivisionError.* updates=3 is the most"),
+        (
+            lambda step: 1.0 / (3 - step),
+            ValueError,
+            r"raised at update 3 \(ZeroDivisionError.* gives at most updates=3",
+        ),
         (lambda: 0.1, ValueError, "raised at update 0"),
     ],
 )

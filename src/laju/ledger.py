@@ -1,4 +1,4 @@
-"""The ledger: the values that updates really used, and the audit of these values against a plan."""
+"""The ledger, a record of the values that updates really used, and the audit of a ledger against a plan."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _HEADER = ("update", "parameter", "group", "value")
 
 @dataclass(frozen=True)
 class Entry:
-    """The value that an update used for a hyper-parameter of a group."""
+    """The value of a hyper-parameter of a parameter group in an update."""
 
     update: int
     parameter: str
@@ -26,14 +26,14 @@ class Entry:
 
 
 class ScalarWriter(Protocol):
-    """TensorBoard's `SummaryWriter`, from torch, tensorboardX or another."""
+    """TensorBoard's `SummaryWriter`, from torch, tensorboardX or any package with the same method."""
 
     def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> Any: ...
 
 
 @dataclass
 class Ledger:
-    """The values that updates really used, by hyper-parameter and group, in the order of the updates.
+    """Record of the values that updates really used, by hyper-parameter and parameter group, in the order of the updates.
 
     >>> ledger = Ledger()
     >>> ledger.record(0, lr=[0.1, 0.01])
@@ -45,7 +45,7 @@ class Ledger:
     entries: list[Entry] = field(default_factory=list)
 
     def record(self, update: int, **used: float | Sequence[float]) -> None:
-        """Record the values of an update: for each hyper-parameter a number, or a number for each group."""
+        """Record the values of an update, counted from 0: for each hyper-parameter a number, or a number for each group."""
         update = whole("update", update)
         new = []
         for parameter, values in used.items():
@@ -54,7 +54,7 @@ class Ledger:
         self.entries += new
 
     def values(self, parameter: str = "lr", group: int = 0) -> list[float]:
-        """The values of a hyper-parameter and group, in the order of the updates."""
+        """Return the values of a hyper-parameter of a group, in the order of the updates."""
         return [e.value for e in self.entries if e.parameter == parameter and e.group == group]
 
     def __iter__(self) -> Iterator[Entry]:
@@ -65,15 +65,15 @@ class Ledger:
 
     @classmethod
     def of(cls, optimizer: Any, parameters: Sequence[str] = ("lr",), start: int = 0) -> Ledger:
-        """A ledger that records every update of a torch optimizer: the values in its groups when the update begins.
+        """Return a ledger that records every update of a torch optimizer: the values in its groups when the update begins.
 
         Args:
             optimizer: a torch optimizer.
-            parameters: hyper-parameters to write down; of a pair such as `betas` the first is.
-            start: completed updates, for a resumed run.
+            parameters: hyper-parameters to record, by default only "lr"; of a pair such as `betas` the first value is recorded.
+            start: number of completed updates of a resumed run.
 
         Raises:
-            ValueError: a hyper-parameter that the optimizer does not have.
+            ValueError: if the optimizer does not have a hyper-parameter.
         """
         from laju.frameworks.torch import optimizer_hooks
 
@@ -99,7 +99,7 @@ class Ledger:
         return ledger
 
     def write_csv(self, path: str | os.PathLike[str]) -> Path:
-        """Write a line for each entry: update, parameter, group, value (with every digit)."""
+        """Write a line for each entry (update, parameter, group, value with all digits), and return the path."""
         target = Path(path)
         part = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
@@ -114,10 +114,10 @@ class Ledger:
 
     @classmethod
     def read_csv(cls, path: str | os.PathLike[str]) -> Ledger:
-        """The ledger that `write_csv` wrote.
+        """Read a ledger from a file written by `write_csv`.
 
         Raises:
-            ValueError: another header, or a line that is no entry; the message names the file and the line.
+            ValueError: if the header differs or a line is not an entry; the message names the file and the line.
         """
         with Path(path).open(newline="", encoding="utf-8") as file:
             rows = csv.reader(file)
@@ -134,14 +134,14 @@ class Ledger:
         return cls(entries)
 
     def write_tensorboard(self, writer: ScalarWriter, prefix: str = "laju") -> None:
-        """Write a scalar for each hyper-parameter and group, such as `laju/lr/0`, into a TensorBoard writer."""
+        """Write each hyper-parameter and group as a scalar, such as `laju/lr/0`, to a TensorBoard writer."""
         for e in self.entries:
             writer.add_scalar(f"{prefix}/{e.parameter}/{e.group}", e.value, e.update)
 
 
 @dataclass(frozen=True)
 class Audit:
-    """The outcome of an audit: `first` is the first entry that differs from the plan, and `planned` the value in the plan."""
+    """Result of an audit: `first` is the first entry that differs from the plan, and `planned` the planned value."""
 
     checked: int
     first: Entry | None = None
@@ -170,16 +170,16 @@ def audit(
     bases: Sequence[float] | None = None,
     tolerance: float = 0.0,
 ) -> Audit:
-    """Compare the values that updates used with a plan, and name the first update that differs.
+    """Compare the values that updates used with a plan, and return the first difference as an `Audit`.
 
     Args:
-        plan: a schedule for "lr", or schedules by hyper-parameter.
+        plan: a schedule of "lr", or schedules by hyper-parameter.
         ledger: the used values.
-        bases: of the groups, when the learning rate's schedule is a factor of the bases.
-        tolerance: relative difference that passes; 1e-6 where a framework computes in float32.
+        bases: base learning rate of each group, if the learning rate's schedule is a factor; None for absolute values.
+        tolerance: largest accepted relative difference, 0 by default; use 1e-6 if the framework computes in float32.
 
     Raises:
-        ValueError: a ledger without any hyper-parameter of the plan.
+        ValueError: if the ledger has no hyper-parameter of the plan.
 
     >>> import laju
     >>> ledger = Ledger()
@@ -192,7 +192,7 @@ def audit(
     plans = {"lr": plan} if isinstance(plan, Schedule) else dict(plan)
     entries = sorted((e for e in ledger if e.parameter in plans), key=lambda e: (e.update, e.parameter, e.group))
     if not entries:
-        raise ValueError(f"the ledger holds nothing of {', '.join(plans)}, so there is nothing to audit")
+        raise ValueError(f"the ledger has no values of {', '.join(plans)}, so there is nothing to audit")
     expected = entries[0].update
     for e in entries:
         if e.update > expected + 1:

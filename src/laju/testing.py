@@ -1,13 +1,14 @@
-"""A conformance suite that every adapter passes: laju's own adapters and third parties'.
+"""Conformance suite for adapters of training frameworks, laju's own and third parties'.
 
-Write an `Adapter` for the framework, subclass `Conformance` in a test module, and pytest runs the rest:
+Write an `Adapter` for the framework and subclass `Conformance` in a test module; pytest runs the tests:
 
     class TestMine(laju.testing.Conformance):
         adapter = MyAdapter()
 
-An adapter declares the abilities of its framework: `at` and `move` for positions, `micro` and `skip` for calls that are no
-update, `policies` and `factors`. Tests of undeclared abilities are skipped. Values are the rates of real updates: an adapter
-trains a parameter per group with gradient 1 and plain gradient descent, so that the change of the weight is the rate.
+An adapter declares the features of its framework: `at` and `move` for positions, `micro` and `skip` for micro-batches and skipped
+updates, `policies` and `factors`. Tests of undeclared features are skipped. The suite compares the learning rates of real
+updates: an adapter trains a parameter per group with gradient 1 and plain gradient descent, so the change of the weight is the
+learning rate.
 """
 
 from __future__ import annotations
@@ -46,54 +47,54 @@ SCHEDULES: dict[str, Schedule] = {
 
 
 class Run(Protocol):
-    """A training run that reports the rates that its updates used."""
+    """A training run that reports the learning rates that its updates used."""
 
     def train(self, updates: int) -> list[list[float]]:
-        """Make so many updates; the rates used, a list for each update with a number for each group."""
+        """Make `updates` updates, and return the used learning rates: a list for each update, with a number for each group."""
 
     def save(self) -> Any:
-        """A checkpoint of everything that a user would save: weights, optimizer, scheduler."""
+        """Return a checkpoint of everything that a user would save: weights, optimizer and scheduler."""
 
 
 class Adapter(abc.ABC):
-    """How the suite starts and resumes runs in a framework."""
+    """Interface through which the suite starts and resumes runs in a framework."""
 
     tolerance: ClassVar[float] = 0.0
-    """Relative error that the framework's own float brings; 0 for float64."""
+    """Relative rounding error of the framework's float type; 0 for float64."""
     load_orders: ClassVar[Sequence[str]] = ("build, load",)
-    """The orders in which objects can be built and their checkpoints loaded, in the words that `resume` understands."""
+    """Orders in which objects can be constructed and checkpoints loaded, as values of the argument `order` of `resume`."""
     policies: ClassVar[bool] = False
-    """Whether `resume` follows policy="strict" | "new" | "saved"."""
+    """Whether `resume` supports policy="strict" | "new" | "saved" for a checkpoint of a different schedule."""
     factors: ClassVar[bool] = False
-    """Whether `start` takes several `bases`, which the schedule multiplies."""
+    """Whether `start` supports several `bases`, which the schedule multiplies."""
 
     @abc.abstractmethod
     def start(self, schedule: Schedule, *, bases: Sequence[float] | None = None) -> Run:
-        """A run from update 0; with `bases`, a group for each base, which the schedule multiplies."""
+        """Start a run at update 0; with `bases`, the run has a parameter group for each base, which the schedule multiplies."""
 
     @abc.abstractmethod
     def resume(self, saved: Any, schedule: Schedule, *, order: str, policy: str = "strict") -> Run:
-        """A run of fresh objects that goes on from a checkpoint."""
+        """Start a run with new objects that continues from a checkpoint returned by `Run.save`."""
 
     def at(self, schedule: Schedule, position: int) -> Run:
-        """A run that is rebuilt at a position without any saved state."""
+        """Start a run with new objects at a position, without saved state."""
         pytest.skip("this adapter has no way to set a position")
 
     def move(self, run: Run, position: int) -> None:
-        """Put a run that has begun at a position, later or earlier."""
+        """Move a run that has begun to a position, later or earlier."""
         pytest.skip("this adapter has no way to set a position")
 
     def micro(self, run: Run, n: int) -> None:
-        """Make `n` micro-batches of an accumulated gradient, as a loop does: no micro-batch is an update."""
+        """Process `n` micro-batches of an accumulated gradient without an update, calling the scheduler as a loop does."""
         pytest.skip("this adapter makes no micro-batches")
 
     def skip(self, run: Run) -> None:
-        """Make an update that is left out, as a loss scaler leaves out an update whose gradients are infinite."""
+        """Attempt an update that is skipped, as a loss scaler skips an update with infinite gradients."""
         pytest.skip("this adapter leaves out no updates")
 
 
 class Conformance:
-    """The promises of a schedule's semantics, as tests of an adapter."""
+    """Tests that an adapter keeps the promises of a schedule's semantics."""
 
     adapter: ClassVar[Adapter]
 
@@ -224,5 +225,5 @@ class Conformance:
 
 
 def plain(state: Any) -> Any:
-    """The state after a round trip through JSON, which shows that the state holds nothing but plain values."""
+    """Return a state after a round trip through JSON, which fails unless the state has plain values only."""
     return json.loads(json.dumps(state, allow_nan=False))

@@ -1,4 +1,4 @@
-"""An existing scheduler as a schedule: the scheduler runs as a copy, so that the caller's object is unchanged."""
+"""Conversion of an existing scheduler object to a schedule, by running a copy of the scheduler."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ _FOLLOW_A_METRIC = ("ReduceLROnPlateau", "ReduceOnPlateau", "PlateauLRScheduler"
 
 
 def trace(scheduler: Any, updates: int, *, start: int = 0, group: int = 0, key: str | None = None) -> Table:
-    """The rates that a scheduler of any system gives to the next updates, as a `Table`; the last rate holds.
+    """Return the learning rates that a scheduler object gives in the next updates, as a `Table`, whose last value holds.
 
-    The scheduler is copied, with its optimizer but without the weights and their state, and the copy is run. The value for
-    update t is:
+    The scheduler and its optimizer are copied without weights and optimizer state, and the copy is run, so the caller's objects
+    are unchanged. The value of update t is, for
 
-    - torch's `LRScheduler`, and any object with an `optimizer` and a `step()` (Transformers, mmengine, DeepSpeed, ...): the
-      optimizer's rate now, then after each `step()`
-    - timm's `Scheduler`: the rate now, then after `step(t)` or `step_update(t)`, whichever method counts
-    - ignite's parameter schedulers: after each call
-    - PaddlePaddle's `LRScheduler`: `get_lr()` now, then after each `step()`
-    - MXNet's and GluonCV's `LRScheduler`: at t + 1, as a `Trainer` asks
-    - Keras' `LearningRateSchedule`, optax's schedules, and any function of the update: at t
-    - Keras' `LearningRateScheduler`: at t, with the rate before, from the rate of its model's optimizer on
-    - a laju schedule: at t
+    - torch's `LRScheduler`, and any object with an `optimizer` and a `step()` (Transformers, MMEngine, DeepSpeed, …): the current
+      learning rate of the optimizer, then the rate after each `step()`
+    - timm's `Scheduler`: the current rate, then the rate after `step(t)` or `step_update(t)`, whichever method counts
+    - ignite's parameter schedulers: the rate after each call
+    - PaddlePaddle's `LRScheduler`: the current `get_lr()`, then `get_lr()` after each `step()`
+    - MXNet's and GluonCV's `LRScheduler`: the value at t + 1, as in a `Trainer`
+    - Keras' `LearningRateSchedule`, optax's schedules, and any function of the update: the value at t
+    - Keras' `LearningRateScheduler`: the value at t and the previous rate, beginning with the rate of its model's optimizer
+    - a laju schedule: the value at t
 
     Args:
-        scheduler: see above.
-        updates: the number of values; a scheduler that is stepped once an epoch gives a value for each epoch.
-        start: t of the first value, for a scheduler that is called with t. A scheduler with a count of its own goes on.
-        group: whose rate is read, of the optimizer's parameter groups.
-        key: the hyper-parameter to read from the group; by default "lr", or the parameter that timm or ignite schedules.
+        scheduler: the scheduler, of a kind listed above.
+        updates: number of values; for a scheduler that is stepped once per epoch, number of epochs.
+        start: t of the first value, for a scheduler that is called with t. A scheduler with its own counter continues from there.
+        group: index of the optimizer's parameter group to read.
+        key: hyper-parameter to read from the group; by default "lr", or the parameter that timm or ignite schedules.
 
     Raises:
-        TypeError: no scheduler, a scheduler that follows a metric, or a scheduler that cannot be copied.
-        ValueError: no number, or an error before the last update (the message names the update); a `start` for a scheduler that
-            counts by itself; no such group or key.
+        TypeError: if `scheduler` is not a scheduler, depends on a metric, or cannot be copied.
+        ValueError: if the scheduler gives a value that is not a number or raises an error before the last update (the message
+            names the update); if `start` is given for a scheduler with its own counter; if the group or key does not exist.
 
     >>> def halved(step):
     ...     return 0.1 * 0.5**step
@@ -67,7 +67,7 @@ def trace(scheduler: Any, updates: int, *, start: int = 0, group: int = 0, key: 
             except Exception as error:
                 raise ValueError(
                     f"the scheduler raised at update {t} ({type(error).__name__}: {error})"
-                    + (f"; updates={len(values)} is the most that it gives" if values else "")
+                    + (f"; the scheduler gives at most updates={len(values)}" if values else "")
                 ) from error
             if not math.isfinite(value):
                 raise ValueError(f"the scheduler gives {value!r} at update {t}, which is no rate")
@@ -130,17 +130,17 @@ def _rates_of_scheduler(scheduler: Any, start: int, group: int, key: str | None)
 
 
 def _classes(scheduler: Any) -> Iterator[tuple[str, str]]:
-    """(package, name) of each of its classes; no package is imported to find out the kind of a scheduler."""
+    """Yield (package, name) of each class of a scheduler, so that its kind is known without importing a package."""
     for kind in type(scheduler).__mro__:
         package = kind.__module__.partition(".")[0]
         yield ("keras" if package in ("tensorflow", "tf_keras") else package, kind.__name__)
 
 
 def _copied(scheduler: Any) -> Any:
-    """A copy that shares no state with the original; weights, gradients and the optimizer's state are left out.
+    """Return a copy that shares no state with the original, without weights, gradients and optimizer state.
 
     Raises:
-        TypeError: the scheduler cannot be copied.
+        TypeError: if the scheduler cannot be copied.
     """
     memo: dict[int, Any] = {}
     for optimizer in _optimizers(scheduler):
@@ -158,7 +158,7 @@ def _copied(scheduler: Any) -> Any:
     except Exception as error:
         raise TypeError(
             f"{type(scheduler).__name__} cannot be copied ({type(error).__name__}: {error}), and without a copy tracing would "
-            "change it; make another one for tracing and give a function: laju.trace(lambda t: ..., updates)"
+            "change the scheduler; construct a second scheduler and trace a function: laju.trace(lambda t: ..., updates)"
         ) from error
 
 
@@ -256,8 +256,8 @@ def _keras_callback(callback: Any) -> Rates:
             if now is None:
                 raise _Refused(
                     ValueError(
-                        "this LearningRateScheduler goes on from the rate before, and it has no model with an optimizer yet; "
-                        f"give callback.set_model(model) first, or a function of the epoch ({error})"
+                        "this LearningRateScheduler uses the previous rate, but has no model with an optimizer yet; "
+                        f"call callback.set_model(model) first, or trace a function of the epoch ({error})"
                     )
                 ) from error
             found = schedule(t)

@@ -152,7 +152,7 @@ def test_every_optimizer_asks_for_the_rate_of_its_update(name: str) -> None:
 
 def test_micro_batches_do_not_count() -> None:
     run = Run(Scheduler(SCHEDULE))
-    with pytest.warns(RuntimeWarning, match="no update has asked for the rate"):
+    with pytest.warns(RuntimeWarning, match="no update has read the rate"):
         assert [v for (v,) in run.train(8, micro=3)] == SCHEDULE.values(8).tolist()
 
 

@@ -915,7 +915,7 @@ def test_a_run_under_another_scheduler_is_taken_over(name: str) -> None:
     state = others_states()[name]
     scheduler = Scheduler(sgd(1.0), lr=SCHEDULE)
     for policy in (None, "saved"):
-        with pytest.raises(StateError, match="has last_epoch=4: with policy='new' the schedules of the code go on"):
+        with pytest.raises(StateError, match="has last_epoch=4: with policy='new' the schedules of the code continue"):
             scheduler.load_state_dict(state, policy=policy)  # type: ignore[arg-type]
     scheduler = Scheduler(sgd(1.0), lr=SCHEDULE, policy="new")
     scheduler.load_state_dict(state)
@@ -924,7 +924,7 @@ def test_a_run_under_another_scheduler_is_taken_over(name: str) -> None:
 
 def test_a_plateau_of_torch_counts_no_updates() -> None:
     state = lr_scheduler.ReduceLROnPlateau(sgd(1.0)).state_dict()
-    with pytest.raises(StateError, match=r"counts evaluations and no updates.*set_position"):
+    with pytest.raises(StateError, match=r"counts evaluations and not updates.*set_position"):
         Scheduler(sgd(1.0), lr=SCHEDULE, policy="new").load_state_dict(state)
 
 
@@ -1009,7 +1009,7 @@ def test_other_hyper_parameters_follow_the_policy() -> None:
     scheduler = Scheduler(sgd(1.0), lr=SCHEDULE, momentum=linear(0, 1, total=6))
     with pytest.raises(StateError, match="momentum saved: not scheduled"):
         scheduler.load_state_dict(saved.state_dict())
-    with pytest.raises(StateError, match="schedules for lr, but here there are some for lr, momentum"):
+    with pytest.raises(StateError, match="schedules for lr, but the code has schedules for lr, momentum"):
         scheduler.load_state_dict(saved.state_dict(), policy="saved")
     scheduler.load_state_dict(saved.state_dict(), policy="new")
     assert rates(scheduler, "momentum") == [0.5]

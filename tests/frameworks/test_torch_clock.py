@@ -897,7 +897,7 @@ def test_a_hyper_parameter_of_one_of_them_is_driven_there() -> None:
     assert (adamw["betas"], adamw["weight_decay"]) == ((0.25, 0.0), 0.125)
     assert "momentum" not in adamw
     for wrong, message in (
-        ({"lr": [SCHEDULE]}, "lr must be one schedule for all 2 optimizers or a list of one each, got 1"),
+        ({"lr": [SCHEDULE]}, "lr must be one schedule for all 2 optimizers or a list with one for each, got 1"),
         ({"nesterv": 1.0}, "SGD and AdamW has no hyper-parameter 'nesterv'; did you mean 'nesterov'"),
         ({"momentum": {"rest": 0.5}}, "group 'rest', which has no momentum"),
     ):

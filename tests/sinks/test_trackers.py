@@ -182,7 +182,7 @@ print(len(str(long)) > 6000, len(kept), kept[-1] == "…")
 """
     done = run("mlflow", tmp_path, script)
     assert done.stdout.splitlines()[-2:] == ["constant(1) constant(2)", "True 6000 True"]
-    assert done.stderr.count("which MLflow never changes") == 2  # text and fingerprint
+    assert done.stderr.count("which MLflow cannot change") == 2  # text and fingerprint
 
 
 class Writer:

@@ -21,7 +21,7 @@ from laju.tracing import trace
 
 
 class Forecasting:
-    """The forecast of a trainer's run, from the losses of the trainer's callback. No failure here stops the training."""
+    """Forecast of a trainer's run, from the losses that the trainer's callback receives. A failure does not stop the training."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Forecasting:
 
     @property
     def ending(self) -> Ending | None:
-        """The latest answer; None before the first answer."""
+        """The latest forecast; None before the first."""
         return self._ending if self.live is None else self.live.ending
 
     def __getstate__(self) -> dict[str, Any]:  # a trainer that starts processes sends its callbacks to each
@@ -63,10 +63,10 @@ class Forecasting:
         """Begin the forecast of a run.
 
         Args:
-            scheduler: the trainer's own, for the rates where no schedule was given.
-            scale: of the units of a schedule.
-            updates: of the whole run, where the trainer knows.
-            done: completed updates of a run that is resumed.
+            scheduler: the trainer's scheduler, whose rates are used if no schedule was given.
+            scale: lengths of a schedule's units in updates.
+            updates: number of updates of the whole run; None if the trainer does not know.
+            done: number of completed updates of a resumed run.
         """
         self._finish()  # of a run before: a trainer may train twice
         self.note, self._heard = None, False
@@ -76,7 +76,7 @@ class Forecasting:
         elif rates is None:
             if scheduler is None:
                 raise ValueError(
-                    "the trainer has no scheduler, so what the rates will be is not known: give schedule=…"
+                    "the trainer has no scheduler, so the future learning rates are not known: give schedule=…"
                 )
             if updates is None:
                 raise ValueError("the trainer does not know how many updates it makes: give schedule=…")
@@ -93,7 +93,7 @@ class Forecasting:
         return {} if self.live is None else self.live.figures()
 
     def _finish(self, names: Iterable[str] = ()) -> None:
-        """End the forecast; `names` are the metrics that the trainer had."""
+        """End the forecast; `names` are the metrics of the trainer, for the error about an unknown metric."""
         self.plan = None
         if self.live is None:
             return
@@ -112,12 +112,12 @@ class Forecasting:
 
 
 class Tracking(Forecasting):
-    """Planned and used rates among the figures that a callback logs, beside the figures of the forecast."""
+    """Planned and used learning rates, which a callback logs together with the forecast."""
 
     _row: Mapping[str, float] = {}
 
     def _use(self, update: int, rate: Any) -> None:
-        """Take the rate that an update uses, and warn where the plan is another."""
+        """Record the learning rate that an update uses, and warn if the planned rate differs."""
         if self.plan is not None:
             self._row = self.plan.row(update, float(rate), stacklevel=4)
 
@@ -129,10 +129,10 @@ class Tracking(Forecasting):
 
 
 def rates_of(scheduler: Any, updates: int, done: int) -> Rates:
-    """The rates of all updates of a run, by its scheduler after `done` updates.
+    """Return the learning rates of all updates of a run, from its scheduler after `done` updates.
 
     Raises:
-        TypeError, ValueError: a scheduler that follows a metric, or that gives only future rates.
+        TypeError, ValueError: if the scheduler depends on a metric, or only gives future rates.
     """
     inner = getattr(scheduler, "scheduler", scheduler)  # Accelerate's wrapper, and laju's callback for Transformers
     slots = getattr(inner, "slots", None)
@@ -149,13 +149,13 @@ def rates_of(scheduler: Any, updates: int, done: int) -> Rates:
         return np.array([inner.base_lrs[0] * factors[0](t) for t in range(updates)], dtype=np.float64)
     if done:
         raise ValueError(
-            f"the run was resumed at update {done:,}, and {type(inner).__name__} tells only the rates to come: give schedule=…"
+            f"the run was resumed at update {done:,}, and {type(inner).__name__} only gives later learning rates: give schedule=…"
         )
     return np.array(trace(inner, updates).values(updates))
 
 
 def of_metric(controller: Any) -> TypeError:
-    """The error of rates that follow a metric."""
+    """Return the error about learning rates that depend on a metric."""
     return TypeError(
         f"the rates follow {shown(controller)}, so what they will be is not known; give schedule=… for a forecast as if nothing "
         "happens any more"

@@ -26,21 +26,22 @@ with needed_by("laju.frameworks.jax", "jax"):
 
 
 def scheduled(factory: Callable[..., Any], *, plan: RunPlan | None = None, **hyper_parameters: Any) -> Any:
-    """An optax optimizer, each of whose hyper-parameters may be a schedule: weight decay, momentum, betas …
+    """Return an optax optimizer in which any hyper-parameter (weight decay, momentum, betas …) may be a schedule.
 
-    The transformation is `optax.inject_hyperparams`, whose state shows the values of the last update as `state.hyperparams`,
-    with two differences: a `mask` that is a function stays a function, since only schedules are schedules; and names are checked.
+    The transformation is `optax.inject_hyperparams`, whose state has the values of the last update as `state.hyperparams`, with
+    two differences: a function such as `mask` is passed on and not called as a schedule, and argument names are checked.
 
     Args:
-        factory: a function that makes an optax transformation, such as `optax.adamw`.
-        plan: the run, for schedules in epochs or percent.
-        hyper_parameters: arguments of `factory` by name: schedules, numbers, or any value. A text with a parenthesis is the text
-            of a schedule; any other text (the name of a dtype, say) is left to the factory.
+        factory: function that returns an optax transformation, such as `optax.adamw`.
+        plan: the run plan, needed for schedules in epochs or percent.
+        hyper_parameters: arguments of `factory` by name: schedules, numbers, or any value. A string with a parenthesis is the
+            text of a schedule; a string without a parenthesis, such as the name of a dtype, is passed to the factory.
 
     Raises:
-        TypeError: not a function; a required argument is missing; a `Factor`, which has no base here.
-        ValueError: an unknown argument, or a text that is not a schedule's (`SpecError`).
-        UnresolvedError: a schedule's lengths are not in updates, and there is no plan.
+        TypeError: if `factory` is not a function, a required argument is missing, or an argument is a `Factor`, which has no base
+            in optax.
+        ValueError: if the factory does not have an argument, or a text is not a schedule (`SpecError`).
+        UnresolvedError: if lengths are not in updates and there is no plan.
 
     >>> import jax.numpy as jnp, laju, optax
     >>> rate = laju.linear(1, 0, total=4)
@@ -70,22 +71,22 @@ def scheduled(factory: Callable[..., Any], *, plan: RunPlan | None = None, **hyp
 
 
 def schedule(s: Schedule | str, plan: RunPlan | None = None) -> Callable[[Any], Any]:
-    """A schedule that holds its first value before update 0: t ↦ s(max(t, 0)), for combinators that ask there.
+    """Return an optax schedule that holds its first value before update 0, t ↦ s(max(t, 0)), for `optax.join_schedules`.
 
-    `optax.join_schedules` computes every schedule at every step and then chooses, so that the later ones are asked for values
-    before their beginning: `join_schedules([schedule(a), schedule(b)], [1000])`. `a >> b` says the same in laju.
+    `optax.join_schedules` evaluates every schedule at every step and then selects, so later schedules are also evaluated before
+    their beginning: write `join_schedules([schedule(a), schedule(b)], [1000])`. The equivalent in laju is `a.take(1000) >> b`.
 
     Args:
         s: a schedule, or its text.
-        plan: the run, for a schedule in epochs or percent.
+        plan: the run plan, needed for a schedule in epochs or percent.
 
     Returns:
-        A function of the count, a number or an array of any shape, eager or inside `jit`, `vmap` and `scan`.
+        A function of the count, which may be a number or an array of any shape, eager or inside `jit`, `vmap` and `scan`.
 
     Raises:
-        TypeError: not a schedule.
-        SpecError: a text that is not a schedule's.
-        UnresolvedError: the schedule's lengths are not in updates, and there is no plan.
+        TypeError: if `s` is not a schedule.
+        SpecError: if the text is not a schedule.
+        UnresolvedError: if lengths are not in updates and there is no plan.
 
     >>> import laju, optax
     >>> joined = optax.join_schedules([schedule(laju.constant(0.1)), schedule(laju.linear(0.1, 0, total=4))], [10])
@@ -101,13 +102,17 @@ def schedule(s: Schedule | str, plan: RunPlan | None = None) -> Callable[[Any], 
 
 
 def resumed(schedule: Schedule | str, completed: int) -> Schedule:
-    """The schedule for an optimizer whose own count begins at 0 after `completed` updates: t ↦ schedule(completed + t).
+    """Return the schedule for a new optimizer state after `completed` updates of the run: t ↦ schedule(completed + t).
 
-    A restored optimizer state does not need this, since its count goes on.
+    A restored optimizer state continues its count and needs no `resumed`.
+
+    Args:
+        schedule: the schedule of the whole run, or its text.
+        completed: number of completed updates.
 
     Raises:
-        TypeError: not a schedule.
-        ValueError: not a whole number of updates.
+        TypeError: if `schedule` is not a schedule.
+        ValueError: if `completed` is not a whole number of at least 0.
 
     >>> import laju
     >>> resumed(laju.linear(1, 0, total=4), 3).values(2)
@@ -123,11 +128,11 @@ class FactorState(NamedTuple):
 
 
 def scale_by_factor() -> optax.GradientTransformation:
-    """A transformation that multiplies updates by a number in its state, which `set_factor` sets: as the last of a chain, the
-    transformation multiplies the learning rate.
+    """Return an optax transformation that multiplies updates by a factor in its state, which `set_factor` changes.
 
-    A metric decides on the host, between steps, and the compiled step takes the new number without compiling again. A
-    checkpoint of the optimizer's state has the factor; save `controller.state_dict()`, which is JSON, beside the checkpoint.
+    As the last transformation of a chain, the transformation multiplies the learning rate. A metric-driven rule computes the
+    factor on the host, between steps, and a compiled step uses a new factor without recompilation. A checkpoint of the
+    optimizer's state includes the factor; also save `controller.state_dict()`, which is JSON.
 
     >>> import jax.numpy as jnp, laju, optax
     >>> from laju.adaptive import Controller, Plateau
@@ -151,11 +156,15 @@ def scale_by_factor() -> optax.GradientTransformation:
 
 
 def set_factor(state: Any, factor: float) -> Any:
-    """The optimizer's state with another factor; its structure, types and devices are the same.
+    """Return the optimizer's state with a new factor; structure, types and devices are unchanged.
+
+    Args:
+        state: state of an optimizer with `scale_by_factor`.
+        factor: the new factor, at least 0.
 
     Raises:
-        TypeError, ValueError: the factor is not a finite number of 0 or more.
-        ValueError: no `scale_by_factor` is in the optimizer.
+        TypeError, ValueError: if the factor is not a finite number of at least 0.
+        ValueError: if the optimizer has no `scale_by_factor`.
     """
     factor = number("factor", factor, least=0)
     found = 0

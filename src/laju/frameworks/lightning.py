@@ -1,8 +1,8 @@
-"""A schedule for the `Trainer` of Lightning, in the lengths of its own run.
+"""Schedules for the `Trainer` of Lightning, with lengths relative to the trainer's run.
 
     Trainer(…, callbacks=[laju.frameworks.lightning.Schedule("cosine(3e-4, total='100%', warmup='3%')")])
 
-A callback needs no change of the module, and takes text from the command line and from YAML, as in LightningCLI.
+The callback needs no change of the module, and accepts text from the command line and from YAML, as in LightningCLI.
 """
 
 from __future__ import annotations
@@ -38,25 +38,25 @@ with needed_by("laju.frameworks.lightning", "lightning"):
 
 
 class Schedule(Deferred, Callback):
-    """Drives the optimizers of a `LightningModule` by schedules with lengths in units of the trainer's run.
+    """Callback that drives the optimizers of a `LightningModule` with schedules, in units of the trainer's run.
 
-    A percent is of `trainer.estimated_stepping_batches`; an epoch has as many updates as the trainer makes of its batches. The
-    schedulers become the trainer's own when `fit` begins: the trainer steps the schedulers after each update, writes their state
-    into its checkpoints, restores the state with `ckpt_path`, and `LearningRateMonitor` shows the rates. Where the module
-    optimizes by hand, each optimizer's own updates are counted.
+    100% is `trainer.estimated_stepping_batches` updates; an epoch is the trainer's number of updates per epoch. When `fit`
+    begins, the schedulers are added to the trainer: the trainer steps the schedulers after each update, saves their state in its
+    checkpoints, and restores the state with `ckpt_path`; `LearningRateMonitor` shows the learning rates. With manual
+    optimization, the updates of each optimizer are counted.
 
     Args:
-        lr: as in `laju.frameworks.torch.Scheduler`: a schedule of learning rates or its text, a `Factor` of each group's own
-            rate, or a mapping from groups to these. A list has such an entry for each optimizer of the module.
+        lr: a schedule of learning rates or its text, a `Factor` of each group's own learning rate, or a mapping from groups to
+            schedules or factors; see `laju.frameworks.torch.Scheduler`. For several optimizers, a list with an entry for each.
         controller: a metric-driven rule such as `laju.adaptive.Plateau`, for a module with a single optimizer; the controller
             observes `monitor` after each validation.
         monitor: the metric that the controller observes.
         options: further arguments of `laju.frameworks.torch.Scheduler`, such as `weight_decay` or `policy`.
 
     Raises:
-        TypeError, ValueError: any error of the scheduler, when `fit` begins; a module that has schedulers of its own; a list of
-            another length than there are optimizers; a metric that is not logged.
-        UnresolvedError: a length that the trainer does not know, as the percents of a run without an end.
+        TypeError, ValueError: if the scheduler refuses an argument, raised when `fit` begins; if the module has its own
+            schedulers; if a list and the module's optimizers differ in number; if the metric is not logged.
+        UnresolvedError: if the trainer does not know a length, such as 100% of a run without an end.
 
     >>> import laju
     >>> Schedule("cosine(3e-4, total='100%', warmup='3%')")
@@ -79,7 +79,7 @@ class Schedule(Deferred, Callback):
         if configs:
             raise ValueError(
                 f"the module has schedulers of its own ({', '.join(type(c.scheduler).__name__ for c in configs)}), which would "
-                "write the same rates; let configure_optimizers return optimizers alone, or leave this callback out"
+                "set the same learning rates; return only optimizers from configure_optimizers, or remove this callback"
             )
         # A text is a sequence, too: only a list or tuple holds a schedule for each optimizer.
         lr = self._arguments["lr"]
@@ -105,25 +105,25 @@ class Schedule(Deferred, Callback):
 
 
 class Forecast(Forecasting, Callback):
-    """Forecasts the end of a run while the run is going on, in a process beside the training, on rank 0.
+    """Callback that forecasts the final loss of a run during the run, in a separate process on rank 0.
 
-    Of the latest answer the module logs `forecast/end`, the band `forecast/low` and `forecast/high`, and `forecast/update`, the
-    last update that the answer is from. Losses are fetched from the device every `log_every_n_steps` updates. Errors become
-    `note`, and refusals are in `ending`; the training goes on.
+    The module logs the latest forecast: `forecast/end`, its prediction interval `forecast/low` and `forecast/high`, and
+    `forecast/update`, the last update that the forecast has used. Losses are copied from the device every `log_every_n_steps`
+    updates. Errors do not stop the training: see `note` and `ending`.
 
     Args:
-        schedule: of the whole run, as `laju.forecast.ending` takes a schedule, or with lengths in percent or epochs of the
-            trainer's run. By default the schedule of the trainer's first scheduler.
-        monitor: the metric of a validation whose end is forecast; None for the loss of each update.
-        level: probability of the band.
-        prior: past runs, as `laju.forecast.ending` takes a prior.
+        schedule: schedule of the whole run in a form that `laju.forecast.ending` accepts, or with lengths in percent or epochs of
+            the trainer's run. By default the rates of the trainer's first scheduler.
+        monitor: the validation metric whose final value is forecast; None for the training loss of each update.
+        level: probability of the prediction interval.
+        prior: past runs in a form that `laju.forecast.ending` accepts.
 
     Attributes:
-        ending: the latest answer, a `laju.forecast.Ending`; None before the first answer.
-        note: the latest failure of the forecast; None while all is well.
+        ending: the latest forecast or refusal, a `laju.forecast.Ending`; None before the first.
+        note: the latest error of the forecast; None if there was no error.
 
     Raises:
-        ValueError, OSError: a mistake in the arguments, before the training.
+        ValueError, OSError: if an argument is invalid; raised before the training.
 
     >>> Forecast(monitor="val_loss").ending is None
     True
@@ -151,7 +151,7 @@ class Forecast(Forecasting, Callback):
                 own = configs[0].scheduler
                 if configs[0].interval != "step" and self._schedule is None:
                     raise ValueError(
-                        "the trainer's scheduler is stepped once an epoch: give schedule=…, in updates or epochs"
+                        "the trainer's scheduler is stepped once per epoch: give schedule=…, in updates or epochs"
                     )
             total = trainer.estimated_stepping_batches
             self._begin(own, _scale(trainer), int(total) if 0 < total < math.inf else None, self._update(trainer))
@@ -193,7 +193,7 @@ class Forecast(Forecasting, Callback):
             self._finish()
 
     def state_dict(self) -> dict[str, Any]:
-        """The rows so far, of many rows the means of neighbours, so that a resumed run goes on with its curve."""
+        """Return the losses so far, averaged over neighbouring updates if there are many, for a run that is resumed."""
         with self._stopping_nothing():
             self._flush()
         if not self._rows:
@@ -206,7 +206,7 @@ class Forecast(Forecasting, Callback):
             self._rows = list(zip(state_dict["updates"].tolist(), state_dict["losses"].tolist(), strict=True))
 
     def _flush(self) -> None:
-        """The losses since the last flush, for each update the mean of its micro-batches; one copy from the device for all."""
+        """Pass on the losses since the last flush, averaged over the micro-batches of each update, with a single device copy."""
         losses, self._losses = self._losses, []
         if not losses:
             return
@@ -228,20 +228,20 @@ class Forecast(Forecasting, Callback):
 
 
 class Track(Tracking, Forecast):
-    """Logs the planned and the used rate of each update, and the forecast of the loss, into the trainer's own loggers.
+    """Callback that logs the planned and used learning rate of each update and the forecast to the trainer's own loggers.
 
         Trainer(logger=WandbLogger(), callbacks=[Track("cosine(3e-4, total='100%')")])
 
-    Any logger will do: W&B, MLflow, TensorBoard, CSV. The hyper-parameters get `laju/schedule`, the schedule's text, and
-    `laju/fingerprint`; the metrics `lr/planned`, `lr/used` and the figures of `Forecast`. A warning names the first update that
-    uses another rate than the plan's. The used rate is the rate of the first optimizer's first group.
+    Any logger works: W&B, MLflow, TensorBoard, CSV. The logged hyper-parameters are `laju/schedule`, the schedule's text, and
+    `laju/fingerprint`; the logged metrics are `lr/planned`, `lr/used` and the values of `Forecast`. The first update whose
+    learning rate differs from the plan gives a warning. The used learning rate is that of the first optimizer's first group.
 
     Args:
-        schedule: the plan, as in `Forecast`. By default the schedule of the trainer's first scheduler.
+        schedule: the planned schedule, as in `Forecast`. By default the rates of the trainer's first scheduler.
         options: further arguments of `Forecast`.
 
     Raises:
-        ValueError, OSError: a mistake in the arguments, before the training.
+        ValueError, OSError: if an argument is invalid; raised before the training.
 
     >>> Track("cosine(3e-4, total='100%')").plan is None  # until training begins
     True
@@ -261,7 +261,7 @@ class Track(Tracking, Forecast):
 
 
 def _scale(trainer: Any) -> Scale:
-    """The updates in each unit of the trainer's run, as far as the trainer knows."""
+    """Return the number of updates per unit of the trainer's run, as far as the trainer knows."""
     per = [("updates", Fraction(1))]
     total = trainer.estimated_stepping_batches
     if 0 < total < math.inf:

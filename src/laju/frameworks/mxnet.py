@@ -1,8 +1,8 @@
 """A schedule as an MXNet learning-rate scheduler, for `gluon.Trainer` and any `mxnet.optimizer.Optimizer`.
 
-MXNet's optimizer owns the clock: the optimizer calls the scheduler with 1 for the first update, so `Scheduler` answers n with
-schedule(n - 1). Features beyond a rate (a position, weight decay, a metric, a checkpoint) need to know that clock: `attach`
-passes the optimizer to the scheduler.
+MXNet's optimizer counts the updates and calls the scheduler with n = 1 for the first update, so `Scheduler` returns schedule(n -
+1). Further features (the position, weight decay, metrics, checkpoints) need the optimizer's count: `attach` passes the optimizer
+to the scheduler.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _LOADING: contextvars.ContextVar[_Loading | None] = contextvars.ContextVar("load
 
 
 class Scheduler(LRScheduler):  # type: ignore[misc]  # MXNet has no types
-    """Gives an MXNet optimizer the rate schedule(t) for update t, t from 0.
+    """Scheduler that gives an MXNet optimizer the learning rate schedule(t) for update t, t from 0.
 
     MXNet's count n is 1 in the first update: rate(n) = schedule(n - 1)·factor. Each parameter's `lr_mult` multiplies the rate, so
     parameters keep their ratios. `trainer.learning_rate` is the rate of the last update, and schedule(0) before the first.
@@ -63,26 +63,27 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # MXNet has no types
         schedule: absolute learning rates; a schedule, or its text.
         wd: a schedule (or its text) of the optimizer's weight decay `wd`; each parameter's `wd_mult` multiplies the value.
         controller: a metric-driven rule such as `laju.adaptive.Plateau`, or a `Controller`; its factor multiplies the rate.
-        observe_within: updates within which `observe` must be called, again and again; by default a warning after 10,000.
-        policy: for a checkpoint of other schedules: "strict" is an error that shows both, "new" follows the code's from
-            the saved position, "saved" goes on with the checkpoint's.
-        plan: the run, for schedules in epochs or percent.
+        observe_within: largest number of updates between two calls of `observe`; exceeding the number is an error. By default
+            there is a warning after 10,000 updates.
+        policy: how to load a checkpoint whose schedules differ from the code's: "strict" (the default) raises an error that shows
+            both, "new" follows the code's schedules from the saved position on, "saved" follows the checkpoint's schedules.
+        plan: the run plan, needed for schedules in epochs or percent.
 
-    Pass the scheduler to the optimizer as `lr_scheduler`, or to an existing trainer by `attach`. `wd`, a controller and
-    checkpoints need `attach` in any case. `trainer.save_states` writes the schedule too; load with
-    `scheduler.load_states(trainer, file)`. `trainer.load_states` alone would silently put the file's schedule in the place of the
-    code's, and is an error.
+    Pass the scheduler to the optimizer as `lr_scheduler`, or to an existing trainer with `attach`. `wd`, a controller and
+    checkpoints need `attach` in any case. `trainer.save_states` also writes the schedule; load the file with
+    `scheduler.load_states(trainer, file)`. Calling `trainer.load_states` alone is an error, because MXNet would silently replace
+    the code's schedule by the file's.
 
     - `begin_num_update=k` starts at schedule(k), also without a checkpoint.
-    - A parameter that has missed updates (`ignore_stale_grad`) can get the value of the update before: MXNet hands over the
-      largest count that any parameter has by then.
-    - Where a key-value store makes the updates (several devices, `update_on_kvstore`), MXNet prints errors of the scheduler and
-      leaves the update out, instead of raising.
+    - A parameter that has missed updates (`ignore_stale_grad`) can get the value of the previous update: MXNet passes the largest
+      count of all parameters so far.
+    - If a key-value store makes the updates (several devices, `update_on_kvstore`), MXNet prints errors of the scheduler and
+      skips the update, instead of raising.
 
     Raises:
-        TypeError: not a schedule, or not a rule.
-        ValueError: an unknown policy, or a text that is not a schedule's (`SpecError`).
-        UnresolvedError: a schedule's lengths are not in updates, and there is no plan.
+        TypeError: if an argument is not a schedule or not a rule.
+        ValueError: if the policy is unknown, or a text is not a schedule (`SpecError`).
+        UnresolvedError: if lengths are not in updates and there is no plan.
 
     >>> import laju
     >>> from mxnet import gluon
@@ -131,7 +132,7 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # MXNet has no types
 
     @property
     def base_lr(self) -> float:
-        """The value of update 0; an assignment changes nothing."""
+        """Learning rate of update 0; an assignment has no effect."""
         return self._values.at(0)
 
     @base_lr.setter
@@ -144,7 +145,7 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # MXNet has no types
         )
 
     def __call__(self, num_update: int) -> float:
-        """The rate of the update that MXNet counts as `num_update`, from 1."""
+        """Return the learning rate of the update that MXNet counts as `num_update`, from 1."""
         n = num_update if num_update.__class__ is int and num_update >= 0 else whole("num_update", num_update)
         optimizer = self._clock(n) if self._needs_clock else None
         t = n + self._offset
@@ -166,7 +167,7 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # MXNet has no types
         return bool(self._offset) or self._pending is not None or self._wd is not None or self.controller is not None
 
     def attach(self, trainer: Any) -> Self:
-        """Follow the count of a trainer's optimizer, and become its scheduler if there is none.
+        """Follow the count of a trainer's optimizer, and become its scheduler if the optimizer has none.
 
         Args:
             trainer: a `gluon.Trainer`, or an `mxnet.optimizer.Optimizer` for the Module API.
@@ -175,8 +176,9 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # MXNet has no types
             The scheduler itself.
 
         Raises:
-            TypeError: something else, or an optimizer that has no use for a rate.
-            ValueError: the trainer has another scheduler, this scheduler another trainer, or MXNet's servers make the updates.
+            TypeError: if `trainer` is neither, or the optimizer does not use a learning rate.
+            ValueError: if the trainer already has a different scheduler, the scheduler is attached to a different trainer, or
+                MXNet's servers make the updates.
         """
         optimizer = _optimizer(trainer)
         _check_order(optimizer, wd=self._wd is not None)
@@ -196,10 +198,10 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # MXNet has no types
         return self
 
     def _following(self) -> Any:
-        """The optimizer whose count this scheduler follows.
+        """Return the optimizer whose count this scheduler follows.
 
         Raises:
-            RuntimeError: no optimizer, or an optimizer that has another scheduler by now.
+            RuntimeError: if no optimizer is attached, or the optimizer has been given a different scheduler.
         """
         owner = None if self._owner is None else self._owner()
         if owner is None:
@@ -216,7 +218,7 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # MXNet has no types
         return optimizer
 
     def _clock(self, n: int) -> Any:
-        """The followed optimizer, which must be the optimizer that asks."""
+        """Return the attached optimizer, which must be at MXNet's count `n`."""
         optimizer = self._following()
         if n != optimizer.num_update:
             raise RuntimeError(
@@ -227,17 +229,17 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # MXNet has no types
 
     @property
     def position(self) -> int:
-        """Completed updates.
+        """Number of completed updates.
 
         Raises:
-            RuntimeError: no trainer is attached.
+            RuntimeError: if no trainer is attached.
         """
         if self._pending is not None:
             return self._pending
         return int(self._following().num_update) + self._offset
 
     def set_position(self, t: int) -> None:
-        """Go to the point after `t` completed updates; a second call with the same `t` changes nothing."""
+        """Move the scheduler to the state after `t` completed updates; a second call with the same `t` has no effect."""
         self._go(whole("t", t), 0)
 
     def _go(self, t: int, observed: int) -> None:
@@ -256,7 +258,7 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # MXNet has no types
             The factor that multiplies the rate from now on.
 
         Raises:
-            RuntimeError: there is no controller, or no trainer is attached.
+            RuntimeError: if the scheduler has no controller, or no trainer is attached.
         """
         if self.controller is None:
             raise RuntimeError(
@@ -286,10 +288,10 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # MXNet has no types
         return {"lr": self._values.schedule} | ({} if self._wd is None else {"wd": self._wd.schedule})
 
     def state_dict(self) -> dict[str, Any]:
-        """The position, the schedules and the controller's state: plain numbers, texts and lists.
+        """Return the position, the schedules and the controller's state, as numbers, strings and lists.
 
         Raises:
-            RuntimeError: no trainer is attached, so the position is not known.
+            RuntimeError: if no trainer is attached, so that the position is not known.
         """
         return self._state(self.position)
 
@@ -304,16 +306,16 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # MXNet has no types
         )
 
     def load_state_dict(self, state_dict: dict[str, Any], policy: Policy | None = None) -> None:
-        """Go to the saved position; `state_dict` is not changed, and after an error neither is the scheduler.
+        """Restore a saved state; an error leaves the scheduler unchanged.
 
-        Use this for a run whose trainer's states were not saved, or besides `load_states`, before or after.
+        Use `load_state_dict` for a run whose trainer's states were not saved, or in addition to `load_states`, before or after.
 
         Args:
-            state_dict: returned by `state_dict()`.
-            policy: for this time, instead of the scheduler's own.
+            state_dict: the state returned by `state_dict()`, which is not modified.
+            policy: policy for this call, instead of the scheduler's own.
 
         Raises:
-            StateError: no state of this kind, or another version; with "strict", different schedules.
+            StateError: if the state is of a different kind or version, or, with "strict", if schedules differ.
         """
         found = self._read(state_dict, self.policy if policy is None else check_policy(policy))
         if self._owner is not None:
@@ -322,17 +324,17 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # MXNet has no types
         self._go(found.position, found.observed)
 
     def load_states(self, trainer: Any, fname: str | os.PathLike[str], policy: Policy | None = None) -> None:
-        """`trainer.load_states(fname)`, with this scheduler in the place of the file's, at the position of the file.
+        """Load a trainer's states from a file, with this scheduler instead of the file's, at the file's position.
 
-        A file or a schedule that is refused leaves the trainer and the scheduler unchanged.
+        An error leaves the trainer and the scheduler unchanged.
 
         Args:
             trainer: a `gluon.Trainer`.
-            fname: a file that `trainer.save_states` wrote.
-            policy: for this time, instead of the scheduler's own.
+            fname: a file written by `trainer.save_states`.
+            policy: policy for this call, instead of the scheduler's own.
 
         Raises:
-            StateError: the file has no schedule of laju; with "strict", another schedule.
+            StateError: if the file has no laju schedule, or, with "strict", if the schedule differs.
         """
         if not _is_trainer(trainer):
             raise TypeError(f"trainer must be a gluon.Trainer, got {shown(trainer)}")
@@ -383,7 +385,7 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # MXNet has no types
     # --- copies --------------------------------------------------------------------------------------------------
 
     def __reduce__(self) -> tuple[Callable[[dict[str, Any]], Scheduler], tuple[dict[str, Any]]]:
-        """The form for `save_states`, which pickles the optimizer with its scheduler."""
+        """Pickle the scheduler as its state, for `save_states`, which pickles the optimizer with its scheduler."""
         position = self.position if self._needs_clock else 0
         return _restored, (self._state(position, offset=self._offset),)
 
@@ -409,7 +411,7 @@ def _restored(state: dict[str, Any]) -> Scheduler:
     if os.environ.get("DMLC_ROLE") == "server":  # a distributed trainer sends its optimizer to the servers
         return Scheduler(from_json(opened(state)["schedules"]["lr"], functions=True))  # a pickle of the worker's own
     raise StateError(
-        "these states hold a schedule of laju, and would put it unseen in the place of the code's; load them with "
+        "these states include a laju schedule, which would silently replace the schedule of the code; load the file with "
         "scheduler.load_states(trainer, file). To send a schedule to another process, send the schedule itself"
     )
 
@@ -434,9 +436,7 @@ def _check_order(optimizer: Any, *, wd: bool) -> None:
     if isinstance(optimizer, mx_optimizer.AdaDelta):
         raise TypeError(f"{name} has no learning rate, so a schedule would change nothing")
     if isinstance(optimizer, mx_optimizer.LBSGD):
-        raise TypeError(
-            f"{name} asks for the rate before it counts the update, so every value would come one update late"
-        )
+        raise TypeError(f"{name} reads the rate before it counts the update, so every value would come one update late")
     if wd and isinstance(optimizer, mx_optimizer.Ftrl):
         raise TypeError(f"{name} reads wd before it asks for the rate, so wd cannot be scheduled")
 

@@ -1,7 +1,7 @@
 """A schedule as a PaddlePaddle learning-rate scheduler, for every `paddle.optimizer` and for `paddle.Model`.
 
-Paddle's optimizers ask the scheduler for the rate at each update, and keep its state inside their own: whichever of the two is
-loaded, and in whichever order, the scheduler is at the position that was loaded last.
+Paddle's optimizers call the scheduler at each update, and their state includes the scheduler's state. The state of either may be
+loaded, in any order: the scheduler is at the position that was loaded last.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ KIND = "paddle.Scheduler"
 
 
 class Scheduler(LRScheduler):  # type: ignore[misc]  # Paddle is not installed where types are checked
-    """Gives a Paddle optimizer the rate schedule(t)·factor for update t, t from 0.
+    """Scheduler that gives a Paddle optimizer the learning rate schedule(t)·factor for update t, t from 0.
 
     Pass the scheduler to the optimizer as `learning_rate`, and call `step()` after each `optimizer.step()`, as for Paddle's own
     schedulers; `paddle.Model` calls `step()` itself. A group's "learning_rate" and a parameter's `optimize_attr["learning_rate"]`
@@ -36,19 +36,20 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # Paddle is not installed w
     Args:
         schedule: absolute learning rates; a schedule, or its text.
         controller: a metric-driven rule such as `laju.adaptive.Plateau`, or a `Controller`; its factor multiplies the rate.
-        observe_within: updates within which `observe` must be called, again and again; by default a warning after 10,000.
-        policy: for a checkpoint of other schedules: "strict" is an error that shows both, "new" follows the code's from
-            the saved position, "saved" goes on with the checkpoint's.
-        count: "applied" counts a call of `step` only if the rate was asked for since the last call, which leaves out the
-            micro-batches of an accumulated gradient; "calls" counts every call.
-        plan: the run, for a schedule in epochs or percent.
+        observe_within: largest number of updates between two calls of `observe`; exceeding the number is an error. By default
+            there is a warning after 10,000 updates.
+        policy: how to load a checkpoint whose schedule differs from the code's: "strict" (the default) raises an error that shows
+            both, "new" follows the code's schedule from the saved position on, "saved" follows the checkpoint's schedule.
+        count: "applied" (the default) counts a call of `step` only if the optimizer has read the rate since the last call, which
+            excludes the micro-batches of an accumulated gradient; "calls" counts every call.
+        plan: the run plan, needed for a schedule in epochs or percent.
 
-    An update that a `GradScaler` skips asks for the rate all the same: call `step()` only after updates that were applied.
+    An update that a `GradScaler` skips also reads the rate: call `step()` only after updates that were applied.
 
     Raises:
-        TypeError: not a schedule, or not a rule.
-        ValueError: an unknown policy or count, or a text that is not a schedule's (`SpecError`).
-        UnresolvedError: a schedule's lengths are not in updates, and there is no plan.
+        TypeError: if an argument is not a schedule or not a rule.
+        ValueError: if the policy or count is unknown, or a text is not a schedule (`SpecError`).
+        UnresolvedError: if lengths are not in updates and there is no plan.
 
     >>> import laju, paddle
     >>> model = paddle.nn.Linear(2, 1)
@@ -98,23 +99,26 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # Paddle is not installed w
 
     @property
     def position(self) -> int:
-        """Completed updates."""
+        """Number of completed updates."""
         return self.last_epoch
 
     def __call__(self) -> float:
-        """The rate of the next update."""
+        """Return the learning rate of the next update."""
         self._asked = True
         return self.last_lr
 
     def get_lr(self) -> float:
-        """The rate of the next update."""
+        """Return the learning rate of the next update."""
         return self._values.at(self.last_epoch) * (1.0 if self.controller is None else self.controller.factor)
 
     def step(self, epoch: int | None = None) -> None:
-        """Count a completed update; with a position, as Paddle's composite schedulers pass, go to that position.
+        """Count a completed update.
+
+        Args:
+            epoch: a position to move to instead of counting, which Paddle's composite schedulers pass.
 
         Raises:
-            RuntimeError: a metric-driven factor was not fed within `observe_within` updates.
+            RuntimeError: if the controller has not observed a metric within `observe_within` updates.
         """
         if epoch is not None:
             self.set_position(epoch)
@@ -122,8 +126,8 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # Paddle is not installed w
         if not self._asked and self.count == "applied":
             self._warn(
                 "uncounted",
-                "step() was called and no update has asked for the rate since the last call, so it does not count; this is right "
-                "for micro-batches. Where the rate is read in another way, use count='calls'",
+                "step() was called, but no update has read the rate since the last call, so the call does not count; this is "
+                "correct for micro-batches. If your loop reads the rate in a different way, use count='calls'",
             )
             return
         if self.controller is not None:
@@ -132,7 +136,7 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # Paddle is not installed w
         self.set_position(self.last_epoch + 1)
 
     def set_position(self, t: int) -> None:
-        """Go to the point after `t` completed updates; a second call with the same `t` changes nothing."""
+        """Move the scheduler to the state after `t` completed updates; a second call with the same `t` has no effect."""
         self.last_epoch = whole("t", t)
         self.last_lr = self.get_lr()
         self._asked = False
@@ -144,7 +148,7 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # Paddle is not installed w
             The factor that multiplies the rate from now on.
 
         Raises:
-            RuntimeError: there is no controller.
+            RuntimeError: if the scheduler has no controller.
         """
         if self.controller is None:
             raise RuntimeError(
@@ -171,9 +175,9 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # Paddle is not installed w
     # --- checkpoints ---------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """The counter, the schedule and the controller's state: plain numbers, texts and lists.
+        """Return the counter, the schedule and the controller's state, as numbers, strings and lists.
 
-        The optimizer's `state_dict()` holds this state as "LR_Scheduler".
+        The optimizer's `state_dict()` includes this state as "LR_Scheduler".
         """
         return save(
             KIND,
@@ -184,17 +188,17 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # Paddle is not installed w
         )
 
     def set_state_dict(self, state_dict: Mapping[str, Any], policy: Policy | None = None) -> None:
-        """Go to the saved position; `state_dict` is not changed, and after an error neither is the scheduler.
+        """Restore a saved state; an error leaves the scheduler unchanged.
 
-        The optimizer's `set_state_dict` calls this method. An optimizer without a scheduler drops the state, so attach this
-        scheduler before, or load the scheduler's own state after.
+        The optimizer's `set_state_dict` calls this method. An optimizer without a scheduler drops the state: attach the scheduler
+        before loading, or load the scheduler's own state afterwards.
 
         Args:
-            state_dict: returned by `state_dict()`.
-            policy: for this time, instead of the scheduler's own.
+            state_dict: the state returned by `state_dict()`, which is not modified.
+            policy: policy for this call, instead of the scheduler's own.
 
         Raises:
-            StateError: a state of something else or another version; with "strict", of another schedule.
+            StateError: if the state is of a different kind or version, or, with "strict", if the schedule differs.
         """
         policy = self.policy if policy is None else check_policy(policy)
         position, schedules, more = load(KIND, state_dict, {"lr": self.schedule}, policy)
@@ -215,7 +219,7 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # Paddle is not installed w
     set_dict = set_state_dict
 
     def state_keys(self) -> None:
-        """Paddle's own way to name the saved attributes, which `state_dict` does without."""
+        """Do nothing: Paddle names saved attributes here, which this scheduler's `state_dict` does not need."""
         self.keys = list(self.state_dict())
 
     def __repr__(self) -> str:
@@ -223,14 +227,14 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # Paddle is not installed w
 
 
 def trace(scheduler: LRScheduler, n: int) -> list[float]:
-    """The sequence that a Paddle scheduler really uses in the next `n` updates, stepped once after each.
+    """Return the learning rates that a Paddle scheduler really gives in the next `n` updates, if stepped after each update.
 
     Args:
-        scheduler: any of Paddle's schedulers. A copy runs, so the caller's is not used up.
-        n: updates.
+        scheduler: any Paddle scheduler. `trace` runs a copy, so the caller's scheduler is unchanged.
+        n: number of updates.
 
     Raises:
-        TypeError: not a scheduler.
+        TypeError: if `scheduler` is not a Paddle scheduler.
 
     >>> scheduler = paddle.optimizer.lr.CosineAnnealingDecay(1.0, T_max=4)
     >>> [round(rate, 3) for rate in trace(scheduler, 6)]  # after its end it rises again

@@ -97,12 +97,12 @@ def _checksum(state: Mapping[str, Any]) -> str:
 def load(
     kind: str, state: Any, schedules: Mapping[str, Schedule], policy: Policy
 ) -> tuple[int, dict[str, Schedule], dict[str, Any]]:
-    """The position to go to, the schedules to follow from there, and whatever else was saved. `state` is not changed.
+    """Return the saved position, the schedules to follow from the position on, and all further saved values.
 
-    With "new", the state of another library's scheduler gives the position too, by its `last_epoch`.
+    `state` is not modified. With "new", the state of another library's scheduler also gives the position, by its `last_epoch`.
 
     Raises:
-        StateError: no state of this kind, or another version; with "strict", different schedules, which the message shows.
+        StateError: if the state is of a different kind or version; with "strict", if schedules differ, which the message shows.
     """
     if not isinstance(state, Mapping) or "laju" not in state or "position" not in state:
         return _of_others(kind, state, policy), dict(schedules), {}
@@ -132,17 +132,17 @@ def load(
         raise StateError(f"state_dict cannot be read: {error}") from None
     if not intact:
         raise StateError(
-            "state_dict was changed after it was saved: it does not have its fingerprint any more. Load it as it was saved, or "
-            "make a scheduler of the schedule that you want and call set_position(n)"
+            "state_dict was changed after it was saved: its fingerprint does not match its content. Load the state as it was "
+            "saved, or construct a scheduler with the schedule that you want and call set_position(n)"
         )
     if policy == "strict" and not same:
         raise StateError(
-            "state_dict was saved with other schedules; load it with policy='new' to follow those of the code from here, or "
-            f"with policy='saved' to go on with those of the checkpoint:{_difference(follow, schedules)}"
+            "state_dict was saved with other schedules; load it with policy='new' to follow the schedules of the code from here, "
+            f"or with policy='saved' to follow the schedules of the checkpoint:{_difference(follow, schedules)}"
         )
     if set(follow) != set(schedules):
         raise StateError(
-            f"state_dict has schedules for {_names(follow)}, but here there are some for {_names(schedules)}"
+            f"state_dict has schedules for {_names(follow)}, but the code has schedules for {_names(schedules)}"
         )
     return position, follow, {key: value for key, value in state.items() if key not in _OWN}
 
@@ -155,24 +155,26 @@ def _of_others(kind: str, state: Any, policy: Policy) -> int:
         raise StateError(made)
     if "num_bad_epochs" in state:
         raise StateError(
-            f"{made}. It is of a plateau, which counts evaluations and no updates; make the scheduler and call set_position(n)"
+            f"{made}. The state is from a plateau scheduler, which counts evaluations and not updates; construct the scheduler "
+            "and call set_position(n)"
         )
     if policy != "new":
         raise StateError(
-            f"{made}. Another scheduler's state has last_epoch={theirs}: with policy='new' the schedules of the code go on from "
-            "there"
+            f"{made}. The state of a different scheduler has last_epoch={theirs}: with policy='new' the schedules of the code "
+            "continue from that position"
         )
     return theirs
 
 
 def load_controller(controller: Controller | None, saved: Any, policy: Policy) -> Controller | None:
-    """A copy of the controller that goes on from the saved state; None when there is nothing to take over.
+    """Return a copy of the controller that continues from the saved state, or None if there is nothing to restore.
 
-    With "new" the code's rule goes on from the state of the saved rule, or from its beginning where the saved rule is of another
-    kind; with "saved" the checkpoint's rule goes on.
+    With "new" the code's rule continues from the state of the saved rule, or from its own beginning if the saved rule is of a
+    different kind; with "saved" the checkpoint's rule continues.
 
     Raises:
-        StateError: a controller on one side only, unless "new"; with "strict", another rule or different parameters.
+        StateError: if only the code or only the state has a controller, unless "new"; with "strict", if the rule or its
+            parameters differ.
     """
     if controller is None or saved is None:
         if policy != "new" and (controller is None) != (saved is None):

@@ -1,9 +1,9 @@
-"""A schedule for the `Trainer` of Transformers, in the lengths of its own run.
+"""Schedules for the `Trainer` of Transformers, with lengths relative to the trainer's run.
 
     s = laju.frameworks.transformers.Schedule("cosine(3e-4, total='100%', warmup='3%')")
     trainer = Trainer(…, optimizers=(None, s), callbacks=[s])
 
-The trainer makes its optimizer and knows how long the run is only when training begins; then the schedule meets both.
+The trainer constructs its optimizer and knows the length of the run only when training begins; the schedule then receives both.
 """
 
 from __future__ import annotations
@@ -31,25 +31,24 @@ with needed_by("laju.frameworks.transformers", "transformers"):
 
 
 class Schedule(Deferred, TrainerCallback):
-    """Drives the optimizer of a `Trainer` by schedules with lengths in units of the trainer's run.
+    """Scheduler for the optimizer of a `Trainer`, whose schedules may have lengths in units of the trainer's run.
 
-    The schedule is both the scheduler and a callback of the trainer, since a trainer describes the run to callbacks alone. A
-    percent is of `max_steps`; an epoch has as many updates as the trainer makes of its batches. Checkpoints and
-    `resume_from_checkpoint` are the trainer's own: a state that is loaded before training begins waits for the optimizer. Each
-    `train()` begins anew otherwise.
+    Pass the object to the trainer both as the scheduler and as a callback, because a trainer describes its run to callbacks only.
+    100% is `max_steps` updates; an epoch is the trainer's number of updates per epoch. The trainer's own checkpoints and
+    `resume_from_checkpoint` work: a state that is loaded before training begins is kept until the optimizer exists. Without a
+    loaded state, each `train()` begins at update 0.
 
     Args:
-        lr: as in `laju.frameworks.torch.Scheduler`: a schedule of learning rates or its text, a `Factor` of the
-            trainer's `learning_rate`, or a mapping from groups to these.
+        lr: a schedule of learning rates or its text, a `Factor` of the trainer's `learning_rate`, or a mapping from groups to
+            schedules or factors; see `laju.frameworks.torch.Scheduler`.
         controller: a metric-driven rule such as `laju.adaptive.Plateau`, which observes `monitor` at each evaluation.
         monitor: the metric of an evaluation that the controller observes.
         options: further arguments of `laju.frameworks.torch.Scheduler`, such as `weight_decay` or `policy`.
 
     Raises:
-        TypeError, ValueError: any error of the scheduler, when training begins.
-        RuntimeError: training began without the callback or with another scheduler; `callbacks=[s]` or `optimizers=(None, s)`
-            is missing.
-        UnresolvedError: a length that the run of the trainer does not say, such as tokens.
+        TypeError, ValueError: if the scheduler refuses an argument; raised when training begins.
+        RuntimeError: if training begins without `callbacks=[s]` or without `optimizers=(None, s)`.
+        UnresolvedError: if the trainer's run does not determine a length, such as tokens.
 
     >>> import laju
     >>> s = Schedule("cosine(3e-4, total='100%', warmup='3%')", weight_decay=laju.linear(0.1, 0, total="100%"))
@@ -102,7 +101,7 @@ class Schedule(Deferred, TrainerCallback):
     def _bound(self) -> Scheduler:
         if self.scheduler is None:
             raise RuntimeError(
-                f"{shown(self)} does not know its run: give it to the trainer as a callback as well, "
+                f"{shown(self)} does not know its run: pass the schedule to the trainer as a callback as well, "
                 "Trainer(…, optimizers=(None, s), callbacks=[s])"
             )
         return self.scheduler
@@ -112,42 +111,42 @@ class Schedule(Deferred, TrainerCallback):
         self._bound().step(*metric)
 
     def get_last_lr(self) -> list[Any]:
-        """Each group's rate in the next update."""
+        """Return the learning rate of each group in the next update."""
         return self._bound().get_last_lr()
 
     def state_dict(self) -> dict[str, Any]:
-        """The state of the scheduler, as in `laju.frameworks.torch.Scheduler`."""
+        """Return the state of the scheduler, as `laju.frameworks.torch.Scheduler.state_dict` does."""
         return self._bound().state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keep a state until training begins, when the optimizer is known."""
+        """Load a state, which is kept until training begins if the optimizer does not exist yet."""
         self._pending = state_dict
 
 
 class Forecast(Forecasting, TrainerCallback):
-    """Forecasts the end of a run while the run is going on, in a process beside the training, on rank 0.
+    """Callback that forecasts the final loss of a run during the run, in a separate process on rank 0.
 
         trainer = Trainer(…)
         trainer.add_callback(Forecast(trainer))
 
-    Each time the trainer logs `monitor`, the trainer logs the latest answer too: `forecast/end`, the band `forecast/low` and
-    `forecast/high`, and `forecast/update`, the last update that the answer is from. A resumed run goes on with the losses of
-    `log_history`. Errors become `note`, and refusals are in `ending`; the training goes on.
+    Whenever the trainer logs `monitor`, the trainer also logs the latest forecast: `forecast/end`, its prediction interval
+    `forecast/low` and `forecast/high`, and `forecast/update`, the last update that the forecast has used. A resumed run uses the
+    losses of `log_history`. Errors do not stop the training: see `note` and `ending`.
 
     Args:
-        trainer: the trainer itself, since callbacks get too few facts.
-        schedule: of the whole run, as `laju.forecast.ending` takes a schedule, or with lengths in percent, epochs or samples of
-            the trainer's run. By default the schedule of the trainer's scheduler.
-        monitor: the logged metric whose end is forecast, such as "loss" or "eval_loss".
-        level: probability of the band.
-        prior: past runs, as `laju.forecast.ending` takes a prior.
+        trainer: the trainer, because a callback itself receives too little information.
+        schedule: schedule of the whole run in a form that `laju.forecast.ending` accepts, or with lengths in percent, epochs or
+            samples of the trainer's run. By default the rates of the trainer's scheduler.
+        monitor: the logged metric whose final value is forecast, such as "loss" or "eval_loss".
+        level: probability of the prediction interval.
+        prior: past runs in a form that `laju.forecast.ending` accepts.
 
     Attributes:
-        ending: the latest answer, a `laju.forecast.Ending`; None before the first answer.
-        note: the latest failure of the forecast; None while all is well.
+        ending: the latest forecast or refusal, a `laju.forecast.Ending`; None before the first.
+        note: the latest error of the forecast; None if there was no error.
 
     Raises:
-        TypeError, ValueError, OSError: a mistake in the arguments, before the training.
+        TypeError, ValueError, OSError: if an argument is invalid; raised before the training.
     """
 
     def __init__(
@@ -197,22 +196,22 @@ class Forecast(Forecasting, TrainerCallback):
 
 
 class Track(Tracking, Forecast):
-    """Logs planned and used rates, and the forecast of the loss, through the trainer: into W&B, MLflow, TensorBoard, trackio.
+    """Callback that logs planned and used learning rates and the forecast through the trainer, to W&B, MLflow, TensorBoard, ….
 
         trainer = Trainer(…)
         trainer.add_callback(Track(trainer, "cosine(3e-4, total='100%')"))
 
-    The trackers of `report_to` get `laju/schedule`, the schedule's text, and `laju/fingerprint` as the run's configuration. With
-    `monitor`, the trainer also logs `lr/planned`, `lr/used` and the figures of `Forecast`. A warning names the first update that
-    uses another rate than the plan's. The used rate is the rate of the first group.
+    The trackers of `report_to` get `laju/schedule`, the schedule's text, and `laju/fingerprint` as the run's configuration.
+    Together with `monitor`, the trainer logs `lr/planned`, `lr/used` and the values of `Forecast`. The first update whose
+    learning rate differs from the plan gives a warning. The used learning rate is that of the first group.
 
     Args:
         trainer: the trainer.
-        schedule: the plan, as in `Forecast`. By default the schedule of the trainer's scheduler.
+        schedule: the planned schedule, as in `Forecast`. By default the rates of the trainer's scheduler.
         options: further arguments of `Forecast`.
 
     Raises:
-        TypeError, ValueError, OSError: a mistake in the arguments, before the training.
+        TypeError, ValueError, OSError: if an argument is invalid; raised before the training.
     """
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:  # type: ignore[override]
@@ -229,7 +228,7 @@ class Track(Tracking, Forecast):
 
 
 def _runs(trainer: Any) -> Iterator[Any]:
-    """The runs of the trackers that the trainer reports to."""
+    """Yield the runs of the trackers to which the trainer reports."""
     reported = {type(callback).__name__: callback for callback in trainer.callback_handler.callbacks}
     current: dict[str, Callable[[], Any]] = {
         "WandbCallback": lambda: sys.modules["wandb"].run,

@@ -39,19 +39,19 @@ _FOREIGN = {
 def given(
     name: str, value: Any, plan: RunPlan | Scale | None = None, *, hint: str = "", resolved: bool = True
 ) -> Schedule:
-    """The schedule of an argument in updates: a `Schedule` or the text of a schedule, resolved by the plan of the run.
+    """Return the schedule of an argument, a `Schedule` or its text, with lengths resolved to updates by the plan of the run.
 
     Args:
-        name: of the argument, for errors.
-        value: the argument.
-        plan: of the run, or the lengths of its units in updates; a schedule in updates needs no plan.
-        resolved: whether lengths in units need a plan here.
-        hint: the replacement of a `Factor`, where the framework has no base that a factor could multiply.
+        name: name of the argument, for errors.
+        value: value of the argument.
+        plan: plan of the run, or the lengths of units in updates; not needed for a schedule in updates.
+        hint: advice in the error about a `Factor`, for frameworks without a base that a factor could multiply.
+        resolved: whether lengths in other units than updates are an error without a plan.
 
     Raises:
-        TypeError: neither a schedule nor a text.
-        SpecError: the text is not a schedule's.
-        UnresolvedError: lengths in units, and no plan.
+        TypeError: if the value is neither a schedule nor text.
+        SpecError: if the text is not a schedule.
+        UnresolvedError: if lengths are not in updates and there is no plan.
 
     >>> given("lr", "cosine(0.3, total='100%')", RunPlan(samples=40, batch_size=2, epochs=1))
     cosine(0.3, total=20)
@@ -73,7 +73,10 @@ def given(
 
 @dataclass(frozen=True)
 class Factor:
-    """A schedule that multiplies the base of each parameter group, so that every group keeps its ratio, its floor too.
+    """A schedule that multiplies the base value of each parameter group, so the ratios between groups stay constant.
+
+    Args:
+        schedule: the schedule of the factor, or its text.
 
     >>> import laju
     >>> Factor(laju.linear(1, 0.1, total=10)).schedule(10)
@@ -93,10 +96,10 @@ Driven = Schedule | Factor | float | str
 def driven(
     name: str, value: Any, plan: RunPlan | Scale | None = None, *, resolved: bool = True
 ) -> Schedule | Factor | float:
-    """The argument for a hyper-parameter: as `given`, or a number, or a factor whose schedule is resolved as well.
+    """Return the argument for a hyper-parameter: a number, a schedule or a `Factor`, with lengths resolved to updates.
 
     Raises:
-        TypeError: neither a schedule nor its text, a `Factor` nor a number.
+        TypeError: if the value is not a schedule, its text, a `Factor` or a number.
 
     >>> driven("lr", Factor("cosine(1, total='100%')"), RunPlan(samples=40, batch_size=2, epochs=1))
     Factor(schedule=cosine(1, total=20))
@@ -111,13 +114,13 @@ def driven(
 
 
 def by_epoch(schedule: Schedule, plan: RunPlan | Scale | None = None) -> tuple[Schedule, int]:
-    """The schedule on a clock that counts epochs, and how many of the schedule's updates pass in an epoch.
+    """Return a schedule for a clock that counts epochs, and the number of the schedule's updates per epoch.
 
-    Lengths in epochs, and numbers without a unit where nothing is in epochs, are counts of that clock. Anything else waits for
+    Lengths in epochs, or numbers without a unit if no length is in epochs, are counts of the clock. Lengths in other units need
     the plan of the run.
 
     Raises:
-        UnresolvedError: lengths in units besides epochs, or updates beside epochs, without a plan.
+        UnresolvedError: if lengths are in units other than epochs, or in both updates and epochs, and there is no plan.
 
     >>> from laju import linear
     >>> by_epoch(linear(1, 0, total="4 epochs"))
@@ -129,8 +132,8 @@ def by_epoch(schedule: Schedule, plan: RunPlan | Scale | None = None) -> tuple[S
     if plan is None:
         units = sorted({*schedule.units, *(() if counts else ("updates",))})
         raise UnresolvedError(
-            f"{shown(schedule)} has lengths in {', '.join(units)}, which a clock of epochs cannot count by itself. Say what the "
-            "run is, plan=RunPlan(samples=…, batch_size=…, epochs=…), or give every length in epochs"
+            f"{shown(schedule)} has lengths in {', '.join(units)}, which cannot be converted to epochs. Describe the "
+            "run, plan=RunPlan(samples=…, batch_size=…, epochs=…), or give every length in epochs"
         )
     scale = plan if isinstance(plan, Scale) else plan.scale
     if counts:
@@ -167,13 +170,13 @@ def foreign(word: str) -> str:
 
 
 class Values:
-    """The values of a schedule, computed some thousand at a time, so that a step costs a look into a list.
+    """Values of a schedule, computed in blocks of some thousand, so that a step only reads from a list.
 
-    Blocks begin at multiples of their size, so that a value is computed alike wherever a run was resumed.
+    Blocks begin at multiples of their size, so a value does not depend on where a run was resumed.
 
     Args:
-        schedule: in updates.
-        stride: updates of the schedule for each position, for a clock that counts epochs.
+        schedule: a schedule in updates.
+        stride: updates of the schedule per position, for a clock that counts epochs.
     """
 
     __slots__ = ("begin", "block", "end", "schedule", "stride")
@@ -202,7 +205,7 @@ class Values:
 
 
 def first(schedule: Schedule, n: int) -> npt.NDArray[np.float64]:
-    """The values of the first `n` updates, the very ones that adapters write."""
+    """Return the values of the first `n` updates, exactly as adapters write them."""
     schedule.require_resolved()
     blocks = [schedule.values(_BLOCK, start=start) for start in range(0, n, _BLOCK)]
     return np.concatenate(blocks)[:n] if blocks else np.empty(0)

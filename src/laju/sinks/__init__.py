@@ -1,9 +1,9 @@
-"""A run's rates in the tracker of the run: planned and used rate, the schedule, and the forecast beside the loss.
+"""Logging to experiment trackers: planned and used learning rates, the schedule, and the forecast of the loss.
 
     track = laju.sinks.Track(wandb.init(project="mine"), schedule)     # or mlflow.start_run(), trackio.init(…), SummaryWriter()
     track.log(update, lr=optimizer.param_groups[0]["lr"], loss=loss)   # in each update
 
-Trackers are known by the run that the caller made. None is imported here.
+The tracker is recognised by the type of the run; laju imports no tracker.
 """
 
 from laju.sinks.track import Plan, Track

@@ -1,4 +1,4 @@
-"""The rows for a tracker: the planned rate, the used rate, and the forecast of the final loss."""
+"""Rows for a tracker: the planned and the used learning rate, and the forecast of the final loss."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _FLOAT32 = 1e-6
 
 
 class Plan:
-    """The planned rate of each update, and a warning at the first update that uses another rate.
+    """Planned learning rates of a run, with a warning at the first update whose used rate differs.
 
     Args:
-        rates: the schedule, or a rate for each update of the run.
+        rates: the schedule, or a sequence with the learning rate of each update.
 
     >>> import laju
     >>> plan = Plan(laju.linear(1, 0, total=4))
@@ -37,19 +37,19 @@ class Plan:
         self._largest = 0.0
 
     def rate(self, update: int) -> float | None:
-        """The planned rate of an update; None after the last of rates that are numbers."""
+        """Return the planned learning rate of an update; None after the end of a sequence."""
         if isinstance(self.rates, Schedule):
             return float(self.rates(update))
         return float(self.rates[update]) if update < len(self.rates) else None
 
     def settings(self) -> dict[str, str]:
-        """The entries of a run's configuration: text and fingerprint of the schedule. Empty where the plan is numbers."""
+        """Return the entries for a run's configuration: text and fingerprint of the schedule; empty for a sequence."""
         if not isinstance(self.rates, Schedule):
             return {}
         return {"laju/schedule": str(self.rates), "laju/fingerprint": self.rates.fingerprint}
 
     def row(self, update: int, used: float | None, *, stacklevel: int = 3) -> dict[str, float]:
-        """The planned and the used rate of an update, by the names that trackers show."""
+        """Return the planned and the used learning rate of an update, as "lr/planned" and "lr/used", and warn of a difference."""
         planned = self.rate(update)
         row = {} if planned is None else {"lr/planned": planned}
         if used is None:
@@ -70,26 +70,26 @@ class Plan:
 
 
 class Track:
-    """Writes a run's planned and used rates, its metrics and the forecast of its loss into a tracker, a row for each update.
+    """Writer of a run's learning rates, metrics and loss forecast to an experiment tracker, with a row for each update.
 
     The configuration of the run gets `laju/schedule`, the schedule's text, and `laju/fingerprint`. Rows have `lr/planned`,
-    `lr/used`, the metrics, and from a process beside the training `forecast/end`, `forecast/low`, `forecast/high` and
-    `forecast/update`, as in `laju.forecast.LiveEnding`. A warning names the first rate that differs from the plan.
+    `lr/used` and the metrics, and the forecast of a separate process: `forecast/end`, `forecast/low`, `forecast/high` and
+    `forecast/update`; see `laju.forecast.LiveEnding`. The first learning rate that differs from the plan gives a warning.
 
     Args:
-        run: the run from `wandb.init`, `mlflow.start_run` or `trackio.init`, or a TensorBoard `SummaryWriter`. A run of several
-            processes has a single `Track`, on rank 0.
-        schedule: of the learning rate, or its text.
-        plan: of the run, for a schedule in epochs, percent, samples or tokens.
-        forecast: the metric whose end is forecast; None for no forecast.
+        run: the run from `wandb.init`, `mlflow.start_run` or `trackio.init`, or a TensorBoard `SummaryWriter`. In a run of
+            several processes, use a single `Track` on rank 0.
+        schedule: the schedule of the learning rate, or its text.
+        plan: the run plan, needed for a schedule in epochs, percent, samples or tokens.
+        forecast: the metric whose final value is forecast; None for no forecast.
 
     Attributes:
-        live: the `LiveEnding`; None without a forecast, and where the schedule has no end.
+        live: the `LiveEnding`; None if there is no forecast or the schedule has no end.
 
     Raises:
-        TypeError: not a run of a tracker, or not a schedule.
-        SpecError: a text that is no schedule.
-        UnresolvedError: lengths in units, and no plan.
+        TypeError: if `run` is not a run of a tracker, or `schedule` is not a schedule.
+        SpecError: if the text is not a schedule.
+        UnresolvedError: if lengths are not in updates and there is no plan.
 
     >>> import laju
     >>> class Writer:  # in place of torch's SummaryWriter
@@ -130,12 +130,12 @@ class Track:
         """Write the row of an update.
 
         Args:
-            update: the update that was made, from 0, as the schedule counts: its planned rate is `schedule(update)`.
-            lr: the rate that the update used, read before `scheduler.step()`.
-            metrics: numbers by name, such as `loss`; scalars of NumPy, torch, JAX and others, too.
+            update: number of the update, from 0; its planned learning rate is `schedule(update)`.
+            lr: the learning rate that the update used, read before `scheduler.step()`.
+            metrics: numbers by name, such as `loss`, including scalars of NumPy, torch and JAX.
 
         Raises:
-            TypeError, ValueError: an update that is no whole number, or a metric that is no number.
+            TypeError, ValueError: if the update is not a whole number, or a metric is not a number.
         """
         update = whole("update", update)
         row = self._plan.row(update, None if lr is None else _scalar("lr", lr))
@@ -148,7 +148,7 @@ class Track:
         self._tracker.log(update, row)
 
     def close(self) -> None:
-        """End the forecast's process. The run stays open."""
+        """End the process of the forecast; the tracker's run stays open."""
         if self.live is not None:
             self.live.close()
 

@@ -1,4 +1,4 @@
-"""W&B, MLflow, trackio and TensorBoard, each by its own idiom: where a run's configuration goes, and a row of metrics."""
+"""W&B, MLflow, trackio and TensorBoard: how each tracker stores a run's configuration and a row of metrics."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _MLFLOW_PARAMETER = 6000
 
 
 class Tracker(Protocol):
-    """The destination of rows of metrics."""
+    """Destination of a run's settings and rows of metrics."""
 
     def config(self, settings: Mapping[str, str]) -> None:
-        """Note settings of the run, once."""
+        """Write settings into the configuration of the run; called once."""
 
     def log(self, update: int, row: Mapping[str, float]) -> None:
         """Write the metrics of an update."""
 
 
 class WandB:
-    """A run of W&B. Metrics have the update as their x axis, independent of the program's own steps."""
+    """A run of W&B, whose metrics have the update as x axis, independent of the program's own steps."""
 
     def __init__(self, run: Any) -> None:
         self._run = run
@@ -44,7 +44,7 @@ class WandB:
 
 
 class MLflow:
-    """A run of MLflow, by its id, so that rows arrive whichever run is active."""
+    """A run of MLflow, addressed by its id, so that rows are logged to the run even if a different run is active."""
 
     def __init__(self, run: Any) -> None:
         from mlflow import MlflowClient
@@ -60,7 +60,8 @@ class MLflow:
                 self._client.log_param(self._id, name, text)
                 continue
             warnings.warn(
-                f"the run has {name}={shown(there[name])} as a parameter, which MLflow never changes; {shown(text)} is a tag",
+                f"the run already has the parameter {name}={shown(there[name])}, which MLflow cannot change; {shown(text)} is "
+                "logged as a tag",
                 ScheduleWarning,
                 stacklevel=3,
             )
@@ -82,8 +83,8 @@ class Trackio:
     def config(self, settings: Mapping[str, str]) -> None:
         if getattr(self._run, "_config_logged", False):
             warnings.warn(
-                "trackio sends a run's config with the run's first row, which has been sent, so that the config lacks the "
-                "schedule: make the Track right after trackio.init",
+                "trackio sends the config of a run with its first row, which has already been sent, so the config lacks the "
+                "schedule: construct the Track right after trackio.init",
                 ScheduleWarning,
                 stacklevel=3,
             )
@@ -94,7 +95,7 @@ class Trackio:
 
 
 class TensorBoard:
-    """A `SummaryWriter`, of torch, tensorboardX or another. The configuration becomes text."""
+    """A TensorBoard `SummaryWriter`, of torch or tensorboardX, which gets the configuration as text."""
 
     def __init__(self, writer: Any) -> None:
         self._writer = writer
@@ -117,13 +118,13 @@ _RUNS = "a run of W&B, MLflow or trackio, or a SummaryWriter: wandb.init(…), m
 
 
 def tracker_of(run: Any) -> Tracker:
-    """The tracker of a run, by the package of the run's class.
+    """Return the tracker of a run, recognised by the package of the run's class.
 
     Args:
         run: the run from `wandb.init`, `mlflow.start_run` or `trackio.init`, or a `SummaryWriter`.
 
     Raises:
-        TypeError: anything else; a package itself instead of its run.
+        TypeError: if `run` is not a run of a known tracker, for example the package itself.
     """
     method, make = _BY_PACKAGE.get(type(run).__module__.partition(".")[0], ("add_scalar", TensorBoard))
     if isinstance(run, type) or not hasattr(run, method):

@@ -18,17 +18,18 @@ from laju.frameworks.values import Values
 
 
 class Observe(keras.callbacks.Callback):  # type: ignore[misc]
-    """Tells the controller of a `Scheduled` optimizer a metric after each epoch of `fit`.
+    """Callback that passes a metric to the controller of a `Scheduled` optimizer after each epoch of `fit`.
 
-    Epochs without validation have no `val_` metrics, and are left out.
+    Epochs without validation have no `val_` metrics, and are ignored.
 
     Args:
-        monitor: the metric's name in the logs of `fit`.
+        monitor: name of the metric in the logs of `fit`.
 
     Raises:
-        TypeError: the model's optimizer is not `Scheduled`.
-        ValueError: the optimizer has no controller, or the logs do not have the metric.
-        RuntimeError: the metric never appeared in `fit`; `fit(initial_epoch=…)` with an optimizer that made no update yet.
+        TypeError: if the model's optimizer is not a `Scheduled`.
+        ValueError: if the optimizer has no controller, or the logs do not have the metric.
+        RuntimeError: if the metric never appeared in `fit`, or `fit(initial_epoch=…)` begins with an optimizer that has made no
+            update.
 
     >>> import keras, laju, numpy
     >>> from laju.adaptive import Plateau
@@ -77,7 +78,7 @@ class Observe(keras.callbacks.Callback):  # type: ignore[misc]
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
         if self._begun and not self._fed:
             raise RuntimeError(
-                f"the controller was never fed: {self.monitor!r} was in no epoch's logs, which had "
+                f"the controller never observed a metric: {self.monitor!r} was in no epoch's logs, which had "
                 f"{', '.join(logs or {}) or 'nothing'}; give fit validation_data, or another monitor"
             )
 
@@ -91,14 +92,14 @@ class Observe(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 class FitPlan(keras.callbacks.Callback):  # type: ignore[misc]
-    """Passes the length of `fit` to the schedules of the model's optimizer, so that schedules can be in epochs and percent.
+    """Callback that passes the length of `fit` to the schedules of the model's optimizer, for lengths in epochs and percent.
 
-    A percent is of the updates of `fit`'s `epochs`, epochs before `initial_epoch` included. The lengths that the first `fit` gave
-    stay: a later `fit` of another length goes on with the same schedule, and a warning says so.
+    100% is the number of updates in all `epochs` of `fit`, including epochs before `initial_epoch`. The lengths of the first
+    `fit` stay: a later `fit` of a different length continues with the same schedule and gives a warning.
 
     Raises:
-        UnresolvedError: `fit` does not know how many batches an epoch has; or a length in samples or tokens.
-        TypeError: no schedule of the optimizer has plan="fit".
+        UnresolvedError: if `fit` does not know the number of batches per epoch, or a length is in samples or tokens.
+        TypeError: if no schedule of the optimizer has plan="fit".
 
     >>> import keras, laju, numpy
     >>> model = keras.Sequential([keras.layers.Dense(1)])
@@ -131,7 +132,7 @@ class FitPlan(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 def _all_values(optimizer: Any) -> list[Values]:
-    """The values of every schedule in an optimizer and in the optimizers inside."""
+    """Return the values of every schedule in an optimizer and in nested optimizers."""
     found = []
     while optimizer is not None:
         if isinstance(optimizer, Scheduled):

@@ -1,4 +1,4 @@
-"""The counter of an optimizer in Keras, which every schedule has as its clock: micro-batches, updates, positions."""
+"""The counter of a Keras optimizer, which is the clock of every schedule: micro-batches, updates, positions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from laju.core.checks import ScheduleWarning, shown, whole
 
 
 def position(optimizer: Any) -> int:
-    """The updates that a Keras optimizer has completed, micro-batches of an accumulated gradient not counted.
+    """Return the number of updates that a Keras optimizer has completed, without micro-batches of an accumulated gradient.
 
     >>> import keras
     >>> position(keras.optimizers.SGD())
@@ -25,15 +25,19 @@ def position(optimizer: Any) -> int:
 
 
 def set_position(optimizer: Any, t: int) -> None:
-    """Put a Keras optimizer at the point after `t` completed updates; a second call with the same `t` changes nothing.
+    """Set the counter of a Keras optimizer to `t` completed updates; a second call with the same `t` has no effect.
 
-    For an optimizer that is built anew in the middle of a run, as for `fit(initial_epoch=…)` without the optimizer's state. Adam
-    and its kin use this count too, and with new moments take many updates to get up to speed;
-    `LearningRate(schedule.shift(-t))` moves the schedule alone.
+    Use `set_position` for an optimizer that is constructed in the middle of a run, as for `fit(initial_epoch=…)` without the
+    optimizer's state. Adam and its variants also use the counter, for bias correction, so with new moments their first updates
+    have the wrong size; `LearningRate(schedule.shift(-t))` moves only the schedule.
+
+    Args:
+        optimizer: the Keras optimizer.
+        t: number of completed updates.
 
     Raises:
-        TypeError: not a Keras optimizer.
-        ValueError: not a whole number of updates.
+        TypeError: if `optimizer` is not a Keras optimizer.
+        ValueError: if `t` is not a whole number of at least 0.
 
     >>> import keras, laju
     >>> from laju.frameworks.keras import LearningRate
@@ -55,12 +59,12 @@ def innermost(optimizer: Any) -> Any:
 
 
 def micro_batches(optimizer: Any) -> int:
-    """The micro-batches of an update; each micro-batch moves Keras' counter by 1."""
+    """Return the number of micro-batches per update; each micro-batch advances Keras' counter by 1."""
     return int(optimizer.gradient_accumulation_steps or 1)
 
 
 def owner_of(counter: Any) -> Any:
-    """The optimizer that asks for a value with its own counter, found among the callers, as Keras does not say who asks."""
+    """Return the optimizer that owns a counter, found among the callers, because Keras does not pass the optimizer."""
     if not isinstance(counter, keras.Variable):
         return None
     frame = sys._getframe(2)
@@ -73,7 +77,7 @@ def owner_of(counter: Any) -> Any:
 
 
 def updates_of(counter: Any, accumulate: int) -> Any:
-    """Completed updates: an int where the counter can be read without waiting, else a tensor of integers."""
+    """Return the number of completed updates: an int if the counter can be read without waiting, else an integer tensor."""
     step = keras.ops.convert_to_tensor(counter)
     if not getattr(step, "shape", None) and _readable(step):
         return int(step) // accumulate
@@ -98,7 +102,7 @@ _COUNTERS: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
 
 def _count(counter: Any, fit: Mapping[str, Any], variables: list[Any]) -> int:
-    """A counter's value outside of the step that is being compiled, `fit` being the local names of `fit`."""
+    """Return a counter's value outside of the step that is being compiled; `fit` has the local variables of Keras' `fit`."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -111,9 +115,9 @@ def _count(counter: Any, fit: Mapping[str, Any], variables: list[Any]) -> int:
 
 
 def warn_of_beginning(optimizer: Any) -> None:
-    """Warn where the first update of an optimizer is not the first of its model's training.
+    """Warn if the first update of an optimizer is not the first update of its model's training.
 
-    Keras gives an optimizer neither the epoch nor its history, so `fit` is sought among the callers.
+    Keras gives an optimizer neither the epoch nor the history, so `fit` is looked up among the callers.
     """
     frame: Any = None if optimizer is None else sys._getframe(1)
     while frame is not None and not (frame.f_code.co_name == "fit" and "initial_epoch" in frame.f_locals):
@@ -133,7 +137,7 @@ def warn_of_beginning(optimizer: Any) -> None:
             f"fit begins at epoch {epoch}" if epoch else f"this model made {made} updates before it was compiled again"
         )
         warnings.warn(
-            f"{why}, but the optimizer is new, so its schedules begin at update 0. To go on where the run was, load the state of "
+            f"{why}, but the optimizer is new, so its schedules begin at update 0. To continue the run, load the state of "
             f"the optimizer, or call laju.frameworks.keras.set_position(model.optimizer, {made or 'updates completed'})",
             ScheduleWarning,
             stacklevel=2,

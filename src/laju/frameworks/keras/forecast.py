@@ -22,26 +22,26 @@ from laju.sinks import tracker_of
 
 
 class Forecast(Forecasting, keras.callbacks.Callback):  # type: ignore[misc]
-    """Forecasts the final loss of `fit` during `fit`, in a process beside the training.
+    """Callback that forecasts the final loss of `fit` during training, in a separate process.
 
-    At the end of each epoch the logs have `forecast/end`, the band `forecast/low` and `forecast/high`, and `forecast/update`, the
-    last update that the answer is from; NaN where there is no answer. Put `Forecast` before callbacks that write logs, such as
-    `CSVLogger`. Errors become `note`, and refusals are in `ending`; the training goes on.
+    At the end of each epoch the logs have `forecast/end`, its prediction interval `forecast/low` and `forecast/high`, and
+    `forecast/update`, the last update that the forecast has used; NaN if there is no forecast. Put `Forecast` before callbacks
+    that write logs, such as `CSVLogger`. Errors do not stop the training: see `note` and `ending`.
 
     Args:
-        schedule: of the whole run, as `laju.forecast.ending` takes a schedule, or with lengths in percent or epochs of `fit`. By
-            default the learning rate of the model's optimizer.
-        monitor: the metric whose end is forecast: "loss", of which every batch tells the mean of its epoch so far; or a metric
-            of each epoch, such as "val_loss".
-        level: probability of the band.
-        prior: past runs, as `laju.forecast.ending` takes a prior.
+        schedule: schedule of the whole run in a form that `laju.forecast.ending` accepts, or with lengths in percent or epochs of
+            `fit`. By default the learning rate of the model's optimizer.
+        monitor: the metric whose final value is forecast: "loss", for which each batch reports the mean of its epoch so far, or a
+            metric of each epoch, such as "val_loss".
+        level: probability of the prediction interval.
+        prior: past runs in a form that `laju.forecast.ending` accepts.
 
     Attributes:
-        ending: the latest answer, a `laju.forecast.Ending`; None before the first answer.
-        note: the last error; None while all is well.
+        ending: the latest forecast or refusal, a `laju.forecast.Ending`; None before the first.
+        note: the latest error of the forecast; None if there was no error.
 
     Raises:
-        ValueError, OSError: a mistake in the arguments, before the training.
+        ValueError, OSError: if an argument is invalid; raised before the training.
 
     >>> Forecast(monitor="val_loss").ending is None
     True
@@ -113,21 +113,22 @@ class Forecast(Forecasting, keras.callbacks.Callback):  # type: ignore[misc]
 
 
 class Track(Tracking, Forecast):
-    """Logs the planned and the used rate of each epoch's first update, and the forecast of the loss, at the end of each epoch.
+    """Callback that logs the planned and used learning rate of each epoch's first update, and the forecast of the loss.
 
         model.fit(…, callbacks=[Track(wandb.init(project="mine"))])
 
-    The run's configuration gets `laju/schedule`, the schedule's text, and `laju/fingerprint`; the run gets a row an epoch with
-    Keras' logs, `lr/planned`, `lr/used` and the figures of `Forecast`. Keras' logs have these as well. The first rate that is not
-    the plan's is warned of. Put `Track` before callbacks that write logs.
+    The run's configuration gets `laju/schedule`, the schedule's text, and `laju/fingerprint`. At the end of each epoch the run
+    gets a row with Keras' logs, `lr/planned`, `lr/used` and the values of `Forecast`, which are also added to Keras' logs. The
+    first learning rate that differs from the plan gives a warning. Put `Track` before callbacks that write logs.
 
     Args:
-        run: of a tracker, as `laju.sinks.Track` takes a run; None leaves the writing to callbacks such as `TensorBoard`.
-        schedule: the plan, as in `Forecast`. By default the learning rate of the model's optimizer.
+        run: the run of a tracker; see `laju.sinks.Track`. None (the default) leaves the writing to callbacks such as
+            `TensorBoard`.
+        schedule: the planned schedule, as in `Forecast`. By default the learning rate of the model's optimizer.
         options: further arguments of `Forecast`.
 
     Raises:
-        TypeError, ValueError, OSError: a mistake in the arguments, before the training.
+        TypeError, ValueError, OSError: if an argument is invalid; raised before the training.
 
     >>> Track().plan is None  # until training begins
     True
@@ -161,7 +162,7 @@ class Track(Tracking, Forecast):
 
 
 def _rates_of(optimizer: Any) -> Any:
-    """The source of the rates of a model's optimizer: a schedule of laju or of Keras, or a constant."""
+    """Return the source of the learning rates of a model's optimizer: a schedule of laju or of Keras, or a constant."""
     while optimizer is not None:
         if isinstance(optimizer, Scheduled) and "learning_rate" in optimizer._slots:
             if optimizer.controller is not None:

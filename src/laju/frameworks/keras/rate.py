@@ -1,4 +1,4 @@
-"""`LearningRate`: a schedule as Keras' own kind of schedule."""
+"""`LearningRate`: a schedule as a Keras `LearningRateSchedule`."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ from laju.frameworks.keras.values import Plan, tensor, value_at, values_of
 class LearningRate(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
     """A schedule as the `learning_rate` of any Keras optimizer: update t uses schedule(t), t from 0.
 
-    The clock counts updates: under `gradient_accumulation_steps` Keras shows schedules its count of micro-batches, which is
-    divided here by the optimizer's own number. An update that `LossScaleOptimizer` skipped does not count.
+    The schedule counts updates: with `gradient_accumulation_steps` Keras passes the count of micro-batches, which is divided by
+    the number of micro-batches per update. An update that `LossScaleOptimizer` skipped does not count.
 
-    The schedule is saved with the model as JSON; import this module before `keras.saving.load_model`. A loaded model goes on from
-    its position, in `fit(initial_epoch=…)` too, as the position is the optimizer's counter and not the epoch. An optimizer
-    that is built anew begins at 0: see `set_position`. For values that change once an epoch use `schedule.per("epoch")` with
-    a plan, or give the schedule itself to Keras' own callback: `keras.callbacks.LearningRateScheduler(schedule)`.
+    The schedule is saved with the model as JSON; import this module before `keras.saving.load_model`. A loaded model continues
+    from its position, also in `fit(initial_epoch=…)`, because the position is the optimizer's counter and not the epoch. A newly
+    constructed optimizer begins at 0: see `set_position`. For values that change once per epoch use `schedule.per("epoch")` with
+    a plan, or Keras' own callback: `keras.callbacks.LearningRateScheduler(schedule)`.
 
     Args:
         schedule: absolute learning rates; a schedule, or its text.
-        plan: the run, for a schedule in epochs or percent; "fit" waits for `fit` with the callback `FitPlan` to say its length.
+        plan: the run plan, needed for a schedule in epochs or percent; or "fit" if the callback `FitPlan` will pass the length of
+            `fit`.
 
     Raises:
-        TypeError: not a schedule.
-        SpecError: a text that is not a schedule's.
-        UnresolvedError: the schedule's lengths are not in updates, and there is no plan.
+        TypeError: if `schedule` is not a schedule.
+        SpecError: if the text is not a schedule.
+        UnresolvedError: if lengths are not in updates and there is no plan.
 
     >>> import keras, laju
     >>> optimizer = keras.optimizers.SGD(LearningRate(laju.linear(1, 0, total=4)))
@@ -54,13 +55,13 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):  # type: ig
         return self._values.schedule
 
     def __call__(self, step: Any) -> Any:
-        """The rate of the update after so many steps of the optimizer's counter, as a tensor of at least float32."""
+        """Return the learning rate after `step` steps of the optimizer's counter, as a tensor of at least float32."""
         if is_number(step):
             return tensor(self.schedule(step))
         return tensor(value_at(self._values, updates_of(step, self._accumulated(step))))
 
     def _accumulated(self, step: Any) -> int:
-        """How many steps of this counter make an update."""
+        """Return the number of steps of the counter per update."""
         optimizer = None if self._optimizer is None else self._optimizer()
         if optimizer is None or optimizer._iterations is not step:
             optimizer = owner_of(step)

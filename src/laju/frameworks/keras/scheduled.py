@@ -30,33 +30,37 @@ _UNFED = 10_000
 
 @registered
 class Scheduled(keras.optimizers.Optimizer):  # type: ignore[misc]
-    """An optimizer whose hyper-parameters follow schedules: update t uses schedule(t) of each, t from 0.
+    """An optimizer whose hyper-parameters follow schedules: update t uses schedule(t) of each hyper-parameter, t from 0.
 
-    While the inner optimizer makes an update, its attributes have the values of that update; outside of updates they have their
-    own. All clocks are the inner optimizer's counter of updates; micro-batches of `gradient_accumulation_steps` and updates
-    that `LossScaleOptimizer` skipped do not count. Loss scaling goes outside: `LossScaleOptimizer(Scheduled(…))`.
+    During an update the attributes of the inner optimizer have the values of the update; at all other times the attributes have
+    their original values. All schedules count the inner optimizer's updates; micro-batches of `gradient_accumulation_steps` and
+    updates that `LossScaleOptimizer` skipped do not count. Wrap loss scaling around: `LossScaleOptimizer(Scheduled(…))`.
 
-    The schedules are saved with the model, and with its weights a fingerprint and the controller's state, so that
+    The schedules are saved with the model, and a fingerprint and the controller's state with its weights, so
     `keras.callbacks.BackupAndRestore` and `ModelCheckpoint` restore the whole state.
 
     Args:
-        optimizer: a Keras optimizer, not yet used. Its own `LearningRate`, if any, is taken over.
-        learning_rate: a `Schedule` of absolute values or its text, a `Factor` of the optimizer's own rate, or a number.
+        optimizer: a Keras optimizer that has made no update. A `LearningRate` of the optimizer is kept as its schedule.
+        learning_rate: a `Schedule` of absolute values or its text, a `Factor` of the optimizer's own learning rate, or a number.
         controller: a metric-driven rule such as `laju.adaptive.Plateau`, or a `Controller`; its factor multiplies the learning
-            rate. Feed the controller with `observe`, in `fit` with the callback `Observe`.
-        observe_within: updates within which a metric must be observed, again and again; by default a warning after 10,000. A
-            compiled step cannot look, so this is checked by `Observe`, and when the model is saved.
-        policy: for weights that were saved with other schedules: "strict" is an error that shows both, "new" follows the
-            code's from the saved position, "saved" goes on with the checkpoint's.
-        plan: the run, for schedules in epochs or percent; "fit" waits for `fit` with the callback `FitPlan` to say its length.
-        hyper_parameters: further hyper-parameters of the optimizer by name (`weight_decay`, `momentum`, `beta_1` …), driven as
-            `learning_rate` is. Hyper-parameters that Keras reads while compiling, such as `clipnorm`, cannot be scheduled.
+            rate. Pass metrics with `observe`, or in `fit` with the callback `Observe`.
+        observe_within: largest number of updates between two observations of the metric; exceeding the number is an error. By
+            default there is a warning after 10,000 updates. `Observe` checks the number, and so does saving the model, because a
+            compiled step cannot.
+        policy: how to load weights that were saved with schedules other than the code's: "strict" (the default) raises an error
+            that shows both, "new" follows the code's schedules from the saved position on, "saved" follows the checkpoint's
+            schedules.
+        plan: the run plan, needed for schedules in epochs or percent; or "fit" if the callback `FitPlan` will pass the length of
+            `fit`.
+        hyper_parameters: further hyper-parameters of the optimizer by name (`weight_decay`, `momentum`, `beta_1` …), with the
+            same kinds of values as `learning_rate`. Hyper-parameters that Keras reads while compiling, such as `clipnorm`, cannot
+            be scheduled.
 
     Raises:
-        TypeError: not an optimizer, or not a schedule.
-        ValueError: a hyper-parameter that the optimizer does not have or that is fixed, a factor of nothing, nothing to
-            schedule, or an unknown policy.
-        UnresolvedError: a schedule's lengths are not in updates, and there is no plan.
+        TypeError: if an argument is not an optimizer or not a schedule.
+        ValueError: if the optimizer does not have the hyper-parameter, the hyper-parameter is fixed, the base of a factor is 0,
+            nothing is scheduled, or the policy is unknown.
+        UnresolvedError: if lengths are not in updates and there is no plan.
 
     >>> import keras, laju
     >>> inner = keras.optimizers.SGD(weight_decay=0.1)
@@ -115,13 +119,13 @@ class Scheduled(keras.optimizers.Optimizer):  # type: ignore[misc]
     # --- updates -------------------------------------------------------------------------------------------------
 
     def build(self, variables: Any) -> None:
-        """Make the variables of the optimizer for these weights."""
+        """Create the variables of the optimizer for the given weights."""
         if not self.built:
             self.inner_optimizer.build(variables)
             super().build(variables)
 
     def apply(self, grads: Any, trainable_variables: Any = None) -> None:
-        """Make an update with the values of the schedules."""
+        """Apply gradients with the current values of the schedules."""
         if not self.built and trainable_variables is not None:
             trainable_variables = list(trainable_variables)
             self.build(trainable_variables)
@@ -176,7 +180,7 @@ class Scheduled(keras.optimizers.Optimizer):  # type: ignore[misc]
 
     @property
     def learning_rate(self) -> Any:
-        """The rate of the next update."""
+        """Learning rate of the next update."""
         slot = self._slots.get("learning_rate")
         return self.inner_optimizer.learning_rate if slot is None else tensor(self._at(slot, self._now()))
 
@@ -236,7 +240,7 @@ class Scheduled(keras.optimizers.Optimizer):  # type: ignore[misc]
 
     @property
     def position(self) -> int:
-        """Completed updates."""
+        """Number of completed updates."""
         return position(self)
 
     def observe(self, metric: Any) -> float:
@@ -246,7 +250,7 @@ class Scheduled(keras.optimizers.Optimizer):  # type: ignore[misc]
             The factor that multiplies the learning rate from now on.
 
         Raises:
-            RuntimeError: there is no controller.
+            RuntimeError: if the optimizer has no controller.
         """
         if self.controller is None:
             raise RuntimeError(
@@ -278,7 +282,7 @@ class Scheduled(keras.optimizers.Optimizer):  # type: ignore[misc]
         return {slot.name: slot.values.schedule for slot in self._slots.values()}
 
     def state_dict(self) -> dict[str, Any]:
-        """The position, the schedules and the controller's state: plain numbers, texts and lists, saved with the weights."""
+        """Return the position, the schedules and the controller's state, which are saved with the weights."""
         return save(
             KIND,
             self.position,
@@ -290,15 +294,15 @@ class Scheduled(keras.optimizers.Optimizer):  # type: ignore[misc]
         )
 
     def load_state_dict(self, state_dict: Any, policy: Policy | None = None) -> None:
-        """Go to the saved position; after an error nothing is changed. The moments are in the inner optimizer's variables.
+        """Restore a saved position; an error leaves the optimizer unchanged. Moments are in the inner optimizer's variables.
 
         Args:
-            state_dict: the result of `state_dict()`.
-            policy: for this time, instead of the optimizer's own.
+            state_dict: the state returned by `state_dict()`.
+            policy: policy for this call, instead of the optimizer's own.
 
         Raises:
-            StateError: a state of another kind or version; with "strict", of other schedules or bases; of another number of
-                micro-batches in an update; or, with "saved", schedules that differ from those already compiled.
+            StateError: if the state is of a different kind or version; with "strict", if schedules or bases differ; if the number
+                of micro-batches per update differs; or, with "saved", if a step with different schedules is already compiled.
         """
         policy = self.policy if policy is None else check_policy(policy)
         now, schedules, more = load(KIND, state_dict, self._schedules(), policy)
@@ -306,13 +310,13 @@ class Scheduled(keras.optimizers.Optimizer):  # type: ignore[misc]
         if more.get("accumulate") != accumulate and now:
             raise StateError(
                 f"state was saved with gradient_accumulation_steps={more.get('accumulate')}, and here it is {accumulate}: the "
-                "counter that Keras saved counts micro-batches. Load it with the same number, or go on with a new optimizer and "
+                "counter that Keras saved counts micro-batches. Load it with the same number, or use a new optimizer and "
                 "set_position"
             )
         if self._compiled and schedules != self._schedules():
             raise StateError(
-                "the schedules in state are others than those of the training step, which is compiled already; load it before "
-                "the first update"
+                "the schedules in state differ from the schedules of the training step, which is already compiled; load the "
+                "state before the first update"
             )
         scales = self._saved_scales(more.get("bases"), policy)
         controller = load_controller(self.controller, more.get("controller"), policy)
@@ -349,13 +353,13 @@ class Scheduled(keras.optimizers.Optimizer):  # type: ignore[misc]
         return found
 
     def save_own_variables(self, store: Any) -> None:
-        """Write the state into a file of weights, next to the inner optimizer's variables, which Keras writes."""
+        """Write the state into a weights file, in addition to the inner optimizer's variables, which Keras writes."""
         self._check_fed(self.position)
         # Keras' files of weights hold arrays alone, so the text goes in as its bytes.
         store[_STORED] = np.frombuffer(json.dumps(self.state_dict()).encode(), dtype=np.uint8)
 
     def load_own_variables(self, store: Any) -> None:
-        """Read the state from a file of weights."""
+        """Read the state from a weights file."""
         if _STORED not in store.keys():  # noqa: SIM118  # Keras' stores are no mappings
             raise StateError(f"the optimizer that was saved is not laju's {KIND}")
         try:

@@ -1,4 +1,4 @@
-"""The hyper-parameters of a Keras optimizer, each with the schedule that drives the hyper-parameter."""
+"""Hyper-parameters of a Keras optimizer, with their schedules."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FIXED = (
 
 
 class Slot:
-    """A hyper-parameter of an optimizer, and the schedule that drives the hyper-parameter."""
+    """A hyper-parameter of an optimizer, and its schedule."""
 
     def __init__(self, key: str, driven: Driven, base: Any, plan: Plan) -> None:
         self.key = key
@@ -40,13 +40,13 @@ class Slot:
         self.values = values_of(key, constant(schedule) if is_number(schedule) else schedule, plan)
 
     def at(self, t: Any) -> Any:
-        """The value at a number of updates: a number, or in a graph a tensor."""
+        """Return the value after `t` updates: a number, or a tensor inside a graph."""
         value = value_at(self.values, t)
         return value * self.scale if self.factor else value
 
 
 class Slots(dict[str, Slot]):
-    """A dict that Keras leaves alone; plain dicts that are set on an optimizer are wrapped."""
+    """A dict that Keras does not wrap, unlike plain dicts that are set on an optimizer."""
 
 
 def slots_of(optimizer: Any, given: Mapping[str, Any], plan: Plan) -> dict[str, Slot]:
@@ -73,7 +73,8 @@ def slots_of(optimizer: Any, given: Mapping[str, Any], plan: Plan) -> dict[str, 
             base = vars(optimizer)[key]
             if key == "momentum" and not base:
                 raise ValueError(
-                    "momentum of the optimizer is 0, so that it keeps no velocity to schedule; make it with another momentum"
+                    "momentum of the optimizer is 0, so the optimizer has no velocity: construct the optimizer with a momentum "
+                    "above 0"
                 )
             slot = Slot(key, driven, base, plan)
         slots[key] = slot

@@ -1,4 +1,4 @@
-"""The values of a schedule in Keras: numbers and tensors, and schedules whose lengths `fit` will say."""
+"""Values of a schedule in Keras: numbers and tensors, and schedules whose lengths are known when `fit` begins."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def value_at(values: Values, t: Any) -> Any:
 
 
 def tensor(value: Any) -> Any:
-    """The value in Keras' float, and never in less than float32."""
+    """Return the value as a tensor of Keras' float type, at least float32."""
     return keras.ops.cast(value, "float64" if keras.config.floatx() == "float64" else "float32")
 
 
 class FitValues(Values):
-    """The values of a schedule whose lengths `fit` will say."""
+    """Values of a schedule whose lengths are known when `fit` begins."""
 
     __slots__ = ("given", "scale")
 
@@ -54,11 +54,11 @@ class FitValues(Values):
         self.scale: Scale | None = None
 
     def fit(self, scale: Scale, now: int) -> None:
-        """Take the lengths of a run that is at update `now`."""
+        """Resolve the schedule with the lengths of a run that is at update `now`."""
         if self.scale is not None and self.scale != scale and now:
             warnings.warn(
-                f"this fit has another length than the first, and {shown(self.schedule)} stays: it goes on at update {now}. "
-                "Compile the model with a new LearningRate to begin anew",
+                f"this fit differs in length from the first, and {shown(self.schedule)} is kept and continues at update {now}. "
+                "Compile the model with a new LearningRate to start a new schedule",
                 ScheduleWarning,
                 stacklevel=2,
             )

@@ -1,7 +1,7 @@
-"""Schedules in torch: a scheduler of torch's own kind, and help for loops without a scheduler.
+"""Schedules in torch: a torch `LRScheduler`, and functions for loops without a scheduler.
 
-`Scheduler` drives any hyper-parameter of an optimizer or of several. `after_epoch` is for loops that ask for the rate when an
-epoch is over, and `trace` shows the rates of any torch scheduler.
+`Scheduler` drives any hyper-parameter of one or several optimizers. `after_epoch` is for loops that compute the learning rate at
+the end of an epoch, and `trace` returns the learning rates of any torch scheduler.
 """
 
 from laju.core.extras import needed_by

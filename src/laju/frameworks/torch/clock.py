@@ -1,8 +1,8 @@
-"""The clock of a schedule in torch: the meaning of a call of `step()`, with an update since the last call or without.
+"""The clock of a schedule in torch, which decides whether a call of `step()` counts as an update.
 
-A call of `step()` without an update since the last call is a micro-batch, an update that was skipped, a repeated call, a schedule
-moved forward before the training, or an update that no hook can hear. Versions of parameters and gradients distinguish these;
-where the versions do not, the schedule stands still or moves as torch's own schedulers do, and a warning says so, once.
+A call of `step()` without an update since the last call is a micro-batch, a skipped update, a repeated call, a schedule moved
+forward before the training, or an update that no hook reports. Versions of parameters and gradients distinguish the cases; if the
+versions do not, the schedule stands still or moves as torch's own schedulers do, with a single warning.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ def _same(a: Any, b: Any) -> bool:
 
 
 class Clock:
-    """Which calls of a scheduler's `step()` count, from the moment that the scheduler was bound to its optimizers.
+    """Counter of the calls of a scheduler's `step()` that stand for updates of its optimizers.
 
     Args:
-        calls: every call counts, with or without an update.
-        epochs: a call ends an epoch, so many updates between two calls are expected.
+        calls: whether every call counts, with or without an update.
+        epochs: whether a call ends an epoch, so that many updates between two calls are expected.
     """
 
     def __init__(self, calls: bool, epochs: bool) -> None:

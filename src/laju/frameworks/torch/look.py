@@ -1,4 +1,4 @@
-"""What a `step()` that heard no update sees: versions of parameters and gradients, and of autograd."""
+"""Versions of parameters, gradients and autograd, by which a `step()` without a reported update is interpreted."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _SUMMED = 1 << 22
 
 
 class Look:
-    """The state of parameters and autograd in a `step()` that heard no update.
+    """State of parameters and autograd at a `step()` without a reported update.
 
     Args:
         parameters: some of the driven parameters.
-        position: of the schedule.
-        sums: also add the parameters up, as updates of `.data` and fused updates that no hook hears keep the version.
+        position: position of the schedule.
+        sums: whether to sum the parameters too, because updates of `.data` and fused updates without hooks keep the version.
     """
 
     def __init__(self, parameters: Sequence[torch.Tensor], position: int, *, sums: bool) -> None:

@@ -1,4 +1,4 @@
-"""Loops of others: rates for a loop that asks when an epoch is over, and the rates that any scheduler of torch makes."""
+"""Learning rates for loops that compute the rate at the end of an epoch, and the learning rates of any torch scheduler."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from laju.frameworks.values import given
 
 
 def after_epoch(schedule: Schedule | str, optimizer: torch.optim.Optimizer) -> Callable[[int], float]:
-    """Return epoch ↦ schedule(epoch + 1), for a loop that asks when an epoch is over; the first rate is set at once.
+    """Return the function epoch ↦ schedule(epoch + 1), for a loop that sets the learning rate at the end of each epoch.
 
-    Loops such as in *Dive into Deep Learning* end epoch e with `group["lr"] = scheduler(e)`, so a schedule itself would come an
-    epoch late. A count of the schedule is an epoch here, and epochs count from 0.
+    Loops such as in *Dive into Deep Learning* end epoch e with `group["lr"] = scheduler(e)`, so the schedule itself would be an
+    epoch late. The schedule counts epochs, from 0. The learning rate of epoch 0 is set immediately.
 
     Args:
-        schedule: of absolute rates, or its text; the loop gives the same rate to every group of parameters.
-        optimizer: the torch optimizer, whose groups all get schedule(0) for epoch 0.
+        schedule: a schedule of absolute learning rates, or its text; every parameter group gets the same rate.
+        optimizer: the torch optimizer, whose groups get schedule(0) for epoch 0.
 
     Raises:
-        TypeError: neither a schedule nor text, or not an optimizer.
-        SpecError: a text that cannot be read.
-        UnresolvedError: lengths in units besides epochs.
+        TypeError: if `schedule` is neither a schedule nor text, or `optimizer` is not an optimizer.
+        SpecError: if the text is not a schedule.
+        UnresolvedError: if lengths are in units other than epochs.
 
     >>> import torch
     >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))])
@@ -57,18 +57,18 @@ def after_epoch(schedule: Schedule | str, optimizer: torch.optim.Optimizer) -> C
 def trace(
     make_scheduler: Callable[[torch.optim.Optimizer], Any], n: int, *, base: float = 1.0, key: str = "lr"
 ) -> list[float]:
-    """The sequence that any torch scheduler really uses in the first `n` updates, stepped once after each.
+    """Return the values that a torch scheduler really sets in the first `n` updates, if stepped after each update.
 
     Args:
-        make_scheduler: makes the scheduler for an optimizer. The optimizer is a new optimizer, so the caller's objects are not
-            touched.
-        n: updates.
-        base: the optimizer's rate before the scheduler is made.
+        make_scheduler: function that constructs the scheduler for an optimizer. `trace` passes a new optimizer, so the caller's
+            objects are unchanged.
+        n: number of updates.
+        base: the optimizer's learning rate before the scheduler is constructed.
         key: the hyper-parameter to read: "lr", "momentum" or "weight_decay".
 
     Raises:
-        TypeError: not a function that makes a scheduler, or a scheduler that follows a metric.
-        ValueError: a scheduler of another optimizer than the given optimizer, or a hyper-parameter that SGD does not have.
+        TypeError: if `make_scheduler` does not return a scheduler, or the scheduler depends on a metric.
+        ValueError: if the scheduler is for a different optimizer, or SGD does not have the hyper-parameter.
 
     >>> trace(lambda optimizer: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=4), 6)[4:]
     [0.0, 0.1464466094067262]

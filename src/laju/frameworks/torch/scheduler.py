@@ -1,7 +1,7 @@
 """A schedule as a torch learning-rate scheduler.
 
-The adapter owns a counter and only writes: nothing is read back from the optimizer to compute the next value, so the order
-in which optimizer, scheduler and their checkpoints are built and loaded makes no difference.
+The adapter has its own counter and only writes into the optimizer: no value is read back to compute the next value. The order in
+which optimizer, scheduler and their checkpoints are constructed and loaded therefore has no effect.
 """
 
 from __future__ import annotations
@@ -31,37 +31,40 @@ _UNFED = 10_000
 
 
 class Scheduler(LRScheduler):
-    """Sets hyper-parameters of an optimizer to schedule(t) before update t.
+    """Scheduler that sets hyper-parameters of an optimizer to schedule(t) before update t.
 
-    Call `step()` after each `optimizer.step()`. The count is of applied updates: an update that a `GradScaler` skipped, a
-    micro-batch of an accumulated gradient, or a second call for the same update (Accelerate calls once a process) does not move
-    the schedule. Where the meaning of a call is in doubt, a `laju.ScheduleWarning` says so, at the first such call.
+    Call `step()` after each `optimizer.step()`. The scheduler counts applied updates: an update that a `GradScaler` skipped, a
+    micro-batch of an accumulated gradient, or a second call for the same update (Accelerate calls `step()` in each process) does
+    not advance the schedule. If the meaning of a call is ambiguous, the first such call gives a `laju.ScheduleWarning`.
 
     Args:
-        optimizer: a torch optimizer, or several that update together, such as Muon for the matrices and AdamW for the rest. These
-            have a common clock: `step()` comes after all of them.
-        lr: a `Schedule` of absolute values or its text, a `Factor` of each group's base, a number, or a mapping from groups (by
-            index, or by the group's "name") to these; with several optimizers also a list of one each. The base is the group's
-            own rate when the scheduler is built, or its "initial_lr".
-        betas: beta1 alone, or a pair in which either may be None.
-        plan: the run, for schedules in epochs, percent, samples or tokens.
-        every: "update" calls `step()` after each update, and "epoch" once an epoch; lengths in epochs then need no plan, and a
-            number without a unit is a number of epochs.
-        last_epoch: begin after that many counts plus 1, as torch's schedulers do with the saved count.
+        optimizer: a torch optimizer, or several that update together, such as Muon for matrices and AdamW for all remaining
+            parameters. Call `step()` after all optimizers have updated.
+        lr: the learning rate: a `Schedule` of absolute values or its text, a `Factor` of each group's base, a number, or a
+            mapping from groups (by index, or by the group's "name") to schedules, factors or numbers; for several optimizers also
+            a list with an entry for each. The base is the group's own learning rate when the scheduler is constructed, or
+            "initial_lr".
+        betas: the schedule of beta1, or a pair for beta1 and beta2, in which either may be None.
+        plan: the run plan; needed for schedules in epochs, percent, samples or tokens.
+        every: "update" (the default) if `step()` is called after each update, "epoch" if `step()` is called after each epoch.
+            With "epoch", lengths in epochs need no plan, and a number without a unit is a number of epochs.
+        last_epoch: the saved count of torch's schedulers; the schedule begins at last_epoch + 1.
         controller: a metric-driven rule such as `laju.adaptive.Plateau`, or a `Controller`; its factor multiplies `lr`.
-        observe_within: updates within which a metric must be observed, again and again; by default a warning after 10,000.
-        policy: for a checkpoint of other schedules: "strict" is an error that shows both, "new" follows the code's from
-            the saved position, "saved" goes on with the checkpoint's.
-        count: "applied" counts the optimizer's own updates; "calls" counts the calls of `step`, for updates that torch does not
-            see. An update that is captured in a CUDA graph switches to calls, since its replays are not seen.
-        hyper_parameters: further hyper-parameters of the optimizer by name (`weight_decay`, `momentum` …), driven as `lr` is.
+        observe_within: largest number of updates between two observations of the metric; exceeding the number is an error. By
+            default there is a warning after 10,000 updates.
+        policy: how to load a checkpoint whose schedules differ from the code's: "strict" (the default) raises an error that shows
+            both, "new" follows the code's schedules from the saved position on, "saved" follows the checkpoint's schedules.
+        count: "applied" (the default) counts the optimizer's updates; "calls" counts the calls of `step`, for updates that torch
+            does not report. Capturing an update in a CUDA graph switches to "calls", because replays are not reported.
+        hyper_parameters: further hyper-parameters of the optimizer by name (`weight_decay`, `momentum` …), with the same kinds of
+            values as `lr`.
 
     Raises:
-        TypeError: not an optimizer, or not a schedule.
-        ValueError: a hyper-parameter or group that the optimizer does not have, a factor of nothing, nothing to schedule, or an
-            unknown policy.
-        SpecError: a text that is no schedule.
-        UnresolvedError: a schedule's lengths are not in updates, and there is no plan.
+        TypeError: if an argument is not an optimizer or not a schedule.
+        ValueError: if the optimizer does not have the hyper-parameter or group, the base of a factor is 0, nothing is scheduled,
+            or the policy is unknown.
+        SpecError: if a text is not a schedule.
+        UnresolvedError: if lengths are not in updates and there is no plan.
 
     >>> import torch, laju
     >>> weight = torch.nn.Parameter(torch.zeros(1))
@@ -104,7 +107,7 @@ class Scheduler(LRScheduler):
         self.every = every
         slots = slots_of(optimizers, {"lr": lr, "betas": betas, **hyper_parameters}, plan, epochs=every == "epoch")
         if not slots:
-            raise ValueError("nothing is scheduled; give lr=schedule, or another hyper-parameter of the optimizer")
+            raise ValueError("nothing is scheduled; give lr=schedule, or a schedule of a different hyper-parameter")
         self.controller = Controller(controller) if isinstance(controller, Rule) else controller
         if self.controller is not None and not isinstance(self.controller, Controller):
             raise TypeError(f"controller must be a rule such as Plateau, or a Controller, got {shown(controller)}")
@@ -121,7 +124,7 @@ class Scheduler(LRScheduler):
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
-        """The optimizer, or the first of several; another that is set is followed from here on."""
+        """The optimizer, or the first of several optimizers; after an assignment the scheduler drives the new optimizer."""
         return self.optimizers[0]
 
     @optimizer.setter
@@ -160,7 +163,7 @@ class Scheduler(LRScheduler):
 
     @property
     def base_lrs(self) -> list[float | torch.Tensor]:  # type: ignore[override]
-        """Each group's own base rate."""
+        """Base learning rate of each group."""
         return [group["initial_lr" if "initial_lr" in group else "lr"] for group in self._groups()]
 
     def _groups(self) -> list[Group]:
@@ -229,7 +232,7 @@ class Scheduler(LRScheduler):
                 value = group[slot.key] if slot.index is None else group[slot.key][slot.index]
                 if not isinstance(value, torch.Tensor):
                     raise RuntimeError(
-                        f"{slot.name} is a Python number, which the captured graph would keep for ever; give the optimizer a "
+                        f"{slot.name} is a Python number, which the captured graph would keep permanently; give the optimizer a "
                         f"tensor on its device instead, such as {slot.key}=torch.tensor({value!r}, device='cuda')"
                     )
 
@@ -237,12 +240,12 @@ class Scheduler(LRScheduler):
 
     @property
     def position(self) -> int:
-        """Completed updates, or epochs with every="epoch"."""
+        """Number of completed updates, or of completed epochs with every="epoch"."""
         return self.last_epoch
 
     @property
     def last_epoch(self) -> int:
-        """The position, by torch's name. An assignment is in force from the next `step()` on; see `set_position`."""
+        """The position, under torch's name. An assigned value takes effect at the next `step()`; see `set_position`."""
         return self._t
 
     @last_epoch.setter
@@ -262,12 +265,12 @@ class Scheduler(LRScheduler):
         """Count a completed update and write the values of the next update into the groups.
 
         Args:
-            metrics: observed by the controller, for trainers that pass a metric on.
-            epoch: is refused; see `set_position`.
+            metrics: the metric that the controller observes, for trainers that pass a metric to `step`.
+            epoch: not supported; use `set_position`.
 
         Raises:
-            TypeError: a position was given, or a metric without a controller.
-            RuntimeError: a metric-driven factor was not fed within `observe_within` updates.
+            TypeError: if a position is given, or a metric without a controller.
+            RuntimeError: if the controller has not observed a metric within `observe_within` updates.
         """
         ear = self._ear
         if ear.heard != 1 or metrics is not None or epoch is not None:
@@ -331,7 +334,7 @@ class Scheduler(LRScheduler):
             self._check_ever_fed()
 
     def _check_ever_fed(self) -> None:
-        """Warn, at the end of an epoch or at a checkpoint, about a controller that has never observed a metric."""
+        """Warn about a controller that has never observed a metric, at the end of an epoch or when a checkpoint is saved."""
         controller = self.controller
         if controller is None or not self._unfed or controller.state != controller.rule.initial():
             return
@@ -342,7 +345,7 @@ class Scheduler(LRScheduler):
         )
 
     def set_position(self, t: int) -> None:
-        """Go to the point after `t` completed updates; a second call with the same `t` changes nothing."""
+        """Move the scheduler to the state after `t` completed updates; a second call with the same `t` has no effect."""
         self.last_epoch = whole("t", t)
         self._write()
         self._clock.begin(self)
@@ -354,7 +357,7 @@ class Scheduler(LRScheduler):
             The factor that multiplies `lr` from now on.
 
         Raises:
-            RuntimeError: there is no controller.
+            RuntimeError: if the scheduler has no controller.
         """
         controller = self.controller
         if controller is None:
@@ -368,14 +371,14 @@ class Scheduler(LRScheduler):
         return factor
 
     def get_lr(self) -> list[float | torch.Tensor]:
-        """The rate of each group in the next update."""
+        """Return the learning rate of each group in the next update."""
         if self._get_lr_called_within_step:  # ignite's wrapper sets `last_epoch` itself, and then writes lr alone
             self._clock.acknowledge()
             self._write()
         return self.get_last_lr()
 
     def get_last_lr(self) -> list[float | torch.Tensor]:
-        """The rate of each group in the next update."""
+        """Return the learning rate of each group in the next update."""
         rates = [group["lr"] for group in self._groups()]
         return [float(rate) if isinstance(rate, torch.Tensor) else rate for rate in rates]
 
@@ -395,7 +398,7 @@ class Scheduler(LRScheduler):
         return {slot.name: slot.schedule for slot in self.slots}
 
     def state_dict(self) -> dict[str, Any]:
-        """The counter, the schedules, the bases of the groups and the controller's state: plain numbers, texts and lists."""
+        """Return the counter, the schedules, the bases of the groups and the controller's state: numbers, strings and lists."""
         self._clock.saved(self)
         self._check_ever_fed()
         return save(
@@ -410,22 +413,22 @@ class Scheduler(LRScheduler):
         )
 
     def load_state_dict(self, state_dict: dict[str, Any], policy: Policy | None = None) -> None:
-        """Go to the saved position; `state_dict` is not changed, and after an error neither is the scheduler.
+        """Restore a saved state; an error leaves the scheduler unchanged.
 
         Args:
-            state_dict: returned by `state_dict()`.
-            policy: for this time, instead of the scheduler's own.
+            state_dict: the state returned by `state_dict()`, which is not modified.
+            policy: policy for this call, instead of the scheduler's own.
 
         Raises:
-            StateError: no state of this kind, or another version; with "strict", different schedules or bases.
+            StateError: if the state is of a different kind or version, or, with "strict", if schedules or bases differ.
         """
         policy = self.policy if policy is None else check_policy(policy)
         position, schedules, more = load(KIND, state_dict, self._schedules(), policy)
         every = more.get("every", self.every if not more else "update")
         if every != self.every:
             raise StateError(
-                f"state_dict was saved with every={shown(every)}, but this scheduler has every={self.every!r}; make it with the "
-                "same, or call set_position(n)"
+                f"state_dict was saved with every={shown(every)}, but this scheduler has every={self.every!r}; construct the "
+                "scheduler with the saved value, or call set_position(n)"
             )
         bases = {} if policy == "new" else self._saved_bases(more.get("bases"), policy)
         controller = load_controller(self.controller, more.get("controller"), policy)

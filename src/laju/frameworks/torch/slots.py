@@ -19,16 +19,16 @@ Where = tuple[int, Group]
 
 
 class Slot:
-    """A hyper-parameter of some of the groups, and the schedule that drives it.
+    """A hyper-parameter of some of the parameter groups, and its schedule.
 
     Args:
-        name: in errors and checkpoints: "lr", "betas[0]", "weight_decay of group 'head'", "lr (factor)".
-        key: in the groups.
-        index: in a pair such as betas.
-        group: its index or name; None for all.
-        optimizer: the index of the only optimizer; None for all.
-        drive: by absolute values, or by a factor of the groups' own.
-        stride: updates of the schedule for each count of the scheduler's clock.
+        name: name in errors and checkpoints: "lr", "betas[0]", "weight_decay of group 'head'", "lr (factor)".
+        key: key of the hyper-parameter in a parameter group.
+        index: index in a pair such as betas; None for a plain number.
+        group: index or name of the group; None for all groups.
+        optimizer: index of the optimizer; None for all optimizers.
+        drive: the schedule of absolute values, or the factor of each group's own value.
+        stride: updates of the schedule per count of the scheduler.
     """
 
     def __init__(
@@ -157,8 +157,8 @@ class _Wanted:
         if len(self.optimizers) > 1 and isinstance(value, list):
             if len(value) != len(self.optimizers):
                 raise ValueError(
-                    f"{self.key} must be one schedule for all {len(self.optimizers)} optimizers or a list of one each, got "
-                    f"{len(value)}"
+                    f"{self.key} must be one schedule for all {len(self.optimizers)} optimizers or a list with one for each, "
+                    f"got {len(value)}"
                 )
             for i, part in enumerate(value):
                 if part is not None:

@@ -10,7 +10,7 @@ from laju.core.checks import nearest
 
 
 class Deferred:
-    """The arguments of a `Scheduler` that a trainer's callback makes later, and the metric that the controller observes."""
+    """Arguments of a `Scheduler` that a trainer's callback constructs later, and the metric that the controller observes."""
 
     def __init__(
         self, lr: Any, controller: Rule[Any] | Controller | None, monitor: str, options: dict[str, Any]
@@ -26,7 +26,7 @@ class Deferred:
         """The metric that the controller observes.
 
         Raises:
-            ValueError: the trainer has no metric of that name.
+            ValueError: if the trainer has no metric with the name `monitor`.
         """
         if self.monitor not in metrics:
             raise ValueError(
