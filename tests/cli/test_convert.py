@@ -106,7 +106,7 @@ def test_a_configuration_is_read(tmp_path: Path):
         ("--from timm 'CosineLRScheduler(t_initial=9)' --to optax", "--lr 0.1"),
         ("--from laju 'constant(1)' --to torch", "--updates N"),
         ("--from laju 'cosin(1, total=9)' --to torch", "did you mean 'cosine'"),
-        ("--from laju 'cosine(1, total=9)' --to torch --updates 9 --epochs 9", "give one of them"),
+        ("--from laju 'cosine(1, total=9)' --to torch --updates 9 --epochs 9", "give only one"),
         ("--from torch 'OneCycleLR(max_lr=1)' --to keras", "needs total_steps"),
         ("--from torch 'ReduceLROnPlateau()' --to keras --lr 0.1", "is not a schedule"),
         ("--from torch 'StepLR(step_size=a)' --lr 0.1 --to optax --updates 5", "is neither a number"),

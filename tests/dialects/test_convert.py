@@ -332,7 +332,7 @@ def test_a_schedule_of_laju_in_epochs_becomes_a_program_with_the_updates_of_an_e
                 np.testing.assert_allclose(theirs.values(n * 391), ours.values(n * 391), rtol=1e-6, atol=1e-9)
             else:
                 assert "for every number of updates in an epoch" in found.report
-    with pytest.raises(DialectError, match=r"has lengths in .*tokens: say what the run is"):
+    with pytest.raises(DialectError, match=r"has lengths in .*tokens: give updates_per_epoch"):
         convert(f"Ramp(0.0, 0.1, '9 tokens') >> ({text})", "laju", "optax", epochs=5)
     with pytest.raises(DialectError, match=r"configurations count updates, .*give updates_per_epoch"):
         convert(text, "laju", "yaml:nanogpt", epochs=epochs)
@@ -442,11 +442,11 @@ WRONG = [
     (("CosineLRScheduler(t_initial=9", "timm", "optax"), {"lr": 0.1}, "is not a call"),
     (("ExponentialLR(gamma=0.9)", "torch", "optax"), {"lr": 0.1}, "has no end.*--updates N"),
     (("constant(1)", "laju", "optax"), {}, "has no end"),
-    (("constant(1)", "laju", "optax"), {"updates": 9, "lr": 0.1}, "leave lr out"),
-    (("constant_schedule(1)", "optax", "torch"), {"updates": 9, "lr": 0.1}, "leave lr out"),
+    (("constant(1)", "laju", "optax"), {"updates": 9, "lr": 0.1}, "remove lr"),
+    (("constant_schedule(1)", "optax", "torch"), {"updates": 9, "lr": 0.1}, "remove lr"),
     (("linear_schedule(1, 0, 9)", "optax", "torch"), {"updates_per_epoch": 9}, "counts updates here.*epochs is missing"),
-    (("constant(1)", "laju", "optax"), {"updates": 9, "epochs": 9}, "give one of them"),
-    (("StepLR(lr=0.1, step_size=3)", "torch", "optax"), {"updates": 9, "lr": 0.2}, "say it once"),
+    (("constant(1)", "laju", "optax"), {"updates": 9, "epochs": 9}, "give only one"),
+    (("StepLR(lr=0.1, step_size=3)", "torch", "optax"), {"updates": 9, "lr": 0.2}, "give lr only once"),
     (("CosineAnnealingLR(T_max=0)", "torch", "optax"), {"lr": 0.1}, "T_max must not be 0"),
     ((3, "laju", "optax"), {}, "must be a schedule, or the text of a call"),
 ]  # fmt: skip

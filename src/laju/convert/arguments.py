@@ -1,4 +1,4 @@
-"""The arguments of a conversion: what is given, the systems by name, and the schedule of a text or a file."""
+"""The arguments of a conversion: the given values, the systems by name, and the schedule of a text or a file."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Given:
             if getattr(self, name) is not None:
                 whole(name, getattr(self, name), least=1)
         if self.updates is not None and self.epochs is not None:
-            raise DialectError("updates and epochs both say how long the run is: give one of them")
+            raise DialectError("updates and epochs both give the length of the run: give only one")
 
 
 def source_of(name: str) -> str:
@@ -64,7 +64,7 @@ def target_of(name: str) -> str:
 
 
 def written(name: str) -> str:
-    """The name of a system whose configurations are written."""
+    """Return the name of a system whose configurations laju writes, or raise `DialectError`."""
     if name not in configurations.TITLES:
         raise DialectError(
             f"configurations of {shown(name)} are not written{near_name(name, configurations.TITLES)}: name a system, such as "
@@ -82,7 +82,7 @@ def _known(name: str) -> bool:
 
 
 def writer_of(target: str) -> Writer:
-    """The target's writer; for a target without a writer, torch's, without schedulers of its own."""
+    """Return the target's writer, or torch's writer without own schedulers for a target without a writer."""
     if target in TARGETS:
         return writer(target)
     if target.startswith("yaml:"):
@@ -107,12 +107,14 @@ def title_of(target: str) -> str:
 
 
 def read_text(text: str, origin: str, given: Given, reader: str | None) -> Configured:
-    """The schedule of a text or a configuration."""
+    """Read the schedule of a text or a configuration."""
     if origin == "laju":
         if given.lr is not None:
-            raise DialectError("lr is the optimizer's rate, and the values of laju's schedules are rates: leave lr out")
+            raise DialectError(
+                "lr is the optimizer's rate, but values of laju's schedules are absolute learning rates: remove lr"
+            )
         if given.more:
-            raise DialectError("facts fill in other systems' code and configurations, and laju's schedules need none")
+            raise DialectError("facts fill in other systems' code and configurations; a laju schedule needs no facts")
         return Configured(parse(text), origin, text.strip(), dialect=origin)
     if origin == "config":
         known: dict[str, Any] = {"lr": given.lr, "total": given.updates}
@@ -123,9 +125,9 @@ def read_text(text: str, origin: str, given: Given, reader: str | None) -> Confi
     text = filled(text, given.more)
     takes, says = rates_in(dialect, text)
     if given.lr is not None and not takes:
-        raise DialectError(f"no scheduler in {shown(text)} takes the optimizer's rate: leave lr out")
+        raise DialectError(f"no scheduler in {shown(text)} takes the optimizer's rate: remove lr")
     if given.lr is not None and any(rate != given.lr for rate in says):
-        raise DialectError(f"lr is {says[0]!r} in {shown(text)} and {given.lr!r} beside it: say it once")
+        raise DialectError(f"lr is {says[0]!r} in {shown(text)} but {given.lr!r} as an argument: give lr only once")
     more: dict[str, Any] = {} if given.lr is None else {"lr": given.lr}
     each = EPOCH_LENGTH.get(origin)
     if each is not None and given.updates_per_epoch is not None:
@@ -144,7 +146,7 @@ def read_text(text: str, origin: str, given: Given, reader: str | None) -> Confi
 
 
 def rates_in(dialect: System, given: str) -> tuple[bool, list[Any]]:
-    """Whether a scheduler in the text takes the optimizer's rate, and the rates that the text itself has."""
+    """Return whether a scheduler in the text takes the optimizer's rate, and the rates in the text itself."""
     try:
         tree = ast.parse(given, mode="eval")
     except (SyntaxError, RecursionError, MemoryError, ValueError):

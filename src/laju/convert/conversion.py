@@ -3,9 +3,10 @@ migration.
 
     laju.dialects.convert("CosineLRScheduler(t_initial=300, warmup_t=5)", "timm", "optax", lr=0.1)
 
-The target's own schedulers are tried first. Arguments of the calls come from the schedule's parts (`laju.inspect.outline`,
-`laju.convert.writers`), and the values decide: each call is read by the target's dialect and compared over the run and after
-the run. If no call has the values, the code uses laju's adapter, and the report measures the difference to the nearest call.
+The target's own schedulers are tried first. The arguments of candidate calls are derived from the schedule's parts
+(`laju.inspect.outline`, `laju.convert.writers`); the target's dialect reads each call, and its values are compared during the run
+and after the run. If no call has the same values, the code uses laju's adapter, and the report measures the difference to the
+nearest call.
 """
 
 from __future__ import annotations
@@ -57,27 +58,31 @@ def convert(
     updates_per_epoch: int | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> Conversion:
-    """Convert a schedule of a system to another system.
+    """Convert a schedule of a source system to code for a target system.
 
     Args:
         schedule: a call of the source's scheduler as text, such as "CosineAnnealingLR(T_max=100)"; laju's spec; the path of a
-            configuration; or a schedule.
-        source: the system; "laju"; or "config" for a file that `laju.dialects.configs` reads, whose system a file may also
-            be given by name.
-        target: the system to go to; "laju"; or "yaml:SYSTEM" for the block that configurations of the system have, in the file
-            format of the system, and "yaml" alone for the system of the source.
-        lr: the optimizer's rate, where the source takes a rate.
-        updates: updates of the run; by default until the schedule ends.
-        epochs: epochs of the run, instead.
-        updates_per_epoch: from a source that counts epochs to a target that counts updates. Without the number, the program
-            has `UPDATES_PER_EPOCH`, and stops until the number stands there.
-        facts: values that only the run knows, for expressions in the text, such as {"len(train_loader)": 391}, and for
-            keys that a configuration leaves to the trainer, such as {"warmup": 100}.
+            configuration file; or a schedule.
+        source: name of the source system, such as "torch"; "laju"; or "config" for a configuration file, for which the name of
+            the file's system is also accepted.
+        target: name of the target system; "laju"; or "yaml:SYSTEM" for a configuration block in the file format of the system;
+            "yaml" is the configuration format of the source.
+        lr: the optimizer's learning rate, if the source's scheduler uses the optimizer's rate.
+        updates: number of updates of the run; by default the length of the schedule.
+        epochs: number of epochs of the run, instead of `updates`.
+        updates_per_epoch: number of updates per epoch, to convert from a source that counts epochs to a target that counts
+            updates. Without the number, the generated program has a constant `UPDATES_PER_EPOCH` that must be filled in.
+        facts: values that are known only to the run: values of expressions in the text, such as {"len(train_loader)": 391}, and
+            of keys that a configuration leaves to the trainer, such as {"warmup": 100}.
+
+    Returns:
+        A `Conversion` with the code, the target's own call if the values agree, measured differences, and pitfalls.
 
     Raises:
-        DialectError: an unknown system or scheduler, arguments that the source would refuse, or a rate or length that is missing.
-        SpecError: laju's text is wrong.
-        OSError: a configuration that cannot be read.
+        DialectError: if a system or scheduler is unknown, the source would refuse the arguments, or a learning rate or length is
+            missing.
+        SpecError: if laju's text is invalid.
+        OSError: if a configuration file cannot be read.
 
     >>> call = "CosineLRScheduler(t_initial=20, warmup_t=5, warmup_prefix=True, t_in_epochs=False)"
     >>> found = convert(call, "timm", "optax", lr=0.1)
@@ -117,7 +122,7 @@ def convert(
     found, n = named(clock.schedule), clock.counts
     if n > limits.POSITION // 4:  # the writers look at the run, and a while beyond
         raise DialectError(
-            f"{shown(found)} lasts {shown(n)} updates, too many to look at: say how many the run has (--updates N)"
+            f"{shown(found)} lasts {shown(n)} updates, which is too long: give the number of updates of the run (--updates N)"
         )
     writing, title = writer_of(goal), title_of(goal)
     outline = Outline(found, n)
@@ -159,7 +164,7 @@ def _rate(outline: Outline) -> float:
 
 
 def _configuration(begins: Configured, goal: str, given: Given, each: int | None) -> Conversion:
-    """The block of a configuration that gives the schedule's values over the run, in the file format of the system."""
+    """Return the configuration block that gives the schedule's values over the run, in the file format of the system."""
     name, title = goal.partition(":")[2], title_of(goal)
     said, origin = begins.call, begins.dialect
     clock = clock_of(begins.schedule, said, origin, goal, given)
@@ -170,7 +175,7 @@ def _configuration(begins: Configured, goal: str, given: Given, each: int | None
     found, n = named(clock.schedule), clock.counts
     if name == "ultralytics" and each is None:
         raise DialectError(
-            f"{possessive(title)} configurations count epochs of batches: give updates_per_epoch, the batches of an epoch"
+            f"{possessive(title)} configurations count epochs of batches: give updates_per_epoch, the number of batches per epoch"
         )
     outline, facts = Outline(found, n), {} if each is None or clock.in_epochs else {"updates_per_epoch": each}
     own = said if begins.system == name else None

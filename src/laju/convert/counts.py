@@ -1,4 +1,4 @@
-"""The counts of a conversion: epochs and updates, of the source and of the target."""
+"""Counts of a conversion: epochs and updates of the source and of the target."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ class Counts:
     """A schedule in counts of the target.
 
     Attributes:
-        schedule: in epochs or updates.
+        schedule: the schedule, in epochs or updates.
         counts: length of the run, in the same unit.
         unit: "epoch" or "update".
-        in_epochs: whether the target's scheduler is stepped once an epoch.
-        notes: for the reader.
-        each: for a source that counts epochs, the schedule in updates for a number of updates in an epoch.
-        text, adapter: laju's text of the schedule in epochs, and the code behind `laju.parse` that makes updates of epochs.
-        epochs: length of the run, for `each`.
-        per_epoch: updates in an epoch, where known.
-        exactly: updates of the run, where the run is no whole number of epochs.
+        in_epochs: whether the target's scheduler is stepped once per epoch.
+        notes: notes for the report.
+        each: function of the number of updates per epoch that returns the schedule in updates, for a source that counts epochs.
+        text, adapter: laju's text of the schedule in epochs, and the code after `laju.parse` that converts epochs to updates.
+        epochs: length of the run in epochs, for `each`.
+        per_epoch: number of updates per epoch; None if not known.
+        exactly: number of updates of the run, if the run is not a whole number of epochs.
     """
 
     schedule: Schedule
@@ -62,7 +62,7 @@ class Counts:
 
 
 def clock_of(found: Schedule, said: str, origin: str, target: str, given: Given) -> Counts:
-    """The schedule in the target's counts."""
+    """Convert a schedule to the target's counts."""
     per, title = given.updates_per_epoch, origin if origin == "laju" else system(origin).title
     if origin == "laju" and found.units:
         return _resolved(found, given)
@@ -117,7 +117,7 @@ def clock_of(found: Schedule, said: str, origin: str, target: str, given: Given)
 
 
 def unit_of(origin: str, said: str, per_epoch: bool) -> str:
-    """The unit of the source's counts: an "epoch", an "update", or "either", as `step()` is called."""
+    """Return the unit of the source's counts: "epoch", "update", or "either" if the unit depends on the calls of `step()`."""
     if origin == "laju":
         return "update"
     if origin == "d2l":
@@ -135,7 +135,7 @@ def unit_of(origin: str, said: str, per_epoch: bool) -> str:
 
 
 def _arguments(said: str) -> dict[str, list[Any]]:
-    """The literals that a call, and the calls and dicts inside, give each name; none for a text that is no code."""
+    """Return the literals of each argument name in a call and in nested calls and dicts; empty for text that is not code."""
     found: dict[str, list[Any]] = {}
     try:
         tree = ast.parse(said, mode="eval")
@@ -154,7 +154,7 @@ def _arguments(said: str) -> dict[str, list[Any]]:
 
 
 def _resolved(found: Schedule, given: Given) -> Counts:
-    """A schedule of laju with lengths in units, in updates."""
+    """Resolve a laju schedule with lengths in units to updates."""
     per, epochs = given.updates_per_epoch, given.epochs
     if found.units == {"%"} and given.updates is not None:
         plan = RunPlan(samples=given.updates, batch_size=1, epochs=1)
@@ -165,7 +165,7 @@ def _resolved(found: Schedule, given: Given) -> Counts:
     if not found.units <= {"epochs", "%"} or not (symbolic or (per is not None and epochs is not None)):
         units = ", ".join("percent" if unit == "%" else unit for unit in sorted(found.units))
         raise DialectError(
-            f"{shown(found)} has lengths in {units}: say what the run is, with updates_per_epoch and epochs, or resolve it with "
+            f"{shown(found)} has lengths in {units}: give updates_per_epoch and epochs, or resolve the schedule with "
             "a RunPlan first"
         )
 
@@ -193,7 +193,7 @@ def _length(found: Schedule, unit: str) -> tuple[int, tuple[str, ...]]:
         return max(1, math.ceil(length)), ()
     end = natural_end(found)
     if end is None:
-        raise DialectError(f"{shown(found)} has no end, so say how long the run is: {unit}s (--{unit}s N)")
+        raise DialectError(f"{shown(found)} has no end, so give the length of the run: {unit}s (--{unit}s N)")
     over = Outline(found, end)
     stays = len({float(v) for v in found.values(3, start=end)}) == 1
     if stays and over.complete:

@@ -1,4 +1,4 @@
-"""The target's own schedulers: the call that gives a schedule's values, or else the nearest."""
+"""Search for the call of the target's own schedulers that gives a schedule's values, or the nearest call."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MOST_ULP = 4
 def best_of(
     target: str, outline: Outline, writing: Writer, same: tuple[str, float | None] | None
 ) -> tuple[Suggestion, Schedule, bool] | None:
-    """The target's own call with the schedule's values, or else the nearest call, and whether the values are equal."""
+    """Return the target's own call with the schedule's values, or the nearest call, and whether the values are equal."""
     best: tuple[Suggestion, Schedule] | None = None
     least = (math.inf, math.inf)
     size, n = abs(outline.peak) or 1.0, outline.updates
@@ -64,7 +64,7 @@ def _suggestions(
 
 
 def _cleaned(target: str, call: str, lr: float | None) -> str | None:
-    """The source's own call, for a target that is the source; None for a text that is no code of the system."""
+    """Return the source's own call, for a target that is the source; None for text that is not code of the system."""
     tree = ast.parse(call, mode="eval").body
     dialect = system(target)
     names = {dialect.aliases.get(name, name) for name in called(call)}
@@ -81,9 +81,9 @@ def _cleaned(target: str, call: str, lr: float | None) -> str | None:
 
 
 def in_multiples(goal: str, clock: Counts, writing: Writer, own: Suggestion | None) -> Suggestion | None:
-    """The target's own call with lengths in multiples of UPDATES_PER_EPOCH, where the call is right for every number.
+    """Return the target's own call with lengths in multiples of UPDATES_PER_EPOCH, if the call is correct for every number.
 
-    The call is found for two numbers of updates in an epoch, and checked for others.
+    The call is derived from two numbers of updates per epoch, and checked with further numbers.
     """
     if clock.each is None or goal == "laju" or (clock.known and own is None):
         return None
@@ -116,13 +116,13 @@ def in_multiples(goal: str, clock: Counts, writing: Writer, own: Suggestion | No
 
 
 def compared(outline: Outline) -> int:
-    """Counts that are compared: the run and as many again, and a hundred of the last part that is known."""
+    """Return the number of compared counts: twice the run, and at least a hundred counts of the last known part."""
     n, last = outline.updates, outline.parts[-1].begin
     return n + min(max(n, 100, last + 100 - n), 1 << 20)
 
 
 def equal(a: Schedule, b: Schedule, n: int, single: bool) -> bool:
-    """Whether the values are within 4 ulp of each other's, in float64, or in float32 with `single`."""
+    """Return whether the values of two schedules differ by at most 4 ulp, of float64, or of float32 with `single`."""
     dtype = np.float32 if single else np.float64
     for begin in range(0, n, BLOCK):
         size = min(BLOCK, n - begin)

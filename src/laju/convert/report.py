@@ -1,4 +1,4 @@
-"""A conversion and its report: as text, as Markdown, and as an HTML page that loads nothing from elsewhere."""
+"""The result of a conversion and its report: as text, Markdown, and a self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ FILES = ("convert.py", "difference.png", "report.md", "report.html")
 
 @dataclass(frozen=True)
 class Conversion:
-    """A schedule on the way between two systems.
+    """Result of converting a schedule from a source system to a target system.
 
     Attributes:
-        source, target: the systems' names.
-        text: the source: a call of the source system, or laju's spec.
-        schedule: of laju, in the target's counts; `spec` is its text, which `laju.parse` reads.
-        counts: the meaning of a count of the schedule.
-        unit: "update" or "epoch", in a word.
-        updates: counts of the run.
-        own: whether the target's own scheduler gives the values over the run and beyond.
-        call: the call of this scheduler, as the target's dialect reads calls; None without.
-        code: a whole program for the target, or the block of a configuration.
-        nearest: the nearest call of the target's own schedulers; `call` where that exists, None where no scheduler is near.
-        nearest_lr: the optimizer's rate that `nearest` needs, if any.
-        approximation: the values of `nearest`, as a schedule of laju.
-        difference: between the schedule and `approximation`, over the run.
-        after: the same, over twice the run.
-        traps: dangers for the reader.
+        source, target: names of the systems.
+        text: the source's text: a call of the source system, or laju's spec.
+        schedule: the laju schedule in the target's counts; `spec` is its text, which `laju.parse` reads.
+        counts: description of the target's count, such as "completed updates".
+        unit: "update" or "epoch", the unit of the schedule.
+        updates: length of the run in units of the schedule.
+        own: whether a scheduler of the target gives the same values, during the run and after its end.
+        call: the call of that scheduler, in the syntax of the target's dialect; None if there is no such scheduler.
+        code: a complete program for the target, or a configuration block.
+        nearest: the call of the target's scheduler with the nearest values: `call` if that exists; None if no scheduler is near.
+        nearest_lr: the optimizer's learning rate for `nearest`; None if `nearest` does not use the optimizer's rate.
+        approximation: the laju schedule with the values of `nearest`.
+        difference: difference between the schedule and `approximation` over the run.
+        after: the same difference over twice the length of the run.
+        traps: warnings about pitfalls of the migration.
     """
 
     source: str
@@ -69,20 +69,24 @@ class Conversion:
 
     @cached_property
     def report(self) -> str:
-        """The changes of the migration, as text."""
+        """The report as text: the target's scheduler, differences, and pitfalls of the migration."""
         return as_text(self)
 
     def __str__(self) -> str:
         return self.report
 
     def sketch(self, width: int | None = None) -> str:
-        """The schedule and the nearest of the target's own, drawn in the terminal."""
+        """Return a plot for the terminal, of the schedule and the nearest of the target's own schedulers.
+
+        Args:
+            width: width in characters; by default the width of the terminal.
+        """
         from laju.view.plot import sketch
 
         return sketch(self._curves(), self._drawn(), height=14, width=width)
 
     def picture(self) -> Picture:
-        """The schedule, the nearest of the target's own, and their difference, in Matplotlib."""
+        """Return a Matplotlib picture of the schedule, the nearest of the target's own schedulers, and their difference."""
         from laju.view.difference import picture
         from laju.view.plot import plot
 
@@ -101,20 +105,20 @@ class Conversion:
         return curves
 
     def _drawn(self) -> int:
-        """Counts that a picture shows, with a part of the continuation where the curves differ there."""
+        """Return the number of counts that a picture shows; beyond the run if the curves differ after the run."""
         more = self.after is not None and not self.after.equal
         return self.updates + (max(1, self.updates // 4) if more else 0)
 
     def save(self, folder: str | os.PathLike[str], command: str | None = None) -> list[Path]:
-        """Write the code, the picture, and the report as Markdown and as a page, and return the paths.
+        """Write the code, the picture, and the report as Markdown and HTML, and return the paths of the files.
 
         Args:
-            folder: where to; made if need be.
-            command: that made the conversion, for the page's reader to run again.
+            folder: folder of the files, created if it does not exist.
+            command: the shell command of the conversion, shown in the HTML page.
 
         Raises:
-            OSError: a file cannot be written.
-            ModuleNotFoundError: Matplotlib is not installed.
+            OSError: if a file cannot be written.
+            ModuleNotFoundError: if Matplotlib is not installed.
         """
         return save(self, Path(folder), command)
 
@@ -140,7 +144,7 @@ class Conversion:
 
 
 def as_text(c: Conversion) -> str:
-    """The changes of the migration: the target's own scheduler, differences, and dangers."""
+    """Return the report as text: the target's scheduler, differences, and pitfalls of the migration."""
     lines = [_verdict(c)]
     if c.nearest is not None and not c.own:
         lines += ["", f"nearest of its own: {_with_rate(c)}"]
@@ -212,7 +216,7 @@ def _plural(unit: str, n: int) -> str:
 
 
 def save(c: Conversion, folder: Path, command: str | None = None) -> list[Path]:
-    """Write everything into the folder, which is created where missing."""
+    """Write all files into a folder, which is created if it does not exist, and return their paths."""
     drawn = c.picture()  # first, as drawing needs Matplotlib: the folder gets all of the files or none
     folder.mkdir(parents=True, exist_ok=True)
     code, picture, markdown, page = (folder / name for name in FILES)
@@ -254,7 +258,7 @@ def _caption(c: Conversion) -> str:
 
 
 def _rows(c: Conversion) -> list[tuple[str, ...]]:
-    """First, largest and relative difference, over the run and over the run with its continuation."""
+    """Return the rows of the table of differences: over the run, and over twice the length of the run."""
     rows: list[tuple[str, ...]] = []
     for name, d in (("the run", c.difference), ("with as many after it", c.after)):
         if d is None:
@@ -276,7 +280,7 @@ _HEAD = (
 
 
 def as_html(c: Conversion, figure: Figure, command: str | None = None) -> str:
-    """The page; everything that a user wrote is escaped."""
+    """Return the HTML page of a conversion; all text of the user is escaped."""
     from laju.view import page
 
     def code(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The dangers of a migration, for the reader."""
+"""Pitfalls of a migration, for the report."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def traps_of(conversion: Conversion, outline: Outline, writing: Writer, target: 
 def _shifted(
     schedule: Schedule, near: Schedule, outline: Outline, difference: Difference, unit: str, whose: str
 ) -> Iterator[str]:
-    """The same values a count earlier or later."""
+    """Yield a warning if the target has the same values a count earlier or later."""
     if difference.equal or outline.updates < 3:
         return
     places, values = outline.places, outline.values
@@ -68,7 +68,7 @@ def _shifted(
 def _tails(
     schedule: Schedule, near: Schedule, n: int, difference: Difference, after: Difference, unit: str, whose: str
 ) -> Iterator[str]:
-    """The difference after the run."""
+    """Yield a warning about a difference after the end of the run."""
     more = after.updates - n
     ours, theirs = schedule.values(more, start=n), near.values(more, start=n)
     scale = 1e-9 * max(float(np.abs(ours).max()), float(np.abs(theirs).max()), abs(schedule(0)))

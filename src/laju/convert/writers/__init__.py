@@ -1,6 +1,7 @@
-"""Code for other systems: a file for each target, with calls of the target's own schedulers, and whole programs.
+"""Code generation for other systems: a module for each target, with calls of the target's schedulers, and complete programs.
 
-A suggestion may be wrong: `laju.dialects.convert` reads each with the target's dialect and keeps the calls that the values prove.
+A suggested call may be wrong: `laju.dialects.convert` evaluates each call with the target's dialect and keeps calls whose values
+agree.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ FEW = 12
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A call of a target's own scheduler, as the dialect reads calls, and the optimizer's rate that the call needs, if any."""
+    """A call of a target's own scheduler in the dialect's syntax, and the optimizer's learning rate if the call needs a rate."""
 
     call: str
     lr: float | None = None
@@ -32,13 +33,13 @@ class Suggestion:
 
 @dataclass(frozen=True)
 class Setting:
-    """The run of a program.
+    """Facts about the run of a generated program.
 
     Attributes:
-        schedule: code of laju's schedule, such as `laju.parse("constant(0.1)")`.
-        lr: the optimizer's rate.
+        schedule: code of the laju schedule, such as `laju.parse("constant(0.1)")`.
+        lr: the optimizer's learning rate.
         counts: code of the run's length, in epochs or updates.
-        in_epochs: whether the scheduler is stepped once an epoch.
+        in_epochs: whether the scheduler is stepped once per epoch.
     """
 
     schedule: str
@@ -49,16 +50,16 @@ class Setting:
 
 @dataclass(frozen=True)
 class Writer:
-    """A target.
+    """Code generator for a target system.
 
     Attributes:
-        title: the name that the authors write.
-        suggestions: calls of its own schedulers that an outline suggests, the best known first.
-        own: the program with such a call.
-        adapter: the program with laju's schedule.
-        counts_epochs: whether its schedulers may be stepped once an epoch.
-        single: its values are float32.
-        traps: surprises for the reader, by a text in the call, such as "OneCycleLR("; "" for every call.
+        title: the system's name as its authors write it.
+        suggestions: function of an outline that yields calls of the system's own schedulers, best known first.
+        own: function that returns the program with a call of the system's own scheduler.
+        adapter: function that returns the program with laju's schedule.
+        counts_epochs: whether the system's schedulers may be stepped once per epoch.
+        single: whether the system computes values in float32.
+        traps: pitfalls by a text in the call, such as "OneCycleLR("; "" for every call.
     """
 
     title: str
@@ -71,7 +72,7 @@ class Writer:
 
 
 def writer(name: str) -> Writer:
-    """The target of that name."""
+    """Return the code generator of a target."""
     found: Writer = import_module(f"{__name__}.{name}").WRITER
     return found
 
@@ -80,13 +81,13 @@ def writer(name: str) -> Writer:
 
 
 def text(name: str, *args: Any, **named: Any) -> str:
-    """The text of a call; an argument that is None is left out. A `Raw` text stands without quotes."""
+    """Return the text of a call without arguments that are None; a `Raw` string has no quotes."""
     parts = [*map(_text, args), *(f"{key}={_text(value)}" for key, value in named.items() if value is not None)]
     return f"{name}({', '.join(parts)})"
 
 
 class Raw(str):
-    """Text that is no string in the code, such as a call."""
+    """Text that is code and not a string literal, such as a call."""
 
 
 def _text(value: Any) -> str:
@@ -100,7 +101,7 @@ def _text(value: Any) -> str:
 
 
 def plain(value: float) -> float:
-    """A quotient with few digits, where the digits are within the rounding of the quotient.
+    """Return a quotient with few digits, if that is within the rounding error of the quotient.
 
     >>> plain(0.01 / 0.1)
     0.1
@@ -110,7 +111,7 @@ def plain(value: float) -> float:
 
 
 def number(count: int) -> str:
-    """A count in code.
+    """Return a count as code, with underscores in large numbers.
 
     >>> number(9000), number(2000000)
     ('9000', '2_000_000')
@@ -119,12 +120,12 @@ def number(count: int) -> str:
 
 
 def whole(value: float) -> int | None:
-    """A whole length as an int, else None."""
+    """Return a whole length as an int, and None for a fraction."""
     return int(value) if value == int(value) else None
 
 
 def called(call: str) -> list[str]:
-    """The names of the functions that a call calls, each once, in alphabetical order."""
+    """Return the names of all functions in a call, each once, in alphabetical order."""
     return sorted({_name(node) for node in ast.walk(ast.parse(call, mode="eval")) if isinstance(node, ast.Call)})
 
 
@@ -137,14 +138,15 @@ def code(
     indent: int = 0,
     used: int = 0,
 ) -> str:
-    """A call as code, broken over lines where the call is long.
+    """Return a call as code, broken into lines if the call is long.
 
     Args:
-        first: an argument that the system's own schedulers take first, such as "optimizer".
-        without: schedulers that do not take this argument.
-        prefix: before each function's name, such as "optax.".
-        indent: of the line of the call.
-        used: characters before the call in the line.
+        call: the call in the dialect's syntax.
+        first: argument that the system's schedulers take first, such as "optimizer".
+        without: names of schedulers that do not take `first`.
+        prefix: prefix of each function's name, such as "optax.".
+        indent: indentation of the line of the call.
+        used: number of characters before the call in the line.
     """
 
     def written(at: ast.expr, depth: int, used: int) -> str:
@@ -195,7 +197,7 @@ def _name(at: ast.Call) -> str:
 
 
 def literal(spec: str, indent: int = 0) -> str:
-    """A schedule's text as a literal in code, broken over lines where the text is long."""
+    """Return a schedule's text as a string literal, broken into lines if the text is long."""
     if len(spec) <= 84:
         return _quoted(spec)
     pieces = []
@@ -214,7 +216,7 @@ def _quoted(piece: str) -> str:
 
 
 def torch_loop(setting: Setting, step: str = "scheduler.step()", epoch_step: str | None = None) -> str:
-    """A loop of torch that steps a scheduler after each update, or after each epoch."""
+    """Return a torch training loop that steps a scheduler after each update or after each epoch."""
     if not setting.in_epochs:
         return f"""
 for update in range({setting.counts}):

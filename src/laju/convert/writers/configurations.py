@@ -1,7 +1,7 @@
-"""Configurations of other systems: blocks that may make a system follow a schedule, in the system's own file format.
+"""Configuration blocks that may make a system follow a schedule, in the system's own file format.
 
-A suggested block may be wrong: `laju.dialects.convert` reads each as `laju.dialects.configs` does and keeps a block whose
-schedule has the values. Names and units of a block are the system's.
+A suggested block may be wrong: `laju.dialects.convert` reads each block with `laju.dialects.configs` and keeps a block whose
+schedule has the same values. Names and units of a block are the system's.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ NOTES = {
 def blocks(
     system: str, outline: Outline, *, in_epochs: bool, per_epoch: int | None, source: str | None = None
 ) -> Iterator[Block]:
-    """Blocks that may make the system follow the outline's schedule, the most likely first.
+    """Yield blocks that may make the system follow the outline's schedule, most likely first.
 
     Args:
         system: a key of `TITLES`.
-        outline: of the schedule over the run.
-        in_epochs: whether the schedule counts epochs, which only MMEngine's blocks can.
-        per_epoch: updates in an epoch, where known.
-        source: the call that the schedule was read from, where the system is the same.
+        outline: outline of the schedule over the run.
+        in_epochs: whether the schedule counts epochs, which only MMEngine's blocks support.
+        per_epoch: number of updates per epoch; None if not known.
+        source: the call from which the schedule was read, if the source is the same system.
     """
     if system == "mmengine" and source is not None and source.startswith("param_scheduler("):
         call = ast.parse(source, mode="eval").body
@@ -59,7 +59,7 @@ def blocks(
 
 
 def text(system: str, block: Block) -> str:
-    """The block in the format of the system's file."""
+    """Return the block as text in the format of the system's file."""
     kind = FORMATS.get(system, "yaml")
     if kind == "json":
         return json.dumps(block, indent=2) + "\n"

@@ -10,7 +10,7 @@ from laju.inspect.outline import Outline, Part
 
 
 def suggestions(outline: Outline) -> Iterator[Suggestion]:
-    """Calls of Keras' schedules; the cosine alone has a warmup."""
+    """Yield calls of Keras' schedules, of which only the cosine has a warmup."""
     for call in _calls(outline):
         yield Suggestion(call)
 

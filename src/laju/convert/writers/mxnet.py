@@ -14,7 +14,7 @@ from laju.inspect.outline import Outline
 
 
 def suggestions(outline: Outline) -> Iterator[Suggestion]:
-    """Calls of MXNet's schedulers, which a Trainer asks from 1 on: curves are an update ahead, so calls begin an update early."""
+    """Yield calls of MXNet's schedulers, which a Trainer calls from 1 on, so that values are an update ahead."""
     warm, rest = outline.warmup, outline.rest
     up: dict[str, Any] = {}
     before = 0
@@ -62,7 +62,7 @@ def suggestions(outline: Outline) -> Iterator[Suggestion]:
 
 
 def _least(start: float) -> float:
-    """A bound that is never reached: MXNet's own of 1e-8 is."""
+    """Return a lower bound that no value reaches, unlike MXNet's default of 1e-8."""
     return 1e-30 * 10.0 ** math.floor(math.log10(abs(start) or 1.0))
 
 

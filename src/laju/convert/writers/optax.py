@@ -11,7 +11,7 @@ from laju.inspect.outline import Outline, Part
 
 
 def suggestions(outline: Outline) -> Iterator[Suggestion]:
-    """Calls of optax's schedules: schedules with a warmup of their own, several pieces in a call, and pieces joined."""
+    """Yield calls of optax's schedules: schedules with a warmup, several pieces in a single call, and joined pieces."""
     for call in (*_named(outline), *_pieces(outline.parts), *_joined(outline)):
         yield Suggestion(call)
 

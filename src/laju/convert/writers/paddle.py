@@ -12,7 +12,7 @@ from laju.inspect.outline import Outline, Part
 
 
 def suggestions(outline: Outline) -> Iterator[Suggestion]:
-    """Calls of Paddle's schedulers, inside `LinearWarmup` where there is a warmup."""
+    """Yield calls of Paddle's schedulers, inside `LinearWarmup` if there is a warmup."""
     warm = outline.warmup
     for call in _decays(outline.rest):
         if warm is None:

@@ -1,4 +1,4 @@
-"""Programs for a system that counts updates, of a schedule that counts epochs: lengths are multiples of `UPDATES_PER_EPOCH`."""
+"""Programs with lengths in multiples of `UPDATES_PER_EPOCH`, for a schedule in epochs and a system that counts updates."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ ADAPTER = f".stretch({NAME}).staircase({NAME})"
 
 
 def multiples(first: str, second: str, updates: tuple[int, int]) -> str | None:
-    """The call behind two calls that differ in whole numbers alone, each number c·UPDATES_PER_EPOCH + d with whole c and d.
+    """Return the common form of two calls that differ only in whole numbers, each c·UPDATES_PER_EPOCH + d with whole c and d.
 
     Args:
-        first, second: the calls for the first and the second number of updates in an epoch.
-        updates: two different numbers.
+        first, second: the calls for the first and the second number of updates per epoch.
+        updates: the two numbers of updates per epoch, which must differ.
+
+    Returns:
+        The call, or None if there is no common form.
 
     >>> multiples("StepLR(step_size=70, gamma=0.1)", "StepLR(step_size=110, gamma=0.1)", (7, 11))
     'StepLR(step_size=10 * UPDATES_PER_EPOCH, gamma=0.1)'
@@ -56,7 +59,9 @@ def _linear_in_epochs(x: int, y: int, updates: tuple[int, int]) -> ast.expr | No
 
 
 def with_constant(code: str, updates_per_epoch: int | None) -> str:
-    """A program that speaks of UPDATES_PER_EPOCH, with the number behind its imports; without a number, the program stops there.
+    """Add the constant UPDATES_PER_EPOCH after the imports of a program that uses the constant.
+
+    Without a number, the program raises an error until the number is filled in.
 
     >>> print(with_constant("import laju\\n\\nn = 3 * UPDATES_PER_EPOCH", 391))
     import laju

@@ -14,7 +14,7 @@ from laju.inspect.outline import Outline, Part
 
 
 def suggestions(outline: Outline) -> Iterator[Suggestion]:
-    """Calls of timm's schedulers: a decay, with the warmup before or over the decay."""
+    """Yield calls of timm's schedulers: a decay, with the warmup before the decay or over its beginning."""
     warm, rest, lr = outline.warmup, outline.rest, outline.peak
     if not lr > 0:
         return

@@ -27,7 +27,7 @@ _NO_OPTIMIZER = ("ChainedScheduler",)
 
 
 def suggestions(outline: Outline) -> Iterator[Suggestion]:
-    """Calls of torch's schedulers: single calls, calls in sequence, and calls that make several parts at once."""
+    """Yield calls of torch's schedulers: single calls, sequences, and calls that give several parts at once."""
     lr = outline.peak
     if not lr > 0:
         if outline.peak == 0 and outline.parts[0].first == 0:
@@ -174,7 +174,7 @@ def _rate(found: Suggestion, setting: Setting) -> float:
 
 
 def adapter(setting: Setting, note: str = "") -> str:
-    """The program with laju's scheduler; a `note` stands after the scheduler's line, or above a long line."""
+    """Return the program with laju's scheduler; `note` is a comment at the end of the scheduler's line, or above a long line."""
     made = "scheduler = Scheduler(optimizer, lr=schedule)"
     made = f"{made}  # {note}" if len(made) + len(note) < 112 else f"# {note}\n{made}"
     return f"""import torch

@@ -13,7 +13,7 @@ _WSD = {"linear": "linear", "cosine": "cosine", "sqrt": "1-sqrt"}
 
 
 def suggestions(outline: Outline) -> Iterator[Suggestion]:
-    """Calls of the functions behind `get_scheduler`; all but warmup-stable-decay warm up from 0."""
+    """Yield calls of the functions behind `get_scheduler`, whose warmups all begin at 0, except warmup-stable-decay."""
     lr, warm, rest = outline.peak, outline.warmup, outline.rest
     if not lr > 0:
         return
