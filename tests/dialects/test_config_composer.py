@@ -71,7 +71,7 @@ def test_tokens_of_a_batch_are_its_samples_by_their_length() -> None:
         ({"scheduler": {"name": "cosine_with_warmups", "t_warmup": "3ba"}}, "did you mean 'cosine_with_warmup'"),
         ({"scheduler": {"name": "cosine_with_warmup", "t_warmup": "3ba", "alpha": 1}}, "no argument 'alpha'"),
         ({"scheduler": {"t_warmup": "3ba"}}, "must have a name|not a scheduler"),
-        ({"scheduler": {"name": "cosine_with_warmup", "t_warmup": "${a.b}"}}, "stands for nothing"),
+        ({"scheduler": {"name": "cosine_with_warmup", "t_warmup": "${a.b}"}}, "has no value"),
         ({"max_duration": "3ep"}, "batches_per_epoch must be given"),
     ],
 )

@@ -67,7 +67,7 @@ def test_diffusers_scripts(optimization, name, warmup, decay, cycles, power, pro
 
 def test_what_a_script_of_diffusers_is_not_told_is_asked_for(tmp_path):
     config = {"learning_rate": 1e-4, "lr_scheduler": "cosine", "lr_warmup_steps": 10, "num_train_epochs": 3}
-    with pytest.raises(DialectError, match=r"updates in an epoch.*give updates_per_epoch"):
+    with pytest.raises(DialectError, match=r"updates per epoch.*give updates_per_epoch"):
         read_config(config)
     assert read_config(config, updates_per_epoch=40).call == "get_scheduler(0.0001, 'cosine', 10, 120)"
     with pytest.raises(DialectError, match=r"lr_warmup_steps \(500 in most scripts\).*--fact lr_warmup_steps="):

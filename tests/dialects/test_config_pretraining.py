@@ -401,7 +401,7 @@ def test_what_of_nemo_is_not_said_or_not_read_is_told():
     with pytest.raises(DialectError, match="shorter than the run of 3"):
         read_config(config)
     config["model"]["optim"]["sched"] = {**sched, "max_steps": "${train.steps}"}
-    with pytest.raises(DialectError, match=r"\$\{train.steps\} stands for nothing"):
+    with pytest.raises(DialectError, match=r"\$\{train.steps\} has no value"):
         read_config(config)
     for changes, message in (
         ({"name": "CyclicLR"}, "must be one of WarmupPolicy"),

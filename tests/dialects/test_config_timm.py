@@ -79,7 +79,7 @@ def test_epochs_are_counted_where_the_updates_of_one_are_not_given(factory):
     found = read_config(ARGS)
     assert (found.dialect, found.notes[-1]) == ("timm", "the schedule counts epochs")
     assert found.schedule.values(12) == pytest.approx(theirs(factory, ARGS, 1, 12))
-    with pytest.raises(DialectError, match=r"updates in an epoch.*give updates_per_epoch"):
+    with pytest.raises(DialectError, match=r"updates per epoch.*give updates_per_epoch"):
         read_config({**ARGS, "sched_on_updates": True})
 
 

@@ -295,7 +295,7 @@ def test_lightning_cli_steps_its_scheduler_once_an_epoch(tmp_path):
         ({"class_path": "ReduceLROnPlateau", "init_args": {"monitor": "loss"}}, "is not a schedule"),
         ({"class_path": "my.Scheduler"}, "my.Scheduler is not a scheduler that laju reads"),
         ({"class_path": "StepLR", "init_args": {"stepsize": 3}}, "did you mean 'step_size'"),
-        ({"class_path": "StepLR", "init_args": {"step_size": "${steps}"}}, "stands for nothing in the configuration"),
+        ({"class_path": "StepLR", "init_args": {"step_size": "${steps}"}}, "has no value in the configuration"),
     ):
         with pytest.raises(DialectError, match=message):
             read_config({**config, "lr_scheduler": section}, updates_per_epoch=3)
@@ -378,7 +378,7 @@ def test_hydra():
         .startswith("defaults names other files")
     )
     for changes, message in (
-        ({"scheduler": {**steps, "milestones": "${x}"}}, "stands for nothing"),
+        ({"scheduler": {**steps, "milestones": "${x}"}}, "has no value"),
         ({"second": {"_target_": "torch.optim.lr_scheduler.StepLR", "step_size": 3}}, "must have one scheduler, has 2"),
         ({"critic": {"_target_": "torch.optim.SGD", "lr": 1}}, "several optimizers have a rate"),
         ({"scheduler": {"_target_": "torch.optim.lr_scheduler.StepLR", "_args_": [3]}}, "_args_"),

@@ -306,7 +306,7 @@ TARGET = '{"scheduler": {"_target_": "torch.optim.lr_scheduler.StepLR", "step_si
         ("a.sh", "python train.py --lr 1e-4 --train-iters 'unclosed", "cannot be read as sh: No closing quotation"),
         ("a.sh", "x" * 400_000, "at most 300,000 characters"),
         ("a.sh", "--lr 1 2 --train-iters 9", "lr must be"),
-        ("a.yaml", NANOTRON + "a: '${b}'\nb: '${a}'\n", "stands for itself"),
+        ("a.yaml", NANOTRON + "a: '${b}'\nb: '${a}'\n", "refers to itself"),
         ("a.yaml", "optimizer: {learning_rate_scheduler: !x [1, 2]}\n", "which the file does not say"),
         ("a.json", '{"model": {"optim": {"lr": 1, "sched": [1]}}}', "sched must be a mapping"),
         ("a.json", f'{{"SOLVER": {{"MAX_ITER": 1{400 * "0"}}}}}', r"MAX_ITER must be|cannot be read"),

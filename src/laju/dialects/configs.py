@@ -1,6 +1,6 @@
-"""Configurations of other systems: the schedule that a file, or the content of a file, asks for.
+"""Readers of other systems' configurations, which return the schedule of a configuration file or its content.
 
-The configurations of each system are read in `config_NAME.py`.
+The reader of each system is in `config_NAME.py`.
 """
 
 from __future__ import annotations
@@ -56,15 +56,15 @@ _DIALECTS = {
 
 @dataclass(frozen=True)
 class Configured:
-    """The schedule that a configuration asks for.
+    """The schedule of a configuration, with notes.
 
     Attributes:
-        schedule: of the learning rate.
-        system: the system of the configuration.
+        schedule: the schedule of the learning rate.
+        system: name of the system of the configuration.
         call: the scheduler's call in the dialect, such as "get_scheduler(3e-05, 'cosine', 10, 100)".
-        notes: sentences for the reader, such as on a value that was taken by default.
-        dialect: that has the call: the system's, that of the schedulers that the system takes, or laju itself.
-        length: of the run, in the unit that the schedule counts, where the configuration has a length.
+        notes: notes for the user, such as a default that was used.
+        dialect: name of the dialect of the call: the system's own, the dialect of the system's schedulers, or "laju".
+        length: length of the run in the unit that the schedule counts; None if the configuration has no length.
     """
 
     schedule: Schedule
@@ -76,26 +76,26 @@ class Configured:
 
 
 def owners(content: Any) -> list[str]:
-    """The systems, of `READERS`, whose configurations have the keys of the content."""
+    """Return the systems in `READERS` whose configurations have the keys of the content."""
     return [name for name in READERS if _reader(name).is_one(content)]
 
 
 def read_config(
     config: str | os.PathLike[str] | Mapping[str, Any] | list[Any], system: str | None = None, **facts: Any
 ) -> Configured:
-    """The schedule that a configuration of another system asks for.
+    """Read the configuration of another system and return its schedule.
 
     Args:
-        config: a file (.json, .toml, .yaml, a .sh with a command, or a .py of MMEngine or nanoGPT, which is not run), or the
-            content of a file.
-        system: a key of `READERS`, such as "transformers"; by default the system that the keys belong to.
-        facts: values that the schedule needs and the configuration leaves out, such as `total` (updates of the run), `lr` (the
-            optimizer's rate), `updates_per_epoch` or `warmup` (updates, where a trainer fills in the warmup).
+        config: path of a file (.json, .toml, .yaml, a .sh with a command, or a .py of MMEngine or nanoGPT, which is not
+            executed), or the content of a file.
+        system: a key of `READERS`, such as "transformers"; by default the system to which the keys belong.
+        facts: values that the schedule needs and the configuration lacks, such as `total` (updates of the run), `lr` (the
+            optimizer's learning rate), `updates_per_epoch` or `warmup` (updates, if the trainer computes the warmup).
 
     Raises:
-        DialectError: an unknown system, a configuration of no known system, a fact that is missing (the message names the fact)
-            or has no place, a scheduler that follows metrics, or a key that speaks of rates and is not read.
-        OSError: the file cannot be read.
+        DialectError: if the system is unknown, no system has the keys, a fact is missing (the message names the fact) or not
+            used, the scheduler depends on a metric, or a key that seems to concern the learning rate is not read.
+        OSError: if the file cannot be read.
 
     >>> found = read_config({"learning_rate": 3e-5, "lr_scheduler_type": "cosine", "warmup_steps": 10, "max_steps": 100})
     >>> found.system, found.schedule(10)
@@ -123,7 +123,7 @@ def read_config(
             raise DialectError(f"{where} is nested too deeply") from None
         if not claims:
             raise DialectError(
-                f"{where} is not a configuration that laju knows: none of {', '.join(READERS)} has such keys; name its system"
+                f"{where} is not a configuration that laju knows: none of {', '.join(READERS)} has its keys; name its system"
             )
         if len(claims) > 1:
             raise DialectError(
@@ -167,7 +167,7 @@ def read_config(
 
 
 class _Asked(dict[str, Any]):
-    """Facts, and the names that a reader has looked for."""
+    """Facts that record the names that a reader has looked up."""
 
     def __init__(self, facts: Mapping[str, Any]) -> None:
         super().__init__(facts)
@@ -191,7 +191,7 @@ def _reader(system: str) -> Any:
 
 
 def constant(lr: Any, system: str, missing: str, notes: Collection[str] = ()) -> Configured:
-    """A system without a scheduler: the optimizer's rate at every update."""
+    """Return the constant schedule of a system without a scheduler, at the optimizer's learning rate."""
     rate = number("lr", lr, least=0)
     return Configured(Constant(rate), system, f"no scheduler: lr={lr!r}", (f"{missing}: the rate is constant", *notes))
 
@@ -203,10 +203,16 @@ _OPTIONS = {"lr": "--lr ", "total": "--updates ", "updates_per_epoch": "--update
 
 
 def fact(name: str, facts: Mapping[str, Any], *values: Any, what: str) -> Any:
-    """The first given value, in the configuration or as a fact.
+    """Return the fact, or the first value in the configuration that is not None.
+
+    Args:
+        name: name of the fact.
+        facts: the given facts.
+        values: candidate values in the configuration.
+        what: description of the value in the error.
 
     Raises:
-        DialectError: no value is given; `what` is the value's description in the message.
+        DialectError: if there is no value.
     """
     found = next((value for value in (facts.get(name), *values) if value is not None), None)
     if found is None:
@@ -216,10 +222,10 @@ def fact(name: str, facts: Mapping[str, Any], *values: Any, what: str) -> Any:
 
 
 def mapping(content: Any, where: str) -> Mapping[str, Any]:
-    """A section as a mapping.
+    """Return a section of a configuration as a mapping.
 
     Raises:
-        DialectError: the section is no mapping.
+        DialectError: if the section is not a mapping.
     """
     if not isinstance(content, Mapping):
         raise DialectError(f"{where} must be a mapping, got {shown(content)}")
@@ -227,28 +233,28 @@ def mapping(content: Any, where: str) -> Mapping[str, Any]:
 
 
 def decimal(name: str, value: Any) -> Any:
-    """A number that a file may leave out.
+    """Return a number, or None if the file has no value.
 
     Raises:
-        ValueError: the value is no number.
+        ValueError: if the value is not a number.
     """
     return value if value is None else number(name, value)
 
 
 def no_other_rates(section: Mapping[str, Any], known: Collection[str], system: str, where: str = "") -> tuple[str, ...]:
-    """Refuse a section with a key that speaks of rates and is not read; return notes on the rates of other parameter groups.
+    """Refuse a section with an unread key about the learning rate, and return notes on rates of other parameter groups.
 
-    A schedule that leaves such a key out would differ from the system's, without a word. Keys that are not set (null, false or
-    empty), and keys of unrelated quantities, such as `weight_decay` and `drop_rate`, are ignored.
+    A schedule that ignored such a key could silently differ from the system's. Keys without a value (null, false or empty) and
+    keys of unrelated quantities, such as `weight_decay` and `drop_rate`, are ignored.
 
     Args:
-        section: of the configuration.
-        known: the keys of the section that are read, as far as these keys speak of rates.
-        system: the system of the configuration.
-        where: the section's place in the file, such as "optimizer".
+        section: a section of the configuration.
+        known: keys about the learning rate that are read.
+        system: name of the system.
+        where: path of the section in the file, such as "optimizer".
 
     Raises:
-        DialectError: the message names the key, the system and the nearest known key.
+        DialectError: if a key about the learning rate is not in `known`; the message names the key and the nearest known key.
 
     >>> no_other_rates({"lr": 0.1, "weight_decay": 0.01, "head_lr": 0.2}, ["lr"], "deepspeed")
     ('head_lr is left out: the rate of other parameter groups',)
@@ -289,7 +295,7 @@ _ELSE = re.compile(
 
 
 def _subject(key: str) -> str | None:
-    """The subject of a key, by its words: the "rate", the rate of other "groups", or None."""
+    """Return the subject of a key, by its words: "rate", "groups" (the rate of other parameter groups), or None."""
     words = re.findall(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+", key)
     text = "_".join(words).lower().replace("warm_up", "warmup")
     own = _LR.search(text)

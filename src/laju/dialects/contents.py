@@ -1,7 +1,7 @@
-"""The content of a configuration's file: JSON, TOML, YAML, Python that is not run, or the arguments of a command.
+"""Readers of configuration files: JSON, TOML, YAML, Python that is not executed, or the arguments of a command.
 
-A file that names its bases under `_BASE_`, as detectron2 and PaddlePaddle's tools do, holds the keys of these, too; so does a
-YAML file of Hydra that names the files of its groups under `defaults`.
+The content of a file includes the content of its base files: files under `_BASE_`, as in detectron2 and PaddlePaddle's tools, and
+the files of groups under `defaults` in a YAML file of Hydra.
 """
 
 from __future__ import annotations
@@ -26,16 +26,21 @@ KINDS = (".json", ".toml", ".yaml", ".yml", ".py", ".sh", ".txt", ".args")
 
 
 def is_file(text: str) -> bool:
-    """Whether a text is the path of a file of these kinds, and no call or spec."""
+    """Return whether a text is the path of a configuration file, and not a call or a spec."""
     return text.lower().endswith(KINDS) and "(" not in text and "\n" not in text
 
 
 def content(path: Path, above: tuple[Path, ...] = (), files: list[Path] | None = None) -> Any:
-    """The content of a file, bases included.
+    """Return the content of a file, including its base files.
+
+    Args:
+        path: path of the file.
+        above: files whose base this file is, to find cycles.
+        files: all files read so far, to limit their number.
 
     Raises:
-        DialectError: the file is not of its kind, or is its own base, or a base is missing.
-        OSError: the file cannot be read.
+        DialectError: if the file cannot be parsed, is its own base, or a base is missing.
+        OSError: if the file cannot be read.
     """
     kind = path.suffix.lower()
     if kind not in KINDS:
@@ -82,9 +87,9 @@ _CHOICE = re.compile(r"(?:override\s+|optional\s+)*/?([^@:]+)(?:@([^:]+))?")
 
 
 def _composed(own: Mapping[str, Any], path: Path, above: tuple[Path, ...], files: list[Path]) -> dict[str, Any]:
-    """The keys of a Hydra file and of the files that its `defaults` choose; later keys win, by default the file's own.
+    """Return the keys of a Hydra file and of the files in its `defaults`; later keys win, by default the file's own.
 
-    Entries of `defaults` without a file stay there. A group's keys are in the section of its name, or where `@package` says.
+    Entries of `defaults` without a file are kept. The keys of a group are in the section with its name, or at its `@package`.
 
     Source: Hydra 1.3, "The Defaults List" and "Packages".
     """
@@ -102,7 +107,7 @@ def _composed(own: Mapping[str, Any], path: Path, above: tuple[Path, ...], files
             said = _CHOICE.fullmatch(str(name)) if name else None
             if str(name).startswith("override") and not (said and said[1].startswith("hydra/")):
                 raise DialectError(
-                    f"{path}: defaults has {shown(entry)}, which is not read: write the choice where it is made"
+                    f"{path}: defaults has {shown(entry)}, which is not supported: write the chosen values into the file"
                 )
             group = said[1].strip() if said else ""
             file = path.parent / group / f"{str(chosen).removesuffix('.yaml')}.yaml"
@@ -139,7 +144,7 @@ def _parsed(text: str, kind: str, path: Path) -> Any:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The mapping of JSON's pairs, without a key that has two values: most readers take the last value, others the first.
+    """Return the mapping of JSON's pairs, and refuse a key with two values, which readers treat differently.
 
     Source: DeepSpeed 0.19.8, runtime/config_utils.py: `dict_raise_error_on_duplicate_keys`.
     """
@@ -159,10 +164,10 @@ _ASSIGNED = re.compile(r"(?:export\s+)?([A-Za-z_]\w*)=(.*)", re.DOTALL)
 
 
 def arguments(text: str) -> dict[str, Any]:
-    """The arguments of a command, or of a script with a command: `--lr 1e-4` is lr, `--lr-decay-style=cosine` lr_decay_style.
+    """Return the arguments of a command or of a script: `--lr 1e-4` is lr, `--lr-decay-style=cosine` is lr_decay_style.
 
-    A variable that the script assigns is its value; a variable of a branch (`if`, `case`, a loop) has the value in that branch
-    only. A flag without a value is true. An argument that two commands give with different values is `Unread`.
+    Variables that the script assigns are replaced by their values; a variable assigned in a branch (`if`, `case`, a loop) has the
+    value in that branch only. A flag without a value is True. An argument with different values in two commands is `Unread`.
 
     >>> arguments("LR=1e-4; python train.py --lr ${LR} --lr-decay-style=cosine --bf16 # a comment")
     {'lr': '1e-4', 'lr_decay_style': 'cosine', 'bf16': True}
@@ -194,12 +199,12 @@ _OPEN, _SHUT, _BRANCH = {"if", "case", "for", "while", "until"}, {"fi", "esac", 
 
 
 def _said(text: str, own: dict[str, str], quoted: bool = False) -> dict[str, dict[tuple[bool, int], Any]]:
-    """The values of each argument, by place: whether a variable is assigned there, and the number of the command.
+    """Return the values of each argument, by (whether the value is inside a variable or parentheses, number of the command).
 
     Args:
-        text: of the script.
-        own: the variables that are known.
-        quoted: whether the text is the value of a variable, in which the end of a line ends no command.
+        text: text of the script.
+        own: values of the known variables.
+        quoted: whether the text is the value of a variable, in which the end of a line does not end a command.
     """
     text = re.sub(r"^(\s*#.*)\\\r?$", r"\1", text, flags=re.MULTILINE)  # a comment goes on in no next line
     lexer = shlex.shlex(
@@ -255,7 +260,7 @@ def _said(text: str, own: dict[str, str], quoted: bool = False) -> dict[str, dic
 
 
 def _forget(own: dict[str, str], branches: list[set[str]]) -> None:
-    """Forget the variables of a branch that ends: whether the script takes the branch is not known."""
+    """Forget the variables of a branch at its end, because the branch may not be executed."""
     for name in branches[-1]:
         own.pop(name, None)
     branches[-1].clear()
@@ -267,9 +272,9 @@ def _filled(word: str, own: Mapping[str, str]) -> str:
 
 
 def _loader(yaml: Any) -> Any:
-    """YAML's safe loader, for which a tag that is not known is an unknown value, and not the end of the file.
+    """Return YAML's safe loader with unknown tags read as `Unread` values instead of errors.
 
-    A mapping with such a tag, such as PaddleDetection's `!PiecewiseDecay`, has the tag under `_tag_`.
+    A mapping with an unknown tag, such as PaddleDetection's `!PiecewiseDecay`, has the tag under `_tag_`.
     """
 
     class Loader(yaml.SafeLoader):  # type: ignore[misc]
@@ -299,7 +304,7 @@ _COMPARED = 1000  # characters of a value, so that aliases of long values cost n
 
 
 def _written(node: Any) -> str:
-    """The text of a node of YAML in its file, as far as texts are compared."""
+    """Return the text of a YAML node in its file, up to the length that is compared."""
     begin, end = node.start_mark, node.end_mark
     return str(begin.buffer[begin.pointer : min(end.pointer, begin.pointer + _COMPARED + 1)])
 
@@ -308,7 +313,7 @@ _NUMBER = re.compile(r"\s*[-+]?(\d[\d_]*)?(\.\d*)?([eE][-+]?\d+)?\s*")
 
 
 def numbers(value: Any) -> Any:
-    """The content, with numbers where its texts are numbers: YAML takes 2e-5 for text."""
+    """Convert strings that are numbers to numbers, because YAML reads 2e-5 as a string."""
     if isinstance(value, Mapping):
         return {key: numbers(inner) for key, inner in value.items()}
     if isinstance(value, list):

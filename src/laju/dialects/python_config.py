@@ -1,7 +1,7 @@
-"""Configurations in Python, such as MMEngine's, read from the syntax tree of a file and never run.
+"""Reader of configurations in Python, such as MMEngine's, from the syntax tree of a file, which is never executed.
 
-Assignments of literals, `dict(...)`, arithmetic and names assigned before are read. `_base_` files are read first, and dicts
-merged into the dicts of the base, as in MMEngine; `_delete_=True` puts a dict in the place of the base's.
+The reader understands assignments of literals, `dict(...)`, arithmetic and previously assigned names. `_base_` files are read
+first, and dicts are merged into the dicts of the base, as in MMEngine; `_delete_=True` replaces the dict of the base.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from laju.dialects.base import DialectError
 
 
 class Unread:
-    """A value in a file that cannot be known without running the file."""
+    """A value in a file that is not known without executing the file."""
 
     def __init__(self, text: str, line: int | None = None) -> None:
         self.text, self.line = text, line
@@ -28,11 +28,11 @@ class Unread:
 
 
 def python(path: Path, above: tuple[Path, ...] = (), files: list[Path] | None = None) -> dict[str, Any]:
-    """The assignments of a Python configuration, its bases included.
+    """Return the assignments of a Python configuration, including its bases.
 
     Raises:
-        DialectError: a file that is not Python, imports its base (`read_base()`), or is its own base.
-        OSError: the file, or a base, cannot be read.
+        DialectError: if the file is not Python, imports its base (`read_base()`), or is its own base.
+        OSError: if the file or a base cannot be read.
     """
     if path.resolve() in above:
         raise DialectError(f"{path} is its own _base_")
@@ -52,8 +52,8 @@ def python(path: Path, above: tuple[Path, ...] = (), files: list[Path] | None = 
     for statement in tree.body:
         if isinstance(statement, ast.With) and "read_base" in ast.unparse(statement):
             raise DialectError(
-                f"{path} imports its base with read_base(): write it out with mmengine's Config.dump, or give a dict of "
-                "what it says"
+                f"{path} imports its base with read_base(): write the whole configuration with mmengine's Config.dump, or give "
+                "a dict of its content"
             )
         if (
             isinstance(statement, ast.Assign)
@@ -112,7 +112,7 @@ def _value_in_config(at: ast.expr, known: Mapping[str, Any]) -> Any:
 
 
 def merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """A base with the keys of its own file; mappings are merged inside, and `_delete_` replaces the base's mapping."""
+    """Merge the keys of a file into its base, recursively; `_delete_` replaces the mapping of the base."""
     result = dict(base)
     for key, value in own.items():
         if isinstance(value, Mapping):
