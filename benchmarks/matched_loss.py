@@ -18,6 +18,7 @@ import numpy as np
 from laju import constant
 from laju.lab import Outcome, Trial
 from laju.lab.trials.tasks import get_task
+from laju.lab.workers import Execution
 from laju.studies.equal_loss import REFERENCE, Curve, Point, matched
 from laju.studies.instrumented import run_instrumented
 from laju.studies.overfitting import FALLING, PEAK, RECIPE, curve, watch
@@ -52,7 +53,7 @@ def main() -> None:
         watch,
         {key: (trial,) for key, trial in trials.items()},
         recipe=RECIPE,
-        jobs=options.jobs,
+        execution=Execution(jobs=options.jobs),
         store=options.store,
     )
     finished = {key: both for key, both in found.items() if both[0].status == "finished"}

@@ -572,10 +572,10 @@ def test_optuna_dashboard_opens_on_the_same_storage(whole: SearchResult, kept: P
         ),
         ({"space": Space.parse("constant", "value=0..1")}, "a Space knows its policy: give it in place of the policy"),
         ({"execution": Execution(jobs=2)}, "jobs=1 and an Execution with jobs=2 are both given"),
-        ({"execution": Execution(stack=4), "jobs": None}, "stack=4 of an Execution does not go with this: a search"),
+        ({"execution": Execution(stack=4), "jobs": None}, "stack=4 does not go with this: a search"),
         (
             {"execution": Execution(on="ray"), "jobs": None, "pruner": "median"},
-            "on='ray' of an Execution .* pruner 'median'",
+            "on='ray' does not go with this: pruner 'median'",
         ),
         ({"optimizer": "sgd"}, "optimizer must be an Optimizer, got 'sgd'"),
     ],

@@ -14,7 +14,7 @@ import click
 from laju.cli import completion
 from laju.cli.arguments import command_line, plain_errors, store_option
 from laju.cli.run_options import as_text
-from laju.cli.train_options import jobs_option, task_options
+from laju.cli.train_options import execution_options, task_options
 from laju.cli.trainings import check_task, console_for, kept_anyway
 from laju.core.checks import nearest
 from laju.view.plot import printable
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the training data; by default the study's own.")
 @click.option("--seeds", type=click.IntRange(min=1), help="Runs per setting; by default the study's own.")
 @click.option("--small", is_flag=True, help="A small version that takes seconds and shows only clear effects.")
-@jobs_option
+@execution_options()
 @store_option()
 @click.option(
     "--set",
@@ -50,7 +50,7 @@ def command(
     epochs: int | None,
     seeds: int | None,
     small: bool,
-    jobs: int | None,
+    execution: dict[str, Any],
     store: str,
     settings: tuple[str, ...],
     out: Path | None,
@@ -82,13 +82,14 @@ def command(
         from laju.lab.comparison.compare import Unfinished
         from laju.lab.live import display
         from laju.lab.report import check_writable
-        from laju.lab.workers import TrialsLost
+        from laju.lab.workers import Execution, TrialsLost
 
         out = check_writable(Path("laju-study") / name if out is None else out)
         # Output for a program goes to standard output alone.
         console = console_for(as_json)
         began = time.monotonic()
-        options = Options(task, data_dir, epochs, seeds, small, jobs, store, display(console))
+        how = Execution(**execution)
+        options = Options(task, data_dir, epochs, seeds, small, store=store, display=display(console), execution=how)
         try:
             answer = run(name, options, **_settings(settings))
         except KeyboardInterrupt:

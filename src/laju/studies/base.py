@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from laju.lab.statistics import Estimate
     from laju.lab.store import Store
-    from laju.lab.workers import Display
+    from laju.lab.workers import Display, Execution
 
 
 STUDIES: dict[str, str] = {
@@ -42,9 +42,11 @@ class Options:
         data_dir: folder with a task's files, or with the images of "cosine-large".
         epochs, seeds: of every trial; None for the study's own.
         small: a size that takes seconds and shows only certain results, for tests and first looks.
-        jobs: trials at once; None for a trial per core.
+        jobs: as in `laju.lab.Execution`, where none is given.
         store: keeps trials, so that a study goes on where it stopped.
         display: as in `laju.lab.compare`.
+        execution: how trials run, as in `laju.lab.compare`. Studies that look into trainings ("warmup-length", "sampling",
+            "restarts-and-averaging", "overfitting") run on the CPU of this machine and take nothing but jobs.
     """
 
     task: str = "digits"
@@ -55,6 +57,7 @@ class Options:
     jobs: int | None = None
     store: Store | str | os.PathLike[str] | None = None
     display: Display | bool | None = None
+    execution: Execution | None = None
 
     def size(self, *, small: tuple[int, int], full: tuple[int, int], least_epochs: int = 1) -> tuple[int, range]:
         """Epochs and seeds of every trial: the user's, or else a study's own for that size.
@@ -72,8 +75,18 @@ class Options:
 
     @property
     def running(self) -> dict[str, Any]:
-        """The arguments of `compare`, `run_trials` and `run_instrumented` that say how trials run."""
-        return {"jobs": self.jobs, "store": self.store, "display": self.display}
+        """The arguments of `compare`, `run_trials` and `run_instrumented` that say how trials run.
+
+        Raises:
+            ValueError: an `Execution` beside jobs.
+        """
+        from laju.lab.workers import Execution  # options may be made where the lab is not installed
+
+        return {
+            "execution": Execution.of(self.execution, self.jobs),
+            "store": self.store,
+            "display": self.display,
+        }
 
 
 def cell(value: Estimate | None, digits: int = 3, *, signed: bool = False) -> str:

@@ -126,6 +126,9 @@ def study(
         folder.check()
         peaks = _peaks(_SMOKE_RATES if smoke and rates is None else rates, folder.batch_size)
         epochs, runs = options.size(small=(4, 2), full=(30, 3))
+        running = options.running
+        if processes > 1:  # a trial has all cores or GPUs
+            running["execution"] = replace(running["execution"], jobs=1)
         seeds = len(runs)
 
         def train(schedules: Mapping[str, Schedule], seeds: Sequence[int]) -> Comparison:
@@ -135,7 +138,7 @@ def study(
                 epochs=epochs,
                 seeds=seeds,
                 optimizer=optimizer or Optimizer(momentum=0.9, weight_decay=1e-4),
-                **options.running | ({"jobs": 1} if processes > 1 else {}),
+                **running,
             )
 
         tried: dict[str, Scores] = {}

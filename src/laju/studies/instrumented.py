@@ -18,18 +18,28 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
-from laju.core.checks import whole
 from laju.lab.live.displays import as_display
 from laju.lab.store import Store, StoreWarning
 from laju.lab.trials import Outcome, Record, Trial
 from laju.lab.trials.progress import Channel
-from laju.lab.workers import Display, Key, TrialsLost
+from laju.lab.workers import Display, Execution, Key, TrialsLost
 from laju.lab.workers.display import DisplayThread
 from laju.lab.workers.driver import ATTEMPTS, given_up, loss_of
-from laju.lab.workers.executors import Executor, InProcess, Processes, cores
 from laju.lab.workers.interrupts import Interrupts
+from laju.options import EXECUTION
 
 Found = TypeVar("Found")
+
+
+def for_instruments(execution: Execution) -> Execution:
+    """The execution itself, where trainings that are looked into can run so.
+
+    Raises:
+        ValueError: a cluster, a device, an arithmetic, a stack or a time limit.
+    """
+    others = [option.name for option in EXECUTION if option.name not in ("jobs", "share_prefixes")]
+    execution.refuse(*others, why="this study looks into its trainings, which run on the CPU of this machine")
+    return execution
 
 
 def run_instrumented(
@@ -37,7 +47,7 @@ def run_instrumented(
     work: Mapping[Key, tuple[Any, ...]],
     *,
     recipe: str,
-    jobs: int | None = None,
+    execution: Execution | None = None,
     display: Display | bool | None = None,
     store: Store | str | os.PathLike[str] | None = None,
 ) -> dict[Key, tuple[Outcome, Found]]:
@@ -51,15 +61,16 @@ def run_instrumented(
         work: its other arguments by (display name, seed): the trial, then values for JSON.
         recipe: everything that a result depends on beside the arguments: the name and version of the method, and the
             constants of the function.
-        jobs: trainings at once; None for a training per core.
+        execution: how many trainings run at once; has no other settings.
         display: as in `laju.lab.compare`.
         store: where results are kept.
 
     Raises:
         StoreError: the store cannot be opened or written.
         TrialsLost: trainings whose worker was lost again and again; all other results are kept.
+        ValueError: an execution with more than jobs.
     """
-    watcher = as_display(display)
+    execution, watcher = for_instruments(Execution.of(execution, None)), as_display(display)
     fingerprints = {key: _fingerprint(recipe, *arguments) for key, arguments in work.items()}
     reasons: dict[Key, str] = {}
     with ExitStack() as stack:
@@ -80,7 +91,7 @@ def run_instrumented(
         ready = deque(key for key in work if key not in done)
         numbers = {key: str(number) for number, key in enumerate(ready)}
         lost, pending = Counter[Key](), dict[Future[tuple[Outcome, Found]], Key]()
-        at_once = min(cores() if jobs is None else whole("jobs", jobs, least=1), len(ready))
+        at_once = min(execution.slots, len(ready))
         folder = Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="laju-instrumented-", ignore_cleanup_errors=True))
         )
@@ -88,7 +99,7 @@ def run_instrumented(
             stack.callback(watcher.stop)
             watcher.start(len(work), len(done), at_once)
         stack.enter_context(DisplayThread(Channel(folder), watcher))
-        place: Executor = InProcess() if at_once <= 1 else Processes(at_once, folder, interrupts)
+        place = execution.place(folder, interrupts, at_once)
         try:
             while ready or pending:
                 while ready and len(pending) < at_once:

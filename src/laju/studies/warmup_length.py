@@ -24,7 +24,7 @@ from laju.lab.workers import Key
 from laju.policies import constant, radam_warmup, untuned_linear, warmup
 from laju.studies.base import Answer, Options, Table
 from laju.studies.first_updates import WATCHED, Sizes, ended, picture_sizes, sizes_table, watch
-from laju.studies.instrumented import run_instrumented
+from laju.studies.instrumented import for_instruments, run_instrumented
 from laju.studies.pictures import panels
 from laju.studies.plain_networks import Plain
 from laju.studies.ranking import by_claim, sentence, with_values
@@ -70,6 +70,7 @@ def study(options: Options) -> Answer:
     Raises:
         ValueError: an unknown task, or fewer epochs than the study's longest warmup has.
     """
+    for_instruments(options.running["execution"])  # now, not after the first trainings
     size = _SMALL if options.small else _FULL
     epochs, seeds = options.size(small=(4, 2), full=(15, 3))
     lengths = tuple(length for length in size.lengths if length < epochs)

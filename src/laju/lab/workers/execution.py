@@ -77,7 +77,7 @@ class Execution:
         """
         for option in fields(self):
             if option.name in names and (value := getattr(self, option.name)) != option.default:
-                raise ValueError(f"{option.name}={shown(value)} of an Execution does not go with this: {why}")
+                raise ValueError(f"{option.name}={shown(value)} does not go with this: {why}")
 
     @property
     def numerics(self) -> Numerics:
