@@ -724,7 +724,7 @@ def by_epochs(updates: int, epochs: int, **options: Any) -> list[float]:
 
 
 def test_a_scheduler_stepped_once_an_epoch_moves_by_one_and_is_told_in_the_first_epoch() -> None:
-    with says("say every='epoch'"):
+    with says("use every='epoch'"):
         assert by_epochs(5, 4) == near(v for v in PLAN[:4] for _ in range(5))
     loop = Loop()
     loop.order = "never"
@@ -737,7 +737,7 @@ def test_a_scheduler_stepped_once_an_epoch_moves_by_one_and_is_told_in_the_first
 def test_two_updates_a_call_are_told_the_second_time() -> None:
     with says():
         by_epochs(2, 1)
-    with says("say every='epoch'"):
+    with says("use every='epoch'"):
         assert by_epochs(2, 4) == near(v for v in PLAN[:4] for _ in range(2))
 
 
@@ -875,7 +875,7 @@ def test_optimizers_of_one_clock_that_update_in_turn_are_told() -> None:
             used_by([optimizers[t % 2]])
             scheduler.step()
     used_by([optimizers[1]])
-    with pytest.warns(laju.ScheduleWarning, match="in turn.*a Scheduler each"):
+    with pytest.warns(laju.ScheduleWarning, match="in turn.*a separate Scheduler"):
         scheduler.step()
 
 

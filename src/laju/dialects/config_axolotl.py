@@ -27,13 +27,13 @@ SHARE, MOST = 0.03, 100
 
 
 def is_one(content: Any) -> bool:
-    """Whether the content looks like a configuration of axolotl."""
+    """Return whether the content looks like a configuration of axolotl."""
     own = {"lr_scheduler", "num_epochs", "micro_batch_size", "sequence_len"}
     return isinstance(content, Mapping) and "base_model" in content and bool(own & set(content))
 
 
 def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
-    """The schedule of the run: max_steps updates, or num_epochs times `updates_per_epoch`.
+    """Return the schedule of the run: max_steps updates, or num_epochs times `updates_per_epoch`.
 
     Source: axolotl, `core/builders/base.py` and `core/trainers/mixins/scheduler.py`.
     """
@@ -78,7 +78,7 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
 
 
 def _warmup(given: Mapping[str, Any], total: int, notes: list[str]) -> Any:
-    """The updates of the warmup; a share is rounded down, and a warmup of 1 becomes 2."""
+    """Return the updates of the warmup; a fraction of the run is rounded down, and a warmup of 1 becomes 2."""
     steps = decimal("warmup_steps", given.get("warmup_steps"))
     ratio = decimal("warmup_ratio", given.get("warmup_ratio"))
     if steps is None and ratio is None:

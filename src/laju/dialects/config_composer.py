@@ -18,7 +18,7 @@ _KEYS = ("scheduler", "schedulers", "scale_schedule_ratio", "step_schedulers_eve
 
 
 def is_one(content: Any) -> bool:
-    """Whether the content looks like a configuration of Composer."""
+    """Return whether the content looks like a configuration of Composer."""
     return (
         isinstance(content, Mapping)
         and ("scheduler" in content or "schedulers" in content)
@@ -28,7 +28,7 @@ def is_one(content: Any) -> bool:
 
 
 def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
-    """The schedule of batches; `batches_per_epoch` (or `updates_per_epoch`) is needed where times are in epochs."""
+    """Return the schedule of batches; `batches_per_epoch` (or `updates_per_epoch`) is needed where times are in epochs."""
     given = mapping(content, where)
     variables = set(re.findall(r"\$\{(\w+)", str(given)))
     notes = list(no_other_rates(given, {*_KEYS, *variables}, "composer"))
@@ -73,7 +73,7 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
 
 
 def _scheduler(given: Mapping[str, Any]) -> tuple[str, dict[str, Any], int]:
-    """The name and the arguments of the scheduler that has effect, and of how many."""
+    """Return the name and arguments of the scheduler that has an effect, and the number of schedulers."""
     found = given.get("scheduler", given.get("schedulers"))
     listed: list[tuple[Any, Any]]
     if isinstance(found, Mapping) and "name" in found:

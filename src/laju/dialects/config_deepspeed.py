@@ -18,7 +18,7 @@ _AUTO = {"total_num_steps": "total", "warmup_num_steps": "warmup", "warmup_max_l
 
 
 def is_one(content: Any) -> bool:
-    """Whether the content looks like a configuration of DeepSpeed."""
+    """Return whether the content looks like a configuration of DeepSpeed."""
     if isinstance(content, Mapping) and _OWN & set(content) and "scheduler" not in content:
         return not {"train_iters", "train-iters"} & set(content)  # of GPT-NeoX
     section = content.get("scheduler") if isinstance(content, Mapping) else None
@@ -26,7 +26,7 @@ def is_one(content: Any) -> bool:
 
 
 def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
-    """The schedule of the section; the optimizer's rate is that of the `optimizer` section, or the fact `lr`."""
+    """Return the schedule of the section; the optimizer's rate is that of the `optimizer` section, or the fact `lr`."""
     given = mapping(content, where)
     optimizer = mapping(mapping(given.get("optimizer") or {}, "optimizer").get("params") or {}, "optimizer.params")
     groups = no_other_rates(given, ("scheduler",), "deepspeed")

@@ -23,15 +23,15 @@ _NAMES = ("WarmupMultiStepLR", "WarmupCosineLR", "WarmupStepWithFixedGammaLR")
 
 
 def is_one(content: Any) -> bool:
-    """Whether the content looks like a configuration of detectron2."""
+    """Return whether the content looks like a configuration of detectron2."""
     return has(content, "SOLVER") and isinstance(content["SOLVER"], Mapping)
 
 
 def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
-    """The schedule of iterations.
+    """Return the schedule of iterations.
 
     Raises:
-        DialectError: as `read_config`.
+        DialectError: if a fact is missing or a key about the learning rate is not read; see `read_config`.
     """
     given = Section(content, where, "detectron2", (), facts)
     solver = given.section("SOLVER", _KEYS)
@@ -68,7 +68,7 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
 
 
 def _steps(value: Any) -> list[int]:
-    """The milestones; YAML takes "(60000, 80000)" for text."""
+    """Return the milestones; YAML reads "(60000, 80000)" as a string."""
     if isinstance(value, str) and re.fullmatch(r"\(?[\d,_\s]*\)?", value.strip()):
         value = [int(number) for number in re.findall(r"[\d_]+", value)]
     if not isinstance(value, list | tuple) or sorted(value) != list(value):

@@ -1,7 +1,7 @@
 """Arguments of the training scripts of diffusers, as YAML, JSON, TOML or the command itself.
 
-The scripts step the scheduler once a process, over lengths multiplied by the number of processes, so that an update has the rate
-of a run with a single process (diffusers 0.42.1, optimization.py: `get_scheduler`;
+The scripts step the scheduler once per process, over lengths multiplied by the number of processes, so that an update has the
+rate of a run with a single process (diffusers 0.42.1, optimization.py: `get_scheduler`;
 examples/text_to_image/train_text_to_image.py).
 """
 
@@ -21,16 +21,16 @@ _KOHYA = {"lr_scheduler_num_cycles", "lr_scheduler_power", "network_module", "ma
 
 
 def is_one(content: Any) -> bool:
-    """Whether the content looks like arguments of a training script of diffusers; kohya's scripts have different names."""
+    """Return whether the content looks like arguments of a training script of diffusers; kohya's scripts have different names."""
     own = {"lr_warmup_steps", "lr_num_cycles", "lr_power"}
     return isinstance(content, Mapping) and bool(own & content.keys()) and not _KOHYA & content.keys()
 
 
 def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
-    """The schedule of updates: max_train_steps, or num_train_epochs times `updates_per_epoch`.
+    """Return the schedule of updates: max_train_steps, or num_train_epochs times `updates_per_epoch`.
 
     Raises:
-        DialectError: as `read_config`.
+        DialectError: if a fact is missing or a key about the learning rate is not read; see `read_config`.
     """
     given = Section(content, where, "diffusers", _KEYS, facts)
     rate = given.lr("learning_rate")

@@ -1,6 +1,6 @@
 """fairseq's YAML (`optimization`, `lr_scheduler`), or the command itself.
 
-Update t has the rate after t updates; by epoch change only the rates of `fixed` (fairseq 0.12.2, optim/lr_scheduler/*.py,
+Update t has the learning rate after t updates; only `fixed` changes the rate by epoch (fairseq 0.12.2, optim/lr_scheduler/*.py,
 trainer.py: `lr_step_begin_epoch`, `lr_step_update`).
 """
 
@@ -28,7 +28,7 @@ _OWN: dict[str, tuple[str, ...]] = {
 
 
 def is_one(content: Any) -> bool:
-    """Whether the content looks like a configuration, or a command, of fairseq."""
+    """Return whether the content looks like a configuration, or a command, of fairseq."""
     if has(content, "optimization", "lr_scheduler"):
         return True
     return has(content, "lr", "lr_scheduler") and bool(
@@ -37,10 +37,10 @@ def is_one(content: Any) -> bool:
 
 
 def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
-    """The schedule of updates.
+    """Return the schedule of updates.
 
     Raises:
-        DialectError: as `read_config`; also a scheduler that follows a metric or is set by hand.
+        DialectError: see `read_config`; also if the scheduler depends on a metric or is set manually.
     """
     nested = has(content, "optimization")
     name = content.get("lr_scheduler") if isinstance(content, Mapping) else None
@@ -148,7 +148,7 @@ def _step(sched: Section, run: Section, rate: float) -> Schedule:
 
 
 def _fixed(sched: Section, rates: list[float]) -> Schedule:
-    """The rates of the epochs, the last rate shrunk from epoch force_anneal on; times (t + 1)/W in the warmup."""
+    """Learning rates of the epochs; from epoch force_anneal on the last rate shrinks. The warmup multiplies by (t + 1)/W."""
     anneal, warmup = sched.get("force_anneal"), int(_optional(sched, "warmup_updates", 0))
     schedule: Schedule = Constant(rates[0])
     if anneal is not None or len(rates) > 1:

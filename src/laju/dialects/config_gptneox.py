@@ -1,6 +1,6 @@
 """GPT-NeoX's YAML, whose keys have hyphens or underscores, and the optimizer's rate under `optimizer.params`.
 
-The decay counts from the end of the warmup, but has the length of the whole run, and so never ends (GPT-NeoX
+The decay begins at the end of the warmup, but has the length of the whole run, so the run ends before the decay (GPT-NeoX
 0535bfbb, megatron/learning_rates.py: `AnnealingLR`; 43cc879d, megatron/training.py: `get_learning_rate_scheduler`).
 """
 
@@ -31,15 +31,15 @@ def _underscored(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_one(content: Any) -> bool:
-    """Whether the content looks like a configuration of GPT-NeoX."""
+    """Return whether the content looks like a configuration of GPT-NeoX."""
     return has(content, "optimizer.params") and "train_iters" in _underscored(content)
 
 
 def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
-    """The schedule of updates.
+    """Return the schedule of updates.
 
     Raises:
-        DialectError: as `read_config`; also a warmup of more than half of the decay.
+        DialectError: see `read_config`; also if the warmup is longer than half of the decay.
     """
     given = Section(_underscored(content), where, "gptneox", _KEYS, facts)
     if len(given.content) < len(content):

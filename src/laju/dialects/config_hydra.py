@@ -1,6 +1,7 @@
 """Hydra's YAML with a scheduler under `_target_`, and the optimizer's rate in the same file.
 
-Hydra instantiates the target; the code steps the scheduler once an epoch or once an update, by the `interval` next to `_target_`.
+Hydra instantiates the target; the code steps the scheduler once per epoch or once per update, by the `interval` next to
+`_target_`.
 """
 
 from __future__ import annotations
@@ -20,15 +21,15 @@ _OF_HYDRA = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_", "opt
 
 
 def is_one(content: Any) -> bool:
-    """Whether the content has a scheduler under `_target_`."""
+    """Return whether the content has a scheduler under `_target_`."""
     return any(_dialect(at["_target_"]) for _, at, _ in _targets(content))
 
 
 def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
-    """The schedule of updates; the fact `interval` is "step" or "epoch", where the file has none.
+    """Return the schedule of updates; the fact `interval` is "step" or "epoch", where the file has none.
 
     Raises:
-        DialectError: as `read_config`; also several schedulers.
+        DialectError: see `read_config`; also if there are several schedulers.
     """
     found = [(path, at, above) for path, at, above in _targets(content) if _dialect(at["_target_"])]
     found = [entry for entry in found if not any(entry[0].startswith(f"{other[0]}.") for other in found)]
@@ -53,24 +54,24 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
 
 
 def by_interval(given: Section, schedule: Schedule, interval: Any) -> Configured:
-    """The schedule in updates, of a scheduler that is stepped once a "step" or once an "epoch"."""
+    """Return the schedule in updates of a scheduler that is stepped once per "step" or once per "epoch"."""
     if interval not in ("step", "epoch"):
         raise DialectError(f"interval must be step or epoch, got {shown(interval)}")
     return given.configured(given.epochs(schedule) if interval == "epoch" else schedule)
 
 
 def arguments(at: Mapping[str, Any]) -> dict[str, Any]:
-    """The named arguments of an object of Hydra's."""
+    """Return the named arguments of an object in a Hydra configuration."""
     if at.get("_args_"):
         raise DialectError(f"_args_ of {at['_target_']} must be given by name")
     return {key: value for key, value in at.items() if key not in _OF_HYDRA}
 
 
 def instantiated(path: str, named: Mapping[str, Any], rate: float, root: Mapping[str, Any]) -> Schedule:
-    """The schedule of a scheduler by its path, with the schedulers in its arguments.
+    """Return the schedule of a scheduler given by its import path, with schedulers in its arguments.
 
     Raises:
-        DialectError: a path of no dialect, or arguments that the scheduler does not take.
+        DialectError: if no dialect has the path, or the scheduler does not take the arguments.
     """
     name = _dialect(path)
     if name is None:
@@ -85,7 +86,7 @@ def instantiated(path: str, named: Mapping[str, Any], rate: float, root: Mapping
                 return instantiated(at["class_path"], at.get("init_args") or {}, rate, root)
             return instantiated(at["_target_"], arguments(at), rate, root)
         if isinstance(at, str) and "${" in at:
-            raise DialectError(f"{at} is not said in the file: write the value out")
+            raise DialectError(f"{at} has no value in the file: write the value into the file")
         return [value(item) for item in at] if isinstance(at, list) else at
 
     return call(
@@ -94,7 +95,7 @@ def instantiated(path: str, named: Mapping[str, Any], rate: float, root: Mapping
 
 
 def _dialect(path: Any) -> str | None:
-    """The dialect of a scheduler's path; an optimizer has none."""
+    """Return the dialect of a scheduler's import path; None for an optimizer."""
     if not isinstance(path, str) or (path.startswith("transformers.") and not re.search(r"\.get_\w*sched", path)):
         return None
     return next((name for module, name in _MODULES.items() if path.startswith(f"{module}.")), None)
@@ -103,7 +104,7 @@ def _dialect(path: Any) -> str | None:
 def _targets(
     content: Any, path: str = "", above: Any = None
 ) -> Iterator[tuple[str, Mapping[str, Any], Mapping[str, Any]]]:
-    """Each mapping with a `_target_`, with its path and its parent mapping."""
+    """Yield each mapping with a `_target_`, with its path and its parent mapping."""
     if isinstance(content, Mapping):
         if "_target_" in content:
             yield path, content, above if isinstance(above, Mapping) else {}

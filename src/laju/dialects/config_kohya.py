@@ -30,7 +30,7 @@ MAX_TRAIN_STEPS = 1600
 
 
 def _flat(content: Any) -> Any:
-    """The settings of all sections, whose names the scripts pass over (library/train_util.py: `read_config_from_file`)."""
+    """Return the settings of all sections, whose names the scripts ignore (library/train_util.py: `read_config_from_file`)."""
     if not isinstance(content, Mapping):
         return content
     sections = [value if isinstance(value, Mapping) else {key: value} for key, value in content.items()]
@@ -38,7 +38,7 @@ def _flat(content: Any) -> Any:
 
 
 def is_one(content: Any) -> bool:
-    """Whether the content looks like settings of kohya's scripts."""
+    """Return whether the content looks like settings of kohya's scripts."""
     content = _flat(content)
     own = {
         "lr_scheduler_num_cycles",
@@ -51,10 +51,10 @@ def is_one(content: Any) -> bool:
 
 
 def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
-    """The schedule of updates: max_train_steps, or max_train_epochs times `updates_per_epoch`.
+    """Return the schedule of updates: max_train_steps, or max_train_epochs times `updates_per_epoch`.
 
     Raises:
-        DialectError: as `read_config`; also a scheduler of another library.
+        DialectError: see `read_config`; also if the scheduler is from another library.
     """
     given = Section(_flat(content), where, "kohya", _KEYS, facts)
     for key in ("lr_scheduler_type", "lr_scheduler_args"):
@@ -116,7 +116,7 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
 
 
 def _own_rate(given: Any) -> bool:
-    """Whether Adafactor takes the scheduler's rate (library/train_util.py: `get_optimizer`)."""
+    """Return whether Adafactor uses the scheduler's learning rate (library/train_util.py: `get_optimizer`)."""
     words = given.split() if isinstance(given, str) else given if isinstance(given, list) else []
     says = {str(word).replace(" ", "").lower() for word in words}
     return "relative_step=false" in says and "warmup_init=true" not in says

@@ -1,4 +1,4 @@
-"""LightningCLI's YAML: `lr_scheduler` and `optimizer` with a class_path, which the CLI steps once an epoch.
+"""LightningCLI's YAML: `lr_scheduler` and `optimizer` with a class_path, which the CLI steps once per epoch.
 
 Source: lightning 2.6, pytorch/cli.py: `LightningCLI.configure_optimizers`.
 """
@@ -15,15 +15,15 @@ from laju.dialects.sections import Section, has
 
 
 def is_one(content: Any) -> bool:
-    """Whether the content looks like a configuration of LightningCLI."""
+    """Return whether the content looks like a configuration of LightningCLI."""
     return has(content, "lr_scheduler.class_path") or has(content, "optimizer.class_path")
 
 
 def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
-    """The schedule of updates, constant within each epoch.
+    """Return the schedule of updates, constant within each epoch.
 
     Raises:
-        DialectError: as `read_config`.
+        DialectError: if a fact is missing or a key about the learning rate is not read; see `read_config`.
     """
     given = Section(content, where, "lightning", ("lr_scheduler",), facts)
     rate = given.section("optimizer", ()).section("init_args", ("lr",)).lr("lr")

@@ -20,16 +20,16 @@ LEARNING_RATE = 1e-4
 
 
 def is_one(content: Any) -> bool:
-    """Whether the content looks like a configuration of LLaMA-Factory's version 1."""
+    """Return whether the content looks like a configuration of LLaMA-Factory's version 1."""
     own = has(content, "model", "train_dataset") and "per_device_train_batch_size" not in content
     return own and isinstance(content["model"], str)  # of MMEngine, a dict
 
 
 def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
-    """The constant rate.
+    """Return the constant schedule of the learning rate.
 
     Raises:
-        DialectError: as `read_config`; also a plugin that schedules the rate.
+        DialectError: see `read_config`; also if a plugin schedules the learning rate.
     """
     given = Section(content, where, "llamafactory", _KEYS, facts)
     plugin = given.get("lr_scheduler_config")

@@ -26,16 +26,16 @@ _KEYS = (
 
 
 def is_one(content: Any) -> bool:
-    """Whether the content looks like arguments of Megatron-LM."""
+    """Return whether the content looks like arguments of Megatron-LM."""
     own = {"lr_decay_style", "lr_warmup_fraction", "lr_warmup_iters", "train_iters", "train_samples", "lr_decay_iters"}
     return has(content, "lr") and bool(own & content.keys())
 
 
 def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
-    """The schedule of updates.
+    """Return the schedule of updates.
 
     Raises:
-        DialectError: as `read_config`; also a batch that grows, as lengths in samples are then no lengths in updates.
+        DialectError: see `read_config`; also if the batch size grows, because samples then cannot be converted to updates.
     """
     given = Section(content, where, "megatron", _KEYS, facts)
     for key in ("decoupled_lr", "decoupled_min_lr"):
@@ -81,7 +81,7 @@ def _counts(samples: bool, batch: int) -> str:
 
 
 def _between(first: float, peak: float, low: float, warmup: float, steps: int, style: str, batch: int) -> Schedule:
-    """A warmup that ends between two steps."""
+    """Schedule with a warmup that ends between two steps."""
     if style not in ("constant", "linear", "cosine"):
         raise DialectError(
             f"lr_warmup_fraction makes {warmup:g} steps, which laju reads for constant, linear and cosine only"

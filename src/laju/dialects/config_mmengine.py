@@ -13,14 +13,14 @@ from laju.dialects.python_config import Unread
 
 
 def is_one(content: Any) -> bool:
-    """Whether the content looks like a configuration of MMEngine, or like its list of schedulers."""
+    """Return whether the content looks like a configuration of MMEngine, or like its list of schedulers."""
     if isinstance(content, list):
         return bool(content) and all(isinstance(item, Mapping) and "type" in item for item in content)
     return isinstance(content, Mapping) and "param_scheduler" in content
 
 
 def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
-    """The schedule of iterations; of epochs where all schedulers step by epoch and `updates_per_epoch` is not given."""
+    """Return the schedule of iterations; of epochs where all schedulers step by epoch and `updates_per_epoch` is not given."""
     given = {"param_scheduler": content} if isinstance(content, list) else mapping(content, where)
     schedulers = given.get("param_scheduler")
     if "param_scheduler" not in given and "optim_wrapper" not in given:
@@ -67,7 +67,7 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
 
 
 def _length(known: Mapping[str, Any], schedulers: list[dict[str, Any]]) -> int | None:
-    """The run in iterations, or in epochs where every entry counts epochs and no epoch has a length."""
+    """Return the length of the run in iterations, or in epochs if every entry counts epochs and the epoch's length is unknown."""
     by_epoch = [entry.get("by_epoch", True) is True for entry in schedulers]
     if "max_iters" in known:
         return None if any(by_epoch) else whole("max_iters", known["max_iters"], least=1)
@@ -81,7 +81,7 @@ def _length(known: Mapping[str, Any], schedulers: list[dict[str, Any]]) -> int |
 
 def _known(name: str, value: Any) -> Any:
     if isinstance(value, Unread):
-        raise DialectError(f"{name} is {value}, which is not known without running the file; give it by name")
+        raise DialectError(f"{name} is {value}, which is not known without executing the file; give {name}=…")
     return value
 
 

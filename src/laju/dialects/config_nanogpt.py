@@ -1,7 +1,7 @@
 """nanoGPT's Python files, or JSON, with `learning_rate`, `warmup_iters`, `lr_decay_iters`, `min_lr` and `decay_lr`.
 
-A linear warmup and half a cosine (karpathy/nanoGPT, train.py: `get_lr`; there are no releases). Older copies warm up
-from 0 as learning_rate·it/warmup_iters, later copies as learning_rate·(it + 1)/(warmup_iters + 1).
+The schedule is a linear warmup and half a cosine wave (karpathy/nanoGPT, train.py: `get_lr`; there are no releases). Older copies
+warm up from 0 as learning_rate·it/warmup_iters, later copies as learning_rate·(it + 1)/(warmup_iters + 1).
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ _DEFAULTS: dict[str, Any] = {
 
 
 def is_one(content: Any) -> bool:
-    """Whether the content looks like a configuration of nanoGPT; Megatron has an `lr`, and GPT-NeoX `train_iters`."""
+    """Return whether the content looks like a configuration of nanoGPT; Megatron has an `lr`, and GPT-NeoX `train_iters`."""
     own = {"lr_decay_iters", "decay_lr"}
     return isinstance(content, Mapping) and bool(own & content.keys()) and not {"lr", "train_iters"} & content.keys()
 
 
 def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
-    """The schedule of updates; the fact `warmup_from=0` is for a copy of train.py whose warmup begins at 0.
+    """Return the schedule of updates; the fact `warmup_from=0` is for a copy of train.py whose warmup begins at 0.
 
     Raises:
-        DialectError: as `read_config`.
+        DialectError: if a fact is missing or a key about the learning rate is not read; see `read_config`.
     """
     given = mapping(content, where)
     notes = list(no_other_rates(given, tuple(_DEFAULTS), "nanogpt"))

@@ -23,15 +23,15 @@ _DECAYS = {"linear": "linear", "cosine": "cosine", "1-sqrt": "sqrt"}
 
 
 def is_one(content: Any) -> bool:
-    """Whether the content looks like a configuration of nanotron."""
+    """Return whether the content looks like a configuration of nanotron."""
     return has(content, "optimizer.learning_rate_scheduler")
 
 
 def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
-    """The schedule of updates.
+    """Return the schedule of updates.
 
     Raises:
-        DialectError: as `read_config`.
+        DialectError: if a fact is missing or a key about the learning rate is not read; see `read_config`.
     """
     given = Section(content, where, "nanotron", (), facts)
     sched = given.section("optimizer", ("learning_rate_scheduler",)).section("learning_rate_scheduler", _KEYS)

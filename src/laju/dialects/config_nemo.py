@@ -25,15 +25,15 @@ _TAKES = {
 
 
 def is_one(content: Any) -> bool:
-    """Whether the content looks like a configuration of NeMo."""
+    """Return whether the content looks like a configuration of NeMo."""
     return has(content, "model.optim.lr") or has(content, "optim.sched.name")
 
 
 def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
-    """The schedule of updates: trainer.max_steps, sched.max_steps, or trainer.max_epochs times `updates_per_epoch`.
+    """Return the schedule of updates: trainer.max_steps, sched.max_steps, or trainer.max_epochs times `updates_per_epoch`.
 
     Raises:
-        DialectError: as `read_config`; also arguments that NeMo refuses.
+        DialectError: see `read_config`; also if NeMo would refuse the arguments.
     """
     given = Section(content, where, "nemo", ("optim",), facts)
     model = given.section("model", ("optim",)) if has(content, "model.optim") else given
@@ -133,7 +133,7 @@ def _schedule(name: str, sched: Section, lr: float, low: float, total: int) -> S
 
 
 def _flat_end(lr: float, low: float, warmup: int, decay: int) -> Schedule:
-    """constant_steps: a warmup from 0, and a cosine that ends so many updates before the run, or none if too few are left."""
+    """Schedule with constant_steps: a warmup from 0, and a cosine that ends constant_steps before the end of the run."""
     if low >= lr or (decay == 0 and not warmup):
         raise DialectError(
             f"constant_steps needs lr above min_lr, and updates before them; got lr {lr!r}, min_lr {low!r}"
@@ -145,7 +145,7 @@ def _flat_end(lr: float, low: float, warmup: int, decay: int) -> Schedule:
 
 
 def _noam(scale: float, warmup: int, low: float) -> Schedule:
-    """scale·min(t^-½, t·W^-1½), whose step 0 is step 1; without an end."""
+    """Schedule scale·min(t^-½, t·W^-1½) without end, whose value at step 0 is the value at step 1."""
     if not warmup:
         return Constant(max(scale, low), 1) >> Power(scale, 0.5).clip(low=low)
     first = scale * warmup**-1.5

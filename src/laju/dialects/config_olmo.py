@@ -1,6 +1,6 @@
 """OLMo's YAML, and the `config.json` that OLMo-core writes.
 
-Both count a step before asking for its rate, so that update t has the rate after t + 1 steps or their tokens (ai2-olmo 0.6.0,
+Both count a step before computing its learning rate, so update t has the rate after t + 1 steps or their tokens (ai2-olmo 0.6.0,
 olmo/optim.py: `build_scheduler`, olmo/train.py; ai2-olmo-core 3.0.0, olmo_core/optim/scheduler.py).
 """
 
@@ -43,15 +43,15 @@ _CORE = (
 
 
 def is_one(content: Any) -> bool:
-    """Whether the content looks like a configuration of OLMo or OLMo-core."""
+    """Return whether the content looks like a configuration of OLMo or OLMo-core."""
     return has(content, "scheduler.name", "optimizer.learning_rate") or has(content, "train_module.scheduler")
 
 
 def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
-    """The schedule of updates; `updates_per_epoch` is needed where the run is counted in epochs.
+    """Return the schedule of updates; `updates_per_epoch` is needed where the run is counted in epochs.
 
     Raises:
-        DialectError: as `read_config`; also a scheduler of stages.
+        DialectError: see `read_config`; also if the scheduler has several stages.
     """
     if has(content, "train_module.scheduler"):
         return _core(content, where, facts)
@@ -140,7 +140,7 @@ def _count(text: str) -> int:
 
 
 def _schedule(shape: str, rate: float, first: float, low: float, warmup: float, end: float) -> Schedule:
-    """By steps: the shape after the warmup, from whose end on, and `low` from the end on."""
+    """Schedule by steps: a warmup, then the shape from the end of the warmup on, and `low` from the end on."""
     if not 0 <= first < rate:
         raise DialectError(f"warmup_min_lr must be below the rate, {rate!r}, got {first!r}")
     left, body = max(end - warmup, 0), Constant(rate)

@@ -31,15 +31,15 @@ _DECAYS = {
 
 
 def is_one(content: Any) -> bool:
-    """Whether the content looks like a configuration of PaddleDetection or PaddleClas."""
+    """Return whether the content looks like a configuration of PaddleDetection or PaddleClas."""
     return has(content, "LearningRate.base_lr") or has(content, "Optimizer.lr.name")
 
 
 def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
-    """The schedule of iterations.
+    """Return the schedule of iterations.
 
     Raises:
-        DialectError: as `read_config`.
+        DialectError: if a fact is missing or a key about the learning rate is not read; see `read_config`.
     """
     return (_detection if has(content, "LearningRate") else _clas)(content, where, facts)
 

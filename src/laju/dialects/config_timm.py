@@ -29,17 +29,17 @@ _KEYS = (
 
 
 def is_one(content: Any) -> bool:
-    """Whether the content looks like training arguments of timm."""
+    """Return whether the content looks like training arguments of timm."""
     return has(content, "sched") and bool(
         {"warmup_lr", "lr_cycle_mul", "decay_epochs", "warmup_epochs", "lr_base"} & content.keys()
     )
 
 
 def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
-    """The schedule of epochs, or of updates with sched_on_updates or `updates_per_epoch`.
+    """Return the schedule of epochs, or of updates with sched_on_updates or `updates_per_epoch`.
 
     Raises:
-        DialectError: as `read_config`; also noise, which is drawn anew in every run.
+        DialectError: see `read_config`; also if the learning rate has random noise.
     """
     given = Section(content, where, "timm", _KEYS, facts)
     sched = given.choice("sched", (*_SCHEDULERS, "none"))
@@ -98,7 +98,7 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
 
 
 def _of_another_script(given: Section) -> list[str]:
-    """Notes on a command of another script than timm's train.py, which may have timm's arguments and another meaning of these.
+    """Return notes on a command of a script other than timm's train.py, in which timm's arguments may mean something else.
 
     Source: facebookresearch/deit, main.py at 100e3cd: `linear_scaled_lr`, and `lr_scheduler.step(epoch)` after the epoch. Later
     releases have `--unscale-lr`.
@@ -118,7 +118,7 @@ def _of_another_script(given: Section) -> list[str]:
 
 
 def _rate(given: Section) -> float:
-    """lr, or lr_base by the samples of an update over lr_base_size: their root for optimizers such as Adam and LAMB."""
+    """Return lr, or lr_base times (samples per update)/lr_base_size, with a square root for optimizers such as Adam and LAMB."""
     if given.get("lr") is not None or given.facts.get("lr") is not None:
         return given.lr("lr")
     processes = fact("world_size", given.facts, what="lr, which is lr_base by the batch of all processes, world_size")

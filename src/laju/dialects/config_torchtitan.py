@@ -17,14 +17,14 @@ _KEYS = ("warmup_steps", "total_steps", "decay_ratio", "decay_type", "min_lr_fac
 
 
 def is_one(content: Any) -> bool:
-    """Whether the content looks like a configuration of torchtitan."""
+    """Return whether the content looks like a configuration of torchtitan."""
     section = content.get("lr_scheduler") if isinstance(content, Mapping) else None
     others = {"_component_", "_name", "class_path", "_target_"}
     return isinstance(section, Mapping) and not others & section.keys()
 
 
 def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
-    """The schedule of the run; `lr_min` of earlier releases is `min_lr_factor`."""
+    """Return the schedule of the run; `lr_min` of earlier releases is `min_lr_factor`."""
     given = mapping(content, where)
     section = {
         _RENAMED.get(key, key): value for key, value in mapping(given.get("lr_scheduler", {}), "lr_scheduler").items()

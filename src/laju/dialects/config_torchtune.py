@@ -23,13 +23,13 @@ _TAKES: dict[str, Any] = {"num_warmup_steps": 0, "num_cycles": 0.5}
 
 
 def is_one(content: Any) -> bool:
-    """Whether the content looks like a configuration of torchtune."""
+    """Return whether the content looks like a configuration of torchtune."""
     sections = [content.get(key) for key in ("lr_scheduler", "optimizer")] if isinstance(content, Mapping) else []
     return any(isinstance(section, Mapping) and "_component_" in section for section in sections)
 
 
 def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
-    """The schedule over `total` updates, or over `epochs` of the configuration times `updates_per_epoch`.
+    """Return the schedule over `total` updates, or over `epochs` of the configuration times `updates_per_epoch`.
 
     The recipes keep the rate where no scheduler is named (torchtune 0.6.1, recipes/full_finetune_single_device.py:
     `_setup_lr_scheduler`).

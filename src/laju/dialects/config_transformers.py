@@ -24,7 +24,7 @@ _KEYS = (
 
 
 def is_one(content: Any) -> bool:
-    """Whether the content looks like TrainingArguments."""
+    """Return whether the content looks like TrainingArguments."""
     # axolotl has the ratio, and training scripts of diffusers the epochs.
     shared = {"lr_scheduler_type", "warmup_ratio", "num_train_epochs", "lr_scheduler_kwargs"}
     others = {"base_model", "lr_warmup_steps", "lr_scheduler_num_cycles", "train_dataset"}
@@ -34,7 +34,7 @@ def is_one(content: Any) -> bool:
 
 
 def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
-    """The schedule of `Trainer`: `get_scheduler` over max_steps, or num_train_epochs times the updates of an epoch."""
+    """Return the schedule of `Trainer`: `get_scheduler` over max_steps, or num_train_epochs times the updates of an epoch."""
     given = mapping(content, where)
     notes = list(no_other_rates(given, _KEYS, "transformers"))
     lr = decimal("learning_rate", given.get("learning_rate"))

@@ -1,7 +1,8 @@
-"""The settings of an Ultralytics training, such as the `args.yaml` beside its weights.
+"""Settings of an Ultralytics training run, such as the `args.yaml` beside its weights.
 
-The rate of an epoch is lr0 times a line or half a cosine from 1 to lrf. During the warmup the rate is interpolated in every batch
-from 0 to that of the epoch (ultralytics 8.4.190, engine/trainer.py: `_setup_scheduler`, `_get_warmup_iterations`, `_do_train`).
+The learning rate of an epoch is lr0 times a line or half a cosine from 1 to lrf. In the warmup the rate of a batch is
+interpolated between 0 and the rate of the epoch (ultralytics 8.4.190, engine/trainer.py: `_setup_scheduler`,
+`_get_warmup_iterations`, `_do_train`).
 """
 
 from __future__ import annotations
@@ -29,15 +30,16 @@ _KEYS = ("lr0", "lrf", "cos_lr", "warmup_epochs", "warmup_bias_lr", "warmup_mome
 
 
 def is_one(content: Any) -> bool:
-    """Whether the content looks like settings of Ultralytics."""
+    """Return whether the content looks like settings of Ultralytics."""
     return isinstance(content, Mapping) and {"lr0", "lrf"} <= content.keys()
 
 
 def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
-    """The schedule of the weights at every batch; `updates_per_epoch` is the number of batches of an epoch.
+    """Return the schedule of the weights at every batch; `updates_per_epoch` is the number of batches of an epoch.
 
     Raises:
-        DialectError: as `read_config`; also a run whose length is a time, and a rate that the trainer chooses (optimizer "auto").
+        DialectError: see `read_config`; also if the length of the run is a time, or the trainer chooses the learning rate
+            (optimizer "auto").
     """
     given = mapping(content, where)
     notes = list(no_other_rates(given, _KEYS, "ultralytics"))
@@ -61,7 +63,7 @@ def read(content: Any, where: str, facts: Mapping[str, Any]) -> Configured:
     warm = number("warmup_epochs", own["warmup_epochs"], least=0)
     warmup = round(min(warm, max(epochs - 1, 0)) * batches)
     shape = "cosine" if own["cos_lr"] else "linear"
-    # The trainer steps its scheduler once an epoch, and during the warmup sets the rate itself at every batch: a straight line
+    # The trainer steps its scheduler once per epoch, and during the warmup sets the rate itself at every batch: a straight line
     # from 0 to the scheduler's rate.
     schedule: Schedule = Ramp(lr0, lr0 * lrf, epochs * batches, shape).staircase(batches)
     if warmup:

@@ -274,16 +274,16 @@ class Clock:
                 self.tell(
                     "forward",
                     f"step() was called twice and no {scheduler._kinds} of this scheduler has made an update yet, so the "
-                    "schedule moves with every call, as torch's schedulers do. To go on from update n call "
-                    "scheduler.set_position(n); to see the values call schedule.values(n)",
+                    "schedule advances with every call, as torch's schedulers do. To continue from update n, call "
+                    "scheduler.set_position(n); to see the values, call schedule.values(n)",
                 )
             return self._moves(True)
         if self.bare == max(_PATIENCE, _world_size()):
             self.tell(
                 "repeated",
-                f"step() was called {self.bare} times since the last update of the {scheduler._kinds} of this scheduler, and no "
-                f"gradient came meanwhile: such calls do not move the schedule, which stands at update {scheduler.last_epoch}. "
-                "Where updates are made without an optimizer of torch, say count='calls'",
+                f"step() was called {self.bare} times since the last update of the {scheduler._kinds} of this scheduler, without "
+                f"a new gradient: such calls do not advance the schedule, which stands at update {scheduler.last_epoch}. "
+                "If updates are made without a torch optimizer, use count='calls'",
             )
         return False
 
@@ -296,9 +296,9 @@ class Clock:
             if len(self.turns) == len(self.ears) and min(self.turns.values()) == 2:
                 self.tell(
                     "turns",
-                    f"the {scheduler._kinds} of this scheduler made updates in turn, with a step() after each, and a call moves "
-                    "the schedule of all of them by one. Call step() once, after all of them; optimizers that train in turn, as "
-                    "in a GAN, take a Scheduler each",
+                    f"the {scheduler._kinds} of this scheduler made updates in turn, with a step() after each, and each call "
+                    "advances their common schedule by one. Call step() once, after all optimizers; use a separate Scheduler for "
+                    "each optimizer if they train in turn, as in a GAN",
                 )
 
     def _moves(self, yes: bool) -> bool:
@@ -328,9 +328,9 @@ class Clock:
             return
         self.tell(
             "epochs",
-            f"the {scheduler._kinds} of this scheduler made several updates without a step() between them, and a call moves the "
-            f"schedule by one, to update {scheduler.last_epoch + 1} now. If the schedule counts updates, call step() after each "
-            "(interval='step' in Lightning, step_every='batch' in skorch); if it counts epochs, say every='epoch'",
+            f"the {scheduler._kinds} of this scheduler made several updates without a step() between them, and a call advances "
+            f"the schedule by one, to update {scheduler.last_epoch + 1} now. If the schedule counts updates, call step() after "
+            "each (interval='step' in Lightning, step_every='batch' in skorch); if it counts epochs, use every='epoch'",
         )
 
     def _tell_of_weights(self, scheduler: Scheduler) -> None:
@@ -344,15 +344,15 @@ class Clock:
         others = f" {' and '.join(sorted(self.others))} updates the same parameters." if self.others else ""
         self.tell(
             "silence",
-            f"the {scheduler._kinds} of this scheduler has made no update yet, so step() has not moved the schedule, which "
-            f"stands at update {scheduler.last_epoch}.{others} If another optimizer trains, give that: scheduler.optimizer = "
-            "other, or the inner one of a wrapper; if updates are made without an optimizer of torch, say count='calls'",
+            f"the {scheduler._kinds} of this scheduler has made no update yet, so step() has not advanced the schedule, which "
+            f"stands at update {scheduler.last_epoch}.{others} If a different optimizer trains, assign it, scheduler.optimizer = "
+            "other (of a wrapper, the inner optimizer); if updates are made without a torch optimizer, use count='calls'",
         )
 
 
 _CURE = (
-    ". If another optimizer makes the updates, give that to the scheduler, scheduler.optimizer = other, or the inner one of a "
-    "wrapper; if they are written by hand, say count='calls'; if weights were loaded after the scheduler was made, call "
+    ". If a different optimizer makes the updates, assign it, scheduler.optimizer = other (of a wrapper, the inner optimizer); "
+    "if your own code makes the updates, use count='calls'; if weights were loaded after the scheduler was constructed, call "
     "scheduler.set_position(n)"
 )
 
