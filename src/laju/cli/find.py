@@ -10,7 +10,7 @@ import click
 from laju.cli.arguments import plain_errors
 from laju.cli.run_options import as_text
 from laju.cli.train_options import batch_size_option, json_option, momentum_option, seeds_option, task_options
-from laju.cli.trainings import check_task, kept_anyway
+from laju.cli.trainings import check_task, console_for, kept_anyway
 
 if TYPE_CHECKING:
     from laju.lab.range_test import RangeTest, Suggestion
@@ -56,8 +56,6 @@ def command(
     laju find --task fashion-mnist --data-dir fashion-mnist --low 1e-4 --out pictures/range.png
     """
     with plain_errors():
-        from rich.console import Console
-
         from laju.lab.range_test import find
         from laju.lab.trials import Optimizer
         from laju.view.plot import SUFFIXES, need
@@ -67,9 +65,7 @@ def command(
             raise click.BadParameter(f"{str(out)!r} must end in {' or '.join(SUFFIXES)}", param_hint="--out")
         need("matplotlib")
         _check_writable(out)
-        console = Console(stderr=as_json)
-        if not console.is_terminal:
-            console = Console(stderr=as_json, width=120)
+        console = console_for(as_json)
         with console.status(f"seed 1 of {seeds}") as status:
             done = 0
 

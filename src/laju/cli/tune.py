@@ -22,7 +22,7 @@ from laju.cli.train_options import (
     seeds_option,
     task_options,
 )
-from laju.cli.trainings import check_task, kept_anyway
+from laju.cli.trainings import check_task, console_for, kept_anyway
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -83,8 +83,6 @@ def command(
     optuna-dashboard sqlite:///laju-tune.sqlite
     """
     with plain_errors():
-        from rich.console import Console
-
         from laju.lab.live import display
         from laju.lab.report import check_writable
         from laju.lab.report.tuning import search_summary, search_table, write_search
@@ -99,9 +97,7 @@ def command(
         parsed = Space.parse(policy, space, per)
         check_writable(out)
         # Output for a program goes to standard output alone.
-        console = Console(stderr=as_json)
-        if not console.is_terminal:
-            console = Console(stderr=as_json, width=120)
+        console = console_for(as_json)
         began = time.monotonic()
         try:
             found = tune(
