@@ -9,14 +9,14 @@ import re
 from functools import cache
 from importlib import resources
 
-from laju.view.plot import PALETTE
+from laju.view.page import shell
 
 _SCRIPTS = ("ask.js", "chart.js", "schedules.js", "stores.js", "panels.js", "drop.js", "main.js")
 
 
 @cache
-def _part(name: str, package: str = "laju.studio") -> str:
-    return resources.files(package).joinpath(*name.split("/")).read_text("utf-8")
+def _part(name: str) -> str:
+    return resources.files(__package__).joinpath(*name.split("/")).read_text("utf-8")
 
 
 def document(token: str) -> str:
@@ -31,16 +31,8 @@ def locked() -> str:
 
 
 def _document(body: str, script: str, token: str) -> str:
-    colors = " ".join(f"--c{i}: {color};" for i, color in enumerate(PALETTE))
-    style = f":root {{ {colors} }}\n{_part('page.css', 'laju.view')}{_part('browser/studio.css')}"
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n'
-        f'<meta name="laju-token" content="{html.escape(token)}">\n'
-        '<link rel="icon" href="data:,">\n<title>laju studio</title>\n'
-        f"<style>\n{style}</style>\n</head>\n<body>\n{body}<script>{script}</script>\n</body>\n</html>\n"
-    )
+    head = f'<meta name="laju-token" content="{html.escape(token)}">\n<link rel="icon" href="data:,">\n'
+    return shell("laju studio", body, script, head, _part("browser/studio.css"))
 
 
 def policy(document: str) -> dict[str, str]:

@@ -45,15 +45,27 @@ def document(title: str, body: str) -> str:
     # The browser runs the script with this hash alone, even if a name found a way to write another into the page.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    head = f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+    return shell(title, f"<main>\n{body}</main>\n", script, head)
+
+
+def shell(title: str, body: str, script: str, head: str = "", style: str = "") -> str:
+    """The markup around every page of laju, with the colours and the style that all pages share.
+
+    Args:
+        title: of the window, as text.
+        body: as HTML.
+        script: at the end of the body.
+        head: elements before the title.
+        style: after the style that all pages share.
+    """
     colors = " ".join(f"--c{i}: {color};" for i, color in enumerate(PALETTE))
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-        f"<title>{html.escape(printable(title))}</title>\n"
-        f"<style>\n:root {{ {colors} }}\n{_part('page.css')}</style>\n</head>\n"
-        f"<body>\n<main>\n{body}</main>\n<script>{script}</script>\n</body>\n</html>\n"
+        f'<meta name="color-scheme" content="light dark">\n{head}<title>{html.escape(printable(title))}</title>\n'
+        f"<style>\n:root {{ {colors} }}\n{_part('page.css')}{style}</style>\n</head>\n"
+        f"<body>\n{body}<script>{script}</script>\n</body>\n</html>\n"
     )
 
 
