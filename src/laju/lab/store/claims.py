@@ -35,6 +35,7 @@ class Claims:
 
     def __init__(self, kept_in: File | Server, lock: threading.RLock) -> None:
         self._kept_in, self._lock = kept_in, lock
+        self._swept = False
         self._holder = uuid.uuid4().hex
         self._process = this_process()
         self._ours: set[str] = set()
@@ -53,14 +54,17 @@ class Claims:
         wanted = sorted(set(fingerprints))
 
         def work(connection: sa.Connection) -> None:
-            if not self._ours:  # once in a run: the claims of killed programs
+            if not self._swept:  # once in a run: the claims of killed programs
                 there = connection.execute(sa.select(holders.c.holder, holders.c.process)).all()
                 _end(connection, [holder for holder, process in there if is_dead(process)])
-            if _select(connection, trials.c.fingerprint, wanted) or self._of_others(connection, wanted):
-                raise _Denied
-            self._write(connection, wanted)
-            # Where two programs insert at once, the second one's rows are left out.
-            if _select(connection, claims.c.fingerprint, wanted, claims.c.holder != self._holder):
+            if self._write(connection, wanted) < len(wanted):
+                if self._of_others(connection, wanted):
+                    raise _Denied
+                self._write(connection, wanted)  # in the place of claims that have just ended
+                # Where two programs insert at once, the second one's rows are left out.
+                if _select(connection, _HELD, wanted, holder=self._holder):
+                    raise _Denied
+            if _select(connection, _FINISHED, wanted):
                 raise _Denied
 
         with self._lock:
@@ -69,6 +73,7 @@ class Claims:
             except _Denied:
                 return False
             self._ours.update(wanted)
+        self._swept = True
         if self._thread.ident is None:
             self._thread.start()
         return True
@@ -91,10 +96,7 @@ class Claims:
                 self._kept_in.write(lambda connection: _end(connection, [self._holder]))
 
     def _of_others(self, connection: sa.Connection, wanted: Sequence[str]) -> dict[str, str]:
-        query = sa.select(claims.c.fingerprint, *holders.c).join(holders).where(holders.c.holder != self._holder)
-        rows = [
-            row for part in parts(wanted) for row in connection.execute(query.where(claims.c.fingerprint.in_(part)))
-        ]
+        rows = _select(connection, _OF_OTHERS, wanted, holder=self._holder)
         dead = {row.holder for row in rows if self._is_dead(row.holder, row.process, row.beat)}
         if dead:
             _end(connection, sorted(dead))
@@ -111,10 +113,12 @@ class Claims:
             return False
         return now - since > STILL
 
-    def _write(self, connection: sa.Connection, fingerprints: Iterable[str]) -> None:
+    def _write(self, connection: sa.Connection, fingerprints: Iterable[str]) -> int:
+        """Insert claims; return the number of claims that were not there."""
         insert = self._kept_in.insert
-        connection.execute(insert(holders).values(holder=self._holder, process=self._process, beat=0))
-        connection.execute(insert(claims), [{"fingerprint": each, "holder": self._holder} for each in fingerprints])
+        connection.execute(insert(holders), {"holder": self._holder, "process": self._process, "beat": 0})
+        rows = [{"fingerprint": each, "holder": self._holder} for each in fingerprints]
+        return sum(connection.execute(insert(claims), row).rowcount for row in rows)
 
     def _keep_beating(self) -> None:
         while not self._ended.wait(BEAT):
@@ -138,9 +142,21 @@ class _Denied(Exception):
     """Rolls a transaction back."""
 
 
-def _select(connection: sa.Connection, column: sa.Column[Any], values: Sequence[str], *where: Any) -> list[Any]:
-    query = sa.select(column).where(*where)
-    return [each for part in parts(values) for each in connection.execute(query.where(column.in_(part))).scalars()]
+_wanted: sa.BindParameter[Any] = sa.bindparam("wanted", expanding=True)
+_holder: sa.BindParameter[str] = sa.bindparam("holder")
+_FINISHED = sa.select(trials.c.fingerprint).where(trials.c.fingerprint.in_(_wanted))
+_HELD = sa.select(claims.c.fingerprint).where(claims.c.fingerprint.in_(_wanted), claims.c.holder != _holder)
+_OF_OTHERS = (
+    sa.select(claims.c.fingerprint, *holders.c)
+    .join(holders)
+    .where(claims.c.fingerprint.in_(_wanted), holders.c.holder != _holder)
+)
+
+
+def _select(
+    connection: sa.Connection, query: sa.Select[Any], wanted: Sequence[str], **values: str
+) -> list[sa.Row[Any]]:
+    return [row for part in parts(wanted) for row in connection.execute(query, {"wanted": part, **values})]
 
 
 def _end(connection: sa.Connection, dead: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ where machines share no memory, SQLite's rollback journal does the same, slower.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import sqlite3
@@ -54,11 +55,15 @@ class File:
         with self._plain_errors():
             self._open()
 
-    def insert(self, table: sa.Table) -> sa.Insert:
-        """An insertion that leaves an existing row unchanged."""
-        return insert(table).on_conflict_do_nothing()
+    @staticmethod
+    @functools.cache  # making a statement takes longer than executing the statement
+    def insert(table: sa.Table) -> sa.Insert:
+        """An insertion that leaves an existing row unchanged, and counts new rows."""
+        return insert(table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
 
-    def replace(self, table: sa.Table) -> sa.Insert:
+    @staticmethod
+    @functools.cache
+    def replace(table: sa.Table) -> sa.Insert:
         """An insertion in the place of rows that a recovery has left without their trial."""
         return insert(table).prefix_with("OR REPLACE")
 

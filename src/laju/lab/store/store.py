@@ -138,14 +138,14 @@ class Store:
 
         def write(connection: sa.Connection) -> bool:
             insert = self._kept_in.insert
-            connection.execute(sa.delete(tables.claims).where(tables.claims.c.fingerprint == fingerprint))
-            if not _is_new(connection, insert(tables.trials).values(row)):
+            connection.execute(_END_CLAIM, {"own": fingerprint})
+            if not connection.execute(insert(tables.trials), row).rowcount:
                 if _read(connection, [fingerprint])[0]:
                     return False
                 for table in (tables.records, tables.observed):
                     connection.execute(sa.delete(table).where(table.c.trial == fingerprint))
                 connection.execute(sa.delete(tables.trials).where(tables.trials.c.fingerprint == fingerprint))
-                connection.execute(insert(tables.trials).values(row))
+                connection.execute(insert(tables.trials), row)
             replace = self._kept_in.replace
             if outcome.records:
                 connection.execute(
@@ -173,7 +173,7 @@ class Store:
         row = {"fingerprint": fingerprint, "content": content, "written": _now()}
         with self._one_at_a_time:
             self._kept_in.write_lasting(
-                lambda connection: _is_new(connection, self._kept_in.insert(tables.results).values(row))
+                lambda connection: connection.execute(self._kept_in.insert(tables.results), row).rowcount == 1
             )
 
     def results(self, fingerprints: Sequence[str]) -> dict[str, str]:
@@ -229,7 +229,7 @@ class Store:
         row = {"prefix": prefix, "family": family, "update": update, "size": len(state), "used": _now(), "state": state}
 
         def write(connection: sa.Connection) -> None:
-            if not _is_new(connection, self._kept_in.insert(table).values(row)):
+            if not connection.execute(self._kept_in.insert(table), row).rowcount:
                 connection.execute(sa.update(table).where(table.c.prefix == prefix).values(used=row["used"]))
             room = self.branch_bytes - len(state)
             sizes = sa.select(table.c.prefix, table.c.size).where(table.c.prefix != prefix)
@@ -317,9 +317,7 @@ class Store:
             yield from (found[fingerprint] for fingerprint in part if fingerprint in found)
 
 
-def _is_new(connection: sa.Connection, insertion: sa.Insert) -> bool:
-    # Drivers count the rows of an insertion only when asked to.
-    return connection.execute(insertion.execution_options(preserve_rowcount=True)).rowcount == 1
+_END_CLAIM = sa.delete(tables.claims).where(tables.claims.c.fingerprint == sa.bindparam("own"))
 
 
 def _read(connection: sa.Connection, fingerprints: Sequence[str]) -> tuple[dict[str, StoredTrial], list[str]]:

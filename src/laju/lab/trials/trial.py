@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, get_args
 
 from laju.adaptive import Controller, Rule
@@ -159,7 +160,7 @@ class Trial:
     def plan(self) -> RunPlan:
         return RunPlan(samples=self.task.train_size, batch_size=self.batch_size, epochs=self.epochs)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Hash of everything that makes the trial what it is; trials with the same hash give the same outcome."""
         return _hash({**self._run(), "schedule": self.schedule.fingerprint, "epochs": self.epochs})
