@@ -34,7 +34,7 @@ _OF_DEVELOPERS = frozenset({"dev", "docs", "trainers"})
 
 
 class MissingPackage(ModuleNotFoundError):
-    """An optional package is not installed; the message names the feature that needs the package, and how to install it."""
+    """Error of an optional package that is not installed; the message names the feature and the command to install it."""
 
 
 def missing(what: str, package: str, extra: str | None = None) -> MissingPackage:

@@ -68,7 +68,7 @@ class Measure:
     falls: bool
 
     def then(self, other: Measure) -> Measure:
-        """The measure of both in sequence."""
+        """The measure of both value sequences, one after the other."""
         step, noise = other.first - self.last, _noise(self.peak, self.lowest, other.peak, other.lowest)
         higher, lower = other.peak > self.peak, other.lowest < self.lowest
         return Measure(
@@ -85,7 +85,7 @@ class Measure:
         )
 
     def again(self, later: int, by: float) -> Measure:
-        """The measure of values that are `by` times as large, `later` updates later."""
+        """The measure of the values multiplied by `by` and moved `later` updates later."""
         ends = sorted([(self.peak * by, -self.peak_at - later), (self.lowest * by, -self.lowest_at - later)])
         return Measure(
             self.first * by, self.last * by, ends[1][0], -ends[1][1], ends[0][0], -ends[0][1],

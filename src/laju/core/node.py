@@ -30,11 +30,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Node:
-    """The part of `Schedule` that the modules below `schedule` need."""
+    """Base class of `Schedule`, with the part that the modules below `schedule` need."""
 
     @property
     def normal(self) -> Any:
-        """The schedule as nodes of the core: the node itself, unless a room above has wrapped the node."""
+        """The schedule as nodes of the core: the node itself, unless a package above the core has wrapped the node."""
         return self
 
 
@@ -48,13 +48,13 @@ METHODS: dict[str, Callable[..., Any]] = {}
 """The functions behind methods of `Schedule`, by name: the class does not know its subclasses."""
 
 HOOKS: dict[str, Callable[..., Any]] = {}
-"""The functions of rooms above that a schedule calls, by name: "on_data" for runs with a batch ramp, "html" for notebooks."""
+"""The functions above the core that a schedule calls, by name: "on_data" for runs with a batch ramp, "html" for notebooks."""
 
 _MISSING = dataclasses.MISSING
 
 
 def checked(check: Callable[[str, Any], Any], schema: dict[str, Any], default: Any = _MISSING, **metadata: Any) -> Any:
-    """A field of a node.
+    """Declare a field of a node.
 
     Args:
         check: function of (name, value) that returns the value in canonical form, or raises an error with the valid values.

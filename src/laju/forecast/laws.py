@@ -22,7 +22,7 @@ from laju.forecast.blocks import Array, History
 
 @dataclass(frozen=True)
 class Prior:
-    """Prior of a parameter: its logarithm has mean ln `centre` and standard deviation `spread`; `weight` weighs the prior."""
+    """Prior of a parameter: its logarithm is centred at ln `centre` with scale `spread`; `weight` is the prior's weight."""
 
     centre: float
     spread: float

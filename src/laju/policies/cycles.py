@@ -69,7 +69,7 @@ def one_cycle_momentum(
     phases: Literal[2, 3] = 2,
     first: bool = False,
 ) -> Schedule:
-    """The momentum, or β₁, that goes with `one_cycle`: low where the learning rate is high.
+    """The momentum, or β₁, for a `one_cycle` learning rate: low while the learning rate is high.
 
     In two phases: start → low in `warmup` updates, low → start in the rest. In three: start → low and low → start in
     `warmup` updates each, then `start`.

@@ -90,7 +90,7 @@ def report(
 
 
 def items(texts: Iterable[str]) -> str:
-    """Texts as a list with points."""
+    """Texts as an HTML list with bullet points."""
     return f"<ul>{''.join(f'<li>{html.escape(printable(text))}</li>' for text in texts)}</ul>\n"
 
 
