@@ -151,7 +151,7 @@ def test_where_no_law_describes_a_run_past_runs_that_are_nearly_the_same_answer(
     assert "no law describes" in str(ending(AT[:n], truth[:n], RUN, prior=None).refused)
     found = ending(AT[:n], truth[:n], RUN, prior=learn(alike))
     assert found.refused is None
-    assert "the answer rests on past runs that are near" in " ".join(found.notes)
+    assert "the answer is based on the nearest past runs" in " ".join(found.notes)
     assert found.low <= truth[-1] <= found.high  # type: ignore[operator]
     assert abs(found.value - truth[-1]) < 0.1 * (truth[n - 1] - truth[-1])  # type: ignore[operator]
 

@@ -195,7 +195,7 @@ def test_updates_that_go_back_or_come_twice_are_told(written) -> None:
 def test_a_log_that_counts_epochs_is_read_in_updates_where_their_number_is_known(written) -> None:
     path = written("epoch,learning_rate,loss\n0,0.1,3.5\n1,0.1,3.25\n2,0.05,3\n")
     assert read_curve(path, updates_per_epoch=100).updates.tolist() == [100, 200, 300]
-    with pytest.warns(ForecastWarning, match="counts epochs, each of which is taken as one update"):
+    with pytest.warns(ForecastWarning, match="counts epochs, and an epoch counts as one update"):
         assert read_curve(path).updates.tolist() == [1, 2, 3]
 
 

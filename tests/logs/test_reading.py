@@ -313,7 +313,7 @@ def test_updates_that_a_table_counts_anew_in_each_epoch() -> None:
     rows = [(e, i, LINEAR(100 * e + i)) for e in range(4) for i in range(100)]
     found = text(table("epoch,batch_step,lr", rows))
     assert found.rate().values.tolist() == [LINEAR(t) for t in found.at] == [LINEAR(t) for t in range(400)]
-    assert found.notes == ("'batch_step' counts the updates of each epoch anew: 100 an epoch, from 'epoch' 0 on",)
+    assert found.notes == ("'batch_step' counts the updates of each epoch anew: 100 per epoch, from 'epoch' 0 on",)
     sparse = table("epoch,step,lr", [row for row in rows if row[1] % 10 == 5])
     with pytest.raises(LogError, match=r"does not say how many updates an epoch has; .*--update-column.*--run"):
         text(sparse)

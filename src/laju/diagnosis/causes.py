@@ -25,17 +25,17 @@ _CULPRITS = {
     ),
     "slow": (
         "step() once in {k} updates",
-        "a total in micro-batches or samples where updates are meant, {k} of which make one update",
+        "a total in micro-batches or samples instead of updates, {k} of which make one update",
         "Lightning's default interval: epoch",
     ),
     "epoch": (
-        "Lightning's default interval: epoch, where 'interval': 'step' is meant",
+        "Lightning's default interval: epoch, instead of 'interval': 'step'",
         "step() after each epoch of {k} updates, of a schedule that counts updates",
     ),
     "still": (
         "step() that is never called",
         "Lightning's default interval: epoch, and a log of the first epoch alone",
-        "a scheduler of another optimizer than the one that is logged",
+        "a scheduler of an optimizer that differs from the logged optimizer",
     ),
     "behind": (
         "updates that the gradient scaler skipped (fp16), after which the scheduler was not stepped",
@@ -45,21 +45,21 @@ _CULPRITS = {
     "ahead": (
         "step() before the first update, or at the resume",
         "a log that writes the rate after the scheduler's step",
-        "a resumed run whose scheduler was told the wrong last step",
+        "a resumed run whose scheduler was given the wrong last step",
     ),
     "restart": (
         "a resumed run without the scheduler's state",
         "a new scheduler in the middle of the run, such as one for each epoch or stage",
     ),
     "total": (
-        "a total that was computed from another batch size, number of processes or of epochs",
-        "a resumed run with more epochs, whose schedule was made anew",
+        "a total that was computed from a different batch size, number of processes or of epochs",
+        "a resumed run with more epochs, whose schedule was created anew",
         "drop_last or the length of the data loader",
     ),
     "climb": ("PyTorch's CosineAnnealingLR, stepped beyond T_max", "a total that is smaller than the run"),
     "scale": (
         "the rule that multiplies the rate with the batch size or the number of processes, or its square root",
-        "another peak in the optimizer than in the schedule",
+        "a peak in the optimizer that differs from the schedule's peak",
         "the rate of a parameter group",
     ),
     "floor": (

@@ -102,5 +102,9 @@ def diagnose(log: Log, meant: Schedule, *, rate: str | None = None, updates_per_
     predicted = case.meant(case.t + log.format.shifts[0])
     apart = np.flatnonzero(np.abs(predicted - case.y) > case.tolerance)
     i = int(apart[0]) if apart.size else 0
-    note = "" if found else "no known cause turns the meant rates into these: another schedule?"
+    note = (
+        ""
+        if found
+        else "no known cause turns the planned rates into the logged rates; the run may have a different schedule"
+    )
     return Diagnosis(False, tuple(found), len(at), (int(case.t[i]), float(case.y[i]), float(predicted[i])), note)

@@ -197,7 +197,7 @@ def ending(
     still = values[rows >= trained]
     if len(still) >= LEAST_ROWS:
         notes.append(
-            f"nothing is trained after update {trained:,}, as the rate is 0; the answer is the mean of the losses since"
+            f"nothing is trained after update {trained:,}, as the learning rate is 0; the answer is the mean of the later losses"
         )
         value, half = float(still.mean()), _noise(still, level)
         told = Ending(
@@ -214,11 +214,11 @@ def ending(
     if twins is not None:
         past, verdict = twins
         notes.append(
-            f"no law describes the losses so far (misfit {verdict.misfit:.1%}), and the answer rests on past runs that are near"
+            f"no law describes the losses so far (misfit {verdict.misfit:.1%}), so the answer is based on the nearest past runs"
         )
     _check_reach(seen, end, tested, notes)
     if q.beside:
-        notes.append(f"fitted together with {len(q.beside)} past runs that are on the same trunk up to now")
+        notes.append(f"fitted together with {len(q.beside)} past runs from the same trunk")
     base = float(values[-1])
     told = Ending(
         base * verdict.answer,

@@ -88,7 +88,7 @@ def read_curve(
         scale = float(updates_per_epoch or 1)
         if updates_per_epoch is None:
             notes.append(
-                f"{log.path} counts epochs, each of which is taken as one update; updates_per_epoch says how many"
+                f"{log.path} counts epochs, and an epoch counts as one update; pass updates_per_epoch to convert"
             )
     for note in notes:
         warnings.warn(note, ForecastWarning, stacklevel=2)

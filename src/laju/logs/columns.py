@@ -310,7 +310,7 @@ def _whole_run(table: _Table, position: str, at: Array, notes: list[str]) -> Arr
             f"has; name a column that counts the whole run, update=, or --update-column, or take one epoch, run=, or --run"
         )
     notes.append(
-        f"{position!r} counts the updates of each epoch anew: {length:,g} an epoch, from {epoch!r} {epochs[0]:g} on"
+        f"{position!r} counts the updates of each epoch anew: {length:,g} per epoch, from {epoch!r} {epochs[0]:g} on"
     )
     whole = at.copy()
     first = 0 if (epochs == 0).any() else 1
@@ -353,7 +353,7 @@ def _resumed(at: Array, rows: npt.NDArray[np.intp], notes: list[str]) -> npt.NDA
             after = at[rows[i + 1]] if i + 1 < len(rows) else math.inf
             if after > at[kept[-1]]:
                 notes.append(
-                    f"the row of {at[row]:,.12g} stands after that of {at[kept[-1]]:,.12g} and was put in order"
+                    f"the row of {at[row]:,.12g} followed the row of {at[kept[-1]]:,.12g} and was put in order"
                 )
             else:
                 notes.append(resumed(float(at[kept[-1]]), float(at[row])))
