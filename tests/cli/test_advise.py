@@ -222,7 +222,7 @@ def test_groups_are_one_for_each_run(tmp_path: Path) -> None:
         "forecast", "learn", log, "--loss-column", "val_loss", "--group", "a", "--group", "b", "--out", "x.json"
     )
     assert done.exit_code == 2
-    assert "one for all, or one for each" in done.output
+    assert "one for all runs, or one per run" in done.output
 
 
 # --- when to cool down, what to run next, and what was meant -----------------------------------------------------------

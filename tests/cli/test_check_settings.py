@@ -59,7 +59,7 @@ def test_a_project_says_so_once(project: Path) -> None:
     [
         ("[tool.laju]\nignores = []\n", "has no key 'ignores'; did you mean 'ignore'?"),
         ('[tool.laju]\nignore = "LAJU001"\n', "must be a list of codes"),
-        ('[tool.laju]\nselect = ["LAJU99"]\n', "is no code"),
+        ('[tool.laju]\nselect = ["LAJU99"]\n', "is not a code"),
         ("[tool.laju]\nexit-zero = 1\n", "must be true or false"),
         ("[tool\n", "cannot be read"),
         ('[tool]\nlaju = "x"\n', "must be a table"),

@@ -286,7 +286,7 @@ def test_notes_are_lines_and_no_warnings_of_pythons(run, curves) -> None:
         (["predict", *CSV, "--schedule", "0.1", "--updates", "9", "--epochs", "9"], 2, ["--updates and --epochs"]),
         (["predict", *CSV, "--schedule", "0.1", "--epochs", "9"], 2, ["--updates-per-epoch"]),
         (["predict", *CSV, "--schedule", "0.1", "--updates", "9", "--out", "a.docx"], 2, ["a.docx", ".png"]),
-        (["extend", *CSV, "--schedule", "0.1", "--at", "9", "--updates", "9"], 2, ["--at 9 leaves nothing"]),
+        (["extend", *CSV, "--schedule", "0.1", "--at", "9", "--updates", "9"], 2, ["--at 9 leaves no updates"]),
         (["check", *CSV, "--fit", "co"], 2, ["'co' could be constant, cosine"]),
         (["check", *CSV, "--fit", "cosin3"], 2, ["did you mean 'cosine'"]),
         (

@@ -96,12 +96,12 @@ def _run(*, updates: int | None, drop_last: bool, updates_per_epoch: int | None,
     if updates is not None:
         if given or updates_per_epoch is not None:
             other = next(iter(given), "updates_per_epoch")
-            raise click.UsageError(f"--updates and {_option(other)} both give the length of the run: use only one.")
+            raise click.UsageError(f"--updates and {_option(other)} both give the length of the run: give one of them.")
         return Run(updates=updates)
     if updates_per_epoch is not None:
         if set(given) - {"epochs"}:
             other = next(name for name in given if name != "epochs")
-            raise click.UsageError(f"--updates-per-epoch and {_option(other)} cannot be combined: use only one.")
+            raise click.UsageError(f"--updates-per-epoch and {_option(other)} cannot be combined: give one of them.")
         if "epochs" not in given:
             raise click.UsageError("--updates-per-epoch needs --epochs.")
         return Run(RunPlan(samples=updates_per_epoch, batch_size=1, epochs=given["epochs"]), data=False)

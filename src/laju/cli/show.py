@@ -33,7 +33,7 @@ def command(schedule: str, run: Run, in_studio: bool, as_json: bool) -> None:
     name, given = read_one(schedule)
     if in_studio:
         if as_json:
-            raise click.UsageError("--studio and --json cannot be combined: use only one.")
+            raise click.UsageError("--studio and --json cannot be combined: give one of them.")
         from laju.cli.studio import open_one
 
         open_one(given, "" if name == schedule.strip() else name, run)
