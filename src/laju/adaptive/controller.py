@@ -105,6 +105,7 @@ class Controller:
         before = self.factor
         self._state = self._rule.observe(self._state, metric if self._reduce is None else self._reduce(metric))
         if at is None:
+            # One observation without its update leaves a gap that no later one can close.
             self._decisions = None
         else:
             self._at = at

@@ -53,6 +53,7 @@ class Forecasting:
 
     @contextmanager
     def _stopping_nothing(self) -> Iterator[None]:
+        # The forecast is beside the training: whatever goes wrong with it becomes a note, and the run goes on.
         try:
             yield
         except Exception as error:

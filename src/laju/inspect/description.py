@@ -153,6 +153,8 @@ def _jumps(schedule: Schedule, rows: Sequence[tuple[int, Part]]) -> Iterator[Jum
     first = abs(schedule(0))
     largest = _size(schedule, first)
     for (_, part), (at, following) in itertools.pairwise(rows):
+        # A jump is between the limit from the left and the value from the right. Both come from differences of larger numbers,
+        # so that a trace of rounding is not one.
         begins, before = following.at(following.begin), part.arrives
         largest = max(largest, abs(begins), abs(before))
         before = _without_rounding(before, largest)

@@ -162,6 +162,7 @@ def diff(
         sums_b.append(float(np.abs(y).sum()))
     area, larger = _total(areas), max(_total(sums_a), _total(sums_b))
     if n > EACH:
+        # A sum over some thousand places is no sum over the run.
         area, larger = (
             (measure(_apart(a, b), n).sum if largest else 0.0),
             max(measure(_apart(s, 0.0), n).sum for s in (a, b)),
@@ -239,6 +240,8 @@ def _blocks(
             t = np.union1d(places((a, b), n), [measure(_apart(a, b), n).peak_at] if a != b else [0])
             first = np.flatnonzero(beyond(a(t), b(t)))
             if first.size and first[0]:
+                # Only some places of a long run are looked at, close together around each boundary: between the last equal
+                # place and the first different one, halving finds the update.
                 equal, differs = int(t[first[0] - 1]), int(t[first[0]])
                 while differs - equal > 1:
                     middle = (equal + differs) // 2

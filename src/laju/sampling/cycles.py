@@ -162,6 +162,7 @@ def _cycles(schedule: Schedule, updates: int) -> set[tuple[int, ...]]:
         for place, cycle, by in _outermost(part):
             found = ends.setdefault((place, cycle.since + by, cycle.until), [])
             end = math.ceil(cycle.end + by)
+            # A cycle of several parts (a rise and a fall) is met with each of them, and ends once.
             if not found or found[-1] < end:
                 found.append(end)
     return set(map(tuple, ends.values()))

@@ -110,6 +110,7 @@ def stationary_variance(
     eps, hot = number("step", step, above=0), number("temperature", temperature, least=0)
     curvature = _array("precision", precision, above=True)
     noise = _array("gradient_noise", gradient_noise)
+    # The distance from the mean shrinks by 1 - εΛ/2 an update, which has a size below 1 only for εΛ below 4.
     if eps * curvature.max() >= 4:
         raise Diverged(step=eps, curvature=float(curvature.max()))
     return np.asarray((hot + eps * noise / 4) / (curvature * (1 - eps * curvature / 4)))[()]

@@ -100,6 +100,7 @@ class Langevin(torch.optim.Optimizer):
 
     def _update(self, weights: torch.Tensor, step: float, temperature: float, size: float, prior: float) -> None:
         assert weights.grad is not None
+        # The gradient is of the mean loss over a mini-batch, and log p is of all samples together.
         slope = weights.grad * -size
         if prior:
             slope.add_(weights, alpha=-prior)
@@ -133,6 +134,8 @@ class Langevin(torch.optim.Optimizer):
         """Continue from a `state_dict`, with the same noise as in an uninterrupted run."""
         super().load_state_dict({k: v for k, v in state_dict.items() if k not in ("generator", "done")})
         if "generator" in state_dict:  # the state of another optimizer with the same groups has no generator
+            # A checkpoint that is loaded with map_location brings the state on a device, and generators take it from the CPU
+            # alone.
             self.generator.set_state(state_dict["generator"].cpu())
             self._done = int(state_dict["done"])
 

@@ -124,6 +124,7 @@ class FitPlan(keras.callbacks.Callback):  # type: ignore[misc]
             raise UnresolvedError(
                 "fit does not know how many batches an epoch has; call fit(steps_per_epoch=…), or give the schedule a RunPlan"
             )
+        # Keras goes on accumulating across the end of an epoch, so that an epoch may have a fraction of an update.
         per_epoch = Fraction(steps, micro_batches(innermost(optimizer)))
         scale = Scale((("updates", Fraction(1)), ("epochs", per_epoch), ("%", per_epoch * epochs / 100)))
         now = position(optimizer)

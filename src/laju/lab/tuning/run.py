@@ -124,6 +124,8 @@ class SearchRun:
         queue: deque[tuple[Suggestion, int]] = deque()
         pending: dict[Future[Ran], tuple[Suggestion, int]] = {}
         began: dict[Future[Ran], float] = {}
+        # Optuna may suggest the same parameters twice, above all a grid or a rounded space; the training is shared by all that
+        # ask for it.
         twins: dict[str, list[tuple[Suggestion, int]]] = {}
         pool = self.execution.place(self.folder, self.interrupts, trials * len(self.seeds))
         limit = self.execution.time_limit
@@ -205,8 +207,10 @@ class SearchRun:
             if index >= trials:
                 return False
             # A sampler of its own for every suggestion: the i-th is the same whether or not the search was interrupted.
+            # A sampler of its own for every suggestion: the i-th is the same whether or not the search was interrupted.
             self.study.sampler = self._sampler(index)
             asked = self.study.ask({name: kind.distribution() for name, kind in self.space.varied.items()})
+            # A sampler that gets no reports: after its last point, a grid's would stop Optuna's own loop, which does not run.
             # A sampler that gets no reports: after its last point, a grid's would stop Optuna's own loop, which does not run.
             self.study.sampler = RandomSampler()
             asked.set_user_attr("process", this_process())
