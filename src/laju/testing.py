@@ -90,7 +90,7 @@ class Adapter(abc.ABC):
 
     def skip(self, run: Run) -> None:
         """Attempt an update that is skipped, as a loss scaler skips an update with infinite gradients."""
-        pytest.skip("this adapter leaves out no updates")
+        pytest.skip("this adapter cannot skip an update")
 
 
 class Conformance:
