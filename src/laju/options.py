@@ -31,6 +31,16 @@ class Seconds:
 
 
 @dataclass(frozen=True)
+class Number:
+    """A finite number above `above`."""
+
+    above: float = 0.0
+
+    def read(self, name: str, value: Any) -> Any:
+        return number(name, value, above=self.above)
+
+
+@dataclass(frozen=True)
 class Flag:
     """True or False."""
 
@@ -80,7 +90,7 @@ class Option:
     """
 
     name: str
-    kind: Count | Seconds | Flag | Choice | Text | Python
+    kind: Count | Seconds | Number | Flag | Choice | Text | Python
     default: Any
     help: str
 
@@ -187,7 +197,20 @@ SEARCH = (
     Option("storage", Python(), None, "where the search is stored: a SQLite file, or postgresql://USER@HOST/DATABASE"),
     Option("study", Text("NAME"), None, "the search's name in the storage; by default POLICY on TASK"),
 )
-TABLES = {"GRID": GRID, "EXECUTION": EXECUTION, "SELECTION": SELECTION, "SEARCH": SEARCH}
+RATES = (
+    Option("low", Number(), 1e-5, "learning rate of the first update"),
+    Option("high", Number(), 10.0, "learning rate of the last update"),
+    Option("updates", Count(10), 200, "updates of a sweep; a sweep that diverges makes fewer"),
+    Option("smoothing", Number(), 0.15, "standard deviation of the smoothing, in decades of the rate"),
+    Option(
+        "divergence",
+        Number(above=1),
+        4.0,
+        "a sweep ends where its loss is not finite, or where a mean of the past losses is above so many times its lowest value, "
+        "and above the first",
+    ),
+)
+TABLES = {"GRID": GRID, "EXECUTION": EXECUTION, "SELECTION": SELECTION, "SEARCH": SEARCH, "RATES": RATES}
 BY_NAME = {option.name: option for table in TABLES.values() for option in table}
 
 

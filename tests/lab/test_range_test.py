@@ -8,6 +8,7 @@ import random
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import laju
 from laju.frameworks.torch import Scheduler
-from laju.lab import Optimizer, Trial, find, range_test
+from laju.lab import Execution, Optimizer, RateRange, Trial, TrialsLost, find, range_test
 from laju.lab.engines.torch import Training, one_thread_and_own_randomness
 from laju.lab.range_test import RULES, Sweep
 from laju.lab.range_test.curve import Curve, noise, smooth
@@ -28,6 +29,7 @@ from laju.lab.range_test.state import Snapshot
 from laju.lab.trials.tasks import Digits
 from laju.lab.trials.tasks.base import permutation as order
 from laju.policies import exponential
+from tests.lab.tiny import Deadly
 
 # ruff: noqa: NPY002 - the global random numbers are what is tested
 
@@ -187,6 +189,17 @@ def test_a_task_is_swept_with_the_weights_and_the_data_that_its_trials_have() ->
             training.update(batch)
         losses, _ = training.read()
     assert sweep.losses.tolist() == losses.tolist()
+
+
+@pytest.mark.slow
+def test_sweeps_in_worker_processes_are_those_of_this_process(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"low": 1e-3, "updates": 30, "seeds": [4, 2, 9]}
+    told: list[int] = []
+    here, there = find(**options), find(jobs=2, report=lambda sweep: told.append(sweep.seed), **options)
+    assert [s.seed for s in there.sweeps] == [4, 2, 9] == sorted(told, key=[4, 2, 9].index)
+    assert [s.losses.tolist() for s in there.sweeps] == [s.losses.tolist() for s in here.sweeps]
+    with pytest.raises(TrialsLost, match="'range test' with seed 2: its worker process died"):
+        find(Deadly(seed=2, mark=tmp_path / "mark"), jobs=2, **options)
 
 
 # --- smoothing ---------------------------------------------------------------------------------------------------------
@@ -438,7 +451,7 @@ class World:
 
     def test(self, loss: Any = MSE, **options: Any) -> Any:
         given = {"low": 1e-4, "high": 1.0, "updates": 15, "seeds": 2} | options
-        return range_test(self.model, loss, self.loader, self.optimizer, scheduler=self.scheduler, **given)
+        return range_test(self.model, loss, self.loader, self.optimizer, **given)
 
     def everything(self) -> dict[str, Any]:
         """Every bit, with the identities of the objects that others may hold."""
@@ -648,6 +661,22 @@ def test_an_average_of_the_weights_that_a_hook_keeps_is_brought_back() -> None:
     assert all(bits(after[name]) == bits(before[name]) for name in before)
 
 
+def test_a_scheduler_that_a_hook_or_the_loss_steps_is_brought_back() -> None:
+    model, optimizer = linear()
+    stepped = torch.optim.lr_scheduler.StepLR(optimizer, 3)
+    own = Scheduler(torch.optim.SGD([torch.zeros(1)], lr=1.0), lr=laju.linear(1, 0, total=1000))
+    optimizer.register_step_post_hook(lambda *_: stepped.step())
+
+    def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        own.optimizer.step()
+        own.step()
+        return MSE(outputs, targets)
+
+    before = copy.deepcopy(stepped.state_dict()), copy.deepcopy(own.state_dict())
+    range_test(model, loss, DataLoader(points(), 8), optimizer, updates=20, seeds=1)
+    assert (stepped.state_dict(), own.state_dict()) == before
+
+
 def test_a_tensor_whose_storage_was_exchanged_gets_its_own_back() -> None:
     model, _ = linear()
     pointer, content = model.weight.data_ptr(), bits(model.weight)
@@ -673,8 +702,8 @@ def test_what_cannot_be_tested_is_refused_before_anything_is_touched() -> None:
         (ValueError, r"updates must be a whole number of at least 10, got 9", (model, MSE, loader, optimizer), {"updates": 9}),
         (ValueError, r"accumulate must be .* at least 1, got 0", (model, MSE, loader, optimizer), {"accumulate": 0}),
         (ValueError, r"seeds must be .* at least 1, got 0", (model, MSE, loader, optimizer), {"seeds": 0}),
-        (ValueError, r"divergence must be .* above 1, got 1", (model, MSE, loader, optimizer), {"divergence": 1}),
-        (ValueError, r"smoothing must be .* above 0, got 0", (model, MSE, loader, optimizer), {"smoothing": 0}),
+        (TypeError, r"rates must be a RateRange, got 0.1", (model, MSE, loader, optimizer, 0.1), {}),
+        (ValueError, r"high=1 and a RateRange with high=10.0", (model, MSE, loader, optimizer, RateRange()), {"high": 1}),
         (ValueError, r"got the iterator .* used up", (model, MSE, iter(loader), optimizer), {}),
         (ValueError, r"data gave no batches", (model, MSE, [], optimizer), {}),
         (ValueError, r"need no closure, got LBFGS", (model, MSE, loader, torch.optim.LBFGS(model.parameters())), {}),
@@ -697,3 +726,11 @@ def test_what_cannot_be_tested_is_refused_before_anything_is_touched() -> None:
         find(low=1, high=0.1)
     with pytest.raises(ValueError, match="did you mean 'digits'"):
         find("digit")
+    with pytest.raises(ValueError, match=r"divergence must be .* above 1, got 1"):
+        RateRange(divergence=1)
+    with pytest.raises(ValueError, match=r"smoothing must be .* above 0, got 0"):
+        RateRange(smoothing=0)
+    with pytest.raises(ValueError, match=r"jobs=2 and an Execution with jobs=1 are both given; keep one"):
+        find(jobs=2, execution=Execution(jobs=1))
+    with pytest.raises(ValueError, match="stack=2 does not go with this: a sweep has jobs and device alone"):
+        find(execution=Execution(stack=2))

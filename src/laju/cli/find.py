@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from laju.cli.arguments import plain_errors
 from laju.cli.run_options import as_text
-from laju.cli.train_options import batch_size_option, json_option, momentum_option, seeds_option, task_options
+from laju.cli.train_options import (
+    batch_size_option,
+    device_option,
+    json_option,
+    momentum_option,
+    rates_options,
+    seeds_option,
+    task_options,
+)
 from laju.cli.trainings import check_task, console_for, kept_anyway
 
 if TYPE_CHECKING:
@@ -19,12 +27,14 @@ if TYPE_CHECKING:
 
 @click.command("find")
 @task_options()
-@click.option("--low", type=float, default=1e-5, show_default=True, help="Learning rate of the first update.")
-@click.option("--high", type=float, default=10.0, show_default=True, help="Learning rate of the last update.")
-@click.option("--updates", type=click.IntRange(min=10), default=200, show_default=True, help="Updates per sweep.")
+@rates_options
 @seeds_option(3, "Sweeps.")
 @batch_size_option
 @momentum_option
+@click.option(
+    "--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Sweeps at once, a process each."
+)
+@device_option
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -36,12 +46,12 @@ if TYPE_CHECKING:
 def command(
     task: str,
     data_dir: Path | None,
-    low: float,
-    high: float,
-    updates: int,
+    rates: dict[str, Any],
     seeds: int,
     batch_size: int | None,
     momentum: float,
+    jobs: int,
+    device: Any,
     out: Path,
     as_json: bool,
 ) -> None:
@@ -56,8 +66,10 @@ def command(
     laju find --task fashion-mnist --data-dir fashion-mnist --low 1e-4 --out pictures/range.png
     """
     with plain_errors():
-        from laju.lab.range_test import find
+        from laju.lab.range_test import RateRange, find
         from laju.lab.trials import Optimizer
+        from laju.lab.trials.tasks import get_task
+        from laju.lab.workers import Execution
         from laju.view.plot import SUFFIXES, need
 
         check_task(task)
@@ -76,14 +88,12 @@ def command(
 
             optimizer = Optimizer(momentum=momentum)
             result = find(
-                task,
-                low=low,
-                high=high,
-                updates=updates,
+                get_task(task, data_dir),
+                RateRange(**rates),
                 seeds=seeds,
                 batch_size=batch_size,
                 optimizer=optimizer,
-                data_dir=data_dir,
+                execution=Execution(jobs=jobs, device=device),
                 report=report,
             )
             title = f"{task}, {optimizer}"

@@ -12,7 +12,7 @@ import click
 
 from laju import options
 from laju.cli import completion
-from laju.options import BY_NAME, EXECUTION, SEARCH, Choice, Count, Flag, Python, Seconds, Text
+from laju.options import BY_NAME, EXECUTION, SEARCH, Choice, Count, Flag, Number, Python, Seconds, Text
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Option = Callable[[Command], Command]
@@ -56,6 +56,8 @@ def _click(option: options.Option, **changes: Any) -> Option[Any]:
     match option.kind:
         case Count(least):
             settings |= {"type": click.IntRange(min=least)}
+        case Number():
+            settings |= {"type": float}
         case Seconds():
             settings |= {"type": click.FloatRange(min=0, min_open=True)}
         case Choice(valid):
@@ -111,6 +113,8 @@ frameworks_option = click.option(
     help="Framework to train in; if repeated, every schedule is trained in each.",
 )
 jobs_option = _click(BY_NAME["jobs"])
+rates_options = gathered("rates", *(_click(BY_NAME[name]) for name in ("low", "high", "updates")))
+device_option = _click(BY_NAME["device"])
 report_option = click.option(
     "--out",
     type=click.Path(path_type=Path),

@@ -23,7 +23,7 @@ with needed_by("laju.lab", "lab"):
     from laju.lab.programs.protocol import Checkpoint
     from laju.lab.programs.task import Program, ProgramError
     from laju.lab.programs.trial import ProgramTrial, trial
-    from laju.lab.range_test import RangeTest, Suggestion, Sweep, find, range_test
+    from laju.lab.range_test import RangeTest, RateRange, Suggestion, Sweep, find, range_test
     from laju.lab.statistics import Estimate, seeds_needed
     from laju.lab.store import Store, StoredTrial, StoreError
     from laju.lab.store.curves import stored_curves
@@ -76,6 +76,7 @@ __all__ = [
     "ProgramTrial",
     "Race",
     "RangeTest",
+    "RateRange",
     "Record",
     "Row",
     "Search",

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-import os
+import tempfile
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from laju.core.checks import number, whole
-from laju.core.schedule import Schedule
+from laju.core.checks import whole
 from laju.lab.comparison.arguments import read_seeds
+from laju.lab.range_test.rates import RateRange
 from laju.lab.range_test.result import RangeTest, Sweep
 from laju.lab.trials import Optimizer, Trial
 from laju.lab.trials.tasks import Task, read_task
+from laju.lab.workers import Execution, TrialsLost
+from laju.lab.workers.driver import loss_of
+from laju.lab.workers.executors import Shared
 from laju.lab.workers.interrupts import Interrupts
-from laju.policies import exponential
 
 if TYPE_CHECKING:
     import torch
 
 Report = Callable[[Sweep], None]
-LEAST_UPDATES = 10
 
 
 def range_test(
@@ -27,23 +33,20 @@ def range_test(
     loss: Callable[..., torch.Tensor],
     data: Iterable[Any] | Callable[[], Iterable[Any]],
     optimizer: torch.optim.Optimizer,
+    rates: RateRange | None = None,
     *,
-    low: float = 1e-6,
-    high: float = 10.0,
-    updates: int = 100,
-    accumulate: int = 1,
+    low: float | None = None,
+    high: float | None = None,
+    updates: int | None = None,
     seeds: int | Iterable[int] = 3,
-    scheduler: Any = None,
-    smoothing: float = 0.15,
-    divergence: float = 4.0,
+    accumulate: int = 1,
     report: Report | None = None,
 ) -> RangeTest:
     """Train while the rate rises from `low` to `high`, then restore everything, bit by bit.
 
-    Update t of n uses the rate low·(high/low)^(t/(n - 1)), so the first uses exactly `low` and the last exactly `high`; groups
-    whose own rates differ keep their ratios to the largest. Every seed begins with the current model and optimizer, and has its
-    own order of data and its own random numbers. Afterwards, also after an error or Ctrl-C, weights, buffers, gradients, modes,
-    the optimizer's state and groups, schedulers, loaders and all random generators are restored.
+    Groups whose own rates differ keep their ratios to the largest. Every seed begins with the current model and optimizer, and
+    has its own order of data and its own random numbers. Afterwards, also after an error or Ctrl-C, weights, buffers, gradients,
+    modes, the optimizer's state and groups, schedulers, loaders and all random generators are restored.
 
     Args:
         model: a module, which is put into training mode; a module already in training mode keeps the modes of its parts.
@@ -51,20 +54,16 @@ def range_test(
         data: batches, something that can be iterated again and again such as a `DataLoader`, or a function that returns
             an iterator. Tensors are brought to the model's device.
         optimizer: of the model, any that needs no closure.
-        low, high: the range of rates, above 0.
-        updates: of a sweep, at least 10; a sweep that diverges makes fewer.
-        accumulate: micro-batches whose mean gradient makes an update, and a single point of the curve.
+        rates: the rates of a sweep, its smoothing and its end; `RateRange()` by default.
+        low, high, updates: as in `RateRange`, where none is given.
         seeds: how many (0, 1, …), or which.
-        scheduler: to be restored, too. This function never steps the scheduler, so give a scheduler only where a hook or the loss
-            steps it.
-        smoothing: standard deviation of the smoothing, in decades of the rate.
-        divergence: a sweep stops where its loss is not finite, or where a mean of the past losses is above this multiple of its
-            lowest value so far, and above the first.
+        accumulate: micro-batches whose mean gradient makes an update, and a single point of the curve.
         report: called with every finished sweep.
 
     Raises:
-        ValueError: a range that is none, counts below their least, no data, data that can be iterated once only, an optimizer
-            that needs a closure, parameters that are not initialised yet, or several processes.
+        ValueError: a range that is none, counts below their least, a `RateRange` beside a keyword of the range, no data, data
+            that can be iterated once only, an optimizer that needs a closure, parameters that are not initialised yet, or
+            several processes.
         TypeError: `loss` returned no scalar tensor, or an argument is of another type.
 
     Source: Smith, "Cyclical Learning Rates for Training Neural Networks", arXiv 1506.01186, section 3.3.
@@ -83,100 +82,117 @@ def range_test(
     from laju.lab.range_test.state import Snapshot
     from laju.lab.range_test.sweep import check, passes, sweep
 
-    schedule, updates = _schedule(low, high, updates)
+    rates = RateRange.of(rates, low=low, high=high, updates=updates)
     accumulate = whole("accumulate", accumulate, least=1)
     chosen = read_seeds(seeds)
-    width, divergence = _width(schedule, updates, smoothing), number("divergence", divergence, above=1)
     check(model, loss, data, optimizer)
-    batches = passes(data)
+    begin = passes(data)
     runs = []
     with Interrupts() as interrupts:
         with interrupts.held():
-            snapshot = Snapshot(model, loss, optimizer, scheduler, data=(data,))
+            snapshot = Snapshot(model, loss, optimizer, data=(data,))
         for seed in chosen:
             try:
                 snapshot.seed(seed)
-                runs.append(
-                    sweep(model, loss, batches, optimizer, schedule, updates, accumulate, seed, width, divergence)
-                )
+                runs.append(sweep(model, loss, begin, optimizer, rates, seed, accumulate))
             finally:
                 with interrupts.held(whole=True):
                     snapshot.restore()
             if report is not None:
                 report(runs[-1])
-    return RangeTest(schedule, updates, tuple(runs))
+    return RangeTest(rates.schedule, rates.updates, tuple(runs))
 
 
 def find(
     task: str | Task = "digits",
+    rates: RateRange | None = None,
     *,
-    low: float = 1e-5,
-    high: float = 10.0,
-    updates: int = 200,
+    low: float | None = None,
+    high: float | None = None,
+    updates: int | None = None,
     seeds: int | Iterable[int] = 3,
     batch_size: int | None = None,
     optimizer: Optimizer | None = None,
-    data_dir: str | os.PathLike[str] | None = None,
-    smoothing: float = 0.15,
-    divergence: float = 4.0,
+    jobs: int | None = None,
+    execution: Execution | None = None,
     report: Report | None = None,
 ) -> RangeTest:
     """The range test of a task: each seed has the initial weights and the order of data that its trials in `compare` have.
 
     Args:
         task: "digits", "fashion-mnist", or a `Task` of your own.
-        low, high, updates, seeds, smoothing, divergence, report: as in `range_test`.
+        rates, low, high, updates, seeds, report: as in `range_test`.
         batch_size: examples an update; the task's own by default.
         optimizer: of the updates; plain SGD by default.
-        data_dir: folder with a task's files.
+        jobs: sweeps at once, each in a process of its own; in this process, one after another, by default.
+        execution: `jobs` and `device`; a sweep has no other options of an `Execution`.
 
     Raises:
-        ValueError: an unknown task, a range that is none, counts below their least.
+        ValueError: an unknown task, a range that is none, counts below their least, a value beside a keyword of the value, an
+            option of the `Execution` that a sweep does not have.
+        DeviceError: there is no GPU that torch can use.
+        TrialsLost: the worker process of a sweep was killed.
 
     >>> result = find(updates=40, seeds=[7])
     >>> result.low, result.high, len(result.sweeps)
     (1e-05, 10.0, 1)
     """
-    schedule, updates = _schedule(low, high, updates)
+    rates = RateRange.of(rates, low=low, high=high, updates=updates)
     chosen = read_seeds(seeds)
     batch = None if batch_size is None else whole("batch_size", batch_size, least=1)
-    width, divergence = _width(schedule, updates, smoothing), number("divergence", divergence, above=1)
-    task = read_task(task, data_dir)
+    execution = Execution(jobs=1) if execution is None and jobs is None else Execution.of(execution, jobs)
+    others = ("on", "precision", "channels_last", "stack", "time_limit", "share_prefixes")
+    execution.refuse(*others, why="a sweep has jobs and device alone")
+    execution.check()
+    task = read_task(task)
+    size = task.batch_size if batch is None else batch
+    epochs = rates.updates * size // task.train_size + 1
+    trial = Trial(task, rates.schedule, 0, epochs, size, optimizer or Optimizer())
+    done: dict[int, Sweep] = {}
+    pending: dict[Future[Sweep], int] = {}
+    ready = deque(chosen)
+    with ExitStack() as stack:
+        interrupts = stack.enter_context(Interrupts())
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="laju-find-", ignore_cleanup_errors=True))
+        place = execution.place(Path(folder), interrupts, len(chosen))
+        try:
+            shared = place.share((trial, rates, execution.device))
+            while ready or pending:
+                while ready and len(pending) < place.slots:
+                    seed = ready.popleft()
+                    pending[place.submit(_sweep, shared, seed)] = seed
+                for future in wait(pending, return_when=FIRST_COMPLETED).done:
+                    seed = pending.pop(future)
+                    if isinstance(error := future.exception(), BrokenExecutor):
+                        raise TrialsLost({("range test", seed): loss_of(error) or str(error)})
+                    done[seed] = future.result()
+                    if report is not None:
+                        report(done[seed])
+            place.close()
+        except BaseException:
+            place.close(kill=True)
+            raise
+    return RangeTest(rates.schedule, rates.updates, tuple(done[seed] for seed in chosen))
+
+
+def _sweep(shared: Shared, seed: int) -> Sweep:
+    """The sweep of a seed, wherever the job runs."""
     import torch
 
     from laju.lab.engines.torch import Training, one_thread_and_own_randomness
     from laju.lab.range_test.sweep import sweep
 
-    size = task.batch_size if batch is None else batch
-    epochs = updates * size // task.train_size + 1
-    runs = []
-    with one_thread_and_own_randomness():
-        for seed in chosen:
-            trial = Training(Trial(task, schedule, seed, epochs, size, optimizer or Optimizer()))
+    trial, rates, device = shared.get()
+    trial = replace(trial, seed=seed)
+    with one_thread_and_own_randomness(), torch.random.fork_rng(enabled=device == "cuda"):
+        if device == "cuda":
+            torch.cuda.manual_seed_all(seed)
+        training = Training(trial)
+        training.model.to(device)
 
-            def batches(trial: Training = trial, seed: int = seed) -> Iterator[Any]:
-                for epoch in range(epochs):
-                    for part in map(torch.from_numpy, task.batches(seed, epoch, size)):
-                        yield trial.inputs[part], trial.labels[part]
+        def batches() -> Iterator[Any]:
+            for epoch in range(trial.epochs):
+                for part in map(torch.from_numpy, trial.task.batches(seed, epoch, trial.batch_size)):
+                    yield training.inputs[part], training.labels[part]
 
-            runs.append(
-                sweep(trial.model, task.loss, batches, trial.optimizer, schedule, updates, 1, seed, width, divergence)
-            )
-            if report is not None:
-                report(runs[-1])
-    return RangeTest(schedule, updates, tuple(runs))
-
-
-def _schedule(low: float, high: float, updates: int) -> tuple[Schedule, int]:
-    low, high = number("low", low, above=0), number("high", high, above=0)
-    if not low < high:
-        raise ValueError(f"low must be below high, got low={low!r} and high={high!r}")
-    updates = whole("updates", updates, least=LEAST_UPDATES)
-    return exponential(low, high, total=updates - 1), updates
-
-
-def _width(schedule: Schedule, updates: int, smoothing: float) -> float:
-    from math import log10
-
-    decades = log10(schedule(updates - 1)) - log10(schedule(0))
-    return number("smoothing", smoothing, above=0) * (updates - 1) / decades
+        return sweep(training.model, trial.task.loss, batches, training.optimizer, rates, seed)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from laju.core.checks import shown
-from laju.core.schedule import Schedule
+from laju.lab.range_test.rates import RateRange
 from laju.lab.range_test.result import Sweep
 
 Passes = Callable[[], Iterable[Any]]
@@ -68,24 +68,21 @@ def sweep(
     loss: Callable[..., torch.Tensor],
     begin: Passes,
     optimizer: torch.optim.Optimizer,
-    schedule: Schedule,
-    updates: int,
-    accumulate: int,
+    rates: RateRange,
     seed: int,
-    width: float,
-    divergence: float,
+    accumulate: int = 1,
 ) -> Sweep:
     """Make the updates of a sweep, without restoring any state.
 
     Args:
+        model, loss, optimizer, accumulate: as in `range_test`.
         begin: begins a pass over the data.
+        rates: of the updates.
         seed: is noted only; random numbers are the caller's business.
-        width: of the smoothing, in updates.
-        others: as in `range_test`.
     """
-    rates, shares = schedule.values(updates), _shares(optimizer)
+    values, shares = rates.schedule.values(rates.updates), _shares(optimizer)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    limit = _Limit(max(width, _MEMORY), divergence)
+    limit = _Limit(max(rates.width, _MEMORY), rates.divergence)
     losses: list[float] = []
     at = None
     if not model.training:
@@ -93,7 +90,7 @@ def sweep(
     with torch.inference_mode(False), torch.enable_grad():
         stream = _endless(begin)
         try:
-            for t, rate in enumerate(rates.tolist()):
+            for t, rate in enumerate(values.tolist()):
                 _write(optimizer, rate, shares)
                 optimizer.zero_grad(set_to_none=True)
                 total = 0.0
@@ -111,7 +108,7 @@ def sweep(
         finally:
             stream.close()
     n = len(losses)
-    return Sweep(seed, rates[:n], np.array(losses), width, at)
+    return Sweep(seed, values[:n], np.array(losses), rates.width, at)
 
 
 class _Limit:
