@@ -179,12 +179,14 @@ def ended(pid: int, seconds: float, strict: bool = True) -> bool:
 
 def soak(name: str, work: Callable[..., Any], kills: int, moments: random.Random, folder: Path, **options: Any) -> None:
     """Kill until so many kills were made; print a row of the table."""
-    longest, workers, placed = options.get("longest", 1.0), options.get("workers", False), options.get("placed", 0)
-    more = options.get("arguments", ())
+    workers, placed, more = options.get("workers", False), options.get("placed", 0), options.get("arguments", ())
     whole = folder / "whole.json"
     began = time.monotonic()
-    assert ended(start(work, (folder / "whole.sqlite", 1), whole, None), 900), "it never came to its end"
-    assert whole.exists(), Path(f"{whole}.said").read_text()
+    longest = {1: undisturbed(work, (folder / "whole.sqlite", 1), whole)}
+    if workers:
+        longest[2] = undisturbed(work, (folder / "workers.sqlite", 2), folder / "workers.json")
+    if more:
+        longest[1] = undisturbed(work, (folder / "cluster.sqlite", 1, *more), folder / "cluster.json")
     made = rounds = lost = different = 0
     while made < kills:
         rounds += 1
@@ -194,7 +196,7 @@ def soak(name: str, work: Callable[..., Any], kills: int, moments: random.Random
             jobs = 2 if workers and moments.random() < 0.5 else 1
             statement = moments.randint(1, placed) if placed else None
             child = start(work, (store, jobs, *more), out, statement)
-            if ended(child, 600 if placed else moments.uniform(0, longest), placed > 0):
+            if ended(child, 600 if placed else moments.uniform(0, longest[jobs]), placed > 0):
                 made += placed > 0 and not out.exists()
             else:
                 made += 1
@@ -209,7 +211,7 @@ def soak(name: str, work: Callable[..., Any], kills: int, moments: random.Random
                         victim.kill()
                     except psutil.NoSuchProcess:
                         continue
-                if not ended(child, 0 if len(victims) > 1 or not family else moments.uniform(0, longest), False):
+                if not ended(child, 0 if len(victims) > 1 or not family else moments.uniform(0, longest[jobs]), False):
                     psutil.Process(child).kill()
                     os.waitpid(child, 0)
             now = stored(store)
@@ -222,6 +224,14 @@ def soak(name: str, work: Callable[..., Any], kills: int, moments: random.Random
     print_row(name, made, rounds, lost, different, began)
 
 
+def undisturbed(work: Callable[..., Any], arguments: tuple[Any, ...], out: Path) -> float:
+    """The seconds that a run takes in peace."""
+    began = time.monotonic()
+    assert ended(start(work, arguments, out, None), 900), "it never came to its end"
+    assert out.exists(), Path(f"{out}.said").read_text()
+    return time.monotonic() - began
+
+
 def stop_server(name: str, stops: int, moments: random.Random, folder: Path) -> None:
     """Stop the database of a comparison so many times, and start the database again; print a row of the table."""
     import psycopg
@@ -229,7 +239,7 @@ def stop_server(name: str, stops: int, moments: random.Random, folder: Path) -> 
     began = time.monotonic()
     made = rounds = lost = different = 0
     whole = folder / "whole.json"
-    assert ended(start(comparing, (folder / "whole.sqlite", 1), whole, None), 900), "it never came to its end"
+    undisturbed(comparing, (folder / "whole.sqlite", 1), whole)
     programs = postgres.programs()
     assert programs is not None
     with postgres.server(programs) as server:
@@ -277,26 +287,26 @@ def main() -> None:
             options.kills - options.kills // 2,
             {"workers": True},
         ),
-        ("`tune`", tuning, options.others, {"longest": 2.0}),
-        ("`find`", finding, options.others, {"longest": 0.5}),
-        ("`study`", studying, options.others, {"longest": 4.0, "workers": True}),
+        ("`tune`", tuning, options.others, {}),
+        ("`find`", finding, options.others, {}),
+        ("`study`", studying, options.others, {"workers": True}),
         (
             "`compare` on Dask: driver, worker or all",
             comparing,
             options.others,
-            {"longest": 8.0, "arguments": ("dask",)},
+            {"arguments": ("dask",)},
         ),
         (
             "`compare` on Ray: driver, node's processes or all",
             comparing,
             options.others,
-            {"longest": 20.0, "arguments": ("ray",)},
+            {"arguments": ("ray",)},
         ),
         (
             "`compare` in MXNet: driver, MXNet's child or all",
             comparing_in_mxnet,
             options.others if has_mxnet() else 0,
-            {"longest": 25.0},
+            {},
         ),
     ):
         if kills == 0:
