@@ -276,7 +276,7 @@ def main() -> None:
     options = parser.parse_args()
     Sides().data()
     torch.set_num_threads(1)
-    print("| what is killed | kills | started anew | finished trials lost or run again | other answers | seconds |")
+    print("| what is killed | kills | stores | finished trials lost or run again | other answers | seconds |")
     print("| --- | ---: | ---: | ---: | ---: | ---: |", flush=True)
     moments = random.Random(options.seed)
     for name, work, kills, more in (

@@ -2,7 +2,8 @@
 
 The file has a write-ahead log where its file system is known to bear a log: a trial is written without waiting for the disk, and
 is kept when the program is killed at any moment; only a power cut may lose the last trials. Elsewhere, as on network drives,
-where machines share no memory, SQLite's rollback journal does the same, slower.
+where machines share no memory, SQLite's rollback journal does the same. The journal everywhere would need no look at the file
+system, but waits for the disk: a claim and a trial took 1 to 30 ms instead of 0.05 ms (ext4 on a virtual disk).
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.schema import CreateIndex, CreateTable
 
 from laju.lab.store.tables import VERSION, StoreDamaged, StoreError, StoreFull, StoreWarning, metadata, records, trials
 
@@ -195,10 +195,7 @@ class File:
         former = version in (1, 2) and records.name in there
         if former:  # SQLite cannot make a column nullable
             connection.exec_driver_sql("ALTER TABLE records RENAME TO former_records")
-        for table in metadata.sorted_tables:
-            connection.execute(CreateTable(table, if_not_exists=True))
-            for index in table.indexes:
-                connection.execute(CreateIndex(index, if_not_exists=True))
+        metadata.create_all(connection)
         if version == 3 and records.name in there:
             connection.exec_driver_sql("ALTER TABLE records ADD COLUMN test_loss FLOAT")
         if former:

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.schema import CreateIndex, CreateTable
 
 from laju.core.extras import missing
 from laju.lab.store.locations import shown
@@ -155,11 +154,8 @@ class Server:
         schemas = sa.text("SELECT count(*) FROM pg_namespace WHERE nspname = :schema")
         if not connection.execute(schemas, {"schema": SCHEMA}).scalar_one():
             connection.exec_driver_sql(f"CREATE SCHEMA {SCHEMA}")
-        for table in (_version, *metadata.sorted_tables):
-            if table.name not in there:
-                connection.execute(CreateTable(table))
-                for index in table.indexes:
-                    connection.execute(CreateIndex(index))
+        for tables in (_version.metadata, metadata):
+            tables.create_all(connection)
         if version is None:
             connection.execute(sa.insert(_version).values(version=VERSION))
         elif version < 4:
