@@ -1,4 +1,4 @@
-"""torch's schedulers step by step, alone and several on an optimizer, and the schedules with the same rates."""
+"""torch's schedulers step by step, single or several on an optimizer, and the schedules with the same learning rates."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class Composite:
     multiplies: bool = field(default=False, init=False)
 
     def _plain(self) -> tuple[list[TorchRule], list[RunningRule], Group]:
-        """The parts, made in torch's way."""
+        """Return the rules, the schedulers constructed as in torch, and their parameter group."""
         nested = next((rule.name for rule in self.rules if not isinstance(rule, TorchRule)), None)
         if nested is not None:
             raise no_formula(f"a {nested} inside a {self.name}")
@@ -229,12 +229,12 @@ class RunningChain:
 
 
 def made(rule: Any) -> Made:
-    """The schedule of a rule, with the rule for schedulers that are made of others."""
+    """Return the schedule of a rule together with the rule, which composite schedulers need."""
     return declared.made(rule.schedule, lambda n: played(rule, n), rule)
 
 
 def played(rule: Any, n: int) -> list[float]:
-    """The first rates of a scheduler in torch's own arithmetic; fewer where torch raises after its last step."""
+    """Return the first rates of a scheduler in torch's own arithmetic, or fewer if torch raises after its last step."""
     group = Group(0.0 if rule.lr is None else rule.lr)
     try:
         running = rule.make(group)
@@ -254,10 +254,10 @@ def played(rule: Any, n: int) -> list[float]:
 
 
 def rule_of(schedule: Schedule) -> Any:
-    """The rule that a schedule of this module was made by.
+    """Return the rule of a schedule that was made by laju.dialects.torch.
 
     Raises:
-        DialectError: a schedule of any other kind.
+        DialectError: if the schedule was not made by laju.dialects.torch.
     """
     if not (isinstance(schedule, SystemSchedule) and schedule.system == "torch"):
         raise DialectError(

@@ -185,7 +185,7 @@ def arguments(text: str) -> dict[str, Any]:
 
 
 class _Lines(io.StringIO):
-    """A text whose comments are read up to the end of the line, so that the end itself still ends the command."""
+    """Text stream whose comments end before the end of the line, so that the line end still ends the command."""
 
     def readline(self, size: int = -1, /) -> str:  # type: ignore[override]  # of typeshed, which has bytes
         line = super().readline(size)

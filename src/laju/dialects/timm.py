@@ -281,7 +281,7 @@ def WSDLRScheduler(
     kinds = {"linear": "linear", "1-sqrt": "sqrt", "cosine": "cosine", "power": f"rising_power({decay_power!r})"}
 
     def decay(top: float, bottom: float) -> Schedule:
-        """The top, and then the way down."""
+        """Return the constant part followed by the decay."""
         if decay_fn in kinds:
             fall: Schedule = Ramp(top, bottom, decay_t, kinds[decay_fn])
         else:

@@ -122,7 +122,7 @@ def resumed(schedule: Schedule | str, completed: int) -> Schedule:
 
 
 class FactorState(NamedTuple):
-    """The state of `scale_by_factor`."""
+    """State of `scale_by_factor`: the factor."""
 
     laju_factor: jax.Array
 

@@ -33,7 +33,7 @@ KIND = "mxnet.Scheduler"
 
 
 class _Found(NamedTuple):
-    """The contents of a checkpoint, read and checked against the scheduler that will follow the checkpoint."""
+    """Content of a checkpoint, read and checked against the scheduler that loads the checkpoint."""
 
     position: int
     schedules: dict[str, Schedule]
@@ -43,7 +43,7 @@ class _Found(NamedTuple):
 
 
 class _Loading:
-    """The scheduler that will replace the scheduler in the trainer's file."""
+    """Scheduler that will replace the scheduler in the trainer's file."""
 
     def __init__(self, scheduler: Scheduler, policy: Policy) -> None:
         self.scheduler, self.policy = scheduler, policy
@@ -206,8 +206,8 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # MXNet has no types
         owner = None if self._owner is None else self._owner()
         if owner is None:
             raise RuntimeError(
-                "this needs to know the optimizer's count, and no trainer is attached: call scheduler.attach(trainer) "
-                "once the trainer is made"
+                "the optimizer's count is needed, but no trainer is attached: call scheduler.attach(trainer) after "
+                "constructing the trainer"
             )
         optimizer = _optimizer(owner)
         if optimizer.lr_scheduler is not self:
@@ -403,7 +403,7 @@ class Scheduler(LRScheduler):  # type: ignore[misc]  # MXNet has no types
 
 
 def _restored(state: dict[str, Any]) -> Scheduler:
-    """The replacement of a scheduler in a pickle: the scheduler that is being loaded, which has checked the state."""
+    """Return the scheduler for a pickled state: the scheduler that loads the file, after checking the state."""
     loading = _LOADING.get()
     if loading is not None:
         loading.found = loading.scheduler._read(state, loading.policy)
@@ -457,14 +457,15 @@ def _check_local(trainer: Any) -> None:
 
 
 def trace(scheduler: Callable[[int], float], n: int) -> list[float]:
-    """The sequence that an MXNet scheduler really uses in the first `n` updates of a `gluon.Trainer`.
+    """Return the learning rates that an MXNet scheduler really gives in the first `n` updates of a `gluon.Trainer`.
 
     Args:
-        scheduler: an MXNet `LRScheduler` or any function of MXNet's count. A copy runs, so the caller's is not used up.
-        n: updates.
+        scheduler: an MXNet `LRScheduler` or any function of MXNet's count. `trace` runs a copy, so the caller's scheduler is
+            unchanged.
+        n: number of updates.
 
     Raises:
-        TypeError: not something that can be called.
+        TypeError: if `scheduler` is not callable.
 
     >>> from mxnet.lr_scheduler import CosineScheduler
     >>> [round(rate, 3) for rate in trace(CosineScheduler(max_update=4, base_lr=1), 5)]  # base_lr is never applied

@@ -34,7 +34,7 @@ def check_policy(policy: str) -> Policy:
 
 
 def fingerprint(schedules: Mapping[str, Schedule]) -> str:
-    """A common hash for the schedules of all hyper-parameters."""
+    """Return a common fingerprint of the schedules of all hyper-parameters."""
     return _of_all({name: schedule.fingerprint for name, schedule in schedules.items()})
 
 
@@ -43,7 +43,7 @@ def _of_all(fingerprints: Mapping[str, str]) -> str:
 
 
 def save(kind: str, position: int, schedules: Mapping[str, Schedule], **more: Any) -> dict[str, Any]:
-    """The state of an adapter of that kind at a position; `more` are its own numbers and, as JSON, its further values."""
+    """Return the state of an adapter at a position; `more` are further values, stored as numbers or JSON."""
     trees = {name: schedule.to_json() for name, schedule in schedules.items()}
     return sealed(
         {
@@ -58,16 +58,16 @@ def save(kind: str, position: int, schedules: Mapping[str, Schedule], **more: An
 
 
 def with_schedules(state: Mapping[str, Any], schedules: Mapping[str, Schedule]) -> dict[str, Any]:
-    """The same state with its schedules replaced, in the present layout."""
+    """Return the state with new schedules, in the current layout."""
     more = {name: value for name, value in opened(state).items() if name not in _OWN}
     return save(state["kind"], state["position"], schedules, **more)
 
 
 def opened(state: Mapping[str, Any]) -> dict[str, Any]:
-    """A state of either version with objects in the place of their texts.
+    """Return a state of version 1 or 2 with JSON texts replaced by objects.
 
     Raises:
-        StateError: of another version, or a text that is not JSON.
+        StateError: if the version is unknown, or a text is not JSON.
     """
     version = state.get("laju")
     if type(version) is not int or version not in (1, VERSION):
@@ -85,7 +85,7 @@ def opened(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def sealed(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The state with the checksum of its content."""
+    """Return the state with a checksum of its content."""
     return {**state, "checksum": _checksum(state)}
 
 
@@ -148,7 +148,7 @@ def load(
 
 
 def _of_others(kind: str, state: Any, policy: Policy) -> int:
-    """The position that the state of another library's scheduler has."""
+    """Return the position in the state of another library's scheduler."""
     theirs = state.get("last_epoch") if isinstance(state, Mapping) else None
     made = f"state_dict must be one that laju's {kind} made, got {shown(state)}"
     if type(theirs) is not int or theirs < 0:

@@ -242,7 +242,7 @@ def _runs(trainer: Any) -> Iterator[Any]:
 
 
 def _scale(args: Any, state: Any, train_dataloader: Any) -> Scale:
-    """The updates in each unit of the trainer's run, as far as the trainer knows."""
+    """Return the number of updates per unit of the trainer's run, as far as the trainer knows."""
     per = [("updates", Fraction(1)), ("%", Fraction(state.max_steps, 100))]
     per.append(("samples", Fraction(1, args.train_batch_size * args.gradient_accumulation_steps * args.world_size)))
     if isinstance(train_dataloader, Sized):  # a stream has no length, and a schedule in epochs will say so

@@ -145,7 +145,7 @@ def by_epoch(schedule: Schedule, plan: RunPlan | Scale | None = None) -> tuple[S
 
 
 def _in_updates(schedule: Schedule) -> bool:
-    """Whether a length is a number of updates, alone or in a sum such as 10 epochs - 500 updates."""
+    """Return whether a length has a number of updates, also in a sum such as 10 epochs - 500 updates."""
     found = False
 
     def length(value: Any, kind: str) -> Any:
@@ -165,7 +165,7 @@ def _in_updates(schedule: Schedule) -> bool:
 
 
 def foreign(word: str) -> str:
-    """The end of an error message: laju's equivalent for an argument of another library's scheduler."""
+    """Return the end of an error message with laju's equivalent for an argument of another library's scheduler."""
     return f"; {_FOREIGN[word]}" if word in _FOREIGN else ""
 
 

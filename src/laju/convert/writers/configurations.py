@@ -138,7 +138,7 @@ def _torchtune(outline: Outline, in_epochs: bool, per_epoch: int | None) -> Iter
 
 
 def _scripts(outline: Outline, names: Mapping[str, str]) -> Iterator[Block]:
-    """The settings that diffusers' and kohya's scripts share, with a script's names of the arguments that are passed on."""
+    """Yield settings that diffusers' and kohya's scripts share; `names` are the script's names of the arguments."""
     for block in _transformers(outline, False, None):
         kwargs = block.get("lr_scheduler_kwargs", {})
         own = {name: kwargs[key] for key, name in names.items() if key in kwargs}
@@ -170,7 +170,7 @@ def _around(*counts: float) -> list[int]:
 
 
 def _rest(outline: Outline) -> list[Part]:
-    """The parts behind the warmup that begin within the run."""
+    """Return the parts after the warmup that begin within the run."""
     return [part for part in outline.rest if part.begin + _up(outline) < outline.updates]
 
 
@@ -179,13 +179,13 @@ def _up(outline: Outline) -> int:
 
 
 def _fall(outline: Outline) -> Part | None:
-    """The last part that falls."""
+    """Return the last part that decreases."""
     parts = [p for p in _rest(outline) if isinstance(p.form, Transition) and p.form.final < p.form.start]
     return parts[-1] if parts else None
 
 
 def _end(outline: Outline, part: Part) -> float:
-    """The update at which the clock of a part behind the warmup ends."""
+    """Return the update at which a part after the warmup ends."""
     assert isinstance(part.form, Transition)
     return float(_up(outline) + part.origin + part.form.length)
 
@@ -312,7 +312,7 @@ def _mmengine_block(lr: float, entries: list[Block], in_epochs: bool, counts: in
 
 
 def _entry(part: Part, after: int, lr: float, in_epochs: bool, late: int) -> Block | None:
-    """A part as an entry of param_scheduler; {} for a part that needs none, None for a part that no entry makes."""
+    """Return a part as an entry of param_scheduler: {} if no entry is needed, None if no entry gives the part."""
     begin = part.begin + after
     common: Block = {"by_epoch": in_epochs, "begin": begin}
     match part.form:
@@ -363,7 +363,7 @@ def _llamafactory(outline: Outline, in_epochs: bool, per_epoch: int | None) -> I
 
 
 def _shapes(outline: Outline) -> Iterator[tuple[float, int, int, float, str]]:
-    """The plateau and the fall behind the warmup: the peak, the begin and the length of the fall, the end value, the shape."""
+    """Yield (peak, begin of the decay, length of the decay, end value, shape) for a plateau and a decay after the warmup."""
     rest, n = _rest(outline), outline.updates
     if len(rest) == 1 and rest[0].level is not None:
         yield rest[0].level, n, 0, rest[0].level, "constant"

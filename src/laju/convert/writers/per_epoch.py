@@ -48,7 +48,7 @@ def _merged(a: Any, b: Any, updates: tuple[int, int]) -> Any:
 
 
 def _linear_in_epochs(x: int, y: int, updates: tuple[int, int]) -> ast.expr | None:
-    """c·UPDATES_PER_EPOCH + d, which is x and y for the two numbers."""
+    """Return the expression c·UPDATES_PER_EPOCH + d with the values x and y for the two numbers; None if there is none."""
     # Two points determine the line; a remainder says that the number is no such line.
     times, left = divmod(y - x, updates[1] - updates[0])
     if left:

@@ -51,7 +51,7 @@ def suggestions(outline: Outline) -> Iterator[Suggestion]:
 
 
 def _curve(name: str, start: float, final: float) -> tuple[float, dict[str, Any]] | None:
-    """The optimizer's rate and the arguments for a decay of that shape."""
+    """Return the optimizer's learning rate and the arguments for a decay with the shape `name`."""
     kind, _, inside = name.partition("(")
     numbers = [float(n) for n in inside.rstrip(")").split(",")] if inside else []
     if kind == "linear":
@@ -77,7 +77,7 @@ def _curve(name: str, start: float, final: float) -> tuple[float, dict[str, Any]
 
 
 def _cycles(rest: tuple[Part, ...], low: float) -> dict[str, Any]:
-    """How the first part comes again."""
+    """Return the cycle arguments if the first part repeats."""
     ramps = [part for part in rest if isinstance(part.form, Transition)]
     named: dict[str, Any] = {"lr_min": low or None}
     if len(ramps) > 1 and ramps == list(rest[: len(ramps)]):

@@ -107,7 +107,7 @@ def _linear_scheduler(start: float, final: float, length: int, lr: float) -> str
 
 
 def milestones(parts: tuple[Part, ...]) -> tuple[list[int], float] | None:
-    """The steps between constants in a constant ratio, and the ratio."""
+    """Return the milestones between constants with a constant ratio, and the ratio; None for other parts."""
     values = [part.level for part in parts if part.level is not None]
     if len(values) < len(parts) or not 2 <= len(parts) <= 40 or not all(values):
         return None

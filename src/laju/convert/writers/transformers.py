@@ -80,7 +80,7 @@ def _stable(rest: tuple[Part, ...], up: int, lr: float) -> Iterator[str]:
 
 
 def _same(rest: tuple[Part, ...]) -> int:
-    """How many times the first part comes in a row."""
+    """Return the number of consecutive repetitions of the first part."""
     return next((i for i, part in enumerate(rest) if part.piece != rest[0].piece), len(rest))
 
 

@@ -1,4 +1,4 @@
-"""Classes and schedules in the files of Keras' models."""
+"""Saving of classes and schedules in the files of Keras models."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def registered(cls: type[T]) -> type[T]:
 
 
 def read_schedule(tree: Any) -> Schedule:
-    """The schedule of a saved model; its functions may be imported by name where Keras allows a file to run code."""
+    """Read the schedule of a saved model; functions are imported by name only if Keras allows the file to run code."""
     from keras.src.saving.serialization_lib import in_safe_mode
 
     if not isinstance(tree, Mapping):

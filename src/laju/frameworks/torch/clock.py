@@ -28,7 +28,7 @@ _MANY = 64  # groups; from here on, eight stores in a turn of the loop are worth
 
 
 def _capturing() -> bool:
-    """Whether a CUDA graph is being captured, whose replays no hook will hear."""
+    """Return whether a CUDA graph is being captured, whose replays call no hooks."""
     return torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
 
 
@@ -67,7 +67,7 @@ class Clock:
     # --- optimizers ----------------------------------------------------------------------------------------------
 
     def bind(self, scheduler: Scheduler) -> None:
-        """Hear of the updates of the scheduler's optimizers, and of loads into these optimizers."""
+        """Register hooks for updates of the scheduler's optimizers and for loading into the optimizers."""
         for optimizer in list(DISMISSED):  # which may be wrappers of these, or inside of these
             if getattr(optimizer, EAR, None) is None:
                 optimizer.__dict__.pop(EAR, None)
@@ -186,11 +186,11 @@ class Clock:
         return (self.source is None and self.bare == 1) or (self.source == "weights" and self.inferred == 1)
 
     def due(self) -> bool:
-        """Whether the next `step()` counts for certain."""
+        """Return whether the next `step()` certainly counts."""
         return self.calls or self.passed or any(ear.heard for ear in self.ears)
 
     def acknowledge(self) -> int:
-        """The updates since the last `step()`, which are accounted for now."""
+        """Return the number of updates since the last `step()`, and reset the number."""
         heard, self.passed = int(self.passed), False
         for ear in self.ears:
             heard = max(heard, ear.heard)
@@ -208,7 +208,7 @@ class Clock:
         return Look(self.watched, scheduler.last_epoch, sums=self.source != "hook")
 
     def moves(self, scheduler: Scheduler) -> bool:
-        """Whether this call of `step()` moves the schedule."""
+        """Return whether a call of `step()` advances the schedule."""
         if self.calls:
             return True
         if len(scheduler.optimizers) > 1 and not self.together:
@@ -288,7 +288,7 @@ class Clock:
         return False
 
     def _count_turns(self, scheduler: Scheduler) -> None:
-        """Optimizers that update in turn, with a call after each, would run the schedule at a multiple of its speed."""
+        """Warn if optimizers update in turn with a call after each, which advances the schedule too fast."""
         alone = [id(ear) for ear in self.ears if ear.heard]
         self.together = len(alone) > 1
         if len(alone) == 1:
@@ -307,7 +307,7 @@ class Clock:
         return yes
 
     def saved(self, scheduler: Scheduler) -> None:
-        """A state is saved: the last moment to say that nothing was ever heard."""
+        """Warn when a state is saved, if no update was ever reported."""
         if self.source is None and self.idle and not self.calls:
             self._tell_of_silence(scheduler)
         if self.inferred:

@@ -65,9 +65,9 @@ class Scheduler(Protocol):
 
 
 class Ear:
-    """The notes of the hook about an optimizer and a scheduler, with all that the usual `step()` needs.
+    """Data of the hook about an optimizer and a scheduler, with everything that a usual `step()` needs.
 
-    The hook and `step()` read the notes millions of times, so the fields are plain slots and nothing is computed.
+    The hook and `step()` read the data millions of times, so the fields are plain slots and nothing is computed.
     """
 
     __slots__ = (
@@ -93,7 +93,7 @@ class Ear:
         self.values: Values | None = None
 
     def renew(self, t: int) -> float:
-        """The value of update `t`; the rest of its block comes next."""
+        """Return the value of update `t`, and load the remaining values of its block."""
         assert self.values is not None
         value = self.values.at(t)
         self.upcoming = iter(self.values.block[t - self.values.begin + 1 :])

@@ -11,7 +11,7 @@ Optimizer = torch.optim.Optimizer
 
 
 def optimizers_inside(optimizer: Optimizer, seen: set[int]) -> Iterator[Optimizer]:
-    """The optimizers inside an optimizer, in attributes, lists and dicts, at any depth."""
+    """Yield the optimizers inside an optimizer, in attributes, lists and dicts, at any depth."""
     if id(optimizer) in seen:
         return
     seen.add(id(optimizer))
@@ -30,7 +30,7 @@ def optimizers_inside(optimizer: Optimizer, seen: set[int]) -> Iterator[Optimize
 
 
 def inner_optimizer(thing: Any) -> str:
-    """The attribute of something that is an optimizer, for an error message."""
+    """Return a text about an attribute that is an optimizer, for an error message."""
     found = [name for name, value in getattr(thing, "__dict__", {}).items() if isinstance(value, Optimizer)]
     return f"; its {found[0]} is an optimizer" if found else ""
 
@@ -42,7 +42,7 @@ def optimizer_hooks(optimizer: Optimizer, before: Any, after: Any) -> list[Any]:
 
 
 def _innermost(optimizer: Optimizer) -> Optimizer:
-    """The optimizer that calls hooks, inside any wrappers that are optimizers by name alone, such as Accelerate's."""
+    """Return the optimizer that calls hooks, inside wrappers such as Accelerate's that call no hooks."""
     while not getattr(type(optimizer).step, "hooked", False):
         inside = [part for part in vars(optimizer).values() if isinstance(part, Optimizer)]
         if len(inside) != 1:

@@ -33,7 +33,7 @@ class Look:
         return before is not None and (before.position, before.thread) == (self.position, self.thread)
 
     def moved(self, before: Look) -> bool:
-        """Whether at least half of the parameters changed. A move to another device or dtype is no change."""
+        """Return whether at least half of the parameters changed; moving to another device or dtype is not a change."""
         changed = [
             now[:2] == then[:2] and (now[2] != then[2] or (None not in (now[3], then[3]) and now[3] != then[3]))
             for now, then in zip(self.weights, before.weights, strict=True)
@@ -42,13 +42,13 @@ class Look:
         return bool(changed) and 2 * sum(changed) >= len(changed)
 
     def trained(self, before: Look) -> bool:
-        """Whether a gradient has arrived, or autograd has seen a forward pass."""
+        """Return whether a gradient was computed or autograd has recorded a forward pass."""
         return self.nodes != before.nodes or any(
             now is not None and now != then for now, then in zip(self.gradients, before.gradients, strict=True)
         )
 
     def grew(self, before: Look) -> bool:
-        """Whether gradients were added to earlier gradients, as micro-batches do."""
+        """Return whether gradients were added to previous gradients, as for micro-batches."""
         pairs = [
             (now, then)
             for now, then in zip(self.gradients, before.gradients, strict=True)

@@ -141,7 +141,7 @@ class Scheduler(LRScheduler):
         self._bind(optimizers, slots)
 
     def _bind(self, optimizers: tuple[torch.optim.Optimizer, ...], slots: list[Slot]) -> None:
-        """Drive these optimizers by these slots; after an error nothing is changed."""
+        """Drive the optimizers with the slots; an error leaves the scheduler unchanged."""
         where = [(i, group) for i, optimizer in enumerate(optimizers) for group in optimizer.param_groups]
         for slot in slots:
             slot.find(where, reloaded=False)
@@ -449,7 +449,7 @@ class Scheduler(LRScheduler):
         self.set_position(position)
 
     def _saved_bases(self, saved: Any, policy: Policy) -> dict[str, list[float]]:
-        """The bases that the slots go on with."""
+        """Return the bases with which the slots continue."""
         found = {}
         for slot in self.slots:
             if not slot.factor:

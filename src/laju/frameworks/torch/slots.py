@@ -113,7 +113,7 @@ class Slot:
                 group[key] = new if index is None else (*old[:index], new, *old[index + 1 :])
 
     def holds(self, value: float) -> bool:
-        """Whether the slot's groups still have that value."""
+        """Return whether all groups of the slot still have a value."""
         return all(
             abs(self.read(group) - new) <= 1e-6 * abs(new)  # a rate may be a tensor in float32
             for group, base in zip(self.groups, self.bases, strict=True)
@@ -128,7 +128,7 @@ class Slot:
 def slots_of(
     optimizers: Sequence[torch.optim.Optimizer], given: Mapping[str, Any], plan: RunPlan | Scale | None, *, epochs: bool
 ) -> list[Slot]:
-    """The slots for the user's schedules by hyper-parameter; with `epochs`, the clock counts epochs instead of updates."""
+    """Return the slots of the user's schedules by hyper-parameter; with `epochs`, the clock counts epochs instead of updates."""
     return [
         slot
         for key, value in given.items()

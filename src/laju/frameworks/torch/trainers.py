@@ -23,7 +23,7 @@ class Deferred:
         return f"Schedule({given})"
 
     def _monitored(self, metrics: Mapping[str, Any]) -> float:
-        """The metric that the controller observes.
+        """Return the metric that the controller observes.
 
         Raises:
             ValueError: if the trainer has no metric with the name `monitor`.
