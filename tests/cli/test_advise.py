@@ -414,7 +414,7 @@ def _rising(rows: list[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
             "the run diverged",
         ),
         (lambda r: r[:20] + r[50:], "step,lr,loss", 0, "there is no loss between updates 400 and 1,020"),
-        (lambda r: r[-1:], "step,lr,loss", 1, "1 loss so far, and the least is 5"),
+        (lambda r: r[-1:], "step,lr,loss", 1, "1 loss so far, at least 5 are needed"),
         (lambda r: r + r, "step,lr,loss", 0, "2 runs in this file"),
         (lambda r: [(n, "", y) for n, _, y in r], "step,note,loss", 0, "schedule: wsd"),
         (lambda r: [(n, lr, f"{-float(y)}") for n, lr, y in r], "step,lr,loss", 1, "only positive losses"),
