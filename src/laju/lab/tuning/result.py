@@ -185,8 +185,12 @@ class SearchResult:
     def warnings(self) -> list[str]:
         """Warnings to read before believing the result."""
         found: list[str] = []
+        if late := sum(t.late for t in self.evaluations):
+            found.append(
+                f"{counted(late, 'trial')} took longer than the time limit, and so {'has' if late == 1 else 'have'} no figure."
+            )
         if not self.ranked:
-            return ["No trial has finished yet."]
+            return [*found, "No trial has finished yet."]
         best = self.best
         for name, kind in self.space.varied.items():
             if isinstance(kind, Range):
@@ -200,10 +204,6 @@ class SearchResult:
             found.append(
                 f"{counted(early, 'trial')} {'was' if early == 1 else 'were'} stopped by the test accuracy at an early epoch, "
                 "which favours schedules that decay early and punishes warmups and late decays."
-            )
-        if late := sum(t.late for t in self.evaluations):
-            found.append(
-                f"{counted(late, 'trial')} took longer than the time limit, and so {'has' if late == 1 else 'have'} no figure."
             )
         for objective in (o for i, o in enumerate(self.objectives) if self._missed(i)):
             found.append(f"No trial reached a test accuracy of {objective.target:g} with all its seeds.")
