@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from laju.core.pieces import Constant, Ramp
-from laju.lab import Execution, Interrupted, Store, Unfinished, compare
+from laju.lab import Execution, Interrupted, Search, Store, Unfinished, compare, tune
 from tests.lab.test_compare import Watcher
 from tests.lab.tiny import Deadly, Sides, Stuck
 from tests.lab.workers.test_ray import SCHEDULES, Content, Killing, fail, look, results
@@ -47,6 +47,17 @@ def on(cluster: Any) -> str:
 def test_outcomes_are_those_of_this_machine_bit_by_bit(on: str) -> None:
     there = compare(SCHEDULES, Sides(), epochs=4, seeds=3, execution=Execution(on=on))
     assert results(there) == results(compare(SCHEDULES, Sides(), epochs=4, seeds=3, jobs=1))
+
+
+def test_a_search_on_a_cluster_is_that_of_this_machine(on: str) -> None:
+    def searched(execution: Execution) -> list[Any]:
+        found = tune(
+            "constant", Sides(), "value=0.1..1", epochs=1, seeds=2, search=Search(3, confirm=1), execution=execution
+        )
+        assert found.confirmation is not None
+        return [*((one.spec, one.by_seed) for one in found.evaluations), results(found.confirmation)]
+
+    assert searched(Execution(on=on, jobs=1)) == searched(Execution(jobs=1))
 
 
 def test_jobs_run_in_every_worker_and_share_one_value(on: str) -> None:
