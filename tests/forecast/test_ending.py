@@ -243,7 +243,7 @@ def test_losses_that_are_not_finite_are_left_out_with_a_note_and_a_diverged_run_
     [
         ([], [], "0 losses so far"),
         ([40], [3.0], "1 loss so far"),
-        (AT[:4], LOSS[:4], "4 losses so far, and the least is 5"),
+        (AT[:4], LOSS[:4], "4 losses so far, at least 5 are needed"),
         (AT[:40], np.full(40, 3.0), "has not fallen"),
         (AT[:40], np.linspace(3, 4, 40), "has not fallen"),
         (AT[:40], LOSS[:40] - 4, "only positive losses"),

@@ -184,7 +184,7 @@ def test_what_the_curves_cannot_tell_is_said() -> None:
         fitted.final(laju.constant(PEAK), 5 * N)
     with pytest.warns(ForecastWarning, match="all curves have the same schedule"):
         fit([runs[0]])
-    with pytest.warns(ForecastWarning, match="all curves are of one schedule"):
+    with pytest.warns(ForecastWarning, match="all curves have the same schedule"):
         fit([runs[0], Curve(AT, runs[0].loss * 1.001, runs[0].rates)])
     rising = Curve(AT, np.where(AT < 3000, runs[1].loss, np.linspace(2.5, 3.4, len(AT))), runs[1].rates, name="rising")
     with pytest.warns(ForecastWarning, match="the loss of rising ends .* above its lowest"):

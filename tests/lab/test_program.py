@@ -896,8 +896,8 @@ def test_the_command_line_compares_a_program_and_writes_a_report(cli: Callable[.
     [
         (["--task", "digits"], "--task: cannot be combined with --program: a program is the task"),
         (["--momentum", "0.9"], "--momentum: cannot be combined with --program: a program has an optimizer of its own"),
-        (["--framework", "jax"], "--framework: it does not go with --program"),
-        (["--data-dir", "x"], "--data-dir: it does not go with --program"),
+        (["--framework", "jax"], "--framework: cannot be combined with --program"),
+        (["--data-dir", "x"], "--data-dir: cannot be combined with --program"),
         (["--checkpoint-every", "banana"], "every must be a whole number of updates"),
     ],
 )
