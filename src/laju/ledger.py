@@ -90,6 +90,8 @@ class Ledger:
 
         def after(optimizer: Any, args: Any, kwargs: Any) -> None:
             nonlocal update
+            # For optimizers that scale gradients themselves (fused ones), torch's GradScaler calls `step` also after an
+            # overflow: the weights stay, and it is no update.
             if (skipped := getattr(optimizer, "found_inf", None)) is not None and bool(skipped):
                 return
             ledger.record(update, **found)
@@ -101,6 +103,7 @@ class Ledger:
     def write_csv(self, path: str | os.PathLike[str]) -> Path:
         """Write a line for each entry (update, parameter, group, value with all digits), and return the path."""
         target = Path(path)
+        # Written beside the file and then put in its place, so that nobody reads half a file.
         part = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
             with part.open("w", newline="", encoding="utf-8") as file:

@@ -40,6 +40,7 @@ def launch(order: Order, *keep: int) -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         pass_fds=keep,
+        # A session of its own: Ctrl-C reaches the lab's process alone, which gives the program time to end.
         start_new_session=True,
     )
     assert process.stdin is not None
@@ -91,6 +92,7 @@ def main() -> None:
     def tie() -> None:
         if libc is not None:
             libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+            # The launcher may have ended before the line above, whose signal then never comes.
             if os.getppid() != me:
                 os._exit(1)
 
@@ -105,6 +107,7 @@ def main() -> None:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=errors,
+                # One group for the program and what it starts, which are signalled together.
                 process_group=0,
                 preexec_fn=tie,
             )

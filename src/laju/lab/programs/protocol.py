@@ -120,6 +120,7 @@ def save(folder: Path, update: int, write: Callable[[Path], Any]) -> None:
         raise FileNotFoundError(
             f"write must make a file or a folder at the path that it is given, but {part} is not there"
         )
+    # The content first, then the name: after a power cut a name without content would be the latest checkpoint.
     for path in sorted(part.rglob("*")) if part.is_dir() else [part]:
         _sync(path)
     if final.is_dir():  # which cannot be replaced at once
@@ -192,6 +193,7 @@ class Reader:
                 content = file.read()
         except FileNotFoundError:
             return []
+        # The program may be writing this moment: what has no end of line yet is read the next time.
         content = content[: content.rfind(b"\n") + 1]
         self.offset += len(content)
         added = []
@@ -206,6 +208,8 @@ class Reader:
                 raise DamagedRecords(
                     f"{self.path} has a line that is no record: {shown(text.decode(errors='replace'))} ({error})"
                 ) from None
+            # A start at update n means that all beyond n is trained again: records of the attempt before would stand twice, and
+            # may differ.
             while self.lines and self.lines[-1]["update"] >= after:
                 self.lines.pop()
             if "start" not in line:

@@ -128,6 +128,7 @@ def _watch(lock: Path) -> None:
     """End this process when the launcher of the program is gone, which holds the lock as long as the launcher lives."""
 
     def watch() -> None:
+        # A lock ends with its holder, however the holder ends; a process number is given out again.
         while protocol.is_held(lock):
             time.sleep(0.5)
         os._exit(1)
@@ -276,6 +277,7 @@ class ProgramTrial:
             self._resumed = self._last = 0 if found is None else found.update
             self._before = 0.0
             if self._log is not None:
+                # The seconds go on from those at the checkpoint: what an earlier attempt trained beyond it is trained again.
                 kept = [line for line in read(self._log) if line["update"] <= self._resumed]
                 self._before = kept[-1]["seconds"] if kept else 0.0
         return found

@@ -153,6 +153,7 @@ def _of_server(store: Store) -> Recovery:
             if len(wanted) == 1:
                 damage.append(f"{table.name} of {wanted[0]}: {error}")
                 return
+            # A single damaged row fails the whole query: halving finds the row, and loses it alone.
             take(table, column, wanted[: len(wanted) // 2])
             take(table, column, wanted[len(wanted) // 2 :])
             return
