@@ -77,6 +77,7 @@ def ExponentialDecay(
     initial, steps = initial_learning_rate, decay_steps
     rate = decay_rate
     if rate == 0:
+        # 0⁰ is 1: the initial rate holds as long as the exponent is 0.
         return Constant(initial, math.ceil(steps) if staircase else 1) >> 0.0
     decay: Schedule = Exponential(initial, rate, steps)
     return decay.staircase(steps) if staircase else decay
@@ -103,6 +104,7 @@ def PiecewiseConstantDecay(boundaries: Sequence[float], values: Sequence[float])
         )
     if not boundaries or any(a > b for a, b in pairwise(boundaries)):
         raise DialectError(f"boundaries must have at least one update and must not decrease, got {shown(boundaries)}")
+    # Keras casts boundaries to the type of the step, a whole number; an update at a boundary has the earlier value still.
     begins = [0, *(max(math.trunc(boundary) + 1, 0) for boundary in boundaries)]
     parts = [Constant(value, b - a) for value, (a, b) in zip(values, pairwise(begins), strict=False) if b > a]
     return Chain((*parts, Constant(values[-1])))
