@@ -117,7 +117,7 @@ def test_another_schedule_has_no_cause() -> None:
     found = diagnose(logged(laju.exponential(0.1, 0.001, total=1000).values(1000), 10), COSINE)
     assert not found.healthy
     assert not found.causes
-    assert "another schedule" in str(found)
+    assert "a different schedule" in str(found)
 
 
 def test_bad_questions() -> None:

@@ -215,7 +215,7 @@ def test_a_run_with_more_updates_than_can_be_summed_is_refused_with_a_cure(updat
 def test_a_measure_that_rises_is_refused_with_its_cure() -> None:
     refused = ending(AT[:40], np.linspace(60, 80, 40), RUN).refused
     assert refused is not None
-    assert "less the accuracy" in refused
+    assert "minus the accuracy" in refused
 
 
 def test_a_resumed_log_is_joined_with_a_note() -> None:
