@@ -153,6 +153,7 @@ def exp_range(start: float, peak: float, up: Span, gamma: float, down: Span | No
     """
     start, peak, up, down = _cycle(start, peak, up, down)
     gamma = number("gamma", gamma, above=0, most=1)
+    # γᵗ is on the run's clock and the triangle on its cycle's, so that the factor stands outside of the repeat.
     return _above(start, Product((_triangle(peak - start, up, down).repeat(), Exponential(1.0, gamma))))
 
 

@@ -323,6 +323,7 @@ def tanh_decay(
     shape = _shape(f"tanh({lower!r}, {upper!r})").name
 
     def value(x: float) -> float:
+        # Each share by itself: 1 - tanh x is 0 from x = 20 on, where the share has all its digits still.
         high, low = 1 / (1 + math.exp(2 * x)), 1 / (1 + math.exp(-2 * x))  # (1 ∓ tanh x)/2
         return peak * high + final * low
 
@@ -420,11 +421,14 @@ def welling_teh_between(
     final, gamma = number("final", final, above=0, below=start), number("gamma", gamma, above=0)
     total = whole("total", total, least=2 if flag("endpoint", endpoint) else 1) - endpoint
     try:
+        # expm1 keeps the digits of a ratio near 1.
         timescale = total / math.expm1(math.log(start / final) / gamma)
     except OverflowError:
         timescale = 0.0
     if timescale == 0:
         raise ValueError(f"gamma must be larger to come from {start!r} to {final!r} in {total} updates, got {gamma!r}")
+    # The constant has no updates of its own: it is what holds from the total on, exactly `final`, where the power is a rounding
+    # off.
     return Take(Power(start, gamma, timescale=timescale), total) >> Constant(final, 0)
 
 

@@ -73,6 +73,8 @@ def wsd(
         )
     down = span("cooldown", cooldown)
     stable = rest(span("total", total), up + down, "warmup and cooldown together", empty=True)
+    # With `first`, a ramp of an update more from its second value on: the first update is below the peak, and the last above
+    # `final`.
     decay = Ramp(peak, final, down + 1, shape).shift(-1) if first else Ramp(peak, final, down, shape)
     hold = (Constant(peak, stable),) if stable else ()
     return Chain((*rise, *hold, decay)) if rise or hold else decay
@@ -144,6 +146,7 @@ def wsd_s(
     parts: list[Schedule] = [Ramp(start, peak, warmup, first=flag("first", first))] if warmup else []
     for i, length in enumerate(gaps("ends", at)):
         hold = length - cooldown - (0 if i else warmup)
+        # Of several units the sign is known with the run alone, and the check is made then.
         if (hold if not isinstance(hold, Length) else hold.single or 0) < 0:
             raise ValueError(
                 f"ends[{i}] must leave time for {'the warmup and ' if warmup and not i else ''}the cooldown of "

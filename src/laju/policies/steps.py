@@ -123,6 +123,7 @@ def knots(points: Iterable[Sequence[Span]], shape: str = "linear") -> Schedule:
         values.append(number(f"points[{i}][1]", pair[1]))
     if not times:
         raise ValueError("points must hold at least one pair of an update and a value, got none")
+    # `gaps` counts from 0 and allows no empty gap, so that a first point at update 0 is left out.
     lead, *lengths = [times[0], *gaps("points", times)[1:]] if times[0] else [0, *gaps("points", times[1:])]
     ramps = [Ramp(a, b, n, shape) for a, b, n in zip(values, values[1:], lengths, strict=False)]
     if lead or not ramps:
