@@ -10,13 +10,16 @@ import click
 import pytest
 
 from laju.cli import compare as compare_verb
+from laju.cli import find as find_verb
 from laju.cli import tune as tune_verb
-from laju.lab import Execution, Grid, Optimizer, Search, Selection, compare, tune
+from laju.lab import Execution, Grid, Optimizer, RateRange, Search, Selection, compare, find, range_test, tune
 from laju.options import BY_NAME, TABLES, with_options
 from tests.lab.tiny import Forbidden, Sides
 
-VALUES = {"GRID": Grid, "EXECUTION": Execution, "SELECTION": Selection, "SEARCH": Search}
-VERBS = {"SEARCH": tune_verb.command}
+VALUES = {"GRID": Grid, "EXECUTION": Execution, "SELECTION": Selection, "SEARCH": Search, "RATES": RateRange}
+OF_PYTHON = ("schedules", "seeds", "optimizer", "smoothing", "divergence")
+"""Options that the command line has in another form, or not at all."""
+VERBS = {"SEARCH": tune_verb.command, "RATES": find_verb.command}
 
 
 def test_keywords_and_a_grid_are_one_comparison() -> None:
@@ -84,7 +87,7 @@ def test_help_and_documentation_are_the_tables(table: str) -> None:
     params = {param.name: param for param in verb.params if isinstance(param, click.Option)}
     for option in TABLES[table]:
         assert f"    {option.name}: {option.help}." in doc
-        if option.name not in ("schedules", "seeds", "optimizer") and (table, option.name) != ("GRID", "framework"):
+        if option.name not in OF_PYTHON and (table, option.name) != ("GRID", "framework"):
             param = params[option.name]
             if option.name in ("objective", "storage"):  # several, and a file for a command to go on with
                 continue
@@ -98,6 +101,6 @@ def test_a_docstring_without_a_table_stays() -> None:
     assert "epochs" in BY_NAME
 
 
-@pytest.mark.parametrize("function", [compare, tune])
+@pytest.mark.parametrize("function", [compare, tune, find, range_test])
 def test_functions_take_few_arguments(function: Callable[..., object]) -> None:
     assert len(inspect.signature(function).parameters) <= 12
