@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from laju.lab.trials import Outcome, Record, Status, Trial
-from laju.lab.trials.tasks.base import Indices
+from laju.lab.trials.tasks.base import Indices, Task
 
 RECORD_EVERY = 50
 """Minibatches between records of the running training loss and accuracy, as in the chapter."""
@@ -167,10 +167,13 @@ def outcome(trial: Trial, progress: Progress) -> Outcome:
     """How a trial ended that has reached its end, or diverged on the way."""
     if progress.diverged_at is not None:
         return Outcome("diverged", progress.records, progress.seconds, progress.diverged_at, progress.observed)
-    # A loss at that of guessing at the end: the network never learned, or its units died on the way.
-    end, task = progress.records[-1], trial.task
-    guessing = (
-        end.train_loss > _GUESSING[0] * task.chance_loss and end.train_accuracy < _GUESSING[1] * task.chance_accuracy
-    )
-    status: Status = "collapsed" if guessing else "finished"
+    status = how_ended(trial.task, progress.records[-1])
     return Outcome(status, progress.records, progress.seconds, observed=progress.observed)
+
+
+def how_ended(task: Task, end: Record) -> Status:
+    """Whether the last record shows learning; a loss of guessing means that the network never learned or that its units died."""
+    guessing = end.train_loss > _GUESSING[0] * task.chance_loss
+    if task.chance_accuracy and not math.isnan(end.train_accuracy):  # a program may leave out either
+        guessing = guessing and end.train_accuracy < _GUESSING[1] * task.chance_accuracy
+    return "collapsed" if guessing else "finished"

@@ -142,7 +142,7 @@ class Worker:
             raise ModuleNotFoundError(f"{self.python} is no Python: it answered {error}; {_MAKE}") from None
         except EOFError:
             raise ModuleNotFoundError(
-                f"{self.python} cannot train: it {self._end()} before it answered; {_MAKE}{self._said()}"
+                f"{self.python} cannot train: it {ended(self.process.wait())} before it answered; {_MAKE}{self._said()}"
             ) from None
         for module in ("laju", "mxnet"):
             if hello[module] is None:
@@ -186,16 +186,17 @@ class Worker:
         return receive(self.process.stdout)
 
     def _ended(self) -> RuntimeError:
-        return RuntimeError(f"the process that trains in MXNet {self._end()}{self._said()}")
-
-    def _end(self) -> str:
-        code = self.process.wait()
-        return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+        return RuntimeError(f"the process that trains in MXNet {ended(self.process.wait())}{self._said()}")
 
     def _said(self) -> str:
         self.errors.seek(0)
         lines = self.errors.read().decode(errors="replace").rstrip().splitlines()[-_LINES:]
         return "\n  ".join(["; it wrote last:", *lines]) if lines else "; it wrote nothing"
+
+
+def ended(status: int) -> str:
+    """How a process ended, as the end of a sentence."""
+    return f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
 
 
 class _Training:
@@ -205,7 +206,7 @@ class _Training:
         arrays = {name: getattr(data, name) for name in ("train_inputs", "train_labels", "test_inputs", "test_labels")}
         start = {
             "network": network,
-            "schedule": _portable(trial),
+            "schedule": portable(trial),
             "seed": trial.seed,
             "momentum": trial.optimizer.momentum,
             "weight_decay": trial.optimizer.weight_decay,
@@ -231,7 +232,7 @@ class _Training:
         return float(fields["loss"]), float(fields["accuracy"])
 
 
-def _portable(trial: Trial) -> Any:
+def portable(trial: Trial) -> Any:
     """The schedule in updates, as JSON that can be read in the MXNet environment."""
     schedule = trial.schedule.resolve(trial.plan)
     if calls_functions(schedule):  # whose module may not be there

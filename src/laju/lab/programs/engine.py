@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import shlex
 import shutil
@@ -17,12 +16,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO
 
-from laju.lab.engines.loop import _GUESSING, Report
-from laju.lab.engines.mxnet import _portable
+from laju.lab.engines.loop import Report, how_ended
+from laju.lab.engines.mxnet import ended, portable
 from laju.lab.programs import launcher, protocol
 from laju.lab.programs.protocol import ERRORS, OUTCOME, OUTPUT, DamagedRecords, Description, Reader, as_record
 from laju.lab.programs.task import Program, ProgramError
-from laju.lab.trials import Optimizer, Outcome, Record, Status, Trial
+from laju.lab.trials import Optimizer, Outcome, Record, Trial
 
 try:
     import fcntl
@@ -80,7 +79,7 @@ def train(trial: Trial, report: Report | None = None) -> Outcome:
             return kept
         description = Description(
             task=task.name,
-            schedule=_portable(trial),
+            schedule=portable(trial),
             seed=trial.seed,
             epochs=trial.epochs,
             batch_size=trial.batch_size,
@@ -224,8 +223,7 @@ class _Run:
             finite = tuple(as_record(line) for line in lines if line["update"] <= diverged_at)
             return Outcome("diverged", finite, lines[-1]["seconds"], diverged_at)
         if status:
-            how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-            raise self.error(how)
+            raise self.error(ended(status))
         updates = trial.plan.updates
         if not lines:
             raise self.error(
@@ -236,12 +234,8 @@ class _Run:
                 f"ended with its last report after update {lines[-1]['update']} of {updates}; report the last update, too, "
                 f"or correct what an epoch is: {trial.plan.samples} samples, {trial.plan.batch_size} an update"
             )
-        end = as_record(lines[-1])
-        guessing = end.train_loss > _GUESSING[0] * self.task.chance_loss
-        if not math.isnan(end.train_accuracy) and self.task.chance_accuracy:
-            guessing = guessing and end.train_accuracy < _GUESSING[1] * self.task.chance_accuracy
-        collapsed: Status = "collapsed" if guessing else "finished"
-        return Outcome(collapsed, tuple(as_record(line) for line in lines), lines[-1]["seconds"])
+        records = tuple(as_record(line) for line in lines)
+        return Outcome(how_ended(self.task, records[-1]), records, lines[-1]["seconds"])
 
     def error(self, how: str) -> ProgramError:
         """The error, with the last lines that the program wrote."""
