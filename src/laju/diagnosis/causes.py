@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
-from laju.diagnosis.rows import Array, Case
+from laju.core.schedule import Schedule
+from laju.diagnosis.rows import Array, Case, rates_at
 
 _GRID = 1 << 20
 """The most updates of the planned schedule that are searched for a rate; of longer schedules, every 2nd, 4th, … update is."""
@@ -198,18 +200,26 @@ def _peak_at(case: Case, end: int) -> int:
 
 
 def _grid(case: Case, end: int) -> tuple[Array, int]:
+    return _on_grid(case.schedule, end)
+
+
+@lru_cache(maxsize=1)
+def _on_grid(schedule: Schedule, end: int) -> tuple[Array, int]:
     step = max(1, -(-(end + 1) // _GRID))
-    return case.meant(np.arange(0, end + step, step, dtype=float)), step
+    return rates_at(schedule, np.arange(0, end + step, step, dtype=float)), step
 
 
 def _places(grid: Array, step: int, value: float, slack: float) -> list[float]:
     """The positions at which the meant schedule has a rate; empty if the rate determines no position."""
-    apart = grid - value
-    crossing = np.flatnonzero((apart[:-1] < 0) != (apart[1:] < 0))
-    flat = np.flatnonzero(np.abs(apart) <= slack)
+    below = grid < value
+    crossing = np.flatnonzero(below[:-1] != below[1:])
+    # Few rates are near: comparing all a little more widely first saves passes over a grid of a million.
+    flat = np.flatnonzero((grid >= value - 2 * slack) & (grid <= value + 2 * slack))
+    flat = flat[np.abs(grid[flat] - value) <= slack]
     if len(crossing) > _BRANCHES or len(flat) > max(4, len(grid) // 20):
         return []
-    found = [float((k + apart[k] / (apart[k] - apart[k + 1])) * step) for k in crossing]
+    apart = {int(k): (grid[k] - value, grid[k + 1] - value) for k in crossing}
+    found = [float((k + here / (here - there)) * step) for k, (here, there) in apart.items()]
     # A peak or an end that is touched and not crossed.
     found += [float(k * step) for k in flat if not any(abs(k * step - each) < 2 * step for each in found)]
     return found[:_BRANCHES]
@@ -223,8 +233,8 @@ def _lines(case: Case, j: int, begins: tuple[int, int], end: int) -> Iterator[Ca
 
     def search(numbers: Array, position: Callable[[Array, Array], Array], folds: bool = False) -> float | None:
         """The number with which the positions give all rates; the middle of several. A cosine may climb beyond its end."""
-        # 16 rows refuse nearly every wrong number, so that all rows are computed for few candidates only.
-        some = np.unique(np.linspace(j, len(t) - 1, 16).round().astype(int))
+        # 16 rows refuse nearly every wrong number, and 512 nearly all the rest: all rows are computed for few candidates only.
+        some, more = (np.unique(np.linspace(j, len(t) - 1, n).round().astype(int)) for n in (16, 512))
         fits: set[float] = set()
         for part in np.array_split(numbers, max(1, len(numbers) // 20_000)):
             p = position(t[some][None, :], part[:, None])
@@ -233,6 +243,12 @@ def _lines(case: Case, j: int, begins: tuple[int, int], end: int) -> Iterator[Ca
                 fits |= {float(n) for n in part[near]}
         whole = []
         for n in sorted(fits)[:500]:
+            p = position(t[more], np.array(n))
+            if not any(
+                (np.abs(case.meant(q) - case.y[more]) <= case.tolerance[more]).all()
+                for q in ((p, _folded(p, end)) if folds else (p,))
+            ):
+                continue
             p = position(t, np.array(n))
             if any(
                 case.explains(np.where(before, as_meant, case.meant(q)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,12 @@ RELATIVE = 2e-7
 """Relative change of a learning rate by float32 rounding and by sums of many steps."""
 
 
+def rates_at(schedule: Schedule, positions: Array) -> Array:
+    """The rates of a schedule at real positions; before 0, the first rate."""
+    with np.errstate(all="ignore"):
+        return np.asarray(schedule(np.maximum(positions, 0.0)), float)
+
+
 @dataclass(frozen=True)
 class Case:
     """The planned schedule and the rows of a log: positions, learning rates, and half a unit of the rates' last digits."""
@@ -24,14 +31,13 @@ class Case:
     y: Array
     half: Array
 
-    @property
+    @cached_property
     def tolerance(self) -> Array:
         return self.half * 1.001 + RELATIVE * np.abs(self.y) + 1e-9 * max(float(np.abs(self.y).max()), 1e-300)
 
     def meant(self, positions: Array) -> Array:
         """The planned learning rates at real positions; before 0 the first rate."""
-        with np.errstate(all="ignore"):
-            return np.asarray(self.schedule(np.maximum(positions, 0.0)), float)
+        return rates_at(self.schedule, positions)
 
     def explains(self, predicted: Array) -> bool:
         return bool((np.abs(predicted - self.y) <= self.tolerance).all())

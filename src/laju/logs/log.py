@@ -266,6 +266,8 @@ def _halves(texts: Sequence[str], values: Array) -> Array:
     for text in texts:
         mantissa, _, exponent = text.lower().lstrip("+-").partition("e")
         most = max(most, len(mantissa.replace(".", "").lstrip("0")))
+        if most > 9:
+            break
         places = max(places, len(mantissa.partition(".")[2]) - int(exponent or 0))
     if most > 9 or not len(values):
         return np.zeros(len(values))

@@ -71,7 +71,7 @@ def rows(lines: Iterator[str], path: str, between: str, notes: list[str], tag: s
     Raises:
         LogError: if a row has more or fewer cells than the header.
     """
-    watched = _Watched(line for line in lines if line.strip(between + " \r\n") and not line.startswith("#"))
+    watched = _Watched(lines, between + " \r\n")
     reader = csv.reader(watched, delimiter=between, skipinitialspace=True)
     header: tuple[str, ...] | None = None
 
@@ -80,14 +80,15 @@ def rows(lines: Iterator[str], path: str, between: str, notes: list[str], tag: s
         previous: list[str] | None = None
         try:
             for cells in reader:
-                cells = [cell.strip() for cell in cells]
+                if watched.blanks:
+                    cells = [cell.strip() for cell in cells]
                 if header is None:
                     if all(_is_number(cell) for cell in cells):
                         header = _headerless(len(cells))
                     else:
                         header = _column_names(cells, tag)
                         continue
-                if tuple(cells) == header:
+                if cells[0] == header[0] and tuple(cells) == header:
                     notes.append("a header in the middle of the file was left out")
                     continue
                 # A row is passed on once the next has come: whether a row is the last, and so may be cut, is known only then.
@@ -117,23 +118,24 @@ def _chain(first: Row, rest: Iterator[Row]) -> Iterator[Row]:
 
 
 class _Watched:
-    """Lines, counted, with whether the last line had no end."""
+    """Lines with cells, counted; with whether the last line had no end, and whether any cell may have blanks around it."""
 
-    def __init__(self, lines: Iterator[str]) -> None:
-        self._lines = lines
+    def __init__(self, lines: Iterator[str], empty: str) -> None:
+        self._lines, self._empty = lines, empty
         self.line = 0
-        self.cut = False
+        self.cut = self.blanks = False
 
-    def __iter__(self) -> _Watched:
-        return self
-
-    def __next__(self) -> str:
-        line = next(self._lines)
-        self.line += 1
-        self.cut = not line.endswith(("\n", "\r"))
-        if "\0" in line:
-            raise LogError("a file with zero bytes is no table")
-        return line
+    def __iter__(self) -> Iterator[str]:
+        for line in self._lines:
+            if not line.strip(self._empty) or line.startswith("#"):
+                continue
+            self.line += 1
+            bare = line.rstrip("\r\n")
+            self.cut = bare == line
+            self.blanks = self.blanks or bare.split() != [bare] or '"' in bare
+            if "\0" in line:
+                raise LogError("a file with zero bytes is no table")
+            yield line
 
 
 def _checked(row: Row, path: str, between: str) -> Row:

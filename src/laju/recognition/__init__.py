@@ -7,6 +7,7 @@ import inspect
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -254,18 +255,32 @@ def _rows_of(values: Any) -> tuple[Numbers, Numbers, list[Numbers]]:
     items = values.tolist() if isinstance(values, np.ndarray) else list(values)
     if not items:
         raise ValueError("values must have at least one learning rate, got none")
-    pairs = all(isinstance(item, Sequence) and not isinstance(item, str) and len(item) == 2 for item in items)
-    if pairs:
-        t = np.array([whole(f"values[{i}][0]", item[0]) for i, item in enumerate(items)], float)
+    # What follows is for logs of a million rows: the checks of each item, which have the messages, are for other types.
+    pairs = _types(items) <= {tuple, list} or all(
+        isinstance(item, Sequence) and not isinstance(item, str) for item in items
+    )
+    if pairs and all(len(item) == 2 for item in items):
+        updates = [item[0] for item in items]
+        if _types(updates) != {int}:
+            updates = [whole(f"values[{i}][0]", update) for i, update in enumerate(updates)]
+        t = np.array(updates, float)
         if (np.diff(t) <= 0).any():
             i = int(np.flatnonzero(np.diff(t) <= 0)[0]) + 1
             raise ValueError(f"updates must increase, got {int(t[i])} after {int(t[i - 1])}")
         items = [item[1] for item in items]
     else:
         t = np.arange(len(items), dtype=float)
-    rates = [_checked_rate(i, item) for i, item in enumerate(items)]
-    y = np.array(rates)
+    y = np.array([math.nan])
+    if _types(items) <= {str, float, int}:
+        with suppress(ValueError, OverflowError):
+            y = np.array([float(item) for item in items])
+    if not np.isfinite(y).all():
+        y = np.array([_checked_rate(i, item) for i, item in enumerate(items)])
     return t, y, _digits(items, y)
+
+
+def _types(items: Iterable[Any]) -> set[type]:
+    return set(map(type, items))
 
 
 def _checked_rate(i: int, item: Any) -> float:
@@ -286,11 +301,13 @@ def _checked_rate(i: int, item: Any) -> float:
 
 def _digits(items: list[Any], y: Numbers) -> list[Numbers]:
     """The possible halves of a unit of the last digit, of a common place or of each rate's own, for at most nine digits."""
-    texts = [item.strip().lower() if isinstance(item, str) else repr(float(item)) for item in items]
     most, places, kinds = 0, 0, list[tuple[int, bool]]()
-    for text in texts:
+    for item in items:
+        text = item.strip().lower() if isinstance(item, str) else repr(float(item))
         mantissa, _, exponent = text.lstrip("+-").partition("e")
         most = max(most, len(mantissa.replace(".", "").strip("0")))
+        if most > 9:
+            break
         after = len(mantissa.partition(".")[2]) - int(exponent or 0)
         places = max(places, after)
         kinds.append((after, bool(exponent)))
