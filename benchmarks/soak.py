@@ -97,10 +97,10 @@ def start(work: Callable[..., Any], arguments: tuple[Any, ...], out: Path, state
     child = os.fork()
     if child:
         return child
-    os.setsid()
-    for stream in (1, 2):
-        os.dup2(os.open(f"{out}.said", os.O_CREAT | os.O_APPEND | os.O_WRONLY), stream)
     try:
+        os.setsid()
+        for stream in (1, 2):
+            os.dup2(os.open(f"{out}.said", os.O_CREAT | os.O_APPEND | os.O_WRONLY), stream)
         if statement is not None:
             kill_at(statement)
         content = json.dumps(without_seconds(work(*arguments)))

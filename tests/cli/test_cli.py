@@ -421,3 +421,10 @@ def test_who_reads_only_the_beginning_of_the_output_gets_no_traceback(tmp_path: 
     command = f"'{program()}' plot 'cosine(0.3, total=20)' | head -1"
     done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True)
     assert done.stderr == ""
+
+
+def test_messages_reach_a_file_at_once_where_python_does_not_buffer_either() -> None:
+    program = "import os, sys\nfrom laju import cli\ncli.cli = lambda: (print('now', file=sys.stderr), os._exit(0))\ncli.main()"
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert done.stderr == "now\n"

@@ -187,6 +187,6 @@ def main() -> None:
         if not stream.isatty():
             # Python flushes its own stream at exit, and a reader that is gone would turn the exit status into 120.
             pipe = io.BufferedWriter(_Pipe(stream.fileno(), "wb", closefd=False))
-            buffered = stream.line_buffering
-            setattr(sys, name, io.TextIOWrapper(pipe, stream.encoding, "replace", line_buffering=buffered))
+            lines = stream.line_buffering or stream.write_through  # the latter with PYTHONUNBUFFERED
+            setattr(sys, name, io.TextIOWrapper(pipe, stream.encoding, "replace", line_buffering=lines))
     cli()

@@ -226,6 +226,10 @@ class Lost(BrokenExecutor):
     """The worker or node that ran a job is gone; the job may run again elsewhere."""
 
 
+class ClusterWarning(RuntimeWarning):
+    """A cluster has no room for a trial, or does not do what was asked for."""
+
+
 class Cluster(ABC):
     """The executor that a cluster of any kind is.
 
@@ -258,11 +262,14 @@ class Cluster(ABC):
     @property
     def slots(self) -> int:
         if time.monotonic() - self._counted > _REFRESH:
-            room = self.room()
+            try:
+                room = self.room()
+            except OSError:  # no answer for now; whether the cluster is lost will show in its jobs
+                room = self._slots
             self._counted = time.monotonic()
             self._slots = max(self.least, room if self._most is None else min(room, self._most))
             if room == 0 and not self._waits:
-                warnings.warn(f"{self.lacks()}; waiting for one", RuntimeWarning, stacklevel=2)
+                warnings.warn(f"{self.lacks()}; waiting for one", ClusterWarning, stacklevel=2)
             self._waits = room == 0
         return self._slots
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import laju
-from laju.lab.workers.clusters import Address, Call, Cluster, Lost, Parcel, explained, lost, pack, run
+from laju.lab.workers.clusters import Address, Call, Cluster, ClusterWarning, Lost, Parcel, explained, lost, pack, run
 from laju.lab.workers.executors import Shared, cores
 from laju.lab.workers.interrupts import sheltered
 
@@ -64,23 +64,21 @@ class DaskPlace(Cluster):
             raise ConnectionError(
                 f"no worker has joined the Dask scheduler {address} in {_PATIENCE} seconds: dask worker {address}"
             ) from error
-        threads = max(worker["nthreads"] for worker in self._workers())
+        threads = max(self._client.nthreads().values(), default=1)
         if threads > 1:
             warnings.warn(
                 f"a Dask worker process trains one trial at a time, but some have {threads} threads; "
                 f"start them with: dask worker {address or 'ADDRESS'} --nworkers {threads} --nthreads 1",
-                RuntimeWarning,
+                ClusterWarning,
                 stacklevel=2,
             )
 
-    def _workers(self) -> list[Any]:
-        return list(self._client.scheduler_info(n_workers=-1)["workers"].values())
-
     def room(self) -> int:
-        needs = self._resources or {}
-        return sum(
-            all(worker["resources"].get(name, 0) >= n for name, n in needs.items()) for worker in self._workers()
-        )
+        workers = len(self._client.nthreads())
+        for name, needed in (self._resources or {}).items():
+            info = self._client.scheduler_info(n_workers=-1)["workers"].values()
+            workers -= sum(worker["resources"].get(name, 0) < needed for worker in info)
+        return workers
 
     def lacks(self) -> str:
         address, gpus = self._client.scheduler.address, (self._resources or {}).get("GPU")
@@ -149,7 +147,7 @@ class DaskPlace(Cluster):
                 self._client.restart_workers(workers, raise_for_error=False, timeout=10)
             except ValueError:  # started with --no-nanny: nobody can
                 warnings.warn(
-                    "a Dask worker without a nanny cannot be stopped: it finishes its trial first", RuntimeWarning, 3
+                    "a Dask worker without a nanny cannot be stopped: it finishes its trial first", ClusterWarning, 3
                 )
 
 
