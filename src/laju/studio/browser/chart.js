@@ -102,7 +102,7 @@ class Chart {
   dots(layer, { updates, values, color }) {
     const group = draw(layer, "g", { class: "dots", fill: `var(--c${color % 7})` });
     for (let i = 0; i < updates.length; i++) {
-      draw(group, "circle", { cx: this.x(updates[i]).toFixed(1), cy: this.y(values[i]).toFixed(1), r: 2.2 });
+      draw(group, "circle", { cx: this.x(updates[i]).toFixed(1), cy: this.y(values[i]).toFixed(1), r: Math.max(2.2, this.width / 600).toFixed(1) });
     }
   }
 

@@ -137,7 +137,7 @@ class Panels {
   }
   columns(columns) {
     const rows = columns.map(({ name, kind, rows: n }) => make("tr", {}, make("th", { scope: "row" }, name), make("td", { className: "text" }, kind), make("td", {}, counted(n))));
-    const head = make("tr", {}, ...["column", "taken for", "numbers"].map((text) => make("th", { scope: "col" }, text)));
+    const head = make("tr", {}, ...["column", "taken for", "numbers"].map((text) => make("th", { scope: "col", className: text === "taken for" ? "text" : "" }, text)));
     return make("div", { className: "scroll", tabIndex: 0 }, make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows)));
   }
   refreshAll() { // the picture has room for the logs
