@@ -233,3 +233,32 @@ def test_the_command_prints_its_address_in_one_line_and_ends_by_ctrl_c(tmp_path:
     assert done.returncode == 130, err
     assert out == ""
     assert "Traceback" not in err
+
+
+def test_ctrl_c_ends_a_studio_in_the_middle_of_a_computation() -> None:
+    # A computation without an end in the place of one of a minute, so that the test holds on every machine.
+    program = """
+import threading
+from laju.studio.desk import Desk
+from laju.studio.server import Studio
+
+desk = Desk()
+begun = lambda asked: (print("begun", flush=True), threading.Event().wait())
+desk._actions |= {"forecast": begun}
+studio = Studio(desk, 0)
+print(studio.port, studio.token, flush=True)
+studio.run()
+"""
+    environment = {**os.environ, "PYTHONPATH": str(Path(laju.__file__).parent.parent)}
+    with subprocess.Popen(
+        [sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as done:
+        assert done.stdout is not None
+        port, token = done.stdout.readline().split()
+        asking = http.client.HTTPConnection("127.0.0.1", int(port), timeout=60)
+        asking.request("POST", "/api/forecast", "{}", {"x-laju-token": token})
+        assert done.stdout.readline() == "begun\n"
+        done.send_signal(signal.SIGINT)
+        out, err = done.communicate(timeout=60)
+        asking.close()
+    assert done.returncode != 0, (out, err)

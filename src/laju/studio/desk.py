@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +14,7 @@ from laju.studio.forecasts import Forecasts
 from laju.studio.logs import MOST_BYTES, MOST_LOGS, Held, opened, reach
 from laju.studio.spots import changed, spots
 from laju.studio.state import Line, State, StateError
+from laju.studio.turns import Turns
 
 Answer = dict[str, Any]
 
@@ -40,9 +38,8 @@ class Desk:
         self.stores = tuple(stores)
         self._forecasts = Forecasts()
         # Computations of a kind are done in turn, as a forecast sets the process's filters of warnings.
-        self._turns = {
-            name: turn for names in _LONG for turn in [ThreadPoolExecutor(1, initializer=_patient)] for name in names
-        }
+        self._turns = {name: turns for names in _LONG for turns in [Turns(patient=True)] for name in names}
+        self._quick = Turns()
         self._actions: dict[str, Callable[[Answer], Answer]] = {
             "start": self._start, "view": self._view, "drag": self._drag, "nudge": self._nudge, "field": self._field,
             "add": self._add, "link": self._link, "code": self._code, "logs": self._logs, "forget": self._forget,
@@ -55,20 +52,26 @@ class Desk:
         Raises:
             ValueError: an unknown action, a state that is none, or whatever laju has to say about the question.
         """
+        return self.begin(action, asked).result()
+
+    def begin(self, action: str, asked: Any) -> Future[Answer]:
+        """Begin to compute the answer to a request of the page.
+
+        Raises:
+            ValueError: an unknown action, or a request that is no object.
+        """
         if action not in self._actions:
             raise ValueError(f"there is no action {action!r}{nearest(action, self._actions)}")
         if not isinstance(asked, dict):
             raise StateError(f"a request must be an object, got {shown(asked)}")
-        turn = self._turns.get(action)
-        return self._actions[action](asked) if turn is None else turn.submit(self._actions[action], asked).result()
+        return self._turns.get(action, self._quick).submit(self._actions[action], asked)
 
-    def drop(self, name: str, content: bytes) -> Answer:
-        """Take a log that was dropped; a log of the same name is replaced.
+    def begin_drop(self, name: str, content: bytes) -> Future[Answer]:
+        """Begin to read a log that was dropped, and to take it; a log of the same name is replaced.
 
-        Raises:
-            ValueError: no log, or as many logs as there can be.
+        The future's error is a ValueError if the file is no log, or if there are as many logs as there can be.
         """
-        return self._turns["forget"].submit(self._take, opened(name, content)).result()
+        return self._turns["forget"].submit(lambda: self._take(opened(name, content)))
 
     def _take(self, held: Held) -> Answer:
         others = [each for each in self.held if each.name != held.name]
@@ -218,12 +221,6 @@ def of_link(link: str) -> State:
             "a link of the studio has the schedules after a #, as in http://127.0.0.1:8421/#s=constant(0.1)"
         )
     return State.read(fragment)
-
-
-def _patient() -> None:
-    """Let a drag go before: Linux has a priority for each thread."""
-    with suppress(AttributeError, OSError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
 def _text(asked: Answer, name: str) -> str:

@@ -6,6 +6,7 @@ Origin must be the server's, and every request carries the token. No cookie is s
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import json
 import math
@@ -199,7 +200,7 @@ def application(desk: Desk, token: str) -> Starlette:
         action = request.path_params["action"]
         try:
             asked = json.loads(await _body(request, _MOST_REQUEST) or b"{}")
-            return _json(await run_in_threadpool(desk.answer, action, asked))
+            return _json(await asyncio.wrap_future(desk.begin(action, asked)))
         except _TooLarge:
             return _json({"error": f"a request may have at most {_megabytes(_MOST_REQUEST)}"}, 413)
         except (ValueError, TypeError, ArithmeticError, LookupError, RecursionError, ImportError) as error:
@@ -208,7 +209,8 @@ def application(desk: Desk, token: str) -> Starlette:
     async def drop(request: Request) -> Response:
         try:
             content = await _body(request, MOST_BYTES)
-            return _json(await run_in_threadpool(desk.drop, request.query_params.get("name", "log")[:200], content))
+            name = request.query_params.get("name", "log")[:200]
+            return _json(await asyncio.wrap_future(desk.begin_drop(name, content)))
         except _TooLarge:
             most = _megabytes(MOST_BYTES)
             response = _json(
