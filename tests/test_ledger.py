@@ -112,7 +112,7 @@ def test_tensorboard_reads_what_was_written(tmp_path):
 
 
 def test_there_must_be_something_to_audit():
-    with pytest.raises(ValueError, match="nothing of lr"):
+    with pytest.raises(ValueError, match="no values of lr"):
         audit(laju.constant(0.1), Ledger())
     with pytest.raises(ValueError, match="no hyper-parameter 'momentun'"):
         Ledger.of(one_parameter(), ["momentun"])

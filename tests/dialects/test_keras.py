@@ -89,7 +89,8 @@ def test_values_are_those_of_the_real_schedule(name: str, parity: Any) -> None:
             assert late.sum() <= 5
             assert not (late[1:] & late[:-1]).any()
             mine = np.where(late, real, mine)
-        peak = float(np.abs(real).max()) or 1.0
+        # A rate far below those that its formula subtracts from one another has lost digits in float32.
+        peak = max(float(np.abs(real).max()), abs(arguments.get("end_learning_rate", 0))) or 1.0
         parity(
             "keras",
             name,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -99,8 +100,8 @@ def answer(monkeypatch: pytest.MonkeyPatch, name: str, quality: Quality, seeds: 
         if hasattr(module, function):
             whole = getattr(import_module("laju.lab.comparison.compare"), function)
 
-            def separately(*what: object, jobs: int | None = None, whole: Any = whole, **options: object) -> object:
-                return whole(*what, execution=Execution(jobs=jobs, share_prefixes=False), **options)
+            def separately(*what: object, execution: Execution, whole: Any = whole, **options: object) -> object:
+                return whole(*what, execution=replace(execution, share_prefixes=False), **options)
 
             monkeypatch.setattr(module, function, separately)
 
