@@ -169,7 +169,7 @@ def test_a_dead_worker_and_a_stopped_job_are_lost_and_leave_the_others_alone(nod
 
 
 def test_room_is_counted_again_when_nodes_come_and_go(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("laju.lab.workers.ray._REFRESH", 0.0)
+    monkeypatch.setattr("laju.lab.workers.clusters._REFRESH", 0.0)
     place = RayPlace()
     nodes.have(3)
     place.submit(where).result(30)

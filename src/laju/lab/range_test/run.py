@@ -164,7 +164,9 @@ def find(
                 for future in wait(pending, return_when=FIRST_COMPLETED).done:
                     seed = pending.pop(future)
                     if isinstance(error := future.exception(), BrokenExecutor):
-                        raise TrialsLost({("range test", seed): loss_of(error) or str(error)})
+                        # A pool of processes that loses a worker stops the others as well, and does not say whose worker it was.
+                        lost = sorted([seed, *pending.values()]) if place.together else [seed]
+                        raise TrialsLost({("range test", each): loss_of(error) or str(error) for each in lost})
                     done[seed] = future.result()
                     if report is not None:
                         report(done[seed])
