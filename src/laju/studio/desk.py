@@ -215,7 +215,7 @@ def of_link(link: str) -> State:
     try:
         fragment = urlsplit(link.strip()).fragment
     except ValueError as error:
-        raise StateError(f"this is no link: {error}") from None
+        raise StateError(f"this is not a link: {error}") from None
     if not fragment:
         raise StateError(
             "a link of the studio has the schedules after a #, as in http://127.0.0.1:8421/#s=constant(0.1)"

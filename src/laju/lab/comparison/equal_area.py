@@ -31,7 +31,7 @@ def equal_area(schedules: Mapping[str, Schedule], plan: RunPlan) -> dict[str, Sc
     for name, schedule in schedules.items():
         if sums[name] <= 0:
             raise ValueError(
-                f"schedule {name!r} has rates that sum to {sums[name]:g}: no factor gives it another's area"
+                f"schedule {name!r} has rates that sum to {sums[name]:g}: no factor gives it the area of another schedule"
             )
         factor = first / sums[name]
         same = abs(factor - 1) < 1e-12

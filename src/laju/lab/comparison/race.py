@@ -297,7 +297,7 @@ def check_race(schedules: Sequence[str], seeds: Sequence[int]) -> None:
             f"got {len(seeds)}: {list(seeds)!r}"
         )
     if len(set(seeds)) < len(seeds):
-        raise ValueError(f"seeds of a race must be there once each, got {list(seeds)!r}")
+        raise ValueError(f"seeds of a race must differ from one another, got {list(seeds)!r}")
 
 
 def seed_counts(most: int) -> tuple[int, ...]:

@@ -65,8 +65,8 @@ def train(trial: Trial, report: Report | None = None, how: Accelerated | None = 
     launched = int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
     if launched > 1 and launched != how.processes:
         raise ValueError(
-            f"processes={how.processes}, but {launched} were launched; give processes={launched}, which is a part of what a "
-            "trial is"
+            f"processes={how.processes}, but {launched} were launched; give processes={launched}, which is part of the "
+            "trial's identity"
         )
     return _here(trial, report, how) if how.processes == launched else _started(trial, report, how)
 

@@ -84,7 +84,7 @@ def branch(
     names = [name for name in saved if name.split(" ")[0].split("[")[0] == parameter]
     if len(names) != 1:
         raise StateError(
-            f"parameter {parameter!r} must be the name of one of those that the checkpoint schedules: {', '.join(sorted(saved))}"
+            f"parameter {parameter!r} must be a hyper-parameter that the checkpoint schedules: {', '.join(sorted(saved))}"
         )
     position, before = int(state["position"]), saved[names[0]]
     after = _continuation(schedule, before, position)

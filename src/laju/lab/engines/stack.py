@@ -368,12 +368,12 @@ class Stack:
             if "captur" in reason:
                 raise ValueError(
                     f"the model or loss of task {self.task.name!r} waits for the GPU, or moves data from or to it, in an update "
-                    f"({reason}); train it with device='cpu', or remove what looks at values, such as .item()"
+                    f"({reason}); train it with device='cpu', or remove code that reads values, such as .item()"
                 ) from error
             if len(self.trials) > 1:
                 raise ValueError(
-                    f"the model or loss of task {self.task.name!r} failed in a stack of {len(self.trials)} ({reason}); one that "
-                    "looks at its values cannot be stacked, and stack=1 trains one trial at a time"
+                    f"the model or loss of task {self.task.name!r} failed in a stack of {len(self.trials)} ({reason}); a "
+                    "model or loss that reads values cannot be stacked, and stack=1 trains one trial at a time"
                 ) from error
             raise
 

@@ -27,7 +27,7 @@ def check(model: Any, loss: Any, data: Any, optimizer: Any) -> None:
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise TypeError(f"optimizer must be a torch optimizer, got {shown(optimizer)}")
     if isinstance(optimizer, torch.optim.LBFGS):
-        raise ValueError("optimizer must need no closure, got LBFGS, which evaluates the loss several times an update")
+        raise ValueError("optimizer must need no closure, got LBFGS, which evaluates the loss several times per update")
     if isinstance(data, Iterator):
         raise ValueError(
             f"data must be something that can be iterated again and again, such as a DataLoader or a list of batches, or a "

@@ -96,7 +96,7 @@ def probability_best(
     n, count = y.shape
     sound = ~np.asarray([False] * count if failed is None else failed, dtype=bool)
     if sound.shape != (count,):
-        raise ValueError(f"failed must say so for each of {count} schedules, got {sound.size}")
+        raise ValueError(f"failed must have a value for each of {count} schedules, got {sound.size}")
     if y.min() < bounds[0] or y.max() > bounds[1]:
         raise ValueError(f"scores must lie within bounds={bounds!r}, got {y.min():g} to {y.max():g}")
     if n < 2:

@@ -243,7 +243,7 @@ def _two_classes(options: Options) -> tuple[Floats, Floats]:
     images = data.train_inputs[chosen].reshape(len(chosen), -1).astype(float)
     label = (data.train_labels[chosen] == classes[1]).astype(float)
     if len(np.unique(label)) < 2:
-        raise ValueError(f"task {options.task!r} has no two kinds of images among its first ones")
+        raise ValueError(f"task {options.task!r} does not have images of two classes among its first images")
     # A feature that separates the classes only partly: a single image of noise added to each.
     direction = images[label == 1].mean(axis=0) - images[label == 0].mean(axis=0)
     feature = images @ direction

@@ -298,7 +298,7 @@ class ImageFolder(Task):
             ) from error
         if found != (2, self.classes):
             raise ValueError(
-                f"model {self._model_name!r} must give {self.classes} logits an image, one for each class, but gave an output "
+                f"model {self._model_name!r} must give {self.classes} logits per image, one for each class, but gave an output "
                 f"of shape {found} for 2 images"
             )
 
