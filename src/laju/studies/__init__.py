@@ -1,6 +1,7 @@
-"""Studies: the questions of the chapter's exercises, each answered by new trainings.
+"""Studies: the questions of the chapter's exercises, each answered by new training runs.
 
-A study is a module here with a function `study(options) -> Answer`; `STUDIES` lists the studies in the order of the exercises.
+A study is a module of this package with a function `study(options) -> Answer`; `STUDIES` lists the studies in the order of the
+exercises.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ __all__ = ["STUDIES", "Answer", "Options", "Table", "run", "write"]
 
 
 def run(name: str, options: Options | None = None, **settings: Any) -> Answer:
-    """Make the trainings of a study and answer the study's question from their results.
+    """Make the training runs of a study and answer the study's question from their results.
 
     Args:
         name: a name in `STUDIES`.
-        options: how large, where results are kept, and more.
-        settings: of the study alone, see its module's `study`.
+        options: the size of the study, where results are kept, and more.
+        settings: settings of this study only, see the function `study` of its module.
 
     Raises:
         ModuleNotFoundError: a package that the study needs is not installed.

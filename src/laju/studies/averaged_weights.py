@@ -1,4 +1,4 @@
-"""The weights of a training beside their averages: evaluations of the last weights, of SWA and of an EMA, and along a line."""
+"""The weights of a training run and their averages: evaluations of the last weights, of SWA and of an EMA, and along a line."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from laju.lab.engines.loop import Report
 
 DECAY = 0.98
-"""Of the moving average: the weights of the last 50 updates or so."""
+"""The decay of the moving average, which covers the weights of about the last 50 updates."""
 
 LINE = (-0.5, 1.5, 21)
-"""Where losses are computed: w(α) = (1 - α)·last + α·average, from the first α to the second, in so many points."""
+"""The points at which losses are computed: w(α) = (1 - α)·last + α·average, for α from the first to the second number; the third
+is the number of points."""
 
 _EVALUATION = 1000
 
@@ -38,14 +39,14 @@ class Point:
 
 @dataclass(frozen=True)
 class Weights:
-    """Evaluations of the last weights and of the averages of one training.
+    """Evaluations of the last weights and of the averages of a single training run.
 
     Attributes:
         last: the weights after the last update.
-        swa: the mean of the weights after the updates in `taken`; None for fewer than two, which are no average.
+        swa: the mean of the weights after the updates in `taken`; None for fewer than two updates.
         ema: the exponential moving average.
-        taken: numbers of completed updates.
-        alphas, line: places w(α) = (1 - α)·last + α·swa (ema where there is no swa), and the evaluation at each.
+        taken: the numbers of completed updates after which SWA takes the weights.
+        alphas, line: the points w(α) = (1 - α)·last + α·swa (ema if there is no swa), and the evaluation at each point.
         distance: ‖average - last‖/‖last‖.
     """
 
@@ -58,7 +59,7 @@ class Weights:
     distance: float
 
     def to_json(self) -> dict[str, Any]:
-        """The same as values that `json.dumps` takes."""
+        """The evaluations as values that `json.dumps` accepts."""
         return asdict(self)
 
     @classmethod
@@ -79,19 +80,19 @@ class Weights:
 def averaged(
     trial: Trial, taken: Sequence[int], report: Report | None = None
 ) -> tuple[Outcome, Weights | None, dict[str, npt.NDArray[np.float32]]]:
-    """Run a trial in torch and keep averages of its weights; None for `Weights` where the trial diverged or collapsed.
+    """Run a trial in torch and keep averages of its weights; `Weights` is None if the trial diverged or collapsed.
 
-    Normalisation statistics are computed anew from the training data for every evaluated set of weights, the last weights
-    included, so that nothing but the weights differs.
+    Normalisation statistics are recomputed from the training data for every evaluated set of weights, including the last
+    weights, so that nothing but the weights differs.
 
     Args:
         trial: the trial to run.
-        taken: after which numbers of completed updates SWA takes the weights.
+        taken: the numbers of completed updates after which SWA takes the weights.
         report: called with every new record.
 
     Returns:
-        The outcome, the evaluated weights, and the parameters themselves: "last", "ema" and, where there is an SWA average,
-        "swa", each as a vector.
+        The outcome, the evaluated weights, and the parameters themselves, each as a vector: "last", "ema" and, if there is an SWA
+        average, "swa".
     """
     import torch
     from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn

@@ -30,7 +30,7 @@ STUDIES: dict[str, str] = {
     "plateau": "Is it better to let the loss decide when the rate falls?",
     "overfitting": "Does a falling rate overfit less at the same training loss?",
 }
-"""By name, the question; the module has the name with underscores."""
+"""The question of each study by the study's name; the name of its module has underscores instead of hyphens."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,14 @@ class Options:
 
     Attributes:
         task: the task to train, in studies that leave the task open.
-        data_dir: folder with a task's files, or with the images of "cosine-large".
-        epochs, seeds: of every trial; None for the study's own.
+        data_dir: the folder with a task's files, or with the images of "cosine-large".
+        epochs, seeds: the number of epochs and the seeds of every trial; None for the defaults of the study.
         small: a size that takes seconds and shows only certain results, for tests and first looks.
-        jobs: as in `laju.lab.Execution`, where none is given.
-        store: keeps trials, so that a study goes on where it stopped.
+        jobs: as in `laju.lab.Execution`, if no `Execution` is given.
+        store: the store that keeps trials, so that a study resumes where it stopped.
         display: as in `laju.lab.compare`.
-        execution: how trials run, as in `laju.lab.compare`. Studies that look into trainings ("warmup-length", "sampling",
-            "restarts-and-averaging", "overfitting") run on the CPU of this machine and take nothing but jobs.
+        execution: how trials run, as in `laju.lab.compare`. Studies that look inside training runs ("warmup-length", "sampling",
+            "restarts-and-averaging", "overfitting") run on the CPU of this machine and accept only `jobs`.
     """
 
     task: str = "digits"
@@ -60,11 +60,11 @@ class Options:
     execution: Execution | None = None
 
     def size(self, *, small: tuple[int, int], full: tuple[int, int], least_epochs: int = 1) -> tuple[int, range]:
-        """Epochs and seeds of every trial: the user's, or else a study's own for that size.
+        """The epochs and seeds of every trial: the user's, or else the defaults of the study for the size.
 
         Args:
-            small, full: epochs and number of seeds of the study.
-            least_epochs: fewer are refused.
+            small, full: the default epochs and number of seeds of the study for each size.
+            least_epochs: the least number of epochs; fewer epochs are refused.
 
         Raises:
             ValueError: too few epochs, or no seed.
@@ -78,7 +78,7 @@ class Options:
         """The arguments of `compare`, `run_trials` and `run_instrumented` that say how trials run.
 
         Raises:
-            ValueError: an `Execution` beside jobs.
+            ValueError: an `Execution` is given together with `jobs`.
         """
         from laju.lab.workers import Execution  # options may be made where the lab is not installed
 
@@ -90,12 +90,12 @@ class Options:
 
 
 def cell(value: Estimate | None, digits: int = 3, *, signed: bool = False) -> str:
-    """An estimate in a table, or `-` for none."""
+    """The text of an estimate in a table, or `-` for None."""
     return "-" if value is None else value.text(digits, signed=signed)
 
 
 def as_json(value: Any) -> Any:
-    """Figures as values that `json.dumps` takes: what has a `to_json` becomes the result, other classes their fields.
+    """Figures as values that `json.dumps` accepts: `to_json()` of objects with this method, the fields of all further classes.
 
     >>> from laju.lab.statistics import Estimate
     >>> as_json({"a": (Estimate(0.5, None, 1), None)})
@@ -131,13 +131,13 @@ class Answer:
     """The findings of a study.
 
     Attributes:
-        name: the study's, in `STUDIES`.
-        verdict: the answer in one sentence: the evidence shown, the leader without evidence, and the command that would settle
+        name: the name of the study, in `STUDIES`.
+        verdict: the answer in a sentence: the evidence shown, the leader without evidence, and the command that would settle
             the rest.
         text: the answer in a few sentences, made from the figures, in Markdown.
-        tables: by title.
-        pictures: by file name without its ending.
-        figures: every number that the text uses and more, kept as `as_json` returns the numbers.
+        tables: the tables by title.
+        pictures: the pictures by file name without its suffix.
+        figures: every number that the text uses and more, in the form that `as_json` returns.
     """
 
     name: str
@@ -164,10 +164,10 @@ class Answer:
         return "\n\n".join(parts) + "\n"
 
     def html(self, command: str | None = None) -> str:
-        """The answer as an HTML page without outside requests, with its pictures inside and tables that can be sorted.
+        """The answer as an HTML page without outside requests, with embedded pictures and sortable tables.
 
         Args:
-            command: that gave the answer, for the page's reader to run again.
+            command: the command that gave the answer, for the page's reader to run again.
         """
         from markdown_it import MarkdownIt
 
@@ -182,12 +182,12 @@ class Answer:
 
 
 def write(answer: Answer, folder: str | os.PathLike[str], command: str | None = None) -> list[Path]:
-    """Write `answer.md`, `answer.html`, the pictures as PNG and `figures.json` into a folder; the files, the pages first.
+    """Write `answer.md`, `answer.html`, the pictures as PNG and `figures.json` into a folder; return the files, pages first.
 
     Args:
-        answer: of a study.
-        folder: where to; made if need be.
-        command: that gave the answer, for the page to name.
+        answer: the answer of a study.
+        folder: the folder for the files; created if missing.
+        command: the command that gave the answer, to be shown on the page.
 
     Raises:
         OSError: the folder cannot be written.

@@ -1,7 +1,7 @@
-"""The policies on a folder of images, with any torch model: is a cosine better there, too?
+"""Is a cosine also better on larger images? The policies are compared on a folder of images, with any torch model.
 
-The peak rate of each policy is chosen first, from three, with a seed of its own; then all are compared with the rates chosen.
-Wherever a best is chosen by test accuracy, the lower training loss decides between equal ones.
+The peak rate of each policy is chosen first, from three rates, with a separate seed; then all policies are compared at the chosen
+rates. Wherever a best is chosen by test accuracy, the lower training loss decides between equal accuracies.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ POLICIES: dict[str, Callable[[float], Schedule]] = {
     "square root": lambda peak: square_root(peak).per("epoch"),
     "constant": lambda peak: constant(peak),
 }
-"""By name, the policy as a function of its peak rate; each covers the whole run, however long it is."""
+"""By name, the policy as a function of its peak rate; each schedule covers the whole run, whatever its length."""
 
 
 def study(
@@ -83,25 +83,25 @@ def study(
 ) -> Answer:
     """Train with every policy on the images in `options.data_dir`, and say whether the cosine is better.
 
-    A folder that takes up to 2 GiB decoded, with nothing asked of Accelerate, is trained by the lab's own loop from memory; any
-    other folder by Accelerate, which reads an image when an update needs the image.
+    A folder that takes up to 2 GiB decoded, without options for Accelerate, is trained from memory by the lab's own loop; any
+    larger folder by Accelerate, which reads an image when an update needs the image.
 
-    Without a folder, and small, the study is a smoke run on `sample_pictures`, with a size, batch size and rates of its own.
+    A small study without a folder is a smoke run on `sample_pictures`, with its own image size, batch size and rates.
 
     Args:
         options: `data_dir` is the folder; by default 30 epochs and 3 seeds, and 4 and 2 when small.
         model, name, augment, skip_unreadable: as in `ImageFolder`.
-        size: pixels of a side that the model sees, 224 by default.
-        batch_size: images an update, over all processes and micro-batches, 64 by default.
-        rates: peak rates to choose from for each policy; by default 0.3, 1 and 3 times 0.1 · batch_size / 256 (Goyal et al.,
-            arXiv 1706.02677), and larger rates while a policy is best at its largest. With a single rate nothing is chosen.
-        optimizer: SGD with a momentum of 0.9 and a weight decay of 10⁻⁴ by default.
+        size: the side length in pixels of the images that the model sees, 224 by default.
+        batch_size: images per update, over all processes and micro-batches, 64 by default.
+        rates: the peak rates to choose from for each policy; by default 0.3, 1 and 3 times 0.1 · batch_size / 256 (Goyal et al.,
+            arXiv 1706.02677), and larger rates as long as the largest rate is the best. With a single rate there is no choice.
+        optimizer: the optimizer; by default SGD with a momentum of 0.9 and a weight decay of 10⁻⁴.
         mixed_precision, accumulate, processes, workers, cpu: as in `Accelerated`.
 
     Raises:
-        ValueError: no data_dir (small runs need none), a model that does not take such images, or another argument that cannot be
-            used.
-        DataError: as in `ImageFolder`.
+        ValueError: no data_dir (small runs need none), a model that does not accept the images, or an invalid value of any
+            further argument.
+        DataError: the folder cannot be used, see `ImageFolder`.
         ModuleNotFoundError: the model's library, or Accelerate, is not installed.
     """
     how = Accelerated(mixed_precision, accumulate, processes, workers, cpu)
@@ -158,13 +158,13 @@ class End(NamedTuple):
 
 
 Scores = Mapping[float, End | None]
-"""By peak rate; None where training failed."""
+"""The ends by peak rate; None if training failed."""
 
 
 def _tried(
     train: Callable[[Mapping[str, Schedule], Sequence[int]], Comparison], peaks: Sequence[float], seed: int, more: bool
 ) -> dict[str, Scores]:
-    """The ends of every policy by peak rate; with `more`, at larger rates, too, while a policy is best at its largest."""
+    """The ends of every policy by peak rate; with `more`, also at larger rates as long as the largest rate is the best."""
     tried: dict[str, dict[float, End | None]] = {policy: {} for policy in POLICIES}
     ask = {policy: list(peaks) for policy in POLICIES}
     for _ in range(1 + (_MORE if more else 0)):
@@ -184,7 +184,7 @@ def _tried(
 
 
 def _best(scores: Scores) -> float:
-    """The peak rate of the best test accuracy; of equal accuracies, the rate of the lowest training loss.
+    """The peak rate with the best test accuracy; among equal accuracies, the rate with the lowest training loss.
 
     >>> _best({0.1: End(0.9, 0.5), 0.2: End(0.9, 0.3), 0.3: End(0.8, 0.1), 0.4: None})
     0.2
@@ -292,7 +292,7 @@ def _answer(
 
 
 def _differences(accuracies: Mapping[str, Mapping[int, float]], image: float) -> dict[str, Estimate]:
-    """The cosine's test accuracy less the accuracy of each other policy, paired by seed, with simultaneous intervals."""
+    """The cosine's test accuracy minus the accuracy of each rival policy, paired by seed, with simultaneous intervals."""
     if _ASKED not in accuracies:
         return {}
     found, others = {}, [policy for policy in accuracies if policy != _ASKED]
@@ -320,7 +320,7 @@ def _verdict(
     image: float,
     command: str,
 ) -> str:
-    """The policies that the cosine is shown to be better or worse than, with its lead over each, in one sentence."""
+    """The policies that the cosine is shown to be better or worse than, with its lead over each, in a sentence."""
     if _ASKED not in accuracies:
         row = next(row for row in found.summary() if row.name == _ASKED)
         return f"There is no answer: with the cosine not every trial finished ({row.note})."
@@ -374,7 +374,7 @@ def _warmup(accuracies: Mapping[str, Mapping[int, float]], resolution: float) ->
 
 
 def _overtakes(found: Comparison, resolution: float) -> str:
-    """From when on the cosine is shown to be ahead of the constant rate."""
+    """The epoch from which on the cosine is shown to be ahead of the constant rate."""
     if any(found.outcomes[p, seed].status != "finished" for p in (_ASKED, "constant") for seed in found.seeds):
         return ""
     ours, theirs = (mean_by_epoch(found, policy, "test_accuracy") for policy in (_ASKED, "constant"))

@@ -1,4 +1,4 @@
-"""Runs as functions of their training loss, and two runs of a seed where their training losses are equal."""
+"""Runs as functions of their training loss, and two runs with the same seed compared at equal training losses."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Point(NamedTuple):
 
     @property
     def gap(self) -> float:
-        """Training accuracy less test accuracy."""
+        """Training accuracy minus test accuracy."""
         return self.train_accuracy - self.test_accuracy
 
 
@@ -33,8 +33,8 @@ class Curve:
     """The figures of a run as functions of its training loss.
 
     Args:
-        losses: training losses after the epochs, in any order; kept from the highest to the lowest.
-        points: the figures of the very same weights.
+        losses: the training losses after the epochs, in any order; sorted from the highest to the lowest.
+        points: the figures of the same weights.
 
     >>> found = Curve([1.0, 0.25, 0.5], [Point(1, 0.6, 0.5, 1.0), Point(2, 0.9, 0.8, 0.6), Point(3, 0.8, 0.7, 0.8)])
     >>> found.highest, found.lowest
@@ -62,14 +62,14 @@ class Curve:
         return self.losses[-1]
 
     def at(self, loss: float) -> Point:
-        """The figures at a training loss, on the line in ln(loss) between the two epochs with the nearest losses."""
+        """The figures at a training loss, by linear interpolation in ln(loss) between the two epochs with the nearest losses."""
         x = -np.log(self.losses)
         return Point(*(float(np.interp(-math.log(loss), x, values)) for values in zip(*self.points, strict=True)))
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A run and the reference's run of the same seed, where both have the same training loss."""
+    """A run and the reference's run with the same seed, at the same training loss."""
 
     seed: int
     loss: float
@@ -78,7 +78,7 @@ class Pair:
 
 
 def pair(seed: int, run: Curve, reference: Curve, loss: float | None = None) -> Pair | None:
-    """Two runs at a training loss, by default the lowest that both reach; None where either run does not reach the loss."""
+    """Two runs at a training loss, by default the lowest loss that both reach; None if either run does not reach the loss."""
     low, high = max(run.lowest, reference.lowest), min(run.highest, reference.highest)
     level = low if loss is None else loss
     return Pair(seed, level, run.at(level), reference.at(level)) if low <= level <= high else None
@@ -86,14 +86,14 @@ def pair(seed: int, run: Curve, reference: Curve, loss: float | None = None) -> 
 
 @dataclass(frozen=True)
 class Matched:
-    """A schedule against the reference, over the seeds with which both have finished runs.
+    """A schedule compared with the reference, over the seeds with which both have finished runs.
 
     Attributes:
-        name: of the schedule.
+        name: the name of the schedule.
         pairs: a pair for every such seed, at the lowest training loss that both runs reach.
-        accuracy, loss: test accuracy and test loss less the reference's; None without pairs. The intervals of all
-            schedules hold together in 95 % (Bonferroni).
-        lost: seeds without a pair.
+        accuracy, loss: test accuracy and test loss minus the reference's; None without pairs. The intervals of all
+            schedules hold simultaneously with 95 % confidence (Bonferroni).
+        lost: the seeds without a pair.
     """
 
     name: str
@@ -114,13 +114,13 @@ def pairs(name: str, seeds: Sequence[int], curves: Curves, loss: float | None = 
 
 
 def matched(name: str, seeds: Sequence[int], curves: Curves, others: int, resolution: float = 0.0) -> Matched:
-    """A schedule against the reference.
+    """Compare a schedule with the reference.
 
     Args:
-        name: of the schedule.
-        seeds: of the comparison.
-        curves: by schedule and seed, of the runs that finished.
-        others: how many schedules are compared with the reference.
+        name: the name of the schedule.
+        seeds: the seeds of the comparison.
+        curves: the curves of the finished runs, by schedule and seed.
+        others: the number of schedules that are compared with the reference.
         resolution: the smallest difference of two test accuracies.
     """
     found = pairs(name, seeds, curves)

@@ -1,6 +1,6 @@
 """The exponent of a polynomial decay: base·(1 + e)^-α without an end, and base·(1 - e/epochs)^p, which ends at 0.
 
-e is the number of epochs. Every exponent gets the same choice of base rates, since a steeper decay wants a larger base rate.
+e is the epoch. Every exponent gets the same choice of base rates, since a steeper decay needs a larger base rate.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class Decay:
-    """An exponent: of the family "α" (no end), "p" (to 0), or no decay at all, α = 0."""
+    """An exponent of the family "α" (no end) or "p" (to 0); α = 0 is no decay at all."""
 
     family: str
     exponent: float
@@ -66,7 +66,7 @@ class Decay:
 
 
 def study(options: Options) -> Answer:
-    """Train with every exponent from every base rate, and compare the exponents at the best base rate of each."""
+    """Train with every exponent and every base rate, and compare the exponents at the best base rate of each."""
     epochs, seeds = options.size(small=(4, 2), full=(20, 3))
     alphas, powers, bases = _SMALL if options.small else (_ALPHAS, _POWERS, _BASES)
     decays = [Decay("α", 0.0), *(Decay("α", a) for a in alphas), *(Decay("p", p) for p in powers)]
@@ -209,7 +209,7 @@ def _convergence(
     halves: Mapping[str, Mapping[int, float]],
     ends: Mapping[str, Mapping[int, float]],
 ) -> str:
-    """The effect of the exponent on convergence: which is ahead half-way and at the end, and which has stopped."""
+    """The effect of the exponent on convergence: the leaders half-way and at the end, and the exponents that have stopped."""
     early, late = (rank(losses, smallest=True, bounds=LOSS) for losses in (halves, ends))
     slowest = rank(ends, bounds=LOSS)
     assert early is not None

@@ -1,4 +1,4 @@
-"""The sizes of the first updates of a training in every layer, as figures, a table and a picture."""
+"""The sizes of the first updates of a training run in every layer, as figures, a table and a picture."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from laju.lab.engines.loop import Report
 
 WATCHED = 50
-"""First updates whose sizes are measured in every layer."""
+"""The number of first updates whose sizes are measured in every layer."""
 
 Sizes = npt.NDArray[np.float64]
 """‖Δw‖/‖w‖ of the weights of every layer, (updates, layers), before the first loss that is not finite."""
@@ -29,12 +29,12 @@ Sizes = npt.NDArray[np.float64]
 def watch(
     trial: Trial, frozen: str | None = None, updates: int = 0, report: Report | None = None
 ) -> tuple[Outcome, list[list[float]]]:
-    """Run a trial of a plain network; its outcome and, as lists, the `Sizes` of its first `WATCHED` updates.
+    """Run a trial of a plain network; return its outcome and, as lists, the `Sizes` of its first `WATCHED` updates.
 
     Args:
-        trial: in torch, with SGD.
-        frozen: "upper" or "lower" half of the layers, whose rate is 0 at first; None for neither.
-        updates: for how many.
+        trial: a trial in torch, with SGD.
+        frozen: the half of the layers, "upper" or "lower", whose rate is 0 at first; None for neither.
+        updates: the number of updates for which these layers are frozen.
         report: called with every new record.
     """
     import torch
@@ -89,7 +89,7 @@ def sizes_table(sizes: Mapping[str, Sizes]) -> Table:
 
 
 def picture_sizes(sizes: Mapping[str, Sizes], probe: float) -> Figure:
-    """Layers by first updates, coloured by the relative size of the update."""
+    """Draw layers against first updates, coloured by the relative size of the update."""
     from matplotlib.colors import LogNorm
 
     figure, axes = panels(1, len(sizes), 11.5, 3.6, sharey=True)

@@ -1,6 +1,7 @@
 """The best constant rate, and where training diverges.
 
-A grid of rates with several seeds each; then rates between the largest that every seed survives and the smallest that none does.
+The study trains a grid of rates with several seeds each, then further rates between the largest rate that every seed survives and
+the smallest rate that no seed survives.
 """
 
 from __future__ import annotations
@@ -44,13 +45,13 @@ _FAILURES = ("collapsed", "diverged")
 
 @dataclass(frozen=True)
 class Boundary:
-    """Where training begins to fail as the rate grows.
+    """The boundary at which training begins to fail as the rate grows.
 
     Args:
-        safe: the largest rate up to which, from the best rate on, every rate was survived by every seed.
-        fatal: the smallest rate from which on no seed survived; None where some did at the largest.
+        safe: the largest rate such that every seed survived at all rates from the best rate up to this rate.
+        fatal: the smallest rate from which on no seed survived; None if some seeds survived at the largest rate.
         half: the rate at which half of the seeds fail, by a logistic curve in ln(rate).
-        low, high: its 95 % interval by the profile of the likelihood; None where the rates tried do not bound the interval.
+        low, high: the 95 % interval of `half` by the profile likelihood; None if the tried rates do not bound the interval.
         width: s of the curve 1/(1 + exp(-(ln rate - ln half)/s)).
     """
 
@@ -62,15 +63,15 @@ class Boundary:
     width: float
 
     def chance(self, rate: float) -> float:
-        """The chance that training fails at a rate, by the curve."""
+        """The probability that training fails at a rate, by the curve."""
         return 0.5 * (1 + math.tanh((math.log(rate) - math.log(self.half)) / (2 * self.width)))
 
 
 def boundary(failed: Mapping[float, tuple[int, int]]) -> Boundary | None:
-    """The boundary by (failed, all) trials at each rate; None where none failed, or all did.
+    """The boundary from (failed, all) trials at each rate; None if no trial failed, or all trials failed.
 
-    The likelihood of the logistic curve is maximised on a grid, which also handles failures that a rate separates completely:
-    the curve then is a step anywhere between two rates, and `half` is the middle.
+    The likelihood of the logistic curve is maximised on a grid, which also handles failures that are completely separated by a
+    rate: the curve is then a step anywhere between two rates, and `half` is the middle.
 
     >>> found = boundary({0.1: (0, 5), 0.2: (0, 5), 0.4: (3, 5), 0.8: (5, 5)})
     >>> found.safe, found.fatal, 0.2 < found.low < found.half < found.high < 0.8
@@ -142,7 +143,7 @@ def _failures(found: Comparison) -> dict[float, tuple[int, int]]:
 
 
 def _large(found: Comparison) -> dict[float, tuple[int, int]]:
-    """The failures from the rate of the lowest training loss on. Smaller rates fail, too, but from being too slow."""
+    """The failures from the rate with the lowest training loss on. Smaller rates fail, too, but because training is too slow."""
     fastest = loss_ranking(found)
     return {r: f for r, f in _failures(found).items() if fastest is not None and r >= float(fastest.best)}
 
@@ -196,7 +197,7 @@ def _answer(task: str, found: Comparison) -> Answer:
 
 
 def _verdict(found: Comparison, by_test: Ranking | None, edge: Boundary | None) -> str:
-    """The answer to both questions in one sentence: the best rate, and where training fails."""
+    """The answer to both questions in a sentence: the best rate, and where training fails."""
     largest = list(found.schedules)[-1]
     if edge is not None:
         fails = f"half of the seeds fail at {edge.half:.2g} ({_known(edge)})"

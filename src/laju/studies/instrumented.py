@@ -1,7 +1,7 @@
-"""Trainings that a study looks into: each in a process of its own, with more than the outcome as its result.
+"""Instrumented training runs: a study looks inside each run, which has a separate process and a result beyond the outcome.
 
-The figures looked at (sizes of updates, losses between two sets of weights) are no part of an outcome. Results are kept in the
-store beside the trials, and a training whose result is there does not run again.
+The measured figures (sizes of updates, losses between two sets of weights) are not part of an outcome. Results are kept in the
+store beside the trials, and a run whose result is stored does not run again.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Found = TypeVar("Found")
 
 
 def for_instruments(execution: Execution) -> Execution:
-    """The execution itself, where trainings that are looked into can run so.
+    """The execution itself, if instrumented runs support its settings.
 
     Raises:
         ValueError: a cluster, a device, an arithmetic, a stack or a time limit.
@@ -53,22 +53,22 @@ def run_instrumented(
 ) -> dict[Key, tuple[Outcome, Found]]:
     """Call a function of a module with each tuple of arguments, several at once in processes with a single thread each.
 
-    A training whose worker is lost runs again, the last time alone, as in `laju.lab.compare`.
+    A run whose worker is lost runs again, the last time alone, as in `laju.lab.compare`.
 
     Args:
-        function: trains the trial that is its first argument, and calls its argument `report` with every record; returns the
-            outcome and a second result, a value that JSON restores unchanged.
-        work: its other arguments by (display name, seed): the trial, then values for JSON.
-        recipe: everything that a result depends on beside the arguments: the name and version of the method, and the
+        function: a function that trains the trial given as its first argument, and calls its argument `report` with every
+            record; returns the outcome and a second result, a value that JSON restores unchanged.
+        work: the arguments of the function by (display name, seed): the trial, then values for JSON.
+        recipe: everything that a result depends on apart from the arguments: the name and version of the method, and the
             constants of the function.
-        execution: how many trainings run at once; has no other settings.
+        execution: the number of runs at once; no further settings.
         display: as in `laju.lab.compare`.
-        store: where results are kept.
+        store: the store that keeps results.
 
     Raises:
         StoreError: the store cannot be opened or written.
-        TrialsLost: trainings whose worker was lost again and again; all other results are kept.
-        ValueError: an execution with more than jobs.
+        TrialsLost: the workers of some runs were lost repeatedly; all finished results are kept.
+        ValueError: an execution with settings beyond `jobs`.
     """
     execution, watcher = for_instruments(Execution.of(execution, None)), as_display(display)
     fingerprints = {key: _fingerprint(recipe, *arguments) for key, arguments in work.items()}

@@ -1,6 +1,7 @@
 """Does a falling rate overfit less than a constant rate at the same training loss?
 
-The end of training does not answer: a schedule that has fitted less of the training data overfits less for that reason alone. The
+The end of training does not answer the question: a schedule that has fitted less of the training data overfits less for that
+reason alone. The
 test figures of two runs are compared where their training losses are equal, seed by seed. Training losses are evaluated on all
 training examples at the end of every epoch, since the recorded losses are means over an epoch in which the weights move.
 """
@@ -52,11 +53,11 @@ FALLING: dict[str, Schedule] = {
     "multi-factor": multi_factor(PEAK, milestones=["50%", "75%"], factor=0.1),
     "cosine": cosine(PEAK, total="100%", final=PEAK / 30),
 }
-"""By name; each begins at the rate of the reference, so that nothing but the fall differs."""
+"""The falling schedules by name; each begins at the rate of the reference, so that only the fall differs."""
 LITTLE = 0.03
-"""Where training accuracy is above test accuracy by less than this, there is no overfitting that a schedule could reduce."""
+"""If training accuracy is above test accuracy by less than this, there is no overfitting that a schedule could reduce."""
 WORTH = 0.02
-"""The difference in test accuracy that the seeds asked for in the end would show."""
+"""The difference in test accuracy that the recommended number of seeds would show."""
 _LEVELS = 6
 _LEAST_EPOCHS = 3
 _END = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "gap")
@@ -66,11 +67,11 @@ _END = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "gap")
 
 
 def watch(trial: Trial, report: Report | None = None) -> tuple[Outcome, list[list[float]]]:
-    """Train once; after every epoch, the loss and the accuracy on all training examples.
+    """Train once; return the outcome, and the loss and the accuracy on all training examples after every epoch.
 
     Args:
         trial: the trial to train.
-        report: called with every record as it is made.
+        report: called with every new record.
     """
     from laju.lab.engines.loop import run
     from laju.lab.engines.torch import Training, one_thread_and_own_randomness
@@ -140,13 +141,13 @@ def study(options: Options) -> Answer:
 
 
 def answer(options: Options, task: Task, found: Sequence[Comparison], curves: Curves) -> Answer:
-    """The evidence of trainings on overfitting.
+    """The evidence of training runs on overfitting.
 
     Args:
-        options: of the study, for the command that would settle an open question.
-        task: the task of the trainings.
-        found: the trainings, with the same seeds; schedules have the names of this module.
-        curves: by schedule and seed, of the trainings that finished.
+        options: the options of the study, for the command that would settle an open question.
+        task: the task of the runs.
+        found: the runs, with the same seeds; schedules have the names of this module.
+        curves: the curves of the finished runs, by schedule and seed.
     """
     seeds, plan = found[0].seeds, found[0].plan
     names = [name for each in found for name in each.schedules if name != REFERENCE]
@@ -209,7 +210,7 @@ def answer(options: Options, task: Task, found: Sequence[Comparison], curves: Cu
 
 
 def _mean(trials: Sequence[Mapping[str, Any]], figure: str) -> Estimate | None:
-    """A final figure over the seeds that finished; None where a finished seed lacks the figure."""
+    """The mean of a final figure over the seeds that finished; None if a finished seed lacks the figure."""
     values = [trial[figure] for trial in trials if trial["status"] == "finished"]
     bounds = (-1.0, 1.0) if figure == "gap" else ACCURACY if figure.endswith("_accuracy") else LOSS
     return None if None in values else estimate(values, bounds=bounds)
@@ -218,7 +219,7 @@ def _mean(trials: Sequence[Mapping[str, Any]], figure: str) -> Estimate | None:
 def _apart(
     trials: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]], comparisons: int, resolution: float
 ) -> Estimate | None:
-    """The final test accuracy less that of others, over the seeds that finished in both."""
+    """The final test accuracy minus that of a second schedule, over the seeds that finished in both."""
     a, b = ({t["seed"]: t["test_accuracy"] for t in each if t["status"] == "finished"} for each in (trials, others))
     return paired(a, b, comparisons, resolution=resolution, bounds=ACCURACY)
 
@@ -240,7 +241,7 @@ def _end(ahead: Mapping[str, Estimate | None]) -> str:
 def _by_level(
     rows: Sequence[Matched], seeds: Sequence[int], curves: Curves, resolution: float
 ) -> dict[str, dict[float, Estimate | None]]:
-    """The difference in test accuracy of each schedule at the same few training losses; None where a pair is missing."""
+    """The difference in test accuracy of each schedule at the same few training losses; None if a pair is missing."""
     lowest = [statistics.median(p.loss for p in row.pairs) for row in rows if row.pairs]
     if not lowest:
         return {}
@@ -258,7 +259,7 @@ def _by_level(
 
 
 def _verdict(options: Options, epochs: int, rows: Sequence[Matched], gap: Estimate | None) -> str:
-    """The evidence on the falling rates in one sentence, and the command that would settle the rest."""
+    """The evidence on the falling rates in a sentence, and the command that would settle the rest."""
     falling = [row for row in rows if row.name in FALLING and row.pairs]
     if gap is None or not falling:
         return "There is no answer: with no seed did both the constant rate and a falling one finish."

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 def panels(rows: int, columns: int, width: float, height: float, **grid: Any) -> tuple[Figure, list[Any]]:
-    """An empty white figure of that size in inches, and its axes row by row.
+    """An empty white figure of the given size in inches, and its axes row by row.
 
     Args:
-        rows, columns: of axes.
-        width, height: of the figure.
+        rows, columns: the numbers of rows and columns of axes.
+        width, height: the size of the figure in inches.
         grid: options of `Figure.subplots`.
     """
     from matplotlib.figure import Figure
@@ -30,7 +30,7 @@ def panels(rows: int, columns: int, width: float, height: float, **grid: Any) ->
 
 
 def plain_numbers(axis: Any, ticks: bool = True) -> None:
-    """Numbers such as 0.02 along a logarithmic axis, at 1, 2 and 5 of each power of ten unless `ticks` is off."""
+    """Label a logarithmic axis with numbers such as 0.02, at 1, 2 and 5 of each power of ten unless `ticks` is off."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     if ticks:
@@ -40,20 +40,20 @@ def plain_numbers(axis: Any, ticks: bool = True) -> None:
 
 
 def names_down(ax: Any, names: Sequence[str], margin: float = 0.5, **options: Any) -> None:
-    """A row for each name, the first at the top."""
+    """Draw a row label for each name, the first at the top."""
     ax.set_yticks(range(len(names)), names, **options)
     ax.set_ylim(len(names) - margin, -margin)
 
 
 def seed_dots(ax: Any, seeds: Iterable[Sequence[float]], colors: Iterable[str], half: float) -> None:
-    """A row of dots for each name, a dot for each seed, with a bar of that half height at the mean of the dots."""
+    """Draw a row of dots for each name, a dot for each seed, with a bar of the given half height at the mean of the dots."""
     for y, (values, color) in enumerate(zip(seeds, colors, strict=True)):
         ax.scatter(values, [y] * len(values), s=18, color=color, alpha=0.45, lw=0)
         ax.plot([np.mean(values)] * 2, [y - half, y + half], color=color, lw=2.2)
 
 
 def interval(ax: Any, value: Estimate, y: float, color: str) -> None:
-    """The mean with its interval along a row; the values themselves where there is no interval."""
+    """Draw the mean with its interval along a row; the values themselves if there is no interval."""
     if value.low is None or value.high is None:
         ax.scatter(value.values or [value.mean], [y] * value.n, color=color, s=22)
         return

@@ -1,4 +1,4 @@
-"""Deep plain networks: many layers, and neither normalisation nor skip connections to keep signals at one size.
+"""Deep plain networks: many layers, without normalisation or skip connections to keep signals at a constant scale.
 
 How far such a network's initial weights are from the right size decides whether its training needs a warmup.
 """
@@ -21,16 +21,17 @@ if TYPE_CHECKING:
 def plain(seed: int, inputs: int, classes: int, depth: int = 12, width: int = 64, gain: float = 2.0) -> torch.nn.Module:
     """`depth` fully connected layers with ReLU in between, from inputs (N, ...) to logits (N, classes).
 
-    Weights are normal with variance gain/fan_in, biases 0. A gain of 2 keeps the size of signals from layer to layer (He et al.,
-    arXiv 1502.01852); a gain of 2·g² scales the signals by g in each layer. The state of torch's random generator stays as it is.
+    Weights are normal with variance gain/fan_in, biases 0. A gain of 2 keeps the size of signals from layer to layer (He et
+    al., arXiv 1502.01852); a gain of 2·g² scales the signals by g in each layer. The state of torch's random generator stays
+    unchanged.
 
     Args:
-        seed: of the weights.
+        seed: the seed of the weights.
         inputs: the size of an input.
-        classes: number of logits.
-        depth: number of layers, at least 2.
-        width: units of every layer but the last.
-        gain: variance of a weight times the inputs of its layer, above 0.
+        classes: the number of logits.
+        depth: the number of layers, at least 2.
+        width: the number of units in every layer but the last.
+        gain: the variance of a weight times the number of inputs of its layer, above 0.
 
     >>> network = plain(seed=0, inputs=784, classes=10, depth=12)
     >>> sum("Linear" in str(type(layer)) for layer in network)
@@ -57,7 +58,7 @@ def plain(seed: int, inputs: int, classes: int, depth: int = 12, width: int = 64
 
 @dataclass(frozen=True)
 class Plain(Task):
-    """Another task's data with a deep plain network as the model.
+    """The data of a given task with a deep plain network as the model.
 
     Args:
         task: the task whose data, batches and loss are used.

@@ -1,8 +1,8 @@
 """Let the loss decide when the rate falls, against fixed schedules that end at the same rate.
 
 The validation loss of every seed's own run drives `laju.Plateau`. The decisions are recorded as a plain schedule, which is then
-trained again: with the same seed, where every figure must come out the same, and with different seeds, which separates the
-use of this very run's loss from the shape of the schedule.
+trained again: with the same seed, where every figure must be reproduced, and with different seeds, which separates the
+benefit of this run's own loss from the shape of the schedule.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ _SMALL_RULE = Plateau(0.3, patience=0, threshold=0.5, floor=0.05)
 
 @dataclass(frozen=True)
 class Driven:
-    """A run that its own validation loss drove.
+    """A run that was driven by its own validation loss.
 
-    `cuts` are (completed updates, the rate from then on); `same` is whether the recorded schedule gave the very same records.
+    `cuts` are pairs (completed updates, the rate from then on); `same` says whether the recorded schedule gave the same records.
     """
 
     seed: int

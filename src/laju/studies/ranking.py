@@ -1,4 +1,4 @@
-"""Which of several schedules is best, as far as the seeds can show, and the words for the result."""
+"""The best of several schedules, as far as the seeds can show, and the words for the result."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ __all__ = [
 
 
 def finals(comparison: Comparison, figure: str, names: Iterable[str] | None = None) -> dict[str, dict[int, float]]:
-    """A final figure of `Comparison.trials` by name and seed, of the schedules with which every seed finished.
+    """A final figure of `Comparison.trials` by name and seed, for the schedules with which every seed finished.
 
     Schedules that lost seeds are left out, since their remaining seeds flatter them.
     """
@@ -53,22 +53,22 @@ def finals(comparison: Comparison, figure: str, names: Iterable[str] | None = No
 
 
 def accuracy_ranking(comparison: Comparison, names: Iterable[str] | None = None) -> Ranking | None:
-    """The schedules by their final test accuracy."""
+    """The ranking of the schedules by their final test accuracy."""
     figures = finals(comparison, "test_accuracy", names)
     return rank(figures, resolution=comparison.resolution, bounds=ACCURACY)
 
 
 def loss_ranking(comparison: Comparison, names: Iterable[str] | None = None) -> Ranking | None:
-    """The schedules by their final training loss, the lowest first."""
+    """The ranking of the schedules by their final training loss, the lowest first."""
     return rank(finals(comparison, "train_loss", names), smallest=True, bounds=LOSS)
 
 
 def paired(ours: Mapping[int, float], theirs: Mapping[int, float], comparisons: int = 1, **how: Any) -> Estimate | None:
-    """The mean difference over the seeds that both have, with an interval that holds together with other comparisons.
+    """The mean difference over the seeds that both have, with an interval that holds simultaneously with all comparisons.
 
     Args:
         ours, theirs: a figure by seed.
-        comparisons: how many differences are looked at together.
+        comparisons: the number of differences that are examined together.
         how: `resolution` and `bounds`, as in `estimate`.
     """
     both = [seed for seed in ours if seed in theirs]
@@ -76,7 +76,7 @@ def paired(ours: Mapping[int, float], theirs: Mapping[int, float], comparisons: 
 
 
 def by_claim(differences: Mapping[str, Estimate | None]) -> dict[int, dict[str, Estimate]]:
-    """The differences shown to be above zero, as 1, the differences shown to be below, as -1, and the open ones, as 0."""
+    """The differences by claim: 1 for shown to be above zero, -1 for shown to be below zero, and 0 for open."""
     found: dict[int, dict[str, Estimate]] = {1: {}, -1: {}, 0: {}}
     for name, difference in differences.items():
         if difference is not None:
@@ -105,7 +105,7 @@ def sentence(parts: Iterable[str]) -> str:
 
 
 def interval_of(seeds: int) -> str:
-    """The content of a table's cells, for the table's title.
+    """A description of the content of a table's cells, for the table's title.
 
     >>> interval_of(5), interval_of(1)
     ('mean and 95 % interval of 5 seeds', '1 seed')
@@ -116,7 +116,7 @@ def interval_of(seeds: int) -> str:
 
 
 def untold(ranking: Ranking, what: str) -> str:
-    """The sentence on the certainty of a ranking."""
+    """The sentence about the certainty of a ranking."""
     n = ranking.value.n
     if n < LEAST_SEEDS:
         return (
@@ -136,10 +136,10 @@ def extreme(ranking: Ranking, what: str, name: str = "The lowest mean training l
     """The sentence about the smallest or the largest mean of a figure.
 
     Args:
-        ranking: by the figure.
-        what: the kind of thing ranked, such as "rate".
-        name: of the figure, with the adjective.
-        than: the relation to the rest where that relation is shown.
+        ranking: the ranking by the figure.
+        what: the kind of the ranked things, such as "rate".
+        name: the name of the figure, with the adjective.
+        than: the relation to the rest, for a relation that is shown.
     """
     text = f"{name} is that of {ranking.best}: {ranking.value.text()}"
     if ranking.lead is None:

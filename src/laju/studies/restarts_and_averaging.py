@@ -1,8 +1,8 @@
 """The gain of restarts and of averages of the weights: cyclic schedules, SGDR, SWA and an exponential moving average.
 
-Every training keeps two averages of its weights with `torch.optim.swa_utils.AveragedModel`: SWA (Izmailov et al., arXiv
-1803.05407), of the ends of epochs or cycles in the later part of the run, and an EMA over all updates. The losses along the
-straight line through the last weights and the averaged weights show where in the valley each of them lies.
+Every run keeps two averages of its weights with `torch.optim.swa_utils.AveragedModel`: SWA (Izmailov et al., arXiv 1803.05407),
+over the ends of epochs or cycles in the later part of the run, and an EMA over all updates. The losses along the straight line
+through the last weights and the averaged weights show where in the valley each set of weights lies.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def study(options: Options) -> Answer:
 
 
 def schedules(updates: int, in_epoch: int) -> dict[str, tuple[Schedule, tuple[int, ...]]]:
-    """By name, a schedule for a run, and after which updates SWA takes the weights: ends of cycles or epochs of the second half.
+    """By name, a schedule for a run, and the updates after which SWA takes weights: ends of cycles or epochs in the second half.
 
     >>> [name for name, _ in schedules(160, 10).items()]
     ['cosine', 'constant', 'SGDR', 'SGDR, doubling', 'triangular', 'SWA', 'SWA, cyclic']
@@ -146,7 +146,7 @@ def look(trial: Trial, taken: Sequence[int], report: Report | None = None) -> tu
 
 @dataclass(frozen=True)
 class _Row:
-    """A schedule over its seeds; differences are to the last weights of the same training."""
+    """A schedule over its seeds; differences are to the last weights of the same run."""
 
     name: str
     trials: int
@@ -201,7 +201,7 @@ def _row(name: str, seeds: Sequence[int], weights: Mapping[Key, Weights], compar
 def _against(
     name: str, seeds: Sequence[int], weights: Mapping[Key, Weights], comparisons: int, resolution: float
 ) -> Estimate | None:
-    """In test accuracy, the last weights against the cosine's last weights."""
+    """The difference in test accuracy between the last weights and the cosine's last weights."""
     ours, theirs = (
         {seed: weights[which, seed].last.test_accuracy for seed in seeds if (which, seed) in weights}
         for which in (name, "cosine")
@@ -225,7 +225,7 @@ def _differences(
 
 
 def _verdict(asked: Mapping[str, tuple[str, str, Mapping[str, Estimate]]], seeds: int) -> str:
-    """The evidence on restarts, SWA and the EMA, in one sentence."""
+    """The evidence on restarts, SWA and the EMA, in a sentence."""
     parts = []
     for title, (_, _, differences) in asked.items():
         told = by_claim(differences)
@@ -286,7 +286,7 @@ def _text(
 
 
 def _decided(differences: Mapping[str, Estimate], ours: str, theirs: str) -> str:
-    """The schedules with a shown difference in test accuracy, and the schedules that are not decided."""
+    """The schedules with a significant difference in test accuracy, and the undecided schedules."""
     if not differences:
         return "There is nothing to compare."
     told = by_claim(differences)

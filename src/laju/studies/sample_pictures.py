@@ -1,4 +1,4 @@
-"""A folder of pictures from data that come with scikit-learn, for a first look at a study that asks for larger images."""
+"""A folder of pictures from data that come with scikit-learn, for a first look at a study that needs larger images."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _PLACES = {
 }
 _SIDES = 40, 120
 TRAIN, TEST = 24, 12
-"""Pictures of each class."""
+"""The numbers of training and validation pictures of each class."""
 
 
 def write(folder: Path) -> Path:
     """Write pictures of five classes, parts of the photographs china.jpg and flower.jpg, as `train/CLASS` and `val/CLASS`.
 
-    A picture is a part of 40 to 120 pixels a side, enlarged by 1 to 2, mirrored every second time, lighter or darker; the same
-    pictures every time.
+    A picture is a crop with a side of 40 to 120 pixels, enlarged by a factor of 1 to 2, mirrored with probability 1/2, lighter or
+    darker. Every call writes the same pictures.
 
     >>> import tempfile
     >>> folder = write(Path(tempfile.mkdtemp()) / "pictures")

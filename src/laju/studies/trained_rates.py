@@ -1,4 +1,4 @@
-"""The rates at which a network trains, for several ways to start: a grid of trials, and the effect of each way."""
+"""The rates at which a network trains, for several kinds of start: a grid of trials, and the effect of each start."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from laju.lab.workers import Key
 from laju.studies.base import Table, as_json, cell
 
 LEARNED = 0.5
-"""A trial trains when it finishes and its last training loss is below this share of the loss of guessing."""
+"""A trial trains if it finishes and its last training loss is below this share of the loss of guessing."""
 
 Make = Callable[[float], Schedule]
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A grid: a network and an optimizer, with the ways to start by name."""
+    """A grid: a network and an optimizer, with the kinds of start by name."""
 
     key: str
     title: str
@@ -63,23 +63,23 @@ class TrainedRates:
         return [boundary(self.setting.rates, self.trained[way][:, i]) for i in range(len(self.seeds))]
 
     def boundary(self, way: str) -> float | None:
-        """The boundary over all seeds together: a rate trains when the rate trains with every seed."""
+        """The boundary over all seeds together: a rate trains if the network trains with every seed."""
         return boundary(self.setting.rates, [bool(row.all()) for row in self.trained[way]])
 
     def best(self, way: str) -> int | None:
-        """The number of the rate with the best mean test accuracy, among rates that train with every seed."""
+        """The index of the rate with the best mean test accuracy, among rates that train with every seed."""
         usable = self.trained[way].all(axis=1)
         if not usable.any():
             return None
         return int(np.where(usable, self.accuracy[way].mean(axis=1), -np.inf).argmax())
 
     def widening(self, way: str, reference: str) -> list[float] | None:
-        """By seed, how many times as large the largest rate that trains is as the reference's; None where a seed has none."""
+        """By seed, the ratio of the largest rate that trains to that of the reference; None if a seed has no such rate."""
         pairs = list(zip(self.boundaries(way), self.boundaries(reference), strict=True))
         return None if any(a is None or b is None for a, b in pairs) else [a / b for a, b in pairs if a and b]
 
     def difference(self, way: str, reference: str) -> Estimate | None:
-        """In test accuracy, each at its own best rate, paired over the seeds; intervals hold for all ways together."""
+        """The difference in test accuracy, each start at its best rate, paired over the seeds, with simultaneous intervals."""
         a, b = self.best(way), self.best(reference)
         if a is None or b is None:
             return None
@@ -88,7 +88,7 @@ class TrainedRates:
         return joint_difference(*pairs, others, resolution=resolution, bounds=ACCURACY)
 
     def change(self, way: str, reference: TrainedRates | None = None) -> Change:
-        """The effect of a way on the largest rate that trains, beside the first way of this grid or of a reference grid."""
+        """The effect of a start on the largest rate that trains, relative to the first start of this or a reference grid."""
         grid = self if reference is None else reference
         first, *others = grid.setting.ways
         comparisons = len(others) if reference is None else len(self.setting.ways)
@@ -134,12 +134,12 @@ class Change:
     """The effect of a start on the largest rate that trains, seed by seed.
 
     Attributes:
-        ratios: by seed, how many times as large the rate is; infinite where nothing trains without. None where a seed trains at
-            no rate either way, and there is nothing to compare.
-        steps: the mean change in steps of the rates that were tried, with an interval that holds for all starts of a setting
-            together. A rate is known no closer than a step, so the spread is at least a step; no rate that trains counts as a
-            step below the smallest.
-        comparisons: how many starts are looked at together.
+        ratios: by seed, the ratio of the rates; infinite if no rate trains with the reference. None if a seed trains at no rate
+            with either start, so that there is nothing to compare.
+        steps: the mean change in steps of the tried rates, with an interval that holds simultaneously for all starts of a
+            setting. A rate is known only to within a step, so the spread is at least a step; if no rate trains, this counts as a
+            step below the smallest rate.
+        comparisons: the number of starts that are examined together.
     """
 
     ratios: tuple[float, ...] | None
@@ -158,7 +158,7 @@ class Change:
 
     @property
     def text(self) -> str:
-        """The claim, and the seeds' ratios."""
+        """The claim in words, with the ratios of the seeds."""
         if self.ratios is None:
             return "cannot be compared for every seed, as nothing trains"
         if set(self.ratios) == {1.0}:
@@ -183,7 +183,7 @@ class Change:
 
 
 def trains(outcome: Outcome, chance_loss: float) -> bool:
-    """Whether the run learned: the run finished, with a last training loss below `LEARNED` times the loss of guessing."""
+    """Whether the run trains: the run finished, with a last training loss below `LEARNED` times the loss of guessing."""
     return outcome.status == "finished" and outcome.records[-1].train_loss < LEARNED * chance_loss
 
 

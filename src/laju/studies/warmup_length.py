@@ -1,8 +1,8 @@
 """The length of a warmup: peak rates by warmup lengths, for SGD and Adam, in the task's own network and in deep plain networks.
 
-A deep network whose initial weights are too large can only take small steps at first and larger steps later, as in a warmup;
-the study looks at the sizes of its first updates and at freezing layers instead (Gotmare et al., arXiv 1810.13243).
-For Adam the study tries the lengths that need no tuning (Ma & Yarats, arXiv 1910.04209) beside RAdam (Liu et al., arXiv
+A deep network whose initial weights are too large can take only small steps at first and larger steps later, as in a warmup;
+the study measures the sizes of its first updates, and tries freezing layers instead (Gotmare et al., arXiv 1810.13243).
+For Adam the study tries the warmup lengths that need no tuning (Ma & Yarats, arXiv 1910.04209) and RAdam (Liu et al., arXiv
 1908.03265).
 """
 
@@ -65,7 +65,7 @@ _SMALL = _Size(
 
 
 def study(options: Options) -> Answer:
-    """Train over peak rates and warmups, find the largest rate that trains with each, and look into a deep network.
+    """Train with a grid of peak rates and warmups, find the largest rate that trains with each, and examine a deep network.
 
     Raises:
         ValueError: an unknown task, or fewer epochs than the study's longest warmup has.
@@ -154,7 +154,7 @@ def _settings(size: _Size, task: Task, lengths: Sequence[int], in_epoch: int) ->
 
 
 def _probe(grid: TrainedRates, plain: str, warmed: str) -> float:
-    """The rate at which first updates are looked at: the largest that trains with the warmup, in every seed if possible."""
+    """The rate at which first updates are measured: the largest rate that trains with the warmup, in every seed if possible."""
     least = grid.setting.rates[0]
     return grid.boundary(warmed) or min((b for b in grid.boundaries(warmed) if b is not None), default=least)
 
@@ -171,7 +171,7 @@ def _freeze(
     probe: float,
     options: Options,
 ) -> tuple[dict[Key, Outcome], dict[str, Sizes]]:
-    """Outcomes with half of the layers frozen at first, as of a setting, and first updates at one rate for every way tried."""
+    """Outcomes with half of the layers frozen at first, as a setting, and the first updates at a single rate for each start."""
     plain, _ = ways
     work: dict[Key, tuple[Trial, str | None, int]] = {}
     for way in ways:
@@ -193,7 +193,7 @@ def _freeze(
 
 
 def _verdict(grids: Sequence[TrainedRates]) -> str:
-    """The shown effects of warmups, or which warmup is ahead, in one sentence."""
+    """The significant effects of warmups, or the leading warmup, in a sentence."""
     changes = {(grid.setting.title, way): grid.change(way) for grid in grids for way in list(grid.setting.ways)[1:]}
     shown: dict[str, list[str]] = {"widen": [], "narrow": []}
     for (title, way), change in changes.items():
@@ -301,7 +301,7 @@ def _freezing_table(deep: TrainedRates, freezing: TrainedRates, plain: str, warm
 
 
 def _picture_grids(grids: Sequence[TrainedRates]) -> Figure:
-    """A panel for each setting: how many seeds train and how well, over peak rates and starts."""
+    """Draw a panel for each setting: how many seeds train and how well, over peak rates and starts."""
     figure, axes = panels(len(grids), 1, 11.5, 2.1 * len(grids))
     for ax, grid in zip(axes, grids, strict=True):
         rates, ways = grid.setting.rates, list(grid.setting.ways)

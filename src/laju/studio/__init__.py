@@ -1,6 +1,6 @@
-"""The studio: schedules, findings, code, logs, forecasts and comparisons on a page in the browser, served on this machine alone.
+"""The studio: schedules, findings, code, logs, forecasts and comparisons on a page in the browser, served only on this machine.
 
-The package is callable, so that a notebook says `laju.studio("cosine(0.3, total=1000)")`.
+The package is callable: in a notebook, write `laju.studio("cosine(0.3, total=1000)")`.
 """
 
 from __future__ import annotations

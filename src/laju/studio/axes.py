@@ -1,4 +1,4 @@
-"""Axes with round numbers, drawn by the page."""
+"""Axes with round tick values, for the page to draw."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from laju.studio.state import Axis
 
 
 def x_axis(axis: Axis, plan: RunPlan | None, end: int, begin: int = 0) -> dict[str, Any]:
-    """The horizontal axis from an update to another: the unit, the updates per unit, and round places.
+    """The horizontal axis between two updates: the unit, the updates per unit, and round tick positions.
 
     >>> x_axis("updates", None, 100)["ticks"][1]
     {'at': 20.0, 'label': '20'}
@@ -46,7 +46,7 @@ def y_axis(low: float, top: float, log: bool, values: Sequence[float]) -> dict[s
 
 
 def zoomed(low: float, top: float, log: bool) -> dict[str, Any]:
-    """The vertical axis from a value to another, which a reader chose.
+    """The vertical axis between two values that a reader chose.
 
     >>> [tick["label"] for tick in zoomed(0.001, 0.004, False)["ticks"]]
     ['0.001', '0.002', '0.003', '0.004']
@@ -57,7 +57,7 @@ def zoomed(low: float, top: float, log: bool) -> dict[str, Any]:
 
 
 def around(values: Sequence[float]) -> dict[str, Any]:
-    """A vertical axis of losses: from the lowest to the highest, with round places between.
+    """A vertical axis of losses, from the lowest to the highest, with round tick positions.
 
     >>> [tick["label"] for tick in around([1.2, 3.3])["ticks"]]
     ['1.5', '2', '2.5', '3']
@@ -78,7 +78,7 @@ def _decades(low: float, top: float) -> list[float]:
 
 
 def _round(low: float, top: float, most: int, *, whole: bool = False) -> list[float]:
-    """Round numbers from `low` to `top`, at most so many."""
+    """Round numbers from `low` to `top`, with a limit on their number."""
     reach = top - low
     if not 0 < reach < math.inf:
         return [low]

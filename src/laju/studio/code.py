@@ -19,7 +19,7 @@ TABS = {
     "mxnet": "MXNet", "paddle": "Paddle", "timm": "timm", "laju": "laju",
     **{f"yaml:{name}": f"YAML: {title}" for name, title in TITLES.items()},
 }  # fmt: skip
-"""The tabs, by the target that `convert` takes; Lightning's has the torch program in the place where Lightning wants it."""
+"""The tabs, by the target that `convert` takes; Lightning's tab has the torch program inside `configure_optimizers`."""
 
 
 @lru_cache(maxsize=64)
@@ -27,13 +27,13 @@ def program(schedule: Schedule, target: str, plan: RunPlan | None, updates: int)
     """The program for a system, and the facts of the conversion.
 
     Args:
-        schedule: as written.
+        schedule: the schedule as written.
         target: a key of `TABS`.
-        plan: of the run.
-        updates: of the run.
+        plan: the plan of the run.
+        updates: the number of updates of the run.
 
     Raises:
-        ValueError: another target, or a schedule that the target cannot express.
+        ValueError: an unknown target, or a schedule that the target cannot express.
     """
     if target not in TABS:
         raise ValueError(f"target must be one of {', '.join(TABS)}, got {shown(target)}{nearest(target, TABS)}")

@@ -1,4 +1,4 @@
-"""The trials of a store, group by group: a table of the schedules and their learning curves, read again while trials run."""
+"""The trials of a store, group by group: a table of schedules and their learning curves, which is refreshed while trials run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MOST_RECORDS = 400
 
 
 def results(place: str) -> list[dict[str, Any]]:
-    """The finished trials of a store, a table for each task, framework, run length, batch size and optimizer.
+    """The finished trials of a store, with a table for each task, framework, run length, batch size and optimizer.
 
     Raises:
         FileNotFoundError: no such file.
@@ -70,7 +70,7 @@ def _row(schedule: str, trials: Sequence[StoredTrial]) -> dict[str, Any]:
 
 
 def _curve(trials: Sequence[StoredTrial]) -> dict[str, list[float]] | None:
-    """The training loss by update, the mean over the seeds that have a record there."""
+    """The training loss by update, as the mean over the seeds that have a record at the update."""
     at: dict[int, list[float]] = defaultdict(list)
     for trial in trials:
         for record in trial.outcome.records:
@@ -83,7 +83,7 @@ def _curve(trials: Sequence[StoredTrial]) -> dict[str, list[float]] | None:
 
 
 def checked(place: str) -> str:
-    """The place of a store, after its content was looked at once.
+    """The location of a store, after a check of its content.
 
     Raises:
         ValueError: a folder.

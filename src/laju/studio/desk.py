@@ -1,4 +1,4 @@
-"""The requests of the page, by name, and the answers; the logs, the stores and the fitted law that a server holds."""
+"""The requests of the page, by name, and the answers; the logs, the stores and the fitted law that a server keeps."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Desk:
     """The studio behind the page, for a server.
 
     Args:
-        state: the state of a page without a fragment.
-        held: logs that are there from the beginning.
+        state: the state of a page whose address has no fragment.
+        held: logs that the page has from the beginning.
         stores: files or URLs of stores, whose results the page shows.
     """
 
@@ -50,7 +50,7 @@ class Desk:
         """The answer to a request of the page.
 
         Raises:
-            ValueError: an unknown action, a state that is none, or whatever laju has to say about the question.
+            ValueError: an unknown action, an invalid state, or an error of laju's about the request.
         """
         return self.begin(action, asked).result()
 
@@ -58,7 +58,7 @@ class Desk:
         """Begin to compute the answer to a request of the page.
 
         Raises:
-            ValueError: an unknown action, or a request that is no object.
+            ValueError: an unknown action, or a request that is not an object.
         """
         if action not in self._actions:
             raise ValueError(f"there is no action {action!r}{nearest(action, self._actions)}")
@@ -67,9 +67,9 @@ class Desk:
         return self._turns.get(action, self._quick).submit(self._actions[action], asked)
 
     def begin_drop(self, name: str, content: bytes) -> Future[Answer]:
-        """Begin to read a log that was dropped, and to take it; a log of the same name is replaced.
+        """Begin to read a dropped log and to add it to the page; a log of the same name is replaced.
 
-        The future's error is a ValueError if the file is no log, or if there are as many logs as there can be.
+        The future's error is a ValueError if the file is not a log, or if there are already as many logs as allowed.
         """
         return self._turns["forget"].submit(lambda: self._take(opened(name, content)))
 
@@ -204,10 +204,10 @@ class Desk:
 
 
 def of_link(link: str) -> State:
-    """The state of a link that the studio's button copied.
+    """The state in a link that the studio's button copied.
 
     Raises:
-        StateError: another link, or a link that was tampered with.
+        StateError: a link of a different kind, or a link that was tampered with.
 
     >>> of_link("http://127.0.0.1:8421/#s=constant(0.1)").schedules[0].text
     'constant(0.1)'
@@ -215,7 +215,7 @@ def of_link(link: str) -> State:
     try:
         fragment = urlsplit(link.strip()).fragment
     except ValueError as error:
-        raise StateError(f"this is no link: {error}") from None
+        raise StateError(f"this is not a link: {error}") from None
     if not fragment:
         raise StateError(
             "a link of the studio has the schedules after a #, as in http://127.0.0.1:8421/#s=constant(0.1)"

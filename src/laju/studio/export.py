@@ -12,14 +12,14 @@ KINDS = {"png": "image/png", "svg": "image/svg+xml", "txt": "text/plain; charset
 
 
 def exported(state: State, kind: str) -> bytes:
-    """The picture of the schedules that can be read, or their texts, a line each.
+    """The picture of the readable schedules, or their texts with a line for each.
 
     Args:
-        state: of the page.
+        state: the state of the page.
         kind: "png", "svg" or "txt".
 
     Raises:
-        ValueError: another kind, or no schedule that can be drawn.
+        ValueError: an unknown kind, or no schedule that can be drawn.
         ModuleNotFoundError: Matplotlib is not installed.
     """
     if kind not in KINDS:

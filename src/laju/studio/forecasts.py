@@ -21,7 +21,7 @@ LEVEL = 0.9
 
 
 class Forecasts:
-    """The law of some logs, fitted once for each set of logs."""
+    """The laws of logs, fitted once for each set of logs."""
 
     def __init__(self) -> None:
         self._fitted: tuple[tuple[Any, ...], FittedLaw, tuple[str, ...]] | None = None
@@ -30,17 +30,17 @@ class Forecasts:
     def band(
         self, held: Sequence[Held], schedule: Schedule, plan: RunPlan | None, updates: int, span: tuple[int, int]
     ) -> dict[str, Any]:
-        """The losses that the law predicts for a schedule, with the band where the losses lie with probability 0.9.
+        """The losses that the law predicts for a schedule, with a band that contains the losses with probability 0.9.
 
         Args:
             held: logs with losses.
-            schedule: in updates.
-            plan: of the run.
-            updates: of the run.
+            schedule: the schedule in updates.
+            plan: the plan of the run.
+            updates: the number of updates of the run.
             span: the updates that the picture shows.
 
         Raises:
-            ValueError: logs without losses, or losses that make no law.
+            ValueError: logs without losses, or losses to which no law can be fitted.
             ModuleNotFoundError: SciPy is not installed.
         """
         begin, end = span
@@ -69,20 +69,20 @@ class Forecasts:
         }  # fmt: skip
 
     def forget(self) -> None:
-        """Take the logs without rates as runs of the schedule that is active next."""
+        """Treat the logs without rates as runs of the schedule that is active next."""
         self._ran.clear()
 
     def best(
         self, held: Sequence[Held], schedule: Schedule, plan: RunPlan | None, updates: int, begin: int
     ) -> dict[str, Any]:
-        """The schedule that ends lowest: of a whole run with the same peak, or of the rest of the run from an update on.
+        """The schedule with the lowest final loss, for a whole run with the same peak or for the rest of a run from an update.
 
         Args:
             held, schedule, plan, updates: as in `band`.
             begin: the updates that the run has made with the schedule; 0 for a run that has not begun.
 
         Raises:
-            ValueError: as in `band`; an update beyond the run.
+            ValueError: logs without losses, losses to which no law can be fitted, or an update beyond the run.
         """
         with _noted() as notes:
             law, said = self._law(held, schedule, plan)
@@ -110,7 +110,7 @@ class Forecasts:
 def _noted() -> Iterator[list[str]]:
     """The forecast's warnings as sentences.
 
-    The filters of warnings are the process's, so the caller makes a single forecast at a time.
+    Warning filters belong to the whole process, so the caller makes a single forecast at a time.
     """
     notes: list[str] = []
     with warnings.catch_warnings(record=True) as caught:

@@ -1,7 +1,7 @@
-"""Handles: the places of a curve that can be dragged, and the text that a drag makes.
+"""Handles: the points of a curve that can be dragged, and the text after a drag.
 
-A number of the text has a handle where the curve shows the number: a length at a boundary of the curve, a value where the curve
-has the value. A length and a value at the same place share a handle, as the warmup's end and the peak do.
+A number of the text has a handle at the point where the curve shows the number: a length at a boundary of the curve, a value
+where the curve has this value. A length and a value at the same point share a handle, as the warmup's end and the peak do.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _FROM_THE_END = ("cooldown", "down")
 _LATE = ("final", "low", "floor")
 _MOST_BREAKS = 500
 _SNAP = 0.008
-"""Shares of the axes within which a handle goes to a boundary or a level of another schedule."""
+"""The share of an axis within which a handle snaps to a boundary or a level of another schedule."""
 
 
 @dataclass(frozen=True)
 class Handle:
-    """A place that can be dragged: `x` changes with the update, `y` with the value."""
+    """A point that can be dragged: `x` changes with the update, `y` with the value."""
 
     at: float
     value: float
@@ -54,7 +54,7 @@ class Handle:
 
 @dataclass(frozen=True)
 class Window:
-    """The run, its updates and its largest value; and the lengths of the picture's axes, which are shorter in a zoom."""
+    """The plan, updates and largest value of the run, and the lengths of the picture's axes, which are shorter in a zoom."""
 
     updates: int
     top: float
@@ -66,9 +66,9 @@ def handles(text: str, schedule: Schedule, plan: RunPlan | None, window: Window)
     """The handles of a schedule, by update.
 
     Args:
-        text: of the schedule.
-        schedule: the same in updates.
-        plan: of the run, for lengths in units.
+        text: the text of the schedule.
+        schedule: the schedule in updates.
+        plan: the plan of the run, for lengths in units.
         window: the part of the run that the page shows.
     """
     found = spots(text, plan)
@@ -119,7 +119,7 @@ def _same(a: float, b: float, top: float) -> bool:
 
 
 def _place(spot: Spot, plan: RunPlan | None, ends: set[int]) -> tuple[float, bool] | None:
-    """The update at which a length shows, and whether the length is counted from the end of its part."""
+    """The update at which a length is shown, and whether the length is counted from the end of its part."""
     length = _updates(spot, plan)
     if length is None:
         return None
@@ -149,14 +149,14 @@ def dragged(
     text: str, schedule: Schedule, plan: RunPlan | None, window: Window, handle: str, at: float, value: float,
     others: Sequence[Schedule] = (),
 ) -> str:  # fmt: skip
-    """The text after a handle was dragged to an update and a value; a round number near these, or another schedule's.
+    """The text after a handle was dragged to an update and a value, rounded to a nearby round number or another schedule's.
 
     Args:
         text, schedule, plan, window: as in `handles`.
-        handle: the id.
+        handle: the id of the handle.
         at: the update.
         value: the value.
-        others: schedules in updates whose boundaries and levels a handle goes to when near.
+        others: schedules in updates, to whose boundaries and levels a nearby handle snaps.
 
     Raises:
         ValueError: no such handle.

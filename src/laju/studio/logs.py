@@ -23,7 +23,7 @@ from laju.studio.view import Reach
 from laju.view.plot import thin
 
 MOST_BYTES = 64 * 2**20
-"""Bytes of a log that is dropped on the page; a larger log goes to `laju diagnose`."""
+"""The largest size in bytes of a log that is dropped on the page; for a larger log use `laju diagnose`."""
 
 MOST_LOGS = 12
 _POINTS = 600
@@ -31,23 +31,23 @@ _POINTS = 600
 
 @dataclass(frozen=True, eq=False)  # logs differ when read separately, even with the same content
 class Held:
-    """A log that the page has, by the name of its file."""
+    """A log on the page, by the name of its file."""
 
     name: str
     log: Log
 
     def at(self, positions: Any, plan: RunPlan | None) -> Any:
-        """Positions of the log in updates, as far as the run is known."""
+        """The positions of the log in updates, as far as the run is known."""
         unit = {"epoch": "epochs", "sample": "samples", "token": "tokens"}.get(self.log.unit)
         if unit is None or plan is None:
             return positions
         return np.asarray(positions) * float(dict(plan.scale.per).get(unit, 1))
 
     def curve(self, meant: Schedule | None, plan: RunPlan | None) -> Curve:
-        """The losses and rates after the warmup; the meant schedule gives the rates of a log without rates.
+        """The losses and rates after the warmup; for a log without rates, the intended schedule supplies the rates.
 
         Raises:
-            ValueError: no losses, or losses that make no curve.
+            ValueError: no losses, or losses that do not form a curve.
         """
         rates = meant if not self.log.rates else None
         per_epoch = None if plan is None else plan.updates_per_epoch
@@ -57,9 +57,9 @@ class Held:
         """The page's description of the log.
 
         Args:
-            meant: the active schedule in updates, which the rates are compared with.
-            plan: of the run.
-            explain: say the formula and the diagnosis, too, which may take seconds.
+            meant: the active schedule in updates, with which the rates are compared.
+            plan: the plan of the run.
+            explain: include the formula and the diagnosis, which may take seconds.
         """
         log = self.log
         shown: dict[str, Any] = {
@@ -113,7 +113,7 @@ def reach(held: Held, plan: RunPlan | None) -> Reach | None:
 
 @lru_cache(maxsize=2 * MOST_LOGS)
 def recognised(held: Held, updates_per_epoch: int | None) -> Recognised:
-    """The formula of a log's rates, whose search takes too long to repeat at every change of the page.
+    """The formula of a log's rates; the search takes too long to be repeated at every change of the page.
 
     Raises:
         ValueError: no rates.
@@ -123,7 +123,7 @@ def recognised(held: Held, updates_per_epoch: int | None) -> Recognised:
 
 @lru_cache(maxsize=64)
 def diagnosed(held: Held, meant: Schedule, updates_per_epoch: int | None) -> Diagnosis:
-    """Why the rates are not the meant ones.
+    """The reason why the rates differ from the intended rates.
 
     Raises:
         ValueError: no rates.
@@ -135,12 +135,12 @@ def opened(name: str, content: bytes) -> Held:
     """The log of a dropped file.
 
     Args:
-        name: of the file, without a folder.
-        content: of the file.
+        name: the name of the file, without a folder.
+        content: the content of the file.
 
     Raises:
-        ValueError: the file is no log.
-        ModuleNotFoundError: event files, and the package tensorboard is not installed.
+        ValueError: the file is not a log.
+        ModuleNotFoundError: an event file is given, but the package tensorboard is not installed.
 
     >>> opened("run.csv", b"step,lr,loss\\n0,0.1,3.5\\n10,0.05,3.25\\n").log.rates
     ('lr',)

@@ -1,4 +1,4 @@
-"""The studio inside a notebook: the page in a frame, or its address where a frame cannot be shown."""
+"""The studio inside a notebook: the page in a frame, or its address if a frame cannot be shown."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Page:
     """The studio while running; a notebook shows the page.
 
     Attributes:
-        address: of the page, for a browser on this machine.
+        address: the address of the page, for a browser on this machine.
     """
 
     def __init__(self, studio: Studio, height: int) -> None:
@@ -28,7 +28,7 @@ class Page:
         self.address = studio.address
 
     def stop(self) -> None:
-        """Answer no more."""
+        """Stop the server of the page."""
         self._studio.stop()
 
     def _repr_html_(self) -> str:
@@ -45,14 +45,14 @@ def open_studio(
     """Start the studio for schedules, and return the page, which a notebook shows.
 
     Args:
-        schedules: or their texts; a single example where none is given.
-        plan: the run, or its number of updates.
-        port: to listen at; any free port by default.
-        height: of the frame in a notebook, in pixels.
+        schedules: schedules or their texts; by default a single example.
+        plan: the plan of the run, or its number of updates.
+        port: the port to listen at; by default any free port.
+        height: the height of the frame in a notebook, in pixels.
 
     Raises:
-        TypeError: neither a schedule nor a text.
-        SpecError: a text that is no schedule.
+        TypeError: a value that is neither a schedule nor a text.
+        SpecError: a text that is not a valid schedule.
         PortError: the port is in use.
         ModuleNotFoundError: the extra `studio` is not installed.
     """

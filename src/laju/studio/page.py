@@ -1,4 +1,4 @@
-"""The page as a single document: markup, style and script inside, and a policy that lets nothing else in."""
+"""The page as a single document with markup, style and script inside, and a policy that blocks everything else."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def _part(name: str) -> str:
 
 
 def document(token: str) -> str:
-    """The whole page; the script takes the token from the page and out of the address."""
+    """The whole page; its script reads the token from the page and removes the token from the address."""
     script = "\n".join(_part(f"browser/{name}") for name in _SCRIPTS)
     return _document(_part("browser/page.html"), f'"use strict";\n(() => {{\n{script}\n}})();', token)
 
 
 def locked() -> str:
-    """The page for visitors without a token, which opens the studio where this browser already has the token."""
+    """The page for visitors without a token, which opens the studio if this browser already has the token."""
     return _document(_part("browser/locked.html"), _part("browser/locked.js"), "")
 
 
@@ -36,7 +36,7 @@ def _document(body: str, script: str, token: str) -> str:
 
 
 def policy(document: str) -> dict[str, str]:
-    """The header by which the browser runs the page's own script and style alone, and speaks to this server alone."""
+    """The header by which the browser uses only the page's own script and style, and connects only to this server."""
     hashes = {}
     for kind in ("script", "style"):
         (content,) = re.findall(f"<{kind}>(.*?)</{kind}>", document, flags=re.DOTALL)

@@ -19,11 +19,11 @@ def like(policy: str, schedule: Schedule, updates: int) -> str:
 
     Args:
         policy: a name in `POLICIES`.
-        schedule: in updates.
-        updates: of the run.
+        schedule: the schedule in updates.
+        updates: the number of updates of the run.
 
     Raises:
-        ValueError: another policy.
+        ValueError: an unknown policy.
 
     >>> from laju import cosine
     >>> like("wsd", cosine(0.3, total=1000, warmup=50), 1000)

@@ -1,7 +1,8 @@
-"""The server of the page: on loopback, for the holder of the token, without requests to any place else.
+"""The server of the page: on loopback, for the holder of the token, without requests to any further server.
 
-A page of another origin cannot ask: the Host must be this server's own (which stops names that are rebound to loopback), an
-Origin must be the server's, and every request carries the token. No cookie is set, so nothing is sent by itself.
+A page of another origin cannot send requests: the Host must be this server's own (which stops names that are rebound to
+loopback), an Origin must be the server's, and every request needs the token. No cookie is set, so a browser sends no credential
+by itself.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ with needed_by("laju studio", "studio"):
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 PORT = 8421
-"""The port that is tried first, so that a link of yesterday opens today's studio."""
+"""The port that is tried first, so that an old link opens a new studio."""
 
 TOKEN = "x-laju-token"
 _MOST_REQUEST = 2**20
@@ -48,18 +49,18 @@ _HEADERS = {
 
 
 class PortError(OSError):
-    """A port that cannot be listened at."""
+    """Error of a port on which the server cannot listen."""
 
 
 class Studio:
-    """A server of the studio that listens, and answers once started.
+    """A server of the studio that listens at once, and answers when started.
 
     Args:
         desk: the studio behind the page.
-        port: to listen at; by default `PORT`, or any free port where that is in use.
+        port: the port to listen at; by default `PORT`, or any free port if `PORT` is in use.
 
     Raises:
-        PortError: the port is in use, or not this user's to take.
+        PortError: the port is in use, or this user may not use the port.
     """
 
     def __init__(self, desk: Desk, port: int | None = None) -> None:
@@ -92,7 +93,7 @@ class Studio:
         return self
 
     def stop(self) -> None:
-        """Answer no more, and free the port."""
+        """Stop answering, and free the port."""
         self._server.should_exit = True
         if self._thread is not None:
             self._thread.join(timeout=5)
@@ -159,7 +160,7 @@ def _json(content: dict[str, Any], status: int = 200) -> Response:
 
 
 def _plain(value: Any) -> Any:
-    """JSON has no infinity and no NaN."""
+    """The value without infinity and NaN, which JSON lacks."""
     if isinstance(value, dict):
         return {name: _plain(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
@@ -168,11 +169,11 @@ def _plain(value: Any) -> Any:
 
 
 class _TooLarge(Exception):
-    """A request of more bytes than are read."""
+    """Error of a request that is larger than the server accepts."""
 
 
 async def _body(request: Request, most: int) -> bytes:
-    """The body, refused by its announced size before anything is read, and by its real size during the reading."""
+    """The body of a request; too large a body is refused by its announced size before, or by its real size during reading."""
     announced = request.headers.get("content-length", "0")
     if not announced.isdigit() or int(announced) > most:
         raise _TooLarge

@@ -1,6 +1,7 @@
-"""The numbers in a schedule's text: the place and meaning of each, and the text with a new number there.
+"""The numbers in a schedule's text: the position and meaning of each, and the text with a changed number.
 
-The text stays the user's own: a change replaces the characters of a single number, or adds an argument to a call.
+The rest of the text stays as the user wrote it: a change replaces the characters of a single number, or adds an argument to a
+call.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ VALUES = frozenset({"peak", "base", "final", "start", "value", "values", "low", 
 
 _LENGTHS = frozenset({"warmup", "total", "length", "at", "every"})
 _MOST = 400
-"""Numbers of a text that have a field: a table of thousands is edited as text."""
+"""The most numbers of a text that get a field: a table with thousands of numbers is edited as text."""
 
 
 @dataclass(frozen=True)
@@ -33,17 +34,17 @@ class Spot:
     """A number of the text, or an argument that the text leaves at its default.
 
     Attributes:
-        id: the place in the order of the text, which a change of a number keeps.
-        name: of the argument, with the place in a list: `warmup`, `milestones[0]`.
+        id: the index in the order of the text, which stays the same when a number changes.
+        name: the name of the argument, with the index in a list: `warmup`, `milestones[0]`.
         call: the function or method that takes the argument.
-        kind: a length in time, a value of the schedule, or another number.
+        kind: a length in time, a value of the schedule, or any further number.
         written: whether the text has the number.
-        begin, end: the characters of the number; of a default, both are where the argument would be added.
-        number: the number, a length in units, or None for a default that the function finds itself.
+        begin, end: the positions of the number's characters; for a default, both are the position at which to add the argument.
+        number: the number, a length in units, or None for a default that the function computes itself.
         origin: the update at which the part with this argument begins.
-        scale: updates in a count of this part.
+        scale: the number of updates per count of this part.
         until: the update at which the part ends; None for a part without an end.
-        pair: of a point in a list of points, the id of the point's length.
+        pair: for a point in a list of points, the id of the point's length.
     """
 
     id: str
@@ -61,7 +62,7 @@ class Spot:
 
     @property
     def text(self) -> str:
-        """The number as a field shows the number."""
+        """The number in the form in which a field shows it."""
         return (
             "" if self.number is None else str(self.number) if isinstance(self.number, Length) else plain(self.number)
         )
@@ -82,11 +83,11 @@ def spots(text: str, plan: RunPlan | None = None) -> list[Spot]:
     """The numbers of a text that `laju.parse` reads, in the order of the text.
 
     Args:
-        text: of a schedule, on a single line.
-        plan: of the run, for lengths in units.
+        text: the text of a schedule, on a single line.
+        plan: the plan of the run, for lengths in units.
 
     Raises:
-        SpecError, SyntaxError: the text is no schedule.
+        SpecError, SyntaxError: the text is not a valid schedule.
 
     >>> [(spot.name, spot.text, spot.written) for spot in spots("cosine(0.3, total=100)")][:4]
     [('peak', '0.3', True), ('total', '100', True), ('final', '0', False), ('warmup', '0', False)]
@@ -103,7 +104,7 @@ def spots(text: str, plan: RunPlan | None = None) -> list[Spot]:
 
 
 def changed(text: str, spot: Spot, number: str) -> str:
-    """The text with another number at a spot: a number, or a length such as "5 epochs", which is written in quotes.
+    """The text with a new number at a spot: a number, or a length such as "5 epochs", which is written in quotes.
 
     Raises:
         ValueError: neither a number nor a length.
@@ -140,7 +141,7 @@ def _literal(spot: Spot, number: str) -> str:
 
 
 class _Walker:
-    """Goes through a syntax tree that the reader of texts has accepted."""
+    """Walks through a syntax tree that the parser of schedules has accepted."""
 
     def __init__(self, source: str, plan: RunPlan | None) -> None:
         self.source = source
@@ -149,14 +150,14 @@ class _Walker:
         self.count = 0
 
     def column(self, offset: int) -> int:
-        """Python's trees count bytes."""
+        """The column in characters; Python's syntax trees count bytes."""
         return len(self.bytes[:offset].decode(errors="replace"))
 
     def of(self, at: ast.expr) -> str:
         return self.source[self.column(at.col_offset) : self.column(at.end_col_offset or 0)]
 
     def length(self, at: ast.expr, scale: float) -> float | None:
-        """Updates of a part of the expression; None without an end."""
+        """The number of updates of a part of the expression; None for a part without an end."""
         try:
             schedule: Schedule = parse(self.of(at))
             if schedule.units and self.plan is not None:
@@ -167,7 +168,7 @@ class _Walker:
         return None if length is None or isinstance(length, Length) else float(length) * scale
 
     def updates_in(self, unit: str) -> float:
-        """Updates per unit; 1 where no plan knows the unit."""
+        """The number of updates per unit; 1 if no plan determines the unit."""
         try:
             assert self.plan is not None
             return float(self.plan.scale.updates(as_length(f"1 {unit}")))
@@ -278,7 +279,7 @@ def _kind(parameter: inspect.Parameter) -> Kind | None:
 
 
 def _number(at: ast.expr) -> int | float | Length | None:
-    """The number, or the length in units, that an expression is; None for another expression."""
+    """The number, or the length in units, that an expression represents; None for any further expression."""
     match at:
         case ast.Constant(value=bool()):
             return None

@@ -1,7 +1,7 @@
-"""The content of the page as a value: schedules, run plan and axes, in the fragment of a link and back.
+"""The content of the page as a value: schedules, run plan and axes, to and from the fragment of a link.
 
-A fragment may come from anywhere, so reading is strict and bounded: an unknown name, a number out of range or too many schedules
-is a clear error.
+A fragment may come from an untrusted source, so reading is strict and bounded: an unknown name, a number out of range or too many
+schedules is a clear error.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ AXES: tuple[Axis, ...] = get_args(Axis)
 
 MOST_SCHEDULES = 12
 MOST_TEXT = 20_000
-"""Characters of a schedule's text on the page: a link holds the text."""
+"""The most characters of a schedule's text on the page, since a link contains the text."""
 
 _MOST_FRAGMENT = 200_000
 _MOST_NAME = 200
 COUNTS = ("updates", "samples", "batch", "epochs", "processes", "accumulate", "tokens")
-"""The run, as the page names its facts; `tokens` is the number of tokens in a sample."""
+"""The facts of the run by the page's names; `tokens` is the number of tokens per sample."""
 
 LARGEST = 10**15
-"""Updates, samples or another count of a run."""
+"""The largest number of updates, samples or any further count of a run."""
 
 ZOOM = ("begin", "end", "low", "top")
-"""The part of the picture that is shown: from an update to another, and from a value to another."""
+"""The part of the picture that is shown: between two updates, and between two values."""
 
 
 class StateError(ValueError):
@@ -47,7 +47,7 @@ class Line:
 
     @property
     def label(self) -> str:
-        """The name, or else the text."""
+        """The name, if any, else the text."""
         return self.name or self.text
 
 
@@ -56,14 +56,14 @@ class State:
     """The page.
 
     Attributes:
-        schedules: in the order of the page, at least a single schedule.
-        active: the number of the schedule that has the handles.
-        against: the number of the schedule that the active schedule is compared with; None for no comparison.
+        schedules: the schedules in the order of the page, at least a single schedule.
+        active: the index of the schedule that has the handles.
+        against: the index of the schedule with which the active schedule is compared; None for no comparison.
         axis: the unit of the horizontal axis.
         log: whether the vertical axis is logarithmic.
-        optimizer: for the findings; empty where unknown.
-        counts: the facts of the run that are known, by a name in `COUNTS`.
-        zoom: the sides of the picture that are not the picture's own, by a name in `ZOOM`.
+        optimizer: the optimizer, for the findings; empty if unknown.
+        counts: the known facts of the run, by a name in `COUNTS`.
+        zoom: the sides of the picture that the user has set, by a name in `ZOOM`.
 
     >>> State.read("s=cosine(0.3, total=100)&epochs=3&axis=epochs").fragment
     's=cosine(0.3,%20total=100)&axis=epochs&epochs=3'
@@ -83,7 +83,7 @@ class State:
         """The state of a fragment, without its "#".
 
         Raises:
-            StateError: the fragment is none that the studio writes.
+            StateError: the studio cannot have written the fragment.
         """
         if len(fragment) > _MOST_FRAGMENT:
             raise StateError(f"the link has {len(fragment):,} characters; the studio reads {_MOST_FRAGMENT:,}")
@@ -116,7 +116,7 @@ class State:
         """The state in an object from a request or a link.
 
         Raises:
-            StateError: an unknown name, or a value that the name cannot have.
+            StateError: an unknown name, or an invalid value for the name.
         """
         if not isinstance(content, dict):
             raise StateError(f"the state must be an object, got {shown(content)}")
@@ -170,17 +170,17 @@ class State:
         }  # fmt: skip
 
     def with_text(self, text: str, at: int | None = None) -> State:
-        """The state with another text of a schedule, by default of the active schedule."""
+        """The state with a new text for a schedule, by default for the active schedule."""
         at = self.active if at is None else at
         lines = list(self.schedules)
         lines[at] = replace(lines[at], text=text)
         return replace(self, schedules=tuple(lines))
 
     def with_line(self, line: Line) -> State:
-        """The state with a schedule more, which is active.
+        """The state with an additional schedule, which is active.
 
         Raises:
-            StateError: there are as many as there can be.
+            StateError: there are already as many schedules as allowed.
         """
         if len(self.schedules) >= MOST_SCHEDULES:
             raise StateError(f"the page holds at most {MOST_SCHEDULES} schedules; remove one first")
@@ -188,12 +188,12 @@ class State:
 
     @property
     def plan(self) -> RunPlan | None:
-        """The run, as far as its facts make a plan; None where nothing is known.
+        """The plan of the run, from its known facts; None without facts.
 
-        `updates` alone is a run of so many updates; epochs alone count as an update each.
+        `updates` alone is a run with this number of updates; if only `epochs` is known, each epoch counts as an update.
 
         Raises:
-            StateError: facts that contradict or do not suffice, in the page's words.
+            StateError: the facts contradict each other or do not suffice; the message uses the page's words.
         """
         facts = self.counts
         if not facts:
@@ -230,7 +230,7 @@ _TITLES = {
 
 
 def _value(name: str, value: str) -> int | float | str:
-    """The value of a part of a link; a text where the part is not a number."""
+    """The value of a part of a link: a number, or a text if the part is not a number."""
     if name in ("low", "top"):
         try:
             return float(value)

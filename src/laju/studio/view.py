@@ -1,4 +1,4 @@
-"""The page's drawings and texts for a state: curves, axes, handles, fields, findings and the difference, all from laju."""
+"""The page's drawings and texts for a state: curves, axes, handles, fields, findings and the difference, all computed by laju."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from laju.text.spec import parse
 from laju.view.plot import thin
 
 POINTS = 1600
-"""Points of a curve on the page, about two for each pixel of its width."""
+"""The number of points of a curve on the page, about two for each pixel of its width."""
 
 _FEW, _EDGES, _ALL = 1 << 14, 400, 1 << 22
-"""Every value is computed of a run of few updates, and of a longer run with many boundaries; else a grid and the boundaries."""
+"""Every value is computed for a run of few updates, and for a longer run with many boundaries; else a grid and the boundaries."""
 
 _ENDLESS = 1000
-"""Updates shown of a schedule without an end, where nothing else says how long the run is."""
+"""The number of updates to show of a schedule without an end, if the length of the run is unknown."""
 
 REFUSED = (TypeError, ValueError, ArithmeticError, AttributeError, RecursionError, MemoryError, LookupError)
-"""What a schedule may raise whose text came from anywhere."""
+"""The errors that a schedule from an untrusted text may raise."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def read(text: str, plan: RunPlan | None) -> Read:
 
 
 def run_length(state: State, found: Iterable[Read]) -> int:
-    """Updates of the run that the page shows: the plan's, or else until the last schedule ends."""
+    """The number of updates that the page shows: those of the plan, or else up to the end of the last schedule."""
     if state.plan is not None and set(state.counts) != {"epochs"}:
         return state.plan.updates
     ends = [math.ceil(r.resolved.length) for r in found if r.resolved is not None and r.resolved.length is not None]
@@ -82,7 +82,7 @@ def run_length(state: State, found: Iterable[Read]) -> int:
 
 @lru_cache(maxsize=64)
 def points(schedule: Schedule, end: int, begin: int = 0) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """The updates and values that a picture needs, from an update up to another."""
+    """The updates and values that a picture needs between two updates."""
     n = end - begin
     with np.errstate(all="ignore"):
         edges = list(islice(breakpoints(schedule, end), _EDGES + 1)) if n > _FEW else []
@@ -109,12 +109,12 @@ class Reach:
 
 
 def drawn(state: State, logs: Sequence[Reach] = (), *, moving: bool = False) -> dict[str, Any]:
-    """Everything that the page shows of a state.
+    """Everything that the page shows for a state.
 
     Args:
-        state: of the page.
-        logs: of the page, which the picture has room for.
-        moving: while a handle is dragged, findings and sentences are left out: only the moving parts are computed.
+        state: the state of the page.
+        logs: the logs of the page, for which the picture leaves room.
+        moving: whether a handle is being dragged; only the moving parts are then computed, without findings and sentences.
 
     Raises:
         StateError: the run's facts contradict each other.
@@ -151,7 +151,7 @@ def drawn(state: State, logs: Sequence[Reach] = (), *, moving: bool = False) -> 
 
 
 def span(state: State, n: int) -> tuple[int, int]:
-    """The updates that the picture shows, of so many."""
+    """The range of updates that the picture shows, within the updates of the run."""
     begin = int(state.zoom.get("begin", 0))
     end = int(state.zoom.get("end", n))
     return (begin, end) if begin < end else (0, n)
@@ -227,13 +227,13 @@ def _said(state: State, active: Read, plan: RunPlan | None, n: int) -> dict[str,
 
 
 def resolved_others(state: State) -> list[Schedule]:
-    """The schedules of the page beside the active schedule, in updates."""
+    """The schedules of the page except the active schedule, in updates."""
     found = (read(line.text, state.plan) for i, line in enumerate(state.schedules) if i != state.active)
     return [r.resolved for r in found if r.resolved is not None]
 
 
 def run(state: State) -> int:
-    """Updates of the run that the page shows for a state."""
+    """The number of updates that the page shows for a state."""
     return run_length(state, [read(line.text, state.plan) for line in state.schedules])
 
 

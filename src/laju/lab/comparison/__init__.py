@@ -1,4 +1,4 @@
-"""A comparison: schedules and seeds in a grid, the race among the schedules, the ranking, and the result as a value."""
+"""Comparisons: schedules and seeds in a grid, the race among the schedules, the ranking, and the result as a value."""
 
 from laju.lab.comparison.comparison import Comparison
 from laju.lab.comparison.findings import Findings

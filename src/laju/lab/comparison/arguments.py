@@ -23,10 +23,10 @@ from laju.text.spec import parse
 
 @dataclass(frozen=True)
 class Averaged:
-    """A row of a comparison whose test figures are of averaged weights, at the same number of updates.
+    """A row of a comparison whose test figures are those of averaged weights, at the same number of updates.
 
     Args:
-        schedule: as `compare` takes schedules.
+        schedule: a schedule in any form that `compare` accepts.
         average: an average such as `laju.averaging.EMA(0.999)`, or its text.
 
     >>> Averaged(0.1, "ema:0.999").average
@@ -48,7 +48,7 @@ Read = Schedule | Callable[[int], Any] | Averaged
 
 
 def read_schedules(schedules: Mapping[str, Given]) -> dict[str, Read]:
-    """By name, schedules, and functions that only a run can make schedules of."""
+    """By name, schedules, and functions that become schedules only when the run is known."""
     if not isinstance(schedules, Mapping) or not schedules:
         raise ValueError(f"schedules must be a dict of at least one schedule by name, got {shown(schedules)}")
     named: dict[str, Read] = {}
@@ -78,14 +78,14 @@ def read_schedules(schedules: Mapping[str, Given]) -> dict[str, Read]:
 
 
 def fitted(name: str, schedule: Read, plan: RunPlan) -> Schedule:
-    """A schedule that has been found to suit the run."""
+    """The schedule, after a check that it suits the run."""
     sampled = _sampled(name, schedule.schedule if isinstance(schedule, Averaged) else schedule, plan)
     _check_fit(name, sampled, plan)
     return sampled
 
 
 def _sampled(name: str, schedule: Schedule | Callable[[int], Any], plan: RunPlan) -> Schedule:
-    """A function as the table of its values, by which a trial of the function is identified."""
+    """The table of a function's values, by which a trial with the function is identified."""
     if isinstance(schedule, Schedule):
         return schedule
     values = []
@@ -130,7 +130,7 @@ def read_seeds(seeds: int | Iterable[int]) -> tuple[int, ...]:
 
 
 def _check_fit(name: str, schedule: Schedule, plan: RunPlan) -> None:
-    """Find, before training, errors that would stop the training after minutes."""
+    """Raise, before training, errors that would otherwise stop the training after minutes."""
     try:
         values = schedule.resolve(plan).values(plan.updates)
     except ValueError as error:

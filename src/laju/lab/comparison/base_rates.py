@@ -1,7 +1,7 @@
-"""The base rate of every schedule, tuned before the comparison: a schedule that trails only by its peak rate does not lose.
+"""Tuning the base rate of every schedule before the comparison, so that no schedule loses only because of its peak rate.
 
 A search along a single axis needs no model: factors evenly spaced in the logarithm, then ever closer factors around the best.
-The choice depends on results alone, so a comparison that is run again finds all trials in its store.
+The choice depends only on results, so a comparison that is run again finds all trials in its store.
 """
 
 from __future__ import annotations
@@ -32,16 +32,18 @@ class BaseRate:
 def tune_base_rates(
     schedules: Mapping[str, Schedule], seeds: Sequence[int], trials: int, run: Run
 ) -> dict[str, BaseRate]:
-    """Find a factor on each schedule's rates by the mean test accuracy over the seeds.
+    """Find the factor on each schedule's rates that has the highest mean test accuracy over the seeds.
 
-    Half of the trials are evenly spaced in log(factor) from 1/10 to 10, 1 included. Each two that follow lie beside the best so
-    far, half as far away as the last ones. Of equal accuracies the lower training loss wins.
+    Half of the trials are evenly spaced in log(factor) from 1/10 to 10, 1 included. Each further pair of factors lies on both
+    sides of the best factor so far, half as far away as the previous pair. Between equal accuracies the lower training loss
+    wins.
 
     Args:
-        schedules: by name.
-        seeds: of the tuning; not the seeds of the comparison, or the tuned schedules would be chosen for the luck of those seeds.
-        trials: factors for each schedule, at least 3.
-        run: trains schedules by (name, seed).
+        schedules: the schedules by name.
+        seeds: the seeds of the tuning, different from the seeds of the comparison: otherwise the tuned schedules would be chosen
+            for their luck with these seeds.
+        trials: the number of factors for each schedule, at least 3.
+        run: a function that trains schedules by (name, seed).
 
     >>> from laju import constant
     >>> from laju.lab import Outcome, Record
@@ -82,12 +84,12 @@ def tune_base_rates(
 
 
 def factor(place: float) -> float:
-    """10 to a power, in three digits."""
+    """10 to the given power, rounded to three digits."""
     return float(f"{10**place:.3g}")
 
 
 def scaled(schedule: Schedule, by: float) -> Schedule:
-    """The schedule times a factor, itself where that is 1."""
+    """The schedule times a factor; the schedule itself if the factor is 1."""
     return schedule if by == 1 else schedule.scale(by)
 
 
@@ -101,7 +103,7 @@ def tuned_name(name: str, by: float) -> str:
 
 
 def _score(outcomes: Sequence[Outcome]) -> tuple[float, float]:
-    """Mean test accuracy, and the mean training loss with its sign turned; a run that diverged has the worst of both."""
+    """The mean test accuracy, and the negated mean training loss; a run that diverged has the worst value of both."""
     accuracies, losses = [], []
     for outcome in outcomes:
         failed = outcome.status == "diverged" or not outcome.records

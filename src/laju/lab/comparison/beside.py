@@ -28,10 +28,10 @@ class LoggedRun:
     """The curves and figures in the log of an earlier run.
 
     Args:
-        name: of the log.
-        unit: of the positions: "update", "epoch", "sample", "token" or "row".
+        name: the name of the log.
+        unit: the unit of the positions: "update", "epoch", "sample", "token" or "row".
         columns: by "rate" or the name of a figure, such as "train_loss": the column of the log. Accuracies are shares of 1.
-        notes: of the reader.
+        notes: the remarks of the reader of the log.
     """
 
     name: str
@@ -45,7 +45,7 @@ class LoggedRun:
         return f"{self.name} (not paired)"
 
     def last(self, figure: str) -> float | None:
-        """The last value of a figure; None where the log has no such column."""
+        """The last value of a figure; None if the log has no such column."""
         column = self.columns.get(figure)
         return None if column is None else float(column.values[-1])
 
@@ -54,10 +54,10 @@ class LoggedRun:
         return max(float(column.at[-1]) for column in self.columns.values())
 
     def curve(self, figure: str, plan: RunPlan) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-        """(epochs, values) of a figure on the axis of a comparison: updates and samples are counted by the comparison's plan.
+        """The curve (epochs, values) of a figure; updates and samples are converted to epochs by the comparison's plan.
 
-        None where the log has no such column, or counts tokens or rows, which have no place on that axis. Figures of whole epochs
-        that are counted from 0 are figures at the end of each epoch.
+        The result is None if the log has no such column, or counts tokens or rows, which cannot be converted. Figures of whole
+        epochs that are counted from 0 are figures at the end of each epoch.
         """
         column = self.columns.get(figure)
         per = {"epoch": 1.0, "update": float(plan.updates_per_epoch), "sample": float(plan.samples)}.get(self.unit)
@@ -66,7 +66,7 @@ class LoggedRun:
         return (column.at if figure == "rate" else completed(self.unit, column.at)) / per, column.values
 
     def sentence(self) -> str:
-        """The last figures, and the column of each: the line below the table."""
+        """The line below the table: the last figures, and the column of each."""
         figures = [
             f"{figure.replace('_', ' ')} {number(float(column.values[-1]))} ({column.name!r})"
             for figure in FIGURES
@@ -89,15 +89,16 @@ class LoggedRun:
 def logged(log: str | os.PathLike[str] | Log, loss: str | None = None) -> LoggedRun:
     """The curves of a log for `Comparison.with_logs`: its training and test loss, its accuracies, and its rates.
 
-    A name with "val", "eval" or "test" is of test figures, another of training figures. Accuracies above 1 are percent.
+    A column whose name contains "val", "eval" or "test" has test figures, any further column training figures. Accuracies above 1
+    are percentages.
 
     Args:
         log: a file or folder, or a log that `laju.logs.read` has read.
-        loss: the column of losses, where several could be meant.
+        loss: the column of losses, if several columns could be the loss.
 
     Raises:
         OSError: the file cannot be read.
-        LogError: no log, no loss, or several columns of which none is plainly the loss.
+        LogError: not a log, no loss, or several columns of which none is clearly the loss.
 
     >>> import io
     >>> run = logged(read(io.StringIO("epoch,loss,val_accuracy\\n0,2.5,31\\n1,0.5,85\\n")))
@@ -121,8 +122,8 @@ def read_beside(beside: Iterable[str | os.PathLike[str] | Log | LoggedRun]) -> t
     """The logs of `compare`'s argument.
 
     Raises:
-        TypeError: `beside` is a single path, or holds a value that is no log.
-        ValueError: a log twice, or as `logged`.
+        TypeError: `beside` is a single path, or contains a value that is not a log.
+        ValueError: a log is given twice, or cannot be read as a log with a loss.
     """
     if isinstance(beside, str | os.PathLike | Log | LoggedRun):
         raise TypeError(f"beside must be a list of logs, such as [{shown(beside)}]")
@@ -153,13 +154,13 @@ def _side(loss: str) -> str:
 
 
 def _plainest(several: list[str]) -> str | None:
-    """The only name, or the only name that is plainly the loss."""
+    """The only name, or the only name that is clearly the loss."""
     plain = [name for name in several if names.own(name) in (("loss",), ("total", "loss"), ("lm", "loss"))]
     return several[0] if len(several) == 1 else plain[0] if len(plain) == 1 else None
 
 
 def _accuracy_of(name: str) -> str | None:
-    """Whether a column has accuracies of the training or of the test; None where its name does not tell."""
+    """The figure that a column of accuracies holds, of training or of the test; None if its name does not say."""
     every, own = {*names.words(name)}, names.own(name)
     if not _ACCURACIES & every or names.kind(name) != "metric":
         return None

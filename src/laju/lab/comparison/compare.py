@@ -38,7 +38,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Unfinished(RuntimeError):
-    """Some trials came to no end: `reasons` says why. `comparison` holds the others, which the store keeps."""
+    """Some trials did not finish: `reasons` says why. `comparison` holds the finished trials, which the store keeps."""
 
     def __init__(self, comparison: Comparison, lost: TrialsLost) -> None:
         super().__init__(f"{lost}. What was finished is kept; the same comparison later runs the rest")
@@ -65,22 +65,24 @@ def compare(
     Args:
         schedules: a `Grid`, or its schedules by display name.
         task: "digits", "fashion-mnist", or a `Task` of your own.
-        seeds, epochs, batch_size, optimizer: as in `Grid`, where no `Grid` is given: 3 seeds and 30 epochs by default.
-        jobs: as in `Execution`, where none is given.
+        seeds, epochs, batch_size, optimizer: as in `Grid`, if no `Grid` is given: 3 seeds and 30 epochs by default.
+        jobs: as in `Execution`, if no `Execution` is given.
         execution: how trials run: how many at once, where, on which device, and for how long.
-        selection: how schedules are chosen: a race, tuned base rates, equal areas. The result of a race has no dropped schedule.
-        store: file that keeps the trials; trials that are in the file already are not run again. In memory by default.
+        selection: how schedules are chosen: a race, tuned base rates, equal areas. The result of a race excludes dropped
+            schedules.
+        store: the file that keeps the trials; trials that are already in the file are not run again. In memory by default.
         display: True shows curves of the running trials, on a terminal or in a notebook, and lines elsewhere. By default only a
             notebook shows curves; False shows nothing. A `Display` of your own is called with the progress.
 
     Raises:
         ModuleNotFoundError: a framework is not installed.
-        Interrupted: Ctrl-C; carries the finished trials.
-        Unfinished: trials whose worker was killed again and again, or that took longer than the time limit; carries the others.
+        Interrupted: Ctrl-C; the exception has the finished trials.
+        Unfinished: the workers of some trials were killed repeatedly, or some trials took longer than the time limit; the
+            exception has the finished trials.
         StoreError: the store cannot be opened or written.
         ValueError: no schedules, an unknown task, a task without a model in a framework, no seeds, epochs below 1, a schedule
             that does not fit the run, a race in several frameworks, of fewer than two schedules or with fewer than three seeds,
-            a `Grid` beside a keyword of the grid, or an `Execution` beside jobs.
+            a `Grid` together with a keyword of the grid, or an `Execution` together with `jobs`.
 
     >>> result = compare({"a": 0.1, "b": "cosine(0.3, total=1).per('epoch')"}, epochs=1, seeds=[7], jobs=1)
     >>> [(trial["schedule"], trial["seed"], trial["status"]) for trial in result.trials()]
@@ -169,7 +171,7 @@ def compare(
 
 @contextmanager
 def _carrying(comparison: Callable[[], Comparison]) -> Iterator[None]:
-    """Let an exception that stops the block carry the comparison so far."""
+    """Attach the comparison so far to an exception that stops the block."""
     try:
         yield
     except KeyboardInterrupt:
@@ -189,7 +191,7 @@ def _all_fitted(schedules: Mapping[str, Read], plan: RunPlan) -> dict[str, Sched
 def _with_tuned_rates(
     schedules: dict[str, Schedule], trials: int, seeds: tuple[int, ...], model: Trial, lab: _Lab
 ) -> tuple[dict[str, Schedule], tuple[str, ...]]:
-    """The schedules with their best factor at a seed of its own, with the factor in their names, and notes on the tuning."""
+    """The schedules with their best factors, found with a separate seed and shown in the names, and notes on the tuning."""
     # A seed that the comparison does not use: a factor chosen at one of its seeds would profit from that seed's chance.
     seed = next(s for s in range(len(seeds) + 1) if s not in seeds)
 
@@ -212,7 +214,7 @@ def _with_tuned_rates(
 
 
 def _raced(schedules: dict[str, Schedule], seeds: tuple[int, ...], model: Trial, lab: _Lab, error: float) -> Race:
-    """Race the schedules: the schedules left, and the reasons of the schedules dropped."""
+    """Race the schedules; return the remaining schedules, and the reasons for dropped schedules."""
 
     def run(wanted: Mapping[Key, Schedule]) -> dict[Key, Outcome]:
         outcomes = lab.run({key: replace(model, schedule=schedule, seed=key[1]) for key, schedule in wanted.items()})
@@ -248,7 +250,8 @@ def run_trials(
 
     Raises:
         KeyboardInterrupt: Ctrl-C; finished trials are in the store.
-        TrialsLost: trials whose worker was killed again and again, or that took longer than `time_limit`; the others are stored.
+        TrialsLost: the workers of some trials were killed repeatedly, or some trials took longer than `time_limit`; finished
+            trials are stored.
         StoreError: the store cannot be opened or written.
 
     >>> import laju
@@ -270,7 +273,7 @@ def run_trials(
 
 @dataclass(frozen=True)
 class _Lab:
-    """The surroundings of trials: the store that keeps outcomes, the place to run, and the display."""
+    """The environment of trials: the store that keeps outcomes, the place to run, and the display."""
 
     kept: Store
     execution: Execution
@@ -281,7 +284,7 @@ class _Lab:
         """The outcome of every trial.
 
         Raises:
-            TrialsLost: as `finish`.
+            TrialsLost: some trials have no outcome; all finished trials are stored.
         """
         outcomes: dict[Key, Outcome] = {}
         self.finish(trials, outcomes)
@@ -291,7 +294,7 @@ class _Lab:
         """Put the outcome of every trial into `outcomes`, from the store or from training.
 
         Raises:
-            TrialsLost: of some there is no outcome, while all others are there.
+            TrialsLost: some trials have no outcome, although all the rest do.
         """
         display = self.display
         with ExitStack() as stack:

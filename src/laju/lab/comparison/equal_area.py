@@ -1,4 +1,4 @@
-"""Schedules that spend the same total learning rate, so that a comparison is of their shapes."""
+"""Schedules scaled to the same total learning rate, so that a comparison is of their shapes."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from laju.core.units import RunPlan
 
 
 def equal_area(schedules: Mapping[str, Schedule], plan: RunPlan) -> dict[str, Schedule]:
-    """Every schedule times the factor that makes the sum of its rates over the run that of the first.
+    """Scale every schedule so that the sum of its rates over the run equals that of the first schedule.
 
-    c = Σ s₁(t) / Σ s(t) over the updates t of the run. The name of a schedule that changes says c, to three digits.
+    The factor is c = Σ s₁(t) / Σ s(t) over the updates t of the run. The name of a changed schedule shows c, to three digits.
 
     Args:
-        schedules: by name.
+        schedules: the schedules by name.
         plan: the run, with the number of updates and the lengths of its units.
 
     Raises:
-        ValueError: a schedule whose rates sum to zero, or two that end with the same name.
+        ValueError: the rates of a schedule sum to zero, or two schedules end up with the same name.
 
     >>> import laju
     >>> plan = laju.RunPlan(samples=100, batch_size=10, epochs=2)
@@ -31,7 +31,7 @@ def equal_area(schedules: Mapping[str, Schedule], plan: RunPlan) -> dict[str, Sc
     for name, schedule in schedules.items():
         if sums[name] <= 0:
             raise ValueError(
-                f"schedule {name!r} has rates that sum to {sums[name]:g}: no factor gives it another's area"
+                f"schedule {name!r} has rates that sum to {sums[name]:g}: no factor gives it the area of another schedule"
             )
         factor = first / sums[name]
         same = abs(factor - 1) < 1e-12

@@ -18,17 +18,17 @@ class Findings:
     """The findings of a comparison.
 
     Attributes:
-        comparison: the trials that the findings are of.
-        difference: in test accuracy; `standings` and `verdict` say how many seeds would show the difference.
-        rows: a row for each schedule, in the order asked.
-        standings: where each schedule stands, the best first: the rank, the probability of being the best, and the seeds to see
-            more. Empty while no seed was run with every schedule.
+        comparison: the trials on which the findings are based.
+        difference: a difference in test accuracy; `standings` and `verdict` say how many seeds would show the difference.
+        rows: a row for each schedule, in the given order.
+        standings: the standing of each schedule, the best first: the rank, the probability of being the best, and the number of
+            seeds that would show more. Empty if no seed was run with every schedule.
         anytime: a flat row for each epoch and schedule, for `pandas.DataFrame`: the mean test accuracy with failed trials as
             guessing, the probability of being the best, and whether the schedule leads.
-        leads: which schedule has the best mean test accuracy, from which epoch to which.
+        leads: the schedule with the best mean test accuracy, for each range of epochs.
         agreement: the results of the same schedule in several frameworks, for every schedule that was trained in several.
-        warnings: facts that a reader should know before believing the table, most serious first.
-        verdict: the comparison in a sentence: the proven differences, the mere leads, and the command that would decide.
+        warnings: facts that a reader should know before trusting the table, most serious first.
+        verdict: the comparison in a sentence: the significant differences, the mere leads, and the command that would decide.
     """
 
     comparison: Results
@@ -42,7 +42,7 @@ class Findings:
     verdict: str
 
     def to_json(self) -> dict[str, Any]:
-        """Everything as values that `json.dumps` takes; numbers that JSON lacks (NaN, infinities) become null."""
+        """All findings as values that `json.dumps` accepts; numbers that JSON lacks (NaN, infinities) become null."""
         results, plan = self.comparison, self.comparison.plan
         content = {
             "verdict": self.verdict,
@@ -133,7 +133,7 @@ def _warnings(results: Results, rows: list[Row], agreements: list[Agreement]) ->
 
 
 def _momentum_differs(results: Results) -> bool:
-    """Whether frameworks are side by side whose momentum differs under a changing rate."""
+    """Whether the comparison has frameworks whose momentum differs under a changing rate."""
     met = set(results.frameworks.values())
     return results.optimizer.momentum > 0 and bool(met & {"torch", "jax"}) and bool(met & {"tensorflow", "mxnet"})
 

@@ -54,8 +54,8 @@ class Selection:
     Args:
         {options SELECTION}
 
-    `tuned` finds a factor from 1/10 to 10: True tries 9 factors, a number so many. `race` is True for an error of 5 %, or the
-    probability of the error, see `laju.lab.comparison.race.race`. The names of scaled schedules say the factor.
+    `tuned` finds a factor from 1/10 to 10: True tries 9 factors; a number sets how many are tried. `race` is True for an error of
+    5 %, or the probability of the error, see `laju.lab.comparison.race.race`. The names of scaled schedules show the factor.
 
     Raises:
         ValueError: a value outside of its range, or `tuned` and `equal_area` together.
@@ -80,7 +80,7 @@ class Selection:
 
     @property
     def factors(self) -> int:
-        """Base rates that are tried of each schedule; 0 without tuning."""
+        """The number of base rates to try for each schedule; 0 without tuning."""
         return base_rates.TRIALS if self.tuned is True else int(self.tuned)
 
     @property
@@ -93,7 +93,7 @@ def as_grid(schedules: Grid | Mapping[str, Given], **keywords: Any) -> Grid:
     """The grid itself, or the grid of keywords that are not None.
 
     Raises:
-        ValueError: a grid, and a keyword besides.
+        ValueError: a grid is given together with a keyword.
     """
     stated = {name: value for name, value in keywords.items() if value is not None}
     if not isinstance(schedules, Grid):

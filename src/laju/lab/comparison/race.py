@@ -1,12 +1,12 @@
 """A race: all schedules train with few seeds, and schedules that can no longer end above the best get no further seeds.
 
-All runs are whole. A run that is stopped early favours schedules that decay early, and a run that is compressed to fewer epochs
-ranks schedules by another length; `benchmarks/race_replay.py` prints how far both are from the end, and why neither pays. The
-error is therefore about the end, and needs no agreement between lengths.
+All runs are trained to the end. Stopping runs early favours schedules that decay early, and compressing runs to fewer epochs
+ranks schedules at a different length; `benchmarks/race_replay.py` prints how far both are from the final ranking, and why neither
+pays. The error is therefore about final results, and needs no agreement between lengths.
 
-Freezing arms of a bandit by confidence bounds: Maron and Moore (1994), *Hoeffding races*, NeurIPS; Even-Dar, Mannor and Mansour
-(2006), *Action elimination*, JMLR 7. Variances moderated by the other arms' variances: Smyth (2004), *Linear models and empirical
-Bayes methods*, Statistical Applications in Genetics and Molecular Biology 3.
+Sources: for dropping arms of a bandit by confidence bounds, Maron and Moore (1994), *Hoeffding races*, NeurIPS, and Even-Dar,
+Mannor and Mansour (2006), *Action elimination*, JMLR 7; for variances moderated by the variances of the remaining arms, Smyth
+(2004), *Linear models and empirical Bayes methods*, Statistical Applications in Genetics and Molecular Biology 3.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ MARGIN = 0.002
 FIRST_SEEDS = 2
 LEAST_SEEDS = 3
 _GROWTH = 1.5
-"""Of the seeds from a round to the next."""
+"""The growth of the number of seeds from a round to the next."""
 _LOOKS = 2.0
-"""Rounds look at the same seeds, and so count as this many independent looks. With this factor normal differences, level or a
-little better than the others, of equal or of very different spreads, are dropped wrongly in .01 to .04 of races with an error of
+"""Rounds examine the same seeds, and so count as this many independent tests. With this factor normal differences, level or
+slightly better than the rest, of equal or of very different spreads, are dropped wrongly in .01 to .04 of races with an error of
 .05, for 2 to 20 schedules and 6 to 24 seeds (`tests/lab/test_race.py`)."""
 _BORROWED = 4
-"""Degrees of freedom, at most, that the spread of a difference takes from the spreads of the others."""
+"""The most degrees of freedom that the spread of a difference borrows from the spreads of the remaining differences."""
 
 Reason = Literal["no better", "diverged", "collapsed", "failed"]
 Key = tuple[str, int]
@@ -50,13 +50,14 @@ class Dropped:
     Attributes:
         name: the schedule's name.
         schedule: the schedule's text.
-        seeds: how many seeds the schedule was trained with.
+        seeds: the number of seeds with which the schedule was trained.
         reason: "no better" than another schedule in mean test accuracy; or "diverged", "collapsed" or "failed" (some of each)
             with every seed so far.
-        rival: the leader when the schedule was dropped; None where every seed failed.
-        difference: in mean test accuracy to the rival with the seeds so far, and the difference's own 95 % interval; None where
-            every seed failed.
-        most: the difference with all seeds, at most, by the race's bound; below the race's margin. None where every seed failed.
+        rival: the leader when the schedule was dropped; None if every seed failed.
+        difference: the difference in mean test accuracy to the rival with the seeds so far, with the difference's own 95 %
+            interval; None if every seed failed.
+        most: the race's upper bound on the difference with all seeds, which is below the race's margin; None if every seed
+            failed.
     """
 
     name: str
@@ -70,7 +71,7 @@ class Dropped:
 
 @dataclass(frozen=True)
 class Round:
-    """The seeds so far, the mean test accuracy of each schedule that was in, and the schedules that were dropped then."""
+    """The seeds so far, the mean test accuracy of each remaining schedule, and the schedules dropped after the round."""
 
     seeds: int
     accuracies: dict[str, float]
@@ -82,14 +83,14 @@ class Race:
     """The rounds of a race, the dropped schedules, and the runs of the schedules left.
 
     Attributes:
-        entered: the names of all schedules, in the order given.
-        epochs: of every run.
-        seeds: of every schedule that was left.
-        error: the probability of a wrong drop, at most; see `race`.
-        margin: of mean test accuracy; see `race`.
-        rounds: in the order of time; the last has all seeds.
-        dropped: in the order of time.
-        outcomes: by (name, seed), of the schedules that were left.
+        entered: the names of all schedules, in the given order.
+        epochs: the number of epochs of every run.
+        seeds: the seeds of every schedule that was never dropped.
+        error: the largest probability of a wrong drop; see `race`.
+        margin: the margin of mean test accuracy; see `race`.
+        rounds: the rounds in order of time; the last has all seeds.
+        dropped: the dropped schedules in order of time.
+        outcomes: the outcomes of the remaining schedules, by (name, seed).
     """
 
     entered: tuple[str, ...]
@@ -113,18 +114,18 @@ class Race:
 
     @property
     def trainings(self) -> int:
-        """Runs of all schedules."""
+        """The number of runs of all schedules."""
         return sum(self.trained(name) for name in self.entered)
 
     @property
     def trainings_to_pick(self) -> int:
-        """Runs until a single schedule was left: `trainings` without the further seeds of a sole schedule left."""
+        """The number of runs until a single schedule was left, without the further seeds of this schedule."""
         last = max((d.seeds for d in self.dropped), default=0) if len(self.left) == 1 else len(self.seeds)
         return sum(min(self.trained(name), last) for name in self.entered)
 
     @property
     def grid_trainings(self) -> int:
-        """Runs of the comparison without a race: every schedule with every seed."""
+        """The number of runs of a comparison without a race: every schedule with every seed."""
         return len(self.entered) * len(self.seeds)
 
     @property
@@ -150,7 +151,7 @@ class Race:
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """All but the outcomes, which are the comparison's, as values that `json.dumps` takes."""
+        """Everything except the outcomes, which the comparison has, as values that `json.dumps` accepts."""
         return {
             "entered": list(self.entered),
             "left": list(self.left),
@@ -194,32 +195,33 @@ def race(
     """Train all schedules with few seeds, drop schedules that will not end above the leader, and go on with more seeds.
 
     Seeds come in rounds of 2, 3, 4, 6, 9 and so on, up to all N. After a round of n < N seeds, with d the paired differences in
-    final test accuracy to the schedule that leads, a schedule is dropped where even the bound on its mean over all N seeds,
+    final test accuracy to the leading schedule, a schedule is dropped if even the upper bound on its mean over all N seeds,
 
         mean(d) + t · s · √(1/n − 1/N)
 
-    is below `margin`. s² is the variance of d, moderated by the variances of the other schedules that are left, which count as up
-    to 4 degrees of freedom; t is Student's quantile at 1 − error / (2 · (schedules − 1)). The bound of a leader that is dropped
-    itself later adds to the bounds of the schedules dropped by that leader. So a schedule whose mean over all seeds is more than
-    `margin` above the mean of the race's pick is dropped with a probability of at most `error`. The factor 2 for looking several
-    times is measured and not proved: on normal differences of equal and very different spreads, and on replayed grids.
+    is below `margin`. s² is the variance of d, moderated by the variances of the other schedules that are left, which count as
+    up to 4 degrees of freedom; t is Student's quantile at 1 − error / (2 · (schedules − 1)). If a leader is itself dropped
+    later, its bound is added to the bounds of the schedules dropped by that leader. So a schedule whose mean over all seeds is
+    more than `margin` above the mean of the race's pick is dropped with a probability of at most `error`. The factor 2 for
+    testing several times was measured and not proved: on normal differences of equal and very different spreads, and on
+    replayed grids.
 
-    A trial that diverged or collapsed has the accuracy of guessing. A schedule of which every trial so far failed is dropped,
-    outside of the error probability, unless all schedules failed. A schedule that is left alone is trained with all seeds.
+    A trial that diverged or collapsed counts with the accuracy of guessing. A schedule whose trials have all failed so far is
+    dropped, outside of the error probability, unless all schedules failed. The last remaining schedule is trained with all seeds.
 
     Args:
-        schedules: by name, at least two.
-        seeds: at least three, in an order that has nothing to do with the schedules.
-        epochs: of every run.
-        run: trains schedules by (name, seed).
-        error: the probability, between 0 and 1.
-        margin: of mean test accuracy, from 0 to 1; differences up to this are no loss.
+        schedules: the schedules by name, at least two.
+        seeds: at least three seeds, in an order that is independent of the schedules.
+        epochs: the number of epochs of every run.
+        run: a function that trains schedules by (name, seed).
+        error: the probability of a wrong drop, between 0 and 1.
+        margin: a difference of mean test accuracy, from 0 to 1; differences up to the margin do not count as a loss.
         guessing: the accuracy of a trial that failed.
-        resolution: the smallest difference of two test accuracies, 1 / (test examples). Seeds whose differences are all the same
-            have at least this spread.
+        resolution: the smallest difference of two test accuracies, 1 / (test examples). Differences that are the same for all
+            seeds count with at least this spread.
 
     Returns:
-        The race, with the runs of the schedules that were left.
+        The race, with the runs of the remaining schedules.
 
     Raises:
         ValueError: fewer than two schedules, fewer than three seeds or a seed twice, or another argument out of its range.
@@ -282,7 +284,7 @@ def race(
 
 
 def check_race(schedules: Sequence[str], seeds: Sequence[int]) -> None:
-    """Tell schedules and seeds that cannot race.
+    """Refuse schedules and seeds that cannot race.
 
     Raises:
         ValueError: fewer than two schedules, fewer than three seeds, or a seed twice.
@@ -295,7 +297,7 @@ def check_race(schedules: Sequence[str], seeds: Sequence[int]) -> None:
             f"got {len(seeds)}: {list(seeds)!r}"
         )
     if len(set(seeds)) < len(seeds):
-        raise ValueError(f"seeds of a race must be there once each, got {list(seeds)!r}")
+        raise ValueError(f"seeds of a race must differ from one another, got {list(seeds)!r}")
 
 
 def seed_counts(most: int) -> tuple[int, ...]:
@@ -307,14 +309,14 @@ def seed_counts(most: int) -> tuple[int, ...]:
 
 
 def level_of_tests(error: float, schedules: int) -> float:
-    """The level of each test of a race, for an error of the whole race."""
+    """The level of each test of a race, from the error of the whole race."""
     return error / (_LOOKS * max(schedules - 1, 1))
 
 
 def upper_bounds(
     scores: Mapping[str, Sequence[float]], leader: str, seeds: int, level: float, resolution: float
 ) -> dict[str, float]:
-    """Upper bounds on the mean difference of each schedule to the leader over so many seeds, each with an error of `level`."""
+    """Upper bounds on the mean difference of each schedule to the leader over all seeds, each with an error of `level`."""
     from scipy.special import stdtrit
 
     others = [name for name in scores if name != leader]
@@ -338,7 +340,7 @@ def upper_bounds(
 
 
 def _failure(outcomes: Sequence[Outcome]) -> Reason | None:
-    """How all outcomes failed; None where an outcome did not."""
+    """How all outcomes failed; None if an outcome did not fail."""
     statuses = {outcome.status for outcome in outcomes}
     if "finished" in statuses:
         return None

@@ -1,4 +1,4 @@
-"""The ranking at the end and on the way, with every trial counted: a failed trial has the accuracy of guessing."""
+"""The ranking at the end and at each epoch. Every trial counts: a failed trial has the accuracy of guessing."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ class Standing:
     """The standing of a schedule among those compared.
 
     Attributes:
-        name: the schedule's.
-        score: its mean test accuracy over the seeds that were run with every schedule; a trial that diverged or collapsed counts
-            as the accuracy of guessing.
-        rank: of that mean, 1 for the best; equal means share a rank.
-        rank_low, rank_high: between which ranks the true mean lies, in 95 %; see `laju.lab.statistics.rank_intervals`.
-        best: the probability to be the best, see `laju.lab.statistics.probability_best`; None with a single seed.
-        seeds: how many would show a difference of the size asked for to the first schedule (80 % power, with Bonferroni's
-            correction); None for the first, or without a spread to tell by.
-        seeds_low, seeds_high: the interval of that number, as the measured spread is itself uncertain (80 %).
+        name: the name of the schedule.
+        score: the mean test accuracy over the seeds that were run with every schedule; a trial that diverged or collapsed counts
+            with the accuracy of guessing.
+        rank: the rank of the score, 1 for the best; equal scores share a rank.
+        rank_low, rank_high: the 95 % interval of the rank of the true mean; see `laju.lab.statistics.rank_intervals`.
+        best: the probability of being the best, see `laju.lab.statistics.probability_best`; None with a single seed.
+        seeds: the number of seeds that would show the given difference to the first schedule (80 % power, with Bonferroni's
+            correction); None for the first schedule, or without a measured spread.
+        seeds_low, seeds_high: the 80 % interval of `seeds`, since the measured spread is itself uncertain.
     """
 
     name: str
@@ -75,7 +75,7 @@ class Lead:
 
 
 def standings(results: Results, difference: float) -> list[Standing]:
-    """A standing for each schedule, the best first; empty while no seed was run with every schedule."""
+    """A standing for each schedule, the best first; empty if no seed was run with every schedule."""
     if not math.isfinite(difference) or difference <= 0:
         raise ValueError(f"difference must be a finite number above 0, got {difference!r}")
     names, seeds = list(results.schedules), _complete(results)
@@ -117,7 +117,7 @@ def anytime(results: Results) -> list[dict[str, Any]]:
 
 
 def leads(anytime: Iterable[Mapping[str, Any]]) -> list[Lead]:
-    """Which schedule leads from when to when, of the rows of `anytime`."""
+    """The leading schedule for each range of epochs, from the rows of `anytime`."""
     found: list[Lead] = []
     for row in anytime:
         if row["leads"]:
@@ -132,7 +132,7 @@ def leads(anytime: Iterable[Mapping[str, Any]]) -> list[Lead]:
 def verdict(
     results: Results, rows: Sequence[Row], agreements: Sequence[Agreement], difference: float, command: str
 ) -> str:
-    """The verdict in a sentence; see `Findings.verdict`. A failed trial counts as guessing."""
+    """The verdict in a sentence; see `Findings.verdict`. A failed trial counts with the accuracy of guessing."""
     names, seeds = list(results.schedules), _complete(results)
     parts = []
     if results.race and not results.dropped:
@@ -209,7 +209,7 @@ def _score(results: Results, outcome: Outcome) -> float:
 def _curves(results: Results, seeds: list[int]) -> list[tuple[float, Scores]]:
     """By epoch, the test accuracies of shape (seeds, schedules).
 
-    A trial that diverged has the accuracy of guessing from then on, a trial that collapsed at its end.
+    A trial that diverged has the accuracy of guessing from the divergence on, a trial that collapsed at its end.
     """
     names = list(results.schedules)
     known: dict[tuple[str, int], dict[float, float]] = {}
@@ -235,7 +235,7 @@ def _curves(results: Results, seeds: list[int]) -> list[tuple[float, Scores]]:
 
 
 def _needed(results: Results, name: str, difference: float) -> tuple[int | None, int | None, int | None]:
-    """How many seeds show that difference to the first schedule, with the interval of that number."""
+    """The number of seeds that show the given difference to the first schedule, with the interval of that number."""
     of, to = pairs(results, name)
     n = len(of)
     if name == results.reference or n < LEAST_SEEDS:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Results:
-    """The trials of a `Comparison`, where each field is described: the basis of every finding."""
+    """The trials of a comparison, the basis of every finding; `Comparison` describes each field."""
 
     task: str
     schedules: dict[str, Schedule]
@@ -52,12 +52,12 @@ class Results:
 
     @property
     def reference(self) -> str:
-        """The name of the schedule that the others are compared to."""
+        """The name of the schedule to which all schedules are compared."""
         return next(iter(self.schedules))
 
     @property
     def dropped(self) -> tuple[Dropped, ...]:
-        """The schedules that a race dropped on the way, in the order of time."""
+        """The schedules that a race dropped, in order of time."""
         return self.race.dropped if self.race else ()
 
     def trials(self) -> list[dict[str, Any]]:
@@ -103,7 +103,7 @@ class Results:
         ]
 
     def finals(self, name: str, figure: Callable[[Record], float | None]) -> dict[int, float]:
-        """A final figure of each seed that finished with this figure."""
+        """The given final figure of each seed that finished with this figure."""
         finals = {}
         for seed in self.seeds:
             outcome = self.outcomes.get((name, seed))
@@ -122,7 +122,7 @@ def _last(outcome: Outcome | None) -> Record | None:
 
 
 def gap(record: Record) -> float | None:
-    """Train accuracy minus test accuracy; None where either is unknown."""
+    """Train accuracy minus test accuracy; None if either is unknown."""
     if record.test_accuracy is None or math.isnan(record.train_accuracy):
         return None
     return record.train_accuracy - record.test_accuracy

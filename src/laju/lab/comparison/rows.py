@@ -1,6 +1,6 @@
 """The means of each schedule over the seeds that finished, their differences, and frameworks side by side.
 
-A trial that diverged or collapsed has no place in a mean, so such trials are counted, shown and warned about instead.
+Trials that diverged or collapsed enter no mean; such trials are counted and shown, with a warning.
 """
 
 from __future__ import annotations
@@ -31,14 +31,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Row:
-    """A schedule's line in the end table: counts of its trials, and estimates over the seeds that finished.
+    """The row of a schedule in the final table: counts of its trials, and estimates over the seeds that finished.
 
-    `gap` is train accuracy minus test accuracy, the sign of overfitting. `difference` is in test accuracy to the first
-    schedule, paired over the seeds that finished in both; None for the first itself. `seconds` is the mean of a
-    finished trial. `diverged_at` holds the first bad update of each diverged trial, in the order of the seeds.
+    `gap` is train accuracy minus test accuracy, the sign of overfitting. `difference` is the difference in test accuracy to the
+    first schedule, paired over the seeds that finished in both; None for the first itself. `seconds` is the mean duration of a
+    finished trial. `diverged_at` has the first bad update of each diverged trial, in the order of the seeds.
 
-    Of many differences some exclude zero by chance. `joint` is the difference with an interval so wide that all intervals hold
-    together in 95 %; `differs` whether that interval excludes zero, and no failed seed speaks against the difference.
+    Among many differences some exclude zero by chance. `joint` is the difference with an interval so wide that all intervals hold
+    simultaneously with 95 % confidence; `differs` says whether that interval excludes zero, and no failed seed speaks against the
+    difference.
     `p_value` is from a paired t test with Holm's correction over all the differences of the comparison. `area` is the mean
     height of the curve of test accuracy by epoch. `at_rate_zero`: the rate of every update is 0, so that no trial can learn.
     """
@@ -65,7 +66,7 @@ class Row:
 
     @property
     def trials(self) -> int:
-        """How many trials were asked for."""
+        """The number of requested trials."""
         return self.finished + self.diverged + self.collapsed + self.missing
 
     @property
@@ -89,7 +90,7 @@ class Agreement:
     """A schedule, and its name, in several frameworks.
 
     `accuracies` are test accuracies by framework; `differences` are to the first framework, paired over the seeds that
-    finished in both, with intervals that hold together for all schedules and frameworks.
+    finished in both, with simultaneous intervals for all schedules and frameworks.
     """
 
     name: str
@@ -99,7 +100,7 @@ class Agreement:
 
     @property
     def agree(self) -> bool | None:
-        """Whether every difference is zero within its interval; None where there is no interval to tell by."""
+        """Whether every difference is zero within its interval; None without an interval."""
         found = list(self.differences.values())
         if any(evidence(d) is Evidence.SHOWN for d in found):
             return False
@@ -196,7 +197,7 @@ def _flattered(results: Results, name: str) -> bool:
 
 
 def pairs(results: Results, name: str) -> tuple[list[float], list[float]]:
-    """The test accuracies of a schedule and of the first, of the seeds that finished in both."""
+    """The test accuracies of a schedule and of the first schedule, for the seeds that finished in both."""
     a, b = _test(results, name), _test(results, results.reference)
     both = [seed for seed in a if seed in b]
     return [a[s] for s in both], [b[s] for s in both]

@@ -27,16 +27,16 @@ ENGINES = {
     **{name: f"laju.lab.engines.{name}" for name in ("torch", "tensorflow", "jax", "mxnet", "accelerate", "stack")},
     "program": "laju.lab.programs.engine",
 }
-"""The modules of laju's engines; other packages add engines through entry points of the group `laju.engines`."""
+"""The modules of laju's engines; further packages add engines through entry points of the group `laju.engines`."""
 
 
 def check(framework: Framework, task: Task) -> None:
-    """Find out whether the task can be trained in the framework, without loading the framework or the data.
+    """Check that the task can be trained in the framework, without loading the framework or the data.
 
     Raises:
         ModuleNotFoundError: the framework is not installed.
-        ValueError: the task has no model in the framework, or an unknown engine.
-        PluginError: the engine of another package cannot be loaded.
+        ValueError: the task has no model in the framework, or its engine is unknown.
+        PluginError: the engine of an installed package cannot be loaded.
     """
     if framework == "mxnet":
         from laju.lab.engines.mxnet import interpreter
@@ -66,7 +66,7 @@ def train(trial: Trial, report: Report | None = None) -> Outcome:
         ModuleNotFoundError: the framework is not installed.
         ValueError: the task has no model in the framework.
         MetricError: a figure outside of its range, such as an accuracy above 1.
-        TypeError: the engine of another package returned no outcome.
+        TypeError: the engine of an installed package did not return an `Outcome`.
     """
     name = trial.task.engine if trial.framework == "torch" else trial.framework
     name = name if trial.numerics == Numerics() else "stack"
@@ -80,7 +80,7 @@ def train(trial: Trial, report: Report | None = None) -> Outcome:
 
 
 def _engine(name: str) -> Any:
-    """The engine of a name: a module, or another object, with a function `train(trial, report)`."""
+    """The engine with this name: a module or object with a function `train(trial, report)`."""
     if name in ENGINES:
         return import_module(ENGINES[name])
     engine = plugins.load("engines", name)
@@ -93,7 +93,7 @@ def _engine(name: str) -> Any:
 def train_part(
     trial: Trial, start: bytes | None, stop: int, keep: bool, report: Report | None = None
 ) -> tuple[Progress, bytes | None]:
-    """Make the updates of a trial up to `stop`, and with `keep` a branch point there; see `laju.lab.engines.torch.train_part`.
+    """Make the updates of a trial up to `stop`, with `keep` also a branch point; see `laju.lab.engines.torch.train_part`.
 
     Raises:
         ValueError: a trial without `shares_prefixes`.

@@ -1,8 +1,8 @@
-"""Trials that Hugging Face Accelerate trains: in mixed precision, with accumulated gradients, by several processes.
+"""Trials trained by Hugging Face Accelerate: in mixed precision, with accumulated gradients, in several processes.
 
-An update sees the same examples in every such setting: the shared loop gives the update's examples, which are split over the
-processes and over each process's micro-batches, and every part's loss is weighed by its size, so that the gradient is the
-gradient of the mean over all examples.
+An update sees the same examples in all of these settings: the shared loop gives the update's examples, which are split over the
+processes and over each process's micro-batches. The loss of each part is weighted by its size, so the gradient is that of the
+mean over all examples.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ _LEAST_EVALUATION = 64
 def train(trial: Trial, report: Report | None = None, how: Accelerated | None = None) -> Outcome:
     """Run a trial from its beginning and return its records.
 
-    In one process, in full precision and without accumulation the outcome is, on a CPU, the outcome of the lab's own loop, but
-    for the rounding of test losses, since test examples are read in smaller batches. With `processes` above 1 this function
-    starts the processes on this machine; a process that `torchrun` or `accelerate launch` has started instead joins the processes
-    launched with it, each of which calls this function and gets the same outcome.
+    In one process, in full precision and without accumulation the outcome on a CPU equals the outcome of the lab's own loop,
+    except for the rounding of test losses, since test examples are read in smaller batches. With `processes` above 1 this
+    function starts the processes on this machine; a process that `torchrun` or `accelerate launch` has started instead joins
+    the processes launched with it, each of which calls this function and gets the same outcome.
 
     Args:
         trial: the trial to run.
@@ -56,7 +56,7 @@ def train(trial: Trial, report: Report | None = None, how: Accelerated | None = 
         how: precision, processes and more; the task's own `accelerated` by default.
 
     Raises:
-        ValueError: a trial with a rule; fp16 without a GPU; another number of processes than were launched.
+        ValueError: a trial with a rule; fp16 without a GPU; `processes` that differs from the number of launched processes.
         RuntimeError: a process ended before its work was done.
     """
     how = how or getattr(trial.task, "accelerated", None) or Accelerated()
@@ -65,8 +65,8 @@ def train(trial: Trial, report: Report | None = None, how: Accelerated | None = 
     launched = int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
     if launched > 1 and launched != how.processes:
         raise ValueError(
-            f"processes={how.processes}, but {launched} were launched; give processes={launched}, which is a part of what a "
-            "trial is"
+            f"processes={how.processes}, but {launched} were launched; give processes={launched}, which is part of the "
+            "trial's identity"
         )
     return _here(trial, report, how) if how.processes == launched else _started(trial, report, how)
 
@@ -97,7 +97,7 @@ def _here(trial: Trial, report: Report | None, how: Accelerated) -> Outcome:
 
 @contextlib.contextmanager
 def _own_state(keep_processes: bool) -> Iterator[None]:
-    """Accelerate has one state for a whole process: the caller's state, if any, is put back afterwards."""
+    """Give the block a fresh state of Accelerate, which has a single state per process; restore the caller's state afterwards."""
     kinds: list[Any] = [accelerate.state.AcceleratorState, accelerate.state.GradientState]
     if not keep_processes:
         kinds.append(accelerate.state.PartialState)
@@ -211,7 +211,7 @@ class _Training:
 
 
 def split(batch: Batch, parts: int) -> list[Batch]:
-    """A batch as equal parts, the first of which may be larger by one; parts of too small a batch are empty.
+    """Split a batch into parts whose sizes differ by at most 1, larger parts first; parts of too small a batch are empty.
 
     >>> [part.tolist() for part in split(np.arange(5), 3)]
     [[0, 1], [2, 3], [4]]
@@ -233,7 +233,7 @@ class _Micro(torch.utils.data.Sampler[Any]):
 
 
 class _Examples(torch.utils.data.Dataset[Any]):
-    """A part of a task, read a micro-batch at a time."""
+    """The training or test part of a task, read one micro-batch at a time."""
 
     def __init__(self, task: Task, part: Part, seed: int | None) -> None:
         self.task, self.part, self.seed = task, part, seed
@@ -313,7 +313,7 @@ def _started(trial: Trial, report: Report | None, how: Accelerated) -> Outcome:
 
 
 class _Rank:
-    """A process of several, from the side of the process that started it."""
+    """A process among several, seen from the process that started the group."""
 
     def __init__(self, number: int, environment: dict[str, str]) -> None:
         self.number = number
@@ -327,7 +327,7 @@ class _Rank:
         )
 
     def begin(self, work: bytes, heard: queue.SimpleQueue[tuple[int, Any]]) -> None:
-        """Send the process its work, and put into `heard` whatever the process answers, and None at its end."""
+        """Send the process its work; put every answer of the process into `heard`, and None at its end."""
         threading.Thread(target=self._listen, args=(heard,), daemon=True, name=f"laju-rank-{self.number}").start()
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # the process has ended already, which the listener reports
@@ -342,7 +342,7 @@ class _Rank:
         heard.put((self.number, None))
 
     def end(self) -> str:
-        """How the process ended, and its last lines of output."""
+        """The end of the process in words, with its last lines of output."""
         code = self.process.wait()
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
         self.errors.seek(0)

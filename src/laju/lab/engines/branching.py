@@ -1,4 +1,4 @@
-"""Branches of a training: a checkpoint goes on with another schedule, which agrees with the first until there."""
+"""Branches of a training run: a checkpoint continues with a new schedule that agrees with the old schedule up to that point."""
 
 from __future__ import annotations
 
@@ -30,25 +30,26 @@ def branch(
     where: str | None = None,
     agree: bool = True,
 ) -> dict[str, Any]:
-    """The checkpoint of a run as the checkpoint of a new run, which has made the same updates and goes on differently.
+    """Turn the checkpoint of a run into the checkpoint of a new run, which has made the same updates and continues differently.
 
-    A single long run at a constant rate thus gives a result for every length: branch off a cooldown from each checkpoint. The
-    checkpoint stays unchanged, and tensors are copied, since torch's optimizers train in the very buffers that they load.
+    A single long run at a constant learning rate thus gives a result for every length: branch off a cooldown from each
+    checkpoint. The checkpoint stays unchanged, and tensors are copied, since torch's optimizers train in the same buffers that
+    they load.
 
     Args:
         checkpoint: a file of `torch.save`, or its content, with the `state_dict()` of a laju scheduler anywhere inside.
-        schedule: the whole schedule of the new run from update 0 on, as a value or its text, or a function that makes it of the
-            saved schedule and the number of updates that were made, such as `lambda s, at: laju.cooldown(s, at, 1000)`.
-        parameter: which of the scheduled hyper-parameters goes on differently.
-        where: the key of a scheduler in a checkpoint with several, such as "scheduler".
-        agree: refuse a schedule that would have given another value before this point.
+        schedule: the whole schedule of the new run from update 0 on, as a value or text, or a function that computes the schedule
+            from the saved schedule and the number of completed updates, such as `lambda s, at: laju.cooldown(s, at, 1000)`.
+        parameter: the scheduled hyper-parameter that continues differently.
+        where: the key of the scheduler, such as "scheduler", in a checkpoint with several schedulers.
+        agree: refuse a schedule that differs from the saved schedule before this point.
 
     Returns:
-        The content that the loop loads: the same as before, but for the scheduler's state. The code must make its scheduler with
-        the new schedule, too, or with `policy="saved"`.
+        The content for the training loop to load: the content of the checkpoint with a new scheduler state. The code must also
+        construct its scheduler with the new schedule, or with `policy="saved"`.
 
     Raises:
-        StateError: no scheduler of laju's in the checkpoint, several, or none that drives `parameter`.
+        StateError: the checkpoint has no laju scheduler, several schedulers, or no scheduler for `parameter`.
         ValueError: a schedule that differs before this point; the message has the first difference.
         OSError: the file cannot be read.
 
@@ -83,7 +84,7 @@ def branch(
     names = [name for name in saved if name.split(" ")[0].split("[")[0] == parameter]
     if len(names) != 1:
         raise StateError(
-            f"parameter {parameter!r} must be the name of one of those that the checkpoint schedules: {', '.join(sorted(saved))}"
+            f"parameter {parameter!r} must be a hyper-parameter that the checkpoint schedules: {', '.join(sorted(saved))}"
         )
     position, before = int(state["position"]), saved[names[0]]
     after = _continuation(schedule, before, position)

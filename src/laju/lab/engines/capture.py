@@ -1,4 +1,4 @@
-"""An update that is launched at once: the single place where a GPU and a CPU are driven differently."""
+"""Captured updates, launched in a single call: the only place where a GPU and a CPU are driven differently."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _WARM_UP = 3
 
 
 class Capturer:
-    """Makes graphs of functions on a device; all graphs of a capturer share their memory, as no two run at the same time."""
+    """Captures functions as graphs on a device; all graphs of a capturer share their memory, as no two run at the same time."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device

@@ -95,7 +95,7 @@ class Training:
 def _gradient(
     apply: Apply, parameters: Any, inputs: jax.Array, labels: jax.Array, batch: jax.Array | Batch
 ) -> tuple[jax.Array, jax.Array, Any]:
-    """The loss of a minibatch, how many of its examples are right, and the gradient."""
+    """The loss of a minibatch, the number of its examples classified correctly, and the gradient."""
     chosen, targets = inputs[batch], labels[batch]
 
     def loss(parameters: Any) -> tuple[jax.Array, jax.Array]:

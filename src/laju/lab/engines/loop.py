@@ -1,6 +1,6 @@
-"""The training loop that every framework's engine shares: the examples of each update, and the moments of records.
+"""The training loop shared by the engines of all frameworks: the examples of each update, and the times of records.
 
-An engine gives a `Training`, which holds all differences between frameworks, and nothing else.
+An engine supplies a `Training`, which contains everything that differs between frameworks, and nothing else.
 """
 
 from __future__ import annotations
@@ -22,21 +22,22 @@ RECORD_EVERY = 50
 EVALUATION_BATCH = 1000
 _GUESSING = 0.99, 1.5
 """A trial whose last training loss is above this share of the loss of guessing, and whose accuracy is below this multiple of
-that of guessing, has collapsed. Both are asked, because a loss that overshoots while the network learns is large too."""
+that of guessing, has collapsed. Both conditions are required, because a loss that overshoots while the network learns is large,
+too."""
 
 Batch = Indices
 Report = Callable[[Record], None]
 
 
 class MetricError(ValueError):
-    """A trial has given a figure that no training has, such as an accuracy above 1."""
+    """A trial has reported an impossible figure, such as an accuracy above 1."""
 
 
 def check_record(trial: Trial, record: Record) -> None:
     """Refuse a record whose figures would spoil the means over seeds.
 
     Raises:
-        MetricError: a figure outside of its range, or no number; the message names the figure and the update.
+        MetricError: a figure outside of its range, or not a number; the message names the figure and the update.
     """
     try:
         record.check(optional=trial.task.engine == "program")
@@ -51,10 +52,10 @@ class Training(Protocol):
         """The rate of the next update, read from the framework's own optimizer."""
 
     def update(self, batch: Batch) -> None:
-        """Make an update with the training examples of these numbers, possibly without waiting for its end."""
+        """Make an update with the training examples of these indices, possibly without waiting for its end."""
 
     def read(self) -> tuple[npt.NDArray[np.float64], int]:
-        """The losses of the updates since the last reading, and how many of their examples were right, before each update."""
+        """The losses of the updates since the last reading, and the numbers of correct examples, both before each update."""
 
     def evaluate(self) -> tuple[float, float]:
         """The current mean loss of the test examples, and the share of test examples classified correctly."""
@@ -103,8 +104,8 @@ def advance(
 ) -> Progress:
     """Make the updates from where the trial is to `stop`, or to the first loss that is not finite.
 
-    A trial run in parts has the outcome of a trial run at once, when `training` is the same at the beginning of a part as at the
-    end of the part before.
+    A trial run in parts has the outcome of a trial run at once, if `training` at the beginning of each part equals `training` at
+    the end of the previous part.
     """
     in_epoch = trial.plan.updates_per_epoch
     records, observed = list(progress.records), list(progress.observed)
@@ -164,7 +165,7 @@ def advance(
 
 
 def outcome(trial: Trial, progress: Progress) -> Outcome:
-    """How a trial ended that has reached its end, or diverged on the way."""
+    """The outcome of a trial that has reached its end or has diverged."""
     if progress.diverged_at is not None:
         return Outcome("diverged", progress.records, progress.seconds, progress.diverged_at, progress.observed)
     status = how_ended(trial.task, progress.records[-1])

@@ -1,4 +1,4 @@
-"""Trials in MXNet, which needs an old NumPy and so an environment of its own: a child process there trains.
+"""Trials in MXNet, which needs an old NumPy and therefore a separate environment: a child process in that environment trains.
 
 A child per trial runs `mxnet_worker`. An update is sent without waiting for its end, so the child is never idle between two
 records.
@@ -40,7 +40,7 @@ _LINES = 20
 def train(trial: Trial, report: Report | None = None) -> Outcome:
     """Run a trial from its beginning and return its records; the same trial gives the same outcome, bit by bit.
 
-    MXNet's momentum has the rate inside the velocity, v ← m·v - η(t)·g, w ← w + v, where torch has v ← m·v + g,
+    In MXNet's momentum the learning rate is part of the velocity, v ← m·v - η(t)·g, w ← w + v, while torch uses v ← m·v + g,
     w ← w - η(t)·v. Both agree while the rate is constant; after a change, MXNet's velocity keeps the old rate for a while.
 
     Args:
@@ -49,8 +49,8 @@ def train(trial: Trial, report: Report | None = None) -> Outcome:
 
     Raises:
         ModuleNotFoundError: there is no Python with MXNet and laju.
-        ImportError: its laju is of another version.
-        RuntimeError: the process that trains ended; the message holds its last lines of output.
+        ImportError: the version of laju in the MXNet environment differs.
+        RuntimeError: the process that trains ended; the message has its last lines of output.
         ValueError: the task has no model in MXNet.
     """
     network, weights = trial.task.network("mxnet", trial.seed)
@@ -59,12 +59,12 @@ def train(trial: Trial, report: Report | None = None) -> Outcome:
 
 
 def interpreter() -> str:
-    """The Python that has MXNet: the Python that LAJU_MXNET_PYTHON names, this Python, or the Python of `.venv-mxnet`.
+    """The Python that has MXNet: the Python named by LAJU_MXNET_PYTHON, this Python, or the Python of `.venv-mxnet`.
 
-    `.venv-mxnet` is looked for in the current folder and in the checkout that laju is imported from.
+    `.venv-mxnet` is searched for in the current folder and in the checkout from which laju is imported.
 
     Raises:
-        ModuleNotFoundError: no such Python.
+        ModuleNotFoundError: no Python with MXNet was found.
     """
     named = os.environ.get(VARIABLE)
     if named:
@@ -88,7 +88,7 @@ def interpreter() -> str:
 
 
 class Worker:
-    """The child process, which has ended without remains when the `with` block ends, whatever happens.
+    """The child process; whatever happens, the process has ended and its streams are closed when the `with` block ends.
 
     Args:
         python: the interpreter of the child.
@@ -154,7 +154,7 @@ class Worker:
             )
 
     def tell(self, kind: str, fields: Mapping[str, Any] | None = None, arrays: Arrays | None = None) -> None:
-        """Send a request, and wait for nothing.
+        """Send a request without waiting for an answer.
 
         Raises:
             RuntimeError: the process ended.

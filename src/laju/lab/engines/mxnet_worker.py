@@ -1,7 +1,8 @@
 """The half of the MXNet engine in MXNet's own environment: trains the model of a trial on requests from the first half.
 
-The file is run by its path and imports laju's core and adapter alone, since the lab's dependencies are not there. Messages go
-over stdin and stdout: a header in JSON, then the bytes of arrays, because no pickle is read by NumPy 1.23 and 2 alike.
+The file is run by its path and imports only laju's core and adapter, since the lab's dependencies are not installed in that
+environment. Messages go over stdin and stdout: a header in JSON, then the bytes of arrays, because no pickle can be read by both
+NumPy 1.23 and NumPy 2.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from collections.abc import Callable, Mapping
 from typing import IO, Any
 
 MAGIC = b"laju"
-"""Begins every message, so that what is not the worker is found out."""
+"""The beginning of every message, by which the output of any program but the worker is detected."""
 
 Arrays = Mapping[str, Any]
 
 
 def send(stream: IO[bytes], kind: str, fields: Mapping[str, Any] | None = None, arrays: Arrays | None = None) -> None:
-    """Write a message: its kind, fields that JSON knows, and NumPy arrays of numbers."""
+    """Write a message: its kind, fields that JSON can represent, and NumPy arrays of numbers."""
     arrays = arrays or {}
     for name, array in arrays.items():
         if array.dtype.hasobject:
@@ -40,7 +41,7 @@ def receive(stream: IO[bytes]) -> tuple[dict[str, Any], dict[str, Any]]:
 
     Raises:
         EOFError: the sender has gone.
-        ValueError: bytes that are no message; the error holds the bytes.
+        ValueError: the bytes are not a message; the error has the bytes.
     """
     import numpy as np  # not at the top: an interpreter without NumPy has to say so
 
@@ -67,7 +68,7 @@ def _expect(whole: bool) -> None:
 
 
 def main() -> None:
-    """Report the installed versions, then train the trial that is sent, until the sender has gone."""
+    """Report the installed versions, then train the received trial until the sender has gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of the terminal; the lab's decides
     requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     # MXNet and models print; nothing of that may come between the messages.
@@ -117,7 +118,7 @@ def _serve(requests: IO[bytes], replies: IO[bytes]) -> None:
 
 
 class _Training:
-    """Everything of the trial that is MXNet's; arrays stay in MXNet, and are waited for when read."""
+    """The model, data and optimizer of a trial in MXNet; arrays stay in MXNet, and reading an array waits for its value."""
 
     def __init__(self, start: Mapping[str, Any], arrays: Arrays) -> None:
         import mxnet as mx

@@ -1,9 +1,9 @@
-"""Trials in torch several at once, made for a GPU, where a small model alone mostly waits for the launch of its kernels.
+"""Several trials at once in torch, made for a GPU, on which a single small model mostly waits for the launch of its kernels.
 
-Everything that an update needs lies on the device: the data, the order of an epoch, the rates and the position in the epoch. So
-an update is captured once and replayed, and the host waits for nothing before an epoch is over. A stack is trials of one model
-whose parameters lie in one matrix, a row each, so that a single launch computes a layer of all trials. On a CPU the same code
-runs as plain calls.
+Everything that an update needs is on the device: the data, the order of an epoch, the learning rates and the position in the
+epoch. An update is therefore captured once and replayed, and the host waits for nothing before an epoch is over. A stack consists
+of trials of one model whose parameters are the rows of one matrix, so that a single launch computes a layer of all trials. On a
+CPU the same code runs as plain calls.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from laju.lab.trials.numerics import Numerics
 from laju.lab.trials.tasks.base import permutation
 
 MOST = 128
-"""Trials in a stack unless the caller says otherwise; by then a GPU has been filled."""
+"""The default limit of the number of trials in a stack, which is enough to fill a GPU."""
 _SHARE = 0.8  # of the free memory that a stack may take by the estimate
 
 Told = Callable[[int, Record], None]
@@ -44,13 +44,13 @@ def train(trial: Trial, report: Report | None = None) -> Outcome:
 
     Args:
         trial: the trial to run.
-        report: is called with every record, an epoch's together at its end.
+        report: called with every record; the records of an epoch come together at its end.
     """
     return train_stack([trial], None if report is None else lambda _, record: report(record))[0]
 
 
 def alike(trial: Trial) -> tuple[Any, ...]:
-    """Trials can be stacked when these are equal: all but the schedule, the seed and the numbers of the optimizer."""
+    """The settings that must be equal for trials to be stacked: all but schedule, seed and the numbers of the optimizer."""
     return trial.task.fingerprint, trial.batch_size, trial.epochs, trial.optimizer.kind, trial.numerics
 
 
@@ -62,21 +62,21 @@ def train_stack(
 ) -> list[Outcome]:
     """Run trials that are `alike`, as many at once as fit, and return the outcome of each.
 
-    A trial sees the examples and rates that the trial would see alone. Its figures agree with a trial run alone to rounding, and
-    dropout masks are drawn for the stack as a whole. A trial that diverges stops, and the rest go on as if that trial had not
-    been there. The `seconds` of a trial are its share of the seconds of its stack.
+    A trial sees the same examples and learning rates as if run alone. Its figures agree with those of a trial run alone up to
+    rounding; dropout masks are drawn for the stack as a whole. A trial that diverges stops, without any effect on the rest. The
+    `seconds` of a trial are its share of the seconds of its stack.
 
     Args:
         trials: the trials to run.
-        report: called with the index of a trial in `trials` and a new record, an epoch's together at its end.
-        stack: at most so many trials at once; by default as many as memory is estimated to hold, up to 128. Trials that do not
-            fit are tried again half as many at once, with a warning.
+        report: called with the index of a trial in `trials` and a new record; the records of an epoch come together at its end.
+        stack: the largest number of trials at once; by default as many as memory is estimated to hold, up to 128. If the trials
+            do not fit, half as many at once are tried, with a warning.
         finished: called with the index of a trial and its outcome when its stack is over, before the next stack begins.
 
     Raises:
-        ValueError: trials that are not alike, that have a rule or are trained by Accelerate, a stack with channels_last, a model
-            that cannot be stacked.
-        RuntimeError: the device is not there.
+        ValueError: trials that are not alike, that have a rule or are trained by Accelerate, a stack with channels_last, or a
+            model that cannot be stacked.
+        RuntimeError: the device does not exist.
         MemoryError: not even a single trial fits.
     """
     trials = list(trials)
@@ -133,7 +133,7 @@ def _check_alike(trials: Sequence[Trial], stack: int | None) -> None:
 
 
 def _attempt(trials: Sequence[Trial], resident: _Resident, report: Told) -> list[Outcome] | None:
-    """The outcomes of a stack, or None where memory does not suffice."""
+    """The outcomes of a stack, or None if memory does not suffice."""
     try:
         return _train_together(trials, resident, report)
     except RuntimeError as error:
@@ -171,7 +171,7 @@ def _train_together(trials: Sequence[Trial], resident: _Resident, report: Told) 
 
 
 class _Once:
-    """Tells every record once, when an epoch is trained a second time because a stack did not fit."""
+    """Reports every record once, even if an epoch is trained a second time because a stack did not fit."""
 
     def __init__(self, report: Told | None, trials: int) -> None:
         self.report, self.told = report, [0] * trials
@@ -368,12 +368,12 @@ class Stack:
             if "captur" in reason:
                 raise ValueError(
                     f"the model or loss of task {self.task.name!r} waits for the GPU, or moves data from or to it, in an update "
-                    f"({reason}); train it with device='cpu', or remove what looks at values, such as .item()"
+                    f"({reason}); train it with device='cpu', or remove code that reads values, such as .item()"
                 ) from error
             if len(self.trials) > 1:
                 raise ValueError(
-                    f"the model or loss of task {self.task.name!r} failed in a stack of {len(self.trials)} ({reason}); one that "
-                    "looks at its values cannot be stacked, and stack=1 trains one trial at a time"
+                    f"the model or loss of task {self.task.name!r} failed in a stack of {len(self.trials)} ({reason}); a "
+                    "model or loss that reads values cannot be stacked, and stack=1 trains one trial at a time"
                 ) from error
             raise
 
@@ -457,7 +457,7 @@ def _each(tree: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
 
 @contextmanager
 def _computing(numerics: Numerics) -> Iterator[torch.device]:
-    """A device with its settings, which are the caller's again afterwards."""
+    """Set up a device for the block; restore the caller's settings afterwards."""
     device = torch.device(numerics.device)
     with ExitStack() as stack:
         stack.enter_context(one_thread_and_own_randomness())
@@ -475,7 +475,7 @@ def _computing(numerics: Numerics) -> Iterator[torch.device]:
 
 
 def _fitting(trial: Trial, resident: _Resident, device: torch.device, trials: int) -> int:
-    """How many trials should fit: the free memory over the memory of an update and an evaluation of a single trial."""
+    """The number of trials that should fit: the free memory over the memory of an update and an evaluation of a single trial."""
     most = min(trials, MOST)
     if device.type != "cuda" or most == 1:
         return most

@@ -1,4 +1,4 @@
-"""torch's SGD, Adam and RAdam over a matrix of parameters with a row a trial, with all inputs on the device.
+"""torch's SGD, Adam and RAdam over a matrix of parameters with one row per trial, with all inputs on the device.
 
 The rate, the count of updates and every setting are tensors, so that an update can be captured once and replayed.
 """

@@ -1,8 +1,8 @@
 """Trials in TensorFlow: a Keras model and Keras' SGD with laju's `LearningRate`, in a single compiled update.
 
-The momentum is Keras' own, which has the rate inside: v ← μv - ηg, w ← w + v. Under a schedule that is not torch's
-v ← μv + g, w ← w - ηv: a change of the rate takes some 1 / (1 - μ) updates to arrive. The weight decay is torch's, added to the
-gradient, as Keras' own decay is decoupled from the gradient.
+The momentum is Keras' own, in which the learning rate is part of the velocity: v ← μv - ηg, w ← w + v. Under a schedule this
+differs from torch's v ← μv + g, w ← w - ηv: a change of the rate takes effect over some 1 / (1 - μ) updates. The weight decay is
+torch's, added to the gradient; Keras' own decay is decoupled from the gradient.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ from laju.frameworks.keras import LearningRate  # isort: skip
 def train(trial: Trial, report: Report | None = None) -> Outcome:
     """Run a trial on the CPU, from its beginning, and return its records; the same trial gives the same outcome, bit by bit.
 
-    TensorFlow fixes its threads when it starts, and the order of its sums depends on the threads. A TensorFlow not yet started in
-    this process is set to a single thread; a `RuntimeWarning` reports a TensorFlow started with another number.
+    TensorFlow fixes its threads when it starts, and the order of its sums depends on the threads. A
+    TensorFlow that has not started in this process is set to a single thread; a `RuntimeWarning` reports a TensorFlow that has
+    started with several threads.
 
     Args:
         trial: the trial to run.

@@ -41,7 +41,7 @@ def train_part(
         trial: the trial to run.
         start: the branch point to begin at, kept by an earlier part; None for the trial's beginning.
         stop: completed updates in the end.
-        keep: give a branch point at the end.
+        keep: return a branch point at the end.
         report: called with the records before the branch point, then with every new record.
     """
     with one_thread_and_own_randomness():
@@ -58,7 +58,8 @@ def train_part(
 def one_thread_and_own_randomness() -> Iterator[None]:
     """The caller's thread count and random state, put back afterwards.
 
-    A single thread is the quicker way to run several trials on a CPU, and sums in an order that does not depend on the machine.
+    A single thread per trial is the fastest way to run several trials on a CPU, and sums in an order that does not depend on
+    the machine.
     """
     threads, grad = torch.get_num_threads(), torch.is_grad_enabled()
     torch.set_num_threads(1)
@@ -71,7 +72,7 @@ def one_thread_and_own_randomness() -> Iterator[None]:
 
 
 class Training:
-    """A trial at its beginning, in torch; studies watch a trial by a subclass."""
+    """A trial at its beginning, in torch; studies observe a trial with a subclass."""
 
     def __init__(self, trial: Trial) -> None:
         task = self.task = trial.task
@@ -148,7 +149,7 @@ class Training:
         return self._evaluated(*self.test, None if self.average is None else self.average.model(self.inputs))
 
     def observe(self) -> float:
-        """Show the trial's rule the validation loss, by which the rule decides; the loss."""
+        """Pass the validation loss to the trial's rule, and return the loss."""
         assert self.held_out is not None
         loss, _ = self._evaluated(*self.held_out)
         self.scheduler.observe(loss)
@@ -222,7 +223,7 @@ def _optimizer(chosen: Optimizer, model: torch.nn.Module) -> torch.optim.Optimiz
 
 
 def _mode(optimizer: Any, *, training: bool) -> None:
-    """Put the weights in place that Schedule-Free trains, or those that it has found; nothing for other optimizers."""
+    """Switch Schedule-Free between its training weights and its averaged weights; leave optimizers of different kinds alone."""
     if hasattr(optimizer, "eval"):
         (optimizer.train if training else optimizer.eval)()
 

@@ -15,7 +15,7 @@ __all__ = ["display"]
 
 
 def display(console: Console | None = None) -> Display:
-    """A display that suits the place: a figure in a notebook, curves on a terminal, lines elsewhere.
+    """A display that suits the output: a figure in a notebook, curves on a terminal, lines elsewhere.
 
     Files, pipes and terminals that cannot move their cursor get lines, and so does `!laju …` in a notebook.
 

@@ -17,7 +17,7 @@ from laju.view.plot import PALETTE
 
 PANELS = {"train loss": "train_loss", "train accuracy": "train_accuracy", "test accuracy": "test_accuracy"}
 SHARE = 0.02
-"""The most of a core that drawing takes."""
+"""The largest share of a core that drawing takes."""
 _KEPT = 64
 Values = npt.NDArray[np.float64]
 Points = Sequence[tuple[int | None, Values, Values]]
@@ -33,7 +33,7 @@ class Curve:
     color: int | None
 
     def points(self, name: str) -> tuple[Values, Values]:
-        """Epochs and values of a field of the records, without values that are unknown."""
+        """The epochs and values of a field of the records, without unknown values."""
         known = [
             (record.epoch, value)
             for record in self.records
@@ -46,7 +46,7 @@ class Curve:
 def by_panel(curves: Sequence[Curve]) -> Panels:
     """The curves of every panel, by its title.
 
-    A program of the user's may report no accuracies, as is known after its first epoch, and then has no panel of accuracies.
+    A user's program may report no accuracies, which is known after its first epoch; there is then no panel of accuracies.
     """
     begun = any(curve.records and curve.records[-1].epoch >= 1 for curve in curves)
     found: Panels = {}
@@ -60,7 +60,7 @@ def by_panel(curves: Sequence[Curve]) -> Panels:
 def highest(title: str, points: Points) -> float:
     """The end of a panel's vertical axis: 1 for accuracies; the largest loss, but at most twice the largest first loss.
 
-    So a loss that explodes does not flatten the curves of the others.
+    With this limit, a loss that explodes does not flatten the remaining curves.
     """
     losses = [values for _, _, values in points if values.size]
     if PANELS[title] != "train_loss" or not losses:
@@ -69,7 +69,7 @@ def highest(title: str, points: Points) -> float:
 
 
 class Pace:
-    """Decides when to draw again: after so long that drawing takes at most `SHARE` of a core."""
+    """Decides when to draw again, such that drawing takes at most `SHARE` of a core."""
 
     def __init__(self) -> None:
         self._due = self._cost = 0.0
@@ -97,7 +97,7 @@ class Palette:
         return self._schedules.setdefault(name, len(self._schedules)) % len(PALETTE)
 
     def of_trials(self, trials: Iterable[Running]) -> dict[tuple[str, int], int]:
-        """The colours of the trials that run now, by name and seed; a trial keeps its colour while running."""
+        """The colours of the running trials, by name and seed; a trial keeps its colour while running."""
         keys = [(trial.name, trial.seed) for trial in trials]
         self._trials = {key: color for key, color in self._trials.items() if key in keys}
         for key in keys:
@@ -110,7 +110,7 @@ class Palette:
 
 @dataclass
 class Tally:
-    """How many trials are finished, and the latest finished trial of every schedule."""
+    """The number of finished trials, and the latest finished trial of every schedule."""
 
     total: int = 0
     kept: int = 0
@@ -119,7 +119,7 @@ class Tally:
     latest: dict[str, Outcome] = field(default_factory=dict)
 
     def begin(self, total: int, kept: int) -> None:
-        """Begin anew: a study has several comparisons, and a name may stand for another task in each."""
+        """Begin anew: a study has several comparisons, in which a name may stand for different tasks."""
         self.total, self.kept, self.done, self.began = total, kept, kept, time.monotonic()
         self.latest.clear()
 

@@ -1,4 +1,4 @@
-"""The display that an argument `display` asks for."""
+"""The display for an argument `display`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from laju.lab.workers import Display
 
 
 def as_display(asked: Display | bool | None) -> Display | None:
-    """The display that an argument asks for.
+    """The display for the value of an argument.
 
     Args:
-        asked: a display; True for the display that suits the place; None for a figure in a notebook and nothing elsewhere;
+        asked: a display; True for the display that suits the output; None for a figure in a notebook and nothing elsewhere;
             False for nothing.
 
     Raises:
-        TypeError: `asked` is something else.
+        TypeError: any further value of `asked`.
     """
     if asked is True or (asked is None and in_notebook()):
         from laju.lab.live import display  # loads Matplotlib, which a run without a display does not need

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def duration(seconds: float) -> str:
-    """A time in a few characters.
+    """A duration, given in seconds, in a few characters.
 
     >>> duration(0.24), duration(92.4), duration(1500), duration(7560)
     ('0.2 s', '92 s', '25 min', '2.1 h')

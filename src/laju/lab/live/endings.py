@@ -1,4 +1,4 @@
-"""Forecasts of the final losses of running trials, where a forecast is possible."""
+"""Forecasts of the final losses of running trials, if a forecast is possible."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from laju.text.json import from_json
 AFTER = 15.0
 """Seconds before the first forecast: a comparison that takes seconds needs none."""
 _SHARE = 0.05
-"""The most of a core that forecasts take beside the trials."""
+"""The largest share of a core that forecasts take in addition to the trials."""
 
 
 class Endings:
-    """Forecasts of the running trials' training losses, made in turn in a process of their own."""
+    """Forecasts of the running trials' training losses, computed in turn in a separate process."""
 
     def __init__(self) -> None:
         self._process: Process | None = None
         self._asked: dict[tuple[str, int], int] = {}
 
     def look(self, trials: Iterable[Running], elapsed: float) -> None:
-        """Ask about the trials that have news."""
+        """Request forecasts for the trials that have new records."""
         if elapsed < AFTER:
             return
         for trial in trials:
@@ -38,7 +38,7 @@ class Endings:
             self._process.ask(key, update, lambda trial=trial: _question(trial))
 
     def of(self, trial: Running) -> str:
-        """The end of a trial and half of its band, such as `0.21 ± 0.02`; empty without a forecast."""
+        """The forecast end of a trial and half the width of its band, such as `0.21 ± 0.02`; empty without a forecast."""
         if self._process is None or (trial.name, trial.seed) not in self._process.answers:
             return ""
         _, found = self._process.answers[trial.name, trial.seed]

@@ -11,19 +11,19 @@ from laju.lab.trials.progress import Running
 from laju.lab.workers.display import Display
 
 LEAST_SECONDS = 3.0
-"""Between the first and the last record of each running trial that is measured."""
+"""The least time between the first and the last record of each running trial that is measured."""
 
 
 class Foretold:
     """A display that passes everything on to a second display, and reports once how long the run will take.
 
-    The time is (updates of the run) / (updates a second), the latter summed over the trials that run at once. The speed of a
+    The time is (updates of the run) / (updates per second), the latter summed over the trials that run at once. The speed of a
     trial is measured between two of its records, so that the start of a process does not count. A shorter run gets no report.
 
     Args:
         display: the second display.
         tell: called with the sentence, from the thread that watches.
-        clock: seconds.
+        clock: a function that returns the time in seconds.
     """
 
     def __init__(

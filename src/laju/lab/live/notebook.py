@@ -60,7 +60,7 @@ class NotebookFigure:
         self.tally.add(name, outcome)
 
     def stop(self) -> None:
-        """The last figure has a curve for every schedule, of its latest seed."""
+        """Draw the last figure, which has a curve for every schedule, of its latest seed."""
         self.endings.stop()
         latest = {name: outcome for name, outcome in self.tally.latest.items() if outcome.records}
         if not latest:
@@ -97,7 +97,7 @@ class NotebookFigure:
 
 
 class _Frame:
-    """Axes that are drawn once, for curves and names that change: ticks and their labels take most of the time of a drawing."""
+    """Axes that are drawn once and reused while curves and names change: ticks and tick labels take most of the drawing time."""
 
     canvas: Any  # Matplotlib's, whose methods have no types
 
@@ -124,7 +124,7 @@ class _Frame:
         self.empty = self.canvas.copy_from_bbox(self.figure.bbox)
 
     def drawn(self, panels: Panels, names: Mapping[str, int | None], done: str) -> bytes:
-        """A PNG file."""
+        """The frame with its curves, as the bytes of a PNG file."""
         from matplotlib.image import imsave
         from matplotlib.lines import Line2D
 

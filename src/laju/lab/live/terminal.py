@@ -75,7 +75,7 @@ def _ending(outcome: Outcome) -> str:
 
 
 class Terminal(Lines):
-    """Below the lines, curves of the running trials, a row for each, and a bar for all; without curves where there is no room."""
+    """Below the lines, curves of the running trials, a row for each trial, and a bar for all; no curves if there is no room."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
@@ -207,7 +207,7 @@ def _table(trials: Sequence[Running], colors: dict[tuple[str, int], int], width:
 
 
 def _plots(curves: Sequence[Curve], epochs: float, width: int, height: int) -> Table | None:
-    """Plots side by side, of so many characters at most; None where there is no room for them in a readable size.
+    """Plots side by side in the given room; None if the room is too small for a readable size.
 
     Args:
         curves: the curves to draw, the most important last.

@@ -1,1 +1,1 @@
-"""Users' programs as trials: the module that a program imports, the task that starts the program, and the engine in between."""
+"""Users' programs as trials: the module that a program imports, the task that starts the program, and the engine between both."""

@@ -1,4 +1,4 @@
-"""Trials that are whole programs, see `laju.lab.Program`: started, followed, ended, and gone on with after a kill."""
+"""Trials that are whole programs, see `laju.lab.Program`: how programs are started, followed, ended, and resumed after a kill."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ except ImportError:
     fcntl = None  # type: ignore[assignment]
 
 ATTEMPTS = 3
-"""Times that a program is started which something kills with SIGKILL, as the system does where memory ends, or the launcher."""
+"""The most starts of a program that is killed with SIGKILL, as by the system if memory runs out, or whose launcher is killed."""
 _PATIENCE = 30.0
 """Seconds to wait for another process in the trial's folder, such as the remains of a run that was killed."""
 _EVERY = 0.1
 _LEAVE = 1.5
-"""Seconds in which processes that a launcher has left behind see that the lock of the trial's folder is free, and end."""
+"""Seconds in which processes that a launcher has left behind notice that the lock of the trial's folder is free, and end."""
 _LINES = 20
 
 
@@ -45,12 +45,12 @@ def train(trial: Trial, report: Report | None = None) -> Outcome:
 
     Args:
         trial: the trial to run; its task is a `Program`.
-        report: is called with every new record, and first with the records before the checkpoint.
+        report: called with the records before the checkpoint, then with every new record.
 
     Raises:
         ProgramError: the program cannot be started, failed, ended before its last update, or reported nothing; its script was
             changed since the `Program` was made; another process runs the same trial.
-        ValueError: an optimizer or a rule, which programs have themselves.
+        ValueError: a trial with an optimizer or a rule, which a program must have itself.
     """
     task = trial.task
     if not isinstance(task, Program):
@@ -112,7 +112,7 @@ def _nobody(record: Record) -> None:
 
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[IO[bytes]]:
-    """Hold a trial's folder alone, by a file that stays locked while this process or the launcher has the file open."""
+    """Hold a trial's folder exclusively, by a file that stays locked while this process or the launcher has the file open."""
     with (folder / protocol.LOCK).open("ab") as lock:
         _take(lock, folder)
         yield lock
@@ -148,7 +148,7 @@ def _kept(folder: Path) -> Outcome | None:
 
 
 class _Run:
-    """A single start of a program."""
+    """A single execution of a program."""
 
     def __init__(self, task: Program, folder: Path, lock: IO[bytes], report: Report) -> None:
         self.task, self.folder, self.lock, self.report = task, folder, lock, report
@@ -157,7 +157,7 @@ class _Run:
         self.before = {name: _size(folder / name) for name in (OUTPUT, ERRORS)}
 
     def follow(self) -> tuple[int | None, int | None]:
-        """Run the program to its end or to the first loss that is not finite: its exit status, and the update of that loss."""
+        """Run the program to its end or to the first loss that is not finite; return its exit status and that loss's update."""
         process = launcher.launch(self._order(), self.lock.fileno())
         diverged_at, ended = None, False
         try:
@@ -251,7 +251,7 @@ class _Run:
 
 
 def _found(word: str, environment: dict[str, str], cwd: Path) -> str:
-    """The path of the program that a word names; a word with a folder is relative to `cwd`."""
+    """The path of the program that a word of the command names; a word with a folder is relative to `cwd`."""
     if os.path.dirname(word):
         return str(cwd / word)
     return shutil.which(word, path=environment["PATH"]) or word

@@ -1,8 +1,9 @@
 """A process between the lab and a program: runs the program, and ends the program with all its children, in every case.
 
-Run by its path, with the standard library alone. The launcher ends the program when its standard input ends, which the system
-closes even if the process at the far end is killed, and says on its standard output how the program ended. On Linux, processes
-whose parent has ended become children of the launcher, which so finds these as well; the program is killed if the launcher is.
+The file is run by its path and needs only the standard library. The launcher ends the program when its standard input ends,
+which the system closes even if the process at the far end is killed, and reports on its standard output how the program ended.
+On Linux, processes whose parent has ended become children of the launcher, which thereby finds these as well; if the launcher
+is killed, the program is killed, too.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 
 class Order(NamedTuple):
-    """A program to run: its standard output and errors are added to files, and `grace` seconds lie between request and kill."""
+    """A program to run: its standard output and errors are appended to files; `grace` is the seconds from request to kill."""
 
     command: list[str]
     cwd: str
@@ -34,7 +35,7 @@ class Order(NamedTuple):
 
 
 def launch(order: Order, *keep: int) -> subprocess.Popen[bytes]:
-    """Start a launcher, which keeps the file descriptors open."""
+    """Start a launcher, which keeps the given file descriptors open."""
     process = subprocess.Popen(
         [sys.executable, "-I", "-S", __file__],
         stdin=subprocess.PIPE,
@@ -51,7 +52,7 @@ def launch(order: Order, *keep: int) -> subprocess.Popen[bytes]:
 
 
 def end(process: subprocess.Popen[bytes]) -> int | None:
-    """End the program if the program still runs: its exit status, or None where something has killed the launcher.
+    """End the program if it is still running; return its exit status, or None if the launcher was killed.
 
     Raises:
         OSError: the program could not be started.
@@ -71,7 +72,7 @@ def end(process: subprocess.Popen[bytes]) -> int | None:
 
 
 class _Asked(BaseException):
-    """This process is asked to end."""
+    """Raised when this process is requested to end."""
 
 
 def _asked(number: int, frame: Any) -> None:
@@ -138,7 +139,7 @@ def _first_line() -> bytes:
 
 
 def _reaped(pid: int) -> int | None:
-    """Reap every process that has ended; return the exit status of the program, if the program is among these."""
+    """Reap every process that has ended; return the exit status of the program if the program has ended."""
     status = None
     while True:
         try:
@@ -152,7 +153,7 @@ def _reaped(pid: int) -> int | None:
 
 
 def _end(pid: int, status: int | None, grace: float) -> int | None:
-    """End the program and all its children: politely, and after `grace` seconds by force."""
+    """End the program and all its children: by a request, and after `grace` seconds by force."""
     until = time.monotonic() + grace
     _signal(pid, status is not None, signal.SIGTERM)
     while True:
@@ -166,7 +167,7 @@ def _end(pid: int, status: int | None, grace: float) -> int | None:
 
 
 def _left(pid: int) -> list[int]:
-    """The processes that the program, or any of its processes, has started and that run still."""
+    """The processes, started by the program or any of its processes, that are still running."""
     if not LINUX:
         try:
             os.killpg(pid, 0)

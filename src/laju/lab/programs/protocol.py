@@ -33,13 +33,13 @@ VARIABLE = "LAJU_TRIAL"
 """The environment variable with the path of `trial.json`; for launchers that pass no environment on, the option stands for it."""
 OPTION = "--laju-trial"
 LAUNCHED = "LAJU_TRIAL_LAUNCHED"
-"""Set where a launcher holds the lock: the program ends when the lock is free."""
+"""Set if a launcher holds the lock: the program ends when the lock becomes free."""
 TRIAL, RECORDS, CHECKPOINTS, LOCK = "trial.json", "records.jsonl", "checkpoints", "lock"
 OUTPUT, ERRORS, OUTCOME = "output.txt", "errors.txt", "outcome.json"
 
 
 class Description(NamedTuple):
-    """The trial that a program is to train; the schedule is JSON, the checkpoints are completed updates."""
+    """The trial for a program to train; the schedule is JSON, the checkpoints are numbers of completed updates."""
 
     task: str
     schedule: Any
@@ -66,7 +66,7 @@ class Description(NamedTuple):
 
 
 def write(path: Path, content: Any) -> None:
-    """Write JSON as a whole or not at all."""
+    """Write JSON completely or not at all."""
     part = path.with_suffix(".part")
     with part.open("w") as file:
         json.dump(content, file)
@@ -79,14 +79,14 @@ def write(path: Path, content: Any) -> None:
 
 
 class Checkpoint(NamedTuple):
-    """A whole checkpoint: how many updates were completed, and the file or folder that the program wrote."""
+    """A complete checkpoint: the number of completed updates, and the file or folder that the program wrote."""
 
     update: int
     path: Path
 
 
 def stated_updates(every: int | Length | None, at: tuple[int | Length, ...], plan: RunPlan) -> list[int]:
-    """The completed updates of a run after which a checkpoint is asked for, in order."""
+    """The numbers of completed updates after which a run saves a checkpoint, in order."""
     updates = {nearest_update(plan.scale.updates(length)) for length in at}
     if every is not None:
         step = max(nearest_update(plan.scale.updates(every)), 1)
@@ -95,7 +95,7 @@ def stated_updates(every: int | Length | None, at: tuple[int | Length, ...], pla
 
 
 def latest(folder: Path | None) -> Checkpoint | None:
-    """The latest whole checkpoint of a trial's folder."""
+    """The latest complete checkpoint in a trial's folder."""
     place = None if folder is None else folder / CHECKPOINTS
     found = [] if place is None or not place.is_dir() else [path for path in place.iterdir() if path.stem.isdigit()]
     # `save` puts a checkpoint aside as `.old` before a new checkpoint of the same update; `.old` is whole, too.
@@ -105,7 +105,7 @@ def latest(folder: Path | None) -> Checkpoint | None:
 
 
 def save(folder: Path, update: int, write: Callable[[Path], Any]) -> None:
-    """Have a checkpoint written, as a whole or not at all, and remove the checkpoint before.
+    """Have a checkpoint written, completely or not at all, and then remove the previous checkpoint.
 
     Raises:
         FileNotFoundError: `write` made nothing at the path.
@@ -156,7 +156,7 @@ def _sync(path: Path) -> None:
 
 
 class DamagedRecords(ValueError):
-    """A line of a log that laju did not write."""
+    """Error of a log line that laju did not write."""
 
 
 def append(path: Path, line: dict[str, Any]) -> None:
@@ -174,7 +174,7 @@ def append(path: Path, line: dict[str, Any]) -> None:
 
 
 class Reader:
-    """Follows a log that grows: `lines` are the valid records so far, where a new attempt replaces records of earlier ones."""
+    """Follows a growing log: `lines` are the valid records so far; a new attempt replaces records of earlier attempts."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -185,7 +185,7 @@ class Reader:
         """The lines added since the last call, including starts; an incomplete line is left for the next call.
 
         Raises:
-            DamagedRecords: a line with another content, or with figures that no training has.
+            DamagedRecords: a line with unexpected content, or with impossible figures.
         """
         try:
             with self.path.open("rb") as file:
@@ -226,7 +226,7 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def _checked(line: dict[str, Any]) -> int:
-    """The update of a line that reports a training."""
+    """The update of a line, after a check of its figures."""
     record = as_record(line)
     number("seconds", line["seconds"], least=0)
     if not record.diverged:
@@ -235,7 +235,7 @@ def _checked(line: dict[str, Any]) -> int:
 
 
 def as_record(line: dict[str, Any]) -> Record:
-    """A record; an accuracy in training that was not reported is NaN."""
+    """The line as a record; a training accuracy that was not reported is NaN."""
     names = ("update", "epoch", "rate", "train_loss", "train_accuracy", "test_accuracy")
     content = {name: line[name] for name in names}
     if content["train_accuracy"] is None:
@@ -247,7 +247,7 @@ def as_record(line: dict[str, Any]) -> Record:
 
 
 def is_held(lock: Path) -> bool:
-    """Whether a process has locked the file; also where that cannot be known."""
+    """Whether a process has locked the file; True also if this cannot be determined."""
     try:
         with lock.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

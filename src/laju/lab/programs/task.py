@@ -1,4 +1,4 @@
-"""A task that is a whole program: the lab starts the program for every trial, and the program reports the training."""
+"""A task that is a whole program: the lab starts the program for every trial, and the program reports its progress."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ if TYPE_CHECKING:
     import torch
 
 READ_WHOLE = 16 * 2**20
-"""The most bytes of a file in the command up to which its content counts; for a larger file, its size counts."""
+"""The size in bytes up to which the content of a file in the command counts; for a larger file, its size counts."""
 
 
 class ProgramError(ChildProcessError):
-    """A program that failed; the message has the reason, the last lines of output, and the folder with all output."""
+    """Error of a program that failed; the message has the reason, the last lines of output, and the folder with all output."""
 
 
 class Program(Task):
     """A user's training program, in any framework, as the task on which schedules are compared.
 
-    Each trial starts the command. In the program, `laju.lab.trial()` gives the schedule and the seed, and takes reports and
-    checkpoints; the program has a model, an optimizer and data of its own. A program that was killed goes on from its latest
+    The command is started for each trial. In the program, `laju.lab.trial()` gives the schedule and the seed, and takes reports
+    and checkpoints; the program has its own model, optimizer and data. A program that was killed resumes from its latest
     checkpoint.
 
     Args:
-        command: words, or a text that is split as by a shell. `python`, `torchrun` and the like are taken from beside the Python
-            that runs the lab, if present. "{trial}" stands for the path of the trial's file, for launchers that do not pass the
-            environment on: "… python train.py --laju-trial {trial}".
-        samples: training examples in an epoch.
-        batch_size: examples in an update, over all of its processes, unless the user says otherwise.
-        name: of the task; by default after the script.
-        every: updates between checkpoints, or such as "1 epoch" or "10%".
-        checkpoints: further updates, or such lengths from the beginning, for a checkpoint.
-        classes: of labels, all equally frequent; gives the loss and the accuracy of guessing, at which a trial has
-            "collapsed".
-        chance_loss: the loss of guessing, where `classes` does not give that loss.
-        folder: has a folder for every trial, by its fingerprint.
-        cwd: where the command runs.
+        command: words, or a text that is split as by a shell. `python`, `torchrun` and the like are taken from the folder of the
+            Python that runs the lab, if present. "{trial}" stands for the path of the trial's file, for launchers that do not
+            pass on the environment: "… python train.py --laju-trial {trial}".
+        samples: training examples per epoch.
+        batch_size: default number of examples per update, over all processes.
+        name: the name of the task; by default that of the script.
+        every: the interval between checkpoints, in updates or as text such as "1 epoch" or "10%".
+        checkpoints: further checkpoints, as completed updates or as text lengths from the beginning.
+        classes: the number of classes, all equally frequent; determines the loss and the accuracy of guessing, at which a trial
+            has "collapsed".
+        chance_loss: the loss of guessing, if `classes` does not determine this loss.
+        folder: the folder that contains a folder for every trial, by its fingerprint.
+        cwd: the folder in which the command runs.
         env: environment variables for the command, in addition to the lab's.
         keep: leave the last checkpoint of a finished trial in place.
         grace: seconds between the request to end (SIGTERM) and the kill.
@@ -110,7 +110,7 @@ class Program(Task):
         return f"Program({shlex.join(self.command)!r}, name={self.name!r}, samples={self.samples})"
 
     def _files(self) -> dict[str, Path]:
-        """The files that the command names, by the word: scripts, modules after -m, configurations, also after an `=`."""
+        """The files that the command names, by word: scripts, modules after -m, configurations, also after an `=`."""
         found: dict[str, Path] = {}
         for i, word in enumerate(self.command):
             candidates = [word, word.partition("=")[2]]
@@ -161,12 +161,12 @@ class Program(Task):
 
     @property
     def chance_loss(self) -> float:
-        """The loss of guessing, infinite where neither `classes` nor `chance_loss` was given: no trial is then "collapsed"."""
+        """The loss of guessing; infinite if neither `classes` nor `chance_loss` was given: no trial is then "collapsed"."""
         return math.inf if self._chance_loss is None else self._chance_loss
 
     @property
     def chance_accuracy(self) -> float:
-        """The accuracy of guessing, 0 where `classes` was not given."""
+        """The accuracy of guessing; 0 if `classes` was not given."""
         return 0.0 if self.classes is None else 1 / self.classes
 
     @property
@@ -177,14 +177,14 @@ class Program(Task):
     def fingerprint(self) -> str:
         """SHA-256, in hexadecimal, over the command, the name, the samples, the figures of guessing, and files of the command.
 
-        A file counts if a word of the command names the file: as the whole word, after an `=`, or as a module after `-m`. These
-        are scripts and configurations, so that a changed script gives another trial. The content of a file counts; above 16 MiB,
-        the size. Modules that a script imports, data, and `env` do not count: give another `name` after a change of these.
+        A file counts if a word of the command names the file: as the whole word, after an `=`, or as a module after `-m`. Such
+        files are scripts and configurations, so a changed script makes a new trial. The content of a file counts; above 16 MiB,
+        the size. Modules that a script imports, data, and `env` do not count: give a new `name` after a change of these.
         """
         return self._fingerprint
 
     def changed(self) -> bool:
-        """Whether a file that the command names has another content than when this was made."""
+        """Whether the content of a file that the command names has changed since this object was created."""
         return self._hash() != self.fingerprint
 
     @property
@@ -223,6 +223,6 @@ def _words(command: str | Sequence[str | os.PathLike[str]]) -> tuple[str, ...]:
 
 
 def _is_script(path: Path) -> bool:
-    """Whether a program file is text; an interpreter is none, whose content would differ between machines."""
+    """Whether a program file is text; an interpreter is not text, and its content would differ between machines."""
     with path.open("rb") as file:
         return file.read(2) == b"#!"

@@ -1,4 +1,4 @@
-"""The interface of a training program that is itself a trial: its schedule and seed, its reports, its checkpoints.
+"""The interface for a training program that is itself a trial: its schedule and seed, its reports, its checkpoints.
 
 The program may use any framework, or none.
 """
@@ -36,21 +36,23 @@ def trial(
     every: int | str | None = None,
     folder: str | os.PathLike[str] | None = None,
 ) -> ProgramTrial:
-    """The trial of this program, as given by the lab that started the program; by hand, the trial that the arguments describe.
+    """The trial of this program, as given by the lab; without the lab, the trial that the arguments describe.
 
-    The lab names a file in the environment variable LAJU_TRIAL, or after `--laju-trial` on the command line, which is then taken
-    out of `sys.argv`. The arguments do not count there, so the same script serves for both. Every call returns the same trial.
+    The lab names a file in the environment variable LAJU_TRIAL, or after `--laju-trial` on the command line, which is then
+    removed from `sys.argv`. The arguments apply only without the lab, so the same script serves both cases. Every call returns
+    the same trial.
 
     Args:
-        schedule: by hand, a schedule, its text, or a number for a constant.
-        seed, epochs, batch_size: by hand, of the run.
-        samples: by hand, training examples in an epoch; `batch_size` and `samples` turn a schedule in epochs into updates.
-        every: by hand, updates between checkpoints, or such as "1 epoch".
-        folder: by hand, keeps records and checkpoints, so that a second run goes on from the latest; records are printed anyway.
+        schedule: a schedule, its text, or a number for a constant.
+        seed, epochs, batch_size: the seed, the number of epochs and the batch size of the run.
+        samples: training examples per epoch; `batch_size` and `samples` convert a schedule in epochs to updates.
+        every: the interval between checkpoints, in updates or as text such as "1 epoch".
+        folder: the folder that keeps records and checkpoints, so that a second run resumes from the latest checkpoint; records
+            are printed in any case.
 
     Raises:
-        ValueError: by hand, no schedule or no epochs, or a value that cannot be used.
-        FileNotFoundError: the file that LAJU_TRIAL or `--laju-trial` names is not there.
+        ValueError: without the lab, no schedule or no epochs, or an invalid value.
+        FileNotFoundError: the file named by LAJU_TRIAL or `--laju-trial` does not exist.
 
     >>> run = trial("cosine(0.3, total='100%')", epochs=2, batch_size=50, samples=200)
     >>> run.updates, run.schedule(0), run.schedule(8)
@@ -98,7 +100,7 @@ _made: dict[Path, ProgramTrial] = {}
 
 
 def _argument() -> str | None:
-    """The word after `--laju-trial`; option and word are taken out of `sys.argv`, for the program's own parser."""
+    """The word after `--laju-trial`; option and word are removed from `sys.argv`, for the program's own parser."""
     for i, word in enumerate(sys.argv):
         if word == OPTION:
             if i + 1 == len(sys.argv):
@@ -125,7 +127,7 @@ def _launched(path: Path) -> ProgramTrial:
 
 
 def _watch(lock: Path) -> None:
-    """End this process when the launcher of the program is gone, which holds the lock as long as the launcher lives."""
+    """End this process when the program's launcher, which holds the lock during its whole life, is gone."""
 
     def watch() -> None:
         # A lock ends with its holder, however the holder ends; a process number is given out again.
@@ -139,14 +141,15 @@ def _watch(lock: Path) -> None:
 class ProgramTrial:
     """A program's own trial, from `laju.lab.trial()`.
 
-    Where several processes train together, as under torchrun and Accelerate, each makes a `ProgramTrial`. Only the first, whose
-    RANK is 0, reports and saves; in all others `report` and `save` do nothing.
+    If several processes train together, as under torchrun and Accelerate, each process has a `ProgramTrial`. Only the first
+    process, whose RANK is 0, reports and saves; in all further processes `report` and `save` do nothing.
 
     Attributes:
-        schedule: of the learning rate; in updates, where the length of an epoch is known.
-        seed, epochs, batch_size: of the run. `batch_size` is the examples in an update, over all processes.
-        plan: the run that says how long an epoch is; None by hand without `samples`.
-        checkpoints: the completed updates after which to save.
+        schedule: the schedule of the learning rate; in updates, if the length of an epoch is known.
+        seed, epochs, batch_size: the seed, the number of epochs and the batch size of the run. `batch_size` is the number of
+            examples per update, over all processes.
+        plan: the plan that determines the length of an epoch; None without the lab and without `samples`.
+        checkpoints: the numbers of completed updates after which to save.
     """
 
     def __init__(
@@ -176,12 +179,12 @@ class ProgramTrial:
 
     @property
     def updates(self) -> int | None:
-        """Updates of the whole run; None by hand without `samples`."""
+        """The number of updates of the whole run; None without the lab and without `samples`."""
         return None if self.plan is None else self.plan.updates
 
     @property
     def folder(self) -> Path:
-        """A folder of the trial's own, the same after a kill; by hand without `folder`, a new folder in every run."""
+        """The trial's own folder, the same after a kill; without the lab and without `folder`, a new folder in every run."""
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="laju-trial-"))
         return self._folder
@@ -204,16 +207,16 @@ class ProgramTrial:
 
         Args:
             update: completed updates, more with every report.
-            train_loss: such as its mean since the epoch began; a number, or a tensor with a single number.
-            epoch: passes over the data so far; found from `update` where the length of an epoch is known.
+            train_loss: the training loss, such as its mean since the epoch began; a number, or a tensor with a single number.
+            epoch: passes over the data so far; computed from `update` if the length of an epoch is known.
             train_accuracy, test_accuracy: shares in [0, 1]. The lab compares by the test accuracy of the last report.
-            rate: of the last update; the schedule's by default.
+            rate: the learning rate of the last update; by default that of the schedule.
             test_loss: the mean over all test examples.
 
         Raises:
-            ValueError: an update that is not after the last update or is beyond the run, or a figure that no training has,
+            ValueError: an update that is not after the last reported update or is beyond the run, or an impossible figure,
                 such as an accuracy outside [0, 1].
-            TypeError: a figure that is no number, such as a text or True.
+            TypeError: a figure that is not a number, such as a text or True.
         """
         if not self.first:
             return
@@ -252,26 +255,26 @@ class ProgramTrial:
             print(_sentence(line), flush=True)
 
     def should_save(self, update: int) -> bool:
-        """Whether a checkpoint is asked for after so many completed updates; the same in every process."""
+        """Whether to save a checkpoint after this number of completed updates; the same in every process."""
         return update in self._stated
 
     def save(self, update: int, write: Callable[[Path], Any]) -> None:
-        """Save a checkpoint as a whole or not at all; the checkpoint before is removed afterwards.
+        """Save a checkpoint completely or not at all; the previous checkpoint is removed afterwards.
 
         Args:
             update: completed updates.
-            write: is given a path, and makes a file or a folder there with all that the training needs to go on: model,
-                optimizer, random generators, the sums of running means.
+            write: called with a path; writes a file or a folder at the path with all state that the training needs to resume:
+                model, optimizer, random generators, the sums of running means.
 
         Raises:
-            FileNotFoundError: `write` made nothing at the path.
+            FileNotFoundError: `write` created nothing at the path.
         """
         if not self.first:
             return
         protocol.save(self.folder, whole("update", update), write)
 
     def latest(self) -> Checkpoint | None:
-        """The latest whole checkpoint, from which to go on, or None at the beginning of a trial; ask before the first report."""
+        """The latest complete checkpoint, to resume from; None at the beginning of a trial. Call before the first report."""
         found = latest(self._folder)
         if self._last == self._resumed:
             self._resumed = self._last = 0 if found is None else found.update
@@ -284,7 +287,7 @@ class ProgramTrial:
 
 
 def _figure(name: str, value: Any) -> float:
-    """A number of any framework's as a float; a text or a truth value is a mistake, even if Python converts them."""
+    """A number of any framework as a float; a text or a bool is refused, even if Python would convert the value."""
     try:
         if isinstance(value, str) or "bool" in str(getattr(value, "dtype", type(value).__name__)):
             raise TypeError

@@ -1,8 +1,8 @@
-"""The range test: train while the rate rises from very low to very high, and read off which rates are worth a try.
+"""The range test: train while the learning rate rises from very low to very high, and read off which rates to try.
 
 - `run`: the test, on your own torch loop (`range_test`) or on a task of the lab (`find`).
 - `rates`: the rates of a sweep, as a value.
-- `state`: restore everything as before the test, bit by bit.
+- `state`: restoring all state from before the test, bit by bit.
 - `curve`: smoothing, and the rules that read a rate off a curve.
 - `result`: the sweeps and suggestions, with intervals over seeds; `picture` draws both.
 """

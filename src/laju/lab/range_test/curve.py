@@ -1,4 +1,4 @@
-"""A loss curve over the logarithm of the rate: smoothing without lag, and the rules that read a rate off the curve."""
+"""A loss curve over the logarithm of the learning rate: smoothing without lag, and the rules that read a rate off the curve."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 LEAST_POINTS = 5
-"""A curve of fewer points has diverged at once."""
+"""The fewest points of a usable curve; a curve with fewer points has diverged at once."""
 _SIGNIFICANT = 4.0
-"""Standard errors from which a fall or a rise of the smoothed loss is one: of the dozens of independent places that a curve of
-mere noise has, one differs from its first by so much in less than one curve of a hundred."""
+"""The standard errors from which a fall or a rise of the smoothed loss is significant: a curve of pure noise has dozens of
+independent points, and in less than 1 of 100 such curves any point differs from the first by this much."""
 
 
 class Smoothed(NamedTuple):
     """Local straight lines through a curve: their values, their slopes for each point, and √Σl² of the weights l of a value,
-    which times the standard deviation of a loss is the standard error of the value."""
+    which, times the standard deviation of a loss, is the standard error of the value."""
 
     values: Floats
     slopes: Floats
@@ -32,14 +32,14 @@ class Smoothed(NamedTuple):
 def smooth(losses: npt.ArrayLike, width: float) -> Smoothed:
     """Fit a straight line around every point, by least squares with Gaussian weights, and take the line's value there.
 
-    The value at point i is a of the a + b·d that minimises Σ exp(-d²/(2·width²))·(loss[i + d] - a - b·d)². The weights are
-    centred, so the values do not lag behind the curve, as means of the past do: an exponential mean with the usual 0.98 is fifty
-    updates late, half of a usual range test, and a correction of its bias at the beginning does not change that. And a line has
-    no bias at the ends, where a centred mean has a bias, so every straight line comes back unchanged.
+    The value at point i is the a for which a + b·d minimises Σ exp(-d²/(2·width²))·(loss[i + d] - a - b·d)². The weights are
+    centred, so the values do not lag behind the curve, as means of the past do: an exponential mean with the usual factor 0.98
+    is fifty updates late, half of a usual range test, and correcting its bias at the beginning does not change that. A line,
+    unlike a centred mean, has no bias at the ends of the curve, so every straight line is reproduced unchanged.
 
     Args:
-        losses: of the updates, shape (n,), finite, with rates that grow by the same factor each.
-        width: standard deviation of the weights, in updates; at least 1/2 is used.
+        losses: the losses of the updates, shape (n,), finite; the rate grows by the same factor from update to update.
+        width: the standard deviation of the weights, in updates; at least 1/2 is used.
 
     Returns:
         Values, slopes in loss per update, and relative standard errors, each of shape (n,).
@@ -75,7 +75,7 @@ def smooth(losses: npt.ArrayLike, width: float) -> Smoothed:
 def noise(losses: npt.ArrayLike) -> float:
     """The standard deviation of the losses around their curve, robust to a few outliers at the end.
 
-    1.4826·median|yᵢ₋₁ - 2yᵢ + yᵢ₊₁|/√6: second differences leave little of the curve itself.
+    The estimate is 1.4826·median|yᵢ₋₁ - 2yᵢ + yᵢ₊₁|/√6: second differences contain little of the curve itself.
 
     >>> noise(np.linspace(3, 1, 50)) < 1e-12
     True
@@ -86,17 +86,17 @@ def noise(losses: npt.ArrayLike) -> float:
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A rate that a rule reads off several sweeps: their geometric mean, with a 95 % interval, on the logarithm of the rate.
+    """The rate that a rule reads off several sweeps: the geometric mean, with a 95 % interval, both on the logarithm of the rate.
 
-    The interval is Student's t over the sweeps, and half a step from rate to rate on either side: sweeps that agree on a point do
-    not know the rate better than that.
+    The interval is Student's t over the sweeps, plus half the distance between neighbouring rates on either side: sweeps that
+    agree on a point do not determine the rate more precisely than that.
 
     Attributes:
-        rule: its name.
-        rate: or None where no more than half of the sweeps gave a rate.
-        low, high: the interval; None where less than two sweeps gave a rate.
-        given, of: the sweeps that gave a rate, and all.
-        reason: why a sweep gave no rate, if any did not.
+        rule: the name of the rule.
+        rate: the suggested rate; None if no more than half of the sweeps gave a rate.
+        low, high: the interval; None if fewer than two sweeps gave a rate.
+        given, of: the number of sweeps that gave a rate, and the number of all sweeps.
+        reason: the reason why a sweep gave no rate, if any did not.
     """
 
     rule: str
@@ -113,8 +113,8 @@ class Curve:
     """The part of a sweep before the divergence, smoothed.
 
     Attributes:
-        rates, losses: shape (n,).
-        width: of the smoothing, in updates.
+        rates, losses: the rates and losses of the updates, shape (n,).
+        width: the width of the smoothing, in updates.
         diverged_at: the rate of the update after the curve, if that update diverged.
     """
 
@@ -133,7 +133,7 @@ class Curve:
 
     @property
     def lowest(self) -> int:
-        """The point of the lowest smoothed loss."""
+        """The index of the lowest smoothed loss."""
         return int(self.smoothed.values.argmin())
 
     def lower_than(self, outer: Floats) -> bool:
@@ -146,7 +146,7 @@ class Curve:
 
     @property
     def nothing(self) -> str | None:
-        """Why no rule can read a rate off this curve, or None where a rule can."""
+        """The reason why no rule can read a rate off this curve; None if a rule can."""
         n, at = len(self.losses), self.diverged_at
         if n < LEAST_POINTS:
             return f"the loss diverged at once, at a rate of {at:.2g} in update {n}: lower `low`"
@@ -161,7 +161,7 @@ class Curve:
 
     @property
     def open_end(self) -> str | None:
-        """Why the curve has no end yet, or None for a curve that has diverged or has risen again."""
+        """The reason why the curve has no end yet; None for a curve that has diverged or has risen again."""
         last = len(self.losses) - 1
         if self.diverged_at is not None or self.lower_than(self.losses[last - max(0, (last - self.lowest) // 3 - 1) :]):
             return None
@@ -169,7 +169,7 @@ class Curve:
 
 
 def steepest(curve: Curve) -> float | str:
-    """The rate where the smoothed loss falls fastest for each decade of the rate, before its lowest point.
+    """The rate at which the smoothed loss falls fastest per decade of the rate, before its lowest point.
 
     Elsewhere: fastai `steep`, torch-lr-finder and Lightning `suggestion`, on differences of neighbouring losses.
     """
@@ -207,18 +207,18 @@ def valley(curve: Curve) -> float | str:
 
 
 def minimum(curve: Curve) -> float | str:
-    """A tenth of the rate where the smoothed loss is lowest.
+    """A tenth of the rate at which the smoothed loss is lowest.
 
-    Elsewhere: fastai `minimum`, and a common advice: at the lowest point itself training is about to diverge.
+    Elsewhere: fastai `minimum`, and common advice: at the lowest point itself training is about to diverge.
     """
     return curve.open_end or float(curve.rates[curve.lowest]) / 10
 
 
 RULES: dict[str, Callable[[Curve], float | str]] = {"steepest": steepest, "valley": valley, "minimum/10": minimum}
-"""By name, what reads a rate off a curve, or says why it cannot."""
+"""The rules by name: functions that read a rate off a curve, or return the reason why no rate can be read."""
 
 
 def read(curve: Curve) -> dict[str, float | str]:
-    """The reading of each rule: a rate, or why there is none."""
+    """The result of each rule: a rate, or the reason why there is no rate."""
     nothing = curve.nothing
     return {name: rule(curve) if nothing is None else nothing for name, rule in RULES.items()}

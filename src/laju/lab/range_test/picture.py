@@ -23,14 +23,14 @@ def picture(
 ) -> Picture:
     """Draw a range test: points are losses, thin lines the smoothed losses of each seed, the thick line their mean.
 
-    A suggestion is an upright line, and its interval a bar across that line; crosses at the top are where seeds diverged.
+    A suggestion is a vertical line, and its interval a bar across that line; crosses at the top mark where seeds diverged.
 
     Args:
-        curves: of each seed.
-        suggestions: of every rule.
+        curves: the curve of each seed.
+        suggestions: the suggestion of every rule.
         ends: the rates at which seeds diverged.
         span: the lowest and the highest rate of the test.
-        title: above the picture.
+        title: the title above the picture.
     """
     need("matplotlib")
     from matplotlib.figure import Figure
@@ -79,7 +79,7 @@ def picture(
 
 
 def _limits(curves: Sequence[Curve]) -> tuple[float, float]:
-    """Axes that hold every smoothed loss up to the beginning, and a part of the rise beyond."""
+    """Axis limits that contain every smoothed loss up to the initial loss, and a part of the rise beyond."""
     values = [curve.smoothed.values for curve in curves if len(curve.losses)]
     if not values:
         return 0.0, 1.0

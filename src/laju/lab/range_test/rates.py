@@ -22,7 +22,7 @@ class RateRange:
 
     Raises:
         ValueError: a value outside of its range, or `low` not below `high`.
-        TypeError: a value that is no number.
+        TypeError: a value that is not a number.
 
     >>> RateRange(0.001, 1, updates=31).schedule
     exponential(0.001, 1.0, total=30)
@@ -42,11 +42,11 @@ class RateRange:
 
     @classmethod
     def of(cls, rates: RateRange | None, **keywords: Any) -> RateRange:
-        """The range itself, or the range of keywords that are not None.
+        """The range itself, or the range given by the keywords that are not None.
 
         Raises:
-            ValueError: a range, and a keyword besides.
-            TypeError: a range of another type.
+            ValueError: a range is given together with a keyword.
+            TypeError: a value that is not a `RateRange`.
         """
         stated = {name: value for name, value in keywords.items() if value is not None}
         if rates is None:
@@ -61,7 +61,7 @@ class RateRange:
 
     @property
     def schedule(self) -> Schedule:
-        """The rate of update t of n, low·(high/low)^(t/(n - 1)): first exactly `low`, last exactly `high`."""
+        """The schedule low·(high/low)^(t/(n - 1)) for update t of n: first exactly `low`, last exactly `high`."""
         return exponential(self.low, self.high, total=self.updates - 1)
 
     @property

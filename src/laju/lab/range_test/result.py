@@ -1,4 +1,4 @@
-"""The result of a range test: the sweeps, and rates that the sweeps suggest, with intervals over the seeds."""
+"""The result of a range test: the sweeps, and the suggested rates, with intervals over the seeds."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from laju.view.plot import Picture
 
 @dataclass(frozen=True, eq=False)
 class Sweep:
-    """A training with a rising rate.
+    """A training run with a rising learning rate.
 
     Attributes:
-        seed: where its random numbers began.
-        rates, losses: of every update that was begun, shape (n,); a loss is that before the update, the mean over its
-            micro-batches. The last may be NaN or infinite.
-        width: of the smoothing, in updates.
+        seed: the seed of the run's random numbers.
+        rates, losses: the rate and the loss of every update that was begun, shape (n,); the loss is that before the update, the
+            mean over its micro-batches. The last loss may be NaN or infinite.
+        width: the width of the smoothing, in updates.
         diverged_at: the update, counted from 0, in which the test stopped, or None for a sweep up to the highest rate.
     """
 
@@ -52,9 +52,9 @@ class RangeTest:
     """The sweeps of a range test, a sweep for each seed.
 
     Attributes:
-        schedule: the rates: from exactly `low` to exactly `high`.
-        updates: of a whole sweep.
-        sweeps: the measurements.
+        schedule: the schedule of the rates, from exactly `low` to exactly `high`.
+        updates: the number of updates of a whole sweep.
+        sweeps: the measurements, a sweep for each seed.
     """
 
     schedule: Schedule
@@ -126,7 +126,7 @@ class RangeTest:
         return picture([s.curve for s in self.sweeps], [*self.suggestions.values()], ends, (self.low, self.high), title)
 
     def to_json(self) -> dict[str, Any]:
-        """Everything as numbers, texts and lists that `json.dumps` takes; a loss that is not finite is None."""
+        """The whole result as numbers, texts and lists that `json.dumps` accepts; a loss that is not finite is None."""
         return {
             "low": self.low,
             "high": self.high,

@@ -42,7 +42,7 @@ def range_test(
     accumulate: int = 1,
     report: Report | None = None,
 ) -> RangeTest:
-    """Train while the rate rises from `low` to `high`, then restore everything, bit by bit.
+    """Train while the learning rate rises from `low` to `high`, then restore everything, bit by bit.
 
     Groups whose own rates differ keep their ratios to the largest. Every seed begins with the current model and optimizer, and
     has its own order of data and its own random numbers. Afterwards, also after an error or Ctrl-C, weights, buffers, gradients,
@@ -50,21 +50,22 @@ def range_test(
 
     Args:
         model: a module, which is put into training mode; a module already in training mode keeps the modes of its parts.
-        loss: a scalar from (outputs, targets) where a batch is a pair of inputs and targets, else from (model, batch).
-        data: batches, something that can be iterated again and again such as a `DataLoader`, or a function that returns
-            an iterator. Tensors are brought to the model's device.
-        optimizer: of the model, any that needs no closure.
+        loss: a function that returns a scalar, of (outputs, targets) if a batch is a pair of inputs and targets, else of
+            (model, batch).
+        data: batches: an iterable that can be iterated repeatedly, such as a `DataLoader`, or a function that returns
+            an iterator. Tensors are moved to the model's device.
+        optimizer: the optimizer of the model; any optimizer that needs no closure.
         rates: the rates of a sweep, its smoothing and its end; `RateRange()` by default.
-        low, high, updates: as in `RateRange`, where none is given.
-        seeds: how many (0, 1, …), or which.
+        low, high, updates: as in `RateRange`, if no `RateRange` is given.
+        seeds: the number of seeds (0, 1, …), or a list of seeds.
         accumulate: micro-batches whose mean gradient makes an update, and a single point of the curve.
         report: called with every finished sweep.
 
     Raises:
-        ValueError: a range that is none, counts below their least, a `RateRange` beside a keyword of the range, no data, data
-            that can be iterated once only, an optimizer that needs a closure, parameters that are not initialised yet, or
+        ValueError: an invalid range, counts below their minimum, a `RateRange` together with a keyword of the range, no data,
+            data that can be iterated only once, an optimizer that needs a closure, parameters that are not initialised yet, or
             several processes.
-        TypeError: `loss` returned no scalar tensor, or an argument is of another type.
+        TypeError: `loss` did not return a scalar tensor, or an argument has a wrong type.
 
     Source: Smith, "Cyclical Learning Rates for Training Neural Networks", arXiv 1506.01186, section 3.3.
 
@@ -117,19 +118,19 @@ def find(
     execution: Execution | None = None,
     report: Report | None = None,
 ) -> RangeTest:
-    """The range test of a task: each seed has the initial weights and the order of data that its trials in `compare` have.
+    """Run the range test on a task: each seed has the same initial weights and order of data as its trials in `compare`.
 
     Args:
         task: "digits", "fashion-mnist", or a `Task` of your own.
         rates, low, high, updates, seeds, report: as in `range_test`.
-        batch_size: examples an update; the task's own by default.
-        optimizer: of the updates; plain SGD by default.
-        jobs: sweeps at once, each in a process of its own; in this process, one after another, by default.
-        execution: `jobs` and `device`; a sweep has no other options of an `Execution`.
+        batch_size: examples per update; by default that of the task.
+        optimizer: the optimizer; plain SGD by default.
+        jobs: the number of sweeps at once, each in a separate process; by default all sweeps run in turn in this process.
+        execution: `jobs` and `device`; no further options of an `Execution` apply to a sweep.
 
     Raises:
-        ValueError: an unknown task, a range that is none, counts below their least, a value beside a keyword of the value, an
-            option of the `Execution` that a sweep does not have.
+        ValueError: an unknown task, an invalid range, counts below their minimum, a value together with a keyword of the value,
+            or an option of the `Execution` that does not apply to a sweep.
         DeviceError: there is no GPU that torch can use.
         TrialsLost: the worker process of a sweep was killed.
 

@@ -1,8 +1,8 @@
-"""Restore everything, bit by bit: models, optimizers, schedulers, the order of data, random numbers.
+"""Restore all state, bit by bit: models, optimizers, schedulers, the order of data, random numbers.
 
-A `state_dict` is not enough: loading an optimizer's casts moments to the dtype of their weights and makes new tensors and groups,
-and a module's lacks gradients, modes and buffers that are not persistent. So objects are searched for tensors, containers and
-random generators, which are written in place.
+A `state_dict` is not enough: loading the `state_dict` of an optimizer casts moments to the dtype of their weights and makes new
+tensors and groups, and the `state_dict` of a module lacks gradients, modes and non-persistent buffers. Objects are therefore
+searched for tensors, containers and random generators, which are written in place.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Restore = Callable[[], object]
 
 
 class Snapshot:
-    """A snapshot of all that can change in a training; `restore` brings the snapshot back, as often as called.
+    """A snapshot of all state that can change in a training run; every call of `restore` restores the snapshot.
 
     Objects keep their identity: a tensor's old content is written into the tensor, a dictionary gets its old entries. Attributes
     are restored for torch's objects (modules, optimizers, schedulers, loaders, samplers, data sets), for laju's, and for the
@@ -41,7 +41,7 @@ class Snapshot:
 
     Args:
         changing: objects with tensors that change.
-        data: objects whose tensors do not, so that no copy of a data set is made.
+        data: objects whose tensors do not change, so that no copy of a data set is made.
     """
 
     def __init__(self, *changing: Any, data: tuple[Any, ...] = ()) -> None:
@@ -63,13 +63,13 @@ class Snapshot:
                 waiting += ((part, owned) for part in _parts(value, owned))
 
     def restore(self) -> None:
-        """Bring everything back."""
+        """Restore all state."""
         with torch.inference_mode(False), torch.no_grad():
             for restore in self._restores:
                 restore()
 
     def seed(self, seed: int) -> None:
-        """Start every random generator, the global generators and all that were found, from a seed."""
+        """Seed every random generator, the global generators and all generators that were found."""
         torch.default_generator.manual_seed(seed)
         if torch.cuda.is_initialized():  # a seed would wait for a device that is not there yet
             torch.cuda.manual_seed_all(seed)
@@ -84,7 +84,7 @@ class Snapshot:
                 generator.seed(seed if isinstance(generator, random.Random) else seed % 2**32)
 
     def _keep(self, value: Any, owned: bool, tensors: bool) -> None:
-        """Note how to restore an object, without the objects inside."""
+        """Record how to restore an object, without the objects inside."""
         if (restore := _generator(value)) is not None:
             self._generators.append(value)
             self._restores.append(restore)
@@ -108,7 +108,7 @@ class Snapshot:
 
 
 def _parts(value: Any, owned: bool) -> list[Any]:
-    """The objects to which an object refers, where these may be the user's."""
+    """The objects to which an object refers, if these may be the user's."""
     if isinstance(value, torch.Tensor):
         return [value.grad] if value.is_leaf else []
     if isinstance(value, np.ndarray | type):
@@ -181,7 +181,7 @@ def _content(value: Any) -> Restore:
 
 
 def _generator(value: Any) -> Restore | None:
-    """How to bring a random generator back; None of anything else."""
+    """A function that restores a random generator; None for any further object."""
     match value:
         case torch.Generator():
             return functools.partial(value.set_state, value.get_state())

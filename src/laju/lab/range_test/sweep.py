@@ -1,4 +1,4 @@
-"""A sweep: a torch training whose rate is set before every update, until its end or its divergence."""
+"""A sweep: a torch training run whose learning rate is set before every update, until its end or its divergence."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from laju.lab.range_test.result import Sweep
 
 Passes = Callable[[], Iterable[Any]]
 _MEMORY = 5
-"""Updates over which losses are averaged, at least, before one is called divergence."""
+"""The least number of updates over which losses are averaged before a rise counts as divergence."""
 
 
 def check(model: Any, loss: Any, data: Any, optimizer: Any) -> None:
-    """Refuse arguments that a sweep would fail on, before anything is touched."""
+    """Refuse arguments on which a sweep would fail, before any state is changed."""
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"model must be a torch module, got {shown(model)}")
     if not callable(loss):
@@ -27,7 +27,7 @@ def check(model: Any, loss: Any, data: Any, optimizer: Any) -> None:
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise TypeError(f"optimizer must be a torch optimizer, got {shown(optimizer)}")
     if isinstance(optimizer, torch.optim.LBFGS):
-        raise ValueError("optimizer must need no closure, got LBFGS, which evaluates the loss several times an update")
+        raise ValueError("optimizer must need no closure, got LBFGS, which evaluates the loss several times per update")
     if isinstance(data, Iterator):
         raise ValueError(
             f"data must be something that can be iterated again and again, such as a DataLoader or a list of batches, or a "
@@ -51,7 +51,7 @@ def check(model: Any, loss: Any, data: Any, optimizer: Any) -> None:
 
 
 def passes(data: Any) -> Passes:
-    """A function that begins a pass over the data, from a loader's own beginning and in workers of its own."""
+    """A function that begins a pass over the data, from the loader's initial state and with separate workers."""
 
     def begin() -> Iterable[Any]:
         if not isinstance(data, Iterable) and callable(data):
@@ -76,9 +76,9 @@ def sweep(
 
     Args:
         model, loss, optimizer, accumulate: as in `range_test`.
-        begin: begins a pass over the data.
-        rates: of the updates.
-        seed: is noted only; random numbers are the caller's business.
+        begin: a function that begins a pass over the data.
+        rates: the learning rates of the updates.
+        seed: only recorded in the result; the caller seeds the random generators.
     """
     values, shares = rates.schedule.values(rates.updates), _shares(optimizer)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
@@ -114,7 +114,7 @@ def sweep(
 class _Limit:
     """Whether the mean of the past losses, with the weights e^(-age/memory), is above the limit of divergence.
 
-    The mean is over the sum of the weights given so far, so the beginning is not biased towards 0.
+    The mean is divided by the sum of the weights so far, so the beginning is not biased towards 0.
     """
 
     def __init__(self, memory: float, multiple: float) -> None:
@@ -165,7 +165,7 @@ def _loss(model: torch.nn.Module, loss: Callable[..., torch.Tensor], batch: Any)
 
 
 def _moved(batch: Any, device: torch.device) -> Any:
-    """A batch with its tensors on the device."""
+    """The batch with its tensors on the device."""
     if isinstance(batch, torch.Tensor):
         return batch.to(device)
     if type(batch) in (tuple, list):
@@ -177,7 +177,7 @@ def _moved(batch: Any, device: torch.device) -> Any:
 
 
 def _shares(optimizer: torch.optim.Optimizer) -> list[float]:
-    """The rate of each group in relation to the largest: the initial rates, where a schedule has changed the rates since."""
+    """The rate of each group relative to the largest rate; initial rates, if a schedule has changed the rates since."""
     bases = [float(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups]
     largest = max(bases)
     return [base / largest if largest > 0 else 1.0 for base in bases]

@@ -31,11 +31,11 @@ __all__ = [
 _PANELS = tuple(f"{name}.png" for name in figures.PANELS)
 FILES = ("report.html", "overview.png", *_PANELS, "best.png", "trials.csv", "records.csv", "anytime.csv")
 _RACED = ("race.png", "dropped.csv")
-"""Files of a race alone; those of an earlier report go when there was none."""
+"""Files that only a race has; without a race such files of an earlier report are removed."""
 
 
 def check_writable(folder: str | os.PathLike[str]) -> Path:
-    """Create the folder, with its parents, and prove that a report can be written there; for before a long training.
+    """Create the folder, with its parents, and check that a report can be written there, before a long training run.
 
     Raises:
         OSError: the folder cannot be written; the message names the folder and the reason.
@@ -63,14 +63,14 @@ def write_report(
 ) -> list[Path]:
     """Write the report's files into a folder, in place of the files of an earlier report.
 
-    Every file is complete or not there: a file gets its name once fully written.
+    Every file is either complete or absent: a file gets its name only when fully written.
 
     Args:
         findings: the content of the report; see `Comparison.findings`.
-        folder: where to; made if need be.
+        folder: the folder for the files; created if missing.
         elsewhere: published figures that the page shows next to the comparison's.
-        verdict: the sentence that opens the page; the comparison's own by default.
-        command: that made the comparison, for the page's reader to run again.
+        verdict: the sentence that opens the page; by default the verdict of the comparison.
+        command: the command that made the comparison, for the page's reader to run again.
 
     Returns:
         The files: the HTML page, the pictures, and the CSV tables.

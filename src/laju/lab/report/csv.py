@@ -11,8 +11,8 @@ from typing import Any, TextIO
 def write(rows: Sequence[dict[str, Any]], target: Path) -> None:
     """Write flat rows with a header line; None becomes an empty field.
 
-    Spreadsheets run a text that starts with =, +, -, @, a tab or a return as a formula, so such a text gets a leading
-    apostrophe. Numbers stay as they are.
+    Spreadsheets interpret a text that starts with =, +, -, @, a tab or a return as a formula, so such a text gets a leading
+    apostrophe. Numbers stay unchanged.
     """
     with target.open("w", encoding="utf-8", newline="") as file:
         write_to(file, rows)

@@ -1,6 +1,6 @@
-"""Pictures of a comparison: the rate, and the loss and accuracies by epoch, as means with 95 % bands over the seeds.
+"""Pictures of a comparison: the learning rate, and the loss and accuracies by epoch, as means with 95 % bands over the seeds.
 
-Everything is drawn with Matplotlib's objects, without pyplot, so that no global state is read or left behind.
+All pictures are drawn with Matplotlib's objects, without pyplot, so that no global state is read or left behind.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _MARKS: dict[str, dict[str, Any]] = {
 
 
 def overview(comparison: Results) -> Figure:
-    """All four panels with a shared legend at the bottom."""
+    """A picture of all four panels with a shared legend at the bottom."""
     names = list(comparison.schedules)
     columns = min(4 if max(map(len, names)) < 22 else 2, len(names))
     lines = math.ceil(len(names) / columns)
@@ -66,7 +66,7 @@ def overview(comparison: Results) -> Figure:
 
 
 def single(comparison: Results, panel: str) -> Figure:
-    """A single panel, with its legend on the right."""
+    """A picture of a single panel, with its legend on the right."""
     longest = min(max(map(len, comparison.schedules)), 60)
     figure = Figure(figsize=(7.4 + 0.085 * longest, 4.6), facecolor="white", layout="constrained")
     handles = draw(figure.subplots(), comparison, panel)
@@ -78,7 +78,7 @@ def single(comparison: Results, panel: str) -> Figure:
 
 
 def bare(comparison: Results, panel: str) -> Figure:
-    """A single panel without a legend and title, for a page that has its own."""
+    """A picture of a single panel without legend and title, for a page with its own legend and title."""
     return _bare(lambda ax: draw(ax, comparison, panel, points=800))
 
 
@@ -93,7 +93,7 @@ def _bare(draw: Callable[[Any], object]) -> Figure:
 
 
 def best(findings: Findings) -> Figure:
-    """The probability of each schedule to be the best, by epoch, with the legend on the right."""
+    """A picture of the probability that each schedule is the best, by epoch, with the legend on the right."""
     names = list(findings.comparison.schedules)
     figure = Figure(figsize=(7.4 + 0.085 * min(max(map(len, names)), 60), 4.6), facecolor="white", layout="constrained")
     handles = draw_best(figure.subplots(), findings)
@@ -103,7 +103,7 @@ def best(findings: Findings) -> Figure:
 
 
 def bare_best(findings: Findings) -> Figure:
-    """The same without a legend and title, for a page that has its own."""
+    """The picture of `best` without legend and title, for a page with its own legend and title."""
     return _bare(lambda ax: draw_best(ax, findings))
 
 
@@ -131,14 +131,14 @@ def draw_best(ax: Any, findings: Findings) -> list[Any]:
 
 
 def race(race: Race) -> Figure:
-    """How long each schedule was in a race."""
+    """A picture of how long each schedule stayed in a race."""
     figure = Figure(figsize=(11.5, 1.5 + 0.34 * len(race.entered)), facecolor="white", layout="constrained")
     draw_race(figure.subplots(), race)
     return figure
 
 
 def bare_race(race: Race) -> Figure:
-    """The same, for a page."""
+    """The picture of `race` for a page."""
     figure = Figure(figsize=(13.0, 1.2 + 0.34 * len(race.entered)), facecolor="none", layout="constrained")
     ax = figure.subplots()
     draw_race(ax, race)
@@ -147,7 +147,7 @@ def bare_race(race: Race) -> Figure:
 
 
 def draw_race(ax: Any, race: Race) -> None:
-    """Draw a bar for each schedule: the seeds of its runs, and why it was dropped."""
+    """Draw a bar for each schedule: the seeds of its runs, and the reason why the schedule was dropped."""
     dropped = {d.name: d for d in race.dropped}
     for i, name in enumerate(race.entered):
         seeds = race.trained(name)
@@ -168,7 +168,7 @@ def draw_race(ax: Any, race: Race) -> None:
 
 
 def draw(ax: Any, comparison: Results, panel: str, points: int = 4000) -> list[Any]:
-    """Draw a panel into Matplotlib axes, with so many points a rate at most; returns a line for each schedule, for a legend."""
+    """Draw a panel into Matplotlib axes, with at most `points` points per rate; return a line per schedule, for a legend."""
     lines = _rates(ax, comparison, points) if panel == "rate" else _curves(ax, comparison, panel)
     _draw_logs(ax, comparison, panel)
     titled(ax, PANELS[panel], "epoch")
@@ -183,13 +183,13 @@ def save(figure: Figure, target: Path | IO[bytes]) -> None:
 
 
 def _key(comparison: Results) -> tuple[list[Any], list[str]]:
-    """Legend entries of the marks that failed trials end in, where there are any."""
+    """Legend entries for the marks at the ends of failed trials, if any."""
     met = [status for status in _MARKS if any(o.status == status for o in comparison.outcomes.values())]
     return [Line2D([], [], color=INK, **_MARKS[status]) for status in met], [f"a trial that {status}" for status in met]
 
 
 def log_dash(i: int) -> Any:
-    """The dash of the i-th log; all logs have the colour of ink."""
+    """The dash pattern of the i-th log; all logs have the colour of ink."""
     return DASHES[1:][i % (len(DASHES) - 1)]
 
 
@@ -223,7 +223,7 @@ def _draw_logs(ax: Any, comparison: Results, panel: str) -> None:
 
 
 def looks(comparison: Results) -> list[int]:
-    """The curve style of each line: a schedule in several frameworks has the same colour and a dash for each framework."""
+    """The style of each line: a schedule in several frameworks has the same colour and a dash pattern for each framework."""
     schedules = list(dict.fromkeys(comparison.schedules.values()))
     frameworks = list(dict.fromkeys(comparison.frameworks.values()))
     if len(frameworks) == 1 or len(schedules) > len(PALETTE) or len(frameworks) > len(DASHES):
@@ -291,7 +291,7 @@ def _curves(ax: Any, comparison: Results, panel: str) -> list[Any]:
 
 
 def _draw_failed(ax: Any, points: list[tuple[float, float]], color: str, status: str, of: dict[str, str]) -> None:
-    """A trial that is in no mean: a dotted line that ends in a mark, at the edge for a loss outside the axes."""
+    """Draw a trial that enters no mean: a dotted line that ends in a mark, at the edge for a loss outside the axes."""
     if points:
         x, y = np.array(points).T
         low, high = ax.get_ylim()
@@ -300,7 +300,7 @@ def _draw_failed(ax: Any, points: list[tuple[float, float]], color: str, status:
 
 
 def _limits(ax: Any, panel: str, means: list[Any]) -> None:
-    """Axes that hold every mean from a fifth of the run on, so that the end, where schedules differ little, is seen."""
+    """Axis limits that contain every mean from a fifth of the run on, so that the small differences at the end are visible."""
     values = np.concatenate([m for m in means if m.size] or [np.array([])])
     if not values.size:
         return

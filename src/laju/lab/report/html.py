@@ -1,4 +1,4 @@
-"""The report of a comparison as an HTML page that loads nothing from elsewhere, so that the page opens anywhere and for ever."""
+"""The report of a comparison as an HTML page that loads nothing from elsewhere, so that the page can be opened anywhere."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from laju.lab.comparison.results import Results
 
 _TYPED, _OPENED = 200, 12
-"""Characters of a schedule's text in a command, and schedules that the studio holds."""
+"""The most characters of a schedule's text in a command, and the most schedules that the studio takes."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,11 @@ def page(
     """The whole page as text.
 
     Args:
-        findings: what the page reports.
+        findings: the findings that the page reports.
         elsewhere: published figures, shown next to the comparison's.
-        verdict: the sentence that opens the page; the comparison's own by default.
-        command: that made the comparison; by default the page shows no command to copy.
-        made: when and where, from `laju.view.page.made`.
+        verdict: the sentence that opens the page; by default the verdict of the comparison.
+        command: the command that made the comparison; by default the page shows no command to copy.
+        made: when and where the page was made, from `laju.view.page.made`.
     """
     comparison = findings.comparison
     environment = jinja2.Environment(
@@ -107,7 +107,7 @@ def page(
 
 
 def _studio(schedules: Iterable[str]) -> str:
-    """The command that opens the schedules in the studio; empty where no text is short enough for a command."""
+    """The command that opens the schedules in the studio; empty if no text is short enough for a command."""
     texts = [text for text in dict.fromkeys(schedules) if len(text) <= _TYPED][:_OPENED]
     return shlex.join(("laju", "studio", *texts)) if texts else ""
 
@@ -147,7 +147,7 @@ def _logs(comparison: Results) -> Elsewhere:
 
 
 def _dots(comparison: Results) -> list[list[float]]:
-    """Where the test accuracy of each finished trial lies between the lowest and the highest of all, in percent."""
+    """The position of each finished trial's test accuracy between the lowest and the highest of all, in percent."""
     ends: dict[str, list[float]] = {name: [] for name in comparison.schedules}
     for trial in comparison.trials():
         if trial["status"] == "finished" and trial["test_accuracy"] is not None:

@@ -1,4 +1,4 @@
-"""The end table of a comparison, for the terminal."""
+"""The final table of a comparison, for the terminal."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _MOST_SEEDS = 1000  # more than anybody trains
 
 
 def table(findings: Findings) -> Grid:
-    """The means over the finished seeds, each with its 95 % interval, a row for each schedule; fits 100 columns.
+    """A table with a row for each schedule: the means over the finished seeds, each with its 95 % interval; fits 100 columns.
 
-    A difference is coloured when its interval, simultaneous over the table, excludes zero. Failures stand below the schedule's
+    A difference is coloured if its interval, simultaneous over the table, excludes zero. Failures are listed below the schedule's
     name.
     """
     comparison = findings.comparison
@@ -51,10 +51,10 @@ def table(findings: Findings) -> Grid:
 
 
 def ranking_table(findings: Findings) -> Grid:
-    """The standing of each schedule, the best first; fits 100 columns. Columns without values are left out.
+    """A table of the standing of each schedule, the best first; fits 100 columns. Columns without values are left out.
 
     Args:
-        findings: of two schedules or more, with a seed that was run with all of them.
+        findings: the findings on at least two schedules, with a seed that was run with every schedule.
     """
     difference = findings.difference
     size = f"seeds for {difference:g}"
@@ -89,7 +89,7 @@ def ranking_table(findings: Findings) -> Grid:
 
 
 def dropped_table(race: Race) -> Grid:
-    """Who was dropped on the way, in the order of time, with the reason; fits 100 columns."""
+    """A table of the schedules that a race dropped, in order of time, with the reason; fits 100 columns."""
     caption = (
         "difference in mean test accuracy to the schedule named, with the seeds so far and its 95 % interval; at most: with all "
         f"{len(race.seeds)} seeds, by the race's bound"
@@ -109,7 +109,7 @@ def dropped_table(race: Race) -> Grid:
 
 
 def why_dropped(dropped: Dropped) -> str:
-    """Such as `no better than cosine`, or `all diverged`."""
+    """The reason for a drop, such as `no better than cosine`, or `all diverged`."""
     if dropped.reason == "no better":
         return f"no better than {dropped.rival}"
     return "all diverged or collapsed" if dropped.reason == "failed" else f"all {dropped.reason}"
@@ -127,7 +127,7 @@ def leads(findings: Findings) -> str:
 
 
 def rank(standing: Standing) -> str:
-    """`2 (1-4)`: the rank, and the interval of the true rank; without the interval where all three are the same."""
+    """The rank, and the interval of the true rank, such as `2 (1-4)`; without the interval if all three are equal."""
     low, high = standing.rank_low, standing.rank_high
     return str(standing.rank) if low == high == standing.rank else f"{standing.rank} ({low}-{high})"
 
@@ -138,7 +138,7 @@ def p_value(p: float) -> str:
 
 
 def needed(standing: Standing) -> str:
-    """`12 (6-110)`: the number of seeds, and its interval; `more than 1,000` where the interval begins above that."""
+    """The number of seeds, and its interval, such as `12 (6-110)`; `more than 1,000` if the interval begins above 1,000."""
     if standing.seeds_low is None or standing.seeds_low > _MOST_SEEDS:
         return f"more than {_MOST_SEEDS:,}"
     counts = (standing.seeds, standing.seeds_low, standing.seeds_high)
@@ -172,7 +172,7 @@ def _name(row: Row) -> Text:
 
 
 def _cell(value: Estimate | None, *, signed: bool = False) -> Text:
-    """The mean with its interval below, or two values stacked: narrow, so that a table of such cells fits a terminal."""
+    """The mean with its interval below, or two stacked values, so that the cell is narrow and the table fits a terminal."""
     if value is None:
         return Text("-", style="dim")
     mean, _, interval = value.text(signed=signed).partition(" ")

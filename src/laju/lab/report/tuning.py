@@ -26,7 +26,7 @@ FILES = ("search.html", "search.png", "search.csv", "search.json")
 
 
 def search_table(search: SearchResult, most: int = 10) -> Grid:
-    """The best trials, a row each; with several objectives, trials of the Pareto front have a star."""
+    """A table of the best trials, with a row for each; with several objectives, trials of the Pareto front have a star."""
     plan, seeds = search.plan, search.seeds
     title = f"{search.space.policy} on {search.task}: {plan.epochs} epoch{'s' * (plan.epochs > 1)}, batch size "
     title += f"{plan.batch_size}, {search.optimizer}, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
@@ -49,7 +49,7 @@ def search_table(search: SearchResult, most: int = 10) -> Grid:
 
 
 def search_summary(search: SearchResult) -> list[str]:
-    """The best schedule and its figures, a line each, and the parameters that explain the figures where these are known."""
+    """The best schedule and its figures, with a line for each, and the parameters that explain the figures, if known."""
     lines = []
     rows = {} if search.confirmation is None else {row.name: row for row in search.confirmation.summary()}
     for evaluation in search.front:
@@ -69,7 +69,7 @@ def search_summary(search: SearchResult) -> list[str]:
 
 
 def picture(search: SearchResult) -> Figure:
-    """The search's history, or its Pareto front, and a slice along every parameter.
+    """A picture of the search's history, or its Pareto front, and a slice along every parameter.
 
     A slice shows every trial at its value of a parameter. Pruned trials are crosses at their last accuracy.
 
@@ -97,11 +97,11 @@ def picture(search: SearchResult) -> Figure:
 
 
 def page(search: SearchResult, command: str | None = None) -> str:
-    """The search as an HTML page that loads nothing: the verdict, every trial in a table that can be sorted, and the picture.
+    """The search as an HTML page that loads nothing: the verdict, every trial in a sortable table, and the picture.
 
     Args:
-        search: a search.
-        command: that made the search, for the page's reader to run again.
+        search: the result of the search.
+        command: the command that made the search, for the page's reader to run again.
     """
     plan, trials = search.plan, search.trials()
     run = {
@@ -130,9 +130,9 @@ def write_search(search: SearchResult, folder: str | os.PathLike[str], command: 
     """Write `search.html`, `search.png`, `search.csv` and `search.json` into a folder, as far as finished trials allow.
 
     Args:
-        search: a search.
-        folder: where to; made if need be.
-        command: that made the search, for the page to name.
+        search: the result of the search.
+        folder: the folder for the files; created if missing.
+        command: the command that made the search, to be shown on the page.
 
     Raises:
         OSError: the folder cannot be written.
@@ -196,7 +196,7 @@ def _points(ax: Any, search: SearchResult, x: Any) -> None:
 
 
 def _limit(ax: Any, search: SearchResult) -> None:
-    """Limit an axis to the good trials. Failed trials would squeeze the rest into a line, so their number is written instead."""
+    """Limit an axis to the good trials: failed trials would squeeze the rest into a line, so only their number is shown."""
     values = sorted(t.values[0] for t in search.ranked)
     if len(values) < 4:
         return

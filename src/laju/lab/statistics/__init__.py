@@ -1,4 +1,4 @@
-"""Statistics for a handful of seeds: intervals, their correction when schedules are many, ranks, power, curves."""
+"""Statistics for a handful of seeds: intervals, corrections for many comparisons, ranks, power, curves."""
 
 from laju.lab.statistics.best import (
     Ranking,

@@ -13,28 +13,29 @@ from laju.lab.statistics.power import seeds_needed
 from laju.lab.statistics.ranks import probability_best
 
 BETTER = 5
-"""Seeds to ask for where there are too few to tell by: Student's t is 2.8 with five, and 4.3 with three."""
+"""The number of seeds to recommend if there are too few for a test: Student's t is 2.8 with five seeds, and 4.3 with three."""
 _NAMED = 4
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """The best by the mean of a figure, and the rivals that may be the best as well.
+    """The name with the best mean of a figure, and the rivals that may be the best as well.
 
-    The best is chosen by the same seeds, so there is no claim about any single rival: the claim is that the true best is among
-    the best and its rivals, and no rival is left only where the best is shown to be better than each.
+    The best is chosen by the same seeds, so there is no claim about any single rival. The claim is that the true best is among
+    the best and its rivals; there is no rival only if the best is shown to be better than every competitor.
 
     Attributes:
-        best: the name with the best mean; the first of several.
-        value: its mean, with an interval.
+        best: the name with the best mean; the first of several with equal means.
+        value: the mean of the best, with an interval.
         level: names with the same mean as the best.
         rivals: names that are not shown to be worse, the nearest first. The intervals of the paired differences to the best hold
-            together in 95 % (Bonferroni). With fewer than three seeds everything is a rival.
-        lead: over the next of all, paired by seed, with that interval; positive, whichever sign is better. None for a single
-            name.
-        next: the name of the next; empty for a single name.
-        probability: that the best is really the best, see `laju.lab.statistics.probability_best`; None with a single seed.
-        others: the number of names beside the best.
+            simultaneously with 95 % confidence (Bonferroni). With fewer than three seeds every name is a rival.
+        lead: the lead over the second-best, paired by seed, with such an interval; positive, whichever sign is better. None for a
+            single name.
+        next: the name of the second-best; empty for a single name.
+        probability: the probability that the best is really the best, see `laju.lab.statistics.probability_best`; None with a
+            single seed.
+        others: the number of names apart from the best.
         nearest: the lead over the nearest rival; None without a rival.
     """
 
@@ -50,7 +51,7 @@ class Ranking:
 
     @property
     def decided(self) -> bool:
-        """Whether the best is shown to be better than all others."""
+        """Whether the best is shown to be better than every competitor."""
         return not self.rivals
 
     def to_json(self) -> dict[str, Any]:
@@ -73,14 +74,14 @@ def rank(
     failed: Sequence[bool] | None = None,
     ties: Mapping[str, float] | None = None,
 ) -> Ranking | None:
-    """The ranking of figures by name and seed; None where there are none.
+    """The ranking of figures by name and seed; None without figures.
 
     Args:
-        figures: a figure of every seed, by name; the same seeds for each.
+        figures: by name, the figure of every seed; the same seeds for each name.
         smallest: whether smaller figures are better.
         resolution, bounds: as in `estimate`.
         failed: as in `probability_best`, by the order of the names.
-        ties: a second figure by name, such as a training loss; of equal means the name with the smallest second figure is ahead.
+        ties: by name, a second figure such as a training loss; among equal means the name with the smallest second figure leads.
 
     >>> found = rank({"a": {0: 0.91, 1: 0.92, 2: 0.93}, "b": {0: 0.5, 1: 0.52, 2: 0.52}, "c": {0: 0.92, 1: 0.9, 2: 0.93}})
     >>> found.best, found.rivals, found.decided, found.lead.text(signed=True)
@@ -121,7 +122,7 @@ def rank(
 
 
 def listed(items: Iterable[object]) -> str:
-    """Things in a sentence.
+    """A list of things as part of a sentence.
 
     >>> listed([1, 2, 3]), listed(["one"])
     ('1, 2 and 3', 'one')
@@ -131,7 +132,7 @@ def listed(items: Iterable[object]) -> str:
 
 
 def counted(n: int, thing: str) -> str:
-    """A number of things.
+    """A number with its noun.
 
     >>> counted(1, "epoch"), counted(3, "seed")
     ('1 epoch', '3 seeds')
@@ -142,13 +143,13 @@ def counted(n: int, thing: str) -> str:
 def verdict(
     ranking: Ranking, what: str, command: str, difference: float = 0.01, *, by: str = "test accuracy", unit: str = ""
 ) -> str:
-    """The verdict in one sentence: which is shown to be the best or is only ahead, and the command that would settle the rest.
+    """The verdict in a sentence: which name is shown to be the best or is only ahead, and the command that would settle the rest.
 
     Args:
-        ranking: of the things, by a figure.
+        ranking: the ranking of the names by a figure.
         what: the kind of the names, such as "schedule".
-        command: that would train more seeds, without its number of seeds, such as "laju compare …".
-        difference: in the figure; the sentence says how many seeds would show a difference of this size.
+        command: the command that would train more seeds, without its number of seeds, such as "laju compare …".
+        difference: a difference of the figure; the sentence says how many seeds would show a difference of this size.
         by, unit: the figure's name, and its unit, if any.
 
     >>> seeds = {"a": {0: 0.91, 1: 0.92, 2: 0.93}, "b": {0: 0.5, 1: 0.52, 2: 0.52}}
@@ -168,7 +169,7 @@ def verdict(
 
 
 def opening(ranking: Ranking, digits: int = 3) -> str:
-    """The leader of an open ranking and the rivals that the seeds do not separate from the leader, for a sentence's middle."""
+    """The leader of an open ranking and the rivals that the seeds do not separate from the leader, as part of a sentence."""
     n = ranking.value.n
     if ranking.level:
         level = [ranking.best, *ranking.level]
@@ -194,14 +195,14 @@ def settled(
 ) -> str:
     """The command that would settle a difference left open by the seeds, for the end of a sentence.
 
-    The size is given and not measured: the power for the difference just seen says no more than its p-value. Where the seeds so
-    far would have shown the size already, the size is halved until more seeds are needed.
+    The size is an argument and not the measured difference: the power for the observed difference says no more than its p-value.
+    If the seeds so far would have shown the size already, the size is halved until more seeds are needed.
 
     Args:
         open_: the difference.
-        command: that would train more seeds, without its number of seeds.
-        size: of a difference that should be seen in 8 of 10 cases, above 0.
-        comparisons: how many differences are looked at together.
+        command: the command that would train more seeds, without its number of seeds.
+        size: the size of a difference that should be detected in 8 of 10 cases, above 0.
+        comparisons: the number of differences that are examined together.
         to, what: words for the second side of the difference, and for the difference itself.
 
     >>> from laju.lab.statistics import estimate
@@ -224,12 +225,12 @@ def settled(
 
 
 def short(value: Estimate, digits: int = 3) -> str:
-    """The mean alone, or the two values where there are two."""
+    """The mean without its interval, or both values if there are two."""
     return value.text(digits) if value.values else number(value.mean, digits)
 
 
 def percent(probability: float | None) -> str:
-    """A probability from 20,000 draws in whole percent, but never 0 or 100, which the draws cannot show."""
+    """A probability that was estimated from 20,000 draws, in whole percent, but never 0 or 100, which the draws cannot show."""
     if probability is None:
         return "-"
     return "< 1 %" if probability < 0.01 else "> 99 %" if probability > 0.99 else f"{100 * probability:.0f} %"

@@ -10,14 +10,14 @@ import numpy as np
 def area_under_curve(positions: Sequence[float], values: Sequence[float]) -> float:
     """The mean height of a curve: its area by the trapezoidal rule, over its width.
 
-    For test accuracy by epoch the area rewards early as well as final accuracy: 1 for a network that is always right.
+    For test accuracy by epoch the area rewards early as well as final accuracy: the area is 1 for a network that is always right.
 
     Args:
-        positions: where the curve is known, such as epochs; increasing.
-        values: its heights there. A single value is the area.
+        positions: the positions at which the curve is known, such as epochs; increasing.
+        values: the heights of the curve at these positions. For a single value the result is the value itself.
 
     Raises:
-        ValueError: no values, another number of values than positions, or positions that do not increase.
+        ValueError: no values, numbers of values and positions that differ, or positions that do not increase.
 
     >>> round(area_under_curve([1, 2, 4], [0.5, 0.7, 0.9]), 3)
     0.733

@@ -1,4 +1,4 @@
-"""The evidence of a difference: the gate that every sentence about two schedules goes through."""
+"""The evidence of a difference: the test behind every sentence about two schedules."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ Words = TypeVar("Words")
 
 
 class Evidence(StrEnum):
-    """How far a difference may be believed.
+    """How well a difference is established.
 
-    SHOWN: the interval, of three seeds or more, lies on one side of zero. AHEAD: a mean is larger, but the interval does not
-    exclude zero. OPEN: the means are equal, or there is no difference to look at.
+    SHOWN: the interval, from three or more seeds, lies on one side of zero. AHEAD: a mean is larger, but the interval does not
+    exclude zero. OPEN: the means are equal, or there is no difference to examine.
     """
 
     SHOWN = "shown"
@@ -26,7 +26,7 @@ def evidence(difference: Estimate | None) -> Evidence:
     """The evidence of a difference.
 
     Args:
-        difference: with an interval as wide as the number of differences that are looked at asks for; see `joint_difference`.
+        difference: with an interval that is wide enough for the number of differences that are examined; see `joint_difference`.
 
     >>> evidence(Estimate(0.02, 0.01, 5)).value, evidence(Estimate(0.02, 0.03, 5)).value, evidence(None).value
     ('shown', 'ahead', 'open')
@@ -37,10 +37,10 @@ def evidence(difference: Estimate | None) -> Evidence:
 
 
 def claim(difference: Estimate | None, *, above: Words, below: Words, otherwise: Words) -> Words:
-    """The words for a difference: `above` where shown to be above zero, `below` where shown below, else `otherwise`.
+    """The words for a difference: `above` if shown to be above zero, `below` if shown to be below zero, else `otherwise`.
 
-    A sentence that calls a result better, larger or worse takes its words from here, and so claims no more than the
-    interval.
+    A sentence that calls a result better, larger or worse takes its words from this function, and so claims no more than the
+    interval supports.
 
     >>> gap = Estimate(0.02, 0.01, 5)
     >>> claim(gap, above="it overfits", below="it underfits", otherwise="these seeds do not tell")

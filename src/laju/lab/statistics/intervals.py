@@ -1,4 +1,4 @@
-"""Means with intervals: the evidence, and its limits, of a handful of seeds."""
+"""Means with intervals: the evidence of a handful of seeds, and the limits of this evidence."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import numpy as np
 from laju.core.checks import number as number_of
 
 NO_SPREAD = 1e-9
-"""Differences that are equal to this are so by the coarseness of an accuracy, and say nothing about their spread."""
+"""Differences that agree within this bound are equal by the coarseness of an accuracy, and say nothing about their spread."""
 
 LEAST_SEEDS = 3
-"""Fewer values have no interval. With two, Student's t is 12.7, and two that happen to be close would seem certain."""
+"""Fewer values have no interval. Student's t for two values is 12.7, and values that happen to be close would seem certain."""
 
 Bounds = tuple[float, float]
 ANY: Bounds = (-math.inf, math.inf)
@@ -25,15 +25,15 @@ LOSS: Bounds = (0.0, math.inf)
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over `n` values, with its interval from three values on.
+    """A mean over `n` values, with an interval if there are at least three values.
 
     Attributes:
-        mean: of the values.
-        half_width: t · s / √n, half of the Student t interval; None for fewer than three values.
-        n: how many values there are.
-        bounds: of the mean. `low` and `high` never leave the bounds.
-        values: the two values themselves, where there are two: all there is to say.
-        spread: s, the standard deviation of single values, at least their resolution; None for fewer than three.
+        mean: the mean of the values.
+        half_width: t · s / √n, half the width of the Student t interval; None for fewer than three values.
+        n: the number of values.
+        bounds: the possible range of the mean. `low` and `high` never leave the bounds.
+        values: the two values themselves, if there are exactly two.
+        spread: s, the standard deviation of single values, at least their resolution; None for fewer than three values.
     """
 
     mean: float
@@ -57,14 +57,14 @@ class Estimate:
     def excludes_zero(self) -> bool:
         """Whether the whole interval lies on one side of zero; False without an interval, or with an interval of no width.
 
-        Runs that all differ by the same single test image show no spread, which does not mean that there is none.
+        Runs that all differ by the same single test image show no spread, which does not mean that the true spread is zero.
         """
         return self.half_width is not None and self.half_width > NO_SPREAD and abs(self.mean) > self.half_width
 
     def text(self, digits: int = 3, *, signed: bool = False) -> str:
-        """The estimate in a few characters: `±` where the interval is symmetric in these digits, else the mean and both ends.
+        """The estimate in a few characters: `±` if the interval is symmetric in the printed digits, else the mean and both ends.
 
-        Values that are all the same show no spread, so their mean stands alone.
+        Values that are all the same show no spread, so only their mean is printed.
 
         >>> Estimate(0.84512, 0.01193, 3).text()
         '0.845 ± 0.012'
@@ -88,7 +88,7 @@ class Estimate:
         return f"{shown} ({number(self.low, digits, signed=signed)} … {number(self.high, digits, signed=signed)})"
 
     def to_json(self) -> dict[str, Any]:
-        """The mean, the interval's ends and the number of values, as values that `json.dumps` takes."""
+        """The mean, the interval's ends and the number of values, as values that `json.dumps` accepts."""
         found = {"mean": self.mean, "low": self.low, "high": self.high, "half_width": self.half_width, "n": self.n}
         return {**found, "values": list(self.values)} if self.values else found
 
@@ -111,7 +111,7 @@ class Estimate:
 
 
 def number(value: float, digits: int = 3, *, signed: bool = False) -> str:
-    """A number with that many decimals, or in scientific form when decimals would not show the value.
+    """A number with the given number of decimals, or in scientific notation if the decimals would not show the value.
 
     >>> number(0.25), number(-1.5, signed=True), number(3e-6), number(2.5e9)
     ('0.250', '-1.500', '3.0e-06', '2.5e+09')
@@ -126,17 +126,17 @@ def estimate(
     """The mean of independent runs, with its Student t interval.
 
     The half width is h = t · s / √n, with s the sample standard deviation and t the quantile of n - 1 degrees of freedom. The
-    interval is m ± h; of an accuracy logit(m) ± h / (m (1 - m)) and of a loss ln(m) ± h / m, taken back to their scale, so that
+    interval is m ± h; for an accuracy logit(m) ± h / (m (1 - m)) and for a loss ln(m) ± h / m, transformed back, so that
     the interval never leaves the possible range (for the logit: Brown, Cai and DasGupta, 2001, *Interval estimation for a
-    binomial proportion*, Statistical Science 16). Other bounds cut off the interval, which takes no true mean from the
+    binomial proportion*, Statistical Science 16). Any further bounds cut off the interval, which removes no true mean from the
     interval (Mandelkern, 2002, *Setting confidence intervals for bounded parameters*, Statistical Science 17).
 
     Args:
         values: a number for each run.
-        confidence: how often such an interval holds the true mean, between 0 and 1.
-        resolution: the smallest difference that two values can have, such as 1 / (test examples) of accuracies; s is at least
-            this, since values can be the same by coarseness alone. 0 where there is none, or where the resolution is unknown.
-        bounds: of the values: `ACCURACY`, `LOSS` or any pair.
+        confidence: the probability that such an interval contains the true mean, between 0 and 1.
+        resolution: the smallest difference that two values can have, such as 1 / (test examples) for accuracies; s is at least
+            the resolution, since values can be equal by coarseness alone. 0 without a resolution, or if it is unknown.
+        bounds: the possible range of the values: `ACCURACY`, `LOSS` or any pair.
 
     Returns:
         None when there are no values; an estimate without an interval for one or two values.
@@ -171,11 +171,11 @@ def estimate(
 def paired_difference(
     a: Sequence[float], b: Sequence[float], confidence: float = 0.95, *, resolution: float = 0.0, bounds: Bounds = ANY
 ) -> Estimate | None:
-    """How much larger `a` is than `b` where the two share their seeds: the mean of a - b, with its interval.
+    """The mean of the paired differences a - b, with its interval, for runs of `a` and `b` with the same seeds.
 
-    Runs of one seed share their initial weights and data order, so these shared effects cancel in the difference; the interval is
-    narrower than the interval of two unrelated means. The other arguments are as for `estimate`; `bounds` are bounds of
-    `a` and `b`, and cut off the interval of the difference.
+    Runs with the same seed share their initial weights and data order, so these shared effects cancel in the difference; the
+    interval is narrower than that of two unrelated means. The remaining arguments are as for `estimate`; `bounds` are the
+    possible range of `a` and `b`, and cut off the interval of the difference.
 
     Raises:
         ValueError: the two are not equally long, or a value lies outside the bounds.

@@ -1,9 +1,10 @@
-"""Several comparisons at once: the evidence of a difference when many were looked at.
+"""Several comparisons at once: the evidence of a difference if many differences were examined.
 
-Holm's step-down of paired t tests, each with the spread of its own differences. Dunnett's test pools the spread, and schedules do
-not share a spread: with six schedules whose spreads differ (standard deviations log-normal, σ = 0.8) Dunnett's test finds false
-differences in 11 % of comparisons instead of 5 %. The maximum of correlated t values, with correlations from three seeds, does so
-in 12 %, Holm in 5 %. Three seeds have eight changes of sign, so a permutation test could not give p below 1/4.
+The method is Holm's step-down of paired t tests, each with the spread of its own differences. Dunnett's test pools the spread,
+but schedules do not share a spread: with six schedules whose spreads differ (standard deviations log-normal, σ = 0.8) Dunnett's
+test finds false differences in 11 % of comparisons instead of 5 %. The maximum of correlated t values, with correlations from
+three seeds, does so in 12 %, Holm in 5 %. Three seeds have eight changes of sign, so a permutation test could not give p below
+1/4.
 """
 
 from __future__ import annotations
@@ -22,15 +23,14 @@ def paired_p_value(
     b: Sequence[float],
     resolution: float = 0.0,
 ) -> float | None:
-    """The p-value of a paired t test: how often chance alone gives a mean difference at least as far from zero.
+    """The p-value of a paired t test: the probability that chance alone gives a mean difference at least as far from zero.
 
     t = d̄ √n / s of the differences d = a - b, with n - 1 degrees of freedom.
 
     Args:
-        a, b: values of the same seeds.
-        resolution: the smallest difference that two values can have, such as 1 / (test examples) of accuracies; s is at least
-            this. Seeds that all differ by a single image are then no proof. 0 where there is none, or where the resolution is
-            unknown.
+        a, b: the values of the same seeds.
+        resolution: the smallest difference that two values can have, such as 1 / (test examples) for accuracies; s is at least
+            the resolution, so seeds that all differ by a single image are no proof. 0 without a resolution, or if it is unknown.
 
     Returns:
         None without evidence: fewer than three pairs, or, without a resolution, differences that are all the
@@ -58,10 +58,10 @@ def paired_p_value(
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """p-values that stay valid when many are looked at: rejecting all below α rejects any true hypothesis in at most α of cases.
+    """Holm's adjusted p-values: rejecting all below α rejects any true hypothesis with a probability of at most α.
 
-    The k-th smallest of m becomes (m - k + 1) p, made monotone and at most 1; nothing is assumed of how the p-values depend on
-    each other. A p-value of None stays so and does not count. Holm (1979), *A simple sequentially rejective multiple test
+    The k-th smallest of m p-values becomes (m - k + 1) p, made monotone and at most 1; the p-values may depend on each other in
+    any way. A p-value of None stays None and does not count. Holm (1979), *A simple sequentially rejective multiple test
     procedure*, Scandinavian Journal of Statistics 6.
 
     Raises:
@@ -91,14 +91,14 @@ def joint_difference(
     resolution: float = 0.0,
     bounds: Bounds = ANY,
 ) -> Estimate | None:
-    """The paired difference, with an interval so wide that the intervals of all comparisons hold together.
+    """The paired difference, with an interval so wide that the intervals of all comparisons hold simultaneously.
 
-    Each is the t interval of confidence 1 - (1 - confidence) / comparisons (Bonferroni).
+    Each interval is the t interval of confidence 1 - (1 - confidence) / comparisons (Bonferroni).
 
     Args:
         a, b: values of the same seeds.
-        comparisons: how many differences are looked at, at least 1.
-        confidence: how often all the intervals hold their true differences at once, between 0 and 1.
+        comparisons: the number of differences that are examined, at least 1.
+        confidence: the probability that all the intervals contain their true differences at once, between 0 and 1.
         resolution, bounds: as in `paired_difference`.
 
     Raises:

@@ -13,17 +13,17 @@ _QUANTILES = (np.arange(4000) + 0.5) / 4000
 
 
 def paired_power(difference: float, sd: float, seeds: int, *, confidence: float = 0.95, comparisons: int = 1) -> float:
-    """How often a paired t test finds a true difference of that size.
+    """The power of a paired t test: the probability of detecting a true difference of the given size.
 
-    P(|T| > t), where T is noncentral t with seeds - 1 degrees of freedom and noncentrality difference √seeds / sd, and t the
-    quantile of a two-sided test at (1 - confidence) / comparisons.
+    The power is P(|T| > t), where T has a noncentral t distribution with seeds - 1 degrees of freedom and noncentrality
+    difference √seeds / sd, and t is the quantile of a two-sided test at the level (1 - confidence) / comparisons.
 
     Args:
         difference: the true mean difference, in the unit of `sd`.
         sd: the standard deviation of the differences of single seeds.
-        seeds: how many pairs, at least 2.
-        confidence: of the test, between 0 and 1.
-        comparisons: how many differences are looked at together (Bonferroni).
+        seeds: the number of pairs, at least 2.
+        confidence: the confidence of the test, between 0 and 1.
+        comparisons: the number of differences that are examined together (Bonferroni).
 
     Raises:
         ValueError: an argument out of its range.
@@ -38,20 +38,21 @@ def paired_power(difference: float, sd: float, seeds: int, *, confidence: float 
 def seeds_needed(
     difference: float, sd: float, *, power: float = 0.8, confidence: float = 0.95, comparisons: int = 1
 ) -> int:
-    """The fewest seeds with which a paired t test finds a true difference of that size often enough.
+    """The smallest number of seeds with which a paired t test detects a difference of the given size with probability `power`.
 
     Args:
-        difference: the size to be seen, such as 0.01 of accuracy; not zero.
+        difference: the size to be detected, such as 0.01 of accuracy; not zero.
         sd: the standard deviation of the differences of single seeds, such as that of an earlier comparison.
-        power: the probability of seeing the difference, between 0 and 1.
-        confidence: of the test, between 0 and 1.
-        comparisons: how many differences are looked at together (Bonferroni); each then needs more seeds.
+        power: the probability of detecting the difference, between 0 and 1.
+        confidence: the confidence of the test, between 0 and 1.
+        comparisons: the number of differences that are examined together (Bonferroni); with more differences, each needs more
+            seeds.
 
     Returns:
-        At least 2. Known no better than `sd`: twice the spread needs about four times the seeds.
+        The number of seeds, at least 2. The number is as uncertain as `sd`: twice the spread needs about four times the seeds.
 
     Raises:
-        ValueError: an argument out of its range, or a difference so small beside `sd` that ten million seeds would not do.
+        ValueError: an argument out of its range, or a difference so small relative to `sd` that ten million seeds do not suffice.
 
     >>> seeds_needed(0.01, sd=0.01), seeds_needed(0.01, sd=0.02), seeds_needed(0.01, sd=0.01, comparisons=5)
     (10, 34, 16)
@@ -77,7 +78,7 @@ def seeds_needed(
 
 
 def sd_interval(sd: float, n: int, confidence: float = 0.8) -> tuple[float, float]:
-    """The interval of a standard deviation that was measured on `n` normal values: s √((n - 1) / χ²).
+    """The confidence interval of a standard deviation that was measured on `n` normal values: s √((n - 1) / χ²).
 
     Raises:
         ValueError: a negative `sd`, fewer than two values, or a confidence outside 0 to 1.

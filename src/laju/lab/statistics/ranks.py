@@ -1,4 +1,4 @@
-"""Which is best, and how sure that is, from the scores of a few shared seeds."""
+"""Ranks and the probability of being the best, from the scores of a few shared seeds."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ DRAWS = 20_000
 def rank_intervals(
     scores: npt.ArrayLike, confidence: float = 0.95, *, resolution: float = 0.0
 ) -> list[tuple[int, int]]:
-    """Between which ranks each true mean lies, 1 for the largest.
+    """The lowest and highest plausible rank of each true mean; rank 1 is the largest mean.
 
-    Each pair of means is compared by a paired t test. With Holm's correction over its own comparisons, a mean that is
-    below a others and above b of m has a rank from 1 + a to m - b. Each interval holds its true rank with the confidence,
-    also when means are equal, where intervals by resampling fail: Mogstad, Romano, Shaikh and Wilhelm (2024), *Inference for
-    ranks*, Review of Economic Studies 91; Al Mohamad, Goeman and van Zwet (2022), Biometrics 78.
+    Each pair of means is compared by a paired t test, with Holm's correction over the comparisons of each mean. A mean that is
+    significantly below a means and above b means, out of m, has a rank from 1 + a to m - b. Each interval contains its true
+    rank with probability at least `confidence`, even if means are equal, a case in which intervals by resampling fail: Mogstad,
+    Romano, Shaikh and Wilhelm (2024), *Inference for ranks*, Review of Economic Studies 91; Al Mohamad, Goeman and van Zwet
+    (2022), Biometrics 78.
 
     Args:
         scores: of shape (seeds, schedules), the larger the better.
@@ -32,7 +33,7 @@ def rank_intervals(
         resolution: as in `paired_p_value`.
 
     Raises:
-        ValueError: scores of another shape or not finite, or a confidence out of its range.
+        ValueError: scores of a wrong shape or not finite, or a confidence out of its range.
 
     >>> rank_intervals([[0.80, 0.90, 0.91], [0.81, 0.91, 0.90], [0.82, 0.93, 0.93]])
     [(3, 3), (1, 2), (1, 2)]
@@ -62,30 +63,30 @@ def probability_best(
     *,
     resolution: float = 0.0,
 ) -> list[float] | None:
-    """The probability of each mean to be the largest, without prior knowledge.
+    """The probability that each mean is the largest, without prior knowledge.
 
     Every mean gets its own Student t posterior with n - 1 degrees of freedom, under a prior that is flat within the bounds, and
-    20,000 draws of all means count how often each is the largest. A seed that is good for all says nothing about their order, so
-    its mean over the m schedules is taken away before the spread s is measured, and s² multiplied by m / (m - 1) to make up for
-    the subtracted mean.
+    20,000 draws of all means count how often each is the largest. A seed that is good for all schedules says nothing about
+    their order, so the seed's mean over the m schedules is subtracted before the spread s is measured, and s² is multiplied by
+    m / (m - 1) to compensate for the subtracted mean.
 
-    Chosen by simulation. With three seeds and six schedules that differ by half of the noise this method gives its favourite 0.50
-    on average, which is right in 0.47 of cases. A bootstrap over the seeds gives 0.70 and is right no more often; pooling the
-    spread gives 0.58, and lets a schedule that fails now and then blur all schedules.
+    The method was chosen by simulation. With three seeds and six schedules that differ by half of the noise the method gives its
+    favourite 0.50 on average, and the favourite is right in 0.47 of cases. A bootstrap over the seeds gives 0.70 and is right no
+    more often. Pooling the spread gives 0.58, and lets a schedule that fails now and then blur all schedules.
 
     Args:
         scores: of shape (seeds, schedules), the larger the better.
-        failed: which schedules hold the score of a trial that failed, and so say nothing about effects that seeds share; none by
-            default.
-        bounds: of a mean, such as (0, 1) for accuracies.
+        failed: for each schedule, whether its scores include a trial that failed, and so say nothing about effects that seeds
+            share; none by default.
+        bounds: the possible range of a mean, such as (0, 1) for accuracies.
         resolution: the smallest difference that two scores can have, such as 1 / (test examples); the spread of a schedule's
-            scores is at least this over √2, that of a difference of two then the resolution.
+            scores is at least the resolution over √2, so the spread of a difference of two scores is at least the resolution.
 
     Returns:
-        A probability for each schedule, which add up to 1; None with a single seed, which shows no spread.
+        A probability for each schedule; the probabilities add up to 1. None with a single seed, which shows no spread.
 
     Raises:
-        ValueError: scores of another shape, not finite or outside the bounds, or `failed` of another length.
+        ValueError: scores of a wrong shape, not finite or outside the bounds, or `failed` of a wrong length.
 
     >>> best = probability_best([[0.80, 0.90, 0.91], [0.81, 0.91, 0.90], [0.82, 0.93, 0.93]])
     >>> [round(p, 1) for p in best]
@@ -95,7 +96,7 @@ def probability_best(
     n, count = y.shape
     sound = ~np.asarray([False] * count if failed is None else failed, dtype=bool)
     if sound.shape != (count,):
-        raise ValueError(f"failed must say so for each of {count} schedules, got {sound.size}")
+        raise ValueError(f"failed must have a value for each of {count} schedules, got {sound.size}")
     if y.min() < bounds[0] or y.max() > bounds[1]:
         raise ValueError(f"scores must lie within bounds={bounds!r}, got {y.min():g} to {y.max():g}")
     if n < 2:

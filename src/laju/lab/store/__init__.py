@@ -1,6 +1,6 @@
 """The store: trials and their outcomes by fingerprint, in a SQLite file or in a PostgreSQL database for a team.
 
-A trial is written with all its records in a single transaction, so that a kill at any moment leaves the trial whole or absent.
+A trial is written with all its records in a single transaction, so a kill at any moment leaves the trial complete or absent.
 Several programs may use a store at once.
 """
 

@@ -1,8 +1,8 @@
 """Claims on trials: the trials that a program is training, visible to all users of the store, so that none is trained twice.
 
-A program that claims trials adds 1 to its beat every few seconds. Another program takes the claims over when the process is
-known to have ended, or when the beat has stood still for a minute of the second program's own monotonic clock: no two clocks are
-compared, so neither a clock that jumps nor machines that differ change anything.
+A program that claims trials increases a counter, its beat, by 1 every few seconds. A second program takes over the claims when
+the first process is known to have ended, or when its beat has stood still for a minute by the second program's own monotonic
+clock. No two clocks are compared, so clocks that jump or differ between machines have no effect.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Claims:
     """The claims of a run; leaving the block gives back the remaining claims.
 
     Args:
-        kept_in: where the store is.
-        lock: of the store, which threads use in turn.
+        kept_in: the location of the store.
+        lock: the lock of the store, which threads use in turn.
     """
 
     def __init__(self, kept_in: File | Server, lock: threading.RLock) -> None:
@@ -46,7 +46,7 @@ class Claims:
         self._thread = threading.Thread(target=self._keep_beating, name="laju-claims", daemon=True)
 
     def take(self, fingerprints: Iterable[str]) -> bool:
-        """Claim all the trials, unless another program has claimed or finished a trial among them.
+        """Claim all the given trials, unless another program has claimed or finished any of these trials.
 
         Raises:
             StoreError: the store cannot be written.
@@ -114,7 +114,7 @@ class Claims:
         return now - since > STILL
 
     def _write(self, connection: sa.Connection, fingerprints: Iterable[str]) -> int:
-        """Insert claims; return the number of claims that were not there."""
+        """Insert claims; return the number of new claims."""
         insert = self._kept_in.insert
         connection.execute(insert(holders), {"holder": self._holder, "process": self._process, "beat": 0})
         rows = [{"fingerprint": each, "holder": self._holder} for each in fingerprints]

@@ -1,4 +1,4 @@
-"""Loss curves from trials that were made already, for `laju.forecast`."""
+"""Loss curves of stored trials, for `laju.forecast`."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def stored_curves(
     """The training losses of finished trials, a curve for each schedule and run length: the mean over its seeds.
 
     A record holds the mean over its epoch so far. The difference of two records gives the mean loss of the updates between,
-    placed at the middle of these updates. The first such stretch of a run is left out: the loss falls too steeply for any point
+    placed at the middle of these updates. The first such segment of a run is left out: the loss falls too steeply for any point
     to represent the mean. Trials that diverged or collapsed are left out, too.
 
     Args:
         store: a store, or its file or URL.
-        task, framework, batch_size, optimizer: whose trials to take, where the store has several; losses of different tasks,
-            say, do not follow the same law. The optimizer is its text, such as "sgd(momentum=0.9)".
+        task, framework, batch_size, optimizer: the trials to take, if the store has several kinds; losses of different tasks, for
+            example, do not follow the same law. The optimizer is given as text, such as "sgd(momentum=0.9)".
 
     Warns:
         ForecastWarning: a curve that is left out because its loss rises.
@@ -116,7 +116,7 @@ def updates_per_epoch(trial: StoredTrial) -> int:
 
 
 def stretches(records: Sequence[Record], per_epoch: int) -> tuple[list[int], list[float]]:
-    """The middles of the stretches between records, in completed updates, and the mean losses of these; without the first."""
+    """The middles of the segments between records, in completed updates, and their mean losses, without the first segment."""
     at: list[int] = []
     losses: list[float] = []
     begin, total = 0, 0.0  # of the stretch; the sum of losses in its epoch so far
@@ -133,7 +133,7 @@ def stretches(records: Sequence[Record], per_epoch: int) -> tuple[list[int], lis
 def _one(
     trials: list[StoredTrial], where: str, what: str, chosen: str | int | None, of: Callable[[StoredTrial], str | int]
 ) -> list[StoredTrial]:
-    """The trials of a single task (framework, …): the chosen value, or the only value present."""
+    """The trials of a single task (framework, …): of the chosen value, or of the only value present."""
     there = sorted({of(trial) for trial in trials}, key=str)
     if chosen is None and len(there) > 1:
         raise ValueError(f"{where} has finished trials of several {what}s: {_listed(there)}; say which one")

@@ -1,9 +1,10 @@
 """A store in a SQLite file, or in memory.
 
-The file has a write-ahead log where its file system is known to bear a log: a trial is written without waiting for the disk, and
-is kept when the program is killed at any moment; only a power cut may lose the last trials. Elsewhere, as on network drives,
-where machines share no memory, SQLite's rollback journal does the same. The journal everywhere would need no look at the file
-system, but waits for the disk: a claim and a trial took 1 to 30 ms instead of 0.05 ms (ext4 on a virtual disk).
+The file has a write-ahead log if its file system is known to support a log: a trial is written without waiting for the disk,
+and is kept if the program is killed at any moment; only a power cut may lose the last trials. On any further file system, such
+as a network drive, whose machines share no memory, SQLite's rollback journal is used. Using the journal everywhere would avoid
+the check of the file system, but the journal waits for the disk: a claim and a trial took 1 to 30 ms instead of 0.05 ms (ext4
+on a virtual disk).
 """
 
 from __future__ import annotations
@@ -38,12 +39,12 @@ class File:
     """A SQLite file that is open, or a database in memory without a path.
 
     Args:
-        path: the file, made if missing.
+        path: the file, created if missing.
         wait: seconds to wait for another program that is writing.
     """
 
     largest = 990_000_000
-    """Bytes of a value; SQLite's own bound is 10**9 for all of a row."""
+    """The most bytes of a value; SQLite's own limit is 10**9 for a whole row."""
     written_order: tuple[sa.ColumnElement[Any], ...] = (sa.literal_column("trials.rowid"),)
 
     def __init__(self, path: Path | None, wait: float) -> None:
@@ -64,11 +65,11 @@ class File:
     @staticmethod
     @functools.cache
     def replace(table: sa.Table) -> sa.Insert:
-        """An insertion in the place of rows that a recovery has left without their trial."""
+        """An insertion that replaces rows which a recovery has left without their trial."""
         return insert(table).prefix_with("OR REPLACE")
 
     def read(self, work: Callable[[sa.Connection], T]) -> T:
-        """Do `work` in a transaction; of a damaged file, with the rows that can still be read."""
+        """Do `work` in a transaction; for a damaged file, on the rows that can still be read."""
         try:
             return self._do(work, "BEGIN")
         except StoreDamaged:
@@ -77,7 +78,7 @@ class File:
             return self._rescued(self._path).read(work)
 
     def _rescued(self, path: Path) -> File:
-        """The rows that a damaged file still holds, in memory."""
+        """The readable rows of a damaged file, in memory."""
         from laju.lab.store.recovery import recovery
 
         state = [_state(file) for file in (path, *_beside(path))]
@@ -91,11 +92,11 @@ class File:
         return self._rescue[1]
 
     def write(self, work: Callable[[sa.Connection], T]) -> T:
-        """Do `work` in a transaction of its own, in which no other program writes."""
+        """Do `work` in a separate transaction, during which no second program writes."""
         return self._do(work, "BEGIN IMMEDIATE")
 
     def try_to_write(self, work: Callable[[sa.Connection], object]) -> None:
-        """Do `work` in a transaction of the open file; whether the file is still in its place is not looked at.
+        """Do `work` in a transaction of the open file, without a check that the file still exists at its path.
 
         Raises:
             StoreError: the file could not be written.
@@ -107,7 +108,7 @@ class File:
                 connection.commit()
 
     def write_lasting(self, work: Callable[[sa.Connection], bool]) -> None:
-        """The same, and once more should the file get lost while this program runs; `work` says whether anything was new."""
+        """Do `work` in a transaction, and again if the file gets lost later; `work` says whether anything was new."""
         self._do(work, "BEGIN IMMEDIATE")
         if self._path is not None:
             self._again.append(work)
@@ -168,7 +169,7 @@ class File:
             raise
 
     def _prepare(self, connection: sa.Connection) -> None:
-        """Check the owner of the file, and make the tables in a single transaction, so that no process sees a part."""
+        """Check the owner of the file, and create the tables in a single transaction, so that no process sees a part."""
         application, version = (
             int(connection.exec_driver_sql(f"PRAGMA {name}").scalar_one())
             for name in ("application_id", "user_version")
@@ -207,7 +208,7 @@ class File:
         connection.exec_driver_sql(f"PRAGMA user_version = {VERSION}")
 
     def _choose_journal(self, local: bool) -> None:
-        """The log where possible, else the rollback journal; a mode that another program is in the way of stays unchanged."""
+        """Choose the log if possible, else the rollback journal; if a program blocks the change, the mode stays unchanged."""
         wanted, mode = "wal" if local else "delete", None
         end = time.monotonic() + min(self._wait, 5)
         with self._engine.connect() as connection:
@@ -226,7 +227,7 @@ class File:
                 ).all()  # the log is there from the first statement on
 
     def _find(self) -> None:
-        """Make a deleted or replaced file anew: SQLite would go on writing into a file that no program can open again."""
+        """Recreate a deleted or replaced file: SQLite would go on writing into a file that no program can open again."""
         if self._path is None:
             return
         if self._process != os.getpid():  # a connection must not be used in a forked process
@@ -258,7 +259,7 @@ class File:
             )
 
     def _was_a_store(self) -> bool:
-        """Whether the first page, without its beginning, is that of a store."""
+        """Whether the first page, apart from its beginning, is that of a store."""
         if self._path is None or not self._path.is_file():
             return False
         with self._path.open("rb") as file:
@@ -304,7 +305,7 @@ def _state(path: Path) -> tuple[int, int] | None:
 
 
 def _identity(path: Path | None) -> tuple[int, int] | None:
-    """The identity of a file, which differs for another file of the same name."""
+    """The identity of a file, which differs for a new file of the same name."""
     if path is None:
         return None
     try:
@@ -315,12 +316,12 @@ def _identity(path: Path | None) -> tuple[int, int] | None:
 
 
 def _beside(path: Path) -> list[Path]:
-    """The files that SQLite may have beside its own."""
+    """The files that SQLite may keep beside the store's file."""
     return [path.with_name(path.name + ending) for ending in ("-wal", "-shm", "-journal")]
 
 
 def _is_local(path: Path) -> bool:
-    """Whether the file system is known to be of this machine alone; decided on Linux only."""
+    """Whether the file system is known to be local to this machine; known on Linux only."""
     if sys.platform != "linux":
         return False
     file = os.open(path, os.O_PATH)  # closing a descriptor of another kind would end SQLite's own locks

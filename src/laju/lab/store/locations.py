@@ -1,4 +1,4 @@
-"""Names of files and databases, from users and for messages: messages have no passwords."""
+"""Locations of files and databases, as users give them and as messages show them, without passwords."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SECRETS = ("password", "sslpassword")
 
 
 def is_url(place: str | os.PathLike[str]) -> bool:
-    """Whether a place is meant as a URL and not as a file.
+    """Whether a location is a URL and not a file.
 
     >>> is_url("postgresql://me@host/trials"), is_url("laju.sqlite"), is_url(r"C:\\laju.sqlite")
     (True, False, False)
@@ -20,7 +20,7 @@ def is_url(place: str | os.PathLike[str]) -> bool:
 
 
 def read_url(text: str) -> sa.URL | None:
-    """A URL with the driver for PostgreSQL that laju's extra installs, or None of a text that is none."""
+    """The URL, with the PostgreSQL driver that laju's extra installs; None for a text that is not a URL."""
     try:
         url = sa.make_url(text)
     except (sa.exc.ArgumentError, ValueError):  # the latter of a port that is no number
@@ -29,7 +29,7 @@ def read_url(text: str) -> sa.URL | None:
 
 
 def shown(place: str | os.PathLike[str]) -> str:
-    """A place for messages: a file's path, or a URL without its password.
+    """The location as messages show it: a file's path, or a URL without its password.
 
     >>> shown("laju.sqlite"), shown("postgresql://me:secret@host/trials")
     ('laju.sqlite', 'postgresql://me:***@host/trials')

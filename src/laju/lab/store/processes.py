@@ -1,4 +1,4 @@
-"""Which process works on something, and whether that process still lives."""
+"""The identity of processes, and whether a process is still alive."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def alive(pid: int) -> bool:
-    """Whether a process of this machine has that number."""
+    """Whether a process with this number exists on this machine."""
     try:
         # Signal 0 is checked and not sent. Another user's process is refused (PermissionError), and so is there.
         os.kill(pid, 0)
@@ -41,7 +41,7 @@ def _numbering() -> str | None:
 
 
 def is_dead(process: str) -> bool:
-    """Whether a process is known to have ended; of another machine, or of another container, that is not known."""
+    """Whether a process is known to have ended; for a process on another machine or in another container this is unknown."""
     host, pid, begin, *numbering = json.loads(process)
     if host != socket.gethostname() or (numbering and numbering[0] != _numbering()):
         return False
@@ -50,7 +50,7 @@ def is_dead(process: str) -> bool:
 
 
 def works_on(process: str | None) -> bool:
-    """Whether another process still works on something; a process that is not known to have ended is left alone."""
+    """Whether another process still works on a trial; a process that is not known to have ended counts as working."""
     if process is None or is_dead(process):
         return False
     return process != this_process()

@@ -1,8 +1,8 @@
-"""The content of a damaged SQLite file, read page by page, whatever has become of the tree that the pages made.
+"""The content of a damaged SQLite file, read page by page, even if the tree of the pages is broken.
 
-SQLite's own `.recover` does the same, but Python's sqlite3 lacks `.recover`. The format: https://www.sqlite.org/fileformat2.html.
-SQLite keeps no checksums. So a row is taken only where the row's values can be laju's, and a row that reaches into 512 bytes of
-zeros is not: zeros would pass for figures.
+SQLite's own `.recover` does the same, but Python's sqlite3 lacks `.recover`. The format:
+https://www.sqlite.org/fileformat2.html. SQLite keeps no checksums. A row is therefore taken only if laju can have written its
+values, and a row that reaches into 512 bytes of zeros is left out, because zeros would look like valid figures.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Recovery:
-    """The rows of a file by table and by SQLite's number of the row, and SQLite's own words about the damage."""
+    """The rows of a file, by table and SQLite's row number, and SQLite's own description of the damage."""
 
     rows: dict[str, dict[int, Row]]
     damage: tuple[str, ...]
     faults: tuple[str, ...]
-    """Of rows that can be read and cannot be laju's, and of what else does not belong into a store."""
+    """The faults of readable rows that laju cannot have written, and of anything else that does not belong in a store."""
     owners: dict[str, dict[int, str]] = field(repr=False)
-    """By table and row's number the trial of each row that the indices tell of, whether or not the row can be read."""
+    """By table and row number, the trial of each row that the indices list, whether or not the row can be read."""
 
     @cached_property
     def incomplete(self) -> dict[str, str]:
-        """The trials whose records are not all there, or not known to be: the reason by fingerprint.
+        """By fingerprint, the reason why a trial's records are not all present, or not known to be all present.
 
         A trial is written in a single transaction, so the numbers of its records are consecutive.
         """
@@ -88,12 +88,12 @@ class Recovery:
 
     @cached_property
     def without_trial(self) -> int:
-        """How many trials there are records of, though the trial itself is lost."""
+        """The number of trials whose records exist although the trial itself is lost."""
         there = {row["fingerprint"] for row in self.rows["trials"].values()}
         return len({row["trial"] for row in self.rows["records"].values()} - there)
 
     def told(self) -> str:
-        """How much can be read, in words."""
+        """A description of how much can be read."""
         trials = len({row["fingerprint"] for row in self.rows["trials"].values()} - self.incomplete.keys())
         parts = [counted(trials, "trial") + (" can be read" if self.damage else "")]
         if results := len(self.rows["results"]):
@@ -103,7 +103,7 @@ class Recovery:
         return ", ".join(parts)
 
     def write(self, connection: sa.Connection) -> None:
-        """Insert all the rows, under the same numbers, into a store that is empty."""
+        """Insert all rows, under the same numbers, into an empty store."""
         for table in KEPT:
             rows = [
                 {"rowid": number, **{column.name: row[column.name] for column in table.columns}}
@@ -158,7 +158,7 @@ def recovery(path: Path) -> Recovery:
 
 
 def _row(table: sa.Table, values: list[Any]) -> Row | None:
-    """The values as a row of the table, or None where the values cannot be one."""
+    """The values as a row of the table; None if the values cannot be a row of the table."""
     for names in (tuple(column.name for column in table.columns), *_FORMER.get(table.name, ())):
         if len(names) != len(values):
             continue
@@ -177,7 +177,7 @@ def _row(table: sa.Table, values: list[Any]) -> Row | None:
 
 
 def _content(path: Path) -> bytes:
-    """The file's bytes with its log or journal applied, where SQLite can do that; nothing is left beside the file."""
+    """The file's bytes with its log or journal applied, if SQLite can apply it; no file is left beside the store's file."""
     beside = {ending: path.with_name(path.name + ending) for ending in ("-wal", "-shm", "-journal")}
     log, index, journal = (found.exists() for found in beside.values())
     if not (log or journal):
@@ -202,7 +202,7 @@ def _content(path: Path) -> bytes:
 
 
 def _inspected(content: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """SQLite's findings on the pages, and the faults of rows where all pages are whole."""
+    """SQLite's findings on the pages; if all pages are intact, the faults of rows."""
     with closing(sqlite3.connect(":memory:")) as connection:
         try:
             # Written with a log, which a database in memory cannot have.
@@ -230,7 +230,7 @@ def _inspected(content: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 class _Pages:
-    """The pages of a file, of which each may be anything."""
+    """The pages of a file; any page may be damaged."""
 
     def __init__(self, content: bytes) -> None:
         # The header may be damaged too: 65,536 does not fit into its two bytes and is written as 1, and anything that is no
@@ -252,7 +252,7 @@ class _Pages:
         return self.content[at] if at < len(self.content) else None
 
     def _cells(self, number: int, head: int) -> Iterator[int]:
-        """Where the cells of a page begin."""
+        """The offsets at which the cells of a page begin."""
         at, start = self._head(number), (number - 1) * self.size
         # The number of cells may be wrong as well. A cell and its pointer take more than four bytes, which bounds the loop.
         count = int.from_bytes(self.content[at + 3 : at + 5])

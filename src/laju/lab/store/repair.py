@@ -1,4 +1,4 @@
-"""Faults of a store, and a new file with all that can still be read, from a SQLite file or a PostgreSQL database."""
+"""Finding the faults of a store, and writing all readable rows of a SQLite file or a PostgreSQL database to a new file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SHOWN = 5  # of each kind of finding
 
 @dataclass(frozen=True)
 class Checked:
-    """The content of a store, and its faults, a sentence each."""
+    """The content of a store, and its faults, with a sentence for each fault."""
 
     holds: str
     findings: tuple[str, ...]
@@ -39,7 +39,7 @@ def check(place: str | os.PathLike[str]) -> Checked:
 
     Raises:
         FileNotFoundError: no such file.
-        StoreError: a file that holds nothing of a store, or a database that cannot be opened.
+        StoreError: a file that has no content of a store, or a database that cannot be opened.
     """
     found = _read(place)
     name = shown(place)
@@ -79,7 +79,7 @@ def recover(place: str | os.PathLike[str], out: Path) -> Checked:
 
     Raises:
         FileNotFoundError: no such file.
-        FileExistsError: `out` is there already.
+        FileExistsError: `out` exists already.
         StoreError: nothing can be read, or `out` cannot be written.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -97,7 +97,7 @@ def recover(place: str | os.PathLike[str], out: Path) -> Checked:
 
 @contextmanager
 def reading(place: str | os.PathLike[str]) -> Iterator[Store]:
-    """A store to read: for a file that cannot be opened any more, the recovered content.
+    """A store to read; for a file that can no longer be opened, the recovered content.
 
     Raises:
         FileNotFoundError: no such file.
@@ -132,7 +132,7 @@ def _read(place: str | os.PathLike[str]) -> Recovery:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether the file is a store, if an empty one."""
+    """Whether the file is a store, possibly an empty store."""
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
             return bool(connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION)
@@ -141,7 +141,7 @@ def _is_ours(path: Path) -> bool:
 
 
 def _of_server(store: Store) -> Recovery:
-    """The rows of a database, singly where several at once cannot be read."""
+    """The rows of a database, read one by one if several at once cannot be read."""
     rows: dict[str, dict[int, dict[str, Any]]] = {table.name: {} for table in KEPT}
     damage, faults = list[str](), list[str]()
 

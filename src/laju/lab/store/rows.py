@@ -11,7 +11,7 @@ from laju.lab.store import tables
 from laju.lab.trials.trial import FRAMEWORKS, Status
 
 INCOMPLETE = "incomplete"
-"""The status of a trial in a recovered store whose records are not all there: such a trial is trained again."""
+"""The status of a trial in a recovered store whose records are not all present: such a trial is trained again."""
 
 _CHOICES = {"status": get_args(Status), "framework": FRAMEWORKS}
 _SHARES = ("train_accuracy", "test_accuracy")
@@ -19,7 +19,7 @@ _NOT_NEGATIVE = ("seed", "epochs", "batch_size", "diverged_at", "seconds", "upda
 
 
 def fault(table: sa.Table, row: Mapping[Any, Any]) -> str | None:
-    """Why laju cannot have written a row, or None.
+    """The reason why laju cannot have written a row; None if there is no reason.
 
     >>> good = {"fingerprint": "ab", "content": "[1]", "written": "2026-11-30"}
     >>> fault(tables.results, good), fault(tables.results, good | {"content": None})

@@ -1,4 +1,4 @@
-"""A store in a PostgreSQL database: the tables of a file, in a schema of their own, beside whatever else the database holds."""
+"""A store in a PostgreSQL database: the same tables as in a file, in a separate schema beside the database's further content."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ class Server:
     """A PostgreSQL database that is open.
 
     Args:
-        url: with the driver psycopg.
+        url: the URL of the database, with the driver psycopg.
         wait: seconds to wait for another program that is writing, and for a server that went away.
     """
 
     largest = 500_000_000
-    """Bytes of a value; the server's own bound is 2**30 for a message, in which they may be written as text."""
+    """The most bytes of a value; the server's own limit is 2**30 for a message, in which the bytes may be written as text."""
     written_order: tuple[sa.ColumnElement[Any], ...] = (trials.c.written, trials.c.fingerprint)
 
     def __init__(self, url: sa.URL, wait: float) -> None:
@@ -76,7 +76,7 @@ class Server:
     @staticmethod
     @functools.cache
     def replace(table: sa.Table) -> sa.Insert:
-        """An insertion; the database lets no row outlive its trial."""
+        """An insertion that replaces nothing, because the database lets no row outlive its trial."""
         return insert(table)
 
     def read(self, work: Callable[[sa.Connection], T]) -> T:
@@ -88,7 +88,7 @@ class Server:
         return self._do(work)
 
     def try_to_write(self, work: Callable[[sa.Connection], object]) -> None:
-        """Do `work` in a transaction; a server that is away is not waited for.
+        """Do `work` in a transaction, without waiting for a server that is away.
 
         Raises:
             StoreError: the work could not be written.
@@ -99,14 +99,14 @@ class Server:
             raise self._error(error) from error
 
     def write_lasting(self, work: Callable[[sa.Connection], bool]) -> None:
-        """The same: a database does not get lost as a file does."""
+        """Do `work` in a transaction; unlike a file, a database does not get lost."""
         self._do(work)
 
     def close(self) -> None:
         self._engine.dispose()
 
     def _do(self, work: Callable[[sa.Connection], T]) -> T:
-        """Do `work` in a transaction, again and again while the server is away; a transaction that is cut off never was."""
+        """Do `work` in a transaction, repeatedly while the server is away; an interrupted transaction has no effect."""
         end = None
         while True:
             try:
@@ -135,7 +135,7 @@ class Server:
             return work(connection)
 
     def _prepare(self, connection: sa.Connection) -> None:
-        """Check the owner of existing tables, and make missing tables; all in a transaction of a single program at a time."""
+        """Check the owner of existing tables, and create missing tables, in a transaction of a single program at a time."""
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
         query = sa.text("SELECT tablename FROM pg_tables WHERE schemaname = :schema")
         there = set(connection.execute(query, {"schema": SCHEMA}).scalars())
@@ -185,7 +185,7 @@ def _code(error: sa.exc.SQLAlchemyError) -> str | None:
 
 
 def _passes(error: sa.exc.SQLAlchemyError) -> bool:
-    """Whether the same may succeed in a moment: of a server that is away or starts, or programs that were in each other's way."""
+    """Whether a retry may succeed after a moment, because the server is away or starting, or programs blocked each other."""
     if _code(error) in (_DISK_FULL, _LOCKED):
         return False
     lost = isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated

@@ -1,4 +1,4 @@
-"""Keeping and reading trials; `file` and `server` know the place."""
+"""Keeping and reading trials; the modules `file` and `server` implement the two kinds of location."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ T = TypeVar("T")
 class StoredTrial:
     """A stored trial: its settings, with schedule and optimizer as text, and its outcome.
 
-    For a trial with a rule, the schedule is the rule's own record.
+    For a trial with a rule, the schedule is the recorded schedule of the rule.
     """
 
     fingerprint: str
@@ -51,18 +51,18 @@ class StoredTrial:
 
 
 class Store:
-    """Finished trials in a SQLite file, in a PostgreSQL database, or in memory when no place is given.
+    """Finished trials in a SQLite file, in a PostgreSQL database, or in memory if no place is given.
 
-    The store also keeps branch points: states of trainings from which several trials go on.
+    The store also keeps branch points: states of training runs from which several trials continue.
 
     Args:
-        place: a file, made if missing, or postgresql://USER@HOST/DATABASE.
-        branch_bytes: the size of all branch points together; the longest unused branch points give way.
+        place: a file, created if missing, or postgresql://USER@HOST/DATABASE.
+        branch_bytes: the largest size of all branch points together; the least recently used branch points are removed first.
         wait: seconds to wait for another program that is writing, and for a server that went away.
 
     Raises:
-        StoreError: not a SQLite file, not a store of laju's, a store of a newer version, a place that cannot be written, a server
-            that does not answer, or a URL of another kind.
+        StoreError: not a SQLite file, not a laju store, a store of a newer version, a place that cannot be written, a server
+            that does not answer, or a URL of a different kind.
         ModuleNotFoundError: a URL without the driver for PostgreSQL.
 
     >>> with Store() as store:
@@ -84,13 +84,13 @@ class Store:
             self.path = None if place is None else _file(place)
             self._kept_in = File(self.path, wait)
         self.name = self._kept_in.name
-        """The place as messages show it, without a password."""
+        """The place as shown in messages, without a password."""
         self._one_at_a_time = threading.RLock()
         # A store that nobody closes leaves no log beside its file either.
         self._last = weakref.finalize(self, _close, self._kept_in, os.getpid())
 
     def get(self, trial: Trial) -> Outcome | None:
-        """The outcome of a finished trial, or None."""
+        """The outcome of a finished trial; None if the store does not have the trial."""
         return self.get_many([trial]).get(trial.fingerprint)
 
     def get_many(self, trials: Iterable[Trial]) -> dict[str, Outcome]:
@@ -111,10 +111,10 @@ class Store:
         return self._read(self._reading(lambda connection: connection.execute(which).scalars().all()))
 
     def put(self, trial: Trial, outcome: Outcome) -> None:
-        """Keep a trial's outcome; for a stored trial the first outcome stays, unless damaged.
+        """Keep a trial's outcome; if the trial is stored already, the first outcome stays, unless damaged.
 
-        A file that was deleted or replaced is made anew with all outcomes put through this object, and a StoreWarning says so. A
-        server that is away is waited for.
+        A file that was deleted or replaced is recreated with all outcomes put through this object, and a StoreWarning says so. If
+        the server is away, this method waits for the server.
 
         Raises:
             StoreError: the outcome could not be kept; everything kept before still is.
@@ -161,7 +161,7 @@ class Store:
             self._kept_in.write_lasting(write)
 
     def put_result(self, fingerprint: str, content: str) -> None:
-        """Keep the result of a training that is more than an outcome; for a stored result, the first stays.
+        """Keep the result of a training run that is more than an outcome; if a result is stored already, that result stays.
 
         Args:
             fingerprint: hash of everything that the result depends on.
@@ -206,17 +206,17 @@ class Store:
         return int(self._reading(lambda connection: connection.execute(query).scalar_one()))
 
     def claims(self) -> Claims | None:
-        """The claims of a run that trains trials of this store; None for a store in memory, which nobody else uses."""
+        """The claims of a run that trains trials of this store; None for a store in memory, which no second program can use."""
         if self.path is None and isinstance(self._kept_in, File):
             return None
         return Claims(self._kept_in, self._one_at_a_time)
 
     def keep_branch_point(self, family: str, prefix: str, update: int, state: bytes) -> None:
-        """Keep the state of a training after `update` updates, if there is room.
+        """Keep the state of a training run after `update` updates, if there is room.
 
         Args:
-            family: the identity of the training but for its schedule.
-            prefix: the family and the rates up to `update`; for a stored prefix, the first state stays.
+            family: the identity of the run apart from its schedule.
+            prefix: the family and the rates up to `update`; if the prefix is stored already, the first state stays.
             update: completed updates.
             state: the result of `branch_point`.
 
@@ -269,7 +269,7 @@ class Store:
         return [(update, prefix) for update, prefix in rows]
 
     def branch_point(self, prefix: str) -> bytes | None:
-        """The state of a branch point, or None where there is none (any more)."""
+        """The state of a branch point; None if the branch point does not exist (any more)."""
         table = tables.branch_points
         which = table.c.prefix == prefix
 
@@ -282,7 +282,7 @@ class Store:
             return self._kept_in.write(take)
 
     def __len__(self) -> int:
-        """The number of stored trainings: trials, and trainings with a result of their own."""
+        """The number of stored training runs: trials, and results of `put_result`."""
         trials, results = (sa.select(sa.func.count()).select_from(t) for t in (tables.trials, tables.results))
         whole = trials.where(tables.trials.c.status != INCOMPLETE).scalar_subquery()
         both = sa.select(whole + results.scalar_subquery())
@@ -304,7 +304,7 @@ class Store:
             return self._kept_in.read(work)
 
     def _read(self, fingerprints: Sequence[str]) -> Iterator[StoredTrial]:
-        """The stored trials, in the order asked for; nothing is held open between two trials."""
+        """The stored trials in the given order; no transaction stays open between two trials."""
         for part in tables.parts(fingerprints):
             found, left_out = self._reading(lambda connection, part=part: _read(connection, part))  # type: ignore[misc]
             if left_out:

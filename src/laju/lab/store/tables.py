@@ -1,4 +1,4 @@
-"""The tables of a store, the same in every place, and a store's errors."""
+"""The tables of a store, the same in files and databases, and a store's errors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 _AT_ONCE = 500  # values in a query
 VERSION = 4
-"""1: without frameworks. 2: without branch points, and every record had a training accuracy. 3: without test losses."""
+"""The version of the tables. 1: no frameworks. 2: no branch points, and a training accuracy in all records. 3: no test losses."""
 
 _whole = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
@@ -87,7 +87,7 @@ branch_points = sa.Table(
 
 
 def parts(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    """The values in groups that fit a query."""
+    """The values, split into groups that fit into a query."""
     for i in range(0, len(values), _AT_ONCE):
         yield values[i : i + _AT_ONCE]
 
@@ -101,8 +101,8 @@ class StoreDamaged(StoreError):
 
 
 class StoreFull(StoreError):
-    """There is no room on the disk."""
+    """Error of a store whose disk has no room left."""
 
 
 class StoreWarning(UserWarning):
-    """Something happened to a store that the program could put right."""
+    """Warning of a problem with a store that the program could fix."""

@@ -1,4 +1,4 @@
-"""A trial: a schedule, a seed, a task with its model, an optimizer, and the records that the training leaves."""
+"""A trial: a schedule, a seed, a task with its model, an optimizer, and the records of the training run."""
 
 from laju.lab.trials.trial import FRAMEWORKS, Framework, Optimizer, Outcome, Record, Status, Trial
 

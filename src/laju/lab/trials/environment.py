@@ -23,9 +23,9 @@ def environment(**defaults: str) -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Standard error of this process for the duration of a block, native code's too, is shown only if the block fails.
+    """Hold back standard error, including that of native code, during a block; show the output only if the block fails.
 
-    TensorFlow greets on standard error, past every setting of its own, and would write into a live display.
+    TensorFlow prints a greeting to standard error regardless of its own settings, and would write into a live display.
     """
     sys.stderr.flush()
     kept = os.dup(2)
@@ -44,6 +44,6 @@ def quiet() -> Iterator[None]:
 
 
 def in_notebook() -> bool:
-    """Whether this process is the kernel of a notebook, which IPython's own terminal is not."""
+    """Whether this process is the kernel of a notebook (the terminal of IPython is not a notebook)."""
     ipython = sys.modules.get("IPython")
     return ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None

@@ -14,24 +14,24 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 class DeviceError(RuntimeError):
-    """A machine that cannot compute as asked."""
+    """Error of a machine that lacks the requested device or precision."""
 
 
 @dataclass(frozen=True)
 class Numerics:
     """Device, precision and memory layout of a trial in torch; the default is float32 on the CPU.
 
-    All settings leave the data, their order, the initial weights and the rates unchanged. The effects of each:
+    All settings leave the data, their order, the initial weights and the learning rates unchanged.
 
     Args:
-        device: "cuda", a GPU, adds in another order than the CPU, so figures differ in their last digits, and these differences
-            grow as training goes on. Dropout draws different numbers there.
+        device: "cuda", a GPU, adds in a different order than the CPU, so figures differ in their last digits, and these
+            differences grow as training goes on. Dropout draws different random numbers on a GPU.
         precision: "bf16" computes matrix products and convolutions in bfloat16, which has 8 significant bits where float32 has
             24, by torch's autocast. Weights, losses, normalisation and the optimizer stay in float32. A result may then differ by
             as much as a result of another seed.
         channels_last: images lie in memory with their channels last, which GPUs need for their fastest convolutions in bf16.
-            Sums are in another order. Such a trial is trained by itself, never in a stack, where the channels of all trials lie
-            together. (On the CPU in float32 the lab's own loop always has this layout.)
+            Sums are in a different order. Such a trial is trained by itself, never in a stack, where the channels of all trials
+            lie together. (On the CPU in float32 the lab's own loop always has this layout.)
 
     Raises:
         ValueError: an unknown device or precision.
@@ -58,7 +58,7 @@ class Numerics:
         return f"{self.device} {self.precision}" + (" channels-last" if self.channels_last else "")
 
     def check(self) -> None:
-        """Find out whether this machine can compute so; a trial is a value, and may be meant for another machine.
+        """Check that this machine has the device and precision; a trial is a value, and may be intended for a different machine.
 
         Raises:
             DeviceError: there is no GPU that torch can use, or the GPU has no bfloat16.

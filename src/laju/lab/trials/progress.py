@@ -1,7 +1,7 @@
 """The progress of running trials for watchers: a file of records per trial, in a folder that both sides know.
 
-Files work the same for this process, for other processes of this machine, and for workers that are killed half-way. A file only
-grows, so a watcher misses no record between two looks, and a late watcher sees the whole curve.
+Files work alike for this process, for further processes on this machine, and for workers that are killed half-way. A file only
+grows, so a watcher misses no record between two readings, and a late watcher sees the whole curve.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from laju.lab.trials.trial import Record
 class Running:
     """A running trial: its records so far, at least a single record, and the number of its updates.
 
-    `schedule` is the JSON of the trial's schedule in updates, where its rates are known beforehand.
+    `schedule` is the JSON of the trial's schedule in updates, if its rates are known beforehand.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Channel:
     ) -> None:
         """Add a record of a running trial; a record that cannot be written is lost without an error.
 
-        A full disk, or a watcher who is gone and took the folder along, is no reason to end a trial.
+        A full disk, or a watcher that has ended and removed the folder, is no reason to end a trial.
         """
         path = self._path(fingerprint)
         line = json.dumps(astuple(record)).encode() + b"\n"
@@ -81,13 +81,13 @@ class Channel:
                 self._separators[fingerprint] = b"\n"  # part of the line may have been written
 
     def done(self, fingerprint: str) -> None:
-        """Forget a trial that runs no longer."""
+        """Forget a trial that is no longer running."""
         self._separators.pop(fingerprint, None)
         with suppress(OSError):  # missing: the trial ended before its first record; Windows: the file is being read
             self._path(fingerprint).unlink()
 
     def running(self) -> list[Running]:
-        """The trials that run now, the seeds of a schedule together; a trial without news is the same object as before."""
+        """The running trials, the seeds of a schedule together; a trial without a new record is the same object as before."""
         followed, self._followed = self._followed, {}
         for path in self.folder.glob("*.jsonl"):
             file = followed.get(path.name) or _Followed()

@@ -1,4 +1,4 @@
-"""A trial: a training run as a value, and the run's outcome.
+"""A trial: a training run as a value, and the outcome of the run.
 
 Two trials with the same fingerprint are the same experiment, so a finished trial never needs to run again.
 """
@@ -29,23 +29,24 @@ OF_PACKAGES = {"schedule-free": "schedulefree", "prodigy": "prodigyopt"}
 """Kinds that a package of their authors holds, with the package."""
 
 RECIPE = 2
-"""Part of every trial's fingerprint: raised when training changes in a way that changes what comes out."""
+"""Part of every trial's fingerprint: increased when a change of the training code changes results."""
 
 
 @dataclass(frozen=True)
 class Optimizer:
-    """The rule that turns gradients into updates, with the learning rate left to the schedule: SGD by default.
+    """The optimizer that turns gradients into updates, without its learning rate, which the schedule sets; SGD by default.
 
     Args:
-        momentum: μ of SGD, in [0, 1); of Schedule-Free its β, above 0, and .9 where none is given.
+        momentum: μ of SGD, in [0, 1); for Schedule-Free its β, above 0 and .9 by default.
         weight_decay: λ, added to the gradient as λ·w.
-        kind: "sgd"; "adam" (Kingma & Ba, arXiv 1412.6980) or "radam" (Liu et al., arXiv 1908.03265), in torch alone; or, of their
-            own packages, "schedule-free" (SGD of Defazio et al., arXiv 2405.15682, which wants a constant rate) and "prodigy"
-            (Mishchenko & Defazio, arXiv 2306.06101, which estimates the rate; the schedule is a factor, usually from 1).
+        kind: "sgd"; "adam" (Kingma & Ba, arXiv 1412.6980) or "radam" (Liu et al., arXiv 1908.03265), in torch only; or, from
+            their own packages, "schedule-free" (SGD of Defazio et al., arXiv 2405.15682, which needs a constant rate) and
+            "prodigy" (Mishchenko & Defazio, arXiv 2306.06101, which estimates the rate; the schedule is a factor, usually
+            starting at 1).
         betas: β₁ and β₂ of Adam, RAdam and Prodigy, each in [0, 1).
 
     Raises:
-        ValueError: a value outside of its range, or a value that the kind has no use for.
+        ValueError: a value outside of its range, or an argument that does not apply to the kind.
 
     >>> str(Optimizer(momentum=0.9)), str(Optimizer(kind="adam", betas=(0.9, 0.99)))
     ('sgd(momentum=0.9)', 'adam(betas=(0.9, 0.99))')
@@ -99,13 +100,13 @@ class Trial:
     """A run: a task trained with a schedule, an optimizer and a seed, for a number of epochs, in a framework.
 
     With a `rule` such as `laju.adaptive.Plateau`, the rate is the schedule times the rule's factor. The rule observes the loss on
-    the task's validation part (see `HeldOut`) at the end of every epoch; only torch's engine does so.
+    the task's validation part (see `HeldOut`) at the end of every epoch; only torch's engine supports rules.
 
-    With an `average` such as `laju.averaging.EMA(0.999)` the test figures are of the averaged weights from the average's first
-    checkpoint on; the updates stay the same. Batch statistics of averaged weights are computed anew. Only torch's engine
-    does so.
+    With an `average` such as `laju.averaging.EMA(0.999)` the test figures are those of the averaged weights from the average's
+    first checkpoint on; the updates stay the same. Batch statistics of averaged weights are recomputed. Only torch's engine
+    supports averages.
 
-    With `numerics` different from float32 on the CPU the trial is trained by `laju.lab.engines.stack`, and is another trial.
+    With `numerics` different from float32 on the CPU the trial is trained by `laju.lab.engines.stack`, and is a different trial.
     """
 
     task: Task
@@ -162,12 +163,12 @@ class Trial:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of everything that makes the trial what it is; trials with the same hash give the same outcome."""
+        """Hash of everything that determines the outcome; trials with the same hash give the same outcome."""
         return _hash({**self._run(), "schedule": self.schedule.fingerprint, "epochs": self.epochs})
 
     @property
     def family(self) -> str:
-        """Hash of all but the schedule and the length: two of a family are the same training for as long as their rates agree."""
+        """Hash of all but schedule and length: two trials of a family are the same training run while their rates agree."""
         return _hash(self._run())
 
     @property
@@ -195,7 +196,7 @@ class Trial:
         return content
 
     def recorded(self, outcome: Outcome) -> Schedule:
-        """The run's schedule as a plain schedule with the very same values: with a rule, times the factors of that rule."""
+        """The run's learning rates as a plain schedule, value by value: with a rule, the schedule times the rule's factors."""
         if self.rule is None:
             return self.schedule
         controller = Controller(self.rule)
@@ -212,9 +213,9 @@ def _hash(content: dict[str, Any]) -> str:
 class Record:
     """The figures after `update` completed updates; train figures are running means over the current epoch.
 
-    `train_accuracy` is NaN where a program of the user's does not report an accuracy. `test_loss` and `test_accuracy` are figures
-    of the weights at the end of an epoch, over all test examples; None within an epoch. `test_loss` is None, too, where no test
-    loss was recorded: in programs that do not report a test loss, and in trials that an earlier laju stored.
+    `train_accuracy` is NaN if a user's program does not report an accuracy. `test_loss` and `test_accuracy` are figures
+    of the weights at the end of an epoch, over all test examples; None within an epoch. `test_loss` is None, too, if no test
+    loss was recorded: in programs that do not report a test loss, and in trials that an earlier version of laju stored.
     """
 
     update: int
@@ -231,7 +232,7 @@ class Record:
         return not (math.isfinite(self.train_loss) and (self.test_loss is None or math.isfinite(self.test_loss)))
 
     def check(self, *, optional: bool = False) -> None:
-        """Refuse figures that no training has: these would enter means.
+        """Refuse impossible figures, which would otherwise enter means.
 
         Args:
             optional: accept NaN as an accuracy in training that was not reported.
@@ -266,7 +267,7 @@ class Outcome:
 
     `diverged`: the loss became NaN or infinite, first in update `diverged_at` (counted from 0); training stopped.
     `collapsed`: at the end the training loss was still, or again, that of guessing.
-    `observed`: of a trial with a rule, (completed updates, validation loss) of everything that the rule saw.
+    `observed`: for a trial with a rule, the pairs (completed updates, validation loss) that the rule observed.
     """
 
     status: Status

@@ -1,1 +1,1 @@
-"""Tuning: a search for the arguments of a schedule, its storage, and its result as a value."""
+"""Tuning: a search for the arguments of a policy, its storage, and its result as a value."""

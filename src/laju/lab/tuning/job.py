@@ -33,12 +33,12 @@ def pruner_of(name: str) -> Any:
 
 
 MODEL: Key = ("", 0)
-"""The trial that is shared with all jobs, for its schedule and seed to be replaced."""
+"""The key of the trial that is shared with all jobs; each job replaces its schedule and seed."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A trial to run; `folder` takes its records, for a display."""
+    """A trial to run; its records go to `folder`, for a display."""
 
     folder: Path | None
     name: str
@@ -51,7 +51,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Ran:
-    """An outcome; of a trial that was pruned, the records until then. `reported`: the study has its course already."""
+    """An outcome, or the records so far of a pruned trial. `reported`: the study already has the trial's course."""
 
     outcome: Outcome
     pruned: bool = False
@@ -66,7 +66,7 @@ class _Pruned(Exception):
 
 
 def work(shared: Shared, job: Job) -> Ran:
-    """Train a trial, here or in a worker; with a study, report every epoch to the study and stop on its advice."""
+    """Train a trial, in this process or a worker; with a study, report every epoch to the study and stop on its advice."""
     content: Work = shared.get()
     trial = replace(content.unpack()[MODEL], schedule=job.schedule, seed=job.seed)
     channel = None if job.folder is None else Channel(job.folder)

@@ -13,12 +13,12 @@ from laju.lab.trials import Outcome, Record
 
 PENALTY = 2
 """A run that does not reach its target counts as this many runs, as in the penalised average runtime PAR2 of algorithm
-configuration: never better than one that does, and still a number that can be averaged."""
+configuration: never better than a run that reaches the target, and still a number that can be averaged."""
 
 
 @dataclass(frozen=True)
 class Objective:
-    """Test accuracy at the end where `target` is None; else the updates until the test accuracy is at least `target`.
+    """The test accuracy at the end if `target` is None; else the number of updates until the test accuracy is at least `target`.
 
     >>> str(Objective()), str(Objective(0.9))
     ('accuracy', 'updates-to=0.9')
@@ -32,7 +32,7 @@ class Objective:
 
     @property
     def better(self) -> int:
-        """1 where more is better, else -1."""
+        """1 if larger figures are better, else -1."""
         return 1 if self.target is None else -1
 
     @property
@@ -60,7 +60,7 @@ class Objective:
         return accuracy if self.target is None else 1 - accuracy
 
     def course(self, records: Iterable[Record]) -> Iterator[tuple[int, float]]:
-        """(epoch, figure for a pruner) at the end of every epoch."""
+        """Pairs (epoch, figure for a pruner) at the end of every epoch."""
         return ((round(r.epoch), self.step(r)) for r in records if r.test_accuracy is not None)
 
     def __str__(self) -> str:
@@ -71,7 +71,7 @@ def read_objectives(given: str | Sequence[str]) -> tuple[Objective, ...]:
     """Objectives from their texts.
 
     Raises:
-        ValueError: an unknown objective, an objective given twice, none, or a target outside (0, 1].
+        ValueError: an unknown objective, an objective given twice, no objective, or a target outside (0, 1].
 
     >>> read_objectives(["accuracy", "updates-to=0.9"])
     (Objective(target=None), Objective(target=0.9))

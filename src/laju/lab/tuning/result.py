@@ -1,4 +1,4 @@
-"""The result of a search: every schedule that was tried, the best, and warnings."""
+"""The result of a search: all schedules that were tried, the best, and warnings."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _EDGE = 0.03  # of a range, from either end
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A schedule of a search.
+    """A schedule that a search has tried.
 
     Attributes:
-        number: Optuna's, the same as in its dashboard.
-        schedule, spec, parameters: the schedule trained, also as text of the policy; lengths have their unit.
+        number: Optuna's number of the trial, the same as in its dashboard.
+        schedule, spec, parameters: the trained schedule, also as text of the policy; lengths have their unit.
         suggested: the numbers that Optuna suggested, before rounding.
-        pruned: stopped before its end, and so without values.
+        pruned: whether the trial was stopped before its end, and so has no values.
         values: the mean over the seeds, for each objective.
         by_seed: for each objective, the figures of the seeds.
-        course: (epoch, test accuracy; of a search for few updates, the error) of the first seed.
-        late: pruned since a run took longer than the time limit.
+        course: pairs (epoch, test accuracy) of the first seed; in a search for few updates, pairs (epoch, error).
+        late: whether the trial was pruned because a run took longer than the time limit.
     """
 
     number: int
@@ -54,13 +54,13 @@ class SearchResult:
 
     Attributes:
         space: the parameters that were varied.
-        task, plan, optimizer, framework, seeds: of every trial.
-        objectives: of the search.
-        evaluations: in the order of the search, pruned ones too.
-        importance: the share of the first objective's variance that each parameter explains (fANOVA), where that can be told.
-        confirmation: the best, or all of the Pareto front, trained with seeds that the search did not see.
+        task, plan, optimizer, framework, seeds: the settings of every trial.
+        objectives: the objectives of the search.
+        evaluations: the trials in the order of the search, including pruned trials.
+        importance: the share of the first objective's variance that each parameter explains (fANOVA), if this can be computed.
+        confirmation: the best trial, or the whole Pareto front, trained with seeds that the search did not see.
         study, storage: where the search is kept; `storage` is None for a temporary storage.
-        resolution: the smallest difference of two test accuracies, 1 / (test examples); 0 where unknown.
+        resolution: the smallest difference of two test accuracies, 1 / (test examples); 0 if unknown.
     """
 
     space: Space
@@ -79,17 +79,17 @@ class SearchResult:
 
     @property
     def ranked(self) -> list[Evaluation]:
-        """The finished trials, best first by the first objective, then by the next ones; of equals, the earlier first."""
+        """The finished trials, best first by the first objective, then by the next objectives; among equals, earlier first."""
         finished = [evaluation for evaluation in self.evaluations if not evaluation.pruned]
         signs = [objective.better for objective in self.objectives]
         return sorted(finished, key=lambda t: [-s * v for s, v in zip(signs, t.values, strict=True)])
 
     @property
     def best(self) -> Evaluation:
-        """The best by the first objective.
+        """The best trial by the first objective.
 
         Raises:
-            ValueError: nothing has finished.
+            ValueError: no trial has finished.
         """
         ranked = self.ranked
         if not ranked:
@@ -98,7 +98,7 @@ class SearchResult:
 
     @property
     def front(self) -> list[Evaluation]:
-        """The trials that no trial beats: for a single objective the best alone, for several the Pareto front."""
+        """The trials that no trial beats: for a single objective the best trial, for several objectives the Pareto front."""
         found: list[Evaluation] = []
         for evaluation in self.ranked:
             if not any(_no_worse(other.values, evaluation.values, self.objectives) for other in found):
@@ -111,16 +111,16 @@ class SearchResult:
         return self.best.schedule
 
     def estimate(self, evaluation: Evaluation, objective: int = 0) -> Estimate | None:
-        """The mean of a trial over the seeds by an objective, with its interval; None for a pruned trial."""
+        """The mean of a trial's objective over the seeds, with its interval; None for a pruned trial."""
         if not evaluation.by_seed:
             return None
         bounds = self.objectives[objective].bounds
         return estimate(evaluation.by_seed[objective], resolution=self._resolution(objective), bounds=bounds)
 
     def ranking(self) -> Ranking | None:
-        """The trials that finished by the first objective, as `trial 0`, …; None without any.
+        """The ranking of the finished trials by the first objective, as `trial 0`, …; None without finished trials.
 
-        Of trials with the same schedule the first stands for all.
+        Among trials with the same schedule only the first enters.
         """
         first: dict[str, Evaluation] = {}
         for evaluation in sorted(self.ranked, key=lambda evaluation: evaluation.number):
@@ -132,11 +132,11 @@ class SearchResult:
         return rank(figures, smallest=smallest, resolution=resolution, bounds=objective.bounds)
 
     def verdict(self, difference: float = 0.01) -> str:
-        """The search in one sentence: the evidence on its best trial, or the leader, and the command that would settle the rest.
+        """The search in a sentence: the evidence on its best trial, or the leader, and the command that would settle the rest.
 
         Args:
-            difference: in test accuracy, above 0; the sentence says how many seeds would show a difference of this size. For
-                updates to an accuracy the difference is an epoch.
+            difference: a difference in test accuracy, above 0; the sentence says how many seeds would show a difference of this
+                size. For the objective `updates-to` the difference is an epoch.
         """
         ranking = self.ranking()
         if ranking is None:
@@ -158,7 +158,7 @@ class SearchResult:
         return f"{sentence[:-1]}; with other seeds {row.name} has a test accuracy of {row.test_accuracy.text()}."
 
     def _resolution(self, objective: int) -> float:
-        """The smallest difference of two figures. That an accuracy is reached is seen at the ends of epochs alone."""
+        """The smallest difference of two figures. Whether an accuracy is reached is observed only at the ends of epochs."""
         return self.resolution if self.objectives[objective].target is None else float(self.plan.updates_per_epoch)
 
     def _missed(self, objective: int) -> bool:
@@ -221,7 +221,7 @@ class SearchResult:
         return max(self.ranked, key=lambda t: sign * t.values[objective])
 
     def to_json(self) -> dict[str, Any]:
-        """Everything as values that `json.dumps` takes."""
+        """The whole result as values that `json.dumps` accepts."""
         best = self.best if self.ranked else None
         return {
             "verdict": self.verdict(),
@@ -252,7 +252,7 @@ def _no_worse(a: Sequence[float], b: Sequence[float], objectives: Sequence[Objec
 
 
 def _share(kind: Range, value: float) -> float:
-    """Where in its range a value lies, from 0 to 1."""
+    """The position of a value in its range, from 0 to 1."""
     low, high = kind.low, kind.high
     if kind.log:
         low, high, value = math.log(low), math.log(high), math.log(value)

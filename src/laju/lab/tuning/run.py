@@ -1,4 +1,4 @@
-"""The run of a search: asks Optuna for suggestions, has the suggestions trained, and reports the outcomes to Optuna."""
+"""The run of a search: asks Optuna for suggestions, trains the suggestions, and reports the outcomes to Optuna."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
     import optuna
 
 _COMPARED = 5
-"""Finished trials, the best of all, that a trial is compared with by the pruner "seeds"."""
+"""The number of best finished trials with which the pruner "seeds" compares a trial."""
 
 
 @dataclass(eq=False)
 class Suggestion:
-    """A trial of Optuna's that is being trained: its schedule, and the outcomes of its seeds so far."""
+    """An Optuna trial that is being trained: its schedule, and the outcomes of its seeds so far."""
 
     asked: optuna.Trial
     schedule: Schedule
@@ -49,7 +49,7 @@ class Suggestion:
 
 @dataclass
 class SearchRun:
-    """A search at work; every trial is the `model` with another schedule and seed."""
+    """A running search; every trial is the `model` with a new schedule and seed."""
 
     space: Space
     model: Trial
@@ -97,7 +97,7 @@ class SearchRun:
                     self._give_back(trial.number, trial.params)
 
     def run(self) -> None:
-        """Ask, train and tell until the study holds as many finished trials as the search wants."""
+        """Ask, train and tell until the study has the requested number of finished trials."""
         assert self.study is not None
         trials = self.search.trials
         if self.search.sampler == "grid":
@@ -184,7 +184,7 @@ class SearchRun:
             raise
 
     def _give_up(self, late: Iterable[Suggestion]) -> None:
-        """Leave suggestions without their other seeds, since a trial of theirs took longer than the time limit."""
+        """Give up suggestions, without training their remaining seeds, because a trial took longer than the time limit."""
         from optuna.trial import TrialState
 
         assert self.study is not None
@@ -196,7 +196,7 @@ class SearchRun:
                     self.active.remove(suggestion)
 
     def _ask(self, trials: int, queue: deque[tuple[Suggestion, int]]) -> bool:
-        """Put the next suggestion's first seed into the queue; False when there are enough."""
+        """Put the next suggestion's first seed into the queue; return False if there are enough suggestions."""
         from optuna.samplers import RandomSampler
         from optuna.trial import TrialState
 
@@ -369,7 +369,7 @@ class SearchRun:
 
 
 def _importance(study: optuna.Study, evaluations: Sequence[Evaluation], parameters: int) -> dict[str, float]:
-    """How much of the variance of the first objective each parameter explains, by fANOVA, where that can be told."""
+    """The share of the first objective's variance that each parameter explains, by fANOVA, if this can be computed."""
     from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
     values = {t.values[0] for t in evaluations if t.values}

@@ -18,7 +18,7 @@ BY_EPOCHS = ("median", "hyperband")
 @documented
 @dataclass(frozen=True)
 class Search:
-    """How a policy's parameters are searched, and where the search is kept: without a `storage`, nowhere.
+    """How a policy's parameters are searched, and where the search is kept; without a `storage` the search is not kept.
 
     Args:
         {options SEARCH}
@@ -26,7 +26,7 @@ class Search:
     Raises:
         ValueError: a value outside of its range, an unknown sampler, pruner or objective, or several objectives with a sampler
             or a pruner that needs one.
-        TypeError: a value of another type.
+        TypeError: a value of a wrong type.
 
     >>> Search(trials=50, objective="updates-to=0.9").objectives
     (Objective(target=0.9),)
@@ -59,10 +59,10 @@ class Search:
 
     @classmethod
     def of(cls, search: Search | None) -> Search:
-        """The search itself, or the search by default.
+        """The search itself, or the default search.
 
         Raises:
-            TypeError: a search of another type.
+            TypeError: a value that is not a `Search`.
         """
         if search is not None and not isinstance(search, cls):
             raise TypeError(f"search must be a Search, got {shown(search)}")

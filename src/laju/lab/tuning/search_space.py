@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 DIGITS = 4
-"""Significant digits of a suggested number, so that the best schedule is a text that a person would write."""
+"""The number of significant digits of a suggested number, so that the best schedule reads as if written by a person."""
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _CORNERS = 256
 
@@ -39,8 +39,8 @@ class SpaceError(ValueError):
 class Range:
     """Numbers from `low` to `high`, both included.
 
-    `log`: as many between 0.01 and 0.1 as between 0.1 and 1. `step`: only every so far from `low`. `whole`: integers.
-    `unit`: of a length, such as "%"; None for a plain number.
+    `log`: uniform on a logarithmic scale, with as many numbers between 0.01 and 0.1 as between 0.1 and 1. `step`: only `low` plus
+    multiples of the step. `whole`: integers. `unit`: the unit of a length, such as "%"; None for a plain number.
     """
 
     low: float
@@ -58,7 +58,7 @@ class Range:
         return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
 
     def value(self, suggested: float) -> Any:
-        """The argument for the policy: rounded to a few digits, and with its unit."""
+        """The argument for the policy, rounded to a few digits and with its unit."""
         if self.whole:
             number: float = int(suggested)
         else:
@@ -70,7 +70,7 @@ class Range:
         return self.low, self.high
 
     def points(self, many: int) -> list[float]:
-        """Evenly spaced points for a grid; the multiples of the step where there is a step."""
+        """Evenly spaced points for a grid; with a `step`, the multiples of the step."""
         if self.step is not None:
             steps = [self.low + i * self.step for i in range(int((self.high - self.low) / self.step + 1e-9) + 1)]
             return [int(x) for x in steps] if self.whole else steps
@@ -135,8 +135,8 @@ class Space:
     def parse(cls, policy: str, text: str, per: str | None = None) -> Space:
         """Read `name=LOW..HIGH [step S] [log]`, `name=A|B|C` or `name=VALUE`, with commas between.
 
-        Whether a range holds numbers, integers or lengths is the policy's own business: a `float`, an `int` or a length, whose
-        unit may stand at both ends or at the last. `total` is the whole run where not given.
+        The policy determines whether a range holds numbers, integers or lengths. The unit of a length may stand at both ends of
+        the range or at the last end only. `total` is the whole run by default.
 
         Args:
             policy: a name from `laju.policies`.
@@ -145,7 +145,8 @@ class Space:
 
         Raises:
             SpaceError: an unknown policy or parameter, a parameter given twice, a missing parameter that the policy needs, a low
-                end over the high end, a logarithm of 0 or less, a kind that does not suit the parameter, or nothing that varies.
+                end above the high end, a logarithm of 0 or less, a kind that does not suit the parameter, or no parameter that
+                varies.
         """
         parameters = inspect.signature(_policy(policy)).parameters
         varied: dict[str, Range | Choice] = {}
@@ -197,7 +198,7 @@ class Space:
         """The policy's schedule for a suggestion.
 
         Args:
-            suggested: a number or a choice for each parameter that varies, lengths in their unit.
+            suggested: a number or a choice for each parameter that varies; lengths are in their unit.
 
         Raises:
             ValueError: the policy refuses the values.
@@ -216,10 +217,10 @@ class Space:
         return f"{self.policy}({', '.join(arguments)})" + ("" if self.per is None else f".per({self.per!r})")
 
     def check(self, plan: RunPlan) -> None:
-        """Build the schedules at the corners of the space, so that no suggestion fails after hours.
+        """Construct the schedules at the corners of the space, so that no suggestion fails after hours.
 
         Raises:
-            SpaceError: a corner is no schedule, does not fit the run, or has rates that are negative or not finite.
+            SpaceError: a corner is not a valid schedule, does not fit the run, or has rates that are negative or not finite.
         """
         import numpy as np
 

@@ -1,6 +1,6 @@
 """The storage of a search: an Optuna study in a SQLite file or a database, so that a search continues after a stop.
 
-`optuna-dashboard` opens on the same storage. Everything here may be used from several processes at once.
+`optuna-dashboard` can open the same storage. All functions may be used from several processes at once.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class StorageError(OSError):
 
 
 def storage_url(storage: str | os.PathLike[str]) -> str:
-    """The URL of a storage that is given as a file or as a URL; `postgresql://` gets the driver that laju's extra installs.
+    """The URL of a storage given as a file or a URL; to `postgresql://` the driver is added that laju's extra installs.
 
     Raises:
         StorageError: a URL that cannot be read.
@@ -57,10 +57,10 @@ def storage_url(storage: str | os.PathLike[str]) -> str:
 
 
 def open_storage(url: str) -> RDBStorage:
-    """Connect, making the tables where there are none.
+    """Connect to a storage, and create missing tables.
 
     Raises:
-        StorageError: the server does not answer, the file is something else, or the version of Optuna differs.
+        StorageError: the server does not answer, the file is not a storage, or the version of Optuna differs.
         ModuleNotFoundError: the database's driver is not installed.
     """
     from optuna.storages import RDBStorage
@@ -104,7 +104,7 @@ def _no_driver(url: sa.URL, error: ImportError) -> ModuleNotFoundError:
 
 
 def _check_file(path: str | None) -> None:
-    """Refuse files of another kind, into which Optuna would write its tables."""
+    """Refuse files of a different kind, into which Optuna would write its tables."""
     if not path or path == ":memory:":
         raise StorageError(
             "storage must be a file or a database, since several processes use it; memory cannot be shared"
@@ -136,7 +136,7 @@ def _check_file(path: str | None) -> None:
 
 
 def as_storage_error(error: BaseException, url: str) -> StorageError | None:
-    """The failure of a database as an error that names the storage; None for any error that is no such failure."""
+    """The failure of a database as an error that names the storage; None for any unrelated error."""
     from optuna.exceptions import StorageInternalError
 
     cause: BaseException | None = error
@@ -151,17 +151,17 @@ def as_storage_error(error: BaseException, url: str) -> StorageError | None:
 def open_study(
     storage: RDBStorage, name: str, directions: Sequence[Direction], facts: Mapping[str, Any], *, url: str
 ) -> Study:
-    """The study of this name, made where there is none.
+    """The study with this name; a missing study is created.
 
     Args:
-        storage: where.
-        name: of the study.
+        storage: the storage of the study.
+        name: the name of the study.
         directions: "maximize" or "minimize" for each objective.
         facts: the description of the search, by name, as values of JSON; must equal the facts of an existing study.
-        url: of the storage, for messages.
+        url: the URL of the storage, for messages.
 
     Raises:
-        StorageError: the storage holds another search, or a study that laju did not make, under this name.
+        StorageError: under this name the storage holds a different search, or a study that laju did not create.
     """
     import optuna
 
@@ -188,7 +188,7 @@ def open_study(
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Optuna says nothing in the block, below errors; its warnings of experimental features are left out."""
+    """Silence Optuna's messages below errors in the block, and its warnings about experimental features."""
     import optuna
 
     before = optuna.logging.get_verbosity()

@@ -1,7 +1,7 @@
 """tune: search a policy's parameters on a task; every suggestion is trained as ordinary trials, and kept.
 
-This process asks Optuna for suggestions and reports the outcomes; trials run here or in worker processes. Finished trials are in
-the storage and the store at once, so a search that was stopped or killed goes on from there.
+This process asks Optuna for suggestions and reports the outcomes; trials run in this process or in worker processes. Finished
+trials are written to the storage and the store at once, so a search that was stopped or killed resumes from there.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _KILLED = "a worker process died: it was killed, or the machine ran out of memor
 
 
 class SearchInterrupted(KeyboardInterrupt):
-    """The user stopped a search; `result` holds the finished trials, and the same search later goes on."""
+    """The user stopped a search; `result` has the finished trials, and the same search resumes later."""
 
     def __init__(self, result: SearchResult) -> None:
         super().__init__("the search was interrupted")
@@ -46,7 +46,7 @@ class SearchInterrupted(KeyboardInterrupt):
 
 
 class SearchWorkerLost(RuntimeError):
-    """A worker process died; `result` holds the finished trials, and the same search later goes on."""
+    """A worker process died; `result` has the finished trials, and the same search resumes later."""
 
     def __init__(self, result: SearchResult, reason: str = _KILLED) -> None:
         super().__init__(f"{reason}. What was finished is kept; the same search later runs the rest")
@@ -68,30 +68,30 @@ def tune(
     store: Store | str | os.PathLike[str] | None = None,
     display: Display | bool | None = None,
 ) -> SearchResult:
-    """Search the best parameters of a policy for a task, then train the best anew with seeds that the search did not see.
+    """Search for the best parameters of a policy on a task, then train the best again with seeds that the search did not see.
 
     Args:
         policy: a name in `laju.policies`, or a `Space`, which knows its policy.
         task: "digits", "fashion-mnist", or a `Task` such as `get_task("fashion-mnist", FOLDER)`.
         space: the parameters that vary, such as "peak=1e-3..1 log, warmup=0%..20%"; see `Space.parse`.
-        seeds: of every trial, how many or which; a trial's figure is their mean.
+        seeds: the seeds of every trial, as a number of seeds or a list; a trial's figure is the mean over its seeds.
         epochs: passes over the training data.
-        batch_size: examples an update; the task's own by default.
-        optimizer: SGD's momentum and weight decay; plain SGD by default.
-        jobs: as in `Execution`, where none is given.
+        batch_size: examples per update; by default that of the task.
+        optimizer: the optimizer of every trial; plain SGD by default.
+        jobs: as in `Execution`, if no `Execution` is given.
         search: how many trials, by which sampler and pruner, and where the search is kept.
         execution: how trials run, as in `compare`, but never several in a stack; a trial beyond the time limit counts as pruned.
-        store: file that keeps trials; a suggestion with a stored trial is not trained again. In memory by default.
+        store: the file that keeps trials; a suggestion with a stored trial is not trained again. In memory by default.
         display: as in `laju.lab.compare`.
 
     Raises:
         ModuleNotFoundError: Optuna, a sampler's package, a framework or a database driver is not installed.
         SpaceError: the space cannot be read, contradicts itself or does not suit the policy and the run.
         StorageError: the storage cannot be reached, or holds another search under this name.
-        SearchInterrupted: Ctrl-C; carries the finished trials.
-        SearchWorkerLost: a worker process was killed; carries the finished trials.
-        ValueError: an unknown task, no seeds, epochs below 1, the pruner "seeds" with fewer than three seeds, a `Space` beside
-            the text of a space, an `Execution` beside jobs, or a pruner by epochs on a cluster.
+        SearchInterrupted: Ctrl-C; the exception has the finished trials.
+        SearchWorkerLost: a worker process was killed; the exception has the finished trials.
+        ValueError: an unknown task, no seeds, epochs below 1, the pruner "seeds" with fewer than three seeds, a `Space` together
+            with the text of a space, an `Execution` together with `jobs`, or a pruner by epochs on a cluster.
 
     Warns:
         UserWarning: a pruner that compares trials at equal epochs.
@@ -188,7 +188,7 @@ def _confirmed(
     store: Store | str | os.PathLike[str] | None,
     display: Display | None,
 ) -> SearchResult:
-    """The best trained with the first seeds that the search did not use."""
+    """The best schedules, trained with the first seeds that the search did not use."""
     fresh = other_seeds(found.seeds, confirm)
     try:
         front = {f"trial {evaluation.number}": evaluation.schedule for evaluation in found.front}

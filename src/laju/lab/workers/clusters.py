@@ -1,7 +1,8 @@
 """Clusters by name and address, and the transfer of a job to a machine without the files and modules of this machine.
 
-A job is pickled here, not by the cluster's own means, so that the job is the same on every cluster: arrays apart from the rest,
-neither copied nor pickled, and modules that are not installed, such as a file beside the script, by value.
+This module pickles jobs itself instead of leaving this to the cluster, so that a job is the same on every cluster: arrays are
+sent apart from the rest, neither copied nor pickled, and modules that are not installed, such as a file beside the script, by
+value.
 """
 
 from __future__ import annotations
@@ -48,9 +49,9 @@ class Address:
 
     Args:
         kind: "ray" or "dask".
-        where: "HOST:PORT"; None for the cluster at hand.
-        cores: of a node, for a single trial.
-        gpus: of a node, for a single trial; may be a fraction.
+        where: "HOST:PORT"; None for an existing or new local cluster.
+        cores: the cores of a node that a single trial takes.
+        gpus: the GPUs of a node that a single trial takes; may be a fraction.
     """
 
     kind: str
@@ -63,7 +64,7 @@ class Address:
         """Read `ray`, `dask`, or either with an address, with options after a `?`.
 
         Raises:
-            ValueError: another cluster, a host without a name, an invalid port, an unknown option or value.
+            ValueError: an unknown cluster, a host without a name, an invalid port, an unknown option or value.
 
         >>> Address.parse("ray://head.local:10001?gpus=0.5")
         Address(kind='ray', where='head.local:10001', cores=1, gpus=0.5)
@@ -116,11 +117,11 @@ def _options(kind: str, query: str, text: str) -> dict[str, float]:
 
 
 def cluster(on: str, most: int | None = None) -> Callable[[], Executor]:
-    """The maker of the executor for `--on`; the cluster is contacted only when the maker is called.
+    """A function that creates the executor for `--on`; the cluster is contacted only when this function is called.
 
     Args:
-        on: in the form that `Address.parse` reads.
-        most: so many jobs at once; by default as many as there is room for.
+        on: the cluster, in the form that `Address.parse` reads.
+        most: the most jobs at once; by default as many as there is room for.
 
     Raises:
         ModuleNotFoundError: the cluster's package is not installed.
@@ -175,14 +176,14 @@ class _Shared:
 
 @dataclass(frozen=True)
 class Call:
-    """A job on its way. `run` is given its bytes, this program's version, and the parcels of `shared`, in that order."""
+    """A job in transit. `run` takes its bytes, this program's version, and the parcels of `shared`, in that order."""
 
     content: bytes
     shared: tuple[Any, ...]
 
     @classmethod
     def of(cls, function: Callable[..., Any], arguments: tuple[Any, ...], shared: type) -> Call:
-        """A job whose arguments of the type `shared` stand for parcels.
+        """A job whose arguments of type `shared` stand for parcels.
 
         Raises:
             TypeError: the job cannot be pickled.
@@ -209,7 +210,7 @@ def run(content: bytes, version: str, *parcels: Parcel) -> Any:
 
 
 def explained(error: BaseException, kind: str) -> BaseException:
-    """The error of a job for the driver to raise: that laju is not installed there, or the original error."""
+    """The error of a job for the driver to raise: the missing laju on the worker, or the original error."""
     cause: BaseException | None = error
     while cause is not None:
         if "No module named 'laju" in str(cause):
@@ -231,7 +232,7 @@ class ClusterWarning(RuntimeWarning):
 
 
 class Cluster(ABC):
-    """The executor that a cluster of any kind is.
+    """The executor for a cluster of any kind.
 
     Args:
         most: the most jobs at once; by default as many as there is room for, which is counted again as workers come and go.
@@ -240,7 +241,7 @@ class Cluster(ABC):
     remote = True
     together = False
     least = 0
-    """Jobs at once where there is room for none."""
+    """The number of jobs at once if the cluster has no room for any job."""
 
     def __init__(self, most: int | None) -> None:
         self._most = most
@@ -249,15 +250,15 @@ class Cluster(ABC):
 
     @abstractmethod
     def room(self) -> int:
-        """The number of jobs that fit on the workers of this moment, if idle."""
+        """The number of jobs that would fit on the present workers if all were idle."""
 
     @abstractmethod
     def lacks(self) -> str:
-        """What is to come where there is room for no job, in words."""
+        """The missing resource if there is no room for a job, in words."""
 
     @abstractmethod
     def translated(self, error: BaseException) -> BaseException:
-        """The cluster's error of a job as an error for the driver: `Lost`, or the job's own."""
+        """The cluster's error of a job as an error for the driver: `Lost`, or the job's own error."""
 
     @property
     def slots(self) -> int:
@@ -274,7 +275,7 @@ class Cluster(ABC):
         return self._slots
 
     def following(self, job: Any, ending: Any) -> Future[Any]:
-        """The future of a job that has begun.
+        """The future of a job that was submitted.
 
         Args:
             job: the cluster's handle of the job.
@@ -299,7 +300,7 @@ class Cluster(ABC):
 
 
 def lost(error: BaseException) -> Lost:
-    """The loss of a worker, from the cluster's own error."""
+    """The loss of a worker as an error, from the cluster's own error."""
     made = Lost(str(error).strip() or type(error).__name__)
     made.__cause__ = error
     return made
@@ -341,7 +342,7 @@ def _cached_property(function: Callable[[Any], Any], name: str) -> functools.cac
 
 @contextmanager
 def _local_modules_by_value() -> Iterator[None]:
-    """Modules that no package brought, such as a file beside the script, are sent by value."""
+    """Send modules that belong to no installed package, such as a file beside the script, by value."""
     import cloudpickle
 
     already = cloudpickle.list_registry_pickle_by_value()

@@ -1,7 +1,7 @@
 """Dask: jobs are tasks of a `distributed` scheduler, or of a scheduler on this machine.
 
 A worker process trains a single trial at a time, since training sets state of the whole process, such as torch's random state.
-So a cluster has as many places as worker processes, regardless of their threads.
+A cluster therefore has room for as many jobs as worker processes, regardless of their threads.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _LOCAL = "local"
 
 @dataclass(eq=False)
 class _Scattered:
-    """A value on workers, sent with the first job, and sent again from the copy here when all workers with the value are lost."""
+    """A value on workers, sent with the first job, and sent again from the local copy if all workers with the value are lost."""
 
     parcel: Parcel
     future: Any = None
@@ -47,7 +47,7 @@ class DaskPlace(Cluster):
         address: "tcp://HOST:PORT" of a scheduler; None for a scheduler on this machine, with a worker process for each core,
             which lasts until the program ends.
         most: the most jobs at once; by default the number of workers, which is counted again as workers come and go.
-        gpus: for each job; workers must have been started with `--resources GPU=1`.
+        gpus: the GPUs for each job; workers must have been started with `--resources GPU=1`.
 
     Raises:
         ConnectionError: there is no scheduler at the address, or no worker.
@@ -137,7 +137,7 @@ class DaskPlace(Cluster):
         return lost(error) if isinstance(error, losses) else explained(error, "dask")
 
     def _end(self, jobs: list[Any]) -> None:
-        """End jobs. A running task goes on when cancelled, so its worker is restarted."""
+        """End jobs. Cancelling does not stop a running task, so the worker of the task is restarted."""
         keys = {job.key for job in jobs}
         processing = self._client.processing()
         workers = [worker for worker, theirs in processing.items() if keys & {str(key) for key in theirs}]
@@ -152,12 +152,12 @@ class DaskPlace(Cluster):
 
 
 def place(address: Address, most: int | None) -> DaskPlace:
-    """The place that `--on dask…` names."""
+    """The executor for `--on dask…`."""
     return DaskPlace(None if address.where is None else f"tcp://{address.where}", most, address.gpus)
 
 
 def _client(address: str | None, most: int | None) -> Any:
-    """A connection, which lasts until the program ends, as workers that have loaded torch are worth keeping."""
+    """A connection, which lasts until the program ends, because workers that have loaded torch are worth keeping."""
     import dask
     from distributed import Client, LocalCluster
 

@@ -1,4 +1,4 @@
-"""Whoever watches a run is shown the running trials a few times a second."""
+"""Displays of a run: the running trials are shown a few times per second."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from laju.lab.trials.progress import Channel, Running
 class Display(Protocol):
     """A display of running trials: `compare` calls these methods as trials run, `running` in a thread of its own.
 
-    `planned` gets the number of updates to make, and the number without shared prefixes. `running` gets the trials
-    that run now, each with all records so far; a trial without news is the same object as before.
+    `planned` gets the number of updates to make, and the number without shared prefixes. `running` gets the running
+    trials, each with all records so far; a trial without a new record is the same object as before.
     """
 
     def start(self, total: int, kept: int, jobs: int) -> None: ...
@@ -26,7 +26,7 @@ class Display(Protocol):
 
 
 class DisplayThread:
-    """Shows the running trials while the block runs."""
+    """A thread that shows the running trials while the block runs."""
 
     def __init__(self, channel: Channel, display: Display | None) -> None:
         self._show: Callable[[], Any] | None = None if display is None else lambda: display.running(channel.running())

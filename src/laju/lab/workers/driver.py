@@ -1,6 +1,6 @@
-"""The driver: keeps jobs running at any place, and alone writes the store.
+"""The driver keeps jobs running on any executor, and is the only process that writes the store.
 
-A finished trial is stored at once. A job whose worker is lost runs again; a job that is lost again and again, or exceeds the time
+A finished trial is stored at once. A job whose worker is lost runs again; a job that is lost repeatedly, or exceeds the time
 limit, is left out and reported at the end, so that a bad trial does not stop the rest.
 """
 
@@ -40,7 +40,7 @@ ATTEMPTS = 3
 
 
 class TrialsLost(RuntimeError):
-    """Trials that came to no end though the others did; `reasons` says of each why."""
+    """Some trials did not finish although the rest did; `reasons` says why for each."""
 
     def __init__(self, reasons: Mapping[Key, str]) -> None:
         self.reasons = dict(reasons)
@@ -72,9 +72,9 @@ class Driver:
     """Runs trials that are not in the store yet.
 
     Args:
-        trials: different ones, by (display name, seed).
-        finished: is called with every outcome, once the outcome is in the store.
-        kept: keeps outcomes and branch points.
+        trials: different trials, by (display name, seed).
+        finished: called with every outcome, once the outcome is in the store.
+        kept: the store that keeps outcomes and branch points.
     """
 
     trials: dict[Key, Trial]
@@ -88,7 +88,7 @@ class Driver:
     _told: set[str] = field(default_factory=set, init=False)
 
     def run(self) -> None:
-        """Train all; afterwards, trials without an outcome are in `reasons`."""
+        """Train all trials; afterwards, trials without an outcome are in `reasons`."""
         if not self.trials:
             return
         with ExitStack() as stack:
@@ -244,9 +244,9 @@ class Driver:
         return item.claimed
 
     def _free_again(self, elsewhere: dict[Key, Trial]) -> dict[Key, Trial]:
-        """The unfinished trials that nobody trains any more; finished trials are reported.
+        """The unfinished trials that no program trains any more; finished trials are reported.
 
-        Both are taken out of `elsewhere`.
+        Both kinds are removed from `elsewhere`.
         """
         assert self._claims is not None
         with self.interrupts.held():
@@ -296,12 +296,12 @@ _OUT_OF_MEMORY = "not enough memory", "out of memory", "can't allocate memory", 
 
 
 def given_up(reason: str) -> str:
-    """Why a job is given up that was lost `ATTEMPTS` times."""
+    """The reason for giving up a job that was lost `ATTEMPTS` times."""
     return f"{reason} {ATTEMPTS} times, the last time with nothing beside it"
 
 
 def loss_of(error: BaseException) -> str | None:
-    """Why a job that failed may run again; None for a failure that would repeat."""
+    """The reason why a failed job may run again; None for a failure that would repeat."""
     if isinstance(error, BrokenExecutor):
         return "its worker process died (killed, or the machine ran out of memory: fewer --jobs need less)"
     if isinstance(error, RuntimeError) and "DataLoader worker" in str(error):
@@ -315,7 +315,7 @@ def loss_of(error: BaseException) -> str | None:
 def _temporary_folder() -> Iterator[Path]:
     """A folder for the messages of workers; folders that a kill has left behind are cleared away, too.
 
-    A live run holds a lock on a file in its folder. Process numbers would not do: containers share a folder and count their
+    A live run holds a lock on a file in its folder. Process numbers would not suffice: containers share a folder and count their
     processes separately.
     """
     from filelock import FileLock  # loaded by runs alone
@@ -331,7 +331,7 @@ def _temporary_folder() -> Iterator[Path]:
 
 
 def _is_left(lock: Path) -> bool:
-    """Whether nobody holds the lock of a folder; a young folder without a lock is left alone, since its run is about to lock."""
+    """Whether no process holds the lock of a folder; a young folder without a lock is kept, since its run is about to lock."""
     from filelock import FileLock, Timeout
 
     try:

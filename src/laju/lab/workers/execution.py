@@ -24,7 +24,7 @@ class Execution:
     Raises:
         ValueError: a value outside of its range, an unknown device, precision or cluster, or a stack of images with their
             channels last.
-        TypeError: a value of another type.
+        TypeError: a value of a wrong type.
 
     >>> Execution(jobs=2, time_limit=600).slots
     2
@@ -53,11 +53,11 @@ class Execution:
 
     @classmethod
     def of(cls, execution: Execution | None, jobs: int | None) -> Execution:
-        """The execution itself, or the execution of so many jobs.
+        """The execution itself, or an execution with the given number of jobs.
 
         Raises:
-            ValueError: an execution, and jobs besides.
-            TypeError: an execution of another type.
+            ValueError: an execution is given together with `jobs`.
+            TypeError: a value that is not an `Execution`.
         """
         if execution is None:
             return cls(jobs=jobs)
@@ -70,7 +70,7 @@ class Execution:
         return execution
 
     def refuse(self, *names: str, why: str) -> None:
-        """Refuse options that were set and have no meaning in some kind of training.
+        """Refuse options that were set but do not apply to a kind of training.
 
         Raises:
             ValueError: an option of `names` differs from its default; the message has the reason.
@@ -86,13 +86,13 @@ class Execution:
 
     @property
     def slots(self) -> int:
-        """Jobs at once on this machine."""
+        """The number of jobs at once on this machine."""
         if self.jobs is not None:
             return self.jobs
         return 1 if self.device == "cuda" else cores()  # a stack fills a GPU
 
     def cluster(self) -> Callable[[], Executor] | None:
-        """The function that makes the executor on the cluster; None for this machine.
+        """The function that creates the executor on the cluster; None for this machine.
 
         Raises:
             ModuleNotFoundError: the cluster's package is not installed.
@@ -104,12 +104,12 @@ class Execution:
         return cluster(self.on, 1 if self.jobs is None and self.device == "cuda" else self.jobs)
 
     def place(self, folder: Path, interrupts: Interrupts, most: int) -> Executor:
-        """The executor of `most` jobs at the most: on the cluster, in worker processes or in this process.
+        """The executor for at most `most` jobs at once: on the cluster, in worker processes or in this process.
 
         Args:
             folder: for messages between this process and its workers.
             interrupts: held while workers are started.
-            most: so many jobs at once on this machine.
+            most: the most jobs at once on this machine.
 
         Raises:
             ModuleNotFoundError: the cluster's package is not installed.
@@ -122,7 +122,7 @@ class Execution:
         return InProcess() if jobs <= 1 and self.time_limit is None else Processes(max(jobs, 1), folder, interrupts)
 
     def check(self) -> None:
-        """Find out whether this machine can train so.
+        """Check that this machine can train in this way.
 
         Raises:
             DeviceError: there is no GPU that torch can use, or the GPU lacks the precision.

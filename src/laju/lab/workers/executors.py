@@ -1,7 +1,7 @@
-"""Where jobs run: this process, or worker processes of this machine. Clusters are in files of their own.
+"""Executors that run jobs in this process or in worker processes of this machine. Clusters are in separate files.
 
-A job is a function with its arguments. Values that every job of a run needs, such as the trials with their data, are put
-where jobs run once, by `share`.
+A job is a function with its arguments. Values that every job of a run needs, such as the trials with their data, are sent to the
+workers only once, by `share`.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from laju.lab.workers.interrupts import Interrupts, sheltered
 
 
 class Shared(Protocol):
-    """The result of `share`: an argument of jobs that stands for a value."""
+    """The result of `share`: a job's argument that stands for the shared value."""
 
     def get(self) -> Any:
-        """The value, where a job runs; the same object for every job that runs there."""
+        """The value, in the process of a job; the same object for every job in that process."""
 
 
 class Executor(Protocol):
     """Runs jobs, up to `slots` at once.
 
-    `remote`: jobs may run on machines with neither the files of this machine nor the tasks' data. `together`: a job that is
-    stopped, or whose worker dies, takes along the jobs that run beside.
+    `remote`: jobs may run on machines with neither the files of this machine nor the tasks' data. `together`: if a job is
+    stopped, or its worker dies, the concurrent jobs end, too.
     """
 
     remote: bool
@@ -42,10 +42,10 @@ class Executor(Protocol):
     def slots(self) -> int: ...
 
     def share(self, value: Any) -> Shared:
-        """Put a value where jobs run.
+        """Send a value to the processes of jobs.
 
         Raises:
-            TypeError: the value cannot be sent there.
+            TypeError: the value cannot be sent.
         """
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
@@ -84,13 +84,13 @@ class InProcess:
 
 
 _HANDED_OUT = 2.0
-"""Seconds within which a job is handed to a worker, or never."""
+"""Seconds after which a job that was not handed to a worker never will be."""
 
 
 class Processes:
-    """Worker processes on this machine, one thread each; deaf to Ctrl-C, and gone when this process is.
+    """Worker processes on this machine, with a single thread each, which ignore Ctrl-C and end with this process.
 
-    Workers stay for the next run when a run ends well, since starting a worker takes seconds.
+    Workers stay for the next run if a run ends well, since starting a worker takes seconds.
     """
 
     remote = False
@@ -180,7 +180,7 @@ _read: dict[Path, Any] = {}
 
 
 def _become_worker(parent: int) -> None:
-    """A worker leaves Ctrl-C and SIGTERM to the process that the user started, and ends when that is killed."""
+    """Set up a worker: ignore Ctrl-C and SIGTERM, which the user's process handles, and end when that process is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _outlive_tracker()
@@ -195,10 +195,10 @@ def _become_worker(parent: int) -> None:
 
 
 def _outlive_tracker() -> None:
-    """Say nothing of a killed resource tracker: loky starts another tracker, and no trial is touched.
+    """Print nothing about a killed resource tracker: loky starts a new tracker, and no trial is affected.
 
-    The other tracker knows no semaphore of before, and would print a KeyError for each that ends. So a semaphore is registered
-    once more just before: a tracker forgets a name at once, however often the name was registered.
+    The new tracker does not know earlier semaphores, and would print a KeyError for each semaphore that ends. So a semaphore is
+    registered again just before its end: a tracker forgets a name at once, however often the name was registered.
     """
     from joblib.externals.loky.backend import resource_tracker as loky
 
@@ -212,7 +212,7 @@ def _outlive_tracker() -> None:
 
 
 def cores() -> int:
-    """The number of cores that this process may use, where a container's limits count."""
+    """The number of cores that this process may use, within the limits of a container."""
     import joblib
 
     return int(joblib.cpu_count())

@@ -1,4 +1,4 @@
-"""Ctrl-C while laju trains: outside critical sections, and not in worker processes."""
+"""Handling of Ctrl-C while laju trains: never inside critical sections, and not in worker processes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any
 
 SAME = 0.5
-"""Seconds within which signals are one Ctrl-C: `timeout` sends a signal to its child, and again to the child's group."""
+"""Seconds within which signals count as a single Ctrl-C: `timeout` signals its child, and then the child's group."""
 
 
 class Interrupts:
@@ -67,7 +67,7 @@ class Interrupts:
 
 @contextmanager
 def sheltered() -> Iterator[None]:
-    """Processes started in the block are deaf to Ctrl-C from their first moment."""
+    """Let processes that are started in the block ignore Ctrl-C from their first moment."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return

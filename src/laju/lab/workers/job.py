@@ -1,4 +1,4 @@
-"""The work of a job at its place: a segment of a trial is trained, and the progress is sent to the waiting process."""
+"""The work of a job in its process: train a segment of a trial, and send the progress to the waiting process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from laju.lab.workers.prefixes import Key
 
 @dataclass(frozen=True)
 class Work:
-    """The trials of a run; `data` is the data of the tasks, for machines that may lack the data."""
+    """The trials of a run; `data` has the data of the tasks, for machines that may lack the data."""
 
     trials: dict[Key, Trial]
     data: dict[int, Data]
@@ -33,7 +33,7 @@ class Work:
         return cls(dict(trials), data)
 
     def unpack(self) -> dict[Key, Trial]:
-        """The trials, whose tasks have the data that came along."""
+        """The trials, with the transferred data in their tasks."""
         trials = list(self.trials.values())
         for i, data in self.data.items():
             trials[i].task.__dict__.setdefault("_data", data)
@@ -42,9 +42,9 @@ class Work:
 
 @dataclass(frozen=True)
 class Job:
-    """A segment to train: of the first of `keys`, up to `stop`, or all of each trial where `stop` is None.
+    """A segment to train: the first trial of `keys` up to `stop`, or every trial to its end if `stop` is None.
 
-    `start` is the branch point at the beginning, and `keep` asks for a branch point at the end.
+    `start` is the branch point at the beginning, and `keep` requests a branch point at the end.
     `name` is for the display, through `folder`.
     """
 
@@ -92,7 +92,7 @@ def work(shared: Shared, job: Job) -> list[Outcome] | tuple[Progress, bytes | No
 
 
 def _schedule(trial: Trial) -> str | None:
-    """The JSON of a trial's schedule in updates; None where a rule changes its rates, its losses are of an average, or the
+    """The JSON of a trial's schedule in updates; None if a rule changes its rates, its losses are of an average, or the
     schedule has no JSON."""
     if trial.rule is not None or trial.average is not None:
         return None

@@ -1,7 +1,7 @@
-"""Shared prefixes: trials that agree up to an update are a single training up to that update.
+"""Shared prefixes: trials that agree up to an update share a single training run up to that update.
 
-Schedules are values, so the update at which two schedules part is found by comparing their rates, exactly. The trials of a
-family (same task, optimizer, seed and batch size) make a tree, and each segment of the tree is trained once; no plan trains fewer
+Schedules are values, so the update at which two schedules diverge is found exactly, by comparing their rates. The trials of a
+family (same task, optimizer, seed and batch size) form a tree, and each segment of the tree is trained once; no plan trains fewer
 updates.
 """
 
@@ -24,19 +24,20 @@ Key = tuple[str, int]
 Rates = npt.NDArray[np.float64]
 
 SHORTEST = 16
-"""Updates. To begin at a branch point takes as long as a few updates, so shorter segments are trained again by each trial."""
+"""The fewest updates of a shared segment. Starting from a branch point takes as long as a few updates, so each trial trains
+shorter segments itself."""
 
 
 STACK = 128
-"""The most trials in a job, for trials that are trained as a stack."""
+"""The largest number of trials in a job, for trials that are trained as a stack."""
 
 
 @dataclass(eq=False)
 class Segment:
     """The updates from `start` to `stop` of all trials in `keys`, which agree up to `stop`.
 
-    `then` are the segments that begin at its branch point, the state of the training after `stop` updates. `ends` are the trials
-    that end there. `rates` are the rates of the updates until `stop`; None where nothing is shared: a single trial, or a stack.
+    `then` are the segments that begin at its branch point, the state of the run after `stop` updates. `ends` are the trials that
+    end at `stop`. `rates` are the rates of the updates until `stop`; None if nothing is shared, in a single trial or a stack.
     """
 
     keys: tuple[Key, ...]
@@ -48,22 +49,22 @@ class Segment:
     then: list[Segment] = field(default_factory=list)
 
     def prefix(self, update: int) -> str:
-        """The name of the branch point after so many updates: of a training of that family with these rates until there."""
+        """The name of the branch point after a number of updates, for a run of this family with these rates up to there."""
         assert self.rates is not None
         return hashlib.sha256(self.family.encode() + self.rates[:update].tobytes()).hexdigest()
 
     @property
     def left(self) -> int:
-        """Updates from its start to the end of its longest trial."""
+        """The number of updates from the segment's start to the end of its longest trial."""
         return self.stop - self.start + max((s.left for s in self.then), default=0)
 
     @property
     def waiting(self) -> tuple[Key, ...]:
-        """The trials that this segment and the segments after will end."""
+        """The trials that end in this segment or in later segments."""
         return self.ends + tuple(key for after in self.then for key in after.waiting)
 
     def all(self) -> Iterable[Segment]:
-        """This segment and the segments after."""
+        """This segment and all later segments."""
         yield self
         for segment in self.then:
             yield from segment.all()
@@ -74,8 +75,8 @@ def plan(trials: Mapping[Key, Trial], share: bool = True, stack: int | None = No
 
     Args:
         trials: the trials to train.
-        share: whether trials may have segments in common; trials that cannot be trained in parts never have.
-        stack: the most trials in a job, for trials with numerics other than the default; by default as many as a stack holds.
+        share: whether trials may have segments in common; trials that cannot be trained in parts never do.
+        stack: the most trials in a job, for trials with numerics different from the default; by default the size of a stack.
     """
     roots: list[Segment] = []
     families: dict[str, list[Key]] = {}
@@ -100,7 +101,7 @@ def plan(trials: Mapping[Key, Trial], share: bool = True, stack: int | None = No
 
 
 def batched(keys: list[Key], n: int) -> Iterator[tuple[Key, ...]]:
-    """The keys in order, in groups of n, with the rest in a last group."""
+    """The keys in order, in groups of n; the last group has the rest."""
     for i in range(0, len(keys), n):
         yield tuple(keys[i : i + n])
 
@@ -131,14 +132,14 @@ def _grown(family: str, keys: list[Key], rates: dict[Key, Rates], start: int, si
 
 
 def updates(roots: Iterable[Segment]) -> int:
-    """How many updates a plan trains."""
+    """The number of updates that a plan trains."""
     return sum((s.stop - s.start) * (1 if s.rates is not None else len(s.keys)) for root in roots for s in root.all())
 
 
 def resumed(roots: Iterable[Segment], points: Callable[[str], Mapping[str, int]]) -> list[tuple[Segment, str | None]]:
     """The segments to begin with, each with the name of the stored branch point at its beginning, or None.
 
-    A segment that has been trained in part begins where that part ended; a segment is left out if all that follow are further.
+    A partly trained segment begins where the trained part ended; a segment is left out if all later segments are further.
 
     Args:
         roots: a plan.
@@ -147,7 +148,7 @@ def resumed(roots: Iterable[Segment], points: Callable[[str], Mapping[str, int]]
     begin: list[tuple[Segment, str | None]] = []
 
     def waits(segment: Segment, stored: Mapping[str, int]) -> bool:
-        """Whether the segment waits for the segment before, since no stored branch point is further."""
+        """Whether the segment waits for the previous segment, since no stored branch point is further."""
         # From the leaves down: a segment is left out where all that follows begins from branch points of its own, so it is
         # known last whether anybody waits for this one.
         following = segment.then

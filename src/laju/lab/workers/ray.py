@@ -1,6 +1,6 @@
-"""Ray: jobs are tasks of a Ray cluster, or of a new cluster on this machine where there is none.
+"""Ray: jobs are tasks of a Ray cluster, or of a new cluster on this machine if there is no cluster.
 
-Tasks, not joblib's Ray backend: that backend is a pool of actors, and when the node of an actor dies, the whole run ends with an
+Jobs are Ray tasks, because joblib's Ray backend is a pool of actors: when the node of an actor dies, the whole run ends with an
 error. The driver puts the shared value into the object store of its own node once; every node fetches a copy for its workers.
 """
 
@@ -27,7 +27,7 @@ _connected: dict[str, str] = {}  # the address that this module has connected to
 
 @dataclass(frozen=True, eq=False)
 class _InStore:
-    """A value in Ray's object store; jobs are given the parcel itself."""
+    """A value in Ray's object store; jobs receive the parcel itself."""
 
     reference: Any
 
@@ -45,12 +45,12 @@ class RayPlace(Cluster):
         address: "ray://HOST:PORT", the cluster's client server; None for the cluster that RAY_ADDRESS names or that this machine
             belongs to, else a cluster of this machine alone, which lasts until the program ends.
         most: the most jobs at once; by default as many as fit, which is counted again as nodes come and go.
-        cores: for each job.
-        gpus: for each job.
+        cores: the cores for each job.
+        gpus: the GPUs for each job.
 
     Raises:
         ConnectionError: there is no cluster at the address.
-        ValueError: an address though the program has called `ray.init` itself.
+        ValueError: an address is given although the program has called `ray.init` itself.
     """
 
     least = 1  # a cluster that grows with the demand needs some
@@ -131,7 +131,7 @@ class RayPlace(Cluster):
 
 
 def place(address: Address, most: int | None) -> RayPlace:
-    """The place that `--on ray…` names."""
+    """The executor for `--on ray…`."""
     where = None if address.where is None else f"ray://{address.where}"
     return RayPlace(where, most, address.cores, address.gpus)
 
@@ -194,7 +194,7 @@ def _connect_as_client(address: str, options: dict[str, Any]) -> None:
 
 
 def _check_reachable(address: str | None) -> None:
-    """Ray itself waits for minutes for a cluster that is not there."""
+    """Check that a cluster answers: Ray itself would wait for minutes for a missing cluster."""
     host, _, port = (address or "").removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
         return
@@ -205,7 +205,7 @@ def _check_reachable(address: str | None) -> None:
 
 
 def _quieten() -> None:
-    """Keep Ray's opinion about a node's death out of standard output, in the middle of a table or of JSON."""
+    """Keep Ray's messages about a node's death out of standard output, where a table or JSON may be printed."""
     from ray._private import worker
 
     if hasattr(worker, "print_to_stdstream"):

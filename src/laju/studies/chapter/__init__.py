@@ -23,9 +23,10 @@ __all__ = ["EPOCHS", "TABS", "TRAINED", "Beside", "Figures", "Result", "Tab", "g
 
 
 def schedules() -> dict[str, Schedule]:
-    """The chapter's set, by name; value(e) is in force during epoch e.
+    """The chapter's schedules by name; value(e) applies during epoch e.
 
-    The chapter only plots its factor schedule, from 2.0, which no network here survives; the set trains that schedule from 0.3.
+    The chapter only plots its factor schedule, from 2.0, a rate that no network of the lab survives; here the schedule starts
+    at 0.3.
 
     >>> list(schedules())
     ['constant', 'square root', 'factor', 'multi-factor', 'cosine', 'cosine with warmup']
@@ -62,15 +63,15 @@ def run(
 ) -> Result:
     """Train a tab of the chapter as printed: its network, initial weights, order of data and rates, in its framework.
 
-    The tab's framework draws the initial weights from a seed, and NumPy the order of the data, so weights and order have the
-    distributions of the printed cells but not their values at the same seed.
+    The tab's framework draws the initial weights from a seed, and NumPy draws the order of the data, so weights and order have
+    the distributions of the printed cells but not their values at the same seed.
 
     Args:
         tab: "pytorch", "tensorflow" or "mxnet".
-        task: where the data are from.
-        epochs: passes over the training data; the chapter's number by default.
-        seeds: how many (0, 1, …), or which.
-        as_meant: train the rates that the text describes instead of the rates that the tab's loop really uses.
+        task: the task that supplies the data.
+        epochs: passes over the training data; by default the chapter's number.
+        seeds: the number of seeds (0, 1, …), or a list of seeds.
+        as_meant: train at the rates that the text describes instead of the rates that the tab's loop really uses.
         data_dir, jobs, store, display: as in `laju.lab.compare`.
 
     Raises:

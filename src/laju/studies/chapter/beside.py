@@ -1,4 +1,4 @@
-"""A tab's published figures beside the figures of a run here."""
+"""A tab's published figures beside the figures of a local run."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ FIGURES = ("train_loss", "train_accuracy", "test_accuracy")
 
 @dataclass(frozen=True)
 class Beside:
-    """A training of a tab: the result here, and the published figures.
+    """A training run of a tab: the local result, and the published figures.
 
     Attributes:
-        row: the result here.
-        published: None where the tab prints no figures of this training.
-        differ: the names of the figures that a further run here would not have given; None where unknown.
-        why: the reason where unknown, else empty.
+        row: the local result.
+        published: the published figures; None if the tab prints no figures of this run.
+        differ: the names of the figures that a further local run would not have given; None if unknown.
+        why: the reason why `differ` is unknown, else empty.
         same_rates: whether the tab's loop trains at these rates.
     """
 
@@ -50,12 +50,12 @@ class Beside:
 
 @dataclass(frozen=True)
 class Result:
-    """The trainings of a tab, as a comparison, beside the tab's published figures.
+    """The training runs of a tab, as a comparison, beside the tab's published figures.
 
     Args:
-        tab: which was trained.
-        comparison: the trainings, of schedules named as the tab's.
-        as_meant: whether the rates of the text were trained instead of the rates of the loop.
+        tab: the tab that was trained.
+        comparison: the training runs, with the names of the tab's schedules.
+        as_meant: whether the rates of the text were used instead of the rates of the loop.
     """
 
     tab: Tab
@@ -64,7 +64,7 @@ class Result:
 
     @property
     def elsewhere(self) -> list[str]:
-        """Differences between the run and the tab, such as `3 epochs instead of 30`; empty where the figures can be compared."""
+        """Differences between the run and the tab, such as `3 epochs instead of 30`; empty if the figures can be compared."""
         from laju.lab.statistics import counted
 
         plan, data = self.comparison.plan, self.comparison.task.removesuffix(f", {self.tab.name} tab")
@@ -82,12 +82,12 @@ class Result:
         return found
 
     def lines(self) -> list[Beside]:
-        """Every training beside its published figures.
+        """Every training run beside its published figures.
 
-        A published figure comes from a single run, and agrees when the figure lies in the prediction interval of a further run
-        here: with n seeds of mean m and sample deviation s, m ± t·s·√(1 + 1/n), t being Student's quantile for 95 % and n - 1
-        degrees of freedom, and ± 0.0005 for rounding. Only the full Fashion-MNIST at 30 epochs and batch size 256 is judged, at
-        the rates of the tab's loop, with three seeds or more that all finished.
+        A published figure comes from a single run, and agrees if the figure lies in the prediction interval of a further local
+        run: with n seeds of mean m and sample standard deviation s, m ± t·s·√(1 + 1/n), where t is Student's quantile for 95 %
+        and n - 1 degrees of freedom, and ± 0.0005 for rounding. A judgement needs the full Fashion-MNIST, 30 epochs, batch size
+        256, the rates of the tab's loop, and at least three seeds that all finished.
         """
         from laju.lab.statistics import LEAST_SEEDS, counted
 
@@ -116,7 +116,7 @@ class Result:
 
     @property
     def verdict(self) -> str:
-        """The judgement on the tab's published figures in a sentence, or the reason why there is none."""
+        """The judgement on the tab's published figures in a sentence, or the reason why there is no judgement."""
         from laju.lab.statistics import listed
 
         tab = f"the {self.tab.title} tab"

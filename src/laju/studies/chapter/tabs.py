@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from laju.lab.trials.tasks import Task
 
 DATA, IMAGES, TEST_IMAGES, EPOCHS, BATCH = "fashion-mnist", 60_000, 10_000, 30, 256
-"""What every tab trains on, for how long, and how many images an update sees."""
+"""The data that every tab trains on, the numbers of images, the epochs and the batch size."""
 
 TRAINED = ("constant", "square root", "multi-factor", "cosine", "cosine with warmup")
-"""The trainings of each tab, in order. The chapter plots its factor schedule and trains no network with it."""
+"""The training runs of each tab, in order. The chapter plots its factor schedule but trains no network with this schedule."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class Tab:
     Attributes:
         name: "pytorch", "tensorflow" or "mxnet".
         title: the framework's own spelling.
-        framework: the lab's name of the framework that the tab is trained in.
-        asked: when the tab's loop asks a scheduler, and the consequence, as a sentence.
-        published: the figures that the tab prints of its trainings, by name: a single run each, to three decimals.
+        framework: the lab's name of the framework in which the tab is trained.
+        asked: a sentence that says when the tab's loop asks a scheduler, and the consequence.
+        published: the figures that the tab prints, by the name of the run: a single run each, to three decimals.
     """
 
     name: Literal["pytorch", "tensorflow", "mxnet"]
@@ -63,8 +63,8 @@ class Tab:
         """The rates that the tab's loop really uses, by the names of `TRAINED`; per epoch, but per update in MXNet.
 
         Args:
-            epochs: of the run. Before training the tab plots so many values of each scheduler, which moves the multi-factor
-                scheduler.
+            epochs: the number of epochs. Before training the tab plots this number of values of each scheduler, which advances
+                the multi-factor scheduler.
 
         >>> TABS["pytorch"].rates()["cosine with warmup"].child.values(4).round(3)
         array([0.3 , 0.  , 0.06, 0.12])
@@ -121,14 +121,14 @@ TABS: dict[str, Tab] = {
         ),
     )
 }
-"""By name. The first is the default everywhere."""
+"""The tabs by name. The first is the default everywhere."""
 
 
 def get_tab(name: str) -> Tab:
     """The tab of this name.
 
     Raises:
-        ValueError: there is none; the message has the nearest name.
+        ValueError: an unknown name; the message has the nearest name.
 
     >>> get_tab("mxnet").title
     'MXNet'

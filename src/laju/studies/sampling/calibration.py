@@ -46,7 +46,7 @@ class Reliability:
 
 @dataclass(frozen=True)
 class Scores:
-    """How good predicted probabilities are on labelled examples.
+    """Scores of predicted probabilities on labelled examples.
 
     Attributes:
         accuracy: share of examples whose most probable class is their label.
@@ -70,7 +70,7 @@ class Scores:
         """Score the probabilities (examples, classes) of examples with the labels (examples,).
 
         Raises:
-            ValueError: shapes that do not fit, or rows that are no probabilities.
+            ValueError: shapes that do not match, or rows that are not probabilities.
 
         >>> scores = Scores.of(np.array([[0.9, 0.1], [0.4, 0.6]]), np.array([0, 0]))
         >>> scores.accuracy, round(scores.nll, 3), round(scores.calibration_error, 3), round(scores.brier, 3)

@@ -43,10 +43,11 @@ class Findings:
     """Estimates and paired differences of the methods that survived every seed.
 
     Attributes:
-        runs: of all methods.
-        methods: methods that finished with every seed, SGD first where SGD did.
-        differences: to SGD, by score and method; the intervals of a score hold together in 95 % (Bonferroni).
-        noise: by score and method with T > 0, the difference to the same schedule at T = 0; intervals as above.
+        runs: the runs of all methods.
+        methods: the methods that finished with every seed, SGD first if included.
+        differences: the differences to SGD, by score and method; the intervals of a score hold simultaneously with 95 %
+            confidence (Bonferroni).
+        noise: by score and method with T > 0, the difference to the same schedule at T = 0, with such intervals.
     """
 
     def __init__(self, runs: Runs) -> None:
@@ -86,7 +87,7 @@ class Findings:
 
 
 def verdict(findings: Findings) -> str:
-    """The evidence on the network, as a part of a sentence."""
+    """The evidence on the network, as part of a sentence."""
     runs, differences = findings.runs, findings.differences
     ensembles = len(differences[SCORES[0]])
     if not ensembles:
@@ -211,7 +212,7 @@ def tables(findings: Findings) -> dict[str, Table]:
 
 
 def figures(findings: Findings) -> dict[str, Any]:
-    """Every number, as values that `json.dumps` takes."""
+    """Every number, as values that `json.dumps` accepts."""
     runs = findings.runs
 
     def plain(differences: Mapping[Score, Mapping[str, Estimate]]) -> dict[str, Any]:
@@ -252,7 +253,7 @@ def pictures(findings: Findings) -> dict[str, Figure]:
 
 
 def _draw_reliability(findings: Findings) -> Figure:
-    """Accuracy over confidence in bins, a row a schedule and a column a temperature, all seeds together; SGD in grey behind."""
+    """Draw accuracy over confidence in bins, a row per schedule and a column per temperature, all seeds together; SGD in grey."""
     methods = findings.methods
     ways = list(dict.fromkeys(m.way for m in methods if m != SGD)) or [SGD.way]
     temperatures = [

@@ -4,7 +4,7 @@ All methods descend the same negative log posterior, -Σ ln p(label | image, θ)
 seed and in equally many updates. SGD with a cosine predicts by its last weights. Langevin dynamics with the polynomial of Welling
 & Teh or with cycles (Zhang et al., arXiv 1902.03932) predicts by the mean of the class probabilities of several samples. A
 temperature of 1 samples from the posterior, a temperature between 0 and 1 from a "cold" posterior, and 0 adds no noise at all, so
-T = 0 shows how much the averaging does by itself.
+T = 0 shows the effect of averaging alone.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 PRIOR = 1.0
 """Λ₀, the precision of the Gaussian prior of every weight; for SGD the weight decay Λ₀/N."""
 RATES = (0.05, 0.1, 0.2, 0.4, 0.8)
-"""Base rates that every method is tried with."""
+"""The base rates that are tried with every method."""
 COLD = 0.01
-"""T of a cold posterior."""
+"""The temperature T of a cold posterior."""
 CYCLES, SAMPLES = 4, 12
 """Cycles of a run, and samples of an ensemble: equally many of each cycle."""
 _EXPLORE = 0.5  # share of a cycle without noise and without samples
@@ -76,7 +76,7 @@ class Method:
         return stages(schedule, updates, _EXPLORE).temperature * self.temperature
 
     def samples(self, schedule: Schedule, updates: int) -> tuple[int, ...]:
-        """After which updates the network predicts: evenly over the second half of the run or each cycle, or the last."""
+        """The updates after which the network predicts: evenly over the second half of the run or each cycle, or the last."""
         from laju.sampling import stages
 
         if self.way == "SGD":
@@ -92,7 +92,7 @@ class Method:
 
 SGD = Method("SGD")
 METHODS = (SGD, *(Method(way, t) for way in ("polynomial", "cyclical") for t in (1.0, COLD, 0.0)))
-"""In the order of tables; the cold ones are left out of small runs."""
+"""The methods in the order of tables; small runs leave out the cold posteriors."""
 _BY_NAME = {method.name: method for method in METHODS}
 
 
@@ -101,7 +101,7 @@ class Runs:
     """The runs of all methods.
 
     Attributes:
-        task, epochs, updates, seeds: of every run.
+        task, epochs, updates, seeds: the settings of every run.
         small: whether the size shows only certain results.
         rates: the base rate of each method, by name; a method that failed at every rate has none.
         tried: validation NLL by method and base rate; None for a run that diverged or collapsed.
@@ -119,22 +119,22 @@ class Runs:
 
 
 def trial_of(task: Task, method: Method, rate: float, seed: int, epochs: int) -> Trial:
-    """The training of a method; its schedule is the rate on the mean loss, its weight decay the prior."""
+    """The trial of a method; its schedule is the rate on the mean loss, its weight decay the prior."""
     plain = Trial(task, constant(rate), seed, epochs, task.batch_size, Optimizer(weight_decay=PRIOR / task.train_size))
     return replace(plain, schedule=method.schedule(rate, plain.plan.updates))
 
 
 def predict(trial: Trial, name: str, part: str, report: Report | None = None) -> tuple[Outcome, dict[str, Any] | None]:
-    """Train by a method and score its ensemble; None where training diverged or collapsed.
+    """Train with a method and score its ensemble; the score is None if training diverged or collapsed.
 
     Args:
         trial: a trial from `trial_of`.
-        name: the method's.
-        part: "test" or "validation", the examples that are predicted.
+        name: the name of the method.
+        part: the examples to predict, "test" or "validation".
         report: called with every new record.
 
     Returns:
-        The outcome, and a value for `json.dumps`: "updates", how many gradients were computed; "samples"; the scores of the
+        The outcome, and a value for `json.dumps`: "updates", the number of computed gradients; "samples"; the scores of the
         "ensemble", with "reliability"; and the mean scores of a "single" sample.
     """
     import torch
@@ -208,7 +208,7 @@ def _plain(scores: Scores) -> dict[str, Any]:
 def run_methods(task: Task, options: Options) -> Runs:
     """Find the base rate of every method, then run all methods with every seed.
 
-    The base rate is the rate with the lowest NLL on a tenth of the training examples, held out, with a seed of its own.
+    The base rate is the rate with the lowest NLL on a held-out tenth of the training examples, with a separate seed.
 
     Raises:
         ValueError: too few updates for the cycles and their samples.

@@ -1,8 +1,8 @@
 """Langevin dynamics on three targets whose answers are known.
 
 A Gaussian, where the moments after every update are exact; a Bayesian logistic regression on two kinds of images of the task,
-whose posterior of two weights is integrated on a grid; and 25 Gaussians on a grid, whose modes can be counted. Chains are
-many at once and take some twenty seconds in all, so nothing is kept in a store.
+whose posterior of two weights is integrated on a grid; and 25 Gaussians on a grid, whose modes can be counted. Many chains run
+at once and take some twenty seconds in all, so nothing is kept in a store.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def sample_targets(options: Options) -> Part:
     """Sample the three targets with several schedules each.
 
     Raises:
-        ValueError: a task that has no two kinds of images.
+        ValueError: a task without two classes of images.
         ModuleNotFoundError: ArviZ is not installed.
     """
     need_arviz()  # now, not after the sampling
@@ -236,14 +236,14 @@ def _regression(options: Options) -> Part:
 
 
 def _two_classes(options: Options) -> tuple[Floats, Floats]:
-    """A feature of images of two classes, and the class: how far each image lies from the first class's mean to the second's."""
+    """A feature of images of two classes, and the class: the position of each image between the means of the two classes."""
     data = get_task(options.task, options.data_dir).data()
     classes = (3, 8) if data.classes > 8 else (0, 1)
     chosen = np.flatnonzero(np.isin(data.train_labels, classes))[:100]
     images = data.train_inputs[chosen].reshape(len(chosen), -1).astype(float)
     label = (data.train_labels[chosen] == classes[1]).astype(float)
     if len(np.unique(label)) < 2:
-        raise ValueError(f"task {options.task!r} has no two kinds of images among its first ones")
+        raise ValueError(f"task {options.task!r} does not have images of two classes among its first images")
     # A feature that separates the classes only partly: a single image of noise added to each.
     direction = images[label == 1].mean(axis=0) - images[label == 0].mean(axis=0)
     feature = images @ direction

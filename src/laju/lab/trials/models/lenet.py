@@ -1,8 +1,8 @@
 """The LeNet of the chapter "Learning Rate Scheduling", with initial weights that every framework can take.
 
 Zhang, Lipton, Li and Smola, "Dive into Deep Learning", section 12.11: LeNet-5 (LeCun et al., 1998) with ReLU in place
-of the sigmoid and max pooling in place of average pooling. No tab of the chapter has the common weights: each tab has a network
-or weights of its own, see `laju.lab.trials.tasks.tabs`.
+of the sigmoid and max pooling in place of average pooling. No tab of the chapter uses these common weights: each tab has its own
+network or weights, see `laju.lab.trials.tasks.tabs`.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def lenet_of_torch(seed: int) -> torch.nn.Module:
 def lenet_in(framework: str, seed: int) -> Any:
     """The same network in another framework, in the form of `Task.network`.
 
-    Raises `ValueError` for a framework in which there is none.
+    Raises `ValueError` for a framework without this network.
     """
     weights = initial_weights(seed)
     match framework:

@@ -45,7 +45,7 @@ def apply(parameters: Parameters, images: jax.Array) -> jax.Array:
 def _convolution(x: jax.Array, weight: jax.Array) -> jax.Array:
     """The convolution of (channels, rows, columns, N) as a product with the shifted windows.
 
-    XLA has no quick convolution for the CPU: `jax.lax.conv` and its gradients take several times as long as this.
+    XLA has no fast convolution for the CPU: `jax.lax.conv` and its gradients take several times as long as this product.
     """
     outputs, channels, height, width = weight.shape
     rows, columns = x.shape[1] - height + 1, x.shape[2] - width + 1

@@ -1,4 +1,4 @@
-"""A small residual network for images of any size, for where no library of models is installed."""
+"""A small residual network for images of any size, used if no library of models is installed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 
 
 class _Block(nn.Module):
-    """Two 3×3 convolutions plus the identity, or plus a 1×1 convolution where the shape changes."""
+    """Two 3×3 convolutions plus the identity, or plus a 1×1 convolution if the shape changes."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -34,8 +34,8 @@ class _Block(nn.Module):
 def residual(classes: int, widths: Sequence[int] = (16, 32, 64), blocks: int = 1) -> nn.Module:
     """A residual network from images (N, 3, height, width) to logits (N, classes).
 
-    A 3×3 convolution, then for each of `widths` that many `blocks` of two 3×3 convolutions and a skip connection, the first with
-    stride 2, then the mean over all positions and a linear layer. Weights are drawn from N(0, 2 / (fan_out)), from
+    The layers are a 3×3 convolution; for each of `widths`, `blocks` blocks of two 3×3 convolutions and a skip connection, the
+    first with stride 2; the mean over all positions; and a linear layer. Weights are drawn from N(0, 2 / (fan_out)), from
     torch's random state.
 
     Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016.

@@ -33,7 +33,7 @@ TASKS = (Digits.name, FashionMNIST.name)
 
 
 def get_task(name: str, data_dir: str | os.PathLike[str] | None = None) -> Task:
-    """The task of this name, laju's own or of another package, with its files in the folder `data_dir` if the task takes files.
+    """The task of this name, from laju or an installed package, with its files in the folder `data_dir` if the task has files.
 
     Raises `ValueError` for an unknown name or a folder given to a task that takes none, and `DataError` for a folder
     that lacks a file.
@@ -59,7 +59,7 @@ def get_task(name: str, data_dir: str | os.PathLike[str] | None = None) -> Task:
 
 
 def task_names() -> tuple[str, ...]:
-    """The names of laju's tasks, and of the tasks of other packages (entry points of the group `laju.tasks`)."""
+    """The names of laju's tasks, and of the tasks of installed packages (entry points of the group `laju.tasks`)."""
     return (*TASKS, *plugins.names("tasks"))
 
 

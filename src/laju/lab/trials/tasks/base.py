@@ -1,6 +1,6 @@
 """A task: images (or other inputs) with labels, a model to train, and a loss.
 
-Everything that trains takes a `Task`; write a subclass to compare schedules on data and a model of your own.
+Every function that trains takes a `Task`; write a subclass to compare schedules on your own data and model.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Data:
     `train_inputs` and `test_inputs` are float32 of shape (N, ...), with the same shape after N; images are (N, 1, 28, 28) with
     values in [0, 1]. `train_labels` and `test_labels` are int64 of shape (N,), each from 0 to `classes` - 1.
 
-    Raises `DataError` where shapes, lengths, types or labels are not so, or an input is not finite.
+    Raises `DataError` if a shape, length, type or label violates this description, or an input is not finite.
     """
 
     train_inputs: npt.NDArray[np.float32]
@@ -83,17 +83,17 @@ class Data:
 
 @functools.lru_cache(maxsize=4)
 def permutation(seed: int, epoch: int, samples: int) -> Indices:
-    """The order of the training examples in an epoch, which is not to be written to."""
+    """The order of the training examples in an epoch; the array is cached and must not be modified."""
     return np.random.default_rng((seed, epoch)).permutation(samples)
 
 
 class Task(abc.ABC):
     """Something to train: data, a model and a loss, the same for every schedule that is compared.
 
-    A subclass gives `name`, `data` and `model`; it may set `batch_size` and override `loss` and `correct`. There are two
-    requirements. `data` is called often, so `data` should load once and keep the result, in a `cached_property`: cached
-    properties stay behind when a task is pickled, so that a task travels to another process without its arrays. And `model`
-    must depend on nothing but the seed.
+    A subclass defines `name`, `load` and `model`; the subclass may also set `batch_size` and override `loss` and `correct`.
+    `load` must return the same data every time; `data()` calls `load` once per process and keeps the result. `model` must
+    depend on nothing but the seed. A task is pickled without its data and without cached properties
+    (`functools.cached_property`), so keep large arrays of your own in a cached property.
 
     >>> from functools import cached_property
     >>> import torch
@@ -123,23 +123,23 @@ class Task(abc.ABC):
     @property
     @abc.abstractmethod
     def name(self) -> str:
-        """The name of the task; a new name makes earlier results of the task count no longer."""
+        """The name of the task; with a new name, earlier results of the task no longer count."""
 
     @property
     def batch_size(self) -> int:
-        """The default number of samples of an update."""
+        """The default number of samples per update."""
         return 64
 
     @abc.abstractmethod
     def load(self) -> Data:
-        """Read or make the training set and the test set, the same every time."""
+        """Read or generate the training set and the test set; the result must be the same every time."""
 
     @functools.cached_property
     def _data(self) -> Data:
         return self.load()
 
     def data(self) -> Data:
-        """The training set and the test set, loaded at the first call."""
+        """The training set and the test set; `load` runs at the first call."""
         return self._data
 
     @abc.abstractmethod
@@ -147,14 +147,15 @@ class Task(abc.ABC):
         """A freshly initialised model, whose weights depend on nothing but `seed`."""
 
     def network(self, framework: str, seed: int) -> Any:
-        """The same model, with the same weights, in another framework than torch.
+        """The same model, with the same weights, in a framework that is not torch.
 
         - "tensorflow": a built Keras model, from inputs in the form of `Data` to logits.
         - "jax": a pair (parameters, apply); `apply(parameters, inputs)` are logits.
         - "mxnet": a pair ("path of a Python file:function", arrays by name); MXNet runs in another process, which calls the
           function with the arrays and gets a Gluon block, from inputs to logits.
 
-        Their loss is the mean cross-entropy. Raises `ValueError` where the task has no such model, as by default.
+        The loss of these models is the mean cross-entropy. Raises `ValueError` if the task has no model in the framework; by
+        default a task has none.
         """
         raise ValueError(
             f"task {self.name!r} has a model for torch alone, so it cannot be trained in {framework}; its class can give one "
@@ -164,9 +165,9 @@ class Task(abc.ABC):
     def batches(self, seed: int, epoch: int, batch_size: int) -> list[Indices]:
         """The training examples of each update of an epoch: a permutation of all examples, cut into batches.
 
-        The last batch may be smaller. The permutation depends on `seed`, `epoch` and the number of examples alone, and so is the
-        same for every schedule and framework. A task whose data come in another order overrides this; each example must come
-        once an epoch.
+        The last batch may be smaller. The permutation depends only on `seed`, `epoch` and the number of examples, so the
+        permutation is the same for every schedule and framework. A task with a different order of data overrides this method;
+        each example must occur once per epoch.
 
         >>> from laju.lab import Digits
         >>> [len(batch) for batch in Digits().batches(seed=0, epoch=0, batch_size=500)]
@@ -181,9 +182,9 @@ class Task(abc.ABC):
         return ""
 
     def validation(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-        """Inputs and labels, in the form of `Data`, for neither training nor testing; a rule decides by their loss.
+        """Inputs and labels of a separate validation part, in the form of `Data`; a rule decides by the loss on this part.
 
-        Raises `ValueError` where the task has none, as by default.
+        Raises `ValueError` if the task has no validation part; by default a task has none.
         """
         raise ValueError(
             f"task {self.name!r} has no validation part; HeldOut(task) holds out some of its training examples"
@@ -196,7 +197,7 @@ class Task(abc.ABC):
         return torch.nn.functional.cross_entropy(outputs, targets)
 
     def correct(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """How many of `outputs` (N, classes) are largest at their target: a scalar tensor."""
+        """The number of `outputs` (N, classes) that are largest at their target, as a scalar tensor."""
         return (outputs.argmax(dim=1) == targets).sum()
 
     @property
@@ -215,7 +216,7 @@ class Task(abc.ABC):
 
         Args:
             part: "train" or "test".
-            indices: which.
+            indices: the indices of the examples within the part.
             drawn: (seed, epoch) for random effects in training inputs, which are then the same for every schedule.
         """
         data = self.data()
@@ -228,28 +229,28 @@ class Task(abc.ABC):
 
     @property
     def chance_loss(self) -> float:
-        """The loss of the best guess without looking: the entropy -Σ pᵢ ln pᵢ of the training labels, in nats."""
+        """The loss of the best guess that ignores the inputs: the entropy -Σ pᵢ ln pᵢ of the training labels, in nats."""
         counts = np.bincount(self.labels("train"))
         shares = counts[counts > 0] / counts.sum()
         return float(-(shares * np.log(shares)).sum())
 
     @property
     def chance_accuracy(self) -> float:
-        """The accuracy of the best guess without looking: the share of the commonest training label."""
+        """The accuracy of the best guess that ignores the inputs: the share of the commonest training label."""
         counts = np.bincount(self.labels("train"))
         return float(counts.max() / counts.sum())
 
     @property
     def resolution(self) -> float:
-        """The smallest difference of two test accuracies: a single test example; 0 where their number is not known."""
+        """The smallest difference of two test accuracies: 1 / (test examples); 0 if the number of test examples is unknown."""
         return 1 / len(self.labels("test"))
 
     @functools.cached_property
     def fingerprint(self) -> str:
         """SHA-256, in hexadecimal, over the qualified name of the class, the name of the task and its data.
 
-        The same data agree wherever read from. The model and the loss are not looked at: give a task another `name` when you
-        change them.
+        Equal data have equal fingerprints, wherever the data were read from. The model and the loss do not enter the
+        fingerprint: give the task a new `name` when you change the model or the loss.
         """
         # The class by its name without its module: a class that moves to another file keeps its stored trials.
         content = "\0".join((type(self).__qualname__, self.name, self.data().fingerprint))

@@ -1,4 +1,4 @@
-"""The handwritten digits that come with scikit-learn: real images, no download, minutes of training at most."""
+"""The handwritten digits that come with scikit-learn: real images, no download, at most minutes of training."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Digits(Task):
-    """1,797 handwritten digits (1,437 to train, 360 to test), brought to 28x28, with the LeNet of the chapter.
+    """1,797 handwritten digits (1,437 for training, 360 for testing), scaled to 28x28, with the LeNet of the chapter.
 
     Values 0 to 16 become [0, 1], and 8x8 pixels become 20x20 by bilinear interpolation, in the middle of a black 28x28
-    image as in MNIST; then the mean training image is subtracted, without which LeNet's units die at the chapter's rates for
-    many seeds. The split is the same for every
-    seed: in the order of the classes, and within a class of the original, every fifth image is a test image.
+    image as in MNIST; then the mean training image is subtracted; without this subtraction LeNet's units die at the
+    chapter's learning rates for many seeds. The split is the same for every seed: in the order of the classes, and within a class
+    in the original order, every fifth image is a test image.
 
     Source: Alpaydin and Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository, 1998 (its
     test part), as `sklearn.datasets.load_digits`.
@@ -57,7 +57,7 @@ class Digits(Task):
 
 
 _FULL = 10 * 10 * 16
-"""What a white pixel is in an enlarged image."""
+"""The value of a white pixel in an enlarged image."""
 
 
 def _enlarged(images: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -1,7 +1,6 @@
-"""Fetch a file once, complete and verified, whatever the network, the mirrors and concurrent processes do.
+"""Download a file once, complete and verified, whatever the network, the mirrors and concurrent processes do.
 
-Written on urllib because the libraries that verify and cache (pooch, torchvision) begin a broken transfer again from
-its start.
+Based on urllib, because the libraries that verify and cache (pooch, torchvision) restart a broken transfer from the beginning.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ CHUNK = 1 << 16
 
 
 class DownloadError(DataError, OSError):
-    """No mirror gave the file; the message lists the mirrors with their failures, and the remedy."""
+    """Error after all mirrors have failed; the message lists the mirrors with their failures, and the remedy."""
 
     def __reduce__(self) -> tuple[type[DownloadError], tuple[object, ...]]:
         # tblib, by which clusters send errors, would else call a __new__ of a base class.
@@ -45,12 +44,12 @@ def fetch(
     timeout: float = 30.0,
     hint: str = "",
 ) -> Path:
-    """The path of `folder`/`name`, downloaded from the first of `urls` that has the file unless already there.
+    """The path of `folder`/`name`, downloaded from the first of `urls` that has the file, unless the file exists already.
 
     `checksum` is "sha256:..." or "md5:..." in hexadecimal; content with a different checksum never gets the file's name. Bytes
-    that arrived before an interruption, even a kill, are kept as `name`.part, and the next attempt asks for the rest only, from
-    whichever mirror. Processes that want the same file at once wait for the process that downloads the file.
-    `timeout`, in seconds, is for each wait for the network. Raises `DownloadError`, ending with `hint`, if every mirror
+    that arrived before an interruption, even a kill, are kept as `name`.part, and the next attempt requests only the rest, from
+    any mirror. Processes that want the same file at the same time wait for the process that downloads the file.
+    `timeout`, in seconds, applies to each wait for the network. Raises `DownloadError`, ending with `hint`, if every mirror
     fails.
     """
     from filelock import FileLock  # comes with torch

@@ -43,7 +43,7 @@ class FashionMNIST(Task):
     the cache folder (`$LAJU_CACHE`, else the user's cache folder). Pixels 0 to 255 become values in
     [0, 1], of shape (N, 1, 28, 28).
 
-    Raises `DataError` for a folder in which a file is missing, and, when the data are first asked for, for files that
+    Raises `DataError` for a folder in which a file is missing and, when the data are first used, for files that
     are damaged or do not fit together; `DownloadError` if the files cannot be downloaded.
 
     Source: Xiao, Rasul and Vollgraf, "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning
@@ -64,7 +64,7 @@ class FashionMNIST(Task):
 
     @property
     def batch_size(self) -> int:
-        """256, the chapter's, for 20,000 training images or more; 64 for fewer, which would make too few updates."""
+        """256, as in the chapter, for 20,000 training images or more; 64 for fewer images, to make enough updates."""
         return 256 if self.train_size >= 20_000 else 64
 
     def model(self, seed: int) -> torch.nn.Module:

@@ -19,14 +19,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class HeldOut(Task):
-    """A task less every n-th of its training examples, which become its validation part; its test part stays as it is.
+    """A task without every n-th of its training examples, which become its validation part; the test part stays unchanged.
 
     Args:
         task: the task whose training examples are split.
         every: n, at least 2; example n - 1 is the first that is held out.
 
     Raises:
-        TypeError, ValueError: not a task, or not such a number.
+        TypeError: `task` is not a task, or `every` is not a number.
+        ValueError: `every` is not a whole number of at least 2.
 
     >>> from laju.lab import Digits
     >>> task = HeldOut(Digits(), every=10)
@@ -80,6 +81,6 @@ class HeldOut(Task):
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """SHA-256, in hexadecimal, over the fingerprint of the task and which of its examples are held out."""
+        """SHA-256, in hexadecimal, over the fingerprint of the task and the choice of held-out examples."""
         content = "\0".join(("HeldOut", str(self.every), self.task.fingerprint))
         return hashlib.sha256(content.encode()).hexdigest()

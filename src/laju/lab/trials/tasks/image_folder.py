@@ -1,4 +1,4 @@
-"""Any folder of images with a folder for each class, in ImageNet's layout, and any torch model for such images."""
+"""A task for any folder of images in ImageNet's layout, with a folder for each class, and any torch model for such images."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ Network = str | Callable[[int], "torch.nn.Module"]
 
 @dataclass(frozen=True)
 class Accelerated:
-    """How Accelerate trains a task: in which precision, with how many processes, and in how many pieces an update.
+    """How Accelerate trains a task: the precision, the number of processes, and the number of micro-batches per update.
 
-    A trial's batch size is the size of an update, whatever these settings: the batch is split over the processes, and each splits
-    its part into `accumulate` micro-batches, of whose gradients the mean over all examples is taken.
+    A trial's batch size is the number of examples per update, whatever these settings: the batch is split over the processes,
+    each process splits its part into `accumulate` micro-batches, and the gradient of the update is the mean over all examples.
 
     Args:
         mixed_precision: "no", "bf16", or "fp16" (on a GPU).
-        accumulate: micro-batches an update, in each process.
-        processes: that share an update's examples, started on this machine; the processes of `torchrun` or `accelerate launch`,
-            where either has started this process.
+        accumulate: micro-batches per update, in each process.
+        processes: number of processes that share the examples of an update. The processes are started on this machine, unless
+            `torchrun` or `accelerate launch` has started this process.
         workers: processes that read data, for each process that trains; 0 to read between the updates.
-        cpu: leave a GPU alone.
+        cpu: train on the CPU even if there is a GPU.
 
     >>> Accelerated(mixed_precision="bf16", accumulate=4)
     Accelerated(mixed_precision='bf16', accumulate=4, processes=1, workers=0, cpu=False)
@@ -70,35 +70,35 @@ class Accelerated:
 
 
 class ImageFolder(Task):
-    """Images in `train/CLASS/` and `val/CLASS/` (or `test/CLASS/`), as ImageNet is laid out, with a torch model.
+    """Images in `train/CLASS/` and `val/CLASS/` (or `test/CLASS/`), the layout of ImageNet, with a torch model.
 
     An image is turned upright by its EXIF orientation, converted to RGB, resized so that its shorter side is `size` / `crop`
     pixels, and its middle `size` × `size` pixels become (value / 255 - mean) / std. With `augment`, a training image is instead
-    an area of 8 % to 100 % of the picture, of an aspect from 3:4 to 4:3, and mirrored every second time, drawn anew in every
-    epoch from the seed. Files with a suffix that is no image's, and hidden files, are no images.
+    a random crop of 8 % to 100 % of the picture's area, with an aspect ratio from 3:4 to 4:3, mirrored with probability 1/2,
+    drawn anew in every epoch from the seed. Hidden files, and files without the suffix of an image format, are ignored.
 
     Without `accelerated` the images are held in memory, decoded once. With `accelerated` images are read when an update needs
     them.
 
     Args:
         path: the folder.
-        model: "timm:NAME" or "torchvision:NAME", untrained; or a function from the number of classes to a module, from
-            images (N, 3, size, size) to logits (N, classes). By default a small residual network of laju's.
-        size: pixels of a side that the model sees.
-        crop: the part of the shorter side that is seen of a test image.
-        augment: random crops and mirror images in training, which needs `accelerated`.
-        mean, std: of the channels red, green and blue, ImageNet's by default.
-        batch_size: the default number of images of an update.
-        skip_unreadable: leave out files that are no readable images, which takes the time to decode every file; `skipped` lists
-            the files left out. Otherwise the first such file is an error.
+        model: "timm:NAME" or "torchvision:NAME", untrained; or a function from the number of classes to a module that maps
+            images (N, 3, size, size) to logits (N, classes). By default laju's small residual network.
+        size: side length in pixels of the images that the model sees.
+        crop: the share of the shorter side of a test image that the model sees.
+        augment: random crops and mirror images in training; needs `accelerated`.
+        mean, std: mean and standard deviation of the channels red, green and blue; by default those of ImageNet.
+        batch_size: the default number of images per update.
+        skip_unreadable: leave out files that are not readable images, which takes the time to decode every file; `skipped` lists
+            the files left out. By default the first unreadable file is an error.
         accelerated: how Accelerate trains the task; None for the lab's own loop.
-        name: of the task; two functions that make models must differ in their own names or in this name.
+        name: the name of the task; two functions that make models must differ in their own names or in this name.
 
     Raises:
-        DataError: no such folder, another layout, a class without images, a single class, classes that differ between
+        DataError: no such folder, a different layout, a class without images, a single class, classes that differ between
             training and test, a file that is not a readable image.
         ModuleNotFoundError: the model's library is not installed.
-        ValueError: an unknown library or another argument that cannot be used.
+        ValueError: an unknown library or an invalid value of an argument.
 
     Source of the crops: Szegedy et al., "Going Deeper with Convolutions" (2015), in torchvision's form.
 
@@ -177,7 +177,7 @@ class ImageFolder(Task):
     # Not a cached property: the listing and its fingerprint travel with the task, so that no worker reads the folder again.
     @property
     def fingerprint(self) -> str:
-        """SHA-256, in hexadecimal, over all that a trial's result depends on, the folder's own place and name left out.
+        """SHA-256, in hexadecimal, over everything that a trial's result depends on, except the folder's location and name.
 
         Up to 256 MiB of images are hashed by content, more images by their names and sizes.
         """
@@ -188,7 +188,7 @@ class ImageFolder(Task):
         return [folder / name for folder, names in self._files[part] for name in names]
 
     def labels(self, part: Part) -> npt.NDArray[np.int64]:
-        """The class of every image of a part, as a place in `class_names`."""
+        """The class of every image of a part, as an index into `class_names`."""
         return np.repeat(np.arange(self.classes), [len(names) for _, names in self._files[part]])
 
     def inputs(
@@ -218,12 +218,12 @@ class ImageFolder(Task):
         }
 
     def image(self, part: Part, index: int, random: np.random.Generator | None = None) -> npt.NDArray[np.float32]:
-        """An image as the model sees the image: (3, size, size).
+        """An image in the form that the model sees, of shape (3, size, size).
 
         Args:
             part: "train" or "test".
-            index: from 0, in the order of `files`.
-            random: draws the area of an augmented training image; None for the middle.
+            index: the index in `files`, from 0.
+            random: random generator for the crop of an augmented training image; None for the centre crop.
 
         Raises:
             DataError: the file is not a readable image.
@@ -237,7 +237,7 @@ class ImageFolder(Task):
         """Every image, decoded.
 
         Raises:
-            DataError: a file that is not a readable image, or more than half of this machine's memory.
+            DataError: a file is not a readable image, or the images would take more than half of this machine's memory.
         """
         counts = {part: len(self.labels(part)) for part in _PARTS}
         needed, there = sum(counts.values()) * 3 * self.size**2 * 4, _memory()
@@ -272,17 +272,17 @@ class ImageFolder(Task):
         return module
 
     def by(self, accelerated: Accelerated | None, *, augment: bool = False) -> ImageFolder:
-        """The same images and model, trained in another way, without listing the folder again."""
+        """The same images and model with a different `accelerated`, without listing the folder again."""
         other = copy.copy(self)
         other.accelerated, other.augment = accelerated, _drawn(augment, accelerated)
         other._digest = other._hash()
         return other
 
     def check(self) -> None:
-        """Find out now whether the model takes the images, and has an output for each class.
+        """Check that the model accepts the images, and has an output for each class.
 
         Raises:
-            ValueError: the model refuses the images, or has another number of outputs.
+            ValueError: the model refuses the images, or the number of outputs is not the number of classes.
         """
         import torch
 
@@ -298,7 +298,7 @@ class ImageFolder(Task):
             ) from error
         if found != (2, self.classes):
             raise ValueError(
-                f"model {self._model_name!r} must give {self.classes} logits an image, one for each class, but gave an output "
+                f"model {self._model_name!r} must give {self.classes} logits per image, one for each class, but gave an output "
                 f"of shape {found} for 2 images"
             )
 
@@ -448,7 +448,7 @@ def _middle(image: Image.Image, size: int, crop: float) -> Image.Image:
 
 
 def _area(image: Image.Image, size: int, random: np.random.Generator) -> Image.Image:
-    """A random area of a random aspect, perhaps mirrored."""
+    """A random crop with a random aspect ratio, mirrored with probability 1/2."""
     from PIL.Image import Resampling, Transpose
 
     width, height = image.size

@@ -1,7 +1,7 @@
-"""The networks, initial weights and orders of data of the chapter's three tabs, on the data of another task.
+"""The networks, initial weights and data orders of the chapter's three tabs, on the data of a given task.
 
-The text of the chapter has its code in three tabs, PyTorch, MXNet and TensorFlow, and these do not train the same network. The
-common tasks train none of the three, but a single network with the same initial weights in every framework.
+The chapter has its code in three tabs, PyTorch, MXNet and TensorFlow, which do not train the same network. The common tasks train
+none of these three networks, but a single network with the same initial weights in every framework.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Tab(Task):
-    """The data of `task` with the network of a tab, which is in a single framework alone."""
+    """The data of `task` with the network of a tab, which exists in a single framework."""
 
     task: Task
 
@@ -70,10 +70,10 @@ class PyTorchTab(_Tab):
 
 
 class TensorFlowTab(_Tab):
-    """LeNet with average pooling and a sigmoid in the layer of 84, Glorot-uniform weights, zero biases, and batches that stay.
+    """LeNet with average pooling and a sigmoid in the layer of 84, Glorot-uniform weights, zero biases, and fixed batches.
 
-    The tab's loader cuts the data into batches and shuffles the batches, so an update always sees the same neighbours of the
-    file, and the incomplete batch may come anywhere in an epoch.
+    The tab's loader cuts the data into batches and then shuffles the batches, so a batch always contains the same neighbours of
+    the file, and the incomplete batch may come anywhere in an epoch.
     """
 
     tab = framework = "tensorflow"
