@@ -910,7 +910,10 @@ def test_options_that_do_not_go_with_a_program_are_refused(
 
 
 def test_a_program_needs_samples_and_samples_a_program(cli: Callable[..., Any]) -> None:
-    assert "--program: needs --samples, the number of training examples per epoch" in cli("--program", "python x.py").output
+    assert (
+        "--program: needs --samples, the number of training examples per epoch"
+        in cli("--program", "python x.py").output
+    )
     assert "--samples: needs --program COMMAND, which is not given" in cli("--samples", "5").output
 
 

@@ -201,7 +201,7 @@ def test_seeds_that_all_differ_by_the_same_one_image_have_the_spread_of_an_image
     [
         ({"seeds": [0]}, ValueError, r"needs 3 seeds or more, 2 to show a spread and another to save; got 1: \[0\]"),
         ({"seeds": [0, 1]}, ValueError, r"got 2: \[0, 1\]"),
-        ({"seeds": [1, 1, 2]}, ValueError, "once each"),
+        ({"seeds": [1, 1, 2]}, ValueError, "must differ from one another"),
         ({"schedules": {}}, ValueError, "two schedules or more, got 0: none"),
         ({"schedules": {"a": laju.constant(0.1)}}, ValueError, "two schedules or more, got 1: a"),
         ({"error": 0}, ValueError, "error must be a finite number above 0 and below 1, got 0"),

@@ -198,7 +198,7 @@ def test_sweeps_in_worker_processes_are_those_of_this_process(tmp_path: Path) ->
     here, there = find(**options), find(jobs=2, report=lambda sweep: told.append(sweep.seed), **options)
     assert [s.seed for s in there.sweeps] == [4, 2, 9] == sorted(told, key=[4, 2, 9].index)
     assert [s.losses.tolist() for s in there.sweeps] == [s.losses.tolist() for s in here.sweeps]
-    with pytest.raises(TrialsLost, match="'range test' with seed 2.*: its worker process died"):
+    with pytest.raises(TrialsLost, match=r"'range test' with seed 2.*: its worker process died"):
         find(Deadly(seed=2, mark=tmp_path / "mark"), jobs=2, **options)
 
 
